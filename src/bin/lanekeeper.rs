@@ -1,0 +1,2 @@
+//! The lanekeeper command.
+fn main() {}

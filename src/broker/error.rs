@@ -1,0 +1,128 @@
+//! What can go wrong at a broker, classed by what a caller may do next.
+//!
+//! The class is decided once, by the adapter, which alone has seen the status and the message. The
+//! question that matters most is whether an order may have been executed; so it has a method of its
+//! own, [`BrokerError::was_sent`].
+
+use std::fmt;
+use std::time::Duration;
+
+use super::instrument::Instrument;
+use crate::Sent;
+
+/// What the broker said, or what was seen of the failure. Holds no secrets: adapters must not put
+/// headers or tokens here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Detail {
+    /// In words.
+    pub message: String,
+    /// The HTTP status, if an answer came.
+    pub status: Option<u16>,
+    /// The broker's own code for the error (Kite: `error_type`).
+    pub code: Option<String>,
+}
+
+impl Detail {
+    /// Words alone.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), status: None, code: None }
+    }
+
+    /// With the HTTP status of the answer.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// With the broker's own code.
+    #[must_use]
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match (self.status, &self.code) {
+            (Some(status), Some(code)) => write!(f, " (HTTP {status}, {code})"),
+            (Some(status), None) => write!(f, " (HTTP {status})"),
+            (None, Some(code)) => write!(f, " ({code})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// A call to a broker that brought no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// Refused for coming too fast; not executed. Wait, then send it again.
+    #[error("throttled by the broker, not executed: {detail}")]
+    Throttled {
+        /// How long the broker asked to wait, if it said.
+        retry_after: Option<Duration>,
+        /// What it said.
+        detail: Detail,
+    },
+    /// It never left this process: bad arguments, no connection, a full queue. Nothing happened at
+    /// the broker.
+    #[error("not sent: {0}")]
+    NotSent(Detail),
+    /// A call that changes nothing failed on the way. It may be asked again.
+    #[error("failed on the way, may be asked again: {0}")]
+    Transient(Detail),
+    /// A call that changes something was sent, and no answer tells what became of it. Look in the
+    /// order book before sending it again.
+    #[error("outcome unknown, look in the order book before sending again: {0}")]
+    OutcomeUnknown(Detail),
+    /// The broker understood and refused: no funds, a bad price, no such order.
+    #[error("rejected by the broker: {0}")]
+    Rejected(Detail),
+    /// Nothing will work until somebody mends it: a dead token, a blocked app.
+    #[error("cannot go on: {0}")]
+    Fatal(Detail),
+    /// The broker has no data for the instrument.
+    #[error("no quote for {instrument}: the broker has no data for it")]
+    NoQuote {
+        /// The one asked for.
+        instrument: Instrument,
+    },
+}
+
+impl BrokerError {
+    /// Whether the call left this process.
+    ///
+    /// ```
+    /// use lanekeeper::Sent;
+    /// use lanekeeper::broker::{BrokerError, Detail};
+    ///
+    /// let lost = BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+    /// assert_eq!(lost.was_sent(), Sent::Unknown);
+    /// ```
+    pub fn was_sent(&self) -> Sent {
+        match self {
+            Self::NotSent(_) => Sent::No,
+            Self::OutcomeUnknown(_) | Self::Transient(_) => Sent::Unknown,
+            Self::Throttled { .. } | Self::Rejected(_) | Self::Fatal(_) | Self::NoQuote { .. } => {
+                Sent::Yes
+            }
+        }
+    }
+
+    /// What was said, where something was.
+    pub fn detail(&self) -> Option<&Detail> {
+        match self {
+            Self::Throttled { detail, .. }
+            | Self::NotSent(detail)
+            | Self::Transient(detail)
+            | Self::OutcomeUnknown(detail)
+            | Self::Rejected(detail)
+            | Self::Fatal(detail) => Some(detail),
+            Self::NoQuote { .. } => None,
+        }
+    }
+}

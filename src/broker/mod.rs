@@ -1,0 +1,145 @@
+//! The trait that strategies are written against, and the nouns of trading.
+//!
+//! Nothing here knows of HTTP or of any one broker. The one thing taken from outside is
+//! [`Limits`](crate::quota::Limits), by which an adapter tells what its broker documents.
+
+mod error;
+mod instrument;
+#[cfg(feature = "mock")]
+mod mock;
+mod order;
+mod portfolio;
+mod quote;
+mod vocabulary;
+
+use std::collections::HashMap;
+
+use rust_decimal::Decimal;
+
+pub use error::{BrokerError, Detail};
+pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
+#[cfg(feature = "mock")]
+pub use mock::MockBroker;
+pub use order::{
+    Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product, Side, TimeInForce,
+    Trade, Variety,
+};
+pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
+pub use quote::{Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteChunk};
+
+use crate::quota::Limits;
+
+/// A brokerage account.
+///
+/// Strategy code takes a `&dyn Broker` and does not know whether it talks to a bare adapter, a
+/// paced [`BrokerProxy`], a paper broker or a [`MockBroker`](crate::broker).
+///
+/// The calls are in three lanes, as brokers limit them: `transactional` (orders and the account),
+/// `quote`, and `historical`.
+#[crate::proxy(limits = documented_limits)]
+pub trait Broker: Send + Sync {
+    /// Places an order and gives the broker's name for it. That it was taken does not mean that it
+    /// was filled.
+    #[lane(transactional, write)]
+    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
+
+    /// Changes an order in the market. The answer names the order from then on: some brokers give
+    /// it a new id.
+    #[lane(transactional, write)]
+    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError>;
+
+    /// Takes an order out of the market.
+    #[lane(transactional, write)]
+    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
+
+    /// The states an order went through, oldest first; at least one. A broker that keeps no
+    /// history gives the present state alone.
+    #[lane(transactional, read)]
+    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError>;
+
+    /// All orders of the day.
+    #[lane(transactional, read)]
+    fn orders(&self) -> Result<Vec<Order>, BrokerError>;
+
+    /// All trades of the day.
+    #[lane(transactional, read)]
+    fn trades(&self) -> Result<Vec<Trade>, BrokerError>;
+
+    /// The trades of one order.
+    #[lane(transactional, read)]
+    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+        let mut trades = self.trades()?;
+        trades.retain(|trade| trade.order_id == *id);
+        Ok(trades)
+    }
+
+    /// What is held and what the day did.
+    #[lane(transactional, read)]
+    fn positions(&self) -> Result<Positions, BrokerError>;
+
+    /// Shares held beyond the day.
+    #[lane(transactional, read)]
+    fn holdings(&self) -> Result<Vec<Holding>, BrokerError>;
+
+    /// The account's money.
+    #[lane(transactional, read)]
+    fn margins(&self) -> Result<Margins, BrokerError>;
+
+    /// Whose account it is.
+    #[lane(transactional, read)]
+    fn profile(&self) -> Result<Profile, BrokerError>;
+
+    /// The instruments that the broker lists, of one exchange or of all.
+    #[lane(transactional, read)]
+    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError>;
+
+    /// Quotes for `instruments`, in one request. An instrument without data is absent from the
+    /// answer. More than [`Broker::quote_chunk`] allows is an error; a
+    /// [`QuoteCache`](crate::cache::QuoteCache) in front divides them up.
+    #[lane(quote, read)]
+    fn quotes(&self, instruments: &[Instrument])
+    -> Result<HashMap<Instrument, Quote>, BrokerError>;
+
+    /// Prices of the past.
+    #[lane(historical, read)]
+    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError>;
+
+    /// One quote, or [`BrokerError::NoQuote`].
+    fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
+        self.quotes(std::slice::from_ref(instrument))?
+            .remove(instrument)
+            .ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+    }
+
+    /// The last traded price, or [`BrokerError::NoQuote`].
+    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
+        Ok(self.quote(instrument)?.last_price)
+    }
+
+    /// The day's open, high, low and close, or [`BrokerError::NoQuote`].
+    fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
+        self.quote(instrument)?
+            .ohlc
+            .ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+    }
+
+    /// The present state of an order: the last of its history.
+    fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
+        self.order_history(id)?.pop().ok_or_else(|| {
+            BrokerError::Rejected(Detail::new(format!("the broker knows no order {id}")))
+        })
+    }
+
+    /// What the broker documents of its limits. A [`BrokerProxy`] keeps to them unless told
+    /// otherwise; where nothing is documented, it asks for a setting of each lane.
+    #[direct]
+    fn documented_limits(&self) -> Limits {
+        Limits::new()
+    }
+
+    /// How many instruments [`Broker::quotes`] takes at once.
+    #[direct]
+    fn quote_chunk(&self) -> QuoteChunk {
+        QuoteChunk::default()
+    }
+}

@@ -1,0 +1,213 @@
+//! Prices: quotes, their depth, and candles.
+
+use jiff::Zoned;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::instrument::Instrument;
+use super::vocabulary::vocabulary;
+
+/// The open, high, low and close of a period, in the instrument's currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ohlc {
+    /// The first price.
+    pub open: Decimal,
+    /// The highest.
+    pub high: Decimal,
+    /// The lowest.
+    pub low: Decimal,
+    /// The last; in a live quote, Kite puts the close of the day before here.
+    pub close: Decimal,
+}
+
+/// One price of the order book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepthLevel {
+    /// The price.
+    pub price: Decimal,
+    /// How much is wanted or offered at it.
+    pub quantity: Decimal,
+    /// By how many orders, where the broker says.
+    pub orders: u32,
+}
+
+/// The top of the order book, best prices first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depth {
+    /// What others would buy at.
+    pub bids: Vec<DepthLevel>,
+    /// What others would sell at.
+    pub asks: Vec<DepthLevel>,
+}
+
+/// What is known of an instrument's price at one moment. Indices lack most of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Quote {
+    /// Of what.
+    pub instrument: Instrument,
+    /// The price of the last trade.
+    pub last_price: Decimal,
+    /// The quantity of the last trade.
+    pub last_quantity: Option<Decimal>,
+    /// When the last trade was.
+    pub last_trade_at: Option<Zoned>,
+    /// The day so far.
+    pub ohlc: Option<Ohlc>,
+    /// The day's mean price, weighted by volume.
+    pub average_price: Option<Decimal>,
+    /// The quantity traded today.
+    pub volume: Option<Decimal>,
+    /// The quantity wanted, over the whole book.
+    pub buy_quantity: Option<Decimal>,
+    /// The quantity offered, over the whole book.
+    pub sell_quantity: Option<Decimal>,
+    /// The change since the day before, in currency.
+    pub net_change: Option<Decimal>,
+    /// Contracts open.
+    pub open_interest: Option<Decimal>,
+    /// The lowest price that the exchange allows today.
+    pub lower_circuit: Option<Decimal>,
+    /// The highest price that the exchange allows today.
+    pub upper_circuit: Option<Decimal>,
+    /// The top of the book.
+    pub depth: Option<Depth>,
+    /// The broker's own number or id for the instrument, where the answer carried one.
+    pub token: Option<String>,
+    /// When the exchange sent it.
+    pub at: Option<Zoned>,
+}
+
+impl Quote {
+    /// A quote of which only the last price is known. Enough for most unit tests.
+    pub fn new(instrument: Instrument, last_price: impl Into<Decimal>) -> Self {
+        Self {
+            instrument,
+            last_price: last_price.into(),
+            last_quantity: None,
+            last_trade_at: None,
+            ohlc: None,
+            average_price: None,
+            volume: None,
+            buy_quantity: None,
+            sell_quantity: None,
+            net_change: None,
+            open_interest: None,
+            lower_circuit: None,
+            upper_circuit: None,
+            depth: None,
+            token: None,
+            at: None,
+        }
+    }
+}
+
+/// How many instruments one quote request may name.
+///
+/// Both bounds hold. The second one is of the address: servers refuse long ones before they count
+/// what is in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuoteChunk {
+    /// The most instruments.
+    pub count: usize,
+    /// The most bytes of query string.
+    pub bytes: usize,
+    /// What each instrument costs in the query string beside its own encoded text (`i=` and `&`).
+    pub overhead: usize,
+}
+
+impl QuoteChunk {
+    /// At most `count` instruments, however long their names.
+    pub const fn of(count: usize) -> Self {
+        Self { count, bytes: usize::MAX, overhead: 0 }
+    }
+}
+
+impl Default for QuoteChunk {
+    /// As many as are asked for: right for a broker in memory.
+    fn default() -> Self {
+        Self::of(usize::MAX)
+    }
+}
+
+vocabulary! {
+    /// The length of a candle.
+    pub enum Interval {
+        /// One minute.
+        Minute = "minute",
+        /// Three minutes.
+        ThreeMinutes = "3minute",
+        /// Five minutes.
+        FiveMinutes = "5minute",
+        /// Ten minutes.
+        TenMinutes = "10minute",
+        /// A quarter of an hour.
+        FifteenMinutes = "15minute",
+        /// Half an hour.
+        ThirtyMinutes = "30minute",
+        /// An hour.
+        Hour = "60minute",
+        /// A trading day.
+        Day = "day",
+    }
+}
+
+/// Which candles are asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CandleRequest {
+    /// Of what.
+    pub instrument: Instrument,
+    /// How long each is.
+    pub interval: Interval,
+    /// From here on.
+    pub from: Zoned,
+    /// Up to here.
+    pub to: Zoned,
+    /// Join the contracts of a future into one series.
+    pub continuous: bool,
+    /// With open interest.
+    pub open_interest: bool,
+}
+
+impl CandleRequest {
+    /// The candles of `instrument` from `from` to `to`.
+    pub fn new(instrument: Instrument, interval: Interval, from: Zoned, to: Zoned) -> Self {
+        Self { instrument, interval, from, to, continuous: false, open_interest: false }
+    }
+
+    /// Joins the contracts of a future into one series.
+    #[must_use]
+    pub fn continuous(mut self) -> Self {
+        self.continuous = true;
+        self
+    }
+
+    /// Asks for open interest too.
+    #[must_use]
+    pub fn open_interest(mut self) -> Self {
+        self.open_interest = true;
+        self
+    }
+}
+
+/// The prices of one interval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Candle {
+    /// When it began.
+    pub at: Zoned,
+    /// Its prices.
+    pub ohlc: Ohlc,
+    /// The quantity traded in it.
+    pub volume: Decimal,
+    /// Contracts open at its end, if asked for.
+    pub open_interest: Option<Decimal>,
+}
+
+impl Candle {
+    /// A candle that began at `at`.
+    pub fn new(at: Zoned, ohlc: Ohlc, volume: impl Into<Decimal>) -> Self {
+        Self { at, ohlc, volume: volume.into(), open_interest: None }
+    }
+}

@@ -1,0 +1,181 @@
+//! The one place that knows what time it is.
+//!
+//! Everything else is told the time as a [`Moment`]. [`Clock::system`] reads the monotonic clock of
+//! the machine; a [`ManualClock`] stands still until it is moved, so that a test of an hour's
+//! pacing takes milliseconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+
+use crate::quota::Moment;
+
+/// A clock: the machine's, or one for tests. Cheap to clone; clones tell the same time.
+#[derive(Debug, Clone)]
+pub struct Clock(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    System { origin: Instant },
+    Manual(ManualClock),
+}
+
+impl Clock {
+    /// The machine's monotonic clock.
+    pub fn system() -> Self {
+        Self(Kind::System { origin: Instant::now() })
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Moment {
+        match &self.0 {
+            Kind::System { origin } => Moment::ORIGIN + origin.elapsed(),
+            Kind::Manual(clock) => clock.now(),
+        }
+    }
+
+    /// An alarm of this clock: the place where one thread sleeps.
+    pub(crate) fn alarm(&self) -> Alarm {
+        let (ring, rings) = bounded(1);
+        if let Kind::Manual(clock) = &self.0 {
+            clock.0.lock().sleepers.push(ring.clone());
+        }
+        Alarm { clock: self.clone(), ring, rings }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+/// Where one thread sleeps until a moment, or until somebody rings.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    clock: Clock,
+    ring: Sender<()>,
+    rings: Receiver<()>,
+}
+
+impl Alarm {
+    /// Wakes the sleeper, or the next one to sleep. Rings do not add up.
+    pub(crate) fn ring(&self) {
+        // Full means that a ring is waiting already.
+        let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) =
+            self.ring.try_send(());
+    }
+
+    /// Forgets a ring that nobody slept through.
+    pub(crate) fn quiet(&self) {
+        let _ = self.rings.try_recv();
+    }
+
+    /// Sleeps until `until`, or for ever if that is `None`, or until the next ring. May wake
+    /// early: whoever calls looks at the time again.
+    pub(crate) fn sleep_until(&self, until: Option<Moment>) {
+        match (&self.clock.0, until) {
+            (_, None) => {
+                let _ = self.rings.recv();
+            }
+            (Kind::System { origin }, Some(until)) => {
+                let until = *origin + until.since(Moment::ORIGIN);
+                match self.rings.recv_deadline(until) {
+                    Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+                }
+            }
+            (Kind::Manual(clock), Some(until)) => clock.sleep_until(until, &self.rings),
+        }
+    }
+}
+
+/// A clock that moves only when told to, for tests.
+///
+/// By default it stands still until [`advance`](Self::advance). With
+/// [`jumping`](Self::jumping), a lane that has nothing to do until some moment moves the clock to
+/// that moment by itself: the test runs as fast as the machine can, and never sleeps.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::clock::ManualClock;
+///
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().since(before), Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<Mutex<Manual>>);
+
+#[derive(Debug)]
+struct Manual {
+    now: Moment,
+    jumps: bool,
+    sleepers: Vec<Sender<()>>,
+}
+
+impl ManualClock {
+    /// A clock that stands still.
+    pub fn new() -> Self {
+        // Not at the origin, so that a moment before the first one can be told apart.
+        let now = Moment::ORIGIN + Duration::from_secs(1);
+        Self(Arc::new(Mutex::new(Manual { now, jumps: false, sleepers: Vec::new() })))
+    }
+
+    /// A clock that jumps to the time a lane waits for.
+    pub fn jumping() -> Self {
+        let clock = Self::new();
+        clock.0.lock().jumps = true;
+        clock
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Moment {
+        self.0.lock().now
+    }
+
+    /// Moves time on, and wakes whoever waited for it.
+    pub fn advance(&self, by: Duration) {
+        let mut manual = self.0.lock();
+        manual.now = manual.now + by;
+        manual.wake();
+    }
+
+    fn sleep_until(&self, until: Moment, rings: &Receiver<()>) {
+        {
+            let mut manual = self.0.lock();
+            if manual.now >= until {
+                return;
+            }
+            if manual.jumps {
+                manual.now = until;
+                manual.wake();
+                return;
+            }
+        }
+        let _ = rings.recv();
+    }
+}
+
+impl Manual {
+    /// Rings every alarm; one that is gone is dropped from the list.
+    fn wake(&mut self) {
+        self.sleepers
+            .retain(|sleeper| !matches!(sleeper.try_send(()), Err(TrySendError::Disconnected(()))));
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<ManualClock> for Clock {
+    fn from(clock: ManualClock) -> Self {
+        Self(Kind::Manual(clock))
+    }
+}
