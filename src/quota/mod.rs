@@ -17,4 +17,6 @@ mod window;
 
 pub use limits::Limits;
 pub use moment::Moment;
+pub use pacer::{NotYet, Pacer, Permit};
+pub use round_trip::{Credit, RoundTrip};
 pub use window::{Quota, QuotaError, Window};
