@@ -5,6 +5,8 @@ extern crate self as lanekeeper;
 
 pub mod broker;
 pub mod clock;
+pub mod lane;
+pub mod proxy;
 pub mod quota;
 mod sent;
 

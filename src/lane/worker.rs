@@ -1,0 +1,153 @@
+//! Leader and followers: how the workers of a lane share its queue.
+//!
+//! Locks, and the order they are taken in: `queue` is the leadership, held while waiting for work
+//! and for a permit; `pace` is held for the length of a few comparisons, by the leader and by
+//! whoever has an answer. Nobody takes `queue` while holding `pace`. The broker is called, and the
+//! observer, with neither held.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
+
+use super::error::LaneError;
+use super::job::Job;
+use super::observer::{FinishedCall, Observer};
+use super::queue::{Place, Places, Queue};
+use crate::Sent;
+use crate::clock::{Alarm, Clock};
+use crate::quota::{NotYet, Pacer, Permit};
+
+/// What the callers and workers of a lane share.
+pub(super) struct Shared {
+    pub(super) name: &'static str,
+    pub(super) clock: Clock,
+    places: Places,
+    queue: Mutex<Queue>,
+    pace: Mutex<Pace>,
+    /// Where the leader sleeps while it waits for a permit.
+    alarm: Alarm,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+struct Pace {
+    pacer: Pacer,
+    /// The leader sleeps: whoever changes the pacer must ring.
+    leader_sleeps: bool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        name: &'static str,
+        pacer: Pacer,
+        capacity: usize,
+        arrivals: Receiver<Job>,
+        clock: &Clock,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Self {
+        Self {
+            name,
+            clock: clock.clone(),
+            places: Places::new(capacity),
+            queue: Mutex::new(Queue::new(arrivals)),
+            pace: Mutex::new(Pace { pacer, leader_sleeps: false }),
+            alarm: clock.alarm(),
+            observer,
+        }
+    }
+
+    /// A place in the queue for a call of `method`.
+    pub(super) fn enter(&self, method: &'static str) -> Result<Place, LaneError> {
+        let capacity = self.places.capacity();
+        let full = || LaneError::QueueFull { lane: self.name, method, capacity };
+        self.places.take().ok_or_else(full)
+    }
+
+    /// The life of a worker: lead, run, and again, until no job can come any more.
+    pub(super) fn work(&self) {
+        while let Some((job, permit)) = self.lead() {
+            self.run(job, permit);
+        }
+    }
+
+    /// Becomes the leader, and stays so until there is both a permit and a job to spend it on.
+    fn lead(&self) -> Option<(Job, Permit)> {
+        let mut queue = self.queue.lock();
+        loop {
+            queue.wait().ok()?;
+            let permit = self.wait_for_permit();
+            match queue.choose() {
+                Some(job) => return Some((job, permit)),
+                None => self.pace.lock().pacer.give_back(permit),
+            }
+        }
+    }
+
+    fn wait_for_permit(&self) -> Permit {
+        loop {
+            let until = {
+                let mut pace = self.pace.lock();
+                // A ring up to here is about a change that is seen now.
+                self.alarm.quiet();
+                // Read inside the lock, so that times enter the pacer in order.
+                let refused = match pace.pacer.take(self.clock.now()) {
+                    Ok(permit) => {
+                        pace.leader_sleeps = false;
+                        return permit;
+                    }
+                    Err(refused) => refused,
+                };
+                pace.leader_sleeps = true;
+                match refused {
+                    NotYet::Until(moment) => Some(moment),
+                    NotYet::InFlight => None,
+                }
+            };
+            self.alarm.sleep_until(until);
+        }
+    }
+
+    fn run(&self, job: Job, permit: Permit) {
+        let Job { mut task, entered, place } = job;
+        drop(place);
+        let begun = permit.taken();
+        let sent = task.run();
+
+        // The slot first: its time runs from here.
+        let (finished, leader_sleeps) = {
+            let mut pace = self.pace.lock();
+            let now = self.clock.now();
+            match sent {
+                Sent::No => pace.pacer.finish_unmeasured(permit, now),
+                Sent::Yes | Sent::Unknown => pace.pacer.finish(permit, now),
+            }
+            (now, pace.leader_sleeps)
+        };
+        if leader_sleeps {
+            self.alarm.ring();
+        }
+
+        if let Some(observer) = &self.observer {
+            let call = FinishedCall {
+                lane: self.name,
+                method: task.method(),
+                effect: task.effect(),
+                queued: begun.since(entered),
+                round_trip: finished.since(begun),
+                sent,
+            };
+            // An observer that panics must cost neither the worker nor the answer.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.finished(&call)));
+        }
+        // The caller may be gone, and dropping what it no longer wants may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| task.answer()));
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! What a proxied trait's own error type tells about a call.
+//!
+//! Implementing [`Classify`] is a choice. A generated proxy asks [`Probe`], which finds the
+//! implementation if there is one and falls back to the cautious answer if not, by the order in
+//! which methods are looked up: `(&Probe(&error)).never_sent()` meets [`Classified`], for a
+//! `Probe`, before [`Unclassified`], for a `&Probe`.
+
+use crate::Sent;
+
+/// Tells of an error whether the call left this process. Implement it for the error type of your
+/// trait, so that a connection that was refused on the spot is not taken for the way to the broker
+/// and back.
+///
+/// ```
+/// use lanekeeper::Sent;
+/// use lanekeeper::proxy::Classify;
+///
+/// enum WeatherError {
+///     NoConnection,
+///     Refused(String),
+/// }
+///
+/// impl Classify for WeatherError {
+///     fn was_sent(&self) -> Sent {
+///         match self {
+///             Self::NoConnection => Sent::No,
+///             Self::Refused(_) => Sent::Yes,
+///         }
+///     }
+/// }
+/// ```
+pub trait Classify {
+    /// Whether the call left this process. When in doubt, [`Sent::Unknown`].
+    fn was_sent(&self) -> Sent;
+}
+
+/// Asks an error, whether it implements [`Classify`] or not.
+#[derive(Debug)]
+pub struct Probe<'a, E>(pub &'a E);
+
+/// For errors that implement [`Classify`].
+pub trait Classified {
+    /// Whether the error says that the call did not leave.
+    fn never_sent(&self) -> bool;
+}
+
+impl<E: Classify> Classified for Probe<'_, E> {
+    fn never_sent(&self) -> bool {
+        self.0.was_sent() == Sent::No
+    }
+}
+
+/// For errors that do not.
+pub trait Unclassified {
+    /// Nothing is known, so it may have left.
+    fn never_sent(&self) -> bool {
+        false
+    }
+}
+
+impl<E> Unclassified for &Probe<'_, E> {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Classified as _, Classify, Probe, Unclassified as _};
+    use crate::Sent;
+
+    struct Plain;
+    struct Telling(Sent);
+
+    impl Classify for Telling {
+        fn was_sent(&self) -> Sent {
+            self.0
+        }
+    }
+
+    #[test]
+    #[allow(clippy::needless_borrow)] // The borrow is what chooses.
+    fn the_probe_finds_the_implementation_if_there_is_one() {
+        assert!((&Probe(&Telling(Sent::No))).never_sent());
+        assert!(!(&Probe(&Telling(Sent::Unknown))).never_sent());
+        assert!(!(&Probe(&Plain)).never_sent());
+    }
+}
