@@ -37,6 +37,18 @@ impl Clock {
         }
     }
 
+    /// Says that a call is under way until the guard is dropped, so that a clock that jumps does
+    /// not jump over it.
+    pub(crate) fn busy(&self) -> Busy {
+        match &self.0 {
+            Kind::System { .. } => Busy(None),
+            Kind::Manual(clock) => {
+                clock.0.lock().busy += 1;
+                Busy(Some(clock.clone()))
+            }
+        }
+    }
+
     /// An alarm of this clock: the place where one thread sleeps.
     pub(crate) fn alarm(&self) -> Alarm {
         let (ring, rings) = bounded(1);
@@ -50,6 +62,22 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::system()
+    }
+}
+
+/// A call is under way. Says nothing to the system clock.
+#[derive(Debug)]
+pub(crate) struct Busy(Option<ManualClock>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(clock) = &self.0 {
+            let mut manual = clock.0.lock();
+            manual.busy -= 1;
+            if manual.busy == 0 && manual.jumps {
+                manual.wake();
+            }
+        }
     }
 }
 
@@ -95,8 +123,9 @@ impl Alarm {
 /// A clock that moves only when told to, for tests.
 ///
 /// By default it stands still until [`advance`](Self::advance). With
-/// [`jumping`](Self::jumping), a lane that has nothing to do until some moment moves the clock to
-/// that moment by itself: the test runs as fast as the machine can, and never sleeps.
+/// [`jumping`](Self::jumping), a lane that has calls waiting and none under way moves the clock to
+/// the moment of the next permit by itself: the test runs as fast as the machine can, and never
+/// sleeps. A broker in such a test takes time by calling [`advance`](Self::advance).
 ///
 /// ```
 /// use std::time::Duration;
@@ -114,6 +143,8 @@ pub struct ManualClock(Arc<Mutex<Manual>>);
 struct Manual {
     now: Moment,
     jumps: bool,
+    /// How many calls are under way.
+    busy: usize,
     sleepers: Vec<Sender<()>>,
 }
 
@@ -122,7 +153,7 @@ impl ManualClock {
     pub fn new() -> Self {
         // Not at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        Self(Arc::new(Mutex::new(Manual { now, jumps: false, sleepers: Vec::new() })))
+        Self(Arc::new(Mutex::new(Manual { now, jumps: false, busy: 0, sleepers: Vec::new() })))
     }
 
     /// A clock that jumps to the time a lane waits for.
@@ -150,7 +181,7 @@ impl ManualClock {
             if manual.now >= until {
                 return;
             }
-            if manual.jumps {
+            if manual.jumps && manual.busy == 0 {
                 manual.now = until;
                 manual.wake();
                 return;

@@ -49,7 +49,7 @@ impl LaneConfig {
         self
     }
 
-    /// The share of the least round trip that shortens the wait for a slot. 90 % by default;
+    /// The share of the least round trip that shortens the wait for a slot, at most. 95 % by default;
     /// [`Credit::STRICT`] rests on no assumption at all.
     #[must_use]
     pub fn credit(mut self, credit: Credit) -> Self {

@@ -82,6 +82,11 @@ impl Lane {
         self.shared.name
     }
 
+    /// How many calls wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.shared.queued()
+    }
+
     /// Queues a call and waits for its answer.
     ///
     /// `work` runs on a worker thread, when the quota permits. `sent` says what its result tells

@@ -51,6 +51,10 @@ impl Places {
         self.capacity
     }
 
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// A place in the queue, if one is left.
     pub(super) fn take(&self) -> Option<Place> {
         // The number is all that is shared, nothing is published by it: relaxed is enough.

@@ -17,7 +17,7 @@ use super::job::Job;
 use super::observer::{FinishedCall, Observer};
 use super::queue::{Place, Places, Queue};
 use crate::Sent;
-use crate::clock::{Alarm, Clock};
+use crate::clock::{Alarm, Busy, Clock};
 use crate::quota::{NotYet, Pacer, Permit};
 
 /// What the callers and workers of a lane share.
@@ -36,6 +36,12 @@ struct Pace {
     pacer: Pacer,
     /// The leader sleeps: whoever changes the pacer must ring.
     leader_sleeps: bool,
+}
+
+/// The right to send one call, and the word to the clock that one is under way.
+struct Turn {
+    permit: Permit,
+    busy: Busy,
 }
 
 impl Shared {
@@ -65,27 +71,32 @@ impl Shared {
         self.places.take().ok_or_else(full)
     }
 
+    /// How many calls wait.
+    pub(super) fn queued(&self) -> usize {
+        self.places.taken()
+    }
+
     /// The life of a worker: lead, run, and again, until no job can come any more.
     pub(super) fn work(&self) {
-        while let Some((job, permit)) = self.lead() {
-            self.run(job, permit);
+        while let Some((job, turn)) = self.lead() {
+            self.run(job, turn);
         }
     }
 
     /// Becomes the leader, and stays so until there is both a permit and a job to spend it on.
-    fn lead(&self) -> Option<(Job, Permit)> {
+    fn lead(&self) -> Option<(Job, Turn)> {
         let mut queue = self.queue.lock();
         loop {
             queue.wait().ok()?;
-            let permit = self.wait_for_permit();
+            let turn = self.wait_for_turn();
             match queue.choose() {
-                Some(job) => return Some((job, permit)),
-                None => self.pace.lock().pacer.give_back(permit),
+                Some(job) => return Some((job, turn)),
+                None => self.pace.lock().pacer.give_back(turn.permit),
             }
         }
     }
 
-    fn wait_for_permit(&self) -> Permit {
+    fn wait_for_turn(&self) -> Turn {
         loop {
             let until = {
                 let mut pace = self.pace.lock();
@@ -95,7 +106,7 @@ impl Shared {
                 let refused = match pace.pacer.take(self.clock.now()) {
                     Ok(permit) => {
                         pace.leader_sleeps = false;
-                        return permit;
+                        return Turn { permit, busy: self.clock.busy() };
                     }
                     Err(refused) => refused,
                 };
@@ -109,7 +120,8 @@ impl Shared {
         }
     }
 
-    fn run(&self, job: Job, permit: Permit) {
+    fn run(&self, job: Job, turn: Turn) {
+        let Turn { permit, busy } = turn;
         let Job { mut task, entered, place } = job;
         drop(place);
         let begun = permit.taken();
@@ -125,6 +137,7 @@ impl Shared {
             }
             (now, pace.leader_sleeps)
         };
+        drop(busy);
         if leader_sleeps {
             self.alarm.ring();
         }

@@ -1,0 +1,143 @@
+//! Promises 1 and 2 in virtual time: never over the quota where the broker counts, and as much of
+//! it as a safe client can use.
+
+mod support;
+
+use std::time::Duration;
+
+use lanekeeper::quota::{Credit, Quota};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use support::latency::Latency;
+use support::model::saturate;
+use support::oracle::{Algorithm, refused};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// One to three windows, short ones and long ones, narrow and wide.
+fn quotas() -> impl Strategy<Value = Quota> {
+    let window = (1..=40_u32, prop_oneof![50..=2_000_u64, 2_000..=60_000_u64])
+        .prop_map(|(limit, length)| Quota::new(limit, ms(length)));
+    prop::collection::vec(window, 1..=3)
+        .prop_map(|windows| windows.into_iter().fold(Quota::unlimited(), Quota::and))
+}
+
+fn paths() -> impl Strategy<Value = Latency> {
+    let (base, jitter) = (0..=300_u64, 0..=200_u64);
+    (base, jitter, 0..=5_u32, 500..=20_000_u64, 0..4).prop_map(
+        |(base, jitter, late, every, kind)| {
+            let (base, jitter, every) = (ms(base), ms(jitter), ms(every));
+            match kind {
+                0 => Latency::Constant { base },
+                1 => Latency::Exponential { base, jitter, late: f64::from(late) / 100.0 },
+                2 => Latency::HeavyTailed { base, jitter },
+                _ => Latency::Jumping { base, jitter, every },
+            }
+        },
+    )
+}
+
+/// What the broker would have refused, however it counts.
+fn refusals(arrivals: &[u64], quota: &Quota, phase: u64) -> usize {
+    let mut most = 0;
+    for window in quota.windows() {
+        for algorithm in
+            [Algorithm::SlidingLog, Algorithm::FixedWindow { phase }, Algorithm::TokenBucket]
+        {
+            let length = window.length.as_nanos() as u64;
+            most = most.max(refused(arrivals, window.limit, length, algorithm));
+        }
+    }
+    most
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_strict_setting_is_never_over_the_quota(
+        quota in quotas(), path in paths(), in_flight in 1..=64_usize,
+        seed in any::<u64>(), phase in any::<u32>(),
+    ) {
+        let seen = saturate(&quota, Credit::STRICT, path, in_flight, ms(120_000), seed);
+        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+    }
+
+    #[test]
+    fn with_the_credit_it_is_never_over_while_its_assumption_holds(
+        quota in quotas(), path in paths(), in_flight in 1..=64_usize, percent in 1..=100_u8,
+        seed in any::<u64>(), phase in any::<u32>(),
+    ) {
+        let seen = saturate(&quota, Credit::percent(percent), path, in_flight, ms(120_000), seed);
+        prop_assume!(seen.assumption_held);
+        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+    }
+}
+
+/// The three rows of the table in `docs/architecture.md`: round trip base, jitter, share late.
+const ROWS: [(u64, u64, f64); 3] = [(10, 2, 0.0), (50, 20, 0.01), (250, 50, 0.02)];
+const LENGTH: Duration = ms(600_000);
+const WINDOW: Duration = ms(1_000);
+
+fn row(base: u64, jitter: u64, late: f64) -> Latency {
+    Latency::Exponential { base: ms(base) / 2, jitter: ms(jitter) / 2, late }
+}
+
+#[test]
+fn the_credit_uses_98_percent_of_what_a_safe_client_can() {
+    for (base, jitter, late) in ROWS {
+        let path = row(base, jitter, late);
+        let quota = Quota::per_second(10);
+        let seen = saturate(&quota, Credit::default(), path, 16, LENGTH, 7);
+        let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
+        let bound = 1.0 / (1.0 + (seen.mean() - ms(base)).as_secs_f64());
+        println!(
+            "{base} ms, {jitter} ms, credit: {:.1} % used, {:.1} % of the bound",
+            100.0 * used,
+            100.0 * used / bound
+        );
+        assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
+        assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
+    }
+}
+
+#[test]
+fn the_strict_setting_uses_98_percent_of_its_bound() {
+    for (base, jitter, late) in ROWS {
+        let path = row(base, jitter, late);
+        let quota = Quota::per_second(10);
+        let seen = saturate(&quota, Credit::STRICT, path, 16, LENGTH, 7);
+        let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
+        let bound = 1.0 / (1.0 + seen.mean().as_secs_f64());
+        println!(
+            "{base} ms, {jitter} ms, strict: {:.1} % used, {:.1} % of the bound",
+            100.0 * used,
+            100.0 * used / bound
+        );
+        assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
+        assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
+    }
+}
+
+/// The check can fail: the same model, with slots stamped at sending.
+#[test]
+fn stamping_at_sending_is_over_the_quota() {
+    let path = row(50, 20, 0.01);
+    let mut rng = fastrand::Rng::with_seed(7);
+    // At full load, a log of sending times lets a burst of ten out each second.
+    let arrivals: Vec<u64> = (0..6_000_u64)
+        .map(|call| {
+            let sent = call / 10 * 1_000_000_000;
+            sent + path.draw(sent, &mut rng)
+        })
+        .collect();
+    let share = refusals(&arrivals, &Quota::per_second(10), 0) as f64 / 6_000.0;
+    println!("stamped at sending: {:.1} % refused", 100.0 * share);
+    assert!(share > 0.10, "only {share}");
+}

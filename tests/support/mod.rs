@@ -1,0 +1,7 @@
+//! What the behaviour tests share.
+#![allow(dead_code)] // Each test binary uses its own part.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod latency;
+pub mod model;
+pub mod oracle;

@@ -1,0 +1,87 @@
+//! A saturated lane in virtual time: the pacer under test, a path, and what the broker saw.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use fastrand::Rng;
+use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Permit, Quota};
+
+use super::latency::Latency;
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// When the broker counted each call, in nanoseconds, in the order of sending.
+    pub arrivals: Vec<u64>,
+    /// The sum of all round trips.
+    pub round_trips: Duration,
+    /// Whether every credit given was within what the path can never undercut: the one assumption
+    /// that the credit makes.
+    pub assumption_held: bool,
+}
+
+impl Seen {
+    /// The share of `limit` per `window` that arrived between `from` and `to`.
+    pub fn used(&self, limit: u32, window: Duration, from: Duration, to: Duration) -> f64 {
+        let span = from.as_nanos() as u64..to.as_nanos() as u64;
+        let calls = self.arrivals.iter().filter(|at| span.contains(at)).count() as f64;
+        calls / (f64::from(limit) * (to - from).as_secs_f64() / window.as_secs_f64())
+    }
+
+    /// The mean round trip.
+    pub fn mean(&self) -> Duration {
+        self.round_trips / self.arrivals.len() as u32
+    }
+}
+
+/// Calls without end through a pacer, at most `in_flight` at once, for `length` of virtual time.
+pub fn saturate(
+    quota: &Quota,
+    credit: Credit,
+    path: Latency,
+    in_flight: usize,
+    length: Duration,
+    seed: u64,
+) -> Seen {
+    let mut rng = Rng::with_seed(seed);
+    let mut pacer = Pacer::new(quota, credit).unwrap();
+    let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+    let mut permits: Vec<Option<Permit>> = Vec::new();
+    let mut seen = Seen { assumption_held: true, ..Seen::default() };
+    let end = length.as_nanos() as u64;
+    let mut now = 0;
+    while now < end {
+        let refused = if answers.len() < in_flight {
+            match pacer.take(Moment::from_nanos(now)) {
+                Ok(permit) => {
+                    let arrival = now + path.draw(now, &mut rng);
+                    let answer = arrival + path.draw(arrival, &mut rng);
+                    seen.round_trips += Duration::from_nanos(answer - now);
+                    seen.arrivals.push(arrival);
+                    answers.push(Reverse((answer, permits.len())));
+                    permits.push(Some(permit));
+                    continue;
+                }
+                Err(refused) => refused,
+            }
+        } else {
+            NotYet::InFlight
+        };
+        let next_answer = answers.peek().map(|Reverse((at, _))| *at);
+        let next_slot = match refused {
+            NotYet::Until(moment) => Some(moment.as_nanos()),
+            NotYet::InFlight => None,
+        };
+        now = next_answer.into_iter().chain(next_slot).min().expect("nothing will ever happen");
+        while let Some(Reverse((_, call))) = answers.peek().filter(|Reverse((at, _))| *at <= now) {
+            let permit = permits[*call].take().unwrap();
+            answers.pop();
+            pacer.finish(permit, Moment::from_nanos(now));
+            if pacer.credit().as_nanos() as u64 > 2 * path.least() {
+                seen.assumption_held = false;
+            }
+        }
+    }
+    seen
+}
