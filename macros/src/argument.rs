@@ -1,0 +1,223 @@
+//! How an argument crosses from the caller's thread to the worker's, and what cannot cross.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::{
+    Error, GenericArgument, Ident, Lifetime, ParenthesizedGenericArguments, Pat, PatType,
+    PathArguments, Result, TraitBound, Type, TypeFnPtr, TypeMacro, TypePath, TypeReference,
+};
+
+use crate::attributes::Carried;
+
+/// An argument of a method.
+pub(crate) struct Argument {
+    pub(crate) name: Ident,
+    pub(crate) ty: Type,
+    pub(crate) carried: Carried,
+}
+
+/// How an argument of a laned method crosses.
+enum Crossing {
+    /// It is moved.
+    Moved,
+    /// `&T`: cloned, and lent again over there.
+    Cloned(Type),
+    /// `Option<&T>`: the same, inside.
+    ClonedInside(Type),
+}
+
+impl Argument {
+    /// Reads the argument at `index`. A pattern is replaced by a name: the generated code hands
+    /// the argument on whole.
+    pub(crate) fn read(index: usize, argument: &PatType) -> Result<Self> {
+        let name = match &*argument.pat {
+            Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
+            _ => format_ident!("__lk_argument_{index}", span = Span::mixed_site()),
+        };
+        let carried = Carried::read(&argument.attrs)?;
+        Ok(Self { name, ty: (*argument.ty).clone(), carried })
+    }
+
+    /// Says what to do if the argument cannot cross to another thread.
+    pub(crate) fn check_crossing(&self) -> Result<()> {
+        let crossing = crossing(&self.ty);
+        let inside = match &crossing {
+            Crossing::Moved => &self.ty,
+            Crossing::Cloned(Type::TraitObject(object)) => {
+                let message = "a `dyn` value cannot be cloned on its way to the lane's thread: \
+                               take an `Arc<dyn ..>`";
+                return Err(Error::new_spanned(object, message));
+            }
+            Crossing::Cloned(inside) | Crossing::ClonedInside(inside) => inside,
+        };
+        first_borrow(inside).map_or(Ok(()), |borrow| Err(borrow.in_argument()))
+    }
+
+    /// The statement that makes the argument ready to be moved, on the caller's thread.
+    pub(crate) fn pack(&self) -> TokenStream {
+        let (name, packed, cfg) = (&self.name, self.packed(), self.carried.cfg());
+        match crossing(&self.ty) {
+            Crossing::Moved => TokenStream::new(),
+            Crossing::Cloned(inside) => {
+                let to_owned = to_owned(&inside);
+                quote!(#cfg let #packed = #to_owned(#name);)
+            }
+            Crossing::ClonedInside(inside) => {
+                let to_owned = to_owned(&inside);
+                quote!(#cfg let #packed = ::core::option::Option::map(#name, #to_owned);)
+            }
+        }
+    }
+
+    /// The expression that hands the argument to the inner method, on the worker's thread.
+    pub(crate) fn unpack(&self) -> TokenStream {
+        let (name, packed, cfg) = (&self.name, self.packed(), self.carried.cfg());
+        match crossing(&self.ty) {
+            Crossing::Moved => quote!(#cfg #name),
+            Crossing::Cloned(inside) => {
+                quote!(#cfg ::core::borrow::Borrow::<#inside>::borrow(&#packed))
+            }
+            Crossing::ClonedInside(inside) => quote! {
+                #cfg ::core::option::Option::map(
+                    ::core::option::Option::as_ref(&#packed),
+                    ::core::borrow::Borrow::<#inside>::borrow,
+                )
+            },
+        }
+    }
+
+    /// The name of the owned copy. It cannot meet a name of the user's: it is a local of the macro.
+    fn packed(&self) -> Ident {
+        format_ident!("__lk_{}", self.name, span = Span::mixed_site())
+    }
+}
+
+/// Points at the type, so that "`Clone` is not satisfied" does too.
+fn to_owned(ty: &Type) -> TokenStream {
+    let span = Span::call_site().located_at(ty.span());
+    quote_spanned!(span=> <#ty as ::std::borrow::ToOwned>::to_owned)
+}
+
+fn crossing(ty: &Type) -> Crossing {
+    if let Some(inside) = lent(ty) {
+        return Crossing::Cloned(inside.clone());
+    }
+    match option_of(ty).and_then(lent) {
+        Some(inside) => Crossing::ClonedInside(inside.clone()),
+        None => Crossing::Moved,
+    }
+}
+
+/// The `T` of a `&T`. What is lent for ever can be moved as it is.
+fn lent(ty: &Type) -> Option<&Type> {
+    match ty {
+        Type::Reference(reference)
+            if reference.mutability.is_none() && !is_static(reference.lifetime.as_ref()) =>
+        {
+            Some(unwrapped(&reference.elem))
+        }
+        Type::Paren(paren) => lent(&paren.elem),
+        Type::Group(group) => lent(&group.elem),
+        _ => None,
+    }
+}
+
+/// `T` without the brackets of `(T)`, which are needed in `&(dyn A + B)` alone.
+fn unwrapped(ty: &Type) -> &Type {
+    match ty {
+        Type::Paren(paren) => unwrapped(&paren.elem),
+        Type::Group(group) => unwrapped(&group.elem),
+        other => other,
+    }
+}
+
+/// The `T` of an `Option<T>`, however the path to `Option` is written.
+fn option_of(ty: &Type) -> Option<&Type> {
+    let Type::Path(TypePath { qself: None, path, .. }) = unwrapped(ty) else { return None };
+    let last = path.segments.last().filter(|last| last.ident == "Option")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(inside)) => Some(inside),
+        _ => None,
+    }
+}
+
+fn is_static(lifetime: Option<&Lifetime>) -> bool {
+    lifetime.is_some_and(|lifetime| lifetime.ident == "static")
+}
+
+/// Something in a type that is only lent to the callee.
+pub(crate) struct Borrow {
+    span: Span,
+    mutable: bool,
+}
+
+impl Borrow {
+    fn in_argument(&self) -> Error {
+        let message = if self.mutable {
+            "a call through a lane runs on another thread and cannot change what the caller holds: \
+             take an owned value, and give the change back in the answer"
+        } else {
+            "a call through a lane runs on another thread, and this cannot be lent to it: take an \
+             owned value, `&T`, `&str`, `&[T]`, or an `Option` of these"
+        };
+        Error::new(self.span, message)
+    }
+
+    /// The same thing found in what a method returns.
+    pub(crate) fn in_answer(&self) -> Error {
+        let message = "the answer comes from another thread and cannot borrow: return an owned \
+                       value, such as `String` for `&str` or `Vec<T>` for `&[T]`";
+        Error::new(self.span, message)
+    }
+}
+
+/// The first thing in `ty` that is lent for less than `'static`. A lifetime that is left out of a
+/// path (`Row` for `Row<'_>`) cannot be seen here; rustc reports that one.
+pub(crate) fn first_borrow(ty: &Type) -> Option<Borrow> {
+    let mut finder = Finder(None);
+    finder.visit_type(ty);
+    finder.0
+}
+
+struct Finder(Option<Borrow>);
+
+impl Finder {
+    fn found(&mut self, span: Span, mutable: bool) {
+        self.0.get_or_insert(Borrow { span, mutable });
+    }
+}
+
+impl<'ast> Visit<'ast> for Finder {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        if let Some(mutable) = &reference.mutability {
+            let span = reference.and_token.span;
+            self.found(span.join(mutable.span()).unwrap_or(span), true);
+        } else if !is_static(reference.lifetime.as_ref()) {
+            self.found(reference.and_token.span, false);
+        }
+        self.visit_type(&reference.elem);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        if !is_static(Some(lifetime)) {
+            self.found(lifetime.span(), false);
+        }
+    }
+
+    // What a function takes is lent to the function, not to us.
+    fn visit_type_fn_ptr(&mut self, _: &'ast TypeFnPtr) {}
+    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
+
+    fn visit_trait_bound(&mut self, bound: &'ast TraitBound) {
+        // In `for<'a> Visitor<'a>` the lifetime belongs to the bound.
+        if bound.lifetimes.is_none() {
+            visit::visit_trait_bound(self, bound);
+        }
+    }
+
+    // Its tokens are not a type yet.
+    fn visit_type_macro(&mut self, _: &'ast TypeMacro) {}
+}
