@@ -1,0 +1,297 @@
+//! One method of the trait: how it is called, and what stands in the way.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, FnArg, GenericParam, Ident, Receiver, ReceiverKind, ReturnType, Safety, Signature,
+    Token, TraitItemFn, Type, WherePredicate,
+};
+
+use crate::argument::{Argument, first_borrow};
+use crate::attributes::Carried;
+use crate::errors::Errors;
+use crate::keys::LaneKeys;
+
+/// The proxy has these of its own, and they would hide the trait's.
+const OF_THE_PROXY: [&str; 3] = ["builder", "inner", "lanes"];
+
+/// How the proxy calls a method.
+pub(crate) enum Kind {
+    /// In a lane.
+    Lane(LaneKeys),
+    /// On the caller's thread.
+    Direct,
+    /// By the body that the trait gives it.
+    Provided,
+}
+
+/// A method that generated code has to do with.
+pub(crate) struct Method {
+    pub(crate) kind: Kind,
+    pub(crate) carried: Carried,
+    pub(crate) name: Ident,
+    /// As in the trait, but with a plain name for each argument.
+    pub(crate) signature: Signature,
+    /// The user's `self`: one that a macro writes is another.
+    pub(crate) self_token: Token![self],
+    pub(crate) arguments: Vec<Argument>,
+    /// Where to point when the answer's type does not do.
+    pub(crate) answer: Span,
+}
+
+/// Takes the helper attributes off `method` and reads it. Nothing is returned for a method that
+/// generated code has nothing to do with, or that is wrong.
+pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Method> {
+    let said = Said::take(&mut method.attrs, errors);
+    let name = method.sig.ident.clone();
+
+    if for_sized_only(&method.sig) {
+        if method.default.is_none() || said.is_any() {
+            errors.at(
+                name.span(),
+                "a method with `where Self: Sized` is left out of the proxy: give it a default \
+                 body, and neither #[lane] nor #[direct]",
+            );
+        }
+        return None;
+    }
+
+    let self_token = shape(&method.sig, errors);
+    if OF_THE_PROXY.iter().any(|own| name == own) {
+        let message = format!(
+            "the proxy has a function `{name}` of its own, which would hide this one: choose \
+             another name"
+        );
+        errors.at(name.span(), message);
+    }
+    let arguments = arguments(&method.sig, errors);
+    let kind = said.kind(&name, method.default.is_some(), errors);
+    if let Some(Kind::Lane(_)) = kind {
+        for argument in &arguments {
+            errors.ok(argument.check_crossing());
+        }
+        check_answer(&method.sig, errors);
+    }
+    let carried = errors.ok(Carried::read(&method.attrs))?;
+    let answer = match &method.sig.output {
+        ReturnType::Type(_, answer) => answer.span(),
+        ReturnType::Default => name.span(),
+    };
+    let signature = plain(&method.sig, &arguments);
+    Some(Method {
+        kind: kind?,
+        carried,
+        name,
+        signature,
+        self_token: self_token?,
+        arguments,
+        answer,
+    })
+}
+
+/// What the helper attributes of a method say.
+struct Said {
+    lane: Option<syn::Result<LaneKeys>>,
+    direct: bool,
+}
+
+impl Said {
+    fn take(attributes: &mut Vec<Attribute>, errors: &mut Errors) -> Self {
+        let mut said = Self { lane: None, direct: false };
+        attributes.retain(|attribute| {
+            let path = attribute.path();
+            if path.is_ident("lane") {
+                if said.lane.replace(LaneKeys::parse(attribute)).is_some() {
+                    errors.at(path.span(), "a method has one lane");
+                }
+            } else if path.is_ident("direct") {
+                errors.ok(attribute.meta.require_path_only());
+                said.direct = true;
+            } else {
+                return true;
+            }
+            if said.direct && said.lane.is_some() {
+                errors.at(
+                    path.span(),
+                    "#[direct] goes around the lanes: give the method either #[lane(..)] or \
+                     #[direct]",
+                );
+            }
+            false
+        });
+        said
+    }
+
+    fn is_any(&self) -> bool {
+        self.direct || self.lane.is_some()
+    }
+
+    fn kind(self, name: &Ident, has_body: bool, errors: &mut Errors) -> Option<Kind> {
+        match self.lane {
+            Some(keys) => errors.ok(keys).map(Kind::Lane),
+            None if self.direct => Some(Kind::Direct),
+            None if has_body => Some(Kind::Provided),
+            None => {
+                errors.at(
+                    name.span(),
+                    "no lane: give the method #[lane(NAME, read)] or #[lane(NAME, write)], a \
+                     default body, or #[direct] to go around the lanes",
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Whether the method says `where Self: Sized`, and so is no part of the trait object.
+fn for_sized_only(signature: &Signature) -> bool {
+    signature.generics.where_clause.iter().flat_map(|clause| &clause.predicates).any(|predicate| {
+        let WherePredicate::Type(predicate) = predicate else { return false };
+        matches!(&predicate.bounded_ty, Type::Path(ty) if ty.path.is_ident("Self"))
+            && predicate.bounds.iter().any(|bound| match bound {
+                syn::TypeParamBound::Trait(bound) => {
+                    bound.path.segments.last().is_some_and(|last| last.ident == "Sized")
+                }
+                _ => false,
+            })
+    })
+}
+
+/// Says what keeps the method from being called through a `&dyn` of the trait. Gives its `self`.
+fn shape(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
+    if let Some(token) = &signature.asyncness {
+        errors.at(
+            token.span(),
+            "a lane blocks its caller and serves no `async fn`: write a plain `fn`",
+        );
+    }
+    if let Some(token) = &signature.constness {
+        errors.at(token.span(), "a proxy has no `const fn`: write a plain `fn`");
+    }
+    if let Safety::Unsafe(token) = &signature.safety {
+        errors.at(
+            token.span(),
+            "a proxy cannot keep the promises of an `unsafe fn`: write a safe `fn`",
+        );
+    }
+    for parameter in &signature.generics.params {
+        if !matches!(parameter, GenericParam::Lifetime(_)) {
+            errors.at(
+                parameter.span(),
+                "a generic method cannot be called through `dyn`: name one type, or put \
+                 `where Self: Sized` and a default body",
+            );
+        }
+    }
+    let types = signature.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(argument) => Some(&*argument.ty),
+        FnArg::Receiver(_) => None,
+    });
+    let answer = match &signature.output {
+        ReturnType::Type(_, answer) => Some(&**answer),
+        ReturnType::Default => None,
+    };
+    for ty in types.chain(answer) {
+        object_safe(ty.to_token_stream(), errors);
+    }
+
+    match signature.inputs.first() {
+        Some(FnArg::Receiver(receiver)) => match &receiver.kind {
+            ReceiverKind::Reference(_, _, None) => return Some(receiver.self_token),
+            ReceiverKind::Reference(_, _, Some(token)) => errors.at(
+                token.span(),
+                "many threads share a proxy, so a method takes `&self`; keep what changes behind \
+                 a lock or in an atomic",
+            ),
+            _ => errors
+                .at(span_of(receiver), "many threads share a proxy, so a method takes `&self`"),
+        },
+        _ => errors.at(
+            signature.ident.span(),
+            "a function without `self` cannot be called through a proxy: take `&self`, or put \
+             `where Self: Sized` and a default body",
+        ),
+    }
+    None
+}
+
+fn span_of(receiver: &Receiver) -> Span {
+    receiver.self_token.span
+}
+
+/// Looks for `Self` as a type of its own, and for `impl Trait`.
+fn object_safe(tokens: TokenStream, errors: &mut Errors) {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Group(group) => object_safe(group.stream(), errors),
+            TokenTree::Ident(word) if word == "impl" => errors.at(
+                word.span(),
+                "`impl Trait` cannot be called through `dyn`: name one type, or use \
+                 `Box<dyn Trait>`",
+            ),
+            TokenTree::Ident(word) if word == "Self" => {
+                let path = matches!(tokens.peek(), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+                if !path {
+                    errors.at(
+                        word.span(),
+                        "the proxy and what is inside it are two types, so a method cannot take \
+                         or return `Self`: name a type",
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn arguments(signature: &Signature, errors: &mut Errors) -> Vec<Argument> {
+    let typed = signature.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    });
+    typed
+        .enumerate()
+        .filter_map(|(index, argument)| errors.ok(Argument::read(index, argument)))
+        .collect()
+}
+
+/// A lane can refuse a call, so its methods return a `Result`; and what it holds comes from
+/// another thread.
+fn check_answer(signature: &Signature, errors: &mut Errors) {
+    let fallible = "a lane can refuse a call: return `Result<T, E>` with `E: From<LaneError>`, or \
+                    make the method #[direct]";
+    let answer = match &signature.output {
+        ReturnType::Default => return errors.at(signature.ident.span(), fallible),
+        ReturnType::Type(_, answer) => answer,
+    };
+    if let Some(borrow) = first_borrow(answer) {
+        errors.add(borrow.in_answer());
+        return;
+    }
+    let is_result = match &**answer {
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Result"),
+        // Nothing can be said of a type that a macro writes.
+        Type::Macro(_) => true,
+        _ => false,
+    };
+    if !is_result {
+        errors.at(answer.span(), fallible);
+    }
+}
+
+/// The signature with a plain name for each argument, and on them no attribute but `#[cfg]`.
+fn plain(signature: &Signature, arguments: &[Argument]) -> Signature {
+    let mut signature = signature.clone();
+    let typed = signature.inputs.iter_mut().filter_map(|input| match input {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    });
+    for (input, argument) in typed.zip(arguments) {
+        let name = &argument.name;
+        input.attrs.retain(|attribute| attribute.path().is_ident("cfg"));
+        *input.pat = syn::parse_quote!(#name);
+    }
+    signature
+}

@@ -1,0 +1,220 @@
+//! What the attribute learned about a trait: the methods, the lanes they name, the names that
+//! generated code goes by.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{GenericParam, Generics, Ident, ItemTrait, TraitItem, TraitItemType, Visibility};
+
+use crate::attributes::Carried;
+use crate::errors::Errors;
+use crate::keys::ProxyKeys;
+use crate::method::{self, Kind, Method};
+
+/// A lane that the trait names.
+pub(crate) struct Lane {
+    pub(crate) name: Ident,
+    /// Its place in the list of lanes, as a variant of an enum: so the compiler counts, and counts
+    /// right when a `#[cfg]` takes a lane away.
+    pub(crate) variant: Ident,
+    /// Empty if one of its methods is there in any case.
+    pub(crate) cfg: TokenStream,
+}
+
+/// All that code is written from.
+pub(crate) struct Model {
+    pub(crate) visibility: Visibility,
+    pub(crate) carried: Carried,
+    pub(crate) name: Ident,
+    pub(crate) proxy: Ident,
+    pub(crate) builder: Ident,
+    /// The type parameter for what is inside: `T`, unless the trait uses that name.
+    pub(crate) inner: Ident,
+    pub(crate) generics: Generics,
+    /// The bounds that `Self` must meet.
+    pub(crate) supertraits: TokenStream,
+    pub(crate) types: Vec<(Ident, Carried)>,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) lanes: Vec<Lane>,
+    /// The place in `methods` of the one that tells the documented limits.
+    pub(crate) limits: Option<usize>,
+}
+
+/// Reads the trait. It is given back without the helper attributes even when something is wrong
+/// with it: the error is not helped by a dozen more about a trait that is not there.
+pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::Result<Model>) {
+    let mut errors = Errors::default();
+    let keys = errors.ok(ProxyKeys::parse(args)).unwrap_or_default();
+    let carried = errors.ok(Carried::read(&item.attrs)).unwrap_or_default();
+    check_trait(&item, &keys, &mut errors);
+
+    let mut methods = Vec::new();
+    let mut types = Vec::new();
+    for entry in &mut item.items {
+        match entry {
+            TraitItem::Fn(method) => methods.extend(method::read(method, &mut errors)),
+            TraitItem::Type(ty) => types.extend(associated_type(ty, &mut errors)),
+            TraitItem::Const(item) => errors.at(
+                item.ident.span(),
+                "a constant keeps a trait from being used as `dyn`: make it a #[direct] method",
+            ),
+            TraitItem::Macro(item) => errors.at(
+                item.mac.path.span(),
+                "#[proxy] cannot see which methods a macro writes: write them out",
+            ),
+            other => errors.at(other.span(), "#[proxy] does not understand this"),
+        }
+    }
+    let lanes = lanes(&methods);
+    let limits = keys.limits.and_then(|name| {
+        let found = methods.iter().position(|method| method.name == name);
+        if !found.is_some_and(|at| tells_limits(&methods[at])) {
+            errors.at(
+                name.span(),
+                "name a method of this trait that takes `&self` alone, has no lane, and returns \
+                 the `Limits`",
+            );
+        }
+        found
+    });
+
+    let name = item.ident.clone();
+    let made = |suffix: &str| {
+        // The macro's own, as far as lints go; to be found where the trait is.
+        let span = Span::call_site().located_at(name.span());
+        format_ident!("{}{suffix}", name, span = span)
+    };
+    let (supertraits, bounds) = (&item.supertraits, &item.generics.where_clause);
+    let bounds = bounds.iter().flat_map(|clause| &clause.predicates);
+    let own = (!supertraits.is_empty()).then(|| quote!(Self: #supertraits,));
+    let model = Model {
+        visibility: item.vis.clone(),
+        carried,
+        proxy: made("Proxy"),
+        builder: made("ProxyBuilder"),
+        inner: fresh(&item),
+        generics: item.generics.clone(),
+        supertraits: quote!(#own #(#bounds,)*),
+        types,
+        methods,
+        lanes,
+        limits,
+        name,
+    };
+    (item, errors.finish(model))
+}
+
+fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
+    if let Some(token) = &item.unsafety {
+        errors.at(
+            token.span(),
+            "a proxy cannot keep the promises of an `unsafe trait`: write a safe one",
+        );
+    }
+    for parameter in &item.generics.params {
+        if let GenericParam::Lifetime(lifetime) = parameter {
+            errors.at(
+                lifetime.span(),
+                "a lane's thread outlives any lifetime: let the trait take owned types",
+            );
+        }
+    }
+    if let (Some(limits), false) = (&keys.limits, item.generics.params.is_empty()) {
+        errors.at(
+            limits.span(),
+            "the builder of a generic trait does not know whose limits are meant: hand them to \
+             the builder's `limits`",
+        );
+    }
+}
+
+fn associated_type(ty: &TraitItemType, errors: &mut Errors) -> Option<(Ident, Carried)> {
+    if !ty.generics.params.is_empty() {
+        errors.at(
+            ty.generics.span(),
+            "an associated type with parameters keeps a trait from being used as `dyn`",
+        );
+    }
+    Some((ty.ident.clone(), errors.ok(Carried::read(&ty.attrs))?))
+}
+
+fn tells_limits(method: &Method) -> bool {
+    !matches!(method.kind, Kind::Lane(_)) && method.arguments.is_empty()
+}
+
+/// The lanes, in the order in which the trait first names them.
+fn lanes(methods: &[Method]) -> Vec<Lane> {
+    let mut lanes: Vec<(&Ident, Vec<&Carried>)> = Vec::new();
+    for method in methods {
+        let Kind::Lane(keys) = &method.kind else { continue };
+        match lanes.iter_mut().find(|(name, _)| **name == keys.name) {
+            Some((_, users)) => users.push(&method.carried),
+            None => lanes.push((&keys.name, vec![&method.carried])),
+        }
+    }
+    let lane = |(index, (name, users)): (usize, (&Ident, Vec<&Carried>))| {
+        let cfg = if users.iter().all(|carried| carried.is_conditional()) {
+            let conditions = users.iter().map(|carried| carried.condition());
+            quote!(#[cfg(any(#(#conditions),*))])
+        } else {
+            TokenStream::new()
+        };
+        Lane { name: name.clone(), variant: format_ident!("L{index}"), cfg }
+    };
+    lanes.into_iter().enumerate().map(lane).collect()
+}
+
+/// A name for a type parameter that the trait does not use for anything.
+fn fresh(item: &ItemTrait) -> Ident {
+    let mut used = HashSet::new();
+    words(item.to_token_stream(), &mut used);
+    let mut name = String::from("T");
+    while used.contains(&name) {
+        name = if name == "T" { String::from("Inner") } else { name + "_" };
+    }
+    format_ident!("{name}")
+}
+
+fn words(tokens: TokenStream, used: &mut HashSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => words(group.stream(), used),
+            TokenTree::Ident(word) => {
+                used.insert(word.unraw().to_string());
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+impl Model {
+    /// The trait with its parameters, as in `Store<K, V>`.
+    pub(crate) fn path(&self) -> TokenStream {
+        let (name, (_, generics, _)) = (&self.name, self.generics.split_for_impl());
+        quote!(#name #generics)
+    }
+
+    /// The place of the lane `name` in the list, as an expression.
+    pub(crate) fn lane(&self, name: &Ident) -> TokenStream {
+        let variant = self.lanes.iter().find(|lane| lane.name == *name).map(|lane| &lane.variant);
+        quote!(__LkLane::#variant as ::core::primitive::usize)
+    }
+
+    /// The parameters of an `impl` of the trait for a type with `parameter`.
+    pub(crate) fn parameters(&self, parameter: &TokenStream) -> TokenStream {
+        let mut generics = self.generics.clone();
+        // Defaults have no place on an `impl`.
+        for own in &mut generics.params {
+            match own {
+                GenericParam::Type(own) => own.default = None,
+                GenericParam::Const(own) => own.default = None,
+                GenericParam::Lifetime(_) => {}
+            }
+        }
+        let own = generics.params.iter();
+        quote!(<#parameter #(, #own)*>)
+    }
+}
