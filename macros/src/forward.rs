@@ -1,0 +1,66 @@
+//! The trait for `&X`, `Arc<X>` and `Box<X>`: so that a proxy can be shared, boxed, and put around
+//! a `dyn`.
+//!
+//! Every method is forwarded, provided ones too: `X` may have a better one.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::method::Method;
+use crate::model::Model;
+
+/// The three implementations.
+pub(crate) fn pointers(model: &Model) -> TokenStream {
+    let inner = &model.inner;
+    let pointers =
+        [quote!(&#inner), quote!(::std::sync::Arc<#inner>), quote!(::std::boxed::Box<#inner>)];
+    pointers.iter().map(|pointer| implementation(model, pointer)).collect()
+}
+
+fn implementation(model: &Model, pointer: &TokenStream) -> TokenStream {
+    let (inner, path, cfg) = (&model.inner, model.path(), model.carried.all());
+    let parameters = model.parameters(&quote!(#inner: #path + ?::core::marker::Sized));
+    // A pointer meets the trait's bounds for most `X`, but not for every bound there is.
+    let supertraits = &model.supertraits;
+    let types = associated_types(model);
+    let methods = model.methods.iter().map(|method| forward(model, method, &quote!()));
+    quote! {
+        #cfg
+        #[automatically_derived]
+        impl #parameters #path for #pointer
+        where
+            #supertraits
+        {
+            #types
+            #(#methods)*
+        }
+    }
+}
+
+/// The associated types, which are those of the inner value.
+pub(crate) fn associated_types(model: &Model) -> TokenStream {
+    let (inner, path) = (&model.inner, model.path());
+    let types = model.types.iter().map(|(name, carried)| {
+        let attributes = carried.all();
+        quote!(#attributes type #name = <#inner as #path>::#name;)
+    });
+    types.collect()
+}
+
+/// A method that calls that of the inner value, which is `self` and then `field`.
+pub(crate) fn forward(model: &Model, method: &Method, field: &TokenStream) -> TokenStream {
+    let Method { carried, name, signature, self_token, arguments, .. } = method;
+    let (inner, path, attributes) = (&model.inner, model.path(), carried.all());
+    let arguments = arguments.iter().map(|argument| {
+        let (cfg, name) = (argument.carried.cfg(), &argument.name);
+        quote!(#cfg #name)
+    });
+    // Written so that one body serves any pointer: the call's argument is dereferenced as needed.
+    let target = if field.is_empty() { quote!(#self_token) } else { quote!(&#self_token #field) };
+    quote! {
+        #attributes
+        #signature {
+            <#inner as #path>::#name(#target #(, #arguments)*)
+        }
+    }
+}
