@@ -88,9 +88,9 @@ impl Argument {
         }
     }
 
-    /// The name of the owned copy. It cannot meet a name of the user's: it is a local of the macro.
+    /// The name of the owned copy: a local of the macro, which no name of the user's can meet.
     fn packed(&self) -> Ident {
-        format_ident!("__lk_{}", self.name, span = Span::mixed_site())
+        format_ident!("__lk_copy_of_{}", self.name, span = Span::mixed_site())
     }
 }
 
