@@ -1,5 +1,7 @@
 //! One lane, with real threads and a clock that jumps: what a caller may rely on.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Lanes, Observer};
+use super::{Inner, Lanes, Observer};
 use crate::clock::Clock;
 use crate::lane::{Lane, LaneConfig, LaneConfigError};
 use crate::quota::Limits;
@@ -73,7 +73,7 @@ impl LanesBuilder {
             let started = Lane::start(lane, &config, &self.clock, self.observer.clone());
             lanes.push(started.map_err(|source| BuildError::Lane { lane, source })?);
         }
-        Ok(Lanes(lanes.into()))
+        Ok(Lanes(Arc::new(Inner { lanes, clock: self.clock })))
     }
 
     /// A quota for a lane that does not exist would guard nothing.

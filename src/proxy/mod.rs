@@ -16,6 +16,7 @@ pub use classify::{Classified, Classify, Probe, Unclassified};
 pub use crate::lane::{Effect, FinishedCall, Observer};
 
 use crate::Sent;
+use crate::clock::Clock;
 use crate::lane::{Lane, LaneError};
 
 /// One method of a proxied trait: where it goes and what it does.
@@ -31,7 +32,12 @@ pub struct Call {
 
 /// The lanes of one proxy. Cheap to clone; the threads end with the last clone.
 #[derive(Clone)]
-pub struct Lanes(Arc<[Lane]>);
+pub struct Lanes(Arc<Inner>);
+
+struct Inner {
+    lanes: Vec<Lane>,
+    clock: Clock,
+}
 
 impl Lanes {
     /// Sends a call through its lane and waits for the answer.
@@ -51,7 +57,7 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
     {
         let Call { lane, method, effect } = call;
-        let Some(lane) = self.0.get(lane) else {
+        let Some(lane) = self.0.lanes.get(lane) else {
             // Only by hand-written code: the macro counts its own lanes.
             return Err(LaneError::Closed { lane: "(no such lane)", method }.into());
         };
@@ -62,9 +68,14 @@ impl Lanes {
         lane.call(method, effect, work, sent)?
     }
 
+    /// The clock that paces them.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// The names of the lanes, in the order in which the trait names them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(Lane::name)
+        self.0.lanes.iter().map(Lane::name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the behaviour tests share.
 #![allow(dead_code)] // Each test binary uses its own part.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 pub mod latency;
 pub mod model;
