@@ -1,0 +1,62 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use lanekeeper::broker::Instrument;
+
+use crate::failure::Failure;
+
+/// A crowd of strategies on one broker account, behind lanekeeper.
+#[derive(Debug, Parser)]
+#[command(name = "trading_bot")]
+pub struct Args {
+    /// Work against this address instead of an exchange of our own. Keys come from KITE_API_KEY
+    /// and KITE_ACCESS_TOKEN
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+
+    /// How many strategies, each on a thread of its own
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub strategies: u16,
+
+    /// How long they trade
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+
+    /// Write a report there, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
+    /// Place real orders where the address is not on this machine
+    #[arg(long)]
+    pub live: bool,
+
+    /// What to trade, as EXCHANGE:SYMBOL, separated by commas
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub instruments: Vec<Instrument>,
+}
+
+impl Args {
+    /// Reads the command line. `None`: it asked for help, and got it.
+    pub fn read() -> Result<Option<Self>, Failure> {
+        match Self::try_parse() {
+            Ok(args) => Ok(Some(args)),
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+                print!("{error}");
+                Ok(None)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or("a bad flag");
+                Err(Failure::new(first.trim_start_matches("error: ")))
+            }
+        }
+    }
+
+    pub fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}

@@ -1,0 +1,36 @@
+//! Why the bot could not go on, in one line.
+
+use std::fmt;
+
+use lanekeeper::broker::BrokerError;
+use lanekeeper::proxy::BuildError;
+
+/// One clear line.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    pub fn new(line: impl Into<String>) -> Self {
+        let line: String = line.into();
+        // Whatever an underlying error had to say, it is one line here.
+        Self(line.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<BrokerError> for Failure {
+    fn from(error: BrokerError) -> Self {
+        Self::new(error.to_string())
+    }
+}

@@ -1,0 +1,154 @@
+//! What is measured, and where: at the strategies' desks, in the queue, and on the wire.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest};
+use lanekeeper::proxy::{FinishedCall, Observer};
+use lanekeeper::Sent;
+use serde::Serialize;
+
+use crate::tap::Listener;
+
+/// What became of an order that a strategy wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Placed,
+    Rejected,
+    NotSent,
+    Unknown,
+}
+
+impl Outcome {
+    fn of(result: &Result<OrderId, BrokerError>) -> Self {
+        match result {
+            Ok(_) => Self::Placed,
+            Err(error) => match error.was_sent() {
+                Sent::No => Self::NotSent,
+                Sent::Yes => Self::Rejected,
+                Sent::Unknown => Self::Unknown,
+            },
+        }
+    }
+}
+
+/// One order that a strategy wanted.
+#[derive(Debug, Clone, Serialize)]
+pub struct Wanted {
+    pub tag: String,
+    pub outcome: Outcome,
+    pub order_id: Option<String>,
+    pub latency_ms: f64,
+}
+
+/// The outermost layer: what the strategies asked for, and what they were told.
+pub struct Desk {
+    may_trade: bool,
+    asked: AtomicU64,
+    orders: Mutex<Vec<Wanted>>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct DeskSummary {
+    pub asked: u64,
+    pub orders: Vec<Wanted>,
+}
+
+impl Desk {
+    pub fn new(may_trade: bool) -> Self {
+        Self { may_trade, asked: AtomicU64::new(0), orders: Mutex::default() }
+    }
+
+    pub fn summary(&self) -> DeskSummary {
+        DeskSummary { asked: self.asked.load(Ordering::Relaxed), orders: locked(&self.orders).clone() }
+    }
+}
+
+impl Listener for Desk {
+    fn permit(&self) -> Result<(), BrokerError> {
+        match self.may_trade {
+            true => Ok(()),
+            false => Err(BrokerError::NotSent(Detail::new("--live is not set"))),
+        }
+    }
+
+    fn heard(&self, _lane: &'static str, _began: Instant, _error: Option<&BrokerError>) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn heard_order(
+        &self,
+        order: &OrderRequest,
+        began: Instant,
+        result: &Result<OrderId, BrokerError>,
+    ) {
+        locked(&self.orders).push(Wanted {
+            tag: order.tag.clone().unwrap_or_default(),
+            outcome: Outcome::of(result),
+            order_id: result.as_ref().ok().map(|id| id.as_str().to_owned()),
+            latency_ms: began.elapsed().as_secs_f64() * 1000.0,
+        });
+    }
+}
+
+/// The innermost layer: what went to the broker, and how long it took.
+#[derive(Default)]
+pub struct Wire {
+    lanes: Mutex<BTreeMap<&'static str, OnWire>>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct OnWire {
+    pub sent: u64,
+    pub throttled: u64,
+    pub round_trips: Vec<Duration>,
+}
+
+impl Wire {
+    pub fn summary(&self) -> BTreeMap<&'static str, OnWire> {
+        locked(&self.lanes).clone()
+    }
+
+    /// Sent and refused so far, over all lanes but for those that the filter leaves out.
+    pub fn so_far(&self, lane: &str) -> (u64, u64) {
+        locked(&self.lanes).get(lane).map_or((0, 0), |lane| (lane.sent, lane.throttled))
+    }
+}
+
+impl Listener for Wire {
+    fn heard(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>) {
+        let round_trip = began.elapsed();
+        let mut lanes = locked(&self.lanes);
+        let lane = lanes.entry(lane).or_default();
+        if error.is_some_and(|error| error.was_sent() == Sent::No) {
+            return;
+        }
+        lane.sent += 1;
+        lane.throttled += u64::from(matches!(error, Some(BrokerError::Throttled { .. })));
+        lane.round_trips.push(round_trip);
+    }
+}
+
+/// In between: how long calls waited for their turn.
+#[derive(Default)]
+pub struct Queue(Mutex<BTreeMap<&'static str, Vec<Duration>>>);
+
+impl Queue {
+    pub fn summary(&self) -> BTreeMap<&'static str, Vec<Duration>> {
+        locked(&self.0).clone()
+    }
+}
+
+impl Observer for Queue {
+    fn finished(&self, call: &FinishedCall) {
+        locked(&self.0).entry(call.lane).or_default().push(call.queued);
+    }
+}
+
+/// Nobody here panics while holding a lock; if somebody did, the numbers are still numbers.
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,107 @@
+//! What came of a run, for people's programs: JSON.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use lanekeeper::cache::CacheStats;
+use lanekeeper::quota::Limits;
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::meter::{DeskSummary, OnWire, Outcome};
+
+/// Everything that was measured.
+pub struct Report {
+    pub took: Duration,
+    pub limits: Limits,
+    pub desk: DeskSummary,
+    pub wire: BTreeMap<&'static str, OnWire>,
+    pub queue: BTreeMap<&'static str, Vec<Duration>>,
+    pub cache: Option<CacheStats>,
+    /// What the exchange counted, where it can be asked.
+    pub refused: Option<u64>,
+}
+
+/// Makes the file, so that a bad path is told before the run.
+pub fn create(path: &Path) -> Result<File, Failure> {
+    File::create(path)
+        .map_err(|error| Failure::new(format!("--report {}: {error}", path.display())))
+}
+
+impl Report {
+    pub fn sent(&self) -> u64 {
+        self.wire.values().map(|lane| lane.sent).sum()
+    }
+
+    pub fn throttled(&self) -> u64 {
+        self.wire.values().map(|lane| lane.throttled).sum()
+    }
+
+    pub fn from_cache(&self) -> u64 {
+        self.cache.map_or(0, |cache| cache.hits)
+    }
+
+    /// The share of a lane's quota that was sent, by its narrowest window.
+    pub fn quota_used(&self, lane: &str) -> f64 {
+        let sent = self.wire.get(lane).map_or(0, |lane| lane.sent) as f64;
+        let windows = self.limits.of_lane(lane).map_or(&[][..], |quota| quota.windows());
+        let allowed = |window: &lanekeeper::quota::Window| {
+            f64::from(window.limit) * self.took.as_secs_f64() / window.length.as_secs_f64()
+        };
+        let least = windows.iter().map(allowed).fold(f64::INFINITY, f64::min);
+        sent / least
+    }
+
+    pub fn outcomes(&self) -> BTreeMap<Outcome, usize> {
+        let mut outcomes = BTreeMap::new();
+        for order in &self.desk.orders {
+            *outcomes.entry(order.outcome).or_default() += 1;
+        }
+        outcomes
+    }
+
+    fn json(&self) -> Map<String, Value> {
+        let lanes: Map<String, Value> = self
+            .limits
+            .lanes()
+            .map(|(lane, _)| {
+                let sent = self.wire.get(lane).map_or(0, |lane| lane.sent);
+                (lane.to_owned(), json!({ "sent": sent, "quota_used": self.quota_used(lane) }))
+            })
+            .collect();
+        let mut report = Map::new();
+        report.insert("seconds".into(), json!(self.took.as_secs_f64()));
+        report.insert(
+            "calls".into(),
+            json!({
+                "asked": self.desk.asked,
+                "sent": self.sent(),
+                "from_cache": self.from_cache(),
+                "throttled": self.throttled(),
+            }),
+        );
+        report.insert("lanes".into(), Value::Object(lanes));
+        report.insert("orders".into(), json!(self.desk.orders));
+        report
+    }
+
+    /// Writes this report, and beside it what the bare crowd met.
+    pub fn write(&self, mut file: File, bare: Option<&Report>) -> Result<(), Failure> {
+        let mut report = self.json();
+        if let Some(bare) = bare {
+            let bare = json!({
+                "seconds": bare.took.as_secs_f64(),
+                "sent": bare.sent(),
+                "throttled": bare.throttled(),
+            });
+            report.insert("bare".into(), bare);
+        }
+        let text = serde_json::to_string_pretty(&Value::Object(report));
+        text.map_err(std::io::Error::from)
+            .and_then(|text| writeln!(file, "{text}"))
+            .map_err(|error| Failure::new(format!("the report could not be written: {error}")))
+    }
+}

@@ -1,0 +1,114 @@
+//! What people see: live lines while it runs, and a table at the end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::args::Args;
+use crate::meter::{Outcome, Wire};
+use crate::report::Report;
+
+/// The live lines. Hidden by themselves where standard error is no terminal.
+pub struct Screen {
+    lines: MultiProgress,
+    time: ProgressBar,
+    lanes: Vec<(&'static str, ProgressBar)>,
+    wire: Arc<Wire>,
+    began: Instant,
+    length: Duration,
+}
+
+impl Screen {
+    pub fn start(args: &Args, target: &str, wire: &Arc<Wire>) -> Self {
+        println!("{} strategies for {} s on {target}", args.strategies, args.seconds);
+        let lines = MultiProgress::new();
+        let style = |template: &str| {
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+        };
+        let time = lines.add(ProgressBar::new(args.length().as_millis() as u64));
+        time.set_style(style("  time           {wide_bar} {msg}"));
+        let lanes = ["transactional", "quote"].map(|lane| {
+            let line = lines.add(ProgressBar::new_spinner());
+            line.set_style(style("  {prefix:<14} {msg}"));
+            line.set_prefix(lane);
+            (lane, line)
+        });
+        Self {
+            lines,
+            time,
+            lanes: lanes.into(),
+            wire: Arc::clone(wire),
+            began: Instant::now(),
+            length: args.length(),
+        }
+    }
+
+    pub fn tick(&self) {
+        let elapsed = self.began.elapsed().min(self.length);
+        self.time.set_position(elapsed.as_millis() as u64);
+        self.time.set_message(format!("{:.1} s", elapsed.as_secs_f64()));
+        for (lane, line) in &self.lanes {
+            let (sent, refused) = self.wire.so_far(lane);
+            let rate = sent as f64 / elapsed.as_secs_f64().max(0.1);
+            line.set_message(format!("{sent} sent, {rate:.1} a second, {refused} refused"));
+        }
+    }
+
+    pub fn end(self) {
+        // A bar that cannot be cleared is still drawn; nothing depends on it.
+        let _ = self.lines.clear();
+    }
+}
+
+pub fn print(report: &Report, bare: Option<&Report>) {
+    println!();
+    println!("{:<30}{:>14}{:>14}", "", "lanekeeper", if bare.is_some() { "bare" } else { "" });
+    let row = |name: &str, of: &dyn Fn(&Report) -> String| {
+        println!("{name:<30}{:>14}{:>14}", of(report), bare.map(of).unwrap_or_default());
+    };
+    row("seconds", &|r| format!("{:.1}", r.took.as_secs_f64()));
+    row("calls asked", &|r| r.desk.asked.to_string());
+    row("quotes answered from memory", &|r| match r.cache {
+        Some(cache) => {
+            let all = (cache.hits + cache.misses).max(1);
+            format!("{} ({} %)", cache.hits, cache.hits * 100 / all)
+        }
+        None => "-".into(),
+    });
+    row("requests sent", &|r| r.sent().to_string());
+    row("refused (429), as we heard", &|r| r.throttled().to_string());
+    row("refused (429), as it counted", &|r| r.refused.map_or("-".into(), |n| n.to_string()));
+    for lane in ["transactional", "quote"] {
+        row(&format!("{lane}: sent"), &|r| {
+            r.wire.get(lane).map_or(0, |lane| lane.sent).to_string()
+        });
+        row(&format!("{lane}: quota used"), &|r| format!("{:.1} %", 100.0 * r.quota_used(lane)));
+        row(&format!("{lane}: queue wait p50/p99"), &|r| {
+            percentiles(r.queue.get(lane).map_or(&[], Vec::as_slice))
+        });
+        row(&format!("{lane}: round trip p50/p99"), &|r| {
+            percentiles(r.wire.get(lane).map_or(&[], |lane| &lane.round_trips))
+        });
+    }
+    for outcome in [Outcome::Placed, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown] {
+        let name = match outcome {
+            Outcome::Placed => "orders placed",
+            Outcome::Rejected => "orders rejected",
+            Outcome::NotSent => "orders not sent",
+            Outcome::Unknown => "orders of unknown outcome",
+        };
+        row(name, &|r| r.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
+    }
+}
+
+/// `p50/p99` in milliseconds.
+fn percentiles(durations: &[Duration]) -> String {
+    if durations.is_empty() {
+        return "-".into();
+    }
+    let mut sorted = durations.to_vec();
+    sorted.sort_unstable();
+    let at = |percent: usize| sorted[(sorted.len() - 1) * percent / 100].as_millis();
+    format!("{}/{} ms", at(50), at(99))
+}

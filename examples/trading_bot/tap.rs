@@ -1,0 +1,125 @@
+//! A broker that lets somebody listen in: the bot measures itself with nothing but the trait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lanekeeper::broker::{
+    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
+    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, QuoteChunk,
+    Trade,
+};
+use lanekeeper::quota::Limits;
+use rust_decimal::Decimal;
+
+/// Who listens in.
+pub trait Listener: Send + Sync {
+    /// May refuse a call that changes something, before it is made.
+    fn permit(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+    /// A call is over.
+    fn heard(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>);
+    /// It was an order.
+    fn heard_order(
+        &self,
+        _order: &OrderRequest,
+        _began: Instant,
+        _result: &Result<OrderId, BrokerError>,
+    ) {
+    }
+}
+
+/// A broker, and who listens in on it.
+pub struct Tap<B, L> {
+    within: B,
+    listener: Arc<L>,
+}
+
+impl<B: Broker, L: Listener> Tap<B, L> {
+    pub fn new(within: B, listener: Arc<L>) -> Self {
+        Self { within, listener }
+    }
+
+    pub fn within(&self) -> &B {
+        &self.within
+    }
+
+    fn call<R>(
+        &self,
+        lane: &'static str,
+        call: impl FnOnce(&B) -> Result<R, BrokerError>,
+    ) -> Result<R, BrokerError> {
+        let began = Instant::now();
+        let result = call(&self.within);
+        self.listener.heard(lane, began, result.as_ref().err());
+        result
+    }
+
+    fn write<R>(
+        &self,
+        call: impl FnOnce(&B) -> Result<R, BrokerError>,
+    ) -> Result<R, BrokerError> {
+        self.call("transactional", |broker| {
+            self.listener.permit()?;
+            call(broker)
+        })
+    }
+}
+
+impl<B: Broker, L: Listener> Broker for Tap<B, L> {
+    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+        let began = Instant::now();
+        let result = self.write(|broker| broker.place_order(order));
+        self.listener.heard_order(order, began, &result);
+        result
+    }
+    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
+        self.write(|broker| broker.modify_order(id, change))
+    }
+    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
+        self.write(|broker| broker.cancel_order(id))
+    }
+    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+        self.call("transactional", |broker| broker.order_history(id))
+    }
+    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+        self.call("transactional", |broker| broker.orders())
+    }
+    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+        self.call("transactional", |broker| broker.trades())
+    }
+    fn positions(&self) -> Result<Positions, BrokerError> {
+        self.call("transactional", |broker| broker.positions())
+    }
+    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+        self.call("transactional", |broker| broker.holdings())
+    }
+    fn margins(&self) -> Result<Margins, BrokerError> {
+        self.call("transactional", |broker| broker.margins())
+    }
+    fn profile(&self) -> Result<Profile, BrokerError> {
+        self.call("transactional", |broker| broker.profile())
+    }
+    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+        self.call("transactional", |broker| broker.instruments(exchange))
+    }
+    fn quotes(
+        &self,
+        instruments: &[Instrument],
+    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        self.call("quote", |broker| broker.quotes(instruments))
+    }
+    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
+        self.call("quote", |broker| broker.ltp(instrument))
+    }
+    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+        self.call("historical", |broker| broker.candles(request))
+    }
+    fn documented_limits(&self) -> Limits {
+        self.within.documented_limits()
+    }
+    fn quote_chunk(&self) -> QuoteChunk {
+        self.within.quote_chunk()
+    }
+}

@@ -1,0 +1,147 @@
+//! Where the bot trades: an exchange of its own, or an address.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
+use lanekeeper::brokers::Kite;
+use lanekeeper::exchange::Exchange;
+
+use crate::args::Args;
+use crate::failure::Failure;
+
+/// Shares that trade every day, for an address of which nothing is known.
+const USUAL: [&str; 12] = [
+    "INFY", "TCS", "RELIANCE", "HDFCBANK", "ICICIBANK", "SBIN", "ITC", "WIPRO", "AXISBANK", "LT",
+    "HCLTECH", "MARUTI",
+];
+
+/// The most instruments that the strategies share among them.
+const MOST: usize = 40;
+
+const LATENCY: Duration = Duration::from_millis(40);
+const JITTER: Duration = Duration::from_millis(30);
+/// Quick enough for moving averages to cross within seconds.
+const BAR_EVERY: Duration = Duration::from_millis(250);
+
+pub enum Target {
+    Own(Exchange),
+    Address { url: String, api_key: String, access_token: String, trade: bool, wanted: Vec<Instrument> },
+}
+
+impl Target {
+    pub fn from(args: &Args) -> Result<Self, Failure> {
+        let Some(url) = &args.base_url else { return Self::own() };
+        let key = |name: &str| match std::env::var(name) {
+            Ok(key) if !key.trim().is_empty() => Ok(key),
+            _ => Err(Failure::new(format!("{name} is not set: --base-url needs it"))),
+        };
+        let here = is_loopback(url)
+            .ok_or_else(|| Failure::new(format!("--base-url {url}: not an http or https address")))?;
+        Ok(Self::Address {
+            url: url.clone(),
+            api_key: key("KITE_API_KEY")?,
+            access_token: key("KITE_ACCESS_TOKEN")?,
+            trade: here || args.live,
+            wanted: args.instruments.clone(),
+        })
+    }
+
+    /// An exchange of our own, as strict as Kite and with a path as long.
+    pub fn own() -> Result<Self, Failure> {
+        let exchange = Exchange::builder().latency(LATENCY).jitter(JITTER).bar_every(BAR_EVERY);
+        let started = exchange.start();
+        Ok(Self::Own(started.map_err(|error| Failure::new(format!("the exchange: {error}")))?))
+    }
+
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
+    pub fn may_trade(&self) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Address { trade, .. } => *trade,
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Own(_) => format!(
+                "an exchange on loopback, {LATENCY:?} + {JITTER:?} jitter each way, counting strictly"
+            ),
+            Self::Address { url, trade: true, .. } => url.clone(),
+            Self::Address { url, .. } => format!("{url}, placing no orders (--live is not set)"),
+        }
+    }
+
+    /// The plain, unpaced adapter.
+    pub fn kite(&self) -> Result<Kite, Failure> {
+        let builder = Kite::builder();
+        let built = match self {
+            Self::Own(exchange) => builder
+                .api_key("demo")
+                .access_token("demo")
+                .base_url(exchange.base_url())
+                .build(),
+            Self::Address { url, api_key, access_token, .. } => builder
+                .api_key(api_key.clone())
+                .access_token(access_token.clone())
+                .base_url(url.clone())
+                .build(),
+        };
+        built.map_err(|error| Failure::new(error.to_string()))
+    }
+
+    /// What can be traded there: those with a price among the ones that were asked for, or else
+    /// among the usual ones, or else what the broker lists.
+    pub fn instruments(&self, broker: &dyn Broker) -> Result<Vec<Instrument>, Failure> {
+        let wanted = match self {
+            Self::Own(_) => listed(broker)?,
+            Self::Address { wanted, .. } if !wanted.is_empty() => wanted.clone(),
+            Self::Address { .. } => USUAL.iter().map(|symbol| Instrument::new("NSE", symbol)).collect(),
+        };
+        let mut priced = with_price(broker, &wanted)?;
+        if priced.is_empty() && matches!(self, Self::Address { wanted, .. } if wanted.is_empty()) {
+            priced = with_price(broker, &listed(broker)?)?;
+        }
+        match priced.is_empty() {
+            true => Err(Failure::new("none of the instruments has a price; try --instruments")),
+            false => Ok(priced),
+        }
+    }
+
+    /// How many requests our own exchange refused. An address does not tell.
+    pub fn refused(&self) -> Option<u64> {
+        match self {
+            Self::Own(exchange) => Some(exchange.refused() as u64),
+            Self::Address { .. } => None,
+        }
+    }
+}
+
+fn listed(broker: &dyn Broker) -> Result<Vec<Instrument>, BrokerError> {
+    let listed = broker.instruments(Some(&Market::Nse))?;
+    Ok(listed.into_iter().map(|info| info.instrument).take(MOST).collect())
+}
+
+fn with_price(broker: &dyn Broker, wanted: &[Instrument]) -> Result<Vec<Instrument>, BrokerError> {
+    let quotes: HashMap<_, _> = broker.quotes(wanted)?;
+    Ok(wanted.iter().filter(|instrument| quotes.contains_key(*instrument)).cloned().collect())
+}
+
+/// Whether the address is on this machine; `None` if it is no address.
+fn is_loopback(url: &str) -> Option<bool> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next()?,
+        None => authority.split(':').next()?,
+    };
+    if host.is_empty() || authority.contains('@') {
+        return None;
+    }
+    // A name other than this one may be anywhere, whatever it looks like.
+    let address = host.parse::<std::net::IpAddr>();
+    Some(host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback()))
+}
