@@ -244,6 +244,10 @@ fn implementation(model: &Model) -> TokenStream {
     let (path, attributes, bounds) = (model.path(), model.carried.all(), bounds(model));
     let parameters = model.parameters(&quote!(#inner: #bounds));
     let clause = &model.generics.where_clause;
+    // Of one place, so that rustc has one to point at when a supertrait is not met.
+    let (there, mut parameter) = (proxy.span(), inner.clone());
+    parameter.set_span(there);
+    let this = quote_spanned!(there=> #proxy<#parameter>);
     let types = associated_types(model);
     let methods = model.methods.iter().map(|method| match &method.kind {
         Kind::Lane(keys) => laned(model, method, keys),
@@ -253,7 +257,7 @@ fn implementation(model: &Model) -> TokenStream {
     quote! {
         #attributes
         #[automatically_derived]
-        impl #parameters #path for #proxy<#inner> #clause {
+        impl #parameters #path for #this #clause {
             #types
             #(#methods)*
         }
@@ -273,32 +277,33 @@ fn laned(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
         arguments.iter().map(crate::argument::Argument::pack),
         arguments.iter().map(crate::argument::Argument::unpack),
     );
-    // If the error has no `From<LaneError>`, rustc points at what is called here: let that be the
-    // type that the user wrote.
+    // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
+    // written here: let that be the type that the user wrote.
     let there = Span::call_site().located_at(*answer);
-    let call = quote_spanned!(there=> ::lanekeeper::proxy::Lanes::call);
-    let here = Span::mixed_site();
-    let work = quote_spanned!(here=> __lk_inner);
+    let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
+    let call = quote_spanned! {there=>
+        ::lanekeeper::proxy::Lanes::call(
+            &#self_token.lanes,
+            ::lanekeeper::proxy::Call {
+                lane: #index,
+                method: #method_name,
+                effect: #effect,
+            },
+            move || <#inner as #path>::#name(&#target #(, #unpacked)*),
+            |error| {
+                // Either the error type says whether the call left, or it says nothing: then the
+                // second trait answers, which the compiler tries last.
+                use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
+                (&::lanekeeper::proxy::Probe(error)).never_sent()
+            },
+        )
+    };
     quote! {
         #attributes
         #signature {
-            let #work = ::std::sync::Arc::clone(&#self_token.inner);
+            let #target = ::std::sync::Arc::clone(&#self_token.inner);
             #(#packed)*
-            #call(
-                &#self_token.lanes,
-                ::lanekeeper::proxy::Call {
-                    lane: #index,
-                    method: #method_name,
-                    effect: #effect,
-                },
-                move || <#inner as #path>::#name(&#work #(, #unpacked)*),
-                |error| {
-                    // Either the error type says whether the call left, or it says nothing: then
-                    // the second trait answers, which the compiler tries last.
-                    use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                    (&::lanekeeper::proxy::Probe(error)).never_sent()
-                },
-            )
+            #call
         }
     }
 }
