@@ -15,6 +15,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{LaneConfig, LaneError};
 use lanekeeper::quota::{Limits, Quota};
 
@@ -480,6 +481,15 @@ pub mod conditions {
         assert_eq!(old, Ok(3));
     }
 
+    /// Out of date as a whole.
+    #[deprecated(note = "on purpose")]
+    #[lanekeeper::proxy]
+    pub trait Old: Send + Sync {
+        /// A call.
+        #[lane(general, read)]
+        fn call(&self) -> Result<u8>;
+    }
+
     /// Not there at all.
     #[lanekeeper::proxy]
     #[cfg(not(test))]
@@ -564,6 +574,26 @@ pub mod types {
         /// A call.
         #[lane(general, read)]
         fn call(&self) -> Result<u8>;
+    }
+
+    /// Has no lane either.
+    #[lanekeeper::proxy]
+    pub trait Laneless {
+        /// Direct.
+        #[direct]
+        fn name(&self) -> &str;
+    }
+
+    impl Laneless for String {
+        fn name(&self) -> &str {
+            self
+        }
+    }
+
+    #[test]
+    fn a_trait_without_lanes_has_a_proxy_too() {
+        let proxy = LanelessProxy::builder(String::from("me")).build().unwrap();
+        assert_eq!(proxy.name(), "me");
     }
 
     /// A type that each implementation chooses.
@@ -652,58 +682,139 @@ pub mod types {
     }
 }
 
-/// What errors tell.
-pub mod classes {
+/// What the lanes are told of a call.
+pub mod calls {
     use super::*;
     use lanekeeper::Sent;
-    use lanekeeper::proxy::Classify;
+    use lanekeeper::lane::Effect;
+    use lanekeeper::proxy::{Classify, FinishedCall, Observer};
 
-    /// An error that is asked whether its call left, and notes that it was.
-    #[derive(Debug)]
-    pub struct Asked(Arc<Mutex<u8>>);
+    /// An error that knows whether its call left.
+    #[derive(Debug, PartialEq)]
+    pub struct Knowing(Sent);
 
-    impl From<LaneError> for Asked {
+    impl From<LaneError> for Knowing {
         fn from(_: LaneError) -> Self {
-            Self(Arc::default())
+            Self(Sent::No)
         }
     }
 
-    impl Classify for Asked {
+    impl Classify for Knowing {
         fn was_sent(&self) -> Sent {
-            *self.0.lock().unwrap() += 1;
-            Sent::No
+            self.0
         }
     }
 
-    /// Fails.
+    /// Two lanes, and a name that is a keyword.
     #[lanekeeper::proxy]
-    pub trait Failing: Send + Sync {
+    pub trait Calls: Send + Sync {
+        /// Gone, so that it must not be counted.
+        #[cfg(not(test))]
+        #[lane(gone, read)]
+        fn gone(&self) -> Result<()>;
         /// With an error that knows.
-        #[lane(general, write)]
-        fn knowing(&self, asked: Arc<Mutex<u8>>) -> std::result::Result<(), Asked>;
+        #[lane(first, write)]
+        fn knowing(&self, sent: Sent) -> std::result::Result<(), Knowing>;
         /// With one that does not.
-        #[lane(general, write)]
+        #[lane(second, read)]
         fn unknowing(&self) -> Result<()>;
+        /// Goes well.
+        #[lane(first, read)]
+        fn r#match(&self) -> Result<()>;
+        /// In a lane whose name is a keyword.
+        #[lane(r#type, write)]
+        fn keyword(&self) -> Result<()>;
     }
 
-    struct Fails;
+    struct Inside;
 
-    impl Failing for Fails {
-        fn knowing(&self, asked: Arc<Mutex<u8>>) -> std::result::Result<(), Asked> {
-            Err(Asked(asked))
+    impl Calls for Inside {
+        fn knowing(&self, sent: Sent) -> std::result::Result<(), Knowing> {
+            Err(Knowing(sent))
         }
         fn unknowing(&self) -> Result<()> {
             Err(Failure("of old age".into()))
         }
+        fn r#match(&self) -> Result<()> {
+            Ok(())
+        }
+        fn keyword(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct Log(Mutex<Vec<(&'static str, &'static str, Effect, Sent)>>);
+
+    impl Observer for Log {
+        fn finished(&self, call: &FinishedCall) {
+            self.0.lock().unwrap().push((call.lane, call.method, call.effect, call.sent));
+        }
+    }
+
+    fn observed(calls: impl FnOnce(&dyn Calls)) -> Vec<(&'static str, &'static str, Effect, Sent)> {
+        let log = Arc::new(Log::default());
+        let observer: Arc<dyn Observer> = Arc::clone(&log) as _;
+        let proxy = CallsProxy::builder(Inside)
+            .first(ample())
+            .second(ample())
+            .r#type(ample())
+            .observer(observer)
+            .clock(ManualClock::jumping())
+            .build()
+            .unwrap();
+        calls(&proxy);
+        let log = log.0.lock().unwrap();
+        log.clone()
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_lane_its_method_and_its_effect() {
+        let log = observed(|calls| {
+            calls.r#match().unwrap();
+            calls.keyword().unwrap();
+        });
+        assert_eq!(
+            log,
+            [
+                ("first", "match", Effect::Read, Sent::Yes),
+                ("type", "keyword", Effect::Write, Sent::Yes),
+            ]
+        );
     }
 
     #[test]
     fn an_error_that_knows_whether_the_call_left_is_asked() {
-        let proxy = FailingProxy::builder(Fails).general(ample()).build().unwrap();
-        let asked = Arc::new(Mutex::new(0));
-        assert!(proxy.knowing(Arc::clone(&asked)).is_err());
-        assert!(*asked.lock().unwrap() > 0);
-        assert_eq!(proxy.unknowing(), Err(Failure("of old age".into())));
+        let log = observed(|calls| {
+            assert_eq!(calls.knowing(Sent::No), Err(Knowing(Sent::No)));
+            assert_eq!(calls.knowing(Sent::Yes), Err(Knowing(Sent::Yes)));
+        });
+        assert_eq!(
+            log,
+            [
+                ("first", "knowing", Effect::Write, Sent::No),
+                ("first", "knowing", Effect::Write, Sent::Yes),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_an_error_that_does_not_know_the_worst_is_thought() {
+        let log = observed(|calls| {
+            assert_eq!(calls.unknowing(), Err(Failure("of old age".into())));
+        });
+        assert_eq!(log, [("second", "unknowing", Effect::Read, Sent::Yes)]);
+    }
+
+    #[test]
+    fn the_lanes_are_those_that_the_trait_names() {
+        let proxy = CallsProxy::builder(Inside)
+            .limits(
+                Limits::new().lane("first", ample()).lane("second", ample()).lane("type", ample()),
+            )
+            .build()
+            .unwrap();
+        assert_eq!(proxy.lanes().names().collect::<Vec<_>>(), ["first", "second", "type"]);
     }
 }
 
