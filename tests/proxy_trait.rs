@@ -82,6 +82,9 @@ pub mod arguments {
             pointer: fn(&str) -> usize,
             object: Box<dyn Fn(&str) -> usize + Send>,
         ) -> Result<String>;
+        /// A lifetime that belongs to a bound is not the caller's.
+        #[lane(all, read)]
+        fn bound(&self, reader: Box<dyn for<'a> Reader<'a> + Send>) -> Result<String>;
         /// Shared, not copied.
         #[lane(all, read)]
         fn shared(&self, object: Arc<dyn Debug + Send + Sync>) -> Result<String>;
@@ -115,6 +118,20 @@ pub mod arguments {
         fn spelled_out(&self) -> core::result::Result<(), Failure>;
     }
 
+    /// Reads something for as long as it lives.
+    pub trait Reader<'a> {
+        /// Reads.
+        fn read(&self, text: &'a str) -> &'a str;
+    }
+
+    struct First;
+
+    impl<'a> Reader<'a> for First {
+        fn read(&self, text: &'a str) -> &'a str {
+            text.split(' ').next().unwrap_or(text)
+        }
+    }
+
     struct Echo;
 
     impl Forms for Echo {
@@ -144,6 +161,9 @@ pub mod arguments {
             object: Box<dyn Fn(&str) -> usize + Send>,
         ) -> Result<String> {
             Ok(format!("{} {}", pointer("four"), object("three")))
+        }
+        fn bound(&self, reader: Box<dyn for<'a> Reader<'a> + Send>) -> Result<String> {
+            Ok(reader.read("one two").into())
         }
         fn shared(&self, object: Arc<dyn Debug + Send + Sync>) -> Result<String> {
             Ok(format!("{object:?} {}", Arc::strong_count(&object)))
@@ -184,6 +204,7 @@ pub mod arguments {
         assert_eq!(proxy.for_ever("rain", &["a", "b"]), ok("rain [\"a\", \"b\"]"));
         assert_eq!(proxy.named("rain", &alert), ok("rain storm"));
         assert_eq!(proxy.functions(str::len, Box::new(|text| text.len() * 2)), ok("4 10"));
+        assert_eq!(proxy.bound(Box::new(First)), ok("one"));
         let shared: Arc<dyn Debug + Send + Sync> = Arc::new(5);
         assert_eq!(proxy.shared(Arc::clone(&shared)), ok("5 2"));
         assert_eq!(proxy.names("a", "b", 1, "c", 2, "d"), ok("a b 1 c 2 d"));
