@@ -2,10 +2,11 @@
 //!
 //! Use it through the crate `lanekeeper`, which holds what the generated code calls. The work goes
 //! in two steps: `model` reads the trait and collects everything that is wrong with it;
-//! `expand` and `forward` write code from what was read.
+//! `expand`, `builder` and `forward` write code from what was read.
 
 mod argument;
 mod attributes;
+mod builder;
 mod errors;
 mod expand;
 mod forward;
