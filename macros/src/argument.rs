@@ -61,12 +61,12 @@ impl Argument {
         match crossing(&self.ty) {
             Crossing::Moved => TokenStream::new(),
             Crossing::Cloned(inside) => {
-                let to_owned = to_owned(&inside);
-                quote!(#cfg let #packed = #to_owned(#name);)
+                let copy = to_owned(&inside, &quote!(#name));
+                quote!(#cfg let #packed = #copy;)
             }
             Crossing::ClonedInside(inside) => {
-                let to_owned = to_owned(&inside);
-                quote!(#cfg let #packed = ::core::option::Option::map(#name, #to_owned);)
+                let copy = to_owned(&inside, &quote!(value));
+                quote!(#cfg let #packed = ::core::option::Option::map(#name, |value| #copy);)
             }
         }
     }
@@ -95,9 +95,9 @@ impl Argument {
 }
 
 /// Points at the type, so that "`Clone` is not satisfied" does too.
-fn to_owned(ty: &Type) -> TokenStream {
+fn to_owned(ty: &Type, value: &TokenStream) -> TokenStream {
     let span = Span::call_site().located_at(ty.span());
-    quote_spanned!(span=> <#ty as ::std::borrow::ToOwned>::to_owned)
+    quote_spanned!(span=> <#ty as ::std::borrow::ToOwned>::to_owned(#value))
 }
 
 fn crossing(ty: &Type) -> Crossing {

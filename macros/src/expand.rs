@@ -1,4 +1,4 @@
-//! Writes the proxy and its builder.
+//! Writes the proxy.
 //!
 //! What is called is `::lanekeeper::proxy`; nothing of substance is generated, so that a fix there
 //! needs no new expansion. Paths are absolute, and locals are the macro's own (`mixed_site`).
@@ -7,6 +7,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 
+use crate::builder;
 use crate::forward::{associated_types, forward};
 use crate::keys::{Effect, LaneKeys};
 use crate::method::{Kind, Method};
@@ -16,7 +17,7 @@ use crate::model::{Lane, Model};
 pub(crate) fn proxy(model: &Model) -> TokenStream {
     let types = types(model);
     let lanes = lane_index(model);
-    let (own, builder) = (own_methods(model), builder(model));
+    let (own, builder) = (own_methods(model), builder::methods(model));
     let (implementation, common) = (implementation(model), common(model));
     let cfg = model.carried.cfg();
     quote! {
@@ -100,7 +101,7 @@ fn bounds(model: &Model) -> TokenStream {
 
 /// The bounds as far as the proxy's own functions can state them: of a generic trait they do not
 /// know which parameters are meant.
-fn own_bounds(model: &Model) -> TokenStream {
+pub(crate) fn own_bounds(model: &Model) -> TokenStream {
     if model.generics.params.is_empty() {
         bounds(model)
     } else {
@@ -146,104 +147,15 @@ fn own_methods(model: &Model) -> TokenStream {
     }
 }
 
-fn builder(model: &Model) -> TokenStream {
-    let Model { visibility, proxy, builder, inner, .. } = model;
-    let (attributes, bounds) = (model.carried.all(), own_bounds(model));
-    let setters = model.lanes.iter().map(|lane| setter(model, lane));
-    let documented = documented(model);
-    quote! {
-        #attributes
-        #[automatically_derived]
-        impl<#inner> #builder<#inner> {
-            #(#setters)*
-
-            /// The quotas of the lanes that are not set one by one.
-            #visibility fn limits(mut self, limits: ::lanekeeper::quota::Limits) -> Self {
-                self.lanes.limits(limits);
-                self
-            }
-
-            /// The clock that the lanes go by. The machine's, unless a test says otherwise.
-            #visibility fn clock(
-                mut self,
-                clock: impl ::core::convert::Into<::lanekeeper::clock::Clock>,
-            ) -> Self {
-                self.lanes.clock(::core::convert::Into::into(clock));
-                self
-            }
-
-            /// Who is told of what happens in the lanes.
-            #visibility fn observer(
-                mut self,
-                observer: ::std::sync::Arc<dyn ::lanekeeper::proxy::Observer>,
-            ) -> Self {
-                self.lanes.observer(observer);
-                self
-            }
-
-            /// Starts the lanes.
-            ///
-            /// # Errors
-            ///
-            /// If the lanes cannot be run as they are set up: one has no quota, for instance.
-            #visibility fn build(
-                self,
-            ) -> ::core::result::Result<#proxy<#inner>, ::lanekeeper::proxy::BuildError>
-            where
-                #inner: #bounds,
-            {
-                let documented: ::lanekeeper::quota::Limits = #documented;
-                let lanes = self.lanes.build(documented)?;
-                ::core::result::Result::Ok(#proxy { inner: ::std::sync::Arc::new(self.inner), lanes })
-            }
-        }
-    }
-}
-
-fn setter(model: &Model, lane: &Lane) -> TokenStream {
-    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lane(&lane.name));
-    let mut name = lane.name.clone();
-    // Not used is not the user's fault, so lints should see the macro here.
-    name.set_span(Span::call_site().located_at(name.span()));
-    let about = format!("How the lane `{}` is run; a `Quota` alone will do.", name.unraw());
-    quote! {
-        #cfg
-        #[doc = #about]
-        #visibility fn #name(
-            mut self,
-            config: impl ::core::convert::Into<::lanekeeper::lane::LaneConfig>,
-        ) -> Self {
-            self.lanes.lane(#index, ::core::convert::Into::into(config));
-            self
-        }
-    }
-}
-
-/// The limits that the inner value documents.
-fn documented(model: &Model) -> TokenStream {
-    let none = quote!(::lanekeeper::quota::Limits::new());
-    let Some(method) = model.limits.and_then(|at| model.methods.get(at)) else { return none };
-    let (inner, path, name) = (&model.inner, model.path(), &method.name);
-    let span = Span::call_site().located_at(method.answer);
-    let call = quote_spanned!(span=> <#inner as #path>::#name(&self.inner));
-    if method.carried.is_conditional() {
-        let condition = method.carried.condition();
-        quote!({
-            #[cfg(#condition)]
-            { #call }
-            #[cfg(not(#condition))]
-            { #none }
-        })
-    } else {
-        call
-    }
-}
-
 fn implementation(model: &Model) -> TokenStream {
     let Model { proxy, inner, .. } = model;
     let (path, attributes, bounds) = (model.path(), model.carried.all(), bounds(model));
     let parameters = model.parameters(&quote!(#inner: #bounds));
     let clause = &model.generics.where_clause;
+    // Of one place, so that rustc has one to point at when a supertrait is not met.
+    let (there, mut parameter) = (proxy.span(), inner.clone());
+    parameter.set_span(there);
+    let this = quote_spanned!(there=> #proxy<#parameter>);
     let types = associated_types(model);
     let methods = model.methods.iter().map(|method| match &method.kind {
         Kind::Lane(keys) => laned(model, method, keys),
@@ -253,7 +165,7 @@ fn implementation(model: &Model) -> TokenStream {
     quote! {
         #attributes
         #[automatically_derived]
-        impl #parameters #path for #proxy<#inner> #clause {
+        impl #parameters #path for #this #clause {
             #types
             #(#methods)*
         }
@@ -273,32 +185,33 @@ fn laned(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
         arguments.iter().map(crate::argument::Argument::pack),
         arguments.iter().map(crate::argument::Argument::unpack),
     );
-    // If the error has no `From<LaneError>`, rustc points at what is called here: let that be the
-    // type that the user wrote.
+    // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
+    // written here: let that be the type that the user wrote.
     let there = Span::call_site().located_at(*answer);
-    let call = quote_spanned!(there=> ::lanekeeper::proxy::Lanes::call);
-    let here = Span::mixed_site();
-    let work = quote_spanned!(here=> __lk_inner);
+    let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
+    let call = quote_spanned! {there=>
+        ::lanekeeper::proxy::Lanes::call(
+            &#self_token.lanes,
+            ::lanekeeper::proxy::Call {
+                lane: #index,
+                method: #method_name,
+                effect: #effect,
+            },
+            move || <#inner as #path>::#name(&#target #(, #unpacked)*),
+            |error| {
+                // Either the error type says whether the call left, or it says nothing: then the
+                // second trait answers, which the compiler tries last.
+                use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
+                (&::lanekeeper::proxy::Probe(error)).never_sent()
+            },
+        )
+    };
     quote! {
         #attributes
         #signature {
-            let #work = ::std::sync::Arc::clone(&#self_token.inner);
+            let #target = ::std::sync::Arc::clone(&#self_token.inner);
             #(#packed)*
-            #call(
-                &#self_token.lanes,
-                ::lanekeeper::proxy::Call {
-                    lane: #index,
-                    method: #method_name,
-                    effect: #effect,
-                },
-                move || <#inner as #path>::#name(&#work #(, #unpacked)*),
-                |error| {
-                    // Either the error type says whether the call left, or it says nothing: then
-                    // the second trait answers, which the compiler tries last.
-                    use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                    (&::lanekeeper::proxy::Probe(error)).never_sent()
-                },
-            )
+            #call
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The `#[proxy]` attribute of lanekeeper.
 //!
 //! Use it through the crate `lanekeeper`, which holds what the generated code calls. The work goes
-//! in two steps: [`model`] reads the trait and collects everything that is wrong with it,
-//! [`expand`] and [`forward`] write code from what was read.
+//! in two steps: `model` reads the trait and collects everything that is wrong with it;
+//! `expand`, `builder` and `forward` write code from what was read.
 
 mod argument;
 mod attributes;
+mod builder;
 mod errors;
 mod expand;
 mod forward;

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, FnArg, GenericParam, Ident, Receiver, ReceiverKind, ReturnType, Safety, Signature,
+    Attribute, FnArg, GenericParam, Ident, Meta, ReceiverKind, ReturnType, Safety, Signature,
     Token, TraitItemFn, Type, WherePredicate,
 };
 
@@ -66,8 +66,10 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
         errors.at(name.span(), message);
     }
     let arguments = arguments(&method.sig, errors);
+    // Also where the keys are wrong: the next build should not come up with more.
+    let is_laned = said.lane.is_some();
     let kind = said.kind(&name, method.default.is_some(), errors);
-    if let Some(Kind::Lane(_)) = kind {
+    if is_laned {
         for argument in &arguments {
             errors.ok(argument.check_crossing());
         }
@@ -106,7 +108,9 @@ impl Said {
                     errors.at(path.span(), "a method has one lane");
                 }
             } else if path.is_ident("direct") {
-                errors.ok(attribute.meta.require_path_only());
+                if !matches!(attribute.meta, Meta::Path(_)) {
+                    errors.at(path.span(), "#[direct] has no keys: write it alone");
+                }
                 said.direct = true;
             } else {
                 return true;
@@ -204,8 +208,10 @@ fn shape(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
                 "many threads share a proxy, so a method takes `&self`; keep what changes behind \
                  a lock or in an atomic",
             ),
-            _ => errors
-                .at(span_of(receiver), "many threads share a proxy, so a method takes `&self`"),
+            _ => errors.at(
+                receiver.self_token.span(),
+                "many threads share a proxy, so a method takes `&self`",
+            ),
         },
         _ => errors.at(
             signature.ident.span(),
@@ -214,10 +220,6 @@ fn shape(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
         ),
     }
     None
-}
-
-fn span_of(receiver: &Receiver) -> Span {
-    receiver.self_token.span
 }
 
 /// Looks for `Self` as a type of its own, and for `impl Trait`.

@@ -7,7 +7,7 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{GenericParam, Generics, Ident, ItemTrait, TraitItem, TraitItemType, Visibility};
+use syn::{GenericParam, Generics, Ident, ItemTrait, Token, TraitItem, TraitItemType, Visibility};
 
 use crate::attributes::Carried;
 use crate::errors::Errors;
@@ -91,7 +91,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     let bounds = bounds.iter().flat_map(|clause| &clause.predicates);
     let own = (!supertraits.is_empty()).then(|| quote!(Self: #supertraits,));
     let model = Model {
-        visibility: item.vis.clone(),
+        visibility: visibility(&item.vis),
         carried,
         proxy: made("Proxy"),
         builder: made("ProxyBuilder"),
@@ -165,6 +165,17 @@ fn lanes(methods: &[Method]) -> Vec<Lane> {
         Lane { name: name.clone(), variant: format_ident!("L{index}"), cfg }
     };
     lanes.into_iter().enumerate().map(lane).collect()
+}
+
+/// The trait's visibility, as the macro's own: that a `pub` is not reachable is said of the trait,
+/// and need not be said of each setter.
+fn visibility(of_trait: &Visibility) -> Visibility {
+    match of_trait {
+        Visibility::Public(token) => {
+            Visibility::Public(Token![pub](Span::call_site().located_at(token.span)))
+        }
+        other => other.clone(),
+    }
 }
 
 /// A name for a type parameter that the trait does not use for anything.

@@ -1,0 +1,103 @@
+//! Writes what the builder of a proxy can do: one setter for each lane, and those that every builder
+//! has.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+
+use crate::expand::own_bounds;
+use crate::model::{Lane, Model};
+
+/// The setters, and `build`.
+pub(crate) fn methods(model: &Model) -> TokenStream {
+    let Model { visibility, proxy, builder, inner, .. } = model;
+    let (attributes, bounds) = (model.carried.all(), own_bounds(model));
+    let setters = model.lanes.iter().map(|lane| setter(model, lane));
+    let documented = documented(model);
+    quote! {
+        #attributes
+        #[automatically_derived]
+        impl<#inner> #builder<#inner> {
+            #(#setters)*
+
+            /// The quotas of the lanes that are not set one by one.
+            #visibility fn limits(mut self, limits: ::lanekeeper::quota::Limits) -> Self {
+                self.lanes.limits(limits);
+                self
+            }
+
+            /// The clock that the lanes go by. The machine's, unless a test says otherwise.
+            #visibility fn clock(
+                mut self,
+                clock: impl ::core::convert::Into<::lanekeeper::clock::Clock>,
+            ) -> Self {
+                self.lanes.clock(::core::convert::Into::into(clock));
+                self
+            }
+
+            /// Who is told of what happens in the lanes.
+            #visibility fn observer(
+                mut self,
+                observer: ::std::sync::Arc<dyn ::lanekeeper::proxy::Observer>,
+            ) -> Self {
+                self.lanes.observer(observer);
+                self
+            }
+
+            /// Starts the lanes.
+            ///
+            /// # Errors
+            ///
+            /// If the lanes cannot be run as they are set up: one has no quota, for instance.
+            #visibility fn build(
+                self,
+            ) -> ::core::result::Result<#proxy<#inner>, ::lanekeeper::proxy::BuildError>
+            where
+                #inner: #bounds,
+            {
+                let documented: ::lanekeeper::quota::Limits = #documented;
+                let lanes = self.lanes.build(documented)?;
+                ::core::result::Result::Ok(#proxy { inner: ::std::sync::Arc::new(self.inner), lanes })
+            }
+        }
+    }
+}
+
+fn setter(model: &Model, lane: &Lane) -> TokenStream {
+    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lane(&lane.name));
+    let mut name = lane.name.clone();
+    // Not used is not the user's fault, so lints should see the macro here.
+    name.set_span(Span::call_site().located_at(name.span()));
+    let about = format!("How the lane `{}` is run; a `Quota` alone will do.", name.unraw());
+    quote! {
+        #cfg
+        #[doc = #about]
+        #visibility fn #name(
+            mut self,
+            config: impl ::core::convert::Into<::lanekeeper::lane::LaneConfig>,
+        ) -> Self {
+            self.lanes.lane(#index, ::core::convert::Into::into(config));
+            self
+        }
+    }
+}
+
+/// The limits that the inner value documents.
+fn documented(model: &Model) -> TokenStream {
+    let none = quote!(::lanekeeper::quota::Limits::new());
+    let Some(method) = model.limits.and_then(|at| model.methods.get(at)) else { return none };
+    let (inner, path, name) = (&model.inner, model.path(), &method.name);
+    let span = Span::call_site().located_at(method.answer);
+    let call = quote_spanned!(span=> <#inner as #path>::#name(&self.inner));
+    if method.carried.is_conditional() {
+        let condition = method.carried.condition();
+        quote!({
+            #[cfg(#condition)]
+            { #call }
+            #[cfg(not(#condition))]
+            { #none }
+        })
+    } else {
+        call
+    }
+}

@@ -1,0 +1,11 @@
+//! Compile errors are part of the interface: each points at what the user wrote and says what to
+//! do about it.
+//!
+//! After a change of wording, `TRYBUILD=overwrite cargo test --test proxy_ui` writes the `.stderr`
+//! files anew. Read them before you commit them. The wording of rustc's own errors changes with
+//! its version; the files hold that of the stable release.
+
+#[test]
+fn errors_point_at_what_the_user_wrote() {
+    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+}

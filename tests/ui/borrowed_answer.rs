@@ -1,0 +1,24 @@
+use lanekeeper::lane::LaneError;
+
+pub struct Failure;
+
+impl From<LaneError> for Failure {
+    fn from(_: LaneError) -> Self {
+        Self
+    }
+}
+
+#[lanekeeper::proxy]
+pub trait Weather: Send + Sync {
+    #[lane(general, read)]
+    fn name(&self) -> Result<&str, Failure>;
+
+    #[lane(general, read)]
+    fn inside<'a>(&'a self) -> Result<std::borrow::Cow<'a, str>, Failure>;
+
+    // Lent for ever: this is fine.
+    #[lane(general, read)]
+    fn known(&self) -> Result<&'static str, Failure>;
+}
+
+fn main() {}
