@@ -121,6 +121,24 @@ impl QuoteChunk {
     pub const fn of(count: usize) -> Self {
         Self { count, bytes: usize::MAX, overhead: 0 }
     }
+
+    /// What `instrument` costs in the query string: its encoded text and the overhead.
+    ///
+    /// Counted as three bytes for whatever some encoder escapes. A form writes a blank as one byte
+    /// and a path as three; the dearer of the two is right for both.
+    ///
+    /// ```
+    /// use lanekeeper::broker::{Instrument, QuoteChunk};
+    ///
+    /// let chunk = QuoteChunk { count: 500, bytes: 7500, overhead: 3 };
+    /// // i=NSE%3AM%26M&
+    /// assert_eq!(chunk.cost(&Instrument::new("NSE", "M&M")), 14);
+    /// ```
+    pub fn cost(&self, instrument: &Instrument) -> usize {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let text: usize = instrument.as_str().bytes().map(|b| if plain(b) { 1 } else { 3 }).sum();
+        text + self.overhead
+    }
 }
 
 impl Default for QuoteChunk {
