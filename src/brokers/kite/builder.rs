@@ -1,0 +1,314 @@
+//! Making a [`Kite`], with all that can be wrong about it found before the first call.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use ureq::Agent;
+use ureq::http::{HeaderValue, Uri};
+
+use super::Kite;
+use super::http::Http;
+use super::secrets::Secrets;
+use super::tokens::Tokens;
+use crate::broker::Product;
+
+/// Kite's own address.
+const BASE_URL: &str = "https://api.kite.trade";
+/// That of the vendor's own client.
+const TIMEOUT: Duration = Duration::from_secs(7);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The dump of all instruments is about 10 MB, and grows.
+const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+/// One for each call in flight of a busy set of lanes. ureq keeps 3 for a host by default, and so
+/// would pay for a handshake on most calls of a burst.
+const IDLE_CONNECTIONS: usize = 32;
+/// ureq's own choice, written down because it matters: an old idle connection is one that the other
+/// side, or something in between, may have forgotten.
+const IDLE_AGE: Duration = Duration::from_secs(15);
+
+/// Collects what a [`Kite`] needs. See [`Kite::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct KiteBuilder {
+    pub(super) api_key: String,
+    access_token: Option<SecretString>,
+    base_url: String,
+    timeout: Duration,
+    connect_timeout: Duration,
+    default_product: Product,
+    user_agent: String,
+    max_answer: u64,
+    allow_plain_http: bool,
+}
+
+/// A [`Kite`] cannot be made from these settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KiteBuildError {
+    /// Something that must be set is not.
+    #[error("`{0}` is missing: set it with KiteBuilder::{0}")]
+    Missing(&'static str),
+    /// A setting holds what no HTTP header can carry.
+    #[error("`{0}` holds a blank, a control or a non-ASCII character, which a header cannot carry")]
+    NotHeaderText(&'static str),
+    /// The base URL cannot be used. It is not shown, as it may hold a password.
+    #[error("the base URL cannot be used: {0}")]
+    BaseUrl(&'static str),
+    /// The access token would travel in clear to another machine.
+    #[error(
+        "the base URL is plain http to {host}, so the access token would travel in clear: use https, \
+         or KiteBuilder::allow_plain_http"
+    )]
+    PlainHttp {
+        /// The other machine.
+        host: String,
+    },
+    /// A timeout of nothing lets no call succeed.
+    #[error("`{0}` is zero, so no call could succeed")]
+    Zero(&'static str),
+}
+
+impl KiteBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            api_key: String::new(),
+            access_token: None,
+            base_url: BASE_URL.to_owned(),
+            timeout: TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            default_product: Product::Cnc,
+            user_agent: concat!("lanekeeper/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_answer: MAX_ANSWER,
+            allow_plain_http: false,
+        }
+    }
+
+    /// The key of your app.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = key.into();
+        self
+    }
+
+    /// The day's token, from [`KiteBuilder::login`]. It dies at about six in the morning in India.
+    pub fn access_token(mut self, token: impl Into<SecretString>) -> Self {
+        self.access_token = Some(token.into());
+        self
+    }
+
+    /// Where the API is, `https://api.kite.trade` by default.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = url.into();
+        self
+    }
+
+    /// How long one call may take, from looking up the name to the last byte; 7 s by default. The
+    /// dump of instruments may take ten times as long.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long connecting may take, the TLS handshake included; 3 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The product of orders that name none; CNC by default.
+    pub fn default_product(mut self, product: Product) -> Self {
+        self.default_product = product;
+        self
+    }
+
+    /// How this client names itself.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = name.into();
+        self
+    }
+
+    /// The longest answer that is read, in bytes; 64 MiB by default.
+    pub fn max_answer(mut self, bytes: u64) -> Self {
+        self.max_answer = bytes;
+        self
+    }
+
+    /// Allows plain `http://` to another machine. The access token then travels in clear.
+    pub fn allow_plain_http(mut self, allow: bool) -> Self {
+        self.allow_plain_http = allow;
+        self
+    }
+
+    /// A plain, unpaced adapter. Sends nothing yet.
+    pub fn build(self) -> Result<Kite, KiteBuildError> {
+        let Some(token) = self.access_token.clone().filter(|t| !t.expose_secret().is_empty())
+        else {
+            return Err(KiteBuildError::Missing("access_token"));
+        };
+        if !is_visible_ascii(token.expose_secret()) {
+            return Err(KiteBuildError::NotHeaderText("access_token"));
+        }
+        let http = self.http(Some(token))?;
+        Ok(Kite {
+            inner: Arc::new(super::Inner {
+                http,
+                default_product: self.default_product,
+                tokens: Tokens::default(),
+            }),
+        })
+    }
+
+    /// What sends the requests, with the header of `token` if there is one.
+    pub(super) fn http(&self, token: Option<SecretString>) -> Result<Http, KiteBuildError> {
+        if self.api_key.is_empty() {
+            return Err(KiteBuildError::Missing("api_key"));
+        }
+        if !is_visible_ascii(&self.api_key) {
+            return Err(KiteBuildError::NotHeaderText("api_key"));
+        }
+        // ureq panics over a name that is no header.
+        if HeaderValue::from_str(&self.user_agent).is_err() || !self.user_agent.is_ascii() {
+            return Err(KiteBuildError::NotHeaderText("user_agent"));
+        }
+        for (name, timeout) in
+            [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)]
+        {
+            if timeout.is_zero() {
+                return Err(KiteBuildError::Zero(name));
+            }
+        }
+        let (base, on_this_machine) = self.base()?;
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(self.connect_timeout))
+            .timeout_resolve(Some(self.connect_timeout))
+            .timeout_global(Some(self.timeout))
+            .max_idle_connections(IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
+            .max_idle_age(IDLE_AGE)
+            .user_agent(&self.user_agent);
+        if on_this_machine {
+            // A proxy named by the environment cannot reach this machine's loopback.
+            config = config.proxy(None);
+        }
+        Ok(Http {
+            agent: config.build().new_agent(),
+            base,
+            timeout: self.timeout,
+            max_answer: self.max_answer,
+            api_key: self.api_key.clone(),
+            secrets: Secrets::new(token.iter().cloned().collect()),
+            access_token: token,
+        })
+    }
+
+    /// The base URL without a slash at its end, and whether it leads to this machine.
+    fn base(&self) -> Result<(String, bool), KiteBuildError> {
+        let text = self.base_url.trim_end_matches('/');
+        let Ok(uri) = text.parse::<Uri>() else {
+            return Err(KiteBuildError::BaseUrl("it is no URL"));
+        };
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(KiteBuildError::BaseUrl("write it as https://host"));
+        };
+        if scheme != "http" && scheme != "https" {
+            return Err(KiteBuildError::BaseUrl("its scheme is neither https nor http"));
+        }
+        if authority.as_str().contains('@') {
+            return Err(KiteBuildError::BaseUrl("it holds a user name or a password"));
+        }
+        if authority.host().is_empty() {
+            return Err(KiteBuildError::BaseUrl("it has no host"));
+        }
+        if uri.query().is_some() || text.contains('#') {
+            return Err(KiteBuildError::BaseUrl("it holds more than a host and a path"));
+        }
+        let on_this_machine = is_loopback(authority.host());
+        if scheme == "http" && !on_this_machine && !self.allow_plain_http {
+            return Err(KiteBuildError::PlainHttp { host: authority.host().to_owned() });
+        }
+        Ok((text.to_owned(), on_this_machine))
+    }
+}
+
+fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(url: &str) -> Result<Kite, KiteBuildError> {
+        Kite::builder().api_key("key").access_token("t0ken").base_url(url).build()
+    }
+
+    #[test]
+    fn a_base_url_is_http_or_https_with_a_host() {
+        for url in [
+            "https://api.kite.trade",
+            "https://api.kite.trade/",
+            "https://example.com/kite/v3//",
+            "http://127.0.0.1:8080",
+            "http://localhost:1",
+            "http://[::1]:9",
+        ] {
+            assert!(build(url).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "api.kite.trade",
+            "/kite",
+            "ftp://example.com",
+            "https://",
+            "https://example.com?x=1",
+            "https://example.com#x",
+            "https://user:hunter2@example.com",
+            "https://ex ample.com",
+        ] {
+            let error = build(url).unwrap_err();
+            assert!(matches!(error, KiteBuildError::BaseUrl(_)), "{url}: {error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_travel_in_clear_unasked() {
+        for url in ["http://example.com", "http://127.0.0.1.example.com", "http://10.0.0.1"] {
+            assert!(matches!(build(url), Err(KiteBuildError::PlainHttp { .. })), "{url}");
+        }
+        let builder = Kite::builder().api_key("key").access_token("t0ken");
+        assert!(builder.base_url("http://10.0.0.1").allow_plain_http(true).build().is_ok());
+    }
+
+    #[test]
+    fn key_and_token_are_needed_and_go_into_a_header() {
+        let error = |builder: KiteBuilder| builder.build().unwrap_err();
+        assert_eq!(error(Kite::builder()), KiteBuildError::Missing("access_token"));
+        assert_eq!(error(Kite::builder().access_token("t")), KiteBuildError::Missing("api_key"));
+        assert_eq!(
+            error(Kite::builder().api_key("k").access_token("t\r\nX-Evil: 1")),
+            KiteBuildError::NotHeaderText("access_token")
+        );
+        assert_eq!(
+            error(Kite::builder().api_key("k k").access_token("t")),
+            KiteBuildError::NotHeaderText("api_key")
+        );
+        assert_eq!(
+            error(Kite::builder().api_key("k").access_token("t").user_agent("a\nb")),
+            KiteBuildError::NotHeaderText("user_agent")
+        );
+        assert_eq!(
+            error(Kite::builder().api_key("k").access_token("t").timeout(Duration::ZERO)),
+            KiteBuildError::Zero("timeout")
+        );
+    }
+}

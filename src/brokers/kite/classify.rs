@@ -1,0 +1,169 @@
+//! What an answer means for whoever asked: the one place that turns Kite's errors into classes.
+//!
+//! A pure function of the answer, so that every trap has a line in a table of tests. Kite's
+//! `error_type` alone decides nothing: `NetworkException` is a throttle (429), an unreachable order
+//! system (503) and a permanent refusal (too many modifications). So status *and* words count.
+//!
+//! When in doubt a write is [`BrokerError::OutcomeUnknown`]: a needless look in the order book costs
+//! one call, a second order costs money.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::answer::{Answer, Voice};
+use crate::broker::{BrokerError, Detail};
+
+#[cfg(test)]
+mod tests;
+
+/// Whether a call changes something at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It does not; it may be asked again.
+    Read,
+    /// It does.
+    Write,
+}
+
+/// No answer tells what became of the call.
+pub(super) fn lost(effect: Effect, detail: Detail) -> BrokerError {
+    match effect {
+        Effect::Read => BrokerError::Transient(detail),
+        Effect::Write => BrokerError::OutcomeUnknown(detail),
+    }
+}
+
+/// The `data` of a successful answer.
+pub(super) fn data<T: DeserializeOwned>(answer: &Answer, effect: Effect) -> Result<T, BrokerError> {
+    #[derive(Deserialize)]
+    struct Data<T> {
+        data: T,
+    }
+
+    success(answer, effect)?;
+    match serde_json::from_slice::<Data<T>>(&answer.body) {
+        Ok(Data { data }) => Ok(data),
+        Err(error) => Err(unreadable(answer, effect, &error.to_string())),
+    }
+}
+
+/// Whether the broker says that it did what it was asked.
+pub(super) fn success(answer: &Answer, effect: Effect) -> Result<(), BrokerError> {
+    if !(200..300).contains(&answer.status) {
+        return Err(refusal(answer, effect));
+    }
+    match answer.envelope() {
+        Err(error) => Err(unreadable(answer, effect, &error.to_string())),
+        Ok(envelope) if envelope.is_error() => Err(refusal(answer, effect)),
+        // A read is proved by its data. For a write, the word is all there is.
+        Ok(envelope) if effect == Effect::Write && !envelope.is_success() => {
+            Err(unreadable(answer, effect, "it does not say `success`"))
+        }
+        Ok(_) => Ok(()),
+    }
+}
+
+/// A good status over a body that cannot be used: a write may well have been done.
+pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerError {
+    let (voice, words, _) = answer.said();
+    if voice == Voice::Plain && is_throttle(&words) {
+        return throttled(answer, Detail::new(words).status(answer.status));
+    }
+    let message = match voice {
+        Voice::Kite => format!("the answer cannot be read: {why}"),
+        Voice::Page | Voice::Plain => format!("the answer cannot be read: {why}: {words}"),
+    };
+    lost(effect, Detail::new(message).status(answer.status))
+}
+
+/// What an answer that is no success means.
+pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
+    let (voice, words, code) = answer.said();
+    let detail = Detail { message: words.clone(), status: Some(answer.status), code: code.clone() };
+    let by_kite = voice == Voice::Kite;
+
+    // "Order request timed out. Please check the order book and confirm before placing again" comes
+    // as a 400, and the order may show up seconds later. Only in Kite's own words: the script of a
+    // page that blocks us may well contain `setTimeout`.
+    if by_kite && is_doubtful(&words) {
+        return lost(effect, detail);
+    }
+    if answer.status == 429 || (voice != Voice::Page && is_throttle(&words)) {
+        return throttled(answer, detail);
+    }
+    // Says NetworkException, and will say it again for ever: 25 changes are all an order may have.
+    if by_kite && contains(&words, "maximum allowed order modifications exceeded") {
+        return BrokerError::Rejected(detail);
+    }
+    // The edge turned it away, so Kite never saw it. A person has to mend that (a banned client, a
+    // blocked address), and knocking on makes it worse; hence neither throttled nor transient.
+    if answer.mitigated && answer.status < 500 {
+        return BrokerError::Fatal(detail);
+    }
+    match answer.status {
+        200..=299 | 400..=499 => {
+            by_code(code.as_deref(), effect, &detail).unwrap_or_else(|| by_status(effect, detail))
+        }
+        // Kite's API does not redirect, so the address is wrong or a portal is in the way. A write
+        // stays in doubt: a 303 may follow on something done.
+        300..=399 if effect == Effect::Read => BrokerError::Fatal(Detail {
+            message: format!("redirected, is the base URL right? {}", detail.message),
+            ..detail
+        }),
+        // All of 5xx: the order may be on its way, whatever the gateway thinks.
+        _ => lost(effect, detail),
+    }
+}
+
+/// By Kite's code, where it settles the matter for 4xx and for errors with a good status.
+fn by_code(code: Option<&str>, effect: Effect, detail: &Detail) -> Option<BrokerError> {
+    let detail = detail.clone();
+    match code? {
+        "TokenException" => Some(BrokerError::Fatal(detail)),
+        // Understood and refused. A missing permission is among them, as it speaks of one call
+        // (candles without their subscription), not of the account.
+        "InputException"
+        | "MarginException"
+        | "HoldingException"
+        | "OrderException"
+        | "UserException"
+        | "PermissionException" => Some(BrokerError::Rejected(detail)),
+        // The API did not understand, or did not reach, the order system behind it.
+        "NetworkException" | "DataException" => Some(lost(effect, detail)),
+        _ => None,
+    }
+}
+
+/// By status alone, where neither words nor code are known.
+fn by_status(effect: Effect, detail: Detail) -> BrokerError {
+    match detail.status.unwrap_or_default() {
+        401 | 403 => BrokerError::Fatal(detail),
+        // The request did not fit or had nowhere to go: nothing that executes orders saw it.
+        404 | 405 | 411 | 413 | 414 | 415 | 431 => BrokerError::Rejected(detail),
+        408 | 425 => lost(effect, detail),
+        400..=499 if effect == Effect::Read => BrokerError::Rejected(detail),
+        _ => lost(effect, detail),
+    }
+}
+
+fn throttled(answer: &Answer, detail: Detail) -> BrokerError {
+    BrokerError::Throttled { retry_after: answer.wait(Timestamp::now()), detail }
+}
+
+/// In the words of Kite, of other Indian brokers' gateways, and of Cloudflare.
+fn is_throttle(words: &str) -> bool {
+    ["too many requests", "exceeding access rate", "error code: 1015"]
+        .iter()
+        .any(|phrase| contains(words, phrase))
+}
+
+fn is_doubtful(words: &str) -> bool {
+    ["timed out", "timeout", "time out", "check the order book", "check the orderbook"]
+        .iter()
+        .any(|phrase| contains(words, phrase))
+}
+
+fn contains(words: &str, phrase: &str) -> bool {
+    words.to_ascii_lowercase().contains(phrase)
+}

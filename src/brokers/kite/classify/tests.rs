@@ -1,0 +1,176 @@
+//! Every trap of Kite's errors, one line each.
+
+use std::time::Duration;
+
+use super::super::de::Text;
+use super::*;
+
+fn answer(status: u16, body: &str) -> Answer {
+    Answer { status, body: body.into(), ..Answer::default() }
+}
+
+fn kite(status: u16, code: &str, message: &str) -> Answer {
+    let body = serde_json::json!({ "status": "error", "message": message, "error_type": code });
+    answer(status, &body.to_string())
+}
+
+fn class(error: &BrokerError) -> &'static str {
+    match error {
+        BrokerError::Throttled { .. } => "throttled",
+        BrokerError::NotSent(_) => "not sent",
+        BrokerError::Transient(_) => "transient",
+        BrokerError::OutcomeUnknown(_) => "unknown",
+        BrokerError::Rejected(_) => "rejected",
+        BrokerError::Fatal(_) => "fatal",
+        _ => "other",
+    }
+}
+
+/// The class for a write and for a read.
+fn classes(answer: &Answer) -> (&'static str, &'static str) {
+    let class = |effect| class(&data::<serde_json::Value>(answer, effect).unwrap_err());
+    (class(Effect::Write), class(Effect::Read))
+}
+
+const TIMED_OUT: &str =
+    "Order request timed out. Please check the order book and confirm before placing again.";
+const MODIFIED: &str = "Maximum allowed order modifications exceeded.";
+const RATE: &str = "Access denied because of exceeding access rate";
+const PAGE: &str =
+    "<!DOCTYPE html><html><head><title>Access denied</title></head><script>setTimeout(x)</script>";
+
+#[test]
+fn errors_in_kites_own_words() {
+    let unknown = ("unknown", "transient");
+    let rejected = ("rejected", "rejected");
+    let fatal = ("fatal", "fatal");
+    let throttled = ("throttled", "throttled");
+    for (status, code, message, expected) in [
+        (429, "NetworkException", "Too many requests", throttled),
+        (400, "NetworkException", "Too many requests", throttled),
+        (429, "GeneralException", "", throttled),
+        (503, "NetworkException", "Gateway to the order system is down", unknown),
+        (400, "NetworkException", "Could not reach the order system", unknown),
+        (400, "NetworkException", MODIFIED, rejected),
+        (429, "NetworkException", TIMED_OUT, unknown),
+        (500, "NetworkException", MODIFIED, rejected),
+        (400, "OrderException", TIMED_OUT, unknown),
+        (400, "InputException", TIMED_OUT, unknown),
+        (500, "OrderException", "Order could not be placed", unknown),
+        (500, "GeneralException", "Something went wrong", unknown),
+        (500, "MarginException", "Insufficient funds", unknown),
+        (502, "DataException", "Bad answer of the order system", unknown),
+        (504, "NetworkException", "Gateway timed out", unknown),
+        (400, "DataException", "Bad answer of the order system", unknown),
+        (400, "InputException", "Invalid `quantity`", rejected),
+        (400, "MarginException", "Insufficient funds", rejected),
+        (400, "HoldingException", "Insufficient holdings", rejected),
+        (400, "OrderException", "The instrument is banned", rejected),
+        (403, "UserException", "Account is blocked", rejected),
+        (403, "PermissionException", "Insufficient permission for that call.", rejected),
+        (403, "TokenException", "Incorrect `api_key` or `access_token`.", fatal),
+        (403, "GeneralException", "Forbidden", fatal),
+        (401, "BrandNewException", "Who are you?", fatal),
+        (404, "GeneralException", "Route not found", rejected),
+        (405, "GeneralException", "Method not allowed", rejected),
+        (400, "GeneralException", "Something", ("unknown", "rejected")),
+        (400, "BrandNewException", "Something", ("unknown", "rejected")),
+        (408, "BrandNewException", "Slow", unknown),
+        // An error under a good status.
+        (200, "InputException", "Invalid `quantity`", rejected),
+        (200, "TokenException", "Expired", fatal),
+        (200, "NetworkException", "Too many requests", throttled),
+        (200, "GeneralException", "Something", unknown),
+    ] {
+        assert_eq!(classes(&kite(status, code, message)), expected, "{status} {code} {message}");
+    }
+}
+
+#[test]
+fn errors_of_others_on_the_way() {
+    let unknown = ("unknown", "transient");
+    let fatal = ("fatal", "fatal");
+    let throttled = ("throttled", "throttled");
+    for (status, body, expected) in [
+        (403, PAGE, fatal),
+        (503, PAGE, unknown),
+        (520, PAGE, unknown),
+        (502, "", unknown),
+        (504, "upstream timed out", unknown),
+        (403, "error code: 1010", fatal),
+        (429, "error code: 1015", throttled),
+        (403, "error code: 1015", throttled),
+        (403, RATE, throttled),
+        (200, RATE, throttled),
+        (400, "<html><title>400 Bad Request</title>", ("unknown", "rejected")),
+        (414, "<html><title>Too long</title>", ("rejected", "rejected")),
+        (302, "", ("unknown", "fatal")),
+        (307, "", ("unknown", "fatal")),
+        (100, "", unknown),
+    ] {
+        assert_eq!(classes(&answer(status, body)), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn what_the_edge_turned_away_was_not_executed() {
+    let challenge = Answer { mitigated: true, ..answer(400, PAGE) };
+    assert_eq!(classes(&challenge), ("fatal", "fatal"));
+    let down = Answer { mitigated: true, ..answer(503, PAGE) };
+    assert_eq!(classes(&down), ("unknown", "transient"));
+}
+
+#[test]
+fn a_good_status_over_a_bad_body_proves_nothing() {
+    for body in [
+        "",
+        r#"{"status":"success","data":{"order_id":"1512"#,
+        "<html><title>Log in to the hotel</title>",
+        "null",
+        "[]",
+        "{}",
+        r#"{"status":"success"}"#,
+        r#"{"status":"error"}"#,
+    ] {
+        assert_eq!(classes(&answer(200, body)), ("unknown", "transient"), "{body}");
+    }
+}
+
+#[test]
+fn a_write_is_done_only_where_the_answer_says_success() {
+    let silent = answer(200, r#"{"data":{"order_id":"1"}}"#);
+    assert!(data::<serde_json::Value>(&silent, Effect::Read).is_ok());
+    assert_eq!(class(&data::<serde_json::Value>(&silent, Effect::Write).unwrap_err()), "unknown");
+}
+
+#[test]
+fn an_error_carries_what_was_said() {
+    let error = refusal(&kite(400, "InputException", "Invalid `quantity`"), Effect::Write);
+    let detail = Detail::new("Invalid `quantity`").status(400).code("InputException");
+    assert_eq!(error, BrokerError::Rejected(detail));
+}
+
+#[test]
+fn a_throttle_carries_how_long_to_wait() {
+    let mut answer = kite(429, "NetworkException", "Too many requests");
+    answer.retry_after = Some("2".into());
+    let BrokerError::Throttled { retry_after, detail } = refusal(&answer, Effect::Write) else {
+        panic!("not throttled");
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(2)));
+    assert_eq!(detail, Detail::new("Too many requests").status(429).code("NetworkException"));
+}
+
+#[test]
+fn missing_data_is_not_empty_data() {
+    #[derive(serde::Deserialize, Debug, Default)]
+    #[serde(default)]
+    struct Row {
+        #[allow(dead_code)]
+        order_id: Text,
+    }
+    let read = |body| data::<super::super::de::List<Row>>(&answer(200, body), Effect::Read);
+    assert_eq!(read(r#"{"status":"success","data":null}"#).unwrap().0.len(), 0);
+    assert_eq!(read(r#"{"status":"success","data":[]}"#).unwrap().0.len(), 0);
+    assert_eq!(class(&read(r#"{"status":"success"}"#).unwrap_err()), "transient");
+}

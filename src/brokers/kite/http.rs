@@ -1,0 +1,191 @@
+//! The mechanics of HTTP: send one request, once, and read its answer to the end.
+//!
+//! # At most once
+//! ureq 3 sends a request once: its `run` has one loop, which goes round for redirects only, and
+//! nothing in it catches an error to try again, stale connection or not (read in 3.5.1). Before it
+//! takes a connection from its pool it looks whether the peer has closed it or said anything, and
+//! takes another one if so; that is before the first byte is written. A connection that dies between
+//! that look and the answer is an error, which [`transport`](super::transport) classes. Redirects
+//! are switched off, for an order that follows one is sent twice.
+
+use std::io::Read;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use ureq::{Agent, Body, SendBody};
+
+use super::answer::Answer;
+use super::classify::{self, Effect};
+use super::secrets::Secrets;
+use super::transport::{self, Form};
+use crate::broker::{BrokerError, Detail};
+
+/// The version of Kite's API that this module speaks.
+const API_VERSION: &str = "3";
+
+/// The dump of all instruments is megabytes, and Kite builds it on request. It gets this many times
+/// the ordinary timeout.
+const DUMP_PATIENCE: u32 = 10;
+
+/// One request to be made.
+#[derive(Debug)]
+pub(super) struct Call {
+    method: Method,
+    /// From the root of the API, with the query string; made of checked segments.
+    path: String,
+    form: Option<String>,
+    effect: Effect,
+    dump: bool,
+}
+
+impl Call {
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path, None, Effect::Read)
+    }
+
+    /// The dump of instruments, which takes its time.
+    pub(super) fn dump(path: impl Into<String>) -> Self {
+        Self { dump: true, ..Self::get(path) }
+    }
+
+    pub(super) fn post(path: impl Into<String>, form: String) -> Self {
+        Self::new(Method::POST, path, Some(form), Effect::Write)
+    }
+
+    pub(super) fn put(path: impl Into<String>, form: String) -> Self {
+        Self::new(Method::PUT, path, Some(form), Effect::Write)
+    }
+
+    pub(super) fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path, None, Effect::Write)
+    }
+
+    fn new(method: Method, path: impl Into<String>, form: Option<String>, effect: Effect) -> Self {
+        Self { method, path: path.into(), form, effect, dump: false }
+    }
+}
+
+/// A connection pool, an address, and the key to it.
+#[derive(Debug)]
+pub(super) struct Http {
+    pub(super) agent: Agent,
+    /// Without a slash at its end.
+    pub(super) base: String,
+    pub(super) timeout: Duration,
+    pub(super) max_answer: u64,
+    pub(super) api_key: String,
+    /// `None` before login.
+    pub(super) access_token: Option<SecretString>,
+    pub(super) secrets: Secrets,
+}
+
+impl Http {
+    /// The `data` of Kite's answer, made into something. What `build` cannot make is an answer that
+    /// could not be read.
+    pub(super) fn build<T: DeserializeOwned, U>(
+        &self,
+        call: &Call,
+        build: impl FnOnce(T) -> Result<U, String>,
+    ) -> Result<U, BrokerError> {
+        self.send(call, |answer| {
+            build(classify::data(answer, call.effect)?)
+                .map_err(|why| classify::unreadable(answer, call.effect, &why))
+        })
+    }
+
+    /// Kite's word that it was done, whatever else it says.
+    pub(super) fn done(&self, call: &Call) -> Result<(), BrokerError> {
+        self.send(call, |answer| classify::success(answer, call.effect))
+    }
+
+    /// Sends `call` once and reads the answer. Every error leaves without secrets.
+    pub(super) fn send<T>(
+        &self,
+        call: &Call,
+        read: impl FnOnce(&Answer) -> Result<T, BrokerError>,
+    ) -> Result<T, BrokerError> {
+        self.exchange(call)
+            .and_then(|answer| read(&answer))
+            .map_err(|error| self.secrets.clean(error))
+    }
+
+    fn exchange(&self, call: &Call) -> Result<Answer, BrokerError> {
+        let (result, form_left) = match &call.form {
+            Some(text) => {
+                let mut form = Form::new(text);
+                let result = self.run(call, SendBody::from_reader(&mut form));
+                (result, Some(form.handed_over()))
+            }
+            None => (self.run(call, SendBody::none()), None),
+        };
+        match result {
+            Ok(response) => self.read(response, call.effect),
+            Err(error) => Err(transport::failure(&error, call.effect, form_left)),
+        }
+    }
+
+    fn run(&self, call: &Call, body: SendBody<'_>) -> Result<Response<Body>, ureq::Error> {
+        let mut request = Request::builder()
+            .method(&call.method)
+            .uri(format!("{}{}", self.base, call.path))
+            .header("X-Kite-Version", API_VERSION);
+        if let Some(form) = &call.form {
+            // With its length known the form goes out as it is, not in chunks, which not every
+            // gateway takes.
+            request = request
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(header::CONTENT_LENGTH, form.len());
+        }
+        if let Some(token) = &self.access_token {
+            let text = format!("token {}:{}", self.api_key, token.expose_secret());
+            let mut value = HeaderValue::from_str(&text).map_err(ureq::http::Error::from)?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let patience = if call.dump { DUMP_PATIENCE } else { 1 };
+        let request = self
+            .agent
+            .configure_request(request.body(body)?)
+            .timeout_global(Some(self.timeout.saturating_mul(patience)))
+            .build();
+        self.agent.run(request)
+    }
+
+    fn read(&self, response: Response<Body>, effect: Effect) -> Result<Answer, BrokerError> {
+        let (head, body) = response.into_parts();
+        let mut answer = Answer {
+            status: head.status.as_u16(),
+            retry_after: text(&head.headers, "retry-after"),
+            date: text(&head.headers, "date"),
+            mitigated: head.headers.contains_key("cf-mitigated"),
+            body: Vec::new(),
+        };
+        // One byte more than allowed tells "too long" from "just fits". The limit counts what was
+        // unpacked, so a small gzip cannot fill the memory.
+        let mut body = body.into_reader().take(self.max_answer.saturating_add(1));
+        let read = body.read_to_end(&mut answer.body);
+        let trouble = match read {
+            Err(error) => format!("the answer broke off: {error}"),
+            Ok(_) if answer.body.len() as u64 > self.max_answer => {
+                format!("the answer is longer than {} bytes", self.max_answer)
+            }
+            Ok(_) => return Ok(answer),
+        };
+        // A throttle needs no words. Anything else may be the beginning of any answer.
+        if answer.status == 429 {
+            return Ok(answer);
+        }
+        Err(classify::lost(effect, Detail::new(trouble).status(answer.status)))
+    }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Refused here; nothing left this process.
+pub(super) fn not_sent(why: impl Into<String>) -> BrokerError {
+    BrokerError::NotSent(Detail::new(why))
+}

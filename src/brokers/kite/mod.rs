@@ -1,0 +1,214 @@
+//! Zerodha's Kite Connect v3, over HTTP.
+//!
+//! [`Kite`] is a plain adapter: it sends each call at once, and once. Nothing in it waits, retries or
+//! follows a redirect; a `BrokerProxy` in front keeps the pace.
+//!
+//! What a call may be tried again after is decided in one place, from the status and the words of the
+//! answer, and erring on the side of "outcome unknown": see [`BrokerError`].
+
+mod answer;
+mod builder;
+mod candles;
+mod classify;
+mod de;
+mod http;
+mod listing;
+mod order_book;
+mod order_form;
+mod order_id;
+mod portfolio;
+mod quotes;
+mod secrets;
+mod session;
+mod time;
+mod tokens;
+mod transport;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::{KiteBuildError, KiteBuilder};
+pub use secrecy::{ExposeSecret, SecretString};
+pub use session::{KiteSession, login_url};
+
+use self::http::{Call, Http, not_sent};
+use self::order_book::Placed;
+use self::order_id::{number, order_id, segment, variety_and_number};
+use self::tokens::Tokens;
+use crate::broker::{
+    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
+    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Product, Profile, Quote,
+    QuoteChunk, Trade,
+};
+use crate::quota::{Limits, Quota};
+
+/// An account at Zerodha. A clone is the same account and shares its connections.
+///
+/// ```no_run
+/// use lanekeeper::broker::{Broker, Instrument};
+/// use lanekeeper::brokers::Kite;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kite = Kite::builder().api_key("key").access_token("token").build()?;
+/// println!("{}", kite.ltp(&Instrument::new("NSE", "INFY"))?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// An [`OrderId`] is Kite's number, with the variety before it where that is not the regular one:
+/// `amo/151220000000000`. The day's [`trades`](Broker::trades) are the exception: Kite does not tell
+/// the variety with them, so they carry the plain number.
+#[derive(Clone)]
+pub struct Kite {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    http: Http,
+    default_product: Product,
+    tokens: Tokens,
+}
+
+impl Kite {
+    /// Begins with Kite's address and the timeouts of the vendor's own client.
+    pub fn builder() -> KiteBuilder {
+        KiteBuilder::new()
+    }
+
+    /// What Zerodha documents of its limits (kite.trade/docs/connect/v3/exceptions): quotes 1 a
+    /// second, candles 3 a second, orders 10 a second, everything else 10 a second. The last two are
+    /// one lane, as the trait has it, and so together stay within either.
+    ///
+    /// Not in here: 400 orders a minute and 5000 a day, which count placements only, and 25 changes
+    /// of one order.
+    pub fn limits() -> Limits {
+        Limits::new()
+            .lane("transactional", Quota::per_second(10))
+            .lane("quote", Quota::per_second(1))
+            .lane("historical", Quota::per_second(3))
+    }
+
+    fn http(&self) -> &Http {
+        &self.inner.http
+    }
+}
+
+impl fmt::Debug for Kite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kite")
+            .field("base_url", &self.inner.http.base)
+            .field("api_key", &self.inner.http.api_key)
+            .field("default_product", &self.inner.default_product)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker for Kite {
+    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+        let variety = segment("order variety", order.variety.as_str())?;
+        let form = order_form::placement(order, &self.inner.default_product)?;
+        let call = Call::post(format!("/orders/{variety}"), form);
+        // Success without an id is an order that we cannot name: it must be looked for.
+        self.http().build(&call, |placed: Placed| {
+            Ok(order_id(&order.variety, &placed.order_id.needed("order_id")?))
+        })
+    }
+
+    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
+        let path = format!("/orders/{}", variety_and_number(id)?);
+        self.http().done(&Call::put(path, order_form::modification(change)?))?;
+        // Kite keeps the id through a change.
+        Ok(id.clone())
+    }
+
+    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
+        self.http().done(&Call::delete(format!("/orders/{}", variety_and_number(id)?)))
+    }
+
+    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+        let path = format!("/orders/{}", number(id)?);
+        self.http().build(&Call::get(path), order_book::orders)
+    }
+
+    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+        self.http().build(&Call::get("/orders"), order_book::orders)
+    }
+
+    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+        self.http().build(&Call::get("/trades"), |book| order_book::trades(book, None))
+    }
+
+    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+        let path = format!("/orders/{}/trades", number(id)?);
+        self.http().build(&Call::get(path), |book| order_book::trades(book, Some(id)))
+    }
+
+    fn positions(&self) -> Result<Positions, BrokerError> {
+        self.http().build(&Call::get("/portfolio/positions"), portfolio::positions)
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+        self.http().build(&Call::get("/portfolio/holdings"), portfolio::holdings)
+    }
+
+    fn margins(&self) -> Result<Margins, BrokerError> {
+        self.http().build(&Call::get("/user/margins"), portfolio::margins)
+    }
+
+    fn profile(&self) -> Result<Profile, BrokerError> {
+        self.http().build(&Call::get("/user/profile"), portfolio::profile)
+    }
+
+    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+        let path = match exchange {
+            Some(exchange) => format!("/instruments/{}", segment("exchange", exchange.as_str())?),
+            None => "/instruments".to_owned(),
+        };
+        let listed = self.http().send(&Call::dump(path), listing::answer)?;
+        let token = |info: &InstrumentInfo| numbered(&info.instrument, info.token.as_deref());
+        self.inner.tokens.replace(exchange, listed.iter().filter_map(token));
+        Ok(listed)
+    }
+
+    fn quotes(
+        &self,
+        instruments: &[Instrument],
+    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        // Kite calls a request for nothing an error; there is nothing to ask.
+        if instruments.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let call = Call::get(quotes::path(instruments)?);
+        let quotes = self.http().build(&call, quotes::quotes)?;
+        let token = |quote: &Quote| numbered(&quote.instrument, quote.token.as_deref());
+        self.inner.tokens.learn(quotes.values().filter_map(token));
+        Ok(quotes)
+    }
+
+    /// Kite asks for candles by the instrument's number, which this adapter learns from
+    /// [`instruments`](Broker::instruments) and [`quotes`](Broker::quotes). Call one of them first.
+    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+        let Some(token) = self.inner.tokens.of(&request.instrument) else {
+            return Err(not_sent(format!(
+                "Kite's number of {} is not known, and candles are asked for by it: call \
+                 `instruments` or `quotes` first",
+                request.instrument
+            )));
+        };
+        self.http().build(&Call::get(candles::path(request, token)?), candles::candles)
+    }
+
+    fn documented_limits(&self) -> Limits {
+        Self::limits()
+    }
+
+    fn quote_chunk(&self) -> QuoteChunk {
+        quotes::CHUNK
+    }
+}
+
+/// An instrument and its number, where it has one.
+fn numbered(instrument: &Instrument, token: Option<&str>) -> Option<(Instrument, u64)> {
+    Some((instrument.clone(), token?.parse().ok()?))
+}

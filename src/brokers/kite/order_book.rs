@@ -1,0 +1,234 @@
+//! Orders and trades on their way in.
+
+use serde::Deserialize;
+
+use super::de::{List, Num, Text};
+use super::order_id::order_id;
+use super::time;
+use crate::broker::{
+    Instrument, Order, OrderId, OrderRequest, OrderStatus, OrderType, Product, Side, TimeInForce,
+    Trade, Variety,
+};
+
+/// Kite's answer to a placement or a change. An autosliced order also has `children`, some of them
+/// errors; the parent's id stands for all of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Placed {
+    pub(super) order_id: Text,
+}
+
+/// An order as Kite writes it. An order is of use only with its id, instrument, side and status; the
+/// rest may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireOrder {
+    order_id: Text,
+    exchange_order_id: Text,
+    parent_order_id: Text,
+    exchange: Text,
+    tradingsymbol: Text,
+    transaction_type: Text,
+    status: Text,
+    status_message: Text,
+    order_type: Text,
+    product: Text,
+    validity: Text,
+    variety: Text,
+    quantity: Num,
+    filled_quantity: Num,
+    cancelled_quantity: Num,
+    disclosed_quantity: Num,
+    price: Num,
+    trigger_price: Num,
+    average_price: Num,
+    tag: Text,
+    #[serde(deserialize_with = "super::de::lenient")]
+    tags: Option<List<Text>>,
+    order_timestamp: Text,
+    exchange_update_timestamp: Text,
+}
+
+/// A trade as Kite writes it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireTrade {
+    trade_id: Text,
+    order_id: Text,
+    exchange: Text,
+    tradingsymbol: Text,
+    transaction_type: Text,
+    product: Text,
+    quantity: Num,
+    average_price: Num,
+    fill_timestamp: Text,
+    exchange_timestamp: Text,
+}
+
+pub(super) fn orders(book: List<WireOrder>) -> Result<Vec<Order>, String> {
+    book.build(order)
+}
+
+/// Trades, under the ids that Kite gives them. `of` is the order that was asked for, whose name the
+/// caller knows better: Kite does not say the variety with a trade.
+pub(super) fn trades(book: List<WireTrade>, of: Option<&OrderId>) -> Result<Vec<Trade>, String> {
+    book.build(|wire| trade(wire, of))
+}
+
+fn order(wire: WireOrder) -> Result<Order, String> {
+    let number = wire.order_id.needed("order_id")?;
+    let named = |error| format!("order {number}: {error}");
+    let instrument = instrument(wire.exchange, wire.tradingsymbol).map_err(named)?;
+    let side = side(wire.transaction_type).map_err(named)?;
+    let status = status(&wire.status.needed("status").map_err(named)?);
+    let variety = wire.variety.as_deref().map_or(Variety::Regular, Variety::from);
+
+    let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
+    request.order_type = wire.order_type.as_deref().map_or(OrderType::Market, order_type);
+    request.price = wire.price.non_zero();
+    request.trigger_price = wire.trigger_price.non_zero();
+    request.product = wire.product.as_deref().map(Product::from);
+    request.time_in_force = wire.validity.as_deref().map_or(TimeInForce::Day, TimeInForce::from);
+    request.disclosed_quantity = wire.disclosed_quantity.non_zero();
+    request.tag = wire.tag.0.or_else(|| first(wire.tags));
+    request.variety = variety.clone();
+
+    let mut order = Order::new(order_id(&variety, &number), status, &request);
+    order.exchange_order_id = wire.exchange_order_id.0;
+    order.parent = wire.parent_order_id.as_deref().map(|parent| order_id(&variety, parent));
+    order.status_message = wire.status_message.0;
+    order.filled_quantity = wire.filled_quantity.or_zero();
+    order.cancelled_quantity = wire.cancelled_quantity.or_zero();
+    order.average_price = wire.average_price.non_zero();
+    order.placed_at = at(&wire.order_timestamp);
+    order.updated_at = at(&wire.exchange_update_timestamp).or_else(|| order.placed_at.clone());
+    Ok(order)
+}
+
+fn trade(wire: WireTrade, of: Option<&OrderId>) -> Result<Trade, String> {
+    let id = wire.trade_id.needed("trade_id")?;
+    let named = |error| format!("trade {id}: {error}");
+    let order_id = match of {
+        Some(id) => id.clone(),
+        None => OrderId::new(wire.order_id.needed("order_id").map_err(named)?),
+    };
+    let instrument = instrument(wire.exchange, wire.tradingsymbol).map_err(named)?;
+    let side = side(wire.transaction_type).map_err(named)?;
+    // A trade has no constructor of its own: it begins as one of its order.
+    let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
+    request.product = wire.product.as_deref().map(Product::from);
+    let order = Order::new(order_id, OrderStatus::Filled, &request);
+    let mut trade = Trade::new(id, &order, wire.quantity.or_zero(), wire.average_price.or_zero());
+    trade.at = at(&wire.fill_timestamp).or_else(|| at(&wire.exchange_timestamp));
+    Ok(trade)
+}
+
+/// What Kite calls complete is what we call filled; after-market cancellations have their own word.
+fn status(word: &str) -> OrderStatus {
+    match word {
+        "COMPLETE" => OrderStatus::Filled,
+        "CANCELLED AMO" => OrderStatus::Cancelled,
+        other => OrderStatus::from(other),
+    }
+}
+
+fn order_type(word: &str) -> OrderType {
+    match word {
+        "SL-M" => OrderType::Stop,
+        "SL" => OrderType::StopLimit,
+        other => OrderType::from(other),
+    }
+}
+
+pub(super) fn instrument(exchange: Text, symbol: Text) -> Result<Instrument, String> {
+    Ok(Instrument::new(exchange.needed("exchange")?, symbol.needed("tradingsymbol")?))
+}
+
+fn side(word: Text) -> Result<Side, String> {
+    match word.needed("transaction_type")?.as_str() {
+        "BUY" => Ok(Side::Buy),
+        "SELL" => Ok(Side::Sell),
+        other => Err(format!("its transaction_type is {other:?}, neither BUY nor SELL")),
+    }
+}
+
+fn first(tags: Option<List<Text>>) -> Option<String> {
+    tags.and_then(|tags| tags.0.into_iter().find_map(|tag| tag.0))
+}
+
+fn at(text: &Text) -> Option<jiff::Zoned> {
+    text.as_deref().and_then(time::parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Vec<Order>, String> {
+        let book = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        orders(book)
+    }
+
+    const LEAST: &str = r#"{"order_id":"1","exchange":"NSE","tradingsymbol":"INFY",
+        "transaction_type":"BUY","status":"OPEN"}"#;
+
+    #[test]
+    fn an_order_needs_little() {
+        let order = read(&format!("[{LEAST}]")).unwrap().remove(0);
+        assert_eq!(order.id.as_str(), "1");
+        assert_eq!(order.status, OrderStatus::Open);
+        assert_eq!((order.price, order.placed_at, order.tag), (None, None, None));
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_read_does_not_vanish() {
+        for field in ["order_id", "exchange", "tradingsymbol", "transaction_type", "status"] {
+            let broken = LEAST.replacen(field, "other", 1);
+            let error = read(&format!("[{LEAST},{broken}]")).unwrap_err();
+            assert!(error.contains("entry 1") && error.contains(field), "{error}");
+        }
+        assert!(read(&format!("[{LEAST},7]")).unwrap_err().contains("entry 1"));
+    }
+
+    #[test]
+    fn statuses_are_ours_or_as_spelled() {
+        assert_eq!(status("COMPLETE"), OrderStatus::Filled);
+        assert_eq!(status("CANCELLED AMO"), OrderStatus::Cancelled);
+        assert_eq!(status("CANCELLED"), OrderStatus::Cancelled);
+        assert_eq!(status("TRIGGER PENDING"), OrderStatus::TriggerPending);
+        assert_eq!(status("REJECTED"), OrderStatus::Rejected);
+        let odd = status("PUT ORDER REQ RECEIVED");
+        assert_eq!(odd, OrderStatus::Other("PUT ORDER REQ RECEIVED".into()));
+    }
+
+    #[test]
+    fn nulls_numbers_for_text_and_odd_shapes_are_borne() {
+        let json = r#"[{"order_id":151220000000000,"parent_order_id":"7","exchange":"NSE",
+            "tradingsymbol":"M&M","transaction_type":"SELL","status":"UPDATE","variety":"amo",
+            "order_type":"SL","quantity":"10","filled_quantity":null,"price":0,
+            "trigger_price":100.5,"tag":null,"tags":["alpha1"],"order_timestamp":"09:15:01",
+            "meta":{"x":[1]},"average_price":99725.05000000002}]"#;
+        let order = read(json).unwrap().remove(0);
+        assert_eq!(order.id.as_str(), "amo/151220000000000");
+        assert_eq!(order.parent.unwrap().as_str(), "amo/7");
+        assert_eq!(order.order_type, OrderType::StopLimit);
+        assert_eq!(order.quantity, 10.into());
+        assert_eq!((order.price, order.placed_at), (None, None));
+        assert_eq!(order.average_price.unwrap().to_string(), "99725.05000000002");
+        assert_eq!(order.tag.as_deref(), Some("alpha1"));
+        assert!(read(r#"[{"order_id":"1","tags":7}]"#).is_err());
+    }
+
+    #[test]
+    fn a_trade_goes_by_the_name_its_order_was_asked_by() {
+        let json = r#"[{"trade_id":"9","order_id":"1","exchange":"NSE","tradingsymbol":"INFY",
+            "transaction_type":"BUY","quantity":5,"average_price":1500,
+            "fill_timestamp":"2021-05-31 09:16:39"}]"#;
+        let read = |of| trades(serde_json::from_str(json).unwrap(), of).unwrap().remove(0);
+        assert_eq!(read(None).order_id.as_str(), "1");
+        let amo = OrderId::new("amo/1");
+        let trade = read(Some(&amo));
+        assert_eq!((trade.order_id, trade.quantity, trade.price), (amo, 5.into(), 1500.into()));
+        assert!(trade.at.is_some());
+    }
+}

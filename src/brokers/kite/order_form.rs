@@ -1,0 +1,281 @@
+//! Orders and changes on their way out: checked, then written as the forms Kite reads.
+//!
+//! What Kite would refuse for sure is refused here, as an invalid order counts against the day's
+//! allowance like any other. What only Kite can know (lots, ticks, funds) is left to Kite.
+
+use form_urlencoded::Serializer;
+use rust_decimal::Decimal;
+
+use super::http::not_sent;
+use crate::broker::{BrokerError, OrderChange, OrderRequest, OrderType, Product, TimeInForce};
+
+/// Fields that this adapter fills in or leaves out on purpose. An extra may not speak for them: it
+/// would pass by the checks, or contradict what the caller sees in the request.
+const KNOWN: [&str; 13] = [
+    "exchange",
+    "tradingsymbol",
+    "transaction_type",
+    "quantity",
+    "product",
+    "order_type",
+    "price",
+    "trigger_price",
+    "validity",
+    "disclosed_quantity",
+    "tag",
+    "variety",
+    "order_id",
+];
+
+/// The most characters of a tag.
+const LONGEST_TAG: usize = 20;
+
+/// The form that places `order`.
+pub(super) fn placement(
+    order: &OrderRequest,
+    default_product: &Product,
+) -> Result<String, BrokerError> {
+    let (exchange, symbol) = (order.instrument.exchange(), order.instrument.symbol());
+    if exchange.is_empty() || symbol.is_empty() {
+        return Err(not_sent(format!("`{}` lacks an exchange or a symbol", order.instrument)));
+    }
+    let mut form = Serializer::new(String::new());
+    form.append_pair("exchange", exchange)
+        .append_pair("tradingsymbol", symbol)
+        .append_pair("transaction_type", &order.side.to_string())
+        .append_pair("quantity", &whole("quantity", order.quantity, Decimal::ONE)?)
+        .append_pair("product", order.product.as_ref().unwrap_or(default_product).as_str())
+        .append_pair("order_type", order_type(&order.order_type))
+        .append_pair("validity", validity(&order.time_in_force)?);
+    prices(&order.order_type, order.price, order.trigger_price)?;
+    if let Some(price) = order.price {
+        form.append_pair("price", &price_text("price", price)?);
+    }
+    if let Some(price) = order.trigger_price {
+        form.append_pair("trigger_price", &price_text("trigger price", price)?);
+    }
+    if let Some(quantity) = order.disclosed_quantity {
+        let text = whole("disclosed quantity", quantity, Decimal::ZERO)?;
+        form.append_pair("disclosed_quantity", &text);
+    }
+    if let Some(tag) = &order.tag {
+        form.append_pair("tag", checked_tag(tag)?);
+    }
+    for (key, value) in &order.extra {
+        if key.is_empty() || KNOWN.contains(&key.as_str()) {
+            return Err(not_sent(format!(
+                "the extra field {key:?} is one of the order's own: set it on the order"
+            )));
+        }
+        form.append_pair(key, value);
+    }
+    Ok(form.finish())
+}
+
+/// The form that makes `change`.
+pub(super) fn modification(change: &OrderChange) -> Result<String, BrokerError> {
+    if *change == OrderChange::new() {
+        return Err(not_sent("the change changes nothing"));
+    }
+    let mut form = Serializer::new(String::new());
+    if let Some(quantity) = change.quantity {
+        form.append_pair("quantity", &whole("quantity", quantity, Decimal::ONE)?);
+    }
+    if let Some(price) = change.price {
+        form.append_pair("price", &price_text("price", price)?);
+    }
+    if let Some(price) = change.trigger_price {
+        form.append_pair("trigger_price", &price_text("trigger price", price)?);
+    }
+    if let Some(kind) = &change.order_type {
+        form.append_pair("order_type", order_type(kind));
+    }
+    if let Some(time) = &change.time_in_force {
+        form.append_pair("validity", validity(time)?);
+    }
+    if let Some(quantity) = change.disclosed_quantity {
+        let text = whole("disclosed quantity", quantity, Decimal::ZERO)?;
+        form.append_pair("disclosed_quantity", &text);
+    }
+    Ok(form.finish())
+}
+
+/// Kite's word for an order type.
+fn order_type(kind: &OrderType) -> &str {
+    match kind {
+        OrderType::Stop => "SL-M",
+        OrderType::StopLimit => "SL",
+        other => other.as_str(),
+    }
+}
+
+/// Kite's word for a time in force. What Kite does not have must not become a day order in silence.
+fn validity(time: &TimeInForce) -> Result<&str, BrokerError> {
+    match time {
+        TimeInForce::Fok | TimeInForce::Gtc => {
+            Err(not_sent(format!("Kite has no {time} orders: DAY, IOC and TTL are what it takes")))
+        }
+        other => Ok(other.as_str()),
+    }
+}
+
+/// Whether the prices that the order type needs are there.
+fn prices(
+    kind: &OrderType,
+    price: Option<Decimal>,
+    trigger: Option<Decimal>,
+) -> Result<(), BrokerError> {
+    if matches!(kind, OrderType::Limit | OrderType::StopLimit) && price.is_none() {
+        return Err(not_sent(format!("a {kind} order needs a price")));
+    }
+    if matches!(kind, OrderType::Stop | OrderType::StopLimit) && trigger.is_none() {
+        return Err(not_sent(format!("a {kind} order needs a trigger price")));
+    }
+    Ok(())
+}
+
+fn price_text(what: &str, price: Decimal) -> Result<String, BrokerError> {
+    if price <= Decimal::ZERO {
+        return Err(not_sent(format!("the {what} is {price}, and must be above zero")));
+    }
+    Ok(plain(price))
+}
+
+fn whole(what: &str, quantity: Decimal, least: Decimal) -> Result<String, BrokerError> {
+    if !quantity.fract().is_zero() || quantity < least {
+        return Err(not_sent(format!(
+            "the {what} is {quantity}, and must be a whole number of at least {least}"
+        )));
+    }
+    Ok(plain(quantity))
+}
+
+/// Without an exponent, as `Decimal` always writes, and without zeros that say nothing.
+fn plain(number: Decimal) -> String {
+    number.normalize().to_string()
+}
+
+fn checked_tag(tag: &str) -> Result<&str, BrokerError> {
+    let fits = !tag.is_empty() && tag.len() <= LONGEST_TAG;
+    if fits && tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(tag);
+    }
+    Err(not_sent(format!("the tag {tag:?} must be 1 to {LONGEST_TAG} ASCII letters and digits")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Instrument, Side};
+
+    fn infy() -> Instrument {
+        Instrument::new("NSE", "INFY")
+    }
+
+    fn form(order: &OrderRequest) -> Result<String, BrokerError> {
+        placement(order, &Product::Cnc)
+    }
+
+    fn refused(order: &OrderRequest) -> String {
+        match form(order).unwrap_err() {
+            BrokerError::NotSent(detail) => detail.message,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn dec(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_order_type_has_kites_word_and_its_prices() {
+        let text = |order: &OrderRequest| {
+            let form = form(order).unwrap();
+            form.split_once("order_type=").unwrap().1.to_owned()
+        };
+        let (side, one) = (Side::Sell, Decimal::ONE);
+        assert_eq!(text(&OrderRequest::market(infy(), side, one)), "MARKET&validity=DAY");
+        assert_eq!(
+            text(&OrderRequest::limit(infy(), side, one, dec("1500.10"))),
+            "LIMIT&validity=DAY&price=1500.1"
+        );
+        assert_eq!(
+            text(&OrderRequest::stop(infy(), side, one, dec("100"))),
+            "SL-M&validity=DAY&trigger_price=100"
+        );
+        assert_eq!(
+            text(&OrderRequest::stop_limit(infy(), side, one, dec("100"), dec("99.5"))),
+            "SL&validity=DAY&price=99.5&trigger_price=100"
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_plainly() {
+        let mut order =
+            OrderRequest::limit(infy(), Side::Buy, dec("10.0"), dec("99725.05000000002"));
+        order.trigger_price = Some(dec("0.0000001"));
+        let form = form(&order).unwrap();
+        assert!(form.contains("quantity=10&"), "{form}");
+        assert!(form.contains("price=99725.05000000002&"), "{form}");
+        assert!(form.contains("trigger_price=0.0000001"), "{form}");
+    }
+
+    #[test]
+    fn odd_symbols_are_encoded() {
+        let order = OrderRequest::market(Instrument::new("NSE", "M&M=1"), Side::Buy, 1);
+        assert!(form(&order).unwrap().contains("tradingsymbol=M%26M%3D1&"));
+    }
+
+    #[test]
+    fn a_tag_is_twenty_letters_and_digits() {
+        let tagged = |tag: &str| OrderRequest::market(infy(), Side::Buy, 1).tag(tag);
+        assert!(form(&tagged("alpha1")).unwrap().ends_with("&tag=alpha1"));
+        assert!(form(&tagged(&"x".repeat(20))).is_ok());
+        for tag in ["", "a b", "a-b", "à", "a&b", &"x".repeat(21)] {
+            assert!(refused(&tagged(tag)).contains("tag"), "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_quantity_is_a_whole_number_above_zero() {
+        for quantity in ["0", "-1", "1.5"] {
+            let order = OrderRequest::market(infy(), Side::Buy, dec(quantity));
+            assert!(refused(&order).contains("quantity"), "{quantity}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_senseless_price_is_refused() {
+        let mut order = OrderRequest::limit(infy(), Side::Buy, 1, dec("0"));
+        assert!(refused(&order).contains("above zero"));
+        order.price = None;
+        assert_eq!(refused(&order), "a LIMIT order needs a price");
+        order.order_type = OrderType::Stop;
+        assert_eq!(refused(&order), "a STOP order needs a trigger price");
+    }
+
+    #[test]
+    fn an_extra_is_sent_but_speaks_for_no_other_field() {
+        let order = OrderRequest::market(infy(), Side::Buy, 1);
+        let sent = form(&order.clone().extra("market_protection", "-1")).unwrap();
+        assert!(sent.ends_with("&market_protection=-1"));
+        for key in KNOWN {
+            assert!(refused(&order.clone().extra(key, "1")).contains(key));
+        }
+    }
+
+    #[test]
+    fn a_time_in_force_that_kite_lacks_is_refused() {
+        let order = OrderRequest::market(infy(), Side::Buy, 1);
+        assert!(refused(&order.clone().time_in_force(TimeInForce::Gtc)).contains("GTC"));
+        assert!(form(&order.time_in_force(TimeInForce::Ioc)).unwrap().contains("validity=IOC"));
+    }
+
+    #[test]
+    fn a_change_sends_what_changes() {
+        assert!(modification(&OrderChange::new()).is_err());
+        let change = OrderChange::new().price(dec("99.50")).order_type(OrderType::StopLimit);
+        assert_eq!(modification(&change).unwrap(), "price=99.5&order_type=SL");
+        assert!(modification(&OrderChange::new().quantity(dec("0.5"))).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! Order ids and the paths they make.
+//!
+//! To change or cancel an order, Kite wants its variety as well as its number. So an id carries the
+//! variety, where it is not the regular one: `amo/151220000000000`. Everything that becomes a part
+//! of a path is checked here, and only letters, digits, `-` and `_` pass; so no id can leave its
+//! place in the path, and nothing needs to be encoded.
+
+use super::http::not_sent;
+use crate::broker::{BrokerError, OrderId, Variety};
+
+/// Longer than any id Kite gives (19 digits).
+const LONGEST: usize = 64;
+
+/// The id by which this adapter finds the order `number` again.
+pub(super) fn order_id(variety: &Variety, number: &str) -> OrderId {
+    match variety {
+        Variety::Regular => OrderId::new(number),
+        other => OrderId::new(format!("{other}/{number}")),
+    }
+}
+
+/// The number that Kite knows the order by.
+pub(super) fn number(id: &OrderId) -> Result<&str, BrokerError> {
+    parts(id).map(|(_, number)| number)
+}
+
+/// `variety/number`, as paths have it.
+pub(super) fn variety_and_number(id: &OrderId) -> Result<String, BrokerError> {
+    let (variety, number) = parts(id)?;
+    Ok(format!("{variety}/{number}"))
+}
+
+/// `text`, if it can stand in a path as it is.
+pub(super) fn segment<'a>(what: &str, text: &'a str) -> Result<&'a str, BrokerError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if text.is_empty() || text.len() > LONGEST || !text.bytes().all(plain) {
+        return Err(not_sent(format!(
+            "{text:?} is no {what}: one is made of letters, digits, - and _"
+        )));
+    }
+    Ok(text)
+}
+
+fn parts(id: &OrderId) -> Result<(&str, &str), BrokerError> {
+    let (variety, number) = id.as_str().split_once('/').unwrap_or(("regular", id.as_str()));
+    Ok((segment("order variety", variety)?, segment("order id", number)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_regular_variety_goes_without_saying() {
+        let plain = order_id(&Variety::Regular, "151220000000000");
+        assert_eq!(plain.as_str(), "151220000000000");
+        assert_eq!(variety_and_number(&plain).unwrap(), "regular/151220000000000");
+        let amo = order_id(&Variety::Amo, "151220000000000");
+        assert_eq!(amo.as_str(), "amo/151220000000000");
+        assert_eq!(variety_and_number(&amo).unwrap(), "amo/151220000000000");
+        assert_eq!(number(&amo).unwrap(), "151220000000000");
+    }
+
+    #[test]
+    fn no_id_leaves_its_place_in_the_path() {
+        for id in
+            ["", "../user", "amo/", "/1", "amo/../1", "amo/1/2", "1?x=1", "1#", "1 2", "%2e", "१"]
+        {
+            let error = number(&OrderId::new(id)).unwrap_err();
+            assert!(matches!(error, BrokerError::NotSent(_)), "{id}");
+        }
+        assert!(number(&OrderId::new("1".repeat(65))).is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! Positions, holdings, margins and the profile on their way in.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::de::{List, Num, Text};
+use super::order_book::instrument;
+use crate::broker::{Holding, Margin, Margins, Position, Positions, Product, Profile};
+
+/// Both views must be there: a missing one would read as an account without positions.
+#[derive(Debug, Deserialize)]
+pub(super) struct WirePositions {
+    net: List<WirePosition>,
+    day: List<WirePosition>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WirePosition {
+    exchange: Text,
+    tradingsymbol: Text,
+    product: Text,
+    quantity: Num,
+    overnight_quantity: Num,
+    multiplier: Num,
+    average_price: Num,
+    last_price: Num,
+    pnl: Num,
+    realised: Num,
+    unrealised: Num,
+    buy_quantity: Num,
+    buy_value: Num,
+    sell_quantity: Num,
+    sell_value: Num,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireHolding {
+    exchange: Text,
+    tradingsymbol: Text,
+    isin: Text,
+    quantity: Num,
+    t1_quantity: Num,
+    average_price: Num,
+    last_price: Num,
+    pnl: Num,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireMargin {
+    #[serde(deserialize_with = "super::de::lenient")]
+    enabled: Option<bool>,
+    net: Num,
+    #[serde(deserialize_with = "super::de::lenient")]
+    available: Option<BTreeMap<String, Num>>,
+    #[serde(deserialize_with = "super::de::lenient")]
+    utilised: Option<BTreeMap<String, Num>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WireProfile {
+    user_id: Text,
+    user_name: Text,
+    email: Text,
+    broker: Text,
+    #[serde(deserialize_with = "super::de::lenient")]
+    exchanges: Option<List<Text>>,
+    #[serde(deserialize_with = "super::de::lenient")]
+    products: Option<List<Text>>,
+}
+
+pub(super) fn positions(wire: WirePositions) -> Result<Positions, String> {
+    Ok(Positions::new(wire.net.build(position)?, wire.day.build(position)?))
+}
+
+pub(super) fn holdings(wire: List<WireHolding>) -> Result<Vec<Holding>, String> {
+    wire.build(holding)
+}
+
+/// One entry for each segment. A segment that is null is one that the account does not have.
+pub(super) fn margins(wire: BTreeMap<String, Value>) -> Result<Margins, String> {
+    let mut margins = Margins::default();
+    for (segment, value) in wire {
+        if value.is_null() {
+            continue;
+        }
+        let wire = serde_json::from_value::<WireMargin>(value)
+            .map_err(|error| format!("segment {segment}: {error}"))?;
+        margins.segments.insert(segment, margin(wire));
+    }
+    Ok(margins)
+}
+
+pub(super) fn profile(wire: WireProfile) -> Result<Profile, String> {
+    let words = |list: Option<List<Text>>| {
+        list.map(|list| list.0.into_iter().filter_map(|word| word.0).collect()).unwrap_or_default()
+    };
+    Ok(Profile {
+        user_id: wire.user_id.needed("user_id")?,
+        user_name: wire.user_name.0.unwrap_or_default(),
+        email: wire.email.0.unwrap_or_default(),
+        broker: wire.broker.0.unwrap_or_default(),
+        exchanges: words(wire.exchanges),
+        products: words(wire.products),
+    })
+}
+
+fn position(wire: WirePosition) -> Result<Position, String> {
+    let product = wire.product.as_deref().map(Product::from);
+    let mut position = Position::new(instrument(wire.exchange, wire.tradingsymbol)?, product);
+    position.quantity = quantity(wire.quantity)?;
+    position.overnight_quantity = wire.overnight_quantity.or_zero();
+    position.multiplier = wire.multiplier.0.unwrap_or(Decimal::ONE);
+    position.average_price = wire.average_price.or_zero();
+    position.last_price = wire.last_price.0;
+    position.pnl = wire.pnl.0;
+    position.realised = wire.realised.0;
+    position.unrealised = wire.unrealised.0;
+    position.buy_quantity = wire.buy_quantity.or_zero();
+    position.buy_value = wire.buy_value.or_zero();
+    position.sell_quantity = wire.sell_quantity.or_zero();
+    position.sell_value = wire.sell_value.or_zero();
+    Ok(position)
+}
+
+fn holding(wire: WireHolding) -> Result<Holding, String> {
+    let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
+    let quantity = quantity(wire.quantity)?;
+    let mut holding = Holding::new(instrument, quantity, wire.average_price.or_zero());
+    holding.isin = wire.isin.0;
+    holding.unsettled_quantity = wire.t1_quantity.or_zero();
+    holding.last_price = wire.last_price.0;
+    holding.pnl = wire.pnl.0;
+    Ok(holding)
+}
+
+/// A quantity that is not there is not zero: whoever believes it would not close the position.
+fn quantity(number: Num) -> Result<Decimal, String> {
+    number.0.ok_or_else(|| "it has no quantity".to_owned())
+}
+
+fn margin(wire: WireMargin) -> Margin {
+    let amounts = |amounts: Option<BTreeMap<String, Num>>| {
+        let amounts = amounts.unwrap_or_default().into_iter();
+        amounts.filter_map(|(name, amount)| Some((name, amount.0?))).collect()
+    };
+    Margin {
+        enabled: wire.enabled.unwrap_or_default(),
+        net: wire.net.or_zero(),
+        available: amounts(wire.available),
+        used: amounts(wire.utilised),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_view_is_not_an_account_without_positions() {
+        assert!(serde_json::from_str::<WirePositions>(r#"{"day":[]}"#).is_err());
+        let empty = serde_json::from_str(r#"{"net":null,"day":[]}"#).unwrap();
+        assert_eq!(positions(empty).unwrap(), Positions::default());
+        let none = r#"{"net":[{"exchange":"NSE","tradingsymbol":"INFY"}],"day":[]}"#;
+        let error = positions(serde_json::from_str(none).unwrap()).unwrap_err();
+        assert_eq!(error, "entry 0: it has no quantity");
+    }
+
+    #[test]
+    fn margins_keep_kites_names() {
+        let json = r#"{"equity":{"enabled":true,"net":99725.05000000002,
+            "available":{"cash":245431.6,"intraday_payin":0},"utilised":{"debits":145706.55}},
+            "commodity":null}"#;
+        let margins = margins(serde_json::from_str(json).unwrap()).unwrap();
+        let equity = margins.segment("equity").unwrap();
+        assert!(equity.enabled);
+        assert_eq!(equity.net.to_string(), "99725.05000000002");
+        assert_eq!(equity.available["cash"].to_string(), "245431.6");
+        assert_eq!(equity.used["debits"].to_string(), "145706.55");
+        assert_eq!(margins.segment("commodity"), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! Quotes: which may be asked for together, and what comes back.
+
+use std::collections::HashMap;
+
+use form_urlencoded::Serializer;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::de::{List, Num, Text};
+use super::http::not_sent;
+use super::time;
+use crate::broker::{BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteChunk};
+
+/// What one request may name.
+///
+/// Kite documents 500 for `/quote`. Its gateway refuses long addresses before it counts: with
+/// `/quote/ltp`, which may name 1000, about 825 keys worked, more gave 400, and still more 414. That
+/// is what a request line of 8 KiB holds. 7500 leaves room for the rest of the line.
+pub(super) const CHUNK: QuoteChunk = QuoteChunk { count: 500, bytes: 7500, overhead: "i=&".len() };
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireQuote {
+    instrument_token: Text,
+    timestamp: Text,
+    last_trade_time: Text,
+    last_price: Num,
+    last_quantity: Num,
+    average_price: Num,
+    volume: Num,
+    buy_quantity: Num,
+    sell_quantity: Num,
+    net_change: Num,
+    oi: Num,
+    lower_circuit_limit: Num,
+    upper_circuit_limit: Num,
+    #[serde(deserialize_with = "super::de::lenient")]
+    ohlc: Option<WireOhlc>,
+    #[serde(deserialize_with = "super::de::lenient")]
+    depth: Option<WireDepth>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireOhlc {
+    open: Num,
+    high: Num,
+    low: Num,
+    close: Num,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireDepth {
+    buy: List<WireLevel>,
+    sell: List<WireLevel>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireLevel {
+    price: Num,
+    quantity: Num,
+    orders: Num,
+}
+
+/// The path that asks for `instruments`, if they fit in one request.
+pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
+    let bytes: usize = instruments.iter().map(|instrument| CHUNK.cost(instrument)).sum();
+    if instruments.len() > CHUNK.count || bytes > CHUNK.bytes {
+        return Err(not_sent(format!(
+            "{} instruments in {bytes} bytes of address are too many for one request, which takes {} \
+             in {}: put a QuoteCache in front, it divides them up",
+            instruments.len(),
+            CHUNK.count,
+            CHUNK.bytes
+        )));
+    }
+    let mut query = Serializer::new(String::new());
+    for instrument in instruments {
+        query.append_pair("i", instrument.as_str());
+    }
+    Ok(format!("/quote?{}", query.finish()))
+}
+
+/// The quotes of an answer. An instrument without data is absent, or null, or has no price.
+pub(super) fn quotes(data: Value) -> Result<HashMap<Instrument, Quote>, String> {
+    let entries = match data {
+        Value::Object(entries) => entries,
+        Value::Null => return Ok(HashMap::new()),
+        _ => return Err("the quotes are not an object".to_owned()),
+    };
+    let mut quotes = HashMap::with_capacity(entries.len());
+    for (key, value) in entries {
+        if value.is_null() {
+            continue;
+        }
+        let instrument: Instrument = key.parse().map_err(|error| format!("{error}"))?;
+        let wire = serde_json::from_value(value).map_err(|error| format!("{key}: {error}"))?;
+        if let Some(quote) = quote(&instrument, wire) {
+            quotes.insert(instrument, quote);
+        }
+    }
+    Ok(quotes)
+}
+
+fn quote(instrument: &Instrument, wire: WireQuote) -> Option<Quote> {
+    let at = |text: &Text| text.as_deref().and_then(time::parse);
+    let mut quote = Quote::new(instrument.clone(), wire.last_price.0?);
+    quote.last_quantity = wire.last_quantity.0;
+    quote.last_trade_at = at(&wire.last_trade_time);
+    quote.ohlc = wire.ohlc.and_then(ohlc);
+    quote.average_price = wire.average_price.0;
+    quote.volume = wire.volume.0;
+    quote.buy_quantity = wire.buy_quantity.0;
+    quote.sell_quantity = wire.sell_quantity.0;
+    quote.net_change = wire.net_change.0;
+    quote.open_interest = wire.oi.0;
+    quote.lower_circuit = wire.lower_circuit_limit.0;
+    quote.upper_circuit = wire.upper_circuit_limit.0;
+    quote.depth = wire.depth.map(depth);
+    quote.at = at(&wire.timestamp);
+    quote.token = wire.instrument_token.0;
+    Some(quote)
+}
+
+fn ohlc(wire: WireOhlc) -> Option<Ohlc> {
+    Some(Ohlc { open: wire.open.0?, high: wire.high.0?, low: wire.low.0?, close: wire.close.0? })
+}
+
+fn depth(wire: WireDepth) -> Depth {
+    Depth { bids: levels(wire.buy), asks: levels(wire.sell) }
+}
+
+/// Kite fills each side up to five with levels of nothing; those are not prices.
+fn levels(wire: List<WireLevel>) -> Vec<DepthLevel> {
+    let level = |level: WireLevel| {
+        Some(DepthLevel {
+            price: level.price.non_zero()?,
+            quantity: level.quantity.non_zero()?,
+            orders: level.orders.or_zero().try_into().unwrap_or_default(),
+        })
+    };
+    wire.0.into_iter().filter_map(level).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> HashMap<Instrument, Quote> {
+        quotes(serde_json::from_str(json).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_index_lacks_much() {
+        let nifty = Instrument::new("NSE", "NIFTY 50");
+        let quotes = read(
+            r#"{"NSE:NIFTY 50":{"instrument_token":256265,"last_price":17000,
+                "timestamp":"2021-06-08 15:45:56","ohlc":{"open":1,"high":2.5,"low":1,"close":2}}}"#,
+        );
+        let quote = &quotes[&nifty];
+        assert_eq!(quote.last_price, 17_000.into());
+        assert_eq!(quote.token.as_deref(), Some("256265"));
+        assert_eq!(quote.ohlc.unwrap().high.to_string(), "2.5");
+        assert_eq!((&quote.depth, quote.volume, &quote.last_trade_at), (&None, None, &None));
+    }
+
+    #[test]
+    fn no_data_is_absent() {
+        let quotes = read(
+            r#"{"NSE:A":null,"NSE:B":{},"NSE:C":{"last_price":null},"NSE:D":{"last_price":1}}"#,
+        );
+        assert_eq!(quotes.keys().map(Instrument::as_str).collect::<Vec<_>>(), ["NSE:D"]);
+        assert!(read("null").is_empty());
+    }
+
+    #[test]
+    fn levels_of_nothing_are_left_out() {
+        let quotes = read(
+            r#"{"NSE:A":{"last_price":1,"depth":{"buy":[{"price":99.5,"quantity":7,"orders":2},
+                {"price":0,"quantity":0,"orders":0}],"sell":[]}}}"#,
+        );
+        let depth = quotes[&Instrument::new("NSE", "A")].depth.clone().unwrap();
+        assert_eq!((depth.bids.len(), depth.asks.len(), depth.bids[0].orders), (1, 0, 2));
+    }
+
+    #[test]
+    fn an_address_is_bounded_by_count_and_by_length() {
+        let one = |n: usize| Instrument::new("NSE", format!("S{n}"));
+        let few: Vec<_> = (0..500).map(one).collect();
+        assert!(path(&few).is_ok());
+        let many: Vec<_> = (0..501).map(one).collect();
+        assert!(path(&many).unwrap_err().to_string().contains("QuoteCache"));
+        let long: Vec<_> =
+            (0..400).map(|n| Instrument::new("NFO", format!("BANKNIFTY{n:014}"))).collect();
+        assert!(path(&long).unwrap_err().to_string().contains("QuoteCache"));
+    }
+
+    #[test]
+    fn the_cost_is_never_less_than_what_is_sent() {
+        for symbol in ["INFY", "M&M", "NIFTY 50", "é*~", "A:B/C?=#%+"] {
+            let instrument = Instrument::new("NSE", symbol);
+            let sent = path(std::slice::from_ref(&instrument)).unwrap();
+            assert!(CHUNK.cost(&instrument) >= sent.len() - "/quote?".len() + 1, "{sent}");
+        }
+    }
+}

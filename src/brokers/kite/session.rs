@@ -1,0 +1,139 @@
+//! Logging in and out.
+//!
+//! The first half of a login happens in a browser: the user signs in at [`login_url`], and Kite
+//! sends them back to your app with a request token. The second half is [`KiteBuilder::login`],
+//! which makes the day's access token of it.
+
+use std::fmt::Write as _;
+
+use form_urlencoded::Serializer;
+use jiff::Zoned;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::builder::KiteBuilder;
+use super::de::Text;
+use super::http::{Call, Http, not_sent};
+use super::{Kite, time};
+use crate::broker::BrokerError;
+
+/// Where a user signs in, to come back to your app with a request token.
+pub fn login_url(api_key: &str) -> String {
+    let query = Serializer::new(String::new())
+        .append_pair("v", "3")
+        .append_pair("api_key", api_key)
+        .finish();
+    format!("https://kite.zerodha.com/connect/login?{query}")
+}
+
+/// What a login brought. Its `Debug` shows no token.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KiteSession {
+    /// Whose account it is.
+    pub user_id: String,
+    /// The key to it until about six in the morning in India.
+    pub access_token: SecretString,
+    /// When the login was.
+    pub login_at: Option<Zoned>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireSession {
+    user_id: Text,
+    access_token: Text,
+    login_time: Text,
+}
+
+impl KiteBuilder {
+    /// Makes an access token of a request token, which can be done once for each.
+    ///
+    /// ```no_run
+    /// use lanekeeper::brokers::Kite;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (request_token, api_secret) = (String::new(), String::new());
+    /// let builder = Kite::builder().api_key("key");
+    /// let session = builder.login(&request_token.into(), &api_secret.into())?;
+    /// let kite = builder.access_token(session.access_token).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn login(
+        &self,
+        request_token: &SecretString,
+        api_secret: &SecretString,
+    ) -> Result<KiteSession, BrokerError> {
+        let checksum = checksum(&self.api_key, request_token, api_secret);
+        let form = Serializer::new(String::new())
+            .append_pair("api_key", &self.api_key)
+            .append_pair("request_token", request_token.expose_secret())
+            .append_pair("checksum", checksum.expose_secret())
+            .finish();
+        let bare = self.http(None).map_err(|error| not_sent(error.to_string()))?;
+        let secrets = bare.secrets.and(&[request_token.clone(), api_secret.clone(), checksum]);
+        let http = Http { secrets, ..bare };
+        http.build(&Call::post("/session/token", form), |wire: WireSession| {
+            Ok(KiteSession {
+                user_id: wire.user_id.0.unwrap_or_default(),
+                access_token: wire.access_token.needed("access_token")?.into(),
+                login_at: wire.login_time.as_deref().and_then(time::parse),
+            })
+        })
+    }
+}
+
+impl Kite {
+    /// Ends the session: the access token is dead from then on, here and everywhere.
+    pub fn invalidate_session(&self) -> Result<(), BrokerError> {
+        let http = &self.inner.http;
+        let token = http.access_token.as_ref().map(ExposeSecret::expose_secret);
+        // Kite wants the token in the address here. ureq logs addresses at its trace level only.
+        let query = Serializer::new(String::new())
+            .append_pair("api_key", &http.api_key)
+            .append_pair("access_token", token.unwrap_or_default())
+            .finish();
+        http.done(&Call::delete(format!("/session/token?{query}")))
+    }
+}
+
+/// Kite's proof that we hold the secret, without sending it.
+fn checksum(
+    api_key: &str,
+    request_token: &SecretString,
+    api_secret: &SecretString,
+) -> SecretString {
+    let digest = Sha256::new()
+        .chain_update(api_key)
+        .chain_update(request_token.expose_secret())
+        .chain_update(api_secret.expose_secret())
+        .finalize();
+    let mut hex = String::with_capacity(64);
+    for byte in digest {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_that_of_the_three_in_a_row() {
+        // printf 'abc' | sha256sum
+        let sum = checksum("a", &"b".into(), &"c".into());
+        assert_eq!(
+            sum.expose_secret(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    #[test]
+    fn the_login_address_names_the_app() {
+        assert_eq!(login_url("k"), "https://kite.zerodha.com/connect/login?v=3&api_key=k");
+    }
+}

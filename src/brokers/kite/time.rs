@@ -1,0 +1,82 @@
+//! Times, which Kite writes without a zone and means in that of India.
+
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, Zoned};
+
+/// India's time, which has no summer and so needs no zone database.
+pub(super) fn zone() -> TimeZone {
+    // 5 h 30 min is within what an offset may be, so the fallback is never taken.
+    Offset::from_seconds(19_800).map_or(TimeZone::UTC, TimeZone::fixed)
+}
+
+/// Reads `2021-05-31 09:18:57` (in India) and `2017-12-15T09:15:00+0530`.
+///
+/// A time of day alone is `None`: it does not say of which day, and a guess is wrong for whoever
+/// looks shortly after midnight. So are the zero times `0001-01-01 ..` and `1970-01-01 ..`, by which
+/// Kite says "never".
+pub(super) fn parse(text: &str) -> Option<Zoned> {
+    let text = text.trim();
+    // A date alone would be read as its midnight, which nobody said.
+    if text.len() < "2021-05-31 09:18:57".len() {
+        return None;
+    }
+    let at = match Timestamp::strptime("%Y-%m-%dT%H:%M:%S%z", text) {
+        Ok(at) => at.to_zoned(zone()),
+        Err(_) => match text.parse::<Timestamp>() {
+            Ok(at) => at.to_zoned(zone()),
+            Err(_) => text.parse::<DateTime>().ok()?.to_zoned(zone()).ok()?,
+        },
+    };
+    (at.year() > 1970).then_some(at)
+}
+
+/// Writes a time as Kite reads it: in India, without a zone.
+pub(super) fn format(at: &Zoned) -> String {
+    at.with_time_zone(zone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<String> {
+        parse(text).map(|at| at.to_string())
+    }
+
+    #[test]
+    fn a_naive_time_is_of_india() {
+        assert_eq!(read("2021-05-31 09:18:57").unwrap(), "2021-05-31T09:18:57+05:30[+05:30]");
+        assert_eq!(
+            parse("2021-05-31 09:18:57").unwrap().timestamp().to_string(),
+            "2021-05-31T03:48:57Z"
+        );
+    }
+
+    #[test]
+    fn a_time_with_an_offset_keeps_its_instant() {
+        assert_eq!(read("2017-12-15T09:15:00+0530").unwrap(), "2017-12-15T09:15:00+05:30[+05:30]");
+        assert_eq!(read("2017-12-15T09:15:00+05:30").unwrap(), "2017-12-15T09:15:00+05:30[+05:30]");
+        assert_eq!(read("2017-12-15T03:45:00Z").unwrap(), "2017-12-15T09:15:00+05:30[+05:30]");
+    }
+
+    #[test]
+    fn half_a_time_is_none() {
+        for text in [
+            "",
+            "09:18:57",
+            "2021-05-31",
+            "soon",
+            "2021-13-31 09:18:57",
+            "0001-01-01 00:00:00",
+            "1970-01-01 05:30:00",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_in_india() {
+        assert_eq!(format(&parse("2017-12-15T03:45:00Z").unwrap()), "2017-12-15 09:15:00");
+    }
+}

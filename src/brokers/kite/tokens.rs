@@ -1,0 +1,65 @@
+//! The numbers by which Kite knows instruments, which candles are asked for by.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+
+use crate::broker::{Exchange, Instrument};
+
+/// More than all exchanges list together, so that only a broker gone mad meets it.
+const MOST: usize = 500_000;
+
+/// What was learned from listings and quotes. Shared by the clones of an adapter.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(RwLock<HashMap<Instrument, u64>>);
+
+impl Tokens {
+    /// The number of `instrument`, if an answer carried it.
+    pub(super) fn of(&self, instrument: &Instrument) -> Option<u64> {
+        self.0.read().get(instrument).copied()
+    }
+
+    /// A new listing takes the place of the old one: of `exchange`, or of all.
+    pub(super) fn replace(
+        &self,
+        exchange: Option<&Exchange>,
+        listed: impl Iterator<Item = (Instrument, u64)>,
+    ) {
+        let mut known = self.0.write();
+        match exchange {
+            Some(exchange) => known.retain(|one, _| one.exchange() != exchange.as_str()),
+            None => known.clear(),
+        }
+        known.extend(listed.take(MOST));
+    }
+
+    /// Adds what a quote told.
+    pub(super) fn learn(&self, told: impl Iterator<Item = (Instrument, u64)>) {
+        let mut known = self.0.write();
+        for (instrument, token) in told {
+            if known.len() < MOST || known.contains_key(&instrument) {
+                known.insert(instrument, token);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_replaces_that_of_its_exchange_only() {
+        let (infy, sbin, tcs) = (
+            Instrument::new("NSE", "INFY"),
+            Instrument::new("BSE", "SBIN"),
+            Instrument::new("NSE", "TCS"),
+        );
+        let tokens = Tokens::default();
+        tokens.replace(None, [(infy.clone(), 1), (sbin.clone(), 2)].into_iter());
+        tokens.replace(Some(&Exchange::Nse), [(tcs.clone(), 3)].into_iter());
+        assert_eq!((tokens.of(&infy), tokens.of(&sbin), tokens.of(&tcs)), (None, Some(2), Some(3)));
+        tokens.learn([(infy.clone(), 4)].into_iter());
+        assert_eq!(tokens.of(&infy), Some(4));
+    }
+}

@@ -1,0 +1,137 @@
+//! What became of a request whose answer never came.
+//!
+//! "Not sent" is said only where it is certain; anything in doubt is "outcome unknown". Certainty
+//! has two sources. For a request with a form, the form itself: ureq asks for its first byte after
+//! the head has gone out, so a form that was never asked for means that the broker cannot have an
+//! order to execute, whatever the error. Without a form, the kind of the error.
+
+use std::io::{self, ErrorKind, Read};
+
+use ureq::{Error, Timeout};
+
+use super::classify::{Effect, lost};
+use crate::broker::{BrokerError, Detail};
+
+/// A form on its way, which knows whether any of it was handed over.
+#[derive(Debug)]
+pub(super) struct Form<'a> {
+    rest: &'a [u8],
+    handed_over: bool,
+}
+
+impl<'a> Form<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { rest: text.as_bytes(), handed_over: false }
+    }
+
+    /// Whether a byte of it may have left.
+    pub(super) fn handed_over(&self) -> bool {
+        self.handed_over
+    }
+}
+
+impl Read for Form<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.handed_over = true;
+        self.rest.read(into)
+    }
+}
+
+/// Classes a failure of the transport. `form_left` is `None` for a request without a form.
+pub(super) fn failure(error: &Error, effect: Effect, form_left: Option<bool>) -> BrokerError {
+    let detail = Detail::new(error.to_string());
+    match form_left {
+        Some(false) => BrokerError::NotSent(detail),
+        // Even an error that looks like one of connecting proves nothing once the form is gone.
+        Some(true) => lost(effect, detail),
+        None if before_sending(error) => BrokerError::NotSent(detail),
+        None => lost(effect, detail),
+    }
+}
+
+/// Errors that ureq can only make before it writes the first byte of a request.
+///
+/// Not among them: `Io` of any other kind and `Rustls`, which come from a handshake as well as from
+/// a connection in use, and the global timeout, which says nothing about where the time went.
+fn before_sending(error: &Error) -> bool {
+    match error {
+        Error::BadUri(_)
+        | Error::Http(_)
+        | Error::HostNotFound
+        | Error::InvalidProxyUrl
+        | Error::ConnectionFailed
+        | Error::ConnectProxyFailed(_)
+        | Error::RequireHttpsOnly(_)
+        | Error::Tls(_)
+        | Error::TlsRequired
+        | Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
+        // An open connection is reset or aborted, never refused.
+        Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(error: &Error, effect: Effect, form_left: Option<bool>) -> &'static str {
+        match failure(error, effect, form_left) {
+            BrokerError::NotSent(_) => "not sent",
+            BrokerError::OutcomeUnknown(_) => "unknown",
+            BrokerError::Transient(_) => "transient",
+            other => panic!("{other}"),
+        }
+    }
+
+    fn io(kind: ErrorKind) -> Error {
+        Error::Io(kind.into())
+    }
+
+    #[test]
+    fn a_form_that_was_not_asked_for_was_not_sent() {
+        for error in [io(ErrorKind::BrokenPipe), Error::Timeout(Timeout::Global)] {
+            assert_eq!(class(&error, Effect::Write, Some(false)), "not sent", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_left_is_in_doubt_whatever_the_error() {
+        for error in [io(ErrorKind::ConnectionRefused), Error::Timeout(Timeout::Connect)] {
+            assert_eq!(class(&error, Effect::Write, Some(true)), "unknown", "{error}");
+        }
+    }
+
+    #[test]
+    fn without_a_form_the_kind_of_the_error_decides() {
+        for error in [
+            Error::HostNotFound,
+            Error::Timeout(Timeout::Resolve),
+            Error::Timeout(Timeout::Connect),
+            io(ErrorKind::ConnectionRefused),
+        ] {
+            assert_eq!(class(&error, Effect::Write, None), "not sent", "{error}");
+        }
+        for error in [
+            Error::Timeout(Timeout::Global),
+            Error::Timeout(Timeout::SendRequest),
+            Error::Timeout(Timeout::RecvResponse),
+            io(ErrorKind::ConnectionReset),
+            io(ErrorKind::UnexpectedEof),
+            io(ErrorKind::InvalidData),
+            io(ErrorKind::TimedOut),
+        ] {
+            assert_eq!(class(&error, Effect::Write, None), "unknown", "{error}");
+            assert_eq!(class(&error, Effect::Read, None), "transient", "{error}");
+        }
+    }
+
+    #[test]
+    fn reading_the_form_is_noticed() {
+        let mut form = Form::new("quantity=10");
+        assert!(!form.handed_over());
+        let mut text = String::new();
+        form.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), form.handed_over()), ("quantity=10", true));
+    }
+}
