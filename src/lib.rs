@@ -1,4 +1,64 @@
 //! A transparent, paced proxy in front of a brokerage API trait.
+//!
+//! Many synchronous strategy threads share one broker account. lanekeeper puts a proxy in front of
+//! the broker that still is the broker's trait: strategy code does not change, never sleeps, and
+//! never meets a rate limit. It makes three promises:
+//!
+//! 1. **Never over the quota, where it counts: at the broker.** Slots are stamped by the *answer*,
+//!    not by the sending, so jitter on the way cannot push one call too many into a window. See
+//!    [`quota`].
+//! 2. **All of the quota.** A lane never idles while it has work that its allowance permits.
+//! 3. **At most once, and always an answer.** A write leaves this process at most once, and every
+//!    caller gets exactly one answer, which says whether the call was sent.
+//!
+//! ```
+//! # #[cfg(all(feature = "mock", feature = "kite"))] {
+//! use std::time::Duration;
+//! use lanekeeper::{Broker, BrokerError, BrokerProxy, Instrument, Kite, OrderRequest, Side};
+//! use rust_decimal::Decimal;
+//!
+//! // Strategy code is written against the trait, and stays as it is.
+//! fn strategy(broker: &dyn Broker) -> Result<(), BrokerError> {
+//!     let infy = Instrument::new("NSE", "INFY");
+//!     if broker.ltp(&infy)? < Decimal::from(1500) {
+//!         broker.place_order(&OrderRequest::market(infy, Side::Buy, 10))?;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A plain, unpaced adapter, and the proxy in front of it: Kite's documented limits by default.
+//! let kite = Kite::builder().api_key("key").access_token("token").build()?;
+//! let broker = BrokerProxy::builder(kite).quote_ttl(Duration::from_secs(5)).build()?;
+//! # Ok(()) }
+//!
+//! // In a unit test, the same function of a mock.
+//! let mut broker = lanekeeper::MockBroker::new();
+//! broker.expect_ltp().returning(|_| Ok(Decimal::from(1600)));
+//! strategy(&broker)?; // Too dear: any order would fail this test.
+//! # }
+//! # Ok::<(), lanekeeper::BrokerError>(())
+//! ```
+//!
+//! # Layers
+//!
+//! ```text
+//! strategy -> QuoteCache -> BrokerProxy (lanes: queue, pace) -> Kite -> HTTP
+//! ```
+//!
+//! - [`broker`] is the trait and the nouns of trading.
+//! - [`quota`] is windows and pacing, as pure functions of time.
+//! - [`lane`] is one lane, with its queue and its workers.
+//! - [`mod@proxy`] is what the attribute [`#[proxy]`](macro@proxy) expands against. It works on any
+//!   trait of yours.
+//! - [`cache`] is one quote request for everybody.
+//! - [`brokers`] are adapters.
+//!
+//! # Features
+//!
+//! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
+//! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker; `cli`
+//! the command `lanekeeper`. Without default features there is no HTTP client.
 
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
@@ -12,5 +72,19 @@ pub mod proxy;
 pub mod quota;
 mod sent;
 
+#[cfg(feature = "mock")]
+pub use broker::MockBroker;
+pub use broker::{
+    Broker, BrokerError, BrokerProxy, Instrument, Order, OrderChange, OrderId, OrderRequest, Quote,
+    Side,
+};
+#[cfg(feature = "kite")]
+pub use brokers::Kite;
+pub use cache::QuoteCache;
+pub use clock::ManualClock;
+pub use lane::{Lane, LaneConfig, LaneError};
 pub use lanekeeper_macros::proxy;
+pub use quota::{Limits, Quota, Window};
 pub use sent::Sent;
+// Types of theirs are in our interface: use them through here, and versions agree.
+pub use {jiff, rust_decimal};

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use lanekeeper::Sent;
 use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest};
 use lanekeeper::proxy::{FinishedCall, Observer};
-use lanekeeper::Sent;
 use serde::Serialize;
 
 use crate::tap::Listener;
@@ -63,7 +63,10 @@ impl Desk {
     }
 
     pub fn summary(&self) -> DeskSummary {
-        DeskSummary { asked: self.asked.load(Ordering::Relaxed), orders: locked(&self.orders).clone() }
+        DeskSummary {
+            asked: self.asked.load(Ordering::Relaxed),
+            orders: locked(&self.orders).clone(),
+        }
     }
 }
 

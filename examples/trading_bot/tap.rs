@@ -56,10 +56,7 @@ impl<B: Broker, L: Listener> Tap<B, L> {
         result
     }
 
-    fn write<R>(
-        &self,
-        call: impl FnOnce(&B) -> Result<R, BrokerError>,
-    ) -> Result<R, BrokerError> {
+    fn write<R>(&self, call: impl FnOnce(&B) -> Result<R, BrokerError>) -> Result<R, BrokerError> {
         self.call("transactional", |broker| {
             self.listener.permit()?;
             call(broker)

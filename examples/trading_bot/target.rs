@@ -12,8 +12,18 @@ use crate::failure::Failure;
 
 /// Shares that trade every day, for an address of which nothing is known.
 const USUAL: [&str; 12] = [
-    "INFY", "TCS", "RELIANCE", "HDFCBANK", "ICICIBANK", "SBIN", "ITC", "WIPRO", "AXISBANK", "LT",
-    "HCLTECH", "MARUTI",
+    "INFY",
+    "TCS",
+    "RELIANCE",
+    "HDFCBANK",
+    "ICICIBANK",
+    "SBIN",
+    "ITC",
+    "WIPRO",
+    "AXISBANK",
+    "LT",
+    "HCLTECH",
+    "MARUTI",
 ];
 
 /// The most instruments that the strategies share among them.
@@ -26,7 +36,13 @@ const BAR_EVERY: Duration = Duration::from_millis(250);
 
 pub enum Target {
     Own(Exchange),
-    Address { url: String, api_key: String, access_token: String, trade: bool, wanted: Vec<Instrument> },
+    Address {
+        url: String,
+        api_key: String,
+        access_token: String,
+        trade: bool,
+        wanted: Vec<Instrument>,
+    },
 }
 
 impl Target {
@@ -36,8 +52,9 @@ impl Target {
             Ok(key) if !key.trim().is_empty() => Ok(key),
             _ => Err(Failure::new(format!("{name} is not set: --base-url needs it"))),
         };
-        let here = is_loopback(url)
-            .ok_or_else(|| Failure::new(format!("--base-url {url}: not an http or https address")))?;
+        let here = is_loopback(url).ok_or_else(|| {
+            Failure::new(format!("--base-url {url}: not an http or https address"))
+        })?;
         Ok(Self::Address {
             url: url.clone(),
             api_key: key("KITE_API_KEY")?,
@@ -79,11 +96,9 @@ impl Target {
     pub fn kite(&self) -> Result<Kite, Failure> {
         let builder = Kite::builder();
         let built = match self {
-            Self::Own(exchange) => builder
-                .api_key("demo")
-                .access_token("demo")
-                .base_url(exchange.base_url())
-                .build(),
+            Self::Own(exchange) => {
+                builder.api_key("demo").access_token("demo").base_url(exchange.base_url()).build()
+            }
             Self::Address { url, api_key, access_token, .. } => builder
                 .api_key(api_key.clone())
                 .access_token(access_token.clone())
@@ -99,7 +114,9 @@ impl Target {
         let wanted = match self {
             Self::Own(_) => listed(broker)?,
             Self::Address { wanted, .. } if !wanted.is_empty() => wanted.clone(),
-            Self::Address { .. } => USUAL.iter().map(|symbol| Instrument::new("NSE", symbol)).collect(),
+            Self::Address { .. } => {
+                USUAL.iter().map(|symbol| Instrument::new("NSE", symbol)).collect()
+            }
         };
         let mut priced = with_price(broker, &wanted)?;
         if priced.is_empty() && matches!(self, Self::Address { wanted, .. } if wanted.is_empty()) {

@@ -1,7 +1,7 @@
 //! The trait that strategies are written against, and the nouns of trading.
 //!
-//! Nothing here knows of HTTP or of any one broker. The one thing taken from outside is
-//! [`Limits`](crate::quota::Limits), by which an adapter tells what its broker documents.
+//! Nothing here knows of HTTP or of any one broker. The one thing taken from outside is [`Limits`],
+//! by which an adapter tells what its broker documents.
 
 mod error;
 mod instrument;
@@ -32,7 +32,7 @@ use crate::quota::Limits;
 /// A brokerage account.
 ///
 /// Strategy code takes a `&dyn Broker` and does not know whether it talks to a bare adapter, a
-/// paced [`BrokerProxy`], a paper broker or a [`MockBroker`](crate::broker).
+/// paced [`BrokerProxy`], a paper broker or a mock.
 ///
 /// The calls are in three lanes, as brokers limit them: `transactional` (orders and the account),
 /// `quote`, and `historical`.

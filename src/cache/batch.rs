@@ -96,7 +96,12 @@ pub(super) struct Entry<V> {
     last_use: AtomicU64,
 }
 
-/// A read-through cache that fetches in batches. See the [module](self).
+/// A read-through cache that fetches in batches.
+///
+/// One request is under way at a time; a miss joins it if it carries the key, or else the next one.
+/// Each request takes along everything else that is tracked, as long as there is room. An answer is
+/// never older than it is taken for: its age counts from before the request. An error is told to
+/// all who waited for that request, once, and is not kept.
 ///
 /// ```
 /// use std::collections::HashMap;

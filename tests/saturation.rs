@@ -1,0 +1,105 @@
+//! Promises 1 and 2 over real HTTP: a crowd on an exchange that counts strictly, with latency and
+//! jitter both ways, for half a minute of real time. One of the few tests that needs a wall clock.
+#![cfg(all(feature = "kite", feature = "exchange"))]
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderRequest, Side};
+use lanekeeper::brokers::Kite;
+use lanekeeper::exchange::Exchange;
+use lanekeeper::exchange::strict::Algorithm;
+
+const LATENCY: Duration = Duration::from_millis(40);
+const JITTER: Duration = Duration::from_millis(30);
+const LENGTH: Duration = Duration::from_secs(30);
+const BARE_LENGTH: Duration = Duration::from_secs(3);
+const STRATEGIES: usize = 24;
+
+fn exchange(algorithm: Algorithm, seed: u64) -> Exchange {
+    let exchange = Exchange::builder().algorithm(algorithm).seed(seed);
+    exchange.latency(LATENCY).jitter(JITTER).start().unwrap()
+}
+
+fn kite(exchange: &Exchange) -> Kite {
+    let url = exchange.base_url();
+    Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
+}
+
+/// Threads that look at the account, trade and watch prices as fast as they are let.
+fn crowd(broker: &dyn Broker, instruments: &[Instrument], length: Duration) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for number in 0..STRATEGIES {
+            let stop = &stop;
+            scope.spawn(move || {
+                let instrument = &instruments[number % instruments.len()];
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = broker.quote(instrument);
+                    let order = OrderRequest::market(instrument.clone(), Side::Buy, 1);
+                    let _ = match number % 3 {
+                        0 => broker.place_order(&order).map(drop),
+                        1 => broker.orders().map(drop),
+                        _ => broker.positions().map(drop),
+                    };
+                }
+            });
+        }
+        thread::sleep(length);
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+fn saturate(algorithm: Algorithm, seed: u64) {
+    let exchange = exchange(algorithm, seed);
+    // A short life, so that every second has somebody who misses.
+    let broker = BrokerProxy::builder(kite(&exchange))
+        .quote_ttl(Duration::from_millis(200))
+        .build()
+        .unwrap();
+    let instruments: Vec<Instrument> =
+        broker.instruments(None).unwrap().into_iter().map(|info| info.instrument).collect();
+    let began = Instant::now();
+    crowd(&broker, &instruments, LENGTH);
+    let took = began.elapsed().as_secs_f64();
+
+    let arrivals = exchange.arrivals();
+    let of = |lane: &str| arrivals.iter().filter(|arrival| arrival.lane == lane).count();
+    let used = of("transactional") as f64 / (10.0 * took);
+    println!(
+        "{algorithm:?}: {} arrivals, {} refused, {:.1} % of the transactional quota, {} quote calls",
+        arrivals.len(),
+        exchange.refused(),
+        100.0 * used,
+        of("quote"),
+    );
+    assert_eq!(exchange.refused(), 0);
+    assert!(used >= 0.92, "used {used}");
+    // One at the start, and one a second after that.
+    assert!(of("quote") as f64 <= took + 1.0, "{} quote calls", of("quote"));
+    assert!(of("quote") as f64 >= 0.85 * took, "{} quote calls", of("quote"));
+}
+
+#[test]
+fn half_a_minute_at_full_load_meets_no_refusal_however_the_broker_counts() {
+    thread::scope(|scope| {
+        let algorithms = [Algorithm::SlidingLog, Algorithm::FixedWindow, Algorithm::TokenBucket];
+        for (seed, algorithm) in algorithms.into_iter().enumerate() {
+            scope.spawn(move || saturate(algorithm, seed as u64));
+        }
+    });
+}
+
+/// The check can fail: the same crowd without lanekeeper.
+#[test]
+fn the_bare_crowd_is_refused_most_of_the_time() {
+    let exchange = exchange(Algorithm::SlidingLog, 1);
+    let instruments: Vec<Instrument> =
+        lanekeeper::brokers::paper::Prices::sample().instruments().cloned().collect();
+    crowd(&kite(&exchange), &instruments, BARE_LENGTH);
+    let (refused, all) = (exchange.refused(), exchange.arrivals().len());
+    println!("bare: {refused} of {all} refused");
+    assert!(refused * 2 > all, "{refused} of {all}");
+}
