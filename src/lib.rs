@@ -4,6 +4,7 @@
 extern crate self as lanekeeper;
 
 pub mod broker;
+pub mod brokers;
 pub mod clock;
 pub mod quota;
 mod sent;
