@@ -6,6 +6,8 @@ extern crate self as lanekeeper;
 pub mod broker;
 pub mod brokers;
 pub mod clock;
+#[cfg(feature = "exchange")]
+pub mod exchange;
 pub mod quota;
 mod sent;
 
