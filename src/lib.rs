@@ -67,6 +67,8 @@ pub mod broker;
 pub mod brokers;
 pub mod cache;
 pub mod clock;
+#[cfg(feature = "exchange")]
+pub mod exchange;
 pub mod lane;
 pub mod proxy;
 pub mod quota;
@@ -80,6 +82,8 @@ pub use broker::{
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;
+#[cfg(feature = "paper")]
+pub use brokers::PaperBroker;
 pub use cache::QuoteCache;
 pub use clock::ManualClock;
 pub use lane::{Lane, LaneConfig, LaneError};

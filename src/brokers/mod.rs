@@ -2,6 +2,10 @@
 
 #[cfg(feature = "kite")]
 pub mod kite;
+#[cfg(feature = "paper")]
+pub mod paper;
 
 #[cfg(feature = "kite")]
 pub use kite::Kite;
+#[cfg(feature = "paper")]
+pub use paper::PaperBroker;

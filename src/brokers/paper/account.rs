@@ -1,0 +1,209 @@
+//! The money and the positions: what fills do to them.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use crate::broker::{Instrument, Margin, Margins, Position, Positions, Product, Side};
+
+/// Cash, what open orders hold of it, and positions.
+///
+/// A position holds its entry value, long or short; its profit is added to the cash when it is
+/// realised. There is no leverage and there are no charges.
+#[derive(Debug)]
+pub(super) struct Account {
+    cash: Decimal,
+    blocked: Decimal,
+    held: Decimal,
+    realised: Decimal,
+    positions: BTreeMap<(Instrument, Option<Product>), Position>,
+}
+
+impl Account {
+    pub(super) fn new(cash: Decimal) -> Self {
+        Self {
+            cash,
+            blocked: Decimal::ZERO,
+            held: Decimal::ZERO,
+            realised: Decimal::ZERO,
+            positions: BTreeMap::new(),
+        }
+    }
+
+    /// What can be used now.
+    pub(super) fn available(&self) -> Decimal {
+        self.cash + self.realised - self.held - self.blocked
+    }
+
+    /// Money that an order at `price` would hold. What closes a position needs none.
+    pub(super) fn needed(
+        &self,
+        instrument: &Instrument,
+        product: Option<&Product>,
+        side: Side,
+        quantity: Decimal,
+        price: Decimal,
+    ) -> Decimal {
+        let key = (instrument.clone(), product.cloned());
+        let before = self.positions.get(&key).map_or(Decimal::ZERO, |position| position.quantity);
+        let after = before + signed(side, quantity);
+        (after.abs() - before.abs()).max(Decimal::ZERO) * price
+    }
+
+    /// Holds `amount` for an open order.
+    pub(super) fn block(&mut self, amount: Decimal) {
+        self.blocked += amount;
+    }
+
+    /// Lets go of what an order held.
+    pub(super) fn unblock(&mut self, amount: Decimal) {
+        self.blocked -= amount;
+    }
+
+    /// Takes a fill to account.
+    pub(super) fn fill(
+        &mut self,
+        instrument: &Instrument,
+        product: Option<&Product>,
+        side: Side,
+        quantity: Decimal,
+        price: Decimal,
+    ) {
+        let position = self
+            .positions
+            .entry((instrument.clone(), product.cloned()))
+            .or_insert_with(|| Position::new(instrument.clone(), product.cloned()));
+        self.held -= position.quantity.abs() * position.average_price;
+        match side {
+            Side::Buy => {
+                position.buy_quantity += quantity;
+                position.buy_value += quantity * price;
+            }
+            Side::Sell => {
+                position.sell_quantity += quantity;
+                position.sell_value += quantity * price;
+            }
+        }
+        let before = position.quantity;
+        let after = before + signed(side, quantity);
+        let opens = before.is_zero() || before.is_sign_positive() == (side == Side::Buy);
+        if opens {
+            let value = before.abs() * position.average_price + quantity * price;
+            position.average_price = value / after.abs();
+        } else {
+            let closed = quantity.min(before.abs());
+            let gain = (price - position.average_price) * closed;
+            let gain = if before.is_sign_positive() { gain } else { -gain };
+            self.realised += gain;
+            position.realised = Some(position.realised.unwrap_or_default() + gain);
+            if after.is_zero() {
+                position.average_price = Decimal::ZERO;
+            } else if quantity > closed {
+                // Through zero and out on the other side: a new position at this price.
+                position.average_price = price;
+            }
+        }
+        position.quantity = after;
+        self.held += after.abs() * position.average_price;
+    }
+
+    /// All positions, valued at the prices that `price_of` gives.
+    pub(super) fn positions(&self, price_of: impl Fn(&Instrument) -> Option<Decimal>) -> Positions {
+        let net: Vec<Position> = self
+            .positions
+            .values()
+            .map(|position| {
+                let mut position = position.clone();
+                let realised = position.realised.unwrap_or_default();
+                position.realised = Some(realised);
+                if let Some(price) = price_of(&position.instrument) {
+                    let unrealised = (price - position.average_price) * position.quantity;
+                    position.last_price = Some(price);
+                    position.unrealised = Some(unrealised);
+                    position.pnl = Some(realised + unrealised);
+                }
+                position
+            })
+            .collect();
+        // Nothing is carried over night here, so the day's view is the same.
+        Positions::new(net.clone(), net)
+    }
+
+    /// The account's money, all in the segment `equity`.
+    pub(super) fn margins(&self) -> Margins {
+        let equity = Margin {
+            enabled: true,
+            net: self.available(),
+            available: BTreeMap::from([
+                ("cash".to_owned(), self.cash),
+                ("opening_balance".to_owned(), self.cash),
+                ("live_balance".to_owned(), self.available()),
+            ]),
+            used: BTreeMap::from([
+                ("debits".to_owned(), self.held + self.blocked - self.realised),
+                ("exposure".to_owned(), self.held),
+                ("m2m_realised".to_owned(), self.realised),
+                ("orders".to_owned(), self.blocked),
+            ]),
+        };
+        Margins { segments: BTreeMap::from([("equity".to_owned(), equity)]) }
+    }
+}
+
+fn signed(side: Side, quantity: Decimal) -> Decimal {
+    match side {
+        Side::Buy => quantity,
+        Side::Sell => -quantity,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn x() -> Instrument {
+        Instrument::new("NSE", "X")
+    }
+
+    proptest! {
+        // The identity that every account statement rests on, whatever the order of the fills.
+        #[test]
+        fn profit_is_sales_less_purchases_and_what_is_left(
+            fills in prop::collection::vec((any::<bool>(), 1_i64..50, 1_i64..500), 1..40),
+            last in 1_i64..500,
+        ) {
+            let mut account = Account::new(Decimal::from(1_000_000));
+            for (buy, quantity, price) in fills {
+                let side = if buy { Side::Buy } else { Side::Sell };
+                account.fill(&x(), None, side, Decimal::from(quantity), Decimal::from(price));
+            }
+            let last = Decimal::from(last);
+            let position = account.positions(|_| Some(last)).net.remove(0);
+            let expected =
+                position.sell_value - position.buy_value + position.quantity * last;
+            // Averages are quotients, rounded in the 28th digit.
+            prop_assert!((position.pnl.unwrap() - expected).abs() < Decimal::new(1, 12));
+            prop_assert_eq!(position.quantity, position.buy_quantity - position.sell_quantity);
+            let margin = account.margins().segments.remove("equity").unwrap();
+            prop_assert!(
+                (margin.available["cash"] - margin.used["debits"] - margin.net).abs()
+                    < Decimal::new(1, 12)
+            );
+        }
+    }
+
+    #[test]
+    fn closing_needs_no_money_and_turning_round_needs_it_for_the_rest() {
+        let mut account = Account::new(Decimal::from(1000));
+        let (three, ten) = (Decimal::from(3), Decimal::from(10));
+        account.fill(&x(), None, Side::Buy, three, ten);
+        assert_eq!(account.available(), Decimal::from(970));
+        let needed = |quantity: i64| {
+            account.needed(&x(), None, Side::Sell, Decimal::from(quantity), Decimal::from(20))
+        };
+        assert_eq!(needed(3), Decimal::ZERO);
+        assert_eq!(needed(6), Decimal::ZERO);
+        assert_eq!(needed(8), Decimal::from(40));
+    }
+}

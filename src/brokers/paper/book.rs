@@ -1,0 +1,423 @@
+//! The order book: a state machine that is told the time and the orders, and looks at no clock.
+//!
+//! Before anything else, each call moves the tape on to the time it is given, so that resting
+//! orders fill at the bar that met them, in the order of the bars, however late somebody looks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Zoned};
+use rust_decimal::Decimal;
+
+use crate::broker::{
+    Instrument, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product,
+    TimeInForce, Trade,
+};
+
+use super::account::Account;
+use super::prices::LARGEST;
+use super::refusal::Refusal;
+use super::replay::Replay;
+use super::resting::{Resting, Wait};
+
+/// How often one order may be changed, as at Kite.
+const MOST_CHANGES: u32 = 25;
+
+/// An order in the book, open or done.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// As it was asked for, with the changes since.
+    pub(crate) request: OrderRequest,
+    /// The states it went through, oldest first.
+    pub(crate) history: Vec<Order>,
+    /// Its present state, the last of the history.
+    pub(crate) order: Order,
+    /// How often it was changed.
+    pub(crate) changes: u32,
+    /// Where its trade is among the trades. Orders fill whole, so there is one at most.
+    trade: Option<usize>,
+    /// The trigger of a stop order was met.
+    triggered: bool,
+    /// What it waits for, while it rests.
+    waits: Option<Wait>,
+    /// The money it holds while it is open.
+    blocked: Decimal,
+}
+
+impl Entry {
+    fn next_wait(&self) -> Option<Wait> {
+        let request = &self.request;
+        let kind = match (&request.order_type, self.triggered) {
+            (OrderType::Stop, true) => &OrderType::Market,
+            (OrderType::StopLimit, true) => &OrderType::Limit,
+            (kind, _) => kind,
+        };
+        Wait::of(kind, request.side, request.price, request.trigger_price)
+    }
+
+    fn awaits_trigger(&self) -> bool {
+        !self.triggered && matches!(self.request.order_type, OrderType::Stop | OrderType::StopLimit)
+    }
+
+    fn push(&mut self, status: OrderStatus, at: &Zoned) {
+        self.order.status = status;
+        self.order.updated_at = Some(at.clone());
+        self.history.push(self.order.clone());
+    }
+
+    /// Notes where the order now stands, unless it stood there already.
+    fn enter(&mut self, status: OrderStatus, at: &Zoned) {
+        if self.order.status != status {
+            self.push(status, at);
+        }
+    }
+}
+
+/// All orders of the day, and the account they trade for.
+#[derive(Debug)]
+pub(super) struct Book {
+    replay: Replay,
+    origin: Zoned,
+    now: Duration,
+    tick: u64,
+    entries: Vec<Entry>,
+    index: HashMap<OrderId, usize>,
+    // Apart from the entries, so that a move of the tape costs nothing for orders that are done.
+    resting: BTreeMap<Instrument, Resting>,
+    trades: Vec<Trade>,
+    account: Account,
+}
+
+impl Book {
+    /// An empty book whose tape starts at the wall time `origin`.
+    pub(super) fn new(replay: Replay, origin: Zoned, cash: Decimal) -> Self {
+        Self {
+            replay,
+            origin,
+            now: Duration::ZERO,
+            tick: 0,
+            entries: Vec::new(),
+            index: HashMap::new(),
+            resting: BTreeMap::new(),
+            trades: Vec::new(),
+            account: Account::new(cash),
+        }
+    }
+
+    pub(super) fn replay(&self) -> &Replay {
+        &self.replay
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(super) fn entry(&self, id: &OrderId) -> Option<&Entry> {
+        self.index.get(id).and_then(|&index| self.entries.get(index))
+    }
+
+    pub(super) fn trades(&self) -> &[Trade] {
+        &self.trades
+    }
+
+    pub(super) fn trade_of(&self, entry: &Entry) -> Option<&Trade> {
+        entry.trade.and_then(|trade| self.trades.get(trade))
+    }
+
+    /// The wall time when `elapsed` had passed.
+    pub(super) fn wall(&self, elapsed: Duration) -> Zoned {
+        SignedDuration::try_from(elapsed)
+            .ok()
+            .and_then(|elapsed| self.origin.checked_add(elapsed).ok())
+            .unwrap_or_else(|| self.origin.clone())
+    }
+
+    /// The price of `instrument` now.
+    pub(super) fn price(&self, instrument: &Instrument) -> Option<Decimal> {
+        self.replay.bar(instrument, self.now).map(|bar| bar.ohlc.close)
+    }
+
+    /// Moves the tape on, and fills what its bars meet. Time does not run back.
+    pub(super) fn advance(&mut self, elapsed: Duration) {
+        self.now = self.now.max(elapsed);
+        let tick = self.replay.tick(self.now);
+        let from = std::mem::replace(&mut self.tick, tick);
+        // One round of the tape meets every trigger that it can meet, a second one every limit
+        // behind such a trigger. After that nothing new happens, however long nobody looked.
+        let rounds = self.resting.keys().filter_map(|instrument| self.replay.series(instrument));
+        let longest = rounds.map(|series| series.len() as u64).max().unwrap_or(0);
+        let last = tick.min(from.saturating_add(longest.saturating_mul(2)));
+        for tick in from.saturating_add(1)..=last {
+            if self.resting.is_empty() {
+                return;
+            }
+            let at = self.replay.moved_at(tick);
+            let mut met = Vec::new();
+            for (instrument, resting) in &self.resting {
+                if let Some(bar) = self.replay.bar(instrument, at) {
+                    let price = bar.ohlc.close;
+                    met.extend(resting.met(price).into_iter().map(|order| (order, price)));
+                }
+            }
+            met.sort_unstable_by_key(|&(order, _)| order);
+            let at = self.wall(at);
+            for (order, price) in met {
+                self.unrest(order);
+                self.settle(order, price, &at);
+            }
+        }
+    }
+
+    /// Takes an order in. A refusal leaves no trace; an order without funds is in the book as
+    /// rejected, as brokers have it.
+    pub(super) fn place(
+        &mut self,
+        request: &OrderRequest,
+        elapsed: Duration,
+    ) -> Result<OrderId, Refusal> {
+        self.advance(elapsed);
+        let price = self.check(request)?;
+        let mut request = request.clone();
+        request.product.get_or_insert(Product::Cnc);
+        let at = self.wall(self.now);
+        let number = self.entries.len() + 1;
+        let id = OrderId::new(format!("{}{number:09}", self.origin.strftime("%y%m%d")));
+        let received = OrderStatus::from("PUT ORDER REQ RECEIVED");
+        let mut order = Order::new(id.clone(), received.clone(), &request);
+        order.placed_at = Some(at.clone());
+        let funds = self.funds(&request, price);
+        let mut entry = Entry {
+            request,
+            history: Vec::new(),
+            order,
+            changes: 0,
+            trade: None,
+            triggered: false,
+            waits: None,
+            blocked: Decimal::ZERO,
+        };
+        entry.push(received, &at);
+        match funds {
+            Ok(needed) => {
+                entry.order.exchange_order_id = Some(format!("11{number:014}"));
+                entry.blocked = needed;
+                self.account.block(needed);
+                self.entries.push(entry);
+                self.settle(number - 1, price, &at);
+            }
+            Err(refusal) => {
+                entry.order.status_message = Some(refusal.to_string());
+                entry.push(OrderStatus::Rejected, &at);
+                self.entries.push(entry);
+            }
+        }
+        self.index.insert(id.clone(), number - 1);
+        Ok(id)
+    }
+
+    /// Changes an open order.
+    pub(super) fn modify(
+        &mut self,
+        id: &OrderId,
+        change: &OrderChange,
+        elapsed: Duration,
+    ) -> Result<(), Refusal> {
+        self.advance(elapsed);
+        let (index, entry) = self.open(id)?;
+        if entry.changes >= MOST_CHANGES {
+            return Err(Refusal::TooManyChanges);
+        }
+        let old = &entry.request;
+        let mut request = old.clone();
+        request.quantity = change.quantity.unwrap_or(old.quantity);
+        request.price = change.price.or(old.price);
+        request.trigger_price = change.trigger_price.or(old.trigger_price);
+        request.disclosed_quantity = change.disclosed_quantity.or(old.disclosed_quantity);
+        if let Some(order_type) = &change.order_type {
+            request.order_type = order_type.clone();
+        }
+        if let Some(time_in_force) = &change.time_in_force {
+            request.time_in_force = time_in_force.clone();
+        }
+        // A new trigger is a new wait; a new limit price behind a trigger that was met is not.
+        let rearmed = request.order_type != old.order_type || change.trigger_price.is_some();
+        let held = entry.blocked;
+        let price = self.check(&request)?;
+        self.account.unblock(held);
+        let needed = match self.funds(&request, price) {
+            Ok(needed) => needed,
+            Err(refusal) => {
+                self.account.block(held);
+                return Err(refusal);
+            }
+        };
+        self.account.block(needed);
+        self.unrest(index);
+        let at = self.wall(self.now);
+        if let Some(entry) = self.entries.get_mut(index) {
+            entry.blocked = needed;
+            entry.changes += 1;
+            entry.triggered &= !rearmed;
+            entry.order.quantity = request.quantity;
+            entry.order.price = request.price;
+            entry.order.trigger_price = request.trigger_price;
+            entry.order.order_type = request.order_type.clone();
+            entry.order.time_in_force = request.time_in_force.clone();
+            entry.request = request;
+            entry.push(OrderStatus::from("MODIFY VALIDATION PENDING"), &at);
+        }
+        self.settle(index, price, &at);
+        Ok(())
+    }
+
+    /// Takes an open order out of the market.
+    pub(super) fn cancel(&mut self, id: &OrderId, elapsed: Duration) -> Result<(), Refusal> {
+        self.advance(elapsed);
+        let (index, _) = self.open(id)?;
+        self.unrest(index);
+        let at = self.wall(self.now);
+        self.withdraw(index, &at);
+        Ok(())
+    }
+
+    fn open(&self, id: &OrderId) -> Result<(usize, &Entry), Refusal> {
+        let unknown = || Refusal::NoOrder(id.clone());
+        let index = *self.index.get(id).ok_or_else(unknown)?;
+        let entry = self.entries.get(index).ok_or_else(unknown)?;
+        if entry.order.status.is_final() {
+            return Err(Refusal::Done { status: entry.order.status.to_string() });
+        }
+        Ok((index, entry))
+    }
+
+    /// Whether the order can be understood; gives the present price of its instrument.
+    fn check(&self, request: &OrderRequest) -> Result<Decimal, Refusal> {
+        let now = self
+            .price(&request.instrument)
+            .ok_or_else(|| Refusal::Instrument(request.instrument.clone()))?;
+        let in_range = |field, value: Decimal| {
+            if value <= Decimal::ZERO || value > LARGEST {
+                let what = format!("`{value}` is not more than 0 and at most {LARGEST}");
+                return Err(Refusal::field(field, what));
+            }
+            Ok(())
+        };
+        let needs = |field, value: Option<Decimal>| match value {
+            Some(value) => in_range(field, value),
+            None => {
+                let what = format!("a {} order needs it", request.order_type);
+                Err(Refusal::field(field, what))
+            }
+        };
+        in_range("quantity", request.quantity)?;
+        match request.order_type {
+            OrderType::Market => {}
+            OrderType::Limit => needs("price", request.price)?,
+            OrderType::Stop => needs("trigger_price", request.trigger_price)?,
+            OrderType::StopLimit => {
+                needs("trigger_price", request.trigger_price)?;
+                needs("price", request.price)?;
+            }
+            OrderType::Other(ref word) => {
+                return Err(Refusal::field("order_type", format!("`{word}` is unknown")));
+            }
+        }
+        if request
+            .disclosed_quantity
+            .is_some_and(|disclosed| disclosed.is_sign_negative() || disclosed > request.quantity)
+        {
+            return Err(Refusal::field("disclosed_quantity", "it is not a part of the quantity"));
+        }
+        Ok(now)
+    }
+
+    /// The money that the order will hold.
+    fn funds(&self, request: &OrderRequest, now: Decimal) -> Result<Decimal, Refusal> {
+        let price = match request.order_type {
+            OrderType::Limit | OrderType::StopLimit => request.price,
+            OrderType::Stop => request.trigger_price,
+            _ => None,
+        };
+        let required = self.account.needed(
+            &request.instrument,
+            request.product.as_ref(),
+            request.side,
+            request.quantity,
+            price.unwrap_or(now),
+        );
+        let available = self.account.available();
+        if required > available {
+            return Err(Refusal::Funds {
+                required: required.round_dp(2).to_string(),
+                available: available.round_dp(2).to_string(),
+            });
+        }
+        Ok(required)
+    }
+
+    /// Fills an order at `price`, or lets it rest, or cancels it, as its kind demands.
+    fn settle(&mut self, index: usize, price: Decimal, at: &Zoned) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        let mut wait = entry.next_wait();
+        if entry.awaits_trigger() && wait.is_some_and(|wait| wait.is_met(price)) {
+            entry.enter(OrderStatus::TriggerPending, at);
+            entry.triggered = true;
+            wait = entry.next_wait();
+        }
+        let status =
+            if entry.awaits_trigger() { OrderStatus::TriggerPending } else { OrderStatus::Open };
+        entry.enter(status, at);
+        match wait {
+            Some(wait) if !wait.is_met(price) => {
+                let at_once = [TimeInForce::Ioc, TimeInForce::Fok];
+                if at_once.contains(&entry.request.time_in_force) {
+                    self.withdraw(index, at);
+                } else {
+                    entry.waits = Some(wait);
+                    let instrument = entry.request.instrument.clone();
+                    self.resting.entry(instrument).or_default().insert(wait, index);
+                }
+            }
+            _ => self.fill(index, price, at),
+        }
+    }
+
+    fn unrest(&mut self, index: usize) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        let instrument = &entry.request.instrument;
+        if let (Some(wait), Some(resting)) = (entry.waits.take(), self.resting.get_mut(instrument))
+        {
+            resting.remove(wait, index);
+            if resting.is_empty() {
+                self.resting.remove(instrument);
+            }
+        }
+    }
+
+    fn withdraw(&mut self, index: usize, at: &Zoned) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        self.account.unblock(std::mem::take(&mut entry.blocked));
+        entry.order.cancelled_quantity = entry.order.quantity - entry.order.filled_quantity;
+        entry.push(OrderStatus::Cancelled, at);
+    }
+
+    fn fill(&mut self, index: usize, price: Decimal, at: &Zoned) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        self.account.unblock(std::mem::take(&mut entry.blocked));
+        let order = &mut entry.order;
+        order.filled_quantity = order.quantity;
+        order.average_price = Some(price);
+        let number = self.trades.len() + 1;
+        let mut trade = Trade::new(format!("{number:08}"), order, order.quantity, price);
+        trade.at = Some(at.clone());
+        let product = order.product.as_ref();
+        self.account.fill(&order.instrument, product, order.side, order.quantity, price);
+        entry.trade = Some(self.trades.len());
+        entry.push(OrderStatus::Filled, at);
+        self.trades.push(trade);
+    }
+}

@@ -1,0 +1,238 @@
+//! The book behind the [`Broker`] trait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Zoned;
+use parking_lot::Mutex;
+use rust_decimal::Decimal;
+
+use crate::broker::{
+    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
+    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade,
+};
+use crate::clock::Clock;
+use crate::quota::{Limits, Moment, Quota};
+
+use super::book::{Book, Entry};
+use super::builder::PaperBuilder;
+use super::candles;
+use super::quotes::{Tokens, quote};
+use super::refusal::Refusal;
+
+/// A broker in memory; see the [module](crate::brokers::paper). Cheap to clone; clones are the
+/// same account.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::broker::{Broker, Instrument, OrderRequest, OrderStatus, Side};
+/// use lanekeeper::brokers::PaperBroker;
+/// use lanekeeper::clock::ManualClock;
+///
+/// let clock = ManualClock::new();
+/// let paper = PaperBroker::builder().clock(clock.clone()).build()?;
+/// let yes = Instrument::new("NSE", "YESBANK");
+///
+/// let price = paper.ltp(&yes)?;
+/// let id = paper.place_order(&OrderRequest::market(yes, Side::Buy, 10))?;
+/// let order = paper.order(&id)?;
+/// assert_eq!(order.status, OrderStatus::Filled);
+/// assert_eq!(order.average_price, Some(price));
+///
+/// clock.advance(Duration::from_secs(60)); // an hour of bars
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PaperBroker(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    book: Mutex<Book>,
+    clock: Clock,
+    started: Moment,
+    tokens: Tokens,
+    holdings: Vec<Holding>,
+}
+
+impl PaperBroker {
+    /// Settings, from which the broker is built.
+    pub fn builder() -> PaperBuilder {
+        PaperBuilder::new()
+    }
+
+    pub(super) fn new(book: Book, clock: Clock, holdings: Vec<Holding>) -> Self {
+        let tokens = Tokens::new(book.replay().prices());
+        let started = clock.now();
+        Self(Arc::new(Shared { book: Mutex::new(book), clock, started, tokens, holdings }))
+    }
+
+    /// What time it is at the broker.
+    pub fn now(&self) -> Zoned {
+        let elapsed = self.elapsed();
+        self.0.book.lock().wall(elapsed)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.clock.now().since(self.0.started)
+    }
+
+    /// Looks at the book as it is now.
+    fn book<R>(&self, look: impl FnOnce(&mut Book, Duration) -> R) -> R {
+        let mut book = self.0.book.lock();
+        // Read inside the lock, so that the book sees times in order.
+        let elapsed = self.elapsed();
+        book.advance(elapsed);
+        look(&mut book, elapsed)
+    }
+
+    pub(crate) fn place(&self, order: &OrderRequest) -> Result<OrderId, Refusal> {
+        self.book(|book, now| book.place(order, now))
+    }
+
+    pub(crate) fn modify(&self, id: &OrderId, change: &OrderChange) -> Result<(), Refusal> {
+        self.book(|book, now| book.modify(id, change, now))
+    }
+
+    pub(crate) fn cancel(&self, id: &OrderId) -> Result<(), Refusal> {
+        self.book(|book, now| book.cancel(id, now))
+    }
+
+    /// Reads an order, with what the trait does not show.
+    pub(crate) fn entry<R>(
+        &self,
+        id: &OrderId,
+        read: impl FnOnce(&Entry, Option<&Trade>) -> R,
+    ) -> Result<R, Refusal> {
+        self.book(|book, _| {
+            let entry = book.entry(id).ok_or_else(|| Refusal::NoOrder(id.clone()))?;
+            Ok(read(entry, book.trade_of(entry)))
+        })
+    }
+
+    #[cfg(feature = "exchange")]
+    pub(crate) fn entries<R>(&self, read: impl FnMut(&Entry) -> R) -> Vec<R> {
+        self.book(|book, _| book.entries().iter().map(read).collect())
+    }
+
+    pub(crate) fn candles_of(&self, request: &CandleRequest) -> Result<Vec<Candle>, Refusal> {
+        self.book(|book, _| match book.replay().series(&request.instrument) {
+            Some(series) => candles::candles(series, request),
+            None => Err(Refusal::Instrument(request.instrument.clone())),
+        })
+    }
+
+    pub(crate) fn quote_of(&self, instrument: &Instrument) -> Option<Quote> {
+        self.book(|book, now| {
+            let series = book.replay().series(instrument)?;
+            let tick = book.replay().tick(now);
+            let moved_at = book.wall(book.replay().moved_at(tick));
+            Some(quote(instrument, series, tick, self.token(instrument), moved_at))
+        })
+    }
+
+    pub(crate) fn token(&self, instrument: &Instrument) -> Option<u32> {
+        self.0.tokens.of(instrument)
+    }
+
+    #[cfg(feature = "exchange")]
+    pub(crate) fn instrument(&self, token: u32) -> Option<Instrument> {
+        self.0.tokens.instrument(token).cloned()
+    }
+
+    fn price(&self, instrument: &Instrument) -> Option<Decimal> {
+        self.book(|book, _| book.price(instrument))
+    }
+}
+
+impl Broker for PaperBroker {
+    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+        Ok(self.place(order)?)
+    }
+
+    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
+        self.modify(id, change)?;
+        Ok(id.clone())
+    }
+
+    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
+        Ok(self.cancel(id)?)
+    }
+
+    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+        Ok(self.entry(id, |entry, _| entry.history.clone())?)
+    }
+
+    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+        Ok(self.book(|book, _| book.entries().iter().map(|entry| entry.order.clone()).collect()))
+    }
+
+    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+        Ok(self.book(|book, _| book.trades().to_vec()))
+    }
+
+    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+        Ok(self.entry(id, |_, trade| trade.cloned().into_iter().collect())?)
+    }
+
+    fn positions(&self) -> Result<Positions, BrokerError> {
+        Ok(self.book(|book, _| book.account().positions(|instrument| book.price(instrument))))
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+        let mut holdings = self.0.holdings.clone();
+        for holding in &mut holdings {
+            if let Some(price) = self.price(&holding.instrument) {
+                holding.last_price = Some(price);
+                holding.pnl = Some((price - holding.average_price) * holding.quantity);
+            }
+        }
+        Ok(holdings)
+    }
+
+    fn margins(&self) -> Result<Margins, BrokerError> {
+        Ok(self.book(|book, _| book.account().margins()))
+    }
+
+    fn profile(&self) -> Result<Profile, BrokerError> {
+        let mut exchanges: Vec<String> = self.book(|book, _| {
+            let instruments = book.replay().prices().instruments();
+            instruments.map(|instrument| instrument.exchange().to_owned()).collect()
+        });
+        exchanges.dedup();
+        Ok(Profile {
+            user_id: "PAPER1".to_owned(),
+            user_name: "Paper Trader".to_owned(),
+            email: "paper@example.com".to_owned(),
+            broker: "PAPER".to_owned(),
+            exchanges,
+            products: ["CNC", "MIS", "NRML"].map(str::to_owned).into(),
+        })
+    }
+
+    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+        let wanted = |info: &InstrumentInfo| {
+            exchange.is_none_or(|exchange| exchange.as_str() == info.instrument.exchange())
+        };
+        Ok(self.0.tokens.listing().filter(wanted).collect())
+    }
+
+    fn quotes(
+        &self,
+        instruments: &[Instrument],
+    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        let quotes = instruments.iter().filter_map(|instrument| self.quote_of(instrument));
+        Ok(quotes.map(|quote| (quote.instrument.clone(), quote)).collect())
+    }
+
+    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+        Ok(self.candles_of(request)?)
+    }
+
+    fn documented_limits(&self) -> Limits {
+        // Said aloud: a proxy in front of this broker needs no settings, and does not pace.
+        ["transactional", "quote", "historical"]
+            .into_iter()
+            .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
+    }
+}

@@ -1,0 +1,131 @@
+//! How a paper broker is set up.
+
+use std::time::Duration;
+
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, Zoned};
+use rust_decimal::Decimal;
+
+use crate::broker::Holding;
+use crate::clock::Clock;
+
+use super::book::Book;
+use super::broker::PaperBroker;
+use super::prices::{LARGEST, LARGEST_SUM, Prices};
+use super::replay::Replay;
+
+/// Settings of a [`PaperBroker`]; made by [`PaperBroker::builder`].
+#[derive(Debug, Clone)]
+pub struct PaperBuilder {
+    prices: Option<Prices>,
+    cash: Decimal,
+    bar_every: Duration,
+    clock: Clock,
+    starts_at: Option<Zoned>,
+    holdings: Vec<Holding>,
+}
+
+/// Settings that make no paper broker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PaperError {
+    /// Bars that are shown for no time at all.
+    #[error("bar_every is zero; give each bar some time")]
+    NoTime,
+    /// Cash below zero, or too much to count with.
+    #[error("the cash {cash} is not between 0 and {LARGEST_SUM}")]
+    Cash {
+        /// What was set.
+        cash: Decimal,
+    },
+    /// A holding whose numbers are too large to count with.
+    #[error("the holding of {instrument} is too large to count with")]
+    Holding {
+        /// Of what.
+        instrument: crate::broker::Instrument,
+    },
+}
+
+impl PaperBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            prices: None,
+            cash: Decimal::from(10_000_000),
+            bar_every: Duration::from_secs(1),
+            clock: Clock::system(),
+            starts_at: None,
+            holdings: Vec::new(),
+        }
+    }
+
+    /// The bars to replay. Default: [`Prices::sample`].
+    #[must_use]
+    pub fn prices(mut self, prices: Prices) -> Self {
+        self.prices = Some(prices);
+        self
+    }
+
+    /// The money to begin with. Default: 10,000,000.
+    #[must_use]
+    pub fn cash(mut self, cash: impl Into<Decimal>) -> Self {
+        self.cash = cash.into();
+        self
+    }
+
+    /// For how long each bar is the present one. Default: a second.
+    #[must_use]
+    pub fn bar_every(mut self, bar_every: Duration) -> Self {
+        self.bar_every = bar_every;
+        self
+    }
+
+    /// The clock that moves the tape. Default: the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// The wall time at the start, in the zone that orders are stamped in. Default: now, in India.
+    #[must_use]
+    pub fn starts_at(mut self, starts_at: Zoned) -> Self {
+        self.starts_at = Some(starts_at);
+        self
+    }
+
+    /// Shares that are held from before. May be called again.
+    #[must_use]
+    pub fn holding(mut self, holding: Holding) -> Self {
+        self.holdings.push(holding);
+        self
+    }
+
+    /// The broker. Its tape starts now.
+    ///
+    /// # Errors
+    /// A setting makes no sense; the error says which.
+    pub fn build(self) -> Result<PaperBroker, PaperError> {
+        if self.bar_every.is_zero() {
+            return Err(PaperError::NoTime);
+        }
+        if self.cash.is_sign_negative() || self.cash > LARGEST_SUM {
+            return Err(PaperError::Cash { cash: self.cash });
+        }
+        for holding in &self.holdings {
+            if holding.quantity.abs() > LARGEST || holding.average_price.abs() > LARGEST {
+                let instrument = holding.instrument.clone();
+                return Err(PaperError::Holding { instrument });
+            }
+        }
+        let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(india()));
+        let prices = self.prices.unwrap_or_else(Prices::sample);
+        let replay = Replay::new(prices, self.bar_every);
+        let book = Book::new(replay, origin, self.cash);
+        Ok(PaperBroker::new(book, self.clock, self.holdings))
+    }
+}
+
+/// India has had one offset, without summer time, since 1945.
+fn india() -> TimeZone {
+    TimeZone::fixed(Offset::from_seconds(19_800).unwrap_or(Offset::UTC))
+}

@@ -1,0 +1,139 @@
+//! Candles of any interval, made of the bars.
+
+use jiff::civil::DateTime;
+use jiff::{ToSpan, Zoned};
+
+use crate::broker::{Candle, CandleRequest, Interval, Ohlc};
+
+use super::prices::Series;
+use super::refusal::Refusal;
+
+/// The candles that began from `request.from` to `request.to`, both included.
+pub(super) fn candles(series: &Series, request: &CandleRequest) -> Result<Vec<Candle>, Refusal> {
+    if request.from > request.to {
+        return Err(Refusal::field("from", "it is later than `to`"));
+    }
+    let minutes = minutes(&request.interval)?;
+    // Kite counts intervals from the opening of the session, not from midnight.
+    let opening = series.iter().map(|bar| bar.at.time()).min().unwrap_or_default();
+    let opening = i64::from(opening.hour()) * 60 + i64::from(opening.minute());
+    let mut candles: Vec<Candle> = Vec::new();
+    for bar in series.iter() {
+        let at = begin(&bar.at, minutes, opening);
+        match candles.last_mut() {
+            Some(candle) if candle.at == at => join(candle, bar),
+            _ => candles.push(Candle::new(at, bar.ohlc, bar.volume)),
+        }
+    }
+    candles.retain(|candle| request.from <= candle.at && candle.at <= request.to);
+    if request.open_interest {
+        for candle in &mut candles {
+            candle.open_interest = Some(rust_decimal::Decimal::ZERO);
+        }
+    }
+    Ok(candles)
+}
+
+/// The length of the interval; 0 is a day.
+fn minutes(interval: &Interval) -> Result<i64, Refusal> {
+    Ok(match interval {
+        Interval::Minute => 1,
+        Interval::ThreeMinutes => 3,
+        Interval::FiveMinutes => 5,
+        Interval::TenMinutes => 10,
+        Interval::FifteenMinutes => 15,
+        Interval::ThirtyMinutes => 30,
+        Interval::Hour => 60,
+        Interval::Day => 0,
+        Interval::Other(word) => {
+            return Err(Refusal::field("interval", format!("`{word}` is unknown")));
+        }
+    })
+}
+
+/// When the interval that `at` lies in began.
+fn begin(at: &Zoned, minutes: i64, opening: i64) -> Zoned {
+    let midnight = DateTime::from(at.date());
+    let of_day = i64::from(at.hour()) * 60 + i64::from(at.minute());
+    let begin = match (of_day - opening).checked_rem_euclid(minutes) {
+        Some(past) => midnight.checked_add((of_day - past).minutes()),
+        None => Ok(midnight),
+    };
+    begin
+        .and_then(|begin| begin.to_zoned(at.time_zone().clone()))
+        // Only at the ends of the calendar.
+        .unwrap_or_else(|_| at.clone())
+}
+
+fn join(candle: &mut Candle, bar: &Candle) {
+    candle.ohlc = Ohlc {
+        open: candle.ohlc.open,
+        high: candle.ohlc.high.max(bar.ohlc.high),
+        low: candle.ohlc.low.min(bar.ohlc.low),
+        close: bar.ohlc.close,
+    };
+    candle.volume += bar.volume;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prices::Prices;
+    use super::*;
+    use crate::broker::Instrument;
+    use rust_decimal::Decimal;
+
+    fn ask(interval: Interval, from: &str, to: &str) -> Result<Vec<Candle>, Refusal> {
+        let prices = Prices::sample();
+        let yes = Instrument::new("NSE", "YESBANK");
+        let time = |text: &str| format!("{text}+05:30[+05:30]").parse::<Zoned>().unwrap();
+        let request = CandleRequest::new(yes.clone(), interval, time(from), time(to));
+        candles(prices.series(&yes).unwrap(), &request)
+    }
+
+    #[test]
+    fn a_minute_is_the_bar_itself_and_both_ends_are_in() {
+        let got = ask(Interval::Minute, "2019-07-09T09:15:00", "2019-07-09T09:17:00").unwrap();
+        let prices = Prices::sample();
+        let yes = Instrument::new("NSE", "YESBANK");
+        let expected: Vec<_> = prices.bars(&yes).take(3).cloned().collect();
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn intervals_count_from_the_opening() {
+        for (interval, expected) in [
+            (Interval::ThreeMinutes, ["09:15", "09:18"]),
+            (Interval::TenMinutes, ["09:15", "09:25"]),
+            (Interval::ThirtyMinutes, ["09:15", "09:45"]),
+            (Interval::Hour, ["09:15", "10:15"]),
+        ] {
+            let got = ask(interval, "2019-07-09T00:00:00", "2019-07-09T23:59:59").unwrap();
+            let begins: Vec<_> =
+                got.iter().take(2).map(|c| c.at.strftime("%H:%M").to_string()).collect();
+            assert_eq!(begins, expected);
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_in_longer_candles() {
+        let all = |interval| ask(interval, "2019-07-09T00:00:00", "2019-07-10T23:59:59").unwrap();
+        let minutes = all(Interval::Minute);
+        let volume = |candles: &[Candle]| candles.iter().map(|c| c.volume).sum::<Decimal>();
+        for interval in [Interval::FiveMinutes, Interval::FifteenMinutes, Interval::Day] {
+            let longer = all(interval);
+            assert_eq!(volume(&longer), volume(&minutes));
+            assert_eq!(longer[0].ohlc.open, minutes[0].ohlc.open);
+        }
+        let days = all(Interval::Day);
+        assert_eq!(days.len(), 2);
+        assert_eq!(days[1].ohlc.close, minutes.last().unwrap().ohlc.close);
+        assert_eq!(days[0].ohlc.high, minutes[..377].iter().map(|c| c.ohlc.high).max().unwrap());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let day = ["2019-07-09T00:00:00", "2019-07-10T00:00:00"];
+        assert!(ask(Interval::Day, day[1], day[0]).is_err());
+        assert!(ask("7minute".into(), day[0], day[1]).is_err());
+    }
+}

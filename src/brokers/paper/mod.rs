@@ -1,0 +1,35 @@
+//! A broker in memory, for trying a strategy without money and for tests without a network.
+//!
+//! It replays bars from a price file and fills orders at the replayed prices. Everything in it is a
+//! function of the time that its [`Clock`](crate::clock::Clock) tells, so a test with a
+//! [`ManualClock`](crate::clock::ManualClock) drives a whole trading day in milliseconds.
+//!
+//! - [`Prices`] are the bars, read from a CSV file.
+//! - [`Replay`] says which bar is the present one, as a pure function of the time passed.
+//! - `book` takes orders and fills them; `account` counts what the fills did to the money.
+//! - [`PaperBroker`] puts them behind the [`Broker`](crate::broker::Broker) trait.
+//!
+//! How orders fill: always whole, at the close of the present bar. A market order fills at once; a
+//! limit order as soon as that price is as good as its limit; a stop order becomes one of these
+//! when the price meets its trigger. Selling what is not held is allowed. A duplicated tag is
+//! allowed too, since brokers allow it.
+
+mod account;
+mod book;
+mod broker;
+mod builder;
+mod candles;
+mod prices;
+mod quotes;
+mod refusal;
+mod replay;
+mod resting;
+
+#[cfg(feature = "exchange")]
+pub(crate) use book::Entry;
+pub use broker::PaperBroker;
+pub use builder::{PaperBuilder, PaperError};
+pub use prices::{Prices, PricesError};
+#[cfg(feature = "exchange")]
+pub(crate) use refusal::Refusal;
+pub use replay::Replay;

@@ -1,0 +1,303 @@
+//! The bars that are replayed, read from a CSV file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use jiff::fmt::temporal::Pieces;
+use jiff::{Zoned, tz::TimeZone};
+use rust_decimal::Decimal;
+
+use crate::broker::{Candle, Instrument, Ohlc};
+
+const COLUMNS: [&str; 8] = ["time", "exchange", "symbol", "open", "high", "low", "close", "volume"];
+
+/// No price and no quantity may be larger. It keeps every product and sum that the account makes of
+/// them far inside what a decimal can hold.
+pub(super) const LARGEST: Decimal = whole(1_000_000_000);
+
+/// The same for sums: a day's volume, an account's cash.
+pub(super) const LARGEST_SUM: Decimal = whole(1_000_000_000_000_000);
+
+/// A whole number, in constants, where `Decimal::from` cannot be used.
+const fn whole(number: u64) -> Decimal {
+    Decimal::from_parts((number & 0xFFFF_FFFF) as u32, (number >> 32) as u32, 0, false, 0)
+}
+
+/// Bars of any number of instruments.
+///
+/// ```
+/// use lanekeeper::brokers::paper::Prices;
+///
+/// let prices = Prices::from_csv(
+///     "time,exchange,symbol,open,high,low,close,volume\n\
+///      2019-01-01T09:15:00+05:30,NSE,INFY,660,662.5,659,661,1200\n",
+/// )?;
+/// assert_eq!(prices.instruments().next().unwrap().as_str(), "NSE:INFY");
+/// # Ok::<(), lanekeeper::brokers::paper::PricesError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Prices {
+    // Ordered, so that listings and tokens do not change from run to run.
+    series: BTreeMap<Instrument, Series>,
+}
+
+/// The bars of one instrument, at least one, each later than the one before.
+#[derive(Debug, Clone)]
+pub(super) struct Series {
+    first: Candle,
+    rest: Vec<Candle>,
+}
+
+/// A price file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PricesError {
+    /// The file cannot be read.
+    #[error("cannot read the prices: {0}")]
+    Read(#[from] std::io::Error),
+    /// A line is wrong.
+    #[error("prices, line {line}: {what}")]
+    Line {
+        /// Counted from 1; the header is line 1.
+        line: u64,
+        /// What is wrong with it, in words.
+        what: String,
+    },
+    /// There is nothing in it but a header.
+    #[error("the prices hold no bars")]
+    Empty,
+}
+
+impl Prices {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is wrong; see [`Prices::from_reader`].
+    pub fn from_path(path: impl AsRef<Path>) -> Result<Self, PricesError> {
+        Self::from_reader(File::open(path)?)
+    }
+
+    /// Reads CSV text; see [`Prices::from_reader`].
+    ///
+    /// # Errors
+    /// A line is wrong.
+    pub fn from_csv(text: &str) -> Result<Self, PricesError> {
+        Self::from_reader(text.as_bytes())
+    }
+
+    /// Reads CSV with the columns `time,exchange,symbol,open,high,low,close,volume`. Times are
+    /// RFC 3339 with an offset, and rise for each instrument; lines of several instruments may mix.
+    ///
+    /// # Errors
+    /// The first line that is wrong: its number, and what is wrong with it.
+    pub fn from_reader(reader: impl Read) -> Result<Self, PricesError> {
+        let mut lines = csv::Reader::from_reader(reader);
+        let header = lines.headers().map_err(unreadable)?;
+        if header.iter().ne(COLUMNS) {
+            let found = header.iter().collect::<Vec<_>>().join(",");
+            let what = format!("the header must be `{}`, not `{found}`", COLUMNS.join(","));
+            return Err(PricesError::Line { line: 1, what });
+        }
+        let mut series: BTreeMap<Instrument, Series> = BTreeMap::new();
+        for record in lines.records() {
+            let record = record.map_err(unreadable)?;
+            let wrong = |what| PricesError::Line {
+                line: record.position().map_or(0, csv::Position::line),
+                what,
+            };
+            let (instrument, bar) = parse(&record).map_err(wrong)?;
+            match series.get_mut(&instrument) {
+                None => {
+                    series.insert(instrument, Series { first: bar, rest: Vec::new() });
+                }
+                Some(known) if known.last().at < bar.at => known.rest.push(bar),
+                Some(known) => {
+                    let last = &known.last().at;
+                    return Err(wrong(format!(
+                        "the bar of {instrument} at {} does not come after the one at {}",
+                        bar.at.strftime("%FT%T%:z"),
+                        last.strftime("%FT%T%:z"),
+                    )));
+                }
+            }
+        }
+        if series.is_empty() {
+            return Err(PricesError::Empty);
+        }
+        Ok(Self { series })
+    }
+
+    /// A small real series, for trials and examples: two days of NSE:YESBANK and three of
+    /// NSE:JUNIORBEES, a bar a minute.
+    pub fn sample() -> Self {
+        // The file is part of the crate and a test reads it, so the fallback is never seen.
+        Self::from_csv(include_str!("../../../data/nse_minute.csv"))
+            .unwrap_or_else(|_| Self { series: BTreeMap::new() })
+    }
+
+    /// What there are prices of, in the order of the alphabet.
+    pub fn instruments(&self) -> impl Iterator<Item = &Instrument> {
+        self.series.keys()
+    }
+
+    /// The bars of `instrument`, in the order of time; none if it is unknown.
+    pub fn bars(&self, instrument: &Instrument) -> impl Iterator<Item = &Candle> {
+        self.series.get(instrument).into_iter().flat_map(Series::iter)
+    }
+
+    pub(super) fn series(&self, instrument: &Instrument) -> Option<&Series> {
+        self.series.get(instrument)
+    }
+}
+
+impl Series {
+    pub(super) fn len(&self) -> usize {
+        self.rest.len() + 1
+    }
+
+    /// The bar number `index`, counted round and round.
+    pub(super) fn bar(&self, index: u64) -> &Candle {
+        // The remainder is below `len`, so the fallback is never taken.
+        let index = usize::try_from(index % self.len() as u64).unwrap_or(0);
+        index.checked_sub(1).and_then(|rest| self.rest.get(rest)).unwrap_or(&self.first)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Candle> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn last(&self) -> &Candle {
+        self.rest.last().unwrap_or(&self.first)
+    }
+}
+
+fn unreadable(error: csv::Error) -> PricesError {
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => PricesError::Read(error),
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            PricesError::Line { line, what: format!("{len} fields instead of {expected_len}") }
+        }
+        csv::ErrorKind::Utf8 { .. } => PricesError::Line { line, what: "not UTF-8".to_owned() },
+        kind => PricesError::Line { line, what: format!("{kind:?}") },
+    }
+}
+
+fn parse(record: &csv::StringRecord) -> Result<(Instrument, Candle), String> {
+    let field = |column: usize| record.get(column).unwrap_or_default();
+    let (exchange, symbol) = (field(1), field(2));
+    if exchange.is_empty() || exchange.contains(':') {
+        return Err(format!("`{exchange}` is not the code of an exchange"));
+    }
+    if symbol.is_empty() {
+        return Err("the symbol is missing".to_owned());
+    }
+    let price = |column| number(record, column, Decimal::ZERO, LARGEST);
+    let ohlc = Ohlc { open: price(3)?, high: price(4)?, low: price(5)?, close: price(6)? };
+    if ohlc.low.is_zero() {
+        return Err("a price must be more than 0".to_owned());
+    }
+    if ohlc.low > ohlc.open.min(ohlc.close) || ohlc.high < ohlc.open.max(ohlc.close) {
+        let Ohlc { open, high, low, close } = ohlc;
+        return Err(format!(
+            "the open {open} and close {close} must lie between the low {low} and high {high}"
+        ));
+    }
+    let volume = number(record, 7, Decimal::ZERO, LARGEST_SUM)?;
+    Ok((Instrument::new(exchange, symbol), Candle::new(time(field(0))?, ohlc, volume)))
+}
+
+fn number(
+    record: &csv::StringRecord,
+    column: usize,
+    least: Decimal,
+    most: Decimal,
+) -> Result<Decimal, String> {
+    let text = record.get(column).unwrap_or_default();
+    let name = COLUMNS.get(column).copied().unwrap_or_default();
+    let number: Decimal = text.parse().map_err(|_| format!("`{text}` is not a number ({name})"))?;
+    if number < least || number > most {
+        return Err(format!("`{text}` is not between {least} and {most} ({name})"));
+    }
+    Ok(number)
+}
+
+fn time(text: &str) -> Result<Zoned, String> {
+    let wrong = || {
+        format!("`{text}` is not a time with an offset; write it as in 2019-01-01T09:15:00+05:30")
+    };
+    let pieces = Pieces::parse(text).map_err(|_| wrong())?;
+    let (Some(time), Some(offset)) = (pieces.time(), pieces.to_numeric_offset()) else {
+        return Err(wrong());
+    };
+    let timestamp = offset.to_timestamp(pieces.date().to_datetime(time)).map_err(|_| wrong())?;
+    Ok(timestamp.to_zoned(TimeZone::fixed(offset)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "time,exchange,symbol,open,high,low,close,volume\n";
+
+    fn error(lines: &str) -> String {
+        Prices::from_csv(&format!("{HEADER}{lines}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_sample_is_whole() {
+        let prices = Prices::sample();
+        let names: Vec<_> = prices.instruments().map(Instrument::as_str).collect();
+        assert_eq!(names, ["NSE:JUNIORBEES", "NSE:YESBANK"]);
+        let juniorbees = Instrument::new("NSE", "JUNIORBEES");
+        assert_eq!(prices.bars(&juniorbees).count(), 606);
+        let first = prices.bars(&juniorbees).next().unwrap();
+        assert_eq!(first.ohlc.close, Decimal::from(292));
+        assert_eq!(first.at.strftime("%FT%T%z").to_string(), "2019-01-01T09:15:00+0530");
+    }
+
+    #[test]
+    fn an_error_names_the_line_and_what_is_wrong() {
+        let good = "2019-01-01T09:15:00+05:30,NSE,X,10,12,9,11,5\n";
+        let after_good = |line: &str| error(&format!("{good}{line}"));
+        for (line, expected) in [
+            ("2019-01-01T09:16:00,NSE,X,1,1,1,1,1", "line 3: `2019-01-01T09:16:00` is not a time"),
+            ("2019-01-01,NSE,X,1,1,1,1,1", "line 3: `2019-01-01` is not a time"),
+            (
+                "2019-01-01T09:16:00+05:30,NSE,X,1,1,1,ten,1",
+                "line 3: `ten` is not a number (close)",
+            ),
+            ("2019-01-01T09:16:00+05:30,NSE,X,1,1,-1,1,1", "line 3: `-1` is not between 0 and"),
+            ("2019-01-01T09:16:00+05:30,NSE,X,0,0,0,0,1", "line 3: a price must be more than 0"),
+            ("2019-01-01T09:16:00+05:30,NSE,X,1,1,1,1,1e40", "line 3: `1e40` is not a number"),
+            ("2019-01-01T09:16:00+05:30,NSE,X,10,12,11,11,1", "line 3: the open 10 and close 11"),
+            ("2019-01-01T09:16:00+05:30,NSE,X,1,1,1", "line 3: 6 fields instead of 8"),
+            ("2019-01-01T09:16:00+05:30,,X,1,1,1,1,1", "line 3: `` is not the code"),
+            ("2019-01-01T09:16:00+05:30,NSE,,1,1,1,1,1", "line 3: the symbol is missing"),
+            (
+                "2019-01-01T09:15:00+05:30,NSE,X,1,1,1,1,1",
+                "line 3: the bar of NSE:X at 2019-01-01T09:15",
+            ),
+        ] {
+            let error = after_good(line);
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused() {
+        let error = Prices::from_csv("a,b\n1,2\n").unwrap_err().to_string();
+        assert!(error.starts_with("prices, line 1: the header must be `time,"), "{error}");
+        assert_eq!(Prices::from_csv("").unwrap_err().to_string().split(',').next(), Some("prices"));
+        assert!(matches!(Prices::from_csv(HEADER), Err(PricesError::Empty)));
+        assert!(matches!(Prices::from_path("no/such/file"), Err(PricesError::Read(_))));
+    }
+
+    #[test]
+    fn the_bounds_are_what_they_say() {
+        assert_eq!(LARGEST, Decimal::from(1_000_000_000_u64));
+        assert_eq!(LARGEST_SUM, Decimal::from(1_000_000_000_000_000_u64));
+    }
+}

@@ -1,0 +1,103 @@
+//! Answers in Kite's envelope.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::brokers::paper::Refusal;
+
+/// What a request is answered with.
+pub(super) type Answer = Result<Body, ApiError>;
+
+/// The body of a success.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Goes into the envelope's `data`.
+    Json(Value),
+    /// Goes as it is.
+    Csv(String),
+}
+
+/// An error in Kite's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    error_type: &'static str,
+    message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, error_type: &'static str, message: impl Into<String>) -> Self {
+        Self { status, error_type, message: message.into() }
+    }
+
+    pub(super) fn input(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InputException", message)
+    }
+
+    pub(super) fn token(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "TokenException", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "GeneralException", message)
+    }
+
+    pub(super) fn no_method() -> Self {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self::new(status, "GeneralException", "The route does not take this method.")
+    }
+
+    pub(super) fn uri_too_long() -> Self {
+        Self::new(StatusCode::URI_TOO_LONG, "GeneralException", "The address is too long.")
+    }
+
+    pub(super) fn body_too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "InputException", "The body is too large.")
+    }
+
+    pub(super) fn too_many_requests() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "NetworkException", "Too many requests")
+    }
+
+    pub(super) fn internal() -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "GeneralException", "The exchange failed.")
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            Refusal::Field { .. } | Refusal::Instrument(_) => Self::input(message),
+            Refusal::NoOrder(_) => Self::not_found("Couldn't find that `order_id`."),
+            Refusal::Done { .. } | Refusal::Funds { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "OrderException", message)
+            }
+            // The same type as a 429, as Kite has it: clients must look at the message.
+            Refusal::TooManyChanges => {
+                Self::new(StatusCode::BAD_REQUEST, "NetworkException", message)
+            }
+        }
+    }
+}
+
+/// The answer as it goes out.
+pub(super) fn respond(answer: Answer) -> Response {
+    let json = |status: StatusCode, body: Value| {
+        (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    };
+    match answer {
+        Ok(Body::Json(data)) => json(StatusCode::OK, json!({"status": "success", "data": data})),
+        Ok(Body::Csv(text)) => ([(header::CONTENT_TYPE, "text/csv")], text).into_response(),
+        Err(error) => json(
+            error.status,
+            json!({
+                "status": "error",
+                "message": error.message,
+                "error_type": error.error_type,
+            }),
+        ),
+    }
+}

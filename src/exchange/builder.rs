@@ -1,0 +1,193 @@
+//! How an exchange is set up.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::brokers::PaperBroker;
+use crate::brokers::paper::{PaperError, Prices};
+use crate::quota::{Limits, Quota, QuotaError};
+
+use super::gate::Gate;
+use super::handle::Exchange;
+use super::network::Network;
+use super::route::{HISTORICAL, LANES, QUOTE, TRANSACTIONAL};
+use super::server::{Server, Shared};
+use super::strict::Algorithm;
+
+/// Nobody waits longer for a network.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+
+/// Settings of an [`Exchange`]; made by [`Exchange::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ExchangeBuilder {
+    listen: SocketAddr,
+    broker: Option<PaperBroker>,
+    prices: Option<Prices>,
+    algorithm: Algorithm,
+    limits: Limits,
+    count_refused: bool,
+    latency: Duration,
+    jitter: Duration,
+    seed: u64,
+}
+
+/// An exchange that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExchangeError {
+    /// An address that others could reach. The exchange takes any password and is for tests.
+    #[error("{address} is not a loopback address; listen on 127.0.0.1 or [::1]")]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address is taken, or not there.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The machine gives no threads.
+    #[error("cannot start the exchange: {0}")]
+    Start(std::io::Error),
+    /// A limit for a lane that there is not.
+    #[error("there is no lane `{name}`; the lanes are {}", LANES.join(", "))]
+    UnknownLane {
+        /// The name.
+        name: String,
+    },
+    /// A limit that cannot be kept.
+    #[error("the limit of the lane {lane}: {source}")]
+    Quota {
+        /// The lane.
+        lane: String,
+        /// What is wrong with the limit.
+        source: QuotaError,
+    },
+    /// A network slower than an hour.
+    #[error("a {what} of {delay:?} is more than an hour")]
+    TooSlow {
+        /// `latency` or `jitter`.
+        what: &'static str,
+        /// What was set.
+        delay: Duration,
+    },
+    /// The paper broker cannot be built.
+    #[error(transparent)]
+    Paper(#[from] PaperError),
+}
+
+impl ExchangeBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            broker: None,
+            prices: None,
+            algorithm: Algorithm::default(),
+            limits: Limits::new()
+                .lane(TRANSACTIONAL, Quota::per_second(10))
+                .lane(QUOTE, Quota::per_second(1))
+                .lane(HISTORICAL, Quota::per_second(3)),
+            count_refused: false,
+            latency: Duration::ZERO,
+            jitter: Duration::ZERO,
+            seed: 0,
+        }
+    }
+
+    /// Where to listen; loopback only. Default: a free port of 127.0.0.1.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// The bars to replay, on a paper broker with the usual settings. Default: [`Prices::sample`].
+    pub fn prices(mut self, prices: Prices) -> Self {
+        self.prices = Some(prices);
+        self
+    }
+
+    /// The paper broker to trade against, for those who want their own settings. It has its own
+    /// prices: [`ExchangeBuilder::prices`] is not looked at.
+    pub fn broker(mut self, broker: PaperBroker) -> Self {
+        self.broker = Some(broker);
+        self
+    }
+
+    /// How requests are counted. Default: the sliding log, the strictest.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// The limits of the lanes that `limits` names, of any number of windows. The other lanes keep
+    /// Kite's: `transactional` 10/s, `quote` 1/s, `historical` 3/s.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        for (lane, quota) in limits.lanes() {
+            self.limits = self.limits.lane(lane, quota.clone());
+        }
+        self
+    }
+
+    /// Whether a refused request uses the quota too. What Kite does is not known. Default: no.
+    pub fn count_refused(mut self, count_refused: bool) -> Self {
+        self.count_refused = count_refused;
+        self
+    }
+
+    /// The least time that a message travels, each way. Default: none.
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// The mean of what comes on top, each way, exponentially distributed. Default: none.
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// The seed of the jitter. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Starts the exchange.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the address cannot be listened on.
+    pub fn start(self) -> Result<Exchange, ExchangeError> {
+        if !self.listen.ip().is_loopback() {
+            return Err(ExchangeError::NotLoopback { address: self.listen });
+        }
+        for (lane, quota) in self.limits.lanes() {
+            if !LANES.contains(&lane) {
+                return Err(ExchangeError::UnknownLane { name: lane.to_owned() });
+            }
+            let wrong = |source| ExchangeError::Quota { lane: lane.to_owned(), source };
+            quota.check().map_err(wrong)?;
+        }
+        for (what, delay) in [("latency", self.latency), ("jitter", self.jitter)] {
+            if delay > LONGEST_DELAY {
+                return Err(ExchangeError::TooSlow { what, delay });
+            }
+        }
+        let broker = match self.broker {
+            Some(broker) => broker,
+            None => {
+                let prices = self.prices.unwrap_or_else(Prices::sample);
+                PaperBroker::builder().prices(prices).build()?
+            }
+        };
+        let gate = Gate::new(&LANES, &self.limits, self.algorithm, self.count_refused);
+        let network = Network::new(self.latency, self.jitter, self.seed);
+        let shared = Arc::new(Shared { gate, network, broker });
+        let server = Server::start(self.listen, shared.clone())?;
+        Ok(Exchange::new(server, shared))
+    }
+}

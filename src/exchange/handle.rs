@@ -1,0 +1,109 @@
+//! The exchange as its owner holds it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::broker::{Instrument, OrderId, OrderStatus, Side};
+use crate::brokers::PaperBroker;
+
+use super::builder::ExchangeBuilder;
+use super::gate::{Arrival, Counts};
+use super::server::{Server, Shared};
+
+/// A running exchange; see the [module](crate::exchange). Stops when dropped.
+#[derive(Debug)]
+pub struct Exchange {
+    server: Server,
+    shared: Arc<Shared>,
+}
+
+/// A line of the exchange's own ledger: an order it took in.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PlacedOrder {
+    /// The exchange's name for it.
+    pub id: OrderId,
+    /// The client's mark.
+    pub tag: Option<String>,
+    /// Of what.
+    pub instrument: Instrument,
+    /// Buy or sell.
+    pub side: Side,
+    /// How much.
+    pub quantity: rust_decimal::Decimal,
+    /// Where it stands.
+    pub status: OrderStatus,
+}
+
+impl Exchange {
+    /// Settings, from which an exchange is started.
+    pub fn builder() -> ExchangeBuilder {
+        ExchangeBuilder::new()
+    }
+
+    pub(super) fn new(server: Server, shared: Arc<Shared>) -> Self {
+        Self { server, shared }
+    }
+
+    /// Where clients find it: `http://127.0.0.1:PORT`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.server.address)
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// The requests that reached it, in the order of arrival. Of very many, the last million.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.shared.gate.arrivals()
+    }
+
+    /// How many requests it refused with 429, over all lanes.
+    pub fn refused(&self) -> u64 {
+        self.shared.gate.refused()
+    }
+
+    /// How the requests of `lane` fared: `transactional`, `quote` or `historical`.
+    pub fn counts(&self, lane: &str) -> Counts {
+        self.shared.gate.counts(lane)
+    }
+
+    /// The part of the quota of `lane` that was used, from its first arrival to its last: what was
+    /// admitted, by the most that a sliding log can admit in that time. `None` if nothing arrived,
+    /// or if the lane has no limit.
+    pub fn quota_used(&self, lane: &str) -> Option<f64> {
+        self.shared.gate.quota_used(lane)
+    }
+
+    /// Every order it took in, the oldest first: what really happened, whatever the client was
+    /// told.
+    pub fn orders(&self) -> Vec<PlacedOrder> {
+        self.shared.broker.entries(|entry| PlacedOrder {
+            id: entry.order.id.clone(),
+            tag: entry.order.tag.clone(),
+            instrument: entry.order.instrument.clone(),
+            side: entry.order.side,
+            quantity: entry.order.quantity,
+            status: entry.order.status.clone(),
+        })
+    }
+
+    /// The paper broker behind it.
+    pub fn broker(&self) -> &PaperBroker {
+        &self.shared.broker
+    }
+
+    /// Stops it: hangs up on all clients, and waits until its threads are gone. What it recorded
+    /// can still be read.
+    pub fn shutdown(&mut self) {
+        self.server.stop();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

@@ -1,0 +1,70 @@
+//! Historical candles.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::{SignedDuration, Zoned};
+use serde_json::{Value, json};
+
+use crate::broker::{Candle, CandleRequest, Interval};
+use crate::brokers::PaperBroker;
+
+use super::super::answer::{Answer, ApiError, Body};
+use super::super::form::Fields;
+use super::{india, num, num_or_zero};
+
+pub(in super::super) fn historical(
+    broker: &PaperBroker,
+    token: &str,
+    interval: &str,
+    query: &Fields,
+) -> Answer {
+    let token = token.parse().ok().and_then(|token| broker.instrument(token));
+    let instrument = token.ok_or_else(|| ApiError::input("invalid token"))?;
+    let interval = Interval::from(interval);
+    let from = time(query, "from", Time::midnight())?;
+    let to = time(query, "to", Time::constant(23, 59, 59, 0))?;
+    let most = most_days(&interval);
+    if from.duration_until(&to) > SignedDuration::from_hours(24 * most) {
+        return Err(ApiError::input(format!("interval exceeds max limit: {most} days")));
+    }
+    let mut request = CandleRequest::new(instrument, interval, from, to);
+    request.continuous = query.get("continuous") == Some("1");
+    request.open_interest = query.get("oi") == Some("1");
+    let candles: Vec<Value> = broker.candles_of(&request)?.iter().map(candle_json).collect();
+    Ok(Body::Json(json!({"candles": candles})))
+}
+
+/// Kite's bound of one request.
+fn most_days(interval: &Interval) -> i64 {
+    match interval {
+        Interval::Minute => 60,
+        Interval::FifteenMinutes | Interval::ThirtyMinutes => 200,
+        Interval::Hour => 400,
+        Interval::Day => 2000,
+        _ => 100,
+    }
+}
+
+/// A naive time in India, or a day: then `of_day` is meant.
+fn time(query: &Fields, name: &str, of_day: Time) -> Result<Zoned, ApiError> {
+    let text = query.need(name)?;
+    let time = DateTime::strptime("%Y-%m-%d %H:%M:%S", text)
+        .or_else(|_| Date::strptime("%Y-%m-%d", text).map(|date| date.to_datetime(of_day)));
+    time.and_then(|time| time.to_zoned(india())).map_err(|_| Fields::invalid(name))
+}
+
+fn candle_json(candle: &Candle) -> Value {
+    let at = candle.at.with_time_zone(india()).strftime("%Y-%m-%dT%H:%M:%S%z").to_string();
+    let ohlc = &candle.ohlc;
+    let mut json = vec![
+        at.into(),
+        num(ohlc.open),
+        num(ohlc.high),
+        num(ohlc.low),
+        num(ohlc.close),
+        num(candle.volume),
+    ];
+    if candle.open_interest.is_some() {
+        json.push(num_or_zero(candle.open_interest));
+    }
+    json.into()
+}

@@ -1,0 +1,150 @@
+//! Quotes, and the list of instruments.
+
+use serde_json::{Map, Value, json};
+
+use crate::broker::{Broker, DepthLevel, Exchange, Ohlc, Quote};
+use crate::brokers::PaperBroker;
+
+use super::super::answer::{Answer, ApiError, Body};
+use super::super::form::Fields;
+use super::{naive_or_null, num, num_or_zero};
+
+const COLUMNS: [&str; 12] = [
+    "instrument_token",
+    "exchange_token",
+    "tradingsymbol",
+    "name",
+    "last_price",
+    "expiry",
+    "strike",
+    "tick_size",
+    "lot_size",
+    "instrument_type",
+    "segment",
+    "exchange",
+];
+
+pub(in super::super) fn quote(broker: &PaperBroker, query: &Fields) -> Answer {
+    quotes(broker, query, 500, full_json)
+}
+
+pub(in super::super) fn ohlc(broker: &PaperBroker, query: &Fields) -> Answer {
+    quotes(broker, query, 1000, |token, quote| {
+        json!({
+            "instrument_token": token,
+            "last_price": num(quote.last_price),
+            "ohlc": ohlc_json(quote.ohlc.as_ref()),
+        })
+    })
+}
+
+pub(in super::super) fn ltp(broker: &PaperBroker, query: &Fields) -> Answer {
+    quotes(
+        broker,
+        query,
+        1000,
+        |token, quote| json!({"instrument_token": token, "last_price": num(quote.last_price)}),
+    )
+}
+
+fn quotes(
+    broker: &PaperBroker,
+    query: &Fields,
+    most: usize,
+    json: impl Fn(Option<u32>, &Quote) -> Value,
+) -> Answer {
+    let keys: Vec<&str> = query.all("i").collect();
+    if keys.is_empty() {
+        return Err(ApiError::input("Missing or empty field `i`"));
+    }
+    if keys.len() > most {
+        return Err(ApiError::input(format!("At most {most} instruments can be asked for.")));
+    }
+    // A key without data is absent from the answer, and no error.
+    let answer: Map<String, Value> = keys
+        .into_iter()
+        .filter_map(|key| {
+            let instrument = key.parse().ok()?;
+            let quote = broker.quote_of(&instrument)?;
+            Some((key.to_owned(), json(broker.token(&instrument), &quote)))
+        })
+        .collect();
+    Ok(Body::Json(answer.into()))
+}
+
+fn full_json(token: Option<u32>, quote: &Quote) -> Value {
+    let levels = |levels: &[DepthLevel]| -> Vec<Value> {
+        let level = |level: &DepthLevel| {
+            json!({
+                "price": num(level.price),
+                "quantity": num(level.quantity),
+                "orders": level.orders,
+            })
+        };
+        levels.iter().map(level).collect()
+    };
+    let depth = quote.depth.clone().unwrap_or_default();
+    json!({
+        "instrument_token": token,
+        "timestamp": naive_or_null(quote.at.as_ref()),
+        "last_trade_time": naive_or_null(quote.last_trade_at.as_ref()),
+        "last_price": num(quote.last_price),
+        "last_quantity": num_or_zero(quote.last_quantity),
+        "buy_quantity": num_or_zero(quote.buy_quantity),
+        "sell_quantity": num_or_zero(quote.sell_quantity),
+        "volume": num_or_zero(quote.volume),
+        "average_price": num_or_zero(quote.average_price),
+        "oi": num_or_zero(quote.open_interest),
+        "oi_day_high": 0,
+        "oi_day_low": 0,
+        "net_change": num_or_zero(quote.net_change),
+        "lower_circuit_limit": num_or_zero(quote.lower_circuit),
+        "upper_circuit_limit": num_or_zero(quote.upper_circuit),
+        "ohlc": ohlc_json(quote.ohlc.as_ref()),
+        "depth": {"buy": levels(&depth.bids), "sell": levels(&depth.asks)},
+    })
+}
+
+fn ohlc_json(ohlc: Option<&Ohlc>) -> Value {
+    let field = |field: fn(&Ohlc) -> rust_decimal::Decimal| num_or_zero(ohlc.map(field));
+    json!({
+        "open": field(|ohlc| ohlc.open),
+        "high": field(|ohlc| ohlc.high),
+        "low": field(|ohlc| ohlc.low),
+        "close": field(|ohlc| ohlc.close),
+    })
+}
+
+pub(in super::super) fn instruments(broker: &PaperBroker, exchange: Option<&str>) -> Answer {
+    let exchange = exchange.map(Exchange::from);
+    let listed = broker.instruments(exchange.as_ref()).map_err(|_| ApiError::internal())?;
+    let text = |decimal: Option<rust_decimal::Decimal>| {
+        decimal.unwrap_or_default().normalize().to_string()
+    };
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    let mut write = |row: [&str; 12]| csv.write_record(row).map_err(|_| ApiError::internal());
+    write(COLUMNS)?;
+    for info in &listed {
+        let token = info.token.as_deref().unwrap_or_default();
+        // The exchange's own number is Kite's without its last eight bits.
+        let own = token.parse::<u32>().map_or(0, |token| token >> 8).to_string();
+        let expiry = info.expiry.map(|date| date.to_string()).unwrap_or_default();
+        write([
+            token,
+            &own,
+            info.instrument.symbol(),
+            &info.name,
+            // The list is made before the market opens, and has no prices.
+            "0",
+            &expiry,
+            &text(info.strike),
+            &text(info.tick_size),
+            &text(info.lot_size),
+            &info.kind,
+            &info.segment,
+            info.instrument.exchange(),
+        ])?;
+    }
+    let bytes = csv.into_inner().map_err(|_| ApiError::internal())?;
+    Ok(Body::Csv(String::from_utf8(bytes).map_err(|_| ApiError::internal())?))
+}

@@ -1,0 +1,238 @@
+//! Orders and trades.
+
+use serde_json::{Value, json};
+
+use crate::broker::{
+    Broker, Instrument, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product,
+    Side, TimeInForce, Trade, Variety,
+};
+use crate::brokers::PaperBroker;
+use crate::brokers::paper::{Entry, Refusal};
+
+use super::super::answer::{Answer, ApiError, Body};
+use super::super::form::Fields;
+use super::{naive_or_null, num, num_or_zero};
+
+/// Kite's bound of a tag.
+const LONGEST_TAG: usize = 20;
+
+pub(in super::super) fn place(broker: &PaperBroker, variety: &str, form: &Fields) -> Answer {
+    let order = request(known_variety(variety)?, form)?;
+    let id = broker.place(&order)?;
+    Ok(Body::Json(json!({"order_id": id})))
+}
+
+pub(in super::super) fn modify(
+    broker: &PaperBroker,
+    variety: &str,
+    id: &str,
+    form: &Fields,
+) -> Answer {
+    let id = find(broker, known_variety(variety)?, id)?;
+    let mut change = OrderChange::new();
+    change.quantity = quantity(form)?;
+    change.price = form.price("price")?;
+    change.trigger_price = form.price("trigger_price")?;
+    change.order_type = form.get("order_type").map(order_type).transpose()?;
+    change.time_in_force = form.get("validity").map(validity).transpose()?;
+    change.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
+    broker.modify(&id, &change)?;
+    Ok(Body::Json(json!({"order_id": id})))
+}
+
+pub(in super::super) fn cancel(broker: &PaperBroker, variety: &str, id: &str) -> Answer {
+    let id = find(broker, known_variety(variety)?, id)?;
+    broker.cancel(&id)?;
+    Ok(Body::Json(json!({"order_id": id})))
+}
+
+pub(in super::super) fn all(broker: &PaperBroker) -> Answer {
+    let orders = broker.entries(|entry| order_json(broker, entry, &entry.order));
+    Ok(Body::Json(orders.into()))
+}
+
+pub(in super::super) fn history(broker: &PaperBroker, id: &str) -> Answer {
+    let history: Vec<Value> = broker.entry(&OrderId::new(id), |entry, _| {
+        entry.history.iter().map(|order| order_json(broker, entry, order)).collect()
+    })?;
+    Ok(Body::Json(history.into()))
+}
+
+pub(in super::super) fn trades(broker: &PaperBroker) -> Answer {
+    let trades = broker.trades().map_err(|_| ApiError::internal())?;
+    let trades: Vec<Value> = trades.iter().map(|trade| trade_json(broker, trade)).collect();
+    Ok(Body::Json(trades.into()))
+}
+
+pub(in super::super) fn order_trades(broker: &PaperBroker, id: &str) -> Answer {
+    let trade = broker.entry(&OrderId::new(id), |_, trade| trade.cloned())?;
+    let trades: Vec<Value> = trade.iter().map(|trade| trade_json(broker, trade)).collect();
+    Ok(Body::Json(trades.into()))
+}
+
+fn known_variety(variety: &str) -> Result<Variety, ApiError> {
+    match Variety::from(variety) {
+        Variety::Other(_) => Err(Fields::invalid("variety")),
+        known => Ok(known),
+    }
+}
+
+/// The order, if it went the way that the address names.
+fn find(broker: &PaperBroker, variety: Variety, id: &str) -> Result<OrderId, ApiError> {
+    let id = OrderId::new(id);
+    let matches = broker.entry(&id, |entry, _| entry.request.variety == variety)?;
+    if matches { Ok(id) } else { Err(Refusal::NoOrder(id).into()) }
+}
+
+fn request(variety: Variety, form: &Fields) -> Result<OrderRequest, ApiError> {
+    let exchange = form.need("exchange")?;
+    let instrument = Instrument::new(exchange, form.need("tradingsymbol")?);
+    let side = match form.need("transaction_type")? {
+        "BUY" => Side::Buy,
+        "SELL" => Side::Sell,
+        _ => return Err(Fields::invalid("transaction_type")),
+    };
+    let kind = order_type(form.need("order_type")?)?;
+    form.need("quantity")?;
+    let quantity = quantity(form)?.unwrap_or_default();
+    let product = match Product::from(form.need("product")?) {
+        Product::Other(_) => return Err(Fields::invalid("product")),
+        known => known,
+    };
+    let mut order = OrderRequest::market(instrument, side, quantity).variety(variety);
+    order.order_type = kind;
+    order.product = Some(product);
+    order.price = form.price("price")?;
+    order.trigger_price = form.price("trigger_price")?;
+    order.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
+    if let Some(word) = form.get("validity") {
+        order.time_in_force = validity(word)?;
+    }
+    if let Some(tag) = form.get("tag") {
+        if tag.len() > LONGEST_TAG || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Fields::invalid("tag"));
+        }
+        order.tag = Some(tag.to_owned());
+    }
+    for (name, range) in [("validity_ttl", 1..=1440), ("market_protection", -1..=100)] {
+        if let Some(number) = form.whole(name)? {
+            if !range.contains(&number) {
+                return Err(Fields::invalid(name));
+            }
+            order = order.extra(name, number.to_string());
+        }
+    }
+    if order.time_in_force == TimeInForce::Ttl && !order.extra.contains_key("validity_ttl") {
+        return Err(Fields::invalid("validity_ttl"));
+    }
+    Ok(order)
+}
+
+fn quantity(form: &Fields) -> Result<Option<rust_decimal::Decimal>, ApiError> {
+    Ok(form.whole("quantity")?.map(Into::into))
+}
+
+fn order_type(word: &str) -> Result<OrderType, ApiError> {
+    Ok(match word {
+        "MARKET" => OrderType::Market,
+        "LIMIT" => OrderType::Limit,
+        "SL" => OrderType::StopLimit,
+        "SL-M" => OrderType::Stop,
+        _ => return Err(Fields::invalid("order_type")),
+    })
+}
+
+fn order_type_word(order_type: &OrderType) -> &str {
+    match order_type {
+        OrderType::StopLimit => "SL",
+        OrderType::Stop => "SL-M",
+        other => other.as_str(),
+    }
+}
+
+fn validity(word: &str) -> Result<TimeInForce, ApiError> {
+    match TimeInForce::from(word) {
+        known @ (TimeInForce::Day | TimeInForce::Ioc | TimeInForce::Ttl) => Ok(known),
+        _ => Err(Fields::invalid("validity")),
+    }
+}
+
+fn status_word(status: &OrderStatus) -> &str {
+    match status {
+        OrderStatus::Filled => "COMPLETE",
+        other => other.as_str(),
+    }
+}
+
+fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
+    let extra = |name: &str| {
+        let value = entry.request.extra.get(name).and_then(|value| value.parse::<i64>().ok());
+        value.unwrap_or_default()
+    };
+    // What never got to the exchange has no times there.
+    let at_exchange = order.exchange_order_id.is_some();
+    let updated = order.updated_at.as_ref().filter(|_| at_exchange);
+    let placed = order.placed_at.as_ref();
+    let mut json = json!({
+        "placed_by": "PAPER1",
+        "order_id": order.id,
+        "exchange_order_id": order.exchange_order_id,
+        "parent_order_id": order.parent,
+        "status": status_word(&order.status),
+        "status_message": order.status_message,
+        "status_message_raw": order.status_message,
+        "order_timestamp": naive_or_null(placed),
+        "exchange_update_timestamp": naive_or_null(updated),
+        "exchange_timestamp": naive_or_null(placed.filter(|_| at_exchange)),
+        "variety": order.variety,
+        "modified": entry.changes > 0,
+        "exchange": order.instrument.exchange(),
+        "tradingsymbol": order.instrument.symbol(),
+        "instrument_token": broker.token(&order.instrument),
+        "order_type": order_type_word(&order.order_type),
+        "transaction_type": order.side,
+        "validity": order.time_in_force,
+        "validity_ttl": extra("validity_ttl"),
+        "product": order.product,
+        "quantity": num(order.quantity),
+        "disclosed_quantity": num_or_zero(entry.request.disclosed_quantity),
+        "price": num_or_zero(order.price),
+        "trigger_price": num_or_zero(order.trigger_price),
+        "average_price": num_or_zero(order.average_price),
+        "filled_quantity": num(order.filled_quantity),
+        "pending_quantity": num(order.pending_quantity()),
+        "cancelled_quantity": num(order.cancelled_quantity),
+        "market_protection": extra("market_protection"),
+        "meta": {},
+        "tag": order.tag,
+        "guid": format!("01X{}", order.id),
+    });
+    // Kite leaves `tags` out where there is no tag.
+    if let Some(tag) = &order.tag {
+        json["tags"] = json!([tag]);
+    }
+    json
+}
+
+fn trade_json(broker: &PaperBroker, trade: &Trade) -> Value {
+    let exchange_order_id =
+        broker.entry(&trade.order_id, |entry, _| entry.order.exchange_order_id.clone());
+    let at = naive_or_null(trade.at.as_ref());
+    // The one time that Kite gives as a time of day alone.
+    let time_of_day = trade.at.as_ref().map(|at| at.strftime("%H:%M:%S").to_string());
+    json!({
+        "trade_id": trade.id,
+        "order_id": trade.order_id,
+        "exchange_order_id": exchange_order_id.ok().flatten(),
+        "exchange": trade.instrument.exchange(),
+        "tradingsymbol": trade.instrument.symbol(),
+        "instrument_token": broker.token(&trade.instrument),
+        "transaction_type": trade.side,
+        "product": trade.product,
+        "quantity": num(trade.quantity),
+        "average_price": num(trade.price),
+        "order_timestamp": time_of_day,
+        "exchange_timestamp": at,
+        "fill_timestamp": at,
+    })
+}
