@@ -66,7 +66,7 @@ fn saturate(algorithm: Algorithm, seed: u64) {
     let took = began.elapsed().as_secs_f64();
 
     let arrivals = exchange.arrivals();
-    let of = |lane: &str| arrivals.iter().filter(|arrival| arrival.lane == lane).count();
+    let of = |lane: &str| arrivals.iter().filter(|arrival| arrival.lane == Some(lane)).count();
     let used = of("transactional") as f64 / (10.0 * took);
     println!(
         "{algorithm:?}: {} arrivals, {} refused, {:.1} % of the transactional quota, {} quote calls",
@@ -99,7 +99,7 @@ fn the_bare_crowd_is_refused_most_of_the_time() {
     let instruments: Vec<Instrument> =
         lanekeeper::brokers::paper::Prices::sample().instruments().cloned().collect();
     crowd(&kite(&exchange), &instruments, BARE_LENGTH);
-    let (refused, all) = (exchange.refused(), exchange.arrivals().len());
+    let (refused, all) = (exchange.refused(), exchange.arrivals().len() as u64);
     println!("bare: {refused} of {all} refused");
     assert!(refused * 2 > all, "{refused} of {all}");
 }

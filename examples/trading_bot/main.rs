@@ -11,6 +11,7 @@
 //!
 //! With `--base-url` it works against Kite, or anything that speaks its wire. The keys come from
 //! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.
+#![allow(unreachable_pub)] // A program has no interface to keep small.
 
 mod args;
 mod crowd;

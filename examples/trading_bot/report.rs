@@ -40,7 +40,7 @@ impl Report {
         self.wire.values().map(|lane| lane.throttled).sum()
     }
 
-    pub fn from_cache(&self) -> u64 {
+    pub fn answered_from_memory(&self) -> u64 {
         self.cache.map_or(0, |cache| cache.hits)
     }
 
@@ -79,7 +79,7 @@ impl Report {
             json!({
                 "asked": self.desk.asked,
                 "sent": self.sent(),
-                "from_cache": self.from_cache(),
+                "from_cache": self.answered_from_memory(),
                 "throttled": self.throttled(),
             }),
         );

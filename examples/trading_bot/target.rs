@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
-use lanekeeper::brokers::Kite;
+use lanekeeper::brokers::paper::Prices;
+use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::exchange::Exchange;
 
 use crate::args::Args;
@@ -66,9 +67,11 @@ impl Target {
 
     /// An exchange of our own, as strict as Kite and with a path as long.
     pub fn own() -> Result<Self, Failure> {
-        let exchange = Exchange::builder().latency(LATENCY).jitter(JITTER).bar_every(BAR_EVERY);
-        let started = exchange.start();
-        Ok(Self::Own(started.map_err(|error| Failure::new(format!("the exchange: {error}")))?))
+        let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the exchange: {error}"));
+        let market = PaperBroker::builder().prices(Prices::sample()).bar_every(BAR_EVERY).build();
+        let market = market.map_err(|error| failed(&error))?;
+        let exchange = Exchange::builder().broker(market).latency(LATENCY).jitter(JITTER);
+        Ok(Self::Own(exchange.start().map_err(|error| failed(&error))?))
     }
 
     pub fn is_own(&self) -> bool {
@@ -131,7 +134,7 @@ impl Target {
     /// How many requests our own exchange refused. An address does not tell.
     pub fn refused(&self) -> Option<u64> {
         match self {
-            Self::Own(exchange) => Some(exchange.refused() as u64),
+            Self::Own(exchange) => Some(exchange.refused()),
             Self::Address { .. } => None,
         }
     }
