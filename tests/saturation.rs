@@ -4,13 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::Exchange;
 use lanekeeper::exchange::strict::Algorithm;
+use lanekeeper::exchange::{Arrival, Exchange};
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
@@ -41,8 +42,8 @@ fn crowd(broker: &dyn Broker, instruments: &[Instrument], length: Duration) {
                     let order = OrderRequest::market(instrument.clone(), Side::Buy, 1);
                     let _ = match number % 3 {
                         0 => broker.place_order(&order).map(drop),
-                        1 => broker.orders().map(drop),
-                        _ => broker.positions().map(drop),
+                        1 => broker.positions().map(drop),
+                        _ => broker.margins().map(drop),
                     };
                 }
             });
@@ -61,13 +62,18 @@ fn saturate(algorithm: Algorithm, seed: u64) {
         .unwrap();
     let instruments: Vec<Instrument> =
         broker.instruments(None).unwrap().into_iter().map(|info| info.instrument).collect();
-    let began = Instant::now();
+    let before = exchange.arrivals().len();
     crowd(&broker, &instruments, LENGTH);
-    let took = began.elapsed().as_secs_f64();
 
-    let arrivals = exchange.arrivals();
-    let of = |lane: &str| arrivals.iter().filter(|arrival| arrival.lane == Some(lane)).count();
-    let used = of("transactional") as f64 / (10.0 * took);
+    // Half a minute from the first arrival on, as the exchange saw it.
+    let arrivals = exchange.arrivals().split_off(before);
+    let began = arrivals.iter().map(|arrival| arrival.at).min().unwrap();
+    let in_time = |arrival: &&Arrival| arrival.at < began + LENGTH;
+    let of = |lane: &str| {
+        arrivals.iter().filter(in_time).filter(|arrival| arrival.lane == Some(lane)).count()
+    };
+    let seconds = LENGTH.as_secs_f64();
+    let used = of("transactional") as f64 / (10.0 * seconds);
     println!(
         "{algorithm:?}: {} arrivals, {} refused, {:.1} % of the transactional quota, {} quote calls",
         arrivals.len(),
@@ -77,13 +83,18 @@ fn saturate(algorithm: Algorithm, seed: u64) {
     );
     assert_eq!(exchange.refused(), 0);
     assert!(used >= 0.92, "used {used}");
-    // One at the start, and one a second after that.
-    assert!(of("quote") as f64 <= took + 1.0, "{} quote calls", of("quote"));
-    assert!(of("quote") as f64 >= 0.85 * took, "{} quote calls", of("quote"));
+    // However many threads and instruments: one at the start, and one a second after that.
+    assert!(of("quote") as f64 <= seconds + 1.0, "{} quote calls", of("quote"));
+    // And nearly as many as that: there was always somebody who missed.
+    assert!(of("quote") as f64 >= 0.75 * seconds, "{} quote calls", of("quote"));
 }
+
+/// One at a time: a crowd of its own on the same processors would only measure them.
+static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn half_a_minute_at_full_load_meets_no_refusal_however_the_broker_counts() {
+    let _alone = ALONE.lock().unwrap();
     thread::scope(|scope| {
         let algorithms = [Algorithm::SlidingLog, Algorithm::FixedWindow, Algorithm::TokenBucket];
         for (seed, algorithm) in algorithms.into_iter().enumerate() {
@@ -95,6 +106,7 @@ fn half_a_minute_at_full_load_meets_no_refusal_however_the_broker_counts() {
 /// The check can fail: the same crowd without lanekeeper.
 #[test]
 fn the_bare_crowd_is_refused_most_of_the_time() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let exchange = exchange(Algorithm::SlidingLog, 1);
     let instruments: Vec<Instrument> =
         lanekeeper::brokers::paper::Prices::sample().instruments().cloned().collect();

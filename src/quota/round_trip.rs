@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 /// How many round trips must have been seen before a mean and a least of them say anything.
-const ENOUGH: u64 = 32;
+const ENOUGH: u64 = 16;
 
 /// The share of the least round trip by which, at most, a slot is free earlier than a window after
 /// its answer.
