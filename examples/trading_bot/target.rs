@@ -114,6 +114,14 @@ impl Target {
     /// What can be traded there: those with a price among the ones that were asked for, or else
     /// among the usual ones, or else what the broker lists.
     pub fn instruments(&self, broker: &dyn Broker) -> Result<Vec<Instrument>, Failure> {
+        // The first thing that is asked of the address: here it shows whether anybody is there.
+        self.priced(broker).map_err(|failure| match self {
+            Self::Own(_) => failure,
+            Self::Address { url, .. } => Failure::new(format!("--base-url {url}: {failure}")),
+        })
+    }
+
+    fn priced(&self, broker: &dyn Broker) -> Result<Vec<Instrument>, Failure> {
         let wanted = match self {
             Self::Own(_) => listed(broker)?,
             Self::Address { wanted, .. } if !wanted.is_empty() => wanted.clone(),
