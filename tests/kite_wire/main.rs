@@ -1,7 +1,7 @@
 //! The Kite adapter against a scripted server: what goes over the wire, and what comes of it when the
 //! wire misbehaves.
 #![cfg(feature = "kite")]
-// `clippy.toml` allows it in tests, by which it means functions marked so and not their helpers.
+// `clippy.toml` allows it in tests, but looks only at functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

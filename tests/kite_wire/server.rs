@@ -119,10 +119,14 @@ impl Server {
         self.shared.lock().unwrap().connections
     }
 
-    /// Waits until the server has closed `count` connections.
+    /// Waits until the server has closed `count` connections; not for ever, so that a fault fails the
+    /// test and does not hang it.
     pub(crate) fn wait_for_closed(&self, count: usize) {
         let state = self.shared.lock().unwrap();
-        drop(self.closed.wait_while(state, |state| state.closed < count).unwrap());
+        let waiting = |state: &mut Shared| state.closed < count;
+        let limit = Duration::from_secs(5);
+        let (_state, late) = self.closed.wait_timeout_while(state, limit, waiting).unwrap();
+        assert!(!late.timed_out(), "the server kept its connections");
     }
 }
 
