@@ -9,12 +9,15 @@ use serde::Deserialize;
 use super::de::Text;
 
 /// An HTTP answer, read to its end.
-#[derive(Debug, Clone, Default)]
+// No `Debug`: the body of a login is a token.
+#[derive(Clone, Default)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
     /// The broker's `Date`; against it a `Retry-After` is right even where our clock is wrong.
     pub(super) date: Option<String>,
+    /// By our clock, where the answer carries no date of its own.
+    pub(super) received: Timestamp,
     /// Cloudflare's `cf-mitigated`: its edge answered, Kite never saw the request.
     pub(super) mitigated: bool,
     pub(super) body: Vec<u8>,
@@ -72,15 +75,14 @@ impl Answer {
         (Voice::Plain, words.to_owned(), None)
     }
 
-    /// How long the broker asked to wait: in seconds or until a date. `now` serves only where the
-    /// answer carries no date of its own.
-    pub(super) fn wait(&self, now: Timestamp) -> Option<Duration> {
+    /// How long the broker asked to wait: in seconds or until a date.
+    pub(super) fn wait(&self) -> Option<Duration> {
         let text = self.retry_after.as_deref()?.trim();
         let seconds = match text.parse::<u64>() {
             Ok(seconds) => seconds,
             Err(_) => {
                 let until = date(text)?;
-                let from = self.date.as_deref().and_then(date).unwrap_or(now);
+                let from = self.date.as_deref().and_then(date).unwrap_or(self.received);
                 u64::try_from(until.as_second().saturating_sub(from.as_second())).unwrap_or(0)
             }
         };
@@ -111,10 +113,10 @@ mod tests {
         let answer = Answer {
             retry_after: Some(retry_after.into()),
             date: date.map(Into::into),
+            received: "2015-10-21T07:27:00Z".parse().unwrap(),
             ..Answer::default()
         };
-        let now = "2015-10-21T07:27:00Z".parse().unwrap();
-        answer.wait(now).map(|wait| wait.as_secs())
+        answer.wait().map(|wait| wait.as_secs())
     }
 
     #[test]

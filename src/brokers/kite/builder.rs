@@ -1,5 +1,6 @@
 //! Making a [`Kite`], with all that can be wrong about it found before the first call.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ const IDLE_CONNECTIONS: usize = 32;
 const IDLE_AGE: Duration = Duration::from_secs(15);
 
 /// Collects what a [`Kite`] needs. See [`Kite::builder`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct KiteBuilder {
     pub(super) api_key: String,
@@ -233,6 +234,18 @@ impl KiteBuilder {
     }
 }
 
+// Without the base URL, which may still hold a password here, and without the token.
+impl fmt::Debug for KiteBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KiteBuilder")
+            .field("api_key", &self.api_key)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("default_product", &self.default_product)
+            .finish_non_exhaustive()
+    }
+}
+
 fn is_visible_ascii(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -276,7 +289,8 @@ mod tests {
         ] {
             let error = build(url).unwrap_err();
             assert!(matches!(error, KiteBuildError::BaseUrl(_)), "{url}: {error}");
-            assert!(!format!("{error} {error:?}").contains("hunter2"));
+            let builder = Kite::builder().base_url(url);
+            assert!(!format!("{error} {error:?} {builder:?}").contains("hunter2"));
         }
     }
 

@@ -7,7 +7,6 @@
 //! When in doubt a write is [`BrokerError::OutcomeUnknown`]: a needless look in the order book costs
 //! one call, a second order costs money.
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -148,7 +147,7 @@ fn by_status(effect: Effect, detail: Detail) -> BrokerError {
 }
 
 fn throttled(answer: &Answer, detail: Detail) -> BrokerError {
-    BrokerError::Throttled { retry_after: answer.wait(Timestamp::now()), detail }
+    BrokerError::Throttled { retry_after: answer.wait(), detail }
 }
 
 /// In the words of Kite, of other Indian brokers' gateways, and of Cloudflare.

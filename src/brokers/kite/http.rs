@@ -11,6 +11,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -29,8 +30,7 @@ const API_VERSION: &str = "3";
 /// the ordinary timeout.
 const DUMP_PATIENCE: u32 = 10;
 
-/// One request to be made.
-#[derive(Debug)]
+/// One request to be made. No `Debug`: the form of a login and the path of a logout hold secrets.
 pub(super) struct Call {
     method: Method,
     /// From the root of the API, with the query string; made of checked segments.
@@ -68,7 +68,6 @@ impl Call {
 }
 
 /// A connection pool, an address, and the key to it.
-#[derive(Debug)]
 pub(super) struct Http {
     pub(super) agent: Agent,
     /// Without a slash at its end.
@@ -159,6 +158,7 @@ impl Http {
             status: head.status.as_u16(),
             retry_after: text(&head.headers, "retry-after"),
             date: text(&head.headers, "date"),
+            received: Timestamp::now(),
             mitigated: head.headers.contains_key("cf-mitigated"),
             body: Vec::new(),
         };

@@ -201,6 +201,7 @@ mod tests {
         for symbol in ["INFY", "M&M", "NIFTY 50", "é*~", "A:B/C?=#%+"] {
             let instrument = Instrument::new("NSE", symbol);
             let sent = path(std::slice::from_ref(&instrument)).unwrap();
+            // The first has no `&` before it.
             assert!(CHUNK.cost(&instrument) > sent.len() - "/quote?".len(), "{sent}");
         }
     }

@@ -13,7 +13,6 @@ use super::classify::{Effect, lost};
 use crate::broker::{BrokerError, Detail};
 
 /// A form on its way, which knows whether any of it was handed over.
-#[derive(Debug)]
 pub(super) struct Form<'a> {
     rest: &'a [u8],
     handed_over: bool,

@@ -1,0 +1,228 @@
+//! What each call puts on the wire.
+
+use lanekeeper::broker::{
+    Broker, BrokerError, CandleRequest, Exchange, Instrument, Interval, OrderChange, OrderId,
+    OrderRequest, OrderType, Product, Side, TimeInForce, Variety,
+};
+use lanekeeper::brokers::Kite;
+use lanekeeper::brokers::kite::ExposeSecret;
+use rust_decimal::Decimal;
+
+use crate::server::{Server, TOKEN, answer};
+
+const PLACED: &str = r#"{"status":"success","data":{"order_id":"151220000000000"}}"#;
+const EMPTY: &str = r#"{"status":"success","data":[]}"#;
+
+fn infy() -> Instrument {
+    Instrument::new("NSE", "INFY")
+}
+
+fn dec(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_placement_is_a_form_under_its_variety() {
+    let server = Server::ok(&[PLACED]);
+    let order = OrderRequest::limit(Instrument::new("NSE", "M&M"), Side::Buy, 10, dec("1500.50"))
+        .product(Product::Mis)
+        .tag("alpha1")
+        .extra("market_protection", "-1");
+    let id = server.kite().place_order(&order).unwrap();
+    assert_eq!(id.as_str(), "151220000000000");
+
+    let heard = server.only();
+    assert_eq!(heard.line, "POST /orders/regular HTTP/1.1");
+    assert_eq!(heard.header("x-kite-version"), Some("3"));
+    assert_eq!(heard.header("authorization"), Some(format!("token key:{TOKEN}").as_str()));
+    assert_eq!(heard.header("content-type"), Some("application/x-www-form-urlencoded"));
+    assert_eq!(heard.header("content-length"), Some(heard.body.len().to_string().as_str()));
+    assert_eq!(heard.header("transfer-encoding"), None);
+    assert_eq!(heard.header("expect"), None);
+    assert_eq!(heard.header("user-agent"), Some(concat!("lanekeeper/", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        heard.body,
+        "exchange=NSE&tradingsymbol=M%26M&transaction_type=BUY&quantity=10&product=MIS\
+         &order_type=LIMIT&validity=DAY&price=1500.5&tag=alpha1&market_protection=-1"
+    );
+}
+
+#[test]
+fn the_variety_travels_in_the_id() {
+    let server = Server::ok(&[PLACED, PLACED, PLACED, EMPTY, EMPTY]);
+    let kite = server.builder().default_product(Product::Nrml).build().unwrap();
+    let order = OrderRequest::stop_limit(infy(), Side::Sell, 1, dec("100"), dec("99.5"))
+        .variety(Variety::Amo)
+        .time_in_force(TimeInForce::Ioc);
+    let id = kite.place_order(&order).unwrap();
+    assert_eq!(id.as_str(), "amo/151220000000000");
+    let change = OrderChange::new()
+        .quantity(2)
+        .price(dec("98.0"))
+        .trigger_price(dec("99"))
+        .order_type(OrderType::StopLimit);
+    assert_eq!(kite.modify_order(&id, &change), Ok(id.clone()));
+    kite.cancel_order(&id).unwrap();
+    kite.order_history(&id).unwrap();
+    kite.order_trades(&id).unwrap();
+
+    let heard = server.heard();
+    let lines: Vec<_> = heard.iter().map(|heard| heard.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "POST /orders/amo HTTP/1.1",
+            "PUT /orders/amo/151220000000000 HTTP/1.1",
+            "DELETE /orders/amo/151220000000000 HTTP/1.1",
+            "GET /orders/151220000000000 HTTP/1.1",
+            "GET /orders/151220000000000/trades HTTP/1.1",
+        ]
+    );
+    assert_eq!(
+        heard[0].body,
+        "exchange=NSE&tradingsymbol=INFY&transaction_type=SELL&quantity=1&product=NRML\
+         &order_type=SL&validity=IOC&price=99.5&trigger_price=100"
+    );
+    assert_eq!(heard[1].body, "quantity=2&price=98&trigger_price=99&order_type=SL");
+    assert_eq!(heard[2].header("content-length"), None);
+}
+
+#[test]
+fn an_autosliced_order_goes_by_its_parent() {
+    let server = Server::ok(&[r#"{"status":"success","data":{"order_id":"1","children":[
+        {"order_id":"2"},{"error":{"code":400,"error_type":"MarginException","message":"no"}}]}}"#]);
+    let order = OrderRequest::market(infy(), Side::Buy, 5000).extra("autoslice", "true");
+    assert_eq!(server.kite().place_order(&order), Ok(OrderId::new("1")));
+    assert!(server.only().body.ends_with("&autoslice=true"));
+}
+
+#[test]
+fn reads_have_their_paths() {
+    let object = r#"{"status":"success","data":{}}"#;
+    let positions = r#"{"status":"success","data":{"net":[],"day":[]}}"#;
+    let profile = r#"{"status":"success","data":{"user_id":"AB1234"}}"#;
+    let server = Server::ok(&[EMPTY, EMPTY, positions, EMPTY, object, profile]);
+    let kite = server.kite();
+    kite.orders().unwrap();
+    kite.trades().unwrap();
+    kite.positions().unwrap();
+    kite.holdings().unwrap();
+    kite.margins().unwrap();
+    assert_eq!(kite.profile().unwrap().user_id, "AB1234");
+    let heard = server.heard();
+    let lines: Vec<_> = heard.iter().map(|heard| heard.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /orders HTTP/1.1",
+            "GET /trades HTTP/1.1",
+            "GET /portfolio/positions HTTP/1.1",
+            "GET /portfolio/holdings HTTP/1.1",
+            "GET /user/margins HTTP/1.1",
+            "GET /user/profile HTTP/1.1",
+        ]
+    );
+    assert!(heard.iter().all(|heard| heard.header("accept-encoding") == Some("gzip")));
+    assert!(heard.iter().all(|heard| heard.header("content-type").is_none()));
+}
+
+#[test]
+fn quotes_name_each_instrument() {
+    let server = Server::ok(&[r#"{"status":"success","data":{}}"#]);
+    let asked = [infy(), Instrument::new("NSE", "NIFTY 50"), Instrument::new("NSE", "M&M")];
+    assert!(server.kite().quotes(&asked).unwrap().is_empty());
+    assert_eq!(
+        server.only().line,
+        "GET /quote?i=NSE%3AINFY&i=NSE%3ANIFTY+50&i=NSE%3AM%26M HTTP/1.1"
+    );
+}
+
+#[test]
+fn candles_go_by_the_number_learned_before() {
+    let quote =
+        r#"{"status":"success","data":{"NSE:INFY":{"instrument_token":408065,"last_price":1}}}"#;
+    let candles = r#"{"status":"success","data":{"candles":[]}}"#;
+    let csv = "instrument_token,tradingsymbol,exchange\n738561,RELIANCE,NSE\n";
+    let server = Server::new([
+        crate::server::json(200, quote),
+        crate::server::json(200, candles),
+        answer(200, "text/csv", "", csv),
+        crate::server::json(200, candles),
+    ]);
+    let kite = server.kite();
+    let from = "2017-12-15T03:45:00Z".parse::<jiff::Timestamp>().unwrap();
+    let from = from.to_zoned(jiff::tz::TimeZone::UTC);
+    let of = |instrument: Instrument| {
+        CandleRequest::new(instrument, Interval::FiveMinutes, from.clone(), from.clone())
+    };
+
+    let error = kite.candles(&of(infy())).unwrap_err();
+    assert!(matches!(&error, BrokerError::NotSent(_)), "{error}");
+    assert!(error.to_string().contains("`instruments` or `quotes` first"), "{error}");
+    assert_eq!(server.heard().len(), 0);
+
+    kite.quotes(&[infy()]).unwrap();
+    kite.candles(&of(infy()).continuous().open_interest()).unwrap();
+    kite.instruments(Some(&Exchange::Bse)).unwrap();
+    // A clone knows what the original learned.
+    kite.clone().candles(&of(Instrument::new("NSE", "RELIANCE"))).unwrap();
+    let heard = server.heard();
+    assert_eq!(
+        heard[1].line,
+        "GET /instruments/historical/408065/5minute?from=2017-12-15+09%3A15%3A00\
+         &to=2017-12-15+09%3A15%3A00&continuous=1&oi=1 HTTP/1.1"
+    );
+    assert_eq!(heard[2].line, "GET /instruments/BSE HTTP/1.1");
+    assert!(heard[3].line.starts_with("GET /instruments/historical/738561/5minute?"));
+    assert!(heard[3].line.contains("&continuous=0&oi=0"));
+}
+
+#[test]
+fn a_login_proves_the_secret_without_sending_it() {
+    let server = Server::ok(&[
+        r#"{"status":"success","data":{"user_id":"AB1234","access_token":"fresh",
+            "login_time":"2021-05-31 09:18:57"}}"#,
+        r#"{"status":"success","data":true}"#,
+    ]);
+    let builder = Kite::builder().api_key("a").base_url(format!("http://{}/", server.address));
+    let session = builder.login(&"b".into(), &"c".into()).unwrap();
+    assert_eq!(session.user_id, "AB1234");
+    assert_eq!(session.access_token.expose_secret(), "fresh");
+    let kite = builder.access_token(session.access_token).build().unwrap();
+    kite.invalidate_session().unwrap();
+
+    let heard = server.heard();
+    assert_eq!(heard[0].line, "POST /session/token HTTP/1.1");
+    assert_eq!(heard[0].header("authorization"), None);
+    assert_eq!(
+        heard[0].body,
+        "api_key=a&request_token=b&checksum=\
+         ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    assert_eq!(heard[1].line, "DELETE /session/token?api_key=a&access_token=fresh HTTP/1.1");
+    assert_eq!(heard[1].header("authorization"), Some("token a:fresh"));
+}
+
+#[test]
+fn what_is_refused_here_is_not_sent() {
+    let server = Server::new([]);
+    let kite = server.kite();
+    let order = OrderRequest::market(infy(), Side::Buy, 1);
+    let many: Vec<_> = (0..501).map(|n| Instrument::new("NSE", format!("S{n}"))).collect();
+    let refusals = [
+        kite.place_order(&order.clone().tag("not a tag")).unwrap_err(),
+        kite.place_order(&order.clone().variety("../user".into())).unwrap_err(),
+        kite.place_order(&OrderRequest::market(infy(), Side::Buy, dec("0.5"))).unwrap_err(),
+        kite.place_order(&order.extra("quantity", "1000")).unwrap_err(),
+        kite.modify_order(&OrderId::new("1"), &OrderChange::new()).unwrap_err(),
+        kite.cancel_order(&OrderId::new("../../session/token")).unwrap_err(),
+        kite.order_history(&OrderId::new("1?x")).unwrap_err(),
+        kite.instruments(Some(&Exchange::from("NSE/.."))).unwrap_err(),
+        kite.quotes(&many).unwrap_err(),
+    ];
+    for error in refusals {
+        assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+    }
+    assert!(kite.quotes(&[]).unwrap().is_empty());
+    assert_eq!((server.connections(), server.heard().len()), (0, 0));
+}

@@ -1,0 +1,68 @@
+//! No token in anything that can be printed.
+
+use lanekeeper::broker::{Broker, Instrument, OrderRequest, Side};
+use lanekeeper::brokers::Kite;
+use lanekeeper::brokers::kite::KiteSession;
+
+use crate::server::{Reply, Server, TOKEN, answer, json};
+
+fn assert_clean(what: &dyn std::fmt::Debug, secret: &str) {
+    for text in [format!("{what:?}"), format!("{what:#?}")] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[test]
+fn an_echoed_token_is_cut_out_of_every_error() {
+    let echo = format!("Authorization: token key:{TOKEN}");
+    let error = |status, code: &str| {
+        json(status, &format!(r#"{{"status":"error","message":"{echo}","error_type":"{code}"}}"#))
+    };
+    let escaped = echo.replace('s', "\\u0073");
+    let replies = [
+        error(400, "InputException"),
+        error(403, "TokenException"),
+        error(429, "NetworkException"),
+        error(503, "NetworkException"),
+        error(400, TOKEN),
+        json(400, &format!(r#"{{"status":"error","message":"{escaped}","error_type":"X"}}"#)),
+        json(200, &echo),
+        json(200, &format!(r#"{{"status":"success","data":"{echo}"}}"#)),
+        answer(403, "text/html", "", format!("<html><title>{echo}</title>")),
+        answer(500, "text/plain", "", format!("{}{echo}", "x".repeat(380))),
+        Reply::Raw(echo.clone().into_bytes()),
+    ];
+    let count = replies.len();
+    let server = Server::new(replies);
+    let kite = server.kite();
+    let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
+    for at in 0..count {
+        let error = kite.place_order(&order).unwrap_err();
+        assert_clean(&error, TOKEN);
+        assert!(!error.to_string().contains(TOKEN), "{at}: {error}");
+        // Nor a part of it that a cut might leave.
+        assert!(!error.to_string().contains(&TOKEN[..6]), "{at}: {error}");
+    }
+    assert_eq!(server.heard().len(), count);
+    assert_clean(&kite, TOKEN);
+    assert_clean(&server.builder(), TOKEN);
+}
+
+#[test]
+fn a_login_and_a_logout_show_nothing() {
+    let echo = r#"{"status":"error","message":"bad: request-t0ken ap1-secret","error_type":"X"}"#;
+    let fine = r#"{"status":"success","data":{"access_token":"fresh-t0ken"}}"#;
+    let server = Server::new([json(400, echo), json(200, fine), Reply::Close]);
+    let builder = Kite::builder().api_key("key").base_url(format!("http://{}", server.address));
+    let error = builder.login(&"request-t0ken".into(), &"ap1-secret".into()).unwrap_err();
+    for secret in ["request-t0ken", "ap1-secret"] {
+        assert_clean(&error, secret);
+        assert!(!error.to_string().contains(secret), "{error}");
+    }
+    let session: KiteSession = builder.login(&"r".into(), &"s".into()).unwrap();
+    assert_clean(&session, "fresh-t0ken");
+    let kite = builder.access_token(session.access_token).build().unwrap();
+    let error = kite.invalidate_session().unwrap_err();
+    assert_clean(&error, "fresh-t0ken");
+    assert!(!error.to_string().contains("fresh-t0ken"), "{error}");
+}

@@ -1,0 +1,215 @@
+//! A server on loopback that says what its script says, and notes what it hears.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+
+use lanekeeper::brokers::Kite;
+use lanekeeper::brokers::kite::KiteBuilder;
+
+pub(crate) const TOKEN: &str = "s3cr3tT0ken";
+
+/// What the server does with the next request.
+pub(crate) enum Reply {
+    /// Answers, and keeps the connection open.
+    Answer { head: String, body: Vec<u8> },
+    /// Answers when as many requests are here as the barrier wants.
+    Together(Arc<Barrier>, &'static str),
+    /// Writes these bytes and closes.
+    Raw(Vec<u8>),
+    /// Closes without a word.
+    Close,
+    /// Closes with a part of the request unread, which resets the connection.
+    Reset,
+    /// Says nothing until the end of the test.
+    Hang,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Heard {
+    pub(crate) line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Heard {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    script: VecDeque<Reply>,
+    heard: Vec<Heard>,
+    connections: usize,
+    closed: usize,
+    hung: Vec<TcpStream>,
+    closing: bool,
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+    closed: Arc<Condvar>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn new(script: impl IntoIterator<Item = Reply>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let script = script.into_iter().collect();
+        let shared = Arc::new(Mutex::new(Shared { script, ..Shared::default() }));
+        let theirs = Arc::clone(&shared);
+        let closed = Arc::new(Condvar::new());
+        let bell = Arc::clone(&closed);
+        let thread = spawn(move || {
+            for stream in listener.incoming() {
+                let mut state = theirs.lock().unwrap();
+                if state.closing {
+                    return;
+                }
+                state.connections += 1;
+                drop(state);
+                let (shared, bell) = (Arc::clone(&theirs), Arc::clone(&bell));
+                spawn(move || {
+                    serve(stream.unwrap(), &shared);
+                    shared.lock().unwrap().closed += 1;
+                    bell.notify_all();
+                });
+            }
+        });
+        Self { address, shared, closed, thread: Some(thread) }
+    }
+
+    /// One answer of status 200 for each body.
+    pub(crate) fn ok(bodies: &[&str]) -> Self {
+        Self::new(bodies.iter().map(|body| json(200, body)))
+    }
+
+    pub(crate) fn builder(&self) -> KiteBuilder {
+        Kite::builder()
+            .api_key("key")
+            .access_token(TOKEN)
+            .base_url(format!("http://{}", self.address))
+            .timeout(Duration::from_secs(5))
+    }
+
+    pub(crate) fn kite(&self) -> Kite {
+        self.builder().build().unwrap()
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.shared.lock().unwrap().heard.clone()
+    }
+
+    /// The only request.
+    pub(crate) fn only(&self) -> Heard {
+        let mut heard = self.heard();
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        heard.remove(0)
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.lock().unwrap().connections
+    }
+
+    /// Waits until the server has closed `count` connections; not for ever, so that a fault fails the
+    /// test and does not hang it.
+    pub(crate) fn wait_for_closed(&self, count: usize) {
+        let state = self.shared.lock().unwrap();
+        let waiting = |state: &mut Shared| state.closed < count;
+        let limit = Duration::from_secs(5);
+        let (_state, late) = self.closed.wait_timeout_while(state, limit, waiting).unwrap();
+        assert!(!late.timed_out(), "the server kept its connections");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.lock().unwrap().closing = true;
+        // Wakes the listener, so that it sees that it is over.
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) fn answer(status: u16, kind: &str, more: &str, body: impl Into<Vec<u8>>) -> Reply {
+    let body = body.into();
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\r\n"
+    );
+    Reply::Answer { head, body }
+}
+
+pub(crate) fn json(status: u16, body: &str) -> Reply {
+    answer(status, "application/json", "", body)
+}
+
+fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
+    // Byte by byte, so that what was not read is still in the socket, as a reset needs it.
+    let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
+    let mut stream = stream;
+    while let Some(mut heard) = head(&mut reader) {
+        let length = heard.header("content-length").map_or(0, |text| text.parse().unwrap());
+        let reply = shared.lock().unwrap().script.pop_front().unwrap_or(Reply::Close);
+        if matches!(reply, Reply::Reset) {
+            shared.lock().unwrap().heard.push(heard);
+            // The body is here, and is not read.
+            stream.peek(&mut [0]).unwrap();
+            return;
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        heard.body = String::from_utf8(body).unwrap();
+        shared.lock().unwrap().heard.push(heard);
+        let reply = match reply {
+            Reply::Together(barrier, body) => {
+                barrier.wait();
+                json(200, body)
+            }
+            other => other,
+        };
+        match reply {
+            Reply::Answer { head, body } => {
+                if stream.write_all(&[head.as_bytes(), &body].concat()).is_err() {
+                    return;
+                }
+            }
+            Reply::Raw(bytes) => {
+                let _ = stream.write_all(&bytes);
+                return;
+            }
+            Reply::Hang => {
+                shared.lock().unwrap().hung.push(stream);
+                return;
+            }
+            Reply::Close | Reply::Reset | Reply::Together(..) => return,
+        }
+    }
+}
+
+fn head(reader: &mut BufReader<TcpStream>) -> Option<Heard> {
+    let line = next_line(reader)?;
+    let mut headers = Vec::new();
+    loop {
+        let line = next_line(reader)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    Some(Heard { line, headers, body: String::new() })
+}
+
+fn next_line(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut line = String::new();
+    let read = reader.read_line(&mut line).ok()?;
+    (read > 0).then(|| line.trim_end().to_owned())
+}
