@@ -1,7 +1,9 @@
 //! Answers in Kite's envelope.
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::brokers::paper::Refusal;
@@ -84,20 +86,24 @@ impl From<Refusal> for ApiError {
 }
 
 /// The answer as it goes out.
-pub(super) fn respond(answer: Answer) -> Response {
-    let json = |status: StatusCode, body: Value| {
-        (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
-    };
-    match answer {
-        Ok(Body::Json(data)) => json(StatusCode::OK, json!({"status": "success", "data": data})),
-        Ok(Body::Csv(text)) => ([(header::CONTENT_TYPE, "text/csv")], text).into_response(),
-        Err(error) => json(
-            error.status,
-            json!({
+pub(super) fn respond(answer: Answer) -> Response<Full<Bytes>> {
+    let (status, kind, text) = match answer {
+        Ok(Body::Csv(text)) => (StatusCode::OK, "text/csv", text),
+        Ok(Body::Json(data)) => {
+            let envelope = json!({"status": "success", "data": data});
+            (StatusCode::OK, "application/json", envelope.to_string())
+        }
+        Err(error) => {
+            let envelope = json!({
                 "status": "error",
                 "message": error.message,
                 "error_type": error.error_type,
-            }),
-        ),
-    }
+            });
+            (error.status, "application/json", envelope.to_string())
+        }
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }

@@ -1,18 +1,21 @@
 //! The HTTP server: a thread with its own runtime, and the way of a request through it.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Bytes, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::http::request::Parts;
-use axum::response::Response;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::brokers::PaperBroker;
@@ -98,31 +101,49 @@ fn run(
             Ok(listener) => listener,
             Err(error) => return drop(ready.send(Err(error))),
         };
-        // Small answers must not wait for the next one. A socket that cannot do it still works.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let router = Router::new().fallback(serve).with_state(shared);
         let _ = ready.send(Ok(()));
-        tokio::select! {
-            _ = axum::serve(listener, router) => {}
-            _ = stopped => {}
-        }
+        tokio::spawn(accept(listener, shared));
+        // When this returns, the runtime is dropped, and all of its tasks with it.
+        let _ = stopped.await;
     });
 }
 
-async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    // Not in this task, which ends when the client hangs up: what was sent arrives all the same.
-    let travels = tokio::spawn(travel(shared, request));
-    travels.await.unwrap_or_else(|_| respond(Err(ApiError::internal())))
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(tokio::spawn(serve(stream, shared.clone()))),
+            // Out of files, most likely: some may be free again soon.
+            Err(_) => delay(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    // Small answers must not wait for the next one. A socket that cannot do it still works.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move {
+            // Not in the connection's own task, which ends when the client hangs up.
+            let travels = tokio::spawn(travel(shared, request));
+            let lost = |_| respond(Err(ApiError::internal()));
+            Ok::<_, Infallible>(travels.await.unwrap_or_else(lost))
+        }
+    });
+    // Half closed: what was sent arrives, though its sender has hung up since.
+    let mut http = http1::Builder::new();
+    http.half_close(true);
+    let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// The whole way of a request. Faults of the network, when there are some, belong to the trip;
 /// faults of the exchange to [`Shared::arrive`].
-async fn travel(shared: Arc<Shared>, request: Request) -> Response {
+async fn travel(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let trip = shared.network.trip();
     let (parts, body) = request.into_parts();
-    let body = match to_bytes(body, LARGEST_BODY).await {
-        Ok(body) => Ok(body),
-        Err(error) if is_too_large(&error) => Err(ApiError::body_too_large()),
+    let body = match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
         // Half a request never gets to the exchange.
         Err(_) => return respond(Err(ApiError::input("The body is incomplete."))),
     };
@@ -132,21 +153,15 @@ async fn travel(shared: Arc<Shared>, request: Request) -> Response {
     response
 }
 
-async fn delay(time: std::time::Duration) {
+async fn delay(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    // The error's type lives in a crate below axum; its text is what axum shows of it.
-    std::error::Error::source(error)
-        .is_some_and(|source| source.to_string().contains("length limit"))
-}
-
 impl Shared {
     /// The request is at the exchange: it is counted, recorded and done.
-    fn arrive(&self, parts: &Parts, body: Result<Bytes, ApiError>) -> Response {
+    fn arrive(&self, parts: &Parts, body: Result<Bytes, ApiError>) -> Response<Full<Bytes>> {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let lane = route::lane(path);
         let door = self.door(parts, lane);
@@ -175,7 +190,7 @@ impl Shared {
     }
 
     fn session(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let header = headers.get("authorization").and_then(|value| value.to_str().ok());
+        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let pair = header.and_then(|header| header.strip_prefix("token "));
         match pair.and_then(|pair| pair.trim().split_once(':')) {
             Some((key, token)) if !key.is_empty() && !token.is_empty() => {

@@ -1,0 +1,339 @@
+//! The exchange over real HTTP, asked by a client too plain to help it along.
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used)]
+#![cfg(feature = "exchange")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use lanekeeper::broker::Broker;
+use lanekeeper::exchange::{Algorithm, Exchange, ExchangeBuilder, strict};
+use lanekeeper::quota::{Limits, Moment, Quota};
+use serde_json::Value;
+
+const AUTH: &str = "Authorization: token key:token\r\n";
+const ORDER: &str = "exchange=NSE&tradingsymbol=YESBANK&transaction_type=BUY&order_type=LIMIT&quantity=1&product=CNC&price=0.05";
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+fn send(exchange: &Exchange, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(exchange.address()).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // A server that has refused already may have hung up.
+    let _ = stream.write_all(body);
+    stream
+}
+
+fn ask(exchange: &Exchange, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
+    let mut answer = String::new();
+    send(exchange, method, path, headers, body).read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+fn get(exchange: &Exchange, path: &str) -> Reply {
+    ask(exchange, "GET", path, AUTH, b"")
+}
+
+fn post(exchange: &Exchange, path: &str, form: &str) -> Reply {
+    ask(exchange, "POST", path, AUTH, form.as_bytes())
+}
+
+/// An exchange whose windows are so long that the time a test takes does not matter.
+fn tight(limit: u32) -> ExchangeBuilder {
+    let quota = Quota::new(limit, Duration::from_secs(3600));
+    let limits = ["transactional", "quote", "historical"]
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, quota.clone()));
+    Exchange::builder().limits(limits)
+}
+
+/// Waits for something that will come; so long that only a hang fails.
+fn until(mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it did not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn one_request_too_many_is_refused_in_kites_words() {
+    for algorithm in Algorithm::ALL {
+        let exchange = tight(3).algorithm(algorithm).start().unwrap();
+        for _ in 0..3 {
+            assert_eq!(get(&exchange, "/user/profile").status, 200);
+        }
+        let reply = get(&exchange, "/orders");
+        assert_eq!(reply.status, 429);
+        assert_eq!(
+            reply.json(),
+            serde_json::json!({
+                "status": "error",
+                "message": "Too many requests",
+                "error_type": "NetworkException",
+            })
+        );
+        assert!(reply.head.contains("content-type: application/json"));
+        assert!(!reply.head.contains("retry-after"));
+        assert_eq!(exchange.refused(), 1);
+    }
+}
+
+#[test]
+fn each_lane_has_its_own_count_and_logins_have_none() {
+    let exchange = tight(1).start().unwrap();
+    for path in ["/trades", "/quote/ltp?i=NSE:YESBANK", "/instruments/historical/1/day"] {
+        assert_ne!(get(&exchange, path).status, 429);
+        assert_eq!(get(&exchange, path).status, 429);
+    }
+    let form = format!("api_key=k&request_token=r&checksum={}", "0a".repeat(32));
+    for _ in 0..3 {
+        assert_eq!(ask(&exchange, "POST", "/session/token", "", form.as_bytes()).status, 200);
+    }
+    for lane in ["transactional", "quote", "historical"] {
+        assert_eq!((exchange.counts(lane).admitted, exchange.counts(lane).refused), (1, 1));
+        assert_eq!(exchange.quota_used(lane), Some(1.0));
+    }
+    assert_eq!(exchange.refused(), 3);
+}
+
+#[test]
+fn a_refused_order_is_not_executed() {
+    let exchange = tight(1).start().unwrap();
+    assert_eq!(post(&exchange, "/orders/regular", ORDER).status, 200);
+    assert_eq!(post(&exchange, "/orders/regular", ORDER).status, 429);
+    assert_eq!(exchange.orders().len(), 1);
+}
+
+#[test]
+fn arrivals_are_recorded_without_secrets_and_agree_with_the_counters() {
+    let quota =
+        Quota::new(3, Duration::from_millis(20)).and(Quota::new(9, Duration::from_secs(3600)));
+    let limits = Limits::new().lane("transactional", quota.clone());
+    let exchange = Exchange::builder().limits(limits).start().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    get(&exchange, "/orders?api_key=secret");
+                }
+            });
+        }
+    });
+    let arrivals = exchange.arrivals();
+    assert_eq!(arrivals.len(), 40);
+    assert!(arrivals.is_sorted_by_key(|arrival| arrival.at));
+    assert!(arrivals.iter().all(|arrival| arrival.path == "/orders" && arrival.method == "GET"));
+    for arrival in &arrivals {
+        assert_eq!(arrival.status, Some(if arrival.admitted { 200 } else { 429 }));
+    }
+    let times = arrivals.iter().map(|arrival| Moment::ORIGIN + arrival.at);
+    let refused = strict::refusals(Algorithm::SlidingLog, &quota, times) as u64;
+    assert_eq!(exchange.refused(), refused);
+    assert!(refused >= 31);
+}
+
+#[test]
+fn messages_travel_at_least_the_latency_each_way() {
+    let latency = Duration::from_millis(60);
+    let exchange = Exchange::builder().latency(latency).start().unwrap();
+    let sent = Instant::now();
+    assert_eq!(get(&exchange, "/user/profile").status, 200);
+    assert!(sent.elapsed() >= 2 * latency);
+}
+
+#[test]
+fn delays_do_not_hold_up_other_requests() {
+    let exchange = tight(1000).latency(Duration::from_millis(250)).start().unwrap();
+    let sent = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| assert_eq!(get(&exchange, "/user/profile").status, 200));
+        }
+    });
+    // One after the other they would take twenty seconds.
+    assert!(sent.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn an_order_arrives_even_if_its_sender_has_hung_up() {
+    let exchange = Exchange::builder().latency(Duration::from_millis(50)).start().unwrap();
+    let form = format!("{ORDER}&tag=lost");
+    drop(send(&exchange, "POST", "/orders/regular", AUTH, form.as_bytes()));
+    until(|| !exchange.orders().is_empty());
+    assert_eq!(exchange.orders()[0].tag.as_deref(), Some("lost"));
+    assert_eq!(exchange.broker().orders().unwrap().len(), 1);
+}
+
+#[test]
+fn half_a_request_never_arrives() {
+    let exchange = Exchange::builder().start().unwrap();
+    let mut stream = TcpStream::connect(exchange.address()).unwrap();
+    let head = format!(
+        "POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 1000\r\n\r\n{ORDER}"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    drop(stream);
+    assert_eq!(get(&exchange, "/orders").json()["data"], serde_json::json!([]));
+    assert_eq!(exchange.arrivals().len(), 1);
+}
+
+#[test]
+fn who_has_no_token_gets_no_further_than_the_door() {
+    let exchange = tight(1).start().unwrap();
+    for headers in [
+        "",
+        "Authorization: \r\n",
+        "Authorization: token \r\n",
+        "Authorization: token key\r\n",
+        "Authorization: token :\r\n",
+        "Authorization: token key:\r\n",
+        "Authorization: Bearer key:token\r\n",
+        "Authorization: token \u{e9}:\u{e9}\r\n",
+    ] {
+        let reply = ask(&exchange, "GET", "/orders", headers, b"");
+        assert_eq!((reply.status, &reply.json()["error_type"]), (403, &"TokenException".into()));
+    }
+    assert_eq!(exchange.counts("transactional"), Default::default());
+    assert_eq!(get(&exchange, "/orders").status, 200);
+}
+
+#[test]
+fn a_session_that_was_ended_is_over() {
+    let exchange = tight(100).start().unwrap();
+    assert_eq!(get(&exchange, "/orders").status, 200);
+    let path = "/session/token?api_key=key&access_token=token";
+    assert_eq!(ask(&exchange, "DELETE", path, AUTH, b"").status, 200);
+    assert_eq!(get(&exchange, "/orders").status, 403);
+}
+
+#[test]
+fn whatever_is_sent_is_answered_in_json() {
+    let exchange = tight(1000).start().unwrap();
+    let keys = |count: usize| vec!["i=NSE:X"; count].join("&");
+    for (method, path, body, status, kind) in [
+        ("GET", "/nowhere", "", 404, "GeneralException"),
+        ("GET", "/orders/nowhere", "", 404, "GeneralException"),
+        ("GET", "/orders/1/trades", "", 404, "GeneralException"),
+        ("PATCH", "/orders", "", 405, "GeneralException"),
+        ("POST", "/quote", "", 405, "GeneralException"),
+        ("GET", "/quote", "", 400, "InputException"),
+        ("GET", "/user/margins/crypto", "", 400, "InputException"),
+        ("POST", "/orders/regular", "", 400, "InputException"),
+        ("POST", "/orders/regular", "{\"quantity\":1}", 400, "InputException"),
+        ("POST", "/orders/regular", "%%%&&&==&\u{0}", 400, "InputException"),
+        ("PUT", "/orders/regular/1", "quantity=1", 404, "GeneralException"),
+        ("DELETE", "/orders/regular/1", "", 404, "GeneralException"),
+        (
+            "GET",
+            "/instruments/historical/x/day?from=2019-01-01&to=2019-01-02",
+            "",
+            400,
+            "InputException",
+        ),
+        (
+            "POST",
+            "/session/token",
+            "api_key=k&request_token=r&checksum=short",
+            403,
+            "TokenException",
+        ),
+    ] {
+        let reply = ask(&exchange, method, path, AUTH, body.as_bytes());
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.body);
+        assert!(reply.head.contains("content-type: application/json"), "{}", reply.head);
+        let json = reply.json();
+        assert_eq!((&json["status"], &json["error_type"]), (&"error".into(), &kind.into()));
+        assert!(json["message"].as_str().is_some_and(|message| !message.is_empty()));
+    }
+    assert_eq!(get(&exchange, &format!("/quote?{}", keys(501))).status, 400);
+    assert_eq!(
+        get(&exchange, &format!("/quote/ltp?{}", keys(501))).json()["data"],
+        serde_json::json!({})
+    );
+    assert_eq!(get(&exchange, &format!("/quote/ltp?{}", keys(1001))).status, 400);
+    assert_eq!(get(&exchange, &format!("/quote/ltp?{}", keys(1200))).status, 414);
+    let large = vec![b'a'; 100 * 1024];
+    assert_eq!(ask(&exchange, "POST", "/orders/regular", AUTH, &large).status, 413);
+}
+
+#[test]
+fn a_form_of_any_bytes_is_answered() {
+    let exchange = tight(100_000).start().unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let fields = ["quantity", "price", "trigger_price", "disclosed_quantity", "market_protection"];
+    for _ in 0..200 {
+        let value: String = (0..random.usize(0..40))
+            .map(|_| *random.choice(&['0', '9', '.', '-', 'e', '%', '&', '=', '+']).unwrap())
+            .collect();
+        let field = random.choice(&fields).unwrap();
+        let form = format!("{ORDER}&{field}={value}");
+        let status = post(&exchange, "/orders/regular", &form).status;
+        assert!([200, 400].contains(&status), "{form}: {status}");
+    }
+}
+
+#[test]
+fn connections_are_kept_alive() {
+    let exchange = tight(10).start().unwrap();
+    let mut stream = TcpStream::connect(exchange.address()).unwrap();
+    for _ in 0..3 {
+        let request = format!("GET /trades HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let end = br#"{"status":"success","data":[]}"#;
+        while !answer.ends_with(end) && !answer.ends_with(br#"{"data":[],"status":"success"}"#) {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+    }
+    assert_eq!(exchange.counts("transactional").admitted, 3);
+}
+
+#[test]
+fn it_is_gone_after_shutdown_but_its_records_are_not() {
+    let mut exchange = tight(10).latency(Duration::from_secs(600)).start().unwrap();
+    let address = exchange.address();
+    let mut waiting = send(&exchange, "GET", "/orders", AUTH, b"");
+    exchange.shutdown();
+    exchange.shutdown();
+    assert!(TcpStream::connect(address).is_err());
+    // Reset or closed, but not left hanging for ten minutes.
+    let _ = waiting.read(&mut [0]);
+    assert_eq!(exchange.arrivals(), []);
+}
+
+#[test]
+fn it_is_not_for_others() {
+    for address in ["0.0.0.0:0", "192.0.2.1:0", "[::]:0"] {
+        let error = Exchange::builder().listen(address.parse().unwrap()).start().unwrap_err();
+        assert!(error.to_string().contains("is not a loopback address"), "{error}");
+    }
+}
+
+#[test]
+fn limits_that_make_no_sense_are_refused() {
+    let start = |limits| Exchange::builder().limits(limits).start().unwrap_err().to_string();
+    let error = start(Limits::new().lane("orders", Quota::per_second(1)));
+    assert!(error.contains("no lane `orders`; the lanes are transactional, quote"), "{error}");
+    let error = start(Limits::new().lane("quote", Quota::per_second(0)));
+    assert!(error.contains("allows no calls"), "{error}");
+}
