@@ -327,11 +327,13 @@ fn ten_thousand_orders_do_not_wait_for_each_other() {
 
 #[test]
 fn a_new_trigger_is_waited_for_and_a_new_price_behind_an_old_one_is_not() {
-    let (paper, _) = paper(&[10]);
-    let id = paper.place_order(&OrderRequest::stop_limit(x(), Side::Buy, 1, 9, 8)).unwrap();
+    let (paper, clock) = paper(&[10, 13, 11]);
+    let id = paper.place_order(&OrderRequest::stop_limit(x(), Side::Buy, 1, 12, 9)).unwrap();
+    assert_eq!(paper.order(&id).unwrap().status, OrderStatus::TriggerPending);
+    clock.advance(SECOND * 2);
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
-    paper.modify_order(&id, &OrderChange::new().price(7)).unwrap();
+    paper.modify_order(&id, &OrderChange::new().price(8)).unwrap();
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
-    paper.modify_order(&id, &OrderChange::new().trigger_price(11)).unwrap();
+    paper.modify_order(&id, &OrderChange::new().trigger_price(12)).unwrap();
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::TriggerPending);
 }
