@@ -128,14 +128,15 @@ fn a_stop_limit_waits_twice() {
 
 #[test]
 fn a_stop_limit_fills_in_the_second_round_of_the_tape_after_a_long_silence() {
-    // The trigger is met at the end of the tape, the limit only at its beginning.
-    let (paper, clock) = paper(&[10, 11, 12]);
-    let order = OrderRequest::stop_limit(x(), Side::Buy, 1, 12, 10);
+    // The trigger is met at the end of the first round, and the limit only far into the second.
+    let (paper, clock) = paper(&[12, 10, 9]);
+    clock.advance(SECOND);
+    let order = OrderRequest::stop_limit(x(), Side::Buy, 1, 12, 9);
     let id = paper.place_order(&order).unwrap();
     clock.advance(SECOND * 1_000_000);
     let order = paper.order(&id).unwrap();
     assert_eq!(order.status, OrderStatus::Filled);
-    assert_eq!(order.updated_at.unwrap().strftime("%T").to_string(), "09:15:03");
+    assert_eq!(order.updated_at.unwrap().strftime("%T").to_string(), "09:15:05");
 }
 
 #[test]
@@ -322,4 +323,17 @@ fn ten_thousand_orders_do_not_wait_for_each_other() {
     clock.advance(SECOND * 3600);
     assert_eq!(rich.trades().unwrap().len(), 5_000);
     assert_eq!(rich.orders().unwrap().len(), 10_000);
+}
+
+#[test]
+fn a_new_trigger_is_waited_for_and_a_new_price_behind_an_old_one_is_not() {
+    let (paper, clock) = paper(&[10, 13, 11]);
+    let id = paper.place_order(&OrderRequest::stop_limit(x(), Side::Buy, 1, 12, 9)).unwrap();
+    assert_eq!(paper.order(&id).unwrap().status, OrderStatus::TriggerPending);
+    clock.advance(SECOND * 2);
+    assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
+    paper.modify_order(&id, &OrderChange::new().price(8)).unwrap();
+    assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
+    paper.modify_order(&id, &OrderChange::new().trigger_price(12)).unwrap();
+    assert_eq!(paper.order(&id).unwrap().status, OrderStatus::TriggerPending);
 }

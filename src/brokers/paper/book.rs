@@ -15,7 +15,7 @@ use crate::broker::{
 };
 
 use super::account::Account;
-use super::prices::LARGEST;
+use super::checks::{check, funds};
 use super::refusal::Refusal;
 use super::replay::Replay;
 use super::resting::{Resting, Wait};
@@ -180,7 +180,7 @@ impl Book {
         elapsed: Duration,
     ) -> Result<OrderId, Refusal> {
         self.advance(elapsed);
-        let price = self.check(request)?;
+        let price = check(self, request)?;
         let mut request = request.clone();
         request.product.get_or_insert(Product::Cnc);
         let at = self.wall(self.now);
@@ -189,7 +189,7 @@ impl Book {
         let received = OrderStatus::from("PUT ORDER REQ RECEIVED");
         let mut order = Order::new(id.clone(), received.clone(), &request);
         order.placed_at = Some(at.clone());
-        let funds = self.funds(&request, price);
+        let funds = funds(self, &request, price);
         let mut entry = Entry {
             request,
             history: Vec::new(),
@@ -246,9 +246,9 @@ impl Book {
         // A new trigger is a new wait; a new limit price behind a trigger that was met is not.
         let rearmed = request.order_type != old.order_type || change.trigger_price.is_some();
         let held = entry.blocked;
-        let price = self.check(&request)?;
+        let price = check(self, &request)?;
         self.account.unblock(held);
-        let needed = match self.funds(&request, price) {
+        let needed = match funds(self, &request, price) {
             Ok(needed) => needed,
             Err(refusal) => {
                 self.account.block(held);
@@ -292,71 +292,6 @@ impl Book {
             return Err(Refusal::Done { status: entry.order.status.to_string() });
         }
         Ok((index, entry))
-    }
-
-    /// Whether the order can be understood; gives the present price of its instrument.
-    fn check(&self, request: &OrderRequest) -> Result<Decimal, Refusal> {
-        let now = self
-            .price(&request.instrument)
-            .ok_or_else(|| Refusal::Instrument(request.instrument.clone()))?;
-        let in_range = |field, value: Decimal| {
-            if value <= Decimal::ZERO || value > LARGEST {
-                let what = format!("`{value}` is not more than 0 and at most {LARGEST}");
-                return Err(Refusal::field(field, what));
-            }
-            Ok(())
-        };
-        let needs = |field, value: Option<Decimal>| match value {
-            Some(value) => in_range(field, value),
-            None => {
-                let what = format!("a {} order needs it", request.order_type);
-                Err(Refusal::field(field, what))
-            }
-        };
-        in_range("quantity", request.quantity)?;
-        match request.order_type {
-            OrderType::Market => {}
-            OrderType::Limit => needs("price", request.price)?,
-            OrderType::Stop => needs("trigger_price", request.trigger_price)?,
-            OrderType::StopLimit => {
-                needs("trigger_price", request.trigger_price)?;
-                needs("price", request.price)?;
-            }
-            OrderType::Other(ref word) => {
-                return Err(Refusal::field("order_type", format!("`{word}` is unknown")));
-            }
-        }
-        if request
-            .disclosed_quantity
-            .is_some_and(|disclosed| disclosed.is_sign_negative() || disclosed > request.quantity)
-        {
-            return Err(Refusal::field("disclosed_quantity", "it is not a part of the quantity"));
-        }
-        Ok(now)
-    }
-
-    /// The money that the order will hold.
-    fn funds(&self, request: &OrderRequest, now: Decimal) -> Result<Decimal, Refusal> {
-        let price = match request.order_type {
-            OrderType::Limit | OrderType::StopLimit => request.price,
-            OrderType::Stop => request.trigger_price,
-            _ => None,
-        };
-        let required = self.account.needed(
-            &request.instrument,
-            request.product.as_ref(),
-            request.side,
-            request.quantity,
-            price.unwrap_or(now),
-        );
-        let available = self.account.available();
-        if required > available {
-            return Err(Refusal::Funds {
-                required: required.round_dp(2).to_string(),
-                available: available.round_dp(2).to_string(),
-            });
-        }
-        Ok(required)
     }
 
     /// Fills an order at `price`, or lets it rest, or cancels it, as its kind demands.

@@ -19,6 +19,7 @@ mod book;
 mod broker;
 mod builder;
 mod candles;
+mod checks;
 mod prices;
 mod quotes;
 mod refusal;
