@@ -127,14 +127,32 @@ impl Alarm {
 /// the moment of the next permit by itself: the test runs as fast as the machine can, and never
 /// sleeps. A broker in such a test takes time by calling [`advance`](Self::advance).
 ///
-/// ```
-/// use std::time::Duration;
-/// use lanekeeper::clock::ManualClock;
+/// A test of one thread wants a jumping clock: with one that stands still, its first call that has
+/// to wait for a permit waits for ever, since nobody is left to move time.
 ///
-/// let clock = ManualClock::new();
+/// ```
+/// # #[cfg(feature = "mock")] {
+/// use std::time::Duration;
+/// use lanekeeper::broker::{Broker, BrokerProxy, Margins, MockBroker};
+/// use lanekeeper::clock::ManualClock;
+/// use lanekeeper::quota::{Limits, Quota};
+///
+/// let mut mock = MockBroker::new();
+/// mock.expect_margins().returning(|| Ok(Margins::default()));
+///
+/// let clock = ManualClock::jumping();
+/// let once_a_second = ["transactional", "quote", "historical"]
+///     .into_iter()
+///     .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1)));
+/// let broker = BrokerProxy::builder(mock).limits(once_a_second).clock(clock.clone()).build()?;
+///
 /// let before = clock.now();
-/// clock.advance(Duration::from_secs(60));
-/// assert_eq!(clock.now().since(before), Duration::from_secs(60));
+/// for _ in 0..3 {
+///     broker.margins().expect("the mock answers");
+/// }
+/// assert_eq!(clock.now().since(before), Duration::from_secs(2));
+/// # }
+/// # Ok::<(), lanekeeper::proxy::BuildError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<Manual>>);

@@ -15,7 +15,7 @@
 //! # #[cfg(all(feature = "mock", feature = "kite"))] {
 //! use std::time::Duration;
 //! use lanekeeper::{Broker, BrokerError, BrokerProxy, Instrument, Kite, OrderRequest, Side};
-//! use rust_decimal::Decimal;
+//! use lanekeeper::rust_decimal::Decimal;
 //!
 //! // Strategy code is written against the trait, and stays as it is.
 //! fn strategy(broker: &dyn Broker) -> Result<(), BrokerError> {
@@ -53,12 +53,17 @@
 //!   trait of yours.
 //! - [`cache`] is one quote request for everybody.
 //! - [`brokers`] are adapters.
+//! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
+//! - `exchange` (a feature) is a strict exchange on loopback.
 //!
 //! # Features
 //!
 //! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
 //! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker; `cli`
 //! the command `lanekeeper`. Without default features there is no HTTP client.
+//!
+//! `kite`, `exchange` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
+//! user of that crate in the same build: prices must not go through a float.
 
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
@@ -77,18 +82,19 @@ mod sent;
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
 pub use broker::{
-    Broker, BrokerError, BrokerProxy, Instrument, Order, OrderChange, OrderId, OrderRequest, Quote,
-    Side,
+    Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
+    OrderRequest, OrderStatus, Quote, Side,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;
 #[cfg(feature = "paper")]
 pub use brokers::PaperBroker;
 pub use cache::QuoteCache;
-pub use clock::ManualClock;
+pub use clock::{Clock, ManualClock};
 pub use lane::{Lane, LaneConfig, LaneError};
 pub use lanekeeper_macros::proxy;
-pub use quota::{Limits, Quota, Window};
+pub use proxy::{BuildError, Observer};
+pub use quota::{Credit, Limits, Quota, Window};
 pub use sent::Sent;
 // Types of theirs are in our interface: use them through here, and versions agree.
 pub use {jiff, rust_decimal};

@@ -115,7 +115,7 @@ impl Wire {
         locked(&self.lanes).clone()
     }
 
-    /// Sent and refused so far, over all lanes but for those that the filter leaves out.
+    /// Sent and refused so far in `lane`.
     pub fn so_far(&self, lane: &str) -> (u64, u64) {
         locked(&self.lanes).get(lane).map_or((0, 0), |lane| (lane.sent, lane.throttled))
     }

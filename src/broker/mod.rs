@@ -1,10 +1,12 @@
 //! The trait that strategies are written against, and the nouns of trading.
 //!
-//! Nothing here knows of HTTP or of any one broker. The one thing taken from outside is [`Limits`],
-//! by which an adapter tells what its broker documents.
+//! Nothing here knows of HTTP or of any one broker. Two things are taken from outside: [`Limits`], by
+//! which an adapter tells what its broker documents, and the attribute that makes [`BrokerProxy`],
+//! with what a trait of anybody's needs for it (`lane.rs`).
 
 mod error;
 mod instrument;
+mod lane;
 #[cfg(feature = "mock")]
 mod mock;
 mod order;

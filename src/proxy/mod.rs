@@ -3,7 +3,6 @@
 //! The generated code is thin: it turns borrowed arguments into owned ones and names the lane. All
 //! the rest is here, where it can be read and tested without a macro.
 
-mod broker;
 mod build;
 mod classify;
 

@@ -7,7 +7,7 @@
 //! - [`Quota`] is the value that users write: `Quota::per_second(10).and(Quota::per_minute(400))`.
 //! - [`Limits`] names the quotas of a broker's lanes.
 //! - [`Pacer`] holds the state of one quota: which slots are taken, and when each is free again.
-//! - [`RoundTrip`] remembers the least round trip, from which the credit comes.
+//! - [`RoundTrip`] remembers the round trips seen, and [`Credit`] is what may be made of them.
 
 mod limits;
 mod moment;

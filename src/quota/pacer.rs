@@ -192,8 +192,8 @@ impl Slots {
         self.cooling.len() + (in_flight as usize) < self.window.limit as usize
     }
 
-    /// Answers come in order, so a slot goes to the end, but for the moment when the credit is
-    /// first given.
+    /// Answers come in order, so a slot goes to the end, but for when the credit has grown
+    /// since.
     fn cool_until(&mut self, free: Moment) {
         let later = self.cooling.iter().rev().take_while(|&&other| other > free).count();
         self.cooling.insert(self.cooling.len() - later, free);

@@ -1,9 +1,9 @@
 //! Where the nouns of trading meet the lanes.
 
-use super::Classify;
+use super::{BrokerError, Detail};
 use crate::Sent;
-use crate::broker::{BrokerError, Detail};
 use crate::lane::{Effect, LaneError};
+use crate::proxy::Classify;
 
 impl From<LaneError> for BrokerError {
     fn from(error: LaneError) -> Self {
