@@ -245,6 +245,28 @@ fn the_observer_hears_of_a_call_before_its_caller_does_and_may_panic() {
 }
 
 #[test]
+fn an_observer_whose_panic_panics_again_costs_no_worker() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("and again");
+        }
+    }
+    struct Thrower;
+    impl Observer for Thrower {
+        fn finished(&self, _: &FinishedCall) {
+            std::panic::panic_any(Bomb);
+        }
+    }
+    let clock = ManualClock::jumping();
+    let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
+    let lane = Lane::start("test", &config, &clock.into(), Some(Arc::new(Thrower))).unwrap();
+    for number in 0..20 {
+        assert_eq!(call(&lane, move || number), Ok(number));
+    }
+}
+
+#[test]
 fn bad_settings_are_refused_when_the_lane_is_built() {
     let refused = |config: LaneConfig| {
         Lane::start("test", &config, &Clock::system(), None).expect_err("must be refused")

@@ -824,7 +824,7 @@ pub mod calls {
         let log = observed(|calls| {
             assert_eq!(calls.unknowing(), Err(Failure("of old age".into())));
         });
-        assert_eq!(log, [("second", "unknowing", Effect::Read, Sent::Yes)]);
+        assert_eq!(log, [("second", "unknowing", Effect::Read, Sent::Unknown)]);
     }
 
     #[test]

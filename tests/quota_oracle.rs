@@ -5,11 +5,11 @@ mod support;
 
 use std::time::Duration;
 
-use lanekeeper::quota::{Credit, Quota};
+use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Quota};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use support::latency::Latency;
-use support::model::saturate;
+use support::model::{saturate, saturate_with_losses};
 use support::oracle::{Algorithm, refused};
 
 const fn ms(millis: u64) -> Duration {
@@ -70,6 +70,17 @@ proptest! {
     }
 
     #[test]
+    fn calls_without_an_answer_do_not_bring_it_over_the_quota(
+        quota in quotas(), path in paths(), in_flight in 1..=64_usize, lost in 0.0..0.5_f64,
+        seed in any::<u64>(), phase in any::<u32>(),
+    ) {
+        let credit = Credit::default();
+        let seen = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
+        prop_assume!(seen.assumption_held);
+        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+    }
+
+    #[test]
     fn with_the_credit_it_is_never_over_while_its_assumption_holds(
         quota in quotas(), path in paths(), in_flight in 1..=64_usize, percent in 1..=100_u8,
         seed in any::<u64>(), phase in any::<u32>(),
@@ -123,6 +134,29 @@ fn the_strict_setting_uses_98_percent_of_its_bound() {
         assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
         assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
     }
+}
+
+/// A bot that asks now and then pays for a new connection each time, and so learns nothing of how
+/// short the way can be. Its first busy minute must not pay for that.
+#[test]
+fn a_burst_after_quiet_hours_is_not_let_out_early() {
+    let (cold, warm) = (ms(300), ms(50));
+    let quota = Quota::per_second(10);
+    let mut pacer = Pacer::new(&quota, Credit::default()).unwrap();
+    let mut now = Moment::ORIGIN;
+    for _ in 0..100 {
+        let permit = pacer.take(now).unwrap();
+        pacer.finish(permit, now + cold);
+        now = now + ms(20_000);
+    }
+    // Ten on new connections, counted just before their answers, and ten on those that are open.
+    let burst: Vec<_> = (0..10).map(|_| pacer.take(now).unwrap()).collect();
+    let counted = now + cold - warm / 2;
+    burst.into_iter().for_each(|permit| pacer.finish(permit, now + cold));
+    let NotYet::Until(again) = pacer.take(now + cold).unwrap_err() else {
+        panic!("nothing is in flight")
+    };
+    assert!(again + warm / 2 >= counted + ms(1_000), "{:?} early", counted.since(again));
 }
 
 /// The check can fail: the same model, with slots stamped at sending.

@@ -202,7 +202,7 @@ fn laned(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
                 // Either the error type says whether the call left, or it says nothing: then the
                 // second trait answers, which the compiler tries last.
                 use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                (&::lanekeeper::proxy::Probe(error)).never_sent()
+                (&::lanekeeper::proxy::Probe(error)).was_sent()
             },
         )
     };

@@ -31,8 +31,6 @@ impl Job {
 pub(super) trait Run: Send {
     /// Makes the call. Panics are caught. Says whether the call left this process.
     fn run(&mut self) -> Sent;
-    /// Hands the answer to the caller.
-    fn answer(self: Box<Self>);
     fn method(&self) -> &'static str;
     fn effect(&self) -> Effect;
 }
@@ -76,34 +74,26 @@ where
         let State::Queued { work, sent } = std::mem::replace(&mut self.state, State::Begun) else {
             return Sent::Unknown;
         };
-        // What the closure owns is dropped with it, and what it borrows from the broker is shared:
-        // a broker that panics half way has to be sound for its other callers anyway.
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = contain(|| {
             let result = work();
             let sent = sent(&result);
             (result, sent)
-        }));
+        });
         match outcome {
             Ok((result, sent)) => {
                 self.state = State::Over(Ok(result));
                 sent
             }
-            Err(panic) => {
+            Err(message) => {
                 self.state = State::Over(Err(LaneError::Panicked {
                     lane: self.lane,
                     method: self.method,
                     effect: self.effect,
-                    message: words_of(&*panic),
+                    message,
                 }));
-                // Dropping what was thrown may panic in its turn.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
                 Sent::Unknown
             }
         }
-    }
-
-    fn answer(self: Box<Self>) {
-        // The answer is given as the task is dropped, here as in every other case.
     }
 
     fn method(&self) -> &'static str {
@@ -127,6 +117,17 @@ impl<R, W, S> Drop for Task<R, W, S> {
         // A caller that is gone needs no answer.
         let _ = answer.send(result);
     }
+}
+
+/// Runs code that is not ours. A panic ends here; its words are the error.
+pub(super) fn contain<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+    // What `code` owns is dropped with it, and what it shares has to be sound for others anyway.
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let words = words_of(&*panic);
+        // What was thrown may panic as it is dropped, so it is not.
+        std::mem::forget(panic);
+        words
+    })
 }
 
 /// What a panic said, when it said it in words.
@@ -154,7 +155,7 @@ mod tests {
     fn a_call_that_ran_is_answered_with_its_result() {
         let (mut task, waiter) = task(|| 7);
         assert_eq!(task.run(), Sent::Yes);
-        task.answer();
+        drop(task);
         assert_eq!(waiter.recv(), Ok(Ok(7)));
     }
 
@@ -169,7 +170,7 @@ mod tests {
     fn a_panic_is_answered_as_unknown() {
         let (mut task, waiter) = task(|| -> u8 { panic!("bad {}", "day") });
         assert_eq!(task.run(), Sent::Unknown);
-        task.answer();
+        drop(task);
         let error = waiter.recv().unwrap().unwrap_err();
         assert_eq!(error.was_sent(), Sent::Unknown);
         assert!(error.to_string().ends_with("unknown: bad day"), "{error}");

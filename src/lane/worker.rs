@@ -6,14 +6,13 @@
 //! observer, with neither held.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 
 use super::error::LaneError;
-use super::job::Job;
+use super::job::{Job, contain};
 use super::observer::{FinishedCall, Observer};
 use super::queue::{Place, Places, Queue};
 use crate::Sent;
@@ -132,8 +131,9 @@ impl Shared {
             let mut pace = self.pace.lock();
             let now = self.clock.now();
             match sent {
-                Sent::No => pace.pacer.finish_unmeasured(permit, now),
-                Sent::Yes | Sent::Unknown => pace.pacer.finish(permit, now),
+                Sent::Yes => pace.pacer.finish(permit, now),
+                Sent::No => pace.pacer.finish_unsent(permit, now),
+                Sent::Unknown => pace.pacer.finish_unanswered(permit, now),
             }
             (now, pace.leader_sleeps)
         };
@@ -152,10 +152,11 @@ impl Shared {
                 sent,
             };
             // An observer that panics must cost neither the worker nor the answer.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.finished(&call)));
+            let _ = contain(|| observer.finished(&call));
         }
-        // The caller may be gone, and dropping what it no longer wants may panic.
-        let _ = catch_unwind(AssertUnwindSafe(|| task.answer()));
+        // Dropping a task answers it. The caller may be gone, and dropping what it no longer wants may
+        // panic.
+        let _ = contain(|| drop(task));
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Implementing [`Classify`] is a choice. A generated proxy asks [`Probe`], which finds the
 //! implementation if there is one and falls back to the cautious answer if not, by the order in
-//! which methods are looked up: `(&Probe(&error)).never_sent()` meets [`Classified`], for a
+//! which methods are looked up: `(&Probe(&error)).was_sent()` meets [`Classified`], for a
 //! `Probe`, before [`Unclassified`], for a `&Probe`.
 
 use crate::Sent;
 
-/// Tells of an error whether the call left this process. Implement it for the error type of your
-/// trait, so that a connection that was refused on the spot is not taken for the way to the broker
-/// and back.
+/// Tells of an error whether the call left this process, and whether an answer came. Implement it for
+/// the error type of your trait: without it a lane has to take every error for a call that was given
+/// up without an answer, whose slot it holds for longer.
 ///
 /// ```
 /// use lanekeeper::Sent;
@@ -40,21 +40,21 @@ pub struct Probe<'a, E>(pub &'a E);
 
 /// For errors that implement [`Classify`].
 pub trait Classified {
-    /// Whether the error says that the call did not leave.
-    fn never_sent(&self) -> bool;
+    /// What the error says.
+    fn was_sent(&self) -> Sent;
 }
 
 impl<E: Classify> Classified for Probe<'_, E> {
-    fn never_sent(&self) -> bool {
-        self.0.was_sent() == Sent::No
+    fn was_sent(&self) -> Sent {
+        self.0.was_sent()
     }
 }
 
 /// For errors that do not.
 pub trait Unclassified {
     /// Nothing is known, so it may have left.
-    fn never_sent(&self) -> bool {
-        false
+    fn was_sent(&self) -> Sent {
+        Sent::Unknown
     }
 }
 
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     #[allow(clippy::needless_borrow)] // The borrow is what chooses.
     fn the_probe_finds_the_implementation_if_there_is_one() {
-        assert!((&Probe(&Telling(Sent::No))).never_sent());
-        assert!(!(&Probe(&Telling(Sent::Unknown))).never_sent());
-        assert!(!(&Probe(&Plain)).never_sent());
+        assert_eq!((&Probe(&Telling(Sent::No))).was_sent(), Sent::No);
+        assert_eq!((&Probe(&Telling(Sent::Yes))).was_sent(), Sent::Yes);
+        assert_eq!((&Probe(&Plain)).was_sent(), Sent::Unknown);
     }
 }

@@ -41,7 +41,7 @@ struct Inner {
 impl Lanes {
     /// Sends a call through its lane and waits for the answer.
     ///
-    /// `never_sent` says of an error whether the call did not leave this process.
+    /// `was_sent` says of an error whether the call left this process.
     ///
     /// # Errors
     /// What `work` answers, or what the lane has to say instead.
@@ -49,7 +49,7 @@ impl Lanes {
         &self,
         call: Call,
         work: impl FnOnce() -> Result<R, E> + Send + 'static,
-        never_sent: fn(&E) -> bool,
+        was_sent: fn(&E) -> Sent,
     ) -> Result<R, E>
     where
         R: Send + 'static,
@@ -61,8 +61,8 @@ impl Lanes {
             return Err(LaneError::Closed { lane: "(no such lane)", method }.into());
         };
         let sent = move |result: &Result<R, E>| match result {
-            Err(error) if never_sent(error) => Sent::No,
-            _ => Sent::Yes,
+            Ok(_) => Sent::Yes,
+            Err(error) => was_sent(error),
         };
         lane.call(method, effect, work, sent)?
     }

@@ -12,6 +12,7 @@
 mod limits;
 mod moment;
 mod pacer;
+mod path;
 mod round_trip;
 mod window;
 

@@ -12,7 +12,11 @@
 //! sent at `finished_i - credit + W` or later and is counted at least `forward_j` after that. With
 //! `credit <= return_i + forward_j` the two are counted at least `W` apart. A quota of `N` has `N`
 //! slots, each of which puts at most one arrival into any `W`: so the broker never counts more than
-//! `N`, whatever the network does. A call in flight holds its slot, however long it takes.
+//! `N`. A call in flight holds its slot, however long it takes.
+//!
+//! A call that was given up without an answer is the one whose count nobody can date: what is on
+//! the way may still arrive. Its slot is held for as long again as it took. A path that stalls for
+//! longer than that, and then delivers, can be counted one too many for each call given up.
 //!
 //! Such a schedule passes a sliding log, and with it any fixed window of `W` and any token bucket of
 //! capacity `N` and rate `N / W`.
@@ -21,17 +25,21 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Moment;
+use super::path::Path;
 use super::round_trip::{Credit, RoundTrip};
 use super::window::{Quota, QuotaError, Window};
 
 /// The right to send one call now. It holds a slot in every window until it is given to
-/// [`Pacer::finish`], [`Pacer::finish_unmeasured`] or [`Pacer::give_back`].
+/// [`Pacer::finish`], [`Pacer::finish_unanswered`], [`Pacer::finish_unsent`] or
+/// [`Pacer::give_back`].
 ///
 /// A permit that is lost holds its slots for ever: too few calls go out, never too many.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is dropped holds its slots for ever"]
 pub struct Permit {
     taken: Moment,
+    /// It begins on a path in use.
+    warm: bool,
 }
 
 impl Permit {
@@ -75,6 +83,7 @@ pub enum NotYet {
 pub struct Pacer {
     windows: Vec<Slots>,
     in_flight: u32,
+    path: Path,
     round_trip: RoundTrip,
     credit: Credit,
     latest: Moment,
@@ -97,8 +106,14 @@ impl Pacer {
     pub fn new(quota: &Quota, credit: Credit) -> Result<Self, QuotaError> {
         quota.check()?;
         let windows = quota.windows().iter().map(|&window| Slots::new(window)).collect();
-        let round_trip = RoundTrip::new();
-        Ok(Self { windows, in_flight: 0, round_trip, credit, latest: Moment::ORIGIN })
+        Ok(Self {
+            windows,
+            in_flight: 0,
+            path: Path::default(),
+            round_trip: RoundTrip::new(),
+            credit,
+            latest: Moment::ORIGIN,
+        })
     }
 
     /// Takes a slot in every window, or in none.
@@ -120,30 +135,42 @@ impl Pacer {
         if until > now {
             return Err(NotYet::Until(until));
         }
-        self.in_flight += 1;
-        Ok(Permit { taken: now })
+        self.in_flight = self.in_flight.saturating_add(1);
+        Ok(Permit { taken: now, warm: self.path.is_warm(self.in_flight, now) })
     }
 
     /// The call was answered. Its slots cool for a window, less the credit.
     pub fn finish(&mut self, permit: Permit, now: Moment) {
         let now = self.at(now);
-        self.round_trip.saw(now.since(permit.taken));
-        self.cool(now);
+        let round_trip = now.since(permit.taken);
+        match permit.warm {
+            true => self.round_trip.saw(round_trip),
+            false => self.round_trip.saw_cold(round_trip),
+        }
+        let credit = self.credit();
+        self.cool(now, now - credit);
     }
 
-    /// The call is over, but the time it took says nothing about the way to the broker and back: it
-    /// never left, as far as anyone can tell. It is charged all the same. To believe it, and be
-    /// wrong, would be one call too many; and a broker that refuses connections is not to be
-    /// hammered.
-    pub fn finish_unmeasured(&mut self, permit: Permit, now: Moment) {
-        let Permit { taken: _ } = permit;
+    /// The call is over, and no answer came: it timed out, or the connection broke. The broker may
+    /// yet count it, as what is on the way arrives. Nobody can say when, so the slot is held for as
+    /// long again as the call took, and given no credit.
+    pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         let now = self.at(now);
-        self.cool(now);
+        self.cool(now, now + now.since(permit.taken));
+    }
+
+    /// The call is over, and it never left, as far as anyone can tell. The time it took says nothing
+    /// about the way to the broker. It is charged all the same: to believe it, and be wrong, would
+    /// be one call too many; and a broker that refuses connections is not to be hammered.
+    pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
+        let Permit { .. } = permit;
+        let now = self.at(now);
+        self.cool(now, now);
     }
 
     /// The permit was not used. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
-        let Permit { taken: _ } = permit;
+        let Permit { .. } = permit;
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
@@ -167,11 +194,12 @@ impl Pacer {
         self.latest
     }
 
-    fn cool(&mut self, finished: Moment) {
+    /// A call that the broker counted at `counted` or before, as far as the next one is concerned.
+    fn cool(&mut self, now: Moment, counted: Moment) {
+        self.path.used(self.in_flight, now);
         self.in_flight = self.in_flight.saturating_sub(1);
-        let credit = self.credit();
         for slots in &mut self.windows {
-            slots.cool_until(finished + slots.window.length - credit);
+            slots.cool_until(counted + slots.window.length);
         }
     }
 }
@@ -192,8 +220,8 @@ impl Slots {
         self.cooling.len() + (in_flight as usize) < self.window.limit as usize
     }
 
-    /// Answers come in order, so a slot goes to the end, but for when the credit has grown
-    /// since.
+    /// Answers come in order, so a slot goes to the end, but for when the credit has grown since or
+    /// an answer never came.
     fn cool_until(&mut self, free: Moment) {
         let later = self.cooling.iter().rev().take_while(|&&other| other > free).count();
         self.cooling.insert(self.cooling.len() - later, free);
@@ -267,10 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_was_not_answered_holds_its_slot_as_long_again() {
+        let mut pacer = strict(Quota::per_second(2));
+        let lost = pacer.take(at(0)).unwrap();
+        let fine = pacer.take(at(0)).unwrap();
+        pacer.finish_unanswered(lost, at(7_000));
+        pacer.finish(fine, at(7_500));
+        let _held = pacer.take(at(8_500)).unwrap();
+        // 7 s until it was given up, 7 s more, and the window.
+        assert_eq!(pacer.take(at(8_500)), Err(NotYet::Until(at(15_000))));
+        assert_eq!(pacer.least_round_trip(), Some(7_500 * MS));
+    }
+
+    #[test]
     fn a_call_that_never_left_is_charged_but_not_measured() {
         let mut pacer = strict(Quota::per_second(1));
         let permit = pacer.take(at(0)).unwrap();
-        pacer.finish_unmeasured(permit, at(1));
+        pacer.finish_unsent(permit, at(1));
         assert_eq!(pacer.least_round_trip(), None);
         assert_eq!(pacer.take(at(2)), Err(NotYet::Until(at(1001))));
     }

@@ -11,6 +11,8 @@
 //! sum of two delays, the density of such a sum rises linearly from its least value, and so the
 //! excess of the least of `n` shrinks as `1 / sqrt(n)`. For two exponential delays the factor 2
 //! leaves a chance of `exp(-8)`, one in 3000, that the true least lies below the credit at all.
+//!
+//! Only round trips on a path in use are counted, see `path.rs`.
 
 use std::time::Duration;
 
@@ -43,8 +45,9 @@ impl Default for Credit {
     }
 }
 
-/// The round trips seen so far: how many, their sum, and the least. The least is never forgotten: a
-/// path that got slower makes the credit smaller than it could be, which is safe.
+/// The round trips seen so far: of those on a path in use how many and their sum, and the least of
+/// all. The least is never forgotten: a path that got slower makes the credit smaller than it could
+/// be, which is safe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoundTrip {
     seen: u64,
@@ -58,10 +61,16 @@ impl RoundTrip {
         Self::default()
     }
 
-    /// Another one was seen.
+    /// Another one was seen, on a path in use.
     pub fn saw(&mut self, round_trip: Duration) {
         self.seen = self.seen.saturating_add(1);
         self.sum = self.sum.saturating_add(round_trip);
+        self.saw_cold(round_trip);
+    }
+
+    /// One was seen that may have had to open its path first. It is no evidence of how short a
+    /// round trip can be, unless it is the shortest.
+    pub fn saw_cold(&mut self, round_trip: Duration) {
         self.least = Some(self.least.map_or(round_trip, |least| least.min(round_trip)));
     }
 
@@ -120,6 +129,17 @@ mod tests {
         assert_eq!(after(400), Duration::from_micros(2_500));
         assert_eq!(after(10_000), Duration::from_micros(8_500));
         assert_eq!(after(1_000_000), Duration::from_micros(9_500));
+    }
+
+    #[test]
+    fn round_trips_on_a_cold_path_are_no_evidence() {
+        let mut round_trip = RoundTrip::new();
+        (0..1_000).for_each(|_| round_trip.saw_cold(300 * MS));
+        assert_eq!(round_trip.credit(Credit::default()), Duration::ZERO);
+        (0..100).for_each(|_| round_trip.saw(100 * MS));
+        assert_eq!(round_trip.credit(Credit::default()), 95 * MS);
+        round_trip.saw_cold(40 * MS);
+        assert!(round_trip.credit(Credit::default()) < 40 * MS);
     }
 
     #[test]

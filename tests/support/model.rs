@@ -44,10 +44,27 @@ pub fn saturate(
     length: Duration,
     seed: u64,
 ) -> Seen {
+    saturate_with_losses(quota, credit, path, in_flight, length, seed, 0.0)
+}
+
+/// How long a caller waits for an answer that never comes.
+const GIVE_UP: u64 = 2_000_000_000;
+
+/// The same, where a share of the calls gets no answer: it is given up after a while, and arrives
+/// at any time up to as long again.
+pub fn saturate_with_losses(
+    quota: &Quota,
+    credit: Credit,
+    path: Latency,
+    in_flight: usize,
+    length: Duration,
+    seed: u64,
+    lost: f64,
+) -> Seen {
     let mut rng = Rng::with_seed(seed);
     let mut pacer = Pacer::new(quota, credit).unwrap();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
-    let mut permits: Vec<Option<Permit>> = Vec::new();
+    let mut permits: Vec<Option<(Permit, bool)>> = Vec::new();
     let mut seen = Seen { assumption_held: true, ..Seen::default() };
     let end = length.as_nanos() as u64;
     let mut now = 0;
@@ -55,12 +72,17 @@ pub fn saturate(
         let refused = if answers.len() < in_flight {
             match pacer.take(Moment::from_nanos(now)) {
                 Ok(permit) => {
-                    let arrival = now + path.draw(now, &mut rng);
-                    let answer = arrival + path.draw(arrival, &mut rng);
+                    let is_lost = rng.f64() < lost;
+                    let (arrival, answer) = if is_lost {
+                        (now + path.least() + rng.u64(0..GIVE_UP), now + GIVE_UP)
+                    } else {
+                        let arrival = now + path.draw(now, &mut rng);
+                        (arrival, arrival + path.draw(arrival, &mut rng))
+                    };
                     seen.round_trips += Duration::from_nanos(answer - now);
                     seen.arrivals.push(arrival);
                     answers.push(Reverse((answer, permits.len())));
-                    permits.push(Some(permit));
+                    permits.push(Some((permit, is_lost)));
                     continue;
                 }
                 Err(refused) => refused,
@@ -75,9 +97,12 @@ pub fn saturate(
         };
         now = next_answer.into_iter().chain(next_slot).min().expect("nothing will ever happen");
         while let Some(Reverse((_, call))) = answers.peek().filter(|Reverse((at, _))| *at <= now) {
-            let permit = permits[*call].take().unwrap();
+            let (permit, is_lost) = permits[*call].take().unwrap();
             answers.pop();
-            pacer.finish(permit, Moment::from_nanos(now));
+            match is_lost {
+                true => pacer.finish_unanswered(permit, Moment::from_nanos(now)),
+                false => pacer.finish(permit, Moment::from_nanos(now)),
+            }
             if pacer.credit().as_nanos() as u64 > 2 * path.least() {
                 seen.assumption_held = false;
             }

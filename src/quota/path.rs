@@ -1,0 +1,72 @@
+//! Whether a call begins on a path in use.
+//!
+//! A call that has to open its connection first takes a round trip or three longer. If a broker is
+//! asked so seldom that every connection is cold, the least round trip is that of a cold one, and
+//! the first burst on warm ones would be let out too early by the difference. So only round trips
+//! on warm connections are evidence for the credit.
+//!
+//! From here no connection is seen, but their number is: when three calls are under way there are
+//! three, and as they end they are warm. The next call is warm if as many as it makes were under
+//! way a moment ago.
+
+use std::time::Duration;
+
+use super::Moment;
+
+/// How long an idle connection is taken for warm. Long enough for a lane of one call a second,
+/// whose connection idles for a second at a time; and servers keep them for 5 s or more.
+const WARM: Duration = Duration::from_millis(1_200);
+
+/// When so many connections were last in use at the same time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Path {
+    /// `used[n]`: when more than `n` were.
+    used: Vec<Moment>,
+}
+
+impl Path {
+    /// A call begins as one of `in_flight`.
+    pub(super) fn is_warm(&self, in_flight: u32, now: Moment) -> bool {
+        let used = (in_flight as usize).checked_sub(1).and_then(|n| self.used.get(n));
+        used.is_some_and(|&used| now.since(used) <= WARM)
+    }
+
+    /// A call ends that was one of `in_flight`.
+    pub(super) fn used(&mut self, in_flight: u32, now: Moment) {
+        let count = in_flight as usize;
+        if self.used.len() < count {
+            self.used.resize(count, now);
+        }
+        self.used[..count].fill(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Moment {
+        Moment::ORIGIN + Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_first_call_is_cold_and_the_next_is_warm_for_a_while() {
+        let mut path = Path::default();
+        assert!(!path.is_warm(1, at(0)));
+        path.used(1, at(50));
+        assert!(path.is_warm(1, at(1_250)));
+        assert!(!path.is_warm(1, at(1_251)));
+    }
+
+    #[test]
+    fn one_more_at_a_time_than_before_is_cold() {
+        let mut path = Path::default();
+        path.used(2, at(0));
+        assert!(path.is_warm(2, at(10)));
+        assert!(!path.is_warm(3, at(10)));
+        // The second connection has idled since, the first has not.
+        path.used(1, at(1_000));
+        assert!(path.is_warm(1, at(1_500)));
+        assert!(!path.is_warm(2, at(1_500)));
+    }
+}
