@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use lanekeeper::broker::OrderStatus;
@@ -106,6 +106,45 @@ fn what_cannot_work_is_told_in_one_line() {
 fn without_its_keys_it_says_which_one_is_missing() {
     let output = bot().args(["--base-url", "http://127.0.0.1:1"]).output().unwrap();
     assert!(refused(&output).contains("KITE_API_KEY"));
+}
+
+#[test]
+fn a_run_that_never_began_keeps_the_report_of_an_older_one() {
+    let report = tempfile("older.json");
+    std::fs::write(&report, "older").unwrap();
+    let output = with_keys(bot())
+        .args(["--base-url", "http://127.0.0.1:1", "--report", report.to_str().unwrap()])
+        .output()
+        .unwrap();
+    refused(&output);
+    assert_eq!(std::fs::read_to_string(report).unwrap(), "older");
+}
+
+/// Nobody reads what it prints, and it is interrupted long before its time is over.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_still_reports_every_order() {
+    let exchange = Exchange::builder().start().unwrap();
+    let report = tempfile("interrupted.json");
+    let mut bot = with_keys(bot())
+        .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--strategies", "4"])
+        .args(["--report", report.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(bot.stdout.take());
+    while exchange.orders().len() < 3 {
+        std::thread::yield_now();
+    }
+    let kill = Command::new("kill").args(["-INT", &bot.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert!(bot.wait().unwrap().success());
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let orders = report["orders"].as_array().unwrap();
+    let placed = orders.iter().filter(|order| order["outcome"] == "placed").count();
+    assert_eq!(placed, exchange.orders().len());
+    let open = |order: &lanekeeper::exchange::PlacedOrder| order.status == OrderStatus::Open;
+    assert!(!exchange.orders().iter().any(open), "nothing of it stays in the market");
 }
 
 fn tempfile(name: &str) -> PathBuf {

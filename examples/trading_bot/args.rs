@@ -30,7 +30,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Place real orders where the address is not on this machine
+    /// Place real orders where the address is not on this machine. An address on this machine is
+    /// taken for a test exchange, so do not point it at a tunnel to a real one
     #[arg(long)]
     pub live: bool,
 

@@ -20,8 +20,14 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Lets the strategies trade, and says how long it took until the last one was done.
-    pub fn run(&self, broker: &dyn Broker, mut tick: impl FnMut()) -> Duration {
+    /// Lets the strategies trade until their time is over or `interrupted` is set, and says how long
+    /// it took until the last one was done.
+    pub fn run(
+        &self,
+        broker: &dyn Broker,
+        interrupted: &AtomicBool,
+        mut tick: impl FnMut(),
+    ) -> Duration {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Unlike any other run of the same day, in eight letters.
         let run = since_epoch.as_millis() as u64;
@@ -36,6 +42,9 @@ impl Crowd {
                 });
             }
             while let Some(left) = self.length.checked_sub(began.elapsed()) {
+                if interrupted.load(Ordering::Relaxed) {
+                    break;
+                }
                 thread::sleep(TICK.min(left));
                 tick();
             }

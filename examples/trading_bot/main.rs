@@ -25,6 +25,7 @@ mod target;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
@@ -34,7 +35,7 @@ use args::Args;
 use crowd::Crowd;
 use failure::Failure;
 use meter::{Desk, Queue, Wire};
-use report::Report;
+use report::{Report, ReportFile};
 use screen::Screen;
 use tap::Tap;
 use target::Target;
@@ -54,20 +55,30 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let interrupted = Arc::clone(&stop);
+    // An interrupt ends the run early, and no more: what was traded is still reported.
+    ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed))
+        .map_err(|error| Failure::new(format!("no interrupt can be caught: {error}")))?;
+
     let target = Target::from(args)?;
     // Before the run, not after: a report that cannot be written is no reason to trade for nothing.
-    let report_file = args.report.as_deref().map(report::create).transpose()?;
-    let (report, bare) = paced(args, &target)?;
-    let bare = bare.then(|| bare_crowd(args)).transpose()?;
-    screen::print(&report, bare.as_ref());
-    match report_file {
-        Some(file) => report.write(file, bare.as_ref()),
-        None => Ok(()),
+    let file = args.report.as_deref().map(ReportFile::create).transpose()?;
+    let report = paced(args, &target, &stop)?;
+    // First of all on paper: whatever fails from here on, what became of the orders is kept.
+    file.as_ref().map_or(Ok(()), |file| file.write(&report, None))?;
+    if !target.is_own() || stop.load(Ordering::Relaxed) {
+        screen::print(&report, None);
+        return Ok(());
     }
+    let bare = bare_crowd(args, &stop)?;
+    file.as_ref().map_or(Ok(()), |file| file.write(&report, Some(&bare)))?;
+    screen::print(&report, Some(&bare));
+    Ok(())
 }
 
 /// The crowd behind the proxy and the quote cache.
-fn paced(args: &Args, target: &Target) -> Result<(Report, bool), Failure> {
+fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Failure> {
     let wire = Arc::new(Wire::default());
     let queue = Arc::new(Queue::default());
     let kite = Tap::new(target.kite()?, Arc::clone(&wire));
@@ -81,11 +92,11 @@ fn paced(args: &Args, target: &Target) -> Result<(Report, bool), Failure> {
 
     let screen = Screen::start(args, &target.describe(), &wire);
     let crowd = Crowd { strategies: args.strategies, length: args.length(), instruments };
-    let took = crowd.run(&stack, || screen.tick());
+    let took = crowd.run(&stack, stop, || screen.tick());
     screen.end();
 
     let cache = stack.within().stats();
-    let report = Report {
+    Ok(Report {
         took,
         limits: Kite::limits(),
         desk: desk.summary(),
@@ -93,12 +104,11 @@ fn paced(args: &Args, target: &Target) -> Result<(Report, bool), Failure> {
         queue: queue.summary(),
         cache: Some(cache),
         refused: target.refused(),
-    };
-    Ok((report, target.is_own()))
+    })
 }
 
 /// The same crowd on the bare adapter, against an exchange of its own.
-fn bare_crowd(args: &Args) -> Result<Report, Failure> {
+fn bare_crowd(args: &Args, stop: &AtomicBool) -> Result<Report, Failure> {
     let target = Target::own()?;
     let wire = Arc::new(Wire::default());
     let desk = Arc::new(Desk::new(true));
@@ -106,7 +116,7 @@ fn bare_crowd(args: &Args) -> Result<Report, Failure> {
     let instruments: Vec<Instrument> = target.instruments(&kite)?;
     let stack = Tap::new(Tap::new(kite, Arc::clone(&wire)), Arc::clone(&desk));
     let crowd = Crowd { strategies: args.strategies, length: BARE_FOR, instruments };
-    let took = crowd.run(&stack as &dyn Broker, || ());
+    let took = crowd.run(&stack as &dyn Broker, stop, || ());
     Ok(Report {
         took,
         limits: Kite::limits(),

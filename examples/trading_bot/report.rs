@@ -1,9 +1,9 @@
 //! What came of a run, for people's programs: JSON.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanekeeper::cache::CacheStats;
@@ -25,10 +25,48 @@ pub struct Report {
     pub refused: Option<u64>,
 }
 
-/// Makes the file, so that a bad path is told before the run.
-pub fn create(path: &Path) -> Result<File, Failure> {
-    File::create(path)
-        .map_err(|error| Failure::new(format!("--report {}: {error}", path.display())))
+/// Where the report goes. It is written beside the file and moved over it when it is whole: an older
+/// report is kept until there is a new one.
+pub struct ReportFile {
+    path: PathBuf,
+    beside: PathBuf,
+}
+
+impl ReportFile {
+    /// Tries the place, so that a bad one is told before the run.
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".part");
+        let file = Self { path: path.to_owned(), beside: beside.into() };
+        let tried = File::create(&file.beside).and_then(|_| fs::remove_file(&file.beside));
+        match tried {
+            Ok(()) if path.is_dir() => Err(file.failure("it is a folder")),
+            Ok(()) => Ok(file),
+            Err(error) => Err(file.failure(error)),
+        }
+    }
+
+    /// Writes `report`, and beside it what the bare crowd met.
+    pub fn write(&self, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
+        let mut report = report.json();
+        if let Some(bare) = bare {
+            let bare = json!({
+                "seconds": bare.took.as_secs_f64(),
+                "sent": bare.sent(),
+                "throttled": bare.throttled(),
+            });
+            report.insert("bare".into(), bare);
+        }
+        let text = serde_json::to_string_pretty(&Value::Object(report));
+        text.map_err(io::Error::from)
+            .and_then(|text| fs::write(&self.beside, text + "\n"))
+            .and_then(|()| fs::rename(&self.beside, &self.path))
+            .map_err(|error| self.failure(error))
+    }
+
+    fn failure(&self, why: impl std::fmt::Display) -> Failure {
+        Failure::new(format!("--report {}: {why}", self.path.display()))
+    }
 }
 
 impl Report {
@@ -86,22 +124,5 @@ impl Report {
         report.insert("lanes".into(), Value::Object(lanes));
         report.insert("orders".into(), json!(self.desk.orders));
         report
-    }
-
-    /// Writes this report, and beside it what the bare crowd met.
-    pub fn write(&self, mut file: File, bare: Option<&Report>) -> Result<(), Failure> {
-        let mut report = self.json();
-        if let Some(bare) = bare {
-            let bare = json!({
-                "seconds": bare.took.as_secs_f64(),
-                "sent": bare.sent(),
-                "throttled": bare.throttled(),
-            });
-            report.insert("bare".into(), bare);
-        }
-        let text = serde_json::to_string_pretty(&Value::Object(report));
-        text.map_err(std::io::Error::from)
-            .and_then(|text| writeln!(file, "{text}"))
-            .map_err(|error| Failure::new(format!("the report could not be written: {error}")))
     }
 }

@@ -1,5 +1,6 @@
 //! What people see: live lines while it runs, and a table at the end.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub struct Screen {
 
 impl Screen {
     pub fn start(args: &Args, target: &str, wire: &Arc<Wire>) -> Self {
-        println!("{} strategies for {} s on {target}", args.strategies, args.seconds);
+        say(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
         let lines = MultiProgress::new();
         let style = |template: &str| {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -61,11 +62,16 @@ impl Screen {
     }
 }
 
+/// Prints the table.
 pub fn print(report: &Report, bare: Option<&Report>) {
-    println!();
-    println!("{:<30}{:>14}{:>14}", "", "lanekeeper", if bare.is_some() { "bare" } else { "" });
-    let row = |name: &str, of: &dyn Fn(&Report) -> String| {
-        println!("{name:<30}{:>14}{:>14}", of(report), bare.map(of).unwrap_or_default());
+    let mut table = String::from("\n");
+    let mut line = |name: &str, paced: String, bare: String| {
+        table += format!("{name:<30}{paced:>14}{bare:>14}").trim_end();
+        table += "\n";
+    };
+    line("", "lanekeeper".into(), bare.map_or_else(String::new, |_| "bare".into()));
+    let mut row = |name: &str, of: &dyn Fn(&Report) -> String| {
+        line(name, of(report), bare.map(of).unwrap_or_default());
     };
     row("seconds", &|r| format!("{:.1}", r.took.as_secs_f64()));
     row("calls asked", &|r| r.desk.asked.to_string());
@@ -100,6 +106,12 @@ pub fn print(report: &Report, bare: Option<&Report>) {
         };
         row(name, &|r| r.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
     }
+    say(&table);
+}
+
+/// Prints. Where nobody reads it, there is nobody to tell: a closed pipe must not end the program.
+fn say(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// `p50/p99` in milliseconds.

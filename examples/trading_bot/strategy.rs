@@ -81,7 +81,7 @@ pub fn follow_averages(
     stop: &AtomicBool,
 ) {
     let mut views: HashMap<&Instrument, View> = HashMap::new();
-    let mut resting: VecDeque<(OrderId, Decimal)> = VecDeque::new();
+    let mut resting = Resting::new();
     let mut round = turn;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
@@ -101,17 +101,8 @@ pub fn follow_averages(
             (0, _) => broker.orders().map(drop),
             (3, _) => broker.positions().map(drop),
             // A resting order follows the price once, and is then taken out.
-            (2, _) if !resting.is_empty() => match resting.pop_front() {
-                Some((id, at)) => {
-                    let change = OrderChange::new().price(at - Decimal::ONE);
-                    broker.modify_order(&id, &change).map(|id| resting.push_back((id, at)))
-                }
-                None => Ok(()),
-            },
-            (5, _) if !resting.is_empty() => match resting.pop_front() {
-                Some((id, _)) => broker.cancel_order(&id),
-                None => Ok(()),
-            },
+            (2, _) if !resting.is_empty() => change_first(broker, &mut resting),
+            (5, _) if !resting.is_empty() => cancel_first(broker, &mut resting),
             (_, Some(side)) => {
                 let order = OrderRequest::market(instrument.clone(), side, 1);
                 let placed = broker.place_order(&order.product(Product::Mis).tag(tags.next()));
@@ -128,4 +119,28 @@ pub fn follow_averages(
         // The next round decides afresh; an order of unknown outcome is not sent again.
         drop(done);
     }
+    // Nothing of ours stays in the market. One try each: what fails here is in the order book.
+    for _ in 0..resting.len() {
+        let _ = cancel_first(broker, &mut resting);
+    }
+}
+
+/// The orders of a strategy that wait in the market, and their prices.
+type Resting = VecDeque<(OrderId, Decimal)>;
+
+fn change_first(broker: &dyn Broker, resting: &mut Resting) -> Result<(), BrokerError> {
+    let Some((id, at)) = resting.pop_front() else { return Ok(()) };
+    let changed = broker.modify_order(&id, &OrderChange::new().price(at - Decimal::ONE));
+    // If it failed the order is still there, under its old name.
+    resting.push_back((changed.clone().unwrap_or(id), at));
+    changed.map(drop)
+}
+
+fn cancel_first(broker: &dyn Broker, resting: &mut Resting) -> Result<(), BrokerError> {
+    let Some((id, at)) = resting.pop_front() else { return Ok(()) };
+    let cancelled = broker.cancel_order(&id);
+    if !matches!(cancelled, Ok(()) | Err(BrokerError::Rejected(_))) {
+        resting.push_back((id, at));
+    }
+    cancelled
 }

@@ -165,7 +165,8 @@ where
 
     /// The values of `keys`; a key for which the source has none is absent.
     ///
-    /// `fetch` is called with as many keys as one request takes, as often as it needs.
+    /// `fetch` is called with as many keys as one request takes, as often as it needs. It must not ask
+    /// this cache in its turn: it would wait for itself.
     ///
     /// # Errors
     /// A request for some of them failed.
