@@ -26,8 +26,6 @@
 //! What is counted: everything but `/session/token`, and but requests without a valid header or
 //! with an address that is too long, which a real exchange turns away at the door.
 
-pub mod strict;
-
 mod answer;
 mod builder;
 mod form;
@@ -36,9 +34,10 @@ mod handle;
 mod network;
 mod route;
 mod server;
+mod strict;
 mod wire;
 
 pub use builder::{ExchangeBuilder, ExchangeError};
 pub use gate::{Arrival, Counts};
 pub use handle::{Exchange, PlacedOrder};
-pub use strict::Algorithm;
+pub use strict::{Algorithm, AlgorithmError};
