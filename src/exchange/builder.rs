@@ -11,8 +11,10 @@ use crate::quota::{Limits, Quota, QuotaError};
 use super::gate::Gate;
 use super::handle::Exchange;
 use super::network::Network;
+use super::request::Shared;
 use super::route::{HISTORICAL, LANES, QUOTE, TRANSACTIONAL};
-use super::server::{Server, Shared};
+use super::server::Server;
+use super::sessions::Sessions;
 use super::strict::Algorithm;
 
 /// Nobody waits longer for a network.
@@ -186,7 +188,7 @@ impl ExchangeBuilder {
         };
         let gate = Gate::new(&LANES, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
-        let shared = Arc::new(Shared { gate, network, broker });
+        let shared = Arc::new(Shared { gate, sessions: Sessions::default(), network, broker });
         let server = Server::start(self.listen, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }
