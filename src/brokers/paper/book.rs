@@ -79,7 +79,7 @@ pub(super) struct Book {
     replay: Replay,
     origin: Zoned,
     now: Duration,
-    tick: u64,
+    position: u64,
     entries: Vec<Entry>,
     index: HashMap<OrderId, usize>,
     // Apart from the entries, so that a move of the tape costs nothing for orders that are done.
@@ -95,7 +95,7 @@ impl Book {
             replay,
             origin,
             now: Duration::ZERO,
-            tick: 0,
+            position: 0,
             entries: Vec::new(),
             index: HashMap::new(),
             resting: BTreeMap::new(),
@@ -144,18 +144,18 @@ impl Book {
     /// Moves the tape on, and fills what its bars meet. Time does not run back.
     pub(super) fn advance(&mut self, elapsed: Duration) {
         self.now = self.now.max(elapsed);
-        let tick = self.replay.tick(self.now);
-        let from = std::mem::replace(&mut self.tick, tick);
+        let position = self.replay.position(self.now);
+        let from = std::mem::replace(&mut self.position, position);
         // One round of the tape meets every trigger that it can meet, a second one every limit
         // behind such a trigger. After that nothing new happens, however long nobody looked.
         let rounds = self.resting.keys().filter_map(|instrument| self.replay.series(instrument));
         let longest = rounds.map(|series| series.len() as u64).max().unwrap_or(0);
-        let last = tick.min(from.saturating_add(longest.saturating_mul(2)));
-        for tick in from.saturating_add(1)..=last {
+        let last = position.min(from.saturating_add(longest.saturating_mul(2)));
+        for position in from.saturating_add(1)..=last {
             if self.resting.is_empty() {
                 return;
             }
-            let at = self.replay.moved_at(tick);
+            let at = self.replay.moved_at(position);
             let mut met = Vec::new();
             for (instrument, resting) in &self.resting {
                 if let Some(bar) = self.replay.bar(instrument, at) {

@@ -25,6 +25,7 @@ mod quotes;
 mod refusal;
 mod replay;
 mod resting;
+mod tokens;
 
 #[cfg(feature = "exchange")]
 pub(crate) use book::Entry;
