@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::brokers::PaperBroker;
-use crate::brokers::paper::{PaperError, Prices};
+use crate::brokers::paper::{PaperBuildError, Prices};
 use crate::quota::{Limits, Quota, QuotaError};
 
 use super::gate::Gate;
@@ -80,7 +80,7 @@ pub enum ExchangeError {
     },
     /// The paper broker cannot be built.
     #[error(transparent)]
-    Paper(#[from] PaperError),
+    Paper(#[from] PaperBuildError),
 }
 
 impl ExchangeBuilder {

@@ -166,7 +166,7 @@ impl Book {
             met.sort_unstable_by_key(|&(order, _)| order);
             let at = self.wall(at);
             for (order, price) in met {
-                self.unrest(order);
+                self.stop_resting(order);
                 self.settle(order, price, &at);
             }
         }
@@ -256,7 +256,7 @@ impl Book {
             }
         };
         self.account.block(needed);
-        self.unrest(index);
+        self.stop_resting(index);
         let at = self.wall(self.now);
         if let Some(entry) = self.entries.get_mut(index) {
             entry.blocked = needed;
@@ -278,7 +278,7 @@ impl Book {
     pub(super) fn cancel(&mut self, id: &OrderId, elapsed: Duration) -> Result<(), Refusal> {
         self.advance(elapsed);
         let (index, _) = self.open(id)?;
-        self.unrest(index);
+        self.stop_resting(index);
         let at = self.wall(self.now);
         self.withdraw(index, &at);
         Ok(())
@@ -321,7 +321,7 @@ impl Book {
         }
     }
 
-    fn unrest(&mut self, index: usize) {
+    fn stop_resting(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let instrument = &entry.request.instrument;
         if let (Some(wait), Some(resting)) = (entry.waits.take(), self.resting.get_mut(instrument))

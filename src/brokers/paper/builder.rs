@@ -28,7 +28,7 @@ pub struct PaperBuilder {
 /// Settings that make no paper broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PaperError {
+pub enum PaperBuildError {
     /// Bars that are shown for no time at all.
     #[error("bar_every is zero; give each bar some time")]
     NoTime,
@@ -104,17 +104,17 @@ impl PaperBuilder {
     ///
     /// # Errors
     /// A setting makes no sense; the error says which.
-    pub fn build(self) -> Result<PaperBroker, PaperError> {
+    pub fn build(self) -> Result<PaperBroker, PaperBuildError> {
         if self.bar_every.is_zero() {
-            return Err(PaperError::NoTime);
+            return Err(PaperBuildError::NoTime);
         }
         if self.cash.is_sign_negative() || self.cash > LARGEST_SUM {
-            return Err(PaperError::Cash { cash: self.cash });
+            return Err(PaperBuildError::Cash { cash: self.cash });
         }
         for holding in &self.holdings {
             if holding.quantity.abs() > LARGEST || holding.average_price.abs() > LARGEST {
                 let instrument = holding.instrument.clone();
-                return Err(PaperError::Holding { instrument });
+                return Err(PaperBuildError::Holding { instrument });
             }
         }
         let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(india()));
