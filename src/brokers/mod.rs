@@ -1,5 +1,7 @@
 //! Adapters: the brokers that this crate can talk to, each a plain [`Broker`](crate::broker::Broker).
 
+#[cfg(any(feature = "kite", feature = "paper"))]
+pub(crate) mod india;
 #[cfg(feature = "kite")]
 pub mod kite;
 #[cfg(feature = "paper")]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use rust_decimal::Decimal;
 
 use crate::broker::Holding;
+use crate::brokers::india::zone;
 use crate::clock::Clock;
 
 use super::book::Book;
@@ -117,15 +117,10 @@ impl PaperBuilder {
                 return Err(PaperBuildError::Holding { instrument });
             }
         }
-        let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(india()));
+        let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(zone()));
         let prices = self.prices.unwrap_or_else(Prices::sample);
         let replay = Replay::new(prices, self.bar_every);
         let book = Book::new(replay, origin, self.cash);
         Ok(PaperBroker::new(book, self.clock, self.holdings))
     }
-}
-
-/// India has had one offset, without summer time, since 1945.
-fn india() -> TimeZone {
-    TimeZone::fixed(Offset::from_seconds(19_800).unwrap_or(Offset::UTC))
 }
