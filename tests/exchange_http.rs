@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use lanekeeper::broker::Broker;
+use lanekeeper::broker::{Broker, lanes};
 use lanekeeper::exchange::{Algorithm, Exchange, ExchangeBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use serde_json::Value;
@@ -61,9 +61,8 @@ fn post(exchange: &Exchange, path: &str, form: &str) -> Reply {
 /// An exchange whose windows are so long that the time a test takes does not matter.
 fn tight(limit: u32) -> ExchangeBuilder {
     let quota = Quota::new(limit, Duration::from_secs(3600));
-    let limits = ["transactional", "quote", "historical"]
-        .into_iter()
-        .fold(Limits::new(), |limits, lane| limits.lane(lane, quota.clone()));
+    let limits =
+        lanes::ALL.into_iter().fold(Limits::new(), |limits, lane| limits.lane(lane, quota.clone()));
     Exchange::builder().limits(limits)
 }
 
@@ -110,7 +109,7 @@ fn each_lane_has_its_own_count_and_logins_have_none() {
     for _ in 0..3 {
         assert_eq!(ask(&exchange, "POST", "/session/token", "", form.as_bytes()).status, 200);
     }
-    for lane in ["transactional", "quote", "historical"] {
+    for lane in lanes::ALL {
         assert_eq!((exchange.counts(lane).admitted, exchange.counts(lane).refused), (1, 1));
         assert_eq!(exchange.quota_used(lane), Some(1.0));
     }

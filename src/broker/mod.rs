@@ -3,6 +3,8 @@
 //! Nothing here knows of HTTP or of any one broker. The one thing taken from outside is [`Limits`],
 //! by which an adapter tells what its broker documents.
 
+pub mod lanes;
+
 mod error;
 mod instrument;
 #[cfg(feature = "mock")]
@@ -35,7 +37,7 @@ use crate::quota::Limits;
 /// paced [`BrokerProxy`], a paper broker or a mock.
 ///
 /// The calls are in three lanes, as brokers limit them: `transactional` (orders and the account),
-/// `quote`, and `historical`.
+/// `quote`, and `historical`; see [`lanes`].
 #[crate::proxy(limits = documented_limits)]
 pub trait Broker: Send + Sync {
     /// Places an order and gives the broker's name for it. That it was taken does not mean that it

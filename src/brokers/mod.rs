@@ -4,6 +4,8 @@
 pub(crate) mod india;
 #[cfg(feature = "kite")]
 pub mod kite;
+#[cfg(any(feature = "kite", feature = "exchange"))]
+pub(crate) mod kite_limits;
 #[cfg(feature = "paper")]
 pub mod paper;
 

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -232,7 +232,7 @@ impl Broker for PaperBroker {
 
     fn documented_limits(&self) -> Limits {
         // Said aloud: a proxy in front of this broker needs no settings, and does not pace.
-        ["transactional", "quote", "historical"]
+        lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
     }
