@@ -14,8 +14,8 @@
 //! ```
 //! # #[cfg(all(feature = "mock", feature = "kite"))] {
 //! use std::time::Duration;
+//! use lanekeeper::rust_decimal::Decimal;
 //! use lanekeeper::{Broker, BrokerError, BrokerProxy, Instrument, Kite, OrderRequest, Side};
-//! use rust_decimal::Decimal;
 //!
 //! // Strategy code is written against the trait, and stays as it is.
 //! fn strategy(broker: &dyn Broker) -> Result<(), BrokerError> {

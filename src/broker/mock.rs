@@ -18,7 +18,7 @@ mock! {
     ///
     /// ```
     /// use lanekeeper::broker::{Broker, Instrument, MockBroker};
-    /// use rust_decimal::Decimal;
+    /// use lanekeeper::rust_decimal::Decimal;
     ///
     /// let mut broker = MockBroker::new();
     /// broker.expect_ltp().returning(|_| Ok(Decimal::from(1490)));
