@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, Exchange, Holding, Instrument, OrderChange, OrderRequest, OrderStatus,
-    OrderType, Product, Side, TimeInForce,
+    Broker, BrokerError, BrokerProxy, Exchange, Holding, Instrument, OrderChange, OrderRequest,
+    OrderStatus, OrderType, Product, Side, TimeInForce, lanes,
 };
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::clock::ManualClock;
+use lanekeeper::proxy::BuildError;
+use lanekeeper::quota::{Limits, Quota};
 use rust_decimal::Decimal;
 
 fn x() -> Instrument {
@@ -336,4 +338,14 @@ fn a_new_trigger_is_waited_for_and_a_new_price_behind_an_old_one_is_not() {
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
     paper.modify_order(&id, &OrderChange::new().trigger_price(12)).unwrap();
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::TriggerPending);
+}
+
+#[test]
+fn the_lanes_are_those_of_the_trait() {
+    let (paper, _) = paper(&[100]);
+    let limits = Limits::new().lane("no such lane", Quota::unlimited());
+    match BrokerProxy::builder(paper).limits(limits).build() {
+        Err(BuildError::UnknownLane { known, .. }) => assert_eq!(known, lanes::ALL.join(", ")),
+        other => panic!("{other:?}"),
+    }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::strict::Algorithm;
-use lanekeeper::exchange::{Arrival, Exchange};
+use lanekeeper::exchange::{Algorithm, Arrival, Exchange};
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);

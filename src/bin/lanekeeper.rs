@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use lanekeeper::broker::lanes;
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::exchange::{Algorithm, Exchange};
@@ -126,7 +127,7 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     std::thread::sleep(time);
-    for lane in ["transactional", "quote", "historical"] {
+    for lane in lanes::ALL {
         let counts = exchange.counts(lane);
         writeln!(out, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
     }

@@ -4,6 +4,8 @@
 //! which an adapter tells what its broker documents, and the attribute that makes [`BrokerProxy`],
 //! with what a trait of anybody's needs for it (`lane.rs`).
 
+pub mod lanes;
+
 mod error;
 mod instrument;
 mod lane;
@@ -37,7 +39,27 @@ use crate::quota::Limits;
 /// paced [`BrokerProxy`], a paper broker or a mock.
 ///
 /// The calls are in three lanes, as brokers limit them: `transactional` (orders and the account),
-/// `quote`, and `historical`.
+/// `quote`, and `historical`; see [`lanes`].
+///
+/// # Errors
+///
+/// What a failed call may do next is in the class of its error, so the class is the contract. An
+/// adapter gives a read and a write these, and no others:
+///
+/// | | read | write |
+/// |---|---|---|
+/// | [`NotSent`](BrokerError::NotSent) | it surely never left | it surely never left |
+/// | [`Throttled`](BrokerError::Throttled) | refused for coming too fast | the same, and not done |
+/// | [`Rejected`](BrokerError::Rejected) | refused | refused, and not done |
+/// | [`Fatal`](BrokerError::Fatal) | nothing will work until mended | the same, and not done |
+/// | [`Transient`](BrokerError::Transient) | lost on the way, or no usable answer | never |
+/// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | never | it may have been done |
+/// | [`NoQuote`](BrokerError::NoQuote) | from `quote`, `ltp` and `ohlc` alone | never |
+///
+/// Whatever leaves it open whether a write was done is `OutcomeUnknown`: a cut connection, a
+/// timeout, a 5xx, an answer that cannot be read. An adapter sends a call once, and neither waits
+/// nor tries again. A [`BrokerProxy`] adds `NotSent` for a full or closed lane; and if the adapter
+/// panics, `Transient` for a read and `OutcomeUnknown` for a write.
 #[crate::proxy(limits = documented_limits)]
 pub trait Broker: Send + Sync {
     /// Places an order and gives the broker's name for it. That it was taken does not mean that it

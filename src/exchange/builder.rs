@@ -4,15 +4,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::brokers::PaperBroker;
-use crate::brokers::paper::{PaperError, Prices};
-use crate::quota::{Limits, Quota, QuotaError};
+use crate::broker::lanes;
+use crate::brokers::paper::{PaperBuildError, Prices};
+use crate::brokers::{PaperBroker, kite_limits};
+use crate::quota::{Limits, QuotaError};
 
 use super::gate::Gate;
 use super::handle::Exchange;
 use super::network::Network;
-use super::route::{HISTORICAL, LANES, QUOTE, TRANSACTIONAL};
-use super::server::{Server, Shared};
+use super::request::Shared;
+use super::server::Server;
+use super::sessions::Sessions;
 use super::strict::Algorithm;
 
 /// Nobody waits longer for a network.
@@ -55,7 +57,7 @@ pub enum ExchangeError {
     #[error("cannot start the exchange: {0}")]
     Start(std::io::Error),
     /// A limit for a lane that there is not.
-    #[error("there is no lane `{name}`; the lanes are {}", LANES.join(", "))]
+    #[error("there is no lane `{name}`; the lanes are {}", lanes::ALL.join(", "))]
     UnknownLane {
         /// The name.
         name: String,
@@ -78,7 +80,7 @@ pub enum ExchangeError {
     },
     /// The paper broker cannot be built.
     #[error(transparent)]
-    Paper(#[from] PaperError),
+    Paper(#[from] PaperBuildError),
 }
 
 impl ExchangeBuilder {
@@ -88,10 +90,7 @@ impl ExchangeBuilder {
             broker: None,
             prices: None,
             algorithm: Algorithm::default(),
-            limits: Limits::new()
-                .lane(TRANSACTIONAL, Quota::per_second(10))
-                .lane(QUOTE, Quota::per_second(1))
-                .lane(HISTORICAL, Quota::per_second(3)),
+            limits: kite_limits::documented(),
             count_refused: false,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
@@ -166,7 +165,7 @@ impl ExchangeBuilder {
             return Err(ExchangeError::NotLoopback { address: self.listen });
         }
         for (lane, quota) in self.limits.lanes() {
-            if !LANES.contains(&lane) {
+            if !lanes::ALL.contains(&lane) {
                 return Err(ExchangeError::UnknownLane { name: lane.to_owned() });
             }
             let wrong = |source| ExchangeError::Quota { lane: lane.to_owned(), source };
@@ -184,9 +183,9 @@ impl ExchangeBuilder {
                 PaperBroker::builder().prices(prices).build()?
             }
         };
-        let gate = Gate::new(&LANES, &self.limits, self.algorithm, self.count_refused);
+        let gate = Gate::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
-        let shared = Arc::new(Shared { gate, network, broker });
+        let shared = Arc::new(Shared { gate, sessions: Sessions::default(), network, broker });
         let server = Server::start(self.listen, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }

@@ -1,6 +1,6 @@
 //! The gate: where requests are counted and recorded, one after the other.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ pub struct Counts {
     pub refused: u64,
 }
 
-/// Counters, records and sessions.
+/// Counters and records.
 #[derive(Debug)]
 pub(super) struct Gate {
     started: Instant,
@@ -52,8 +52,6 @@ struct State {
     lanes: HashMap<&'static str, Lane>,
     arrivals: VecDeque<Arrival>,
     forgotten: u64,
-    ended: HashSet<String>,
-    sessions: u64,
 }
 
 #[derive(Debug)]
@@ -86,8 +84,6 @@ impl Gate {
             lanes: lanes.iter().map(lane).collect(),
             arrivals: VecDeque::new(),
             forgotten: 0,
-            ended: HashSet::new(),
-            sessions: 0,
         };
         Self { started: Instant::now(), state: Mutex::new(state) }
     }
@@ -139,21 +135,6 @@ impl Gate {
 
     pub(super) fn quota_used(&self, lane: &str) -> Option<f64> {
         self.state.lock().lanes.get(lane)?.used()
-    }
-
-    /// Makes the access token of a new session.
-    pub(super) fn begin_session(&self) -> String {
-        let mut state = self.state.lock();
-        state.sessions += 1;
-        format!("paper{:027}", state.sessions)
-    }
-
-    pub(super) fn end_session(&self, access_token: &str) {
-        self.state.lock().ended.insert(access_token.to_owned());
-    }
-
-    pub(super) fn is_ended(&self, access_token: &str) -> bool {
-        self.state.lock().ended.contains(access_token)
     }
 }
 

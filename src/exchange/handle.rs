@@ -8,7 +8,8 @@ use crate::brokers::PaperBroker;
 
 use super::builder::ExchangeBuilder;
 use super::gate::{Arrival, Counts};
-use super::server::{Server, Shared};
+use super::request::Shared;
+use super::server::Server;
 
 /// A running exchange; see the [module](crate::exchange). Stops when dropped.
 #[derive(Debug)]

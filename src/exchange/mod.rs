@@ -20,13 +20,11 @@
 //! ```
 //!
 //! The way of a request, which is where later faults would be put: it is read, travels
-//! (`network`), **arrives** (it is counted and recorded by `gate`, and done by `wire`), and its
-//! answer travels back. A request that was read arrives even if its sender has hung up.
+//! (`network`), **arrives** (`request`: it is counted and recorded by `gate`, and done by `wire`),
+//! and its answer travels back. A request that was read arrives even if its sender has hung up.
 //!
 //! What is counted: everything but `/session/token`, and but requests without a valid header or
 //! with an address that is too long, which a real exchange turns away at the door.
-
-pub mod strict;
 
 mod answer;
 mod builder;
@@ -34,11 +32,14 @@ mod form;
 mod gate;
 mod handle;
 mod network;
+mod request;
 mod route;
 mod server;
+mod sessions;
+mod strict;
 mod wire;
 
 pub use builder::{ExchangeBuilder, ExchangeError};
 pub use gate::{Arrival, Counts};
 pub use handle::{Exchange, PlacedOrder};
-pub use strict::Algorithm;
+pub use strict::{Algorithm, AlgorithmError};

@@ -1,13 +1,8 @@
 //! What a method and a path ask for, and which lane counts it.
 
+use crate::broker::lanes::{HISTORICAL, QUOTE, TRANSACTIONAL};
+
 use super::answer::ApiError;
-
-pub(super) const TRANSACTIONAL: &str = "transactional";
-pub(super) const QUOTE: &str = "quote";
-pub(super) const HISTORICAL: &str = "historical";
-
-/// The lanes, by the names that [`Broker`](crate::broker::Broker) gives them.
-pub(super) const LANES: [&str; 3] = [TRANSACTIONAL, QUOTE, HISTORICAL];
 
 /// One of Kite's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! Counters that refuse exactly what a broker with that algorithm would refuse.
 //!
-//! They are pure functions of the times of arrival, in whole nanoseconds, without rounding. So they
-//! serve twice: behind the HTTP of the [`Exchange`](super::Exchange), and as the oracle of tests
-//! that check a pacer against the counting it must never offend.
+//! They are pure functions of the times of arrival, in whole nanoseconds, without rounding: the
+//! clock and the HTTP of the [`Exchange`](super::Exchange) are elsewhere.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -66,7 +65,7 @@ impl FromStr for Algorithm {
 ///
 /// Times must not run backwards: an earlier one is taken for the latest seen.
 #[derive(Debug, Clone)]
-pub struct Counter {
+struct Counter {
     limit: u64,
     length: u64,
     last: u64,
@@ -89,7 +88,7 @@ enum State {
 
 impl Counter {
     /// A counter of `window` that has counted nothing. Its origin is [`Moment::ORIGIN`].
-    pub fn new(algorithm: Algorithm, window: Window) -> Self {
+    fn new(algorithm: Algorithm, window: Window) -> Self {
         let limit = u64::from(window.limit);
         // A window without length would divide by zero; one nanosecond is as good as none.
         let length = u64::try_from(window.length.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -104,7 +103,7 @@ impl Counter {
     }
 
     /// Whether an arrival at `at` would be admitted. Counts nothing.
-    pub fn admits(&mut self, at: Moment) -> bool {
+    fn admits(&mut self, at: Moment) -> bool {
         self.move_on(at);
         match &self.state {
             State::Log(log) => (log.len() as u64) < self.limit,
@@ -114,7 +113,7 @@ impl Counter {
     }
 
     /// Counts an arrival at `at`, admitted or not.
-    pub fn count(&mut self, at: Moment) {
+    fn count(&mut self, at: Moment) {
         self.move_on(at);
         match &mut self.state {
             State::Log(log) => {
@@ -154,38 +153,28 @@ impl Counter {
 }
 
 /// The counters of a quota: all of its windows admit a call, or none counts it.
-///
-/// ```
-/// use lanekeeper::exchange::strict::{Algorithm, Strict};
-/// use lanekeeper::quota::{Moment, Quota};
-///
-/// let mut strict = Strict::new(Algorithm::SlidingLog, &Quota::per_second(1));
-/// assert!(strict.arrive(Moment::from_nanos(0)));
-/// assert!(!strict.arrive(Moment::from_nanos(999_999_999)));
-/// assert!(strict.arrive(Moment::from_nanos(1_000_000_000)));
-/// ```
 #[derive(Debug, Clone)]
-pub struct Strict {
+pub(super) struct Strict {
     counters: Vec<Counter>,
     count_refused: bool,
 }
 
 impl Strict {
     /// Counters for the windows of `quota`.
-    pub fn new(algorithm: Algorithm, quota: &Quota) -> Self {
+    pub(super) fn new(algorithm: Algorithm, quota: &Quota) -> Self {
         let counters = quota.windows().iter().map(|&window| Counter::new(algorithm, window));
         Self { counters: counters.collect(), count_refused: false }
     }
 
     /// Whether a refused call uses the quota too. By default it does not.
     #[must_use]
-    pub fn count_refused(mut self, count_refused: bool) -> Self {
+    pub(super) fn count_refused(mut self, count_refused: bool) -> Self {
         self.count_refused = count_refused;
         self
     }
 
     /// A call arrives. Gives whether it is admitted.
-    pub fn arrive(&mut self, at: Moment) -> bool {
+    pub(super) fn arrive(&mut self, at: Moment) -> bool {
         let admitted = self.counters.iter_mut().all(|counter| counter.admits(at));
         if admitted || self.count_refused {
             for counter in &mut self.counters {
@@ -196,16 +185,5 @@ impl Strict {
     }
 }
 
-/// How many of `arrivals`, in the order of time, a broker with that algorithm and quota refuses.
-pub fn refusals(
-    algorithm: Algorithm,
-    quota: &Quota,
-    arrivals: impl IntoIterator<Item = Moment>,
-) -> usize {
-    let mut strict = Strict::new(algorithm, quota);
-    arrivals.into_iter().filter(|&at| !strict.arrive(at)).count()
-}
-
 #[cfg(test)]
-#[path = "strict_tests.rs"]
 mod tests;

@@ -185,7 +185,7 @@ fn a_login_proves_the_secret_without_sending_it() {
         r#"{"status":"success","data":true}"#,
     ]);
     let builder = Kite::builder().api_key("a").base_url(format!("http://{}/", server.address));
-    let session = builder.login(&"b".into(), &"c".into()).unwrap();
+    let session = builder.login("b", "c").unwrap();
     assert_eq!(session.user_id, "AB1234");
     assert_eq!(session.access_token.expose_secret(), "fresh");
     let kite = builder.access_token(session.access_token).build().unwrap();

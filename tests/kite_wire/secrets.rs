@@ -54,12 +54,12 @@ fn a_login_and_a_logout_show_nothing() {
     let fine = r#"{"status":"success","data":{"access_token":"fresh-t0ken"}}"#;
     let server = Server::new([json(400, echo), json(200, fine), Reply::Close]);
     let builder = Kite::builder().api_key("key").base_url(format!("http://{}", server.address));
-    let error = builder.login(&"request-t0ken".into(), &"ap1-secret".into()).unwrap_err();
+    let error = builder.login("request-t0ken", "ap1-secret").unwrap_err();
     for secret in ["request-t0ken", "ap1-secret"] {
         assert_clean(&error, secret);
         assert!(!error.to_string().contains(secret), "{error}");
     }
-    let session: KiteSession = builder.login(&"r".into(), &"s".into()).unwrap();
+    let session: KiteSession = builder.login("r", "s").unwrap();
     assert_clean(&session, "fresh-t0ken");
     let kite = builder.access_token(session.access_token).build().unwrap();
     let error = kite.invalidate_session().unwrap_err();

@@ -142,6 +142,9 @@ impl KiteBuilder {
     }
 
     /// A plain, unpaced adapter. Sends nothing yet.
+    ///
+    /// # Errors
+    /// A setting is missing or cannot be used; the error says which.
     pub fn build(self) -> Result<Kite, KiteBuildError> {
         let Some(token) = self.access_token.clone().filter(|t| !t.expose_secret().is_empty())
         else {

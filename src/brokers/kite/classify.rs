@@ -12,18 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, Voice};
 use crate::broker::{BrokerError, Detail};
+use crate::lane::Effect;
 
 #[cfg(test)]
 mod tests;
-
-/// Whether a call changes something at the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It does not; it may be asked again.
-    Read,
-    /// It does.
-    Write,
-}
 
 /// No answer tells what became of the call.
 pub(super) fn lost(effect: Effect, detail: Detail) -> BrokerError {

@@ -18,10 +18,11 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
 use super::answer::Answer;
-use super::classify::{self, Effect};
+use super::classify;
 use super::secrets::Secrets;
 use super::transport::{self, Form};
 use crate::broker::{BrokerError, Detail};
+use crate::lane::Effect;
 
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";

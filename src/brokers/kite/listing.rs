@@ -7,9 +7,10 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::answer::{Answer, Voice};
-use super::classify::{self, Effect};
+use super::classify;
 use super::de::decimal;
 use crate::broker::{BrokerError, Instrument, InstrumentInfo};
+use crate::lane::Effect;
 
 /// Reads an answer of the dump. An error comes as JSON here too, and that under status 200.
 pub(super) fn answer(answer: &Answer) -> Result<Vec<InstrumentInfo>, BrokerError> {

@@ -41,7 +41,8 @@ use crate::broker::{
     Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Product, Profile, Quote,
     QuoteChunk, Trade,
 };
-use crate::quota::{Limits, Quota};
+use crate::brokers::kite_limits;
+use crate::quota::Limits;
 
 /// An account at Zerodha. A clone is the same account and shares its connections.
 ///
@@ -83,10 +84,7 @@ impl Kite {
     /// Not in here: 400 orders a minute and 5000 a day, which count placements only, and 25 changes
     /// of one order.
     pub fn limits() -> Limits {
-        Limits::new()
-            .lane("transactional", Quota::per_second(10))
-            .lane("quote", Quota::per_second(1))
-            .lane("historical", Quota::per_second(3))
+        kite_limits::documented()
     }
 
     fn http(&self) -> &Http {

@@ -56,24 +56,33 @@ impl KiteBuilder {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let (request_token, api_secret) = (String::new(), String::new());
     /// let builder = Kite::builder().api_key("key");
-    /// let session = builder.login(&request_token.into(), &api_secret.into())?;
+    /// let session = builder.login(request_token, api_secret)?;
     /// let kite = builder.access_token(session.access_token).build()?;
     /// # Ok(())
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// As for a write of the trait [`Broker`](crate::broker::Broker):
+    /// [`NotSent`](BrokerError::NotSent) if the settings make no client or there is no connection;
+    /// [`Fatal`](BrokerError::Fatal) or [`Rejected`](BrokerError::Rejected) if Kite refuses, as it
+    /// does a request token that was used before; [`Throttled`](BrokerError::Throttled); and
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) if no answer tells what became of it. The
+    /// request token may be spent then: let the user sign in again.
     pub fn login(
         &self,
-        request_token: &SecretString,
-        api_secret: &SecretString,
+        request_token: impl Into<SecretString>,
+        api_secret: impl Into<SecretString>,
     ) -> Result<KiteSession, BrokerError> {
-        let checksum = checksum(&self.api_key, request_token, api_secret);
+        let (request_token, api_secret) = (request_token.into(), api_secret.into());
+        let checksum = checksum(&self.api_key, &request_token, &api_secret);
         let form = Serializer::new(String::new())
             .append_pair("api_key", &self.api_key)
             .append_pair("request_token", request_token.expose_secret())
             .append_pair("checksum", checksum.expose_secret())
             .finish();
         let bare = self.http(None).map_err(|error| not_sent(error.to_string()))?;
-        let secrets = bare.secrets.and(&[request_token.clone(), api_secret.clone(), checksum]);
+        let secrets = bare.secrets.and(&[request_token, api_secret, checksum]);
         let http = Http { secrets, ..bare };
         http.build(&Call::post("/session/token", form), |wire: WireSession| {
             Ok(KiteSession {
@@ -87,6 +96,11 @@ impl KiteBuilder {
 
 impl Kite {
     /// Ends the session: the access token is dead from then on, here and everywhere.
+    ///
+    /// # Errors
+    /// As for a write of the trait [`Broker`](crate::broker::Broker). After
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) the token may be dead or alive; asking again
+    /// does no harm.
     pub fn invalidate_session(&self) -> Result<(), BrokerError> {
         let http = &self.inner.http;
         let token = http.access_token.as_ref().map(ExposeSecret::expose_secret);

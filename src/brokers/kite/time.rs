@@ -1,14 +1,9 @@
 //! Times, which Kite writes without a zone and means in that of India.
 
 use jiff::civil::DateTime;
-use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
-/// India's time, which has no summer and so needs no zone database.
-pub(super) fn zone() -> TimeZone {
-    // 5 h 30 min is within what an offset may be, so the fallback is never taken.
-    Offset::from_seconds(19_800).map_or(TimeZone::UTC, TimeZone::fixed)
-}
+use crate::brokers::india::zone;
 
 /// Reads `2021-05-31 09:18:57` (in India) and `2017-12-15T09:15:00+0530`.
 ///

@@ -9,8 +9,9 @@ use std::io::{self, ErrorKind, Read};
 
 use ureq::{Error, Timeout};
 
-use super::classify::{Effect, lost};
+use super::classify::lost;
 use crate::broker::{BrokerError, Detail};
+use crate::lane::Effect;
 
 /// A form on its way, which knows whether any of it was handed over.
 pub(super) struct Form<'a> {

@@ -79,7 +79,7 @@ pub(super) struct Book {
     replay: Replay,
     origin: Zoned,
     now: Duration,
-    tick: u64,
+    position: u64,
     entries: Vec<Entry>,
     index: HashMap<OrderId, usize>,
     // Apart from the entries, so that a move of the tape costs nothing for orders that are done.
@@ -95,7 +95,7 @@ impl Book {
             replay,
             origin,
             now: Duration::ZERO,
-            tick: 0,
+            position: 0,
             entries: Vec::new(),
             index: HashMap::new(),
             resting: BTreeMap::new(),
@@ -144,18 +144,18 @@ impl Book {
     /// Moves the tape on, and fills what its bars meet. Time does not run back.
     pub(super) fn advance(&mut self, elapsed: Duration) {
         self.now = self.now.max(elapsed);
-        let tick = self.replay.tick(self.now);
-        let from = std::mem::replace(&mut self.tick, tick);
+        let position = self.replay.position(self.now);
+        let from = std::mem::replace(&mut self.position, position);
         // One round of the tape meets every trigger that it can meet, a second one every limit
         // behind such a trigger. After that nothing new happens, however long nobody looked.
         let rounds = self.resting.keys().filter_map(|instrument| self.replay.series(instrument));
         let longest = rounds.map(|series| series.len() as u64).max().unwrap_or(0);
-        let last = tick.min(from.saturating_add(longest.saturating_mul(2)));
-        for tick in from.saturating_add(1)..=last {
+        let last = position.min(from.saturating_add(longest.saturating_mul(2)));
+        for position in from.saturating_add(1)..=last {
             if self.resting.is_empty() {
                 return;
             }
-            let at = self.replay.moved_at(tick);
+            let at = self.replay.moved_at(position);
             let mut met = Vec::new();
             for (instrument, resting) in &self.resting {
                 if let Some(bar) = self.replay.bar(instrument, at) {
@@ -166,7 +166,7 @@ impl Book {
             met.sort_unstable_by_key(|&(order, _)| order);
             let at = self.wall(at);
             for (order, price) in met {
-                self.unrest(order);
+                self.stop_resting(order);
                 self.settle(order, price, &at);
             }
         }
@@ -256,7 +256,7 @@ impl Book {
             }
         };
         self.account.block(needed);
-        self.unrest(index);
+        self.stop_resting(index);
         let at = self.wall(self.now);
         if let Some(entry) = self.entries.get_mut(index) {
             entry.blocked = needed;
@@ -278,7 +278,7 @@ impl Book {
     pub(super) fn cancel(&mut self, id: &OrderId, elapsed: Duration) -> Result<(), Refusal> {
         self.advance(elapsed);
         let (index, _) = self.open(id)?;
-        self.unrest(index);
+        self.stop_resting(index);
         let at = self.wall(self.now);
         self.withdraw(index, &at);
         Ok(())
@@ -321,7 +321,7 @@ impl Book {
         }
     }
 
-    fn unrest(&mut self, index: usize) {
+    fn stop_resting(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let instrument = &entry.request.instrument;
         if let (Some(wait), Some(resting)) = (entry.waits.take(), self.resting.get_mut(instrument))

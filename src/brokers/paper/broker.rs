@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -18,8 +18,9 @@ use crate::quota::{Limits, Moment, Quota};
 use super::book::{Book, Entry};
 use super::builder::PaperBuilder;
 use super::candles;
-use super::quotes::{Tokens, quote};
+use super::quotes::quote;
 use super::refusal::Refusal;
+use super::tokens::Tokens;
 
 /// A broker in memory; see the [module](crate::brokers::paper). Cheap to clone; clones are the
 /// same account.
@@ -125,9 +126,9 @@ impl PaperBroker {
     pub(crate) fn quote_of(&self, instrument: &Instrument) -> Option<Quote> {
         self.book(|book, now| {
             let series = book.replay().series(instrument)?;
-            let tick = book.replay().tick(now);
-            let moved_at = book.wall(book.replay().moved_at(tick));
-            Some(quote(instrument, series, tick, self.token(instrument), moved_at))
+            let position = book.replay().position(now);
+            let moved_at = book.wall(book.replay().moved_at(position));
+            Some(quote(instrument, series, position, self.token(instrument), moved_at))
         })
     }
 
@@ -231,7 +232,7 @@ impl Broker for PaperBroker {
 
     fn documented_limits(&self) -> Limits {
         // Said aloud: a proxy in front of this broker needs no settings, and does not pace.
-        ["transactional", "quote", "historical"]
+        lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use rust_decimal::Decimal;
 
 use crate::broker::Holding;
+use crate::brokers::india::zone;
 use crate::clock::Clock;
 
 use super::book::Book;
@@ -28,7 +28,7 @@ pub struct PaperBuilder {
 /// Settings that make no paper broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PaperError {
+pub enum PaperBuildError {
     /// Bars that are shown for no time at all.
     #[error("bar_every is zero; give each bar some time")]
     NoTime,
@@ -104,28 +104,23 @@ impl PaperBuilder {
     ///
     /// # Errors
     /// A setting makes no sense; the error says which.
-    pub fn build(self) -> Result<PaperBroker, PaperError> {
+    pub fn build(self) -> Result<PaperBroker, PaperBuildError> {
         if self.bar_every.is_zero() {
-            return Err(PaperError::NoTime);
+            return Err(PaperBuildError::NoTime);
         }
         if self.cash.is_sign_negative() || self.cash > LARGEST_SUM {
-            return Err(PaperError::Cash { cash: self.cash });
+            return Err(PaperBuildError::Cash { cash: self.cash });
         }
         for holding in &self.holdings {
             if holding.quantity.abs() > LARGEST || holding.average_price.abs() > LARGEST {
                 let instrument = holding.instrument.clone();
-                return Err(PaperError::Holding { instrument });
+                return Err(PaperBuildError::Holding { instrument });
             }
         }
-        let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(india()));
+        let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(zone()));
         let prices = self.prices.unwrap_or_else(Prices::sample);
         let replay = Replay::new(prices, self.bar_every);
         let book = Book::new(replay, origin, self.cash);
         Ok(PaperBroker::new(book, self.clock, self.holdings))
     }
-}
-
-/// India has had one offset, without summer time, since 1945.
-fn india() -> TimeZone {
-    TimeZone::fixed(Offset::from_seconds(19_800).unwrap_or(Offset::UTC))
 }

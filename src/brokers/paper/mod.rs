@@ -25,11 +25,12 @@ mod quotes;
 mod refusal;
 mod replay;
 mod resting;
+mod tokens;
 
 #[cfg(feature = "exchange")]
 pub(crate) use book::Entry;
 pub use broker::PaperBroker;
-pub use builder::{PaperBuilder, PaperError};
+pub use builder::{PaperBuildError, PaperBuilder};
 pub use prices::{Prices, PricesError};
 #[cfg(feature = "exchange")]
 pub(crate) use refusal::Refusal;

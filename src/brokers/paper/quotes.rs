@@ -1,26 +1,25 @@
-//! What is quoted while a bar is the present one, and what the broker lists.
-
-use std::collections::BTreeMap;
+//! What is quoted while a bar is the present one.
 
 use jiff::Zoned;
 use rust_decimal::Decimal;
 
-use crate::broker::{Candle, Depth, DepthLevel, Instrument, InstrumentInfo, Ohlc, Quote};
+use crate::broker::{Candle, Depth, DepthLevel, Instrument, Ohlc, Quote};
 
-use super::prices::{Prices, Series};
+use super::prices::Series;
 
-const TICK: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
+/// The step of prices that is listed, and that is between the levels of the book.
+pub(super) const TICK_SIZE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 const LEVELS: u32 = 5;
 
-/// The quote when the tape has moved `tick` times. The day is the one of the present bar.
+/// The quote when the tape is at `position`. The day is the one of the present bar.
 pub(super) fn quote(
     instrument: &Instrument,
     series: &Series,
-    tick: u64,
+    position: u64,
     token: Option<u32>,
     moved_at: Zoned,
 ) -> Quote {
-    let bar = series.bar(tick);
+    let bar = series.bar(position);
     let today = bar.at.date();
     let until_now = || series.iter().take_while(|past| past.at <= bar.at);
     let mut day = bar.ohlc;
@@ -61,76 +60,22 @@ pub(super) fn quote(
     quote
 }
 
-/// A made-up book around `last`, a tick between its levels: the bars hold none.
+/// A made-up book around `last`, a step between its levels: the bars hold none.
 fn depth(last: Decimal) -> Depth {
     let level = |number: u32, away: Decimal| DepthLevel {
-        price: (last + away).max(TICK),
+        price: (last + away).max(TICK_SIZE),
         quantity: Decimal::from(100 * number),
         orders: number,
     };
     Depth {
-        bids: (1..=LEVELS).map(|n| level(n, -TICK * Decimal::from(n))).collect(),
-        asks: (1..=LEVELS).map(|n| level(n, TICK * Decimal::from(n))).collect(),
+        bids: (1..=LEVELS).map(|n| level(n, -TICK_SIZE * Decimal::from(n))).collect(),
+        asks: (1..=LEVELS).map(|n| level(n, TICK_SIZE * Decimal::from(n))).collect(),
     }
-}
-
-/// The numbers by which instruments go on Kite's wire.
-#[derive(Debug)]
-pub(super) struct Tokens {
-    of: BTreeMap<Instrument, u32>,
-    by: BTreeMap<u32, Instrument>,
-}
-
-impl Tokens {
-    /// Numbers made from the names, so that an instrument has the same one in every price file
-    /// (unless two names fall on one number).
-    pub(super) fn new(prices: &Prices) -> Self {
-        let mut tokens = Self { of: BTreeMap::new(), by: BTreeMap::new() };
-        for instrument in prices.instruments() {
-            let mut token = hash(instrument.as_str());
-            while tokens.by.contains_key(&token) {
-                token = (token + 256) & 0x7FFF_FFFF;
-            }
-            tokens.of.insert(instrument.clone(), token);
-            tokens.by.insert(token, instrument.clone());
-        }
-        tokens
-    }
-
-    pub(super) fn of(&self, instrument: &Instrument) -> Option<u32> {
-        self.of.get(instrument).copied()
-    }
-
-    #[cfg(feature = "exchange")]
-    pub(super) fn instrument(&self, token: u32) -> Option<&Instrument> {
-        self.by.get(&token)
-    }
-
-    /// What the broker lists about each instrument.
-    pub(super) fn listing(&self) -> impl Iterator<Item = InstrumentInfo> {
-        self.of.iter().map(|(instrument, token)| {
-            let mut info = InstrumentInfo::new(instrument.clone());
-            info.token = Some(token.to_string());
-            info.name = instrument.symbol().to_owned();
-            info.kind = "EQ".to_owned();
-            info.segment = instrument.exchange().to_owned();
-            info.tick_size = Some(TICK);
-            info.lot_size = Some(Decimal::ONE);
-            info
-        })
-    }
-}
-
-/// FNV-1a, in Kite's form: the exchange's own number times 256, plus 1 for the segment.
-fn hash(text: &str) -> u32 {
-    let hash = text
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    ((hash & 0x007F_FFFF) << 8) | 1
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::prices::Prices;
     use super::*;
 
     #[test]
@@ -157,19 +102,5 @@ mod tests {
         let depth = quote.depth.unwrap();
         assert_eq!(depth.bids[0].price, "13.95".parse().unwrap());
         assert_eq!(depth.asks[4].price, "14.25".parse().unwrap());
-    }
-
-    #[test]
-    fn tokens_do_not_depend_on_the_rest_of_the_file() {
-        let alone = Prices::from_csv(
-            "time,exchange,symbol,open,high,low,close,volume\n\
-             2019-01-01T15:29:00+05:30,NSE,YESBANK,7,9,6,8,1\n",
-        )
-        .unwrap();
-        let yes = Instrument::new("NSE", "YESBANK");
-        let token = Tokens::new(&alone).of(&yes).unwrap();
-        let sample = Tokens::new(&Prices::sample());
-        assert_eq!(sample.of(&yes), Some(token));
-        assert_eq!(sample.by.get(&token), Some(&yes));
     }
 }

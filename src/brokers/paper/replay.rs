@@ -35,7 +35,7 @@ impl Replay {
     /// The bar of `instrument` when `elapsed` has passed since the start; none if the instrument
     /// is unknown.
     pub fn bar(&self, instrument: &Instrument, elapsed: Duration) -> Option<&Candle> {
-        Some(self.prices.series(instrument)?.bar(self.tick(elapsed)))
+        Some(self.prices.series(instrument)?.bar(self.position(elapsed)))
     }
 
     /// The bars themselves.
@@ -47,17 +47,17 @@ impl Replay {
         self.prices.series(instrument)
     }
 
-    /// How often the tape has moved on.
-    pub(super) fn tick(&self, elapsed: Duration) -> u64 {
+    /// Where the tape is: how often it has moved on.
+    pub(super) fn position(&self, elapsed: Duration) -> u64 {
         match elapsed.as_nanos().checked_div(self.bar_every.as_nanos()) {
-            Some(ticks) => u64::try_from(ticks).unwrap_or(u64::MAX),
+            Some(moves) => u64::try_from(moves).unwrap_or(u64::MAX),
             None => 0,
         }
     }
 
-    /// When the tape moved on for the `tick`-th time.
-    pub(super) fn moved_at(&self, tick: u64) -> Duration {
-        let nanos = self.bar_every.as_nanos().saturating_mul(u128::from(tick));
+    /// When the tape came to `position`.
+    pub(super) fn moved_at(&self, position: u64) -> Duration {
+        let nanos = self.bar_every.as_nanos().saturating_mul(u128::from(position));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
@@ -86,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_begins_when_it_says() {
+    fn a_position_begins_when_it_says() {
         let (replay, _) = replay();
-        for tick in [0, 1, 2, 1000] {
-            assert_eq!(replay.tick(replay.moved_at(tick)), tick);
+        for position in [0, 1, 2, 1000] {
+            assert_eq!(replay.position(replay.moved_at(position)), position);
         }
-        assert_eq!(replay.tick(replay.moved_at(7) - Duration::from_nanos(1)), 6);
+        assert_eq!(replay.position(replay.moved_at(7) - Duration::from_nanos(1)), 6);
     }
 
     #[test]

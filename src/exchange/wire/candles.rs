@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use crate::broker::{Candle, CandleRequest, Interval};
 use crate::brokers::PaperBroker;
+use crate::brokers::india::zone;
 
 use super::super::answer::{Answer, ApiError, Body};
 use super::super::form::Fields;
-use super::{india, num, num_or_zero};
+use super::{num, num_or_zero};
 
 pub(in super::super) fn historical(
     broker: &PaperBroker,
@@ -49,11 +50,11 @@ fn time(query: &Fields, name: &str, of_day: Time) -> Result<Zoned, ApiError> {
     let text = query.need(name)?;
     let time = DateTime::strptime("%Y-%m-%d %H:%M:%S", text)
         .or_else(|_| Date::strptime("%Y-%m-%d", text).map(|date| date.to_datetime(of_day)));
-    time.and_then(|time| time.to_zoned(india())).map_err(|_| Fields::invalid(name))
+    time.and_then(|time| time.to_zoned(zone())).map_err(|_| Fields::invalid(name))
 }
 
 fn candle_json(candle: &Candle) -> Value {
-    let at = candle.at.with_time_zone(india()).strftime("%Y-%m-%dT%H:%M:%S%z").to_string();
+    let at = candle.at.with_time_zone(zone()).strftime("%Y-%m-%dT%H:%M:%S%z").to_string();
     let ohlc = &candle.ohlc;
     let mut json = vec![
         at.into(),

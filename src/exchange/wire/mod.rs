@@ -10,9 +10,10 @@ pub(super) mod portfolio;
 pub(super) mod user;
 
 use jiff::Zoned;
-use jiff::tz::{Offset, TimeZone};
 use rust_decimal::Decimal;
 use serde_json::Value;
+
+use crate::brokers::india::zone;
 
 /// A decimal as a JSON number, without zeros at its end: whole prices come as integers, as Kite
 /// sends them.
@@ -24,14 +25,9 @@ fn num_or_zero(decimal: Option<Decimal>) -> Value {
     num(decimal.unwrap_or_default())
 }
 
-/// India's zone, which Kite's times are in and do not name.
-fn india() -> TimeZone {
-    TimeZone::fixed(Offset::from_seconds(19_800).unwrap_or(Offset::UTC))
-}
-
 /// `2019-01-01 09:15:00`, in India.
 fn naive(time: &Zoned) -> String {
-    time.with_time_zone(india()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    time.with_time_zone(zone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn naive_or_null(time: Option<&Zoned>) -> Value {

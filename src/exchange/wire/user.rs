@@ -7,7 +7,7 @@ use crate::brokers::PaperBroker;
 
 use super::super::answer::{Answer, ApiError, Body};
 use super::super::form::Fields;
-use super::super::gate::Gate;
+use super::super::sessions::Sessions;
 use super::{naive, num, num_or_zero};
 
 pub(in super::super) fn profile(broker: &PaperBroker) -> Answer {
@@ -29,7 +29,11 @@ pub(in super::super) fn segment_margins(broker: &PaperBroker, segment: &str) -> 
     Ok(Body::Json(margin_json(margins.segment(segment))))
 }
 
-pub(in super::super) fn begin_session(broker: &PaperBroker, gate: &Gate, form: &Fields) -> Answer {
+pub(in super::super) fn begin_session(
+    broker: &PaperBroker,
+    sessions: &Sessions,
+    form: &Fields,
+) -> Answer {
     let api_key = form.need("api_key")?;
     form.need("request_token")?;
     let checksum = form.need("checksum")?;
@@ -40,7 +44,7 @@ pub(in super::super) fn begin_session(broker: &PaperBroker, gate: &Gate, form: &
     let profile = broker.profile().map_err(|_| ApiError::internal())?;
     let mut json = profile_json(&profile);
     json["api_key"] = api_key.into();
-    json["access_token"] = gate.begin_session().into();
+    json["access_token"] = sessions.begin().into();
     json["public_token"] = "".into();
     json["refresh_token"] = "".into();
     json["enctoken"] = "".into();
@@ -49,9 +53,9 @@ pub(in super::super) fn begin_session(broker: &PaperBroker, gate: &Gate, form: &
     Ok(Body::Json(json))
 }
 
-pub(in super::super) fn end_session(gate: &Gate, query: &Fields) -> Answer {
+pub(in super::super) fn end_session(sessions: &Sessions, query: &Fields) -> Answer {
     query.need("api_key")?;
-    gate.end_session(query.need("access_token")?);
+    sessions.end(query.need("access_token")?);
     Ok(Body::Json(true.into()))
 }
 

@@ -91,10 +91,22 @@ fn two_bursts_around_a_border_tell_the_algorithms_apart() {
     let quota = Quota::per_second(10);
     let second = 1_000_000_000;
     // Ten just before the border of a fixed window and ten just after it.
-    let arrivals = || (0..20).map(|n| Moment::from_nanos(second - 10 + n));
-    assert_eq!(refusals(Algorithm::SlidingLog, &quota, arrivals()), 10);
-    assert_eq!(refusals(Algorithm::FixedWindow, &quota, arrivals()), 0);
-    assert_eq!(refusals(Algorithm::TokenBucket, &quota, arrivals()), 10);
+    for (algorithm, expected) in
+        [(Algorithm::SlidingLog, 10), (Algorithm::FixedWindow, 0), (Algorithm::TokenBucket, 10)]
+    {
+        let mut strict = Strict::new(algorithm, &quota);
+        let arrivals = (0..20).map(|n| Moment::from_nanos(second - 10 + n));
+        let refused = arrivals.filter(|&at| !strict.arrive(at)).count();
+        assert_eq!(refused, expected, "{algorithm}");
+    }
+}
+
+#[test]
+fn a_call_a_whole_second_old_is_forgotten() {
+    let mut strict = Strict::new(Algorithm::SlidingLog, &Quota::per_second(1));
+    assert!(strict.arrive(Moment::from_nanos(0)));
+    assert!(!strict.arrive(Moment::from_nanos(999_999_999)));
+    assert!(strict.arrive(Moment::from_nanos(1_000_000_000)));
 }
 
 #[test]

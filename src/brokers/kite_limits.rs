@@ -1,0 +1,13 @@
+//! What Zerodha documents of its limits. The adapter keeps to them and the exchange counts them, and
+//! each can be had without the other.
+
+use crate::broker::lanes::{HISTORICAL, QUOTE, TRANSACTIONAL};
+use crate::quota::{Limits, Quota};
+
+/// By kite.trade/docs/connect/v3/exceptions.
+pub(crate) fn documented() -> Limits {
+    Limits::new()
+        .lane(TRANSACTIONAL, Quota::per_second(10))
+        .lane(QUOTE, Quota::per_second(1))
+        .lane(HISTORICAL, Quota::per_second(3))
+}

@@ -1,0 +1,84 @@
+//! The instruments: the number of each, and what the broker lists about it.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use crate::broker::{Instrument, InstrumentInfo};
+
+use super::prices::Prices;
+use super::quotes::TICK_SIZE;
+
+/// The numbers by which instruments go on Kite's wire.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    of: BTreeMap<Instrument, u32>,
+    by: BTreeMap<u32, Instrument>,
+}
+
+impl Tokens {
+    /// Numbers made from the names, so that an instrument has the same one in every price file
+    /// (unless two names fall on one number).
+    pub(super) fn new(prices: &Prices) -> Self {
+        let mut tokens = Self { of: BTreeMap::new(), by: BTreeMap::new() };
+        for instrument in prices.instruments() {
+            let mut token = hash(instrument.as_str());
+            while tokens.by.contains_key(&token) {
+                token = (token + 256) & 0x7FFF_FFFF;
+            }
+            tokens.of.insert(instrument.clone(), token);
+            tokens.by.insert(token, instrument.clone());
+        }
+        tokens
+    }
+
+    pub(super) fn of(&self, instrument: &Instrument) -> Option<u32> {
+        self.of.get(instrument).copied()
+    }
+
+    #[cfg(feature = "exchange")]
+    pub(super) fn instrument(&self, token: u32) -> Option<&Instrument> {
+        self.by.get(&token)
+    }
+
+    /// What the broker lists about each instrument.
+    pub(super) fn listing(&self) -> impl Iterator<Item = InstrumentInfo> {
+        self.of.iter().map(|(instrument, token)| {
+            let mut info = InstrumentInfo::new(instrument.clone());
+            info.token = Some(token.to_string());
+            info.name = instrument.symbol().to_owned();
+            info.kind = "EQ".to_owned();
+            info.segment = instrument.exchange().to_owned();
+            info.tick_size = Some(TICK_SIZE);
+            info.lot_size = Some(Decimal::ONE);
+            info
+        })
+    }
+}
+
+/// FNV-1a, in Kite's form: the exchange's own number times 256, plus 1 for the segment.
+fn hash(text: &str) -> u32 {
+    let hash = text
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    ((hash & 0x007F_FFFF) << 8) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_do_not_depend_on_the_rest_of_the_file() {
+        let alone = Prices::from_csv(
+            "time,exchange,symbol,open,high,low,close,volume\n\
+             2019-01-01T15:29:00+05:30,NSE,YESBANK,7,9,6,8,1\n",
+        )
+        .unwrap();
+        let yes = Instrument::new("NSE", "YESBANK");
+        let token = Tokens::new(&alone).of(&yes).unwrap();
+        let sample = Tokens::new(&Prices::sample());
+        assert_eq!(sample.of(&yes), Some(token));
+        assert_eq!(sample.by.get(&token), Some(&yes));
+    }
+}

@@ -1,0 +1,48 @@
+//! Sessions: the exchange takes any token that was not ended.
+
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+
+/// The sessions that were begun and ended here.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    begun: u64,
+    ended: HashSet<String>,
+}
+
+impl Sessions {
+    /// Makes the access token of a new session.
+    pub(super) fn begin(&self) -> String {
+        let mut state = self.state.lock();
+        state.begun += 1;
+        format!("paper{:027}", state.begun)
+    }
+
+    pub(super) fn end(&self, access_token: &str) {
+        self.state.lock().ended.insert(access_token.to_owned());
+    }
+
+    pub(super) fn is_ended(&self, access_token: &str) -> bool {
+        self.state.lock().ended.contains(access_token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_session_has_a_token_of_its_own_and_ends_alone() {
+        let sessions = Sessions::default();
+        let (first, second) = (sessions.begin(), sessions.begin());
+        assert_ne!(first, second);
+        sessions.end(&first);
+        assert!(sessions.is_ended(&first) && !sessions.is_ended(&second));
+    }
+}
