@@ -209,3 +209,20 @@ fn the_edge_is_known_by_its_header() {
     assert!(matches!(&error, BrokerError::Fatal(_)), "{error}");
     assert!(error.to_string().contains("Just a moment..."), "{error}");
 }
+
+#[test]
+fn an_order_that_may_be_in_is_never_called_refused() {
+    let named = r#"{"status":"success","data":{"order_id":"1"}"#;
+    let cut = format!("HTTP/1.1 200 OK\r\n\r\n{named},\"message\":\"too many requests");
+    let limit = r#"{"status":"error","message":"upstream: too many requests","error_type":"NetworkException"}"#;
+    for fault in [
+        Reply::Raw(cut.into_bytes()),
+        json(200, &format!(r#"{named},"error_type":"InputException"}}"#)),
+        json(500, limit),
+        json(504, limit),
+        answer(500, "text/plain", "", "Too many requests"),
+    ] {
+        let server = after(fault);
+        assert_unknown(server.kite().place_order(&order()), &server);
+    }
+}

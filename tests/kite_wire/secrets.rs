@@ -49,6 +49,18 @@ fn an_echoed_token_is_cut_out_of_every_error() {
 }
 
 #[test]
+fn an_echoed_address_does_not_show_the_token_of_a_logout() {
+    let gone = "Cannot DELETE /session/token?api_key=key&access_token=";
+    for spelled in ["a%2Bb%2Fsecret%3D", "a%2bb%2fsecret%3d", "a+b/secret=", r"a+b\/secret="] {
+        let server = Server::new([answer(404, "text/plain", "", format!("{gone}{spelled}"))]);
+        let kite = server.builder().access_token("a+b/secret=").build().unwrap();
+        let error = kite.invalidate_session().unwrap_err();
+        assert_clean(&error, "secret%3");
+        assert!(error.to_string().contains("access_token=[secret]"), "{error}");
+    }
+}
+
+#[test]
 fn a_login_and_a_logout_show_nothing() {
     let echo = r#"{"status":"error","message":"bad: request-t0ken ap1-secret","error_type":"X"}"#;
     let fine = r#"{"status":"success","data":{"access_token":"fresh-t0ken"}}"#;

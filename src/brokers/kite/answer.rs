@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::{Map, Value};
 
 use super::de::Text;
 
@@ -56,7 +58,53 @@ pub(super) enum Voice {
 
 impl Answer {
     pub(super) fn envelope(&self) -> Result<Envelope, serde_json::Error> {
+        // serde would read a list too, by position.
+        if !self.body.trim_ascii_start().starts_with(b"{") {
+            return Err(serde_json::Error::custom("it is not an object"));
+        }
         serde_json::from_slice(&self.body)
+    }
+
+    /// Whether it begins as an envelope and is none: cut, or two in one.
+    pub(super) fn is_broken(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"{") && self.envelope().is_err()
+    }
+
+    /// Whether it is an error as Kite documents it, from end to end, and nothing besides.
+    pub(super) fn is_whole_error(&self) -> bool {
+        let is_error = |envelope: Envelope| {
+            envelope.status.as_deref() == Some("error") && envelope.error_type.0.is_some()
+        };
+        let no_more = |(key, value): (&String, &Value)| match key.as_str() {
+            "status" | "message" | "error_type" => value.is_string(),
+            "data" => is_nothing(value),
+            _ => false,
+        };
+        self.envelope().is_ok_and(is_error) && self.members().iter().all(no_more)
+    }
+
+    /// Whether anything in it speaks of something done, whatever else it says.
+    pub(super) fn hints_at_success(&self) -> bool {
+        // In a message the quotes would have a backslash before them.
+        if self.contains("\"order_id\"") {
+            return true;
+        }
+        let Ok(envelope) = self.envelope() else { return self.contains("\"success\"") };
+        envelope.is_success() || self.members().get("data").is_some_and(|data| !is_nothing(data))
+    }
+
+    /// The id of the order that it names where a success has it.
+    pub(super) fn order_id(&self) -> Option<String> {
+        let data = self.members().remove("data")?;
+        serde_json::from_value::<Text>(data.get("order_id")?.clone()).ok()?.0
+    }
+
+    fn members(&self) -> Map<String, Value> {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        self.body.windows(text.len()).any(|part| part == text.as_bytes())
     }
 
     /// Who speaks, what they say, and the code they give it.
@@ -87,6 +135,16 @@ impl Answer {
             }
         };
         Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

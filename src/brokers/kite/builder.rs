@@ -20,6 +20,8 @@ const BASE_URL: &str = "https://api.kite.trade";
 /// That of the vendor's own client.
 const TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Nobody waits longer for one call, and ureq panics over a time too far away to be told.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The dump of all instruments is about 10 MB, and grows.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 /// One for each call in flight of a busy set of lanes. ureq keeps 3 for a host by default, and so
@@ -69,6 +71,9 @@ pub enum KiteBuildError {
     /// A timeout of nothing lets no call succeed.
     #[error("`{0}` is zero, so no call could succeed")]
     Zero(&'static str),
+    /// A timeout that is no timeout.
+    #[error("`{0}` is longer than an hour, which is the longest")]
+    TooLong(&'static str),
 }
 
 impl KiteBuilder {
@@ -104,14 +109,15 @@ impl KiteBuilder {
         self
     }
 
-    /// How long one call may take, from looking up the name to the last byte; 7 s by default. The
-    /// dump of instruments may take ten times as long.
+    /// How long one call may take, from looking up the name to the last byte; 7 s by default
+    /// and an hour at most. The dump of instruments may take ten times as long.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long connecting may take, the TLS handshake included; 3 s by default.
+    /// How long connecting may take, the TLS handshake included; 3 s by default and an hour
+    /// at most.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -180,6 +186,9 @@ impl KiteBuilder {
         {
             if timeout.is_zero() {
                 return Err(KiteBuildError::Zero(name));
+            }
+            if timeout > LONGEST_TIMEOUT {
+                return Err(KiteBuildError::TooLong(name));
             }
         }
         let (base, on_this_machine) = self.base()?;
@@ -327,5 +336,21 @@ mod tests {
             error(Kite::builder().api_key("k").access_token("t").timeout(Duration::ZERO)),
             KiteBuildError::Zero("timeout")
         );
+    }
+
+    #[test]
+    fn a_timeout_is_an_hour_at_most() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let builder = || Kite::builder().api_key("k").access_token("t");
+        assert!(builder().timeout(HOUR).connect_timeout(HOUR).build().is_ok());
+        for long in [HOUR + Duration::from_nanos(1), Duration::MAX] {
+            let error = builder().timeout(long).build().unwrap_err();
+            assert_eq!(error, KiteBuildError::TooLong("timeout"));
+            let error = builder().connect_timeout(long).build().unwrap_err();
+            assert_eq!(error, KiteBuildError::TooLong("connect_timeout"));
+            // A login has no build() before it.
+            let error = builder().timeout(long).login(&"r".into(), &"s".into()).unwrap_err();
+            assert!(error.to_string().contains("longer than an hour"), "{error}");
+        }
     }
 }

@@ -5,7 +5,17 @@
 //! system (503) and a permanent refusal (too many modifications). So status *and* words count.
 //!
 //! When in doubt a write is [`BrokerError::OutcomeUnknown`]: a needless look in the order book costs
-//! one call, a second order costs money.
+//! one call, a second order costs money. So for a write every class that says "not executed" needs a
+//! reason; [`may_be_done`] turns away all answers that give none. What it lets pass:
+//! - 429: a limiter stands before what it protects.
+//! - 4xx in the words of a limiter: the same, by gateways that use 400 or 403 for it.
+//! - 503 in the exact words of Kite's limiter.
+//! - The 26th change of an order: Kite counts before it changes.
+//! - 4xx by Cloudflare's edge: Kite never saw the request.
+//! - 4xx, or a whole error under a good status, with a code by which Kite says that it refused: a dead
+//!   session, bad input, no funds, no permission. These are checks before the order is made.
+//! - 401 and 403: nobody unknown or forbidden gets as far as an order.
+//! - 404, 405, 411, 413, 414, 415, 431: the request fits no route, so nothing took it.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -58,7 +68,8 @@ pub(super) fn success(answer: &Answer, effect: Effect) -> Result<(), BrokerError
 /// A good status over a body that cannot be used: a write may well have been done.
 pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerError {
     let (voice, words, _) = answer.said();
-    if voice == Voice::Plain && is_throttle(&words) {
+    // For a write the words prove nothing: they may stand beside the id of an order.
+    if effect == Effect::Read && voice == Voice::Plain && is_throttle(&words) {
         return throttled(answer, Detail::new(words).status(answer.status));
     }
     let message = match voice {
@@ -74,18 +85,23 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
     let detail = Detail { message: words.clone(), status: Some(answer.status), code: code.clone() };
     let by_kite = voice == Voice::Kite;
 
+    if effect == Effect::Write && may_be_done(answer, &words, code.as_deref()) {
+        let named = answer.order_id().map(|id| format!(" (it names the order {id})"));
+        let message = format!("{words}{}", named.unwrap_or_default());
+        return lost(effect, Detail { message, ..detail });
+    }
     // "Order request timed out. Please check the order book and confirm before placing again" comes
     // as a 400, and the order may show up seconds later. Only in Kite's own words: the script of a
     // page that blocks us may well contain `setTimeout`.
     if by_kite && is_doubtful(&words) {
         return lost(effect, detail);
     }
+    // Says NetworkException, and will say it again for ever: 25 changes are all an order may have.
+    if by_kite && contains(&words, MODIFIED) {
+        return BrokerError::Rejected(detail);
+    }
     if answer.status == 429 || (voice != Voice::Page && is_throttle(&words)) {
         return throttled(answer, detail);
-    }
-    // Says NetworkException, and will say it again for ever: 25 changes are all an order may have.
-    if by_kite && contains(&words, "maximum allowed order modifications exceeded") {
-        return BrokerError::Rejected(detail);
     }
     // The edge turned it away, so Kite never saw it. A person has to mend that (a banned client, a
     // blocked address), and knocking on makes it worse; hence neither throttled nor transient.
@@ -96,14 +112,46 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
         200..=299 | 400..=499 => {
             by_code(code.as_deref(), effect, &detail).unwrap_or_else(|| by_status(effect, detail))
         }
-        // Kite's API does not redirect, so the address is wrong or a portal is in the way. A write
-        // stays in doubt: a 303 may follow on something done.
+        // Kite's API does not redirect, so the address is wrong or a portal is in the way.
         300..=399 if effect == Effect::Read => BrokerError::Fatal(Detail {
             message: format!("redirected, is the base URL right? {}", detail.message),
             ..detail
         }),
         // All of 5xx: the order may be on its way, whatever the gateway thinks.
         _ => lost(effect, detail),
+    }
+}
+
+/// Whether a write may have been done, whatever the answer says of it.
+///
+/// What must be feared is a gateway that sent the order on, heard nothing, sent it again, and hands
+/// down what the second one met: too many requests, say.
+fn may_be_done(answer: &Answer, words: &str, code: Option<&str>) -> bool {
+    // Two answers in one, somebody whose patience ran out, or an order system that answered, and
+    // was not understood.
+    if answer.hints_at_success()
+        || is_doubtful(words)
+        || code.is_some_and(|code| is_doubtful(code) || code == "DataException")
+    {
+        return true;
+    }
+    match answer.status {
+        // It needs no words, so it may break off.
+        429 => false,
+        // Somebody's patience ran out, or somebody fears a replay.
+        408 | 425 | 499 => true,
+        400..=499 => answer.is_broken(),
+        // A good status and a refusal disagree; only Kite itself, and in full, may say that. Its
+        // limiter never does.
+        200..=299 => !answer.is_whole_error() || is_throttle(words),
+        503 => {
+            let exactly = |phrase: &str| words.trim_end_matches('.').eq_ignore_ascii_case(phrase);
+            let by_counter = exactly("too many requests") || exactly(MODIFIED);
+            !(by_counter && answer.is_whole_error() && code == Some("NetworkException"))
+        }
+        // A redirect may follow on something done; 5xx comes from a gateway, or from Kite when it
+        // does not know itself.
+        _ => true,
     }
 }
 
@@ -141,6 +189,9 @@ fn by_status(effect: Effect, detail: Detail) -> BrokerError {
 fn throttled(answer: &Answer, detail: Detail) -> BrokerError {
     BrokerError::Throttled { retry_after: answer.wait(), detail }
 }
+
+/// Of an order that has had its 25 changes.
+const MODIFIED: &str = "maximum allowed order modifications exceeded";
 
 /// In the words of Kite, of other Indian brokers' gateways, and of Cloudflare.
 fn is_throttle(words: &str) -> bool {

@@ -169,6 +169,9 @@ impl Broker for Kite {
         Ok(listed)
     }
 
+    /// An instrument whose entry in the answer cannot be read is absent from the map, as if Kite had
+    /// no data for it: a request is shared, and an odd entry must not fail it for everybody else. If
+    /// no entry can be read, the call fails.
     fn quotes(
         &self,
         instruments: &[Instrument],

@@ -83,24 +83,45 @@ pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
 }
 
 /// The quotes of an answer. An instrument without data is absent, or null, or has no price.
+///
+/// An entry that cannot be read is left out too: one request serves many callers, and an odd entry
+/// must not starve those who asked for another. Where nothing at all can be read, that is an error.
 pub(super) fn quotes(data: Value) -> Result<HashMap<Instrument, Quote>, String> {
     let entries = match data {
         Value::Object(entries) => entries,
         Value::Null => return Ok(HashMap::new()),
         _ => return Err("the quotes are not an object".to_owned()),
     };
-    let mut quotes = HashMap::with_capacity(entries.len());
+    let count = entries.len();
+    let mut quotes = HashMap::with_capacity(count);
+    let mut unreadable = Vec::new();
     for (key, value) in entries {
-        if value.is_null() {
-            continue;
-        }
-        let instrument: Instrument = key.parse().map_err(|error| format!("{error}"))?;
-        let wire = serde_json::from_value(value).map_err(|error| format!("{key}: {error}"))?;
-        if let Some(quote) = quote(&instrument, wire) {
-            quotes.insert(instrument, quote);
+        match entry(&key, value) {
+            Ok(Some(quote)) => {
+                quotes.insert(quote.instrument.clone(), quote);
+            }
+            Ok(None) => {}
+            Err(why) => unreadable.push(why),
         }
     }
-    Ok(quotes)
+    if unreadable.len() < count {
+        return Ok(quotes);
+    }
+    unreadable.pop().map_or(Ok(quotes), Err)
+}
+
+/// The quote of one entry, or `None` where Kite has no data.
+fn entry(key: &str, value: Value) -> Result<Option<Quote>, String> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    // serde would read a list too, by position.
+    if !value.is_object() {
+        return Err(format!("{key}: the quote is not an object"));
+    }
+    let instrument: Instrument = key.parse().map_err(|error| format!("{error}"))?;
+    let wire = serde_json::from_value(value).map_err(|error| format!("{key}: {error}"))?;
+    Ok(quote(&instrument, wire))
 }
 
 fn quote(instrument: &Instrument, wire: WireQuote) -> Option<Quote> {
@@ -172,6 +193,24 @@ mod tests {
         );
         assert_eq!(quotes.keys().map(Instrument::as_str).collect::<Vec<_>>(), ["NSE:D"]);
         assert!(read("null").is_empty());
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_absent_only_for_itself() {
+        for odd in [r#""NSE:A":"halted""#, r#""NSE:A":[1,2,3]"#, r#""408065":{"last_price":1}"#] {
+            let quotes = read(&format!(r#"{{{odd},"NSE:D":{{"last_price":1}}}}"#));
+            assert_eq!(quotes.keys().map(Instrument::as_str).collect::<Vec<_>>(), ["NSE:D"]);
+            // What has no data was read.
+            assert!(read(&format!(r#"{{{odd},"NSE:D":null}}"#)).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_answer_of_which_nothing_can_be_read_is_an_error() {
+        for json in [r#"{"NSE:A":1,"NSE:B":[]}"#, r#"{"NSE:A":"halted"}"#, "[]", "1"] {
+            let answer = serde_json::from_str(json).unwrap();
+            assert!(quotes(answer).is_err(), "{json}");
+        }
     }
 
     #[test]

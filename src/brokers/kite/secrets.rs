@@ -10,6 +10,9 @@ use crate::broker::{BrokerError, Detail};
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
 const LONGEST: usize = 400;
 
+/// What stands where a secret was.
+const CUT: &str = "[secret]";
+
 /// The secrets of one account. Its `Debug` is that of [`SecretString`], which shows nothing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Secrets(Vec<SecretString>);
@@ -26,23 +29,12 @@ impl Secrets {
 
     /// The error without secrets, and no longer than a person reads.
     pub(super) fn clean(&self, error: BrokerError) -> BrokerError {
-        let detail = |detail: Detail| Detail {
+        with_detail(error, |detail| Detail {
             // Cleaned before it is cut: half a token at the cut would not be found.
             message: shorten(&self.scrub(&detail.message)),
             status: detail.status,
             code: detail.code.map(|code| shorten(&self.scrub(&code))),
-        };
-        match error {
-            BrokerError::Throttled { retry_after, detail: said } => {
-                BrokerError::Throttled { retry_after, detail: detail(said) }
-            }
-            BrokerError::NotSent(said) => BrokerError::NotSent(detail(said)),
-            BrokerError::Transient(said) => BrokerError::Transient(detail(said)),
-            BrokerError::OutcomeUnknown(said) => BrokerError::OutcomeUnknown(detail(said)),
-            BrokerError::Rejected(said) => BrokerError::Rejected(detail(said)),
-            BrokerError::Fatal(said) => BrokerError::Fatal(detail(said)),
-            quiet @ BrokerError::NoQuote { .. } => quiet,
-        }
+        })
     }
 
     fn scrub(&self, text: &str) -> String {
@@ -50,8 +42,75 @@ impl Secrets {
             .iter()
             .map(ExposeSecret::expose_secret)
             .filter(|secret| !secret.is_empty())
-            .fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+            .fold(text.to_owned(), |text, secret| {
+                cut_spellings(&text.replace(secret, CUT), secret.as_bytes())
+            })
     }
+}
+
+/// The same error with another detail.
+pub(super) fn with_detail(
+    error: BrokerError,
+    change: impl FnOnce(Detail) -> Detail,
+) -> BrokerError {
+    match error {
+        BrokerError::Throttled { retry_after, detail } => {
+            BrokerError::Throttled { retry_after, detail: change(detail) }
+        }
+        BrokerError::NotSent(detail) => BrokerError::NotSent(change(detail)),
+        BrokerError::Transient(detail) => BrokerError::Transient(change(detail)),
+        BrokerError::OutcomeUnknown(detail) => BrokerError::OutcomeUnknown(change(detail)),
+        BrokerError::Rejected(detail) => BrokerError::Rejected(change(detail)),
+        BrokerError::Fatal(detail) => BrokerError::Fatal(change(detail)),
+        quiet @ BrokerError::NoQuote { .. } => quiet,
+    }
+}
+
+/// Cuts `secret` out however its bytes are spelled: as in a form or an address, as in JSON.
+fn cut_spellings(text: &str, secret: &[u8]) -> String {
+    let mut rest = text.as_bytes();
+    let mut kept = Vec::with_capacity(rest.len());
+    while let Some((&first, others)) = rest.split_first() {
+        let after = secret.iter().try_fold(rest, |rest, &byte| after_spelling(rest, byte));
+        if let Some(after) = after {
+            kept.extend_from_slice(CUT.as_bytes());
+            rest = after;
+        } else {
+            kept.push(first);
+            rest = others;
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// What follows if `text` begins with a spelling of `byte`.
+fn after_spelling(text: &[u8], byte: u8) -> Option<&[u8]> {
+    if let Some(mut rest) = text.strip_prefix(b"%") {
+        // An address within an address is encoded twice, and its `%` is then `%25`.
+        loop {
+            if let Some(after) = after_hex(rest, byte) {
+                return Some(after);
+            }
+            let Some(inner) = rest.strip_prefix(b"25") else { break };
+            rest = inner;
+        }
+    }
+    if let Some(rest) = text.strip_prefix(b"\\u00") {
+        return after_hex(rest, byte);
+    }
+    match text {
+        [b'\\', second, rest @ ..] if *second == byte => Some(rest),
+        [b'+', rest @ ..] if byte == b' ' => Some(rest),
+        [first, rest @ ..] if *first == byte => Some(rest),
+        _ => None,
+    }
+}
+
+/// What follows if `text` begins with `byte` in two hexadecimal digits of either case.
+fn after_hex(text: &[u8], byte: u8) -> Option<&[u8]> {
+    let (digits, rest) = text.split_at_checked(2)?;
+    let spelled = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    (spelled == byte).then_some(rest)
 }
 
 fn shorten(text: &str) -> String {
@@ -76,6 +135,30 @@ mod tests {
             "rejected by the broker: Authorization: token k:[secret] ([secret])"
         );
         assert!(!format!("{secrets:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_secret_is_cut_out_however_it_is_spelled() {
+        let secrets = Secrets::new(vec!["a+b/s%t é=".into()]);
+        for spelled in [
+            "a+b/s%t é=",
+            // As form_urlencoded has it, and as others do: in lower case, with %20, only in part.
+            "a%2Bb%2Fs%25t+%C3%A9%3D",
+            "a%2bb%2fs%25t%20%c3%a9%3d",
+            "a+b/s%25t%20%C3%A9=",
+            "%61%2Bb/s%25t%20%C3%A9%3D",
+            // Twice.
+            "a%252Bb%252Fs%25t%2520%25C3%25A9%253D",
+            // As in a piece of JSON that nobody could decode.
+            r"a+b\/s%t é=",
+            r"a\u002bb\u002Fs%t é\u003d",
+        ] {
+            let text = format!("DELETE /x?t={spelled}&é 100%2");
+            assert_eq!(secrets.scrub(&text), "DELETE /x?t=[secret]&é 100%2", "{spelled}");
+        }
+        for other in ["a%2Bb%2F", "%", "%2", "a+b/s%t é", r"a\", r"\u00"] {
+            assert_eq!(secrets.scrub(other), other);
+        }
     }
 
     #[test]

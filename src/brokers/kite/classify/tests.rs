@@ -53,7 +53,9 @@ fn errors_in_kites_own_words() {
         (400, "NetworkException", "Could not reach the order system", unknown),
         (400, "NetworkException", MODIFIED, rejected),
         (429, "NetworkException", TIMED_OUT, unknown),
-        (500, "NetworkException", MODIFIED, rejected),
+        (500, "NetworkException", MODIFIED, ("unknown", "rejected")),
+        (503, "NetworkException", MODIFIED, rejected),
+        (429, "NetworkException", MODIFIED, rejected),
         (400, "OrderException", TIMED_OUT, unknown),
         (400, "InputException", TIMED_OUT, unknown),
         (500, "OrderException", "Order could not be placed", unknown),
@@ -79,7 +81,7 @@ fn errors_in_kites_own_words() {
         // An error under a good status.
         (200, "InputException", "Invalid `quantity`", rejected),
         (200, "TokenException", "Expired", fatal),
-        (200, "NetworkException", "Too many requests", throttled),
+        (200, "NetworkException", "Too many requests", ("unknown", "throttled")),
         (200, "GeneralException", "Something", unknown),
     ] {
         assert_eq!(classes(&kite(status, code, message)), expected, "{status} {code} {message}");
@@ -101,7 +103,7 @@ fn errors_of_others_on_the_way() {
         (429, "error code: 1015", throttled),
         (403, "error code: 1015", throttled),
         (403, RATE, throttled),
-        (200, RATE, throttled),
+        (200, RATE, ("unknown", "throttled")),
         (400, "<html><title>400 Bad Request</title>", ("unknown", "rejected")),
         (414, "<html><title>Too long</title>", ("rejected", "rejected")),
         (302, "", ("unknown", "fatal")),
@@ -110,6 +112,138 @@ fn errors_of_others_on_the_way() {
     ] {
         assert_eq!(classes(&answer(status, body)), expected, "{status} {body}");
     }
+}
+
+fn write(status: u16, body: &str) -> &'static str {
+    classes(&answer(status, body)).0
+}
+
+/// Each with the reason why the order cannot have been executed; whatever is not in here, or not
+/// exactly so, must be unknown.
+#[test]
+fn a_write_is_not_executed_only_for_a_reason() {
+    let limiter =
+        r#"{"status":"error","message":"Too many requests","error_type":"NetworkException"}"#;
+    let changes = r#"{"status":"error","message":"Maximum allowed order modifications exceeded.","error_type":"NetworkException"}"#;
+    let input =
+        r#"{"status":"error","message":"Invalid","data":null,"error_type":"InputException"}"#;
+    let token = r#"{"status":"error","message":"Expired","data":"","error_type":"TokenException"}"#;
+    for (reason, status, body, expected) in [
+        ("a limiter stands before what it protects", 429, "", "throttled"),
+        ("whatever language it speaks", 429, "<html><title>Slow down</title>", "throttled"),
+        ("and however its body ends", 429, r#"{"status":"err"#, "throttled"),
+        ("some limiters use 400", 400, limiter, "throttled"),
+        ("and some 403", 403, RATE, "throttled"),
+        ("Kite's limiter with the status of its code", 503, limiter, "throttled"),
+        ("Kite counts before it changes", 400, changes, "rejected"),
+        ("Kite counts before it changes", 503, changes, "rejected"),
+        ("Kite refused the input", 400, input, "rejected"),
+        ("Kite refused the input, whatever the status says", 200, input, "rejected"),
+        ("a session is looked at before an order", 403, token, "fatal"),
+        ("a session is looked at before an order", 200, token, "fatal"),
+        ("nobody unknown gets as far as an order", 401, "", "fatal"),
+        ("nobody forbidden gets as far as an order", 403, "Forbidden", "fatal"),
+        ("no route took it", 404, "Cannot POST /orders", "rejected"),
+        ("no route took it", 405, "", "rejected"),
+        ("it was not read without its length", 411, "", "rejected"),
+        ("it was not read to its end", 413, "", "rejected"),
+        ("its first line was not read to its end", 414, "", "rejected"),
+        ("nobody understood its form", 415, "", "rejected"),
+        ("its head was not read to its end", 431, "", "rejected"),
+    ] {
+        assert_eq!(write(status, body), expected, "{reason}: {status} {body}");
+    }
+}
+
+#[test]
+fn a_success_beside_an_error_leaves_a_write_unknown() {
+    let statuses = [200, 201, 400, 401, 403, 404, 429, 500, 503];
+    for body in [
+        r#"{"status":"success","data":{"order_id":"1"},"error_type":"InputException"}"#,
+        r#"{"status":"success","data":{},"error_type":"TokenException"}"#,
+        r#"{"status":"error","data":{"order_id":"1"},"error_type":"InputException"}"#,
+        r#"{"status":"error","data":{"order_id":"1"},"data":null,"error_type":"InputException"}"#,
+        r#"{"status":"error","data":[1],"message":"Too many requests","error_type":"NetworkException"}"#,
+        r#"{"status":"error","order_id":"1","error_type":"MarginException"}"#,
+        r#"{"status":"success","status":"error","error_type":"InputException"}"#,
+        r#"{"status":"success"}{"status":"error","message":"Too many requests"}"#,
+        r#"{"status":"success","data":{"order_id":"1"},"message":"too many requests"#,
+        r#"too many requests {"status":"success"}"#,
+    ] {
+        for status in statuses {
+            assert_eq!(write(status, body), "unknown", "{status} {body}");
+        }
+    }
+}
+
+#[test]
+fn a_good_status_is_a_refusal_only_with_a_whole_error_of_kite() {
+    for body in [
+        r#"{"error_type":"InputException"}"#,
+        r#"{"status":"error","message":"Invalid"}"#,
+        r#"{"status":"ok","message":"Invalid","error_type":"InputException"}"#,
+        r#"{"status":"error","message":["Invalid"],"error_type":"InputException"}"#,
+        r#"{"status":"error","message":"Invalid","error_type":"InputException","id":1}"#,
+        r#"{"status":"error","message":"Invalid","error_type":"InputException"}{}"#,
+        r#"["error","Invalid","InputException"]"#,
+        "Too many requests",
+        "error code: 1015",
+    ] {
+        assert_eq!(write(200, body), "unknown", "{body}");
+    }
+    let edge = Answer { mitigated: true, ..answer(200, r#"{"error_type":"InputException"}"#) };
+    assert_eq!(classes(&edge).0, "unknown");
+}
+
+/// The second try of a gateway may meet the limiter; the first may have become an order.
+#[test]
+fn words_of_a_gateway_prove_nothing_about_a_write() {
+    for status in [100, 200, 302, 408, 425, 499, 500, 502, 503, 504, 520] {
+        for body in [
+            "Too many requests",
+            "error code: 1015",
+            r#"{"status":"error","message":"upstream: too many requests","error_type":"NetworkException"}"#,
+            r#"{"status":"error","message":"Too many requests","error_type":"GeneralException"}"#,
+            r#"{"message":"Too many requests","error_type":"NetworkException"}"#,
+        ] {
+            assert_eq!(write(status, body), "unknown", "{status} {body}");
+        }
+    }
+}
+
+#[test]
+fn doubt_outweighs_a_refusal_of_a_write() {
+    for (status, body) in [
+        // Cut, so nobody knows what else it said.
+        (400, r#"{"status":"error","message":"Too many requests","error_ty"#),
+        (403, r#"{"status":"error","message":"Order request ti"#),
+        (429, r#"{"status":"error","message":"Order request timed out. Please ch"#),
+        (404, r#"{"status":"error","message":"Inv"#),
+        // Time ran out, in anybody's words.
+        (403, "upstream timed out"),
+        (404, "<html><title>Gateway timeout</title>"),
+        (429, "<html><title>504 Gateway Time-out: timed out</title>"),
+        (403, r#"{"status":"error","message":"No","error_type":"TimeoutException"}"#),
+        (408, r#"{"status":"error","message":"No","error_type":"InputException"}"#),
+        (499, r#"{"status":"error","message":"No","error_type":"TokenException"}"#),
+        // The order system answered.
+        (429, r#"{"status":"error","message":"No","error_type":"DataException"}"#),
+    ] {
+        assert_eq!(write(status, body), "unknown", "{status} {body}");
+    }
+}
+
+#[test]
+fn a_doubtful_answer_keeps_the_order_that_it_names() {
+    let body = r#"{"status":"success","data":{"order_id":"1512"},"error_type":"InputException"}"#;
+    let error = data::<serde_json::Value>(&answer(200, body), Effect::Write).unwrap_err();
+    assert!(error.to_string().contains("it names the order 1512"), "{error}");
+}
+
+#[test]
+fn a_list_is_no_envelope() {
+    let list = answer(200, r#"["success"]"#);
+    assert_eq!(class(&success(&list, Effect::Write).unwrap_err()), "unknown");
 }
 
 #[test]
