@@ -349,7 +349,7 @@ mod tests {
             let error = builder().connect_timeout(long).build().unwrap_err();
             assert_eq!(error, KiteBuildError::TooLong("connect_timeout"));
             // A login has no build() before it.
-            let error = builder().timeout(long).login(&"r".into(), &"s".into()).unwrap_err();
+            let error = builder().timeout(long).login("r", "s").unwrap_err();
             assert!(error.to_string().contains("longer than an hour"), "{error}");
         }
     }
