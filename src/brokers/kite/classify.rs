@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, Voice};
+use super::secrets::with_detail;
 use crate::broker::{BrokerError, Detail};
 use crate::lane::Effect;
 
@@ -77,6 +78,19 @@ pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerEr
         Voice::Page | Voice::Plain => format!("the answer cannot be read: {why}: {words}"),
     };
     lost(effect, Detail::new(message).status(answer.status))
+}
+
+/// All that is told of an answer to a login that cannot be read.
+const UNREADABLE_LOGIN: &str = "the login's answer cannot be read";
+
+/// The error of a login, which must not quote its answer: there are fresh tokens in it, under
+/// several names, and no list of secrets knows them yet. Only a whole error of Kite under the status
+/// of an error keeps its words; where that is all there is, there was no session and so no token.
+pub(super) fn without_words(answer: &Answer, error: BrokerError) -> BrokerError {
+    if answer.status >= 400 && answer.is_whole_error() {
+        return error;
+    }
+    with_detail(error, |_| Detail::new(UNREADABLE_LOGIN).status(answer.status))
 }
 
 /// What an answer that is no success means.

@@ -39,6 +39,8 @@ pub(super) struct Call {
     form: Option<String>,
     effect: Effect,
     dump: bool,
+    /// Its answer holds secrets that nobody knows yet, so none of it may be shown.
+    private: bool,
 }
 
 impl Call {
@@ -55,6 +57,11 @@ impl Call {
         Self::new(Method::POST, path, Some(form), Effect::Write)
     }
 
+    /// Asks for a token.
+    pub(super) fn login(path: impl Into<String>, form: String) -> Self {
+        Self { private: true, ..Self::post(path, form) }
+    }
+
     pub(super) fn put(path: impl Into<String>, form: String) -> Self {
         Self::new(Method::PUT, path, Some(form), Effect::Write)
     }
@@ -64,7 +71,7 @@ impl Call {
     }
 
     fn new(method: Method, path: impl Into<String>, form: Option<String>, effect: Effect) -> Self {
-        Self { method, path: path.into(), form, effect, dump: false }
+        Self { method, path: path.into(), form, effect, dump: false, private: false }
     }
 }
 
@@ -107,7 +114,11 @@ impl Http {
         read: impl FnOnce(&Answer) -> Result<T, BrokerError>,
     ) -> Result<T, BrokerError> {
         self.exchange(call)
-            .and_then(|answer| read(&answer))
+            .and_then(|answer| {
+                read(&answer).map_err(|error| {
+                    if call.private { classify::without_words(&answer, error) } else { error }
+                })
+            })
             .map_err(|error| self.secrets.clean(error))
     }
 

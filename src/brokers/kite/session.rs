@@ -84,7 +84,7 @@ impl KiteBuilder {
         let bare = self.http(None).map_err(|error| not_sent(error.to_string()))?;
         let secrets = bare.secrets.and(&[request_token, api_secret, checksum]);
         let http = Http { secrets, ..bare };
-        http.build(&Call::post("/session/token", form), |wire: WireSession| {
+        http.build(&Call::login("/session/token", form), |wire: WireSession| {
             Ok(KiteSession {
                 user_id: wire.user_id.0.unwrap_or_default(),
                 access_token: wire.access_token.needed("access_token")?.into(),
