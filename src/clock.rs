@@ -9,9 +9,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use crate::quota::Moment;
+use crate::quota::{Moment, Wall};
 
 /// A clock: the machine's, or one for tests. Cheap to clone; clones tell the same time.
 #[derive(Debug, Clone)]
@@ -35,6 +36,21 @@ impl Clock {
             Kind::System { origin } => Moment::ORIGIN + origin.elapsed(),
             Kind::Manual(clock) => clock.now(),
         }
+    }
+
+    /// What time it is, on this clock and on the wall. A clock that is moved by hand began with the
+    /// year 2026.
+    pub(crate) fn wall(&self) -> Wall {
+        let moment = self.now();
+        let timestamp = match &self.0 {
+            Kind::System { .. } => Timestamp::now(),
+            Kind::Manual(_) => {
+                let began = Timestamp::constant(1_767_225_600, 0);
+                let since = SignedDuration::try_from(moment.since(Moment::ORIGIN));
+                since.ok().and_then(|since| began.checked_add(since).ok()).unwrap_or(began)
+            }
+        };
+        Wall { moment, timestamp }
     }
 
     /// Says that a call is under way until the guard is dropped, so that a clock that jumps does

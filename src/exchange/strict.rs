@@ -162,7 +162,7 @@ pub(super) struct Strict {
 impl Strict {
     /// Counters for the windows of `quota`.
     pub(super) fn new(algorithm: Algorithm, quota: &Quota) -> Self {
-        let counters = quota.windows().iter().map(|&window| Counter::new(algorithm, window));
+        let counters = quota.windows().iter().map(|window| Counter::new(algorithm, window.clone()));
         Self { counters: counters.collect(), count_refused: false }
     }
 

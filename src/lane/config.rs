@@ -1,6 +1,6 @@
 //! How a lane is set up.
 
-use crate::quota::{Credit, Pacer, Quota, QuotaError};
+use crate::quota::{Credit, Pacer, Quota, QuotaError, Wall};
 
 /// How fast a lane goes, how much of it at once, and how much may wait.
 ///
@@ -82,8 +82,8 @@ impl LaneConfig {
         }
     }
 
-    pub(super) fn pacer(&self) -> Result<Pacer, LaneConfigError> {
-        Ok(Pacer::new(&self.quota, self.credit)?)
+    pub(super) fn pacer(&self, wall: Wall) -> Result<Pacer, LaneConfigError> {
+        Ok(Pacer::with_wall(&self.quota, self.credit, wall)?)
     }
 }
 

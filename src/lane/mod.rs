@@ -63,8 +63,14 @@ impl Lane {
         let capacity = config.capacity()?;
         // As many places as calls may be queued: a send never blocks.
         let (intake, arrivals) = bounded(capacity);
-        let shared =
-            Arc::new(Shared::new(name, config.pacer()?, capacity, arrivals, clock, observer));
+        let shared = Arc::new(Shared::new(
+            name,
+            config.pacer(clock.wall())?,
+            capacity,
+            arrivals,
+            clock,
+            observer,
+        ));
         let mut lane = Self { intake: Some(intake), shared, workers: Vec::with_capacity(workers) };
         for number in 0..workers {
             let shared = Arc::clone(&lane.shared);

@@ -110,10 +110,11 @@ impl Shared {
                     Err(refused) => refused,
                 };
                 pace.leader_sleeps = true;
-                match refused {
+                let slot = match refused {
                     NotYet::Until(moment) => Some(moment),
-                    NotYet::InFlight => None,
-                }
+                    NotYet::InFlight | NotYet::Never => None,
+                };
+                slot.into_iter().chain(pace.pacer.next_release()).min()
             };
             self.alarm.sleep_until(until);
         }

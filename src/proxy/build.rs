@@ -76,8 +76,12 @@ impl LanesBuilder {
         Ok(Lanes(Arc::new(Inner { lanes, clock: self.clock })))
     }
 
-    /// A quota for a lane that does not exist would guard nothing.
+    /// A quota for a lane that does not exist would guard nothing, and nor would a budget: no method
+    /// is charged to one yet.
     fn check_names(&self, limits: &Limits) -> Result<(), BuildError> {
+        if let Some((budget, _)) = limits.budgets().next() {
+            return Err(BuildError::Budget { proxy: self.proxy, budget: budget.to_owned() });
+        }
         match limits.lanes().find(|(name, _)| !self.names.contains(name)) {
             None => Ok(()),
             Some((name, _)) => Err(BuildError::UnknownLane {
@@ -124,6 +128,14 @@ pub enum BuildError {
         lane: String,
         /// The lanes there are.
         known: String,
+    },
+    /// The limits have a budget, and no method of the trait is charged to one.
+    #[error("{proxy} has no budget `{budget}`: methods cannot be charged to budgets yet")]
+    Budget {
+        /// The generated type.
+        proxy: &'static str,
+        /// The name in the limits.
+        budget: String,
     },
     /// A lane that cannot work.
     #[error("lane `{lane}`: {source}")]

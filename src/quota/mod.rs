@@ -5,19 +5,42 @@
 //! can be driven through months of virtual time by a property test.
 //!
 //! - [`Quota`] is the value that users write: `Quota::per_second(10).and(Quota::per_minute(400))`.
-//! - [`Limits`] names the quotas of a broker's lanes.
-//! - [`Pacer`] holds the state of one quota: which slots are taken, and when each is free again.
-//! - [`RoundTrip`] remembers the round trips seen, and [`Credit`] is what may be made of them.
+//! - [`Budget`] is a quota that only some calls are charged to, perhaps with a reserve.
+//! - [`Limits`] names the quotas of a broker's lanes and budgets.
+//! - [`WindowKind`] is how a window counts: a sliding log unless something else is asked for.
+//! - [`Allowance`] holds the state of all quotas of one proxy: what is used, and when it is free.
+//! - [`RoundTrip`] remembers the least round trip, from which the credit comes.
 
+mod allowance;
+#[cfg(test)]
+mod allowance_tests;
+mod budget;
+mod calendar;
+mod charge;
+mod error;
+mod gauge;
 mod limits;
+mod log;
+mod meter;
 mod moment;
 mod pacer;
 mod path;
 mod round_trip;
+mod sliding_counter;
+mod sliding_log;
+mod token_bucket;
+mod wall;
 mod window;
+mod windows;
 
+pub use allowance::Allowance;
+pub use budget::Budget;
+pub use charge::{Charge, NotYet, Permit, WindowUse};
+pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;
-pub use pacer::{NotYet, Pacer, Permit};
+pub use pacer::Pacer;
 pub use round_trip::{Credit, RoundTrip};
-pub use window::{Quota, QuotaError, Window};
+pub use wall::Wall;
+pub use window::{Window, WindowKind};
+pub use windows::Quota;

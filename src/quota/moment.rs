@@ -31,7 +31,7 @@ impl Moment {
 }
 
 /// Whole nanoseconds, at most 584 years.
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

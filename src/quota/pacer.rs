@@ -1,64 +1,16 @@
-//! Pacing by completion: who holds a slot, and when it is free again.
-//!
-//! A limiter that stamps calls when they are sent is wrong at the broker: a slow call followed by a
-//! quick one arrives late and close, and the broker counts one too many in its window. So a slot is
-//! stamped when the *answer* is here:
-//!
-//! ```text
-//! free again at  =  finished - credit + window
-//! ```
-//!
-//! The broker counted call `i` no later than `finished_i - return_i`. The next call in that slot is
-//! sent at `finished_i - credit + W` or later and is counted at least `forward_j` after that. With
-//! `credit <= return_i + forward_j` the two are counted at least `W` apart. A quota of `N` has `N`
-//! slots, each of which puts at most one arrival into any `W`: so the broker never counts more than
-//! `N`. A call in flight holds its slot, however long it takes.
-//!
-//! A call that was given up without an answer is the one whose count nobody can date: what is on
-//! the way may still arrive. Its slot is held for as long again as it took. A path that stalls for
-//! longer than that, and then delivers, can be counted one too many for each call given up.
-//!
-//! Such a schedule passes a sliding log, and with it any fixed window of `W` and any token bucket of
-//! capacity `N` and rate `N / W`.
+//! One quota alone: an [`Allowance`] of a single lane and no budgets.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::Moment;
-use super::path::Path;
-use super::round_trip::{Credit, RoundTrip};
-use super::window::{Quota, QuotaError, Window};
+use jiff::Timestamp;
 
-/// The right to send one call now. It holds a slot in every window until it is given to
-/// [`Pacer::finish`], [`Pacer::finish_unanswered`], [`Pacer::finish_unsent`] or
-/// [`Pacer::give_back`].
-///
-/// A permit that is lost holds its slots for ever: too few calls go out, never too many.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a permit that is dropped holds its slots for ever"]
-pub struct Permit {
-    taken: Moment,
-    /// It begins on a path in use.
-    warm: bool,
-}
-
-impl Permit {
-    /// When it was taken.
-    pub fn taken(&self) -> Moment {
-        self.taken
-    }
-}
-
-/// No permit now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotYet {
-    /// At this moment, and no sooner, unless an answer comes in before.
-    #[error("the quota is used up until {0:?}")]
-    Until(Moment),
-    /// Every slot of some window is held by a call in flight: only an answer can free one.
-    #[error("every slot is held by a call in flight")]
-    InFlight,
-}
+use super::allowance::Allowance;
+use super::charge::{Charge, NotYet, Permit};
+use super::error::QuotaError;
+use super::moment::Moment;
+use super::round_trip::Credit;
+use super::wall::Wall;
+use super::windows::Quota;
 
 /// The state of one quota. A pure state machine: every method is told the time.
 ///
@@ -80,40 +32,29 @@ pub enum NotYet {
 /// # Ok::<(), lanekeeper::quota::QuotaError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Pacer {
-    windows: Vec<Slots>,
-    in_flight: u32,
-    path: Path,
-    round_trip: RoundTrip,
-    credit: Credit,
-    latest: Moment,
-}
+pub struct Pacer(Allowance);
 
-/// The slots of one window. Those in flight are the same for all windows and are counted once, in
-/// the pacer.
-#[derive(Debug, Clone)]
-struct Slots {
-    window: Window,
-    /// When each slot that is neither free nor in flight will be free, soonest first.
-    cooling: VecDeque<Moment>,
-}
+const LANE: usize = 0;
 
 impl Pacer {
-    /// A pacer that has sent nothing yet.
+    /// A pacer that has sent nothing yet. It takes the clock's origin for 1970, which is no matter
+    /// to a quota that does not count by the calendar.
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
     pub fn new(quota: &Quota, credit: Credit) -> Result<Self, QuotaError> {
-        quota.check()?;
-        let windows = quota.windows().iter().map(|&window| Slots::new(window)).collect();
-        Ok(Self {
-            windows,
-            in_flight: 0,
-            path: Path::default(),
-            round_trip: RoundTrip::new(),
-            credit,
-            latest: Moment::ORIGIN,
-        })
+        let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+        Self::with_wall(quota, credit, wall)
+    }
+
+    /// A pacer that has sent nothing yet, and knows the time of day.
+    ///
+    /// # Errors
+    /// The quota cannot be kept, see [`Quota::check`].
+    pub fn with_wall(quota: &Quota, credit: Credit, wall: Wall) -> Result<Self, QuotaError> {
+        let mut allowance = Allowance::new(wall);
+        allowance.add_lane(quota, credit)?;
+        Ok(Self(allowance))
     }
 
     /// Takes a slot in every window, or in none.
@@ -121,110 +62,47 @@ impl Pacer {
     /// # Errors
     /// Some window has no free slot; says when one will be free.
     pub fn take(&mut self, now: Moment) -> Result<Permit, NotYet> {
-        let now = self.at(now);
-        let mut until = now;
-        for slots in &mut self.windows {
-            slots.thaw(now);
-            if !slots.has_room(self.in_flight) {
-                match slots.cooling.front() {
-                    Some(&soonest) => until = until.max(soonest),
-                    None => return Err(NotYet::InFlight),
-                }
-            }
-        }
-        if until > now {
-            return Err(NotYet::Until(until));
-        }
-        self.in_flight = self.in_flight.saturating_add(1);
-        Ok(Permit { taken: now, warm: self.path.is_warm(self.in_flight, now) })
+        self.0.take(Charge::to_lane(LANE), now)
     }
 
     /// The call was answered. Its slots cool for a window, less the credit.
     pub fn finish(&mut self, permit: Permit, now: Moment) {
-        let now = self.at(now);
-        let round_trip = now.since(permit.taken);
-        match permit.warm {
-            true => self.round_trip.saw(round_trip),
-            false => self.round_trip.saw_cold(round_trip),
-        }
-        let credit = self.credit();
-        self.cool(now, now - credit);
+        self.0.finish(permit, now);
     }
 
-    /// The call is over, and no answer came: it timed out, or the connection broke. The broker may
-    /// yet count it, as what is on the way arrives. Nobody can say when, so the slot is held for as
-    /// long again as the call took, and given no credit.
-    pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
-        let now = self.at(now);
-        self.cool(now, now + now.since(permit.taken));
-    }
-
-    /// The call is over, and it never left, as far as anyone can tell. The time it took says nothing
-    /// about the way to the broker. It is charged all the same: to believe it, and be wrong, would
-    /// be one call too many; and a broker that refuses connections is not to be hammered.
+    /// The call never left, see [`Allowance::finish_unsent`].
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
-        let Permit { .. } = permit;
-        let now = self.at(now);
-        self.cool(now, now);
+        self.0.finish_unsent(permit, now);
+    }
+
+    /// No answer came, see [`Allowance::finish_unanswered`].
+    pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
+        self.0.finish_unanswered(permit, now);
+    }
+
+    /// See [`Allowance::next_release`].
+    pub fn next_release(&self) -> Option<Moment> {
+        self.0.next_release()
     }
 
     /// The permit was not used. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
-        let Permit { .. } = permit;
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.0.give_back(permit);
     }
 
     /// How many calls are in flight.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.0.in_flight(LANE)
     }
 
     /// The least round trip seen so far.
     pub fn least_round_trip(&self) -> Option<Duration> {
-        self.round_trip.least()
+        self.0.least_round_trip(LANE)
     }
 
-    /// The credit that the next answer will be given.
+    /// The credit that a slot is given now.
     pub fn credit(&self) -> Duration {
-        self.round_trip.credit(self.credit)
-    }
-
-    fn at(&mut self, now: Moment) -> Moment {
-        self.latest = self.latest.max(now);
-        self.latest
-    }
-
-    /// A call that the broker counted at `counted` or before, as far as the next one is concerned.
-    fn cool(&mut self, now: Moment, counted: Moment) {
-        self.path.used(self.in_flight, now);
-        self.in_flight = self.in_flight.saturating_sub(1);
-        for slots in &mut self.windows {
-            slots.cool_until(counted + slots.window.length);
-        }
-    }
-}
-
-impl Slots {
-    fn new(window: Window) -> Self {
-        Self { window, cooling: VecDeque::new() }
-    }
-
-    /// Frees the slots whose time has come.
-    fn thaw(&mut self, now: Moment) {
-        while self.cooling.front().is_some_and(|&free| free <= now) {
-            self.cooling.pop_front();
-        }
-    }
-
-    fn has_room(&self, in_flight: u32) -> bool {
-        self.cooling.len() + (in_flight as usize) < self.window.limit as usize
-    }
-
-    /// Answers come in order, so a slot goes to the end, but for when the credit has grown since or
-    /// an answer never came.
-    fn cool_until(&mut self, free: Moment) {
-        let later = self.cooling.iter().rev().take_while(|&&other| other > free).count();
-        self.cooling.insert(self.cooling.len() - later, free);
+        self.0.credit(LANE)
     }
 }
 
@@ -292,19 +170,6 @@ mod tests {
         let free = now - 90 * MS;
         assert_eq!(pacer.take(free - Duration::from_nanos(1)), Err(NotYet::Until(free)));
         assert!(pacer.take(free).is_ok());
-    }
-
-    #[test]
-    fn a_call_that_was_not_answered_holds_its_slot_as_long_again() {
-        let mut pacer = strict(Quota::per_second(2));
-        let lost = pacer.take(at(0)).unwrap();
-        let fine = pacer.take(at(0)).unwrap();
-        pacer.finish_unanswered(lost, at(7_000));
-        pacer.finish(fine, at(7_500));
-        let _held = pacer.take(at(8_500)).unwrap();
-        // 7 s until it was given up, 7 s more, and the window.
-        assert_eq!(pacer.take(at(8_500)), Err(NotYet::Until(at(15_000))));
-        assert_eq!(pacer.least_round_trip(), Some(7_500 * MS));
     }
 
     #[test]

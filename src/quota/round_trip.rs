@@ -16,6 +16,8 @@
 
 use std::time::Duration;
 
+use super::moment::nanos;
+
 /// How many round trips must have been seen before a mean and a least of them say anything.
 const ENOUGH: u64 = 16;
 
@@ -79,6 +81,12 @@ impl RoundTrip {
         self.least
     }
 
+    /// The mean of all so far.
+    pub fn mean(&self) -> Option<Duration> {
+        let mean = nanos(self.sum).checked_div(self.seen)?;
+        Some(Duration::from_nanos(mean))
+    }
+
     /// What `credit` comes to now: zero until enough round trips were seen.
     pub fn credit(&self, credit: Credit) -> Duration {
         let Some(least) = self.least.filter(|_| self.seen >= ENOUGH) else {
@@ -90,7 +98,6 @@ impl RoundTrip {
 
     /// By how much the least seen may lie above the true least.
     fn doubt(&self, least: Duration) -> Duration {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let mean = nanos(self.sum) / self.seen.max(1);
         let above = mean.saturating_sub(nanos(least));
         Duration::from_nanos(above.saturating_mul(2) / self.seen.isqrt().max(1))

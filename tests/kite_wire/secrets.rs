@@ -90,8 +90,7 @@ fn an_answer_to_a_login_is_not_quoted() {
     let count = replies.len();
     let server = Server::new(replies);
     for at in 0..count {
-        let error =
-            server.builder().login(&"request-t0ken".into(), &"ap1-secret".into()).unwrap_err();
+        let error = server.builder().login("request-t0ken", "ap1-secret").unwrap_err();
         assert_clean(&error, FRESH);
         let text = error.to_string();
         assert!(!text.contains(FRESH), "{at}: {text}");
@@ -115,8 +114,7 @@ fn nor_is_its_head() {
     let count = replies.len();
     let server = Server::new(replies);
     for at in 0..count {
-        let error =
-            server.builder().login(&"request-t0ken".into(), &"ap1-secret".into()).unwrap_err();
+        let error = server.builder().login("request-t0ken", "ap1-secret").unwrap_err();
         assert_clean(&error, "FRESHTOKEN");
         assert!(!error.to_string().contains("FRESHTOKEN"), "{at}: {error}");
     }
@@ -126,7 +124,7 @@ fn nor_is_its_head() {
 fn a_refused_login_says_why() {
     let body = r#"{"status":"error","message":"Invalid `checksum`.","data":null,"error_type":"InputException"}"#;
     let server = Server::new([json(400, body)]);
-    let error = server.builder().login(&"request-t0ken".into(), &"ap1-secret".into()).unwrap_err();
+    let error = server.builder().login("request-t0ken", "ap1-secret").unwrap_err();
     assert!(error.to_string().contains("Invalid `checksum`. (HTTP 400, InputException"), "{error}");
 }
 

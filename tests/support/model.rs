@@ -1,11 +1,12 @@
-//! A saturated lane in virtual time: the pacer under test, a path, and what the broker saw.
+//! A saturated lane in virtual time: the allowance under test, a path, and what the broker saw.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Permit, Quota};
+use lanekeeper::jiff::Timestamp;
+use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Permit, Quota, Wall};
 
 use super::latency::Latency;
 
@@ -35,7 +36,7 @@ impl Seen {
     }
 }
 
-/// Calls without end through a pacer, at most `in_flight` at once, for `length` of virtual time.
+/// Calls without end through a lane, at most `in_flight` at once, for `length` of virtual time.
 pub fn saturate(
     quota: &Quota,
     credit: Credit,
@@ -62,7 +63,9 @@ pub fn saturate_with_losses(
     lost: f64,
 ) -> Seen {
     let mut rng = Rng::with_seed(seed);
-    let mut pacer = Pacer::new(quota, credit).unwrap();
+    let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+    let mut pacer = Allowance::new(wall);
+    let lane = pacer.add_lane(quota, credit).unwrap();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut permits: Vec<Option<(Permit, bool)>> = Vec::new();
     let mut seen = Seen { assumption_held: true, ..Seen::default() };
@@ -70,7 +73,7 @@ pub fn saturate_with_losses(
     let mut now = 0;
     while now < end {
         let refused = if answers.len() < in_flight {
-            match pacer.take(Moment::from_nanos(now)) {
+            match pacer.take(Charge::to_lane(lane), Moment::from_nanos(now)) {
                 Ok(permit) => {
                     let is_lost = rng.f64() < lost;
                     let (arrival, answer) = if is_lost {
@@ -93,9 +96,11 @@ pub fn saturate_with_losses(
         let next_answer = answers.peek().map(|Reverse((at, _))| *at);
         let next_slot = match refused {
             NotYet::Until(moment) => Some(moment.as_nanos()),
-            NotYet::InFlight => None,
+            NotYet::InFlight | NotYet::Never => None,
         };
-        now = next_answer.into_iter().chain(next_slot).min().expect("nothing will ever happen");
+        let release = pacer.next_release().map(Moment::as_nanos).filter(|at| *at > now);
+        let next = next_answer.into_iter().chain(next_slot).chain(release).min();
+        now = next.expect("nothing will ever happen");
         while let Some(Reverse((_, call))) = answers.peek().filter(|Reverse((at, _))| *at <= now) {
             let (permit, is_lost) = permits[*call].take().unwrap();
             answers.pop();
@@ -103,7 +108,7 @@ pub fn saturate_with_losses(
                 true => pacer.finish_unanswered(permit, Moment::from_nanos(now)),
                 false => pacer.finish(permit, Moment::from_nanos(now)),
             }
-            if pacer.credit().as_nanos() as u64 > 2 * path.least() {
+            if pacer.credit(lane).as_nanos() as u64 > 2 * path.least() {
                 seen.assumption_held = false;
             }
         }

@@ -66,6 +66,61 @@ pub fn refused(arrivals: &[u64], limit: u32, length: u64, algorithm: Algorithm) 
     refusals
 }
 
+/// What a broker counts: when, and for how much.
+pub type Arrival = (u64, u64);
+
+/// How a broker counts calls that differ in weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// At most `limit` in any `length`.
+    Log { limit: u64, length: u64 },
+    /// `burst` at first and at most, `limit` more in each `length`.
+    Bucket { limit: u64, length: u64, burst: u64 },
+    /// At most `limit` from one multiple of `length` to the next, on a clock that reads `offset` at
+    /// zero.
+    Days { limit: u64, length: u64, offset: i128 },
+    /// Two counts, the older one weighted, on a clock that reads `offset` at zero.
+    Counter { limit: u64, length: u64, offset: i128 },
+}
+
+/// How many arrivals are one too many.
+pub fn over(arrivals: &[Arrival], count: Count) -> usize {
+    let mut sorted = arrivals.to_vec();
+    sorted.sort_unstable();
+    let sum = |from: i128, to: i128, offset: i128, upto: usize| -> u128 {
+        let within = |at: u64| (from..to).contains(&(i128::from(at) + offset));
+        sorted[..=upto].iter().filter(|(at, _)| within(*at)).map(|(_, w)| u128::from(*w)).sum()
+    };
+    let wrong = |j: usize| -> bool {
+        let at = sorted[j].0;
+        match count {
+            Count::Log { limit, length } => {
+                let at = i128::from(at);
+                sum(at - i128::from(length) + 1, at + 1, 0, j) > u128::from(limit)
+            }
+            Count::Bucket { limit, length, burst } => (0..=j).any(|i| {
+                let came: u128 = sorted[i..=j].iter().map(|(_, w)| u128::from(*w)).sum();
+                let filled = u128::from(at - sorted[i].0) * u128::from(limit);
+                came * u128::from(length) > u128::from(burst) * u128::from(length) + filled
+            }),
+            Count::Days { limit, length, offset } => {
+                let length = i128::from(length);
+                let begin = (i128::from(at) + offset).div_euclid(length) * length;
+                sum(begin, begin + length, offset, j) > u128::from(limit)
+            }
+            Count::Counter { limit, length, offset } => {
+                let (now, whole) = (i128::from(at) + offset, i128::from(length));
+                let begin = now.div_euclid(whole) * whole;
+                let left = (begin + whole - now) as u128;
+                let before = sum(begin - whole, begin, offset, j) * left;
+                let here = sum(begin, now + 1, offset, j) * u128::from(length);
+                before + here > u128::from(limit) * u128::from(length)
+            }
+        }
+    };
+    (0..sorted.len()).filter(|&j| wrong(j)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +136,24 @@ mod tests {
         let bucket = |arrivals: &[u64]| refused(arrivals, 2, 100, Algorithm::TokenBucket);
         assert_eq!(bucket(&[0, 0, 50, 100]), 0);
         assert_eq!(bucket(&[0, 0, 49, 100]), 1);
+    }
+
+    #[test]
+    fn the_oracle_of_weights_refuses_what_it_should() {
+        let log = Count::Log { limit: 3, length: 100 };
+        assert_eq!(
+            (over(&[(0, 2), (99, 1), (100, 2)], log), over(&[(0, 2), (99, 2)], log)),
+            (0, 1)
+        );
+        let bucket = Count::Bucket { limit: 2, length: 100, burst: 3 };
+        assert_eq!(over(&[(0, 2), (0, 1), (50, 1), (100, 1)], bucket), 0);
+        assert_eq!(over(&[(0, 3), (49, 1)], bucket), 1);
+        let days = Count::Days { limit: 2, length: 100, offset: 30 };
+        assert_eq!((over(&[(69, 2), (70, 2)], days), over(&[(0, 1), (69, 2)], days)), (0, 1));
+        let counter = Count::Counter { limit: 2, length: 100, offset: 0 };
+        assert_eq!(
+            (over(&[(0, 2), (150, 1)], counter), over(&[(0, 2), (149, 1)], counter)),
+            (0, 1)
+        );
     }
 }

@@ -1,0 +1,366 @@
+//! What one proxy may send: the quotas of its lanes, and the budgets that they share.
+//!
+//! All of it is one state, so that a call takes its slots in its lane and in all of its budgets, or
+//! nowhere. Checks that are made one after the other leak: the first has been charged when the
+//! second refuses.
+//!
+//! # The credit of a budget
+//!
+//! A window may be entered the earlier the longer calls are known to take, by a credit that must not
+//! be more than `return_i + forward_j` for any call `i` before and the call `j` to be sent. Within a
+//! lane the least round trip bounds that sum. A budget is charged by several lanes, and `i` and `j`
+//! may belong to two of them, A and B. The least round trips are `forward_A + return_A` and
+//! `forward_B + return_B`, each the sum of its least parts, and what is needed is `return_A +
+//! forward_B`. That is at least one of the two sums unless B is quicker on the way there *and* A is
+//! quicker on the way back: if `forward_B >= forward_A` it is at least A's sum, and if `return_A >=
+//! return_B` it is at least B's. Lanes go to one broker by one path, and differ in how long it
+//! works on them; wherever it counts, either the way before or the way after is common to both. So
+//! the smallest credit of all lanes that were ever charged to the budget is safe, and it is zero as
+//! long as one of them has none: strict, or not measured enough.
+//!
+//! The credit is applied when a slot is asked for, not when it is stamped. So a lane that joins a
+//! budget later has its say about the calls of the others before it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use super::budget::Budget;
+use super::charge::{Charge, NotYet, Permit, WindowUse};
+use super::error::QuotaError;
+use super::gauge::{Ask, Gauge};
+use super::moment::{Moment, nanos};
+use super::path::Path;
+use super::round_trip::{Credit, RoundTrip};
+use super::wall::Wall;
+use super::windows::Quota;
+
+/// The state of all quotas of one proxy. A pure state machine: every method is told the time.
+///
+/// Should the time it is told ever go back, it takes the latest that it has heard.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::jiff::Timestamp;
+/// use lanekeeper::quota::{Allowance, Budget, Charge, Credit, Moment, NotYet, Quota, Wall};
+///
+/// let start = Moment::from_nanos(0);
+/// let mut allowance = Allowance::new(Wall { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+/// let lane = allowance.add_lane(&Quota::per_second(10), Credit::STRICT)?;
+/// let orders = allowance.add_budget(&Budget::new(Quota::per_minute(2)).reserve(1))?;
+/// assert_eq!((lane, orders), (0, 0));
+///
+/// let order = Charge { lane: 0, budgets: &[0], weight: 1, urgent: false };
+/// let permit = allowance.take(order, start).unwrap();
+/// let answered = start + Duration::from_millis(40);
+/// allowance.finish(permit, answered);
+///
+/// // The lane has room. What is left of the budget is for urgent calls.
+/// assert_eq!(allowance.when(Charge { budgets: &[], ..order }, answered), Ok(()));
+/// let free = answered + Duration::from_secs(60);
+/// assert_eq!(allowance.when(order, answered), Err(NotYet::Until(free)));
+/// assert_eq!(allowance.when(Charge { urgent: true, ..order }, answered), Ok(()));
+/// # Ok::<(), lanekeeper::quota::QuotaError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    wall: Wall,
+    latest: Moment,
+    lanes: Vec<LaneQuota>,
+    budgets: Vec<SharedBudget>,
+    /// Calls that were given up without an answer, and hold their slots for a while yet.
+    lost: BinaryHeap<Reverse<Lost>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Lost {
+    until: Moment,
+    taken: Moment,
+    charge: Charge,
+}
+
+#[derive(Debug, Clone)]
+struct LaneQuota {
+    gauge: Gauge,
+    setting: Credit,
+    path: Path,
+    round_trip: RoundTrip,
+    /// What the setting comes to, in nanoseconds. Kept, since every look wants it and only an
+    /// answer changes it.
+    credit: u64,
+}
+
+#[derive(Debug, Clone)]
+struct SharedBudget {
+    gauge: Gauge,
+    reserve: u64,
+    /// The lanes that were ever charged to it.
+    lanes: Vec<usize>,
+}
+
+impl Allowance {
+    /// Without lanes and budgets.
+    pub fn new(wall: Wall) -> Self {
+        Self {
+            wall,
+            latest: Moment::ORIGIN,
+            lanes: Vec::new(),
+            budgets: Vec::new(),
+            lost: BinaryHeap::new(),
+        }
+    }
+
+    /// Pairs the two clocks anew, for whoever knows that one was set or stood still.
+    pub fn set_wall(&mut self, wall: Wall) {
+        self.wall = wall;
+    }
+
+    /// One more lane. Its number is the count of those before it.
+    ///
+    /// # Errors
+    /// The quota cannot be kept, see [`Quota::check`].
+    pub fn add_lane(&mut self, quota: &Quota, credit: Credit) -> Result<usize, QuotaError> {
+        quota.check()?;
+        let gauge = Gauge::new(quota.windows());
+        let round_trip = RoundTrip::new();
+        let path = Path::default();
+        self.lanes.push(LaneQuota { gauge, setting: credit, path, round_trip, credit: 0 });
+        Ok(self.lanes.len() - 1)
+    }
+
+    /// One more budget. Its number is the count of those before it.
+    ///
+    /// # Errors
+    /// The budget cannot be kept, see [`Budget::check`].
+    pub fn add_budget(&mut self, budget: &Budget) -> Result<usize, QuotaError> {
+        budget.check()?;
+        let gauge = Gauge::new(budget.quota().windows());
+        let reserve = budget.reserved().into();
+        self.budgets.push(SharedBudget { gauge, reserve, lanes: Vec::new() });
+        Ok(self.budgets.len() - 1)
+    }
+
+    /// Whether the call could go now. Only looks.
+    ///
+    /// # Errors
+    /// It could not; says when it could.
+    pub fn when(&mut self, charge: Charge, now: Moment) -> Result<(), NotYet> {
+        let now = self.at(now);
+        self.room(charge, now)
+    }
+
+    /// Takes the slots of a call in every window of its lane and of its budgets, or in none.
+    ///
+    /// # Errors
+    /// Some window has not room enough; says when all will have. A refusal changes nothing.
+    pub fn take(&mut self, charge: Charge, now: Moment) -> Result<Permit, NotYet> {
+        let now = self.at(now);
+        self.room(charge, now)?;
+        self.each(charge, |gauge| gauge.take(charge.slots(), now));
+        for index in charge.each_budget() {
+            if let Some(budget) = self.budgets.get_mut(index) {
+                if !budget.lanes.contains(&charge.lane) {
+                    budget.lanes.push(charge.lane);
+                }
+            }
+        }
+        let warm = self.lanes.get(charge.lane).is_some_and(|lane| {
+            lane.path.is_warm(u32::try_from(lane.gauge.calls()).unwrap_or(u32::MAX), now)
+        });
+        Ok(Permit { taken: now, charge, warm })
+    }
+
+    /// The call was answered. Its slots cool for a window, less the credit.
+    pub fn finish(&mut self, permit: Permit, now: Moment) {
+        let now = self.at(now);
+        if let Some(lane) = self.lanes.get_mut(permit.charge.lane) {
+            let round_trip = now.since(permit.taken);
+            match permit.warm {
+                true => lane.round_trip.saw(round_trip),
+                false => lane.round_trip.saw_cold(round_trip),
+            }
+            lane.credit = nanos(lane.round_trip.credit(lane.setting));
+        }
+        self.finish_unsent(permit, now);
+    }
+
+    /// The call is over, and it never left, as far as anyone can tell. The time it took says nothing
+    /// about the way to the broker. It is charged all the same: to believe it, and be wrong, would
+    /// be one call too many; and a broker that refuses connections is not to be hammered.
+    pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
+        let (now, wall) = (self.at(now), self.wall);
+        let Permit { taken, charge, .. } = permit;
+        self.path_was_used(charge, now);
+        self.each(charge, |gauge| gauge.finish(charge.slots(), taken, now, wall));
+    }
+
+    /// The call is over, and no answer came: it timed out, or the connection broke. The broker may
+    /// yet count it, as what is on the way arrives. Nobody can say when, so its slots stay held for
+    /// as long again as the call took.
+    pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
+        let now = self.at(now);
+        let Permit { taken, charge, .. } = permit;
+        self.path_was_used(charge, now);
+        self.lost.push(Reverse(Lost { until: now + now.since(taken), taken, charge }));
+    }
+
+    /// When the next call without an answer lets go of its slots, if there is one: something may be
+    /// possible then of which a refusal could not say when.
+    pub fn next_release(&self) -> Option<Moment> {
+        self.lost.peek().map(|Reverse(lost)| lost.until)
+    }
+
+    /// The permit was not used. Its slots are free at once.
+    pub fn give_back(&mut self, permit: Permit) {
+        let Permit { taken, charge, .. } = permit;
+        self.each(charge, |gauge| gauge.give_back(charge.slots(), taken));
+    }
+
+    /// Gives a lane another quota, at once. What was used stays used, and what is in flight stays
+    /// held. A window that is wider than any before it begins with the history that there is.
+    ///
+    /// # Errors
+    /// The quota cannot be kept, or there is no such lane. Then the old one stays.
+    pub fn set_lane(&mut self, lane: usize, quota: &Quota, now: Moment) -> Result<(), QuotaError> {
+        quota.check()?;
+        self.at(now);
+        let wall = self.wall;
+        let known = self.lanes.get_mut(lane).ok_or(QuotaError::NoLane { lane })?;
+        known.gauge.set(quota.windows(), wall);
+        Ok(())
+    }
+
+    /// Gives a budget another quota and another reserve, as [`set_lane`](Self::set_lane) does.
+    ///
+    /// # Errors
+    /// The budget cannot be kept, or there is no such budget. Then the old one stays.
+    pub fn set_budget(
+        &mut self,
+        budget: usize,
+        to: &Budget,
+        now: Moment,
+    ) -> Result<(), QuotaError> {
+        to.check()?;
+        self.at(now);
+        let wall = self.wall;
+        let known = self.budgets.get_mut(budget).ok_or(QuotaError::NoBudget { budget })?;
+        known.gauge.set(to.quota().windows(), wall);
+        known.reserve = to.reserved().into();
+        Ok(())
+    }
+
+    /// How much of each window of a lane is used. Empty if there is no such lane.
+    pub fn lane_use(&mut self, lane: usize, now: Moment) -> Vec<WindowUse> {
+        let (now, wall) = (self.at(now), self.wall);
+        let lane = self.lanes.get_mut(lane);
+        lane.map(|lane| lane.gauge.uses(now, wall, lane.credit)).unwrap_or_default()
+    }
+
+    /// How much of each window of a budget is used. Empty if there is no such budget.
+    pub fn budget_use(&mut self, budget: usize, now: Moment) -> Vec<WindowUse> {
+        let (now, wall) = (self.at(now), self.wall);
+        let Self { lanes, budgets, .. } = self;
+        let budget = budgets.get_mut(budget);
+        budget
+            .map(|budget| {
+                let credit = budget.lanes.iter().map(|&lane| credit_of(lanes, lane)).min();
+                budget.gauge.uses(now, wall, credit.unwrap_or(0))
+            })
+            .unwrap_or_default()
+    }
+
+    /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
+    /// take as long as they do on the average. None if it never will.
+    pub fn estimate(&mut self, charge: Charge, ahead: u64, now: Moment) -> Option<Moment> {
+        let (now, wall) = (self.at(now), self.wall);
+        let Self { lanes, budgets, .. } = self;
+        let lane = lanes.get_mut(charge.lane)?;
+        let round_trip = nanos(lane.round_trip.mean().unwrap_or_default());
+        let ask = Ask { ahead, weight: charge.slots(), reserve: 0, round_trip };
+        let mut latest = lane.gauge.estimate(now, wall, lane.credit, ask)?;
+        for index in charge.each_budget() {
+            let budget = budgets.get_mut(index)?;
+            let credit = budget.credit(lanes, charge.lane);
+            let ask = Ask { reserve: budget.reserve_against(charge), ..ask };
+            latest = latest.max(budget.gauge.estimate(now, wall, credit, ask)?);
+        }
+        Some(latest)
+    }
+
+    /// How many calls of a lane are in flight.
+    pub fn in_flight(&self, lane: usize) -> u32 {
+        let calls = self.lanes.get(lane).map_or(0, |lane| lane.gauge.calls());
+        u32::try_from(calls).unwrap_or(u32::MAX)
+    }
+
+    /// By how much a slot of a lane is free earlier than a window after its answer.
+    pub fn credit(&self, lane: usize) -> Duration {
+        Duration::from_nanos(credit_of(&self.lanes, lane))
+    }
+
+    /// The least round trip of a lane so far.
+    pub fn least_round_trip(&self, lane: usize) -> Option<Duration> {
+        self.lanes.get(lane)?.round_trip.least()
+    }
+
+    fn at(&mut self, now: Moment) -> Moment {
+        self.latest = self.latest.max(now);
+        let (now, wall) = (self.latest, self.wall);
+        while let Some(Reverse(lost)) = self.lost.peek().copied().filter(|lost| lost.0.until <= now)
+        {
+            self.lost.pop();
+            let Lost { until, taken, charge } = lost;
+            self.each(charge, |gauge| gauge.finish(charge.slots(), taken, until, wall));
+        }
+        now
+    }
+
+    fn path_was_used(&mut self, charge: Charge, now: Moment) {
+        if let Some(lane) = self.lanes.get_mut(charge.lane) {
+            lane.path.used(u32::try_from(lane.gauge.calls()).unwrap_or(u32::MAX), now);
+        }
+    }
+
+    fn room(&mut self, charge: Charge, now: Moment) -> Result<(), NotYet> {
+        let Self { wall, lanes, budgets, .. } = self;
+        let weight = charge.slots();
+        let lane = lanes.get_mut(charge.lane).ok_or(NotYet::Never)?;
+        let mut answer = lane.gauge.room(now, *wall, lane.credit, weight, 0);
+        for index in charge.each_budget() {
+            let budget = budgets.get_mut(index).ok_or(NotYet::Never)?;
+            let credit = budget.credit(lanes, charge.lane);
+            let reserve = budget.reserve_against(charge);
+            let room = budget.gauge.room(now, *wall, credit, weight, reserve);
+            answer = NotYet::both(answer, room);
+        }
+        answer
+    }
+
+    /// The quotas of the lane and of the budgets.
+    fn each(&mut self, charge: Charge, mut change: impl FnMut(&mut Gauge)) {
+        if let Some(lane) = self.lanes.get_mut(charge.lane) {
+            change(&mut lane.gauge);
+        }
+        for index in charge.each_budget() {
+            if let Some(budget) = self.budgets.get_mut(index) {
+                change(&mut budget.gauge);
+            }
+        }
+    }
+}
+
+impl SharedBudget {
+    /// The smallest credit of the lanes that were charged to it, and of `lane`, which is to be.
+    fn credit(&self, lanes: &[LaneQuota], lane: usize) -> u64 {
+        let others = self.lanes.iter().map(|&other| credit_of(lanes, other));
+        others.fold(credit_of(lanes, lane), u64::min)
+    }
+
+    fn reserve_against(&self, charge: Charge) -> u64 {
+        if charge.urgent { 0 } else { self.reserve }
+    }
+}
+
+fn credit_of(lanes: &[LaneQuota], lane: usize) -> u64 {
+    lanes.get(lane).map_or(0, |lane| lane.credit)
+}

@@ -1,0 +1,326 @@
+//! Scenes for one allowance, with times that can be worked out by hand.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::{Offset, TimeZone};
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const NANO: Duration = Duration::from_nanos(1);
+
+fn at(ms: u32) -> Moment {
+    Moment::ORIGIN + MS * ms
+}
+
+fn allowance(timestamp: &str, lanes: &[Quota], budgets: &[Budget]) -> Allowance {
+    let timestamp: Timestamp = timestamp.parse().unwrap();
+    let mut allowance = Allowance::new(Wall { moment: Moment::ORIGIN, timestamp });
+    for quota in lanes {
+        allowance.add_lane(quota, Credit::STRICT).unwrap();
+    }
+    for budget in budgets {
+        allowance.add_budget(budget).unwrap();
+    }
+    allowance
+}
+
+fn lane(quota: Quota) -> Allowance {
+    allowance("1970-01-01T00:00:00Z", &[quota], &[])
+}
+
+const CALL: Charge = Charge::to_lane(0);
+
+/// A call that takes no time.
+fn call(allowance: &mut Allowance, charge: Charge, now: Moment) {
+    let permit = allowance.take(charge, now).unwrap();
+    allowance.finish(permit, now);
+}
+
+#[test]
+fn a_weight_waits_until_enough_is_free() {
+    let mut allowance = lane(Quota::per_second(4));
+    for ms in [0, 10, 20, 30] {
+        call(&mut allowance, CALL, at(ms));
+    }
+    let heavy = Charge { weight: 3, ..CALL };
+    assert_eq!(allowance.when(heavy, at(40)), Err(NotYet::Until(at(1020))));
+    assert_eq!(allowance.when(Charge { weight: 5, ..CALL }, at(40)), Err(NotYet::Never));
+    let _held = allowance.take(Charge { weight: 2, ..CALL }, at(1010)).unwrap();
+    assert_eq!(allowance.when(heavy, at(1010)), Err(NotYet::InFlight));
+    // Weight zero is weight one.
+    assert_eq!(
+        allowance.when(Charge { weight: 0, ..CALL }, at(1010)),
+        Err(NotYet::Until(at(1020)))
+    );
+}
+
+#[test]
+fn what_does_not_exist_never_has_room_and_never_panics() {
+    let mut allowance = lane(Quota::per_second(4));
+    for charge in [Charge::to_lane(1), Charge { budgets: &[0], ..CALL }] {
+        assert_eq!(allowance.take(charge, at(0)).map(drop), Err(NotYet::Never));
+        assert_eq!(allowance.estimate(charge, 5, at(0)), None);
+    }
+    assert_eq!(
+        allowance.set_lane(7, &Quota::unlimited(), at(0)),
+        Err(QuotaError::NoLane { lane: 7 })
+    );
+    assert!(allowance.set_budget(7, &Quota::unlimited().into(), at(0)).is_err());
+    assert!(allowance.lane_use(7, at(0)).is_empty() && allowance.budget_use(7, at(0)).is_empty());
+    assert_eq!((allowance.in_flight(7), allowance.least_round_trip(7)), (0, None));
+}
+
+#[test]
+fn only_urgent_calls_use_the_reserve_of_a_budget() {
+    let budget = Budget::new(Quota::per_second(3)).reserve(1);
+    let quota = Quota::per_second(10);
+    let mut allowance = allowance("1970-01-01T00:00:00Z", &[quota.clone(), quota], &[budget]);
+    let order = Charge { budgets: &[0, 0], ..CALL };
+    call(&mut allowance, order, at(0));
+    call(&mut allowance, Charge { lane: 1, ..order }, at(5));
+    assert_eq!(allowance.when(order, at(10)), Err(NotYet::Until(at(1000))));
+    assert_eq!(allowance.when(CALL, at(10)), Ok(()));
+    assert_eq!(allowance.when(Charge { weight: 3, ..order }, at(10)), Err(NotYet::Never));
+    call(&mut allowance, Charge { urgent: true, ..order }, at(10));
+    assert_eq!(
+        allowance.when(Charge { urgent: true, ..order }, at(10)),
+        Err(NotYet::Until(at(1000)))
+    );
+    // The last free slot is the reserve again: the next plain call waits for two.
+    assert_eq!(allowance.when(order, at(10)), Err(NotYet::Until(at(1005))));
+    assert_eq!(allowance.budget_use(0, at(10))[0].used, 3);
+    assert_eq!(allowance.budget_use(0, at(10))[0].next_free, Some(at(1000)));
+}
+
+#[test]
+fn a_budget_has_the_smallest_credit_of_the_lanes_that_use_it() {
+    let quota = Quota::per_second(100);
+    let mut allowance = allowance(
+        "1970-01-01T00:00:00Z",
+        std::slice::from_ref(&quota),
+        &[Quota::per_second(1).into()],
+    );
+    allowance.add_lane(&quota, Credit::percent(90)).unwrap();
+    let order = |lane| Charge { lane, budgets: &[0], weight: 1, urgent: false };
+    let mut now = at(0);
+    for _ in 0..17 {
+        let permit = allowance.take(order(1), now).unwrap();
+        allowance.finish(permit, now + 100 * MS);
+        now = now + 1100 * MS;
+    }
+    assert_eq!(allowance.credit(1), 90 * MS);
+    let answered = now - 1000 * MS;
+    assert_eq!(allowance.when(order(1), answered), Err(NotYet::Until(now - 90 * MS)));
+    // A strict lane has its say about the calls of the other, even before its first call..
+    assert_eq!(allowance.when(order(0), answered), Err(NotYet::Until(now)));
+    assert_eq!(allowance.when(order(1), answered), Err(NotYet::Until(now - 90 * MS)));
+    // .. and from then on for both.
+    call(&mut allowance, order(0), now);
+    assert_eq!(allowance.when(order(1), now), Err(NotYet::Until(now + 1000 * MS)));
+}
+
+#[test]
+fn a_changed_quota_keeps_the_count() {
+    let wide = Quota::per_second(10).and(Quota::per_minute(20));
+    let mut allowance = lane(wide.clone());
+    for ms in 0..10 {
+        call(&mut allowance, CALL, at(ms));
+    }
+    let held = allowance.take(CALL, at(2000)).unwrap();
+    // Narrower: what is over the limit cools first.
+    allowance.set_lane(0, &Quota::per_minute(5), at(2000)).unwrap();
+    assert_eq!(allowance.lane_use(0, at(2000))[0].used, 11);
+    assert_eq!(allowance.when(CALL, at(2000)), Err(NotYet::Until(at(60_006))));
+    // A window that was taken away finds its count again, with what came meanwhile.
+    allowance.set_lane(0, &Quota::per_second(10), at(2000)).unwrap();
+    allowance.finish(held, at(2500));
+    call(&mut allowance, CALL, at(9000));
+    allowance.set_lane(0, &wide, at(9000)).unwrap();
+    let used: Vec<u32> = allowance.lane_use(0, at(9000)).iter().map(|one| one.used).collect();
+    assert_eq!(used, [1, 12]);
+    // A bucket that is new is told of the calls that are remembered.
+    allowance.set_lane(0, &Quota::token_bucket(1, MS * 10_000, 13), at(9000)).unwrap();
+    assert_eq!(allowance.lane_use(0, at(9000))[0].used, 12);
+    // Another capacity at the same rate misses the same tokens.
+    allowance.set_lane(0, &Quota::token_bucket(1, MS * 10_000, 20), at(9000)).unwrap();
+    assert_eq!(allowance.lane_use(0, at(9000))[0].used, 12);
+}
+
+#[test]
+fn a_bucket_lets_a_burst_through_and_then_its_rate() {
+    let mut allowance = lane(Quota::token_bucket(10, MS * 1000, 3));
+    for _ in 0..3 {
+        call(&mut allowance, CALL, at(0));
+    }
+    assert_eq!(allowance.when(CALL, at(0)), Err(NotYet::Until(at(100))));
+    assert_eq!(allowance.when(CALL, at(100) - NANO), Err(NotYet::Until(at(100))));
+    let held = allowance.take(CALL, at(100)).unwrap();
+    // It is spent when its answer comes; until then it is held.
+    assert_eq!(allowance.when(CALL, at(100)), Err(NotYet::Until(at(200))));
+    allowance.finish(held, at(10_000));
+    assert_eq!(
+        allowance.when(Charge { weight: 3, ..CALL }, at(10_000)),
+        Err(NotYet::Until(at(10_100)))
+    );
+    assert_eq!(allowance.when(Charge { weight: 4, ..CALL }, at(10_000)), Err(NotYet::Never));
+}
+
+#[test]
+fn a_sliding_counter_fades_the_stretch_before() {
+    let mut allowance = lane(Quota::sliding_counter(4, MS * 1000));
+    for _ in 0..4 {
+        call(&mut allowance, CALL, at(900));
+    }
+    assert_eq!(allowance.when(CALL, at(900)), Err(NotYet::Until(at(1250))));
+    call(&mut allowance, CALL, at(1250));
+    assert_eq!(allowance.when(CALL, at(1250)), Err(NotYet::Until(at(1500))));
+    assert_eq!(allowance.lane_use(0, at(1251))[0].used, 4);
+}
+
+#[test]
+fn a_stretch_begins_with_its_first_nanosecond() {
+    let mut allowance = lane(Quota::sliding_counter(1, MS * 1000));
+    assert_eq!(allowance.when(CALL, at(500)), Ok(()));
+    call(&mut allowance, CALL, at(1000));
+    assert_eq!(allowance.when(CALL, at(1000)), Err(NotYet::Until(at(3000))));
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_makes_no_call_heavier() {
+    let mut allowance = lane(Quota::sliding_counter(4, MS * 1000));
+    for _ in 0..4 {
+        call(&mut allowance, CALL, at(900));
+    }
+    assert_eq!(allowance.when(CALL, at(1100)), Err(NotYet::Until(at(1250))));
+    let timestamp = "1969-12-31T23:59:50Z".parse().unwrap();
+    allowance.set_wall(Wall { moment: at(1100), timestamp });
+    assert_eq!(allowance.lane_use(0, at(1100))[0].used, 4);
+}
+
+#[test]
+fn slots_are_taken_back_when_the_credit_shrinks() {
+    let mut allowance = allowance("1970-01-01T00:00:00Z", &[], &[]);
+    allowance.add_lane(&Quota::per_second(2), Credit::percent(90)).unwrap();
+    let mut now = at(0);
+    for _ in 0..17 {
+        let permit = allowance.take(CALL, now).unwrap();
+        allowance.finish(permit, now + 100 * MS);
+        now = now + 1100 * MS;
+    }
+    let first = allowance.take(CALL, now).unwrap();
+    allowance.finish(first, now + 100 * MS);
+    let free = now + 1010 * MS;
+    let quick = allowance.take(CALL, free - 5 * MS).unwrap();
+    assert_eq!(allowance.when(CALL, free), Ok(()));
+    // The path has turned faster than ever: no credit now.
+    allowance.finish(quick, free);
+    assert_eq!(allowance.credit(0), Duration::ZERO);
+    assert_eq!(allowance.when(CALL, free), Err(NotYet::Until(now + 1100 * MS)));
+}
+
+#[test]
+fn a_budget_takes_another_reserve_at_once() {
+    let budget = Budget::new(Quota::per_second(3));
+    let quota = Quota::per_second(10);
+    let mut allowance = allowance("1970-01-01T00:00:00Z", &[quota], std::slice::from_ref(&budget));
+    let order = Charge { budgets: &[0], ..CALL };
+    call(&mut allowance, order, at(0));
+    allowance.set_budget(0, &budget.clone().reserve(2), at(1)).unwrap();
+    assert_eq!(allowance.when(order, at(1)), Err(NotYet::Until(at(1000))));
+    assert!(allowance.set_budget(0, &budget.reserve(3), at(1)).is_err());
+    assert_eq!(allowance.when(Charge { urgent: true, ..order }, at(1)), Ok(()));
+}
+
+/// Three seconds before midnight in India.
+const EVE: &str = "2026-01-01T18:29:57Z";
+
+fn india() -> TimeZone {
+    TimeZone::fixed(Offset::from_seconds(19_800).unwrap())
+}
+
+#[test]
+fn a_day_ends_at_midnight_and_the_guard_after_it() {
+    let mut allowance = allowance(EVE, &[Quota::per_calendar_day(2, india())], &[]);
+    call(&mut allowance, CALL, at(0));
+    // In the air at midnight: it counts in both days.
+    let long = allowance.take(CALL, at(500)).unwrap();
+    assert_eq!(allowance.when(CALL, at(500)), Err(NotYet::Until(at(5000))));
+    allowance.finish(long, at(4000));
+    assert_eq!(allowance.when(CALL, at(4999)), Err(NotYet::Until(at(5000))));
+    call(&mut allowance, CALL, at(5000));
+    let next = 5000 + 86_400_000;
+    assert_eq!(allowance.when(CALL, at(5000)), Err(NotYet::Until(at(next))));
+    assert_eq!(allowance.when(Charge { weight: 2, ..CALL }, at(next)), Ok(()));
+}
+
+#[test]
+fn a_call_answered_within_the_guard_before_midnight_counts_in_the_day_after_too() {
+    for (answered, used) in [(999, 0), (1000, 1)] {
+        let mut allowance = allowance(EVE, &[Quota::per_calendar_day(2, india())], &[]);
+        call(&mut allowance, CALL, at(answered));
+        assert_eq!(allowance.lane_use(0, at(5000))[0].used, used);
+    }
+}
+
+#[test]
+fn a_day_that_begins_used_up_is_waited_out_as_well() {
+    let mut allowance = allowance(EVE, &[Quota::per_calendar_day(1, india())], &[]);
+    call(&mut allowance, CALL, at(1500));
+    assert_eq!(allowance.when(CALL, at(1500)), Err(NotYet::Until(at(5000 + 86_400_000))));
+}
+
+#[test]
+fn another_guard_counts_the_remembered_calls_again() {
+    let quota = Quota::per_calendar_day(2, india());
+    let mut allowance = allowance(EVE, std::slice::from_ref(&quota), &[]);
+    call(&mut allowance, CALL, at(500));
+    allowance.set_lane(0, &quota.clock_guard(3000 * MS), at(600)).unwrap();
+    assert_eq!(allowance.lane_use(0, at(600))[0].used, 1);
+    assert_eq!(allowance.lane_use(0, at(6000))[0].used, 1);
+}
+
+#[test]
+fn days_are_as_long_as_the_zone_says() {
+    // Summer time begins on 8 March 2026 and ends on 1 November.
+    for (noon, hours) in [("2026-03-07T17:00:00Z", 23), ("2026-10-31T16:00:00Z", 25)] {
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        let quota = Quota::per_calendar_day(1, zone).clock_guard(Duration::ZERO);
+        let mut allowance = allowance(noon, &[quota], &[]);
+        call(&mut allowance, CALL, at(0));
+        let midnight = at(12 * 3_600_000);
+        assert_eq!(allowance.when(CALL, at(0)), Err(NotYet::Until(midnight)));
+        call(&mut allowance, CALL, midnight);
+        let next = midnight + Duration::from_secs(hours * 3600);
+        assert_eq!(allowance.when(CALL, midnight), Err(NotYet::Until(next)));
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_set_moves_midnight() {
+    let mut allowance = allowance(EVE, &[Quota::per_calendar_day(1, india())], &[]);
+    call(&mut allowance, CALL, at(0));
+    // The machine slept for a second that the pacing clock did not see.
+    allowance
+        .set_wall(Wall { moment: at(1000), timestamp: "2026-01-01T18:29:59Z".parse().unwrap() });
+    assert_eq!(allowance.when(CALL, at(1000)), Err(NotYet::Until(at(4000))));
+}
+
+#[test]
+fn absurd_numbers_do_not_overflow() {
+    let century = Duration::from_secs(99 * 366 * 86_400);
+    let quota = Quota::new(u32::MAX, century)
+        .and(Quota::sliding_counter(u32::MAX, century))
+        .and(Quota::token_bucket(u32::MAX, century, u32::MAX))
+        .and(Quota::per_calendar_day(u32::MAX, india()));
+    let mut allowance = allowance("9999-12-30T00:00:00Z", &[quota], &[]);
+    let all = Charge { weight: u32::MAX, ..CALL };
+    for now in [at(0), Moment::from_nanos(u64::MAX)] {
+        if let Ok(permit) = allowance.take(all, now) {
+            allowance.finish(permit, now);
+        }
+        let _ = (allowance.estimate(all, u64::MAX, now), allowance.lane_use(0, now));
+        assert!(allowance.when(all, now).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! What a call costs, and the right to make it.
+
+use super::Moment;
+use super::window::Window;
+
+/// What a call is charged to, and how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Charge {
+    /// The lane, by the number that [`Allowance::add_lane`](super::Allowance::add_lane) gave.
+    pub lane: usize,
+    /// The budgets, by their numbers. One that is named twice is charged once.
+    pub budgets: &'static [usize],
+    /// How many slots it takes in every window. Zero is taken as one: nothing is free by being
+    /// forgotten.
+    pub weight: u32,
+    /// It may use the reserve of its budgets.
+    pub urgent: bool,
+}
+
+impl Charge {
+    /// A call of weight one that is charged to its lane alone.
+    pub const fn to_lane(lane: usize) -> Self {
+        Self { lane, budgets: &[], weight: 1, urgent: false }
+    }
+
+    pub(super) fn slots(&self) -> u64 {
+        u64::from(self.weight.max(1))
+    }
+
+    /// Its budgets, each once.
+    pub(super) fn each_budget(&self) -> impl Iterator<Item = usize> + use<> {
+        let budgets = self.budgets;
+        let earlier = move |i: usize| budgets.get(..i).unwrap_or_default();
+        budgets
+            .iter()
+            .enumerate()
+            .filter(move |(i, budget)| !earlier(*i).contains(budget))
+            .map(|(_, &budget)| budget)
+    }
+}
+
+/// The right to make one call now. It holds its slots until it is given to
+/// [`Allowance::finish`](super::Allowance::finish),
+/// [`finish_unsent`](super::Allowance::finish_unsent),
+/// [`finish_unanswered`](super::Allowance::finish_unanswered) or
+/// [`give_back`](super::Allowance::give_back).
+///
+/// A permit that is lost holds its slots for ever: too few calls go out, never too many.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a permit that is dropped holds its slots for ever"]
+pub struct Permit {
+    pub(super) taken: Moment,
+    pub(super) charge: Charge,
+    /// It begins on a path in use.
+    pub(super) warm: bool,
+}
+
+impl Permit {
+    /// When it was taken.
+    pub fn taken(&self) -> Moment {
+        self.taken
+    }
+
+    /// What it was taken for.
+    pub fn charge(&self) -> Charge {
+        self.charge
+    }
+}
+
+/// No permit now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotYet {
+    /// At this moment, and no sooner, unless an answer comes in before.
+    #[error("the quota is used up until {0:?}")]
+    Until(Moment),
+    /// The slots it needs are held by calls in flight: only an answer can free them.
+    #[error("too many slots are held by calls in flight")]
+    InFlight,
+    /// It costs more than some window ever has, or its lane or a budget does not exist.
+    #[error("the call costs more than the quota ever has")]
+    Never,
+}
+
+impl NotYet {
+    /// What holds for a call that has to satisfy both.
+    pub(super) fn both(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
+        match (one, other) {
+            (Ok(()), rest) | (rest, Ok(())) => rest,
+            (Err(Self::Until(one)), Err(Self::Until(other))) => Err(Self::Until(one.max(other))),
+            (Err(Self::Never), _) | (_, Err(Self::Never)) => Err(Self::Never),
+            (Err(_), Err(_)) => Err(Self::InFlight),
+        }
+    }
+}
+
+/// How much of a window is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowUse {
+    /// The window.
+    pub window: Window,
+    /// The slots that are not free, in flight or not.
+    pub used: u32,
+    /// The slots that calls in flight hold.
+    pub in_flight: u32,
+    /// From when on there is room for one more: now, if there is. None if only an answer can make
+    /// room.
+    pub next_free: Option<Moment>,
+}

@@ -1,0 +1,69 @@
+//! What can be wrong with a quota.
+
+use super::window::Window;
+
+/// A quota that cannot be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuotaError {
+    /// It would never let a call through.
+    #[error("the window {window} allows no calls; write at least 1")]
+    NoCalls {
+        /// The window.
+        window: Window,
+    },
+    /// It would never hold a call back.
+    #[error("the window {window} has no length; for no limit write Quota::unlimited()")]
+    NoTime {
+        /// The window.
+        window: Window,
+    },
+    /// It would never end.
+    #[error("the window {window} is longer than a hundred years")]
+    TooLong {
+        /// The window.
+        window: Window,
+    },
+    /// A bucket that never holds a token.
+    #[error("the window {window} lets no call through; write a burst of at least 1")]
+    NoBurst {
+        /// The window.
+        window: Window,
+    },
+    /// Nobody knows when its midnight is.
+    #[error("the window {window} needs a known time zone")]
+    NoZone {
+        /// The window.
+        window: Window,
+    },
+    /// The clocks are allowed to differ absurdly.
+    #[error("the window {window} has a clock guard of {guard:?}; write 6 h at most")]
+    Guard {
+        /// The window.
+        window: Window,
+        /// The guard.
+        guard: std::time::Duration,
+    },
+    /// More is kept back for urgent calls than there is.
+    #[error(
+        "a reserve of {reserve} leaves nothing of the window {window} for calls that are not urgent"
+    )]
+    Reserve {
+        /// The reserve.
+        reserve: u32,
+        /// The window.
+        window: Window,
+    },
+    /// No lane has this number.
+    #[error("there is no lane of number {lane}")]
+    NoLane {
+        /// The number.
+        lane: usize,
+    },
+    /// No budget has this number.
+    #[error("there is no budget of number {budget}")]
+    NoBudget {
+        /// The number.
+        budget: usize,
+    },
+}

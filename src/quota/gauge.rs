@@ -1,0 +1,154 @@
+//! One quota at work: its windows, what is in flight, and what was finished lately.
+
+use super::charge::{NotYet, WindowUse};
+use super::log::Log;
+use super::meter::{Look, Meter, Queue};
+use super::moment::Moment;
+use super::wall::Wall;
+use super::window::Window;
+
+/// The windows of one quota. A call takes its slots in all of them or in none.
+#[derive(Debug, Clone)]
+pub(super) struct Gauge {
+    windows: Vec<(Window, Meter)>,
+    log: Log,
+    /// The weight in flight, the same in every window.
+    in_flight: u64,
+    /// The calls in flight, and the sum of the moments at which they were let go.
+    calls: u64,
+    let_go: u128,
+}
+
+impl Gauge {
+    pub(super) fn new(windows: &[Window]) -> Self {
+        let mut log = Log::default();
+        let meter = |window: &Window| {
+            log.keep(window.remembers());
+            (window.clone(), Meter::new(window))
+        };
+        let windows = windows.iter().map(meter).collect();
+        Self { windows, log, in_flight: 0, calls: 0, let_go: 0 }
+    }
+
+    /// Changes the windows. What was used stays used, as far as it is still known: a window that
+    /// counts as an old one did goes on from there, and any other is told again what is in the log.
+    pub(super) fn set(&mut self, windows: &[Window], wall: Wall) {
+        let Self { windows: old, log, .. } = self;
+        let carried = |window: &Window| {
+            log.keep(window.remembers());
+            let new = Meter::new(window);
+            let meter = old.iter().find_map(|(_, old)| new.after(old)).unwrap_or_else(|| {
+                let mut meter = new;
+                for (entry, weight) in log.iter() {
+                    meter.finish(weight, entry.taken, entry.finished, wall);
+                }
+                meter
+            });
+            (window.clone(), meter)
+        };
+        let windows = windows.iter().map(carried).collect();
+        self.windows = windows;
+    }
+
+    /// Whether there is room for `weight` in every window, with `reserve` left over.
+    pub(super) fn room(
+        &mut self,
+        now: Moment,
+        wall: Wall,
+        credit: u64,
+        weight: u64,
+        reserve: u64,
+    ) -> Result<(), NotYet> {
+        let claim = weight.saturating_add(reserve);
+        let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
+        let mut answer = Ok(());
+        for (window, meter) in &mut self.windows {
+            if claim > u64::from(window.most()) {
+                return Err(NotYet::Never);
+            }
+            answer = NotYet::both(answer, meter.room(&look, claim));
+        }
+        answer
+    }
+
+    pub(super) fn take(&mut self, weight: u64, now: Moment) {
+        self.in_flight = self.in_flight.saturating_add(weight);
+        self.calls += 1;
+        self.let_go += u128::from(now.as_nanos());
+    }
+
+    pub(super) fn give_back(&mut self, weight: u64, taken: Moment) {
+        self.in_flight = self.in_flight.saturating_sub(weight);
+        self.calls = self.calls.saturating_sub(1);
+        self.let_go = self.let_go.saturating_sub(taken.as_nanos().into());
+    }
+
+    pub(super) fn finish(&mut self, weight: u64, taken: Moment, now: Moment, wall: Wall) {
+        self.give_back(weight, taken);
+        self.log.push(taken, now, weight);
+        for (_, meter) in &mut self.windows {
+            meter.finish(weight, taken, now, wall);
+        }
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    pub(super) fn uses(&mut self, now: Moment, wall: Wall, credit: u64) -> Vec<WindowUse> {
+        let in_flight = self.in_flight;
+        let look = Look { now, credit, wall, log: &self.log, in_flight };
+        let whole = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
+        let one = |(window, meter): &mut (Window, Meter)| WindowUse {
+            window: window.clone(),
+            used: whole(meter.used(&look).saturating_add(in_flight)),
+            in_flight: whole(in_flight),
+            next_free: match meter.room(&look, 1) {
+                Ok(()) => Some(now),
+                Err(NotYet::Until(moment)) => Some(moment),
+                Err(NotYet::InFlight | NotYet::Never) => None,
+            },
+        };
+        self.windows.iter_mut().map(one).collect()
+    }
+
+    /// When the last call of a queue would be let go: `ahead` of weight before it, and `weight`.
+    pub(super) fn estimate(
+        &mut self,
+        now: Moment,
+        wall: Wall,
+        credit: u64,
+        ask: Ask,
+    ) -> Option<Moment> {
+        let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
+        // Those in flight are on their way for as long as they are on the average.
+        let let_go = self.let_go.checked_div(self.calls.into()).unwrap_or(0);
+        let let_go = u64::try_from(let_go).unwrap_or(u64::MAX);
+        let answered = Moment::from_nanos(let_go.saturating_add(ask.round_trip)).max(now);
+        let queue = Queue {
+            weight: ask.ahead.saturating_add(ask.weight),
+            each: ask.weight,
+            reserve: ask.reserve,
+            round_trip: ask.round_trip,
+            answered,
+        };
+        let mut latest = now;
+        for (window, meter) in &mut self.windows {
+            if ask.weight.saturating_add(ask.reserve) > u64::from(window.most()) {
+                return None;
+            }
+            latest = latest.max(meter.estimate(&look, &queue));
+        }
+        Some(latest)
+    }
+}
+
+/// What an estimate is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) ahead: u64,
+    pub(super) weight: u64,
+    pub(super) reserve: u64,
+    /// In nanoseconds.
+    pub(super) round_trip: u64,
+}

@@ -1,0 +1,127 @@
+//! A token bucket: `burst` tokens at first and at most, `limit` more in each `length`, paced by
+//! completion.
+//!
+//! The bucket here is spent from when an answer comes, the latest at which the broker may have
+//! counted the call. Call `j` is let go at `now` if the bucket, as it will be at `now + credit`,
+//! holds a token for each call in flight and one for `j`.
+//!
+//! Why that is safe. A bucket of burst `b` and rate `r` refuses nothing if and only if between any
+//! two moments `s <= t` there come at most `b + r (t - s)`. Take any calls that came from `s` to `t`,
+//! and of them the one, `j`, that was let go last. Of the others, some were in flight then, say `m`,
+//! and the rest had been answered; let `i` be the one of those that was answered first, at `x`. The
+//! rest are among those answered since `x`, and since the level was at least `m + 1`,
+//!
+//! ```text
+//! how many answered since x + m + 1  <=  b + r (now + credit - x)
+//! ```
+//!
+//! Now `i` came at `x - return_i` or before, so `s <= x - return_i`; and `t >= now + forward_j`. With
+//! `credit <= return_i + forward_j` the right side is at most `b + r (t - s)`. If none had been
+//! answered, `m + 1 <= b` says the same. With weights, "how many" is "how much".
+//!
+//! Levels are whole numbers: in units of a token over the nanoseconds of `length`, a nanosecond
+//! brings exactly `limit`.
+
+use super::charge::NotYet;
+use super::meter::{Look, Queue};
+use super::moment::{Moment, nanos};
+use super::window::Window;
+
+#[derive(Debug, Clone)]
+pub(super) struct TokenBucket {
+    limit: u64,
+    length: u64,
+    burst: u64,
+    /// The level at `at`. Below zero if an answer came sooner than the credit promised.
+    level: i128,
+    at: u64,
+}
+
+impl TokenBucket {
+    /// Full.
+    pub(super) fn new(window: &Window, burst: u32) -> Self {
+        // A window without calls or length is refused before; this only rules out dividing by zero.
+        let (limit, length) = (u64::from(window.limit).max(1), nanos(window.length).max(1));
+        let burst = u64::from(burst);
+        Self { limit, length, burst, level: i128::from(burst) * i128::from(length), at: 0 }
+    }
+
+    /// This bucket with the tokens that are missing in `old`, if it fills as fast. Exact: the level
+    /// is the least of `burst - spent since x + filled since x`, and only `burst` differs.
+    pub(super) fn after(mut self, old: &Self) -> Option<Self> {
+        if (self.limit, self.length) != (old.limit, old.length) {
+            return None;
+        }
+        self.level = old.level.saturating_add(self.full() - old.full());
+        self.at = old.at;
+        Some(self)
+    }
+
+    /// The tokens that are not there, a broken one counted whole.
+    pub(super) fn used(&self, look: &Look<'_>) -> u64 {
+        let missing = self.full() - self.level_at(look.now + look.credit());
+        let length = i128::from(self.length);
+        u64::try_from((missing + length - 1) / length).unwrap_or(0)
+    }
+
+    pub(super) fn room(&self, look: &Look<'_>, claim: u64) -> Result<(), NotYet> {
+        let wanted = look.in_flight.saturating_add(claim);
+        if wanted > self.burst {
+            return Err(NotYet::InFlight);
+        }
+        let wanted = self.units(wanted);
+        if self.level_at(look.now + look.credit()) >= wanted {
+            return Ok(());
+        }
+        Err(NotYet::Until(self.reaches(wanted) - look.credit()))
+    }
+
+    pub(super) fn finish(&mut self, weight: u64, finished: Moment) {
+        self.level = self.level_at(finished).saturating_sub(self.units(weight));
+        self.at = finished.as_nanos();
+    }
+
+    /// Tokens come at their rate, unless the calls in flight hold so many that the bucket stands
+    /// full meanwhile.
+    pub(super) fn estimate(&self, look: &Look<'_>, queue: &Queue) -> Moment {
+        let slots = self.burst.saturating_sub(queue.reserve).max(1);
+        let held = look.in_flight.saturating_add(queue.reserve);
+        let wanted = self.units(held.saturating_add(queue.weight));
+        let free = (self.reaches(wanted) - look.credit()).max(look.now);
+        let wait = u128::from(free.as_nanos() - look.now.as_nanos());
+        let filling = |tokens: u64| u128::from(tokens) * u128::from(self.length);
+        let passing = |nanos: u64| u128::from(nanos) * u128::from(self.limit);
+        // A token is back in use when its call was answered and it has been filled again.
+        let again = filling(queue.each).saturating_sub(passing(look.credit));
+        let turn = passing(queue.round_trip).saturating_add(again);
+        let fill = filling(slots);
+        // In parts of a thousand, so that the product keeps far from the end of the range.
+        let slower = (turn.saturating_mul(1000) / fill).max(1000);
+        let wait = wait.saturating_mul(slower) / 1000;
+        Moment::from_nanos(
+            look.now.as_nanos().saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)),
+        )
+    }
+
+    fn full(&self) -> i128 {
+        self.units(self.burst)
+    }
+
+    fn units(&self, tokens: u64) -> i128 {
+        i128::from(tokens).saturating_mul(self.length.into())
+    }
+
+    fn level_at(&self, moment: Moment) -> i128 {
+        let passed = i128::from(moment.as_nanos().saturating_sub(self.at));
+        self.full().min(self.level.saturating_add(passed * i128::from(self.limit)))
+    }
+
+    /// When the level would be `wanted`, were the bucket large enough.
+    fn reaches(&self, wanted: i128) -> Moment {
+        let limit = i128::from(self.limit);
+        let missing = wanted.saturating_sub(self.level).max(0);
+        let after = missing.saturating_add(limit - 1) / limit;
+        let after = u64::try_from(after).unwrap_or(u64::MAX);
+        Moment::from_nanos(self.at.saturating_add(after))
+    }
+}

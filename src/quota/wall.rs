@@ -1,0 +1,33 @@
+//! One pairing of the clock that paces with the clock on the wall.
+
+use jiff::Timestamp;
+
+use super::Moment;
+
+/// What the clock on the wall said at a moment of the clock that paces. Windows that begin at
+/// midnight need it; no other does.
+///
+/// It is given from outside, since nothing in here reads a clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wall {
+    /// The moment.
+    pub moment: Moment,
+    /// What the clock on the wall said then.
+    pub timestamp: Timestamp,
+}
+
+impl Wall {
+    /// What the clock on the wall says at `moment`, in nanoseconds since 1970.
+    pub(super) fn at(&self, moment: Moment) -> i128 {
+        let passed = i128::from(moment.as_nanos()) - i128::from(self.moment.as_nanos());
+        self.timestamp.as_nanosecond() + passed
+    }
+
+    /// When the clock on the wall says `nanos`.
+    pub(super) fn when(&self, nanos: i128) -> Moment {
+        let passed = nanos.saturating_sub(self.timestamp.as_nanosecond());
+        let moment = i128::from(self.moment.as_nanos()).saturating_add(passed);
+        let most = if moment < 0 { 0 } else { u64::MAX };
+        Moment::from_nanos(u64::try_from(moment).unwrap_or(most))
+    }
+}

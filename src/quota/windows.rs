@@ -1,0 +1,232 @@
+//! A quota: the set of windows that users write.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::error::QuotaError;
+use super::moment::nanos;
+use super::window::{Window, WindowKind};
+
+/// By how much clocks differ that are set over the network, and then some.
+const GUARD: Duration = Duration::from_secs(2);
+/// A guard must stay well below half a day, lest a call count in three.
+const WIDEST_GUARD: Duration = Duration::from_secs(6 * 3600);
+
+/// A set of windows, all of which hold.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::quota::Quota;
+///
+/// let orders = Quota::per_second(10).and(Quota::per_minute(400));
+/// assert_eq!(orders.to_string(), "10/s, 400/min");
+///
+/// // Even spacing is a window too.
+/// let spaced = Quota::per_second(10).and(Quota::new(1, Duration::from_millis(100)));
+/// assert_eq!(spaced.windows().len(), 2);
+/// ```
+///
+/// A quota that cannot be kept (no calls at all, no time) is told apart when the lane is built, see
+/// [`Quota::check`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    windows: Vec<Window>,
+}
+
+impl Quota {
+    /// `limit` calls in any span of `length`.
+    pub fn new(limit: u32, length: Duration) -> Self {
+        Self::of(limit, length, WindowKind::SlidingLog)
+    }
+
+    /// `limit` calls in any second.
+    pub fn per_second(limit: u32) -> Self {
+        Self::new(limit, Duration::from_secs(1))
+    }
+
+    /// `limit` calls in any 60 seconds.
+    pub fn per_minute(limit: u32) -> Self {
+        Self::new(limit, Duration::from_secs(60))
+    }
+
+    /// `limit` calls in any 60 minutes.
+    pub fn per_hour(limit: u32) -> Self {
+        Self::new(limit, Duration::from_secs(3600))
+    }
+
+    /// `limit` calls in any 24 hours.
+    pub fn per_day(limit: u32) -> Self {
+        Self::new(limit, Duration::from_secs(86_400))
+    }
+
+    /// A bucket of `burst` tokens, full at first, that fills at `limit` in each `length`. For a
+    /// broker that counts like that: in a span of `length` it lets `burst + limit` calls through.
+    pub fn token_bucket(limit: u32, length: Duration, burst: u32) -> Self {
+        Self::of(limit, length, WindowKind::TokenBucket { burst })
+    }
+
+    /// `limit` calls in a window of `length`, estimated from two counts. For a broker that counts
+    /// like that, and beside another window: by itself it lets up to twice the limit through in some
+    /// spans of `length`. The counts begin at whole multiples of `length` since 1970.
+    pub fn sliding_counter(limit: u32, length: Duration) -> Self {
+        Self::of(limit, length, WindowKind::SlidingCounter)
+    }
+
+    /// `limit` calls from one midnight of `zone` to the next. A fixed offset needs no zone database.
+    ///
+    /// ```
+    /// use lanekeeper::jiff::tz::{Offset, TimeZone};
+    /// use lanekeeper::quota::Quota;
+    ///
+    /// let india = TimeZone::fixed(Offset::from_seconds(19_800)?);
+    /// let orders = Quota::per_calendar_day(5000, india);
+    /// assert_eq!(orders.to_string(), "5000/day from midnight +05:30");
+    /// # Ok::<(), lanekeeper::jiff::Error>(())
+    /// ```
+    pub fn per_calendar_day(limit: u32, zone: TimeZone) -> Self {
+        let kind = WindowKind::Calendar { zone, guard: GUARD };
+        Self::of(limit, Duration::from_secs(86_400), kind)
+    }
+
+    /// By how much the broker's clock may differ from ours, in windows that begin at midnight: 2 s
+    /// unless this says otherwise. For so long before and after it, a call counts in both days.
+    #[must_use]
+    pub fn clock_guard(mut self, within: Duration) -> Self {
+        for window in &mut self.windows {
+            if let WindowKind::Calendar { guard, .. } = &mut window.kind {
+                *guard = within;
+            }
+        }
+        self
+    }
+
+    /// No limit. Say it aloud: nothing becomes unlimited by being forgotten.
+    pub fn unlimited() -> Self {
+        Self { windows: Vec::new() }
+    }
+
+    fn of(limit: u32, length: Duration, kind: WindowKind) -> Self {
+        Self { windows: vec![Window { limit, length, kind }] }
+    }
+
+    /// This quota and `other`: the windows of both hold.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.windows.extend(other.windows);
+        self
+    }
+
+    /// The windows, in the order in which they were written.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// The most calls that can be in flight at once, each of which holds a slot; `None` if nothing
+    /// limits it.
+    pub fn most_in_flight(&self) -> Option<u32> {
+        self.windows.iter().map(Window::most).min()
+    }
+
+    /// Whether the quota can be kept at all.
+    ///
+    /// # Errors
+    /// A window without calls or without time, or of more than a hundred years; a bucket that holds
+    /// nothing; a calendar without a known zone, or with a guard of more than six hours.
+    pub fn check(&self) -> Result<(), QuotaError> {
+        const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+        for window in &self.windows {
+            let refused = || window.clone();
+            if window.limit == 0 {
+                return Err(QuotaError::NoCalls { window: refused() });
+            }
+            if window.length.is_zero() {
+                return Err(QuotaError::NoTime { window: refused() });
+            }
+            if window.length > LONGEST {
+                return Err(QuotaError::TooLong { window: refused() });
+            }
+            match &window.kind {
+                WindowKind::TokenBucket { burst: 0 } => {
+                    return Err(QuotaError::NoBurst { window: refused() });
+                }
+                WindowKind::Calendar { zone, .. } if zone.is_unknown() => {
+                    return Err(QuotaError::NoZone { window: refused() });
+                }
+                WindowKind::Calendar { guard, .. } if *guard > WIDEST_GUARD => {
+                    return Err(QuotaError::Guard { window: refused(), guard: *guard });
+                }
+                // A bucket so large that it takes longer than that to fill is never full again.
+                WindowKind::TokenBucket { .. } if window.remembers() > nanos(LONGEST) => {
+                    return Err(QuotaError::TooLong { window: refused() });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.windows.is_empty() {
+            return f.write_str("unlimited");
+        }
+        for (i, window) in self.windows.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{window}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_print_as_people_write_them() {
+        let quota = Quota::per_second(10)
+            .and(Quota::per_minute(400))
+            .and(Quota::per_hour(1000))
+            .and(Quota::per_day(5000))
+            .and(Quota::new(1, Duration::from_millis(100)))
+            .and(Quota::new(60, Duration::from_secs(600)));
+        assert_eq!(quota.to_string(), "10/s, 400/min, 1000/h, 5000/day, 1/100ms, 60/600s");
+        assert_eq!(Quota::unlimited().to_string(), "unlimited");
+        let zone = TimeZone::fixed(jiff::tz::Offset::from_seconds(19_800).unwrap());
+        let other = Quota::token_bucket(10, Duration::from_secs(1), 20)
+            .and(Quota::sliding_counter(20, Duration::from_secs(1)))
+            .and(Quota::per_calendar_day(5000, zone))
+            .and(Quota::per_calendar_day(1, TimeZone::UTC));
+        assert_eq!(
+            other.to_string(),
+            "10/s with bursts of 20, 20/s by a sliding counter, 5000/day from midnight +05:30, \
+             1/day from midnight UTC"
+        );
+    }
+
+    #[test]
+    fn a_quota_that_cannot_be_kept_is_refused() {
+        let refused = |quota: Quota| quota.check().unwrap_err().to_string();
+        assert!(refused(Quota::per_second(0)).contains("allows no calls"));
+        assert!(refused(Quota::new(1, Duration::ZERO)).contains("no length"));
+        assert!(refused(Quota::new(1, Duration::MAX)).contains("hundred years"));
+        assert!(refused(Quota::per_second(1).and(Quota::per_day(0))).contains("0/day"));
+        assert!(refused(Quota::token_bucket(1, Duration::from_secs(1), 0)).contains("burst"));
+        let century = Duration::from_secs(99 * 366 * 86_400);
+        assert!(refused(Quota::token_bucket(1, century, 2)).contains("hundred years"));
+        assert!(refused(Quota::per_calendar_day(1, TimeZone::unknown())).contains("time zone"));
+        let day = Quota::per_calendar_day(1, TimeZone::UTC);
+        assert!(refused(day.clone().clock_guard(Duration::from_secs(21_601))).contains("6 h"));
+        assert_eq!(day.check(), Ok(()));
+        assert_eq!(Quota::unlimited().check(), Ok(()));
+    }
+
+    #[test]
+    fn the_narrowest_window_bounds_what_is_in_flight() {
+        assert_eq!(Quota::per_second(10).and(Quota::per_minute(4)).most_in_flight(), Some(4));
+        assert_eq!(Quota::unlimited().most_in_flight(), None);
+    }
+}
