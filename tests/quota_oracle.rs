@@ -159,6 +159,30 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
     assert!(again + warm / 2 >= counted + ms(1_000), "{:?} early", counted.since(again));
 }
 
+/// A call that was lost, or never left, leaves no open connection behind: the next one that pays for
+/// a new one is no evidence of how short the way can be.
+#[test]
+fn calls_without_an_answer_leave_no_path_in_use() {
+    for never_left in [true, false] {
+        let mut pacer = Pacer::new(&Quota::per_second(10), Credit::default()).unwrap();
+        let mut now = Moment::ORIGIN;
+        for _ in 0..100 {
+            let failed = pacer.take(now).unwrap();
+            now = now + ms(100);
+            match never_left {
+                true => pacer.finish_unsent(failed, now),
+                false => pacer.finish_unanswered(failed, now),
+            }
+            let cold = pacer.take(now).unwrap();
+            assert_eq!(pacer.in_flight(), 1);
+            now = now + ms(300);
+            pacer.finish(cold, now);
+            now = now + ms(5_000);
+        }
+        assert_eq!(pacer.credit(), Duration::ZERO);
+    }
+}
+
 /// The check can fail: the same model, with slots stamped at sending.
 #[test]
 fn stamping_at_sending_is_over_the_quota() {

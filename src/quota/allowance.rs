@@ -84,6 +84,8 @@ struct LaneQuota {
     gauge: Gauge,
     setting: Credit,
     path: Path,
+    /// Calls that hold their slots, and are in flight no more: no answer came.
+    unanswered: u64,
     round_trip: RoundTrip,
     /// What the setting comes to, in nanoseconds. Kept, since every look wants it and only an
     /// answer changes it.
@@ -124,7 +126,8 @@ impl Allowance {
         let gauge = Gauge::new(quota.windows());
         let round_trip = RoundTrip::new();
         let path = Path::default();
-        self.lanes.push(LaneQuota { gauge, setting: credit, path, round_trip, credit: 0 });
+        let lane = LaneQuota { gauge, setting: credit, path, unanswered: 0, round_trip, credit: 0 };
+        self.lanes.push(lane);
         Ok(self.lanes.len() - 1)
     }
 
@@ -164,16 +167,19 @@ impl Allowance {
                 }
             }
         }
-        let warm = self.lanes.get(charge.lane).is_some_and(|lane| {
-            lane.path.is_warm(u32::try_from(lane.gauge.calls()).unwrap_or(u32::MAX), now)
-        });
+        let in_flight = self.in_flight(charge.lane);
+        let lane = self.lanes.get(charge.lane);
+        let warm = lane.is_some_and(|lane| lane.path.is_warm(in_flight, now));
         Ok(Permit { taken: now, charge, warm })
     }
 
     /// The call was answered. Its slots cool for a window, less the credit.
     pub fn finish(&mut self, permit: Permit, now: Moment) {
         let now = self.at(now);
+        let in_flight = self.in_flight(permit.charge.lane);
         if let Some(lane) = self.lanes.get_mut(permit.charge.lane) {
+            // Only an answer shows that there was a path.
+            lane.path.used(in_flight, now);
             let round_trip = now.since(permit.taken);
             match permit.warm {
                 true => lane.round_trip.saw(round_trip),
@@ -190,7 +196,6 @@ impl Allowance {
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
         let (now, wall) = (self.at(now), self.wall);
         let Permit { taken, charge, .. } = permit;
-        self.path_was_used(charge, now);
         self.each(charge, |gauge| gauge.finish(charge.slots(), taken, now, wall));
     }
 
@@ -200,7 +205,9 @@ impl Allowance {
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         let now = self.at(now);
         let Permit { taken, charge, .. } = permit;
-        self.path_was_used(charge, now);
+        if let Some(lane) = self.lanes.get_mut(charge.lane) {
+            lane.unanswered += 1;
+        }
         self.lost.push(Reverse(Lost { until: now + now.since(taken), taken, charge }));
     }
 
@@ -287,9 +294,12 @@ impl Allowance {
         Some(latest)
     }
 
-    /// How many calls of a lane are in flight.
+    /// How many calls of a lane are in flight. Those that were given up are not.
     pub fn in_flight(&self, lane: usize) -> u32 {
-        let calls = self.lanes.get(lane).map_or(0, |lane| lane.gauge.calls());
+        let calls = self
+            .lanes
+            .get(lane)
+            .map_or(0, |lane| lane.gauge.calls().saturating_sub(lane.unanswered));
         u32::try_from(calls).unwrap_or(u32::MAX)
     }
 
@@ -310,15 +320,12 @@ impl Allowance {
         {
             self.lost.pop();
             let Lost { until, taken, charge } = lost;
+            if let Some(lane) = self.lanes.get_mut(charge.lane) {
+                lane.unanswered = lane.unanswered.saturating_sub(1);
+            }
             self.each(charge, |gauge| gauge.finish(charge.slots(), taken, until, wall));
         }
         now
-    }
-
-    fn path_was_used(&mut self, charge: Charge, now: Moment) {
-        if let Some(lane) = self.lanes.get_mut(charge.lane) {
-            lane.path.used(u32::try_from(lane.gauge.calls()).unwrap_or(u32::MAX), now);
-        }
     }
 
     fn room(&mut self, charge: Charge, now: Moment) -> Result<(), NotYet> {
