@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::instrument::Instrument;
-use crate::Sent;
+use crate::{Class, Sent};
 
 /// What the broker said, or what was seen of the failure. Holds no secrets: adapters must not put
 /// headers or tokens here.
@@ -21,12 +21,42 @@ pub struct Detail {
     pub status: Option<u16>,
     /// The broker's own code for the error (Kite: `error_type`).
     pub code: Option<String>,
+    /// How far somebody has followed up a write of unknown outcome, if somebody has.
+    pub trail: Option<Box<Trail>>,
+}
+
+/// How far a write of unknown outcome was followed up, for whoever goes on from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trail {
+    /// The tag by which the order is to be looked for. A change or a cancellation has none: its
+    /// order has an id.
+    pub tag: Option<String>,
+    /// What was seen so far.
+    pub seen: Seen,
+}
+
+impl Trail {
+    /// A trail that was followed up to here.
+    pub fn new(tag: Option<String>, seen: Seen) -> Self {
+        Self { tag, seen }
+    }
+}
+
+/// What the broker's book showed of a write of unknown outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Seen {
+    /// The book was read after the settle time, and shows no trace of the write.
+    Nothing,
+    /// The book could not be read in time, or would not show it.
+    Unread,
 }
 
 impl Detail {
     /// Words alone.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), status: None, code: None }
+        Self { message: message.into(), ..Self::default() }
     }
 
     /// With the HTTP status of the answer.
@@ -40,6 +70,13 @@ impl Detail {
     #[must_use]
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());
+        self
+    }
+
+    /// With how far it was followed up.
+    #[must_use]
+    pub fn trail(mut self, trail: Trail) -> Self {
+        self.trail = Some(Box::new(trail));
         self
     }
 }
@@ -104,12 +141,18 @@ impl BrokerError {
     /// assert_eq!(lost.was_sent(), Sent::Unknown);
     /// ```
     pub fn was_sent(&self) -> Sent {
+        self.class().was_sent()
+    }
+
+    /// What kind of failure it is, without the words.
+    pub fn class(&self) -> Class {
         match self {
-            Self::NotSent(_) => Sent::No,
-            Self::OutcomeUnknown(_) | Self::Transient(_) => Sent::Unknown,
-            Self::Throttled { .. } | Self::Rejected(_) | Self::Fatal(_) | Self::NoQuote { .. } => {
-                Sent::Yes
-            }
+            Self::Throttled { retry_after, .. } => Class::Throttled { retry_after: *retry_after },
+            Self::NotSent(_) => Class::NotSent,
+            Self::Transient(_) => Class::Transient,
+            Self::OutcomeUnknown(_) => Class::Unknown,
+            Self::Rejected(_) | Self::NoQuote { .. } => Class::Rejected,
+            Self::Fatal(_) => Class::Fatal,
         }
     }
 

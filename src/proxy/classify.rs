@@ -1,37 +1,41 @@
 //! What a proxied trait's own error type tells about a call.
 //!
 //! Implementing [`Classify`] is a choice. A generated proxy asks [`Probe`], which finds the
-//! implementation if there is one and falls back to the cautious answer if not, by the order in
-//! which methods are looked up: `(&Probe(&error)).was_sent()` meets [`Classified`], for a
-//! `Probe`, before [`Unclassified`], for a `&Probe`.
+//! implementation if there is one and knows nothing if not, by the order in which methods are looked
+//! up: `(&Probe(&error)).class()` meets [`Classified`], for a `Probe`, before [`Unclassified`], for a
+//! `&Probe`.
 
-use crate::Sent;
+use crate::Class;
 
-/// Tells of an error whether the call left this process, and whether an answer came. Implement it for
-/// the error type of your trait: without it a lane has to take every error for a call that was given
-/// up without an answer, whose slot it holds for longer.
+/// Tells of an error what kind of failure it is. Implement it for the error type of your trait: what a
+/// lane may do next follows from it, and whether the slot of the call is held for longer. Without it
+/// every error of a read is [`Class::Transient`] and every error of a write [`Class::Unknown`].
 ///
 /// ```
-/// use lanekeeper::Sent;
+/// use std::time::Duration;
+/// use lanekeeper::Class;
 /// use lanekeeper::proxy::Classify;
 ///
 /// enum WeatherError {
 ///     NoConnection,
-///     Refused(String),
+///     TooFast { wait: Duration },
+///     NoSuchCity(String),
 /// }
 ///
 /// impl Classify for WeatherError {
-///     fn was_sent(&self) -> Sent {
+///     fn class(&self) -> Class {
 ///         match self {
-///             Self::NoConnection => Sent::No,
-///             Self::Refused(_) => Sent::Yes,
+///             Self::NoConnection => Class::NotSent,
+///             Self::TooFast { wait } => Class::Throttled { retry_after: Some(*wait) },
+///             Self::NoSuchCity(_) => Class::Rejected,
 ///         }
 ///     }
 /// }
+/// # let _ = WeatherError::TooFast { wait: Duration::ZERO };
 /// ```
 pub trait Classify {
-    /// Whether the call left this process. When in doubt, [`Sent::Unknown`].
-    fn was_sent(&self) -> Sent;
+    /// What kind of failure it is. When in doubt, [`Class::Unknown`].
+    fn class(&self) -> Class;
 }
 
 /// Asks an error, whether it implements [`Classify`] or not.
@@ -41,20 +45,20 @@ pub struct Probe<'a, E>(pub &'a E);
 /// For errors that implement [`Classify`].
 pub trait Classified {
     /// What the error says.
-    fn was_sent(&self) -> Sent;
+    fn class(&self) -> Option<Class>;
 }
 
 impl<E: Classify> Classified for Probe<'_, E> {
-    fn was_sent(&self) -> Sent {
-        self.0.was_sent()
+    fn class(&self) -> Option<Class> {
+        Some(self.0.class())
     }
 }
 
 /// For errors that do not.
 pub trait Unclassified {
-    /// Nothing is known, so it may have left.
-    fn was_sent(&self) -> Sent {
-        Sent::Unknown
+    /// Nothing is known.
+    fn class(&self) -> Option<Class> {
+        None
     }
 }
 
@@ -63,13 +67,13 @@ impl<E> Unclassified for &Probe<'_, E> {}
 #[cfg(test)]
 mod tests {
     use super::{Classified as _, Classify, Probe, Unclassified as _};
-    use crate::Sent;
+    use crate::Class;
 
     struct Plain;
-    struct Telling(Sent);
+    struct Telling(Class);
 
     impl Classify for Telling {
-        fn was_sent(&self) -> Sent {
+        fn class(&self) -> Class {
             self.0
         }
     }
@@ -77,8 +81,8 @@ mod tests {
     #[test]
     #[allow(clippy::needless_borrow)] // The borrow is what chooses.
     fn the_probe_finds_the_implementation_if_there_is_one() {
-        assert_eq!((&Probe(&Telling(Sent::No))).was_sent(), Sent::No);
-        assert_eq!((&Probe(&Telling(Sent::Yes))).was_sent(), Sent::Yes);
-        assert_eq!((&Probe(&Plain)).was_sent(), Sent::Unknown);
+        assert_eq!((&Probe(&Telling(Class::NotSent))).class(), Some(Class::NotSent));
+        assert_eq!((&Probe(&Telling(Class::Fatal))).class(), Some(Class::Fatal));
+        assert_eq!((&Probe(&Plain)).class(), None);
     }
 }
