@@ -26,7 +26,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::budget::Budget;
-use super::charge::{Charge, NotYet, Permit, WindowUse};
+use super::charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
 use super::error::QuotaError;
 use super::gauge::{Ask, Gauge};
 use super::moment::{Moment, nanos};
@@ -87,6 +87,8 @@ struct LaneQuota {
     /// Calls that hold their slots, and are in flight no more: no answer came.
     unanswered: u64,
     round_trip: RoundTrip,
+    /// How long the last call took that was answered.
+    last: Option<Duration>,
     /// What the setting comes to, in nanoseconds. Kept, since every look wants it and only an
     /// answer changes it.
     credit: u64,
@@ -126,7 +128,15 @@ impl Allowance {
         let gauge = Gauge::new(quota.windows());
         let round_trip = RoundTrip::new();
         let path = Path::default();
-        let lane = LaneQuota { gauge, setting: credit, path, unanswered: 0, round_trip, credit: 0 };
+        let lane = LaneQuota {
+            gauge,
+            setting: credit,
+            path,
+            unanswered: 0,
+            round_trip,
+            last: None,
+            credit: 0,
+        };
         self.lanes.push(lane);
         Ok(self.lanes.len() - 1)
     }
@@ -148,6 +158,14 @@ impl Allowance {
     /// # Errors
     /// It could not; says when it could.
     pub fn when(&mut self, charge: Charge, now: Moment) -> Result<(), NotYet> {
+        self.look(charge, now).map_err(|refused| refused.not_yet)
+    }
+
+    /// Whether the call could go now, and if not, where there is no room. Only looks.
+    ///
+    /// # Errors
+    /// It could not; says when it could, and who is in the way.
+    pub fn look(&mut self, charge: Charge, now: Moment) -> Result<(), Refused> {
         let now = self.at(now);
         self.room(charge, now)
     }
@@ -158,7 +176,7 @@ impl Allowance {
     /// Some window has not room enough; says when all will have. A refusal changes nothing.
     pub fn take(&mut self, charge: Charge, now: Moment) -> Result<Permit, NotYet> {
         let now = self.at(now);
-        self.room(charge, now)?;
+        self.room(charge, now).map_err(|refused| refused.not_yet)?;
         self.each(charge, |gauge| gauge.take(charge.slots(), now));
         for index in charge.each_budget() {
             if let Some(budget) = self.budgets.get_mut(index) {
@@ -185,6 +203,7 @@ impl Allowance {
                 true => lane.round_trip.saw(round_trip),
                 false => lane.round_trip.saw_cold(round_trip),
             }
+            lane.last = Some(round_trip);
             lane.credit = nanos(lane.round_trip.credit(lane.setting));
         }
         self.finish_unsent(permit, now);
@@ -213,7 +232,8 @@ impl Allowance {
 
     /// When the next call without an answer lets go of its slots, if there is one: something may be
     /// possible then of which a refusal could not say when.
-    pub fn next_release(&self) -> Option<Moment> {
+    pub fn next_release(&mut self, now: Moment) -> Option<Moment> {
+        self.at(now);
         self.lost.peek().map(|Reverse(lost)| lost.until)
     }
 
@@ -279,19 +299,52 @@ impl Allowance {
     /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
     /// take as long as they do on the average. None if it never will.
     pub fn estimate(&mut self, charge: Charge, ahead: u64, now: Moment) -> Option<Moment> {
-        let (now, wall) = (self.at(now), self.wall);
-        let Self { lanes, budgets, .. } = self;
+        self.estimate_behind(charge, &[(charge, ahead)], now)
+    }
+
+    /// When a call would get its permit with so much weight of each kind before it, in its lane. A
+    /// kind that waits for a budget which the call itself is not charged to is not in its way.
+    pub fn estimate_behind(
+        &mut self,
+        charge: Charge,
+        ahead: &[(Charge, u64)],
+        now: Moment,
+    ) -> Option<Moment> {
+        let now = self.at(now);
+        let mut weight_ahead: u64 = 0;
+        for (other, weight) in ahead {
+            let in_the_way = self.passes_elsewhere(*other, charge, now).min(*weight);
+            weight_ahead = weight_ahead.saturating_add(in_the_way);
+        }
+        let Self { wall, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(charge.lane)?;
-        let round_trip = nanos(lane.round_trip.mean().unwrap_or_default());
-        let ask = Ask { ahead, weight: charge.slots(), reserve: 0, round_trip };
-        let mut latest = lane.gauge.estimate(now, wall, lane.credit, ask)?;
+        let round_trip = nanos(lane.typical().unwrap_or_default());
+        let ask = Ask { ahead: weight_ahead, weight: charge.slots(), reserve: 0, round_trip };
+        let mut latest = lane.gauge.estimate(now, *wall, lane.credit, ask)?;
         for index in charge.each_budget() {
             let budget = budgets.get_mut(index)?;
             let credit = budget.credit(lanes, charge.lane);
-            let ask = Ask { reserve: budget.reserve_against(charge), ..ask };
-            latest = latest.max(budget.gauge.estimate(now, wall, credit, ask)?);
+            let charged = ahead.iter().filter(|(other, _)| other.budgets.contains(&index));
+            let ahead = charged.fold(0, |sum: u64, (_, weight)| sum.saturating_add(*weight));
+            let ask = Ask { ahead, reserve: budget.reserve_against(charge), ..ask };
+            latest = latest.max(budget.gauge.estimate(now, *wall, credit, ask)?);
         }
         Some(latest)
+    }
+
+    /// What weight of `other` may go now, as far as those budgets are concerned that `charge` has
+    /// nothing to do with.
+    fn passes_elsewhere(&mut self, other: Charge, charge: Charge, now: Moment) -> u64 {
+        let Self { wall, lanes, budgets, .. } = self;
+        let elsewhere = other.each_budget().filter(|index| !charge.budgets.contains(index));
+        let free = elsewhere.map(|index| {
+            budgets.get_mut(index).map_or(0, |budget| {
+                let credit = budget.credit(lanes, other.lane);
+                let reserve = budget.reserve_against(other);
+                budget.gauge.free(now, *wall, credit).saturating_sub(reserve)
+            })
+        });
+        free.min().unwrap_or(u64::MAX)
     }
 
     /// How many calls of a lane are in flight. Those that were given up are not.
@@ -306,6 +359,15 @@ impl Allowance {
     /// By how much a slot of a lane is free earlier than a window after its answer.
     pub fn credit(&self, lane: usize) -> Duration {
         Duration::from_nanos(credit_of(&self.lanes, lane))
+    }
+
+    /// When the calls of a lane that are in flight will have been answered, and how long one takes: on
+    /// the average of those on a path in use; of a lane that calls seldom, as long as its last one.
+    pub fn typical(&mut self, lane: usize, now: Moment) -> Option<(Moment, Duration)> {
+        let now = self.at(now);
+        let lane = self.lanes.get(lane)?;
+        let typical = lane.typical()?;
+        Some((lane.gauge.answered(now, nanos(typical)), typical))
     }
 
     /// The least round trip of a lane so far.
@@ -328,19 +390,25 @@ impl Allowance {
         now
     }
 
-    fn room(&mut self, charge: Charge, now: Moment) -> Result<(), NotYet> {
+    fn room(&mut self, charge: Charge, now: Moment) -> Result<(), Refused> {
+        let never = || Refused { not_yet: NotYet::Never, by: Bar::Lane };
         let Self { wall, lanes, budgets, .. } = self;
         let weight = charge.slots();
-        let lane = lanes.get_mut(charge.lane).ok_or(NotYet::Never)?;
+        let lane = lanes.get_mut(charge.lane).ok_or_else(never)?;
         let mut answer = lane.gauge.room(now, *wall, lane.credit, weight, 0);
+        let mut full = Vec::new();
         for index in charge.each_budget() {
-            let budget = budgets.get_mut(index).ok_or(NotYet::Never)?;
+            let budget = budgets.get_mut(index).ok_or_else(never)?;
             let credit = budget.credit(lanes, charge.lane);
             let reserve = budget.reserve_against(charge);
             let room = budget.gauge.room(now, *wall, credit, weight, reserve);
+            if room.is_err() {
+                full.push(index);
+            }
             answer = NotYet::both(answer, room);
         }
-        answer
+        let by = || if full.is_empty() { Bar::Lane } else { Bar::Budgets(full) };
+        answer.map_err(|not_yet| Refused { not_yet, by: by() })
     }
 
     /// The quotas of the lane and of the budgets.
@@ -353,6 +421,12 @@ impl Allowance {
                 change(&mut budget.gauge);
             }
         }
+    }
+}
+
+impl LaneQuota {
+    fn typical(&self) -> Option<Duration> {
+        self.round_trip.mean().or(self.last)
     }
 }
 

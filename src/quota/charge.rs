@@ -93,6 +93,26 @@ impl NotYet {
     }
 }
 
+/// A refusal, and who refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{not_yet}")]
+pub struct Refused {
+    /// When there will be room everywhere.
+    #[source]
+    pub not_yet: NotYet,
+    /// Where there is none.
+    pub by: Bar,
+}
+
+/// Where a call finds no room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bar {
+    /// In the windows of its lane, and there alone. Whoever goes before it makes it wait longer.
+    Lane,
+    /// In these budgets, whether the lane has room or not. Those who are not charged to them may go.
+    Budgets(Vec<usize>),
+}
+
 /// How much of a window is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,4 +126,6 @@ pub struct WindowUse {
     /// From when on there is room for one more: now, if there is. None if only an answer can make
     /// room.
     pub next_free: Option<Moment>,
+    /// From when on all of it is free again, if nothing more is sent. None while calls are in flight.
+    pub all_free: Option<Moment>,
 }

@@ -91,6 +91,25 @@ impl Gauge {
         }
     }
 
+    /// When the calls in flight will have been answered, if each takes so long: they were let go at
+    /// the same moment, on the average.
+    pub(super) fn answered(&self, now: Moment, round_trip: u64) -> Moment {
+        let let_go = self.let_go.checked_div(self.calls.into()).unwrap_or(0);
+        let let_go = u64::try_from(let_go).unwrap_or(u64::MAX);
+        Moment::from_nanos(let_go.saturating_add(round_trip)).max(now)
+    }
+
+    /// How much is free in every window.
+    pub(super) fn free(&mut self, now: Moment, wall: Wall, credit: u64) -> u64 {
+        let in_flight = self.in_flight;
+        let look = Look { now, credit, wall, log: &self.log, in_flight };
+        let free = self.windows.iter_mut().map(|(window, meter)| {
+            let used = meter.used(&look).saturating_add(in_flight);
+            u64::from(window.most()).saturating_sub(used)
+        });
+        free.min().unwrap_or(u64::MAX)
+    }
+
     pub(super) fn calls(&self) -> u64 {
         self.calls
     }
@@ -99,15 +118,17 @@ impl Gauge {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
         let whole = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
+        let from = |meter: &mut Meter, claim: u32| match meter.room(&look, claim.into()) {
+            Ok(()) => Some(now),
+            Err(NotYet::Until(moment)) => Some(moment),
+            Err(NotYet::InFlight | NotYet::Never) => None,
+        };
         let one = |(window, meter): &mut (Window, Meter)| WindowUse {
             window: window.clone(),
             used: whole(meter.used(&look).saturating_add(in_flight)),
             in_flight: whole(in_flight),
-            next_free: match meter.room(&look, 1) {
-                Ok(()) => Some(now),
-                Err(NotYet::Until(moment)) => Some(moment),
-                Err(NotYet::InFlight | NotYet::Never) => None,
-            },
+            next_free: from(meter, 1),
+            all_free: from(meter, window.most()),
         };
         self.windows.iter_mut().map(one).collect()
     }
@@ -121,10 +142,7 @@ impl Gauge {
         ask: Ask,
     ) -> Option<Moment> {
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
-        // Those in flight are on their way for as long as they are on the average.
-        let let_go = self.let_go.checked_div(self.calls.into()).unwrap_or(0);
-        let let_go = u64::try_from(let_go).unwrap_or(u64::MAX);
-        let answered = Moment::from_nanos(let_go.saturating_add(ask.round_trip)).max(now);
+        let answered = self.answered(now, ask.round_trip);
         let queue = Queue {
             weight: ask.ahead.saturating_add(ask.weight),
             each: ask.weight,

@@ -35,7 +35,7 @@ mod windows;
 
 pub use allowance::Allowance;
 pub use budget::Budget;
-pub use charge::{Charge, NotYet, Permit, WindowUse};
+pub use charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
 pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;

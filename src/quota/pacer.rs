@@ -81,8 +81,8 @@ impl Pacer {
     }
 
     /// See [`Allowance::next_release`].
-    pub fn next_release(&self) -> Option<Moment> {
-        self.0.next_release()
+    pub fn next_release(&mut self, now: Moment) -> Option<Moment> {
+        self.0.next_release(now)
     }
 
     /// The permit was not used. Its slots are free at once.

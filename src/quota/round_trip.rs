@@ -65,14 +65,20 @@ impl RoundTrip {
 
     /// Another one was seen, on a path in use.
     pub fn saw(&mut self, round_trip: Duration) {
+        self.saw_cold(round_trip);
         self.seen = self.seen.saturating_add(1);
         self.sum = self.sum.saturating_add(round_trip);
-        self.saw_cold(round_trip);
     }
 
     /// One was seen that may have had to open its path first. It is no evidence of how short a
     /// round trip can be, unless it is the shortest.
+    ///
+    /// One that is shorter than the credit takes for possible shows that the path has changed: what
+    /// was seen before is no evidence of how far the least can be trusted.
     pub fn saw_cold(&mut self, round_trip: Duration) {
+        if self.least.is_some_and(|least| round_trip < least * 95 / 100) {
+            (self.seen, self.sum) = (0, Duration::ZERO);
+        }
         self.least = Some(self.least.map_or(round_trip, |least| least.min(round_trip)));
     }
 
@@ -147,6 +153,17 @@ mod tests {
         assert_eq!(round_trip.credit(Credit::default()), 95 * MS);
         round_trip.saw_cold(40 * MS);
         assert!(round_trip.credit(Credit::default()) < 40 * MS);
+    }
+
+    #[test]
+    fn a_path_that_turns_faster_is_learned_anew() {
+        let mut round_trip = RoundTrip::new();
+        (0..1_000).for_each(|_| round_trip.saw(300 * MS));
+        assert!(round_trip.credit(Credit::default()) > 280 * MS);
+        round_trip.saw(20 * MS);
+        assert_eq!(round_trip.credit(Credit::default()), Duration::ZERO);
+        (0..ENOUGH).for_each(|_| round_trip.saw(20 * MS));
+        assert_eq!(round_trip.credit(Credit::default()), 19 * MS);
     }
 
     #[test]

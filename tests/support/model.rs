@@ -98,7 +98,10 @@ pub fn saturate_with_losses(
             NotYet::Until(moment) => Some(moment.as_nanos()),
             NotYet::InFlight | NotYet::Never => None,
         };
-        let release = pacer.next_release().map(Moment::as_nanos).filter(|at| *at > now);
+        let release = pacer
+            .next_release(Moment::from_nanos(now))
+            .map(Moment::as_nanos)
+            .filter(|at| *at > now);
         let next = next_answer.into_iter().chain(next_slot).chain(release).min();
         now = next.expect("nothing will ever happen");
         while let Some(Reverse((_, call))) = answers.peek().filter(|Reverse((at, _))| *at <= now) {
