@@ -38,6 +38,24 @@ impl Clock {
         }
     }
 
+    /// Sleeps for `time` of this clock. A [`ManualClock`] that stands still has to be moved by
+    /// somebody else meanwhile; one that jumps goes there at once, unless a call is under way.
+    pub fn sleep(&self, time: Duration) {
+        let until = self.now() + time;
+        let alarm = self.alarm();
+        while self.now() < until {
+            alarm.sleep_until(Some(until));
+        }
+    }
+
+    /// The machine's name for a moment, where this clock is the machine's.
+    pub(crate) fn instant_of(&self, moment: Moment) -> Option<Instant> {
+        match &self.0 {
+            Kind::System { origin } => origin.checked_add(moment.since(Moment::ORIGIN)),
+            Kind::Manual(_) => None,
+        }
+    }
+
     /// What time it is, on this clock and on the wall. A clock that is moved by hand began with the
     /// year 2026.
     pub(crate) fn wall(&self) -> Wall {
@@ -69,7 +87,7 @@ impl Clock {
     pub(crate) fn alarm(&self) -> Alarm {
         let (ring, rings) = bounded(1);
         if let Kind::Manual(clock) = &self.0 {
-            clock.0.lock().sleepers.push(ring.clone());
+            clock.0.lock().sleepers.push(Sleeper { ring: ring.clone(), until: None });
         }
         Alarm { clock: self.clone(), ring, rings }
     }
@@ -122,16 +140,16 @@ impl Alarm {
     /// early: whoever calls looks at the time again.
     pub(crate) fn sleep_until(&self, until: Option<Moment>) {
         match (&self.clock.0, until) {
-            (_, None) => {
+            (Kind::System { .. }, None) => {
                 let _ = self.rings.recv();
             }
+            (Kind::Manual(clock), until) => clock.sleep_until(until, self),
             (Kind::System { origin }, Some(until)) => {
                 let until = *origin + until.since(Moment::ORIGIN);
                 match self.rings.recv_deadline(until) {
                     Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
                 }
             }
-            (Kind::Manual(clock), Some(until)) => clock.sleep_until(until, &self.rings),
         }
     }
 }
@@ -159,7 +177,8 @@ impl Alarm {
 /// let clock = ManualClock::jumping();
 /// let once_a_second = ["transactional", "quote", "historical"]
 ///     .into_iter()
-///     .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1)));
+///     .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1)))
+///     .budget("orders", Quota::unlimited());
 /// let broker = BrokerProxy::builder(mock).limits(once_a_second).clock(clock.clone()).build()?;
 ///
 /// let before = clock.now();
@@ -179,7 +198,14 @@ struct Manual {
     jumps: bool,
     /// How many calls are under way.
     busy: usize,
-    sleepers: Vec<Sender<()>>,
+    sleepers: Vec<Sleeper>,
+}
+
+/// An alarm, and until when somebody sleeps there.
+#[derive(Debug)]
+struct Sleeper {
+    ring: Sender<()>,
+    until: Option<Moment>,
 }
 
 impl ManualClock {
@@ -209,27 +235,52 @@ impl ManualClock {
         manual.wake();
     }
 
-    fn sleep_until(&self, until: Moment, rings: &Receiver<()>) {
+    /// Sleeps in the place of `alarm`. With a clock that jumps, whoever sleeps until the earliest
+    /// moment of all is the one to whom it jumps.
+    fn sleep_until(&self, until: Option<Moment>, alarm: &Alarm) {
+        let mut awake = false;
         {
             let mut manual = self.0.lock();
-            if manual.now >= until {
+            let is_over = |now| until.is_some_and(|until| now >= until);
+            if is_over(manual.now) || alarm.rings.try_recv().is_ok() {
                 return;
             }
+            manual.sleeps(&alarm.ring, until);
             if manual.jumps && manual.busy == 0 {
-                manual.now = until;
-                manual.wake();
-                return;
+                manual.jump();
+                awake = is_over(manual.now);
             }
         }
-        let _ = rings.recv();
+        if !awake {
+            let _ = alarm.rings.recv();
+        }
+        self.0.lock().sleeps(&alarm.ring, None);
     }
 }
 
 impl Manual {
     /// Rings every alarm; one that is gone is dropped from the list.
     fn wake(&mut self) {
-        self.sleepers
-            .retain(|sleeper| !matches!(sleeper.try_send(()), Err(TrySendError::Disconnected(()))));
+        self.sleepers.retain(|sleeper| {
+            !matches!(sleeper.ring.try_send(()), Err(TrySendError::Disconnected(())))
+        });
+    }
+
+    /// Jumps to the earliest moment that somebody sleeps for.
+    fn jump(&mut self) {
+        let earliest = self.sleepers.iter().filter_map(|sleeper| sleeper.until).min();
+        // Whoever has slept enough is about to do something, and to sleep again after that.
+        if let Some(earliest) = earliest.filter(|earliest| *earliest > self.now) {
+            self.now = earliest;
+            self.wake();
+        }
+    }
+
+    fn sleeps(&mut self, ring: &Sender<()>, until: Option<Moment>) {
+        let sleeper = self.sleepers.iter_mut().find(|sleeper| sleeper.ring.same_channel(ring));
+        if let Some(sleeper) = sleeper {
+            sleeper.until = until;
+        }
     }
 }
 

@@ -12,23 +12,46 @@ use std::time::Duration;
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    Effect, FinishedCall, Lane, LaneConfig, LaneConfigError, LaneError, Observer,
+    CallInfo, CallOptions, Effect, FinishedCall, LaneConfig, LaneConfigError, LaneError, Observer,
+    Reason,
 };
-use lanekeeper::quota::{Quota, QuotaError};
+use lanekeeper::proxy::{BuildError, Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Quota, QuotaError};
 use support::oracle::{Algorithm, refused};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn lane(config: LaneConfig, clock: &ManualClock) -> Lane {
-    Lane::start("test", &config, &Clock::from(clock.clone()), None).unwrap()
+fn build(
+    config: LaneConfig,
+    clock: impl Into<Clock>,
+    observer: Option<Arc<dyn Observer>>,
+) -> Result<Lanes, BuildError> {
+    let mut builder = LanesBuilder::new("Test", &["test"], &[]);
+    builder.lane(0, config);
+    builder.clock(clock.into());
+    if let Some(observer) = observer {
+        builder.observer(observer);
+    }
+    builder.build(Limits::new())
 }
+
+fn lane(config: LaneConfig, clock: &ManualClock) -> Lanes {
+    build(config, clock.clone(), None).unwrap()
+}
+
+const METHOD: Call =
+    Call { lane: 0, method: "method", effect: Effect::Write, priority: 5, weight: 1, budgets: &[] };
 
 /// A call that does `work`, of which nothing more is known.
 fn call<R: Send + 'static>(
-    lane: &Lane,
+    lanes: &Lanes,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, LaneError> {
-    lane.call("method", Effect::Write, work, |_| Sent::Yes)
+    lanes.call(METHOD, &CallOptions::new(), || Ok(work()), |error: &LaneError| Some(error.class()))
+}
+
+fn queued(lanes: &Lanes) -> usize {
+    lanes.lane("test").unwrap().queued()
 }
 
 #[test]
@@ -122,7 +145,7 @@ fn the_first_in_is_the_first_out() {
             let order = Arc::clone(&order);
             let lane = &lane;
             scope.spawn(move || call(lane, move || order.lock().unwrap().push(number)));
-            while lane.queued() <= number {
+            while queued(lane) <= number {
                 thread::yield_now();
             }
         }
@@ -139,13 +162,14 @@ fn a_full_queue_refuses_and_says_that_nothing_was_sent() {
     thread::scope(|scope| {
         // Time stands still and the slot is used up, so these two wait.
         let waiting: Vec<_> = (0..2).map(|_| scope.spawn(|| call(&lane, || ()))).collect();
-        while lane.queued() < 2 {
+        while queued(&lane) < 2 {
             thread::yield_now();
         }
         let refused = call(&lane, || panic!("must not run")).unwrap_err();
-        assert_eq!(refused, LaneError::QueueFull { lane: "test", method: "method", capacity: 2 });
+        assert_eq!(refused.reason, Reason::QueueFull { capacity: 2 });
+        assert_eq!((refused.lane, refused.method), ("test", "method"));
         assert_eq!(refused.was_sent(), Sent::No);
-        while lane.queued() > 0 {
+        while queued(&lane) > 0 {
             clock.advance(Duration::from_secs(1));
             thread::yield_now();
         }
@@ -159,8 +183,8 @@ fn a_panic_costs_its_caller_one_answer_and_nobody_else_anything() {
     let lane = lane(LaneConfig::new(Quota::per_second(10)).in_flight(1), &clock);
     for _ in 0..50 {
         let error = call(&lane, || -> u8 { panic!("the broker's code is broken") }).unwrap_err();
-        assert!(matches!(&error, LaneError::Panicked { message, .. }
-            if message == "the broker's code is broken"));
+        let message = "the broker's code is broken".to_owned();
+        assert_eq!(error.reason, Reason::Panicked { message });
         assert_eq!(error.was_sent(), Sent::Unknown);
     }
     assert_eq!(call(&lane, || 7), Ok(7));
@@ -206,18 +230,22 @@ fn dropping_the_lane_ends_its_threads() {
     // Held by the lane and through it by every worker: gone when the last of them is.
     let observer = Arc::new(Alive(Arc::clone(&alive)));
     let config = LaneConfig::new(Quota::per_second(100));
-    let lane = Lane::start("test", &config, &Clock::system(), Some(observer)).unwrap();
+    let lane = build(config, Clock::system(), Some(observer)).unwrap();
     call(&lane, || ()).unwrap();
     drop(lane);
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 }
 
+type Heard = (String, Effect, Sent, Duration, Duration);
+
 #[derive(Default)]
-struct Records(Mutex<Vec<FinishedCall>>);
+struct Records(Mutex<Vec<Heard>>);
 
 impl Observer for Records {
-    fn finished(&self, call: &FinishedCall) {
-        self.0.lock().unwrap().push(*call);
+    fn finished(&self, call: &FinishedCall<'_>) {
+        let FinishedCall { call: CallInfo { lane, method, effect, .. }, .. } = *call;
+        let name = format!("{lane}.{method}");
+        self.0.lock().unwrap().push((name, effect, call.sent, call.queued, call.round_trip));
         panic!("an observer that panics");
     }
 }
@@ -227,21 +255,17 @@ fn the_observer_hears_of_a_call_before_its_caller_does_and_may_panic() {
     let clock = ManualClock::jumping();
     let records = Arc::new(Records::default());
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
-    let lane = Lane::start("test", &config, &clock.clone().into(), Some(records.clone())).unwrap();
+    let lane = build(config, clock.clone(), Some(records.clone())).unwrap();
     for _ in 0..2 {
         let clock = clock.clone();
-        let work = move || clock.advance(Duration::from_millis(40));
-        lane.call("look", Effect::Read, work, |()| Sent::Yes).unwrap();
+        call(&lane, move || clock.advance(Duration::from_millis(40))).unwrap();
     }
     let heard = records.0.lock().unwrap().clone();
-    assert_eq!(heard.len(), 2);
-    for call in &heard {
-        assert_eq!((call.lane, call.method), ("test", "look"));
-        assert_eq!((call.effect, call.sent), (Effect::Read, Sent::Yes));
-        assert_eq!(call.round_trip, Duration::from_millis(40));
-    }
-    let queued: Vec<_> = heard.iter().map(|call| call.queued).collect();
-    assert_eq!(queued, [Duration::ZERO, Duration::from_secs(1)]);
+    let expected = |queued| {
+        let round_trip = Duration::from_millis(40);
+        ("test.method".to_owned(), Effect::Write, Sent::Yes, queued, round_trip)
+    };
+    assert_eq!(heard, [expected(Duration::ZERO), expected(Duration::from_secs(1))]);
 }
 
 #[test]
@@ -254,13 +278,13 @@ fn an_observer_whose_panic_panics_again_costs_no_worker() {
     }
     struct Thrower;
     impl Observer for Thrower {
-        fn finished(&self, _: &FinishedCall) {
+        fn finished(&self, _: &FinishedCall<'_>) {
             std::panic::panic_any(Bomb);
         }
     }
     let clock = ManualClock::jumping();
     let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
-    let lane = Lane::start("test", &config, &clock.into(), Some(Arc::new(Thrower))).unwrap();
+    let lane = build(config, clock, Some(Arc::new(Thrower))).unwrap();
     for number in 0..20 {
         assert_eq!(call(&lane, move || number), Ok(number));
     }
@@ -268,8 +292,9 @@ fn an_observer_whose_panic_panics_again_costs_no_worker() {
 
 #[test]
 fn bad_settings_are_refused_when_the_lane_is_built() {
-    let refused = |config: LaneConfig| {
-        Lane::start("test", &config, &Clock::system(), None).expect_err("must be refused")
+    let refused = |config: LaneConfig| match build(config, Clock::system(), None) {
+        Err(BuildError::Lane { lane: "test", source }) => source,
+        other => panic!("{other:?}"),
     };
     let ten = || LaneConfig::new(Quota::per_second(10));
     assert_eq!(refused(ten().in_flight(0)), LaneConfigError::InFlight { calls: 0 });

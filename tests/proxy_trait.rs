@@ -75,15 +75,15 @@ pub mod arguments {
         /// With named lifetimes.
         #[lane(all, read)]
         fn named<'a, 'b: 'a>(&self, one: &'a str, other: &'b Alert) -> Result<String>;
-        /// Functions take what they like.
-        #[lane(all, read)]
+        /// Functions take what they like. What cannot be cloned is sent once.
+        #[lane(all, read, retry = never)]
         fn functions(
             &self,
             pointer: fn(&str) -> usize,
             object: Box<dyn Fn(&str) -> usize + Send>,
         ) -> Result<String>;
         /// A lifetime that belongs to a bound is not the caller's.
-        #[lane(all, read)]
+        #[lane(all, read, retry = never)]
         fn bound(&self, reader: Box<dyn for<'a> Reader<'a> + Send>) -> Result<String>;
         /// Shared, not copied.
         #[lane(all, read)]
@@ -206,7 +206,7 @@ pub mod arguments {
         assert_eq!(proxy.functions(str::len, Box::new(|text| text.len() * 2)), ok("4 10"));
         assert_eq!(proxy.bound(Box::new(First)), ok("one"));
         let shared: Arc<dyn Debug + Send + Sync> = Arc::new(5);
-        assert_eq!(proxy.shared(Arc::clone(&shared)), ok("5 2"));
+        assert_eq!(proxy.shared(Arc::clone(&shared)), ok("5 3"));
         assert_eq!(proxy.names("a", "b", 1, "c", 2, "d"), ok("a b 1 c 2 d"));
         assert_eq!(proxy.pattern((1, 2), 3), ok("1 2 4"));
         assert_eq!(proxy.conditional("here", 9), ok("here 9"));
@@ -636,7 +636,7 @@ pub mod types {
         V: Send + 'static,
     {
         /// Lent and given back.
-        #[lane(general, write)]
+        #[lane(general, write, retry = never)]
         fn put(&self, key: &T, value: V) -> Result<[V; N]>;
     }
 
@@ -706,9 +706,9 @@ pub mod types {
 /// What the lanes are told of a call.
 pub mod calls {
     use super::*;
-    use lanekeeper::Sent;
     use lanekeeper::lane::Effect;
-    use lanekeeper::proxy::{Classify, FinishedCall, Observer};
+    use lanekeeper::proxy::{CallInfo, Classify, FinishedCall, Observer};
+    use lanekeeper::{Class, Sent};
 
     /// An error that knows whether its call left.
     #[derive(Debug, PartialEq)]
@@ -721,8 +721,12 @@ pub mod calls {
     }
 
     impl Classify for Knowing {
-        fn was_sent(&self) -> Sent {
-            self.0
+        fn class(&self) -> Class {
+            match self.0 {
+                Sent::No => Class::NotSent,
+                Sent::Yes => Class::Rejected,
+                Sent::Unknown => Class::Unknown,
+            }
         }
     }
 
@@ -768,8 +772,9 @@ pub mod calls {
     struct Log(Mutex<Vec<(&'static str, &'static str, Effect, Sent)>>);
 
     impl Observer for Log {
-        fn finished(&self, call: &FinishedCall) {
-            self.0.lock().unwrap().push((call.lane, call.method, call.effect, call.sent));
+        fn finished(&self, call: &FinishedCall<'_>) {
+            let CallInfo { lane, method, effect, .. } = call.call;
+            self.0.lock().unwrap().push((lane, method, effect, call.sent));
         }
     }
 

@@ -72,9 +72,15 @@ impl Argument {
     }
 
     /// The expression that hands the argument to the inner method, on the worker's thread.
-    pub(crate) fn unpack(&self) -> TokenStream {
+    ///
+    /// What was moved there is cloned for a call that may be made `again`.
+    pub(crate) fn unpack(&self, again: bool) -> TokenStream {
         let (name, packed, cfg) = (&self.name, self.packed(), self.carried.cfg());
         match crossing(&self.ty) {
+            Crossing::Moved if again => {
+                let copy = cloned(&self.ty, name);
+                quote!(#cfg #copy)
+            }
             Crossing::Moved => quote!(#cfg #name),
             Crossing::Cloned(inside) => {
                 quote!(#cfg ::core::borrow::Borrow::<#inside>::borrow(&#packed))
@@ -98,6 +104,12 @@ impl Argument {
 fn to_owned(ty: &Type, value: &TokenStream) -> TokenStream {
     let span = Span::call_site().located_at(ty.span());
     quote_spanned!(span=> <#ty as ::std::borrow::ToOwned>::to_owned(#value))
+}
+
+/// Likewise.
+fn cloned(ty: &Type, name: &Ident) -> TokenStream {
+    let span = Span::call_site().located_at(ty.span());
+    quote_spanned!(span=> <#ty as ::core::clone::Clone>::clone(&#name))
 }
 
 fn crossing(ty: &Type) -> Crossing {

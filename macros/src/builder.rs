@@ -1,24 +1,27 @@
-//! Writes what the builder of a proxy can do: one setter for each lane, and those that every builder
-//! has.
+//! Writes what the builder of a proxy can do: one setter for each lane and each budget, and those that
+//! every builder has.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 
 use crate::expand::own_bounds;
-use crate::model::{Lane, Model};
+use crate::model::Model;
+use crate::names::Named;
 
 /// The setters, and `build`.
 pub(crate) fn methods(model: &Model) -> TokenStream {
     let Model { visibility, proxy, builder, inner, .. } = model;
     let (attributes, bounds) = (model.carried.all(), own_bounds(model));
-    let setters = model.lanes.iter().map(|lane| setter(model, lane));
+    let lanes = model.lanes.iter().map(|lane| lane_setter(model, lane));
+    let budgets = model.budgets.iter().map(|budget| budget_setter(model, budget));
     let documented = documented(model);
     quote! {
         #attributes
         #[automatically_derived]
         impl<#inner> #builder<#inner> {
-            #(#setters)*
+            #(#lanes)*
+            #(#budgets)*
 
             /// The quotas of the lanes that are not set one by one.
             #visibility fn limits(mut self, limits: ::lanekeeper::quota::Limits) -> Self {
@@ -57,26 +60,45 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
             {
                 let documented: ::lanekeeper::quota::Limits = #documented;
                 let lanes = self.lanes.build(documented)?;
-                ::core::result::Result::Ok(#proxy { inner: ::std::sync::Arc::new(self.inner), lanes })
+                ::core::result::Result::Ok(#proxy {
+                    inner: ::std::sync::Arc::new(self.inner),
+                    lanes,
+                    options: ::core::default::Default::default(),
+                })
             }
         }
     }
 }
 
-fn setter(model: &Model, lane: &Lane) -> TokenStream {
-    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lane(&lane.name));
-    let mut name = lane.name.clone();
-    // Not used is not the user's fault, so lints should see the macro here.
-    name.set_span(Span::call_site().located_at(name.span()));
-    let about = format!("How the lane `{}` is run; a `Quota` alone will do.", name.unraw());
+fn lane_setter(model: &Model, lane: &Named) -> TokenStream {
+    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lanes.place(&lane.name));
+    let setter = lane.setter();
+    let about = format!("How the lane `{}` is run; a `Quota` alone will do.", lane.name.unraw());
     quote! {
         #cfg
         #[doc = #about]
-        #visibility fn #name(
+        #visibility fn #setter(
             mut self,
             config: impl ::core::convert::Into<::lanekeeper::lane::LaneConfig>,
         ) -> Self {
             self.lanes.lane(#index, ::core::convert::Into::into(config));
+            self
+        }
+    }
+}
+
+fn budget_setter(model: &Model, budget: &Named) -> TokenStream {
+    let (visibility, cfg) = (&model.visibility, &budget.cfg);
+    let (index, setter) = (model.budgets.place(&budget.name), budget.setter());
+    let about = format!("The budget `{}`; a `Quota` alone will do.", budget.name.unraw());
+    quote! {
+        #cfg
+        #[doc = #about]
+        #visibility fn #setter(
+            mut self,
+            budget: impl ::core::convert::Into<::lanekeeper::quota::Budget>,
+        ) -> Self {
+            self.lanes.budget(#index, ::core::convert::Into::into(budget));
             self
         }
     }

@@ -3,34 +3,39 @@
 //! What is called is `::lanekeeper::proxy`; nothing of substance is generated, so that a fix there
 //! needs no new expansion. Paths are absolute, and locals are the macro's own (`mixed_site`).
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::Ident;
 use syn::ext::IdentExt;
 
-use crate::builder;
 use crate::forward::{associated_types, forward};
-use crate::keys::{Effect, LaneKeys};
+use crate::lane_keys::{Effect, LaneKeys};
 use crate::method::{Kind, Method};
-use crate::model::{Lane, Model};
+use crate::model::Model;
+use crate::{builder, laned, submit};
 
-/// The two types and all that is implemented for them.
+/// The three types and all that is implemented for them.
 pub(crate) fn proxy(model: &Model) -> TokenStream {
     let types = types(model);
-    let lanes = lane_index(model);
+    let (lanes, budgets) = (model.lanes.index(), model.budgets.index());
     let (own, builder) = (own_methods(model), builder::methods(model));
+    let (submit, queued) = (submit::declaration(model), submit::implementations(model));
     let (implementation, common) = (implementation(model), common(model));
     let cfg = model.carried.cfg();
     quote! {
         #types
+        #submit
 
-        // A room of its own: the index of lanes is nobody else's.
+        // A room of its own: the indices are nobody else's.
         #cfg
         const _: () = {
             #lanes
+            #budgets
             #own
             #builder
             #implementation
             #common
+            #queued
         };
     }
 }
@@ -55,6 +60,7 @@ fn types(model: &Model) -> TokenStream {
         #visibility struct #proxy<#inner> {
             inner: ::std::sync::Arc<#inner>,
             lanes: ::lanekeeper::proxy::Lanes,
+            options: ::lanekeeper::proxy::CallOptions,
         }
 
         #[doc = #about_builder]
@@ -67,34 +73,51 @@ fn types(model: &Model) -> TokenStream {
     }
 }
 
-/// The lanes and who is in them, for the reader of the documentation.
+/// The lanes and who is in them, and the budgets, for the reader of the documentation.
 fn lanes_in_words(model: &Model) -> String {
-    let mut words = String::from("\n# Lanes\n");
-    for lane in &model.lanes {
-        let users = model.methods.iter().filter_map(|method| match &method.kind {
-            Kind::Lane(keys) if keys.name == lane.name => Some((method, keys.effect)),
+    let laned: Vec<_> = model
+        .methods
+        .iter()
+        .filter_map(|method| match &method.kind {
+            Kind::Lane(keys) => Some((method.name.unraw(), keys)),
             _ => None,
-        });
-        let users = users.map(|(method, effect)| {
-            let kind = if effect == Effect::Read { "read" } else { "write" };
-            format!("`{}` ({kind})", method.name.unraw())
-        });
-        let users: Vec<_> = users.collect();
+        })
+        .collect();
+    let mut words = String::from("\n# Lanes\n");
+    for lane in model.lanes.iter() {
+        let users = laned.iter().filter(|(_, keys)| keys.name == lane.name);
+        let users: Vec<_> = users.map(|(name, keys)| in_words(name, keys)).collect();
         words += &format!("\n- `{}`: {}", lane.name.unraw(), users.join(", "));
     }
     if model.lanes.is_empty() {
         words += "\nNone: every call goes straight through.";
     }
+    if !model.budgets.is_empty() {
+        words += "\n\n# Budgets\n";
+    }
+    for budget in model.budgets.iter() {
+        let users = laned.iter().filter(|(_, keys)| keys.budgets.contains(&budget.name));
+        let users: Vec<_> = users.map(|(name, _)| format!("`{name}`")).collect();
+        words += &format!("\n- `{}`: {}", budget.name.unraw(), users.join(", "));
+    }
     words
 }
 
-fn lane_index(model: &Model) -> TokenStream {
-    let variants = model.lanes.iter().map(|Lane { variant, cfg, .. }| quote!(#cfg #variant));
-    quote!(enum __LkLane { #(#variants,)* })
+/// A method of a lane. What is as usual goes without saying.
+fn in_words(name: &Ident, keys: &LaneKeys) -> String {
+    let effect = if keys.effect == Effect::Read { "read" } else { "write" };
+    let mut words = format!("`{name}` ({effect}");
+    if keys.priority != LaneKeys::PRIORITY {
+        words += &format!(", priority {}", keys.priority);
+    }
+    if keys.weight != LaneKeys::WEIGHT {
+        words += &format!(", weight {}", keys.weight);
+    }
+    words + ")"
 }
 
 /// The bounds on what is inside a proxy.
-fn bounds(model: &Model) -> TokenStream {
+pub(crate) fn bounds(model: &Model) -> TokenStream {
     let path = model.path();
     quote!(#path + ::core::marker::Send + ::core::marker::Sync + 'static)
 }
@@ -112,10 +135,8 @@ pub(crate) fn own_bounds(model: &Model) -> TokenStream {
 fn own_methods(model: &Model) -> TokenStream {
     let Model { visibility, proxy, builder, inner, .. } = model;
     let (attributes, bounds) = (model.carried.all(), own_bounds(model));
-    let names = model.lanes.iter().map(|lane| {
-        let (cfg, name) = (&lane.cfg, lane.name.unraw().to_string());
-        quote!(#cfg #name)
-    });
+    let (lanes, budgets) = (model.lanes.list(), model.budgets.list());
+    let submit = submit::of_proxy(model);
     let proxy_name = proxy.unraw().to_string();
     quote! {
         #attributes
@@ -128,7 +149,11 @@ fn own_methods(model: &Model) -> TokenStream {
             {
                 #builder {
                     inner,
-                    lanes: ::lanekeeper::proxy::LanesBuilder::new(#proxy_name, &[#(#names),*]),
+                    lanes: ::lanekeeper::proxy::LanesBuilder::new(
+                        #proxy_name,
+                        &[#lanes],
+                        &[#budgets],
+                    ),
                 }
             }
 
@@ -142,6 +167,33 @@ fn own_methods(model: &Model) -> TokenStream {
             #[must_use]
             #visibility fn lanes(&self) -> &::lanekeeper::proxy::Lanes {
                 &self.lanes
+            }
+
+            /// The same proxy, with these options for each call that is made through it. The
+            /// lanes and what is behind them are shared.
+            #[must_use = "the proxy itself keeps the options it has"]
+            #visibility fn with(&self, options: ::lanekeeper::proxy::CallOptions) -> Self {
+                Self {
+                    inner: ::std::sync::Arc::clone(&self.inner),
+                    lanes: ::core::clone::Clone::clone(&self.lanes),
+                    options,
+                }
+            }
+
+            #submit
+
+            /// How the lanes are doing.
+            #[must_use]
+            #visibility fn status(&self) -> ::lanekeeper::proxy::Status {
+                self.lanes.status()
+            }
+
+            /// Closes the lanes, for every clone of the proxy. Whoever waits is answered.
+            #visibility fn shutdown(
+                &self,
+                how: ::lanekeeper::proxy::Shutdown,
+            ) -> ::lanekeeper::proxy::Drained {
+                self.lanes.shutdown(how)
             }
         }
     }
@@ -174,46 +226,10 @@ fn implementation(model: &Model) -> TokenStream {
 
 /// A method that sends the call through its lane and waits for the answer.
 fn laned(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
-    let Method { carried, name, signature, self_token, arguments, answer, .. } = method;
-    let (inner, path, attributes) = (&model.inner, model.path(), carried.all());
-    let (index, method_name) = (model.lane(&keys.name), name.unraw().to_string());
-    let effect = match keys.effect {
-        Effect::Read => quote!(::lanekeeper::proxy::Effect::Read),
-        Effect::Write => quote!(::lanekeeper::proxy::Effect::Write),
-    };
-    let (packed, unpacked) = (
-        arguments.iter().map(crate::argument::Argument::pack),
-        arguments.iter().map(crate::argument::Argument::unpack),
-    );
-    // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
-    // written here: let that be the type that the user wrote.
-    let there = Span::call_site().located_at(*answer);
-    let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
-    let call = quote_spanned! {there=>
-        ::lanekeeper::proxy::Lanes::call(
-            &#self_token.lanes,
-            ::lanekeeper::proxy::Call {
-                lane: #index,
-                method: #method_name,
-                effect: #effect,
-            },
-            move || <#inner as #path>::#name(&#target #(, #unpacked)*),
-            |error| {
-                // Either the error type says whether the call left, or it says nothing: then the
-                // second trait answers, which the compiler tries last.
-                use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                (&::lanekeeper::proxy::Probe(error)).was_sent()
-            },
-        )
-    };
-    quote! {
-        #attributes
-        #signature {
-            let #target = ::std::sync::Arc::clone(&#self_token.inner);
-            #(#packed)*
-            #call
-        }
-    }
+    let Method { carried, signature, self_token, .. } = method;
+    let attributes = carried.all();
+    let body = laned::body(model, (method, keys), "call", &quote!(#self_token));
+    quote!(#attributes #signature #body)
 }
 
 /// `Clone` and `Debug`, which ask nothing of what is inside.
@@ -240,6 +256,7 @@ fn common(model: &Model) -> TokenStream {
                 Self {
                     inner: ::std::sync::Arc::clone(&self.inner),
                     lanes: ::core::clone::Clone::clone(&self.lanes),
+                    options: ::core::clone::Clone::clone(&self.options),
                 }
             }
         }

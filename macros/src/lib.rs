@@ -2,7 +2,7 @@
 //!
 //! Use it through the crate `lanekeeper`, which holds what the generated code calls. The work goes
 //! in two steps: `model` reads the trait and collects everything that is wrong with it;
-//! `expand`, `builder` and `forward` write code from what was read.
+//! `expand`, `builder`, `submit` and `forward` write code from what was read.
 
 mod argument;
 mod attributes;
@@ -11,15 +11,20 @@ mod errors;
 mod expand;
 mod forward;
 mod keys;
+mod lane_keys;
+mod laned;
 mod method;
 mod model;
+mod names;
+mod submit;
 
 use proc_macro::TokenStream;
 use quote::{ToTokens, quote};
 use syn::Item;
 
 /// Makes a paced proxy of a trait: for `Weather` the types `WeatherProxy<T>`, which implements
-/// `Weather` on top of any `T: Weather`, and `WeatherProxyBuilder<T>`.
+/// `Weather` on top of any `T: Weather`, `WeatherProxyBuilder<T>`, and `WeatherSubmit<T>` for calls
+/// that are queued and not waited for.
 ///
 /// ```
 /// use lanekeeper::lane::LaneError;
@@ -41,7 +46,7 @@ use syn::Item;
 ///     #[lane(general, read)]
 ///     fn forecast(&self, city: &str, days: u8) -> Result<Vec<i8>, WeatherError>;
 ///
-///     #[lane(alerts, write)]
+///     #[lane(alerts, write, priority = 1, budget = sms)]
 ///     fn send_alert(&self, text: &str) -> Result<u64, WeatherError>;
 ///
 ///     fn tomorrow(&self, city: &str) -> Result<Option<i8>, WeatherError> {
@@ -69,8 +74,13 @@ use syn::Item;
 /// let weather = WeatherProxy::builder(client)
 ///     .general(Quota::per_second(10))
 ///     .alerts(Quota::per_minute(20))
+///     .sms(Quota::per_minute(5))
 ///     .build()?;
 /// assert_eq!(weather.tomorrow("Pune").ok(), Some(Some(21)));
+///
+/// // Queued at once; the answer is asked for later.
+/// let ticket = weather.submit().send_alert("storm");
+/// assert_eq!(ticket.wait().ok(), Some(1));
 /// # Ok(())
 /// # }
 /// ```
@@ -91,6 +101,17 @@ use syn::Item;
 ///
 /// A method with `where Self: Sized` and a body is left alone.
 ///
+/// # Keys of a lane
+///
+/// After the lane's name, in any order:
+///
+/// - `read` or `write`: needed.
+/// - `priority = 1`: from 1, which goes first, to 10. It is 5 if nothing is said.
+/// - `budget = NAME`: a quota of its own that only the methods that name it are charged to, besides
+///   their lane's. The builder has a setter for each budget. A method may name several, each with a
+///   `budget` of its own.
+/// - `weight = 2`: as how many calls this one counts. It is 1 if nothing is said.
+///
 /// # Keys of the attribute
 ///
 /// - `#[proxy(limits = METHOD)]`: a method of the trait without a lane, which returns
@@ -98,6 +119,15 @@ use syn::Item;
 ///   given a quota in the builder.
 ///
 /// # What else it makes
+///
+/// The proxy has these functions of its own, so the trait can have none of these names:
+///
+/// - `builder`, to start with; `inner`, for what is behind it; `lanes`, `status` and `shutdown`, for
+///   the lanes.
+/// - `with`: the same proxy with other options for its calls. It still implements the trait.
+/// - `submit`: the laned methods once more, with the same arguments. Instead of waiting they give a
+///   `lanekeeper::proxy::Ticket` for the answer. If the trait is generic, so is this: say
+///   `store.submit::<Key, Value>()` where the arguments do not tell.
 ///
 /// `Arc<X>`, `Box<X>` and `&X` implement the trait if `X` does, so a proxy can be shared, boxed,
 /// and put around a `Box<dyn Weather>`. They forward every method, provided ones too.

@@ -11,10 +11,11 @@ use syn::{
 use crate::argument::{Argument, first_borrow};
 use crate::attributes::Carried;
 use crate::errors::Errors;
-use crate::keys::LaneKeys;
+use crate::lane_keys::LaneKeys;
 
 /// The proxy has these of its own, and they would hide the trait's.
-const OF_THE_PROXY: [&str; 3] = ["builder", "inner", "lanes"];
+const OF_THE_PROXY: [&str; 7] =
+    ["builder", "inner", "lanes", "with", "submit", "status", "shutdown"];
 
 /// How the proxy calls a method.
 pub(crate) enum Kind {

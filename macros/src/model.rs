@@ -13,16 +13,7 @@ use crate::attributes::Carried;
 use crate::errors::Errors;
 use crate::keys::ProxyKeys;
 use crate::method::{self, Kind, Method};
-
-/// A lane that the trait names.
-pub(crate) struct Lane {
-    pub(crate) name: Ident,
-    /// Its place in the list of lanes, as a variant of an enum: so the compiler counts, and counts
-    /// right when a `#[cfg]` takes a lane away.
-    pub(crate) variant: Ident,
-    /// Empty if one of its methods is there in any case.
-    pub(crate) cfg: TokenStream,
-}
+use crate::names::{self, Names};
 
 /// All that code is written from.
 pub(crate) struct Model {
@@ -31,6 +22,7 @@ pub(crate) struct Model {
     pub(crate) name: Ident,
     pub(crate) proxy: Ident,
     pub(crate) builder: Ident,
+    pub(crate) submit: Ident,
     /// The type parameter for what is inside: `T`, unless the trait uses that name.
     pub(crate) inner: Ident,
     pub(crate) generics: Generics,
@@ -38,7 +30,8 @@ pub(crate) struct Model {
     pub(crate) supertraits: TokenStream,
     pub(crate) types: Vec<(Ident, Carried)>,
     pub(crate) methods: Vec<Method>,
-    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lanes: Names,
+    pub(crate) budgets: Names,
     /// The place in `methods` of the one that tells the documented limits.
     pub(crate) limits: Option<usize>,
 }
@@ -68,7 +61,9 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
             other => errors.at(other.span(), "#[proxy] does not understand this"),
         }
     }
-    let lanes = lanes(&methods);
+    let lanes = Names::of_lanes("__LkLane", &methods);
+    let budgets = Names::of_budgets("__LkBudget", &methods);
+    names::check_apart(&lanes, &budgets, &mut errors);
     let limits = keys.limits.and_then(|name| {
         let found = methods.iter().position(|method| method.name == name);
         if !found.is_some_and(|at| tells_limits(&methods[at])) {
@@ -95,12 +90,14 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         carried,
         proxy: made("Proxy"),
         builder: made("ProxyBuilder"),
+        submit: made("Submit"),
         inner: fresh(&item),
         generics: item.generics.clone(),
         supertraits: quote!(#own #(#bounds,)*),
         types,
         methods,
         lanes,
+        budgets,
         limits,
         name,
     };
@@ -145,28 +142,6 @@ fn tells_limits(method: &Method) -> bool {
     !matches!(method.kind, Kind::Lane(_)) && method.arguments.is_empty()
 }
 
-/// The lanes, in the order in which the trait first names them.
-fn lanes(methods: &[Method]) -> Vec<Lane> {
-    let mut lanes: Vec<(&Ident, Vec<&Carried>)> = Vec::new();
-    for method in methods {
-        let Kind::Lane(keys) = &method.kind else { continue };
-        match lanes.iter_mut().find(|(name, _)| **name == keys.name) {
-            Some((_, users)) => users.push(&method.carried),
-            None => lanes.push((&keys.name, vec![&method.carried])),
-        }
-    }
-    let lane = |(index, (name, users)): (usize, (&Ident, Vec<&Carried>))| {
-        let cfg = if users.iter().all(|carried| carried.is_conditional()) {
-            let conditions = users.iter().map(|carried| carried.condition());
-            quote!(#[cfg(any(#(#conditions),*))])
-        } else {
-            TokenStream::new()
-        };
-        Lane { name: name.clone(), variant: format_ident!("L{index}"), cfg }
-    };
-    lanes.into_iter().enumerate().map(lane).collect()
-}
-
 /// The trait's visibility, as the macro's own: that a `pub` is not reachable is said of the trait,
 /// and need not be said of each setter.
 fn visibility(of_trait: &Visibility) -> Visibility {
@@ -208,14 +183,8 @@ impl Model {
         quote!(#name #generics)
     }
 
-    /// The place of the lane `name` in the list, as an expression.
-    pub(crate) fn lane(&self, name: &Ident) -> TokenStream {
-        let variant = self.lanes.iter().find(|lane| lane.name == *name).map(|lane| &lane.variant);
-        quote!(__LkLane::#variant as ::core::primitive::usize)
-    }
-
-    /// The parameters of an `impl` of the trait for a type with `parameter`.
-    pub(crate) fn parameters(&self, parameter: &TokenStream) -> TokenStream {
+    /// The parameters of an `impl` of the trait, with `first` before them if there is any.
+    pub(crate) fn parameters(&self, first: &TokenStream) -> TokenStream {
         let mut generics = self.generics.clone();
         // Defaults have no place on an `impl`.
         for own in &mut generics.params {
@@ -226,6 +195,7 @@ impl Model {
             }
         }
         let own = generics.params.iter();
-        quote!(<#parameter #(, #own)*>)
+        let first = (!first.is_empty()).then(|| quote!(#first,));
+        quote!(<#first #(#own),*>)
     }
 }

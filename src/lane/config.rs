@@ -1,6 +1,10 @@
 //! How a lane is set up.
 
-use crate::quota::{Credit, Pacer, Quota, QuotaError, Wall};
+use std::time::Duration;
+
+use super::places::WhenFull;
+use crate::quota::{Credit, Quota, QuotaError};
+use crate::resilience::{CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
 
 /// How fast a lane goes, how much of it at once, and how much may wait.
 ///
@@ -17,23 +21,45 @@ pub struct LaneConfig {
     credit: Credit,
     in_flight: Option<usize>,
     queue: usize,
+    when_full: WhenFull,
+    user_interval: Duration,
+    aging: Option<u32>,
+    retry: RetryPolicy,
+    breaker: CircuitBreaker,
+    throttle: ThrottlePolicy,
 }
 
 /// Threads are cheap but not free; a lane that needs more says so itself.
 const MOST_WORKERS_BY_DEFAULT: u32 = 16;
 const MOST_WORKERS: usize = 1024;
 const QUEUE_BY_DEFAULT: usize = 1024;
-/// The channel sets aside its places when it is made, so an absurd number must not pass.
+/// Late enough for priorities to mean something, and soon enough to wait for.
+const AGING_BY_DEFAULT: u32 = 10;
+/// More than a machine has memory for, and an absurd number must not pass.
 const LONGEST_QUEUE: usize = 1 << 24;
+/// A user who may call once a day is meant otherwise.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl LaneConfig {
     /// A lane that keeps to `quota`.
     pub fn new(quota: Quota) -> Self {
-        Self { quota, credit: Credit::default(), in_flight: None, queue: QUEUE_BY_DEFAULT }
+        Self {
+            quota,
+            credit: Credit::default(),
+            in_flight: None,
+            queue: QUEUE_BY_DEFAULT,
+            when_full: WhenFull::default(),
+            user_interval: Duration::ZERO,
+            aging: Some(AGING_BY_DEFAULT),
+            retry: RetryPolicy::default(),
+            breaker: CircuitBreaker::default(),
+            throttle: ThrottlePolicy::default(),
+        }
     }
 
-    /// How many calls may be under way at once: the number of worker threads. By default as many as
-    /// the quota lets be in flight, 16 at most.
+    /// How many calls may be under way at once. By default as many as the quota lets be in flight,
+    /// 16 at most. The lane has one thread more than that, which keeps the deadlines of those that
+    /// wait.
     ///
     /// A lane needs about `calls per second x round trip` to use all of its quota.
     #[must_use]
@@ -42,7 +68,7 @@ impl LaneConfig {
         self
     }
 
-    /// How many calls may wait; the next one is refused. 1024 by default.
+    /// How many calls may wait. 1024 by default.
     #[must_use]
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
@@ -54,6 +80,53 @@ impl LaneConfig {
     #[must_use]
     pub fn credit(mut self, credit: Credit) -> Self {
         self.credit = credit;
+        self
+    }
+
+    /// What happens to a call that finds the queue full. By default it is refused.
+    #[must_use]
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.when_full = when_full;
+        self
+    }
+
+    /// The least time between two calls of one user of the same priority. None by default.
+    #[must_use]
+    pub fn user_interval(mut self, interval: Duration) -> Self {
+        self.user_interval = interval;
+        self
+    }
+
+    /// A call that has waited `multiple` times as long as it would have in a queue without
+    /// priorities and users (which is taken for a second at the least) is overdue: from then on only
+    /// calls that were overdue before it are sent before it, and those of
+    /// [`Priority::URGENT`](super::Priority::URGENT). 10 by default; `None` lets calls of higher
+    /// priority starve the others.
+    #[must_use]
+    pub fn aging(mut self, multiple: Option<u32>) -> Self {
+        self.aging = multiple;
+        self
+    }
+
+    /// Whether and when a call that failed is sent again: a read after a fault on the way, a write
+    /// only if it surely was not done. [`RetryPolicy::none`] leaves it all to the caller.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// When calls are refused because the broker fails. [`CircuitBreaker::disabled`] lets all through.
+    #[must_use]
+    pub fn breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// How the lane pauses and slows down when the broker says that calls come too fast.
+    #[must_use]
+    pub fn throttle(mut self, throttle: ThrottlePolicy) -> Self {
+        self.throttle = throttle;
         self
     }
 
@@ -82,8 +155,38 @@ impl LaneConfig {
         }
     }
 
-    pub(super) fn pacer(&self, wall: Wall) -> Result<Pacer, LaneConfigError> {
-        Ok(Pacer::with_wall(&self.quota, self.credit, wall)?)
+    pub(crate) fn its_credit(&self) -> Credit {
+        self.credit
+    }
+
+    pub(super) fn its_retry(&self) -> &RetryPolicy {
+        &self.retry
+    }
+
+    pub(super) fn its_breaker(&self) -> &CircuitBreaker {
+        &self.breaker
+    }
+
+    pub(super) fn its_throttle(&self) -> &ThrottlePolicy {
+        &self.throttle
+    }
+
+    pub(super) fn its_when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    pub(super) fn its_interval(&self) -> Result<Duration, LaneConfigError> {
+        match self.user_interval {
+            interval if interval <= LONGEST_INTERVAL => Ok(interval),
+            interval => Err(LaneConfigError::UserInterval { interval }),
+        }
+    }
+
+    pub(super) fn its_aging(&self) -> Result<Option<u32>, LaneConfigError> {
+        match self.aging {
+            Some(0) => Err(LaneConfigError::Aging),
+            aging => Ok(aging),
+        }
     }
 }
 
@@ -112,6 +215,18 @@ pub enum LaneConfigError {
         /// What was asked for.
         calls: usize,
     },
+    /// What is to be done about a failing broker makes no sense.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Users would wait for ever.
+    #[error("user_interval({interval:?}): write a day at most")]
+    UserInterval {
+        /// What was asked for.
+        interval: Duration,
+    },
+    /// Every call would be overdue as it comes in, and priorities would mean nothing.
+    #[error("aging(Some(0)): write a multiple of at least 1, or None to let calls starve")]
+    Aging,
     /// The system gave no thread.
     #[error("a worker thread could not be started: {error}")]
     Thread {

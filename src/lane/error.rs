@@ -1,62 +1,106 @@
 //! What a lane answers when the broker did not.
 
-use super::Effect;
-use crate::Sent;
+use std::time::Duration;
+
+use crate::{Class, Effect, Sent};
 
 /// A call that the lane itself had to answer.
 ///
 /// The error type of a proxied trait implements `From<LaneError>`.
 /// [`was_sent`](Self::was_sent) says what to think of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{method} in lane `{lane}`: {reason}")]
 #[non_exhaustive]
-pub enum LaneError {
-    /// Too many calls wait already. Nothing was sent; call again later.
-    #[error("{method} was not sent: {capacity} calls wait in lane `{lane}` already")]
+pub struct LaneError {
+    /// The lane.
+    pub lane: &'static str,
+    /// The method that was called.
+    pub method: &'static str,
+    /// Whether it changes anything at the broker.
+    pub effect: Effect,
+    /// What happened.
+    pub reason: Reason,
+}
+
+/// Why a lane answered in place of the broker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Too many calls wait already.
+    #[error("not sent: {capacity} calls wait already, call again later")]
     QueueFull {
-        /// The lane.
-        lane: &'static str,
-        /// The method that was called.
-        method: &'static str,
-        /// How many calls may wait in it.
+        /// How many may wait.
         capacity: usize,
     },
-    /// The lane is shut. Nothing was sent.
-    #[error("{method} was not sent: lane `{lane}` is closed")]
-    Closed {
-        /// The lane.
-        lane: &'static str,
-        /// The method that was called.
-        method: &'static str,
+    /// A call of a higher priority needed the place.
+    #[error("not sent: it gave its place in the full queue to a more urgent call")]
+    Shed,
+    /// The lane is shut.
+    #[error("not sent: the lane is closed")]
+    Closed,
+    /// Its ticket was cancelled.
+    #[error("not sent: cancelled")]
+    Cancelled,
+    /// Its deadline passed while it waited. It never was and never will be sent.
+    #[error("not sent: its deadline passed after {waited:?} in the queue")]
+    DeadlinePassed {
+        /// How long it waited.
+        waited: Duration,
     },
-    /// The broker's code panicked during the call. Whether the broker got it is unknown.
-    #[error("{method} in lane `{lane}` panicked, what became of it is unknown: {message}")]
+    /// Its turn would come after its deadline, so it was not even queued.
+    #[error("not sent: it could go in about {possible_in:?}, which is after its deadline")]
+    TooLate {
+        /// When it could go, from now.
+        possible_in: Duration,
+    },
+    /// It weighs more than some window allows at all.
+    #[error("not sent: it weighs more than the quota or a budget ever allows at once")]
+    TooHeavy,
+    /// The circuit breaker of the lane is open: the broker failed too often lately.
+    #[error("not sent: the broker failed too often lately{}", come_back(*possible_in))]
+    BrokerDown {
+        /// When calls are let through again, from now; if that is known.
+        possible_in: Option<Duration>,
+    },
+    /// It was sent, and its deadline passed before an answer came. What became of it is unknown;
+    /// the observer is told once it is known.
+    #[error("sent, and not answered by its deadline: what became of it is unknown")]
+    NoAnswer,
+    /// The broker's code panicked. What became of the call is unknown.
+    #[error("the broker's code panicked, what became of it is unknown: {message}")]
     Panicked {
-        /// The lane.
-        lane: &'static str,
-        /// The method that was called.
-        method: &'static str,
-        /// Whether it changes anything.
-        effect: Effect,
         /// What the panic said.
         message: String,
     },
-    /// The lane lost the call after it had begun. Whether the broker got it is unknown. This is a
-    /// bug in lanekeeper.
-    #[error("{method} was lost in lane `{lane}`, what became of it is unknown")]
-    Lost {
-        /// The lane.
-        lane: &'static str,
-        /// The method that was called.
-        method: &'static str,
-    },
+    /// The answer was taken already, through the same ticket.
+    #[error("its answer was taken already")]
+    Taken,
 }
 
 impl LaneError {
     /// Whether the call left this process.
     pub fn was_sent(&self) -> Sent {
-        match self {
-            Self::QueueFull { .. } | Self::Closed { .. } => Sent::No,
-            Self::Panicked { .. } | Self::Lost { .. } => Sent::Unknown,
+        self.class().was_sent()
+    }
+
+    /// What kind of failure it is.
+    pub fn class(&self) -> Class {
+        match self.reason {
+            Reason::QueueFull { .. }
+            | Reason::Shed
+            | Reason::Closed
+            | Reason::Cancelled
+            | Reason::DeadlinePassed { .. }
+            | Reason::TooLate { .. }
+            | Reason::TooHeavy
+            | Reason::BrokerDown { .. } => Class::NotSent,
+            Reason::NoAnswer | Reason::Panicked { .. } | Reason::Taken => {
+                Class::unknown(self.effect)
+            }
         }
     }
+}
+
+fn come_back(possible_in: Option<Duration>) -> String {
+    possible_in.map_or_else(String::new, |wait| format!(", call again in about {wait:?}"))
 }

@@ -1,193 +1,326 @@
 //! A call on its way through a lane.
 //!
-//! A [`Task`] knows the types of one call, a [`Job`] hides them. A task answers its caller exactly
-//! once: when it is told to, or, should it be dropped before, as it is dropped. Which answer that
-//! is depends on one thing, whether the call had begun.
+//! A [`Task`] knows the types of one call. Its lane holds it as [`Queued`], which does not, and its
+//! caller as [`Waits`]; both are the same allocation. What may become of it is in `life.rs`.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 
-use super::Effect;
-use super::error::LaneError;
-use super::queue::Place;
-use crate::Sent;
-use crate::quota::Moment;
+use super::contain::contain;
+use super::error::{LaneError, Reason};
+use super::life::{GiveUp, Life, Sleep};
+use super::places::Place;
+use super::priority::Priority;
+use crate::quota::{Charge, Moment};
+use crate::{Class, Effect, Sent};
 
-/// A call in the queue.
-pub(super) struct Job {
-    pub(super) task: Box<dyn Run>,
-    pub(super) entered: Moment,
-    /// Its place in the queue, free again once the job is chosen or dropped.
-    pub(super) place: Place,
+/// What is known of a call, whatever its types.
+#[derive(Debug, Clone)]
+pub(crate) struct Info {
+    pub(crate) number: u64,
+    pub(crate) lane: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) effect: Effect,
+    pub(crate) priority: Priority,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) charge: Charge,
+    pub(crate) entered: Moment,
+    pub(crate) deadline: Option<Moment>,
 }
 
-impl Job {
-    pub(super) fn new(task: Box<dyn Run>, entered: Moment, place: Place) -> Self {
-        Self { task, entered, place }
+impl Info {
+    pub(crate) fn error(&self, reason: Reason) -> LaneError {
+        LaneError { lane: self.lane, method: self.method, effect: self.effect, reason }
     }
 }
 
-/// What a worker does with a call, whatever its types.
-pub(super) trait Run: Send {
-    /// Makes the call. Panics are caught. Says whether the call left this process.
-    fn run(&mut self) -> Sent;
-    fn method(&self) -> &'static str;
-    fn effect(&self) -> Effect;
+/// The answer to a call: what the work gave, or what the lane has to say instead.
+pub(crate) type Answer<R> = Result<R, LaneError>;
+
+/// How an attempt ended, as far as it is no matter of types.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    /// What kind of failure it was, if it was one.
+    pub(crate) failure: Option<Class>,
+    /// The first is 1.
+    pub(crate) number: u32,
+    /// Whether the work can be done again.
+    pub(crate) is_repeatable: bool,
+    /// Code on our side panicked: that tells nothing of the broker.
+    pub(crate) panicked: bool,
+}
+
+/// What a call was that was to be refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Refusal {
+    /// Queued no more.
+    TooLate,
+    /// Never sent.
+    Unsent,
+    /// Tried before: it was answered with what this attempt came to.
+    Tried(Attempt),
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Next {
+    #[default]
+    Answer,
+    Again,
+}
+
+/// What is left to do once a call was made.
+#[derive(Default)]
+pub(crate) struct Ran {
+    pub(crate) next: Next,
+    /// Who is to be woken for the answer.
+    pub(crate) waker: Option<Waker>,
+    /// The answer, if the caller has left: an [`Answer`] of its type.
+    pub(crate) late: Option<Box<dyn Any + Send>>,
+    /// It was to go again, but its caller left: this attempt was the last.
+    pub(crate) last: Option<Attempt>,
+}
+
+/// What a lane does with a call.
+pub(crate) trait Queued: Send + Sync {
+    fn info(&self) -> &Info;
+    /// Chooses it. From now on it counts as sent.
+    fn dispatch(&self) -> bool;
+    /// Makes the call that was chosen. A panic of the work is caught. `finished` is told before the
+    /// caller is, and says what follows; `answering` is told just before that. Between the two and
+    /// the end no code runs that is not ours.
+    fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran;
+    /// Answers in place of the broker, if it is still queued: with `reason`, or with what the last
+    /// attempt came to if there was one. Its place in the queue is free before its caller is told;
+    /// or it is put `into` somebody's hand. One that waited for another attempt has none.
+    fn refuse(&self, reason: Reason, into: Option<&mut Option<Place>>) -> Refusal;
+}
+
+/// What a caller does with its call.
+pub(crate) trait Waits<R>: Send + Sync {
+    fn info(&self) -> &Info;
+    fn take(&self) -> Option<Answer<R>>;
+    /// Whether the answer was handed out already.
+    fn is_over(&self) -> bool;
+    fn poll(&self, waker: &Waker) -> Poll<Option<Answer<R>>>;
+    /// Waits for as long as `sleep` does.
+    fn wait(&self, sleep: Sleep<'_>) -> Option<Answer<R>>;
+    /// Leaves, whatever stage it is in. A call that was not sent never will be; one that waited for
+    /// another attempt gives what this one came to.
+    fn give_up(&self) -> (GiveUp<Answer<R>>, Option<Attempt>);
+    /// Leaves, and lets the call go on. `late` is told of the answer if it had come already.
+    fn leave(&self, late: &mut dyn FnMut(&dyn Any));
+    /// Takes it back if it is still queued. One that waits for another attempt is answered with what
+    /// the last one came to.
+    fn cancel(&self) -> Refusal;
+}
+
+/// What is to be done for a call.
+pub(crate) trait Work<R>: Send {
+    /// Does it. `None`: it was done already, and cannot be done twice.
+    fn act(&mut self) -> Option<R>;
+    /// Whether it can be done again.
+    const IS_REPEATABLE: bool;
+}
+
+/// Work that is done once.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+impl<R, F: FnOnce() -> R + Send> Work<R> for Once<F> {
+    fn act(&mut self) -> Option<R> {
+        self.0.take().map(|work| work())
+    }
+    const IS_REPEATABLE: bool = false;
+}
+
+/// Work that can be done again.
+pub(crate) struct Again<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R + Send> Work<R> for Again<F> {
+    fn act(&mut self) -> Option<R> {
+        Some((self.0)())
+    }
+    const IS_REPEATABLE: bool = true;
+}
+
+struct Load<R, W, C> {
+    work: W,
+    /// Tells what kind of failure a result is, if it is one; or that nothing is known of it.
+    class: C,
+    /// Its place in the queue, free as soon as it is queued no more.
+    place: Option<Place>,
+    attempts: u32,
+    /// What the last attempt came to, while it waits for the next.
+    last: Option<(R, Attempt)>,
 }
 
 /// One call, with its types.
-pub(super) struct Task<R, W, S> {
-    lane: &'static str,
-    method: &'static str,
-    effect: Effect,
-    state: State<R, W, S>,
-    answer: Option<oneshot::Sender<Result<R, LaneError>>>,
+pub(crate) struct Task<R, W, C> {
+    info: Info,
+    life: Life<Load<R, W, C>, Answer<R>>,
 }
 
-enum State<R, W, S> {
-    Queued { work: W, sent: S },
-    Begun,
-    Over(Result<R, LaneError>),
-}
-
-impl<R, W, S> Task<R, W, S> {
-    pub(super) fn new(
-        lane: &'static str,
-        method: &'static str,
-        effect: Effect,
-        work: W,
-        sent: S,
-        answer: oneshot::Sender<Result<R, LaneError>>,
-    ) -> Self {
-        let state = State::Queued { work, sent };
-        Self { lane, method, effect, state, answer: Some(answer) }
+impl<R, W, C> Task<R, W, C> {
+    pub(crate) fn new(info: Info, place: Place, work: W, class: C) -> Self {
+        let load = Load { work, class, place: Some(place), attempts: 0, last: None };
+        Self { info, life: Life::new(load) }
     }
 }
 
-impl<R, W, S> Run for Task<R, W, S>
+/// A result that failed, and in which way.
+pub(crate) enum Failure {
+    /// Nothing is known of it.
+    Unclassified,
+    Of(Class),
+}
+
+impl<R, W, C> Queued for Task<R, W, C>
 where
-    R: Send,
-    W: FnOnce() -> R + Send,
-    S: FnOnce(&R) -> Sent + Send,
+    R: Send + 'static,
+    W: Work<R>,
+    C: Fn(&R) -> Option<Failure> + Send,
 {
-    fn run(&mut self) -> Sent {
-        let State::Queued { work, sent } = std::mem::replace(&mut self.state, State::Begun) else {
-            return Sent::Unknown;
-        };
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn dispatch(&self) -> bool {
+        self.life.dispatch()
+    }
+
+    fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran {
+        let Some(mut load) = self.life.begin() else { return Ran::default() };
+        drop(load.place.take());
+        load.attempts += 1;
+        let unknown = Class::unknown(self.info.effect);
         let outcome = contain(|| {
-            let result = work();
-            let sent = sent(&result);
-            (result, sent)
+            let result = load.work.act()?;
+            let failure = (load.class)(&result).map(|failure| match failure {
+                Failure::Unclassified => unknown,
+                Failure::Of(class) => class,
+            });
+            Some((result, failure))
         });
-        match outcome {
-            Ok((result, sent)) => {
-                self.state = State::Over(Ok(result));
-                sent
-            }
+        let (answer, failure, is_repeatable) = match outcome {
+            Ok(Some((result, failure))) => (Ok(result), failure, W::IS_REPEATABLE),
+            Ok(None) => (Err(self.info.error(Reason::Taken)), None, false),
             Err(message) => {
-                self.state = State::Over(Err(LaneError::Panicked {
-                    lane: self.lane,
-                    method: self.method,
-                    effect: self.effect,
-                    message,
-                }));
-                Sent::Unknown
+                let panicked = self.info.error(Reason::Panicked { message });
+                (Err(panicked), Some(unknown), false)
             }
+        };
+        // What the attempt before came to is no news any more.
+        let _ = contain(|| drop(load.last.take()));
+        let panicked = answer.is_err() && failure.is_some();
+        let number = load.attempts;
+        let attempt = Attempt { failure, number, is_repeatable, panicked };
+        let next = finished(attempt);
+        let mut ended = None;
+        let answer = match (next, answer) {
+            (Next::Again, Ok(result)) => {
+                load.last = Some((result, attempt));
+                match self.life.requeue(load) {
+                    Ok(()) => return Ran { next: Next::Again, ..Ran::default() },
+                    // Its caller has left.
+                    Err(mut load) => {
+                        let last = load.last.take();
+                        let _ = contain(|| drop(load));
+                        ended = Some(attempt);
+                        match last {
+                            Some((result, _)) => Ok(result),
+                            None => return Ran::default(),
+                        }
+                    }
+                }
+            }
+            (_, answer) => {
+                let _ = contain(|| drop(load));
+                answer
+            }
+        };
+        answering();
+        match self.life.complete(answer) {
+            Ok(waker) => Ran { waker, last: ended, ..Ran::default() },
+            Err(answer) => Ran { late: Some(Box::new(answer)), last: ended, ..Ran::default() },
         }
     }
 
-    fn method(&self) -> &'static str {
-        self.method
-    }
-
-    fn effect(&self) -> Effect {
-        self.effect
-    }
-}
-
-impl<R, W, S> Drop for Task<R, W, S> {
-    fn drop(&mut self) {
-        let Some(answer) = self.answer.take() else { return };
-        let (lane, method) = (self.lane, self.method);
-        let result = match std::mem::replace(&mut self.state, State::Begun) {
-            State::Over(result) => result,
-            State::Queued { .. } => Err(LaneError::Closed { lane, method }),
-            State::Begun => Err(LaneError::Lost { lane, method }),
+    fn refuse(&self, reason: Reason, into: Option<&mut Option<Place>>) -> Refusal {
+        let mut tried = None;
+        let refusal = |load: &mut Load<R, W, C>| {
+            let place = load.place.take();
+            if let Some(hand) = into {
+                *hand = place;
+            }
+            match load.last.take() {
+                Some((last, attempt)) => {
+                    tried = Some(attempt);
+                    Ok(last)
+                }
+                None => Err(self.info.error(reason)),
+            }
         };
-        // A caller that is gone needs no answer.
-        let _ = answer.send(result);
+        let load = self.life.refuse(refusal);
+        let was_queued = load.is_some();
+        let _ = contain(|| drop(load));
+        match (was_queued, tried) {
+            (false, _) => Refusal::TooLate,
+            (true, None) => Refusal::Unsent,
+            (true, Some(attempt)) => Refusal::Tried(attempt),
+        }
     }
 }
 
-/// Runs code that is not ours. A panic ends here; its words are the error.
-pub(super) fn contain<R>(code: impl FnOnce() -> R) -> Result<R, String> {
-    // What `code` owns is dropped with it, and what it shares has to be sound for others anyway.
-    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
-        let words = words_of(&*panic);
-        // What was thrown may panic as it is dropped, so it is not.
-        std::mem::forget(panic);
-        words
-    })
-}
-
-/// What a panic said, when it said it in words.
-fn words_of(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<&str>().copied();
-    words
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without words")
-        .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn task<R: Send>(
-        work: impl FnOnce() -> R + Send,
-    ) -> (Box<impl Run>, oneshot::Receiver<Result<R, LaneError>>) {
-        let (answer, waiter) = oneshot::channel();
-        let task = Task::new("lane", "method", Effect::Write, work, |_: &R| Sent::Yes, answer);
-        (Box::new(task), waiter)
+impl<R, W, C> Waits<R> for Task<R, W, C>
+where
+    R: Send + 'static,
+    W: Work<R>,
+    C: Fn(&R) -> Option<Failure> + Send,
+{
+    fn info(&self) -> &Info {
+        &self.info
     }
 
-    #[test]
-    fn a_call_that_ran_is_answered_with_its_result() {
-        let (mut task, waiter) = task(|| 7);
-        assert_eq!(task.run(), Sent::Yes);
-        drop(task);
-        assert_eq!(waiter.recv(), Ok(Ok(7)));
+    fn take(&self) -> Option<Answer<R>> {
+        self.life.take()
     }
 
-    #[test]
-    fn a_call_dropped_before_it_began_was_not_sent() {
-        let (task, waiter) = task(|| 7);
-        drop(task);
-        assert_eq!(waiter.recv().unwrap().unwrap_err().was_sent(), Sent::No);
+    fn is_over(&self) -> bool {
+        self.life.is_over()
     }
 
-    #[test]
-    fn a_panic_is_answered_as_unknown() {
-        let (mut task, waiter) = task(|| -> u8 { panic!("bad {}", "day") });
-        assert_eq!(task.run(), Sent::Unknown);
-        drop(task);
-        let error = waiter.recv().unwrap().unwrap_err();
-        assert_eq!(error.was_sent(), Sent::Unknown);
-        assert!(error.to_string().ends_with("unknown: bad day"), "{error}");
+    fn poll(&self, waker: &Waker) -> Poll<Option<Answer<R>>> {
+        self.life.poll(waker)
     }
 
-    #[test]
-    fn a_call_runs_once_even_if_told_twice() {
-        let mut runs = 0;
-        let (mut task, waiter) = {
-            let (answer, waiter) = oneshot::channel();
-            let work = || runs += 1;
-            (Task::new("lane", "m", Effect::Write, work, |_: &()| Sent::Yes, answer), waiter)
-        };
-        task.run();
-        task.run();
-        drop(task);
-        assert!(waiter.recv().is_ok());
-        assert_eq!(runs, 1);
+    fn wait(&self, sleep: Sleep<'_>) -> Option<Answer<R>> {
+        self.life.wait(sleep)
+    }
+
+    fn give_up(&self) -> (GiveUp<Answer<R>>, Option<Attempt>) {
+        let (found, load) = self.life.give_up();
+        let last = load.and_then(|mut load| {
+            let last = load.last.take();
+            let _ = contain(|| drop(load));
+            last
+        });
+        match last {
+            Some((last, attempt)) => (GiveUp::Answered(Ok(last)), Some(attempt)),
+            None => (found, None),
+        }
+    }
+
+    fn leave(&self, late: &mut dyn FnMut(&dyn Any)) {
+        let Some(answer) = self.life.leave() else { return };
+        // That it was never sent, the observer has heard already.
+        let was_sent = answer.as_ref().err().is_none_or(|error| error.was_sent() != Sent::No);
+        if was_sent {
+            late(&answer);
+        }
+    }
+
+    fn cancel(&self) -> Refusal {
+        Queued::refuse(self, Reason::Cancelled, None)
     }
 }

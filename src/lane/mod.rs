@@ -1,140 +1,101 @@
 //! One lane: many callers in, a few paced workers out.
 //!
-//! A caller pushes a job into a bounded channel and waits for its own answer. Workers take turns at
-//! being the leader: the leader holds the queue, moves arrivals into it, waits for a permit, and
-//! only **then** chooses the job, so that what arrives during the wait can still go first. It lets
-//! go of the queue, another worker leads, and it runs the call itself: one hop from thread to
+//! A caller pushes a job into a bounded channel and waits for its own answer. Workers move arrivals
+//! into the schedule, wait for a permit, and only **then** choose the job, so that what arrives during
+//! the wait can still go first. Whoever has chosen makes the call itself: one hop from thread to
 //! thread for each call, and up to `in_flight` calls at once.
 //!
 //! Every caller is answered exactly once: with what the broker said, or with a [`LaneError`] that
 //! says whether the call was sent.
+//!
+//! - `life.rs` is what may become of a call; `job.rs` is the call itself, `ticket.rs` its caller's end.
+//! - `schedule.rs` is which call goes next, and the only place that knows; `band.rs` is the calls of
+//!   one priority.
+//! - `shared.rs` is what callers and workers share; `worker.rs` is what the threads do, `look.rs` how they
+//!   find a call, `crew.rs` who of them sleeps and is woken.
+//! - `admit.rs` is which calls come in at all; `places.rs` is how many may wait.
+//! - `care.rs` is what is done about a broker that fails.
+//! - `entrance.rs` is the lane as its proxy holds it.
 
+mod admit;
+mod band;
+mod care;
 mod config;
+mod contain;
+mod crew;
+mod entrance;
 mod error;
 mod job;
+mod life;
+mod look;
 mod observer;
-mod queue;
+mod options;
+mod pace;
+mod places;
+mod priority;
+mod schedule;
+mod settled;
+mod shared;
+mod state;
+mod status;
+mod sync;
+mod tally;
+mod ticket;
 mod worker;
 
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-
-use crossbeam_channel::{Sender, bounded};
+use std::time::Duration;
 
 pub use config::{LaneConfig, LaneConfigError};
-pub use error::LaneError;
-pub use observer::{FinishedCall, Observer};
+pub use entrance::Lane;
+pub use error::{LaneError, Reason};
+pub use observer::{CallInfo, FinishedCall, Observer};
+pub use options::CallOptions;
+pub use places::WhenFull;
+pub use priority::{Priority, PriorityError};
+pub use state::LaneState;
+pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};
+pub use ticket::Ticket;
 
-use crate::Sent;
-use crate::clock::Clock;
-use job::{Job, Task};
-use worker::Shared;
+pub use crate::class::Effect;
 
-/// Whether a call changes anything at the broker. What may be done after a failure follows from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Only looks. May be asked again.
-    Read,
-    /// Changes something. Sent at most once.
-    Write,
+pub(crate) use job::{Again, Failure, Once, Work};
+pub(crate) use observer::Watch;
+pub(crate) use pace::Pace;
+
+use crate::quota::Charge;
+
+/// What the trait says of one of its methods.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    pub(crate) name: &'static str,
+    pub(crate) effect: Effect,
+    pub(crate) priority: Priority,
+    pub(crate) charge: Charge,
 }
 
-/// A paced lane and its worker threads. Dropping it answers what is queued and ends the threads.
-#[derive(Debug)]
-pub struct Lane {
-    /// `None` only while the lane is dropped.
-    intake: Option<Sender<Job>>,
-    shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+/// How a lane is shut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// What waits still goes, for at most so long. What waits then is answered as not sent; and all
+    /// of it at once, in a lane that was paused by hand.
+    Drain(Duration),
+    /// What waits is answered as not sent, at once.
+    Drop,
 }
 
-impl Lane {
-    /// Starts the workers of the lane `name`.
-    ///
-    /// # Errors
-    /// The configuration cannot work, or a thread could not be started.
-    pub fn start(
-        name: &'static str,
-        config: &LaneConfig,
-        clock: &Clock,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> Result<Self, LaneConfigError> {
-        let workers = config.workers()?;
-        let capacity = config.capacity()?;
-        // As many places as calls may be queued: a send never blocks.
-        let (intake, arrivals) = bounded(capacity);
-        let shared = Arc::new(Shared::new(
-            name,
-            config.pacer(clock.wall())?,
-            capacity,
-            arrivals,
-            clock,
-            observer,
-        ));
-        let mut lane = Self { intake: Some(intake), shared, workers: Vec::with_capacity(workers) };
-        for number in 0..workers {
-            let shared = Arc::clone(&lane.shared);
-            let worker = thread::Builder::new()
-                .name(format!("lane-{name}-{number}"))
-                .spawn(move || shared.work())
-                .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
-            lane.workers.push(worker);
-        }
-        Ok(lane)
-    }
-
-    /// The lane's name.
-    pub fn name(&self) -> &'static str {
-        self.shared.name
-    }
-
-    /// How many calls wait for their turn.
-    pub fn queued(&self) -> usize {
-        self.shared.queued()
-    }
-
-    /// Queues a call and waits for its answer.
-    ///
-    /// `work` runs on a worker thread, when the quota permits. `sent` says what its result tells
-    /// about whether the call left this process; a call that did not is no measure of the way to
-    /// the broker. Do not call a lane from within its own work: with every worker waiting for
-    /// another one, none is left to answer.
-    ///
-    /// # Errors
-    /// The queue is full, the lane is closed, or `work` panicked.
-    pub fn call<R: Send + 'static>(
-        &self,
-        method: &'static str,
-        effect: Effect,
-        work: impl FnOnce() -> R + Send + 'static,
-        sent: impl FnOnce(&R) -> Sent + Send + 'static,
-    ) -> Result<R, LaneError> {
-        let lane = self.name();
-        let closed = LaneError::Closed { lane, method };
-        let Some(intake) = &self.intake else { return Err(closed) };
-        let place = self.shared.enter(method)?;
-        let (answer, waiter) = oneshot::channel();
-        let task = Task::new(lane, method, effect, work, sent, answer);
-        let job = Job::new(Box::new(task), self.shared.clock.now(), place);
-        if intake.send(job).is_err() {
-            return Err(closed);
-        }
-        // A task answers even when it is dropped, so a waiter is never left without.
-        waiter.recv().unwrap_or(Err(LaneError::Lost { lane, method }))
-    }
+/// What a shutdown came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Calls that were answered as not sent.
+    pub refused: usize,
+    /// Calls that are still under way. Their callers will be answered.
+    pub under_way: usize,
 }
 
-impl Drop for Lane {
-    fn drop(&mut self) {
-        // Without a sender, the workers leave once the queue is empty.
-        self.intake = None;
-        let me = thread::current().id();
-        for worker in self.workers.drain(..) {
-            // A worker that drops the lane itself cannot wait for its own end; and a worker that
-            // panicked has nothing more to tell.
-            if worker.thread().id() != me {
-                let _ = worker.join();
-            }
-        }
+impl Drained {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { refused: self.refused + other.refused, under_way: self.under_way + other.under_way }
     }
 }

@@ -1,35 +1,141 @@
-//! What a lane tells of its calls.
+//! What a proxy tells of its calls.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Effect;
-use crate::Sent;
+use super::contain::contain;
+use super::job::{Attempt, Info};
+use super::priority::Priority;
+use super::state::LaneState;
+use crate::{Class, Sent};
 
-/// Hears of the calls of a proxy.
+/// Hears of the calls of a proxy. Every method has a default body that does nothing.
 ///
-/// It is called on the worker thread, with no lock held, just before the caller gets its answer:
-/// whoever has an answer finds it counted. So be quick. A panic in an observer is contained.
+/// It is called with no lock held, on the thread where the thing happened, so be quick: a caller gets
+/// its answer after `finished` was told of it, and in `dispatched` and `finished` the call still counts
+/// as one in flight, so do not wait for another call of the same lane there. A panic in an observer is
+/// contained.
 pub trait Observer: Send + Sync {
-    /// A call is over.
-    fn finished(&self, call: &FinishedCall) {
+    /// A call was queued.
+    fn submitted(&self, call: &CallInfo<'_>) {
         let _ = call;
+    }
+    /// A call had its turn, after so long a wait. Now it is sent.
+    fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
+        let _ = (call, queued);
+    }
+    /// A call is over. One that waited for another attempt, and was cancelled, expired or refused
+    /// then, is over with what its last attempt came to: the times of that were told before.
+    fn finished(&self, call: &FinishedCall<'_>) {
+        let _ = call;
+    }
+    /// An attempt failed, and the call goes again after this delay at the least.
+    fn failed_attempt(&self, call: &FinishedCall<'_>, delay: Duration) {
+        let _ = (call, delay);
+    }
+    /// The broker said that calls come too fast. Nothing of the lane is sent for so long.
+    fn throttled(&self, lane: &'static str, pause: Duration) {
+        let _ = (lane, pause);
+    }
+    /// Its caller took a call back before it was sent. It never will be.
+    fn cancelled(&self, call: &CallInfo<'_>) {
+        let _ = call;
+    }
+    /// The deadline of a call passed before it was sent. It never will be.
+    fn expired(&self, call: &CallInfo<'_>) {
+        let _ = call;
+    }
+    /// The lane did not take a call in, or gave its place to another. It never will be sent.
+    fn refused(&self, call: &CallInfo<'_>, why: &str) {
+        let _ = (call, why);
+    }
+    /// The answer to a call whose caller had left. `answer` is the `Result<R, LaneError>` of the call,
+    /// where `R` is what the method returns: downcast it to look at it.
+    fn late_result(&self, call: &CallInfo<'_>, answer: &dyn Any) {
+        let _ = (call, answer);
+    }
+    /// A lane began to run, was paused, drains or is closed.
+    fn lane_state(&self, lane: &'static str, state: LaneState) {
+        let _ = (lane, state);
     }
 }
 
-/// A call that is over.
+/// Which call it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct FinishedCall {
-    /// The lane it went through.
+pub struct CallInfo<'a> {
+    /// The number of the call, unlike any other of its lane.
+    pub number: u64,
+    /// The lane it goes through.
     pub lane: &'static str,
     /// The method that was called.
     pub method: &'static str,
     /// Whether it changes anything.
     pub effect: Effect,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// On whose behalf.
+    pub user: Option<&'a str>,
+}
+
+/// A call that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FinishedCall<'a> {
+    /// Which call.
+    pub call: CallInfo<'a>,
     /// How long it waited for its turn.
     pub queued: Duration,
     /// How long it took from its turn to its answer.
     pub round_trip: Duration,
     /// Whether it left this process.
     pub sent: Sent,
+    /// What kind of failure it was, if it was one.
+    pub failure: Option<Class>,
+    /// Which attempt it was. The first is 1.
+    pub attempt: u32,
+}
+
+impl<'a> FinishedCall<'a> {
+    pub(super) fn new(
+        info: &'a Info,
+        attempt: Attempt,
+        (queued, round_trip): (Duration, Duration),
+    ) -> Self {
+        let sent = attempt.failure.map_or(Sent::Yes, Class::was_sent);
+        let (failure, number) = (attempt.failure, attempt.number);
+        Self { call: info.seen(), queued, round_trip, sent, failure, attempt: number }
+    }
+}
+
+impl Info {
+    pub(crate) fn seen(&self) -> CallInfo<'_> {
+        CallInfo {
+            number: self.number,
+            lane: self.lane,
+            method: self.method,
+            effect: self.effect,
+            priority: self.priority,
+            user: self.user.as_deref(),
+        }
+    }
+}
+
+/// The observer, if there is one, at arm's length.
+#[derive(Clone, Default)]
+pub(crate) struct Watch(Option<Arc<dyn Observer>>);
+
+impl Watch {
+    pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
+        Self(observer)
+    }
+
+    pub(crate) fn tell(&self, what: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.0 {
+            // An observer that panics must cost neither a worker nor an answer.
+            let _ = contain(|| what(&**observer));
+        }
+    }
 }

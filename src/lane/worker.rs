@@ -1,168 +1,136 @@
-//! Leader and followers: how the workers of a lane share its queue.
+//! What the threads of a lane do.
 //!
-//! Locks, and the order they are taken in: `queue` is the leadership, held while waiting for work
-//! and for a permit; `pace` is held for the length of a few comparisons, by the leader and by
-//! whoever has an answer. Nobody takes `queue` while holding `pace`. The broker is called, and the
-//! observer, with neither held.
+//! A worker looks for a call that may go now (`look.rs`), makes it, and looks again. One that finds
+//! nothing becomes the leader, who sleeps until the next permit, deadline or arrival and then looks
+//! again, or a follower, who does nothing until it is needed (`crew.rs`). There is one worker more than
+//! calls may be in flight, so that somebody keeps the deadlines when all of those hang.
 
-use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use parking_lot::Mutex;
-
-use super::error::LaneError;
-use super::job::{Job, contain};
-use super::observer::{FinishedCall, Observer};
-use super::queue::{Place, Places, Queue};
-use crate::Sent;
-use crate::clock::{Alarm, Busy, Clock};
-use crate::quota::{NotYet, Pacer, Permit};
-
-/// What the callers and workers of a lane share.
-pub(super) struct Shared {
-    pub(super) name: &'static str,
-    pub(super) clock: Clock,
-    places: Places,
-    queue: Mutex<Queue>,
-    pace: Mutex<Pace>,
-    /// Where the leader sleeps while it waits for a permit.
-    alarm: Alarm,
-    observer: Option<Arc<dyn Observer>>,
-}
-
-struct Pace {
-    pacer: Pacer,
-    /// The leader sleeps: whoever changes the pacer must ring.
-    leader_sleeps: bool,
-}
-
-/// The right to send one call, and the word to the clock that one is under way.
-struct Turn {
-    permit: Permit,
-    busy: Busy,
-}
+use super::band::Job;
+use super::care::{After, Pass};
+use super::contain::contain;
+use super::job::{Attempt, Info, Next, Ran};
+use super::look::Turn;
+use super::observer::FinishedCall;
+use super::shared::Shared;
+use super::state::LaneState;
+use crate::quota::{Moment, Permit};
+use crate::{Class, Sent};
 
 impl Shared {
-    pub(super) fn new(
-        name: &'static str,
-        pacer: Pacer,
-        capacity: usize,
-        arrivals: Receiver<Job>,
-        clock: &Clock,
-        observer: Option<Arc<dyn Observer>>,
-    ) -> Self {
-        Self {
-            name,
-            clock: clock.clone(),
-            places: Places::new(capacity),
-            queue: Mutex::new(Queue::new(arrivals)),
-            pace: Mutex::new(Pace { pacer, leader_sleeps: false }),
-            alarm: clock.alarm(),
-            observer,
-        }
-    }
-
-    /// A place in the queue for a call of `method`.
-    pub(super) fn enter(&self, method: &'static str) -> Result<Place, LaneError> {
-        let capacity = self.places.capacity();
-        let full = || LaneError::QueueFull { lane: self.name, method, capacity };
-        self.places.take().ok_or_else(full)
-    }
-
-    /// How many calls wait.
-    pub(super) fn queued(&self) -> usize {
-        self.places.taken()
-    }
-
-    /// The life of a worker: lead, run, and again, until no job can come any more.
+    /// The life of a worker, until the lane is closed.
     pub(super) fn work(&self) {
-        while let Some((job, turn)) = self.lead() {
-            self.run(job, turn);
+        self.crew.will_look();
+        while let Some((job, turn)) = self.crew.next(self) {
+            self.make(job, turn);
         }
     }
 
-    /// Becomes the leader, and stays so until there is both a permit and a job to spend it on.
-    fn lead(&self) -> Option<(Job, Turn)> {
-        let mut queue = self.queue.lock();
-        loop {
-            queue.wait().ok()?;
-            let turn = self.wait_for_turn();
-            match queue.choose() {
-                Some(job) => return Some((job, turn)),
-                None => self.pace.lock().pacer.give_back(turn.permit),
+    /// Makes the call that was chosen. The worker counts as a looker from then on.
+    fn make(&self, job: Job, turn: Turn) {
+        let mut is_looker = false;
+        let ran = contain(|| self.run(&job, turn, &mut is_looker)).unwrap_or_default();
+        self.telling.fetch_add(1, Ordering::SeqCst);
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if !is_looker {
+            self.crew.will_look();
+        }
+        let Ran { waker, late, last, .. } = ran;
+        if waker.is_some() || late.is_some() || last.is_some() {
+            // A task that is woken or an observer may take its time, and may call the lane again.
+            self.crew.will_not_look(self);
+            let _ = contain(|| waker.map(Waker::wake));
+            if let Some(attempt) = last {
+                self.tell_of_the_last(job.info(), attempt);
             }
+            if let Some(answer) = late {
+                self.watch.tell(|observer| observer.late_result(&job.info().seen(), &*answer));
+                let _ = contain(|| drop(answer));
+            }
+            self.crew.will_look();
         }
+        let _ = contain(|| drop(job));
+        self.telling.fetch_sub(1, Ordering::SeqCst);
+        self.settled.tell();
     }
 
-    fn wait_for_turn(&self) -> Turn {
-        loop {
-            let until = {
-                let mut pace = self.pace.lock();
-                // A ring up to here is about a change that is seen now.
-                self.alarm.quiet();
-                // Read inside the lock, so that times enter the pacer in order.
-                let refused = match pace.pacer.take(self.clock.now()) {
-                    Ok(permit) => {
-                        pace.leader_sleeps = false;
-                        return Turn { permit, busy: self.clock.busy() };
-                    }
-                    Err(refused) => refused,
-                };
-                pace.leader_sleeps = true;
-                let slot = match refused {
-                    NotYet::Until(moment) => Some(moment),
-                    NotYet::InFlight | NotYet::Never => None,
-                };
-                slot.into_iter().chain(pace.pacer.next_release()).min()
-            };
-            self.alarm.sleep_until(until);
-        }
-    }
-
-    fn run(&self, job: Job, turn: Turn) {
-        let Turn { permit, busy } = turn;
-        let Job { mut task, entered, place } = job;
-        drop(place);
+    fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> Ran {
+        let Turn { permit, pass, busy } = turn;
+        let info = job.info();
         let begun = permit.taken();
-        let sent = task.run();
-
-        // The slot first: its time runs from here.
-        let (finished, leader_sleeps) = {
-            let mut pace = self.pace.lock();
-            let now = self.clock.now();
-            match sent {
-                Sent::Yes => pace.pacer.finish(permit, now),
-                Sent::No => pace.pacer.finish_unsent(permit, now),
-                Sent::Unknown => pace.pacer.finish_unanswered(permit, now),
+        let charge = permit.charge();
+        let queued = begun.since(info.entered);
+        let mut held = Some((permit, pass));
+        let mut again_at = begun;
+        self.watch.tell(|observer| observer.dispatched(&info.seen(), queued));
+        let mut busy = Some(busy);
+        let mut finished = |attempt: Attempt| {
+            let Some((permit, pass)) = held.take() else { return Next::Answer };
+            // The slot first: its time runs from here.
+            let (now, after) = self.finish(permit, pass, attempt, info);
+            again_at = after.again_at;
+            if after.next == Next::Answer {
+                // The clock may jump now, but not over the delay of a call that is not queued yet.
+                busy = None;
             }
-            (now, pace.leader_sleeps)
+            // This lane's own workers look by themselves.
+            self.pace.ring_others(self, charge);
+            self.tell_of(attempt, &after, (info, queued), (begun, now));
+            after.next
         };
-        drop(busy);
-        if leader_sleeps {
-            self.alarm.ring();
+        let mut answering = || {
+            // Before the caller is told, who may call again at once.
+            self.crew.will_look();
+            *is_looker = true;
+        };
+        let ran = job.run(&mut finished, &mut answering);
+        if ran.next == Next::Again {
+            self.queue.lock().schedule.push_again(job.clone(), again_at);
+            // Whoever closed the lane meanwhile has not seen it.
+            if self.state() == LaneState::Closed {
+                self.refuse_all();
+            }
         }
-
-        if let Some(observer) = &self.observer {
-            let call = FinishedCall {
-                lane: self.name,
-                method: task.method(),
-                effect: task.effect(),
-                queued: begun.since(entered),
-                round_trip: finished.since(begun),
-                sent,
-            };
-            // An observer that panics must cost neither the worker nor the answer.
-            let _ = contain(|| observer.finished(&call));
-        }
-        // Dropping a task answers it. The caller may be gone, and dropping what it no longer wants may
-        // panic.
-        let _ = contain(|| drop(task));
+        ran
     }
-}
 
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lane").field("name", &self.name).finish_non_exhaustive()
+    fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
+        let begun = permit.taken();
+        let mut allowance = self.pace.allowance.lock();
+        let now = self.clock.now();
+        match attempt.failure.map_or(Sent::Yes, Class::was_sent) {
+            Sent::Yes => allowance.finish(permit, now),
+            Sent::No => allowance.finish_unsent(permit, now),
+            Sent::Unknown => allowance.finish_unanswered(permit, now),
+        }
+        let mut care = self.care.lock();
+        let times = (now, now.since(begun));
+        let after = care.over(pass, times, (attempt, info.effect), info.deadline);
+        self.apply(&mut care, &mut allowance, now);
+        (now, after)
+    }
+
+    /// Tells the observer how an attempt ended.
+    fn tell_of(
+        &self,
+        attempt: Attempt,
+        after: &After,
+        (info, queued): (&Info, Duration),
+        (begun, now): (Moment, Moment),
+    ) {
+        if let Some(until) = after.pause {
+            self.watch.tell(|observer| observer.throttled(self.name, until.since(now)));
+        }
+        let call = FinishedCall::new(info, attempt, (queued, now.since(begun)));
+        match after.next {
+            Next::Answer => self.watch.tell(|observer| observer.finished(&call)),
+            Next::Again => {
+                let delay = after.again_at.since(now);
+                self.watch.tell(|observer| observer.failed_attempt(&call, delay));
+            }
+        }
     }
 }

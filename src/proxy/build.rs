@@ -6,13 +6,17 @@ use std::sync::Arc;
 use super::{Inner, Lanes, Observer};
 use crate::clock::Clock;
 use crate::lane::{Lane, LaneConfig, LaneConfigError};
+use crate::lane::{Pace, Watch};
 use crate::quota::Limits;
+use crate::quota::{Allowance, Budget, QuotaError};
 
 /// The settings of a proxy's lanes, kept by the generated builder.
 pub struct LanesBuilder {
     proxy: &'static str,
     names: &'static [&'static str],
+    budget_names: &'static [&'static str],
     configs: Vec<Option<LaneConfig>>,
+    budgets: Vec<Option<Budget>>,
     limits: Limits,
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
@@ -20,11 +24,17 @@ pub struct LanesBuilder {
 
 impl LanesBuilder {
     /// Nothing set yet. `proxy` is the name of the generated type, for error messages.
-    pub fn new(proxy: &'static str, names: &'static [&'static str]) -> Self {
+    pub fn new(
+        proxy: &'static str,
+        names: &'static [&'static str],
+        budget_names: &'static [&'static str],
+    ) -> Self {
         Self {
             proxy,
             names,
+            budget_names,
             configs: vec![None; names.len()],
+            budgets: vec![None; budget_names.len()],
             limits: Limits::new(),
             clock: Clock::system(),
             observer: None,
@@ -38,7 +48,14 @@ impl LanesBuilder {
         }
     }
 
-    /// Sets the quotas of the lanes that are not set one by one.
+    /// Sets one budget, by its index in the names.
+    pub fn budget(&mut self, index: usize, budget: Budget) {
+        if let Some(slot) = self.budgets.get_mut(index) {
+            *slot = Some(budget);
+        }
+    }
+
+    /// Sets the quotas of the lanes and budgets that are not set one by one.
     pub fn limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
@@ -54,42 +71,64 @@ impl LanesBuilder {
     }
 
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
-    /// [`limits`](Self::limits), else the `documented` one.
+    /// [`limits`](Self::limits), else the `documented` one; a budget's likewise.
     ///
     /// # Errors
-    /// A lane has no quota or one that cannot work, or a limit names a lane that does not exist.
+    /// A lane or a budget has no quota or one that cannot work, or a limit names one that does not
+    /// exist.
     pub fn build(self, documented: Limits) -> Result<Lanes, BuildError> {
         for limits in [&self.limits, &documented] {
             self.check_names(limits)?;
         }
-        let mut lanes = Vec::with_capacity(self.names.len());
-        for (&lane, set) in self.names.iter().zip(self.configs) {
+        let Self { proxy, names, budget_names, configs, budgets, limits, clock, observer } = self;
+        let mut allowance = Allowance::new(clock.wall());
+        let mut ready = Vec::with_capacity(names.len());
+        for (&lane, set) in names.iter().zip(configs) {
             let by_limits = || {
-                let quota = self.limits.of_lane(lane).or_else(|| documented.of_lane(lane));
+                let quota = limits.of_lane(lane).or_else(|| documented.of_lane(lane));
                 quota.cloned().map(LaneConfig::new)
             };
-            let missing = BuildError::NoQuota { proxy: self.proxy, lane };
+            let missing = BuildError::NoQuota { proxy, lane };
             let config = set.or_else(by_limits).ok_or(missing)?;
-            let started = Lane::start(lane, &config, &self.clock, self.observer.clone());
-            lanes.push(started.map_err(|source| BuildError::Lane { lane, source })?);
+            let index = allowance.add_lane(config.quota(), config.its_credit());
+            let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
+            ready.push((lane, index, config));
         }
-        Ok(Lanes(Arc::new(Inner { lanes, clock: self.clock })))
+        for (&budget, set) in budget_names.iter().zip(budgets) {
+            let by_limits = || limits.of_budget(budget).or_else(|| documented.of_budget(budget));
+            let missing = BuildError::NoBudget { proxy, budget };
+            let quota = set.or_else(|| by_limits().cloned()).ok_or(missing)?;
+            let added = allowance.add_budget(&quota);
+            added.map_err(|source| BuildError::Budget { budget, source })?;
+        }
+        let pace = Pace::new(allowance);
+        let watch = Watch::new(observer);
+        let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
+            Lane::start(lane, index, &config, &clock, &pace, watch.clone())
+                .map_err(|source| BuildError::Lane { lane, source })
+        };
+        let lanes = ready.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        pace.know(lanes.iter().map(|lane| Arc::downgrade(lane.shared())).collect());
+        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pace, clock })))
     }
 
-    /// A quota for a lane that does not exist would guard nothing, and nor would a budget: no method
-    /// is charged to one yet.
+    /// A quota for a lane or a budget that does not exist would guard nothing.
     fn check_names(&self, limits: &Limits) -> Result<(), BuildError> {
-        if let Some((budget, _)) = limits.budgets().next() {
-            return Err(BuildError::Budget { proxy: self.proxy, budget: budget.to_owned() });
+        let unknown = |what, name: &str, known: &[&str]| BuildError::Unknown {
+            proxy: self.proxy,
+            what,
+            name: name.to_owned(),
+            known: known.join(", "),
+        };
+        if let Some((name, _)) = limits.lanes().find(|(name, _)| !self.names.contains(name)) {
+            return Err(unknown("lane", name, self.names));
         }
-        match limits.lanes().find(|(name, _)| !self.names.contains(name)) {
-            None => Ok(()),
-            Some((name, _)) => Err(BuildError::UnknownLane {
-                proxy: self.proxy,
-                lane: name.to_owned(),
-                known: self.names.join(", "),
-            }),
+        if let Some((name, _)) =
+            limits.budgets().find(|(name, _)| !self.budget_names.contains(name))
+        {
+            return Err(unknown("budget", name, self.budget_names));
         }
+        Ok(())
     }
 }
 
@@ -119,23 +158,36 @@ pub enum BuildError {
         /// The lane.
         lane: &'static str,
     },
-    /// A limit names a lane that does not exist.
-    #[error("{proxy} has no lane `{lane}`; it has: {known}")]
-    UnknownLane {
+    /// Nobody said how large a budget is.
+    #[error(
+        "budget `{budget}` of {proxy} has no quota: call `.{budget}(Budget::new(..))` or \
+         `.limits(..)` on the builder; for no limit write Quota::unlimited()"
+    )]
+    NoBudget {
         /// The generated type.
         proxy: &'static str,
+        /// The budget.
+        budget: &'static str,
+    },
+    /// A limit names a lane or a budget that does not exist.
+    #[error("{proxy} has no {what} `{name}`; it has: {known}")]
+    Unknown {
+        /// The generated type.
+        proxy: &'static str,
+        /// `lane` or `budget`.
+        what: &'static str,
         /// The name in the limits.
-        lane: String,
-        /// The lanes there are.
+        name: String,
+        /// Those there are.
         known: String,
     },
-    /// The limits have a budget, and no method of the trait is charged to one.
-    #[error("{proxy} has no budget `{budget}`: methods cannot be charged to budgets yet")]
+    /// A budget that cannot be kept.
+    #[error("budget `{budget}`: {source}")]
     Budget {
-        /// The generated type.
-        proxy: &'static str,
-        /// The name in the limits.
-        budget: String,
+        /// The budget.
+        budget: &'static str,
+        /// Why.
+        source: QuotaError,
     },
     /// A lane that cannot work.
     #[error("lane `{lane}`: {source}")]

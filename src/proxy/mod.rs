@@ -12,13 +12,19 @@ use std::sync::Arc;
 pub use build::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, Probe, Unclassified};
 
-pub use crate::lane::{Effect, FinishedCall, Observer};
+pub use crate::lane::{
+    CallInfo, CallOptions, Drained, Effect, FinishedCall, Observer, Shutdown, Status, Ticket,
+};
 
-use crate::Sent;
+use crate::Class;
 use crate::clock::Clock;
-use crate::lane::{Lane, LaneError};
+use crate::lane::{
+    Again, BudgetStatus, Failure, Lane, LaneError, Method, Once, Pace, Priority, Reason,
+    WindowStatus, Work,
+};
+use crate::quota::{Budget, Charge, QuotaError};
 
-/// One method of a proxied trait: where it goes and what it does.
+/// One method of a proxied trait: where it goes, what it does and what it costs.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     /// Its lane, as an index into the names given to [`LanesBuilder::new`].
@@ -27,6 +33,25 @@ pub struct Call {
     pub method: &'static str,
     /// Whether it changes anything.
     pub effect: Effect,
+    /// Its priority, from 1 to 10.
+    pub priority: u8,
+    /// How many slots it takes.
+    pub weight: u32,
+    /// Its budgets, as indices into the names given to [`LanesBuilder::new`].
+    pub budgets: &'static [usize],
+}
+
+/// What a method gives back, taken apart: for generated code that has to name both.
+pub trait Outcome {
+    /// The value.
+    type Value;
+    /// The error.
+    type Error;
+}
+
+impl<R, E> Outcome for Result<R, E> {
+    type Value = R;
+    type Error = E;
 }
 
 /// The lanes of one proxy. Cheap to clone; the threads end with the last clone.
@@ -35,36 +60,153 @@ pub struct Lanes(Arc<Inner>);
 
 struct Inner {
     lanes: Vec<Lane>,
+    budgets: &'static [&'static str],
+    pace: Arc<Pace>,
     clock: Clock,
 }
 
 impl Lanes {
-    /// Sends a call through its lane and waits for the answer.
+    /// Sends a call through its lane and waits for the answer. It is sent once.
     ///
-    /// `was_sent` says of an error whether the call left this process.
+    /// `class` says of an error what kind of failure it is, if that is known.
     ///
     /// # Errors
     /// What `work` answers, or what the lane has to say instead.
     pub fn call<R, E>(
         &self,
         call: Call,
+        options: &CallOptions,
         work: impl FnOnce() -> Result<R, E> + Send + 'static,
-        was_sent: fn(&E) -> Sent,
+        class: fn(&E) -> Option<Class>,
     ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
     {
-        let Call { lane, method, effect } = call;
-        let Some(lane) = self.0.lanes.get(lane) else {
+        self.submit(call, options, work, class).wait()
+    }
+
+    /// Queues a call and returns at once. It is sent once.
+    pub fn submit<R, E>(
+        &self,
+        call: Call,
+        options: &CallOptions,
+        work: impl FnOnce() -> Result<R, E> + Send + 'static,
+        class: fn(&E) -> Option<Class>,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+    {
+        self.queue(call, options, Once(Some(work)), class)
+    }
+
+    /// As [`call`](Self::call), but the lane may do the work again, by its
+    /// [`RetryPolicy`](crate::resilience::RetryPolicy).
+    ///
+    /// # Errors
+    /// What the last attempt answers, or what the lane has to say instead.
+    pub fn call_again<R, E>(
+        &self,
+        call: Call,
+        options: &CallOptions,
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+        class: fn(&E) -> Option<Class>,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+    {
+        self.submit_again(call, options, work, class).wait()
+    }
+
+    /// As [`submit`](Self::submit), but the lane may do the work again.
+    pub fn submit_again<R, E>(
+        &self,
+        call: Call,
+        options: &CallOptions,
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+        class: fn(&E) -> Option<Class>,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+    {
+        self.queue(call, options, Again(work), class)
+    }
+
+    fn queue<R, E>(
+        &self,
+        call: Call,
+        options: &CallOptions,
+        work: impl Work<Result<R, E>> + 'static,
+        class: fn(&E) -> Option<Class>,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+    {
+        let Call { lane: index, method: name, effect, priority, weight, budgets } = call;
+        let Some(lane) = self.0.lanes.get(index) else {
             // Only by hand-written code: the macro counts its own lanes.
-            return Err(LaneError::Closed { lane: "(no such lane)", method }.into());
+            let reason = Reason::Closed;
+            let lane = "(no such lane)";
+            return Ticket::refused(LaneError { lane, method: name, effect, reason });
         };
-        let sent = move |result: &Result<R, E>| match result {
-            Ok(_) => Sent::Yes,
-            Err(error) => was_sent(error),
+        let method = Method {
+            name,
+            effect,
+            priority: Priority::nearest(priority),
+            charge: Charge { lane: index, budgets, weight, urgent: false },
         };
-        lane.call(method, effect, work, sent)?
+        let failure = move |result: &Result<R, E>| {
+            let error = result.as_ref().err()?;
+            Some(class(error).map_or(Failure::Unclassified, Failure::Of))
+        };
+        match lane.submit(method, options, work, failure) {
+            Ok(call) => Ticket::new(call, Arc::clone(lane.shared())),
+            Err(error) => Ticket::refused(error),
+        }
+    }
+
+    /// The lane `name`, to pause it, to change its quota, or to look at it.
+    pub fn lane(&self, name: &str) -> Option<&Lane> {
+        self.0.lanes.iter().find(|lane| lane.name() == name)
+    }
+
+    /// Gives the budget `name` another quota, at once. What was used stays used.
+    ///
+    /// # Errors
+    /// The budget cannot be kept, and the old one stays; or there is none of that name.
+    pub fn set_budget(&self, name: &str, budget: &Budget) -> Result<(), QuotaError> {
+        let known = self.0.budgets.iter().position(|known| *known == name);
+        let index = known.unwrap_or(usize::MAX);
+        let changed = {
+            let mut allowance = self.0.pace.allowance.lock();
+            allowance.set_budget(index, budget, self.0.clock.now())
+        };
+        self.0.pace.ring_all();
+        changed
+    }
+
+    /// How the lanes and budgets are doing.
+    pub fn status(&self) -> Status {
+        let lanes = self.0.lanes.iter().map(Lane::status).collect();
+        let mut allowance = self.0.pace.allowance.lock();
+        let now = self.0.clock.now();
+        let of = |(index, &budget): (usize, &&'static str)| {
+            let windows = allowance.budget_use(index, now);
+            let windows = windows.iter().map(|used| WindowStatus::new(used, now)).collect();
+            BudgetStatus::new(budget, windows)
+        };
+        let budgets = self.0.budgets.iter().enumerate().map(of).collect();
+        Status::new(lanes, budgets)
+    }
+
+    /// Shuts all lanes, one after the other in the order of the trait; a limit of time is for each.
+    pub fn shutdown(&self, how: Shutdown) -> Drained {
+        let each = self.0.lanes.iter().map(|lane| lane.shutdown(how));
+        each.fold(Drained::default(), Drained::and)
     }
 
     /// The clock that paces them.

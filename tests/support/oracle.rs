@@ -121,6 +121,35 @@ pub fn over(arrivals: &[Arrival], count: Count) -> usize {
     (0..sorted.len()).filter(|&j| wrong(j)).count()
 }
 
+/// A call, as the broker saw it, and the windows that were in force as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What was sent in an earlier step was sent earlier.
+    pub step: usize,
+    pub arrived: u64,
+    pub weight: u64,
+    /// `(limit, length)` each.
+    pub windows: Vec<(u64, u64)>,
+}
+
+/// How many calls were one too many when they were sent, where the quota changes meanwhile: no
+/// window of time that the call arrives in may hold more than was allowed as it was sent, of it and
+/// of those sent before it.
+pub fn over_in_force(calls: &[Seen]) -> usize {
+    let wrong = |last: &Seen| {
+        let earlier: Vec<&Seen> = calls.iter().filter(|call| call.step <= last.step).collect();
+        last.windows.iter().any(|&(limit, length)| {
+            let holds = |begin: u64, at: u64| begin <= at && at - begin < length;
+            let begins = earlier.iter().map(|call| call.arrived);
+            begins.filter(|begin| holds(*begin, last.arrived)).any(|begin| {
+                let within = earlier.iter().filter(|call| holds(begin, call.arrived));
+                within.map(|call| call.weight).sum::<u64>() > limit
+            })
+        })
+    };
+    calls.iter().filter(|call| wrong(call)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,5 +184,16 @@ mod tests {
             (over(&[(0, 2), (150, 1)], counter), over(&[(0, 2), (149, 1)], counter)),
             (0, 1)
         );
+    }
+
+    #[test]
+    fn the_oracle_of_changes_goes_by_what_was_in_force() {
+        let call =
+            |step, arrived, limit| Seen { step, arrived, weight: 1, windows: vec![(limit, 100)] };
+        // Two were allowed, and then one: who was sent before that is no fault.
+        assert_eq!(over_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 150, 1)]), 0);
+        assert_eq!(over_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 149, 1)]), 1);
+        // A call that overtakes an earlier one counts with it.
+        assert_eq!(over_in_force(&[call(1, 90, 2), call(2, 0, 1)]), 1);
     }
 }

@@ -10,7 +10,7 @@ impl From<LaneError> for Failure {
 
 #[lanekeeper::proxy]
 pub trait Weather: Send + Sync {
-    #[lane(general, read, priority = 1)]
+    #[lane(general, read, urgency = 1)]
     fn unknown_key(&self) -> Result<(), Failure>;
 
     #[lane(general, raed)]

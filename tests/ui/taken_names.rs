@@ -30,6 +30,17 @@ pub trait Weather: Send + Sync {
 
     #[direct]
     fn lanes(&self) -> u8;
+
+    #[direct]
+    fn with(&self) -> u8;
+
+    #[lane(general, read)]
+    fn submit(&self) -> Result<(), Failure>;
+
+    #[direct]
+    fn status(&self) -> u8;
+
+    fn shutdown(&self) {}
 }
 
 fn main() {}

@@ -1,0 +1,228 @@
+//! Reads what stands in the brackets of `#[lane(..)]`.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use proc_macro2::Span;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
+
+use crate::keys::comma;
+
+/// The builder has these methods already, or gives them to every proxy.
+const SETTERS: [&str; 6] = ["limits", "clock", "observer", "build", "builder", "new"];
+
+const PRIORITIES: &str = "a priority is a number from 1 (highest) to 10";
+const WEIGHTS: &str =
+    "a weight is a number from 1 to 4294967295: how many calls this one counts as";
+
+/// Whether a call changes something at the other end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Read,
+    Write,
+}
+
+/// What `#[lane(..)]` says.
+pub(crate) struct LaneKeys {
+    pub(crate) name: Ident,
+    pub(crate) effect: Effect,
+    /// 1 goes first, 10 last.
+    pub(crate) priority: u8,
+    /// As how many calls it counts.
+    pub(crate) weight: u32,
+    /// The budgets that it is charged to, each once.
+    pub(crate) budgets: Vec<Ident>,
+    /// Whether the lane may make the call again.
+    pub(crate) retries: bool,
+}
+
+/// The keys after the lane's name, as far as they are read.
+#[derive(Default)]
+struct Said {
+    effect: Option<Effect>,
+    priority: Option<u8>,
+    weight: Option<u32>,
+    budgets: Vec<Ident>,
+    never_again: Option<()>,
+}
+
+impl LaneKeys {
+    /// If nothing is said: in the middle.
+    pub(crate) const PRIORITY: u8 = 5;
+    /// If nothing is said: as one.
+    pub(crate) const WEIGHT: u32 = 1;
+
+    /// Reads `#[lane(NAME, read|write, ..)]`.
+    pub(crate) fn parse(attribute: &Attribute) -> Result<Self> {
+        let whole = attribute.path().get_ident().map_or_else(Span::call_site, Ident::span);
+        match &attribute.meta {
+            Meta::List(list) => {
+                let read = |input: ParseStream<'_>| Self::read(input, whole);
+                read.parse2(list.tokens.clone())
+            }
+            Meta::Path(_) | Meta::NameValue(_) => {
+                Err(Error::new(whole, "name the lane: #[lane(NAME, read)] or #[lane(NAME, write)]"))
+            }
+        }
+    }
+
+    fn read(input: ParseStream<'_>, whole: Span) -> Result<Self> {
+        if input.is_empty() {
+            let message = "name the lane: #[lane(NAME, read)] or #[lane(NAME, write)]";
+            return Err(Error::new(whole, message));
+        }
+        if input.peek(LitStr) {
+            return Err(input.error("the name of a lane is written without quotes"));
+        }
+        let name: Ident = input.parse()?;
+        if input.is_empty() && effect(&name).is_some() {
+            let message = format!("the name of the lane comes first: #[lane(NAME, {name})]");
+            return Err(Error::new(name.span(), message));
+        }
+        check_setter("lane", &name)?;
+        comma(input)?;
+
+        let mut said = Said::default();
+        while !input.is_empty() {
+            said.key(input)?;
+            comma(input)?;
+        }
+        let Some(effect) = said.effect else {
+            let message = format!(
+                "say what the call does: #[lane({name}, read)], or #[lane({name}, write)] if it \
+                 changes something"
+            );
+            return Err(Error::new(name.span(), message));
+        };
+        Ok(Self {
+            name,
+            effect,
+            priority: said.priority.unwrap_or(Self::PRIORITY),
+            weight: said.weight.unwrap_or(Self::WEIGHT),
+            budgets: said.budgets,
+            retries: said.never_again.is_none(),
+        })
+    }
+}
+
+impl Said {
+    /// Reads one key with its value.
+    fn key(&mut self, input: ParseStream<'_>) -> Result<()> {
+        let key: Ident = input.parse()?;
+        if let Some(effect) = effect(&key) {
+            return match self.effect.replace(effect) {
+                None => Ok(()),
+                Some(_) => Err(Error::new(key.span(), "say `read` or `write` once")),
+            };
+        }
+        if key == "priority" {
+            let priority = number(input, &key, "priority = 1", 1..=10, PRIORITIES)?;
+            return once(&mut self.priority, priority, &key);
+        }
+        if key == "weight" {
+            let weight = number(input, &key, "weight = 2", 1..=u32::MAX, WEIGHTS)?;
+            return once(&mut self.weight, weight, &key);
+        }
+        if key == "budget" {
+            let budget = budget(input, &key)?;
+            if self.budgets.contains(&budget) {
+                let message = format!(
+                    "the budget `{budget}` is named twice: for a call that counts as more than \
+                     one, say `weight = 2`"
+                );
+                return Err(Error::new(budget.span(), message));
+            }
+            self.budgets.push(budget);
+            return Ok(());
+        }
+        if key == "retry" {
+            equals(input, &key, "retry = never")?;
+            let there = input.span();
+            let never: Option<Ident> = input.parse().ok();
+            if never.is_none_or(|never| never != "never") {
+                return Err(Error::new(
+                    there,
+                    "write `retry = never`, or nothing: how a lane sends again is set with \
+                     `LaneConfig::retry`",
+                ));
+            }
+            return once(&mut self.never_again, (), &key);
+        }
+        let message = format!(
+            "#[lane] has no key `{key}`; there are the lane's name, `read` or `write`, \
+             `priority = 1`, `budget = NAME`, `weight = 2` and `retry = never`"
+        );
+        Err(Error::new(key.span(), message))
+    }
+}
+
+fn effect(key: &Ident) -> Option<Effect> {
+    if key == "read" {
+        Some(Effect::Read)
+    } else if key == "write" {
+        Some(Effect::Write)
+    } else {
+        None
+    }
+}
+
+/// The builder has one setter for each name.
+fn check_setter(what: &str, name: &Ident) -> Result<()> {
+    if SETTERS.iter().any(|setter| name == setter) {
+        let message = format!(
+            "a {what} cannot be called `{name}`: the builder has a method of that name already"
+        );
+        return Err(Error::new(name.span(), message));
+    }
+    Ok(())
+}
+
+fn once<T>(place: &mut Option<T>, value: T, key: &Ident) -> Result<()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(key.span(), format!("`{key}` is said twice"))),
+    }
+}
+
+/// The `=` after `key`. Something must follow it; `example` is how the whole is written.
+fn equals(input: ParseStream<'_>, key: &Ident, example: &str) -> Result<()> {
+    if !input.peek(Token![=]) {
+        return Err(Error::new(key.span(), format!("`{key}` has a value: `{example}`")));
+    }
+    let equals: Token![=] = input.parse()?;
+    if input.is_empty() {
+        // At the end of the list there is nothing to point at.
+        return Err(Error::new(equals.span, format!("`{key}` has a value: `{example}`")));
+    }
+    Ok(())
+}
+
+/// The value of `key`, a literal in `range`. `about` says what numbers there are.
+fn number<T>(
+    input: ParseStream<'_>,
+    key: &Ident,
+    example: &str,
+    range: RangeInclusive<T>,
+    about: &str,
+) -> Result<T>
+where
+    T: FromStr<Err: Display> + PartialOrd,
+{
+    equals(input, key, example)?;
+    let there = input.span();
+    let literal: LitInt = input.parse().map_err(|_| Error::new(there, about))?;
+    let number = literal.base10_parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| Error::new(literal.span(), about))
+}
+
+fn budget(input: ParseStream<'_>, key: &Ident) -> Result<Ident> {
+    equals(input, key, "budget = NAME")?;
+    if input.peek(LitStr) {
+        return Err(input.error("the name of a budget is written without quotes"));
+    }
+    let name: Ident = input.parse()?;
+    check_setter("budget", &name)?;
+    Ok(name)
+}

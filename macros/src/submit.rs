@@ -1,0 +1,201 @@
+//! Writes the type whose methods queue a call and return at once.
+//!
+//! A method of an inherent `impl` cannot be generic over the parameters of the trait unless its
+//! type has them, so this type has those that the proxy can do without.
+
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
+use syn::{GenericArgument, GenericParam, Ident, PathArguments, ReturnType, Type, parse_quote};
+
+use crate::expand::bounds;
+use crate::lane_keys::LaneKeys;
+use crate::laned;
+use crate::method::{Kind, Method};
+use crate::model::Model;
+
+/// The type itself.
+pub(crate) fn declaration(model: &Model) -> TokenStream {
+    let Model { visibility, name, proxy, submit, inner, .. } = model;
+    let attributes = model.carried.all();
+    let about = format!(
+        "The calls of [`{name}`] that are queued and not waited for, made by \
+         [`{proxy}::submit`].\n\n\
+         Each method takes what the trait's takes and gives a \
+         [`Ticket`](::lanekeeper::proxy::Ticket) for the answer. What goes around the lanes is not \
+         here."
+    );
+    let (parameters, clause) = (model.generics.params.iter(), clause(model));
+    // As functions, so that the parameters have no say in what can be sent or shared.
+    let named = model.generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Type(parameter) => Some(&parameter.ident),
+        _ => None,
+    });
+    let declaration = quote! {
+        #[doc = #about]
+        #attributes
+        #visibility struct #submit<#inner #(, #parameters)*> #clause {
+            proxy: #proxy<#inner>,
+            of: ::core::marker::PhantomData<(#(fn(&#named),)*)>,
+        }
+    };
+    of_inner(declaration, inner)
+}
+
+/// The function of the proxy that gives one.
+pub(crate) fn of_proxy(model: &Model) -> TokenStream {
+    let Model { visibility, name, submit, inner, .. } = model;
+    let generic = !model.generics.params.is_empty();
+    let parameters = generic.then(|| model.parameters(&TokenStream::new()));
+    let (arguments, clause) = (arguments(model), clause(model));
+    let about = format!(
+        "The laned methods of [`{name}`] once more, but these queue the call and return at once, \
+         with a [`Ticket`](::lanekeeper::proxy::Ticket) for the answer."
+    );
+    let function = quote! {
+        #[doc = #about]
+        #[must_use = "nothing is queued until a method is called"]
+        #visibility fn submit #parameters(&self) -> #submit #arguments #clause {
+            #submit {
+                proxy: ::core::clone::Clone::clone(self),
+                of: ::core::marker::PhantomData,
+            }
+        }
+    };
+    of_inner(function, inner)
+}
+
+/// All that is implemented for the type.
+pub(crate) fn implementations(model: &Model) -> TokenStream {
+    let Model { submit, inner, .. } = model;
+    let (attributes, bounds) = (model.carried.all(), bounds(model));
+    let (arguments, clause) = (arguments(model), clause(model));
+    let (bounded, unbounded) =
+        (model.parameters(&quote!(#inner: #bounds)), model.parameters(&quote!(#inner)));
+    let whole_clause = &model.generics.where_clause;
+    let methods = model.methods.iter().filter_map(|method| match &method.kind {
+        Kind::Lane(keys) => Some(queued(model, method, keys)),
+        Kind::Direct | Kind::Provided => None,
+    });
+    let name = submit.unraw().to_string();
+    let implementations = quote! {
+        #attributes
+        #[automatically_derived]
+        impl #bounded #submit #arguments #whole_clause {
+            #(#methods)*
+        }
+
+        #attributes
+        #[automatically_derived]
+        impl #unbounded ::core::clone::Clone for #submit #arguments #clause {
+            fn clone(&self) -> #submit #arguments {
+                #submit {
+                    proxy: ::core::clone::Clone::clone(&self.proxy),
+                    of: ::core::marker::PhantomData,
+                }
+            }
+        }
+
+        #attributes
+        #[automatically_derived]
+        impl #unbounded ::core::fmt::Debug for #submit #arguments #clause {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                f.debug_struct(#name).field("proxy", &self.proxy).finish_non_exhaustive()
+            }
+        }
+    };
+    of_inner(implementations, inner)
+}
+
+/// One method.
+fn queued(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
+    let (visibility, attributes) = (&model.visibility, method.carried.all());
+    let (name, this) = (method.name.unraw(), &method.self_token);
+    let about = format!(
+        "Queues [`{name}`]({}::{name}) and returns at once; the ticket is for its answer.",
+        model.name.unraw()
+    );
+    let mut signature = method.signature.clone();
+    // Not used is not the user's fault, so lints should see the macro here.
+    signature.ident.set_span(Span::call_site().located_at(signature.ident.span()));
+    if let ReturnType::Type(_, answer) = &signature.output {
+        let ticket = ticket(answer);
+        signature.output = parse_quote!(-> #ticket);
+    }
+    let body = laned::body(model, (method, keys), "submit", &quote!(#this.proxy));
+    quote! {
+        #[doc = #about]
+        #attributes
+        #visibility #signature #body
+    }
+}
+
+/// The ticket for an answer. Written out where that can be, for whoever reads the documentation;
+/// of an alias such as `io::Result<T>` only the compiler knows the error.
+fn ticket(answer: &Type) -> TokenStream {
+    if let Some([value, error]) = both(answer) {
+        return quote!(::lanekeeper::proxy::Ticket<#value, #error>);
+    }
+    let of = quote!(<#answer as ::lanekeeper::proxy::Outcome>);
+    quote!(::lanekeeper::proxy::Ticket<#of::Value, #of::Error>)
+}
+
+/// The `R` and the `E` of a `Result<R, E>`.
+fn both(answer: &Type) -> Option<[&Type; 2]> {
+    let Type::Path(path) = answer else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let mut types = arguments.args.iter().map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    });
+    match (types.next(), types.next(), types.next()) {
+        (Some(Some(value)), Some(Some(error)), None) => Some([value, error]),
+        _ => None,
+    }
+}
+
+/// The arguments of the type: `<T, K, V>`.
+fn arguments(model: &Model) -> TokenStream {
+    let inner = &model.inner;
+    let own = model.generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Type(parameter) => Some(&parameter.ident),
+        GenericParam::Const(parameter) => Some(&parameter.ident),
+        GenericParam::Lifetime(_) => None,
+    });
+    quote!(<#inner #(, #own)*>)
+}
+
+/// The bounds that the type needs to be written down. Those on `Self` are left to where `T` is
+/// known to implement the trait.
+fn clause(model: &Model) -> Option<TokenStream> {
+    let clause = model.generics.where_clause.as_ref()?;
+    let free = clause.predicates.iter().filter(|predicate| !mentions_self(predicate));
+    Some(quote!(where #(#free,)*))
+}
+
+fn mentions_self(tokens: impl ToTokens) -> bool {
+    tokens.into_token_stream().into_iter().any(|token| match token {
+        TokenTree::Group(group) => mentions_self(group.stream()),
+        TokenTree::Ident(word) => word == "Self",
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
+}
+
+/// Here `Self` is not what implements the trait: `Self::Key` is written `T::Key`.
+fn of_inner(tokens: TokenStream, inner: &Ident) -> TokenStream {
+    let translate = |token| match token {
+        TokenTree::Group(group) => {
+            let mut translated = Group::new(group.delimiter(), of_inner(group.stream(), inner));
+            translated.set_span(group.span());
+            TokenTree::Group(translated)
+        }
+        TokenTree::Ident(word) if word == "Self" => {
+            let mut inner = inner.clone();
+            inner.set_span(Span::call_site().located_at(word.span()));
+            TokenTree::Ident(inner)
+        }
+        other => other,
+    };
+    tokens.into_iter().map(translate).collect()
+}

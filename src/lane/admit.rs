@@ -1,0 +1,81 @@
+//! Which calls come in at all.
+//!
+//! A call that could never go, or not in time, is refused at the door: its caller learns it while
+//! there is still something else to do.
+
+use super::care::Hold;
+use super::error::Reason;
+use super::job::Info;
+use super::places::{Place, WhenFull};
+use super::priority::Priority;
+use super::shared::Shared;
+use crate::quota::{Moment, NotYet};
+
+/// A place for a call, if it may come in.
+pub(super) fn admit(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Place, Reason> {
+    if !lane.state().is_open() {
+        return Err(Reason::Closed);
+    }
+    is_up(lane)?;
+    match info.deadline {
+        Some(deadline) => could_be_in_time(lane, info, deadline)?,
+        None => could_ever_go(lane, info)?,
+    }
+    match lane.places.take() {
+        Some(place) => Ok(place),
+        None => when_full_does(lane, info, when_full),
+    }
+}
+
+fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Place, Reason> {
+    let full = Reason::QueueFull { capacity: lane.places.capacity() };
+    match when_full {
+        WhenFull::Refuse => Err(full),
+        WhenFull::Block if info.priority == Priority::URGENT => Ok(lane.places.overdraw()),
+        WhenFull::Block => {
+            let is_shut = || !lane.state().is_open();
+            let place = lane.places.wait(&lane.clock, info.deadline, is_shut);
+            place.ok_or_else(|| match is_shut() {
+                true => Reason::Closed,
+                false => Reason::DeadlinePassed { waited: lane.clock.now().since(info.entered) },
+            })
+        }
+        WhenFull::Shed => lane.shed(info.priority).or_else(|| lane.places.take()).ok_or(full),
+    }
+}
+
+/// Calls for a broker that is down are refused, not kept.
+fn is_up(lane: &Shared) -> Result<(), Reason> {
+    let now = lane.clock.now();
+    match lane.care().hold(now) {
+        Some(Hold::Down(until)) => {
+            Err(Reason::BrokerDown { possible_in: until.map(|until| until.since(now)) })
+        }
+        Some(Hold::Pause(_)) | None => Ok(()),
+    }
+}
+
+/// A call that weighs more than some window ever has would wait for ever.
+fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), Reason> {
+    // Only a weight can be too much: every window has room for one.
+    if info.charge.weight <= 1 {
+        return Ok(());
+    }
+    let mut allowance = lane.pace.allowance.lock();
+    match allowance.when(info.charge, lane.clock.now()) {
+        Err(NotYet::Never) => Err(Reason::TooHeavy),
+        Ok(()) | Err(NotYet::Until(_) | NotYet::InFlight) => Ok(()),
+    }
+}
+
+/// Refuses a call that would have its turn after its deadline.
+fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<(), Reason> {
+    let ahead = lane.take_stock().schedule.ahead_of_next(info.priority, &info.user);
+    match lane.estimate(info.charge, &ahead) {
+        (None, _) => Err(Reason::TooHeavy),
+        (Some(turn), now) if turn >= deadline => {
+            Err(Reason::TooLate { possible_in: turn.since(now) })
+        }
+        (Some(_), _) => Ok(()),
+    }
+}

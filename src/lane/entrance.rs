@@ -1,0 +1,227 @@
+//! A lane, as its proxy holds it: the way in, the controls, and the threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
+
+use super::care::Care;
+use super::job::{Failure, Info, Task, Waits, Work};
+use super::observer::Watch;
+use super::pace::Pace;
+use super::places::WhenFull;
+use super::priority::Priority;
+use super::shared::{Parts, Shared};
+use super::state::LaneState;
+use super::status::{LaneStatus, WindowStatus};
+use super::{
+    CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit,
+};
+use crate::clock::Clock;
+use crate::quota::{Charge, Quota, QuotaError};
+use crate::resilience::BreakerMode;
+
+/// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way and
+/// ends the threads.
+#[derive(Debug)]
+pub struct Lane {
+    shared: Arc<Shared>,
+    when_full: WhenFull,
+    numbers: AtomicU64,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Lane {
+    /// Starts the workers of the lane `name`, which is the one of `index` in its allowance.
+    pub(crate) fn start(
+        name: &'static str,
+        index: usize,
+        config: &LaneConfig,
+        clock: &Clock,
+        pace: &Arc<Pace>,
+        watch: Watch,
+    ) -> Result<Self, LaneConfigError> {
+        let most_running = config.workers()?;
+        let shared = Arc::new(Shared::new(Parts {
+            name,
+            index,
+            clock: clock.clone(),
+            pace: Arc::clone(pace),
+            watch,
+            capacity: config.capacity()?,
+            most_running,
+            interval: config.its_interval()?,
+            aging: config.its_aging()?,
+            care: Care::new(config)?,
+        }));
+        let when_full = config.its_when_full();
+        let numbers = AtomicU64::new(0);
+        let lane = Self { shared, when_full, numbers, workers: Mutex::default() };
+        // One more than calls run: somebody keeps the deadlines.
+        for number in 0..=most_running {
+            let shared = Arc::clone(&lane.shared);
+            let worker = thread::Builder::new()
+                .name(format!("lane-{name}-{number}"))
+                .spawn(move || shared.work())
+                .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
+            lane.workers.lock().push(worker);
+        }
+        Ok(lane)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The lane's name.
+    pub fn name(&self) -> &'static str {
+        self.shared.name
+    }
+
+    /// How many calls wait for their turn.
+    pub fn queued(&self) -> usize {
+        self.shared.places.taken()
+    }
+
+    /// Lets no call go until [`resume`](Self::resume). Those under way are not touched.
+    pub fn pause(&self) {
+        self.shared.enter(LaneState::Paused);
+    }
+
+    /// Lets calls go again.
+    pub fn resume(&self) {
+        self.shared.enter(LaneState::Running);
+    }
+
+    /// Gives the lane another quota, at once. What was used stays used.
+    ///
+    /// # Errors
+    /// The quota cannot be kept; the old one stays.
+    pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
+        quota.check()?;
+        let changed = {
+            let mut allowance = self.shared.pace.allowance.lock();
+            let now = self.shared.clock.now();
+            let holds = self.shared.care().set_quota(quota);
+            allowance.set_lane(self.shared.index, &holds, now)
+        };
+        self.shared.ring();
+        changed
+    }
+
+    /// Forces the lane's circuit breaker open or closed, switches it off, or leaves it to itself.
+    pub fn set_breaker(&self, mode: BreakerMode) {
+        let now = self.shared.clock.now();
+        self.shared.care().set_breaker(mode, now);
+        self.shared.ring();
+    }
+
+    /// How the lane is doing.
+    pub fn status(&self) -> LaneStatus {
+        let shared = &self.shared;
+        let (census, ahead, retrying) = {
+            let queue = shared.take_stock();
+            let next = queue.schedule.ahead_of_next(Priority::default(), &None);
+            (queue.schedule.census(), next, queue.schedule.retrying())
+        };
+        let (estimate, _) = shared.estimate(Charge::to_lane(shared.index), &ahead);
+        let mut allowance = shared.pace.allowance.lock();
+        let now = shared.clock.now();
+        let windows = allowance.lane_use(shared.index, now);
+        let mut care = shared.care();
+        let pause = care.pause(now);
+        LaneStatus {
+            lane: shared.name,
+            state: shared.state(),
+            queued: shared.places.taken(),
+            capacity: shared.places.capacity(),
+            queued_by_priority: census.by_priority,
+            queued_by_user: census.by_user,
+            oldest_wait: census.oldest.map(|oldest| now.since(oldest)),
+            in_flight: allowance.in_flight(shared.index),
+            workers: shared.most_running,
+            windows: windows.iter().map(|used| WindowStatus::new(used, now)).collect(),
+            estimated_wait: estimate.map(|at| at.since(now)),
+            paused_for: pause.map(|until| until.since(now)),
+            quota: care.configured().to_string(),
+            rate_percent: care.percent(),
+            breaker: care.breaker(now),
+            retrying,
+            credit: allowance.credit(shared.index),
+            least_round_trip: allowance.least_round_trip(shared.index),
+        }
+    }
+
+    /// Shuts the lane. Every caller that waits is answered.
+    pub fn shutdown(&self, how: Shutdown) -> Drained {
+        // What somebody stopped by hand is not sent because somebody else shuts the lane.
+        let is_paused = self.shared.state() == LaneState::Paused;
+        if let (Shutdown::Drain(limit), false) = (how, is_paused) {
+            self.shared.enter(LaneState::Draining);
+            let until = self.shared.clock.now() + limit;
+            // A call of this lane that shuts it would wait for itself.
+            let me = thread::current().id();
+            let own = self.workers.lock().iter().any(|worker| worker.thread().id() == me);
+            self.shared.wait_until_settled(usize::from(own), until);
+        }
+        self.shared.enter(LaneState::Closed);
+        let refused = self.shared.refuse_all();
+        Drained { refused, under_way: self.shared.running() }
+    }
+
+    /// Queues a call. Its answer comes by the ticket, a refusal too.
+    ///
+    /// `work` runs on a worker thread, when the quota permits. `class` says what kind of failure its
+    /// result is, if it is one.
+    pub(crate) fn submit<R: Send + 'static>(
+        &self,
+        method: Method,
+        options: &CallOptions,
+        work: impl Work<R> + 'static,
+        class: impl Fn(&R) -> Option<Failure> + Send + 'static,
+    ) -> Result<Arc<dyn Waits<R>>, LaneError> {
+        let shared = &self.shared;
+        let priority = options.priority.unwrap_or(method.priority);
+        let entered = shared.clock.now();
+        let info = Info {
+            number: self.numbers.fetch_add(1, Ordering::Relaxed),
+            lane: shared.name,
+            method: method.name,
+            effect: method.effect,
+            priority,
+            user: options.user.clone(),
+            charge: Charge { urgent: priority == Priority::URGENT, ..method.charge },
+            entered,
+            deadline: options.deadline.map(|limit| entered + limit),
+        };
+        match admit::admit(shared, &info, self.when_full) {
+            Ok(place) => {
+                let task = Arc::new(Task::new(info, place, work, class));
+                shared.watch.tell(|observer| observer.submitted(&Waits::<R>::info(&*task).seen()));
+                shared.send(Arc::clone(&task) as super::band::Job);
+                Ok(task)
+            }
+            Err(reason) => {
+                let why = reason.to_string();
+                shared.watch.tell(|observer| observer.refused(&info.seen(), &why));
+                Err(info.error(reason))
+            }
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // What waits belongs to tickets: nobody else can hold a lane open.
+        self.shutdown(Shutdown::Drop);
+        let me = thread::current().id();
+        for worker in self.workers.get_mut().drain(..) {
+            // A worker that drops the lane itself cannot wait for its own end; and one that
+            // panicked has nothing more to tell.
+            if worker.thread().id() != me {
+                let _ = worker.join();
+            }
+        }
+    }
+}

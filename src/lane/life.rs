@@ -1,0 +1,291 @@
+//! The life of one call: a small state machine that its caller and its lane race on.
+//!
+//! ```text
+//! Queued --dispatch--> Dispatched --complete--> Answered --take, give_up, leave--> Over
+//!   | | \                  |                       ^
+//!   | |  `--refuse---------|-----------------------'
+//!   | `--give_up--> Over   `--give_up, leave--> Abandoned --complete--> Over: the answer is late
+//!   `--leave--> Orphaned --dispatch--> Abandoned
+//!                  `--refuse--> Over
+//! Dispatched --requeue--> Queued: it failed, and may be sent again
+//! ```
+//!
+//! All of it is under one lock, so each step happens wholly or not at all. Two things follow, on
+//! which everything else rests. Who wins `dispatch` against `give_up` and `refuse` decides whether
+//! the call is sent: it is never both sent and called unsent. And an answer is handed out by exactly
+//! one of `take`, `give_up`, `leave` and a late `complete`: it is never lost, and never doubled.
+//!
+//! Code that is not ours (a waker, the work, what the work gave) is neither run nor dropped under
+//! the lock: each method hands out what is left over.
+
+use std::task::{Poll, Waker};
+
+use super::contain::contain;
+use super::sync::{Condvar, Mutex, MutexGuard, wait};
+use crate::clock::Clock;
+use crate::quota::Moment;
+
+enum Stage<W, A> {
+    Queued(W),
+    /// Still to be sent, and its caller has left; the answer will be late.
+    Orphaned(W),
+    /// Chosen; the work is here until it begins.
+    Dispatched(Option<W>),
+    /// Chosen, and its caller has left; the answer will be late.
+    Abandoned(Option<W>),
+    Answered(A),
+    Over,
+}
+
+struct Inner<W, A> {
+    stage: Stage<W, A>,
+    /// Who is woken by the answer, beside the thread that waits.
+    waker: Option<Waker>,
+}
+
+/// One call, as its caller and its lane both hold it. `W` is the work, `A` the answer.
+pub(crate) struct Life<W, A> {
+    inner: Mutex<Inner<W, A>>,
+    told: Condvar,
+}
+
+/// How long a caller waits.
+#[derive(Clone, Copy)]
+pub(crate) enum Sleep<'a> {
+    /// Until it is answered.
+    ForEver,
+    /// Until this moment of this clock.
+    Until(&'a Clock, Moment),
+}
+
+impl Sleep<'_> {
+    /// Sleeps once on `told`; says whether that was enough.
+    fn on<'a, T>(self, told: &Condvar, guard: MutexGuard<'a, T>) -> (MutexGuard<'a, T>, bool) {
+        match self {
+            Self::ForEver => (wait(told, guard), false),
+            #[cfg(not(loom))]
+            Self::Until(clock, until) => {
+                let mut guard = guard;
+                match clock.instant_of(until) {
+                    Some(instant) => {
+                        let _ = told.wait_until(&mut guard, instant);
+                    }
+                    // A clock that is moved by hand cannot wake who sleeps here. It is only in
+                    // tests, so a look now and then will do.
+                    None => {
+                        let look = std::time::Duration::from_millis(1);
+                        let _ = told.wait_for(&mut guard, look);
+                    }
+                }
+                // Whether the time has come is asked of the clock.
+                (guard, clock.now() >= until)
+            }
+            // The model checker has no time.
+            #[cfg(loom)]
+            Self::Until(..) => (wait(told, guard), false),
+        }
+    }
+}
+
+/// What a caller that leaves finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp<A> {
+    /// It had not been sent, and never will be.
+    NeverSent,
+    /// It is under way; its answer will be late.
+    UnderWay,
+    /// The answer had come already.
+    Answered(A),
+    /// There was nothing left to give up.
+    Over,
+}
+
+impl<W, A> Life<W, A> {
+    pub(crate) fn new(work: W) -> Self {
+        let inner = Inner { stage: Stage::Queued(work), waker: None };
+        Self { inner: Mutex::new(inner), told: Condvar::new() }
+    }
+
+    /// The lane chooses the call. From now on it counts as sent.
+    pub(crate) fn dispatch(&self) -> bool {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            Stage::Queued(work) => {
+                inner.stage = Stage::Dispatched(Some(work));
+                true
+            }
+            Stage::Orphaned(work) => {
+                inner.stage = Stage::Abandoned(Some(work));
+                true
+            }
+            other => {
+                inner.stage = other;
+                false
+            }
+        }
+    }
+
+    /// The work of a call that was chosen. Once.
+    pub(crate) fn begin(&self) -> Option<W> {
+        match &mut self.inner.lock().stage {
+            Stage::Dispatched(work) | Stage::Abandoned(work) => work.take(),
+            _ => None,
+        }
+    }
+
+    /// The call is not over: it waits for another turn, if its caller still waits for it.
+    pub(crate) fn requeue(&self, work: W) -> Result<(), W> {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            Stage::Dispatched(None) => {
+                inner.stage = Stage::Queued(work);
+                Ok(())
+            }
+            other => {
+                inner.stage = other;
+                Err(work)
+            }
+        }
+    }
+
+    /// The lane answers in place of the broker, if the call is still queued. The answer may depend on
+    /// the work, which is given back.
+    pub(crate) fn refuse(&self, answer: impl FnOnce(&mut W) -> A) -> Option<W> {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            Stage::Queued(mut work) => {
+                let answer = answer(&mut work);
+                if let Some(waker) = self.tell(inner, answer) {
+                    // Whoever answers has other callers to answer too.
+                    let _ = contain(|| waker.wake());
+                }
+                Some(work)
+            }
+            Stage::Orphaned(mut work) => {
+                drop(inner);
+                // Nobody waits for it.
+                drop(answer(&mut work));
+                Some(work)
+            }
+            other => {
+                inner.stage = other;
+                None
+            }
+        }
+    }
+
+    /// The call is over. Gives who else is to be woken; or the answer back, if nobody waits for it any
+    /// more.
+    pub(crate) fn complete(&self, answer: A) -> Result<Option<Waker>, A> {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            // The work was taken out by `begin`.
+            Stage::Dispatched(_) => Ok(self.tell(inner, answer)),
+            Stage::Abandoned(_) => Err(answer),
+            other => {
+                inner.stage = other;
+                Err(answer)
+            }
+        }
+    }
+
+    /// The caller leaves, and takes the call back if it was not sent. Work that was never sent is
+    /// handed out, to be dropped.
+    pub(crate) fn give_up(&self) -> (GiveUp<A>, Option<W>) {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            Stage::Queued(work) | Stage::Orphaned(work) => (GiveUp::NeverSent, Some(work)),
+            Stage::Dispatched(work) | Stage::Abandoned(work) => {
+                inner.stage = Stage::Abandoned(work);
+                (GiveUp::UnderWay, None)
+            }
+            Stage::Answered(answer) => (GiveUp::Answered(answer), None),
+            Stage::Over => (GiveUp::Over, None),
+        }
+    }
+
+    /// The caller leaves, and the call goes on without it. Gives the answer if it had come already.
+    pub(crate) fn leave(&self) -> Option<A> {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            Stage::Queued(work) | Stage::Orphaned(work) => inner.stage = Stage::Orphaned(work),
+            Stage::Dispatched(work) | Stage::Abandoned(work) => {
+                inner.stage = Stage::Abandoned(work);
+            }
+            Stage::Answered(answer) => return Some(answer),
+            Stage::Over => {}
+        }
+        None
+    }
+
+    /// The answer, if it is here.
+    pub(crate) fn take(&self) -> Option<A> {
+        self.inner.lock().take()
+    }
+
+    /// Whether the answer was handed out already.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.inner.lock().stage, Stage::Over)
+    }
+
+    /// The answer, if it is here; or else `waker` is woken once it is. `Ready(None)`: somebody has
+    /// it already.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Option<A>> {
+        let fresh = waker.clone();
+        let mut inner = self.inner.lock();
+        let poll = match inner.take() {
+            Some(answer) => return Poll::Ready(Some(answer)),
+            None if matches!(inner.stage, Stage::Over) => Poll::Ready(None),
+            None => Poll::Pending,
+        };
+        let stale = inner.waker.replace(fresh);
+        drop(inner);
+        drop(stale);
+        poll
+    }
+
+    /// Waits for the answer, for as long as `sleep` does. `None`: it did not come in that time, or
+    /// somebody has it already.
+    pub(crate) fn wait(&self, sleep: Sleep<'_>) -> Option<A> {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(answer) = inner.take() {
+                return Some(answer);
+            }
+            if matches!(inner.stage, Stage::Over) {
+                return None;
+            }
+            let enough;
+            (inner, enough) = sleep.on(&self.told, inner);
+            if enough {
+                return inner.take();
+            }
+        }
+    }
+
+    /// Hands the answer over and wakes who waits, with the lock given back first. Gives the waker of
+    /// a task, whose code is not ours.
+    fn tell(&self, mut inner: MutexGuard<'_, Inner<W, A>>, answer: A) -> Option<Waker> {
+        inner.stage = Stage::Answered(answer);
+        let waker = inner.waker.take();
+        drop(inner);
+        self.told.notify_all();
+        waker
+    }
+}
+
+impl<W, A> Inner<W, A> {
+    fn end(&mut self) -> Stage<W, A> {
+        std::mem::replace(&mut self.stage, Stage::Over)
+    }
+
+    fn take(&mut self) -> Option<A> {
+        match self.end() {
+            Stage::Answered(answer) => Some(answer),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+}

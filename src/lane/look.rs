@@ -1,0 +1,273 @@
+//! One look at what waits and what is permitted.
+//!
+//! A look is under the lock of the queue, and within it that of the allowance: arrivals are moved into
+//! the schedule, a permit is taken for the call whose turn it is, and the call is dispatched. What it
+//! finds to be refused or dropped is code that is not ours: it is left over, and done later.
+
+use std::sync::atomic::Ordering;
+
+use super::band::Job;
+use super::care::{Care, Hold, Pass};
+use super::contain::contain;
+use super::crew::{Look, Lookout, Role};
+use super::error::Reason;
+use super::job::Refusal;
+use super::schedule::{Choice, Schedule};
+use super::shared::Shared;
+use super::state::LaneState;
+use crate::clock::Busy;
+use crate::quota::{Allowance, Moment, Permit};
+
+/// The right to send one call, and the word to the clock that one is under way.
+pub(crate) struct Turn {
+    pub(super) permit: Permit,
+    pub(super) pass: Pass,
+    pub(super) busy: Busy,
+}
+
+/// Why a call was not dispatched.
+enum Undispatched {
+    /// Its caller took it back, or somebody refused it.
+    Gone,
+    /// There is no permit for it now.
+    NoRoom,
+}
+
+/// What a look leaves to be done without its locks.
+#[derive(Default)]
+pub(super) struct Leftovers {
+    /// Calls whose deadline has passed, as of this moment.
+    expired: Vec<Job>,
+    now: Moment,
+    /// Calls that no window will ever have room for.
+    too_heavy: Vec<Job>,
+    /// Calls that find the breaker open, and until when.
+    down: (Vec<Job>, Option<Moment>),
+    /// Calls that wait no more: what they hold is to be dropped.
+    dead: Vec<Job>,
+    /// There is work for another worker, or the leader sleeps for too long.
+    ring: bool,
+}
+
+impl Lookout for Shared {
+    type Chosen = (Job, Turn);
+
+    /// One look at what waits and what is permitted.
+    fn look(&self, role: Role) -> Look<(Job, Turn)> {
+        let mut left = Leftovers::default();
+        let look = {
+            let mut queue = self.queue.lock();
+            self.moved.store(false, Ordering::SeqCst);
+            if role == Role::Leader {
+                // It has slept, and a clock may have been set meanwhile.
+                self.pace.allowance.lock().set_wall(self.clock.wall());
+            }
+            let look = self.look_into(&mut queue.schedule, &mut left);
+            let next = match &look {
+                Look::Wait(until) => *until,
+                Look::Go(..) => queue.schedule.next_deadline(),
+                Look::Closed => None,
+            };
+            match role {
+                Role::Leader => queue.leader_wakes = next,
+                // The leader may sleep for longer than is right now.
+                Role::Other => {
+                    let sooner = |at| queue.leader_wakes.is_none_or(|wakes| at < wakes);
+                    let more = matches!(look, Look::Go(..)) && self.can_take_more(&queue.schedule);
+                    left.ring = more || next.is_some_and(sooner);
+                }
+            }
+            look
+        };
+        if std::mem::take(&mut left.ring) {
+            self.ring();
+        }
+        if !left.is_empty() {
+            self.chores.lock().push(left);
+            self.has_chores.store(true, Ordering::SeqCst);
+        }
+        look
+    }
+
+    fn has_news(&self) -> bool {
+        // In this order: see `take_stock`.
+        !self.arrivals.is_empty() || self.moved.load(Ordering::SeqCst)
+    }
+
+    fn has_chores(&self) -> bool {
+        self.has_chores.load(Ordering::SeqCst)
+    }
+
+    fn do_chores(&self) {
+        self.has_chores.store(false, Ordering::SeqCst);
+        let chores = std::mem::take(&mut *self.chores.lock());
+        chores.into_iter().for_each(|left| self.settle(left));
+    }
+
+    fn wants_leader(&self) -> bool {
+        let mut queue = self.queue.lock();
+        queue.leader_wakes = None;
+        self.has_news()
+            || queue.schedule.next_deadline().is_some()
+            || self.can_take_more(&queue.schedule)
+    }
+}
+
+impl Shared {
+    /// Whether one more worker might find something to do.
+    fn can_take_more(&self, schedule: &Schedule) -> bool {
+        !schedule.is_empty() && self.running() < self.most_running
+    }
+
+    fn look_into(&self, schedule: &mut Schedule, left: &mut Leftovers) -> Look<(Job, Turn)> {
+        match self.state() {
+            LaneState::Closed => return Look::Closed,
+            LaneState::Paused => {
+                self.take_in(schedule);
+                left.expire(schedule, self.clock.now());
+                return Look::Wait(schedule.next_deadline());
+            }
+            LaneState::Running | LaneState::Draining => {}
+        }
+        let may_run = self.running() < self.most_running;
+        if may_run && schedule.is_idle() && self.arrivals.len() == 1 {
+            if let Some(go) = self.lone_arrival(schedule, left) {
+                return go;
+            }
+        }
+        self.take_in(schedule);
+        let mut allowance = self.pace.allowance.lock();
+        // Read inside the lock, so that times enter it in order.
+        let now = self.clock.now();
+        left.expire(schedule, now);
+        let hold = self.care.lock().hold(now);
+        match hold {
+            Some(Hold::Down(until)) => {
+                left.down = (schedule.drain(), until);
+                return Look::Wait(None);
+            }
+            _ if !may_run => return Look::Wait(schedule.next_deadline()),
+            Some(Hold::Pause(until)) if !schedule.is_empty() => {
+                return Look::Wait(schedule.next_deadline().into_iter().chain([until]).min());
+            }
+            Some(Hold::Pause(_)) | None => {}
+        }
+        let until = loop {
+            match schedule.choose(now, |charge| allowance.look(charge, now)) {
+                Choice::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
+                    Ok(turn) => {
+                        left.dead.extend(schedule.sent(job.info(), now));
+                        return Look::Go((job, turn));
+                    }
+                    Err(Undispatched::Gone) => {
+                        left.dead.extend(schedule.remove(job.info()));
+                        left.dead.push(job);
+                    }
+                    Err(Undispatched::NoRoom) => break Some(now),
+                },
+                Choice::Never(charge) => left.too_heavy.extend(schedule.drain_kind(charge)),
+                Choice::Wait(until) => break until,
+            }
+        };
+        let deadline = schedule.next_deadline();
+        let release = allowance.next_release(now).filter(|_| !schedule.is_empty());
+        Look::Wait(until.into_iter().chain(release).chain(deadline).min())
+    }
+
+    /// The one call that there is: if it may go, it needs no place in the schedule.
+    fn lone_arrival(
+        &self,
+        schedule: &mut Schedule,
+        left: &mut Leftovers,
+    ) -> Option<Look<(Job, Turn)>> {
+        let job = self.arrivals.try_recv().ok()?;
+        let mut allowance = self.pace.allowance.lock();
+        let now = self.clock.now();
+        let is_in_time = job.info().deadline.is_none_or(|deadline| now < deadline);
+        if is_in_time && self.care.lock().hold(now).is_none() {
+            match self.dispatch(&job, &mut allowance, now, schedule) {
+                Ok(turn) => return Some(Look::Go((job, turn))),
+                Err(Undispatched::Gone) => {
+                    left.dead.push(job);
+                    return None;
+                }
+                Err(Undispatched::NoRoom) => {}
+            }
+        }
+        drop(allowance);
+        self.put(schedule, job);
+        None
+    }
+
+    /// Takes a permit and dispatches the call with it: both or neither.
+    fn dispatch(
+        &self,
+        job: &Job,
+        allowance: &mut Allowance,
+        now: Moment,
+        schedule: &Schedule,
+    ) -> Result<Turn, Undispatched> {
+        let permit = allowance.take(job.info().charge, now).map_err(|_| Undispatched::NoRoom)?;
+        if !job.dispatch() {
+            allowance.give_back(permit);
+            return Err(Undispatched::Gone);
+        }
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let pass = {
+            let mut care = self.care.lock();
+            // The call itself may still be in there.
+            let others = schedule.tally().calls() > 1;
+            let waited = now.since(job.info().entered);
+            let pass = care.sent(now, permit.charge().weight, (others, waited));
+            self.apply(&mut care, allowance, now);
+            pass
+        };
+        Ok(Turn { permit, pass, busy: self.clock.busy() })
+    }
+
+    /// Tells the allowance of a rate that was cut, or grew back.
+    pub(super) fn apply(&self, care: &mut Care, allowance: &mut Allowance, now: Moment) {
+        if let Some(quota) = care.take_change() {
+            // What was configured is valid, and a cut of it is.
+            let _ = allowance.set_lane(self.index, &quota, now);
+        }
+    }
+
+    /// Does what a look has left over.
+    fn settle(&self, left: Leftovers) {
+        let Leftovers { expired, now, too_heavy, down, dead, ring: _ } = left;
+        for job in expired {
+            let info = job.info();
+            match job.refuse(Reason::DeadlinePassed { waited: now.since(info.entered) }, None) {
+                Refusal::TooLate => {}
+                Refusal::Unsent => self.watch.tell(|observer| observer.expired(&info.seen())),
+                Refusal::Tried(attempt) => self.tell_of_the_last(info, attempt),
+            }
+            let _ = contain(|| drop(job));
+        }
+        for job in too_heavy {
+            self.refuse(job, Reason::TooHeavy);
+        }
+        let (down, until) = down;
+        for job in down {
+            let possible_in = until.map(|until| until.since(now));
+            self.refuse(job, Reason::BrokerDown { possible_in });
+        }
+        for job in dead {
+            let _ = contain(|| drop(job));
+        }
+        self.settled.tell();
+    }
+}
+
+impl Leftovers {
+    fn is_empty(&self) -> bool {
+        let Self { expired, too_heavy, down, dead, .. } = self;
+        expired.is_empty() && too_heavy.is_empty() && down.0.is_empty() && dead.is_empty()
+    }
+
+    fn expire(&mut self, schedule: &mut Schedule, now: Moment) {
+        self.now = now;
+        self.expired.extend(schedule.expired(now));
+    }
+}

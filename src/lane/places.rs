@@ -1,0 +1,132 @@
+//! How many calls may wait, and what happens to the one that finds no place.
+
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::Clock;
+use crate::quota::Moment;
+
+/// What happens to a call that finds the queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// It is refused at once.
+    #[default]
+    Refuse,
+    /// Its caller waits for a place, until its deadline. An urgent one has a place at once.
+    Block,
+    /// It takes the place of the call of the lowest priority, if that is lower than its own; of
+    /// several the one that came last. Otherwise it is refused.
+    Shed,
+}
+
+/// The places of one queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    taken: Mutex<usize>,
+    freed: Condvar,
+    capacity: usize,
+}
+
+impl Places {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self(Arc::new(Shared { taken: Mutex::new(0), freed: Condvar::new(), capacity }))
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.capacity
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        *self.0.taken.lock()
+    }
+
+    /// A place, if one is left.
+    pub(crate) fn take(&self) -> Option<Place> {
+        let mut taken = self.0.taken.lock();
+        if *taken >= self.0.capacity {
+            return None;
+        }
+        *taken += 1;
+        Some(Place(Arc::clone(&self.0)))
+    }
+
+    /// A place, though none may be left.
+    pub(crate) fn overdraw(&self) -> Place {
+        *self.0.taken.lock() += 1;
+        Place(Arc::clone(&self.0))
+    }
+
+    /// Waits for a place, until `until` if that is a moment, or until `gone` says that there will be
+    /// none.
+    pub(crate) fn wait(
+        &self,
+        clock: &Clock,
+        until: Option<Moment>,
+        gone: impl Fn() -> bool,
+    ) -> Option<Place> {
+        let mut taken = self.0.taken.lock();
+        loop {
+            if gone() {
+                // The ring that a freed place gave is passed on: it may have been for another.
+                self.0.freed.notify_one();
+                return None;
+            }
+            if *taken < self.0.capacity {
+                *taken += 1;
+                return Some(Place(Arc::clone(&self.0)));
+            }
+            if until.is_some_and(|until| clock.now() >= until) {
+                return None;
+            }
+            match until.and_then(|until| clock.instant_of(until)) {
+                Some(instant) => {
+                    let _ = self.0.freed.wait_until(&mut taken, instant);
+                }
+                None if until.is_some() => {
+                    let look = std::time::Duration::from_millis(1);
+                    let _ = self.0.freed.wait_for(&mut taken, look);
+                }
+                None => self.0.freed.wait(&mut taken),
+            }
+        }
+    }
+
+    /// Wakes those who wait for a place, to look again whether there will ever be one.
+    pub(crate) fn wake(&self) {
+        // Through the lock, so that who looked just before sleeps already.
+        drop(self.0.taken.lock());
+        self.0.freed.notify_all();
+    }
+}
+
+/// A place in the queue. It is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *self.0.taken.lock() -= 1;
+        self.0.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_places_as_were_set_up() {
+        let places = Places::new(2);
+        let first = places.take().unwrap();
+        let _second = places.take().unwrap();
+        assert!(places.take().is_none());
+        drop(first);
+        assert_eq!(places.taken(), 1);
+        assert!(places.take().is_some());
+    }
+}

@@ -1,0 +1,71 @@
+//! How urgent a call is.
+
+use std::fmt;
+
+/// From 1, the most urgent, to 10.
+///
+/// ```
+/// use lanekeeper::lane::Priority;
+///
+/// assert!(Priority::URGENT < Priority::default());
+/// assert!(Priority::new(0).is_err() && Priority::new(11).is_err());
+/// # Ok::<(), lanekeeper::lane::PriorityError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Priority(u8);
+
+/// Not a priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{number} is not a priority: write a number from 1, the most urgent, to 10")]
+pub struct PriorityError {
+    /// What was given.
+    pub number: u8,
+}
+
+impl Priority {
+    /// 1. Goes before everything else, and may use what a budget keeps in reserve.
+    pub const URGENT: Self = Self(1);
+    /// 10. Goes when nothing else wants to.
+    pub const LOWEST: Self = Self(10);
+    /// How many there are.
+    pub(crate) const COUNT: usize = 10;
+
+    /// The priority `number`.
+    ///
+    /// # Errors
+    /// It is not from 1 to 10.
+    pub fn new(number: u8) -> Result<Self, PriorityError> {
+        match number {
+            1..=10 => Ok(Self(number)),
+            _ => Err(PriorityError { number }),
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+
+    /// Its place among all, from 0.
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0) - 1
+    }
+
+    /// For the macro, which has checked the number already. Out of range is the nearest.
+    pub(crate) fn nearest(number: u8) -> Self {
+        Self(number.clamp(1, 10))
+    }
+}
+
+impl Default for Priority {
+    /// 5.
+    fn default() -> Self {
+        Self(5)
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,412 @@
+//! Which call goes next.
+//!
+//! By priority first; among calls of one priority a turn for each user; among calls of one user the
+//! first in, the first out. A user who went a moment ago may have to wait for a least interval: that
+//! holds up nobody else.
+//!
+//! A call that its lane has no room for waits, and nobody of lower rank passes it: lighter calls
+//! would take each slot as it comes free, and a heavy one would wait for ever. A call whose budget
+//! is spent is passed by those that are not charged to that budget, and by urgent ones, for which a
+//! budget may keep a reserve.
+//!
+//! So that nobody waits for ever, a call that has waited for a set multiple of its fair wait is
+//! overdue, and goes before all but the urgent ones, which are sent first whatever happens. The fair
+//! wait is what it would have been in a queue without priorities and users, as seen when it came in.
+//! From then on only calls that were overdue before it and urgent ones are sent before it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::band::{Band, Entry, Job, User};
+use super::job::Info;
+use super::priority::Priority;
+use super::tally::Tally;
+use crate::quota::{Bar, Charge, Moment, NotYet, Refused};
+
+/// The calls that wait in one lane.
+pub(crate) struct Schedule {
+    bands: [Band; Priority::COUNT],
+    /// When each call is overdue, by kind of charge: a kind that cannot be paid is looked at once.
+    overdue: Vec<(Charge, Timed)>,
+    /// When each call's deadline passes.
+    deadlines: Timed,
+    /// Calls that failed and go again, by when they may.
+    later: Timed,
+    /// Users whose interval is not over, by when it is.
+    resting: BTreeMap<(Moment, u64), (usize, User)>,
+    tally: Tally,
+    interval: Duration,
+}
+
+/// Calls by a time, and by number where that is the same.
+type Timed = BTreeMap<(Moment, u64), Job>;
+
+/// What the leader is to do.
+pub(crate) enum Choice {
+    /// This call is the next, and there is room for it now.
+    Next(Job),
+    /// Nothing can go before this moment, or before something changes.
+    Wait(Option<Moment>),
+    /// Calls of this kind can never go.
+    Never(Charge),
+}
+
+/// How many overdue calls of users whose interval is not over are passed by in one look: behind more
+/// of them an overdue call has its turn like any other.
+const MOST_LOOKED_AT: usize = 64;
+
+/// How long a call that goes again lets the first attempts of its priority pass.
+const LONGEST_BEHIND: Duration = Duration::from_secs(10);
+
+fn note_overdue(all: &mut Vec<(Charge, Timed)>, charge: Charge, key: (Moment, u64), job: Job) {
+    match all.iter_mut().find(|(known, _)| *known == charge) {
+        Some((_, timed)) => drop(timed.insert(key, job)),
+        None => all.push((charge, Timed::from([(key, job)]))),
+    }
+}
+
+/// What is known of each kind of charge that waits.
+type Verdicts = Vec<(Charge, Result<(), Refused>)>;
+
+impl Schedule {
+    /// `interval` is the least time between two calls of one user of the same priority.
+    pub(crate) fn new(interval: Duration) -> Self {
+        Self {
+            bands: Default::default(),
+            overdue: Vec::new(),
+            deadlines: BTreeMap::new(),
+            later: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            tally: Tally::default(),
+            interval,
+        }
+    }
+
+    /// Takes a call in, which is overdue at `overdue`.
+    pub(crate) fn push(&mut self, job: Job, overdue: Option<Moment>) {
+        let info = job.info();
+        let (number, charge) = (info.number, info.charge);
+        self.tally.add(charge);
+        if let Some(at) = info.deadline {
+            self.deadlines.insert((at, number), job.clone());
+        }
+        // The urgent ones go before the overdue ones anyway.
+        let overdue = overdue.filter(|_| info.priority != Priority::URGENT);
+        if let Some(at) = overdue {
+            note_overdue(&mut self.overdue, charge, (at, number), job.clone());
+        }
+        self.bands[info.priority.index()].push(Entry { job, overdue });
+    }
+
+    /// Takes a call in that failed, and may go again from `at` on: after the others of its priority.
+    pub(crate) fn push_again(&mut self, job: Job, at: Moment) {
+        let info = job.info();
+        if let Some(deadline) = info.deadline {
+            self.deadlines.insert((deadline, info.number), job.clone());
+        }
+        self.later.insert((at, info.number), job);
+    }
+
+    /// How many calls wait for another attempt.
+    pub(crate) fn retrying(&self) -> usize {
+        self.later.len() + self.bands.iter().map(|band| band.again().count()).sum::<usize>()
+    }
+
+    /// Takes a call out, if it is here. What is given is to be dropped where no lock is held.
+    #[must_use]
+    pub(crate) fn remove(&mut self, info: &Info) -> Option<Job> {
+        let Info { number, charge, .. } = *info;
+        if let Some(at) = info.deadline {
+            self.deadlines.remove(&(at, number));
+        }
+        let band = &mut self.bands[info.priority.index()];
+        let Some(Entry { job, overdue }) = band.remove(&info.user, charge, number) else {
+            // There are few of these: retries have a budget.
+            let at = self.later.keys().find(|(_, other)| *other == number).copied()?;
+            return self.later.remove(&at);
+        };
+        self.tally.remove(charge);
+        if let Some(at) = overdue {
+            if let Some(index) = self.overdue.iter().position(|(known, _)| *known == charge) {
+                self.overdue[index].1.remove(&(at, number));
+                if self.overdue[index].1.is_empty() {
+                    self.overdue.swap_remove(index);
+                }
+            }
+        }
+        Some(job)
+    }
+
+    /// Takes out the call that goes now: its user had a turn.
+    #[must_use]
+    pub(crate) fn sent(&mut self, info: &Info, now: Moment) -> Option<Job> {
+        let band = info.priority.index();
+        let eligible = (!self.interval.is_zero()).then(|| now + self.interval);
+        self.bands[band].had_turn(&info.user, eligible);
+        if let Some(eligible) = eligible {
+            self.resting.insert((eligible, info.number), (band, info.user.clone()));
+        }
+        self.remove(info)
+    }
+
+    /// Nothing waits, and nobody has to: a call that comes now needs no place here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_empty() && self.interval.is_zero()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tally.is_empty() && self.later.is_empty()
+    }
+
+    /// What waits, by kind.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// When the next deadline passes.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.deadlines.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes out the calls whose deadline has passed. They are still to be refused.
+    pub(crate) fn expired(&mut self, now: Moment) -> Vec<Job> {
+        let mut expired = Vec::new();
+        while let Some((_, job)) =
+            self.deadlines.first_key_value().filter(|((at, _), _)| *at <= now)
+        {
+            let job = job.clone();
+            expired.extend(self.remove(job.info()));
+        }
+        expired
+    }
+
+    /// The call that goes next, if there is room for one. `room` tells of a charge whether there is.
+    pub(crate) fn choose(
+        &mut self,
+        now: Moment,
+        mut room: impl FnMut(Charge) -> Result<(), Refused>,
+    ) -> Choice {
+        self.end_rests(now);
+        self.end_delays(now);
+        let verdicts: Verdicts = self.tally.kinds().map(|kind| (kind, room(kind))).collect();
+        let never = |verdict: &Result<(), Refused>| {
+            matches!(verdict, Err(Refused { not_yet: NotYet::Never, .. }))
+        };
+        if let Some((kind, _)) = verdicts.iter().find(|(_, verdict)| never(verdict)) {
+            return Choice::Never(*kind);
+        }
+        let next_again = self.later.first_key_value().map(|((at, _), _)| *at);
+        let next_rested = self.resting.first_key_value().map(|((at, _), _)| *at);
+        let next_rested = next_rested.filter(|_| !self.tally.is_empty());
+        let wait = next_again.into_iter().chain(next_rested).min();
+        let mut round = Round { now, verdicts: &verdicts, held: Vec::new(), wait };
+        if verdicts.iter().all(|(_, verdict)| verdict.is_err()) {
+            for (_, verdict) in &verdicts {
+                round.note(verdict);
+            }
+            return Choice::Wait(round.wait);
+        }
+        let (urgent, rest) = (&self.bands[..1], &self.bands[1..]);
+        let step = round.of_bands(urgent);
+        let step = step.or_else(|| round.of_overdue(&self.overdue, &self.bands));
+        let step = step.or_else(|| round.of_bands(rest));
+        match step {
+            Some(Step::Go(job)) => Choice::Next(job.clone()),
+            Some(Step::Stop) | None => Choice::Wait(round.wait),
+        }
+    }
+
+    fn end_rests(&mut self, now: Moment) {
+        while let Some(first) = self.resting.first_entry().filter(|first| first.key().0 <= now) {
+            let (band, user) = first.remove();
+            self.bands[band].rested(&user, now);
+        }
+    }
+
+    /// Calls whose delay is over wait like any other, but behind the first attempts.
+    fn end_delays(&mut self, now: Moment) {
+        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
+            let due = first.key().0;
+            let job = first.remove();
+            let info = job.info();
+            let (charge, number, priority) = (info.charge, info.number, info.priority);
+            self.tally.add(charge);
+            let overdue = (priority != Priority::URGENT).then(|| due + LONGEST_BEHIND);
+            if let Some(at) = overdue {
+                note_overdue(&mut self.overdue, charge, (at, number), job.clone());
+            }
+            self.bands[priority.index()].push_again(Entry { job, overdue });
+        }
+    }
+
+    /// Everything that waits, taken out. It is still to be refused.
+    pub(crate) fn drain(&mut self) -> Vec<Job> {
+        let later = std::mem::take(&mut self.later);
+        self.overdue.clear();
+        self.deadlines.clear();
+        self.resting.clear();
+        self.tally = Tally::default();
+        self.bands.iter_mut().flat_map(Band::drain).chain(later.into_values()).collect()
+    }
+
+    /// Every call of one kind, taken out. They are still to be refused.
+    pub(crate) fn drain_kind(&mut self, charge: Charge) -> Vec<Job> {
+        let all = self.bands.iter().flat_map(Band::lines);
+        let of_kind = all.flat_map(|(_, line)| line.of_kind(charge));
+        let again = self.bands.iter().flat_map(Band::again);
+        let again = again.filter(|job| job.info().charge == charge);
+        let of_kind: Vec<Job> = of_kind.chain(again).cloned().collect();
+        of_kind.into_iter().filter_map(|job| self.remove(job.info())).collect()
+    }
+
+    /// The call to shed for one of `priority`: of the lowest priority, the last to come in.
+    pub(crate) fn to_shed(&self, priority: Priority) -> Option<Job> {
+        let lower = self.bands.iter().skip(priority.index() + 1).rev();
+        lower.filter_map(Band::last).next().cloned()
+    }
+
+    /// What goes before a call, as things stand: all of higher priority, and of its own the turns of
+    /// the others until it is reached. `None` if it does not wait.
+    pub(crate) fn ahead_of(&self, info: &Info) -> Option<Tally> {
+        let line = self.bands[info.priority.index()].line(&info.user)?;
+        let waits = line.holds(info.charge, info.number);
+        waits.then(|| self.ahead(info.priority, &info.user, Some(info.number)))
+    }
+
+    /// What would go before one more call of this user.
+    pub(crate) fn ahead_of_next(&self, priority: Priority, user: &User) -> Tally {
+        self.ahead(priority, user, None)
+    }
+
+    fn ahead(&self, priority: Priority, user: &User, number: Option<u64>) -> Tally {
+        let mut ahead = Tally::default();
+        for band in &self.bands[..priority.index()] {
+            ahead.add_all(band.tally());
+        }
+        self.bands[priority.index()].count_ahead(user, number, &mut ahead);
+        ahead
+    }
+
+    /// Calls that wait, by priority and by user, and since when the oldest does.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for (band, priority) in self.bands.iter().zip(1_u8..) {
+            let first_attempts = band.tally().calls() - band.again().count();
+            if first_attempts > 0 {
+                census.by_priority.insert(priority, first_attempts);
+            }
+            for (user, line) in band.lines() {
+                let user = user.as_deref().unwrap_or_default();
+                match census.by_user.get_mut(user) {
+                    Some(calls) => *calls += line.calls(),
+                    None => drop(census.by_user.insert(user.to_owned(), line.calls())),
+                }
+                census.oldest = census.oldest.into_iter().chain(line.oldest()).min();
+            }
+        }
+        census
+    }
+}
+
+/// Who waits.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) by_priority: BTreeMap<u8, usize>,
+    pub(crate) by_user: BTreeMap<String, usize>,
+    pub(crate) oldest: Option<Moment>,
+}
+
+/// One round over the calls by rank, until one can go.
+struct Round<'a> {
+    now: Moment,
+    verdicts: &'a Verdicts,
+    /// Budgets that a call of higher rank waits for.
+    held: Vec<usize>,
+    /// The soonest moment at which to look again.
+    wait: Option<Moment>,
+}
+
+/// Where a round ends.
+enum Step<'a> {
+    Go(&'a Job),
+    /// A call waits for room in the lane, which nobody may take from it.
+    Stop,
+}
+
+impl<'a> Round<'a> {
+    fn of_bands(&mut self, bands: &'a [Band]) -> Option<Step<'a>> {
+        bands.iter().find_map(|band| {
+            let mut firsts = band.firsts().into_iter();
+            let first = firsts.find_map(|(charge, job)| self.of_call(charge, job));
+            let now = self.now;
+            let mut again = band.again().filter(|job| {
+                let line = band.line(&job.info().user);
+                line.is_none_or(|line| line.rests_until(now).is_none())
+            });
+            first.or_else(|| again.find_map(|job| self.of_call(job.info().charge, job)))
+        })
+    }
+
+    /// The overdue calls, in the order in which they became so. One of a user that made another before
+    /// it lets that one go first.
+    fn of_overdue(
+        &mut self,
+        overdue: &'a [(Charge, Timed)],
+        bands: &'a [Band],
+    ) -> Option<Step<'a>> {
+        let now = self.now;
+        let mut firsts: Vec<(&(Moment, u64), &Job)> = Vec::new();
+        for (charge, timed) in overdue {
+            let passed = timed.iter().take_while(|((at, _), _)| *at <= now);
+            // A user's interval is kept, however long its calls have waited.
+            let front = |(key, job): (&'a (Moment, u64), &'a Job)| {
+                let info = job.info();
+                let band = &bands[info.priority.index()];
+                let line = band.line(&info.user);
+                if line.is_some_and(|line| line.rests_until(now).is_some()) {
+                    return None;
+                }
+                let front = match band.goes_again(info.number) {
+                    true => job,
+                    false => line?.front(*charge)?.1,
+                };
+                Some((key, front))
+            };
+            firsts.extend(passed.take(MOST_LOOKED_AT).find_map(front));
+        }
+        firsts.sort_unstable_by_key(|(key, _)| **key);
+        firsts.into_iter().find_map(|(_, job)| self.of_call(job.info().charge, job))
+    }
+
+    fn of_call(&mut self, charge: Charge, job: &'a Job) -> Option<Step<'a>> {
+        let verdict = self.verdicts.iter().find(|(kind, _)| *kind == charge).map(|(_, room)| room);
+        // Every kind that waits was looked at.
+        let verdict = verdict?;
+        match verdict {
+            Ok(()) => {
+                let is_held = charge.budgets.iter().any(|budget| self.held.contains(budget));
+                (charge.urgent || !is_held).then_some(Step::Go(job))
+            }
+            Err(refused) => {
+                self.note(verdict);
+                match &refused.by {
+                    Bar::Lane => Some(Step::Stop),
+                    Bar::Budgets(budgets) => {
+                        self.held.extend(budgets);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, verdict: &Result<(), Refused>) {
+        if let Err(Refused { not_yet: NotYet::Until(moment), .. }) = verdict {
+            self.wait_until(*moment);
+        }
+    }
+
+    fn wait_until(&mut self, moment: Moment) {
+        self.wait = Some(self.wait.map_or(moment, |soonest| soonest.min(moment)));
+    }
+}

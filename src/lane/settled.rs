@@ -1,0 +1,55 @@
+//! For whoever waits until a lane has nothing more to do.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::clock::Clock;
+use crate::quota::Moment;
+
+/// Those who wait, and how they are told.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    told: Condvar,
+}
+
+/// A clock that is moved by hand wakes nobody here: it is looked at now and then.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl Settled {
+    /// Something is over, or the lane's state changed.
+    pub(super) fn tell(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Through the lock, so that who looked just before sleeps already.
+            drop(self.lock.lock());
+            self.told.notify_all();
+        }
+    }
+
+    /// Waits until it is so, or until `until`. Says which.
+    pub(super) fn wait(&self, clock: &Clock, until: Moment, is_so: impl Fn() -> bool) -> bool {
+        let mut guard = self.lock.lock();
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let settled = loop {
+            if is_so() {
+                break true;
+            }
+            if clock.now() >= until {
+                break false;
+            }
+            match clock.instant_of(until) {
+                Some(instant) => {
+                    let _ = self.told.wait_until(&mut guard, instant);
+                }
+                None => {
+                    let _ = self.told.wait_for(&mut guard, LOOK);
+                }
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        settled
+    }
+}

@@ -1,0 +1,317 @@
+//! What the callers and the workers of a lane share: what waits, what runs, and the way in.
+//!
+//! Locks are taken in the order queue, allowance, care; all others are leaves. The broker is called, the
+//! observer told, and what is theirs dropped, with no lock held.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::band::Job;
+use super::care::Care;
+use super::contain::contain;
+use super::crew::Crew;
+use super::error::Reason;
+use super::job::{Attempt, Info, Refusal};
+use super::look::Leftovers;
+use super::observer::{FinishedCall, Watch};
+use super::pace::Pace;
+use super::places::{Place, Places};
+use super::priority::Priority;
+use super::schedule::Schedule;
+use super::settled::Settled;
+use super::state::{LaneState, SharedState};
+use super::tally::Tally;
+use crate::clock::{Alarm, Clock};
+use crate::quota::{Charge, Moment};
+
+/// What the callers and workers of a lane share.
+pub(crate) struct Shared {
+    pub(super) name: &'static str,
+    pub(super) index: usize,
+    pub(super) clock: Clock,
+    pub(super) places: Places,
+    pub(super) pace: Arc<Pace>,
+    pub(super) watch: Watch,
+    /// How many fair waits a call waits at most.
+    aging: Option<u32>,
+    /// How many calls may be under way at once.
+    pub(super) most_running: usize,
+    pub(super) queue: Mutex<Queue>,
+    /// Taken last, within the lock of the allowance or alone.
+    pub(super) care: Mutex<Care>,
+    intake: Sender<Job>,
+    pub(super) arrivals: Receiver<Job>,
+    pub(super) crew: Crew<Alarm>,
+    state: SharedState,
+    /// Calls that were chosen and are not over.
+    pub(super) running: AtomicUsize,
+    /// Calls that are over, but for telling the observer or waking a task.
+    pub(super) telling: AtomicUsize,
+    /// Something was moved into the schedule by somebody who is no worker, and no worker has looked.
+    pub(super) moved: AtomicBool,
+    /// What looks have left to be done.
+    pub(super) chores: Mutex<Vec<Leftovers>>,
+    pub(super) has_chores: AtomicBool,
+    pub(super) settled: Settled,
+}
+
+/// What waits, and what the leader waits for.
+pub(super) struct Queue {
+    pub(super) schedule: Schedule,
+    /// When the leader looks again by itself, while one sleeps.
+    pub(super) leader_wakes: Option<Moment>,
+}
+
+/// What a lane is made of.
+pub(super) struct Parts {
+    pub(super) name: &'static str,
+    pub(super) index: usize,
+    pub(super) clock: Clock,
+    pub(super) pace: Arc<Pace>,
+    pub(super) watch: Watch,
+    pub(super) capacity: usize,
+    pub(super) most_running: usize,
+    pub(super) interval: Duration,
+    pub(super) aging: Option<u32>,
+    pub(super) care: Care,
+}
+
+/// The channel is the quick way in; callers who find it full carry their call into the schedule
+/// themselves. So it need not have all the places of the queue.
+const LONGEST_CHANNEL: usize = 256;
+
+/// Less than this is no wait to speak of: a fair one is taken for at least as long.
+const LEAST_FAIR_WAIT: Duration = Duration::from_secs(1);
+
+impl Shared {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { name, index, clock, pace, watch, .. } = parts;
+        let Parts { capacity, most_running, interval, aging, care, .. } = parts;
+        let (intake, arrivals) = bounded(capacity.min(LONGEST_CHANNEL));
+        let crew = Crew::new(clock.alarm());
+        Self {
+            name,
+            index,
+            clock,
+            places: Places::new(capacity),
+            pace,
+            watch,
+            aging,
+            most_running,
+            care: Mutex::new(care),
+            queue: Mutex::new(Queue { schedule: Schedule::new(interval), leader_wakes: None }),
+            intake,
+            arrivals,
+            crew,
+            state: SharedState::new(),
+            running: AtomicUsize::new(0),
+            telling: AtomicUsize::new(0),
+            moved: AtomicBool::new(false),
+            chores: Mutex::default(),
+            has_chores: AtomicBool::new(false),
+            settled: Settled::default(),
+        }
+    }
+
+    /// Something changed that a sleeping worker may wait for.
+    pub(super) fn ring(&self) {
+        self.crew.ring();
+    }
+
+    /// Hands a job in. It has a place.
+    pub(super) fn send(&self, job: Job) {
+        let has_deadline = job.info().deadline.is_some();
+        match self.intake.try_send(job) {
+            Ok(()) => {}
+            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
+                let mut queue = self.take_stock();
+                self.moved.store(true, Ordering::SeqCst);
+                self.put(&mut queue.schedule, job);
+            }
+        }
+        // If as many calls run as may, the next worker to be done looks: nothing can go before that.
+        self.crew.arrived(|| has_deadline || self.running() < self.most_running);
+        // A lane that was shut meanwhile may have nobody left to look.
+        if self.state() == LaneState::Closed {
+            self.refuse_all();
+        }
+    }
+
+    pub(super) fn state(&self) -> LaneState {
+        self.state.get()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// What is to be done about a broker that fails.
+    pub(super) fn care(&self) -> MutexGuard<'_, Care> {
+        self.care.lock()
+    }
+
+    /// The queue, with everything in it that has arrived; for whoever is no worker.
+    pub(super) fn take_stock(&self) -> MutexGuard<'_, Queue> {
+        let mut queue = self.queue.lock();
+        if !self.arrivals.is_empty() {
+            // First the word, and then the deed: a worker that misses the arrivals sees this.
+            self.moved.store(true, Ordering::SeqCst);
+            self.take_in(&mut queue.schedule);
+        }
+        queue
+    }
+
+    /// Moves arrivals into the schedule.
+    pub(super) fn take_in(&self, schedule: &mut Schedule) {
+        for job in self.arrivals.try_iter() {
+            self.put(schedule, job);
+        }
+    }
+
+    pub(super) fn put(&self, schedule: &mut Schedule, job: Job) {
+        let overdue = self.aging.map(|aging| self.overdue(schedule, job.info(), aging));
+        schedule.push(job, overdue);
+    }
+
+    /// When a call that comes now is overdue.
+    fn overdue(&self, schedule: &Schedule, info: &Info, aging: u32) -> Moment {
+        let fair = if schedule.is_empty() || info.priority == Priority::URGENT {
+            None
+        } else {
+            let ahead = schedule.tally().weights();
+            let mut allowance = self.pace.allowance.lock();
+            allowance.estimate_behind(info.charge, &ahead, info.entered)
+        };
+        let fair = fair.map_or(LEAST_FAIR_WAIT, |turn| turn.since(info.entered));
+        info.entered + fair.max(LEAST_FAIR_WAIT).saturating_mul(aging)
+    }
+
+    /// Goes from one state to another, if that is a way it can go.
+    pub(super) fn enter(&self, next: LaneState) {
+        if self.state.enter(next) {
+            // Through the lock: a look that saw the old state is over after this.
+            drop(self.queue.lock());
+            match next {
+                LaneState::Closed => self.crew.shut(),
+                _ => self.ring(),
+            }
+            self.places.wake();
+            self.settled.tell();
+            self.watch.tell(|observer| observer.lane_state(self.name, next));
+        }
+    }
+
+    /// A caller took its call back: it keeps no place here.
+    pub(super) fn forget(&self, info: &Info) {
+        let dead = self.take_stock().schedule.remove(info);
+        // What it held up may go now.
+        self.ring();
+        let _ = contain(|| drop(dead));
+        self.settled.tell();
+    }
+
+    /// Answers a call that was taken out of the schedule, and tells of it.
+    pub(super) fn refuse(&self, job: Job, reason: Reason) -> bool {
+        let why = reason.to_string();
+        let refusal = job.refuse(reason, None);
+        match refusal {
+            Refusal::TooLate => {}
+            Refusal::Unsent => {
+                self.watch.tell(|observer| observer.refused(&job.info().seen(), &why));
+            }
+            Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
+        }
+        let _ = contain(|| drop(job));
+        !matches!(refusal, Refusal::TooLate)
+    }
+
+    /// Refuses a call of lower priority, and gives its place.
+    pub(super) fn shed(&self, priority: Priority) -> Option<Place> {
+        loop {
+            let job = {
+                let mut queue = self.take_stock();
+                // Somebody may have left since.
+                if let Some(place) = self.places.take() {
+                    return Some(place);
+                }
+                let job = queue.schedule.to_shed(priority)?;
+                // Another call takes its place: whether it is still queued shows itself below.
+                let _same = queue.schedule.remove(job.info());
+                job
+            };
+            let mut place = None;
+            match job.refuse(Reason::Shed, Some(&mut place)) {
+                Refusal::TooLate => {}
+                Refusal::Unsent => {
+                    let why = Reason::Shed.to_string();
+                    self.watch.tell(|observer| observer.refused(&job.info().seen(), &why));
+                }
+                Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
+            }
+            let _ = contain(|| drop(job));
+            if place.is_some() {
+                self.ring();
+                return place;
+            }
+        }
+    }
+
+    /// Tells of a call that waited for another attempt, and has been answered with this one.
+    pub(super) fn tell_of_the_last(&self, info: &Info, attempt: Attempt) {
+        let call = FinishedCall::new(info, attempt, (Duration::ZERO, Duration::ZERO));
+        self.watch.tell(|observer| observer.finished(&call));
+    }
+
+    /// Refuses everything that waits.
+    pub(super) fn refuse_all(&self) -> usize {
+        let waiting = self.take_stock().schedule.drain();
+        let refused = waiting.into_iter().map(|job| self.refuse(job, Reason::Closed));
+        let refused = refused.filter(|refused| *refused).count();
+        self.settled.tell();
+        refused
+    }
+
+    /// When a call of this charge would go with this ahead of it, and what time it is.
+    pub(super) fn estimate(&self, charge: Charge, ahead: &Tally) -> (Option<Moment>, Moment) {
+        let mut allowance = self.pace.allowance.lock();
+        let now = self.clock.now();
+        let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
+        let pause = self.care.lock().pause(now);
+        // When as many calls run as may, one goes for each that is answered.
+        let before = ahead.calls() + self.running();
+        let worker = match allowance.typical(self.index, now) {
+            Some((answered, typical)) if before >= self.most_running => {
+                let rounds = (before + 1 - self.most_running).div_ceil(self.most_running);
+                let further = u32::try_from(rounds).unwrap_or(u32::MAX).saturating_sub(1);
+                answered + typical.saturating_mul(further)
+            }
+            Some(_) | None => now,
+        };
+        let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
+        (turn, now)
+    }
+
+    /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether
+    /// it came to that.
+    pub(super) fn wait_until_settled(&self, running: usize, until: Moment) -> bool {
+        let is_settled = || {
+            // In this order: a call is counted as running until it waits again.
+            let under_way = self.running() + self.telling.load(Ordering::SeqCst);
+            self.places.taken() == 0
+                && under_way <= running
+                && self.take_stock().schedule.is_empty()
+        };
+        self.settled.wait(&self.clock, until, is_settled)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("name", &self.name).finish_non_exhaustive()
+    }
+}

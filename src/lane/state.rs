@@ -1,0 +1,84 @@
+//! What a lane does at the moment, and which way it can go from there.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde::Serialize;
+
+/// What a lane does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LaneState {
+    /// Calls come and go.
+    Running,
+    /// Calls come, and wait for [`resume`](super::Lane::resume).
+    Paused,
+    /// No call comes any more; those that wait still go.
+    Draining,
+    /// Nothing comes and nothing goes.
+    Closed,
+}
+
+impl LaneState {
+    /// Whether calls may come in.
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
+    fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Draining => next == Self::Closed,
+            Self::Running | Self::Paused => next != self,
+        }
+    }
+}
+
+/// A state that many threads see, without a lock.
+#[derive(Debug)]
+pub(super) struct SharedState(AtomicU8);
+
+const ALL: [LaneState; 4] =
+    [LaneState::Running, LaneState::Paused, LaneState::Draining, LaneState::Closed];
+
+impl SharedState {
+    pub(super) fn new() -> Self {
+        Self(AtomicU8::new(LaneState::Running as u8))
+    }
+
+    pub(super) fn get(&self) -> LaneState {
+        let number = self.0.load(Ordering::SeqCst);
+        ALL.get(usize::from(number)).copied().unwrap_or(LaneState::Closed)
+    }
+
+    /// Goes on to `next`, if that is a way it can go.
+    pub(super) fn enter(&self, next: LaneState) -> bool {
+        loop {
+            let now = self.get();
+            if !now.may_become(next) {
+                return false;
+            }
+            let swap =
+                self.0.compare_exchange(now as u8, next as u8, Ordering::SeqCst, Ordering::SeqCst);
+            if swap.is_ok() {
+                return true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_is_shut_never_opens_again() {
+        let state = SharedState::new();
+        assert!(state.enter(LaneState::Paused) && state.enter(LaneState::Running));
+        assert!(!state.enter(LaneState::Running), "it runs already");
+        assert!(state.enter(LaneState::Draining));
+        assert!(!state.enter(LaneState::Running) && !state.enter(LaneState::Paused));
+        assert!(state.enter(LaneState::Closed));
+        assert!(ALL.iter().all(|next| !state.enter(*next)));
+    }
+}

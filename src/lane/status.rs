@@ -1,0 +1,126 @@
+//! How a lane is doing, at one moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::state::LaneState;
+use crate::quota::{Moment, WindowUse};
+use crate::resilience::BreakerState;
+
+/// How a lane is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LaneStatus {
+    /// Its name.
+    pub lane: &'static str,
+    /// What it does.
+    pub state: LaneState,
+    /// How many calls wait.
+    pub queued: usize,
+    /// How many may.
+    pub capacity: usize,
+    /// How many wait of each priority.
+    pub queued_by_priority: BTreeMap<u8, usize>,
+    /// How many wait of each user; those that did not say who they are under the empty name.
+    pub queued_by_user: BTreeMap<String, usize>,
+    /// How long the oldest has waited.
+    pub oldest_wait: Option<Duration>,
+    /// How many failed and wait for another attempt, beside those that are queued.
+    pub retrying: usize,
+    /// How many are under way.
+    pub in_flight: u32,
+    /// How many may be at once.
+    pub workers: usize,
+    /// For how long the broker asked it to pause, from now.
+    pub paused_for: Option<Duration>,
+    /// Its quota as configured, as people write it: `10/s, 400/min`.
+    pub quota: String,
+    /// How many percent of that it goes at, since the broker last said that calls come too fast.
+    pub rate_percent: u32,
+    /// What its circuit breaker does.
+    pub breaker: BreakerState,
+    /// Each window of its quota, with that of a cut if there is one.
+    pub windows: Vec<WindowStatus>,
+    /// How long one more call of the default priority would wait, if that can be told.
+    pub estimated_wait: Option<Duration>,
+    /// By how much a slot is free earlier than a window after its answer.
+    pub credit: Duration,
+    /// The least round trip seen.
+    pub least_round_trip: Option<Duration>,
+}
+
+/// How a window is used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WindowStatus {
+    /// The window, as people write it: `10/s`.
+    pub window: String,
+    /// How many calls it allows.
+    pub limit: u32,
+    /// How many of them are taken, those under way too.
+    pub used: u32,
+    /// How many are left.
+    pub left: u32,
+    /// When the next one is free, from now; zero if one is. None while only an answer can free one.
+    pub next_free: Option<Duration>,
+    /// When all of it is free again, from now, if nothing more is sent. None while calls are under
+    /// way.
+    pub resets: Option<Duration>,
+}
+
+/// How a budget is used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BudgetStatus {
+    /// Its name.
+    pub budget: &'static str,
+    /// Each of its windows.
+    pub windows: Vec<WindowStatus>,
+}
+
+/// How a proxy is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Its lanes, in the order in which the trait names them.
+    pub lanes: Vec<LaneStatus>,
+    /// Its budgets, likewise.
+    pub budgets: Vec<BudgetStatus>,
+}
+
+impl BudgetStatus {
+    pub(crate) fn new(budget: &'static str, windows: Vec<WindowStatus>) -> Self {
+        Self { budget, windows }
+    }
+}
+
+impl Status {
+    pub(crate) fn new(lanes: Vec<LaneStatus>, budgets: Vec<BudgetStatus>) -> Self {
+        Self { lanes, budgets }
+    }
+
+    /// The lane `name`.
+    pub fn lane(&self, name: &str) -> Option<&LaneStatus> {
+        self.lanes.iter().find(|lane| lane.lane == name)
+    }
+
+    /// The budget `name`.
+    pub fn budget(&self, name: &str) -> Option<&BudgetStatus> {
+        self.budgets.iter().find(|budget| budget.budget == name)
+    }
+}
+
+impl WindowStatus {
+    pub(crate) fn new(used: &WindowUse, now: Moment) -> Self {
+        Self {
+            window: used.window.to_string(),
+            limit: used.window.limit,
+            used: used.used,
+            left: used.window.limit.saturating_sub(used.used),
+            next_free: used.next_free.map(|at| at.since(now)),
+            resets: used.all_free.map(|at| at.since(now)),
+        }
+    }
+}

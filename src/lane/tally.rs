@@ -1,0 +1,119 @@
+//! How many calls there are of each kind, and what they weigh.
+
+use crate::quota::Charge;
+
+/// Calls by what they are charged to. There are a handful of kinds, so a list will do.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally(Vec<Kind>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    charge: Charge,
+    calls: usize,
+    weight: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, charge: Charge) {
+        self.add_many(charge, 1, weight_of(charge));
+    }
+
+    pub(super) fn remove(&mut self, charge: Charge) {
+        if let Some(index) = self.0.iter().position(|kind| kind.charge == charge) {
+            let kind = &mut self.0[index];
+            kind.calls -= 1;
+            kind.weight -= weight_of(charge);
+            if kind.calls == 0 {
+                self.0.swap_remove(index);
+            }
+        }
+    }
+
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for kind in &other.0 {
+            self.add_many(kind.charge, kind.calls, kind.weight);
+        }
+    }
+
+    /// Adds the first `calls` of `other`, taken for a fair sample of it.
+    pub(super) fn add_first(&mut self, other: &Self, calls: usize) {
+        let all = other.calls();
+        if calls >= all {
+            return self.add_all(other);
+        }
+        let mut left = calls;
+        for (index, kind) in other.0.iter().enumerate() {
+            let is_last = index + 1 == other.0.len();
+            let share = if is_last { left } else { (kind.calls * calls / all).min(left) };
+            left -= share;
+            self.add_many(kind.charge, share, weight_of(kind.charge) * share as u64);
+        }
+    }
+
+    fn add_many(&mut self, charge: Charge, calls: usize, weight: u64) {
+        match self.0.iter_mut().find(|kind| kind.charge == charge) {
+            Some(kind) => {
+                kind.calls += calls;
+                kind.weight += weight;
+            }
+            None if calls > 0 => self.0.push(Kind { charge, calls, weight }),
+            None => {}
+        }
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        self.0.iter().map(|kind| kind.calls).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Charge> {
+        self.0.iter().map(|kind| kind.charge)
+    }
+
+    /// Each kind with its weight, for an estimate.
+    pub(super) fn weights(&self) -> Vec<(Charge, u64)> {
+        self.0.iter().map(|kind| (kind.charge, kind.weight)).collect()
+    }
+}
+
+fn weight_of(charge: Charge) -> u64 {
+    u64::from(charge.weight.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIGHT: Charge = Charge::to_lane(0);
+    const HEAVY: Charge = Charge { weight: 5, ..LIGHT };
+
+    #[test]
+    fn what_is_taken_out_is_gone() {
+        let mut tally = Tally::default();
+        tally.add(LIGHT);
+        tally.add(HEAVY);
+        tally.add(HEAVY);
+        assert_eq!((tally.calls(), tally.weights()), (3, vec![(LIGHT, 1), (HEAVY, 10)]));
+        tally.remove(LIGHT);
+        tally.remove(HEAVY);
+        assert_eq!((tally.calls(), tally.weights()), (1, vec![(HEAVY, 5)]));
+        tally.remove(HEAVY);
+        assert!(tally.is_empty());
+    }
+
+    #[test]
+    fn the_first_of_many_are_a_sample() {
+        let (mut all, mut some) = (Tally::default(), Tally::default());
+        for _ in 0..4 {
+            all.add(LIGHT);
+            all.add(HEAVY);
+        }
+        some.add_first(&all, 2);
+        assert_eq!(some.weights(), [(LIGHT, 1), (HEAVY, 5)]);
+        some.add_first(&all, 100);
+        assert_eq!((some.calls(), some.weights()), (10, vec![(LIGHT, 5), (HEAVY, 25)]));
+    }
+}

@@ -1,0 +1,203 @@
+//! How long a call will wait: what the lane says, against what comes to pass.
+//!
+//! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use lanekeeper::lane::{LaneConfig, Reason, Ticket};
+use lanekeeper::proxy::Call;
+use lanekeeper::quota::{Budget, Quota};
+use proptest::prelude::*;
+use proptest::test_runner::{FileFailurePersistence, TestCaseError};
+use support::lanes::{WRITE, ms, options};
+use support::stepped::{Course, Failure, Stepped};
+
+const SECOND: u64 = 1_000_000_000;
+const ORDER: Call = Call { budgets: &[0], ..WRITE };
+
+fn cases(cases: u32) -> ProptestConfig {
+    let regressions = FileFailurePersistence::WithSource("regressions");
+    let failure_persistence = Some(Box::new(regressions) as _);
+    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
+}
+
+/// `limit` calls in each `length`, and a budget that two calls an hour use up.
+fn lane(limit: u32, length: u64, in_flight: usize) -> Stepped {
+    let config = LaneConfig::new(Quota::new(limit, ms(length))).in_flight(in_flight).aging(None);
+    Stepped::new(&[config], &[Budget::new(Quota::per_hour(2))])
+}
+
+/// Calls that went before, so that the lane knows how long they take.
+fn warm_up(lane: &mut Stepped, course: Course) {
+    for _ in 0..48 {
+        drop(lane.submit(WRITE, &options(), course));
+    }
+    while lane.lane(0).queued() > 0 {
+        let next = lane.next_moment().unwrap();
+        lane.move_to(next);
+    }
+}
+
+/// By how much a slot is free earlier. A lane in which that changes is not steady yet.
+fn credit(lane: &Stepped) -> Duration {
+    lane.lane(0).status().credit
+}
+
+/// Within a tenth, or within `slack` where that is more.
+fn check(said: Duration, began: u64, sent: u64, slack: Duration) -> Result<(), TestCaseError> {
+    let real = Duration::from_nanos(sent - began);
+    let off = said.abs_diff(real);
+    prop_assert!(off <= (real / 10).max(slack), "said {said:?}, and it was {real:?}");
+    Ok(())
+}
+
+/// Of the calls under way an estimate knows when they began on the average, not each: while there
+/// are any, what waits for one of them may be wrong by half a round trip. Otherwise a millisecond
+/// is no matter.
+fn slack(lane: &Stepped, course: Course) -> Duration {
+    let under_way = lane.lane(0).status().in_flight > 0;
+    if under_way { (course.takes / 2).max(ms(1)) } else { ms(1) }
+}
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn in_a_steady_lane_the_estimates_come_true_within_a_tenth(
+        limit in 1..=10_u32, length in 200..=2_000_u64, takes in 0..=150_u64,
+        depth in 1..=40_usize, after in 0..=3_000_u64,
+    ) {
+        let mut lane = lane(limit, length, limit as usize);
+        let course = Course::answered_after(ms(takes));
+        warm_up(&mut lane, course);
+        let began = lane.now() + after * 1_000_000;
+        lane.run_to(began);
+        let (first, knew) = (lane.submitted(), credit(&lane));
+        let slack = slack(&lane, course);
+        let one_more = |lane: &Stepped| lane.lane(0).status().estimated_wait.unwrap();
+        let mut said = vec![one_more(&lane)];
+        let mut tickets: Vec<Ticket<usize, Failure>> = Vec::new();
+        for _ in 0..depth {
+            tickets.push(lane.submit(WRITE, &options(), course));
+            said.push(one_more(&lane));
+        }
+        let by_ticket: Vec<_> = tickets.iter().map(Ticket::estimated_wait).collect();
+        lane.run_until_answered(tickets.last_mut().unwrap());
+        // Calls so rare that each is taken for one that opens a path of its own have a test below.
+        prop_assume!(credit(&lane) == knew && (takes == 0 || !knew.is_zero()));
+        for (place, by_ticket) in by_ticket.into_iter().enumerate() {
+            let sent = lane.sent_at(first + place).unwrap();
+            // What was said before it came, and what its ticket said with all of them there.
+            check(said[place], began, sent, slack)?;
+            check(by_ticket.unwrap_or_default(), began, sent, slack)?;
+        }
+    }
+
+    #[test]
+    fn calls_that_wait_for_a_spent_budget_are_no_part_of_the_wait_of_others(
+        limit in 1..=10_u32, takes in 0..=90_u64, orders in 3..=12_usize, depth in 1..=20_usize,
+    ) {
+        let mut lane = lane(limit, 1_000, limit as usize);
+        let course = Course::answered_after(ms(takes));
+        for _ in 0..2 {
+            drop(lane.submit(ORDER, &options(), course));
+        }
+        warm_up(&mut lane, course);
+        let (began, knew) = (lane.now(), credit(&lane));
+        let slack = slack(&lane, course);
+        let mut waiting: Vec<_> =
+            (0..orders).map(|_| lane.submit(ORDER, &options(), course)).collect();
+        let first = lane.submitted();
+        let mut others: Vec<_> =
+            (0..depth).map(|_| lane.submit(WRITE, &options(), course)).collect();
+        let said: Vec<_> = others.iter().map(|other| other.estimated_wait()).collect();
+        let order = waiting[0].estimated_wait().unwrap();
+        lane.run_until_answered(others.last_mut().unwrap());
+        prop_assume!(credit(&lane) == knew);
+        for (place, said) in said.into_iter().enumerate() {
+            check(said.unwrap_or_default(), began, lane.sent_at(first + place).unwrap(), slack)?;
+        }
+        let end = began + 3_700 * SECOND;
+        lane.run_to(end);
+        check(order, began, lane.sent_at(first - orders).unwrap(), slack)?;
+        prop_assert!(waiting.iter_mut().take(2).all(|order| order.try_wait().is_some()));
+    }
+
+    /// Fewer calls may be under way than the quota lets through in the time that they take: then it
+    /// is the workers that a call waits for.
+    #[test]
+    fn where_calls_wait_for_a_worker_the_estimates_count_that_in(
+        limit in 5..=10_u32, in_flight in 1..=2_usize, takes in 400..=800_u64, depth in 3..=12_usize,
+    ) {
+        let mut lane = lane(limit, 1_000, in_flight);
+        let course = Course::answered_after(ms(takes));
+        warm_up(&mut lane, course);
+        let began = lane.now() + 5 * SECOND;
+        lane.run_to(began);
+        let first = lane.submitted();
+        let mut tickets: Vec<_> =
+            (0..depth).map(|_| lane.submit(WRITE, &options(), course)).collect();
+        let said = tickets.last().unwrap().estimated_wait();
+        lane.run_until_answered(tickets.last_mut().unwrap());
+        let sent = lane.sent_at(first + depth - 1).unwrap();
+        check(said.unwrap_or_default(), began, sent, ms(1))?;
+    }
+
+    /// Both ways: refused with any deadline up to the moment that the refusal names, taken in and
+    /// sent in time with any after that.
+    #[test]
+    fn what_is_refused_as_too_late_is_possible_when_the_refusal_says(
+        limit in 1..=5_u32, length in 200..=2_000_u64, depth in 0..=12_usize,
+        after in 0..=1_500_u64, order in any::<bool>(),
+    ) {
+        let mut lane = lane(limit, length, 1);
+        for _ in 0..2 {
+            drop(lane.submit(ORDER, &options(), Course::INSTANT));
+        }
+        let moment = lane.now() + after * 1_000_000;
+        lane.run_to(moment);
+        for _ in 0..depth + limit as usize {
+            drop(lane.submit(WRITE, &options(), Course::INSTANT));
+        }
+        let call = if order { ORDER } else { WRITE };
+        let too_late = |lane: &mut Stepped, deadline| {
+            let mut ticket =
+                lane.submit(call, &options().deadline(deadline), Course::INSTANT);
+            match ticket.try_wait() {
+                Some(Err(Failure::Lane(error))) => match error.reason {
+                    Reason::TooLate { possible_in } => Ok(possible_in),
+                    other => panic!("{other}"),
+                },
+                _ => Err(ticket),
+            }
+        };
+        let possible_in = too_late(&mut lane, Duration::from_nanos(1)).unwrap();
+        prop_assert_eq!(too_late(&mut lane, possible_in).unwrap(), possible_in);
+        let just = possible_in + Duration::from_nanos(1);
+        let mut ticket = too_late(&mut lane, just).unwrap_err();
+        let (call, began) = (lane.submitted() - 1, lane.now());
+        prop_assert_eq!(lane.run_until_answered(&mut ticket), Some(Ok(call)));
+        let sent = lane.sent_at(call).map(|at| Duration::from_nanos(at - began));
+        prop_assert_eq!(sent, Some(possible_in));
+    }
+}
+
+// the estimate takes them for instant.
+#[test]
+fn an_estimate_counts_the_time_that_rare_calls_take() {
+    let mut lane = lane(1, 5_000, 1);
+    let course = Course::answered_after(ms(2_000));
+    warm_up(&mut lane, course);
+    let end = lane.now() + 60 * SECOND;
+    lane.run_to(end);
+    drop(lane.submit(WRITE, &options(), course));
+    let (began, call) = (lane.now(), lane.submitted());
+    let mut waits = lane.submit(WRITE, &options(), course);
+    let said = waits.estimated_wait().unwrap();
+    lane.run_until_answered(&mut waits);
+    check(said, began, lane.sent_at(call).unwrap(), ms(1)).unwrap();
+}

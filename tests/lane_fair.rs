@@ -1,0 +1,184 @@
+//! Whose turn it is, as properties: urgency, fairness, and an end to every wait.
+//!
+//! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use lanekeeper::lane::LaneConfig;
+use lanekeeper::proxy::Call;
+use lanekeeper::quota::Quota;
+use proptest::prelude::*;
+use proptest::test_runner::{FileFailurePersistence, TestCaseError};
+use support::lanes::{WRITE, options, priority};
+use support::stepped::{Course, Stepped};
+
+const SECOND: u64 = 1_000_000_000;
+const MILLISECOND: u64 = 1_000_000;
+const USERS: [&str; 3] = ["a", "b", "c"];
+
+fn cases(cases: u32) -> ProptestConfig {
+    let regressions = FileFailurePersistence::WithSource("regressions");
+    let failure_persistence = Some(Box::new(regressions) as _);
+    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
+}
+
+/// `limit` calls a second, one at a time, so that the order of sending can be seen.
+fn lane(limit: u32, aging: Option<u32>) -> Stepped {
+    Stepped::new(&[LaneConfig::new(Quota::per_second(limit)).in_flight(1).aging(aging)], &[])
+}
+
+/// Lets this much time pass.
+fn pass(lane: &mut Stepped, nanos: u64) {
+    let end = lane.now() + nanos;
+    lane.run_to(end);
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    /// However long the others have waited, however overdue they are, and whatever it weighs.
+    #[test]
+    fn an_urgent_call_that_comes_while_the_lane_waits_is_the_next_one_sent(
+        limit in 1..=3_u32,
+        queue in prop::collection::vec((2..=10_u8, 0..3_usize, 0..=900_u64), 1..24),
+        runs in 0..=12_000_u64, weight in 1..=3_u32,
+    ) {
+        let mut lane = lane(limit, Some(1));
+        for (number, user, gap) in queue {
+            // A write goes on without its ticket.
+            drop(lane.submit(WRITE, &priority(number).user(USERS[user]), Course::INSTANT));
+            pass(&mut lane, gap * MILLISECOND / u64::from(limit));
+        }
+        pass(&mut lane, runs * MILLISECOND);
+        // With nothing to wait for there is no next one.
+        prop_assume!(lane.lane(0).queued() > 0);
+        let (before, number) = (lane.sent.len(), lane.submitted());
+        let call = Call { weight: weight.min(limit), ..WRITE };
+        drop(lane.submit(call, &priority(1).user("d"), Course::INSTANT));
+        pass(&mut lane, 2 * SECOND);
+        prop_assert_eq!(lane.sent[before].call, number);
+    }
+
+    /// Over any stretch in which both have work, whatever the pattern of their calls.
+    #[test]
+    fn two_users_are_served_within_one_call_of_each_other_however_one_floods(
+        limit in 1..=3_u32,
+        pattern in prop::collection::vec((0..=6_usize, 0..=2_usize, 0..=2_u64), 1..14),
+    ) {
+        let mut lane = lane(limit, Some(10));
+        let mut shares = Shares::default();
+        for (of_a, of_b, seconds) in pattern {
+            for (user, calls) in [(0, of_a), (1, of_b)] {
+                for _ in 0..calls {
+                    shares.waiting.push((lane.submitted(), user));
+                    drop(lane.submit(WRITE, &options().user(USERS[user]), Course::INSTANT));
+                    shares.follow(&lane)?;
+                }
+            }
+            pass(&mut lane, seconds * SECOND);
+            shares.follow(&lane)?;
+        }
+        pass(&mut lane, 120 * SECOND);
+        shares.follow(&lane)?;
+        prop_assert!(shares.waiting.is_empty());
+    }
+
+    /// The rule of `LaneConfig::aging`, checked at every call that is sent: an overdue call goes
+    /// before all that became overdue after it, and all that are not. So once overdue, it waits one
+    /// turn for each that was overdue before it, and one for the call that has just gone.
+    #[test]
+    fn nobody_starves_under_an_endless_flood_of_higher_priority(
+        aging in 1..=4_u32,
+        calls in prop::collection::vec(
+            (prop_oneof![6 => 2..=4_u8, 1 => 5..=10_u8], 0..3_usize, 1..=1_000_u64), 1..80,
+        ),
+    ) {
+        let mut lane = lane(1, Some(aging));
+        let mut ages = Ages::new(aging);
+        // Two calls a second come, and one goes.
+        for (number, user, gap) in calls {
+            ages.submitted(&lane, number);
+            drop(lane.submit(WRITE, &priority(number).user(USERS[user]), Course::INSTANT));
+            ages.follow(&lane)?;
+            pass(&mut lane, gap * MILLISECOND);
+            ages.follow(&lane)?;
+        }
+        pass(&mut lane, 100 * SECOND);
+        ages.follow(&lane)?;
+        prop_assert!(ages.waiting.is_empty());
+    }
+}
+
+/// What each of two users had, while both had work.
+#[derive(Default)]
+struct Shares {
+    /// Calls that were not sent yet, and whose they are.
+    waiting: Vec<(usize, usize)>,
+    seen: usize,
+    /// How many more the first had than the second, at the least, now and at the most.
+    ahead: (i64, i64, i64),
+}
+
+impl Shares {
+    fn follow(&mut self, lane: &Stepped) -> Result<(), TestCaseError> {
+        for sending in &lane.sent[self.seen..] {
+            let both = [0, 1].iter().all(|user| self.waiting.iter().any(|(_, of)| of == user));
+            let index = self.waiting.iter().position(|(call, _)| *call == sending.call).unwrap();
+            let (_, user) = self.waiting.remove(index);
+            if both {
+                let (least, now, most) = self.ahead;
+                let now = now + if user == 0 { 1 } else { -1 };
+                self.ahead = (least.min(now), now, most.max(now));
+                prop_assert!(self.ahead.2 - self.ahead.0 <= 1, "{:?}", self.ahead);
+            } else {
+                self.ahead = (0, 0, 0);
+            }
+        }
+        self.seen = lane.sent.len();
+        Ok(())
+    }
+}
+
+/// When each call is overdue, by the words of the documentation, for a lane of one call a second.
+struct Ages {
+    aging: u64,
+    /// Calls that were not sent yet: when each is overdue, its number, and its priority.
+    waiting: Vec<(u64, usize, u8)>,
+    seen: usize,
+}
+
+impl Ages {
+    fn new(aging: u32) -> Self {
+        Self { aging: aging.into(), waiting: Vec::new(), seen: 0 }
+    }
+
+    /// A call comes in now.
+    fn submitted(&mut self, lane: &Stepped, priority: u8) {
+        let now = lane.now();
+        let free = lane.sent.last().map_or(now, |last| now.max(last.at + SECOND));
+        let turn = free + self.waiting.len() as u64 * SECOND;
+        let overdue = now + self.aging * (turn - now).max(SECOND);
+        self.waiting.push((overdue, lane.submitted(), priority));
+    }
+
+    fn follow(&mut self, lane: &Stepped) -> Result<(), TestCaseError> {
+        for sending in &lane.sent[self.seen..] {
+            let index = self.waiting.iter().position(|waits| waits.1 == sending.call).unwrap();
+            let sent = self.waiting[index];
+            let first = self.waiting.iter().min().filter(|waits| waits.0 <= sending.at);
+            prop_assert!(first.is_none_or(|first| *first == sent), "{sent:?} before {first:?}");
+            // And before that, priorities hold.
+            let highest = self.waiting.iter().map(|waits| waits.2).min();
+            prop_assert!(first.is_some() || highest == Some(sent.2), "{sent:?} out of turn");
+            // The bound: a second for each that was overdue before it, and one for the last turn.
+            let before = lane.sent[..self.seen].iter().filter(|other| other.at > sent.0).count();
+            let bound = sent.0 + (before as u64 + 1) * SECOND;
+            prop_assert!(sending.at <= bound, "{sent:?} sent at {}", sending.at);
+            self.waiting.remove(index);
+            self.seen += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! What an observer hears, in which order, and that its panics cost nobody anything.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{
+    CallInfo, FinishedCall, LaneConfig, LaneState, Observer, Reason, Shutdown, WhenFull,
+};
+use lanekeeper::proxy::Call;
+use lanekeeper::quota::Quota;
+use support::lanes::{
+    READ, SECOND, WRITE, hold, ms, observed, options, priority, status, submit, the, unlimited,
+    until, within_reason,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Submitted,
+    Dispatched,
+    Finished,
+    Cancelled,
+    Expired,
+    Refused,
+    Late,
+}
+
+/// Writes everything down; and then, if it is to, panics.
+#[derive(Default)]
+struct Diary {
+    calls: Mutex<HashMap<u64, Vec<Event>>>,
+    states: Mutex<Vec<LaneState>>,
+    panics: bool,
+}
+
+impl Diary {
+    fn note(&self, call: &CallInfo<'_>, event: Event) {
+        self.calls.lock().unwrap().entry(call.number).or_default().push(event);
+        self.panic();
+    }
+
+    fn panic(&self) {
+        if self.panics {
+            std::panic::panic_any("an observer that panics");
+        }
+    }
+
+    fn of(&self, number: u64) -> Vec<Event> {
+        self.calls.lock().unwrap().get(&number).cloned().unwrap_or_default()
+    }
+}
+
+impl Observer for Diary {
+    fn submitted(&self, call: &CallInfo<'_>) {
+        self.note(call, Event::Submitted);
+    }
+    fn dispatched(&self, call: &CallInfo<'_>, _: Duration) {
+        self.note(call, Event::Dispatched);
+    }
+    fn finished(&self, call: &FinishedCall<'_>) {
+        self.note(&call.call, Event::Finished);
+    }
+    fn cancelled(&self, call: &CallInfo<'_>) {
+        self.note(call, Event::Cancelled);
+    }
+    fn expired(&self, call: &CallInfo<'_>) {
+        self.note(call, Event::Expired);
+    }
+    fn refused(&self, call: &CallInfo<'_>, _: &str) {
+        self.note(call, Event::Refused);
+    }
+    fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
+        self.note(call, Event::Late);
+    }
+    fn lane_state(&self, _: &'static str, state: LaneState) {
+        self.states.lock().unwrap().push(state);
+        self.panic();
+    }
+}
+
+/// One call of each fate there is, in the order of their numbers.
+fn each_fate(diary: &Arc<Diary>) {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(2);
+    let lanes = observed(config.when_full(WhenFull::Shed), clock.clone(), Some(diary.clone()));
+    // 0: sent and answered.
+    assert_eq!(submit(&lanes, WRITE, &options(), || 0).wait(), Ok(0));
+    // 1: taken back. 2: a read that was dropped.
+    assert!(submit(&lanes, WRITE, &options(), || 1).cancel());
+    drop(submit(&lanes, READ, &options(), || 2));
+    // 3: its deadline is found to have passed by the lane; 4: by its caller, who waits.
+    for by_caller in [false, true] {
+        the(&lanes).pause();
+        let mut late = submit(&lanes, READ, &options().deadline(ms(1_500)), || 3);
+        let ahead = submit(&lanes, READ, &priority(1), || 0);
+        clock.advance(2 * SECOND);
+        let answer = match by_caller {
+            true => late.wait(),
+            false => late.wait_timeout(Duration::MAX).unwrap(),
+        };
+        assert!(matches!(answer.unwrap_err().reason, Reason::DeadlinePassed { .. }));
+        assert!(ahead.cancel());
+        the(&lanes).resume();
+        until(|| the(&lanes).queued() == 0);
+    }
+    // 7: refused at the door.
+    let too_late = submit(&lanes, WRITE, &options().deadline(Duration::ZERO), || 7);
+    assert!(matches!(too_late.wait().unwrap_err().reason, Reason::TooLate { .. }));
+    // 8 is shed for 10, and 11 finds no place.
+    the(&lanes).pause();
+    let shed = submit(&lanes, WRITE, &priority(9), || 8);
+    let nine = submit(&lanes, WRITE, &priority(2), || 9);
+    let ten = submit(&lanes, WRITE, &priority(2), || 10);
+    assert_eq!(shed.wait().unwrap_err().reason, Reason::Shed);
+    let full = submit(&lanes, WRITE, &priority(9), || 11);
+    assert_eq!(full.wait().unwrap_err().reason, Reason::QueueFull { capacity: 2 });
+    // 9: a write that was dropped, and goes on.
+    drop(nine);
+    the(&lanes).resume();
+    until(|| diary.of(9).last() == Some(&Event::Late));
+    clock.advance(SECOND);
+    assert_eq!(ten.wait(), Ok(10));
+    // 12: what comes after it is over. 13: refused by the shutdown, 14 after it.
+    let twelve = submit(&lanes, Call { weight: 2, ..WRITE }, &options(), || 12);
+    assert_eq!(twelve.wait().unwrap_err().reason, Reason::TooHeavy);
+    let shut = submit(&lanes, WRITE, &options(), || 13);
+    assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
+    assert_eq!(shut.wait().unwrap_err().reason, Reason::Closed);
+    let closed = submit(&lanes, WRITE, &options(), || 14);
+    assert_eq!(closed.wait().unwrap_err().reason, Reason::Closed);
+}
+
+#[test]
+fn each_fate_of_a_call_is_told_in_order_and_panics_of_the_observer_change_nothing() {
+    use Event::{Cancelled, Dispatched, Expired, Finished, Late, Refused, Submitted};
+    for panics in [false, true] {
+        let diary = Arc::new(Diary { panics, ..Diary::default() });
+        let seen = Arc::clone(&diary);
+        within_reason(move || each_fate(&seen));
+        let expected: [&[Event]; 15] = [
+            &[Submitted, Dispatched, Finished],
+            &[Submitted, Cancelled],
+            &[Submitted, Cancelled],
+            &[Submitted, Expired],
+            &[Submitted, Cancelled],
+            &[Submitted, Expired],
+            &[Submitted, Cancelled],
+            &[Refused],
+            &[Submitted, Refused],
+            &[Submitted, Dispatched, Finished, Late],
+            &[Submitted, Dispatched, Finished],
+            &[Refused],
+            &[Refused],
+            &[Submitted, Refused],
+            &[Refused],
+        ];
+        for (number, expected) in expected.into_iter().enumerate() {
+            assert_eq!(diary.of(number as u64), expected, "call {number}");
+        }
+        let states = diary.states.lock().unwrap();
+        let (paused, running) = (LaneState::Paused, LaneState::Running);
+        assert_eq!(states[..6], [paused, running, paused, running, paused, running]);
+        assert_eq!(states[6..], [LaneState::Closed]);
+    }
+}
+
+#[test]
+fn a_call_that_hangs_past_a_shutdown_is_told_to_its_end() {
+    within_reason(|| {
+        let diary = Arc::new(Diary::default());
+        let lanes = observed(unlimited(1), Clock::system(), Some(diary.clone()));
+        let held = hold(&lanes, WRITE);
+        lanes.shutdown(Shutdown::Drop);
+        held.let_go().wait().unwrap();
+        assert_eq!(diary.of(0), [Event::Submitted, Event::Dispatched, Event::Finished]);
+    });
+}
+
+#[test]
+fn in_a_crowd_each_call_has_one_end_and_its_events_are_in_order() {
+    use Event::{Cancelled, Dispatched, Expired, Finished, Late, Refused, Submitted};
+    within_reason(|| {
+        for round in 0..6 {
+            let diary = Arc::new(Diary { panics: round % 2 == 1, ..Diary::default() });
+            let full = [WhenFull::Refuse, WhenFull::Block, WhenFull::Shed][round % 3];
+            let config = LaneConfig::new(Quota::per_second(50)).in_flight(3).queue(6);
+            let config = config.when_full(full);
+            let lanes = observed(config, ManualClock::jumping(), Some(diary.clone()));
+            thread::scope(|scope| {
+                for caller in 0..8_usize {
+                    let lanes = &lanes;
+                    scope.spawn(move || {
+                        for number in 0..60_usize {
+                            let call = if number % 2 == 0 { READ } else { WRITE };
+                            let mut options = priority(1 + ((caller + number) % 10) as u8);
+                            if number % 4 == 0 {
+                                options = options.deadline(ms(60));
+                            }
+                            let ticket = submit(lanes, call, &options, || ());
+                            match number % 5 {
+                                0 => drop(ticket),
+                                1 => drop(ticket.cancel()),
+                                _ => drop(ticket.wait()),
+                            }
+                        }
+                    });
+                }
+            });
+            lanes.shutdown(Shutdown::Drain(3_600 * SECOND));
+            assert_eq!(status(&lanes).queued, 0);
+            drop(lanes);
+            let calls = diary.calls.lock().unwrap();
+            assert_eq!(calls.len(), 480);
+            for (number, events) in calls.iter() {
+                let in_order = matches!(
+                    events[..],
+                    [Submitted, Dispatched, Finished]
+                        | [Submitted, Dispatched, Finished, Late]
+                        | [Submitted, Cancelled | Expired | Refused]
+                        | [Refused]
+                );
+                assert!(in_order, "call {number}: {events:?}");
+            }
+        }
+    });
+}

@@ -1,0 +1,346 @@
+//! Races and corners in which a lane once lost a call, sent one too many, or hung.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{
+    CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket, WhenFull,
+};
+use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::quota::Quota;
+use support::lanes::{
+    READ, SECOND, WRITE, hold, ms, observed, one, options, submit, the, unlimited, until,
+    within_reason,
+};
+
+/// The answer, once it is here, of a ticket that nobody waits for.
+fn answer<R>(ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
+    loop {
+        if let Some(answer) = ticket.try_wait() {
+            return answer;
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_deadline_is_kept_while_every_worker_hangs() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(1), clock.clone());
+        let held = hold(&lanes, WRITE);
+        let work = || panic!("sent after its deadline");
+        let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), work);
+        clock.advance(2 * SECOND);
+        let reason = answer(&mut late).unwrap_err().reason;
+        assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
+        held.let_go().wait().unwrap();
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    });
+}
+
+#[test]
+fn a_deadline_that_passes_together_with_the_wait_for_a_slot_comes_first() {
+    within_reason(|| {
+        for _ in 0..100 {
+            let clock = ManualClock::new();
+            let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(2), clock.clone());
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+            let work = || panic!("sent after its deadline");
+            let mut late = submit(&lanes, WRITE, &options().deadline(ms(1_500)), work);
+            clock.advance(10 * SECOND);
+            assert!(answer(&mut late).is_err());
+        }
+    });
+}
+
+#[test]
+fn callers_that_block_for_a_place_are_answered_by_a_drain() {
+    within_reason(|| {
+        for _ in 0..300 {
+            let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+            let lanes = one(config, Clock::system());
+            let answered = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for _ in 0..50 {
+                            let answer = submit(&lanes, WRITE, &options(), || ()).wait();
+                            let closed = |error: &LaneError| error.reason == Reason::Closed;
+                            assert!(answer.is_ok() || answer.as_ref().is_err_and(closed));
+                            answered.fetch_add(1, Ordering::SeqCst);
+                        }
+                    });
+                }
+                until(|| answered.load(Ordering::SeqCst) > 4);
+                lanes.shutdown(Shutdown::Drain(ms(2)));
+            });
+            assert_eq!(answered.into_inner(), 200);
+        }
+    });
+}
+
+#[test]
+fn calls_that_were_taken_back_take_no_place() {
+    within_reason(|| {
+        let lanes = one(unlimited(1).queue(2), Clock::system());
+        let held = hold(&lanes, WRITE);
+        for _ in 0..100 {
+            drop(submit(&lanes, READ, &options(), || ()));
+        }
+        assert_eq!(the(&lanes).queued(), 0);
+        let next = submit(&lanes, WRITE, &options(), || 7);
+        held.let_go().wait().unwrap();
+        assert_eq!(next.wait(), Ok(7));
+    });
+}
+
+#[test]
+fn the_answer_of_a_write_whose_ticket_was_dropped_under_way_is_late() {
+    #[derive(Default)]
+    struct Late(AtomicUsize);
+    impl Observer for Late {
+        fn late_result(&self, _: &CallInfo<'_>, _: &dyn std::any::Any) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    within_reason(|| {
+        let late = Arc::new(Late::default());
+        let lanes = observed(unlimited(1), Clock::system(), Some(late.clone()));
+        let held = hold(&lanes, WRITE);
+        // To drop what is held lets it go.
+        drop(held);
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        // It is told by a worker that holds up nobody meanwhile, and a drain waits for it.
+        lanes.shutdown(Shutdown::Drain(Duration::MAX));
+        assert_eq!(late.0.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// A waker that panics, which costs nobody else anything.
+struct Bad;
+
+impl Wake for Bad {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+fn poll_badly<R>(ticket: &mut Ticket<R, LaneError>) {
+    let waker = Waker::from(Arc::new(Bad));
+    let poll = Pin::new(ticket).poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
+}
+
+#[test]
+fn a_waker_that_panics_at_a_shutdown_leaves_nobody_unanswered() {
+    within_reason(|| {
+        let lanes = one(unlimited(1), Clock::system());
+        the(&lanes).pause();
+        let mut bad = submit(&lanes, WRITE, &options(), || ());
+        let good = submit(&lanes, WRITE, &options(), || ());
+        poll_badly(&mut bad);
+        let shut = catch_unwind(AssertUnwindSafe(|| lanes.shutdown(Shutdown::Drop)));
+        assert_eq!(shut.unwrap().refused, 2);
+        assert_eq!(good.wait().unwrap_err().reason, Reason::Closed);
+        assert_eq!(bad.wait().unwrap_err().reason, Reason::Closed);
+    });
+}
+
+#[test]
+fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(1), clock.clone());
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        // In one look, a deadline is found to have passed and this one is chosen.
+        let good = submit(&lanes, Call { priority: 2, ..WRITE }, &options(), || 7);
+        let mut bad = submit(&lanes, WRITE, &options().deadline(5 * SECOND), || 0);
+        poll_badly(&mut bad);
+        clock.advance(10 * SECOND);
+        assert_eq!(good.wait(), Ok(7));
+        assert!(answer(&mut bad).is_err());
+    });
+}
+
+#[test]
+fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_nobody() {
+    within_reason(|| {
+        let lanes = one(LaneConfig::new(Quota::per_second(5)), ManualClock::jumping());
+        the(&lanes).pause();
+        let heavy = submit(&lanes, Call { weight: 5, ..WRITE }, &options(), || 5);
+        let light = submit(&lanes, WRITE, &options(), || 1);
+        the(&lanes).set_quota(&Quota::per_second(2)).unwrap();
+        the(&lanes).resume();
+        assert_eq!(heavy.wait().unwrap_err().reason, Reason::TooHeavy);
+        assert_eq!(light.wait(), Ok(1));
+    });
+}
+
+#[test]
+fn a_user_keeps_its_interval_even_if_overdue() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = one(unlimited(1).user_interval(60 * SECOND).aging(Some(1)), clock.clone());
+        the(&lanes).pause();
+        let calls: Vec<_> = (0..4)
+            .map(|_| {
+                let clock = clock.clone();
+                submit(&lanes, WRITE, &options().user("u"), move || clock.now())
+            })
+            .collect();
+        the(&lanes).resume();
+        let at: Vec<_> = calls.into_iter().map(|call| call.wait().unwrap()).collect();
+        assert!(at.windows(2).all(|two| two[1].since(two[0]) >= 60 * SECOND), "{at:?}");
+    });
+}
+
+#[test]
+fn light_calls_do_not_starve_a_heavy_urgent_one() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = one(LaneConfig::new(Quota::per_second(2)).in_flight(1), clock.clone());
+        // The two slots of a second become free at different times from here on.
+        let takes = |time| {
+            let clock = clock.clone();
+            move || clock.advance(time)
+        };
+        submit(&lanes, WRITE, &options(), takes(ms(500))).wait().unwrap();
+        the(&lanes).pause();
+        let gone = Arc::new(AtomicUsize::new(0));
+        let low = Call { priority: 10, ..WRITE };
+        for _ in 0..100 {
+            let gone = Arc::clone(&gone);
+            drop(submit(&lanes, low, &options(), move || gone.fetch_add(1, Ordering::SeqCst)));
+        }
+        let urgent = Call { priority: 1, weight: 2, ..WRITE };
+        let before = Arc::clone(&gone);
+        let heavy = submit(&lanes, urgent, &options(), move || before.load(Ordering::SeqCst));
+        the(&lanes).resume();
+        assert_eq!(heavy.wait(), Ok(0));
+    });
+}
+
+#[test]
+fn of_two_users_the_first_to_come_is_ahead() {
+    let lanes = one(unlimited(1), Clock::system());
+    the(&lanes).pause();
+    let a = submit(&lanes, WRITE, &options().user("a"), || ());
+    let b = submit(&lanes, WRITE, &options().user("b"), || ());
+    assert_eq!((a.position(), b.position()), (Some(0), Some(1)));
+}
+
+#[test]
+fn the_longest_wait_times_the_largest_multiple_is_no_overflow() {
+    within_reason(|| {
+        let century = Quota::new(1, 99 * 365 * 86_400 * SECOND);
+        let config = LaneConfig::new(century).aging(Some(u32::MAX));
+        let lanes = one(config, ManualClock::jumping());
+        the(&lanes).pause();
+        let calls: Vec<_> =
+            (0..4).map(|number| submit(&lanes, WRITE, &options(), move || number)).collect();
+        the(&lanes).resume();
+        let answers: Vec<_> = calls.into_iter().map(|call| call.wait().unwrap()).collect();
+        assert_eq!(answers, [0, 1, 2, 3]);
+    });
+}
+
+/// Looks at its lanes as it is dropped, which it must not be with a lock held.
+struct Looks(Arc<Lanes>, Arc<AtomicUsize>);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        let _ = (self.0.status(), the(&self.0).queued());
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(4);
+        let lanes = Arc::new(one(config.when_full(WhenFull::Shed), clock.clone()));
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let send = |call, options: &_| {
+            let looks = Looks(Arc::clone(&lanes), Arc::clone(&dropped));
+            submit(&lanes, call, options, move || looks)
+        };
+        let is = |number| until(|| dropped.load(Ordering::SeqCst) == number);
+        // Taken back, expired, shed, answered late, and refused at the end.
+        assert!(send(WRITE, &options()).cancel());
+        is(1);
+        let expired = send(WRITE, &options().deadline(ms(1_500)));
+        let urgent: Vec<_> = (0..2)
+            .map(|_| submit(&lanes, Call { priority: 1, ..WRITE }, &options(), || ()))
+            .collect();
+        clock.advance(ms(1_500));
+        assert!(expired.wait().is_err());
+        is(2);
+        urgent.into_iter().for_each(|urgent| {
+            clock.advance(SECOND);
+            urgent.wait().unwrap();
+        });
+        the(&lanes).pause();
+        let waiting: Vec<_> = (0..4).map(|_| send(WRITE, &options())).collect();
+        let shedder = send(Call { priority: 2, ..WRITE }, &options());
+        is(3);
+        drop(waiting);
+        the(&lanes).resume();
+        clock.advance(SECOND);
+        shedder.wait().map(drop).unwrap();
+        is(4);
+        clock.advance(SECOND);
+        is(5);
+        lanes.shutdown(Shutdown::Drop);
+        is(7);
+    });
+}
+
+#[test]
+fn light_calls_ahead_are_not_taken_for_as_heavy_as_the_call_that_asks() {
+    let lanes = one(LaneConfig::new(Quota::per_second(10)).in_flight(1), ManualClock::new());
+    the(&lanes).pause();
+    let _ahead: Vec<_> = (0..10).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
+    // Ten slots for those ahead, and the ten of the next second for this one.
+    let heavy = Call { weight: 10, ..WRITE };
+    let mut ticket = submit(&lanes, heavy, &options().deadline(3 * SECOND), || ());
+    assert_eq!(ticket.try_wait(), None);
+}
+
+/// Writes down how many wait as it is woken.
+struct Counts(Lanes, AtomicUsize);
+
+impl Wake for Counts {
+    fn wake(self: Arc<Self>) {
+        self.1.store(the(&self.0).queued(), Ordering::SeqCst);
+    }
+}
+
+// it but the call that has just ended.
+#[test]
+fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(1).queue(1), clock.clone());
+        the(&lanes).pause();
+        let mut ticket = submit(&lanes, WRITE, &options().deadline(SECOND), || ());
+        let counts = Arc::new(Counts(lanes.clone(), AtomicUsize::new(usize::MAX)));
+        let waker = Waker::from(Arc::clone(&counts));
+        assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+        clock.advance(SECOND);
+        until(|| counts.1.load(Ordering::SeqCst) != usize::MAX);
+        assert_eq!(counts.1.load(Ordering::SeqCst), 0);
+    });
+}

@@ -1,0 +1,416 @@
+//! What a lane sends again, how often, until when; and that nothing else is sent twice.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::any::Any;
+use std::iter::repeat_n;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lanekeeper::Class;
+use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::{CallInfo, FinishedCall, LaneConfig, Observer, Reason, Shutdown};
+use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::quota::Quota;
+use lanekeeper::resilience::{BreakerState, CircuitBreaker, RetryPolicy, ThrottlePolicy};
+use support::failing::{Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, submit_again};
+use support::lanes::{
+    READ, SECOND, WRITE, ms, observed, one, options, priority, status, the, unlimited, until,
+    within_reason,
+};
+use support::oracle::{Algorithm, refused};
+
+/// Retries as many as one likes, after next to no delay.
+fn eager() -> RetryPolicy {
+    RetryPolicy::default().attempts(4).base(ms(1)).cap(ms(1)).budget_floor(1000)
+}
+
+/// A lane of which nothing but its retries is looked at.
+fn retrying(config: LaneConfig, retry: RetryPolicy) -> LaneConfig {
+    let throttle = ThrottlePolicy::default().default_pause(ms(1)).keep(100);
+    config.retry(retry).breaker(CircuitBreaker::disabled()).throttle(throttle)
+}
+
+/// Retries that are far away: a call that failed waits, in a time that stands still.
+fn patient() -> RetryPolicy {
+    const DAY: Duration = Duration::from_secs(86_400);
+    RetryPolicy::default().base(DAY).cap(DAY)
+}
+
+/// A call that failed once as not sent, and waits for its second attempt.
+fn waiting(lanes: &Lanes, call: Call, log: &Log) -> lanekeeper::lane::Ticket<u32, Failed> {
+    let ticket = submit_again(lanes, call, &options(), log.fails("it", [NOT_SENT]));
+    until(|| status(lanes).retrying == 1);
+    ticket
+}
+
+// ---- what is sent again -------------------------------------------------------------------------
+
+#[test]
+fn what_is_sent_again_follows_from_what_it_does_and_how_it_failed() {
+    let clock = ManualClock::jumping();
+    let lanes = one(retrying(unlimited(2), eager()), clock.clone());
+    let cases: [(Fault, bool, bool); 7] = [
+        // How it failed, whether a write is sent again, whether a read is.
+        (TOO_FAST, true, true),
+        (NOT_SENT, true, true),
+        (TRANSIENT, false, true),
+        (Some(Class::Unknown), false, true),
+        (None, false, true),
+        (Some(Class::Rejected), false, false),
+        (Some(Class::Fatal), false, false),
+    ];
+    for (fault, write, read) in cases {
+        for (call, is_again) in [(WRITE, write), (READ, read)] {
+            let log = Log::new(&clock);
+            let answer =
+                submit_again(&lanes, call, &options(), log.fails("", repeat_n(fault, 99))).wait();
+            let attempts = if is_again { 4 } else { 1 };
+            let last = Err(Failed::Broker(attempts, fault));
+            assert_eq!((answer, log.len()), (last, attempts as usize), "{call:?} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_to_be_sent_once_is_sent_once() {
+    let clock = ManualClock::jumping();
+    let lanes = one(retrying(unlimited(2), eager()), clock.clone());
+    for fault in [TOO_FAST, NOT_SENT, TRANSIENT, Some(Class::Unknown), None] {
+        for call in [WRITE, READ] {
+            let log = Log::new(&clock);
+            let failed = Err(Failed::Broker(1, fault));
+            let work = || log.fails("", repeat_n(fault, 9));
+            assert_eq!(lanes.submit(call, &options(), work(), class).wait(), failed);
+            assert_eq!(lanes.call(call, &options(), work(), class), failed);
+            assert_eq!(log.len(), 2, "{call:?} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn the_answer_is_that_of_the_attempt_that_worked() {
+    let clock = ManualClock::jumping();
+    let lanes = one(retrying(unlimited(2), eager()), clock.clone());
+    let log = Log::new(&clock);
+    let work = log.fails("", [NOT_SENT, TOO_FAST]);
+    assert_eq!(lanes.call_again(WRITE, &options(), work, class), Ok(3));
+    assert_eq!(log.len(), 3);
+}
+
+#[test]
+fn a_panic_is_not_repeated_and_opens_no_breaker() {
+    let clock = ManualClock::jumping();
+    let lanes = one(unlimited(2).retry(eager()), clock.clone());
+    let log = Log::new(&clock);
+    for _ in 0..20 {
+        let log = log.clone();
+        let work = move || -> Result<u32, Failed> {
+            log.note("panics");
+            std::panic::panic_any("a bug of ours")
+        };
+        let answer = submit_again(&lanes, READ, &options(), work).wait();
+        let Err(Failed::Lane(error)) = answer else { panic!("{answer:?}") };
+        assert!(matches!(error.reason, Reason::Panicked { .. }), "{error}");
+    }
+    assert_eq!((log.len(), status(&lanes).breaker), (20, BreakerState::Closed));
+}
+
+// ---- until when, and how often ------------------------------------------------------------------
+
+#[test]
+fn one_deadline_spans_all_attempts() {
+    let clock = ManualClock::jumping();
+    let policy = eager().attempts(20).base(ms(300)).cap(ms(300));
+    for _ in 0..20 {
+        let lanes = one(retrying(unlimited(2), policy), clock.clone());
+        let log = Log::new(&clock);
+        let deadline = clock.now() + SECOND;
+        let soon = options().deadline(SECOND);
+        let answer = submit_again(&lanes, READ, &soon, log.fails("", repeat_n(TRANSIENT, 99)));
+        let answer = answer.wait();
+        let moments = log.moments();
+        assert_eq!(answer, Err(Failed::Broker(moments.len() as u32, TRANSIENT)));
+        assert!(moments.iter().all(|at| *at < deadline), "{moments:?}");
+        assert!(clock.now() <= deadline);
+    }
+}
+
+#[test]
+fn a_wait_beyond_the_deadline_is_not_begun() {
+    let clock = ManualClock::new();
+    let lanes = one(retrying(unlimited(2), eager()), clock.clone());
+    let slow_down = Some(Class::Throttled { retry_after: Some(ms(1000)) });
+    let log = Log::new(&clock);
+    let soon = options().deadline(SECOND);
+    let ticket = submit_again(&lanes, WRITE, &soon, log.fails("", repeat_n(slow_down, 9)));
+    // The clock stands still: it is answered at once, or never.
+    assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, slow_down)));
+}
+
+#[test]
+fn a_call_whose_deadline_passes_before_its_next_permit_has_the_last_error() {
+    let clock = ManualClock::jumping();
+    let once_in_ten = LaneConfig::new(Quota::new(1, Duration::from_secs(10)));
+    let lanes = one(retrying(once_in_ten, eager()), clock.clone());
+    let log = Log::new(&clock);
+    let before = clock.now();
+    let soon = options().deadline(Duration::from_secs(5));
+    let ticket = submit_again(&lanes, READ, &soon, log.fails("", repeat_n(TRANSIENT, 9)));
+    assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, TRANSIENT)));
+    assert_eq!((log.len(), clock.now().since(before)), (1, Duration::from_secs(5)));
+}
+
+#[test]
+fn in_an_outage_retries_are_a_small_share_of_the_calls() {
+    let clock = ManualClock::jumping();
+    let day = Duration::from_secs(86_400);
+    let policy = eager().attempts(20).budget_percent(10).budget_floor(3).budget_life(day);
+    let lanes = one(retrying(unlimited(2), policy), clock.clone());
+    let log = Log::new(&clock);
+    for _ in 0..200 {
+        let work = log.fails("", repeat_n(TRANSIENT, 99));
+        assert!(submit_again(&lanes, READ, &options(), work).wait().is_err());
+    }
+    assert_eq!(log.len(), 200 + 200 / 10 + 3);
+}
+
+// ---- the quota and the queue --------------------------------------------------------------------
+
+#[test]
+fn every_attempt_passes_the_pacer() {
+    const LIMIT: u32 = 5;
+    let clock = ManualClock::jumping();
+    let config = LaneConfig::new(Quota::per_second(LIMIT)).in_flight(4);
+    let lanes = one(retrying(config, eager()), clock.clone());
+    let log = Log::new(&clock);
+    let tickets: Vec<_> = [READ, WRITE]
+        .into_iter()
+        .cycle()
+        .take(40)
+        .map(|call| {
+            let mut work = log.fails("", [NOT_SENT, TOO_FAST]);
+            let clock = clock.clone();
+            submit_again(&lanes, call, &options(), move || {
+                let result = work();
+                clock.advance(ms(10));
+                result
+            })
+        })
+        .collect();
+    for ticket in tickets {
+        assert_eq!(ticket.wait(), Ok(3));
+    }
+    let (arrivals, second) = (log.nanos(), SECOND.as_nanos() as u64);
+    assert_eq!(arrivals.len(), 120);
+    for counts in [
+        Algorithm::SlidingLog,
+        Algorithm::FixedWindow { phase: 0 },
+        Algorithm::FixedWindow { phase: second / 3 },
+        Algorithm::TokenBucket,
+    ] {
+        assert_eq!(refused(&arrivals, LIMIT, second, counts), 0, "{counts:?}");
+    }
+}
+
+/// The order of attempts when `first` fails once, and two calls of the default priority wait.
+fn order_with(first: u8) -> Vec<&'static str> {
+    let clock = ManualClock::jumping();
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
+    let lanes = one(retrying(config, eager()), clock.clone());
+    let log = Log::new(&clock);
+    the(&lanes).pause();
+    let tickets = [
+        submit_again(&lanes, READ, &priority(first), log.fails("fails", [TRANSIENT])),
+        submit_again(&lanes, READ, &priority(5), log.fails("b", [])),
+        submit_again(&lanes, READ, &priority(5), log.fails("c", [])),
+    ];
+    the(&lanes).resume();
+    assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
+    log.names()
+}
+
+#[test]
+fn first_attempts_go_before_retries_of_their_priority() {
+    assert_eq!(order_with(5), ["fails", "b", "c", "fails"]);
+}
+
+#[test]
+fn a_retry_keeps_its_priority() {
+    assert_eq!(order_with(1), ["fails", "fails", "b", "c"]);
+}
+
+// ---- while it waits for another attempt ---------------------------------------------------------
+
+/// Time goes on; whatever would be sent is.
+fn much_later(clock: &ManualClock, lanes: &Lanes) {
+    for _ in 0..4 {
+        clock.advance(Duration::from_secs(43_200));
+        let work = || Ok(());
+        assert_eq!(submit_again(lanes, READ, &options(), work).wait(), Ok(()));
+    }
+}
+
+#[test]
+fn one_that_waits_to_be_sent_again_is_seen() {
+    let clock = ManualClock::new();
+    let lanes = one(unlimited(2).retry(patient()), clock.clone());
+    let log = Log::new(&clock);
+    let ticket = waiting(&lanes, WRITE, &log);
+    let seen = status(&lanes);
+    assert_eq!((seen.retrying, seen.queued, seen.in_flight), (1, 0, 0));
+    clock.advance(Duration::from_secs(86_400));
+    assert_eq!(within_reason(move || ticket.wait()), Ok(2));
+    assert_eq!(status(&lanes).retrying, 0);
+}
+
+#[test]
+fn one_that_is_cancelled_is_answered_with_the_last_error_and_not_sent_again() {
+    for call in [READ, WRITE] {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(2).retry(patient()), clock.clone());
+        let log = Log::new(&clock);
+        let ticket = waiting(&lanes, call, &log);
+        // It was tried: nobody may say that it never was.
+        assert!(!ticket.cancel());
+        assert!(!ticket.cancel());
+        assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, NOT_SENT)));
+        much_later(&clock, &lanes);
+        assert_eq!((log.len(), status(&lanes).retrying), (1, 0));
+    }
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_is_not_sent_again() {
+    let clock = ManualClock::new();
+    let lanes = one(unlimited(2).retry(patient()), clock.clone());
+    let log = Log::new(&clock);
+    drop(waiting(&lanes, READ, &log));
+    much_later(&clock, &lanes);
+    assert_eq!((log.len(), status(&lanes).retrying), (1, 0));
+}
+
+#[test]
+fn one_whose_deadline_passes_has_the_last_error() {
+    let clock = ManualClock::new();
+    // A pause by hand, so that the deadline comes first.
+    let lanes = one(retrying(unlimited(2), eager().base(ms(900)).cap(ms(900))), clock.clone());
+    let log = Log::new(&clock);
+    let soon = options().deadline(SECOND);
+    let ticket = submit_again(&lanes, WRITE, &soon, log.fails("", repeat_n(NOT_SENT, 9)));
+    until(|| status(&lanes).retrying == 1);
+    the(&lanes).pause();
+    clock.advance(SECOND);
+    assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, NOT_SENT)));
+    the(&lanes).resume();
+    much_later(&clock, &lanes);
+    assert_eq!((log.len(), status(&lanes).retrying), (1, 0));
+}
+
+#[test]
+fn one_in_a_lane_that_is_shut_has_the_last_error() {
+    let ends: [fn(Lanes); 3] = [
+        |lanes| assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1),
+        |lanes| assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).refused, 1),
+        drop,
+    ];
+    for end in ends {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(2).retry(patient()), clock.clone());
+        let log = Log::new(&clock);
+        let ticket = waiting(&lanes, WRITE, &log);
+        end(lanes);
+        assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, NOT_SENT)));
+        clock.advance(Duration::from_secs(86_400));
+        assert_eq!(log.len(), 1);
+    }
+}
+
+#[test]
+fn a_lane_that_drains_makes_the_attempts_that_are_left() {
+    let clock = ManualClock::jumping();
+    let lanes = one(retrying(unlimited(2), eager()), clock.clone());
+    let log = Log::new(&clock);
+    let ticket = submit_again(&lanes, WRITE, &options(), log.fails("", [NOT_SENT, NOT_SENT]));
+    let drained = lanes.shutdown(Shutdown::Drain(Duration::from_secs(3600)));
+    assert_eq!((drained.refused, ticket.wait()), (0, Ok(3)));
+}
+
+// ---- what an observer hears ---------------------------------------------------------------------
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Heard {
+    FailedAttempt(u32, Fault),
+    Throttled(Duration),
+    Finished(u32, Fault),
+    Refused,
+    Expired,
+    Cancelled,
+    Late,
+}
+
+#[derive(Default)]
+struct Diary(Mutex<Vec<Heard>>);
+
+impl Diary {
+    fn note(&self, heard: Heard) {
+        self.0.lock().unwrap().push(heard);
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Diary {
+    fn finished(&self, call: &FinishedCall<'_>) {
+        self.note(Heard::Finished(call.attempt, call.failure));
+    }
+    fn failed_attempt(&self, call: &FinishedCall<'_>, _delay: Duration) {
+        self.note(Heard::FailedAttempt(call.attempt, call.failure));
+    }
+    fn throttled(&self, _lane: &'static str, pause: Duration) {
+        self.note(Heard::Throttled(pause));
+    }
+    fn refused(&self, _: &CallInfo<'_>, _why: &str) {
+        self.note(Heard::Refused);
+    }
+    fn expired(&self, _: &CallInfo<'_>) {
+        self.note(Heard::Expired);
+    }
+    fn cancelled(&self, _: &CallInfo<'_>) {
+        self.note(Heard::Cancelled);
+    }
+    fn late_result(&self, _: &CallInfo<'_>, _: &dyn Any) {
+        self.note(Heard::Late);
+    }
+}
+
+#[test]
+fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
+    let clock = ManualClock::jumping();
+    let diary = Arc::new(Diary::default());
+    let config = retrying(unlimited(2), eager());
+    let lanes = observed(config, clock.clone(), Some(diary.clone()));
+    let log = Log::new(&clock);
+    let works = log.fails("", [NOT_SENT, TOO_FAST]);
+    assert_eq!(submit_again(&lanes, WRITE, &options(), works).wait(), Ok(3));
+    let fails = log.fails("", repeat_n(NOT_SENT, 9));
+    assert!(submit_again(&lanes, WRITE, &options(), fails).wait().is_err());
+    drop(lanes);
+    assert_eq!(
+        diary.heard(),
+        [
+            Heard::FailedAttempt(1, NOT_SENT),
+            Heard::Throttled(ms(1)),
+            Heard::FailedAttempt(2, TOO_FAST),
+            Heard::Finished(3, None),
+            Heard::FailedAttempt(1, NOT_SENT),
+            Heard::FailedAttempt(2, NOT_SENT),
+            Heard::FailedAttempt(3, NOT_SENT),
+            Heard::Finished(4, NOT_SENT),
+        ]
+    );
+}

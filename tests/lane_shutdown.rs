@@ -1,0 +1,274 @@
+//! The end of a lane, from wherever it comes: every caller is answered, and no thread is left.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::Sent;
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{LaneConfig, LaneState, Observer, Reason, Shutdown, WhenFull};
+use lanekeeper::quota::Quota;
+use support::lanes::{
+    READ, SECOND, WRITE, hold, ms, observed, one, options, status, submit, the, unlimited, until,
+    within_reason,
+};
+
+#[test]
+fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(1), clock.clone());
+        let calls: Vec<_> = (0..20).map(|n| submit(&lanes, WRITE, &options(), move || n)).collect();
+        until(|| the(&lanes).queued() == 19);
+        let drained = thread::scope(|scope| {
+            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(ms(3_500))));
+            until(|| status(&lanes).state == LaneState::Draining);
+            for sent in 1..=3 {
+                clock.advance(SECOND);
+                until(|| the(&lanes).queued() == 19 - sent);
+            }
+            // Nobody opens it again.
+            the(&lanes).pause();
+            the(&lanes).resume();
+            let late = submit(&lanes, WRITE, &options(), || 0).wait().unwrap_err();
+            assert_eq!(late.reason, Reason::Closed);
+            assert!(!drain.is_finished());
+            // Its limit is over 500 ms from here, or 3.5 s if it was slow to begin.
+            until(|| {
+                clock.advance(Duration::from_micros(10));
+                drain.is_finished()
+            });
+            drain.join().unwrap()
+        });
+        assert!((1..=16).contains(&drained.refused), "{drained:?}");
+        assert_eq!(drained.under_way, 0);
+        let sent = 20 - drained.refused;
+        for (number, call) in calls.into_iter().enumerate() {
+            let answer = call.wait().map_err(|error| error.reason);
+            assert_eq!(answer, if number < sent { Ok(number) } else { Err(Reason::Closed) });
+        }
+    });
+}
+
+#[test]
+fn a_drain_sends_nothing_that_a_pause_holds() {
+    within_reason(|| {
+        let lanes = one(unlimited(1), Clock::system());
+        the(&lanes).pause();
+        let calls: Vec<_> = (0..5).map(|n| submit(&lanes, WRITE, &options(), move || n)).collect();
+        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).refused, 5);
+        assert!(calls.into_iter().all(|call| call.wait().unwrap_err().reason == Reason::Closed));
+        the(&lanes).resume();
+        assert_eq!(status(&lanes).state, LaneState::Closed);
+    });
+}
+
+#[test]
+fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
+    within_reason(|| {
+        let lanes = one(unlimited(1).queue(1).when_full(WhenFull::Block), Clock::system());
+        let held = hold(&lanes, WRITE);
+        let waits = submit(&lanes, WRITE, &options(), || 7);
+        thread::scope(|scope| {
+            let blocked = scope.spawn(|| submit(&lanes, WRITE, &options(), || 8).wait());
+            // Nobody can tell from outside when it blocks: it is given the time to.
+            (0..1_000).for_each(|_| thread::yield_now());
+            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
+            // No place has come free yet.
+            assert_eq!(blocked.join().unwrap().unwrap_err().reason, Reason::Closed);
+            held.let_go().wait().unwrap();
+            assert_eq!(drain.join().unwrap().refused, 0);
+        });
+        assert_eq!(waits.wait(), Ok(7));
+    });
+}
+
+#[test]
+fn a_drop_leaves_what_is_under_way_to_its_end() {
+    within_reason(|| {
+        let lanes = one(unlimited(2), Clock::system());
+        let held = hold(&lanes, WRITE);
+        let drained = lanes.shutdown(Shutdown::Drop);
+        assert_eq!((drained.refused, drained.under_way), (0, 1));
+        assert_eq!(held.let_go().wait(), Ok(()));
+    });
+}
+
+#[test]
+fn a_shutdown_while_thirty_two_threads_submit_answers_them_all() {
+    within_reason(|| {
+        let ways = [Shutdown::Drop, Shutdown::Drain(Duration::ZERO), Shutdown::Drain(SECOND)];
+        let full = [WhenFull::Refuse, WhenFull::Block, WhenFull::Shed];
+        for round in 0..30 {
+            let config = unlimited(3).queue(8).when_full(full[round % 3]);
+            let lanes = one(config, Clock::system());
+            let (runs, done) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+            thread::scope(|scope| {
+                for caller in 0..32 {
+                    let (lanes, runs, done) = (&lanes, &runs, &done);
+                    scope.spawn(move || {
+                        loop {
+                            let runs = Arc::clone(runs);
+                            let call = if caller % 2 == 0 { READ } else { WRITE };
+                            let work = move || runs.fetch_add(1, Ordering::SeqCst);
+                            match submit(lanes, call, &options(), work).wait() {
+                                Ok(_) => drop(done.fetch_add(1, Ordering::SeqCst)),
+                                Err(error) if error.reason == Reason::Closed => break,
+                                Err(error) => assert_eq!(error.was_sent(), Sent::No),
+                            }
+                        }
+                    });
+                }
+                until(|| done.load(Ordering::SeqCst) > 50);
+                lanes.shutdown(ways[round / 3 % 3]);
+            });
+            // Who ran was answered, and nobody who was told otherwise ran.
+            assert_eq!(runs.load(Ordering::SeqCst), done.into_inner());
+            assert_eq!(the(&lanes).queued(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_call_may_shut_its_own_lane() {
+    within_reason(|| {
+        for how in [Shutdown::Drop, Shutdown::Drain(ms(5))] {
+            let lanes = Arc::new(one(unlimited(1), Clock::system()));
+            the(&lanes).pause();
+            let own = Arc::clone(&lanes);
+            let shuts = submit(&lanes, WRITE, &options(), move || own.shutdown(how));
+            let waits = submit(&lanes, WRITE, &options(), || ());
+            the(&lanes).resume();
+            let drained = shuts.wait().unwrap();
+            // It is under way itself; and the only worker is busy with it.
+            assert_eq!((drained.refused, drained.under_way), (1, 1));
+            assert_eq!(waits.wait().unwrap_err().reason, Reason::Closed);
+        }
+    });
+}
+
+/// Held by every thread of a lane: gone when the last of them is.
+struct Alive(Arc<AtomicUsize>);
+
+impl Alive {
+    fn new() -> (Arc<Self>, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(1));
+        (Arc::new(Self(Arc::clone(&count))), count)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Observer for Alive {}
+
+#[test]
+fn the_last_handle_takes_the_threads_with_it() {
+    within_reason(|| {
+        for round in 0..50 {
+            let (alive, count) = Alive::new();
+            let lanes = observed(unlimited(4), Clock::system(), Some(alive));
+            let clone = lanes.clone();
+            let calls: Vec<_> =
+                (0..round % 7).map(|n| submit(&lanes, WRITE, &options(), move || n)).collect();
+            drop(lanes);
+            assert_eq!(count.load(Ordering::SeqCst), 1, "a handle is left");
+            drop(clone);
+            // Tickets hold the lane's memory, but no thread.
+            calls.into_iter().for_each(|call| drop(call.wait()));
+            assert_eq!(count.load(Ordering::SeqCst), 0);
+        }
+    });
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_by_a_call() {
+    within_reason(|| {
+        for _ in 0..50 {
+            let (alive, count) = Alive::new();
+            let lanes = observed(unlimited(2), Clock::system(), Some(alive));
+            let (give, given) = mpsc::channel();
+            let call = submit(&lanes, WRITE, &options(), move || drop(given.recv().unwrap()));
+            give.send(lanes).unwrap();
+            assert_eq!(call.wait(), Ok(()));
+            until(|| count.load(Ordering::SeqCst) == 0);
+        }
+    });
+}
+
+#[test]
+fn the_last_handle_is_dropped_while_calls_hang_in_the_queue() {
+    within_reason(|| {
+        let (alive, count) = Alive::new();
+        let config = LaneConfig::new(Quota::per_hour(1));
+        let lanes = observed(config, Clock::system(), Some(alive));
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        let waiting: Vec<_> = (0..5).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
+        drop(lanes);
+        for call in waiting {
+            assert_eq!(call.wait().unwrap_err().reason, Reason::Closed);
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_of_a_lane_that_is_gone_is_left_in_the_system() {
+    use lanekeeper::proxy::LanesBuilder;
+    use lanekeeper::quota::Limits;
+
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("lane-gone-")).count()
+    };
+    let mut builder = LanesBuilder::new("Test", &["gone"], &[]);
+    builder.lane(0, unlimited(5));
+    let lanes = builder.build(Limits::new()).unwrap();
+    // One more than calls may run; each takes its name as it begins.
+    until(|| threads() == 6);
+    drop(lanes);
+    // Those that were waited for may be in the list for a moment yet.
+    until(|| threads() == 0);
+}
+
+#[test]
+fn pauses_and_resumes_from_everywhere_lose_no_call() {
+    within_reason(|| {
+        let lanes = one(unlimited(2), Clock::system());
+        thread::scope(|scope| {
+            let togglers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..2_000 {
+                            the(&lanes).pause();
+                            the(&lanes).resume();
+                        }
+                    })
+                })
+                .collect();
+            for caller in 0..8 {
+                let lanes = &lanes;
+                scope.spawn(move || {
+                    for number in 0..200 {
+                        let answer = submit(lanes, WRITE, &options(), move || (caller, number));
+                        assert_eq!(answer.wait(), Ok((caller, number)));
+                    }
+                });
+            }
+            togglers.into_iter().for_each(|toggler| toggler.join().unwrap());
+            the(&lanes).resume();
+        });
+        assert_eq!(status(&lanes).state, LaneState::Running);
+    });
+}

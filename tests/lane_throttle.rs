@@ -1,0 +1,249 @@
+//! A lane whose broker says that calls come too fast: for how long it pauses, by how much it slows
+//! down, and that it comes back.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::Class;
+use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::{LaneConfig, Reason, Ticket};
+use lanekeeper::proxy::Lanes;
+use lanekeeper::quota::{Moment, Quota};
+use lanekeeper::resilience::{RetryPolicy, ThrottlePolicy};
+use support::failing::{Failed, Fault, Gated, Log, TOO_FAST, class, ended, submit_again};
+use support::lanes::{
+    READ, SECOND, WRITE, ms, one, options, status, the, unlimited, until, within_reason,
+};
+use support::oracle::{Algorithm, refused};
+
+const LIMIT: u32 = 10;
+
+const fn slow_down(seconds: u64) -> Fault {
+    Some(Class::Throttled { retry_after: Some(Duration::from_secs(seconds)) })
+}
+
+/// Ten a second, all of them at once if need be, and each sent once.
+fn paced() -> LaneConfig {
+    LaneConfig::new(Quota::per_second(LIMIT)).in_flight(LIMIT as usize).retry(RetryPolicy::none())
+}
+
+/// So many calls, all of them under way.
+fn under_way(lanes: &Lanes, gated: &Gated, calls: usize) -> Vec<Ticket<(), Failed>> {
+    let tickets = (0..calls).map(|_| gated.submit(lanes)).collect();
+    until(|| gated.begun() == calls);
+    tickets
+}
+
+/// Ends so many of the calls as refused, and waits until the lane has heard of it.
+fn refuse(gated: &Gated, tickets: &mut Vec<Ticket<(), Failed>>, calls: usize, fault: Fault) {
+    let left = tickets.len() - calls;
+    (0..calls).for_each(|_| gated.end(Some(fault)));
+    while tickets.len() > left {
+        tickets.retain_mut(|ticket| ticket.try_wait().is_none());
+        thread::yield_now();
+    }
+}
+
+/// Makes a call that is answered so, and sent once.
+fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
+    lanes.call(READ, &options(), move || ended(fault), class)
+}
+
+// ---- the cut ------------------------------------------------------------------------------------
+
+#[test]
+fn a_storm_of_refusals_cuts_the_rate_once_a_window() {
+    let clock = ManualClock::new();
+    let lanes = one(paced(), clock.clone());
+    let gated = Gated::new();
+    let mut tickets = under_way(&lanes, &gated, 10);
+    refuse(&gated, &mut tickets, 10, TOO_FAST);
+    let seen = status(&lanes);
+    assert_eq!((seen.rate_percent, seen.paused_for), (70, Some(SECOND)));
+    assert_eq!(seen.quota, "10/s");
+
+    // The next window has seven, which are refused as well.
+    tickets.extend((0..10).map(|_| gated.submit(&lanes)));
+    clock.advance(SECOND);
+    until(|| gated.begun() == 17);
+    refuse(&gated, &mut tickets, 7, TOO_FAST);
+    assert_eq!((status(&lanes).rate_percent, gated.begun()), (49, 17));
+}
+
+#[test]
+fn refusals_of_calls_that_left_before_a_cut_do_not_cut_again() {
+    let clock = ManualClock::new();
+    let lanes = one(paced(), clock.clone());
+    let gated = Gated::new();
+    let mut tickets = under_way(&lanes, &gated, 10);
+    for _ in 0..5 {
+        refuse(&gated, &mut tickets, 2, TOO_FAST);
+        assert_eq!(status(&lanes).rate_percent, 70);
+        clock.advance(SECOND * 2);
+    }
+}
+
+#[test]
+fn a_cut_outlives_a_change_of_the_quota() {
+    let lanes = one(paced(), ManualClock::new());
+    let gated = Gated::new();
+    let mut tickets = under_way(&lanes, &gated, 10);
+    refuse(&gated, &mut tickets, 10, TOO_FAST);
+    the(&lanes).set_quota(&Quota::per_second(20)).unwrap();
+    let seen = status(&lanes);
+    assert_eq!((seen.rate_percent, seen.quota.as_str()), (70, "20/s"));
+    assert!(seen.windows.iter().any(|window| window.limit == 14), "{:?}", seen.windows);
+}
+
+// ---- the pause ----------------------------------------------------------------------------------
+
+#[test]
+fn a_shorter_wait_that_is_heard_later_does_not_shorten_the_pause() {
+    let clock = ManualClock::new();
+    let lanes = one(unlimited(3).retry(RetryPolicy::none()), clock.clone());
+    let gated = Gated::new();
+    let mut tickets = under_way(&lanes, &gated, 3);
+    let paused_for = || status(&lanes).paused_for.unwrap().as_secs();
+    refuse(&gated, &mut tickets, 1, slow_down(30));
+    assert_eq!(paused_for(), 30);
+    clock.advance(SECOND);
+    refuse(&gated, &mut tickets, 1, slow_down(1));
+    assert_eq!(paused_for(), 29);
+    refuse(&gated, &mut tickets, 1, slow_down(60));
+    assert_eq!(paused_for(), 60);
+    clock.advance(SECOND * 60);
+    assert_eq!(status(&lanes).paused_for, None);
+    assert_eq!(call(&lanes, None), Ok(()));
+}
+
+#[test]
+fn nothing_of_the_lane_goes_before_the_pause_is_over() {
+    let clock = ManualClock::jumping();
+    let lanes = one(unlimited(3).retry(RetryPolicy::none()), clock.clone());
+    let before = clock.now();
+    assert!(call(&lanes, Some(slow_down(30))).is_err());
+    let log = Log::new(&clock);
+    for call in [READ, WRITE] {
+        let urgent = options().priority(lanekeeper::lane::Priority::URGENT);
+        assert_eq!(submit_again(&lanes, call, &urgent, log.fails("", [])).wait(), Ok(1));
+    }
+    let waited: Vec<_> = log.moments().into_iter().map(|at| at.since(before)).collect();
+    assert!(waited.iter().all(|waited| *waited >= SECOND * 30), "{waited:?}");
+    assert_eq!(waited[0], SECOND * 30);
+}
+
+#[test]
+fn a_call_is_sent_again_when_the_broker_said() {
+    let clock = ManualClock::jumping();
+    let lanes = one(unlimited(3), clock.clone());
+    let log = Log::new(&clock);
+    let work = log.fails("", [slow_down(3), slow_down(7)]);
+    assert_eq!(submit_again(&lanes, WRITE, &options(), work).wait(), Ok(3));
+    let gaps: Vec<_> = log.moments().windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    assert!(gaps[0] >= SECOND * 3 && gaps[1] >= SECOND * 7, "{gaps:?}");
+}
+
+#[test]
+fn an_absurd_wait_does_not_stop_the_lane_for_as_long() {
+    let clock = ManualClock::jumping();
+    let lanes = one(unlimited(3), clock.clone());
+    let log = Log::new(&clock);
+    let forever = Some(Class::Throttled { retry_after: Some(Duration::MAX) });
+    let work = log.fails("", [forever]);
+    // Nobody waits for ever for another attempt.
+    let answer = submit_again(&lanes, WRITE, &options(), work).wait();
+    assert_eq!((answer, log.len()), (Err(Failed::Broker(1, forever)), 1));
+    assert_eq!(status(&lanes).paused_for, Some(SECOND * 300));
+}
+
+#[test]
+fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
+    let lanes = one(unlimited(1).retry(RetryPolicy::none()), ManualClock::new());
+    assert!(call(&lanes, Some(slow_down(30))).is_err());
+    let soon = options().deadline(SECOND * 10);
+    let ticket = lanes.submit(READ, &soon, || ended(None), class);
+    let answer = within_reason(move || ticket.wait());
+    let Err(Failed::Lane(error)) = answer else { panic!("{answer:?}") };
+    assert_eq!(error.reason, Reason::TooLate { possible_in: SECOND * 30 });
+}
+
+// ---- the way back -------------------------------------------------------------------------------
+
+/// A broker that bears less than its documents say, for a while. It counts exactly.
+struct Exchange {
+    clock: ManualClock,
+    bears: fn(Moment) -> usize,
+    /// What it answered.
+    served: Mutex<Vec<Moment>>,
+    /// Whatever arrived, and how fast the lane meant to go just then.
+    seen: Mutex<Vec<(Moment, u32)>>,
+}
+
+impl Exchange {
+    fn new(clock: &ManualClock, bears: fn(Moment) -> usize) -> Arc<Self> {
+        let (served, seen) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { clock: clock.clone(), bears, served, seen })
+    }
+
+    fn work(self: &Arc<Self>, lanes: &Lanes) -> impl FnMut() -> Result<(), Failed> + Send + use<> {
+        let (exchange, lanes) = (Arc::clone(self), lanes.clone());
+        move || {
+            let result = exchange.answer(&lanes);
+            exchange.clock.advance(ms(5));
+            result
+        }
+    }
+
+    fn answer(&self, lanes: &Lanes) -> Result<(), Failed> {
+        let mut seen = self.seen.lock().unwrap();
+        let now = self.clock.now();
+        seen.push((now, status(lanes).rate_percent));
+        let mut served = self.served.lock().unwrap();
+        let lately = served.iter().filter(|at| now.since(**at) < SECOND).count();
+        if lately >= (self.bears)(now) {
+            return Err(Failed::Broker(1, TOO_FAST));
+        }
+        served.push(now);
+        Ok(())
+    }
+}
+
+#[test]
+fn in_a_storm_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() {
+    const CALLS: usize = 900;
+    // Half of what was promised, for a minute.
+    let bears = |now: Moment| if now.as_nanos() < 60_000_000_000 { 5 } else { LIMIT as usize };
+    let clock = ManualClock::jumping();
+    let retry = RetryPolicy::default().attempts(20).budget_percent(100).budget_floor(1000);
+    let throttle = ThrottlePolicy::default();
+    let lanes = one(paced().in_flight(4).retry(retry).throttle(throttle), clock.clone());
+    let exchange = Exchange::new(&clock, bears);
+    the(&lanes).pause();
+    let tickets: Vec<_> = (0..CALLS)
+        .map(|_| submit_again(&lanes, WRITE, &options(), exchange.work(&lanes)))
+        .collect();
+    the(&lanes).resume();
+    let answers: Vec<_> = tickets.into_iter().map(Ticket::wait).collect();
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+
+    let seen = exchange.seen.lock().unwrap();
+    assert!(seen.len() > CALLS, "there was no storm");
+    let arrivals: Vec<u64> = seen.iter().map(|(at, _)| at.as_nanos()).collect();
+    let second = SECOND.as_nanos() as u64;
+    for counts in
+        [Algorithm::SlidingLog, Algorithm::FixedWindow { phase: 0 }, Algorithm::TokenBucket]
+    {
+        assert_eq!(refused(&arrivals, LIMIT, second, counts), 0, "{counts:?}");
+    }
+    // Seen by the next attempt, which waits for the end of a pause that is as long as a window.
+    let cuts: Vec<Moment> =
+        seen.windows(2).filter(|pair| pair[1].1 < pair[0].1).map(|pair| pair[1].0).collect();
+    assert!(cuts.len() > 1, "{cuts:?}");
+    assert!(cuts.windows(2).all(|pair| pair[1].since(pair[0]) >= SECOND), "{cuts:?}");
+    assert_eq!(seen.last().map(|(_, percent)| *percent), Some(100));
+}

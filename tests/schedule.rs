@@ -1,0 +1,345 @@
+//! Which call goes next, and which does not go at all: priorities, users, budgets, deadlines.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::Sent;
+use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::{
+    CallOptions, Effect, LaneConfig, LaneError, LaneState, Priority, Reason, Shutdown, Ticket,
+    WhenFull,
+};
+use lanekeeper::proxy::{BuildError, Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Budget, Limits, Quota};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const READ: Call =
+    Call { lane: 0, method: "read", effect: Effect::Read, priority: 5, weight: 1, budgets: &[] };
+const ORDER: Call = Call { method: "order", effect: Effect::Write, budgets: &[0], ..READ };
+
+fn build(config: LaneConfig, orders: Budget, clock: &ManualClock) -> Lanes {
+    let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
+    builder.lane(0, config);
+    builder.budget(0, orders);
+    builder.clock(clock.clone().into());
+    builder.build(Limits::new()).unwrap()
+}
+
+/// One call a second, and a budget that is no matter.
+fn once_a_second(clock: &ManualClock) -> Lanes {
+    build(LaneConfig::new(Quota::per_second(1)), Quota::unlimited().into(), clock)
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// Queues a call that writes its name down when it is made.
+fn submit(
+    lanes: &Lanes,
+    call: Call,
+    options: &CallOptions,
+    log: &Log,
+    name: impl Into<String>,
+) -> Ticket<(), LaneError> {
+    let (log, name) = (Arc::clone(log), name.into());
+    let work = move || {
+        log.lock().unwrap().push(name);
+        Ok(())
+    };
+    lanes.submit(call, options, work, |error: &LaneError| Some(error.class()))
+}
+
+fn priority(number: u8) -> CallOptions {
+    CallOptions::new().priority(Priority::new(number).unwrap())
+}
+
+/// Uses up the first second's call, queues what `queue` does while the lane is paused, and gives
+/// the order in which it went.
+fn order_of(lanes: &Lanes, queue: impl FnOnce(&Log) -> Vec<Ticket<(), LaneError>>) -> Vec<String> {
+    let log = Log::default();
+    let lane = lanes.lane("test").unwrap();
+    lane.pause();
+    let tickets = queue(&log);
+    lane.resume();
+    for ticket in tickets {
+        ticket.wait().unwrap();
+    }
+    let log = log.lock().unwrap();
+    log.clone()
+}
+
+#[test]
+fn the_more_urgent_goes_first_and_equals_in_order() {
+    let lanes = once_a_second(&ManualClock::jumping());
+    let order = order_of(&lanes, |log| {
+        [9, 5, 1, 5, 10, 1]
+            .iter()
+            .enumerate()
+            .map(|(i, p)| submit(&lanes, READ, &priority(*p), log, format!("{p}.{i}")))
+            .collect()
+    });
+    assert_eq!(order, ["1.2", "1.5", "5.1", "5.3", "9.0", "10.4"]);
+}
+
+#[test]
+fn an_urgent_call_that_comes_while_the_lane_waits_is_the_next_one_sent() {
+    let clock = ManualClock::new();
+    let lanes = once_a_second(&clock);
+    let log = Log::default();
+    let first = submit(&lanes, READ, &CallOptions::new(), &log, "first");
+    first.wait().unwrap();
+    let waiting: Vec<_> =
+        (0..5).map(|i| submit(&lanes, READ, &CallOptions::new(), &log, format!("{i}"))).collect();
+    // The lane waits for its next second, with five before this one.
+    let urgent = submit(&lanes, READ, &priority(1), &log, "urgent");
+    assert_eq!(urgent.position(), Some(0));
+    assert_eq!(waiting[4].position(), Some(5));
+    clock.advance(SECOND);
+    urgent.wait().unwrap();
+    assert_eq!(*log.lock().unwrap(), ["first", "urgent"]);
+    assert!(waiting.iter().all(Ticket::cancel));
+}
+
+#[test]
+fn users_take_turns_however_much_one_asks_for() {
+    let lanes = once_a_second(&ManualClock::jumping());
+    let order = order_of(&lanes, |log| {
+        let (a, b) = (CallOptions::new().user("a"), CallOptions::new().user("b"));
+        let mut tickets: Vec<_> =
+            (0..20).map(|i| submit(&lanes, READ, &a, log, format!("a{i}"))).collect();
+        tickets.extend((0..4).map(|i| submit(&lanes, READ, &b, log, format!("b{i}"))));
+        tickets
+    });
+    for (turn, name) in ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3", "a4"].iter().enumerate() {
+        assert_eq!(order[turn], *name, "{order:?}");
+    }
+}
+
+#[test]
+fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
+    let clock = ManualClock::jumping();
+    let config = LaneConfig::new(Quota::per_second(10)).user_interval(SECOND).in_flight(1);
+    let lanes = build(config, Quota::unlimited().into(), &clock);
+    let began = clock.now();
+    let order = order_of(&lanes, |log| {
+        let (a, b) = (CallOptions::new().user("a"), CallOptions::new().user("b"));
+        let a = (0..3).map(|i| submit(&lanes, READ, &a, log, format!("a{i}")));
+        let mut tickets: Vec<_> = a.collect();
+        tickets.push(submit(&lanes, READ, &b, log, "b0"));
+        tickets
+    });
+    assert_eq!(order, ["a0", "b0", "a1", "a2"]);
+    assert_eq!(clock.now().since(began), 2 * SECOND);
+}
+
+#[test]
+fn a_call_whose_budget_is_spent_holds_up_nobody() {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(100));
+    let lanes = build(config, Quota::per_minute(2).into(), &clock);
+    let log = Log::default();
+    let orders: Vec<_> =
+        (0..3).map(|i| submit(&lanes, ORDER, &CallOptions::new(), &log, format!("o{i}"))).collect();
+    let read = submit(&lanes, READ, &CallOptions::new(), &log, "read");
+    read.wait().unwrap();
+    let mut orders = orders.into_iter();
+    orders.next().unwrap().wait().unwrap();
+    orders.next().unwrap().wait().unwrap();
+    let mut third = orders.next().unwrap();
+    assert!(third.try_wait().is_none());
+    assert_eq!(third.estimated_wait(), Some(60 * SECOND));
+    // And one that comes later still goes.
+    submit(&lanes, READ, &CallOptions::new(), &log, "later").wait().unwrap();
+    clock.advance(60 * SECOND);
+    third.wait().unwrap();
+    assert_eq!(log.lock().unwrap().last().unwrap(), "o2");
+}
+
+#[test]
+fn what_a_budget_keeps_in_reserve_is_for_urgent_calls() {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(100));
+    let lanes = build(config, Budget::new(Quota::per_day(5)).reserve(2), &clock);
+    let log = Log::default();
+    let day: Vec<_> =
+        (0..4).map(|_| submit(&lanes, ORDER, &CallOptions::new(), &log, "order")).collect();
+    let exit = submit(&lanes, ORDER, &priority(1), &log, "exit");
+    exit.wait().unwrap();
+    let waiting = day.iter().filter(|ticket| ticket.position().is_some()).count();
+    assert!(waiting >= 1, "the reserve is not for them");
+    assert_eq!(lanes.status().budget("orders").unwrap().windows[0].limit, 5);
+    drop(lanes);
+}
+
+#[test]
+fn a_call_that_cannot_be_in_time_is_refused_with_when_it_could_be() {
+    let clock = ManualClock::new();
+    let lanes = build(LaneConfig::new(Quota::per_second(100)), Quota::per_minute(1).into(), &clock);
+    let log = Log::default();
+    submit(&lanes, ORDER, &CallOptions::new(), &log, "first").wait().unwrap();
+    let soon = CallOptions::new().deadline(SECOND);
+    let error = submit(&lanes, ORDER, &soon, &log, "second").wait().unwrap_err();
+    assert_eq!(error.reason, Reason::TooLate { possible_in: 60 * SECOND });
+    assert_eq!(error.was_sent(), Sent::No);
+    // What does not touch the budget goes.
+    submit(&lanes, READ, &soon, &log, "read").wait().unwrap();
+}
+
+#[test]
+fn a_deadline_that_passes_in_the_queue_is_never_sent() {
+    let clock = ManualClock::new();
+    let lanes = once_a_second(&clock);
+    let log = Log::default();
+    submit(&lanes, READ, &CallOptions::new(), &log, "first").wait().unwrap();
+    let late = CallOptions::new().deadline(Duration::from_millis(1_500)).user("late");
+    let ticket = submit(&lanes, READ, &late, &log, "late");
+    // More urgent ones come and take its second.
+    let _urgent: Vec<_> = (0..9).map(|_| submit(&lanes, ORDER, &priority(1), &log, "u")).collect();
+    clock.advance(Duration::from_millis(1_500));
+    let error = ticket.wait().unwrap_err();
+    assert!(matches!(error.reason, Reason::DeadlinePassed { .. }), "{error}");
+    for _ in 0..20 {
+        clock.advance(SECOND);
+        thread::yield_now();
+    }
+    assert!(!log.lock().unwrap().contains(&"late".to_owned()));
+}
+
+#[test]
+fn a_call_too_heavy_for_any_window_is_refused_at_once() {
+    let lanes = once_a_second(&ManualClock::new());
+    let heavy = Call { weight: 2, ..READ };
+    let ticket = submit(&lanes, heavy, &CallOptions::new(), &Log::default(), "heavy");
+    assert_eq!(ticket.wait().unwrap_err().reason, Reason::TooHeavy);
+}
+
+#[test]
+fn a_call_costs_its_weight() {
+    let clock = ManualClock::jumping();
+    let lanes = build(LaneConfig::new(Quota::per_second(10)), Quota::unlimited().into(), &clock);
+    let heavy = Call { weight: 5, ..READ };
+    let began = clock.now();
+    let log = Log::default();
+    for _ in 0..5 {
+        submit(&lanes, heavy, &CallOptions::new(), &log, "heavy").wait().unwrap();
+    }
+    assert_eq!(clock.now().since(began), 2 * SECOND);
+}
+
+#[test]
+fn a_full_queue_sheds_the_least_urgent() {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(1)).queue(2).when_full(WhenFull::Shed);
+    let lanes = build(config, Quota::unlimited().into(), &clock);
+    let log = Log::default();
+    lanes.lane("test").unwrap().pause();
+    let low = submit(&lanes, READ, &priority(9), &log, "low");
+    let lower = submit(&lanes, READ, &priority(10), &log, "lower");
+    let high = submit(&lanes, READ, &priority(2), &log, "high");
+    assert_eq!(lower.wait().unwrap_err().reason, Reason::Shed);
+    assert_eq!((high.position(), low.position()), (Some(0), Some(1)));
+    let lowest = submit(&lanes, READ, &priority(10), &log, "lowest");
+    assert_eq!(lowest.wait().unwrap_err().reason, Reason::QueueFull { capacity: 2 });
+}
+
+#[test]
+fn a_full_queue_blocks_until_there_is_a_place() {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(100)).queue(1).when_full(WhenFull::Block);
+    let lanes = build(config, Quota::unlimited().into(), &clock);
+    let log = Log::default();
+    lanes.lane("test").unwrap().pause();
+    let first = submit(&lanes, READ, &CallOptions::new(), &log, "first");
+    thread::scope(|scope| {
+        let second =
+            scope.spawn(|| submit(&lanes, READ, &CallOptions::new(), &log, "second").wait());
+        lanes.lane("test").unwrap().resume();
+        first.wait().unwrap();
+        second.join().unwrap().unwrap();
+    });
+    assert_eq!(*log.lock().unwrap(), ["first", "second"]);
+}
+
+#[test]
+fn a_shutdown_answers_everybody_and_takes_nobody_in() {
+    let clock = ManualClock::new();
+    let lanes = once_a_second(&clock);
+    let log = Log::default();
+    submit(&lanes, READ, &CallOptions::new(), &log, "first").wait().unwrap();
+    let waiting: Vec<_> =
+        (0..3).map(|_| submit(&lanes, ORDER, &CallOptions::new(), &log, "waits")).collect();
+    let drained = lanes.shutdown(Shutdown::Drop);
+    assert_eq!((drained.refused, drained.under_way), (3, 0));
+    for ticket in waiting {
+        assert_eq!(ticket.wait().unwrap_err().reason, Reason::Closed);
+    }
+    let after = submit(&lanes, READ, &CallOptions::new(), &log, "after");
+    assert_eq!(after.wait().unwrap_err().reason, Reason::Closed);
+    assert_eq!(lanes.status().lane("test").unwrap().state, LaneState::Closed);
+    assert_eq!(*log.lock().unwrap(), ["first"]);
+}
+
+#[test]
+fn a_drain_lets_what_waits_go() {
+    let lanes = once_a_second(&ManualClock::jumping());
+    let log = Log::default();
+    let waiting: Vec<_> =
+        (0..5).map(|i| submit(&lanes, ORDER, &CallOptions::new(), &log, format!("{i}"))).collect();
+    let drained = lanes.shutdown(Shutdown::Drain(3600 * SECOND));
+    assert_eq!((drained.refused, drained.under_way), (0, 0));
+    assert_eq!(log.lock().unwrap().len(), 5);
+    assert!(waiting.into_iter().all(|ticket| ticket.wait().is_ok()));
+}
+
+#[test]
+fn a_quota_is_changed_at_once_and_loses_no_count() {
+    let clock = ManualClock::new();
+    let lanes = build(LaneConfig::new(Quota::per_minute(2)), Quota::unlimited().into(), &clock);
+    let log = Log::default();
+    for _ in 0..2 {
+        submit(&lanes, READ, &CallOptions::new(), &log, "read").wait().unwrap();
+    }
+    let mut third = submit(&lanes, READ, &CallOptions::new(), &log, "third");
+    let mut fourth = submit(&lanes, READ, &CallOptions::new(), &log, "fourth");
+    assert!(third.try_wait().is_none());
+    lanes.lane("test").unwrap().set_quota(&Quota::per_minute(3)).unwrap();
+    while third.try_wait().is_none() {
+        thread::yield_now();
+    }
+    assert!(fourth.try_wait().is_none(), "three of three are used");
+    assert!(lanes.lane("test").unwrap().set_quota(&Quota::per_minute(0)).is_err());
+}
+
+#[test]
+fn the_status_tells_who_waits_and_what_is_left() {
+    let clock = ManualClock::new();
+    let lanes = once_a_second(&clock);
+    let log = Log::default();
+    submit(&lanes, ORDER, &CallOptions::new(), &log, "first").wait().unwrap();
+    let _a = submit(&lanes, READ, &CallOptions::new().user("a"), &log, "a");
+    let _b = submit(&lanes, READ, &priority(2), &log, "b");
+    clock.advance(Duration::from_millis(400));
+    let status = lanes.status();
+    let lane = status.lane("test").unwrap();
+    assert_eq!((lane.queued, lane.in_flight, lane.state), (2, 0, LaneState::Running));
+    assert_eq!(lane.queued_by_priority.get(&2), Some(&1));
+    assert_eq!(lane.queued_by_user.get("a"), Some(&1));
+    assert_eq!(lane.oldest_wait, Some(Duration::from_millis(400)));
+    assert_eq!(lane.windows[0].used, 1);
+    assert_eq!(lane.windows[0].next_free, Some(Duration::from_millis(600)));
+    assert_eq!(lane.estimated_wait, Some(Duration::from_millis(2_600)));
+    let json = serde_json::to_value(&status).unwrap();
+    assert_eq!(json["lanes"][0]["state"], "running");
+}
+
+#[test]
+fn a_budget_without_a_quota_is_an_error_when_built() {
+    let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
+    builder.lane(0, Quota::per_second(1).into());
+    assert_eq!(
+        builder.build(Limits::new()).unwrap_err(),
+        BuildError::NoBudget { proxy: "Test", budget: "orders" }
+    );
+}

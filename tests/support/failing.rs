@@ -1,0 +1,143 @@
+//! A broker that fails by a script, and the error that tells how.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+
+use super::lanes::READ;
+use lanekeeper::Class;
+use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::{CallOptions, LaneError, Ticket};
+use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::quota::Moment;
+
+/// How an attempt fails: a class, or nothing is known of it.
+pub type Fault = Option<Class>;
+
+pub const NOT_SENT: Fault = Some(Class::NotSent);
+pub const TRANSIENT: Fault = Some(Class::Transient);
+pub const TOO_FAST: Fault = Some(Class::Throttled { retry_after: None });
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failed {
+    /// The lane answered in place of the broker.
+    Lane(LaneError),
+    /// This attempt failed at the broker, in this way.
+    Broker(u32, Fault),
+}
+
+impl From<LaneError> for Failed {
+    fn from(error: LaneError) -> Self {
+        Self::Lane(error)
+    }
+}
+
+pub fn class(error: &Failed) -> Fault {
+    match error {
+        Failed::Lane(error) => Some(error.class()),
+        Failed::Broker(_, fault) => *fault,
+    }
+}
+
+/// Every attempt that was made: of which call, and when.
+#[derive(Clone)]
+pub struct Log {
+    clock: ManualClock,
+    seen: Arc<Mutex<Vec<(&'static str, Moment)>>>,
+}
+
+impl Log {
+    pub fn new(clock: &ManualClock) -> Self {
+        Self { clock: clock.clone(), seen: Arc::default() }
+    }
+
+    pub fn note(&self, name: &'static str) {
+        self.seen.lock().unwrap().push((name, self.clock.now()));
+    }
+
+    pub fn names(&self) -> Vec<&'static str> {
+        self.seen.lock().unwrap().iter().map(|(name, _)| *name).collect()
+    }
+
+    pub fn moments(&self) -> Vec<Moment> {
+        self.seen.lock().unwrap().iter().map(|(_, at)| *at).collect()
+    }
+
+    /// For the oracle.
+    pub fn nanos(&self) -> Vec<u64> {
+        self.moments().into_iter().map(Moment::as_nanos).collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// Work that fails in these ways, one attempt after the other, and then gives the number of the
+    /// attempt that did not.
+    pub fn fails<F: IntoIterator<Item = Fault>>(
+        &self,
+        name: &'static str,
+        faults: F,
+    ) -> impl FnMut() -> Result<u32, Failed> + Send + use<F> {
+        let log = self.clone();
+        let faults: Vec<Fault> = faults.into_iter().collect();
+        let mut faults = faults.into_iter();
+        let mut number = 0;
+        move || {
+            log.note(name);
+            number += 1;
+            faults.next().map_or(Ok(number), |fault| Err(Failed::Broker(number, fault)))
+        }
+    }
+}
+
+/// Queues a call that the lane may send again.
+pub fn submit_again<R: Send + 'static>(
+    lanes: &Lanes,
+    call: Call,
+    options: &CallOptions,
+    work: impl FnMut() -> Result<R, Failed> + Send + 'static,
+) -> Ticket<R, Failed> {
+    lanes.submit_again(call, options, work, class)
+}
+
+/// The answer of an only attempt.
+pub fn ended(fault: Option<Fault>) -> Result<(), Failed> {
+    fault.map_or(Ok(()), |fault| Err(Failed::Broker(1, fault)))
+}
+
+/// Calls that are under way until they are told how they end, and are sent once.
+pub struct Gated {
+    end: Sender<Option<Fault>>,
+    ends: Arc<Mutex<Receiver<Option<Fault>>>>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Gated {
+    pub fn new() -> Self {
+        let (end, ends) = mpsc::channel();
+        Self { end, ends: Arc::new(Mutex::new(ends)), begun: Arc::default() }
+    }
+
+    pub fn submit(&self, lanes: &Lanes) -> Ticket<(), Failed> {
+        let (begun, ends) = (Arc::clone(&self.begun), Arc::clone(&self.ends));
+        let work = move || {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let end = ends.lock().unwrap().recv();
+            // An end without a word is an end too.
+            ended(end.unwrap_or(Some(TRANSIENT)))
+        };
+        lanes.submit(READ, &CallOptions::new(), work, class)
+    }
+
+    /// How many have begun.
+    pub fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Ends one of them.
+    pub fn end(&self, fault: Option<Fault>) {
+        self.end.send(fault).unwrap();
+    }
+}

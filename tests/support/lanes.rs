@@ -1,0 +1,127 @@
+//! Lanes for tests of their own, without a macro: how to build one, call it, and hold it up.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::clock::Clock;
+use lanekeeper::lane::{
+    CallOptions, Effect, Lane, LaneConfig, LaneError, LaneStatus, Observer, Priority, Ticket,
+};
+use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Quota};
+
+pub const SECOND: Duration = Duration::from_secs(1);
+
+pub const WRITE: Call =
+    Call { lane: 0, method: "write", effect: Effect::Write, priority: 5, weight: 1, budgets: &[] };
+pub const READ: Call = Call { method: "read", effect: Effect::Read, ..WRITE };
+
+pub const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// One lane, named `test`.
+pub fn one(config: LaneConfig, clock: impl Into<Clock>) -> Lanes {
+    observed(config, clock, None)
+}
+
+/// One lane of which somebody hears.
+pub fn observed(
+    config: LaneConfig,
+    clock: impl Into<Clock>,
+    observer: Option<Arc<dyn Observer>>,
+) -> Lanes {
+    let mut builder = LanesBuilder::new("Test", &["test"], &[]);
+    builder.lane(0, config);
+    builder.clock(clock.into());
+    if let Some(observer) = observer {
+        builder.observer(observer);
+    }
+    builder.build(Limits::new()).unwrap()
+}
+
+/// Calls go as they come, so many at once.
+pub fn unlimited(in_flight: usize) -> LaneConfig {
+    LaneConfig::new(Quota::unlimited()).in_flight(in_flight)
+}
+
+pub fn the(lanes: &Lanes) -> &Lane {
+    lanes.lane("test").unwrap()
+}
+
+pub fn status(lanes: &Lanes) -> LaneStatus {
+    the(lanes).status()
+}
+
+pub fn options() -> CallOptions {
+    CallOptions::new()
+}
+
+pub fn priority(number: u8) -> CallOptions {
+    options().priority(Priority::new(number).unwrap())
+}
+
+/// Queues a call that does `work`.
+pub fn submit<R: Send + 'static>(
+    lanes: &Lanes,
+    call: Call,
+    options: &CallOptions,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Ticket<R, LaneError> {
+    lanes.submit(call, options, || Ok(work()), |error: &LaneError| Some(error.class()))
+}
+
+/// A call that is under way until it is let go.
+pub struct Held {
+    go: Sender<()>,
+    pub ticket: Ticket<(), LaneError>,
+}
+
+impl Held {
+    pub fn let_go(self) -> Ticket<(), LaneError> {
+        self.go.send(()).unwrap();
+        self.ticket
+    }
+}
+
+/// Makes a call that holds its worker, and comes back once it is under way.
+pub fn hold(lanes: &Lanes, call: Call) -> Held {
+    let (go, held) = mpsc::channel::<()>();
+    let (begun, began) = mpsc::channel();
+    let ticket = submit(lanes, call, &options(), move || {
+        begun.send(()).unwrap();
+        // An end without a word is an end too.
+        let _ = held.recv();
+    });
+    began.recv().unwrap();
+    Held { go, ticket }
+}
+
+/// Looks until it is so. Only for what another thread is about to do anyway.
+pub fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        thread::yield_now();
+    }
+}
+
+/// Longer than any test takes on the slowest machine.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Runs a test that hangs if it fails, and fails it then.
+pub fn within_reason<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, is_done) = mpsc::channel();
+    let test = thread::spawn(move || {
+        let result = test();
+        let _ = done.send(());
+        result
+    });
+    match is_done.recv_timeout(HANGS) {
+        Err(RecvTimeoutError::Timeout) => panic!("it hangs"),
+        Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+            test.join().unwrap_or_else(|panic| resume_unwind(panic))
+        }
+    }
+}
