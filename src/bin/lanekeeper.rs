@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use lanekeeper::broker::lanes;
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
-use lanekeeper::exchange::{Algorithm, Exchange};
+use lanekeeper::exchange::{Algorithm, Exchange, Faults, Rule};
 use lanekeeper::quota::{Limits, Quota};
 use rust_decimal::Decimal;
 
@@ -52,7 +52,15 @@ struct ExchangeArgs {
     /// The mean of what comes on top, each way, exponentially distributed
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// The seed of the jitter
+    /// What goes wrong on purpose, as in place=reset-after@30% or orders=hang-before@1,4: the route,
+    /// the fault, and how often or at which requests. Can be given several times
+    #[arg(long, value_name = "RULE")]
+    fault: Vec<Rule>,
+    /// The same as a TOML file: `seed = 7`, and for each rule a table `[[rule]]` with the keys on,
+    /// fault, and share or calls
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// The seed of the jitter, and of the faults unless they come from a file, which has its own
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// How long each bar is the present one
@@ -108,6 +116,11 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         .limit
         .into_iter()
         .fold(Limits::new(), |limits, (lane, quota)| limits.lane(lane, quota));
+    let faults = match &args.faults {
+        Some(path) => read_faults(path)?,
+        None => Faults::new().seed(args.seed),
+    };
+    let faults = args.fault.into_iter().fold(faults, Faults::rule);
     let exchange = Exchange::builder()
         .listen(args.listen)
         .broker(broker)
@@ -117,6 +130,7 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         .latency(args.latency)
         .jitter(args.jitter)
         .seed(args.seed)
+        .faults(faults)
         .start()?;
     let mut out = io::stdout();
     writeln!(out, "listening on {}", exchange.base_url())?;
@@ -131,7 +145,21 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         let counts = exchange.counts(lane);
         writeln!(out, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
     }
+    let struck = exchange.arrivals().iter().filter(|arrival| arrival.fault.is_some()).count();
+    writeln!(out, "{struck} met a fault; {} orders booked", exchange.orders().len())?;
     Ok(())
+}
+
+/// Reads a file of faults, with an error in one line that says where it is wrong.
+fn read_faults(path: &Path) -> Result<Faults, String> {
+    let named = |why: String| format!("{}: {why}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| named(format!("cannot read the faults: {error}")))?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        named(format!("line {line}: {}", error.message().replace('\n', " ")))
+    })
 }
 
 /// Reads `LANE=10/s,400/min`.

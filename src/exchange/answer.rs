@@ -1,12 +1,12 @@
 //! Answers in Kite's envelope.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::brokers::paper::Refusal;
+
+use super::payload::Payload;
 
 /// What a request is answered with.
 pub(super) type Answer = Result<Body, ApiError>;
@@ -29,7 +29,11 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, error_type: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        error_type: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self { status, error_type, message: message.into() }
     }
 
@@ -86,7 +90,7 @@ impl From<Refusal> for ApiError {
 }
 
 /// The answer as it goes out.
-pub(super) fn respond(answer: Answer) -> Response<Full<Bytes>> {
+pub(super) fn respond(answer: Answer) -> Response<Payload> {
     let (status, kind, text) = match answer {
         Ok(Body::Csv(text)) => (StatusCode::OK, "text/csv", text),
         Ok(Body::Json(data)) => {
@@ -102,7 +106,12 @@ pub(super) fn respond(answer: Answer) -> Response<Full<Bytes>> {
             (error.status, "application/json", envelope.to_string())
         }
     };
-    let mut response = Response::new(Full::from(text));
+    plain(status, kind, text)
+}
+
+/// An answer without an envelope.
+pub(super) fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Payload> {
+    let mut response = Response::new(Payload::whole(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response

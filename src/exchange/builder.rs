@@ -4,11 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::broker::lanes;
 use crate::brokers::paper::{PaperBuildError, Prices};
 use crate::brokers::{PaperBroker, kite_limits};
 use crate::quota::{Limits, QuotaError};
 
+use super::faults::{Faults, FaultsError};
 use super::gate::Gate;
 use super::handle::Exchange;
 use super::network::Network;
@@ -33,6 +36,7 @@ pub struct ExchangeBuilder {
     latency: Duration,
     jitter: Duration,
     seed: u64,
+    faults: Faults,
 }
 
 /// An exchange that could not be started.
@@ -78,6 +82,9 @@ pub enum ExchangeError {
         /// What was set.
         delay: Duration,
     },
+    /// Faults that make no sense.
+    #[error(transparent)]
+    Faults(#[from] FaultsError),
     /// The paper broker cannot be built.
     #[error(transparent)]
     Paper(#[from] PaperBuildError),
@@ -95,6 +102,7 @@ impl ExchangeBuilder {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
             seed: 0,
+            faults: Faults::new(),
         }
     }
 
@@ -156,6 +164,13 @@ impl ExchangeBuilder {
         self
     }
 
+    /// What goes wrong on purpose. Default: nothing. A request that the counters refuse, or that has
+    /// no valid session, meets no fault.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
     /// Starts the exchange.
     ///
     /// # Errors
@@ -176,6 +191,7 @@ impl ExchangeBuilder {
                 return Err(ExchangeError::TooSlow { what, delay });
             }
         }
+        let faults = Mutex::new(self.faults.start()?);
         let broker = match self.broker {
             Some(broker) => broker,
             None => {
@@ -185,7 +201,8 @@ impl ExchangeBuilder {
         };
         let gate = Gate::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
-        let shared = Arc::new(Shared { gate, sessions: Sessions::default(), network, broker });
+        let shared =
+            Arc::new(Shared { gate, sessions: Sessions::default(), network, faults, broker });
         let server = Server::start(self.listen, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }

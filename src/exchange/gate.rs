@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::quota::{Limits, Moment, Quota};
 
+use super::fault::Fault;
 use super::strict::{Algorithm, Strict};
 
 /// So many arrivals are remembered. An exchange that runs for days must not eat the machine.
@@ -26,8 +27,10 @@ pub struct Arrival {
     pub path: String,
     /// Whether the counters let it through. A request that was not counted was.
     pub admitted: bool,
-    /// The status of the answer; none while it is being made.
+    /// The status of the answer; none while it is being made, or if a fault keeps it from coming.
     pub status: Option<u16>,
+    /// What went wrong with it on purpose.
+    pub fault: Option<Fault>,
 }
 
 /// How the requests of a lane fared.
@@ -102,6 +105,7 @@ impl Gate {
             path: path.to_owned(),
             admitted,
             status: None,
+            fault: None,
         });
         if state.arrivals.len() > REMEMBERED {
             state.arrivals.pop_front();
@@ -113,11 +117,21 @@ impl Gate {
 
     /// The request was answered.
     pub(super) fn answered(&self, entered: &Entered, status: u16) {
+        self.note(entered, |arrival| arrival.status = Some(status));
+    }
+
+    /// The request meets a fault.
+    pub(super) fn struck(&self, entered: &Entered, fault: Fault) {
+        self.note(entered, |arrival| arrival.fault = Some(fault));
+    }
+
+    /// Adds to what is remembered of an arrival, unless that is forgotten already.
+    fn note(&self, entered: &Entered, note: impl FnOnce(&mut Arrival)) {
         let mut state = self.state.lock();
         let index = entered.number.checked_sub(state.forgotten);
         let index = index.and_then(|index| usize::try_from(index).ok());
         if let Some(arrival) = index.and_then(|index| state.arrivals.get_mut(index)) {
-            arrival.status = Some(status);
+            note(arrival);
         }
     }
 

@@ -7,6 +7,7 @@ use crate::broker::{Instrument, OrderId, OrderStatus, Side};
 use crate::brokers::PaperBroker;
 
 use super::builder::ExchangeBuilder;
+use super::faults::{Faults, FaultsError};
 use super::gate::{Arrival, Counts};
 use super::request::Shared;
 use super::server::Server;
@@ -79,7 +80,7 @@ impl Exchange {
     }
 
     /// Every order it took in, the oldest first: what really happened, whatever the client was
-    /// told.
+    /// told. An order that lands later is here when it has landed.
     pub fn orders(&self) -> Vec<PlacedOrder> {
         self.shared.broker.entries(|entry| PlacedOrder {
             id: entry.order.id.clone(),
@@ -89,6 +90,16 @@ impl Exchange {
             quantity: entry.order.quantity,
             status: entry.order.status.clone(),
         })
+    }
+
+    /// From now on `faults` go wrong, and no longer those before; their counts begin anew. What was
+    /// struck already stays struck.
+    ///
+    /// # Errors
+    /// The faults make no sense; then those before stay.
+    pub fn set_faults(&self, faults: &Faults) -> Result<(), FaultsError> {
+        *self.shared.faults.lock() = faults.start()?;
+        Ok(())
     }
 
     /// The paper broker behind it.

@@ -19,27 +19,52 @@
 //! # Ok::<(), lanekeeper::exchange::ExchangeError>(())
 //! ```
 //!
-//! The way of a request, which is where later faults would be put: it is read, travels
-//! (`network`), **arrives** (`request`: it is counted and recorded by `gate`, and done by `wire`),
-//! and its answer travels back. A request that was read arrives even if its sender has hung up.
+//! The way of a request: it is read, travels (`network`), **arrives** (`request`: it is counted and
+//! recorded by `gate`, and done by `wire`), and its answer travels back. A request that was read
+//! arrives even if its sender has hung up.
 //!
 //! What is counted: everything but `/session/token`, and but requests without a valid header or
 //! with an address that is too long, which a real exchange turns away at the door.
+//!
+//! What goes wrong is said by [`Faults`]: which requests (`faults`, `target`), how (`fault`), and what
+//! comes of it (`mishap`). The ledger, [`Exchange::orders`], tells what really happened:
+//!
+//! ```
+//! use std::time::Duration;
+//! use lanekeeper::exchange::{Exchange, Fault, Faults, Rule, Target, When};
+//!
+//! let faults = Faults::new()
+//!     .seed(7)
+//!     // Three of ten orders are booked, and nobody hears of it.
+//!     .rule(Rule::new(Target::Place, Fault::Reset(When::After)).share(0.3))
+//!     // The first look into the order book gets no answer.
+//!     .rule(Rule::new(Target::Orders, Fault::Hang(When::Before)).calls([1]));
+//! let exchange = Exchange::builder().faults(faults).start()?;
+//! # Ok::<(), lanekeeper::exchange::ExchangeError>(())
+//! ```
 
 mod answer;
 mod builder;
+mod fault;
+mod faults;
 mod form;
 mod gate;
 mod handle;
+mod mishap;
 mod network;
+mod payload;
 mod request;
 mod route;
 mod server;
 mod sessions;
 mod strict;
+mod target;
 mod wire;
 
 pub use builder::{ExchangeBuilder, ExchangeError};
+pub use fault::{Fault, FaultError, RetryAfter, When};
+pub use faults::{Faults, FaultsError, Rule, RuleError};
 pub use gate::{Arrival, Counts};
 pub use handle::{Exchange, PlacedOrder};
 pub use strict::{Algorithm, AlgorithmError};
+pub use target::{Target, TargetError};

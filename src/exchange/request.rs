@@ -1,21 +1,27 @@
 //! What a request does at the exchange: it is let in or turned away, counted, recorded and done.
 //!
-//! Faults of the exchange, when there are some (a 502 instead of an answer, an order done under an
-//! error), belong into [`Shared::arrive`]: it alone knows what was admitted and what was done.
-//! Faults of the network belong to the trip, in `server`.
+//! A request that the counters let in may meet a fault on purpose; what comes of it then is in
+//! `mishap`.
 
-use http_body_util::Full;
+use std::sync::Arc;
+use std::time::Duration;
+
 use hyper::Response;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::http::request::Parts;
+use parking_lot::Mutex;
 
 use crate::brokers::PaperBroker;
 
 use super::answer::{Answer, ApiError, respond};
+use super::fault::Fault;
+use super::faults::Strikes;
 use super::form::Fields;
 use super::gate::Gate;
+use super::mishap;
 use super::network::Network;
+use super::payload::{Broken, Payload};
 use super::route::{self, Route};
 use super::sessions::Sessions;
 use super::wire;
@@ -29,28 +35,72 @@ pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) sessions: Sessions,
     pub(super) network: Network,
+    pub(super) faults: Mutex<Strikes>,
     pub(super) broker: PaperBroker,
+}
+
+/// What a request is answered with, and how much later than need be.
+pub(super) struct Answered {
+    pub(super) late: Duration,
+    pub(super) with: Result<Response<Payload>, Broken>,
+}
+
+impl Answered {
+    pub(super) fn at_once(response: Response<Payload>) -> Self {
+        Self { late: Duration::ZERO, with: Ok(response) }
+    }
+}
+
+/// A request that was let in, and is not done yet.
+pub(super) struct Asked {
+    pub(super) shared: Arc<Shared>,
+    pub(super) parts: Parts,
+    pub(super) body: Result<Bytes, ApiError>,
+}
+
+impl Asked {
+    /// Does it.
+    pub(super) fn done(self) -> Response<Payload> {
+        respond(self.body.and_then(|body| self.shared.answer(&self.parts, &body)))
+    }
 }
 
 impl Shared {
     /// The request is at the exchange: it is counted, recorded and done.
     pub(super) fn arrive(
-        &self,
-        parts: &Parts,
+        self: &Arc<Self>,
+        parts: Parts,
         body: Result<Bytes, ApiError>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Answered {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let lane = route::lane(path);
-        let door = self.door(parts, lane);
+        let door = self.door(&parts, lane);
         let entered = self.gate.enter(lane.filter(|_| door.is_ok()), method, path);
-        let answer = match (door, entered.admitted) {
-            (Err(error), _) => Err(error),
-            (Ok(()), false) => Err(ApiError::too_many_requests()),
-            (Ok(()), true) => body.and_then(|body| self.answer(parts, &body)),
+        let answered = match (door, entered.admitted) {
+            (Err(error), _) => Answered::at_once(respond(Err(error))),
+            (Ok(()), false) => Answered::at_once(respond(Err(ApiError::too_many_requests()))),
+            (Ok(()), true) => {
+                let fault = self.fault(&parts);
+                let asked = Asked { shared: self.clone(), parts, body };
+                match fault {
+                    None => Answered::at_once(asked.done()),
+                    Some(fault) => {
+                        self.gate.struck(&entered, fault);
+                        mishap::happen(fault, asked)
+                    }
+                }
+            }
         };
-        let response = respond(answer);
-        self.gate.answered(&entered, response.status().as_u16());
-        response
+        if let Ok(response) = &answered.with {
+            self.gate.answered(&entered, response.status().as_u16());
+        }
+        answered
+    }
+
+    /// What goes wrong with this request on purpose.
+    fn fault(&self, parts: &Parts) -> Option<Fault> {
+        let route = Route::of(parts.method.as_str(), parts.uri.path()).ok()?;
+        self.faults.lock().next(|target| target.is_for(route))
     }
 
     /// Who gets no further than the door, and is not counted.

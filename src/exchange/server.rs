@@ -1,15 +1,16 @@
 //! The HTTP server: a thread with its own runtime, which brings requests to the exchange and
 //! answers back. What a request does there is in `request`.
 
-use std::convert::Infallible;
+use std::error::Error;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::answer::{ApiError, respond};
 use super::builder::ExchangeError;
+use super::payload::{Broken, Payload};
 use super::request::Shared;
 
 /// No form comes near this.
@@ -108,30 +110,53 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         async move {
             // Not in the connection's own task, which ends when the client hangs up.
             let travels = tokio::spawn(travel(shared, request));
-            let lost = |_| respond(Err(ApiError::internal()));
-            Ok::<_, Infallible>(travels.await.unwrap_or_else(lost))
+            travels.await.unwrap_or_else(|_| Ok(respond(Err(ApiError::internal()))))
         }
     });
     // Half closed: what was sent arrives, though its sender has hung up since.
     let mut http = http1::Builder::new();
     http.half_close(true);
-    let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let Err(error) = (&mut connection).await else { return };
+    let stream = connection.into_parts().io.into_inner();
+    match error.source().and_then(|source| source.downcast_ref()) {
+        // Dropped with nothing to linger for, the socket tells its peer so.
+        Some(Broken::Reset) => drop(stream.set_zero_linger()),
+        Some(Broken::Silent) => until_hung_up(&stream).await,
+        None => {}
+    }
 }
 
-/// The whole way of a request. Faults of the network, when there are some, belong to the trip.
-async fn travel(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Says nothing and waits for the other side to go. A silent connection does not outlive its client,
+/// or an exchange that runs for days would end without sockets.
+async fn until_hung_up(stream: &TcpStream) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0; 1024]) {
+            Ok(0) => return,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return,
+            _ => {}
+        }
+    }
+}
+
+/// The whole way of a request.
+async fn travel(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, Broken> {
     let trip = shared.network.trip();
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
         // Half a request never gets to the exchange.
-        Err(_) => return respond(Err(ApiError::input("The body is incomplete."))),
+        Err(_) => return Ok(respond(Err(ApiError::input("The body is incomplete.")))),
     };
     delay(trip.forward).await;
-    let response = shared.arrive(&parts, body);
+    let answered = shared.arrive(parts, body);
+    delay(answered.late).await;
     delay(trip.back).await;
-    response
+    answered.with
 }
 
 async fn delay(time: Duration) {

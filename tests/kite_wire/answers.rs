@@ -99,15 +99,6 @@ fn the_listing_may_be_packed() {
 }
 
 #[test]
-fn a_packed_answer_is_bounded_by_what_it_unpacks_to() {
-    let length = include_str!("../data/kite/instruments.csv").len() as u64;
-    let server = Server::new([packed(), packed()]);
-    assert!(server.builder().max_answer(length).build().unwrap().instruments(None).is_ok());
-    let error = server.builder().max_answer(length - 1).build().unwrap().instruments(None);
-    assert!(matches!(error, Err(BrokerError::Transient(_))), "{error:?}");
-}
-
-#[test]
 fn connections_are_kept() {
     let empty = r#"{"status":"success","data":[]}"#;
     let placed = r#"{"status":"success","data":{"order_id":"1"}}"#;

@@ -169,24 +169,6 @@ fn a_good_status_with_a_bad_body_leaves_an_order_unknown() {
 }
 
 #[test]
-fn an_answer_is_read_up_to_its_bound() {
-    let placed = r#"{"status":"success","data":{"order_id":"1"}}"#;
-    let bounded = |bytes: usize| {
-        let server = Server::ok(&[placed]);
-        let kite = server.builder().max_answer(bytes as u64).build().unwrap();
-        kite.place_order(&order())
-    };
-    assert_eq!(bounded(placed.len()), Ok(OrderId::new("1")));
-    let error = bounded(placed.len() - 1).unwrap_err();
-    assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
-    assert!(error.to_string().contains("longer than"), "{error}");
-
-    let server = Server::ok(&[EMPTY]);
-    let error = server.builder().max_answer(5).build().unwrap().orders().unwrap_err();
-    assert!(matches!(error, BrokerError::Transient(_)), "{error}");
-}
-
-#[test]
 fn a_throttle_is_one_however_its_body_ends() {
     let waiting = "Retry-After: 3\r\n";
     let words =

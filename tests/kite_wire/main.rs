@@ -9,3 +9,5 @@ mod faults;
 mod requests;
 mod secrets;
 mod server;
+mod size;
+mod traps;

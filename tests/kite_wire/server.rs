@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Reset,
     /// Says nothing until the end of the test.
     Hang,
+    /// Begins with `head` and goes on with `more` until nobody listens any longer.
+    Endless { head: &'static str, more: &'static str },
 }
 
 /// A request as it arrived.
@@ -186,6 +188,14 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
             }
             Reply::Raw(bytes) => {
                 let _ = stream.write_all(&bytes);
+                return;
+            }
+            Reply::Endless { head, more } => {
+                let more = more.repeat(1000);
+                let mut going = stream.write_all(head.as_bytes());
+                while going.is_ok() {
+                    going = stream.write_all(more.as_bytes());
+                }
                 return;
             }
             Reply::Hang => {

@@ -9,6 +9,7 @@ use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::de::Text;
+use crate::resilience::retry_after;
 
 /// An HTTP answer, read to its end.
 // No `Debug`: the body of a login is a token.
@@ -123,18 +124,12 @@ impl Answer {
         (Voice::Plain, words.to_owned(), None)
     }
 
-    /// How long the broker asked to wait: in seconds or until a date.
+    /// How long the broker asked to wait: in seconds, a broken number of them too, or until a date.
     pub(super) fn wait(&self) -> Option<Duration> {
-        let text = self.retry_after.as_deref()?.trim();
-        let seconds = match text.parse::<u64>() {
-            Ok(seconds) => seconds,
-            Err(_) => {
-                let until = date(text)?;
-                let from = self.date.as_deref().and_then(date).unwrap_or(self.received);
-                u64::try_from(until.as_second().saturating_sub(from.as_second())).unwrap_or(0)
-            }
-        };
-        Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+        let text = self.retry_after.as_deref()?;
+        let from = self.date.as_deref().and_then(date).unwrap_or(self.received);
+        let wait = retry_after(text, from)?;
+        Some(wait.min(LONGEST_WAIT))
     }
 }
 
@@ -149,7 +144,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// A year. A longer wait is a mistake, and might overflow whoever adds it to a time.
-const LONGEST_WAIT: u64 = 366 * 86_400;
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
 
 fn date(text: &str) -> Option<Timestamp> {
     rfc2822::parse(text).ok().map(|at| at.timestamp())
@@ -167,30 +162,36 @@ fn title(page: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn wait(retry_after: &str, date: Option<&str>) -> Option<u64> {
+    fn wait(retry_after: &str, date: Option<&str>) -> Option<f64> {
         let answer = Answer {
             retry_after: Some(retry_after.into()),
             date: date.map(Into::into),
             received: "2015-10-21T07:27:00Z".parse().unwrap(),
             ..Answer::default()
         };
-        answer.wait().map(|wait| wait.as_secs())
+        answer.wait().map(|wait| wait.as_secs_f64())
     }
 
     #[test]
     fn a_wait_is_in_seconds_or_until_a_date() {
-        assert_eq!(wait(" 3 ", None), Some(3));
-        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT", None), Some(60));
+        assert_eq!(wait(" 3 ", None), Some(3.0));
+        assert_eq!(wait("0.25", None), Some(0.25));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT", None), Some(60.0));
         let date = Some("Wed, 21 Oct 2015 07:27:50 GMT");
-        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT", date), Some(10));
-        assert_eq!(wait("Wed, 21 Oct 2015 07:20:00 GMT", date), Some(0));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:28:00 GMT", date), Some(10.0));
+        assert_eq!(wait("Wed, 21 Oct 2015 07:20:00 GMT", date), Some(0.0));
     }
 
     #[test]
     fn a_wait_that_makes_no_sense_is_none_or_bounded() {
-        assert_eq!(wait("soon", None), None);
-        assert_eq!(wait("-5", None), None);
-        assert_eq!(wait("18446744073709551615", None), Some(LONGEST_WAIT));
+        for text in
+            ["", "soon", "-5", "NaN", "inf", "-inf", "1e300", "Wed, 99 Oct 2015 07:28:00 GMT"]
+        {
+            assert_eq!(wait(text, None), None, "{text}");
+        }
+        for text in ["18446744073709551615", "Thu, 31 Dec 9998 00:00:00 GMT"] {
+            assert_eq!(wait(text, None), Some(LONGEST_WAIT.as_secs_f64()), "{text}");
+        }
     }
 
     #[test]

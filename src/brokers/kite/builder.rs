@@ -22,8 +22,11 @@ const TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nobody waits longer for one call, and ureq panics over a time too far away to be told.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
-/// The dump of all instruments is about 10 MB, and grows.
-const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+/// A day's 5000 orders are about 7 MB. Decoding takes a few times as much memory as the answer has
+/// bytes, and eighty times if somebody is out to do harm.
+const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+/// The listing of all instruments is about 10 MB, and grows. Its rows are bounded by their count too.
+const MAX_LISTING: u64 = 64 * 1024 * 1024;
 /// One for each call in flight of a busy set of lanes. ureq keeps 3 for a host by default, and so
 /// would pay for a handshake on most calls of a burst.
 const IDLE_CONNECTIONS: usize = 32;
@@ -43,6 +46,7 @@ pub struct KiteBuilder {
     default_product: Product,
     user_agent: String,
     max_answer: u64,
+    max_listing: u64,
     allow_plain_http: bool,
 }
 
@@ -87,6 +91,7 @@ impl KiteBuilder {
             default_product: Product::Cnc,
             user_agent: concat!("lanekeeper/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_answer: MAX_ANSWER,
+            max_listing: MAX_LISTING,
             allow_plain_http: false,
         }
     }
@@ -135,9 +140,18 @@ impl KiteBuilder {
         self
     }
 
-    /// The longest answer that is read, in bytes; 64 MiB by default.
+    /// The longest answer that is read, in bytes and unpacked; 16 MiB by default. Of a longer one
+    /// no more than that is kept, and the call fails: [`Transient`](crate::BrokerError::Transient)
+    /// for a read, [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown) for a write. The listing of
+    /// instruments has a bound of its own.
     pub fn max_answer(mut self, bytes: u64) -> Self {
         self.max_answer = bytes;
+        self
+    }
+
+    /// The longest listing of instruments that is read, in bytes and unpacked; 64 MiB by default.
+    pub fn max_listing(mut self, bytes: u64) -> Self {
+        self.max_listing = bytes;
         self
     }
 
@@ -211,6 +225,7 @@ impl KiteBuilder {
             base,
             timeout: self.timeout,
             max_answer: self.max_answer,
+            max_listing: self.max_listing,
             api_key: self.api_key.clone(),
             secrets: Secrets::new(token.iter().cloned().collect()),
             access_token: token,

@@ -4,7 +4,7 @@ use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::de::{List, Num};
+use super::de::{Book, Num};
 use super::order_id::segment;
 use super::time;
 use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc};
@@ -12,7 +12,7 @@ use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc};
 /// The rows, which must be there.
 #[derive(Debug, Deserialize)]
 pub(super) struct WireCandles {
-    candles: List<Vec<Value>>,
+    candles: Book<Vec<Value>>,
 }
 
 /// The path that asks for `request`, of the instrument that Kite numbers `token`.

@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, Voice};
 use super::secrets::with_detail;
+use crate::Effect;
 use crate::broker::{BrokerError, Detail};
-use crate::lane::Effect;
 
 #[cfg(test)]
 mod tests;
@@ -96,7 +96,7 @@ pub(super) fn without_words(answer: &Answer, error: BrokerError) -> BrokerError 
 /// What an answer that is no success means.
 pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
     let (voice, words, code) = answer.said();
-    let detail = Detail { message: words.clone(), status: Some(answer.status), code: code.clone() };
+    let detail = Detail { code: code.clone(), ..Detail::new(words.clone()).status(answer.status) };
     let by_kite = voice == Voice::Kite;
 
     if effect == Effect::Write && may_be_done(answer, &words, code.as_deref()) {

@@ -4,6 +4,7 @@
 //! field is read as what it can be read as, and is `None` otherwise. What a value cannot do without
 //! is asked for by the one who builds it.
 
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
@@ -73,31 +74,53 @@ impl<'de> Deserialize<'de> for Text {
 /// A list that must be there, but may be null: Kite writes null for an empty one.
 ///
 /// It reads a value and not an `Option`, which serde would take for `None` where the field is
-/// missing: an order book that is not in the answer must not pass for an empty one. Nor is an entry
-/// that cannot be read left out; an order that vanishes in silence may be placed again.
+/// missing: an order book that is not in the answer must not pass for an empty one.
+fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(entries) => Ok(entries),
+        other => Err(D::Error::custom(format!("not a list but `{}`", kind(&other)))),
+    }
+}
+
+/// A list of small things, all of which can be read.
 #[derive(Debug, Default)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let entries = match Value::deserialize(from)? {
-            Value::Null => Vec::new(),
-            Value::Array(entries) => entries,
-            other => return Err(D::Error::custom(format!("not a list but `{}`", kind(&other)))),
-        };
-        let read = |(at, entry)| {
-            serde_json::from_value(entry)
-                .map_err(|error| D::Error::custom(format!("entry {at}: {error}")))
-        };
-        entries.into_iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
+        let read = |entry| serde_json::from_value(entry).map_err(D::Error::custom);
+        list(from)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 }
 
-impl<T> List<T> {
-    /// Builds each entry, or says which one could not be built, and why.
+/// A list of large things: orders, trades, positions.
+///
+/// Each entry is read and built before the next is looked at. An order on its way in takes five
+/// hundred bytes where the answer may have written `{}`, so a book read as a whole before its first
+/// entry is found to be none could fill the memory.
+#[derive(Debug)]
+pub(super) struct Book<T> {
+    entries: Vec<Value>,
+    of: PhantomData<T>,
+}
+
+impl<'de, T> Deserialize<'de> for Book<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self { entries: list(from)?, of: PhantomData })
+    }
+}
+
+impl<T: DeserializeOwned> Book<T> {
+    /// Builds each entry, or says which one could not be read or built, and why. None is left out:
+    /// an order that vanishes in silence may be placed again.
     pub(super) fn build<U>(self, build: impl Fn(T) -> Result<U, String>) -> Result<Vec<U>, String> {
-        let build = |(at, entry)| build(entry).map_err(|error| format!("entry {at}: {error}"));
-        self.0.into_iter().enumerate().map(build).collect()
+        let read = |entry| serde_json::from_value(entry).map_err(|error| error.to_string());
+        let numbered = self.entries.into_iter().enumerate();
+        let built = numbered.map(|(at, entry)| {
+            read(entry).and_then(&build).map_err(|why| format!("entry {at}: {why}"))
+        });
+        built.collect()
     }
 }
 
@@ -194,6 +217,19 @@ mod tests {
         for json in ["null", "\"\"", "\"NaN\"", "\"-\"", "true", "[]", "{}", "\"1e\"", "\"e5\""] {
             assert_eq!(num(json), None, "{json}");
         }
+    }
+
+    #[test]
+    fn a_book_is_read_up_to_the_first_entry_that_is_none() {
+        let read = |json: &str| {
+            let book = serde_json::from_str::<Book<u8>>(json).map_err(|error| error.to_string());
+            book?.build(|entry| entry.checked_add(1).ok_or_else(|| "too large".to_owned()))
+        };
+        assert_eq!(read("[1,2]"), Ok(vec![2, 3]));
+        assert_eq!(read("null"), Ok(vec![]));
+        assert_eq!(read("[1,255,{}]"), Err("entry 1: too large".to_owned()));
+        assert!(read("[1,{},255]").unwrap_err().starts_with("entry 1: invalid type"));
+        assert!(read("{}").unwrap_err().contains("not a list but `an object`"));
     }
 
     #[test]

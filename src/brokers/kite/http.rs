@@ -21,8 +21,8 @@ use super::answer::Answer;
 use super::classify;
 use super::secrets::Secrets;
 use super::transport::{self, Form};
+use crate::Effect;
 use crate::broker::{BrokerError, Detail};
-use crate::lane::Effect;
 
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";
@@ -81,7 +81,10 @@ pub(super) struct Http {
     /// Without a slash at its end.
     pub(super) base: String,
     pub(super) timeout: Duration,
+    /// The longest answer, in bytes and unpacked.
     pub(super) max_answer: u64,
+    /// The same of the dump of instruments.
+    pub(super) max_listing: u64,
     pub(super) api_key: String,
     /// `None` before login.
     pub(super) access_token: Option<SecretString>,
@@ -132,7 +135,7 @@ impl Http {
             None => (self.run(call, SendBody::none()), None),
         };
         match result {
-            Ok(response) => self.read(response, call.effect),
+            Ok(response) => self.read(response, call),
             Err(error) => Err(transport::failure(&error, call.effect, form_left)),
         }
     }
@@ -164,7 +167,7 @@ impl Http {
         self.agent.run(request)
     }
 
-    fn read(&self, response: Response<Body>, effect: Effect) -> Result<Answer, BrokerError> {
+    fn read(&self, response: Response<Body>, call: &Call) -> Result<Answer, BrokerError> {
         let (head, body) = response.into_parts();
         let mut answer = Answer {
             status: head.status.as_u16(),
@@ -174,22 +177,27 @@ impl Http {
             mitigated: head.headers.contains_key("cf-mitigated"),
             body: Vec::new(),
         };
-        // One byte more than allowed tells "too long" from "just fits". The limit counts what was
-        // unpacked, so a small gzip cannot fill the memory.
-        let mut body = body.into_reader().take(self.max_answer.saturating_add(1));
-        let read = body.read_to_end(&mut answer.body);
-        let trouble = match read {
-            Err(error) => format!("the answer broke off: {error}"),
-            Ok(_) if answer.body.len() as u64 > self.max_answer => {
-                format!("the answer is longer than {} bytes", self.max_answer)
-            }
-            Ok(_) => return Ok(answer),
+        let most = if call.dump { self.max_listing } else { self.max_answer };
+        let Err(trouble) = up_to(most, body.into_reader(), &mut answer.body) else {
+            return Ok(answer);
         };
         // A throttle needs no words. Anything else may be the beginning of any answer.
         if answer.status == 429 {
             return Ok(answer);
         }
-        Err(classify::lost(effect, Detail::new(trouble).status(answer.status)))
+        Err(classify::lost(call.effect, Detail::new(trouble).status(answer.status)))
+    }
+}
+
+/// Reads all of `body`, if it is `most` bytes at most; else a beginning, and why that is not all.
+/// What is counted was unpacked, so a small gzip cannot fill the memory; and it is counted as it
+/// comes, whatever the head says.
+pub(super) fn up_to(most: u64, body: impl Read, into: &mut Vec<u8>) -> Result<(), String> {
+    // One byte more than allowed tells "too long" from "just fits".
+    match body.take(most.saturating_add(1)).read_to_end(into) {
+        Err(error) => Err(format!("the answer broke off: {error}")),
+        Ok(_) if into.len() as u64 > most => Err(format!("the answer is longer than {most} bytes")),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -9,8 +9,9 @@ use rust_decimal::Decimal;
 use super::answer::{Answer, Voice};
 use super::classify;
 use super::de::decimal;
+use super::tokens;
+use crate::Effect;
 use crate::broker::{BrokerError, Instrument, InstrumentInfo};
-use crate::lane::Effect;
 
 /// Reads an answer of the dump. An error comes as JSON here too, and that under status 200.
 pub(super) fn answer(answer: &Answer) -> Result<Vec<InstrumentInfo>, BrokerError> {
@@ -18,7 +19,8 @@ pub(super) fn answer(answer: &Answer) -> Result<Vec<InstrumentInfo>, BrokerError
     // The voice is looked at only where it is cheap: a dump of megabytes is neither.
     let is_csv = good && answer.body.starts_with(b"instrument_token");
     if is_csv || (good && answer.said().0 == Voice::Plain) {
-        return rows(&answer.body).map_err(|why| classify::unreadable(answer, Effect::Read, &why));
+        return rows(&answer.body, tokens::MOST)
+            .map_err(|why| classify::unreadable(answer, Effect::Read, &why));
     }
     match classify::success(answer, Effect::Read) {
         Err(error) => Err(error),
@@ -26,8 +28,9 @@ pub(super) fn answer(answer: &Answer) -> Result<Vec<InstrumentInfo>, BrokerError
     }
 }
 
-/// Reads the rows. Columns are found by name, as Kite adds some now and then.
-fn rows(body: &[u8]) -> Result<Vec<InstrumentInfo>, String> {
+/// Reads the rows, `most` at most: a listing takes many times the memory of a row that is hardly one.
+/// Columns are found by name, as Kite adds some now and then.
+fn rows(body: &[u8], most: usize) -> Result<Vec<InstrumentInfo>, String> {
     let mut reader = ReaderBuilder::new().from_reader(body);
     let head = reader.byte_headers().map_err(|error| error.to_string())?.clone();
     let column = |name: &str| head.iter().position(|one| one == name.as_bytes());
@@ -49,6 +52,9 @@ fn rows(body: &[u8]) -> Result<Vec<InstrumentInfo>, String> {
     // A row of another length than the head is an error: the dump was cut.
     while reader.read_byte_record(&mut row).map_err(|error| error.to_string())? {
         listed.extend(columns.read(&row));
+        if listed.len() > most {
+            return Err(format!("it lists more than {most} instruments"));
+        }
     }
     Ok(listed)
 }
@@ -101,7 +107,7 @@ mod tests {
                         tick_size,lot_size,instrument_type,segment,exchange";
 
     fn read(rows: &[&str]) -> Result<Vec<InstrumentInfo>, String> {
-        super::rows(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes())
+        super::rows(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes(), 2)
     }
 
     #[test]
@@ -121,17 +127,24 @@ mod tests {
     }
 
     #[test]
+    fn a_listing_without_an_end_is_an_error() {
+        let body = format!("exchange,tradingsymbol\n{}", "NSE,A\n".repeat(2));
+        assert_eq!(rows(body.as_bytes(), 2).unwrap().len(), 2);
+        assert!(rows(body.as_bytes(), 1).unwrap_err().contains("more than 1 instruments"));
+    }
+
+    #[test]
     fn a_cut_dump_is_an_error() {
         assert!(read(&["408065,1594,INFY"]).is_err());
-        assert!(rows(b"").is_err());
-        assert!(rows(b"a,b\n1,2\n").unwrap_err().contains("exchange"));
+        assert!(rows(b"", 2).is_err());
+        assert!(rows(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
     }
 
     #[test]
     fn a_nameless_row_and_an_odd_name_are_borne() {
         let mut body = format!("{HEAD}\n1,1,,,0,,0,0,0,EQ,NSE,NSE\n2,2,X,").into_bytes();
         body.extend(b"\xff,0,,0,0,0,EQ,NSE,NSE\n");
-        let listed = rows(&body).unwrap();
+        let listed = rows(&body, 2).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].name, "\u{fffd}");
     }

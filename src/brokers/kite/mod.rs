@@ -11,6 +11,9 @@ mod builder;
 mod candles;
 mod classify;
 mod de;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod listing;
 mod order_book;
@@ -38,9 +41,10 @@ use self::order_id::{number, order_id, segment, variety_and_number};
 use self::tokens::Tokens;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Product, Profile, Quote,
-    QuoteChunk, Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Product, Profile,
+    Quote, QuoteChunk, Trade,
 };
+use crate::brokers::india::zone;
 use crate::brokers::kite_limits;
 use crate::quota::Limits;
 
@@ -56,6 +60,10 @@ use crate::quota::Limits;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// No error and no `Debug` shows a token, nor does what the HTTP client logs, down to the debug level.
+/// At the *trace* level of the crate `log` it writes what it sends byte by byte, the token with it:
+/// keep `ureq` and `ureq_proto` above that.
 ///
 /// An [`OrderId`] is Kite's number, with the variety before it where that is not the regular one:
 /// `amo/151220000000000`. The day's [`trades`](Broker::trades) are the exception: Kite does not tell
@@ -198,6 +206,10 @@ impl Broker for Kite {
             )));
         };
         self.http().build(&Call::get(candles::path(request, token)?), candles::candles)
+    }
+
+    fn order_tags(&self) -> OrderTags {
+        OrderTags::echoed(order_form::LONGEST_TAG).zone(zone())
     }
 
     fn documented_limits(&self) -> Limits {

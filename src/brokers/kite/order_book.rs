@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::de::{List, Num, Text};
+use super::de::{Book, List, Num, Text};
 use super::order_id::order_id;
 use super::time;
 use crate::broker::{
@@ -65,13 +65,13 @@ pub(super) struct WireTrade {
     exchange_timestamp: Text,
 }
 
-pub(super) fn orders(book: List<WireOrder>) -> Result<Vec<Order>, String> {
+pub(super) fn orders(book: Book<WireOrder>) -> Result<Vec<Order>, String> {
     book.build(order)
 }
 
 /// Trades, under the ids that Kite gives them. `of` is the order that was asked for, whose name the
 /// caller knows better: Kite does not say the variety with a trade.
-pub(super) fn trades(book: List<WireTrade>, of: Option<&OrderId>) -> Result<Vec<Trade>, String> {
+pub(super) fn trades(book: Book<WireTrade>, of: Option<&OrderId>) -> Result<Vec<Trade>, String> {
     book.build(|wire| trade(wire, of))
 }
 

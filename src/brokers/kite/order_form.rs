@@ -28,7 +28,7 @@ const KNOWN: [&str; 13] = [
 ];
 
 /// The most characters of a tag.
-const LONGEST_TAG: usize = 20;
+pub(super) const LONGEST_TAG: usize = 20;
 
 /// The form that places `order`.
 pub(super) fn placement(

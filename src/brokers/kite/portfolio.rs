@@ -6,15 +6,15 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::de::{List, Num, Text};
+use super::de::{Book, List, Num, Text};
 use super::order_book::instrument;
 use crate::broker::{Holding, Margin, Margins, Position, Positions, Product, Profile};
 
 /// Both views must be there: a missing one would read as an account without positions.
 #[derive(Debug, Deserialize)]
 pub(super) struct WirePositions {
-    net: List<WirePosition>,
-    day: List<WirePosition>,
+    net: Book<WirePosition>,
+    day: Book<WirePosition>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,7 +79,7 @@ pub(super) fn positions(wire: WirePositions) -> Result<Positions, String> {
     Ok(Positions::new(wire.net.build(position)?, wire.day.build(position)?))
 }
 
-pub(super) fn holdings(wire: List<WireHolding>) -> Result<Vec<Holding>, String> {
+pub(super) fn holdings(wire: Book<WireHolding>) -> Result<Vec<Holding>, String> {
     wire.build(holding)
 }
 

@@ -138,9 +138,9 @@ fn quote(instrument: &Instrument, wire: WireQuote) -> Option<Quote> {
     quote.open_interest = wire.oi.0;
     quote.lower_circuit = wire.lower_circuit_limit.0;
     quote.upper_circuit = wire.upper_circuit_limit.0;
-    quote.depth = wire.depth.map(depth);
+    quote.depth = wire.depth.map(|wire| depth(wire).into());
     quote.at = at(&wire.timestamp);
-    quote.token = wire.instrument_token.0;
+    quote.token = wire.instrument_token.0.map(Into::into);
     Some(quote)
 }
 

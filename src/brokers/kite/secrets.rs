@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::broker::{BrokerError, Detail};
 
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
-const LONGEST: usize = 400;
+pub(super) const LONGEST: usize = 400;
 
 /// What stands where a secret was.
 const CUT: &str = "[secret]";
@@ -34,6 +34,7 @@ impl Secrets {
             message: shorten(&self.scrub(&detail.message)),
             status: detail.status,
             code: detail.code.map(|code| shorten(&self.scrub(&code))),
+            trail: detail.trail,
         })
     }
 

@@ -104,7 +104,8 @@ impl Kite {
     pub fn invalidate_session(&self) -> Result<(), BrokerError> {
         let http = &self.inner.http;
         let token = http.access_token.as_ref().map(ExposeSecret::expose_secret);
-        // Kite wants the token in the address here. ureq logs addresses at its trace level only.
+        // Kite wants the token in the address here. ureq logs addresses, like all that it sends, at its
+        // trace level only.
         let query = Serializer::new(String::new())
             .append_pair("api_key", &http.api_key)
             .append_pair("access_token", token.unwrap_or_default())

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use crate::broker::{Exchange, Instrument};
 
 /// More than all exchanges list together, so that only a broker gone mad meets it.
-const MOST: usize = 500_000;
+pub(super) const MOST: usize = 500_000;
 
 /// What was learned from listings and quotes. Shared by the clones of an adapter.
 #[derive(Debug, Default)]

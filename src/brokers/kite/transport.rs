@@ -10,8 +10,8 @@ use std::io::{self, ErrorKind, Read};
 use ureq::{Error, Timeout};
 
 use super::classify::lost;
+use crate::Effect;
 use crate::broker::{BrokerError, Detail};
-use crate::lane::Effect;
 
 /// A form on its way, which knows whether any of it was handed over.
 pub(super) struct Form<'a> {

@@ -10,7 +10,8 @@ use rust_decimal::Decimal;
 
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade, lanes,
+    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
+    Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -230,10 +231,16 @@ impl Broker for PaperBroker {
         Ok(self.candles_of(request)?)
     }
 
+    fn order_tags(&self) -> OrderTags {
+        // It takes longer ones, but what is tried here is to work at a real broker. One tape, one day.
+        OrderTags::echoed(20)
+    }
+
     fn documented_limits(&self) -> Limits {
         // Said aloud: a proxy in front of this broker needs no settings, and does not pace.
         lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
+            .budget(lanes::ORDERS, Quota::unlimited())
     }
 }

@@ -54,8 +54,8 @@ pub(super) fn quote(
     quote.open_interest = Some(Decimal::ZERO);
     quote.lower_circuit = Some(close - fifth);
     quote.upper_circuit = Some(close + fifth);
-    quote.depth = Some(depth);
-    quote.token = token.map(|token| token.to_string());
+    quote.depth = Some(depth.into());
+    quote.token = token.map(|token| token.to_string().into());
     quote.at = Some(moved_at);
     quote
 }

@@ -1,0 +1,150 @@
+//! The decoding of answers as a function of bytes, for those who try to break it.
+//!
+//! Not a part of the interface: it may change in any version. It is called by the fuzz target in
+//! `fuzz/` and by the test `kite_fuzz`, which runs the same without a fuzzer.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::http::up_to;
+use super::order_book::{self, Placed};
+use super::secrets::{LONGEST, Secrets};
+use super::{candles, classify, listing, portfolio, quotes};
+use crate::broker::BrokerError;
+use crate::lane::Effect;
+use crate::{Class, Sent};
+
+/// A token that no error may show, wherever an answer has it.
+pub const SECRET: &str = "s3cr3tT0ken";
+
+/// One of each kind that is told from the others, by status and by whether the edge answered.
+const HEADS: [(u16, bool); 15] = [
+    (200, false),
+    (200, true),
+    (302, false),
+    (400, false),
+    (401, false),
+    (403, true),
+    (404, false),
+    (408, false),
+    (429, false),
+    (500, false),
+    (502, false),
+    (503, false),
+    (503, true),
+    (520, false),
+    (0, false),
+];
+
+/// Decodes `body` in every way that the adapter decodes an answer.
+///
+/// # Panics
+/// Something that holds for every answer does not hold for this one.
+pub fn check(body: &[u8]) {
+    for (status, mitigated) in HEADS {
+        let answer = Answer {
+            status,
+            mitigated,
+            retry_after: std::str::from_utf8(body).ok().map(str::to_owned),
+            body: body.to_vec(),
+            ..Answer::default()
+        };
+        reads(&answer);
+        writes(&answer);
+    }
+    bounds(body);
+}
+
+fn reads(answer: &Answer) {
+    let results = [
+        read(answer, order_book::orders),
+        read(answer, |book| order_book::trades(book, None)),
+        read(answer, portfolio::positions),
+        read(answer, portfolio::holdings),
+        read(answer, portfolio::margins),
+        read(answer, portfolio::profile),
+        read(answer, quotes::quotes),
+        read(answer, candles::candles),
+        listing::answer(answer).map(drop),
+    ];
+    for error in results.into_iter().filter_map(Result::err) {
+        let class = error.class();
+        assert!(
+            matches!(
+                class,
+                Class::Throttled { .. } | Class::Transient | Class::Rejected | Class::Fatal
+            ),
+            "a read came to {error:?}"
+        );
+        clean(error);
+    }
+}
+
+fn read<T: DeserializeOwned, U>(
+    answer: &Answer,
+    build: impl FnOnce(T) -> Result<U, String>,
+) -> Result<(), BrokerError> {
+    made(answer, Effect::Read, build)
+}
+
+/// As `Http::build` does it.
+fn made<T: DeserializeOwned, U>(
+    answer: &Answer,
+    effect: Effect,
+    build: impl FnOnce(T) -> Result<U, String>,
+) -> Result<(), BrokerError> {
+    build(classify::data(answer, effect)?)
+        .map(drop)
+        .map_err(|why| classify::unreadable(answer, effect, &why))
+}
+
+fn writes(answer: &Answer) {
+    let placed = made(answer, Effect::Write, |placed: Placed| placed.order_id.needed("order_id"));
+    let done = classify::success(answer, Effect::Write);
+    // Whoever heard that it was done, and by which id, heard it under a good status.
+    assert!((200..300).contains(&answer.status) || (placed.is_err() && done.is_err()));
+    for error in [placed, done].into_iter().filter_map(Result::err) {
+        let class = error.class();
+        assert!(
+            matches!(
+                class,
+                Class::Throttled { .. } | Class::Unknown | Class::Rejected | Class::Fatal
+            ),
+            "a write came to {error:?}"
+        );
+        let surely_not_done = error.was_sent() == Sent::Yes;
+        let names_an_order = answer.body.windows(10).any(|part| part == b"\"order_id\"");
+        assert!(!(surely_not_done && names_an_order), "an order may be in: {error:?}");
+        let by_a_gateway = matches!(answer.status, 302 | 408 | 500 | 502 | 504 | 520);
+        assert!(!(surely_not_done && by_a_gateway), "a gateway cannot know: {error:?}");
+        clean(error);
+    }
+    let login = made(answer, Effect::Write, |_: Value| Err::<(), _>(SECRET.to_owned()));
+    if let Err(error) = login {
+        clean(classify::without_words(answer, error));
+    }
+}
+
+/// No error leaves with a secret, or longer than a person reads.
+fn clean(error: BrokerError) {
+    if let Class::Throttled { retry_after: Some(wait) } = error.class() {
+        assert!(wait.as_secs() <= 366 * 86_400, "{wait:?}");
+    }
+    let error = Secrets::new(vec![SECRET.into()]).clean(error);
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains(SECRET), "{text}");
+    let words = error.detail().map_or(0, |detail| detail.message.chars().count());
+    assert!(words <= LONGEST + "..".len(), "{words} characters");
+}
+
+/// What is longer than its bound is refused, and not read much further.
+fn bounds(body: &[u8]) {
+    let length = body.len() as u64;
+    for most in [0, length.saturating_sub(1), length, length + 1] {
+        let mut kept = Vec::new();
+        let read = up_to(most, body, &mut kept);
+        assert_eq!(read.is_ok(), length <= most);
+        assert!(kept.len() as u64 <= most + 1 && body.starts_with(&kept));
+    }
+}

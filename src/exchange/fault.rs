@@ -1,0 +1,266 @@
+//! What goes wrong with one request, on purpose.
+//!
+//! Every fault here has been seen at a real broker, or at what stands before one. The question that
+//! each of them asks a client is the same: was it done? So where that matters the fault says it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+/// Whether a fault strikes before the exchange has done what it was asked, which it then never does,
+/// or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum When {
+    /// It is never done.
+    Before,
+    /// It is done, and the client does not hear of it.
+    After,
+}
+
+/// How an answer asks to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RetryAfter {
+    /// It does not say, like Kite.
+    Unsaid,
+    /// In seconds; a broken number of them if need be.
+    Seconds(Duration),
+    /// As an HTTP date so far ahead, which is whole seconds.
+    Date(Duration),
+}
+
+/// What goes wrong with a request.
+///
+/// Each is also a word, in which files and flags name it: `reset-after`, `429:2s`, `timed-out:8s`.
+///
+/// ```
+/// use lanekeeper::exchange::{Fault, When};
+///
+/// assert_eq!("reset-after".parse(), Ok(Fault::Reset(When::After)));
+/// assert_eq!(Fault::Gateway { status: 502, when: When::Before }.to_string(), "502-before");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+#[non_exhaustive]
+pub enum Fault {
+    /// The connection is reset in place of an answer. `reset-before`, `reset-after`
+    Reset(When),
+    /// No answer ever comes; the connection stays open until the client gives up. `hang-before`,
+    /// `hang-after`
+    Hang(When),
+    /// The answer comes so much later. `slow:2s`
+    Slow(Duration),
+    /// 429 and not done, whatever the counters say. `429`, `429:2s`, `429:date:2s`
+    Throttled(RetryAfter),
+    /// A 5xx in Kite's envelope. `502-before`, `503-after`, and so on.
+    Gateway {
+        /// 500 to 599.
+        status: u16,
+        /// Before or after it was done.
+        when: When,
+    },
+    /// A 4xx or 5xx with a page of HTML, as the edge before a broker sends it. One before the
+    /// request was done has Cloudflare's header `cf-mitigated`. `page-403-before`, `page-503-after`,
+    /// and so on.
+    Page {
+        /// 400 to 599.
+        status: u16,
+        /// Before or after it was done.
+        when: When,
+    },
+    /// 400 "Order request timed out. Please check the order book ..", and done so much later. An
+    /// exchange that is stopped earlier does not do it. `timed-out:8s`
+    TimedOut(Duration),
+    /// An error in Kite's envelope under status 200, and not done; the listing of instruments is
+    /// known for it. `error-200`
+    ErrorUnder200,
+    /// Done, but the connection breaks in the middle of the answer. `truncated`
+    Truncated,
+    /// Done, but the answer is half an answer, as if it were a whole one. `malformed`
+    Malformed,
+}
+
+/// A fault that nobody knows by that word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no fault; write reset-before, reset-after, hang-before, hang-after, slow:2s, 429, 429:2s, \
+     429:date:2s, 502-before, 502-after, page-403-before, timed-out:8s, error-200, truncated or malformed"
+)]
+pub struct FaultError(String);
+
+impl Fault {
+    /// What makes no sense about it, if anything.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        match *self {
+            Self::Gateway { status, .. } if !(500..600).contains(&status) => {
+                Some("the status of a gateway in trouble is 500 to 599")
+            }
+            Self::Page { status, .. } if !(400..600).contains(&status) => {
+                Some("the status of a page is 400 to 599")
+            }
+            Self::Throttled(RetryAfter::Date(time)) if time.subsec_nanos() > 0 => {
+                Some("a date to wait for is in whole seconds")
+            }
+            Self::Slow(time)
+            | Self::TimedOut(time)
+            | Self::Throttled(RetryAfter::Seconds(time) | RetryAfter::Date(time))
+                if time > LONGEST =>
+            {
+                Some("nobody waits longer than a day")
+            }
+            _ => None,
+        }
+    }
+}
+
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Before => "before",
+            Self::After => "after",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Reset(when) => write!(f, "reset-{when}"),
+            Self::Hang(when) => write!(f, "hang-{when}"),
+            Self::Slow(time) => write!(f, "slow:{}", Friendly(time)),
+            Self::Throttled(RetryAfter::Unsaid) => f.write_str("429"),
+            Self::Throttled(RetryAfter::Seconds(time)) => write!(f, "429:{}", Friendly(time)),
+            Self::Throttled(RetryAfter::Date(time)) => write!(f, "429:date:{}", Friendly(time)),
+            Self::Gateway { status, when } => write!(f, "{status}-{when}"),
+            Self::Page { status, when } => write!(f, "page-{status}-{when}"),
+            Self::TimedOut(time) => write!(f, "timed-out:{}", Friendly(time)),
+            Self::ErrorUnder200 => f.write_str("error-200"),
+            Self::Truncated => f.write_str("truncated"),
+            Self::Malformed => f.write_str("malformed"),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let fault = match text.split_once(':') {
+            Some(("slow", time)) => duration(time).map(Self::Slow),
+            Some(("timed-out", time)) => duration(time).map(Self::TimedOut),
+            Some(("429", wait)) => match wait.strip_prefix("date:") {
+                Some(time) => duration(time).map(RetryAfter::Date),
+                None => duration(wait).map(RetryAfter::Seconds),
+            }
+            .map(Self::Throttled),
+            Some(_) => None,
+            None => without_time(text),
+        };
+        fault.filter(|fault| fault.trouble().is_none()).ok_or_else(|| FaultError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Fault {
+    type Error = FaultError;
+
+    fn try_from(text: String) -> Result<Self, FaultError> {
+        text.parse()
+    }
+}
+
+fn without_time(text: &str) -> Option<Fault> {
+    match text {
+        "429" => return Some(Fault::Throttled(RetryAfter::Unsaid)),
+        "error-200" => return Some(Fault::ErrorUnder200),
+        "truncated" => return Some(Fault::Truncated),
+        "malformed" => return Some(Fault::Malformed),
+        _ => {}
+    }
+    let (name, when) = text.rsplit_once('-')?;
+    let when = match when {
+        "before" => When::Before,
+        "after" => When::After,
+        _ => return None,
+    };
+    Some(match (name, name.strip_prefix("page-")) {
+        ("reset", _) => Fault::Reset(when),
+        ("hang", _) => Fault::Hang(when),
+        (_, Some(status)) => Fault::Page { status: status.parse().ok()?, when },
+        (status, None) => Fault::Gateway { status: status.parse().ok()?, when },
+    })
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    text.parse::<SignedDuration>().ok()?.try_into().ok()
+}
+
+/// A duration as it is read back: `2s`, `300ms`.
+struct Friendly(Duration);
+
+impl fmt::Display for Friendly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
+        write!(f, "{time:#}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_written_as_it_is_read() {
+        for text in [
+            "reset-before",
+            "reset-after",
+            "hang-before",
+            "hang-after",
+            "slow:300ms",
+            "429",
+            "429:2s",
+            "429:date:2s",
+            "500-after",
+            "502-before",
+            "504-after",
+            "page-403-before",
+            "page-503-after",
+            "timed-out:8s",
+            "error-200",
+            "truncated",
+            "malformed",
+        ] {
+            assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_fault_is_refused() {
+        for text in [
+            "",
+            "reset",
+            "reset-during",
+            "slow",
+            "slow:fast",
+            "slow:-2s",
+            "slow:2d 1h",
+            "429:",
+            "429:date:",
+            "429:date:300ms",
+            "429-after",
+            "200-after",
+            "600-before",
+            "page-302-before",
+            "page-before",
+            "truncated:2s",
+            "-before",
+        ] {
+            let error = text.parse::<Fault>().unwrap_err();
+            assert!(error.to_string().starts_with(&format!("`{text}` is no fault; write")));
+        }
+    }
+}

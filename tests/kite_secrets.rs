@@ -1,0 +1,154 @@
+//! A whole run in which everything goes wrong, and no secret in anything that can be printed: no
+//! error, no `Debug`, no line of a log.
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used)]
+#![cfg(all(feature = "exchange", feature = "kite"))]
+
+use std::fmt::Debug;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use lanekeeper::broker::{
+    Broker, BrokerError, CandleRequest, Instrument, Interval, OrderChange, OrderId, OrderRequest,
+    Side, lanes,
+};
+use lanekeeper::brokers::Kite;
+use lanekeeper::brokers::kite::KiteBuilder;
+use lanekeeper::exchange::{Exchange, Faults, Rule, Target};
+use lanekeeper::quota::{Limits, Quota};
+use log::{LevelFilter, Log, Metadata, Record};
+
+/// Spelled so that no part of it is found anywhere else.
+const TOKEN: &str = "t0kenQZXtokenQZX";
+const API_SECRET: &str = "s3cretQZXsecretQZX";
+const REQUEST_TOKEN: &str = "r3questQZXrequestQZX";
+/// In each of them.
+const MARK: &str = "QZX";
+
+const FAULTS: [&str; 18] = [
+    "reset-before",
+    "reset-after",
+    "hang-before",
+    "hang-after",
+    "slow:1ms",
+    "429",
+    "429:1s",
+    "429:date:1s",
+    "500-after",
+    "502-before",
+    "503-after",
+    "504-after",
+    "page-403-before",
+    "page-503-after",
+    "timed-out:1ms",
+    "error-200",
+    "truncated",
+    "malformed",
+];
+
+/// What anybody logged.
+struct Lines(Mutex<Vec<String>>);
+
+static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl Log for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+/// All that can be printed of a run.
+#[derive(Default)]
+struct Printed(Vec<String>);
+
+impl Printed {
+    fn add(&mut self, what: &dyn Debug) {
+        self.0.extend([format!("{what:?}"), format!("{what:#?}")]);
+    }
+
+    fn error<T>(&mut self, result: Result<T, BrokerError>) {
+        if let Err(error) = result {
+            self.0.push(error.to_string());
+            self.add(&error);
+        }
+    }
+
+    fn assert_clean(&self) {
+        for text in &self.0 {
+            assert!(!text.contains(MARK), "{text}");
+        }
+    }
+}
+
+fn builder(exchange: &Exchange) -> KiteBuilder {
+    Kite::builder()
+        .api_key("key")
+        .access_token(TOKEN)
+        .base_url(exchange.base_url())
+        .timeout(Duration::from_millis(100))
+}
+
+fn every_call(kite: &Kite, printed: &mut Printed) {
+    let share = Instrument::new("NSE", "YESBANK");
+    let id = OrderId::new("1");
+    let day = "2019-01-01T09:15:00+05:30[+05:30]".parse::<lanekeeper::jiff::Zoned>().unwrap();
+    let candles = CandleRequest::new(share.clone(), Interval::Minute, day.clone(), day.clone());
+    printed.error(kite.place_order(&OrderRequest::market(share.clone(), Side::Buy, 1)));
+    printed.error(kite.modify_order(&id, &OrderChange::new().quantity(2)));
+    printed.error(kite.cancel_order(&id));
+    printed.error(kite.order_history(&id));
+    printed.error(kite.orders());
+    printed.error(kite.trades());
+    printed.error(kite.order_trades(&id));
+    printed.error(kite.positions());
+    printed.error(kite.holdings());
+    printed.error(kite.margins());
+    printed.error(kite.profile());
+    printed.error(kite.instruments(None));
+    printed.error(kite.quotes(&[share]));
+    printed.error(kite.candles(&candles));
+}
+
+#[test]
+fn nothing_that_is_printed_in_a_faulty_run_holds_a_secret() {
+    log::set_logger(&LINES).unwrap();
+    // At the trace level the HTTP client writes all that it sends, as the documents of `Kite` say.
+    log::set_max_level(LevelFilter::Debug);
+    let mut printed = Printed::default();
+    for fault in FAULTS {
+        let open = lanes::ALL.into_iter().fold(Limits::new(), |limits, lane| {
+            limits.lane(lane, Quota::new(1_000_000, Duration::from_secs(1)))
+        });
+        let faults = Faults::new().rule(Rule::new(Target::All, fault.parse().unwrap()));
+        let exchange = Exchange::builder().limits(open).faults(faults).start().unwrap();
+        let builder = builder(&exchange);
+        let kite = builder.clone().build().unwrap();
+        every_call(&kite, &mut printed);
+        let login = builder.login(REQUEST_TOKEN, API_SECRET);
+        if let Ok(session) = &login {
+            printed.add(session);
+        }
+        printed.error(login);
+        printed.error(kite.invalidate_session());
+        // Once for sure, so that a dead token is among what is tried.
+        exchange.set_faults(&Faults::new()).unwrap();
+        kite.invalidate_session().unwrap_or_else(|error| printed.error::<()>(Err(error)));
+        printed.error(kite.orders());
+        printed.add(&kite);
+        printed.add(&builder);
+        printed.add(&exchange);
+        printed.add(&exchange.arrivals());
+    }
+    let tried = printed.0.len();
+    assert!(tried > FAULTS.len() * 30, "only {tried} texts: the run was not faulty");
+    printed.0.append(&mut LINES.0.lock().unwrap());
+    assert!(printed.0.len() > tried + 1000, "nothing was logged");
+    printed.assert_clean();
+}
