@@ -3,16 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker, Ohlc, Quote,
 };
-use lanekeeper::cache::QuoteCache;
+use lanekeeper::cache::{Ask, QuoteCache};
 use lanekeeper::clock::ManualClock;
+use lanekeeper::proxy::{CallOptions, Shutdown};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::{Credit, LaneConfig};
+use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 fn limits() -> Limits {
@@ -20,6 +24,7 @@ fn limits() -> Limits {
         .lane("transactional", Quota::per_second(10))
         .lane("quote", Quota::per_second(1))
         .lane("historical", Quota::per_second(3))
+        .budget("orders", Quota::unlimited())
 }
 
 fn answer(instruments: &[Instrument]) -> HashMap<Instrument, Quote> {
@@ -32,41 +37,56 @@ fn answer(instruments: &[Instrument]) -> HashMap<Instrument, Quote> {
     instruments.iter().map(|i| (i.clone(), quote(i))).collect()
 }
 
-#[test]
-fn many_threads_and_instruments_cost_one_quote_call_a_second_at_most() {
-    let clock = ManualClock::jumping();
-    let calls = Arc::new(Mutex::new(Vec::new()));
-    let mut within = MockBroker::new();
-    within.expect_quotes().returning({
-        let (clock, calls) = (clock.clone(), Arc::clone(&calls));
-        move |instruments| {
-            calls.lock().unwrap().push(clock.now().as_nanos());
-            Ok(answer(instruments))
-        }
-    });
-    let broker = BrokerProxy::builder(within)
-        .limits(limits())
-        .clock(clock.clone())
-        .quote_ttl(Duration::from_millis(300))
-        .build()
-        .unwrap();
-    thread::scope(|scope| {
-        for thread in 0..32 {
-            let (broker, clock) = (&broker, &clock);
-            scope.spawn(move || {
-                for round in 0..50 {
-                    let symbol = format!("S{}", (thread * 7 + round) % 500);
-                    broker.ltp(&Instrument::new("NSE", symbol)).unwrap();
-                    clock.advance(Duration::from_millis(20));
-                }
-            });
-        }
-    });
-    let mut calls = calls.lock().unwrap().clone();
-    calls.sort_unstable();
-    assert!(calls.len() > 10, "the test must miss now and then");
-    let closest = calls.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
-    assert!(closest >= 1_000_000_000, "{closest} ns apart");
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn many_threads_and_instruments_cost_one_quote_call_a_second_at_most(
+        seed in any::<u64>(),
+        ttl in 0..3000_u64,
+    ) {
+        let clock = ManualClock::jumping();
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let mut within = MockBroker::new();
+        within.expect_quotes().returning({
+            let (clock, calls) = (clock.clone(), Arc::clone(&calls));
+            let rng = Mutex::new(fastrand::Rng::with_seed(seed));
+            move |instruments| {
+                calls.lock().unwrap().push(clock.now().as_nanos());
+                clock.advance(Duration::from_millis(rng.lock().unwrap().u64(0..400)));
+                Ok(answer(instruments))
+            }
+        });
+        let once_a_second = LaneConfig::new(Quota::per_second(1)).credit(Credit::STRICT);
+        let broker = BrokerProxy::builder(within)
+            .limits(limits())
+            .quote(once_a_second)
+            .clock(clock.clone())
+            .quote_ttl(Duration::from_millis(ttl))
+            // The threads move time for one another, by as much as the machine lets them.
+            .tune(|cache| cache.max_age = Some(Duration::MAX))
+            .build()
+            .unwrap();
+        thread::scope(|scope| {
+            for thread in 0..16 {
+                let (broker, clock) = (&broker, &clock);
+                scope.spawn(move || {
+                    let mut rng = fastrand::Rng::with_seed(seed ^ thread);
+                    for _ in 0..30 {
+                        broker.ltp(&instrument(rng.usize(0..500))).unwrap();
+                        clock.advance(Duration::from_millis(rng.u64(0..100)));
+                    }
+                });
+            }
+        });
+        let mut calls = calls.lock().unwrap().clone();
+        calls.sort_unstable();
+        prop_assert!(calls.len() > 10, "the test must miss now and then");
+        let closest = calls.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+        prop_assert!(closest >= 1_000_000_000, "{} ns apart", closest);
+        prop_assert_eq!(broker.stats().batches as usize, calls.len());
+        prop_assert!(broker.stats().asked() >= 16 * 30, "each was answered");
+    }
 }
 
 #[test]
@@ -103,4 +123,235 @@ fn a_failed_fetch_reaches_the_strategy_as_it_was() {
     within.expect_quotes().returning(move |_| Err(told.clone()));
     let broker = QuoteCache::new(within);
     assert_eq!(broker.ltp(&Instrument::new("NSE", "INFY")), Err(error));
+}
+
+/// Instruments by number.
+fn instrument(number: usize) -> Instrument {
+    Instrument::new("NSE", format!("S{number}"))
+}
+
+type Stack = QuoteCache<BrokerProxy<MockBroker>>;
+
+/// A stack in virtual time, and the instruments of each call that reached the broker.
+fn stack(clock: &ManualClock) -> (Stack, Arc<Mutex<Vec<usize>>>) {
+    let calls: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let mut within = MockBroker::new();
+    let log = Arc::clone(&calls);
+    within.expect_quotes().returning(move |instruments| {
+        log.lock().unwrap().push(instruments.len());
+        Ok(answer(instruments))
+    });
+    let broker = BrokerProxy::builder(within).limits(limits()).clock(clock.clone());
+    (broker.quote_ttl(Duration::from_secs(5)).build().unwrap(), calls)
+}
+
+fn until(done: impl Fn() -> bool) {
+    while !done() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
+    let (broker, calls) = stack(&ManualClock::jumping());
+    let lane = broker.within().lanes().lane("quote").unwrap();
+    lane.pause();
+    thread::scope(|scope| {
+        for number in 0..200 {
+            let broker = &broker;
+            scope.spawn(move || broker.ltp(&instrument(number)).unwrap());
+            // The first call waits in its lane before anybody else asks.
+            until(|| lane.queued() == 1);
+        }
+        until(|| broker.stats().misses == 200);
+        lane.resume();
+    });
+    assert_eq!(*calls.lock().unwrap(), [200]);
+}
+
+#[test]
+fn a_quote_says_when_it_was_fetched_and_whether_it_came_from_memory() {
+    let clock = ManualClock::jumping();
+    let (broker, _) = stack(&clock);
+    let first = broker.quote(&instrument(1)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    let second = broker.quote(&instrument(1)).unwrap();
+    assert!(!first.from_memory && second.from_memory);
+    assert_eq!(first.fetched_at, second.fetched_at);
+    let third = broker.with(CallOptions::new().max_age(Duration::ZERO));
+    let third = third.quote(&instrument(1)).unwrap();
+    assert!(!third.from_memory);
+    let later = third.fetched_at.unwrap().duration_since(first.fetched_at.unwrap());
+    assert_eq!(later.as_millis(), 2000);
+    let all = broker.quotes(&[instrument(1), instrument(2)]).unwrap();
+    assert!(all.values().all(|quote| !quote.from_memory), "of one moment, since it had to wait");
+}
+
+#[test]
+fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
+    let clock = ManualClock::jumping();
+    let mut within = MockBroker::new();
+    let slow = clock.clone();
+    within.expect_quotes().returning(move |instruments| {
+        slow.advance(Duration::from_secs(1));
+        Ok(answer(instruments))
+    });
+    let broker = QuoteCache::builder(within).clock(clock).build();
+    let [first, second] = [1, 2].map(|number| broker.quote(&instrument(number)).unwrap());
+    // A clock that is moved by hand began with the year 2026, a second before it was made.
+    assert_eq!(first.fetched_at.unwrap().to_string(), "2026-01-01T00:00:01Z");
+    assert_eq!(second.fetched_at.unwrap().to_string(), "2026-01-01T00:00:02Z");
+}
+
+#[test]
+fn a_caller_says_how_old_a_quote_may_be() {
+    let clock = ManualClock::jumping();
+    let (broker, calls) = stack(&clock);
+    let careful = broker.with(CallOptions::new().max_age(Duration::from_secs(2)));
+    let easy = broker.asking(Ask::new().max_age(Duration::from_secs(30)));
+    broker.ltp(&instrument(1)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    careful.ltp(&instrument(1)).unwrap();
+    assert_eq!(calls.lock().unwrap().len(), 2);
+    clock.advance(Duration::from_secs(29));
+    easy.ltp(&instrument(1)).unwrap();
+    assert_eq!(calls.lock().unwrap().len(), 2);
+    broker.ltp(&instrument(1)).unwrap();
+    assert_eq!(calls.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
+    let clock = ManualClock::new();
+    let (began, hangs) = (Arc::new(AtomicUsize::new(0)), mpsc::channel::<()>());
+    let (let_go, held) = (hangs.0, Mutex::new(hangs.1));
+    let mut within = MockBroker::new();
+    let begun = Arc::clone(&began);
+    within.expect_quotes().returning(move |instruments| {
+        begun.fetch_add(1, Ordering::SeqCst);
+        let _ = held.lock().unwrap().recv();
+        Ok(answer(instruments))
+    });
+    // Time stands still in this test, so no call may have to wait for a permit.
+    let unlimited = limits().lane("quote", Quota::unlimited());
+    let broker = BrokerProxy::builder(within).limits(unlimited).clock(clock.clone());
+    let broker = broker.quote_ttl(Duration::from_secs(5)).build().unwrap();
+    let hurried = broker.with(CallOptions::new().deadline(Duration::from_secs(1)));
+    let lane = broker.within().lanes().lane("quote").unwrap();
+    let told = |in_time: &dyn Fn() -> bool| {
+        thread::scope(|scope| {
+            let asks = scope.spawn(|| hurried.ltp(&instrument(1)).unwrap_err());
+            until(in_time);
+            clock.advance(Duration::from_secs(1));
+            asks.join().unwrap()
+        })
+    };
+    lane.pause();
+    let error = told(&|| lane.queued() == 1);
+    assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+    lane.resume();
+    let error = told(&|| began.load(Ordering::SeqCst) == 1);
+    assert!(matches!(error, BrokerError::Transient(_)), "{error}");
+    drop(let_go);
+    // It was of use all the same.
+    until(|| broker.stats().remembered == 1);
+    assert!(broker.quote(&instrument(1)).unwrap().from_memory);
+}
+
+#[test]
+fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
+    let clock = ManualClock::jumping();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut within = MockBroker::new();
+    let counted = Arc::clone(&calls);
+    within.expect_quotes().returning(move |instruments| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        match instruments.contains(&instrument(3)) {
+            true => Err(BrokerError::Rejected(Detail::new("bad instrument").status(400))),
+            false => Ok(answer(instruments)),
+        }
+    });
+    let broker = BrokerProxy::builder(within).limits(limits()).clock(clock.clone());
+    let broker = broker.quote_ttl(Duration::from_secs(60)).build().unwrap();
+    let lane = broker.within().lanes().lane("quote").unwrap();
+    lane.pause();
+    thread::scope(|scope| {
+        let ask = |number| {
+            scope.spawn({
+                let broker = &broker;
+                move || broker.ltp(&instrument(number))
+            })
+        };
+        let threads: Vec<_> = (0..8).map(ask).collect();
+        until(|| broker.stats().misses == 8);
+        lane.resume();
+        for (number, thread) in threads.into_iter().enumerate() {
+            match thread.join().unwrap() {
+                Err(BrokerError::Rejected(_)) => assert_eq!(number, 3),
+                price => assert_eq!(price, Ok(Decimal::from(1500))),
+            }
+        }
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 7, "eight, four, four, two, two, one, one");
+    let used = clock.now().since(lanekeeper::quota::Moment::ORIGIN);
+    assert!(used >= Duration::from_secs(7), "each of them waited for its turn in the lane");
+}
+
+#[test]
+fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
+    let clock = ManualClock::jumping();
+    let mut within = MockBroker::new();
+    within.expect_quotes().returning(|instruments| Ok(answer(instruments)));
+    let broker = BrokerProxy::builder(within)
+        .limits(limits())
+        .clock(clock.clone())
+        .quote_ttl(Duration::from_secs(5))
+        .tune(|cache| cache.refresh_ahead = Some(0.8))
+        .build()
+        .unwrap();
+    broker.ltp(&instrument(1)).unwrap();
+    for _ in 0..20 {
+        let before = broker.stats().batches;
+        clock.advance(Duration::from_millis(4500));
+        assert!(broker.quote(&instrument(1)).unwrap().from_memory);
+        until(|| broker.stats().batches > before);
+        // It has landed once a question for a young one is answered.
+        broker.asking(Ask::new().max_age(Duration::from_secs(1))).ltp(&instrument(1)).unwrap();
+    }
+    let stats = broker.stats();
+    assert_eq!((stats.misses, stats.batches), (1, 21), "nobody waited: {stats:?}");
+}
+
+#[test]
+fn a_closed_lane_is_told_and_quotes_in_memory_stay() {
+    let (broker, _) = stack(&ManualClock::jumping());
+    broker.ltp(&instrument(1)).unwrap();
+    broker.within().shutdown(Shutdown::Drop);
+    assert!(broker.quote(&instrument(1)).unwrap().from_memory);
+    let error = broker.quote(&instrument(2)).unwrap_err();
+    assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+}
+
+#[test]
+fn a_broker_that_panics_is_an_error_and_no_end() {
+    let mut within = MockBroker::new();
+    within.expect_quotes().times(1).returning(|_| panic!("a bug"));
+    within.expect_quotes().returning(|instruments| Ok(answer(instruments)));
+    // Without a proxy, which would contain the panic itself.
+    let broker = QuoteCache::new(within);
+    let error = broker.ltp(&instrument(1)).unwrap_err();
+    assert!(matches!(&error, BrokerError::Transient(d) if d.message.contains("a bug")), "{error}");
+    assert_eq!(broker.ltp(&instrument(1)), Ok(Decimal::from(1500)));
+}
+
+#[test]
+fn its_numbers_can_be_written_down() {
+    let (broker, _) = stack(&ManualClock::jumping());
+    broker.ltp(&instrument(1)).unwrap();
+    broker.ltp(&instrument(1)).unwrap();
+    let stats = serde_json::to_value(broker.stats()).unwrap();
+    assert_eq!(
+        (&stats["hits"], &stats["misses"], &stats["batches"]),
+        (&1.into(), &1.into(), &1.into())
+    );
 }

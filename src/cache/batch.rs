@@ -1,367 +1,338 @@
-//! A read-through cache that fetches in batches.
-//!
-//! One request is under way at a time. A miss joins it if it carries the key, or else the next one.
-//! Each request takes what somebody waits for and then, as long as there is room, everything else
-//! that is tracked, oldest first. So a crowd that asks for anything at all costs one request, and
-//! what is fetched together goes stale together.
-//!
-//! Freshness counts from the moment before the request was made, so an answer is never older than
-//! it is taken for. An error is told to all who waited for that request, and is not kept.
+//! What callers see of the batched cache: questions, and the wait for their answers.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use super::board::{Board, Flight, Landed, Room, Seats, TakenOff};
-use crate::clock::Clock;
+use super::answer::{Answer, Ask, FetchError, Origin};
+use super::board::Urge;
+use super::bounds::{Key, Shared};
+use super::build::BatchBuilder;
+use super::core::{Core, Found, Seat};
+use super::fetcher;
+use super::flight::{Flight, Outcome};
+use super::memory::{CacheFull, Entry, Snapshot};
+use super::settings::{BatchSettings, Verdict};
+use super::stats::CacheStats;
 use crate::quota::Moment;
-
-/// How a [`BatchCache`] is set up.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct BatchSettings {
-    /// How long an answer is fresh. 5 s by default.
-    pub ttl: Duration,
-    /// How long a key that nobody asks for is still fetched along. 5 minutes by default.
-    pub idle: Duration,
-    /// The most keys that are remembered. 10,000 by default.
-    pub capacity: u64,
-    /// The most keys in one request.
-    pub most_keys: usize,
-    /// The most weight in one request, see [`BatchCache::new`].
-    pub most_weight: usize,
-    /// What time it is.
-    pub clock: Clock,
-}
-
-impl Default for BatchSettings {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(5),
-            idle: Duration::from_secs(300),
-            capacity: 10_000,
-            most_keys: usize::MAX,
-            most_weight: usize::MAX,
-            clock: Clock::system(),
-        }
-    }
-}
-
-/// A request that brought nothing. Everybody who waited for it gets the same one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchError<E> {
-    /// It failed.
-    #[error(transparent)]
-    Failed(E),
-    /// The code that fetches panicked, in another thread.
-    #[error("the fetch panicked")]
-    Panicked,
-}
-
-/// How often the cache was asked, and what it took to answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheStats {
-    /// Keys answered from memory.
-    pub hits: u64,
-    /// Keys answered by a request that somebody waited for.
-    pub misses: u64,
-    /// Requests made.
-    pub fetches: u64,
-    /// Requests that failed.
-    pub failures: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    fetches: AtomicU64,
-    failures: AtomicU64,
-}
-
-/// What is remembered of a key.
-#[derive(Debug)]
-pub(super) struct Entry<V> {
-    /// `None`: the source has nothing for this key.
-    value: Option<Arc<V>>,
-    /// Just before the request was made.
-    asked_source: Moment,
-    /// When somebody last wanted it, in nanoseconds.
-    last_use: AtomicU64,
-}
 
 /// A read-through cache that fetches in batches.
 ///
-/// One request is under way at a time; a miss joins it if it carries the key, or else the next one.
-/// Each request takes along everything else that is tracked, as long as there is room. An answer is
-/// never older than it is taken for: its age counts from before the request. An error is told to
-/// all who waited for that request, once, and is not kept.
+/// One request is under way at a time. A miss joins it if it carries the key and is young enough, or
+/// else the next one, which takes keys until it is really sent. Each request takes along all that is
+/// tracked and due, as long as there is room. A key is tracked from the first time that somebody asks
+/// for it until nobody has for a while, or for as long as [`track`](Self::track) says.
+///
+/// **Age** counts from before the request was sent. An answer is either younger than what is allowed,
+/// or to a request that was sent after the question; and it is never older than the hard limit.
+///
+/// **An error** is told to all who waited for that request, once, and is not kept. Where the builder
+/// says which errors [are refusals](BatchBuilder::refuses), a request that is refused as a whole is
+/// made again without the keys that nobody waits for, then in halves, three times at most: one bad key
+/// costs seven more requests, and then flies apart from the good ones.
+///
+/// The requests are made by a thread of the cache's own, so that whoever waits can leave at a
+/// deadline. It starts with the first miss.
 ///
 /// ```
 /// use std::collections::HashMap;
 /// use lanekeeper::cache::{BatchCache, BatchSettings};
 ///
-/// let cache = BatchCache::<u32, String, String>::new(BatchSettings::default(), |_| 0);
-/// let source = |keys: &[u32]| -> Result<HashMap<u32, String>, String> {
-///     Ok(keys.iter().filter(|key| **key < 10).map(|key| (*key, format!("value {key}"))).collect())
-/// };
-/// let answer = cache.get_many(&[1, 2, 99], source).unwrap();
-/// assert_eq!(*answer[&1], "value 1");
+/// let cache = BatchCache::new(BatchSettings::default(), |keys: &[u32]| {
+///     let known = keys.iter().filter(|key| **key < 10);
+///     Ok::<_, String>(known.map(|key| (*key, format!("value {key}"))).collect())
+/// });
+/// let answer = cache.get_many(&[1, 2, 99])?;
+/// assert_eq!(*answer[&1].value, "value 1");
 /// assert!(!answer.contains_key(&99));
+/// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
 /// ```
-pub struct BatchCache<K, V, E> {
-    entries: moka::sync::Cache<K, Arc<Entry<V>>>,
-    board: Mutex<Board<K, V, E>>,
-    /// A flight is down: for those who wait, and for the pilot of the next one.
-    landed: Condvar,
-    weigh: Box<dyn Fn(&K) -> usize + Send + Sync>,
-    settings: BatchSettings,
-    counters: Counters,
+pub struct BatchCache<K: Key, V: Shared, E: Shared> {
+    core: Arc<Core<K, V, E>>,
+    fetcher: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl<K, V, E> BatchCache<K, V, E>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    E: Clone,
-{
-    /// An empty cache. `weigh` is what a key adds to the weight of a request.
+impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
+    /// An empty cache in front of `fetch`. It must not ask this cache in its turn: it would wait for
+    /// itself.
     pub fn new(
         settings: BatchSettings,
-        weigh: impl Fn(&K) -> usize + Send + Sync + 'static,
+        fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            // No expiry by moka: its clock cannot be replaced, so an entry carries its own time.
-            entries: moka::sync::Cache::new(settings.capacity),
-            board: Mutex::new(Board::new()),
-            landed: Condvar::new(),
-            weigh: Box::new(weigh),
-            settings,
-            counters: Counters::default(),
-        }
+        BatchBuilder::new(settings).build(fetch)
+    }
+
+    pub(super) fn of(core: Core<K, V, E>) -> Self {
+        Self { core: Arc::new(core), fetcher: Mutex::default() }
     }
 
     /// The value of one key: `None` if the source has none.
     ///
     /// # Errors
     /// The request for it failed.
-    pub fn get(
-        &self,
-        key: &K,
-        fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E>,
-    ) -> Result<Option<Arc<V>>, FetchError<E>> {
-        if let Some(entry) = self.fresh(key, self.settings.clock.now()) {
-            self.counters.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(entry.value.clone());
+    pub fn get(&self, key: &K) -> Result<Option<Answer<V>>, FetchError<E>> {
+        self.ask(key, &Ask::new())
+    }
+
+    /// As [`get`](Self::get), with demands.
+    ///
+    /// # Errors
+    /// The request for it failed, or did not come back in time.
+    pub fn ask(&self, key: &K, ask: &Ask) -> Result<Option<Answer<V>>, FetchError<E>> {
+        if let Some(known) =
+            self.recall(key, ask, |entry, age, origin| Answer::of(entry, age, origin))
+        {
+            return Ok(known);
         }
-        Ok(self.get_many(std::slice::from_ref(key), fetch)?.remove(key))
+        Ok(self.ask_many(std::slice::from_ref(key), ask)?.remove(key))
     }
 
     /// The values of `keys`; a key for which the source has none is absent.
     ///
-    /// `fetch` is called with as many keys as one request takes, as often as it needs. It must not ask
-    /// this cache in its turn: it would wait for itself.
+    /// # Errors
+    /// A request for some of them failed. What came of the others is remembered.
+    pub fn get_many(&self, keys: &[K]) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
+        self.ask_many(keys, &Ask::new())
+    }
+
+    /// As [`get_many`](Self::get_many), with demands.
+    ///
+    /// What is fresh in memory is answered from there, all of one moment; for the rest it waits once.
+    /// If it has to wait, it takes the others from the same request too, where that has room for
+    /// them: then all are of one moment.
     ///
     /// # Errors
-    /// A request for some of them failed.
-    pub fn get_many(
-        &self,
-        keys: &[K],
-        fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E>,
-    ) -> Result<HashMap<K, Arc<V>>, FetchError<E>> {
-        let mut answer = HashMap::with_capacity(keys.len());
-        let mut put = |key: &K, entry: &Entry<V>| {
-            if let Some(value) = &entry.value {
-                answer.insert(key.clone(), Arc::clone(value));
-            }
-        };
-        let now = self.settings.clock.now();
-        let mut missing: Vec<K> = Vec::new();
-        for key in keys {
-            match self.fresh(key, now) {
-                Some(entry) => put(key, &entry),
-                None => missing.push(key.clone()),
-            }
-        }
-        self.counters.hits.fetch_add((keys.len() - missing.len()) as u64, Ordering::Relaxed);
-        if missing.is_empty() {
-            return Ok(answer);
-        }
-        for (key, found) in self.wait_for(missing, &fetch) {
-            let flight = match found {
-                Found::InMemory(entry) => {
-                    put(&key, &entry);
-                    continue;
+    /// A request for some of them failed, or did not come back in time. What came of the others is
+    /// remembered.
+    pub fn ask_many(&self, keys: &[K], ask: &Ask) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
+        let ages = &self.core.ages;
+        let mut now = self.core.now();
+        let asking = Asking { ask, began: now, until: ask.deadline.map(|limit| now + limit) };
+        let mut known = HashMap::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        {
+            let shown = self.core.memory.look();
+            for key in keys {
+                match self
+                    .of_snapshot(&shown, key, now, ask, |entry, _, origin| (entry.clone(), origin))
+                {
+                    Some(found) => drop(known.insert(key.clone(), found)),
+                    None => missing.push(key.clone()),
                 }
-                Found::Aboard(flight) => flight,
+            }
+        }
+        while !missing.is_empty() {
+            self.wait_for(&missing, &mut known, &asking)?;
+            now = self.core.now();
+            // It took its time. What is too old by now, and is not the answer to a request that was
+            // sent after the question, is asked for again; no later request can be older than that.
+            let too_old = |(key, (entry, _)): (&K, &(Arc<Entry<V>>, Origin))| {
+                let verdict = ages.judge(now.since(entry.sent), entry.ttl, ask);
+                let old = entry.sent < asking.began && verdict == Verdict::TooOld;
+                old.then(|| key.clone())
             };
-            match flight.outcome() {
-                Some(Ok(landed)) => {
-                    if let Some(entry) = landed.get(&key) {
-                        put(&key, entry);
+            missing = known.iter().filter_map(too_old).collect();
+        }
+        let mut answers = HashMap::with_capacity(known.len());
+        for (key, (entry, origin)) in known {
+            let age = now.since(entry.sent);
+            if age > ages.hard_limit() {
+                return Err(FetchError::TooOld { age });
+            }
+            if origin == Origin::Fetched {
+                self.core.counters.answered(origin, age);
+            }
+            answers.extend(Answer::of(&entry, age, origin).map(|answer| (key, answer)));
+        }
+        Ok(answers)
+    }
+
+    /// What is made of the answer for `key`, if memory has one that satisfies `ask`. Allocates
+    /// nothing, takes no lock, and copies nothing that `make` does not.
+    pub(super) fn recall<R>(
+        &self,
+        key: &K,
+        ask: &Ask,
+        make: impl FnOnce(&Arc<Entry<V>>, Duration, Origin) -> R,
+    ) -> Option<R> {
+        let now = self.core.now();
+        self.of_snapshot(&self.core.memory.look(), key, now, ask, make)
+    }
+
+    fn of_snapshot<R>(
+        &self,
+        shown: &Snapshot<K, V>,
+        key: &K,
+        now: Moment,
+        ask: &Ask,
+        make: impl FnOnce(&Arc<Entry<V>>, Duration, Origin) -> R,
+    ) -> Option<R> {
+        let entry = shown.get(key)?;
+        let age = now.since(entry.sent);
+        let origin = match self.core.ages.judge(age, entry.ttl, ask) {
+            Verdict::Fresh => Origin::Memory,
+            Verdict::Ahead => {
+                self.core.urge(key, now, Urge::Ahead);
+                Origin::Memory
+            }
+            Verdict::Stale => {
+                self.core.urge(key, now, Urge::Stale);
+                Origin::Stale
+            }
+            Verdict::TooOld => return None,
+        };
+        entry.touch(now);
+        self.core.counters.answered(origin, age);
+        Some(make(entry, age, origin))
+    }
+
+    /// Boards a flight for each key, and waits until they are down.
+    fn wait_for(
+        &self,
+        missing: &[K],
+        known: &mut Known<K, V>,
+        Asking { ask, began, until }: &Asking<'_>,
+    ) -> Result<(), FetchError<E>> {
+        let core = &*self.core;
+        self.start()?;
+        let others: Vec<K> = known.keys().cloned().collect();
+        let mut seats = Seats { core, taken: Vec::new() };
+        for (key, found) in missing.iter().zip(core.board(missing, others.clone(), ask)) {
+            match found {
+                Found::Aboard(seat) => seats.taken.push(seat),
+                Found::InMemory(entry) => {
+                    core.counters.answered(Origin::Memory, core.now().since(entry.sent));
+                    known.insert(key.clone(), (entry, Origin::Memory));
+                }
+            }
+        }
+        let mut flown: Vec<Arc<Flight<K, V, E>>> = Vec::new();
+        while let Some(Seat { key, flight }) = seats.taken.pop() {
+            match flight.wait(&core.settings.clock, *until) {
+                None => {
+                    let under_way = core.leave(&Seat { key, flight });
+                    core.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+                    let waited = core.now().since(*began);
+                    return Err(FetchError::TimedOut { waited, under_way });
+                }
+                Some(Outcome::Failed(error)) => return Err(error.clone()),
+                Some(Outcome::Divided(parts)) => {
+                    // Every key that somebody waits for is in a part.
+                    let part = parts.get(&key).ok_or(FetchError::NotTaken)?;
+                    seats.taken.push(Seat { key, flight: Arc::clone(part) });
+                }
+                Some(Outcome::Landed(entries)) => {
+                    // And every key of a request has an entry.
+                    let entry = entries.get(&key).ok_or(FetchError::NotTaken)?;
+                    known.insert(key, (Arc::clone(entry), Origin::Fetched));
+                    if !flown.iter().any(|known| Arc::ptr_eq(known, &flight)) {
+                        flown.push(Arc::clone(&flight));
                     }
                 }
-                Some(Err(error)) => return Err(error.clone()),
-                // Nobody comes back from the wait before.
-                None => return Err(FetchError::Panicked),
             }
         }
-        Ok(answer)
+        // What was known came along, if it could: then all are of one moment.
+        for key in others {
+            let landed = flown.iter().find_map(|flight| match flight.outcome()? {
+                Outcome::Landed(entries) => entries.get(&key),
+                _ => None,
+            });
+            if let Some(entry) = landed {
+                known.insert(key, (Arc::clone(entry), Origin::Fetched));
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the fetcher, if it was not.
+    fn start(&self) -> Result<(), FetchError<E>> {
+        let mut fetcher = self.fetcher.lock();
+        if fetcher.is_none() {
+            let started = fetcher::start(&self.core);
+            let thread =
+                started.map_err(|error| FetchError::NoThread { error: error.to_string() })?;
+            *fetcher = Some(thread);
+        }
+        Ok(())
+    }
+
+    /// Fetches `keys` along with every request from now on that has room, whether anybody asks for
+    /// them or not. It makes no request by itself.
+    ///
+    /// # Errors
+    /// There would be more of them than the cache may remember; none was added.
+    pub fn track(&self, keys: &[K]) -> Result<(), CacheFull> {
+        self.core.memory.track(keys)
+    }
+
+    /// Forgets `keys`, and what is known of them. They are tracked again once somebody asks.
+    pub fn untrack(&self, keys: &[K]) {
+        self.core.memory.untrack(keys);
+    }
+
+    /// Forgets the value of a key, and the one that is on its way: the next one to ask waits for a
+    /// request that is sent after this. Whoever waits already is answered. Costs a copy of all that
+    /// is remembered.
+    pub fn invalidate(&self, key: &K) {
+        self.core.forget(key);
     }
 
     /// How often it was asked, and what it took.
     pub fn stats(&self) -> CacheStats {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        CacheStats {
-            hits: of(&self.counters.hits),
-            misses: of(&self.counters.misses),
-            fetches: of(&self.counters.fetches),
-            failures: of(&self.counters.failures),
-        }
-    }
-
-    /// Forgets a key, or rather its value: the next one to ask waits for a request.
-    pub fn invalidate(&self, key: &K) {
-        self.entries.invalidate(key);
-    }
-
-    fn fresh(&self, key: &K, now: Moment) -> Option<Arc<Entry<V>>> {
-        let entry = self.entries.get(key)?;
-        entry.last_use.store(now.as_nanos(), Ordering::Relaxed);
-        self.is_fresh(&entry, now).then_some(entry)
-    }
-
-    fn is_fresh(&self, entry: &Entry<V>, now: Moment) -> bool {
-        now.since(entry.asked_source) < self.settings.ttl
-    }
-
-    /// Boards a flight for each key, and waits until they are down; flies them, if nobody else does.
-    fn wait_for(
-        &self,
-        keys: Vec<K>,
-        fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E>,
-    ) -> Vec<(K, Found<K, V, E>)> {
-        let room = Room { keys: self.settings.most_keys, weight: self.settings.most_weight };
-        let mut board = self.board.lock();
-        let now = self.settings.clock.now();
-        let find = |key: K| {
-            // A flight may have come down with it since the first look.
-            let found = match self.fresh(&key, now) {
-                Some(entry) => {
-                    self.counters.hits.fetch_add(1, Ordering::Relaxed);
-                    Found::InMemory(entry)
-                }
-                None => {
-                    self.counters.misses.fetch_add(1, Ordering::Relaxed);
-                    Found::Aboard(board.board(&key, (self.weigh)(&key), room))
-                }
-            };
-            (key, found)
-        };
-        let mine: Vec<_> = keys.into_iter().map(find).collect();
-        while mine.iter().any(|(_, found)| found.is_under_way()) {
-            match board.take_off(|seats| self.fill(seats, room)) {
-                Some(TakenOff { flight, keys }) => {
-                    drop(board);
-                    self.fly(&flight, &keys, &fetch);
-                    board = self.board.lock();
-                }
-                None => self.landed.wait(&mut board),
-            }
-        }
-        mine
-    }
-
-    /// Uses the room that is left for what else is tracked, oldest first.
-    fn fill(&self, seats: &mut Seats<K>, room: Room) {
-        let now = self.settings.clock.now();
-        let mut tracked: Vec<(Moment, Arc<K>)> = Vec::new();
-        for (key, entry) in &self.entries {
-            let last_use = Moment::from_nanos(entry.last_use.load(Ordering::Relaxed));
-            if now.since(last_use) > self.settings.idle {
-                self.entries.invalidate(&*key);
-            } else {
-                tracked.push((entry.asked_source, key));
-            }
-        }
-        tracked.sort_by_key(|(asked_source, _)| *asked_source);
-        for (_, key) in tracked {
-            if !seats.add(&key, (self.weigh)(&key), room) {
-                break;
-            }
-        }
-    }
-
-    /// Makes the request, keeps what it brought, and tells those who wait.
-    fn fly(
-        &self,
-        flight: &Flight<K, V, E>,
-        keys: &[K],
-        fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E>,
-    ) {
-        // Should `fetch` panic, this still ends the wait of the others.
-        let landing = Landing { cache: self, flight };
-        self.counters.fetches.fetch_add(1, Ordering::Relaxed);
-        let before = self.settings.clock.now();
-        let outcome = fetch(keys).map_err(FetchError::Failed);
-        flight.land(outcome.map(|values| self.keep(keys, values, before)));
-        drop(landing);
-    }
-
-    fn keep(&self, keys: &[K], mut values: HashMap<K, V>, before: Moment) -> Landed<K, V> {
-        let now = self.settings.clock.now().as_nanos();
-        let entry_of = |key: &K| {
-            let value = values.remove(key).map(Arc::new);
-            // What was only fetched along is not used by that, or it would be tracked for ever.
-            let known = self.entries.get(key);
-            let last_use = known.map_or(now, |entry| entry.last_use.load(Ordering::Relaxed));
-            let entry = Entry { value, asked_source: before, last_use: AtomicU64::new(last_use) };
-            let entry = Arc::new(entry);
-            self.entries.insert(key.clone(), Arc::clone(&entry));
-            (key.clone(), entry)
-        };
-        keys.iter().map(entry_of).collect()
+        self.core.counters.read(self.core.memory.look().len())
     }
 }
 
-/// Where the answer for a key comes from.
-enum Found<K, V, E> {
-    InMemory(Arc<Entry<V>>),
-    Aboard(Arc<Flight<K, V, E>>),
+/// What is known so far of what was asked.
+type Known<K, V> = HashMap<K, (Arc<Entry<V>>, Origin)>;
+
+/// What one question demands, and since when.
+struct Asking<'a> {
+    ask: &'a Ask,
+    began: Moment,
+    until: Option<Moment>,
 }
 
-impl<K, V, E> Found<K, V, E> {
-    fn is_under_way(&self) -> bool {
-        matches!(self, Self::Aboard(flight) if flight.outcome().is_none())
-    }
+/// The places of one who waits, given back when it leaves.
+struct Seats<'a, K: Key, V: Shared, E: Shared> {
+    core: &'a Core<K, V, E>,
+    taken: Vec<Seat<K, V, E>>,
 }
 
-/// The duty to end a flight, kept by whoever fetches.
-struct Landing<'a, K: Clone + Eq + Hash, V, E> {
-    cache: &'a BatchCache<K, V, E>,
-    flight: &'a Flight<K, V, E>,
-}
-
-impl<K: Clone + Eq + Hash, V, E> Drop for Landing<'_, K, V, E> {
+impl<K: Key, V: Shared, E: Shared> Drop for Seats<'_, K, V, E> {
     fn drop(&mut self) {
-        // Only if nothing was told, which is when `fetch` panicked.
-        self.flight.land(Err(FetchError::Panicked));
-        if matches!(self.flight.outcome(), Some(Err(_))) {
-            self.cache.counters.failures.fetch_add(1, Ordering::Relaxed);
+        for seat in self.taken.drain(..) {
+            self.core.leave(&seat);
         }
-        self.cache.board.lock().landed();
-        self.cache.landed.notify_all();
     }
 }
 
-impl<K, V, E> fmt::Debug for BatchCache<K, V, E> {
+impl<K: Key, V: Shared, E: Shared> Drop for BatchCache<K, V, E> {
+    fn drop(&mut self) {
+        let fetching = {
+            let mut board = self.core.board.lock();
+            board.closed = true;
+            board.fetching
+        };
+        self.core.work.notify_all();
+        // A request that is under way is not waited for: its thread ends with it.
+        if let Some(fetcher) = self.fetcher.get_mut().take().filter(|_| !fetching) {
+            if fetcher.thread().id() != std::thread::current().id() {
+                // It ends by itself, and has contained what could panic.
+                let _ = fetcher.join();
+            }
+        }
+    }
+}
+
+impl<K: Key, V: Shared, E: Shared> fmt::Debug for BatchCache<K, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BatchCache").field("settings", &self.settings).finish_non_exhaustive()
+        let mut debug = f.debug_struct("BatchCache");
+        debug.field("settings", &self.core.settings).finish_non_exhaustive()
     }
 }

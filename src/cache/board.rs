@@ -1,39 +1,15 @@
-//! Who asks for what: the request under way, and those that are being filled.
+//! Who asks for what, and which request carries it.
 //!
 //! A request is a flight. One is in the air at a time. Whoever misses a key joins the flight in the
-//! air if that carries the key, else one that is boarding. When nothing is in the air, any of those
-//! who wait takes the next flight off, for everybody; so a flight is never left without a pilot,
-//! whoever may have stopped waiting for it.
+//! air if that carries the key and is young enough, else one that is boarding. A flight boards until
+//! it takes off, which is when the request is really sent: all the time that it waits for its turn.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use super::batch::{Entry, FetchError};
-
-/// What a request brought: an entry for every key that it asked for.
-pub(super) type Landed<K, V> = HashMap<K, Arc<Entry<V>>>;
-
-/// How a request ended. All who wait for it share this.
-pub(super) struct Flight<K, V, E>(OnceLock<Result<Landed<K, V>, FetchError<E>>>);
-
-impl<K, V, E> Flight<K, V, E> {
-    /// Tells the outcome. The first word counts.
-    pub(super) fn land(&self, outcome: Result<Landed<K, V>, FetchError<E>>) {
-        let _ = self.0.set(outcome);
-    }
-
-    pub(super) fn outcome(&self) -> Option<&Result<Landed<K, V>, FetchError<E>>> {
-        self.0.get()
-    }
-}
-
-/// The keys of one request, as far as it is filled.
-pub(super) struct Seats<K> {
-    keys: Vec<K>,
-    taken: HashSet<K>,
-    weight: usize,
-}
+use super::flight::{Flight, Parts};
+use crate::quota::Moment;
 
 /// How much one request takes.
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +18,39 @@ pub(super) struct Room {
     pub(super) weight: usize,
 }
 
+/// The keys of one request, and how many wait for each.
+#[derive(Debug)]
+pub(super) struct Seats<K> {
+    keys: Vec<K>,
+    waiting: HashMap<K, usize>,
+    weight: usize,
+    /// Taken along if there is room, before all else that is due.
+    along: Vec<(K, usize)>,
+    /// Takes no other keys: it is a part of a request that was refused.
+    closed: bool,
+    /// Takes keys that are in doubt, and no others.
+    apart: bool,
+    /// How often what is in it was halved.
+    pub(super) halved: u8,
+}
+
 impl<K: Clone + Eq + Hash> Seats<K> {
-    fn new() -> Self {
-        Self { keys: Vec::new(), taken: HashSet::new(), weight: 0 }
+    pub(super) fn new() -> Self {
+        Self {
+            keys: Vec::new(),
+            waiting: HashMap::new(),
+            weight: 0,
+            along: Vec::new(),
+            closed: false,
+            apart: false,
+            halved: 0,
+        }
     }
 
     /// Adds a key if there is room, or is there already. The first one always finds room: a request
     /// for one key is the least there is.
     pub(super) fn add(&mut self, key: &K, weight: usize, room: Room) -> bool {
-        if self.taken.contains(key) {
+        if self.has(key) {
             return true;
         }
         let weight = self.weight.saturating_add(weight);
@@ -60,7 +60,50 @@ impl<K: Clone + Eq + Hash> Seats<K> {
         }
         self.weight = weight;
         self.keys.push(key.clone());
-        self.taken.insert(key.clone())
+        self.waiting.insert(key.clone(), 0);
+        true
+    }
+
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.waiting.contains_key(key)
+    }
+
+    pub(super) fn keys(&self) -> &[K] {
+        &self.keys
+    }
+
+    /// Whether somebody waits for `key`.
+    pub(super) fn awaits(&self, key: &K) -> bool {
+        self.waiting.get(key).is_some_and(|waiting| *waiting > 0)
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.waiting.values().any(|waiting| *waiting > 0)
+    }
+
+    /// One more waits for `key`, or one fewer.
+    fn wait(&mut self, key: &K) {
+        if let Some(waiting) = self.waiting.get_mut(key) {
+            *waiting += 1;
+        }
+    }
+
+    fn leave(&mut self, key: &K) {
+        if let Some(waiting) = self.waiting.get_mut(key) {
+            *waiting = waiting.saturating_sub(1);
+        }
+    }
+
+    /// The same waiters, for `keys` alone.
+    fn part(&self, keys: &[K]) -> Self {
+        let of = |key: &K| (key.clone(), self.waiting.get(key).copied().unwrap_or(0));
+        Self {
+            keys: keys.to_vec(),
+            waiting: keys.iter().map(of).collect(),
+            closed: true,
+            halved: self.halved,
+            ..Self::new()
+        }
     }
 }
 
@@ -70,65 +113,185 @@ struct Boarding<K, V, E> {
     seats: Seats<K>,
 }
 
-/// The flight in the air, and whom it carries.
-struct InAir<K, V, E> {
-    flight: Arc<Flight<K, V, E>>,
-    keys: HashSet<K>,
-}
-
-/// A flight that is now its pilot's to fly.
-pub(super) struct TakenOff<K, V, E> {
+/// The flight in the air.
+pub(super) struct InAir<K, V, E> {
     pub(super) flight: Arc<Flight<K, V, E>>,
-    pub(super) keys: Vec<K>,
+    pub(super) seats: Seats<K>,
+    /// Just before the request was sent.
+    pub(super) sent: Moment,
+    /// Keys that were forgotten since: what it brings of them is not to be remembered.
+    pub(super) forgotten: HashSet<K>,
 }
 
-/// All flights that have not landed.
+/// A key that was in a refused request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Doubt {
+    /// Until then it is not taken along.
+    pub(super) until: Moment,
+    /// Whether it flies with others of its kind alone. Else it was only along.
+    pub(super) apart: bool,
+}
+
+/// Why a key is to be fetched although nobody waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urge {
+    /// It soon will be due: if there is capacity to spare.
+    Ahead,
+    /// It is given although it is past its time.
+    Stale,
+}
+
+/// All requests that have not ended.
 pub(super) struct Board<K, V, E> {
-    in_air: Option<InAir<K, V, E>>,
     boarding: VecDeque<Boarding<K, V, E>>,
+    pub(super) in_air: Option<InAir<K, V, E>>,
+    /// To be fetched although nobody waits.
+    pub(super) urged: HashMap<K, Urge>,
+    /// Those of them that this turn is for.
+    pub(super) urgent: Vec<K>,
+    pub(super) doubts: HashMap<K, Doubt>,
+    /// Counts the turns of the fetcher: a batch is good for one turn.
+    pub(super) turn: u64,
+    /// The fetcher is in a turn, and its request may still be sent.
+    pub(super) fetching: bool,
+    /// In this turn somebody asked for the keys.
+    pub(super) taken: bool,
+    pub(super) closed: bool,
 }
 
 impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
     pub(super) fn new() -> Self {
-        Self { in_air: None, boarding: VecDeque::new() }
+        Self {
+            boarding: VecDeque::new(),
+            in_air: None,
+            urged: HashMap::new(),
+            urgent: Vec::new(),
+            doubts: HashMap::new(),
+            turn: 0,
+            fetching: false,
+            taken: false,
+            closed: false,
+        }
     }
 
-    /// The flight that carries `key`.
-    pub(super) fn board(&mut self, key: &K, weight: usize, room: Room) -> Arc<Flight<K, V, E>> {
-        if let Some(InAir { flight, keys }) = &self.in_air {
-            if keys.contains(key) {
-                return Arc::clone(flight);
+    /// A flight that carries `key`, and whether somebody waits for `key` on it already.
+    /// `young_enough` says whether one that was sent at a moment will do.
+    pub(super) fn board(
+        &mut self,
+        key: &K,
+        weight: usize,
+        room: Room,
+        young_enough: impl Fn(Moment) -> bool,
+    ) -> (Arc<Flight<K, V, E>>, bool) {
+        if let Some(air) = &mut self.in_air {
+            if air.seats.has(key) && !air.forgotten.contains(key) && young_enough(air.sent) {
+                air.seats.wait(key);
+                return (Arc::clone(&air.flight), true);
             }
         }
-        for boarding in &mut self.boarding {
-            if boarding.seats.add(key, weight, room) {
-                return Arc::clone(&boarding.flight);
-            }
-        }
-        let mut seats = Seats::new();
-        seats.add(key, weight, room);
-        let flight = Arc::new(Flight(OnceLock::new()));
-        self.boarding.push_back(Boarding { flight: Arc::clone(&flight), seats });
-        flight
+        let apart = self.doubts.get(key).is_some_and(|doubt| doubt.apart);
+        let seated = self.boarding.iter().position(|boarding| boarding.seats.has(key));
+        let place = seated.or_else(|| {
+            self.boarding.iter_mut().position(|Boarding { seats, .. }| {
+                !seats.closed && seats.apart == apart && seats.add(key, weight, room)
+            })
+        });
+        let place = place.unwrap_or_else(|| {
+            let mut seats = Seats::new();
+            seats.add(key, weight, room);
+            seats.apart = apart;
+            self.boarding.push_back(Boarding { flight: Flight::new(), seats });
+            self.boarding.len() - 1
+        });
+        let boarding = &mut self.boarding[place];
+        let joined = boarding.seats.awaits(key);
+        boarding.seats.wait(key);
+        (Arc::clone(&boarding.flight), joined)
     }
 
-    /// The next flight, if none is in the air; `fill` may use the room that is left.
+    /// Asks the flight to take `keys` along, each with its weight, if it has not gone.
+    pub(super) fn take_along(&mut self, flight: &Arc<Flight<K, V, E>>, keys: Vec<(K, usize)>) {
+        if let Some(boarding) = self.of(flight) {
+            boarding.seats.along.extend(keys);
+        }
+    }
+
+    /// One who waited for `key` on `flight` does so no more. Says whether it is in the air.
+    pub(super) fn leave(&mut self, flight: &Arc<Flight<K, V, E>>, key: &K) -> bool {
+        if let Some(boarding) = self.of(flight) {
+            boarding.seats.leave(key);
+            return false;
+        }
+        match &mut self.in_air {
+            Some(air) if Arc::ptr_eq(&air.flight, flight) => {
+                air.seats.leave(key);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn of(&mut self, flight: &Arc<Flight<K, V, E>>) -> Option<&mut Boarding<K, V, E>> {
+        self.boarding.iter_mut().find(|boarding| Arc::ptr_eq(&boarding.flight, flight))
+    }
+
+    /// Whether somebody waits for a flight. Those that nobody waits for any more are struck off.
+    pub(super) fn is_awaited(&mut self) -> bool {
+        self.boarding.retain(|boarding| boarding.seats.is_awaited());
+        !self.boarding.is_empty()
+    }
+
+    /// The next flight goes. The room that is left is for what callers would like along, and then for
+    /// `due`, each with its weight. `None`: there is nothing to ask for.
     pub(super) fn take_off(
         &mut self,
-        fill: impl FnOnce(&mut Seats<K>),
-    ) -> Option<TakenOff<K, V, E>> {
-        if self.in_air.is_some() {
+        sent: Moment,
+        due: Vec<(K, usize)>,
+        room: Room,
+    ) -> Option<&InAir<K, V, E>> {
+        let (flight, mut seats) = self.next();
+        if !seats.closed && !seats.apart {
+            let along = std::mem::take(&mut seats.along);
+            for (key, weight) in along.into_iter().chain(due) {
+                if seats.keys.len() >= room.keys {
+                    break;
+                }
+                if !self.doubts.contains_key(&key) {
+                    seats.add(&key, weight, room);
+                }
+            }
+        }
+        if seats.keys.is_empty() {
             return None;
         }
-        let Boarding { flight, mut seats } = self.boarding.pop_front()?;
-        fill(&mut seats);
-        self.in_air = Some(InAir { flight: Arc::clone(&flight), keys: seats.taken });
-        Some(TakenOff { flight, keys: seats.keys })
+        self.in_air = Some(InAir { flight, seats, sent, forgotten: HashSet::new() });
+        self.in_air.as_ref()
     }
 
-    /// The flight in the air is down.
-    pub(super) fn landed(&mut self) {
-        self.in_air = None;
+    /// The next flight, or an empty one.
+    fn next(&mut self) -> (Arc<Flight<K, V, E>>, Seats<K>) {
+        match self.is_awaited().then(|| self.boarding.pop_front()).flatten() {
+            Some(Boarding { flight, seats }) => (flight, seats),
+            None => (Flight::new(), Seats::new()),
+        }
+    }
+
+    /// The flight that would go next fails before it does.
+    pub(super) fn give_up_next(&mut self) -> Arc<Flight<K, V, E>> {
+        self.next().0
+    }
+
+    /// Lets parts of a flight go in its place, before all others. Gives the flight of each key.
+    pub(super) fn again(&mut self, seats: &Seats<K>, parts: &[&[K]], halved: u8) -> Parts<K, V, E> {
+        let mut flights = HashMap::new();
+        for keys in parts.iter().rev() {
+            let flight = Flight::new();
+            flights.extend(keys.iter().map(|key| (key.clone(), Arc::clone(&flight))));
+            let mut seats = seats.part(keys);
+            seats.halved = halved;
+            self.boarding.push_front(Boarding { flight, seats });
+        }
+        flights
     }
 }
 
@@ -137,6 +300,15 @@ mod tests {
     use super::*;
 
     const ROOM: Room = Room { keys: 3, weight: 10 };
+    const NOW: Moment = Moment::from_nanos(5);
+
+    fn board() -> Board<u8, (), ()> {
+        Board::new()
+    }
+
+    fn any(_: Moment) -> bool {
+        true
+    }
 
     #[test]
     fn a_request_is_full_by_count_or_by_weight() {
@@ -160,18 +332,41 @@ mod tests {
 
     #[test]
     fn one_flight_is_in_the_air_and_carries_those_who_ask_for_the_same() {
-        let mut board = Board::<u8, (), ()>::new();
-        let first = board.board(&1, 1, ROOM);
-        let fill = |seats: &mut Seats<u8>| assert!(seats.add(&2, 1, ROOM));
-        let TakenOff { flight: flying, keys } = board.take_off(fill).unwrap();
-        assert!(Arc::ptr_eq(&first, &flying));
-        assert_eq!(keys, [1, 2]);
-        assert!(Arc::ptr_eq(&flying, &board.board(&2, 1, ROOM)));
+        let mut board = board();
+        let (first, joined) = board.board(&1, 1, ROOM, any);
+        assert!(!joined);
+        assert!(board.board(&1, 1, ROOM, any).1, "somebody waits for it");
+        let air = board.take_off(NOW, vec![(2, 1)], ROOM).unwrap();
+        assert!(Arc::ptr_eq(&first, &air.flight));
+        assert_eq!(air.seats.keys(), [1, 2]);
+        assert!(Arc::ptr_eq(&first, &board.board(&2, 1, ROOM, any).0));
 
-        let next = board.board(&3, 1, ROOM);
-        assert!(!Arc::ptr_eq(&flying, &next));
-        assert!(board.take_off(|_| ()).is_none(), "one is in the air");
-        board.landed();
-        assert!(Arc::ptr_eq(&next, &board.take_off(|_| ()).unwrap().flight));
+        let (next, joined) = board.board(&2, 1, ROOM, |sent| sent > NOW);
+        assert!(!joined && !Arc::ptr_eq(&first, &next), "the one in the air is too old");
+        assert!(!Arc::ptr_eq(&first, &board.board(&3, 1, ROOM, any).0));
+    }
+
+    #[test]
+    fn a_flight_that_everybody_left_does_not_go() {
+        let mut board = board();
+        let (first, _) = board.board(&1, 1, ROOM, any);
+        let (second, _) = board.board(&1, 1, ROOM, any);
+        assert!(!board.leave(&first, &1));
+        assert!(board.is_awaited());
+        assert!(!board.leave(&second, &1));
+        assert!(!board.is_awaited());
+        assert!(board.take_off(NOW, Vec::new(), ROOM).is_none());
+    }
+
+    #[test]
+    fn keys_in_doubt_fly_with_their_kind() {
+        let mut board = board();
+        board.doubts.extend([7, 8].map(|key| (key, Doubt { until: NOW, apart: true })));
+        board.doubts.insert(2, Doubt { until: NOW, apart: false });
+        let (with, _) = board.board(&1, 1, ROOM, any);
+        let (apart, _) = board.board(&7, 1, ROOM, any);
+        assert!(!Arc::ptr_eq(&with, &apart));
+        assert!(Arc::ptr_eq(&with, &board.board(&2, 1, ROOM, any).0));
+        assert!(Arc::ptr_eq(&apart, &board.board(&8, 1, ROOM, any).0));
     }
 }

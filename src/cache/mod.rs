@@ -1,17 +1,40 @@
 //! Quotes for a crowd: one request for everyone.
 //!
 //! A quote lane gives one request a second, and each request takes hundreds of instruments. So a
-//! miss fetches not only what was asked for but everything that is tracked, and whoever waits for
-//! the same instrument shares the answer.
+//! miss fetches not only what was asked for but everything that is tracked and due, whoever waits
+//! for the same instrument shares the answer, and what is asked for while the request waits for its
+//! turn still goes with it.
 //!
 //! [`BatchCache`] is the machinery, for keys and values of any kind; [`QuoteCache`] puts it in
 //! front of a [`Broker`](crate::broker::Broker).
+//!
+//! - `memory.rs` is what is known and what is due: one snapshot, read without a lock.
+//! - `board.rs` is who asks for what, and which request carries it; `flight.rs` is one request.
+//! - `core.rs` joins the two; `fetcher.rs` is the thread that makes the requests.
+//! - `batch.rs` is what callers see of it.
 
+mod answer;
 mod batch;
 mod board;
+mod bounds;
+mod build;
+mod core;
+mod fetcher;
+mod flight;
+mod forward;
+mod memory;
 mod proxied;
 mod quotes;
+mod settings;
+mod stats;
 
-pub use batch::{BatchCache, BatchSettings, CacheStats, FetchError};
-pub use proxied::CachedProxyBuilder;
+pub use answer::{Answer, Ask, FetchError, Origin};
+pub use batch::BatchCache;
+pub use bounds::{Key, Shared};
+pub use build::BatchBuilder;
+pub use fetcher::Batch;
+pub use memory::CacheFull;
+pub use proxied::{CachedProxyBuilder, CachedStatus};
 pub use quotes::{QuoteCache, QuoteCacheBuilder};
+pub use settings::BatchSettings;
+pub use stats::CacheStats;

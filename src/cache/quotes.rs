@@ -4,21 +4,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
+use jiff::{SignedDuration, Timestamp};
 
-use super::batch::{BatchCache, BatchSettings, CacheStats, FetchError};
-use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
-    InstrumentInfo, Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, Positions, Profile,
-    Quote, QuoteChunk, Trade,
-};
+use super::answer::{Answer, Ask, FetchError, Origin};
+use super::batch::BatchCache;
+use super::build::BatchBuilder;
+use super::fetcher::Batch;
+use super::memory::CacheFull;
+use super::settings::BatchSettings;
+use super::stats::CacheStats;
+use crate::broker::{Broker, BrokerError, Detail, Instrument, Quote, QuoteBatch};
 use crate::clock::Clock;
-use crate::quota::Limits;
+use crate::quota::Moment;
 
 /// A [`Broker`] that answers quotes from memory while they are fresh, and asks for many at once
 /// when they are not. All other calls go through to the broker within.
 ///
-/// `quote`, `ltp` and `ohlc` share one entry. A clone shares the memory.
+/// `quote`, `ltp` and `ohlc` share one entry, and an answer from memory allocates nothing. A clone
+/// shares the memory. What is asked for while a request waits in its lane goes with it. A [`Quote`]
+/// says when it was fetched, and whether it came from memory.
+///
+/// If the broker rejects a whole request, it is made again in parts, as [`BatchCache`] says: one
+/// instrument that it does not like costs the others some seconds once, and not their quotes.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -34,26 +41,25 @@ use crate::quota::Limits;
 /// let broker = QuoteCache::new(within);
 /// let infy = Instrument::new("NSE", "INFY");
 /// assert_eq!(broker.ltp(&infy)?, broker.quote(&infy)?.last_price);
+/// assert!(broker.quote(&infy)?.from_memory);
 /// # }
 /// # Ok::<(), lanekeeper::broker::BrokerError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct QuoteCache<B> {
-    within: B,
+    within: Arc<B>,
+    ask: Ask,
     cache: Arc<BatchCache<Instrument, Quote, BrokerError>>,
 }
 
-impl<B: Broker> QuoteCache<B> {
-    /// A cache with the default settings: quotes are fresh for 5 s.
-    pub fn new(within: B) -> Self {
-        Self::builder(within).build()
+impl<B> Clone for QuoteCache<B> {
+    fn clone(&self) -> Self {
+        let Self { within, ask, cache } = self;
+        Self { within: Arc::clone(within), ask: *ask, cache: Arc::clone(cache) }
     }
+}
 
-    /// A cache to be set up.
-    pub fn builder(within: B) -> QuoteCacheBuilder<B> {
-        QuoteCacheBuilder { within, settings: BatchSettings::default() }
-    }
-
+impl<B> QuoteCache<B> {
     /// The broker within.
     pub fn within(&self) -> &B {
         &self.within
@@ -64,155 +70,217 @@ impl<B: Broker> QuoteCache<B> {
         self.cache.stats()
     }
 
-    fn shared(&self, instrument: &Instrument) -> Result<Arc<Quote>, BrokerError> {
-        let quote = self.cache.get(instrument, |keys| self.within.quotes(keys));
-        quote
-            .map_err(to_broker_error)?
-            .ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+    /// The same cache, with these demands for each quote that is asked for through it.
+    #[must_use = "the cache itself keeps the demands it has"]
+    pub fn asking(&self, ask: Ask) -> Self {
+        Self { ask, ..self.clone() }
+    }
+
+    /// The same memory, in front of the same broker as it is called in another way.
+    pub(super) fn in_front_of(&self, within: B, ask: Ask) -> Self {
+        Self { within: Arc::new(within), ask, cache: Arc::clone(&self.cache) }
+    }
+
+    /// Fetches `instruments` along with every request from now on that has room, whether anybody asks
+    /// for them or not. It makes no request by itself.
+    ///
+    /// # Errors
+    /// There would be more of them than the cache may remember; none was added.
+    pub fn track(&self, instruments: &[Instrument]) -> Result<(), CacheFull> {
+        self.cache.track(instruments)
+    }
+
+    /// Forgets `instruments` and their quotes. They are tracked again once somebody asks.
+    pub fn untrack(&self, instruments: &[Instrument]) {
+        self.cache.untrack(instruments);
+    }
+
+    /// Forgets a quote: the next one to ask waits for a request that is sent after this.
+    pub fn invalidate(&self, instrument: &Instrument) {
+        self.cache.invalidate(instrument);
+    }
+
+    /// What `make` takes of a quote. From memory, this costs what `make` costs and little more.
+    pub(super) fn recall<R>(
+        &self,
+        instrument: &Instrument,
+        make: impl Fn(Quoted<'_>) -> Option<R>,
+    ) -> Result<R, BrokerError> {
+        let known = self.cache.recall(instrument, &self.ask, |entry, _, _| {
+            make(Quoted { quote: entry.value.as_deref()?, from_memory: true })
+        });
+        let made = match known {
+            Some(made) => made,
+            None => {
+                let answer = self.cache.ask(instrument, &self.ask).map_err(to_broker_error)?;
+                answer.and_then(|answer| make(Quoted::from(&answer)))
+            }
+        };
+        made.ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+    }
+
+    pub(super) fn recall_many(
+        &self,
+        instruments: &[Instrument],
+    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        let quotes = self.cache.ask_many(instruments, &self.ask).map_err(to_broker_error)?;
+        let own = |(instrument, answer)| (instrument, Quoted::from(&answer).to_quote());
+        Ok(quotes.into_iter().map(own).collect())
+    }
+}
+
+impl<B: Broker + 'static> QuoteCache<B> {
+    /// A cache with the default settings: quotes are fresh for 5 s.
+    pub fn new(within: B) -> Self {
+        Self::builder(within).build()
+    }
+
+    /// A cache to be set up.
+    pub fn builder(within: B) -> QuoteCacheBuilder<B> {
+        let settings = BatchSettings::default();
+        QuoteCacheBuilder { within, fetching: None, settings, spare: Box::new(|| true) }
+    }
+}
+
+/// A quote in memory, and how it came to the one who asks.
+pub(super) struct Quoted<'a> {
+    pub(super) quote: &'a Quote,
+    from_memory: bool,
+}
+
+impl Quoted<'_> {
+    pub(super) fn to_quote(&self) -> Quote {
+        Quote { from_memory: self.from_memory, ..self.quote.clone() }
+    }
+}
+
+impl<'a> From<&'a Answer<Quote>> for Quoted<'a> {
+    fn from(answer: &'a Answer<Quote>) -> Self {
+        Self { quote: &answer.value, from_memory: answer.origin != Origin::Fetched }
     }
 }
 
 fn to_broker_error(error: FetchError<BrokerError>) -> BrokerError {
+    let detail = |error: &FetchError<BrokerError>| Detail::new(format!("quotes: {error}"));
     match error {
         FetchError::Failed(error) => error,
-        FetchError::Panicked => BrokerError::Transient(Detail::new(error.to_string())),
+        FetchError::TimedOut { under_way: false, .. }
+        | FetchError::NotTaken
+        | FetchError::NoThread { .. } => BrokerError::NotSent(detail(&error)),
+        FetchError::TimedOut { .. } | FetchError::Panicked { .. } | FetchError::TooOld { .. } => {
+            BrokerError::Transient(detail(&error))
+        }
     }
 }
 
 /// How a [`QuoteCache`] is set up.
-#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
 pub struct QuoteCacheBuilder<B> {
     within: B,
+    /// By which the requests are made, where that is not `within`.
+    fetching: Option<B>,
     settings: BatchSettings,
+    spare: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-impl<B: Broker> QuoteCacheBuilder<B> {
+impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     /// How long a quote is fresh, counted from before it was asked for. 5 s by default; with zero,
     /// only those who wait at the same time share an answer.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.settings.ttl = ttl;
-        self
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.tune(|settings| settings.ttl = ttl)
     }
 
     /// How long an instrument that nobody asks for is still fetched along. 5 minutes by default.
-    #[must_use]
-    pub fn idle(mut self, idle: Duration) -> Self {
-        self.settings.idle = idle;
-        self
+    pub fn idle(self, idle: Duration) -> Self {
+        self.tune(|settings| settings.idle = idle)
     }
 
     /// The most instruments that are remembered. 10,000 by default.
-    #[must_use]
-    pub fn capacity(mut self, instruments: u64) -> Self {
-        self.settings.capacity = instruments;
-        self
+    pub fn capacity(self, instruments: usize) -> Self {
+        self.tune(|settings| settings.capacity = instruments)
     }
 
     /// What time it is.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
-        self.settings.clock = clock.into();
+    pub fn clock(self, clock: impl Into<Clock>) -> Self {
+        self.tune(|settings| settings.clock = clock.into())
+    }
+
+    /// Sets whatever else can be set. How much goes into one request, the broker says itself; what is
+    /// set here can only make it less.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use std::time::Duration;
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::cache::QuoteCache;
+    ///
+    /// let broker = QuoteCache::builder(MockBroker::new())
+    ///     .ttl(Duration::from_secs(2))
+    ///     .tune(|cache| cache.serve_stale = Duration::from_secs(1))
+    ///     .build();
+    /// # }
+    /// ```
+    pub fn tune(mut self, tune: impl FnOnce(&mut BatchSettings)) -> Self {
+        tune(&mut self.settings);
         self
     }
 
-    /// The cache. How much goes into one request, the broker says itself.
+    /// Whether the broker has requests to spare for quotes that soon will be due, see
+    /// [`BatchSettings::refresh_ahead`]. Always, by default; a proxy's own cache asks its lane.
+    pub fn spare(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.spare = Box::new(spare);
+        self
+    }
+
+    pub(super) fn fetching_by(mut self, fetching: B) -> Self {
+        self.fetching = Some(fetching);
+        self
+    }
+
+    /// The cache.
     pub fn build(self) -> QuoteCache<B> {
-        let Self { within, mut settings } = self;
+        let Self { within, fetching, mut settings, spare } = self;
+        let within = Arc::new(within);
+        let fetching = fetching.map_or_else(|| Arc::clone(&within), Arc::new);
         let chunk = within.quote_chunk();
-        settings.most_keys = chunk.count;
-        settings.most_weight = chunk.bytes;
-        let cache = Arc::new(BatchCache::new(settings, move |key| chunk.cost(key)));
-        QuoteCache { within, cache }
+        settings.most_keys = settings.most_keys.min(chunk.count);
+        settings.most_weight = settings.most_weight.min(chunk.bytes);
+        let clock = settings.clock.clone();
+        let cache = BatchBuilder::new(settings)
+            .weigh(move |instrument| chunk.cost(instrument))
+            .refuses(|error| matches!(error, BrokerError::Rejected(_)))
+            .spare(spare)
+            .build_late(move |batch| fetch(&*fetching, batch, &clock));
+        QuoteCache { within, ask: Ask::new(), cache: Arc::new(cache) }
     }
 }
 
-impl<B: Broker> Broker for QuoteCache<B> {
-    fn quotes(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
-        let quotes = self.cache.get_many(instruments, |keys| self.within.quotes(keys));
-        let own = |quote: Arc<Quote>| Quote::clone(&quote);
-        let quotes = quotes.map_err(to_broker_error)?;
-        Ok(quotes.into_iter().map(|(instrument, quote)| (instrument, own(quote))).collect())
+impl<B> std::fmt::Debug for QuoteCacheBuilder<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QuoteCacheBuilder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
+}
 
-    fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
-        Ok(Quote::clone(&*self.shared(instrument)?))
+/// One request, and in each of its quotes when it was sent.
+fn fetch(
+    broker: &impl Broker,
+    batch: &Batch<Instrument>,
+    clock: &Clock,
+) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    let late = batch.clone();
+    let mut quotes = broker.quotes_of(&QuoteBatch::new(move || late.keys()))?;
+    let fetched_at = batch.sent().and_then(|sent| timestamp(clock, sent));
+    for quote in quotes.values_mut() {
+        quote.fetched_at = fetched_at;
     }
+    Ok(quotes)
+}
 
-    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
-        Ok(self.shared(instrument)?.last_price)
-    }
-
-    fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
-        let missing = || BrokerError::NoQuote { instrument: instrument.clone() };
-        self.shared(instrument)?.ohlc.ok_or_else(missing)
-    }
-
-    /// As many as are asked for: the cache divides them up.
-    fn quote_chunk(&self) -> QuoteChunk {
-        QuoteChunk::default()
-    }
-
-    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        self.within.place_order(order)
-    }
-
-    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
-        self.within.modify_order(id, change)
-    }
-
-    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.within.cancel_order(id)
-    }
-
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
-        self.within.order_history(id)
-    }
-
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
-        self.within.orders()
-    }
-
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
-        self.within.trades()
-    }
-
-    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
-        self.within.order_trades(id)
-    }
-
-    fn positions(&self) -> Result<Positions, BrokerError> {
-        self.within.positions()
-    }
-
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
-        self.within.holdings()
-    }
-
-    fn margins(&self) -> Result<Margins, BrokerError> {
-        self.within.margins()
-    }
-
-    fn profile(&self) -> Result<Profile, BrokerError> {
-        self.within.profile()
-    }
-
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
-        self.within.instruments(exchange)
-    }
-
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
-        self.within.candles(request)
-    }
-
-    fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
-        self.within.order(id)
-    }
-
-    fn documented_limits(&self) -> Limits {
-        self.within.documented_limits()
-    }
+/// What the clock on the wall said at `moment`.
+fn timestamp(clock: &Clock, moment: Moment) -> Option<Timestamp> {
+    let wall = clock.wall();
+    let since = SignedDuration::try_from(wall.moment.since(moment)).ok()?;
+    wall.timestamp.checked_sub(since).ok()
 }

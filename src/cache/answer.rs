@@ -1,0 +1,135 @@
+//! What is asked of a batch cache, and what it says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::memory::Entry;
+use crate::quota::Moment;
+
+/// What a caller demands of an answer. What is not said is as the cache was set up.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::cache::Ask;
+///
+/// let ask = Ask::new().max_age(Duration::from_secs(1)).deadline(Duration::from_secs(3));
+/// # let _ = ask;
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ask {
+    pub(super) max_age: Option<Duration>,
+    pub(super) deadline: Option<Duration>,
+}
+
+impl Ask {
+    /// As the cache was set up, and for as long as it takes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An answer from memory has to be younger than this, in place of the cache's own time to live.
+    /// Zero: only the answer to a request that is sent after the question. The hard limit of the
+    /// cache holds all the same.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    /// Wait for a request no longer than this.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// From memory, and fresh.
+    Memory,
+    /// From memory, and past its time; a new one is on its way.
+    Stale,
+    /// By a request that the caller waited for.
+    Fetched,
+}
+
+/// A value, and how good it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answer<V> {
+    /// The value, shared with whoever else asked.
+    pub value: Arc<V>,
+    /// Just before its request was sent.
+    pub sent: Moment,
+    /// How old it was when it was given: the time since `sent`.
+    pub age: Duration,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl<V> Answer<V> {
+    /// `None` if there is no value.
+    pub(super) fn of(entry: &Entry<V>, age: Duration, origin: Origin) -> Option<Self> {
+        let value = Arc::clone(entry.value.as_ref()?);
+        Some(Self { value, sent: entry.sent, age, origin })
+    }
+}
+
+impl<V> Clone for Answer<V> {
+    fn clone(&self) -> Self {
+        let Self { value, sent, age, origin } = self;
+        Self { value: Arc::clone(value), sent: *sent, age: *age, origin: *origin }
+    }
+}
+
+impl<V: PartialEq> PartialEq for Answer<V> {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.value, self.sent, self.age, self.origin)
+            == (&other.value, other.sent, other.age, other.origin)
+    }
+}
+
+/// A question that brought no answer. Everybody who waited for the same request is told the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError<E> {
+    /// The request failed.
+    #[error(transparent)]
+    Failed(E),
+    /// The code that fetches panicked.
+    #[error("the code that fetches panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The deadline of the one who asked passed. The request goes on for the others.
+    #[error("no answer after {waited:?}, which is the deadline; {}", stage(*.under_way))]
+    TimedOut {
+        /// How long it waited.
+        waited: Duration,
+        /// Whether the request had been sent by then.
+        under_way: bool,
+    },
+    /// The answer was so long on its way that it is older than any answer may be.
+    #[error("the answer came {age:?} after its request was sent, which is older than is allowed")]
+    TooOld {
+        /// How old.
+        age: Duration,
+    },
+    /// The code that fetches returned without asking for anything.
+    #[error("not sent: the code that fetches did not take its keys")]
+    NotTaken,
+    /// The machine gave no thread to fetch with.
+    #[error("not sent: no thread to fetch with: {error}")]
+    NoThread {
+        /// What it said.
+        error: String,
+    },
+}
+
+fn stage(under_way: bool) -> &'static str {
+    if under_way { "the request is under way" } else { "the request was not sent yet" }
+}

@@ -1,0 +1,72 @@
+//! From settings to a cache.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::batch::BatchCache;
+use super::bounds::{Key, Shared};
+use super::core::{Core, Hooks};
+use super::fetcher::Batch;
+use super::settings::BatchSettings;
+
+/// Sets up a [`BatchCache`] that is told more of its keys and its source.
+#[must_use = "a builder makes nothing until it is built"]
+pub struct BatchBuilder<K, E> {
+    settings: BatchSettings,
+    hooks: Hooks<K, E>,
+}
+
+impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
+    /// Nothing is told yet beside the settings.
+    pub fn new(settings: BatchSettings) -> Self {
+        let hooks = Hooks {
+            weigh: Box::new(|_| 0),
+            refuses: Box::new(|_| false),
+            spare: Box::new(|| true),
+        };
+        Self { settings, hooks }
+    }
+
+    /// What a key adds to the weight of a request. Nothing by default.
+    pub fn weigh(mut self, weigh: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
+        self.hooks.weigh = Box::new(weigh);
+        self
+    }
+
+    /// Which errors may be for the sake of one key. A request that fails with one is made again in
+    /// parts, a few times at most; see [`BatchCache`]. None by default.
+    pub fn refuses(mut self, refuses: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.hooks.refuses = Box::new(refuses);
+        self
+    }
+
+    /// Whether the source has capacity to spare for a refresh in advance. Always, by default.
+    pub fn spare(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.hooks.spare = Box::new(spare);
+        self
+    }
+
+    /// A cache in front of `fetch`, which gives a value for each key that it is asked for, and none
+    /// where there is none.
+    pub fn build<V: Shared>(
+        self,
+        fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
+    ) -> BatchCache<K, V, E> {
+        self.build_late(move |batch| fetch(&batch.keys()))
+    }
+
+    /// As [`build`](Self::build), but `fetch` chooses when the keys are chosen, by
+    /// [`Batch::keys`]: for one that has to wait before it can ask.
+    pub fn build_late<V: Shared>(
+        self,
+        fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
+    ) -> BatchCache<K, V, E> {
+        BatchCache::of(Core::new(self.settings, self.hooks, Box::new(fetch)))
+    }
+}
+
+impl<K, E> fmt::Debug for BatchBuilder<K, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! The thread that makes the requests.
+//!
+//! It is not one of those who ask: each of them can leave at its own deadline, whatever becomes of
+//! the request, and a refresh needs nobody to wait for it. It begins with the first miss and ends
+//! with the cache.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+
+use super::answer::FetchError;
+use super::board::Urge;
+use super::bounds::{Key, Shared};
+use super::core::Core;
+use crate::quota::Moment;
+
+/// What fetches.
+pub(super) type Fetch<K, V, E> =
+    dyn Fn(&Batch<K>) -> Result<HashMap<K, V>, E> + Send + Sync + 'static;
+
+/// Who gives out the keys of a turn.
+pub(super) trait Taking<K>: Send + Sync {
+    fn take(&self, turn: u64) -> Vec<K>;
+    fn sent(&self, turn: u64) -> Option<Moment>;
+}
+
+/// A request that is to be made. Its keys are chosen by [`keys`](Self::keys), and not before: ask
+/// for them as late as can be.
+pub struct Batch<K> {
+    // Weak, since it may be kept for long in some queue that the cache itself keeps alive.
+    from: Weak<dyn Taking<K>>,
+    turn: u64,
+}
+
+impl<K> Batch<K> {
+    /// Chooses the keys; the request must be made at once, since its age counts from here. Asked
+    /// again, because the request is made again, it names the same keys. None, if nobody wants
+    /// anything any more: then nothing need be asked.
+    pub fn keys(&self) -> Vec<K> {
+        self.from.upgrade().map(|from| from.take(self.turn)).unwrap_or_default()
+    }
+
+    /// When the keys were chosen, if they were.
+    pub fn sent(&self) -> Option<Moment> {
+        self.from.upgrade()?.sent(self.turn)
+    }
+}
+
+impl<K> Clone for Batch<K> {
+    fn clone(&self) -> Self {
+        Self { from: Weak::clone(&self.from), turn: self.turn }
+    }
+}
+
+impl<K> fmt::Debug for Batch<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("turn", &self.turn).finish_non_exhaustive()
+    }
+}
+
+/// Starts the thread.
+pub(super) fn start<K: Key, V: Shared, E: Shared>(
+    core: &Arc<Core<K, V, E>>,
+) -> std::io::Result<JoinHandle<()>> {
+    let core = Arc::clone(core);
+    thread::Builder::new().name("batch-cache".to_owned()).spawn(move || {
+        while let Some(turn) = core.next_turn() {
+            core.fly(turn);
+        }
+    })
+}
+
+impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
+    /// Waits until there is something to fetch. `None`: the cache is gone.
+    fn next_turn(&self) -> Option<u64> {
+        let mut board = self.board.lock();
+        loop {
+            if board.closed {
+                return None;
+            }
+            let now = self.now();
+            board.urged.retain(|key, _| self.memory.is_due(key, now));
+            if board.is_awaited() || board.urged.values().any(|urge| *urge == Urge::Stale) {
+                break;
+            }
+            if board.urged.is_empty() {
+                self.work.wait(&mut board);
+                continue;
+            }
+            // It is somebody else's to tell, who may want to take locks for it.
+            drop(board);
+            let spare = contain(|| (self.hooks.spare)()).unwrap_or(false);
+            board = self.board.lock();
+            if spare {
+                break;
+            }
+            board.urged.retain(|_, urge| *urge == Urge::Stale);
+        }
+        let gathered = self.settings.clock.instant_of(self.now() + self.settings.gather);
+        if let Some(until) = gathered.filter(|_| !self.settings.gather.is_zero()) {
+            while !board.closed && !self.work.wait_until(&mut board, until).timed_out() {}
+        }
+        board.turn += 1;
+        board.taken = false;
+        board.fetching = !board.closed;
+        // Once, whatever becomes of it: who still wants them renewed says so again.
+        board.urgent = board.urged.drain().map(|(key, _)| key).collect();
+        board.fetching.then_some(board.turn)
+    }
+
+    /// One turn: makes the request, and sees to what it brings.
+    fn fly(self: &Arc<Self>, turn: u64) {
+        let strong: Arc<dyn Taking<K>> = Arc::clone(self) as _;
+        let batch = Batch { from: Arc::downgrade(&strong), turn };
+        drop(strong);
+        let fetched = contain(|| (self.fetch)(&batch));
+        // Whoever still holds the batch comes too late.
+        self.board.lock().fetching = false;
+        let outcome = match fetched {
+            Ok(outcome) => outcome.map_err(FetchError::Failed),
+            Err(message) => Err(FetchError::Panicked { message }),
+        };
+        // What is not ours runs in there too: the keys' `Eq`, the values' `Drop`.
+        if let Err(message) = contain(|| self.land(outcome)) {
+            let _ = contain(|| self.land(Err(FetchError::Panicked { message })));
+        }
+    }
+}
+
+/// Runs code that is not ours. A panic ends here; its words are the error.
+fn contain<R>(code: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        let words = panic.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let words = words.unwrap_or("a panic without words").to_owned();
+        // What was thrown may panic as it is dropped, so it is not.
+        std::mem::forget(panic);
+        words
+    })
+}

@@ -1,0 +1,79 @@
+//! One request, as those who wait for it hold it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::answer::FetchError;
+use super::memory::Snapshot;
+use crate::clock::Clock;
+use crate::quota::Moment;
+
+/// Which request carries which key.
+pub(super) type Parts<K, V, E> = HashMap<K, Arc<Flight<K, V, E>>>;
+
+/// How a request ended. All who wait for it share this.
+pub(super) enum Outcome<K, V, E> {
+    /// An entry for every key that it asked for.
+    Landed(Snapshot<K, V>),
+    Failed(FetchError<E>),
+    /// It was refused, and is made again in parts.
+    Divided(Parts<K, V, E>),
+}
+
+pub(super) struct Flight<K, V, E> {
+    outcome: OnceLock<Outcome<K, V, E>>,
+    /// Held for a moment between setting the outcome and ringing, so that nobody falls asleep in
+    /// between.
+    door: Mutex<()>,
+    bell: Condvar,
+}
+
+impl<K, V, E> Flight<K, V, E> {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { outcome: OnceLock::new(), door: Mutex::new(()), bell: Condvar::new() })
+    }
+
+    /// Tells the outcome. The first word counts.
+    pub(super) fn tell(&self, outcome: Outcome<K, V, E>) {
+        if self.outcome.set(outcome).is_ok() {
+            drop(self.door.lock());
+            self.bell.notify_all();
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Option<&Outcome<K, V, E>> {
+        self.outcome.get()
+    }
+
+    /// Waits for the outcome. `None`: `until` came first.
+    pub(super) fn wait(&self, clock: &Clock, until: Option<Moment>) -> Option<&Outcome<K, V, E>> {
+        if self.outcome.get().is_none() {
+            let mut door = self.door.lock();
+            while self.outcome.get().is_none() {
+                match until {
+                    None => self.bell.wait(&mut door),
+                    Some(until) if clock.now() >= until => break,
+                    Some(until) => doze(&self.bell, &mut door, clock, until),
+                }
+            }
+        }
+        self.outcome.get()
+    }
+}
+
+/// Sleeps on `bell` until it rings, until `until`, or for no reason.
+fn doze<T>(bell: &Condvar, guard: &mut MutexGuard<'_, T>, clock: &Clock, until: Moment) {
+    match clock.instant_of(until) {
+        Some(instant) => {
+            bell.wait_until(guard, instant);
+        }
+        // A clock that is moved by hand wakes nobody here. It is only in tests, so a look now and
+        // then will do.
+        None => {
+            bell.wait_for(guard, Duration::from_millis(1));
+        }
+    }
+}

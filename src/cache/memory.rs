@@ -1,0 +1,186 @@
+//! What is known, and what of it is due.
+//!
+//! All of it is one snapshot that is replaced as a whole when a request comes back. Whoever reads
+//! takes no lock and sees the prices of one moment; whoever writes copies the map, which is done
+//! about once a second and costs less than the request that led to it.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
+
+use crate::quota::Moment;
+
+/// What is remembered of a key.
+#[derive(Debug)]
+pub(super) struct Entry<V> {
+    /// `None`: the source has nothing for this key.
+    pub(super) value: Option<Arc<V>>,
+    /// Just before the request was sent.
+    pub(super) sent: Moment,
+    /// How long it is fresh.
+    pub(super) ttl: Duration,
+    /// When somebody last wanted it, in nanoseconds; roughly, see [`Entry::touch`].
+    last_use: AtomicU64,
+}
+
+impl<V> Entry<V> {
+    pub(super) fn new(
+        value: Option<Arc<V>>,
+        sent: Moment,
+        ttl: Duration,
+        last_use: Moment,
+    ) -> Self {
+        Self { value, sent, ttl, last_use: AtomicU64::new(last_use.as_nanos()) }
+    }
+
+    /// Somebody wants it. Written down only now and then: many threads that write to one place wait
+    /// for one another.
+    pub(super) fn touch(&self, now: Moment) {
+        const ROUGHLY: Duration = Duration::from_millis(100);
+        if now.since(self.last_use()) >= ROUGHLY {
+            self.last_use.store(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    fn last_use(&self) -> Moment {
+        Moment::from_nanos(self.last_use.load(Ordering::Relaxed))
+    }
+
+    /// Whether a request that has room takes it along: once half its time is over, so that keys that
+    /// were asked for one after another soon are fetched together. That there is nothing is looked
+    /// at again only when its time is over.
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        let age = now.since(self.sent);
+        if self.value.is_some() { age >= self.ttl / 2 } else { age >= self.ttl }
+    }
+}
+
+/// All that is known at one moment.
+pub(super) type Snapshot<K, V> = HashMap<K, Arc<Entry<V>>>;
+
+/// More keys were to be tracked than the cache may remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{wanted} keys to be tracked are more than the cache may remember, which is {capacity}: \
+         raise its capacity, or untrack some"
+)]
+#[non_exhaustive]
+pub struct CacheFull {
+    /// How many there would have been.
+    pub wanted: usize,
+    /// How many there may be.
+    pub capacity: usize,
+}
+
+pub(super) struct Memory<K, V> {
+    shown: ArcSwap<Snapshot<K, V>>,
+    /// Those that were named by hand. Its lock is also the right to write.
+    tracked: Mutex<HashSet<K>>,
+    idle: Duration,
+    capacity: usize,
+}
+
+impl<K: Clone + Eq + Hash, V> Memory<K, V> {
+    pub(super) fn new(idle: Duration, capacity: usize) -> Self {
+        Self { shown: ArcSwap::default(), tracked: Mutex::default(), idle, capacity }
+    }
+
+    /// What is known now.
+    pub(super) fn look(&self) -> Guard<Arc<Snapshot<K, V>>> {
+        self.shown.load()
+    }
+
+    /// Remembers what a request brought. What was only fetched along is not used by that, or it would
+    /// be tracked for ever; `was_asked` says for which keys somebody waited.
+    pub(super) fn keep(
+        &self,
+        entries: &Snapshot<K, V>,
+        was_asked: impl Fn(&K) -> bool,
+        now: Moment,
+    ) {
+        let tracked = self.tracked.lock();
+        let mut next = Snapshot::clone(&self.shown.load());
+        for (key, entry) in entries {
+            let before = next.insert(key.clone(), Arc::clone(entry));
+            let used_before = before.filter(|_| !was_asked(key)).map(|before| before.last_use());
+            if let Some(used_before) = used_before {
+                entry.last_use.store(used_before.as_nanos(), Ordering::Relaxed);
+            }
+        }
+        next.retain(|key, entry| !self.is_idle(entry, now) || tracked.contains(key));
+        if let Some(too_many) = next.len().checked_sub(self.capacity).filter(|many| *many > 0) {
+            let free = next.iter().filter(|(key, _)| !tracked.contains(*key));
+            let mut free: Vec<_> = free.map(|(key, e)| (e.last_use(), key.clone())).collect();
+            free.sort_by_key(|(last_use, _)| *last_use);
+            for (_, key) in free.iter().take(too_many) {
+                next.remove(key);
+            }
+        }
+        self.shown.store(Arc::new(next));
+    }
+
+    fn is_idle(&self, entry: &Entry<V>, now: Moment) -> bool {
+        now.since(entry.last_use()) > self.idle
+    }
+
+    pub(super) fn forget<'a>(&self, keys: impl IntoIterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        let _writing = self.tracked.lock();
+        self.remove(keys);
+    }
+
+    fn remove<'a>(&self, keys: impl IntoIterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        let mut next = Snapshot::clone(&self.shown.load());
+        for key in keys {
+            next.remove(key);
+        }
+        self.shown.store(Arc::new(next));
+    }
+
+    pub(super) fn track(&self, keys: &[K]) -> Result<(), CacheFull> {
+        let mut tracked = self.tracked.lock();
+        let new: HashSet<&K> = keys.iter().filter(|key| !tracked.contains(*key)).collect();
+        let wanted = tracked.len() + new.len();
+        if wanted > self.capacity {
+            return Err(CacheFull { wanted, capacity: self.capacity });
+        }
+        tracked.extend(new.into_iter().cloned().collect::<Vec<_>>());
+        Ok(())
+    }
+
+    pub(super) fn untrack(&self, keys: &[K]) {
+        let mut tracked = self.tracked.lock();
+        for key in keys {
+            tracked.remove(key);
+        }
+        self.remove(keys);
+    }
+
+    /// Whether a request should take `key` along.
+    pub(super) fn is_due(&self, key: &K, now: Moment) -> bool {
+        self.shown.load().get(key).is_none_or(|entry| entry.is_due(now))
+    }
+
+    /// All that is due, oldest first; what was never fetched is the oldest.
+    pub(super) fn due(&self, now: Moment) -> Vec<K> {
+        let tracked = self.tracked.lock();
+        let shown = self.shown.load();
+        let due = |(key, entry): &(&K, &Arc<Entry<V>>)| {
+            entry.is_due(now) && (!self.is_idle(entry, now) || tracked.contains(*key))
+        };
+        let mut known: Vec<_> = shown.iter().filter(due).map(|(key, e)| (e.sent, key)).collect();
+        known.sort_by_key(|(sent, _)| *sent);
+        let unknown = tracked.iter().filter(|key| !shown.contains_key(*key));
+        unknown.chain(known.into_iter().map(|(_, key)| key)).cloned().collect()
+    }
+}

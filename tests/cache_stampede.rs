@@ -1,0 +1,239 @@
+//! The batch cache and a crowd that all want the same at once.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/source.rs"]
+mod source;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::cache::{Ask, BatchBuilder, BatchCache, FetchError};
+use lanekeeper::clock::ManualClock;
+use source::{Answer, Cache, Fake, settings};
+
+type Told = Result<u64, FetchError<String>>;
+
+/// How many were or are waiting.
+fn waiters(cache: &Cache) -> u64 {
+    cache.stats().misses + cache.stats().joined
+}
+
+fn until(done: impl Fn() -> bool) {
+    while !done() {
+        thread::yield_now();
+    }
+}
+
+/// A source that answers only once it is let go, and counts how often it was asked.
+fn held(
+    outcome: impl Fn(&[u32]) -> Answer + Send + Sync + 'static,
+) -> (impl Fn(&[u32]) -> Answer + Send + Sync + 'static, mpsc::Sender<()>, Arc<AtomicUsize>) {
+    let (let_go, held) = mpsc::channel::<()>();
+    let fetches = Arc::new(AtomicUsize::new(0));
+    let (held, counted) = (Mutex::new(held), Arc::clone(&fetches));
+    let fetch = move |keys: &[u32]| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = held.lock().unwrap().recv();
+        outcome(keys)
+    };
+    (fetch, let_go, fetches)
+}
+
+/// Starts so many threads that all ask for one key, holds the fetch until all of them wait for it,
+/// and gives what each was told and how many fetches there were.
+fn stampede(
+    crowd: u64,
+    outcome: impl Fn(&[u32]) -> Answer + Send + Sync + 'static,
+) -> (Vec<Told>, usize) {
+    let (fetch, let_go, fetches) = held(outcome);
+    let cache = BatchCache::new(settings(&ManualClock::new()), fetch);
+    let told = thread::scope(|scope| {
+        let ask = || Ok(*cache.get(&1)?.unwrap().value);
+        let threads: Vec<_> = (0..crowd).map(|_| scope.spawn(ask)).collect();
+        until(|| waiters(&cache) == crowd);
+        drop(let_go);
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    (told, fetches.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_thousand_waiters_make_one_fetch() {
+    let (told, fetches) = stampede(1000, |_| Ok(HashMap::from([(1, 7)])));
+    assert_eq!(fetches, 1);
+    assert!(told.len() == 1000 && told.iter().all(|told| *told == Ok(7)));
+}
+
+#[test]
+fn a_fetch_that_fails_fails_once_for_all() {
+    let (told, fetches) = stampede(1000, |_| Err("no line".to_owned()));
+    assert_eq!(fetches, 1);
+    let failed = Err(FetchError::Failed("no line".to_owned()));
+    assert!(told.len() == 1000 && told.iter().all(|told| *told == failed));
+}
+
+#[test]
+fn a_fetch_that_panics_leaves_nobody_waiting_and_the_next_one_works() {
+    let (told, fetches) = stampede(1000, |_| panic!("the source is broken"));
+    assert_eq!(fetches, 1);
+    let message = "the source is broken".to_owned();
+    let panicked = Err(FetchError::Panicked { message });
+    assert!(told.len() == 1000 && told.iter().all(|told| *told == panicked));
+
+    let calls = AtomicUsize::new(0);
+    let cache = BatchCache::new(settings(&ManualClock::new()), move |keys: &[u32]| {
+        assert!(calls.fetch_add(1, Ordering::SeqCst) > 0, "the first call panics");
+        Ok::<_, String>(keys.iter().map(|key| (*key, 0_u64)).collect())
+    });
+    assert!(matches!(cache.get(&1), Err(FetchError::Panicked { .. })));
+    assert!(cache.get(&1).unwrap().is_some());
+}
+
+#[test]
+fn when_a_fetch_hangs_each_leaves_at_its_own_deadline() {
+    const GROUPS: u64 = 10;
+    const EACH: u64 = 100;
+    let clock = ManualClock::new();
+    let (fetch, let_go, fetches) = held(|_| Ok(HashMap::from([(1, 7)])));
+    let cache: Cache = BatchCache::new(settings(&clock), fetch);
+    let began = clock.now();
+    let patient = thread::scope(|scope| {
+        let threads: Vec<_> = (0..GROUPS * EACH)
+            .map(|number| {
+                let limit = Duration::from_secs(1 + number % GROUPS);
+                let (cache, ask) = (&cache, Ask::new().deadline(limit));
+                scope.spawn(move || (limit, cache.ask(&1, &ask).map(|_| ())))
+            })
+            .collect();
+        let patient = scope.spawn(|| cache.get(&1).unwrap().map(|answer| *answer.value));
+        until(|| waiters(&cache) == GROUPS * EACH + 1 && fetches.load(Ordering::SeqCst) == 1);
+        for second in 1..=GROUPS {
+            clock.advance(Duration::from_secs(1) - Duration::from_nanos(1));
+            assert_eq!(cache.stats().timed_out, (second - 1) * EACH, "nobody leaves early");
+            clock.advance(Duration::from_nanos(1));
+            until(|| cache.stats().timed_out == second * EACH);
+        }
+        for thread in threads {
+            let (limit, told) = thread.join().unwrap();
+            let Err(FetchError::TimedOut { waited, under_way }) = told else { panic!("{told:?}") };
+            assert!(under_way && waited == limit, "{waited:?} of {limit:?}");
+        }
+        drop(let_go);
+        patient.join().unwrap()
+    });
+    assert_eq!(patient, Some(7), "who has no deadline is answered all the same");
+    assert_eq!(clock.now().since(began), Duration::from_secs(GROUPS));
+    assert_eq!(fetches.load(Ordering::SeqCst), 1);
+}
+
+/// A source that has to wait before it may ask, as in a lane.
+struct Queued {
+    cache: Cache,
+    source: Arc<Fake>,
+    turns: Arc<AtomicUsize>,
+    chosen: Arc<AtomicUsize>,
+    go: mpsc::Sender<()>,
+}
+
+fn queued(clock: &ManualClock) -> Queued {
+    let (source, turns) = (Arc::new(Fake::default()), Arc::new(AtomicUsize::new(0)));
+    let chosen = Arc::new(AtomicUsize::new(0));
+    let choice = Arc::clone(&chosen);
+    let (go, permits) = mpsc::channel::<()>();
+    let (permits, asked, begun) = (Mutex::new(permits), Arc::clone(&source), Arc::clone(&turns));
+    let cache = BatchBuilder::new(settings(clock)).build_late(move |batch| {
+        begun.fetch_add(1, Ordering::SeqCst);
+        permits.lock().unwrap().recv().map_err(|_| "closed".to_owned())?;
+        let keys = batch.keys();
+        choice.fetch_add(1, Ordering::SeqCst);
+        match keys {
+            none if none.is_empty() => Ok(HashMap::new()),
+            keys => asked.fetch(&keys),
+        }
+    });
+    Queued { cache, source, turns, chosen, go }
+}
+
+#[test]
+fn what_is_asked_for_while_a_request_waits_for_its_turn_goes_with_it() {
+    let clock = ManualClock::new();
+    let Queued { cache, source, turns, go, .. } = queued(&clock);
+    thread::scope(|scope| {
+        let cache = &cache;
+        let first = scope.spawn(move || cache.get(&0).unwrap().unwrap());
+        until(|| turns.load(Ordering::SeqCst) == 1);
+        let others: Vec<_> =
+            (1..500).map(|key| scope.spawn(move || cache.get(&key).unwrap().unwrap())).collect();
+        until(|| waiters(cache) == 500);
+        clock.advance(Duration::from_secs(9));
+        let sent = clock.now();
+        go.send(()).unwrap();
+        for thread in others.into_iter().chain([first]) {
+            let answer = thread.join().unwrap();
+            assert_eq!(
+                (*answer.value, answer.sent),
+                (1, sent),
+                "one request, as old as its sending"
+            );
+        }
+    });
+    assert_eq!(source.asked(), [(0..500).collect::<Vec<_>>()]);
+}
+
+#[test]
+fn a_request_that_everybody_left_before_it_went_is_not_made() {
+    let clock = ManualClock::new();
+    let Queued { cache, source, turns, chosen, go } = queued(&clock);
+    let at_once = Ask::new().deadline(Duration::ZERO);
+    let left = FetchError::TimedOut { waited: Duration::ZERO, under_way: false };
+    thread::scope(|scope| {
+        let hurried = scope.spawn(|| cache.ask(&1, &Ask::new().deadline(Duration::from_secs(1))));
+        until(|| turns.load(Ordering::SeqCst) == 1);
+        assert_eq!(cache.ask(&2, &at_once), Err(left));
+        clock.advance(Duration::from_secs(1));
+        assert!(hurried.join().unwrap().is_err());
+    });
+    go.send(()).unwrap();
+    until(|| chosen.load(Ordering::SeqCst) == 1);
+    // The next one to ask makes the next request, and nobody is told of the one that was not made.
+    go.send(()).unwrap();
+    assert!(cache.get(&3).unwrap().is_some());
+    assert_eq!(source.asked(), [[3]]);
+}
+
+#[test]
+fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
+    let Queued { cache, turns, go, .. } = queued(&ManualClock::new());
+    drop(go);
+    assert_eq!(cache.get(&1), Err(FetchError::Failed("closed".to_owned())));
+    assert_eq!(cache.get_many(&[1, 2]), Err(FetchError::Failed("closed".to_owned())));
+    assert_eq!(turns.load(Ordering::SeqCst), 2);
+    assert_eq!((cache.stats().batches, cache.stats().failures), (0, 2));
+}
+
+#[test]
+fn a_fetch_that_takes_no_keys_is_told_so() {
+    let cache: Cache = BatchBuilder::new(settings(&ManualClock::new()))
+        .build_late(|_| Ok::<_, String>(HashMap::new()));
+    assert_eq!(cache.get(&1), Err(FetchError::NotTaken));
+}
+
+#[test]
+fn a_batch_that_is_kept_for_too_long_is_empty() {
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    let cache: Cache = BatchBuilder::new(settings(&ManualClock::new())).build_late(move |batch| {
+        *keep.lock().unwrap() = Some(batch.clone());
+        Ok::<_, String>(batch.keys().into_iter().map(|key| (key, 1)).collect())
+    });
+    cache.get(&1).unwrap();
+    let late = kept.lock().unwrap().take().unwrap();
+    // Something is due, but nobody would bring it.
+    cache.track(&[9]).unwrap();
+    assert!(late.keys().is_empty() && late.sent().is_none());
+    drop(cache);
+    assert!(late.keys().is_empty());
+}
