@@ -1,0 +1,68 @@
+//! What a lane takes of memory: bytes for each queued call, and for a proxy that does nothing.
+//!
+//! ```text
+//! cargo bench --no-default-features --bench memory
+//! ```
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use lanekeeper::lane::{CallOptions, Effect, LaneConfig, LaneError, Ticket};
+use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Quota};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// Bytes in use.
+fn in_use() -> usize {
+    dhat::HeapStats::get().curr_bytes
+}
+
+const CALL: Call =
+    Call { lane: 0, method: "call", effect: Effect::Write, priority: 5, weight: 1, budgets: &[] };
+
+/// What an order of a broker's takes along.
+struct Order([u8; 160]);
+
+fn submit(lanes: &Lanes, options: &CallOptions) -> Ticket<usize, LaneError> {
+    let order = Order([7; 160]);
+    lanes.submit(CALL, options, move || Ok(order.0.len()), |error: &LaneError| Some(error.class()))
+}
+
+fn lanes(names: &'static [&'static str], queue: usize) -> Lanes {
+    let mut builder = LanesBuilder::new("Bench", names, &[]);
+    for index in 0..names.len() {
+        builder.lane(index, LaneConfig::new(Quota::per_second(10)).queue(queue));
+    }
+    builder.build(Limits::new()).unwrap()
+}
+
+fn main() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let before = in_use();
+    let idle = lanes(&["transactional", "quote", "historical"], 1024);
+    let bytes = in_use() - before;
+    println!("an idle proxy of three lanes: {bytes} bytes, beside the stacks of its threads");
+    drop(idle);
+
+    for (what, options) in [
+        ("", CallOptions::new()),
+        (" with a user", CallOptions::new().user("alpha")),
+        (" with a deadline", CallOptions::new().deadline(std::time::Duration::from_secs(1 << 30))),
+    ] {
+        let calls = 10_000;
+        let lanes = lanes(&["main"], calls);
+        lanes.lane("main").unwrap().pause();
+        let mut tickets = Vec::with_capacity(calls);
+        let before = in_use();
+        tickets.extend((0..calls).map(|_| submit(&lanes, &options)));
+        // All of it in the schedule, where it takes the most.
+        let _ = lanes.status();
+        let bytes = in_use() - before;
+        println!(
+            "a queued call{what}: {} bytes, {} of them its arguments",
+            bytes / calls,
+            size_of::<Order>()
+        );
+        drop(lanes);
+    }
+}

@@ -1,0 +1,103 @@
+//! What it costs to decide whether a call may go, beside a bare check of a plain limiter.
+//!
+//! ```text
+//! cargo bench --no-default-features --bench pacing
+//! ```
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion};
+use governor::clock::FakeRelativeClock;
+use governor::{Quota as Cells, RateLimiter};
+use lanekeeper::jiff::Timestamp;
+use lanekeeper::quota::{Allowance, Charge, Credit, Moment, Quota, Wall};
+use support::{each, paired};
+
+const CALL: Charge = Charge::to_lane(0);
+/// From one call to the next: slow enough for every window.
+const STEP: Duration = Duration::from_millis(20);
+
+fn quota(windows: u32) -> Quota {
+    (1..windows).fold(Quota::per_second(100), |quota, more| {
+        quota.and(Quota::new(100 * (more + 1), Duration::from_secs(u64::from(more) + 1)))
+    })
+}
+
+/// An allowance of one lane that has been in use for a while.
+fn allowance(windows: u32) -> (Allowance, Moment) {
+    let mut now = Moment::ORIGIN;
+    let mut allowance = Allowance::new(Wall { moment: now, timestamp: Timestamp::UNIX_EPOCH });
+    allowance.add_lane(&quota(windows), Credit::default()).unwrap();
+    for _ in 0..10_000 {
+        call(&mut allowance, &mut now);
+    }
+    (allowance, now)
+}
+
+/// One call: its permit, and its answer.
+fn call(allowance: &mut Allowance, now: &mut Moment) {
+    *now = *now + STEP;
+    let permit = allowance.take(CALL, *now).unwrap();
+    allowance.finish(permit, *now);
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().without_plots();
+    let mut group = criterion.benchmark_group("decision");
+    group.sample_size(30).measurement_time(Duration::from_secs(2));
+
+    let clock = FakeRelativeClock::default();
+    let per_second = Cells::per_second(NonZeroU32::new(100).unwrap());
+    let governor = RateLimiter::direct_with_clock(per_second, clock.clone());
+    group.bench_function("governor, a check that counts", |b| {
+        b.iter(|| {
+            clock.advance(STEP);
+            black_box(governor.check()).is_ok()
+        });
+    });
+    for windows in [1, 3, 6] {
+        let (mut allowance, mut now) = allowance(windows);
+        group.bench_function(BenchmarkId::new("whether it may go", windows), |b| {
+            b.iter(|| {
+                now = now + STEP;
+                black_box(allowance.when(CALL, now))
+            });
+        });
+        group.bench_function(BenchmarkId::new("its permit and its answer", windows), |b| {
+            b.iter(|| call(&mut allowance, &mut now));
+        });
+    }
+    group.finish();
+
+    for windows in [1, 3, 6] {
+        let (mut allowance, mut now) = allowance(windows);
+        let check = || {
+            clock.advance(STEP);
+            let _ = black_box(governor.check());
+        };
+        paired(
+            &format!("permit and answer, {windows} windows"),
+            60,
+            || each(20_000, || call(&mut allowance, &mut now)),
+            || each(20_000, check),
+        );
+        let (mut allowance, mut now) = self::allowance(windows);
+        paired(
+            &format!("whether it may go, {windows} windows"),
+            60,
+            || {
+                each(20_000, || {
+                    now = now + STEP;
+                    let _ = black_box(allowance.when(CALL, now));
+                })
+            },
+            || each(20_000, check),
+        );
+    }
+    criterion.final_summary();
+}
