@@ -1,0 +1,272 @@
+//! The states of the breaker, and the ways between them.
+//!
+//! ```text
+//!            enough failed                     the time is over, and a call comes
+//!   closed ----------------> open ----------------------------------------------> half open
+//!      ^                      ^                                                    |     |
+//!      |                      +------- a probe failed, or did not come back -------+     |
+//!      +------------------------------- enough probes succeeded -------------------------+
+//! ```
+//!
+//! Nothing happens by itself: what time decides is made up for at the next look, as of the moment at
+//! which it was due. Each change of state begins a new generation, and an outcome of an older one
+//! changes nothing.
+
+use std::time::Duration;
+
+use super::config::CircuitBreaker;
+use super::trial::{Trial, Verdict};
+use super::words::{Admission, BreakerMode, BreakerState, Counts, Outcome, Refused};
+use crate::quota::Moment;
+use crate::resilience::buckets::Buckets;
+use crate::resilience::luck::{self, part};
+use crate::resilience::setting::SettingError;
+
+/// A circuit breaker at work. A pure state machine: every method is told the time.
+///
+/// Should the time it is told ever go back, it takes the latest that it has heard.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::quota::Moment;
+/// use lanekeeper::resilience::{Breaker, BreakerState, CircuitBreaker, Outcome, Refused};
+///
+/// let config = CircuitBreaker::default().failures_in_a_row(Some(2)).probes(1);
+/// let mut breaker = Breaker::new(config, 0)?;
+/// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
+///
+/// // Two failures in a row open it, and who comes then is told when to come back.
+/// for _ in 0..2 {
+///     let admission = breaker.admit(now).unwrap();
+///     breaker.record(admission, now, Outcome::Failure, took);
+/// }
+/// let Err(Refused::Open { until }) = breaker.admit(now) else { panic!("it is open") };
+///
+/// // Then one call is a probe, and closes it.
+/// let probe = breaker.admit(until).unwrap();
+/// assert!(breaker.admit(until).is_err());
+/// breaker.record(probe, until + took, Outcome::Success, took);
+/// assert_eq!(breaker.state(until + took), BreakerState::Closed);
+/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    config: CircuitBreaker,
+    mode: BreakerMode,
+    state: State,
+    generation: u64,
+    /// How many times it opened without having been closed for a window.
+    opened: u32,
+    luck: u64,
+    latest: Moment,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Closed(Watch),
+    Open { until: Moment },
+    HalfOpen(Trial),
+}
+
+/// What is seen of the calls while it is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Watch {
+    since: Moment,
+    lately: Buckets<Counts>,
+    /// How many failed one after the other, up to now.
+    run: u32,
+}
+
+impl Breaker {
+    /// Closed, unless the mode says otherwise. `luck` is any number; it spreads the times of
+    /// breakers that open together.
+    ///
+    /// # Errors
+    /// The settings make no sense, see [`CircuitBreaker::check`].
+    pub fn new(config: CircuitBreaker, luck: u64) -> Result<Self, SettingError> {
+        config.check()?;
+        let state = State::Closed(Watch::new(&config, Moment::ORIGIN));
+        let mode = config.mode;
+        let latest = Moment::ORIGIN;
+        Ok(Self { config, mode, state, generation: 0, opened: 0, luck, latest })
+    }
+
+    /// Whether a call would be let through now. Only looks.
+    ///
+    /// # Errors
+    /// It would not; says when to come back.
+    pub fn when(&mut self, now: Moment) -> Result<(), Refused> {
+        let now = self.settle(now);
+        match (self.mode, &self.state) {
+            (BreakerMode::ForcedOpen, _) => Err(Refused::Forced),
+            (BreakerMode::Automatic, State::Open { until }) if now < *until => {
+                Err(Refused::Open { until: *until })
+            }
+            (BreakerMode::Automatic, State::HalfOpen(trial)) if trial.is_full(&self.config) => {
+                Err(Refused::Probing { until: trial.decided().0 })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a call through, or not. Ask right before it is sent.
+    ///
+    /// # Errors
+    /// It must not be sent; says when to come back.
+    pub fn admit(&mut self, now: Moment) -> Result<Admission, Refused> {
+        self.when(now)?;
+        let now = self.latest;
+        if matches!(self.state, State::Open { .. }) {
+            self.enter(State::HalfOpen(Trial::new(&self.config, now)));
+        }
+        let probe = match &mut self.state {
+            State::HalfOpen(trial) => trial.admit(&self.config, now),
+            State::Closed(_) | State::Open { .. } => None,
+        };
+        Ok(Admission { generation: self.generation, probe })
+    }
+
+    /// What became of a call, and how long it took from dispatch to answer. A call that was not sent
+    /// after all gives its admission back with [`Outcome::Ignored`].
+    pub fn record(&mut self, admission: Admission, now: Moment, outcome: Outcome, took: Duration) {
+        let now = self.settle(now);
+        if admission.generation != self.generation || self.mode == BreakerMode::Disabled {
+            return;
+        }
+        let slow = self.config.is_slow(took);
+        match &mut self.state {
+            State::Closed(watch) => {
+                watch.saw(now, outcome, slow);
+                let counts = watch.counts(now);
+                let trips = outcome != Outcome::Ignored && self.config.trips(&counts, watch.run);
+                if trips && self.mode == BreakerMode::Automatic {
+                    self.open(now);
+                }
+            }
+            State::HalfOpen(trial) => {
+                trial.returned(admission.probe);
+                match outcome {
+                    Outcome::Ignored => {}
+                    Outcome::Success if !slow => {
+                        if trial.succeeded(&self.config) {
+                            self.close(now);
+                        }
+                    }
+                    Outcome::Success | Outcome::Failure => self.open(now),
+                }
+            }
+            // Opening began a generation in which nothing was let through.
+            State::Open { .. } => {}
+        }
+    }
+
+    /// When time alone will change what [`when`](Self::when) says, if it will: the next moment to look
+    /// again. It lies after `now`.
+    pub fn next_change(&mut self, now: Moment) -> Option<Moment> {
+        let now = self.settle(now);
+        match &self.state {
+            State::Open { until } if *until > now => Some(*until),
+            State::HalfOpen(trial) => Some(trial.decided().0),
+            State::Open { .. } | State::Closed(_) => None,
+        }
+    }
+
+    /// What it does at the moment. Forced open is open, forced closed and disabled are closed.
+    pub fn state(&mut self, now: Moment) -> BreakerState {
+        let now = self.settle(now);
+        match (self.mode, &self.state) {
+            (BreakerMode::ForcedOpen, _) => BreakerState::Open,
+            (_, State::Closed(_)) => BreakerState::Closed,
+            (_, State::Open { until }) if now < *until => BreakerState::Open,
+            (_, State::Open { .. } | State::HalfOpen(_)) => BreakerState::HalfOpen,
+        }
+    }
+
+    /// What was seen of the calls in the window, while it is closed. Nothing otherwise.
+    pub fn counts(&mut self, now: Moment) -> Counts {
+        let now = self.settle(now);
+        match &mut self.state {
+            State::Closed(watch) => watch.counts(now),
+            State::Open { .. } | State::HalfOpen(_) => Counts::default(),
+        }
+    }
+
+    /// Who decides.
+    pub fn mode(&self) -> BreakerMode {
+        self.mode
+    }
+
+    /// Says who decides from now on. What was seen so far is forgotten, and calls under way tell
+    /// nothing any more.
+    pub fn set_mode(&mut self, mode: BreakerMode, now: Moment) {
+        let now = self.settle(now);
+        self.mode = mode;
+        self.opened = 0;
+        self.close(now);
+    }
+
+    /// Makes up for what time has decided since the last look.
+    fn settle(&mut self, now: Moment) -> Moment {
+        self.latest = self.latest.max(now);
+        if let State::HalfOpen(trial) = &self.state {
+            let (at, verdict) = trial.decided();
+            if at <= self.latest {
+                match verdict {
+                    Verdict::Failed => self.open(at),
+                    Verdict::Worked => self.close(at),
+                    Verdict::Nothing => self.stay_open(at),
+                }
+            }
+        }
+        self.latest
+    }
+
+    fn close(&mut self, now: Moment) {
+        self.enter(State::Closed(Watch::new(&self.config, now)));
+    }
+
+    /// Opens for longer than the last time, unless that is long ago.
+    fn open(&mut self, now: Moment) {
+        if let State::Closed(watch) = &self.state {
+            if now.since(watch.since) >= self.config.window {
+                self.opened = 0;
+            }
+        }
+        self.opened = self.opened.saturating_add(1);
+        self.stay_open(now);
+    }
+
+    fn stay_open(&mut self, now: Moment) {
+        self.luck = luck::next(self.luck);
+        let time = self.config.open_time(self.opened);
+        let until = now + (time - part(time / 4, self.luck));
+        self.enter(State::Open { until });
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.generation += 1;
+    }
+}
+
+impl Watch {
+    fn new(config: &CircuitBreaker, since: Moment) -> Self {
+        Self { since, lately: Buckets::new(config.window), run: 0 }
+    }
+
+    fn saw(&mut self, now: Moment, outcome: Outcome, slow: bool) {
+        let failed = match outcome {
+            Outcome::Ignored => return,
+            Outcome::Success => false,
+            Outcome::Failure => true,
+        };
+        self.run = if failed { self.run.saturating_add(1) } else { 0 };
+        let seen = Counts { calls: 1, failures: failed.into(), slow: slow.into() };
+        let bucket = self.lately.now(now);
+        *bucket = bucket.and(seen);
+    }
+
+    fn counts(&mut self, now: Moment) -> Counts {
+        self.lately.span(now).fold(Counts::default(), Counts::and)
+    }
+}

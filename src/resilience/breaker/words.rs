@@ -1,0 +1,148 @@
+//! What goes into the breaker and what comes out of it.
+
+use serde::Serialize;
+
+use crate::Class;
+use crate::quota::Moment;
+
+/// The right to make one call, to be given back with its outcome to
+/// [`Breaker::record`](super::Breaker::record).
+///
+/// It carries the generation in which the call was let through: what comes back after the breaker
+/// changed its state is no news any more. The admission of a probe that is lost is missed only until
+/// the probe's deadline.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the outcome of the call has to be recorded"]
+pub struct Admission {
+    pub(super) generation: u64,
+    pub(super) probe: Option<u64>,
+}
+
+impl Admission {
+    /// Whether the call is a probe: one of the few that decide whether the breaker closes. A read
+    /// does no harm if it hangs, so choose one if there is a choice.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+}
+
+/// What became of a call, as far as it tells how the broker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The broker works: it answered, if only with a refusal.
+    Success,
+    /// The broker could not be reached, or gave no usable answer.
+    Failure,
+    /// It tells nothing: the call was cancelled, was never sent, or was throttled.
+    Ignored,
+}
+
+impl From<Class> for Outcome {
+    /// A fault on the way is a failure, and so is a connection that was refused. A refusal of the
+    /// call itself is the answer of a broker that works. Throttling tells of our speed and is for the
+    /// [`Throttle`](crate::resilience::Throttle).
+    ///
+    /// A call that the lane itself did not send has no class: it is [`Outcome::Ignored`].
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Transient | Class::Unknown | Class::NotSent => Self::Failure,
+            Class::Rejected | Class::Fatal => Self::Success,
+            Class::Throttled { .. } => Self::Ignored,
+        }
+    }
+}
+
+/// A call was not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The broker is down, as far as known.
+    #[error("the circuit breaker is open")]
+    Open {
+        /// When the next call is let through, as a probe.
+        until: Moment,
+    },
+    /// The broker may be back: as many probes as may be are under way.
+    #[error("the circuit breaker is half open, and its probes are under way")]
+    Probing {
+        /// When this is decided at the latest. Sooner if a probe comes back.
+        until: Moment,
+    },
+    /// Somebody forced the breaker open.
+    #[error("the circuit breaker is forced open")]
+    Forced,
+}
+
+impl Refused {
+    /// When to come back, if that is known.
+    pub fn until(self) -> Option<Moment> {
+        match self {
+            Self::Open { until } | Self::Probing { until } => Some(until),
+            Self::Forced => None,
+        }
+    }
+}
+
+/// Who decides whether calls go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerMode {
+    /// The breaker, by what it sees.
+    #[default]
+    Automatic,
+    /// Nothing goes through.
+    ForcedOpen,
+    /// Everything goes through, and is counted.
+    ForcedClosed,
+    /// Everything goes through, and nothing is counted.
+    Disabled,
+}
+
+/// What a breaker does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls go through.
+    Closed,
+    /// None does.
+    Open,
+    /// A few do, as probes. So it is from the end of the time open on, though nobody came yet.
+    HalfOpen,
+}
+
+/// What was seen of the calls in the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Those that tell something.
+    pub calls: u32,
+    /// Those of them that failed.
+    pub failures: u32,
+    /// Those of them that were slow, failed or not.
+    pub slow: u32,
+}
+
+impl Counts {
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            failures: self.failures.saturating_add(other.failures),
+            slow: self.slow.saturating_add(other.slow),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_faults_count_against_the_broker() {
+        for class in [Class::Transient, Class::Unknown, Class::NotSent] {
+            assert_eq!(Outcome::from(class), Outcome::Failure, "{class:?}");
+        }
+        for class in [Class::Rejected, Class::Fatal] {
+            assert_eq!(Outcome::from(class), Outcome::Success, "{class:?}");
+        }
+        assert_eq!(Outcome::from(Class::Throttled { retry_after: None }), Outcome::Ignored);
+    }
+}

@@ -1,0 +1,45 @@
+//! Luck, as everything here is told it: a number of which every value is equally likely.
+
+use std::time::Duration;
+
+/// A part of `whole`: from nothing to just below all of it, as `luck` goes from 0 to its largest.
+pub(super) fn part(whole: Duration, luck: u64) -> Duration {
+    let part = (u128::from(nanos(whole)) * u128::from(luck)) >> 64;
+    Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
+}
+
+/// The next of a row of lucks that are spread as evenly as can be: steps by the golden section.
+pub(super) fn next(luck: u64) -> u64 {
+    luck.wrapping_add(0x9E37_79B9_7F4A_7C15)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_lies_between_nothing_and_just_below_the_whole() {
+        let whole = Duration::from_secs(1);
+        assert_eq!(part(whole, 0), Duration::ZERO);
+        assert_eq!(part(whole, 1 << 63), whole / 2);
+        assert_eq!(part(whole, u64::MAX), whole - Duration::from_nanos(1));
+        assert_eq!(part(Duration::ZERO, u64::MAX), Duration::ZERO);
+        // 584 years, and no panic.
+        assert_eq!(part(Duration::MAX, u64::MAX), Duration::from_nanos(u64::MAX - 1));
+    }
+
+    #[test]
+    fn a_row_of_lucks_is_spread_evenly() {
+        let mut tenths = [0_u32; 10];
+        let mut luck = 7;
+        for _ in 0..1000 {
+            luck = next(luck);
+            tenths[(part(Duration::from_nanos(10), luck).as_nanos()) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (98..=102).contains(count)), "{tenths:?}");
+    }
+}

@@ -1,0 +1,244 @@
+//! Whether a call that failed is sent again, and when.
+//!
+//! A `write` is sent again only if the broker surely did not execute it: it never left, or it was
+//! refused for coming too fast. Everything else that may have happened to it is for somebody to find
+//! out, not for a loop to repeat. A `read` may be asked again whenever there is hope.
+//!
+//! Delays double from a base to a cap. After a fault on the way the whole delay is luck ("full
+//! jitter"), which spreads callers that failed together best. After a refusal for coming too fast half
+//! of it is (a delay of nothing would be the next refusal). And a wait that the broker asked for is
+//! kept in full, with the luck on top.
+
+use std::time::Duration;
+
+use super::luck::part;
+use super::setting::{SettingError, demand, demand_percent, demand_time};
+use crate::Class;
+use crate::Effect;
+
+/// How a lane sends calls again that failed.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::Class;
+/// use lanekeeper::lane::Effect;
+/// use lanekeeper::resilience::RetryPolicy;
+///
+/// let policy = RetryPolicy::default().attempts(3).base(Duration::from_millis(50));
+/// policy.check()?;
+///
+/// // An order of which nobody knows what became is never sent again; one that never left is.
+/// assert_eq!(policy.delay(Class::Unknown, Effect::Write, 1, 0), None);
+/// assert!(policy.delay(Class::NotSent, Effect::Write, 1, 0).is_some());
+/// // The third attempt was the last.
+/// assert_eq!(policy.delay(Class::NotSent, Effect::Write, 3, 0), None);
+/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    attempts: u32,
+    base: Duration,
+    cap: Duration,
+    longest_wait: Duration,
+    percent: u32,
+    floor: u32,
+    life: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// Four attempts, delays from 100 ms to 5 s, waits of a minute at most; retries are 20 % of the
+    /// calls of the last 10 s, and 5 more.
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            base: Duration::from_millis(100),
+            cap: Duration::from_secs(5),
+            longest_wait: Duration::from_secs(60),
+            percent: 20,
+            floor: 5,
+            life: Duration::from_secs(10),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Nothing is ever sent again.
+    pub fn none() -> Self {
+        Self { attempts: 1, percent: 0, floor: 0, ..Self::default() }
+    }
+
+    /// How often a call is sent at most, the first time included. 4 by default.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// The delay before the second attempt, at most. It doubles with every further one. 100 ms by
+    /// default.
+    #[must_use]
+    pub fn base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// What a delay grows to at most. 5 s by default.
+    #[must_use]
+    pub fn cap(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// The longest wait asked for by the broker that a call is kept for. One that is asked to wait
+    /// longer is not sent again, since going earlier would be the next refusal: its caller is told
+    /// that it was throttled, and for how long. A minute by default.
+    #[must_use]
+    pub fn longest_wait(mut self, wait: Duration) -> Self {
+        self.longest_wait = wait;
+        self
+    }
+
+    /// How many retries a hundred calls earn. 20 by default.
+    #[must_use]
+    pub fn budget_percent(mut self, percent: u32) -> Self {
+        self.percent = percent;
+        self
+    }
+
+    /// How many retries a lane may make in each [`budget_life`](Self::budget_life) besides, however
+    /// few its calls. 5 by default.
+    #[must_use]
+    pub fn budget_floor(mut self, retries: u32) -> Self {
+        self.floor = retries;
+        self
+    }
+
+    /// For how long a call's share of a retry is good. 10 s by default.
+    #[must_use]
+    pub fn budget_life(mut self, life: Duration) -> Self {
+        self.life = life;
+        self
+    }
+
+    /// Whether the policy makes sense.
+    ///
+    /// # Errors
+    /// No attempt at all, or more than 20; a time of less than a millisecond or more than a day; a
+    /// cap below the base; a percentage above 100; retries without a budget.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let Self { attempts, base, cap, longest_wait, percent, floor, life } = *self;
+        demand((1..=20).contains(&attempts), "attempts", attempts, "a number from 1 to 20")?;
+        demand_time("base", base)?;
+        demand_time("cap", cap)?;
+        demand(base <= cap, "cap", cap, "no less than the base")?;
+        demand_time("longest_wait", longest_wait)?;
+        demand_time("budget_life", life)?;
+        demand(floor <= 1000, "budget_floor", floor, "a number from 0 to 1000")?;
+        if percent == 0 {
+            let unused = floor > 0 || attempts == 1;
+            let allowed = "1 to 100, or a floor, or RetryPolicy::none()";
+            return demand(unused, "budget_percent", percent, allowed);
+        }
+        demand_percent("budget_percent", percent)
+    }
+
+    /// How long after its failure a call is sent again; `None` if it is not.
+    ///
+    /// `attempt` is the number of the attempt that failed, from 1. `luck` is any number, each as
+    /// likely as the others. There has to be room in the [`RetryBudget`](super::RetryBudget) too, and
+    /// before the call's deadline.
+    #[must_use]
+    pub fn delay(&self, class: Class, effect: Effect, attempt: u32, luck: u64) -> Option<Duration> {
+        if attempt >= self.attempts {
+            return None;
+        }
+        let backoff = self.backoff(attempt);
+        match (class, effect) {
+            (Class::Throttled { retry_after: Some(wait) }, _) => {
+                (wait <= self.longest_wait).then(|| wait.saturating_add(part(backoff, luck)))
+            }
+            (Class::Throttled { retry_after: None }, _) => {
+                let half = backoff / 2;
+                Some(half + part(backoff - half, luck))
+            }
+            (Class::NotSent, _) | (Class::Transient | Class::Unknown, Effect::Read) => {
+                Some(part(backoff, luck))
+            }
+            (Class::Transient | Class::Unknown, Effect::Write)
+            | (Class::Rejected | Class::Fatal, _) => None,
+        }
+    }
+
+    /// The share in percent, the floor, and the life.
+    pub(super) fn budget(&self) -> (u32, u32, Duration) {
+        (self.percent, self.floor, self.life)
+    }
+
+    fn backoff(&self, attempt: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
+        self.base.saturating_mul(doubled).min(self.cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// All but the last nanosecond.
+    const MOST: u64 = u64::MAX;
+
+    #[test]
+    fn delays_double_up_to_the_cap() {
+        let policy = RetryPolicy::default().attempts(20).base(ms(100)).cap(ms(500));
+        let most: Vec<u128> = (1..=5)
+            .filter_map(|attempt| policy.delay(Class::NotSent, Effect::Read, attempt, MOST))
+            .map(|delay| (delay + Duration::from_nanos(1)).as_millis())
+            .collect();
+        assert_eq!(most, [100, 200, 400, 500, 500]);
+        assert_eq!(policy.delay(Class::NotSent, Effect::Read, 5, 0), Some(ms(0)));
+    }
+
+    #[test]
+    fn a_refusal_for_coming_too_fast_keeps_half_the_delay() {
+        let policy = RetryPolicy::default();
+        let throttled = Class::Throttled { retry_after: None };
+        assert_eq!(policy.delay(throttled, Effect::Write, 1, 0), Some(ms(50)));
+        assert_eq!(policy.delay(throttled, Effect::Write, 1, 1 << 63), Some(ms(75)));
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_kept_in_full_or_not_at_all() {
+        let policy = RetryPolicy::default().longest_wait(ms(2000));
+        let delay = |wait, luck| {
+            let throttled = Class::Throttled { retry_after: Some(ms(wait)) };
+            policy.delay(throttled, Effect::Write, 1, luck)
+        };
+        assert_eq!(delay(2000, 0), Some(ms(2000)));
+        assert_eq!(delay(2000, 1 << 63), Some(ms(2050)));
+        assert_eq!(delay(2001, 0), None);
+    }
+
+    #[test]
+    fn a_policy_that_makes_no_sense_says_what_would() {
+        let refused = |policy: RetryPolicy| policy.check().unwrap_err().to_string();
+        let policy = RetryPolicy::default();
+        assert_eq!(refused(policy.attempts(0)), "attempts(0): write a number from 1 to 20");
+        assert_eq!(refused(policy.attempts(21)), "attempts(21): write a number from 1 to 20");
+        assert_eq!(refused(policy.base(ms(0))), "base(0ns): write a time from 1 ms to a day");
+        assert!(refused(policy.cap(Duration::MAX)).starts_with("cap("));
+        assert_eq!(refused(policy.cap(ms(99))), "cap(99ms): write no less than the base");
+        assert!(refused(policy.longest_wait(ms(0))).starts_with("longest_wait(0ns)"));
+        assert!(refused(policy.budget_life(ms(0))).starts_with("budget_life(0ns)"));
+        assert!(refused(policy.budget_floor(1001)).starts_with("budget_floor(1001)"));
+        assert!(refused(policy.budget_percent(101)).starts_with("budget_percent(101)"));
+        let nothing = policy.budget_percent(0).budget_floor(0);
+        assert!(refused(nothing).contains("RetryPolicy::none()"));
+        for fine in [policy, RetryPolicy::none(), policy.budget_percent(0)] {
+            assert_eq!(fine.check(), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How many retries a lane may make: a small share of its calls.
+//!
+//! When a broker is down, every call fails and every one asks to be sent again: the load doubles or
+//! trebles just when the broker can bear it least, and its quota goes to calls that fail. So each
+//! call earns a fraction of a retry, which is worth nothing some seconds later; and there is a small
+//! floor, for a lane that makes few calls.
+
+use super::buckets::Buckets;
+use super::retry::RetryPolicy;
+use super::setting::SettingError;
+use crate::quota::Moment;
+
+/// The retries that a lane may still make.
+///
+/// At any time, the retries of the last while ([`RetryPolicy::budget_life`]) are at most the floor
+/// and the share of the calls of that while.
+///
+/// ```
+/// use lanekeeper::quota::Moment;
+/// use lanekeeper::resilience::{RetryBudget, RetryPolicy};
+///
+/// let policy = RetryPolicy::default().budget_percent(20).budget_floor(1);
+/// let mut budget = RetryBudget::new(&policy)?;
+/// let now = Moment::ORIGIN;
+/// assert!(budget.spend(now)); // The floor,
+/// assert!(!budget.spend(now)); // and no more,
+/// for _ in 0..5 {
+///     budget.earn(now);
+/// }
+/// assert!(budget.spend(now)); // until five calls have earned one.
+/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// What a call earns, in hundredths of a retry.
+    earns: u64,
+    floor: u64,
+    lately: Buckets<Account>,
+}
+
+/// What happened in a while.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Account {
+    calls: u64,
+    retries: u64,
+}
+
+/// A retry, in hundredths of one.
+const RETRY: u64 = 100;
+
+impl RetryBudget {
+    /// With nothing earned yet.
+    ///
+    /// # Errors
+    /// The policy makes no sense, see [`RetryPolicy::check`].
+    pub fn new(policy: &RetryPolicy) -> Result<Self, SettingError> {
+        policy.check()?;
+        let (percent, floor, life) = policy.budget();
+        Ok(Self { earns: percent.into(), floor: floor.into(), lately: Buckets::new(life) })
+    }
+
+    /// A call was sent for the first time.
+    pub fn earn(&mut self, now: Moment) {
+        let account = self.lately.now(now);
+        account.calls = account.calls.saturating_add(1);
+    }
+
+    /// Takes one retry, if there is one.
+    #[must_use = "without a retry taken, the call must not be sent again"]
+    pub fn spend(&mut self, now: Moment) -> bool {
+        let (calls, retries) =
+            self.lately.span(now).fold((0_u64, 0_u64), |(calls, retries), of| {
+                (calls.saturating_add(of.calls), retries.saturating_add(of.retries))
+            });
+        let earned = calls.saturating_mul(self.earns).saturating_add(self.floor * RETRY);
+        let affordable = retries.saturating_add(1).saturating_mul(RETRY) <= earned;
+        if affordable {
+            self.lately.now(now).retries += 1;
+        }
+        affordable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    fn spends(budget: &mut RetryBudget, now: Moment) -> u32 {
+        (0..1000).take_while(|_| budget.spend(now)).count() as u32
+    }
+
+    #[test]
+    fn what_was_earned_is_worth_nothing_ten_seconds_later() {
+        let mut budget = RetryBudget::new(&RetryPolicy::default().budget_floor(0)).unwrap();
+        (0..50).for_each(|_| budget.earn(at(0)));
+        assert_eq!(spends(&mut budget.clone(), at(9)), 10);
+        assert_eq!(spends(&mut budget, at(10)), 0);
+    }
+
+    #[test]
+    fn the_floor_comes_back() {
+        let mut budget = RetryBudget::new(&RetryPolicy::default().budget_floor(3)).unwrap();
+        assert_eq!(spends(&mut budget, at(0)), 3);
+        assert_eq!(spends(&mut budget, at(9)), 0);
+        assert_eq!(spends(&mut budget, at(10)), 3);
+    }
+
+    #[test]
+    fn a_budget_of_a_policy_that_makes_no_sense_is_refused() {
+        assert!(RetryBudget::new(&RetryPolicy::default().budget_percent(101)).is_err());
+    }
+
+    #[test]
+    fn a_policy_without_retries_has_no_budget() {
+        let mut budget = RetryBudget::new(&RetryPolicy::none()).unwrap();
+        (0..50).for_each(|_| budget.earn(at(0)));
+        assert!(!budget.spend(at(0)));
+    }
+}

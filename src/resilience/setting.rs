@@ -1,0 +1,43 @@
+//! What is wrong with a setting, said once for all policies.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// A setting that no policy can work with. It says what can be written instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}({value}): write {allowed}")]
+#[non_exhaustive]
+pub struct SettingError {
+    /// The method that set it.
+    pub setting: &'static str,
+    /// What was written.
+    pub value: String,
+    /// What may be.
+    pub allowed: &'static str,
+}
+
+/// Refuses a setting unless it `holds`.
+pub(super) fn demand(
+    holds: bool,
+    setting: &'static str,
+    value: impl Debug,
+    allowed: &'static str,
+) -> Result<(), SettingError> {
+    if holds {
+        return Ok(());
+    }
+    Err(SettingError { setting, value: format!("{value:?}"), allowed })
+}
+
+/// Refuses a time of less than a millisecond, which is a slip of the pen, and one of more than a day.
+pub(super) fn demand_time(setting: &'static str, value: Duration) -> Result<(), SettingError> {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_secs(86_400);
+    let holds = (SHORTEST..=LONGEST).contains(&value);
+    demand(holds, setting, value, "a time from 1 ms to a day")
+}
+
+/// Refuses what is no share of something.
+pub(super) fn demand_percent(setting: &'static str, value: u32) -> Result<(), SettingError> {
+    demand((1..=100).contains(&value), setting, value, "a percentage from 1 to 100")
+}

@@ -1,0 +1,132 @@
+//! What users set of a lane that is refused for coming too fast.
+
+use std::time::Duration;
+
+use crate::resilience::setting::{SettingError, demand, demand_percent, demand_time};
+
+/// How a lane waits and slows down after the broker refused a call for coming too fast.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::resilience::ThrottlePolicy;
+///
+/// let policy = ThrottlePolicy::default().default_pause(Duration::from_secs(2)).keep(50);
+/// assert_eq!(policy.check(), Ok(()));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThrottlePolicy {
+    default_pause: Duration,
+    longest_pause: Duration,
+    keep: u32,
+    step: u32,
+    least: u32,
+}
+
+impl Default for ThrottlePolicy {
+    /// A pause of 1 s where the broker did not say, and of 5 minutes at most. A cut keeps 70 % of
+    /// the rate, and 10 % of the full one at the least. It comes back in steps of 5 %.
+    fn default() -> Self {
+        Self {
+            default_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(300),
+            keep: 70,
+            step: 5,
+            least: 10,
+        }
+    }
+}
+
+impl ThrottlePolicy {
+    /// How long the lane pauses where the broker did not say. 1 s by default.
+    #[must_use]
+    pub fn default_pause(mut self, pause: Duration) -> Self {
+        self.default_pause = pause;
+        self
+    }
+
+    /// The longest pause for one refusal, whatever the broker said: 5 minutes by default. Then a call
+    /// goes out, and if it is refused as well the lane pauses again.
+    #[must_use]
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause;
+        self
+    }
+
+    /// How many percent of what was really sent in the last window are sent after a cut. 70 by
+    /// default; 100 does not cut.
+    #[must_use]
+    pub fn keep(mut self, percent: u32) -> Self {
+        self.keep = percent;
+        self
+    }
+
+    /// How many percent of the full rate come back for each window in which calls were waiting all
+    /// the time. 5 by default.
+    #[must_use]
+    pub fn step(mut self, percent: u32) -> Self {
+        self.step = percent;
+        self
+    }
+
+    /// How many percent of the full rate stay, however often it is cut. 10 by default.
+    #[must_use]
+    pub fn least(mut self, percent: u32) -> Self {
+        self.least = percent;
+        self
+    }
+
+    /// Whether the policy makes sense.
+    ///
+    /// # Errors
+    /// A time of less than a millisecond or more than a day; a longest pause below the default one;
+    /// a percentage that is not one.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let Self { default_pause, longest_pause, keep, step, least } = *self;
+        demand_time("default_pause", default_pause)?;
+        demand_time("longest_pause", longest_pause)?;
+        let allowed = "no less than default_pause";
+        demand(default_pause <= longest_pause, "longest_pause", longest_pause, allowed)?;
+        demand_percent("keep", keep)?;
+        demand_percent("step", step)?;
+        demand_percent("least", least)
+    }
+
+    pub(super) fn pause(&self, asked: Option<Duration>) -> Duration {
+        asked.unwrap_or(self.default_pause).min(self.longest_pause)
+    }
+
+    /// What is left of a `limit` when it is cut, in whatever unit.
+    pub(super) fn cut(&self, limit: u64, full: u64) -> u64 {
+        percent(limit, self.keep).max(percent(full, self.least)).max(1)
+    }
+
+    /// What comes back of `full` at once.
+    pub(super) fn step_of(&self, full: u64) -> u64 {
+        percent(full, self.step).max(1)
+    }
+}
+
+fn percent(of: u64, percent: u32) -> u64 {
+    of.saturating_mul(percent.into()) / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_makes_no_sense_says_what_would() {
+        let refused = |policy: ThrottlePolicy| policy.check().unwrap_err().to_string();
+        let policy = ThrottlePolicy::default();
+        let (zero, ever) = (Duration::ZERO, Duration::MAX);
+        assert!(refused(policy.default_pause(zero)).starts_with("default_pause(0ns)"));
+        assert!(refused(policy.longest_pause(ever)).starts_with("longest_pause("));
+        let long = policy.default_pause(Duration::from_secs(301));
+        assert_eq!(refused(long), "longest_pause(300s): write no less than default_pause");
+        assert_eq!(refused(policy.keep(0)), "keep(0): write a percentage from 1 to 100");
+        assert!(refused(policy.keep(101)).starts_with("keep(101)"));
+        assert!(refused(policy.step(0)).starts_with("step(0)"));
+        assert!(refused(policy.least(0)).starts_with("least(0)"));
+        assert_eq!(policy.check(), Ok(()));
+    }
+}
