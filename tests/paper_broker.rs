@@ -345,7 +345,9 @@ fn the_lanes_are_those_of_the_trait() {
     let (paper, _) = paper(&[100]);
     let limits = Limits::new().lane("no such lane", Quota::unlimited());
     match BrokerProxy::builder(paper).limits(limits).build() {
-        Err(BuildError::UnknownLane { known, .. }) => assert_eq!(known, lanes::ALL.join(", ")),
+        Err(BuildError::Unknown { what: "lane", known, .. }) => {
+            assert_eq!(known, lanes::ALL.join(", "))
+        }
         other => panic!("{other:?}"),
     }
 }

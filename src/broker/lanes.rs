@@ -16,5 +16,8 @@ pub const QUOTE: &str = "quote";
 /// Prices of the past.
 pub const HISTORICAL: &str = "historical";
 
-/// All of them, in the order in which the trait names them.
+/// The budget of order placement. Changing and cancelling are not charged to it.
+pub const ORDERS: &str = "orders";
+
+/// All lanes, in the order in which the trait names them.
 pub const ALL: [&str; 3] = [TRANSACTIONAL, QUOTE, HISTORICAL];

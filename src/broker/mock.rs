@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade,
+    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
+    Trade,
 };
 
 mock! {
@@ -55,6 +56,7 @@ mock! {
     ///
     /// let unlimited = |limits: Limits, lane| limits.lane(lane, Quota::unlimited());
     /// let limits = lanes::ALL.into_iter().fold(Limits::new(), unlimited);
+    /// let limits = limits.budget(lanes::ORDERS, Quota::unlimited());
     /// let broker = BrokerProxy::builder(mock).limits(limits).build()?;
     /// assert_eq!(broker.ltp(&infy), Ok(Decimal::from(1490)));
     /// // Not expected, and no panic here:
@@ -89,5 +91,6 @@ mock! {
         fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError>;
         fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError>;
         fn order(&self, id: &OrderId) -> Result<Order, BrokerError>;
+        fn order_tags(&self) -> OrderTags;
     }
 }

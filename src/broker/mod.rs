@@ -20,16 +20,18 @@ use std::collections::HashMap;
 
 use rust_decimal::Decimal;
 
-pub use error::{BrokerError, Detail};
+pub use error::{BrokerError, Detail, Seen, Trail};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
 pub use order::{
-    Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product, Side, TimeInForce,
-    Trade, Variety,
+    Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side,
+    TagSupport, TimeInForce, Trade, Variety,
 };
 pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
-pub use quote::{Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteChunk};
+pub use quote::{
+    Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteChunk,
+};
 
 use crate::quota::Limits;
 
@@ -64,16 +66,16 @@ use crate::quota::Limits;
 pub trait Broker: Send + Sync {
     /// Places an order and gives the broker's name for it. That it was taken does not mean that it
     /// was filled.
-    #[lane(transactional, write)]
+    #[lane(transactional, write, priority = 4, budget = orders)]
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
 
     /// Changes an order in the market. The answer names the order from then on: some brokers give
     /// it a new id.
-    #[lane(transactional, write)]
+    #[lane(transactional, write, priority = 4)]
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError>;
 
     /// Takes an order out of the market.
-    #[lane(transactional, write)]
+    #[lane(transactional, write, priority = 2)]
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
 
     /// The states an order went through, oldest first; at least one. A broker that keeps no
@@ -124,6 +126,18 @@ pub trait Broker: Send + Sync {
     fn quotes(&self, instruments: &[Instrument])
     -> Result<HashMap<Instrument, Quote>, BrokerError>;
 
+    /// As [`Broker::quotes`], but the instruments are chosen when the call goes: what is asked for
+    /// while it waits in its lane can still be in it. None chosen, nothing asked.
+    ///
+    /// A decorator that leaves this out chooses too early, and no harm is done.
+    #[lane(quote, read)]
+    fn quotes_of(&self, batch: &QuoteBatch) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        match batch.instruments() {
+            none if none.is_empty() => Ok(HashMap::new()),
+            instruments => self.quotes(&instruments),
+        }
+    }
+
     /// Prices of the past.
     #[lane(historical, read)]
     fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError>;
@@ -159,6 +173,14 @@ pub trait Broker: Send + Sync {
     #[direct]
     fn documented_limits(&self) -> Limits {
         Limits::new()
+    }
+
+    /// What the broker does with the tag of an order, by which an
+    /// [`OrderGuard`](crate::OrderGuard) finds an order of unknown outcome again. Nothing, unless the
+    /// adapter says otherwise.
+    #[direct]
+    fn order_tags(&self) -> OrderTags {
+        OrderTags::none()
     }
 
     /// How many instruments [`Broker::quotes`] takes at once.

@@ -1,6 +1,9 @@
 //! Prices: quotes, their depth, and candles.
 
-use jiff::Zoned;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::{Timestamp, Zoned};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +44,8 @@ pub struct Depth {
 }
 
 /// What is known of an instrument's price at one moment. Indices lack most of it.
+///
+/// A clone allocates nothing: what is long is shared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Quote {
@@ -70,12 +75,19 @@ pub struct Quote {
     pub lower_circuit: Option<Decimal>,
     /// The highest price that the exchange allows today.
     pub upper_circuit: Option<Decimal>,
-    /// The top of the book.
-    pub depth: Option<Depth>,
+    /// The top of the book. Shared: a clone of a quote allocates nothing.
+    pub depth: Option<Arc<Depth>>,
     /// The broker's own number or id for the instrument, where the answer carried one.
-    pub token: Option<String>,
+    pub token: Option<Arc<str>>,
     /// When the exchange sent it.
     pub at: Option<Zoned>,
+    /// When this process sent the request that brought it, by this machine's clock: it is no older
+    /// than that. `None`: it came by no [`QuoteCache`](crate::cache::QuoteCache).
+    #[serde(default)]
+    pub fetched_at: Option<Timestamp>,
+    /// Whether this answer came from memory, without a request of its own.
+    #[serde(default)]
+    pub from_memory: bool,
 }
 
 impl Quote {
@@ -98,6 +110,8 @@ impl Quote {
             depth: None,
             token: None,
             at: None,
+            fetched_at: None,
+            from_memory: false,
         }
     }
 }
@@ -145,6 +159,34 @@ impl Default for QuoteChunk {
     /// As many as are asked for: right for a broker in memory.
     fn default() -> Self {
         Self::of(usize::MAX)
+    }
+}
+
+/// Instruments that are chosen when the request for them goes, and not before.
+///
+/// A request may wait a second for its turn in a quote lane. What others ask for in that second
+/// still fits into it, if its instruments are chosen at the end of the wait: see
+/// [`Broker::quotes_of`](super::Broker::quotes_of).
+#[derive(Clone)]
+pub struct QuoteBatch(Arc<dyn Fn() -> Vec<Instrument> + Send + Sync>);
+
+impl QuoteBatch {
+    /// A batch that asks `choose`. It may be asked again, when the request is made again: then it is
+    /// to name the same instruments.
+    pub fn new(choose: impl Fn() -> Vec<Instrument> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(choose))
+    }
+
+    /// Chooses. Whoever asks makes the request at once.
+    pub fn instruments(&self) -> Vec<Instrument> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for QuoteBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Looking is not choosing.
+        f.write_str("QuoteBatch")
     }
 }
 

@@ -2,8 +2,10 @@
 
 mod book;
 mod request;
+mod tags;
 mod words;
 
 pub use book::{Order, OrderId, Trade};
 pub use request::{OrderChange, OrderRequest};
+pub use tags::{OrderTags, TagSupport};
 pub use words::{OrderStatus, OrderType, Product, Side, TimeInForce, Variety};

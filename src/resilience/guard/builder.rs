@@ -1,0 +1,214 @@
+//! How an [`OrderGuard`] is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::book::Book;
+use super::find::Intent;
+use super::intents::{Intents, Record};
+use super::order_guard::{OrderGuard, Shared};
+use super::patience::Patience;
+use super::tags::{OwnTags, SHORTEST, Tags};
+use crate::broker::{Broker, OrderTags, TagSupport};
+use crate::clock::Clock;
+
+/// Settings of an [`OrderGuard`]; made by [`OrderGuard::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct OrderGuardBuilder<B> {
+    within: B,
+    lookups: Option<Lookups>,
+    settle: Duration,
+    own_tags: OwnTags,
+    clock: Clock,
+    #[cfg(feature = "journal")]
+    journal: Option<std::path::PathBuf>,
+}
+
+/// The handle of the broker that is asked what became of an order.
+#[derive(Clone)]
+pub(super) struct Lookups(pub(super) Arc<dyn Broker>);
+
+impl std::fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lookups")
+    }
+}
+
+/// Settings that make no guard.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardBuildError {
+    /// An order that is not there at once would be given up at once.
+    #[error("the settle time is zero; give it longer than an order may take to appear, as 20 s")]
+    NoSettleTime,
+    /// The broker's tags have no room for one that is unique.
+    #[error(
+        "the broker takes tags of {longest} characters, and {SHORTEST} are needed to tell orders apart"
+    )]
+    ShortTags {
+        /// What the broker takes.
+        longest: usize,
+    },
+    /// The system has no luck to give, by which tags become unique.
+    #[error("no random numbers from the system, so no unique tags: {0}")]
+    NoLuck(String),
+    /// The journal cannot be used.
+    #[cfg(feature = "journal")]
+    #[error(transparent)]
+    Journal(#[from] super::JournalError),
+}
+
+impl<B: Broker> OrderGuardBuilder<B> {
+    pub(super) fn new(within: B) -> Self {
+        Self {
+            within,
+            lookups: None,
+            settle: Duration::from_secs(20),
+            own_tags: OwnTags::default(),
+            clock: Clock::system(),
+            #[cfg(feature = "journal")]
+            journal: None,
+        }
+    }
+
+    /// Another handle of the same broker, by which to look into the order book; as a rule the same
+    /// proxy with an urgent priority. Without one, looks go the way that everything goes.
+    pub fn lookups(mut self, broker: impl Broker + 'static) -> Self {
+        self.lookups = Some(Lookups(Arc::new(broker)));
+        self
+    }
+
+    /// How long after a call was given up its order may still appear in the book; see [the
+    /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by
+    /// default.
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.settle = settle;
+        self
+    }
+
+    /// What becomes of tags that the caller set.
+    pub fn own_tags(mut self, own_tags: OwnTags) -> Self {
+        self.own_tags = own_tags;
+        self
+    }
+
+    /// What time it is; take the one that the broker's proxy has.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Writes each order into the file `path` before it is sent, and what became of it after; so
+    /// that what was unknown when the process ended can be asked by
+    /// [`recover`](OrderGuard::recover) after a restart. The file is made if it is not there; one
+    /// file is for one account. Beside it, `path` with `.lock` keeps a second process out.
+    ///
+    /// An order that cannot be written down is not sent. A change or a cancellation is not written
+    /// down: the order itself shows what became of it, and a full disk must keep nobody from
+    /// getting out.
+    #[cfg(feature = "journal")]
+    pub fn journal(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.journal = Some(path.into());
+        self
+    }
+
+    /// The guard.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the journal cannot be used; the error says what to do.
+    pub fn build(self) -> Result<OrderGuard<B>, GuardBuildError> {
+        if self.settle.is_zero() {
+            return Err(GuardBuildError::NoSettleTime);
+        }
+        let support = self.within.order_tags();
+        let longest = support.longest();
+        if longest < SHORTEST && *support.support() != TagSupport::None {
+            return Err(GuardBuildError::ShortTags { longest });
+        }
+        let tags = Tags::new(longest.max(SHORTEST));
+        let tags = tags.map_err(|error| GuardBuildError::NoLuck(error.to_string()))?;
+        let (record, left) = self.open()?;
+        Ok(self.around(support, tags, record, left))
+    }
+
+    fn around(
+        self,
+        support: OrderTags,
+        tags: Tags,
+        record: Option<Box<dyn Record>>,
+        left: Vec<Intent>,
+    ) -> OrderGuard<B> {
+        OrderGuard::new(
+            self.within,
+            Shared {
+                lookups: self.lookups,
+                intents: Intents::new(self.clock.clone(), record, left),
+                patience: Patience { clock: self.clock, settle: self.settle },
+                own_tags: self.own_tags,
+                support,
+                tags,
+                book: Book::default(),
+            },
+        )
+    }
+
+    #[cfg(feature = "journal")]
+    fn open(&self) -> Result<Opened, super::JournalError> {
+        let Some(path) = &self.journal else { return Ok((None, Vec::new())) };
+        let (journal, left) = super::journal::Journal::open(path)?;
+        Ok((Some(Box::new(journal)), left))
+    }
+
+    #[cfg(not(feature = "journal"))]
+    fn open(&self) -> Result<Opened, GuardBuildError> {
+        Ok((None, Vec::new()))
+    }
+}
+
+/// The journal, and the intents it holds.
+type Opened = (Option<Box<dyn Record>>, Vec<Intent>);
+
+#[cfg(all(test, feature = "mock"))]
+mod tests {
+    use std::io;
+
+    use super::super::intents::End;
+    use super::*;
+    use crate::broker::{BrokerError, Instrument, MockBroker, OrderId, OrderRequest, Side};
+
+    /// A journal that cannot take another line.
+    #[derive(Debug)]
+    struct Full;
+
+    impl Record for Full {
+        fn begin(&self, _: &Intent) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn end(&self, _: &str, _: &End) {}
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_written_down_is_not_sent_and_may_be_tried_again() {
+        let mut mock = MockBroker::new();
+        mock.expect_place_order().never();
+        mock.expect_cancel_order().returning(|_| Ok(()));
+        let guard = OrderGuard::builder(mock).around(
+            OrderTags::echoed(20),
+            Tags::new(20).unwrap(),
+            Some(Box::new(Full)),
+            Vec::new(),
+        );
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
+        for _ in 0..2 {
+            // Under a tag of one's own, which stays free.
+            let error = guard.place_order(&order.clone().tag("mine")).unwrap_err();
+            assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+            assert!(error.to_string().contains("could not be written into the journal"), "{error}");
+        }
+        assert_eq!(guard.recover(), []);
+        // Out one always gets.
+        assert_eq!(guard.cancel_order(&OrderId::new("1")), Ok(()));
+    }
+}

@@ -1,0 +1,61 @@
+//! At most once, and always an answer: orders in front of a broker that may lose its own.
+//!
+//! A connection that breaks after an order was sent leaves the worst of questions: is it in the
+//! market? Sending it again may buy twice, and giving up may leave a position that nobody knows of.
+//! An [`OrderGuard`] finds out. It gives each order a unique tag, and when the outcome is unknown it
+//! looks for the tag in the broker's order book, until it is found or until an order would long be
+//! there. It is a decorator: strategies see a [`Broker`](crate::Broker), and nothing changes for
+//! them but the answers.
+//!
+//! - `find` tells the order of an intent among all in the book.
+//! - `change` tells from an order whether a change or a cancellation was made.
+//! - `patience` says when to look, and when a look is the last word.
+//! - `book` shares one look into the book among all who wait for one.
+//! - `intents` are the orders without a final answer.
+//! - `journal` (feature `journal`) keeps them over the end of the process.
+//!
+//! # What becomes of a call
+//!
+//! | outcome unknown | what is done | the answer |
+//! |---|---|---|
+//! | of an order | look for its tag | its id; the broker's refusal, if the book has it as rejected |
+//! | .. not in the book after the settle time | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`Seen::Nothing`](crate::Seen) |
+//! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`Seen::Unread`](crate::Seen) |
+//! | .. at a broker that enforces unique tags | send it again once, under its tag; then look | the same |
+//! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `Seen::Unread` |
+//! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; or `Rejected`, if it is filled or otherwise final; or `OutcomeUnknown` |
+//! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; or `OutcomeUnknown` |
+//!
+//! An error of unknown outcome has a [`Trail`](crate::broker::Trail): the tag to look for, and what
+//! was seen so far.
+//!
+//! # The settle time
+//!
+//! It is the one thing that is assumed: how long after a call was given up its order may still
+//! appear in the book. Kite had one appear after 8 s. It must also cover a call that its caller gave
+//! up while it was under way, so it is to be longer than the adapter's timeout. "Not there" counts
+//! only from a look that was sent after the settle time; and a look that failed is not "not there".
+//!
+//! # Tags
+//!
+//! The guard's tags are letters and digits, as long as the broker takes them: luck from the system,
+//! drawn once for each guard, and a count. For a tag of your own see [`OwnTags`].
+
+mod book;
+mod builder;
+mod change;
+mod find;
+mod intents;
+#[cfg(feature = "journal")]
+mod journal;
+mod order_guard;
+mod patience;
+mod recover;
+mod tags;
+
+pub use builder::{GuardBuildError, OrderGuardBuilder};
+#[cfg(feature = "journal")]
+pub use journal::JournalError;
+pub use order_guard::OrderGuard;
+pub use recover::{Recovered, Recovery};
+pub use tags::OwnTags;

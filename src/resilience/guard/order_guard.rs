@@ -1,0 +1,390 @@
+//! The guard in front of a [`Broker`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+
+use super::book::Book;
+use super::builder::{Lookups, OrderGuardBuilder};
+use super::change;
+use super::find::{Intent, answer};
+use super::intents::Intents;
+use super::patience::{Look, Patience, Unsettled};
+use super::recover::Recovery;
+use super::tags::{OwnTags, Tags};
+use crate::Sent;
+use crate::broker::{
+    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
+    InstrumentInfo, Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions,
+    Profile, Quote, QuoteBatch, QuoteChunk, Seen, TagSupport, Trade, Trail,
+};
+use crate::quota::{Limits, Moment};
+
+/// A [`Broker`] that finds out what became of an order when the broker within cannot say; see [the
+/// module](super). All other calls go through.
+///
+/// A clone, and a guard made by [`around`](Self::around), share the orders without an answer and
+/// the journal.
+///
+/// ```
+/// # #[cfg(feature = "mock")] {
+/// use lanekeeper::broker::{
+///     Broker, BrokerError, Detail, Instrument, MockBroker, Order, OrderId, OrderRequest, OrderStatus,
+///     OrderTags, Side,
+/// };
+/// use lanekeeper::OrderGuard;
+/// use std::sync::{Arc, Mutex};
+///
+/// // A broker that books the order, and whose answer is lost.
+/// let book = Arc::new(Mutex::new(Vec::new()));
+/// let mut mock = MockBroker::new();
+/// mock.expect_order_tags().returning(|| OrderTags::echoed(20));
+/// let booked = Arc::clone(&book);
+/// mock.expect_place_order().times(1).returning(move |order| {
+///     booked.lock().unwrap().push(Order::new(OrderId::new("1512"), OrderStatus::Open, order));
+///     Err(BrokerError::OutcomeUnknown(Detail::new("connection reset")))
+/// });
+/// mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone()));
+///
+/// let broker = OrderGuard::builder(mock).build()?;
+/// let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10);
+/// assert_eq!(broker.place_order(&order), Ok(OrderId::new("1512")));
+/// # }
+/// # Ok::<(), lanekeeper::resilience::guard::GuardBuildError>(())
+/// ```
+///
+/// Looks into the order book go through the lanes like any other call. Let them go first:
+///
+/// ```
+/// # #[cfg(feature = "paper")] {
+/// use lanekeeper::lane::Priority;
+/// use lanekeeper::proxy::CallOptions;
+/// use lanekeeper::{BrokerProxy, OrderGuard, PaperBroker};
+///
+/// let broker = BrokerProxy::builder(PaperBroker::builder().build()?).build()?;
+/// let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
+/// let broker = OrderGuard::builder(broker).lookups(urgent).build()?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct OrderGuard<B> {
+    within: B,
+    shared: Arc<Shared>,
+}
+
+/// What all guards of one account share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) lookups: Option<Lookups>,
+    pub(super) intents: Intents,
+    pub(super) patience: Patience,
+    pub(super) own_tags: OwnTags,
+    pub(super) support: OrderTags,
+    pub(super) tags: Tags,
+    pub(super) book: Book,
+}
+
+impl<B: Broker> OrderGuard<B> {
+    /// A guard to be set up.
+    pub fn builder(broker: B) -> OrderGuardBuilder<B> {
+        OrderGuardBuilder::new(broker)
+    }
+
+    pub(super) fn new(within: B, shared: Shared) -> Self {
+        Self { within, shared: Arc::new(shared) }
+    }
+
+    /// The broker within.
+    pub fn within(&self) -> &B {
+        &self.within
+    }
+
+    /// The same guard around another handle of the same broker, as one with other call options.
+    pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
+        OrderGuard { within: broker, shared: Arc::clone(&self.shared) }
+    }
+
+    /// Asks after every order without a final answer: those that an earlier process left in the
+    /// journal, and those of this one that were answered as
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown). Nothing is sent again. Orders under way are
+    /// left alone.
+    ///
+    /// Waits until all are found, or for the settle time: counted for an order of an earlier process
+    /// from when this guard was built, since nobody knows when the other sent its last. What is
+    /// [`Recovered::Unknown`](super::Recovered) is kept, and asked after again by the next call.
+    pub fn recover(&self) -> Vec<Recovery> {
+        self.shared.recover(self.lookups())
+    }
+
+    fn lookups(&self) -> &dyn Broker {
+        match &self.shared.lookups {
+            Some(lookups) => &*lookups.0,
+            None => &self.within,
+        }
+    }
+
+    /// The order with a tag that no other has.
+    fn intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
+        let Shared { own_tags, tags, patience, .. } = &*self.shared;
+        let (tag, own) = match (&order.tag, own_tags) {
+            (Some(tag), OwnTags::Unique) => (tag.clone(), true),
+            (Some(label), OwnTags::Label) => (tags.next(label)?, false),
+            (None, _) => (tags.next("")?, false),
+        };
+        let at = patience.clock.wall().timestamp;
+        Ok(Intent { order: order.clone().tag(tag.clone()), tag, own, at })
+    }
+
+    /// What became of an order whose answer is `lost`.
+    fn find_out(&self, intent: &Intent, lost: BrokerError) -> Result<OrderId, BrokerError> {
+        let shared = &*self.shared;
+        let mut there = false;
+        if let TagSupport::Unique { duplicate } = shared.support.support() {
+            match self.within.place_order(&intent.order) {
+                Ok(id) => return Ok(id),
+                // Any other refusal leaves open what became of the first.
+                Err(error) => there = is_refused_as(&error, duplicate),
+            }
+        }
+        let since = shared.patience.clock.now();
+        let settled = shared.search(since, || match shared.book.read(self.lookups()) {
+            Ok(book) => {
+                intent.find(&book).map_or(Look::NotYet, |order| Look::Settled(answer(order)))
+            }
+            Err(error) => Look::Failed(error),
+        });
+        settled.unwrap_or_else(|unsettled| {
+            let nothing = unsettled == Unsettled::NotDone && shared.is_of_today(intent) && !there;
+            let words = if there {
+                format!("the broker has an order with the tag {}, and does not show it", intent.tag)
+            } else {
+                shared.in_words(intent, &unsettled)
+            };
+            Err(unknown(lost, &words, Some(intent.tag.clone()), nothing))
+        })
+    }
+
+    /// What became of a write to an order that has an id, by looks at the order.
+    fn look_at<A>(
+        &self,
+        id: &OrderId,
+        lost: BrokerError,
+        mut verdict: impl FnMut(&Order) -> Look<Result<A, BrokerError>>,
+    ) -> Result<A, BrokerError> {
+        let patience = &self.shared.patience;
+        let mut last = None;
+        let settled = patience.settle(patience.clock.now(), || match self.lookups().order(id) {
+            Ok(order) => {
+                let look = verdict(&order);
+                last = Some(order.status);
+                look
+            }
+            Err(error) => Look::Failed(error),
+        });
+        settled.unwrap_or_else(|unsettled| {
+            let words = match (&unsettled, last) {
+                (Unsettled::NotDone, Some(status)) => {
+                    format!("{:?} later order {id} is {status} and as before", patience.settle)
+                }
+                (Unsettled::NotDone, None) => format!("order {id} does not show it"),
+                (Unsettled::Unread(error), _) => {
+                    format!("order {id} could not be looked at in time: {error}")
+                }
+            };
+            Err(unknown(lost, &words, None, unsettled == Unsettled::NotDone))
+        })
+    }
+}
+
+impl Shared {
+    /// Looks for orders by their tags, where the broker shows them.
+    pub(super) fn search<A>(
+        &self,
+        since: Moment,
+        look: impl FnMut() -> Look<A>,
+    ) -> Result<A, Unsettled> {
+        match self.support.support() {
+            TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(Detail::new(
+                "this broker's order book shows no tags",
+            )))),
+            _ => self.patience.settle(since, look),
+        }
+    }
+
+    /// Whether the book of now would show the order: a book is of one day.
+    pub(super) fn is_of_today(&self, intent: &Intent) -> bool {
+        let zone = self.support.day_zone();
+        let date = |at: jiff::Timestamp| at.to_zoned(zone.clone()).date();
+        date(intent.at) == date(self.patience.clock.wall().timestamp)
+    }
+
+    pub(super) fn in_words(&self, intent: &Intent, unsettled: &Unsettled) -> String {
+        let tag = &intent.tag;
+        match unsettled {
+            Unsettled::NotDone if !self.is_of_today(intent) => {
+                format!(
+                    "the order book is of another day, look for the tag {tag} in the statements"
+                )
+            }
+            Unsettled::NotDone => {
+                let settle = self.patience.settle;
+                format!("the order book does not show the tag {tag} {settle:?} later")
+            }
+            Unsettled::Unread(error) => {
+                format!("the order book could not be searched for the tag {tag}: {error}")
+            }
+        }
+    }
+}
+
+/// Whether nobody knows if it was done.
+fn is_open(error: &BrokerError) -> bool {
+    error.was_sent() == Sent::Unknown
+}
+
+fn is_refused_as(error: &BrokerError, code: &str) -> bool {
+    matches!(error, BrokerError::Rejected(detail) if detail.code.as_deref() == Some(code))
+}
+
+/// The error `lost`, with what is known besides.
+fn unknown(lost: BrokerError, words: &str, tag: Option<String>, nothing: bool) -> BrokerError {
+    let mut detail = lost.detail().cloned().unwrap_or_default();
+    detail.message = format!("{}; {words}", detail.message);
+    let seen = if nothing { Seen::Nothing } else { Seen::Unread };
+    BrokerError::OutcomeUnknown(detail.trail(Trail::new(tag, seen)))
+}
+
+impl<B: Broker> Broker for OrderGuard<B> {
+    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+        let flight = self.shared.intents.begin(self.intent(order)?)?;
+        let placed = match self.within.place_order(&flight.intent.order) {
+            Err(lost) if is_open(&lost) => self.find_out(&flight.intent, lost),
+            known => known,
+        };
+        flight.answered(&placed);
+        placed
+    }
+
+    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
+        match self.within.modify_order(id, change) {
+            Err(lost) if is_open(&lost) && !change::shows(change) => {
+                let words = format!("order {id} does not show its visible quantity");
+                Err(unknown(lost, &words, None, false))
+            }
+            Err(lost) if is_open(&lost) => {
+                self.look_at(id, lost, |order| change::changed(order, change))
+            }
+            known => known,
+        }
+    }
+
+    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
+        match self.within.cancel_order(id) {
+            // Two cancellations do what one does, and whoever cancels wants to be out.
+            Err(lost) if is_open(&lost) => match self.within.cancel_order(id) {
+                Ok(()) => Ok(()),
+                Err(_) => self.look_at(id, lost, change::cancelled),
+            },
+            known => known,
+        }
+    }
+
+    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+        self.within.order_history(id)
+    }
+
+    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+        self.within.orders()
+    }
+
+    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+        self.within.trades()
+    }
+
+    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+        self.within.order_trades(id)
+    }
+
+    fn positions(&self) -> Result<Positions, BrokerError> {
+        self.within.positions()
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+        self.within.holdings()
+    }
+
+    fn margins(&self) -> Result<Margins, BrokerError> {
+        self.within.margins()
+    }
+
+    fn profile(&self) -> Result<Profile, BrokerError> {
+        self.within.profile()
+    }
+
+    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+        self.within.instruments(exchange)
+    }
+
+    fn quotes(
+        &self,
+        instruments: &[Instrument],
+    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        self.within.quotes(instruments)
+    }
+
+    fn quotes_of(&self, batch: &QuoteBatch) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        self.within.quotes_of(batch)
+    }
+
+    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+        self.within.candles(request)
+    }
+
+    fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
+        self.within.quote(instrument)
+    }
+
+    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
+        self.within.ltp(instrument)
+    }
+
+    fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
+        self.within.ohlc(instrument)
+    }
+
+    fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
+        self.within.order(id)
+    }
+
+    fn documented_limits(&self) -> Limits {
+        self.within.documented_limits()
+    }
+
+    fn order_tags(&self) -> OrderTags {
+        self.within.order_tags()
+    }
+
+    fn quote_chunk(&self) -> QuoteChunk {
+        self.within.quote_chunk()
+    }
+}
+
+impl<B: Clone> Clone for OrderGuard<B> {
+    fn clone(&self) -> Self {
+        Self { within: self.within.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for OrderGuard<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { patience, own_tags, support, .. } = &*self.shared;
+        f.debug_struct("OrderGuard")
+            .field("within", &self.within)
+            .field("settle", &patience.settle)
+            .field("own_tags", own_tags)
+            .field("tags", support)
+            .finish_non_exhaustive()
+    }
+}

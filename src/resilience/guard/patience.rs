@@ -1,0 +1,177 @@
+//! When to look, and when a look is the last word.
+
+use std::time::Duration;
+
+use crate::broker::BrokerError;
+use crate::clock::Clock;
+use crate::quota::Moment;
+
+/// The pause after the first look. Each is twice the one before, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often a look that would be the last word may fail before there is no word.
+const LAST_LOOKS: u32 = 5;
+
+/// What one look has shown.
+#[derive(Debug)]
+pub(super) enum Look<A> {
+    /// The answer.
+    Settled(A),
+    /// Nothing yet.
+    NotYet,
+    /// The look itself failed, and says nothing.
+    Failed(BrokerError),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unsettled {
+    /// The broker was asked after the settle time, and shows no trace.
+    NotDone,
+    /// The broker could not be asked in time; the last failure.
+    Unread(BrokerError),
+}
+
+/// How long to wait for a write to show, on which clock.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    pub(super) clock: Clock,
+    pub(super) settle: Duration,
+}
+
+impl Patience {
+    /// Looks until there is an answer, or until a look that was sent `settle` after `since` shows
+    /// nothing. That last look is tried a few times; the others are made up for by the next.
+    pub(super) fn settle<A>(
+        &self,
+        since: Moment,
+        mut look: impl FnMut() -> Look<A>,
+    ) -> Result<A, Unsettled> {
+        let settled = since + self.settle;
+        let mut pause = FIRST_PAUSE;
+        let mut last_looks = 0;
+        loop {
+            let conclusive = self.clock.now() >= settled;
+            let asked = match look() {
+                Look::Settled(answer) => return Ok(answer),
+                Look::NotYet if conclusive => return Err(Unsettled::NotDone),
+                Look::NotYet => Duration::ZERO,
+                // It will not work until somebody mends it, which takes longer than this.
+                Look::Failed(error @ BrokerError::Fatal(_)) => {
+                    return Err(Unsettled::Unread(error));
+                }
+                Look::Failed(error) => {
+                    last_looks += u32::from(conclusive);
+                    if last_looks >= LAST_LOOKS {
+                        return Err(Unsettled::Unread(error));
+                    }
+                    self.asked_to_wait(&error)
+                }
+            };
+            // Not past the moment from which a look is conclusive, unless the broker asked for that.
+            let left = settled.since(self.clock.now());
+            let wait = if left.is_zero() { pause } else { pause.min(left) };
+            self.clock.sleep(wait.max(asked));
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A broker that asks for longer than the settle time is not waited for: its caller waits too.
+    fn asked_to_wait(&self, error: &BrokerError) -> Duration {
+        match error {
+            BrokerError::Throttled { retry_after: Some(wait), .. } => (*wait).min(self.settle),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Detail;
+    use crate::clock::ManualClock;
+
+    const SETTLE: Duration = Duration::from_secs(10);
+
+    fn transient() -> BrokerError {
+        BrokerError::Transient(Detail::new("no answer"))
+    }
+
+    /// Runs to the end, and gives when the looks were sent, in milliseconds.
+    fn looks(
+        mut look: impl FnMut(Duration, usize) -> Look<u8>,
+    ) -> (Result<u8, Unsettled>, Vec<u128>) {
+        let clock = ManualClock::jumping();
+        let since = clock.now();
+        let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
+        let mut sent = Vec::new();
+        let answer = patience.settle(since, || {
+            let at = clock.now().since(since);
+            sent.push(at.as_millis());
+            look(at, sent.len())
+        });
+        (answer, sent)
+    }
+
+    #[test]
+    fn not_there_counts_only_from_a_look_after_the_settle_time() {
+        let (answer, sent) = looks(|_, _| Look::NotYet);
+        assert_eq!(answer, Err(Unsettled::NotDone));
+        assert_eq!(sent, [0, 250, 750, 1750, 3750, 5750, 7750, 9750, 10_000]);
+    }
+
+    #[test]
+    fn a_look_under_way_as_the_time_passes_is_not_the_last() {
+        let clock = ManualClock::jumping();
+        let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
+        let mut looked = 0;
+        let answer: Result<(), _> = patience.settle(clock.now(), || {
+            looked += 1;
+            clock.advance(Duration::from_secs(60));
+            Look::NotYet
+        });
+        assert_eq!((answer, looked), (Err(Unsettled::NotDone), 2));
+    }
+
+    #[test]
+    fn a_failed_look_is_not_a_no() {
+        let late = |at: Duration, _| {
+            if at < Duration::from_secs(9) { Look::Failed(transient()) } else { Look::Settled(1) }
+        };
+        assert_eq!(looks(late).0, Ok(1));
+        // Nor is it the last word.
+        let (answer, sent) = looks(|at, _| match at {
+            at if at < SETTLE => Look::NotYet,
+            _ => Look::Failed(transient()),
+        });
+        assert_eq!(answer, Err(Unsettled::Unread(transient())));
+        assert_eq!(sent.iter().filter(|&&at| at >= 10_000).count(), 5);
+        let (answer, _) = looks(|_, number| match number {
+            1..=11 => Look::Failed(transient()),
+            _ => Look::NotYet,
+        });
+        assert_eq!(answer, Err(Unsettled::NotDone));
+    }
+
+    #[test]
+    fn a_dead_token_is_not_asked_with_again() {
+        let fatal = BrokerError::Fatal(Detail::new("the token is dead"));
+        let (answer, sent) = looks(|_, _| Look::Failed(fatal.clone()));
+        assert_eq!(answer, Err(Unsettled::Unread(fatal.clone())));
+        assert_eq!(sent, [0]);
+    }
+
+    #[test]
+    fn a_throttled_look_waits_as_asked_within_reason() {
+        let throttled = |seconds| BrokerError::Throttled {
+            retry_after: Some(Duration::from_secs(seconds)),
+            detail: Detail::new("too many"),
+        };
+        let (answer, sent) = looks(|_, number| match number {
+            1 => Look::Failed(throttled(7)),
+            2 => Look::Failed(throttled(86_400)),
+            _ => Look::Settled(3),
+        });
+        assert_eq!((answer, sent), (Ok(3), vec![0, 7000, 17_000]));
+    }
+}

@@ -1,0 +1,137 @@
+//! Tags that no other order has: across threads, processes and restarts.
+//!
+//! A tag is a run and a count. The run is drawn from the system's luck when the guard is built, and
+//! drawn again when the count is used up. Letters are small: a broker that folds case does no harm.
+
+use parking_lot::Mutex;
+
+use crate::broker::{BrokerError, Detail};
+
+const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
+/// Digits of the count: 60 million orders of one run.
+const COUNT: usize = 5;
+const COUNTS: u64 = 36_u64.pow(5);
+/// The fewest digits of a tag: with 7 of luck, two of a hundred runs a day meet once in 40,000 years.
+pub(super) const SHORTEST: usize = COUNT + 7;
+/// More digits than this add nothing.
+const LONGEST: usize = 20;
+
+/// What becomes of a tag that the caller set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OwnTags {
+    /// It is sent as it is, and must be unique for the day. A guard refuses to use one a second time
+    /// ([`NotSent`](BrokerError::NotSent)), unless the first order was surely not executed because it
+    /// was `NotSent` or `Throttled`. It knows only what passed through itself: that another process,
+    /// or the one before a restart, used the tag, it sees from the order's instrument, side and
+    /// time, if it looks for it; an order of the same tag, instrument and side that was placed less
+    /// than a minute before would be taken for it. Leave the tag empty, and none of this concerns you.
+    #[default]
+    Unique,
+    /// It names a strategy rather than an order: the order is sent with it as the beginning of a
+    /// tag of the guard's. What is longer than the broker's longest tag less 12 is `NotSent`.
+    Label,
+}
+
+/// Makes tags.
+#[derive(Debug)]
+pub(super) struct Tags {
+    longest: usize,
+    run: Mutex<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    luck: u128,
+    count: u64,
+}
+
+impl Tags {
+    /// Tags of at most `longest` letters and digits, which must be [`SHORTEST`] or more.
+    pub(super) fn new(longest: usize) -> Result<Self, getrandom::Error> {
+        Ok(Self { longest, run: Mutex::new(Run { luck: luck()?, count: 0 }) })
+    }
+
+    /// A tag that begins with `label`.
+    pub(super) fn next(&self, label: &str) -> Result<String, BrokerError> {
+        let room = self.longest.min(LONGEST.max(label.len() + SHORTEST));
+        let room = room.saturating_sub(label.len());
+        if room < SHORTEST || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let longest = self.longest.saturating_sub(SHORTEST);
+            return Err(BrokerError::NotSent(Detail::new(format!(
+                "the label {label:?} is to be at most {longest} ASCII letters and digits, as the \
+                 rest of the tag is what tells the orders apart: shorten it"
+            ))));
+        }
+        let mut run = self.run.lock();
+        if run.count == COUNTS {
+            run.luck = luck().map_err(|error| {
+                BrokerError::NotSent(Detail::new(format!("no luck for a new tag: {error}")))
+            })?;
+            run.count = 0;
+        }
+        let count = run.count;
+        run.count += 1;
+        let mut tag = label.to_owned();
+        tag.extend(digits(run.luck, room - COUNT));
+        tag.extend(digits(u128::from(count), COUNT));
+        Ok(tag)
+    }
+}
+
+fn luck() -> Result<u128, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
+
+/// The lowest `count` digits of a number, highest first.
+fn digits(number: u128, count: usize) -> impl Iterator<Item = char> {
+    let places = (0..u32::try_from(count).unwrap_or(0)).rev();
+    places.filter_map(move |place| {
+        let digit = number / 36_u128.checked_pow(place)? % 36;
+        DIGITS.get(usize::try_from(digit).ok()?).copied().map(char::from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn tags_fill_the_room_and_are_all_different() {
+        let (one, other) = (Tags::new(20).unwrap(), Tags::new(20).unwrap());
+        let tags: Vec<String> =
+            (0..2000).flat_map(|_| [&one, &other]).map(|tags| tags.next("").unwrap()).collect();
+        assert!(tags.iter().all(|tag| tag.len() == 20));
+        assert!(tags.iter().all(|tag| tag.bytes().all(|byte| byte.is_ascii_alphanumeric())));
+        assert_eq!(tags.iter().collect::<HashSet<_>>().len(), tags.len());
+    }
+
+    #[test]
+    fn a_used_up_count_begins_another_run() {
+        let tags = Tags::new(SHORTEST).unwrap();
+        tags.run.lock().count = COUNTS - 1;
+        let (last, first) = (tags.next("").unwrap(), tags.next("").unwrap());
+        assert!(last.ends_with("zzzzz"), "{last}");
+        assert!(first.ends_with("00000"), "{first}");
+        assert_ne!(last.get(..7), first.get(..7));
+    }
+
+    #[test]
+    fn a_label_begins_the_tag_and_leaves_room_for_the_rest() {
+        let tags = Tags::new(20).unwrap();
+        let tag = tags.next("alpha").unwrap();
+        assert!(tag.starts_with("alpha") && tag.len() == 20, "{tag}");
+        for label in ["ninechars", "a b", "ä"] {
+            assert!(matches!(tags.next(label), Err(BrokerError::NotSent(_))), "{label}");
+        }
+        // A broker with room to spare has longer labels, and no longer luck.
+        let roomy = Tags::new(48).unwrap();
+        assert_eq!(roomy.next("").unwrap().len(), 20);
+        assert!(roomy.next("a-strategy").is_err());
+        assert_eq!(roomy.next("astrategyofmine").unwrap().len(), 15 + SHORTEST);
+    }
+}

@@ -1,0 +1,285 @@
+//! The journal of a guard: what a process leaves behind, and what the next one makes of it.
+
+#![cfg(feature = "journal")]
+#![allow(clippy::unwrap_used)]
+
+#[path = "order_guard/shaky.rs"]
+mod shaky;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fastrand::Rng;
+use lanekeeper::OrderGuard;
+use lanekeeper::broker::{Broker, BrokerError, Detail, OrderId, OrderStatus, OrderTags};
+use lanekeeper::resilience::guard::{GuardBuildError, JournalError, Recovered, Recovery};
+use shaky::{Fate, SETTLE, Shaky, order, transient};
+use tempfile::TempDir;
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.journal");
+    (folder, path)
+}
+
+fn echoed() -> Shaky {
+    Shaky::new(OrderTags::echoed(20))
+}
+
+fn open(broker: &Shaky, path: &Path) -> OrderGuard<Shaky> {
+    broker.guarded().journal(path).build().unwrap()
+}
+
+fn refused(broker: &Shaky, path: &Path) -> JournalError {
+    match broker.guarded().journal(path).build() {
+        Err(GuardBuildError::Journal(error)) => error,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("opened"),
+    }
+}
+
+/// Places an order in the middle of which the process dies, whatever else is under way.
+fn die(broker: &Shaky, guard: OrderGuard<Shaky>, quantity: usize, fate: Fate) {
+    broker.state().fates.push_front(fate);
+    catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(quantity)))).unwrap_err();
+}
+
+fn outcomes(mut recovered: Vec<Recovery>) -> Vec<(u64, Recovered)> {
+    recovered.sort_by_key(|recovery| recovery.order.quantity);
+    let outcome = |it: Recovery| (it.order.quantity.try_into().unwrap(), it.outcome);
+    recovered.into_iter().map(outcome).collect()
+}
+
+#[test]
+fn what_was_answered_is_not_asked_again() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    let guard = open(&broker, &path);
+    broker.fates([Fate::Done, Fate::Rejected, Fate::NotSent, Fate::LostAfter(Duration::ZERO)]);
+    for quantity in 1..=4 {
+        let _ = guard.place_order(&order(quantity));
+    }
+    drop(guard);
+    let guard = open(&broker, &path);
+    assert_eq!(guard.recover(), []);
+    // And it does not grow for ever: nothing but the first line is left.
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn what_the_dead_process_sent_is_found() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    for (quantity, late) in [(1, 0), (2, 8)] {
+        let late = Duration::from_secs(late);
+        die(&broker, open(&broker, &path), quantity, Fate::DiesAfter(late));
+    }
+    die(&broker, open(&broker, &path), 3, Fate::DiesBefore);
+    let guard = open(&broker, &path);
+    let at = broker.clock.now();
+    assert_eq!(
+        outcomes(guard.recover()),
+        [
+            (1, Recovered::Placed(OrderId::new("000001"))),
+            (2, Recovered::Placed(OrderId::new("000002"))),
+            (3, Recovered::NotPlaced),
+        ]
+    );
+    assert!(broker.clock.now().since(at) >= SETTLE, "not placed is said too soon");
+    assert_eq!(broker.state().placed, 3);
+    drop(guard);
+    assert_eq!(open(&broker, &path).recover(), []);
+}
+
+#[test]
+fn what_was_answered_as_unknown_is_asked_after_a_restart() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    let guard = open(&broker, &path);
+    broker.fates([Fate::LostRejected]);
+    broker.blind(50, &transient());
+    let answer = guard.place_order(&order(1));
+    let Err(BrokerError::OutcomeUnknown(detail)) = answer else { panic!("{answer:?}") };
+    drop(guard);
+    let guard = open(&broker, &path);
+    // Still blind: nothing is concluded, and nothing is forgotten.
+    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+    broker.state().blind.clear();
+    drop(guard);
+    let recovery = open(&broker, &path).recover().remove(0);
+    assert_eq!(Some(recovery.tag), detail.trail.and_then(|trail| trail.tag));
+    assert_eq!(recovery.outcome, Recovered::Rejected(Detail::new("order 000001: no funds")));
+}
+
+#[test]
+fn a_tag_of_ones_own_stays_used_over_a_restart() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    broker.fates([Fate::LostBefore]);
+    open(&broker, &path).place_order(&order(1).tag("mine")).unwrap_err();
+    let again = open(&broker, &path).place_order(&order(1).tag("mine")).unwrap_err();
+    assert!(matches!(again, BrokerError::NotSent(_)), "{again}");
+}
+
+/// Killed at random moments of a bad day, over and over: all is answered, and nothing sent twice.
+#[test]
+fn killed_at_random_every_order_gets_its_answer() {
+    let mut kinds = [0; 2];
+    for seed in 0..40 {
+        let mut rng = Rng::with_seed(seed);
+        let (_folder, path) = folder();
+        let broker = echoed();
+        let mut last = 0;
+        for _life in 0..5 {
+            let guard = open(&broker, &path);
+            for _ in 0..rng.usize(0..5) {
+                last += 1;
+                let late = SETTLE.mul_f64(rng.f64());
+                let fates = [Fate::Done, Fate::LostBefore, Fate::LostAfter(late), Fate::Rejected];
+                broker.fates(rng.choice(fates));
+                let blind = rng.usize(0..3) * 10;
+                broker.blind(blind, &transient());
+                let _ = guard.place_order(&order(last));
+                broker.state().blind.clear();
+            }
+            last += 1;
+            let late = SETTLE.mul_f64(rng.f64());
+            let fate = if rng.bool() { Fate::DiesBefore } else { Fate::DiesAfter(late) };
+            die(&broker, guard, last, fate);
+            let sent = broker.state().placed;
+            if rng.bool() {
+                continue; // It dies again before it recovers.
+            }
+            let recovered = outcomes(open(&broker, &path).recover());
+            assert!(!recovered.is_empty());
+            assert_eq!(broker.state().placed, sent, "seed {seed}");
+            let ledger = broker.ledger();
+            for (quantity, outcome) in recovered {
+                let booked = ledger.iter().find(|order| order.quantity == quantity.into());
+                match (outcome, booked) {
+                    (Recovered::Placed(id), Some(order)) if order.id == id => kinds[0] += 1,
+                    (Recovered::NotPlaced, None) => kinds[1] += 1,
+                    wrong => panic!("seed {seed}: {wrong:?}"),
+                }
+            }
+            assert_eq!(open(&broker, &path).recover(), []);
+        }
+        let ledger = broker.ledger();
+        assert!(ledger.iter().all(|order| order.status == OrderStatus::Open));
+        let mut quantities: Vec<_> = ledger.iter().map(|order| order.quantity).collect();
+        quantities.dedup();
+        assert_eq!(quantities.len(), ledger.len(), "seed {seed}");
+    }
+    assert!(kinds.iter().all(|&kind| kind > 50), "{kinds:?}");
+}
+
+#[test]
+fn a_journal_cut_anywhere_can_be_opened() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    broker.fates([Fate::LostBefore; 3]);
+    broker.blind(1000, &transient());
+    let guard = open(&broker, &path);
+    for quantity in 1..=3 {
+        guard.place_order(&order(quantity)).unwrap_err();
+    }
+    drop(guard);
+    broker.state().blind.clear();
+    let whole = fs::read(&path).unwrap();
+    let lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count();
+    for cut in (0..whole.len()).step_by(11) {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let guard = open(&broker, &path);
+        let left = guard.recover().len();
+        assert_eq!(left, lines(&whole[..cut]).saturating_sub(1), "cut at {cut}");
+        // And it can be written to: what was torn is gone.
+        guard.place_order(&order(9)).unwrap();
+        drop(guard);
+        assert_eq!(open(&broker, &path).recover(), [], "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_change_in_the_middle_is_told_with_its_line() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    let guard = open(&broker, &path);
+    for quantity in 1..=3 {
+        guard.place_order(&order(quantity)).unwrap();
+    }
+    drop(guard);
+    let journal = fs::read_to_string(&path).unwrap();
+    fs::write(&path, journal.replacen("INFY", "INFX", 1)).unwrap();
+    let error = refused(&broker, &path);
+    assert!(matches!(error, JournalError::Corrupt { line: 2, .. }), "{error}");
+    assert!(error.to_string().contains("look through the broker's order book"), "{error}");
+    // It is left as it is.
+    assert!(fs::read_to_string(&path).unwrap().contains("INFX"));
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_left_alone() {
+    let (_folder, path) = folder();
+    for content in ["shopping list", "shopping list\nmilk\n"] {
+        fs::write(&path, content).unwrap();
+        let error = refused(&echoed(), &path);
+        assert!(matches!(error, JournalError::Corrupt { line: 1, .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_second_guard_is_kept_out_until_the_first_is_gone() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    let guard = open(&broker, &path);
+    let clone = guard.clone();
+    drop(guard);
+    let error = refused(&broker, &path);
+    assert!(matches!(error, JournalError::InUse { .. }), "{error}");
+    drop(clone);
+    open(&broker, &path);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_told_at_once() {
+    let (folder, path) = folder();
+    fs::write(&path, "").unwrap();
+    let missing = folder.path().join("missing").join("orders.journal");
+    let under_a_file = path.join("orders.journal");
+    // Not even the superuser can write there, and tests may run as that.
+    let read_only = PathBuf::from("/sys/orders.journal");
+    let a_folder = folder.path().join("folder");
+    fs::create_dir(&a_folder).unwrap();
+    let mut paths = vec![missing, under_a_file, a_folder];
+    if cfg!(target_os = "linux") {
+        paths.push(read_only);
+    }
+    for path in paths {
+        let error = refused(&echoed(), &path);
+        assert!(matches!(error, JournalError::Io { .. }), "{error}");
+        assert!(error.to_string().contains("give the journal a folder"), "{error}");
+    }
+}
+
+/// Linux has a disk that is always full; the journal's own tests have one on every system.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_at_once() {
+    let (_folder, path) = folder();
+    let new = PathBuf::from(format!("{}.new", path.display()));
+    std::os::unix::fs::symlink("/dev/full", &new).unwrap();
+    let error = refused(&echoed(), &path);
+    assert!(matches!(error, JournalError::Io { action: "write", .. }), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_folder, path) = folder();
+    open(&echoed(), &path);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+}

@@ -1,0 +1,61 @@
+//! Whatever is no order goes through as it is.
+
+use lanekeeper::broker::{Broker, OrderTags};
+
+use super::shaky::Shaky;
+
+#[test]
+fn what_the_broker_says_of_itself_goes_through() {
+    let broker = Shaky::new(OrderTags::unique(30, "7"));
+    let guard = broker.guard();
+    assert_eq!(guard.quote_chunk().count, 77);
+    assert_eq!(guard.order_tags(), OrderTags::unique(30, "7"));
+    assert!(guard.documented_limits().of_lane("quote").is_some());
+    let rewrapped = lanekeeper::QuoteCache::new(guard);
+    assert_eq!(rewrapped.order_tags(), OrderTags::unique(30, "7"));
+}
+
+/// Each method is asked of the same method within, those with a default body too.
+#[cfg(feature = "mock")]
+#[test]
+fn every_other_call_goes_through() {
+    use lanekeeper::broker::{
+        BrokerError, CandleRequest, Detail, Exchange, Instrument, Interval, MockBroker, OrderId,
+    };
+    use lanekeeper::resilience::guard::OrderGuard;
+
+    fn said<A>(what: &str) -> Result<A, BrokerError> {
+        Err(BrokerError::Rejected(Detail::new(what)))
+    }
+    macro_rules! goes_through {
+        ($($method:ident($($argument:expr),*) as $closure:expr, $expect:ident;)+) => {$({
+            let mut mock = MockBroker::new();
+            mock.expect_order_tags().returning(OrderTags::none);
+            mock.$expect().times(1).returning($closure);
+            let guard = OrderGuard::builder(mock).build().unwrap();
+            let error = guard.$method($($argument),*).err().unwrap();
+            assert_eq!(error.detail().unwrap().message, stringify!($method));
+        })+};
+    }
+    let infy = Instrument::new("NSE", "INFY");
+    let id = OrderId::new("1");
+    let day = "2026-01-05T09:15:00+05:30[+05:30]".parse::<lanekeeper::jiff::Zoned>().unwrap();
+    let candles = CandleRequest::new(infy.clone(), Interval::Day, day.clone(), day);
+    goes_through! {
+        order_history(&id) as |_| said("order_history"), expect_order_history;
+        orders() as || said("orders"), expect_orders;
+        trades() as || said("trades"), expect_trades;
+        order_trades(&id) as |_| said("order_trades"), expect_order_trades;
+        positions() as || said("positions"), expect_positions;
+        holdings() as || said("holdings"), expect_holdings;
+        margins() as || said("margins"), expect_margins;
+        profile() as || said("profile"), expect_profile;
+        instruments(Some(&Exchange::from("NSE"))) as |_| said("instruments"), expect_instruments;
+        quotes(std::slice::from_ref(&infy)) as |_| said("quotes"), expect_quotes;
+        candles(&candles) as |_| said("candles"), expect_candles;
+        quote(&infy) as |_| said("quote"), expect_quote;
+        ltp(&infy) as |_| said("ltp"), expect_ltp;
+        ohlc(&infy) as |_| said("ohlc"), expect_ohlc;
+        order(&id) as |_| said("order"), expect_order;
+    }
+}

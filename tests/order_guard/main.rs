@@ -1,0 +1,9 @@
+//! What becomes of orders whose answer is lost: once at most, and always an answer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod changes;
+mod delegation;
+mod faults;
+mod orders;
+mod shaky;

@@ -1,0 +1,332 @@
+//! Placing an order.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use lanekeeper::broker::{
+    Broker, BrokerError, BrokerProxy, Detail, OrderId, OrderTags, Seen, Side, Trail, lanes,
+};
+use lanekeeper::lane::Priority;
+use lanekeeper::proxy::CallOptions;
+use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::resilience::guard::{GuardBuildError, OrderGuard, OwnTags, Recovered};
+
+use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
+
+fn echoed() -> Shaky {
+    Shaky::new(OrderTags::echoed(20))
+}
+
+/// What is known of an order whose outcome is not.
+fn trail(answer: Result<OrderId, BrokerError>) -> Trail {
+    match answer {
+        Err(BrokerError::OutcomeUnknown(detail)) => *detail.trail.expect("a trail"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_answered_order_is_looked_for_nowhere() {
+    let broker = echoed();
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!(broker.state().looks, 0);
+}
+
+#[test]
+fn an_order_without_a_tag_gets_one_and_no_two_the_same() {
+    let broker = echoed();
+    let (one, other) = (broker.guard(), broker.guard());
+    for quantity in 1..=100 {
+        one.place_order(&order(quantity)).unwrap();
+        other.place_order(&order(quantity)).unwrap();
+    }
+    let mut tags: Vec<String> = broker.ledger().into_iter().filter_map(|o| o.tag).collect();
+    assert!(tags.iter().all(|tag| tag.len() == 20));
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), 200);
+}
+
+#[test]
+fn a_lost_answer_is_found_in_the_book() {
+    let broker = echoed();
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!(broker.placed_and_looks(), (1, 1));
+}
+
+#[test]
+fn an_order_that_appears_late_is_waited_for() {
+    let broker = echoed();
+    broker.fates([Fate::LostAfter(Duration::from_secs(8))]);
+    let before = broker.clock.now();
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert!(broker.clock.now().since(before) >= Duration::from_secs(8));
+    assert_eq!(broker.state().placed, 1);
+}
+
+#[test]
+fn an_order_that_appears_at_the_last_moment_is_found() {
+    // Exactly as late as is assumed: the last look must not be sent before.
+    let broker = echoed();
+    broker.fates([Fate::LostAfter(SETTLE)]);
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+}
+
+#[test]
+fn an_order_found_rejected_is_rejected() {
+    let broker = echoed();
+    broker.fates([Fate::LostRejected]);
+    let answer = broker.guard().place_order(&order(1));
+    assert_eq!(answer, Err(BrokerError::Rejected(Detail::new("order 000001: no funds"))));
+}
+
+#[test]
+fn a_lost_order_is_not_sent_again() {
+    let broker = echoed();
+    broker.fates([Fate::LostBefore]);
+    let before = broker.clock.now();
+    let answer = broker.guard().place_order(&order(1));
+    assert!(broker.clock.now().since(before) >= SETTLE);
+    let Err(BrokerError::OutcomeUnknown(detail)) = answer.clone() else { panic!("{answer:?}") };
+    let trail = trail(answer);
+    assert_eq!((trail.seen, detail.status), (Seen::Nothing, Some(504)));
+    let tag = trail.tag.unwrap();
+    assert_eq!(
+        detail.message,
+        format!("connection reset; the order book does not show the tag {tag} 10s later")
+    );
+    assert_eq!(broker.state().placed, 1);
+    assert_eq!(broker.ledger(), []);
+}
+
+#[test]
+fn a_book_that_cannot_be_read_is_no_evidence() {
+    for (blind, found) in [(6, true), (500, false)] {
+        let broker = echoed();
+        broker.fates([Fate::LostAfter(Duration::ZERO)]);
+        broker.blind(blind, &transient());
+        let answer = broker.guard().place_order(&order(1));
+        if found {
+            assert_eq!(answer, Ok(OrderId::new("000001")));
+        } else {
+            assert_eq!(trail(answer).seen, Seen::Unread);
+        }
+        assert_eq!(broker.state().placed, 1);
+    }
+}
+
+#[test]
+fn a_known_failure_passes_as_it_is() {
+    for fate in [Fate::Throttled, Fate::NotSent, Fate::Rejected] {
+        let broker = echoed();
+        broker.fates([fate]);
+        let answer = broker.guard().place_order(&order(1)).unwrap_err();
+        assert_eq!(answer.detail(), Some(&Detail::new("as it was fated")), "{fate:?}");
+        assert_eq!(broker.placed_and_looks(), (1, 0));
+    }
+}
+
+#[test]
+fn looks_go_by_the_handle_for_looks() {
+    let (broker, other) = (echoed(), echoed());
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    let guard = broker.guarded().lookups(other.clone()).build().unwrap();
+    // The other one is another book, so that it shows.
+    assert_eq!(trail(guard.place_order(&order(1))).seen, Seen::Nothing);
+    assert_eq!(broker.state().looks, 0);
+    assert!(other.state().looks > 1);
+}
+
+#[test]
+fn at_a_broker_with_unique_tags_the_order_is_sent_again() {
+    let unique = || Shaky::new(OrderTags::unique(48, DUPLICATE));
+    // It was not there: now it is.
+    let broker = unique();
+    broker.fates([Fate::LostBefore]);
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!((broker.ledger().len(), broker.state().looks), (1, 0));
+    // It was there: the broker says so, and the book says under which id.
+    let broker = unique();
+    broker.fates([Fate::LostAfter(Duration::from_secs(1))]);
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!((broker.ledger().len(), broker.state().placed), (1, 2));
+    // Neither: a refusal of the second says nothing about the first.
+    let broker = unique();
+    broker.fates([Fate::LostBefore, Fate::Rejected]);
+    assert_eq!(trail(broker.guard().place_order(&order(1))).seen, Seen::Nothing);
+    assert_eq!(broker.state().placed, 2);
+    // It is there, and cannot be named.
+    let broker = unique();
+    broker.fates([Fate::LostAfter(SETTLE * 2)]);
+    let answer = broker.guard().place_order(&order(1));
+    assert!(answer.clone().unwrap_err().to_string().contains("the broker has an order"));
+    assert_eq!(trail(answer).seen, Seen::Unread);
+}
+
+#[test]
+fn at_a_broker_without_tags_nothing_can_be_found_out() {
+    let broker = Shaky::new(OrderTags::none());
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    let guard = broker.guard();
+    let trail = trail(guard.place_order(&order(1)));
+    assert_eq!(trail.seen, Seen::Unread);
+    assert_eq!(trail.tag, broker.ledger()[0].tag);
+    assert_eq!(broker.placed_and_looks(), (1, 0));
+    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+}
+
+#[test]
+fn a_tag_of_ones_own_is_used_once() {
+    let broker = echoed();
+    let guard = broker.guard();
+    guard.place_order(&order(1).tag("mine")).unwrap();
+    let again = guard.place_order(&order(2).tag("mine")).unwrap_err();
+    assert!(matches!(&again, BrokerError::NotSent(_)), "{again}");
+    assert_eq!(broker.ledger()[0].tag.as_deref(), Some("mine"));
+    assert_eq!(broker.ledger().len(), 1);
+    // Of an order that is surely nowhere, the tag is free again.
+    for fate in [Fate::NotSent, Fate::Throttled] {
+        broker.fates([fate]);
+        guard.place_order(&order(3).tag("another")).unwrap_err();
+    }
+    guard.place_order(&order(3).tag("another")).unwrap();
+    // Of one that is in the book as rejected it is not: the next would be taken for it.
+    for (tag, fate) in [("a", Fate::LostRejected), ("b", Fate::Rejected), ("c", Fate::LostBefore)] {
+        broker.fates([fate]);
+        guard.place_order(&order(4).tag(tag)).unwrap_err();
+        let again = guard.place_order(&order(4).tag(tag)).unwrap_err();
+        assert!(matches!(again, BrokerError::NotSent(_)), "{fate:?}: {again}");
+    }
+}
+
+#[test]
+fn another_order_under_ones_own_tag_does_not_deceive() {
+    let broker = echoed();
+    let mut other = order(1).tag("mine");
+    other.side = Side::Sell;
+    broker.place_order(&other).unwrap();
+    broker.fates([Fate::LostBefore]);
+    assert_eq!(trail(broker.guard().place_order(&order(1).tag("mine"))).seen, Seen::Nothing);
+}
+
+#[test]
+fn a_label_begins_the_tag_of_each_of_its_orders() {
+    let broker = echoed();
+    let guard = broker.guarded().own_tags(OwnTags::Label).build().unwrap();
+    for quantity in 1..=2 {
+        broker.fates([Fate::LostAfter(Duration::ZERO)]);
+        guard.place_order(&order(quantity).tag("alpha")).unwrap();
+    }
+    let tags: Vec<String> = broker.ledger().into_iter().filter_map(|o| o.tag).collect();
+    assert!(tags.iter().all(|tag| tag.starts_with("alpha") && tag.len() == 20), "{tags:?}");
+    assert_ne!(tags[0], tags[1]);
+}
+
+#[test]
+fn what_was_unknown_can_be_asked_again() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostBefore, Fate::LostRejected]);
+    for quantity in 1..=3 {
+        broker.blind(20, &transient());
+        assert_eq!(trail(guard.place_order(&order(quantity))).seen, Seen::Unread);
+        broker.state().blind.clear();
+    }
+    let outcomes = guard.recover().into_iter().map(|it| (it.order.quantity, it.outcome));
+    let mut outcomes: Vec<_> = outcomes.collect();
+    outcomes.sort_by_key(|(quantity, _)| *quantity);
+    assert_eq!(
+        outcomes,
+        [
+            (1.into(), Recovered::Placed(OrderId::new("000001"))),
+            (2.into(), Recovered::NotPlaced),
+            (3.into(), Recovered::Rejected(Detail::new("order 000002: no funds"))),
+        ]
+    );
+    assert_eq!(guard.recover(), []);
+    assert_eq!(broker.state().placed, 3);
+}
+
+#[test]
+fn what_stays_unknown_is_kept() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    broker.blind(1000, &transient());
+    guard.place_order(&order(1)).unwrap_err();
+    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+    broker.state().blind.clear();
+    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+}
+
+#[test]
+fn a_book_of_another_day_is_no_evidence() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    broker.blind(1, &BrokerError::Fatal(Detail::new("the token is dead")));
+    guard.place_order(&order(1)).unwrap_err();
+    broker.clock.advance(Duration::from_secs(86_400));
+    let outcome = guard.recover().remove(0).outcome;
+    let Recovered::Unknown(why) = outcome else { panic!("{outcome:?}") };
+    assert!(why.message.contains("another day"), "{why}");
+}
+
+#[test]
+fn a_panic_leaves_the_order_to_be_asked_after() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::DiesAfter(Duration::from_secs(3))]);
+    catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(1)))).unwrap_err();
+    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+}
+
+#[test]
+fn guards_around_one_broker_share_what_is_open() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    guard.around(broker.clone()).place_order(&order(1)).unwrap_err();
+    assert_eq!(guard.recover().len(), 1);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let none = echoed().guarded().settle(Duration::ZERO).build();
+    assert!(matches!(none, Err(GuardBuildError::NoSettleTime)));
+    let short = OrderGuard::builder(Shaky::new(OrderTags::echoed(8))).build();
+    assert!(matches!(short, Err(GuardBuildError::ShortTags { longest: 8 })));
+}
+
+#[test]
+fn a_broker_that_calls_a_lost_order_transient_is_not_believed() {
+    // The contract says never; should one do so, it may have been sent all the same.
+    let broker = echoed();
+    broker.fates([Fate::Mislabelled]);
+    assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
+}
+
+#[test]
+fn through_the_lanes_it_is_the_same() {
+    let broker = echoed();
+    let limits = lanes::ALL
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(2)));
+    let proxy = BrokerProxy::builder(broker.clone())
+        .limits(limits.budget(lanes::ORDERS, Quota::unlimited()))
+        .clock(broker.clock.clone())
+        .build()
+        .unwrap();
+    let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
+    let guard = OrderGuard::builder(proxy)
+        .lookups(urgent)
+        .settle(SETTLE)
+        .clock(broker.clock.clone())
+        .build()
+        .unwrap();
+    broker.fates([Fate::LostAfter(Duration::from_secs(8)), Fate::LostBefore]);
+    assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!(trail(guard.place_order(&order(2))).seen, Seen::Nothing);
+    assert_eq!(broker.state().placed, 2);
+}

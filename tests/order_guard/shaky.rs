@@ -1,0 +1,317 @@
+//! A broker in virtual time that loses answers, as it is told to.
+#![allow(dead_code)] // Each test file uses a part of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use lanekeeper::broker::{
+    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
+    InstrumentInfo, Margins, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags,
+    OrderType, Positions, Profile, Quote, QuoteChunk, Side, TagSupport, Trade,
+};
+use lanekeeper::clock::ManualClock;
+use lanekeeper::quota::{Limits, Moment, Quota};
+use lanekeeper::resilience::guard::{OrderGuard, OrderGuardBuilder};
+
+/// How long an order may take to appear, in these tests.
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
+/// The code of a second order under one tag.
+pub(crate) const DUPLICATE: &str = "40010001";
+
+/// What becomes of a call that changes something.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Fate {
+    /// Done and answered.
+    Done,
+    /// Lost on the way there.
+    LostBefore,
+    /// Lost on the way back, and done only after a while.
+    LostAfter(Duration),
+    /// The process dies as it is about to send.
+    DiesBefore,
+    /// The process dies as the answer is on its way; done only after a while.
+    DiesAfter(Duration),
+    /// In the book as rejected, and the answer lost.
+    LostRejected,
+    /// Lost, and all orders fill meanwhile.
+    LostAsFilled,
+    /// Done, and the answer called what it must not be.
+    Mislabelled,
+    Throttled,
+    NotSent,
+    Rejected,
+}
+
+/// The broker. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Shaky {
+    pub(crate) clock: ManualClock,
+    tags: OrderTags,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// What becomes of the next writes; after that, all are done.
+    pub(crate) fates: VecDeque<Fate>,
+    /// What the next looks fail with; after that, none does.
+    pub(crate) blind: VecDeque<Option<BrokerError>>,
+    /// All orders, and from when on the book shows them.
+    pub(crate) ledger: Vec<(Moment, Order)>,
+    /// Changes that are made later.
+    edits: Vec<(Moment, OrderId, Edit)>,
+    /// How often each was called.
+    pub(crate) placed: usize,
+    pub(crate) cancelled: usize,
+    pub(crate) modified: usize,
+    pub(crate) looks: usize,
+    /// How many looks failed one after the other.
+    pub(crate) failed_looks: usize,
+}
+
+enum Edit {
+    Cancel,
+    Change(OrderChange),
+}
+
+impl Shaky {
+    pub(crate) fn new(tags: OrderTags) -> Self {
+        Self { clock: ManualClock::jumping(), tags, state: Arc::default() }
+    }
+
+    /// The guard in front of it, to be set up further.
+    pub(crate) fn guarded(&self) -> OrderGuardBuilder<Self> {
+        OrderGuard::builder(self.clone()).settle(SETTLE).clock(self.clock.clone())
+    }
+
+    pub(crate) fn guard(&self) -> OrderGuard<Self> {
+        self.guarded().build().unwrap()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn fates(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.state().fates.extend(fates);
+    }
+
+    /// Makes the next `count` looks fail.
+    pub(crate) fn blind(&self, count: usize, error: &BrokerError) {
+        self.state().blind.extend(std::iter::repeat_n(Some(error.clone()), count));
+    }
+
+    pub(crate) fn placed_and_looks(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.placed, state.looks)
+    }
+
+    /// All orders that are in the book in the end.
+    pub(crate) fn ledger(&self) -> Vec<Order> {
+        self.clock.advance(Duration::from_secs(3600));
+        self.now();
+        self.state().ledger.iter().map(|(_, order)| order.clone()).collect()
+    }
+
+    /// The time, at which all that is due has been done. Every call takes some.
+    fn now(&self) -> Moment {
+        self.clock.advance(Duration::from_millis(20));
+        let now = self.clock.now();
+        let mut state = self.state();
+        let (due, later) = std::mem::take(&mut state.edits).into_iter().partition(|e| e.0 <= now);
+        state.edits = later;
+        let due: Vec<(Moment, OrderId, Edit)> = due;
+        for (_, id, edit) in due {
+            let order = state.ledger.iter_mut().map(|(_, order)| order).find(|o| o.id == id);
+            let order = order.filter(|order| !order.status.is_final());
+            match (order, edit) {
+                (Some(order), Edit::Cancel) => order.status = OrderStatus::Cancelled,
+                (Some(order), Edit::Change(change)) => {
+                    order.price = change.price.or(order.price);
+                    order.quantity = change.quantity.unwrap_or(order.quantity);
+                }
+                (None, _) => {}
+            }
+        }
+        now
+    }
+
+    /// Does a write as it is fated: `doing` is told when it takes effect.
+    fn write<R>(
+        &self,
+        doing: impl FnOnce(&mut State, Moment, bool) -> R,
+    ) -> Result<R, BrokerError> {
+        let now = self.now();
+        let fate = self.state().fates.pop_front().unwrap_or(Fate::Done);
+        match fate {
+            Fate::Done => Ok(doing(&mut self.state(), now, false)),
+            Fate::LostBefore => Err(lost()),
+            Fate::LostAfter(late) => {
+                doing(&mut self.state(), now + late, false);
+                Err(lost())
+            }
+            Fate::LostRejected => {
+                doing(&mut self.state(), now, true);
+                Err(lost())
+            }
+            Fate::Mislabelled => {
+                doing(&mut self.state(), now, false);
+                Err(transient())
+            }
+            Fate::LostAsFilled => {
+                let mut state = self.state();
+                state.ledger.iter_mut().for_each(|(_, order)| order.status = OrderStatus::Filled);
+                Err(lost())
+            }
+            Fate::DiesBefore => panic!("killed"),
+            Fate::DiesAfter(late) => {
+                doing(&mut self.state(), now + late, false);
+                panic!("killed");
+            }
+            Fate::Throttled => Err(BrokerError::Throttled { retry_after: None, detail: said() }),
+            Fate::NotSent => Err(BrokerError::NotSent(said())),
+            Fate::Rejected => Err(BrokerError::Rejected(said())),
+        }
+    }
+
+    fn look<R>(&self, seen: impl FnOnce(&State, Moment) -> R) -> Result<R, BrokerError> {
+        let now = self.now();
+        let mut state = self.state();
+        state.looks += 1;
+        if let Some(Some(error)) = state.blind.pop_front() {
+            state.failed_looks += 1;
+            return Err(error);
+        }
+        state.failed_looks = 0;
+        Ok(seen(&state, now))
+    }
+
+    /// Whether the order can still be changed, as the broker would answer.
+    fn open(&self, id: &OrderId) -> Result<(), BrokerError> {
+        let state = self.state();
+        match state.ledger.iter().find(|(_, order)| order.id == *id) {
+            Some((_, order)) if !order.status.is_final() => Ok(()),
+            _ => Err(BrokerError::Rejected(Detail::new("no such open order"))),
+        }
+    }
+}
+
+fn said() -> Detail {
+    Detail::new("as it was fated")
+}
+
+pub(crate) fn lost() -> BrokerError {
+    BrokerError::OutcomeUnknown(Detail::new("connection reset").status(504))
+}
+
+pub(crate) fn transient() -> BrokerError {
+    BrokerError::Transient(Detail::new("no answer"))
+}
+
+/// An order that can be told from others by its quantity.
+pub(crate) fn order(quantity: usize) -> OrderRequest {
+    OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Buy, quantity as u64, 1500)
+}
+
+impl Broker for Shaky {
+    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+        self.state().placed += 1;
+        let taken = |(_, known): &(Moment, Order)| known.tag.is_some() && known.tag == order.tag;
+        let unique = matches!(self.tags.support(), TagSupport::Unique { .. });
+        if unique && self.state().ledger.iter().any(taken) {
+            return Err(BrokerError::Rejected(Detail::new("duplicate").code(DUPLICATE)));
+        }
+        self.write(|state, at, rejected| {
+            let id = OrderId::new(format!("{:06}", state.ledger.len() + 1));
+            let mut booked = Order::new(id.clone(), OrderStatus::Open, order);
+            if rejected {
+                booked.status = OrderStatus::Rejected;
+                booked.status_message = Some("no funds".to_owned());
+            }
+            state.ledger.push((at, booked));
+            id
+        })
+    }
+
+    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
+        self.state().modified += 1;
+        self.open(id)?;
+        let edit = Edit::Change(change.clone());
+        self.write(|state, at, _| state.edits.push((at, id.clone(), edit)))?;
+        self.now();
+        Ok(id.clone())
+    }
+
+    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
+        self.state().cancelled += 1;
+        self.now();
+        self.open(id)?;
+        self.write(|state, at, _| state.edits.push((at, id.clone(), Edit::Cancel)))?;
+        self.now();
+        Ok(())
+    }
+
+    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+        self.look(|state, _| {
+            let orders = state.ledger.iter().map(|(_, order)| order.clone());
+            orders.filter(|order| order.id == *id).collect()
+        })
+    }
+
+    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+        self.look(|state, now| {
+            let seen = state.ledger.iter().filter(|(from, _)| *from <= now);
+            seen.map(|(_, order)| order.clone()).collect()
+        })
+    }
+
+    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+        Ok(Vec::new())
+    }
+
+    fn positions(&self) -> Result<Positions, BrokerError> {
+        Ok(Positions::default())
+    }
+
+    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+        Ok(Vec::new())
+    }
+
+    fn margins(&self) -> Result<Margins, BrokerError> {
+        Ok(Margins::default())
+    }
+
+    fn profile(&self) -> Result<Profile, BrokerError> {
+        Err(transient())
+    }
+
+    fn instruments(&self, _: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+        Ok(Vec::new())
+    }
+
+    fn quotes(&self, _: &[Instrument]) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+        Ok(HashMap::new())
+    }
+
+    fn candles(&self, _: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+        Ok(Vec::new())
+    }
+
+    fn documented_limits(&self) -> Limits {
+        Limits::new().lane("quote", Quota::per_second(7))
+    }
+
+    fn order_tags(&self) -> OrderTags {
+        self.tags.clone()
+    }
+
+    fn quote_chunk(&self) -> QuoteChunk {
+        QuoteChunk { count: 77, ..QuoteChunk::default() }
+    }
+}
+
+/// A change that shows.
+pub(crate) fn to_price(price: u64) -> OrderChange {
+    OrderChange::new().price(price).order_type(OrderType::Limit)
+}
