@@ -1,6 +1,9 @@
 //! The example as a program: what it reports must be what happened.
-#![cfg(all(feature = "kite", feature = "exchange"))]
-#![allow(clippy::unwrap_used)]
+#![cfg(all(feature = "kite", feature = "exchange", feature = "journal"))]
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+#[path = "support/example.rs"]
+mod example;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -8,23 +11,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 
 use lanekeeper::broker::OrderStatus;
-use lanekeeper::exchange::Exchange;
+use lanekeeper::exchange::{Exchange, Fault, Faults, PlacedOrder, Rule, Target, When};
+use lanekeeper::quota::{Limits, Quota};
 use serde_json::Value;
 
-/// Built here, since `cargo test --test trading_bot` builds no examples; after a plain `cargo test`
-/// there is nothing left to do.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let tests = std::env::current_exe().unwrap();
-    let profile = tests.parent().and_then(Path::parent).unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--all-features", "--example", "trading_bot", "--target-dir"]);
-    build.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if profile.ends_with("release") {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success());
-    profile.join("examples").join("trading_bot")
-});
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example::built("trading_bot"));
 
 fn bot() -> Command {
     let mut bot = Command::new(&*PROGRAM);
@@ -88,6 +79,143 @@ fn the_report_agrees_with_the_ledger_of_the_exchange() {
     assert!(report["seconds"].as_f64().unwrap() >= 3.0);
 }
 
+/// Half of the first orders, and some of the looks after them. Quotes work, or there would be no
+/// orders to see.
+const FAULTS: [&str; 13] = [
+    "place=reset-after@2",
+    "place=502-before@3",
+    "place=timed-out:200ms@5",
+    "place=504-after@6",
+    "place=page-403-before@8",
+    "place=malformed@9",
+    "place=429:50ms@11",
+    "place=reset-before@12",
+    "place=truncated@14",
+    "orders=reset-before@1,6",
+    "orders=502-before@3,4",
+    "positions=malformed@20%",
+    "margins=truncated@20%",
+];
+
+fn faulty() -> Exchange {
+    let rules = FAULTS.iter().map(|rule| rule.parse().unwrap());
+    let faults = rules.fold(Faults::new().seed(11), Faults::rule);
+    Exchange::builder().faults(faults).start().unwrap()
+}
+
+/// The ledger by tag; and no tag is there twice.
+fn by_tag(exchange: &Exchange) -> HashMap<String, PlacedOrder> {
+    let orders = exchange.orders();
+    let count = orders.len();
+    let by_tag: HashMap<_, _> =
+        orders.into_iter().map(|order| (order.tag.clone().unwrap(), order)).collect();
+    assert_eq!(by_tag.len(), count, "an order was sent twice");
+    by_tag
+}
+
+/// Neither what it printed nor what it wrote down holds the token.
+fn holds_no_secret(output: &Output, files: &[&Path]) {
+    let files = files.iter().map(|file| std::fs::read(file).unwrap());
+    for text in [output.stdout.clone(), output.stderr.clone()].into_iter().chain(files) {
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains("verysecret"), "{text}");
+    }
+}
+
+#[test]
+fn under_faults_the_report_stays_true() {
+    let exchange = faulty();
+    let (report, journal) = (tempfile("faulty.json"), tempfile("faulty.journal"));
+    let output = with_keys(bot())
+        .args(["--base-url", &exchange.base_url(), "--seconds", "4", "--strategies", "8"])
+        .args(["--settle", "2", "--report", report.to_str().unwrap()])
+        .args(["--journal", journal.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    holds_no_secret(&output, &[&report, &journal]);
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+
+    let arrivals = exchange.arrivals();
+    let struck = arrivals.iter().filter(|it| it.method == "POST").filter_map(|it| it.fault);
+    let struck: Vec<String> = struck.map(|fault| fault.to_string()).collect();
+    assert!(struck.len() >= 5, "{report}");
+    // Booked, and the answer lost.
+    let lost = ["reset-after", "timed-out:200ms", "504-after", "malformed", "truncated"];
+    let lost = struck.iter().filter(|fault| lost.contains(&fault.as_str())).count();
+    let mut not_found = 0;
+    let mut ledger = by_tag(&exchange);
+    for order in report["orders"].as_array().unwrap() {
+        let known = ledger.remove(order["tag"].as_str().unwrap());
+        let word = |field: &str| order[field].as_str().unwrap();
+        match word("outcome") {
+            "placed" => assert_eq!(known.unwrap().id.as_str(), word("order_id")),
+            "rejected" => assert!(known.is_none_or(|k| k.status == OrderStatus::Rejected)),
+            "not_sent" => assert!(known.is_none(), "{order}"),
+            "unknown" if word("seen") == "unread" => not_found += usize::from(known.is_some()),
+            "unknown" => assert!(known.is_none(), "{order}"),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(ledger.is_empty(), "the report knows nothing of {ledger:?}");
+    assert!(not_found < lost, "none of {lost} orders was found again: {report}");
+    assert_eq!(report["recovered"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_killed_run_is_found_out_by_the_next_one() {
+    // In no hurry to refuse: a second run knows nothing of what the first has used a moment ago.
+    let open = ["transactional", "quote"]
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1000)));
+    let exchange = Exchange::builder().limits(open).start().unwrap();
+    // Booked, and nobody hears of it: so there is something to find out for as long as it runs.
+    let silent = Rule::new(Target::Place, Fault::Hang(When::After));
+    exchange.set_faults(&Faults::new().rule(silent)).unwrap();
+    let (report, journal) = (tempfile("recovered.json"), tempfile("recovered.journal"));
+    let base_url = exchange.base_url();
+    let args = ["--base-url", &base_url, "--settle", "1", "--strategies", "4", "--seconds"];
+    let journal_args = ["--journal", journal.to_str().unwrap()];
+    let first =
+        with_keys(bot()).args(args).arg("600").args(journal_args).stdout(Stdio::null()).spawn();
+    let mut first = first.unwrap();
+    while exchange.orders().is_empty() {
+        std::thread::yield_now();
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    exchange.set_faults(&Faults::new()).unwrap();
+
+    let output = with_keys(bot())
+        .args(args)
+        .arg("1")
+        .args(journal_args)
+        .args(["--report", report.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    holds_no_secret(&output, &[&report, &journal]);
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let mut ledger = by_tag(&exchange);
+    let recovered = report["recovered"].as_array().unwrap();
+    let mut placed = 0;
+    for order in recovered {
+        let known = ledger.remove(order["tag"].as_str().unwrap());
+        match order["outcome"].as_str().unwrap() {
+            "placed" => assert_eq!(known.unwrap().id.as_str(), order["order_id"].as_str().unwrap()),
+            other => assert_eq!((other, known), ("not_placed", None)),
+        }
+        placed += usize::from(order["outcome"] == "placed");
+    }
+    assert!(placed > 0, "{recovered:?}");
+    // All else is of the second run, and in its report.
+    for order in report["orders"].as_array().unwrap() {
+        ledger.remove(order["tag"].as_str().unwrap());
+    }
+    assert!(ledger.is_empty(), "nobody knows of {ledger:?}");
+}
+
 #[test]
 fn what_cannot_work_is_told_in_one_line() {
     let told = |args: &[&str]| refused(&with_keys(bot()).args(args).output().unwrap());
@@ -96,6 +224,7 @@ fn what_cannot_work_is_told_in_one_line() {
     assert!(told(&["--seconds", "soon"]).contains("soon"));
     assert!(told(&["--instruments", "INFY"]).contains("EXCHANGE:SYMBOL"));
     assert!(told(&["--base-url", "ftp://localhost"]).contains("ftp://localhost"));
+    assert!(told(&["--journal", "/no/such/folder/journal"]).contains("/no/such/folder"));
     assert!(told(&["--report", "/no/such/folder/report.json"]).contains("/no/such/folder"));
     // Nothing listens there: the port was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

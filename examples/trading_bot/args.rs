@@ -30,6 +30,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Note every order there before it is sent. A run that finds orders of an earlier one in it,
+    /// of which nobody knows what became, asks after them first
+    #[cfg(feature = "journal")]
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+
+    /// How long an order whose answer was lost is looked for in the order book
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub settle: u32,
+
     /// Place real orders where the address is not on this machine. An address on this machine is
     /// taken for a test exchange, so do not point it at a tunnel to a real one
     #[arg(long)]
@@ -55,6 +65,10 @@ impl Args {
                 Err(Failure::new(first.trim_start_matches("error: ")))
             }
         }
+    }
+
+    pub fn settle(&self) -> Duration {
+        Duration::from_secs(self.settle.into())
     }
 
     pub fn length(&self) -> Duration {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use lanekeeper::broker::BrokerError;
 use lanekeeper::proxy::BuildError;
+use lanekeeper::resilience::guard::GuardBuildError;
 
 /// One clear line.
 #[derive(Debug)]
@@ -25,6 +26,12 @@ impl fmt::Display for Failure {
 
 impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<GuardBuildError> for Failure {
+    fn from(error: GuardBuildError) -> Self {
         Self::new(error.to_string())
     }
 }

@@ -9,6 +9,9 @@
 //! cargo run --release --features exchange --example trading_bot
 //! ```
 //!
+//! No order is sent twice: an `OrderGuard` finds out what became of one whose answer was lost, and
+//! with `--journal` (feature `journal`) the next run does so for what this one leaves behind.
+//!
 //! With `--base-url` it works against Kite, or anything that speaks its wire. The keys come from
 //! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.
 #![allow(unreachable_pub)] // A program has no interface to keep small.
@@ -30,6 +33,10 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
+use lanekeeper::cache::QuoteCache;
+use lanekeeper::lane::Priority;
+use lanekeeper::proxy::CallOptions;
+use lanekeeper::resilience::guard::OrderGuard;
 
 use args::Args;
 use crowd::Crowd;
@@ -77,15 +84,37 @@ fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The crowd behind the proxy and the quote cache.
+/// The usual stack: a guard, a quote cache, and the lanes of the proxy.
+type Stack<B> = OrderGuard<QuoteCache<BrokerProxy<B>>>;
+
+fn stack<B: Broker + 'static>(
+    args: &Args,
+    broker: B,
+    queue: &Arc<Queue>,
+) -> Result<Stack<B>, Failure> {
+    let cache = BrokerProxy::builder(broker)
+        .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>)
+        .quote_ttl(QUOTE_TTL)
+        .build()?;
+    // A look for a lost order goes before everything else.
+    let urgent = cache.within().with(CallOptions::new().priority(Priority::URGENT));
+    let guard = OrderGuard::builder(cache).lookups(urgent).settle(args.settle());
+    #[cfg(feature = "journal")]
+    let guard = match &args.journal {
+        Some(journal) => guard.journal(journal),
+        None => guard,
+    };
+    Ok(guard.build()?)
+}
+
+/// The crowd behind the whole stack.
 fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Failure> {
     let wire = Arc::new(Wire::default());
     let queue = Arc::new(Queue::default());
     let kite = Tap::new(target.kite()?, Arc::clone(&wire));
-    let broker = BrokerProxy::builder(kite)
-        .observer(Arc::clone(&queue) as Arc<dyn lanekeeper::proxy::Observer>)
-        .quote_ttl(QUOTE_TTL)
-        .build()?;
+    let broker = stack(args, kite, &queue)?;
+    // Before anything new: what an earlier run left open.
+    let recovered = broker.recover();
     let instruments = target.instruments(&broker)?;
     let desk = Arc::new(Desk::new(target.may_trade()));
     let stack = Tap::new(broker, Arc::clone(&desk));
@@ -95,7 +124,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let took = crowd.run(&stack, stop, || screen.tick());
     screen.end();
 
-    let cache = stack.within().stats();
+    let cache = stack.within().within().stats();
     Ok(Report {
         took,
         limits: Kite::limits(),
@@ -103,6 +132,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
         wire: wire.summary(),
         queue: queue.summary(),
         cache: Some(cache),
+        recovered,
         refused: target.refused(),
     })
 }
@@ -124,6 +154,7 @@ fn bare_crowd(args: &Args, stop: &AtomicBool) -> Result<Report, Failure> {
         wire: wire.summary(),
         queue: Default::default(),
         cache: None,
+        recovered: Vec::new(),
         refused: target.refused(),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lanekeeper::Sent;
-use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest};
+use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest, Seen};
 use lanekeeper::proxy::{FinishedCall, Observer};
 use serde::Serialize;
 
@@ -35,12 +35,26 @@ impl Outcome {
     }
 }
 
+/// `nothing`, long after it would have been there; or `unread`, which is anything.
+fn seen(result: &Result<OrderId, BrokerError>) -> Option<&'static str> {
+    match result.as_ref().err()? {
+        BrokerError::OutcomeUnknown(detail) => {
+            let nothing = detail.trail.as_ref().is_some_and(|trail| trail.seen == Seen::Nothing);
+            Some(if nothing { "nothing" } else { "unread" })
+        }
+        _ => None,
+    }
+}
+
 /// One order that a strategy wanted.
 #[derive(Debug, Clone, Serialize)]
 pub struct Wanted {
     pub tag: String,
     pub outcome: Outcome,
     pub order_id: Option<String>,
+    /// Of an unknown outcome: what the order book showed of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<&'static str>,
     pub latency_ms: f64,
 }
 
@@ -92,6 +106,7 @@ impl Listener for Desk {
             tag: order.tag.clone().unwrap_or_default(),
             outcome: Outcome::of(result),
             order_id: result.as_ref().ok().map(|id| id.as_str().to_owned()),
+            seen: seen(result),
             latency_ms: began.elapsed().as_secs_f64() * 1000.0,
         });
     }
@@ -146,8 +161,8 @@ impl Queue {
 }
 
 impl Observer for Queue {
-    fn finished(&self, call: &FinishedCall) {
-        locked(&self.0).entry(call.lane).or_default().push(call.queued);
+    fn finished(&self, call: &FinishedCall<'_>) {
+        locked(&self.0).entry(call.call.lane).or_default().push(call.queued);
     }
 }
 

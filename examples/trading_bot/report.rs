@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lanekeeper::cache::CacheStats;
 use lanekeeper::quota::Limits;
+use lanekeeper::resilience::guard::{Recovered, Recovery};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -21,6 +22,8 @@ pub struct Report {
     pub wire: BTreeMap<&'static str, OnWire>,
     pub queue: BTreeMap<&'static str, Vec<Duration>>,
     pub cache: Option<CacheStats>,
+    /// What became of the orders that an earlier run left in the journal.
+    pub recovered: Vec<Recovery>,
     /// What the exchange counted, where it can be asked.
     pub refused: Option<u64>,
 }
@@ -79,7 +82,7 @@ impl Report {
     }
 
     pub fn answered_from_memory(&self) -> u64 {
-        self.cache.map_or(0, |cache| cache.hits)
+        self.cache.map_or(0, |cache| cache.from_memory())
     }
 
     /// The share of a lane's quota that was sent, by its narrowest window.
@@ -121,8 +124,32 @@ impl Report {
                 "throttled": self.throttled(),
             }),
         );
+        if let Some(cache) = self.cache {
+            let quotes = json!({
+                "asked": cache.asked(),
+                "share_from_memory": cache.share_from_memory(),
+                "shared_a_request": cache.joined,
+                "calls": cache.batches,
+                "calls_saved": cache.calls_saved(),
+                "instruments_per_call": cache.keys_per_batch(),
+                "mean_age_seconds": cache.mean_age.as_secs_f64(),
+                "oldest_seconds": cache.oldest.as_secs_f64(),
+            });
+            report.insert("quotes".into(), quotes);
+        }
         report.insert("lanes".into(), Value::Object(lanes));
         report.insert("orders".into(), json!(self.desk.orders));
+        report.insert("recovered".into(), self.recovered.iter().map(recovered).collect());
         report
     }
+}
+
+fn recovered(recovery: &Recovery) -> Value {
+    let (outcome, id) = match &recovery.outcome {
+        Recovered::Placed(id) => ("placed", Some(id.as_str())),
+        Recovered::Rejected(_) => ("rejected", None),
+        Recovered::NotPlaced => ("not_placed", None),
+        _ => ("unknown", None),
+    };
+    json!({ "tag": recovery.tag, "outcome": outcome, "order_id": id })
 }

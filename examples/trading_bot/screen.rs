@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use lanekeeper::cache::CacheStats;
 
 use crate::args::Args;
 use crate::meter::{Outcome, Wire};
@@ -77,10 +78,21 @@ pub fn print(report: &Report, bare: Option<&Report>) {
     row("calls asked", &|r| r.desk.asked.to_string());
     row("quotes answered from memory", &|r| match r.cache {
         Some(cache) => {
-            let all = (cache.hits + cache.misses).max(1);
-            format!("{} ({} %)", cache.hits, cache.hits * 100 / all)
+            let share = 100.0 * cache.share_from_memory();
+            format!("{} ({share:.1} %)", cache.from_memory())
         }
         None => "-".into(),
+    });
+    row("quotes that shared a call", &|r| of_cache(r, |cache| cache.joined.to_string()));
+    row("quote calls saved", &|r| of_cache(r, |cache| cache.calls_saved().to_string()));
+    row("instruments in a quote call", &|r| {
+        of_cache(r, |cache| format!("{:.1}", cache.keys_per_batch()))
+    });
+    row("age of a quote, mean/most", &|r| {
+        of_cache(r, |cache| {
+            let [mean, oldest] = [cache.mean_age, cache.oldest].map(|age| age.as_millis());
+            format!("{mean}/{oldest} ms")
+        })
     });
     row("requests sent", &|r| r.sent().to_string());
     row("refused (429), as we heard", &|r| r.throttled().to_string());
@@ -97,6 +109,9 @@ pub fn print(report: &Report, bare: Option<&Report>) {
             percentiles(r.wire.get(lane).map_or(&[], |lane| &lane.round_trips))
         });
     }
+    if !report.recovered.is_empty() {
+        row("orders of an earlier run", &|r| r.recovered.len().to_string());
+    }
     for outcome in [Outcome::Placed, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown] {
         let name = match outcome {
             Outcome::Placed => "orders placed",
@@ -112,6 +127,10 @@ pub fn print(report: &Report, bare: Option<&Report>) {
 /// Prints. Where nobody reads it, there is nobody to tell: a closed pipe must not end the program.
 fn say(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn of_cache(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
+    report.cache.as_ref().map_or_else(|| "-".into(), show)
 }
 
 /// `p50/p99` in milliseconds.

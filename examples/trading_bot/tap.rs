@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, QuoteChunk,
-    Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
+    QuoteChunk, Trade,
 };
 use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
@@ -115,6 +115,9 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
     }
     fn documented_limits(&self) -> Limits {
         self.within.documented_limits()
+    }
+    fn order_tags(&self) -> OrderTags {
+        self.within.order_tags()
     }
     fn quote_chunk(&self) -> QuoteChunk {
         self.within.quote_chunk()

@@ -1,0 +1,142 @@
+//! A program to be killed while it places orders, and to find out afterwards what became of them.
+//! The test `crash` does that to it a few hundred times.
+//!
+//! ```text
+//! order_safety place   URL JOURNAL PREFIX     places orders until somebody ends it
+//! order_safety recover URL JOURNAL            asks after those without an answer, and ends
+//! order_safety resend  URL JOURNAL            sends those again, which is what nobody should do
+//! ```
+//!
+//! Every line that it prints is whole before anything else happens: `ready`; `answer NUMBER WORD ID`
+//! with `placed`, `rejected`, `not_sent` or `unknown`; `recovered TAG WORD ID` with `placed`,
+//! `rejected`, `not_placed` or `unknown`.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::Sent;
+use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, Side};
+use lanekeeper::brokers::Kite;
+use lanekeeper::cache::QuoteCache;
+use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::proxy::CallOptions;
+use lanekeeper::quota::Quota;
+use lanekeeper::resilience::guard::{OrderGuard, Recovered};
+use lanekeeper::resilience::{CircuitBreaker, ThrottlePolicy};
+
+type Stack = OrderGuard<QuoteCache<BrokerProxy<Kite>>>;
+
+const CALLERS: usize = 8;
+/// A call that gets no answer is given up after this.
+const TIMEOUT: Duration = Duration::from_millis(150);
+/// Longer than a call may take, and than an order may take to land.
+const SETTLE: Duration = Duration::from_millis(700);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args[..] {
+        ["place", url, journal, prefix] => stack(url, journal).and_then(|it| place(&it, prefix)),
+        ["recover", url, journal] => stack(url, journal).and_then(|it| recover(&it)),
+        ["resend", url, journal] => stack(url, journal).and_then(|it| resend(&it)),
+        _ => Err("usage: order_safety place|recover|resend URL JOURNAL [PREFIX]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The whole stack, in which nothing but the broker is slow.
+fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
+    // A third of all that is written goes wrong: breaker and throttle would leave nothing to be seen.
+    let lane = || {
+        LaneConfig::new(Quota::per_second(10_000))
+            .in_flight(CALLERS)
+            .breaker(CircuitBreaker::disabled())
+            .throttle(ThrottlePolicy::default().keep(100))
+    };
+    let kite = Kite::builder().api_key("key").access_token("token").base_url(url);
+    let proxy = BrokerProxy::builder(kite.timeout(TIMEOUT).build()?)
+        .transactional(lane())
+        .quote(lane())
+        .historical(lane())
+        .orders(Quota::unlimited())
+        .build()?;
+    let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
+    let guard = OrderGuard::builder(QuoteCache::new(proxy)).lookups(urgent).settle(SETTLE);
+    Ok(guard.journal(journal).build()?)
+}
+
+/// Every second order has a tag of its own, which begins with `prefix`.
+fn place(broker: &Stack, prefix: &str) -> Result<(), Box<dyn Error>> {
+    say("ready")?;
+    let next = AtomicU64::new(1);
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| {
+                scope.spawn(|| -> io::Result<()> {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let infy = Instrument::new("NSE", "YESBANK");
+                        let mut order = OrderRequest::limit(infy, Side::Buy, 1, 1);
+                        if number % 2 == 0 {
+                            order = order.tag(format!("{prefix}n{number}"));
+                        }
+                        let (word, id) = match broker.place_order(&order) {
+                            Ok(id) => ("placed", id.to_string()),
+                            Err(error) => (word(&error), String::new()),
+                        };
+                        say(&format!("answer {number} {word} {id}"))?;
+                    }
+                })
+            })
+            .collect();
+        callers.into_iter().try_for_each(|caller| match caller.join() {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Err("a caller panicked".into()),
+        })
+    })
+}
+
+fn word(error: &BrokerError) -> &'static str {
+    match error.was_sent() {
+        Sent::No => "not_sent",
+        Sent::Yes => "rejected",
+        Sent::Unknown => "unknown",
+    }
+}
+
+fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
+    say("ready")?;
+    for recovery in broker.recover() {
+        let (word, id) = match recovery.outcome {
+            Recovered::Placed(id) => ("placed", id.to_string()),
+            Recovered::Rejected(_) => ("rejected", String::new()),
+            Recovered::NotPlaced => ("not_placed", String::new()),
+            _ => ("unknown", String::new()),
+        };
+        say(&format!("recovered {} {word} {id}", recovery.tag))?;
+    }
+    Ok(())
+}
+
+/// What the journal is there to prevent.
+fn resend(broker: &Stack) -> Result<(), Box<dyn Error>> {
+    for recovery in broker.recover() {
+        drop(broker.within().place_order(&recovery.order));
+    }
+    Ok(())
+}
+
+fn say(line: &str) -> io::Result<()> {
+    // One write: a line that is cut off by a kill has no end.
+    io::stdout().lock().write_all(format!("{line}\n").as_bytes())
+}

@@ -1,0 +1,299 @@
+//! The stack over real HTTP, in front of an exchange of which every fault has been seen at a real
+//! broker.
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lanekeeper::broker::{
+    Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, Product, Seen, Side, lanes,
+};
+use lanekeeper::brokers::{Kite, PaperBroker};
+use lanekeeper::cache::QuoteCache;
+use lanekeeper::exchange::{Exchange, Faults, Rule};
+use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::proxy::CallOptions;
+use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
+
+use super::check::{Answer, Booked, Tally, check};
+
+/// 30 % of the writes. A request that meets two of them meets the first.
+pub(super) const ON_WRITES: [&str; 19] = [
+    "writes=reset-before@3%",
+    "writes=reset-after@3%",
+    "writes=429@1%",
+    "writes=429:5ms@1%",
+    "writes=502-before@2%",
+    "writes=502-after@2%",
+    "writes=503-before@1%",
+    "writes=503-after@2%",
+    "writes=504-before@2%",
+    "writes=504-after@3%",
+    "writes=timed-out:600ms@3%",
+    "writes=page-403-before@1%",
+    "writes=page-502-before@1%",
+    "writes=page-503-after@2%",
+    "writes=error-200@1%",
+    "writes=truncated@2%",
+    "writes=malformed@2%",
+    "writes=hang-before@1%",
+    "writes=hang-after@1%",
+];
+
+/// 20 % of the reads.
+const ON_READS: [&str; 12] = [
+    "reads=reset-before@2%",
+    "reads=reset-after@2%",
+    "reads=429@1%",
+    "reads=429:5ms@1%",
+    "reads=502-before@2%",
+    "reads=503-before@2%",
+    "reads=504-after@2%",
+    "reads=page-503-before@2%",
+    "reads=truncated@3%",
+    "reads=malformed@3%",
+    "reads=hang-before@1%",
+    "reads=slow:50ms@2%",
+];
+
+/// A call that gets no answer is given up after this.
+const TIMEOUT: Duration = Duration::from_millis(400);
+/// Longer than a call may take, and than an order may take to land.
+const SETTLE: Duration = Duration::from_millis(1500);
+/// Orders of one account, so that its book stays short enough to be read at leisure.
+const OF_AN_ACCOUNT: u64 = 1000;
+const CALLERS: usize = 250;
+
+pub(super) fn faults(seed: u64, rules: &[&str]) -> Faults {
+    let rules = rules.iter().map(|rule| rule.parse::<Rule>().unwrap());
+    rules.fold(Faults::new().seed(seed), Faults::rule)
+}
+
+/// An exchange that is in no hurry to refuse, and a rich account there.
+pub(super) fn exchange(faults: Faults) -> Exchange {
+    let open = lanes::ALL
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
+    let market = PaperBroker::builder().cash(500_000_000).build().unwrap();
+    Exchange::builder().broker(market).limits(open).faults(faults).start().unwrap()
+}
+
+/// Lanes that are as open: what is shown here is not pacing.
+pub(super) fn lane() -> LaneConfig {
+    LaneConfig::new(Quota::per_second(50_000))
+        .in_flight(64)
+        .queue(8192)
+        .retry(RetryPolicy::default().base(Duration::from_millis(5)).budget_percent(100))
+        // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
+        .breaker(CircuitBreaker::disabled())
+        .throttle(ThrottlePolicy::default().default_pause(Duration::from_millis(5)).keep(100))
+}
+
+/// What stands before the exchange, but for the guard.
+pub(super) fn proxy(exchange: &Exchange, transactional: LaneConfig) -> BrokerProxy<Kite> {
+    let kite = Kite::builder()
+        .api_key("key")
+        .access_token("token")
+        .base_url(exchange.base_url())
+        .timeout(TIMEOUT)
+        .build()
+        .unwrap();
+    BrokerProxy::builder(kite)
+        .transactional(transactional)
+        .quote(lane())
+        .historical(lane())
+        .orders(Quota::unlimited())
+        .build()
+        .unwrap()
+}
+
+fn stack(exchange: &Exchange) -> OrderGuard<QuoteCache<BrokerProxy<Kite>>> {
+    stack_of(exchange, lane())
+}
+
+fn stack_of(
+    exchange: &Exchange,
+    transactional: LaneConfig,
+) -> OrderGuard<QuoteCache<BrokerProxy<Kite>>> {
+    let proxy = proxy(exchange, transactional);
+    let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
+    let cache = QuoteCache::builder(proxy).ttl(Duration::from_millis(20)).build();
+    OrderGuard::builder(cache).lookups(urgent).settle(SETTLE).build().unwrap()
+}
+
+/// The order of an intent, which its quantity names. Most rest far below the market; some are filled,
+/// some are rejected for want of money, and some are for what nobody trades. Every other one has a
+/// tag of the caller's, some of which Kite does not take.
+pub(super) fn order(number: u64) -> OrderRequest {
+    let yesbank = Instrument::new("NSE", "YESBANK");
+    let order = match number % 20 {
+        0 => OrderRequest::market(Instrument::new("NSE", "GHOST"), Side::Buy, number),
+        1 => OrderRequest::limit(yesbank, Side::Buy, number, 1_000_000_000),
+        2..5 => OrderRequest::market(yesbank, Side::Buy, number),
+        _ => OrderRequest::limit(yesbank, Side::Buy, number, 1),
+    };
+    let order = order.product(Product::Mis);
+    match number % 40 {
+        6 => order.tag(format!("mine, number {number}")),
+        even if even % 2 == 0 => order.tag(format!("mine{number}")),
+        _ => order,
+    }
+}
+
+/// An intent and its answer, and when it was asked and answered: since the exchange started.
+struct Answered {
+    number: u64,
+    answer: Answer,
+    from: Duration,
+    to: Duration,
+}
+
+/// One account, and what came of `intents` orders from many threads at once.
+fn trade(started: Instant, broker: &impl Broker, intents: u64) -> Vec<Answered> {
+    let next = AtomicU64::new(1);
+    let answers = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..CALLERS.min(intents as usize) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number > intents {
+                        return;
+                    }
+                    let order = order(number);
+                    if number % 8 == 0 {
+                        // Quotes have their own day; what they say is not looked at here.
+                        let _ = broker.ltp(&order.instrument);
+                    }
+                    let from = started.elapsed();
+                    let answer = broker.place_order(&order);
+                    let to = started.elapsed();
+                    answers.lock().unwrap().push(Answered { number, answer, from, to });
+                }
+            });
+        }
+    });
+    answers.into_inner().unwrap()
+}
+
+pub(super) fn ledger(exchange: &Exchange) -> Vec<Booked> {
+    exchange.orders().iter().map(Booked::from).collect()
+}
+
+fn is_unread(answer: &Answer) -> bool {
+    let Err(BrokerError::OutcomeUnknown(detail)) = answer else { return false };
+    detail.trail.as_ref().is_some_and(|trail| trail.seen == Seen::Unread)
+}
+
+/// Unknown only where the book could not be read: the guard's last word takes five failed looks.
+fn unread_was_unreadable(exchange: &Exchange, answers: &[Answered]) {
+    let failed: Vec<Duration> = exchange
+        .arrivals()
+        .into_iter()
+        .filter(|it| it.method == "GET" && it.path == "/orders" && it.fault.is_some())
+        .map(|it| it.at)
+        .collect();
+    for it in answers.iter().filter(|it| is_unread(&it.answer)) {
+        let looks = failed.iter().filter(|&&at| it.from <= at && at <= it.to).count();
+        assert!(looks >= 5, "after {looks} looks that failed: {:?}", it.answer);
+    }
+}
+
+fn checked(exchange: &Exchange, intents: u64, answers: Vec<Answered>) -> Tally {
+    unread_was_unreadable(exchange, &answers);
+    let answers: Vec<(u64, Answer)> =
+        answers.into_iter().map(|it| (it.number, it.answer)).collect();
+    check(intents, &answers, &ledger(exchange)).unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
+/// The share of the requests by `method` that a fault struck, between the bounds.
+fn struck(exchange: &Exchange, method: &str, bounds: Range<f64>) {
+    let arrivals = exchange.arrivals();
+    let asked = arrivals.iter().filter(|it| it.method == method);
+    let (all, struck) =
+        asked.fold((0, 0), |(all, struck), it| (all + 1, struck + i32::from(it.fault.is_some())));
+    let share = f64::from(struck) / f64::from(all.max(1));
+    assert!(bounds.contains(&share), "{struck} of {all} {method} were struck");
+}
+
+fn bad_account(seed: u64, intents: u64) -> Tally {
+    let rules = [&ON_WRITES[..], &ON_READS].concat();
+    let exchange = exchange(faults(seed, &rules));
+    let started = Instant::now();
+    let answers = trade(started, &stack(&exchange), intents);
+    struck(&exchange, "POST", 0.24..0.36);
+    struck(&exchange, "GET", 0.05..0.4);
+    checked(&exchange, intents, answers)
+}
+
+#[test]
+fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
+    let intents =
+        std::env::var("LANEKEEPER_INTENTS").map_or(2000, |number| number.parse().unwrap());
+    let accounts = u64::div_ceil(intents, OF_AN_ACCOUNT);
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let account = next.fetch_add(1, Ordering::Relaxed);
+                    if account >= accounts {
+                        return;
+                    }
+                    let left = intents - account * OF_AN_ACCOUNT;
+                    let tally = bad_account(account, left.min(OF_AN_ACCOUNT));
+                    total.lock().unwrap().add(tally);
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    println!("{intents} intents: {total:?}");
+    assert_eq!(total.all() as u64, intents);
+    let percent = |count: usize| count as u64 * 100 / intents;
+    assert!(percent(total.placed) > 70 && percent(total.rejected) >= 3, "{total:?}");
+    assert!(percent(total.nothing) >= 3 && percent(total.not_sent) >= 2, "{total:?}");
+    assert!(percent(total.unread) < 3, "{total:?}");
+}
+
+/// Where nobody can read the book, nobody is told that an order is not there.
+#[test]
+fn while_the_book_cannot_be_read_nothing_is_concluded() {
+    let rules = [&ON_WRITES[..], &["orders=503-before"]].concat();
+    let exchange = exchange(faults(99, &rules));
+    let started = Instant::now();
+    let answers = trade(started, &stack(&exchange), 200);
+    let tally = checked(&exchange, 200, answers);
+    assert_eq!(tally.nothing, 0, "{tally:?}");
+    assert!(tally.unread > 20, "{tally:?}");
+    assert!(tally.placed > 100, "{tally:?}");
+}
+
+/// A crowd before a lane with few places: who finds it full is told so, and nothing of it is in the
+/// book.
+#[test]
+fn what_a_full_lane_refuses_never_left() {
+    let exchange = exchange(faults(7, &ON_WRITES));
+    let narrow = lane().in_flight(4).queue(32);
+    let answers = trade(Instant::now(), &stack_of(&exchange, narrow), 1000);
+    let answers: Vec<(u64, Answer)> =
+        answers.into_iter().map(|it| (it.number, it.answer)).collect();
+    let tally = check(1000, &answers, &ledger(&exchange)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(tally.not_sent > 100, "{tally:?}");
+}
+
+/// Without faults each kind of order has the answer that is its own.
+#[test]
+fn without_faults_only_what_nobody_trades_is_refused() {
+    let exchange = exchange(Faults::new());
+    let answers = trade(Instant::now(), &stack(&exchange), 40);
+    let tally = checked(&exchange, 40, answers);
+    assert_eq!((tally.placed, tally.rejected, tally.not_sent), (37, 2, 1), "{tally:?}");
+    let rejected = ledger(&exchange).into_iter().filter(|order| order.rejected);
+    assert_eq!(rejected.count(), 2, "for want of money");
+}
