@@ -43,7 +43,7 @@
 //! # Layers
 //!
 //! ```text
-//! strategy -> QuoteCache -> BrokerProxy (lanes: queue, pace) -> Kite -> HTTP
+//! strategy -> OrderGuard -> QuoteCache -> BrokerProxy (lanes: schedule, pace, retry, break) -> Kite -> HTTP
 //! ```
 //!
 //! - [`broker`] is the trait and the nouns of trading.
@@ -52,6 +52,8 @@
 //! - [`mod@proxy`] is what the attribute [`#[proxy]`](macro@proxy) expands against. It works on any
 //!   trait of yours.
 //! - [`cache`] is one quote request for everybody.
+//! - [`resilience`] is what keeps a failure from becoming two orders, or none.
+//! - [`resilience`] is what to do when a broker fails.
 //! - [`brokers`] are adapters.
 //! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
 //! - `exchange` (a feature) is a strict exchange on loopback.
@@ -59,11 +61,17 @@
 //! # Features
 //!
 //! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
-//! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker; `cli`
-//! the command `lanekeeper`. Without default features there is no HTTP client.
+//! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker;
+//! `journal` the file of an [`OrderGuard`]; `cli` the command `lanekeeper`. Without default features
+//! there is no HTTP client.
 //!
-//! `kite`, `exchange` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
+//! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
 //! user of that crate in the same build: prices must not go through a float.
+
+/// The chapters of `docs/` whose code is tested.
+#[cfg(all(doctest, feature = "mock"))]
+#[doc = include_str!("../docs/unit-tests.md")]
+struct Chapters;
 
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
@@ -71,30 +79,35 @@ extern crate self as lanekeeper;
 pub mod broker;
 pub mod brokers;
 pub mod cache;
+mod class;
 pub mod clock;
 #[cfg(feature = "exchange")]
 pub mod exchange;
 pub mod lane;
 pub mod proxy;
 pub mod quota;
+pub mod resilience;
 mod sent;
 
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
 pub use broker::{
     Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
-    OrderRequest, OrderStatus, Quote, Side,
+    OrderRequest, OrderStatus, Quote, Seen, Side,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;
 #[cfg(feature = "paper")]
 pub use brokers::PaperBroker;
 pub use cache::QuoteCache;
+pub use class::{Class, Effect};
 pub use clock::{Clock, ManualClock};
 pub use lane::{Lane, LaneConfig, LaneError};
 pub use lanekeeper_macros::proxy;
 pub use proxy::{BuildError, Observer};
 pub use quota::{Credit, Limits, Quota, Window};
+pub use resilience::guard::OrderGuard;
+pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
 // Types of theirs are in our interface: use them through here, and versions agree.
 pub use {jiff, rust_decimal};
