@@ -228,10 +228,8 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         // the flight brought.
         let mut board = self.board.lock();
         let air = board.in_air.as_ref()?;
-        self.memory.keep(&entries, |key| air.seats.awaits(key), now);
-        if !air.forgotten.is_empty() {
-            self.memory.forget(&air.forgotten);
-        }
+        let forgotten = |key: &K| air.forgotten.contains(key);
+        self.memory.keep(&entries, |key| air.seats.awaits(key), forgotten, now);
         board.in_air = None;
         board.doubts.retain(|key, _| !entries.contains_key(key));
         drop(board);

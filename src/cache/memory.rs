@@ -101,11 +101,12 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
         &self,
         entries: &Snapshot<K, V>,
         was_asked: impl Fn(&K) -> bool,
+        forgotten: impl Fn(&K) -> bool,
         now: Moment,
     ) {
         let tracked = self.tracked.lock();
         let mut next = Snapshot::clone(&self.shown.load());
-        for (key, entry) in entries {
+        for (key, entry) in entries.iter().filter(|(key, _)| !forgotten(key)) {
             let before = next.insert(key.clone(), Arc::clone(entry));
             let used_before = before.filter(|_| !was_asked(key)).map(|before| before.last_use());
             if let Some(used_before) = used_before {

@@ -191,7 +191,7 @@ impl<B: Bell> Crew<B> {
         };
         self.seated.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if lane.wants_leader() {
+        if lane.wants_leader() || (chosen.is_some() && lane.has_chores()) {
             self.ring();
         }
         chosen

@@ -112,8 +112,12 @@ impl Lane {
 
     /// Forces the lane's circuit breaker open or closed, switches it off, or leaves it to itself.
     pub fn set_breaker(&self, mode: BreakerMode) {
-        let now = self.shared.clock.now();
-        self.shared.care().set_breaker(mode, now);
+        {
+            // A look holds it from its first glance at the breaker to the end.
+            let _allowance = self.shared.pace.allowance.lock();
+            let now = self.shared.clock.now();
+            self.shared.care().set_breaker(mode, now);
+        }
         self.shared.ring();
     }
 

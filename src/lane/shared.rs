@@ -300,11 +300,10 @@ impl Shared {
     /// it came to that.
     pub(super) fn wait_until_settled(&self, running: usize, until: Moment) -> bool {
         let is_settled = || {
-            // In this order: a call is counted as running until it waits again.
+            // A call is dispatched under this lock, and counts as running until it waits again.
+            let queue = self.take_stock();
             let under_way = self.running() + self.telling.load(Ordering::SeqCst);
-            self.places.taken() == 0
-                && under_way <= running
-                && self.take_stock().schedule.is_empty()
+            queue.schedule.is_empty() && self.places.taken() == 0 && under_way <= running
         };
         self.settled.wait(&self.clock, until, is_settled)
     }

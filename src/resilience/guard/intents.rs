@@ -132,11 +132,13 @@ impl Flight<'_> {
             Ok(id) => self.end(&End::Placed(id.clone())),
             Err(error) if error.was_sent() == Sent::Unknown => {}
             Err(error) => {
-                // Nothing of it is anywhere, so the caller may use its tag again.
-                if matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. }) {
-                    self.intents.state.lock().own_tags.remove(&self.intent.tag);
-                }
+                let (intents, tag) = (self.intents, self.intent.tag.clone());
                 self.end(&End::NotPlaced);
+                // Nothing of it is anywhere, so the caller may use its tag again: now that its end is
+                // noted, which else would be taken for the end of the next.
+                if matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. }) {
+                    intents.state.lock().own_tags.remove(&tag);
+                }
             }
         }
     }
