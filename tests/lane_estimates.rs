@@ -55,12 +55,14 @@ fn check(said: Duration, began: u64, sent: u64, slack: Duration) -> Result<(), T
     Ok(())
 }
 
-/// Of the calls under way an estimate knows when they began on the average, not each: while there
-/// are any, what waits for one of them may be wrong by half a round trip. Otherwise a millisecond
-/// is no matter.
+/// Of the calls under way an estimate knows when they began on the average, not each: what waits for
+/// one of them may be wrong by as long as the first has been under way. Otherwise a millisecond is no
+/// matter.
 fn slack(lane: &Stepped, course: Course) -> Duration {
-    let under_way = lane.lane(0).status().in_flight > 0;
-    if under_way { (course.takes / 2).max(ms(1)) } else { ms(1) }
+    let takes = u64::try_from(course.takes.as_nanos()).unwrap();
+    let all_sent = (0..lane.submitted()).filter_map(|call| lane.sent_at(call));
+    let first = all_sent.filter(|sent| sent + takes > lane.now()).min();
+    first.map_or(ms(1), |sent| Duration::from_nanos(lane.now() - sent).max(ms(1)))
 }
 
 proptest! {

@@ -88,6 +88,10 @@ const LONGEST_CHANNEL: usize = 256;
 /// Less than this is no wait to speak of: a fair one is taken for at least as long.
 const LEAST_FAIR_WAIT: Duration = Duration::from_secs(1);
 
+/// For how many rounds of calls an estimate tries what the slots and the workers do together. More
+/// would change it by less than a tenth.
+const MOST_ROUNDS: u32 = 16;
+
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { name, index, clock, pace, watch, .. } = parts;
@@ -282,18 +286,36 @@ impl Shared {
         let now = self.clock.now();
         let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
         let pause = self.care.lock().pause(now);
-        // When as many calls run as may, one goes for each that is answered.
-        let before = ahead.calls() + self.running();
-        let worker = match allowance.typical(self.index, now) {
-            Some((answered, typical)) if before >= self.most_running => {
-                let rounds = (before + 1 - self.most_running).div_ceil(self.most_running);
-                let further = u32::try_from(rounds).unwrap_or(u32::MAX).saturating_sub(1);
-                answered + typical.saturating_mul(further)
-            }
-            Some(_) | None => now,
-        };
+        let worker = allowance.typical(self.index, now).map_or(now, |(answered, typical)| {
+            // What waits for a budget of its own keeps no worker from this call.
+            let ahead = ahead.at_most(|kind| allowance.in_the_way(kind, charge, now));
+            let slot = |ahead: &Tally| allowance.estimate_behind(charge, &ahead.weights(), now);
+            self.worker_free(&ahead, answered, typical, slot).unwrap_or(now)
+        });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
+    }
+
+    /// When a worker is free for a call with this ahead of it. When as many calls run as may, one
+    /// goes for each that is answered. Those that run then may have waited for their slots, each
+    /// behind calls that waited for a worker: the latest of all these ways counts.
+    fn worker_free(
+        &self,
+        ahead: &Tally,
+        answered: Moment,
+        typical: Duration,
+        mut slot: impl FnMut(&Tally) -> Option<Moment>,
+    ) -> Option<Moment> {
+        let (most, waiting) = (self.most_running, ahead.calls());
+        let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
+        let beyond = (waiting + self.running()).checked_sub(most);
+        let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));
+        let by_slot = (1..=rounds(waiting).min(MOST_ROUNDS)).filter_map(|round| {
+            let mut first = Tally::default();
+            first.add_first(ahead, waiting - round as usize * most);
+            Some(slot(&first)? + typical.saturating_mul(round))
+        });
+        by_slot.chain(none_waits).max()
     }
 
     /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether

@@ -50,6 +50,16 @@ impl Tally {
         }
     }
 
+    /// Of each kind no more than so much weight.
+    pub(super) fn at_most(&self, mut weight: impl FnMut(Charge) -> u64) -> Self {
+        let of_kind = |kind: &Kind| {
+            let weight = weight(kind.charge).min(kind.weight);
+            let calls = usize::try_from(weight / weight_of(kind.charge)).unwrap_or(kind.calls);
+            Kind { calls, weight, ..*kind }
+        };
+        Self(self.0.iter().map(of_kind).filter(|kind| kind.calls > 0).collect())
+    }
+
     fn add_many(&mut self, charge: Charge, calls: usize, weight: u64) {
         match self.0.iter_mut().find(|kind| kind.charge == charge) {
             Some(kind) => {
@@ -115,5 +125,17 @@ mod tests {
         assert_eq!(some.weights(), [(LIGHT, 1), (HEAVY, 5)]);
         some.add_first(&all, 100);
         assert_eq!((some.calls(), some.weights()), (10, vec![(LIGHT, 5), (HEAVY, 25)]));
+    }
+
+    #[test]
+    fn of_each_kind_only_so_much_counts() {
+        let mut all = Tally::default();
+        for _ in 0..4 {
+            all.add(LIGHT);
+            all.add(HEAVY);
+        }
+        let some = all.at_most(|kind| if kind == HEAVY { 12 } else { u64::MAX });
+        assert_eq!((some.calls(), some.weights()), (6, vec![(LIGHT, 4), (HEAVY, 12)]));
+        assert!(all.at_most(|_| 0).is_empty());
     }
 }

@@ -313,7 +313,7 @@ impl Allowance {
         let now = self.at(now);
         let mut weight_ahead: u64 = 0;
         for (other, weight) in ahead {
-            let in_the_way = self.passes_elsewhere(*other, charge, now).min(*weight);
+            let in_the_way = self.in_the_way(*other, charge, now).min(*weight);
             weight_ahead = weight_ahead.saturating_add(in_the_way);
         }
         let Self { wall, lanes, budgets, .. } = self;
@@ -332,9 +332,9 @@ impl Allowance {
         Some(latest)
     }
 
-    /// What weight of `other` may go now, as far as those budgets are concerned that `charge` has
-    /// nothing to do with.
-    fn passes_elsewhere(&mut self, other: Charge, charge: Charge, now: Moment) -> u64 {
+    /// What weight of `other` is in the way of `charge`: as much as may go now, as far as those
+    /// budgets are concerned that `charge` has nothing to do with.
+    pub fn in_the_way(&mut self, other: Charge, charge: Charge, now: Moment) -> u64 {
         let Self { wall, lanes, budgets, .. } = self;
         let elsewhere = other.each_budget().filter(|index| !charge.budgets.contains(index));
         let free = elsewhere.map(|index| {
