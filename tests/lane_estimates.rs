@@ -12,18 +12,13 @@ use lanekeeper::lane::{LaneConfig, Reason, Ticket};
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::{Budget, Quota};
 use proptest::prelude::*;
-use proptest::test_runner::{FileFailurePersistence, TestCaseError};
+use proptest::test_runner::TestCaseError;
+use support::cases::cases;
 use support::lanes::{WRITE, ms, options};
 use support::stepped::{Course, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
 const ORDER: Call = Call { budgets: &[0], ..WRITE };
-
-fn cases(cases: u32) -> ProptestConfig {
-    let regressions = FileFailurePersistence::WithSource("regressions");
-    let failure_persistence = Some(Box::new(regressions) as _);
-    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
-}
 
 /// `limit` calls in each `length`, and a budget that two calls an hour use up.
 fn lane(limit: u32, length: u64, in_flight: usize) -> Stepped {

@@ -10,19 +10,14 @@ use lanekeeper::lane::LaneConfig;
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::Quota;
 use proptest::prelude::*;
-use proptest::test_runner::{FileFailurePersistence, TestCaseError};
+use proptest::test_runner::TestCaseError;
+use support::cases::cases;
 use support::lanes::{WRITE, options, priority};
 use support::stepped::{Course, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 const USERS: [&str; 3] = ["a", "b", "c"];
-
-fn cases(cases: u32) -> ProptestConfig {
-    let regressions = FileFailurePersistence::WithSource("regressions");
-    let failure_persistence = Some(Box::new(regressions) as _);
-    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
-}
 
 /// `limit` calls a second, one at a time, so that the order of sending can be seen.
 fn lane(limit: u32, aging: Option<u32>) -> Stepped {

@@ -14,7 +14,8 @@ use lanekeeper::proxy::Call;
 use lanekeeper::quota::{Budget, Credit, Quota};
 use lanekeeper::{Class, Sent};
 use proptest::prelude::*;
-use proptest::test_runner::{FileFailurePersistence, TestCaseError};
+use proptest::test_runner::TestCaseError;
+use support::cases::cases;
 use support::lanes::{READ, WRITE, ms, priority};
 use support::oracle::{Count, Seen, over, over_in_force};
 use support::stepped::{Answer, Course, End, Event, Failure, Stepped};
@@ -422,12 +423,6 @@ fn run(
     // A user's interval may keep a lane idle; nothing else.
     prop_assert!(run.busy || settings.iter().any(|setting| setting.interval > 0), "idle with room");
     Ok(run.seen)
-}
-
-fn cases(cases: u32) -> ProptestConfig {
-    let regressions = FileFailurePersistence::WithSource("regressions");
-    let failure_persistence = Some(Box::new(regressions) as _);
-    ProptestConfig { cases, failure_persistence, ..ProptestConfig::default() }
 }
 
 proptest! {

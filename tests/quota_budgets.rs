@@ -15,7 +15,7 @@ use lanekeeper::quota::{
     Allowance, Budget, Charge, Credit, Moment, NotYet, Permit, Quota, Wall, Window, WindowKind,
 };
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use support::cases::cases;
 use support::latency::Latency;
 use support::oracle::{Arrival, Count, over};
 
@@ -345,11 +345,7 @@ fn prop_assert_ok(result: Result<(), NotYet>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 300,
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn the_strict_setting_is_never_over_any_quota(plan in plans(), changes in any::<bool>()) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Quota};
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
+use support::cases::cases;
 use support::latency::Latency;
 use support::model::{saturate, saturate_with_losses};
 use support::oracle::{Algorithm, refused};
@@ -54,11 +54,7 @@ fn refusals(arrivals: &[u64], quota: &Quota, phase: u64) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 400,
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn the_strict_setting_is_never_over_the_quota(

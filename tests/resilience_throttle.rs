@@ -13,7 +13,7 @@ use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Permit, Quota
 use lanekeeper::resilience::{Departure, Throttle, ThrottlePolicy};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::FileFailurePersistence;
+use support::cases::cases;
 use support::oracle::{Algorithm, refused};
 
 const fn ms(millis: u64) -> Duration {
@@ -79,11 +79,7 @@ fn cut_of(throttle: &Throttle, configured: &Quota) -> Option<f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 500,
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn whatever_happens_it_keeps_to_its_rules(

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+pub mod cases;
 pub mod failing;
 pub mod lanes;
 pub mod latency;
