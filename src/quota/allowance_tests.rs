@@ -7,14 +7,14 @@ use jiff::tz::{Offset, TimeZone};
 
 use super::*;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const NANO: Duration = Duration::from_nanos(1);
 
-fn at(ms: u32) -> Moment {
+pub(super) fn at(ms: u32) -> Moment {
     Moment::ORIGIN + MS * ms
 }
 
-fn allowance(timestamp: &str, lanes: &[Quota], budgets: &[Budget]) -> Allowance {
+pub(super) fn allowance(timestamp: &str, lanes: &[Quota], budgets: &[Budget]) -> Allowance {
     let timestamp: Timestamp = timestamp.parse().unwrap();
     let mut allowance = Allowance::new(Wall { moment: Moment::ORIGIN, timestamp });
     for quota in lanes {
@@ -26,14 +26,14 @@ fn allowance(timestamp: &str, lanes: &[Quota], budgets: &[Budget]) -> Allowance 
     allowance
 }
 
-fn lane(quota: Quota) -> Allowance {
+pub(super) fn lane(quota: Quota) -> Allowance {
     allowance("1970-01-01T00:00:00Z", &[quota], &[])
 }
 
-const CALL: Charge = Charge::to_lane(0);
+pub(super) const CALL: Charge = Charge::to_lane(0);
 
 /// A call that takes no time.
-fn call(allowance: &mut Allowance, charge: Charge, now: Moment) {
+pub(super) fn call(allowance: &mut Allowance, charge: Charge, now: Moment) {
     let permit = allowance.take(charge, now).unwrap();
     allowance.finish(permit, now);
 }

@@ -32,6 +32,8 @@ mod token_bucket;
 mod wall;
 mod window;
 mod windows;
+#[cfg(test)]
+mod windows_tests;
 
 pub use allowance::Allowance;
 pub use budget::Budget;

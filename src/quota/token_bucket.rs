@@ -73,7 +73,7 @@ impl TokenBucket {
         if self.level_at(look.now + look.credit()) >= wanted {
             return Ok(());
         }
-        Err(NotYet::Until(self.reaches(wanted) - look.credit()))
+        Err(NotYet::Until(self.reaches(wanted, look.now) - look.credit()))
     }
 
     pub(super) fn finish(&mut self, weight: u64, finished: Moment) {
@@ -87,7 +87,7 @@ impl TokenBucket {
         let slots = self.burst.saturating_sub(queue.reserve).max(1);
         let held = look.in_flight.saturating_add(queue.reserve);
         let wanted = self.units(held.saturating_add(queue.weight));
-        let free = (self.reaches(wanted) - look.credit()).max(look.now);
+        let free = (self.reaches(wanted, look.now) - look.credit()).max(look.now);
         let wait = u128::from(free.as_nanos() - look.now.as_nanos());
         let filling = |tokens: u64| u128::from(tokens) * u128::from(self.length);
         let passing = |nanos: u64| u128::from(nanos) * u128::from(self.limit);
@@ -116,12 +116,12 @@ impl TokenBucket {
         self.full().min(self.level.saturating_add(passed * i128::from(self.limit)))
     }
 
-    /// When the level would be `wanted`, were the bucket large enough.
-    fn reaches(&self, wanted: i128) -> Moment {
+    /// When the level would be `wanted`, were the bucket large enough from now on.
+    fn reaches(&self, wanted: i128, now: Moment) -> Moment {
         let limit = i128::from(self.limit);
-        let missing = wanted.saturating_sub(self.level).max(0);
+        let missing = wanted.saturating_sub(self.level_at(now)).max(0);
         let after = missing.saturating_add(limit - 1) / limit;
         let after = u64::try_from(after).unwrap_or(u64::MAX);
-        Moment::from_nanos(self.at.saturating_add(after))
+        Moment::from_nanos(now.as_nanos().max(self.at).saturating_add(after))
     }
 }
