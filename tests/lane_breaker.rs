@@ -365,3 +365,39 @@ fn sixty_four_threads_outlive_a_broker_that_dies_and_comes_back() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
+
+#[test]
+fn a_share_of_failures_opens_it_however_they_are_spread() {
+    let clock = ManualClock::new();
+    let share = CircuitBreaker::default().failures_in_a_row(None).failures(Some(50)).minimum(6);
+    let lanes = one(broken(1, share.window(SECOND * 10)), clock.clone());
+    // Two of five is too few to judge by; then two of six is a third, and four of eight is half.
+    for fault in [Some(TRANSIENT), None, Some(TRANSIENT), None, None, None, Some(TRANSIENT)] {
+        let _ = call(&lanes, fault);
+        assert_eq!(status(&lanes).breaker, BreakerState::Closed);
+    }
+    let _ = call(&lanes, Some(TRANSIENT));
+    assert_eq!(status(&lanes).breaker, BreakerState::Open);
+    assert!(possible_in(call(&lanes, None)).is_some());
+}
+
+#[test]
+fn calls_that_are_answered_too_slowly_open_it_as_well() {
+    let clock = ManualClock::new();
+    let slow = CircuitBreaker::default().slow(ms(500), 50).minimum(4).window(SECOND * 60);
+    let lanes = one(broken(1, slow), clock.clone());
+    let takes = |time| {
+        let passes = clock.clone();
+        let answer = move || {
+            passes.advance(time);
+            ended(None)
+        };
+        assert_eq!(lanes.call(READ, &options(), answer, class), Ok(()));
+        status(&lanes).breaker
+    };
+    // At 500 ms it is not yet slow.
+    let quick = [ms(500), ms(1), ms(501)].map(takes);
+    assert_eq!(quick, [BreakerState::Closed; 3]);
+    assert_eq!(takes(SECOND), BreakerState::Open);
+    assert!(possible_in(call(&lanes, None)).is_some());
+}
