@@ -327,11 +327,19 @@ impl Run {
         let room = |windows: &[lanekeeper::lane::WindowStatus]| {
             windows.iter().all(|window| window.left >= HEAVIEST)
         };
-        for lane in &status.lanes {
+        for (index, lane) in status.lanes.iter().enumerate() {
             // What the credit assumes: no way there and back is shorter than this share of the least.
             let least = lane.least_round_trip.unwrap_or_default().as_nanos() as u64;
             self.assumption_held &= least * 95 / 100 <= 2 * LEAST;
+            // The status of a budget goes by the credits of the lanes that were charged to it so far.
+            let was_charged = self.lanes.sent.iter().any(|sending| {
+                let what = &self.known[sending.call].what;
+                what.lane == index && what.charged
+            });
+            let is_as_it_says =
+                was_charged || status.lanes.iter().all(|other| lane.credit >= other.credit);
             let may_send = lane.state == LaneState::Running
+                && is_as_it_says
                 && (lane.in_flight as usize) < lane.workers
                 && room(&lane.windows)
                 && room(&status.budgets[0].windows);
