@@ -135,6 +135,34 @@ fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
 }
 
 #[test]
+fn a_user_keeps_the_interval_though_its_calls_are_overdue() {
+    let clock = ManualClock::jumping();
+    let config = LaneConfig::new(Quota::per_second(1)).user_interval(10 * SECOND).in_flight(1);
+    let lanes = build(config.aging(Some(1)), Quota::unlimited().into(), &clock);
+    let began = clock.now();
+    let order = order_of(&lanes, |log| {
+        let users = ["a", "a", "b", "c", "d"].into_iter().enumerate();
+        let call = |(i, user)| {
+            submit(&lanes, READ, &CallOptions::new().user(user), log, format!("{user}{i}"))
+        };
+        users.map(call).collect()
+    });
+    assert_eq!(order, ["a0", "b2", "c3", "d4", "a1"]);
+    assert_eq!(clock.now().since(began), 10 * SECOND);
+}
+
+#[test]
+fn a_position_counts_the_turns_of_others() {
+    let lanes = once_a_second(&ManualClock::new());
+    lanes.lane("test").unwrap().pause();
+    let log = Log::default();
+    let call = |user: &str| submit(&lanes, READ, &CallOptions::new().user(user), &log, user);
+    let tickets = ["a", "a", "a", "b", "c"].map(call);
+    let positions = tickets.each_ref().map(Ticket::position);
+    assert_eq!(positions, [0, 3, 4, 1, 2].map(Some));
+}
+
+#[test]
 fn a_call_whose_budget_is_spent_holds_up_nobody() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(100));
