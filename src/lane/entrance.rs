@@ -171,7 +171,9 @@ impl Lane {
         }
         self.shared.enter(LaneState::Closed);
         let refused = self.shared.refuse_all();
-        Drained { refused, under_way: self.shared.running() }
+        // A call whose caller has its answer is over, though its worker may not be back yet.
+        let under_way = self.shared.pace.allowance.lock().in_flight(self.shared.index);
+        Drained { refused, under_way: usize::try_from(under_way).unwrap_or(usize::MAX) }
     }
 
     /// Queues a call. Its answer comes by the ticket, a refusal too.
