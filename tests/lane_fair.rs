@@ -6,6 +6,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use lanekeeper::lane::LaneConfig;
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::Quota;
@@ -104,6 +106,36 @@ proptest! {
         ages.follow(&lane)?;
         prop_assert!(ages.waiting.is_empty());
     }
+}
+
+/// The quick way in is for a lane in which nobody waits.
+#[test]
+fn who_comes_alone_does_not_pass_one_who_waits_for_more_room() {
+    let config = LaneConfig::new(Quota::per_second(3)).in_flight(2);
+    let mut lane = Stepped::new(&[config], &[]);
+    let began = lane.now();
+    for weight in [1, 3, 1] {
+        drop(lane.submit(Call { weight, ..WRITE }, &options(), Course::INSTANT));
+        pass(&mut lane, MILLISECOND);
+    }
+    pass(&mut lane, 4 * SECOND);
+    let sent = [0, 1, 2].map(|call| (lane.sent_at(call).unwrap() - began) / SECOND);
+    assert_eq!(sent, [0, 1, 2]);
+}
+
+#[test]
+fn who_comes_alone_keeps_its_interval() {
+    let config = LaneConfig::new(Quota::unlimited()).user_interval(Duration::from_secs(10));
+    let mut lane = Stepped::new(&[config], &[]);
+    let began = lane.now();
+    for user in ["a", "a", "b"] {
+        drop(lane.submit(WRITE, &options().user(user), Course::INSTANT));
+        pass(&mut lane, SECOND);
+    }
+    // An interval is no window: the steps know nothing of it.
+    (0..20).for_each(|_| pass(&mut lane, SECOND));
+    let sent = [0, 1, 2].map(|call| (lane.sent_at(call).unwrap() - began) / SECOND);
+    assert_eq!(sent, [0, 10, 2]);
 }
 
 /// What each of two users had, while both had work.

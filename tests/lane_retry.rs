@@ -414,3 +414,25 @@ fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
         ]
     );
 }
+
+#[test]
+fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(2)).in_flight(2);
+    let lanes = one(retrying(config, eager()), clock.clone());
+    let log = Log::new(&clock);
+    let tickets =
+        [(); 2].map(|()| submit_again(&lanes, READ, &options(), log.fails("it", [TRANSIENT])));
+    until(|| status(&lanes).retrying == 2);
+    // The delay is over, and there is no slot: they are looked at, and stay.
+    clock.advance(SECOND / 2);
+    for _ in 0..200 {
+        assert_eq!(status(&lanes).retrying, 2);
+        std::thread::yield_now();
+    }
+    clock.advance(SECOND);
+    for ticket in tickets {
+        assert_eq!(within_reason(move || ticket.wait()), Ok(2));
+    }
+    assert_eq!(status(&lanes).retrying, 0);
+}

@@ -129,4 +129,21 @@ mod tests {
         assert_eq!(places.taken(), 1);
         assert!(places.take().is_some());
     }
+    #[test]
+    fn who_waits_gets_a_place_that_is_free_and_no_other() {
+        let places = Places::new(2);
+        let clock = Clock::from(crate::clock::ManualClock::new());
+        let wait = || places.wait(&clock, Some(clock.now()), || false);
+        let first = wait().unwrap();
+        let _second = wait().unwrap();
+        assert!(wait().is_none());
+        assert_eq!(places.taken(), 2);
+        let third = places.overdraw();
+        assert_eq!(places.taken(), 3);
+        drop(first);
+        assert!(wait().is_none());
+        drop(third);
+        assert!(wait().is_some());
+        assert!(places.wait(&clock, None, || true).is_none());
+    }
 }
