@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let bought = broker.ltp(&yes)?;
     broker.place_order(&OrderRequest::market(yes.clone(), Side::Buy, 100))?;
-    let floor = bought * Decimal::new(95, 2);
+    let floor = bought * Decimal::new(98, 2);
     println!("bought 100 {yes} at {bought}, to be sold at {floor} or below");
 
     for minute in 1..bars {
