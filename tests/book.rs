@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
-/// Chapters that are named and still to be written. Empty, once they are.
-const TO_COME: [&str; 2] = ["configuration.md", "operations.md"];
+/// What is named and still to be written. Nothing, once it is.
+const TO_COME: [&str; 3] = ["configuration.md", "operations.md", "observability"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -148,4 +148,23 @@ fn all_code_in_the_pages_is_tested() {
             assert!(!code.contains("ignore"), "{}: `{code}` is not even compiled", page.name());
         }
     }
+}
+
+#[test]
+fn every_example_that_a_page_has_a_command_for_is_there() {
+    let examples = root().join("examples");
+    let mut looked_at = BTreeSet::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page.path).unwrap();
+        for rest in text.split("--example ").skip(1) {
+            let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            let is_there = examples.join(name).is_dir()
+                || examples.join(format!("{name}.rs")).is_file()
+                || TO_COME.contains(&name);
+            assert!(is_there, "{}: there is no example {name}", page.name());
+            looked_at.insert(name.to_owned());
+        }
+    }
+    assert!(looked_at.len() >= 5, "{looked_at:?}");
 }
