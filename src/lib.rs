@@ -68,14 +68,11 @@
 //! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
 //! user of that crate in the same build: prices must not go through a float.
 
-/// The chapters of `docs/` whose code is tested.
-#[cfg(all(doctest, feature = "mock"))]
-#[doc = include_str!("../docs/unit-tests.md")]
-struct Chapters;
-
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
 
+#[cfg(all(doctest, feature = "journal", feature = "kite", feature = "mock", feature = "paper"))]
+mod book;
 pub mod broker;
 pub mod brokers;
 pub mod cache;

@@ -1,0 +1,124 @@
+//! Calls that nobody blocks for: tickets that are awaited, on tokio and on ten lines of executor.
+//!
+//! A ticket is a plain `Future`. It needs no runtime of its own: the lane's worker makes the call and
+//! wakes whoever awaits. The program ends with an error if anything that it prints did not hold.
+//!
+//! ```text
+//! cargo run --features paper --example async_tickets
+//! ```
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use lanekeeper::broker::{Margins, lanes};
+use lanekeeper::lane::{CallOptions, Priority, Ticket};
+use lanekeeper::{
+    Broker, BrokerError, BrokerProxy, Instrument, Lane, OrderRequest, PaperBroker, Quota, Side,
+};
+
+type Account = BrokerProxy<PaperBroker>;
+type Waiting = Ticket<Margins, BrokerError>;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // Ten calls in any quarter of a second, so that there is something to wait for.
+    let broker = BrokerProxy::builder(PaperBroker::builder().build()?)
+        .transactional(Quota::new(10, Duration::from_millis(250)))
+        .build()?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(many_at_once(&broker))?;
+    runtime.block_on(not_for_ever(&broker))?;
+    block_on(an_urgent_order(&broker))
+}
+
+/// Forty tasks on one thread. Each awaits its own answer; nobody sleeps, and no thread is blocked.
+async fn many_at_once(broker: &Account) -> Result<(), Box<dyn Error>> {
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..40).map(|_| tokio::spawn(broker.submit().margins())).collect();
+    for task in tasks {
+        let margins = task.await??;
+        check(margins.segment("equity").is_some(), "every task gets its own answer")?;
+    }
+    println!(
+        "tokio:        40 tasks on one thread, {:.1?} at ten each quarter of a second",
+        began.elapsed()
+    );
+    // The first ten go at once, and the last ten after three of those.
+    check(began.elapsed() >= Duration::from_millis(750), "the quota is kept")
+}
+
+/// A time-out of the executor drops the ticket. A read that still waits is taken back by that, and
+/// costs nothing of the quota; a write would go on.
+async fn not_for_ever(broker: &Account) -> Result<(), Box<dyn Error>> {
+    // Paused by hand, so that all of this waits for certain.
+    lane(broker)?.pause();
+    let queue: Vec<Waiting> = (0..20).map(|_| broker.submit().margins()).collect();
+    let impatient = broker.submit().margins();
+    check(impatient.position() == Some(20), "twenty calls are ahead of the next")?;
+    let answer = tokio::time::timeout(Duration::from_millis(1), impatient).await;
+    check(answer.is_err(), "the executor's time-out ends the wait")?;
+    check(lane(broker)?.queued() == 20, "a dropped read is taken back")?;
+
+    // By hand, and with an answer: true says that it was not sent, and never will be.
+    let last = queue.last().ok_or("the queue has twenty")?;
+    check(last.cancel(), "a queued call can be taken back")?;
+    lane(broker)?.resume();
+    let mut sent = 0;
+    for ticket in queue {
+        sent += usize::from(ticket.await.is_ok());
+    }
+    println!("taken back:   {sent} of 21 were sent");
+    check(sent == 19, "all others are answered")
+}
+
+/// An urgent order overtakes the reads that wait.
+async fn an_urgent_order(broker: &Account) -> Result<(), Box<dyn Error>> {
+    lane(broker)?.pause();
+    let reads: Vec<Waiting> = (0..20).map(|_| broker.submit().margins()).collect();
+    let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
+    let yes = Instrument::new("NSE", "YESBANK");
+    let order = urgent.submit().place_order(&OrderRequest::market(yes, Side::Buy, 10));
+    check(order.position() == Some(0), "nothing goes before an urgent call")?;
+    check(reads.last().and_then(Ticket::position) == Some(20), "and the reads moved back")?;
+    lane(broker)?.resume();
+    let id = order.await?;
+    println!("an executor:  order {id} went before 20 reads that had come before it");
+    for read in reads {
+        read.await?;
+    }
+    check(broker.order(&id)?.id == id, "the order is in the book")
+}
+
+fn lane(broker: &Account) -> Result<&Lane, Box<dyn Error>> {
+    Ok(broker.lanes().lane(lanes::TRANSACTIONAL).ok_or("every broker has this lane")?)
+}
+
+/// All that it takes to run a future: a waker that wakes this thread.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// An error that says which claim failed.
+fn check(holds: bool, claim: &str) -> Result<(), Box<dyn Error>> {
+    if holds { Ok(()) } else { Err(format!("this did not hold: {claim}").into()) }
+}

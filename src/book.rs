@@ -1,0 +1,19 @@
+//! The pages whose code is compiled and run by `cargo test --doc`: the README and the chapters of the
+//! book. A page with code that is missing here fails the test `book`.
+
+#[doc = include_str!("../README.md")]
+struct Readme;
+#[doc = include_str!("../docs/quick-start.md")]
+struct QuickStart;
+#[doc = include_str!("../docs/pacing.md")]
+struct Pacing;
+#[doc = include_str!("../docs/order-safety.md")]
+struct OrderSafety;
+#[doc = include_str!("../docs/quotes.md")]
+struct Quotes;
+#[doc = include_str!("../docs/own-trait.md")]
+struct OwnTrait;
+#[doc = include_str!("../docs/unit-tests.md")]
+struct UnitTests;
+#[doc = include_str!("../docs/tuning.md")]
+struct Tuning;

@@ -1,0 +1,170 @@
+//! The pages: the README and the chapters of the book in `docs/`. What they link to is there, each has
+//! its place in the book, and the code in each is tested.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+
+/// What is named and still to be written. Nothing, once it is.
+const TO_COME: [&str; 3] = ["configuration.md", "operations.md", "observability"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// One page, read.
+struct Page {
+    path: PathBuf,
+    /// What it links to or shows, as written.
+    links: Vec<String>,
+    /// The names by which its headings are linked to.
+    anchors: BTreeSet<String>,
+    /// What stands behind the three ticks of its pieces of code.
+    code: Vec<String>,
+}
+
+impl Page {
+    fn read(path: PathBuf) -> Self {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut page = Self { path, links: Vec::new(), anchors: BTreeSet::new(), code: Vec::new() };
+        let mut heading = None;
+        for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
+            match event {
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    page.links.push(dest_url.into_string());
+                }
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => {
+                    page.code.push(language.into_string());
+                }
+                Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+                Event::Text(text) | Event::Code(text) => {
+                    heading.iter_mut().for_each(|heading| heading.push_str(&text));
+                }
+                Event::End(TagEnd::Heading(_)) => page.anchors.extend(heading.take().map(anchor)),
+                _ => {}
+            }
+        }
+        page
+    }
+
+    fn name(&self) -> String {
+        self.path.strip_prefix(root()).unwrap().display().to_string()
+    }
+
+    /// Its links to other files, and to itself.
+    fn relative(&self) -> impl Iterator<Item = &str> {
+        self.links.iter().map(String::as_str).filter(|link| !link.contains("://"))
+    }
+
+    /// The Rust in it.
+    fn rust(&self) -> impl Iterator<Item = &str> {
+        self.code.iter().map(String::as_str).filter(|code| code.split(',').any(|it| it == "rust"))
+    }
+}
+
+/// As it is linked to on the web and in the book: small letters, no signs, dashes for spaces.
+fn anchor(heading: String) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+}
+
+/// The chapters, by their names in `docs/`.
+fn chapters() -> Vec<Page> {
+    let entries = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let is_page = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "md");
+    entries.filter(is_page).map(Page::read).collect()
+}
+
+fn pages() -> Vec<Page> {
+    let mut pages = chapters();
+    pages.push(Page::read(root().join("README.md")));
+    pages
+}
+
+/// Why the link is of no use, if it is not.
+fn fault(page: &Page, link: &str) -> Option<String> {
+    let (file, wanted) = link.split_once('#').map_or((link, None), |(file, it)| (file, Some(it)));
+    if TO_COME.iter().any(|chapter| file.ends_with(chapter)) {
+        return None;
+    }
+    let folder = page.path.parent().unwrap();
+    let target = if file.is_empty() { page.path.clone() } else { folder.join(file) };
+    let Ok(target) = target.canonicalize() else { return Some("is not there".to_owned()) };
+    if folder.ends_with("docs") && !target.starts_with(folder.canonicalize().unwrap()) {
+        return Some("leads out of the book".to_owned());
+    }
+    let wanted = wanted?;
+    let found = Page::read(target).anchors.contains(wanted);
+    (!found).then(|| "has no such heading".to_owned())
+}
+
+#[test]
+fn every_link_and_every_picture_is_there() {
+    let mut looked_at = 0;
+    let mut faults = Vec::new();
+    for page in pages() {
+        for link in page.relative() {
+            looked_at += 1;
+            let fault = fault(&page, link);
+            faults.extend(fault.map(|fault| format!("{}: {link} {fault}", page.name())));
+        }
+    }
+    assert!(looked_at > 50, "only {looked_at} links were found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_chapter_has_its_place_in_the_book_once() {
+    let summary = Page::read(root().join("docs/SUMMARY.md"));
+    let mut named = summary.links.clone();
+    named.retain(|name| {
+        !TO_COME.contains(&name.as_str()) || root().join("docs").join(name).exists()
+    });
+    named.sort_unstable();
+    let mut there: Vec<String> = chapters()
+        .iter()
+        .map(|page| page.path.file_name().unwrap().to_string_lossy().into_owned())
+        .filter(|name| name != "SUMMARY.md")
+        .collect();
+    there.sort_unstable();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn all_code_in_the_pages_is_tested() {
+    let source = |name| fs::read_to_string(root().join("src").join(name)).unwrap();
+    let tested = source("book.rs") + &source("lib.rs");
+    let with_code: Vec<Page> =
+        pages().into_iter().filter(|page| page.rust().next().is_some()).collect();
+    assert!(with_code.len() > 5);
+    for page in with_code {
+        let hook = format!("include_str!(\"../{}\")", page.name());
+        assert!(tested.contains(&hook), "add {} to src/book.rs", page.name());
+        for code in page.rust() {
+            assert!(!code.contains("ignore"), "{}: `{code}` is not even compiled", page.name());
+        }
+    }
+}
+
+#[test]
+fn every_example_that_a_page_has_a_command_for_is_there() {
+    let examples = root().join("examples");
+    let mut looked_at = BTreeSet::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page.path).unwrap();
+        for rest in text.split("--example ").skip(1) {
+            let end = rest.find(|it: char| !it.is_alphanumeric() && it != '_');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            let is_there = examples.join(name).is_dir()
+                || examples.join(format!("{name}.rs")).is_file()
+                || TO_COME.contains(&name);
+            assert!(is_there, "{}: there is no example {name}", page.name());
+            looked_at.insert(name.to_owned());
+        }
+    }
+    assert!(looked_at.len() >= 5, "{looked_at:?}");
+}
