@@ -1,6 +1,7 @@
 //! Which call goes next, and which does not go at all: priorities, users, budgets, deadlines.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -268,8 +269,12 @@ fn a_full_queue_sheds_the_least_urgent() {
     let high = submit(&lanes, READ, &priority(2), &log, "high");
     assert_eq!(lower.wait().unwrap_err().reason, Reason::Shed);
     assert_eq!((high.position(), low.position()), (Some(0), Some(1)));
-    let lowest = submit(&lanes, READ, &priority(10), &log, "lowest");
-    assert_eq!(lowest.wait().unwrap_err().reason, Reason::QueueFull { capacity: 2 });
+    // Nobody makes room for an equal.
+    for number in [9, 10] {
+        let late = submit(&lanes, READ, &priority(number), &log, "late");
+        assert_eq!(late.wait().unwrap_err().reason, Reason::QueueFull { capacity: 2 });
+    }
+    assert_eq!(low.position(), Some(1));
 }
 
 #[test]
@@ -348,12 +353,14 @@ fn the_status_tells_who_waits_and_what_is_left() {
     submit(&lanes, ORDER, &CallOptions::new(), &log, "first").wait().unwrap();
     let _a = submit(&lanes, READ, &CallOptions::new().user("a"), &log, "a");
     let _b = submit(&lanes, READ, &priority(2), &log, "b");
+    let _c = submit(&lanes, READ, &priority(9).user("a"), &log, "c");
     clock.advance(Duration::from_millis(400));
     let status = lanes.status();
     let lane = status.lane("test").unwrap();
-    assert_eq!((lane.queued, lane.in_flight, lane.state), (2, 0, LaneState::Running));
-    assert_eq!(lane.queued_by_priority.get(&2), Some(&1));
-    assert_eq!(lane.queued_by_user.get("a"), Some(&1));
+    assert_eq!((lane.queued, lane.in_flight, lane.state), (3, 0, LaneState::Running));
+    assert_eq!(lane.queued_by_priority, BTreeMap::from([(2, 1), (5, 1), (9, 1)]));
+    let by_user = [("a", 2), ("", 1)].map(|(user, calls)| (user.to_owned(), calls));
+    assert_eq!(lane.queued_by_user, BTreeMap::from(by_user));
     assert_eq!(lane.oldest_wait, Some(Duration::from_millis(400)));
     assert_eq!(lane.windows[0].used, 1);
     assert_eq!(lane.windows[0].next_free, Some(Duration::from_millis(600)));

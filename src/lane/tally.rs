@@ -123,6 +123,10 @@ mod tests {
         }
         some.add_first(&all, 2);
         assert_eq!(some.weights(), [(LIGHT, 1), (HEAVY, 5)]);
+        // What a sample cannot divide evenly goes to the last.
+        let mut three = Tally::default();
+        three.add_first(&all, 3);
+        assert_eq!(three.weights(), [(LIGHT, 1), (HEAVY, 10)]);
         some.add_first(&all, 100);
         assert_eq!((some.calls(), some.weights()), (10, vec![(LIGHT, 5), (HEAVY, 25)]));
     }
