@@ -1,13 +1,18 @@
 //! Where the nouns of trading meet the lanes.
 
 use super::{BrokerError, Detail};
-use crate::lane::LaneError;
+use crate::lane::{LaneError, Reason};
 use crate::proxy::Classify;
 use crate::{Class, Effect, Sent};
 
 impl From<LaneError> for BrokerError {
     fn from(error: LaneError) -> Self {
-        let detail = Detail::new(error.to_string());
+        let mut detail = Detail::new(error.to_string());
+        detail.possible_in = match &error.reason {
+            Reason::BrokerDown { possible_in } => *possible_in,
+            Reason::TooLate { possible_in } => Some(*possible_in),
+            _ => None,
+        };
         match (error.was_sent(), error.effect) {
             (Sent::No, _) => Self::NotSent(detail),
             // A call that changes nothing has no outcome to be unknown.

@@ -5,5 +5,7 @@
 mod changes;
 mod delegation;
 mod faults;
+mod looks;
 mod orders;
 mod shaky;
+mod tags;

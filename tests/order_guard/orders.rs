@@ -265,12 +265,32 @@ fn a_book_of_another_day_is_no_evidence() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
-    broker.blind(1, &BrokerError::Fatal(Detail::new("the token is dead")));
     guard.place_order(&order(1)).unwrap_err();
     broker.clock.advance(Duration::from_secs(86_400));
+    let before = broker.clock.now();
     let outcome = guard.recover().remove(0).outcome;
     let Recovered::Unknown(why) = outcome else { panic!("{outcome:?}") };
     assert!(why.message.contains("another day"), "{why}");
+    // It will not appear any more, so nobody waits for it.
+    assert!(broker.clock.now().since(before) < SETTLE);
+}
+
+#[test]
+fn what_cannot_be_found_out_can_be_forgotten() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    assert!(!guard.forget("another"));
+    assert!(guard.forget(&tag));
+    assert_eq!(guard.recover(), []);
+    assert!(!guard.forget(&tag));
+    // An order under way is somebody's.
+    let (mine, other) = (guard.clone(), guard.clone());
+    broker.fates([Fate::LostBefore]);
+    broker.meanwhile(move |look| assert!(look > 1 || !other.forget("mine")));
+    mine.place_order(&order(1).tag("mine")).unwrap_err();
+    assert!(guard.forget("mine"));
 }
 
 #[test]
