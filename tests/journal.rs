@@ -137,9 +137,34 @@ fn killed_as_it_recovers_it_loses_no_answer() {
     broker.meanwhile(|look| assert!(look != 3, "killed"));
     catch_unwind(AssertUnwindSafe(|| guard.recover())).unwrap_err();
     drop(guard);
-    let expected =
-        [(1, Recovered::Placed(OrderId::new("000001"))), (2, Recovered::NotPlaced)];
+    let expected = [(1, Recovered::Placed(OrderId::new("000001"))), (2, Recovered::NotPlaced)];
     assert_eq!(outcomes(open(&broker, &path).recover()), expected);
+}
+
+/// It will not appear any more, so nobody waits for it, and a human is to say what became of it.
+#[test]
+fn nobody_waits_for_an_order_of_another_day() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    die(&broker, open(&broker, &path), 1, Fate::DiesBefore);
+    broker.clock.advance(Duration::from_secs(86_400));
+    let guard = open(&broker, &path);
+    let before = broker.clock.now();
+    let recovery = guard.recover().remove(0);
+    assert!(broker.clock.now().since(before) < SETTLE);
+    assert!(matches!(recovery.outcome, Recovered::Unknown(_)), "{recovery:?}");
+    assert!(guard.forget(&recovery.tag));
+    drop(guard);
+    assert_eq!(open(&broker, &path).recover(), []);
+    // If another is of today, it is waited for.
+    for day in 0..2 {
+        die(&broker, open(&broker, &path), day, Fate::DiesBefore);
+        broker.clock.advance(Duration::from_secs(86_400 * (1 - day as u64)));
+    }
+    let guard = open(&broker, &path);
+    let outcomes = outcomes(guard.recover());
+    assert!(matches!(outcomes[0], (0, Recovered::Unknown(_))), "{outcomes:?}");
+    assert_eq!(outcomes[1], (1, Recovered::NotPlaced));
 }
 
 #[test]

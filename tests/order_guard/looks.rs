@@ -140,6 +140,9 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
                 scope.spawn(move || guard.place_order(&order(2)))
             })
             .collect();
+        while broker.state().placed < 3 {
+            thread::yield_now();
+        }
         // One of them looks by itself, the other one keeps to its own time.
         while !others.iter().any(thread::ScopedJoinHandle::is_finished) {
             broker.clock.advance(Duration::from_millis(10));

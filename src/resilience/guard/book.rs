@@ -4,8 +4,8 @@
 //! again and again. So whoever asks while a look is under way waits, and shares the next one: a look
 //! counts for a caller only if it was sent after the caller asked.
 //!
-//! Nobody waits for ever. A look that takes longer than the settle time is taken to hang, and the next
-//! caller looks by itself; and a caller leaves when its own time is up.
+//! Nobody waits for ever. A look that takes longer than the settle time is taken to hang, and one of
+//! those who wait looks by itself. The others wait for that one, and leave when their own time is up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,11 +75,12 @@ impl Book {
                         "somebody else's look into the order book does not end",
                     )));
                 }
-                let hangs = flight.at + patience.settle;
-                if now >= hangs {
+                // One that was sent since is somebody's who was tired of waiting too.
+                let hangs = (flight.sent < asked).then_some(flight.at + patience.settle);
+                if hangs.is_some_and(|hangs| now >= hangs) {
                     break;
                 }
-                self.wait(&mut state, patience, until.min(hangs));
+                self.wait(&mut state, patience, hangs.map_or(until, |hangs| until.min(hangs)));
             }
             let sent = state.next();
             state.flight = Some(Flight { sent, at: patience.clock.now() });

@@ -164,7 +164,10 @@ mod tests {
             let turned: Vec<Order> = first.iter().rev().cloned().collect();
             assert_eq!(found(&intent(false), &turned), Some(expected));
         }
-        assert_eq!(found(&intent(false), &[book[1].clone(), filled.clone()]), Some("filled".into()));
+        assert_eq!(
+            found(&intent(false), &[book[1].clone(), filled.clone()]),
+            Some("filled".into())
+        );
         assert_eq!(answer(&filled), Ok(OrderId::new("filled")));
         assert_eq!(book.map(|order| is_in_doubt(&order)), [true, false, false, false]);
     }

@@ -73,10 +73,13 @@ impl<B: Broker> OrderGuard<B> {
         settled.unwrap_or_else(|unsettled| {
             let settle = patience.settle;
             let (words, seen) = match (unsettled, last) {
-                (Unsettled::NotDone, Some(status)) => {
-                    (format!("{settle:?} later order {id} is {status} and as before"), Seen::Nothing)
+                (Unsettled::NotDone, Some(status)) => (
+                    format!("{settle:?} later order {id} is {status} and as before"),
+                    Seen::Nothing,
+                ),
+                (Unsettled::NotDone, None) => {
+                    (format!("order {id} does not show it"), Seen::Nothing)
                 }
-                (Unsettled::NotDone, None) => (format!("order {id} does not show it"), Seen::Nothing),
                 (Unsettled::Unclear(words), _) => {
                     (format!("{settle:?} later {words}"), Seen::Unread)
                 }

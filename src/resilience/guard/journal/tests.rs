@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::disk::{Disk, NotReplaced, OnDisk};
 use super::line::replay;
+use super::tail::OpenLines;
 use super::*;
 use crate::broker::{Instrument, OrderId, OrderRequest, Side};
 
@@ -18,6 +20,9 @@ struct Fakery {
     room: Option<usize>,
     uncut: bool,
     unsynced: bool,
+    /// What comes of the wish for another file in its place: whether it is in doubt.
+    irreplaceable: Option<bool>,
+    replaced: usize,
 }
 
 impl Disk for Fake {
@@ -51,20 +56,27 @@ impl Disk for Fake {
         fake.syncs += 1;
         Ok(())
     }
+
+    fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced> {
+        let mut fake = self.0.lock();
+        if let Some(in_doubt) = fake.irreplaceable {
+            let (action, path, source) = ("write", "new".into(), io::Error::other("no room"));
+            return Err(NotReplaced { action, path, source, in_doubt });
+        }
+        fake.bytes = bytes.to_vec();
+        fake.synced = bytes.len();
+        fake.replaced += 1;
+        Ok(Arc::new(self.clone()))
+    }
 }
 
 fn journal() -> (Journal, Fake) {
     let fake = Fake::default();
     let header = encode(&Entry::header()).unwrap();
     fake.append(&header).unwrap();
-    let journal = Journal {
-        path: "orders.journal".into(),
-        disk: Box::new(fake.clone()),
-        tail: Mutex::new(Tail { len: header.len() as u64, ..Tail::default() }),
-        safe: Mutex::new(0),
-        _lock: None,
-    };
-    (journal, fake)
+    let tail = Tail::new(Arc::new(fake.clone()), header.len() as u64, OpenLines::new());
+    let (tail, safe) = (Mutex::new(tail), Mutex::new(0));
+    (Journal { path: "orders.journal".into(), tail, safe, _lock: None }, fake)
 }
 
 fn intent(tag: &str) -> Intent {
@@ -221,7 +233,7 @@ fn a_change_anywhere_but_in_a_torn_line_is_seen() {
             changed[index] ^= flip;
             // Hexadecimal digits may be large as well as small; they say the same.
             match replay(&changed) {
-                Err(corrupt) => assert!(corrupt.line >= 1),
+                Err(damage) => assert!(damage.line >= 1 && !damage.is_whole, "{damage:?}"),
                 Ok(left) => {
                     let tags: Vec<_> = left.iter().map(|intent| intent.tag.as_str()).collect();
                     assert_eq!(tags, ["a", "b", "c"], "{index} {flip}");
@@ -230,4 +242,161 @@ fn a_change_anywhere_but_in_a_torn_line_is_seen() {
             }
         }
     }
+}
+
+#[test]
+fn what_the_other_lines_tell_of_a_damaged_journal_is_kept() {
+    let mut lines = vec![encode(&Entry::header()).unwrap()];
+    for tag in ["a", "b", "c", "d"] {
+        lines.push(encode(&Entry::Intent(Box::new(intent(tag)))).unwrap());
+    }
+    lines.push(encode(&Entry::End { tag: "c".to_owned(), end: placed() }).unwrap());
+    lines[2][20] ^= 1;
+    let damage = replay(&lines.concat()).unwrap_err();
+    let tags: Vec<_> = damage.left.iter().map(|intent| intent.tag.as_str()).collect();
+    assert_eq!((damage.line, damage.is_whole, tags), (3, false, vec!["a", "d"]));
+}
+
+#[test]
+fn a_line_of_a_newer_version_is_not_called_damaged() {
+    let sealed = |json: &str| format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+    let header = String::from_utf8(encode(&Entry::header()).unwrap()).unwrap();
+    let known = String::from_utf8(encode(&Entry::Intent(Box::new(intent("a")))).unwrap()).unwrap();
+    for (journal, line) in [
+        (format!("{header}{}{known}", sealed(r#"{"split":{"tag":"b"}}"#)), 2),
+        // Even as the last of all, and without its end.
+        (format!("{header}{known}{}", sealed(r#"{"split":{"tag":"b"}}"#).trim_end()), 3),
+        (format!("{}{known}", sealed(r#"{"journal":{"version":2}}"#)), 1),
+    ] {
+        let damage = replay(journal.as_bytes()).unwrap_err();
+        assert!(damage.is_whole && damage.line == line, "{damage:?}");
+        assert_eq!(damage.left.len(), 1);
+    }
+}
+
+/// Ends that cannot be written, from many threads, while another may.
+#[test]
+fn no_answer_that_waits_for_room_is_lost() {
+    let (journal, fake) = journal();
+    for number in 0..16 {
+        journal.begin(&intent(&format!("t{number}"))).unwrap();
+    }
+    fake.0.lock().room = Some(5);
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let journal = &journal;
+            scope.spawn(move || journal.end(&format!("t{number}"), &placed()));
+        }
+    });
+    assert_eq!(left(&fake).len(), 16);
+    fake.0.lock().room = None;
+    journal.begin(&intent("last")).unwrap();
+    assert_eq!(left(&fake), ["last"]);
+}
+
+#[test]
+fn a_long_journal_is_shortened_to_what_is_open() {
+    let (journal, fake) = journal();
+    journal.tail.lock().long = 4000;
+    for tag in ["a", "b"] {
+        journal.begin(&intent(tag)).unwrap();
+    }
+    journal.end("a", &placed());
+    let mut most = 0;
+    for number in 0..100 {
+        let tag = format!("t{number}");
+        journal.begin(&intent(&tag)).unwrap();
+        {
+            let fakery = fake.0.lock();
+            assert_eq!(fakery.synced, fakery.bytes.len(), "{tag}");
+            most = most.max(fakery.bytes.len());
+        }
+        journal.tail.lock().long = 4000;
+        assert_eq!(left(&fake), ["b".to_owned(), tag.clone()]);
+        journal.end(&tag, &placed());
+    }
+    assert!(most < 4500 && fake.0.lock().replaced > 5, "{most}");
+    assert_eq!(left(&fake), ["b"]);
+}
+
+#[test]
+fn what_is_open_is_not_rewritten_over_and_over() {
+    let (journal, fake) = journal();
+    journal.tail.lock().long = 1000;
+    for number in 0..100 {
+        journal.begin(&intent(&format!("t{number}"))).unwrap();
+    }
+    assert_eq!((left(&fake).len(), fake.0.lock().replaced), (100, 0));
+}
+
+/// Without room for another file the old one goes on.
+#[test]
+fn a_journal_that_cannot_be_shortened_grows() {
+    let (journal, fake) = journal();
+    journal.tail.lock().long = 1000;
+    fake.0.lock().irreplaceable = Some(false);
+    for number in 0..50 {
+        let tag = format!("t{number}");
+        journal.begin(&intent(&tag)).unwrap();
+        assert_eq!(fake.0.lock().synced, fake.0.lock().bytes.len());
+        journal.end(&tag, &placed());
+    }
+    assert_eq!(left(&fake), [""; 0]);
+    // Where nobody knows which of the two files is there, no order is safe.
+    fake.0.lock().irreplaceable = Some(true);
+    journal.tail.lock().long = 1000;
+    for _ in 0..2 {
+        journal.begin(&intent("lost")).unwrap_err();
+    }
+    let error = journal.begin(&intent("lost")).unwrap_err().to_string();
+    assert!(error.contains("could not confirm a shorter file"), "{error}");
+}
+
+/// On a real disk, by many threads.
+#[test]
+fn a_file_that_is_shortened_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.journal");
+    let (journal, _) = Journal::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let journal = &journal;
+            scope.spawn(move || {
+                for number in 0..60 {
+                    let tag = format!("t{thread}n{number}");
+                    journal.tail.lock().long = 3000;
+                    journal.begin(&intent(&tag)).unwrap();
+                    if number % 20 != 0 {
+                        journal.end(&tag, &placed());
+                    }
+                }
+            });
+        }
+    });
+    assert!(std::fs::metadata(&path).unwrap().len() < 40_000);
+    drop(journal);
+    let (journal, left) = Journal::open(&path).unwrap();
+    let mut tags: Vec<String> = left.into_iter().map(|intent| intent.tag).collect();
+    tags.sort();
+    let expected = (0..4).flat_map(|thread| [0, 20, 40].map(|n| format!("t{thread}n{n}")));
+    assert_eq!(tags, expected.collect::<Vec<_>>());
+    drop(journal);
+    // Nothing but the journal and its lock is left.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "old").unwrap();
+    // Nothing can take the place of a folder's `.new`.
+    std::fs::create_dir(folder.path().join("file.new")).unwrap();
+    let failure = OnDisk::replace(&path, b"new").unwrap_err();
+    assert!(!failure.in_doubt, "{failure:?}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    std::fs::remove_dir(folder.path().join("file.new")).unwrap();
+    let disk = OnDisk::replace(&path, b"new").unwrap();
+    disk.append(b"er").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"newer");
 }
