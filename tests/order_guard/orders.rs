@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, OrderId, OrderTags, Seen, Side, Trail, lanes,
+    Broker, BrokerError, BrokerProxy, Detail, Order, OrderId, OrderStatus, OrderTags, Seen, Side,
+    Trail, lanes,
 };
 use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
@@ -79,6 +80,34 @@ fn an_order_found_rejected_is_rejected() {
     broker.fates([Fate::LostRejected]);
     let answer = broker.guard().place_order(&order(1));
     assert_eq!(answer, Err(BrokerError::Rejected(Detail::new("order 000001: no funds"))));
+}
+
+/// A broker that slices orders up books one slice after the other.
+#[test]
+fn a_rejected_slice_is_not_the_last_word() {
+    for others_live in [true, false] {
+        let broker = echoed();
+        let booked = |id: &str, status, parent: Option<&str>| {
+            let mut order = Order::new(OrderId::new(id), status, &order(1).tag("mine"));
+            order.parent = parent.map(OrderId::new);
+            order
+        };
+        let now = broker.clock.now();
+        let mut ledger = vec![(now, booked("slice", OrderStatus::Rejected, Some("parent")))];
+        if others_live {
+            let later = now + Duration::from_secs(3);
+            ledger.push((later, booked("other", OrderStatus::Open, Some("parent"))));
+        }
+        broker.state().ledger = ledger;
+        broker.fates([Fate::LostBefore]);
+        let answer = broker.guard().place_order(&order(1).tag("mine"));
+        if others_live {
+            assert_eq!(answer, Ok(OrderId::new("other")));
+        } else {
+            assert!(matches!(answer, Err(BrokerError::Rejected(_))), "{answer:?}");
+            assert!(broker.clock.now().since(now) >= SETTLE);
+        }
+    }
 }
 
 #[test]

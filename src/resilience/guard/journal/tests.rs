@@ -338,7 +338,10 @@ fn a_journal_that_cannot_be_shortened_grows() {
     for number in 0..50 {
         let tag = format!("t{number}");
         journal.begin(&intent(&tag)).unwrap();
-        assert_eq!(fake.0.lock().synced, fake.0.lock().bytes.len());
+        {
+            let fakery = fake.0.lock();
+            assert_eq!(fakery.synced, fakery.bytes.len());
+        }
         journal.end(&tag, &placed());
     }
     assert_eq!(left(&fake), [""; 0]);
