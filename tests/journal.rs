@@ -353,26 +353,6 @@ fn a_folder_that_cannot_be_written_to_is_told_at_once() {
     }
 }
 
-/// No file of this process and its children may grow: that is as good as a full disk.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_is_told_at_once() {
-    let (_folder, path) = folder();
-    if let Some(path) = std::env::var_os("LANEKEEPER_FULL_DISK") {
-        let error = refused(&echoed(), Path::new(&path));
-        assert!(matches!(error, JournalError::Io { action: "write", .. }), "{error}");
-        return;
-    }
-    let output = std::process::Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" --exact a_full_disk_is_told_at_once"])
-        .arg(std::env::current_exe().unwrap())
-        .env("LANEKEEPER_FULL_DISK", &path)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
-
 /// Two names for one file would be two guards for one account.
 #[cfg(unix)]
 #[test]

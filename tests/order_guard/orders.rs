@@ -314,7 +314,7 @@ fn what_cannot_be_found_out_can_be_forgotten() {
     // An order under way is somebody's.
     let (mine, other) = (guard.clone(), guard.clone());
     broker.fates([Fate::LostBefore]);
-    broker.meanwhile(move |look| assert!(look > 1 || !other.forget("mine")));
+    broker.meanwhile(move |_| assert!(!other.forget("mine")));
     mine.place_order(&order(1).tag("mine")).unwrap_err();
     assert!(guard.forget("mine"));
 }

@@ -157,10 +157,8 @@ impl Intents {
         if state.day.replace(today) == Some(today) {
             return;
         }
-        let State { open, own_tags, .. } = state;
-        own_tags.retain(|tag, at| {
-            self.day(*at) == today || now.duration_since(*at) < LINGERS || open.contains_key(tag)
-        });
+        // One of an order without an answer is taken all the same: it is among those.
+        state.own_tags.retain(|_, at| self.day(*at) == today || now.duration_since(*at) < LINGERS);
     }
 }
 
