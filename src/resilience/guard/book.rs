@@ -53,8 +53,8 @@ impl State {
 }
 
 impl Book {
-    /// The book, by a look that is sent after this is called. Somebody else's look is waited for
-    /// until `until` at most.
+    /// The book, by a look that is sent after this is called. After `until`, nobody waits for a look
+    /// that hangs.
     pub(super) fn read(
         &self,
         broker: &dyn Broker,
@@ -70,17 +70,19 @@ impl Book {
                 }
                 let now = patience.clock.now();
                 let Some(flight) = state.flight else { break };
-                if now >= until {
-                    return Err(BrokerError::Transient(Detail::new(
-                        "somebody else's look into the order book does not end",
-                    )));
+                let hangs = flight.at + patience.settle;
+                if now >= hangs {
+                    if now >= until {
+                        return Err(BrokerError::Transient(Detail::new(
+                            "somebody else's look into the order book does not end",
+                        )));
+                    }
+                    // One that was sent since is somebody's who was tired of waiting too.
+                    if flight.sent < asked {
+                        break;
+                    }
                 }
-                // One that was sent since is somebody's who was tired of waiting too.
-                let hangs = (flight.sent < asked).then_some(flight.at + patience.settle);
-                if hangs.is_some_and(|hangs| now >= hangs) {
-                    break;
-                }
-                self.wait(&mut state, patience, hangs.map_or(until, |hangs| until.min(hangs)));
+                self.wait(&mut state, patience, if now < hangs { hangs } else { until });
             }
             let sent = state.next();
             state.flight = Some(Flight { sent, at: patience.clock.now() });

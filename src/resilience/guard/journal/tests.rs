@@ -1,5 +1,8 @@
 //! The journal on a disk that fails.
 
+mod reading;
+mod shortening;
+
 use std::sync::Arc;
 
 use super::disk::{Disk, NotReplaced, OnDisk};
@@ -195,85 +198,6 @@ fn many_orders_share_one_wait_and_each_is_safe() {
     assert_eq!((fakery.syncs, fakery.synced), (1, fakery.bytes.len()));
 }
 
-#[test]
-fn a_journal_cut_anywhere_keeps_every_whole_line() {
-    let mut journal = encode(&Entry::header()).unwrap();
-    let mut ends = vec![(journal.len(), Vec::new())];
-    let mut open: Vec<String> = Vec::new();
-    for number in 0..5 {
-        let tag = format!("t{number}");
-        journal.extend(encode(&Entry::Intent(Box::new(intent(&tag)))).unwrap());
-        open.push(tag.clone());
-        ends.push((journal.len(), open.clone()));
-        if number % 2 == 0 {
-            journal.extend(encode(&Entry::End { tag, end: placed() }).unwrap());
-            open.pop();
-            ends.push((journal.len(), open.clone()));
-        }
-    }
-    for cut in 0..=journal.len() {
-        // A line that lacks nothing but its end is whole.
-        let (_, expected) =
-            ends.iter().rev().find(|(end, _)| end - 1 <= cut).cloned().unwrap_or_default();
-        let left = replay(&journal[..cut]).unwrap();
-        let left: Vec<String> = left.into_iter().map(|intent| intent.tag).collect();
-        assert_eq!(left, expected, "cut at {cut}");
-    }
-}
-
-#[test]
-fn a_change_anywhere_but_in_a_torn_line_is_seen() {
-    let mut journal = encode(&Entry::header()).unwrap();
-    for tag in ["a", "b", "c"] {
-        journal.extend(encode(&Entry::Intent(Box::new(intent(tag)))).unwrap());
-    }
-    for index in 0..journal.len() - 1 {
-        for flip in [1, 0x20, 0x80] {
-            let mut changed = journal.clone();
-            changed[index] ^= flip;
-            // Hexadecimal digits may be large as well as small; they say the same.
-            match replay(&changed) {
-                Err(damage) => assert!(damage.line >= 1 && !damage.is_whole, "{damage:?}"),
-                Ok(left) => {
-                    let tags: Vec<_> = left.iter().map(|intent| intent.tag.as_str()).collect();
-                    assert_eq!(tags, ["a", "b", "c"], "{index} {flip}");
-                    assert!(flip == 0x20 && changed[index].is_ascii_uppercase());
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn what_the_other_lines_tell_of_a_damaged_journal_is_kept() {
-    let mut lines = vec![encode(&Entry::header()).unwrap()];
-    for tag in ["a", "b", "c", "d"] {
-        lines.push(encode(&Entry::Intent(Box::new(intent(tag)))).unwrap());
-    }
-    lines.push(encode(&Entry::End { tag: "c".to_owned(), end: placed() }).unwrap());
-    lines[2][20] ^= 1;
-    let damage = replay(&lines.concat()).unwrap_err();
-    let tags: Vec<_> = damage.left.iter().map(|intent| intent.tag.as_str()).collect();
-    assert_eq!((damage.line, damage.is_whole, tags), (3, false, vec!["a", "d"]));
-}
-
-#[test]
-fn a_line_of_a_newer_version_is_not_called_damaged() {
-    let sealed = |json: &str| format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
-    let header = String::from_utf8(encode(&Entry::header()).unwrap()).unwrap();
-    let known = String::from_utf8(encode(&Entry::Intent(Box::new(intent("a")))).unwrap()).unwrap();
-    for (journal, line) in [
-        (format!("{header}{}{known}", sealed(r#"{"split":{"tag":"b"}}"#)), 2),
-        // Even as the last of all, and without its end.
-        (format!("{header}{known}{}", sealed(r#"{"split":{"tag":"b"}}"#).trim_end()), 3),
-        (format!("{}{known}", sealed(r#"{"journal":{"version":2}}"#)), 1),
-    ] {
-        let damage = replay(journal.as_bytes()).unwrap_err();
-        assert!(damage.is_whole && damage.line == line, "{damage:?}");
-        assert_eq!(damage.left.len(), 1);
-    }
-}
-
 /// Ends that cannot be written, from many threads, while another may.
 #[test]
 fn no_answer_that_waits_for_room_is_lost() {
@@ -292,114 +216,4 @@ fn no_answer_that_waits_for_room_is_lost() {
     fake.0.lock().room = None;
     journal.begin(&intent("last")).unwrap();
     assert_eq!(left(&fake), ["last"]);
-}
-
-#[test]
-fn a_long_journal_is_shortened_to_what_is_open() {
-    let (journal, fake) = journal();
-    journal.tail.lock().long = 4000;
-    for tag in ["a", "b"] {
-        journal.begin(&intent(tag)).unwrap();
-    }
-    journal.end("a", &placed());
-    let mut most = 0;
-    for number in 0..100 {
-        let tag = format!("t{number}");
-        journal.begin(&intent(&tag)).unwrap();
-        {
-            let fakery = fake.0.lock();
-            assert_eq!(fakery.synced, fakery.bytes.len(), "{tag}");
-            most = most.max(fakery.bytes.len());
-        }
-        journal.tail.lock().long = 4000;
-        assert_eq!(left(&fake), ["b".to_owned(), tag.clone()]);
-        journal.end(&tag, &placed());
-    }
-    assert!(most < 4500 && fake.0.lock().replaced > 5, "{most}");
-    assert_eq!(left(&fake), ["b"]);
-}
-
-#[test]
-fn what_is_open_is_not_rewritten_over_and_over() {
-    let (journal, fake) = journal();
-    journal.tail.lock().long = 1000;
-    for number in 0..100 {
-        journal.begin(&intent(&format!("t{number}"))).unwrap();
-    }
-    assert_eq!((left(&fake).len(), fake.0.lock().replaced), (100, 0));
-}
-
-/// Without room for another file the old one goes on.
-#[test]
-fn a_journal_that_cannot_be_shortened_grows() {
-    let (journal, fake) = journal();
-    journal.tail.lock().long = 1000;
-    fake.0.lock().irreplaceable = Some(false);
-    for number in 0..50 {
-        let tag = format!("t{number}");
-        journal.begin(&intent(&tag)).unwrap();
-        {
-            let fakery = fake.0.lock();
-            assert_eq!(fakery.synced, fakery.bytes.len());
-        }
-        journal.end(&tag, &placed());
-    }
-    assert_eq!(left(&fake), [""; 0]);
-    // Where nobody knows which of the two files is there, no order is safe.
-    fake.0.lock().irreplaceable = Some(true);
-    journal.tail.lock().long = 1000;
-    for _ in 0..2 {
-        journal.begin(&intent("lost")).unwrap_err();
-    }
-    let error = journal.begin(&intent("lost")).unwrap_err().to_string();
-    assert!(error.contains("could not confirm a shorter file"), "{error}");
-}
-
-/// On a real disk, by many threads.
-#[test]
-fn a_file_that_is_shortened_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("orders.journal");
-    let (journal, _) = Journal::open(&path).unwrap();
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let journal = &journal;
-            scope.spawn(move || {
-                for number in 0..60 {
-                    let tag = format!("t{thread}n{number}");
-                    journal.tail.lock().long = 3000;
-                    journal.begin(&intent(&tag)).unwrap();
-                    if number % 20 != 0 {
-                        journal.end(&tag, &placed());
-                    }
-                }
-            });
-        }
-    });
-    assert!(std::fs::metadata(&path).unwrap().len() < 40_000);
-    drop(journal);
-    let (journal, left) = Journal::open(&path).unwrap();
-    let mut tags: Vec<String> = left.into_iter().map(|intent| intent.tag).collect();
-    tags.sort();
-    let expected = (0..4).flat_map(|thread| [0, 20, 40].map(|n| format!("t{thread}n{n}")));
-    assert_eq!(tags, expected.collect::<Vec<_>>());
-    drop(journal);
-    // Nothing but the journal and its lock is left.
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-}
-
-#[test]
-fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
-    std::fs::write(&path, "old").unwrap();
-    // Nothing can take the place of a folder's `.new`.
-    std::fs::create_dir(folder.path().join("file.new")).unwrap();
-    let failure = OnDisk::replace(&path, b"new").unwrap_err();
-    assert!(!failure.in_doubt, "{failure:?}");
-    assert_eq!(std::fs::read(&path).unwrap(), b"old");
-    std::fs::remove_dir(folder.path().join("file.new")).unwrap();
-    let disk = OnDisk::replace(&path, b"new").unwrap();
-    disk.append(b"er").unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), b"newer");
 }
