@@ -27,3 +27,26 @@ impl Classify for BrokerError {
         BrokerError::class(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_when_to_come_back_if_the_lane_knows() {
+        let wait = Duration::from_secs(7);
+        for (reason, possible_in) in [
+            (Reason::BrokerDown { possible_in: Some(wait) }, Some(wait)),
+            (Reason::BrokerDown { possible_in: None }, None),
+            (Reason::TooLate { possible_in: wait }, Some(wait)),
+            (Reason::Closed, None),
+        ] {
+            let (lane, method, effect) = ("transactional", "orders", Effect::Read);
+            let error = BrokerError::from(LaneError { lane, method, effect, reason });
+            let BrokerError::NotSent(detail) = &error else { panic!("{error:?}") };
+            assert_eq!(detail.possible_in, possible_in, "{error}");
+        }
+    }
+}

@@ -7,5 +7,6 @@ mod delegation;
 mod faults;
 mod looks;
 mod orders;
+mod recover;
 mod shaky;
 mod tags;

@@ -130,3 +130,53 @@ impl Drop for Landing<'_> {
         self.book.landed.notify_all();
     }
 }
+
+#[cfg(all(test, feature = "mock"))]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::broker::MockBroker;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn a_sound_look_is_waited_for_even_when_ones_own_time_is_up() {
+        let clock = ManualClock::new();
+        let settle = Duration::from_secs(10);
+        let patience = Patience { clock: clock.clone().into(), settle };
+        let (book, now) = (Book::default(), clock.now());
+        let ((began, begins), (go_on, told)) = (channel::<()>(), channel::<()>());
+        let mut mock = MockBroker::new();
+        mock.expect_orders().times(2).returning(move || {
+            let _ = began.send(());
+            let _ = told.recv(); // Until the other end is dropped.
+            Ok(Vec::new())
+        });
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| book.read(&mock, &patience, now + settle));
+            begins.recv().unwrap();
+            let second = scope.spawn(|| book.read(&mock, &patience, now));
+            // The first has asked and sent, the second has asked.
+            while book.state.lock().number < 3 {
+                std::thread::yield_now();
+            }
+            drop(go_on);
+            assert_eq!(first.join().unwrap().unwrap().len(), 0);
+            assert_eq!(second.join().unwrap().unwrap().len(), 0);
+        });
+    }
+
+    #[test]
+    fn a_look_that_panics_lets_the_next_one_begin() {
+        let patience =
+            Patience { clock: ManualClock::new().into(), settle: Duration::from_secs(10) };
+        let (book, until) = (Book::default(), patience.clock.now());
+        let mut mock = MockBroker::new();
+        mock.expect_orders().times(1).returning(|| panic!("in the broker"));
+        let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &patience, until));
+        std::panic::catch_unwind(read).unwrap_err();
+        let mut mock = MockBroker::new();
+        mock.expect_orders().times(1).returning(|| Ok(Vec::new()));
+        assert!(book.read(&mock, &patience, until).is_ok());
+    }
+}
