@@ -167,6 +167,42 @@ mod tests {
     }
 
     #[test]
+    fn one_alone_looks_in_place_of_a_look_that_hangs() {
+        let clock = ManualClock::new();
+        let settle = Duration::from_secs(10);
+        let patience = Patience { clock: clock.clone().into(), settle };
+        let (book, until) = (Book::default(), clock.now() + settle * 5);
+        let ((began, begins), (go_on, told)) = (channel::<()>(), channel::<()>());
+        let mut mock = MockBroker::new();
+        mock.expect_orders().times(2).returning(move || {
+            let _ = began.send(());
+            let _ = told.recv();
+            Ok(Vec::new())
+        });
+        std::thread::scope(|scope| {
+            let (book, mock, patience) = (&book, &mock, &patience);
+            let read = move || book.read(mock, patience, until);
+            let number = || book.state.lock().number;
+            let first = scope.spawn(read);
+            begins.recv().unwrap();
+            let others = [scope.spawn(read), scope.spawn(read)];
+            while number() < 4 {
+                std::thread::yield_now();
+            }
+            // Asked three times and sent twice, however late it gets.
+            while !others.iter().any(|other| other.is_finished()) {
+                clock.advance(Duration::from_millis(100));
+                assert!(number() <= 5, "the second look hangs too, and a third was sent");
+                std::thread::sleep(Duration::from_millis(1)); // So often they look at the clock.
+            }
+            assert!(clock.now() >= until && !first.is_finished());
+            drop(go_on);
+            let answers = others.map(|other| other.join().unwrap());
+            assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+        });
+    }
+
+    #[test]
     fn a_look_that_panics_lets_the_next_one_begin() {
         let patience =
             Patience { clock: ManualClock::new().into(), settle: Duration::from_secs(10) };
