@@ -46,8 +46,8 @@
 //! is sent again soon. Five failures after the settle time end the search; so do, at any time, five
 //! [`Fatal`](crate::BrokerError::Fatal) answers in a row, about 4 s: a gateway's page says "forbidden"
 //! as a dead token does, but goes away. After a new login, [`recover`](OrderGuard::recover) finds what
-//! is left. A look that hangs holds up those who wait for its answer for the settle time, and no
-//! longer.
+//! is left. A look that takes longer than the settle time is taken to hang: one of those
+//! who wait for it looks alone, and the others leave after the settle time and as long again.
 //!
 //! # Tags
 //!
