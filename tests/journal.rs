@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lanekeeper::OrderGuard;
-use lanekeeper::broker::{Broker, BrokerError, Detail, OrderId, OrderStatus, OrderTags};
+use lanekeeper::broker::{
+    Broker, BrokerError, Detail, Instrument, OrderId, OrderRequest, OrderStatus, OrderTags, Side,
+};
 use lanekeeper::resilience::guard::{GuardBuildError, JournalError, Recovered, Recovery};
 use shaky::{Fate, SETTLE, Shaky, order, transient};
 use tempfile::TempDir;
@@ -123,6 +125,82 @@ fn a_tag_of_ones_own_stays_used_over_a_restart() {
     assert!(matches!(again, BrokerError::NotSent(_)), "{again}");
 }
 
+/// A process that dies while it recovers has told nobody what it found.
+#[test]
+fn killed_as_it_recovers_it_loses_no_answer() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    die(&broker, open(&broker, &path), 1, Fate::DiesAfter(Duration::ZERO));
+    die(&broker, open(&broker, &path), 2, Fate::DiesBefore);
+    let guard = open(&broker, &path);
+    // The first was found by then.
+    broker.meanwhile(|look| assert!(look != 3, "killed"));
+    catch_unwind(AssertUnwindSafe(|| guard.recover())).unwrap_err();
+    drop(guard);
+    let expected = [(1, Recovered::Placed(OrderId::new("000001"))), (2, Recovered::NotPlaced)];
+    assert_eq!(outcomes(open(&broker, &path).recover()), expected);
+}
+
+/// It will not appear any more, so nobody waits for it, and a human is to say what became of it.
+#[test]
+fn nobody_waits_for_an_order_of_another_day() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    die(&broker, open(&broker, &path), 1, Fate::DiesBefore);
+    broker.clock.advance(Duration::from_secs(86_400));
+    let guard = open(&broker, &path);
+    let before = broker.clock.now();
+    let recovery = guard.recover().remove(0);
+    assert!(broker.clock.now().since(before) < SETTLE);
+    assert!(matches!(recovery.outcome, Recovered::Unknown(_)), "{recovery:?}");
+    assert!(guard.forget(&recovery.tag));
+    drop(guard);
+    assert_eq!(open(&broker, &path).recover(), []);
+    // If another is of today, it is waited for.
+    for day in 0..2 {
+        die(&broker, open(&broker, &path), day, Fate::DiesBefore);
+        broker.clock.advance(Duration::from_secs(86_400 * (1 - day as u64)));
+    }
+    let guard = open(&broker, &path);
+    let outcomes = outcomes(guard.recover());
+    assert!(matches!(outcomes[0], (0, Recovered::Unknown(_))), "{outcomes:?}");
+    assert_eq!(outcomes[1], (1, Recovered::NotPlaced));
+}
+
+#[test]
+fn what_is_forgotten_is_not_asked_after_a_restart() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    for quantity in 1..=2 {
+        die(&broker, open(&broker, &path), quantity, Fate::DiesAfter(Duration::ZERO));
+    }
+    let guard = open(&broker, &path);
+    let tag = broker.ledger()[0].tag.clone().unwrap();
+    assert!(guard.forget(&tag));
+    drop(guard);
+    assert_eq!(
+        outcomes(open(&broker, &path).recover()),
+        [(2, Recovered::Placed(OrderId::new("000002")))]
+    );
+}
+
+/// What could not be read back would keep the journal shut after the next start.
+#[test]
+fn an_order_that_cannot_be_read_back_is_not_sent() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    let guard = open(&broker, &path);
+    let odd = OrderRequest::market(Instrument::new("", "INFY"), Side::Buy, 1);
+    let error = guard.place_order(&odd).unwrap_err();
+    assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+    assert!(error.to_string().contains("`:INFY` is not an instrument"), "{error}");
+    assert_eq!(broker.state().placed, 0);
+    // The journal is none the worse.
+    guard.place_order(&order(1)).unwrap();
+    drop(guard);
+    assert_eq!(open(&broker, &path).recover(), []);
+}
+
 /// Killed at random moments of a bad day, over and over: all is answered, and nothing sent twice.
 #[test]
 fn killed_at_random_every_order_gets_its_answer() {
@@ -215,6 +293,17 @@ fn a_change_in_the_middle_is_told_with_its_line() {
     let error = refused(&broker, &path);
     assert!(matches!(error, JournalError::Corrupt { line: 2, .. }), "{error}");
     assert!(error.to_string().contains("look through the broker's order book"), "{error}");
+    // Which of the others are without an answer, a human can look up.
+    let first = broker.ledger()[0].tag.clone().unwrap();
+    let JournalError::Corrupt { open, .. } = &error else { unreachable!() };
+    assert_eq!(open, &[] as &[String]);
+    fs::write(&path, journal.replacen("{\"end\"", "{\"enX\"", 1)).unwrap();
+    let error = refused(&broker, &path);
+    let JournalError::Corrupt { line: 3, open, .. } = &error else { panic!("{error}") };
+    assert_eq!(open, std::slice::from_ref(&first));
+    assert!(error.to_string().contains(&first), "{error}");
+    fs::write(&path, journal.replacen("INFY", "INFX", 1)).unwrap();
+    refused(&broker, &path);
     // It is left as it is.
     assert!(fs::read_to_string(&path).unwrap().contains("INFX"));
 }
@@ -264,15 +353,50 @@ fn a_folder_that_cannot_be_written_to_is_told_at_once() {
     }
 }
 
-/// Linux has a disk that is always full; the journal's own tests have one on every system.
-#[cfg(target_os = "linux")]
+/// Two names for one file would be two guards for one account.
+#[cfg(unix)]
 #[test]
-fn a_full_disk_is_told_at_once() {
-    let (_folder, path) = folder();
+fn a_journal_is_one_by_every_name() {
+    let (folder, path) = folder();
+    let broker = echoed();
+    let guard = open(&broker, &path);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let winding = folder.path().join("..").join(folder.path().file_name().unwrap());
+    for other in [link.clone(), winding.join("orders.journal")] {
+        let error = refused(&broker, &other);
+        assert!(matches!(error, JournalError::InUse { .. }), "{error}");
+    }
+    drop(guard);
+    // Opened by its other name, it is still the one.
+    die(&broker, open(&broker, &link), 1, Fate::DiesAfter(Duration::ZERO));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(open(&broker, &path).recover().len(), 1);
+    // A link that leads nowhere is not replaced.
+    let nowhere = folder.path().join("nowhere");
+    std::os::unix::fs::symlink(folder.path().join("gone").join("x"), &nowhere).unwrap();
+    let error = refused(&broker, &nowhere);
+    assert!(matches!(error, JournalError::Io { .. }), "{error}");
+    assert!(fs::symlink_metadata(&nowhere).unwrap().is_symlink());
+}
+
+/// What an earlier process left half written is replaced, and what somebody put there not followed.
+#[cfg(unix)]
+#[test]
+fn a_new_file_that_is_there_already_is_not_written_through() {
+    let (folder, path) = folder();
     let new = PathBuf::from(format!("{}.new", path.display()));
-    std::os::unix::fs::symlink("/dev/full", &new).unwrap();
-    let error = refused(&echoed(), &path);
-    assert!(matches!(error, JournalError::Io { action: "write", .. }), "{error}");
+    let other = folder.path().join("other");
+    fs::write(&other, "somebody's").unwrap();
+    std::os::unix::fs::symlink(&other, &new).unwrap();
+    let broker = echoed();
+    open(&broker, &path).place_order(&order(1)).unwrap();
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's");
+    fs::write(&new, "half a li").unwrap();
+    assert_eq!(open(&broker, &path).recover(), []);
+    fs::create_dir(&new).unwrap();
+    let error = refused(&broker, &path);
+    assert!(matches!(error, JournalError::Io { .. }), "{error}");
 }
 
 #[cfg(unix)]

@@ -21,6 +21,8 @@ pub struct Detail {
     pub status: Option<u16>,
     /// The broker's own code for the error (Kite: `error_type`).
     pub code: Option<String>,
+    /// When the call could go, from when it was refused; if whoever refused it knows.
+    pub possible_in: Option<Duration>,
     /// How far somebody has followed up a write of unknown outcome, if somebody has.
     pub trail: Option<Box<Trail>>,
 }
@@ -70,6 +72,13 @@ impl Detail {
     #[must_use]
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());
+        self
+    }
+
+    /// With when the call could go, from now.
+    #[must_use]
+    pub fn possible_in(mut self, wait: Duration) -> Self {
+        self.possible_in = Some(wait);
         self
     }
 

@@ -10,7 +10,11 @@ use lanekeeper::resilience::guard::OrderGuard;
 use super::shaky::{Fate, SETTLE, Shaky, order, to_price, transient};
 
 fn with_order() -> (Shaky, OrderGuard<Shaky>, OrderId) {
-    let broker = Shaky::new(OrderTags::none());
+    with_order_at(OrderTags::none())
+}
+
+fn with_order_at(tags: OrderTags) -> (Shaky, OrderGuard<Shaky>, OrderId) {
+    let broker = Shaky::new(tags);
     let guard = broker.guard();
     let id = guard.place_order(&order(1)).unwrap();
     (broker, guard, id)
@@ -56,13 +60,13 @@ fn a_lost_cancellation_is_made_again_once() {
 #[test]
 fn an_order_that_was_filled_first_was_neither_cancelled_nor_changed() {
     let (broker, guard, id) = with_order();
-    broker.fates([Fate::LostAsFilled]);
+    broker.fates([Fate::LostAs("FILLED")]);
     let answer = guard.cancel_order(&id);
     let late = BrokerError::Rejected(Detail::new("too late: order 000001 is FILLED"));
     assert_eq!(answer, Err(late.clone()));
 
     let (broker, guard, id) = with_order();
-    broker.fates([Fate::LostAsFilled]);
+    broker.fates([Fate::LostAs("FILLED")]);
     assert_eq!(guard.modify_order(&id, &to_price(1501)), Err(late));
 }
 
@@ -99,4 +103,41 @@ fn a_change_that_shows_nowhere_is_not_looked_for() {
     let change = OrderChange::new().disclosed_quantity(1);
     assert_eq!(seen(guard.modify_order(&id, &change)).0, Seen::Unread);
     assert_eq!(broker.state().looks, 0);
+}
+
+/// Where a change may make a new order, the old one shows as cancelled whether or not it did.
+#[test]
+fn a_cancelled_order_may_have_been_replaced() {
+    let (broker, guard, id) = with_order();
+    broker.fates([Fate::LostAs("CANCELLED")]);
+    let (seen, message) = seen(guard.modify_order(&id, &to_price(1501)));
+    assert_eq!(seen, Seen::Unread);
+    assert!(message.contains("another order in its place"), "{message}");
+
+    let (broker, guard, id) = with_order_at(OrderTags::none().changed_in_place());
+    broker.fates([Fate::LostAs("CANCELLED")]);
+    let late = BrokerError::Rejected(Detail::new("too late: order 000001 is CANCELLED"));
+    assert_eq!(guard.modify_order(&id, &to_price(1501)), Err(late));
+}
+
+#[test]
+fn an_order_between_two_states_is_not_as_before() {
+    for state in ["MODIFY VALIDATION PENDING", "CANCEL PENDING"] {
+        let (broker, guard, id) = with_order();
+        broker.fates([Fate::LostAs(state)]);
+        assert_eq!(seen(guard.modify_order(&id, &to_price(1501))).0, Seen::Unread, "{state}");
+        let (broker, guard, id) = with_order();
+        broker.fates([Fate::LostAs(state), Fate::LostBefore]);
+        assert_eq!(seen(guard.cancel_order(&id)).0, Seen::Unread, "{state}");
+    }
+}
+
+/// The rest of the change was true before: it says nothing of the part that shows nowhere.
+#[test]
+fn what_shows_does_not_speak_for_the_visible_quantity() {
+    let (broker, guard, id) = with_order();
+    broker.fates([Fate::LostBefore]);
+    let (seen, message) = seen(guard.modify_order(&id, &to_price(1500).disclosed_quantity(1)));
+    assert_eq!(seen, Seen::Unread);
+    assert!(message.contains("visible quantity"), "{message}");
 }

@@ -5,5 +5,8 @@
 mod changes;
 mod delegation;
 mod faults;
+mod looks;
 mod orders;
+mod recover;
 mod shaky;
+mod tags;

@@ -1,10 +1,10 @@
 //! Placing an order.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, OrderId, OrderTags, Seen, Side, Trail, lanes,
+    Broker, BrokerError, BrokerProxy, Detail, Order, OrderId, OrderStatus, OrderTags, Seen, Side,
+    Trail, lanes,
 };
 use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
@@ -13,12 +13,12 @@ use lanekeeper::resilience::guard::{GuardBuildError, OrderGuard, OwnTags, Recove
 
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
 
-fn echoed() -> Shaky {
+pub(super) fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
 }
 
 /// What is known of an order whose outcome is not.
-fn trail(answer: Result<OrderId, BrokerError>) -> Trail {
+pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> Trail {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail)) => *detail.trail.expect("a trail"),
         other => panic!("{other:?}"),
@@ -79,6 +79,34 @@ fn an_order_found_rejected_is_rejected() {
     broker.fates([Fate::LostRejected]);
     let answer = broker.guard().place_order(&order(1));
     assert_eq!(answer, Err(BrokerError::Rejected(Detail::new("order 000001: no funds"))));
+}
+
+/// A broker that slices orders up books one slice after the other.
+#[test]
+fn a_rejected_slice_is_not_the_last_word() {
+    for others_live in [true, false] {
+        let broker = echoed();
+        let booked = |id: &str, status, parent: Option<&str>| {
+            let mut order = Order::new(OrderId::new(id), status, &order(1).tag("mine"));
+            order.parent = parent.map(OrderId::new);
+            order
+        };
+        let now = broker.clock.now();
+        let mut ledger = vec![(now, booked("slice", OrderStatus::Rejected, Some("parent")))];
+        if others_live {
+            let later = now + Duration::from_secs(3);
+            ledger.push((later, booked("other", OrderStatus::Open, Some("parent"))));
+        }
+        broker.state().ledger = ledger;
+        broker.fates([Fate::LostBefore]);
+        let answer = broker.guard().place_order(&order(1).tag("mine"));
+        if others_live {
+            assert_eq!(answer, Ok(OrderId::new("other")));
+        } else {
+            assert!(matches!(answer, Err(BrokerError::Rejected(_))), "{answer:?}");
+            assert!(broker.clock.now().since(now) >= SETTLE);
+        }
+    }
 }
 
 #[test]
@@ -221,74 +249,6 @@ fn a_label_begins_the_tag_of_each_of_its_orders() {
     let tags: Vec<String> = broker.ledger().into_iter().filter_map(|o| o.tag).collect();
     assert!(tags.iter().all(|tag| tag.starts_with("alpha") && tag.len() == 20), "{tags:?}");
     assert_ne!(tags[0], tags[1]);
-}
-
-#[test]
-fn what_was_unknown_can_be_asked_again() {
-    let broker = echoed();
-    let guard = broker.guard();
-    broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostBefore, Fate::LostRejected]);
-    for quantity in 1..=3 {
-        broker.blind(20, &transient());
-        assert_eq!(trail(guard.place_order(&order(quantity))).seen, Seen::Unread);
-        broker.state().blind.clear();
-    }
-    let outcomes = guard.recover().into_iter().map(|it| (it.order.quantity, it.outcome));
-    let mut outcomes: Vec<_> = outcomes.collect();
-    outcomes.sort_by_key(|(quantity, _)| *quantity);
-    assert_eq!(
-        outcomes,
-        [
-            (1.into(), Recovered::Placed(OrderId::new("000001"))),
-            (2.into(), Recovered::NotPlaced),
-            (3.into(), Recovered::Rejected(Detail::new("order 000002: no funds"))),
-        ]
-    );
-    assert_eq!(guard.recover(), []);
-    assert_eq!(broker.state().placed, 3);
-}
-
-#[test]
-fn what_stays_unknown_is_kept() {
-    let broker = echoed();
-    let guard = broker.guard();
-    broker.fates([Fate::LostAfter(Duration::ZERO)]);
-    broker.blind(1000, &transient());
-    guard.place_order(&order(1)).unwrap_err();
-    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
-    broker.state().blind.clear();
-    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
-}
-
-#[test]
-fn a_book_of_another_day_is_no_evidence() {
-    let broker = echoed();
-    let guard = broker.guard();
-    broker.fates([Fate::LostBefore]);
-    broker.blind(1, &BrokerError::Fatal(Detail::new("the token is dead")));
-    guard.place_order(&order(1)).unwrap_err();
-    broker.clock.advance(Duration::from_secs(86_400));
-    let outcome = guard.recover().remove(0).outcome;
-    let Recovered::Unknown(why) = outcome else { panic!("{outcome:?}") };
-    assert!(why.message.contains("another day"), "{why}");
-}
-
-#[test]
-fn a_panic_leaves_the_order_to_be_asked_after() {
-    let broker = echoed();
-    let guard = broker.guard();
-    broker.fates([Fate::DiesAfter(Duration::from_secs(3))]);
-    catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(1)))).unwrap_err();
-    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
-}
-
-#[test]
-fn guards_around_one_broker_share_what_is_open() {
-    let broker = echoed();
-    let guard = broker.guard();
-    broker.fates([Fate::LostBefore]);
-    guard.around(broker.clone()).place_order(&order(1)).unwrap_err();
-    assert_eq!(guard.recover().len(), 1);
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub(crate) enum Fate {
     DiesAfter(Duration),
     /// In the book as rejected, and the answer lost.
     LostRejected,
-    /// Lost, and all orders fill meanwhile.
-    LostAsFilled,
+    /// Lost, and all orders come to this state meanwhile.
+    LostAs(&'static str),
     /// Done, and the answer called what it must not be.
     Mislabelled,
     Throttled,
@@ -68,7 +68,11 @@ pub(crate) struct State {
     pub(crate) looks: usize,
     /// How many looks failed one after the other.
     pub(crate) failed_looks: usize,
+    /// What happens in the middle of a look, told its number from 1.
+    meanwhile: Option<Meanwhile>,
 }
+
+type Meanwhile = Arc<dyn Fn(usize) + Send + Sync>;
 
 enum Edit {
     Cancel,
@@ -100,6 +104,11 @@ impl Shaky {
     /// Makes the next `count` looks fail.
     pub(crate) fn blind(&self, count: usize, error: &BrokerError) {
         self.state().blind.extend(std::iter::repeat_n(Some(error.clone()), count));
+    }
+
+    /// Has something happen in the middle of each look, which is told its number from 1.
+    pub(crate) fn meanwhile(&self, happens: impl Fn(usize) + Send + Sync + 'static) {
+        self.state().meanwhile = Some(Arc::new(happens));
     }
 
     pub(crate) fn placed_and_looks(&self) -> (usize, usize) {
@@ -159,9 +168,9 @@ impl Shaky {
                 doing(&mut self.state(), now, false);
                 Err(transient())
             }
-            Fate::LostAsFilled => {
+            Fate::LostAs(status) => {
                 let mut state = self.state();
-                state.ledger.iter_mut().for_each(|(_, order)| order.status = OrderStatus::Filled);
+                state.ledger.iter_mut().for_each(|(_, order)| order.status = status.into());
                 Err(lost())
             }
             Fate::DiesBefore => panic!("killed"),
@@ -177,8 +186,15 @@ impl Shaky {
 
     fn look<R>(&self, seen: impl FnOnce(&State, Moment) -> R) -> Result<R, BrokerError> {
         let now = self.now();
+        let (number, meanwhile) = {
+            let mut state = self.state();
+            state.looks += 1;
+            (state.looks, state.meanwhile.clone())
+        };
+        if let Some(happens) = meanwhile {
+            happens(number);
+        }
         let mut state = self.state();
-        state.looks += 1;
         if let Some(Some(error)) = state.blind.pop_front() {
             state.failed_looks += 1;
             return Err(error);

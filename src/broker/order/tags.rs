@@ -1,4 +1,4 @@
-//! What a broker does with the tag of an order.
+//! What a broker does with the tag of an order, and how else a lost order can be followed up.
 
 use jiff::tz::TimeZone;
 
@@ -10,7 +10,9 @@ use jiff::tz::TimeZone;
 pub struct OrderTags {
     support: TagSupport,
     longest: usize,
+    symbols: &'static str,
     zone: TimeZone,
+    in_place: bool,
 }
 
 /// How far the tag of an order can be relied upon.
@@ -32,7 +34,8 @@ pub enum TagSupport {
 impl OrderTags {
     /// No tags, or none that the order book shows.
     pub fn none() -> Self {
-        Self { support: TagSupport::None, longest: 20, zone: TimeZone::UTC }
+        let (zone, in_place) = (TimeZone::UTC, false);
+        Self { support: TagSupport::None, longest: 20, symbols: "", zone, in_place }
     }
 
     /// Tags of up to `longest` letters and digits, which the order book shows as they were sent.
@@ -54,14 +57,39 @@ impl OrderTags {
         self
     }
 
+    /// A tag may have these ASCII characters too, beside letters and digits: `"-_"`.
+    #[must_use]
+    pub fn symbols(mut self, symbols: &'static str) -> Self {
+        self.symbols = symbols;
+        self
+    }
+
+    /// A change leaves an order its id, always. Unless an adapter says so, an order may have been
+    /// changed by another that took its place, in which case it shows as cancelled.
+    #[must_use]
+    pub fn changed_in_place(mut self) -> Self {
+        self.in_place = true;
+        self
+    }
+
     /// How far a tag can be relied upon.
     pub fn support(&self) -> &TagSupport {
         &self.support
     }
 
-    /// The most letters and digits of a tag.
+    /// The most characters of a tag.
     pub fn longest(&self) -> usize {
         self.longest
+    }
+
+    /// What a tag may have beside letters and digits.
+    pub fn its_symbols(&self) -> &'static str {
+        self.symbols
+    }
+
+    /// Whether a changed order keeps its id, always.
+    pub fn is_changed_in_place(&self) -> bool {
+        self.in_place
     }
 
     /// The zone in which the broker's day ends.

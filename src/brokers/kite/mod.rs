@@ -209,7 +209,7 @@ impl Broker for Kite {
     }
 
     fn order_tags(&self) -> OrderTags {
-        OrderTags::echoed(order_form::LONGEST_TAG).zone(zone())
+        OrderTags::echoed(order_form::LONGEST_TAG).zone(zone()).changed_in_place()
     }
 
     fn documented_limits(&self) -> Limits {

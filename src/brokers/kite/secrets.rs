@@ -34,6 +34,7 @@ impl Secrets {
             message: shorten(&self.scrub(&detail.message)),
             status: detail.status,
             code: detail.code.map(|code| shorten(&self.scrub(&code))),
+            possible_in: detail.possible_in,
             trail: detail.trail,
         })
     }

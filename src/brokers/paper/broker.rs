@@ -233,7 +233,7 @@ impl Broker for PaperBroker {
 
     fn order_tags(&self) -> OrderTags {
         // It takes longer ones, but what is tried here is to work at a real broker. One tape, one day.
-        OrderTags::echoed(20)
+        OrderTags::echoed(20).changed_in_place()
     }
 
     fn documented_limits(&self) -> Limits {

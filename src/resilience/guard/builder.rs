@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::book::Book;
 use super::find::Intent;
 use super::intents::{Intents, Record};
-use super::order_guard::{OrderGuard, Shared};
+use super::order_guard::OrderGuard;
 use super::patience::Patience;
+use super::shared::Shared;
 use super::tags::{OwnTags, SHORTEST, Tags};
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
@@ -102,7 +103,8 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// Writes each order into the file `path` before it is sent, and what became of it after; so
     /// that what was unknown when the process ended can be asked by
     /// [`recover`](OrderGuard::recover) after a restart. The file is made if it is not there; one
-    /// file is for one account. Beside it, `path` with `.lock` keeps a second process out.
+    /// file is for one account, by whatever path it is reached. Beside it, the file's path with `.lock`
+    /// keeps a second process out, and `.new` is the next journal in the making.
     ///
     /// An order that cannot be written down is not sent. A change or a cancellation is not written
     /// down: the order itself shows what became of it, and a full disk must keep nobody from
@@ -139,11 +141,12 @@ impl<B: Broker> OrderGuardBuilder<B> {
         record: Option<Box<dyn Record>>,
         left: Vec<Intent>,
     ) -> OrderGuard<B> {
+        let zone = support.day_zone().clone();
         OrderGuard::new(
             self.within,
             Shared {
                 lookups: self.lookups,
-                intents: Intents::new(self.clock.clone(), record, left),
+                intents: Intents::new(self.clock.clone(), zone, record, left),
                 patience: Patience { clock: self.clock, settle: self.settle },
                 own_tags: self.own_tags,
                 support,

@@ -7,6 +7,7 @@ use crate::broker::{BrokerError, Detail, Order, OrderChange, OrderId, OrderStatu
 pub(super) fn cancelled(order: &Order) -> Look<Result<(), BrokerError>> {
     match &order.status {
         OrderStatus::Cancelled => Look::Settled(Ok(())),
+        OrderStatus::Other(_) => Look::Unclear(between(order)),
         status if status.is_final() => Look::Settled(Err(too_late(order))),
         _ => Look::NotYet,
     }
@@ -23,8 +24,13 @@ pub(super) fn shows(change: &OrderChange) -> bool {
 }
 
 /// What the broker would have answered to `change` of this order. In a state between two that have
-/// a name the order may show the change before the exchange has agreed to it.
-pub(super) fn changed(order: &Order, change: &OrderChange) -> Look<Result<OrderId, BrokerError>> {
+/// a name the order may show the change before the exchange has agreed to it. Unless the broker
+/// changes orders `in_place`, a cancelled one may have been changed: by another that took its place.
+pub(super) fn changed(
+    order: &Order,
+    change: &OrderChange,
+    in_place: bool,
+) -> Look<Result<OrderId, BrokerError>> {
     fn is<T: PartialEq>(wanted: Option<&T>, shown: Option<&T>) -> bool {
         wanted.is_none() || wanted == shown
     }
@@ -33,13 +39,26 @@ pub(super) fn changed(order: &Order, change: &OrderChange) -> Look<Result<OrderI
         && is(change.trigger_price.as_ref(), order.trigger_price.as_ref())
         && is(change.order_type.as_ref(), Some(&order.order_type))
         && is(change.time_in_force.as_ref(), Some(&order.time_in_force));
+    let id = &order.id;
     match &order.status {
-        OrderStatus::Other(_) => Look::NotYet,
+        OrderStatus::Other(_) => Look::Unclear(between(order)),
         OrderStatus::Rejected => Look::Settled(Err(too_late(order))),
-        _ if made => Look::Settled(Ok(order.id.clone())),
+        OrderStatus::Cancelled if !in_place => Look::Unclear(format!(
+            "order {id} is CANCELLED, perhaps with another order in its place: look for that one"
+        )),
+        // What shows may have been so before.
+        _ if made && change.disclosed_quantity.is_some() => {
+            Look::Unclear(format!("order {id} does not show its visible quantity"))
+        }
+        _ if made => Look::Settled(Ok(id.clone())),
         status if status.is_final() => Look::Settled(Err(too_late(order))),
         _ => Look::NotYet,
     }
+}
+
+fn between(order: &Order) -> String {
+    let Order { id, status, .. } = order;
+    format!("order {id} is {status}, neither as before nor as asked for")
 }
 
 fn too_late(order: &Order) -> BrokerError {
@@ -66,6 +85,7 @@ mod tests {
             Look::Settled(Ok(_)) => "yes",
             Look::Settled(Err(BrokerError::Rejected(_))) => "late",
             Look::NotYet => "not yet",
+            Look::Unclear(_) => "unclear",
             _ => "never",
         }
     }
@@ -79,7 +99,7 @@ mod tests {
             ("EXPIRED", "late"),
             ("OPEN", "not yet"),
             ("PARTIALLY FILLED", "not yet"),
-            ("CANCEL PENDING", "not yet"),
+            ("CANCEL PENDING", "unclear"),
         ];
         for (status, verdict) in cases {
             assert_eq!(said(cancelled(&order(status))), verdict, "{status}");
@@ -93,7 +113,7 @@ mod tests {
             .price(Decimal::new(150_000, 2))
             .order_type(OrderType::Limit)
             .time_in_force(TimeInForce::Day);
-        assert_eq!(said(changed(&order("OPEN"), &as_it_is)), "yes");
+        assert_eq!(said(changed(&order("OPEN"), &as_it_is, true)), "yes");
         for change in [
             as_it_is.clone().quantity(11),
             as_it_is.clone().price(1501),
@@ -101,12 +121,30 @@ mod tests {
             as_it_is.clone().order_type(OrderType::Market),
             as_it_is.clone().time_in_force(TimeInForce::Ioc),
         ] {
-            assert_eq!(said(changed(&order("OPEN"), &change)), "not yet", "{change:?}");
-            assert_eq!(said(changed(&order("FILLED"), &change)), "late", "{change:?}");
+            assert_eq!(said(changed(&order("OPEN"), &change, true)), "not yet", "{change:?}");
+            assert_eq!(said(changed(&order("FILLED"), &change, true)), "late", "{change:?}");
         }
-        assert_eq!(said(changed(&order("FILLED"), &as_it_is)), "yes");
-        assert_eq!(said(changed(&order("REJECTED"), &as_it_is)), "late");
-        assert_eq!(said(changed(&order("MODIFY VALIDATION PENDING"), &as_it_is)), "not yet");
+        assert_eq!(said(changed(&order("FILLED"), &as_it_is, true)), "yes");
+        assert_eq!(said(changed(&order("REJECTED"), &as_it_is, true)), "late");
+        assert_eq!(said(changed(&order("MODIFY VALIDATION PENDING"), &as_it_is, true)), "unclear");
+    }
+
+    #[test]
+    fn a_cancelled_order_was_changed_or_not() {
+        let change = OrderChange::new().price(1501);
+        assert_eq!(said(changed(&order("CANCELLED"), &change, true)), "late");
+        assert_eq!(said(changed(&order("CANCELLED"), &change, false)), "unclear");
+        for in_place in [true, false] {
+            assert_eq!(said(changed(&order("FILLED"), &change, in_place)), "late");
+        }
+    }
+
+    #[test]
+    fn nothing_confirms_a_visible_quantity() {
+        let change = OrderChange::new().price(1500).disclosed_quantity(1);
+        assert_eq!(said(changed(&order("OPEN"), &change, true)), "unclear");
+        assert_eq!(said(changed(&order("OPEN"), &change.clone().price(1501), true)), "not yet");
+        assert_eq!(said(changed(&order("FILLED"), &change.price(1501), true)), "late");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::{BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus};
@@ -26,33 +26,54 @@ pub(super) struct Intent {
 impl Intent {
     /// Whether `order` is the one that was meant.
     ///
-    /// The guard's own tag says it all. A tag of the caller's may be on another order too; so the
-    /// instrument and the side must be right, and it must not have been there before. Quantity and
-    /// price say nothing: somebody may have changed them since.
+    /// The guard's own tag says it all; its letters are small, and a broker may make them large. A tag
+    /// of the caller's may be on another order too; so the instrument and the side must be right, and
+    /// the time. Quantity and price say nothing: somebody may have changed them since.
     fn is(&self, order: &Order) -> bool {
-        if order.tag.as_ref() != Some(&self.tag) {
-            return false;
-        }
+        let Some(tag) = &order.tag else { return false };
         if !self.own {
-            return true;
+            return tag.eq_ignore_ascii_case(&self.tag);
         }
-        let began = SignedDuration::try_from(SKEW).ok();
-        let began = began.and_then(|skew| self.at.checked_sub(skew).ok()).unwrap_or(self.at);
-        let before = order.placed_at.as_ref().is_some_and(|at| at.timestamp() < began);
-        order.instrument == self.order.instrument && order.side == self.order.side && !before
+        *tag == self.tag
+            && order.instrument == self.order.instrument
+            && order.side == self.order.side
+            && order.placed_at.as_ref().is_none_or(|placed| self.is_when(placed))
     }
 
-    /// The order of this intent. An order that the broker slices up shows its tag on each slice: the
-    /// one that belongs to no other stands for them.
-    pub(super) fn find<'a>(&self, book: &'a [Order]) -> Option<&'a Order> {
-        let ours = || book.iter().filter(|order| self.is(order));
-        ours().find(|order| order.parent.is_none()).or_else(|| ours().next())
+    /// Whether an order that was placed then may be this one: not before, and of the same day, by the
+    /// zone in which the order says it.
+    fn is_when(&self, placed: &Zoned) -> bool {
+        let skew = SignedDuration::try_from(SKEW).unwrap_or_default();
+        let earliest = self.at.checked_sub(skew).unwrap_or(self.at);
+        let latest = self.at.checked_add(skew).unwrap_or(self.at);
+        let last_day = latest.to_zoned(placed.time_zone().clone()).date();
+        placed.timestamp() >= earliest && placed.date() <= last_day
     }
+
+    /// The order of this intent.
+    ///
+    /// There may be several: an order that the broker slices up shows its tag on each slice. One that
+    /// lives speaks before one that was rejected, and among those one that belongs to no other.
+    pub(super) fn find<'a>(&self, book: &'a [Order]) -> Option<&'a Order> {
+        let ours = book.iter().filter(|order| self.is(order));
+        ours.min_by_key(|order| (!lives(order), order.parent.is_some()))
+    }
+}
+
+/// Whether something of the order is, or was, in the market.
+fn lives(order: &Order) -> bool {
+    order.status != OrderStatus::Rejected || !order.filled_quantity.is_zero()
+}
+
+/// Whether the order may not be the last word: a slice that was rejected, while the others are on
+/// their way.
+pub(super) fn is_in_doubt(order: &Order) -> bool {
+    !lives(order) && order.parent.is_some()
 }
 
 /// What the broker would have answered to the placing of this order.
 pub(super) fn answer(order: &Order) -> Result<OrderId, BrokerError> {
-    if order.status != OrderStatus::Rejected {
+    if lives(order) {
         return Ok(order.id.clone());
     }
     let why = order.status_message.as_deref().unwrap_or("the order book does not say why");
@@ -116,6 +137,69 @@ mod tests {
         slice.parent = Some(OrderId::new("2"));
         assert_eq!(found(&intent(false), &[slice.clone(), order("2")]), Some("2".into()));
         assert_eq!(found(&intent(false), &[slice]), Some("1".into()));
+    }
+
+    #[test]
+    fn one_that_lives_speaks_for_those_that_were_rejected() {
+        let rejected = |id: &str, parent: Option<&str>| {
+            let mut order = order(id);
+            order.status = OrderStatus::Rejected;
+            order.parent = parent.map(OrderId::new);
+            order
+        };
+        let mut filled = rejected("filled", None);
+        filled.filled_quantity = 1.into();
+        let mut slice = order("slice");
+        slice.parent = Some(OrderId::new("parent"));
+        // From the last to speak to the first.
+        let book = [
+            rejected("rejected slice", Some("parent")),
+            rejected("parent", None),
+            slice,
+            order("live"),
+        ];
+        for last in 0..book.len() {
+            let (first, expected) = (&book[..=last], book[last].id.to_string());
+            assert_eq!(found(&intent(false), first), Some(expected.clone()));
+            let turned: Vec<Order> = first.iter().rev().cloned().collect();
+            assert_eq!(found(&intent(false), &turned), Some(expected));
+        }
+        assert_eq!(
+            found(&intent(false), &[book[1].clone(), filled.clone()]),
+            Some("filled".into())
+        );
+        assert_eq!(answer(&filled), Ok(OrderId::new("filled")));
+        assert_eq!(book.map(|order| is_in_doubt(&order)), [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_broker_that_makes_letters_large_does_no_harm() {
+        let mut large = order("1");
+        large.tag = Some("T1".to_owned());
+        assert_eq!(found(&intent(false), &[large.clone()]), Some("1".into()));
+        // The caller may have one tag of each kind.
+        assert_eq!(found(&intent(true), &[large]), None);
+    }
+
+    #[test]
+    fn a_callers_tag_is_of_one_day() {
+        let placed = |at: &str| {
+            let mut order = order("1");
+            order.placed_at = Some(at.parse().unwrap());
+            found(&intent(true), &[order]).is_some()
+        };
+        // The intent is of 09:30 in India.
+        assert!(placed("2026-01-05T23:59:59+05:30[+05:30]"));
+        assert!(!placed("2026-01-06T00:00:00+05:30[+05:30]"));
+        assert!(!placed("2026-01-04T09:30:00+05:30[+05:30]"));
+        // Where it is said in another zone, the day is another.
+        assert!(placed("2026-01-05T23:59:59+00:00[+00:00]"));
+        // About midnight, the clocks may differ.
+        let mut late = intent(true);
+        late.at = "2026-01-05T18:29:30Z".parse().unwrap();
+        let mut after = order("1");
+        after.placed_at = Some("2026-01-06T00:00:10+05:30[+05:30]".parse().unwrap());
+        assert_eq!(found(&late, &[after]), Some("1".into()));
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! An order enters before it is sent and leaves with its final answer. With a record (the journal),
 //! both are written down, the first of them before anything is sent.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,8 @@ pub(super) enum End {
     Placed(OrderId),
     /// It is not in the market, and will not be.
     NotPlaced,
+    /// Nobody knows, and nobody is to ask any more.
+    Forgotten,
 }
 
 /// Where intents are written down.
@@ -39,6 +44,8 @@ pub(super) trait Record: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(super) struct Intents {
     clock: Clock,
+    /// In which the broker's day ends.
+    zone: TimeZone,
     record: Option<Box<dyn Record>>,
     state: Mutex<State>,
 }
@@ -46,9 +53,15 @@ pub(super) struct Intents {
 #[derive(Debug, Default)]
 struct State {
     open: BTreeMap<String, Open>,
-    /// Tags of the callers' own that were sent, or may have been.
-    own_tags: HashSet<String>,
+    /// Tags of the callers' own that were sent, or may have been; and when.
+    own_tags: HashMap<String, Timestamp>,
+    /// The day on which the old ones among them were last dropped.
+    day: Option<Date>,
 }
+
+/// For how long a tag of the caller's stays taken, even if its day is over: midnight may be at another
+/// time by the broker's clock.
+const LINGERS: SignedDuration = SignedDuration::from_hours(1);
 
 #[derive(Debug)]
 struct Open {
@@ -59,17 +72,22 @@ struct Open {
 
 impl Intents {
     /// Begins with `left`, the intents that an earlier process left without an answer.
-    pub(super) fn new(clock: Clock, record: Option<Box<dyn Record>>, left: Vec<Intent>) -> Self {
+    pub(super) fn new(
+        clock: Clock,
+        zone: TimeZone,
+        record: Option<Box<dyn Record>>,
+        left: Vec<Intent>,
+    ) -> Self {
         let now = clock.now();
         let mut state = State::default();
         for intent in left {
             if intent.own {
-                state.own_tags.insert(intent.tag.clone());
+                state.own_tags.insert(intent.tag.clone(), intent.at);
             }
             let open = |intent| Open { intent: Arc::new(intent), left: Some(now) };
             state.open.insert(intent.tag.clone(), open(intent));
         }
-        Self { clock, record, state: Mutex::new(state) }
+        Self { clock, zone, record, state: Mutex::new(state) }
     }
 
     /// Notes an intent that is about to be sent.
@@ -77,12 +95,17 @@ impl Intents {
         let intent = Arc::new(intent);
         {
             let mut state = self.state.lock();
-            if intent.own && !state.own_tags.insert(intent.tag.clone()) {
+            self.drop_tags_of_other_days(&mut state);
+            let tag = &intent.tag;
+            // A tag of the guard's is known to its caller too, once the answer is lost.
+            if state.open.contains_key(tag) || (intent.own && state.own_tags.contains_key(tag)) {
                 return Err(BrokerError::NotSent(Detail::new(format!(
-                    "the tag {:?} was used before, and by it the order could not be told from the \
-                     other: take another one for each order, or none",
-                    intent.tag
+                    "the tag {tag:?} was used before, and by it the order could not be told from the \
+                     other: take another one for each order, or none"
                 ))));
+            }
+            if intent.own {
+                state.own_tags.insert(tag.clone(), intent.at);
             }
             let open = Open { intent: Arc::clone(&intent), left: None };
             state.open.insert(intent.tag.clone(), open);
@@ -106,13 +129,44 @@ impl Intents {
         let mut since = Moment::ORIGIN;
         let mut flights = Vec::new();
         for open in self.state.lock().open.values_mut() {
-            if let Some(left) = open.left.take() {
+            if let Some(left) = open.left {
                 since = since.max(left);
-                let intent = Arc::clone(&open.intent);
-                flights.push(Flight { intents: self, intent, ended: false });
+                flights.extend(open.take(self));
             }
         }
         (flights, since)
+    }
+
+    /// The intent of this tag, if nobody waits for it any more.
+    pub(super) fn left_under(&self, tag: &str) -> Option<Flight<'_>> {
+        self.state.lock().open.get_mut(tag)?.take(self)
+    }
+
+    /// Whether the book of now would show an order of this time: a book is of one day.
+    pub(super) fn is_of_today(&self, at: Timestamp) -> bool {
+        self.day(at) == self.day(self.clock.wall().timestamp)
+    }
+
+    fn day(&self, at: Timestamp) -> Date {
+        at.to_zoned(self.zone.clone()).date()
+    }
+
+    fn drop_tags_of_other_days(&self, state: &mut State) {
+        let now = self.clock.wall().timestamp;
+        let today = self.day(now);
+        if state.day.replace(today) == Some(today) {
+            return;
+        }
+        // One of an order without an answer is taken all the same: it is among those.
+        state.own_tags.retain(|_, at| self.day(*at) == today || now.duration_since(*at) < LINGERS);
+    }
+}
+
+impl Open {
+    /// The intent, for somebody who now waits for it; unless somebody does.
+    fn take<'a>(&mut self, intents: &'a Intents) -> Option<Flight<'a>> {
+        self.left.take()?;
+        Some(Flight { intents, intent: Arc::clone(&self.intent), ended: false })
     }
 }
 

@@ -7,10 +7,13 @@
 //! there. It is a decorator: strategies see a [`Broker`](crate::Broker), and nothing changes for
 //! them but the answers.
 //!
+//! - `follow` finds out what became of a write whose answer is lost.
 //! - `find` tells the order of an intent among all in the book.
 //! - `change` tells from an order whether a change or a cancellation was made.
 //! - `patience` says when to look, and when a look is the last word.
 //! - `book` shares one look into the book among all who wait for one.
+//! - `tags` makes tags that no other order has, and checks those of the callers.
+//! - `recover` asks after the orders without a final answer.
 //! - `intents` are the orders without a final answer.
 //! - `journal` (feature `journal`) keeps them over the end of the process.
 //!
@@ -25,6 +28,8 @@
 //! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `Seen::Unread` |
 //! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; or `Rejected`, if it is filled or otherwise final; or `OutcomeUnknown` |
 //! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; or `OutcomeUnknown` |
+//! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `Seen::Unread`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
+//! | .. of the visible quantity | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unread` |
 //!
 //! An error of unknown outcome has a [`Trail`](crate::broker::Trail): the tag to look for, and what
 //! was seen so far.
@@ -36,21 +41,40 @@
 //! up while it was under way, so it is to be longer than the adapter's timeout. "Not there" counts
 //! only from a look that was sent after the settle time; and a look that failed is not "not there".
 //!
+//! A look that is refused, by the broker for coming too fast or by a lane whose breaker is open, is
+//! sent again when it was told to come back, in no more than the settle time. One that fails otherwise
+//! is sent again soon. Five failures after the settle time end the search; so do, at any time, five
+//! [`Fatal`](crate::BrokerError::Fatal) answers in a row, about 4 s: a gateway's page says "forbidden"
+//! as a dead token does, but goes away. After a new login, [`recover`](OrderGuard::recover) finds what
+//! is left. A look that takes longer than the settle time is taken to hang: one of those
+//! who wait for it looks alone, and the others leave after the settle time and as long again.
+//!
 //! # Tags
 //!
 //! The guard's tags are letters and digits, as long as the broker takes them: luck from the system,
 //! drawn once for each guard, and a count. For a tag of your own see [`OwnTags`].
+//!
+//! # When the journal cannot be opened
+//!
+//! A torn last line is no harm: its order was not sent. Any other line that is not what was written is
+//! `JournalError::Corrupt`, as the order in it may be in the market. The error names the tags of the
+//! orders without an answer in the other lines. To go on: look through the broker's order book for
+//! those tags, and for orders that nobody knows of; then move the file away. A line that is whole but
+//! not understood is `JournalError::NotUnderstood`, and was written by a newer version: open it with
+//! that one, or do the same.
 
 mod book;
 mod builder;
 mod change;
 mod find;
+mod follow;
 mod intents;
 #[cfg(feature = "journal")]
 mod journal;
 mod order_guard;
 mod patience;
 mod recover;
+mod shared;
 mod tags;
 
 pub use builder::{GuardBuildError, OrderGuardBuilder};

@@ -6,21 +6,20 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use super::book::Book;
-use super::builder::{Lookups, OrderGuardBuilder};
+use super::builder::OrderGuardBuilder;
 use super::change;
-use super::find::{Intent, answer};
-use super::intents::Intents;
-use super::patience::{Look, Patience, Unsettled};
+use super::find::Intent;
+use super::follow::{is_open, unknown};
+use super::intents::End;
 use super::recover::Recovery;
-use super::tags::{OwnTags, Tags};
-use crate::Sent;
+use super::shared::Shared;
+use super::tags::{OwnTags, checked};
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
-    InstrumentInfo, Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions,
-    Profile, Quote, QuoteBatch, QuoteChunk, Seen, TagSupport, Trade, Trail,
+    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
+    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
+    QuoteBatch, QuoteChunk, Seen, Trade,
 };
-use crate::quota::{Limits, Moment};
+use crate::quota::Limits;
 
 /// A [`Broker`] that finds out what became of an order when the broker within cannot say; see [the
 /// module](super). All other calls go through.
@@ -74,18 +73,6 @@ pub struct OrderGuard<B> {
     shared: Arc<Shared>,
 }
 
-/// What all guards of one account share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) lookups: Option<Lookups>,
-    pub(super) intents: Intents,
-    pub(super) patience: Patience,
-    pub(super) own_tags: OwnTags,
-    pub(super) support: OrderTags,
-    pub(super) tags: Tags,
-    pub(super) book: Book,
-}
-
 impl<B: Broker> OrderGuard<B> {
     /// A guard to be set up.
     pub fn builder(broker: B) -> OrderGuardBuilder<B> {
@@ -113,12 +100,27 @@ impl<B: Broker> OrderGuard<B> {
     ///
     /// Waits until all are found, or for the settle time: counted for an order of an earlier process
     /// from when this guard was built, since nobody knows when the other sent its last. What is
-    /// [`Recovered::Unknown`](super::Recovered) is kept, and asked after again by the next call.
+    /// [`Recovered::Unknown`](super::Recovered) is kept, and asked after again by the next call; for
+    /// an order of another trading day nobody waits. Answers are noted in the journal at the end: if
+    /// the process dies before, the next one finds them again.
     pub fn recover(&self) -> Vec<Recovery> {
         self.shared.recover(self.lookups())
     }
 
-    fn lookups(&self) -> &dyn Broker {
+    /// Asks no more after the order of this tag, which stayed
+    /// [`Unknown`](super::Recovered::Unknown): somebody knows by now what became of it, from the
+    /// broker's statements or a telephone. Says whether there was one. One whose caller still waits
+    /// is left alone.
+    pub fn forget(&self, tag: &str) -> bool {
+        let left = self.shared.intents.left_under(tag);
+        left.map(|flight| flight.end(&End::Forgotten)).is_some()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn lookups(&self) -> &dyn Broker {
         match &self.shared.lookups {
             Some(lookups) => &*lookups.0,
             None => &self.within,
@@ -127,133 +129,15 @@ impl<B: Broker> OrderGuard<B> {
 
     /// The order with a tag that no other has.
     fn intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
-        let Shared { own_tags, tags, patience, .. } = &*self.shared;
-        let (tag, own) = match (&order.tag, own_tags) {
-            (Some(tag), OwnTags::Unique) => (tag.clone(), true),
-            (Some(label), OwnTags::Label) => (tags.next(label)?, false),
-            (None, _) => (tags.next("")?, false),
+        let Shared { own_tags, tags, patience, support, .. } = &*self.shared;
+        let tag = order.tag.as_deref().unwrap_or_default();
+        let (tag, own) = match own_tags {
+            OwnTags::Unique if !tag.is_empty() => (checked(tag, support)?.to_owned(), true),
+            OwnTags::Unique | OwnTags::Label => (tags.next(tag)?, false),
         };
         let at = patience.clock.wall().timestamp;
         Ok(Intent { order: order.clone().tag(tag.clone()), tag, own, at })
     }
-
-    /// What became of an order whose answer is `lost`.
-    fn find_out(&self, intent: &Intent, lost: BrokerError) -> Result<OrderId, BrokerError> {
-        let shared = &*self.shared;
-        let mut there = false;
-        if let TagSupport::Unique { duplicate } = shared.support.support() {
-            match self.within.place_order(&intent.order) {
-                Ok(id) => return Ok(id),
-                // Any other refusal leaves open what became of the first.
-                Err(error) => there = is_refused_as(&error, duplicate),
-            }
-        }
-        let since = shared.patience.clock.now();
-        let settled = shared.search(since, || match shared.book.read(self.lookups()) {
-            Ok(book) => {
-                intent.find(&book).map_or(Look::NotYet, |order| Look::Settled(answer(order)))
-            }
-            Err(error) => Look::Failed(error),
-        });
-        settled.unwrap_or_else(|unsettled| {
-            let nothing = unsettled == Unsettled::NotDone && shared.is_of_today(intent) && !there;
-            let words = if there {
-                format!("the broker has an order with the tag {}, and does not show it", intent.tag)
-            } else {
-                shared.in_words(intent, &unsettled)
-            };
-            Err(unknown(lost, &words, Some(intent.tag.clone()), nothing))
-        })
-    }
-
-    /// What became of a write to an order that has an id, by looks at the order.
-    fn look_at<A>(
-        &self,
-        id: &OrderId,
-        lost: BrokerError,
-        mut verdict: impl FnMut(&Order) -> Look<Result<A, BrokerError>>,
-    ) -> Result<A, BrokerError> {
-        let patience = &self.shared.patience;
-        let mut last = None;
-        let settled = patience.settle(patience.clock.now(), || match self.lookups().order(id) {
-            Ok(order) => {
-                let look = verdict(&order);
-                last = Some(order.status);
-                look
-            }
-            Err(error) => Look::Failed(error),
-        });
-        settled.unwrap_or_else(|unsettled| {
-            let words = match (&unsettled, last) {
-                (Unsettled::NotDone, Some(status)) => {
-                    format!("{:?} later order {id} is {status} and as before", patience.settle)
-                }
-                (Unsettled::NotDone, None) => format!("order {id} does not show it"),
-                (Unsettled::Unread(error), _) => {
-                    format!("order {id} could not be looked at in time: {error}")
-                }
-            };
-            Err(unknown(lost, &words, None, unsettled == Unsettled::NotDone))
-        })
-    }
-}
-
-impl Shared {
-    /// Looks for orders by their tags, where the broker shows them.
-    pub(super) fn search<A>(
-        &self,
-        since: Moment,
-        look: impl FnMut() -> Look<A>,
-    ) -> Result<A, Unsettled> {
-        match self.support.support() {
-            TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(Detail::new(
-                "this broker's order book shows no tags",
-            )))),
-            _ => self.patience.settle(since, look),
-        }
-    }
-
-    /// Whether the book of now would show the order: a book is of one day.
-    pub(super) fn is_of_today(&self, intent: &Intent) -> bool {
-        let zone = self.support.day_zone();
-        let date = |at: jiff::Timestamp| at.to_zoned(zone.clone()).date();
-        date(intent.at) == date(self.patience.clock.wall().timestamp)
-    }
-
-    pub(super) fn in_words(&self, intent: &Intent, unsettled: &Unsettled) -> String {
-        let tag = &intent.tag;
-        match unsettled {
-            Unsettled::NotDone if !self.is_of_today(intent) => {
-                format!(
-                    "the order book is of another day, look for the tag {tag} in the statements"
-                )
-            }
-            Unsettled::NotDone => {
-                let settle = self.patience.settle;
-                format!("the order book does not show the tag {tag} {settle:?} later")
-            }
-            Unsettled::Unread(error) => {
-                format!("the order book could not be searched for the tag {tag}: {error}")
-            }
-        }
-    }
-}
-
-/// Whether nobody knows if it was done.
-fn is_open(error: &BrokerError) -> bool {
-    error.was_sent() == Sent::Unknown
-}
-
-fn is_refused_as(error: &BrokerError, code: &str) -> bool {
-    matches!(error, BrokerError::Rejected(detail) if detail.code.as_deref() == Some(code))
-}
-
-/// The error `lost`, with what is known besides.
-fn unknown(lost: BrokerError, words: &str, tag: Option<String>, nothing: bool) -> BrokerError {
-    let mut detail = lost.detail().cloned().unwrap_or_default();
-    detail.message = format!("{}; {words}", detail.message);
-    let seen = if nothing { Seen::Nothing } else { Seen::Unread };
-    BrokerError::OutcomeUnknown(detail.trail(Trail::new(tag, seen)))
 }
 
 impl<B: Broker> Broker for OrderGuard<B> {
@@ -271,10 +155,11 @@ impl<B: Broker> Broker for OrderGuard<B> {
         match self.within.modify_order(id, change) {
             Err(lost) if is_open(&lost) && !change::shows(change) => {
                 let words = format!("order {id} does not show its visible quantity");
-                Err(unknown(lost, &words, None, false))
+                Err(unknown(lost, &words, None, Seen::Unread))
             }
             Err(lost) if is_open(&lost) => {
-                self.look_at(id, lost, |order| change::changed(order, change))
+                let in_place = self.shared.support.is_changed_in_place();
+                self.look_at(id, lost, |order| change::changed(order, change, in_place))
             }
             known => known,
         }

@@ -9,7 +9,9 @@ use crate::quota::Moment;
 /// The pause after the first look. Each is twice the one before, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How often a look that would be the last word may fail before there is no word.
+/// How often a look that would be the last word may fail before there is no word; and how often in a row
+/// the broker may say that nothing will work until somebody mends it, before it is believed: the page of
+/// a gateway says so too, and the next look passes it by.
 const LAST_LOOKS: u32 = 5;
 
 /// What one look has shown.
@@ -19,6 +21,8 @@ pub(super) enum Look<A> {
     Settled(A),
     /// Nothing yet.
     NotYet,
+    /// Something, from which nobody can tell; in words.
+    Unclear(String),
     /// The look itself failed, and says nothing.
     Failed(BrokerError),
 }
@@ -28,6 +32,8 @@ pub(super) enum Look<A> {
 pub(super) enum Unsettled {
     /// The broker was asked after the settle time, and shows no trace.
     NotDone,
+    /// The broker was asked after the settle time, and shows something that does not tell.
+    Unclear(String),
     /// The broker could not be asked in time; the last failure.
     Unread(BrokerError),
 }
@@ -41,28 +47,30 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Looks until there is an answer, or until a look that was sent `settle` after `since` shows
-    /// nothing. That last look is tried a few times; the others are made up for by the next.
+    /// nothing: a look is told whether it is one of those. That last look is tried a few times; the
+    /// others are made up for by the next.
     pub(super) fn settle<A>(
         &self,
         since: Moment,
-        mut look: impl FnMut() -> Look<A>,
+        mut look: impl FnMut(bool) -> Look<A>,
     ) -> Result<A, Unsettled> {
         let settled = since + self.settle;
         let mut pause = FIRST_PAUSE;
-        let mut last_looks = 0;
+        let (mut last_looks, mut fatal) = (0, 0);
         loop {
             let conclusive = self.clock.now() >= settled;
-            let asked = match look() {
+            let asked = match look(conclusive) {
                 Look::Settled(answer) => return Ok(answer),
                 Look::NotYet if conclusive => return Err(Unsettled::NotDone),
-                Look::NotYet => Duration::ZERO,
-                // It will not work until somebody mends it, which takes longer than this.
-                Look::Failed(error @ BrokerError::Fatal(_)) => {
-                    return Err(Unsettled::Unread(error));
+                Look::Unclear(words) if conclusive => return Err(Unsettled::Unclear(words)),
+                Look::NotYet | Look::Unclear(_) => {
+                    fatal = 0;
+                    Duration::ZERO
                 }
                 Look::Failed(error) => {
                     last_looks += u32::from(conclusive);
-                    if last_looks >= LAST_LOOKS {
+                    fatal = if matches!(error, BrokerError::Fatal(_)) { fatal + 1 } else { 0 };
+                    if last_looks.max(fatal) >= LAST_LOOKS {
                         return Err(Unsettled::Unread(error));
                     }
                     self.asked_to_wait(&error)
@@ -76,12 +84,20 @@ impl Patience {
         }
     }
 
-    /// A broker that asks for longer than the settle time is not waited for: its caller waits too.
+    /// Until when somebody else's look is waited for, if what is looked for was left at `since`: the
+    /// settle time, and as long again for the last word.
+    pub(super) fn until(&self, since: Moment) -> Moment {
+        since.max(self.clock.now()) + self.settle * 2
+    }
+
+    /// The broker, or a lane whose breaker is open, may say when to come back. For longer than the
+    /// settle time nobody is waited for at once: the caller waits too.
     fn asked_to_wait(&self, error: &BrokerError) -> Duration {
-        match error {
-            BrokerError::Throttled { retry_after: Some(wait), .. } => (*wait).min(self.settle),
-            _ => Duration::ZERO,
-        }
+        let wait = match error {
+            BrokerError::Throttled { retry_after, .. } => *retry_after,
+            other => other.detail().and_then(|detail| detail.possible_in),
+        };
+        wait.unwrap_or_default().min(self.settle)
     }
 }
 
@@ -105,7 +121,7 @@ mod tests {
         let since = clock.now();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut sent = Vec::new();
-        let answer = patience.settle(since, || {
+        let answer = patience.settle(since, |_| {
             let at = clock.now().since(since);
             sent.push(at.as_millis());
             look(at, sent.len())
@@ -125,7 +141,7 @@ mod tests {
         let clock = ManualClock::jumping();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut looked = 0;
-        let answer: Result<(), _> = patience.settle(clock.now(), || {
+        let answer: Result<(), _> = patience.settle(clock.now(), |_| {
             looked += 1;
             clock.advance(Duration::from_secs(60));
             Look::NotYet
@@ -154,11 +170,56 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_token_is_not_asked_with_again() {
+    fn what_will_not_work_is_believed_the_fifth_time_in_a_row() {
         let fatal = BrokerError::Fatal(Detail::new("the token is dead"));
         let (answer, sent) = looks(|_, _| Look::Failed(fatal.clone()));
         assert_eq!(answer, Err(Unsettled::Unread(fatal.clone())));
-        assert_eq!(sent, [0]);
+        assert_eq!(sent, [0, 250, 750, 1750, 3750]);
+        // In a row, that is.
+        for other in [|| Look::Failed(transient()), || Look::NotYet] {
+            let (answer, sent) = looks(|_, number| match number {
+                5 => other(),
+                1..=9 => Look::Failed(fatal.clone()),
+                _ => Look::Settled(1),
+            });
+            assert_eq!((answer, sent.len()), (Ok(1), 10));
+        }
+    }
+
+    #[test]
+    fn what_does_not_tell_is_looked_at_until_the_settle_time() {
+        let (answer, sent) = looks(|_, number| match number {
+            1..=8 => Look::NotYet,
+            _ => Look::Unclear("pending".to_owned()),
+        });
+        assert_eq!(answer, Err(Unsettled::Unclear("pending".to_owned())));
+        assert_eq!(sent.last(), Some(&10_000));
+        let (answer, _) = looks(|_, number| match number {
+            1 => Look::Unclear("pending".to_owned()),
+            _ => Look::NotYet,
+        });
+        assert_eq!(answer, Err(Unsettled::NotDone));
+    }
+
+    #[test]
+    fn a_refused_look_waits_for_the_named_time_within_reason() {
+        let down = |seconds| {
+            let detail = Detail::new("the breaker is open");
+            Look::Failed(BrokerError::NotSent(detail.possible_in(Duration::from_secs(seconds))))
+        };
+        let (answer, sent) = looks(|at, _| match at.as_secs() {
+            0..5 => down(5 - at.as_secs()),
+            _ => Look::Settled(1),
+        });
+        assert_eq!((answer, sent), (Ok(1), vec![0, 5000]));
+        let (answer, sent) = looks(|at, _| match at.as_secs() {
+            0..45 => down(45 - at.as_secs()),
+            _ => Look::Settled(1),
+        });
+        assert_eq!((answer, sent), (Ok(1), vec![0, 10_000, 20_000, 30_000, 40_000, 45_000]));
+        let (answer, sent) = looks(|_, _| down(3600));
+        assert!(matches!(answer, Err(Unsettled::Unread(_))), "{answer:?}");
+        assert_eq!(sent, [0, 10_000, 20_000, 30_000, 40_000, 50_000]);
     }
 
     #[test]

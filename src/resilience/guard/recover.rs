@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::find::answer;
+use super::find::{answer, is_in_doubt};
 use super::intents::{End, Flight};
-use super::order_guard::Shared;
 use super::patience::{Look, Unsettled};
+use super::shared::Shared;
 use crate::broker::{Broker, BrokerError, Detail, OrderId, OrderRequest};
 
 /// An order without a final answer, and what was found out about it.
@@ -35,54 +35,59 @@ pub enum Recovered {
     /// sent.
     NotPlaced,
     /// Nothing is known, and it will be asked after again. The words say why: the book could not
-    /// be read, is of another day than the order, or does not show tags.
+    /// be read, is of another day than the order, or does not show tags. Once you know from
+    /// elsewhere, [`forget`](super::OrderGuard::forget) it.
     Unknown(Detail),
 }
 
 impl Shared {
     /// Asks after all orders without a final answer.
+    ///
+    /// What is found is noted at the very end: a process that dies before has told nobody, and the
+    /// next one is to find it again.
     pub(super) fn recover(&self, broker: &dyn Broker) -> Vec<Recovery> {
         let (mut open, since) = self.intents.left();
-        let mut recovered = Vec::with_capacity(open.len());
+        let mut found = Vec::with_capacity(open.len());
         if open.is_empty() {
-            return recovered;
+            return Vec::new();
         }
-        let settled = self.search(since, || {
-            let book = match self.book.read(broker) {
+        let until = self.patience.until(since);
+        let settled = self.search(since, |conclusive| {
+            let book = match self.book.read(broker, &self.patience, until) {
                 Ok(book) => book,
                 Err(error) => return Look::Failed(error),
             };
             for flight in std::mem::take(&mut open) {
                 match flight.intent.find(&book) {
-                    Some(order) => {
+                    Some(order) if conclusive || !is_in_doubt(order) => {
                         let outcome = match answer(order) {
                             Ok(id) => Recovered::Placed(id),
                             Err(BrokerError::Rejected(detail)) => Recovered::Rejected(detail),
                             Err(other) => Recovered::Unknown(Detail::new(other.to_string())),
                         };
-                        recovered.push(conclude(flight, outcome));
+                        found.push((flight, outcome));
                     }
-                    None => open.push(flight),
+                    _ => open.push(flight),
                 }
             }
-            if open.is_empty() { Look::Settled(()) } else { Look::NotYet }
+            // What is of another day will not appear any more.
+            let may_appear = open.iter().any(|flight| self.intents.is_of_today(flight.intent.at));
+            if may_appear { Look::NotYet } else { Look::Settled(()) }
         });
-        let Err(unsettled) = settled else { return recovered };
-        for flight in open {
-            let unsettled = match &unsettled {
-                Unsettled::NotDone if self.is_of_today(&flight.intent) => {
-                    recovered.push(conclude(flight, Recovered::NotPlaced));
-                    continue;
-                }
-                other => self.in_words(&flight.intent, other),
+        let unsettled = settled.err().unwrap_or(Unsettled::NotDone);
+        found.extend(open.into_iter().map(|flight| {
+            let is_of_today = self.intents.is_of_today(flight.intent.at);
+            let outcome = match &unsettled {
+                Unsettled::NotDone if is_of_today => Recovered::NotPlaced,
+                other => Recovered::Unknown(Detail::new(self.in_words(&flight.intent, other))),
             };
-            recovered.push(conclude(flight, Recovered::Unknown(Detail::new(unsettled))));
-        }
-        recovered
+            (flight, outcome)
+        }));
+        found.into_iter().map(conclude).collect()
     }
 }
 
-fn conclude(flight: Flight<'_>, outcome: Recovered) -> Recovery {
+fn conclude((flight, outcome): (Flight<'_>, Recovered)) -> Recovery {
     let intent = &flight.intent;
     let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
     match &outcome {

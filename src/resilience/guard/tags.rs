@@ -5,7 +5,7 @@
 
 use parking_lot::Mutex;
 
-use crate::broker::{BrokerError, Detail};
+use crate::broker::{BrokerError, Detail, OrderTags, TagSupport};
 
 const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// Digits of the count: 60 million orders of one run.
@@ -22,15 +22,32 @@ const LONGEST: usize = 20;
 pub enum OwnTags {
     /// It is sent as it is, and must be unique for the day. A guard refuses to use one a second time
     /// ([`NotSent`](BrokerError::NotSent)), unless the first order was surely not executed because it
-    /// was `NotSent` or `Throttled`. It knows only what passed through itself: that another process,
+    /// was `NotSent` or `Throttled`; and one that the broker's book would not show: what is too long,
+    /// or has other characters than [`OrderTags`] allows. It knows only what passed through itself: that another process,
     /// or the one before a restart, used the tag, it sees from the order's instrument, side and
     /// time, if it looks for it; an order of the same tag, instrument and side that was placed less
-    /// than a minute before would be taken for it. Leave the tag empty, and none of this concerns you.
+    /// than a minute before would be taken for it. Leave the tag empty (or `""`), and none of this concerns you.
     #[default]
     Unique,
     /// It names a strategy rather than an order: the order is sent with it as the beginning of a
     /// tag of the guard's. What is longer than the broker's longest tag less 12 is `NotSent`.
     Label,
+}
+
+/// A tag of the caller's, if the broker's book would show it as it is. Where no book shows tags, any
+/// will do.
+pub(super) fn checked<'a>(tag: &'a str, tags: &OrderTags) -> Result<&'a str, BrokerError> {
+    let (longest, symbols) = (tags.longest(), tags.its_symbols());
+    let is_one = |letter: char| letter.is_ascii_alphanumeric() || symbols.contains(letter);
+    let fits = tag.len() <= longest && tag.chars().all(is_one);
+    if fits || *tags.support() == TagSupport::None {
+        return Ok(tag);
+    }
+    let and = if symbols.is_empty() { "" } else { " and " };
+    Err(BrokerError::NotSent(Detail::new(format!(
+        "the tag {tag:?} is to be 1 to {longest} ASCII letters and digits{and}{symbols}, or the order \
+         could not be found by it: change it, or leave it empty"
+    ))))
 }
 
 /// Makes tags.

@@ -1,8 +1,10 @@
 //! The file under the journal, as far as the journal needs one.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A file that grows at its end.
 pub(super) trait Disk: Send + Sync + fmt::Debug {
@@ -12,20 +14,101 @@ pub(super) trait Disk: Send + Sync + fmt::Debug {
     fn cut(&self, len: u64) -> io::Result<()>;
     /// Returns when all that was written is safe.
     fn sync(&self) -> io::Result<()>;
+    /// Puts a file with these bytes in its place, which is safe.
+    fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced>;
 }
 
-/// Opened for appending.
-impl Disk for File {
+/// Why a file was not replaced.
+#[derive(Debug)]
+pub(super) struct NotReplaced {
+    /// What was tried.
+    pub(super) action: &'static str,
+    /// With which file.
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
+    /// The new file may be in the place of the old one, or may be gone after a power cut.
+    pub(super) in_doubt: bool,
+}
+
+/// A real file, opened for appending, and where it is.
+#[derive(Debug)]
+pub(super) struct OnDisk {
+    file: File,
+    path: PathBuf,
+}
+
+impl OnDisk {
+    /// A new file with these bytes, in the place of what may be at `path`.
+    ///
+    /// It is written beside it, and takes the place when it is safe. A process that dies in between
+    /// leaves the one or the other, and at most a `.new`, which the next one removes.
+    pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<Self, NotReplaced> {
+        let new = with_suffix(path, ".new");
+        let failed = |action, path: &Path, in_doubt| {
+            let path = path.to_owned();
+            move |source| NotReplaced { action, path, source, in_doubt }
+        };
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("remove", &new, false)(error));
+            }
+            _ => {}
+        }
+        let create = || -> io::Result<File> {
+            let mut file = private().append(true).create_new(true).open(&new)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = create().map_err(failed("write", &new, false))?;
+        fs::rename(&new, path).map_err(failed("replace", path, false))?;
+        sync_folder(path).map_err(failed("make safe the folder of", path, true))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+}
+
+impl Disk for OnDisk {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self;
-        file.write_all(bytes)
+        (&self.file).write_all(bytes)
     }
 
     fn cut(&self, len: u64) -> io::Result<()> {
-        self.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.file.sync_data()
     }
+
+    fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced> {
+        Ok(Arc::new(Self::replace(&self.path, bytes)?))
+    }
+}
+
+/// A new name in a folder is safe when the folder is.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened, and the system sees to it.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// For one's own eyes: what somebody trades is nobody else's business.
+pub(super) fn private() -> OpenOptions {
+    #[allow(unused_mut)] // Where files have no mode.
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }

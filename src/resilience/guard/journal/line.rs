@@ -43,57 +43,91 @@ pub(super) fn encode(entry: &Entry) -> io::Result<Vec<u8>> {
     Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes())
 }
 
-/// Reads a line without its end; `None` if it is not one.
-pub(super) fn decode(line: &[u8]) -> Option<Entry> {
+/// Why a line cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unread {
+    /// It is not what was written.
+    #[error("the line and its checksum disagree")]
+    Damaged,
+    /// It is what was written, but who wrote it knew more.
+    #[error("the line is not understood: {0}")]
+    NotUnderstood(String),
+}
+
+/// Reads a line without its end.
+pub(super) fn decode(line: &[u8]) -> Result<Entry, Unread> {
+    let json = checked(line).ok_or(Unread::Damaged)?;
+    serde_json::from_slice(json).map_err(|error| Unread::NotUnderstood(error.to_string()))
+}
+
+/// What stands after a checksum that is right.
+fn checked(line: &[u8]) -> Option<&[u8]> {
     let (sum, json) = line.split_at_checked(8)?;
     let json = json.strip_prefix(b" ")?;
     let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
-    if crc32fast::hash(json) != sum {
-        return None;
-    }
-    serde_json::from_slice(json).ok()
+    (crc32fast::hash(json) == sum).then_some(json)
 }
 
-/// A line that is not one.
+/// A journal of which not all can be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Corrupt {
-    /// Counted from 1.
+pub(super) struct Damage {
+    /// The first such line, counted from 1.
     pub(super) line: usize,
-    pub(super) why: &'static str,
+    pub(super) why: String,
+    /// The line is what was written.
+    pub(super) is_whole: bool,
+    /// The intents without an end, as far as the other lines tell.
+    pub(super) left: Vec<Intent>,
 }
 
 /// The intents without an end in a journal, in the order of their noting.
 ///
 /// Only the last line may be torn: it has no end, and was not waited for to the end, so that what it
 /// was about was never sent. Any other bad line may be an order that was.
-pub(super) fn replay(journal: &[u8]) -> Result<Vec<Intent>, Corrupt> {
+pub(super) fn replay(journal: &[u8]) -> Result<Vec<Intent>, Damage> {
     let header = encode(&Entry::header()).unwrap_or_default();
     if header.starts_with(journal) {
         return Ok(Vec::new()); // Empty, or not even begun.
     }
     let mut left: Vec<Intent> = Vec::new();
+    let mut first_bad = None;
     for (index, line) in journal.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let corrupt = |why| Corrupt { line: index + 1, why };
         let whole = line.strip_suffix(b"\n");
-        let entry = match decode(whole.unwrap_or(line)) {
-            Some(entry) => entry,
-            None if index == 0 => return Err(corrupt("this is no journal of orders")),
-            None if whole.is_none() => break,
-            None => return Err(corrupt("the line and its checksum disagree")),
+        let bad = match decode(whole.unwrap_or(line)) {
+            Err(Unread::Damaged) if index == 0 => Some(bad("this is no journal of orders")),
+            Err(Unread::Damaged) if whole.is_none() => None,
+            Err(Unread::Damaged) => Some(bad(Unread::Damaged)),
+            Err(unread @ Unread::NotUnderstood(_)) => Some((unread.to_string(), true)),
+            Ok(Entry::Journal { version: VERSION }) if index == 0 => None,
+            Ok(Entry::Journal { version }) if index == 0 => Some((
+                format!("the journal is of version {version}, and {VERSION} is understood"),
+                true,
+            )),
+            Ok(Entry::Journal { .. }) => Some(bad("a journal begins within the journal")),
+            Ok(entry) => {
+                replay_one(entry, &mut left);
+                (index == 0).then(|| bad("the journal has lost its beginning"))
+            }
         };
-        match entry {
-            Entry::Journal { version: VERSION } if index == 0 => {}
-            Entry::Journal { .. } if index == 0 => {
-                return Err(corrupt("the journal is of another version"));
-            }
-            _ if index == 0 => return Err(corrupt("the journal has lost its beginning")),
-            Entry::Journal { .. } => return Err(corrupt("a journal begins within the journal")),
-            Entry::Intent(intent) => {
-                left.retain(|other| other.tag != intent.tag);
-                left.push(*intent);
-            }
-            Entry::End { tag, .. } => left.retain(|intent| intent.tag != tag),
-        }
+        first_bad = first_bad.or(bad.map(|bad| (index + 1, bad)));
     }
-    Ok(left)
+    match first_bad {
+        None => Ok(left),
+        Some((line, (why, is_whole))) => Err(Damage { line, why, is_whole, left }),
+    }
+}
+
+fn bad(why: impl ToString) -> (String, bool) {
+    (why.to_string(), false)
+}
+
+fn replay_one(entry: Entry, left: &mut Vec<Intent>) {
+    match entry {
+        Entry::Journal { .. } => {}
+        Entry::Intent(intent) => {
+            left.retain(|other| other.tag != intent.tag);
+            left.push(*intent);
+        }
+        Entry::End { tag, .. } => left.retain(|intent| intent.tag != tag),
+    }
 }

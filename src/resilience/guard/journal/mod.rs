@@ -7,24 +7,23 @@
 //! - `line` is one line: a checksum and JSON.
 //! - `disk` is the file, so that tests can have one that is full.
 //! - `open` reads what is there, drops what is answered, and locks other processes out.
-//!
-//! What cannot be written leaves no trace: the file is cut back to the last whole line. Only if that
-//! fails too, or if the disk fails to confirm, is the journal broken, and no order can be sent until
-//! it is opened anew; what the disk then holds, nobody knows.
+//! - `tail` is where the file grows; it is shortened there once it is long.
 
 mod disk;
 mod line;
 mod open;
+mod tail;
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::disk::Disk;
-use self::line::{Entry, encode};
+use self::line::{Entry, decode, encode};
 pub use self::open::JournalError;
+use self::tail::Tail;
 use super::find::Intent;
 use super::intents::{End, Record};
 
@@ -32,72 +31,39 @@ use super::intents::{End, Record};
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    disk: Box<dyn Disk>,
     tail: Mutex<Tail>,
-    /// How many writes are safe on the disk. Held while waiting for it.
+    /// How many writes are safe on the disk. Held while waiting for it, and while the file is
+    /// replaced.
     safe: Mutex<u64>,
     /// Kept open for its lock.
     _lock: Option<File>,
 }
 
-/// Where the file ends.
-#[derive(Debug, Default)]
-struct Tail {
-    /// Bytes, of whole lines.
-    len: u64,
-    /// How often something was written.
-    writes: u64,
-    /// Answers that could not be written. They go before the next line.
-    kept: Vec<u8>,
-    /// Why nothing can be written any more.
-    broken: Option<String>,
-}
-
 impl Journal {
     /// Notes an intent, and waits until it is safe.
-    fn write(&self, line: &[u8]) -> io::Result<()> {
-        let number = self.append(line)?;
+    fn write(&self, tag: &str, line: Vec<u8>) -> io::Result<()> {
+        let number = self.tail.lock().begin(tag, line)?;
         let mut safe = self.safe.lock();
         if *safe >= number {
             return Ok(()); // By the wait of another order.
         }
-        let writes = {
-            let tail = self.tail.lock();
-            broken(&tail)?;
-            tail.writes
+        let (disk, writes) = {
+            let mut tail = self.tail.lock();
+            tail.check()?;
+            if tail.shorten()? {
+                *safe = tail.writes;
+                return Ok(());
+            }
+            (Arc::clone(&tail.disk), tail.writes)
         };
-        if let Err(error) = self.disk.sync() {
+        if let Err(error) = disk.sync() {
             // What is on the disk now, nobody knows: a later sync may succeed without this line.
-            self.tail.lock().broken = Some(format!("the disk could not confirm a line: {error}"));
+            let why = format!("the disk could not confirm a line: {error}");
+            self.tail.lock().break_off(why);
             return Err(error);
         }
         *safe = writes;
         Ok(())
-    }
-
-    fn append(&self, line: &[u8]) -> io::Result<u64> {
-        let mut tail = self.tail.lock();
-        broken(&tail)?;
-        let mut bytes = tail.kept.clone();
-        bytes.extend_from_slice(line);
-        if let Err(error) = self.disk.append(&bytes) {
-            if let Err(cut) = self.disk.cut(tail.len) {
-                tail.broken =
-                    Some(format!("a line was written by half ({error}) and stays so ({cut})"));
-            }
-            return Err(error);
-        }
-        tail.len += bytes.len() as u64;
-        tail.writes += 1;
-        tail.kept.clear();
-        Ok(tail.writes)
-    }
-}
-
-fn broken(tail: &Tail) -> io::Result<()> {
-    match &tail.broken {
-        Some(why) => Err(io::Error::other(format!("{why}; start again, and recover"))),
-        None => Ok(()),
     }
 }
 
@@ -106,8 +72,11 @@ impl Record for Journal {
         let mut intent = intent.clone();
         // Nobody knows what is in them, and no search needs them.
         intent.order.extra.clear();
+        let tag = intent.tag.clone();
         let line = encode(&Entry::Intent(Box::new(intent)))?;
-        self.write(&line).map_err(|error| {
+        // What could not be read back would keep the journal shut at the next start.
+        decode(line.trim_ascii_end()).map_err(io::Error::other)?;
+        self.write(&tag, line).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
         })
     }
@@ -115,10 +84,7 @@ impl Record for Journal {
     fn end(&self, tag: &str, end: &End) {
         let entry = Entry::End { tag: tag.to_owned(), end: end.clone() };
         let Ok(line) = encode(&entry) else { return };
-        if self.append(&line).is_err() {
-            // Nothing is lost by waiting; and the next order hears of the trouble.
-            self.tail.lock().kept.extend(line);
-        }
+        self.tail.lock().end(tag, &line);
     }
 }
 

@@ -1,17 +1,19 @@
 //! From a path to an open journal.
 //!
 //! What is answered is dropped on the way, so that the file does not grow for ever: the rest is
-//! written to a new file, which takes the place of the old one when it is safe. A process that dies
-//! in between leaves the one or the other.
+//! written to a new file, which takes the place of the old one when it is safe (`disk`).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::line::{Corrupt, Entry, encode, replay};
-use super::{Journal, Tail};
+use super::Journal;
+use super::disk::{NotReplaced, OnDisk, private, with_suffix};
+use super::line::{Damage, replay};
+use super::tail::Tail;
 use crate::resilience::guard::find::Intent;
 
 /// A journal that cannot be used.
@@ -34,16 +36,59 @@ pub enum JournalError {
         /// The lock file.
         path: PathBuf,
     },
-    /// A line in the middle is not what was written.
-    #[error("{}, line {line}: {why}; an order may be lost there: look through the broker's order book, then move the file away", path.display())]
+    /// A line in the middle is not what was written, so that an order may be lost there.
+    #[error("{}, line {line}: {why}; an order may be lost there: look through the broker's order book{}, then move the file away", path.display(), named(open))]
     Corrupt {
         /// The journal.
         path: PathBuf,
-        /// Which line, counted from 1.
+        /// The first such line, counted from 1.
         line: usize,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
+        /// The tags of the orders without an answer in the other lines. Look for them in the broker's
+        /// order book, and for orders that nobody knows of.
+        open: Vec<String>,
     },
+    /// A line is as it was written, by a version of this library that knows more.
+    #[error("{}, line {line}: {why}; open the journal with the newer version that wrote it, or look through the broker's order book{}, then move the file away", path.display(), named(open))]
+    NotUnderstood {
+        /// The journal.
+        path: PathBuf,
+        /// The first such line, counted from 1.
+        line: usize,
+        /// What is not understood.
+        why: String,
+        /// The tags of the orders without an answer in the other lines.
+        open: Vec<String>,
+    },
+}
+
+/// The tags to look for.
+fn named(open: &[String]) -> String {
+    match open {
+        [] => String::new(),
+        tags => {
+            format!(", also for the tags without an answer in the other lines: {}", tags.join(", "))
+        }
+    }
+}
+
+impl JournalError {
+    fn of(path: &Path, damage: Damage) -> Self {
+        let Damage { line, why, is_whole, left } = damage;
+        let path = path.to_owned();
+        let open = left.into_iter().map(|intent| intent.tag).collect();
+        match is_whole {
+            true => Self::NotUnderstood { path, line, why, open },
+            false => Self::Corrupt { path, line, why, open },
+        }
+    }
+}
+
+impl From<NotReplaced> for JournalError {
+    fn from(NotReplaced { action, path, source, .. }: NotReplaced) -> Self {
+        Self::Io { action, path, source }
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
@@ -56,86 +101,49 @@ impl Journal {
     pub(in crate::resilience::guard) fn open(
         path: &Path,
     ) -> Result<(Self, Vec<Intent>), JournalError> {
-        let lock = lock(&with_suffix(path, ".lock"))?;
-        let journal = match fs::read(path) {
+        let path = true_path(path).map_err(failed("find", path))?;
+        let lock = lock(&with_suffix(&path, ".lock"))?;
+        let journal = match fs::read(&path) {
             Ok(journal) => journal,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed("read", path)(error)),
+            Err(error) => return Err(failed("read", &path)(error)),
         };
-        let left = replay(&journal).map_err(|Corrupt { line, why }| JournalError::Corrupt {
-            path: path.to_owned(),
-            line,
-            why,
-        })?;
-        let (file, len) = rewrite(path, &left)?;
-        let journal = Self {
-            path: path.to_owned(),
-            disk: Box::new(file),
-            tail: Mutex::new(Tail { len, ..Tail::default() }),
-            safe: Mutex::new(0),
-            _lock: Some(lock),
-        };
+        let left = replay(&journal).map_err(|damage| JournalError::of(&path, damage))?;
+        let (lines, open) = Tail::lines_of(&left).map_err(failed("write", &path))?;
+        let disk = OnDisk::replace(&path, &lines)?;
+        let tail = Tail::new(Arc::new(disk), lines.len() as u64, open);
+        let journal = Self { path, tail: Mutex::new(tail), safe: Mutex::new(0), _lock: Some(lock) };
         Ok((journal, left))
     }
+}
+
+/// The one path of a file that has several: whoever locks it by any of them locks it for all.
+fn true_path(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        found => return found,
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::Error::new(
+            ErrorKind::NotFound,
+            "it is a link to a file that is not there",
+        ));
+    }
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it does not name a file"));
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Ok(fs::canonicalize(folder.unwrap_or(Path::new(".")))?.join(name))
 }
 
 /// Locks other processes out. The lock has a file of its own, since the journal's is replaced; and it
 /// goes when the process goes, however that happens.
 fn lock(path: &Path) -> Result<File, JournalError> {
-    let file = writable().truncate(false).open(path).map_err(failed("open", path))?;
+    let file = private().write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(failed("open", path))?;
     match fs4::FileExt::try_lock(&file) {
         Ok(()) => Ok(file),
         Err(fs4::TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.to_owned() }),
         Err(fs4::TryLockError::Error(error)) => Err(failed("lock", path)(error)),
     }
-}
-
-/// A journal of `left` alone, in the place of the one that is there; and its length.
-fn rewrite(path: &Path, left: &[Intent]) -> Result<(File, u64), JournalError> {
-    let new = with_suffix(path, ".new");
-    let write = failed("write", &new);
-    let mut lines = Vec::new();
-    let entries = left.iter().cloned().map(|intent| Entry::Intent(Box::new(intent)));
-    let encoded = std::iter::once(Entry::header()).chain(entries).try_for_each(|entry| {
-        lines.extend(encode(&entry)?);
-        Ok(())
-    });
-    let written = encoded.and_then(|()| {
-        let mut file = writable().truncate(true).open(&new)?;
-        file.write_all(&lines)?;
-        file.sync_all()
-    });
-    written.map_err(write)?;
-    fs::rename(&new, path).map_err(failed("replace", path))?;
-    sync_folder(path).map_err(failed("make safe the folder of", path))?;
-    let file = OpenOptions::new().append(true).open(path).map_err(failed("open", path))?;
-    Ok((file, lines.len() as u64))
-}
-
-/// A new name in a folder is safe when the folder is.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened, and the system sees to it.
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// For one's own eyes: what somebody trades is nobody else's business.
-fn writable() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

@@ -1,8 +1,13 @@
 //! The journal on a disk that fails.
 
+mod reading;
+mod shortening;
+
 use std::sync::Arc;
 
+use super::disk::{Disk, NotReplaced, OnDisk};
 use super::line::replay;
+use super::tail::OpenLines;
 use super::*;
 use crate::broker::{Instrument, OrderId, OrderRequest, Side};
 
@@ -18,6 +23,9 @@ struct Fakery {
     room: Option<usize>,
     uncut: bool,
     unsynced: bool,
+    /// What comes of the wish for another file in its place: whether it is in doubt.
+    irreplaceable: Option<bool>,
+    replaced: usize,
 }
 
 impl Disk for Fake {
@@ -51,20 +59,27 @@ impl Disk for Fake {
         fake.syncs += 1;
         Ok(())
     }
+
+    fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced> {
+        let mut fake = self.0.lock();
+        if let Some(in_doubt) = fake.irreplaceable {
+            let (action, path, source) = ("write", "new".into(), io::Error::other("no room"));
+            return Err(NotReplaced { action, path, source, in_doubt });
+        }
+        fake.bytes = bytes.to_vec();
+        fake.synced = bytes.len();
+        fake.replaced += 1;
+        Ok(Arc::new(self.clone()))
+    }
 }
 
 fn journal() -> (Journal, Fake) {
     let fake = Fake::default();
     let header = encode(&Entry::header()).unwrap();
     fake.append(&header).unwrap();
-    let journal = Journal {
-        path: "orders.journal".into(),
-        disk: Box::new(fake.clone()),
-        tail: Mutex::new(Tail { len: header.len() as u64, ..Tail::default() }),
-        safe: Mutex::new(0),
-        _lock: None,
-    };
-    (journal, fake)
+    let tail = Tail::new(Arc::new(fake.clone()), header.len() as u64, OpenLines::new());
+    let (tail, safe) = (Mutex::new(tail), Mutex::new(0));
+    (Journal { path: "orders.journal".into(), tail, safe, _lock: None }, fake)
 }
 
 fn intent(tag: &str) -> Intent {
@@ -183,51 +198,22 @@ fn many_orders_share_one_wait_and_each_is_safe() {
     assert_eq!((fakery.syncs, fakery.synced), (1, fakery.bytes.len()));
 }
 
+/// Ends that cannot be written, from many threads, while another may.
 #[test]
-fn a_journal_cut_anywhere_keeps_every_whole_line() {
-    let mut journal = encode(&Entry::header()).unwrap();
-    let mut ends = vec![(journal.len(), Vec::new())];
-    let mut open: Vec<String> = Vec::new();
-    for number in 0..5 {
-        let tag = format!("t{number}");
-        journal.extend(encode(&Entry::Intent(Box::new(intent(&tag)))).unwrap());
-        open.push(tag.clone());
-        ends.push((journal.len(), open.clone()));
-        if number % 2 == 0 {
-            journal.extend(encode(&Entry::End { tag, end: placed() }).unwrap());
-            open.pop();
-            ends.push((journal.len(), open.clone()));
+fn no_answer_that_waits_for_room_is_lost() {
+    let (journal, fake) = journal();
+    for number in 0..16 {
+        journal.begin(&intent(&format!("t{number}"))).unwrap();
+    }
+    fake.0.lock().room = Some(5);
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let journal = &journal;
+            scope.spawn(move || journal.end(&format!("t{number}"), &placed()));
         }
-    }
-    for cut in 0..=journal.len() {
-        // A line that lacks nothing but its end is whole.
-        let (_, expected) =
-            ends.iter().rev().find(|(end, _)| end - 1 <= cut).cloned().unwrap_or_default();
-        let left = replay(&journal[..cut]).unwrap();
-        let left: Vec<String> = left.into_iter().map(|intent| intent.tag).collect();
-        assert_eq!(left, expected, "cut at {cut}");
-    }
-}
-
-#[test]
-fn a_change_anywhere_but_in_a_torn_line_is_seen() {
-    let mut journal = encode(&Entry::header()).unwrap();
-    for tag in ["a", "b", "c"] {
-        journal.extend(encode(&Entry::Intent(Box::new(intent(tag)))).unwrap());
-    }
-    for index in 0..journal.len() - 1 {
-        for flip in [1, 0x20, 0x80] {
-            let mut changed = journal.clone();
-            changed[index] ^= flip;
-            // Hexadecimal digits may be large as well as small; they say the same.
-            match replay(&changed) {
-                Err(corrupt) => assert!(corrupt.line >= 1),
-                Ok(left) => {
-                    let tags: Vec<_> = left.iter().map(|intent| intent.tag.as_str()).collect();
-                    assert_eq!(tags, ["a", "b", "c"], "{index} {flip}");
-                    assert!(flip == 0x20 && changed[index].is_ascii_uppercase());
-                }
-            }
-        }
-    }
+    });
+    assert_eq!(left(&fake).len(), 16);
+    fake.0.lock().room = None;
+    journal.begin(&intent("last")).unwrap();
+    assert_eq!(left(&fake), ["last"]);
 }

@@ -1,0 +1,114 @@
+//! What became of a write whose answer is lost.
+
+use super::find::{Intent, answer, is_in_doubt};
+use super::order_guard::OrderGuard;
+use super::patience::{Look, Unsettled};
+use crate::Sent;
+use crate::broker::{Broker, BrokerError, Order, OrderId, Seen, TagSupport, Trail};
+
+impl<B: Broker> OrderGuard<B> {
+    /// What became of an order whose answer is `lost`.
+    pub(super) fn find_out(
+        &self,
+        intent: &Intent,
+        lost: BrokerError,
+    ) -> Result<OrderId, BrokerError> {
+        let shared = self.shared();
+        let mut there = false;
+        if let TagSupport::Unique { duplicate } = shared.support.support() {
+            match self.within().place_order(&intent.order) {
+                Ok(id) => return Ok(id),
+                // Any other refusal leaves open what became of the first.
+                Err(error) => there = is_refused_as(&error, duplicate),
+            }
+        }
+        let since = shared.patience.clock.now();
+        let until = shared.patience.until(since);
+        let settled = shared.search(since, |conclusive| {
+            match shared.book.read(self.lookups(), &shared.patience, until) {
+                Ok(book) => match intent.find(&book) {
+                    Some(order) if conclusive || !is_in_doubt(order) => {
+                        Look::Settled(answer(order))
+                    }
+                    _ => Look::NotYet,
+                },
+                Err(error) => Look::Failed(error),
+            }
+        });
+        settled.unwrap_or_else(|unsettled| {
+            let is_of_today = shared.intents.is_of_today(intent.at);
+            let (words, seen) = match &unsettled {
+                _ if there => {
+                    let tag = &intent.tag;
+                    let words =
+                        format!("the broker has an order with the tag {tag}, and does not show it");
+                    (words, Seen::Unread)
+                }
+                Unsettled::NotDone if is_of_today => {
+                    (shared.in_words(intent, &unsettled), Seen::Nothing)
+                }
+                other => (shared.in_words(intent, other), Seen::Unread),
+            };
+            Err(unknown(lost, &words, Some(intent.tag.clone()), seen))
+        })
+    }
+
+    /// What became of a write to an order that has an id, by looks at the order.
+    pub(super) fn look_at<A>(
+        &self,
+        id: &OrderId,
+        lost: BrokerError,
+        verdict: impl Fn(&Order) -> Look<Result<A, BrokerError>>,
+    ) -> Result<A, BrokerError> {
+        let patience = &self.shared().patience;
+        let mut last = None;
+        let settled = patience.settle(patience.clock.now(), |_| match self.lookups().order(id) {
+            Ok(order) => {
+                let look = verdict(&order);
+                last = Some(order.status);
+                look
+            }
+            Err(error) => Look::Failed(error),
+        });
+        settled.unwrap_or_else(|unsettled| {
+            let settle = patience.settle;
+            let (words, seen) = match (unsettled, last) {
+                (Unsettled::NotDone, Some(status)) => (
+                    format!("{settle:?} later order {id} is {status} and as before"),
+                    Seen::Nothing,
+                ),
+                (Unsettled::NotDone, None) => {
+                    (format!("order {id} does not show it"), Seen::Nothing)
+                }
+                (Unsettled::Unclear(words), _) => {
+                    (format!("{settle:?} later {words}"), Seen::Unread)
+                }
+                (Unsettled::Unread(error), _) => {
+                    (format!("order {id} could not be looked at in time: {error}"), Seen::Unread)
+                }
+            };
+            Err(unknown(lost, &words, None, seen))
+        })
+    }
+}
+
+/// Whether nobody knows if it was done.
+pub(super) fn is_open(error: &BrokerError) -> bool {
+    error.was_sent() == Sent::Unknown
+}
+
+fn is_refused_as(error: &BrokerError, code: &str) -> bool {
+    matches!(error, BrokerError::Rejected(detail) if detail.code.as_deref() == Some(code))
+}
+
+/// The error `lost`, with what is known besides.
+pub(super) fn unknown(
+    lost: BrokerError,
+    words: &str,
+    tag: Option<String>,
+    seen: Seen,
+) -> BrokerError {
+    let mut detail = lost.detail().cloned().unwrap_or_default();
+    detail.message = format!("{}; {words}", detail.message);
+    BrokerError::OutcomeUnknown(detail.trail(Trail::new(tag, seen)))
+}

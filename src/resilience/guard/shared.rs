@@ -1,0 +1,57 @@
+//! What all guards of one account share.
+
+use super::book::Book;
+use super::builder::Lookups;
+use super::find::Intent;
+use super::intents::Intents;
+use super::patience::{Look, Patience, Unsettled};
+use super::tags::{OwnTags, Tags};
+use crate::broker::{BrokerError, Detail, OrderTags, TagSupport};
+use crate::quota::Moment;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) lookups: Option<Lookups>,
+    pub(super) intents: Intents,
+    pub(super) patience: Patience,
+    pub(super) own_tags: OwnTags,
+    pub(super) support: OrderTags,
+    pub(super) tags: Tags,
+    pub(super) book: Book,
+}
+
+impl Shared {
+    /// Looks for orders by their tags, where the broker shows them.
+    pub(super) fn search<A>(
+        &self,
+        since: Moment,
+        look: impl FnMut(bool) -> Look<A>,
+    ) -> Result<A, Unsettled> {
+        match self.support.support() {
+            TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(Detail::new(
+                "this broker's order book shows no tags",
+            )))),
+            _ => self.patience.settle(since, look),
+        }
+    }
+
+    /// Why nobody knows what became of an order.
+    pub(super) fn in_words(&self, intent: &Intent, unsettled: &Unsettled) -> String {
+        let tag = &intent.tag;
+        match unsettled {
+            Unsettled::NotDone if !self.intents.is_of_today(intent.at) => {
+                format!(
+                    "the order book is of another day, look for the tag {tag} in the statements"
+                )
+            }
+            Unsettled::NotDone => {
+                let settle = self.patience.settle;
+                format!("the order book does not show the tag {tag} {settle:?} later")
+            }
+            Unsettled::Unclear(words) => format!("{words} (the tag is {tag})"),
+            Unsettled::Unread(error) => {
+                format!("the order book could not be searched for the tag {tag}: {error}")
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A journal on a full disk: told when the guard is built, before any order.
+//!
+//! Alone in its process: it starts another, which for a moment holds the locks of every journal that
+//! is open in this one.
+
+#![cfg(all(feature = "journal", target_os = "linux"))]
+#![allow(clippy::unwrap_used)]
+
+#[path = "order_guard/shaky.rs"]
+mod shaky;
+
+use std::process::Command;
+
+use lanekeeper::broker::OrderTags;
+use lanekeeper::resilience::guard::{GuardBuildError, JournalError};
+use shaky::Shaky;
+
+const JOURNAL: &str = "LANEKEEPER_FULL_DISK";
+
+/// In the other process no file may grow: that is as good as a full disk.
+#[test]
+fn a_full_disk_is_told_at_once() {
+    if let Some(path) = std::env::var_os(JOURNAL) {
+        let refused = Shaky::new(OrderTags::echoed(20)).guarded().journal(path).build().err();
+        let Some(GuardBuildError::Journal(error)) = refused else { panic!("{refused:?}") };
+        assert!(matches!(error, JournalError::Io { action: "write", .. }), "{error}");
+        assert!(error.to_string().contains("give the journal a folder"), "{error}");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --exact a_full_disk_is_told_at_once";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .env(JOURNAL, folder.path().join("orders.journal"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}

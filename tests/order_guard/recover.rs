@@ -1,0 +1,95 @@
+//! Asking again after orders without an answer, in the same process. Over a restart: `tests/journal`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use lanekeeper::broker::{Broker, Detail, OrderId, Seen};
+use lanekeeper::resilience::guard::Recovered;
+
+use super::orders::{echoed, trail};
+use super::shaky::{Fate, order, transient};
+
+#[test]
+fn what_was_unknown_can_be_asked_again() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostBefore, Fate::LostRejected]);
+    for quantity in 1..=3 {
+        broker.blind(20, &transient());
+        assert_eq!(trail(guard.place_order(&order(quantity))).seen, Seen::Unread);
+        broker.state().blind.clear();
+    }
+    let outcomes = guard.recover().into_iter().map(|it| (it.order.quantity, it.outcome));
+    let mut outcomes: Vec<_> = outcomes.collect();
+    outcomes.sort_by_key(|(quantity, _)| *quantity);
+    assert_eq!(
+        outcomes,
+        [
+            (1.into(), Recovered::Placed(OrderId::new("000001"))),
+            (2.into(), Recovered::NotPlaced),
+            (3.into(), Recovered::Rejected(Detail::new("order 000002: no funds"))),
+        ]
+    );
+    assert_eq!(guard.recover(), []);
+    assert_eq!(broker.state().placed, 3);
+}
+
+#[test]
+fn what_stays_unknown_is_kept() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    broker.blind(1000, &transient());
+    guard.place_order(&order(1)).unwrap_err();
+    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+    broker.state().blind.clear();
+    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+}
+
+#[test]
+fn a_book_of_another_day_is_no_evidence() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    guard.place_order(&order(1)).unwrap_err();
+    broker.clock.advance(Duration::from_secs(86_400));
+    let outcome = guard.recover().remove(0).outcome;
+    let Recovered::Unknown(why) = outcome else { panic!("{outcome:?}") };
+    assert!(why.message.contains("another day"), "{why}");
+}
+
+#[test]
+fn what_cannot_be_found_out_can_be_forgotten() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    assert!(!guard.forget("another"));
+    assert!(guard.forget(&tag));
+    assert_eq!(guard.recover(), []);
+    assert!(!guard.forget(&tag));
+    // An order under way is somebody's.
+    let (mine, other) = (guard.clone(), guard.clone());
+    broker.fates([Fate::LostBefore]);
+    broker.meanwhile(move |_| assert!(!other.forget("mine")));
+    mine.place_order(&order(1).tag("mine")).unwrap_err();
+    assert!(guard.forget("mine"));
+}
+
+#[test]
+fn a_panic_leaves_the_order_to_be_asked_after() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::DiesAfter(Duration::from_secs(3))]);
+    catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(1)))).unwrap_err();
+    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+}
+
+#[test]
+fn guards_around_one_broker_share_what_is_open() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    guard.around(broker.clone()).place_order(&order(1)).unwrap_err();
+    assert_eq!(guard.recover().len(), 1);
+}
