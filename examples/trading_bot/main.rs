@@ -31,13 +31,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, BrokerProxy, Instrument, lanes};
+use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
-use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::quota::Quota;
-use lanekeeper::resilience::CircuitBreaker;
 use lanekeeper::resilience::guard::OrderGuard;
 
 use args::Args;
@@ -94,13 +92,7 @@ fn stack<B: Broker + 'static>(
     broker: B,
     queue: &Arc<Queue>,
 ) -> Result<Stack<B>, Failure> {
-    // Through this lane the guard looks for lost orders: a breaker would refuse its looks.
-    let orders = Quota::per_second(10);
-    let orders =
-        broker.documented_limits().of_lane(lanes::TRANSACTIONAL).cloned().unwrap_or(orders);
-    let orders = LaneConfig::new(orders).breaker(CircuitBreaker::disabled());
     let cache = BrokerProxy::builder(broker)
-        .transactional(orders)
         .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>)
         .quote_ttl(QUOTE_TTL)
         .build()?;
