@@ -74,6 +74,10 @@
 #[doc = include_str!("../docs/unit-tests.md")]
 struct Chapters;
 
+#[cfg(all(doctest, feature = "config"))]
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;
+
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
 

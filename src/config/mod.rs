@@ -165,14 +165,15 @@ impl Config {
     /// # Errors
     /// Some are named that it does not have.
     pub fn check_names(&self, lanes: &[&str], budgets: &[&str]) -> Result<(), ConfigError> {
-        let problems = Problems::default();
-        check_names(&self.settings, lanes, budgets, |path, why| {
-            problems.borrow_mut().push(Problem::new(path, None, why));
-        });
-        match problems.into_inner() {
-            none if none.is_empty() => Ok(()),
-            some => Err(ConfigError::new(some)),
-        }
+        let named = self.settings.lanes().map(|(name, _)| ("lane", name, lanes));
+        let named = named.chain(self.settings.budgets().map(|(name, _)| ("budget", name, budgets)));
+        let problems: Vec<Problem> = named
+            .filter(|(_, name, known)| !known.contains(name))
+            .map(|(what, name, known)| {
+                Problem::new(table::join(&format!("{what}s"), name), None, no_such(what, known))
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::new(problems)) }
     }
 
     fn read(root: &Node) -> Result<Self, ConfigError> {
@@ -188,16 +189,21 @@ impl Config {
         let presets = presets::NAMES.map(|name| (name, name));
         let preset = root.word("preset", &presets).and_then(presets::by_name);
         let mut settings = Settings::new();
+        // A preset is for a broker, whose lanes and budgets are known.
+        let is_stranger = |name, known: &[&str]| preset.is_some() && !known.contains(&name);
         for (name, table) in root.named("lanes", Some("quota")) {
+            if is_stranger(name, &of_brokers::ALL) {
+                table.misplaced(no_such("lane", &of_brokers::ALL));
+            }
             settings = settings.lane(name, lanes::lane(table));
         }
         for (name, table) in root.named("budgets", Some("quota")) {
+            if is_stranger(name, &[of_brokers::ORDERS]) {
+                table.misplaced(no_such("budget", &[of_brokers::ORDERS]));
+            }
             settings = settings.budget(name, budget(name, table, preset.as_ref()));
         }
         if let Some(limits) = preset {
-            check_names(&settings, &of_brokers::ALL, &[of_brokers::ORDERS], |path, why| {
-                root.wrong(&path, why);
-            });
             settings = settings.documented(limits);
         }
         let cache = root.table("cache").map(CacheChanges::read).unwrap_or_default();
@@ -222,22 +228,8 @@ fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSe
     settings
 }
 
-/// Tells `wrong` of the lanes and budgets that are not known.
-fn check_names(
-    settings: &Settings,
-    lanes: &[&str],
-    budgets: &[&str],
-    mut wrong: impl FnMut(String, String),
-) {
-    let names = settings.lanes().map(|(name, _)| ("lane", name, lanes));
-    for (what, name, known) in
-        names.chain(settings.budgets().map(|(name, _)| ("budget", name, budgets)))
-    {
-        if !known.contains(&name) {
-            let why = format!("there is no {what} of this name; there are: {}", known.join(", "));
-            wrong(table::join(&format!("{what}s"), name), why);
-        }
-    }
+fn no_such(what: &str, known: &[&str]) -> String {
+    format!("there is no {what} of this name; there are: {}", known.join(", "))
 }
 
 /// From any reader of serde's: as a part of a file of your own. Errors have the paths of the keys, but no

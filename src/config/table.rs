@@ -37,7 +37,8 @@ impl<'a> Table<'a> {
     pub(super) fn new(path: String, node: &'a Node, problems: &'a Problems) -> Option<Self> {
         let content = match &node.value {
             Value::Table(entries) => Content::Entries(entries),
-            Value::Nothing => Content::Entries(&[]),
+            // A file without settings is one; a key without a value is a line that was not finished.
+            Value::Nothing if path.is_empty() => Content::Entries(&[]),
             other => {
                 let name = path.rsplit('.').next().unwrap_or_default();
                 let why = secret::refusal(name)
@@ -47,6 +48,11 @@ impl<'a> Table<'a> {
             }
         };
         Some(Self { path, line: node.line, content, known: Vec::new(), problems })
+    }
+
+    /// Notes that this table should not be there.
+    pub(super) fn misplaced(&self, why: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem::new(&self.path, self.line, why));
     }
 
     /// Notes that `key` is wrong.
