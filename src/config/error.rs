@@ -42,8 +42,10 @@ impl ConfigError {
         Self { file: None, problems }
     }
 
-    pub(super) fn in_file(mut self, file: &Path) -> Self {
-        self.file = Some(file.to_owned());
+    /// The same, of the file of this name.
+    #[must_use]
+    pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
+        self.file = Some(file.as_ref().to_owned());
         self
     }
 
