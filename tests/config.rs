@@ -1,6 +1,8 @@
 //! Settings from a file: what counts when several say something, what is refused, and that a secret is
 //! never repeated.
 #![cfg(all(feature = "config", feature = "kite", feature = "mock"))]
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::time::Duration;
@@ -198,9 +200,14 @@ fn the_cache_and_the_users_are_set_up() {
     use lanekeeper::broker::{Broker, Instrument, Quote};
     use lanekeeper::{ManualClock, OrderGuard};
 
-    let config = config(
-        "preset = 'kite'\n[cache]\nttl = '1min'\n[users.alpha]\nmax_age = '0s'\n[guard]\nsettle = '3s'",
+    let mut file = String::from(
+        "preset = 'kite'\n[cache]\nttl = '1min'\n[users.alpha]\nmax_age = '0s'\n\
+         [guard]\nsettle = '3s'\nown_tags = 'label'\n",
     );
+    if cfg!(feature = "journal") {
+        file += "journal = 'orders.journal'";
+    }
+    let config = config(&file);
     let mut mock = MockBroker::new();
     mock.expect_quotes().times(2).returning(|instruments| {
         Ok(instruments.iter().map(|it| (it.clone(), Quote::new(it.clone(), 1500))).collect())
@@ -218,8 +225,10 @@ fn the_cache_and_the_users_are_set_up() {
     assert_eq!(config.users().collect::<Vec<_>>(), ["alpha"]);
     let unknown = config.user("alhpa").unwrap_err().to_string();
     assert!(unknown.contains("users.alhpa") && unknown.contains("has users: alpha"), "{unknown}");
-    let guard = OrderGuard::builder(cached).config(&config);
-    assert!(format!("{guard:?}").contains("settle: 3s"), "{guard:?}");
+    let guard = format!("{:?}", OrderGuard::builder(cached).config(&config));
+    assert!(guard.contains("settle: 3s") && guard.contains("own_tags: Label"), "{guard}");
+    #[cfg(feature = "journal")]
+    assert!(guard.contains(r#"journal: Some("orders.journal")"#), "{guard}");
 }
 
 #[test]
@@ -309,6 +318,26 @@ fn yaml_that_is_more_than_settings_is_refused() {
     assert!(refused(&deep).contains("nested too deep"));
     assert_eq!(Config::from_yaml("# nothing yet\n"), Ok(Config::default()));
     assert_eq!(Config::from_toml(""), Ok(Config::default()));
+}
+
+#[test]
+fn settings_can_be_a_part_of_a_file_of_ones_own() {
+    let read = |json: &str| serde_json::from_str::<Config>(json);
+    let json = r#"{ "lanes": { "quote": { "queue": 7, "retry": false } }, "cache": { "ttl_jitter": 0.5 } }"#;
+    let same = config("lanes.quote = { queue = 7, retry = 'off' }\ncache.ttl_jitter = 0.5");
+    // Numbers too, which this build's JSON hands on as texts.
+    assert_eq!(read(json).unwrap(), same);
+    for (json, path) in [
+        (r#"{ "lanes": { "quote": { "queue": -7 } } }"#, "lanes.quote.queue: -7 will not do"),
+        (r#"{ "lanes": { "quote": { "queue": 1e400 } } }"#, "lanes.quote.queue: write a whole"),
+        (r#"{ "cache": { "ttl": null } }"#, "cache.ttl: write a time with its unit"),
+        (r#"{ "cache": { "ttl": ["5s"] } }"#, "cache.ttl: write a time with its unit"),
+        (r#"{ "cache": {}, "cache": {} }"#, "the key `cache` is there twice"),
+        (r#"{ "api_key": "x" }"#, "api_key: a secret does not belong"),
+    ] {
+        let error = read(json).unwrap_err().to_string();
+        assert!(error.starts_with(path), "{error}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The command `lanekeeper check-config`.
 #![cfg(feature = "cli")]
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! The file in `docs/configuration.md` that has every key: both of its forms say the same, each key takes
 //! effect, and whatever is broken in it is refused with the path and the line.
 #![cfg(all(feature = "config", feature = "journal"))]
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use lanekeeper::lane::{LaneConfig, LaneSettings};
 use lanekeeper::{Config, Quota};

@@ -122,3 +122,63 @@ pub(super) fn user(name: &str, mut table: Table<'_>) -> CallOptions {
     table.end();
     CallOptions { user: Some(name.into()), priority, deadline, max_age }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+
+    const CHAPTER: &str = include_str!("../../docs/configuration.md");
+
+    /// As text and without the clock, which cannot be compared.
+    fn shown(settings: &BatchSettings) -> String {
+        format!("{settings:?}").split(", clock").next().unwrap_or_default().to_owned()
+    }
+
+    fn applied(config: &Config) -> String {
+        let mut settings = BatchSettings::default();
+        config.cache.apply(&mut settings);
+        shown(&settings)
+    }
+
+    #[test]
+    fn every_setting_of_a_cache_gets_there() {
+        let (_, table) = CHAPTER.split_once("\n[cache]\n").unwrap();
+        let (table, _) = table.split_once("\n[").unwrap();
+        let config = Config::from_toml(&format!("[cache]\n{table}")).unwrap();
+        let (ms, secs) = (Duration::from_millis, Duration::from_secs);
+        let settings = BatchSettings {
+            ttl: secs(2),
+            ttl_jitter: 0.1,
+            absent_ttl: secs(60),
+            max_age: Some(secs(10)),
+            serve_stale: secs(1),
+            refresh_ahead: Some(0.8),
+            idle: secs(600),
+            capacity: 5000,
+            most_keys: 200,
+            most_weight: 4000,
+            gather: ms(5),
+            ..BatchSettings::default()
+        };
+        assert_eq!(applied(&config), shown(&settings));
+        assert_eq!(config.cache.request_deadline, Some(secs(3)));
+    }
+
+    #[test]
+    fn the_defaults_of_the_chapter_are_the_defaults_of_a_cache() {
+        let mut seen = 0;
+        for row in CHAPTER.lines().filter(|line| line.starts_with("| `cache.")) {
+            let cells: Vec<&str> =
+                row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            if cells[2].is_empty() {
+                continue;
+            }
+            let config = Config::from_toml(&format!("{} = {}", cells[1], cells[2])).unwrap();
+            assert_ne!(config, Config::default(), "{row}");
+            assert_eq!(applied(&config), shown(&BatchSettings::default()), "{row}");
+            seen += 1;
+        }
+        assert_eq!(seen, 8);
+    }
+}

@@ -1,7 +1,8 @@
 //! A file as a tree of values, each with its line, whatever it was written in.
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A value, and where it is.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,16 @@ impl<'de> Deserialize<'de> for Node {
 
 struct Any;
 
+/// The key under which serde_json hands on a number, where somebody in the same build has switched on its
+/// `arbitrary_precision`, as this crate's own adapters do.
+const JSON_NUMBER: &str = "$serde_json::private::Number";
+
+/// A number in JSON, which may have any length.
+fn number(text: &str) -> Value {
+    let whole = text.parse().map(Value::Int);
+    whole.unwrap_or_else(|_| Value::Float(text.parse().unwrap_or(f64::NAN)))
+}
+
 fn bare<E>(value: Value) -> Result<Node, E> {
     Ok(Node { line: None, value })
 }
@@ -110,6 +121,9 @@ impl<'de> Visitor<'de> for Any {
     fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
         let mut entries: Vec<Entry> = Vec::new();
         while let Some((key, node)) = items.next_entry::<String, Node>()? {
+            if let (JSON_NUMBER, Value::Text(text)) = (key.as_str(), &node.value) {
+                return bare(number(text));
+            }
             if entries.iter().any(|entry| entry.key == key) {
                 return Err(de::Error::custom(format!("the key `{key}` is there twice")));
             }

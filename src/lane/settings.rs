@@ -83,3 +83,38 @@ fn change<T>(
         Some(value) => set(config, value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_gets_there() {
+        let settings = LaneSettings {
+            quota: Some(Quota::per_minute(2)),
+            credit: Some(Credit::STRICT),
+            in_flight: Some(3),
+            queue: Some(4),
+            when_full: Some(WhenFull::Shed),
+            user_interval: Some(Duration::from_millis(5)),
+            aging: Some(None),
+            retry: Some(RetryPolicy::none()),
+            breaker: Some(CircuitBreaker::disabled()),
+            throttle: Some(ThrottlePolicy::default().keep(6)),
+        };
+        let same = LaneConfig::new(Quota::per_minute(2))
+            .credit(Credit::STRICT)
+            .in_flight(3)
+            .queue(4)
+            .when_full(WhenFull::Shed)
+            .user_interval(Duration::from_millis(5))
+            .aging(None)
+            .retry(RetryPolicy::none())
+            .breaker(CircuitBreaker::disabled())
+            .throttle(ThrottlePolicy::default().keep(6));
+        let plain = LaneConfig::new(Quota::per_second(1));
+        assert_eq!(settings.over(plain.clone()), same);
+        assert_eq!(LaneSettings::default().over(plain.clone()), plain);
+        assert_eq!(LaneSettings::default().over(same.clone()), same);
+    }
+}
