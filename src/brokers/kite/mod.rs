@@ -85,7 +85,7 @@ impl Kite {
         KiteBuilder::new()
     }
 
-    /// What Zerodha documents of its limits: [`presets::kite`](crate::presets::kite).
+    /// What Zerodha documents of its limits: [`presets::kite`].
     pub fn limits() -> Limits {
         presets::kite()
     }
