@@ -92,6 +92,14 @@ fn what_is_said_later_counts() {
 }
 
 #[test]
+fn a_second_file_changes_what_it_names() {
+    let (first, second) = (config("preset = 'alpaca'"), config("lanes.quote = '2/s'"));
+    let proxy = BrokerProxy::builder(broker()).config(&first).config(&second).build().unwrap();
+    assert_eq!(quota(&proxy.status(), lanes::HISTORICAL), "50/min");
+    assert_eq!(quota(&proxy.status(), lanes::QUOTE), "2/s");
+}
+
+#[test]
 fn a_lane_that_the_proxy_does_not_have_is_refused() {
     let build = |file: &Config| BrokerProxy::builder(broker()).config(file).build().unwrap_err();
     let file = config("lanes.qoute = '1/s'");
@@ -229,6 +237,50 @@ fn the_cache_and_the_users_are_set_up() {
     assert!(guard.contains("settle: 3s") && guard.contains("own_tags: Label"), "{guard}");
     #[cfg(feature = "journal")]
     assert!(guard.contains(r#"journal: Some("orders.journal")"#), "{guard}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_what_would() {
+    for (file, begin) in [
+        (
+            "lanes.x.credit = 101",
+            "lanes.x.credit: 101 will not do: write a percentage from 0 to 100",
+        ),
+        ("lanes.x.in_flight = 1025", "lanes.x.in_flight: 1025 will not do: write a number from 1"),
+        ("lanes.x.queue = 0", "lanes.x.queue: 0 will not do: write a number from 1"),
+        ("lanes.x.aging = 0", "lanes.x.aging: 0 will not do: write a multiple of at least 1"),
+        (
+            "lanes.x.user_interval = '2 days'",
+            "lanes.x.user_interval: 172800s will not do: write a day",
+        ),
+        ("lanes.x.retry.attempts = 21", "lanes.x.retry.attempts: 21 will not do: write a number"),
+        (
+            "lanes.x.throttle.keep = 101",
+            "lanes.x.throttle.keep: 101 will not do: write a percentage",
+        ),
+        ("lanes.x.breaker.growth = 11", "lanes.x.breaker.growth: 11 will not do: write a factor"),
+        ("lanes.x.breaker.slow = {}", "lanes.x.breaker.slow.after: write this too"),
+        (
+            "cache = { ttl = '5s', max_age = '4s' }",
+            "cache.max_age: 4s will not do: write no less than",
+        ),
+        (
+            "cache.max_age = '4s'",
+            "cache.max_age: 4s will not do: write no less than the ttl, which is 5s",
+        ),
+        ("cache.ttl = '25h'", "cache.ttl: 90000s will not do: write a time from 0ns to a day"),
+        ("cache.capacity = 0", "cache.capacity: 0 will not do: write a number from 1"),
+        ("cache.refresh_ahead = 0.4", "cache.refresh_ahead: write a number from 0.5 to 1"),
+        ("cache.ttl_jitter = 1.1", "cache.ttl_jitter: write a number from 0 to 1"),
+        ("guard.settle = '0s'", "guard.settle: 0ns will not do: write a time from 1ms to a day"),
+        ("users.a.priority = 11", "users.a.priority: 11 is not a priority: write a number from 1"),
+        ("users.a.deadline = '0s'", "users.a.deadline: 0ns will not do"),
+        ("lanes.x = 5", "lanes.x: write a table of settings, not a number"),
+        ("lanes.'a b'.queue = 0", "lanes.\"a b\".queue: 0 will not do"),
+    ] {
+        let text = refusal(file);
+        assert!(text.starts_with(&format!("line 1: {begin}")), "{text}");
+    }
 }
 
 #[test]
