@@ -148,6 +148,25 @@ fn yaml_that_is_more_than_settings_is_refused() {
 }
 
 #[test]
+fn depth_is_no_way_to_break_it() {
+    let deep = [
+        format!("a = {}", "[".repeat(100_000)),
+        format!("a = {}", "{ a = ".repeat(100_000)),
+        format!("{}a = 1", "a.".repeat(100_000)),
+        format!("[{}a]\nb = 1", "a.".repeat(100_000)),
+        "[[a.a.a]]\n".repeat(10_000),
+    ];
+    for text in deep {
+        assert!(Config::from_toml(&text).is_err());
+    }
+    let deep = ["- ", "? ", "[", "{a: ", "a: {", "!", "&a ", "'", "|\n ", "%"]
+        .map(|it| it.repeat(100_000));
+    for text in deep {
+        assert!(Config::from_yaml(&text).is_err());
+    }
+}
+
+#[test]
 fn a_file_is_named_in_what_is_wrong_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
