@@ -48,12 +48,22 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         ("guard.settle = '0s'", "guard.settle: 0ns will not do: write a time from 1ms to a day"),
         ("users.a.priority = 11", "users.a.priority: 11 is not a priority: write a number from 1"),
         ("users.a.deadline = '0s'", "users.a.deadline: 0ns will not do"),
+        (
+            "budgets.x = { quota = 'unlimited', reserve = 2 }",
+            "budgets.x.reserve: nothing can be kept",
+        ),
         ("lanes.x = 5", "lanes.x: write a table of settings, not a number"),
         ("lanes.'a b'.queue = 0", "lanes.\"a b\".queue: 0 will not do"),
     ] {
         let text = refusal(file);
         assert!(text.starts_with(&format!("line 1: {begin}")), "{text}");
     }
+}
+
+#[test]
+fn a_reserve_of_a_preset_without_a_budget_keeps_nothing() {
+    let text = refusal("preset = 'alpaca'\nbudgets.orders.reserve = 2");
+    assert!(text.starts_with("line 2: budgets.orders.reserve: nothing can be kept back"), "{text}");
 }
 
 #[test]

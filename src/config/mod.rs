@@ -220,9 +220,13 @@ impl Config {
 fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSettings {
     let settings = BudgetSettings { quota: table.quota("quota"), reserve: table.number("reserve") };
     let known = preset.and_then(|limits| limits.of_budget(name)).cloned();
+    let is_known = known.is_some() || settings.quota.is_some();
     let budget = settings.over(known.unwrap_or(Budget::new(Quota::unlimited())));
     if let Err(error) = budget.check() {
         table.wrong("reserve", error.to_string());
+    } else if is_known && budget.reserved() > 0 && budget.quota().windows().is_empty() {
+        table
+            .wrong("reserve", "nothing can be kept back of an unlimited budget: write a quota too");
     }
     table.end();
     settings
