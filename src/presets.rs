@@ -21,8 +21,8 @@
 //! another one differ (the lower figure counts). Whoever knows better sets the lane. A day is any 24
 //! hours, unless the broker's day is known. What no lane can express is said of each preset.
 //!
-//! The figures are those that the named pages showed to us on the named day, some of them in a copy.
-//! Brokers change them without a word: look before you trust them with money.
+//! The figures are those that the named pages had on the named day, as far as copies of them show. Brokers
+//! change them without a word: look before you trust them with money.
 
 use std::time::Duration;
 
@@ -50,10 +50,10 @@ pub fn by_name(name: &str) -> Option<Limits> {
 ///
 /// | lane or budget | quota | source, seen on 2026-11-21 |
 /// |---|---|---|
-/// | `transactional` | `10/s` | <https://kite.trade/docs/connect/v3/exceptions/>: orders 10 a second, all other endpoints 10 a second together |
+/// | `transactional` | `10/s` | <https://kite.trade/docs/connect/v3/exceptions/>, as the vendor repeats it in <https://kite.trade/forum/discussion/comment/52882/>: orders 10 a second, all other endpoints 10 a second together |
 /// | `quote` | `1/s` | the same page: quotes 1 a second, whichever of the three routes |
 /// | `historical` | `3/s` | the same page |
-/// | `orders` | `400/min`, `5000/day from midnight +05:30` | the same page, and <https://kite.trade/forum/discussion/comment/52882/>: of one account, over all its keys |
+/// | `orders` | `400/min`, `5000/day from midnight +05:30` | the same: of one account, over all its keys |
 ///
 /// Older pages have 200 orders a minute and 3000 a day: they are out of date. Not in here: 25 changes of
 /// one order.
@@ -87,7 +87,7 @@ pub fn alpaca() -> Limits {
 ///
 /// | lane or budget | quota | source, seen on 2026-11-21 |
 /// |---|---|---|
-/// | `transactional` | `10/s`, `250/min`, `1000/h`, `7000/day` | <https://dhanhq.co/docs/v2/>: order APIs. The page has had 25 a second and 10; what else is in the lane has 20 |
+/// | `transactional` | `10/s`, `250/min`, `1000/h`, `7000/day` | <https://dhanhq.co/docs/v2/>: order APIs, 25 a second and elsewhere 10, of which the lower counts; what else is in the lane has 20 |
 /// | `quote` | `1/s` | the same page: quote APIs |
 /// | `historical` | `5/s`, `100000/day` | the same page: data APIs |
 /// | `orders` | `unlimited` | changes and cancellations count like orders, so all of it is in the lane |
