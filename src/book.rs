@@ -17,3 +17,5 @@ struct OwnTrait;
 struct UnitTests;
 #[doc = include_str!("../docs/tuning.md")]
 struct Tuning;
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;

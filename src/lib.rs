@@ -53,17 +53,18 @@
 //!   trait of yours.
 //! - [`cache`] is one quote request for everybody.
 //! - [`resilience`] is what keeps a failure from becoming two orders, or none.
-//! - [`resilience`] is what to do when a broker fails.
 //! - [`brokers`] are adapters.
+//! - [`presets`] are the limits that brokers document.
 //! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
+//! - `config` (a feature) is settings from a file.
 //! - `exchange` (a feature) is a strict exchange on loopback.
 //!
 //! # Features
 //!
 //! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
 //! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker;
-//! `journal` the file of an [`OrderGuard`]; `cli` the command `lanekeeper`. Without default features
-//! there is no HTTP client.
+//! `journal` the file of an [`OrderGuard`]; `config` settings from a file, TOML or YAML; `cli` the
+//! command `lanekeeper`. Without default features there is no HTTP client.
 //!
 //! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
 //! user of that crate in the same build: prices must not go through a float.
@@ -71,16 +72,26 @@
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
 
-#[cfg(all(doctest, feature = "journal", feature = "kite", feature = "mock", feature = "paper"))]
+#[cfg(all(
+    doctest,
+    feature = "config",
+    feature = "journal",
+    feature = "kite",
+    feature = "mock",
+    feature = "paper"
+))]
 mod book;
 pub mod broker;
 pub mod brokers;
 pub mod cache;
 mod class;
 pub mod clock;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "exchange")]
 pub mod exchange;
 pub mod lane;
+pub mod presets;
 pub mod proxy;
 pub mod quota;
 pub mod resilience;
@@ -99,6 +110,8 @@ pub use brokers::PaperBroker;
 pub use cache::QuoteCache;
 pub use class::{Class, Effect};
 pub use clock::{Clock, ManualClock};
+#[cfg(feature = "config")]
+pub use config::Config;
 pub use lane::{Lane, LaneConfig, LaneError};
 pub use lanekeeper_macros::proxy;
 pub use proxy::{BuildError, Observer};

@@ -83,7 +83,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (&["--cash=-1"], "the cash -1 is not between 0 and"),
         (&["--limit", "transactional"], "write LANE=LIMIT"),
         (&["--limit", "orders=10/s"], "there is no lane `orders`"),
-        (&["--limit", "quote=0/s"], "the limit of the lane quote: the window 0/s allows no calls"),
+        (&["--limit", "quote=0/s"], "the window 0/s allows no calls"),
         (&["--fault", "place"], "write ON=FAULT"),
         (&["--fault", "places=429"], "`places` is no route; write all, reads"),
         (&["--fault", "place=430"], "`430` is no fault; write reset-before"),

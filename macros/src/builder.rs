@@ -29,6 +29,16 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
+            /// Settings of lanes and budgets by their names, as a configuration file gives them. What
+            /// is said later counts.
+            #visibility fn config(
+                mut self,
+                settings: impl ::core::convert::Into<::lanekeeper::proxy::Settings>,
+            ) -> Self {
+                self.lanes.config(::core::convert::Into::into(settings));
+                self
+            }
+
             /// The clock that the lanes go by. The machine's, unless a test says otherwise.
             #visibility fn clock(
                 mut self,

@@ -1,4 +1,5 @@
-//! The `lanekeeper` command: a strict exchange to try clients and limiters on.
+//! The `lanekeeper` command: a strict exchange to try clients and limiters on, and a look at a
+//! configuration file.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -8,11 +9,12 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use lanekeeper::Config;
 use lanekeeper::broker::lanes;
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::exchange::{Algorithm, Exchange, Faults, Rule};
-use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::quota::{Budget, Limits, ParseQuotaError, Quota};
 use rust_decimal::Decimal;
 
 #[derive(Parser)]
@@ -26,6 +28,20 @@ struct Cli {
 enum Command {
     /// Run a strict exchange that speaks Kite Connect v3, on loopback, with paper money
     Exchange(ExchangeArgs),
+    /// Say what is wrong with a configuration file, TOML or YAML, and start nothing
+    CheckConfig(CheckArgs),
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// The file
+    file: PathBuf,
+    /// The lanes of your own trait; without it, those of a broker
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    lanes: Option<Vec<String>>,
+    /// The budgets of your own trait; without it, and without --lanes, that of a broker
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    budgets: Option<Vec<String>>,
 }
 
 #[derive(Args)]
@@ -79,13 +95,60 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    let Command::Exchange(args) = cli.command;
-    match run(args) {
+    let done = match cli.command {
+        Command::Exchange(args) => run(args).map_err(|error| format!("error: {error}")),
+        // Each line of it begins with the file already, as editors like it.
+        Command::CheckConfig(args) => check(&args).map_err(|error| error.to_string()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Looks at a file, and says how fast it lets the lanes go.
+fn check(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::from_path(&args.file)?;
+    let given = |names: &Option<Vec<String>>, of_broker: &[&str]| match names {
+        Some(names) => names.clone(),
+        None if args.lanes.is_some() => Vec::new(),
+        None => of_broker.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let (lanes, budgets) =
+        (given(&args.lanes, &lanes::ALL), given(&args.budgets, &[lanes::ORDERS]));
+    let named = config.check_names(&names(&lanes), &names(&budgets));
+    named.map_err(|error| error.in_file(&args.file))?;
+
+    let mut out = io::stdout();
+    writeln!(out, "{}: good", args.file.display())?;
+    let settings = config.settings();
+    let preset = settings.its_documented();
+    for lane in &lanes {
+        let mut said = settings.lanes().filter(|(name, _)| name == lane);
+        let said = said.find_map(|(_, lane)| lane.quota.as_ref());
+        let quota = said.or_else(|| preset.and_then(|limits| limits.of_lane(lane)));
+        tell(&mut out, "lane", lane, quota)?;
+    }
+    for budget in &budgets {
+        let mut said = settings.budgets().filter(|(name, _)| name == budget);
+        let said = said.find_map(|(_, budget)| budget.quota.as_ref());
+        let preset = || preset?.of_budget(budget).map(Budget::quota);
+        tell(&mut out, "budget", budget, said.or_else(preset))?;
+    }
+    Ok(())
+}
+
+fn names(all: &[String]) -> Vec<&str> {
+    all.iter().map(String::as_str).collect()
+}
+
+fn tell(out: &mut impl Write, what: &str, name: &str, quota: Option<&Quota>) -> io::Result<()> {
+    match quota {
+        Some(quota) => writeln!(out, "{what} {name}: {quota}"),
+        None => writeln!(out, "{what} {name}: as the adapter documents it, or as the code sets it"),
     }
 }
 
@@ -166,14 +229,6 @@ fn read_faults(path: &Path) -> Result<Faults, String> {
 fn limit(text: &str) -> Result<(String, Quota), String> {
     let wrong = || "write LANE=LIMIT, as in transactional=10/s,400/min".to_owned();
     let (lane, windows) = text.split_once('=').ok_or_else(wrong)?;
-    let mut quota = Quota::unlimited();
-    for window in windows.split(',') {
-        let (calls, length) = window.trim().split_once('/').ok_or_else(wrong)?;
-        let calls = calls.parse().map_err(|_| wrong())?;
-        // `10/s` is 10 in one second; `60/10min` is 60 in ten minutes.
-        let one = if length.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "1" };
-        let length = humantime::parse_duration(&format!("{one}{length}")).map_err(|_| wrong())?;
-        quota = quota.and(Quota::new(calls, length));
-    }
+    let quota = windows.parse().map_err(|error: ParseQuotaError| error.to_string())?;
     Ok((lane.to_owned(), quota))
 }

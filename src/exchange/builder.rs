@@ -7,8 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::broker::lanes;
+use crate::brokers::PaperBroker;
 use crate::brokers::paper::{PaperBuildError, Prices};
-use crate::brokers::{PaperBroker, kite_limits};
+use crate::presets;
 use crate::quota::{Limits, QuotaError};
 
 use super::faults::{Faults, FaultsError};
@@ -97,7 +98,7 @@ impl ExchangeBuilder {
             broker: None,
             prices: None,
             algorithm: Algorithm::default(),
-            limits: kite_limits::documented(),
+            limits: presets::kite(),
             count_refused: false,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,

@@ -135,6 +135,26 @@ impl LaneConfig {
         &self.quota
     }
 
+    pub(super) fn with_quota(mut self, quota: Quota) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// Whether a lane can work like this.
+    ///
+    /// # Errors
+    /// Its quota cannot be kept, or a setting makes no sense; the error says what would.
+    pub fn check(&self) -> Result<(), LaneConfigError> {
+        self.quota.check()?;
+        self.workers()?;
+        self.capacity()?;
+        self.its_interval()?;
+        self.its_aging()?;
+        self.retry.check()?;
+        self.breaker.check()?;
+        Ok(self.throttle.check()?)
+    }
+
     pub(super) fn workers(&self) -> Result<usize, LaneConfigError> {
         let by_default = || {
             let most = self.quota.most_in_flight().unwrap_or(MOST_WORKERS_BY_DEFAULT);

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Inner, Lanes, Observer};
+use super::{BudgetSettings, Inner, Lanes, Observer, Settings};
 use crate::clock::Clock;
-use crate::lane::{Lane, LaneConfig, LaneConfigError};
+use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
 use crate::lane::{Pace, Watch};
 use crate::quota::Limits;
 use crate::quota::{Allowance, Budget, QuotaError};
@@ -18,6 +18,12 @@ pub struct LanesBuilder {
     configs: Vec<Option<LaneConfig>>,
     budgets: Vec<Option<Budget>>,
     limits: Limits,
+    /// What was said after a lane or a budget was set as a whole, in the order in which it was said.
+    lane_changes: Vec<Vec<LaneSettings>>,
+    budget_changes: Vec<Vec<BudgetSettings>>,
+    in_place_of_documented: Option<Limits>,
+    /// A lane or budget that something was said of and that does not exist.
+    stranger: Option<(&'static str, String)>,
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
 }
@@ -36,6 +42,10 @@ impl LanesBuilder {
             configs: vec![None; names.len()],
             budgets: vec![None; budget_names.len()],
             limits: Limits::new(),
+            lane_changes: vec![Vec::new(); names.len()],
+            budget_changes: vec![Vec::new(); budget_names.len()],
+            in_place_of_documented: None,
+            stranger: None,
             clock: Clock::system(),
             observer: None,
         }
@@ -46,12 +56,38 @@ impl LanesBuilder {
         if let Some(slot) = self.configs.get_mut(index) {
             *slot = Some(config);
         }
+        if let Some(changes) = self.lane_changes.get_mut(index) {
+            changes.clear();
+        }
     }
 
     /// Sets one budget, by its index in the names.
     pub fn budget(&mut self, index: usize, budget: Budget) {
         if let Some(slot) = self.budgets.get_mut(index) {
             *slot = Some(budget);
+        }
+        if let Some(changes) = self.budget_changes.get_mut(index) {
+            changes.clear();
+        }
+    }
+
+    /// Changes lanes and budgets by their names. What is said later counts, here as with the others.
+    pub fn config(&mut self, settings: Settings) {
+        let Settings { documented, lanes, budgets } = settings;
+        self.in_place_of_documented = documented.or(self.in_place_of_documented.take());
+        for (name, change) in lanes {
+            let index = self.names.iter().position(|known| *known == name);
+            match index.and_then(|index| self.lane_changes.get_mut(index)) {
+                Some(changes) => changes.push(change),
+                None => self.stranger = Some(("lane", name)),
+            }
+        }
+        for (name, change) in budgets {
+            let index = self.budget_names.iter().position(|known| *known == name);
+            match index.and_then(|index| self.budget_changes.get_mut(index)) {
+                Some(changes) => changes.push(change),
+                None => self.stranger = Some(("budget", name)),
+            }
         }
     }
 
@@ -74,33 +110,29 @@ impl LanesBuilder {
     /// [`limits`](Self::limits), else the `documented` one; a budget's likewise.
     ///
     /// # Errors
-    /// A lane or a budget has no quota or one that cannot work, or a limit names one that does not
-    /// exist.
+    /// A lane or a budget has no quota or one that cannot work, or a limit or a setting names one that
+    /// does not exist.
     pub fn build(self, documented: Limits) -> Result<Lanes, BuildError> {
-        for limits in [&self.limits, &documented] {
+        if let Some((what, name)) = &self.stranger {
+            return Err(self.unknown(what, name));
+        }
+        let documented = self.in_place_of_documented.as_ref().unwrap_or(&documented);
+        for limits in [&self.limits, documented] {
             self.check_names(limits)?;
         }
-        let Self { proxy, names, budget_names, configs, budgets, limits, clock, observer } = self;
-        let mut allowance = Allowance::new(clock.wall());
-        let mut ready = Vec::with_capacity(names.len());
-        for (&lane, set) in names.iter().zip(configs) {
-            let by_limits = || {
-                let quota = limits.of_lane(lane).or_else(|| documented.of_lane(lane));
-                quota.cloned().map(LaneConfig::new)
-            };
-            let missing = BuildError::NoQuota { proxy, lane };
-            let config = set.or_else(by_limits).ok_or(missing)?;
+        let mut allowance = Allowance::new(self.clock.wall());
+        let mut ready = Vec::with_capacity(self.names.len());
+        for (index, &lane) in self.names.iter().enumerate() {
+            let config = self.lane_config(index, lane, documented)?;
             let index = allowance.add_lane(config.quota(), config.its_credit());
             let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
             ready.push((lane, index, config));
         }
-        for (&budget, set) in budget_names.iter().zip(budgets) {
-            let by_limits = || limits.of_budget(budget).or_else(|| documented.of_budget(budget));
-            let missing = BuildError::NoBudget { proxy, budget };
-            let quota = set.or_else(|| by_limits().cloned()).ok_or(missing)?;
-            let added = allowance.add_budget(&quota);
+        for (index, &budget) in self.budget_names.iter().enumerate() {
+            let added = allowance.add_budget(&self.its_budget(index, budget, documented)?);
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
+        let Self { clock, observer, budget_names, .. } = self;
         let pace = Pace::new(allowance);
         let watch = Watch::new(observer);
         let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
@@ -112,21 +144,59 @@ impl LanesBuilder {
         Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pace, clock })))
     }
 
+    /// How a lane is run, by all that was said of it.
+    fn lane_config(
+        &self,
+        index: usize,
+        lane: &'static str,
+        documented: &Limits,
+    ) -> Result<LaneConfig, BuildError> {
+        let changes = self.lane_changes.get(index).map_or(&[][..], Vec::as_slice);
+        let set = self.configs.get(index).cloned().flatten();
+        let by_quota = || {
+            let known = self.limits.of_lane(lane).or_else(|| documented.of_lane(lane));
+            let said = || changes.iter().find_map(|change| change.quota.as_ref());
+            known.or_else(said).cloned().map(LaneConfig::new)
+        };
+        let missing = BuildError::NoQuota { proxy: self.proxy, lane };
+        let config = set.or_else(by_quota).ok_or(missing)?;
+        Ok(changes.iter().fold(config, |config, change| change.over(config)))
+    }
+
+    /// A budget, likewise.
+    fn its_budget(
+        &self,
+        index: usize,
+        budget: &'static str,
+        documented: &Limits,
+    ) -> Result<Budget, BuildError> {
+        let changes = self.budget_changes.get(index).map_or(&[][..], Vec::as_slice);
+        let set = self.budgets.get(index).cloned().flatten();
+        let by_quota = || {
+            let known = self.limits.of_budget(budget).or_else(|| documented.of_budget(budget));
+            let said = || changes.iter().find_map(|change| change.quota.clone());
+            known.cloned().or_else(|| said().map(Budget::new))
+        };
+        let missing = BuildError::NoBudget { proxy: self.proxy, budget };
+        let known = set.or_else(by_quota).ok_or(missing)?;
+        Ok(changes.iter().fold(known, |known, change| change.over(known)))
+    }
+
+    fn unknown(&self, what: &'static str, name: &str) -> BuildError {
+        let known = if what == "lane" { self.names } else { self.budget_names };
+        let (name, known) = (name.to_owned(), known.join(", "));
+        BuildError::Unknown { proxy: self.proxy, what, name, known }
+    }
+
     /// A quota for a lane or a budget that does not exist would guard nothing.
     fn check_names(&self, limits: &Limits) -> Result<(), BuildError> {
-        let unknown = |what, name: &str, known: &[&str]| BuildError::Unknown {
-            proxy: self.proxy,
-            what,
-            name: name.to_owned(),
-            known: known.join(", "),
-        };
         if let Some((name, _)) = limits.lanes().find(|(name, _)| !self.names.contains(name)) {
-            return Err(unknown("lane", name, self.names));
+            return Err(self.unknown("lane", name));
         }
         if let Some((name, _)) =
             limits.budgets().find(|(name, _)| !self.budget_names.contains(name))
         {
-            return Err(unknown("budget", name, self.budget_names));
+            return Err(self.unknown("budget", name));
         }
         Ok(())
     }
@@ -169,7 +239,7 @@ pub enum BuildError {
         /// The budget.
         budget: &'static str,
     },
-    /// A limit names a lane or a budget that does not exist.
+    /// A limit or a setting names a lane or a budget that does not exist.
     #[error("{proxy} has no {what} `{name}`; it has: {known}")]
     Unknown {
         /// The generated type.

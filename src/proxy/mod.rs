@@ -5,12 +5,14 @@
 
 mod build;
 mod classify;
+mod settings;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use build::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, Probe, Unclassified};
+pub use settings::{BudgetSettings, Settings};
 
 pub use crate::lane::{
     CallInfo, CallOptions, Drained, Effect, FinishedCall, Observer, Shutdown, Status, Ticket,

@@ -28,6 +28,7 @@ mod path;
 mod round_trip;
 mod sliding_counter;
 mod sliding_log;
+mod text;
 mod token_bucket;
 mod wall;
 mod window;
@@ -43,6 +44,9 @@ pub use limits::Limits;
 pub use moment::Moment;
 pub use pacer::Pacer;
 pub use round_trip::{Credit, RoundTrip};
+pub use text::ParseQuotaError;
+#[cfg(feature = "config")]
+pub(crate) use text::time;
 pub use wall::Wall;
 pub use window::{Window, WindowKind};
 pub use windows::Quota;

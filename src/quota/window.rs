@@ -6,6 +6,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::moment::nanos;
+use super::text::zone_name;
+
+/// By how much clocks differ that are set over the network, and then some.
+pub(super) const GUARD: Duration = Duration::from_secs(2);
 
 /// How a window counts, and how its count is reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +75,7 @@ impl Window {
     }
 }
 
+/// As it can be read again, see the `FromStr` of [`Quota`](super::Quota).
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.length.as_secs() {
@@ -85,11 +90,13 @@ impl fmt::Display for Window {
             WindowKind::SlidingLog => Ok(()),
             WindowKind::TokenBucket { burst } => write!(f, " with bursts of {burst}"),
             WindowKind::SlidingCounter => f.write_str(" by a sliding counter"),
-            WindowKind::Calendar { zone, .. } => match (zone.iana_name(), zone.to_fixed_offset()) {
-                (Some(name), _) => write!(f, " from midnight {name}"),
-                (None, Ok(offset)) => write!(f, " from midnight {offset}"),
-                (None, Err(_)) => f.write_str(" from local midnight"),
-            },
+            WindowKind::Calendar { zone, guard } => {
+                match zone_name(zone) {
+                    Some(name) => write!(f, " from midnight {name}"),
+                    None => f.write_str(" from local midnight"),
+                }?;
+                if *guard == GUARD { Ok(()) } else { write!(f, " give or take {guard:?}") }
+            }
         }
     }
 }

@@ -7,14 +7,12 @@ use jiff::tz::TimeZone;
 
 use super::error::QuotaError;
 use super::moment::nanos;
-use super::window::{Window, WindowKind};
+use super::window::{GUARD, Window, WindowKind};
 
-/// By how much clocks differ that are set over the network, and then some.
-const GUARD: Duration = Duration::from_secs(2);
 /// A guard must stay well below half a day, lest a call count in three.
 const WIDEST_GUARD: Duration = Duration::from_secs(6 * 3600);
 
-/// A set of windows, all of which hold.
+/// A set of windows, all of which hold. As text it can be printed and read: `10/s, 400/min`.
 ///
 /// ```
 /// use std::time::Duration;

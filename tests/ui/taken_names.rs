@@ -13,6 +13,9 @@ pub trait Weather: Send + Sync {
     #[lane(limits, read)]
     fn a(&self) -> Result<(), Failure>;
 
+    #[lane(config, read)]
+    fn settings(&self) -> Result<(), Failure>;
+
     #[lane(clock, read)]
     fn b(&self) -> Result<(), Failure>;
 

@@ -45,7 +45,7 @@ use crate::broker::{
     Quote, QuoteChunk, Trade,
 };
 use crate::brokers::india::zone;
-use crate::brokers::kite_limits;
+use crate::presets;
 use crate::quota::Limits;
 
 /// An account at Zerodha. A clone is the same account and shares its connections.
@@ -85,14 +85,9 @@ impl Kite {
         KiteBuilder::new()
     }
 
-    /// What Zerodha documents of its limits (kite.trade/docs/connect/v3/exceptions): quotes 1 a
-    /// second, candles 3 a second, orders 10 a second, everything else 10 a second. The last two are
-    /// one lane, as the trait has it, and so together stay within either.
-    ///
-    /// Not in here: 400 orders a minute and 5000 a day, which count placements only, and 25 changes
-    /// of one order.
+    /// What Zerodha documents of its limits: [`presets::kite`].
     pub fn limits() -> Limits {
-        kite_limits::documented()
+        presets::kite()
     }
 
     fn http(&self) -> &Http {

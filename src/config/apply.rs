@@ -1,0 +1,57 @@
+//! Hands the settings to those who are set up by them.
+
+use super::Config;
+use crate::broker::{Broker, BrokerProxyBuilder};
+use crate::cache::{BatchSettings, CachedProxyBuilder, QuoteCacheBuilder};
+use crate::proxy::Settings;
+use crate::resilience::guard::OrderGuardBuilder;
+
+/// The lanes and budgets: for the method `config` of any proxy's builder.
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        config.settings.clone()
+    }
+}
+
+impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
+    /// Puts a [`QuoteCache`](crate::QuoteCache) in front of the proxy, set up by the table `cache` of a
+    /// file; what that leaves out is as usual. Set the lanes before.
+    pub fn quote_cache(self, config: &Config) -> CachedProxyBuilder<T> {
+        let changes = &config.cache;
+        let cached = self.quote_ttl(BatchSettings::default().ttl);
+        let cached = cached.tune(|settings| changes.apply(settings));
+        match changes.request_deadline {
+            Some(deadline) => cached.request_deadline(deadline),
+            None => cached,
+        }
+    }
+}
+
+impl<B: Broker + 'static> QuoteCacheBuilder<B> {
+    /// What the table `cache` of a file says, but for `request_deadline`, which needs a proxy: see
+    /// [`BrokerProxyBuilder::quote_cache`].
+    pub fn config(self, config: &Config) -> Self {
+        self.tune(|settings| config.cache.apply(settings))
+    }
+}
+
+impl<B: Broker> OrderGuardBuilder<B> {
+    /// What the table `guard` of a file says.
+    pub fn config(self, config: &Config) -> Self {
+        let changes = &config.guard;
+        let guard = match changes.settle {
+            Some(settle) => self.settle(settle),
+            None => self,
+        };
+        let guard = match changes.own_tags {
+            Some(own_tags) => guard.own_tags(own_tags),
+            None => guard,
+        };
+        // Without the feature, a file that names a journal was refused.
+        #[cfg(feature = "journal")]
+        if let Some(path) = &changes.journal {
+            return guard.journal(path);
+        }
+        guard
+    }
+}

@@ -1,0 +1,140 @@
+//! The settings of a lane, and of its policies. Keys have the names of the methods that set them.
+
+use std::time::Duration;
+
+use super::table::Table;
+use crate::lane::{LaneConfig, LaneConfigError, LaneSettings, WhenFull};
+use crate::quota::{Credit, Quota};
+use crate::resilience::{BreakerMode, CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
+
+/// Sets what a table has, by keys that have the names of the methods.
+macro_rules! set {
+    ($policy:ident, $table:ident, $($kind:ident: $($key:ident),+);+) => {
+        $($(
+            if let Some(value) = $table.$kind(stringify!($key)) {
+                $policy = $policy.$key(value);
+            }
+        )+)+
+    };
+}
+
+/// A lane.
+pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
+    let words =
+        [("refuse", WhenFull::Refuse), ("block", WhenFull::Block), ("shed", WhenFull::Shed)];
+    let settings = LaneSettings {
+        quota: table.quota("quota"),
+        credit: credit(&mut table),
+        in_flight: table.number("in_flight"),
+        queue: table.number("queue"),
+        when_full: table.word("when_full", &words),
+        user_interval: table.time("user_interval"),
+        aging: aging(&mut table),
+        retry: table.table_or_off("retry").map(|on| on.map_or(RetryPolicy::none(), retry)),
+        breaker: table
+            .table_or_off("breaker")
+            .map(|on| on.map_or(CircuitBreaker::disabled(), breaker)),
+        throttle: table.table("throttle").map(throttle),
+    };
+    check(&settings, &table);
+    table.end();
+    settings
+}
+
+fn credit(table: &mut Table<'_>) -> Option<Credit> {
+    let number: u32 = table.number("credit")?;
+    let percent = u8::try_from(number).ok().filter(|percent| *percent <= 100);
+    if percent.is_none() {
+        table.wrong("credit", format!("{number} will not do: write a percentage from 0 to 100"));
+    }
+    percent.map(Credit::percent)
+}
+
+fn aging(table: &mut Table<'_>) -> Option<Option<u32>> {
+    let aging = table.number_or_off("aging")?;
+    if aging == Some(0) {
+        table.wrong("aging", "0 will not do: write a multiple of at least 1, or \"off\"");
+        return None;
+    }
+    Some(aging)
+}
+
+/// Notes what a lane would refuse, beside its policies, which have been looked at.
+fn check(settings: &LaneSettings, table: &Table<'_>) {
+    let lane = LaneSettings { retry: None, breaker: None, throttle: None, ..settings.clone() };
+    let Err(error) = lane.over(LaneConfig::new(Quota::unlimited())).check() else { return };
+    let key = match error {
+        LaneConfigError::InFlight { .. } => "in_flight",
+        LaneConfigError::Queue { .. } => "queue",
+        LaneConfigError::UserInterval { .. } => "user_interval",
+        _ => "quota",
+    };
+    // `queue(0): write ..`, of which the path says the first part.
+    let text = error.to_string();
+    let value = text.strip_prefix(key).and_then(|rest| rest.strip_prefix('('));
+    table
+        .wrong(key, value.map_or(text.clone(), |value| value.replacen("): ", " will not do: ", 1)));
+}
+
+fn retry(mut table: Table<'_>) -> RetryPolicy {
+    let mut policy = RetryPolicy::default();
+    set!(policy, table,
+        number: attempts, budget_percent, budget_floor;
+        time: base, cap, longest_wait, budget_life);
+    table.check(policy.check());
+    table.end();
+    policy
+}
+
+fn breaker(mut table: Table<'_>) -> CircuitBreaker {
+    let mut policy = CircuitBreaker::default();
+    set!(policy, table,
+        number: minimum, growth, probes;
+        number_or_off: failures, failures_in_a_row;
+        time: window, open_for, longest_open, probe_deadline, longest_half_open);
+    let modes = [
+        ("automatic", BreakerMode::Automatic),
+        ("forced_open", BreakerMode::ForcedOpen),
+        ("forced_closed", BreakerMode::ForcedClosed),
+        ("disabled", BreakerMode::Disabled),
+    ];
+    if let Some(mode) = table.word("mode", &modes) {
+        policy = policy.mode(mode);
+    }
+    if let Some(slow) = table.table("slow") {
+        policy = with_slow(policy, slow);
+    }
+    table.check(policy.check());
+    table.end();
+    policy
+}
+
+/// Both of its keys are needed, and each is looked at by itself.
+fn with_slow(policy: CircuitBreaker, mut table: Table<'_>) -> CircuitBreaker {
+    let with = |after, percent| CircuitBreaker::default().slow(after, percent).check();
+    let after: Option<Duration> = table.time("after");
+    let percent = table.number("percent");
+    for (key, refused) in [
+        ("after", after.and_then(|after| with(after, 100).err())),
+        ("percent", percent.and_then(|percent| with(Duration::from_secs(1), percent).err())),
+    ] {
+        if let Some(SettingError { value, allowed, .. }) = refused {
+            table.wrong(key, format!("{value} will not do: write {allowed}"));
+        } else if !table.has(key) {
+            table.wrong(key, "write this too: slowness is a time and a share of the calls");
+        }
+    }
+    table.end();
+    match (after, percent) {
+        (Some(after), Some(percent)) if with(after, percent).is_ok() => policy.slow(after, percent),
+        _ => policy,
+    }
+}
+
+fn throttle(mut table: Table<'_>) -> ThrottlePolicy {
+    let mut policy = ThrottlePolicy::default();
+    set!(policy, table, time: default_pause, longest_pause; number: keep, step, least);
+    table.check(policy.check());
+    table.end();
+    policy
+}

@@ -1,0 +1,46 @@
+//! What must not be in a configuration file.
+
+/// Parts of names that secrets have, in small letters and without separators.
+const PARTS: [&str; 9] = [
+    "apikey",
+    "apisecret",
+    "secret",
+    "token",
+    "password",
+    "passphrase",
+    "credential",
+    "privatekey",
+    "authorization",
+];
+/// Names that secrets have.
+const NAMES: [&str; 6] = ["pin", "totp", "otp", "jwt", "auth", "key"];
+
+/// Why a key of this name, which is no setting, is refused, if it is the name of a secret.
+pub(super) fn refusal(key: &str) -> Option<String> {
+    let plain: String =
+        key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let is_secret =
+        NAMES.contains(&plain.as_str()) || PARTS.iter().any(|part| plain.contains(part));
+    is_secret.then(|| {
+        "a secret does not belong in a file of settings, which is copied, committed and shown: give \
+         it to the adapter from the environment, and take it for known to others from now on"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for key in
+            ["api_key", "apiKey", "API-SECRET", "access_token", "password", "pin", "kite_token"]
+        {
+            assert!(refusal(key).is_some(), "{key}");
+        }
+        for key in ["lanes", "quote", "capacity", "spinning", "monkey"] {
+            assert_eq!(refusal(key), None, "{key}");
+        }
+    }
+}

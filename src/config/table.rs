@@ -1,0 +1,273 @@
+//! Reads a table of settings: each key by its kind, and at the end none may be left over.
+//!
+//! Nothing here stops at the first mistake. What is wrong is noted with its path and line, and reading
+//! goes on, so that one look at a file tells all.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use super::error::Problem;
+use super::node::{Entry, Node, Value};
+use super::secret;
+use crate::quota::{Quota, time};
+use crate::resilience::SettingError;
+
+/// What is wrong so far.
+pub(super) type Problems = RefCell<Vec<Problem>>;
+
+/// One table, being read.
+pub(super) struct Table<'a> {
+    path: String,
+    line: Option<usize>,
+    content: Content<'a>,
+    /// The keys that were asked for.
+    known: Vec<&'static str>,
+    problems: &'a Problems,
+}
+
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    Entries(&'a [Entry]),
+    /// `quote = "1/s"`, which is short for a table with this key alone.
+    Short(&'static str, &'a Node),
+}
+
+impl<'a> Table<'a> {
+    /// The table at `path`.
+    pub(super) fn new(path: String, node: &'a Node, problems: &'a Problems) -> Option<Self> {
+        let content = match &node.value {
+            Value::Table(entries) => Content::Entries(entries),
+            // A file without settings is one; a key without a value is a line that was not finished.
+            Value::Nothing if path.is_empty() => Content::Entries(&[]),
+            other => {
+                let name = path.rsplit('.').next().unwrap_or_default();
+                let why = secret::refusal(name)
+                    .unwrap_or_else(|| format!("write a table of settings, not {}", other.kind()));
+                problems.borrow_mut().push(Problem::new(path, node.line, why));
+                return None;
+            }
+        };
+        Some(Self { path, line: node.line, content, known: Vec::new(), problems })
+    }
+
+    /// Notes that this table should not be there.
+    pub(super) fn misplaced(&self, why: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem::new(&self.path, self.line, why));
+    }
+
+    /// Notes that `key` is wrong.
+    pub(super) fn wrong(&self, key: &str, why: impl Into<String>) {
+        let line = self.find(key).and_then(|node| node.line).or(self.line);
+        self.problems.borrow_mut().push(Problem::new(self.path_of(key), line, why));
+    }
+
+    /// Notes a setting that a policy refuses. Keys have the names of the policies' methods.
+    pub(super) fn check(&self, result: Result<(), SettingError>) {
+        let Err(SettingError { setting, value, allowed, .. }) = result else { return };
+        let value = if value == "None" { "off" } else { value.as_str() };
+        let allowed = allowed
+            .replace("RetryPolicy::none()", "`retry = \"off\"`")
+            .replace("CircuitBreaker::disabled()", "`breaker = \"off\"`");
+        self.wrong(setting, format!("{value} will not do: write {allowed}"));
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn number<N: TryFrom<i64>>(&mut self, key: &'static str) -> Option<N> {
+        let node = self.get(key)?;
+        self.as_number(key, node)
+    }
+
+    /// A whole number, or `off`.
+    pub(super) fn number_or_off(&mut self, key: &'static str) -> Option<Option<u32>> {
+        let node = self.get(key)?;
+        if is_off(&node.value) { Some(None) } else { self.as_number(key, node).map(Some) }
+    }
+
+    /// A number from `least` to `most`.
+    pub(super) fn share(&mut self, key: &'static str, least: f64, most: f64) -> Option<f64> {
+        let node = self.get(key)?;
+        #[allow(clippy::cast_precision_loss)] // Numbers that large are refused in any case.
+        let number = match node.value {
+            Value::Float(number) => Some(number),
+            Value::Int(number) => Some(number as f64),
+            _ => None,
+        };
+        let share = number.filter(|number| (least..=most).contains(number));
+        if share.is_none() {
+            self.wrong(key, format!("write a number from {least} to {most}"));
+        }
+        share
+    }
+
+    /// As [`share`](Self::share), or `off`.
+    pub(super) fn share_or_off(
+        &mut self,
+        key: &'static str,
+        least: f64,
+        most: f64,
+    ) -> Option<Option<f64>> {
+        match self.get(key) {
+            Some(node) if is_off(&node.value) => Some(None),
+            _ => self.share(key, least, most).map(Some),
+        }
+    }
+
+    /// A time, with its unit.
+    pub(super) fn time(&mut self, key: &'static str) -> Option<Duration> {
+        let text = self.text(key, "a time with its unit, as \"250ms\" or \"5s\"")?;
+        time(text).map_err(|error| self.wrong(key, error.to_string())).ok()
+    }
+
+    /// As [`time`](Self::time), but no longer than a day, and no shorter than `least`.
+    pub(super) fn time_from(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let time = self.time(key)?;
+        if (least..=DAY).contains(&time) {
+            return Some(time);
+        }
+        self.wrong(key, format!("{time:?} will not do: write a time from {least:?} to a day"));
+        None
+    }
+
+    /// A quota.
+    pub(super) fn quota(&mut self, key: &'static str) -> Option<Quota> {
+        let text = self.text(key, "a quota, as \"10/s, 400/min\"")?;
+        text.parse()
+            .map_err(|error: crate::quota::ParseQuotaError| {
+                self.wrong(key, error.to_string());
+            })
+            .ok()
+    }
+
+    /// One of some words.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let one = format!("one of {}", all.join(", "));
+        let text = self.text(key, &one)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            self.wrong(key, format!("`{text}` will not do: write {one}"));
+        }
+        found
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str, what: &str) -> Option<&'a str> {
+        let node = self.get(key)?;
+        match &node.value {
+            Value::Text(text) => Some(text),
+            other => {
+                self.wrong(key, format!("write {what}, not {}", other.kind()));
+                None
+            }
+        }
+    }
+
+    /// A table within.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
+        let node = self.get(key)?;
+        Self::new(self.path_of(key), node, self.problems)
+    }
+
+    /// A table within, or `off`.
+    pub(super) fn table_or_off(&mut self, key: &'static str) -> Option<Option<Self>> {
+        match self.get(key) {
+            Some(node) if is_off(&node.value) => Some(None),
+            _ => self.table(key).map(Some),
+        }
+    }
+
+    /// The tables within, with the names that they were given. A text stands for a table with the key
+    /// `short` alone, where there is one.
+    pub(super) fn named(
+        &mut self,
+        key: &'static str,
+        short: Option<&'static str>,
+    ) -> Vec<(&'a str, Self)> {
+        let Some(Self { path, content: Content::Entries(entries), problems, .. }) = self.table(key)
+        else {
+            return Vec::new();
+        };
+        let read = |entry: &'a Entry| {
+            let path = join(&path, &entry.key);
+            let table = match (&entry.node.value, short) {
+                (Value::Text(_), Some(short)) if secret::refusal(&entry.key).is_none() => {
+                    let content = Content::Short(short, &entry.node);
+                    Self { path, line: entry.node.line, content, known: Vec::new(), problems }
+                }
+                _ => Self::new(path, &entry.node, problems)?,
+            };
+            Some((entry.key.as_str(), table))
+        };
+        entries.iter().filter_map(read).collect()
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// Notes what was not asked for.
+    pub(super) fn end(self) {
+        let Content::Entries(entries) = self.content else { return };
+        for Entry { key, .. } in entries {
+            if !self.known.contains(&key.as_str()) {
+                let unknown =
+                    || format!("there is no such key; there are: {}", self.known.join(", "));
+                self.wrong(key, secret::refusal(key).unwrap_or_else(unknown));
+            }
+        }
+    }
+
+    fn as_number<N: TryFrom<i64>>(&self, key: &str, node: &Node) -> Option<N> {
+        let number = match node.value {
+            Value::Int(number) => N::try_from(number).ok(),
+            _ => None,
+        };
+        if number.is_none() {
+            let why = match node.value {
+                Value::Int(number) if number < 0 => format!("{number} will not do: "),
+                Value::Int(number) => format!("{number} is too large: "),
+                _ => String::new(),
+            };
+            self.wrong(key, why + "write a whole number, not below 0");
+        }
+        number
+    }
+
+    fn get(&mut self, key: &'static str) -> Option<&'a Node> {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        self.find(key)
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Node> {
+        match self.content {
+            Content::Entries(entries) => {
+                entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+            }
+            Content::Short(short, node) => (short == key).then_some(node),
+        }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        match self.content {
+            Content::Short(short, _) if short == key => self.path.clone(),
+            _ => join(&self.path, key),
+        }
+    }
+}
+
+fn is_off(value: &Value) -> bool {
+    // YAML of old reads `off` without quotes as false, and people write that too.
+    matches!(value, Value::Bool(false)) || matches!(value, Value::Text(text) if text == "off")
+}
+
+/// The path of `key` within, in quotes where it would not be one word.
+pub(super) fn join(path: &str, key: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let bare = !key.is_empty() && key.chars().all(is_bare);
+    let key = if bare { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,45 @@
+//! TOML, as a tree with lines.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::Problem;
+use super::node::{Entry, Node, Value};
+
+/// Reads a TOML document.
+pub(super) fn read(text: &str) -> Result<Node, Problem> {
+    let document = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map(|span| line_of(text, span.start));
+        // The message alone: the error as a whole shows the line, which may hold a secret.
+        Problem::new("", line, error.message().replace('\n', "; "))
+    })?;
+    Ok(Node { line: Some(1), value: table(text, document.get_ref()) })
+}
+
+fn table(text: &str, table: &DeTable<'_>) -> Value {
+    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| Entry {
+        key: AsRef::<str>::as_ref(key.get_ref()).to_owned(),
+        node: Node { line: Some(line_of(text, key.span().start)), value: convert(text, value) },
+    };
+    let mut entries: Vec<Entry> = table.iter().map(entry).collect();
+    // The parser sorts them by name.
+    entries.sort_by_key(|entry| entry.node.line);
+    Value::Table(entries)
+}
+
+fn convert(text: &str, value: &Spanned<DeValue<'_>>) -> Value {
+    match value.get_ref() {
+        DeValue::String(value) => Value::Text(value.to_string()),
+        DeValue::Boolean(value) => Value::Bool(*value),
+        DeValue::Integer(value) => i64::from_str_radix(value.as_str(), value.radix())
+            .map_or(Value::Float(f64::INFINITY), Value::Int),
+        DeValue::Float(value) => Value::Float(value.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Array(_) => Value::List,
+        DeValue::Table(inner) => table(text, inner),
+        DeValue::Datetime(_) => Value::Other,
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.get(..offset).unwrap_or_default().matches('\n').count() + 1
+}

@@ -1,0 +1,120 @@
+//! What is said of a lane whose quota may be known from elsewhere: only what is to be otherwise.
+
+use std::time::Duration;
+
+use super::config::LaneConfig;
+use super::places::WhenFull;
+use crate::quota::{Credit, Quota};
+use crate::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
+
+/// Changes to a [`LaneConfig`]: what is `None` stays as it is.
+///
+/// ```
+/// use lanekeeper::lane::{LaneConfig, LaneSettings};
+/// use lanekeeper::quota::Quota;
+///
+/// let mut settings = LaneSettings::default();
+/// settings.in_flight = Some(4);
+/// let documented = LaneConfig::new(Quota::per_second(10));
+/// assert_eq!(settings.over(documented), LaneConfig::new(Quota::per_second(10)).in_flight(4));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneSettings {
+    /// How fast, see [`LaneConfig::new`].
+    pub quota: Option<Quota>,
+    /// See [`LaneConfig::credit`].
+    pub credit: Option<Credit>,
+    /// See [`LaneConfig::in_flight`].
+    pub in_flight: Option<usize>,
+    /// See [`LaneConfig::queue`].
+    pub queue: Option<usize>,
+    /// See [`LaneConfig::when_full`].
+    pub when_full: Option<WhenFull>,
+    /// See [`LaneConfig::user_interval`].
+    pub user_interval: Option<Duration>,
+    /// See [`LaneConfig::aging`].
+    pub aging: Option<Option<u32>>,
+    /// See [`LaneConfig::retry`]. The policy is replaced as a whole.
+    pub retry: Option<RetryPolicy>,
+    /// See [`LaneConfig::breaker`]. It is replaced as a whole.
+    pub breaker: Option<CircuitBreaker>,
+    /// See [`LaneConfig::throttle`]. The policy is replaced as a whole.
+    pub throttle: Option<ThrottlePolicy>,
+}
+
+impl LaneSettings {
+    /// `config`, with these changes.
+    #[must_use]
+    pub fn over(&self, config: LaneConfig) -> LaneConfig {
+        // Taken apart, so that a field that is new cannot be forgotten.
+        let Self {
+            quota,
+            credit,
+            in_flight,
+            queue,
+            when_full,
+            user_interval,
+            aging,
+            retry,
+            breaker,
+            throttle,
+        } = self;
+        let config = change(config, quota.clone(), LaneConfig::with_quota);
+        let config = change(config, *credit, LaneConfig::credit);
+        let config = change(config, *in_flight, LaneConfig::in_flight);
+        let config = change(config, *queue, LaneConfig::queue);
+        let config = change(config, *when_full, LaneConfig::when_full);
+        let config = change(config, *user_interval, LaneConfig::user_interval);
+        let config = change(config, *aging, LaneConfig::aging);
+        let config = change(config, *retry, LaneConfig::retry);
+        let config = change(config, *breaker, LaneConfig::breaker);
+        change(config, *throttle, LaneConfig::throttle)
+    }
+}
+
+fn change<T>(
+    config: LaneConfig,
+    to: Option<T>,
+    set: fn(LaneConfig, T) -> LaneConfig,
+) -> LaneConfig {
+    match to {
+        None => config,
+        Some(value) => set(config, value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_gets_there() {
+        let settings = LaneSettings {
+            quota: Some(Quota::per_minute(2)),
+            credit: Some(Credit::STRICT),
+            in_flight: Some(3),
+            queue: Some(4),
+            when_full: Some(WhenFull::Shed),
+            user_interval: Some(Duration::from_millis(5)),
+            aging: Some(None),
+            retry: Some(RetryPolicy::none()),
+            breaker: Some(CircuitBreaker::disabled()),
+            throttle: Some(ThrottlePolicy::default().keep(6)),
+        };
+        let same = LaneConfig::new(Quota::per_minute(2))
+            .credit(Credit::STRICT)
+            .in_flight(3)
+            .queue(4)
+            .when_full(WhenFull::Shed)
+            .user_interval(Duration::from_millis(5))
+            .aging(None)
+            .retry(RetryPolicy::none())
+            .breaker(CircuitBreaker::disabled())
+            .throttle(ThrottlePolicy::default().keep(6));
+        let plain = LaneConfig::new(Quota::per_second(1));
+        assert_eq!(settings.over(plain.clone()), same);
+        assert_eq!(LaneSettings::default().over(plain.clone()), plain);
+        assert_eq!(LaneSettings::default().over(same.clone()), same);
+    }
+}

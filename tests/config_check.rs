@@ -1,0 +1,55 @@
+//! The command `lanekeeper check-config`.
+#![cfg(feature = "cli")]
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::Command;
+
+/// The exit code, and what was said on both.
+fn check(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
+    let output = command.arg("check-config").arg(file).args(more).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_file_is_looked_at_and_nothing_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lanes.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+
+    write(
+        "preset = 'alpaca'\n[lanes]\nquote = '2/s'\n[budgets.orders]\nreserve = 3\nquota = '9/h'",
+    );
+    let (code, said, errors) = check(&file, &[]);
+    let lines = [
+        format!("{}: good", file.display()),
+        "lane transactional: 200/min".into(),
+        "lane quote: 2/s".into(),
+        "lane historical: 50/min".into(),
+        "budget orders: 9/h".into(),
+    ];
+    assert_eq!(
+        (code, said.lines().collect::<Vec<_>>(), errors.as_str()),
+        (Some(0), lines.iter().map(String::as_str).collect(), "")
+    );
+
+    write("[lanes.general]\nqueue = 0\n[lanes.alert]\nquota = '1/s'");
+    let (code, said, errors) = check(&file, &[]);
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    let begin = format!("{}:2: lanes.general.queue: 0 will not do: write a number", file.display());
+    assert!(errors.starts_with(&begin) && errors.lines().count() == 1, "{errors}");
+
+    write("[lanes.general]\nqueue = 9\n[lanes.alert]\nquota = '1/s'");
+    let (code, _, errors) = check(&file, &["--lanes", "general,alerts"]);
+    let begin = format!("{}: lanes.alert: there is no lane of this name", file.display());
+    assert!(code == Some(1) && errors.starts_with(&begin), "{errors}");
+    let (code, said, _) = check(&file, &["--lanes", "general,alert", "--budgets", "sms"]);
+    assert!(
+        code == Some(0) && said.contains("lane general: as the adapter documents it"),
+        "{said}"
+    );
+    assert!(said.contains("budget sms: as the adapter"), "{said}");
+}
