@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
@@ -29,36 +29,54 @@ enum Deed {
     Drop,
 }
 
-/// The plan for one panic: at the so-many-th deed of a kind, on the cache's own thread or on another.
+/// When to panic.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    at: Deed,
+    /// On the cache's own thread, or on any other.
+    on_fetcher: bool,
+    /// How many deeds of the kind go well before.
+    after: usize,
+    /// Once, or from then on.
+    once: bool,
+}
+
 #[derive(Debug, Default)]
-struct Plan(Mutex<Option<(Deed, bool, usize)>>);
+struct Plan {
+    planned: Mutex<Option<Planned>>,
+    panics: AtomicUsize,
+}
 
 impl Plan {
-    fn set(&self, deed: Deed, on_fetcher: bool, after: usize) {
-        *self.0.lock().unwrap() = Some((deed, on_fetcher, after));
+    fn set(&self, planned: Planned) {
+        *self.planned.lock().unwrap() = Some(planned);
     }
 
-    /// Calls it off. Says whether it had been carried out.
-    fn is_done(&self) -> bool {
-        self.0.lock().unwrap().take().is_none()
+    /// Calls it off. Says how often a key panicked.
+    fn end(&self) -> usize {
+        *self.planned.lock().unwrap() = None;
+        self.panics.load(Ordering::SeqCst)
     }
 
     fn step(&self, deed: Deed) {
         thread_local!(static FETCHER: Cell<Option<bool>> = const { Cell::new(None) });
-        let mut plan = self.0.lock().unwrap();
-        let Some((planned, on_fetcher, after)) = plan.as_mut() else { return };
+        let mut plan = self.planned.lock().unwrap();
+        let Some(Planned { at, on_fetcher, after, once }) = plan.as_mut() else { return };
         let named = || thread::current().name() == Some("batch-cache");
         let is_fetcher = FETCHER.get().unwrap_or_else(named);
         FETCHER.set(Some(is_fetcher));
-        if *planned != deed || *on_fetcher != is_fetcher || thread::panicking() {
+        if *at != deed || *on_fetcher != is_fetcher || thread::panicking() {
             return;
         }
         if *after > 0 {
             *after -= 1;
             return;
         }
-        *plan = None;
+        if *once {
+            *plan = None;
+        }
         drop(plan);
+        self.panics.fetch_add(1, Ordering::SeqCst);
         panic!("a key panics at {deed:?}");
     }
 }
@@ -126,29 +144,27 @@ fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
 
 #[test]
 fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
-    for deed in [Deed::Hash, Deed::Eq, Deed::Clone, Deed::Drop] {
-        for on_fetcher in [true, false] {
-            let mut panics = 0;
-            loop {
-                let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
-                let cache = touchy(&clock);
-                let key = |number| Touchy(number, Arc::clone(&plan));
-                plan.set(deed, on_fetcher, panics);
-                thread::scope(|scope| {
-                    let mine = || catch_unwind(AssertUnwindSafe(|| life(&cache, &clock, key)));
-                    let other = scope.spawn(mine);
-                    let _ = mine();
-                    let _ = other.join().unwrap();
-                });
-                let was_done = plan.is_done();
-                let answer = cache.get(&key(7));
-                assert_eq!(*answer.unwrap().unwrap().value, 7, "after {deed:?} {panics}");
-                if !was_done {
-                    break;
-                }
-                panics += 1;
+    let deeds = [Deed::Hash, Deed::Eq, Deed::Clone, Deed::Drop];
+    let places = deeds.into_iter().flat_map(|at| [(at, true), (at, false)]);
+    for ((at, on_fetcher), once) in places.flat_map(|place| [(place, true), (place, false)]) {
+        for after in 0.. {
+            let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
+            let cache = touchy(&clock);
+            let key = |number| Touchy(number, Arc::clone(&plan));
+            plan.set(Planned { at, on_fetcher, after, once });
+            thread::scope(|scope| {
+                let mine = || catch_unwind(AssertUnwindSafe(|| life(&cache, &clock, key)));
+                let other = scope.spawn(mine);
+                let _ = mine();
+                let _ = other.join().unwrap();
+            });
+            let panics = plan.end();
+            let answer = cache.get(&key(7));
+            assert_eq!(*answer.unwrap().unwrap().value, 7, "after {panics} panics at {at:?}");
+            if panics == 0 {
+                assert!(after > 0 || at == Deed::Eq, "{at:?} was never tried");
+                break;
             }
-            assert!(panics > 0 || deed == Deed::Eq, "{deed:?} of {on_fetcher} was never tried");
         }
     }
 }
@@ -217,28 +233,30 @@ fn a_value_may_ask_the_cache_as_it_is_dropped() {
 }
 
 #[test]
-fn a_panic_while_the_cache_looks_for_work_does_not_end_it() {
+fn a_key_that_panics_as_the_cache_looks_for_work_does_not_end_it() {
     let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
     let cache = touchy(&clock);
     let key = |number| Touchy(number, Arc::clone(&plan));
     cache.get(&key(1)).unwrap();
     clock.advance(TTL);
-    plan.set(Deed::Hash, true, 0);
+    plan.set(Planned { at: Deed::Hash, on_fetcher: true, after: 0, once: false });
     // The renewal is what the cache's thread looks at.
     assert_eq!(cache.get(&key(1)).unwrap().unwrap().origin, Origin::Stale);
-    let stumbled = AtomicBool::new(false);
-    while !stumbled.load(Ordering::SeqCst) {
-        stumbled.store(plan.0.lock().unwrap().is_none(), Ordering::SeqCst);
+    while plan.panics.load(Ordering::SeqCst) == 0 {
         thread::yield_now();
     }
+    assert!(matches!(cache.get(&key(2)), Err(FetchError::Panicked { .. })), "it is due as well");
+    plan.end();
     assert_eq!(*cache.get(&key(2)).unwrap().unwrap().value, 2);
 }
 
 #[test]
-fn a_key_that_panics_as_its_request_goes_is_told_to_who_waits() {
+fn a_key_that_panics_before_its_request_goes_is_told_to_who_waits() {
     let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
     let cache = touchy(&clock);
-    plan.set(Deed::Clone, true, 0);
+    cache.track(&[Touchy(3, Arc::clone(&plan))]).unwrap();
+    plan.set(Planned { at: Deed::Clone, on_fetcher: true, after: 0, once: false });
     let told = cache.get(&Touchy(1, Arc::clone(&plan))).unwrap_err();
     assert_eq!(told, FetchError::Panicked { message: "a key panics at Clone".to_owned() });
+    assert_eq!(plan.end(), 1);
 }

@@ -218,17 +218,20 @@ fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
 fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
     let clock = ManualClock::new();
     let Queued { cache, source, turns, go, .. } = queued(&clock);
+    go.send(()).unwrap();
+    cache.get(&5).unwrap();
+    source.asked();
     thread::scope(|scope| {
         let cache = &cache;
-        let first = scope.spawn(move || cache.get_many(&[1, 2]).unwrap().len());
-        until(|| turns.load(Ordering::SeqCst) == 1 && waiters(cache) == 2);
-        cache.untrack(&[1, 2]);
+        let first = scope.spawn(move || cache.get_many(&[5, 1, 2]).unwrap().len());
+        until(|| turns.load(Ordering::SeqCst) == 2 && waiters(cache) == 3);
+        cache.untrack(&[1, 2, 5]);
         let second = scope.spawn(move || cache.get(&2).unwrap().is_some());
-        until(|| waiters(cache) == 3);
+        until(|| waiters(cache) == 4);
         go.send(()).unwrap();
-        assert!(first.join().unwrap() == 2 && second.join().unwrap());
+        assert!(first.join().unwrap() == 3 && second.join().unwrap());
     });
-    assert_eq!(source.asked(), [[1, 2]]);
+    assert_eq!(source.asked(), [[1, 2]], "5 was to come along, for it was tracked");
     assert_eq!(cache.stats().remembered, 1, "somebody asked for 2 since");
     go.send(()).unwrap();
     assert!(cache.get(&1).unwrap().is_some());

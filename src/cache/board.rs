@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
+use super::answer::FetchError;
 use super::flight::{Flight, Outcome, Owed, Parts};
 use crate::quota::Moment;
 
@@ -278,7 +279,6 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         due: Vec<(K, usize)>,
         room: Room,
     ) -> Option<&InAir<K, V, E>> {
-        self.trust_again(sent);
         if !self.is_awaited() {
             self.boarding.push_back(Boarding { flight: Owed::new(), seats: Seats::new() });
         }
@@ -305,9 +305,12 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
     }
 
     /// The flight that would go next fails before it does.
-    pub(super) fn give_up_next(&mut self) -> Option<Owed<K, V, E>> {
+    pub(super) fn fail_next(&mut self, error: FetchError<E>) {
         self.is_awaited();
-        self.boarding.pop_front().map(|Boarding { flight, .. }| flight)
+        if let Some(Boarding { flight, .. }) = self.boarding.front() {
+            flight.flight().tell(Outcome::Failed(error));
+        }
+        self.boarding.pop_front();
     }
 
     /// All flights, for nobody will make them any more.

@@ -210,8 +210,8 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         let Some(air) = board.in_air.take() else {
             // It failed before it went: a full queue, a closed lane. Or nothing was to go, and it is
             // nobody's failure.
-            if let Some(next) = (!board.taken).then(|| board.give_up_next()).flatten() {
-                next.flight().tell(Outcome::Failed(error));
+            if !board.taken {
+                board.fail_next(error);
             }
             return;
         };
