@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Once, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -77,8 +77,22 @@ impl Plan {
         }
         drop(plan);
         self.panics.fetch_add(1, Ordering::SeqCst);
+        QUIET.call_once(quiet);
         panic!("a key panics at {deed:?}");
     }
+}
+
+static QUIET: Once = Once::new();
+
+/// There are thousands of them, and each would print where it comes from.
+fn quiet() {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let words = info.payload().downcast_ref::<String>();
+        if !words.is_some_and(|words| words.starts_with("a key panics")) {
+            loud(info);
+        }
+    }));
 }
 
 /// A key that does as is planned.
