@@ -4,6 +4,7 @@
 //! the machine; a [`ManualClock`] stands still until it is moved, so that a test of an hour's
 //! pacing takes milliseconds.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -39,11 +40,13 @@ impl Clock {
     }
 
     /// Sleeps for `time` of this clock. A [`ManualClock`] that stands still has to be moved by
-    /// somebody else meanwhile; one that jumps goes there at once, unless a call is under way.
+    /// somebody else meanwhile; one that jumps goes there as soon as no lane on it has anything to do
+    /// before.
     pub fn sleep(&self, time: Duration) {
         let until = self.now() + time;
         let alarm = self.alarm();
-        let _awake = self.awake();
+        // Who takes part already is not one more.
+        let _awake = (!self.takes_part()).then(|| self.awake());
         while self.now() < until {
             alarm.sleep_until(Some(until));
         }
@@ -81,6 +84,29 @@ impl Clock {
         Awake(self.clone())
     }
 
+    /// Whether this thread takes part in this time.
+    fn takes_part(&self) -> bool {
+        match &self.0 {
+            Kind::System { .. } => false,
+            Kind::Manual(ManualClock(clock)) => PART.with_borrow(|part| {
+                part.as_ref().is_some_and(|ManualClock(mine)| Arc::ptr_eq(mine, clock))
+            }),
+        }
+    }
+
+    /// Waits for something that is not time, as whoever waits for an answer does. If this thread takes
+    /// part, it sleeps meanwhile, and the clock may jump.
+    pub(crate) fn while_waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
+        let _resting = match &self.0 {
+            Kind::Manual(clock) if self.takes_part() => {
+                clock.0.lock().rest();
+                Some(Resting(clock.clone()))
+            }
+            _ => None,
+        };
+        wait()
+    }
+
     /// An alarm of this clock: the place where one thread sleeps.
     pub(crate) fn alarm(&self) -> Alarm {
         let (ring, rings) = bounded(1);
@@ -97,9 +123,32 @@ impl Default for Clock {
     }
 }
 
+/// A thread that takes part waits for an answer. It is awake again when this is dropped.
+struct Resting(ManualClock);
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        self.0.0.lock().awake += 1;
+    }
+}
+
+thread_local! {
+    /// The clock in whose time this thread takes part.
+    static PART: RefCell<Option<ManualClock>> = const { RefCell::new(None) };
+}
+
 /// A thread takes part. Says nothing to the system clock.
 #[derive(Debug)]
 pub(crate) struct Awake(Clock);
+
+impl Awake {
+    /// This thread is the one, to its end.
+    pub(crate) fn is_this_thread(&self) {
+        if let Kind::Manual(clock) = &self.0.0 {
+            PART.set(Some(clock.clone()));
+        }
+    }
+}
 
 impl Drop for Awake {
     fn drop(&mut self) {
@@ -179,9 +228,16 @@ fn ring(ring: &Sender<()>) {
 /// A clock that moves only when told to, for tests.
 ///
 /// By default it stands still until [`advance`](Self::advance). With
-/// [`jumping`](Self::jumping), a lane that has calls waiting and none under way moves the clock to
-/// the moment of the next permit by itself: the test runs as fast as the machine can, and never
-/// sleeps. A broker in such a test takes time by calling [`advance`](Self::advance).
+/// [`jumping`](Self::jumping) it moves by itself to the next moment that a lane waits for, a permit
+/// or a deadline: the test runs as fast as the machine can, and never sleeps. A broker in such a
+/// test takes time by calling [`advance`](Self::advance), or [`Clock::sleep`] where several calls may
+/// be under way.
+///
+/// It jumps only while all lanes on it have nothing to do and no call is under way, but for one that
+/// sleeps on this clock or waits for another, and then to the earliest moment that somebody waits for.
+/// So several lanes go as if each were alone, in whatever order the machine runs their threads. The
+/// test's own threads it does not know: it does not wait for what they are about to do. Calls that are
+/// to be queued at one and the same moment are submitted while another one is under way.
 ///
 /// A test of one thread wants a jumping clock: with one that stands still, its first call that has
 /// to wait for a permit waits for ever, since nobody is left to move time.
@@ -249,7 +305,7 @@ impl ManualClock {
         Self(Arc::new(Mutex::new(Manual { now, jumps: false, awake: 0, sleepers: Vec::new() })))
     }
 
-    /// A clock that jumps to the time a lane waits for.
+    /// A clock that jumps to the earliest moment that somebody waits for, while all do.
     pub fn jumping() -> Self {
         let clock = Self::new();
         clock.0.lock().jumps = true;

@@ -4,15 +4,16 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, LaneError, Reason, Ticket};
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{FinishedCall, LaneConfig, LaneError, Observer, Reason, Ticket};
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Moment, Quota};
 use proptest::prelude::*;
-use support::lanes::{WRITE, hold, ms, options, submit, unlimited, within_reason};
+use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, within_reason};
 
 const NAMES: [&str; 6] = ["gate", "a", "b", "c", "d", "e"];
 
@@ -99,14 +100,17 @@ fn no_deadline_passes_because_another_lane_waits_for_longer() {
                 submit(&lanes, call, &options().deadline(ms(deadline)), move || clock.now())
             };
             let began = clock.now();
-            let late: Vec<_> = (0..2).map(|_| at(1, 100_000)).collect();
-            let soon: Vec<_> = (0..4).map(|_| at(2, 3500)).collect();
+            for lane in [1, 2] {
+                assert_eq!(at(lane, 1).wait().unwrap(), began);
+            }
+            let late = vec![at(1, 100_000)];
+            let soon: Vec<_> = (0..3).map(|_| at(2, 3500)).collect();
             gate.let_go().wait().unwrap();
             let told = |tickets: Vec<Ticket<Moment, LaneError>>| {
                 tickets.into_iter().map(|t| t.wait().unwrap().since(began)).collect::<Vec<_>>()
             };
-            assert_eq!(told(soon), [0, 1000, 2000, 3000].map(ms));
-            assert_eq!(told(late), [0, 60_000].map(ms));
+            assert_eq!(told(soon), [1000, 2000, 3000].map(ms));
+            assert_eq!(told(late), [ms(60_000)]);
         });
     }
 }
@@ -144,5 +148,54 @@ fn lanes_that_are_gone_hold_up_nobody() {
             [1, 2, 1, 2].map(|lane| submit(&lanes, Call { lane, ..WRITE }, &options(), || ()));
         calls.into_iter().for_each(|call| call.wait().unwrap());
         assert_eq!(clock.now().since(began), ms(1000));
+    });
+}
+
+#[test]
+fn calls_that_take_time_take_it_side_by_side() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let load = Load { windows: vec![(9, 1000)], in_flight: 2, calls: 0 };
+        let lanes = lanes(&[load.clone(), load], &clock);
+        let began = clock.now();
+        let gate = hold(&lanes, WRITE);
+        let takes = |lane, millis| {
+            let clock = clock.clone();
+            submit(&lanes, Call { lane, ..WRITE }, &options(), move || {
+                Clock::from(clock.clone()).sleep(ms(millis));
+                clock.now().since(began)
+            })
+        };
+        let calls = [takes(1, 300), takes(2, 50), takes(1, 100), takes(2, 200), takes(2, 70)];
+        gate.let_go().wait().unwrap();
+        // Two at a time: the last one begins when the call of 50 ms is over.
+        let over = calls.map(|call| call.wait().unwrap());
+        assert_eq!(over, [300, 50, 100, 200, 120].map(ms));
+    });
+}
+
+/// Makes another call of the lane whenever one is over, and waits for it: three in all.
+#[derive(Default)]
+struct Chatty(OnceLock<Weak<Lanes>>, AtomicUsize);
+
+impl Observer for Chatty {
+    fn finished(&self, _: &FinishedCall<'_>) {
+        let lanes = self.0.get().and_then(Weak::upgrade);
+        if let Some(lanes) = lanes.filter(|_| self.1.fetch_add(1, Ordering::SeqCst) < 3) {
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
+    within_reason(|| {
+        let (clock, chatty) = (ManualClock::jumping(), Arc::new(Chatty::default()));
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(4);
+        let lanes = Arc::new(observed(config, clock.clone(), Some(Arc::clone(&chatty) as _)));
+        let _ = chatty.0.set(Arc::downgrade(&lanes));
+        let began = clock.now();
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        assert_eq!(clock.now().since(began), ms(3000));
     });
 }

@@ -65,7 +65,7 @@ impl Lane {
             let worker = thread::Builder::new()
                 .name(format!("lane-{name}-{number}"))
                 .spawn(move || {
-                    let _awake = awake;
+                    awake.is_this_thread();
                     shared.work();
                 })
                 .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
