@@ -23,13 +23,16 @@ struct Load {
     /// So many calls in so many milliseconds.
     windows: Vec<(u32, u64)>,
     in_flight: usize,
+    /// How long a call takes, in milliseconds.
+    takes: u64,
     calls: usize,
 }
 
 fn load() -> impl Strategy<Value = Load> {
     let window = (1..5_u32, 1..3000_u64);
-    (prop::collection::vec(window, 1..3), 1..4_usize, 1..12_usize)
-        .prop_map(|(windows, in_flight, calls)| Load { windows, in_flight, calls })
+    let takes = prop_oneof![Just(0), 1..1000_u64];
+    (prop::collection::vec(window, 1..3), 1..4_usize, takes, 1..12_usize)
+        .prop_map(|(windows, in_flight, takes, calls)| Load { windows, in_flight, takes, calls })
 }
 
 fn lanes(loads: &[Load], clock: &ManualClock) -> Lanes {
@@ -57,10 +60,10 @@ fn moments(loads: &[Load]) -> Vec<Vec<Duration>> {
     for (number, load) in loads.iter().enumerate() {
         for _ in 0..load.calls {
             let (clock, log) = (clock.clone(), Arc::clone(&log));
-            let call = Call { lane: number + 1, ..WRITE };
+            let (call, takes) = (Call { lane: number + 1, ..WRITE }, load.takes);
             tickets.push(submit(&lanes, call, &options(), move || {
-                let mut log = log[number].lock().unwrap();
-                log.push(clock.now().since(began));
+                log[number].lock().unwrap().push(clock.now().since(began));
+                Clock::from(clock).sleep(ms(takes));
             }));
         }
     }
@@ -90,7 +93,7 @@ fn no_deadline_passes_because_another_lane_waits_for_longer() {
     for _ in 0..50 {
         within_reason(|| {
             let clock = ManualClock::jumping();
-            let slow = Load { windows: vec![(1, 60_000)], in_flight: 1, calls: 0 };
+            let slow = Load { windows: vec![(1, 60_000)], in_flight: 1, takes: 0, calls: 0 };
             let quick = Load { windows: vec![(1, 1000)], ..slow.clone() };
             let lanes = lanes(&[slow, quick], &clock);
             let gate = hold(&lanes, WRITE);
@@ -119,7 +122,7 @@ fn no_deadline_passes_because_another_lane_waits_for_longer() {
 fn a_deadline_is_a_moment_to_go_to_as_well() {
     within_reason(|| {
         let clock = ManualClock::jumping();
-        let load = Load { windows: vec![(1, 1000)], in_flight: 1, calls: 0 };
+        let load = Load { windows: vec![(1, 1000)], in_flight: 1, takes: 0, calls: 0 };
         let lanes = lanes(&[load.clone(), load], &clock);
         let began = clock.now();
         lanes.lane("a").unwrap().pause();
@@ -134,7 +137,7 @@ fn a_deadline_is_a_moment_to_go_to_as_well() {
 fn lanes_that_are_gone_hold_up_nobody() {
     within_reason(|| {
         let clock = ManualClock::jumping();
-        let load = Load { windows: vec![(1, 1000)], in_flight: 3, calls: 3 };
+        let load = Load { windows: vec![(1, 1000)], in_flight: 3, takes: 0, calls: 3 };
         for _ in 0..20 {
             let gone = lanes(std::slice::from_ref(&load), &clock);
             let call = Call { lane: 1, ..WRITE };
@@ -155,7 +158,7 @@ fn lanes_that_are_gone_hold_up_nobody() {
 fn calls_that_take_time_take_it_side_by_side() {
     within_reason(|| {
         let clock = ManualClock::jumping();
-        let load = Load { windows: vec![(9, 1000)], in_flight: 2, calls: 0 };
+        let load = Load { windows: vec![(9, 1000)], in_flight: 2, takes: 0, calls: 0 };
         let lanes = lanes(&[load.clone(), load], &clock);
         let began = clock.now();
         let gate = hold(&lanes, WRITE);
