@@ -315,7 +315,11 @@ struct Seats<'a, K: Key, V: Shared, E: Shared> {
 impl<K: Key, V: Shared, E: Shared> Seats<'_, K, V, E> {
     /// Gives all of them back. Says whether a request for one may have been sent.
     fn leave(&mut self) -> bool {
-        self.taken.drain(..).fold(false, |sent, seat| self.core.leave(&seat) || sent)
+        let mut was_sent = false;
+        for seat in self.taken.drain(..) {
+            was_sent |= self.core.leave(&seat);
+        }
+        was_sent
     }
 }
 
