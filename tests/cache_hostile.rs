@@ -173,7 +173,8 @@ fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
                 let _ = other.join().unwrap();
             });
             let panics = plan.end();
-            let answer = cache.get(&key(7));
+            // A turn that a panic ended may be under way yet; who comes aboard meanwhile is told of it.
+            let answer = cache.get(&key(7)).or_else(|_| cache.get(&key(7)));
             assert_eq!(*answer.unwrap().unwrap().value, 7, "after {panics} panics at {at:?}");
             if panics == 0 {
                 assert!(after > 0 || at == Deed::Eq, "{at:?} was never tried");
