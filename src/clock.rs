@@ -4,6 +4,7 @@
 //! the machine; a [`ManualClock`] stands still until it is moved, so that a test of an hour's
 //! pacing takes milliseconds.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -39,10 +40,13 @@ impl Clock {
     }
 
     /// Sleeps for `time` of this clock. A [`ManualClock`] that stands still has to be moved by
-    /// somebody else meanwhile; one that jumps goes there at once, unless a call is under way.
+    /// somebody else meanwhile; one that jumps goes there as soon as no lane on it has anything to do
+    /// before.
     pub fn sleep(&self, time: Duration) {
         let until = self.now() + time;
         let alarm = self.alarm();
+        // Who takes part already is not one more.
+        let _awake = (!self.takes_part()).then(|| self.awake());
         while self.now() < until {
             alarm.sleep_until(Some(until));
         }
@@ -71,23 +75,43 @@ impl Clock {
         Wall { moment, timestamp }
     }
 
-    /// Says that a call is under way until the guard is dropped, so that a clock that jumps does
-    /// not jump over it.
-    pub(crate) fn busy(&self) -> Busy {
-        match &self.0 {
-            Kind::System { .. } => Busy(None),
-            Kind::Manual(clock) => {
-                clock.0.lock().busy += 1;
-                Busy(Some(clock.clone()))
-            }
+    /// One thread more takes part in this time, until the guard is dropped: a clock that jumps does
+    /// so only while all who take part sleep.
+    pub(crate) fn awake(&self) -> Awake {
+        if let Kind::Manual(clock) = &self.0 {
+            clock.0.lock().awake += 1;
         }
+        Awake(self.clone())
+    }
+
+    /// Whether this thread takes part in this time.
+    fn takes_part(&self) -> bool {
+        match &self.0 {
+            Kind::System { .. } => false,
+            Kind::Manual(ManualClock(clock)) => PART.with_borrow(|part| {
+                part.as_ref().is_some_and(|ManualClock(mine)| Arc::ptr_eq(mine, clock))
+            }),
+        }
+    }
+
+    /// Waits for something that is not time, as whoever waits for an answer does. If this thread takes
+    /// part, it sleeps meanwhile, and the clock may jump.
+    pub(crate) fn while_waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
+        let _resting = match &self.0 {
+            Kind::Manual(clock) if self.takes_part() => {
+                clock.0.lock().rest();
+                Some(Resting(clock.clone()))
+            }
+            _ => None,
+        };
+        wait()
     }
 
     /// An alarm of this clock: the place where one thread sleeps.
     pub(crate) fn alarm(&self) -> Alarm {
         let (ring, rings) = bounded(1);
         if let Kind::Manual(clock) = &self.0 {
-            clock.0.lock().sleepers.push(Sleeper { ring: ring.clone(), until: None });
+            clock.0.lock().sleepers.push(Sleeper { ring: ring.clone(), asleep: None });
         }
         Alarm { clock: self.clone(), ring, rings }
     }
@@ -99,18 +123,37 @@ impl Default for Clock {
     }
 }
 
-/// A call is under way. Says nothing to the system clock.
-#[derive(Debug)]
-pub(crate) struct Busy(Option<ManualClock>);
+/// A thread that takes part waits for an answer. It is awake again when this is dropped.
+struct Resting(ManualClock);
 
-impl Drop for Busy {
+impl Drop for Resting {
     fn drop(&mut self) {
-        if let Some(clock) = &self.0 {
-            let mut manual = clock.0.lock();
-            manual.busy -= 1;
-            if manual.busy == 0 && manual.jumps {
-                manual.wake();
-            }
+        self.0.0.lock().awake += 1;
+    }
+}
+
+thread_local! {
+    /// The clock in whose time this thread takes part.
+    static PART: RefCell<Option<ManualClock>> = const { RefCell::new(None) };
+}
+
+/// A thread takes part. Says nothing to the system clock.
+#[derive(Debug)]
+pub(crate) struct Awake(Clock);
+
+impl Awake {
+    /// This thread is the one, to its end.
+    pub(crate) fn is_this_thread(&self) {
+        if let Kind::Manual(clock) = &self.0.0 {
+            PART.set(Some(clock.clone()));
+        }
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        if let Kind::Manual(clock) = &self.0.0 {
+            clock.0.lock().rest();
         }
     }
 }
@@ -126,9 +169,24 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// Wakes the sleeper, or the next one to sleep. Rings do not add up.
     pub(crate) fn ring(&self) {
-        // Full means that a ring is waiting already.
-        let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) =
-            self.ring.try_send(());
+        match &self.clock.0 {
+            Kind::System { .. } => ring(&self.ring),
+            Kind::Manual(clock) => clock.0.lock().wake(|sleeper| sleeper.is(&self.ring)),
+        }
+    }
+
+    /// A thread that takes part goes to sleep elsewhere, until somebody lets it [`rise`](Self::rise).
+    pub(crate) fn rest(&self) {
+        if let Kind::Manual(clock) = &self.clock.0 {
+            clock.0.lock().rest();
+        }
+    }
+
+    /// A thread that rests is awake from now on, although it may not run yet.
+    pub(crate) fn rise(&self) {
+        if let Kind::Manual(clock) = &self.clock.0 {
+            clock.0.lock().awake += 1;
+        }
     }
 
     /// Forgets a ring that nobody slept through.
@@ -137,7 +195,7 @@ impl Alarm {
     }
 
     /// Sleeps until `until`, or for ever if that is `None`, or until the next ring. May wake
-    /// early: whoever calls looks at the time again.
+    /// early: whoever calls looks at the time again. It is one who takes part.
     pub(crate) fn sleep_until(&self, until: Option<Moment>) {
         match (&self.clock.0, until) {
             (Kind::System { .. }, None) => {
@@ -154,12 +212,32 @@ impl Alarm {
     }
 }
 
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Kind::Manual(clock) = &self.clock.0 {
+            clock.0.lock().sleepers.retain(|sleeper| !sleeper.is(&self.ring));
+        }
+    }
+}
+
+fn ring(ring: &Sender<()>) {
+    // Full means that a ring is waiting already.
+    let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = ring.try_send(());
+}
+
 /// A clock that moves only when told to, for tests.
 ///
 /// By default it stands still until [`advance`](Self::advance). With
-/// [`jumping`](Self::jumping), a lane that has calls waiting and none under way moves the clock to
-/// the moment of the next permit by itself: the test runs as fast as the machine can, and never
-/// sleeps. A broker in such a test takes time by calling [`advance`](Self::advance).
+/// [`jumping`](Self::jumping) it moves by itself to the next moment that a lane waits for, a permit
+/// or a deadline: the test runs as fast as the machine can, and never sleeps. A broker in such a
+/// test takes time by calling [`advance`](Self::advance), or [`Clock::sleep`] where several calls may
+/// be under way.
+///
+/// It jumps only while all lanes on it have nothing to do and no call is under way, but for one that
+/// sleeps on this clock or waits for another, and then to the earliest moment that somebody waits for.
+/// So several lanes go as if each were alone, in whatever order the machine runs their threads. The
+/// test's own threads it does not know: it does not wait for what they are about to do. Calls that are
+/// to be queued at one and the same moment are submitted while another one is under way.
 ///
 /// A test of one thread wants a jumping clock: with one that stands still, its first call that has
 /// to wait for a permit waits for ever, since nobody is left to move time.
@@ -196,16 +274,27 @@ pub struct ManualClock(Arc<Mutex<Manual>>);
 struct Manual {
     now: Moment,
     jumps: bool,
-    /// How many calls are under way.
-    busy: usize,
+    /// How many of those who take part do not sleep. Who is woken counts from that moment on and not
+    /// only once it runs, so no other can move time in between.
+    awake: usize,
     sleepers: Vec<Sleeper>,
 }
 
-/// An alarm, and until when somebody sleeps there.
+/// An alarm, and whether somebody sleeps there, and until when if it is not for ever.
 #[derive(Debug)]
 struct Sleeper {
     ring: Sender<()>,
-    until: Option<Moment>,
+    asleep: Option<Option<Moment>>,
+}
+
+impl Sleeper {
+    fn is(&self, ring: &Sender<()>) -> bool {
+        self.ring.same_channel(ring)
+    }
+
+    fn until(&self) -> Option<Moment> {
+        self.asleep.flatten()
+    }
 }
 
 impl ManualClock {
@@ -213,10 +302,10 @@ impl ManualClock {
     pub fn new() -> Self {
         // Not at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        Self(Arc::new(Mutex::new(Manual { now, jumps: false, busy: 0, sleepers: Vec::new() })))
+        Self(Arc::new(Mutex::new(Manual { now, jumps: false, awake: 0, sleepers: Vec::new() })))
     }
 
-    /// A clock that jumps to the time a lane waits for.
+    /// A clock that jumps to the earliest moment that somebody waits for, while all do.
     pub fn jumping() -> Self {
         let clock = Self::new();
         clock.0.lock().jumps = true;
@@ -232,54 +321,48 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let mut manual = self.0.lock();
         manual.now = manual.now + by;
-        manual.wake();
+        manual.wake(|_| true);
     }
 
-    /// Sleeps in the place of `alarm`. With a clock that jumps, whoever sleeps until the earliest
-    /// moment of all is the one to whom it jumps.
+    /// Sleeps in the place of `alarm`.
     fn sleep_until(&self, until: Option<Moment>, alarm: &Alarm) {
-        let mut awake = false;
         {
             let mut manual = self.0.lock();
-            let is_over = |now| until.is_some_and(|until| now >= until);
-            if is_over(manual.now) || alarm.rings.try_recv().is_ok() {
+            let is_over = until.is_some_and(|until| manual.now >= until);
+            if is_over || alarm.rings.try_recv().is_ok() {
                 return;
             }
-            manual.sleeps(&alarm.ring, until);
-            if manual.jumps && manual.busy == 0 {
-                manual.jump();
-                awake = is_over(manual.now);
-            }
+            let sleeper = manual.sleepers.iter_mut().find(|sleeper| sleeper.is(&alarm.ring));
+            let Some(sleeper) = sleeper else { return };
+            sleeper.asleep = Some(until);
+            // The clock may jump now, and wake this very one.
+            manual.rest();
         }
-        if !awake {
-            let _ = alarm.rings.recv();
-        }
-        self.0.lock().sleeps(&alarm.ring, None);
+        let _ = alarm.rings.recv();
     }
 }
 
 impl Manual {
-    /// Rings every alarm; one that is gone is dropped from the list.
-    fn wake(&mut self) {
-        self.sleepers.retain(|sleeper| {
-            !matches!(sleeper.ring.try_send(()), Err(TrySendError::Disconnected(())))
-        });
-    }
-
-    /// Jumps to the earliest moment that somebody sleeps for.
-    fn jump(&mut self) {
-        let earliest = self.sleepers.iter().filter_map(|sleeper| sleeper.until).min();
-        // Whoever has slept enough is about to do something, and to sleep again after that.
-        if let Some(earliest) = earliest.filter(|earliest| *earliest > self.now) {
-            self.now = earliest;
-            self.wake();
+    /// Rings some of the alarms.
+    fn wake(&mut self, which: impl Fn(&Sleeper) -> bool) {
+        for sleeper in self.sleepers.iter_mut().filter(|sleeper| which(sleeper)) {
+            if sleeper.asleep.take().is_some() {
+                self.awake += 1;
+            }
+            ring(&sleeper.ring);
         }
     }
 
-    fn sleeps(&mut self, ring: &Sender<()>, until: Option<Moment>) {
-        let sleeper = self.sleepers.iter_mut().find(|sleeper| sleeper.ring.same_channel(ring));
-        if let Some(sleeper) = sleeper {
-            sleeper.until = until;
+    /// One of those who take part sleeps now, or goes. If it was the last that was awake, a clock that
+    /// jumps goes to the earliest moment that somebody sleeps for.
+    fn rest(&mut self) {
+        self.awake = self.awake.saturating_sub(1);
+        if self.awake > 0 || !self.jumps {
+            return;
+        }
+        if let Some(earliest) = self.sleepers.iter().filter_map(Sleeper::until).min() {
+            self.now = self.now.max(earliest);
+            self.wake(|sleeper| sleeper.until() == Some(earliest));
         }
     }
 }

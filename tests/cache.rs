@@ -308,6 +308,34 @@ fn what_is_invalidated_is_fetched_again_even_if_it_was_under_way() {
     assert_eq!(cache.get(&1).unwrap().unwrap().origin, Origin::Memory);
 }
 
+#[test]
+fn what_is_untracked_while_it_is_under_way_stays_untracked() {
+    let clock = ManualClock::new();
+    let itself: Arc<Mutex<Option<Arc<Cache>>>> = Arc::default();
+    let of_fetch = Arc::clone(&itself);
+    let requests: Arc<Mutex<Vec<Vec<u32>>>> = Arc::default();
+    let log = Arc::clone(&requests);
+    let cache: Arc<Cache> = Arc::new(BatchCache::new(settings(&clock), move |keys: &[u32]| {
+        log.lock().unwrap().push(keys.to_vec());
+        if let Some(cache) = of_fetch.lock().unwrap().take() {
+            cache.untrack(&[1, 8]);
+        }
+        Ok(keys.iter().map(|key| (*key, 0)).collect())
+    }));
+    *itself.lock().unwrap() = Some(Arc::clone(&cache));
+    cache.track(&[8]).unwrap();
+    assert!(cache.get(&1).unwrap().is_some(), "who waits is answered");
+    assert_eq!(cache.stats().remembered, 0);
+    clock.advance(TTL);
+    cache.get(&2).unwrap();
+    assert_eq!(*requests.lock().unwrap(), [vec![1, 8], vec![2]]);
+    // And once somebody asks, it is tracked again.
+    cache.get(&1).unwrap();
+    clock.advance(TTL);
+    cache.get(&2).unwrap();
+    assert_eq!(requests.lock().unwrap().last().unwrap().len(), 2);
+}
+
 /// Asks until the answer is of the second request.
 fn until_renewed(cache: &Cache) {
     while *cache.get(&1).unwrap().unwrap().value < 2 {

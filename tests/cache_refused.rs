@@ -5,10 +5,11 @@
 mod source;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use lanekeeper::cache::{BatchBuilder, FetchError};
+use lanekeeper::cache::{Ask, Batch, BatchBuilder, FetchError, Origin};
 use lanekeeper::clock::ManualClock;
 use source::{Cache, settings};
 
@@ -137,4 +138,99 @@ fn those_who_wait_for_a_good_key_do_not_hear_of_the_bad_one() {
             }
         }
     });
+}
+
+/// A cache that renews what is asked for in advance, and whose key 7 is bad while it is said to be.
+fn renewing(clock: &ManualClock, is_bad: &Arc<AtomicBool>) -> (Cache, Requests) {
+    let (requests, bad) = (Requests::default(), Arc::clone(is_bad));
+    let log = requests.clone();
+    let mut settings = settings(clock);
+    settings.refresh_ahead = Some(0.5);
+    settings.serve_stale = TTL * 2;
+    let cache = BatchBuilder::new(settings)
+        .refuses(|error: &String| error == "refused")
+        .build_late(move |batch: &Batch<u32>| {
+            let keys = batch.keys();
+            log.0.lock().unwrap().push(keys.clone());
+            match keys.contains(&7) && bad.load(Ordering::SeqCst) {
+                true => Err("refused".to_owned()),
+                false => Ok(keys.iter().map(|key| (*key, 0)).collect()),
+            }
+        });
+    (cache, requests)
+}
+
+#[test]
+fn a_key_in_doubt_comes_along_again_although_nobody_misses_anything() {
+    let (clock, is_bad) = (ManualClock::new(), Arc::new(AtomicBool::new(true)));
+    let (cache, requests) = renewing(&clock, &is_bad);
+    cache.track(&[7]).unwrap();
+    cache.get(&1).unwrap();
+    assert_eq!(requests.look(), [vec![1, 7], vec![1]]);
+    is_bad.store(false, Ordering::SeqCst);
+    let misses = cache.stats().misses;
+    let mut renewals = Vec::new();
+    for _ in 0..11 {
+        clock.advance(Duration::from_secs(3));
+        // Renewed in advance, and nobody waits for it.
+        while cache.get(&1).unwrap().unwrap().sent < clock.now() {
+            std::thread::yield_now();
+        }
+        renewals.extend(requests.look());
+    }
+    assert_eq!(cache.stats().misses, misses);
+    assert_eq!(renewals[..9], vec![[1]; 9], "for 30 s it is not taken along");
+    assert_eq!(renewals[9], [1, 7]);
+}
+
+#[test]
+fn nobody_goes_for_a_stale_key_in_doubt() {
+    let (clock, is_bad) = (ManualClock::new(), Arc::new(AtomicBool::new(false)));
+    let (cache, requests) = renewing(&clock, &is_bad);
+    cache.get(&7).unwrap();
+    clock.advance(TTL);
+    is_bad.store(true, Ordering::SeqCst);
+    assert_eq!(cache.get(&7).unwrap().unwrap().origin, Origin::Stale);
+    while cache.stats().failures == 0 {
+        std::thread::yield_now();
+    }
+    for key in 100..120 {
+        clock.advance(Duration::from_millis(400));
+        let _ = cache.get(&7);
+        // The next look of the fetcher is over.
+        cache.get(&key).unwrap();
+    }
+    assert!(requests.look().iter().all(|keys| !keys.is_empty()), "a turn for nothing");
+}
+
+#[test]
+fn who_leaves_a_divided_request_leaves_its_parts_too() {
+    let clock = ManualClock::new();
+    let (let_go, held) = mpsc::channel::<()>();
+    let (requests, held) = (Requests::default(), Mutex::new(held));
+    let log = requests.clone();
+    let cache: Cache = BatchBuilder::new(settings(&clock))
+        .refuses(|error: &String| error == "refused")
+        .build(move |keys: &[u32]| {
+            log.0.lock().unwrap().push(keys.to_vec());
+            if keys.len() == 4 {
+                return Err("refused".to_owned());
+            }
+            let _ = held.lock().unwrap().recv();
+            Ok(keys.iter().map(|key| (*key, 0)).collect())
+        });
+    std::thread::scope(|scope| {
+        let (cache, hurried) = (&cache, Ask::new().deadline(Duration::from_secs(1)));
+        let asking = scope.spawn(move || cache.ask_many(&[1, 2, 3, 4], &hurried));
+        // The first part is under way, the other waits for its turn.
+        while requests.0.lock().unwrap().len() < 2 {
+            std::thread::yield_now();
+        }
+        clock.advance(Duration::from_secs(1));
+        let left = FetchError::TimedOut { waited: Duration::from_secs(1), under_way: true };
+        assert_eq!(asking.join().unwrap(), Err(left), "a request for it was sent");
+    });
+    drop(let_go);
+    cache.get(&9).unwrap();
+    assert_eq!(requests.look(), [vec![1, 2, 3, 4], vec![1, 2], vec![9]]);
 }

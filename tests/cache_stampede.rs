@@ -215,6 +215,85 @@ fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
 }
 
 #[test]
+fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
+    let clock = ManualClock::new();
+    let Queued { cache, source, turns, go, .. } = queued(&clock);
+    go.send(()).unwrap();
+    cache.get(&5).unwrap();
+    source.asked();
+    thread::scope(|scope| {
+        let cache = &cache;
+        let first = scope.spawn(move || cache.get_many(&[5, 1, 2]).unwrap().len());
+        until(|| turns.load(Ordering::SeqCst) == 2 && waiters(cache) == 3);
+        cache.untrack(&[1, 2, 5]);
+        let second = scope.spawn(move || cache.get(&2).unwrap().is_some());
+        until(|| waiters(cache) == 4);
+        go.send(()).unwrap();
+        assert!(first.join().unwrap() == 3 && second.join().unwrap());
+    });
+    assert_eq!(source.asked(), [[1, 2]], "5 was to come along, for it was tracked");
+    assert_eq!(cache.stats().remembered, 1, "somebody asked for 2 since");
+    go.send(()).unwrap();
+    assert!(cache.get(&1).unwrap().is_some());
+    assert_eq!(source.asked(), [[1]]);
+}
+
+#[test]
+fn a_deadline_says_whether_any_request_was_sent() {
+    let clock = ManualClock::new();
+    let (fetch, let_go, fetches) = held(|keys| Ok(keys.iter().map(|key| (*key, 7)).collect()));
+    let mut settings = settings(&clock);
+    settings.most_keys = 1;
+    let cache: Cache = BatchCache::new(settings, fetch);
+    let told = thread::scope(|scope| {
+        let ask = Ask::new().deadline(Duration::from_secs(1));
+        let cache = &cache;
+        let many = scope.spawn(move || cache.ask_many(&[1, 2], &ask));
+        until(|| fetches.load(Ordering::SeqCst) == 1);
+        let one = scope.spawn(move || cache.ask(&3, &ask).map(|_| HashMap::new()));
+        until(|| waiters(cache) == 3);
+        clock.advance(Duration::from_secs(1));
+        let told = [many.join().unwrap(), one.join().unwrap()];
+        drop(let_go);
+        told
+    });
+    // The request for 1 is under way, those for 2 and for 3 were never sent.
+    let left = |under_way| Err(FetchError::TimedOut { waited: Duration::from_secs(1), under_way });
+    assert_eq!(told, [left(true), left(false)]);
+}
+
+#[test]
+fn a_turn_for_nothing_that_fails_is_nobodys_failure() {
+    let clock = ManualClock::new();
+    let (go, permits) = mpsc::channel::<()>();
+    let (permits, turns) = (Mutex::new(permits), Arc::new(AtomicUsize::new(0)));
+    let begun = Arc::clone(&turns);
+    let cache: Cache = BatchBuilder::new(settings(&clock)).build_late(move |batch| {
+        begun.fetch_add(1, Ordering::SeqCst);
+        let _ = permits.lock().unwrap().recv();
+        let keys = batch.keys();
+        if keys.is_empty() {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let _ = permits.lock().unwrap().recv();
+            return Err("there was nothing to ask for".to_owned());
+        }
+        Ok(keys.into_iter().map(|key| (key, 7)).collect())
+    });
+    thread::scope(|scope| {
+        let hurried = scope.spawn(|| cache.ask(&1, &Ask::new().deadline(Duration::from_secs(1))));
+        until(|| turns.load(Ordering::SeqCst) == 1);
+        clock.advance(Duration::from_secs(1));
+        assert!(hurried.join().unwrap().is_err());
+        go.send(()).unwrap();
+        until(|| turns.load(Ordering::SeqCst) == 2);
+        let next = scope.spawn(|| cache.get(&2));
+        until(|| waiters(&cache) == 2);
+        drop(go);
+        assert_eq!(*next.join().unwrap().unwrap().unwrap().value, 7);
+    });
+}
+
+#[test]
 fn a_fetch_that_takes_no_keys_is_told_so() {
     let cache: Cache = BatchBuilder::new(settings(&ManualClock::new()))
         .build_late(|_| Ok::<_, String>(HashMap::new()));

@@ -21,6 +21,8 @@ mod clock {
         pub(crate) fn ring(&self) {}
         pub(crate) fn quiet(&self) {}
         pub(crate) fn sleep_until(&self, _: Option<crate::quota::Moment>) {}
+        pub(crate) fn rest(&self) {}
+        pub(crate) fn rise(&self) {}
     }
 }
 mod quota {

@@ -99,7 +99,7 @@ pub enum FetchError<E> {
     /// The request failed.
     #[error(transparent)]
     Failed(E),
-    /// The code that fetches panicked.
+    /// The code that fetches panicked, or what a key or a value does as it is looked up or dropped.
     #[error("the code that fetches panicked: {message}")]
     Panicked {
         /// What the panic said.
@@ -110,7 +110,7 @@ pub enum FetchError<E> {
     TimedOut {
         /// How long it waited.
         waited: Duration,
-        /// Whether the request had been sent by then.
+        /// Whether a request for any of its keys may have been sent by then.
         under_way: bool,
     },
     /// The answer was so long on its way that it is older than any answer may be.

@@ -112,7 +112,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     pub fn ask_many(&self, keys: &[K], ask: &Ask) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
         let ages = &self.core.ages;
         let mut now = self.core.now();
-        let asking = Asking { ask, began: now, until: ask.deadline.map(|limit| now + limit) };
+        let until = ask.deadline.map(|limit| now + limit);
+        let mut asking = Asking { ask, began: now, until, was_sent: false };
         let mut known = HashMap::with_capacity(keys.len());
         let mut missing = Vec::new();
         {
@@ -127,7 +128,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             }
         }
         while !missing.is_empty() {
-            self.wait_for(&missing, &mut known, &asking)?;
+            self.wait_for(&missing, &mut known, &mut asking)?;
             now = self.core.now();
             // It took its time. What is too old by now, and is not the answer to a request that was
             // sent after the question, is asked for again; no later request can be older than that.
@@ -196,13 +197,14 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         &self,
         missing: &[K],
         known: &mut Known<K, V>,
-        Asking { ask, began, until }: &Asking<'_>,
+        asking: &mut Asking<'_>,
     ) -> Result<(), FetchError<E>> {
         let core = &*self.core;
         self.start()?;
-        let others: Vec<K> = known.keys().cloned().collect();
+        let others: Vec<(K, usize)> =
+            known.iter().map(|(key, (entry, _))| (key.clone(), entry.weight)).collect();
         let mut seats = Seats { core, taken: Vec::new() };
-        for (key, found) in missing.iter().zip(core.board(missing, others.clone(), ask)) {
+        for (key, found) in missing.iter().zip(core.board(missing, others.clone(), asking.ask)) {
             match found {
                 Found::Aboard(seat) => seats.taken.push(seat),
                 Found::InMemory(entry) => {
@@ -213,23 +215,26 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         }
         let mut flown: Vec<Arc<Flight<K, V, E>>> = Vec::new();
         while let Some(Seat { key, flight }) = seats.taken.pop() {
-            match flight.wait(&core.settings.clock, *until) {
+            match flight.wait(&core.settings.clock, asking.until) {
                 None => {
-                    let under_way = core.leave(&Seat { key, flight });
+                    seats.taken.push(Seat { key, flight });
+                    let under_way = seats.leave() || asking.was_sent;
                     core.counters.timed_out.fetch_add(1, Ordering::Relaxed);
-                    let waited = core.now().since(*began);
+                    let waited = core.now().since(asking.began);
                     return Err(FetchError::TimedOut { waited, under_way });
                 }
                 Some(Outcome::Failed(error)) => return Err(error.clone()),
                 Some(Outcome::Divided(parts)) => {
                     // Every key that somebody waits for is in a part.
                     let part = parts.get(&key).ok_or(FetchError::NotTaken)?;
+                    asking.was_sent = true;
                     seats.taken.push(Seat { key, flight: Arc::clone(part) });
                 }
                 Some(Outcome::Landed(entries)) => {
                     // And every key of a request has an entry.
                     let entry = entries.get(&key).ok_or(FetchError::NotTaken)?;
                     known.insert(key, (Arc::clone(entry), Origin::Fetched));
+                    asking.was_sent = true;
                     if !flown.iter().any(|known| Arc::ptr_eq(known, &flight)) {
                         flown.push(Arc::clone(&flight));
                     }
@@ -237,7 +242,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             }
         }
         // What was known came along, if it could: then all are of one moment.
-        for key in others {
+        for (key, _) in others {
             let landed = flown.iter().find_map(|flight| match flight.outcome()? {
                 Outcome::Landed(entries) => entries.get(&key),
                 _ => None,
@@ -249,10 +254,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         Ok(())
     }
 
-    /// Starts the fetcher, if it was not.
+    /// Starts the fetcher, if none runs.
     fn start(&self) -> Result<(), FetchError<E>> {
         let mut fetcher = self.fetcher.lock();
-        if fetcher.is_none() {
+        if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
             let started = fetcher::start(&self.core);
             let thread =
                 started.map_err(|error| FetchError::NoThread { error: error.to_string() })?;
@@ -267,12 +272,13 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// # Errors
     /// There would be more of them than the cache may remember; none was added.
     pub fn track(&self, keys: &[K]) -> Result<(), CacheFull> {
-        self.core.memory.track(keys)
+        self.core.track(keys)
     }
 
-    /// Forgets `keys`, and what is known of them. They are tracked again once somebody asks.
+    /// Forgets `keys`, and what is known of them. They are tracked again once somebody asks. Whoever
+    /// waits for one already is answered, which does not count as asking.
     pub fn untrack(&self, keys: &[K]) {
-        self.core.memory.untrack(keys);
+        self.core.untrack(keys);
     }
 
     /// Forgets the value of a key, and the one that is on its way: the next one to ask waits for a
@@ -296,6 +302,8 @@ struct Asking<'a> {
     ask: &'a Ask,
     began: Moment,
     until: Option<Moment>,
+    /// A request was sent for it.
+    was_sent: bool,
 }
 
 /// The places of one who waits, given back when it leaves.
@@ -304,11 +312,20 @@ struct Seats<'a, K: Key, V: Shared, E: Shared> {
     taken: Vec<Seat<K, V, E>>,
 }
 
+impl<K: Key, V: Shared, E: Shared> Seats<'_, K, V, E> {
+    /// Gives all of them back. Says whether a request for one may have been sent.
+    fn leave(&mut self) -> bool {
+        let mut was_sent = false;
+        for seat in self.taken.drain(..) {
+            was_sent |= self.core.leave(&seat);
+        }
+        was_sent
+    }
+}
+
 impl<K: Key, V: Shared, E: Shared> Drop for Seats<'_, K, V, E> {
     fn drop(&mut self) {
-        for seat in self.taken.drain(..) {
-            self.core.leave(&seat);
-        }
+        self.leave();
     }
 }
 

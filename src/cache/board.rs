@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::flight::{Flight, Parts};
+use super::answer::FetchError;
+use super::flight::{Flight, Outcome, Owed, Parts};
 use crate::quota::Moment;
 
 /// How much one request takes.
@@ -26,6 +27,9 @@ pub(super) struct Seats<K> {
     weight: usize,
     /// Taken along if there is room, before all else that is due.
     along: Vec<(K, usize)>,
+    /// Keys that were given up since they came aboard: whoever waits is answered, but that they were
+    /// asked for does not count any more.
+    untracked: HashSet<K>,
     /// Takes no other keys: it is a part of a request that was refused.
     closed: bool,
     /// Takes keys that are in doubt, and no others.
@@ -41,6 +45,7 @@ impl<K: Clone + Eq + Hash> Seats<K> {
             waiting: HashMap::new(),
             weight: 0,
             along: Vec::new(),
+            untracked: HashSet::new(),
             closed: false,
             apart: false,
             halved: 0,
@@ -58,9 +63,11 @@ impl<K: Clone + Eq + Hash> Seats<K> {
         if full && !self.keys.is_empty() {
             return false;
         }
+        // What can panic first, so that a key is in both or in neither.
+        let (listed, awaited) = (key.clone(), key.clone());
+        self.waiting.insert(awaited, 0);
+        self.keys.push(listed);
         self.weight = weight;
-        self.keys.push(key.clone());
-        self.waiting.insert(key.clone(), 0);
         true
     }
 
@@ -77,6 +84,11 @@ impl<K: Clone + Eq + Hash> Seats<K> {
         self.waiting.get(key).is_some_and(|waiting| *waiting > 0)
     }
 
+    /// Whether it was given up, and nobody has asked for it since.
+    pub(super) fn is_untracked(&self, key: &K) -> bool {
+        self.untracked.contains(key)
+    }
+
     fn is_awaited(&self) -> bool {
         self.waiting.values().any(|waiting| *waiting > 0)
     }
@@ -86,6 +98,7 @@ impl<K: Clone + Eq + Hash> Seats<K> {
         if let Some(waiting) = self.waiting.get_mut(key) {
             *waiting += 1;
         }
+        self.untracked.remove(key);
     }
 
     fn leave(&mut self, key: &K) {
@@ -100,6 +113,7 @@ impl<K: Clone + Eq + Hash> Seats<K> {
         Self {
             keys: keys.to_vec(),
             waiting: keys.iter().map(of).collect(),
+            untracked: keys.iter().filter(|key| self.is_untracked(key)).cloned().collect(),
             closed: true,
             halved: self.halved,
             ..Self::new()
@@ -109,13 +123,13 @@ impl<K: Clone + Eq + Hash> Seats<K> {
 
 /// A flight that still takes keys.
 struct Boarding<K, V, E> {
-    flight: Arc<Flight<K, V, E>>,
+    flight: Owed<K, V, E>,
     seats: Seats<K>,
 }
 
 /// The flight in the air.
 pub(super) struct InAir<K, V, E> {
-    pub(super) flight: Arc<Flight<K, V, E>>,
+    pub(super) flight: Owed<K, V, E>,
     pub(super) seats: Seats<K>,
     /// Just before the request was sent.
     pub(super) sent: Moment,
@@ -186,7 +200,7 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         if let Some(air) = &mut self.in_air {
             if air.seats.has(key) && !air.forgotten.contains(key) && young_enough(air.sent) {
                 air.seats.wait(key);
-                return (Arc::clone(&air.flight), true);
+                return (Arc::clone(air.flight.flight()), true);
             }
         }
         let apart = self.doubts.get(key).is_some_and(|doubt| doubt.apart);
@@ -200,13 +214,13 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
             let mut seats = Seats::new();
             seats.add(key, weight, room);
             seats.apart = apart;
-            self.boarding.push_back(Boarding { flight: Flight::new(), seats });
+            self.boarding.push_back(Boarding { flight: Owed::new(), seats });
             self.boarding.len() - 1
         });
         let boarding = &mut self.boarding[place];
         let joined = boarding.seats.awaits(key);
         boarding.seats.wait(key);
-        (Arc::clone(&boarding.flight), joined)
+        (Arc::clone(boarding.flight.flight()), joined)
     }
 
     /// Asks the flight to take `keys` along, each with its weight, if it has not gone.
@@ -216,23 +230,39 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         }
     }
 
-    /// One who waited for `key` on `flight` does so no more. Says whether it is in the air.
+    /// One who waited for `key` on `flight` does so no more. Says whether it may have been sent.
     pub(super) fn leave(&mut self, flight: &Arc<Flight<K, V, E>>, key: &K) -> bool {
         if let Some(boarding) = self.of(flight) {
             boarding.seats.leave(key);
             return false;
         }
         match &mut self.in_air {
-            Some(air) if Arc::ptr_eq(&air.flight, flight) => {
-                air.seats.leave(key);
-                true
+            Some(air) if air.flight.is(flight) => air.seats.leave(key),
+            // It is over, and is made again in parts: the place is in one of them.
+            _ => {
+                if let Some(Outcome::Divided(parts)) = flight.outcome() {
+                    parts.get(key).map(|part| self.leave(part, key));
+                }
             }
-            _ => false,
+        }
+        true
+    }
+
+    /// What is aboard of `keys` was asked for before they were given up.
+    pub(super) fn untrack(&mut self, keys: &[K]) {
+        let boarding = self.boarding.iter_mut().map(|boarding| &mut boarding.seats);
+        for seats in boarding.chain(self.in_air.as_mut().map(|air| &mut air.seats)) {
+            seats.untracked.extend(keys.iter().cloned());
         }
     }
 
+    /// Whose doubts are over may be taken along again.
+    pub(super) fn trust_again(&mut self, now: Moment) {
+        self.doubts.retain(|_, doubt| doubt.until > now);
+    }
+
     fn of(&mut self, flight: &Arc<Flight<K, V, E>>) -> Option<&mut Boarding<K, V, E>> {
-        self.boarding.iter_mut().find(|boarding| Arc::ptr_eq(&boarding.flight, flight))
+        self.boarding.iter_mut().find(|boarding| boarding.flight.is(flight))
     }
 
     /// Whether somebody waits for a flight. Those that nobody waits for any more are struck off.
@@ -249,18 +279,24 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         due: Vec<(K, usize)>,
         room: Room,
     ) -> Option<&InAir<K, V, E>> {
-        let (flight, mut seats) = self.next();
+        if !self.is_awaited() {
+            self.boarding.push_back(Boarding { flight: Owed::new(), seats: Seats::new() });
+        }
+        // It stays on the board until it is full, for that runs code which is not ours.
+        let Boarding { seats, .. } = self.boarding.front_mut()?;
         if !seats.closed && !seats.apart {
-            let along = std::mem::take(&mut seats.along);
+            let mut along = std::mem::take(&mut seats.along);
+            along.retain(|(key, _)| !seats.is_untracked(key));
             for (key, weight) in along.into_iter().chain(due) {
                 if seats.keys.len() >= room.keys {
                     break;
                 }
-                if !self.doubts.contains_key(&key) {
-                    seats.add(&key, weight, room);
+                if !self.doubts.contains_key(&key) && seats.add(&key, weight, room) {
+                    seats.untracked.remove(&key);
                 }
             }
         }
+        let Boarding { flight, seats } = self.boarding.pop_front()?;
         if seats.keys.is_empty() {
             return None;
         }
@@ -268,25 +304,26 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         self.in_air.as_ref()
     }
 
-    /// The next flight, or an empty one.
-    fn next(&mut self) -> (Arc<Flight<K, V, E>>, Seats<K>) {
-        match self.is_awaited().then(|| self.boarding.pop_front()).flatten() {
-            Some(Boarding { flight, seats }) => (flight, seats),
-            None => (Flight::new(), Seats::new()),
+    /// The flight that would go next fails before it does.
+    pub(super) fn fail_next(&mut self, error: FetchError<E>) {
+        self.is_awaited();
+        if let Some(Boarding { flight, .. }) = self.boarding.front() {
+            flight.flight().tell(Outcome::Failed(error));
         }
+        self.boarding.pop_front();
     }
 
-    /// The flight that would go next fails before it does.
-    pub(super) fn give_up_next(&mut self) -> Arc<Flight<K, V, E>> {
-        self.next().0
+    /// All flights, for nobody will make them any more.
+    pub(super) fn give_up_all(&mut self) -> impl Sized + use<K, V, E> {
+        (std::mem::take(&mut self.boarding), self.in_air.take())
     }
 
     /// Lets parts of a flight go in its place, before all others. Gives the flight of each key.
     pub(super) fn again(&mut self, seats: &Seats<K>, parts: &[&[K]], halved: u8) -> Parts<K, V, E> {
         let mut flights = HashMap::new();
         for keys in parts.iter().rev() {
-            let flight = Flight::new();
-            flights.extend(keys.iter().map(|key| (key.clone(), Arc::clone(&flight))));
+            let flight = Owed::new();
+            flights.extend(keys.iter().map(|key| (key.clone(), Arc::clone(flight.flight()))));
             let mut seats = seats.part(keys);
             seats.halved = halved;
             self.boarding.push_front(Boarding { flight, seats });
@@ -337,7 +374,7 @@ mod tests {
         assert!(!joined);
         assert!(board.board(&1, 1, ROOM, any).1, "somebody waits for it");
         let air = board.take_off(NOW, vec![(2, 1)], ROOM).unwrap();
-        assert!(Arc::ptr_eq(&first, &air.flight));
+        assert!(air.flight.is(&first));
         assert_eq!(air.seats.keys(), [1, 2]);
         assert!(Arc::ptr_eq(&first, &board.board(&2, 1, ROOM, any).0));
 

@@ -16,11 +16,11 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::answer::{Ask, FetchError};
-use super::board::{Board, Doubt, Room, Seats, Urge};
+use super::board::{Board, Doubt, InAir, Room, Seats, Urge};
 use super::bounds::{Key, Shared};
 use super::fetcher::{Fetch, Taking};
 use super::flight::{Flight, Outcome, Parts};
-use super::memory::{Entry, Memory, Snapshot};
+use super::memory::{CacheFull, Entry, Memory, Snapshot};
 use super::settings::{Ages, BatchSettings, part_of};
 use super::stats::Counters;
 use crate::quota::Moment;
@@ -93,15 +93,22 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
     }
 
     /// Finds a flight for each key, all at once, so that they share one where there is room.
-    /// `along` is what a caller would like to have from the same flight.
-    pub(super) fn board(&self, keys: &[K], along: Vec<K>, ask: &Ask) -> Vec<Found<K, V, E>> {
+    /// `along` is what a caller would like to have from the same flight, each with its weight.
+    pub(super) fn board(
+        &self,
+        keys: &[K],
+        along: Vec<(K, usize)>,
+        ask: &Ask,
+    ) -> Vec<Found<K, V, E>> {
         let room = self.room();
+        // Before the lock is taken, for it is not ours: it may be slow, or ask the cache.
+        let weights: Vec<usize> = keys.iter().map(&self.hooks.weigh).collect();
         let mut board = self.board.lock();
         let now = self.now();
         // A flight may have come down since the first look.
         let shown = self.memory.look();
-        board.doubts.retain(|_, doubt| doubt.until > now);
-        let find = |key: &K| {
+        board.trust_again(now);
+        let find = |(key, weight): (&K, usize)| {
             if let Some(entry) = shown.get(key) {
                 if now.since(entry.sent) < self.ages.allowed(entry.ttl, ask) {
                     entry.touch(now);
@@ -110,25 +117,25 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
             }
             let allowed = self.ages.allowed(self.settings.ttl, ask);
             let young = |sent| now.since(sent) < allowed;
-            let (flight, joined) = board.board(key, (self.hooks.weigh)(key), room, young);
+            let (flight, joined) = board.board(key, weight, room, young);
             let counter = if joined { &self.counters.joined } else { &self.counters.misses };
             counter.fetch_add(1, Ordering::Relaxed);
             Found::Aboard(Seat { key: key.clone(), flight })
         };
-        let found: Vec<_> = keys.iter().map(find).collect();
+        let found: Vec<_> = keys.iter().zip(weights).map(find).collect();
         let first = found.iter().find_map(|found| match found {
             Found::Aboard(seat) => Some(Arc::clone(&seat.flight)),
             Found::InMemory(_) => None,
         });
         if let Some(first) = first.filter(|_| !along.is_empty()) {
-            board.take_along(&first, along.into_iter().map(|key| self.weighed(key)).collect());
+            board.take_along(&first, along);
         }
         drop(board);
         self.work.notify_one();
         found
     }
 
-    /// Leaves a flight. Says whether it is in the air.
+    /// Leaves a flight. Says whether it may have been sent.
     pub(super) fn leave(&self, seat: &Seat<K, V, E>) -> bool {
         self.board.lock().leave(&seat.flight, &seat.key)
     }
@@ -160,19 +167,29 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         if let Some(air) = &mut board.in_air {
             air.forgotten.insert(key.clone());
         }
-        self.memory.forget([key]);
+        let before = self.memory.forget(key);
+        drop(board);
+        drop(before);
     }
 
-    fn weighed(&self, key: K) -> (K, usize) {
-        let weight = (self.hooks.weigh)(&key);
-        (key, weight)
+    pub(super) fn track(&self, keys: &[K]) -> Result<(), CacheFull> {
+        self.memory.track(keys.iter().map(|key| (key.clone(), (self.hooks.weigh)(key))).collect())
+    }
+
+    /// Forgets `keys`, what is known of them, and that what is on its way was asked for.
+    pub(super) fn untrack(&self, keys: &[K]) {
+        let mut board = self.board.lock();
+        board.untrack(keys);
+        let before = self.memory.untrack(keys);
+        drop(board);
+        drop(before);
     }
 
     /// What a request is to take along: what is to be refreshed, and then all else that is due,
     /// oldest first.
     fn due(&self, board: &Board<K, V, E>, now: Moment) -> Vec<(K, usize)> {
-        let urgent = board.urgent.iter().filter(|key| self.memory.is_due(key, now)).cloned();
-        urgent.chain(self.memory.due(now)).map(|key| self.weighed(key)).collect()
+        let urgent = |key: &K| Some((key.clone(), self.memory.if_due(key, now)?));
+        board.urgent.iter().filter_map(urgent).chain(self.memory.due(now)).collect()
     }
 
     /// A turn of the fetcher is over: keeps what it brought, and tells those who wait.
@@ -180,7 +197,7 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         let error = match outcome {
             Ok(values) => {
                 // If nothing went, nobody may have wanted anything any more.
-                if self.keep(values).is_some() || self.board.lock().taken {
+                if self.keep(values) || self.board.lock().taken {
                     return;
                 }
                 FetchError::NotTaken
@@ -191,10 +208,12 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
         let mut board = self.board.lock();
         let Some(air) = board.in_air.take() else {
-            // It failed before it went: a full queue, a closed lane.
-            let flight = board.give_up_next();
-            drop(board);
-            return flight.tell(Outcome::Failed(error));
+            // It failed before it went: a full queue, a closed lane. Or nothing was to go, and it is
+            // nobody's failure.
+            if !board.taken {
+                board.fail_next(error);
+            }
+            return;
         };
         let outcome = match refused.then(|| self.divide(&mut board, &air.seats)).flatten() {
             Some(parts) => {
@@ -203,16 +222,16 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
             }
             None => Outcome::Failed(error),
         };
+        // With the board in hand: a flight is boarding, in the air, or told, whoever looks.
+        air.flight.flight().tell(outcome);
         drop(board);
-        air.flight.tell(outcome);
     }
 
-    /// Remembers what the flight in the air brought, and tells it; `None` if there is none.
-    fn keep(&self, mut values: HashMap<K, V>) -> Option<()> {
-        let (flight, keys, sent) = {
-            let board = self.board.lock();
-            let air = board.in_air.as_ref()?;
-            (Arc::clone(&air.flight), air.seats.keys().to_vec(), air.sent)
+    /// Remembers what the flight in the air brought, and tells it; false if there is none.
+    fn keep(&self, mut values: HashMap<K, V>) -> bool {
+        let flying = |air: &InAir<K, V, E>| (air.seats.keys().to_vec(), air.sent);
+        let Some((keys, sent)) = self.board.lock().in_air.as_ref().map(flying) else {
+            return false;
         };
         let now = self.now();
         let entry_of = |key: K| {
@@ -221,20 +240,25 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
                 Some(_) => self.jittered(&key, sent),
                 None => self.settings.absent_ttl,
             };
-            (key, Arc::new(Entry::new(value, sent, ttl, now)))
+            let weight = (self.hooks.weigh)(&key);
+            (key, Arc::new(Entry::new(value, sent, ttl, weight, now)))
         };
         let entries: Snapshot<K, V> = keys.into_iter().map(entry_of).collect();
         // Who misses a key looks again with the board in hand, so it finds either the flight or what
         // the flight brought.
         let mut board = self.board.lock();
-        let air = board.in_air.as_ref()?;
-        let forgotten = |key: &K| air.forgotten.contains(key);
-        self.memory.keep(&entries, |key| air.seats.awaits(key), forgotten, now);
-        board.in_air = None;
+        let Some(air) = &board.in_air else { return false };
+        let forgotten = |key: &K| air.forgotten.contains(key) || air.seats.is_untracked(key);
+        let before = self.memory.keep(&entries, |key| air.seats.awaits(key), forgotten, now);
         board.doubts.retain(|key, _| !entries.contains_key(key));
+        let air = board.in_air.take();
+        if let Some(air) = &air {
+            air.flight.flight().tell(Outcome::Landed(entries));
+        }
+        // What is not ours is dropped with no lock held.
         drop(board);
-        flight.tell(Outcome::Landed(entries));
-        Some(())
+        drop((air, before));
+        true
     }
 
     fn jittered(&self, key: &K, sent: Moment) -> Duration {
@@ -281,17 +305,17 @@ impl<K: Key, V: Shared, E: Shared> Taking<K> for Core<K, V, E> {
         if board.turn != turn || !board.fetching {
             return Vec::new();
         }
-        board.taken = true;
         let now = self.now();
         // The source makes the request again: the same keys, and newer prices.
         if let Some(air) = &mut board.in_air {
             air.sent = now;
             return air.seats.keys().to_vec();
         }
-        // Before a flight is taken from the board: what is not ours runs in there.
         let due = self.due(&board, now);
         let keys = board.take_off(now, due, self.room()).map(|air| air.seats.keys().to_vec());
         let keys = keys.unwrap_or_default();
+        // If what is not ours panicked on the way, nobody has taken anything.
+        board.taken = true;
         if !keys.is_empty() {
             self.counters.went(keys.len());
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use super::answer::FetchError;
-use super::board::Urge;
+use super::board::{Board, Urge};
 use super::bounds::{Key, Shared};
 use super::core::Core;
 use crate::quota::Moment;
@@ -66,13 +66,39 @@ pub(super) fn start<K: Key, V: Shared, E: Shared>(
 ) -> std::io::Result<JoinHandle<()>> {
     let core = Arc::clone(core);
     thread::Builder::new().name("batch-cache".to_owned()).spawn(move || {
-        while let Some(turn) = core.next_turn() {
-            core.fly(turn);
+        let _grounded = Grounded(&core);
+        loop {
+            match contain(|| core.next_turn()) {
+                Ok(Some(turn)) => core.fly(turn),
+                Ok(None) => return,
+                Err(_) => core.stumble(),
+            }
         }
     })
 }
 
+/// When the thread ends, whatever ended it, nobody waits for what it will not do any more.
+struct Grounded<'a, K: Key, V: Shared, E: Shared>(&'a Core<K, V, E>);
+
+impl<K: Key, V: Shared, E: Shared> Drop for Grounded<'_, K, V, E> {
+    fn drop(&mut self) {
+        let flights = self.0.board.lock().give_up_all();
+        let _ = contain(|| drop(flights));
+    }
+}
+
 impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
+    /// The keys' `Eq` or `Drop` panicked while the fetcher looked for something to do. What it looked
+    /// at is let go, so that it does not stumble over it again: those who want it say so again.
+    fn stumble(&self) {
+        let looked_at = {
+            let mut board = self.board.lock();
+            board.fetching = false;
+            (std::mem::take(&mut board.urged), std::mem::take(&mut board.urgent))
+        };
+        let _ = contain(|| drop(looked_at));
+    }
+
     /// Waits until there is something to fetch. `None`: the cache is gone.
     fn next_turn(&self) -> Option<u64> {
         let mut board = self.board.lock();
@@ -81,7 +107,12 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
                 return None;
             }
             let now = self.now();
-            board.urged.retain(|key, _| self.memory.is_due(key, now));
+            board.trust_again(now);
+            let Board { urged, doubts, .. } = &mut *board;
+            // A key in doubt is not taken along, so there is nothing to go for.
+            urged.retain(|key, _| {
+                !doubts.contains_key(key) && self.memory.if_due(key, now).is_some()
+            });
             if board.is_awaited() || board.urged.values().any(|urge| *urge == Urge::Stale) {
                 break;
             }

@@ -31,11 +31,35 @@ pub(super) struct Flight<K, V, E> {
     bell: Condvar,
 }
 
-impl<K, V, E> Flight<K, V, E> {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { outcome: OnceLock::new(), door: Mutex::new(()), bell: Condvar::new() })
+/// A flight, and the duty to tell how it ended. If it is lost on the way, because code that is not
+/// ours panicked, those who wait are told that.
+pub(super) struct Owed<K, V, E>(Arc<Flight<K, V, E>>);
+
+impl<K, V, E> Owed<K, V, E> {
+    pub(super) fn new() -> Self {
+        let (outcome, door, bell) = (OnceLock::new(), Mutex::new(()), Condvar::new());
+        Self(Arc::new(Flight { outcome, door, bell }))
     }
 
+    pub(super) fn flight(&self) -> &Arc<Flight<K, V, E>> {
+        &self.0
+    }
+
+    pub(super) fn is(&self, flight: &Arc<Flight<K, V, E>>) -> bool {
+        Arc::ptr_eq(&self.0, flight)
+    }
+}
+
+impl<K, V, E> Drop for Owed<K, V, E> {
+    fn drop(&mut self) {
+        if self.0.outcome().is_none() {
+            let message = "the code of a key or a value panicked, and its request was lost".into();
+            self.0.tell(Outcome::Failed(FetchError::Panicked { message }));
+        }
+    }
+}
+
+impl<K, V, E> Flight<K, V, E> {
     /// Tells the outcome. The first word counts.
     pub(super) fn tell(&self, outcome: Outcome<K, V, E>) {
         if self.outcome.set(outcome).is_ok() {

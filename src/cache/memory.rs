@@ -4,7 +4,7 @@
 //! takes no lock and sees the prices of one moment; whoever writes copies the map, which is done
 //! about once a second and costs less than the request that led to it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub(super) struct Entry<V> {
     pub(super) sent: Moment,
     /// How long it is fresh.
     pub(super) ttl: Duration,
+    /// What its key adds to a request.
+    pub(super) weight: usize,
     /// When somebody last wanted it, in nanoseconds; roughly, see [`Entry::touch`].
     last_use: AtomicU64,
 }
@@ -33,9 +35,10 @@ impl<V> Entry<V> {
         value: Option<Arc<V>>,
         sent: Moment,
         ttl: Duration,
+        weight: usize,
         last_use: Moment,
     ) -> Self {
-        Self { value, sent, ttl, last_use: AtomicU64::new(last_use.as_nanos()) }
+        Self { value, sent, ttl, weight, last_use: AtomicU64::new(last_use.as_nanos()) }
     }
 
     /// Somebody wants it. Written down only now and then: many threads that write to one place wait
@@ -77,10 +80,15 @@ pub struct CacheFull {
     pub capacity: usize,
 }
 
+/// What was known up to a moment ago. Whoever is given it drops it with no lock held, for the values'
+/// `Drop` is not ours and may ask the cache again.
+type Before<K, V> = Arc<Snapshot<K, V>>;
+
 pub(super) struct Memory<K, V> {
     shown: ArcSwap<Snapshot<K, V>>,
-    /// Those that were named by hand. Its lock is also the right to write.
-    tracked: Mutex<HashSet<K>>,
+    /// Those that were named by hand, and what each adds to a request. Its lock is also the right to
+    /// write.
+    tracked: Mutex<HashMap<K, usize>>,
     idle: Duration,
     capacity: usize,
 }
@@ -103,7 +111,7 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
         was_asked: impl Fn(&K) -> bool,
         forgotten: impl Fn(&K) -> bool,
         now: Moment,
-    ) {
+    ) -> Before<K, V> {
         let tracked = self.tracked.lock();
         let mut next = Snapshot::clone(&self.shown.load());
         for (key, entry) in entries.iter().filter(|(key, _)| !forgotten(key)) {
@@ -113,75 +121,73 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
                 entry.last_use.store(used_before.as_nanos(), Ordering::Relaxed);
             }
         }
-        next.retain(|key, entry| !self.is_idle(entry, now) || tracked.contains(key));
+        next.retain(|key, entry| !self.is_idle(entry, now) || tracked.contains_key(key));
         if let Some(too_many) = next.len().checked_sub(self.capacity).filter(|many| *many > 0) {
-            let free = next.iter().filter(|(key, _)| !tracked.contains(*key));
+            let free = next.iter().filter(|(key, _)| !tracked.contains_key(*key));
             let mut free: Vec<_> = free.map(|(key, e)| (e.last_use(), key.clone())).collect();
             free.sort_by_key(|(last_use, _)| *last_use);
             for (_, key) in free.iter().take(too_many) {
                 next.remove(key);
             }
         }
-        self.shown.store(Arc::new(next));
+        self.shown.swap(Arc::new(next))
     }
 
     fn is_idle(&self, entry: &Entry<V>, now: Moment) -> bool {
         now.since(entry.last_use()) > self.idle
     }
 
-    pub(super) fn forget<'a>(&self, keys: impl IntoIterator<Item = &'a K>)
-    where
-        K: 'a,
-    {
+    pub(super) fn forget(&self, key: &K) -> Before<K, V> {
         let _writing = self.tracked.lock();
-        self.remove(keys);
+        self.remove(std::slice::from_ref(key))
     }
 
-    fn remove<'a>(&self, keys: impl IntoIterator<Item = &'a K>)
-    where
-        K: 'a,
-    {
+    fn remove(&self, keys: &[K]) -> Before<K, V> {
         let mut next = Snapshot::clone(&self.shown.load());
         for key in keys {
             next.remove(key);
         }
-        self.shown.store(Arc::new(next));
+        self.shown.swap(Arc::new(next))
     }
 
-    pub(super) fn track(&self, keys: &[K]) -> Result<(), CacheFull> {
+    /// Tracks keys, each with its weight.
+    pub(super) fn track(&self, keys: HashMap<K, usize>) -> Result<(), CacheFull> {
         let mut tracked = self.tracked.lock();
-        let new: HashSet<&K> = keys.iter().filter(|key| !tracked.contains(*key)).collect();
-        let wanted = tracked.len() + new.len();
+        let new = keys.keys().filter(|key| !tracked.contains_key(*key)).count();
+        let wanted = tracked.len() + new;
         if wanted > self.capacity {
             return Err(CacheFull { wanted, capacity: self.capacity });
         }
-        tracked.extend(new.into_iter().cloned().collect::<Vec<_>>());
+        tracked.extend(keys);
         Ok(())
     }
 
-    pub(super) fn untrack(&self, keys: &[K]) {
+    pub(super) fn untrack(&self, keys: &[K]) -> Before<K, V> {
         let mut tracked = self.tracked.lock();
         for key in keys {
             tracked.remove(key);
         }
-        self.remove(keys);
+        self.remove(keys)
     }
 
-    /// Whether a request should take `key` along.
-    pub(super) fn is_due(&self, key: &K, now: Moment) -> bool {
-        self.shown.load().get(key).is_none_or(|entry| entry.is_due(now))
+    /// What `key` adds to a request, if it is known and a request should take it along.
+    pub(super) fn if_due(&self, key: &K, now: Moment) -> Option<usize> {
+        let shown = self.shown.load();
+        let entry = shown.get(key)?;
+        entry.is_due(now).then_some(entry.weight)
     }
 
-    /// All that is due, oldest first; what was never fetched is the oldest.
-    pub(super) fn due(&self, now: Moment) -> Vec<K> {
+    /// All that is due, oldest first, each with its weight; what was never fetched is the oldest.
+    pub(super) fn due(&self, now: Moment) -> Vec<(K, usize)> {
         let tracked = self.tracked.lock();
         let shown = self.shown.load();
         let due = |(key, entry): &(&K, &Arc<Entry<V>>)| {
-            entry.is_due(now) && (!self.is_idle(entry, now) || tracked.contains(*key))
+            entry.is_due(now) && (!self.is_idle(entry, now) || tracked.contains_key(*key))
         };
-        let mut known: Vec<_> = shown.iter().filter(due).map(|(key, e)| (e.sent, key)).collect();
-        known.sort_by_key(|(sent, _)| *sent);
-        let unknown = tracked.iter().filter(|key| !shown.contains_key(*key));
-        unknown.chain(known.into_iter().map(|(_, key)| key)).cloned().collect()
+        let mut known: Vec<_> = shown.iter().filter(due).collect();
+        known.sort_by_key(|(_, entry)| entry.sent);
+        let unknown = tracked.iter().filter(|(key, _)| !shown.contains_key(*key));
+        let unknown = unknown.map(|(key, weight)| (key.clone(), *weight));
+        unknown.chain(known.into_iter().map(|(key, e)| (key.clone(), e.weight))).collect()
     }
 }

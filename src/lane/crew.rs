@@ -63,6 +63,10 @@ pub(crate) trait Bell {
     fn quiet(&self);
     /// Sleeps until then, or until a ring. May wake early.
     fn sleep_until(&self, until: Option<Moment>);
+    /// A follower goes to sleep.
+    fn rest(&self) {}
+    /// A follower is woken, and counts as awake before it runs.
+    fn rise(&self) {}
 }
 
 /// The workers of one lane.
@@ -73,9 +77,17 @@ pub(crate) struct Crew<B> {
     /// Whether the seat is taken.
     seated: AtomicBool,
     bell: B,
-    /// Whether the lane is shut, and nobody is to sit down any more.
-    shut: Mutex<bool>,
+    followers: Mutex<Followers>,
     vacancy: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Followers {
+    /// The lane is shut, and nobody is to sit down any more.
+    shut: bool,
+    asleep: usize,
+    /// How many of those are to wake.
+    called: usize,
 }
 
 impl<B: Bell> Crew<B> {
@@ -84,7 +96,7 @@ impl<B: Bell> Crew<B> {
             lookers: AtomicUsize::new(0),
             seated: AtomicBool::new(false),
             bell,
-            shut: Mutex::new(false),
+            followers: Mutex::new(Followers::default()),
             vacancy: Condvar::new(),
         }
     }
@@ -148,7 +160,12 @@ impl<B: Bell> Crew<B> {
             true => self.bell.ring(),
             false => {
                 // Through the lock, so that who found the seat taken a moment ago sleeps already.
-                drop(self.shut.lock());
+                let mut followers = self.followers.lock();
+                if followers.called < followers.asleep {
+                    followers.called += 1;
+                    self.bell.rise();
+                }
+                drop(followers);
                 self.vacancy.notify_one();
             }
         }
@@ -156,23 +173,34 @@ impl<B: Bell> Crew<B> {
 
     /// Sends everybody away.
     pub(crate) fn shut(&self) {
-        *self.shut.lock() = true;
+        {
+            let mut followers = self.followers.lock();
+            followers.shut = true;
+            (followers.called..followers.asleep).for_each(|_| self.bell.rise());
+            followers.called = followers.asleep;
+        }
         self.vacancy.notify_all();
         self.bell.ring();
     }
 
     /// Waits until the seat is vacant, and takes it. False: the lane is shut.
     fn sit(&self) -> bool {
-        let mut shut = self.shut.lock();
+        let mut followers = self.followers.lock();
         loop {
-            if *shut {
+            if followers.shut {
                 return false;
             }
             let take = (Ordering::SeqCst, Ordering::SeqCst);
             if self.seated.compare_exchange(false, true, take.0, take.1).is_ok() {
                 return true;
             }
-            shut = wait(&self.vacancy, shut);
+            followers.asleep += 1;
+            self.bell.rest();
+            while followers.called == 0 {
+                followers = wait(&self.vacancy, followers);
+            }
+            followers.called -= 1;
+            followers.asleep -= 1;
         }
     }
 
@@ -209,5 +237,13 @@ impl Bell for Alarm {
 
     fn sleep_until(&self, until: Option<Moment>) {
         Alarm::sleep_until(self, until);
+    }
+
+    fn rest(&self) {
+        Alarm::rest(self);
+    }
+
+    fn rise(&self) {
+        Alarm::rise(self);
     }
 }

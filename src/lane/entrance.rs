@@ -61,9 +61,13 @@ impl Lane {
         // One more than calls run: somebody keeps the deadlines.
         for number in 0..=most_running {
             let shared = Arc::clone(&lane.shared);
+            let awake = clock.awake();
             let worker = thread::Builder::new()
                 .name(format!("lane-{name}-{number}"))
-                .spawn(move || shared.work())
+                .spawn(move || {
+                    awake.is_this_thread();
+                    shared.work();
+                })
                 .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
             lane.workers.lock().push(worker);
         }

@@ -15,14 +15,12 @@ use super::job::Refusal;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
-use crate::clock::Busy;
 use crate::quota::{Allowance, Moment, Permit};
 
-/// The right to send one call, and the word to the clock that one is under way.
+/// The right to send one call.
 pub(crate) struct Turn {
     pub(super) permit: Permit,
     pub(super) pass: Pass,
-    pub(super) busy: Busy,
 }
 
 /// Why a call was not dispatched.
@@ -223,7 +221,7 @@ impl Shared {
             self.apply(&mut care, allowance, now);
             pass
         };
-        Ok(Turn { permit, pass, busy: self.clock.busy() })
+        Ok(Turn { permit, pass })
     }
 
     /// Tells the allowance of a rate that was cut, or grew back.

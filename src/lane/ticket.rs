@@ -54,9 +54,10 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return self.refusal() };
         let info = call.info();
         let Some(deadline) = info.deadline else {
-            return opened(call.wait(Sleep::ForEver), info);
+            return opened(lane.clock.while_waiting(|| call.wait(Sleep::ForEver)), info);
         };
-        if let Some(answer) = call.wait(Sleep::Until(&lane.clock, deadline)) {
+        let sleep = Sleep::Until(&lane.clock, deadline);
+        if let Some(answer) = lane.clock.while_waiting(|| call.wait(sleep)) {
             return opened(Some(answer), info);
         }
         let (found, tried) = call.give_up();
@@ -81,7 +82,8 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         match &self.state {
             State::Queued { call, lane, .. } => {
                 let until = lane.clock.now() + timeout;
-                let answer = call.wait(Sleep::Until(&lane.clock, until));
+                let sleep = Sleep::Until(&lane.clock, until);
+                let answer = lane.clock.while_waiting(|| call.wait(sleep));
                 let is_known = answer.is_some() || call.is_over();
                 is_known.then(|| opened(answer, call.info()))
             }

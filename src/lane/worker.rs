@@ -58,7 +58,7 @@ impl Shared {
     }
 
     fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> Ran {
-        let Turn { permit, pass, busy } = turn;
+        let Turn { permit, pass } = turn;
         let info = job.info();
         let begun = permit.taken();
         let charge = permit.charge();
@@ -66,16 +66,11 @@ impl Shared {
         let mut held = Some((permit, pass));
         let mut again_at = begun;
         self.watch.tell(|observer| observer.dispatched(&info.seen(), queued));
-        let mut busy = Some(busy);
         let mut finished = |attempt: Attempt| {
             let Some((permit, pass)) = held.take() else { return Next::Answer };
             // The slot first: its time runs from here.
             let (now, after) = self.finish(permit, pass, attempt, info);
             again_at = after.again_at;
-            if after.next == Next::Answer {
-                // The clock may jump now, but not over the delay of a call that is not queued yet.
-                busy = None;
-            }
             // This lane's own workers look by themselves.
             self.pace.ring_others(self, charge);
             self.tell_of(attempt, &after, (info, queued), (begun, now));

@@ -1,0 +1,204 @@
+//! A clock that jumps, and several lanes that wait at once: time goes to the earliest moment that any
+//! of them waits for, and no further.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
+
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{FinishedCall, LaneConfig, LaneError, Observer, Reason, Ticket};
+use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Moment, Quota};
+use proptest::prelude::*;
+use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, within_reason};
+
+const NAMES: [&str; 6] = ["gate", "a", "b", "c", "d", "e"];
+
+/// One lane and what is asked of it.
+#[derive(Debug, Clone)]
+struct Load {
+    /// So many calls in so many milliseconds.
+    windows: Vec<(u32, u64)>,
+    in_flight: usize,
+    /// How long a call takes, in milliseconds.
+    takes: u64,
+    calls: usize,
+}
+
+fn load() -> impl Strategy<Value = Load> {
+    let window = (1..5_u32, 1..3000_u64);
+    let takes = prop_oneof![Just(0), 1..1000_u64];
+    (prop::collection::vec(window, 1..3), 1..4_usize, takes, 1..12_usize)
+        .prop_map(|(windows, in_flight, takes, calls)| Load { windows, in_flight, takes, calls })
+}
+
+fn lanes(loads: &[Load], clock: &ManualClock) -> Lanes {
+    let mut builder = LanesBuilder::new("Test", &NAMES[..=loads.len()], &[]);
+    builder.clock(clock.clone().into());
+    builder.lane(0, unlimited(1));
+    for (lane, load) in loads.iter().enumerate() {
+        let and =
+            |quota: Quota, (calls, length): &(u32, u64)| quota.and(Quota::new(*calls, ms(*length)));
+        let quota = load.windows.iter().fold(Quota::unlimited(), and);
+        builder.lane(lane + 1, LaneConfig::new(quota).in_flight(load.in_flight));
+    }
+    builder.build(Limits::new()).unwrap()
+}
+
+/// When each call of each lane went, counted from the first. All are queued before time may move.
+fn moments(loads: &[Load]) -> Vec<Vec<Duration>> {
+    let clock = ManualClock::jumping();
+    let lanes = lanes(loads, &clock);
+    let began = clock.now();
+    let gate = hold(&lanes, WRITE);
+    let log: Arc<Vec<Mutex<Vec<Duration>>>> =
+        Arc::new(loads.iter().map(|_| Mutex::default()).collect());
+    let mut tickets: Vec<Ticket<(), LaneError>> = Vec::new();
+    for (number, load) in loads.iter().enumerate() {
+        for _ in 0..load.calls {
+            let (clock, log) = (clock.clone(), Arc::clone(&log));
+            let (call, takes) = (Call { lane: number + 1, ..WRITE }, load.takes);
+            tickets.push(submit(&lanes, call, &options(), move || {
+                log[number].lock().unwrap().push(clock.now().since(began));
+                Clock::from(clock).sleep(ms(takes));
+            }));
+        }
+    }
+    tickets.push(gate.let_go());
+    tickets.into_iter().for_each(|ticket| ticket.wait().unwrap());
+    log.iter().map(|lane| std::mem::take(&mut *lane.lock().unwrap())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_lane_goes_as_if_it_were_alone(loads in prop::collection::vec(load(), 2..6)) {
+        let (together, alone) = within_reason(move || {
+            let alone = loads.iter().flat_map(|load| moments(std::slice::from_ref(load)));
+            (moments(&loads), alone.collect::<Vec<_>>())
+        });
+        for lane in &together {
+            prop_assert!(lane.is_sorted(), "time went back: {:?}", lane);
+        }
+        prop_assert_eq!(together, alone);
+    }
+}
+
+#[test]
+fn no_deadline_passes_because_another_lane_waits_for_longer() {
+    for _ in 0..50 {
+        within_reason(|| {
+            let clock = ManualClock::jumping();
+            let slow = Load { windows: vec![(1, 60_000)], in_flight: 1, takes: 0, calls: 0 };
+            let quick = Load { windows: vec![(1, 1000)], ..slow.clone() };
+            let lanes = lanes(&[slow, quick], &clock);
+            let gate = hold(&lanes, WRITE);
+            let at = |lane, deadline| {
+                let clock = clock.clone();
+                let call = Call { lane, ..WRITE };
+                submit(&lanes, call, &options().deadline(ms(deadline)), move || clock.now())
+            };
+            let began = clock.now();
+            for lane in [1, 2] {
+                assert_eq!(at(lane, 1).wait().unwrap(), began);
+            }
+            let late = vec![at(1, 100_000)];
+            let soon: Vec<_> = (0..3).map(|_| at(2, 3500)).collect();
+            gate.let_go().wait().unwrap();
+            let told = |tickets: Vec<Ticket<Moment, LaneError>>| {
+                tickets.into_iter().map(|t| t.wait().unwrap().since(began)).collect::<Vec<_>>()
+            };
+            assert_eq!(told(soon), [1000, 2000, 3000].map(ms));
+            assert_eq!(told(late), [ms(60_000)]);
+        });
+    }
+}
+
+#[test]
+fn a_deadline_is_a_moment_to_go_to_as_well() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let load = Load { windows: vec![(1, 1000)], in_flight: 1, takes: 0, calls: 0 };
+        let lanes = lanes(&[load.clone(), load], &clock);
+        let began = clock.now();
+        lanes.lane("a").unwrap().pause();
+        let never = submit(&lanes, Call { lane: 1, ..WRITE }, &options().deadline(ms(1500)), || ());
+        let error = never.wait().unwrap_err();
+        assert!(matches!(error.reason, Reason::DeadlinePassed { .. }), "{error}");
+        assert_eq!(clock.now().since(began), ms(1500));
+    });
+}
+
+#[test]
+fn lanes_that_are_gone_hold_up_nobody() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let load = Load { windows: vec![(1, 1000)], in_flight: 3, takes: 0, calls: 3 };
+        for _ in 0..20 {
+            let gone = lanes(std::slice::from_ref(&load), &clock);
+            let call = Call { lane: 1, ..WRITE };
+            let tickets: Vec<_> = (0..3).map(|_| submit(&gone, call, &options(), || ())).collect();
+            drop(gone);
+            tickets.into_iter().for_each(|ticket| drop(ticket.wait()));
+        }
+        let lanes = lanes(&[load.clone(), load], &clock);
+        let began = clock.now();
+        let calls =
+            [1, 2, 1, 2].map(|lane| submit(&lanes, Call { lane, ..WRITE }, &options(), || ()));
+        calls.into_iter().for_each(|call| call.wait().unwrap());
+        assert_eq!(clock.now().since(began), ms(1000));
+    });
+}
+
+#[test]
+fn calls_that_take_time_take_it_side_by_side() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let load = Load { windows: vec![(9, 1000)], in_flight: 2, takes: 0, calls: 0 };
+        let lanes = lanes(&[load.clone(), load], &clock);
+        let began = clock.now();
+        let gate = hold(&lanes, WRITE);
+        let takes = |lane, millis| {
+            let clock = clock.clone();
+            submit(&lanes, Call { lane, ..WRITE }, &options(), move || {
+                Clock::from(clock.clone()).sleep(ms(millis));
+                clock.now().since(began)
+            })
+        };
+        let calls = [takes(1, 300), takes(2, 50), takes(1, 100), takes(2, 200), takes(2, 70)];
+        gate.let_go().wait().unwrap();
+        // Two at a time: the last one begins when the call of 50 ms is over.
+        let over = calls.map(|call| call.wait().unwrap());
+        assert_eq!(over, [300, 50, 100, 200, 120].map(ms));
+    });
+}
+
+/// Makes another call of the lane whenever one is over, and waits for it: three in all.
+#[derive(Default)]
+struct Chatty(OnceLock<Weak<Lanes>>, AtomicUsize);
+
+impl Observer for Chatty {
+    fn finished(&self, _: &FinishedCall<'_>) {
+        let lanes = self.0.get().and_then(Weak::upgrade);
+        if let Some(lanes) = lanes.filter(|_| self.1.fetch_add(1, Ordering::SeqCst) < 3) {
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
+    within_reason(|| {
+        let (clock, chatty) = (ManualClock::jumping(), Arc::new(Chatty::default()));
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(4);
+        let lanes = Arc::new(observed(config, clock.clone(), Some(Arc::clone(&chatty) as _)));
+        let _ = chatty.0.set(Arc::downgrade(&lanes));
+        let began = clock.now();
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        assert_eq!(clock.now().since(began), ms(3000));
+    });
+}
