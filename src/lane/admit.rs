@@ -70,8 +70,9 @@ fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), Reason> {
 
 /// Refuses a call that would have its turn after its deadline.
 fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<(), Reason> {
-    let ahead = lane.take_stock().schedule.ahead_of_next(info.priority, &info.user);
-    match lane.estimate(info.charge, &ahead) {
+    let queue = lane.take_stock();
+    let ahead = queue.schedule.ahead_of_next(info.priority, &info.user);
+    match lane.estimate(&queue, info.charge, &ahead) {
         (None, _) => Err(Reason::TooHeavy),
         (Some(turn), now) if turn >= deadline => {
             Err(Reason::TooLate { possible_in: turn.since(now) })

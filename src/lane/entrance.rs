@@ -128,12 +128,12 @@ impl Lane {
     /// How the lane is doing.
     pub fn status(&self) -> LaneStatus {
         let shared = &self.shared;
-        let (census, ahead, retrying) = {
+        let (census, estimate, retrying) = {
             let queue = shared.take_stock();
-            let next = queue.schedule.ahead_of_next(Priority::default(), &None);
-            (queue.schedule.census(), next, queue.schedule.retrying())
+            let ahead = queue.schedule.ahead_of_next(Priority::default(), &None);
+            let (turn, _) = shared.estimate(&queue, Charge::to_lane(shared.index), &ahead);
+            (queue.schedule.census(), turn, queue.schedule.retrying())
         };
-        let (estimate, _) = shared.estimate(Charge::to_lane(shared.index), &ahead);
         let mut allowance = shared.pace.allowance.lock();
         let now = shared.clock.now();
         let windows = allowance.lane_use(shared.index, now);

@@ -280,8 +280,14 @@ impl Shared {
         refused
     }
 
-    /// When a call of this charge would go with this ahead of it, and what time it is.
-    pub(super) fn estimate(&self, charge: Charge, ahead: &Tally) -> (Option<Moment>, Moment) {
+    /// When a call of this charge would go with this ahead of it, and what time it is. With the
+    /// queue in hand: a call that left in between would be counted as waiting and as under way.
+    pub(super) fn estimate(
+        &self,
+        _queue: &MutexGuard<'_, Queue>,
+        charge: Charge,
+        ahead: &Tally,
+    ) -> (Option<Moment>, Moment) {
         let mut allowance = self.pace.allowance.lock();
         let now = self.clock.now();
         let permit = allowance.estimate_behind(charge, &ahead.weights(), now);

@@ -155,8 +155,9 @@ impl<R, E> Ticket<R, E> {
     /// How long it will wait for its turn, as things stand. `None`: it does not wait.
     pub fn estimated_wait(&self) -> Option<Duration> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
-        let ahead = lane.take_stock().schedule.ahead_of(call.info())?;
-        let (turn, now) = lane.estimate(call.info().charge, &ahead);
+        let queue = lane.take_stock();
+        let ahead = queue.schedule.ahead_of(call.info())?;
+        let (turn, now) = lane.estimate(&queue, call.info().charge, &ahead);
         turn.map(|turn| turn.since(now))
     }
 }
