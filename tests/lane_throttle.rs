@@ -100,6 +100,33 @@ fn a_cut_outlives_a_change_of_the_quota() {
     assert!(seen.windows.iter().any(|window| window.limit == 14), "{:?}", seen.windows);
 }
 
+/// The percentage after a cut and then `calls` of one caller, `rests` apart.
+fn after_one_caller(calls: usize, rests: Duration) -> u32 {
+    let clock = ManualClock::jumping();
+    let lanes = one(paced(), clock.clone());
+    // Of ten it is the only one: so much is too fast.
+    let _ = call(&lanes, Some(TOO_FAST));
+    assert_eq!(status(&lanes).rate_percent, 10);
+    for _ in 0..calls {
+        clock.advance(rests);
+        assert_eq!(call(&lanes, None), Ok(()));
+    }
+    status(&lanes).rate_percent
+}
+
+/// It leaves nobody waiting, but is held up itself, once in each window.
+#[test]
+fn one_caller_alone_gets_the_rate_back() {
+    assert_eq!(after_one_caller(200, Duration::ZERO), 100);
+    // As long as it is held up for a third of each window.
+    assert!(after_one_caller(100, ms(100)) >= 70);
+}
+
+#[test]
+fn nobody_gets_a_rate_back_that_nobody_uses() {
+    assert_eq!(after_one_caller(50, SECOND * 2), 10);
+}
+
 // ---- the pause ----------------------------------------------------------------------------------
 
 #[test]

@@ -220,14 +220,17 @@ impl Allowance {
 
     /// The call is over, and no answer came: it timed out, or the connection broke. The broker may
     /// yet count it, as what is on the way arrives. Nobody can say when, so its slots stay held for
-    /// as long again as the call took.
+    /// as long again as the call took; and for a round trip more, since the credit counts on a way
+    /// back, and there was none.
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         let now = self.at(now);
         let Permit { taken, charge, .. } = permit;
+        let mut until = now + now.since(taken);
         if let Some(lane) = self.lanes.get_mut(charge.lane) {
             lane.unanswered += 1;
+            until = until + lane.round_trip.least().unwrap_or_default();
         }
-        self.lost.push(Reverse(Lost { until: now + now.since(taken), taken, charge }));
+        self.lost.push(Reverse(Lost { until, taken, charge }));
     }
 
     /// When the next call without an answer lets go of its slots, if there is one: something may be
