@@ -57,12 +57,14 @@
 //! - [`brokers`] are adapters.
 //! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
 //! - `exchange` (a feature) is a strict exchange on loopback.
+//! - `telemetry` (the features `metrics` and `tracing`) tells exporters and subscribers how it goes.
 //!
 //! # Features
 //!
 //! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
 //! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker;
-//! `journal` the file of an [`OrderGuard`]; `cli` the command `lanekeeper`. Without default features
+//! `journal` the file of an [`OrderGuard`]; `metrics` and `tracing` tell of the calls to whatever
+//! exporter and subscriber listens; `cli` the command `lanekeeper`. Without default features
 //! there is no HTTP client.
 //!
 //! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
@@ -88,6 +90,8 @@ pub mod proxy;
 pub mod quota;
 pub mod resilience;
 mod sent;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub mod telemetry;
 
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
