@@ -59,8 +59,10 @@ pub use ticket::Ticket;
 
 pub use crate::class::Effect;
 
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub(crate) use contain::contain;
 #[cfg(feature = "tracing")]
-pub(crate) use {contain::contain, job::Info};
+pub(crate) use job::Info;
 
 pub(crate) use job::{Again, Failure, Once, Work};
 pub(crate) use observer::Watch;
