@@ -24,7 +24,8 @@ use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::failing::{Failed, Fault, NOT_SENT, TRANSIENT, class, ended, submit_again};
 use support::lanes::{
-    READ, SECOND, WRITE, hold, ms, observed, options, submit, the, unlimited, until, within_reason,
+    READ, SECOND, WRITE, hold, ms, observed, options, status, submit, the, unlimited, until,
+    within_reason,
 };
 
 const THROTTLED: Fault = Some(Class::Throttled { retry_after: Some(Duration::from_secs(3)) });
@@ -216,6 +217,27 @@ fn times_are_told_in_seconds_as_the_clock_has_them() {
         let errors = "lanekeeper_estimated_wait_error_seconds{lane=\"test\",turn=\"later\"}";
         assert_eq!(told.histogram(errors).len(), 3);
         assert!(told.histogram(errors).iter().all(|error| (2.4..2.6).contains(error)));
+    });
+}
+
+#[test]
+fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        // It stands still, so the second attempt never comes.
+        let lanes = observed(unlimited(1), ManualClock::new(), Some(Arc::new(metrics)));
+        let ticket =
+            submit_again(&lanes, READ, &options(), || Err::<(), _>(Failed::Broker(1, TRANSIENT)));
+        until(|| status(&lanes).retrying == 1);
+        assert!(!ticket.cancel(), "it was sent once");
+        assert_eq!(ticket.wait(), Err(Failed::Broker(1, TRANSIENT)));
+        let told = told.look();
+        let ended = "{lane=\"test\",method=\"read\",outcome=\"transient\"}";
+        assert_eq!(told.counts("lanekeeper_calls_total"), [(ended, 1)]);
+        for name in ["call_duration", "queue_wait"] {
+            let series = format!("lanekeeper_{name}_seconds{{lane=\"test\",method=\"read\"}}");
+            assert_eq!(told.histogram(&series).len(), 1, "{name}");
+        }
     });
 }
 

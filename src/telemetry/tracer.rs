@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::EnteredSpan;
-use tracing::{Span, field, info_span};
+use tracing::{Level, Span, field, info_span, span_enabled};
 
 use crate::lane::{CallInfo, FinishedCall, Info, LaneState, Observer, Reason, contain};
 use crate::resilience::BreakerState;
@@ -26,7 +26,8 @@ pub(crate) struct Caller(Span);
 
 impl Caller {
     pub(crate) fn current() -> Self {
-        let span = if is_traced() { contain(Span::current).ok() } else { None };
+        let is_wanted = || span_enabled!(target: TARGET, Level::INFO);
+        let span = contain(|| is_wanted().then(Span::current)).ok().flatten();
         Self(span.unwrap_or_else(Span::none))
     }
 }
