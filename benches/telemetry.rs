@@ -39,11 +39,11 @@ fn builder() -> EchoProxyBuilder<AtOnce> {
 }
 
 fn calls(proxy: &EchoProxy<AtOnce>) -> Duration {
-    each(2_000, || assert_eq!(proxy.echo(black_box(7)), Ok(7)))
+    each(500, || assert_eq!(proxy.echo(black_box(7)), Ok(7)))
 }
 
 fn main() {
-    let rounds = 200;
+    let rounds = 400;
     let (plain, same) = (builder().build().unwrap(), builder().build().unwrap());
     // How much of a difference is noise.
     paired("the same call", rounds, || calls(&same), || calls(&plain));

@@ -109,7 +109,7 @@ fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
         Some(metrics.clone() as Arc<dyn Observer>),
     );
     let again = |call, faults: &[Fault]| {
-        let (mut faults, mut number) = (faults.to_vec().into_iter(), 0);
+        let (mut faults, mut number) = (Vec::from(faults).into_iter(), 0);
         let work = move || {
             number += 1;
             faults.next().map_or(Ok(number), |fault| Err(Failed::Broker(number, fault)))

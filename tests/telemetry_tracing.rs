@@ -137,7 +137,7 @@ fn messages_of(user: &str) -> Vec<(Level, String)> {
 }
 
 fn fails(faults: &[Fault]) -> impl FnMut() -> Result<u32, Failed> + Send + 'static {
-    let (mut faults, mut number) = (faults.to_vec().into_iter(), 0);
+    let (mut faults, mut number) = (Vec::from(faults).into_iter(), 0);
     move || {
         number += 1;
         tracing::info!(user = "adapter", number, "inside");
