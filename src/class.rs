@@ -44,6 +44,18 @@ impl Class {
         }
     }
 
+    /// In one word, for a label or a field of a log. A few words, and never others.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Throttled { .. } => "throttled",
+            Self::NotSent => "not_sent",
+            Self::Transient => "transient",
+            Self::Unknown => "unknown",
+            Self::Rejected => "rejected",
+            Self::Fatal => "fatal",
+        }
+    }
+
     /// Whether the call left this process.
     pub fn was_sent(self) -> Sent {
         match self {

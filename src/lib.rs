@@ -58,13 +58,15 @@
 //! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
 //! - `config` (a feature) is settings from a file.
 //! - `exchange` (a feature) is a strict exchange on loopback.
+//! - `telemetry` (the features `metrics` and `tracing`) tells exporters and subscribers how it goes.
 //!
 //! # Features
 //!
 //! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
 //! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker;
-//! `journal` the file of an [`OrderGuard`]; `config` settings from a file, TOML or YAML; `cli` the
-//! command `lanekeeper`. Without default features there is no HTTP client.
+//! `journal` the file of an [`OrderGuard`]; `config` settings from a file, TOML or YAML; `metrics` and
+//! `tracing` tell of the calls to whatever exporter and subscriber listens; `cli` the command
+//! `lanekeeper`. Without default features there is no HTTP client.
 //!
 //! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
 //! user of that crate in the same build: prices must not go through a float.
@@ -96,6 +98,8 @@ pub mod proxy;
 pub mod quota;
 pub mod resilience;
 mod sent;
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub mod telemetry;
 
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;

@@ -3,6 +3,8 @@
 //! A call that could never go, or not in time, is refused at the door: its caller learns it while
 //! there is still something else to do.
 
+use std::time::Duration;
+
 use super::care::Hold;
 use super::error::Reason;
 use super::job::Info;
@@ -11,20 +13,28 @@ use super::priority::Priority;
 use super::shared::Shared;
 use crate::quota::{Moment, NotYet};
 
-/// A place for a call, if it may come in.
-pub(super) fn admit(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Place, Reason> {
+/// A place for a call, if it may come in; and how long it will wait for its turn, if that was asked.
+pub(super) fn admit(
+    lane: &Shared,
+    info: &Info,
+    when_full: WhenFull,
+) -> Result<(Place, Option<Duration>), Reason> {
     if !lane.state().is_open() {
         return Err(Reason::Closed);
     }
     is_up(lane)?;
-    match info.deadline {
-        Some(deadline) => could_be_in_time(lane, info, deadline)?,
-        None => could_ever_go(lane, info)?,
-    }
-    match lane.places.take() {
-        Some(place) => Ok(place),
-        None => when_full_does(lane, info, when_full),
-    }
+    let turn = match info.deadline {
+        Some(deadline) => Some(could_be_in_time(lane, info, deadline)?),
+        None => {
+            could_ever_go(lane, info)?;
+            lane.watch.wants_estimates().then(|| turn_of(lane, info).0).flatten()
+        }
+    };
+    let place = match lane.places.take() {
+        Some(place) => place,
+        None => when_full_does(lane, info, when_full)?,
+    };
+    Ok((place, turn.map(|turn| turn.since(info.entered))))
 }
 
 fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Place, Reason> {
@@ -47,7 +57,12 @@ fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Pla
 /// Calls for a broker that is down are refused, not kept.
 fn is_up(lane: &Shared) -> Result<(), Reason> {
     let now = lane.clock.now();
-    match lane.care().hold(now) {
+    let (hold, news) = {
+        let mut care = lane.care();
+        (care.hold(now), care.breaker_news(now))
+    };
+    lane.tell_of_breaker(news);
+    match hold {
         Some(Hold::Down(until)) => {
             Err(Reason::BrokerDown { possible_in: until.map(|until| until.since(now)) })
         }
@@ -68,15 +83,20 @@ fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), Reason> {
     }
 }
 
-/// Refuses a call that would have its turn after its deadline.
-fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<(), Reason> {
+/// When a call would have its turn, and what time it is.
+fn turn_of(lane: &Shared, info: &Info) -> (Option<Moment>, Moment) {
     let queue = lane.take_stock();
     let ahead = queue.schedule.ahead_of_next(info.priority, &info.user);
-    match lane.estimate(&queue, info.charge, &ahead) {
+    lane.estimate(&queue, info.charge, &ahead)
+}
+
+/// Refuses a call that would have its turn after its deadline. Gives when it will have it.
+fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<Moment, Reason> {
+    match turn_of(lane, info) {
         (None, _) => Err(Reason::TooHeavy),
         (Some(turn), now) if turn >= deadline => {
             Err(Reason::TooLate { possible_in: turn.since(now) })
         }
-        (Some(_), _) => Ok(()),
+        (Some(turn), _) => Ok(turn),
     }
 }

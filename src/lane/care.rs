@@ -22,6 +22,8 @@ pub(crate) struct Care {
     luck: fastrand::Rng,
     /// When a call was held up for a permit, and for how long.
     held_up: Option<(Moment, Duration)>,
+    /// The state of the breaker that was told last.
+    told: BreakerState,
 }
 
 /// A call that waits for as long would have gone sooner at a higher rate: it is more than a hop takes.
@@ -31,6 +33,8 @@ const HELD_UP: Duration = Duration::from_millis(1);
 pub(super) struct Pass {
     admission: Option<Admission>,
     departure: Departure,
+    /// What the breaker became, if that is news.
+    pub(super) breaker: Option<BreakerState>,
 }
 
 /// Why no call of the lane goes now.
@@ -49,6 +53,8 @@ pub(super) struct After {
     pub(super) again_at: Moment,
     /// Until when the lane pauses, if the broker has just asked for it.
     pub(super) pause: Option<Moment>,
+    /// What the breaker became, if that is news.
+    pub(super) breaker: Option<BreakerState>,
 }
 
 impl Care {
@@ -63,6 +69,7 @@ impl Care {
             throttle: Throttle::new(*config.its_throttle(), config.quota().clone())?,
             luck,
             held_up: None,
+            told: BreakerState::Closed,
         })
     }
 
@@ -91,6 +98,7 @@ impl Care {
             // It was not held a moment ago, under the same lock.
             admission: self.breaker.admit(now).ok(),
             departure: self.throttle.sent(now, weight, waiting),
+            breaker: self.breaker_news(now),
         }
     }
 
@@ -102,7 +110,7 @@ impl Care {
         (attempt, effect): (Attempt, Effect),
         deadline: Option<Moment>,
     ) -> After {
-        let Pass { admission, departure } = pass;
+        let Pass { admission, departure, .. } = pass;
         let outcome = match attempt.failure {
             Some(_) if attempt.panicked => Outcome::Ignored,
             failure => failure.map_or(Outcome::Success, Outcome::from),
@@ -113,7 +121,8 @@ impl Care {
         if attempt.number == 1 {
             self.budget.earn(now);
         }
-        let mut after = After { next: Next::Answer, again_at: now, pause: None };
+        let breaker = self.breaker_news(now);
+        let mut after = After { next: Next::Answer, again_at: now, pause: None, breaker };
         let Some(class) = attempt.failure else { return after };
         if let Class::Throttled { retry_after } = class {
             self.throttle.heard(departure, now, retry_after);
@@ -160,6 +169,14 @@ impl Care {
 
     pub(super) fn breaker(&mut self, now: Moment) -> BreakerState {
         self.breaker.state(now)
+    }
+
+    /// The state of the breaker, if it is not the one that was told last.
+    pub(super) fn breaker_news(&mut self, now: Moment) -> Option<BreakerState> {
+        let state = self.breaker.state(now);
+        let is_news = state != self.told;
+        self.told = state;
+        is_news.then_some(state)
     }
 
     pub(super) fn set_breaker(&mut self, mode: BreakerMode, now: Moment) {

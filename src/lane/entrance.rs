@@ -1,7 +1,7 @@
 //! A lane, as its proxy holds it: the way in, the controls, and the threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use super::{
     CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit,
 };
 use crate::clock::Clock;
-use crate::quota::{Charge, Quota, QuotaError};
+use crate::quota::{Charge, Quota, QuotaError, WindowUse};
 use crate::resilience::BreakerMode;
 
 /// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way and
@@ -116,12 +116,15 @@ impl Lane {
 
     /// Forces the lane's circuit breaker open or closed, switches it off, or leaves it to itself.
     pub fn set_breaker(&self, mode: BreakerMode) {
-        {
+        let news = {
             // A look holds it from its first glance at the breaker to the end.
             let _allowance = self.shared.pace.allowance.lock();
             let now = self.shared.clock.now();
-            self.shared.care().set_breaker(mode, now);
-        }
+            let mut care = self.shared.care();
+            care.set_breaker(mode, now);
+            care.breaker_news(now)
+        };
+        self.shared.tell_of_breaker(news);
         self.shared.ring();
     }
 
@@ -149,10 +152,18 @@ impl Lane {
             oldest_wait: census.oldest.map(|oldest| now.since(oldest)),
             in_flight: allowance.in_flight(shared.index),
             workers: shared.most_running,
-            windows: windows.iter().map(|used| WindowStatus::new(used, now)).collect(),
+            windows: {
+                let configured = care.configured().windows();
+                let status = |used: &WindowUse| WindowStatus {
+                    is_cut: !configured.contains(&used.window),
+                    ..WindowStatus::new(used, now)
+                };
+                windows.iter().map(status).collect()
+            },
             estimated_wait: estimate.map(|at| at.since(now)),
             paused_for: pause.map(|until| until.since(now)),
             quota: care.configured().to_string(),
+            rate: rate_of(care.configured()),
             rate_percent: care.percent(),
             breaker: care.breaker(now),
             retrying,
@@ -194,7 +205,7 @@ impl Lane {
         let shared = &self.shared;
         let priority = options.priority.unwrap_or(method.priority);
         let entered = shared.clock.now();
-        let info = Info {
+        let mut info = Info {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             lane: shared.name,
             method: method.name,
@@ -204,21 +215,31 @@ impl Lane {
             charge: Charge { urgent: priority == Priority::URGENT, ..method.charge },
             entered,
             deadline: options.deadline.map(|limit| entered + limit),
+            estimated_wait: None,
+            attempts: AtomicU32::new(0),
+            #[cfg(feature = "tracing")]
+            caller: crate::telemetry::Caller::current(),
         };
         match admit::admit(shared, &info, self.when_full) {
-            Ok(place) => {
+            Ok((place, estimated_wait)) => {
+                info.estimated_wait = estimated_wait;
                 let task = Arc::new(Task::new(info, place, work, class));
                 shared.watch.tell(|observer| observer.submitted(&Waits::<R>::info(&*task).seen()));
                 shared.send(Arc::clone(&task) as super::band::Job);
                 Ok(task)
             }
             Err(reason) => {
-                let why = reason.to_string();
-                shared.watch.tell(|observer| observer.refused(&info.seen(), &why));
+                shared.watch.tell(|observer| observer.refused_because(&info.seen(), &reason));
                 Err(info.error(reason))
             }
         }
     }
+}
+
+/// How many calls a second the shortest window of a quota allows, if it has one.
+fn rate_of(quota: &Quota) -> Option<f64> {
+    let shortest = quota.windows().iter().min_by_key(|window| window.length)?;
+    Some(f64::from(shortest.limit) / shortest.length.as_secs_f64())
 }
 
 impl Drop for Lane {

@@ -77,6 +77,25 @@ pub enum Reason {
     Taken,
 }
 
+impl Reason {
+    /// In one word, for a label or a field of a log. A few words, and never others.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "queue_full",
+            Self::Shed => "shed",
+            Self::Closed => "closed",
+            Self::Cancelled => "cancelled",
+            Self::DeadlinePassed { .. } => "deadline_passed",
+            Self::TooLate { .. } => "too_late",
+            Self::TooHeavy => "too_heavy",
+            Self::BrokerDown { .. } => "broker_down",
+            Self::NoAnswer => "no_answer",
+            Self::Panicked { .. } => "panicked",
+            Self::Taken => "taken",
+        }
+    }
+}
+
 impl LaneError {
     /// Whether the call left this process.
     pub fn was_sent(&self) -> Sent {

@@ -5,7 +5,9 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::contain::contain;
 use super::error::{LaneError, Reason};
@@ -16,7 +18,7 @@ use crate::quota::{Charge, Moment};
 use crate::{Class, Effect, Sent};
 
 /// What is known of a call, whatever its types.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Info {
     pub(crate) number: u64,
     pub(crate) lane: &'static str,
@@ -27,9 +29,20 @@ pub(crate) struct Info {
     pub(crate) charge: Charge,
     pub(crate) entered: Moment,
     pub(crate) deadline: Option<Moment>,
+    /// How long it was to wait when it came, if that was asked.
+    pub(crate) estimated_wait: Option<Duration>,
+    /// How often it was chosen.
+    pub(crate) attempts: AtomicU32,
+    #[cfg(feature = "tracing")]
+    pub(crate) caller: crate::telemetry::Caller,
 }
 
 impl Info {
+    /// How often it was sent, this time included.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn error(&self, reason: Reason) -> LaneError {
         LaneError { lane: self.lane, method: self.method, effect: self.effect, reason }
     }
@@ -150,7 +163,6 @@ struct Load<R, W, C> {
     class: C,
     /// Its place in the queue, free as soon as it is queued no more.
     place: Option<Place>,
-    attempts: u32,
     /// What the last attempt came to, while it waits for the next.
     last: Option<(R, Attempt)>,
 }
@@ -163,7 +175,7 @@ pub(crate) struct Task<R, W, C> {
 
 impl<R, W, C> Task<R, W, C> {
     pub(crate) fn new(info: Info, place: Place, work: W, class: C) -> Self {
-        let load = Load { work, class, place: Some(place), attempts: 0, last: None };
+        let load = Load { work, class, place: Some(place), last: None };
         Self { info, life: Life::new(load) }
     }
 }
@@ -186,13 +198,17 @@ where
     }
 
     fn dispatch(&self) -> bool {
-        self.life.dispatch()
+        let is_chosen = self.life.dispatch();
+        if is_chosen {
+            // Read by whoever makes the call, which is the same thread.
+            self.info.attempts.fetch_add(1, Ordering::Relaxed);
+        }
+        is_chosen
     }
 
     fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran {
         let Some(mut load) = self.life.begin() else { return Ran::default() };
         drop(load.place.take());
-        load.attempts += 1;
         let unknown = Class::unknown(self.info.effect);
         let outcome = contain(|| {
             let result = load.work.act()?;
@@ -213,7 +229,7 @@ where
         // What the attempt before came to is no news any more.
         let _ = contain(|| drop(load.last.take()));
         let panicked = answer.is_err() && failure.is_some();
-        let number = load.attempts;
+        let number = self.info.attempts();
         let attempt = Attempt { failure, number, is_repeatable, panicked };
         let next = finished(attempt);
         let mut ended = None;

@@ -29,6 +29,7 @@ mod job;
 mod life;
 mod look;
 mod observer;
+mod observers;
 mod options;
 mod pace;
 mod places;
@@ -59,6 +60,11 @@ pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};
 pub use ticket::Ticket;
 
 pub use crate::class::Effect;
+
+#[cfg(any(feature = "metrics", feature = "tracing"))]
+pub(crate) use contain::contain;
+#[cfg(feature = "tracing")]
+pub(crate) use job::Info;
 
 pub(crate) use job::{Again, Failure, Once, Work};
 pub(crate) use observer::Watch;

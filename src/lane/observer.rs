@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::Effect;
 use super::contain::contain;
+use super::error::Reason;
 use super::job::{Attempt, Info};
 use super::priority::Priority;
 use super::state::LaneState;
+use crate::resilience::BreakerState;
 use crate::{Class, Sent};
 
 /// Hears of the calls of a proxy. Every method has a default body that does nothing.
@@ -17,6 +19,26 @@ use crate::{Class, Sent};
 /// its answer after `finished` was told of it, and in `dispatched` and `finished` the call still counts
 /// as one in flight, so do not wait for another call of the same lane there. A panic in an observer is
 /// contained.
+///
+/// Several observers at once are a [`Vec`] of them, or a pair: each is told, whatever the others do.
+///
+/// ```
+/// use std::sync::Arc;
+/// use lanekeeper::Observer;
+/// use lanekeeper::lane::CallInfo;
+///
+/// struct Log;
+/// impl Observer for Log {
+///     fn cancelled(&self, call: &CallInfo<'_>) {
+///         eprintln!("{} was taken back", call.method);
+///     }
+/// }
+/// # struct Count;
+/// # impl Observer for Count {}
+///
+/// let both: Arc<dyn Observer> = Arc::new((Log, Count));
+/// # let _ = both;
+/// ```
 pub trait Observer: Send + Sync {
     /// A call was queued.
     fn submitted(&self, call: &CallInfo<'_>) {
@@ -51,6 +73,16 @@ pub trait Observer: Send + Sync {
     fn refused(&self, call: &CallInfo<'_>, why: &str) {
         let _ = (call, why);
     }
+    /// The same, with the reason itself. By default it is put in words, for
+    /// [`refused`](Self::refused).
+    fn refused_because(&self, call: &CallInfo<'_>, reason: &Reason) {
+        self.refused(call, &reason.to_string());
+    }
+    /// The caller of a call that was sent left at its deadline. What becomes of the call is told by
+    /// [`finished`](Self::finished), and its answer by [`late_result`](Self::late_result).
+    fn unanswered(&self, call: &CallInfo<'_>) {
+        let _ = call;
+    }
     /// The answer to a call whose caller had left. `answer` is the `Result<R, LaneError>` of the call,
     /// where `R` is what the method returns: downcast it to look at it.
     fn late_result(&self, call: &CallInfo<'_>, answer: &dyn Any) {
@@ -59,6 +91,17 @@ pub trait Observer: Send + Sync {
     /// A lane began to run, was paused, drains or is closed.
     fn lane_state(&self, lane: &'static str, state: LaneState) {
         let _ = (lane, state);
+    }
+    /// The circuit breaker of a lane was seen to have changed its state. What time decides shows at
+    /// the next call.
+    fn breaker(&self, lane: &'static str, state: BreakerState) {
+        let _ = (lane, state);
+    }
+    /// Whether each call is to be told how long it will have to wait, in
+    /// [`CallInfo::estimated_wait`]. It costs a look at what waits. Asked once, when the proxy is
+    /// built. A call with a deadline is estimated anyway.
+    fn wants_estimates(&self) -> bool {
+        false
     }
 }
 
@@ -78,6 +121,10 @@ pub struct CallInfo<'a> {
     pub priority: Priority,
     /// On whose behalf.
     pub user: Option<&'a str>,
+    /// How often it was sent, this time included. Zero before its first turn.
+    pub attempts: u32,
+    /// How long it was to wait for its first turn, as things stood when it came; if that was asked.
+    pub estimated_wait: Option<Duration>,
 }
 
 /// A call that is over.
@@ -96,6 +143,8 @@ pub struct FinishedCall<'a> {
     pub failure: Option<Class>,
     /// Which attempt it was. The first is 1.
     pub attempt: u32,
+    /// This attempt was told of before, by [`Observer::failed_attempt`], and so were its times.
+    pub told_before: bool,
 }
 
 impl<'a> FinishedCall<'a> {
@@ -106,7 +155,14 @@ impl<'a> FinishedCall<'a> {
     ) -> Self {
         let sent = attempt.failure.map_or(Sent::Yes, Class::was_sent);
         let (failure, number) = (attempt.failure, attempt.number);
-        Self { call: info.seen(), queued, round_trip, sent, failure, attempt: number }
+        let told_before = false;
+        Self { call: info.seen(), queued, round_trip, sent, failure, attempt: number, told_before }
+    }
+
+    /// An attempt after which the call was to go again, and did not.
+    pub(super) fn the_last(info: &'a Info, attempt: Attempt) -> Self {
+        let told = Self::new(info, attempt, (Duration::ZERO, Duration::ZERO));
+        Self { told_before: true, ..told }
     }
 }
 
@@ -119,23 +175,38 @@ impl Info {
             effect: self.effect,
             priority: self.priority,
             user: self.user.as_deref(),
+            attempts: self.attempts(),
+            estimated_wait: self.estimated_wait,
         }
     }
 }
 
 /// The observer, if there is one, at arm's length.
 #[derive(Clone, Default)]
-pub(crate) struct Watch(Option<Arc<dyn Observer>>);
+pub(crate) struct Watch {
+    observer: Option<Arc<dyn Observer>>,
+    wants_estimates: bool,
+}
 
 impl Watch {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        Self(observer)
+        let ask = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
+        let wants_estimates = contain(ask).unwrap_or_default();
+        Self { observer, wants_estimates }
     }
 
-    pub(crate) fn tell(&self, what: impl FnOnce(&dyn Observer)) {
-        if let Some(observer) = &self.0 {
-            // An observer that panics must cost neither a worker nor an answer.
+    pub(crate) fn tell(&self, what: impl Fn(&dyn Observer)) {
+        // An observer that panics must cost neither a worker nor an answer.
+        #[cfg(feature = "tracing")]
+        if crate::telemetry::is_traced() {
+            let _ = contain(|| what(&crate::telemetry::Tracer));
+        }
+        if let Some(observer) = &self.observer {
             let _ = contain(|| what(&**observer));
         }
+    }
+
+    pub(super) fn wants_estimates(&self) -> bool {
+        self.wants_estimates
     }
 }

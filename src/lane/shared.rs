@@ -28,6 +28,7 @@ use super::state::{LaneState, SharedState};
 use super::tally::Tally;
 use crate::clock::{Alarm, Clock};
 use crate::quota::{Charge, Moment};
+use crate::resilience::BreakerState;
 
 /// What the callers and workers of a lane share.
 pub(crate) struct Shared {
@@ -221,12 +222,11 @@ impl Shared {
 
     /// Answers a call that was taken out of the schedule, and tells of it.
     pub(super) fn refuse(&self, job: Job, reason: Reason) -> bool {
-        let why = reason.to_string();
-        let refusal = job.refuse(reason, None);
+        let refusal = job.refuse(reason.clone(), None);
         match refusal {
             Refusal::TooLate => {}
             Refusal::Unsent => {
-                self.watch.tell(|observer| observer.refused(&job.info().seen(), &why));
+                self.watch.tell(|observer| observer.refused_because(&job.info().seen(), &reason));
             }
             Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
         }
@@ -252,8 +252,9 @@ impl Shared {
             match job.refuse(Reason::Shed, Some(&mut place)) {
                 Refusal::TooLate => {}
                 Refusal::Unsent => {
-                    let why = Reason::Shed.to_string();
-                    self.watch.tell(|observer| observer.refused(&job.info().seen(), &why));
+                    let info = job.info();
+                    self.watch
+                        .tell(|observer| observer.refused_because(&info.seen(), &Reason::Shed));
                 }
                 Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
             }
@@ -267,8 +268,15 @@ impl Shared {
 
     /// Tells of a call that waited for another attempt, and has been answered with this one.
     pub(super) fn tell_of_the_last(&self, info: &Info, attempt: Attempt) {
-        let call = FinishedCall::new(info, attempt, (Duration::ZERO, Duration::ZERO));
+        let call = FinishedCall::the_last(info, attempt);
         self.watch.tell(|observer| observer.finished(&call));
+    }
+
+    /// Tells of a breaker that changed its state. No lock is held.
+    pub(super) fn tell_of_breaker(&self, news: Option<BreakerState>) {
+        if let Some(state) = news {
+            self.watch.tell(|observer| observer.breaker(self.name, state));
+        }
     }
 
     /// Refuses everything that waits.

@@ -20,6 +20,19 @@ pub enum LaneState {
 }
 
 impl LaneState {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Paused, Self::Draining, Self::Closed];
+
+    /// In one word, for a label or a field of a log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+        }
+    }
+
     /// Whether calls may come in.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Running | Self::Paused)
@@ -38,9 +51,6 @@ impl LaneState {
 #[derive(Debug)]
 pub(super) struct SharedState(AtomicU8);
 
-const ALL: [LaneState; 4] =
-    [LaneState::Running, LaneState::Paused, LaneState::Draining, LaneState::Closed];
-
 impl SharedState {
     pub(super) fn new() -> Self {
         Self(AtomicU8::new(LaneState::Running as u8))
@@ -48,7 +58,7 @@ impl SharedState {
 
     pub(super) fn get(&self) -> LaneState {
         let number = self.0.load(Ordering::SeqCst);
-        ALL.get(usize::from(number)).copied().unwrap_or(LaneState::Closed)
+        LaneState::ALL.get(usize::from(number)).copied().unwrap_or(LaneState::Closed)
     }
 
     /// Goes on to `next`, if that is a way it can go.
@@ -79,6 +89,6 @@ mod tests {
         assert!(state.enter(LaneState::Draining));
         assert!(!state.enter(LaneState::Running) && !state.enter(LaneState::Paused));
         assert!(state.enter(LaneState::Closed));
-        assert!(ALL.iter().all(|next| !state.enter(*next)));
+        assert!(LaneState::ALL.iter().all(|next| !state.enter(*next)));
     }
 }

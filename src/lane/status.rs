@@ -37,6 +37,8 @@ pub struct LaneStatus {
     pub paused_for: Option<Duration>,
     /// Its quota as configured, as people write it: `10/s, 400/min`.
     pub quota: String,
+    /// How many calls a second the shortest window of that allows. None without a quota.
+    pub rate: Option<f64>,
     /// How many percent of that it goes at, since the broker last said that calls come too fast.
     pub rate_percent: u32,
     /// What its circuit breaker does.
@@ -57,6 +59,8 @@ pub struct LaneStatus {
 pub struct WindowStatus {
     /// The window, as people write it: `10/s`.
     pub window: String,
+    /// Whether it is that of a cut, and not of the quota as configured.
+    pub is_cut: bool,
     /// How many calls it allows.
     pub limit: u32,
     /// How many of them are taken, those under way too.
@@ -116,6 +120,7 @@ impl WindowStatus {
     pub(crate) fn new(used: &WindowUse, now: Moment) -> Self {
         Self {
             window: used.window.to_string(),
+            is_cut: false,
             limit: used.window.limit,
             used: used.used,
             left: used.window.limit.saturating_sub(used.used),

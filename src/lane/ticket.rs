@@ -71,7 +71,10 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
                 let waited = lane.clock.now().since(info.entered);
                 Err(info.error(Reason::DeadlinePassed { waited }).into())
             }
-            GiveUp::UnderWay => Err(info.error(Reason::NoAnswer).into()),
+            GiveUp::UnderWay => {
+                lane.watch.tell(|observer| observer.unanswered(&info.seen()));
+                Err(info.error(Reason::NoAnswer).into())
+            }
             GiveUp::Answered(answer) => opened(Some(answer), info),
             GiveUp::Over => opened(None, info),
         }

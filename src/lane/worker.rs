@@ -63,8 +63,11 @@ impl Shared {
         let begun = permit.taken();
         let charge = permit.charge();
         let queued = begun.since(info.entered);
+        self.tell_of_breaker(pass.breaker);
         let mut held = Some((permit, pass));
         let mut again_at = begun;
+        #[cfg(feature = "tracing")]
+        let mut span = crate::telemetry::AttemptSpan::enter(info, queued);
         self.watch.tell(|observer| observer.dispatched(&info.seen(), queued));
         let mut finished = |attempt: Attempt| {
             let Some((permit, pass)) = held.take() else { return Next::Answer };
@@ -74,6 +77,8 @@ impl Shared {
             // This lane's own workers look by themselves.
             self.pace.ring_others(self, charge);
             self.tell_of(attempt, &after, (info, queued), (begun, now));
+            #[cfg(feature = "tracing")]
+            span.leave(attempt.failure);
             after.next
         };
         let mut answering = || {
@@ -116,6 +121,7 @@ impl Shared {
         (info, queued): (&Info, Duration),
         (begun, now): (Moment, Moment),
     ) {
+        self.tell_of_breaker(after.breaker);
         if let Some(until) = after.pause {
             self.watch.tell(|observer| observer.throttled(self.name, until.since(now)));
         }

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What a call costs with spans and events compiled in and nobody subscribed, against a build without
+# them. The two builds run in turns, so that whatever else the machine does falls on both alike.
+#
+#   benches/telemetry.sh [TURNS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build() {
+  cargo bench --quiet --no-run --no-default-features "$@" --bench telemetry --message-format=json |
+    python3 -c '
+import json, sys
+for line in sys.stdin:
+    if line.startswith("{"):
+        made = json.loads(line)
+        if made.get("executable") and made["target"]["name"] == "telemetry":
+            print(made["executable"])'
+}
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+cp "$(build)" "$out/without"
+cp "$(build --features tracing)" "$out/with"
+
+export LANEKEEPER_ROUNDS=10
+for turn in $(seq "${1:-200}"); do
+  for one in without with; do
+    # The time of the plain call, in microseconds.
+    "$out/$one" | sed -n 's/^the same call.*bare *\([0-9.]*\) us.*/\1/p' >> "$out/$one.us"
+  done
+done
+paste "$out/with.us" "$out/without.us" | python3 -c '
+import statistics, sys
+both = [tuple(map(float, line.split())) for line in sys.stdin]
+ratio = statistics.median(a / b for a, b in both)
+quiet = [sorted(times)[len(both) // 10] for times in zip(*both)]
+print(f"with {statistics.median(a for a, _ in both):.3f} us   "
+      f"without {statistics.median(b for _, b in both):.3f} us   ratio {ratio:.3f}   "
+      f"in the quietest tenth {quiet[0] / quiet[1]:.3f}")'

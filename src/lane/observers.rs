@@ -1,0 +1,97 @@
+//! Several observers, told one after the other; and one that is shared.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::contain::contain;
+use super::error::Reason;
+use super::observer::{CallInfo, FinishedCall, Observer};
+use super::state::LaneState;
+use crate::resilience::BreakerState;
+
+/// Tells the others too, whatever this one does.
+fn apart(tell: impl FnOnce()) {
+    let _ = contain(tell);
+}
+
+/// Tells everything to each of `$all`, which is made from `$this`.
+macro_rules! tells_each {
+    ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr) => {
+        tells_each! {
+            [$($bounds)*] $who, $this => $all;
+            submitted(call: &CallInfo<'_>);
+            dispatched(call: &CallInfo<'_>, queued: Duration);
+            finished(call: &FinishedCall<'_>);
+            failed_attempt(call: &FinishedCall<'_>, delay: Duration);
+            throttled(lane: &'static str, pause: Duration);
+            cancelled(call: &CallInfo<'_>);
+            expired(call: &CallInfo<'_>);
+            refused(call: &CallInfo<'_>, why: &str);
+            refused_because(call: &CallInfo<'_>, reason: &Reason);
+            unanswered(call: &CallInfo<'_>);
+            late_result(call: &CallInfo<'_>, answer: &dyn Any);
+            lane_state(lane: &'static str, state: LaneState);
+            breaker(lane: &'static str, state: BreakerState);
+        }
+    };
+    ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr;
+     $($event:ident($($name:ident: $ty:ty),*);)*) => {
+        impl<$($bounds)*> Observer for $who {
+            $(fn $event(&self, $($name: $ty),*) {
+                let $this = self;
+                for one in $all {
+                    apart(|| one.$event($($name),*));
+                }
+            })*
+
+            fn wants_estimates(&self) -> bool {
+                let $this = self;
+                $all.into_iter().any(|one| contain(|| one.wants_estimates()).unwrap_or_default())
+            }
+        }
+    };
+}
+
+tells_each!([O: Observer] Vec<O>, all => all.iter());
+tells_each!([A: Observer, B: Observer] (A, B), both => [&both.0 as &dyn Observer, &both.1]);
+tells_each!([O: Observer + ?Sized] Arc<O>, shared => [&**shared]);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counts(AtomicU32);
+
+    impl Observer for Counts {
+        fn throttled(&self, _: &'static str, _: Duration) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn wants_estimates(&self) -> bool {
+            true
+        }
+    }
+
+    struct Panics;
+
+    impl Observer for Panics {
+        fn throttled(&self, _: &'static str, _: Duration) {
+            std::panic::panic_any("an observer that panics");
+        }
+    }
+
+    #[test]
+    fn each_is_told_though_another_panics() {
+        let counts = Arc::new(Counts::default());
+        let one: Arc<dyn Observer> = counts.clone();
+        let all: Vec<Arc<dyn Observer>> = vec![Arc::new(Panics), one, counts.clone()];
+        let both = (Panics, (all, counts.clone()));
+        both.throttled("test", Duration::ZERO);
+        assert_eq!(counts.0.load(Ordering::Relaxed), 3);
+        assert!(both.wants_estimates());
+        assert!(!(Panics, Panics).wants_estimates());
+    }
+}

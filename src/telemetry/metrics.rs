@@ -1,0 +1,317 @@
+//! The calls, counted and timed.
+//!
+//! A recorder is code of somebody else: it is called with no lock held. What is counted for each call
+//! goes through handles that are kept; the rest is rare, and looked up when it happens.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_recorder,
+};
+use parking_lot::{Mutex, RwLock};
+
+use super::catalogue::{
+    BREAKER_CHANGES, CALL_DURATION, CALLS, ESTIMATE_ERROR, LATE, QUEUE_WAIT, REFUSED, RETRIES,
+    THROTTLED, UNANSWERED, UNKNOWN, describe,
+};
+use super::users::{Slot, Users};
+use crate::lane::{CallInfo, FinishedCall, Observer, Reason};
+use crate::resilience::BreakerState;
+use crate::{Class, Effect};
+
+/// Tells the `metrics` facade of the calls of one proxy, as its [`Observer`], and of its state, when
+/// [sampled](Self::sample). See [`METRICS`](super::METRICS).
+///
+/// Install the exporter first. What happens before is lost, and an exporter that comes later is found
+/// at the next sample.
+///
+/// Two proxies in one process are two of these, with a [`label`](Self::label) that tells them apart.
+pub struct Metrics {
+    recorder: Option<Box<dyn Recorder + Send + Sync>>,
+    labels: Vec<Label>,
+    users: Users,
+    estimates: bool,
+    series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
+    /// The windows that were sampled last.
+    pub(super) windows: Mutex<Vec<(&'static str, Vec<Label>)>>,
+}
+
+type SeriesKey = (&'static str, &'static str, Slot);
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    Done,
+    Failed(Class),
+    Cancelled,
+    Expired,
+    Refused,
+}
+
+const OUTCOMES: usize = 10;
+
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed(class) => class.word(),
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Cancelled => 1,
+            Self::Expired => 2,
+            Self::Refused => 3,
+            Self::Failed(Class::Throttled { .. }) => 4,
+            Self::Failed(Class::NotSent) => 5,
+            Self::Failed(Class::Transient) => 6,
+            Self::Failed(Class::Unknown) => 7,
+            Self::Failed(Class::Rejected) => 8,
+            Self::Failed(Class::Fatal) => 9,
+        }
+    }
+}
+
+/// What is told of each call of a method, and of a user if users are told apart.
+struct Series {
+    wait: Histogram,
+    duration: Histogram,
+    outcomes: [OnceLock<Counter>; OUTCOMES],
+}
+
+static METADATA: Metadata<'static> =
+    Metadata::new("lanekeeper", Level::INFO, Some("lanekeeper::telemetry"));
+
+impl Metrics {
+    /// For the exporter of the process.
+    pub fn new() -> Self {
+        Self {
+            recorder: None,
+            labels: Vec::new(),
+            users: Users::default(),
+            estimates: false,
+            series: RwLock::default(),
+            windows: Mutex::default(),
+        }
+    }
+
+    /// For this recorder, whatever the exporter of the process is.
+    #[must_use]
+    pub fn recorder(mut self, recorder: impl Recorder + Send + Sync + 'static) -> Self {
+        self.recorder = Some(Box::new(recorder));
+        self
+    }
+
+    /// With one more label on everything that is told: which account it is, say.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<SharedString>, value: impl Into<SharedString>) -> Self {
+        self.labels.push(Label::new(name, value));
+        self
+    }
+
+    /// Tells users apart: the first `most` that call by name, all further ones as `other`, and those
+    /// without a name as `none`. By default there is no such label, since each user is as many series
+    /// as there are methods and outcomes.
+    #[must_use]
+    pub fn users(mut self, most: usize) -> Self {
+        self.users.most = most;
+        self
+    }
+
+    /// Has the wait of each call estimated as it comes, to compare it with the real one. It costs a
+    /// look at what waits. Without this, only calls with a deadline are compared, since those are
+    /// estimated anyway.
+    #[must_use]
+    pub fn estimates(mut self) -> Self {
+        self.estimates = true;
+        self
+    }
+
+    /// Forgets the handles, so that they are looked up afresh: an exporter may have come, or may have
+    /// dropped what was idle for long.
+    pub(super) fn refresh(&self) {
+        let old = std::mem::take(&mut *self.series.write());
+        drop(old);
+        self.with(describe);
+    }
+
+    fn with<R>(&self, what: impl FnOnce(&dyn Recorder) -> R) -> R {
+        match &self.recorder {
+            Some(recorder) => what(&**recorder),
+            None => with_recorder(what),
+        }
+    }
+
+    pub(super) fn key(&self, name: &'static str, labels: impl IntoIterator<Item = Label>) -> Key {
+        Key::from_parts(name, self.labels.iter().cloned().chain(labels).collect::<Vec<_>>())
+    }
+
+    pub(super) fn gauge(
+        &self,
+        name: &'static str,
+        labels: impl IntoIterator<Item = Label>,
+    ) -> Gauge {
+        let key = self.key(name, labels);
+        self.with(|recorder| recorder.register_gauge(&key, &METADATA))
+    }
+
+    pub(super) fn counter(
+        &self,
+        name: &'static str,
+        labels: impl IntoIterator<Item = Label>,
+    ) -> Counter {
+        let key = self.key(name, labels);
+        self.with(|recorder| recorder.register_counter(&key, &METADATA))
+    }
+
+    fn histogram(&self, name: &'static str, labels: impl IntoIterator<Item = Label>) -> Histogram {
+        let key = self.key(name, labels);
+        self.with(|recorder| recorder.register_histogram(&key, &METADATA))
+    }
+
+    fn series(&self, call: &CallInfo<'_>) -> Arc<Series> {
+        let key = (call.lane, call.method, self.users.slot(call.user));
+        if let Some(series) = self.series.read().get(&key) {
+            return Arc::clone(series);
+        }
+        let method = || of_method(call);
+        let series = Arc::new(Series {
+            wait: self.histogram(QUEUE_WAIT, method().into_iter().chain(self.user(key.2))),
+            duration: self.histogram(CALL_DURATION, method()),
+            outcomes: Default::default(),
+        });
+        let mut all = self.series.write();
+        Arc::clone(all.entry(key).or_insert(series))
+    }
+
+    fn user(&self, slot: Slot) -> Option<Label> {
+        self.users.name(slot).map(|name| Label::new("user", name))
+    }
+
+    /// The end of a call.
+    fn ended(&self, series: &Series, call: &CallInfo<'_>, outcome: Outcome) {
+        let Some(counter) = series.outcomes.get(outcome.index()) else { return };
+        let new = || {
+            let outcome = Label::from_static_parts("outcome", outcome.word());
+            let user = self.user(self.users.slot(call.user));
+            self.counter(CALLS, of_method(call).into_iter().chain([outcome]).chain(user))
+        };
+        counter.get_or_init(new).increment(1);
+    }
+
+    /// An attempt is over.
+    fn attempted(&self, series: &Series, end: &FinishedCall<'_>) {
+        if end.told_before {
+            return;
+        }
+        series.duration.record(end.round_trip.as_secs_f64());
+        if end.attempt != 1 {
+            return;
+        }
+        series.wait.record(end.queued.as_secs_f64());
+        if let Some(estimate) = end.call.estimated_wait {
+            let turn = if end.queued < estimate { "sooner" } else { "later" };
+            let labels = [of_lane(end.call.lane), Label::from_static_parts("turn", turn)];
+            let error = self.histogram(ESTIMATE_ERROR, labels);
+            error.record(end.queued.abs_diff(estimate).as_secs_f64());
+        }
+    }
+
+    fn count(
+        &self,
+        name: &'static str,
+        call: &CallInfo<'_>,
+        word: Option<(&'static str, &'static str)>,
+    ) {
+        let word = word.map(|(label, word)| Label::from_static_parts(label, word));
+        self.counter(name, of_method(call).into_iter().chain(word)).increment(1);
+    }
+}
+
+pub(super) fn of_lane(lane: &'static str) -> Label {
+    Label::from_static_parts("lane", lane)
+}
+
+fn of_method(call: &CallInfo<'_>) -> [Label; 2] {
+    [of_lane(call.lane), Label::from_static_parts("method", call.method)]
+}
+
+impl Observer for Metrics {
+    fn finished(&self, end: &FinishedCall<'_>) {
+        let call = &end.call;
+        let series = self.series(call);
+        self.attempted(&series, end);
+        self.ended(&series, call, end.failure.map_or(Outcome::Done, Outcome::Failed));
+        if (end.failure, call.effect) == (Some(Class::Unknown), Effect::Write) {
+            self.count(UNKNOWN, call, Some(("cause", "answer")));
+        }
+    }
+
+    fn failed_attempt(&self, end: &FinishedCall<'_>, _: Duration) {
+        let series = self.series(&end.call);
+        self.attempted(&series, end);
+        let class = end.failure.map_or("none", Class::word);
+        self.count(RETRIES, &end.call, Some(("reason", class)));
+    }
+
+    fn throttled(&self, lane: &'static str, _: Duration) {
+        self.counter(THROTTLED, [of_lane(lane)]).increment(1);
+    }
+
+    fn cancelled(&self, call: &CallInfo<'_>) {
+        self.ended(&self.series(call), call, Outcome::Cancelled);
+    }
+
+    fn expired(&self, call: &CallInfo<'_>) {
+        self.ended(&self.series(call), call, Outcome::Expired);
+    }
+
+    fn refused_because(&self, call: &CallInfo<'_>, reason: &Reason) {
+        self.ended(&self.series(call), call, Outcome::Refused);
+        self.count(REFUSED, call, Some(("reason", reason.word())));
+    }
+
+    fn unanswered(&self, call: &CallInfo<'_>) {
+        self.count(UNANSWERED, call, None);
+        if call.effect == Effect::Write {
+            self.count(UNKNOWN, call, Some(("cause", "deadline")));
+        }
+    }
+
+    fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
+        self.count(LATE, call, None);
+    }
+
+    fn breaker(&self, lane: &'static str, state: BreakerState) {
+        let state = Label::from_static_parts("state", state.word());
+        self.counter(BREAKER_CHANGES, [of_lane(lane), state]).increment(1);
+    }
+
+    fn wants_estimates(&self) -> bool {
+        self.estimates
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics")
+            .field("labels", &self.labels)
+            .field("users", &self.users)
+            .finish_non_exhaustive()
+    }
+}

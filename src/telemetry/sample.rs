@@ -1,0 +1,109 @@
+//! The state of a proxy and of a cache, as gauges.
+
+use metrics::{Label, SharedString};
+
+use super::catalogue::{
+    BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, CACHE_BATCH_KEYS, CACHE_BATCHES, CACHE_DIVIDED,
+    CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS, CACHE_TIMEOUTS, CONFIGURED_RATE,
+    EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, PAUSED,
+    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, WINDOW_LEFT, WINDOW_LIMIT,
+};
+use super::metrics::{Metrics, of_lane};
+use crate::cache::CacheStats;
+use crate::lane::{LaneState, LaneStatus, Status, WindowStatus};
+use crate::resilience::BreakerState;
+
+impl Metrics {
+    /// Tells how the lanes and budgets are doing: `metrics.sample(&broker.status())`.
+    pub fn sample(&self, status: &Status) {
+        self.refresh();
+        let mut windows = Vec::new();
+        for lane in &status.lanes {
+            self.sample_lane(lane);
+            // A cut comes and goes with another limit each time; the effective rate tells of it.
+            let configured = lane.windows.iter().filter(|window| !window.is_cut);
+            let gauges = [WINDOW_LIMIT, WINDOW_LEFT];
+            self.sample_windows(gauges, &of_lane(lane.lane), configured, &mut windows);
+        }
+        for budget in &status.budgets {
+            let label = Label::from_static_parts("budget", budget.budget);
+            self.sample_windows([BUDGET_LIMIT, BUDGET_LEFT], &label, &budget.windows, &mut windows);
+        }
+        let gone = std::mem::replace(&mut *self.windows.lock(), windows.clone());
+        for (name, labels) in gone.into_iter().filter(|window| !windows.contains(window)) {
+            self.gauge(name, labels).set(f64::NAN);
+        }
+    }
+
+    fn sample_lane(&self, lane: &LaneStatus) {
+        let label = of_lane(lane.lane);
+        let set = |name, value| self.gauge(name, [label.clone()]).set(value);
+        set(QUEUE_LENGTH, lane.queued as f64);
+        set(QUEUE_CAPACITY, lane.capacity as f64);
+        set(OLDEST_WAIT, lane.oldest_wait.unwrap_or_default().as_secs_f64());
+        set(ESTIMATED_WAIT, lane.estimated_wait.map_or(f64::NAN, |wait| wait.as_secs_f64()));
+        set(RETRYING, lane.retrying as f64);
+        set(IN_FLIGHT, f64::from(lane.in_flight));
+        set(IN_FLIGHT_LIMIT, lane.workers as f64);
+        set(PAUSED, lane.paused_for.unwrap_or_default().as_secs_f64());
+        let rate = lane.rate.unwrap_or(f64::INFINITY);
+        set(CONFIGURED_RATE, rate);
+        set(EFFECTIVE_RATE, rate * f64::from(lane.rate_percent) / 100.0);
+        let states = LaneState::ALL.map(|state| (state.word(), state == lane.state));
+        self.sample_state(LANE_STATE, &label, states);
+        let states = BreakerState::ALL.map(|state| (state.word(), state == lane.breaker));
+        self.sample_state(BREAKER_STATE, &label, states);
+    }
+
+    fn sample_state<const N: usize>(
+        &self,
+        name: &'static str,
+        label: &Label,
+        states: [(&'static str, bool); N],
+    ) {
+        for (word, holds) in states {
+            let labels = [label.clone(), Label::from_static_parts("state", word)];
+            self.gauge(name, labels).set(f64::from(u8::from(holds)));
+        }
+    }
+
+    fn sample_windows<'a>(
+        &self,
+        [limit, left]: [&'static str; 2],
+        label: &Label,
+        windows: impl IntoIterator<Item = &'a WindowStatus>,
+        sampled: &mut Vec<(&'static str, Vec<Label>)>,
+    ) {
+        for window in windows {
+            for (name, value) in [(limit, window.limit), (left, window.left)] {
+                let labels = vec![label.clone(), Label::new("window", window.window.clone())];
+                self.gauge(name, labels.clone()).set(f64::from(value));
+                sampled.push((name, labels));
+            }
+        }
+    }
+
+    /// Tells how often a cache was asked and what it took: `metrics.sample_cache("quotes", &cache.stats())`.
+    pub fn sample_cache(&self, name: impl Into<SharedString>, stats: &CacheStats) {
+        let cache = Label::new("cache", name);
+        let results = [
+            ("fresh", stats.hits),
+            ("stale", stats.stale),
+            ("miss", stats.misses),
+            ("joined", stats.joined),
+        ];
+        for (result, count) in results {
+            let labels = [cache.clone(), Label::from_static_parts("result", result)];
+            self.counter(CACHE_REQUESTS, labels).absolute(count);
+        }
+        let count = |name, count| self.counter(name, [cache.clone()]).absolute(count);
+        count(CACHE_BATCHES, stats.batches);
+        count(CACHE_BATCH_KEYS, stats.fetched);
+        count(CACHE_FAILURES, stats.failures);
+        count(CACHE_DIVIDED, stats.divided);
+        count(CACHE_TIMEOUTS, stats.timed_out);
+        let set = |name, value| self.gauge(name, [cache.clone()]).set(value);
+        set(CACHE_ENTRIES, stats.remembered as f64);
+        set(CACHE_OLDEST, stats.oldest.as_secs_f64());
+    }
+}

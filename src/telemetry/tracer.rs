@@ -1,0 +1,171 @@
+//! Spans and events, for whoever subscribes.
+//!
+//! A subscriber is code of somebody else: it is called with no lock held, and its panics are contained.
+
+use std::any::Any;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing::span::EnteredSpan;
+use tracing::{Level, Span, field, info_span, span_enabled};
+
+use crate::lane::{CallInfo, FinishedCall, Info, LaneState, Observer, Reason, contain};
+use crate::resilience::BreakerState;
+use crate::{Class, Effect};
+
+const TARGET: &str = "lanekeeper";
+
+/// Whether anybody listens at all. One relaxed load.
+pub(crate) fn is_traced() -> bool {
+    LevelFilter::current() != LevelFilter::OFF
+}
+
+/// The span in which a call was made. It stays open for as long as the call may need it.
+#[derive(Debug)]
+pub(crate) struct Caller(Span);
+
+impl Caller {
+    pub(crate) fn current() -> Self {
+        let is_wanted = || span_enabled!(target: TARGET, Level::INFO);
+        let span = contain(|| is_wanted().then(Span::current)).ok().flatten();
+        Self(span.unwrap_or_else(Span::none))
+    }
+}
+
+/// The span of one attempt, on the thread that makes the call.
+pub(crate) struct AttemptSpan(Option<EnteredSpan>);
+
+impl AttemptSpan {
+    pub(crate) fn enter(info: &Info, waited: Duration) -> Self {
+        if !is_traced() {
+            return Self(None);
+        }
+        let span = contain(|| {
+            let span = info_span!(
+                target: TARGET,
+                parent: &info.caller.0,
+                "call",
+                lane = info.lane,
+                method = info.method,
+                priority = info.priority.get(),
+                user = info.user.as_deref(),
+                number = info.number,
+                attempt = info.attempts(),
+                wait_seconds = waited.as_secs_f64(),
+                outcome = field::Empty,
+            );
+            span.entered()
+        });
+        Self(span.ok())
+    }
+
+    /// The attempt is over.
+    pub(crate) fn leave(&mut self, failure: Option<Class>) {
+        if let Some(span) = self.0.take() {
+            let _ = contain(|| {
+                span.record("outcome", failure.map_or("done", Class::word));
+                drop(span);
+            });
+        }
+    }
+}
+
+/// Makes events of what an observer hears.
+pub(crate) struct Tracer;
+
+macro_rules! event {
+    ($level:ident, $call:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            target: TARGET,
+            lane = $call.lane,
+            method = $call.method,
+            number = $call.number,
+            priority = $call.priority.get(),
+            user = $call.user,
+            $($rest)+
+        )
+    };
+}
+
+impl Observer for Tracer {
+    fn submitted(&self, call: &CallInfo<'_>) {
+        let estimate = call.estimated_wait.map(|wait| wait.as_secs_f64());
+        event!(trace, call, estimated_wait_seconds = estimate, "queued");
+    }
+
+    fn finished(&self, end: &FinishedCall<'_>) {
+        let call = &end.call;
+        let (attempt, seconds) = (end.attempt, end.round_trip.as_secs_f64());
+        match end.failure {
+            None => event!(debug, call, attempt, seconds, "answered"),
+            Some(Class::Unknown) if call.effect == Effect::Write => event!(
+                warn,
+                call,
+                attempt,
+                seconds,
+                "outcome unknown: look in the order book before sending it again"
+            ),
+            Some(Class::Fatal) => event!(
+                error,
+                call,
+                attempt,
+                seconds,
+                "failed, and will until somebody mends it: a dead token or a blocked app, as a rule"
+            ),
+            Some(class) => event!(debug, call, attempt, seconds, class = class.word(), "failed"),
+        }
+    }
+
+    fn failed_attempt(&self, end: &FinishedCall<'_>, delay: Duration) {
+        let class = end.failure.map(Class::word);
+        let delay_seconds = delay.as_secs_f64();
+        event!(info, end.call, attempt = end.attempt, class, delay_seconds, "goes again");
+    }
+
+    fn throttled(&self, lane: &'static str, pause: Duration) {
+        let pause_seconds = pause.as_secs_f64();
+        tracing::warn!(target: TARGET, lane, pause_seconds, "refused for coming too fast");
+    }
+
+    fn cancelled(&self, call: &CallInfo<'_>) {
+        event!(debug, call, "taken back, never sent");
+    }
+
+    fn expired(&self, call: &CallInfo<'_>) {
+        event!(info, call, "its deadline passed, never sent");
+    }
+
+    fn refused_because(&self, call: &CallInfo<'_>, reason: &Reason) {
+        event!(debug, call, reason = reason.word(), "refused, never sent");
+    }
+
+    fn unanswered(&self, call: &CallInfo<'_>) {
+        match call.effect {
+            Effect::Write => event!(
+                warn,
+                call,
+                "no answer by its deadline, outcome unknown: look in the order book before sending it \
+                 again"
+            ),
+            Effect::Read => event!(debug, call, "no answer by its deadline"),
+        }
+    }
+
+    fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
+        event!(warn, call, "answered after its caller had left");
+    }
+
+    fn lane_state(&self, lane: &'static str, state: LaneState) {
+        tracing::info!(target: TARGET, lane, state = state.word(), "lane");
+    }
+
+    fn breaker(&self, lane: &'static str, state: BreakerState) {
+        let word = state.word();
+        match state {
+            BreakerState::Open => tracing::warn!(target: TARGET, lane, state = word, "breaker"),
+            BreakerState::Closed | BreakerState::HalfOpen => {
+                tracing::info!(target: TARGET, lane, state = word, "breaker");
+            }
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! What is told to a recorder of the `metrics` facade: that the figures are true, and all that is in
+//! the table, and nothing that is nobody's business.
+
+#![cfg(feature = "metrics")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::Class;
+use lanekeeper::cache::{BatchCache, BatchSettings, CacheStats};
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{LaneConfig, Observer, Reason, Shutdown};
+use lanekeeper::proxy::{Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
+use lanekeeper::telemetry::{Kind, METRICS, Metrics};
+use metrics_util::MetricKind;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use support::failing::{Failed, Fault, NOT_SENT, TRANSIENT, class, ended, submit_again};
+use support::lanes::{
+    READ, SECOND, WRITE, hold, ms, observed, options, status, submit, the, unlimited, until,
+    within_reason,
+};
+
+const THROTTLED: Fault = Some(Class::Throttled { retry_after: Some(Duration::from_secs(3)) });
+const UNKNOWN: Fault = Some(Class::Unknown);
+const REJECTED: Fault = Some(Class::Rejected);
+
+/// A name with its labels, as Prometheus writes them: `name{a="b"}`.
+type Series = String;
+
+/// What a recorder was told so far.
+struct Told {
+    snapshotter: Snapshotter,
+    kinds: BTreeMap<Series, MetricKind>,
+    counters: BTreeMap<Series, u64>,
+    gauges: BTreeMap<Series, f64>,
+    histograms: BTreeMap<Series, Vec<f64>>,
+    descriptions: BTreeSet<String>,
+}
+
+fn metrics() -> (Metrics, Told) {
+    let recorder = DebuggingRecorder::new();
+    let told = Told {
+        snapshotter: recorder.snapshotter(),
+        kinds: BTreeMap::new(),
+        counters: BTreeMap::new(),
+        gauges: BTreeMap::new(),
+        histograms: BTreeMap::new(),
+        descriptions: BTreeSet::new(),
+    };
+    (Metrics::new().recorder(recorder), told)
+}
+
+impl Told {
+    /// A look empties the recorder, so what it shows is added up here.
+    fn look(&mut self) -> &Self {
+        self.gauges.clear();
+        for (key, _, description, value) in self.snapshotter.snapshot().into_vec() {
+            let (kind, key) = key.into_parts();
+            let labels: Vec<String> =
+                key.labels().map(|label| format!("{}={:?}", label.key(), label.value())).collect();
+            let series = format!("{}{{{}}}", key.name(), labels.join(","));
+            self.descriptions.extend(description.map(|words| words.to_string()));
+            self.kinds.insert(series.clone(), kind);
+            match value {
+                DebugValue::Counter(count) => *self.counters.entry(series).or_default() += count,
+                DebugValue::Gauge(value) => drop(self.gauges.insert(series, value.0)),
+                DebugValue::Histogram(values) => {
+                    self.histograms.entry(series).or_default().extend(values.iter().map(|v| v.0));
+                }
+            }
+        }
+        self
+    }
+
+    /// The counters of this name that are not zero.
+    fn counts(&self, name: &str) -> Vec<(&str, u64)> {
+        let of_name = self.counters.iter().filter(|(series, _)| name_of(series) == name);
+        let told = of_name.map(|(series, count)| (&series[name.len()..], *count));
+        told.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn gauge(&self, series: &str) -> f64 {
+        *self.gauges.get(series).unwrap_or_else(|| panic!("no {series}: {:?}", self.gauges))
+    }
+
+    fn histogram(&self, series: &str) -> &[f64] {
+        self.histograms.get(series).unwrap_or_else(|| panic!("no {series}"))
+    }
+}
+
+fn name_of(series: &str) -> &str {
+    series.split_once('{').unwrap().0
+}
+
+/// What a lane does, with everything that can happen to its calls, a known number of times.
+fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
+    let clock = ManualClock::jumping();
+    let lanes = observed(
+        unlimited(1).queue(3).breaker(CircuitBreaker::disabled()),
+        clock.clone(),
+        Some(metrics.clone() as Arc<dyn Observer>),
+    );
+    let again = |call, faults: &[Fault]| {
+        let (mut faults, mut number) = (Vec::from(faults).into_iter(), 0);
+        let work = move || {
+            number += 1;
+            faults.next().map_or(Ok(number), |fault| Err(Failed::Broker(number, fault)))
+        };
+        drop(submit_again(&lanes, call, &options(), work).wait());
+    };
+    // Four reads: done at once twice, at the third attempt, and rejected.
+    again(READ, &[]);
+    again(READ, &[]);
+    again(READ, &[TRANSIENT, NOT_SENT]);
+    again(READ, &[REJECTED]);
+    // Three writes: lost, throttled and then done, and rejected.
+    again(WRITE, &[UNKNOWN]);
+    again(WRITE, &[THROTTLED]);
+    again(WRITE, &[REJECTED]);
+    // Two taken back, two that the queue has no room for, one that is shut out.
+    the(&lanes).pause();
+    let queued: Vec<_> = (0..3).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
+    for _ in 0..2 {
+        let full = submit(&lanes, READ, &options(), || ()).wait().unwrap_err();
+        assert!(matches!(full.reason, Reason::QueueFull { .. }));
+    }
+    assert!(queued[0].cancel() && queued[1].cancel());
+    the(&lanes).resume();
+    queued.into_iter().for_each(|ticket| drop(ticket.wait()));
+    (lanes, clock)
+}
+
+#[test]
+fn each_call_is_counted_once_by_its_end_and_each_retry_by_its_reason() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let (lanes, _) = a_day(&Arc::new(metrics));
+        lanes.shutdown(Shutdown::Drop);
+        drop(submit(&lanes, READ, &options(), || ()).wait());
+        let told = told.look();
+        let of = |method, outcome| {
+            format!("{{lane=\"test\",method=\"{method}\",outcome=\"{outcome}\"}}")
+        };
+        let expected = [
+            (of("read", "done"), 3),
+            (of("read", "refused"), 3),
+            (of("read", "rejected"), 1),
+            (of("write", "cancelled"), 2),
+            (of("write", "done"), 2),
+            (of("write", "rejected"), 1),
+            (of("write", "unknown"), 1),
+        ];
+        let expected: Vec<_> = expected.iter().map(|(labels, n)| (&**labels, *n)).collect();
+        assert_eq!(told.counts("lanekeeper_calls_total"), expected);
+        let of =
+            |method, key, word| format!("{{lane=\"test\",method=\"{method}\",{key}=\"{word}\"}}");
+        let expected = [
+            (of("read", "reason", "not_sent"), 1),
+            (of("read", "reason", "transient"), 1),
+            (of("write", "reason", "throttled"), 1),
+        ];
+        let expected: Vec<_> = expected.iter().map(|(labels, n)| (&**labels, *n)).collect();
+        assert_eq!(told.counts("lanekeeper_retries_total"), expected);
+        let expected =
+            [(of("read", "reason", "closed"), 1), (of("read", "reason", "queue_full"), 2)];
+        let expected: Vec<_> = expected.iter().map(|(labels, n)| (&**labels, *n)).collect();
+        assert_eq!(told.counts("lanekeeper_refused_total"), expected);
+        assert_eq!(told.counts("lanekeeper_throttled_total"), [("{lane=\"test\"}", 1)]);
+        let lost = of("write", "cause", "answer");
+        assert_eq!(told.counts("lanekeeper_unknown_outcomes_total"), [(&*lost, 1)]);
+        // A time for each attempt, and a wait for each call that was sent.
+        let times = |name, method| {
+            let series = format!("{name}{{lane=\"test\",method=\"{method}\"}}");
+            told.histogram(&series).len()
+        };
+        assert_eq!(times("lanekeeper_call_duration_seconds", "read"), 6);
+        assert_eq!(times("lanekeeper_call_duration_seconds", "write"), 5);
+        assert_eq!(times("lanekeeper_queue_wait_seconds", "read"), 4);
+        assert_eq!(times("lanekeeper_queue_wait_seconds", "write"), 4);
+    });
+}
+
+#[test]
+fn times_are_told_in_seconds_as_the_clock_has_them() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let clock = ManualClock::new();
+        let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(metrics.estimates())));
+        the(&lanes).pause();
+        let calls: Vec<_> = (0..3)
+            .map(|_| {
+                let clock = clock.clone();
+                submit(&lanes, READ, &options(), move || clock.advance(ms(40)))
+            })
+            .collect();
+        clock.advance(ms(2_500));
+        the(&lanes).resume();
+        calls.into_iter().for_each(|call| call.wait().unwrap());
+        let told = told.look();
+        let of = |name: &str| {
+            let mut values =
+                told.histogram(&format!("{name}{{lane=\"test\",method=\"read\"}}")).to_vec();
+            values.iter_mut().for_each(|value| *value = (*value * 1e6).round() / 1e6);
+            values
+        };
+        assert_eq!(of("lanekeeper_call_duration_seconds"), [0.04, 0.04, 0.04]);
+        assert_eq!(of("lanekeeper_queue_wait_seconds"), [2.5, 2.54, 2.58]);
+        // Nobody could know that the lane would stand still.
+        let errors = "lanekeeper_estimated_wait_error_seconds{lane=\"test\",turn=\"later\"}";
+        assert_eq!(told.histogram(errors).len(), 3);
+        assert!(told.histogram(errors).iter().all(|error| (2.4..2.6).contains(error)));
+    });
+}
+
+#[test]
+fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        // It stands still, so the second attempt never comes.
+        let lanes = observed(unlimited(1), ManualClock::new(), Some(Arc::new(metrics)));
+        let ticket =
+            submit_again(&lanes, READ, &options(), || Err::<(), _>(Failed::Broker(1, TRANSIENT)));
+        until(|| status(&lanes).retrying == 1);
+        assert!(!ticket.cancel(), "it was sent once");
+        assert_eq!(ticket.wait(), Err(Failed::Broker(1, TRANSIENT)));
+        let told = told.look();
+        let ended = "{lane=\"test\",method=\"read\",outcome=\"transient\"}";
+        assert_eq!(told.counts("lanekeeper_calls_total"), [(ended, 1)]);
+        for name in ["call_duration", "queue_wait"] {
+            let series = format!("lanekeeper_{name}_seconds{{lane=\"test\",method=\"read\"}}");
+            assert_eq!(told.histogram(&series).len(), 1, "{name}");
+        }
+    });
+}
+
+#[test]
+fn who_left_before_the_answer_is_told_and_so_is_the_answer() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics);
+        let clock = ManualClock::new();
+        let observer: Arc<dyn Observer> = metrics.clone();
+        let lanes = observed(unlimited(2), clock.clone(), Some(observer));
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+        let begun = Arc::new(AtomicU32::new(0));
+        thread::scope(|scope| {
+            for call in [READ, WRITE] {
+                let (held, begun) = (Arc::clone(&held), Arc::clone(&begun));
+                let work = move || {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    held.lock().unwrap().recv().unwrap();
+                };
+                let ticket = submit(&lanes, call, &options().deadline(SECOND), work);
+                scope.spawn(move || {
+                    let answer = ticket.wait();
+                    assert_eq!(answer.unwrap_err().reason, Reason::NoAnswer);
+                });
+            }
+            until(|| begun.load(Ordering::SeqCst) == 2);
+            clock.advance(2 * SECOND);
+        });
+        (0..2).for_each(|_| go.send(()).unwrap());
+        drop(lanes);
+        let told = told.look();
+        let both =
+            [("{lane=\"test\",method=\"read\"}", 1), ("{lane=\"test\",method=\"write\"}", 1)];
+        assert_eq!(told.counts("lanekeeper_unanswered_total"), both);
+        assert_eq!(told.counts("lanekeeper_late_results_total"), both);
+        let lost = ("{lane=\"test\",method=\"write\",cause=\"deadline\"}", 1);
+        assert_eq!(told.counts("lanekeeper_unknown_outcomes_total"), [lost]);
+    });
+}
+
+#[test]
+fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics);
+        let clock = ManualClock::new();
+        let breaker = CircuitBreaker::default()
+            .failures_in_a_row(Some(3))
+            .open_for(Duration::from_secs(8))
+            .probes(1);
+        let config = unlimited(1).retry(RetryPolicy::none()).breaker(breaker);
+        let observer: Arc<dyn Observer> = metrics.clone();
+        let lanes = observed(config, clock.clone(), Some(observer));
+        let call = |fault: Option<Fault>| {
+            drop(lanes.call(READ, &options(), move || ended(fault), class));
+        };
+        let mut state = || {
+            metrics.sample(&lanes.status());
+            told.look();
+            let of = |word| format!("lanekeeper_breaker_state{{lane=\"test\",state=\"{word}\"}}");
+            ["closed", "open", "half_open"].map(|word| told.gauge(&of(word)))
+        };
+        assert_eq!(state(), [1.0, 0.0, 0.0]);
+        (0..3).for_each(|_| call(Some(TRANSIENT)));
+        assert_eq!(state(), [0.0, 1.0, 0.0]);
+        call(None);
+        clock.advance(Duration::from_secs(8));
+        assert_eq!(state(), [0.0, 0.0, 1.0]);
+        call(None);
+        assert_eq!(state(), [1.0, 0.0, 0.0]);
+        let of = |state| format!("{{lane=\"test\",state=\"{state}\"}}");
+        let changes = [(&*of("closed"), 1), (&*of("half_open"), 1), (&*of("open"), 1)];
+        assert_eq!(told.counts("lanekeeper_breaker_changes_total"), changes);
+        let refused = "{lane=\"test\",method=\"read\",reason=\"broker_down\"}";
+        assert_eq!(told.counts("lanekeeper_refused_total"), [(refused, 1)]);
+    });
+}
+
+/// One lane and a budget.
+fn budgeted(observer: Arc<dyn Observer>, clock: impl Into<Clock>) -> Lanes {
+    let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
+    builder.lane(0, LaneConfig::new(Quota::per_second(10)).queue(7).in_flight(2));
+    builder.budget(0, Quota::per_minute(400).into());
+    builder.clock(clock.into());
+    builder.observer(observer);
+    builder.build(Limits::new()).unwrap()
+}
+
+#[test]
+fn gauges_are_what_the_status_says() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics.label("account", "main"));
+        let clock = ManualClock::new();
+        let lanes = budgeted(metrics.clone(), clock.clone());
+        let charged = lanekeeper::proxy::Call { budgets: &[0], ..WRITE };
+        for _ in 0..4 {
+            submit(&lanes, charged, &options(), || ()).wait().unwrap();
+        }
+        let held = hold(&lanes, READ);
+        the(&lanes).pause();
+        let queued: Vec<_> = (0..3).map(|_| submit(&lanes, READ, &options(), || ())).collect();
+        clock.advance(ms(250));
+        metrics.sample(&lanes.status());
+        told.look();
+        let of = |name: &str, more: &str| {
+            told.gauge(&format!("lanekeeper_{name}{{account=\"main\",{more}}}"))
+        };
+        let lane = "lane=\"test\"";
+        for (name, value) in [
+            ("queue_length", 3.0),
+            ("queue_capacity", 7.0),
+            ("queue_oldest_wait_seconds", 0.25),
+            ("in_flight", 1.0),
+            ("in_flight_limit", 2.0),
+            ("configured_calls_per_second", 10.0),
+            ("effective_calls_per_second", 10.0),
+            ("paused_seconds", 0.0),
+            ("retrying", 0.0),
+        ] {
+            assert_eq!(of(name, lane), value, "{name}");
+        }
+        let window = "lane=\"test\",window=\"10/s\"";
+        assert_eq!((of("window_limit", window), of("window_remaining", window)), (10.0, 5.0));
+        let budget = "budget=\"orders\",window=\"400/min\"";
+        assert_eq!((of("budget_limit", budget), of("budget_remaining", budget)), (400.0, 396.0));
+        assert_eq!(of("lane_state", "lane=\"test\",state=\"paused\""), 1.0);
+        assert_eq!(of("lane_state", "lane=\"test\",state=\"running\""), 0.0);
+        queued.iter().for_each(|ticket| assert!(ticket.cancel()));
+        held.let_go().wait().unwrap();
+    });
+}
+
+#[test]
+fn a_lane_that_was_throttled_shows_a_lower_rate_and_a_pause_and_no_window_of_the_cut() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics);
+        let lanes = budgeted(metrics.clone(), ManualClock::new());
+        for number in 0..10 {
+            let fault = (number == 9).then_some(THROTTLED);
+            drop(lanes.call(WRITE, &options(), move || ended(fault), class));
+        }
+        metrics.sample(&lanes.status());
+        told.look();
+        let of = |name| told.gauge(&format!("lanekeeper_{name}{{lane=\"test\"}}"));
+        assert_eq!(of("configured_calls_per_second"), 10.0);
+        assert_eq!(of("effective_calls_per_second"), 7.0);
+        assert_eq!(of("paused_seconds"), 3.0);
+        let status = lanes.status();
+        assert!(status.lane("test").unwrap().windows.iter().any(|window| window.is_cut));
+        let limits: Vec<_> =
+            told.gauges.keys().filter(|key| key.contains("window_limit")).collect();
+        assert_eq!(limits, ["lanekeeper_window_limit{lane=\"test\",window=\"10/s\"}"]);
+    });
+}
+
+#[test]
+fn a_window_that_is_gone_is_not_shown_as_it_was() {
+    let (metrics, mut told) = metrics();
+    let metrics = Arc::new(metrics);
+    let lanes = budgeted(metrics.clone(), ManualClock::new());
+    metrics.sample(&lanes.status());
+    the(&lanes).set_quota(&Quota::per_second(5)).unwrap();
+    metrics.sample(&lanes.status());
+    told.look();
+    let of = |window| format!("lanekeeper_window_remaining{{lane=\"test\",window=\"{window}\"}}");
+    assert_eq!(told.gauge(&of("5/s")), 5.0);
+    assert!(told.gauge(&of("10/s")).is_nan());
+}
+
+#[test]
+fn users_are_told_apart_up_to_a_number() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics.users(2));
+        let lanes = observed(unlimited(1), ManualClock::new(), Some(metrics));
+        let crowd = (0..50).map(|number| format!("user {number}"));
+        for user in crowd.chain(["user 0".to_owned()]) {
+            submit(&lanes, READ, &options().user(user), || ()).wait().unwrap();
+        }
+        submit(&lanes, READ, &options(), || ()).wait().unwrap();
+        let told = told.look();
+        let of =
+            |user| format!("{{lane=\"test\",method=\"read\",outcome=\"done\",user=\"{user}\"}}");
+        let [none, other, zero, one] = ["none", "other", "user 0", "user 1"].map(of);
+        let counts = [(&*none, 1), (&*other, 48), (&*zero, 2), (&*one, 1)];
+        assert_eq!(told.counts("lanekeeper_calls_total"), counts);
+        let waits = "lanekeeper_queue_wait_seconds{lane=\"test\",method=\"read\",user=\"other\"}";
+        assert_eq!(told.histogram(waits).len(), 48);
+    });
+}
+
+#[test]
+fn a_cache_is_told_by_its_own_figures() {
+    let (metrics, mut told) = metrics();
+    let fetch =
+        |keys: &[u32]| Ok::<_, String>(keys.iter().map(|key| (*key, u64::from(*key))).collect());
+    let cache = BatchCache::new(BatchSettings::default(), fetch);
+    for key in [1, 1, 2, 1] {
+        cache.get(&key).unwrap();
+    }
+    let stats: CacheStats = cache.stats();
+    // Twice: what is told is how often altogether, and not how often since.
+    for _ in 0..2 {
+        metrics.sample_cache("quotes", &stats);
+    }
+    let told = told.look();
+    let requests = [
+        ("{cache=\"quotes\",result=\"fresh\"}", stats.hits),
+        ("{cache=\"quotes\",result=\"miss\"}", stats.misses),
+    ];
+    assert_eq!((stats.hits, stats.misses), (2, 2));
+    assert_eq!(told.counts("lanekeeper_cache_requests_total"), requests);
+    let batches = [("{cache=\"quotes\"}", stats.batches)];
+    assert_eq!(told.counts("lanekeeper_cache_batches_total"), batches);
+    assert_eq!(told.gauge("lanekeeper_cache_entries{cache=\"quotes\"}"), 2.0);
+}
+
+#[test]
+fn an_exporter_that_comes_late_is_found_at_the_next_sample() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let metrics = Arc::new(Metrics::new());
+    let lanes = observed(unlimited(1), ManualClock::new(), Some(metrics.clone()));
+    let call = || submit(&lanes, READ, &options(), || ()).wait().unwrap();
+    call();
+    // The only test of this file that uses the recorder of the process.
+    recorder.install().unwrap();
+    metrics.sample(&lanes.status());
+    call();
+    let told = snapshotter.snapshot().into_vec();
+    let calls = told.iter().find(|(key, ..)| key.key().name() == "lanekeeper_calls_total");
+    assert_eq!(calls.unwrap().3, DebugValue::Counter(1));
+}
+
+#[test]
+fn what_is_told_is_what_the_table_lists_with_its_labels() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics.estimates());
+        let (lanes, _) = a_day(&metrics);
+        metrics.sample(&lanes.status());
+        metrics.sample_cache("quotes", &CacheStats::default());
+        let watched: &dyn Observer = &*metrics;
+        // What only happens in the tests above.
+        watched.breaker("test", lanekeeper::resilience::BreakerState::Open);
+        struct Once(Arc<Metrics>);
+        impl Observer for Once {
+            fn finished(&self, end: &lanekeeper::lane::FinishedCall<'_>) {
+                self.0.unanswered(&end.call);
+                self.0.late_result(&end.call, &());
+            }
+        }
+        let once =
+            observed(unlimited(1), ManualClock::new(), Some(Arc::new(Once(metrics.clone()))));
+        submit(&once, WRITE, &options(), || ()).wait().unwrap();
+        let budgeted = budgeted(metrics.clone(), ManualClock::new());
+        metrics.sample(&budgeted.status());
+        told.look();
+        let mut seen = BTreeMap::new();
+        for (series, kind) in &told.kinds {
+            let labels = series.split(['{', ',']).skip(1);
+            let labels: Vec<_> = labels.map(|label| label.split('=').next().unwrap()).collect();
+            seen.insert(name_of(series), (*kind, labels));
+        }
+        let listed: BTreeMap<_, _> = METRICS
+            .iter()
+            .map(|metric| {
+                let kind = match metric.kind {
+                    Kind::Counter => MetricKind::Counter,
+                    Kind::Gauge => MetricKind::Gauge,
+                    Kind::Histogram => MetricKind::Histogram,
+                };
+                (metric.name, (kind, metric.labels.to_vec()))
+            })
+            .collect();
+        assert_eq!(seen, listed);
+        let described: BTreeSet<_> = METRICS.iter().map(|metric| metric.help.to_owned()).collect();
+        assert_eq!(told.descriptions, described);
+    });
+}

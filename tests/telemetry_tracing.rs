@@ -1,0 +1,357 @@
+//! Spans and events: under whose span a call is, what they say, what they never say, and that a
+//! subscriber that fails costs nobody an answer.
+//!
+//! The subscriber is of the process, since calls are made on the threads of a lane. So each test calls
+//! on behalf of a user of its own, and looks at the spans and events of that one.
+
+#![cfg(feature = "tracing")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, Once};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::Class;
+use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::{LaneConfig, LaneError, Shutdown};
+use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
+use support::failing::{Failed, Fault, TRANSIENT, submit_again};
+use support::lanes::{
+    READ, SECOND, WRITE, hold, one, options, submit, the, unlimited, within_reason,
+};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+type Fields = BTreeMap<&'static str, String>;
+
+/// A span, or an event, as a subscriber sees it.
+#[derive(Debug, Clone)]
+struct Seen {
+    /// The id of a span.
+    id: Option<u64>,
+    name: &'static str,
+    target: String,
+    level: Level,
+    fields: Fields,
+    /// The span it is in.
+    within: Option<u64>,
+    thread: String,
+}
+
+impl Seen {
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+}
+
+static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+
+/// Notes all there is; and panics at what is done for the user `panics`.
+struct Notes;
+
+struct Words<'a>(&'a mut Fields);
+
+impl Visit for Words<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+fn note(seen: Seen) {
+    let panics = seen.field("user") == "panics";
+    SEEN.lock().unwrap().push(seen);
+    if panics {
+        std::panic::panic_any("a subscriber that panics");
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
+    fn on_new_span(&self, span: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::new();
+        span.record(&mut Words(&mut fields));
+        let parent = context.span(id).and_then(|span| span.parent().map(|span| span.id()));
+        note(seen(span.metadata(), Some(id), fields, parent));
+    }
+
+    fn on_record(&self, id: &Id, record: &Record<'_>, _: Context<'_, S>) {
+        let mut all = SEEN.lock().unwrap();
+        let span = all.iter_mut().rev().find(|seen| seen.id == Some(id.into_u64()));
+        record.record(&mut Words(&mut span.unwrap().fields));
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::new();
+        event.record(&mut Words(&mut fields));
+        let within = context.event_span(event).map(|span| span.id());
+        note(seen(event.metadata(), None, fields, within));
+    }
+}
+
+fn seen(
+    metadata: &tracing::Metadata<'static>,
+    id: Option<&Id>,
+    fields: Fields,
+    within: Option<Id>,
+) -> Seen {
+    Seen {
+        id: id.map(Id::into_u64),
+        name: metadata.name(),
+        target: metadata.target().to_owned(),
+        level: *metadata.level(),
+        fields,
+        within: within.map(|id| id.into_u64()),
+        thread: thread::current().name().unwrap_or_default().to_owned(),
+    }
+}
+
+fn subscribe() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let subscriber = tracing_subscriber::registry().with(Notes);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+/// What was seen of the calls of a user, in order.
+fn of(user: &str) -> Vec<Seen> {
+    SEEN.lock().unwrap().iter().filter(|seen| seen.field("user") == user).cloned().collect()
+}
+
+fn spans_of(user: &str) -> Vec<Seen> {
+    of(user).into_iter().filter(|seen| seen.id.is_some()).collect()
+}
+
+fn messages_of(user: &str) -> Vec<(Level, String)> {
+    let events = of(user).into_iter().filter(|seen| seen.id.is_none());
+    events.map(|event| (event.level, event.field("message").to_owned())).collect()
+}
+
+fn fails(faults: &[Fault]) -> impl FnMut() -> Result<u32, Failed> + Send + 'static {
+    let (mut faults, mut number) = (Vec::from(faults).into_iter(), 0);
+    move || {
+        number += 1;
+        tracing::info!(user = "adapter", number, "inside");
+        faults.next().map_or(Ok(number), |fault| Err(Failed::Broker(number, fault)))
+    }
+}
+
+fn config() -> LaneConfig {
+    unlimited(1).breaker(CircuitBreaker::disabled())
+}
+
+#[test]
+fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::jumping());
+        let strategy = tracing::info_span!("strategy", user = "parent");
+        let answer = strategy.in_scope(|| {
+            submit_again(&lanes, READ, &options().user("attempts"), fails(&[TRANSIENT])).wait()
+        });
+        assert_eq!(answer, Ok(2));
+        let spans = spans_of("attempts");
+        let [first, second] = &spans[..] else { panic!("{spans:?}") };
+        for span in [first, second] {
+            assert_eq!((span.name, &*span.target, span.level), ("call", "lanekeeper", Level::INFO));
+            assert_eq!(span.within, strategy.id().map(|id| id.into_u64()));
+            assert!(span.thread.starts_with("lane-test-"), "{}", span.thread);
+            assert_eq!((span.field("lane"), span.field("method")), ("test", "read"));
+            assert_eq!((span.field("priority"), span.field("number")), ("5", "0"));
+        }
+        assert_eq!((first.field("attempt"), first.field("outcome")), ("1", "transient"));
+        assert_eq!((second.field("attempt"), second.field("outcome")), ("2", "done"));
+        assert_eq!(first.field("wait_seconds"), "0.0");
+        let inside: Vec<_> = of("adapter")
+            .into_iter()
+            .filter(|event| spans.iter().any(|span| span.id == event.within))
+            .map(|event| (event.within, event.field("number").to_owned()))
+            .collect();
+        assert_eq!(inside, [(first.id, "1".to_owned()), (second.id, "2".to_owned())]);
+        let expected =
+            [(Level::TRACE, "queued"), (Level::INFO, "goes again"), (Level::DEBUG, "answered")];
+        assert_eq!(
+            messages_of("attempts"),
+            expected.map(|(level, words)| (level, words.to_owned()))
+        );
+        // The event that ends an attempt is in its span, too.
+        let ends: Vec<_> =
+            of("attempts").iter().filter(|seen| seen.id.is_none()).map(|e| e.within).collect();
+        assert_eq!(ends[1..], [first.id, second.id]);
+    });
+}
+
+#[test]
+fn a_call_from_outside_of_any_span_has_no_parent() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::new());
+        submit(&lanes, READ, &options().user("outside"), || ()).wait().unwrap();
+        assert_eq!(spans_of("outside")[0].within, None);
+    });
+}
+
+#[test]
+fn the_span_is_over_before_its_caller_is_answered() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::new());
+        for _ in 0..100 {
+            submit(&lanes, READ, &options().user("over"), || ()).wait().unwrap();
+            assert_eq!(spans_of("over").last().unwrap().field("outcome"), "done");
+        }
+    });
+}
+
+#[test]
+fn what_a_person_has_to_look_at_is_a_warning_and_what_the_caller_is_told_is_not() {
+    subscribe();
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(config().retry(RetryPolicy::none()).queue(1), clock.clone());
+        let end = |user, call, fault| {
+            let options = options().user(user);
+            drop(submit_again(&lanes, call, &options, fails(&[fault])).wait());
+        };
+        end("lost write", WRITE, Some(Class::Unknown));
+        end("lost read", READ, Some(Class::Transient));
+        end("dead token", READ, Some(Class::Fatal));
+        end("no funds", WRITE, Some(Class::Rejected));
+        // Dropped writes go on, and their answers are late.
+        let held = hold(&lanes, READ);
+        drop(submit(&lanes, WRITE, &options().user("dropped"), || ()));
+        let full = submit(&lanes, READ, &options().user("full"), || ()).wait();
+        assert!(full.is_err());
+        held.let_go().wait().unwrap();
+        lanes.shutdown(Shutdown::Drain(SECOND));
+        drop(lanes);
+        let last = |user| messages_of(user).pop().unwrap();
+        let level = |user| last(user).0;
+        assert_eq!(level("lost write"), Level::WARN);
+        assert!(last("lost write").1.contains("look in the order book"));
+        assert_eq!(level("lost read"), Level::DEBUG);
+        assert_eq!(level("dead token"), Level::ERROR);
+        assert_eq!(level("no funds"), Level::DEBUG);
+        assert_eq!(level("dropped"), Level::WARN);
+        assert_eq!(level("full"), Level::DEBUG);
+        assert_eq!(of("full").last().unwrap().field("reason"), "queue_full");
+    });
+}
+
+#[test]
+fn a_subscriber_that_panics_costs_nobody_an_answer() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::jumping());
+        for _ in 0..3 {
+            let call = submit_again(&lanes, READ, &options().user("panics"), fails(&[TRANSIENT]));
+            assert_eq!(call.wait(), Ok(2));
+        }
+        the(&lanes).pause();
+        assert!(submit(&lanes, WRITE, &options().user("panics"), || ()).cancel());
+        // All workers come to their end.
+        drop(lanes);
+        assert!(of("panics").len() >= 12);
+    });
+}
+
+#[test]
+fn a_caller_that_leaves_is_told_of_at_once() {
+    subscribe();
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(config(), clock.clone());
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let (begun, began) = std::sync::mpsc::channel::<()>();
+        let work = move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+        };
+        let options = options().user("left").deadline(SECOND);
+        let ticket = submit(&lanes, WRITE, &options, work);
+        began.recv().unwrap();
+        clock.advance(2 * SECOND);
+        let answer: Result<(), LaneError> = ticket.wait();
+        assert!(answer.is_err());
+        let (level, words) = messages_of("left").pop().unwrap();
+        assert_eq!(level, Level::WARN);
+        assert!(words.starts_with("no answer by its deadline, outcome unknown"), "{words}");
+        go.send(()).unwrap();
+        drop(lanes);
+        assert_eq!(messages_of("left").pop().unwrap().1, "answered after its caller had left");
+    });
+}
+
+/// Over a real proxy, with orders, answers and errors full of what is nobody's business.
+#[cfg(feature = "mock")]
+#[test]
+fn nothing_of_an_order_an_answer_or_an_error_is_told() {
+    use lanekeeper::broker::lanes::ALL;
+    use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker};
+    use lanekeeper::broker::{OrderId, OrderRequest, Side};
+    use lanekeeper::quota::{Limits, Quota};
+
+    subscribe();
+    within_reason(|| {
+        let said = || Detail::new("SECRETWORDS of token SECRETTOKEN");
+        let mut mock = MockBroker::new();
+        let mut number = 0;
+        mock.expect_place_order().returning(move |_| {
+            number += 1;
+            match number {
+                1 => Ok(OrderId::new("SECRETID")),
+                2 => Err(BrokerError::Rejected(said())),
+                3 => Err(BrokerError::OutcomeUnknown(said())),
+                4 => Err(BrokerError::Throttled {
+                    retry_after: Some(Duration::from_secs(1)),
+                    detail: said(),
+                }),
+                5 => Err(BrokerError::NotSent(said())),
+                _ => Err(BrokerError::Fatal(said())),
+            }
+        });
+        let limits =
+            ALL.into_iter().fold(Limits::new(), |all, lane| all.lane(lane, Quota::unlimited()));
+        let limits = limits.budget("orders", Quota::unlimited());
+        let clock = ManualClock::jumping();
+        let builder = BrokerProxy::builder(mock).limits(limits).clock(clock);
+        #[cfg(feature = "metrics")]
+        let (builder, told) = {
+            let recorder = metrics_util::debugging::DebuggingRecorder::new();
+            let told = recorder.snapshotter();
+            let metrics = lanekeeper::telemetry::Metrics::new().recorder(recorder).users(10);
+            (builder.observer(Arc::new(metrics)), told)
+        };
+        let broker = builder.build().unwrap();
+        let broker = broker.with(options().user("secret"));
+        let infy = Instrument::new("NSE", "SECRETSYMBOL");
+        let order = OrderRequest::market(infy, Side::Buy, 424_242).tag("SECRETTAG");
+        (0..4).for_each(|_| drop(broker.place_order(&order)));
+        drop(broker);
+        let all = SEEN.lock().unwrap().clone();
+        let ours: Vec<_> = all.iter().filter(|seen| seen.target == "lanekeeper").collect();
+        assert!(ours.iter().any(|seen| seen.field("method") == "place_order"));
+        assert!(ours.iter().any(|seen| seen.field("outcome") == "fatal"));
+        let words = format!("{ours:?}");
+        for secret in ["SECRET", "424242", "Buy"] {
+            assert!(!words.contains(secret), "{secret} is told");
+        }
+        #[cfg(feature = "metrics")]
+        {
+            let told = format!("{:?}", told.snapshot());
+            assert!(told.contains("place_order") && told.contains("secret"));
+            for secret in ["SECRET", "424242", "Buy"] {
+                assert!(!told.contains(secret), "{secret} is a label");
+            }
+        }
+    });
+}
