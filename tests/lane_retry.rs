@@ -427,7 +427,8 @@ fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
     // The delay is over, and there is no slot: they are looked at, and stay.
     clock.advance(SECOND / 2);
     for _ in 0..200 {
-        assert_eq!(status(&lanes).retrying, 2);
+        let seen = status(&lanes);
+        assert_eq!((seen.retrying, seen.queued_by_priority.len()), (2, 0));
         std::thread::yield_now();
     }
     clock.advance(SECOND);
@@ -435,4 +436,22 @@ fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
         assert_eq!(within_reason(move || ticket.wait()), Ok(2));
     }
     assert_eq!(status(&lanes).retrying, 0);
+}
+
+#[test]
+fn who_has_become_too_heavy_for_another_attempt_is_told_and_others_go_on() {
+    let clock = ManualClock::new();
+    let config = LaneConfig::new(Quota::per_second(4)).in_flight(2);
+    let lanes = one(retrying(config, eager()), clock.clone());
+    let log = Log::new(&clock);
+    let submit = |weight| {
+        submit_again(&lanes, Call { weight, ..READ }, &options(), log.fails("it", [TRANSIENT]))
+    };
+    let [light, heavy] = [1, 3].map(submit);
+    until(|| status(&lanes).retrying == 2);
+    clock.advance(SECOND / 2);
+    the(&lanes).set_quota(&Quota::per_second(2)).unwrap();
+    assert_eq!(within_reason(move || heavy.wait()), Err(Failed::Broker(1, TRANSIENT)));
+    clock.advance(SECOND);
+    assert_eq!(within_reason(move || light.wait()), Ok(2));
 }

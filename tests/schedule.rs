@@ -239,6 +239,8 @@ fn a_deadline_that_passes_in_the_queue_is_never_sent() {
 #[test]
 fn a_call_too_heavy_for_any_window_is_refused_at_once() {
     let lanes = once_a_second(&ManualClock::new());
+    // Not only when its turn comes.
+    lanes.lane("test").unwrap().pause();
     let heavy = Call { weight: 2, ..READ };
     let ticket = submit(&lanes, heavy, &CallOptions::new(), &Log::default(), "heavy");
     assert_eq!(ticket.wait().unwrap_err().reason, Reason::TooHeavy);
