@@ -173,6 +173,10 @@ impl<'a> Table<'a> {
     pub(super) fn table_or_off(&mut self, key: &'static str) -> Option<Option<Self>> {
         match self.get(key) {
             Some(node) if is_off(&node.value) => Some(None),
+            Some(Node { value: Value::Bool(_) | Value::Text(_), .. }) => {
+                self.wrong(key, "write a table of settings, or \"off\"");
+                None
+            }
             _ => self.table(key).map(Some),
         }
     }
@@ -191,7 +195,7 @@ impl<'a> Table<'a> {
         let read = |entry: &'a Entry| {
             let path = join(&path, &entry.key);
             let table = match (&entry.node.value, short) {
-                (Value::Text(_), Some(short)) if secret::refusal(&entry.key).is_none() => {
+                (Value::Text(text), Some(short)) if may_be_short(&entry.key, text) => {
                     let content = Content::Short(short, &entry.node);
                     Self { path, line: entry.node.line, content, known: Vec::new(), problems }
                 }
@@ -228,6 +232,7 @@ impl<'a> Table<'a> {
             let why = match node.value {
                 Value::Int(number) if number < 0 => format!("{number} will not do: "),
                 Value::Int(number) => format!("{number} is too large: "),
+                Value::Text(_) => "this is a text: ".to_owned(),
                 _ => String::new(),
             };
             self.wrong(key, why + "write a whole number, not below 0");
@@ -257,6 +262,12 @@ impl<'a> Table<'a> {
             _ => join(&self.path, key),
         }
     }
+}
+
+/// Whether the text is meant as a quota. A lane may well be called `auth`; what can be read as a quota is
+/// no secret, and what cannot is one under such a name.
+fn may_be_short(name: &str, text: &str) -> bool {
+    secret::refusal(name).is_none() || text.parse::<Quota>().is_ok()
 }
 
 fn is_off(value: &Value) -> bool {
