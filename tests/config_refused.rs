@@ -42,6 +42,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
             "cache.max_age: 4s will not do: write no less than the ttl, which is 5s",
         ),
         ("cache.ttl = '25h'", "cache.ttl: 90000s will not do: write a time from 0ns to a day"),
+        ("cache.gather = '5s'", "cache.gather: 5s will not do: write a time from 0ns to 1s"),
         ("cache.capacity = 0", "cache.capacity: 0 will not do: write a number from 1"),
         ("cache.refresh_ahead = 0.4", "cache.refresh_ahead: write a number from 0.5 to 1"),
         ("cache.ttl_jitter = 1.1", "cache.ttl_jitter: write a number from 0 to 1"),

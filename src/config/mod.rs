@@ -237,7 +237,8 @@ fn no_such(what: &str, known: &[&str]) -> String {
 }
 
 /// From any reader of serde's: as a part of a file of your own. Errors have the paths of the keys, but no
-/// lines.
+/// lines. What shows the error is then that reader's: `toml` quotes the line of the file, so a secret in it
+/// is shown, which [`Config::from_toml`] never does.
 ///
 /// ```
 /// use lanekeeper::Config;

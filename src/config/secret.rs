@@ -39,9 +39,16 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_their_names() {
-        for key in
-            ["api_key", "apiKey", "API-SECRET", "access_token", "password", "pin", "access-key", "pwd"]
-        {
+        for key in [
+            "api_key",
+            "apiKey",
+            "API-SECRET",
+            "access_token",
+            "password",
+            "pin",
+            "access-key",
+            "pwd",
+        ] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in ["lanes", "quote", "capacity", "spinning", "monkey"] {

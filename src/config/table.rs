@@ -120,12 +120,23 @@ impl<'a> Table<'a> {
 
     /// As [`time`](Self::time), but no longer than a day, and no shorter than `least`.
     pub(super) fn time_from(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
-        const DAY: Duration = Duration::from_secs(86_400);
+        let day = Duration::from_secs(86_400);
+        self.time_within(key, least, day, "a day")
+    }
+
+    /// As [`time`](Self::time), but no shorter than `least` and no longer than `most`, which is `called`.
+    pub(super) fn time_within(
+        &mut self,
+        key: &'static str,
+        least: Duration,
+        most: Duration,
+        called: &str,
+    ) -> Option<Duration> {
         let time = self.time(key)?;
-        if (least..=DAY).contains(&time) {
+        if (least..=most).contains(&time) {
             return Some(time);
         }
-        self.wrong(key, format!("{time:?} will not do: write a time from {least:?} to a day"));
+        self.wrong(key, format!("{time:?} will not do: write a time from {least:?} to {called}"));
         None
     }
 
