@@ -52,6 +52,10 @@ fn a_file_is_looked_at_and_nothing_is_started() {
         "{said}"
     );
     assert!(said.contains("budget sms: as the adapter"), "{said}");
+
+    write("budgets.sms = '1/s'");
+    let (_, _, errors) = check(&file, &["--lanes", "general"]);
+    assert!(errors.contains("budgets.sms: there is no budget of this name; there are: none"));
 }
 
 /// The command must know whatever a program may have switched on, or it refuses a good file.
