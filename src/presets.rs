@@ -124,22 +124,22 @@ pub fn upstox() -> Limits {
         .budget(ORDERS, Quota::unlimited())
 }
 
-/// Angel One's SmartAPI.
+/// Angel One's SmartAPI, for algorithms that need no registration.
 ///
 /// | lane or budget | quota | source, seen on 2026-11-21 |
 /// |---|---|---|
 /// | `transactional` | `1/s`, `1000/h` | <https://smartapi.angelbroking.com/topic/4387/changes-in-api-rate-limit>: the order book, the trades, the positions and the holdings 1 a second each; the profile 1000 an hour |
 /// | `quote` | `10/s`, `500/min`, `5000/h` | the same page: `market/v1/quote` |
 /// | `historical` | `3/s`, `500/min`, `5000/h` | the same page: `getCandleData` |
-/// | `orders` | `20/s`, `500/min`, `1000/h` | the same page: `placeOrder`; `modifyOrder` and `cancelOrder` have as much of their own |
+/// | `orders` | `10/s`, `500/min`, `1000/h` | the same page: `placeOrder` 20 a second, and `modifyOrder` and `cancelOrder` as much of their own; but since April 2026 an algorithm that needs no registration has 10, <https://www.angelone.in/news/market-updates/what-s-changing-in-angel-one-s-smartapi-access-from-april-1-2026> |
 ///
-/// The broker lets 20 orders a second through, and the lane does not, because the order book is in it.
+/// The broker lets 10 orders a second through, and the lane does not, because the order book is in it.
 /// Who asks for the book, the trades, the positions and the holdings no more than once a second each
-/// may set the lane to `20/s, 500/min, 1000/h`.
+/// may set the lane to `10/s, 500/min, 1000/h`.
 pub fn angel_one() -> Limits {
     let data =
         |second| Quota::per_second(second).and(Quota::per_minute(500)).and(Quota::per_hour(5000));
-    let orders = Quota::per_second(20).and(Quota::per_minute(500)).and(Quota::per_hour(1000));
+    let orders = Quota::per_second(10).and(Quota::per_minute(500)).and(Quota::per_hour(1000));
     Limits::new()
         .lane(TRANSACTIONAL, Quota::per_second(1).and(Quota::per_hour(1000)))
         .lane(QUOTE, data(10))

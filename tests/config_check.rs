@@ -52,4 +52,23 @@ fn a_file_is_looked_at_and_nothing_is_started() {
         "{said}"
     );
     assert!(said.contains("budget sms: as the adapter"), "{said}");
+
+    write("budgets.sms = '1/s'");
+    let (_, _, errors) = check(&file, &["--lanes", "general"]);
+    assert!(errors.contains("budgets.sms: there is no budget of this name; there are: none"));
+}
+
+/// The command must know whatever a program may have switched on, or it refuses a good file.
+#[test]
+fn the_file_with_every_key_is_good() {
+    let chapter = include_str!("../docs/configuration.md");
+    let (_, rest) = chapter.split_once("## A file with every key").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["toml", "yaml"] {
+        let (_, text) = rest.split_once(&format!("```{kind}\n")).unwrap();
+        let file = folder.path().join(format!("every.{kind}"));
+        std::fs::write(&file, text.split("```").next().unwrap()).unwrap();
+        let (code, said, errors) = check(&file, &[]);
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
+    }
 }

@@ -42,6 +42,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
             "cache.max_age: 4s will not do: write no less than the ttl, which is 5s",
         ),
         ("cache.ttl = '25h'", "cache.ttl: 90000s will not do: write a time from 0ns to a day"),
+        ("cache.gather = '5s'", "cache.gather: 5s will not do: write a time from 0ns to 1s"),
         ("cache.capacity = 0", "cache.capacity: 0 will not do: write a number from 1"),
         ("cache.refresh_ahead = 0.4", "cache.refresh_ahead: write a number from 0.5 to 1"),
         ("cache.ttl_jitter = 1.1", "cache.ttl_jitter: write a number from 0 to 1"),
@@ -106,6 +107,7 @@ fn a_secret_is_refused_wherever_it_stands_and_never_repeated() {
         "[lanes.quote.retry]\npassword = 'S'",
         "[lanes.quote]\nretry = 'S'",
         "[budgets]\nkite-token = 'S'",
+        "[lanes]\naccess_key = 'S'",
         "[users]\npin = 'S'",
         "users = 'S'",
         "[cache]\ntotp = 'S'",
@@ -132,6 +134,32 @@ fn a_secret_is_refused_wherever_it_stands_and_never_repeated() {
         let error = Config::from_yaml(&place.replace('S', secret)).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
     }
+}
+
+#[test]
+fn a_lane_may_have_a_name_that_secrets_have() {
+    let read = |text: &str| Config::from_toml(text).map(|config| config.settings().clone());
+    let long = read("[lanes.auth]\nquota = '1/s'\n[budgets.tokens]\nquota = '9/day'");
+    assert!(long.is_ok(), "{long:?}");
+    assert_eq!(read("lanes.auth = '1/s'\nbudgets.tokens = '9/day'"), long);
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_it_repeats() {
+    let text = refusal(r#"lanes.x = "10 \n\u001b[31m""#);
+    assert!(text.contains(r"`10 \n\u{1b}[31m` is no") && text.lines().count() == 1, "{text}");
+    let text = Config::from_yaml("\"a\\nb\": 1\n\"a\\nb\": 2").unwrap_err().to_string();
+    assert!(text.contains("twice") && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn what_can_be_off_says_so() {
+    for text in ["lanes: { x: { breaker: no } }", "lanes: { x: { retry: true } }"] {
+        let error = Config::from_yaml(text).unwrap_err().to_string();
+        assert!(error.ends_with(": write a table of settings, or \"off\""), "{error}");
+    }
+    let text = refusal("lanes.x.in_flight = '4'");
+    assert!(text.starts_with("line 1: lanes.x.in_flight: this is a text: write a whole"), "{text}");
 }
 
 #[test]

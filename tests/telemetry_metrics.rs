@@ -242,6 +242,33 @@ fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
 }
 
 #[test]
+fn what_one_is_woken_for_is_there_as_zero_before_it_happens() {
+    within_reason(|| {
+        let (metrics, mut told) = metrics();
+        let metrics = Arc::new(metrics);
+        let observer: Arc<dyn Observer> = metrics.clone();
+        let lanes = observed(unlimited(1), ManualClock::new(), Some(observer));
+        for call in [READ, WRITE] {
+            submit(&lanes, call, &options(), || ()).wait().unwrap();
+        }
+        metrics.sample(&lanes.status());
+        let of_write = "lanekeeper_unknown_outcomes_total{lane=\"test\",method=\"write\",cause=";
+        let zero = [
+            "lanekeeper_throttled_total{lane=\"test\"}".to_owned(),
+            format!("{of_write}\"answer\"}}"),
+            format!("{of_write}\"deadline\"}}"),
+        ];
+        let rare = |series: &&String| {
+            ["lanekeeper_throttled_total", "lanekeeper_unknown_outcomes_total"]
+                .contains(&name_of(series))
+        };
+        let told = told.look();
+        assert_eq!(told.counters.keys().filter(rare).collect::<Vec<_>>(), zero.each_ref());
+        assert!(zero.iter().all(|series| told.counters[series] == 0));
+    });
+}
+
+#[test]
 fn who_left_before_the_answer_is_told_and_so_is_the_answer() {
     within_reason(|| {
         let (metrics, mut told) = metrics();

@@ -31,8 +31,18 @@ impl Problem {
         line: Option<usize>,
         message: impl Into<String>,
     ) -> Self {
-        Self { path: path.into(), line, message: message.into() }
+        // A message may repeat what stands in the file, and must stay one line on any terminal.
+        let message: String = message.into();
+        let message = match message.contains(char::is_control) {
+            true => message.chars().map(visible).collect(),
+            false => message,
+        };
+        Self { path: path.into(), line, message }
     }
+}
+
+fn visible(c: char) -> String {
+    if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
 }
 
 impl ConfigError {

@@ -11,6 +11,9 @@ use crate::resilience::guard::OwnTags;
 /// A quarter of the earth's listings; more is a slip of the pen.
 const MOST: usize = 1 << 24;
 
+/// Whoever asks first waits for so long, each time: more would be a cache that hangs.
+const LONGEST_GATHER: Duration = Duration::from_secs(1);
+
 /// What is said of a cache. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct CacheChanges {
@@ -42,7 +45,7 @@ impl CacheChanges {
             capacity: count(&mut table, "capacity"),
             most_keys: count(&mut table, "most_keys"),
             most_weight: count(&mut table, "most_weight"),
-            gather: table.time_from("gather", Duration::ZERO),
+            gather: table.time_within("gather", Duration::ZERO, LONGEST_GATHER, "1s"),
             request_deadline: table.time_from("request_deadline", moment),
         };
         let ttl = changes.ttl.unwrap_or(BatchSettings::default().ttl);

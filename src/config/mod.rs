@@ -150,7 +150,7 @@ impl Config {
     pub fn user(&self, name: &str) -> Result<CallOptions, UnknownUser> {
         self.users.get(name).cloned().ok_or_else(|| UnknownUser {
             name: name.to_owned(),
-            known: self.users.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            known: listed(&self.users().collect::<Vec<_>>()),
         })
     }
 
@@ -233,11 +233,16 @@ fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSe
 }
 
 fn no_such(what: &str, known: &[&str]) -> String {
-    format!("there is no {what} of this name; there are: {}", known.join(", "))
+    format!("there is no {what} of this name; there are: {}", listed(known))
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// From any reader of serde's: as a part of a file of your own. Errors have the paths of the keys, but no
-/// lines.
+/// lines. What shows the error is then that reader's: `toml` quotes the line of the file, so a secret in it
+/// is shown, which [`Config::from_toml`] never does.
 ///
 /// ```
 /// use lanekeeper::Config;

@@ -1,19 +1,24 @@
 //! What must not be in a configuration file.
 
 /// Parts of names that secrets have, in small letters and without separators.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 14] = [
+    "accesskey",
     "apikey",
-    "apisecret",
+    "appkey",
+    "bearer",
+    "cookie",
     "secret",
     "token",
     "password",
+    "passwd",
     "passphrase",
     "credential",
     "privatekey",
+    "signingkey",
     "authorization",
 ];
 /// Names that secrets have.
-const NAMES: [&str; 6] = ["pin", "totp", "otp", "jwt", "auth", "key"];
+const NAMES: [&str; 8] = ["pin", "mpin", "totp", "otp", "jwt", "auth", "key", "pwd"];
 
 /// Why a key of this name, which is no setting, is refused, if it is the name of a secret.
 pub(super) fn refusal(key: &str) -> Option<String> {
@@ -34,9 +39,16 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_their_names() {
-        for key in
-            ["api_key", "apiKey", "API-SECRET", "access_token", "password", "pin", "kite_token"]
-        {
+        for key in [
+            "api_key",
+            "apiKey",
+            "API-SECRET",
+            "access_token",
+            "password",
+            "pin",
+            "access-key",
+            "pwd",
+        ] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in ["lanes", "quote", "capacity", "spinning", "monkey"] {

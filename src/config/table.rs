@@ -120,12 +120,23 @@ impl<'a> Table<'a> {
 
     /// As [`time`](Self::time), but no longer than a day, and no shorter than `least`.
     pub(super) fn time_from(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
-        const DAY: Duration = Duration::from_secs(86_400);
+        let day = Duration::from_secs(86_400);
+        self.time_within(key, least, day, "a day")
+    }
+
+    /// As [`time`](Self::time), but no shorter than `least` and no longer than `most`, which is `called`.
+    pub(super) fn time_within(
+        &mut self,
+        key: &'static str,
+        least: Duration,
+        most: Duration,
+        called: &str,
+    ) -> Option<Duration> {
         let time = self.time(key)?;
-        if (least..=DAY).contains(&time) {
+        if (least..=most).contains(&time) {
             return Some(time);
         }
-        self.wrong(key, format!("{time:?} will not do: write a time from {least:?} to a day"));
+        self.wrong(key, format!("{time:?} will not do: write a time from {least:?} to {called}"));
         None
     }
 
@@ -173,6 +184,10 @@ impl<'a> Table<'a> {
     pub(super) fn table_or_off(&mut self, key: &'static str) -> Option<Option<Self>> {
         match self.get(key) {
             Some(node) if is_off(&node.value) => Some(None),
+            Some(Node { value: Value::Bool(_) | Value::Text(_), .. }) => {
+                self.wrong(key, "write a table of settings, or \"off\"");
+                None
+            }
             _ => self.table(key).map(Some),
         }
     }
@@ -191,7 +206,7 @@ impl<'a> Table<'a> {
         let read = |entry: &'a Entry| {
             let path = join(&path, &entry.key);
             let table = match (&entry.node.value, short) {
-                (Value::Text(_), Some(short)) if secret::refusal(&entry.key).is_none() => {
+                (Value::Text(text), Some(short)) if may_be_short(&entry.key, text) => {
                     let content = Content::Short(short, &entry.node);
                     Self { path, line: entry.node.line, content, known: Vec::new(), problems }
                 }
@@ -228,6 +243,7 @@ impl<'a> Table<'a> {
             let why = match node.value {
                 Value::Int(number) if number < 0 => format!("{number} will not do: "),
                 Value::Int(number) => format!("{number} is too large: "),
+                Value::Text(_) => "this is a text: ".to_owned(),
                 _ => String::new(),
             };
             self.wrong(key, why + "write a whole number, not below 0");
@@ -257,6 +273,12 @@ impl<'a> Table<'a> {
             _ => join(&self.path, key),
         }
     }
+}
+
+/// Whether the text is meant as a quota. A lane may well be called `auth`; what can be read as a quota is
+/// no secret, and what cannot is one under such a name.
+fn may_be_short(name: &str, text: &str) -> bool {
+    secret::refusal(name).is_none() || text.parse::<Quota>().is_ok()
 }
 
 fn is_off(value: &Value) -> bool {

@@ -48,7 +48,7 @@ pub enum Reason {
         waited: Duration,
     },
     /// Its turn would come after its deadline, so it was not even queued.
-    #[error("not sent: it could go in about {possible_in:?}, which is after its deadline")]
+    #[error("not sent: it could go in about {:?}, which is after its deadline", about(*possible_in))]
     TooLate {
         /// When it could go, from now.
         possible_in: Duration,
@@ -121,5 +121,29 @@ impl LaneError {
 }
 
 fn come_back(possible_in: Option<Duration>) -> String {
-    possible_in.map_or_else(String::new, |wait| format!(", call again in about {wait:?}"))
+    possible_in.map_or_else(String::new, |wait| format!(", call again in about {:?}", about(wait)))
+}
+
+/// To the next millisecond: more would be no truth.
+fn about(wait: Duration) -> Duration {
+    let rest = wait.subsec_nanos() % 1_000_000;
+    let up = if rest == 0 { 0 } else { 1_000_000 - rest };
+    wait.saturating_add(Duration::from_nanos(up.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guess_is_told_in_whole_milliseconds_and_never_too_early() {
+        let said = |nanos| about(Duration::from_nanos(nanos));
+        assert_eq!(said(0), Duration::ZERO);
+        assert_eq!(said(1), Duration::from_millis(1));
+        assert_eq!(said(58_989_292_651), Duration::from_millis(58_990));
+        assert_eq!(said(60_000_000_000), Duration::from_secs(60));
+        assert_eq!(about(Duration::MAX), Duration::MAX);
+        let reason = Reason::TooLate { possible_in: Duration::from_nanos(1_000_001) };
+        assert!(reason.to_string().contains("in about 2ms, which"), "{reason}");
+    }
 }

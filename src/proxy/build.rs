@@ -184,7 +184,8 @@ impl LanesBuilder {
 
     fn unknown(&self, what: &'static str, name: &str) -> BuildError {
         let known = if what == "lane" { self.names } else { self.budget_names };
-        let (name, known) = (name.to_owned(), known.join(", "));
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let name = name.to_owned();
         BuildError::Unknown { proxy: self.proxy, what, name, known }
     }
 

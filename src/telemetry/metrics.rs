@@ -189,8 +189,20 @@ impl Metrics {
             duration: self.histogram(CALL_DURATION, method()),
             outcomes: Default::default(),
         });
+        self.told_of_none(call);
         let mut all = self.series.write();
         Arc::clone(all.entry(key).or_insert(series))
+    }
+
+    /// What becomes known by its first case would come into the world as 1, and who asks by how much it
+    /// grew would hear: not at all. So it is there before, as 0.
+    fn told_of_none(&self, call: &CallInfo<'_>) {
+        if call.effect == Effect::Write {
+            for cause in ["answer", "deadline"] {
+                let cause = Label::from_static_parts("cause", cause);
+                self.counter(UNKNOWN, of_method(call).into_iter().chain([cause])).increment(0);
+            }
+        }
     }
 
     fn user(&self, slot: Slot) -> Option<Label> {

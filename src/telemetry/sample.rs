@@ -6,7 +6,7 @@ use super::catalogue::{
     BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, CACHE_BATCH_KEYS, CACHE_BATCHES, CACHE_DIVIDED,
     CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS, CACHE_TIMEOUTS, CONFIGURED_RATE,
     EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, PAUSED,
-    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, WINDOW_LEFT, WINDOW_LIMIT,
+    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
 };
 use super::metrics::{Metrics, of_lane};
 use crate::cache::CacheStats;
@@ -37,6 +37,8 @@ impl Metrics {
 
     fn sample_lane(&self, lane: &LaneStatus) {
         let label = of_lane(lane.lane);
+        // There before it happens, or the first time would not look like growth.
+        self.counter(THROTTLED, [label.clone()]).increment(0);
         let set = |name, value| self.gauge(name, [label.clone()]).set(value);
         set(QUEUE_LENGTH, lane.queued as f64);
         set(QUEUE_CAPACITY, lane.capacity as f64);

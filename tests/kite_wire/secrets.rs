@@ -49,6 +49,20 @@ fn an_echoed_token_is_cut_out_of_every_error() {
 }
 
 #[test]
+fn the_key_of_the_app_is_not_shown_either() {
+    let key = "zq8keyofanapp";
+    let echo = format!("Cannot DELETE /session/token?api_key={key}&access_token=");
+    let server = Server::new([answer(404, "text/plain", "", echo)]);
+    let builder = server.builder().api_key(key);
+    let kite = builder.clone().build().unwrap();
+    let error = kite.invalidate_session().unwrap_err();
+    assert!(error.to_string().contains("api_key=[secret]&"), "{error}");
+    assert_clean(&error, key);
+    assert_clean(&builder, key);
+    assert_clean(&kite, key);
+}
+
+#[test]
 fn an_echoed_address_does_not_show_the_token_of_a_logout() {
     let gone = "Cannot DELETE /session/token?api_key=key&access_token=";
     for spelled in ["a%2Bb%2Fsecret%3D", "a%2bb%2fsecret%3d", "a+b/secret=", r"a+b\/secret="] {

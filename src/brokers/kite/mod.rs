@@ -99,7 +99,6 @@ impl fmt::Debug for Kite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kite")
             .field("base_url", &self.inner.http.base)
-            .field("api_key", &self.inner.http.api_key)
             .field("default_product", &self.inner.default_product)
             .finish_non_exhaustive()
     }
