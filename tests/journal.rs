@@ -380,6 +380,19 @@ fn a_journal_is_one_by_every_name() {
     assert!(fs::symlink_metadata(&nowhere).unwrap().is_symlink());
 }
 
+/// The other one would remove it, or lock it for its own.
+#[test]
+fn a_journal_is_not_what_belongs_to_another() {
+    let (_folder, path) = folder();
+    let broker = echoed();
+    for ending in ["new", "lock"] {
+        let path = path.with_extension(format!("journal.{ending}"));
+        let error = refused(&broker, &path).to_string();
+        assert!(error.contains("belongs to the journal"), "{error}");
+        assert!(!path.exists());
+    }
+}
+
 /// What an earlier process left half written is replaced, and what somebody put there not followed.
 #[cfg(unix)]
 #[test]

@@ -4,6 +4,7 @@
 
 mod changes;
 mod delegation;
+mod doubts;
 mod faults;
 mod looks;
 mod orders;

@@ -90,6 +90,9 @@ fn a_tag_is_free_again_on_another_day() {
     guard.place_order(&order(1).tag("mine")).unwrap();
     broker.clock.advance(Duration::from_secs(120));
     not_sent(guard.place_order(&order(2).tag("mine")));
+    // Only just after.
+    broker.clock.advance(Duration::from_secs(2 * 3600));
+    guard.place_order(&order(2).tag("mine")).unwrap();
     // Nor is that of an order without an answer, ever.
     broker.fates([Fate::LostBefore]);
     guard.place_order(&order(3).tag("lost")).unwrap_err();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus};
 
 /// How far the clocks of client and broker may be apart.
-const SKEW: Duration = Duration::from_secs(60);
+pub(super) const SKEW: Duration = Duration::from_secs(60);
 
 /// An order that is about to be sent, or was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,12 @@ impl Intent {
     /// of the caller's may be on another order too; so the instrument and the side must be right, and
     /// the time. Quantity and price say nothing: somebody may have changed them since.
     fn is(&self, order: &Order) -> bool {
+        self.fits(order)
+            && (!self.own || order.placed_at.as_ref().is_none_or(|placed| self.is_when(placed)))
+    }
+
+    /// The same, whatever the clocks say.
+    fn fits(&self, order: &Order) -> bool {
         let Some(tag) = &order.tag else { return false };
         if !self.own {
             return tag.eq_ignore_ascii_case(&self.tag);
@@ -37,7 +43,6 @@ impl Intent {
         *tag == self.tag
             && order.instrument == self.order.instrument
             && order.side == self.order.side
-            && order.placed_at.as_ref().is_none_or(|placed| self.is_when(placed))
     }
 
     /// Whether an order that was placed then may be this one: not before, and of the same day, by the
@@ -58,10 +63,20 @@ impl Intent {
         let ours = book.iter().filter(|order| self.is(order));
         ours.min_by_key(|order| (!lives(order), order.parent.is_some()))
     }
+
+    /// Why a book in which this order was not found does not say that it is not there: one fits in all
+    /// but its time, and a clock may be wrong. In words.
+    pub(super) fn may_be(&self, book: &[Order]) -> Option<String> {
+        let Order { id, .. } = book.iter().find(|order| self.fits(order))?;
+        Some(format!(
+            "order {id} has the tag, the instrument and the side, and by the clocks another time: it \
+             is an earlier one of that tag, or a clock is wrong by more than {SKEW:?}"
+        ))
+    }
 }
 
 /// Whether something of the order is, or was, in the market.
-fn lives(order: &Order) -> bool {
+pub(super) fn lives(order: &Order) -> bool {
     order.status != OrderStatus::Rejected || !order.filled_quantity.is_zero()
 }
 

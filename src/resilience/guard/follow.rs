@@ -1,6 +1,6 @@
 //! What became of a write whose answer is lost.
 
-use super::find::{Intent, answer, is_in_doubt};
+use super::find::{Intent, answer, is_in_doubt, lives};
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
 use crate::Sent;
@@ -14,12 +14,15 @@ impl<B: Broker> OrderGuard<B> {
         lost: BrokerError,
     ) -> Result<OrderId, BrokerError> {
         let shared = self.shared();
-        let mut there = false;
+        let (mut there, mut twice) = (false, false);
         if let TagSupport::Unique { duplicate } = shared.support.support() {
             match self.within().place_order(&intent.order) {
                 Ok(id) => return Ok(id),
                 // Any other refusal leaves open what became of the first.
-                Err(error) => there = is_refused_as(&error, duplicate),
+                Err(error) => {
+                    there = is_refused_as(&error, duplicate);
+                    twice = error.was_sent() != Sent::No;
+                }
             }
         }
         let since = shared.patience.clock.now();
@@ -27,10 +30,13 @@ impl<B: Broker> OrderGuard<B> {
         let settled = shared.search(since, |conclusive| {
             match shared.book.read(self.lookups(), &shared.patience, until) {
                 Ok(book) => match intent.find(&book) {
+                    // A rejected one may be the second, and the first still on its way.
+                    Some(order) if !conclusive && twice && !lives(order) => Look::NotYet,
                     Some(order) if conclusive || !is_in_doubt(order) => {
                         Look::Settled(answer(order))
                     }
-                    _ => Look::NotYet,
+                    Some(_) => Look::NotYet,
+                    None => intent.may_be(&book).map_or(Look::NotYet, Look::Unclear),
                 },
                 Err(error) => Look::Failed(error),
             }

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::find::Intent;
+use super::find::{Intent, SKEW};
 use crate::Sent;
 use crate::broker::{BrokerError, Detail, OrderId};
 use crate::clock::Clock;
@@ -95,10 +95,12 @@ impl Intents {
         let intent = Arc::new(intent);
         {
             let mut state = self.state.lock();
-            self.drop_tags_of_other_days(&mut state);
+            let now = self.clock.wall().timestamp;
+            self.drop_tags_of_other_days(&mut state, now);
             let tag = &intent.tag;
+            let used = intent.own && state.own_tags.get(tag).is_some_and(|at| self.holds(*at, now));
             // A tag of the guard's is known to its caller too, once the answer is lost.
-            if state.open.contains_key(tag) || (intent.own && state.own_tags.contains_key(tag)) {
+            if state.open.contains_key(tag) || used {
                 return Err(BrokerError::NotSent(Detail::new(format!(
                     "the tag {tag:?} was used before, and by it the order could not be told from the \
                      other: take another one for each order, or none"
@@ -142,23 +144,31 @@ impl Intents {
         self.state.lock().open.get_mut(tag)?.take(self)
     }
 
-    /// Whether the book of now would show an order of this time: a book is of one day.
+    /// Whether the book of now would show an order of this time: a book is of one day, which by the
+    /// broker's clock may be over a little sooner.
     pub(super) fn is_of_today(&self, at: Timestamp) -> bool {
-        self.day(at) == self.day(self.clock.wall().timestamp)
+        let now = self.clock.wall().timestamp;
+        let there = SignedDuration::try_from(SKEW).ok().and_then(|skew| now.checked_add(skew).ok());
+        [now, there.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
     }
 
     fn day(&self, at: Timestamp) -> Date {
         at.to_zoned(self.zone.clone()).date()
     }
 
-    fn drop_tags_of_other_days(&self, state: &mut State) {
-        let now = self.clock.wall().timestamp;
+    /// Whether a tag that was used then is taken now.
+    fn holds(&self, at: Timestamp, now: Timestamp) -> bool {
+        self.day(at) == self.day(now) || now.duration_since(at) < LINGERS
+    }
+
+    /// Once a day, so that they are not kept for ever.
+    fn drop_tags_of_other_days(&self, state: &mut State, now: Timestamp) {
         let today = self.day(now);
         if state.day.replace(today) == Some(today) {
             return;
         }
         // One of an order without an answer is taken all the same: it is among those.
-        state.own_tags.retain(|_, at| self.day(*at) == today || now.duration_since(*at) < LINGERS);
+        state.own_tags.retain(|_, at| self.holds(*at, now));
     }
 }
 
@@ -186,24 +196,33 @@ impl Flight<'_> {
             Ok(id) => self.end(&End::Placed(id.clone())),
             Err(error) if error.was_sent() == Sent::Unknown => {}
             Err(error) => {
-                let (intents, tag) = (self.intents, self.intent.tag.clone());
-                self.end(&End::NotPlaced);
-                // Nothing of it is anywhere, so the caller may use its tag again: now that its end is
-                // noted, which else would be taken for the end of the next.
-                if matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. }) {
-                    intents.state.lock().own_tags.remove(&tag);
-                }
+                // Nothing of it may be anywhere, and then the caller may use its tag again.
+                let unused =
+                    matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. });
+                self.close(&End::NotPlaced, unused);
             }
         }
     }
 
     /// Notes how it ended.
-    pub(super) fn end(mut self, end: &End) {
-        self.ended = true;
-        self.intents.state.lock().open.remove(&self.intent.tag);
+    pub(super) fn end(self, end: &End) {
+        self.close(end, false);
+    }
+
+    /// The end is noted first: as long as the intent is open nobody else can use its tag, and the end
+    /// of one would be taken for that of the next.
+    fn close(mut self, end: &End, frees_tag: bool) {
+        let tag = &self.intent.tag;
         if let Some(record) = &self.intents.record {
-            record.end(&self.intent.tag, end);
+            record.end(tag, end);
         }
+        let mut state = self.intents.state.lock();
+        state.open.remove(tag);
+        if frees_tag {
+            state.own_tags.remove(tag);
+        }
+        drop(state);
+        self.ended = true;
     }
 
     /// It never began.
@@ -224,5 +243,59 @@ impl Drop for Flight<'_> {
         if let Some(open) = self.intents.state.lock().open.get_mut(&self.intent.tag) {
             open.left = Some(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{OnceLock, Weak};
+
+    use super::*;
+    use crate::broker::{Instrument, OrderRequest, Side};
+    use crate::clock::ManualClock;
+
+    /// A record in the middle of which somebody places an order under the tag that ends.
+    #[derive(Debug, Default)]
+    struct Meanwhile {
+        intents: OnceLock<Weak<Intents>>,
+        lines: Mutex<Vec<String>>,
+    }
+
+    impl Record for Arc<Meanwhile> {
+        fn begin(&self, intent: &Intent) -> io::Result<()> {
+            self.lines.lock().push(format!("begin {}", intent.tag));
+            Ok(())
+        }
+
+        fn end(&self, tag: &str, _: &End) {
+            let intents = self.intents.get().and_then(Weak::upgrade).unwrap();
+            assert!(intents.begin(intent(tag, true)).is_err());
+            self.lines.lock().push(format!("end {tag}"));
+        }
+    }
+
+    fn intent(tag: &str, own: bool) -> Intent {
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1).tag(tag);
+        Intent { tag: tag.to_owned(), own, at: "2026-01-01T00:00:00Z".parse().unwrap(), order }
+    }
+
+    #[test]
+    fn the_end_of_an_order_is_never_taken_for_that_of_the_next() {
+        let record = Arc::new(Meanwhile::default());
+        let boxed: Box<dyn Record> = Box::new(Arc::clone(&record));
+        let clock = ManualClock::new().into();
+        let intents = Arc::new(Intents::new(clock, TimeZone::UTC, Some(boxed), Vec::new()));
+        record.intents.set(Arc::downgrade(&intents)).unwrap();
+        // The caller knows the guard's tag from an error, and uses it again; and one of its own that
+        // was not sent.
+        intents.begin(intent("t1", false)).unwrap().end(&End::NotPlaced);
+        intents.begin(intent("t1", true)).unwrap();
+        let unsent = Err(BrokerError::NotSent(Detail::new("too late")));
+        for _ in 0..2 {
+            intents.begin(intent("mine", true)).unwrap().answered(&unsent);
+        }
+        let lines = ["begin t1", "end t1", "begin t1", "begin mine", "end mine"];
+        assert_eq!(record.lines.lock()[..5], lines);
+        assert!(intents.left_under("t1").is_some());
     }
 }

@@ -110,7 +110,7 @@ impl<B: Broker> OrderGuard<B> {
     /// Asks no more after the order of this tag, which stayed
     /// [`Unknown`](super::Recovered::Unknown): somebody knows by now what became of it, from the
     /// broker's statements or a telephone. Says whether there was one. One whose caller still waits
-    /// is left alone.
+    /// is left alone, and so is one that [`recover`](Self::recover) asks after at this moment.
     pub fn forget(&self, tag: &str) -> bool {
         let left = self.shared.intents.left_under(tag);
         left.map(|flight| flight.end(&End::Forgotten)).is_some()

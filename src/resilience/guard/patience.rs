@@ -87,7 +87,7 @@ impl Patience {
     /// Until when somebody else's look is waited for, if what is looked for was left at `since`: the
     /// settle time, and as long again for the last word.
     pub(super) fn until(&self, since: Moment) -> Moment {
-        since.max(self.clock.now()) + self.settle * 2
+        since.max(self.clock.now()) + self.settle.saturating_mul(2)
     }
 
     /// The broker, or a lane whose breaker is open, may say when to come back. For longer than the

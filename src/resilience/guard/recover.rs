@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::find::{answer, is_in_doubt};
+use super::find::{Intent, answer, is_in_doubt};
 use super::intents::{End, Flight};
 use super::patience::{Look, Unsettled};
 use super::shared::Shared;
-use crate::broker::{Broker, BrokerError, Detail, OrderId, OrderRequest};
+use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderRequest};
 
 /// An order without a final answer, and what was found out about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,8 @@ pub enum Recovered {
     /// sent.
     NotPlaced,
     /// Nothing is known, and it will be asked after again. The words say why: the book could not
-    /// be read, is of another day than the order, or does not show tags. Once you know from
+    /// be read, is of another day than the order, does not show tags, or has an order of the same
+    /// tag of the caller's that by its time is another. Once you know from
     /// elsewhere, [`forget`](super::OrderGuard::forget) it.
     Unknown(Detail),
 }
@@ -58,7 +59,7 @@ impl Shared {
                 Err(error) => return Look::Failed(error),
             };
             for flight in std::mem::take(&mut open) {
-                match flight.intent.find(&book) {
+                match self.found(&flight.intent, &book) {
                     Some(order) if conclusive || !is_in_doubt(order) => {
                         let outcome = match answer(order) {
                             Ok(id) => Recovered::Placed(id),
@@ -67,6 +68,14 @@ impl Shared {
                         };
                         found.push((flight, outcome));
                     }
+                    None if conclusive => match flight.intent.may_be(&book) {
+                        Some(words) => {
+                            let words = Unsettled::Unclear(words);
+                            let words = self.in_words(&flight.intent, &words);
+                            found.push((flight, Recovered::Unknown(Detail::new(words))));
+                        }
+                        None => open.push(flight),
+                    },
                     _ => open.push(flight),
                 }
             }
@@ -84,6 +93,14 @@ impl Shared {
             (flight, outcome)
         }));
         found.into_iter().map(conclude).collect()
+    }
+
+    /// The order of an intent that may be of another day than the book. A tag of the caller's may be
+    /// on another order by now, which only its time would tell.
+    fn found<'a>(&self, intent: &Intent, book: &'a [Order]) -> Option<&'a Order> {
+        let order = intent.find(book)?;
+        let told = !intent.own || order.placed_at.is_some() || self.intents.is_of_today(intent.at);
+        told.then_some(order)
     }
 }
 

@@ -41,7 +41,7 @@ impl Shared {
         match unsettled {
             Unsettled::NotDone if !self.intents.is_of_today(intent.at) => {
                 format!(
-                    "the order book is of another day, look for the tag {tag} in the statements"
+                    "the order book is of another day or about to be, look for the tag {tag} in the statements"
                 )
             }
             Unsettled::NotDone => {

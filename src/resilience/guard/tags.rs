@@ -23,10 +23,12 @@ pub enum OwnTags {
     /// It is sent as it is, and must be unique for the day. A guard refuses to use one a second time
     /// ([`NotSent`](BrokerError::NotSent)), unless the first order was surely not executed because it
     /// was `NotSent` or `Throttled`; and one that the broker's book would not show: what is too long,
-    /// or has other characters than [`OrderTags`] allows. It knows only what passed through itself: that another process,
-    /// or the one before a restart, used the tag, it sees from the order's instrument, side and
-    /// time, if it looks for it; an order of the same tag, instrument and side that was placed less
-    /// than a minute before would be taken for it. Leave the tag empty (or `""`), and none of this concerns you.
+    /// or has other characters than [`OrderTags`] allows. It knows only what passed through itself:
+    /// that another process, or the one before a restart, used the tag, it sees from the order's
+    /// instrument and side, if it looks for it. Where both are the same the time decides: an order
+    /// that was placed less than a minute before would be taken for it, and an earlier one leaves the
+    /// outcome unknown ([`Seen::Unread`](crate::Seen)), since the clock may be wrong. Leave the tag
+    /// empty (or `""`), and none of this concerns you.
     #[default]
     Unique,
     /// It names a strategy rather than an order: the order is sent with it as the beginning of a

@@ -60,9 +60,21 @@ impl OnDisk {
             file.sync_all()?;
             Ok(file)
         };
-        let file = create().map_err(failed("write", &new, false))?;
-        fs::rename(&new, path).map_err(failed("replace", path, false))?;
-        sync_folder(path).map_err(failed("make safe the folder of", path, true))?;
+        let removed = |failure: NotReplaced| {
+            // Half of it would take room that the old file may need.
+            let _ = fs::remove_file(&new);
+            failure
+        };
+        // What cannot be opened is to be known while the old file is still there.
+        let folder = open_folder(path).map_err(failed("open the folder of", path, false))?;
+        let file = create().map_err(failed("write", &new, false)).map_err(removed)?;
+        fs::rename(&new, path).map_err(|error| {
+            // A folder that is far away may have done it, and its answer be lost.
+            let in_doubt = fs::symlink_metadata(&new).is_err();
+            removed(failed("replace", path, in_doubt)(error))
+        })?;
+        let safe = folder.map_or(Ok(()), |folder| folder.sync_all());
+        safe.map_err(failed("make safe the folder of", path, true))?;
         Ok(Self { file, path: path.to_owned() })
     }
 }
@@ -85,17 +97,14 @@ impl Disk for OnDisk {
     }
 }
 
-/// A new name in a folder is safe when the folder is.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// The folder of a file: a new name in it is safe when the folder is. Elsewhere than on Unix a folder
+/// cannot be opened, and the system sees to it.
+fn open_folder(path: &Path) -> io::Result<Option<File>> {
+    if !cfg!(unix) {
+        return Ok(None);
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Elsewhere a folder cannot be opened, and the system sees to it.
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
-    Ok(())
+    File::open(folder.unwrap_or(Path::new("."))).map(Some)
 }
 
 /// For one's own eyes: what somebody trades is nobody else's business.

@@ -102,6 +102,10 @@ impl Journal {
         path: &Path,
     ) -> Result<(Self, Vec<Intent>), JournalError> {
         let path = true_path(path).map_err(failed("find", path))?;
+        if path.extension().is_some_and(|ending| ending == "new" || ending == "lock") {
+            let why = "a name with this ending belongs to the journal without it; take another one";
+            return Err(failed("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+        }
         let lock = lock(&with_suffix(&path, ".lock"))?;
         let journal = match fs::read(&path) {
             Ok(journal) => journal,

@@ -107,6 +107,12 @@ fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
     assert!(!failure.in_doubt, "{failure:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"old");
     std::fs::remove_dir(folder.path().join("file.new")).unwrap();
+    // What was written in vain takes no room.
+    let place = folder.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let failure = OnDisk::replace(&place, b"new").unwrap_err();
+    assert!(!failure.in_doubt, "{failure:?}");
+    assert!(!folder.path().join("place.new").exists());
     let disk = OnDisk::replace(&path, b"new").unwrap();
     disk.append(b"er").unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"newer");

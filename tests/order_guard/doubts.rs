@@ -1,0 +1,98 @@
+//! What looks like an answer and is none.
+
+use std::time::Duration;
+
+use lanekeeper::broker::{Broker, BrokerError, Order, OrderId, OrderStatus, OrderTags, Seen};
+use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use lanekeeper::resilience::guard::Recovered;
+
+use super::orders::{echoed, trail};
+use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// An open order with the tag `mine`.
+fn mine(id: &str) -> Order {
+    Order::new(OrderId::new(id), OrderStatus::Open, &order(1).tag("mine"))
+}
+
+/// Where a lost order is sent once more, the second sending may be refused before the first arrives.
+#[test]
+fn a_refusal_of_the_second_sending_is_no_word_on_the_first() {
+    for first_arrives in [true, false] {
+        let broker = Shaky::new(OrderTags::unique(20, DUPLICATE));
+        broker.fates([Fate::LostBefore, Fate::LostRejected]);
+        let (before, late) = (broker.clock.now(), broker.clone());
+        broker.meanwhile(move |look| {
+            if first_arrives && look == 2 {
+                let now = late.clock.now();
+                late.state().ledger.push((now, mine("first")));
+            }
+        });
+        let answer = broker.guard().place_order(&order(1).tag("mine"));
+        assert_eq!(broker.state().placed, 2);
+        if first_arrives {
+            assert_eq!(answer, Ok(OrderId::new("first")));
+        } else {
+            assert!(matches!(answer, Err(BrokerError::Rejected(_))), "{answer:?}");
+            assert!(broker.clock.now().since(before) >= SETTLE);
+        }
+    }
+}
+
+#[test]
+fn the_longest_settle_time_is_no_panic() {
+    let broker = echoed();
+    broker.fates([Fate::LostAfter(Duration::from_secs(3))]);
+    let guard = broker.guarded().settle(Duration::MAX).build().unwrap();
+    assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
+}
+
+/// Its time is all that tells an order of a caller's tag from one of another day.
+#[test]
+fn an_order_of_unknown_time_is_not_taken_for_that_of_another_day() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    assert_eq!(trail(guard.place_order(&order(1).tag("mine"))).seen, Seen::Nothing);
+    broker.clock.advance(DAY);
+    let now = broker.clock.now();
+    broker.state().ledger.push((now, mine("of another")));
+    let outcome = guard.recover().remove(0).outcome;
+    assert!(matches!(outcome, Recovered::Unknown(_)), "{outcome:?}");
+}
+
+/// By the broker's clock it may be past midnight already, and its book an empty one.
+#[test]
+fn a_book_read_at_midnight_is_no_evidence() {
+    for (before_midnight, seen) in [(30, Seen::Unread), (300, Seen::Nothing)] {
+        let broker = echoed();
+        broker.clock.advance(DAY - Duration::from_secs(before_midnight));
+        broker.fates([Fate::LostBefore]);
+        assert_eq!(trail(broker.guard().place_order(&order(1))).seen, seen);
+    }
+}
+
+/// The clock on this machine's wall may be wrong by more than is allowed for.
+#[test]
+fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.clock.advance(DAY / 2);
+    let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let placed = began + SignedDuration::from_secs(43_200 - 300);
+    let mut order_there = mine("there");
+    order_there.placed_at = Some(placed.to_zoned(TimeZone::UTC));
+    let now = broker.clock.now();
+    broker.state().ledger.push((now, order_there));
+    broker.fates([Fate::LostBefore]);
+    let answer = guard.place_order(&order(1).tag("mine"));
+    let words = answer.as_ref().unwrap_err().to_string();
+    assert!(words.contains("order there") && words.contains("clock"), "{words}");
+    assert_eq!(trail(answer).seen, Seen::Unread);
+    let outcome = guard.recover().remove(0).outcome;
+    assert!(matches!(outcome, Recovered::Unknown(_)), "{outcome:?}");
+    // What differs by more than that is another's.
+    broker.state().ledger[0].1.side = lanekeeper::Side::Sell;
+    assert_eq!(guard.recover().remove(0).outcome, Recovered::NotPlaced);
+}
