@@ -94,24 +94,25 @@ impl Clock {
         }
     }
 
-    /// Waits for something that is not time, as whoever waits for an answer does. If this thread takes
-    /// part, it sleeps meanwhile, and the clock may jump.
-    pub(crate) fn while_waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
-        let _resting = match &self.0 {
-            Kind::Manual(clock) if self.takes_part() => {
-                clock.0.lock().rest();
-                Some(Resting(clock.clone()))
-            }
+    /// This thread is about to wait for something that is not time, such as an answer, and no longer
+    /// than `until`. If it takes part, it sleeps until what is given is dropped, by it or by whoever
+    /// wakes it, and the clock may jump.
+    pub(crate) fn rest(&self, until: Option<Moment>) -> Option<Resting> {
+        match &self.0 {
+            Kind::Manual(clock) if self.takes_part() => Some(Resting::on(clock, until)),
             _ => None,
-        };
-        wait()
+        }
     }
 
     /// An alarm of this clock: the place where one thread sleeps.
     pub(crate) fn alarm(&self) -> Alarm {
         let (ring, rings) = bounded(1);
         if let Kind::Manual(clock) = &self.0 {
-            clock.0.lock().sleepers.push(Sleeper { ring: ring.clone(), asleep: None });
+            clock.0.lock().sleepers.push(Sleeper {
+                ring: ring.clone(),
+                asleep: None,
+                hears_rings: true,
+            });
         }
         Alarm { clock: self.clone(), ring, rings }
     }
@@ -123,12 +124,82 @@ impl Default for Clock {
     }
 }
 
-/// A thread that takes part waits for an answer. It is awake again when this is dropped.
-struct Resting(ManualClock);
+/// A thread that takes part sleeps where no alarm wakes it. It is awake again when this is dropped, or
+/// when the time comes until which it waits.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    clock: ManualClock,
+    ring: Sender<()>,
+    until: Option<Moment>,
+}
+
+impl Resting {
+    fn on(clock: &ManualClock, until: Option<Moment>) -> Self {
+        // Only a name: nobody listens.
+        let (ring, _) = bounded(1);
+        let sleeper = Sleeper { ring: ring.clone(), asleep: None, hears_rings: false };
+        clock.0.lock().sleepers.push(sleeper);
+        let resting = Self { clock: clock.clone(), ring, until };
+        resting.again();
+        resting
+    }
+
+    /// It is awake, and may rest again.
+    fn rise(&self) {
+        self.clock.0.lock().wake(|sleeper| sleeper.is(&self.ring));
+    }
+
+    /// It rests, if it does not already.
+    fn again(&self) {
+        let mut manual = self.clock.0.lock();
+        let sleeper = manual.sleepers.iter_mut().find(|sleeper| sleeper.is(&self.ring));
+        if let Some(sleeper) = sleeper.filter(|sleeper| sleeper.asleep.is_none()) {
+            sleeper.asleep = Some(self.until);
+            manual.rest();
+        }
+    }
+}
+
+/// Those who wait for one and the same thing, each of whom looks again when it is told.
+#[derive(Debug, Default)]
+pub(crate) struct Resters(Vec<Arc<Resting>>);
+
+impl Resters {
+    /// One of them is about to sleep, see [`Clock::rest`].
+    pub(crate) fn rest(
+        &mut self,
+        mine: &mut Option<Arc<Resting>>,
+        clock: &Clock,
+        until: Option<Moment>,
+    ) {
+        match mine {
+            Some(mine) => mine.again(),
+            None => {
+                *mine = clock.rest(until).map(Arc::new);
+                self.0.extend(mine.clone());
+            }
+        }
+    }
+
+    /// They are about to be told, all of them if there are any.
+    pub(crate) fn rise(&self) -> bool {
+        self.0.iter().for_each(|resting| resting.rise());
+        !self.0.is_empty()
+    }
+
+    /// One of them waits no more.
+    pub(crate) fn leave(&mut self, mine: Option<Arc<Resting>>) {
+        if let Some(mine) = mine {
+            self.0.retain(|resting| !Arc::ptr_eq(resting, &mine));
+        }
+    }
+}
 
 impl Drop for Resting {
     fn drop(&mut self) {
-        self.0.0.lock().awake += 1;
+        self.rise();
+        let mut manual = self.clock.0.lock();
+        manual.sleepers.retain(|sleeper| !sleeper.is(&self.ring));
     }
 }
 
@@ -285,6 +356,8 @@ struct Manual {
 struct Sleeper {
     ring: Sender<()>,
     asleep: Option<Option<Moment>>,
+    /// Whether it looks again whenever it is rung; or else only when its time has come.
+    hears_rings: bool,
 }
 
 impl Sleeper {
@@ -320,8 +393,11 @@ impl ManualClock {
     /// Moves time on, and wakes whoever waited for it.
     pub fn advance(&self, by: Duration) {
         let mut manual = self.0.lock();
-        manual.now = manual.now + by;
-        manual.wake(|_| true);
+        let now = manual.now + by;
+        manual.now = now;
+        manual.wake(|sleeper| {
+            sleeper.hears_rings || sleeper.until().is_some_and(|until| until <= now)
+        });
     }
 
     /// Sleeps in the place of `alarm`.
