@@ -143,6 +143,20 @@ fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
     }
 }
 
+#[test]
+fn a_call_that_could_never_go_changes_no_cut() {
+    let lanes = one(paced(), ManualClock::new());
+    let gated = Gated::new();
+    let mut tickets = under_way(&lanes, &gated, 10);
+    refuse(&gated, &mut tickets, 10, TOO_FAST);
+    for weight in [11, u32::MAX] {
+        let call = Call { weight, ..READ };
+        let error = submit_again(&lanes, call, &options(), || ended(None)).wait().unwrap_err();
+        assert!(matches!(&error, Failed::Lane(error) if error.reason == Reason::TooHeavy));
+        assert_eq!(status(&lanes).windows.iter().map(|window| window.limit).min(), Some(7));
+    }
+}
+
 /// The percentage after a cut and then `calls` of one caller, `rests` apart.
 fn after_one_caller(calls: usize, rests: Duration) -> u32 {
     let clock = ManualClock::jumping();

@@ -116,7 +116,8 @@ impl Throttle {
 
     /// There are calls of so much weight. A cut leaves room for one of them, if the quota does.
     pub fn weighs(&mut self, weight: u32) {
-        if weight > self.heaviest {
+        let has_room = self.full().is_none_or(|full| u64::from(weight) * CALL <= full);
+        if has_room && weight > self.heaviest {
             self.heaviest = weight;
             self.changed |= self.cut.is_some();
         }
