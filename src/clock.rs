@@ -4,6 +4,8 @@
 //! the machine; a [`ManualClock`] stands still until it is moved, so that a test of an hour's
 //! pacing takes milliseconds.
 
+mod resting;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
+pub(crate) use self::resting::{Resters, Resting};
 use crate::quota::{Moment, Wall};
 
 /// A clock: the machine's, or one for tests. Cheap to clone; clones tell the same time.
@@ -94,24 +97,25 @@ impl Clock {
         }
     }
 
-    /// Waits for something that is not time, as whoever waits for an answer does. If this thread takes
-    /// part, it sleeps meanwhile, and the clock may jump.
-    pub(crate) fn while_waiting<R>(&self, wait: impl FnOnce() -> R) -> R {
-        let _resting = match &self.0 {
-            Kind::Manual(clock) if self.takes_part() => {
-                clock.0.lock().rest();
-                Some(Resting(clock.clone()))
-            }
+    /// This thread is about to wait for something that is not time, such as an answer, and no longer
+    /// than `until`. If it takes part, it sleeps until what is given is dropped, by it or by whoever
+    /// wakes it, and the clock may jump.
+    pub(crate) fn rest(&self, until: Option<Moment>) -> Option<Resting> {
+        match &self.0 {
+            Kind::Manual(clock) if self.takes_part() => Some(Resting::on(clock, until)),
             _ => None,
-        };
-        wait()
+        }
     }
 
     /// An alarm of this clock: the place where one thread sleeps.
     pub(crate) fn alarm(&self) -> Alarm {
         let (ring, rings) = bounded(1);
         if let Kind::Manual(clock) = &self.0 {
-            clock.0.lock().sleepers.push(Sleeper { ring: ring.clone(), asleep: None });
+            clock.0.lock().sleepers.push(Sleeper {
+                ring: ring.clone(),
+                asleep: None,
+                hears_rings: true,
+            });
         }
         Alarm { clock: self.clone(), ring, rings }
     }
@@ -120,15 +124,6 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::system()
-    }
-}
-
-/// A thread that takes part waits for an answer. It is awake again when this is dropped.
-struct Resting(ManualClock);
-
-impl Drop for Resting {
-    fn drop(&mut self) {
-        self.0.0.lock().awake += 1;
     }
 }
 
@@ -285,6 +280,8 @@ struct Manual {
 struct Sleeper {
     ring: Sender<()>,
     asleep: Option<Option<Moment>>,
+    /// Whether it looks again whenever it is rung; or else only when its time has come.
+    hears_rings: bool,
 }
 
 impl Sleeper {
@@ -320,8 +317,11 @@ impl ManualClock {
     /// Moves time on, and wakes whoever waited for it.
     pub fn advance(&self, by: Duration) {
         let mut manual = self.0.lock();
-        manual.now = manual.now + by;
-        manual.wake(|_| true);
+        let now = manual.now + by;
+        manual.now = now;
+        manual.wake(|sleeper| {
+            sleeper.hears_rings || sleeper.until().is_some_and(|until| until <= now)
+        });
     }
 
     /// Sleeps in the place of `alarm`.

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{FinishedCall, LaneConfig, LaneError, Observer, Reason, Ticket};
+use lanekeeper::lane::{
+    FinishedCall, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket, WhenFull,
+};
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Moment, Quota};
 use proptest::prelude::*;
-use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, within_reason};
+use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, until, within_reason};
 
 const NAMES: [&str; 6] = ["gate", "a", "b", "c", "d", "e"];
 
@@ -201,4 +203,112 @@ fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
         assert_eq!(clock.now().since(began), ms(3000));
     });
+}
+
+/// Two lanes of one call a second each, the second of which has this setting.
+fn two_lanes(clock: &ManualClock, second: impl FnOnce(LaneConfig) -> LaneConfig) -> Arc<Lanes> {
+    let mut builder = LanesBuilder::new("Test", &NAMES[..2], &[]);
+    builder.clock(clock.clone().into());
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
+    builder.lane(0, config.clone());
+    builder.lane(1, second(config));
+    Arc::new(builder.build(Limits::new()).unwrap())
+}
+
+const OTHER: Call = Call { lane: 1, ..WRITE };
+
+#[test]
+fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = two_lanes(&clock, |config| config.queue(1).when_full(WhenFull::Block));
+        let (began, inner) = (clock.now(), Arc::clone(&lanes));
+        let outer = submit(&lanes, WRITE, &options(), move || {
+            let call = || submit(&inner, OTHER, &options(), || ());
+            // The first goes at once; the last waits for the place of one that waits.
+            [call(), call(), call(), call()].into_iter().for_each(|call| call.wait().unwrap());
+        });
+        outer.wait().unwrap();
+        assert_eq!(clock.now().since(began), ms(3000));
+    });
+}
+
+#[test]
+fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = two_lanes(&clock, |config| config);
+        let (began, inner) = (clock.now(), Arc::clone(&lanes));
+        let outer = submit(&lanes, WRITE, &options(), move || {
+            let calls = [(); 3].map(|()| submit(&inner, OTHER, &options(), || ()));
+            let drained = inner.lane("a").unwrap().shutdown(Shutdown::Drain(ms(60_000)));
+            assert_eq!(drained.refused, 0);
+            calls.into_iter().for_each(|call| call.wait().unwrap());
+        });
+        outer.wait().unwrap();
+        assert_eq!(clock.now().since(began), ms(2000));
+    });
+}
+
+#[test]
+fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = two_lanes(&clock, |config| config);
+        let gone = two_lanes(&clock, |config| config);
+        let (began, their) = (clock.now(), clock.clone());
+        let outer = submit(&lanes, WRITE, &options(), move || {
+            let call = submit(&gone, WRITE, &options(), move || Clock::from(their).sleep(ms(50)));
+            until(|| gone.lane("gate").unwrap().queued() == 0);
+            drop(gone);
+            call.wait().unwrap();
+        });
+        outer.wait().unwrap();
+        assert_eq!(clock.now().since(began), ms(50));
+    });
+}
+
+#[test]
+fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
+    for _ in 0..50 {
+        within_reason(|| {
+            let clock = ManualClock::jumping();
+            let lanes = two_lanes(&clock, |config| config);
+            let (inner, their) = (Arc::clone(&lanes), clock.clone());
+            let outer = submit(&lanes, WRITE, &options(), move || {
+                let began = their.now();
+                let mut calls = [(); 2].map(|()| submit(&inner, OTHER, &options(), || ()));
+                assert_eq!(calls[1].wait_timeout(ms(300)), None);
+                assert_eq!(their.now().since(began), ms(300));
+                let sleeps = Clock::from(their.clone());
+                let long = move || sleeps.sleep(ms(5000));
+                let late = submit(&inner, OTHER, &options().deadline(ms(3000)), long);
+                let error = late.wait().unwrap_err();
+                assert_eq!(error.reason, Reason::NoAnswer);
+                assert_eq!(their.now().since(began), ms(3300));
+            });
+            outer.wait().unwrap();
+        });
+    }
+}
+
+#[test]
+fn who_has_an_answer_is_awake_at_once() {
+    for _ in 0..200 {
+        within_reason(|| {
+            let clock = ManualClock::jumping();
+            let lanes = two_lanes(&clock, |config| config);
+            let (inner, their) = (Arc::clone(&lanes), clock.clone());
+            let outer = submit(&lanes, WRITE, &options(), move || {
+                let began = their.now();
+                let calls = [(); 2].map(|()| submit(&inner, OTHER, &options(), || ()));
+                let [first, second] = calls;
+                first.wait().unwrap();
+                // The second waits for a second, and nobody but us is awake.
+                assert_eq!(their.now(), began);
+                second.wait().unwrap();
+            });
+            outer.wait().unwrap();
+        });
+    }
 }

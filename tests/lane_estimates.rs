@@ -6,15 +6,17 @@
 
 mod support;
 
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{LaneConfig, Reason, Ticket};
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::{Budget, Quota};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use support::cases::cases;
-use support::lanes::{WRITE, ms, options};
+use support::lanes::{WRITE, ms, one, options, submit, until, within_reason};
 use support::stepped::{Course, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
@@ -197,4 +199,40 @@ fn an_estimate_counts_the_time_that_rare_calls_take() {
     let said = waits.estimated_wait().unwrap();
     lane.run_until_answered(&mut waits);
     check(said, began, lane.sent_at(call).unwrap(), ms(1)).unwrap();
+}
+
+/// While a light call is made the slots come free that a heavy one waits for: it waits for the later
+/// of the two, and not for one after the other.
+#[test]
+fn slots_that_come_free_while_another_call_is_made_are_not_waited_for_twice() {
+    let (said, real) = within_reason(|| {
+        let clock = ManualClock::jumping();
+        let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
+        let lanes = one(config, clock.clone());
+        let sleeps = Clock::from(clock.clone());
+        let call = |weight, begins: Option<Receiver<()>>| {
+            let (clock, sleeps) = (clock.clone(), sleeps.clone());
+            submit(&lanes, Call { weight, ..WRITE }, &options(), move || {
+                let _ = begins.map(|begins| begins.recv());
+                let now = clock.now();
+                sleeps.sleep(ms(500));
+                now
+            })
+        };
+        for _ in 0..48 {
+            call(1, None).wait().unwrap();
+        }
+        clock.advance(ms(5_000));
+        let (begin, begins) = mpsc::channel();
+        let first = call(6, Some(begins));
+        let light = call(1, None);
+        let heavy = call(5, None);
+        until(|| light.position() == Some(0));
+        let said = heavy.estimated_wait().unwrap();
+        begin.send(()).unwrap();
+        let began = first.wait().unwrap();
+        light.wait().unwrap();
+        (said, heavy.wait().unwrap().since(began))
+    });
+    assert_eq!(said, real);
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use lanekeeper::Class;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{LaneConfig, Reason, Ticket};
-use lanekeeper::proxy::Lanes;
+use lanekeeper::proxy::{Call, Lanes};
 use lanekeeper::quota::{Moment, Quota};
 use lanekeeper::resilience::{RetryPolicy, ThrottlePolicy};
 use support::failing::{Failed, Fault, Gated, Log, TOO_FAST, class, ended, submit_again};
@@ -98,6 +98,63 @@ fn a_cut_outlives_a_change_of_the_quota() {
     let seen = status(&lanes);
     assert_eq!((seen.rate_percent, seen.quota.as_str()), (70, "20/s"));
     assert!(seen.windows.iter().any(|window| window.limit == 14), "{:?}", seen.windows);
+}
+
+/// A call that takes half of what the lane has in a second.
+const HEAVY: Call = Call { weight: 5, ..READ };
+
+#[test]
+fn a_cut_leaves_room_for_the_heaviest_call() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = one(paced(), clock.clone());
+        let heavy = |fault| lanes.call(HEAVY, &options(), move || ended(fault), class);
+        // Only five were sent, and so much was too fast.
+        let _ = heavy(Some(TOO_FAST));
+        assert_eq!(status(&lanes).rate_percent, 35);
+        let paused = clock.now();
+        for _ in 0..3 {
+            assert_eq!(heavy(None), Ok(()));
+        }
+        // Half a call in each second of the cut, where there was room for two.
+        assert!(clock.now().since(paused) > SECOND * 2, "{:?}", clock.now().since(paused));
+    });
+}
+
+#[test]
+fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
+    for waits in [false, true] {
+        within_reason(move || {
+            let clock = ManualClock::new();
+            let lanes = Arc::new(one(paced(), clock.clone()));
+            let gated = Gated::new();
+            let mut tickets = under_way(&lanes, &gated, 6);
+            let heavy = || submit_again(&lanes, HEAVY, &options(), || ended(None));
+            let early = waits.then(heavy);
+            refuse(&gated, &mut tickets, 6, TOO_FAST);
+            assert_eq!(status(&lanes).rate_percent, 42);
+            let mut heavy = early.unwrap_or_else(heavy);
+            assert_eq!(heavy.try_wait(), None);
+            for _ in 0..3 {
+                clock.advance(SECOND);
+            }
+            assert_eq!(heavy.wait(), Ok(()));
+        });
+    }
+}
+
+#[test]
+fn a_call_that_could_never_go_changes_no_cut() {
+    let lanes = one(paced(), ManualClock::new());
+    let gated = Gated::new();
+    let mut tickets = under_way(&lanes, &gated, 10);
+    refuse(&gated, &mut tickets, 10, TOO_FAST);
+    for weight in [11, u32::MAX] {
+        let call = Call { weight, ..READ };
+        let error = submit_again(&lanes, call, &options(), || ended(None)).wait().unwrap_err();
+        assert!(matches!(&error, Failed::Lane(error) if error.reason == Reason::TooHeavy));
+        assert_eq!(status(&lanes).windows.iter().map(|window| window.limit).min(), Some(7));
+    }
 }
 
 /// The percentage after a cut and then `calls` of one caller, `rests` apart.

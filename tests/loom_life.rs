@@ -16,6 +16,8 @@ mod sync;
 // Where `life.rs` expects its neighbours.
 mod clock {
     pub(crate) use lanekeeper::clock::Clock;
+    /// A clock that jumps has no part in this.
+    pub(crate) struct Resting;
 }
 mod quota {
     pub(crate) use lanekeeper::quota::Moment;
@@ -94,7 +96,7 @@ fn who_waits_gets_exactly_one_answer_whoever_wins() {
             let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
             thread::spawn(move || shutdown(&call, &seen))
         };
-        let answer = call.wait(Sleep::ForEver);
+        let answer = call.wait(Sleep::ForEver, || None);
         lane.join().unwrap();
         closing.join().unwrap();
         let counts = (seen.sent.load(SeqCst), seen.refused.load(SeqCst), seen.late.load(SeqCst));

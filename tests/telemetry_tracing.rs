@@ -89,6 +89,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
         record.record(&mut Words(&mut span.unwrap().fields));
     }
 
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        let all = SEEN.lock().unwrap().clone();
+        let closed = all.iter().rev().find(|seen| seen.id == Some(id.into_u64())).unwrap();
+        if closed.field("user") == "panics at its end" {
+            std::panic::panic_any("a subscriber that panics");
+        }
+    }
+
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::new();
         event.record(&mut Words(&mut fields));
@@ -261,6 +269,38 @@ fn a_subscriber_that_panics_costs_nobody_an_answer() {
         // All workers come to their end.
         drop(lanes);
         assert!(of("panics").len() >= 12);
+    });
+}
+
+#[test]
+fn a_span_that_panics_as_it_closes_costs_its_caller_no_answer() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::new());
+        let strategy = tracing::info_span!("strategy", user = "panics at its end");
+        let ticket = strategy.in_scope(|| submit(&lanes, WRITE, &options(), || 7));
+        lanes.shutdown(Shutdown::Drain(SECOND));
+        drop(lanes);
+        // The ticket is the last that holds it.
+        drop(strategy);
+        assert_eq!(ticket.wait(), Ok(7));
+    });
+}
+
+#[test]
+fn a_call_from_a_span_of_another_subscriber_is_told_to_that_one() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::new());
+        let of_this_thread = tracing_subscriber::registry().with(Notes);
+        tracing::subscriber::with_default(of_this_thread, || {
+            let strategy = tracing::info_span!("strategy", user = "of another");
+            let call = || submit(&lanes, WRITE, &options().user("of this thread"), || 7);
+            assert_eq!(strategy.in_scope(call).wait(), Ok(7));
+            let spans = spans_of("of this thread");
+            let [span] = &spans[..] else { panic!("{spans:?}") };
+            assert_eq!(span.within, strategy.id().map(|id| id.into_u64()));
+        });
     });
 }
 

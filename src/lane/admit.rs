@@ -23,6 +23,7 @@ pub(super) fn admit(
         return Err(Reason::Closed);
     }
     is_up(lane)?;
+    know_weight(lane, info);
     let turn = match info.deadline {
         Some(deadline) => Some(could_be_in_time(lane, info, deadline)?),
         None => {
@@ -67,6 +68,16 @@ fn is_up(lane: &Shared) -> Result<(), Reason> {
             Err(Reason::BrokerDown { possible_in: until.map(|until| until.since(now)) })
         }
         Some(Hold::Pause(_)) | None => Ok(()),
+    }
+}
+
+/// A rate that was cut makes heavy calls rare, and does not refuse them for ever.
+fn know_weight(lane: &Shared, info: &Info) {
+    if info.charge.weight > 1 {
+        let mut allowance = lane.pace.allowance.lock();
+        let mut care = lane.care();
+        care.weighs(info.charge.weight);
+        lane.apply(&mut care, &mut allowance, lane.clock.now());
     }
 }
 

@@ -79,6 +79,11 @@ impl Care {
         down.or_else(|| self.throttle.pause(now).map(Hold::Pause))
     }
 
+    /// There are calls of so much weight: a rate that is cut leaves room for them.
+    pub(super) fn weighs(&mut self, weight: u32) {
+        self.throttle.weighs(weight);
+    }
+
     /// A call leaves that has waited for so long. `others`: more wait.
     ///
     /// One caller that calls again and again leaves nobody waiting, but is held up itself: once in

@@ -247,6 +247,7 @@ impl Drop for Lane {
         // What waits belongs to tickets: nobody else can hold a lane open.
         self.shutdown(Shutdown::Drop);
         let me = thread::current().id();
+        let _resting = self.shared.clock.rest(None);
         for worker in self.workers.get_mut().drain(..) {
             // A worker that drops the lane itself cannot wait for its own end; and one that
             // panicked has nothing more to tell.

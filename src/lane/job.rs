@@ -14,6 +14,7 @@ use super::error::{LaneError, Reason};
 use super::life::{GiveUp, Life, Sleep};
 use super::places::Place;
 use super::priority::Priority;
+use crate::clock::Clock;
 use crate::quota::{Charge, Moment};
 use crate::{Class, Effect, Sent};
 
@@ -118,7 +119,7 @@ pub(crate) trait Waits<R>: Send + Sync {
     fn is_over(&self) -> bool;
     fn poll(&self, waker: &Waker) -> Poll<Option<Answer<R>>>;
     /// Waits for as long as `sleep` does.
-    fn wait(&self, sleep: Sleep<'_>) -> Option<Answer<R>>;
+    fn wait(&self, sleep: Sleep<'_>, clock: &Clock) -> Option<Answer<R>>;
     /// Leaves, whatever stage it is in. A call that was not sent never will be; one that waited for
     /// another attempt gives what this one came to.
     fn give_up(&self) -> (GiveUp<Answer<R>>, Option<Attempt>);
@@ -310,8 +311,8 @@ where
         self.life.poll(waker)
     }
 
-    fn wait(&self, sleep: Sleep<'_>) -> Option<Answer<R>> {
-        self.life.wait(sleep)
+    fn wait(&self, sleep: Sleep<'_>, clock: &Clock) -> Option<Answer<R>> {
+        self.life.wait(sleep, || clock.rest(sleep.until()))
     }
 
     fn give_up(&self) -> (GiveUp<Answer<R>>, Option<Attempt>) {

@@ -22,7 +22,7 @@ use std::task::{Poll, Waker};
 
 use super::contain::contain;
 use super::sync::{Condvar, Mutex, MutexGuard, wait};
-use crate::clock::Clock;
+use crate::clock::{Clock, Resting};
 use crate::quota::Moment;
 
 enum Stage<W, A> {
@@ -41,6 +41,8 @@ struct Inner<W, A> {
     stage: Stage<W, A>,
     /// Who is woken by the answer, beside the thread that waits.
     waker: Option<Waker>,
+    /// While a thread waits, if it is one for which a clock that jumps stands still.
+    resting: Option<Resting>,
 }
 
 /// One call, as its caller and its lane both hold it. `W` is the work, `A` the answer.
@@ -59,6 +61,13 @@ pub(crate) enum Sleep<'a> {
 }
 
 impl Sleep<'_> {
+    pub(crate) fn until(self) -> Option<Moment> {
+        match self {
+            Self::ForEver => None,
+            Self::Until(_, until) => Some(until),
+        }
+    }
+
     /// Sleeps once on `told`; says whether that was enough.
     fn on<'a, T>(self, told: &Condvar, guard: MutexGuard<'a, T>) -> (MutexGuard<'a, T>, bool) {
         match self {
@@ -102,7 +111,7 @@ pub(crate) enum GiveUp<A> {
 
 impl<W, A> Life<W, A> {
     pub(crate) fn new(work: W) -> Self {
-        let inner = Inner { stage: Stage::Queued(work), waker: None };
+        let inner = Inner { stage: Stage::Queued(work), waker: None, resting: None };
         Self { inner: Mutex::new(inner), told: Condvar::new() }
     }
 
@@ -244,23 +253,33 @@ impl<W, A> Life<W, A> {
         poll
     }
 
-    /// Waits for the answer, for as long as `sleep` does. `None`: it did not come in that time, or
-    /// somebody has it already.
-    pub(crate) fn wait(&self, sleep: Sleep<'_>) -> Option<A> {
+    /// Waits for the answer, for as long as `sleep` does. `rest` is asked before it sleeps. `None`: it
+    /// did not come in that time, or somebody has it already.
+    pub(crate) fn wait(
+        &self,
+        sleep: Sleep<'_>,
+        rest: impl FnOnce() -> Option<Resting>,
+    ) -> Option<A> {
         let mut inner = self.inner.lock();
-        loop {
+        let mut rest = Some(rest);
+        let answer = loop {
             if let Some(answer) = inner.take() {
-                return Some(answer);
+                break Some(answer);
             }
             if matches!(inner.stage, Stage::Over) {
-                return None;
+                break None;
+            }
+            if let Some(rest) = rest.take() {
+                inner.resting = rest();
             }
             let enough;
             (inner, enough) = sleep.on(&self.told, inner);
             if enough {
-                return inner.take();
+                break inner.take();
             }
-        }
+        };
+        inner.resting = None;
+        answer
     }
 
     /// Hands the answer over and wakes who waits, with the lock given back first. Gives the waker of
@@ -268,6 +287,8 @@ impl<W, A> Life<W, A> {
     fn tell(&self, mut inner: MutexGuard<'_, Inner<W, A>>, answer: A) -> Option<Waker> {
         inner.stage = Stage::Answered(answer);
         let waker = inner.waker.take();
+        // Who is told is awake from now on, and not only once it runs.
+        inner.resting = None;
         drop(inner);
         self.told.notify_all();
         waker

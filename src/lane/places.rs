@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Resters};
 use crate::quota::Moment;
 
 /// What happens to a call that finds the queue full.
@@ -27,14 +27,20 @@ pub(crate) struct Places(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    taken: Mutex<usize>,
+    taken: Mutex<Taken>,
     freed: Condvar,
     capacity: usize,
 }
 
+#[derive(Debug, Default)]
+struct Taken {
+    places: usize,
+    resters: Resters,
+}
+
 impl Places {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self(Arc::new(Shared { taken: Mutex::new(0), freed: Condvar::new(), capacity }))
+        Self(Arc::new(Shared { taken: Mutex::default(), freed: Condvar::new(), capacity }))
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -42,22 +48,22 @@ impl Places {
     }
 
     pub(crate) fn taken(&self) -> usize {
-        *self.0.taken.lock()
+        self.0.taken.lock().places
     }
 
     /// A place, if one is left.
     pub(crate) fn take(&self) -> Option<Place> {
         let mut taken = self.0.taken.lock();
-        if *taken >= self.0.capacity {
+        if taken.places >= self.0.capacity {
             return None;
         }
-        *taken += 1;
+        taken.places += 1;
         Some(Place(Arc::clone(&self.0)))
     }
 
     /// A place, though none may be left.
     pub(crate) fn overdraw(&self) -> Place {
-        *self.0.taken.lock() += 1;
+        self.0.taken.lock().places += 1;
         Place(Arc::clone(&self.0))
     }
 
@@ -69,20 +75,22 @@ impl Places {
         until: Option<Moment>,
         gone: impl Fn() -> bool,
     ) -> Option<Place> {
+        let mut mine = None;
         let mut taken = self.0.taken.lock();
-        loop {
+        let place = loop {
             if gone() {
                 // The ring that a freed place gave is passed on: it may have been for another.
                 self.0.freed.notify_one();
-                return None;
+                break None;
             }
-            if *taken < self.0.capacity {
-                *taken += 1;
-                return Some(Place(Arc::clone(&self.0)));
+            if taken.places < self.0.capacity {
+                taken.places += 1;
+                break Some(Place(Arc::clone(&self.0)));
             }
             if until.is_some_and(|until| clock.now() >= until) {
-                return None;
+                break None;
             }
+            taken.resters.rest(&mut mine, clock, until);
             match until.and_then(|until| clock.instant_of(until)) {
                 Some(instant) => {
                     let _ = self.0.freed.wait_until(&mut taken, instant);
@@ -93,13 +101,15 @@ impl Places {
                 }
                 None => self.0.freed.wait(&mut taken),
             }
-        }
+        };
+        taken.resters.leave(mine);
+        place
     }
 
     /// Wakes those who wait for a place, to look again whether there will ever be one.
     pub(crate) fn wake(&self) {
         // Through the lock, so that who looked just before sleeps already.
-        drop(self.0.taken.lock());
+        let _ = self.0.taken.lock().resters.rise();
         self.0.freed.notify_all();
     }
 }
@@ -110,8 +120,16 @@ pub(crate) struct Place(Arc<Shared>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        *self.0.taken.lock() -= 1;
-        self.0.freed.notify_one();
+        let mut taken = self.0.taken.lock();
+        taken.places -= 1;
+        // Who is counted as awake has to be woken.
+        let all = taken.resters.rise();
+        drop(taken);
+        if all {
+            self.0.freed.notify_all();
+        } else {
+            self.0.freed.notify_one();
+        }
     }
 }
 

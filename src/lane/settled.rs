@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Resters};
 use crate::quota::Moment;
 
 /// Those who wait, and how they are told.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     waiting: AtomicUsize,
-    lock: Mutex<()>,
+    resters: Mutex<Resters>,
     told: Condvar,
 }
 
@@ -24,14 +24,15 @@ impl Settled {
     pub(super) fn tell(&self) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             // Through the lock, so that who looked just before sleeps already.
-            drop(self.lock.lock());
+            let _ = self.resters.lock().rise();
             self.told.notify_all();
         }
     }
 
     /// Waits until it is so, or until `until`. Says which.
     pub(super) fn wait(&self, clock: &Clock, until: Moment, is_so: impl Fn() -> bool) -> bool {
-        let mut guard = self.lock.lock();
+        let mut mine = None;
+        let mut guard = self.resters.lock();
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let settled = loop {
             if is_so() {
@@ -40,6 +41,7 @@ impl Settled {
             if clock.now() >= until {
                 break false;
             }
+            guard.rest(&mut mine, clock, Some(until));
             match clock.instant_of(until) {
                 Some(instant) => {
                     let _ = self.told.wait_until(&mut guard, instant);
@@ -49,6 +51,7 @@ impl Settled {
                 }
             }
         };
+        guard.leave(mine);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         settled
     }

@@ -303,7 +303,13 @@ impl Shared {
         let worker = allowance.typical(self.index, now).map_or(now, |(answered, typical)| {
             // What waits for a budget of its own keeps no worker from this call.
             let ahead = ahead.at_most(|kind| allowance.in_the_way(kind, charge, now));
-            let slot = |ahead: &Tally| allowance.estimate_behind(charge, &ahead.weights(), now);
+            // Which call goes before it is not known: the one that goes soonest keeps no call out that
+            // would be in time.
+            let slot = |first: &Tally| {
+                let first = first.weights();
+                let of_kind = |kind| allowance.estimate_behind(kind, &first, now);
+                ahead.kinds().filter_map(of_kind).min()
+            };
             self.worker_free(&ahead, answered, typical, slot).unwrap_or(now)
         });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));

@@ -44,7 +44,10 @@ impl Tally {
         let mut left = calls;
         for (index, kind) in other.0.iter().enumerate() {
             let is_last = index + 1 == other.0.len();
-            let share = if is_last { left } else { (kind.calls * calls / all).min(left) };
+            // Queues are long enough for the product to need more than 32 bits.
+            let even = kind.calls as u64 * calls as u64 / all as u64;
+            let share = usize::try_from(even).unwrap_or(left).min(left);
+            let share = if is_last { left } else { share };
             left -= share;
             self.add_many(kind.charge, share, weight_of(kind.charge) * share as u64);
         }

@@ -54,10 +54,10 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return self.refusal() };
         let info = call.info();
         let Some(deadline) = info.deadline else {
-            return opened(lane.clock.while_waiting(|| call.wait(Sleep::ForEver)), info);
+            return opened(call.wait(Sleep::ForEver, &lane.clock), info);
         };
         let sleep = Sleep::Until(&lane.clock, deadline);
-        if let Some(answer) = lane.clock.while_waiting(|| call.wait(sleep)) {
+        if let Some(answer) = call.wait(sleep, &lane.clock) {
             return opened(Some(answer), info);
         }
         let (found, tried) = call.give_up();
@@ -86,7 +86,7 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
             State::Queued { call, lane, .. } => {
                 let until = lane.clock.now() + timeout;
                 let sleep = Sleep::Until(&lane.clock, until);
-                let answer = lane.clock.while_waiting(|| call.wait(sleep));
+                let answer = call.wait(sleep, &lane.clock);
                 let is_known = answer.is_some() || call.is_over();
                 is_known.then(|| opened(answer, call.info()))
             }

@@ -190,8 +190,8 @@ impl Metrics {
             outcomes: Default::default(),
         });
         self.told_of_none(call);
-        let mut all = self.series.write();
-        Arc::clone(all.entry(key).or_insert(series))
+        // What lost the race is dropped with no lock held.
+        Arc::clone(self.series.write().entry(key).or_insert_with(|| Arc::clone(&series)))
     }
 
     /// What becomes known by its first case would come into the world as 1, and who asks by how much it
@@ -217,7 +217,15 @@ impl Metrics {
             let user = self.user(self.users.slot(call.user));
             self.counter(CALLS, of_method(call).into_iter().chain([outcome]).chain(user))
         };
-        counter.get_or_init(new).increment(1);
+        let counter = match counter.get() {
+            Some(counter) => counter,
+            None => {
+                // Outside of the cell, whose lock would be held.
+                let made = new();
+                counter.get_or_init(|| made)
+            }
+        };
+        counter.increment(1);
     }
 
     /// An attempt is over.

@@ -38,7 +38,8 @@ let sampler = Sampler::every(Duration::from_secs(5), move || metrics.sample(&wat
 //! # Tracing (feature `tracing`)
 //!
 //! There is nothing to set up but a subscriber, of the process: calls are made on the threads of a
-//! lane, where a subscriber of one thread hears nothing. The target is `lanekeeper`. Each attempt of a call is a
+//! lane, where a subscriber of one thread hears of nothing but the spans of calls that were made in
+//! a span of its own. The target is `lanekeeper`. Each attempt of a call is a
 //! span `call` at level info, with the fields `lane`, `method`, `priority`, `user`, `number`, `attempt`,
 //! `wait_seconds` and, at its end, `outcome`. Its parent is the span in which the strategy made the
 //! call, though it is on a thread of the lane; and what the broker's adapter logs during the call is

@@ -6,8 +6,8 @@ use std::any::Any;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing::span::EnteredSpan;
-use tracing::{Level, Span, field, info_span, span_enabled};
+use tracing::span::{EnteredSpan, Id};
+use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
 use crate::lane::{CallInfo, FinishedCall, Info, LaneState, Observer, Reason, contain};
 use crate::resilience::BreakerState;
@@ -30,6 +30,21 @@ impl Caller {
         let span = contain(|| is_wanted().then(Span::current)).ok().flatten();
         Self(span.unwrap_or_else(Span::none))
     }
+
+    /// Makes a span, as a child of this one if there is one: of the same subscriber then, since no
+    /// other knows the parent.
+    fn parent_of(&self, new: impl Fn() -> Span) -> Span {
+        let of_same = |(_, same): (&Id, &Dispatch)| dispatcher::with_default(same, &new);
+        self.0.with_subscriber(of_same).unwrap_or_else(&new)
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        // A subscriber may panic as a span is closed, on the thread of a caller with its answer in hand.
+        let span = std::mem::replace(&mut self.0, Span::none());
+        let _ = contain(|| drop(span));
+    }
 }
 
 /// The span of one attempt, on the thread that makes the call.
@@ -41,20 +56,22 @@ impl AttemptSpan {
             return Self(None);
         }
         let span = contain(|| {
-            let span = info_span!(
-                target: TARGET,
-                parent: &info.caller.0,
-                "call",
-                lane = info.lane,
-                method = info.method,
-                priority = info.priority.get(),
-                user = info.user.as_deref(),
-                number = info.number,
-                attempt = info.attempts(),
-                wait_seconds = waited.as_secs_f64(),
-                outcome = field::Empty,
-            );
-            span.entered()
+            let new = || {
+                info_span!(
+                    target: TARGET,
+                    parent: &info.caller.0,
+                    "call",
+                    lane = info.lane,
+                    method = info.method,
+                    priority = info.priority.get(),
+                    user = info.user.as_deref(),
+                    number = info.number,
+                    attempt = info.attempts(),
+                    wait_seconds = waited.as_secs_f64(),
+                    outcome = field::Empty,
+                )
+            };
+            info.caller.parent_of(new).entered()
         });
         Self(span.ok())
     }

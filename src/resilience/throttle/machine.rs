@@ -10,6 +10,9 @@
 //! refusal that took long comes when the lane is quiet. The larger of the two counts. A storm of
 //! refusals cuts once: a call that left before the last cut tells nothing of the rate after it.
 //!
+//! A cut makes calls rarer, and none impossible: where it leaves less than the heaviest call weighs, it
+//! is that much in a longer window.
+//!
 //! The cut grows back in steps, each for a window in which calls were waiting all the time: a lane
 //! that sends little learns nothing of what the broker would bear.
 
@@ -25,6 +28,8 @@ const CALL: u64 = 1000;
 /// A cut window is no longer than this. A share of an hour's calls, most of them made already, could
 /// stop a lane for as long.
 const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+/// Nor is one that was made longer, for less than a call or for a heavy one.
+const LONGEST_CUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The window of a lane that has none.
 const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 
@@ -62,6 +67,8 @@ pub struct Throttle {
     /// Since when each call that left left others waiting.
     busy_since: Option<Moment>,
     lately: Buckets<u64>,
+    /// What the heaviest call weighs that was heard of.
+    heaviest: u32,
     changed: bool,
     latest: Moment,
 }
@@ -101,9 +108,19 @@ impl Throttle {
             cut: None,
             busy_since: None,
             lately: Buckets::new(window),
+            heaviest: 1,
             changed: false,
             latest: Moment::ORIGIN,
         })
+    }
+
+    /// There are calls of so much weight. A cut leaves room for one of them, if the quota does.
+    pub fn weighs(&mut self, weight: u32) {
+        let has_room = self.full().is_none_or(|full| u64::from(weight) * CALL <= full);
+        if has_room && weight > self.heaviest {
+            self.heaviest = weight;
+            self.changed |= self.cut.is_some();
+        }
     }
 
     /// A call leaves, of so much weight. `waiting` is whether others wait that would have left, had
@@ -145,7 +162,7 @@ impl Throttle {
     pub fn quota(&self) -> Quota {
         let quota = self.configured.clone();
         match self.cut {
-            Some(cut) => quota.and(cut.quota(self.window)),
+            Some(cut) => quota.and(cut.quota(self.window, self.least_room())),
             None => quota,
         }
     }
@@ -184,14 +201,16 @@ impl Throttle {
 
     /// Whether a refusal tells anything that the last cut did not answer yet.
     fn is_news(&self, departure: Departure, now: Moment) -> bool {
-        let window = self.cut.map_or(self.window, |cut| cut.length(self.window));
+        let least = self.least_room();
+        let window = self.cut.map_or(self.window, |cut| cut.length(self.window, least));
         self.last_cut.is_none_or(|last| departure.at > last && now >= last + window)
     }
 
     /// Gives back a part of the rate, if calls waited for a whole window.
     fn step(&mut self, now: Moment) {
+        let least = self.least_room();
         let (Some(cut), Some(busy_since)) = (&mut self.cut, self.busy_since) else { return };
-        if now < cut.moved.max(busy_since) + cut.length(self.window) {
+        if now < cut.moved.max(busy_since) + cut.length(self.window, least) {
             return;
         }
         cut.limit = cut.limit.saturating_add(self.policy.step_of(cut.full));
@@ -210,6 +229,12 @@ impl Throttle {
         limits.map(|window| u64::from(window.limit) * CALL).min()
     }
 
+    /// What a cut window has room for at the least, in thousandths like all limits.
+    fn least_room(&self) -> u64 {
+        let most = self.full().unwrap_or(u64::MAX);
+        (u64::from(self.heaviest) * CALL).min(most).max(CALL)
+    }
+
     fn sent_lately(&mut self, now: Moment) -> u64 {
         self.lately.span(now).fold(0, u64::saturating_add)
     }
@@ -221,17 +246,18 @@ impl Throttle {
 }
 
 impl Cut {
-    /// Whole calls in a window; where less than one is left, one in a longer window.
-    fn quota(&self, window: Duration) -> Quota {
-        let calls = u32::try_from(self.limit / CALL).unwrap_or(u32::MAX).max(1);
-        Quota::new(calls, self.length(window))
+    /// Whole calls in a window; where there is less than the `least` room, that in a longer one.
+    fn quota(&self, window: Duration, least: u64) -> Quota {
+        let calls = u32::try_from(self.limit.max(least) / CALL).unwrap_or(u32::MAX).max(1);
+        Quota::new(calls, self.length(window, least))
     }
 
-    fn length(&self, window: Duration) -> Duration {
-        if self.limit >= CALL {
+    fn length(&self, window: Duration, least: u64) -> Duration {
+        if self.limit >= least {
             return window;
         }
-        let nanos = (window.as_nanos() * u128::from(CALL)).div_ceil(u128::from(self.limit.max(1)));
+        let nanos = window.as_nanos().saturating_mul(u128::from(least));
+        let nanos = nanos.div_ceil(u128::from(self.limit.max(1))).min(LONGEST_CUT.as_nanos());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
