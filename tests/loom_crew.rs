@@ -194,27 +194,29 @@ impl Lookout for Lane {
     }
 }
 
-fn model(check: impl Fn() + Sync + Send + 'static) {
+struct Staff {
+    workers: usize,
+    /// How many calls may run at once.
+    most_running: usize,
+    /// A call comes to an end when so many have begun.
+    together: usize,
+}
+
+/// A lane with its workers, for as long as `check` lasts: then it is closed and they are gone.
+fn model(staff: Staff, check: impl Fn(&Arc<Lane>) + Sync + Send + 'static) {
+    let Staff { workers, most_running, together } = staff;
     let mut builder = loom::model::Builder::new();
     // More with LOOM_MAX_PREEMPTIONS, and much longer.
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
-    builder.check(check);
-}
-
-/// One call at a time, and two that come one after the other: a lost one would hang the model.
-#[test]
-fn no_call_is_slept_through() {
-    model(|| {
-        let lane = Lane::new(1);
-        let workers: Vec<_> = (0..2)
+    builder.check(move || {
+        let lane = Lane::new(most_running);
+        let workers: Vec<_> = (0..workers)
             .map(|_| {
                 let lane = Arc::clone(&lane);
-                thread::spawn(move || lane.work(0))
+                thread::spawn(move || lane.work(together))
             })
             .collect();
-        lane.bring();
-        lane.bring();
-        lane.wait_until_done(2);
+        check(&lane);
         lane.close();
         for worker in workers {
             worker.join().unwrap();
@@ -222,24 +224,23 @@ fn no_call_is_slept_through() {
     });
 }
 
+/// One call at a time, and two that come one after the other: a lost one would hang the model.
+#[test]
+fn no_call_is_slept_through() {
+    model(Staff { workers: 2, most_running: 1, together: 0 }, |lane| {
+        lane.bring();
+        lane.bring();
+        lane.wait_until_done(2);
+    });
+}
+
 /// A caller that calls again as soon as it has its answer: it may rely on the worker that gave it.
 #[test]
 fn who_calls_again_at_once_is_seen() {
-    model(|| {
-        let lane = Lane::new(1);
-        let workers: Vec<_> = (0..2)
-            .map(|_| {
-                let lane = Arc::clone(&lane);
-                thread::spawn(move || lane.work(0))
-            })
-            .collect();
+    model(Staff { workers: 2, most_running: 1, together: 0 }, |lane| {
         for calls in 1..=2 {
             lane.bring();
             lane.wait_until_done(calls);
-        }
-        lane.close();
-        for worker in workers {
-            worker.join().unwrap();
         }
     });
 }
@@ -247,21 +248,14 @@ fn who_calls_again_at_once_is_seen() {
 /// Two callers, and two calls at a time.
 #[test]
 fn two_who_bring_calls_at_once_are_both_seen() {
-    model(|| {
-        let lane = Lane::new(2);
-        let worker = {
-            let lane = Arc::clone(&lane);
-            thread::spawn(move || lane.work(0))
-        };
+    model(Staff { workers: 1, most_running: 2, together: 0 }, |lane| {
         let caller = {
-            let lane = Arc::clone(&lane);
+            let lane = Arc::clone(lane);
             thread::spawn(move || lane.bring())
         };
         lane.bring();
         lane.wait_until_done(2);
         caller.join().unwrap();
-        lane.close();
-        worker.join().unwrap();
     });
 }
 
@@ -269,41 +263,23 @@ fn two_who_bring_calls_at_once_are_both_seen() {
 /// has to have somebody look for the second.
 #[test]
 fn a_call_that_hangs_holds_up_no_other() {
-    model(|| {
-        let lane = Lane::new(2);
-        let workers: Vec<_> = (0..2)
-            .map(|_| {
-                let lane = Arc::clone(&lane);
-                thread::spawn(move || lane.work(2))
-            })
-            .collect();
+    model(Staff { workers: 2, most_running: 2, together: 2 }, |lane| {
         lane.bring();
         lane.bring();
         lane.wait_until_done(2);
-        lane.close();
-        for worker in workers {
-            worker.join().unwrap();
-        }
     });
 }
 
 /// Somebody looks at the status, and so takes a call out of the workers' sight for a moment.
 #[test]
 fn a_look_at_the_status_loses_no_call() {
-    model(|| {
-        let lane = Lane::new(1);
-        let worker = {
-            let lane = Arc::clone(&lane);
-            thread::spawn(move || lane.work(0))
-        };
+    model(Staff { workers: 1, most_running: 1, together: 0 }, |lane| {
         let other = {
-            let lane = Arc::clone(&lane);
+            let lane = Arc::clone(lane);
             thread::spawn(move || lane.take_stock())
         };
         lane.bring();
         lane.wait_until_done(1);
         other.join().unwrap();
-        lane.close();
-        worker.join().unwrap();
     });
 }

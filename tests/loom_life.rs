@@ -61,6 +61,16 @@ fn shutdown(call: &Call, seen: &Seen) {
     }
 }
 
+/// Somebody who does this in a thread of their own.
+fn beside(
+    call: &Call,
+    seen: &Arc<Seen>,
+    does: impl FnOnce(&Call, &Seen) + 'static,
+) -> thread::JoinHandle<()> {
+    let (call, seen) = (Arc::clone(call), Arc::clone(seen));
+    thread::spawn(move || does(&call, &seen))
+}
+
 fn model(check: impl Fn(Call, Arc<Seen>) + Sync + Send + 'static) {
     loom::model(move || check(Arc::new(Life::new(WORK)), Arc::default()));
 }
@@ -68,10 +78,7 @@ fn model(check: impl Fn(Call, Arc<Seen>) + Sync + Send + 'static) {
 #[test]
 fn a_call_that_was_given_up_unsent_is_never_sent_and_no_answer_is_lost() {
     model(|call, seen| {
-        let lane = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || worker(&call, &seen))
-        };
+        let lane = beside(&call, &seen, worker);
         let found = call.give_up().0;
         lane.join().unwrap();
         let counts = (seen.sent.load(SeqCst), seen.late.load(SeqCst));
@@ -88,14 +95,8 @@ fn a_call_that_was_given_up_unsent_is_never_sent_and_no_answer_is_lost() {
 #[test]
 fn who_waits_gets_exactly_one_answer_whoever_wins() {
     model(|call, seen| {
-        let lane = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || worker(&call, &seen))
-        };
-        let closing = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || shutdown(&call, &seen))
-        };
+        let lane = beside(&call, &seen, worker);
+        let closing = beside(&call, &seen, shutdown);
         let answer = call.wait(Sleep::ForEver, || None);
         lane.join().unwrap();
         closing.join().unwrap();
@@ -112,14 +113,8 @@ fn who_waits_gets_exactly_one_answer_whoever_wins() {
 #[test]
 fn cancel_shutdown_and_dispatch_have_one_winner() {
     model(|call, seen| {
-        let lane = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || worker(&call, &seen))
-        };
-        let closing = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || shutdown(&call, &seen))
-        };
+        let lane = beside(&call, &seen, worker);
+        let closing = beside(&call, &seen, shutdown);
         let cancelled = usize::from(call.refuse(|_| CANCELLED).is_some());
         lane.join().unwrap();
         closing.join().unwrap();
@@ -138,10 +133,7 @@ fn cancel_shutdown_and_dispatch_have_one_winner() {
 #[test]
 fn a_call_is_sent_once() {
     model(|call, seen| {
-        let other = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || worker(&call, &seen))
-        };
+        let other = beside(&call, &seen, worker);
         worker(&call, &seen);
         other.join().unwrap();
         assert_eq!(seen.sent.load(SeqCst), 1);
@@ -153,14 +145,8 @@ fn a_call_is_sent_once() {
 #[test]
 fn a_call_whose_caller_left_goes_on_and_its_answer_is_late_once() {
     model(|call, seen| {
-        let lane = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || worker(&call, &seen))
-        };
-        let closing = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || shutdown(&call, &seen))
-        };
+        let lane = beside(&call, &seen, worker);
+        let closing = beside(&call, &seen, shutdown);
         let found = call.leave();
         lane.join().unwrap();
         closing.join().unwrap();
@@ -187,10 +173,7 @@ fn who_polls_is_woken_or_has_the_answer() {
         }
     }
     model(|call, seen| {
-        let lane = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || worker(&call, &seen))
-        };
+        let lane = beside(&call, &seen, worker);
         let woken = Arc::new(Woken(AtomicUsize::new(0)));
         let waker = std::task::Waker::from(Arc::clone(&woken));
         let first = call.poll(&waker);
@@ -211,18 +194,12 @@ fn who_polls_is_woken_or_has_the_answer() {
 fn a_call_that_goes_again_has_one_winner() {
     model(|call, seen| {
         assert!(call.dispatch() && call.begin() == Some(WORK));
-        let lane = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || match call.requeue(WORK) {
-                Ok(()) => worker(&call, &seen),
-                // Its caller left: this attempt was the last.
-                Err(_) => drop(call.complete(DONE).map_err(|_| seen.late.fetch_add(1, SeqCst))),
-            })
-        };
-        let closing = {
-            let (call, seen) = (Arc::clone(&call), Arc::clone(&seen));
-            thread::spawn(move || shutdown(&call, &seen))
-        };
+        let lane = beside(&call, &seen, |call, seen| match call.requeue(WORK) {
+            Ok(()) => worker(call, seen),
+            // Its caller left: this attempt was the last.
+            Err(_) => drop(call.complete(DONE).map_err(|_| seen.late.fetch_add(1, SeqCst))),
+        });
+        let closing = beside(&call, &seen, shutdown);
         let found = call.give_up().0;
         lane.join().unwrap();
         closing.join().unwrap();
