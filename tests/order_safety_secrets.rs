@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used)]
 #![cfg(all(feature = "kite", feature = "exchange", feature = "journal"))]
 
-use std::fmt::Debug;
+#[path = "support/printed.rs"]
+mod printed;
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Instrument, OrderChange, OrderId, OrderRequest, Side, lanes,
+    Broker, BrokerProxy, Instrument, OrderChange, OrderId, OrderRequest, Side, lanes,
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
@@ -20,11 +22,7 @@ use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::resilience::guard::OrderGuard;
-use log::{LevelFilter, Log, Metadata, Record};
-
-/// Spelled so that no part of it is found anywhere else.
-const TOKEN: &str = "t0kenQZXtokenQZX";
-const MARK: &str = "QZX";
+use printed::{Printed, TOKEN};
 
 const FAULTS: [&str; 15] = [
     "reset-before",
@@ -44,24 +42,6 @@ const FAULTS: [&str; 15] = [
     "slow:1ms",
 ];
 
-/// What anybody logged.
-struct Lines(Mutex<Vec<String>>);
-
-static LINES: Lines = Lines(Mutex::new(Vec::new()));
-
-impl Log for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = format!("{} {}: {}", record.level(), record.target(), record.args());
-        self.0.lock().unwrap().push(line);
-    }
-
-    fn flush(&self) {}
-}
-
 /// What the lanes tell of every call.
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
@@ -72,34 +52,13 @@ impl Observer for Heard {
     }
 }
 
-/// All that can be printed of a run.
-#[derive(Default)]
-struct Printed(Vec<String>);
-
-impl Printed {
-    fn add(&mut self, what: &dyn Debug) {
-        self.0.extend([format!("{what:?}"), format!("{what:#?}")]);
-    }
-
-    fn error<T>(&mut self, result: Result<T, BrokerError>) -> usize {
-        let Err(error) = result else { return 0 };
-        self.0.push(error.to_string());
-        self.add(&error);
-        1
-    }
-}
-
 fn lane() -> LaneConfig {
     LaneConfig::new(Quota::per_second(10_000)).retry(RetryPolicy::none())
 }
 
 #[test]
 fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
-    log::set_logger(&LINES).unwrap();
-    // At the trace level the HTTP client writes all that it sends, as the documents of `Kite` say.
-    log::set_max_level(LevelFilter::Debug);
-    let mut printed = Printed::default();
-    let mut errors = 0;
+    let mut printed = Printed::with_log();
     for fault in FAULTS {
         let open = lanes::ALL
             .into_iter()
@@ -130,36 +89,29 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
 
         let share = Instrument::new("NSE", "YESBANK");
         let id = OrderId::new("1");
-        errors +=
-            printed.error(broker.place_order(&OrderRequest::market(share.clone(), Side::Buy, 1)));
-        errors += printed.error(broker.modify_order(&id, &OrderChange::new().quantity(2)));
-        errors += printed.error(broker.cancel_order(&id));
-        errors += printed.error(broker.orders());
-        errors += printed.error(broker.ltp(&share));
+        printed.error(broker.place_order(&OrderRequest::market(share.clone(), Side::Buy, 1)));
+        printed.error(broker.modify_order(&id, &OrderChange::new().quantity(2)));
+        printed.error(broker.cancel_order(&id));
+        printed.error(broker.orders());
+        printed.error(broker.ltp(&share));
         printed.add(&broker.recover());
         // A dead token, so that the broker's words about it are among what is printed.
         exchange.set_faults(&Faults::new()).unwrap();
         // On a slow machine it may time out, and be done all the same.
         let _ = proxy.inner().invalidate_session();
-        errors += printed.error(broker.place_order(&OrderRequest::market(share, Side::Buy, 1)));
+        printed.error(broker.place_order(&OrderRequest::market(share, Side::Buy, 1)));
         // A second guard finds the journal in use, and says so.
         let second = OrderGuard::builder(QuoteCache::new(proxy.clone())).journal(&journal).build();
-        printed.0.push(second.err().unwrap().to_string());
+        printed.text(second.err().unwrap().to_string());
 
         printed.add(&broker);
         printed.add(&proxy);
         printed.add(&urgent);
         printed.add(&proxy.status());
-        printed.0.append(&mut heard.0.lock().unwrap());
+        heard.0.lock().unwrap().drain(..).for_each(|call| printed.text(call));
         let text = fs::read_to_string(&journal).unwrap();
         assert!(text.contains("YESBANK"), "nothing was written down");
-        printed.0.push(text);
+        printed.text(text);
     }
-    assert!(errors > FAULTS.len() * 4, "only {errors} errors: the run was not faulty");
-    let tried = printed.0.len();
-    printed.0.append(&mut LINES.0.lock().unwrap());
-    assert!(printed.0.len() > tried + 500, "nothing was logged");
-    for text in &printed.0 {
-        assert!(!text.contains(MARK), "{text}");
-    }
+    printed.assert_clean(FAULTS.len() * 4, 500);
 }
