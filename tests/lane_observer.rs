@@ -4,92 +4,30 @@
 
 mod support;
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{
-    CallInfo, FinishedCall, LaneConfig, LaneState, Observer, Reason, Shutdown, WhenFull,
-};
+use lanekeeper::lane::{LaneConfig, LaneState, Reason, Shutdown, WhenFull};
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::Quota;
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, options, priority, status, submit, the, unlimited,
     until, within_reason,
 };
+use support::notes::{Event, Notes};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Event {
-    Submitted,
-    Dispatched,
-    Finished,
-    Cancelled,
-    Expired,
-    Refused,
-    Late,
-}
-
-/// Writes everything down; and then, if it is to, panics.
-#[derive(Default)]
-struct Diary {
-    calls: Mutex<HashMap<u64, Vec<Event>>>,
-    states: Mutex<Vec<LaneState>>,
-    panics: bool,
-}
-
-impl Diary {
-    fn note(&self, call: &CallInfo<'_>, event: Event) {
-        self.calls.lock().unwrap().entry(call.number).or_default().push(event);
-        self.panic();
-    }
-
-    fn panic(&self) {
-        if self.panics {
-            std::panic::panic_any("an observer that panics");
-        }
-    }
-
-    fn of(&self, number: u64) -> Vec<Event> {
-        self.calls.lock().unwrap().get(&number).cloned().unwrap_or_default()
-    }
-}
-
-impl Observer for Diary {
-    fn submitted(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Submitted);
-    }
-    fn dispatched(&self, call: &CallInfo<'_>, _: Duration) {
-        self.note(call, Event::Dispatched);
-    }
-    fn finished(&self, call: &FinishedCall<'_>) {
-        self.note(&call.call, Event::Finished);
-    }
-    fn cancelled(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Cancelled);
-    }
-    fn expired(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Expired);
-    }
-    fn refused(&self, call: &CallInfo<'_>, _: &str) {
-        self.note(call, Event::Refused);
-    }
-    fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
-        self.note(call, Event::Late);
-    }
-    fn lane_state(&self, _: &'static str, state: LaneState) {
-        self.states.lock().unwrap().push(state);
-        self.panic();
-    }
+/// What was heard of a call of the one lane.
+fn heard(notes: &Notes, number: u64) -> Vec<Event> {
+    notes.of("test", number)
 }
 
 /// One call of each fate there is, in the order of their numbers.
-fn each_fate(diary: &Arc<Diary>) {
+fn each_fate(notes: &Arc<Notes>) {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(2);
-    let lanes = observed(config.when_full(WhenFull::Shed), clock.clone(), Some(diary.clone()));
+    let lanes = observed(config.when_full(WhenFull::Shed), clock.clone(), Some(notes.clone()));
     // 0: sent and answered.
     assert_eq!(submit(&lanes, WRITE, &options(), || 0).wait(), Ok(0));
     // 1: taken back. 2: a read that was dropped.
@@ -124,7 +62,7 @@ fn each_fate(diary: &Arc<Diary>) {
     // 9: a write that was dropped, and goes on.
     drop(nine);
     the(&lanes).resume();
-    until(|| diary.of(9).last() == Some(&Event::Late));
+    until(|| heard(notes, 9).last() == Some(&Event::Late));
     clock.advance(SECOND);
     assert_eq!(ten.wait(), Ok(10));
     // 12: what comes after it is over. 13: refused by the shutdown, 14 after it.
@@ -141,8 +79,8 @@ fn each_fate(diary: &Arc<Diary>) {
 fn each_fate_of_a_call_is_told_in_order_and_panics_of_the_observer_change_nothing() {
     use Event::{Cancelled, Dispatched, Expired, Finished, Late, Refused, Submitted};
     for panics in [false, true] {
-        let diary = Arc::new(Diary { panics, ..Diary::default() });
-        let seen = Arc::clone(&diary);
+        let notes = Arc::new(Notes::new(panics));
+        let seen = Arc::clone(&notes);
         within_reason(move || each_fate(&seen));
         let expected: [&[Event]; 15] = [
             &[Submitted, Dispatched, Finished],
@@ -162,9 +100,9 @@ fn each_fate_of_a_call_is_told_in_order_and_panics_of_the_observer_change_nothin
             &[Refused],
         ];
         for (number, expected) in expected.into_iter().enumerate() {
-            assert_eq!(diary.of(number as u64), expected, "call {number}");
+            assert_eq!(heard(&notes, number as u64), expected, "call {number}");
         }
-        let states = diary.states.lock().unwrap();
+        let states = notes.states();
         let (paused, running) = (LaneState::Paused, LaneState::Running);
         assert_eq!(states[..6], [paused, running, paused, running, paused, running]);
         assert_eq!(states[6..], [LaneState::Closed]);
@@ -174,12 +112,12 @@ fn each_fate_of_a_call_is_told_in_order_and_panics_of_the_observer_change_nothin
 #[test]
 fn a_call_that_hangs_past_a_shutdown_is_told_to_its_end() {
     within_reason(|| {
-        let diary = Arc::new(Diary::default());
-        let lanes = observed(unlimited(1), Clock::system(), Some(diary.clone()));
+        let notes = Arc::new(Notes::default());
+        let lanes = observed(unlimited(1), Clock::system(), Some(notes.clone()));
         let held = hold(&lanes, WRITE);
         lanes.shutdown(Shutdown::Drop);
         held.let_go().wait().unwrap();
-        assert_eq!(diary.of(0), [Event::Submitted, Event::Dispatched, Event::Finished]);
+        assert_eq!(heard(&notes, 0), [Event::Submitted, Event::Dispatched, Event::Finished]);
     });
 }
 
@@ -188,11 +126,11 @@ fn in_a_crowd_each_call_has_one_end_and_its_events_are_in_order() {
     use Event::{Cancelled, Dispatched, Expired, Finished, Late, Refused, Submitted};
     within_reason(|| {
         for round in 0..6 {
-            let diary = Arc::new(Diary { panics: round % 2 == 1, ..Diary::default() });
+            let notes = Arc::new(Notes::new(round % 2 == 1));
             let full = [WhenFull::Refuse, WhenFull::Block, WhenFull::Shed][round % 3];
             let config = LaneConfig::new(Quota::per_second(50)).in_flight(3).queue(6);
             let config = config.when_full(full);
-            let lanes = observed(config, ManualClock::jumping(), Some(diary.clone()));
+            let lanes = observed(config, ManualClock::jumping(), Some(notes.clone()));
             thread::scope(|scope| {
                 for caller in 0..8_usize {
                     let lanes = &lanes;
@@ -216,9 +154,9 @@ fn in_a_crowd_each_call_has_one_end_and_its_events_are_in_order() {
             lanes.shutdown(Shutdown::Drain(3_600 * SECOND));
             assert_eq!(status(&lanes).queued, 0);
             drop(lanes);
-            let calls = diary.calls.lock().unwrap();
+            let calls = notes.all();
             assert_eq!(calls.len(), 480);
-            for (number, events) in calls.iter() {
+            for ((_, number), events) in &calls {
                 let in_order = matches!(
                     events[..],
                     [Submitted, Dispatched, Finished]

@@ -17,8 +17,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use support::cases::cases;
 use support::lanes::{READ, WRITE, ms, priority};
+use support::notes::Event;
 use support::oracle::{Count, Seen, over, over_in_force};
-use support::stepped::{Answer, Course, End, Event, Failure, Stepped};
+use support::stepped::{Answer, Course, End, Failure, Stepped};
 
 /// The way there and the way back take at least this long each, in nanoseconds.
 const LEAST: u64 = 20_000_000;

@@ -7,6 +7,7 @@ pub mod failing;
 pub mod lanes;
 pub mod latency;
 pub mod model;
+pub mod notes;
 pub mod oracle;
 #[cfg(target_os = "linux")]
 pub mod stepped;

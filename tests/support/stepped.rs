@@ -12,19 +12,19 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use lanekeeper::Class;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{
-    CallInfo, CallOptions, FinishedCall, Lane, LaneConfig, LaneError, Observer, Shutdown, Ticket,
-};
+use lanekeeper::lane::{CallOptions, Lane, LaneConfig, LaneError, Shutdown, Ticket};
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits};
+
+use super::notes::Notes;
 
 /// What a call in these tests answers: its number, or what became of it.
 pub type Answer = Result<usize, Failure>;
@@ -84,59 +84,6 @@ pub struct Sending {
     pub at: u64,
     /// Which step it was sent in.
     pub step: usize,
-}
-
-/// What the observer heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Event {
-    Submitted,
-    Dispatched,
-    Finished,
-    Cancelled,
-    Expired,
-    Refused,
-    Late,
-}
-
-/// Writes everything down: which lane, which of its calls, and what.
-#[derive(Default)]
-pub struct Notes(pub Mutex<Vec<(String, u64, Event)>>);
-
-impl Notes {
-    fn note(&self, call: &CallInfo<'_>, event: Event) {
-        self.0.lock().unwrap().push((call.lane.to_owned(), call.number, event));
-    }
-
-    /// What was heard of the call `number` of a lane, in order.
-    pub fn of(&self, lane: &str, number: u64) -> Vec<Event> {
-        let notes = self.0.lock().unwrap();
-        let of_call = notes.iter().filter(|note| (note.0.as_str(), note.1) == (lane, number));
-        of_call.map(|note| note.2).collect()
-    }
-}
-
-impl Observer for Notes {
-    fn submitted(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Submitted);
-    }
-    fn dispatched(&self, call: &CallInfo<'_>, _: Duration) {
-        self.note(call, Event::Dispatched);
-    }
-    fn finished(&self, call: &FinishedCall<'_>) {
-        self.note(&call.call, Event::Finished);
-    }
-    fn cancelled(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Cancelled);
-    }
-    fn expired(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Expired);
-    }
-    fn refused(&self, call: &CallInfo<'_>, _: &str) {
-        self.note(call, Event::Refused);
-    }
-    fn late_result(&self, call: &CallInfo<'_>, _: &dyn std::any::Any) {
-        self.note(call, Event::Late);
-    }
 }
 
 /// What a worker says as it makes a call, and how it is let go.

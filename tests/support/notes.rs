@@ -1,0 +1,89 @@
+//! An observer that writes down what it hears of each call.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use lanekeeper::lane::{CallInfo, FinishedCall, LaneState, Observer};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    Submitted,
+    Dispatched,
+    Finished,
+    Cancelled,
+    Expired,
+    Refused,
+    Late,
+}
+
+/// What was heard of each call, by its lane and its number, in order.
+pub type Heard = HashMap<(String, u64), Vec<Event>>;
+
+#[derive(Default)]
+pub struct Notes {
+    heard: Mutex<Heard>,
+    states: Mutex<Vec<LaneState>>,
+    panics: bool,
+}
+
+impl Notes {
+    /// If it `panics`, it does so each time, when all is written down.
+    pub fn new(panics: bool) -> Self {
+        Self { panics, ..Self::default() }
+    }
+
+    pub fn of(&self, lane: &str, number: u64) -> Vec<Event> {
+        self.heard.lock().unwrap().get(&(lane.to_owned(), number)).cloned().unwrap_or_default()
+    }
+
+    pub fn all(&self) -> Heard {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// The states that lanes went into.
+    pub fn states(&self) -> Vec<LaneState> {
+        self.states.lock().unwrap().clone()
+    }
+
+    fn note(&self, call: &CallInfo<'_>, event: Event) {
+        let of_call = (call.lane.to_owned(), call.number);
+        self.heard.lock().unwrap().entry(of_call).or_default().push(event);
+        self.panic();
+    }
+
+    fn panic(&self) {
+        if self.panics {
+            std::panic::panic_any("an observer that panics");
+        }
+    }
+}
+
+impl Observer for Notes {
+    fn submitted(&self, call: &CallInfo<'_>) {
+        self.note(call, Event::Submitted);
+    }
+    fn dispatched(&self, call: &CallInfo<'_>, _: Duration) {
+        self.note(call, Event::Dispatched);
+    }
+    fn finished(&self, call: &FinishedCall<'_>) {
+        self.note(&call.call, Event::Finished);
+    }
+    fn cancelled(&self, call: &CallInfo<'_>) {
+        self.note(call, Event::Cancelled);
+    }
+    fn expired(&self, call: &CallInfo<'_>) {
+        self.note(call, Event::Expired);
+    }
+    fn refused(&self, call: &CallInfo<'_>, _: &str) {
+        self.note(call, Event::Refused);
+    }
+    fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
+        self.note(call, Event::Late);
+    }
+    fn lane_state(&self, _: &'static str, state: LaneState) {
+        self.states.lock().unwrap().push(state);
+        self.panic();
+    }
+}
