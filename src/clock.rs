@@ -8,8 +8,7 @@ mod resting;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use jiff::{SignedDuration, Timestamp};

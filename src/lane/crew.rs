@@ -145,7 +145,8 @@ impl<B: Bell> Crew<B> {
         }
     }
 
-    /// A call was brought. A worker that is awake looks at it, or else one is woken for it, if `needs_one` says that it cannot wait until some worker is done.
+    /// A call was brought. A worker that is awake looks at it, or else one is woken for it, if
+    /// `needs_one` says that it cannot wait until some worker is done.
     pub(crate) fn arrived(&self, needs_one: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
         if self.lookers.load(Ordering::SeqCst) == 0 && needs_one() {
