@@ -62,19 +62,12 @@ impl Clock {
         }
     }
 
-    /// What time it is, on this clock and on the wall. A clock that is moved by hand began with the
-    /// year 2026.
+    /// What time it is, on this clock and on the wall.
     pub(crate) fn wall(&self) -> Wall {
-        let moment = self.now();
-        let timestamp = match &self.0 {
-            Kind::System { .. } => Timestamp::now(),
-            Kind::Manual(_) => {
-                let began = Timestamp::constant(1_767_225_600, 0);
-                let since = SignedDuration::try_from(moment.since(Moment::ORIGIN));
-                since.ok().and_then(|since| began.checked_add(since).ok()).unwrap_or(began)
-            }
-        };
-        Wall { moment, timestamp }
+        match &self.0 {
+            Kind::System { .. } => Wall { moment: self.now(), timestamp: Timestamp::now() },
+            Kind::Manual(clock) => clock.0.lock().wall(),
+        }
     }
 
     /// One thread more takes part in this time, until the guard is dropped: a clock that jumps does
@@ -219,6 +212,9 @@ fn ring(ring: &Sender<()>) {
     let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = ring.try_send(());
 }
 
+/// Where the clock on the wall stands when a test begins.
+const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
 /// A clock that moves only when told to, for tests.
 ///
 /// By default it stands still until [`advance`](Self::advance). With
@@ -267,6 +263,8 @@ pub struct ManualClock(Arc<Mutex<Manual>>);
 #[derive(Debug)]
 struct Manual {
     now: Moment,
+    /// What the clock on the wall said at some moment.
+    wall: Wall,
     jumps: bool,
     /// How many of those who take part do not sleep. Who is woken counts from that moment on and not
     /// only once it runs, so no other can move time in between.
@@ -298,7 +296,9 @@ impl ManualClock {
     pub fn new() -> Self {
         // Not at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        Self(Arc::new(Mutex::new(Manual { now, jumps: false, awake: 0, sleepers: Vec::new() })))
+        let wall = Wall { moment: Moment::ORIGIN, timestamp: NEW_YEAR };
+        let sleepers = Vec::new();
+        Self(Arc::new(Mutex::new(Manual { now, wall, jumps: false, awake: 0, sleepers })))
     }
 
     /// A clock that jumps to the earliest moment that somebody waits for, while all do.
@@ -323,6 +323,26 @@ impl ManualClock {
         });
     }
 
+    /// Sets the clock on the wall, which windows that begin at midnight go by. It goes on from there with
+    /// this one. Nobody's wait is over by that alone, as on a machine whose clock is set: a lane that
+    /// sleeps looks again, and only then knows.
+    ///
+    /// Until it is set, it says that the year 2026 began (UTC) a second before this clock was made.
+    ///
+    /// ```
+    /// use lanekeeper::clock::ManualClock;
+    ///
+    /// let clock = ManualClock::jumping();
+    /// // Before the market opens in Mumbai.
+    /// clock.set_wall("2026-11-20T09:14:00+05:30".parse()?);
+    /// # Ok::<(), lanekeeper::jiff::Error>(())
+    /// ```
+    pub fn set_wall(&self, timestamp: Timestamp) {
+        let mut manual = self.0.lock();
+        manual.wall = Wall { moment: manual.now, timestamp };
+        manual.wake(|sleeper| sleeper.hears_rings);
+    }
+
     /// Sleeps in the place of `alarm`.
     fn sleep_until(&self, until: Option<Moment>, alarm: &Alarm) {
         {
@@ -342,6 +362,14 @@ impl ManualClock {
 }
 
 impl Manual {
+    fn wall(&self) -> Wall {
+        let Wall { moment, timestamp } = self.wall;
+        let since = SignedDuration::try_from(self.now.since(moment));
+        let now = since.ok().and_then(|since| timestamp.checked_add(since).ok());
+        // Beyond the last year that can be told it stands still.
+        Wall { moment: self.now, timestamp: now.unwrap_or(timestamp) }
+    }
+
     /// Rings some of the alarms.
     fn wake(&mut self, which: impl Fn(&Sleeper) -> bool) {
         for sleeper in self.sleepers.iter_mut().filter(|sleeper| which(sleeper)) {
