@@ -108,6 +108,19 @@ proptest! {
     }
 }
 
+/// What is fair is seen from the slots, also for one behind whom nobody waits yet.
+#[test]
+fn who_is_first_to_wait_for_a_far_slot_is_not_overdue_before_it() {
+    let quota = Quota::new(1, Duration::from_secs(3_600));
+    let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(2))], &[]);
+    for number in [5, 9, 2] {
+        drop(lane.submit(WRITE, &priority(number), Course::INSTANT));
+        pass(&mut lane, 60 * SECOND);
+    }
+    pass(&mut lane, 3_600 * SECOND);
+    assert!(lane.sent_at(2).is_some() && lane.sent_at(1).is_none());
+}
+
 /// The quick way in is for a lane in which nobody waits.
 #[test]
 fn who_comes_alone_does_not_pass_one_who_waits_for_more_room() {

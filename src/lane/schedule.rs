@@ -82,7 +82,7 @@ impl Schedule {
         }
     }
 
-    /// Takes a call in, which is overdue at `overdue`.
+    /// Takes a call in, which is overdue at `overdue` if it ever is.
     pub(crate) fn push(&mut self, job: Job, overdue: Option<Moment>) {
         let info = job.info();
         let (number, charge) = (info.number, info.charge);
@@ -90,8 +90,6 @@ impl Schedule {
         if let Some(at) = info.deadline {
             self.deadlines.insert((at, number), job.clone());
         }
-        // The urgent ones go before the overdue ones anyway.
-        let overdue = overdue.filter(|_| info.priority != Priority::URGENT);
         if let Some(at) = overdue {
             note_overdue(&mut self.overdue, charge, (at, number), job.clone());
         }

@@ -179,19 +179,17 @@ impl Shared {
     }
 
     pub(super) fn put(&self, schedule: &mut Schedule, job: Job) {
-        let overdue = self.aging.map(|aging| self.overdue(schedule, job.info(), aging));
+        // The urgent ones go before the overdue ones anyway.
+        let aging = self.aging.filter(|_| job.info().priority != Priority::URGENT);
+        let overdue = aging.map(|aging| self.overdue(schedule, job.info(), aging));
         schedule.push(job, overdue);
     }
 
     /// When a call that comes now is overdue.
     fn overdue(&self, schedule: &Schedule, info: &Info, aging: u32) -> Moment {
-        let fair = if schedule.is_empty() || info.priority == Priority::URGENT {
-            None
-        } else {
-            let ahead = schedule.tally().weights();
-            let mut allowance = self.pace.allowance.lock();
-            allowance.estimate_behind(info.charge, &ahead, info.entered)
-        };
+        let ahead = schedule.tally().weights();
+        let mut allowance = self.pace.allowance.lock();
+        let fair = allowance.estimate_behind(info.charge, &ahead, info.entered);
         let fair = fair.map_or(LEAST_FAIR_WAIT, |turn| turn.since(info.entered));
         info.entered + fair.max(LEAST_FAIR_WAIT).saturating_mul(aging)
     }
