@@ -10,13 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, Reason};
+use lanekeeper::lane::{LaneConfig, Observer, Reason};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
 use lanekeeper::{Class, Sent};
 use support::failing::{Failed, Fault, Gated, TOO_FAST, TRANSIENT, class, ended, submit_again};
 use support::lanes::{
-    READ, SECOND, ms, one, options, status, the, unlimited, until, within_reason,
+    READ, SECOND, ms, observed, one, options, status, the, unlimited, until, within_reason,
 };
 
 const OPEN_FOR: Duration = Duration::from_secs(8);
@@ -80,6 +80,31 @@ fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
     assert_eq!(possible_in(call(&lanes, None)), Some(ms(1)));
     clock.advance(ms(1));
     assert_eq!(call(&lanes, None), Ok(()));
+}
+
+/// Hears what becomes of the breaker.
+#[derive(Default)]
+struct Heard(Mutex<Vec<BreakerState>>);
+
+impl Observer for Heard {
+    fn breaker(&self, _: &'static str, state: BreakerState) {
+        self.0.lock().unwrap().push(state);
+    }
+}
+
+#[test]
+fn each_change_is_told_once() {
+    let (clock, heard) = (ManualClock::new(), Arc::new(Heard::default()));
+    let config = broken(1, breaker().probes(1));
+    let lanes = observed(config, clock.clone(), Some(heard.clone()));
+    call(&lanes, None).unwrap();
+    break_it(&lanes);
+    let _ = possible_in(call(&lanes, None));
+    clock.advance(OPEN_FOR);
+    call(&lanes, None).unwrap();
+    call(&lanes, None).unwrap();
+    use BreakerState::{Closed, HalfOpen, Open};
+    assert_eq!(*heard.0.lock().unwrap(), [Open, HalfOpen, Closed]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
     CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket, WhenFull,
@@ -46,6 +47,32 @@ fn a_deadline_is_kept_while_every_worker_hangs() {
         assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
         held.let_go().wait().unwrap();
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    });
+}
+
+/// Time goes on while a call is on its way in.
+struct Meanwhile(ManualClock, Duration);
+
+impl Observer for Meanwhile {
+    fn submitted(&self, _: &CallInfo<'_>) {
+        self.0.advance(self.1);
+    }
+}
+
+#[test]
+fn a_call_whose_deadline_passes_on_its_way_in_is_not_sent() {
+    within_reason(|| {
+        for passes in [SECOND, 2 * SECOND] {
+            let clock = ManualClock::new();
+            let meanwhile = Arc::new(Meanwhile(clock.clone(), passes));
+            let lanes = observed(unlimited(1), clock, Some(meanwhile));
+            let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), || 7);
+            let reason = answer(&mut late).unwrap_err().reason;
+            assert_eq!(reason, Reason::DeadlinePassed { waited: passes });
+            // What is in time goes.
+            let call = submit(&lanes, WRITE, &options().deadline(passes + ms(1)), || 8);
+            assert_eq!(call.wait(), Ok(8));
+        }
     });
 }
 
@@ -87,6 +114,27 @@ fn callers_that_block_for_a_place_are_answered_by_a_drain() {
             });
             assert_eq!(answered.into_inner(), 200);
         }
+    });
+}
+
+#[test]
+fn a_caller_that_blocks_for_a_place_keeps_its_deadline() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(1).queue(1).when_full(WhenFull::Block), clock.clone());
+        let held = hold(&lanes, WRITE);
+        let waits = submit(&lanes, WRITE, &options(), || 7);
+        thread::scope(|scope| {
+            let blocked =
+                scope.spawn(|| submit(&lanes, WRITE, &options().deadline(SECOND), || 8).wait());
+            until(|| {
+                clock.advance(ms(100));
+                blocked.is_finished()
+            });
+            assert_eq!(blocked.join().unwrap().unwrap_err().was_sent(), Sent::No);
+        });
+        held.let_go().wait().unwrap();
+        assert_eq!(waits.wait(), Ok(7));
     });
 }
 

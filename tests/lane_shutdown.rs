@@ -56,6 +56,23 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
 }
 
 #[test]
+fn a_drain_waits_for_what_is_under_way() {
+    within_reason(|| {
+        let lanes = one(unlimited(2), Clock::system());
+        let held = hold(&lanes, WRITE);
+        thread::scope(|scope| {
+            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
+            until(|| status(&lanes).state == LaneState::Draining);
+            // Nobody can tell from outside when it waits: it is given the time to.
+            (0..1_000).for_each(|_| thread::yield_now());
+            assert_eq!(status(&lanes).state, LaneState::Draining);
+            held.let_go().wait().unwrap();
+            assert_eq!(drain.join().unwrap().under_way, 0);
+        });
+    });
+}
+
+#[test]
 fn a_drain_sends_nothing_that_a_pause_holds() {
     within_reason(|| {
         let lanes = one(unlimited(1), Clock::system());

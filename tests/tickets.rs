@@ -82,6 +82,8 @@ fn try_wait_gives_the_answer_once() {
     assert_eq!(ticket.wait_timeout(Duration::MAX), Some(Ok(7)));
     let taken = ticket.try_wait().unwrap().unwrap_err();
     assert_eq!(taken.reason, Reason::Taken);
+    let taken = ticket.wait_timeout(Duration::MAX).unwrap().unwrap_err();
+    assert_eq!(taken.reason, Reason::Taken);
     assert_eq!(ticket.wait().unwrap_err().reason, Reason::Taken);
 }
 

@@ -158,11 +158,9 @@ impl LaneConfig {
     pub(super) fn workers(&self) -> Result<usize, LaneConfigError> {
         let by_default = || {
             let most = self.quota.most_in_flight().unwrap_or(MOST_WORKERS_BY_DEFAULT);
-            most.min(MOST_WORKERS_BY_DEFAULT) as usize
+            most.clamp(1, MOST_WORKERS_BY_DEFAULT) as usize
         };
         match self.in_flight.unwrap_or_else(by_default) {
-            // A quota of no calls gives none; the pacer has the better message for it.
-            0 if self.in_flight.is_none() => Ok(1),
             calls @ 1..=MOST_WORKERS => Ok(calls),
             calls => Err(LaneConfigError::InFlight { calls }),
         }

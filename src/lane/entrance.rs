@@ -257,3 +257,14 @@ impl Drop for Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_that_of_the_shortest_window_in_calls_a_second() {
+        assert_eq!(rate_of(&Quota::per_day(5000).and(Quota::per_minute(30))), Some(0.5));
+        assert_eq!(rate_of(&Quota::unlimited()), None);
+    }
+}

@@ -258,7 +258,7 @@ where
         };
         answering();
         match self.life.complete(answer) {
-            Ok(waker) => Ran { waker, last: ended, ..Ran::default() },
+            Ok(waker) => Ran { waker, ..Ran::default() },
             Err(answer) => Ran { late: Some(Box::new(answer)), last: ended, ..Ran::default() },
         }
     }
