@@ -6,8 +6,8 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -47,6 +47,25 @@ fn a_deadline_is_kept_while_every_worker_hangs() {
         assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
         held.let_go().wait().unwrap();
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    });
+}
+
+#[test]
+fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(1), clock.clone());
+        the(&lanes).pause();
+        let (go, held) = mpsc::channel::<()>();
+        let first = submit(&lanes, WRITE, &options(), move || held.recv().unwrap_or_default());
+        let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), || panic!("sent"));
+        the(&lanes).resume();
+        until(|| the(&lanes).queued() == 1);
+        clock.advance(SECOND);
+        let reason = answer::<()>(&mut late).unwrap_err().reason;
+        assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
+        drop(go);
+        first.wait().unwrap();
     });
 }
 

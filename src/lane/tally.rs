@@ -130,6 +130,9 @@ mod tests {
         let mut three = Tally::default();
         three.add_first(&all, 3);
         assert_eq!(three.weights(), [(LIGHT, 1), (HEAVY, 10)]);
+        let mut one = Tally::default();
+        one.add_first(&all, 1);
+        assert_eq!(one.weights(), [(HEAVY, 5)]);
         some.add_first(&all, 100);
         assert_eq!((some.calls(), some.weights()), (10, vec![(LIGHT, 5), (HEAVY, 25)]));
     }

@@ -57,6 +57,30 @@ fn a_weight_waits_until_enough_is_free() {
 }
 
 #[test]
+fn the_slots_of_a_lost_call_are_held_for_as_long_again_and_a_round_trip() {
+    let mut allowance = lane(Quota::per_second(1));
+    let permit = allowance.take(CALL, at(0)).unwrap();
+    allowance.finish(permit, at(50));
+    let lost = allowance.take(CALL, at(1050)).unwrap();
+    allowance.finish_unanswered(lost, at(1250));
+    // Nobody waits for it, and its slot is held.
+    assert_eq!((allowance.in_flight(0), allowance.lane_use(0, at(1250))[0].used), (0, 1));
+    assert_eq!(allowance.next_release(at(1250)), Some(at(1500)));
+    assert_eq!(allowance.when(CALL, at(1499)), Err(NotYet::InFlight));
+    assert_eq!(allowance.when(CALL, at(1500)), Err(NotYet::Until(at(2500))));
+    assert_eq!(allowance.next_release(at(1500)), None);
+}
+
+#[test]
+fn lanes_and_budgets_are_numbered_as_they_come() {
+    let mut allowance = lane(Quota::unlimited());
+    assert_eq!(allowance.add_lane(&Quota::per_second(1), Credit::STRICT), Ok(1));
+    for number in 0..3 {
+        assert_eq!(allowance.add_budget(&Quota::per_second(1).into()), Ok(number));
+    }
+}
+
+#[test]
 fn what_does_not_exist_never_has_room_and_never_panics() {
     let mut allowance = lane(Quota::per_second(4));
     for charge in [Charge::to_lane(1), Charge { budgets: &[0], ..CALL }] {
@@ -279,6 +303,27 @@ fn another_guard_counts_the_remembered_calls_again() {
     allowance.set_lane(0, &quota.clock_guard(3000 * MS), at(600)).unwrap();
     assert_eq!(allowance.lane_use(0, at(600))[0].used, 1);
     assert_eq!(allowance.lane_use(0, at(6000))[0].used, 1);
+}
+
+#[test]
+fn a_whole_day_that_nobody_looked_at_leaves_nothing_behind() {
+    let mut allowance = allowance(EVE, &[Quota::per_calendar_day(1, india())], &[]);
+    // Within the guard: it counts in the day after too.
+    call(&mut allowance, CALL, at(1500));
+    assert_eq!(allowance.when(CALL, at(5000 + 86_400_000)), Ok(()));
+}
+
+#[test]
+fn a_long_day_is_remembered_to_its_end() {
+    let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+    let quota = Quota::per_calendar_day(2, zone);
+    // Ten minutes into a day of 25 hours, and ten before its end.
+    let mut allowance = allowance("2026-11-01T04:10:00Z", std::slice::from_ref(&quota), &[]);
+    call(&mut allowance, CALL, at(0));
+    let late = at((24 * 60 + 40) * 60_000);
+    call(&mut allowance, CALL, late);
+    allowance.set_lane(0, &quota.clock_guard(3000 * MS), late).unwrap();
+    assert_eq!(allowance.lane_use(0, late)[0].used, 2);
 }
 
 #[test]

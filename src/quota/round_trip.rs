@@ -117,6 +117,12 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
+    fn no_credit_is_for_more_than_a_whole_round_trip() {
+        assert_eq!(Credit::percent(101), Credit::percent(100));
+        assert_ne!(Credit::percent(99), Credit::percent(100));
+    }
+
+    #[test]
     fn there_is_no_credit_before_enough_was_seen() {
         let mut round_trip = RoundTrip::new();
         for _ in 0..ENOUGH - 1 {

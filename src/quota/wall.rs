@@ -31,3 +31,20 @@ impl Wall {
         Moment::from_nanos(u64::try_from(moment).unwrap_or(most))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_clock_tells_what_the_other_says() {
+        let wall = Wall { moment: Moment::from_nanos(5), timestamp: Timestamp::UNIX_EPOCH };
+        assert_eq!(wall.at(Moment::from_nanos(7)), 2);
+        assert_eq!(wall.when(2), Moment::from_nanos(7));
+        assert_eq!(wall.when(-5), Moment::ORIGIN);
+        // Before the first moment is the first, and after the last is the last.
+        assert_eq!(wall.when(-6), Moment::ORIGIN);
+        assert_eq!(wall.when(i128::MIN), Moment::ORIGIN);
+        assert_eq!(wall.when(i128::MAX), Moment::from_nanos(u64::MAX));
+    }
+}

@@ -219,6 +219,11 @@ mod tests {
         let day = Quota::per_calendar_day(1, TimeZone::UTC);
         assert!(refused(day.clone().clock_guard(Duration::from_secs(21_601))).contains("6 h"));
         assert_eq!(day.check(), Ok(()));
+        // The widest of each.
+        let century = Duration::from_secs(100 * 366 * 86_400);
+        assert_eq!(day.clock_guard(Duration::from_secs(21_600)).check(), Ok(()));
+        assert_eq!(Quota::new(1, century).check(), Ok(()));
+        assert_eq!(Quota::token_bucket(1, century, 1).check(), Ok(()));
         assert_eq!(Quota::unlimited().check(), Ok(()));
     }
 

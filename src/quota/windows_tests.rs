@@ -83,6 +83,48 @@ fn a_queue_gets_its_tokens_as_they_come() {
 }
 
 #[test]
+fn a_credit_brings_the_tokens_of_the_next_call_forward() {
+    let (mut allowance, now) = with_credit(&Quota::token_bucket(1, 1000 * MS, 1), 100);
+    let permit = allowance.take(CALL, now).unwrap();
+    allowance.finish(permit, now + 100 * MS);
+    let next = now + (100 + 1000 - 90) * MS;
+    assert_eq!(allowance.when(CALL, now + 100 * MS), Err(NotYet::Until(next)));
+    assert_eq!(allowance.when(CALL, next), Ok(()));
+}
+
+/// What is remembered does not reach back to when it stood full.
+#[test]
+fn a_bucket_that_was_never_full_again_is_not_taken_for_full() {
+    let bucket = |burst| Quota::token_bucket(10, 1000 * MS, burst);
+    let mut allowance = lane(bucket(10));
+    (0..10).for_each(|_| call(&mut allowance, CALL, at(0)));
+    for ms in (100..=3000).step_by(100) {
+        call(&mut allowance, CALL, at(ms));
+    }
+    for burst in [10, 12] {
+        allowance.set_lane(0, &bucket(burst), at(3000)).unwrap();
+        assert_eq!(used(&mut allowance, at(3000)), 10);
+    }
+}
+
+#[test]
+fn a_queue_behind_used_slots_gets_them_as_they_come_free() {
+    let mut allowance = lane(Quota::per_second(2));
+    call(&mut allowance, CALL, at(0));
+    call(&mut allowance, CALL, at(300));
+    let mut turn = |ahead| allowance.estimate(CALL, ahead, at(400)).unwrap();
+    assert_eq!([turn(0), turn(1), turn(2)], [at(1000), at(1300), at(2000)]);
+}
+
+#[test]
+fn a_queue_longer_than_a_stretch_goes_on_at_the_rate_of_one() {
+    let mut allowance = lane(Quota::sliding_counter(4, 1000 * MS));
+    call(&mut allowance, CALL, at(0));
+    let mut turn = |ahead| allowance.estimate(CALL, ahead, at(0)).unwrap();
+    assert_eq!([turn(2), turn(3), turn(5)], [at(0), at(1250), at(1750)]);
+}
+
+#[test]
 fn a_queue_longer_than_a_day_goes_on_for_days() {
     let quota = Quota::per_calendar_day(3, TimeZone::UTC);
     let mut allowance = strict_at("2026-03-02T23:00:00Z", quota);

@@ -1,0 +1,63 @@
+//! Which slots a call takes on its way through a lane, and when they come back.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::{CallOptions, LaneConfig};
+use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Budget, Limits, Quota};
+use lanekeeper::resilience::RetryPolicy;
+use support::failing::{Failed, class};
+use support::lanes::{SECOND, WRITE, ms, one, options, priority, submit, unlimited, within_reason};
+
+/// Two slots a minute, of which one is for urgent calls.
+fn with_reserve(clock: &ManualClock) -> Lanes {
+    let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
+    builder.lane(0, unlimited(1));
+    builder.budget(0, Budget::new(Quota::per_minute(2)).reserve(1));
+    builder.clock(clock.clone().into());
+    builder.build(Limits::new()).unwrap()
+}
+
+#[test]
+fn the_reserve_is_for_calls_that_are_urgent_whatever_their_method_is() {
+    within_reason(|| {
+        let method = |priority| Call { priority, budgets: &[0], ..WRITE };
+        let ways: [(Call, CallOptions); 2] = [(method(1), options()), (method(5), priority(1))];
+        for (urgent, its_options) in ways {
+            let clock = ManualClock::jumping();
+            let (lanes, began) = (with_reserve(&clock), clock.now());
+            let call = |call, options: &CallOptions| {
+                submit(&lanes, call, options, || ()).wait().unwrap();
+                clock.now().since(began)
+            };
+            assert_eq!(call(method(5), &options()), ms(0));
+            assert_eq!(call(urgent, &its_options), ms(0));
+            // An urgent method that is called without haste.
+            assert_eq!(call(method(1), &priority(5)), 60 * SECOND);
+        }
+    });
+}
+
+#[test]
+fn a_lane_that_waits_for_the_slot_of_a_lost_call_wakes_by_itself() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
+        let lanes = one(config.retry(RetryPolicy::none()), clock.clone());
+        let began = clock.now();
+        let lost = {
+            let clock = clock.clone();
+            move || {
+                clock.advance(SECOND);
+                Err::<(), _>(Failed::Broker(1, None))
+            }
+        };
+        lanes.call(WRITE, &options(), lost, class).unwrap_err();
+        lanes.call(WRITE, &options(), || Ok(()), class).unwrap();
+        // It took a second, may be on its way for another, and its slot cools for one.
+        assert_eq!(clock.now().since(began), 3 * SECOND);
+    });
+}
