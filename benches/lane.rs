@@ -1,8 +1,11 @@
 //! What a call costs on its way through a lane, beside the bare parts of such a way.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench lane
+//! taskset -c 0 cargo bench --no-default-features --bench lane
 //! ```
+//!
+//! On one core: whether the caller and its worker sit on one or on two makes a factor of ten in a hop,
+//! bare or not, and the system decides it anew for each pair of threads. What is measured then is that.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;

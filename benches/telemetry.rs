@@ -1,8 +1,10 @@
 //! What telemetry costs a call while nobody listens: no recorder, and no subscriber.
 //!
 //! ```text
-//! cargo bench --no-default-features --features metrics,tracing --bench telemetry
+//! taskset -c 0 cargo bench --no-default-features --features metrics,tracing --bench telemetry
 //! ```
+//!
+//! On one core, for the reason that `lane.rs` gives.
 //!
 //! The cost of an observer is seen within one run. The spans and events are compiled in or not, so
 //! for those two builds are compared: `benches/telemetry.sh` runs them in turns.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a call costs with spans and events compiled in and nobody subscribed, against a build without
-# them. The two builds run in turns, so that whatever else the machine does falls on both alike.
+# them. The two builds run in turns, so that whatever else the machine does falls on both alike, and on
+# one core where there is taskset: see lane.rs.
 #
 #   benches/telemetry.sh [TURNS]
 set -euo pipefail
@@ -21,11 +22,13 @@ trap 'rm -rf "$out"' EXIT
 cp "$(build)" "$out/without"
 cp "$(build --features tracing)" "$out/with"
 
+pin=()
+if command -v taskset >/dev/null; then pin=(taskset -c 0); fi
 export LANEKEEPER_ROUNDS=10
 for turn in $(seq "${1:-200}"); do
   for one in without with; do
     # The time of the plain call, in microseconds.
-    "$out/$one" | sed -n 's/^the same call.*bare *\([0-9.]*\) us.*/\1/p' >> "$out/$one.us"
+    "${pin[@]}" "$out/$one" | sed -n 's/^the same call.*bare *\([0-9.]*\) us.*/\1/p' >> "$out/$one.us"
   done
 done
 paste "$out/with.us" "$out/without.us" | python3 -c '

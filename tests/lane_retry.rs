@@ -283,6 +283,24 @@ fn one_that_is_cancelled_is_answered_with_the_last_error_and_not_sent_again() {
 }
 
 #[test]
+fn one_that_is_cancelled_takes_no_other_along() {
+    let clock = ManualClock::new();
+    let lanes = one(unlimited(2).retry(patient()), clock.clone());
+    let log = Log::new(&clock);
+    let calls = ["first", "second", "third"].map(|name| {
+        let before = status(&lanes).retrying;
+        let ticket = submit_again(&lanes, WRITE, &options(), log.fails(name, [NOT_SENT]));
+        until(|| status(&lanes).retrying == before + 1);
+        ticket
+    });
+    assert!(!calls[1].cancel());
+    assert_eq!(status(&lanes).retrying, 2);
+    clock.advance(Duration::from_secs(86_400));
+    let answers = within_reason(move || calls.map(lanekeeper::lane::Ticket::wait));
+    assert_eq!(answers, [Ok(2), Err(Failed::Broker(1, NOT_SENT)), Ok(2)]);
+}
+
+#[test]
 fn a_read_that_nobody_waits_for_is_not_sent_again() {
     let clock = ManualClock::new();
     let lanes = one(unlimited(2).retry(patient()), clock.clone());

@@ -7,10 +7,12 @@ mod support;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, LaneConfig};
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
-use lanekeeper::quota::{Budget, Limits, Quota};
+use lanekeeper::quota::{Budget, Credit, Limits, Quota};
 use lanekeeper::resilience::RetryPolicy;
 use support::failing::{Failed, class};
-use support::lanes::{SECOND, WRITE, ms, one, options, priority, submit, unlimited, within_reason};
+use support::lanes::{
+    SECOND, WRITE, ms, one, options, priority, status, submit, unlimited, within_reason,
+};
 
 /// Two slots a minute, of which one is for urgent calls.
 fn with_reserve(clock: &ManualClock) -> Lanes {
@@ -37,6 +39,22 @@ fn the_reserve_is_for_calls_that_are_urgent_whatever_their_method_is() {
             assert_eq!(call(urgent, &its_options), ms(0));
             // An urgent method that is called without haste.
             assert_eq!(call(method(1), &priority(5)), 60 * SECOND);
+        }
+    });
+}
+
+#[test]
+fn a_lane_has_the_credit_that_it_was_given() {
+    within_reason(|| {
+        for (credit, is_some) in [(Credit::STRICT, false), (Credit::default(), true)] {
+            let clock = ManualClock::jumping();
+            let config = LaneConfig::new(Quota::per_second(10)).credit(credit);
+            let lanes = one(config, clock.clone());
+            for _ in 0..40 {
+                let clock = clock.clone();
+                submit(&lanes, WRITE, &options(), move || clock.advance(ms(50))).wait().unwrap();
+            }
+            assert_eq!(status(&lanes).credit > ms(0), is_some);
         }
     });
 }

@@ -184,6 +184,24 @@ fn nobody_gets_a_rate_back_that_nobody_uses() {
     assert_eq!(after_one_caller(50, SECOND * 2), 10);
 }
 
+/// A call in the queue is not another one that waits.
+#[test]
+fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
+    let clock = ManualClock::new();
+    let lanes = one(paced(), clock.clone());
+    let _ = call(&lanes, Some(TOO_FAST));
+    for _ in 0..50 {
+        clock.advance(SECOND * 2);
+        the(&lanes).pause();
+        let alone = lanes.submit(READ, &options(), || ended(None), class);
+        // It is in the queue, and no time passes there.
+        assert_eq!(status(&lanes).queued, 1);
+        the(&lanes).resume();
+        assert_eq!(alone.wait(), Ok(()));
+    }
+    assert_eq!(status(&lanes).rate_percent, 10);
+}
+
 // ---- the pause ----------------------------------------------------------------------------------
 
 #[test]

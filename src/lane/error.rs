@@ -145,5 +145,9 @@ mod tests {
         assert_eq!(about(Duration::MAX), Duration::MAX);
         let reason = Reason::TooLate { possible_in: Duration::from_nanos(1_000_001) };
         assert!(reason.to_string().contains("in about 2ms, which"), "{reason}");
+        let down = |possible_in| Reason::BrokerDown { possible_in }.to_string();
+        let said = down(Some(Duration::from_secs(3)));
+        assert!(said.ends_with(", call again in about 3s"), "{said}");
+        assert!(!down(None).contains("again"));
     }
 }

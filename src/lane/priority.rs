@@ -69,3 +69,14 @@ impl fmt::Display for Priority {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_is_its_number() {
+        let priority = Priority::new(7).unwrap();
+        assert_eq!((priority.get(), priority.to_string()), (7, "7".to_owned()));
+    }
+}

@@ -143,6 +143,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lost_call_keeps_its_slot_for_as_long_again() {
+        let mut pacer = strict(Quota::per_second(1));
+        assert_eq!((pacer.least_round_trip(), pacer.next_release(at(0))), (None, None));
+        let permit = pacer.take(at(0)).unwrap();
+        pacer.finish(permit, at(50));
+        assert_eq!(pacer.least_round_trip(), Some(MS * 50));
+        let lost = pacer.take(at(2000)).unwrap();
+        pacer.finish_unanswered(lost, at(2100));
+        // And for a round trip more.
+        assert_eq!(pacer.next_release(at(2100)), Some(at(2250)));
+        assert_eq!(pacer.take(at(2250)), Err(NotYet::Until(at(3250))));
+    }
+
+    #[test]
     fn a_refusal_takes_nothing_in_any_window() {
         let mut pacer = strict(Quota::per_second(1).and(Quota::per_minute(3)));
         for _ in 0..100 {
