@@ -6,8 +6,8 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +23,8 @@ use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, submit, the, unlimited, until,
     within_reason,
 };
+#[cfg(target_os = "linux")]
+use support::stepped::{Course, Failure, Stepped};
 
 /// The answer, once it is here, of a ticket that nobody waits for.
 fn answer<R>(ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
@@ -50,23 +52,21 @@ fn a_deadline_is_kept_while_every_worker_hangs() {
     });
 }
 
+/// All workers sleep before: one that only begins would find the deadlines by itself.
+#[cfg(target_os = "linux")]
 #[test]
 fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
-    within_reason(|| {
-        let clock = ManualClock::new();
-        let lanes = one(unlimited(1), clock.clone());
-        the(&lanes).pause();
-        let (go, held) = mpsc::channel::<()>();
-        let first = submit(&lanes, WRITE, &options(), move || held.recv().unwrap_or_default());
-        let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), || panic!("sent"));
-        the(&lanes).resume();
-        until(|| the(&lanes).queued() == 1);
-        clock.advance(SECOND);
-        let reason = answer::<()>(&mut late).unwrap_err().reason;
-        assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
-        drop(go);
-        first.wait().unwrap();
-    });
+    let mut lane = Stepped::new(&[unlimited(1)], &[]);
+    lane.lane(0).pause();
+    let mut first = lane.submit(WRITE, &options(), Course::answered_after(2 * SECOND));
+    let mut late = lane.submit(WRITE, &options().deadline(SECOND), Course::INSTANT);
+    lane.lane(0).resume();
+    lane.look();
+    assert_eq!((lane.sent.len(), lane.lane(0).queued()), (1, 1));
+    lane.move_to(lane.now() + 1_000_000_000);
+    let Some(Err(Failure::Lane(error))) = late.try_wait() else { panic!("nobody saw it pass") };
+    assert_eq!(error.reason, Reason::DeadlinePassed { waited: SECOND });
+    assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
 }
 
 /// Time goes on while a call is on its way in.

@@ -348,6 +348,19 @@ fn a_quota_is_changed_at_once_and_loses_no_count() {
 }
 
 #[test]
+fn the_calls_of_a_user_are_counted_in_each_priority_and_in_all() {
+    let lanes = once_a_second(&ManualClock::new());
+    lanes.lane("test").unwrap().pause();
+    let log = Log::default();
+    let of = |number| priority(number).user("a");
+    let _calls = [5, 5, 5, 9].map(|number| submit(&lanes, READ, &of(number), &log, "a"));
+    let status = lanes.status();
+    let lane = status.lane("test").unwrap();
+    assert_eq!(lane.queued_by_priority, BTreeMap::from([(5, 3), (9, 1)]));
+    assert_eq!(lane.queued_by_user, BTreeMap::from([("a".to_owned(), 4)]));
+}
+
+#[test]
 fn the_status_tells_who_waits_and_what_is_left() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
