@@ -9,15 +9,18 @@ use std::time::Duration;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::tz::{Offset, TimeZone};
 use lanekeeper::lane::LaneConfig;
-use lanekeeper::proxy::Lanes;
-use lanekeeper::quota::Quota;
-use support::lanes::{READ, SECOND, one, options, status, submit, until, within_reason};
+use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Budget, Limits, Quota};
+use support::lanes::{READ, SECOND, one, options, status, submit, the, until, within_reason};
 
-/// One call a day, as days are in India.
-fn one_a_day(clock: &ManualClock) -> Lanes {
+/// As days are in India.
+fn one_call_a_day() -> Quota {
     let india = TimeZone::fixed(Offset::from_seconds(19_800).unwrap());
-    let quota = Quota::per_calendar_day(1, india).clock_guard(Duration::ZERO);
-    one(LaneConfig::new(quota).in_flight(1), clock.clone())
+    Quota::per_calendar_day(1, india).clock_guard(Duration::ZERO)
+}
+
+fn one_a_day(clock: &ManualClock) -> Lanes {
+    one(LaneConfig::new(one_call_a_day()).in_flight(1), clock.clone())
 }
 
 fn set(clock: &ManualClock, time: &str) {
@@ -56,6 +59,42 @@ fn a_clock_that_is_set_ahead_ends_the_day() {
         assert_eq!(next.estimated_wait(), Some(12 * 3_600 * SECOND));
         set(&clock, "2026-11-21T00:00:00+05:30");
         next.wait().unwrap();
+    });
+}
+
+#[test]
+fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        set(&clock, "2026-11-20T12:00:00+05:30");
+        let an_hour = LaneConfig::new(Quota::per_hour(100)).in_flight(1);
+        let lanes = one(an_hour, clock.clone());
+        spend(&lanes);
+        // So the call was one of this new day, and not of the one that the wall said before.
+        set(&clock, "2026-11-21T00:30:00+05:30");
+        the(&lanes).set_quota(&one_call_a_day()).unwrap();
+        let next = submit(&lanes, READ, &options(), || ());
+        assert_eq!(next.estimated_wait(), Some(23 * 3_600 * SECOND + 1_800 * SECOND));
+    });
+}
+
+#[test]
+fn days_that_a_budget_is_given_later_begin_by_the_wall_of_then() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        set(&clock, "2026-11-20T12:00:00+05:30");
+        let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
+        builder.lane(0, LaneConfig::new(Quota::unlimited()).in_flight(1));
+        builder.budget(0, Budget::new(Quota::per_hour(100)));
+        builder.clock(clock.clone().into());
+        let lanes = builder.build(Limits::new()).unwrap();
+        let order = Call { budgets: &[0], ..READ };
+        submit(&lanes, order, &options(), || ()).wait().unwrap();
+        until(|| status(&lanes).in_flight == 0);
+        set(&clock, "2026-11-21T00:30:00+05:30");
+        lanes.set_budget("orders", &Budget::new(one_call_a_day())).unwrap();
+        let next = submit(&lanes, order, &options(), || ());
+        assert_eq!(next.estimated_wait(), Some(23 * 3_600 * SECOND + 1_800 * SECOND));
     });
 }
 

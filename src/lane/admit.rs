@@ -22,7 +22,7 @@ pub(super) fn admit(
     if !lane.state().is_open() {
         return Err(Reason::Closed);
     }
-    is_up(lane)?;
+    is_up(lane, info.entered)?;
     know_weight(lane, info);
     let turn = match info.deadline {
         Some(deadline) => Some(could_be_in_time(lane, info, deadline)?),
@@ -56,8 +56,7 @@ fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Pla
 }
 
 /// Calls for a broker that is down are refused, not kept.
-fn is_up(lane: &Shared) -> Result<(), Reason> {
-    let now = lane.clock.now();
+fn is_up(lane: &Shared, now: Moment) -> Result<(), Reason> {
     let (hold, news) = {
         let mut care = lane.care();
         (care.hold(now), care.breaker_news(now))

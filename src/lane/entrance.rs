@@ -106,6 +106,8 @@ impl Lane {
         quota.check()?;
         let changed = {
             let mut allowance = self.shared.pace.allowance.lock();
+            // Nobody asked what the wall says while no window went by it.
+            allowance.set_wall(self.shared.clock.wall());
             let now = self.shared.clock.now();
             let holds = self.shared.care().set_quota(quota);
             allowance.set_lane(self.shared.index, &holds, now)

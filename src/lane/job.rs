@@ -164,8 +164,9 @@ struct Load<R, W, C> {
     class: C,
     /// Its place in the queue, free as soon as it is queued no more.
     place: Option<Place>,
-    /// What the last attempt came to, while it waits for the next.
-    last: Option<(R, Attempt)>,
+    /// What the last attempt came to, while it waits for the next. Few calls ever do: it takes no room
+    /// in the others.
+    last: Option<Box<(R, Attempt)>>,
 }
 
 /// One call, with its types.
@@ -236,7 +237,7 @@ where
         let mut ended = None;
         let answer = match (next, answer) {
             (Next::Again, Ok(result)) => {
-                load.last = Some((result, attempt));
+                load.last = Some(Box::new((result, attempt)));
                 match self.life.requeue(load) {
                     Ok(()) => return Ran { next: Next::Again, ..Ran::default() },
                     // Its caller has left.
@@ -245,7 +246,7 @@ where
                         let _ = contain(|| drop(load));
                         ended = Some(attempt);
                         match last {
-                            Some((result, _)) => Ok(result),
+                            Some(last) => Ok(last.0),
                             None => return Ran::default(),
                         }
                     }
@@ -271,9 +272,9 @@ where
                 *hand = place;
             }
             match load.last.take() {
-                Some((last, attempt)) => {
-                    tried = Some(attempt);
-                    Ok(last)
+                Some(last) => {
+                    tried = Some(last.1);
+                    Ok(last.0)
                 }
                 None => Err(self.info.error(reason)),
             }
@@ -323,7 +324,7 @@ where
             last
         });
         match last {
-            Some((last, attempt)) => (GiveUp::Answered(Ok(last)), Some(attempt)),
+            Some(last) => (GiveUp::Answered(Ok(last.0)), Some(last.1)),
             None => (found, None),
         }
     }

@@ -41,8 +41,8 @@ struct Inner<W, A> {
     stage: Stage<W, A>,
     /// Who is woken by the answer, beside the thread that waits.
     waker: Option<Waker>,
-    /// While a thread waits, if it is one for which a clock that jumps stands still.
-    resting: Option<Resting>,
+    /// While a thread waits, if it is one for which a clock that jumps stands still: in tests alone.
+    resting: Option<Box<Resting>>,
 }
 
 /// One call, as its caller and its lane both hold it. `W` is the work, `A` the answer.
@@ -74,18 +74,13 @@ impl Sleep<'_> {
             Self::ForEver => (wait(told, guard), false),
             #[cfg(not(loom))]
             Self::Until(clock, until) => {
-                let mut guard = guard;
-                match clock.instant_of(until) {
-                    Some(instant) => {
-                        let _ = told.wait_until(&mut guard, instant);
-                    }
+                let time = match clock.instant_of(until) {
+                    Some(instant) => instant.saturating_duration_since(std::time::Instant::now()),
                     // A clock that is moved by hand cannot wake who sleeps here. It is only in
                     // tests, so a look now and then will do.
-                    None => {
-                        let look = std::time::Duration::from_millis(1);
-                        let _ = told.wait_for(&mut guard, look);
-                    }
-                }
+                    None => std::time::Duration::from_millis(1),
+                };
+                let guard = super::sync::wait_for(told, guard, time);
                 // Whether the time has come is asked of the clock.
                 (guard, clock.now() >= until)
             }
@@ -270,7 +265,7 @@ impl<W, A> Life<W, A> {
                 break None;
             }
             if let Some(rest) = rest.take() {
-                inner.resting = rest();
+                inner.resting = rest().map(Box::new);
             }
             let enough;
             (inner, enough) = sleep.on(&self.told, inner);

@@ -58,7 +58,10 @@ impl Lookout for Shared {
             self.moved.store(false, Ordering::SeqCst);
             if role == Role::Leader {
                 // It has slept, and a clock may have been set meanwhile.
-                self.pace.allowance.lock().set_wall(self.clock.wall());
+                let mut allowance = self.pace.allowance.lock();
+                if allowance.goes_by_the_wall() {
+                    allowance.set_wall(self.clock.wall());
+                }
             }
             let look = self.look_into(&mut queue.schedule, &mut left);
             let next = match &look {

@@ -1,46 +1,51 @@
-//! The locks and atomics under a call's life and under the crew: the usual ones, or loom's, which
-//! tries every order of events.
+//! The locks and atomics under a call's life and under the crew: the standard ones, or loom's, which
+//! tries every order of events. Neither poisons: what a panic could leave half done is not under them.
+//!
+//! Not parking_lot's, as elsewhere: a thread that sleeps on one of those goes through a table that all
+//! locks of the process share, which nobody has looked at for a while when a quiet lane is called. It
+//! is a fiftieth of such a call (`docs/benchmarks.md`, the hop).
 
+use std::sync::PoisonError;
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::sync::{Condvar, MutexGuard};
 #[cfg(not(loom))]
-pub(crate) use std_sync::*;
-
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
-mod std_sync {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::{Condvar, MutexGuard};
 
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(loom)]
+use loom::sync as bare;
+#[cfg(not(loom))]
+use std::sync as bare;
 
-    /// Waits until told.
-    pub(crate) fn wait<'a, T>(told: &Condvar, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        told.wait(&mut guard);
-        guard
+/// A mutex without poisoning.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(bare::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(bare::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(loom)]
-pub(crate) use loom_sync::*;
+/// Waits until told. May wake early.
+pub(crate) fn wait<'a, T>(told: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    told.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
 
-#[cfg(loom)]
-mod loom_sync {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-    pub(crate) use loom::sync::{Condvar, MutexGuard};
-
-    /// loom's mutex, without poisoning, as parking_lot's is.
-    #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-        }
-    }
-
-    /// Waits until told.
-    pub(crate) fn wait<'a, T>(told: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        told.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
+/// Waits until told, for at most `time`. May wake early.
+#[cfg(not(loom))]
+pub(crate) fn wait_for<'a, T>(
+    told: &Condvar,
+    guard: MutexGuard<'a, T>,
+    time: std::time::Duration,
+) -> MutexGuard<'a, T> {
+    told.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
 }

@@ -185,6 +185,8 @@ impl Lanes {
         let index = known.unwrap_or(usize::MAX);
         let changed = {
             let mut allowance = self.0.pace.allowance.lock();
+            // Nobody asked what the wall says while no window went by it.
+            allowance.set_wall(self.0.clock.wall());
             allowance.set_budget(index, budget, self.0.clock.now())
         };
         self.0.pace.ring_all();

@@ -119,6 +119,13 @@ impl Allowance {
         self.wall = wall;
     }
 
+    /// Whether the clock on the wall matters to any window.
+    pub fn goes_by_the_wall(&self) -> bool {
+        let lanes = self.lanes.iter().map(|lane| &lane.gauge);
+        let budgets = self.budgets.iter().map(|budget| &budget.gauge);
+        lanes.chain(budgets).any(Gauge::goes_by_the_wall)
+    }
+
     /// One more lane. Its number is the count of those before it.
     ///
     /// # Errors

@@ -224,6 +224,25 @@ fn a_wall_clock_that_is_set_back_makes_no_call_heavier() {
 }
 
 #[test]
+fn the_wall_matters_to_days_and_to_stretches_alone() {
+    let second = MS * 1000;
+    let sliding = Quota::per_second(1).and(Quota::token_bucket(1, second, 1));
+    let by_wall = [
+        Quota::sliding_counter(1, second),
+        Quota::per_calendar_day(1, jiff::tz::TimeZone::UTC),
+        sliding.clone().and(Quota::sliding_counter(1, second)),
+    ];
+    assert!(!lane(Quota::unlimited()).goes_by_the_wall());
+    assert!(!lane(sliding.clone()).goes_by_the_wall());
+    for quota in by_wall {
+        assert!(lane(quota.clone()).goes_by_the_wall());
+        let mut allowance = lane(sliding.clone());
+        allowance.add_budget(&Budget::new(quota)).unwrap();
+        assert!(allowance.goes_by_the_wall());
+    }
+}
+
+#[test]
 fn slots_are_taken_back_when_the_credit_shrinks() {
     let mut allowance = allowance("1970-01-01T00:00:00Z", &[], &[]);
     allowance.add_lane(&Quota::per_second(2), Credit::percent(90)).unwrap();

@@ -30,6 +30,10 @@ impl Gauge {
         Self { windows, log, in_flight: 0, calls: 0, let_go: 0 }
     }
 
+    pub(super) fn goes_by_the_wall(&self) -> bool {
+        self.windows.iter().any(|(window, _)| window.goes_by_the_wall())
+    }
+
     /// Changes the windows. What was used stays used, as far as it is still known: a window that
     /// counts as an old one did goes on from there, and any other is told again what is in the log.
     pub(super) fn set(&mut self, windows: &[Window], wall: Wall) {

@@ -55,6 +55,14 @@ impl Window {
         }
     }
 
+    /// Whether it begins when the clock on the wall says so.
+    pub(super) fn goes_by_the_wall(&self) -> bool {
+        match self.kind {
+            WindowKind::SlidingCounter | WindowKind::Calendar { .. } => true,
+            WindowKind::SlidingLog | WindowKind::TokenBucket { .. } => false,
+        }
+    }
+
     /// For how many nanoseconds a call has a bearing on it, at most.
     pub(super) fn remembers(&self) -> u64 {
         let length = nanos(self.length);
