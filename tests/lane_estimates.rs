@@ -185,7 +185,8 @@ proptest! {
     }
 }
 
-// the estimate takes them for instant.
+/// Calls so rare that each may have had to open its path: of those there is no mean, and without the
+/// time of the last the estimate takes them for instant.
 #[test]
 fn an_estimate_counts_the_time_that_rare_calls_take() {
     let mut lane = lane(1, 5_000, 1);
@@ -199,6 +200,24 @@ fn an_estimate_counts_the_time_that_rare_calls_take() {
     let said = waits.estimated_wait().unwrap();
     lane.run_until_answered(&mut waits);
     check(said, began, lane.sent_at(call).unwrap(), ms(1)).unwrap();
+}
+
+/// Slots that come free together are used one after the other, where one call is made at a time.
+#[test]
+fn who_waits_for_a_slot_waits_for_those_who_had_one_before() {
+    let mut lane = lane(3, 60_000, 1);
+    let course = Course::answered_after(ms(5_000));
+    let mut heavy = lane.submit(Call { weight: 3, ..WRITE }, &options(), course);
+    lane.run_until_answered(&mut heavy);
+    let (began, call) = (lane.now(), lane.submitted());
+    let mut light: Vec<_> = (0..3).map(|_| lane.submit(WRITE, &options(), course)).collect();
+    let said: Vec<_> = light.iter().map(|ticket| ticket.estimated_wait().unwrap()).collect();
+    for ticket in &mut light {
+        let _ = lane.run_until_answered(ticket);
+    }
+    let sent = (call..call + 3).map(|call| lane.sent_at(call).unwrap() - began);
+    assert_eq!(said, sent.map(Duration::from_nanos).collect::<Vec<_>>());
+    assert_eq!(said[2] - said[0], ms(10_000));
 }
 
 /// While a light call is made the slots come free that a heavy one waits for: it waits for the later
