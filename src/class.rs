@@ -9,7 +9,7 @@ use crate::Sent;
 pub enum Effect {
     /// Only looks. May be asked again.
     Read,
-    /// Changes something. Sent at most once.
+    /// Changes something. Sent again only if it surely was not executed.
     Write,
 }
 

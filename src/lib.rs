@@ -8,8 +8,9 @@
 //!    not by the sending, so jitter on the way cannot push one call too many into a window. See
 //!    [`quota`].
 //! 2. **All of the quota.** A lane never idles while it has work that its allowance permits.
-//! 3. **At most once, and always an answer.** A write leaves this process at most once, and every
-//!    caller gets exactly one answer, which says whether the call was sent.
+//! 3. **At most once, and always an answer.** A write is executed at most once: it is sent again only
+//!    if it surely was not executed. Every caller gets exactly one answer, which says whether the call
+//!    was sent.
 //!
 //! ```
 //! # #[cfg(all(feature = "mock", feature = "kite"))] {
@@ -116,10 +117,10 @@ pub use class::{Class, Effect};
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
 pub use config::Config;
-pub use lane::{Lane, LaneConfig, LaneError};
+pub use lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Status, Ticket};
 pub use lanekeeper_macros::proxy;
 pub use proxy::{BuildError, Observer};
-pub use quota::{Credit, Limits, Quota, Window};
+pub use quota::{Budget, Credit, Limits, Quota, Window};
 pub use resilience::guard::OrderGuard;
 pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;

@@ -134,7 +134,8 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
         assert!(lanes.lane("test").is_none() && lanes.status().lanes.is_empty());
         assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).refused, 0);
         let unknown = lanes.set_budget("orders", &Quota::per_second(1).into());
-        assert!(matches!(unknown, Err(QuotaError::NoBudget { .. })));
+        let said = unknown.unwrap_err().to_string();
+        assert_eq!(said, "there is no budget `orders`; there are: none");
         // Settings for what is not there go nowhere.
         let mut builder = LanesBuilder::new("Test", &["test"], &[]);
         builder.lane(7, unlimited(1));

@@ -11,7 +11,7 @@ use lanekeeper::quota::{Budget, Credit, Limits, Quota};
 use lanekeeper::resilience::RetryPolicy;
 use support::failing::{Failed, class};
 use support::lanes::{
-    SECOND, WRITE, ms, one, options, priority, status, submit, unlimited, within_reason,
+    SECOND, WRITE, ms, one, options, priority, status, submit, unlimited, until, within_reason,
 };
 
 /// Two slots a minute, of which one is for urgent calls.
@@ -41,6 +41,31 @@ fn the_reserve_is_for_calls_that_are_urgent_whatever_their_method_is() {
             assert_eq!(call(method(1), &priority(5)), 60 * SECOND);
         }
     });
+}
+
+#[test]
+fn what_is_left_of_a_bucket_is_what_it_holds() {
+    within_reason(|| {
+        for burst in [1, 20] {
+            let clock = ManualClock::new();
+            let quota = Quota::token_bucket(10, SECOND, burst);
+            let lanes = one(LaneConfig::new(quota).in_flight(1), clock);
+            let left = || status(&lanes).windows[0].left;
+            assert_eq!(left(), burst);
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+            until(|| status(&lanes).in_flight == 0);
+            assert_eq!(left(), burst - 1);
+        }
+    });
+}
+
+#[test]
+fn the_status_of_a_budget_tells_its_reserve() {
+    let lanes = with_reserve(&ManualClock::new());
+    let reserve = || lanes.status().budget("orders").unwrap().reserve;
+    assert_eq!(reserve(), 1);
+    lanes.set_budget("orders", &Budget::new(Quota::per_minute(5)).reserve(3)).unwrap();
+    assert_eq!(reserve(), 3);
 }
 
 #[test]

@@ -12,14 +12,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
+use lanekeeper::{Class, Sent};
 use support::lanes::{
-    READ, SECOND, WRITE, hold, ms, observed, one, options, priority, submit, the, unlimited, until,
-    within_reason,
+    READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
+    unlimited, until, within_reason,
 };
 
 /// One lane that is paused, so that what is submitted waits.
@@ -252,9 +252,43 @@ fn a_refused_ticket_is_ready_at_once() {
     lanes.shutdown(Shutdown::Drop);
     let mut refused = submit(&lanes, WRITE, &options(), || 7);
     let error = block_on(&mut refused).unwrap_err();
-    assert_eq!((error.was_sent(), error.reason), (Sent::No, Reason::Closed));
-    assert_eq!(block_on(&mut refused).unwrap_err().reason, Reason::Taken);
+    assert_eq!((error.was_sent(), &error.reason), (Sent::No, &Reason::Closed));
+    let again = block_on(&mut refused).unwrap_err();
+    assert_eq!(
+        (again.method, again.effect, again.reason),
+        (error.method, error.effect, Reason::Taken)
+    );
     assert!(refused.cancel());
+}
+
+/// An error whose end is not for the lane to answer for.
+struct Bomb;
+
+impl From<LaneError> for Bomb {
+    fn from(_: LaneError) -> Self {
+        Self
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+#[test]
+fn a_result_that_nobody_hears_of_harms_nobody_when_it_is_dropped() {
+    within_reason(|| {
+        let lanes = one(unlimited(1), ManualClock::new());
+        let ticket: Ticket<(), Bomb> =
+            lanes.submit_again(WRITE, &options(), || Err(Bomb), |_| Some(Class::NotSent));
+        until(|| status(&lanes).retrying == 1);
+        // A write goes on without its caller, and is refused here while it waits to go again.
+        drop(ticket);
+        assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
+    });
 }
 
 #[test]

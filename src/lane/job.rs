@@ -65,7 +65,7 @@ pub(crate) struct Attempt {
     pub(crate) panicked: bool,
 }
 
-/// What a call was that was to be refused.
+/// What came of refusing a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Refusal {
     /// Queued no more.

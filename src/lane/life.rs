@@ -16,7 +16,7 @@
 //! one of `take`, `give_up`, `leave` and a late `complete`: it is never lost, and never doubled.
 //!
 //! Code that is not ours (a waker, the work, what the work gave) is neither run nor dropped under
-//! the lock: each method hands out what is left over.
+//! the lock: each method hands out what is left over, or contains it without the lock, as `refuse` does.
 
 use std::task::{Poll, Waker};
 
@@ -167,8 +167,9 @@ impl<W, A> Life<W, A> {
             }
             Stage::Orphaned(mut work) => {
                 drop(inner);
-                // Nobody waits for it.
-                drop(answer(&mut work));
+                // Nobody waits for it, and it may be a result whose drop is not ours.
+                let unheard = answer(&mut work);
+                let _ = contain(|| drop(unheard));
                 Some(work)
             }
             other => {

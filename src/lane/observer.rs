@@ -16,9 +16,9 @@ use crate::{Class, Sent};
 /// Hears of the calls of a proxy. Every method has a default body that does nothing.
 ///
 /// It is called with no lock held, on the thread where the thing happened, so be quick: a caller gets
-/// its answer after `finished` was told of it, and in `dispatched` and `finished` the call still counts
-/// as one in flight, so do not wait for another call of the same lane there. A panic in an observer is
-/// contained.
+/// its answer after `finished` was told of it, and in `dispatched` and `finished` the call still takes
+/// one of the places for calls in flight, so do not wait for another call of the same lane there. A
+/// panic in an observer is contained.
 ///
 /// Several observers at once are a [`Vec`] of them, or a pair: each is told, whatever the others do.
 ///

@@ -1,7 +1,8 @@
 //! What the callers and the workers of a lane share: what waits, what runs, and the way in.
 //!
-//! Locks are taken in the order queue, allowance, care; all others are leaves. The broker is called, the
-//! observer told, and what is theirs dropped, with no lock held.
+//! Locks are taken in this order: that of those who wait for the end (`settled.rs`), queue, allowance,
+//! care, a call's life, places, a manual clock's. The broker is called, the observer told, and what is
+//! theirs dropped, with no lock held.
 
 use std::fmt;
 use std::sync::Arc;

@@ -61,7 +61,7 @@ pub struct WindowStatus {
     pub window: String,
     /// Whether it is that of a cut, and not of the quota as configured.
     pub is_cut: bool,
-    /// How many calls it allows.
+    /// How many calls it allows in its length. A token bucket holds as many as its burst.
     pub limit: u32,
     /// How many of them are taken, those under way too.
     pub used: u32,
@@ -82,6 +82,8 @@ pub struct BudgetStatus {
     pub budget: &'static str,
     /// Each of its windows.
     pub windows: Vec<WindowStatus>,
+    /// How many slots of each window are for urgent calls alone. What is `left` counts them.
+    pub reserve: u32,
 }
 
 /// How a proxy is doing.
@@ -95,8 +97,8 @@ pub struct Status {
 }
 
 impl BudgetStatus {
-    pub(crate) fn new(budget: &'static str, windows: Vec<WindowStatus>) -> Self {
-        Self { budget, windows }
+    pub(crate) fn new(budget: &'static str, windows: Vec<WindowStatus>, reserve: u32) -> Self {
+        Self { budget, windows, reserve }
     }
 }
 
@@ -123,7 +125,7 @@ impl WindowStatus {
             is_cut: false,
             limit: used.window.limit,
             used: used.used,
-            left: used.window.limit.saturating_sub(used.used),
+            left: used.window.most().saturating_sub(used.used),
             next_free: used.next_free.map(|at| at.since(now)),
             resets: used.all_free.map(|at| at.since(now)),
         }

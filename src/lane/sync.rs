@@ -2,8 +2,8 @@
 //! tries every order of events. Neither poisons: what a panic could leave half done is not under them.
 //!
 //! Not parking_lot's, as elsewhere: a thread that sleeps on one of those goes through a table that all
-//! locks of the process share, which nobody has looked at for a while when a quiet lane is called. It
-//! is a fiftieth of such a call (`docs/benchmarks.md`, the hop).
+//! locks of the process share, which nobody has looked at for a while when a quiet lane is called.
+//! `docs/benchmarks.md` has what that costs.
 
 use std::sync::PoisonError;
 

@@ -33,8 +33,8 @@ enum State<R, E> {
         /// It was taken back in time, so nothing was sent.
         cancelled: AtomicBool,
     },
-    /// The lane did not take it in.
-    Refused(Option<LaneError>),
+    /// The lane did not take it in; and whether its caller knows.
+    Refused { error: LaneError, told: bool },
 }
 
 impl<R, E: From<LaneError>> Ticket<R, E> {
@@ -43,7 +43,7 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     }
 
     pub(crate) fn refused(error: LaneError) -> Self {
-        Self { state: State::Refused(Some(error)) }
+        Self { state: State::Refused { error, told: false } }
     }
 
     /// Waits for the answer, or until the deadline.
@@ -90,7 +90,7 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
                 let is_known = answer.is_some() || call.is_over();
                 is_known.then(|| opened(answer, call.info()))
             }
-            State::Refused(_) => Some(self.refusal()),
+            State::Refused { .. } => Some(self.refusal()),
         }
     }
 
@@ -102,20 +102,17 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
                 let is_known = answer.is_some() || call.is_over();
                 is_known.then(|| opened(answer, call.info()))
             }
-            State::Refused(_) => Some(self.refusal()),
+            State::Refused { .. } => Some(self.refusal()),
         }
     }
 
     fn refusal(&mut self) -> Result<R, E> {
         match &mut self.state {
-            State::Refused(error) => Err(match error.take() {
-                Some(error) => error.into(),
-                // Asked for twice.
-                None => {
-                    LaneError { lane: "", method: "", effect: Effect::Read, reason: Reason::Taken }
-                        .into()
-                }
-            }),
+            State::Refused { error, told } => {
+                let again = std::mem::replace(told, true);
+                let reason = if again { Reason::Taken } else { error.reason.clone() };
+                Err(LaneError { reason, ..error.clone() }.into())
+            }
             State::Queued { call, .. } => opened(None, call.info()),
         }
     }
@@ -142,11 +139,12 @@ impl<R, E> Ticket<R, E> {
                 }
                 cancelled.load(Ordering::SeqCst)
             }
-            State::Refused(_) => true,
+            State::Refused { .. } => true,
         }
     }
 
-    /// How many calls go before it, as things stand. `None`: it does not wait.
+    /// How many calls go before it, as things stand. `None`: it does not wait, or it waits
+    /// for another attempt.
     ///
     /// It counts the calls of its own user one by one, so it is not for a tight loop.
     pub fn position(&self) -> Option<usize> {
@@ -155,7 +153,8 @@ impl<R, E> Ticket<R, E> {
         Some(ahead.calls())
     }
 
-    /// How long it will wait for its turn, as things stand. `None`: it does not wait.
+    /// How long it will wait for its turn, as things stand. `None`: it does not wait, or it waits for
+    /// another attempt.
     pub fn estimated_wait(&self) -> Option<Duration> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
         let queue = lane.take_stock();
@@ -186,7 +185,7 @@ impl<R, E: From<LaneError>> Future for Ticket<R, E> {
             State::Queued { call, .. } => {
                 call.poll(context.waker()).map(|answer| opened(answer, call.info()))
             }
-            State::Refused(_) => Poll::Ready(ticket.refusal()),
+            State::Refused { .. } => Poll::Ready(ticket.refusal()),
         }
     }
 }

@@ -183,8 +183,7 @@ impl LanesBuilder {
     }
 
     fn unknown(&self, what: &'static str, name: &str) -> BuildError {
-        let known = if what == "lane" { self.names } else { self.budget_names };
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let known = listed(if what == "lane" { self.names } else { self.budget_names });
         let name = name.to_owned();
         BuildError::Unknown { proxy: self.proxy, what, name, known }
     }
@@ -268,4 +267,9 @@ pub enum BuildError {
         /// Why.
         source: LaneConfigError,
     },
+}
+
+/// The names that there are, for an error.
+pub(super) fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

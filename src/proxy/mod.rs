@@ -181,8 +181,10 @@ impl Lanes {
     /// # Errors
     /// The budget cannot be kept, and the old one stays; or there is none of that name.
     pub fn set_budget(&self, name: &str, budget: &Budget) -> Result<(), QuotaError> {
-        let known = self.0.budgets.iter().position(|known| *known == name);
-        let index = known.unwrap_or(usize::MAX);
+        let Some(index) = self.0.budgets.iter().position(|known| *known == name) else {
+            let (name, known) = (name.to_owned(), build::listed(self.0.budgets));
+            return Err(QuotaError::UnknownBudget { name, known });
+        };
         let changed = {
             let mut allowance = self.0.pace.allowance.lock();
             // Nobody asked what the wall says while no window went by it.
@@ -201,7 +203,7 @@ impl Lanes {
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = allowance.budget_use(index, now);
             let windows = windows.iter().map(|used| WindowStatus::new(used, now)).collect();
-            BudgetStatus::new(budget, windows)
+            BudgetStatus::new(budget, windows, allowance.reserve(index))
         };
         let budgets = self.0.budgets.iter().enumerate().map(of).collect();
         Status::new(lanes, budgets)

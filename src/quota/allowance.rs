@@ -97,7 +97,7 @@ struct LaneQuota {
 #[derive(Debug, Clone)]
 struct SharedBudget {
     gauge: Gauge,
-    reserve: u64,
+    reserve: u32,
     /// The lanes that were ever charged to it.
     lanes: Vec<usize>,
 }
@@ -155,7 +155,7 @@ impl Allowance {
     pub fn add_budget(&mut self, budget: &Budget) -> Result<usize, QuotaError> {
         budget.check()?;
         let gauge = Gauge::new(budget.quota().windows());
-        let reserve = budget.reserved().into();
+        let reserve = budget.reserved();
         self.budgets.push(SharedBudget { gauge, reserve, lanes: Vec::new() });
         Ok(self.budgets.len() - 1)
     }
@@ -282,7 +282,7 @@ impl Allowance {
         let wall = self.wall;
         let known = self.budgets.get_mut(budget).ok_or(QuotaError::NoBudget { budget })?;
         known.gauge.set(to.quota().windows(), wall);
-        known.reserve = to.reserved().into();
+        known.reserve = to.reserved();
         Ok(())
     }
 
@@ -291,6 +291,12 @@ impl Allowance {
         let (now, wall) = (self.at(now), self.wall);
         let lane = self.lanes.get_mut(lane);
         lane.map(|lane| lane.gauge.uses(now, wall, lane.credit)).unwrap_or_default()
+    }
+
+    /// How many slots of each window of a budget are for urgent calls alone. Zero if there is no such
+    /// budget.
+    pub fn reserve(&self, budget: usize) -> u32 {
+        self.budgets.get(budget).map_or(0, |budget| budget.reserve)
     }
 
     /// How much of each window of a budget is used. Empty if there is no such budget.
@@ -448,7 +454,7 @@ impl SharedBudget {
     }
 
     fn reserve_against(&self, charge: Charge) -> u64 {
-        if charge.urgent { 0 } else { self.reserve }
+        if charge.urgent { 0 } else { self.reserve.into() }
     }
 }
 

@@ -60,6 +60,14 @@ pub enum QuotaError {
         /// The number.
         lane: usize,
     },
+    /// No budget has this name.
+    #[error("there is no budget `{name}`; there are: {known}")]
+    UnknownBudget {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: String,
+    },
     /// No budget has this number.
     #[error("there is no budget of number {budget}")]
     NoBudget {

@@ -95,8 +95,8 @@ impl Gauge {
         }
     }
 
-    /// When the calls in flight will have been answered, if each takes so long: they were let go at
-    /// the same moment, on the average.
+    /// When the calls in flight will have been answered, if each takes this long from the mean of the
+    /// moments at which they were let go.
     pub(super) fn answered(&self, now: Moment, round_trip: u64) -> Moment {
         let let_go = self.let_go.checked_div(self.calls.into()).unwrap_or(0);
         let let_go = u64::try_from(let_go).unwrap_or(u64::MAX);

@@ -21,6 +21,10 @@ use super::moment::nanos;
 /// How many round trips must have been seen before a mean and a least of them say anything.
 const ENOUGH: u64 = 16;
 
+/// The percentage of the least round trip below which another one shows a path that turned faster. The
+/// most that [`Credit`] counts on by default.
+const STILL_THE_SAME: u32 = 95;
+
 /// The share of the least round trip by which, at most, a slot is free earlier than a window after
 /// its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +77,10 @@ impl RoundTrip {
     /// One was seen that may have had to open its path first. It is no evidence of how short a
     /// round trip can be, unless it is the shortest.
     ///
-    /// One that is shorter than the credit takes for possible shows that the path has changed: what
+    /// One that is more than a twentieth shorter than the least shows that the path has changed: what
     /// was seen before is no evidence of how far the least can be trusted.
     pub fn saw_cold(&mut self, round_trip: Duration) {
-        if self.least.is_some_and(|least| round_trip < least * 95 / 100) {
+        if self.least.is_some_and(|least| round_trip < least * STILL_THE_SAME / 100) {
             (self.seen, self.sum) = (0, Duration::ZERO);
         }
         self.least = Some(self.least.map_or(round_trip, |least| least.min(round_trip)));
@@ -87,7 +91,7 @@ impl RoundTrip {
         self.least
     }
 
-    /// The mean of all so far.
+    /// The mean of those on a path in use, since the path last turned faster.
     pub fn mean(&self) -> Option<Duration> {
         let mean = nanos(self.sum).checked_div(self.seen)?;
         Some(Duration::from_nanos(mean))

@@ -48,7 +48,7 @@ pub struct Window {
 
 impl Window {
     /// The most that can be used at one moment.
-    pub(super) fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         match self.kind {
             WindowKind::TokenBucket { burst } => burst,
             _ => self.limit,
