@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::{Clock, ManualClock, Sleeper};
+use super::manual::Sleeper;
+use super::{Clock, ManualClock};
 use crate::quota::Moment;
 
 /// A thread that takes part sleeps where no alarm wakes it. It is awake again when this is dropped, or

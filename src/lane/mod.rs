@@ -8,14 +8,28 @@
 //! Every caller is answered exactly once: with what the broker said, or with a [`LaneError`] that
 //! says whether the call was sent.
 //!
-//! - `life.rs` is what may become of a call; `job.rs` is the call itself, `ticket.rs` its caller's end.
-//! - `schedule.rs` is which call goes next, and the only place that knows; `band.rs` is the calls of
-//!   one priority.
-//! - `shared.rs` is what callers and workers share; `worker.rs` is what the threads do, `look.rs` how they
-//!   find a call, `crew.rs` who of them sleeps and is woken.
-//! - `admit.rs` is which calls come in at all; `places.rs` is how many may wait.
-//! - `care.rs` is what is done about a broker that fails.
-//! - `entrance.rs` is the lane as its proxy holds it.
+//! A call:
+//! - `life.rs` is what may become of it, `job.rs` the call itself, `ticket.rs` its caller's end;
+//! - `options.rs` and `priority.rs` are what its caller says of it, `error.rs` what the lane answers.
+//!
+//! The queue:
+//! - `admit.rs` is which calls come in at all, `places.rs` how many may wait;
+//! - `schedule.rs` is which call goes next, and the only place that knows, `band.rs` the calls of one
+//!   priority, `tally.rs` how much of what kind waits;
+//! - `shared/estimate.rs` is how long a call will wait.
+//!
+//! The threads:
+//! - `shared.rs` is what callers and workers share, `pace.rs` what the lanes of a proxy share;
+//! - `worker.rs` is what a thread does, `look.rs` how it finds a call, `crew.rs` who sleeps and is woken,
+//!   `settled.rs` who waits for the end;
+//! - `care.rs` is what is done about a broker that fails, `contain.rs` about code of others that panics;
+//! - `sync.rs` is the locks that the model checker tries.
+//!
+//! Its face:
+//! - `entrance.rs` is the lane as its proxy holds it, `state.rs` whether it runs;
+//! - `config.rs` is how it is set up by hand, `settings.rs` is the part of it that says
+//!   only what is to be otherwise;
+//! - `status.rs` is how it is doing, `observer.rs` who hears of its calls, `observers.rs` several of those.
 
 mod admit;
 mod band;

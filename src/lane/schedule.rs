@@ -14,14 +14,17 @@
 //! wait is what it would have been in a queue without priorities and users, as seen when it came in.
 //! From then on only calls that were overdue before it and urgent ones are sent before it.
 
+mod round;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::round::{Round, Verdicts};
 use super::band::{Band, Entry, Job, User};
 use super::job::Info;
 use super::priority::Priority;
 use super::tally::Tally;
-use crate::quota::{Bar, Charge, Moment, NotYet, Refused};
+use crate::quota::{Charge, Moment, NotYet, Refused};
 
 /// The calls that wait in one lane.
 pub(crate) struct Schedule {
@@ -51,10 +54,6 @@ pub(crate) enum Choice {
     Never(Charge),
 }
 
-/// How many overdue calls of users whose interval is not over are passed by in one look: behind more
-/// of them an overdue call has its turn like any other.
-const MOST_LOOKED_AT: usize = 64;
-
 /// How long a call that goes again lets the first attempts of its priority pass.
 const LONGEST_BEHIND: Duration = Duration::from_secs(10);
 
@@ -64,9 +63,6 @@ fn note_overdue(all: &mut Vec<(Charge, Timed)>, charge: Charge, key: (Moment, u6
         None => all.push((charge, Timed::from([(key, job)]))),
     }
 }
-
-/// What is known of each kind of charge that waits.
-type Verdicts = Vec<(Charge, Result<(), Refused>)>;
 
 impl Schedule {
     /// `interval` is the least time between two calls of one user of the same priority.
@@ -197,21 +193,7 @@ impl Schedule {
         let next_rested = self.resting.first_key_value().map(|((at, _), _)| *at);
         let next_rested = next_rested.filter(|_| !self.tally.is_empty());
         let wait = next_again.into_iter().chain(next_rested).min();
-        let mut round = Round { now, verdicts: &verdicts, held: Vec::new(), wait };
-        if verdicts.iter().all(|(_, verdict)| verdict.is_err()) {
-            for (_, verdict) in &verdicts {
-                round.note(verdict);
-            }
-            return Choice::Wait(round.wait);
-        }
-        let (urgent, rest) = (&self.bands[..1], &self.bands[1..]);
-        let step = round.of_bands(urgent);
-        let step = step.or_else(|| round.of_overdue(&self.overdue, &self.bands));
-        let step = step.or_else(|| round.of_bands(rest));
-        match step {
-            Some(Step::Go(job)) => Choice::Next(job.clone()),
-            Some(Step::Stop) | None => Choice::Wait(round.wait),
-        }
+        Round::new(now, &verdicts, wait).choose(&self.bands, &self.overdue)
     }
 
     fn end_rests(&mut self, now: Moment) {
@@ -312,99 +294,4 @@ pub(crate) struct Census {
     pub(crate) by_priority: BTreeMap<u8, usize>,
     pub(crate) by_user: BTreeMap<String, usize>,
     pub(crate) oldest: Option<Moment>,
-}
-
-/// One round over the calls by rank, until one can go.
-struct Round<'a> {
-    now: Moment,
-    verdicts: &'a Verdicts,
-    /// Budgets that a call of higher rank waits for.
-    held: Vec<usize>,
-    /// The soonest moment at which to look again.
-    wait: Option<Moment>,
-}
-
-/// Where a round ends.
-enum Step<'a> {
-    Go(&'a Job),
-    /// A call waits for room in the lane, which nobody may take from it.
-    Stop,
-}
-
-impl<'a> Round<'a> {
-    fn of_bands(&mut self, bands: &'a [Band]) -> Option<Step<'a>> {
-        bands.iter().find_map(|band| {
-            let mut firsts = band.firsts().into_iter();
-            let first = firsts.find_map(|(charge, job)| self.of_call(charge, job));
-            let now = self.now;
-            let mut again = band.again().filter(|job| {
-                let line = band.line(&job.info().user);
-                line.is_none_or(|line| line.rests_until(now).is_none())
-            });
-            first.or_else(|| again.find_map(|job| self.of_call(job.info().charge, job)))
-        })
-    }
-
-    /// The overdue calls, in the order in which they became so. One of a user that made another before
-    /// it lets that one go first.
-    fn of_overdue(
-        &mut self,
-        overdue: &'a [(Charge, Timed)],
-        bands: &'a [Band],
-    ) -> Option<Step<'a>> {
-        let now = self.now;
-        let mut firsts: Vec<(&(Moment, u64), &Job)> = Vec::new();
-        for (charge, timed) in overdue {
-            let passed = timed.iter().take_while(|((at, _), _)| *at <= now);
-            // A user's interval is kept, however long its calls have waited.
-            let front = |(key, job): (&'a (Moment, u64), &'a Job)| {
-                let info = job.info();
-                let band = &bands[info.priority.index()];
-                let line = band.line(&info.user);
-                if line.is_some_and(|line| line.rests_until(now).is_some()) {
-                    return None;
-                }
-                let front = match band.goes_again(info.number) {
-                    true => job,
-                    false => line?.front(*charge)?.1,
-                };
-                Some((key, front))
-            };
-            firsts.extend(passed.take(MOST_LOOKED_AT).find_map(front));
-        }
-        firsts.sort_unstable_by_key(|(key, _)| **key);
-        firsts.into_iter().find_map(|(_, job)| self.of_call(job.info().charge, job))
-    }
-
-    fn of_call(&mut self, charge: Charge, job: &'a Job) -> Option<Step<'a>> {
-        let verdict = self.verdicts.iter().find(|(kind, _)| *kind == charge).map(|(_, room)| room);
-        // Every kind that waits was looked at.
-        let verdict = verdict?;
-        match verdict {
-            Ok(()) => {
-                let is_held = charge.budgets.iter().any(|budget| self.held.contains(budget));
-                (charge.urgent || !is_held).then_some(Step::Go(job))
-            }
-            Err(refused) => {
-                self.note(verdict);
-                match &refused.by {
-                    Bar::Lane => Some(Step::Stop),
-                    Bar::Budgets(budgets) => {
-                        self.held.extend(budgets);
-                        None
-                    }
-                }
-            }
-        }
-    }
-
-    fn note(&mut self, verdict: &Result<(), Refused>) {
-        if let Err(Refused { not_yet: NotYet::Until(moment), .. }) = verdict {
-            self.wait_until(*moment);
-        }
-    }
-
-    fn wait_until(&mut self, moment: Moment) {
-        self.wait = Some(self.wait.map_or(moment, |soonest| soonest.min(moment)));
-    }
 }

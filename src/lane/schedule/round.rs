@@ -1,0 +1,129 @@
+//! One round over the calls that wait, by rank, until one can go.
+
+use super::{Choice, Timed};
+use crate::lane::band::{Band, Job};
+use crate::quota::{Bar, Charge, Moment, NotYet, Refused};
+
+/// What is known of each kind of charge that waits.
+pub(super) type Verdicts = Vec<(Charge, Result<(), Refused>)>;
+
+/// How many overdue calls of users whose interval is not over are passed by in one look: behind more
+/// of them an overdue call has its turn like any other.
+const MOST_LOOKED_AT: usize = 64;
+
+/// One round.
+pub(super) struct Round<'a> {
+    now: Moment,
+    verdicts: &'a Verdicts,
+    /// Budgets that a call of higher rank waits for.
+    held: Vec<usize>,
+    /// The soonest moment at which to look again.
+    wait: Option<Moment>,
+}
+
+/// Where a round ends.
+enum Step<'a> {
+    Go(&'a Job),
+    /// A call waits for room in the lane, which nobody may take from it.
+    Stop,
+}
+
+impl<'a> Round<'a> {
+    /// `wait` is when to look again whatever the round comes to.
+    pub(super) fn new(now: Moment, verdicts: &'a Verdicts, wait: Option<Moment>) -> Self {
+        Self { now, verdicts, held: Vec::new(), wait }
+    }
+
+    /// The urgent ones, those that are overdue, and then the others.
+    pub(super) fn choose(mut self, bands: &'a [Band], overdue: &'a [(Charge, Timed)]) -> Choice {
+        if self.verdicts.iter().all(|(_, verdict)| verdict.is_err()) {
+            for (_, verdict) in self.verdicts {
+                self.note(verdict);
+            }
+            return Choice::Wait(self.wait);
+        }
+        let step = self.of_bands(&bands[..1]);
+        let step = step.or_else(|| self.of_overdue(overdue, bands));
+        let step = step.or_else(|| self.of_bands(&bands[1..]));
+        match step {
+            Some(Step::Go(job)) => Choice::Next(job.clone()),
+            Some(Step::Stop) | None => Choice::Wait(self.wait),
+        }
+    }
+
+    fn of_bands(&mut self, bands: &'a [Band]) -> Option<Step<'a>> {
+        bands.iter().find_map(|band| {
+            let mut firsts = band.firsts().into_iter();
+            let first = firsts.find_map(|(charge, job)| self.of_call(charge, job));
+            let now = self.now;
+            let mut again = band.again().filter(|job| {
+                let line = band.line(&job.info().user);
+                line.is_none_or(|line| line.rests_until(now).is_none())
+            });
+            first.or_else(|| again.find_map(|job| self.of_call(job.info().charge, job)))
+        })
+    }
+
+    /// The overdue calls, in the order in which they became so. One of a user that made another before
+    /// it lets that one go first.
+    fn of_overdue(
+        &mut self,
+        overdue: &'a [(Charge, Timed)],
+        bands: &'a [Band],
+    ) -> Option<Step<'a>> {
+        let now = self.now;
+        let mut firsts: Vec<(&(Moment, u64), &Job)> = Vec::new();
+        for (charge, timed) in overdue {
+            let passed = timed.iter().take_while(|((at, _), _)| *at <= now);
+            // A user's interval is kept, however long its calls have waited.
+            let front = |(key, job): (&'a (Moment, u64), &'a Job)| {
+                let info = job.info();
+                let band = &bands[info.priority.index()];
+                let line = band.line(&info.user);
+                if line.is_some_and(|line| line.rests_until(now).is_some()) {
+                    return None;
+                }
+                let front = match band.goes_again(info.number) {
+                    true => job,
+                    false => line?.front(*charge)?.1,
+                };
+                Some((key, front))
+            };
+            firsts.extend(passed.take(MOST_LOOKED_AT).find_map(front));
+        }
+        firsts.sort_unstable_by_key(|(key, _)| **key);
+        firsts.into_iter().find_map(|(_, job)| self.of_call(job.info().charge, job))
+    }
+
+    fn of_call(&mut self, charge: Charge, job: &'a Job) -> Option<Step<'a>> {
+        let verdict = self.verdicts.iter().find(|(kind, _)| *kind == charge).map(|(_, room)| room);
+        // Every kind that waits was looked at.
+        let verdict = verdict?;
+        match verdict {
+            Ok(()) => {
+                let is_held = charge.budgets.iter().any(|budget| self.held.contains(budget));
+                (charge.urgent || !is_held).then_some(Step::Go(job))
+            }
+            Err(refused) => {
+                self.note(verdict);
+                match &refused.by {
+                    Bar::Lane => Some(Step::Stop),
+                    Bar::Budgets(budgets) => {
+                        self.held.extend(budgets);
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&mut self, verdict: &Result<(), Refused>) {
+        if let Err(Refused { not_yet: NotYet::Until(moment), .. }) = verdict {
+            self.wait_until(*moment);
+        }
+    }
+
+    fn wait_until(&mut self, moment: Moment) {
+        self.wait = Some(self.wait.map_or(moment, |soonest| soonest.min(moment)));
+    }
+}

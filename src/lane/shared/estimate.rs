@@ -1,0 +1,79 @@
+//! When a call will go, as things stand: for whoever asks, for a deadline, and for when it is overdue.
+
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+
+use super::{Queue, Shared};
+use crate::lane::job::Info;
+use crate::lane::schedule::Schedule;
+use crate::lane::tally::Tally;
+use crate::quota::{Charge, Moment};
+
+/// Less than this is no wait to speak of: a fair one is taken for at least as long.
+const LEAST_FAIR_WAIT: Duration = Duration::from_secs(1);
+
+/// For how many rounds of calls an estimate tries what the slots and the workers do together. More
+/// would change it by less than a tenth.
+const MOST_ROUNDS: u32 = 16;
+
+impl Shared {
+    /// When a call that comes now is overdue.
+    pub(super) fn overdue(&self, schedule: &Schedule, info: &Info, aging: u32) -> Moment {
+        let ahead = schedule.tally().weights();
+        let mut allowance = self.pace.allowance.lock();
+        let fair = allowance.estimate_behind(info.charge, &ahead, info.entered);
+        let fair = fair.map_or(LEAST_FAIR_WAIT, |turn| turn.since(info.entered));
+        info.entered + fair.max(LEAST_FAIR_WAIT).saturating_mul(aging)
+    }
+
+    /// When a call of this charge would go with this ahead of it, and what time it is. With the
+    /// queue in hand: a call that left in between would be counted as waiting and as under way.
+    pub(in crate::lane) fn estimate(
+        &self,
+        _queue: &MutexGuard<'_, Queue>,
+        charge: Charge,
+        ahead: &Tally,
+    ) -> (Option<Moment>, Moment) {
+        let mut allowance = self.pace.allowance.lock();
+        let now = self.clock.now();
+        let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
+        let pause = self.care.lock().pause(now);
+        let worker = allowance.typical(self.index, now).map_or(now, |(answered, typical)| {
+            // What waits for a budget of its own keeps no worker from this call.
+            let ahead = ahead.at_most(|kind| allowance.in_the_way(kind, charge, now));
+            // Which call goes before it is not known: the one that goes soonest keeps no call out that
+            // would be in time.
+            let slot = |first: &Tally| {
+                let first = first.weights();
+                let of_kind = |kind| allowance.estimate_behind(kind, &first, now);
+                ahead.kinds().filter_map(of_kind).min()
+            };
+            self.worker_free(&ahead, answered, typical, slot).unwrap_or(now)
+        });
+        let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
+        (turn, now)
+    }
+
+    /// When a worker is free for a call with this ahead of it. When as many calls run as may, one
+    /// goes for each that is answered. Those that run then may have waited for their slots, each
+    /// behind calls that waited for a worker: the latest of all these ways counts.
+    fn worker_free(
+        &self,
+        ahead: &Tally,
+        answered: Moment,
+        typical: Duration,
+        mut slot: impl FnMut(&Tally) -> Option<Moment>,
+    ) -> Option<Moment> {
+        let (most, waiting) = (self.most_running, ahead.calls());
+        let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
+        let beyond = (waiting + self.running()).checked_sub(most);
+        let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));
+        let by_slot = (1..=rounds(waiting).min(MOST_ROUNDS)).filter_map(|round| {
+            let mut first = Tally::default();
+            first.add_first(ahead, waiting - round as usize * most);
+            Some(slot(&first)? + typical.saturating_mul(round))
+        });
+        by_slot.chain(none_waits).max()
+    }
+}

@@ -1,0 +1,76 @@
+//! When a call would go, as things stand: nothing here takes a slot.
+
+use std::time::Duration;
+
+use super::{Allowance, LaneQuota};
+use crate::quota::gauge::Ask;
+use crate::quota::moment::nanos;
+use crate::quota::{Charge, Moment};
+
+impl Allowance {
+    /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
+    /// take as long as they do on the average. None if it never will.
+    pub fn estimate(&mut self, charge: Charge, ahead: u64, now: Moment) -> Option<Moment> {
+        self.estimate_behind(charge, &[(charge, ahead)], now)
+    }
+
+    /// When a call would get its permit with so much weight of each kind before it, in its lane. A
+    /// kind that waits for a budget which the call itself is not charged to is not in its way.
+    pub fn estimate_behind(
+        &mut self,
+        charge: Charge,
+        ahead: &[(Charge, u64)],
+        now: Moment,
+    ) -> Option<Moment> {
+        let now = self.at(now);
+        let mut weight_ahead: u64 = 0;
+        for (other, weight) in ahead {
+            let in_the_way = self.in_the_way(*other, charge, now).min(*weight);
+            weight_ahead = weight_ahead.saturating_add(in_the_way);
+        }
+        let Self { wall, lanes, budgets, .. } = self;
+        let lane = lanes.get_mut(charge.lane)?;
+        let round_trip = nanos(lane.typical().unwrap_or_default());
+        let ask = Ask { ahead: weight_ahead, weight: charge.slots(), reserve: 0, round_trip };
+        let mut latest = lane.gauge.estimate(now, *wall, lane.credit, ask)?;
+        for index in charge.each_budget() {
+            let budget = budgets.get_mut(index)?;
+            let credit = budget.credit(lanes, charge.lane);
+            let charged = ahead.iter().filter(|(other, _)| other.budgets.contains(&index));
+            let ahead = charged.fold(0, |sum: u64, (_, weight)| sum.saturating_add(*weight));
+            let ask = Ask { ahead, reserve: budget.reserve_against(charge), ..ask };
+            latest = latest.max(budget.gauge.estimate(now, *wall, credit, ask)?);
+        }
+        Some(latest)
+    }
+
+    /// What weight of `other` is in the way of `charge`: as much as may go now, as far as those
+    /// budgets are concerned that `charge` has nothing to do with.
+    pub fn in_the_way(&mut self, other: Charge, charge: Charge, now: Moment) -> u64 {
+        let Self { wall, lanes, budgets, .. } = self;
+        let elsewhere = other.each_budget().filter(|index| !charge.budgets.contains(index));
+        let free = elsewhere.map(|index| {
+            budgets.get_mut(index).map_or(0, |budget| {
+                let credit = budget.credit(lanes, other.lane);
+                let reserve = budget.reserve_against(other);
+                budget.gauge.free(now, *wall, credit).saturating_sub(reserve)
+            })
+        });
+        free.min().unwrap_or(u64::MAX)
+    }
+
+    /// When the calls of a lane that are in flight will have been answered, and how long one takes: on
+    /// the average of those on a path in use; of a lane that calls seldom, as long as its last one.
+    pub fn typical(&mut self, lane: usize, now: Moment) -> Option<(Moment, Duration)> {
+        let now = self.at(now);
+        let lane = self.lanes.get(lane)?;
+        let typical = lane.typical()?;
+        Some((lane.gauge.answered(now, nanos(typical)), typical))
+    }
+}
+
+impl LaneQuota {
+    fn typical(&self) -> Option<Duration> {
+        self.round_trip.mean().or(self.last)
+    }
+}
