@@ -64,6 +64,16 @@ impl Clock {
         }
     }
 
+    /// For how long a thread that waits until `until` may sleep where no alarm wakes it, before it looks
+    /// at this clock again. One that is moved by hand wakes nobody there, and is only in tests: a look
+    /// now and then will do.
+    pub(crate) fn longest_sleep(&self, until: Moment) -> Duration {
+        match &self.0 {
+            Kind::System { .. } => until.since(self.now()),
+            Kind::Manual(_) => Duration::from_millis(1),
+        }
+    }
+
     /// What time it is, on this clock and on the wall.
     pub(crate) fn wall(&self) -> Wall {
         match &self.0 {

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use super::answer::FetchError;
 use super::memory::Snapshot;
@@ -80,24 +79,12 @@ impl<K, V, E> Flight<K, V, E> {
                 match until {
                     None => self.bell.wait(&mut door),
                     Some(until) if clock.now() >= until => break,
-                    Some(until) => doze(&self.bell, &mut door, clock, until),
+                    Some(until) => {
+                        self.bell.wait_for(&mut door, clock.longest_sleep(until));
+                    }
                 }
             }
         }
         self.outcome.get()
-    }
-}
-
-/// Sleeps on `bell` until it rings, until `until`, or for no reason.
-fn doze<T>(bell: &Condvar, guard: &mut MutexGuard<'_, T>, clock: &Clock, until: Moment) {
-    match clock.instant_of(until) {
-        Some(instant) => {
-            bell.wait_until(guard, instant);
-        }
-        // A clock that is moved by hand wakes nobody here. It is only in tests, so a look now and
-        // then will do.
-        None => {
-            bell.wait_for(guard, Duration::from_millis(1));
-        }
     }
 }

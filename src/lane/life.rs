@@ -74,13 +74,7 @@ impl Sleep<'_> {
             Self::ForEver => (wait(told, guard), false),
             #[cfg(not(loom))]
             Self::Until(clock, until) => {
-                let time = match clock.instant_of(until) {
-                    Some(instant) => instant.saturating_duration_since(std::time::Instant::now()),
-                    // A clock that is moved by hand cannot wake who sleeps here. It is only in
-                    // tests, so a look now and then will do.
-                    None => std::time::Duration::from_millis(1),
-                };
-                let guard = super::sync::wait_for(told, guard, time);
+                let guard = super::sync::wait_for(told, guard, clock.longest_sleep(until));
                 // Whether the time has come is asked of the clock.
                 (guard, clock.now() >= until)
             }

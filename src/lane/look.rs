@@ -11,7 +11,6 @@ use super::care::{Care, Hold, Pass};
 use super::contain::contain;
 use super::crew::{Look, Lookout, Role};
 use super::error::Reason;
-use super::job::Refusal;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
@@ -239,21 +238,16 @@ impl Shared {
     fn settle(&self, left: Leftovers) {
         let Leftovers { expired, now, too_heavy, down, dead, ring: _ } = left;
         for job in expired {
-            let info = job.info();
-            match job.refuse(Reason::DeadlinePassed { waited: now.since(info.entered) }, None) {
-                Refusal::TooLate => {}
-                Refusal::Unsent => self.watch.tell(|observer| observer.expired(&info.seen())),
-                Refusal::Tried(attempt) => self.tell_of_the_last(info, attempt),
-            }
-            let _ = contain(|| drop(job));
+            let waited = now.since(job.info().entered);
+            self.refuse(job, Reason::DeadlinePassed { waited }, None);
         }
         for job in too_heavy {
-            self.refuse(job, Reason::TooHeavy);
+            self.refuse(job, Reason::TooHeavy, None);
         }
         let (down, until) = down;
         for job in down {
             let possible_in = until.map(|until| until.since(now));
-            self.refuse(job, Reason::BrokerDown { possible_in });
+            self.refuse(job, Reason::BrokerDown { possible_in }, None);
         }
         for job in dead {
             let _ = contain(|| drop(job));

@@ -91,13 +91,9 @@ impl Places {
                 break None;
             }
             taken.resters.rest(&mut mine, clock, until);
-            match until.and_then(|until| clock.instant_of(until)) {
-                Some(instant) => {
-                    let _ = self.0.freed.wait_until(&mut taken, instant);
-                }
-                None if until.is_some() => {
-                    let look = std::time::Duration::from_millis(1);
-                    let _ = self.0.freed.wait_for(&mut taken, look);
+            match until {
+                Some(until) => {
+                    let _ = self.0.freed.wait_for(&mut taken, clock.longest_sleep(until));
                 }
                 None => self.0.freed.wait(&mut taken),
             }

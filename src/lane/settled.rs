@@ -1,7 +1,6 @@
 //! For whoever waits until a lane has nothing more to do.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -15,9 +14,6 @@ pub(super) struct Settled {
     resters: Mutex<Resters>,
     told: Condvar,
 }
-
-/// A clock that is moved by hand wakes nobody here: it is looked at now and then.
-const LOOK: Duration = Duration::from_millis(1);
 
 impl Settled {
     /// Something is over, or the lane's state changed.
@@ -42,14 +38,7 @@ impl Settled {
                 break false;
             }
             guard.rest(&mut mine, clock, Some(until));
-            match clock.instant_of(until) {
-                Some(instant) => {
-                    let _ = self.told.wait_until(&mut guard, instant);
-                }
-                None => {
-                    let _ = self.told.wait_for(&mut guard, LOOK);
-                }
-            }
+            let _ = self.told.wait_for(&mut guard, clock.longest_sleep(until));
         };
         guard.leave(mine);
         self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -204,14 +204,21 @@ impl Shared {
         self.settled.tell();
     }
 
-    /// Answers a call that was taken out of the schedule, and tells of it.
-    pub(super) fn refuse(&self, job: Job, reason: Reason) -> bool {
-        let refusal = job.refuse(reason.clone(), None);
+    /// Answers a call that was taken out of the schedule, and tells of it. Its place is free, or put
+    /// `into` somebody's hand. False: it was queued no more.
+    pub(super) fn refuse(
+        &self,
+        job: Job,
+        reason: Reason,
+        into: Option<&mut Option<Place>>,
+    ) -> bool {
+        let refusal = job.refuse(reason.clone(), into);
         match refusal {
             Refusal::TooLate => {}
-            Refusal::Unsent => {
-                self.watch.tell(|observer| observer.refused_because(&job.info().seen(), &reason));
-            }
+            Refusal::Unsent => self.watch.tell(|observer| match &reason {
+                Reason::DeadlinePassed { .. } => observer.expired(&job.info().seen()),
+                reason => observer.refused_because(&job.info().seen(), reason),
+            }),
             Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
         }
         let _ = contain(|| drop(job));
@@ -233,16 +240,7 @@ impl Shared {
                 job
             };
             let mut place = None;
-            match job.refuse(Reason::Shed, Some(&mut place)) {
-                Refusal::TooLate => {}
-                Refusal::Unsent => {
-                    let info = job.info();
-                    self.watch
-                        .tell(|observer| observer.refused_because(&info.seen(), &Reason::Shed));
-                }
-                Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
-            }
-            let _ = contain(|| drop(job));
+            self.refuse(job, Reason::Shed, Some(&mut place));
             if place.is_some() {
                 self.ring();
                 return place;
@@ -266,7 +264,7 @@ impl Shared {
     /// Refuses everything that waits.
     pub(super) fn refuse_all(&self) -> usize {
         let waiting = self.take_stock().schedule.drain();
-        let refused = waiting.into_iter().map(|job| self.refuse(job, Reason::Closed));
+        let refused = waiting.into_iter().map(|job| self.refuse(job, Reason::Closed, None));
         let refused = refused.filter(|refused| *refused).count();
         self.settled.tell();
         refused

@@ -8,7 +8,6 @@
 //! those who wait looks by itself. The others wait for that one, and leave when their own time is up.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -95,12 +94,7 @@ impl Book {
     }
 
     fn wait(&self, state: &mut MutexGuard<'_, State>, patience: &Patience, until: Moment) {
-        match patience.clock.instant_of(until) {
-            Some(instant) => drop(self.landed.wait_until(state, instant)),
-            // A clock that is moved by hand cannot wake who sleeps here. It is only in tests, so a
-            // look now and then will do.
-            None => drop(self.landed.wait_for(state, Duration::from_millis(1))),
-        }
+        let _ = self.landed.wait_for(state, patience.clock.longest_sleep(until));
     }
 }
 
