@@ -11,16 +11,18 @@ use lanekeeper::jiff::tz::{Offset, TimeZone};
 use lanekeeper::lane::LaneConfig;
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
-use support::lanes::{READ, SECOND, one, options, status, submit, the, until, within_reason};
+use support::lanes::{
+    READ, SECOND, WRITE, hold, one, options, status, submit, the, until, within_reason,
+};
 
 /// As days are in India.
-fn one_call_a_day() -> Quota {
+fn calls_a_day(calls: u32) -> Quota {
     let india = TimeZone::fixed(Offset::from_seconds(19_800).unwrap());
-    Quota::per_calendar_day(1, india).clock_guard(Duration::ZERO)
+    Quota::per_calendar_day(calls, india).clock_guard(Duration::ZERO)
 }
 
 fn one_a_day(clock: &ManualClock) -> Lanes {
-    one(LaneConfig::new(one_call_a_day()).in_flight(1), clock.clone())
+    one(LaneConfig::new(calls_a_day(1)).in_flight(1), clock.clone())
 }
 
 fn set(clock: &ManualClock, time: &str) {
@@ -63,6 +65,56 @@ fn a_clock_that_is_set_ahead_ends_the_day() {
 }
 
 #[test]
+fn a_busy_lane_sees_that_the_clock_was_set() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        set(&clock, "2026-11-20T12:00:00+05:30");
+        let config = LaneConfig::new(calls_a_day(2)).in_flight(1);
+        let lanes = one(config, clock.clone());
+        let held = hold(&lanes, WRITE);
+        let calls: Vec<_> = (0..4).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
+        set(&clock, "2026-11-21T12:00:00+05:30");
+        let gone = held.let_go();
+        gone.wait().unwrap();
+        // What began on the day before is answered, and counts, on this one: one more may go.
+        until(|| calls[0].position().is_none() && status(&lanes).in_flight == 0);
+        until(|| calls[1].estimated_wait() == Some(12 * 3_600 * SECOND));
+        assert_eq!(calls.iter().filter(|call| call.position().is_some()).count(), 3);
+    });
+}
+
+#[test]
+fn a_call_is_not_too_late_by_the_clock_of_yesterday() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        set(&clock, "2026-11-20T12:00:00+05:30");
+        let lanes = one(LaneConfig::new(calls_a_day(2)).in_flight(1), clock.clone());
+        spend(&lanes);
+        // All of the day is spent, and the worker that would look is making a call.
+        let held = hold(&lanes, WRITE);
+        set(&clock, "2026-11-21T12:00:00+05:30");
+        let next = submit(&lanes, WRITE, &options().deadline(3_600 * SECOND), || ());
+        held.let_go().wait().unwrap();
+        next.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_counter_whose_clock_is_set_back_an_hour_does_not_wait_for_it() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        set(&clock, "2026-11-20T12:00:00Z");
+        let quota = Quota::sliding_counter(2, SECOND);
+        let lanes = one(LaneConfig::new(quota).in_flight(1), clock.clone());
+        spend(&lanes);
+        set(&clock, "2026-11-20T11:00:00Z");
+        let began = clock.now();
+        (0..8).for_each(|_| spend(&lanes));
+        assert!(clock.now().since(began) < 10 * SECOND);
+    });
+}
+
+#[test]
 fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
     within_reason(|| {
         let clock = ManualClock::new();
@@ -72,7 +124,7 @@ fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
         spend(&lanes);
         // So the call was one of this new day, and not of the one that the wall said before.
         set(&clock, "2026-11-21T00:30:00+05:30");
-        the(&lanes).set_quota(&one_call_a_day()).unwrap();
+        the(&lanes).set_quota(&calls_a_day(1)).unwrap();
         let next = submit(&lanes, READ, &options(), || ());
         assert_eq!(next.estimated_wait(), Some(23 * 3_600 * SECOND + 1_800 * SECOND));
     });
@@ -92,7 +144,7 @@ fn days_that_a_budget_is_given_later_begin_by_the_wall_of_then() {
         submit(&lanes, order, &options(), || ()).wait().unwrap();
         until(|| status(&lanes).in_flight == 0);
         set(&clock, "2026-11-21T00:30:00+05:30");
-        lanes.set_budget("orders", &Budget::new(one_call_a_day())).unwrap();
+        lanes.set_budget("orders", &Budget::new(calls_a_day(1))).unwrap();
         let next = submit(&lanes, order, &options(), || ());
         assert_eq!(next.estimated_wait(), Some(23 * 3_600 * SECOND + 1_800 * SECOND));
     });

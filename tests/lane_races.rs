@@ -6,8 +6,8 @@ mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use lanekeeper::lane::{
 use lanekeeper::proxy::{Call, Lanes};
 use lanekeeper::quota::Quota;
 use support::lanes::{
-    READ, SECOND, WRITE, hold, ms, observed, one, options, submit, the, unlimited, until,
+    READ, SECOND, WRITE, hold, ms, observed, one, options, status, submit, the, unlimited, until,
     within_reason,
 };
 #[cfg(target_os = "linux")]
@@ -409,5 +409,32 @@ fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
         clock.advance(SECOND);
         until(|| counts.1.load(Ordering::SeqCst) != usize::MAX);
         assert_eq!(counts.1.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(2), clock.clone());
+        for _ in 0..2_000 {
+            let (go, gone) = mpsc::channel::<()>();
+            let moves = clock.clone();
+            let mut first = submit(&lanes, WRITE, &options(), move || {
+                // So that a call is known to take a second.
+                moves.advance(SECOND);
+                let _ = gone.recv();
+            });
+            until(|| status(&lanes).in_flight == 1);
+            let held = hold(&lanes, WRITE);
+            drop(go);
+            answer(&mut first).unwrap();
+            // One of the two workers is free: it would not be, as long as the other call takes.
+            let next = submit(&lanes, WRITE, &options().deadline(ms(500)), || ());
+            next.wait().unwrap();
+            clock.advance(SECOND);
+            held.let_go().wait().unwrap();
+            until(|| status(&lanes).in_flight == 0);
+        }
     });
 }

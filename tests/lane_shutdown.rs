@@ -5,13 +5,16 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, LaneState, Observer, Reason, Shutdown, WhenFull};
+use lanekeeper::lane::{
+    CallInfo, Drained, LaneConfig, LaneState, Observer, Reason, Shutdown, WhenFull,
+};
+use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, status, submit, the, unlimited, until,
@@ -287,5 +290,38 @@ fn pauses_and_resumes_from_everywhere_lose_no_call() {
             the(&lanes).resume();
         });
         assert_eq!(status(&lanes).state, LaneState::Running);
+    });
+}
+
+/// Drains the lane when it hears of a call that expired, and says when it is done.
+struct Drains(Mutex<Option<Lanes>>, mpsc::Sender<Drained>);
+
+impl Observer for Drains {
+    fn expired(&self, _: &CallInfo<'_>) {
+        if let Some(lanes) = self.0.lock().unwrap().take() {
+            self.1.send(the(&lanes).shutdown(Shutdown::Drain(SECOND))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered() {
+    within_reason(|| {
+        let (tell, told) = mpsc::channel();
+        let drains = Arc::new(Drains(Mutex::default(), tell));
+        let clock = ManualClock::new();
+        let lanes = observed(unlimited(1), clock.clone(), Some(drains.clone()));
+        *drains.0.lock().unwrap() = Some(lanes.clone());
+        let held = hold(&lanes, READ);
+        let both = [(); 2].map(|()| submit(&lanes, WRITE, &options().deadline(SECOND), || ()));
+        until(|| the(&lanes).queued() == 2);
+        // One look finds that both have expired; and the clock does not move again.
+        clock.advance(SECOND);
+        held.let_go().wait().unwrap();
+        assert_eq!(told.recv().unwrap(), Drained::default());
+        for call in both {
+            let reason = call.wait().unwrap_err().reason;
+            assert!(matches!(reason, Reason::DeadlinePassed { .. }));
+        }
     });
 }

@@ -7,9 +7,9 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
@@ -17,10 +17,12 @@ use lanekeeper::lane::{CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdo
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
 use lanekeeper::{Class, Sent};
+use support::failing::{Failed, NOT_SENT, class};
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
     unlimited, until, within_reason,
 };
+use support::notes::{Event, Notes};
 
 /// One lane that is paused, so that what is submitted waits.
 fn paused() -> Lanes {
@@ -259,6 +261,68 @@ fn a_refused_ticket_is_ready_at_once() {
         (error.method, error.effect, Reason::Taken)
     );
     assert!(refused.cancel());
+}
+
+#[test]
+fn whoever_of_two_takes_a_call_back_hears_that_it_was_taken_back() {
+    within_reason(|| {
+        let lanes = paused();
+        for _ in 0..2_000 {
+            let ticket = submit(&lanes, WRITE, &options(), || ());
+            let both = thread::scope(|scope| {
+                let other = scope.spawn(|| ticket.cancel());
+                (ticket.cancel(), other.join().unwrap())
+            });
+            assert_eq!(both, (true, true));
+        }
+    });
+}
+
+#[test]
+fn the_last_answer_of_a_write_that_nobody_waits_for_is_told_when_it_is_refused() {
+    within_reason(|| {
+        let notes = Arc::new(Notes::default());
+        let lanes = observed(unlimited(1), ManualClock::new(), Some(notes.clone()));
+        let fails = || Err::<(), _>(Failed::Broker(1, NOT_SENT));
+        let ticket = lanes.submit_again(WRITE, &options(), fails, class);
+        until(|| status(&lanes).retrying == 1);
+        drop(ticket);
+        lanes.shutdown(Shutdown::Drop);
+        let heard = [Event::Submitted, Event::Dispatched, Event::Finished, Event::Late];
+        assert_eq!(notes.of("test", 0), heard);
+    });
+}
+
+/// A waker that tells on which thread it was dropped.
+struct Dropped(Mutex<mpsc::Sender<ThreadId>>);
+
+impl Wake for Dropped {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.lock().unwrap().send(thread::current().id());
+    }
+}
+
+#[test]
+fn whoever_leaves_takes_its_waker_along() {
+    within_reason(|| {
+        let lanes = one(unlimited(1), ManualClock::new());
+        let (go, gone) = mpsc::channel::<()>();
+        let mut ticket = submit(&lanes, WRITE, &options(), move || {
+            let _ = gone.recv();
+        });
+        let (tell, told) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Dropped(Mutex::new(tell))));
+        assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        // A worker would drop it while others rely on that worker.
+        drop(ticket);
+        assert_eq!(told.try_recv(), Ok(thread::current().id()));
+        drop(go);
+    });
 }
 
 /// An error whose end is not for the lane to answer for.

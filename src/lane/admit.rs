@@ -73,10 +73,10 @@ fn is_up(lane: &Shared, now: Moment) -> Result<(), Reason> {
 /// A rate that was cut makes heavy calls rare, and does not refuse them for ever.
 fn know_weight(lane: &Shared, info: &Info) {
     if info.charge.weight > 1 {
-        let mut allowance = lane.pace.allowance.lock();
+        let (mut allowance, now) = lane.pace.allowance();
         let mut care = lane.care();
         care.weighs(info.charge.weight);
-        lane.apply(&mut care, &mut allowance, lane.clock.now());
+        lane.apply(&mut care, &mut allowance, now);
     }
 }
 
@@ -86,8 +86,8 @@ fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), Reason> {
     if info.charge.weight <= 1 {
         return Ok(());
     }
-    let mut allowance = lane.pace.allowance.lock();
-    match allowance.when(info.charge, lane.clock.now()) {
+    let (mut allowance, now) = lane.pace.allowance();
+    match allowance.when(info.charge, now) {
         Err(NotYet::Never) => Err(Reason::TooHeavy),
         Ok(()) | Err(NotYet::Until(_) | NotYet::InFlight) => Ok(()),
     }

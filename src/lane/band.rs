@@ -22,8 +22,8 @@ pub(super) struct Band {
     /// many wait for it.
     turns: Vec<(Charge, BTreeMap<u64, User>)>,
     next_turn: u64,
-    /// Calls that failed and go again, after all the others.
-    again: BTreeMap<u64, Entry>,
+    /// Calls that failed and go again, after all the others; and from when on before them.
+    again: BTreeMap<u64, (Entry, Moment)>,
     tally: Tally,
 }
 
@@ -67,17 +67,22 @@ impl Band {
         }
     }
 
-    /// Takes a call in that goes again.
-    pub(super) fn push_again(&mut self, entry: Entry) {
+    /// Takes a call in that goes again: behind the others until `first`, and then before them.
+    pub(super) fn push_again(&mut self, entry: Entry, first: Moment) {
         let info = entry.job.info();
         let (number, charge) = (info.number, info.charge);
         self.tally.add(charge);
-        self.again.insert(number, entry);
+        self.again.insert(number, (entry, first));
     }
 
     /// The calls that go again, the first to have come in first.
     pub(super) fn again(&self) -> impl Iterator<Item = &Job> {
-        self.again.values().map(|entry| &entry.job)
+        self.again.values().map(|(entry, _)| &entry.job)
+    }
+
+    /// Those of them that let the others pass for long enough.
+    pub(super) fn again_first(&self, now: Moment) -> impl Iterator<Item = &Job> {
+        self.again.values().filter(move |(_, first)| *first <= now).map(|(entry, _)| &entry.job)
     }
 
     /// Whether a call is one of those.
@@ -87,7 +92,7 @@ impl Band {
 
     /// Takes a call out, wherever it stands.
     pub(super) fn remove(&mut self, user: &User, charge: Charge, number: u64) -> Option<Entry> {
-        if let Some(entry) = self.again.remove(&number) {
+        if let Some((entry, _)) = self.again.remove(&number) {
             self.tally.remove(charge);
             return Some(entry);
         }
@@ -143,16 +148,16 @@ impl Band {
     }
 
     /// The call of each kind whose turn it is, in the order of their turns.
-    pub(super) fn firsts(&self) -> Vec<(Charge, &Job)> {
+    pub(super) fn firsts(&self) -> Vec<&Job> {
         let first = |(charge, turns): &(Charge, BTreeMap<u64, User>)| {
             let (turn, user) = turns.first_key_value()?;
             let (number, job) = self.users.get(user)?.front(*charge)?;
-            Some((*turn, number, *charge, job))
+            Some((*turn, number, job))
         };
         let mut firsts: Vec<_> = self.turns.iter().filter_map(first).collect();
         // Of one user the one that came first.
         firsts.sort_unstable_by_key(|(turn, number, ..)| (*turn, *number));
-        firsts.into_iter().map(|(_, _, charge, job)| (charge, job)).collect()
+        firsts.into_iter().map(|(_, _, job)| job).collect()
     }
 
     /// Every user with calls.
@@ -198,7 +203,8 @@ impl Band {
         let Self { users, again, .. } = std::mem::take(self);
         let queues = users.into_values().flat_map(|line| line.by_charge);
         let entries = queues.flat_map(|(_, queue)| queue.into_values());
-        entries.chain(again.into_values()).map(|entry| entry.job)
+        let again = again.into_values().map(|(entry, _)| entry);
+        entries.chain(again).map(|entry| entry.job)
     }
 }
 

@@ -105,10 +105,7 @@ impl Lane {
     pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let changed = {
-            let mut allowance = self.shared.pace.allowance.lock();
-            // Nobody asked what the wall says while no window went by it.
-            allowance.set_wall(self.shared.clock.wall());
-            let now = self.shared.clock.now();
+            let (mut allowance, now) = self.shared.pace.allowance_to_change();
             let holds = self.shared.care().set_quota(quota);
             allowance.set_lane(self.shared.index, &holds, now)
         };
@@ -120,8 +117,7 @@ impl Lane {
     pub fn set_breaker(&self, mode: BreakerMode) {
         let news = {
             // A look holds it from its first glance at the breaker to the end.
-            let _allowance = self.shared.pace.allowance.lock();
-            let now = self.shared.clock.now();
+            let (_allowance, now) = self.shared.pace.allowance();
             let mut care = self.shared.care();
             care.set_breaker(mode, now);
             care.breaker_news(now)
@@ -139,8 +135,7 @@ impl Lane {
             let (turn, _) = shared.estimate(&queue, Charge::to_lane(shared.index), &ahead);
             (queue.schedule.census(), turn, queue.schedule.retrying())
         };
-        let mut allowance = shared.pace.allowance.lock();
-        let now = shared.clock.now();
+        let (mut allowance, now) = shared.pace.allowance();
         let windows = allowance.lane_use(shared.index, now);
         let mut care = shared.care();
         let pause = care.pause(now);
@@ -189,7 +184,7 @@ impl Lane {
         self.shared.enter(LaneState::Closed);
         let refused = self.shared.refuse_all();
         // A call whose caller has its answer is over, though its worker may not be back yet.
-        let under_way = self.shared.pace.allowance.lock().in_flight(self.shared.index);
+        let under_way = self.shared.pace.allowance().0.in_flight(self.shared.index);
         Drained { refused, under_way: usize::try_from(under_way).unwrap_or(usize::MAX) }
     }
 

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -66,14 +66,15 @@ pub(crate) struct Attempt {
 }
 
 /// What came of refusing a call.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) enum Refusal {
     /// Queued no more.
     TooLate,
     /// Never sent.
     Unsent,
-    /// Tried before: it was answered with what this attempt came to.
-    Tried(Attempt),
+    /// Tried before: it was answered with what this attempt came to. If the caller had left, the answer is
+    /// here: an [`Answer`] of its type.
+    Tried(Attempt, Option<Box<dyn Any + Send>>),
 }
 
 /// What follows an attempt.
@@ -101,6 +102,8 @@ pub(crate) trait Queued: Send + Sync {
     fn info(&self) -> &Info;
     /// Chooses it. From now on it counts as sent.
     fn dispatch(&self) -> bool;
+    /// Whether it is queued.
+    fn is_queued(&self) -> bool;
     /// Makes the call that was chosen. A panic of the work is caught. `finished` is told before the
     /// caller is, and says what follows; `answering` is told just before that. Between the two and
     /// the end no code runs that is not ours.
@@ -128,6 +131,8 @@ pub(crate) trait Waits<R>: Send + Sync {
     /// Takes it back if it is still queued. One that waits for another attempt is answered with what
     /// the last one came to.
     fn cancel(&self) -> Refusal;
+    /// Whether it was taken back in time, and so never sent.
+    fn was_taken_back(&self) -> bool;
 }
 
 /// What is to be done for a call.
@@ -172,13 +177,14 @@ struct Load<R, W, C> {
 /// One call, with its types.
 pub(crate) struct Task<R, W, C> {
     info: Info,
+    taken_back: AtomicBool,
     life: Life<Load<R, W, C>, Answer<R>>,
 }
 
 impl<R, W, C> Task<R, W, C> {
     pub(crate) fn new(info: Info, place: Place, work: W, class: C) -> Self {
         let load = Load { work, class, place: Some(place), last: None };
-        Self { info, life: Life::new(load) }
+        Self { info, taken_back: AtomicBool::new(false), life: Life::new(load) }
     }
 }
 
@@ -206,6 +212,10 @@ where
             self.info.attempts.fetch_add(1, Ordering::Relaxed);
         }
         is_chosen
+    }
+
+    fn is_queued(&self) -> bool {
+        self.life.is_queued()
     }
 
     fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran {
@@ -276,16 +286,19 @@ where
                     tried = Some(last.1);
                     Ok(last.0)
                 }
-                None => Err(self.info.error(reason)),
+                None => {
+                    // Under the lock: whoever finds the call gone sees why.
+                    self.taken_back.store(reason == Reason::Cancelled, Ordering::Relaxed);
+                    Err(self.info.error(reason))
+                }
             }
         };
-        let load = self.life.refuse(refusal);
-        let was_queued = load.is_some();
+        let Some((load, unheard)) = self.life.refuse(refusal) else { return Refusal::TooLate };
         let _ = contain(|| drop(load));
-        match (was_queued, tried) {
-            (false, _) => Refusal::TooLate,
-            (true, None) => Refusal::Unsent,
-            (true, Some(attempt)) => Refusal::Tried(attempt),
+        match tried {
+            // That it was never sent is told as such: this answer is ours alone.
+            None => Refusal::Unsent,
+            Some(attempt) => Refusal::Tried(attempt, unheard.map(|answer| Box::new(answer) as _)),
         }
     }
 }
@@ -340,5 +353,9 @@ where
 
     fn cancel(&self) -> Refusal {
         Queued::refuse(self, Reason::Cancelled, None)
+    }
+
+    fn was_taken_back(&self) -> bool {
+        self.taken_back.load(Ordering::Relaxed)
     }
 }

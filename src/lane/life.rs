@@ -16,7 +16,7 @@
 //! one of `take`, `give_up`, `leave` and a late `complete`: it is never lost, and never doubled.
 //!
 //! Code that is not ours (a waker, the work, what the work gave) is neither run nor dropped under
-//! the lock: each method hands out what is left over, or contains it without the lock, as `refuse` does.
+//! the lock: each method hands out what is left over.
 
 use std::task::{Poll, Waker};
 
@@ -147,8 +147,8 @@ impl<W, A> Life<W, A> {
     }
 
     /// The lane answers in place of the broker, if the call is still queued. The answer may depend on
-    /// the work, which is given back.
-    pub(crate) fn refuse(&self, answer: impl FnOnce(&mut W) -> A) -> Option<W> {
+    /// the work, which is given back; and so is the answer, if nobody waits for it.
+    pub(crate) fn refuse(&self, answer: impl FnOnce(&mut W) -> A) -> Option<(W, Option<A>)> {
         let mut inner = self.inner.lock();
         match inner.end() {
             Stage::Queued(mut work) => {
@@ -157,20 +157,22 @@ impl<W, A> Life<W, A> {
                     // Whoever answers has other callers to answer too.
                     let _ = contain(|| waker.wake());
                 }
-                Some(work)
+                Some((work, None))
             }
             Stage::Orphaned(mut work) => {
-                drop(inner);
-                // Nobody waits for it, and it may be a result whose drop is not ours.
                 let unheard = answer(&mut work);
-                let _ = contain(|| drop(unheard));
-                Some(work)
+                Some((work, Some(unheard)))
             }
             other => {
                 inner.stage = other;
                 None
             }
         }
+    }
+
+    /// Whether it is queued.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.inner.lock().stage, Stage::Queued(_) | Stage::Orphaned(_))
     }
 
     /// The call is over. Gives who else is to be woken; or the answer back, if nobody waits for it any
@@ -191,8 +193,7 @@ impl<W, A> Life<W, A> {
     /// The caller leaves, and takes the call back if it was not sent. Work that was never sent is
     /// handed out, to be dropped.
     pub(crate) fn give_up(&self) -> (GiveUp<A>, Option<W>) {
-        let mut inner = self.inner.lock();
-        match inner.end() {
+        self.leaving(|inner| match inner.end() {
             Stage::Queued(work) | Stage::Orphaned(work) => (GiveUp::NeverSent, Some(work)),
             Stage::Dispatched(work) | Stage::Abandoned(work) => {
                 inner.stage = Stage::Abandoned(work);
@@ -200,21 +201,32 @@ impl<W, A> Life<W, A> {
             }
             Stage::Answered(answer) => (GiveUp::Answered(answer), None),
             Stage::Over => (GiveUp::Over, None),
-        }
+        })
     }
 
     /// The caller leaves, and the call goes on without it. Gives the answer if it had come already.
     pub(crate) fn leave(&self) -> Option<A> {
-        let mut inner = self.inner.lock();
-        match inner.end() {
-            Stage::Queued(work) | Stage::Orphaned(work) => inner.stage = Stage::Orphaned(work),
-            Stage::Dispatched(work) | Stage::Abandoned(work) => {
-                inner.stage = Stage::Abandoned(work);
+        self.leaving(|inner| {
+            match inner.end() {
+                Stage::Queued(work) | Stage::Orphaned(work) => inner.stage = Stage::Orphaned(work),
+                Stage::Dispatched(work) | Stage::Abandoned(work) => {
+                    inner.stage = Stage::Abandoned(work);
+                }
+                Stage::Answered(answer) => return Some(answer),
+                Stage::Over => {}
             }
-            Stage::Answered(answer) => return Some(answer),
-            Stage::Over => {}
-        }
-        None
+            None
+        })
+    }
+
+    /// Who leaves takes its waker along: a worker that others rely on would drop it at the end.
+    fn leaving<T>(&self, leave: impl FnOnce(&mut Inner<W, A>) -> T) -> T {
+        let (left, waker) = {
+            let mut inner = self.inner.lock();
+            (leave(&mut inner), inner.waker.take())
+        };
+        let _ = contain(|| drop(waker));
+        left
     }
 
     /// The answer, if it is here.

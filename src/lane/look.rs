@@ -55,13 +55,6 @@ impl Lookout for Shared {
         let look = {
             let mut queue = self.queue.lock();
             self.moved.store(false, Ordering::SeqCst);
-            if role == Role::Leader {
-                // It has slept, and a clock may have been set meanwhile.
-                let mut allowance = self.pace.allowance.lock();
-                if allowance.goes_by_the_wall() {
-                    allowance.set_wall(self.clock.wall());
-                }
-            }
             let look = self.look_into(&mut queue.schedule, &mut left);
             let next = match &look {
                 Look::Wait(until) => *until,
@@ -136,9 +129,7 @@ impl Shared {
             }
         }
         self.take_in(schedule);
-        let mut allowance = self.pace.allowance.lock();
-        // Read inside the lock, so that times enter it in order.
-        let now = self.clock.now();
+        let (mut allowance, now) = self.pace.allowance();
         left.expire(schedule, now);
         let hold = self.care.lock().hold(now);
         match hold {
@@ -182,8 +173,7 @@ impl Shared {
         left: &mut Leftovers,
     ) -> Option<Look<(Job, Turn)>> {
         let job = self.arrivals.try_recv().ok()?;
-        let mut allowance = self.pace.allowance.lock();
-        let now = self.clock.now();
+        let (mut allowance, now) = self.pace.allowance();
         let is_in_time = job.info().deadline.is_none_or(|deadline| now < deadline);
         if is_in_time && self.care.lock().hold(now).is_none() {
             match self.dispatch(&job, &mut allowance, now, schedule) {
@@ -237,18 +227,15 @@ impl Shared {
     /// Does what a look has left over.
     fn settle(&self, left: Leftovers) {
         let Leftovers { expired, now, too_heavy, down, dead, ring: _ } = left;
-        for job in expired {
+        let expired = expired.into_iter().map(|job| {
             let waited = now.since(job.info().entered);
-            self.refuse(job, Reason::DeadlinePassed { waited }, None);
-        }
-        for job in too_heavy {
-            self.refuse(job, Reason::TooHeavy, None);
-        }
+            (job, Reason::DeadlinePassed { waited })
+        });
+        let too_heavy = too_heavy.into_iter().map(|job| (job, Reason::TooHeavy));
         let (down, until) = down;
-        for job in down {
-            let possible_in = until.map(|until| until.since(now));
-            self.refuse(job, Reason::BrokerDown { possible_in }, None);
-        }
+        let possible_in = until.map(|until| until.since(now));
+        let down = down.into_iter().map(|job| (job, Reason::BrokerDown { possible_in }));
+        self.refuse(expired.chain(too_heavy).chain(down));
         for job in dead {
             let _ = contain(|| drop(job));
         }

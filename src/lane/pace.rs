@@ -2,21 +2,43 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::shared::Shared;
-use crate::quota::{Allowance, Charge};
+use crate::clock::Clock;
+use crate::quota::{Allowance, Charge, Moment};
 
 /// The allowance of a proxy, and the lanes that live on it.
 pub(crate) struct Pace {
-    pub(crate) allowance: Mutex<Allowance>,
+    allowance: Mutex<Allowance>,
+    clock: Clock,
     /// Set once, as soon as all lanes are there.
     lanes: OnceLock<Vec<Weak<Shared>>>,
 }
 
 impl Pace {
-    pub(crate) fn new(allowance: Allowance) -> Arc<Self> {
-        Arc::new(Self { allowance: Mutex::new(allowance), lanes: OnceLock::new() })
+    pub(crate) fn new(allowance: Allowance, clock: Clock) -> Arc<Self> {
+        Arc::new(Self { allowance: Mutex::new(allowance), clock, lanes: OnceLock::new() })
+    }
+
+    /// The allowance, and what time it is, read under its lock so that times enter it in order.
+    ///
+    /// The clock on the wall is asked each time if a window goes by it: it may be set at any moment, or go on
+    /// while the machine sleeps and the other clock stands still.
+    pub(crate) fn allowance(&self) -> (MutexGuard<'_, Allowance>, Moment) {
+        let mut allowance = self.allowance.lock();
+        if allowance.goes_by_the_wall() {
+            allowance.set_wall(self.clock.wall());
+        }
+        let now = self.clock.now();
+        (allowance, now)
+    }
+
+    /// The same, for whoever is about to change what the windows go by.
+    pub(crate) fn allowance_to_change(&self) -> (MutexGuard<'_, Allowance>, Moment) {
+        let (mut allowance, now) = self.allowance();
+        allowance.set_wall(self.clock.wall());
+        (allowance, now)
     }
 
     pub(crate) fn know(&self, lanes: Vec<Weak<Shared>>) {

@@ -34,7 +34,7 @@ pub(crate) struct Schedule {
     /// When each call's deadline passes.
     deadlines: Timed,
     /// Calls that failed and go again, by when they may.
-    later: Timed,
+    later: BTreeMap<(Moment, u64), Entry>,
     /// Users whose interval is not over, by when it is.
     resting: BTreeMap<(Moment, u64), (usize, User)>,
     tally: Tally,
@@ -92,13 +92,14 @@ impl Schedule {
         self.bands[info.priority.index()].push(Entry { job, overdue });
     }
 
-    /// Takes a call in that failed, and may go again from `at` on: after the others of its priority.
-    pub(crate) fn push_again(&mut self, job: Job, at: Moment) {
+    /// Takes a call in that failed, and may go again from `at` on: after the others of its priority. From
+    /// `overdue` on it goes before all but the urgent ones, as any other does.
+    pub(crate) fn push_again(&mut self, job: Job, at: Moment, overdue: Option<Moment>) {
         let info = job.info();
         if let Some(deadline) = info.deadline {
             self.deadlines.insert((deadline, info.number), job.clone());
         }
-        self.later.insert((at, info.number), job);
+        self.later.insert((at, info.number), Entry { job, overdue });
     }
 
     /// How many calls wait for another attempt.
@@ -117,7 +118,7 @@ impl Schedule {
         let Some(Entry { job, overdue }) = band.remove(&info.user, charge, number) else {
             // There are few of these: retries have a budget.
             let at = self.later.keys().find(|(_, other)| *other == number).copied()?;
-            return self.later.remove(&at);
+            return self.later.remove(&at).map(|entry| entry.job);
         };
         self.tally.remove(charge);
         if let Some(at) = overdue {
@@ -207,15 +208,14 @@ impl Schedule {
     fn end_delays(&mut self, now: Moment) {
         while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
             let due = first.key().0;
-            let job = first.remove();
-            let info = job.info();
-            let (charge, number, priority) = (info.charge, info.number, info.priority);
+            let entry = first.remove();
+            let info = entry.job.info();
+            let (charge, number, band) = (info.charge, info.number, info.priority.index());
             self.tally.add(charge);
-            let overdue = (priority != Priority::URGENT).then(|| due + LONGEST_BEHIND);
-            if let Some(at) = overdue {
-                note_overdue(&mut self.overdue, charge, (at, number), job.clone());
+            if let Some(at) = entry.overdue {
+                note_overdue(&mut self.overdue, charge, (at, number), entry.job.clone());
             }
-            self.bands[priority.index()].push_again(Entry { job, overdue });
+            self.bands[band].push_again(entry, due + LONGEST_BEHIND);
         }
     }
 
@@ -226,7 +226,11 @@ impl Schedule {
         self.deadlines.clear();
         self.resting.clear();
         self.tally = Tally::default();
-        self.bands.iter_mut().flat_map(Band::drain).chain(later.into_values()).collect()
+        self.bands
+            .iter_mut()
+            .flat_map(Band::drain)
+            .chain(later.into_values().map(|entry| entry.job))
+            .collect()
     }
 
     /// Every call of one kind, taken out. They are still to be refused.

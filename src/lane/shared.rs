@@ -6,6 +6,7 @@
 
 mod estimate;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -174,10 +175,15 @@ impl Shared {
     }
 
     pub(super) fn put(&self, schedule: &mut Schedule, job: Job) {
-        // The urgent ones go before the overdue ones anyway.
-        let aging = self.aging.filter(|_| job.info().priority != Priority::URGENT);
-        let overdue = aging.map(|aging| self.overdue(schedule, job.info(), aging));
+        let overdue = self.overdue(schedule, job.info(), job.info().entered);
         schedule.push(job, overdue);
+    }
+
+    /// Takes a call in that failed, and may be sent again from `at` on.
+    pub(super) fn put_again(&self, job: Job, at: Moment) {
+        let mut queue = self.queue.lock();
+        let overdue = self.overdue(&queue.schedule, job.info(), at);
+        queue.schedule.push_again(job, at, overdue);
     }
 
     /// Goes from one state to another, if that is a way it can go.
@@ -204,25 +210,38 @@ impl Shared {
         self.settled.tell();
     }
 
-    /// Answers a call that was taken out of the schedule, and tells of it. Its place is free, or put
-    /// `into` somebody's hand. False: it was queued no more.
-    pub(super) fn refuse(
-        &self,
-        job: Job,
-        reason: Reason,
-        into: Option<&mut Option<Place>>,
-    ) -> bool {
-        let refusal = job.refuse(reason.clone(), into);
-        match refusal {
-            Refusal::TooLate => {}
-            Refusal::Unsent => self.watch.tell(|observer| match &reason {
-                Reason::DeadlinePassed { .. } => observer.expired(&job.info().seen()),
-                reason => observer.refused_because(&job.info().seen(), reason),
-            }),
-            Refusal::Tried(attempt) => self.tell_of_the_last(job.info(), attempt),
-        }
+    /// Answers calls that were taken out of the schedule, and then tells of them: who is told may shut
+    /// the lane, and would wait for the others. Gives how many were still queued.
+    pub(super) fn refuse(&self, calls: impl IntoIterator<Item = (Job, Reason)>) -> usize {
+        let refuse = |(job, reason): (Job, Reason)| {
+            let refusal = job.refuse(reason.clone(), None);
+            (job, reason, refusal)
+        };
+        let refused: Vec<_> = calls.into_iter().map(refuse).collect();
+        let told = refused.into_iter().map(|refused| self.tell_of_refused(refused));
+        told.filter(|was_queued| *was_queued).count()
+    }
+
+    /// Says whether it was still queued.
+    fn tell_of_refused(&self, (job, reason, refusal): (Job, Reason, Refusal)) -> bool {
+        let info = job.info();
+        let was_queued = match refusal {
+            Refusal::TooLate => false,
+            Refusal::Unsent => {
+                self.watch.tell(|observer| match &reason {
+                    Reason::DeadlinePassed { .. } => observer.expired(&info.seen()),
+                    reason => observer.refused_because(&info.seen(), reason),
+                });
+                true
+            }
+            Refusal::Tried(attempt, unheard) => {
+                self.tell_of_the_last(info, attempt);
+                self.tell_of_the_late(info, unheard);
+                true
+            }
+        };
         let _ = contain(|| drop(job));
-        !matches!(refusal, Refusal::TooLate)
+        was_queued
     }
 
     /// Refuses a call of lower priority, and gives its place.
@@ -240,7 +259,8 @@ impl Shared {
                 job
             };
             let mut place = None;
-            self.refuse(job, Reason::Shed, Some(&mut place));
+            let refusal = job.refuse(Reason::Shed, Some(&mut place));
+            self.tell_of_refused((job, Reason::Shed, refusal));
             if place.is_some() {
                 self.ring();
                 return place;
@@ -254,6 +274,14 @@ impl Shared {
         self.watch.tell(|observer| observer.finished(&call));
     }
 
+    /// Tells of an answer whose caller has left, if there is one.
+    pub(super) fn tell_of_the_late(&self, info: &Info, answer: Option<Box<dyn Any + Send>>) {
+        if let Some(answer) = answer {
+            self.watch.tell(|observer| observer.late_result(&info.seen(), &*answer));
+            let _ = contain(|| drop(answer));
+        }
+    }
+
     /// Tells of a breaker that changed its state. No lock is held.
     pub(super) fn tell_of_breaker(&self, news: Option<BreakerState>) {
         if let Some(state) = news {
@@ -264,8 +292,7 @@ impl Shared {
     /// Refuses everything that waits.
     pub(super) fn refuse_all(&self) -> usize {
         let waiting = self.take_stock().schedule.drain();
-        let refused = waiting.into_iter().map(|job| self.refuse(job, Reason::Closed, None));
-        let refused = refused.filter(|refused| *refused).count();
+        let refused = self.refuse(waiting.into_iter().map(|job| (job, Reason::Closed)));
         self.settled.tell();
         refused
     }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,16 +29,17 @@ enum State<R, E> {
     Queued {
         call: Arc<dyn Waits<Result<R, E>>>,
         lane: Arc<Shared>,
-        /// It was taken back in time, so nothing was sent.
-        cancelled: AtomicBool,
     },
     /// The lane did not take it in; and whether its caller knows.
-    Refused { error: LaneError, told: bool },
+    Refused {
+        error: LaneError,
+        told: bool,
+    },
 }
 
 impl<R, E: From<LaneError>> Ticket<R, E> {
     pub(crate) fn new(call: Arc<dyn Waits<Result<R, E>>>, lane: Arc<Shared>) -> Self {
-        Self { state: State::Queued { call, lane, cancelled: AtomicBool::new(false) } }
+        Self { state: State::Queued { call, lane } }
     }
 
     pub(crate) fn refused(error: LaneError) -> Self {
@@ -123,21 +123,20 @@ impl<R, E> Ticket<R, E> {
     /// answer will come; that of a call that waits for another attempt is what the last one came to.
     pub fn cancel(&self) -> bool {
         match &self.state {
-            State::Queued { call, lane, cancelled } => {
-                let cancel = call.cancel();
-                match cancel {
+            State::Queued { call, lane } => {
+                match call.cancel() {
                     Refusal::TooLate => {}
                     Refusal::Unsent => {
                         lane.forget(call.info());
-                        cancelled.store(true, Ordering::SeqCst);
                         lane.watch.tell(|observer| observer.cancelled(&call.info().seen()));
                     }
-                    Refusal::Tried(attempt) => {
+                    Refusal::Tried(attempt, unheard) => {
                         lane.forget(call.info());
                         lane.tell_of_the_last(call.info(), attempt);
+                        lane.tell_of_the_late(call.info(), unheard);
                     }
                 }
-                cancelled.load(Ordering::SeqCst)
+                call.was_taken_back()
             }
             State::Refused { .. } => true,
         }

@@ -33,10 +33,8 @@ impl Shared {
     fn make(&self, job: Job, turn: Turn) {
         let mut is_looker = false;
         let ran = contain(|| self.run(&job, turn, &mut is_looker)).unwrap_or_default();
-        self.telling.fetch_add(1, Ordering::SeqCst);
-        self.running.fetch_sub(1, Ordering::SeqCst);
         if !is_looker {
-            self.crew.will_look();
+            self.is_done();
         }
         let Ran { waker, late, last, .. } = ran;
         if waker.is_some() || late.is_some() || last.is_some() {
@@ -46,15 +44,19 @@ impl Shared {
             if let Some(attempt) = last {
                 self.tell_of_the_last(job.info(), attempt);
             }
-            if let Some(answer) = late {
-                self.watch.tell(|observer| observer.late_result(&job.info().seen(), &*answer));
-                let _ = contain(|| drop(answer));
-            }
+            self.tell_of_the_late(job.info(), late);
             self.crew.will_look();
         }
         let _ = contain(|| drop(job));
         self.telling.fetch_sub(1, Ordering::SeqCst);
         self.settled.tell();
+    }
+
+    /// The call runs no more: its worker will look for another, and has only to tell of this one.
+    fn is_done(&self) {
+        self.telling.fetch_add(1, Ordering::SeqCst);
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        self.crew.will_look();
     }
 
     fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> Ran {
@@ -83,12 +85,16 @@ impl Shared {
         };
         let mut answering = || {
             // Before the caller is told, who may call again at once.
-            self.crew.will_look();
+            self.is_done();
             *is_looker = true;
         };
         let ran = job.run(&mut finished, &mut answering);
         if ran.next == Next::Again {
-            self.queue.lock().schedule.push_again(job.clone(), again_at);
+            self.put_again(job.clone(), again_at);
+            // Who took it back meanwhile found nothing to take out.
+            if !job.is_queued() {
+                self.forget(info);
+            }
             // Whoever closed the lane meanwhile has not seen it.
             if self.state() == LaneState::Closed {
                 self.refuse_all();
@@ -99,8 +105,7 @@ impl Shared {
 
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
         let begun = permit.taken();
-        let mut allowance = self.pace.allowance.lock();
-        let now = self.clock.now();
+        let (mut allowance, now) = self.pace.allowance();
         match attempt.failure.map_or(Sent::Yes, Class::was_sent) {
             Sent::Yes => allowance.finish(permit, now),
             Sent::No => allowance.finish_unsent(permit, now),

@@ -133,7 +133,7 @@ impl LanesBuilder {
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
         let Self { clock, observer, budget_names, .. } = self;
-        let pace = Pace::new(allowance);
+        let pace = Pace::new(allowance, clock.clone());
         let watch = Watch::new(observer);
         let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
             Lane::start(lane, index, &config, &clock, &pace, watch.clone())

@@ -186,10 +186,8 @@ impl Lanes {
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {
-            let mut allowance = self.0.pace.allowance.lock();
-            // Nobody asked what the wall says while no window went by it.
-            allowance.set_wall(self.0.clock.wall());
-            allowance.set_budget(index, budget, self.0.clock.now())
+            let (mut allowance, now) = self.0.pace.allowance_to_change();
+            allowance.set_budget(index, budget, now)
         };
         self.0.pace.ring_all();
         changed
@@ -198,8 +196,7 @@ impl Lanes {
     /// How the lanes and budgets are doing.
     pub fn status(&self) -> Status {
         let lanes = self.0.lanes.iter().map(Lane::status).collect();
-        let mut allowance = self.0.pace.allowance.lock();
-        let now = self.0.clock.now();
+        let (mut allowance, now) = self.0.pace.allowance();
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = allowance.budget_use(index, now);
             let windows = windows.iter().map(|used| WindowStatus::new(used, now)).collect();

@@ -221,6 +221,13 @@ fn a_wall_clock_that_is_set_back_makes_no_call_heavier() {
     let timestamp = "1969-12-31T23:59:50Z".parse().unwrap();
     allowance.set_wall(Wall { moment: at(1100), timestamp });
     assert_eq!(allowance.lane_use(0, at(1100))[0].used, 4);
+    // They fade from there, as they would have, and not once the hour is as late again.
+    assert_eq!(allowance.when(CALL, at(1100)), Err(NotYet::Until(at(1350))));
+    call(&mut allowance, CALL, at(1350));
+    // Set back by no more than a stretch, the stretch goes on.
+    let timestamp = "1969-12-31T23:59:49.5Z".parse().unwrap();
+    allowance.set_wall(Wall { moment: at(1350), timestamp });
+    assert_eq!(allowance.when(CALL, at(1350)), Err(NotYet::Until(at(2350))));
 }
 
 #[test]

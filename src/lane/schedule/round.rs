@@ -53,14 +53,15 @@ impl<'a> Round<'a> {
 
     fn of_bands(&mut self, bands: &'a [Band]) -> Option<Step<'a>> {
         bands.iter().find_map(|band| {
-            let mut firsts = band.firsts().into_iter();
-            let first = firsts.find_map(|(charge, job)| self.of_call(charge, job));
             let now = self.now;
-            let mut again = band.again().filter(|job| {
+            let may_go = |job: &&Job| {
                 let line = band.line(&job.info().user);
                 line.is_none_or(|line| line.rests_until(now).is_none())
-            });
-            first.or_else(|| again.find_map(|job| self.of_call(job.info().charge, job)))
+            };
+            let mut of_call = |job: &'a Job| self.of_call(job.info().charge, job);
+            let step = band.again_first(now).filter(may_go).find_map(&mut of_call);
+            let step = step.or_else(|| band.firsts().into_iter().find_map(&mut of_call));
+            step.or_else(|| band.again().filter(may_go).find_map(&mut of_call))
         })
     }
 

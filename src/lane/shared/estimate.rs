@@ -6,6 +6,7 @@ use parking_lot::MutexGuard;
 
 use super::{Queue, Shared};
 use crate::lane::job::Info;
+use crate::lane::priority::Priority;
 use crate::lane::schedule::Schedule;
 use crate::lane::tally::Tally;
 use crate::quota::{Charge, Moment};
@@ -18,13 +19,16 @@ const LEAST_FAIR_WAIT: Duration = Duration::from_secs(1);
 const MOST_ROUNDS: u32 = 16;
 
 impl Shared {
-    /// When a call that comes now is overdue.
-    pub(super) fn overdue(&self, schedule: &Schedule, info: &Info, aging: u32) -> Moment {
+    /// When a call is overdue that waits from `from` on: since it came, or until it may be sent again.
+    /// `None`: it never is.
+    pub(super) fn overdue(&self, schedule: &Schedule, info: &Info, from: Moment) -> Option<Moment> {
+        // The urgent ones go before the overdue ones anyway.
+        let aging = self.aging.filter(|_| info.priority != Priority::URGENT)?;
         let ahead = schedule.tally().weights();
-        let mut allowance = self.pace.allowance.lock();
-        let fair = allowance.estimate_behind(info.charge, &ahead, info.entered);
-        let fair = fair.map_or(LEAST_FAIR_WAIT, |turn| turn.since(info.entered));
-        info.entered + fair.max(LEAST_FAIR_WAIT).saturating_mul(aging)
+        let (mut allowance, now) = self.pace.allowance();
+        let turn = allowance.estimate_behind(info.charge, &ahead, now);
+        let fair = turn.map_or(LEAST_FAIR_WAIT, |turn| turn.since(from.min(now)));
+        Some(from + fair.max(LEAST_FAIR_WAIT).saturating_mul(aging))
     }
 
     /// When a call of this charge would go with this ahead of it, and what time it is. With the
@@ -35,8 +39,7 @@ impl Shared {
         charge: Charge,
         ahead: &Tally,
     ) -> (Option<Moment>, Moment) {
-        let mut allowance = self.pace.allowance.lock();
-        let now = self.clock.now();
+        let (mut allowance, now) = self.pace.allowance();
         let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
         let pause = self.care.lock().pause(now);
         let worker = allowance.typical(self.index, now).map_or(now, |(answered, typical)| {
