@@ -5,8 +5,9 @@
 
 mod support;
 
-use std::iter::repeat_n;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{Shutdown, Ticket};
@@ -15,7 +16,7 @@ use lanekeeper::resilience::RetryPolicy;
 use support::diary::{Diary, Heard};
 use support::failing::{DAY, Failed, Log, NOT_SENT, patient, submit_again, waiting};
 use support::lanes::{
-    READ, SECOND, WRITE, ms, observed, options, status, the, unlimited, until, within_reason,
+    READ, SECOND, WRITE, observed, options, status, submit, the, unlimited, until, within_reason,
 };
 
 /// A call that failed once as not sent, and waits for its second attempt.
@@ -119,25 +120,62 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
     });
 }
 
+/// One that would go again a second before its deadline or earlier, in a lane that is paused, so
+/// that it never does.
+fn soon_over(retry_in: Duration) -> Tried {
+    let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
+    let retry = RetryPolicy::default().base(retry_in).cap(retry_in);
+    let lanes = observed(unlimited(1).retry(retry), clock.clone(), Some(diary.clone()));
+    let soon = options().deadline(retry_in + SECOND);
+    let ticket = submit_again(&lanes, WRITE, &soon, Log::new(&clock).fails("it", [NOT_SENT]));
+    until(|| status(&lanes).retrying == 1);
+    the(&lanes).pause();
+    Tried { clock, diary, lanes, ticket }
+}
+
 #[test]
-fn one_whose_deadline_passes_has_one_end_whoever_finds_it() {
+fn one_whose_deadline_the_lane_finds_passed_has_one_end() {
     within_reason(|| {
-        for by_caller in [false, true] {
-            let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
-            let retry = RetryPolicy::default().base(ms(900)).cap(ms(900));
-            let lanes = observed(unlimited(2).retry(retry), clock.clone(), Some(diary.clone()));
-            let fails = Log::new(&clock).fails("it", repeat_n(NOT_SENT, 9));
-            let ticket = submit_again(&lanes, WRITE, &options().deadline(SECOND), fails);
-            until(|| status(&lanes).retrying == 1);
-            // So that it is not sent again before.
-            the(&lanes).pause();
+        let Tried { clock, diary, lanes, ticket } = soon_over(SECOND);
+        clock.advance(2 * SECOND);
+        until(|| status(&lanes).retrying == 0);
+        assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
+        drop(lanes);
+        assert_eq!(diary.heard(), ONE_END);
+    });
+}
+
+/// Holds up whoever drops it, until it is let go.
+struct HoldsUp(Sender<()>, Receiver<()>);
+
+impl Drop for HoldsUp {
+    fn drop(&mut self) {
+        let _ = (self.0.send(()), self.1.recv());
+    }
+}
+
+#[test]
+fn one_whose_deadline_its_caller_finds_passed_has_one_end() {
+    within_reason(|| {
+        let Tried { clock, diary, lanes, ticket } = soon_over(3 * SECOND);
+        // Each of the two threads of the lane drops what an expired call holds, and is held up.
+        let held_up = [(); 2].map(|()| {
+            let (is_held_up, seen) = mpsc::channel();
+            let (let_go, held) = mpsc::channel();
+            let holds_up = HoldsUp(is_held_up, held);
+            let expires = submit(&lanes, WRITE, &options().deadline(SECOND), || drop(holds_up));
             clock.advance(SECOND);
-            if !by_caller {
-                until(|| status(&lanes).retrying == 0);
-            }
-            assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
-            drop(lanes);
-            assert_eq!(diary.heard(), ONE_END, "{by_caller}");
+            seen.recv().unwrap();
+            (let_go, expires)
+        });
+        clock.advance(2 * SECOND);
+        assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
+        for (let_go, expires) in held_up {
+            let_go.send(()).unwrap();
+            assert!(expires.wait().is_err());
         }
+        drop(lanes);
+        let of_the_others = [Heard::Expired, Heard::Expired];
+        assert_eq!(diary.heard(), [&ONE_END[..], &of_the_others].concat());
     });
 }
