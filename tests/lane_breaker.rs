@@ -242,6 +242,19 @@ fn it_can_be_forced_open_and_closed_and_switched_off() {
 }
 
 #[test]
+fn one_that_is_forced_open_refuses_those_who_wait_behind_a_hung_call() {
+    let lanes = one(broken(1, breaker()), ManualClock::new());
+    let gated = Gated::new();
+    let hung = gated.submit(&lanes);
+    until(|| gated.begun() == 1);
+    let behind = lanes.submit(READ, &options(), || ended(None), class);
+    the(&lanes).set_breaker(BreakerMode::ForcedOpen);
+    assert_eq!(possible_in(within_reason(move || behind.wait())), None);
+    gated.end(None);
+    assert_eq!(hung.wait(), Ok(()));
+}
+
+#[test]
 fn refusals_of_the_broker_do_not_open_it() {
     let lanes = one(broken(1, breaker()), ManualClock::jumping());
     for fault in [TOO_FAST, Some(Class::Rejected), Some(Class::Fatal)] {

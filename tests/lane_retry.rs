@@ -4,21 +4,24 @@
 
 mod support;
 
-use std::any::Any;
+use std::collections::VecDeque;
 use std::iter::repeat_n;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use lanekeeper::Class;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{CallInfo, FinishedCall, LaneConfig, Observer, Reason, Shutdown};
+use lanekeeper::lane::{LaneConfig, Reason, Shutdown, Ticket};
 use lanekeeper::proxy::{Call, Lanes};
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::{BreakerState, CircuitBreaker, RetryPolicy, ThrottlePolicy};
-use support::failing::{Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, submit_again};
+use support::diary::{Diary, Heard};
+use support::failing::{
+    DAY, Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, patient, submit_again, waiting,
+};
 use support::lanes::{
-    READ, SECOND, WRITE, ms, observed, one, options, priority, status, the, unlimited, until,
-    within_reason,
+    READ, SECOND, WRITE, ms, observed, one, options, priority, status, submit, the, unlimited,
+    until, within_reason,
 };
 use support::oracle::{Algorithm, refused};
 
@@ -31,19 +34,6 @@ fn eager() -> RetryPolicy {
 fn retrying(config: LaneConfig, retry: RetryPolicy) -> LaneConfig {
     let throttle = ThrottlePolicy::default().default_pause(ms(1)).keep(100);
     config.retry(retry).breaker(CircuitBreaker::disabled()).throttle(throttle)
-}
-
-/// Retries that are far away: a call that failed waits, in a time that stands still.
-fn patient() -> RetryPolicy {
-    const DAY: Duration = Duration::from_secs(86_400);
-    RetryPolicy::default().base(DAY).cap(DAY)
-}
-
-/// A call that failed once as not sent, and waits for its second attempt.
-fn waiting(lanes: &Lanes, call: Call, log: &Log) -> lanekeeper::lane::Ticket<u32, Failed> {
-    let ticket = submit_again(lanes, call, &options(), log.fails("it", [NOT_SENT]));
-    until(|| status(lanes).retrying == 1);
-    ticket
 }
 
 // ---- what is sent again -------------------------------------------------------------------------
@@ -166,8 +156,7 @@ fn a_call_whose_deadline_passes_before_its_next_permit_has_the_last_error() {
 #[test]
 fn in_an_outage_retries_are_a_small_share_of_the_calls() {
     let clock = ManualClock::jumping();
-    let day = Duration::from_secs(86_400);
-    let policy = eager().attempts(20).budget_percent(10).budget_floor(3).budget_life(day);
+    let policy = eager().attempts(20).budget_percent(10).budget_floor(3).budget_life(DAY);
     let lanes = one(retrying(unlimited(2), policy), clock.clone());
     let log = Log::new(&clock);
     for _ in 0..200 {
@@ -242,6 +231,85 @@ fn a_retry_keeps_its_priority() {
     assert_eq!(order_with(1), ["fails", "fails", "b", "c"]);
 }
 
+#[test]
+fn a_user_keeps_its_interval_for_every_attempt() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = one(retrying(unlimited(1), eager()).user_interval(SECOND), clock.clone());
+        let log = Log::new(&clock);
+        let user = options().user("a");
+        the(&lanes).pause();
+        let fails = submit_again(&lanes, READ, &user, log.fails("fails", [TRANSIENT, TRANSIENT]));
+        let other = submit_again(&lanes, READ, &user, log.fails("other", []));
+        the(&lanes).resume();
+        assert_eq!((fails.wait(), other.wait()), (Ok(3), Ok(1)));
+        let gaps: Vec<_> = log.moments().windows(2).map(|two| two[1].since(two[0])).collect();
+        assert_eq!(gaps, [SECOND; 3]);
+    });
+}
+
+/// Ten calls a second, one at a time.
+fn busy(clock: &ManualClock) -> Lanes {
+    let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
+    one(retrying(config, eager()), clock.clone())
+}
+
+/// It lets first attempts go before it for ten seconds. A hundred go in those, and ten each in the
+/// seconds in which they begin and end.
+fn went_again_in_time(log: &Log) {
+    let names = log.names();
+    let attempts: Vec<usize> = (0..names.len()).filter(|at| names[*at] == "it").collect();
+    assert!(matches!(attempts[..], [_, ..=120]), "attempts {attempts:?} of {} calls", names.len());
+}
+
+#[test]
+fn a_retry_does_not_starve_behind_a_queue_that_is_never_empty() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let (lanes, log) = (busy(&clock), Log::new(&clock));
+        let other = || submit_again(&lanes, READ, &options(), log.fails("other", []));
+        the(&lanes).pause();
+        let retried = submit_again(&lanes, READ, &options(), log.fails("it", [TRANSIENT]));
+        let mut others: VecDeque<_> = (0..20).map(|_| other()).collect();
+        the(&lanes).resume();
+        for _ in 0..2_000 {
+            others.pop_front().unwrap().wait().unwrap();
+            others.push_back(other());
+        }
+        assert_eq!(retried.wait(), Ok(2));
+        went_again_in_time(&log);
+    });
+}
+
+/// A call that makes the next, as long as some are left.
+fn chain(lanes: &Lanes, log: &Log, left: u32, done: mpsc::Sender<()>) {
+    let (own, log) = (lanes.clone(), log.clone());
+    // A write goes on without its ticket.
+    drop(submit(lanes, WRITE, &options(), move || {
+        log.note("other");
+        match left {
+            0 => done.send(()).unwrap(),
+            left => chain(&own, &log, left - 1, done),
+        }
+    }));
+}
+
+#[test]
+fn a_retry_does_not_starve_behind_calls_that_come_one_by_one() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let (lanes, log) = (busy(&clock), Log::new(&clock));
+        let (done, is_done) = mpsc::channel();
+        the(&lanes).pause();
+        let retried = submit_again(&lanes, READ, &options(), log.fails("it", [TRANSIENT]));
+        chain(&lanes, &log, 2_000, done);
+        the(&lanes).resume();
+        is_done.recv().unwrap();
+        assert_eq!(retried.wait(), Ok(2));
+        went_again_in_time(&log);
+    });
+}
+
 // ---- while it waits for another attempt ---------------------------------------------------------
 
 /// Time goes on; whatever would be sent is.
@@ -261,7 +329,7 @@ fn one_that_waits_to_be_sent_again_is_seen() {
     let ticket = waiting(&lanes, WRITE, &log);
     let seen = status(&lanes);
     assert_eq!((seen.retrying, seen.queued, seen.in_flight), (1, 0, 0));
-    clock.advance(Duration::from_secs(86_400));
+    clock.advance(DAY);
     assert_eq!(within_reason(move || ticket.wait()), Ok(2));
     assert_eq!(status(&lanes).retrying, 0);
 }
@@ -295,8 +363,8 @@ fn one_that_is_cancelled_takes_no_other_along() {
     });
     assert!(!calls[1].cancel());
     assert_eq!(status(&lanes).retrying, 2);
-    clock.advance(Duration::from_secs(86_400));
-    let answers = within_reason(move || calls.map(lanekeeper::lane::Ticket::wait));
+    clock.advance(DAY);
+    let answers = within_reason(move || calls.map(Ticket::wait));
     assert_eq!(answers, [Ok(2), Err(Failed::Broker(1, NOT_SENT)), Ok(2)]);
 }
 
@@ -341,7 +409,7 @@ fn one_in_a_lane_that_is_shut_has_the_last_error() {
         let ticket = waiting(&lanes, WRITE, &log);
         end(lanes);
         assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, NOT_SENT)));
-        clock.advance(Duration::from_secs(86_400));
+        clock.advance(DAY);
         assert_eq!(log.len(), 1);
     }
 }
@@ -357,54 +425,6 @@ fn a_lane_that_drains_makes_the_attempts_that_are_left() {
 }
 
 // ---- what an observer hears ---------------------------------------------------------------------
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Heard {
-    FailedAttempt(u32, Fault),
-    Throttled(Duration),
-    Finished(u32, Fault),
-    Refused,
-    Expired,
-    Cancelled,
-    Late,
-}
-
-#[derive(Default)]
-struct Diary(Mutex<Vec<Heard>>);
-
-impl Diary {
-    fn note(&self, heard: Heard) {
-        self.0.lock().unwrap().push(heard);
-    }
-
-    fn heard(&self) -> Vec<Heard> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Observer for Diary {
-    fn finished(&self, call: &FinishedCall<'_>) {
-        self.note(Heard::Finished(call.attempt, call.failure));
-    }
-    fn failed_attempt(&self, call: &FinishedCall<'_>, _delay: Duration) {
-        self.note(Heard::FailedAttempt(call.attempt, call.failure));
-    }
-    fn throttled(&self, _lane: &'static str, pause: Duration) {
-        self.note(Heard::Throttled(pause));
-    }
-    fn refused(&self, _: &CallInfo<'_>, _why: &str) {
-        self.note(Heard::Refused);
-    }
-    fn expired(&self, _: &CallInfo<'_>) {
-        self.note(Heard::Expired);
-    }
-    fn cancelled(&self, _: &CallInfo<'_>) {
-        self.note(Heard::Cancelled);
-    }
-    fn late_result(&self, _: &CallInfo<'_>, _: &dyn Any) {
-        self.note(Heard::Late);
-    }
-}
 
 #[test]
 fn an_observer_hears_of_each_attempt_and_of_the_end_once() {

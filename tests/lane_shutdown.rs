@@ -27,13 +27,20 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
         let clock = ManualClock::new();
         let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(1), clock.clone());
         let calls: Vec<_> = (0..20).map(|n| submit(&lanes, WRITE, &options(), move || n)).collect();
-        until(|| the(&lanes).queued() == 19);
+        // Answered too: a slot is free a second after that.
+        let left = |calls| {
+            until(|| {
+                let seen = status(&lanes);
+                (seen.queued, seen.in_flight) == (calls, 0)
+            });
+        };
+        left(19);
         let drained = thread::scope(|scope| {
             let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(ms(3_500))));
             until(|| status(&lanes).state == LaneState::Draining);
             for sent in 1..=3 {
                 clock.advance(SECOND);
-                until(|| the(&lanes).queued() == 19 - sent);
+                left(19 - sent);
             }
             // Nobody opens it again.
             the(&lanes).pause();
@@ -214,11 +221,18 @@ fn the_last_handle_may_be_dropped_by_a_call() {
     within_reason(|| {
         for _ in 0..50 {
             let (alive, count) = Alive::new();
-            let lanes = observed(unlimited(2), Clock::system(), Some(alive));
+            let lanes = observed(unlimited(1), Clock::system(), Some(alive));
             let (give, given) = mpsc::channel();
-            let call = submit(&lanes, WRITE, &options(), move || drop(given.recv().unwrap()));
+            let call = submit(&lanes, WRITE, &options(), move || {
+                drop(given.recv().unwrap());
+                7
+            });
+            let behind = [(); 5].map(|()| submit(&lanes, WRITE, &options(), || ()));
             give.send(lanes).unwrap();
-            assert_eq!(call.wait(), Ok(()));
+            assert_eq!(call.wait(), Ok(7));
+            for call in behind {
+                assert_eq!(call.wait().unwrap_err().reason, Reason::Closed);
+            }
             until(|| count.load(Ordering::SeqCst) == 0);
         }
     });

@@ -36,9 +36,11 @@ fn the_reserve_is_for_calls_that_are_urgent_whatever_their_method_is() {
                 clock.now().since(began)
             };
             assert_eq!(call(method(5), &options()), ms(0));
-            assert_eq!(call(urgent, &its_options), ms(0));
-            // An urgent method that is called without haste.
+            // An urgent method that is called without haste: the slot that is left is not for it.
             assert_eq!(call(method(1), &priority(5)), 60 * SECOND);
+            assert_eq!(call(urgent, &its_options), 60 * SECOND);
+            // It is a part of the limit, and no more than that.
+            assert_eq!(lanes.status().budget("orders").unwrap().windows[0].limit, 2);
         }
     });
 }

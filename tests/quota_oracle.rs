@@ -87,7 +87,7 @@ proptest! {
     }
 }
 
-/// The three rows of the table in `docs/architecture.md`: round trip base, jitter, share late.
+/// The three rows of the first table in `docs/benchmarks.md`: round trip base, jitter, share late.
 const ROWS: [(u64, u64, f64); 3] = [(10, 2, 0.0), (50, 20, 0.01), (250, 50, 0.02)];
 const LENGTH: Duration = ms(600_000);
 const WINDOW: Duration = ms(1_000);

@@ -103,7 +103,6 @@ fn a_call_that_is_cancelled_was_not_sent_and_never_will_be() {
     assert_eq!(other.wait(), Ok(7));
 }
 
-// `Reason::Cancelled` is there for it.
 #[test]
 fn whoever_awaits_a_cancelled_call_is_told_that_it_was_not_sent() {
     let lanes = paused();

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{CallInfo, CallOptions, LaneConfig, LaneError, Observer, Priority};
+use lanekeeper::lane::{CallInfo, LaneConfig, LaneError, Observer, Priority};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
 
-use super::{LONG, METHOD, READ, build, let_pass, submit, within};
+use super::let_pass;
+use super::support::lanes::{
+    READ, WRITE, observed, one, options, submit, the, unlimited, within_reason,
+};
 
 /// An observer that blocks in one place until it is let go.
 #[derive(Default)]
@@ -61,7 +64,7 @@ fn abandon(lanes: &Lanes) {
     let_pass();
     let (begun, began) = mpsc::channel();
     let (let_go, held) = mpsc::channel::<()>();
-    let ticket = submit(lanes, METHOD, &CallOptions::new(), move || {
+    let ticket = submit(lanes, WRITE, &options(), move || {
         begun.send(()).unwrap();
         held.recv().unwrap();
     });
@@ -73,142 +76,140 @@ fn abandon(lanes: &Lanes) {
 /// The observer of a late result asks the broker what became of it.
 #[test]
 fn an_observer_of_a_late_result_may_call() {
-    #[derive(Default)]
-    struct Asks {
-        lanes: OnceLock<Lanes>,
-        asked: Mutex<Option<mpsc::Sender<Result<u8, LaneError>>>>,
-    }
-    impl Observer for Asks {
-        fn late_result(&self, _: &CallInfo<'_>, _: &dyn Any) {
-            let lanes = self.lanes.get().unwrap();
-            let answer = submit(lanes, READ, &CallOptions::new(), || 7).wait();
-            let _ = self.asked.lock().unwrap().take().unwrap().send(answer);
+    within_reason(|| {
+        #[derive(Default)]
+        struct Asks {
+            lanes: OnceLock<Lanes>,
+            asked: Mutex<Option<mpsc::Sender<Result<u8, LaneError>>>>,
         }
-    }
-    let (asked, answer) = mpsc::channel();
-    let observer = Arc::new(Asks { asked: Mutex::new(Some(asked)), ..Asks::default() });
-    let config = LaneConfig::new(Quota::unlimited()).in_flight(4);
-    let lanes = build(config, Clock::system(), Some(observer.clone()));
-    observer.lanes.set(lanes.clone()).unwrap();
-    abandon(&lanes);
-    let answer = answer.recv_timeout(LONG);
-    std::mem::forget(lanes);
-    assert_eq!(answer, Ok(Ok(7)), "three workers of four are idle");
+        impl Observer for Asks {
+            fn late_result(&self, _: &CallInfo<'_>, _: &dyn Any) {
+                let lanes = self.lanes.get().unwrap();
+                let answer = submit(lanes, READ, &options(), || 7).wait();
+                let _ = self.asked.lock().unwrap().take().unwrap().send(answer);
+            }
+        }
+        let (asked, answer) = mpsc::channel();
+        let observer = Arc::new(Asks { asked: Mutex::new(Some(asked)), ..Asks::default() });
+        let lanes = observed(unlimited(4), Clock::system(), Some(observer.clone()));
+        observer.lanes.set(lanes.clone()).unwrap();
+        abandon(&lanes);
+        let answer = answer.recv();
+        assert_eq!(answer, Ok(Ok(7)), "three workers of four are idle");
+    });
 }
 
 /// While one worker is in the observer, three are idle.
 #[test]
 fn a_slow_observer_of_a_late_result_holds_up_no_call() {
-    let (observer, is_in, let_go) = blocks(true, false);
-    let config = LaneConfig::new(Quota::unlimited()).in_flight(4);
-    let lanes = build(config, Clock::system(), Some(observer));
-    abandon(&lanes);
-    is_in.recv_timeout(LONG).unwrap();
-    let other = lanes.clone();
-    let urgent = CallOptions::new().priority(Priority::URGENT);
-    let answer = within(move || submit(&other, METHOD, &urgent, || 7).wait());
-    let_go.send(()).unwrap();
-    std::mem::forget(lanes);
-    assert_eq!(answer, Some(Ok(7)));
+    within_reason(|| {
+        let (observer, is_in, let_go) = blocks(true, false);
+        let lanes = observed(unlimited(4), Clock::system(), Some(observer));
+        abandon(&lanes);
+        is_in.recv().unwrap();
+        let urgent = options().priority(Priority::URGENT);
+        let answer = submit(&lanes, WRITE, &urgent, || 7).wait();
+        let_go.send(()).unwrap();
+        assert_eq!(answer, Ok(7));
+    });
 }
 
 /// The same with the quota in the way: the slot came free, and nobody looks.
 #[test]
 fn a_slot_that_comes_free_is_used_while_a_late_result_is_told() {
-    let (observer, is_in, let_go) = blocks(true, false);
-    let quota = Quota::new(1, Duration::from_millis(20));
-    let lanes = build(LaneConfig::new(quota).in_flight(4), Clock::system(), Some(observer));
-    let (begun, began) = mpsc::channel();
-    let (end, held) = mpsc::channel::<()>();
-    let ticket = submit(&lanes, METHOD, &CallOptions::new(), move || {
-        begun.send(()).unwrap();
-        held.recv().unwrap();
+    within_reason(|| {
+        let (observer, is_in, let_go) = blocks(true, false);
+        let quota = Quota::new(1, Duration::from_millis(20));
+        let lanes = observed(LaneConfig::new(quota).in_flight(4), Clock::system(), Some(observer));
+        let (begun, began) = mpsc::channel();
+        let (end, held) = mpsc::channel::<()>();
+        let ticket = submit(&lanes, WRITE, &options(), move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        began.recv().unwrap();
+        // Waits for the only slot, which is in flight.
+        let second = submit(&lanes, WRITE, &options(), || 7);
+        let_pass();
+        drop(ticket);
+        end.send(()).unwrap();
+        is_in.recv().unwrap();
+        let answer = second.wait();
+        let_go.send(()).unwrap();
+        assert_eq!(answer, Ok(7));
     });
-    began.recv().unwrap();
-    // Waits for the only slot, which is in flight.
-    let second = submit(&lanes, METHOD, &CallOptions::new(), || 7);
-    let_pass();
-    drop(ticket);
-    end.send(()).unwrap();
-    is_in.recv_timeout(LONG).unwrap();
-    let answer = within(move || second.wait());
-    let_go.send(()).unwrap();
-    std::mem::forget(lanes);
-    assert_eq!(answer, Some(Ok(7)));
 }
 
 /// A waker is code of the executor's.
 #[test]
 fn a_waker_that_blocks_holds_up_no_call() {
-    struct Slow(Mutex<Option<mpsc::Sender<()>>>, Mutex<mpsc::Receiver<()>>);
-    impl Wake for Slow {
-        fn wake(self: Arc<Self>) {
-            if let Some(entered) = self.0.lock().unwrap().take() {
-                entered.send(()).unwrap();
-                let _ = self.1.lock().unwrap().recv();
+    within_reason(|| {
+        struct Slow(Mutex<Option<mpsc::Sender<()>>>, Mutex<mpsc::Receiver<()>>);
+        impl Wake for Slow {
+            fn wake(self: Arc<Self>) {
+                if let Some(entered) = self.0.lock().unwrap().take() {
+                    entered.send(()).unwrap();
+                    let _ = self.1.lock().unwrap().recv();
+                }
             }
         }
-    }
-    let lanes = build(LaneConfig::new(Quota::unlimited()).in_flight(4), Clock::system(), None);
-    let (entered, is_in) = mpsc::channel();
-    let (let_go, until) = mpsc::channel();
-    let waker = Waker::from(Arc::new(Slow(Mutex::new(Some(entered)), Mutex::new(until))));
-    let (end, held) = mpsc::channel::<()>();
-    let_pass();
-    let mut ticket = submit(&lanes, METHOD, &CallOptions::new(), move || held.recv().unwrap());
-    assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
-    end.send(()).unwrap();
-    is_in.recv_timeout(LONG).unwrap();
-    let other = lanes.clone();
-    let answer = within(move || submit(&other, METHOD, &CallOptions::new(), || 7).wait());
-    let_go.send(()).unwrap();
-    std::mem::forget((lanes, ticket));
-    assert_eq!(answer, Some(Ok(7)));
+        let lanes = one(unlimited(4), Clock::system());
+        let (entered, is_in) = mpsc::channel();
+        let (let_go, until) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Slow(Mutex::new(Some(entered)), Mutex::new(until))));
+        let (end, held) = mpsc::channel::<()>();
+        let_pass();
+        let mut ticket = submit(&lanes, WRITE, &options(), move || held.recv().unwrap());
+        assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+        end.send(()).unwrap();
+        is_in.recv().unwrap();
+        let answer = submit(&lanes, WRITE, &options(), || 7).wait();
+        let_go.send(()).unwrap();
+        assert_eq!(answer, Ok(7));
+    });
 }
 
 /// The leader tells the observer of expired calls in its seat, where nobody can wake it.
 #[test]
 fn a_slow_observer_of_an_expired_call_holds_up_no_call() {
-    let (observer, is_in, let_go) = blocks(false, true);
-    let config = LaneConfig::new(Quota::unlimited()).in_flight(4);
-    let lanes = build(config, Clock::system(), Some(observer));
-    let lane = lanes.lane("test").unwrap();
-    lane.pause();
-    let soon = CallOptions::new().deadline(Duration::from_millis(50));
-    let expires = submit(&lanes, METHOD, &soon, || 1);
-    is_in.recv_timeout(LONG).unwrap();
-    lane.resume();
-    let other = lanes.clone();
-    let answer = within(move || submit(&other, METHOD, &CallOptions::new(), || 7).wait());
-    let_go.send(()).unwrap();
-    assert_eq!(expires.wait().unwrap_err().was_sent(), Sent::No);
-    std::mem::forget(lanes);
-    assert_eq!(answer, Some(Ok(7)));
+    within_reason(|| {
+        let (observer, is_in, let_go) = blocks(false, true);
+        let lanes = observed(unlimited(4), Clock::system(), Some(observer));
+        the(&lanes).pause();
+        let soon = options().deadline(Duration::from_millis(50));
+        let expires = submit(&lanes, WRITE, &soon, || 1);
+        is_in.recv().unwrap();
+        the(&lanes).resume();
+        let answer = submit(&lanes, WRITE, &options(), || 7).wait();
+        let_go.send(()).unwrap();
+        assert_eq!(expires.wait().unwrap_err().was_sent(), Sent::No);
+        assert_eq!(answer, Ok(7));
+    });
 }
 
 /// An observer that is told of an expired call runs before the call that was chosen in the same look.
 #[test]
 fn a_chosen_call_is_sent_before_others_are_told_that_theirs_expired() {
-    let (observer, is_in, let_go) = blocks(false, true);
-    let clock = ManualClock::new();
-    let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
-    let lanes = build(config, clock.clone(), Some(observer));
-    submit(&lanes, METHOD, &CallOptions::new(), || ()).wait().unwrap();
-    let lane = lanes.lane("test").unwrap();
-    lane.pause();
-    let goes = submit(&lanes, METHOD, &CallOptions::new(), || 7);
-    let soon = CallOptions::new().priority(Priority::LOWEST).deadline(Duration::from_millis(2500));
-    let expires = submit(&lanes, METHOD, &soon, || 1);
-    let_pass();
-    lane.resume();
-    let_pass();
-    // Now the slot of the one comes free and the deadline of the other passes.
-    clock.advance(Duration::from_secs(3));
-    is_in.recv_timeout(LONG).unwrap();
-    let answer = within(move || goes.wait());
-    let in_flight = lanes.status().lanes[0].in_flight;
-    let_go.send(()).unwrap();
-    drop(expires);
-    std::mem::forget(lanes);
-    assert_eq!((answer, in_flight), (Some(Ok(7)), 0));
+    within_reason(|| {
+        let (observer, is_in, let_go) = blocks(false, true);
+        let clock = ManualClock::new();
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
+        let lanes = observed(config, clock.clone(), Some(observer));
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        the(&lanes).pause();
+        let goes = submit(&lanes, WRITE, &options(), || 7);
+        let soon = options().priority(Priority::LOWEST).deadline(Duration::from_millis(2500));
+        let expires = submit(&lanes, WRITE, &soon, || 1);
+        let_pass();
+        the(&lanes).resume();
+        let_pass();
+        // Now the slot of the one comes free and the deadline of the other passes.
+        clock.advance(Duration::from_secs(3));
+        is_in.recv().unwrap();
+        let answer = goes.wait();
+        let in_flight = lanes.status().lanes[0].in_flight;
+        let_go.send(()).unwrap();
+        drop(expires);
+        assert_eq!((answer, in_flight), (Ok(7), 0));
+    });
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::Clock;
-use lanekeeper::lane::{CallOptions, LaneConfig, Priority, Shutdown, WhenFull};
+use lanekeeper::lane::{LaneConfig, Shutdown, WhenFull};
 use lanekeeper::quota::Quota;
 
-use super::{METHOD, READ, build, submit};
+use super::support::lanes::{READ, WRITE, one, priority, submit, the};
 
 /// Everything at once: nobody is left without an answer, nothing runs twice, and nothing runs of
 /// which it was said that it never would.
@@ -22,7 +22,7 @@ fn in_a_storm_every_call_is_answered_truly() {
             .in_flight(3)
             .queue(8)
             .when_full(full);
-        let lanes = build(config, Clock::system(), None);
+        let lanes = one(config, Clock::system());
         let runs: Arc<Vec<AtomicUsize>> =
             Arc::new((0..4000).map(|_| AtomicUsize::new(0)).collect());
         let mut threads = Vec::new();
@@ -38,15 +38,14 @@ fn in_a_storm_every_call_is_answered_truly() {
                 };
                 for number in 0..500 {
                     let mine = thread * 500 + number;
-                    let mut options = CallOptions::new()
-                        .priority(Priority::new((next() % 10 + 1) as u8).unwrap());
+                    let mut options = priority((next() % 10 + 1) as u8);
                     if next() % 2 == 0 {
                         options = options.deadline(Duration::from_micros(next() % 1500));
                     }
                     if next() % 3 == 0 {
                         options = options.user(format!("{}", next() % 3));
                     }
-                    let call = if next() % 2 == 0 { READ } else { METHOD };
+                    let call = if next() % 2 == 0 { READ } else { WRITE };
                     let counted = Arc::clone(&runs);
                     let ticket = submit(&lanes, call, &options, move || {
                         counted[mine].fetch_add(1, Ordering::SeqCst);
@@ -68,21 +67,21 @@ fn in_a_storm_every_call_is_answered_truly() {
                         },
                     }
                     match next() % 60 {
-                        0 => lanes.lane("test").unwrap().pause(),
-                        1..=9 => lanes.lane("test").unwrap().resume(),
+                        0 => the(&lanes).pause(),
+                        1..=9 => the(&lanes).resume(),
                         10 => {
                             let quota =
                                 Quota::new((next() % 20 + 1) as u32, Duration::from_millis(1));
-                            lanes.lane("test").unwrap().set_quota(&quota).unwrap();
+                            the(&lanes).set_quota(&quota).unwrap();
                         }
                         11 => drop(lanes.status()),
                         _ => {}
                     }
                     if thread == 0 {
-                        lanes.lane("test").unwrap().resume();
+                        the(&lanes).resume();
                     }
                 }
-                lanes.lane("test").unwrap().resume();
+                the(&lanes).resume();
             }));
         }
         if round % 4 == 3 {
@@ -91,7 +90,7 @@ fn in_a_storm_every_call_is_answered_truly() {
         }
         // Paused by one that was quicker than all the others.
         while threads.iter().any(|thread| !thread.is_finished()) {
-            lanes.lane("test").unwrap().resume();
+            the(&lanes).resume();
             thread::sleep(Duration::from_millis(1));
         }
         threads.into_iter().for_each(|thread| thread.join().unwrap());

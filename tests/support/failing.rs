@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::lanes::READ;
+use super::lanes::{READ, options, status, until};
 use lanekeeper::Class;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, LaneError, Ticket};
 use lanekeeper::proxy::{Call, Lanes};
 use lanekeeper::quota::Moment;
+use lanekeeper::resilience::RetryPolicy;
 
 /// How an attempt fails: a class, or nothing is known of it.
 pub type Fault = Option<Class>;
@@ -100,6 +102,20 @@ pub fn submit_again<R: Send + 'static>(
     work: impl FnMut() -> Result<R, Failed> + Send + 'static,
 ) -> Ticket<R, Failed> {
     lanes.submit_again(call, options, work, class)
+}
+
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// Retries that are far away: a call that failed waits, in a time that stands still.
+pub fn patient() -> RetryPolicy {
+    RetryPolicy::default().base(DAY).cap(DAY)
+}
+
+/// A call that failed once as not sent, and waits for its second attempt.
+pub fn waiting(lanes: &Lanes, call: Call, log: &Log) -> Ticket<u32, Failed> {
+    let ticket = submit_again(lanes, call, &options(), log.fails("it", [NOT_SENT]));
+    until(|| status(lanes).retrying == 1);
+    ticket
 }
 
 /// The answer of an only attempt.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 pub mod cases;
+pub mod diary;
 pub mod failing;
 pub mod lanes;
 pub mod latency;

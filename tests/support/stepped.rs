@@ -11,11 +11,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lanekeeper::Class;
@@ -186,6 +186,22 @@ impl Stepped {
         let ticket = self.lanes.submit(call, options, work, Failure::class);
         self.look();
         ticket
+    }
+
+    /// Does something on a thread of its own, which from now on is left alone like the others.
+    pub fn beside<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Lanes) -> R + Send + 'static,
+    ) -> JoinHandle<R> {
+        let (tell, told) = mpsc::channel();
+        let lanes = self.lanes.clone();
+        let thread = thread::spawn(move || {
+            tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            work(&lanes)
+        });
+        self.threads.push(Path::new("/proc").join(told.recv().unwrap()).join("status"));
+        self.look();
+        thread
     }
 
     /// How many calls were submitted so far.

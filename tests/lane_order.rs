@@ -1,24 +1,26 @@
 //! Which call goes next, and which does not go at all: priorities, users, budgets, deadlines.
+
 #![allow(clippy::unwrap_used)]
+
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{
-    CallOptions, Effect, LaneConfig, LaneError, LaneState, Priority, Reason, Shutdown, Ticket,
-    WhenFull,
+    CallOptions, Effect, LaneConfig, LaneError, LaneState, Reason, Shutdown, Ticket, WhenFull,
 };
 use lanekeeper::proxy::{BuildError, Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
+use support::lanes::{self, READ, SECOND, ms, options, priority, status, the};
+#[cfg(target_os = "linux")]
+use support::lanes::{WRITE, unlimited, within_reason};
+#[cfg(target_os = "linux")]
+use support::stepped::{Course, Stepped};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-const READ: Call =
-    Call { lane: 0, method: "read", effect: Effect::Read, priority: 5, weight: 1, budgets: &[] };
 const ORDER: Call = Call { method: "order", effect: Effect::Write, budgets: &[0], ..READ };
 
 fn build(config: LaneConfig, orders: Budget, clock: &ManualClock) -> Lanes {
@@ -45,25 +47,15 @@ fn submit(
     name: impl Into<String>,
 ) -> Ticket<(), LaneError> {
     let (log, name) = (Arc::clone(log), name.into());
-    let work = move || {
-        log.lock().unwrap().push(name);
-        Ok(())
-    };
-    lanes.submit(call, options, work, |error: &LaneError| Some(error.class()))
+    lanes::submit(lanes, call, options, move || log.lock().unwrap().push(name))
 }
 
-fn priority(number: u8) -> CallOptions {
-    CallOptions::new().priority(Priority::new(number).unwrap())
-}
-
-/// Uses up the first second's call, queues what `queue` does while the lane is paused, and gives
-/// the order in which it went.
+/// Queues what `queue` does while the lane is paused, and gives the order in which it went.
 fn order_of(lanes: &Lanes, queue: impl FnOnce(&Log) -> Vec<Ticket<(), LaneError>>) -> Vec<String> {
     let log = Log::default();
-    let lane = lanes.lane("test").unwrap();
-    lane.pause();
+    the(lanes).pause();
     let tickets = queue(&log);
-    lane.resume();
+    the(lanes).resume();
     for ticket in tickets {
         ticket.wait().unwrap();
     }
@@ -89,10 +81,10 @@ fn an_urgent_call_that_comes_while_the_lane_waits_is_the_next_one_sent() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();
-    let first = submit(&lanes, READ, &CallOptions::new(), &log, "first");
+    let first = submit(&lanes, READ, &options(), &log, "first");
     first.wait().unwrap();
     let waiting: Vec<_> =
-        (0..5).map(|i| submit(&lanes, READ, &CallOptions::new(), &log, format!("{i}"))).collect();
+        (0..5).map(|i| submit(&lanes, READ, &options(), &log, format!("{i}"))).collect();
     // The lane waits for its next second, with five before this one.
     let urgent = submit(&lanes, READ, &priority(1), &log, "urgent");
     assert_eq!(urgent.position(), Some(0));
@@ -107,7 +99,7 @@ fn an_urgent_call_that_comes_while_the_lane_waits_is_the_next_one_sent() {
 fn users_take_turns_however_much_one_asks_for() {
     let lanes = once_a_second(&ManualClock::jumping());
     let order = order_of(&lanes, |log| {
-        let (a, b) = (CallOptions::new().user("a"), CallOptions::new().user("b"));
+        let (a, b) = (options().user("a"), options().user("b"));
         let mut tickets: Vec<_> =
             (0..20).map(|i| submit(&lanes, READ, &a, log, format!("a{i}"))).collect();
         tickets.extend((0..4).map(|i| submit(&lanes, READ, &b, log, format!("b{i}"))));
@@ -125,7 +117,7 @@ fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
     let lanes = build(config, Quota::unlimited().into(), &clock);
     let began = clock.now();
     let order = order_of(&lanes, |log| {
-        let (a, b) = (CallOptions::new().user("a"), CallOptions::new().user("b"));
+        let (a, b) = (options().user("a"), options().user("b"));
         let a = (0..3).map(|i| submit(&lanes, READ, &a, log, format!("a{i}")));
         let mut tickets: Vec<_> = a.collect();
         tickets.push(submit(&lanes, READ, &b, log, "b0"));
@@ -143,9 +135,8 @@ fn a_user_keeps_the_interval_though_its_calls_are_overdue() {
     let began = clock.now();
     let order = order_of(&lanes, |log| {
         let users = ["a", "a", "b", "c", "d"].into_iter().enumerate();
-        let call = |(i, user)| {
-            submit(&lanes, READ, &CallOptions::new().user(user), log, format!("{user}{i}"))
-        };
+        let call =
+            |(i, user)| submit(&lanes, READ, &options().user(user), log, format!("{user}{i}"));
         users.map(call).collect()
     });
     assert_eq!(order, ["a0", "b2", "c3", "d4", "a1"]);
@@ -155,9 +146,9 @@ fn a_user_keeps_the_interval_though_its_calls_are_overdue() {
 #[test]
 fn a_position_counts_the_turns_of_others() {
     let lanes = once_a_second(&ManualClock::new());
-    lanes.lane("test").unwrap().pause();
+    the(&lanes).pause();
     let log = Log::default();
-    let call = |user: &str| submit(&lanes, READ, &CallOptions::new().user(user), &log, user);
+    let call = |user: &str| submit(&lanes, READ, &options().user(user), &log, user);
     let tickets = ["a", "a", "a", "b", "c"].map(call);
     let positions = tickets.each_ref().map(Ticket::position);
     assert_eq!(positions, [0, 3, 4, 1, 2].map(Some));
@@ -170,8 +161,8 @@ fn a_call_whose_budget_is_spent_holds_up_nobody() {
     let lanes = build(config, Quota::per_minute(2).into(), &clock);
     let log = Log::default();
     let orders: Vec<_> =
-        (0..3).map(|i| submit(&lanes, ORDER, &CallOptions::new(), &log, format!("o{i}"))).collect();
-    let read = submit(&lanes, READ, &CallOptions::new(), &log, "read");
+        (0..3).map(|i| submit(&lanes, ORDER, &options(), &log, format!("o{i}"))).collect();
+    let read = submit(&lanes, READ, &options(), &log, "read");
     read.wait().unwrap();
     let mut orders = orders.into_iter();
     orders.next().unwrap().wait().unwrap();
@@ -180,26 +171,10 @@ fn a_call_whose_budget_is_spent_holds_up_nobody() {
     assert!(third.try_wait().is_none());
     assert_eq!(third.estimated_wait(), Some(60 * SECOND));
     // And one that comes later still goes.
-    submit(&lanes, READ, &CallOptions::new(), &log, "later").wait().unwrap();
+    submit(&lanes, READ, &options(), &log, "later").wait().unwrap();
     clock.advance(60 * SECOND);
     third.wait().unwrap();
     assert_eq!(log.lock().unwrap().last().unwrap(), "o2");
-}
-
-#[test]
-fn what_a_budget_keeps_in_reserve_is_for_urgent_calls() {
-    let clock = ManualClock::new();
-    let config = LaneConfig::new(Quota::per_second(100));
-    let lanes = build(config, Budget::new(Quota::per_day(5)).reserve(2), &clock);
-    let log = Log::default();
-    let day: Vec<_> =
-        (0..4).map(|_| submit(&lanes, ORDER, &CallOptions::new(), &log, "order")).collect();
-    let exit = submit(&lanes, ORDER, &priority(1), &log, "exit");
-    exit.wait().unwrap();
-    let waiting = day.iter().filter(|ticket| ticket.position().is_some()).count();
-    assert!(waiting >= 1, "the reserve is not for them");
-    assert_eq!(lanes.status().budget("orders").unwrap().windows[0].limit, 5);
-    drop(lanes);
 }
 
 #[test]
@@ -207,8 +182,8 @@ fn a_call_that_cannot_be_in_time_is_refused_with_when_it_could_be() {
     let clock = ManualClock::new();
     let lanes = build(LaneConfig::new(Quota::per_second(100)), Quota::per_minute(1).into(), &clock);
     let log = Log::default();
-    submit(&lanes, ORDER, &CallOptions::new(), &log, "first").wait().unwrap();
-    let soon = CallOptions::new().deadline(SECOND);
+    submit(&lanes, ORDER, &options(), &log, "first").wait().unwrap();
+    let soon = options().deadline(SECOND);
     let error = submit(&lanes, ORDER, &soon, &log, "second").wait().unwrap_err();
     assert_eq!(error.reason, Reason::TooLate { possible_in: 60 * SECOND });
     assert_eq!(error.was_sent(), Sent::No);
@@ -221,12 +196,12 @@ fn a_deadline_that_passes_in_the_queue_is_never_sent() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();
-    submit(&lanes, READ, &CallOptions::new(), &log, "first").wait().unwrap();
-    let late = CallOptions::new().deadline(Duration::from_millis(1_500)).user("late");
+    submit(&lanes, READ, &options(), &log, "first").wait().unwrap();
+    let late = options().deadline(ms(1_500)).user("late");
     let ticket = submit(&lanes, READ, &late, &log, "late");
     // More urgent ones come and take its second.
     let _urgent: Vec<_> = (0..9).map(|_| submit(&lanes, ORDER, &priority(1), &log, "u")).collect();
-    clock.advance(Duration::from_millis(1_500));
+    clock.advance(ms(1_500));
     let error = ticket.wait().unwrap_err();
     assert!(matches!(error.reason, Reason::DeadlinePassed { .. }), "{error}");
     for _ in 0..20 {
@@ -240,9 +215,9 @@ fn a_deadline_that_passes_in_the_queue_is_never_sent() {
 fn a_call_too_heavy_for_any_window_is_refused_at_once() {
     let lanes = once_a_second(&ManualClock::new());
     // Not only when its turn comes.
-    lanes.lane("test").unwrap().pause();
+    the(&lanes).pause();
     let heavy = Call { weight: 2, ..READ };
-    let ticket = submit(&lanes, heavy, &CallOptions::new(), &Log::default(), "heavy");
+    let ticket = submit(&lanes, heavy, &options(), &Log::default(), "heavy");
     assert_eq!(ticket.wait().unwrap_err().reason, Reason::TooHeavy);
 }
 
@@ -254,7 +229,7 @@ fn a_call_costs_its_weight() {
     let began = clock.now();
     let log = Log::default();
     for _ in 0..5 {
-        submit(&lanes, heavy, &CallOptions::new(), &log, "heavy").wait().unwrap();
+        submit(&lanes, heavy, &options(), &log, "heavy").wait().unwrap();
     }
     assert_eq!(clock.now().since(began), 2 * SECOND);
 }
@@ -265,7 +240,7 @@ fn a_full_queue_sheds_the_least_urgent() {
     let config = LaneConfig::new(Quota::per_second(1)).queue(2).when_full(WhenFull::Shed);
     let lanes = build(config, Quota::unlimited().into(), &clock);
     let log = Log::default();
-    lanes.lane("test").unwrap().pause();
+    the(&lanes).pause();
     let low = submit(&lanes, READ, &priority(9), &log, "low");
     let lower = submit(&lanes, READ, &priority(10), &log, "lower");
     let high = submit(&lanes, READ, &priority(2), &log, "high");
@@ -279,22 +254,21 @@ fn a_full_queue_sheds_the_least_urgent() {
     assert_eq!(low.position(), Some(1));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_full_queue_blocks_until_there_is_a_place() {
-    let clock = ManualClock::new();
-    let config = LaneConfig::new(Quota::per_second(100)).queue(1).when_full(WhenFull::Block);
-    let lanes = build(config, Quota::unlimited().into(), &clock);
-    let log = Log::default();
-    lanes.lane("test").unwrap().pause();
-    let first = submit(&lanes, READ, &CallOptions::new(), &log, "first");
-    thread::scope(|scope| {
-        let second =
-            scope.spawn(|| submit(&lanes, READ, &CallOptions::new(), &log, "second").wait());
-        lanes.lane("test").unwrap().resume();
-        first.wait().unwrap();
-        second.join().unwrap().unwrap();
+    within_reason(|| {
+        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let mut lane = Stepped::new(&[config], &[]);
+        lane.lane(0).pause();
+        let mut first = lane.submit(WRITE, &options(), Course::INSTANT);
+        let second = lane.beside(|lanes| lanes::submit(lanes, WRITE, &options(), || 2).wait());
+        // It sleeps, with neither a place nor an answer.
+        assert_eq!((lane.lane(0).queued(), second.is_finished()), (1, false));
+        lane.lane(0).resume();
+        assert_eq!(second.join().unwrap(), Ok(2));
+        assert_eq!(first.try_wait(), Some(Ok(0)));
     });
-    assert_eq!(*log.lock().unwrap(), ["first", "second"]);
 }
 
 #[test]
@@ -302,17 +276,17 @@ fn a_shutdown_answers_everybody_and_takes_nobody_in() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();
-    submit(&lanes, READ, &CallOptions::new(), &log, "first").wait().unwrap();
+    submit(&lanes, READ, &options(), &log, "first").wait().unwrap();
     let waiting: Vec<_> =
-        (0..3).map(|_| submit(&lanes, ORDER, &CallOptions::new(), &log, "waits")).collect();
+        (0..3).map(|_| submit(&lanes, ORDER, &options(), &log, "waits")).collect();
     let drained = lanes.shutdown(Shutdown::Drop);
     assert_eq!((drained.refused, drained.under_way), (3, 0));
     for ticket in waiting {
         assert_eq!(ticket.wait().unwrap_err().reason, Reason::Closed);
     }
-    let after = submit(&lanes, READ, &CallOptions::new(), &log, "after");
+    let after = submit(&lanes, READ, &options(), &log, "after");
     assert_eq!(after.wait().unwrap_err().reason, Reason::Closed);
-    assert_eq!(lanes.status().lane("test").unwrap().state, LaneState::Closed);
+    assert_eq!(status(&lanes).state, LaneState::Closed);
     assert_eq!(*log.lock().unwrap(), ["first"]);
 }
 
@@ -321,7 +295,7 @@ fn a_drain_lets_what_waits_go() {
     let lanes = once_a_second(&ManualClock::jumping());
     let log = Log::default();
     let waiting: Vec<_> =
-        (0..5).map(|i| submit(&lanes, ORDER, &CallOptions::new(), &log, format!("{i}"))).collect();
+        (0..5).map(|i| submit(&lanes, ORDER, &options(), &log, format!("{i}"))).collect();
     let drained = lanes.shutdown(Shutdown::Drain(3600 * SECOND));
     assert_eq!((drained.refused, drained.under_way), (0, 0));
     assert_eq!(log.lock().unwrap().len(), 5);
@@ -334,28 +308,27 @@ fn a_quota_is_changed_at_once_and_loses_no_count() {
     let lanes = build(LaneConfig::new(Quota::per_minute(2)), Quota::unlimited().into(), &clock);
     let log = Log::default();
     for _ in 0..2 {
-        submit(&lanes, READ, &CallOptions::new(), &log, "read").wait().unwrap();
+        submit(&lanes, READ, &options(), &log, "read").wait().unwrap();
     }
-    let mut third = submit(&lanes, READ, &CallOptions::new(), &log, "third");
-    let mut fourth = submit(&lanes, READ, &CallOptions::new(), &log, "fourth");
+    let mut third = submit(&lanes, READ, &options(), &log, "third");
+    let mut fourth = submit(&lanes, READ, &options(), &log, "fourth");
     assert!(third.try_wait().is_none());
-    lanes.lane("test").unwrap().set_quota(&Quota::per_minute(3)).unwrap();
+    the(&lanes).set_quota(&Quota::per_minute(3)).unwrap();
     while third.try_wait().is_none() {
         thread::yield_now();
     }
     assert!(fourth.try_wait().is_none(), "three of three are used");
-    assert!(lanes.lane("test").unwrap().set_quota(&Quota::per_minute(0)).is_err());
+    assert!(the(&lanes).set_quota(&Quota::per_minute(0)).is_err());
 }
 
 #[test]
 fn the_calls_of_a_user_are_counted_in_each_priority_and_in_all() {
     let lanes = once_a_second(&ManualClock::new());
-    lanes.lane("test").unwrap().pause();
+    the(&lanes).pause();
     let log = Log::default();
     let of = |number| priority(number).user("a");
     let _calls = [5, 5, 5, 9].map(|number| submit(&lanes, READ, &of(number), &log, "a"));
-    let status = lanes.status();
-    let lane = status.lane("test").unwrap();
+    let lane = status(&lanes);
     assert_eq!(lane.queued_by_priority, BTreeMap::from([(5, 3), (9, 1)]));
     assert_eq!(lane.queued_by_user, BTreeMap::from([("a".to_owned(), 4)]));
 }
@@ -365,21 +338,21 @@ fn the_status_tells_who_waits_and_what_is_left() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();
-    submit(&lanes, ORDER, &CallOptions::new(), &log, "first").wait().unwrap();
-    let _a = submit(&lanes, READ, &CallOptions::new().user("a"), &log, "a");
+    submit(&lanes, ORDER, &options(), &log, "first").wait().unwrap();
+    let _a = submit(&lanes, READ, &options().user("a"), &log, "a");
     let _b = submit(&lanes, READ, &priority(2), &log, "b");
     let _c = submit(&lanes, READ, &priority(9).user("a"), &log, "c");
-    clock.advance(Duration::from_millis(400));
+    clock.advance(ms(400));
     let status = lanes.status();
     let lane = status.lane("test").unwrap();
     assert_eq!((lane.queued, lane.in_flight, lane.state), (3, 0, LaneState::Running));
     assert_eq!(lane.queued_by_priority, BTreeMap::from([(2, 1), (5, 1), (9, 1)]));
     let by_user = [("a", 2), ("", 1)].map(|(user, calls)| (user.to_owned(), calls));
     assert_eq!(lane.queued_by_user, BTreeMap::from(by_user));
-    assert_eq!(lane.oldest_wait, Some(Duration::from_millis(400)));
+    assert_eq!(lane.oldest_wait, Some(ms(400)));
     assert_eq!(lane.windows[0].used, 1);
-    assert_eq!(lane.windows[0].next_free, Some(Duration::from_millis(600)));
-    assert_eq!(lane.estimated_wait, Some(Duration::from_millis(2_600)));
+    assert_eq!(lane.windows[0].next_free, Some(ms(600)));
+    assert_eq!(lane.estimated_wait, Some(ms(2_600)));
     let json = serde_json::to_value(&status).unwrap();
     assert_eq!(json["lanes"][0]["state"], "running");
 }
