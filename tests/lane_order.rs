@@ -144,6 +144,30 @@ fn a_user_keeps_the_interval_though_its_calls_are_overdue() {
 }
 
 #[test]
+fn an_overdue_call_lets_those_of_its_user_that_came_before_it_go_first() {
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).aging(Some(2));
+    let lanes = build(config, Quota::unlimited().into(), &ManualClock::jumping());
+    let order = order_of(&lanes, |log| {
+        let queue = |priority_of, name: &str| {
+            let ticket = submit(&lanes, READ, &priority(priority_of), log, name);
+            // What its fair wait is shows when it is in the queue.
+            let _ = status(&lanes);
+            ticket
+        };
+        let crowd: Vec<_> = (0..30).map(|_| queue(5, "crowd")).collect();
+        let first = queue(10, "first");
+        drop(crowd);
+        let second = queue(10, "second");
+        let rest = (0..60).map(|_| queue(2, "higher"));
+        [first, second].into_iter().chain(rest).collect()
+    });
+    let at = |name| order.iter().position(|went| went == name).unwrap();
+    // A fair wait of two seconds makes the second overdue after four; that of the first was half a minute.
+    assert!(at("first") < 10, "{}", at("first"));
+    assert_eq!(at("second"), at("first") + 1);
+}
+
+#[test]
 fn a_position_counts_the_turns_of_others() {
     let lanes = once_a_second(&ManualClock::new());
     the(&lanes).pause();

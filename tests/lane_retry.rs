@@ -310,6 +310,42 @@ fn a_retry_does_not_starve_behind_calls_that_come_one_by_one() {
     });
 }
 
+/// A call of the lowest priority fails, while sixty of a higher one come, one during the other; one a second
+/// may go. How many of those had gone when it went again.
+fn ahead_of_a_retry(aging: Option<u32>) -> usize {
+    within_reason(move || {
+        let clock = ManualClock::jumping();
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).aging(aging);
+        let (lanes, log) = (one(config, clock.clone()), Log::new(&clock));
+        let (begun, began) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let mut fails = log.fails("low", [TRANSIENT]);
+        let low = submit_again(&lanes, READ, &priority(10), move || {
+            begun.send(()).unwrap();
+            // The second time nobody is there any more.
+            let _ = gone.recv();
+            fails()
+        });
+        began.recv().unwrap();
+        let (done, is_done) = mpsc::channel();
+        chain(&lanes, &log, 59, done);
+        drop(go);
+        assert_eq!(low.wait(), Ok(2));
+        is_done.recv().unwrap();
+        let names = log.names();
+        let again = names.iter().rposition(|name| *name == "low").unwrap();
+        again - 1
+    })
+}
+
+#[test]
+fn a_retry_goes_before_a_higher_priority_only_when_it_is_overdue() {
+    assert_eq!(ahead_of_a_retry(None), 60);
+    // Its fair wait is a second or two.
+    let with_aging = ahead_of_a_retry(Some(2));
+    assert!((2..10).contains(&with_aging), "{with_aging}");
+}
+
 // ---- while it waits for another attempt ---------------------------------------------------------
 
 /// Time goes on; whatever would be sent is.

@@ -70,7 +70,7 @@ fn a_write_that_is_dropped_and_then_refused_has_one_end() {
         let Tried { diary, lanes, ticket, .. } = tried(WRITE);
         drop(ticket);
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END);
+        assert_eq!(diary.heard(), ONE_END_AND_LATE);
     });
 }
 

@@ -17,12 +17,10 @@ use lanekeeper::lane::{CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdo
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
 use lanekeeper::{Class, Sent};
-use support::failing::{Failed, NOT_SENT, class};
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
     unlimited, until, within_reason,
 };
-use support::notes::{Event, Notes};
 
 /// One lane that is paused, so that what is submitted waits.
 fn paused() -> Lanes {
@@ -274,21 +272,6 @@ fn whoever_of_two_takes_a_call_back_hears_that_it_was_taken_back() {
             });
             assert_eq!(both, (true, true));
         }
-    });
-}
-
-#[test]
-fn the_last_answer_of_a_write_that_nobody_waits_for_is_told_when_it_is_refused() {
-    within_reason(|| {
-        let notes = Arc::new(Notes::default());
-        let lanes = observed(unlimited(1), ManualClock::new(), Some(notes.clone()));
-        let fails = || Err::<(), _>(Failed::Broker(1, NOT_SENT));
-        let ticket = lanes.submit_again(WRITE, &options(), fails, class);
-        until(|| status(&lanes).retrying == 1);
-        drop(ticket);
-        lanes.shutdown(Shutdown::Drop);
-        let heard = [Event::Submitted, Event::Dispatched, Event::Finished, Event::Late];
-        assert_eq!(notes.of("test", 0), heard);
     });
 }
 

@@ -226,7 +226,7 @@ impl Lane {
                 Ok(task)
             }
             Err(reason) => {
-                shared.watch.tell(|observer| observer.refused_because(&info.seen(), &reason));
+                shared.watch.tell(|observer| observer.refused(&info.seen(), &reason));
                 Err(info.error(reason))
             }
         }

@@ -70,13 +70,8 @@ pub trait Observer: Send + Sync {
         let _ = call;
     }
     /// The lane did not take a call in, or gave its place to another. It never will be sent.
-    fn refused(&self, call: &CallInfo<'_>, why: &str) {
-        let _ = (call, why);
-    }
-    /// The same, with the reason itself. By default it is put in words, for
-    /// [`refused`](Self::refused).
-    fn refused_because(&self, call: &CallInfo<'_>, reason: &Reason) {
-        self.refused(call, &reason.to_string());
+    fn refused(&self, call: &CallInfo<'_>, reason: &Reason) {
+        let _ = (call, reason);
     }
     /// The caller of a call that was sent left at its deadline. What becomes of the call is told by
     /// [`finished`](Self::finished), and its answer by [`late_result`](Self::late_result).

@@ -27,8 +27,7 @@ macro_rules! tells_each {
             throttled(lane: &'static str, pause: Duration);
             cancelled(call: &CallInfo<'_>);
             expired(call: &CallInfo<'_>);
-            refused(call: &CallInfo<'_>, why: &str);
-            refused_because(call: &CallInfo<'_>, reason: &Reason);
+            refused(call: &CallInfo<'_>, reason: &Reason);
             unanswered(call: &CallInfo<'_>);
             late_result(call: &CallInfo<'_>, answer: &dyn Any);
             lane_state(lane: &'static str, state: LaneState);

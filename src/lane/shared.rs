@@ -230,7 +230,7 @@ impl Shared {
             Refusal::Unsent => {
                 self.watch.tell(|observer| match &reason {
                     Reason::DeadlinePassed { .. } => observer.expired(&info.seen()),
-                    reason => observer.refused_because(&info.seen(), reason),
+                    reason => observer.refused(&info.seen(), reason),
                 });
                 true
             }

@@ -5,6 +5,9 @@ use super::windows::Quota;
 
 /// A quota beside that of the lane, for the calls that name it. Several lanes may share one.
 ///
+/// Whichever lane asks first takes what is free. So a call of weight 1 is never kept waiting for ever, but
+/// one that weighs more needs several slots at once, and may be, by a lane that takes each as it comes.
+///
 /// A broker that allows 5000 orders a day refuses number 5001 even if it closes a position. With a
 /// reserve, the last slots of each window are only for calls that are urgent.
 ///

@@ -295,7 +295,7 @@ impl Observer for Metrics {
         self.ended(&self.series(call), call, Outcome::Expired);
     }
 
-    fn refused_because(&self, call: &CallInfo<'_>, reason: &Reason) {
+    fn refused(&self, call: &CallInfo<'_>, reason: &Reason) {
         self.ended(&self.series(call), call, Outcome::Refused);
         self.count(REFUSED, call, Some(("reason", reason.word())));
     }

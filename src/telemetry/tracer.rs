@@ -152,7 +152,7 @@ impl Observer for Tracer {
         event!(info, call, "its deadline passed, never sent");
     }
 
-    fn refused_because(&self, call: &CallInfo<'_>, reason: &Reason) {
+    fn refused(&self, call: &CallInfo<'_>, reason: &Reason) {
         event!(debug, call, reason = reason.word(), "refused, never sent");
     }
 

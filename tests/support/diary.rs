@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lanekeeper::lane::{CallInfo, FinishedCall, Observer};
+use lanekeeper::lane::{CallInfo, FinishedCall, Observer, Reason};
 
 use super::failing::Fault;
 
@@ -43,7 +43,7 @@ impl Observer for Diary {
     fn throttled(&self, _lane: &'static str, pause: Duration) {
         self.note(Heard::Throttled(pause));
     }
-    fn refused(&self, _: &CallInfo<'_>, _why: &str) {
+    fn refused(&self, _: &CallInfo<'_>, _: &Reason) {
         self.note(Heard::Refused);
     }
     fn expired(&self, _: &CallInfo<'_>) {

@@ -128,6 +128,7 @@ impl Drop for Landing<'_> {
 #[cfg(all(test, feature = "mock"))]
 mod tests {
     use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     use super::*;
     use crate::broker::MockBroker;
