@@ -215,3 +215,31 @@ fn a_call_that_goes_again_has_one_winner() {
         }
     });
 }
+
+/// A call that goes again is queued before it is on the list of those that wait: whoever takes it back in
+/// between finds it on no list, and whoever puts it there looks again.
+#[test]
+fn a_call_that_goes_again_leaves_no_ghost() {
+    loom::model(|| {
+        let call: Call = Arc::new(Life::new(WORK));
+        let list = Arc::new(sync::Mutex::new(0_u8));
+        assert!(call.dispatch() && call.begin() == Some(WORK));
+        let lane = {
+            let (call, list) = (Arc::clone(&call), Arc::clone(&list));
+            thread::spawn(move || {
+                if call.requeue(WORK).is_ok() {
+                    *list.lock() = 1;
+                    if !call.is_queued() {
+                        *list.lock() = 0;
+                    }
+                }
+            })
+        };
+        let was_taken_back = call.refuse(|_| CANCELLED).is_some();
+        if was_taken_back {
+            *list.lock() = 0;
+        }
+        lane.join().unwrap();
+        assert_eq!(*list.lock(), u8::from(!was_taken_back));
+    });
+}
