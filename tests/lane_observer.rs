@@ -33,7 +33,7 @@ fn each_fate(notes: &Arc<Notes>) {
     // 1: taken back. 2: a read that was dropped.
     assert!(submit(&lanes, WRITE, &options(), || 1).cancel());
     drop(submit(&lanes, READ, &options(), || 2));
-    // 3: its deadline is found to have passed by the lane; 4: by its caller, who waits.
+    // 3 and 5: their deadlines pass; 4 and 6: taken back. The lane finds it, or the caller who waits.
     for by_caller in [false, true] {
         the(&lanes).pause();
         let mut late = submit(&lanes, READ, &options().deadline(ms(1_500)), || 3);
