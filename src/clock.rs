@@ -19,6 +19,12 @@ use self::manual::Sleeper;
 pub(crate) use self::resting::{Resters, Resting};
 use crate::quota::{Moment, Wall};
 
+/// Two readings no further apart than this are taken to be of one moment.
+const CLOSE: Duration = Duration::from_millis(1);
+
+/// For how long at most a change of the clock on the wall goes unseen by those who wait for it.
+const UNSEEN: Duration = Duration::from_secs(60);
+
 /// A clock: the machine's, or one for tests. Cheap to clone; clones tell the same time.
 #[derive(Debug, Clone)]
 pub struct Clock(Kind);
@@ -77,8 +83,25 @@ impl Clock {
     /// What time it is, on this clock and on the wall.
     pub(crate) fn wall(&self) -> Wall {
         match &self.0 {
-            Kind::System { .. } => Wall { moment: self.now(), timestamp: Timestamp::now() },
+            Kind::System { .. } => {
+                let pair = || {
+                    let (before, timestamp) = (self.now(), Timestamp::now());
+                    (Wall { moment: before, timestamp }, self.now().since(before))
+                };
+                // A thread that is interrupted between the two would see the wall ahead by as long.
+                let again = |first: (Wall, Duration)| if first.1 < CLOSE { first } else { pair() };
+                again(again(pair())).0
+            }
             Kind::Manual(clock) => clock.0.lock().wall(),
+        }
+    }
+
+    /// When somebody who waits for a time on the wall is to look at it again: it may have been set, or have
+    /// gone on while the machine slept, and nobody is told of that. `None`: it cannot without waking them.
+    pub(crate) fn looks_at_the_wall_again(&self, now: Moment) -> Option<Moment> {
+        match &self.0 {
+            Kind::System { .. } => Some(now + UNSEEN),
+            Kind::Manual(_) => None,
         }
     }
 

@@ -20,21 +20,11 @@ use lanekeeper::lane::{
 use lanekeeper::proxy::{Call, Lanes};
 use lanekeeper::quota::Quota;
 use support::lanes::{
-    READ, SECOND, WRITE, hold, ms, observed, one, options, status, submit, the, unlimited, until,
-    within_reason,
+    READ, SECOND, WRITE, answer, hold, ms, observed, one, options, status, submit, the, unlimited,
+    until, within_reason,
 };
 #[cfg(target_os = "linux")]
 use support::stepped::{Course, Failure, Stepped};
-
-/// The answer, once it is here, of a ticket that nobody waits for.
-fn answer<R>(ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
-    loop {
-        if let Some(answer) = ticket.try_wait() {
-            return answer;
-        }
-        thread::yield_now();
-    }
-}
 
 /// They hang in calls of another lane that is paused, so that time goes on to the next deadline. There
 /// is nobody else whom it could wake.

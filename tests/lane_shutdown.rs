@@ -5,20 +5,21 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, Drained, LaneConfig, LaneState, Observer, Reason, Shutdown, WhenFull,
+    CallInfo, Drained, LaneConfig, LaneError, LaneState, Observer, Reason, Shutdown, Ticket,
+    WhenFull,
 };
-use lanekeeper::proxy::Lanes;
+use lanekeeper::proxy::{Call, Lanes};
 use lanekeeper::quota::Quota;
 use support::lanes::{
-    READ, SECOND, WRITE, hold, ms, observed, one, options, status, submit, the, unlimited, until,
-    within_reason,
+    READ, SECOND, WRITE, answer, hold, ms, observed, one, options, priority, status, submit, the,
+    unlimited, until, within_reason,
 };
 
 #[test]
@@ -307,27 +308,44 @@ fn pauses_and_resumes_from_everywhere_lose_no_call() {
     });
 }
 
-/// Drains the lane when it hears of a call that expired, and says when it is done.
-struct Drains(Mutex<Option<Lanes>>, mpsc::Sender<Drained>);
+/// What it does when it hears of a call that expired, by the method of the call.
+struct OnExpiry<F>(F);
 
-impl Observer for Drains {
-    fn expired(&self, _: &CallInfo<'_>) {
-        if let Some(lanes) = self.0.lock().unwrap().take() {
-            self.1.send(the(&lanes).shutdown(Shutdown::Drain(SECOND))).unwrap();
-        }
+impl<F: Fn(&'static str) + Send + Sync> Observer for OnExpiry<F> {
+    fn expired(&self, call: &CallInfo<'_>) {
+        (self.0)(call.method);
     }
+}
+
+/// A call of this name, with a deadline.
+fn soon(lanes: &Lanes, method: &'static str, deadline: Duration) -> Ticket<(), LaneError> {
+    submit(lanes, Call { method, ..WRITE }, &options().deadline(deadline), || ())
+}
+
+/// A lane of one call at a time, and an observer that drains it when `x` expires. It says what came of it.
+fn drained_by_its_observer(
+    clock: &ManualClock,
+    at_others: impl Fn(&'static str) + Send + Sync + 'static,
+) -> (Lanes, mpsc::Receiver<Drained>) {
+    let (tell, told) = mpsc::channel();
+    let mine: Arc<OnceLock<Lanes>> = Arc::default();
+    let its = Arc::clone(&mine);
+    let drains = OnExpiry(move |method| match (method, its.get()) {
+        ("x", Some(lanes)) => tell.send(the(lanes).shutdown(Shutdown::Drain(SECOND))).unwrap(),
+        _ => at_others(method),
+    });
+    let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(drains)));
+    let _ = mine.set(lanes.clone());
+    (lanes, told)
 }
 
 #[test]
 fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered() {
     within_reason(|| {
-        let (tell, told) = mpsc::channel();
-        let drains = Arc::new(Drains(Mutex::default(), tell));
         let clock = ManualClock::new();
-        let lanes = observed(unlimited(1), clock.clone(), Some(drains.clone()));
-        *drains.0.lock().unwrap() = Some(lanes.clone());
+        let (lanes, told) = drained_by_its_observer(&clock, |_| ());
         let held = hold(&lanes, READ);
-        let both = [(); 2].map(|()| submit(&lanes, WRITE, &options().deadline(SECOND), || ()));
+        let both = [soon(&lanes, "x", SECOND), soon(&lanes, "y", SECOND)];
         until(|| the(&lanes).queued() == 2);
         // One look finds that both have expired; and the clock does not move again.
         clock.advance(SECOND);
@@ -337,5 +355,100 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered()
             let reason = call.wait().unwrap_err().reason;
             assert!(matches!(reason, Reason::DeadlinePassed { .. }));
         }
+    });
+}
+
+#[test]
+fn nor_for_those_that_another_look_has_found() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let (is_held, holds) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = Mutex::new(gone);
+        let (lanes, told) = drained_by_its_observer(&clock, move |method| {
+            if method == "holds" {
+                is_held.send(()).unwrap();
+                let _ = gone.lock().unwrap().recv();
+            }
+        });
+        // One worker makes a call, and the other tells of one that expired, for long.
+        let first = hold(&lanes, WRITE);
+        let holding = soon(&lanes, "holds", SECOND);
+        let (begun, began) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let second = submit(&lanes, WRITE, &priority(1), move || {
+            begun.send(()).unwrap();
+            let _ = ends.recv();
+        });
+        let both = [soon(&lanes, "x", 2 * SECOND), soon(&lanes, "y", 3 * SECOND)];
+        clock.advance(SECOND);
+        holds.recv().unwrap();
+        // A look that finds a call to make finds `x` too; and the next, `y`.
+        clock.advance(SECOND);
+        first.let_go().wait().unwrap();
+        began.recv().unwrap();
+        clock.advance(SECOND);
+        drop(end);
+        second.wait().unwrap();
+        for mut call in both {
+            let reason = answer(&mut call).unwrap_err().reason;
+            assert!(matches!(reason, Reason::DeadlinePassed { .. }));
+        }
+        drop(go);
+        // It waits for the one that still tells, and for nothing else.
+        assert_eq!(told.recv().unwrap(), Drained::default());
+        assert!(holding.wait().is_err());
+    });
+}
+
+#[test]
+fn a_drain_by_who_hears_of_one_call_waits_for_another_that_is_under_way() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let (lanes, told) = drained_by_its_observer(&clock, |_| ());
+        let held = hold(&lanes, WRITE);
+        let mut late = soon(&lanes, "x", SECOND);
+        until(|| the(&lanes).queued() == 1);
+        clock.advance(SECOND);
+        assert!(answer(&mut late).is_err());
+        until(|| status(&lanes).state == LaneState::Draining);
+        held.let_go().wait().unwrap();
+        assert_eq!(told.recv().unwrap(), Drained::default());
+    });
+}
+
+#[test]
+fn a_drain_is_over_when_the_observer_has_heard_of_all() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let (tells, is_told) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = Mutex::new(gone);
+        let hears = {
+            let heard = Arc::clone(&heard);
+            OnExpiry(move |_| {
+                tells.send(()).unwrap();
+                let _ = gone.lock().unwrap().recv();
+                heard.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(hears)));
+        let held = hold(&lanes, WRITE);
+        let late = soon(&lanes, "late", SECOND);
+        until(|| the(&lanes).queued() == 1);
+        clock.advance(SECOND);
+        is_told.recv().unwrap();
+        held.let_go().wait().unwrap();
+        thread::scope(|scope| {
+            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(SECOND)));
+            until(|| status(&lanes).state == LaneState::Draining);
+            // All are answered, and one is still told of.
+            assert!(!drain.is_finished());
+            drop(go);
+            assert_eq!(drain.join().unwrap(), Drained::default());
+            assert_eq!(heard.load(Ordering::SeqCst), 1);
+        });
+        assert!(late.wait().is_err());
     });
 }

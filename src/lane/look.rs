@@ -42,8 +42,6 @@ pub(super) struct Leftovers {
     down: (Vec<Job>, Option<Moment>),
     /// Calls that wait no more: what they hold is to be dropped.
     dead: Vec<Job>,
-    /// There is work for another worker, or the leader sleeps for too long.
-    ring: bool,
 }
 
 impl Lookout for Shared {
@@ -51,8 +49,8 @@ impl Lookout for Shared {
 
     /// One look at what waits and what is permitted.
     fn look(&self, role: Role) -> Look<(Job, Turn)> {
-        let mut left = Leftovers::default();
-        let look = {
+        let (look, ring) = {
+            let mut left = Leftovers::default();
             let mut queue = self.queue.lock();
             self.moved.store(false, Ordering::SeqCst);
             let look = self.look_into(&mut queue.schedule, &mut left);
@@ -61,23 +59,26 @@ impl Lookout for Shared {
                 Look::Go(..) => queue.schedule.next_deadline(),
                 Look::Closed => None,
             };
+            // There is work for another worker, or the leader sleeps for too long.
+            let mut ring = false;
             match role {
                 Role::Leader => queue.leader_wakes = next,
                 // The leader may sleep for longer than is right now.
                 Role::Other => {
                     let sooner = |at| queue.leader_wakes.is_none_or(|wakes| at < wakes);
                     let more = matches!(look, Look::Go(..)) && self.can_take_more(&queue.schedule);
-                    left.ring = more || next.is_some_and(sooner);
+                    ring = more || next.is_some_and(sooner);
                 }
             }
-            look
+            // Under the lock: who drains the lane sees what was taken out here or there.
+            if !left.is_empty() {
+                self.chores.lock().push(left);
+                self.has_chores.store(true, Ordering::SeqCst);
+            }
+            (look, ring)
         };
-        if std::mem::take(&mut left.ring) {
+        if ring {
             self.ring();
-        }
-        if !left.is_empty() {
-            self.chores.lock().push(left);
-            self.has_chores.store(true, Ordering::SeqCst);
         }
         look
     }
@@ -92,9 +93,13 @@ impl Lookout for Shared {
     }
 
     fn do_chores(&self) {
+        // Who drains the lane waits for this too; one who does so from in here does not wait for itself.
+        self.telling.fetch_add(1, Ordering::SeqCst);
         self.has_chores.store(false, Ordering::SeqCst);
         let chores = std::mem::take(&mut *self.chores.lock());
-        chores.into_iter().for_each(|left| self.settle(left));
+        self.settle(chores);
+        self.telling.fetch_sub(1, Ordering::SeqCst);
+        self.settled.tell();
     }
 
     fn wants_leader(&self) -> bool {
@@ -163,7 +168,10 @@ impl Shared {
         };
         let deadline = schedule.next_deadline();
         let release = allowance.next_release(now).filter(|_| !schedule.is_empty());
-        Look::Wait(until.into_iter().chain(release).chain(deadline).min())
+        let wall = (!schedule.is_empty() && allowance.goes_by_the_wall())
+            .then(|| self.clock.looks_at_the_wall_again(now))
+            .flatten();
+        Look::Wait(until.into_iter().chain(release).chain(deadline).chain(wall).min())
     }
 
     /// The one call that there is: if it may go, it needs no place in the schedule.
@@ -224,22 +232,24 @@ impl Shared {
         }
     }
 
-    /// Does what a look has left over.
-    fn settle(&self, left: Leftovers) {
-        let Leftovers { expired, now, too_heavy, down, dead, ring: _ } = left;
-        let expired = expired.into_iter().map(|job| {
-            let waited = now.since(job.info().entered);
-            (job, Reason::DeadlinePassed { waited })
-        });
-        let too_heavy = too_heavy.into_iter().map(|job| (job, Reason::TooHeavy));
-        let (down, until) = down;
-        let possible_in = until.map(|until| until.since(now));
-        let down = down.into_iter().map(|job| (job, Reason::BrokerDown { possible_in }));
-        self.refuse(expired.chain(too_heavy).chain(down));
-        for job in dead {
+    /// Does what looks have left over: all calls are answered before anybody is told.
+    fn settle(&self, chores: Vec<Leftovers>) {
+        let (mut refused, mut gone) = (Vec::new(), Vec::new());
+        for Leftovers { expired, now, too_heavy, down, dead } in chores {
+            refused.extend(expired.into_iter().map(|job| {
+                let waited = now.since(job.info().entered);
+                (job, Reason::DeadlinePassed { waited })
+            }));
+            refused.extend(too_heavy.into_iter().map(|job| (job, Reason::TooHeavy)));
+            let (down, until) = down;
+            let possible_in = until.map(|until| until.since(now));
+            refused.extend(down.into_iter().map(|job| (job, Reason::BrokerDown { possible_in })));
+            gone.extend(dead);
+        }
+        self.refuse(refused);
+        for job in gone {
             let _ = contain(|| drop(job));
         }
-        self.settled.tell();
     }
 }
 

@@ -17,8 +17,10 @@ use crate::{Class, Sent};
 ///
 /// It is called with no lock held, on the thread where the thing happened, so be quick: a caller gets
 /// its answer after `finished` was told of it, and in `dispatched` and `finished` the call still takes
-/// one of the places for calls in flight, so do not wait for another call of the same lane there. A
-/// panic in an observer is contained.
+/// one of the places for calls in flight. Whichever it is, do not wait in it for another call of the same
+/// lane, nor drain that: it may be the lane's last free worker that tells, and `submitted` and `refused` may
+/// be told on the way of a call that the drain waits for. Hand such work to a thread of your own. A panic in
+/// an observer is contained.
 ///
 /// Several observers at once are a [`Vec`] of them, or a pair: each is told, whatever the others do.
 ///

@@ -182,8 +182,11 @@ impl Shared {
     /// Takes a call in that failed, and may be sent again from `at` on.
     pub(super) fn put_again(&self, job: Job, at: Moment) {
         let mut queue = self.queue.lock();
-        let overdue = self.overdue(&queue.schedule, job.info(), at);
-        queue.schedule.push_again(job, at, overdue);
+        // Who took it back meanwhile found nothing to take out; who does from now on waits for this lock.
+        if job.is_queued() {
+            let overdue = self.overdue(&queue.schedule, job.info(), at);
+            queue.schedule.push_again(job, at, overdue);
+        }
     }
 
     /// Goes from one state to another, if that is a way it can go.
@@ -303,8 +306,12 @@ impl Shared {
         let is_settled = || {
             // A call is dispatched under this lock, and counts as running until it waits again.
             let queue = self.take_stock();
+            let has_chores = self.has_chores.load(Ordering::SeqCst);
             let under_way = self.running() + self.telling.load(Ordering::SeqCst);
-            queue.schedule.is_empty() && self.places.taken() == 0 && under_way <= running
+            !has_chores
+                && queue.schedule.is_empty()
+                && self.places.taken() == 0
+                && under_way <= running
         };
         self.settled.wait(&self.clock, until, is_settled)
     }

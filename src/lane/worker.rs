@@ -91,10 +91,6 @@ impl Shared {
         let ran = job.run(&mut finished, &mut answering);
         if ran.next == Next::Again {
             self.put_again(job.clone(), again_at);
-            // Who took it back meanwhile found nothing to take out.
-            if !job.is_queued() {
-                self.forget(info);
-            }
             // Whoever closed the lane meanwhile has not seen it.
             if self.state() == LaneState::Closed {
                 self.refuse_all();

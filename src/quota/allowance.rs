@@ -35,6 +35,7 @@ use super::moment::{Moment, nanos};
 use super::path::Path;
 use super::round_trip::{Credit, RoundTrip};
 use super::wall::Wall;
+use super::window::GUARD;
 use super::windows::Quota;
 
 /// The state of all quotas of one proxy. A pure state machine: every method is told the time.
@@ -117,8 +118,16 @@ impl Allowance {
     }
 
     /// Pairs the two clocks anew, for whoever knows that one was set or stood still.
+    ///
+    /// Set back by more than 2 s, windows that go by the wall count anew what is remembered of the calls, by
+    /// this reading: what the wall said before was wrong.
     pub fn set_wall(&mut self, wall: Wall) {
-        self.wall = wall;
+        let was = std::mem::replace(&mut self.wall, wall);
+        if was.is_ahead_of(wall, GUARD) {
+            let lanes = self.lanes.iter_mut().map(|lane| &mut lane.gauge);
+            let budgets = self.budgets.iter_mut().map(|budget| &mut budget.gauge);
+            lanes.chain(budgets).for_each(|gauge| gauge.count_anew(wall));
+        }
     }
 
     /// Whether the clock on the wall matters to any window.

@@ -230,6 +230,55 @@ fn a_wall_clock_that_is_set_back_makes_no_call_heavier() {
     assert_eq!(allowance.when(CALL, at(1350)), Err(NotYet::Until(at(2350))));
 }
 
+/// So many days after 1970 and so many milliseconds more, by the clock on the wall, at that moment.
+fn day(days: i64, millis: u32) -> Wall {
+    let timestamp = Timestamp::from_second(days * 86_400).unwrap();
+    Wall { moment: at(millis), timestamp: timestamp + MS * millis }
+}
+
+/// Two calls a day, or ten a minute as counters count, by a wall that is ahead of the right one.
+fn by_a_wrong_wall(quota: Quota, wall: Wall) -> Allowance {
+    let mut allowance = Allowance::new(wall);
+    allowance.add_lane(&quota, Credit::STRICT).unwrap();
+    allowance
+}
+
+#[test]
+fn what_was_counted_by_a_wall_that_was_wrong_is_counted_anew() {
+    let two_a_day = Quota::per_calendar_day(2, jiff::tz::TimeZone::UTC);
+    let mut allowance = by_a_wrong_wall(two_a_day, day(100, 0));
+    call(&mut allowance, CALL, at(5));
+    call(&mut allowance, CALL, at(5));
+    // A day ahead for one look: the calls were of yesterday, it seems.
+    allowance.set_wall(day(101, 10_000));
+    assert_eq!(allowance.when(CALL, at(10_000)), Ok(()));
+    allowance.set_wall(day(100, 20_000));
+    assert!(allowance.when(CALL, at(20_000)).is_err());
+
+    let ten_a_minute = Quota::sliding_counter(10, MS * 60_000);
+    let ahead =
+        |millis| Wall { timestamp: day(100, millis).timestamp + MS * 630_000, ..day(100, millis) };
+    let mut allowance = by_a_wrong_wall(ten_a_minute, ahead(0));
+    (0..10).for_each(|_| call(&mut allowance, CALL, at(20_000)));
+    // The calls of one minute were taken for those of two.
+    assert_eq!(allowance.when(CALL, at(54_000)), Ok(()));
+    allowance.set_wall(day(100, 54_000));
+    assert!(allowance.when(CALL, at(54_000)).is_err());
+}
+
+#[test]
+fn a_lane_whose_wall_was_far_ahead_does_not_stand_still_until_then() {
+    let two_a_day = Quota::per_calendar_day(2, jiff::tz::TimeZone::UTC);
+    let mut allowance = by_a_wrong_wall(two_a_day, day(100, 0));
+    allowance.set_wall(day(400, 10_000));
+    assert_eq!(allowance.when(CALL, at(10_000)), Ok(()));
+    allowance.set_wall(day(100, 20_000));
+    call(&mut allowance, CALL, at(30_000));
+    call(&mut allowance, CALL, at(30_000));
+    let Err(NotYet::Until(free)) = allowance.when(CALL, at(40_000)) else { panic!("two are all") };
+    assert!(free.since(at(40_000)) <= MS * 86_402_000, "{free:?}");
+}
+
 #[test]
 fn the_wall_matters_to_days_and_to_stretches_alone() {
     let second = MS * 1000;

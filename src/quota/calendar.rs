@@ -110,7 +110,7 @@ impl Calendar {
     }
 
     /// Moves on to the days in which a call of `moment` may be counted; says what the clock on the
-    /// wall reads. Should that have been set back, the days stay.
+    /// wall reads. Should that have been set back a little, the days stay.
     fn roll(&mut self, wall: Wall, moment: Moment) -> i128 {
         let now = wall.at(moment);
         let earliest = now.saturating_sub(self.guard);

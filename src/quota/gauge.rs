@@ -41,17 +41,20 @@ impl Gauge {
         let carried = |window: &Window| {
             log.keep(window.remembers());
             let new = Meter::new(window);
-            let meter = old.iter().find_map(|(_, old)| new.after(old)).unwrap_or_else(|| {
-                let mut meter = new;
-                for (entry, weight) in log.iter() {
-                    meter.finish(weight, entry.taken, entry.finished, wall);
-                }
-                meter
-            });
-            (window.clone(), meter)
+            let meter = old.iter().find_map(|(_, old)| new.after(old));
+            (window.clone(), meter.unwrap_or_else(|| told(new, log, wall)))
         };
         let windows = windows.iter().map(carried).collect();
         self.windows = windows;
+    }
+
+    /// Windows that go by the wall are told again what is in the log, by another reading of it.
+    pub(super) fn count_anew(&mut self, wall: Wall) {
+        for (window, meter) in &mut self.windows {
+            if window.goes_by_the_wall() {
+                *meter = told(Meter::new(window), &self.log, wall);
+            }
+        }
     }
 
     /// Whether there is room for `weight` in every window, with `reserve` left over.
@@ -173,4 +176,12 @@ pub(super) struct Ask {
     pub(super) reserve: u64,
     /// In nanoseconds.
     pub(super) round_trip: u64,
+}
+
+/// A meter that is told what is in the log.
+fn told(mut meter: Meter, log: &Log, wall: Wall) -> Meter {
+    for (entry, weight) in log.iter() {
+        meter.finish(weight, entry.taken, entry.finished, wall);
+    }
+    meter
 }

@@ -107,17 +107,13 @@ impl SlidingCounter {
     /// Moves on to the stretch of `moment`; says what the clock on the wall reads.
     fn roll(&mut self, wall: Wall, moment: Moment) -> i128 {
         let at = wall.at(moment);
-        let end = at.div_euclid(self.length).saturating_add(1).saturating_mul(self.length);
         if at >= self.end {
+            let end = at.div_euclid(self.length).saturating_add(1).saturating_mul(self.length);
             let follows = self.end.saturating_add(self.length) == end;
             self.previous = if follows { self.current } else { 0 };
             (self.current, self.end) = (0, end);
-        } else if end < self.end.saturating_sub(self.length) {
-            // The wall's clock was set back, and would be long in coming here again: all that was counted
-            // is taken for counted now.
-            self.end = end;
         }
-        // Set back by less, this stretch goes on.
+        // Should the wall's clock have been set back a little, this stretch goes on.
         at.max(self.end - self.length)
     }
 }

@@ -1,8 +1,10 @@
 //! One pairing of the clock that paces with the clock on the wall.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
-use super::Moment;
+use super::moment::{Moment, nanos};
 
 /// What the clock on the wall said at a moment of the clock that paces. Windows that begin at
 /// midnight need it; no other does.
@@ -21,6 +23,12 @@ impl Wall {
     pub(super) fn at(&self, moment: Moment) -> i128 {
         let passed = i128::from(moment.as_nanos()) - i128::from(self.moment.as_nanos());
         self.timestamp.as_nanosecond() + passed
+    }
+
+    /// Whether by this pairing the clock on the wall says more than `other` does, by more than `least`.
+    pub(super) fn is_ahead_of(&self, other: Self, least: Duration) -> bool {
+        self.at(other.moment).saturating_sub(other.timestamp.as_nanosecond())
+            > i128::from(nanos(least))
     }
 
     /// When the clock on the wall says `nanos`.

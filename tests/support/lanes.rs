@@ -100,6 +100,16 @@ pub fn hold(lanes: &Lanes, call: Call) -> Held {
     Held { go, ticket }
 }
 
+/// The answer, once it is here, of a ticket that nobody waits for: who waits sees to its deadline too.
+pub fn answer<R>(ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
+    loop {
+        if let Some(answer) = ticket.try_wait() {
+            return answer;
+        }
+        thread::yield_now();
+    }
+}
+
 /// Looks until it is so. Only for what another thread is about to do anyway.
 pub fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
