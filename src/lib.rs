@@ -9,8 +9,8 @@
 //!    [`quota`].
 //! 2. **All of the quota.** A lane never idles while it has work that its allowance permits.
 //! 3. **At most once, and always an answer.** A write is executed at most once: it is sent again only
-//!    if it surely was not executed. Every caller gets exactly one answer, which says whether the call
-//!    was sent.
+//!    if it surely was not, or if the broker itself refuses a second. Every caller gets exactly one
+//!    answer, which says whether the call was sent.
 //!
 //! ```
 //! # #[cfg(all(feature = "mock", feature = "kite"))] {
