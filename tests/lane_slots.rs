@@ -13,6 +13,8 @@ use support::failing::{Failed, class};
 use support::lanes::{
     SECOND, WRITE, ms, one, options, priority, status, submit, unlimited, until, within_reason,
 };
+#[cfg(target_os = "linux")]
+use support::stepped::{Course, Stepped};
 
 /// Two slots a minute, of which one is for urgent calls.
 fn with_reserve(clock: &ManualClock) -> Lanes {
@@ -58,6 +60,22 @@ fn what_is_left_of_a_bucket_is_what_it_holds() {
             until(|| status(&lanes).in_flight == 0);
             assert_eq!(left(), burst - 1);
         }
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
+    within_reason(|| {
+        let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_hour(1))]);
+        let order = Call { budgets: &[0], ..WRITE };
+        let mut first = lane.submit(order, &options(), Course::INSTANT);
+        assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
+        // Now all of its threads sleep, and time stands still.
+        let next = lane.submit(order, &options(), Course::INSTANT);
+        assert_eq!(next.position(), Some(0));
+        lane.lanes.set_budget("one", &Budget::new(Quota::per_hour(5))).unwrap();
+        until(|| next.position().is_none());
     });
 }
 
