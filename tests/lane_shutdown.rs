@@ -359,7 +359,7 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered()
 }
 
 #[test]
-fn nor_for_those_that_another_look_has_found() {
+fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
     within_reason(|| {
         let clock = ManualClock::new();
         let (is_held, holds) = mpsc::channel();

@@ -18,8 +18,8 @@ const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// By default it stands still until [`advance`](Self::advance). With
 /// [`jumping`](Self::jumping) it moves by itself to the next moment that a lane waits for, a permit
 /// or a deadline: the test runs as fast as the machine can, and never sleeps. A broker in such a
-/// test takes time by calling [`advance`](Self::advance), or [`Clock::sleep`](super::Clock::sleep) where several calls may
-/// be under way.
+/// test takes time by calling [`advance`](Self::advance), or [`Clock::sleep`](super::Clock::sleep) where
+/// several calls may be under way.
 ///
 /// It jumps only while all lanes on it have nothing to do and no call is under way, but for one that
 /// sleeps on this clock or waits for another, and then to the earliest moment that somebody waits for.

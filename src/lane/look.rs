@@ -168,9 +168,8 @@ impl Shared {
         };
         let deadline = schedule.next_deadline();
         let release = allowance.next_release(now).filter(|_| !schedule.is_empty());
-        let wall = (!schedule.is_empty() && allowance.goes_by_the_wall())
-            .then(|| self.clock.looks_at_the_wall_again(now))
-            .flatten();
+        let waits_for_the_wall = !schedule.is_empty() && allowance.goes_by_the_wall();
+        let wall = self.clock.looks_at_the_wall_again(now).filter(|_| waits_for_the_wall);
         Look::Wait(until.into_iter().chain(release).chain(deadline).chain(wall).min())
     }
 

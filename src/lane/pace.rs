@@ -26,18 +26,23 @@ impl Pace {
     /// The clock on the wall is asked each time if a window goes by it: it may be set at any moment, or go on
     /// while the machine sleeps and the other clock stands still.
     pub(crate) fn allowance(&self) -> (MutexGuard<'_, Allowance>, Moment) {
-        let mut allowance = self.allowance.lock();
-        if allowance.goes_by_the_wall() {
-            allowance.set_wall(self.clock.wall());
-        }
-        let now = self.clock.now();
-        (allowance, now)
+        self.allowance_and_time(Allowance::goes_by_the_wall)
     }
 
     /// The same, for whoever is about to change what the windows go by.
     pub(crate) fn allowance_to_change(&self) -> (MutexGuard<'_, Allowance>, Moment) {
-        let (mut allowance, now) = self.allowance();
-        allowance.set_wall(self.clock.wall());
+        self.allowance_and_time(|_| true)
+    }
+
+    fn allowance_and_time(
+        &self,
+        asks_the_wall: impl FnOnce(&Allowance) -> bool,
+    ) -> (MutexGuard<'_, Allowance>, Moment) {
+        let mut allowance = self.allowance.lock();
+        if asks_the_wall(&allowance) {
+            allowance.set_wall(self.clock.wall());
+        }
+        let now = self.clock.now();
         (allowance, now)
     }
 
