@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use lanekeeper::lane::LaneConfig;
 use lanekeeper::proxy::Call;
-use lanekeeper::quota::Quota;
+use lanekeeper::quota::{Budget, Quota};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use support::cases::cases;
-use support::lanes::{WRITE, options, priority};
+use support::lanes::{WRITE, options, priority, unlimited};
 use support::stepped::{Course, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
@@ -119,6 +119,41 @@ fn who_is_first_to_wait_for_a_far_slot_is_not_overdue_before_it() {
     }
     pass(&mut lane, 3_600 * SECOND);
     assert!(lane.sent_at(2).is_some() && lane.sent_at(1).is_none());
+}
+
+/// A lane sleeps no longer than until somebody may pass who may not now.
+#[test]
+fn who_has_room_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
+    let quota = Quota::new(3, Duration::from_secs(6));
+    let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(1))], &[]);
+    let began = lane.now();
+    for _ in 0..3 {
+        drop(lane.submit(WRITE, &options(), Course::INSTANT));
+        pass(&mut lane, 1_500 * MILLISECOND);
+    }
+    pass(&mut lane, 1_400 * MILLISECOND);
+    // Its fair wait is taken for a second: it is overdue at 6.9 s.
+    drop(lane.submit(WRITE, &options(), Course::INSTANT));
+    // From 6 s on there is room for one, from 9 s on for this.
+    drop(lane.submit(Call { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
+    pass(&mut lane, 950 * MILLISECOND);
+    assert_eq!(lane.sent_at(3), None);
+    pass(&mut lane, 100 * MILLISECOND);
+    assert_eq!(lane.sent_at(3).map(|at| at - began), Some(6_950 * MILLISECOND));
+}
+
+#[test]
+fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
+    let budgets = [Quota::per_hour(2), Quota::per_second(2)].map(Budget::new);
+    let mut lane = Stepped::new(&[unlimited(1)], &budgets);
+    let began = lane.now();
+    let kinds: [(&'static [usize], u32); 4] = [(&[0], 1), (&[1], 1), (&[0, 1], 2), (&[1], 1)];
+    for (budgets, weight) in kinds {
+        drop(lane.submit(Call { budgets, weight, ..WRITE }, &options(), Course::INSTANT));
+    }
+    pass(&mut lane, 1_500 * MILLISECOND);
+    assert_eq!(lane.sent_at(3).map(|at| at - began), Some(SECOND));
+    assert_eq!(lane.sent_at(2), None);
 }
 
 /// The quick way in is for a lane in which nobody waits.

@@ -369,8 +369,8 @@ impl Allowance {
             let credit = budget.credit(lanes, charge.lane);
             let reserve = budget.reserve_against(charge);
             let room = budget.gauge.room(now, *wall, credit, weight, reserve);
-            if room.is_err() {
-                full.push(index);
+            if let Err(not_yet) = room {
+                full.push((index, not_yet));
             }
             answer = NotYet::both(answer, room);
         }

@@ -57,6 +57,27 @@ fn a_weight_waits_until_enough_is_free() {
 }
 
 #[test]
+fn a_refusal_says_which_budgets_refuse_and_when_the_first_has_room() {
+    let quotas = [Quota::per_second(1), Quota::per_minute(1)].map(Budget::new);
+    let lanes = [Quota::new(1, 2000 * MS), Quota::unlimited()];
+    let mut allowance = allowance("1970-01-01T00:00:00Z", &lanes, &quotas);
+    let both = Charge { budgets: &[0, 1], ..CALL };
+    call(&mut allowance, both, at(0));
+    let refused = |allowance: &mut Allowance, charge, ms| {
+        let refused = allowance.look(charge, at(ms)).unwrap_err();
+        (refused.budgets().collect::<Vec<_>>(), refused.changes())
+    };
+    assert_eq!(refused(&mut allowance, both, 10), (vec![0, 1], Some(at(1_000))));
+    assert_eq!(refused(&mut allowance, CALL, 10), (vec![], Some(at(2_000))));
+    assert_eq!(refused(&mut allowance, both, 1_000), (vec![1], Some(at(60_000))));
+    // What only an answer can change has no time.
+    let _held = allowance.take(Charge { budgets: &[0], ..Charge::to_lane(1) }, at(1_000));
+    assert_eq!(refused(&mut allowance, both, 1_000), (vec![0, 1], Some(at(60_000))));
+    let other = Charge { lane: 1, budgets: &[0], ..CALL };
+    assert_eq!(refused(&mut allowance, other, 2_500), (vec![0], None));
+}
+
+#[test]
 fn the_slots_of_a_lost_call_are_held_for_as_long_again_and_a_round_trip() {
     let mut allowance = lane(Quota::per_second(1));
     let permit = allowance.take(CALL, at(0)).unwrap();

@@ -109,8 +109,36 @@ pub struct Refused {
 pub enum Bar {
     /// In the windows of its lane, and there alone. Whoever goes before it makes it wait longer.
     Lane,
-    /// In these budgets, whether the lane has room or not. Those who are not charged to them may go.
-    Budgets(Vec<usize>),
+    /// In these budgets, each with when it has room by itself, and whether the lane has room or not. Those
+    /// who are not charged to them may go.
+    Budgets(Vec<(usize, NotYet)>),
+}
+
+impl Refused {
+    /// The budgets that have no room.
+    pub fn budgets(&self) -> impl Iterator<Item = usize> + '_ {
+        let budgets = match &self.by {
+            Bar::Lane => &[][..],
+            Bar::Budgets(budgets) => budgets,
+        };
+        budgets.iter().map(|(budget, _)| *budget)
+    }
+
+    /// The first moment at which one of the windows in the way has room, if it is not an answer that makes it:
+    /// something may be possible then that is not now.
+    pub fn changes(&self) -> Option<Moment> {
+        let until = |not_yet: &NotYet| match not_yet {
+            NotYet::Until(until) => Some(*until),
+            NotYet::InFlight | NotYet::Never => None,
+        };
+        match &self.by {
+            Bar::Lane => until(&self.not_yet),
+            Bar::Budgets(budgets) => {
+                let budgets = budgets.iter().filter_map(|(_, not_yet)| until(not_yet));
+                budgets.chain(until(&self.not_yet)).min()
+            }
+        }
+    }
 }
 
 /// How much of a window is used.

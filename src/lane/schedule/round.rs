@@ -1,8 +1,10 @@
 //! One round over the calls that wait, by rank, until one can go.
 
+use std::ops::Bound;
+
 use super::{Choice, Timed};
 use crate::lane::band::{Band, Job};
-use crate::quota::{Bar, Charge, Moment, NotYet, Refused};
+use crate::quota::{Bar, Charge, Moment, Refused};
 
 /// What is known of each kind of charge that waits.
 pub(super) type Verdicts = Vec<(Charge, Result<(), Refused>)>;
@@ -47,7 +49,12 @@ impl<'a> Round<'a> {
         let step = step.or_else(|| self.of_bands(&bands[1..]));
         match step {
             Some(Step::Go(job)) => Choice::Next(job.clone()),
-            Some(Step::Stop) | None => Choice::Wait(self.wait),
+            Some(Step::Stop) | None => {
+                // What has room and is held up goes before the others once it is overdue.
+                let next = overdue.iter().filter_map(|(_, timed)| after(timed, self.now)).min();
+                next.into_iter().for_each(|at| self.wait_until(at));
+                Choice::Wait(self.wait)
+            }
         }
     }
 
@@ -107,24 +114,25 @@ impl<'a> Round<'a> {
             }
             Err(refused) => {
                 self.note(verdict);
-                match &refused.by {
-                    Bar::Lane => Some(Step::Stop),
-                    Bar::Budgets(budgets) => {
-                        self.held.extend(budgets);
-                        None
-                    }
-                }
+                self.held.extend(refused.budgets());
+                (refused.by == Bar::Lane).then_some(Step::Stop)
             }
         }
     }
 
+    /// What it holds up may go as soon as one of the budgets in its way has room.
     fn note(&mut self, verdict: &Result<(), Refused>) {
-        if let Err(Refused { not_yet: NotYet::Until(moment), .. }) = verdict {
-            self.wait_until(*moment);
-        }
+        let changes = verdict.as_ref().err().and_then(Refused::changes);
+        changes.into_iter().for_each(|at| self.wait_until(at));
     }
 
     fn wait_until(&mut self, moment: Moment) {
         self.wait = Some(self.wait.map_or(moment, |soonest| soonest.min(moment)));
     }
+}
+
+/// The first moment after this one.
+fn after(timed: &Timed, now: Moment) -> Option<Moment> {
+    let later = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
+    timed.range(later).next().map(|((at, _), _)| *at)
 }
