@@ -156,6 +156,61 @@ fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
     assert_eq!(lane.sent_at(2), None);
 }
 
+/// Budgets that come free in turn would never both have room for it.
+#[test]
+fn who_needs_two_budgets_is_not_passed_for_ever_at_one_after_the_other() {
+    for number in [1, 2] {
+        let budgets = [(); 2].map(|()| Budget::new(Quota::per_second(1)));
+        let mut lane = Stepped::new(&[unlimited(1).aging(Some(2))], &budgets);
+        for budgets in [&[0], &[1]] {
+            for _ in 0..20 {
+                drop(lane.submit(Call { budgets, ..WRITE }, &priority(9), Course::INSTANT));
+            }
+            pass(&mut lane, 500 * MILLISECOND);
+        }
+        let (began, call) = (lane.now(), lane.submitted());
+        let both = Call { budgets: &[0, 1], ..WRITE };
+        drop(lane.submit(both, &priority(number), Course::INSTANT));
+        pass(&mut lane, 10 * SECOND);
+        let waited = lane.sent_at(call).map(|at| at - began);
+        assert!(waited.is_some_and(|waited| waited <= 2 * SECOND), "{number}: {waited:?}");
+        // Nobody else is held up for longer than that.
+        pass(&mut lane, 15 * SECOND);
+        assert_eq!(lane.sent.len(), 41);
+    }
+}
+
+#[test]
+fn who_waits_for_a_call_that_hangs_keeps_nobody_else() {
+    let two_seconds = Quota::new(1, Duration::from_secs(2));
+    let budgets = [Quota::per_second(1), two_seconds].map(Budget::new);
+    let mut lane = Stepped::new(&[unlimited(2).aging(Some(2))], &budgets);
+    let hangs = Course::answered_after(Duration::from_secs(3_600));
+    drop(lane.submit(Call { budgets: &[0], ..WRITE }, &options(), hangs));
+    let both = Call { budgets: &[0, 1], ..WRITE };
+    drop(lane.submit(both, &priority(1), Course::INSTANT));
+    for _ in 0..10 {
+        drop(lane.submit(Call { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
+        pass(&mut lane, 2 * SECOND);
+    }
+    assert_eq!(lane.sent.len(), 11);
+}
+
+/// It waits for hours: what the others take until then is free again long before.
+#[test]
+fn who_waits_for_one_budget_keeps_no_other_that_is_free_again_by_then() {
+    let budgets = [Quota::per_hour(1), Quota::per_second(1)].map(Budget::new);
+    let mut lane = Stepped::new(&[unlimited(1).aging(Some(2))], &budgets);
+    drop(lane.submit(Call { budgets: &[0], ..WRITE }, &options(), Course::INSTANT));
+    let both = Call { budgets: &[0, 1], ..WRITE };
+    drop(lane.submit(both, &priority(1), Course::INSTANT));
+    for _ in 0..10 {
+        drop(lane.submit(Call { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
+        pass(&mut lane, SECOND);
+    }
+    assert_eq!(lane.sent.len(), 11);
+}
+
 /// The quick way in is for a lane in which nobody waits.
 #[test]
 fn who_comes_alone_does_not_pass_one_who_waits_for_more_room() {

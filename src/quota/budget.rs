@@ -5,8 +5,9 @@ use super::windows::Quota;
 
 /// A quota beside that of the lane, for the calls that name it. Several lanes may share one.
 ///
-/// Whichever lane asks first takes what is free. So a call of weight 1 is never kept waiting for ever, but
-/// one that weighs more needs several slots at once, and may be, by a lane that takes each as it comes.
+/// Whichever lane asks first takes what is free, whatever waits in the others. So a call that needs more than
+/// one free slot of it, several at once or a worker and a slot of its own lane too, may find it taken by another
+/// lane each time, for as long as calls come there. Calls that compete for a budget are best in one lane.
 ///
 /// A broker that allows 5000 orders a day refuses number 5001 even if it closes a position. With a
 /// reserve, the last slots of each window are only for calls that are urgent.
