@@ -21,6 +21,14 @@ const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 const USERS: [&str; 3] = ["a", "b", "c"];
 
+/// Budgets of a call, its weight, its priority, and for how long nothing comes after it.
+fn calls() -> impl Strategy<Value = (&'static [usize], u32, u8, u64)> {
+    const SETS: [&[usize]; 7] = [&[0], &[1], &[2], &[0, 1], &[1, 2], &[0, 2], &[0, 1, 2]];
+    let set = prop::sample::select(&SETS[..]);
+    let pause = prop_oneof![2 => Just(0), 1 => 0..=300_u64];
+    (set, 1..=3_u32, 2..=9_u8, pause)
+}
+
 /// `limit` calls a second, one at a time, so that the order of sending can be seen.
 fn lane(limit: u32, aging: Option<u32>) -> Stepped {
     Stepped::new(&[LaneConfig::new(Quota::per_second(limit)).in_flight(1).aging(aging)], &[])
@@ -105,6 +113,42 @@ proptest! {
         pass(&mut lane, 100 * SECOND);
         ages.follow(&lane)?;
         prop_assert!(ages.waiting.is_empty());
+    }
+
+    /// Whatever comes after it, to whichever budgets it is charged: what it was told when it came is kept.
+    #[test]
+    fn an_urgent_call_is_sent_when_it_was_to_be_however_many_budgets_it_waits_for(
+        limits in prop::array::uniform3((3..=5_u32, 2..=12_u32)),
+        before in prop::collection::vec(calls(), 1..20), urgent in calls(),
+        after in prop::collection::vec(calls(), 1..40),
+    ) {
+        let budget = |(limit, tenths)| {
+            Budget::new(Quota::new(limit, Duration::from_millis(100) * tenths))
+        };
+        let mut lane = Stepped::new(&[unlimited(1).aging(Some(1))], &limits.map(budget));
+        let submit = |lane: &mut Stepped, (budgets, weight, number, millis), is_urgent| {
+            let number = if is_urgent { 1 } else { number };
+            let call = Call { budgets, weight, ..WRITE };
+            let ticket = lane.submit(call, &priority(number), Course::INSTANT);
+            let wait = ticket.estimated_wait();
+            drop(ticket);
+            (0..millis / 10).for_each(|_| {
+                lane.move_to(lane.now() + 10 * MILLISECOND);
+            });
+            wait
+        };
+        for call in before {
+            submit(&mut lane, call, false);
+        }
+        let (came, number) = (lane.now(), lane.submitted());
+        let wait = submit(&mut lane, urgent, true);
+        for call in after {
+            submit(&mut lane, call, false);
+        }
+        (0..200).for_each(|_| lane.move_to(lane.now() + 10 * MILLISECOND));
+        let due = came + wait.unwrap_or_default().as_nanos() as u64;
+        let sent = lane.sent_at(number);
+        prop_assert!(sent.is_some_and(|sent| sent <= due), "{sent:?}, and not by {due}");
     }
 }
 

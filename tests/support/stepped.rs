@@ -114,7 +114,7 @@ static LANES: AtomicUsize = AtomicUsize::new(0);
 
 impl Stepped {
     pub fn new(configs: &[LaneConfig], budgets: &[Budget]) -> Self {
-        const BUDGETS: &[&str] = &["one", "two"];
+        const BUDGETS: &[&str] = &["one", "two", "three"];
         let leak = |name: String| -> &'static str { Box::leak(name.into_boxed_str()) };
         let names =
             configs.iter().map(|_| leak(format!("{}", LANES.fetch_add(1, Ordering::SeqCst))));
