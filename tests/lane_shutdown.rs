@@ -21,6 +21,8 @@ use support::lanes::{
     READ, SECOND, WRITE, answer, hold, ms, observed, one, options, priority, status, submit, the,
     unlimited, until, within_reason,
 };
+#[cfg(target_os = "linux")]
+use support::stepped::{Course, Stepped};
 
 #[test]
 fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
@@ -66,20 +68,18 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
     });
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_drain_waits_for_what_is_under_way() {
     within_reason(|| {
-        let lanes = one(unlimited(2), Clock::system());
-        let held = hold(&lanes, WRITE);
-        thread::scope(|scope| {
-            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
-            until(|| status(&lanes).state == LaneState::Draining);
-            // Nobody can tell from outside when it waits: it is given the time to.
-            (0..1_000).for_each(|_| thread::yield_now());
-            assert_eq!(status(&lanes).state, LaneState::Draining);
-            held.let_go().wait().unwrap();
-            assert_eq!(drain.join().unwrap().under_way, 0);
-        });
+        let mut lanes = Stepped::new(&[unlimited(2)], &[]);
+        let held = lanes.submit(WRITE, &options(), Course::answered_after(SECOND));
+        let drain = lanes.beside(|lanes| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
+        assert_eq!(lanes.lane(0).status().state, LaneState::Draining);
+        assert!(!drain.is_finished());
+        lanes.move_to(lanes.now() + 1_000_000_000);
+        assert_eq!(held.wait(), Ok(0));
+        assert_eq!(drain.join().unwrap().under_way, 0);
     });
 }
 
@@ -96,23 +96,22 @@ fn a_drain_sends_nothing_that_a_pause_holds() {
     });
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
     within_reason(|| {
-        let lanes = one(unlimited(1).queue(1).when_full(WhenFull::Block), Clock::system());
-        let held = hold(&lanes, WRITE);
-        let waits = submit(&lanes, WRITE, &options(), || 7);
-        thread::scope(|scope| {
-            let blocked = scope.spawn(|| submit(&lanes, WRITE, &options(), || 8).wait());
-            // Nobody can tell from outside when it blocks: it is given the time to.
-            (0..1_000).for_each(|_| thread::yield_now());
-            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
-            // No place has come free yet.
-            assert_eq!(blocked.join().unwrap().unwrap_err().reason, Reason::Closed);
-            held.let_go().wait().unwrap();
-            assert_eq!(drain.join().unwrap().refused, 0);
-        });
-        assert_eq!(waits.wait(), Ok(7));
+        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let mut lanes = Stepped::new(&[config], &[]);
+        let held = lanes.submit(WRITE, &options(), Course::answered_after(SECOND));
+        let waits = lanes.submit(WRITE, &options(), Course::INSTANT);
+        let blocked = lanes.beside(|lanes| submit(lanes, WRITE, &options(), || ()).wait());
+        assert!(!blocked.is_finished());
+        let drain = lanes.beside(|lanes| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
+        // No place has come free yet.
+        assert_eq!(blocked.join().unwrap().unwrap_err().reason, Reason::Closed);
+        lanes.move_to(lanes.now() + 1_000_000_000);
+        assert_eq!(drain.join().unwrap().refused, 0);
+        assert_eq!((held.wait(), waits.wait()), (Ok(0), Ok(1)));
     });
 }
 
