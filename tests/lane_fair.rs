@@ -224,6 +224,54 @@ fn who_needs_two_budgets_is_not_passed_for_ever_at_one_after_the_other() {
     }
 }
 
+/// Though it takes the slot of the lane that the other could use half a second later.
+#[test]
+fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
+    let mut lane = Stepped::new(&[config], &[Budget::new(Quota::new(1, Duration::from_secs(10)))]);
+    let (began, order) = (lane.now(), Call { budgets: &[0], ..WRITE });
+    for number in [5, 1] {
+        drop(lane.submit(order, &priority(number), Course::INSTANT));
+    }
+    pass(&mut lane, 1_500 * MILLISECOND);
+    for _ in 0..9 {
+        drop(lane.submit(WRITE, &options(), Course::INSTANT));
+    }
+    (0..100).for_each(|_| pass(&mut lane, 100 * MILLISECOND));
+    let sent = |call| lane.sent_at(call).map(|at| (at - began) / MILLISECOND);
+    assert_eq!((sent(10), sent(1)), (Some(9_500), Some(10_500)));
+}
+
+#[test]
+fn who_is_urgent_passes_a_heavier_one_that_waits_for_a_budget() {
+    let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_second(2))]);
+    for (weight, number) in [(1, 5), (2, 1), (1, 1)] {
+        let call = Call { budgets: &[0], weight, ..WRITE };
+        drop(lane.submit(call, &priority(number), Course::INSTANT));
+    }
+    assert_eq!(lane.sent.iter().map(|sending| sending.call).collect::<Vec<_>>(), [0, 2]);
+}
+
+/// A lane that waits for a heavy call looks again when a light one goes before it.
+#[test]
+fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
+    let quota = Quota::new(3, Duration::from_secs(6));
+    let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(1))], &[]);
+    let began = lane.now();
+    for _ in 0..3 {
+        drop(lane.submit(WRITE, &options(), Course::INSTANT));
+        pass(&mut lane, 2 * SECOND);
+    }
+    // The first slot is free again, and goes to the first of these.
+    drop(lane.submit(WRITE, &priority(3), Course::INSTANT));
+    drop(lane.submit(WRITE, &options(), Course::INSTANT));
+    pass(&mut lane, 200 * MILLISECOND);
+    drop(lane.submit(Call { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
+    (0..80).for_each(|_| pass(&mut lane, 100 * MILLISECOND));
+    let sent = |call| lane.sent_at(call).map(|at| (at - began) / SECOND);
+    assert_eq!((sent(3), sent(4), sent(5)), (Some(6), Some(8), Some(14)));
+}
+
 #[test]
 fn who_waits_for_a_call_that_hangs_keeps_nobody_else() {
     let two_seconds = Quota::new(1, Duration::from_secs(2));

@@ -124,7 +124,7 @@ impl Refused {
         budgets.iter().map(|(budget, _)| *budget)
     }
 
-    /// The first moment at which one of the windows in the way has room, if it is not an answer that makes it:
+    /// The first moment at which one of those in the way has room, if it is not an answer that makes it:
     /// something may be possible then that is not now.
     pub fn changes(&self) -> Option<Moment> {
         let until = |not_yet: &NotYet| match not_yet {
@@ -133,10 +133,8 @@ impl Refused {
         };
         match &self.by {
             Bar::Lane => until(&self.not_yet),
-            Bar::Budgets(budgets) => {
-                let budgets = budgets.iter().filter_map(|(_, not_yet)| until(not_yet));
-                budgets.chain(until(&self.not_yet)).min()
-            }
+            // Room everywhere comes no sooner than in the first of them.
+            Bar::Budgets(budgets) => budgets.iter().filter_map(|(_, not_yet)| until(not_yet)).min(),
         }
     }
 }
