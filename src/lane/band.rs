@@ -85,7 +85,12 @@ impl Band {
         self.again.values().filter(move |(_, first)| *first <= now).map(|(entry, _)| &entry.job)
     }
 
-    /// Whether a call is one of those.
+    /// When the next of the others has done so.
+    pub(super) fn next_again_first(&self, now: Moment) -> Option<Moment> {
+        self.again.values().map(|(_, first)| *first).filter(|first| *first > now).min()
+    }
+
+    /// Whether a call goes again.
     pub(super) fn goes_again(&self, number: u64) -> bool {
         self.again.contains_key(&number)
     }

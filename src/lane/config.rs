@@ -100,8 +100,8 @@ impl LaneConfig {
     /// A call that has waited `multiple` times as long as it would have in a queue without
     /// priorities and users (which is taken for a second at the least) is overdue: from then on only
     /// calls that were overdue before it are sent before it, and those of
-    /// [`Priority::URGENT`](super::Priority::URGENT). 10 by default; `None` lets calls of higher
-    /// priority starve the others.
+    /// [`Priority::URGENT`](super::Priority::URGENT); and while a budget is spent that it is charged to, those
+    /// that are not charged to that. 10 by default; `None` lets calls of higher priority starve the others.
     #[must_use]
     pub fn aging(mut self, multiple: Option<u32>) -> Self {
         self.aging = multiple;

@@ -149,7 +149,7 @@ impl Shared {
             Some(Hold::Pause(_)) | None => {}
         }
         let until = loop {
-            match schedule.choose(now, &mut allowance) {
+            match schedule.choose(now, |charge| allowance.look(charge, now)) {
                 Choice::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
                     Ok(turn) => {
                         // One of two hands on the same call: no code of a user's runs here.

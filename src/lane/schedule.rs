@@ -7,8 +7,7 @@
 //! A call that its lane has no room for waits, and nobody of lower rank passes it: lighter calls
 //! would take each slot as it comes free, and a heavy one would wait for ever. A call whose budget
 //! is spent is passed by those that are not charged to that budget, and by urgent ones, for which a
-//! budget may keep a reserve. Nor is one that waits for one of its budgets passed at another by a call that
-//! would make it wait longer.
+//! budget may keep a reserve. One that is charged to two may be passed at each while it waits for the other.
 //!
 //! So that nobody waits for ever, a call that has waited for a set multiple of its fair wait is
 //! overdue, and goes before all but the urgent ones, which are sent first whatever happens. The fair
@@ -25,7 +24,7 @@ use super::band::{Band, Entry, Job, User};
 use super::job::Info;
 use super::priority::Priority;
 use super::tally::Tally;
-use crate::quota::{Allowance, Charge, Moment, NotYet, Refused};
+use crate::quota::{Charge, Moment, NotYet, Refused};
 
 /// The calls that wait in one lane.
 pub(crate) struct Schedule {
@@ -176,12 +175,15 @@ impl Schedule {
         expired
     }
 
-    /// The call that goes next, if there is room for one.
-    pub(crate) fn choose(&mut self, now: Moment, allowance: &mut Allowance) -> Choice {
+    /// The call that goes next, if there is room for one. `room` tells of a charge whether there is.
+    pub(crate) fn choose(
+        &mut self,
+        now: Moment,
+        mut room: impl FnMut(Charge) -> Result<(), Refused>,
+    ) -> Choice {
         self.end_rests(now);
         self.end_delays(now);
-        let verdicts: Verdicts =
-            self.tally.kinds().map(|kind| (kind, allowance.look(kind, now))).collect();
+        let verdicts: Verdicts = self.tally.kinds().map(|kind| (kind, room(kind))).collect();
         let never = |verdict: &Result<(), Refused>| {
             matches!(verdict, Err(Refused { not_yet: NotYet::Never, .. }))
         };
@@ -192,7 +194,7 @@ impl Schedule {
         let next_rested = self.resting.first_key_value().map(|((at, _), _)| *at);
         let next_rested = next_rested.filter(|_| !self.tally.is_empty());
         let wait = next_again.into_iter().chain(next_rested).min();
-        Round::new(now, &verdicts, allowance, wait).choose(&self.bands, &self.overdue)
+        Round::new(now, &verdicts, wait).choose(&self.bands, &self.overdue)
     }
 
     fn end_rests(&mut self, now: Moment) {

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use super::{Choice, Timed};
 use crate::lane::band::{Band, Job};
-use crate::quota::{Allowance, Bar, Charge, Moment, NotYet, Refused};
+use crate::quota::{Bar, Charge, Moment, Refused};
 
 /// What is known of each kind of charge that waits.
 pub(super) type Verdicts = Vec<(Charge, Result<(), Refused>)>;
@@ -17,11 +17,8 @@ const MOST_LOOKED_AT: usize = 64;
 pub(super) struct Round<'a> {
     now: Moment,
     verdicts: &'a Verdicts,
-    allowance: &'a mut Allowance,
     /// Budgets that a call of higher rank waits for.
     held: Vec<usize>,
-    /// The kinds of those calls, as far as it is known when they can go.
-    waiting: Vec<Charge>,
     /// The soonest moment at which to look again.
     wait: Option<Moment>,
 }
@@ -35,13 +32,8 @@ enum Step<'a> {
 
 impl<'a> Round<'a> {
     /// `wait` is when to look again whatever the round comes to.
-    pub(super) fn new(
-        now: Moment,
-        verdicts: &'a Verdicts,
-        allowance: &'a mut Allowance,
-        wait: Option<Moment>,
-    ) -> Self {
-        Self { now, verdicts, allowance, held: Vec::new(), waiting: Vec::new(), wait }
+    pub(super) fn new(now: Moment, verdicts: &'a Verdicts, wait: Option<Moment>) -> Self {
+        Self { now, verdicts, held: Vec::new(), wait }
     }
 
     /// The urgent ones, those that are overdue, and then the others.
@@ -58,9 +50,12 @@ impl<'a> Round<'a> {
         match step {
             Some(Step::Go(job)) => Choice::Next(job.clone()),
             Some(Step::Stop) | None => {
-                // What has room and is held up goes before the others once it is overdue.
-                let next = overdue.iter().filter_map(|(_, timed)| after(timed, self.now)).min();
-                next.into_iter().for_each(|at| self.wait_until(at));
+                // What has room and is held up goes before others once it is overdue, or has let the first
+                // attempts pass for long enough.
+                let now = self.now;
+                let overdue = overdue.iter().filter_map(|(_, timed)| after(timed, now));
+                let again = bands.iter().filter_map(|band| band.next_again_first(now));
+                overdue.chain(again).for_each(|at| self.wait_until(at));
                 Choice::Wait(self.wait)
             }
         }
@@ -73,7 +68,7 @@ impl<'a> Round<'a> {
                 let line = band.line(&job.info().user);
                 line.is_none_or(|line| line.rests_until(now).is_none())
             };
-            let mut of_call = |job: &'a Job| self.of_call(job);
+            let mut of_call = |job: &'a Job| self.of_call(job.info().charge, job);
             let step = band.again_first(now).filter(may_go).find_map(&mut of_call);
             let step = step.or_else(|| band.firsts().into_iter().find_map(&mut of_call));
             step.or_else(|| band.again().filter(may_go).find_map(&mut of_call))
@@ -108,47 +103,24 @@ impl<'a> Round<'a> {
             firsts.extend(passed.take(MOST_LOOKED_AT).find_map(front));
         }
         firsts.sort_unstable_by_key(|(key, _)| **key);
-        firsts.into_iter().find_map(|(_, job)| self.of_call(job))
+        firsts.into_iter().find_map(|(_, job)| self.of_call(job.info().charge, job))
     }
 
-    fn of_call(&mut self, job: &'a Job) -> Option<Step<'a>> {
-        let charge = job.info().charge;
+    fn of_call(&mut self, charge: Charge, job: &'a Job) -> Option<Step<'a>> {
         let verdict = self.verdicts.iter().find(|(kind, _)| *kind == charge).map(|(_, room)| room);
         // Every kind that waits was looked at.
         let verdict = verdict?;
         match verdict {
             Ok(()) => {
                 let is_held = charge.budgets.iter().any(|budget| self.held.contains(budget));
-                let may_go = charge.urgent || !(is_held || self.delays_another(charge));
-                may_go.then_some(Step::Go(job))
+                (charge.urgent || !is_held).then_some(Step::Go(job))
             }
             Err(refused) => {
                 self.note(verdict);
                 self.held.extend(refused.budgets());
-                if refused.by == Bar::Lane {
-                    return Some(Step::Stop);
-                }
-                // What only an answer can help may wait for ever: nobody is kept for it.
-                let has_a_time = matches!(refused.not_yet, NotYet::Until(_));
-                if has_a_time && !self.waiting.contains(&charge) {
-                    self.waiting.push(charge);
-                }
-                None
+                (refused.by == Bar::Lane).then_some(Step::Stop)
             }
         }
-    }
-
-    /// Whether this would take from a call of higher rank what that one needs once its other budgets have room.
-    /// Two budgets that come free in turn would never both have room for it.
-    fn delays_another(&mut self, charge: Charge) -> bool {
-        let Self { allowance, waiting, now, .. } = self;
-        let is_shared =
-            |other: &&Charge| other.budgets.iter().any(|budget| charge.budgets.contains(budget));
-        waiting.iter().filter(is_shared).any(|other| {
-            let behind = [(charge, u64::from(charge.weight.max(1)))];
-            let alone = allowance.estimate_behind(*other, &[], *now);
-            allowance.estimate_behind(*other, &behind, *now) > alone
-        })
     }
 
     /// What it holds up may go as soon as one of the budgets in its way has room.
