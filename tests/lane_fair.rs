@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use lanekeeper::lane::LaneConfig;
 use lanekeeper::proxy::Call;
-use lanekeeper::quota::{Budget, Quota};
+use lanekeeper::quota::{Budget, Credit, Quota};
+use lanekeeper::resilience::BreakerMode;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use support::cases::cases;
 use support::lanes::{READ, WRITE, options, priority, unlimited};
-use support::stepped::{Course, Failure, Stepped};
+use support::stepped::{Course, End, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
@@ -28,6 +29,40 @@ fn calls() -> impl Strategy<Value = (&'static [usize], u32, u8, u64)> {
     let set = prop::sample::select(&SETS[..]);
     let pause = prop_oneof![2 => Just(0), 1 => 0..=300_u64];
     (set, 1..=3_u32, 2..=9_u8, pause)
+}
+
+/// A lane, and three budgets, with room for all those calls.
+fn settings() -> impl Strategy<Value = (LaneConfig, [Budget; 3])> {
+    let tenths = |tenths: u32| Duration::from_millis(100) * tenths;
+    let quota =
+        (3..=6_u32, 2..=20_u32, any::<bool>()).prop_map(
+            move |(limit, length, bucket)| match bucket {
+                true => Quota::token_bucket(limit, tenths(length), limit),
+                false => Quota::new(limit, tenths(length)),
+            },
+        );
+    let budgets = prop::array::uniform3(quota.clone().prop_map(Budget::new));
+    let quota = prop_oneof![1 => Just(Quota::unlimited()), 3 => quota];
+    let aging = prop::option::of(1..=3_u32);
+    let interval = prop_oneof![2 => Just(0), 1 => 1..=3_u32];
+    (quota, budgets, 1..=3_usize, aging, interval, any::<bool>()).prop_map(
+        move |(quota, budgets, in_flight, aging, interval, strict)| {
+            let config = LaneConfig::new(quota).in_flight(in_flight).aging(aging);
+            let credit = if strict { Credit::STRICT } else { Credit::default() };
+            (config.user_interval(tenths(interval)).credit(credit), budgets)
+        },
+    )
+}
+
+fn courses() -> impl Strategy<Value = Course> {
+    let takes = prop_oneof![1 => Just(0), 2 => 1..=400_u64];
+    let ends =
+        prop_oneof![6 => Just(End::Answered), 1 => Just(End::NeverLeft), 1 => Just(End::Lost)];
+    (takes, ends).prop_map(|(takes, ends)| Course { takes: Duration::from_millis(takes), ends })
+}
+
+fn deadlines() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 1 => (100..=3_000_u64).prop_map(Some)]
 }
 
 /// `limit` calls a second, one at a time, so that the order of sending can be seen.
@@ -89,6 +124,38 @@ proptest! {
         pass(&mut lane, 120 * SECOND);
         shares.follow(&lane)?;
         prop_assert!(shares.waiting.is_empty());
+    }
+
+    /// It sleeps no longer than until somebody may go: whoever wakes it in between finds it nothing to send.
+    #[test]
+    fn a_lane_needs_no_reminder(
+        setting in settings(),
+        calls in prop::collection::vec((calls(), 0..3_usize, courses(), deadlines()), 1..30),
+    ) {
+        let (config, budgets) = setting;
+        let mut lane = Stepped::new(&[config], &budgets);
+        let ring = |lane: &Stepped| lane.lane(0).set_breaker(BreakerMode::Disabled);
+        ring(&lane);
+        let (mut tickets, last) = (Vec::new(), calls.len() - 1);
+        for (index, ((budgets, weight, number, millis), user, course, deadline)) in
+            calls.into_iter().enumerate()
+        {
+            let call = Call { budgets, weight, ..WRITE };
+            let of_call = priority(number).user(USERS[user]);
+            let of_call = match deadline {
+                Some(deadline) => of_call.deadline(Duration::from_millis(deadline)),
+                None => of_call,
+            };
+            tickets.push(lane.submit(call, &of_call, course));
+            let millis = if index == last { 5_000 } else { millis };
+            for _ in 0..millis / 10 {
+                lane.move_to(lane.now() + 10 * MILLISECOND);
+                let sent = lane.sent.len();
+                ring(&lane);
+                lane.look();
+                prop_assert_eq!(lane.sent.len(), sent, "rung at {} ms", lane.now() / MILLISECOND);
+            }
+        }
     }
 
     /// The rule of `LaneConfig::aging`, checked at every call that is sent: an overdue call goes
