@@ -21,6 +21,7 @@ use support::stepped::{Course, End, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
+const STEP: u64 = 10 * MILLISECOND;
 const USERS: [&str; 3] = ["a", "b", "c"];
 
 /// Budgets of a call, its weight, its priority, and for how long nothing comes after it.
@@ -74,6 +75,35 @@ fn lane(limit: u32, aging: Option<u32>) -> Stepped {
 fn pass(lane: &mut Stepped, nanos: u64) {
     let end = lane.now() + nanos;
     lane.run_to(end);
+}
+
+/// The same, a little at a time: not all that may happen can be told from outside.
+fn creep(lane: &mut Stepped, nanos: u64) {
+    (0..nanos / STEP).for_each(|_| lane.move_to(lane.now() + STEP));
+}
+
+/// Lets this much time pass, and rings all the while: there is nothing to send that was not sent.
+fn creep_and_ring(lane: &mut Stepped, nanos: u64) -> Result<(), TestCaseError> {
+    for _ in 0..nanos / STEP {
+        creep(lane, STEP);
+        let sent = lane.sent.len();
+        lane.lane(0).set_breaker(BreakerMode::Disabled);
+        lane.look();
+        prop_assert_eq!(lane.sent.len(), sent, "rung at {} ms", lane.now() / MILLISECOND);
+    }
+    Ok(())
+}
+
+/// Three slots in six seconds, taken one after the other; and when the first was.
+fn three_taken(gap: u64) -> (Stepped, u64) {
+    let quota = Quota::new(3, Duration::from_secs(6));
+    let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(1))], &[]);
+    let began = lane.now();
+    for _ in 0..3 {
+        drop(lane.submit(WRITE, &options(), Course::INSTANT));
+        pass(&mut lane, gap);
+    }
+    (lane, began)
 }
 
 proptest! {
@@ -134,28 +164,18 @@ proptest! {
     ) {
         let (config, budgets) = setting;
         let mut lane = Stepped::new(&[config], &budgets);
-        let ring = |lane: &Stepped| lane.lane(0).set_breaker(BreakerMode::Disabled);
-        ring(&lane);
-        let (mut tickets, last) = (Vec::new(), calls.len() - 1);
-        for (index, ((budgets, weight, number, millis), user, course, deadline)) in
-            calls.into_iter().enumerate()
-        {
+        lane.lane(0).set_breaker(BreakerMode::Disabled);
+        for ((budgets, weight, number, millis), user, course, deadline) in calls {
             let call = Call { budgets, weight, ..WRITE };
             let of_call = priority(number).user(USERS[user]);
             let of_call = match deadline {
                 Some(deadline) => of_call.deadline(Duration::from_millis(deadline)),
                 None => of_call,
             };
-            tickets.push(lane.submit(call, &of_call, course));
-            let millis = if index == last { 5_000 } else { millis };
-            for _ in 0..millis / 10 {
-                lane.move_to(lane.now() + 10 * MILLISECOND);
-                let sent = lane.sent.len();
-                ring(&lane);
-                lane.look();
-                prop_assert_eq!(lane.sent.len(), sent, "rung at {} ms", lane.now() / MILLISECOND);
-            }
+            drop(lane.submit(call, &of_call, course));
+            creep_and_ring(&mut lane, millis * MILLISECOND)?;
         }
+        creep_and_ring(&mut lane, 5 * SECOND)?;
     }
 
     /// The rule of `LaneConfig::aging`, checked at every call that is sent: an overdue call goes
@@ -194,28 +214,25 @@ proptest! {
             Budget::new(Quota::new(limit, Duration::from_millis(100) * tenths))
         };
         let mut lane = Stepped::new(&[unlimited(1).aging(Some(1))], &limits.map(budget));
-        let submit = |lane: &mut Stepped, (budgets, weight, number, millis), is_urgent| {
-            let number = if is_urgent { 1 } else { number };
+        let submit = |lane: &mut Stepped, (budgets, weight, number, millis)| {
             let call = Call { budgets, weight, ..WRITE };
             let ticket = lane.submit(call, &priority(number), Course::INSTANT);
             let wait = ticket.estimated_wait();
             drop(ticket);
-            (0..millis / 10).for_each(|_| {
-                lane.move_to(lane.now() + 10 * MILLISECOND);
-            });
+            creep(lane, millis * MILLISECOND);
             wait
         };
         for call in before {
-            submit(&mut lane, call, false);
+            submit(&mut lane, call);
         }
         let (came, number) = (lane.now(), lane.submitted());
         // One of several budgets may be taken by others while it waits for the next.
-        let (budgets, weight, other, millis) = urgent;
-        let wait = submit(&mut lane, (&budgets[..1], weight, other, millis), true);
+        let (budgets, weight, _, millis) = urgent;
+        let wait = submit(&mut lane, (&budgets[..1], weight, 1, millis));
         for call in after {
-            submit(&mut lane, call, false);
+            submit(&mut lane, call);
         }
-        (0..200).for_each(|_| lane.move_to(lane.now() + 10 * MILLISECOND));
+        creep(&mut lane, 2 * SECOND);
         let due = came + wait.unwrap_or_default().as_nanos() as u64;
         let sent = lane.sent_at(number);
         prop_assert!(sent.is_some_and(|sent| sent <= due), "{sent:?}, and not by {due}");
@@ -238,13 +255,7 @@ fn who_is_first_to_wait_for_a_far_slot_is_not_overdue_before_it() {
 /// A lane sleeps no longer than until somebody may pass who may not now.
 #[test]
 fn who_has_room_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
-    let quota = Quota::new(3, Duration::from_secs(6));
-    let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(1))], &[]);
-    let began = lane.now();
-    for _ in 0..3 {
-        drop(lane.submit(WRITE, &options(), Course::INSTANT));
-        pass(&mut lane, 1_500 * MILLISECOND);
-    }
+    let (mut lane, began) = three_taken(1_500 * MILLISECOND);
     pass(&mut lane, 1_400 * MILLISECOND);
     // Its fair wait is taken for a second: it is overdue at 6.9 s.
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
@@ -283,7 +294,7 @@ fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
     for _ in 0..9 {
         drop(lane.submit(WRITE, &options(), Course::INSTANT));
     }
-    (0..100).for_each(|_| pass(&mut lane, 100 * MILLISECOND));
+    creep(&mut lane, 10 * SECOND);
     let sent = |call| lane.sent_at(call).map(|at| (at - began) / MILLISECOND);
     assert_eq!((sent(10), sent(1)), (Some(9_500), Some(10_500)));
 }
@@ -314,7 +325,7 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
     let _call = lane.lanes.submit_again(READ, &options(), fails_once, Failure::class);
     lane.look();
     drop(lane.submit(Call { weight: 3, ..WRITE }, &options(), Course::INSTANT));
-    (0..1_500).for_each(|_| pass(&mut lane, 10 * MILLISECOND));
+    creep(&mut lane, 15 * SECOND);
     let tries = tries.lock().unwrap().clone();
     // A delay of at most 100 ms, and ten seconds.
     assert!(matches!(tries[..], [0, 10_000..=10_110]), "{tries:?}");
@@ -323,25 +334,19 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
 /// A lane that waits for a heavy call looks again when a light one goes before it.
 #[test]
 fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
-    let quota = Quota::new(3, Duration::from_secs(6));
-    let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(1))], &[]);
-    let began = lane.now();
-    for _ in 0..3 {
-        drop(lane.submit(WRITE, &options(), Course::INSTANT));
-        pass(&mut lane, 2 * SECOND);
-    }
+    let (mut lane, began) = three_taken(2 * SECOND);
     // The first slot is free again, and goes to the first of these.
     drop(lane.submit(WRITE, &priority(3), Course::INSTANT));
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
     pass(&mut lane, 200 * MILLISECOND);
     drop(lane.submit(Call { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
-    (0..80).for_each(|_| pass(&mut lane, 100 * MILLISECOND));
+    creep(&mut lane, 8 * SECOND);
     let sent = |call| lane.sent_at(call).map(|at| (at - began) / SECOND);
     assert_eq!((sent(3), sent(4), sent(5)), (Some(6), Some(8), Some(14)));
 }
 
 #[test]
-fn who_waits_for_a_call_that_hangs_keeps_nobody_else() {
+fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
     let two_seconds = Quota::new(1, Duration::from_secs(2));
     let budgets = [Quota::per_second(1), two_seconds].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(2).aging(Some(2))], &budgets);
@@ -356,9 +361,8 @@ fn who_waits_for_a_call_that_hangs_keeps_nobody_else() {
     assert_eq!(lane.sent.len(), 11);
 }
 
-/// It waits for hours: what the others take until then is free again long before.
 #[test]
-fn who_waits_for_one_budget_keeps_no_other_that_is_free_again_by_then() {
+fn who_waits_for_one_budget_for_hours_keeps_no_other() {
     let budgets = [Quota::per_hour(1), Quota::per_second(1)].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(1).aging(Some(2))], &budgets);
     drop(lane.submit(Call { budgets: &[0], ..WRITE }, &options(), Course::INSTANT));
