@@ -21,7 +21,8 @@ use arc_swap::ArcSwap;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, Positions, Profile, Quote, Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, Partial, Positions, Profile, Quote, Quotes,
+    Rows, Trade,
 };
 use lanekeeper::cache::{BatchCache, BatchSettings, QuoteCache};
 use parking_lot::RwLock;
@@ -29,14 +30,14 @@ use parking_lot::RwLock;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A broker that has a quote for everything, and nothing else.
-struct Quotes;
+struct Quoter;
 
 fn none<T>() -> Result<T, BrokerError> {
     Err(BrokerError::NotSent(lanekeeper::Detail::new("only quotes here")))
 }
 
-impl Broker for Quotes {
-    fn quotes(&self, all: &[Instrument]) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+impl Broker for Quoter {
+    fn quotes(&self, all: &[Instrument]) -> Result<Quotes, BrokerError> {
         Ok(all.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect())
     }
     fn place_order(&self, _: &OrderRequest) -> Result<OrderId, BrokerError> {
@@ -48,31 +49,31 @@ impl Broker for Quotes {
     fn cancel_order(&self, _: &OrderId) -> Result<(), BrokerError> {
         none()
     }
-    fn order_history(&self, _: &OrderId) -> Result<Vec<Order>, BrokerError> {
+    fn order_history(&self, _: &OrderId) -> Result<Rows<Order>, BrokerError> {
         none()
     }
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         none()
     }
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
         none()
     }
-    fn positions(&self) -> Result<Positions, BrokerError> {
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
         none()
     }
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
         none()
     }
-    fn margins(&self) -> Result<Margins, BrokerError> {
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
         none()
     }
     fn profile(&self) -> Result<Profile, BrokerError> {
         none()
     }
-    fn instruments(&self, _: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+    fn instruments(&self, _: Option<&Exchange>) -> Result<Rows<InstrumentInfo>, BrokerError> {
         none()
     }
-    fn candles(&self, _: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+    fn candles(&self, _: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         none()
     }
 }
@@ -119,9 +120,11 @@ fn hits(criterion: &mut Criterion) {
 
         let mut settings = BatchSettings::default();
         settings.ttl = HOUR;
-        let batch = BatchCache::new(settings, |keys: &[Instrument]| Quotes.quotes(keys));
+        let batch = BatchCache::new(settings, |keys: &[Instrument]| {
+            Quoter.quotes(keys).map(|quotes| quotes.rows)
+        });
         batch.get_many(&keys).unwrap();
-        let quotes = QuoteCache::builder(Quotes).ttl(HOUR).build();
+        let quotes = QuoteCache::builder(Quoter).ttl(HOUR).build();
         quotes.quotes(&keys).unwrap();
 
         let mut group = criterion.benchmark_group(format!("hit/{count} instruments"));

@@ -15,14 +15,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use lanekeeper::broker::{Margins, lanes};
+use lanekeeper::broker::{Margins, Partial, lanes};
 use lanekeeper::lane::{CallOptions, Priority, Ticket};
 use lanekeeper::{
     Broker, BrokerError, BrokerProxy, Instrument, Lane, OrderRequest, PaperBroker, Quota, Side,
 };
 
 type Account = BrokerProxy<PaperBroker>;
-type Waiting = Ticket<Margins, BrokerError>;
+type Waiting = Ticket<Partial<Margins>, BrokerError>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Ten calls in any quarter of a second, so that there is something to wait for.

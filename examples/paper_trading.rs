@@ -113,7 +113,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         check(broker.order(id)?.status == OrderStatus::Filled, "every order was filled")?;
     }
     check(trades.len() == placed.len() && trades.len() > 2, "each order made one trade")?;
-    let position = broker.positions()?.net.into_iter().next().ok_or("a share was traded")?;
+    let position = broker.positions()?.rows.net.into_iter().next().ok_or("a share was traded")?;
     check(position.quantity.is_zero(), "nothing is held at the end")?;
     check(position.pnl == Some(earned), "the trades add up to the profit of the position")?;
     let margins = broker.margins()?;

@@ -28,9 +28,10 @@ pub fn stop_loss(
     if broker.ltp(instrument)? > floor {
         return Ok(None);
     }
-    let positions = broker.positions()?.net;
+    let positions = broker.positions()?;
     let held = |position: &&Position| position.instrument == *instrument;
-    let quantity: Decimal = positions.iter().filter(held).map(|position| position.quantity).sum();
+    let quantity: Decimal =
+        positions.net.iter().filter(held).map(|position| position.quantity).sum();
     if quantity <= Decimal::ZERO {
         return Ok(None);
     }
@@ -95,7 +96,7 @@ mod tests {
     fn mock(price: i64, quantity: i64) -> MockBroker {
         let mut mock = MockBroker::new();
         mock.expect_ltp().returning(move |_| Ok(price.into()));
-        mock.expect_positions().returning(move || Ok(holding(quantity)));
+        mock.expect_positions().returning(move || Ok(holding(quantity).into()));
         mock
     }
 
@@ -142,7 +143,7 @@ mod tests {
             booked.lock().unwrap().push(order);
             Err(BrokerError::OutcomeUnknown(Detail::new("connection reset")))
         });
-        mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone()));
+        mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone().into()));
         let broker = OrderGuard::builder(mock).build().unwrap();
         assert_eq!(stop_loss(&broker, &infy(), FLOOR), Ok(Some(OrderId::new("1512"))));
     }
@@ -150,9 +151,10 @@ mod tests {
     /// The proxy in front of a mock. Its `ltp` asks the broker for `quotes`, so that is expected.
     fn paced(orders: usize) -> (BrokerProxy<MockBroker>, ManualClock) {
         let mut mock = MockBroker::new();
-        mock.expect_quotes()
-            .returning(|_| Ok([(infy(), Quote::new(infy(), Decimal::from(90)))].into()));
-        mock.expect_positions().returning(|| Ok(holding(7)));
+        mock.expect_quotes().returning(|_| {
+            Ok([(infy(), Quote::new(infy(), Decimal::from(90)))].into_iter().collect())
+        });
+        mock.expect_positions().returning(|| Ok(holding(7).into()));
         mock.expect_place_order().times(orders).returning(|_| Ok(OrderId::new("1")));
         let limits = Limits::new()
             .lane("transactional", Quota::per_second(10))

@@ -29,6 +29,9 @@ pub enum Class {
     Transient,
     /// It was sent, and what became of it is unknown.
     Unknown,
+    /// The answer to a read arrived and cannot be decoded. The next one would look the same, so it is
+    /// not asked for again.
+    Malformed,
     /// The broker understood it and refused.
     Rejected,
     /// Nothing will work until somebody mends it.
@@ -51,6 +54,7 @@ impl Class {
             Self::NotSent => "not_sent",
             Self::Transient => "transient",
             Self::Unknown => "unknown",
+            Self::Malformed => "malformed",
             Self::Rejected => "rejected",
             Self::Fatal => "fatal",
         }
@@ -61,7 +65,90 @@ impl Class {
         match self {
             Self::NotSent => Sent::No,
             Self::Transient | Self::Unknown => Sent::Unknown,
-            Self::Throttled { .. } | Self::Rejected | Self::Fatal => Sent::Yes,
+            Self::Throttled { .. } | Self::Malformed | Self::Rejected | Self::Fatal => Sent::Yes,
         }
+    }
+}
+
+/// Whether a failed call shows that the broker can be reached. A circuit breaker counts nothing else:
+/// what an answer says is the business of whoever asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reachability {
+    /// An answer arrived, whatever it said and whether or not it could be decoded.
+    Answered,
+    /// No connection was made, or no answer came.
+    Unreachable,
+    /// The call was refused on this side before anything was tried, as for a bad argument.
+    NotTried,
+}
+
+/// What the broker said of the speed of the calls: too fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Throttling {
+    /// How long the broker asked to wait, if it said.
+    pub retry_after: Option<Duration>,
+}
+
+impl Throttling {
+    /// Too fast; wait for `retry_after` if that is given.
+    pub fn new(retry_after: Option<Duration>) -> Self {
+        Self { retry_after }
+    }
+}
+
+/// All that a lane has to know of a failed call. What may be done with the call follows from its class;
+/// the other two are about the broker, and independent of it: a write answered with 500 has an unknown
+/// outcome, at a broker that surely answers.
+///
+/// ```
+/// use lanekeeper::{Class, Failure, Reachability};
+///
+/// // By its class alone, a call without an outcome had no answer.
+/// let lost = Failure::from(Class::Unknown);
+/// assert_eq!(lost.reachability, Reachability::Unreachable);
+/// // It did, if whoever classed it saw one.
+/// let refused_by_a_gateway = lost.reached(Reachability::Answered);
+/// assert_eq!(refused_by_a_gateway.class, Class::Unknown);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub class: Class,
+    /// Whether the broker can be reached.
+    pub reachability: Reachability,
+    /// Whether the broker said that calls come too fast. It may say so of a call whose outcome is
+    /// unknown.
+    pub throttling: Option<Throttling>,
+}
+
+impl Failure {
+    /// The same, with another word on whether the broker can be reached.
+    #[must_use]
+    pub fn reached(mut self, reachability: Reachability) -> Self {
+        self.reachability = reachability;
+        self
+    }
+
+    /// The same, of a broker that says that calls come too fast.
+    #[must_use]
+    pub fn throttled(mut self, throttling: Option<Throttling>) -> Self {
+        self.throttling = throttling.or(self.throttling);
+        self
+    }
+}
+
+impl From<Class> for Failure {
+    /// What the class alone tells. A call that was not sent is taken for one that found no connection.
+    fn from(class: Class) -> Self {
+        let (reachability, throttling) = match class {
+            Class::Throttled { retry_after } => {
+                (Reachability::Answered, Some(Throttling { retry_after }))
+            }
+            Class::Malformed | Class::Rejected | Class::Fatal => (Reachability::Answered, None),
+            Class::NotSent | Class::Transient | Class::Unknown => (Reachability::Unreachable, None),
+        };
+        Self { class, reachability, throttling }
     }
 }

@@ -106,14 +106,14 @@ pub mod telemetry;
 pub use broker::MockBroker;
 pub use broker::{
     Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
-    OrderRequest, OrderStatus, Quote, Seen, Side,
+    OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;
 #[cfg(feature = "paper")]
 pub use brokers::PaperBroker;
 pub use cache::QuoteCache;
-pub use class::{Class, Effect};
+pub use class::{Class, Effect, Failure, Reachability, Throttling};
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
 pub use config::Config;

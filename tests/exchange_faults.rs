@@ -92,7 +92,7 @@ const FAULTS: [(&str, Class, usize, Class); 21] = [
     ("timed-out:1h", Class::Unknown, 0, Class::Transient),
     ("error-200", Class::Unknown, 0, Class::Transient),
     ("truncated", Class::Unknown, 1, Class::Transient),
-    ("malformed", Class::Unknown, 1, Class::Transient),
+    ("malformed", Class::Unknown, 1, Class::Malformed),
 ];
 
 #[test]
@@ -119,7 +119,7 @@ fn a_read_that_meets_a_fault_may_be_asked_again_or_not() {
         assert_eq!(error.class(), read, "{fault}: {error}");
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
         exchange.set_faults(&Faults::new()).unwrap();
-        assert_eq!(kite.orders(), Ok(vec![]), "{fault}");
+        assert_eq!(kite.orders(), Ok(vec![].into()), "{fault}");
     }
 }
 

@@ -103,7 +103,7 @@ fn one_of_many(
             if number % 11 == 3 { Err(Failure::Broker) } else { Ok(number) }
         }
     };
-    let ticket = lanes.submit(call, &options, work, |_| None);
+    let ticket = lanes.submit(call, &options, work, |_| None::<lanekeeper::Class>);
     if number % 7 == 2 && ticket.cancel() {
         // What was taken back is gone, and with it the work.
         assert_eq!((runs.load(Ordering::SeqCst), Arc::strong_count(&runs)), (0, 1));

@@ -150,7 +150,7 @@ fn what_does_not_fill_at_once_is_cancelled_if_asked() {
         assert_eq!(order.status, OrderStatus::Cancelled);
         assert_eq!(order.cancelled_quantity, Decimal::from(4));
     }
-    assert_eq!(paper.trades().unwrap(), []);
+    assert_eq!(paper.trades().unwrap().rows, []);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn orders_that_make_no_sense_leave_no_trace() {
         let message = rejected(paper.place_order(&order));
         assert!(message.contains(expected), "{message}");
     }
-    assert_eq!(paper.orders().unwrap(), []);
+    assert_eq!(paper.orders().unwrap().rows, []);
 }
 
 #[test]

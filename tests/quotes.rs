@@ -2,14 +2,13 @@
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker, Ohlc, Quote,
+    Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker, Ohlc, Quote, Quotes,
 };
 use lanekeeper::cache::{Ask, QuoteCache};
 use lanekeeper::clock::ManualClock;
@@ -27,7 +26,7 @@ fn limits() -> Limits {
         .budget("orders", Quota::unlimited())
 }
 
-fn answer(instruments: &[Instrument]) -> HashMap<Instrument, Quote> {
+fn answer(instruments: &[Instrument]) -> Quotes {
     let quote = |i: &Instrument| {
         let mut quote = Quote::new(i.clone(), 1500);
         let price = Decimal::from(1500);

@@ -1,13 +1,12 @@
 //! A broker that lets somebody listen in: the bot measures itself with nothing but the trait.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
-    QuoteChunk, Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
+    QuoteChunk, Quotes, Rows, Trade,
 };
 use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
@@ -77,40 +76,40 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         self.write(|broker| broker.cancel_order(id))
     }
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         self.call("transactional", |broker| broker.order_history(id))
     }
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         self.call("transactional", |broker| broker.orders())
     }
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
         self.call("transactional", |broker| broker.trades())
     }
-    fn positions(&self) -> Result<Positions, BrokerError> {
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
         self.call("transactional", |broker| broker.positions())
     }
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
         self.call("transactional", |broker| broker.holdings())
     }
-    fn margins(&self) -> Result<Margins, BrokerError> {
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
         self.call("transactional", |broker| broker.margins())
     }
     fn profile(&self) -> Result<Profile, BrokerError> {
         self.call("transactional", |broker| broker.profile())
     }
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+    fn instruments(
+        &self,
+        exchange: Option<&Exchange>,
+    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
         self.call("transactional", |broker| broker.instruments(exchange))
     }
-    fn quotes(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         self.call("quote", |broker| broker.quotes(instruments))
     }
     fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
         self.call("quote", |broker| broker.ltp(instrument))
     }
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         self.call("historical", |broker| broker.candles(request))
     }
     fn documented_limits(&self) -> Limits {

@@ -1,6 +1,5 @@
 //! Where the bot trades: an exchange of its own, or an address.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
@@ -154,7 +153,7 @@ fn listed(broker: &dyn Broker) -> Result<Vec<Instrument>, BrokerError> {
 }
 
 fn with_price(broker: &dyn Broker, wanted: &[Instrument]) -> Result<Vec<Instrument>, BrokerError> {
-    let quotes: HashMap<_, _> = broker.quotes(wanted)?;
+    let quotes = broker.quotes(wanted)?;
     Ok(wanted.iter().filter(|instrument| quotes.contains_key(*instrument)).cloned().collect())
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn body(
                 // Either the error type says what kind of failure it is, or it says nothing: then the
                 // second trait answers, which the compiler tries last.
                 use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                (&::lanekeeper::proxy::Probe(error)).class()
+                (&::lanekeeper::proxy::Probe(error)).failure()
             },
         )
     };

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::instrument::Instrument;
-use crate::{Class, Sent};
+use crate::{Class, Failure, Reachability, Sent, Throttling};
 
 /// What the broker said, or what was seen of the failure. Holds no secrets: adapters must not put
 /// headers or tokens here.
@@ -25,6 +25,11 @@ pub struct Detail {
     pub possible_in: Option<Duration>,
     /// How far somebody has followed up a write of unknown outcome, if somebody has.
     pub trail: Option<Box<Trail>>,
+    /// The broker said that calls come too fast, though what became of this one is unknown.
+    pub throttling: Option<Throttling>,
+    /// The call was refused on this side before anything was tried, as for a bad argument. So it
+    /// says nothing of the broker.
+    pub local: bool,
 }
 
 /// How far a write of unknown outcome was followed up, for whoever goes on from there.
@@ -82,6 +87,20 @@ impl Detail {
         self
     }
 
+    /// With the broker's word that calls come too fast, and how long it asked to wait.
+    #[must_use]
+    pub fn throttled(mut self, retry_after: Option<Duration>) -> Self {
+        self.throttling = Some(Throttling::new(retry_after));
+        self
+    }
+
+    /// Of a call that was refused on this side before anything was tried.
+    #[must_use]
+    pub fn local(mut self) -> Self {
+        self.local = true;
+        self
+    }
+
     /// With how far it was followed up.
     #[must_use]
     pub fn trail(mut self, trail: Trail) -> Self {
@@ -125,6 +144,10 @@ pub enum BrokerError {
     /// order book before sending it again.
     #[error("outcome unknown, look in the order book before sending again: {0}")]
     OutcomeUnknown(Detail),
+    /// The answer to a call that changes nothing arrived and cannot be decoded. Asked again, the
+    /// broker would send the same, so nothing asks again by itself.
+    #[error("the answer cannot be decoded: {0}")]
+    Malformed(Detail),
     /// The broker understood and refused: no funds, a bad price, no such order.
     #[error("rejected by the broker: {0}")]
     Rejected(Detail),
@@ -160,9 +183,31 @@ impl BrokerError {
             Self::NotSent(_) => Class::NotSent,
             Self::Transient(_) => Class::Transient,
             Self::OutcomeUnknown(_) => Class::Unknown,
+            Self::Malformed(_) => Class::Malformed,
             Self::Rejected(_) | Self::NoQuote { .. } => Class::Rejected,
             Self::Fatal(_) => Class::Fatal,
         }
+    }
+
+    /// All that a lane has to know of it: the class, whether the broker answered at all, and whether
+    /// it said that calls come too fast.
+    ///
+    /// ```
+    /// use lanekeeper::Reachability;
+    /// use lanekeeper::broker::{BrokerError, Detail};
+    ///
+    /// let error = BrokerError::OutcomeUnknown(Detail::new("bad gateway").status(502));
+    /// assert_eq!(error.failure().reachability, Reachability::Answered);
+    /// ```
+    pub fn failure(&self) -> Failure {
+        let failure = Failure::from(self.class());
+        let Some(detail) = self.detail() else { return failure };
+        let reachability = match (detail.local, detail.status) {
+            (true, _) => Reachability::NotTried,
+            (false, Some(_)) => Reachability::Answered,
+            (false, None) => failure.reachability,
+        };
+        failure.reached(reachability).throttled(detail.throttling)
     }
 
     /// What was said, where something was.
@@ -172,6 +217,7 @@ impl BrokerError {
             | Self::NotSent(detail)
             | Self::Transient(detail)
             | Self::OutcomeUnknown(detail)
+            | Self::Malformed(detail)
             | Self::Rejected(detail)
             | Self::Fatal(detail) => Some(detail),
             Self::NoQuote { .. } => None,

@@ -3,11 +3,13 @@
 use super::{BrokerError, Detail};
 use crate::lane::{LaneError, Reason};
 use crate::proxy::Classify;
-use crate::{Class, Effect, Sent};
+use crate::{Class, Effect, Failure, Sent};
 
 impl From<LaneError> for BrokerError {
     fn from(error: LaneError) -> Self {
         let mut detail = Detail::new(error.to_string());
+        // A proxy behind another one: that this lane refuses says nothing of the broker.
+        detail.local = error.was_sent() == Sent::No;
         detail.possible_in = match &error.reason {
             Reason::BrokerDown { possible_in } => *possible_in,
             Reason::TooLate { possible_in } => Some(*possible_in),
@@ -25,6 +27,10 @@ impl From<LaneError> for BrokerError {
 impl Classify for BrokerError {
     fn class(&self) -> Class {
         BrokerError::class(self)
+    }
+
+    fn failure(&self) -> Failure {
+        BrokerError::failure(self)
     }
 }
 

@@ -1,14 +1,12 @@
 //! A broker for unit tests, made by mockall.
 
-use std::collections::HashMap;
-
 use mockall::mock;
 use rust_decimal::Decimal;
 
 use super::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
-    Trade,
+    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
+    Profile, Quote, Quotes, Rows, Trade,
 };
 
 mock! {
@@ -70,23 +68,23 @@ mock! {
         fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
         fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError>;
         fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
-        fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError>;
-        fn orders(&self) -> Result<Vec<Order>, BrokerError>;
-        fn trades(&self) -> Result<Vec<Trade>, BrokerError>;
-        fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError>;
-        fn positions(&self) -> Result<Positions, BrokerError>;
-        fn holdings(&self) -> Result<Vec<Holding>, BrokerError>;
-        fn margins(&self) -> Result<Margins, BrokerError>;
+        fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError>;
+        fn orders(&self) -> Result<Rows<Order>, BrokerError>;
+        fn trades(&self) -> Result<Rows<Trade>, BrokerError>;
+        fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError>;
+        fn positions(&self) -> Result<Partial<Positions>, BrokerError>;
+        fn holdings(&self) -> Result<Rows<Holding>, BrokerError>;
+        fn margins(&self) -> Result<Partial<Margins>, BrokerError>;
         fn profile(&self) -> Result<Profile, BrokerError>;
         fn instruments<'a>(
             &self,
             exchange: Option<&'a Exchange>,
-        ) -> Result<Vec<InstrumentInfo>, BrokerError>;
+        ) -> Result<Rows<InstrumentInfo>, BrokerError>;
         fn quotes(
             &self,
             instruments: &[Instrument],
-        ) -> Result<HashMap<Instrument, Quote>, BrokerError>;
-        fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError>;
+        ) -> Result<Quotes, BrokerError>;
+        fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
         fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError>;
         fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError>;
         fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError>;

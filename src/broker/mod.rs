@@ -12,11 +12,10 @@ mod lane;
 #[cfg(feature = "mock")]
 mod mock;
 mod order;
+mod partial;
 mod portfolio;
 mod quote;
 mod vocabulary;
-
-use std::collections::HashMap;
 
 use rust_decimal::Decimal;
 
@@ -28,6 +27,7 @@ pub use order::{
     Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side,
     TagSupport, TimeInForce, Trade, Variety,
 };
+pub use partial::{Partial, Quotes, RowProblem, Rows};
 pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
 pub use quote::{
     Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteChunk,
@@ -54,9 +54,13 @@ use crate::quota::Limits;
 /// | [`Throttled`](BrokerError::Throttled) | refused for coming too fast | the same, and not done |
 /// | [`Rejected`](BrokerError::Rejected) | refused | refused, and not done |
 /// | [`Fatal`](BrokerError::Fatal) | nothing will work until mended | the same, and not done |
-/// | [`Transient`](BrokerError::Transient) | lost on the way, or no usable answer | never |
+/// | [`Transient`](BrokerError::Transient) | lost on the way, or not answered with a result | never |
+/// | [`Malformed`](BrokerError::Malformed) | an answer came that cannot be decoded | never |
 /// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | never | it may have been done |
 /// | [`NoQuote`](BrokerError::NoQuote) | from `quote`, `ltp` and `ohlc` alone | never |
+///
+/// Answers of many rows are [`Partial`]: a row that cannot be read is among their problems, and fails
+/// nothing.
 ///
 /// Whatever leaves it open whether a write was done is `OutcomeUnknown`: a cut connection, a
 /// timeout, a 5xx, an answer that cannot be read. An adapter sends a call once, and neither waits
@@ -81,19 +85,19 @@ pub trait Broker: Send + Sync {
     /// The states an order went through, oldest first; at least one. A broker that keeps no
     /// history gives the present state alone.
     #[lane(transactional, read)]
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError>;
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError>;
 
     /// All orders of the day.
     #[lane(transactional, read)]
-    fn orders(&self) -> Result<Vec<Order>, BrokerError>;
+    fn orders(&self) -> Result<Rows<Order>, BrokerError>;
 
     /// All trades of the day.
     #[lane(transactional, read)]
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError>;
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError>;
 
     /// The trades of one order.
     #[lane(transactional, read)]
-    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         let mut trades = self.trades()?;
         trades.retain(|trade| trade.order_id == *id);
         Ok(trades)
@@ -101,15 +105,15 @@ pub trait Broker: Send + Sync {
 
     /// What is held and what the day did.
     #[lane(transactional, read)]
-    fn positions(&self) -> Result<Positions, BrokerError>;
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError>;
 
     /// Shares held beyond the day.
     #[lane(transactional, read)]
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError>;
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError>;
 
     /// The account's money.
     #[lane(transactional, read)]
-    fn margins(&self) -> Result<Margins, BrokerError>;
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError>;
 
     /// Whose account it is.
     #[lane(transactional, read)]
@@ -117,36 +121,40 @@ pub trait Broker: Send + Sync {
 
     /// The instruments that the broker lists, of one exchange or of all.
     #[lane(transactional, read)]
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError>;
+    fn instruments(&self, exchange: Option<&Exchange>)
+    -> Result<Rows<InstrumentInfo>, BrokerError>;
 
     /// Quotes for `instruments`, in one request. An instrument without data is absent from the
     /// answer. More than [`Broker::quote_chunk`] allows is an error; a
     /// [`QuoteCache`](crate::cache::QuoteCache) in front divides them up.
     #[lane(quote, read)]
-    fn quotes(&self, instruments: &[Instrument])
-    -> Result<HashMap<Instrument, Quote>, BrokerError>;
+    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError>;
 
     /// As [`Broker::quotes`], but the instruments are chosen when the call goes: what is asked for
     /// while it waits in its lane can still be in it. None chosen, nothing asked.
     ///
     /// A decorator that leaves this out chooses too early, and no harm is done.
     #[lane(quote, read)]
-    fn quotes_of(&self, batch: &QuoteBatch) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
         match batch.instruments() {
-            none if none.is_empty() => Ok(HashMap::new()),
+            none if none.is_empty() => Ok(Quotes::default()),
             instruments => self.quotes(&instruments),
         }
     }
 
     /// Prices of the past.
     #[lane(historical, read)]
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError>;
+    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
 
     /// One quote, or [`BrokerError::NoQuote`].
     fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
-        self.quotes(std::slice::from_ref(instrument))?
-            .remove(instrument)
-            .ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+        let mut quotes = self.quotes(std::slice::from_ref(instrument))?;
+        if let Some(quote) = quotes.remove(instrument) {
+            return Ok(quote);
+        }
+        // What the broker has of it may be unreadable, which is not the same as nothing.
+        quotes.whole()?;
+        Err(BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
     /// The last traded price, or [`BrokerError::NoQuote`].
@@ -161,9 +169,14 @@ pub trait Broker: Send + Sync {
             .ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
-    /// The present state of an order: the last of its history.
+    /// The present state of an order: the last of its history. If that cannot be read, an earlier state
+    /// does not pass for it: the answer is [`BrokerError::Malformed`].
     fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
-        self.order_history(id)?.pop().ok_or_else(|| {
+        let history = self.order_history(id)?;
+        let states = history.len() + history.problems.len();
+        let hides_the_last = history.problems.iter().any(|problem| problem.row + 1 == states);
+        let mut states = if hides_the_last { history.whole()? } else { history.rows };
+        states.pop().ok_or_else(|| {
             BrokerError::Rejected(Detail::new(format!("the broker knows no order {id}")))
         })
     }

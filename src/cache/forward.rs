@@ -1,23 +1,18 @@
 //! A quote cache is a broker: quotes come from memory, and all else goes through.
 
-use std::collections::HashMap;
-
 use rust_decimal::Decimal;
 
 use super::quotes::QuoteCache;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
-    QuoteChunk, Trade,
+    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
+    Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
 };
 use crate::quota::Limits;
 
 impl<B: Broker + 'static> Broker for QuoteCache<B> {
-    fn quotes(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
-        self.recall_many(instruments)
+    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
+        self.recall_many(instruments).map(Quotes::from)
     }
 
     fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
@@ -49,31 +44,31 @@ impl<B: Broker + 'static> Broker for QuoteCache<B> {
         self.within().cancel_order(id)
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         self.within().order_history(id)
     }
 
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         self.within().orders()
     }
 
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
         self.within().trades()
     }
 
-    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         self.within().order_trades(id)
     }
 
-    fn positions(&self) -> Result<Positions, BrokerError> {
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
         self.within().positions()
     }
 
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
         self.within().holdings()
     }
 
-    fn margins(&self) -> Result<Margins, BrokerError> {
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
         self.within().margins()
     }
 
@@ -81,11 +76,14 @@ impl<B: Broker + 'static> Broker for QuoteCache<B> {
         self.within().profile()
     }
 
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+    fn instruments(
+        &self,
+        exchange: Option<&Exchange>,
+    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
         self.within().instruments(exchange)
     }
 
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         self.within().candles(request)
     }
 

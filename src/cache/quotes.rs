@@ -275,7 +275,7 @@ fn fetch(
     for quote in quotes.values_mut() {
         quote.fetched_at = fetched_at;
     }
-    Ok(quotes)
+    Ok(quotes.rows)
 }
 
 /// What the clock on the wall said at `moment`.

@@ -12,7 +12,7 @@ use crate::resilience::{
     Admission, Breaker, BreakerMode, BreakerState, Departure, Outcome, Refused, RetryBudget,
     RetryPolicy, SettingError, Throttle,
 };
-use crate::{Class, Effect};
+use crate::{Effect, Throttling};
 
 pub(crate) struct Care {
     retry: RetryPolicy,
@@ -128,15 +128,15 @@ impl Care {
         }
         let breaker = self.breaker_news(now);
         let mut after = After { next: Next::Answer, again_at: now, pause: None, breaker };
-        let Some(class) = attempt.failure else { return after };
-        if let Class::Throttled { retry_after } = class {
+        let Some(failure) = attempt.failure else { return after };
+        if let Some(Throttling { retry_after, .. }) = failure.throttling {
             self.throttle.heard(departure, now, retry_after);
             after.pause = self.throttle.pause(now);
         }
         if !attempt.is_repeatable {
             return after;
         }
-        let delay = self.retry.delay(class, effect, attempt.number, self.luck.u64(..));
+        let delay = self.retry.delay(failure.class, effect, attempt.number, self.luck.u64(..));
         if let Some(delay) = delay {
             let at = now + delay;
             let is_in_time = deadline.is_none_or(|deadline| at < deadline);

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 
 use super::care::Care;
-use super::job::{Failure, Info, Task, Waits, Work};
+use super::job::{Info, Task, Waits, Work};
 use super::observer::Watch;
 use super::pace::Pace;
 use super::places::WhenFull;
@@ -18,6 +18,7 @@ use super::status::{LaneStatus, WindowStatus};
 use super::{
     CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit,
 };
+use crate::Failure;
 use crate::clock::Clock;
 use crate::quota::{Charge, Quota, QuotaError, WindowUse};
 use crate::resilience::BreakerMode;
@@ -190,14 +191,14 @@ impl Lane {
 
     /// Queues a call. Its answer comes by the ticket, a refusal too.
     ///
-    /// `work` runs on a worker thread, when the quota permits. `class` says what kind of failure its
-    /// result is, if it is one.
+    /// `work` runs on a worker thread, when the quota permits. `failure` says what is known of its
+    /// result if that is a failure.
     pub(crate) fn submit<R: Send + 'static>(
         &self,
         method: Method,
         options: &CallOptions,
         work: impl Work<R> + 'static,
-        class: impl Fn(&R) -> Option<Failure> + Send + 'static,
+        failure: impl Fn(&R) -> Option<Failure> + Send + 'static,
     ) -> Result<Arc<dyn Waits<R>>, LaneError> {
         let shared = &self.shared;
         let priority = options.priority.unwrap_or(method.priority);
@@ -220,7 +221,7 @@ impl Lane {
         match admit::admit(shared, &info, self.when_full) {
             Ok((place, estimated_wait)) => {
                 info.estimated_wait = estimated_wait;
-                let task = Arc::new(Task::new(info, place, work, class));
+                let task = Arc::new(Task::new(info, place, work, failure));
                 shared.watch.tell(|observer| observer.submitted(&Waits::<R>::info(&*task).seen()));
                 shared.send(Arc::clone(&task) as super::band::Job);
                 Ok(task)

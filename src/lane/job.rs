@@ -16,7 +16,7 @@ use super::places::Place;
 use super::priority::Priority;
 use crate::clock::Clock;
 use crate::quota::{Charge, Moment};
-use crate::{Class, Effect, Sent};
+use crate::{Class, Effect, Failure, Sent};
 
 /// What is known of a call, whatever its types.
 #[derive(Debug)]
@@ -55,8 +55,8 @@ pub(crate) type Answer<R> = Result<R, LaneError>;
 /// How an attempt ended, as far as it is no matter of types.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
-    /// What kind of failure it was, if it was one.
-    pub(crate) failure: Option<Class>,
+    /// What is known of the failure, if it was one.
+    pub(crate) failure: Option<Failure>,
     /// The first is 1.
     pub(crate) number: u32,
     /// Whether the work can be done again.
@@ -165,8 +165,8 @@ impl<R, F: FnMut() -> R + Send> Work<R> for Again<F> {
 
 struct Load<R, W, C> {
     work: W,
-    /// Tells what kind of failure a result is, if it is one; or that nothing is known of it.
-    class: C,
+    /// Tells what is known of a result that is a failure.
+    failure: C,
     /// Its place in the queue, free as soon as it is queued no more.
     place: Option<Place>,
     /// What the last attempt came to, while it waits for the next. Few calls ever do: it takes no room
@@ -182,17 +182,10 @@ pub(crate) struct Task<R, W, C> {
 }
 
 impl<R, W, C> Task<R, W, C> {
-    pub(crate) fn new(info: Info, place: Place, work: W, class: C) -> Self {
-        let load = Load { work, class, place: Some(place), last: None };
+    pub(crate) fn new(info: Info, place: Place, work: W, failure: C) -> Self {
+        let load = Load { work, failure, place: Some(place), last: None };
         Self { info, taken_back: AtomicBool::new(false), life: Life::new(load) }
     }
-}
-
-/// A result that failed, and in which way.
-pub(crate) enum Failure {
-    /// Nothing is known of it.
-    Unclassified,
-    Of(Class),
 }
 
 impl<R, W, C> Queued for Task<R, W, C>
@@ -221,13 +214,9 @@ where
     fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran {
         let Some(mut load) = self.life.begin() else { return Ran::default() };
         drop(load.place.take());
-        let unknown = Class::unknown(self.info.effect);
         let outcome = contain(|| {
             let result = load.work.act()?;
-            let failure = (load.class)(&result).map(|failure| match failure {
-                Failure::Unclassified => unknown,
-                Failure::Of(class) => class,
-            });
+            let failure = (load.failure)(&result);
             Some((result, failure))
         });
         let (answer, failure, is_repeatable) = match outcome {
@@ -235,7 +224,7 @@ where
             Ok(None) => (Err(self.info.error(Reason::Taken)), None, false),
             Err(message) => {
                 let panicked = self.info.error(Reason::Panicked { message });
-                (Err(panicked), Some(unknown), false)
+                (Err(panicked), Some(Class::unknown(self.info.effect).into()), false)
             }
         };
         // What the attempt before came to is no news any more.

@@ -80,7 +80,7 @@ pub(crate) use contain::contain;
 #[cfg(feature = "tracing")]
 pub(crate) use job::Info;
 
-pub(crate) use job::{Again, Failure, Once, Work};
+pub(crate) use job::{Again, Once, Work};
 pub(crate) use observer::Watch;
 pub(crate) use pace::Pace;
 

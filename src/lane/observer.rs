@@ -150,8 +150,9 @@ impl<'a> FinishedCall<'a> {
         attempt: Attempt,
         (queued, round_trip): (Duration, Duration),
     ) -> Self {
-        let sent = attempt.failure.map_or(Sent::Yes, Class::was_sent);
-        let (failure, number) = (attempt.failure, attempt.number);
+        let failure = attempt.failure.map(|failure| failure.class);
+        let sent = failure.map_or(Sent::Yes, Class::was_sent);
+        let number = attempt.number;
         let told_before = false;
         Self { call: info.seen(), queued, round_trip, sent, failure, attempt: number, told_before }
     }

@@ -17,8 +17,8 @@ use super::look::Turn;
 use super::observer::FinishedCall;
 use super::shared::Shared;
 use super::state::LaneState;
+use crate::Sent;
 use crate::quota::{Moment, Permit};
-use crate::{Class, Sent};
 
 impl Shared {
     /// The life of a worker, until the lane is closed.
@@ -80,7 +80,7 @@ impl Shared {
             self.pace.ring_others(self, charge);
             self.tell_of(attempt, &after, (info, queued), (begun, now));
             #[cfg(feature = "tracing")]
-            span.leave(attempt.failure);
+            span.leave(attempt.failure.map(|failure| failure.class));
             after.next
         };
         let mut answering = || {
@@ -102,7 +102,7 @@ impl Shared {
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
         let begun = permit.taken();
         let (mut allowance, now) = self.pace.allowance();
-        match attempt.failure.map_or(Sent::Yes, Class::was_sent) {
+        match attempt.failure.map_or(Sent::Yes, |failure| failure.class.was_sent()) {
             Sent::Yes => allowance.finish(permit, now),
             Sent::No => allowance.finish_unsent(permit, now),
             Sent::Unknown => allowance.finish_unanswered(permit, now),

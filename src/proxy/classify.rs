@@ -2,10 +2,10 @@
 //!
 //! Implementing [`Classify`] is a choice. A generated proxy asks [`Probe`], which finds the
 //! implementation if there is one and knows nothing if not, by the order in which methods are looked
-//! up: `(&Probe(&error)).class()` meets [`Classified`], for a `Probe`, before [`Unclassified`], for a
+//! up: `(&Probe(&error)).failure()` meets [`Classified`], for a `Probe`, before [`Unclassified`], for a
 //! `&Probe`.
 
-use crate::Class;
+use crate::{Class, Failure};
 
 /// Tells of an error what kind of failure it is. Implement it for the error type of your trait: what a
 /// lane may do next follows from it, and whether the slot of the call is held for longer. Without it
@@ -36,6 +36,13 @@ use crate::Class;
 pub trait Classify {
     /// What kind of failure it is. When in doubt, [`Class::Unknown`].
     fn class(&self) -> Class;
+
+    /// All that a lane has to know of it. Give it if the error knows more than its class tells: that an
+    /// answer arrived, though what became of the call is unknown; or that it said that calls come too
+    /// fast.
+    fn failure(&self) -> Failure {
+        self.class().into()
+    }
 }
 
 /// Asks an error, whether it implements [`Classify`] or not.
@@ -45,19 +52,19 @@ pub struct Probe<'a, E>(pub &'a E);
 /// For errors that implement [`Classify`].
 pub trait Classified {
     /// What the error says.
-    fn class(&self) -> Option<Class>;
+    fn failure(&self) -> Option<Failure>;
 }
 
 impl<E: Classify> Classified for Probe<'_, E> {
-    fn class(&self) -> Option<Class> {
-        Some(self.0.class())
+    fn failure(&self) -> Option<Failure> {
+        Some(self.0.failure())
     }
 }
 
 /// For errors that do not.
 pub trait Unclassified {
     /// Nothing is known.
-    fn class(&self) -> Option<Class> {
+    fn failure(&self) -> Option<Failure> {
         None
     }
 }
@@ -81,8 +88,9 @@ mod tests {
     #[test]
     #[allow(clippy::needless_borrow)] // The borrow is what chooses.
     fn the_probe_finds_the_implementation_if_there_is_one() {
-        assert_eq!((&Probe(&Telling(Class::NotSent))).class(), Some(Class::NotSent));
-        assert_eq!((&Probe(&Telling(Class::Fatal))).class(), Some(Class::Fatal));
-        assert_eq!((&Probe(&Plain)).class(), None);
+        for class in [Class::NotSent, Class::Fatal] {
+            assert_eq!((&Probe(&Telling(class))).failure(), Some(class.into()));
+        }
+        assert_eq!((&Probe(&Plain)).failure(), None);
     }
 }

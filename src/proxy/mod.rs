@@ -18,13 +18,12 @@ pub use crate::lane::{
     CallInfo, CallOptions, Drained, Effect, FinishedCall, Observer, Shutdown, Status, Ticket,
 };
 
-use crate::Class;
 use crate::clock::Clock;
 use crate::lane::{
-    Again, BudgetStatus, Failure, Lane, LaneError, Method, Once, Pace, Priority, Reason,
-    WindowStatus, Work,
+    Again, BudgetStatus, Lane, LaneError, Method, Once, Pace, Priority, Reason, WindowStatus, Work,
 };
 use crate::quota::{Budget, Charge, QuotaError};
+use crate::{Class, Failure};
 
 /// One method of a proxied trait: where it goes, what it does and what it costs.
 #[derive(Debug, Clone, Copy)]
@@ -70,37 +69,40 @@ struct Inner {
 impl Lanes {
     /// Sends a call through its lane and waits for the answer. It is sent once.
     ///
-    /// `class` says of an error what kind of failure it is, if that is known.
+    /// `failure` says of an error what kind of failure it is, if that is known: its [`Class`], or a whole
+    /// [`Failure`].
     ///
     /// # Errors
     /// What `work` answers, or what the lane has to say instead.
-    pub fn call<R, E>(
+    pub fn call<R, E, F>(
         &self,
         call: Call,
         options: &CallOptions,
         work: impl FnOnce() -> Result<R, E> + Send + 'static,
-        class: fn(&E) -> Option<Class>,
+        failure: fn(&E) -> Option<F>,
     ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
     {
-        self.submit(call, options, work, class).wait()
+        self.submit(call, options, work, failure).wait()
     }
 
     /// Queues a call and returns at once. It is sent once.
-    pub fn submit<R, E>(
+    pub fn submit<R, E, F>(
         &self,
         call: Call,
         options: &CallOptions,
         work: impl FnOnce() -> Result<R, E> + Send + 'static,
-        class: fn(&E) -> Option<Class>,
+        failure: fn(&E) -> Option<F>,
     ) -> Ticket<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
     {
-        self.queue(call, options, Once(Some(work)), class)
+        self.queue(call, options, Once(Some(work)), failure)
     }
 
     /// As [`call`](Self::call), but the lane may do the work again, by its
@@ -108,45 +110,48 @@ impl Lanes {
     ///
     /// # Errors
     /// What the last attempt answers, or what the lane has to say instead.
-    pub fn call_again<R, E>(
+    pub fn call_again<R, E, F>(
         &self,
         call: Call,
         options: &CallOptions,
         work: impl FnMut() -> Result<R, E> + Send + 'static,
-        class: fn(&E) -> Option<Class>,
+        failure: fn(&E) -> Option<F>,
     ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
     {
-        self.submit_again(call, options, work, class).wait()
+        self.submit_again(call, options, work, failure).wait()
     }
 
     /// As [`submit`](Self::submit), but the lane may do the work again.
-    pub fn submit_again<R, E>(
+    pub fn submit_again<R, E, F>(
         &self,
         call: Call,
         options: &CallOptions,
         work: impl FnMut() -> Result<R, E> + Send + 'static,
-        class: fn(&E) -> Option<Class>,
+        failure: fn(&E) -> Option<F>,
     ) -> Ticket<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
     {
-        self.queue(call, options, Again(work), class)
+        self.queue(call, options, Again(work), failure)
     }
 
-    fn queue<R, E>(
+    fn queue<R, E, F>(
         &self,
         call: Call,
         options: &CallOptions,
         work: impl Work<Result<R, E>> + 'static,
-        class: fn(&E) -> Option<Class>,
+        failure: fn(&E) -> Option<F>,
     ) -> Ticket<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
     {
         let Call { lane: index, method: name, effect, priority, weight, budgets } = call;
         let Some(lane) = self.0.lanes.get(index) else {
@@ -161,9 +166,18 @@ impl Lanes {
             priority: Priority::nearest(priority),
             charge: Charge { lane: index, budgets, weight, urgent: false },
         };
+        let unknown = Failure::from(Class::unknown(effect));
         let failure = move |result: &Result<R, E>| {
             let error = result.as_ref().err()?;
-            Some(class(error).map_or(Failure::Unclassified, Failure::Of))
+            Some(match failure(error).map(Into::into) {
+                // A write that was answered in a way that nobody can read may have been done.
+                Some(Failure { class: Class::Malformed, reachability, throttling, .. })
+                    if effect == Effect::Write =>
+                {
+                    unknown.reached(reachability).throttled(throttling)
+                }
+                known => known.unwrap_or(unknown),
+            })
         };
         match lane.submit(method, options, work, failure) {
             Ok(call) => Ticket::new(call, Arc::clone(lane.shared())),

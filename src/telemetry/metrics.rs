@@ -52,7 +52,7 @@ enum Outcome {
     Refused,
 }
 
-const OUTCOMES: usize = 10;
+const OUTCOMES: usize = 11;
 
 impl Outcome {
     fn word(self) -> &'static str {
@@ -77,6 +77,7 @@ impl Outcome {
             Self::Failed(Class::Unknown) => 7,
             Self::Failed(Class::Rejected) => 8,
             Self::Failed(Class::Fatal) => 9,
+            Self::Failed(Class::Malformed) => 10,
         }
     }
 }

@@ -68,13 +68,13 @@ fn an_answer_is_read_up_to_its_bound() {
 }
 
 #[test]
-fn a_read_of_too_much_may_be_asked_again() {
+fn a_read_of_too_much_is_not_asked_again() {
     let most = EMPTY.len();
     for reply in ways(EMPTY) {
         let server = Server::new([reply]);
         let kite = server.builder().max_answer(most as u64 - 1).build().unwrap();
         let error = assert_too_long(kite.orders(), most - 1);
-        assert!(matches!(error, BrokerError::Transient(_)), "{error}");
+        assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
     }
 }
 
@@ -90,7 +90,7 @@ fn a_listing_has_a_bound_of_its_own() {
         let server = Server::new([reply]);
         let kite = server.builder().max_listing(most as u64 - 1).build().unwrap();
         let error = assert_too_long(kite.instruments(None), most - 1);
-        assert!(matches!(error, BrokerError::Transient(_)), "{error}");
+        assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
     }
 }
 

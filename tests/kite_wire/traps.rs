@@ -184,9 +184,9 @@ fn the_listing_may_be_an_error_with_a_good_status() {
     assert_eq!(listing(error(200, "GeneralException", "Something went wrong")), Class::Transient);
     assert_eq!(listing(error(200, "NetworkException", "Too many requests")), THROTTLED);
     assert_eq!(listing(error(200, "TokenException", "Token expired")), Class::Fatal);
-    assert_eq!(listing(page(200, "Log in to the hotel", "")), Class::Transient);
-    assert_eq!(listing(json(200, r#"{"status":"success","data":[]}"#)), Class::Transient);
-    assert_eq!(listing(answer(200, "text/csv", "", "")), Class::Transient);
+    assert_eq!(listing(page(200, "Log in to the hotel", "")), Class::Malformed);
+    assert_eq!(listing(json(200, r#"{"status":"success","data":[]}"#)), Class::Malformed);
+    assert_eq!(listing(answer(200, "text/csv", "", "")), Class::Malformed);
 }
 
 #[test]

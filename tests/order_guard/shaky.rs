@@ -1,14 +1,14 @@
 //! A broker in virtual time that loses answers, as it is told to.
 #![allow(dead_code)] // Each test file uses a part of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
     InstrumentInfo, Margins, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags,
-    OrderType, Positions, Profile, Quote, QuoteChunk, Side, TagSupport, Trade,
+    OrderType, Partial, Positions, Profile, QuoteChunk, Quotes, Rows, Side, TagSupport, Trade,
 };
 use lanekeeper::clock::ManualClock;
 use lanekeeper::quota::{Limits, Moment, Quota};
@@ -268,50 +268,50 @@ impl Broker for Shaky {
         Ok(())
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         self.look(|state, _| {
             let orders = state.ledger.iter().map(|(_, order)| order.clone());
             orders.filter(|order| order.id == *id).collect()
         })
     }
 
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         self.look(|state, now| {
             let seen = state.ledger.iter().filter(|(from, _)| *from <= now);
             seen.map(|(_, order)| order.clone()).collect()
         })
     }
 
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
-        Ok(Vec::new())
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
+        Ok(Rows::default())
     }
 
-    fn positions(&self) -> Result<Positions, BrokerError> {
-        Ok(Positions::default())
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
+        Ok(Partial::default())
     }
 
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
-        Ok(Vec::new())
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
+        Ok(Rows::default())
     }
 
-    fn margins(&self) -> Result<Margins, BrokerError> {
-        Ok(Margins::default())
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
+        Ok(Partial::default())
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
         Err(transient())
     }
 
-    fn instruments(&self, _: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
-        Ok(Vec::new())
+    fn instruments(&self, _: Option<&Exchange>) -> Result<Rows<InstrumentInfo>, BrokerError> {
+        Ok(Rows::default())
     }
 
-    fn quotes(&self, _: &[Instrument]) -> Result<HashMap<Instrument, Quote>, BrokerError> {
-        Ok(HashMap::new())
+    fn quotes(&self, _: &[Instrument]) -> Result<Quotes, BrokerError> {
+        Ok(Quotes::default())
     }
 
-    fn candles(&self, _: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
-        Ok(Vec::new())
+    fn candles(&self, _: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
+        Ok(Rows::default())
     }
 
     fn documented_limits(&self) -> Limits {

@@ -104,6 +104,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// Whether the body has these words, in letters of either case.
+    pub(super) fn contains_words(&self, words: &str) -> bool {
+        self.body.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+    }
+
     fn contains(&self, text: &str) -> bool {
         self.body.windows(text.len()).any(|part| part == text.as_bytes())
     }

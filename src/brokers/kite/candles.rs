@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::de::{Book, Num};
 use super::order_id::segment;
 use super::time;
-use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc};
+use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc, Rows};
 
 /// The rows, which must be there.
 #[derive(Debug, Deserialize)]
@@ -28,8 +28,8 @@ pub(super) fn path(request: &CandleRequest, token: u64) -> Result<String, Broker
     Ok(format!("/instruments/historical/{token}/{interval}?{query}"))
 }
 
-pub(super) fn candles(wire: WireCandles) -> Result<Vec<Candle>, String> {
-    wire.candles.build(|row| candle(&row).ok_or_else(|| "it is no candle".to_owned()))
+pub(super) fn candles(wire: WireCandles) -> Result<Rows<Candle>, String> {
+    wire.candles.build("", |row| candle(&row).ok_or_else(|| "it is no candle".to_owned()))
 }
 
 fn candle(row: &[Value]) -> Option<Candle> {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_a_candle_or_an_error() {
+    fn a_row_is_a_candle_or_a_problem() {
         let read = |json: &str| {
             serde_json::from_str(json).map_err(|error| error.to_string()).and_then(candles)
         };
@@ -59,8 +59,14 @@ mod tests {
         assert_eq!(rows[0].at.to_string(), "2017-12-15T09:15:00+05:30[+05:30]");
         assert_eq!((rows[0].volume, rows[0].open_interest), (2499.into(), None));
         assert_eq!(rows[1].open_interest, Some(13_667_775.into()));
-        assert!(read(r#"{"candles":[["2017-12-15T09:15:00+0530",1,1,1]]}"#).is_err());
+        let rows = read(
+            r#"{"candles":[null,["2017-12-15T09:15:00+0530",1,1,1],
+                ["2017-12-15T09:15:00+0530",1,1,1,1,5],["2017-12-15T09:15:00+0530",1,1,1,null,5]]}"#,
+        )
+        .unwrap();
+        let problems: Vec<usize> = rows.problems.iter().map(|problem| problem.row).collect();
+        assert_eq!((rows.len(), problems), (1, vec![0, 1, 3]));
         assert!(read("{}").is_err());
-        assert_eq!(read(r#"{"candles":null}"#), Ok(vec![]));
+        assert_eq!(read(r#"{"candles":null}"#), Ok(vec![].into()));
     }
 }

@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, Voice};
 use super::secrets::with_detail;
-use crate::Effect;
 use crate::broker::{BrokerError, Detail};
+use crate::{Effect, Throttling};
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +32,15 @@ mod tests;
 pub(super) fn lost(effect: Effect, detail: Detail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Transient(detail),
+        Effect::Write => BrokerError::OutcomeUnknown(detail),
+    }
+}
+
+/// An answer arrived that cannot be decoded. A read is not to be asked again for it, since the next
+/// answer would be the same; a write may have been done.
+pub(super) fn undecodable(effect: Effect, detail: Detail) -> BrokerError {
+    match effect {
+        Effect::Read => BrokerError::Malformed(detail),
         Effect::Write => BrokerError::OutcomeUnknown(detail),
     }
 }
@@ -69,15 +78,17 @@ pub(super) fn success(answer: &Answer, effect: Effect) -> Result<(), BrokerError
 /// A good status over a body that cannot be used: a write may well have been done.
 pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerError {
     let (voice, words, _) = answer.said();
-    // For a write the words prove nothing: they may stand beside the id of an order.
-    if effect == Effect::Read && voice == Voice::Plain && is_throttle(&words) {
+    let too_fast = voice != Voice::Kite && says_too_fast(answer, voice, &words);
+    // For a write the words prove nothing of the order: they may stand beside its id.
+    if effect == Effect::Read && too_fast {
         return throttled(answer, Detail::new(words).status(answer.status));
     }
     let message = match voice {
         Voice::Kite => format!("the answer cannot be read: {why}"),
         Voice::Page | Voice::Plain => format!("the answer cannot be read: {why}: {words}"),
     };
-    lost(effect, Detail::new(message).status(answer.status))
+    let detail = Detail::new(message).status(answer.status);
+    undecodable(effect, if too_fast { detail.throttled(answer.wait()) } else { detail })
 }
 
 /// All that is told of an answer to a login that cannot be read.
@@ -98,23 +109,27 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
     let (voice, words, code) = answer.said();
     let detail = Detail { code: code.clone(), ..Detail::new(words.clone()).status(answer.status) };
     let by_kite = voice == Voice::Kite;
+    let too_fast = says_too_fast(answer, voice, &words);
+    // What became of the call is open. That the next one has to wait is not.
+    let throttling = too_fast.then(|| Throttling::new(answer.wait()));
+    let lost = |detail: Detail| lost(effect, Detail { throttling, ..detail });
 
     if effect == Effect::Write && may_be_done(answer, &words, code.as_deref()) {
         let named = answer.order_id().map(|id| format!(" (it names the order {id})"));
         let message = format!("{words}{}", named.unwrap_or_default());
-        return lost(effect, Detail { message, ..detail });
+        return lost(Detail { message, ..detail });
     }
     // "Order request timed out. Please check the order book and confirm before placing again" comes
     // as a 400, and the order may show up seconds later. Only in Kite's own words: the script of a
     // page that blocks us may well contain `setTimeout`.
     if by_kite && is_doubtful(&words) {
-        return lost(effect, detail);
+        return lost(detail);
     }
     // Says NetworkException, and will say it again for ever: 25 changes are all an order may have.
     if by_kite && contains(&words, MODIFIED) {
         return BrokerError::Rejected(detail);
     }
-    if answer.status == 429 || (voice != Voice::Page && is_throttle(&words)) {
+    if too_fast {
         return throttled(answer, detail);
     }
     // The edge turned it away, so Kite never saw it. A person has to mend that (a banned client, a
@@ -132,7 +147,7 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
             ..detail
         }),
         // All of 5xx: the order may be on its way, whatever the gateway thinks.
-        _ => lost(effect, detail),
+        _ => lost(detail),
     }
 }
 
@@ -202,6 +217,16 @@ fn by_status(effect: Effect, detail: Detail) -> BrokerError {
 
 fn throttled(answer: &Answer, detail: Detail) -> BrokerError {
     BrokerError::Throttled { retry_after: answer.wait(), detail }
+}
+
+/// Whether the broker says that calls come too fast: by its status, in its words, or by the page of its
+/// edge. It tells how fast to go on, and nothing of the call that met it.
+fn says_too_fast(answer: &Answer, voice: Voice, words: &str) -> bool {
+    answer.status == 429
+        || match voice {
+            Voice::Kite | Voice::Plain => is_throttle(words),
+            Voice::Page => answer.contains_words("you are being rate limited"),
+        }
 }
 
 /// Of an order that has had its 25 changes.

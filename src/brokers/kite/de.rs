@@ -12,6 +12,9 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::secrets::shorten;
+use crate::broker::{RowProblem, Rows};
+
 /// A number, however it is written; `None` for null, `NaN` and what is no number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Num(pub(super) Option<Decimal>);
@@ -112,16 +115,49 @@ impl<'de, T> Deserialize<'de> for Book<T> {
 }
 
 impl<T: DeserializeOwned> Book<T> {
-    /// Builds each entry, or says which one could not be read or built, and why. None is left out:
-    /// an order that vanishes in silence may be placed again.
-    pub(super) fn build<U>(self, build: impl Fn(T) -> Result<U, String>) -> Result<Vec<U>, String> {
-        let read = |entry| serde_json::from_value(entry).map_err(|error| error.to_string());
-        let numbered = self.entries.into_iter().enumerate();
-        let built = numbered.map(|(at, entry)| {
-            read(entry).and_then(&build).map_err(|why| format!("entry {at}: {why}"))
-        });
-        built.collect()
+    /// Builds each entry. One that cannot be read or built is a problem, named by its field `name`: none is
+    /// left out in silence, since an order that nobody sees may be placed again.
+    ///
+    /// # Errors
+    /// More than [`MOST_PROBLEMS`] of them.
+    pub(super) fn build<U>(
+        self,
+        name: &str,
+        build: impl Fn(T) -> Result<U, String>,
+    ) -> Result<Rows<U>, String> {
+        let mut rows = Rows::default();
+        for (at, entry) in self.entries.into_iter().enumerate() {
+            let built = T::deserialize(&entry).map_err(|error| error.to_string()).and_then(&build);
+            match built {
+                Ok(row) => rows.push(row),
+                Err(why) => note(&mut rows.problems, problem(at, name, &entry, &why))?,
+            }
+        }
+        Ok(rows)
     }
+}
+
+/// An answer with more rows than this that cannot be read is none of which a part is worth having.
+pub(super) const MOST_PROBLEMS: usize = 1000;
+
+/// Adds a problem, if there are not too many already.
+pub(super) fn note(problems: &mut Vec<RowProblem>, problem: RowProblem) -> Result<(), String> {
+    if problems.len() == MOST_PROBLEMS {
+        let first = problems.first().map(ToString::to_string).unwrap_or_default();
+        return Err(format!("more than {MOST_PROBLEMS} rows cannot be read, first {first}"));
+    }
+    problems.push(problem);
+    Ok(())
+}
+
+/// What is told of an entry that cannot be read: what it is called, and the whole of it unless it is long.
+pub(super) fn problem(row: usize, name: &str, entry: &Value, why: &str) -> RowProblem {
+    let text = |value: &Value| Text::deserialize(value).ok().and_then(|text| text.0);
+    let field = |name: &str| entry.get(name).and_then(text);
+    let mut problem = RowProblem::new(row, why, shorten(&entry.to_string()));
+    problem.name = field(name);
+    problem.tag = field("tag").or_else(|| entry.get("tags")?.get(0).and_then(text));
+    problem
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -220,16 +256,34 @@ mod tests {
     }
 
     #[test]
-    fn a_book_is_read_up_to_the_first_entry_that_is_none() {
+    fn an_entry_that_cannot_be_read_costs_no_other() {
         let read = |json: &str| {
             let book = serde_json::from_str::<Book<u8>>(json).map_err(|error| error.to_string());
-            book?.build(|entry| entry.checked_add(1).ok_or_else(|| "too large".to_owned()))
+            book?.build("id", |entry| entry.checked_add(1).ok_or_else(|| "too large".to_owned()))
         };
-        assert_eq!(read("[1,2]"), Ok(vec![2, 3]));
-        assert_eq!(read("null"), Ok(vec![]));
-        assert_eq!(read("[1,255,{}]"), Err("entry 1: too large".to_owned()));
-        assert!(read("[1,{},255]").unwrap_err().starts_with("entry 1: invalid type"));
+        assert_eq!(read("[1,2]"), Ok(vec![2, 3].into()));
+        assert_eq!(read("null"), Ok(vec![].into()));
+        let rows = read(r#"[1,255,{"id":7,"tags":["a"]},2]"#).unwrap();
+        assert_eq!(rows.rows, [2, 3]);
+        assert_eq!(rows.problems[0], RowProblem::new(1, "too large", "255"));
+        assert!(rows.problems[1].why.starts_with("invalid type"), "{:?}", rows.problems);
+        let (name, tag) = (&rows.problems[1].name, &rows.problems[1].tag);
+        assert_eq!(
+            (rows.problems[1].row, name.as_deref(), tag.as_deref()),
+            (2, Some("7"), Some("a"))
+        );
         assert!(read("{}").unwrap_err().contains("not a list but `an object`"));
+    }
+
+    #[test]
+    fn an_answer_of_nothing_but_problems_is_none() {
+        let read = |entries: usize| {
+            let json = format!("[{}]", vec!["{}"; entries].join(","));
+            serde_json::from_str::<Book<u8>>(&json).unwrap().build("id", Ok)
+        };
+        assert_eq!(read(MOST_PROBLEMS).unwrap().problems.len(), MOST_PROBLEMS);
+        let error = read(MOST_PROBLEMS + 1).unwrap_err();
+        assert!(error.starts_with("more than 1000 rows cannot be read, first row 0: "), "{error}");
     }
 
     #[test]

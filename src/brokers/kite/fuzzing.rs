@@ -73,7 +73,11 @@ fn reads(answer: &Answer) {
         assert!(
             matches!(
                 class,
-                Class::Throttled { .. } | Class::Transient | Class::Rejected | Class::Fatal
+                Class::Throttled { .. }
+                    | Class::Transient
+                    | Class::Malformed
+                    | Class::Rejected
+                    | Class::Fatal
             ),
             "a read came to {error:?}"
         );

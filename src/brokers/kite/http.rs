@@ -19,10 +19,11 @@ use ureq::{Agent, Body, SendBody};
 
 use super::answer::Answer;
 use super::classify;
+use super::listing;
 use super::secrets::Secrets;
 use super::transport::{self, Form};
 use crate::Effect;
-use crate::broker::{BrokerError, Detail};
+use crate::broker::{BrokerError, Detail, InstrumentInfo, Partial, Rows};
 
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";
@@ -105,6 +106,20 @@ impl Http {
         })
     }
 
+    /// The same of an answer of many rows.
+    pub(super) fn rows<T: DeserializeOwned, U>(
+        &self,
+        call: &Call,
+        build: impl FnOnce(T) -> Result<Partial<U>, String>,
+    ) -> Result<Partial<U>, BrokerError> {
+        self.build(call, build).map(|partial| self.secrets.clean_rows(partial))
+    }
+
+    /// The rows of a listing of instruments.
+    pub(super) fn listing(&self, call: &Call) -> Result<Rows<InstrumentInfo>, BrokerError> {
+        self.send(call, listing::answer).map(|rows| self.secrets.clean_rows(rows))
+    }
+
     /// Kite's word that it was done, whatever else it says.
     pub(super) fn done(&self, call: &Call) -> Result<(), BrokerError> {
         self.send(call, |answer| classify::success(answer, call.effect))
@@ -178,25 +193,40 @@ impl Http {
             body: Vec::new(),
         };
         let most = if call.dump { self.max_listing } else { self.max_answer };
-        let Err(trouble) = up_to(most, body.into_reader(), &mut answer.body) else {
+        let Err(cut) = up_to(most, body.into_reader(), &mut answer.body) else {
             return Ok(answer);
         };
         // A throttle needs no words. Anything else may be the beginning of any answer.
         if answer.status == 429 {
             return Ok(answer);
         }
-        Err(classify::lost(call.effect, Detail::new(trouble).status(answer.status)))
+        let detail = Detail::new(cut.to_string()).status(answer.status);
+        Err(match cut {
+            // The next one may be whole.
+            Cut::BrokeOff(_) => classify::lost(call.effect, detail),
+            // The next one would be as long.
+            Cut::TooLong(_) => classify::undecodable(call.effect, detail),
+        })
     }
+}
+
+/// Why an answer was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Cut {
+    #[error("the answer broke off: {0}")]
+    BrokeOff(std::io::Error),
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(u64),
 }
 
 /// Reads all of `body`, if it is `most` bytes at most; else a beginning, and why that is not all.
 /// What is counted was unpacked, so a small gzip cannot fill the memory; and it is counted as it
 /// comes, whatever the head says.
-pub(super) fn up_to(most: u64, body: impl Read, into: &mut Vec<u8>) -> Result<(), String> {
+pub(super) fn up_to(most: u64, body: impl Read, into: &mut Vec<u8>) -> Result<(), Cut> {
     // One byte more than allowed tells "too long" from "just fits".
     match body.take(most.saturating_add(1)).read_to_end(into) {
-        Err(error) => Err(format!("the answer broke off: {error}")),
-        Ok(_) if into.len() as u64 > most => Err(format!("the answer is longer than {most} bytes")),
+        Err(error) => Err(Cut::BrokeOff(error)),
+        Ok(_) if into.len() as u64 > most => Err(Cut::TooLong(most)),
         Ok(_) => Ok(()),
     }
 }
@@ -207,5 +237,5 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// Refused here; nothing left this process.
 pub(super) fn not_sent(why: impl Into<String>) -> BrokerError {
-    BrokerError::NotSent(Detail::new(why))
+    BrokerError::NotSent(Detail::new(why).local())
 }

@@ -1,4 +1,6 @@
 //! The dump of instruments: CSV with a head, tens of thousands of rows.
+//!
+//! It is read line by line: a stray quote in one row must not swallow the rows after it.
 
 use std::str::FromStr;
 
@@ -8,17 +10,24 @@ use rust_decimal::Decimal;
 
 use super::answer::{Answer, Voice};
 use super::classify;
-use super::de::decimal;
+use super::de::{decimal, note};
+use super::secrets::shorten;
 use super::tokens;
 use crate::Effect;
-use crate::broker::{BrokerError, Instrument, InstrumentInfo};
+use crate::broker::{BrokerError, Detail, Instrument, InstrumentInfo, RowProblem, Rows};
 
 /// Reads an answer of the dump. An error comes as JSON here too, and that under status 200.
-pub(super) fn answer(answer: &Answer) -> Result<Vec<InstrumentInfo>, BrokerError> {
+pub(super) fn answer(answer: &Answer) -> Result<Rows<InstrumentInfo>, BrokerError> {
     let good = (200..300).contains(&answer.status);
     // The voice is looked at only where it is cheap: a dump of megabytes is neither.
-    let is_csv = good && answer.body.starts_with(b"instrument_token");
-    if is_csv || (good && answer.said().0 == Voice::Plain) {
+    if good && answer.body.starts_with(b"instrument_token") {
+        // Its beginning is tens of instruments that are not to blame.
+        let undecodable = |why| Detail::new(format!("the listing cannot be read: {why}"));
+        return rows(&answer.body, tokens::MOST).map_err(|why| {
+            classify::undecodable(Effect::Read, undecodable(why).status(answer.status))
+        });
+    }
+    if good && answer.said().0 == Voice::Plain {
         return rows(&answer.body, tokens::MOST)
             .map_err(|why| classify::unreadable(answer, Effect::Read, &why));
     }
@@ -30,33 +39,39 @@ pub(super) fn answer(answer: &Answer) -> Result<Vec<InstrumentInfo>, BrokerError
 
 /// Reads the rows, `most` at most: a listing takes many times the memory of a row that is hardly one.
 /// Columns are found by name, as Kite adds some now and then.
-fn rows(body: &[u8], most: usize) -> Result<Vec<InstrumentInfo>, String> {
-    let mut reader = ReaderBuilder::new().from_reader(body);
-    let head = reader.byte_headers().map_err(|error| error.to_string())?.clone();
-    let column = |name: &str| head.iter().position(|one| one == name.as_bytes());
-    let needed = |name: &str| column(name).ok_or_else(|| format!("there is no column `{name}`"));
-    let columns = Columns {
-        exchange: needed("exchange")?,
-        symbol: needed("tradingsymbol")?,
-        token: column("instrument_token"),
-        name: column("name"),
-        kind: column("instrument_type"),
-        segment: column("segment"),
-        expiry: column("expiry"),
-        strike: column("strike"),
-        tick_size: column("tick_size"),
-        lot_size: column("lot_size"),
-    };
-    let mut listed = Vec::new();
-    let mut row = ByteRecord::new();
-    // A row of another length than the head is an error: the dump was cut.
-    while reader.read_byte_record(&mut row).map_err(|error| error.to_string())? {
-        listed.extend(columns.read(&row));
+fn rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
+    let mut lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let mut fields = ByteRecord::new();
+    read_line(lines.next().unwrap_or_default(), &mut fields)?;
+    let columns = Columns::of(&fields)?;
+    let width = fields.len();
+    let mut listed = Rows::default();
+    for (row, line) in lines.filter(|line| !line.is_empty()).enumerate() {
+        let read = read_line(line, &mut fields).and_then(|()| match fields.len() {
+            of if of == width => columns.read(&fields),
+            // The last row of a dump that was cut is one of these.
+            of => Err(format!("it has {of} columns where the head has {width}")),
+        });
+        match read {
+            Ok(info) => listed.push(info),
+            Err(why) => {
+                let text = shorten(&String::from_utf8_lossy(line));
+                note(&mut listed.problems, RowProblem::new(row, why, text))?;
+            }
+        }
         if listed.len() > most {
             return Err(format!("it lists more than {most} instruments"));
         }
     }
     Ok(listed)
+}
+
+/// The fields of one line.
+fn read_line(line: &[u8], into: &mut ByteRecord) -> Result<(), String> {
+    into.clear();
+    let mut reader =
+        ReaderBuilder::new().has_headers(false).buffer_capacity(1024).from_reader(line);
+    reader.read_byte_record(into).map(drop).map_err(|error| error.to_string())
 }
 
 struct Columns {
@@ -73,8 +88,26 @@ struct Columns {
 }
 
 impl Columns {
-    /// The listing in `row`, unless it names nothing: what has no symbol cannot be traded.
-    fn read(&self, row: &ByteRecord) -> Option<InstrumentInfo> {
+    fn of(head: &ByteRecord) -> Result<Self, String> {
+        let column = |name: &str| head.iter().position(|one| one == name.as_bytes());
+        let needed =
+            |name: &str| column(name).ok_or_else(|| format!("there is no column `{name}`"));
+        Ok(Self {
+            exchange: needed("exchange")?,
+            symbol: needed("tradingsymbol")?,
+            token: column("instrument_token"),
+            name: column("name"),
+            kind: column("instrument_type"),
+            segment: column("segment"),
+            expiry: column("expiry"),
+            strike: column("strike"),
+            tick_size: column("tick_size"),
+            lot_size: column("lot_size"),
+        })
+    }
+
+    /// The listing in `row`.
+    fn read(&self, row: &ByteRecord) -> Result<InstrumentInfo, String> {
         // Names of companies are not always UTF-8.
         let text = |column: usize| row.get(column).map(String::from_utf8_lossy).unwrap_or_default();
         let optional = |column: Option<usize>| column.map(text).unwrap_or_default();
@@ -84,7 +117,7 @@ impl Columns {
         };
         let (exchange, symbol) = (text(self.exchange), text(self.symbol));
         if exchange.is_empty() || symbol.is_empty() {
-            return None;
+            return Err("it names no instrument".to_owned());
         }
         let mut info = InstrumentInfo::new(Instrument::new(exchange, symbol));
         info.token = Some(optional(self.token).into_owned()).filter(|token| !token.is_empty());
@@ -95,7 +128,7 @@ impl Columns {
         info.strike = number(self.strike);
         info.tick_size = number(self.tick_size);
         info.lot_size = number(self.lot_size);
-        Some(info)
+        Ok(info)
     }
 }
 
@@ -106,7 +139,7 @@ mod tests {
     const HEAD: &str = "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,\
                         tick_size,lot_size,instrument_type,segment,exchange";
 
-    fn read(rows: &[&str]) -> Result<Vec<InstrumentInfo>, String> {
+    fn read(rows: &[&str]) -> Result<Rows<InstrumentInfo>, String> {
         super::rows(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes(), 2)
     }
 
@@ -133,20 +166,49 @@ mod tests {
         assert!(rows(body.as_bytes(), 1).unwrap_err().contains("more than 1 instruments"));
     }
 
+    const INFY: &str = "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE";
+
     #[test]
-    fn a_cut_dump_is_an_error() {
-        assert!(read(&["408065,1594,INFY"]).is_err());
+    fn a_row_that_cannot_be_read_costs_no_other() {
+        for odd in [
+            "408065,1594,INFY",
+            "1,1,,,0,,0,0,0,EQ,NSE,NSE",
+            r#"2,2,"ODD,,0,,0,0,0,EQ,NSE,NSE"#,
+            r#"2,2,O"D"D,,0,,0,0,0,EQ,NSE,NSE,""#,
+        ] {
+            let listed = read(&[INFY, odd, INFY]).unwrap();
+            assert_eq!((listed.len(), listed.problems.len()), (2, 1), "{odd}");
+            assert_eq!((listed.problems[0].row, listed.problems[0].text.as_str()), (1, odd));
+        }
+    }
+
+    #[test]
+    fn a_dump_that_was_cut_says_so_of_its_last_row() {
+        let body = format!("{HEAD}\r\n{INFY}\r\n408065,1594,IN");
+        let listed = rows(body.as_bytes(), 2).unwrap();
+        assert_eq!((listed.len(), listed.problems.len()), (1, 1));
+        assert_eq!(listed.problems[0].why, "it has 3 columns where the head has 12");
         assert!(rows(b"", 2).is_err());
         assert!(rows(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
     }
 
     #[test]
-    fn a_nameless_row_and_an_odd_name_are_borne() {
-        let mut body = format!("{HEAD}\n1,1,,,0,,0,0,0,EQ,NSE,NSE\n2,2,X,").into_bytes();
+    fn an_odd_name_is_borne() {
+        let mut body = format!("{HEAD}\n2,2,X,").into_bytes();
         body.extend(b"\xff,0,,0,0,0,EQ,NSE,NSE\n");
         let listed = rows(&body, 2).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].name, "\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_no_listing_at_all_is_told_without_its_rows() {
+        let body = format!("instrument_token,last_price\n{}", "408065,1500.5\n".repeat(100));
+        let dump = Answer { status: 200, body: body.into(), ..Answer::default() };
+        let error = answer(&dump).unwrap_err();
+        assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
+        assert!(error.to_string().contains("no column `exchange`"), "{error}");
+        assert!(!error.to_string().contains("408065"), "{error}");
     }
 
     #[test]
@@ -155,7 +217,7 @@ mod tests {
         let expired = Answer { status: 200, body: body.into(), ..Answer::default() };
         assert!(matches!(answer(&expired), Err(BrokerError::Fatal(_))));
         let page = Answer { status: 200, body: "<html>".into(), ..Answer::default() };
-        assert!(matches!(answer(&page), Err(BrokerError::Transient(_))));
+        assert!(matches!(answer(&page), Err(BrokerError::Malformed(_))));
         let throttle = "Access denied because of exceeding access rate";
         let fast = Answer { status: 200, body: throttle.into(), ..Answer::default() };
         assert!(matches!(answer(&fast), Err(BrokerError::Throttled { .. })));

@@ -27,7 +27,6 @@ mod time;
 mod tokens;
 mod transport;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,8 +40,8 @@ use self::order_id::{number, order_id, segment, variety_and_number};
 use self::tokens::Tokens;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Product, Profile,
-    Quote, QuoteChunk, Trade,
+    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Product,
+    Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
 };
 use crate::brokers::india::zone;
 use crate::presets;
@@ -126,64 +125,66 @@ impl Broker for Kite {
         self.http().done(&Call::delete(format!("/orders/{}", variety_and_number(id)?)))
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         let path = format!("/orders/{}", number(id)?);
-        self.http().build(&Call::get(path), order_book::orders)
+        self.http().rows(&Call::get(path), order_book::orders)
     }
 
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
-        self.http().build(&Call::get("/orders"), order_book::orders)
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
+        self.http().rows(&Call::get("/orders"), order_book::orders)
     }
 
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
-        self.http().build(&Call::get("/trades"), |book| order_book::trades(book, None))
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
+        self.http().rows(&Call::get("/trades"), |book| order_book::trades(book, None))
     }
 
-    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         let path = format!("/orders/{}/trades", number(id)?);
-        self.http().build(&Call::get(path), |book| order_book::trades(book, Some(id)))
+        self.http().rows(&Call::get(path), |book| order_book::trades(book, Some(id)))
     }
 
-    fn positions(&self) -> Result<Positions, BrokerError> {
-        self.http().build(&Call::get("/portfolio/positions"), portfolio::positions)
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
+        self.http().rows(&Call::get("/portfolio/positions"), portfolio::positions)
     }
 
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
-        self.http().build(&Call::get("/portfolio/holdings"), portfolio::holdings)
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
+        self.http().rows(&Call::get("/portfolio/holdings"), portfolio::holdings)
     }
 
-    fn margins(&self) -> Result<Margins, BrokerError> {
-        self.http().build(&Call::get("/user/margins"), portfolio::margins)
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
+        self.http().rows(&Call::get("/user/margins"), portfolio::margins)
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
         self.http().build(&Call::get("/user/profile"), portfolio::profile)
     }
 
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+    fn instruments(
+        &self,
+        exchange: Option<&Exchange>,
+    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
         let path = match exchange {
             Some(exchange) => format!("/instruments/{}", segment("exchange", exchange.as_str())?),
             None => "/instruments".to_owned(),
         };
-        let listed = self.http().send(&Call::dump(path), listing::answer)?;
+        let listed = self.http().listing(&Call::dump(path))?;
         let token = |info: &InstrumentInfo| numbered(&info.instrument, info.token.as_deref());
-        self.inner.tokens.replace(exchange, listed.iter().filter_map(token));
+        let numbered = listed.iter().filter_map(token);
+        // What is missing from a part of a listing may well be listed.
+        match listed.is_whole() {
+            true => self.inner.tokens.replace(exchange, numbered),
+            false => self.inner.tokens.learn(numbered),
+        }
         Ok(listed)
     }
 
-    /// An instrument whose entry in the answer cannot be read is absent from the map, as if Kite had
-    /// no data for it: a request is shared, and an odd entry must not fail it for everybody else. If
-    /// no entry can be read, the call fails.
-    fn quotes(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         // Kite calls a request for nothing an error; there is nothing to ask.
         if instruments.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Quotes::default());
         }
         let call = Call::get(quotes::path(instruments)?);
-        let quotes = self.http().build(&call, quotes::quotes)?;
+        let quotes = self.http().rows(&call, quotes::quotes)?;
         let token = |quote: &Quote| numbered(&quote.instrument, quote.token.as_deref());
         self.inner.tokens.learn(quotes.values().filter_map(token));
         Ok(quotes)
@@ -191,7 +192,7 @@ impl Broker for Kite {
 
     /// Kite asks for candles by the instrument's number, which this adapter learns from
     /// [`instruments`](Broker::instruments) and [`quotes`](Broker::quotes). Call one of them first.
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         let Some(token) = self.inner.tokens.of(&request.instrument) else {
             return Err(not_sent(format!(
                 "Kite's number of {} is not known, and candles are asked for by it: call \
@@ -199,7 +200,7 @@ impl Broker for Kite {
                 request.instrument
             )));
         };
-        self.http().build(&Call::get(candles::path(request, token)?), candles::candles)
+        self.http().rows(&Call::get(candles::path(request, token)?), candles::candles)
     }
 
     fn order_tags(&self) -> OrderTags {

@@ -6,8 +6,8 @@ use super::de::{Book, List, Num, Text};
 use super::order_id::order_id;
 use super::time;
 use crate::broker::{
-    Instrument, Order, OrderId, OrderRequest, OrderStatus, OrderType, Product, Side, TimeInForce,
-    Trade, Variety,
+    Instrument, Order, OrderId, OrderRequest, OrderStatus, OrderType, Product, Rows, Side,
+    TimeInForce, Trade, Variety,
 };
 
 /// Kite's answer to a placement or a change. An autosliced order also has `children`, some of them
@@ -65,22 +65,21 @@ pub(super) struct WireTrade {
     exchange_timestamp: Text,
 }
 
-pub(super) fn orders(book: Book<WireOrder>) -> Result<Vec<Order>, String> {
-    book.build(order)
+pub(super) fn orders(book: Book<WireOrder>) -> Result<Rows<Order>, String> {
+    book.build("order_id", order)
 }
 
 /// Trades, under the ids that Kite gives them. `of` is the order that was asked for, whose name the
 /// caller knows better: Kite does not say the variety with a trade.
-pub(super) fn trades(book: Book<WireTrade>, of: Option<&OrderId>) -> Result<Vec<Trade>, String> {
-    book.build(|wire| trade(wire, of))
+pub(super) fn trades(book: Book<WireTrade>, of: Option<&OrderId>) -> Result<Rows<Trade>, String> {
+    book.build("trade_id", |wire| trade(wire, of))
 }
 
 fn order(wire: WireOrder) -> Result<Order, String> {
     let number = wire.order_id.needed("order_id")?;
-    let named = |error| format!("order {number}: {error}");
-    let instrument = instrument(wire.exchange, wire.tradingsymbol).map_err(named)?;
-    let side = side(wire.transaction_type).map_err(named)?;
-    let status = status(&wire.status.needed("status").map_err(named)?);
+    let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
+    let side = side(wire.transaction_type)?;
+    let status = status(&wire.status.needed("status")?);
     let variety = wire.variety.as_deref().map_or(Variety::Regular, Variety::from);
 
     let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
@@ -107,13 +106,12 @@ fn order(wire: WireOrder) -> Result<Order, String> {
 
 fn trade(wire: WireTrade, of: Option<&OrderId>) -> Result<Trade, String> {
     let id = wire.trade_id.needed("trade_id")?;
-    let named = |error| format!("trade {id}: {error}");
     let order_id = match of {
         Some(id) => id.clone(),
-        None => OrderId::new(wire.order_id.needed("order_id").map_err(named)?),
+        None => OrderId::new(wire.order_id.needed("order_id")?),
     };
-    let instrument = instrument(wire.exchange, wire.tradingsymbol).map_err(named)?;
-    let side = side(wire.transaction_type).map_err(named)?;
+    let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
+    let side = side(wire.transaction_type)?;
     // A trade has no constructor of its own: it begins as one of its order.
     let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
     request.product = wire.product.as_deref().map(Product::from);
@@ -164,7 +162,7 @@ fn at(text: &Text) -> Option<jiff::Zoned> {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Result<Vec<Order>, String> {
+    fn read(json: &str) -> Result<Rows<Order>, String> {
         let book = serde_json::from_str(json).map_err(|error| error.to_string())?;
         orders(book)
     }
@@ -184,10 +182,14 @@ mod tests {
     fn an_order_that_cannot_be_read_does_not_vanish() {
         for field in ["order_id", "exchange", "tradingsymbol", "transaction_type", "status"] {
             let broken = LEAST.replacen(field, "other", 1);
-            let error = read(&format!("[{LEAST},{broken}]")).unwrap_err();
-            assert!(error.contains("entry 1") && error.contains(field), "{error}");
+            let book = read(&format!("[{LEAST},{broken},{LEAST}]")).unwrap();
+            assert_eq!((book.len(), book.problems.len()), (2, 1), "{field}");
+            let problem = &book.problems[0];
+            assert!(problem.row == 1 && problem.why.contains(field), "{problem}");
+            assert_eq!(problem.name.as_deref(), Some("1").filter(|_| field != "order_id"));
         }
-        assert!(read(&format!("[{LEAST},7]")).unwrap_err().contains("entry 1"));
+        let book = read(&format!("[{LEAST},7]")).unwrap();
+        assert_eq!((book.len(), book.problems[0].text.as_str()), (1, "7"));
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
         assert_eq!((order.price, order.placed_at), (None, None));
         assert_eq!(order.average_price.unwrap().to_string(), "99725.05000000002");
         assert_eq!(order.tag.as_deref(), Some("alpha1"));
-        assert!(read(r#"[{"order_id":"1","tags":7}]"#).is_err());
+        assert!(!read(r#"[{"order_id":"1","tags":7}]"#).unwrap().is_whole());
     }
 
     #[test]

@@ -6,9 +6,11 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::de::{Book, List, Num, Text};
+use super::de::{Book, List, Num, Text, note, problem};
 use super::order_book::instrument;
-use crate::broker::{Holding, Margin, Margins, Position, Positions, Product, Profile};
+use crate::broker::{
+    Holding, Margin, Margins, Partial, Position, Positions, Product, Profile, Rows,
+};
 
 /// Both views must be there: a missing one would read as an account without positions.
 #[derive(Debug, Deserialize)]
@@ -75,24 +77,33 @@ pub(super) struct WireProfile {
     products: Option<List<Text>>,
 }
 
-pub(super) fn positions(wire: WirePositions) -> Result<Positions, String> {
-    Ok(Positions::new(wire.net.build(position)?, wire.day.build(position)?))
+pub(super) fn positions(wire: WirePositions) -> Result<Partial<Positions>, String> {
+    let view = |view: &str, book: Book<WirePosition>| {
+        book.build("tradingsymbol", |wire| position(wire).map_err(|why| format!("{view}: {why}")))
+    };
+    let (net, day) = (view("net", wire.net)?, view("day", wire.day)?);
+    let positions = Partial::from(Positions::new(net.rows, day.rows));
+    Ok(positions.with_problems(net.problems).with_problems(day.problems))
 }
 
-pub(super) fn holdings(wire: Book<WireHolding>) -> Result<Vec<Holding>, String> {
-    wire.build(holding)
+pub(super) fn holdings(wire: Book<WireHolding>) -> Result<Rows<Holding>, String> {
+    wire.build("tradingsymbol", holding)
 }
 
 /// One entry for each segment. A segment that is null is one that the account does not have.
-pub(super) fn margins(wire: BTreeMap<String, Value>) -> Result<Margins, String> {
-    let mut margins = Margins::default();
-    for (segment, value) in wire {
+pub(super) fn margins(wire: BTreeMap<String, Value>) -> Result<Partial<Margins>, String> {
+    let mut margins = Partial::<Margins>::default();
+    for (at, (segment, value)) in wire.into_iter().enumerate() {
         if value.is_null() {
             continue;
         }
-        let wire = serde_json::from_value::<WireMargin>(value)
-            .map_err(|error| format!("segment {segment}: {error}"))?;
-        margins.segments.insert(segment, margin(wire));
+        match WireMargin::deserialize(&value) {
+            Ok(wire) => drop(margins.segments.insert(segment, margin(wire))),
+            Err(error) => {
+                let why = error.to_string();
+                note(&mut margins.problems, problem(at, "", &value, &why).name(segment))?;
+            }
+        }
     }
     Ok(margins)
 }
@@ -166,10 +177,13 @@ mod tests {
     fn a_missing_view_is_not_an_account_without_positions() {
         assert!(serde_json::from_str::<WirePositions>(r#"{"day":[]}"#).is_err());
         let empty = serde_json::from_str(r#"{"net":null,"day":[]}"#).unwrap();
-        assert_eq!(positions(empty).unwrap(), Positions::default());
-        let none = r#"{"net":[{"exchange":"NSE","tradingsymbol":"INFY"}],"day":[]}"#;
-        let error = positions(serde_json::from_str(none).unwrap()).unwrap_err();
-        assert_eq!(error, "entry 0: it has no quantity");
+        assert_eq!(positions(empty).unwrap(), Positions::default().into());
+        let none = r#"{"net":[{"exchange":"NSE","tradingsymbol":"INFY"},
+            {"exchange":"NSE","tradingsymbol":"TCS","quantity":5}],"day":[7]}"#;
+        let read = positions(serde_json::from_str(none).unwrap()).unwrap();
+        assert_eq!((read.net.len(), read.day.len(), read.problems.len()), (1, 0, 2));
+        assert_eq!(read.problems[0].why, "net: it has no quantity");
+        assert_eq!(read.problems[0].name.as_deref(), Some("INFY"));
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! Quotes: which may be asked for together, and what comes back.
 
-use std::collections::HashMap;
-
 use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::de::{List, Num, Text};
+use super::de::{List, Num, Text, note, problem};
 use super::http::not_sent;
 use super::time;
-use crate::broker::{BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteChunk};
+use crate::broker::{BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteChunk, Quotes};
 
 /// What one request may name.
 ///
@@ -84,43 +82,39 @@ pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
 
 /// The quotes of an answer. An instrument without data is absent, or null, or has no price.
 ///
-/// An entry that cannot be read is left out too: one request serves many callers, and an odd entry
-/// must not starve those who asked for another. Where nothing at all can be read, that is an error.
-pub(super) fn quotes(data: Value) -> Result<HashMap<Instrument, Quote>, String> {
+/// An entry that cannot be read is a problem: one request serves many callers, and an odd entry must
+/// not starve those who asked for another. It is named by its key, so that whoever asked for it can tell
+/// it from one without data.
+pub(super) fn quotes(data: Value) -> Result<Quotes, String> {
     let entries = match data {
         Value::Object(entries) => entries,
-        Value::Null => return Ok(HashMap::new()),
+        Value::Null => return Ok(Quotes::default()),
         _ => return Err("the quotes are not an object".to_owned()),
     };
-    let count = entries.len();
-    let mut quotes = HashMap::with_capacity(count);
-    let mut unreadable = Vec::new();
-    for (key, value) in entries {
-        match entry(&key, value) {
+    let mut quotes = Quotes::default();
+    for (at, (key, value)) in entries.into_iter().enumerate() {
+        match entry(&key, &value) {
             Ok(Some(quote)) => {
                 quotes.insert(quote.instrument.clone(), quote);
             }
             Ok(None) => {}
-            Err(why) => unreadable.push(why),
+            Err(why) => note(&mut quotes.problems, problem(at, "", &value, &why).name(key))?,
         }
     }
-    if unreadable.len() < count {
-        return Ok(quotes);
-    }
-    unreadable.pop().map_or(Ok(quotes), Err)
+    Ok(quotes)
 }
 
 /// The quote of one entry, or `None` where Kite has no data.
-fn entry(key: &str, value: Value) -> Result<Option<Quote>, String> {
+fn entry(key: &str, value: &Value) -> Result<Option<Quote>, String> {
     if value.is_null() {
         return Ok(None);
     }
     // serde would read a list too, by position.
     if !value.is_object() {
-        return Err(format!("{key}: the quote is not an object"));
+        return Err("the quote is not an object".to_owned());
     }
     let instrument: Instrument = key.parse().map_err(|error| format!("{error}"))?;
-    let wire = serde_json::from_value(value).map_err(|error| format!("{key}: {error}"))?;
+    let wire = WireQuote::deserialize(value).map_err(|error| error.to_string())?;
     Ok(quote(&instrument, wire))
 }
 
@@ -168,7 +162,7 @@ fn levels(wire: List<WireLevel>) -> Vec<DepthLevel> {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> HashMap<Instrument, Quote> {
+    fn read(json: &str) -> Quotes {
         quotes(serde_json::from_str(json).unwrap()).unwrap()
     }
 
@@ -196,18 +190,18 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_be_read_is_absent_only_for_itself() {
+    fn an_entry_that_cannot_be_read_is_a_problem_only_for_itself() {
         for odd in [r#""NSE:A":"halted""#, r#""NSE:A":[1,2,3]"#, r#""408065":{"last_price":1}"#] {
             let quotes = read(&format!(r#"{{{odd},"NSE:D":{{"last_price":1}}}}"#));
             assert_eq!(quotes.keys().map(Instrument::as_str).collect::<Vec<_>>(), ["NSE:D"]);
-            // What has no data was read.
-            assert!(read(&format!(r#"{{{odd},"NSE:D":null}}"#)).is_empty());
+            let name = quotes.problems[0].name.as_deref();
+            assert!(quotes.problems.len() == 1 && name.is_some_and(|name| odd.contains(name)));
         }
     }
 
     #[test]
-    fn an_answer_of_which_nothing_can_be_read_is_an_error() {
-        for json in [r#"{"NSE:A":1,"NSE:B":[]}"#, r#"{"NSE:A":"halted"}"#, "[]", "1"] {
+    fn an_answer_that_is_no_map_is_an_error() {
+        for json in ["[]", "1"] {
             let answer = serde_json::from_str(json).unwrap();
             assert!(quotes(answer).is_err(), "{json}");
         }

@@ -5,7 +5,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::broker::{BrokerError, Detail};
+use crate::broker::{BrokerError, Detail, Partial, RowProblem};
 
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
 pub(super) const LONGEST: usize = 400;
@@ -32,11 +32,20 @@ impl Secrets {
         with_detail(error, |detail| Detail {
             // Cleaned before it is cut: half a token at the cut would not be found.
             message: shorten(&self.scrub(&detail.message)),
-            status: detail.status,
             code: detail.code.map(|code| shorten(&self.scrub(&code))),
-            possible_in: detail.possible_in,
-            trail: detail.trail,
+            ..detail
         })
+    }
+
+    /// The answer with what is told of its unreadable rows without secrets.
+    pub(super) fn clean_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
+        for problem in &mut partial.problems {
+            let RowProblem { name, tag, why, text, .. } = problem;
+            for text in [Some(why), Some(text), name.as_mut(), tag.as_mut()].into_iter().flatten() {
+                *text = shorten(&self.scrub(text));
+            }
+        }
+        partial
     }
 
     fn scrub(&self, text: &str) -> String {
@@ -62,6 +71,7 @@ pub(super) fn with_detail(
         BrokerError::NotSent(detail) => BrokerError::NotSent(change(detail)),
         BrokerError::Transient(detail) => BrokerError::Transient(change(detail)),
         BrokerError::OutcomeUnknown(detail) => BrokerError::OutcomeUnknown(change(detail)),
+        BrokerError::Malformed(detail) => BrokerError::Malformed(change(detail)),
         BrokerError::Rejected(detail) => BrokerError::Rejected(change(detail)),
         BrokerError::Fatal(detail) => BrokerError::Fatal(change(detail)),
         quiet @ BrokerError::NoQuote { .. } => quiet,
@@ -115,7 +125,7 @@ fn after_hex(text: &[u8], byte: u8) -> Option<&[u8]> {
     (spelled == byte).then_some(rest)
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     if text.chars().count() <= LONGEST {
         return text.to_owned();
     }

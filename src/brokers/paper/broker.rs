@@ -1,6 +1,5 @@
 //! The book behind the [`Broker`] trait.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use rust_decimal::Decimal;
 
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
-    Trade, lanes,
+    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
+    Quote, Quotes, Rows, Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -161,27 +160,29 @@ impl Broker for PaperBroker {
         Ok(self.cancel(id)?)
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
-        Ok(self.entry(id, |entry, _| entry.history.clone())?)
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
+        Ok(self.entry(id, |entry, _| entry.history.clone())?.into())
     }
 
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         Ok(self.book(|book, _| book.entries().iter().map(|entry| entry.order.clone()).collect()))
     }
 
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
-        Ok(self.book(|book, _| book.trades().to_vec()))
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
+        Ok(self.book(|book, _| book.trades().to_vec()).into())
     }
 
-    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
-        Ok(self.entry(id, |_, trade| trade.cloned().into_iter().collect())?)
+    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
+        Ok(self.entry(id, |_, trade| trade.cloned().into_iter().collect::<Vec<_>>())?.into())
     }
 
-    fn positions(&self) -> Result<Positions, BrokerError> {
-        Ok(self.book(|book, _| book.account().positions(|instrument| book.price(instrument))))
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
+        Ok(self
+            .book(|book, _| book.account().positions(|instrument| book.price(instrument)))
+            .into())
     }
 
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
         let mut holdings = self.0.holdings.clone();
         for holding in &mut holdings {
             if let Some(price) = self.price(&holding.instrument) {
@@ -189,11 +190,11 @@ impl Broker for PaperBroker {
                 holding.pnl = Some((price - holding.average_price) * holding.quantity);
             }
         }
-        Ok(holdings)
+        Ok(holdings.into())
     }
 
-    fn margins(&self) -> Result<Margins, BrokerError> {
-        Ok(self.book(|book, _| book.account().margins()))
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
+        Ok(self.book(|book, _| book.account().margins()).into())
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
@@ -212,23 +213,23 @@ impl Broker for PaperBroker {
         })
     }
 
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+    fn instruments(
+        &self,
+        exchange: Option<&Exchange>,
+    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
         let wanted = |info: &InstrumentInfo| {
             exchange.is_none_or(|exchange| exchange.as_str() == info.instrument.exchange())
         };
         Ok(self.0.tokens.listing().filter(wanted).collect())
     }
 
-    fn quotes(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         let quotes = instruments.iter().filter_map(|instrument| self.quote_of(instrument));
         Ok(quotes.map(|quote| (quote.instrument.clone(), quote)).collect())
     }
 
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
-        Ok(self.candles_of(request)?)
+    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
+        Ok(self.candles_of(request)?.into())
     }
 
     fn order_tags(&self) -> OrderTags {

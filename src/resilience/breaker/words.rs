@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::Class;
 use crate::quota::Moment;
+use crate::{Class, Failure, Reachability};
 
 /// The right to make one call, to be given back with its outcome to
 /// [`Breaker::record`](super::Breaker::record).
@@ -29,26 +29,31 @@ impl Admission {
 /// What became of a call, as far as it tells how the broker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The broker works: it answered, if only with a refusal.
+    /// The broker can be reached: it answered, if only with a refusal.
     Success,
-    /// The broker could not be reached, or gave no usable answer.
+    /// The broker could not be reached, or gave no answer.
     Failure,
-    /// It tells nothing: the call was cancelled, was never sent, or was throttled.
+    /// It tells nothing: the call was cancelled, or was never sent.
     Ignored,
 }
 
-impl From<Class> for Outcome {
-    /// A fault on the way is a failure, and so is a connection that was refused. A refusal of the
-    /// call itself is the answer of a broker that works. Throttling tells of our speed and is for the
-    /// [`Throttle`](crate::resilience::Throttle).
-    ///
-    /// A call that the lane itself did not send has no class: it is [`Outcome::Ignored`].
-    fn from(class: Class) -> Self {
-        match class {
-            Class::Transient | Class::Unknown | Class::NotSent => Self::Failure,
-            Class::Rejected | Class::Fatal => Self::Success,
-            Class::Throttled { .. } => Self::Ignored,
+impl From<Failure> for Outcome {
+    /// Any answer is one of a broker that can be reached: a refusal, a 429, a 500, one that nobody can
+    /// decode. A connection that was refused or lost, and an answer that never came, are failures. A call
+    /// that was refused on this side tells nothing.
+    fn from(failure: Failure) -> Self {
+        match failure.reachability {
+            Reachability::Answered => Self::Success,
+            Reachability::Unreachable => Self::Failure,
+            Reachability::NotTried => Self::Ignored,
         }
+    }
+}
+
+impl From<Class> for Outcome {
+    /// As of a [`Failure`] of which no more than the class is known.
+    fn from(class: Class) -> Self {
+        Failure::from(class).into()
     }
 }
 
@@ -150,13 +155,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_faults_count_against_the_broker() {
+    fn only_silence_counts_against_the_broker() {
         for class in [Class::Transient, Class::Unknown, Class::NotSent] {
             assert_eq!(Outcome::from(class), Outcome::Failure, "{class:?}");
+            let answered = Failure::from(class).reached(Reachability::Answered);
+            assert_eq!(Outcome::from(answered), Outcome::Success, "{class:?}");
+            let local = Failure::from(class).reached(Reachability::NotTried);
+            assert_eq!(Outcome::from(local), Outcome::Ignored, "{class:?}");
         }
-        for class in [Class::Rejected, Class::Fatal] {
+        let throttled = Class::Throttled { retry_after: None };
+        for class in [Class::Malformed, Class::Rejected, Class::Fatal, throttled] {
             assert_eq!(Outcome::from(class), Outcome::Success, "{class:?}");
         }
-        assert_eq!(Outcome::from(Class::Throttled { retry_after: None }), Outcome::Ignored);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::patience::Patience;
-use crate::broker::{Broker, BrokerError, Detail, Order};
+use crate::broker::{Broker, BrokerError, Detail, Order, Rows};
 use crate::quota::Moment;
 
 /// The order book, as it was last read.
@@ -41,7 +41,7 @@ struct Flight {
 #[derive(Debug)]
 struct Reading {
     sent: u64,
-    orders: Result<Arc<[Order]>, BrokerError>,
+    orders: Result<Arc<Rows<Order>>, BrokerError>,
 }
 
 impl State {
@@ -59,7 +59,7 @@ impl Book {
         broker: &dyn Broker,
         patience: &Patience,
         until: Moment,
-    ) -> Result<Arc<[Order]>, BrokerError> {
+    ) -> Result<Arc<Rows<Order>>, BrokerError> {
         let sent = {
             let mut state = self.state.lock();
             let asked = state.next();
@@ -88,7 +88,7 @@ impl Book {
             sent
         };
         let landing = Landing { book: self, sent };
-        let orders = broker.orders().map(Arc::from);
+        let orders = broker.orders().map(Arc::new);
         landing.with(&orders);
         orders
     }
@@ -105,7 +105,7 @@ struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    fn with(self, orders: &Result<Arc<[Order]>, BrokerError>) {
+    fn with(self, orders: &Result<Arc<Rows<Order>>, BrokerError>) {
         let mut state = self.book.state.lock();
         // One that was taken to hang may come after a later one.
         if state.last.as_ref().is_none_or(|last| last.sent < self.sent) {
@@ -145,7 +145,7 @@ mod tests {
         mock.expect_orders().times(2).returning(move || {
             let _ = began.send(());
             let _ = told.recv(); // Until the other end is dropped.
-            Ok(Vec::new())
+            Ok(Rows::default())
         });
         std::thread::scope(|scope| {
             let first = scope.spawn(|| book.read(&mock, &patience, now + settle));
@@ -172,7 +172,7 @@ mod tests {
         mock.expect_orders().times(2).returning(move || {
             let _ = began.send(());
             let _ = told.recv();
-            Ok(Vec::new())
+            Ok(Rows::default())
         });
         std::thread::scope(|scope| {
             let (book, mock, patience) = (&book, &mock, &patience);
@@ -207,7 +207,7 @@ mod tests {
         let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &patience, until));
         std::panic::catch_unwind(read).unwrap_err();
         let mut mock = MockBroker::new();
-        mock.expect_orders().times(1).returning(|| Ok(Vec::new()));
+        mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
         assert!(book.read(&mock, &patience, until).is_ok());
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus};
+use crate::broker::{
+    BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus, RowProblem, Rows,
+};
 
 /// How far the clocks of client and broker may be apart.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
@@ -64,14 +66,23 @@ impl Intent {
         ours.min_by_key(|order| (!lives(order), order.parent.is_some()))
     }
 
-    /// Why a book in which this order was not found does not say that it is not there: one fits in all
-    /// but its time, and a clock may be wrong. In words.
-    pub(super) fn may_be(&self, book: &[Order]) -> Option<String> {
-        let Order { id, .. } = book.iter().find(|order| self.fits(order))?;
-        Some(format!(
-            "order {id} has the tag, the instrument and the side, and by the clocks another time: it \
-             is an earlier one of that tag, or a clock is wrong by more than {SKEW:?}"
-        ))
+    /// Why a book in which this order was not found does not say that it is not there, in words: one fits
+    /// in all but its time, and a clock may be wrong; or a row of the book cannot be read, and may be it.
+    pub(super) fn may_be(&self, book: &Rows<Order>) -> Option<String> {
+        if let Some(Order { id, .. }) = book.iter().find(|order| self.fits(order)) {
+            return Some(format!(
+                "order {id} has the tag, the instrument and the side, and by the clocks another time: \
+                 it is an earlier one of that tag, or a clock is wrong by more than {SKEW:?}"
+            ));
+        }
+        let problem = book.problems.iter().find(|problem| self.is_perhaps(problem))?;
+        Some(format!("a row of the order book cannot be read, and may be this order: {problem}"))
+    }
+
+    /// Whether a row that cannot be read may be the order that was meant: it has its tag, or none that
+    /// could be read.
+    fn is_perhaps(&self, problem: &RowProblem) -> bool {
+        problem.tag.as_deref().is_none_or(|tag| tag.eq_ignore_ascii_case(&self.tag))
     }
 }
 
@@ -215,6 +226,20 @@ mod tests {
         let mut after = order("1");
         after.placed_at = Some("2026-01-06T00:00:10+05:30[+05:30]".parse().unwrap());
         assert_eq!(found(&late, &[after]), Some("1".into()));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_a_doubt_unless_it_shows_another_tag() {
+        let book = |tag: Option<&str>| {
+            let mut problem = RowProblem::new(1, "it has no status", "{..}").name("9");
+            problem.tag = tag.map(str::to_owned);
+            Rows::from(Vec::new()).with_problems([problem])
+        };
+        let doubt = |tag| intent(false).may_be(&book(tag));
+        assert!(doubt(None).is_some_and(|words| words.contains("row 1 (9): it has no status")));
+        assert!(doubt(Some("T1")).is_some());
+        assert_eq!(doubt(Some("t2")), None);
+        assert_eq!(intent(false).may_be(&Rows::default()), None);
     }
 
     #[test]

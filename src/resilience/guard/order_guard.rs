@@ -1,6 +1,5 @@
 //! The guard in front of a [`Broker`].
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,8 +15,8 @@ use super::shared::Shared;
 use super::tags::{OwnTags, checked};
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Positions, Profile, Quote,
-    QuoteBatch, QuoteChunk, Seen, Trade,
+    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
+    Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, Trade,
 };
 use crate::quota::Limits;
 
@@ -176,31 +175,31 @@ impl<B: Broker> Broker for OrderGuard<B> {
         }
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Vec<Order>, BrokerError> {
+    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         self.within.order_history(id)
     }
 
-    fn orders(&self) -> Result<Vec<Order>, BrokerError> {
+    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         self.within.orders()
     }
 
-    fn trades(&self) -> Result<Vec<Trade>, BrokerError> {
+    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
         self.within.trades()
     }
 
-    fn order_trades(&self, id: &OrderId) -> Result<Vec<Trade>, BrokerError> {
+    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         self.within.order_trades(id)
     }
 
-    fn positions(&self) -> Result<Positions, BrokerError> {
+    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
         self.within.positions()
     }
 
-    fn holdings(&self) -> Result<Vec<Holding>, BrokerError> {
+    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
         self.within.holdings()
     }
 
-    fn margins(&self) -> Result<Margins, BrokerError> {
+    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
         self.within.margins()
     }
 
@@ -208,22 +207,22 @@ impl<B: Broker> Broker for OrderGuard<B> {
         self.within.profile()
     }
 
-    fn instruments(&self, exchange: Option<&Exchange>) -> Result<Vec<InstrumentInfo>, BrokerError> {
+    fn instruments(
+        &self,
+        exchange: Option<&Exchange>,
+    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
         self.within.instruments(exchange)
     }
 
-    fn quotes(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         self.within.quotes(instruments)
     }
 
-    fn quotes_of(&self, batch: &QuoteBatch) -> Result<HashMap<Instrument, Quote>, BrokerError> {
+    fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
         self.within.quotes_of(batch)
     }
 
-    fn candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, BrokerError> {
+    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         self.within.candles(request)
     }
 

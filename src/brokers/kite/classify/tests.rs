@@ -22,6 +22,7 @@ fn class(error: &BrokerError) -> &'static str {
         BrokerError::OutcomeUnknown(_) => "unknown",
         BrokerError::Rejected(_) => "rejected",
         BrokerError::Fatal(_) => "fatal",
+        BrokerError::Malformed(_) => "malformed",
         _ => "other",
     }
 }
@@ -264,10 +265,11 @@ fn a_good_status_over_a_bad_body_proves_nothing() {
         "[]",
         "{}",
         r#"{"status":"success"}"#,
-        r#"{"status":"error"}"#,
     ] {
-        assert_eq!(classes(&answer(200, body)), ("unknown", "transient"), "{body}");
+        assert_eq!(classes(&answer(200, body)), ("unknown", "malformed"), "{body}");
     }
+    let no_reason = answer(200, r#"{"status":"error"}"#);
+    assert_eq!(classes(&no_reason), ("unknown", "transient"));
 }
 
 #[test]
@@ -295,6 +297,40 @@ fn a_throttle_carries_how_long_to_wait() {
     assert_eq!(detail, Detail::new("Too many requests").status(429).code("NetworkException"));
 }
 
+/// Of a write whose outcome the same answer leaves open, too.
+#[test]
+fn too_fast_is_heard_whatever_else_the_answer_says() {
+    let rated = "<html><title>Access denied</title>You are being rate limited</html>";
+    let booked = r#"{"status":"error","message":"Too many requests","data":{"order_id":"1512"}}"#;
+    for mut too_fast in [
+        kite(200, "NetworkException", "Too many requests"),
+        kite(500, "NetworkException", "Too many requests"),
+        kite(502, "GeneralException", "too many requests, slow down"),
+        kite(429, "NetworkException", TIMED_OUT),
+        answer(200, RATE),
+        answer(500, RATE),
+        answer(200, rated),
+        answer(503, rated),
+        answer(429, booked),
+        answer(200, booked),
+        answer(400, r#"{"status":"error","message":"Too many requests"#),
+    ] {
+        too_fast.retry_after = Some("3".to_owned());
+        let body = String::from_utf8_lossy(&too_fast.body).into_owned();
+        let error = data::<serde_json::Value>(&too_fast, Effect::Write).unwrap_err();
+        assert_eq!(class(&error), "unknown", "{body}");
+        let throttling = Some(Throttling::new(Some(Duration::from_secs(3))));
+        assert_eq!(error.failure().throttling, throttling, "{body}");
+        let read = data::<serde_json::Value>(&too_fast, Effect::Read).unwrap_err();
+        assert_eq!(read.failure().throttling, throttling, "{body}: {read}");
+    }
+    // Not of the pace.
+    for other in [kite(429, "NetworkException", MODIFIED), kite(500, "X", "Oops"), answer(200, "")] {
+        let error = data::<serde_json::Value>(&other, Effect::Write).unwrap_err();
+        assert_eq!(error.failure().throttling, None, "{error}");
+    }
+}
+
 #[test]
 fn missing_data_is_not_empty_data() {
     #[derive(serde::Deserialize, Debug, Default)]
@@ -306,5 +342,5 @@ fn missing_data_is_not_empty_data() {
     let read = |body| data::<super::super::de::List<Row>>(&answer(200, body), Effect::Read);
     assert_eq!(read(r#"{"status":"success","data":null}"#).unwrap().0.len(), 0);
     assert_eq!(read(r#"{"status":"success","data":[]}"#).unwrap().0.len(), 0);
-    assert_eq!(class(&read(r#"{"status":"success"}"#).unwrap_err()), "transient");
+    assert_eq!(class(&read(r#"{"status":"success"}"#).unwrap_err()), "malformed");
 }
