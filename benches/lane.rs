@@ -22,8 +22,7 @@ use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use support::{each, paired};
 
-const CALL: Call =
-    Call { lane: 0, method: "call", effect: Effect::Write, priority: 5, weight: 1, budgets: &[] };
+const CALL: Call = Call::new(0, "call", Effect::Write);
 
 /// A broker, as far as a lane can tell.
 #[lanekeeper::proxy]

@@ -17,8 +17,7 @@ fn in_use() -> usize {
     dhat::HeapStats::get().curr_bytes
 }
 
-const CALL: Call =
-    Call { lane: 0, method: "call", effect: Effect::Write, priority: 5, weight: 1, budgets: &[] };
+const CALL: Call = Call::new(0, "call", Effect::Write);
 
 /// What an order of a broker's takes along.
 struct Order([u8; 160]);

@@ -87,7 +87,7 @@ fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
 struct Heard(Mutex<Vec<BreakerState>>);
 
 impl Observer for Heard {
-    fn breaker(&self, _: &'static str, state: BreakerState) {
+    fn breaker(&self, _: &'static str, _: &'static str, state: BreakerState) {
         self.0.lock().unwrap().push(state);
     }
 }

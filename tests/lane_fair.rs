@@ -353,7 +353,7 @@ fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
     let hangs = Course::answered_after(Duration::from_secs(3_600));
     drop(lane.submit(Call { budgets: &[0], ..WRITE }, &options(), hangs));
     let both = Call { budgets: &[0, 1], ..WRITE };
-    drop(lane.submit(both, &priority(1), Course::INSTANT));
+    drop(lane.submit(both, &priority(2), Course::INSTANT));
     for _ in 0..10 {
         drop(lane.submit(Call { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
         pass(&mut lane, 2 * SECOND);

@@ -87,8 +87,8 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A call that went out: when the broker counted it, and for what.
-type Sent = (u64, Charge);
+/// A call that went out: when the broker counted it, for what, and how many slots of hung calls it took.
+type Sent = (u64, Charge, u64);
 
 struct Run {
     plan: Plan,
@@ -185,7 +185,7 @@ impl Run {
         let path = self.plan.lanes[charge.lane].1;
         let arrival = self.now + path.draw(self.now, &mut self.rng);
         let answer = arrival + path.draw(arrival, &mut self.rng);
-        self.sent.push((arrival, charge));
+        self.sent.push((arrival, charge, permit.borrowed()));
         self.answers.push(Reverse((answer, self.permits.len())));
         self.permits.push(Some(permit));
     }
@@ -290,11 +290,13 @@ impl Run {
         Ok(())
     }
 
-    /// How often the broker would have said no.
+    /// How often the broker would have said no, but for urgent calls that took the slots of hung ones: those
+    /// know that they may be one too many.
     fn refusals(&self) -> usize {
         let all = |counts: &dyn Fn(&Charge) -> bool| -> Vec<Arrival> {
-            let counted = self.sent.iter().filter(|(_, charge)| counts(charge));
-            counted.map(|(at, charge)| (*at, u64::from(charge.weight.max(1)))).collect()
+            let is_counted = |sent: &&Sent| counts(&sent.1) && sent.2 == 0;
+            let counted = self.sent.iter().filter(is_counted);
+            counted.map(|(at, charge, _)| (*at, u64::from(charge.weight.max(1)))).collect()
         };
         let mut wrong = 0;
         for (lane, (quota, _)) in self.plan.lanes.iter().enumerate() {

@@ -326,9 +326,14 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
         let mut state = || {
             metrics.sample(&lanes.status());
             told.look();
-            let of = |word| format!("lanekeeper_breaker_state{{lane=\"test\",state=\"{word}\"}}");
+            let of = |word| {
+                let labels = format!("lane=\"test\",route=\"writes\",state=\"{word}\"");
+                format!("lanekeeper_breaker_state{{{labels}}}")
+            };
             ["closed", "open", "half_open"].map(|word| told.gauge(&of(word)))
         };
+        // A route class comes into being with its first call.
+        call(None);
         assert_eq!(state(), [1.0, 0.0, 0.0]);
         (0..3).for_each(|_| call(Some(TRANSIENT)));
         assert_eq!(state(), [0.0, 1.0, 0.0]);
@@ -337,7 +342,7 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
         assert_eq!(state(), [0.0, 0.0, 1.0]);
         call(None);
         assert_eq!(state(), [1.0, 0.0, 0.0]);
-        let of = |state| format!("{{lane=\"test\",state=\"{state}\"}}");
+        let of = |state| format!("{{lane=\"test\",route=\"writes\",state=\"{state}\"}}");
         let changes = [(&*of("closed"), 1), (&*of("half_open"), 1), (&*of("open"), 1)];
         assert_eq!(told.counts("lanekeeper_breaker_changes_total"), changes);
         let refused = "{lane=\"test\",method=\"read\",reason=\"broker_down\"}";
@@ -513,7 +518,7 @@ fn what_is_told_is_what_the_table_lists_with_its_labels() {
         metrics.sample_cache("quotes", &CacheStats::default());
         let watched: &dyn Observer = &*metrics;
         // What only happens in the tests above.
-        watched.breaker("test", lanekeeper::resilience::BreakerState::Open);
+        watched.breaker("test", "reads", lanekeeper::resilience::BreakerState::Open);
         struct Once(Arc<Metrics>);
         impl Observer for Once {
             fn finished(&self, end: &lanekeeper::lane::FinishedCall<'_>) {

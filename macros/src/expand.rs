@@ -107,7 +107,9 @@ fn lanes_in_words(model: &Model) -> String {
 fn in_words(name: &Ident, keys: &LaneKeys) -> String {
     let effect = if keys.effect == Effect::Read { "read" } else { "write" };
     let mut words = format!("`{name}` ({effect}");
-    if keys.priority != LaneKeys::PRIORITY {
+    if keys.exit {
+        words += ", an exit";
+    } else if keys.priority != LaneKeys::PRIORITY {
         words += &format!(", priority {}", keys.priority);
     }
     if keys.weight != LaneKeys::WEIGHT {

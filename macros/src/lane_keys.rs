@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use proc_macro2::Span;
+use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 
@@ -36,6 +37,10 @@ pub(crate) struct LaneKeys {
     pub(crate) budgets: Vec<Ident>,
     /// Whether the lane may make the call again.
     pub(crate) retries: bool,
+    /// The calls among which the health of the other end is counted.
+    pub(crate) route: String,
+    /// Whether the call gets its caller out, so that nothing of ours may refuse it.
+    pub(crate) exit: bool,
 }
 
 /// The keys after the lane's name, as far as they are read.
@@ -46,6 +51,8 @@ struct Said {
     weight: Option<u32>,
     budgets: Vec<Ident>,
     never_again: Option<()>,
+    route: Option<Ident>,
+    exit: Option<Ident>,
 }
 
 impl LaneKeys {
@@ -53,6 +60,8 @@ impl LaneKeys {
     pub(crate) const PRIORITY: u8 = 5;
     /// If nothing is said: as one.
     pub(crate) const WEIGHT: u32 = 1;
+    /// Of an exit: the first.
+    const URGENT: u8 = 1;
 
     /// Reads `#[lane(NAME, read|write, ..)]`.
     pub(crate) fn parse(attribute: &Attribute) -> Result<Self> {
@@ -96,13 +105,23 @@ impl LaneKeys {
             );
             return Err(Error::new(name.span(), message));
         };
+        if let (Some(exit), Some(_)) = (&said.exit, said.priority) {
+            let message = "an exit is always of priority 1: leave `priority` out";
+            return Err(Error::new(exit.span(), message));
+        }
+        let by_default = if said.exit.is_some() { Self::URGENT } else { Self::PRIORITY };
+        let by_effect = if effect == Effect::Read { "reads" } else { "writes" };
         Ok(Self {
             name,
             effect,
-            priority: said.priority.unwrap_or(Self::PRIORITY),
+            priority: said.priority.unwrap_or(by_default),
             weight: said.weight.unwrap_or(Self::WEIGHT),
             budgets: said.budgets,
             retries: said.never_again.is_none(),
+            route: said
+                .route
+                .map_or_else(|| by_effect.to_owned(), |route| route.unraw().to_string()),
+            exit: said.exit.is_some(),
         })
     }
 }
@@ -116,6 +135,13 @@ impl Said {
                 None => Ok(()),
                 Some(_) => Err(Error::new(key.span(), "say `read` or `write` once")),
             };
+        }
+        if key == "exit" {
+            return once(&mut self.exit, key.clone(), &key);
+        }
+        if key == "route" {
+            let route = named(input, &key, "route = NAME", "a route")?;
+            return once(&mut self.route, route, &key);
         }
         if key == "priority" {
             let priority = number(input, &key, "priority = 1", 1..=10, PRIORITIES)?;
@@ -152,7 +178,8 @@ impl Said {
         }
         let message = format!(
             "#[lane] has no key `{key}`; there are the lane's name, `read` or `write`, \
-             `priority = 1`, `budget = NAME`, `weight = 2` and `retry = never`"
+             `priority = 1`, `exit`, `budget = NAME`, `weight = 2`, `route = NAME` and \
+             `retry = never`"
         );
         Err(Error::new(key.span(), message))
     }
@@ -218,11 +245,16 @@ where
 }
 
 fn budget(input: ParseStream<'_>, key: &Ident) -> Result<Ident> {
-    equals(input, key, "budget = NAME")?;
-    if input.peek(LitStr) {
-        return Err(input.error("the name of a budget is written without quotes"));
-    }
-    let name: Ident = input.parse()?;
+    let name = named(input, key, "budget = NAME", "a budget")?;
     check_setter("budget", &name)?;
     Ok(name)
+}
+
+/// The name after `key`. `what` is named by it.
+fn named(input: ParseStream<'_>, key: &Ident, example: &str, what: &str) -> Result<Ident> {
+    equals(input, key, example)?;
+    if input.peek(LitStr) {
+        return Err(input.error(format!("the name of {what} is written without quotes")));
+    }
+    input.parse()
 }

@@ -59,7 +59,7 @@ fn about(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
         Effect::Read => quote!(::lanekeeper::proxy::Effect::Read),
         Effect::Write => quote!(::lanekeeper::proxy::Effect::Write),
     };
-    let (priority, weight) = (keys.priority, keys.weight);
+    let LaneKeys { priority, weight, route, exit, .. } = keys;
     let budgets = keys.budgets.iter().map(|budget| model.budgets.place(budget));
     quote! {
         ::lanekeeper::proxy::Call {
@@ -68,6 +68,8 @@ fn about(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
             effect: #effect,
             priority: #priority,
             weight: #weight,
+            route: #route,
+            exit: #exit,
             // Counting variants is no expression that lives for ever unless told to.
             budgets: const { &[#(#budgets),*] },
         }
@@ -90,7 +92,7 @@ mod tests {
                 trait Weather {
                     #[lane(general, read)]
                     fn forecast(&self) -> Result<(), Failure>;
-                    #[lane(alerts, weight = 5, budget = sms, write, priority = 1, budget = day)]
+                    #[lane(alerts, weight = 5, budget = sms, write, exit, route = alarms, budget = day)]
                     fn send(&self) -> Result<(), Failure>;
                     #[lane(general, read, budget = day)]
                     fn r#match(&self) -> Result<(), Failure>;
@@ -113,6 +115,8 @@ mod tests {
                 effect: ::lanekeeper::proxy::Effect::Read,
                 priority: 5u8,
                 weight: 1u32,
+                route: "reads",
+                exit: false,
                 budgets: const { &[] },
             })
         );
@@ -124,6 +128,8 @@ mod tests {
                 effect: ::lanekeeper::proxy::Effect::Write,
                 priority: 1u8,
                 weight: 5u32,
+                route: "alarms",
+                exit: true,
                 budgets: const {
                     &[
                         __LkBudget::N0 as ::core::primitive::usize,
@@ -140,6 +146,8 @@ mod tests {
                 effect: ::lanekeeper::proxy::Effect::Read,
                 priority: 5u8,
                 weight: 1u32,
+                route: "reads",
+                exit: false,
                 budgets: const { &[__LkBudget::N1 as ::core::primitive::usize] },
             })
         );

@@ -111,6 +111,13 @@ use syn::Item;
 ///   their lane's. The builder has a setter for each budget. A method may name several, each with a
 ///   `budget` of its own.
 /// - `weight = 2`: as how many calls this one counts. It is 1 if nothing is said.
+/// - `exit`: the call gets its caller out, as the cancellation of an order does. It is always urgent
+///   (priority 1, whatever the caller's options say), and so is never refused for the sake of other
+///   calls: see `lanekeeper::lane::Priority::URGENT`.
+/// - `route = NAME`: the calls among which a circuit breaker counts. One route that is out of order
+///   does not stop the calls of another. The route of a method is `reads` or `writes` if nothing is
+///   said.
+/// - `retry = never`: the lane never makes the call again, and its arguments are not cloned.
 ///
 /// # Keys of the attribute
 ///

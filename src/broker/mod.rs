@@ -70,33 +70,33 @@ use crate::quota::Limits;
 pub trait Broker: Send + Sync {
     /// Places an order and gives the broker's name for it. That it was taken does not mean that it
     /// was filled.
-    #[lane(transactional, write, priority = 4, budget = orders)]
+    #[lane(transactional, write, priority = 4, budget = orders, route = order_writes)]
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
 
     /// Changes an order in the market. The answer names the order from then on: some brokers give
     /// it a new id.
-    #[lane(transactional, write, priority = 4)]
+    #[lane(transactional, write, priority = 4, route = order_writes)]
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError>;
 
     /// Takes an order out of the market.
-    #[lane(transactional, write, priority = 2)]
+    #[lane(transactional, write, exit, route = order_writes)]
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
 
     /// The states an order went through, oldest first; at least one. A broker that keeps no
     /// history gives the present state alone.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = order_reads)]
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError>;
 
     /// All orders of the day.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = order_reads)]
     fn orders(&self) -> Result<Rows<Order>, BrokerError>;
 
     /// All trades of the day.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = order_reads)]
     fn trades(&self) -> Result<Rows<Trade>, BrokerError>;
 
     /// The trades of one order.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = order_reads)]
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         let mut trades = self.trades()?;
         trades.retain(|trade| trade.order_id == *id);
@@ -104,23 +104,23 @@ pub trait Broker: Send + Sync {
     }
 
     /// What is held and what the day did.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = account_reads)]
     fn positions(&self) -> Result<Partial<Positions>, BrokerError>;
 
     /// Shares held beyond the day.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = account_reads)]
     fn holdings(&self) -> Result<Rows<Holding>, BrokerError>;
 
     /// The account's money.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = account_reads)]
     fn margins(&self) -> Result<Partial<Margins>, BrokerError>;
 
     /// Whose account it is.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = account_reads)]
     fn profile(&self) -> Result<Profile, BrokerError>;
 
     /// The instruments that the broker lists, of one exchange or of all.
-    #[lane(transactional, read)]
+    #[lane(transactional, read, route = instruments)]
     fn instruments(&self, exchange: Option<&Exchange>)
     -> Result<Rows<InstrumentInfo>, BrokerError>;
 

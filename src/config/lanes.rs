@@ -26,6 +26,7 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
         quota: table.quota("quota"),
         credit: credit(&mut table),
         in_flight: table.number("in_flight"),
+        urgent_workers: table.number("urgent_workers"),
         queue: table.number("queue"),
         when_full: table.word("when_full", &words),
         user_interval: table.time("user_interval"),
@@ -65,6 +66,7 @@ fn check(settings: &LaneSettings, table: &Table<'_>) {
     let Err(error) = lane.over(LaneConfig::new(Quota::unlimited())).check() else { return };
     let key = match error {
         LaneConfigError::InFlight { .. } => "in_flight",
+        LaneConfigError::UrgentWorkers { .. } => "urgent_workers",
         LaneConfigError::Queue { .. } => "queue",
         LaneConfigError::UserInterval { .. } => "user_interval",
         _ => "quota",

@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
-use super::care::Hold;
 use super::error::Reason;
 use super::job::Info;
 use super::places::{Place, WhenFull};
-use super::priority::Priority;
 use super::shared::Shared;
 use crate::quota::{Moment, NotYet};
 
@@ -22,7 +20,7 @@ pub(super) fn admit(
     if !lane.state().is_open() {
         return Err(Reason::Closed);
     }
-    is_up(lane, info.entered)?;
+    is_up(lane, info)?;
     know_weight(lane, info);
     let turn = match info.deadline {
         Some(deadline) => Some(could_be_in_time(lane, info, deadline)?),
@@ -41,8 +39,14 @@ pub(super) fn admit(
 fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Place, Reason> {
     let full = Reason::QueueFull { capacity: lane.places.capacity() };
     match when_full {
+        // Callers that wait for their place are not to lose it, so one more waits than should.
+        WhenFull::Block if info.is_urgent() => Ok(lane.places.overdraw()),
+        // A lesser call gives up its place, if there is one.
+        _ if info.is_urgent() => {
+            let place = lane.shed(info.priority).or_else(|| lane.places.take());
+            Ok(place.unwrap_or_else(|| lane.places.overdraw()))
+        }
         WhenFull::Refuse => Err(full),
-        WhenFull::Block if info.priority == Priority::URGENT => Ok(lane.places.overdraw()),
         WhenFull::Block => {
             let is_shut = || !lane.state().is_open();
             let place = lane.places.wait(&lane.clock, info.deadline, is_shut);
@@ -55,18 +59,19 @@ fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Pla
     }
 }
 
-/// Calls for a broker that is down are refused, not kept.
-fn is_up(lane: &Shared, now: Moment) -> Result<(), Reason> {
-    let (hold, news) = {
+/// Calls of a route that is down are refused, not kept.
+fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
+    let now = info.entered;
+    let (refusal, change) = {
         let mut care = lane.care();
-        (care.hold(now), care.breaker_news(now))
+        (care.refusal(info, now), care.breaker_news(info.route, now))
     };
-    lane.tell_of_breaker(news);
-    match hold {
-        Some(Hold::Down(until)) => {
-            Err(Reason::BrokerDown { possible_in: until.map(|until| until.since(now)) })
+    lane.tell_of_breakers(change);
+    match refusal {
+        Some(down) => {
+            Err(Reason::BrokerDown { possible_in: down.until.map(|until| until.since(now)) })
         }
-        Some(Hold::Pause(_)) | None => Ok(()),
+        None => Ok(()),
     }
 }
 

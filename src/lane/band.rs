@@ -261,6 +261,11 @@ impl Line {
         queues.flat_map(|(_, queue)| queue.values().map(|entry| &entry.job))
     }
 
+    /// All of its calls.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.by_charge.iter().flat_map(|(_, queue)| queue.values().map(|entry| &entry.job))
+    }
+
     fn before(&self, number: Option<u64>) -> Tally {
         let Some(number) = number else { return self.tally.clone() };
         let mut before = Tally::default();

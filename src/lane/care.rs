@@ -6,24 +6,22 @@
 use std::time::Duration;
 
 use super::config::LaneConfig;
-use super::job::{Attempt, Next};
+use super::job::{Attempt, Info, Next};
+use super::routes::{Change, Down, Routes};
+use crate::Throttling;
 use crate::quota::{Moment, Quota};
 use crate::resilience::{
-    Admission, Breaker, BreakerMode, BreakerState, Departure, Outcome, Refused, RetryBudget,
-    RetryPolicy, SettingError, Throttle,
+    Admission, BreakerMode, Departure, Outcome, RetryBudget, RetryPolicy, SettingError, Throttle,
 };
-use crate::{Effect, Throttling};
 
 pub(crate) struct Care {
     retry: RetryPolicy,
     budget: RetryBudget,
-    breaker: Breaker,
+    routes: Routes,
     throttle: Throttle,
-    luck: fastrand::Rng,
+    rng: fastrand::Rng,
     /// When a call was held up for a permit, and for how long.
     held_up: Option<(Moment, Duration)>,
-    /// The state of the breaker that was told last.
-    told: BreakerState,
 }
 
 /// A call that waits for as long would have gone sooner at a higher rate: it is more than a hop takes.
@@ -33,17 +31,8 @@ const HELD_UP: Duration = Duration::from_millis(1);
 pub(super) struct Pass {
     admission: Option<Admission>,
     departure: Departure,
-    /// What the breaker became, if that is news.
-    pub(super) breaker: Option<BreakerState>,
-}
-
-/// Why no call of the lane goes now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// The broker asked for a pause: calls wait until this moment.
-    Pause(Moment),
-    /// The breaker is open: calls are refused until this moment, if it is known.
-    Down(Option<Moment>),
+    /// What the breaker of its route became, if that is news.
+    pub(super) breaker: Option<Change>,
 }
 
 /// What follows the end of an attempt.
@@ -53,30 +42,38 @@ pub(super) struct After {
     pub(super) again_at: Moment,
     /// Until when the lane pauses, if the broker has just asked for it.
     pub(super) pause: Option<Moment>,
-    /// What the breaker became, if that is news.
-    pub(super) breaker: Option<BreakerState>,
+    /// What the breaker of the call's route became, if that is news.
+    pub(super) breaker: Option<Change>,
 }
 
 impl Care {
     pub(super) fn new(config: &LaneConfig) -> Result<Self, SettingError> {
-        let mut luck = fastrand::Rng::new();
+        let mut rng = fastrand::Rng::new();
         let retry = *config.its_retry();
         retry.check()?;
         Ok(Self {
             retry,
             budget: RetryBudget::new(&retry)?,
-            breaker: Breaker::new(*config.its_breaker(), luck.u64(..))?,
+            routes: Routes::new(*config.its_breaker(), rng.fork())?,
             throttle: Throttle::new(*config.its_throttle(), config.quota().clone())?,
-            luck,
+            rng,
             held_up: None,
-            told: BreakerState::Closed,
         })
     }
 
-    /// Whether calls may go now, as far as the broker's state is concerned.
-    pub(super) fn hold(&mut self, now: Moment) -> Option<Hold> {
-        let down = self.breaker.when(now).err().map(Refused::until).map(Hold::Down);
-        down.or_else(|| self.throttle.pause(now).map(Hold::Pause))
+    /// Until when no call of the lane goes, because the broker asked for a pause.
+    pub(super) fn pause(&self, now: Moment) -> Option<Moment> {
+        self.throttle.pause(now)
+    }
+
+    /// The routes whose calls are refused now.
+    pub(super) fn down(&mut self, now: Moment) -> Vec<Down> {
+        self.routes.down(now)
+    }
+
+    /// Why this call is refused now, if it is.
+    pub(super) fn refusal(&mut self, info: &Info, now: Moment) -> Option<Down> {
+        self.routes.refusal(info.route, info.is_urgent(), now)
     }
 
     /// There are calls of so much weight: a rate that is cut leaves room for them.
@@ -84,36 +81,32 @@ impl Care {
         self.throttle.weighs(weight);
     }
 
-    /// A call leaves that has waited for so long. `others`: more wait.
+    /// A call leaves that has waited since it entered. `others`: more wait.
     ///
     /// One caller that calls again and again leaves nobody waiting, but is held up itself: once in
     /// each window, for about as long. That is a busy lane too.
-    pub(super) fn sent(
-        &mut self,
-        now: Moment,
-        weight: u32,
-        (others, waited): (bool, Duration),
-    ) -> Pass {
+    pub(super) fn sent(&mut self, now: Moment, info: &Info, others: bool) -> Pass {
+        let waited = now.since(info.entered);
         if waited >= HELD_UP {
             self.held_up = Some((now, waited));
         }
         let lately = |(at, waited): (Moment, Duration)| now.since(at) <= waited * 2;
         let waiting = others || self.held_up.is_some_and(lately);
         Pass {
-            // It was not held a moment ago, under the same lock.
-            admission: self.breaker.admit(now).ok(),
-            departure: self.throttle.sent(now, weight, waiting),
-            breaker: self.breaker_news(now),
+            // It was not refused a moment ago, under the same lock.
+            admission: self.routes.admit(info.route, info.is_urgent(), now),
+            departure: self.throttle.sent(now, info.charge.weight, waiting),
+            breaker: self.routes.change(info.route, now),
         }
     }
 
-    /// A call is over.
+    /// A call is over, after so long.
     pub(super) fn over(
         &mut self,
         pass: Pass,
         (now, took): (Moment, Duration),
-        (attempt, effect): (Attempt, Effect),
-        deadline: Option<Moment>,
+        attempt: Attempt,
+        info: &Info,
     ) -> After {
         let Pass { admission, departure, .. } = pass;
         let outcome = match attempt.failure {
@@ -121,12 +114,12 @@ impl Care {
             failure => failure.map_or(Outcome::Success, Outcome::from),
         };
         if let Some(admission) = admission {
-            self.breaker.record(admission, now, outcome, took);
+            self.routes.record(info.route, admission, now, (outcome, took));
         }
         if attempt.number == 1 {
             self.budget.earn(now);
         }
-        let breaker = self.breaker_news(now);
+        let breaker = self.routes.change(info.route, now);
         let mut after = After { next: Next::Answer, again_at: now, pause: None, breaker };
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
@@ -136,11 +129,12 @@ impl Care {
         if !attempt.is_repeatable {
             return after;
         }
-        let delay = self.retry.delay(failure.class, effect, attempt.number, self.luck.u64(..));
+        let delay = self.retry.delay(failure.class, info.effect, attempt.number, self.rng.u64(..));
         if let Some(delay) = delay {
             let at = now + delay;
-            let is_in_time = deadline.is_none_or(|deadline| at < deadline);
-            if is_in_time && self.budget.spend(now) {
+            let is_in_time = info.deadline.is_none_or(|deadline| at < deadline);
+            // What the retries of lesser calls have spent must not keep an urgent one from going.
+            if is_in_time && (info.is_urgent() || self.budget.spend(now)) {
                 after = After { next: Next::Again, again_at: at, ..after };
             }
         }
@@ -159,10 +153,6 @@ impl Care {
         self.throttle.quota()
     }
 
-    pub(super) fn pause(&self, now: Moment) -> Option<Moment> {
-        self.throttle.pause(now)
-    }
-
     /// How many percent of the configured rate the lane goes at, at most.
     pub(super) fn percent(&self) -> u32 {
         self.throttle.percent()
@@ -172,19 +162,19 @@ impl Care {
         self.throttle.configured()
     }
 
-    pub(super) fn breaker(&mut self, now: Moment) -> BreakerState {
-        self.breaker.state(now)
+    /// What the breaker of each route does.
+    pub(super) fn breakers(&mut self, now: Moment) -> Vec<Change> {
+        self.routes.states(now)
     }
 
-    /// The state of the breaker, if it is not the one that was told last.
-    pub(super) fn breaker_news(&mut self, now: Moment) -> Option<BreakerState> {
-        let state = self.breaker.state(now);
-        let is_news = state != self.told;
-        self.told = state;
-        is_news.then_some(state)
+    /// What the breaker of a route has become, if it was not told.
+    pub(super) fn breaker_news(&mut self, route: &'static str, now: Moment) -> Option<Change> {
+        self.routes.change(route, now)
     }
 
-    pub(super) fn set_breaker(&mut self, mode: BreakerMode, now: Moment) {
-        self.breaker.set_mode(mode, now);
+    /// Forces the breakers, or leaves them to themselves. Gives what they became.
+    pub(super) fn set_breaker(&mut self, mode: BreakerMode, now: Moment) -> Vec<Change> {
+        self.routes.set_mode(mode, now);
+        self.routes.changes(now)
     }
 }

@@ -20,6 +20,7 @@ pub struct LaneConfig {
     quota: Quota,
     credit: Credit,
     in_flight: Option<usize>,
+    urgent_workers: Option<usize>,
     queue: usize,
     when_full: WhenFull,
     user_interval: Duration,
@@ -32,6 +33,9 @@ pub struct LaneConfig {
 /// Threads are cheap but not free; a lane that needs more says so itself.
 const MOST_WORKERS_BY_DEFAULT: u32 = 16;
 const MOST_WORKERS: usize = 1024;
+/// Enough for a few positions to be closed at once beside calls that hang.
+const URGENT_WORKERS_BY_DEFAULT: usize = 4;
+const MOST_URGENT_WORKERS: usize = 64;
 const QUEUE_BY_DEFAULT: usize = 1024;
 /// Late enough for priorities to mean something, and soon enough to wait for.
 const AGING_BY_DEFAULT: u32 = 10;
@@ -47,6 +51,7 @@ impl LaneConfig {
             quota,
             credit: Credit::default(),
             in_flight: None,
+            urgent_workers: None,
             queue: QUEUE_BY_DEFAULT,
             when_full: WhenFull::default(),
             user_interval: Duration::ZERO,
@@ -68,6 +73,15 @@ impl LaneConfig {
         self
     }
 
+    /// How many [urgent](super::Priority::URGENT) calls may be under way beside those of
+    /// [`in_flight`](Self::in_flight), when as many of these run as may: each is a thread that waits for
+    /// the case that all others hang. By default as many as `in_flight`, 4 at most. 0 to 64.
+    #[must_use]
+    pub fn urgent_workers(mut self, calls: usize) -> Self {
+        self.urgent_workers = Some(calls);
+        self
+    }
+
     /// How many calls may wait. 1024 by default.
     #[must_use]
     pub fn queue(mut self, calls: usize) -> Self {
@@ -83,7 +97,7 @@ impl LaneConfig {
         self
     }
 
-    /// What happens to a call that finds the queue full. By default it is refused.
+    /// What happens to a call that finds the queue full and is not urgent. By default it is refused.
     #[must_use]
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.when_full = when_full;
@@ -147,6 +161,7 @@ impl LaneConfig {
     pub fn check(&self) -> Result<(), LaneConfigError> {
         self.quota.check()?;
         self.workers()?;
+        self.its_urgent_workers()?;
         self.capacity()?;
         self.its_interval()?;
         self.its_aging()?;
@@ -163,6 +178,14 @@ impl LaneConfig {
         match self.in_flight.unwrap_or_else(by_default) {
             calls @ 1..=MOST_WORKERS => Ok(calls),
             calls => Err(LaneConfigError::InFlight { calls }),
+        }
+    }
+
+    pub(super) fn its_urgent_workers(&self) -> Result<usize, LaneConfigError> {
+        let by_default = self.workers()?.min(URGENT_WORKERS_BY_DEFAULT);
+        match self.urgent_workers.unwrap_or(by_default) {
+            calls @ 0..=MOST_URGENT_WORKERS => Ok(calls),
+            calls => Err(LaneConfigError::UrgentWorkers { calls }),
         }
     }
 
@@ -224,6 +247,12 @@ pub enum LaneConfigError {
     /// No calls at once, or absurdly many.
     #[error("in_flight({calls}): write a number from 1 to {MOST_WORKERS}")]
     InFlight {
+        /// What was asked for.
+        calls: usize,
+    },
+    /// More threads than anybody has exits.
+    #[error("urgent_workers({calls}): write a number from 0 to {MOST_URGENT_WORKERS}")]
+    UrgentWorkers {
         /// What was asked for.
         calls: usize,
     },

@@ -1,5 +1,6 @@
 //! A lane, as its proxy holds it: the way in, the controls, and the threads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -21,7 +22,7 @@ use super::{
 use crate::Failure;
 use crate::clock::Clock;
 use crate::quota::{Charge, Quota, QuotaError, WindowUse};
-use crate::resilience::BreakerMode;
+use crate::resilience::{BreakerMode, BreakerState};
 
 /// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way and
 /// ends the threads.
@@ -44,6 +45,7 @@ impl Lane {
         watch: Watch,
     ) -> Result<Self, LaneConfigError> {
         let most_running = config.workers()?;
+        let urgent_workers = config.its_urgent_workers()?;
         let shared = Arc::new(Shared::new(Parts {
             name,
             index,
@@ -52,6 +54,7 @@ impl Lane {
             watch,
             capacity: config.capacity()?,
             most_running,
+            urgent_workers,
             interval: config.its_interval()?,
             aging: config.its_aging()?,
             care: Care::new(config)?,
@@ -59,8 +62,8 @@ impl Lane {
         let when_full = config.its_when_full();
         let numbers = AtomicU64::new(0);
         let lane = Self { shared, when_full, numbers, workers: Mutex::default() };
-        // One more than calls run: somebody keeps the deadlines.
-        for number in 0..=most_running {
+        // One more than calls run: it keeps the deadlines while all of those hang.
+        for number in 0..=most_running + urgent_workers {
             let shared = Arc::clone(&lane.shared);
             let awake = clock.awake();
             let worker = thread::Builder::new()
@@ -114,16 +117,16 @@ impl Lane {
         changed
     }
 
-    /// Forces the lane's circuit breaker open or closed, switches it off, or leaves it to itself.
+    /// Forces the lane's circuit breakers open or closed, switches them off, or leaves them to themselves.
+    /// Forced open, they refuse urgent calls too.
     pub fn set_breaker(&self, mode: BreakerMode) {
         let news = {
             // A look holds it from its first glance at the breaker to the end.
             let (_allowance, now) = self.shared.pace.allowance();
             let mut care = self.shared.care();
-            care.set_breaker(mode, now);
-            care.breaker_news(now)
+            care.set_breaker(mode, now)
         };
-        self.shared.tell_of_breaker(news);
+        self.shared.tell_of_breakers(news);
         self.shared.ring();
     }
 
@@ -140,6 +143,8 @@ impl Lane {
         let windows = allowance.lane_use(shared.index, now);
         let mut care = shared.care();
         let pause = care.pause(now);
+        let breakers = care.breakers(now).into_iter();
+        let breakers: BTreeMap<_, _> = breakers.map(|known| (known.route, known.state)).collect();
         LaneStatus {
             lane: shared.name,
             state: shared.state(),
@@ -150,6 +155,7 @@ impl Lane {
             oldest_wait: census.oldest.map(|oldest| now.since(oldest)),
             in_flight: allowance.in_flight(shared.index),
             workers: shared.most_running,
+            urgent_workers: shared.urgent_workers,
             windows: {
                 let configured = care.configured().windows();
                 let status = |used: &WindowUse| WindowStatus {
@@ -163,7 +169,8 @@ impl Lane {
             quota: care.configured().to_string(),
             rate: rate_of(care.configured()),
             rate_percent: care.percent(),
-            breaker: care.breaker(now),
+            breaker: worst(&breakers),
+            breakers,
             retrying,
             credit: allowance.credit(shared.index),
             least_round_trip: allowance.least_round_trip(shared.index),
@@ -201,7 +208,10 @@ impl Lane {
         failure: impl Fn(&R) -> Option<Failure> + Send + 'static,
     ) -> Result<Arc<dyn Waits<R>>, LaneError> {
         let shared = &self.shared;
-        let priority = options.priority.unwrap_or(method.priority);
+        let priority = match method.exit {
+            true => Priority::URGENT,
+            false => options.priority.unwrap_or(method.priority),
+        };
         let entered = shared.clock.now();
         let mut info = Info {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
@@ -211,6 +221,7 @@ impl Lane {
             priority,
             user: options.user.clone(),
             charge: Charge { urgent: priority == Priority::URGENT, ..method.charge },
+            route: method.route,
             entered,
             deadline: options.deadline.map(|limit| entered + limit),
             estimated_wait: None,
@@ -232,6 +243,15 @@ impl Lane {
             }
         }
     }
+}
+
+/// What the breaker does that is furthest from closed.
+fn worst(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState {
+    let any = |state| breakers.values().any(|known| *known == state);
+    [BreakerState::Open, BreakerState::HalfOpen]
+        .into_iter()
+        .find(|state| any(*state))
+        .unwrap_or(BreakerState::Closed)
 }
 
 /// How many calls a second the shortest window of a quota allows, if it has one.

@@ -28,6 +28,7 @@ pub(crate) struct Info {
     pub(crate) priority: Priority,
     pub(crate) user: Option<Arc<str>>,
     pub(crate) charge: Charge,
+    pub(crate) route: &'static str,
     pub(crate) entered: Moment,
     pub(crate) deadline: Option<Moment>,
     /// How long it was to wait when it came, if that was asked.
@@ -42,6 +43,11 @@ impl Info {
     /// How often it was sent, this time included.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may not be refused for the sake of other calls.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.charge.urgent
     }
 
     pub(crate) fn error(&self, reason: Reason) -> LaneError {

@@ -7,10 +7,11 @@
 use std::sync::atomic::Ordering;
 
 use super::band::Job;
-use super::care::{Care, Hold, Pass};
+use super::care::{Care, Pass};
 use super::contain::contain;
 use super::crew::{Look, Lookout, Role};
 use super::error::Reason;
+use super::routes::Down;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
@@ -38,8 +39,8 @@ pub(super) struct Leftovers {
     now: Moment,
     /// Calls that no window will ever have room for.
     too_heavy: Vec<Job>,
-    /// Calls that find the breaker open, and until when.
-    down: (Vec<Job>, Option<Moment>),
+    /// Calls of routes whose breaker is open, and until when.
+    down: Vec<(Job, Option<Moment>)>,
     /// Calls that wait no more: what they hold is to be dropped.
     dead: Vec<Job>,
 }
@@ -114,7 +115,8 @@ impl Lookout for Shared {
 impl Shared {
     /// Whether one more worker might find something to do.
     fn can_take_more(&self, schedule: &Schedule) -> bool {
-        !schedule.is_empty() && self.running() < self.most_running
+        let any = !schedule.is_empty() && self.may_run(false);
+        any || (schedule.has_urgent() && self.may_run(true))
     }
 
     fn look_into(&self, schedule: &mut Schedule, left: &mut Leftovers) -> Look<(Job, Turn)> {
@@ -127,7 +129,7 @@ impl Shared {
             }
             LaneState::Running | LaneState::Draining => {}
         }
-        let may_run = self.running() < self.most_running;
+        let may_run = self.may_run(false);
         if may_run && schedule.is_idle() && self.arrivals.len() == 1 {
             if let Some(go) = self.lone_arrival(schedule, left) {
                 return go;
@@ -136,20 +138,22 @@ impl Shared {
         self.take_in(schedule);
         let (mut allowance, now) = self.pace.allowance();
         left.expire(schedule, now);
-        let hold = self.care.lock().hold(now);
-        match hold {
-            Some(Hold::Down(until)) => {
-                left.down = (schedule.drain(), until);
-                return Look::Wait(None);
-            }
-            _ if !may_run => return Look::Wait(schedule.next_deadline()),
-            Some(Hold::Pause(until)) if !schedule.is_empty() => {
-                return Look::Wait(schedule.next_deadline().into_iter().chain([until]).min());
-            }
-            Some(Hold::Pause(_)) | None => {}
+        let (down, pause) = {
+            let mut care = self.care.lock();
+            (care.down(now), care.pause(now))
+        };
+        for Down { route, until, is_forced } in down {
+            let calls = if is_forced { schedule.drain() } else { schedule.drain_route(route) };
+            left.down.extend(calls.into_iter().map(|job| (job, until)));
+        }
+        if !may_run && !self.can_take_more(schedule) {
+            return Look::Wait(schedule.next_deadline());
+        }
+        if let Some(until) = pause.filter(|_| !schedule.is_empty()) {
+            return Look::Wait(schedule.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match schedule.choose(now, |charge| allowance.look(charge, now)) {
+            match schedule.choose(now, !may_run, |charge| allowance.look(charge, now)) {
                 Choice::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
                     Ok(turn) => {
                         // One of two hands on the same call: no code of a user's runs here.
@@ -182,7 +186,11 @@ impl Shared {
         let job = self.arrivals.try_recv().ok()?;
         let (mut allowance, now) = self.pace.allowance();
         let is_in_time = job.info().deadline.is_none_or(|deadline| now < deadline);
-        if is_in_time && self.care.lock().hold(now).is_none() {
+        let may_go = || {
+            let mut care = self.care.lock();
+            care.pause(now).is_none() && care.refusal(job.info(), now).is_none()
+        };
+        if is_in_time && may_go() {
             match self.dispatch(&job, &mut allowance, now, schedule) {
                 Ok(turn) => return Some(Look::Go((job, turn))),
                 Err(Undispatched::Gone) => {
@@ -215,8 +223,7 @@ impl Shared {
             let mut care = self.care.lock();
             // The call itself may still be in there.
             let others = schedule.tally().calls() > 1;
-            let waited = now.since(job.info().entered);
-            let pass = care.sent(now, permit.charge().weight, (others, waited));
+            let pass = care.sent(now, job.info(), others);
             self.apply(&mut care, allowance, now);
             pass
         };
@@ -240,9 +247,10 @@ impl Shared {
                 (job, Reason::DeadlinePassed { waited })
             }));
             refused.extend(too_heavy.into_iter().map(|job| (job, Reason::TooHeavy)));
-            let (down, until) = down;
-            let possible_in = until.map(|until| until.since(now));
-            refused.extend(down.into_iter().map(|job| (job, Reason::BrokerDown { possible_in })));
+            refused.extend(down.into_iter().map(|(job, until)| {
+                let possible_in = until.map(|until| until.since(now));
+                (job, Reason::BrokerDown { possible_in })
+            }));
             gone.extend(dead);
         }
         self.refuse(refused);
@@ -255,7 +263,7 @@ impl Shared {
 impl Leftovers {
     fn is_empty(&self) -> bool {
         let Self { expired, too_heavy, down, dead, .. } = self;
-        expired.is_empty() && too_heavy.is_empty() && down.0.is_empty() && dead.is_empty()
+        expired.is_empty() && too_heavy.is_empty() && down.is_empty() && dead.is_empty()
     }
 
     fn expire(&mut self, schedule: &mut Schedule, now: Moment) {

@@ -22,7 +22,8 @@
 //! - `shared.rs` is what callers and workers share, `pace.rs` what the lanes of a proxy share;
 //! - `worker.rs` is what a thread does, `look.rs` how it finds a call, `crew.rs` who sleeps and is woken,
 //!   `settled.rs` who waits for the end;
-//! - `care.rs` is what is done about a broker that fails, `contain.rs` about code of others that panics;
+//! - `care.rs` is what is done about a broker that fails, `routes.rs` the health of its parts, `contain.rs`
+//!   what is done about code of others that panics;
 //! - `sync.rs` is the locks that the model checker tries.
 //!
 //! Its face:
@@ -48,6 +49,7 @@ mod options;
 mod pace;
 mod places;
 mod priority;
+mod routes;
 mod schedule;
 mod settings;
 mod settled;
@@ -93,6 +95,10 @@ pub(crate) struct Method {
     pub(crate) effect: Effect,
     pub(crate) priority: Priority,
     pub(crate) charge: Charge,
+    /// The calls among which the broker's health is counted.
+    pub(crate) route: &'static str,
+    /// It gets its caller out: it is urgent, whatever the caller's options say.
+    pub(crate) exit: bool,
 }
 
 /// How a lane is shut.

@@ -89,10 +89,10 @@ pub trait Observer: Send + Sync {
     fn lane_state(&self, lane: &'static str, state: LaneState) {
         let _ = (lane, state);
     }
-    /// The circuit breaker of a lane was seen to have changed its state. What time decides shows at
-    /// the next call.
-    fn breaker(&self, lane: &'static str, state: BreakerState) {
-        let _ = (lane, state);
+    /// The circuit breaker of a route class was seen to have changed its state. What time decides shows
+    /// at the next call of that class.
+    fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
+        let _ = (lane, route, state);
     }
     /// Whether each call is to be told how long it will have to wait, in
     /// [`CallInfo::estimated_wait`]. It costs a look at what waits. Asked once, when the proxy is
@@ -114,6 +114,8 @@ pub struct CallInfo<'a> {
     pub method: &'static str,
     /// Whether it changes anything.
     pub effect: Effect,
+    /// The calls among which the broker's health is counted.
+    pub route: &'static str,
     /// How urgent it is.
     pub priority: Priority,
     /// On whose behalf.
@@ -171,6 +173,7 @@ impl Info {
             lane: self.lane,
             method: self.method,
             effect: self.effect,
+            route: self.route,
             priority: self.priority,
             user: self.user.as_deref(),
             attempts: self.attempts(),

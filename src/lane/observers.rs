@@ -31,7 +31,7 @@ macro_rules! tells_each {
             unanswered(call: &CallInfo<'_>);
             late_result(call: &CallInfo<'_>, answer: &dyn Any);
             lane_state(lane: &'static str, state: LaneState);
-            breaker(lane: &'static str, state: BreakerState);
+            breaker(lane: &'static str, route: &'static str, state: BreakerState);
         }
     };
     ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr;

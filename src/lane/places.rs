@@ -7,14 +7,16 @@ use parking_lot::{Condvar, Mutex};
 use crate::clock::{Clock, Resters};
 use crate::quota::Moment;
 
-/// What happens to a call that finds the queue full.
+/// What happens to a call that finds the queue full, unless it is
+/// [urgent](super::Priority::URGENT): an urgent call is never refused for that. It takes the place of a
+/// lesser one; where there is none, or callers wait for their places, it waits beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
     /// It is refused at once.
     #[default]
     Refuse,
-    /// Its caller waits for a place, until its deadline. An urgent one has a place at once.
+    /// Its caller waits for a place, until its deadline.
     Block,
     /// It takes the place of the call of the lowest priority, if that is lower than its own; of
     /// several the one that came last. Otherwise it is refused.

@@ -23,7 +23,17 @@ pub struct PriorityError {
 }
 
 impl Priority {
-    /// 1. Goes before everything else, and may use what a budget keeps in reserve.
+    /// 1. Goes before everything else. An urgent call is refused only by the broker, by a lane that is
+    /// closed or was stopped by hand, and by its own deadline:
+    ///
+    /// - it may use what a budget keeps in reserve;
+    /// - a circuit breaker that opened by itself lets it through;
+    /// - at a full queue it takes the place of a lesser call;
+    /// - it has workers of its own ([`LaneConfig::urgent_workers`](super::LaneConfig::urgent_workers)), and
+    ///   may take the slot of a call that hangs: one that has been in flight for longer than every round
+    ///   trip so far, a second and its window. If such a call reaches the broker late, the broker may count
+    ///   one call too many;
+    /// - it is sent again after a refusal for speed even if other retries have used up their budget.
     pub const URGENT: Self = Self(1);
     /// 10. Goes when nothing else wants to.
     pub const LOWEST: Self = Self(10);

@@ -39,6 +39,10 @@ pub(crate) struct Schedule {
     resting: BTreeMap<(Moment, u64), (usize, User)>,
     tally: Tally,
     interval: Duration,
+    /// How many of all these are urgent.
+    urgent: usize,
+    /// How many of the others there are of each route class.
+    by_route: Vec<(&'static str, usize)>,
 }
 
 /// Calls by a time, and by number where that is the same.
@@ -75,6 +79,8 @@ impl Schedule {
             resting: BTreeMap::new(),
             tally: Tally::default(),
             interval,
+            urgent: 0,
+            by_route: Vec::new(),
         }
     }
 
@@ -82,6 +88,7 @@ impl Schedule {
     pub(crate) fn push(&mut self, job: Job, overdue: Option<Moment>) {
         let info = job.info();
         let (number, charge) = (info.number, info.charge);
+        *self.count(info) += 1;
         self.tally.add(charge);
         if let Some(at) = info.deadline {
             self.deadlines.insert((at, number), job.clone());
@@ -96,6 +103,7 @@ impl Schedule {
     /// `overdue` on it goes before all but the urgent ones, as any other does.
     pub(crate) fn push_again(&mut self, job: Job, at: Moment, overdue: Option<Moment>) {
         let info = job.info();
+        *self.count(info) += 1;
         if let Some(deadline) = info.deadline {
             self.deadlines.insert((deadline, info.number), job.clone());
         }
@@ -110,6 +118,12 @@ impl Schedule {
     /// Takes a call out, if it is here. What is given is to be dropped where no lock is held.
     #[must_use]
     pub(crate) fn remove(&mut self, info: &Info) -> Option<Job> {
+        let removed = self.take_out(info)?;
+        *self.count(info) -= 1;
+        Some(removed)
+    }
+
+    fn take_out(&mut self, info: &Info) -> Option<Job> {
         let Info { number, charge, .. } = *info;
         if let Some(at) = info.deadline {
             self.deadlines.remove(&(at, number));
@@ -136,7 +150,9 @@ impl Schedule {
     #[must_use]
     pub(crate) fn sent(&mut self, info: &Info, now: Moment) -> Option<Job> {
         let band = info.priority.index();
-        let eligible = (!self.interval.is_zero()).then(|| now + self.interval);
+        // Nothing holds up an exit, and so not the exit before it.
+        let has_interval = !self.interval.is_zero() && !info.is_urgent();
+        let eligible = has_interval.then(|| now + self.interval);
         self.bands[band].had_turn(&info.user, eligible);
         if let Some(eligible) = eligible {
             self.resting.insert((eligible, info.number), (band, info.user.clone()));
@@ -151,6 +167,11 @@ impl Schedule {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tally.is_empty() && self.later.is_empty()
+    }
+
+    /// Whether an urgent call waits, for another attempt too.
+    pub(crate) fn has_urgent(&self) -> bool {
+        self.urgent > 0
     }
 
     /// What waits, by kind.
@@ -175,15 +196,18 @@ impl Schedule {
         expired
     }
 
-    /// The call that goes next, if there is room for one. `room` tells of a charge whether there is.
+    /// The call that goes next, if there is room for one; of the urgent ones alone if `only_urgent`. `room`
+    /// tells of a charge whether there is.
     pub(crate) fn choose(
         &mut self,
         now: Moment,
+        only_urgent: bool,
         mut room: impl FnMut(Charge) -> Result<(), Refused>,
     ) -> Choice {
         self.end_rests(now);
         self.end_delays(now);
-        let verdicts: Verdicts = self.tally.kinds().map(|kind| (kind, room(kind))).collect();
+        let kinds = self.tally.kinds().filter(|kind| kind.urgent || !only_urgent);
+        let verdicts: Verdicts = kinds.map(|kind| (kind, room(kind))).collect();
         let never = |verdict: &Result<(), Refused>| {
             matches!(verdict, Err(Refused { not_yet: NotYet::Never, .. }))
         };
@@ -194,7 +218,11 @@ impl Schedule {
         let next_rested = self.resting.first_key_value().map(|((at, _), _)| *at);
         let next_rested = next_rested.filter(|_| !self.tally.is_empty());
         let wait = next_again.into_iter().chain(next_rested).min();
-        Round::new(now, &verdicts, wait).choose(&self.bands, &self.overdue)
+        let round = Round::new(now, &verdicts, wait);
+        match only_urgent {
+            true => round.choose(&self.bands[..1], &[]),
+            false => round.choose(&self.bands, &self.overdue),
+        }
     }
 
     fn end_rests(&mut self, now: Moment) {
@@ -226,6 +254,8 @@ impl Schedule {
         self.deadlines.clear();
         self.resting.clear();
         self.tally = Tally::default();
+        self.urgent = 0;
+        self.by_route.clear();
         self.bands
             .iter_mut()
             .flat_map(Band::drain)
@@ -241,6 +271,35 @@ impl Schedule {
         let again = again.filter(|job| job.info().charge == charge);
         let of_kind: Vec<Job> = of_kind.chain(again).cloned().collect();
         of_kind.into_iter().filter_map(|job| self.remove(job.info())).collect()
+    }
+
+    /// Every call of a route class that is not urgent, taken out. They are still to be refused.
+    pub(crate) fn drain_route(&mut self, route: &'static str) -> Vec<Job> {
+        if self.by_route.iter().all(|(known, calls)| *known != route || *calls == 0) {
+            return Vec::new();
+        }
+        let lines = self.bands.iter().flat_map(Band::lines).flat_map(|(_, line)| line.jobs());
+        let again = self.bands.iter().flat_map(Band::again);
+        let later = self.later.values().map(|entry| &entry.job);
+        let is_of_route = |job: &&Job| job.info().route == route && !job.info().is_urgent();
+        let of_route: Vec<Job> =
+            lines.chain(again).chain(later).filter(is_of_route).cloned().collect();
+        of_route.into_iter().filter_map(|job| self.remove(job.info())).collect()
+    }
+
+    /// The count in which a call is.
+    fn count(&mut self, info: &Info) -> &mut usize {
+        if info.is_urgent() {
+            return &mut self.urgent;
+        }
+        let index = match self.by_route.iter().position(|(known, _)| *known == info.route) {
+            Some(index) => index,
+            None => {
+                self.by_route.push((info.route, 0));
+                self.by_route.len() - 1
+            }
+        };
+        &mut self.by_route[index].1
     }
 
     /// The call to shed for one of `priority`: of the lowest priority, the last to come in.

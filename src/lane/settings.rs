@@ -27,6 +27,8 @@ pub struct LaneSettings {
     pub credit: Option<Credit>,
     /// See [`LaneConfig::in_flight`].
     pub in_flight: Option<usize>,
+    /// See [`LaneConfig::urgent_workers`].
+    pub urgent_workers: Option<usize>,
     /// See [`LaneConfig::queue`].
     pub queue: Option<usize>,
     /// See [`LaneConfig::when_full`].
@@ -52,6 +54,7 @@ impl LaneSettings {
             quota,
             credit,
             in_flight,
+            urgent_workers,
             queue,
             when_full,
             user_interval,
@@ -63,6 +66,7 @@ impl LaneSettings {
         let config = change(config, quota.clone(), LaneConfig::with_quota);
         let config = change(config, *credit, LaneConfig::credit);
         let config = change(config, *in_flight, LaneConfig::in_flight);
+        let config = change(config, *urgent_workers, LaneConfig::urgent_workers);
         let config = change(config, *queue, LaneConfig::queue);
         let config = change(config, *when_full, LaneConfig::when_full);
         let config = change(config, *user_interval, LaneConfig::user_interval);
@@ -94,6 +98,7 @@ mod tests {
             quota: Some(Quota::per_minute(2)),
             credit: Some(Credit::STRICT),
             in_flight: Some(3),
+            urgent_workers: Some(2),
             queue: Some(4),
             when_full: Some(WhenFull::Shed),
             user_interval: Some(Duration::from_millis(5)),
@@ -105,6 +110,7 @@ mod tests {
         let same = LaneConfig::new(Quota::per_minute(2))
             .credit(Credit::STRICT)
             .in_flight(3)
+            .urgent_workers(2)
             .queue(4)
             .when_full(WhenFull::Shed)
             .user_interval(Duration::from_millis(5))

@@ -26,12 +26,12 @@ use super::observer::{FinishedCall, Watch};
 use super::pace::Pace;
 use super::places::{Place, Places};
 use super::priority::Priority;
+use super::routes::Change;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::state::{LaneState, SharedState};
 use crate::clock::{Alarm, Clock};
 use crate::quota::Moment;
-use crate::resilience::BreakerState;
 
 /// What the callers and workers of a lane share.
 pub(crate) struct Shared {
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     aging: Option<u32>,
     /// How many calls may be under way at once.
     pub(super) most_running: usize,
+    /// How many urgent ones may be besides.
+    pub(super) urgent_workers: usize,
     pub(super) queue: Mutex<Queue>,
     /// Taken last, within the lock of the allowance or alone.
     pub(super) care: Mutex<Care>,
@@ -80,6 +82,7 @@ pub(super) struct Parts {
     pub(super) watch: Watch,
     pub(super) capacity: usize,
     pub(super) most_running: usize,
+    pub(super) urgent_workers: usize,
     pub(super) interval: Duration,
     pub(super) aging: Option<u32>,
     pub(super) care: Care,
@@ -92,7 +95,7 @@ const LONGEST_CHANNEL: usize = 256;
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { name, index, clock, pace, watch, .. } = parts;
-        let Parts { capacity, most_running, interval, aging, care, .. } = parts;
+        let Parts { capacity, most_running, urgent_workers, interval, aging, care, .. } = parts;
         let (intake, arrivals) = bounded(capacity.min(LONGEST_CHANNEL));
         let crew = Crew::new(clock.alarm());
         Self {
@@ -104,6 +107,7 @@ impl Shared {
             watch,
             aging,
             most_running,
+            urgent_workers,
             care: Mutex::new(care),
             queue: Mutex::new(Queue { schedule: Schedule::new(interval), leader_wakes: None }),
             intake,
@@ -126,7 +130,7 @@ impl Shared {
 
     /// Hands a job in. It has a place.
     pub(super) fn send(&self, job: Job) {
-        let has_deadline = job.info().deadline.is_some();
+        let (has_deadline, is_urgent) = (job.info().deadline.is_some(), job.info().is_urgent());
         match self.intake.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
@@ -136,7 +140,7 @@ impl Shared {
             }
         }
         // If as many calls run as may, the next worker to be done looks: nothing can go before that.
-        self.crew.arrived(|| has_deadline || self.running() < self.most_running);
+        self.crew.arrived(|| has_deadline || self.may_run(is_urgent));
         // A lane that was shut meanwhile may have nobody left to look.
         if self.state() == LaneState::Closed {
             self.refuse_all();
@@ -149,6 +153,13 @@ impl Shared {
 
     pub(super) fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst)
+    }
+
+    /// Whether one more call may run: an urgent one has workers of its own, for when all others hang.
+    pub(super) fn may_run(&self, is_urgent: bool) -> bool {
+        let most =
+            if is_urgent { self.most_running + self.urgent_workers } else { self.most_running };
+        self.running() < most
     }
 
     /// What is to be done about a broker that fails.
@@ -285,10 +296,10 @@ impl Shared {
         }
     }
 
-    /// Tells of a breaker that changed its state. No lock is held.
-    pub(super) fn tell_of_breaker(&self, news: Option<BreakerState>) {
-        if let Some(state) = news {
-            self.watch.tell(|observer| observer.breaker(self.name, state));
+    /// Tells of breakers that changed their state. No lock is held.
+    pub(super) fn tell_of_breakers(&self, changes: impl IntoIterator<Item = Change>) {
+        for Change { route, state } in changes {
+            self.watch.tell(|observer| observer.breaker(self.name, route, state));
         }
     }
 

@@ -33,6 +33,8 @@ pub struct LaneStatus {
     pub in_flight: u32,
     /// How many may be at once.
     pub workers: usize,
+    /// How many urgent ones may be besides.
+    pub urgent_workers: usize,
     /// For how long the broker asked it to pause, from now.
     pub paused_for: Option<Duration>,
     /// Its quota as configured, as people write it: `10/s, 400/min`.
@@ -41,8 +43,10 @@ pub struct LaneStatus {
     pub rate: Option<f64>,
     /// How many percent of that it goes at, since the broker last said that calls come too fast.
     pub rate_percent: u32,
-    /// What its circuit breaker does.
+    /// What the circuit breaker of its worst route class does.
     pub breaker: BreakerState,
+    /// What that of each route class does that was called so far.
+    pub breakers: BTreeMap<&'static str, BreakerState>,
     /// Each window of its quota, with that of a cut if there is one.
     pub windows: Vec<WindowStatus>,
     /// How long one more call of the default priority would wait, if that can be told.

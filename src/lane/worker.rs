@@ -65,7 +65,7 @@ impl Shared {
         let begun = permit.taken();
         let charge = permit.charge();
         let queued = begun.since(info.entered);
-        self.tell_of_breaker(pass.breaker);
+        self.tell_of_breakers(pass.breaker);
         let mut held = Some((permit, pass));
         let mut again_at = begun;
         #[cfg(feature = "tracing")]
@@ -109,7 +109,7 @@ impl Shared {
         }
         let mut care = self.care.lock();
         let times = (now, now.since(begun));
-        let after = care.over(pass, times, (attempt, info.effect), info.deadline);
+        let after = care.over(pass, times, attempt, info);
         self.apply(&mut care, &mut allowance, now);
         (now, after)
     }
@@ -122,7 +122,7 @@ impl Shared {
         (info, queued): (&Info, Duration),
         (begun, now): (Moment, Moment),
     ) {
-        self.tell_of_breaker(after.breaker);
+        self.tell_of_breakers(after.breaker);
         if let Some(until) = after.pause {
             self.watch.tell(|observer| observer.throttled(self.name, until.since(now)));
         }

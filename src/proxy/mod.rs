@@ -38,8 +38,24 @@ pub struct Call {
     pub priority: u8,
     /// How many slots it takes.
     pub weight: u32,
+    /// The calls among which a circuit breaker counts.
+    pub route: &'static str,
+    /// Whether it gets its caller out: then it is urgent, whatever the caller's options say.
+    pub exit: bool,
     /// Its budgets, as indices into the names given to [`LanesBuilder::new`].
     pub budgets: &'static [usize],
+}
+
+impl Call {
+    /// A call of weight 1 and the middle priority, charged to its lane alone, among the `reads` or the
+    /// `writes` of the lane.
+    pub const fn new(lane: usize, method: &'static str, effect: Effect) -> Self {
+        let route = match effect {
+            Effect::Read => "reads",
+            Effect::Write => "writes",
+        };
+        Self { lane, method, effect, priority: 5, weight: 1, route, exit: false, budgets: &[] }
+    }
 }
 
 /// What a method gives back, taken apart: for generated code that has to name both.
@@ -153,7 +169,8 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        let Call { lane: index, method: name, effect, priority, weight, budgets } = call;
+        let Call { lane: index, method: name, effect, priority, weight, budgets, route, exit } =
+            call;
         let Some(lane) = self.0.lanes.get(index) else {
             // Only by hand-written code: the macro counts its own lanes.
             let reason = Reason::Closed;
@@ -165,6 +182,8 @@ impl Lanes {
             effect,
             priority: Priority::nearest(priority),
             charge: Charge { lane: index, budgets, weight, urgent: false },
+            route,
+            exit,
         };
         let unknown = Failure::from(Class::unknown(effect));
         let failure = move |result: &Result<R, E>| {

@@ -30,7 +30,7 @@ use std::time::Duration;
 use super::budget::Budget;
 use super::charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
 use super::error::QuotaError;
-use super::gauge::Gauge;
+use super::gauge::{Claim, Gauge};
 use super::moment::{Moment, nanos};
 use super::path::Path;
 use super::round_trip::{Credit, RoundTrip};
@@ -92,6 +92,8 @@ struct LaneQuota {
     round_trip: RoundTrip,
     /// How long the last call took that was answered.
     last: Option<Duration>,
+    /// How long the slowest one took that was.
+    longest: Duration,
     /// What the setting comes to, in nanoseconds. Kept, since every look wants it and only an
     /// answer changes it.
     credit: u64,
@@ -153,6 +155,7 @@ impl Allowance {
             unanswered: 0,
             round_trip,
             last: None,
+            longest: Duration::ZERO,
             credit: 0,
         };
         self.lanes.push(lane);
@@ -195,6 +198,7 @@ impl Allowance {
     pub fn take(&mut self, charge: Charge, now: Moment) -> Result<Permit, NotYet> {
         let now = self.at(now);
         self.room(charge, now).map_err(|refused| refused.not_yet)?;
+        let borrowed = if charge.urgent { self.beyond(charge, now) } else { 0 };
         self.each(charge, |gauge| gauge.take(charge.slots(), now));
         for index in charge.each_budget() {
             if let Some(budget) = self.budgets.get_mut(index) {
@@ -206,7 +210,7 @@ impl Allowance {
         let in_flight = self.in_flight(charge.lane);
         let lane = self.lanes.get(charge.lane);
         let warm = lane.is_some_and(|lane| lane.path.is_warm(in_flight, now));
-        Ok(Permit { taken: now, charge, warm })
+        Ok(Permit { taken: now, charge, warm, borrowed })
     }
 
     /// The call was answered. Its slots cool for a window, less the credit.
@@ -222,6 +226,7 @@ impl Allowance {
                 false => lane.round_trip.saw_cold(round_trip),
             }
             lane.last = Some(round_trip);
+            lane.longest = lane.longest.max(round_trip);
             lane.credit = nanos(lane.round_trip.credit(lane.setting));
         }
         self.finish_unsent(permit, now);
@@ -360,15 +365,16 @@ impl Allowance {
     fn room(&mut self, charge: Charge, now: Moment) -> Result<(), Refused> {
         let never = || Refused { not_yet: NotYet::Never, by: Bar::Lane };
         let Self { wall, lanes, budgets, .. } = self;
-        let weight = charge.slots();
         let lane = lanes.get_mut(charge.lane).ok_or_else(never)?;
-        let mut answer = lane.gauge.room(now, *wall, lane.credit, weight, 0);
+        let patience = charge.urgent.then(|| nanos(lane.patience()));
+        let claim = Claim { weight: charge.slots(), reserve: 0, patience };
+        let mut answer = lane.gauge.room(now, *wall, lane.credit, claim);
         let mut full = Vec::new();
         for index in charge.each_budget() {
             let budget = budgets.get_mut(index).ok_or_else(never)?;
             let credit = budget.credit(lanes, charge.lane);
-            let reserve = budget.reserve_against(charge);
-            let room = budget.gauge.room(now, *wall, credit, weight, reserve);
+            let claim = Claim { reserve: budget.reserve_against(charge), ..claim };
+            let room = budget.gauge.room(now, *wall, credit, claim);
             if let Err(not_yet) = room {
                 full.push((index, not_yet));
             }
@@ -376,6 +382,21 @@ impl Allowance {
         }
         let by = || if full.is_empty() { Bar::Lane } else { Bar::Budgets(full) };
         answer.map_err(|not_yet| Refused { not_yet, by: by() })
+    }
+
+    /// What a call would take of the slots of hung calls.
+    fn beyond(&mut self, charge: Charge, now: Moment) -> u64 {
+        let Self { wall, lanes, budgets, .. } = self;
+        let weight = charge.slots();
+        let Some(lane) = lanes.get_mut(charge.lane) else { return 0 };
+        let mut beyond = lane.gauge.beyond(now, *wall, lane.credit, weight);
+        for index in charge.each_budget() {
+            if let Some(budget) = budgets.get_mut(index) {
+                let credit = budget.credit(lanes, charge.lane);
+                beyond = beyond.max(budget.gauge.beyond(now, *wall, credit, weight));
+            }
+        }
+        beyond
     }
 
     /// The quotas of the lane and of the budgets.
@@ -388,6 +409,20 @@ impl Allowance {
                 change(&mut budget.gauge);
             }
         }
+    }
+}
+
+/// A call that was in flight for less than this does not hang.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// One that was in flight for longer than this does, however slow the others were: the broker counts a
+/// call as it arrives, and works on it after that.
+const MOST_PATIENCE: Duration = Duration::from_secs(2);
+
+impl LaneQuota {
+    /// How long a call has to be in flight before an urgent one may take its slots: longer than every
+    /// round trip seen so far, within bounds. Each window adds that it is never less than its length.
+    fn patience(&self) -> Duration {
+        self.longest.clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 }
 

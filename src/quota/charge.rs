@@ -13,7 +13,7 @@ pub struct Charge {
     /// How many slots it takes in every window. Zero is taken as one: nothing is free by being
     /// forgotten.
     pub weight: u32,
-    /// It may use the reserve of its budgets.
+    /// It may use the reserve of its budgets, and the slots of calls that hang.
     pub urgent: bool,
 }
 
@@ -53,6 +53,8 @@ pub struct Permit {
     pub(super) charge: Charge,
     /// It begins on a path in use.
     pub(super) warm: bool,
+    /// What it took of the slots of hung calls.
+    pub(super) borrowed: u64,
 }
 
 impl Permit {
@@ -64,6 +66,13 @@ impl Permit {
     /// What it was taken for.
     pub fn charge(&self) -> Charge {
         self.charge
+    }
+
+    /// By how many slots it is beyond what its windows hold, because it took those of calls that hang.
+    /// Only an urgent call does. At a broker that counts one of them late, as many calls may be one too
+    /// many.
+    pub fn borrowed(&self) -> u64 {
+        self.borrowed
     }
 }
 
@@ -82,6 +91,17 @@ pub enum NotYet {
 }
 
 impl NotYet {
+    /// What holds for a call that has two ways to go.
+    pub(super) fn soonest(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
+        match (one, other) {
+            (Ok(()), _) | (_, Ok(())) => Ok(()),
+            (Err(Self::Until(one)), Err(Self::Until(other))) => Err(Self::Until(one.min(other))),
+            (until @ Err(Self::Until(_)), _) | (_, until @ Err(Self::Until(_))) => until,
+            (Err(Self::InFlight), _) | (_, Err(Self::InFlight)) => Err(Self::InFlight),
+            (Err(Self::Never), Err(Self::Never)) => Err(Self::Never),
+        }
+    }
+
     /// What holds for a call that has to satisfy both.
     pub(super) fn both(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
         match (one, other) {

@@ -1,9 +1,29 @@
 //! One quota at work: its windows, what is in flight, and what was finished lately.
+//!
+//! # Slots of hung calls
+//!
+//! A call in flight holds its slots, however long it takes. That is right for a read and wrong for an
+//! exit: behind as many hung calls as there are slots, an urgent call would wait until one of them is
+//! given up. So an urgent call may take the slots of a call `i` that has been in flight for longer than
+//! `patience`, which is never less than the window `W`. The urgent call `j` is counted by the broker at
+//!
+//! ```text
+//! count_j = now + forward_j >= sent_i + patience + forward_j
+//! count_i = sent_i + forward_i
+//! ```
+//!
+//! so the two are at least `W` apart, and share no window, unless `i` was on its way to the broker for
+//! longer than `j` by more than `patience - W`. In that case the broker counts one call more than it
+//! allows, and may refuse one: that is the price, at most the weight that was borrowed. It is paid by the
+//! urgent call and by no other. `i` keeps its slots as well, so every other call still finds room only
+//! beside both.
+
+use std::collections::VecDeque;
 
 use super::charge::{NotYet, WindowUse};
 use super::log::Log;
 use super::meter::{Look, Meter, Queue};
-use super::moment::Moment;
+use super::moment::{Moment, nanos};
 use super::wall::Wall;
 use super::window::Window;
 
@@ -17,6 +37,19 @@ pub(super) struct Gauge {
     /// The calls in flight, and the sum of the moments at which they were let go.
     calls: u64,
     let_go: u128,
+    /// When each of them was let go, and its weight. The earliest is the first.
+    open: VecDeque<(Moment, u64)>,
+}
+
+/// What a call asks of a quota.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) weight: u64,
+    /// What has to be left over.
+    pub(super) reserve: u64,
+    /// How long a call has to be in flight before this one may take its slots, in nanoseconds; never less
+    /// than the window. None if this one may not.
+    pub(super) patience: Option<u64>,
 }
 
 impl Gauge {
@@ -27,7 +60,7 @@ impl Gauge {
             (window.clone(), Meter::new(window))
         };
         let windows = windows.iter().map(meter).collect();
-        Self { windows, log, in_flight: 0, calls: 0, let_go: 0 }
+        Self { windows, log, in_flight: 0, calls: 0, let_go: 0, open: VecDeque::new() }
     }
 
     pub(super) fn goes_by_the_wall(&self) -> bool {
@@ -57,15 +90,15 @@ impl Gauge {
         }
     }
 
-    /// Whether there is room for `weight` in every window, with `reserve` left over.
+    /// Whether there is room for a call in every window.
     pub(super) fn room(
         &mut self,
         now: Moment,
         wall: Wall,
         credit: u64,
-        weight: u64,
-        reserve: u64,
+        claim: Claim,
     ) -> Result<(), NotYet> {
+        let Claim { weight, reserve, patience } = claim;
         let claim = weight.saturating_add(reserve);
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
         let mut answer = Ok(());
@@ -73,21 +106,44 @@ impl Gauge {
             if claim > u64::from(window.most()) {
                 return Err(NotYet::Never);
             }
-            answer = NotYet::both(answer, meter.room(&look, claim));
+            let mut room = meter.room(&look, claim);
+            if let (Err(_), Some(patience)) = (room, patience) {
+                let patience = patience.max(nanos(window.length));
+                room = beside_hung_calls(room, &look, &self.open, patience, |look| {
+                    meter.room(look, claim)
+                });
+            }
+            answer = NotYet::both(answer, room);
         }
         answer
+    }
+
+    /// By how much a call of this weight would go beyond what its windows hold: what it would borrow
+    /// of hung calls.
+    pub(super) fn beyond(&mut self, now: Moment, wall: Wall, credit: u64, weight: u64) -> u64 {
+        let in_flight = self.in_flight;
+        let look = Look { now, credit, wall, log: &self.log, in_flight };
+        let beyond = self.windows.iter_mut().map(|(window, meter)| {
+            let used = meter.used(&look).saturating_add(in_flight).saturating_add(weight);
+            used.saturating_sub(window.most().into())
+        });
+        beyond.max().unwrap_or(0)
     }
 
     pub(super) fn take(&mut self, weight: u64, now: Moment) {
         self.in_flight = self.in_flight.saturating_add(weight);
         self.calls += 1;
         self.let_go += u128::from(now.as_nanos());
+        self.open.push_back((now, weight));
     }
 
     pub(super) fn give_back(&mut self, weight: u64, taken: Moment) {
         self.in_flight = self.in_flight.saturating_sub(weight);
         self.calls = self.calls.saturating_sub(1);
         self.let_go = self.let_go.saturating_sub(taken.as_nanos().into());
+        if let Some(index) = self.open.iter().position(|open| *open == (taken, weight)) {
+            self.open.remove(index);
+        }
     }
 
     pub(super) fn finish(&mut self, weight: u64, taken: Moment, now: Moment, wall: Wall) {
@@ -166,6 +222,31 @@ impl Gauge {
         }
         Some(latest)
     }
+}
+
+/// When there is room if calls in flight give up their slots once they have been in flight for
+/// `patience`: the earliest of `room`, which is without that, and of the moments at which the oldest one,
+/// two, .. of them have.
+fn beside_hung_calls(
+    room: Result<(), NotYet>,
+    look: &Look<'_>,
+    open: &VecDeque<(Moment, u64)>,
+    patience: u64,
+    mut meter: impl FnMut(&Look<'_>) -> Result<(), NotYet>,
+) -> Result<(), NotYet> {
+    let (mut soonest, mut in_flight) = (room, look.in_flight);
+    for (taken, weight) in open {
+        in_flight = in_flight.saturating_sub(*weight);
+        let hung = Moment::from_nanos(taken.as_nanos().saturating_add(patience));
+        let room = match meter(&Look { in_flight, ..*look }) {
+            Ok(()) if hung <= look.now => return Ok(()),
+            Ok(()) => Err(NotYet::Until(hung)),
+            Err(NotYet::Until(free)) => Err(NotYet::Until(free.max(hung))),
+            never => never,
+        };
+        soonest = NotYet::soonest(soonest, room);
+    }
+    soonest
 }
 
 /// What an estimate is asked for.

@@ -13,6 +13,7 @@ use super::wall::Wall;
 use super::window::{Window, WindowKind};
 
 /// What a window looks at to answer.
+#[derive(Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) now: Moment,
     /// In nanoseconds.

@@ -69,8 +69,8 @@ catalogue! {
         "Writes that may or may not have been done: the answer was lost (`answer`), or the caller left before it came (`deadline`). One whose answer is lost after its caller left is in both.";
     LATE Counter "lanekeeper_late_results_total" ["lane", "method"]
         "Answers that came after their caller had left.";
-    BREAKER_CHANGES Counter "lanekeeper_breaker_changes_total" ["lane", "state"]
-        "How often the circuit breaker was seen to enter a state.";
+    BREAKER_CHANGES Counter "lanekeeper_breaker_changes_total" ["lane", "route", "state"]
+        "How often the circuit breaker of a route class was seen to enter a state.";
     ESTIMATE_ERROR Histogram "lanekeeper_estimated_wait_error_seconds" ["lane", "turn"]
         "By how much a call had its turn `later` or `sooner` than was estimated as it came.";
     QUEUE_LENGTH Gauge "lanekeeper_queue_length" ["lane"]
@@ -103,8 +103,8 @@ catalogue! {
         "For how much longer the broker asked the lane to pause.";
     LANE_STATE Gauge "lanekeeper_lane_state" ["lane", "state"]
         "1 for the state that the lane is in, 0 for the others.";
-    BREAKER_STATE Gauge "lanekeeper_breaker_state" ["lane", "state"]
-        "1 for the state that the circuit breaker is in, 0 for the others.";
+    BREAKER_STATE Gauge "lanekeeper_breaker_state" ["lane", "route", "state"]
+        "1 for the state that the circuit breaker of a route class is in, 0 for the others.";
     CACHE_REQUESTS Counter "lanekeeper_cache_requests_total" ["cache", "result"]
         "Keys asked for: answered from memory, `fresh` or `stale`; the first to ask (`miss`); or shared a request that was made anyway (`joined`).";
     CACHE_BATCHES Counter "lanekeeper_cache_batches_total" ["cache"]

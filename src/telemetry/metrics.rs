@@ -262,6 +262,10 @@ pub(super) fn of_lane(lane: &'static str) -> Label {
     Label::from_static_parts("lane", lane)
 }
 
+pub(super) fn of_route(route: &'static str) -> Label {
+    Label::from_static_parts("route", route)
+}
+
 fn of_method(call: &CallInfo<'_>) -> [Label; 2] {
     [of_lane(call.lane), Label::from_static_parts("method", call.method)]
 }
@@ -312,9 +316,9 @@ impl Observer for Metrics {
         self.count(LATE, call, None);
     }
 
-    fn breaker(&self, lane: &'static str, state: BreakerState) {
+    fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
         let state = Label::from_static_parts("state", state.word());
-        self.counter(BREAKER_CHANGES, [of_lane(lane), state]).increment(1);
+        self.counter(BREAKER_CHANGES, [of_lane(lane), of_route(route), state]).increment(1);
     }
 
     fn wants_estimates(&self) -> bool {

@@ -8,7 +8,7 @@ use super::catalogue::{
     EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, PAUSED,
     QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
 };
-use super::metrics::{Metrics, of_lane};
+use super::metrics::{Metrics, of_lane, of_route};
 use crate::cache::CacheStats;
 use crate::lane::{LaneState, LaneStatus, Status, WindowStatus};
 use crate::resilience::BreakerState;
@@ -52,19 +52,22 @@ impl Metrics {
         set(CONFIGURED_RATE, rate);
         set(EFFECTIVE_RATE, rate * f64::from(lane.rate_percent) / 100.0);
         let states = LaneState::ALL.map(|state| (state.word(), state == lane.state));
-        self.sample_state(LANE_STATE, &label, states);
-        let states = BreakerState::ALL.map(|state| (state.word(), state == lane.breaker));
-        self.sample_state(BREAKER_STATE, &label, states);
+        self.sample_state(LANE_STATE, std::slice::from_ref(&label), states);
+        for (route, breaker) in &lane.breakers {
+            let states = BreakerState::ALL.map(|state| (state.word(), state == *breaker));
+            self.sample_state(BREAKER_STATE, &[label.clone(), of_route(route)], states);
+        }
     }
 
     fn sample_state<const N: usize>(
         &self,
         name: &'static str,
-        label: &Label,
+        labels: &[Label],
         states: [(&'static str, bool); N],
     ) {
         for (word, holds) in states {
-            let labels = [label.clone(), Label::from_static_parts("state", word)];
+            let mut labels = labels.to_vec();
+            labels.push(Label::from_static_parts("state", word));
             self.gauge(name, labels).set(f64::from(u8::from(holds)));
         }
     }

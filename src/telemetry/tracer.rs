@@ -176,12 +176,14 @@ impl Observer for Tracer {
         tracing::info!(target: TARGET, lane, state = state.word(), "lane");
     }
 
-    fn breaker(&self, lane: &'static str, state: BreakerState) {
+    fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
         let word = state.word();
         match state {
-            BreakerState::Open => tracing::warn!(target: TARGET, lane, state = word, "breaker"),
+            BreakerState::Open => {
+                tracing::warn!(target: TARGET, lane, route, state = word, "breaker");
+            }
             BreakerState::Closed | BreakerState::HalfOpen => {
-                tracing::info!(target: TARGET, lane, state = word, "breaker");
+                tracing::info!(target: TARGET, lane, route, state = word, "breaker");
             }
         }
     }

@@ -10,10 +10,10 @@ use lanekeeper::broker::{
 };
 use lanekeeper::lane::LaneConfig;
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::CircuitBreaker;
 use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
 
-use super::shaky::{Fate, SETTLE, Shaky, order};
+use super::shaky::{Fate, SETTLE, Shaky, order, transient};
 
 fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
@@ -44,14 +44,16 @@ fn a_page_in_the_way_does_not_end_the_search() {
     assert!(broker.clock.now().since(before) < SETTLE);
 }
 
-/// The lost answer opens the breaker of the lane by which the guard looks.
+/// The breaker of the way by which the guard looks opens at the first look.
 #[test]
 fn an_open_breaker_is_waited_for() {
     for (open_for, found) in [(35, true), (600, false)] {
         let open_for = Duration::from_secs(open_for);
         let broker = echoed();
         let breaker = CircuitBreaker::default().failures_in_a_row(Some(1)).longest_open(open_for);
-        let lane = LaneConfig::new(Quota::per_second(10)).breaker(breaker.open_for(open_for));
+        let lane = LaneConfig::new(Quota::per_second(10))
+            .retry(RetryPolicy::none())
+            .breaker(breaker.open_for(open_for));
         let limits = lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(10)));
@@ -64,11 +66,12 @@ fn an_open_breaker_is_waited_for() {
         let guard = OrderGuard::builder(proxy).settle(SETTLE).clock(broker.clock.clone());
         let guard = guard.build().unwrap();
         broker.fates([Fate::LostAfter(Duration::ZERO)]);
+        broker.blind(1, &transient());
         let before = broker.clock.now();
         let answer = guard.place_order(&order(1));
         if found {
             assert_eq!(answer, Ok(OrderId::new("000001")));
-            assert_eq!(broker.state().looks, 1);
+            assert_eq!(broker.state().looks, 2);
         } else {
             // But not for ever.
             assert_eq!(seen(&answer), Seen::Unread);

@@ -105,14 +105,25 @@ pub fn outcomes() -> impl Strategy<Value = Outcome> {
 #[derive(Debug, Clone)]
 pub enum Step {
     Admit,
-    Finish { which: Index, outcome: Outcome, took: u64 },
-    Lose { which: Index },
-    Wait { millis: u64 },
+    /// An exit comes, which no automatic breaker refuses.
+    Exit,
+    Finish {
+        which: Index,
+        outcome: Outcome,
+        took: u64,
+    },
+    Lose {
+        which: Index,
+    },
+    Wait {
+        millis: u64,
+    },
 }
 
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => Just(Step::Admit),
+        2 => Just(Step::Exit),
         6 => (any::<Index>(), outcomes(), 0..=400_u64)
             .prop_map(|(which, outcome, took)| Step::Finish { which, outcome, took }),
         1 => any::<Index>().prop_map(|which| Step::Lose { which }),
@@ -129,6 +140,7 @@ pub fn run(breaker: &mut Breaker, steps: Vec<Step>, mut now: u64) -> (u64, Vec<A
         match step {
             Step::Wait { millis } => now += millis,
             Step::Admit => out.extend(breaker.admit(at(now))),
+            Step::Exit => out.push(breaker.admit_exit(at(now)).unwrap()),
             Step::Finish { which, outcome, took } if !out.is_empty() => {
                 let admission = out.swap_remove(which.index(out.len()));
                 breaker.record(admission, at(now), outcome, ms(took));

@@ -154,7 +154,17 @@ impl Model {
                     }
                 }
             }
-            Known::Open { .. } => panic!("nothing was let through"),
+            // An exit: nothing else was let through.
+            Known::Open { .. } if outcome == Outcome::Success && !slow => {
+                match self.settings.probes {
+                    1 => self.close(now),
+                    _ => {
+                        let (since, probes, succeeded) = (now, Vec::new(), 1);
+                        self.enter(Known::HalfOpen { since, probes, succeeded });
+                    }
+                }
+            }
+            Known::Open { .. } => {}
         }
     }
 
@@ -212,6 +222,12 @@ proptest! {
                             prop_assert_eq!((may, expected), (Err(refused), None));
                         }
                     }
+                }
+                Step::Exit => {
+                    let is_probe = model.admit(call, now).unwrap_or(false);
+                    let admission = breaker.admit_exit(at(now)).unwrap();
+                    prop_assert_eq!(is_probe, admission.is_probe());
+                    out.push((admission, call, model.generation));
                 }
                 Step::Finish { which, outcome, took } if !out.is_empty() => {
                     let (admission, call, generation) = out.swap_remove(which.index(out.len()));

@@ -15,8 +15,7 @@ use lanekeeper::quota::{Limits, Quota};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-pub const WRITE: Call =
-    Call { lane: 0, method: "write", effect: Effect::Write, priority: 5, weight: 1, budgets: &[] };
+pub const WRITE: Call = Call::new(0, "write", Effect::Write);
 pub const READ: Call = Call { method: "read", effect: Effect::Read, ..WRITE };
 
 pub const fn ms(millis: u64) -> Duration {

@@ -320,7 +320,10 @@ fn threads_of(lanes: &Lanes) -> Vec<PathBuf> {
         }
         thread::yield_now();
     };
-    let all = status.lanes.iter().flat_map(|lane| of_lane(lane.lane, lane.workers + 1));
+    let all = status
+        .lanes
+        .iter()
+        .flat_map(|lane| of_lane(lane.lane, lane.workers + lane.urgent_workers + 1));
     all.map(|path| path.join("status")).collect()
 }
 

@@ -52,7 +52,8 @@ impl Shared {
                 let of_kind = |kind| allowance.estimate_behind(kind, &first, now);
                 ahead.kinds().filter_map(of_kind).min()
             };
-            self.worker_free(&ahead, answered, typical, slot).unwrap_or(now)
+            let workers = self.most_running + if charge.urgent { self.urgent_workers } else { 0 };
+            self.worker_free(workers, &ahead, (answered, typical), slot).unwrap_or(now)
         });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
@@ -63,12 +64,12 @@ impl Shared {
     /// behind calls that waited for a worker: the latest of all these ways counts.
     fn worker_free(
         &self,
+        most: usize,
         ahead: &Tally,
-        answered: Moment,
-        typical: Duration,
+        (answered, typical): (Moment, Duration),
         mut slot: impl FnMut(&Tally) -> Option<Moment>,
     ) -> Option<Moment> {
-        let (most, waiting) = (self.most_running, ahead.calls());
+        let waiting = ahead.calls();
         let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
         let beyond = (waiting + self.running()).checked_sub(most);
         let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Allowance, LaneQuota};
 use crate::quota::gauge::Ask;
 use crate::quota::moment::nanos;
-use crate::quota::{Charge, Moment};
+use crate::quota::{Charge, Moment, NotYet, Refused};
 
 impl Allowance {
     /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
@@ -41,7 +41,17 @@ impl Allowance {
             let ask = Ask { ahead, reserve: budget.reserve_against(charge), ..ask };
             latest = latest.max(budget.gauge.estimate(now, *wall, credit, ask)?);
         }
-        Some(latest)
+        // Those ahead of an urgent call are urgent too, and may all take the slots of hung calls.
+        let beside_hung = charge.urgent.then(|| {
+            let weight = weight_ahead.saturating_add(charge.slots());
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+            match self.room(Charge { weight, ..charge }, now) {
+                Ok(()) => Some(now),
+                Err(Refused { not_yet: NotYet::Until(at), .. }) => Some(at),
+                Err(_) => None,
+            }
+        });
+        Some(beside_hung.flatten().map_or(latest, |at| latest.min(at)))
     }
 
     /// What weight of `other` is in the way of `charge`: as much as may go now, as far as those

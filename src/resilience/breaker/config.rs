@@ -194,6 +194,11 @@ impl CircuitBreaker {
         demand_time("longest_half_open", self.longest_trial)
     }
 
+    /// Who decides at first.
+    pub(crate) fn starts_in(&self) -> BreakerMode {
+        self.mode
+    }
+
     /// Whether a call that took so long was slow.
     pub(super) fn is_slow(&self, took: Duration) -> bool {
         self.slow.is_some_and(|(after, _)| took >= after)

@@ -8,6 +8,9 @@
 //!      +------------------------------- enough probes succeeded -------------------------+
 //! ```
 //!
+//! An exit is let through in every state: see [`Breaker::admit_exit`]. One that is answered while the breaker
+//! is open ends that state at once, as the broker can be reached; one that is not changes nothing then.
+//!
 //! Nothing happens by itself: what time decides is made up for at the next look, as of the moment at
 //! which it was due. Each change of state begins a new generation, and an outcome of an older one
 //! changes nothing.
@@ -85,10 +88,15 @@ impl Breaker {
     /// The settings make no sense, see [`CircuitBreaker::check`].
     pub fn new(config: CircuitBreaker, luck: u64) -> Result<Self, SettingError> {
         config.check()?;
+        Ok(Self::checked(config, luck))
+    }
+
+    /// Of settings that were checked.
+    pub(crate) fn checked(config: CircuitBreaker, luck: u64) -> Self {
         let state = State::Closed(Watch::new(&config, Moment::ORIGIN));
         let mode = config.mode;
         let latest = Moment::ORIGIN;
-        Ok(Self { config, mode, state, generation: 0, opened: 0, luck, latest })
+        Self { config, mode, state, generation: 0, opened: 0, luck, latest }
     }
 
     /// Whether a call would be let through now. Only looks.
@@ -126,6 +134,40 @@ impl Breaker {
         Ok(Admission { generation: self.generation, probe })
     }
 
+    /// Lets a call through that must not be refused for the broker's sake, such as the cancellation of an
+    /// order. It is a probe if one is due, and goes without being one if not: its outcome counts all the
+    /// same.
+    ///
+    /// # Errors
+    /// The breaker was forced open by hand.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lanekeeper::quota::Moment;
+    /// use lanekeeper::resilience::{Breaker, BreakerState, CircuitBreaker, Outcome};
+    ///
+    /// let config = CircuitBreaker::default().failures_in_a_row(Some(1));
+    /// let mut breaker = Breaker::new(config, 0)?;
+    /// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
+    /// let call = breaker.admit(now).unwrap();
+    /// breaker.record(call, now, Outcome::Failure, took);
+    /// assert!(breaker.admit(now).is_err());
+    ///
+    /// // An exit goes, and its answer shows that the broker can be reached.
+    /// let exit = breaker.admit_exit(now).unwrap();
+    /// breaker.record(exit, now, Outcome::Success, took);
+    /// assert_eq!(breaker.state(now), BreakerState::HalfOpen);
+    /// # Ok::<(), lanekeeper::resilience::SettingError>(())
+    /// ```
+    pub fn admit_exit(&mut self, now: Moment) -> Result<Admission, Refused> {
+        match self.admit(now) {
+            Err(Refused::Open { .. } | Refused::Probing { .. }) => {
+                Ok(Admission { generation: self.generation, probe: None })
+            }
+            admitted => admitted,
+        }
+    }
+
     /// What became of a call, and how long it took from dispatch to answer. A call that was not sent
     /// after all gives its admission back with [`Outcome::Ignored`].
     pub fn record(&mut self, admission: Admission, now: Moment, outcome: Outcome, took: Duration) {
@@ -155,8 +197,16 @@ impl Breaker {
                     Outcome::Success | Outcome::Failure => self.open(now),
                 }
             }
-            // Opening began a generation in which nothing was let through.
-            State::Open { .. } => {}
+            // Opening began a generation in which nothing but exits was let through.
+            State::Open { .. } => {
+                if outcome == Outcome::Success && !slow {
+                    let mut trial = Trial::new(&self.config, now);
+                    match trial.succeeded(&self.config) {
+                        true => self.close(now),
+                        false => self.enter(State::HalfOpen(trial)),
+                    }
+                }
+            }
         }
     }
 
