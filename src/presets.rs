@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::broker::lanes::{HISTORICAL, ORDERS, QUOTE, TRANSACTIONAL};
 use crate::brokers::india::zone;
-use crate::quota::{Limits, Quota};
+use crate::quota::{Budget, Limits, Quota};
 
 /// The names of all presets, as [`by_name`] takes them.
 pub const NAMES: [&str; 6] = ["kite", "alpaca", "dhan", "upstox", "angel_one", "ibkr"];
@@ -55,6 +55,10 @@ pub fn by_name(name: &str) -> Option<Limits> {
 /// | `historical` | `3/s` | the same page |
 /// | `orders` | `400/min`, `5000/day from midnight +05:30` | the same: of one account, over all its keys |
 ///
+/// At the cap of the day one cannot even exit, so the last [`KITE_RESERVE`] percent of the order budget are
+/// for urgent placements alone: 20 of the minute's 400, and 250 of the day's 5000. A budget of your own in
+/// its place (`.orders(..)` on the proxy's builder, `budgets.orders` in a file) keeps back what it says.
+///
 /// Older pages have 200 orders a minute and 3000 a day: they are out of date. Not in here: 25 changes of
 /// one order.
 pub fn kite() -> Limits {
@@ -62,8 +66,15 @@ pub fn kite() -> Limits {
         .lane(TRANSACTIONAL, Quota::per_second(10))
         .lane(QUOTE, Quota::per_second(1))
         .lane(HISTORICAL, Quota::per_second(3))
-        .budget(ORDERS, Quota::per_minute(400).and(Quota::per_calendar_day(5000, zone())))
+        .budget(
+            ORDERS,
+            Budget::new(Quota::per_minute(400).and(Quota::per_calendar_day(5000, zone())))
+                .reserve_percent(KITE_RESERVE),
+        )
 }
+
+/// How many percent of the order budget of [`kite`] are for urgent placements alone.
+pub const KITE_RESERVE: u32 = 5;
 
 /// Alpaca, with the free plan for market data.
 ///

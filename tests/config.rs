@@ -9,7 +9,7 @@ use std::time::Duration;
 use lanekeeper::broker::{BrokerProxy, MockBroker, lanes};
 use lanekeeper::lane::{LaneConfig, LaneSettings, WhenFull};
 use lanekeeper::proxy::{BudgetSettings, Settings, Status};
-use lanekeeper::quota::Budget;
+use lanekeeper::quota::{Budget, Reserve};
 use lanekeeper::resilience::BreakerMode;
 use lanekeeper::{
     BuildError, CircuitBreaker, Config, Kite, Limits, Quota, RetryPolicy, ThrottlePolicy,
@@ -187,9 +187,25 @@ fn every_policy_of_a_lane_can_be_set() {
     y.retry = Some(RetryPolicy::none());
     y.breaker = Some(CircuitBreaker::disabled());
     let mut z = BudgetSettings::default();
-    z.reserve = Some(3);
+    z.reserve = Some(Reserve::Slots(3));
     let same = Settings::new().lane("x", x).lane("y", y).budget("z", z);
     assert_eq!(file.settings(), &same);
+}
+
+#[test]
+fn a_reserve_is_a_number_or_a_share() {
+    let reserve = |text: &str| config(text).settings().budgets().next().unwrap().1.reserve;
+    assert_eq!(reserve("budgets.x.reserve = '5%'"), Some(Reserve::Percent(5)));
+    assert_eq!(reserve("budgets.x.reserve = '10 %'"), Some(Reserve::Percent(10)));
+    assert_eq!(reserve("budgets.x.reserve = 5"), Some(Reserve::Slots(5)));
+    for odd in ["'5'", "'five%'", "'-1%'", "'%'", "5.5", "true"] {
+        let text = refusal(&format!("budgets.x.reserve = {odd}"));
+        assert!(text.contains("budgets.x.reserve"), "{text}");
+    }
+    let text = refusal("preset = 'kite'\n[budgets.orders]\nreserve = '51%'");
+    assert!(text.contains("a reserve of 51 % leaves too little"), "{text}");
+    // What the preset keeps back is of its own quota.
+    assert!(Config::from_toml("preset = 'kite'\nbudgets.orders = 'unlimited'").is_ok());
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
 #[test]
 fn the_status_of_a_budget_tells_its_reserve() {
     let lanes = with_reserve(&ManualClock::new());
-    let reserve = || lanes.status().budget("orders").unwrap().reserve;
+    let reserve = || lanes.status().budget("orders").unwrap().windows[0].reserve;
     assert_eq!(reserve(), 1);
     lanes.set_budget("orders", &Budget::new(Quota::per_minute(5)).reserve(3)).unwrap();
     assert_eq!(reserve(), 3);

@@ -67,7 +67,7 @@ use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
 use crate::proxy::{BudgetSettings, Settings};
-use crate::quota::{Budget, Limits, Quota};
+use crate::quota::{Budget, Limits, Quota, Reserve};
 
 /// Settings of lanes, budgets and layers, as a file gives them; see [the module](self).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -218,18 +218,25 @@ impl Config {
 
 /// A budget. Whether its reserve leaves anything can be told where its quota is known.
 fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSettings {
-    let settings = BudgetSettings { quota: table.quota("quota"), reserve: table.number("reserve") };
+    let settings =
+        BudgetSettings { quota: table.quota("quota"), reserve: table.reserve("reserve") };
     let known = preset.and_then(|limits| limits.of_budget(name)).cloned();
     let is_known = known.is_some() || settings.quota.is_some();
     let budget = settings.over(known.unwrap_or(Budget::new(Quota::unlimited())));
     if let Err(error) = budget.check() {
         table.wrong("reserve", error.to_string());
-    } else if is_known && budget.reserved() > 0 && budget.quota().windows().is_empty() {
+    } else if is_known && settings.reserve.is_some_and(keeps) && budget.quota().windows().is_empty()
+    {
         table
             .wrong("reserve", "nothing can be kept back of an unlimited budget: write a quota too");
     }
     table.end();
     settings
+}
+
+/// Whether a reserve keeps anything back of a window that has enough.
+fn keeps(reserve: Reserve) -> bool {
+    reserve.of(u32::MAX) > 0
 }
 
 fn no_such(what: &str, known: &[&str]) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::error::Problem;
 use super::node::{Entry, Node, Value};
 use super::secret;
-use crate::quota::{Quota, time};
+use crate::quota::{Quota, Reserve, time};
 use crate::resilience::SettingError;
 
 /// What is wrong so far.
@@ -81,6 +81,19 @@ impl<'a> Table<'a> {
     pub(super) fn number_or_off(&mut self, key: &'static str) -> Option<Option<u32>> {
         let node = self.get(key)?;
         if is_off(&node.value) { Some(None) } else { self.as_number(key, node).map(Some) }
+    }
+
+    /// What is kept back: a number of slots, or a share as `"5%"`.
+    pub(super) fn reserve(&mut self, key: &'static str) -> Option<Reserve> {
+        let node = self.get(key)?;
+        let Value::Text(text) = &node.value else {
+            return self.as_number(key, node).map(Reserve::Slots);
+        };
+        let percent = text.strip_suffix('%').and_then(|share| share.trim_end().parse().ok());
+        if percent.is_none() {
+            self.wrong(key, format!("`{text}` will not do: write a number, or a share as \"5%\""));
+        }
+        percent.map(Reserve::Percent)
     }
 
     /// A number from `least` to `most`.

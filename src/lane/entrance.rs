@@ -21,7 +21,7 @@ use super::{
 };
 use crate::Failure;
 use crate::clock::Clock;
-use crate::quota::{Charge, Quota, QuotaError, WindowUse};
+use crate::quota::{Charge, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
 
 /// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way and
@@ -160,7 +160,7 @@ impl Lane {
                 let configured = care.configured().windows();
                 let status = |used: &WindowUse| WindowStatus {
                     is_cut: !configured.contains(&used.window),
-                    ..WindowStatus::new(used, now)
+                    ..WindowStatus::new(used, Reserve::NONE, now)
                 };
                 windows.iter().map(status).collect()
             },

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::state::LaneState;
-use crate::quota::{Moment, WindowUse};
+use crate::quota::{Moment, Reserve, WindowUse};
 use crate::resilience::BreakerState;
 
 /// How a lane is doing.
@@ -71,6 +71,8 @@ pub struct WindowStatus {
     pub used: u32,
     /// How many are left.
     pub left: u32,
+    /// How many of those that are left are for urgent calls alone, if it is a window of a budget.
+    pub reserve: u32,
     /// When the next one is free, from now; zero if one is. None while only an answer can free one.
     pub next_free: Option<Duration>,
     /// When all of it is free again, from now, if nothing more is sent. None while calls are under
@@ -86,8 +88,6 @@ pub struct BudgetStatus {
     pub budget: &'static str,
     /// Each of its windows.
     pub windows: Vec<WindowStatus>,
-    /// How many slots of each window are for urgent calls alone. What is `left` counts them.
-    pub reserve: u32,
 }
 
 /// How a proxy is doing.
@@ -101,8 +101,8 @@ pub struct Status {
 }
 
 impl BudgetStatus {
-    pub(crate) fn new(budget: &'static str, windows: Vec<WindowStatus>, reserve: u32) -> Self {
-        Self { budget, windows, reserve }
+    pub(crate) fn new(budget: &'static str, windows: Vec<WindowStatus>) -> Self {
+        Self { budget, windows }
     }
 }
 
@@ -123,13 +123,14 @@ impl Status {
 }
 
 impl WindowStatus {
-    pub(crate) fn new(used: &WindowUse, now: Moment) -> Self {
+    pub(crate) fn new(used: &WindowUse, reserve: Reserve, now: Moment) -> Self {
         Self {
             window: used.window.to_string(),
             is_cut: false,
             limit: used.window.limit,
             used: used.used,
             left: used.window.most().saturating_sub(used.used),
+            reserve: reserve.of(used.window.most()),
             next_free: used.next_free.map(|at| at.since(now)),
             resets: used.all_free.map(|at| at.since(now)),
         }

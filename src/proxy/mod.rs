@@ -232,8 +232,9 @@ impl Lanes {
         let (mut allowance, now) = self.0.pace.allowance();
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = allowance.budget_use(index, now);
-            let windows = windows.iter().map(|used| WindowStatus::new(used, now)).collect();
-            BudgetStatus::new(budget, windows, allowance.reserve(index))
+            let reserve = allowance.reserve(index);
+            let windows = windows.iter().map(|used| WindowStatus::new(used, reserve, now));
+            BudgetStatus::new(budget, windows.collect())
         };
         let budgets = self.0.budgets.iter().enumerate().map(of).collect();
         Status::new(lanes, budgets)

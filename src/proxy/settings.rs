@@ -1,7 +1,7 @@
 //! Settings of lanes and budgets by name, as they come from outside the code: from a file, say.
 
 use crate::lane::LaneSettings;
-use crate::quota::{Budget, Limits, Quota};
+use crate::quota::{Budget, Limits, Quota, Reserve};
 
 /// What is to be otherwise in the lanes and budgets of a proxy, by their names; for the method
 /// `config` of a proxy's builder.
@@ -12,11 +12,12 @@ use crate::quota::{Budget, Limits, Quota};
 /// ```
 /// use lanekeeper::lane::LaneSettings;
 /// use lanekeeper::proxy::{BudgetSettings, Settings};
+/// use lanekeeper::quota::Reserve;
 ///
 /// let mut quotes = LaneSettings::default();
 /// quotes.in_flight = Some(2);
 /// let mut orders = BudgetSettings::default();
-/// orders.reserve = Some(20);
+/// orders.reserve = Some(Reserve::Slots(20));
 /// let settings = Settings::new().lane("quote", quotes).budget("orders", orders);
 /// # let _ = settings;
 /// ```
@@ -77,8 +78,8 @@ impl Settings {
 pub struct BudgetSettings {
     /// See [`Budget::new`].
     pub quota: Option<Quota>,
-    /// See [`Budget::reserve`].
-    pub reserve: Option<u32>,
+    /// See [`Budget::reserve`] and [`Budget::reserve_percent`].
+    pub reserve: Option<Reserve>,
 }
 
 impl BudgetSettings {
@@ -87,6 +88,6 @@ impl BudgetSettings {
     pub fn over(&self, budget: Budget) -> Budget {
         let reserve = self.reserve.unwrap_or(budget.reserved());
         let quota = self.quota.as_ref().unwrap_or(budget.quota());
-        Budget::new(quota.clone()).reserve(reserve)
+        Budget::new(quota.clone()).with_reserve(reserve)
     }
 }

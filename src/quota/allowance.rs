@@ -27,7 +27,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::budget::Budget;
+use super::budget::{Budget, Reserve};
 use super::charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
 use super::error::QuotaError;
 use super::gauge::{Claim, Gauge};
@@ -102,7 +102,7 @@ struct LaneQuota {
 #[derive(Debug, Clone)]
 struct SharedBudget {
     gauge: Gauge,
-    reserve: u32,
+    reserve: Reserve,
     /// The lanes that were ever charged to it.
     lanes: Vec<usize>,
 }
@@ -309,10 +309,9 @@ impl Allowance {
         lane.map(|lane| lane.gauge.uses(now, wall, lane.credit)).unwrap_or_default()
     }
 
-    /// How many slots of each window of a budget are for urgent calls alone. Zero if there is no such
-    /// budget.
-    pub fn reserve(&self, budget: usize) -> u32 {
-        self.budgets.get(budget).map_or(0, |budget| budget.reserve)
+    /// How much of each window of a budget is for urgent calls alone. None if there is no such budget.
+    pub fn reserve(&self, budget: usize) -> Reserve {
+        self.budgets.get(budget).map_or(Reserve::NONE, |budget| budget.reserve)
     }
 
     /// How much of each window of a budget is used. Empty if there is no such budget.
@@ -367,7 +366,7 @@ impl Allowance {
         let Self { wall, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(charge.lane).ok_or_else(never)?;
         let patience = charge.urgent.then(|| nanos(lane.patience()));
-        let claim = Claim { weight: charge.slots(), reserve: 0, patience };
+        let claim = Claim { weight: charge.slots(), reserve: Reserve::NONE, patience };
         let mut answer = lane.gauge.room(now, *wall, lane.credit, claim);
         let mut full = Vec::new();
         for index in charge.each_budget() {
@@ -433,8 +432,8 @@ impl SharedBudget {
         others.fold(credit_of(lanes, lane), u64::min)
     }
 
-    fn reserve_against(&self, charge: Charge) -> u64 {
-        if charge.urgent { 0 } else { self.reserve.into() }
+    fn reserve_against(&self, charge: Charge) -> Reserve {
+        if charge.urgent { Reserve::NONE } else { self.reserve }
     }
 }
 

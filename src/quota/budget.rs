@@ -1,7 +1,56 @@
 //! A quota that only some calls are charged to, with a part kept back for the urgent ones.
 
+use std::fmt;
+
 use super::error::QuotaError;
+use super::window::Window;
 use super::windows::Quota;
+
+/// A reserve of more than this is a mistake: the budget is for the calls that are not urgent.
+const MOST_PERCENT: u32 = 50;
+
+/// How much of each window of a budget is only for urgent calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reserve {
+    /// So many slots.
+    Slots(u32),
+    /// So many percent of the window, rounded up; but never all of it.
+    Percent(u32),
+}
+
+impl Reserve {
+    /// Nothing is kept back.
+    pub const NONE: Self = Self::Slots(0);
+
+    /// How many slots that is of a window that has `most`.
+    ///
+    /// ```
+    /// use lanekeeper::quota::Reserve;
+    ///
+    /// assert_eq!(Reserve::Percent(5).of(400), 20);
+    /// assert_eq!(Reserve::Percent(5).of(3), 1);
+    /// assert_eq!(Reserve::Percent(5).of(1), 0);
+    /// assert_eq!(Reserve::Slots(20).of(400), 20);
+    /// ```
+    pub fn of(self, most: u32) -> u32 {
+        match self {
+            Self::Slots(slots) => slots,
+            Self::Percent(percent) => {
+                let share = (u64::from(most) * u64::from(percent)).div_ceil(100);
+                u32::try_from(share).unwrap_or(most).min(most.saturating_sub(1))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slots(slots) => write!(f, "{slots}"),
+            Self::Percent(percent) => write!(f, "{percent} %"),
+        }
+    }
+}
 
 /// A quota beside that of the lane, for the calls that name it. Several lanes may share one.
 ///
@@ -13,29 +62,42 @@ use super::windows::Quota;
 /// reserve, the last slots of each window are only for calls that are urgent.
 ///
 /// ```
-/// use lanekeeper::quota::{Budget, Quota};
+/// use lanekeeper::quota::{Budget, Quota, Reserve};
 ///
 /// let orders = Budget::new(Quota::per_minute(400).and(Quota::per_day(5000))).reserve(20);
-/// assert_eq!(orders.reserved(), 20);
+/// assert_eq!(orders.reserved(), Reserve::Slots(20));
 /// assert!(orders.check().is_ok());
 /// assert!(Budget::new(Quota::per_second(10)).reserve(10).check().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     quota: Quota,
-    reserve: u32,
+    reserve: Reserve,
 }
 
 impl Budget {
     /// A budget of `quota`, all of it for everybody.
     pub fn new(quota: Quota) -> Self {
-        Self { quota, reserve: 0 }
+        Self { quota, reserve: Reserve::NONE }
     }
 
     /// The last `slots` of each window are only for urgent calls.
     #[must_use]
     pub fn reserve(mut self, slots: u32) -> Self {
-        self.reserve = slots;
+        self.reserve = Reserve::Slots(slots);
+        self
+    }
+
+    /// The last `percent` of each window are only for urgent calls, rounded up: of 400 a minute and 5000 a
+    /// day, 5 percent are 20 and 250.
+    #[must_use]
+    pub fn reserve_percent(mut self, percent: u32) -> Self {
+        self.reserve = Reserve::Percent(percent);
+        self
+    }
+
+    pub(crate) fn with_reserve(mut self, reserve: Reserve) -> Self {
+        self.reserve = reserve;
         self
     }
 
@@ -44,18 +106,24 @@ impl Budget {
         &self.quota
     }
 
-    /// How many slots of each window are only for urgent calls.
-    pub fn reserved(&self) -> u32 {
+    /// How much of each window is only for urgent calls.
+    pub fn reserved(&self) -> Reserve {
         self.reserve
     }
 
     /// Whether the budget can be kept, and leaves something to calls that are not urgent.
     ///
     /// # Errors
-    /// See [`Quota::check`]; or the reserve is all of some window.
+    /// See [`Quota::check`]; or the reserve is all of some window, or more than 50 percent.
     pub fn check(&self) -> Result<(), QuotaError> {
         self.quota.check()?;
-        match self.quota.windows().iter().find(|window| window.most() <= self.reserve) {
+        let is_too_much = match self.reserve {
+            Reserve::Percent(percent) => percent > MOST_PERCENT,
+            Reserve::Slots(_) => false,
+        };
+        let leaves_nothing = |window: &&Window| self.reserve.of(window.most()) >= window.most();
+        let mut windows = self.quota.windows().iter();
+        match windows.find(|window| is_too_much || leaves_nothing(window)) {
             None => Ok(()),
             Some(window) => {
                 Err(QuotaError::Reserve { reserve: self.reserve, window: window.clone() })

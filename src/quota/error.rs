@@ -1,5 +1,6 @@
 //! What can be wrong with a quota.
 
+use super::budget::Reserve;
 use super::window::Window;
 
 /// A quota that cannot be kept.
@@ -46,11 +47,11 @@ pub enum QuotaError {
     },
     /// More is kept back for urgent calls than there is.
     #[error(
-        "a reserve of {reserve} leaves nothing of the window {window} for calls that are not urgent"
+        "a reserve of {reserve} leaves too little of the window {window} for calls that are not urgent"
     )]
     Reserve {
         /// The reserve.
-        reserve: u32,
+        reserve: Reserve,
         /// The window.
         window: Window,
     },

@@ -20,6 +20,7 @@
 
 use std::collections::VecDeque;
 
+use super::budget::Reserve;
 use super::charge::{NotYet, WindowUse};
 use super::log::Log;
 use super::meter::{Look, Meter, Queue};
@@ -46,7 +47,7 @@ pub(super) struct Gauge {
 pub(super) struct Claim {
     pub(super) weight: u64,
     /// What has to be left over.
-    pub(super) reserve: u64,
+    pub(super) reserve: Reserve,
     /// How long a call has to be in flight before this one may take its slots, in nanoseconds; never less
     /// than the window. None if this one may not.
     pub(super) patience: Option<u64>,
@@ -99,10 +100,10 @@ impl Gauge {
         claim: Claim,
     ) -> Result<(), NotYet> {
         let Claim { weight, reserve, patience } = claim;
-        let claim = weight.saturating_add(reserve);
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
         let mut answer = Ok(());
         for (window, meter) in &mut self.windows {
+            let claim = weight.saturating_add(reserve.of(window.most()).into());
             if claim > u64::from(window.most()) {
                 return Err(NotYet::Never);
             }
@@ -162,13 +163,14 @@ impl Gauge {
         Moment::from_nanos(let_go.saturating_add(round_trip)).max(now)
     }
 
-    /// How much is free in every window.
-    pub(super) fn free(&mut self, now: Moment, wall: Wall, credit: u64) -> u64 {
+    /// How much is free in every window, with the reserve left over.
+    pub(super) fn free(&mut self, now: Moment, wall: Wall, credit: u64, reserve: Reserve) -> u64 {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
         let free = self.windows.iter_mut().map(|(window, meter)| {
             let used = meter.used(&look).saturating_add(in_flight);
-            u64::from(window.most()).saturating_sub(used)
+            let kept = u64::from(reserve.of(window.most()));
+            u64::from(window.most()).saturating_sub(used).saturating_sub(kept)
         });
         free.min().unwrap_or(u64::MAX)
     }
@@ -206,18 +208,19 @@ impl Gauge {
     ) -> Option<Moment> {
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
         let answered = self.answered(now, ask.round_trip);
-        let queue = Queue {
-            weight: ask.ahead.saturating_add(ask.weight),
-            each: ask.weight,
-            reserve: ask.reserve,
-            round_trip: ask.round_trip,
-            answered,
-        };
         let mut latest = now;
         for (window, meter) in &mut self.windows {
-            if ask.weight.saturating_add(ask.reserve) > u64::from(window.most()) {
+            let reserve = u64::from(ask.reserve.of(window.most()));
+            if ask.weight.saturating_add(reserve) > u64::from(window.most()) {
                 return None;
             }
+            let queue = Queue {
+                weight: ask.ahead.saturating_add(ask.weight),
+                each: ask.weight,
+                reserve,
+                round_trip: ask.round_trip,
+                answered,
+            };
             latest = latest.max(meter.estimate(&look, &queue));
         }
         Some(latest)
@@ -254,7 +257,7 @@ fn beside_hung_calls(
 pub(super) struct Ask {
     pub(super) ahead: u64,
     pub(super) weight: u64,
-    pub(super) reserve: u64,
+    pub(super) reserve: Reserve,
     /// In nanoseconds.
     pub(super) round_trip: u64,
 }

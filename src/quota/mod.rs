@@ -40,7 +40,7 @@ mod windows;
 mod windows_tests;
 
 pub use allowance::Allowance;
-pub use budget::Budget;
+pub use budget::{Budget, Reserve};
 pub use charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
 pub use error::QuotaError;
 pub use limits::Limits;

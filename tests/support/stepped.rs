@@ -35,6 +35,8 @@ pub enum Failure {
     NotSent,
     /// It left, and no answer came.
     Lost,
+    /// As the broker has it.
+    Broker(lanekeeper::Failure),
     Lane(LaneError),
 }
 
@@ -46,10 +48,16 @@ impl From<LaneError> for Failure {
 
 impl Failure {
     pub fn class(&self) -> Option<Class> {
+        self.known().map(|failure| failure.class)
+    }
+
+    /// What a lane is told of it.
+    pub fn known(&self) -> Option<lanekeeper::Failure> {
         match self {
-            Self::NotSent => Some(Class::NotSent),
+            Self::NotSent => Some(Class::NotSent.into()),
             Self::Lost => None,
-            Self::Lane(error) => Some(error.class()),
+            Self::Broker(failure) => Some(*failure),
+            Self::Lane(error) => Some(error.class().into()),
         }
     }
 }
@@ -66,6 +74,7 @@ pub enum End {
     Answered,
     NeverLeft,
     Lost,
+    Fails(lanekeeper::Failure),
 }
 
 impl Course {
@@ -73,6 +82,11 @@ impl Course {
 
     pub const fn answered_after(takes: Duration) -> Self {
         Self { takes, ends: End::Answered }
+    }
+
+    /// The broker's answer comes at once, and is this failure.
+    pub fn fails(failure: impl Into<lanekeeper::Failure>) -> Self {
+        Self { takes: Duration::ZERO, ends: End::Fails(failure.into()) }
     }
 }
 
@@ -181,9 +195,10 @@ impl Stepped {
                 End::Answered => Ok(number),
                 End::NeverLeft => Err(Failure::NotSent),
                 End::Lost => Err(Failure::Lost),
+                End::Fails(failure) => Err(Failure::Broker(failure)),
             }
         };
-        let ticket = self.lanes.submit(call, options, work, Failure::class);
+        let ticket = self.lanes.submit(call, options, work, Failure::known);
         self.look();
         ticket
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Allowance, LaneQuota};
 use crate::quota::gauge::Ask;
 use crate::quota::moment::nanos;
-use crate::quota::{Charge, Moment, NotYet, Refused};
+use crate::quota::{Charge, Moment, NotYet, Refused, Reserve};
 
 impl Allowance {
     /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
@@ -31,7 +31,8 @@ impl Allowance {
         let Self { wall, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(charge.lane)?;
         let round_trip = nanos(lane.typical().unwrap_or_default());
-        let ask = Ask { ahead: weight_ahead, weight: charge.slots(), reserve: 0, round_trip };
+        let ask =
+            Ask { ahead: weight_ahead, weight: charge.slots(), reserve: Reserve::NONE, round_trip };
         let mut latest = lane.gauge.estimate(now, *wall, lane.credit, ask)?;
         for index in charge.each_budget() {
             let budget = budgets.get_mut(index)?;
@@ -63,7 +64,7 @@ impl Allowance {
             budgets.get_mut(index).map_or(0, |budget| {
                 let credit = budget.credit(lanes, other.lane);
                 let reserve = budget.reserve_against(other);
-                budget.gauge.free(now, *wall, credit).saturating_sub(reserve)
+                budget.gauge.free(now, *wall, credit, reserve)
             })
         });
         free.min().unwrap_or(u64::MAX)

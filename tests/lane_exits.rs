@@ -1,0 +1,389 @@
+//! The fourth promise, through the lanes: whatever fails, an exit goes out.
+//!
+//! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use lanekeeper::lane::{Effect, LaneConfig, Priority, Reason, WhenFull};
+use lanekeeper::proxy::Call;
+use lanekeeper::quota::{Budget, Credit, Quota};
+use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
+use lanekeeper::{Class, Failure as Known, Reachability};
+use proptest::prelude::*;
+use support::cases::cases;
+use support::lanes::{options, priority, unlimited};
+use support::oracle::{Arrival, Count, over};
+use support::stepped::{Course, End, Failure, Stepped};
+
+const SECOND: u64 = 1_000_000_000;
+const MILLISECOND: u64 = 1_000_000;
+
+const READS: Call = Call { route: "order_reads", ..Call::new(0, "orders", Effect::Read) };
+const ACCOUNT: Call = Call { route: "account_reads", ..Call::new(0, "margins", Effect::Read) };
+const PLACE: Call = Call { route: "order_writes", ..Call::new(0, "place", Effect::Write) };
+const CANCEL: Call =
+    Call { route: "order_writes", exit: true, ..Call::new(0, "cancel", Effect::Write) };
+
+/// A call that is answered after an hour.
+const HANGS: Course = Course::answered_after(Duration::from_secs(3_600));
+
+fn unanswered() -> Course {
+    Course::fails(Class::Transient)
+}
+
+/// The broker answers, with what is of no use.
+fn answered(class: Class) -> Course {
+    Course::fails(Known::from(class).reached(Reachability::Answered))
+}
+
+fn per_second(calls: u32) -> LaneConfig {
+    LaneConfig::new(Quota::per_second(calls)).credit(Credit::STRICT).retry(RetryPolicy::none())
+}
+
+fn reason(answer: Option<Result<usize, Failure>>) -> Option<Reason> {
+    match answer {
+        Some(Err(Failure::Lane(error))) => Some(error.reason),
+        _ => None,
+    }
+}
+
+/// When the call was sent, in milliseconds from `began`.
+fn sent(lane: &Stepped, call: usize, began: u64) -> Option<u64> {
+    lane.sent_at(call).map(|at| (at - began) / MILLISECOND)
+}
+
+/// Goes on in small steps: a hung call gives up its slot at a moment that no status tells.
+fn creep(lane: &mut Stepped, end: u64) {
+    while lane.now() < end {
+        lane.move_to(lane.now() + 100 * MILLISECOND);
+    }
+}
+
+#[test]
+fn answers_that_nobody_can_decode_close_nothing() {
+    let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
+    for class in [Class::Malformed, Class::Transient, Class::Rejected, Class::Fatal] {
+        for _ in 0..12 {
+            drop(lane.submit(READS, &options(), answered(class)));
+        }
+    }
+    for _ in 0..12 {
+        drop(lane.submit(PLACE, &options(), answered(Class::Unknown)));
+    }
+    let status = lane.lanes.status().lanes.remove(0);
+    assert_eq!(status.breaker, BreakerState::Closed);
+    assert_eq!(lane.sent.len(), 60);
+}
+
+#[test]
+fn a_call_that_was_refused_on_this_side_says_nothing_of_the_broker() {
+    let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
+    let local = Known::from(Class::NotSent).reached(Reachability::NotTried);
+    (0..12).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(local))));
+    assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Closed);
+    (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(Class::NotSent))));
+    assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Open);
+}
+
+#[test]
+fn a_route_that_is_out_of_order_stops_no_other() {
+    let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
+    (0..5).for_each(|_| drop(lane.submit(READS, &options(), unanswered())));
+    let mut refused = lane.submit(READS, &options(), Course::INSTANT);
+    assert!(matches!(reason(refused.try_wait()), Some(Reason::BrokerDown { .. })));
+    for call in [PLACE, ACCOUNT, CANCEL] {
+        assert!(lane.submit(call, &options(), Course::INSTANT).try_wait().unwrap().is_ok());
+    }
+    let status = lane.lanes.status().lanes.remove(0);
+    assert_eq!(status.breaker, BreakerState::Open);
+    assert_eq!(status.breakers["order_reads"], BreakerState::Open);
+    assert_eq!(status.breakers["order_writes"], BreakerState::Closed);
+}
+
+#[test]
+fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way() {
+    let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
+    (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), unanswered())));
+    let is_down = |lane: &mut Stepped| {
+        let mut refused = lane.submit(PLACE, &options(), Course::INSTANT);
+        matches!(reason(refused.try_wait()), Some(Reason::BrokerDown { .. }))
+    };
+    assert!(is_down(&mut lane));
+    // One that fails changes nothing, and the next goes too.
+    for _ in 0..20 {
+        drop(lane.submit(CANCEL, &options(), unanswered()));
+    }
+    assert_eq!(lane.sent.len(), 25);
+    assert!(is_down(&mut lane));
+    // So does any call that its caller makes urgent.
+    drop(lane.submit(PLACE, &priority(1), Course::INSTANT));
+    assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::HalfOpen);
+    assert!(!is_down(&mut lane));
+    assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Closed);
+}
+
+/// Those that wait are refused; an exit among them is not.
+#[test]
+fn an_exit_that_waits_as_the_breaker_opens_is_sent() {
+    let mut lane = Stepped::new(&[per_second(5).in_flight(5)], &[]);
+    let began = lane.now();
+    let lost = Course { takes: Duration::from_millis(100), ends: End::Lost };
+    let fails: Vec<_> = (0..5).map(|_| lane.submit(PLACE, &options(), lost)).collect();
+    let mut waits = [PLACE, CANCEL].map(|call| lane.submit(call, &options(), Course::INSTANT));
+    lane.run_to(began + 10 * SECOND);
+    assert_eq!(fails.len(), 5);
+    assert!(matches!(reason(waits[0].try_wait()), Some(Reason::BrokerDown { .. })));
+    assert_eq!(waits[1].try_wait(), Some(Ok(6)));
+}
+
+#[test]
+fn a_breaker_forced_open_by_hand_refuses_an_exit_too() {
+    let mut lane = Stepped::new(&[unlimited(1)], &[]);
+    lane.lane(0).set_breaker(BreakerMode::ForcedOpen);
+    let mut exit = lane.submit(CANCEL, &options(), Course::INSTANT);
+    assert!(matches!(reason(exit.try_wait()), Some(Reason::BrokerDown { possible_in: None })));
+}
+
+#[test]
+fn an_exit_is_urgent_whatever_its_caller_says() {
+    let mut lane = Stepped::new(&[per_second(1).in_flight(1)], &[]);
+    drop(lane.submit(READS, &options(), Course::INSTANT));
+    // A read whose ticket is dropped would be taken back.
+    let calls = [(READS, 2), (CANCEL, 10), (READS, 2)];
+    let _tickets = calls.map(|(call, level)| lane.submit(call, &priority(level), Course::INSTANT));
+    lane.run_to(lane.now() + 5 * SECOND);
+    let order: Vec<usize> = lane.sent.iter().map(|sending| sending.call).collect();
+    assert_eq!(order, [0, 2, 1, 3]);
+}
+
+/// Ten slots and ten workers are held by calls that hang. An exit is at the broker within one window, and
+/// so are others, up to one for each slot; every other call waits.
+#[test]
+fn beside_calls_that_hang_an_exit_is_at_the_broker_within_one_window() {
+    for (limit, length, call) in [(10, 1_000, READS), (10, 1_000, PLACE), (3, 2_500, ACCOUNT)] {
+        for wait in [0, 400, 5_000] {
+            let quota = Quota::new(limit, Duration::from_millis(length));
+            let config = LaneConfig::new(quota).retry(RetryPolicy::none());
+            let mut lane = Stepped::new(&[config], &[]);
+            let _tickets: Vec<_> =
+                (0..limit + 6).map(|_| lane.submit(call, &options(), HANGS)).collect();
+            assert_eq!(lane.sent.len(), limit as usize);
+            lane.run_to(lane.now() + wait * MILLISECOND);
+            let (began, first) = (lane.now(), lane.submitted());
+            let few = (limit as usize).min(4);
+            for _ in 0..few {
+                drop(lane.submit(
+                    CANCEL,
+                    &options(),
+                    Course::answered_after(Duration::from_millis(9)),
+                ));
+            }
+            creep(&mut lane, began + 10 * SECOND);
+            let expected = length.saturating_sub(wait);
+            for exit in first..first + few {
+                assert_eq!(sent(&lane, exit, began), Some(expected), "{limit} {length} {wait}");
+            }
+            // Nothing else took the slot of a hung call.
+            assert_eq!(lane.sent.len(), limit as usize + few);
+        }
+    }
+}
+
+/// The calls hang in a lane whose callers are in no hurry, and hold the workers alone.
+#[test]
+fn a_worker_is_there_for_an_exit_when_all_others_hang() {
+    let mut lane = Stepped::new(&[unlimited(2).urgent_workers(1)], &[]);
+    let _tickets: Vec<_> = (0..5).map(|_| lane.submit(READS, &options(), HANGS)).collect();
+    assert_eq!(lane.sent.len(), 2);
+    let quick = Course::answered_after(Duration::from_millis(10));
+    drop(lane.submit(CANCEL, &options(), quick));
+    drop(lane.submit(PLACE, &priority(2), Course::INSTANT));
+    drop(lane.submit(CANCEL, &options(), quick));
+    let calls = |lane: &Stepped| lane.sent.iter().map(|sending| sending.call).collect::<Vec<_>>();
+    assert_eq!(calls(&lane), [0, 1, 5]);
+    lane.run_to(lane.now() + SECOND);
+    assert_eq!(calls(&lane), [0, 1, 5, 7]);
+}
+
+#[test]
+fn a_deadline_is_judged_by_the_slots_of_hung_calls_too() {
+    let mut lane = Stepped::new(&[per_second(10)], &[]);
+    let _tickets: Vec<_> = (0..16).map(|_| lane.submit(READS, &options(), HANGS)).collect();
+    lane.run_to(lane.now() + 5 * SECOND);
+    let soon = options().deadline(Duration::from_millis(100));
+    assert_eq!(lane.submit(CANCEL, &soon, Course::INSTANT).try_wait(), Some(Ok(16)));
+    let mut read = lane.submit(READS, &soon, Course::INSTANT);
+    assert!(matches!(reason(read.try_wait()), Some(Reason::TooLate { .. })));
+}
+
+#[test]
+fn at_a_full_queue_an_exit_takes_the_place_of_a_lesser_call() {
+    for when_full in [WhenFull::Refuse, WhenFull::Shed] {
+        let config = per_second(1).in_flight(1).queue(3).when_full(when_full);
+        let mut lane = Stepped::new(&[config], &[]);
+        drop(lane.submit(READS, &options(), Course::INSTANT));
+        let mut waiting: Vec<_> =
+            [5, 7, 6].map(|level| lane.submit(READS, &priority(level), Course::INSTANT)).into();
+        let mut late = lane.submit(READS, &priority(8), Course::INSTANT);
+        assert!(matches!(reason(late.try_wait()), Some(Reason::QueueFull { .. })));
+        let mut exits: Vec<_> =
+            (0..5).map(|_| lane.submit(CANCEL, &options(), Course::INSTANT)).collect();
+        // The lesser ones are gone, the lowest first; and there is room for exits without end.
+        let gone: Vec<_> = waiting.iter_mut().map(|ticket| reason(ticket.try_wait())).collect();
+        assert_eq!(gone, vec![Some(Reason::Shed); 3]);
+        assert_eq!(lane.lane(0).queued(), 5);
+        lane.run_to(lane.now() + 10 * SECOND);
+        assert!(exits.iter_mut().all(|exit| matches!(exit.try_wait(), Some(Ok(_)))));
+    }
+}
+
+#[test]
+fn an_interval_of_its_user_holds_up_no_exit() {
+    let config = unlimited(1).user_interval(Duration::from_secs(3_600));
+    let mut lane = Stepped::new(&[config], &[]);
+    let alpha = || options().user("alpha");
+    for call in [CANCEL, PLACE, CANCEL, PLACE] {
+        drop(lane.submit(call, &alpha(), Course::INSTANT));
+    }
+    let calls: Vec<usize> = lane.sent.iter().map(|sending| sending.call).collect();
+    assert_eq!(calls, [0, 1, 2]);
+}
+
+/// Reads that fail have spent the retries of the lane. An exit that comes too fast is sent again all the same.
+#[test]
+fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
+    let none_left = RetryPolicy::default().budget_percent(0).budget_floor(1);
+    let mut lane = Stepped::new(&[unlimited(1).retry(none_left)], &[]);
+    let tried = |lane: &mut Stepped, call: Call| {
+        let mut attempts = 0;
+        let work = move || {
+            attempts += 1;
+            let throttled = Class::Throttled { retry_after: Some(Duration::from_secs(1)) };
+            if attempts < 3 { Err(Failure::Broker(throttled.into())) } else { Ok(attempts) }
+        };
+        let mut ticket = lane.lanes.submit_again(call, &options(), work, Failure::known);
+        lane.look();
+        for _ in 0..40 {
+            lane.move_to(lane.now() + SECOND / 2);
+        }
+        ticket.try_wait()
+    };
+    assert!(matches!(tried(&mut lane, READS), Some(Err(_))));
+    assert_eq!(tried(&mut lane, CANCEL), Some(Ok(3)));
+}
+
+/// What a day of trouble is made of.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A call, how long it takes in milliseconds, and how it ends.
+    Call(usize, u64, End),
+    Pass(u64),
+    Exit,
+}
+
+fn ends() -> impl Strategy<Value = End> {
+    let fails = |failure: Known| End::Fails(failure);
+    let answered = |class| End::Fails(Known::from(class).reached(Reachability::Answered));
+    let too_fast = move |seconds: u64| {
+        fails(Class::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into())
+    };
+    prop_oneof![
+        Just(End::Answered),
+        Just(End::Lost),
+        Just(End::NeverLeft),
+        Just(answered(Class::Malformed)),
+        Just(answered(Class::Unknown)),
+        Just(answered(Class::Transient)),
+        Just(fails(Class::Rejected.into())),
+        Just(fails(Class::Fatal.into())),
+        (0..=2_u64).prop_map(too_fast),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let takes = prop_oneof![3 => 0..=300_u64, 1 => 5_000..=20_000_u64];
+    let step = prop_oneof![
+        8 => (0..3_usize, takes, ends()).prop_map(|(call, takes, end)| Step::Call(call, takes, end)),
+        3 => prop_oneof![3 => 0..=400_u64, 1 => 1_000..=9_000_u64].prop_map(Step::Pass),
+        1 => Just(Step::Exit),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// With any mix of failures on any routes, an exit is at the broker within the pace: two windows, or two
+    /// seconds and one window where a call hangs, of time in which the broker has not asked for a pause.
+    #[test]
+    fn whatever_fails_an_exit_goes_out_within_the_pace(
+        steps in steps(), limit in 2..=6_u32, length in 200..=2_000_u64, in_flight in 1..=4_usize,
+        queue in 1..=8_usize, block in any::<bool>(), sensitive in any::<bool>(),
+    ) {
+        let breaker = match sensitive {
+            true => CircuitBreaker::default().failures_in_a_row(Some(1)),
+            false => CircuitBreaker::default(),
+        };
+        let config = LaneConfig::new(Quota::new(limit, Duration::from_millis(length)))
+            .in_flight(in_flight)
+            .queue(queue)
+            .when_full(if block { WhenFull::Shed } else { WhenFull::Refuse })
+            .breaker(breaker);
+        let mut lane = Stepped::new(&[config], &[]);
+        let (mut exits, mut tickets) = (HashSet::new(), Vec::new());
+        let mut last_exit = 0;
+        for step in steps {
+            match step {
+                Step::Call(which, takes, ends) => {
+                    let (call, takes) = ([READS, ACCOUNT, PLACE][which], Duration::from_millis(takes));
+                    tickets.push(lane.submit(call, &options(), Course { takes, ends }));
+                }
+                Step::Pass(millis) => lane.run_to(lane.now() + millis * MILLISECOND),
+                Step::Exit => {
+                    // One at a time: several exits are paced like any calls.
+                    lane.run_to((last_exit + 3 * length * MILLISECOND).max(lane.now()));
+                    let exit = lane.submitted();
+                    drop(lane.submit(CANCEL, &options(), Course::INSTANT));
+                    let bound = (length.max(2_000) + length) * MILLISECOND;
+                    let mut waited = 0;
+                    while lane.sent_at(exit).is_none() {
+                        let is_paused = lane.lanes.status().lanes[0].paused_for.is_some();
+                        let step = 10 * MILLISECOND;
+                        lane.move_to(lane.now() + step);
+                        waited += if is_paused { 0 } else { step };
+                        prop_assert!(waited <= bound, "{exit} waits {:?}", lane.lanes.status());
+                    }
+                    exits.insert(exit);
+                    last_exit = lane.now();
+                }
+            }
+        }
+        // What the broker counted as each call came, without those that may be one too many.
+        let all = lane.sent.iter().filter(|sending| !exits.contains(&sending.call));
+        let arrivals: Vec<Arrival> = all.map(|sending| (sending.at, 1)).collect();
+        let length = Duration::from_millis(length).as_nanos() as u64;
+        prop_assert_eq!(over(&arrivals, Count::Log { limit: limit.into(), length }), 0);
+    }
+}
+
+/// The day's orders are spent but for the reserve, which is for exits that are placements.
+#[test]
+fn a_reserve_lets_urgent_placements_out() {
+    let budget = Budget::new(Quota::per_day(20)).reserve_percent(10);
+    let mut lane = Stepped::new(&[unlimited(1)], &[budget]);
+    let place = Call { budgets: &[0], ..PLACE };
+    let mut orders: Vec<_> =
+        (0..19).map(|_| lane.submit(place, &options(), Course::INSTANT)).collect();
+    assert_eq!(lane.sent.len(), 18);
+    assert_eq!(orders.pop().unwrap().try_wait(), None);
+    let urgent = options().priority(Priority::URGENT);
+    for exit in 0..2 {
+        let mut exit_ticket = lane.submit(place, &urgent, Course::INSTANT);
+        assert_eq!(exit_ticket.try_wait(), Some(Ok(19 + exit)));
+    }
+}
