@@ -44,9 +44,13 @@ impl Heard {
     }
 }
 
+/// What is answered to a request line, where no script is left.
+type Answers = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+
 #[derive(Default)]
 struct Shared {
     script: VecDeque<Reply>,
+    answers: Option<Answers>,
     heard: Vec<Heard>,
     connections: usize,
     closed: usize,
@@ -87,6 +91,13 @@ impl Server {
             }
         });
         Self { address, shared, closed, thread: Some(thread) }
+    }
+
+    /// Answers each request by its first line.
+    pub(crate) fn answering(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        let server = Self::new([]);
+        server.shared.lock().unwrap().answers = Some(Arc::new(answers));
+        server
     }
 
     /// One answer of status 200 for each body.
@@ -162,7 +173,12 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
     let mut stream = stream;
     while let Some(mut heard) = head(&mut reader) {
         let length = heard.header("content-length").map_or(0, |text| text.parse().unwrap());
-        let reply = shared.lock().unwrap().script.pop_front().unwrap_or(Reply::Close);
+        let reply = {
+            let mut shared = shared.lock().unwrap();
+            let answers = shared.answers.clone();
+            let answered = || answers.map_or(Reply::Close, |answers| answers(&heard.line));
+            shared.script.pop_front().unwrap_or_else(answered)
+        };
         if matches!(reply, Reply::Reset) {
             shared.lock().unwrap().heard.push(heard);
             // The body is here, and is not read.
