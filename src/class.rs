@@ -32,6 +32,9 @@ pub enum Class {
     /// The answer to a read arrived and cannot be decoded. The next one would look the same, so it is
     /// not asked for again.
     Malformed,
+    /// The broker does not take the credentials: no call will work until there are new ones. It was not
+    /// executed.
+    Unauthorized,
     /// The broker understood it and refused.
     Rejected,
     /// Nothing will work until somebody mends it.
@@ -55,6 +58,7 @@ impl Class {
             Self::Transient => "transient",
             Self::Unknown => "unknown",
             Self::Malformed => "malformed",
+            Self::Unauthorized => "unauthorized",
             Self::Rejected => "rejected",
             Self::Fatal => "fatal",
         }
@@ -65,7 +69,11 @@ impl Class {
         match self {
             Self::NotSent => Sent::No,
             Self::Transient | Self::Unknown => Sent::Unknown,
-            Self::Throttled { .. } | Self::Malformed | Self::Rejected | Self::Fatal => Sent::Yes,
+            Self::Throttled { .. }
+            | Self::Malformed
+            | Self::Unauthorized
+            | Self::Rejected
+            | Self::Fatal => Sent::Yes,
         }
     }
 }
@@ -146,7 +154,9 @@ impl From<Class> for Failure {
             Class::Throttled { retry_after } => {
                 (Reachability::Answered, Some(Throttling { retry_after }))
             }
-            Class::Malformed | Class::Rejected | Class::Fatal => (Reachability::Answered, None),
+            Class::Malformed | Class::Unauthorized | Class::Rejected | Class::Fatal => {
+                (Reachability::Answered, None)
+            }
             Class::NotSent | Class::Transient | Class::Unknown => (Reachability::Unreachable, None),
         };
         Self { class, reachability, throttling }

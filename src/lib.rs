@@ -99,6 +99,7 @@ pub mod proxy;
 pub mod quota;
 pub mod resilience;
 mod sent;
+mod session;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;
 
@@ -124,5 +125,6 @@ pub use quota::{Budget, Credit, Limits, Quota, Window};
 pub use resilience::guard::OrderGuard;
 pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
+pub use session::Session;
 // Types of theirs are in our interface: use them through here, and versions agree.
 pub use {jiff, rust_decimal};

@@ -301,7 +301,7 @@ impl Run {
                 End::Answered => sending.at + forward,
                 // It may arrive as late as its slots are held for it.
                 End::Lost => sending.at + LEAST + (2 * takes - LEAST) * what.forward / 61,
-                End::NeverLeft => continue,
+                End::NeverLeft | End::Fails(_) => continue,
             };
             let charged = [Some(what.lane), what.charged.then_some(2)];
             for index in charged.into_iter().flatten() {

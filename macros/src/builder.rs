@@ -15,7 +15,8 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
     let (attributes, bounds) = (model.carried.all(), own_bounds(model));
     let lanes = model.lanes.iter().map(|lane| lane_setter(model, lane));
     let budgets = model.budgets.iter().map(|budget| budget_setter(model, budget));
-    let documented = documented(model);
+    let documented = told(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
+    let session = told(model, model.session, quote!(::core::option::Option::None));
     quote! {
         #attributes
         #[automatically_derived]
@@ -57,18 +58,27 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
+            /// The session that the calls are made in, if the inner value does not tell it: while it is
+            /// expired, the lanes hold their calls.
+            #visibility fn session(mut self, session: ::lanekeeper::Session) -> Self {
+                self.lanes.session(session);
+                self
+            }
+
             /// Starts the lanes.
             ///
             /// # Errors
             ///
             /// If the lanes cannot be run as they are set up: one has no quota, for instance.
             #visibility fn build(
-                self,
+                mut self,
             ) -> ::core::result::Result<#proxy<#inner>, ::lanekeeper::proxy::BuildError>
             where
                 #inner: #bounds,
             {
                 let documented: ::lanekeeper::quota::Limits = #documented;
+                let session: ::core::option::Option<::lanekeeper::Session> = #session;
+                self.lanes.session_of_inner(session);
                 let lanes = self.lanes.build(documented)?;
                 ::core::result::Result::Ok(#proxy {
                     inner: ::std::sync::Arc::new(self.inner),
@@ -114,10 +124,9 @@ fn budget_setter(model: &Model, budget: &Named) -> TokenStream {
     }
 }
 
-/// The limits that the inner value documents.
-fn documented(model: &Model) -> TokenStream {
-    let none = quote!(::lanekeeper::quota::Limits::new());
-    let Some(method) = model.limits.and_then(|at| model.methods.get(at)) else { return none };
+/// What the inner value tells by the method at this place, or else `none`.
+fn told(model: &Model, at: Option<usize>, none: TokenStream) -> TokenStream {
+    let Some(method) = at.and_then(|at| model.methods.get(at)) else { return none };
     let (inner, path, name) = (&model.inner, model.path(), &method.name);
     let span = Span::call_site().located_at(method.answer);
     let call = quote_spanned!(span=> <#inner as #path>::#name(&self.inner));

@@ -12,6 +12,8 @@ use syn::{Error, Ident, Result, Token};
 pub(crate) struct ProxyKeys {
     /// The method that tells the documented limits.
     pub(crate) limits: Option<Ident>,
+    /// The method that tells the session.
+    pub(crate) session: Option<Ident>,
 }
 
 impl ProxyKeys {
@@ -21,24 +23,28 @@ impl ProxyKeys {
             let mut keys = Self::default();
             while !input.is_empty() {
                 let key: Ident = input.parse().map_err(|error| {
-                    Error::new(error.span(), "#[proxy] knows `limits = METHOD`")
+                    let known = "#[proxy] knows `limits = METHOD` and `session = METHOD`";
+                    Error::new(error.span(), known)
                 })?;
-                if key != "limits" {
-                    let message =
-                        format!("#[proxy] has no key `{key}`; there is `limits = METHOD`");
+                let method = if key == "limits" {
+                    &mut keys.limits
+                } else if key == "session" {
+                    &mut keys.session
+                } else {
+                    let message = format!(
+                        "#[proxy] has no key `{key}`; there are `limits = METHOD` and `session = METHOD`"
+                    );
                     return Err(Error::new(key.span(), message));
-                }
-                if keys.limits.is_some() {
-                    return Err(Error::new(key.span(), "`limits` is said twice"));
+                };
+                if method.is_some() {
+                    return Err(Error::new(key.span(), format!("`{key}` is said twice")));
                 }
                 if !input.peek(Token![=]) {
-                    return Err(Error::new(
-                        key.span(),
-                        "say which method tells the limits: `limits = METHOD`",
-                    ));
+                    let message = format!("say which method tells the {key}: `{key} = METHOD`");
+                    return Err(Error::new(key.span(), message));
                 }
                 input.parse::<Token![=]>()?;
-                keys.limits = Some(input.parse()?);
+                *method = Some(input.parse()?);
                 comma(input)?;
             }
             Ok(keys)

@@ -125,6 +125,10 @@ use syn::Item;
 ///   `lanekeeper::quota::Limits`: what the other end documents. It counts for lanes that were not
 ///   given a quota in the builder.
 ///
+/// - `#[proxy(session = METHOD)]`: a method of the trait without a lane, which returns an
+///   `Option<lanekeeper::Session>`: the session that the calls are made in. While the broker does not take
+///   its credentials, the lanes hold their calls. It counts if the builder was given none.
+///
 /// # What else it makes
 ///
 /// The proxy has these functions of its own, so the trait can have none of these names:

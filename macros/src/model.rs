@@ -34,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) budgets: Names,
     /// The place in `methods` of the one that tells the documented limits.
     pub(crate) limits: Option<usize>,
+    /// The place of the one that tells the session.
+    pub(crate) session: Option<usize>,
 }
 
 /// Reads the trait. It is given back without the helper attributes even when something is wrong
@@ -64,17 +66,19 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     let lanes = Names::of_lanes("__LkLane", &methods);
     let budgets = Names::of_budgets("__LkBudget", &methods);
     names::check_apart(&lanes, &budgets, &mut errors);
-    let limits = keys.limits.and_then(|name| {
+    let mut told_by = |name: Option<Ident>, what: &str| {
+        let name = name?;
         let found = methods.iter().position(|method| method.name == name);
-        if !found.is_some_and(|at| tells_limits(&methods[at])) {
-            errors.at(
-                name.span(),
-                "name a method of this trait that takes `&self` alone, has no lane, and returns \
-                 the `Limits`",
+        if !found.is_some_and(|at| tells(&methods[at])) {
+            let message = format!(
+                "name a method of this trait that takes `&self` alone, has no lane, and returns {what}"
             );
+            errors.at(name.span(), message);
         }
         found
-    });
+    };
+    let limits = told_by(keys.limits.clone(), "the `Limits`");
+    let session = told_by(keys.session.clone(), "an `Option<Session>`");
 
     let name = item.ident.clone();
     let made = |suffix: &str| {
@@ -99,6 +103,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         lanes,
         budgets,
         limits,
+        session,
         name,
     };
     (item, errors.finish(model))
@@ -119,12 +124,14 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
             );
         }
     }
-    if let (Some(limits), false) = (&keys.limits, item.generics.params.is_empty()) {
-        errors.at(
-            limits.span(),
-            "the builder of a generic trait does not know whose limits are meant: hand them to \
-             the builder's `limits`",
-        );
+    for (key, what) in [(&keys.limits, "limits"), (&keys.session, "session")] {
+        if let (Some(method), false) = (key, item.generics.params.is_empty()) {
+            let message = format!(
+                "the builder of a generic trait does not know whose {what} are meant: hand them to the \
+                 builder's `{what}`"
+            );
+            errors.at(method.span(), message);
+        }
     }
 }
 
@@ -138,7 +145,8 @@ fn associated_type(ty: &TraitItemType, errors: &mut Errors) -> Option<(Ident, Ca
     Some((ty.ident.clone(), errors.ok(Carried::read(&ty.attrs))?))
 }
 
-fn tells_limits(method: &Method) -> bool {
+/// Whether the builder can ask the inner value by it.
+fn tells(method: &Method) -> bool {
     !matches!(method.kind, Kind::Lane(_)) && method.arguments.is_empty()
 }
 

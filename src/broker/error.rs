@@ -151,7 +151,11 @@ pub enum BrokerError {
     /// The broker understood and refused: no funds, a bad price, no such order.
     #[error("rejected by the broker: {0}")]
     Rejected(Detail),
-    /// Nothing will work until somebody mends it: a dead token, a blocked app.
+    /// The broker does not take the credentials: a dead or a wrong token. Nothing was executed, and
+    /// nothing will be until there are new ones.
+    #[error("the broker does not take the credentials: {0}")]
+    Unauthorized(Detail),
+    /// Nothing will work until somebody mends it: a blocked app, a wrong address.
     #[error("cannot go on: {0}")]
     Fatal(Detail),
     /// The broker has no data for the instrument.
@@ -184,6 +188,7 @@ impl BrokerError {
             Self::Transient(_) => Class::Transient,
             Self::OutcomeUnknown(_) => Class::Unknown,
             Self::Malformed(_) => Class::Malformed,
+            Self::Unauthorized(_) => Class::Unauthorized,
             Self::Rejected(_) | Self::NoQuote { .. } => Class::Rejected,
             Self::Fatal(_) => Class::Fatal,
         }
@@ -218,6 +223,7 @@ impl BrokerError {
             | Self::Transient(detail)
             | Self::OutcomeUnknown(detail)
             | Self::Malformed(detail)
+            | Self::Unauthorized(detail)
             | Self::Rejected(detail)
             | Self::Fatal(detail) => Some(detail),
             Self::NoQuote { .. } => None,

@@ -33,6 +33,7 @@ pub use quote::{
     Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteChunk,
 };
 
+use crate::Session;
 use crate::quota::Limits;
 
 /// A brokerage account.
@@ -53,6 +54,7 @@ use crate::quota::Limits;
 /// | [`NotSent`](BrokerError::NotSent) | it surely never left | it surely never left |
 /// | [`Throttled`](BrokerError::Throttled) | refused for coming too fast | the same, and not done |
 /// | [`Rejected`](BrokerError::Rejected) | refused | refused, and not done |
+/// | [`Unauthorized`](BrokerError::Unauthorized) | the credentials are refused | the same, and not done |
 /// | [`Fatal`](BrokerError::Fatal) | nothing will work until mended | the same, and not done |
 /// | [`Transient`](BrokerError::Transient) | lost on the way, or not answered with a result | never |
 /// | [`Malformed`](BrokerError::Malformed) | an answer came that cannot be decoded | never |
@@ -66,7 +68,7 @@ use crate::quota::Limits;
 /// timeout, a 5xx, an answer that cannot be read. An adapter sends a call once, and neither waits
 /// nor tries again. A [`BrokerProxy`] adds `NotSent` for a full or closed lane; and if the adapter
 /// panics, `Transient` for a read and `OutcomeUnknown` for a write.
-#[crate::proxy(limits = documented_limits)]
+#[crate::proxy(limits = documented_limits, session = session)]
 pub trait Broker: Send + Sync {
     /// Places an order and gives the broker's name for it. That it was taken does not mean that it
     /// was filled.
@@ -186,6 +188,13 @@ pub trait Broker: Send + Sync {
     #[direct]
     fn documented_limits(&self) -> Limits {
         Limits::new()
+    }
+
+    /// The session that the calls are made in, if the adapter can be given new credentials at run time. The
+    /// lanes of a [`BrokerProxy`] hold their calls while it is expired.
+    #[direct]
+    fn session(&self) -> Option<Session> {
+        None
     }
 
     /// What the broker does with the tag of an order, by which an

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::quotes::QuoteCache;
+use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
@@ -89,6 +90,10 @@ impl<B: Broker + 'static> Broker for QuoteCache<B> {
 
     fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
         self.within().order(id)
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.within().session()
     }
 
     fn order_tags(&self) -> OrderTags {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::Table;
-use crate::lane::{LaneConfig, LaneConfigError, LaneSettings, WhenFull};
+use crate::lane::{LaneConfig, LaneConfigError, LaneSettings, WhenExpired, WhenFull};
 use crate::quota::{Credit, Quota};
 use crate::resilience::{BreakerMode, CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
 
@@ -22,6 +22,7 @@ macro_rules! set {
 pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
     let words =
         [("refuse", WhenFull::Refuse), ("block", WhenFull::Block), ("shed", WhenFull::Shed)];
+    let expired = [("hold", WhenExpired::Hold), ("refuse", WhenExpired::Refuse)];
     let settings = LaneSettings {
         quota: table.quota("quota"),
         credit: credit(&mut table),
@@ -36,6 +37,7 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
             .table_or_off("breaker")
             .map(|on| on.map_or(CircuitBreaker::disabled(), breaker)),
         throttle: table.table("throttle").map(throttle),
+        when_expired: table.word("when_expired", &expired),
     };
     check(&settings, &table);
     table.end();

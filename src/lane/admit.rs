@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::config::WhenExpired;
 use super::error::Reason;
 use super::job::Info;
 use super::places::{Place, WhenFull};
@@ -21,6 +22,9 @@ pub(super) fn admit(
         return Err(Reason::Closed);
     }
     is_up(lane, info)?;
+    if lane.when_expired == WhenExpired::Refuse && !info.is_urgent() && lane.session.is_expired() {
+        return Err(Reason::SessionExpired);
+    }
     know_weight(lane, info);
     let turn = match info.deadline {
         Some(deadline) => Some(could_be_in_time(lane, info, deadline)?),

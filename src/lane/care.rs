@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::config::LaneConfig;
 use super::job::{Attempt, Info, Next};
 use super::routes::{Change, Down, Routes};
-use crate::Throttling;
 use crate::quota::{Moment, Quota};
 use crate::resilience::{
     Admission, BreakerMode, Departure, Outcome, RetryBudget, RetryPolicy, SettingError, Throttle,
 };
+use crate::{Class, Session, Throttling};
 
 pub(crate) struct Care {
     retry: RetryPolicy,
@@ -31,6 +31,8 @@ const HELD_UP: Duration = Duration::from_millis(1);
 pub(super) struct Pass {
     admission: Option<Admission>,
     departure: Departure,
+    /// The credentials it is made with.
+    pub(super) session: u64,
     /// What the breaker of its route became, if that is news.
     pub(super) breaker: Option<Change>,
 }
@@ -85,7 +87,7 @@ impl Care {
     ///
     /// One caller that calls again and again leaves nobody waiting, but is held up itself: once in
     /// each window, for about as long. That is a busy lane too.
-    pub(super) fn sent(&mut self, now: Moment, info: &Info, others: bool) -> Pass {
+    pub(super) fn sent(&mut self, now: Moment, info: &Info, others: bool, session: u64) -> Pass {
         let waited = now.since(info.entered);
         if waited >= HELD_UP {
             self.held_up = Some((now, waited));
@@ -96,6 +98,7 @@ impl Care {
             // It was not refused a moment ago, under the same lock.
             admission: self.routes.admit(info.route, info.is_urgent(), now),
             departure: self.throttle.sent(now, info.charge.weight, waiting),
+            session,
             breaker: self.routes.change(info.route, now),
         }
     }
@@ -107,8 +110,9 @@ impl Care {
         (now, took): (Moment, Duration),
         attempt: Attempt,
         info: &Info,
+        session: &Session,
     ) -> After {
-        let Pass { admission, departure, .. } = pass;
+        let Pass { admission, departure, session: made_with, .. } = pass;
         let outcome = match attempt.failure {
             Some(_) if attempt.panicked => Outcome::Ignored,
             failure => failure.map_or(Outcome::Success, Outcome::from),
@@ -128,6 +132,11 @@ impl Care {
         }
         if !attempt.is_repeatable {
             return after;
+        }
+        // Refused with the old credentials, and so not executed. There are new ones now.
+        let is_outdated = failure.class == Class::Unauthorized && made_with != session.generation();
+        if is_outdated && attempt.number < self.retry.most_attempts() {
+            return After { next: Next::Again, ..after };
         }
         let delay = self.retry.delay(failure.class, info.effect, attempt.number, self.rng.u64(..));
         if let Some(delay) = delay {

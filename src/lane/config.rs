@@ -28,6 +28,19 @@ pub struct LaneConfig {
     retry: RetryPolicy,
     breaker: CircuitBreaker,
     throttle: ThrottlePolicy,
+    when_expired: WhenExpired,
+}
+
+/// What a lane does with calls while the broker does not take the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenExpired {
+    /// They wait until the [`Session`](crate::Session) is renewed, or until their deadline. A call without a
+    /// deadline may so be sent hours after it was made: give one to orders that would be wrong by then.
+    #[default]
+    Hold,
+    /// They are refused at once, as not sent.
+    Refuse,
 }
 
 /// Threads are cheap but not free; a lane that needs more says so itself.
@@ -59,6 +72,7 @@ impl LaneConfig {
             retry: RetryPolicy::default(),
             breaker: CircuitBreaker::default(),
             throttle: ThrottlePolicy::default(),
+            when_expired: WhenExpired::default(),
         }
     }
 
@@ -144,6 +158,15 @@ impl LaneConfig {
         self
     }
 
+    /// What happens to calls while the broker does not take the credentials, as after the end of the
+    /// day's session. By default they wait for new ones. An urgent call goes all the same: if the broker takes
+    /// it, the others follow.
+    #[must_use]
+    pub fn when_expired(mut self, when_expired: WhenExpired) -> Self {
+        self.when_expired = when_expired;
+        self
+    }
+
     /// The quota that the lane keeps to.
     pub fn quota(&self) -> &Quota {
         &self.quota
@@ -210,6 +233,10 @@ impl LaneConfig {
 
     pub(super) fn its_throttle(&self) -> &ThrottlePolicy {
         &self.throttle
+    }
+
+    pub(super) fn its_when_expired(&self) -> WhenExpired {
+        self.when_expired
     }
 
     pub(super) fn its_when_full(&self) -> WhenFull {

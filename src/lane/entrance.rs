@@ -19,10 +19,10 @@ use super::status::{LaneStatus, WindowStatus};
 use super::{
     CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit,
 };
-use crate::Failure;
 use crate::clock::Clock;
 use crate::quota::{Charge, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
+use crate::{Failure, Session};
 
 /// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way and
 /// ends the threads.
@@ -43,6 +43,7 @@ impl Lane {
         clock: &Clock,
         pace: &Arc<Pace>,
         watch: Watch,
+        session: &Session,
     ) -> Result<Self, LaneConfigError> {
         let most_running = config.workers()?;
         let urgent_workers = config.its_urgent_workers()?;
@@ -58,6 +59,8 @@ impl Lane {
             interval: config.its_interval()?,
             aging: config.its_aging()?,
             care: Care::new(config)?,
+            session: session.clone(),
+            when_expired: config.its_when_expired(),
         }));
         let when_full = config.its_when_full();
         let numbers = AtomicU64::new(0);

@@ -62,6 +62,9 @@ pub enum Reason {
         /// When calls are let through again, from now; if that is known.
         possible_in: Option<Duration>,
     },
+    /// The broker has refused the credentials, and the lane is set up not to wait for new ones.
+    #[error("not sent: the broker does not take the credentials, log in again")]
+    SessionExpired,
     /// It was sent, and its deadline passed before an answer came. What became of it is unknown;
     /// the observer is told once it is known.
     #[error("sent, and not answered by its deadline: what became of it is unknown")]
@@ -89,6 +92,7 @@ impl Reason {
             Self::TooLate { .. } => "too_late",
             Self::TooHeavy => "too_heavy",
             Self::BrokerDown { .. } => "broker_down",
+            Self::SessionExpired => "session_expired",
             Self::NoAnswer => "no_answer",
             Self::Panicked { .. } => "panicked",
             Self::Taken => "taken",
@@ -112,7 +116,8 @@ impl LaneError {
             | Reason::DeadlinePassed { .. }
             | Reason::TooLate { .. }
             | Reason::TooHeavy
-            | Reason::BrokerDown { .. } => Class::NotSent,
+            | Reason::BrokerDown { .. }
+            | Reason::SessionExpired => Class::NotSent,
             Reason::NoAnswer | Reason::Panicked { .. } | Reason::Taken => {
                 Class::unknown(self.effect)
             }

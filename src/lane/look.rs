@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::band::Job;
 use super::care::{Care, Pass};
+use super::config::WhenExpired;
 use super::contain::contain;
 use super::crew::{Look, Lookout, Role};
 use super::error::Reason;
@@ -41,6 +42,8 @@ pub(super) struct Leftovers {
     too_heavy: Vec<Job>,
     /// Calls of routes whose breaker is open, and until when.
     down: Vec<(Job, Option<Moment>)>,
+    /// Calls that find the session expired.
+    unauthorized: Vec<Job>,
     /// Calls that wait no more: what they hold is to be dropped.
     dead: Vec<Job>,
 }
@@ -115,7 +118,7 @@ impl Lookout for Shared {
 impl Shared {
     /// Whether one more worker might find something to do.
     fn can_take_more(&self, schedule: &Schedule) -> bool {
-        let any = !schedule.is_empty() && self.may_run(false);
+        let any = !schedule.is_empty() && self.may_run(false) && !self.session.is_expired();
         any || (schedule.has_urgent() && self.may_run(true))
     }
 
@@ -146,14 +149,19 @@ impl Shared {
             let calls = if is_forced { schedule.drain() } else { schedule.drain_route(route) };
             left.down.extend(calls.into_iter().map(|job| (job, until)));
         }
-        if !may_run && !self.can_take_more(schedule) {
+        let is_expired = self.session.is_expired();
+        if is_expired && self.when_expired == WhenExpired::Refuse {
+            left.unauthorized = schedule.drain_lesser();
+        }
+        let only_urgent = !may_run || is_expired;
+        if only_urgent && !self.can_take_more(schedule) {
             return Look::Wait(schedule.next_deadline());
         }
         if let Some(until) = pause.filter(|_| !schedule.is_empty()) {
             return Look::Wait(schedule.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match schedule.choose(now, !may_run, |charge| allowance.look(charge, now)) {
+            match schedule.choose(now, only_urgent, |charge| allowance.look(charge, now)) {
                 Choice::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
                     Ok(turn) => {
                         // One of two hands on the same call: no code of a user's runs here.
@@ -188,7 +196,8 @@ impl Shared {
         let is_in_time = job.info().deadline.is_none_or(|deadline| now < deadline);
         let may_go = || {
             let mut care = self.care.lock();
-            care.pause(now).is_none() && care.refusal(job.info(), now).is_none()
+            let has_session = job.info().is_urgent() || !self.session.is_expired();
+            has_session && care.pause(now).is_none() && care.refusal(job.info(), now).is_none()
         };
         if is_in_time && may_go() {
             match self.dispatch(&job, &mut allowance, now, schedule) {
@@ -223,7 +232,7 @@ impl Shared {
             let mut care = self.care.lock();
             // The call itself may still be in there.
             let others = schedule.tally().calls() > 1;
-            let pass = care.sent(now, job.info(), others);
+            let pass = care.sent(now, job.info(), others, self.session.generation());
             self.apply(&mut care, allowance, now);
             pass
         };
@@ -241,7 +250,7 @@ impl Shared {
     /// Does what looks have left over: all calls are answered before anybody is told.
     fn settle(&self, chores: Vec<Leftovers>) {
         let (mut refused, mut gone) = (Vec::new(), Vec::new());
-        for Leftovers { expired, now, too_heavy, down, dead } in chores {
+        for Leftovers { expired, now, too_heavy, down, unauthorized, dead } in chores {
             refused.extend(expired.into_iter().map(|job| {
                 let waited = now.since(job.info().entered);
                 (job, Reason::DeadlinePassed { waited })
@@ -251,6 +260,7 @@ impl Shared {
                 let possible_in = until.map(|until| until.since(now));
                 (job, Reason::BrokerDown { possible_in })
             }));
+            refused.extend(unauthorized.into_iter().map(|job| (job, Reason::SessionExpired)));
             gone.extend(dead);
         }
         self.refuse(refused);
@@ -262,8 +272,9 @@ impl Shared {
 
 impl Leftovers {
     fn is_empty(&self) -> bool {
-        let Self { expired, too_heavy, down, dead, .. } = self;
-        expired.is_empty() && too_heavy.is_empty() && down.is_empty() && dead.is_empty()
+        let Self { expired, now: _, too_heavy, down, unauthorized, dead } = self;
+        let lists = [expired, too_heavy, unauthorized, dead];
+        down.is_empty() && lists.iter().all(|calls| calls.is_empty())
     }
 
     fn expire(&mut self, schedule: &mut Schedule, now: Moment) {

@@ -63,7 +63,7 @@ mod worker;
 
 use std::time::Duration;
 
-pub use config::{LaneConfig, LaneConfigError};
+pub use config::{LaneConfig, LaneConfigError, WhenExpired};
 pub use entrance::Lane;
 pub use error::{LaneError, Reason};
 pub use observer::{CallInfo, FinishedCall, Observer};

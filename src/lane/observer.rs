@@ -89,6 +89,11 @@ pub trait Observer: Send + Sync {
     fn lane_state(&self, lane: &'static str, state: LaneState) {
         let _ = (lane, state);
     }
+    /// The broker has refused the credentials, as a call of this lane was the first to find out. The lanes of
+    /// the proxy hold or refuse their calls until the [`Session`](crate::Session) is renewed.
+    fn session_expired(&self, lane: &'static str) {
+        let _ = lane;
+    }
     /// The circuit breaker of a route class was seen to have changed its state. What time decides shows
     /// at the next call of that class.
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {

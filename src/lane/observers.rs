@@ -31,6 +31,7 @@ macro_rules! tells_each {
             unanswered(call: &CallInfo<'_>);
             late_result(call: &CallInfo<'_>, answer: &dyn Any);
             lane_state(lane: &'static str, state: LaneState);
+            session_expired(lane: &'static str);
             breaker(lane: &'static str, route: &'static str, state: BreakerState);
         }
     };

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::shared::Shared;
 use crate::clock::Clock;
 use crate::quota::{Allowance, Charge, Moment};
+use crate::session::Listener;
 
 /// The allowance of a proxy, and the lanes that live on it.
 pub(crate) struct Pace {
@@ -63,5 +64,11 @@ impl Pace {
 
     fn lanes(&self) -> impl Iterator<Item = Arc<Shared>> {
         self.lanes.get().into_iter().flatten().filter_map(Weak::upgrade)
+    }
+}
+
+impl Listener for Pace {
+    fn session_is_valid(&self) {
+        self.ring_all();
     }
 }

@@ -275,13 +275,23 @@ impl Schedule {
 
     /// Every call of a route class that is not urgent, taken out. They are still to be refused.
     pub(crate) fn drain_route(&mut self, route: &'static str) -> Vec<Job> {
-        if self.by_route.iter().all(|(known, calls)| *known != route || *calls == 0) {
+        self.drain_routes(|known| known == route)
+    }
+
+    /// Every call that is not urgent, likewise.
+    pub(crate) fn drain_lesser(&mut self) -> Vec<Job> {
+        self.drain_routes(|_| true)
+    }
+
+    fn drain_routes(&mut self, is_meant: impl Fn(&'static str) -> bool) -> Vec<Job> {
+        // Asked at each look while a route is down: it must not cost a walk through all that waits.
+        if self.by_route.iter().all(|(route, calls)| *calls == 0 || !is_meant(route)) {
             return Vec::new();
         }
         let lines = self.bands.iter().flat_map(Band::lines).flat_map(|(_, line)| line.jobs());
         let again = self.bands.iter().flat_map(Band::again);
         let later = self.later.values().map(|entry| &entry.job);
-        let is_of_route = |job: &&Job| job.info().route == route && !job.info().is_urgent();
+        let is_of_route = |job: &&Job| is_meant(job.info().route) && !job.info().is_urgent();
         let of_route: Vec<Job> =
             lines.chain(again).chain(later).filter(is_of_route).cloned().collect();
         of_route.into_iter().filter_map(|job| self.remove(job.info())).collect()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::LaneConfig;
+use super::config::{LaneConfig, WhenExpired};
 use super::places::WhenFull;
 use crate::quota::{Credit, Quota};
 use crate::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
@@ -43,6 +43,8 @@ pub struct LaneSettings {
     pub breaker: Option<CircuitBreaker>,
     /// See [`LaneConfig::throttle`]. The policy is replaced as a whole.
     pub throttle: Option<ThrottlePolicy>,
+    /// See [`LaneConfig::when_expired`].
+    pub when_expired: Option<WhenExpired>,
 }
 
 impl LaneSettings {
@@ -62,6 +64,7 @@ impl LaneSettings {
             retry,
             breaker,
             throttle,
+            when_expired,
         } = self;
         let config = change(config, quota.clone(), LaneConfig::with_quota);
         let config = change(config, *credit, LaneConfig::credit);
@@ -73,7 +76,8 @@ impl LaneSettings {
         let config = change(config, *aging, LaneConfig::aging);
         let config = change(config, *retry, LaneConfig::retry);
         let config = change(config, *breaker, LaneConfig::breaker);
-        change(config, *throttle, LaneConfig::throttle)
+        let config = change(config, *throttle, LaneConfig::throttle);
+        change(config, *when_expired, LaneConfig::when_expired)
     }
 }
 
@@ -106,6 +110,7 @@ mod tests {
             retry: Some(RetryPolicy::none()),
             breaker: Some(CircuitBreaker::disabled()),
             throttle: Some(ThrottlePolicy::default().keep(6)),
+            when_expired: Some(WhenExpired::Refuse),
         };
         let same = LaneConfig::new(Quota::per_minute(2))
             .credit(Credit::STRICT)
@@ -117,7 +122,8 @@ mod tests {
             .aging(None)
             .retry(RetryPolicy::none())
             .breaker(CircuitBreaker::disabled())
-            .throttle(ThrottlePolicy::default().keep(6));
+            .throttle(ThrottlePolicy::default().keep(6))
+            .when_expired(WhenExpired::Refuse);
         let plain = LaneConfig::new(Quota::per_second(1));
         assert_eq!(settings.over(plain.clone()), same);
         assert_eq!(LaneSettings::default().over(plain.clone()), plain);

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::band::Job;
 use super::care::Care;
+use super::config::WhenExpired;
 use super::contain::contain;
 use super::crew::Crew;
 use super::error::Reason;
@@ -30,6 +31,7 @@ use super::routes::Change;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::state::{LaneState, SharedState};
+use crate::Session;
 use crate::clock::{Alarm, Clock};
 use crate::quota::Moment;
 
@@ -64,6 +66,8 @@ pub(crate) struct Shared {
     pub(super) chores: Mutex<Vec<Leftovers>>,
     pub(super) has_chores: AtomicBool,
     pub(super) settled: Settled,
+    pub(super) session: Session,
+    pub(super) when_expired: WhenExpired,
 }
 
 /// What waits, and what the leader waits for.
@@ -86,6 +90,8 @@ pub(super) struct Parts {
     pub(super) interval: Duration,
     pub(super) aging: Option<u32>,
     pub(super) care: Care,
+    pub(super) session: Session,
+    pub(super) when_expired: WhenExpired,
 }
 
 /// The channel is the quick way in; callers who find it full carry their call into the schedule
@@ -94,7 +100,7 @@ const LONGEST_CHANNEL: usize = 256;
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, index, clock, pace, watch, .. } = parts;
+        let Parts { name, index, clock, pace, watch, session, when_expired, .. } = parts;
         let Parts { capacity, most_running, urgent_workers, interval, aging, care, .. } = parts;
         let (intake, arrivals) = bounded(capacity.min(LONGEST_CHANNEL));
         let crew = Crew::new(clock.alarm());
@@ -120,6 +126,8 @@ impl Shared {
             chores: Mutex::default(),
             has_chores: AtomicBool::new(false),
             settled: Settled::default(),
+            session,
+            when_expired,
         }
     }
 

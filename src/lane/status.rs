@@ -98,6 +98,8 @@ pub struct Status {
     pub lanes: Vec<LaneStatus>,
     /// Its budgets, likewise.
     pub budgets: Vec<BudgetStatus>,
+    /// The broker does not take the credentials; see [`Session`](crate::Session).
+    pub session_expired: bool,
 }
 
 impl BudgetStatus {
@@ -107,8 +109,12 @@ impl BudgetStatus {
 }
 
 impl Status {
-    pub(crate) fn new(lanes: Vec<LaneStatus>, budgets: Vec<BudgetStatus>) -> Self {
-        Self { lanes, budgets }
+    pub(crate) fn new(
+        lanes: Vec<LaneStatus>,
+        budgets: Vec<BudgetStatus>,
+        session_expired: bool,
+    ) -> Self {
+        Self { lanes, budgets, session_expired }
     }
 
     /// The lane `name`.

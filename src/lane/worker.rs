@@ -17,8 +17,8 @@ use super::look::Turn;
 use super::observer::FinishedCall;
 use super::shared::Shared;
 use super::state::LaneState;
-use crate::Sent;
 use crate::quota::{Moment, Permit};
+use crate::{Class, Failure, Sent};
 
 impl Shared {
     /// The life of a worker, until the lane is closed.
@@ -100,6 +100,7 @@ impl Shared {
     }
 
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
+        self.note_session(pass.session, attempt);
         let begun = permit.taken();
         let (mut allowance, now) = self.pace.allowance();
         match attempt.failure.map_or(Sent::Yes, |failure| failure.class.was_sent()) {
@@ -109,9 +110,24 @@ impl Shared {
         }
         let mut care = self.care.lock();
         let times = (now, now.since(begun));
-        let after = care.over(pass, times, attempt, info);
+        let after = care.over(pass, times, attempt, info, &self.session);
         self.apply(&mut care, &mut allowance, now);
         (now, after)
+    }
+
+    /// What an attempt shows of the credentials that it was made with.
+    fn note_session(&self, made_with: u64, attempt: Attempt) {
+        match attempt.failure {
+            Some(Failure { class: Class::Unauthorized, .. }) => {
+                if self.session.expire(made_with) {
+                    self.watch.tell(|observer| observer.session_expired(self.name));
+                    // A lane that refuses its calls does so now.
+                    self.pace.ring_all();
+                }
+            }
+            None if self.session.is_expired() => self.session.works(made_with),
+            _ => {}
+        }
     }
 
     /// Tells the observer how an attempt ended.

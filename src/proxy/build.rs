@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{BudgetSettings, Inner, Lanes, Observer, Settings};
+use crate::Session;
 use crate::clock::Clock;
 use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
 use crate::lane::{Pace, Watch};
 use crate::quota::Limits;
 use crate::quota::{Allowance, Budget, QuotaError};
+use crate::session::Listener;
 
 /// The settings of a proxy's lanes, kept by the generated builder.
 pub struct LanesBuilder {
@@ -26,6 +28,7 @@ pub struct LanesBuilder {
     stranger: Option<(&'static str, String)>,
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
+    session: Option<Session>,
 }
 
 impl LanesBuilder {
@@ -48,6 +51,7 @@ impl LanesBuilder {
             stranger: None,
             clock: Clock::system(),
             observer: None,
+            session: None,
         }
     }
 
@@ -106,6 +110,16 @@ impl LanesBuilder {
         self.observer = Some(observer);
     }
 
+    /// Sets the session that the calls are made in.
+    pub fn session(&mut self, session: Session) {
+        self.session = Some(session);
+    }
+
+    /// Sets the session of the inner value, if it has one and none was set before.
+    pub fn session_of_inner(&mut self, session: Option<Session>) {
+        self.session = self.session.take().or(session);
+    }
+
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
     /// [`limits`](Self::limits), else the `documented` one; a budget's likewise.
     ///
@@ -132,16 +146,19 @@ impl LanesBuilder {
             let added = allowance.add_budget(&self.its_budget(index, budget, documented)?);
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
-        let Self { clock, observer, budget_names, .. } = self;
+        let Self { clock, observer, budget_names, session, .. } = self;
+        let session = session.unwrap_or_default();
         let pace = Pace::new(allowance, clock.clone());
         let watch = Watch::new(observer);
         let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
-            Lane::start(lane, index, &config, &clock, &pace, watch.clone())
+            Lane::start(lane, index, &config, &clock, &pace, watch.clone(), &session)
                 .map_err(|source| BuildError::Lane { lane, source })
         };
         let lanes = ready.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
         pace.know(lanes.iter().map(|lane| Arc::downgrade(lane.shared())).collect());
-        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pace, clock })))
+        let listener: Arc<dyn Listener> = Arc::<Pace>::clone(&pace);
+        session.listen(Arc::downgrade(&listener));
+        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pace, clock, session })))
     }
 
     /// How a lane is run, by all that was said of it.

@@ -23,7 +23,7 @@ use crate::lane::{
     Again, BudgetStatus, Lane, LaneError, Method, Once, Pace, Priority, Reason, WindowStatus, Work,
 };
 use crate::quota::{Budget, Charge, QuotaError};
-use crate::{Class, Failure};
+use crate::{Class, Failure, Session};
 
 /// One method of a proxied trait: where it goes, what it does and what it costs.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +80,7 @@ struct Inner {
     budgets: &'static [&'static str],
     pace: Arc<Pace>,
     clock: Clock,
+    session: Session,
 }
 
 impl Lanes {
@@ -237,7 +238,7 @@ impl Lanes {
             BudgetStatus::new(budget, windows.collect())
         };
         let budgets = self.0.budgets.iter().enumerate().map(of).collect();
-        Status::new(lanes, budgets)
+        Status::new(lanes, budgets, self.0.session.is_expired())
     }
 
     /// Shuts all lanes, one after the other in the order of the trait; a limit of time is for each.
@@ -249,6 +250,11 @@ impl Lanes {
     /// The clock that paces them.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// The session that the calls are made in: the adapter's, if it has one.
+    pub fn session(&self) -> &Session {
+        &self.0.session
     }
 
     /// The names of the lanes, in the order in which the trait names them.

@@ -165,8 +165,13 @@ impl RetryPolicy {
                 Some(part(backoff, luck))
             }
             (Class::Transient | Class::Unknown, Effect::Write)
-            | (Class::Malformed | Class::Rejected | Class::Fatal, _) => None,
+            | (Class::Malformed | Class::Unauthorized | Class::Rejected | Class::Fatal, _) => None,
         }
+    }
+
+    /// How often a call is sent at most.
+    pub(crate) fn most_attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// The share in percent, the floor, and the life.

@@ -127,7 +127,7 @@ impl Observer for Tracer {
                 call,
                 attempt,
                 seconds,
-                "failed, and will until somebody mends it: a dead token or a blocked app, as a rule"
+                "failed, and will until somebody mends it: a blocked app or a wrong address, as a rule"
             ),
             Some(class) => event!(debug, call, attempt, seconds, class = class.word(), "failed"),
         }
@@ -174,6 +174,10 @@ impl Observer for Tracer {
 
     fn lane_state(&self, lane: &'static str, state: LaneState) {
         tracing::info!(target: TARGET, lane, state = state.word(), "lane");
+    }
+
+    fn session_expired(&self, lane: &'static str) {
+        tracing::error!(target: TARGET, lane, "the broker does not take the credentials any more");
     }
 
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {

@@ -10,5 +10,6 @@ mod faults;
 mod requests;
 mod secrets;
 mod server;
+mod session;
 mod size;
 mod traps;

@@ -44,8 +44,8 @@ impl Heard {
     }
 }
 
-/// What is answered to a request line, where no script is left.
-type Answers = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
+/// What is answered to a request, where no script is left.
+type Answers = Arc<dyn Fn(&Heard) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
@@ -95,6 +95,11 @@ impl Server {
 
     /// Answers each request by its first line.
     pub(crate) fn answering(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        Self::hearing(move |heard| answers(&heard.line))
+    }
+
+    /// Answers each request by its head.
+    pub(crate) fn hearing(answers: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
         let server = Self::new([]);
         server.shared.lock().unwrap().answers = Some(Arc::new(answers));
         server
@@ -176,7 +181,7 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
         let reply = {
             let mut shared = shared.lock().unwrap();
             let answers = shared.answers.clone();
-            let answered = || answers.map_or(Reply::Close, |answers| answers(&heard.line));
+            let answered = || answers.map_or(Reply::Close, |answers| answers(&heard));
             shared.script.pop_front().unwrap_or_else(answered)
         };
         if matches!(reply, Reply::Reset) {

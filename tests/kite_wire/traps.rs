@@ -183,18 +183,18 @@ fn the_listing_may_be_an_error_with_a_good_status() {
     };
     assert_eq!(listing(error(200, "GeneralException", "Something went wrong")), Class::Transient);
     assert_eq!(listing(error(200, "NetworkException", "Too many requests")), THROTTLED);
-    assert_eq!(listing(error(200, "TokenException", "Token expired")), Class::Fatal);
+    assert_eq!(listing(error(200, "TokenException", "Token expired")), Class::Unauthorized);
     assert_eq!(listing(page(200, "Log in to the hotel", "")), Class::Malformed);
     assert_eq!(listing(json(200, r#"{"status":"success","data":[]}"#)), Class::Malformed);
     assert_eq!(listing(answer(200, "text/csv", "", "")), Class::Malformed);
 }
 
 #[test]
-fn a_dead_token_is_fatal_and_not_tried_again() {
+fn a_dead_token_is_not_tried_again() {
     for status in [200, 400, 401, 403] {
         let reply = || error(status, "TokenException", "Incorrect `api_key` or `access_token`.");
-        assert_eq!(placed(reply()).class(), Class::Fatal, "{status}");
-        assert_eq!(read(reply()).class(), Class::Fatal, "{status}");
+        assert_eq!(placed(reply()).class(), Class::Unauthorized, "{status}");
+        assert_eq!(read(reply()).class(), Class::Unauthorized, "{status}");
     }
 }
 

@@ -112,9 +112,9 @@ fn judge(answer: &Answer, booked: Option<&Booked>, tally: &mut Tally) -> Result<
         Err(BrokerError::Rejected(_)) if booked.is_none_or(|order| order.rejected) => {
             &mut tally.rejected
         }
-        Err(BrokerError::Throttled { .. } | BrokerError::Fatal(_)) if booked.is_none() => {
-            &mut tally.rejected
-        }
+        Err(
+            BrokerError::Throttled { .. } | BrokerError::Unauthorized(_) | BrokerError::Fatal(_),
+        ) if booked.is_none() => &mut tally.rejected,
         Err(BrokerError::NotSent(_)) if booked.is_none() => &mut tally.not_sent,
         Err(BrokerError::OutcomeUnknown(detail)) => match detail.trail.as_ref().map(|it| it.seen) {
             Some(Seen::Nothing) if booked.is_none() => &mut tally.nothing,

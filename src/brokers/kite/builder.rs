@@ -10,9 +10,10 @@ use ureq::Agent;
 use ureq::http::{HeaderValue, Uri};
 
 use super::Kite;
+use super::credentials::Credentials;
 use super::http::Http;
-use super::secrets::Secrets;
 use super::tokens::Tokens;
+use crate::Session;
 use crate::broker::Product;
 
 /// Kite's own address.
@@ -170,15 +171,14 @@ impl KiteBuilder {
         else {
             return Err(KiteBuildError::Missing("access_token"));
         };
-        if !is_visible_ascii(token.expose_secret()) {
-            return Err(KiteBuildError::NotHeaderText("access_token"));
-        }
+        check_token(&token)?;
         let http = self.http(Some(token))?;
         Ok(Kite {
             inner: Arc::new(super::Inner {
                 http,
                 default_product: self.default_product,
                 tokens: Tokens::default(),
+                session: Session::new(),
             }),
         })
     }
@@ -229,8 +229,7 @@ impl KiteBuilder {
             max_answer: self.max_answer,
             max_listing: self.max_listing,
             api_key: self.api_key.clone(),
-            secrets: Secrets::new(token.iter().cloned().chain(key).collect()),
-            access_token: token,
+            credentials: Credentials::new(token, key.into_iter().collect()),
         })
     }
 
@@ -272,6 +271,17 @@ impl fmt::Debug for KiteBuilder {
             .field("default_product", &self.default_product)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a header can carry the token.
+pub(super) fn check_token(token: &SecretString) -> Result<(), KiteBuildError> {
+    if token.expose_secret().is_empty() {
+        return Err(KiteBuildError::Missing("access_token"));
+    }
+    if !is_visible_ascii(token.expose_secret()) {
+        return Err(KiteBuildError::NotHeaderText("access_token"));
+    }
+    Ok(())
 }
 
 fn is_visible_ascii(text: &str) -> bool {

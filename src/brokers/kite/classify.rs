@@ -188,7 +188,7 @@ fn may_be_done(answer: &Answer, words: &str, code: Option<&str>) -> bool {
 fn by_code(code: Option<&str>, effect: Effect, detail: &Detail) -> Option<BrokerError> {
     let detail = detail.clone();
     match code? {
-        "TokenException" => Some(BrokerError::Fatal(detail)),
+        "TokenException" => Some(BrokerError::Unauthorized(detail)),
         // Understood and refused. A missing permission is among them, as it speaks of one call
         // (candles without their subscription), not of the account.
         "InputException"

@@ -76,6 +76,7 @@ fn reads(answer: &Answer) {
                 Class::Throttled { .. }
                     | Class::Transient
                     | Class::Malformed
+                    | Class::Unauthorized
                     | Class::Rejected
                     | Class::Fatal
             ),
@@ -113,7 +114,11 @@ fn writes(answer: &Answer) {
         assert!(
             matches!(
                 class,
-                Class::Throttled { .. } | Class::Unknown | Class::Rejected | Class::Fatal
+                Class::Throttled { .. }
+                    | Class::Unknown
+                    | Class::Unauthorized
+                    | Class::Rejected
+                    | Class::Fatal
             ),
             "a write came to {error:?}"
         );

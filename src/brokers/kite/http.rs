@@ -12,15 +12,15 @@ use std::io::Read;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
 use super::answer::Answer;
 use super::classify;
+use super::credentials::Credentials;
 use super::listing;
-use super::secrets::Secrets;
 use super::transport::{self, Form};
 use crate::Effect;
 use crate::broker::{BrokerError, Detail, InstrumentInfo, Partial, Rows};
@@ -87,9 +87,7 @@ pub(super) struct Http {
     /// The same of the dump of instruments.
     pub(super) max_listing: u64,
     pub(super) api_key: String,
-    /// `None` before login.
-    pub(super) access_token: Option<SecretString>,
-    pub(super) secrets: Secrets,
+    pub(super) credentials: Credentials,
 }
 
 impl Http {
@@ -112,12 +110,16 @@ impl Http {
         call: &Call,
         build: impl FnOnce(T) -> Result<Partial<U>, String>,
     ) -> Result<Partial<U>, BrokerError> {
-        self.build(call, build).map(|partial| self.secrets.clean_rows(partial))
+        self.build(call, build).map(|partial| self.clean_rows(partial))
     }
 
     /// The rows of a listing of instruments.
     pub(super) fn listing(&self, call: &Call) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.send(call, listing::answer).map(|rows| self.secrets.clean_rows(rows))
+        self.send(call, listing::answer).map(|rows| self.clean_rows(rows))
+    }
+
+    fn clean_rows<T>(&self, partial: Partial<T>) -> Partial<T> {
+        if partial.is_whole() { partial } else { self.credentials.secrets().clean_rows(partial) }
     }
 
     /// Kite's word that it was done, whatever else it says.
@@ -137,7 +139,7 @@ impl Http {
                     if call.private { classify::without_words(&answer, error) } else { error }
                 })
             })
-            .map_err(|error| self.secrets.clean(error))
+            .map_err(|error| self.credentials.secrets().clean(error))
     }
 
     fn exchange(&self, call: &Call) -> Result<Answer, BrokerError> {
@@ -167,7 +169,7 @@ impl Http {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .header(header::CONTENT_LENGTH, form.len());
         }
-        if let Some(token) = &self.access_token {
+        if let Some(token) = self.credentials.token() {
             let text = format!("token {}:{}", self.api_key, token.expose_secret());
             let mut value = HeaderValue::from_str(&text).map_err(ureq::http::Error::from)?;
             value.set_sensitive(true);

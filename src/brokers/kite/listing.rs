@@ -215,7 +215,7 @@ mod tests {
     fn an_error_under_a_good_status_is_an_error() {
         let body = r#"{"status":"error","message":"Expired","error_type":"TokenException"}"#;
         let expired = Answer { status: 200, body: body.into(), ..Answer::default() };
-        assert!(matches!(answer(&expired), Err(BrokerError::Fatal(_))));
+        assert!(matches!(answer(&expired), Err(BrokerError::Unauthorized(_))));
         let page = Answer { status: 200, body: "<html>".into(), ..Answer::default() };
         assert!(matches!(answer(&page), Err(BrokerError::Malformed(_))));
         let throttle = "Access denied because of exceeding access rate";

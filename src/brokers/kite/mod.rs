@@ -10,6 +10,7 @@ mod answer;
 mod builder;
 mod candles;
 mod classify;
+mod credentials;
 mod de;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -38,6 +39,7 @@ use self::http::{Call, Http, not_sent};
 use self::order_book::Placed;
 use self::order_id::{number, order_id, segment, variety_and_number};
 use self::tokens::Tokens;
+use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Product,
@@ -76,6 +78,7 @@ struct Inner {
     http: Http,
     default_product: Product,
     tokens: Tokens,
+    session: Session,
 }
 
 impl Kite {
@@ -201,6 +204,10 @@ impl Broker for Kite {
             )));
         };
         self.http().rows(&Call::get(candles::path(request, token)?), candles::candles)
+    }
+
+    fn session(&self) -> Option<Session> {
+        Some(self.inner.session.clone())
     }
 
     fn order_tags(&self) -> OrderTags {

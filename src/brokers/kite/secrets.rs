@@ -22,11 +22,6 @@ impl Secrets {
         Self(secrets)
     }
 
-    /// Two lists in one.
-    pub(super) fn and(&self, more: &[SecretString]) -> Self {
-        Self(self.0.iter().chain(more).cloned().collect())
-    }
-
     /// The error without secrets, and no longer than a person reads.
     pub(super) fn clean(&self, error: BrokerError) -> BrokerError {
         with_detail(error, |detail| Detail {
@@ -72,6 +67,7 @@ pub(super) fn with_detail(
         BrokerError::Transient(detail) => BrokerError::Transient(change(detail)),
         BrokerError::OutcomeUnknown(detail) => BrokerError::OutcomeUnknown(change(detail)),
         BrokerError::Malformed(detail) => BrokerError::Malformed(change(detail)),
+        BrokerError::Unauthorized(detail) => BrokerError::Unauthorized(change(detail)),
         BrokerError::Rejected(detail) => BrokerError::Rejected(change(detail)),
         BrokerError::Fatal(detail) => BrokerError::Fatal(change(detail)),
         quiet @ BrokerError::NoQuote { .. } => quiet,
@@ -138,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_cut_out_of_message_and_code() {
-        let secrets = Secrets::new(vec!["s3cr3t".into()]).and(&["other".into()]);
+        let secrets = Secrets::new(vec!["s3cr3t".into(), "other".into()]);
         let error =
             BrokerError::Rejected(Detail::new("Authorization: token k:s3cr3t").code("other"));
         let clean = secrets.clean(error);

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::builder::KiteBuilder;
+use super::builder::{KiteBuildError, KiteBuilder, check_token};
 use super::de::Text;
 use super::http::{Call, Http, not_sent};
 use super::{Kite, time};
@@ -65,8 +65,8 @@ impl KiteBuilder {
     /// # Errors
     /// As for a write of the trait [`Broker`](crate::broker::Broker):
     /// [`NotSent`](BrokerError::NotSent) if the settings make no client or there is no connection;
-    /// [`Fatal`](BrokerError::Fatal) or [`Rejected`](BrokerError::Rejected) if Kite refuses, as it
-    /// does a request token that was used before; [`Throttled`](BrokerError::Throttled); and
+    /// [`Unauthorized`](BrokerError::Unauthorized) or [`Rejected`](BrokerError::Rejected) if Kite refuses,
+    /// as it does a request token that was used before; [`Throttled`](BrokerError::Throttled); and
     /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) if no answer tells what became of it. The
     /// request token may be spent then: let the user sign in again.
     pub fn login(
@@ -82,8 +82,8 @@ impl KiteBuilder {
             .append_pair("checksum", checksum.expose_secret())
             .finish();
         let bare = self.http(None).map_err(|error| not_sent(error.to_string()))?;
-        let secrets = bare.secrets.and(&[request_token, api_secret, checksum]);
-        let http = Http { secrets, ..bare };
+        let credentials = bare.credentials.and(&[request_token, api_secret, checksum]);
+        let http = Http { credentials, ..bare };
         http.build(&Call::login("/session/token", form), |wire: WireSession| {
             Ok(KiteSession {
                 user_id: wire.user_id.0.unwrap_or_default(),
@@ -95,6 +95,35 @@ impl KiteBuilder {
 }
 
 impl Kite {
+    /// Makes all requests from now on with another access token, here and in every clone: that of a new day,
+    /// from [`KiteBuilder::login`]. The lanes of a `BrokerProxy` go on with the calls that they held since
+    /// Kite refused the old one.
+    ///
+    /// ```no_run
+    /// use lanekeeper::{Broker, BrokerProxy, Kite};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (request_token, api_secret) = (String::new(), String::new());
+    /// let kite = Kite::builder().api_key("key").access_token("token of the day").build()?;
+    /// let broker = BrokerProxy::builder(kite.clone()).build()?;
+    /// // .. the next morning, in the running program:
+    /// let session = Kite::builder().api_key("key").login(request_token, api_secret)?;
+    /// kite.set_access_token(session.access_token)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The token is empty, or no header can carry it; the old one stays.
+    pub fn set_access_token(&self, token: impl Into<SecretString>) -> Result<(), KiteBuildError> {
+        let token = token.into();
+        check_token(&token)?;
+        self.inner.http.credentials.replace(token);
+        // After it: a call that is made in the new session has the new token.
+        self.inner.session.renew();
+        Ok(())
+    }
+
     /// Ends the session: the access token is dead from then on, here and everywhere.
     ///
     /// # Errors
@@ -103,7 +132,8 @@ impl Kite {
     /// does no harm.
     pub fn invalidate_session(&self) -> Result<(), BrokerError> {
         let http = &self.inner.http;
-        let token = http.access_token.as_ref().map(ExposeSecret::expose_secret);
+        let token = http.credentials.token();
+        let token = token.as_ref().map(ExposeSecret::expose_secret);
         // Kite wants the token in the address here. ureq logs addresses, like all that it sends, at its
         // trace level only.
         let query = Serializer::new(String::new())

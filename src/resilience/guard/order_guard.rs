@@ -13,6 +13,7 @@ use super::intents::End;
 use super::recover::Recovery;
 use super::shared::Shared;
 use super::tags::{OwnTags, checked};
+use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
@@ -244,6 +245,10 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
     fn documented_limits(&self) -> Limits {
         self.within.documented_limits()
+    }
+
+    fn session(&self) -> Option<Session> {
+        self.within.session()
     }
 
     fn order_tags(&self) -> OrderTags {

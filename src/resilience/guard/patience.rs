@@ -69,7 +69,9 @@ impl Patience {
                 }
                 Look::Failed(error) => {
                     last_looks += u32::from(conclusive);
-                    fatal = if matches!(error, BrokerError::Fatal(_)) { fatal + 1 } else { 0 };
+                    let is_lasting =
+                        matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
+                    fatal = if is_lasting { fatal + 1 } else { 0 };
                     if last_looks.max(fatal) >= LAST_LOOKS {
                         return Err(Unsettled::Unread(error));
                     }

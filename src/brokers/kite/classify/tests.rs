@@ -21,6 +21,7 @@ fn class(error: &BrokerError) -> &'static str {
         BrokerError::Transient(_) => "transient",
         BrokerError::OutcomeUnknown(_) => "unknown",
         BrokerError::Rejected(_) => "rejected",
+        BrokerError::Unauthorized(_) => "unauthorized",
         BrokerError::Fatal(_) => "fatal",
         BrokerError::Malformed(_) => "malformed",
         _ => "other",
@@ -45,6 +46,7 @@ fn errors_in_kites_own_words() {
     let unknown = ("unknown", "transient");
     let rejected = ("rejected", "rejected");
     let fatal = ("fatal", "fatal");
+    let unauthorized = ("unauthorized", "unauthorized");
     let throttled = ("throttled", "throttled");
     for (status, code, message, expected) in [
         (429, "NetworkException", "Too many requests", throttled),
@@ -71,7 +73,7 @@ fn errors_in_kites_own_words() {
         (400, "OrderException", "The instrument is banned", rejected),
         (403, "UserException", "Account is blocked", rejected),
         (403, "PermissionException", "Insufficient permission for that call.", rejected),
-        (403, "TokenException", "Incorrect `api_key` or `access_token`.", fatal),
+        (403, "TokenException", "Incorrect `api_key` or `access_token`.", unauthorized),
         (403, "GeneralException", "Forbidden", fatal),
         (401, "BrandNewException", "Who are you?", fatal),
         (404, "GeneralException", "Route not found", rejected),
@@ -81,7 +83,7 @@ fn errors_in_kites_own_words() {
         (408, "BrandNewException", "Slow", unknown),
         // An error under a good status.
         (200, "InputException", "Invalid `quantity`", rejected),
-        (200, "TokenException", "Expired", fatal),
+        (200, "TokenException", "Expired", unauthorized),
         (200, "NetworkException", "Too many requests", ("unknown", "throttled")),
         (200, "GeneralException", "Something", unknown),
     ] {
@@ -140,8 +142,8 @@ fn a_write_is_not_executed_only_for_a_reason() {
         ("Kite counts before it changes", 503, changes, "rejected"),
         ("Kite refused the input", 400, input, "rejected"),
         ("Kite refused the input, whatever the status says", 200, input, "rejected"),
-        ("a session is looked at before an order", 403, token, "fatal"),
-        ("a session is looked at before an order", 200, token, "fatal"),
+        ("a session is looked at before an order", 403, token, "unauthorized"),
+        ("a session is looked at before an order", 200, token, "unauthorized"),
         ("nobody unknown gets as far as an order", 401, "", "fatal"),
         ("nobody forbidden gets as far as an order", 403, "Forbidden", "fatal"),
         ("no route took it", 404, "Cannot POST /orders", "rejected"),

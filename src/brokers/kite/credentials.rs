@@ -1,0 +1,81 @@
+//! The key to the account, which may be replaced while calls are under way.
+
+use parking_lot::RwLock;
+use secrecy::SecretString;
+
+use super::secrets::Secrets;
+
+/// So many old tokens are still looked for in what a broker echoes. A token lives for a day, and an answer
+/// for seconds.
+const REMEMBERED: usize = 8;
+
+/// The present access token, and all that must never be shown.
+#[derive(Debug, Default)]
+pub(super) struct Credentials(RwLock<Current>);
+
+#[derive(Debug, Default)]
+struct Current {
+    /// `None` before login.
+    token: Option<SecretString>,
+    /// Tokens that were replaced.
+    old: Vec<SecretString>,
+    /// Other secrets.
+    fixed: Vec<SecretString>,
+}
+
+impl Credentials {
+    pub(super) fn new(token: Option<SecretString>, fixed: Vec<SecretString>) -> Self {
+        Self(RwLock::new(Current { token, old: Vec::new(), fixed }))
+    }
+
+    /// The same, with more that must not be shown.
+    pub(super) fn and(self, more: &[SecretString]) -> Self {
+        self.0.write().fixed.extend_from_slice(more);
+        self
+    }
+
+    /// The token that the next request is made with.
+    pub(super) fn token(&self) -> Option<SecretString> {
+        self.0.read().token.clone()
+    }
+
+    /// Another token from the next request on.
+    pub(super) fn replace(&self, token: SecretString) {
+        let mut current = self.0.write();
+        if let Some(old) = current.token.replace(token) {
+            current.old.push(old);
+            if current.old.len() > REMEMBERED {
+                current.old.remove(0);
+            }
+        }
+    }
+
+    /// What must not be shown.
+    pub(super) fn secrets(&self) -> Secrets {
+        let current = self.0.read();
+        let Current { token, old, fixed } = &*current;
+        Secrets::new(token.iter().chain(old).chain(fixed).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::broker::{BrokerError, Detail};
+
+    #[test]
+    fn a_token_that_was_replaced_is_still_a_secret() {
+        let credentials = Credentials::new(Some("first-token".into()), vec!["the-key".into()]);
+        credentials.replace("second-token".into());
+        assert_eq!(credentials.token().unwrap().expose_secret(), "second-token");
+        let echoed = Detail::new("the-key:first-token, the-key:second-token");
+        let clean = credentials.secrets().clean(BrokerError::Fatal(echoed)).to_string();
+        assert!(clean.ends_with("[secret]:[secret], [secret]:[secret]"), "{clean}");
+        for number in 0..20 {
+            credentials.replace(format!("token-{number}").into());
+        }
+        assert_eq!(credentials.0.read().old.len(), REMEMBERED);
+    }
+}

@@ -1,0 +1,156 @@
+//! Whether the broker takes the credentials of a client, and what happens when there are new ones.
+//!
+//! A session ends (Kite's at about six in the morning), and from then on every call is refused until there
+//! are new credentials. The adapter has the credentials, and the lanes have the calls that wait. A
+//! [`Session`] is what they share: a lane says that the credentials were refused, and the adapter says that
+//! it has others.
+//!
+//! Each set of credentials is a generation. A refusal counts only against the generation that the call was
+//! made with, so that a late answer to the old one does not spoil the new one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+/// The credentials of one client, as far as the lanes are concerned. Clones are the same session.
+///
+/// An adapter that can be given new credentials at run time keeps one, hands out a clone
+/// ([`Broker::session`](crate::Broker::session)), and calls [`renew`](Self::renew) once the new credentials
+/// are in use. While a session is expired, the lanes hold the calls that are not urgent, or refuse them: see
+/// [`LaneConfig::when_expired`](crate::LaneConfig::when_expired).
+///
+/// ```
+/// use lanekeeper::Session;
+///
+/// let session = Session::new();
+/// assert!(!session.is_expired());
+/// // .. a lane meets a refusal of the credentials. Then somebody logs in:
+/// session.renew();
+/// assert!(!session.is_expired());
+/// ```
+#[derive(Clone, Default)]
+pub struct Session(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Counts the renewals.
+    generation: AtomicU64,
+    /// The generation that was refused last, plus one; 0 if none was.
+    refused: AtomicU64,
+    listeners: Mutex<Vec<Weak<dyn Listener>>>,
+}
+
+/// Is told when the calls of a session may go again.
+pub(crate) trait Listener: Send + Sync {
+    fn session_is_valid(&self);
+}
+
+impl Session {
+    /// A session with credentials that nobody has refused.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// There are new credentials, and they are in use. What the lanes held goes on.
+    pub fn renew(&self) {
+        self.0.generation.fetch_add(1, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// Whether the broker has refused the present credentials.
+    pub fn is_expired(&self) -> bool {
+        // In this order: a renewal in between makes a refusal old, and no old refusal new.
+        let refused = self.0.refused.load(Ordering::SeqCst);
+        refused == self.generation() + 1
+    }
+
+    /// The present generation, for a call that is about to be made.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::SeqCst)
+    }
+
+    /// The broker refused the credentials of this generation. Says whether that is news.
+    pub(crate) fn expire(&self, generation: u64) -> bool {
+        let known = self.0.refused.fetch_max(generation + 1, Ordering::SeqCst);
+        known <= generation && generation == self.generation()
+    }
+
+    /// A call with the credentials of this generation was done: if they were refused, that was not the last
+    /// word.
+    pub(crate) fn works(&self, generation: u64) {
+        let order = (Ordering::SeqCst, Ordering::SeqCst);
+        if self.0.refused.compare_exchange(generation + 1, 0, order.0, order.1).is_ok() {
+            self.tell();
+        }
+    }
+
+    /// Has `listener` told of it when calls may go again.
+    pub(crate) fn listen(&self, listener: Weak<dyn Listener>) {
+        let mut listeners = self.0.listeners.lock();
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
+    }
+
+    fn tell(&self) {
+        let listeners: Vec<_> = self.0.listeners.lock().iter().filter_map(Weak::upgrade).collect();
+        listeners.iter().for_each(|listener| listener.session_is_valid());
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("is_expired", &self.is_expired()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_counts_only_against_the_credentials_it_is_of() {
+        let session = Session::new();
+        let old = session.generation();
+        assert!(session.expire(old));
+        assert!(!session.expire(old), "that was known");
+        assert!(session.is_expired());
+        session.renew();
+        assert!(!session.is_expired());
+        // A call that was made with the old ones comes back late.
+        assert!(!session.expire(old));
+        assert!(!session.is_expired());
+        assert!(session.expire(session.generation()));
+        session.expire(old);
+        assert!(session.is_expired());
+        session.works(old);
+        assert!(session.is_expired());
+        session.works(session.generation());
+        assert!(!session.is_expired());
+    }
+
+    #[test]
+    fn listeners_hear_of_a_renewal_as_long_as_they_live() {
+        struct Count(AtomicUsize);
+        impl Listener for Count {
+            fn session_is_valid(&self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (session, count) = (Session::new(), Arc::new(Count(AtomicUsize::new(0))));
+        let listener: Arc<dyn Listener> = Arc::<Count>::clone(&count);
+        session.listen(Arc::downgrade(&listener));
+        drop(listener);
+        session.renew();
+        session.works(session.generation());
+        assert_eq!(count.0.load(Ordering::SeqCst), 1, "only what was refused is good again");
+        session.expire(session.generation());
+        session.works(session.generation());
+        assert_eq!(count.0.load(Ordering::SeqCst), 2);
+        drop(count);
+        session.renew();
+    }
+}

@@ -1,0 +1,85 @@
+//! A dead access token under calls that wait, and a new one in the running stack.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderId, OrderRequest, Side};
+use lanekeeper::clock::ManualClock;
+use lanekeeper::{BrokerError, QuoteCache};
+
+use crate::server::{Reply, Server, json};
+
+const DEAD: &str = r#"{"status":"error","message":"Incorrect `api_key` or `access_token`.","error_type":"TokenException"}"#;
+const PLACED: &str = r#"{"status":"success","data":{"order_id":"9"}}"#;
+
+fn order() -> OrderRequest {
+    OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Buy, 1, 1500)
+}
+
+/// Takes the second token alone.
+fn server() -> Server {
+    Server::hearing(|heard| -> Reply {
+        match heard.header("authorization") {
+            Some("token key:second") => json(200, PLACED),
+            _ => json(403, DEAD),
+        }
+    })
+}
+
+#[test]
+fn forty_orders_that_wait_outlive_a_dead_token() {
+    let server = server();
+    let kite = server.builder().access_token("first").build().unwrap();
+    let clock = ManualClock::jumping();
+    let broker = BrokerProxy::builder(kite.clone()).clock(clock).build().unwrap();
+    let broker = QuoteCache::new(broker);
+    let answers = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                let answer = broker.place_order(&order());
+                answers.lock().unwrap().push(answer);
+            });
+        }
+        // Every one is either refused, or held.
+        let is_still = || {
+            let (queued, refused) =
+                (broker.within().status().lanes[0].queued, answers.lock().unwrap().len());
+            queued + refused == 40
+        };
+        while !is_still() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let refused = server.heard().len();
+        assert!((1..=10).contains(&refused), "{refused} were sent with a dead token");
+        kite.set_access_token("second").unwrap();
+    });
+    let answers = answers.into_inner().unwrap();
+    let heard = server.heard();
+    let with = |token: &str| {
+        let header = format!("token key:{token}");
+        heard.iter().filter(|one| one.header("authorization") == Some(&header)).count()
+    };
+    assert_eq!(
+        (with("first"), with("first") + with("second")),
+        (answers.len() - with("second"), 40)
+    );
+    let placed = answers.iter().filter(|answer| **answer == Ok(OrderId::new("9"))).count();
+    assert_eq!(placed, with("second"));
+    let refused =
+        answers.iter().filter(|answer| matches!(answer, Err(BrokerError::Unauthorized(_))));
+    assert_eq!(refused.count(), with("first"));
+}
+
+#[test]
+fn a_token_that_no_header_can_carry_changes_nothing() {
+    let server = server();
+    let kite = server.builder().access_token("second").build().unwrap();
+    for token in ["", "a b", "line\r\nX-Evil: 1", "é"] {
+        assert!(kite.set_access_token(token).is_err());
+    }
+    assert_eq!(kite.clone().place_order(&order()), Ok(OrderId::new("9")));
+    // A clone is the same account.
+    kite.clone().set_access_token("third").unwrap();
+    assert!(matches!(kite.place_order(&order()), Err(BrokerError::Unauthorized(_))));
+}
