@@ -22,6 +22,10 @@ use crate::quota::{Moment, Wall};
 /// Two readings no further apart than this are taken to be of one moment.
 const CLOSE: Duration = Duration::from_millis(1);
 
+/// So much time lies before the start of the machine's clock: what an earlier process sent is counted by
+/// moments before it. The longest window that brokers count by is a day.
+const HISTORY: Duration = Duration::from_secs(48 * 3600);
+
 /// For how long at most a change of the clock on the wall goes unseen by those who wait for it.
 const UNSEEN: Duration = Duration::from_secs(60);
 
@@ -44,7 +48,7 @@ impl Clock {
     /// What time it is.
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Kind::System { origin } => Moment::ORIGIN + origin.elapsed(),
+            Kind::System { origin } => Moment::ORIGIN + HISTORY + origin.elapsed(),
             Kind::Manual(clock) => clock.now(),
         }
     }
@@ -65,7 +69,7 @@ impl Clock {
     /// The machine's name for a moment, where this clock is the machine's.
     pub(crate) fn instant_of(&self, moment: Moment) -> Option<Instant> {
         match &self.0 {
-            Kind::System { origin } => origin.checked_add(moment.since(Moment::ORIGIN)),
+            Kind::System { origin } => origin.checked_add(moment.since(Moment::ORIGIN + HISTORY)),
             Kind::Manual(_) => None,
         }
     }
@@ -231,7 +235,7 @@ impl Alarm {
             }
             (Kind::Manual(clock), until) => clock.sleep_until(until, self),
             (Kind::System { origin }, Some(until)) => {
-                let until = *origin + until.since(Moment::ORIGIN);
+                let until = *origin + until.since(Moment::ORIGIN + HISTORY);
                 match self.rings.recv_deadline(until) {
                     Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
                 }

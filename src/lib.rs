@@ -121,7 +121,7 @@ pub use config::Config;
 pub use lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Status, Ticket};
 pub use lanekeeper_macros::proxy;
 pub use proxy::{BuildError, Observer};
-pub use quota::{Budget, Credit, Limits, Quota, Window};
+pub use quota::{Budget, Credit, Limits, PaceState, Quota, Window};
 pub use resilience::guard::OrderGuard;
 pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;

@@ -58,6 +58,13 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
+            /// Begins with what another proxy has used of the quotas, as one that this takes the place of:
+            /// see `Lanes::pace_state`.
+            #visibility fn pace_state(mut self, state: ::lanekeeper::PaceState) -> Self {
+                self.lanes.pace_state(state);
+                self
+            }
+
             /// The session that the calls are made in, if the inner value does not tell it: while it is
             /// expired, the lanes hold their calls.
             #visibility fn session(mut self, session: ::lanekeeper::Session) -> Self {

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
 use crate::lane::{Pace, Watch};
 use crate::quota::Limits;
-use crate::quota::{Allowance, Budget, QuotaError};
+use crate::quota::{Allowance, Budget, PaceState, QuotaError};
 use crate::session::Listener;
 
 /// The settings of a proxy's lanes, kept by the generated builder.
@@ -29,6 +29,7 @@ pub struct LanesBuilder {
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
+    pace_state: Option<PaceState>,
 }
 
 impl LanesBuilder {
@@ -52,6 +53,7 @@ impl LanesBuilder {
             clock: Clock::system(),
             observer: None,
             session: None,
+            pace_state: None,
         }
     }
 
@@ -110,6 +112,11 @@ impl LanesBuilder {
         self.observer = Some(observer);
     }
 
+    /// Begins with what another proxy has used of the quotas.
+    pub fn pace_state(&mut self, state: PaceState) {
+        self.pace_state = Some(state);
+    }
+
     /// Sets the session that the calls are made in.
     pub fn session(&mut self, session: Session) {
         self.session = Some(session);
@@ -145,6 +152,14 @@ impl LanesBuilder {
         for (index, &budget) in self.budget_names.iter().enumerate() {
             let added = allowance.add_budget(&self.its_budget(index, budget, documented)?);
             added.map_err(|source| BuildError::Budget { budget, source })?;
+        }
+        if let Some(state) = &self.pace_state {
+            let known =
+                |name: &str| self.names.contains(&name) || self.budget_names.contains(&name);
+            if let Some(name) = state.names().find(|name| !known(name)) {
+                return Err(self.unknown("lane or budget", name));
+            }
+            allowance.restore(state, self.names, self.budget_names, self.clock.wall());
         }
         let Self { clock, observer, budget_names, session, .. } = self;
         let session = session.unwrap_or_default();
@@ -200,7 +215,11 @@ impl LanesBuilder {
     }
 
     fn unknown(&self, what: &'static str, name: &str) -> BuildError {
-        let known = listed(if what == "lane" { self.names } else { self.budget_names });
+        let known = match what {
+            "lane" => listed(self.names),
+            "budget" => listed(self.budget_names),
+            _ => listed(&[self.names, self.budget_names].concat()),
+        };
         let name = name.to_owned();
         BuildError::Unknown { proxy: self.proxy, what, name, known }
     }
@@ -261,7 +280,7 @@ pub enum BuildError {
     Unknown {
         /// The generated type.
         proxy: &'static str,
-        /// `lane` or `budget`.
+        /// `lane`, `budget`, or `lane or budget`.
         what: &'static str,
         /// The name in the limits.
         name: String,

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::lane::{
     Again, BudgetStatus, Lane, LaneError, Method, Once, Pace, Priority, Reason, WindowStatus, Work,
 };
-use crate::quota::{Budget, Charge, QuotaError};
+use crate::quota::{Budget, Charge, PaceState, QuotaError};
 use crate::{Class, Failure, Session};
 
 /// One method of a proxied trait: where it goes, what it does and what it costs.
@@ -225,6 +225,14 @@ impl Lanes {
         };
         self.0.pace.ring_all();
         changed
+    }
+
+    /// What was used of the quotas, for a proxy that takes the place of this one: see [`PaceState`]. Shut the
+    /// lanes down before; a call that is under way is counted by the new proxy from its beginning on.
+    pub fn pace_state(&self) -> PaceState {
+        let lanes: Vec<_> = self.names().collect();
+        let (mut allowance, _) = self.0.pace.allowance_to_change();
+        allowance.save(&lanes, self.0.budgets, self.0.clock.wall())
     }
 
     /// How the lanes and budgets are doing.

@@ -32,6 +32,7 @@ use super::charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
 use super::error::QuotaError;
 use super::gauge::{Claim, Gauge};
 use super::moment::{Moment, nanos};
+use super::pace_state::PaceState;
 use super::path::Path;
 use super::round_trip::{Credit, RoundTrip};
 use super::wall::Wall;
@@ -172,6 +173,30 @@ impl Allowance {
         let reserve = budget.reserved();
         self.budgets.push(SharedBudget { gauge, reserve, lanes: Vec::new() });
         Ok(self.budgets.len() - 1)
+    }
+
+    /// What the lanes and budgets of these names have used, in the order of their numbers. `wall` is the
+    /// present.
+    pub fn save(&mut self, lanes: &[&str], budgets: &[&str], wall: Wall) -> PaceState {
+        let now = self.at(wall.moment);
+        let mut state = PaceState::at(wall.timestamp);
+        for (name, lane) in lanes.iter().zip(&self.lanes) {
+            state.set(name, lane.gauge.uses_since(now));
+        }
+        for (name, budget) in budgets.iter().zip(&self.budgets) {
+            state.set(name, budget.gauge.uses_since(now));
+        }
+        state
+    }
+
+    /// Begins with what another one has used. To be called before anything is taken; `wall` is the present.
+    pub fn restore(&mut self, state: &PaceState, lanes: &[&str], budgets: &[&str], wall: Wall) {
+        for (name, lane) in lanes.iter().zip(&mut self.lanes) {
+            lane.gauge.restore(&state.restored(name, wall), wall);
+        }
+        for (name, budget) in budgets.iter().zip(&mut self.budgets) {
+            budget.gauge.restore(&state.restored(name, wall), wall);
+        }
     }
 
     /// Whether the call could go now. Only looks.

@@ -25,6 +25,7 @@ use super::charge::{NotYet, WindowUse};
 use super::log::Log;
 use super::meter::{Look, Meter, Queue};
 use super::moment::{Moment, nanos};
+use super::pace_state::{Restored, Use};
 use super::wall::Wall;
 use super::window::Window;
 
@@ -80,6 +81,27 @@ impl Gauge {
         };
         let windows = windows.iter().map(carried).collect();
         self.windows = windows;
+    }
+
+    /// What was used, for another quota of the same windows.
+    pub(super) fn uses_since(&self, now: Moment) -> Vec<Use> {
+        let nanos =
+            |later: Moment, earlier: Moment| later.as_nanos().saturating_sub(earlier.as_nanos());
+        let finished = self.log.iter().map(|(entry, weight)| {
+            Use(Some(nanos(now, entry.finished)), nanos(entry.finished, entry.taken), weight)
+        });
+        let open = self.open.iter().map(|&(taken, weight)| Use(None, nanos(now, taken), weight));
+        finished.chain(open).collect()
+    }
+
+    /// Counts what another quota used.
+    pub(super) fn restore(&mut self, calls: &[Restored], wall: Wall) {
+        for &Restored { taken, finished, weight } in calls {
+            self.log.push(taken, finished, weight);
+            for (_, meter) in &mut self.windows {
+                meter.finish(weight, taken, finished, wall);
+            }
+        }
     }
 
     /// Windows that go by the wall are told again what is in the log, by another reading of it.

@@ -1,0 +1,102 @@
+//! What was used of the quotas, to be handed to another proxy or kept over a restart.
+//!
+//! A broker does not forget what a process sent before it ended. A proxy that begins with nothing used sends
+//! a full burst right after the last one of its predecessor, and starts the day's count at zero.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::moment::{Moment, nanos};
+use super::wall::Wall;
+
+/// What the lanes and budgets of a proxy have used, by their names.
+///
+/// Take it with [`Lanes::pace_state`](crate::proxy::Lanes::pace_state) once the old proxy is shut down, and
+/// give it to the builder of the new one (`pace_state`). It can be written to a file with serde, for the next
+/// process. Times are kept by the clock on the wall: the time in between counts.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::jiff::Timestamp;
+/// use lanekeeper::{BrokerProxy, PaceState};
+///
+/// # #[cfg(feature = "paper")] {
+/// # use lanekeeper::PaperBroker;
+/// # let (paper, again) = (PaperBroker::builder().build()?, PaperBroker::builder().build()?);
+/// let broker = BrokerProxy::builder(paper).build()?;
+/// let state = broker.lanes().pace_state();
+/// let broker = BrokerProxy::builder(again).pace_state(state).build()?;
+/// # }
+///
+/// // Or by hand: the broker's page says that 1200 of the day's orders are used.
+/// let used = PaceState::at(Timestamp::now()).used("orders", 1200, Duration::from_secs(3600));
+/// # let _ = used;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaceState {
+    /// What the clock on the wall said as it was taken.
+    saved_at: Timestamp,
+    used: BTreeMap<String, Vec<Use>>,
+}
+
+/// A call, or several at one moment: how long ago it was answered, how long it had taken, both in
+/// nanoseconds, and its weight. One that was under way has no answer yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Use(pub(super) Option<u64>, pub(super) u64, pub(super) u64);
+
+/// A call that was under way for so long as its process ended is not on its way to the broker any more.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// A call that is to be counted again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Restored {
+    pub(super) taken: Moment,
+    pub(super) finished: Moment,
+    pub(super) weight: u64,
+}
+
+impl PaceState {
+    /// Nothing used, as of this time.
+    pub fn at(time: Timestamp) -> Self {
+        Self { saved_at: time, used: BTreeMap::new() }
+    }
+
+    /// So many calls of weight 1 were charged to this lane or budget, all of them so long ago.
+    #[must_use]
+    pub fn used(mut self, name: impl Into<String>, calls: u32, ago: Duration) -> Self {
+        self.used.entry(name.into()).or_default().push(Use(Some(nanos(ago)), 0, calls.into()));
+        self
+    }
+
+    /// The names of the lanes and budgets that something is known of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.used.keys().map(String::as_str)
+    }
+
+    pub(super) fn set(&mut self, name: &str, uses: Vec<Use>) {
+        self.used.insert(name.to_owned(), uses);
+    }
+
+    /// What was used of this lane or budget, in the order of the answers, as moments of a clock that is
+    /// paired with the wall like this. A call that was under way has no answer: it may still arrive, and is
+    /// counted from as much later as it had taken, up to [`ON_ITS_WAY`].
+    pub(super) fn restored(&self, name: &str, now: Wall) -> Vec<Restored> {
+        // Should the wall have been set back, no time has passed.
+        let passed = now.timestamp.duration_since(self.saved_at);
+        let passed = Duration::try_from(passed).unwrap_or_default();
+        let saved = now.moment - passed;
+        let restore = |&Use(ago, took, weight): &Use| {
+            let took = Duration::from_nanos(took);
+            let lost = now.moment + took.min(ON_ITS_WAY);
+            let finished = ago.map_or(lost, |ago| saved - Duration::from_nanos(ago));
+            Restored { taken: finished - took, finished, weight }
+        };
+        let mut all: Vec<_> = self.used.get(name).into_iter().flatten().map(restore).collect();
+        all.sort_by_key(|call| call.finished);
+        all
+    }
+}
