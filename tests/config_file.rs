@@ -111,7 +111,7 @@ fn toml_and_yaml_say_the_same() {
         paths
     };
     assert_eq!(paths(toml()), paths(yaml()));
-    assert_eq!(paths(toml()).len(), 56, "a new key belongs in the chapter");
+    assert_eq!(paths(toml()).len(), 58, "a new key belongs in the chapter");
 }
 
 /// The rows of the chapter's table: the key, with `*` for names, and its default.
@@ -161,14 +161,25 @@ fn the_defaults_in_the_table_are_the_defaults() {
             assert_eq!(settings.over(plain.clone()), plain, "{row}");
         }
     }
-    assert_eq!(seen, 39, "a default was added or taken away");
+    assert_eq!(seen, 40, "a default was added or taken away");
 }
 
 #[test]
 fn every_key_takes_effect() {
     let numbers = ["1", "2", "3", "7", "0.6"];
-    let texts =
-        ["1s", "7s", "1min", "2min", "500/min", "block", "unique", "forced_open", "dhan", "x"];
+    let texts = [
+        "1s",
+        "7s",
+        "1min",
+        "2min",
+        "500/min",
+        "block",
+        "hold",
+        "unique",
+        "forced_open",
+        "dhan",
+        "x",
+    ];
     for form in [toml(), yaml()] {
         let before = form.config();
         for line in form.lines() {
