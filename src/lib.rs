@@ -2,7 +2,7 @@
 //!
 //! Many synchronous strategy threads share one broker account. lanekeeper puts a proxy in front of
 //! the broker that still is the broker's trait: strategy code does not change, never sleeps, and
-//! never meets a rate limit. It makes three promises:
+//! never meets a rate limit. It makes four promises:
 //!
 //! 1. **Never over the quota, where it counts: at the broker.** Slots are stamped by the *answer*,
 //!    not by the sending, so jitter on the way cannot push one call too many into a window. See
@@ -11,6 +11,8 @@
 //! 3. **At most once, and always an answer.** A write is executed at most once: it is sent again only
 //!    if it surely was not, or if the broker itself refuses a second. Every caller gets exactly one
 //!    answer, which says whether the call was sent.
+//! 4. **Whatever fails, an exit goes out.** Cancellations and urgent calls are not refused by a circuit
+//!    breaker or a full queue, and do not wait behind calls that hang.
 //!
 //! ```
 //! # #[cfg(all(feature = "mock", feature = "kite"))] {
@@ -106,7 +108,7 @@ pub mod telemetry;
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
 pub use broker::{
-    Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
+    Absence, Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
     OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
 };
 #[cfg(feature = "kite")]

@@ -198,7 +198,9 @@ impl Account {
             match word.as_str() {
                 "placed" => assert!(ids.contains(&id), "{prefix}, order {number}: no {id}"),
                 // Every second order has a tag that is known here.
-                "rejected" | "not_sent" => drop(self.absent.insert(format!("{prefix}n{number}"))),
+                "rejected" | "not_sent" | "absent" => {
+                    self.absent.insert(format!("{prefix}n{number}"));
+                }
                 other => assert_eq!(other, "unknown"),
             }
             *self.told.entry(word).or_default() += 1;
@@ -206,7 +208,7 @@ impl Account {
         for [tag, word, id] in life.of("recovered") {
             match word.as_str() {
                 "placed" => assert!(ids.contains(&id), "{tag}: no {id}"),
-                "not_placed" => drop(self.absent.insert(tag)),
+                "absent" => drop(self.absent.insert(tag)),
                 other => assert_eq!(other, "unknown"),
             }
         }
@@ -223,7 +225,7 @@ impl Account {
                 assert!(open.remove(&tag), "{tag} was answered before, or twice");
                 match (word.as_str(), ledger.get(&tag)) {
                     ("placed", Some(known)) if *known == id => kinds[0] += 1,
-                    ("not_placed", None) => {
+                    ("absent", None) => {
                         self.absent.insert(tag);
                         kinds[1] += 1;
                     }

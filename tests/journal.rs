@@ -9,6 +9,8 @@ mod shaky;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -17,7 +19,7 @@ use lanekeeper::broker::{
     Broker, BrokerError, Detail, Instrument, OrderId, OrderRequest, OrderStatus, OrderTags, Side,
 };
 use lanekeeper::resilience::guard::{GuardBuildError, JournalError, Recovered, Recovery};
-use shaky::{Fate, SETTLE, Shaky, order, transient};
+use shaky::{Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -50,7 +52,8 @@ fn die(broker: &Shaky, guard: OrderGuard<Shaky>, quantity: usize, fate: Fate) {
 
 fn outcomes(mut recovered: Vec<Recovery>) -> Vec<(u64, Recovered)> {
     recovered.sort_by_key(|recovery| recovery.order.quantity);
-    let outcome = |it: Recovery| (it.order.quantity.try_into().unwrap(), it.outcome);
+    let outcome =
+        |it: Recovery| (it.order.quantity.try_into().unwrap(), without_evidence(it.outcome));
     recovered.into_iter().map(outcome).collect()
 }
 
@@ -86,7 +89,7 @@ fn what_the_dead_process_sent_is_found() {
         [
             (1, Recovered::Placed(OrderId::new("000001"))),
             (2, Recovered::Placed(OrderId::new("000002"))),
-            (3, Recovered::NotPlaced),
+            (3, absent()),
         ]
     );
     assert!(broker.clock.now().since(at) >= SETTLE, "not placed is said too soon");
@@ -115,6 +118,36 @@ fn what_was_answered_as_unknown_is_asked_after_a_restart() {
     assert_eq!(recovery.outcome, Recovered::Rejected(Detail::new("order 000001: no funds")));
 }
 
+/// Once it was told there is nothing left to ask after, and what `recover` said first does not count.
+#[test]
+fn what_turns_up_late_is_noted() {
+    for says_first in ["nobody", "recover"] {
+        let (_folder, path) = folder();
+        let broker = echoed();
+        let told = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&told);
+        let guard = broker.guarded().journal(&path).on_turned_up(move |late| {
+            assert_eq!(late.outcome, Recovered::Placed(OrderId::new("000001")));
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let guard = guard.build().unwrap();
+        let late = SETTLE * 4;
+        broker.fates([Fate::LostAfter(late)]);
+        let answer = guard.place_order(&order(1).tag("mine"));
+        assert!(matches!(answer, Err(BrokerError::Absent(_))), "{answer:?}");
+        if says_first == "recover" {
+            assert_eq!(outcomes(guard.recover()), [(1, absent())]);
+        }
+        broker.clock.advance(late);
+        guard.orders().unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), 1, "{says_first}");
+        drop(guard);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().last().unwrap().contains("000001"), "{text}");
+        assert_eq!(open(&broker, &path).recover(), []);
+    }
+}
+
 #[test]
 fn a_tag_of_ones_own_stays_used_over_a_restart() {
     let (_folder, path) = folder();
@@ -137,7 +170,7 @@ fn killed_as_it_recovers_it_loses_no_answer() {
     broker.meanwhile(|look| assert!(look != 3, "killed"));
     catch_unwind(AssertUnwindSafe(|| guard.recover())).unwrap_err();
     drop(guard);
-    let expected = [(1, Recovered::Placed(OrderId::new("000001"))), (2, Recovered::NotPlaced)];
+    let expected = [(1, Recovered::Placed(OrderId::new("000001"))), (2, absent())];
     assert_eq!(outcomes(open(&broker, &path).recover()), expected);
 }
 
@@ -164,7 +197,7 @@ fn nobody_waits_for_an_order_of_another_day() {
     let guard = open(&broker, &path);
     let outcomes = outcomes(guard.recover());
     assert!(matches!(outcomes[0], (0, Recovered::Unknown(_))), "{outcomes:?}");
-    assert_eq!(outcomes[1], (1, Recovered::NotPlaced));
+    assert_eq!(outcomes[1], (1, absent()));
 }
 
 #[test]
@@ -238,7 +271,7 @@ fn killed_at_random_every_order_gets_its_answer() {
                 let booked = ledger.iter().find(|order| order.quantity == quantity.into());
                 match (outcome, booked) {
                     (Recovered::Placed(id), Some(order)) if order.id == id => kinds[0] += 1,
-                    (Recovered::NotPlaced, None) => kinds[1] += 1,
+                    (Recovered::Absent(_), None) => kinds[1] += 1,
                     wrong => panic!("seed {seed}: {wrong:?}"),
                 }
             }

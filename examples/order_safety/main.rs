@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Every line that it prints is whole before anything else happens: `ready`; `answer NUMBER WORD ID`
-//! with `placed`, `rejected`, `not_sent` or `unknown`; `recovered TAG WORD ID` with `placed`,
-//! `rejected`, `not_placed` or `unknown`.
+//! with `placed`, `rejected`, `not_sent`, `absent` or `unknown`; `recovered TAG WORD ID` with `placed`,
+//! `rejected`, `absent` or `unknown`.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -108,6 +108,7 @@ fn place(broker: &Stack, prefix: &str) -> Result<(), Box<dyn Error>> {
 
 fn word(error: &BrokerError) -> &'static str {
     match error.was_sent() {
+        _ if error.absence().is_some() => "absent",
         Sent::No => "not_sent",
         Sent::Yes => "rejected",
         Sent::Unknown => "unknown",
@@ -120,7 +121,7 @@ fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
         let (word, id) = match recovery.outcome {
             Recovered::Placed(id) => ("placed", id.to_string()),
             Recovered::Rejected(_) => ("rejected", String::new()),
-            Recovered::NotPlaced => ("not_placed", String::new()),
+            Recovered::Absent(_) => ("absent", String::new()),
             _ => ("unknown", String::new()),
         };
         say(&format!("recovered {} {word} {id}", recovery.tag))?;

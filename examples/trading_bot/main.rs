@@ -41,7 +41,7 @@ use lanekeeper::resilience::guard::OrderGuard;
 use args::Args;
 use crowd::Crowd;
 use failure::Failure;
-use meter::{Desk, Queue, Wire};
+use meter::{Desk, Late, Queue, Wire};
 use report::{Report, ReportFile};
 use screen::Screen;
 use tap::Tap;
@@ -91,7 +91,9 @@ fn stack<B: Broker + 'static>(
     args: &Args,
     broker: B,
     queue: &Arc<Queue>,
+    late: &Arc<Late>,
 ) -> Result<Stack<B>, Failure> {
+    let late = Arc::clone(late);
     let cache = BrokerProxy::builder(broker)
         .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>)
         .quote_ttl(QUOTE_TTL)
@@ -99,6 +101,7 @@ fn stack<B: Broker + 'static>(
     // A look for a lost order goes before everything else.
     let urgent = cache.within().with(CallOptions::new().priority(Priority::URGENT));
     let guard = OrderGuard::builder(cache).lookups(urgent).settle(args.settle());
+    let guard = guard.on_turned_up(move |order| late.turned_up(order));
     #[cfg(feature = "journal")]
     let guard = match &args.journal {
         Some(journal) => guard.journal(journal),
@@ -112,7 +115,8 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let wire = Arc::new(Wire::default());
     let queue = Arc::new(Queue::default());
     let kite = Tap::new(target.kite()?, Arc::clone(&wire));
-    let broker = stack(args, kite, &queue)?;
+    let late = Arc::new(Late::default());
+    let broker = stack(args, kite, &queue, &late)?;
     // Before anything new: what an earlier run left open.
     let recovered = broker.recover();
     let instruments = target.instruments(&broker)?;
@@ -123,16 +127,22 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let crowd = Crowd { strategies: args.strategies, length: args.length(), instruments };
     let took = crowd.run(&stack, stop, || screen.tick());
     screen.end();
+    let desk = desk.summary();
+    if desk.orders.iter().any(|order| order.seen.is_some()) {
+        // One last look, through the guard: it tells of what has landed since.
+        let _ = stack.within().orders();
+    }
 
     let cache = stack.within().within().stats();
     Ok(Report {
         took,
         limits: Kite::limits(),
-        desk: desk.summary(),
+        desk,
         wire: wire.summary(),
         queue: queue.summary(),
         cache: Some(cache),
         recovered,
+        turned_up: late.summary(),
         refused: target.refused(),
     })
 }
@@ -155,6 +165,7 @@ fn bare_crowd(args: &Args, stop: &AtomicBool) -> Result<Report, Failure> {
         queue: Default::default(),
         cache: None,
         recovered: Vec::new(),
+        turned_up: Vec::new(),
         refused: target.refused(),
     })
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lanekeeper::Sent;
-use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest, Seen};
+use lanekeeper::broker::{Absence, BrokerError, Detail, OrderId, OrderRequest, Seen};
 use lanekeeper::proxy::{FinishedCall, Observer};
+use lanekeeper::resilience::guard::Recovery;
 use serde::Serialize;
 
 use crate::tap::Listener;
@@ -19,6 +20,8 @@ pub enum Outcome {
     Placed,
     Rejected,
     NotSent,
+    /// Sent, and the order book was read cleanly since and does not show it.
+    Absent,
     Unknown,
 }
 
@@ -26,6 +29,7 @@ impl Outcome {
     fn of(result: &Result<OrderId, BrokerError>) -> Self {
         match result {
             Ok(_) => Self::Placed,
+            Err(BrokerError::Absent(_)) => Self::Absent,
             Err(error) => match error.was_sent() {
                 Sent::No => Self::NotSent,
                 Sent::Yes => Self::Rejected,
@@ -35,14 +39,26 @@ impl Outcome {
     }
 }
 
-/// `nothing`, long after it would have been there; or `unread`, which is anything.
-fn seen(result: &Result<OrderId, BrokerError>) -> Option<&'static str> {
-    match result.as_ref().err()? {
-        BrokerError::OutcomeUnknown(detail) => {
-            let nothing = detail.trail.as_ref().is_some_and(|trail| trail.seen == Seen::Nothing);
-            Some(if nothing { "nothing" } else { "unread" })
-        }
-        _ => None,
+/// What the order book showed of an order whose answer was lost.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// Nothing, in so many clean looks.
+    Absent(Absence),
+    /// Something that may be it, and may not.
+    Unclear,
+    /// The book could not be read in time.
+    Unread,
+}
+
+impl Shown {
+    fn of(result: &Result<OrderId, BrokerError>) -> Option<Self> {
+        let trail = result.as_ref().err()?.detail()?.trail.as_ref()?;
+        Some(match trail.seen {
+            Seen::Absent(absence) => Self::Absent(absence),
+            Seen::Unclear => Self::Unclear,
+            _ => Self::Unread,
+        })
     }
 }
 
@@ -52,9 +68,9 @@ pub struct Wanted {
     pub tag: String,
     pub outcome: Outcome,
     pub order_id: Option<String>,
-    /// Of an unknown outcome: what the order book showed of it.
+    /// Of one whose answer was lost: what the order book showed of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seen: Option<&'static str>,
+    pub seen: Option<Shown>,
     pub latency_ms: f64,
 }
 
@@ -106,7 +122,7 @@ impl Listener for Desk {
             tag: order.tag.clone().unwrap_or_default(),
             outcome: Outcome::of(result),
             order_id: result.as_ref().ok().map(|id| id.as_str().to_owned()),
-            seen: seen(result),
+            seen: Shown::of(result),
             latency_ms: began.elapsed().as_secs_f64() * 1000.0,
         });
     }
@@ -163,6 +179,20 @@ impl Queue {
 impl Observer for Queue {
     fn finished(&self, call: &FinishedCall<'_>) {
         locked(&self.0).entry(call.call.lane).or_default().push(call.queued);
+    }
+}
+
+/// The orders that turned up after their strategies were told that they are absent or unknown.
+#[derive(Default)]
+pub struct Late(Mutex<Vec<Recovery>>);
+
+impl Late {
+    pub fn turned_up(&self, order: &Recovery) {
+        locked(&self.0).push(order.clone());
+    }
+
+    pub fn summary(&self) -> Vec<Recovery> {
+        locked(&self.0).clone()
     }
 }
 

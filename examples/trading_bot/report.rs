@@ -24,6 +24,8 @@ pub struct Report {
     pub cache: Option<CacheStats>,
     /// What became of the orders that an earlier run left in the journal.
     pub recovered: Vec<Recovery>,
+    /// The orders of this run that turned up late.
+    pub turned_up: Vec<Recovery>,
     /// What the exchange counted, where it can be asked.
     pub refused: Option<u64>,
 }
@@ -140,6 +142,7 @@ impl Report {
         report.insert("lanes".into(), Value::Object(lanes));
         report.insert("orders".into(), json!(self.desk.orders));
         report.insert("recovered".into(), self.recovered.iter().map(recovered).collect());
+        report.insert("turned_up".into(), self.turned_up.iter().map(recovered).collect());
         report
     }
 }
@@ -148,7 +151,7 @@ fn recovered(recovery: &Recovery) -> Value {
     let (outcome, id) = match &recovery.outcome {
         Recovered::Placed(id) => ("placed", Some(id.as_str())),
         Recovered::Rejected(_) => ("rejected", None),
-        Recovered::NotPlaced => ("not_placed", None),
+        Recovered::Absent(_) => ("absent", None),
         _ => ("unknown", None),
     };
     json!({ "tag": recovery.tag, "outcome": outcome, "order_id": id })

@@ -112,14 +112,20 @@ pub fn print(report: &Report, bare: Option<&Report>) {
     if !report.recovered.is_empty() {
         row("orders of an earlier run", &|r| r.recovered.len().to_string());
     }
-    for outcome in [Outcome::Placed, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown] {
+    let outcomes =
+        [Outcome::Placed, Outcome::Rejected, Outcome::NotSent, Outcome::Absent, Outcome::Unknown];
+    for outcome in outcomes {
         let name = match outcome {
             Outcome::Placed => "orders placed",
             Outcome::Rejected => "orders rejected",
             Outcome::NotSent => "orders not sent",
+            Outcome::Absent => "orders not in the book",
             Outcome::Unknown => "orders of unknown outcome",
         };
         row(name, &|r| r.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
+    }
+    if !report.turned_up.is_empty() {
+        row("orders that turned up late", &|r| r.turned_up.len().to_string());
     }
     say(&table);
 }

@@ -7,6 +7,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use super::instrument::Instrument;
 use crate::{Class, Failure, Reachability, Sent, Throttling};
 
@@ -50,14 +53,42 @@ impl Trail {
     }
 }
 
-/// What the broker's book showed of a write of unknown outcome.
+/// What the broker's book showed of a write whose answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Seen {
-    /// The book was read after the settle time, and shows no trace of the write.
-    Nothing,
-    /// The book could not be read in time, or would not show it.
+    /// The book was read cleanly, the last time after the settle time, and shows no trace of the write.
+    Absent(Absence),
+    /// The book was read, and shows something from which nobody can tell: the message says what.
+    Unclear,
+    /// The book could not be read in time, or shows no tags at all.
     Unread,
+}
+
+/// The evidence that a write did not reach the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Absence {
+    /// How often the book was read cleanly, and did not show the write.
+    pub looks: u32,
+    /// From the first of these looks to the last.
+    pub over: Duration,
+    /// When the last of them was sent, by the clock on this machine's wall.
+    pub last_at: Timestamp,
+}
+
+impl Absence {
+    /// So many clean looks over so long a time, the last one at `last_at`.
+    pub fn new(looks: u32, over: Duration, last_at: Timestamp) -> Self {
+        Self { looks, over, last_at }
+    }
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { looks, over, last_at } = self;
+        write!(f, "{looks} clean looks over {over:?}, the last at {last_at:.0}")
+    }
 }
 
 impl Detail {
@@ -144,6 +175,11 @@ pub enum BrokerError {
     /// order book before sending it again.
     #[error("outcome unknown, look in the order book before sending again: {0}")]
     OutcomeUnknown(Detail),
+    /// A call that changes something was sent, no answer came, and the broker's book does not show it: it was
+    /// read cleanly after the settle time. An [`OrderGuard`](crate::OrderGuard) says so; its evidence is in
+    /// [`absence`](Self::absence). It goes on watching, and tells if the write turns up after all.
+    #[error("sent, and the order book does not show it: {0}")]
+    Absent(Detail),
     /// The answer to a call that changes nothing arrived and cannot be decoded. Asked again, the
     /// broker would send the same, so nothing asks again by itself.
     #[error("the answer cannot be decoded: {0}")]
@@ -186,7 +222,7 @@ impl BrokerError {
             Self::Throttled { retry_after, .. } => Class::Throttled { retry_after: *retry_after },
             Self::NotSent(_) => Class::NotSent,
             Self::Transient(_) => Class::Transient,
-            Self::OutcomeUnknown(_) => Class::Unknown,
+            Self::OutcomeUnknown(_) | Self::Absent(_) => Class::Unknown,
             Self::Malformed(_) => Class::Malformed,
             Self::Unauthorized(_) => Class::Unauthorized,
             Self::Rejected(_) | Self::NoQuote { .. } => Class::Rejected,
@@ -215,6 +251,24 @@ impl BrokerError {
         failure.reached(reachability).throttled(detail.throttling)
     }
 
+    /// The evidence that the write did not reach the broker, if there is any.
+    ///
+    /// ```
+    /// use lanekeeper::broker::BrokerError;
+    ///
+    /// fn may_be_placed_anew(error: &BrokerError) -> bool {
+    ///     // Three looks at a book that can be read are enough for this strategy.
+    ///     error.absence().is_some_and(|absence| absence.looks >= 3)
+    /// }
+    /// # let _ = may_be_placed_anew;
+    /// ```
+    pub fn absence(&self) -> Option<&Absence> {
+        match &self.detail()?.trail.as_ref()?.seen {
+            Seen::Absent(absence) => Some(absence),
+            Seen::Unclear | Seen::Unread => None,
+        }
+    }
+
     /// What was said, where something was.
     pub fn detail(&self) -> Option<&Detail> {
         match self {
@@ -222,6 +276,7 @@ impl BrokerError {
             | Self::NotSent(detail)
             | Self::Transient(detail)
             | Self::OutcomeUnknown(detail)
+            | Self::Absent(detail)
             | Self::Malformed(detail)
             | Self::Unauthorized(detail)
             | Self::Rejected(detail)

@@ -19,7 +19,7 @@ mod vocabulary;
 
 use rust_decimal::Decimal;
 
-pub use error::{BrokerError, Detail, Seen, Trail};
+pub use error::{Absence, BrokerError, Detail, Seen, Trail};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
@@ -59,6 +59,7 @@ use crate::quota::Limits;
 /// | [`Transient`](BrokerError::Transient) | lost on the way, or not answered with a result | never |
 /// | [`Malformed`](BrokerError::Malformed) | an answer came that cannot be decoded | never |
 /// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | never | it may have been done |
+/// | [`Absent`](BrokerError::Absent) | never | only from an `OrderGuard`: the book does not show it |
 /// | [`NoQuote`](BrokerError::NoQuote) | from `quote`, `ltp` and `ohlc` alone | never |
 ///
 /// Answers of many rows are [`Partial`]: a row that cannot be read is among their problems, and fails

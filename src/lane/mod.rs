@@ -77,7 +77,6 @@ pub use ticket::Ticket;
 
 pub use crate::class::Effect;
 
-#[cfg(any(feature = "metrics", feature = "tracing"))]
 pub(crate) use contain::contain;
 #[cfg(feature = "tracing")]
 pub(crate) use job::Info;

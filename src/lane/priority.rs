@@ -23,7 +23,7 @@ pub struct PriorityError {
 }
 
 impl Priority {
-    /// 1. Goes before everything else. An urgent call is refused only by the broker, by a lane that is
+    /// Number 1 goes before everything else. An urgent call is refused only by the broker, by a lane that is
     /// closed or was stopped by hand, and by its own deadline:
     ///
     /// - it may use what a budget keeps in reserve;
@@ -35,7 +35,7 @@ impl Priority {
     ///   one call too many;
     /// - it is sent again after a refusal for speed even if other retries have used up their budget.
     pub const URGENT: Self = Self(1);
-    /// 10. Goes when nothing else wants to.
+    /// Number 10 goes when nothing else wants to.
     pub const LOWEST: Self = Self(10);
     /// How many there are.
     pub(crate) const COUNT: usize = 10;

@@ -117,16 +117,16 @@ impl Shared {
 
     /// What an attempt shows of the credentials that it was made with.
     fn note_session(&self, made_with: u64, attempt: Attempt) {
-        match attempt.failure {
-            Some(Failure { class: Class::Unauthorized, .. }) => {
-                if self.session.expire(made_with) {
-                    self.watch.tell(|observer| observer.session_expired(self.name));
-                    // A lane that refuses its calls does so now.
-                    self.pace.ring_all();
-                }
+        let Some(Failure { class, .. }) = attempt.failure else {
+            if self.session.is_expired() {
+                self.session.works(made_with);
             }
-            None if self.session.is_expired() => self.session.works(made_with),
-            _ => {}
+            return;
+        };
+        if class == Class::Unauthorized && self.session.expire(made_with) {
+            self.watch.tell(|observer| observer.session_expired(self.name));
+            // A lane that refuses its calls does so now.
+            self.pace.ring_all();
         }
     }
 

@@ -15,7 +15,7 @@ use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Zoned;
 use lanekeeper::lane::{CallOptions, Priority};
 use lanekeeper::resilience::BreakerState;
-use lanekeeper::{OrderGuard, Sent, Throttling};
+use lanekeeper::{OrderGuard, Seen, Sent, Throttling};
 
 use crate::server::{Reply, Server, answer, json};
 
@@ -191,6 +191,50 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
         assert_eq!(guard.cancel_order(&OrderId::new("9")), Ok(()));
     }
     assert_eq!(broker.status().lanes[0].breaker, BreakerState::Closed);
+}
+
+/// A date that cannot be one is none; one that differs is said in words, and the book was read all the same.
+#[test]
+fn an_order_of_a_wrong_date_is_found_or_told_of() {
+    let dates = [
+        ("0000-01-01 00:00:00", true),
+        ("0001-01-01 00:00:00", true),
+        ("0000-00-00 00:00:00", true),
+        ("2001-01-01 09:15:00", false),
+        ("2051-06-30 09:15:00", false),
+    ];
+    for (date, is_found) in dates {
+        let server = well(move |line| match line.split(' ').next()? {
+            "POST" => Some(json(504, "<html>Gateway timed out</html>")),
+            "GET" => Some(json(
+                200,
+                &format!(
+                    r#"{{"status":"success","data":[{{"order_id":"9","exchange":"NSE","tradingsymbol":"INFY",
+                    "transaction_type":"BUY","order_type":"LIMIT","product":"CNC","variety":"regular",
+                    "validity":"DAY","quantity":1,"price":1500,"status":"OPEN","tag":"mine",
+                    "order_timestamp":"{date}"}}]}}"#
+                ),
+            )),
+            _ => None,
+        });
+        let clock = ManualClock::jumping();
+        let guard = OrderGuard::builder(proxy(&server, &clock)).clock(clock.clone());
+        let guard = guard.build().unwrap();
+        let order = OrderRequest::limit(infy(), Side::Buy, 1, 1500).tag("mine");
+        match guard.place_order(&order) {
+            Ok(id) => assert!(is_found && id.as_str() == "9", "{date}"),
+            Err(error) => {
+                assert!(
+                    !is_found && matches!(error, BrokerError::OutcomeUnknown(_)),
+                    "{date}: {error}"
+                );
+                let trail = error.detail().unwrap().trail.as_ref().unwrap();
+                assert_eq!(trail.seen, Seen::Unclear, "{date}");
+                let words = "order 9 has the tag, the instrument and the side, and by the clocks another time";
+                assert!(error.to_string().contains(words), "{error}");
+            }
+        }
+    }
 }
 
 #[test]

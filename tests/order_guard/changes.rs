@@ -22,7 +22,7 @@ fn with_order_at(tags: OrderTags) -> (Shaky, OrderGuard<Shaky>, OrderId) {
 
 fn seen<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> (Seen, String) {
     match answer {
-        Err(BrokerError::OutcomeUnknown(detail)) => {
+        Err(BrokerError::OutcomeUnknown(detail) | BrokerError::Absent(detail)) => {
             let trail = detail.trail.expect("a trail");
             assert_eq!(trail.tag, None);
             (trail.seen, detail.message)
@@ -52,8 +52,9 @@ fn a_lost_cancellation_is_made_again_once() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
     let (seen, message) = seen(guard.cancel_order(&id));
-    assert_eq!(seen, Seen::Nothing);
-    assert_eq!(message, "connection reset; 10s later order 000001 is OPEN and as before");
+    let Seen::Absent(absence) = seen else { panic!("{seen:?}") };
+    let before = format!("10s later order 000001 is OPEN and as before: {absence}");
+    assert_eq!(message, format!("connection reset; {before}"));
     assert_eq!(broker.state().cancelled, 2);
 }
 
@@ -92,7 +93,8 @@ fn a_change_that_was_made_is_made() {
 fn a_lost_change_is_not_made_again() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
-    assert_eq!(seen(guard.modify_order(&id, &to_price(1501))).0, Seen::Nothing);
+    let (seen, _) = seen(guard.modify_order(&id, &to_price(1501)));
+    assert!(matches!(seen, Seen::Absent(_)), "{seen:?}");
     assert_eq!(broker.state().modified, 1);
 }
 
@@ -101,7 +103,7 @@ fn a_change_that_shows_nowhere_is_not_looked_for() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let change = OrderChange::new().disclosed_quantity(1);
-    assert_eq!(seen(guard.modify_order(&id, &change)).0, Seen::Unread);
+    assert_eq!(seen(guard.modify_order(&id, &change)).0, Seen::Unclear);
     assert_eq!(broker.state().looks, 0);
 }
 
@@ -111,7 +113,7 @@ fn a_cancelled_order_may_have_been_replaced() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostAs("CANCELLED")]);
     let (seen, message) = seen(guard.modify_order(&id, &to_price(1501)));
-    assert_eq!(seen, Seen::Unread);
+    assert_eq!(seen, Seen::Unclear);
     assert!(message.contains("another order in its place"), "{message}");
 
     let (broker, guard, id) = with_order_at(OrderTags::none().changed_in_place());
@@ -125,10 +127,10 @@ fn an_order_between_two_states_is_not_as_before() {
     for state in ["MODIFY VALIDATION PENDING", "CANCEL PENDING"] {
         let (broker, guard, id) = with_order();
         broker.fates([Fate::LostAs(state)]);
-        assert_eq!(seen(guard.modify_order(&id, &to_price(1501))).0, Seen::Unread, "{state}");
+        assert_eq!(seen(guard.modify_order(&id, &to_price(1501))).0, Seen::Unclear, "{state}");
         let (broker, guard, id) = with_order();
         broker.fates([Fate::LostAs(state), Fate::LostBefore]);
-        assert_eq!(seen(guard.cancel_order(&id)).0, Seen::Unread, "{state}");
+        assert_eq!(seen(guard.cancel_order(&id)).0, Seen::Unclear, "{state}");
     }
 }
 
@@ -138,6 +140,6 @@ fn what_shows_does_not_speak_for_the_visible_quantity() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let (seen, message) = seen(guard.modify_order(&id, &to_price(1500).disclosed_quantity(1)));
-    assert_eq!(seen, Seen::Unread);
+    assert_eq!(seen, Seen::Unclear);
     assert!(message.contains("visible quantity"), "{message}");
 }

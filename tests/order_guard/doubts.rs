@@ -6,8 +6,8 @@ use lanekeeper::broker::{Broker, BrokerError, Order, OrderId, OrderStatus, Order
 use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lanekeeper::resilience::guard::Recovered;
 
-use super::orders::{echoed, trail};
-use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order};
+use super::orders::{absence, echoed, trail};
+use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, without_evidence};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -54,7 +54,7 @@ fn an_order_of_unknown_time_is_not_taken_for_that_of_another_day() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
-    assert_eq!(trail(guard.place_order(&order(1).tag("mine"))).seen, Seen::Nothing);
+    absence(guard.place_order(&order(1).tag("mine")));
     broker.clock.advance(DAY);
     let now = broker.clock.now();
     broker.state().ledger.push((now, mine("of another")));
@@ -65,11 +65,15 @@ fn an_order_of_unknown_time_is_not_taken_for_that_of_another_day() {
 /// By the broker's clock it may be past midnight already, and its book an empty one.
 #[test]
 fn a_book_read_at_midnight_is_no_evidence() {
-    for (before_midnight, seen) in [(30, Seen::Unread), (300, Seen::Nothing)] {
+    for (before_midnight, is_evidence) in [(30, false), (300, true)] {
         let broker = echoed();
         broker.clock.advance(DAY - Duration::from_secs(before_midnight));
         broker.fates([Fate::LostBefore]);
-        assert_eq!(trail(broker.guard().place_order(&order(1))).seen, seen);
+        let answer = broker.guard().place_order(&order(1));
+        match is_evidence {
+            true => drop(absence(answer)),
+            false => assert_eq!(trail(answer).seen, Seen::Unclear),
+        }
     }
 }
 
@@ -89,10 +93,10 @@ fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
     let answer = guard.place_order(&order(1).tag("mine"));
     let words = answer.as_ref().unwrap_err().to_string();
     assert!(words.contains("order there") && words.contains("clock"), "{words}");
-    assert_eq!(trail(answer).seen, Seen::Unread);
+    assert_eq!(trail(answer).seen, Seen::Unclear);
     let outcome = guard.recover().remove(0).outcome;
     assert!(matches!(outcome, Recovered::Unknown(_)), "{outcome:?}");
     // What differs by more than that is another's.
     broker.state().ledger[0].1.side = lanekeeper::Side::Sell;
-    assert_eq!(guard.recover().remove(0).outcome, Recovered::NotPlaced);
+    assert_eq!(without_evidence(guard.recover().remove(0).outcome), absent());
 }

@@ -11,3 +11,4 @@ mod orders;
 mod recover;
 mod shaky;
 mod tags;
+mod watch;

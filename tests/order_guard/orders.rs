@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, Order, OrderId, OrderStatus, OrderTags, Seen, Side,
-    Trail, lanes,
+    Absence, Broker, BrokerError, BrokerProxy, Detail, Order, OrderId, OrderStatus, OrderTags,
+    Seen, Side, Trail, lanes,
 };
+use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::resilience::guard::{GuardBuildError, OrderGuard, OwnTags, Recovered};
 
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
@@ -20,7 +21,19 @@ pub(super) fn echoed() -> Shaky {
 /// What is known of an order whose outcome is not.
 pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> Trail {
     match answer {
-        Err(BrokerError::OutcomeUnknown(detail)) => *detail.trail.expect("a trail"),
+        Err(BrokerError::OutcomeUnknown(detail)) => {
+            let trail = *detail.trail.expect("a trail");
+            assert!(!matches!(trail.seen, Seen::Absent(_)), "{trail:?}");
+            trail
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The evidence that an order did not reach the broker.
+pub(super) fn absence<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> Absence {
+    match answer {
+        Err(error @ BrokerError::Absent(_)) => *error.absence().expect("the evidence"),
         other => panic!("{other:?}"),
     }
 }
@@ -116,14 +129,19 @@ fn a_lost_order_is_not_sent_again() {
     let before = broker.clock.now();
     let answer = broker.guard().place_order(&order(1));
     assert!(broker.clock.now().since(before) >= SETTLE);
-    let Err(BrokerError::OutcomeUnknown(detail)) = answer.clone() else { panic!("{answer:?}") };
-    let trail = trail(answer);
-    assert_eq!((trail.seen, detail.status), (Seen::Nothing, Some(504)));
-    let tag = trail.tag.unwrap();
-    assert_eq!(
-        detail.message,
-        format!("connection reset; the order book does not show the tag {tag} 10s later")
-    );
+    let Err(BrokerError::Absent(detail)) = answer.clone() else { panic!("{answer:?}") };
+    assert_eq!(detail.status, Some(504));
+    let tag = detail.trail.unwrap().tag.unwrap();
+    let absence = absence(answer);
+    let shown = format!("the order book does not show the tag {tag} 10s later: {absence}");
+    assert_eq!(detail.message, format!("connection reset; {shown}"));
+    // The first look was sent a quarter of a second after the answer was lost, or later; the last one now.
+    assert_eq!(absence.looks as usize, broker.state().looks);
+    assert!(absence.over >= SETTLE - Duration::from_secs(1) && absence.over <= SETTLE * 2);
+    // A manual clock begins with the year.
+    let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    let last = began + broker.clock.now().since(Moment::ORIGIN) - Duration::from_millis(20);
+    assert_eq!(absence.last_at, last);
     assert_eq!(broker.state().placed, 1);
     assert_eq!(broker.ledger(), []);
 }
@@ -161,7 +179,7 @@ fn looks_go_by_the_handle_for_looks() {
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     let guard = broker.guarded().lookups(other.clone()).build().unwrap();
     // The other one is another book, so that it shows.
-    assert_eq!(trail(guard.place_order(&order(1))).seen, Seen::Nothing);
+    absence(guard.place_order(&order(1)));
     assert_eq!(broker.state().looks, 0);
     assert!(other.state().looks > 1);
 }
@@ -182,14 +200,14 @@ fn at_a_broker_with_unique_tags_the_order_is_sent_again() {
     // Neither: a refusal of the second says nothing about the first.
     let broker = unique();
     broker.fates([Fate::LostBefore, Fate::Rejected]);
-    assert_eq!(trail(broker.guard().place_order(&order(1))).seen, Seen::Nothing);
+    absence(broker.guard().place_order(&order(1)));
     assert_eq!(broker.state().placed, 2);
     // It is there, and cannot be named.
     let broker = unique();
     broker.fates([Fate::LostAfter(SETTLE * 2)]);
     let answer = broker.guard().place_order(&order(1));
     assert!(answer.clone().unwrap_err().to_string().contains("the broker has an order"));
-    assert_eq!(trail(answer).seen, Seen::Unread);
+    assert_eq!(trail(answer).seen, Seen::Unclear);
 }
 
 #[test]
@@ -235,7 +253,7 @@ fn another_order_under_ones_own_tag_does_not_deceive() {
     other.side = Side::Sell;
     broker.place_order(&other).unwrap();
     broker.fates([Fate::LostBefore]);
-    assert_eq!(trail(broker.guard().place_order(&order(1).tag("mine"))).seen, Seen::Nothing);
+    absence(broker.guard().place_order(&order(1).tag("mine")));
 }
 
 #[test]
@@ -287,6 +305,6 @@ fn through_the_lanes_it_is_the_same() {
         .unwrap();
     broker.fates([Fate::LostAfter(Duration::from_secs(8)), Fate::LostBefore]);
     assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
-    assert_eq!(trail(guard.place_order(&order(2))).seen, Seen::Nothing);
+    absence(guard.place_order(&order(2)));
     assert_eq!(broker.state().placed, 2);
 }

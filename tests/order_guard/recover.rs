@@ -7,7 +7,7 @@ use lanekeeper::broker::{Broker, Detail, OrderId, Seen};
 use lanekeeper::resilience::guard::Recovered;
 
 use super::orders::{echoed, trail};
-use super::shaky::{Fate, order, transient};
+use super::shaky::{Fate, absent, order, transient, without_evidence};
 
 #[test]
 fn what_was_unknown_can_be_asked_again() {
@@ -19,14 +19,15 @@ fn what_was_unknown_can_be_asked_again() {
         assert_eq!(trail(guard.place_order(&order(quantity))).seen, Seen::Unread);
         broker.state().blind.clear();
     }
-    let outcomes = guard.recover().into_iter().map(|it| (it.order.quantity, it.outcome));
+    let outcomes =
+        guard.recover().into_iter().map(|it| (it.order.quantity, without_evidence(it.outcome)));
     let mut outcomes: Vec<_> = outcomes.collect();
     outcomes.sort_by_key(|(quantity, _)| *quantity);
     assert_eq!(
         outcomes,
         [
             (1.into(), Recovered::Placed(OrderId::new("000001"))),
-            (2.into(), Recovered::NotPlaced),
+            (2.into(), absent()),
             (3.into(), Recovered::Rejected(Detail::new("order 000002: no funds"))),
         ]
     );
@@ -63,7 +64,8 @@ fn what_cannot_be_found_out_can_be_forgotten() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
-    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    let error = guard.place_order(&order(1)).unwrap_err();
+    let tag = error.detail().unwrap().trail.clone().unwrap().tag.unwrap();
     assert!(!guard.forget("another"));
     assert!(guard.forget(&tag));
     assert_eq!(guard.recover(), []);

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
+    Absence, Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
     InstrumentInfo, Margins, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags,
     OrderType, Partial, Positions, Profile, QuoteChunk, Quotes, Rows, Side, TagSupport, Trade,
 };
 use lanekeeper::clock::ManualClock;
+use lanekeeper::jiff::Timestamp;
 use lanekeeper::quota::{Limits, Moment, Quota};
-use lanekeeper::resilience::guard::{OrderGuard, OrderGuardBuilder};
+use lanekeeper::resilience::guard::{OrderGuard, OrderGuardBuilder, Recovered};
 
 /// How long an order may take to appear, in these tests.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
@@ -324,6 +325,22 @@ impl Broker for Shaky {
 
     fn quote_chunk(&self) -> QuoteChunk {
         QuoteChunk { count: 77, ..QuoteChunk::default() }
+    }
+}
+
+/// What is said of an order that is not there, but for the evidence.
+pub(crate) fn absent() -> Recovered {
+    Recovered::Absent(Absence::new(0, Duration::ZERO, Timestamp::UNIX_EPOCH))
+}
+
+/// The outcome without the evidence, so that it can be compared.
+pub(crate) fn without_evidence(outcome: Recovered) -> Recovered {
+    match outcome {
+        Recovered::Absent(absence) => {
+            assert!(absence.looks > 0 && absence.last_at > Timestamp::UNIX_EPOCH, "{absence}");
+            absent()
+        }
+        other => other,
     }
 }
 

@@ -47,22 +47,22 @@ pub(crate) struct Tally {
     /// Understood and refused, throttled, or nothing will work.
     pub(crate) rejected: usize,
     pub(crate) not_sent: usize,
-    /// Unknown, and not in the book after the settle time.
-    pub(crate) nothing: usize,
+    /// The answer was lost, and it is not in the book after the settle time.
+    pub(crate) absent: usize,
     /// Unknown, since the book could not be read in time.
     pub(crate) unread: usize,
 }
 
 impl Tally {
     pub(crate) fn all(&self) -> usize {
-        self.placed + self.rejected + self.not_sent + self.nothing + self.unread
+        self.placed + self.rejected + self.not_sent + self.absent + self.unread
     }
 
     pub(crate) fn add(&mut self, other: Self) {
         self.placed += other.placed;
         self.rejected += other.rejected;
         self.not_sent += other.not_sent;
-        self.nothing += other.nothing;
+        self.absent += other.absent;
         self.unread += other.unread;
     }
 }
@@ -116,8 +116,10 @@ fn judge(answer: &Answer, booked: Option<&Booked>, tally: &mut Tally) -> Result<
             BrokerError::Throttled { .. } | BrokerError::Unauthorized(_) | BrokerError::Fatal(_),
         ) if booked.is_none() => &mut tally.rejected,
         Err(BrokerError::NotSent(_)) if booked.is_none() => &mut tally.not_sent,
+        Err(error @ BrokerError::Absent(_)) if booked.is_none() && error.absence().is_some() => {
+            &mut tally.absent
+        }
         Err(BrokerError::OutcomeUnknown(detail)) => match detail.trail.as_ref().map(|it| it.seen) {
-            Some(Seen::Nothing) if booked.is_none() => &mut tally.nothing,
             Some(Seen::Unread) => &mut tally.unread,
             _ => return wrong(),
         },

@@ -104,5 +104,5 @@ fn ten_thousand_orders_in_process_are_neither_doubled_nor_lost() {
     // The faults were there.
     assert_eq!(total.all(), 10_000);
     assert!(total.placed > 7000 && total.rejected > 100, "{total:?}");
-    assert!(total.nothing > 300 && total.unread > 10, "{total:?}");
+    assert!(total.absent > 300 && total.unread > 10, "{total:?}");
 }

@@ -66,6 +66,7 @@ pub(super) fn with_detail(
         BrokerError::NotSent(detail) => BrokerError::NotSent(change(detail)),
         BrokerError::Transient(detail) => BrokerError::Transient(change(detail)),
         BrokerError::OutcomeUnknown(detail) => BrokerError::OutcomeUnknown(change(detail)),
+        BrokerError::Absent(detail) => BrokerError::Absent(change(detail)),
         BrokerError::Malformed(detail) => BrokerError::Malformed(change(detail)),
         BrokerError::Unauthorized(detail) => BrokerError::Unauthorized(change(detail)),
         BrokerError::Rejected(detail) => BrokerError::Rejected(change(detail)),

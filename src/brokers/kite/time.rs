@@ -8,7 +8,7 @@ use crate::brokers::india::zone;
 /// Reads `2021-05-31 09:18:57` (in India) and `2017-12-15T09:15:00+0530`.
 ///
 /// A time of day alone is `None`: it does not say of which day, and a guess is wrong for whoever
-/// looks shortly after midnight. So are the zero times `0001-01-01 ..` and `1970-01-01 ..`, by which
+/// looks shortly after midnight. So are the zero times `0000-..`, `0001-01-01 ..` and `1970-01-01 ..`, by which
 /// Kite says "never".
 pub(super) fn parse(text: &str) -> Option<Zoned> {
     let text = text.trim();
@@ -63,6 +63,8 @@ mod tests {
             "2021-05-31",
             "soon",
             "2021-13-31 09:18:57",
+            "0000-00-00 00:00:00",
+            "0000-01-01 00:00:00",
             "0001-01-01 00:00:00",
             "1970-01-01 05:30:00",
         ] {

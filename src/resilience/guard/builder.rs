@@ -8,6 +8,7 @@ use super::find::Intent;
 use super::intents::{Intents, Record};
 use super::order_guard::OrderGuard;
 use super::patience::Patience;
+use super::recover::Recovery;
 use super::shared::Shared;
 use super::tags::{OwnTags, SHORTEST, Tags};
 use crate::broker::{Broker, OrderTags, TagSupport};
@@ -22,8 +23,19 @@ pub struct OrderGuardBuilder<B> {
     settle: Duration,
     own_tags: OwnTags,
     clock: Clock,
+    on_turned_up: Option<OnTurnedUp>,
     #[cfg(feature = "journal")]
     journal: Option<std::path::PathBuf>,
+}
+
+/// What is told of an order that turns up late.
+#[derive(Clone)]
+pub(super) struct OnTurnedUp(pub(super) Arc<dyn Fn(&Recovery) + Send + Sync>);
+
+impl std::fmt::Debug for OnTurnedUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnTurnedUp")
+    }
 }
 
 /// The handle of the broker that is asked what became of an order.
@@ -68,6 +80,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
             settle: Duration::from_secs(20),
             own_tags: OwnTags::default(),
             clock: Clock::system(),
+            on_turned_up: None,
             #[cfg(feature = "journal")]
             journal: None,
         }
@@ -97,6 +110,29 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// What time it is; take the one that the broker's proxy has.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
+        self
+    }
+
+    /// Tells of an order that turns up after its caller was told that it is
+    /// [`Absent`](crate::BrokerError::Absent) or of unknown outcome, or after
+    /// [`recover`](OrderGuard::recover) said so. It is found in any order book that is read through this guard,
+    /// and in what is handed to [`told`](OrderGuard::told); nothing is read for it alone. Its end is noted in the
+    /// journal. Without this, only `recover` tells.
+    ///
+    /// `tell` is called on the thread that read the book, with no lock held. A panic in it is contained.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::OrderGuard;
+    ///
+    /// let guard = OrderGuard::builder(MockBroker::new())
+    ///     .on_turned_up(|late| eprintln!("{} is in the market after all: {:?}", late.tag, late.outcome));
+    /// # let _ = guard;
+    /// # }
+    /// ```
+    pub fn on_turned_up(mut self, tell: impl Fn(&Recovery) + Send + Sync + 'static) -> Self {
+        self.on_turned_up = Some(OnTurnedUp(Arc::new(tell)));
         self
     }
 
@@ -152,6 +188,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 support,
                 tags,
                 book: Book::default(),
+                on_turned_up: self.on_turned_up,
             },
         )
     }

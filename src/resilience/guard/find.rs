@@ -5,9 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::broker::{
-    BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus, RowProblem, Rows,
-};
+use crate::broker::{Detail, Order, OrderId, OrderRequest, OrderStatus, RowProblem, Rows};
 
 /// How far the clocks of client and broker may be apart.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
@@ -97,13 +95,13 @@ pub(super) fn is_in_doubt(order: &Order) -> bool {
     !lives(order) && order.parent.is_some()
 }
 
-/// What the broker would have answered to the placing of this order.
-pub(super) fn answer(order: &Order) -> Result<OrderId, BrokerError> {
+/// What the broker would have answered to the placing of this order: its id, or why it was rejected.
+pub(super) fn placed(order: &Order) -> Result<OrderId, Detail> {
     if lives(order) {
         return Ok(order.id.clone());
     }
     let why = order.status_message.as_deref().unwrap_or("the order book does not say why");
-    Err(BrokerError::Rejected(Detail::new(format!("order {}: {why}", order.id))))
+    Err(Detail::new(format!("order {}: {why}", order.id)))
 }
 
 #[cfg(test)]
@@ -194,7 +192,7 @@ mod tests {
             found(&intent(false), &[book[1].clone(), filled.clone()]),
             Some("filled".into())
         );
-        assert_eq!(answer(&filled), Ok(OrderId::new("filled")));
+        assert_eq!(placed(&filled), Ok(OrderId::new("filled")));
         assert_eq!(book.map(|order| is_in_doubt(&order)), [true, false, false, false]);
     }
 
@@ -244,10 +242,10 @@ mod tests {
 
     #[test]
     fn an_order_found_rejected_is_the_brokers_refusal() {
-        assert_eq!(answer(&order("1")), Ok(OrderId::new("1")));
+        assert_eq!(placed(&order("1")), Ok(OrderId::new("1")));
         let mut rejected = order("1");
         rejected.status = OrderStatus::Rejected;
         rejected.status_message = Some("no funds".to_owned());
-        assert_eq!(answer(&rejected), Err(BrokerError::Rejected(Detail::new("order 1: no funds"))));
+        assert_eq!(placed(&rejected), Err(Detail::new("order 1: no funds")));
     }
 }

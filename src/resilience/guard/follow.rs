@@ -1,6 +1,6 @@
 //! What became of a write whose answer is lost.
 
-use super::find::{Intent, answer, is_in_doubt, lives};
+use super::find::{Intent, is_in_doubt, lives, placed};
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
 use crate::Sent;
@@ -28,12 +28,12 @@ impl<B: Broker> OrderGuard<B> {
         let since = shared.patience.clock.now();
         let until = shared.patience.until(since);
         let settled = shared.search(since, |conclusive| {
-            match shared.book.read(self.lookups(), &shared.patience, until) {
+            match shared.read_book(self.lookups(), until) {
                 Ok(book) => match intent.find(&book) {
                     // A rejected one may be the second, and the first still on its way.
                     Some(order) if !conclusive && twice && !lives(order) => Look::NotYet,
                     Some(order) if conclusive || !is_in_doubt(order) => {
-                        Look::Settled(answer(order))
+                        Look::Settled(placed(order).map_err(BrokerError::Rejected))
                     }
                     Some(_) => Look::NotYet,
                     None => intent.may_be(&book).map_or(Look::NotYet, Look::Unclear),
@@ -43,19 +43,17 @@ impl<B: Broker> OrderGuard<B> {
         });
         settled.unwrap_or_else(|unsettled| {
             let is_of_today = shared.intents.is_of_today(intent.at);
-            let (words, seen) = match &unsettled {
-                _ if there => {
-                    let tag = &intent.tag;
-                    let words =
-                        format!("the broker has an order with the tag {tag}, and does not show it");
-                    (words, Seen::Unread)
-                }
-                Unsettled::NotDone if is_of_today => {
-                    (shared.in_words(intent, &unsettled), Seen::Nothing)
-                }
-                other => (shared.in_words(intent, other), Seen::Unread),
+            let tag = &intent.tag;
+            let words = match there {
+                true => format!("the broker has an order with the tag {tag}, and does not show it"),
+                false => shared.in_words(intent, &unsettled),
             };
-            Err(unknown(lost, &words, Some(intent.tag.clone()), seen))
+            let seen = match unsettled {
+                Unsettled::Absent(absence) if is_of_today && !there => Seen::Absent(absence),
+                Unsettled::Absent(_) | Unsettled::Unclear(_) => Seen::Unclear,
+                Unsettled::Unread(_) => Seen::Unread,
+            };
+            Err(unknown(lost, &words, Some(tag.clone()), seen))
         })
     }
 
@@ -79,15 +77,15 @@ impl<B: Broker> OrderGuard<B> {
         settled.unwrap_or_else(|unsettled| {
             let settle = patience.settle;
             let (words, seen) = match (unsettled, last) {
-                (Unsettled::NotDone, Some(status)) => (
-                    format!("{settle:?} later order {id} is {status} and as before"),
-                    Seen::Nothing,
-                ),
-                (Unsettled::NotDone, None) => {
-                    (format!("order {id} does not show it"), Seen::Nothing)
+                (Unsettled::Absent(absence), status) => {
+                    let words = match status {
+                        Some(status) => format!("order {id} is {status} and as before"),
+                        None => format!("order {id} does not show it"),
+                    };
+                    (format!("{settle:?} later {words}: {absence}"), Seen::Absent(absence))
                 }
                 (Unsettled::Unclear(words), _) => {
-                    (format!("{settle:?} later {words}"), Seen::Unread)
+                    (format!("{settle:?} later {words}"), Seen::Unclear)
                 }
                 (Unsettled::Unread(error), _) => {
                     (format!("order {id} could not be looked at in time: {error}"), Seen::Unread)
@@ -107,7 +105,8 @@ fn is_refused_as(error: &BrokerError, code: &str) -> bool {
     matches!(error, BrokerError::Rejected(detail) if detail.code.as_deref() == Some(code))
 }
 
-/// The error `lost`, with what is known besides.
+/// The error `lost`, with what is known besides. Where the book was read cleanly and does not show the write,
+/// that is more than an unknown outcome.
 pub(super) fn unknown(
     lost: BrokerError,
     words: &str,
@@ -116,5 +115,9 @@ pub(super) fn unknown(
 ) -> BrokerError {
     let mut detail = lost.detail().cloned().unwrap_or_default();
     detail.message = format!("{}; {words}", detail.message);
-    BrokerError::OutcomeUnknown(detail.trail(Trail::new(tag, seen)))
+    let detail = detail.trail(Trail::new(tag, seen));
+    match seen {
+        Seen::Absent(_) => BrokerError::Absent(detail),
+        Seen::Unclear | Seen::Unread => BrokerError::OutcomeUnknown(detail),
+    }
 }

@@ -53,6 +53,8 @@ pub(super) struct Intents {
 #[derive(Debug, Default)]
 struct State {
     open: BTreeMap<String, Open>,
+    /// Those that ended as absent, and may turn up after all.
+    absent: BTreeMap<String, Arc<Intent>>,
     /// Tags of the callers' own that were sent, or may have been; and when.
     own_tags: HashMap<String, Timestamp>,
     /// The day on which the old ones among them were last dropped.
@@ -144,6 +146,34 @@ impl Intents {
         self.state.lock().open.get_mut(tag)?.take(self)
     }
 
+    /// Takes out those intents that nobody waits for and that `find` finds, with what it found.
+    pub(super) fn take_those_in<T>(
+        &self,
+        find: impl Fn(&Intent) -> Option<T>,
+    ) -> Vec<(Arc<Intent>, T)> {
+        let mut state = self.state.lock();
+        let State { open, absent, .. } = &mut *state;
+        let left = open.values().filter(|open| open.left.is_some()).map(|open| &open.intent);
+        let found = |intent: &Arc<Intent>| Some((Arc::clone(intent), find(intent)?));
+        let found: Vec<_> = left.chain(absent.values()).filter_map(found).collect();
+        for (intent, _) in &found {
+            // The tag of an open one stays taken until its end is noted.
+            if let Some(open) = open.get_mut(&intent.tag) {
+                open.left = None;
+            }
+            absent.remove(&intent.tag);
+        }
+        found
+    }
+
+    /// Notes the end of an intent that was taken out.
+    pub(super) fn note_late(&self, tag: &str, end: &End) {
+        if let Some(record) = &self.record {
+            record.end(tag, end);
+        }
+        self.state.lock().open.remove(tag);
+    }
+
     /// Whether the book of now would show an order of this time: a book is of one day, which by the
     /// broker's clock may be over a little sooner.
     pub(super) fn is_of_today(&self, at: Timestamp) -> bool {
@@ -167,6 +197,8 @@ impl Intents {
         if state.day.replace(today) == Some(today) {
             return;
         }
+        // What is of another day will not appear in a book of this one.
+        state.absent.retain(|_, intent| self.holds(intent.at, now));
         // One of an order without an answer is taken all the same: it is among those.
         state.own_tags.retain(|_, at| self.holds(*at, now));
     }
@@ -207,6 +239,14 @@ impl Flight<'_> {
     /// Notes how it ended.
     pub(super) fn end(self, end: &End) {
         self.close(end, false);
+    }
+
+    /// Notes that it is not there. It may turn up after all.
+    pub(super) fn end_absent(self) {
+        let intent = Arc::clone(&self.intent);
+        let intents = self.intents;
+        self.end(&End::NotPlaced);
+        intents.state.lock().absent.insert(intent.tag.clone(), intent);
     }
 
     /// The end is noted first: as long as the intent is open nobody else can use its tag, and the end

@@ -13,7 +13,7 @@
 //! - `patience` says when to look, and when a look is the last word.
 //! - `book` shares one look into the book among all who wait for one.
 //! - `tags` makes tags that no other order has, and checks those of the callers.
-//! - `recover` asks after the orders without a final answer.
+//! - `recover` asks after the orders without a final answer, and `watch` finds those that turn up late.
 //! - `intents` are the orders without a final answer.
 //! - `journal` (feature `journal`) keeps them over the end of the process.
 //!
@@ -22,17 +22,20 @@
 //! | outcome unknown | what is done | the answer |
 //! |---|---|---|
 //! | of an order | look for its tag | its id; the broker's refusal, if the book has it as rejected |
-//! | .. not in the book after the settle time | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`Seen::Nothing`](crate::Seen) |
+//! | .. not in the book after the settle time | nothing is sent again | [`Absent`](crate::BrokerError::Absent), with the evidence |
+//! | .. the book has something that may be it: an order of its tag and another time, a row that cannot be read | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`Seen::Unclear`](crate::Seen); the message says what |
 //! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`Seen::Unread`](crate::Seen) |
 //! | .. at a broker that enforces unique tags | send it again once, under its tag; then look | the same |
 //! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `Seen::Unread` |
-//! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; or `Rejected`, if it is filled or otherwise final; or `OutcomeUnknown` |
-//! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; or `OutcomeUnknown` |
-//! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `Seen::Unread`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
-//! | .. of the visible quantity | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unread` |
+//! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; `Rejected`, if it is filled or otherwise final; `Absent`, if it is as before; or `OutcomeUnknown` |
+//! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; `Absent`, if it is as before; or `OutcomeUnknown` |
+//! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `Seen::Unclear`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
+//! | .. of the visible quantity | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unclear` |
 //!
-//! An error of unknown outcome has a [`Trail`](crate::broker::Trail): the tag to look for, and what
-//! was seen so far.
+//! An error of unknown outcome, and one of an absent order, has a [`Trail`](crate::broker::Trail): the tag to
+//! look for, and what was seen so far. Both are watched for from then on: an order that turns up after all, in
+//! any order book that is read through the guard or in what is handed to [`OrderGuard::told`], is reported to
+//! [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
 //!
 //! # The settle time
 //!
@@ -76,6 +79,7 @@ mod patience;
 mod recover;
 mod shared;
 mod tags;
+mod watch;
 
 pub use builder::{GuardBuildError, OrderGuardBuilder};
 #[cfg(feature = "journal")]

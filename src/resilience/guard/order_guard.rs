@@ -116,6 +116,13 @@ impl<B: Broker> OrderGuard<B> {
         left.map(|flight| flight.end(&End::Forgotten)).is_some()
     }
 
+    /// Hands in the state of an order that was learned elsewhere: from a postback, a stream, a page. If it is
+    /// one whose caller was told that it is absent or of unknown outcome, that is settled now, and
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told.
+    pub fn told(&self, order: &Order) {
+        self.shared.look_over(std::slice::from_ref(order));
+    }
+
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -155,7 +162,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
         match self.within.modify_order(id, change) {
             Err(lost) if is_open(&lost) && !change::shows(change) => {
                 let words = format!("order {id} does not show its visible quantity");
-                Err(unknown(lost, &words, None, Seen::Unread))
+                Err(unknown(lost, &words, None, Seen::Unclear))
             }
             Err(lost) if is_open(&lost) => {
                 let in_place = self.shared.support.is_changed_in_place();
@@ -181,7 +188,9 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        self.within.orders()
+        let book = self.within.orders()?;
+        self.shared.look_over(&book);
+        Ok(book)
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::broker::BrokerError;
+use crate::broker::{Absence, BrokerError};
 use crate::clock::Clock;
 use crate::quota::Moment;
 
@@ -31,7 +31,7 @@ pub(super) enum Look<A> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unsettled {
     /// The broker was asked after the settle time, and shows no trace.
-    NotDone,
+    Absent(Absence),
     /// The broker was asked after the settle time, and shows something that does not tell.
     Unclear(String),
     /// The broker could not be asked in time; the last failure.
@@ -57,13 +57,24 @@ impl Patience {
         let settled = since + self.settle;
         let mut pause = FIRST_PAUSE;
         let (mut last_looks, mut fatal) = (0, 0);
+        // How many looks were clean and showed nothing, and when the first of them was sent.
+        let (mut clean, mut first) = (0, None);
         loop {
-            let conclusive = self.clock.now() >= settled;
+            let sent = self.clock.wall();
+            let conclusive = sent.moment >= settled;
             let asked = match look(conclusive) {
                 Look::Settled(answer) => return Ok(answer),
-                Look::NotYet if conclusive => return Err(Unsettled::NotDone),
+                Look::NotYet => {
+                    (clean, fatal) = (clean + 1, 0);
+                    let first = *first.get_or_insert(sent.moment);
+                    if conclusive {
+                        let over = sent.moment.since(first);
+                        return Err(Unsettled::Absent(Absence::new(clean, over, sent.timestamp)));
+                    }
+                    Duration::ZERO
+                }
                 Look::Unclear(words) if conclusive => return Err(Unsettled::Unclear(words)),
-                Look::NotYet | Look::Unclear(_) => {
+                Look::Unclear(_) => {
                     fatal = 0;
                     Duration::ZERO
                 }
@@ -115,6 +126,13 @@ mod tests {
         BrokerError::Transient(Detail::new("no answer"))
     }
 
+    fn absence<A: std::fmt::Debug>(answer: &Result<A, Unsettled>) -> Absence {
+        match answer {
+            Err(Unsettled::Absent(absence)) => *absence,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Runs to the end, and gives when the looks were sent, in milliseconds.
     fn looks(
         mut look: impl FnMut(Duration, usize) -> Look<u8>,
@@ -134,7 +152,8 @@ mod tests {
     #[test]
     fn not_there_counts_only_from_a_look_after_the_settle_time() {
         let (answer, sent) = looks(|_, _| Look::NotYet);
-        assert_eq!(answer, Err(Unsettled::NotDone));
+        let absence = absence(&answer);
+        assert_eq!((absence.looks, absence.over), (9, SETTLE));
         assert_eq!(sent, [0, 250, 750, 1750, 3750, 5750, 7750, 9750, 10_000]);
     }
 
@@ -148,7 +167,7 @@ mod tests {
             clock.advance(Duration::from_secs(60));
             Look::NotYet
         });
-        assert_eq!((answer, looked), (Err(Unsettled::NotDone), 2));
+        assert_eq!((absence(&answer).looks, looked), (2, 2));
     }
 
     #[test]
@@ -168,7 +187,7 @@ mod tests {
             1..=11 => Look::Failed(transient()),
             _ => Look::NotYet,
         });
-        assert_eq!(answer, Err(Unsettled::NotDone));
+        assert!(matches!(answer, Err(Unsettled::Absent(_))), "{answer:?}");
     }
 
     #[test]
@@ -200,7 +219,7 @@ mod tests {
             1 => Look::Unclear("pending".to_owned()),
             _ => Look::NotYet,
         });
-        assert_eq!(answer, Err(Unsettled::NotDone));
+        assert!(matches!(answer, Err(Unsettled::Absent(_))), "{answer:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What all guards of one account share.
 
 use super::book::Book;
-use super::builder::Lookups;
+use super::builder::{Lookups, OnTurnedUp};
 use super::find::Intent;
 use super::intents::Intents;
 use super::patience::{Look, Patience, Unsettled};
@@ -18,6 +18,8 @@ pub(super) struct Shared {
     pub(super) support: OrderTags,
     pub(super) tags: Tags,
     pub(super) book: Book,
+    /// Told of orders that turn up after their callers were answered.
+    pub(super) on_turned_up: Option<OnTurnedUp>,
 }
 
 impl Shared {
@@ -35,18 +37,24 @@ impl Shared {
         }
     }
 
+    /// Why a book says nothing of an order of another day.
+    pub(super) fn of_another_day(&self, intent: &Intent) -> String {
+        let tag = &intent.tag;
+        format!(
+            "the order book is of another day or about to be, look for the tag {tag} in the statements"
+        )
+    }
+
     /// Why nobody knows what became of an order.
     pub(super) fn in_words(&self, intent: &Intent, unsettled: &Unsettled) -> String {
         let tag = &intent.tag;
         match unsettled {
-            Unsettled::NotDone if !self.intents.is_of_today(intent.at) => {
-                format!(
-                    "the order book is of another day or about to be, look for the tag {tag} in the statements"
-                )
+            Unsettled::Absent(_) if !self.intents.is_of_today(intent.at) => {
+                self.of_another_day(intent)
             }
-            Unsettled::NotDone => {
+            Unsettled::Absent(absence) => {
                 let settle = self.patience.settle;
-                format!("the order book does not show the tag {tag} {settle:?} later")
+                format!("the order book does not show the tag {tag} {settle:?} later: {absence}")
             }
             Unsettled::Unclear(words) => format!("{words} (the tag is {tag})"),
             Unsettled::Unread(error) => {

@@ -1,0 +1,55 @@
+//! Orders that turn up after all.
+//!
+//! A caller whose order was absent, or of unknown outcome, was answered, and goes on. If the order appears later it
+//! has to be told. Nothing is read for that alone: every order book that is read through the guard is looked
+//! over for the orders without a final answer that nobody waits for.
+
+use std::sync::Arc;
+
+use super::find::{Intent, is_in_doubt, lives};
+use super::intents::End;
+use super::recover::{Recovered, Recovery};
+use super::shared::Shared;
+use crate::broker::{Broker, BrokerError, Order, Rows, TagSupport};
+use crate::lane::contain;
+use crate::quota::Moment;
+
+impl Shared {
+    /// Reads the order book for a search, and looks it over for other orders.
+    pub(super) fn read_book(
+        &self,
+        broker: &dyn Broker,
+        until: Moment,
+    ) -> Result<Arc<Rows<Order>>, BrokerError> {
+        let book = self.book.read(broker, &self.patience, until)?;
+        self.look_over(&book);
+        Ok(book)
+    }
+
+    /// Looks for orders that nobody waits for any more, and tells of those that are here.
+    pub(super) fn look_over(&self, book: &[Order]) {
+        let Some(tell) = &self.on_turned_up else { return };
+        let turned_up = self.intents.take_those_in(|intent| self.turned_up(intent, book));
+        for (intent, outcome) in turned_up {
+            let end = match &outcome {
+                Recovered::Placed(id) => End::Placed(id.clone()),
+                _ => End::NotPlaced,
+            };
+            self.intents.note_late(&intent.tag, &end);
+            let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
+            let late = Recovery { tag, at, order, outcome };
+            let _ = contain(|| (tell.0)(&late));
+        }
+    }
+
+    /// What the book shows of an order, if that is the last word.
+    fn turned_up(&self, intent: &Intent, book: &[Order]) -> Option<Recovered> {
+        let order = self.found(intent, book)?;
+        // A rejected one may be the second sending, and the first still on its way.
+        let is_sent_twice = matches!(self.support.support(), TagSupport::Unique { .. });
+        if is_in_doubt(order) || (is_sent_twice && !lives(order)) {
+            return None;
+        }
+        Some(Recovered::of(order))
+    }
+}

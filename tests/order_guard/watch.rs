@@ -1,0 +1,211 @@
+//! Orders that turn up after their callers were answered.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lanekeeper::broker::{Broker, Detail, Order, OrderId, OrderStatus, OrderTags};
+use lanekeeper::resilience::guard::{OrderGuard, Recovered, Recovery};
+
+use super::orders::{absence, echoed, trail};
+use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
+
+/// What was told of late orders.
+#[derive(Clone, Default)]
+struct Late(Arc<Mutex<Vec<Recovery>>>);
+
+impl Late {
+    fn guard(&self, broker: &Shaky) -> OrderGuard<Shaky> {
+        let late = self.clone();
+        let guard = broker.guarded();
+        guard.on_turned_up(move |it| late.0.lock().unwrap().push(it.clone())).build().unwrap()
+    }
+
+    /// What was told since the last time.
+    fn told(&self) -> Vec<(u64, Recovered)> {
+        let told = std::mem::take(&mut *self.0.lock().unwrap());
+        let short = |it: Recovery| (it.order.quantity.try_into().unwrap(), it.outcome);
+        told.into_iter().map(short).collect()
+    }
+}
+
+fn placed(id: &str) -> Recovered {
+    Recovered::Placed(OrderId::new(id))
+}
+
+/// An order that lands only after its caller was told that it is absent.
+fn told_absent(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
+    broker.fates([Fate::LostAfter(SETTLE * 2)]);
+    absence(guard.place_order(&order(quantity)));
+}
+
+#[test]
+fn an_absent_order_that_lands_late_is_told_once() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    told_absent(&broker, &guard, 1);
+    let tag = broker.state().ledger[0].1.tag.clone().unwrap();
+    assert_eq!((guard.orders().unwrap().rows.len(), late.told()), (0, vec![]));
+    broker.clock.advance(SETTLE * 2);
+    assert_eq!(guard.orders().unwrap().rows.len(), 1);
+    let told = late.0.lock().unwrap().clone();
+    assert_eq!((told[0].tag.as_str(), &told[0].order), (tag.as_str(), &order(1).tag(&tag)));
+    assert_eq!(late.told(), [(1, placed("000001"))]);
+    guard.orders().unwrap();
+    assert_eq!((late.told(), guard.recover()), (vec![], vec![]));
+    assert_eq!(broker.state().placed, 1);
+}
+
+#[test]
+fn an_order_of_unknown_outcome_is_told_and_not_asked_after_again() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostRejected]);
+    for quantity in 1..=2 {
+        broker.blind(50, &transient());
+        trail(guard.place_order(&order(quantity)));
+        broker.state().blind.clear();
+    }
+    guard.orders().unwrap();
+    let mut told = late.told();
+    told.sort_by_key(|(quantity, _)| *quantity);
+    let refused = Recovered::Rejected(Detail::new("order 000002: no funds"));
+    assert_eq!(told, [(1, placed("000001")), (2, refused)]);
+    assert_eq!((guard.recover(), late.told()), (vec![], vec![]));
+}
+
+#[test]
+fn a_look_for_another_order_tells_of_it_too() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    told_absent(&broker, &guard, 1);
+    broker.clock.advance(SETTLE * 2);
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    // The one that is being looked for has a caller, who is told.
+    assert_eq!(guard.place_order(&order(2)), Ok(OrderId::new("000002")));
+    assert_eq!(late.told(), [(1, placed("000001"))]);
+}
+
+#[test]
+fn a_postback_is_enough() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    told_absent(&broker, &guard, 1);
+    let landed = broker.state().ledger[0].1.clone();
+    let looks = broker.state().looks;
+    guard.told(&Order::new(OrderId::new("other"), OrderStatus::Open, &order(9).tag("other")));
+    assert_eq!(late.told(), []);
+    guard.told(&landed);
+    guard.told(&landed);
+    assert_eq!(late.told(), [(1, placed("000001"))]);
+    assert_eq!(broker.state().looks, looks, "nothing is read for it");
+}
+
+#[test]
+fn what_recover_found_absent_is_watched_for() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
+    broker.blind(50, &transient());
+    trail(guard.place_order(&order(1)));
+    broker.state().blind.clear();
+    assert!(matches!(guard.recover().remove(0).outcome, Recovered::Absent(_)));
+    broker.clock.advance(Duration::from_secs(3600));
+    guard.orders().unwrap();
+    assert_eq!(late.told(), [(1, placed("000001"))]);
+}
+
+/// The order is its caller's as long as that one waits.
+#[test]
+fn a_caller_who_waits_is_answered_and_nobody_else_told() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    let (other, within) = (guard.clone(), broker.clone());
+    broker.meanwhile(move |look| {
+        if look == 1 {
+            let landed = within.state().ledger[0].1.clone();
+            other.told(&landed);
+        }
+    });
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!(late.told(), []);
+}
+
+#[test]
+fn another_order_of_the_callers_tag_is_not_it() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    broker.fates([Fate::LostBefore]);
+    absence(guard.place_order(&order(1).tag("mine")));
+    let mut sold = Order::new(OrderId::new("sold"), OrderStatus::Open, &order(1).tag("mine"));
+    sold.side = lanekeeper::Side::Sell;
+    guard.told(&sold);
+    assert_eq!(late.told(), []);
+}
+
+/// Where an order is sent twice under one tag, a rejected one may be the second of them.
+#[test]
+fn one_rejected_of_two_sendings_is_not_the_last_word() {
+    let (broker, late) = (Shaky::new(OrderTags::unique(48, DUPLICATE)), Late::default());
+    let guard = late.guard(&broker);
+    broker.fates([Fate::LostBefore, Fate::LostBefore]);
+    let tag = match guard.place_order(&order(1)) {
+        Err(error) => error.detail().unwrap().trail.clone().unwrap().tag.unwrap(),
+        Ok(id) => panic!("{id}"),
+    };
+    let mut known = Order::new(OrderId::new("1"), OrderStatus::Rejected, &order(1).tag(&tag));
+    guard.told(&known);
+    assert_eq!(late.told(), []);
+    known.status = OrderStatus::Open;
+    guard.told(&known);
+    assert_eq!(late.told(), [(1, placed("1"))]);
+}
+
+#[test]
+fn what_was_forgotten_is_not_told() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    broker.blind(50, &transient());
+    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    broker.state().blind.clear();
+    assert!(guard.forget(&tag));
+    guard.orders().unwrap();
+    assert_eq!(late.told(), []);
+}
+
+#[test]
+fn whoever_is_told_may_use_the_guard_and_panic() {
+    let broker = echoed();
+    let within: Arc<Mutex<Option<OrderGuard<Shaky>>>> = Arc::default();
+    let inner = Arc::clone(&within);
+    let guard = broker.guarded().on_turned_up(move |late| {
+        let guard = inner.lock().unwrap().take().expect("told once");
+        // An exit of what nobody expected to be in the market any more.
+        let Recovered::Placed(id) = &late.outcome else { panic!("{late:?}") };
+        guard.cancel_order(id).unwrap();
+        assert!(guard.orders().unwrap().rows[0].status.is_final());
+        panic!("and then it dies");
+    });
+    let guard = guard.build().unwrap();
+    *within.lock().unwrap() = Some(guard.clone());
+    told_absent(&broker, &guard, 1);
+    broker.clock.advance(SETTLE * 2);
+    assert_eq!(guard.orders().unwrap().rows.len(), 1, "the one who read the book has it");
+    assert!(within.lock().unwrap().is_none());
+    assert_eq!(broker.state().cancelled, 1);
+    guard.orders().unwrap();
+}
+
+/// Without anybody to tell, `recover` has it, as before.
+#[test]
+fn where_nobody_listens_recover_still_tells() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    broker.blind(50, &transient());
+    trail(guard.place_order(&order(1)));
+    broker.state().blind.clear();
+    guard.orders().unwrap();
+    assert_eq!(guard.recover().remove(0).outcome, placed("000001"));
+}
