@@ -123,7 +123,7 @@ fn hits(criterion: &mut Criterion) {
         let batch = BatchCache::new(settings, |keys: &[Instrument]| {
             Quoter.quotes(keys).map(|quotes| quotes.rows)
         });
-        batch.get_many(&keys).unwrap();
+        batch.get_many(&keys).whole().unwrap();
         let quotes = QuoteCache::builder(Quoter).ttl(HOUR).build();
         quotes.quotes(&keys).unwrap();
 

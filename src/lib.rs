@@ -128,5 +128,6 @@ pub use resilience::guard::OrderGuard;
 pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
 pub use session::Session;
-// Types of theirs are in our interface: use them through here, and versions agree.
+// Types of theirs are in our interface: use them through here, and versions agree. jiff has the time
+// zones of the system, or else a copy of its own.
 pub use {jiff, rust_decimal};

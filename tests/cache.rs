@@ -4,9 +4,9 @@
 #[path = "support/source.rs"]
 mod source;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn tuned(
 fn a_miss_fetches_all_that_is_due() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    cache.get_many(&[1, 2]).unwrap();
+    cache.get_many(&[1, 2]).whole().unwrap();
     cache.get(&3).unwrap();
     assert_eq!(source.asked(), [vec![1, 2], vec![3]], "the others are as good as new");
     clock.advance(TTL / 2);
@@ -135,7 +135,7 @@ fn what_the_source_does_not_have_is_absent_and_has_a_time_of_its_own() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.absent_ttl = TTL * 3);
     for _ in 0..3 {
-        let answer = cache.get_many(&[1, 5000]).unwrap();
+        let answer = cache.get_many(&[1, 5000]).whole().unwrap();
         assert_eq!(answer.keys().collect::<Vec<_>>(), [&1]);
         assert_eq!(cache.get(&5000), Ok(None));
     }
@@ -154,7 +154,7 @@ fn a_share_of_the_time_to_live_may_be_left_to_chance() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.ttl_jitter = 0.5);
     let keys: Vec<u32> = (0..200).collect();
-    cache.get_many(&keys).unwrap();
+    cache.get_many(&keys).whole().unwrap();
     source.fail(true);
     let fresh = |cache: &Cache| keys.iter().filter(|key| cache.get(key).is_ok()).count();
     clock.advance(TTL / 2 - NANO);
@@ -168,7 +168,7 @@ fn a_share_of_the_time_to_live_may_be_left_to_chance() {
 fn a_key_nobody_asks_for_is_dropped_after_a_while() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    cache.get_many(&[1, 2]).unwrap();
+    cache.get_many(&[1, 2]).whole().unwrap();
     for _ in 0..100 {
         clock.advance(TTL);
         cache.get(&1).unwrap();
@@ -216,7 +216,7 @@ fn when_memory_is_full_those_go_that_were_not_asked_for_the_longest() {
     let full = cache.track(&[4, 5, 6]).unwrap_err();
     assert_eq!((full.wanted, full.capacity), (4, 3));
     cache.track(&[9, 4, 5]).unwrap();
-    let answer = cache.get_many(&[10, 11, 12, 13]).unwrap();
+    let answer = cache.get_many(&[10, 11, 12, 13]).whole().unwrap();
     assert_eq!(answer.len(), 4, "who asks is answered, remembered or not");
 }
 
@@ -225,7 +225,7 @@ fn requests_are_divided_by_count() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.most_keys = 3);
     let keys: Vec<u32> = (0..10).collect();
-    assert_eq!(cache.get_many(&keys).unwrap().len(), 10);
+    assert_eq!(cache.get_many(&keys).whole().unwrap().len(), 10);
     assert_eq!(source.asked().iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
 }
 
@@ -233,7 +233,7 @@ fn requests_are_divided_by_count() {
 fn requests_are_divided_by_weight() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.most_weight = 100);
-    assert_eq!(cache.get_many(&[60, 30, 10, 50, 99, 500]).unwrap().len(), 6);
+    assert_eq!(cache.get_many(&[60, 30, 10, 50, 99, 500]).whole().unwrap().len(), 6);
     for request in source.asked() {
         assert!(request.iter().sum::<u32>() <= 100 || request.len() == 1, "{request:?}");
     }
@@ -244,7 +244,7 @@ fn what_is_waited_for_goes_before_what_is_only_tracked() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.most_keys = 4);
     let keys: Vec<u32> = (0..8).collect();
-    cache.get_many(&keys).unwrap();
+    cache.get_many(&keys).whole().unwrap();
     clock.advance(TTL);
     source.asked();
     cache.get(&7).unwrap();
@@ -257,9 +257,9 @@ fn what_is_waited_for_goes_before_what_is_only_tracked() {
 fn a_question_for_many_is_answered_of_one_moment() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    cache.get_many(&[1, 2, 3]).unwrap();
+    cache.get_many(&[1, 2, 3]).whole().unwrap();
     clock.advance(Duration::from_secs(1));
-    let answer = cache.get_many(&[1, 2, 4]).unwrap();
+    let answer = cache.get_many(&[1, 2, 4]).whole().unwrap();
     assert_eq!(source.asked(), [vec![1, 2, 3], vec![1, 2, 4]], "the fresh ones came along");
     assert_eq!(answer.values().map(|a| a.sent).collect::<HashSet<_>>().len(), 1);
     assert!(answer.values().all(|a| *a.value == 2), "and their new values are given");
@@ -274,9 +274,9 @@ fn an_error_is_not_remembered_and_what_came_is() {
     source.fail(false);
     assert_eq!(*cache.get(&1).unwrap().unwrap().value, 2);
     source.fail_on(Some(3));
-    assert!(cache.get_many(&[2, 3]).is_err());
+    assert!(cache.get_many(&[2, 3]).whole().is_err());
     source.asked();
-    cache.get_many(&[1, 2]).unwrap();
+    cache.get_many(&[1, 2]).whole().unwrap();
     assert_eq!(source.asked().len(), 0, "the request for 2 did not fail");
     assert_eq!((cache.stats().batches, cache.stats().failures), (4, 2));
 }
@@ -413,7 +413,7 @@ fn a_crowd_gets_what_it_asked_for_one_request_at_a_time() {
                 let mut rng = fastrand::Rng::with_seed(seed);
                 for _ in 0..200 {
                     let keys: Vec<u32> = (0..rng.usize(1..20)).map(|_| rng.u32(0..50)).collect();
-                    let answer = cache.get_many(&keys).unwrap();
+                    let answer = cache.get_many(&keys).whole().unwrap();
                     for key in keys {
                         assert_eq!(*answer[&key].value, u64::from(key) * 2);
                     }
@@ -441,7 +441,60 @@ fn what_was_fresh_when_it_was_asked_and_is_not_when_it_is_answered_is_fetched_to
     });
     cache.get(&1).unwrap();
     let began = clock.now();
-    let answer = cache.get_many(&[1, 2]).unwrap();
+    let answer = cache.get_many(&[1, 2]).whole().unwrap();
     assert_eq!(*requests.lock().unwrap(), [[1], [2], [1]]);
     assert!(answer.values().all(|answer| answer.sent >= began), "{answer:?}");
+}
+
+#[test]
+fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_same() {
+    let clock = ManualClock::new();
+    let itself: Arc<OnceLock<Weak<Cache>>> = Arc::default();
+    let (of_fetch, slow, requests) = (Arc::clone(&itself), clock.clone(), AtomicUsize::new(0));
+    let mut settings = settings(&clock);
+    settings.most_keys = 1;
+    let cache: Arc<Cache> = Arc::new(BatchCache::new(settings, move |keys: &[u32]| {
+        slow.advance(Duration::from_secs(1));
+        if requests.fetch_add(1, Ordering::SeqCst) == 2 {
+            // The last request comes back after its caller has left.
+            slow.advance(Duration::from_secs(9));
+            let cache = of_fetch.get().and_then(Weak::upgrade).unwrap();
+            while cache.stats().timed_out == 0 {
+                thread::yield_now();
+            }
+        }
+        Ok(keys.iter().map(|key| (*key, 0)).collect())
+    }));
+    itself.set(Arc::downgrade(&cache)).unwrap();
+    cache.get(&1).unwrap();
+    clock.advance(Duration::from_secs(3));
+    // 1 is four seconds old. Once 2 has come it is five, and is asked for again.
+    let answers = cache.ask_many(&[1, 2], &Ask::new().deadline(Duration::from_secs(2)));
+    assert_eq!(answers.failed, HashMap::new());
+    let ages = [1, 2].map(|key| answers.values[&key].age.as_secs());
+    assert_eq!(ages, [15, 11]);
+}
+
+#[test]
+fn a_key_that_failed_for_itself_is_not_told_so_any_longer_than_its_time() {
+    let clock = ManualClock::new();
+    let mut settings = settings(&clock);
+    settings.serve_stale = TTL * 10;
+    let requests = AtomicUsize::new(0);
+    let cache: Cache = BatchBuilder::new(settings).build_each(move |batch| {
+        let fails = requests.fetch_add(1, Ordering::SeqCst) == 0;
+        let answer = |key| if fails && key == 1 { Err("odd".to_owned()) } else { Ok(7) };
+        Ok(batch.keys().into_iter().map(|key| (key, answer(key))).collect())
+    });
+    let answers = cache.get_many(&[1, 2]);
+    assert_eq!(answers.failed, HashMap::from([(1, FetchError::OfKey("odd".to_owned()))]));
+    assert_eq!(*answers.values[&2].value, 7);
+    clock.advance(TTL - NANO);
+    assert_eq!(cache.get(&1), Err(FetchError::OfKey("odd".to_owned())), "from memory");
+    clock.advance(NANO);
+    assert_eq!(
+        cache.get(&1).unwrap().unwrap().origin,
+        Origin::Fetched,
+        "an error is not served stale"
+    );
 }

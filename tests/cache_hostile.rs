@@ -202,10 +202,10 @@ fn a_weight_may_ask_the_cache() {
     );
     itself.set(Arc::downgrade(&cache)).unwrap();
     cache.track(&[8]).unwrap();
-    cache.get_many(&[1, 2]).unwrap();
+    cache.get_many(&[1, 2]).whole().unwrap();
     clock.advance(TTL / 2);
     // 1, 2 and 8 are due, and 1 is wanted along.
-    assert_eq!(cache.get_many(&[1, 3]).unwrap().len(), 2);
+    assert_eq!(cache.get_many(&[1, 3]).whole().unwrap().len(), 2);
     assert!(weighed.load(Ordering::SeqCst) > 0);
 }
 

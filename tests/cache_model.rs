@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::cache::{Ask, BatchCache, FetchError, Origin};
+use lanekeeper::cache::{Ask, BatchBuilder, BatchCache, FetchError, Origin};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::quota::Moment;
 use proptest::prelude::*;
@@ -144,7 +144,7 @@ proptest! {
                         ask = ask.max_age(Duration::from_millis(max_age));
                     }
                     let list: Vec<u32> = keys.iter().copied().collect();
-                    let answer = cache.ask_many(&list, &ask);
+                    let answer = cache.ask_many(&list, &ask).whole();
                     let requests = script.lock().unwrap().requests[before..].to_vec();
                     if missing == 0 {
                         prop_assert!(requests.is_empty(), "all of it was fresh");
@@ -193,11 +193,13 @@ struct Request {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// Many threads, whose order nobody knows: what holds whatever it is.
+    /// Many threads, whose order nobody knows: what holds whatever it is. The source refuses a request
+    /// that names a bad key.
     #[test]
     fn whoever_asks_is_answered_of_a_request_that_named_its_key_and_is_young_enough(
         seed in any::<u64>(),
         room in 3..20_usize,
+        bad in prop::collection::hash_set(0..30_u32, 0..12),
     ) {
         const THREADS: u64 = 8;
         const ASKS: usize = 30;
@@ -211,7 +213,9 @@ proptest! {
         let (requests, time) = (Arc::clone(&log), clock.clone());
         let under_way = Mutex::new(());
         let latency = Mutex::new(fastrand::Rng::with_seed(seed));
-        let cache = BatchCache::new(settings, move |keys: &[u32]| {
+        let refused = bad.clone();
+        let builder = BatchBuilder::new(settings).refuses(|error: &String| error == "refused");
+        let cache = builder.build(move |keys: &[u32]| {
             let _one_at_a_time = under_way.try_lock().map_err(|_| "two at a time".to_owned())?;
             let number = {
                 let mut requests = requests.lock().unwrap();
@@ -219,6 +223,9 @@ proptest! {
                 requests.len() as u64 - 1
             };
             time.advance(Duration::from_millis(latency.lock().unwrap().u64(0..400)));
+            if keys.iter().any(|key| refused.contains(key)) {
+                return Err("refused".to_owned());
+            }
             Ok::<_, String>(keys.iter().map(|key| (*key, number)).collect::<HashMap<_, _>>())
         });
         let ask_all = |number: u64| {
@@ -228,9 +235,13 @@ proptest! {
                 let allowed = Duration::from_millis(rng.u64(0..1500));
                 let keys: Vec<u32> = (0..rng.usize(1..10)).map(|_| rng.u32(0..30)).collect();
                 let asked = clock.now();
-                let answer = cache.ask_many(&keys, &Ask::new().max_age(allowed)).unwrap();
+                let answers = cache.ask_many(&keys, &Ask::new().max_age(allowed));
                 for key in &keys {
-                    let told = &answer[key];
+                    if bad.contains(key) {
+                        assert_eq!(answers.failed[key], FetchError::OfKey("refused".to_owned()));
+                        continue;
+                    }
+                    let told = &answers.values[key];
                     let log = log.lock().unwrap();
                     let request = &log[*told.value as usize];
                     assert!(request.keys.contains(key), "{key} was not in {request:?}");

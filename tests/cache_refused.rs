@@ -45,15 +45,24 @@ fn cache(
     (cache, requests)
 }
 
-fn refused<T>() -> Result<T, FetchError<String>> {
-    Err(FetchError::Failed("refused".to_owned()))
+/// What those who ask for a bad key are told.
+fn bad_key() -> FetchError<String> {
+    FetchError::OfKey("refused".to_owned())
+}
+
+fn sorted(keys: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    let mut keys: Vec<u32> = keys.into_iter().collect();
+    keys.sort_unstable();
+    keys
 }
 
 #[test]
 fn a_bad_key_alone_is_refused_at_once() {
     let (cache, requests) = cache(&ManualClock::new(), |key| key == 7);
-    assert_eq!(cache.get(&7), refused());
-    assert_eq!(requests.look().len(), 1);
+    for _ in 0..3 {
+        assert_eq!(cache.get(&7), Err(bad_key()));
+    }
+    assert_eq!(requests.look().len(), 1, "and from then on from memory");
 }
 
 #[test]
@@ -61,46 +70,183 @@ fn keys_that_nobody_waits_for_are_left_out_first() {
     let clock = ManualClock::new();
     let (cache, requests) = cache(&clock, |key| key == 7);
     cache.track(&[7]).unwrap();
-    assert!(cache.get_many(&[1, 2]).unwrap().len() == 2);
+    assert!(cache.get_many(&[1, 2]).whole().unwrap().len() == 2);
     assert_eq!(requests.look(), [vec![1, 2, 7], vec![1, 2]]);
     clock.advance(TTL);
     cache.get(&1).unwrap();
     assert_eq!(requests.look(), [[1, 2]], "it is not taken along any more");
     clock.advance(Duration::from_secs(30));
     cache.get(&1).unwrap();
-    assert_eq!(requests.look().len(), 2, "after a while it is tried again");
+    assert_eq!(requests.look(), [vec![1, 2, 7], vec![1]], "after a while it is tried again");
+    clock.advance(Duration::from_secs(59));
+    cache.get(&1).unwrap();
+    assert_eq!(requests.look(), [[1, 2]], "and after that not so soon");
+    clock.advance(Duration::from_secs(5));
+    cache.get(&1).unwrap();
+    assert_eq!(requests.look()[0], [1, 2, 7]);
 }
 
 #[test]
-fn one_bad_key_costs_seven_requests_and_is_then_on_its_own() {
+fn a_key_in_doubt_is_asked_for_apart_until_it_is_answered() {
+    let clock = ManualClock::new();
+    let (cache, requests) = cache(&clock, |key| key == 7);
+    cache.track(&[7, 8]).unwrap();
+    assert_eq!(cache.get_many(&[1, 2]).values.len(), 2);
+    assert_eq!(requests.look(), [vec![1, 2, 7, 8], vec![1, 2]]);
+    assert_eq!(cache.get_many(&[3, 8]).values.len(), 2);
+    assert_eq!(requests.look(), [[3], [8]]);
+    clock.advance(TTL);
+    assert_eq!(cache.get_many(&[3, 8]).values.len(), 2);
+    assert_eq!(requests.look(), [[1, 2, 3, 8]]);
+}
+
+#[test]
+fn one_bad_key_is_found_and_costs_the_others_no_answer() {
     let clock = ManualClock::new();
     let (cache, requests) = cache(&clock, |key| key == 77);
     let keys: Vec<u32> = (0..80).collect();
-    // One question for all: it fails, but what came is kept.
-    assert_eq!(cache.get_many(&keys), refused());
-    assert_eq!(requests.look().len(), 7);
-    assert_eq!(cache.stats().divided, 3);
-    let good = |key: &u32| *key / 10 != 7;
-    let healthy: Vec<u32> = keys.iter().copied().filter(good).collect();
-    assert_eq!(cache.get_many(&healthy).unwrap().len(), 70);
-    assert_eq!(requests.look().len(), 0, "all but its own part came");
-    // Its neighbours are found out one by one, and those who do not ask for it wait for nothing.
-    for key in 70..80 {
-        assert_eq!(cache.get(&key).is_ok(), key != 77, "{key}");
-    }
-    requests.look();
+    let answers = cache.get_many(&keys);
+    assert_eq!(
+        sorted(answers.values.into_keys()),
+        sorted(keys.iter().copied().filter(|k| *k != 77))
+    );
+    assert_eq!(answers.failed, HashMap::from([(77, bad_key())]));
+    let asked = requests.look();
+    // 80 is halved seven times.
+    assert!(asked.len() <= 1 + 2 * 7, "{} requests", asked.len());
+    assert!(asked.contains(&vec![77]), "only a request for it alone shows that it is bad");
+    // All others go together from now on, and it is answered from memory.
     clock.advance(TTL);
-    assert_eq!(cache.get_many(&healthy).unwrap().len(), 70);
+    let answers = cache.get_many(&keys);
+    assert_eq!((answers.values.len(), &answers.failed[&77]), (79, &bad_key()));
     let asked = requests.look();
     assert!(asked.len() == 1 && !asked[0].contains(&77), "{asked:?}");
 }
 
 #[test]
-fn however_many_are_bad_the_requests_are_bounded() {
+fn a_half_that_is_known_to_have_the_bad_key_is_not_asked_for() {
+    let (cache, requests) = cache(&ManualClock::new(), |key| key == 3);
+    assert_eq!(cache.get_many(&[0, 1, 2, 3]).values.len(), 3);
+    // The halves of 0 and 1, and of 2 and 3: the first is answered, so the second has it.
+    assert_eq!(requests.look(), [vec![0, 1, 2, 3], vec![0, 1], vec![2], vec![3]]);
+}
+
+#[test]
+fn a_bad_key_is_tried_again_alone_and_ever_more_seldom() {
+    let clock = ManualClock::new();
+    let is_bad = Arc::new(AtomicBool::new(true));
+    let bad = Arc::clone(&is_bad);
+    let (cache, requests) = cache(&clock, move |key| key == 7 && bad.load(Ordering::SeqCst));
+    assert_eq!(cache.get_many(&[1, 7]).failed, HashMap::from([(7, bad_key())]));
+    let mut trials = Vec::new();
+    let mut seconds = 0;
+    requests.look();
+    while trials.len() < 7 {
+        clock.advance(Duration::from_secs(1));
+        seconds += 1;
+        // The age that the caller allows says nothing of a refusal.
+        let answers = cache.ask_many(&[1, 7], &Ask::new().max_age(Duration::ZERO));
+        assert_eq!((answers.values.len(), &answers.failed[&7]), (1, &bad_key()));
+        let asked = requests.look();
+        assert!(asked.contains(&vec![1]) && asked.iter().all(|keys| keys.len() == 1), "{asked:?}");
+        if asked.contains(&vec![7]) {
+            trials.push(seconds);
+            seconds = 0;
+        }
+    }
+    assert_eq!(trials, [30, 60, 120, 240, 480, 480, 480]);
+    // Once it is answered it is a key like the others.
+    is_bad.store(false, Ordering::SeqCst);
+    clock.advance(Duration::from_secs(480));
+    assert_eq!(cache.get_many(&[1, 7]).values.len(), 2);
+    clock.advance(TTL);
+    requests.look();
+    cache.get(&1).unwrap();
+    assert_eq!(requests.look(), [[1, 7]]);
+}
+
+#[test]
+fn a_bad_key_does_not_come_back_among_the_others_however_long_nobody_asks_for_it() {
+    let clock = ManualClock::new();
+    let (cache, requests) = cache(&clock, |key| key == 7);
+    cache.get(&7).unwrap_err();
+    for _ in 0..20 {
+        clock.advance(Duration::from_secs(60));
+        cache.get(&1).unwrap();
+    }
+    requests.look();
+    clock.advance(TTL);
+    assert_eq!(cache.get_many(&[1, 2, 7]).values.len(), 2);
+    assert_eq!(sorted_requests(&requests), [vec![1, 2], vec![7]]);
+    // Nor if its refusal is called out of date. It is asked for at once then.
+    cache.invalidate(&7);
+    clock.advance(TTL);
+    assert_eq!(cache.get_many(&[1, 2, 7]).values.len(), 2);
+    assert_eq!(sorted_requests(&requests), [vec![1, 2], vec![7]]);
+}
+
+fn sorted_requests(requests: &Requests) -> Vec<Vec<u32>> {
+    let mut asked = requests.look();
+    asked.sort();
+    asked
+}
+
+#[test]
+fn a_third_of_the_keys_may_be_bad_and_no_good_one_fails() {
     let (cache, requests) = cache(&ManualClock::new(), |key| key % 3 == 0);
+    let keys: Vec<u32> = (0..300).collect();
+    let answers = cache.get_many(&keys);
+    assert_eq!(sorted(answers.values.into_keys()), sorted((0..300).filter(|key| key % 3 != 0)));
+    assert!(answers.failed.iter().all(|(key, error)| key % 3 == 0 && *error == bad_key()));
+    assert!(requests.look().len() < 2 * 300 + 10);
+}
+
+#[test]
+fn a_source_that_refuses_everything_is_found_out_soon() {
+    let clock = ManualClock::new();
+    let down = Arc::new(AtomicBool::new(true));
+    let refuses = Arc::clone(&down);
+    let (cache, requests) = cache(&clock, move |_| refuses.load(Ordering::SeqCst));
     let keys: Vec<u32> = (0..500).collect();
-    assert_eq!(cache.get_many(&keys), refused());
-    assert_eq!(requests.look().len(), 1 + 2 + 4 + 8);
+    let answers = cache.get_many(&keys);
+    assert!(answers.values.is_empty() && answers.failed.len() == 500);
+    let shown = answers.failed.values().filter(|error| **error == bad_key()).count();
+    assert_eq!(shown, 16, "the others are told that the request failed");
+    // The request, three refusals more, and sixteen single keys.
+    assert_eq!(requests.look().len(), 4 + 16);
+    // And once it does not, all that were not asked for alone come at once.
+    down.store(false, Ordering::SeqCst);
+    let answers = cache.get_many(&keys);
+    assert_eq!((answers.values.len(), answers.failed.len()), (500 - 16, 16));
+    assert_eq!(requests.look().len(), 1);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(cache.get_many(&keys).values.len(), 500);
+}
+
+#[test]
+fn fewer_bad_keys_than_show_that_everything_is_refused_never_fail_a_good_one() {
+    // The good one is the last that is found, whatever is picked.
+    for good in 0..16 {
+        let (cache, _) = cache(&ManualClock::new(), move |key| key != good);
+        let keys: Vec<u32> = (0..16).collect();
+        let answers = cache.get_many(&keys);
+        assert_eq!(sorted(answers.values.into_keys()), [good]);
+        assert!(answers.failed.values().all(|error| *error == bad_key()));
+    }
+}
+
+#[test]
+fn keys_that_were_good_before_show_at_once_that_not_everything_is_refused() {
+    let clock = ManualClock::new();
+    let (cache, requests) = cache(&clock, |key| key >= 10);
+    cache.get(&3).unwrap();
+    clock.advance(TTL * 100);
+    requests.look();
+    let keys: Vec<u32> = [3].into_iter().chain(10..200).collect();
+    let answers = cache.get_many(&keys);
+    assert_eq!(sorted(answers.values.into_keys()), [3]);
+    let place = requests.look().iter().position(|keys| *keys == [3]);
+    assert!(place.is_some_and(|place| place <= 4), "{place:?}");
 }
 
 #[test]
@@ -113,7 +259,8 @@ fn a_request_that_is_lost_is_not_divided() {
             log.0.lock().unwrap().push(keys.to_vec());
             Err::<HashMap<_, _>, _>("lost".to_owned())
         });
-    assert_eq!(cache.get_many(&[1, 2, 3]), Err(FetchError::Failed("lost".to_owned())));
+    let lost = Err(FetchError::Failed("lost".to_owned()));
+    assert_eq!(cache.get_many(&[1, 2, 3]).whole(), lost);
     assert_eq!(asked.look().len(), 1);
 }
 
@@ -133,7 +280,7 @@ fn those_who_wait_for_a_good_key_do_not_hear_of_the_bad_one() {
         for (key, thread) in threads {
             let told = thread.join().unwrap();
             match key {
-                7 => assert_eq!(told, refused()),
+                7 => assert_eq!(told, Err(bad_key())),
                 _ => assert!(told.unwrap().is_some()),
             }
         }
@@ -221,7 +368,7 @@ fn who_leaves_a_divided_request_leaves_its_parts_too() {
         });
     std::thread::scope(|scope| {
         let (cache, hurried) = (&cache, Ask::new().deadline(Duration::from_secs(1)));
-        let asking = scope.spawn(move || cache.ask_many(&[1, 2, 3, 4], &hurried));
+        let asking = scope.spawn(move || cache.ask_many(&[1, 2, 3, 4], &hurried).whole());
         // The first part is under way, the other waits for its turn.
         while requests.0.lock().unwrap().len() < 2 {
             std::thread::yield_now();

@@ -209,7 +209,7 @@ fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
     let Queued { cache, turns, go, .. } = queued(&ManualClock::new());
     drop(go);
     assert_eq!(cache.get(&1), Err(FetchError::Failed("closed".to_owned())));
-    assert_eq!(cache.get_many(&[1, 2]), Err(FetchError::Failed("closed".to_owned())));
+    assert_eq!(cache.get_many(&[1, 2]).whole(), Err(FetchError::Failed("closed".to_owned())));
     assert_eq!(turns.load(Ordering::SeqCst), 2);
     assert_eq!((cache.stats().batches, cache.stats().failures), (0, 2));
 }
@@ -223,7 +223,7 @@ fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
     source.asked();
     thread::scope(|scope| {
         let cache = &cache;
-        let first = scope.spawn(move || cache.get_many(&[5, 1, 2]).unwrap().len());
+        let first = scope.spawn(move || cache.get_many(&[5, 1, 2]).whole().unwrap().len());
         until(|| turns.load(Ordering::SeqCst) == 2 && waiters(cache) == 3);
         cache.untrack(&[1, 2, 5]);
         let second = scope.spawn(move || cache.get(&2).unwrap().is_some());
@@ -248,7 +248,7 @@ fn a_deadline_says_whether_any_request_was_sent() {
     let told = thread::scope(|scope| {
         let ask = Ask::new().deadline(Duration::from_secs(1));
         let cache = &cache;
-        let many = scope.spawn(move || cache.ask_many(&[1, 2], &ask));
+        let many = scope.spawn(move || cache.ask_many(&[1, 2], &ask).whole());
         until(|| fetches.load(Ordering::SeqCst) == 1);
         let one = scope.spawn(move || cache.ask(&3, &ask).map(|_| HashMap::new()));
         until(|| waiters(cache) == 3);

@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Exchange, Holding, Instrument, OrderChange, OrderRequest,
-    OrderStatus, OrderType, Product, Side, TimeInForce, lanes,
+    Broker, BrokerError, BrokerProxy, BrokerTime, CandleRequest, Exchange, Holding, Instrument,
+    Interval, OrderChange, OrderRequest, OrderStatus, OrderType, Product, Side, TimeInForce, lanes,
 };
 use lanekeeper::brokers::PaperBroker;
-use lanekeeper::brokers::paper::Prices;
+use lanekeeper::brokers::paper::{PaperBuildError, Prices};
 use lanekeeper::clock::ManualClock;
+use lanekeeper::jiff::civil::date;
+use lanekeeper::jiff::tz::TimeZone;
+use lanekeeper::jiff::{Timestamp, ToSpan};
 use lanekeeper::proxy::BuildError;
 use lanekeeper::quota::{Limits, Quota};
 use rust_decimal::Decimal;
@@ -350,4 +353,27 @@ fn the_lanes_are_those_of_the_trait() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_zone_that_is_not_known_is_no_zone() {
+    let nowhere =
+        "2019-01-01T09:00:00Z".parse::<Timestamp>().unwrap().to_zoned(TimeZone::unknown());
+    let start = PaperBroker::builder().starts_at(nowhere.clone()).build();
+    assert_eq!(start.unwrap_err(), PaperBuildError::NoZone);
+
+    let (paper, _) = paper(&[10, 20, 30]);
+    let candles = |from: BrokerTime, to: BrokerTime| {
+        paper.candles(&CandleRequest::new(x(), Interval::Minute, from, to))
+    };
+    let nine = date(2019, 1, 1).at(9, 0, 0, 0);
+    for (from, to) in [(nowhere.clone().into(), nine.into()), (nine.into(), nowhere.into())] {
+        let error = candles(from, to).unwrap_err();
+        let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
+        assert!(detail.local && detail.message.contains("09:00 would mean UTC"), "{error}");
+    }
+    // Without a zone it is the broker's.
+    let one = nine.checked_add(1.minute()).unwrap();
+    assert_eq!(candles(nine.into(), one.into()).unwrap().len(), 2);
+    assert!(matches!(candles(one.into(), nine.into()), Err(BrokerError::Rejected(_))));
 }

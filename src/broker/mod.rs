@@ -15,6 +15,7 @@ mod order;
 mod partial;
 mod portfolio;
 mod quote;
+mod time;
 mod vocabulary;
 
 use rust_decimal::Decimal;
@@ -32,6 +33,7 @@ pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
 pub use quote::{
     Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteChunk,
 };
+pub use time::BrokerTime;
 
 use crate::Session;
 use crate::quota::Limits;
@@ -145,7 +147,8 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Prices of the past.
+    /// Prices of the past. A [`CandleRequest`] takes instants, and times without a zone, which are read
+    /// in the broker's own.
     #[lane(historical, read)]
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
 

@@ -54,7 +54,8 @@ pub struct RowProblem {
     pub tag: Option<String>,
     /// What is wrong with it.
     pub why: String,
-    /// The row itself, or the beginning of a long one. Without secrets.
+    /// The row itself, or the beginning of a long one. Without secrets. Empty if there is no row: the
+    /// broker would not answer for it.
     pub text: String,
 }
 
@@ -116,9 +117,10 @@ impl fmt::Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { row, name, why, text, .. } = self;
         match name {
-            Some(name) => write!(f, "row {row} ({name}): {why}: {text}"),
-            None => write!(f, "row {row}: {why}: {text}"),
+            Some(name) => write!(f, "row {row} ({name}): {why}")?,
+            None => write!(f, "row {row}: {why}")?,
         }
+        if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
     }
 }
 
@@ -179,6 +181,8 @@ mod tests {
         let problem = RowProblem::new(3, "it has no status", "{}");
         assert_eq!(problem.to_string(), "row 3: it has no status: {}");
         assert_eq!(problem.name("1512").to_string(), "row 3 (1512): it has no status: {}");
+        let no_row = RowProblem::new(3, "refused", "").name("NSE:X");
+        assert_eq!(no_row.to_string(), "row 3 (NSE:X): refused");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::error::BrokerError;
 use super::instrument::Instrument;
+use super::time::BrokerTime;
 use super::vocabulary::vocabulary;
 
 /// The open, high, low and close of a period, in the instrument's currency.
@@ -221,9 +224,9 @@ pub struct CandleRequest {
     /// How long each is.
     pub interval: Interval,
     /// From here on.
-    pub from: Zoned,
+    pub from: BrokerTime,
     /// Up to here.
-    pub to: Zoned,
+    pub to: BrokerTime,
     /// Join the contracts of a future into one series.
     pub continuous: bool,
     /// With open interest.
@@ -231,9 +234,41 @@ pub struct CandleRequest {
 }
 
 impl CandleRequest {
-    /// The candles of `instrument` from `from` to `to`.
-    pub fn new(instrument: Instrument, interval: Interval, from: Zoned, to: Zoned) -> Self {
+    /// The candles of `instrument` from `from` to `to`: instants, or times without a zone, which are
+    /// read in the broker's own.
+    ///
+    /// ```
+    /// use lanekeeper::Instrument;
+    /// use lanekeeper::broker::{CandleRequest, Interval};
+    /// use lanekeeper::jiff::Zoned;
+    /// use lanekeeper::jiff::civil::date;
+    ///
+    /// let infy = Instrument::new("NSE", "INFY");
+    /// // From 09:15 to 15:30 in India, wherever this runs, if the broker is in India.
+    /// let day = date(2026, 1, 5);
+    /// let (opening, close) = (day.at(9, 15, 0, 0), day.at(15, 30, 0, 0));
+    /// let session = CandleRequest::new(infy.clone(), Interval::Minute, opening, close);
+    /// // The last hour.
+    /// let now = Zoned::now();
+    /// let hour = now.timestamp() - lanekeeper::jiff::SignedDuration::from_hours(1);
+    /// let last = CandleRequest::new(infy, Interval::Minute, hour, now.timestamp());
+    /// ```
+    pub fn new(
+        instrument: Instrument,
+        interval: Interval,
+        from: impl Into<BrokerTime>,
+        to: impl Into<BrokerTime>,
+    ) -> Self {
+        let (from, to) = (from.into(), to.into());
         Self { instrument, interval, from, to, continuous: false, open_interest: false }
+    }
+
+    /// From when to when, in the zone of the broker, which an adapter names.
+    ///
+    /// # Errors
+    /// As for [`BrokerTime::at_broker`].
+    pub fn range(&self, zone: &TimeZone) -> Result<(Zoned, Zoned), BrokerError> {
+        Ok((self.from.at_broker(zone)?, self.to.at_broker(zone)?))
     }
 
     /// Joins the contracts of a future into one series.

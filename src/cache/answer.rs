@@ -1,5 +1,7 @@
 //! What is asked of a batch cache, and what it says.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,9 +74,14 @@ pub struct Answer<V> {
 
 impl<V> Answer<V> {
     /// `None` if there is no value.
-    pub(super) fn of(entry: &Entry<V>, age: Duration, origin: Origin) -> Option<Self> {
-        let value = Arc::clone(entry.value.as_ref()?);
-        Some(Self { value, sent: entry.sent, age, origin })
+    pub(super) fn of<E: Clone>(
+        entry: &Entry<V, E>,
+        age: Duration,
+        origin: Origin,
+    ) -> Result<Option<Self>, FetchError<E>> {
+        let value = entry.value().map_err(|error| FetchError::OfKey(error.clone()))?;
+        let answer = |value| Self { value: Arc::clone(value), sent: entry.sent, age, origin };
+        Ok(value.map(answer))
     }
 }
 
@@ -92,13 +99,43 @@ impl<V: PartialEq> PartialEq for Answer<V> {
     }
 }
 
+/// What came of a question for many keys. One key without an answer does not cost the others theirs.
+///
+/// A key that was asked for is in `values` or in `failed`. A key that is in neither is one for which
+/// the source has nothing.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Answers<K: Eq + Hash, V, E> {
+    /// The values.
+    pub values: HashMap<K, Answer<V>>,
+    /// The keys without an answer, and why.
+    pub failed: HashMap<K, FetchError<E>>,
+}
+
+impl<K: Eq + Hash, V, E> Answers<K, V, E> {
+    /// The values, if no key failed.
+    ///
+    /// # Errors
+    /// Why a key failed; if several did, one of them.
+    pub fn whole(self) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
+        match self.failed.into_values().next() {
+            None => Ok(self.values),
+            Some(error) => Err(error),
+        }
+    }
+}
+
 /// A question that brought no answer. Everybody who waited for the same request is told the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError<E> {
-    /// The request failed.
+    /// The request failed. It says nothing of any one key.
     #[error(transparent)]
     Failed(E),
+    /// The source did not answer for this key: it refused a request for the key alone, or said what is
+    /// wrong with the key in an answer for others. This is remembered for a while.
+    #[error(transparent)]
+    OfKey(E),
     /// The code that fetches panicked, or what a key or a value does as it is looked up or dropped.
     #[error("the code that fetches panicked: {message}")]
     Panicked {

@@ -3,22 +3,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::answer::{Answer, Ask, FetchError, Origin};
+use super::answer::{Answer, Answers, Ask, FetchError, Origin};
 use super::board::Urge;
 use super::bounds::{Key, Shared};
 use super::build::BatchBuilder;
-use super::core::{Core, Found, Seat};
+use super::core::Core;
 use super::fetcher;
-use super::flight::{Flight, Outcome};
 use super::memory::{CacheFull, Entry, Snapshot};
 use super::settings::{BatchSettings, Verdict};
 use super::stats::CacheStats;
+use super::wait::{Asking, Held};
 use crate::quota::Moment;
 
 /// A read-through cache that fetches in batches.
@@ -29,12 +28,21 @@ use crate::quota::Moment;
 /// for it until nobody has for a while, or for as long as [`track`](Self::track) says.
 ///
 /// **Age** counts from before the request was sent. An answer is either younger than what is allowed,
-/// or to a request that was sent after the question; and it is never older than the hard limit.
+/// or to a request that was sent after the question; and it is never older than the hard limit. If a
+/// deadline or an error ends the wait for other keys of the same question, an answer may have grown older
+/// than what is allowed meanwhile.
 ///
-/// **An error** is told to all who waited for that request, once, and is not kept. Where the builder
-/// says which errors [are refusals](BatchBuilder::refuses), a request that is refused as a whole is
-/// made again without the keys that nobody waits for, then in halves, three times at most: one bad key
-/// costs seven more requests, and then flies apart from the good ones.
+/// **An error** is told to all who waited for that request, once, and is not kept.
+///
+/// **A refusal** may be for the sake of one key. Where the builder says which errors
+/// [are refusals](BatchBuilder::refuses), a request that is refused is made again without the keys that
+/// nobody waits for, and then in halves, down to single keys. Only a key that is refused when it is asked
+/// for alone is a bad one: those who ask for it are told the refusal ([`FetchError::OfKey`]), for
+/// [`absent_ttl`](BatchSettings::absent_ttl) from memory, and after that it is asked for alone. All others
+/// wait until they are answered, or until their own deadline. One bad key among n costs `2 log2 n + 2` more
+/// requests at most, and requests for keys of which nothing bad is known go in between. If 16 single keys
+/// are refused, one after another, and nothing is answered in between, the source refuses everything: then
+/// all who wait for a part of a refused request are told so, with [`FetchError::Failed`].
 ///
 /// The requests are made by a thread of the cache's own, so that whoever waits can leave at a
 /// deadline. It starts with the first miss.
@@ -47,9 +55,9 @@ use crate::quota::Moment;
 ///     let known = keys.iter().filter(|key| **key < 10);
 ///     Ok::<_, String>(known.map(|key| (*key, format!("value {key}"))).collect())
 /// });
-/// let answer = cache.get_many(&[1, 2, 99])?;
-/// assert_eq!(*answer[&1].value, "value 1");
-/// assert!(!answer.contains_key(&99));
+/// let values = cache.get_many(&[1, 2, 99]).whole()?;
+/// assert_eq!(*values[&1].value, "value 1");
+/// assert!(!values.contains_key(&99));
 /// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
 /// ```
 pub struct BatchCache<K: Key, V: Shared, E: Shared> {
@@ -74,7 +82,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// The value of one key: `None` if the source has none.
     ///
     /// # Errors
-    /// The request for it failed.
+    /// The request for it failed, or the source did not answer for it.
     pub fn get(&self, key: &K) -> Result<Option<Answer<V>>, FetchError<E>> {
         self.ask(key, &Ask::new())
     }
@@ -82,21 +90,15 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// As [`get`](Self::get), with demands.
     ///
     /// # Errors
-    /// The request for it failed, or did not come back in time.
+    /// The request for it failed, or the source did not answer for it, or not in time.
     pub fn ask(&self, key: &K, ask: &Ask) -> Result<Option<Answer<V>>, FetchError<E>> {
-        if let Some(known) =
-            self.recall(key, ask, |entry, age, origin| Answer::of(entry, age, origin))
-        {
-            return Ok(known);
-        }
-        Ok(self.ask_many(std::slice::from_ref(key), ask)?.remove(key))
+        self.recall(key, ask, |entry, age, origin| Answer::of(entry, age, origin)).unwrap_or_else(
+            || Ok(self.ask_many(std::slice::from_ref(key), ask).whole()?.remove(key)),
+        )
     }
 
-    /// The values of `keys`; a key for which the source has none is absent.
-    ///
-    /// # Errors
-    /// A request for some of them failed. What came of the others is remembered.
-    pub fn get_many(&self, keys: &[K]) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
+    /// The values of `keys`, and why a key has no answer.
+    pub fn get_many(&self, keys: &[K]) -> Answers<K, V, E> {
         self.ask_many(keys, &Ask::new())
     }
 
@@ -106,10 +108,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// If it has to wait, it takes the others from the same request too, where that has room for
     /// them: then all are of one moment.
     ///
-    /// # Errors
-    /// A request for some of them failed, or did not come back in time. What came of the others is
-    /// remembered.
-    pub fn ask_many(&self, keys: &[K], ask: &Ask) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
+    /// It waits until each key is answered, or refused alone. At the deadline it gives what has come, and
+    /// the other keys have [`TimedOut`](FetchError::TimedOut). If a request for one of the keys fails, it
+    /// waits no longer, and all that have no answer yet have the error of that request.
+    pub fn ask_many(&self, keys: &[K], ask: &Ask) -> Answers<K, V, E> {
         let ages = &self.core.ages;
         let mut now = self.core.now();
         let until = ask.deadline.map(|limit| now + limit);
@@ -119,38 +121,69 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         {
             let shown = self.core.memory.look();
             for key in keys {
-                match self
-                    .of_snapshot(&shown, key, now, ask, |entry, _, origin| (entry.clone(), origin))
-                {
-                    Some(found) => drop(known.insert(key.clone(), found)),
+                let held = |entry: &Arc<_>, _, origin| Held::of(entry, origin);
+                match self.of_snapshot(&shown, key, now, ask, held) {
+                    Some(held) => drop(known.insert(key.clone(), held)),
                     None => missing.push(key.clone()),
                 }
             }
         }
+        let mut failed = HashMap::new();
+        let mut outgrown = HashMap::new();
+        let mut may_be_late = true;
         while !missing.is_empty() {
-            self.wait_for(&missing, &mut known, &mut asking)?;
+            let stopped = match self.start() {
+                Ok(()) => self.core.wait_for(&missing, &mut known, &mut asking),
+                Err(error) => Some(error),
+            };
             now = self.core.now();
+            if let Some(error) = stopped {
+                // What was young enough when it was asked for is given, unless it is too old for anyone.
+                for (key, held) in outgrown {
+                    known.entry(key).or_insert(held);
+                }
+                known.retain(|_, held| !self.is_too_old(held, now));
+                let unanswered = keys.iter().filter(|key| !known.contains_key(*key));
+                failed.extend(unanswered.map(|key| (key.clone(), error.clone())));
+                break;
+            }
             // It took its time. What is too old by now, and is not the answer to a request that was
             // sent after the question, is asked for again; no later request can be older than that.
-            let too_old = |(key, (entry, _)): (&K, &(Arc<Entry<V>>, Origin))| {
-                let verdict = ages.judge(now.since(entry.sent), entry.ttl, ask);
-                let old = entry.sent < asking.began && verdict == Verdict::TooOld;
-                old.then(|| key.clone())
+            // What came in time, and grew too old while it waited for the others, is asked for once more.
+            let too_old = |(key, held): (&K, &Held<V, E>)| {
+                let age = now.since(held.entry.sent);
+                let old = held.entry.sent < asking.began
+                    && held.entry.judge(age, ages, ask) == Verdict::TooOld;
+                let late = may_be_late && held.came_in_time && self.is_too_old(held, now);
+                (old || late).then(|| key.clone())
             };
             missing = known.iter().filter_map(too_old).collect();
+            outgrown.extend(missing.iter().filter_map(|key| known.remove_entry(key)));
+            may_be_late = false;
         }
-        let mut answers = HashMap::with_capacity(known.len());
-        for (key, (entry, origin)) in known {
+        let mut values = HashMap::with_capacity(known.len());
+        for (key, held) in known {
+            let Held { entry, origin, .. } = &held;
             let age = now.since(entry.sent);
-            if age > ages.hard_limit() {
-                return Err(FetchError::TooOld { age });
+            let answer = match self.is_too_old(&held, now) {
+                true => Err(FetchError::TooOld { age }),
+                false => Answer::of(entry, age, *origin),
+            };
+            if *origin == Origin::Fetched && answer.is_ok() {
+                self.core.counters.answered(*origin, age);
             }
-            if origin == Origin::Fetched {
-                self.core.counters.answered(origin, age);
+            match answer {
+                Ok(answer) => values.extend(answer.map(|answer| (key, answer))),
+                Err(error) => drop(failed.insert(key, error)),
             }
-            answers.extend(Answer::of(&entry, age, origin).map(|answer| (key, answer)));
         }
-        Ok(answers)
+        Answers { values, failed }
+    }
+
+    /// Whether it may not be given to anyone any more. What the source said of its own failure has no
+    /// such limit.
+    fn is_too_old(&self, held: &Held<V, E>, now: Moment) -> bool {
+        held.entry.value().is_ok() && now.since(held.entry.sent) > self.core.ages.hard_limit()
     }
 
     /// What is made of the answer for `key`, if memory has one that satisfies `ask`. Allocates
@@ -159,7 +192,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         &self,
         key: &K,
         ask: &Ask,
-        make: impl FnOnce(&Arc<Entry<V>>, Duration, Origin) -> R,
+        make: impl FnOnce(&Arc<Entry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
         let now = self.core.now();
         self.of_snapshot(&self.core.memory.look(), key, now, ask, make)
@@ -167,15 +200,15 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
 
     fn of_snapshot<R>(
         &self,
-        shown: &Snapshot<K, V>,
+        shown: &Snapshot<K, V, E>,
         key: &K,
         now: Moment,
         ask: &Ask,
-        make: impl FnOnce(&Arc<Entry<V>>, Duration, Origin) -> R,
+        make: impl FnOnce(&Arc<Entry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
         let entry = shown.get(key)?;
         let age = now.since(entry.sent);
-        let origin = match self.core.ages.judge(age, entry.ttl, ask) {
+        let origin = match entry.judge(age, &self.core.ages, ask) {
             Verdict::Fresh => Origin::Memory,
             Verdict::Ahead => {
                 self.core.urge(key, now, Urge::Ahead);
@@ -188,70 +221,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             Verdict::TooOld => return None,
         };
         entry.touch(now);
-        self.core.counters.answered(origin, age);
+        self.core.counters.answered(origin, entry.age_of_value(now));
         Some(make(entry, age, origin))
-    }
-
-    /// Boards a flight for each key, and waits until they are down.
-    fn wait_for(
-        &self,
-        missing: &[K],
-        known: &mut Known<K, V>,
-        asking: &mut Asking<'_>,
-    ) -> Result<(), FetchError<E>> {
-        let core = &*self.core;
-        self.start()?;
-        let others: Vec<(K, usize)> =
-            known.iter().map(|(key, (entry, _))| (key.clone(), entry.weight)).collect();
-        let mut seats = Seats { core, taken: Vec::new() };
-        for (key, found) in missing.iter().zip(core.board(missing, others.clone(), asking.ask)) {
-            match found {
-                Found::Aboard(seat) => seats.taken.push(seat),
-                Found::InMemory(entry) => {
-                    core.counters.answered(Origin::Memory, core.now().since(entry.sent));
-                    known.insert(key.clone(), (entry, Origin::Memory));
-                }
-            }
-        }
-        let mut flown: Vec<Arc<Flight<K, V, E>>> = Vec::new();
-        while let Some(Seat { key, flight }) = seats.taken.pop() {
-            match flight.wait(&core.settings.clock, asking.until) {
-                None => {
-                    seats.taken.push(Seat { key, flight });
-                    let under_way = seats.leave() || asking.was_sent;
-                    core.counters.timed_out.fetch_add(1, Ordering::Relaxed);
-                    let waited = core.now().since(asking.began);
-                    return Err(FetchError::TimedOut { waited, under_way });
-                }
-                Some(Outcome::Failed(error)) => return Err(error.clone()),
-                Some(Outcome::Divided(parts)) => {
-                    // Every key that somebody waits for is in a part.
-                    let part = parts.get(&key).ok_or(FetchError::NotTaken)?;
-                    asking.was_sent = true;
-                    seats.taken.push(Seat { key, flight: Arc::clone(part) });
-                }
-                Some(Outcome::Landed(entries)) => {
-                    // And every key of a request has an entry.
-                    let entry = entries.get(&key).ok_or(FetchError::NotTaken)?;
-                    known.insert(key, (Arc::clone(entry), Origin::Fetched));
-                    asking.was_sent = true;
-                    if !flown.iter().any(|known| Arc::ptr_eq(known, &flight)) {
-                        flown.push(Arc::clone(&flight));
-                    }
-                }
-            }
-        }
-        // What was known came along, if it could: then all are of one moment.
-        for (key, _) in others {
-            let landed = flown.iter().find_map(|flight| match flight.outcome()? {
-                Outcome::Landed(entries) => entries.get(&key),
-                _ => None,
-            });
-            if let Some(entry) = landed {
-                known.insert(key, (Arc::clone(entry), Origin::Fetched));
-            }
-        }
-        Ok(())
     }
 
     /// Starts the fetcher, if none runs.
@@ -291,41 +262,6 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// How often it was asked, and what it took.
     pub fn stats(&self) -> CacheStats {
         self.core.counters.read(self.core.memory.look().len())
-    }
-}
-
-/// What is known so far of what was asked.
-type Known<K, V> = HashMap<K, (Arc<Entry<V>>, Origin)>;
-
-/// What one question demands, and since when.
-struct Asking<'a> {
-    ask: &'a Ask,
-    began: Moment,
-    until: Option<Moment>,
-    /// A request was sent for it.
-    was_sent: bool,
-}
-
-/// The places of one who waits, given back when it leaves.
-struct Seats<'a, K: Key, V: Shared, E: Shared> {
-    core: &'a Core<K, V, E>,
-    taken: Vec<Seat<K, V, E>>,
-}
-
-impl<K: Key, V: Shared, E: Shared> Seats<'_, K, V, E> {
-    /// Gives all of them back. Says whether a request for one may have been sent.
-    fn leave(&mut self) -> bool {
-        let mut was_sent = false;
-        for seat in self.taken.drain(..) {
-            was_sent |= self.core.leave(&seat);
-        }
-        was_sent
-    }
-}
-
-impl<K: Key, V: Shared, E: Shared> Drop for Seats<'_, K, V, E> {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

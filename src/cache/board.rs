@@ -3,129 +3,26 @@
 //! A request is a flight. One is in the air at a time. Whoever misses a key joins the flight in the
 //! air if that carries the key and is young enough, else one that is boarding. A flight boards until
 //! it takes off, which is when the request is really sent: all the time that it waits for its turn.
+//!
+//! The flights wait in three lines, which take turns: those for keys of which nothing bad is known,
+//! those for keys in doubt ([`doubts`](super::doubts)), and those for one key that was refused before. So
+//! however many bad keys are asked for, a good one waits for one of their requests at a time.
+//!
+//! A request that is refused is made again in parts. Keys that nobody waits for are left out first.
+//! If it is refused without them too, it is halved, and so on, down to single keys. If the first of two
+//! halves is answered, the other one has a bad key, and is halved without being asked for. So one bad key
+//! among n costs `2 log2 n + 2` requests at most.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answer::FetchError;
+use super::doubts::Doubts;
 use super::flight::{Flight, Outcome, Owed, Parts};
+use super::seats::{Boarding, Line, Room, Seats};
 use crate::quota::Moment;
-
-/// How much one request takes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
-    pub(super) keys: usize,
-    pub(super) weight: usize,
-}
-
-/// The keys of one request, and how many wait for each.
-#[derive(Debug)]
-pub(super) struct Seats<K> {
-    keys: Vec<K>,
-    waiting: HashMap<K, usize>,
-    weight: usize,
-    /// Taken along if there is room, before all else that is due.
-    along: Vec<(K, usize)>,
-    /// Keys that were given up since they came aboard: whoever waits is answered, but that they were
-    /// asked for does not count any more.
-    untracked: HashSet<K>,
-    /// Takes no other keys: it is a part of a request that was refused.
-    closed: bool,
-    /// Takes keys that are in doubt, and no others.
-    apart: bool,
-    /// How often what is in it was halved.
-    pub(super) halved: u8,
-}
-
-impl<K: Clone + Eq + Hash> Seats<K> {
-    pub(super) fn new() -> Self {
-        Self {
-            keys: Vec::new(),
-            waiting: HashMap::new(),
-            weight: 0,
-            along: Vec::new(),
-            untracked: HashSet::new(),
-            closed: false,
-            apart: false,
-            halved: 0,
-        }
-    }
-
-    /// Adds a key if there is room, or is there already. The first one always finds room: a request
-    /// for one key is the least there is.
-    pub(super) fn add(&mut self, key: &K, weight: usize, room: Room) -> bool {
-        if self.has(key) {
-            return true;
-        }
-        let weight = self.weight.saturating_add(weight);
-        let full = self.keys.len() >= room.keys || weight > room.weight;
-        if full && !self.keys.is_empty() {
-            return false;
-        }
-        // What can panic first, so that a key is in both or in neither.
-        let (listed, awaited) = (key.clone(), key.clone());
-        self.waiting.insert(awaited, 0);
-        self.keys.push(listed);
-        self.weight = weight;
-        true
-    }
-
-    pub(super) fn has(&self, key: &K) -> bool {
-        self.waiting.contains_key(key)
-    }
-
-    pub(super) fn keys(&self) -> &[K] {
-        &self.keys
-    }
-
-    /// Whether somebody waits for `key`.
-    pub(super) fn awaits(&self, key: &K) -> bool {
-        self.waiting.get(key).is_some_and(|waiting| *waiting > 0)
-    }
-
-    /// Whether it was given up, and nobody has asked for it since.
-    pub(super) fn is_untracked(&self, key: &K) -> bool {
-        self.untracked.contains(key)
-    }
-
-    fn is_awaited(&self) -> bool {
-        self.waiting.values().any(|waiting| *waiting > 0)
-    }
-
-    /// One more waits for `key`, or one fewer.
-    fn wait(&mut self, key: &K) {
-        if let Some(waiting) = self.waiting.get_mut(key) {
-            *waiting += 1;
-        }
-        self.untracked.remove(key);
-    }
-
-    fn leave(&mut self, key: &K) {
-        if let Some(waiting) = self.waiting.get_mut(key) {
-            *waiting = waiting.saturating_sub(1);
-        }
-    }
-
-    /// The same waiters, for `keys` alone.
-    fn part(&self, keys: &[K]) -> Self {
-        let of = |key: &K| (key.clone(), self.waiting.get(key).copied().unwrap_or(0));
-        Self {
-            keys: keys.to_vec(),
-            waiting: keys.iter().map(of).collect(),
-            untracked: keys.iter().filter(|key| self.is_untracked(key)).cloned().collect(),
-            closed: true,
-            halved: self.halved,
-            ..Self::new()
-        }
-    }
-}
-
-/// A flight that still takes keys.
-struct Boarding<K, V, E> {
-    flight: Owed<K, V, E>,
-    seats: Seats<K>,
-}
 
 /// The flight in the air.
 pub(super) struct InAir<K, V, E> {
@@ -135,15 +32,6 @@ pub(super) struct InAir<K, V, E> {
     pub(super) sent: Moment,
     /// Keys that were forgotten since: what it brings of them is not to be remembered.
     pub(super) forgotten: HashSet<K>,
-}
-
-/// A key that was in a refused request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Doubt {
-    /// Until then it is not taken along.
-    pub(super) until: Moment,
-    /// Whether it flies with others of its kind alone. Else it was only along.
-    pub(super) apart: bool,
 }
 
 /// Why a key is to be fetched although nobody waits for it.
@@ -157,13 +45,15 @@ pub(super) enum Urge {
 
 /// All requests that have not ended.
 pub(super) struct Board<K, V, E> {
-    boarding: VecDeque<Boarding<K, V, E>>,
+    lines: [VecDeque<Boarding<K, V, E>>; Line::ALL.len()],
+    /// The line of the last request.
+    last: Line,
     pub(super) in_air: Option<InAir<K, V, E>>,
     /// To be fetched although nobody waits.
     pub(super) urged: HashMap<K, Urge>,
     /// Those of them that this turn is for.
     pub(super) urgent: Vec<K>,
-    pub(super) doubts: HashMap<K, Doubt>,
+    pub(super) doubts: Doubts<K>,
     /// Counts the turns of the fetcher: a batch is good for one turn.
     pub(super) turn: u64,
     /// The fetcher is in a turn, and its request may still be sent.
@@ -176,11 +66,12 @@ pub(super) struct Board<K, V, E> {
 impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
     pub(super) fn new() -> Self {
         Self {
-            boarding: VecDeque::new(),
+            lines: Line::ALL.map(|_| VecDeque::new()),
+            last: Line::Refused,
             in_air: None,
             urged: HashMap::new(),
             urgent: Vec::new(),
-            doubts: HashMap::new(),
+            doubts: Doubts::new(),
             turn: 0,
             fetching: false,
             taken: false,
@@ -189,12 +80,14 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
     }
 
     /// A flight that carries `key`, and whether somebody waits for `key` on it already.
-    /// `young_enough` says whether one that was sent at a moment will do.
+    /// `young_enough` says whether one that was sent at a moment will do; `line` is where the key waits
+    /// if no flight has it yet.
     pub(super) fn board(
         &mut self,
         key: &K,
         weight: usize,
         room: Room,
+        line: Line,
         young_enough: impl Fn(Moment) -> bool,
     ) -> (Arc<Flight<K, V, E>>, bool) {
         if let Some(air) = &mut self.in_air {
@@ -203,24 +96,30 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
                 return (Arc::clone(air.flight.flight()), true);
             }
         }
-        let apart = self.doubts.get(key).is_some_and(|doubt| doubt.apart);
-        let seated = self.boarding.iter().position(|boarding| boarding.seats.has(key));
-        let place = seated.or_else(|| {
-            self.boarding.iter_mut().position(|Boarding { seats, .. }| {
-                !seats.closed && seats.apart == apart && seats.add(key, weight, room)
-            })
-        });
+        if let Some(boarding) = self.boarding().find(|boarding| boarding.seats.has(key)) {
+            let joined = boarding.seats.awaits(key);
+            boarding.seats.wait(key);
+            return (Arc::clone(boarding.flight.flight()), joined);
+        }
+        let waiting = &mut self.lines[line as usize];
+        let place = waiting.iter_mut().position(|boarding| boarding.seats.add(key, weight, room));
         let place = place.unwrap_or_else(|| {
-            let mut seats = Seats::new();
+            let mut seats = Seats::new(line);
             seats.add(key, weight, room);
-            seats.apart = apart;
-            self.boarding.push_back(Boarding { flight: Owed::new(), seats });
-            self.boarding.len() - 1
+            waiting.push_back(Boarding::new(seats));
+            waiting.len() - 1
         });
-        let boarding = &mut self.boarding[place];
-        let joined = boarding.seats.awaits(key);
+        let boarding = &mut waiting[place];
         boarding.seats.wait(key);
-        (Arc::clone(boarding.flight.flight()), joined)
+        (Arc::clone(boarding.flight.flight()), false)
+    }
+
+    fn boarding(&mut self) -> impl Iterator<Item = &mut Boarding<K, V, E>> {
+        self.lines.iter_mut().flatten()
+    }
+
+    fn of(&mut self, flight: &Arc<Flight<K, V, E>>) -> Option<&mut Boarding<K, V, E>> {
+        self.boarding().find(|boarding| boarding.flight.is(flight))
     }
 
     /// Asks the flight to take `keys` along, each with its weight, if it has not gone.
@@ -250,85 +149,208 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
 
     /// What is aboard of `keys` was asked for before they were given up.
     pub(super) fn untrack(&mut self, keys: &[K]) {
-        let boarding = self.boarding.iter_mut().map(|boarding| &mut boarding.seats);
-        for seats in boarding.chain(self.in_air.as_mut().map(|air| &mut air.seats)) {
-            seats.untracked.extend(keys.iter().cloned());
+        self.boarding().for_each(|boarding| boarding.seats.untrack(keys));
+        if let Some(air) = &mut self.in_air {
+            air.seats.untrack(keys);
         }
-    }
-
-    /// Whose doubts are over may be taken along again.
-    pub(super) fn trust_again(&mut self, now: Moment) {
-        self.doubts.retain(|_, doubt| doubt.until > now);
-    }
-
-    fn of(&mut self, flight: &Arc<Flight<K, V, E>>) -> Option<&mut Boarding<K, V, E>> {
-        self.boarding.iter_mut().find(|boarding| boarding.flight.is(flight))
     }
 
     /// Whether somebody waits for a flight. Those that nobody waits for any more are struck off.
     pub(super) fn is_awaited(&mut self) -> bool {
-        self.boarding.retain(|boarding| boarding.seats.is_awaited());
-        !self.boarding.is_empty()
+        for line in &mut self.lines {
+            line.retain(|boarding| boarding.seats.is_awaited());
+        }
+        if self.lines[Line::Doubtful as usize].is_empty() {
+            self.doubts.settle();
+        }
+        self.lines.iter().any(|line| !line.is_empty())
+    }
+
+    /// Chooses who goes next: the first of the line whose turn it is. `None`: nobody waits.
+    fn next_line(&mut self) -> Option<Line> {
+        self.is_awaited();
+        let turns = Line::ALL.into_iter().cycle().skip(self.last as usize + 1);
+        let next = turns.take(Line::ALL.len()).find(|line| !self.lines[*line as usize].is_empty());
+        self.last = next.unwrap_or(Line::Trusted);
+        next
     }
 
     /// The next flight goes. The room that is left is for what callers would like along, and then for
     /// `due`, each with its weight. `None`: there is nothing to ask for.
+    ///
+    /// `had_value` says whether a key had a value before, and `random` is any number: by these a single
+    /// key is chosen where one is to be picked.
     pub(super) fn take_off(
         &mut self,
         sent: Moment,
         due: Vec<(K, usize)>,
         room: Room,
+        had_value: impl Fn(&K) -> bool,
+        random: u64,
     ) -> Option<&InAir<K, V, E>> {
-        if !self.is_awaited() {
-            self.boarding.push_back(Boarding { flight: Owed::new(), seats: Seats::new() });
+        match self.next_line() {
+            Some(Line::Doubtful) if self.doubts.picks_single_keys() => self.pick(had_value, random),
+            Some(_) => {}
+            None => self.lines[Line::Trusted as usize]
+                .push_back(Boarding::new(Seats::new(Line::Trusted))),
         }
-        // It stays on the board until it is full, for that runs code which is not ours.
-        let Boarding { seats, .. } = self.boarding.front_mut()?;
-        if !seats.closed && !seats.apart {
-            let mut along = std::mem::take(&mut seats.along);
-            along.retain(|(key, _)| !seats.is_untracked(key));
-            for (key, weight) in along.into_iter().chain(due) {
-                if seats.keys.len() >= room.keys {
+        let line = self.last as usize;
+        if self.last == Line::Trusted {
+            // It stays on the board until it is full, for that runs code which is not ours.
+            let Boarding { seats, .. } = self.lines[line].front_mut()?;
+            let mut wanted = std::mem::take(&mut seats.along);
+            wanted.retain(|(key, _)| !seats.is_untracked(key));
+            wanted.extend(due);
+            wanted.retain(|(key, _)| !self.is_in_doubt(key, sent));
+            let Boarding { seats, .. } = self.lines[line].front_mut()?;
+            for (key, weight) in wanted {
+                if seats.keys().len() >= room.keys {
                     break;
                 }
-                if !self.doubts.contains_key(&key) && seats.add(&key, weight, room) {
-                    seats.untracked.remove(&key);
+                if seats.add(&key, weight, room) {
+                    seats.track(&key);
                 }
             }
         }
-        let Boarding { flight, seats } = self.boarding.pop_front()?;
-        if seats.keys.is_empty() {
+        let Boarding { flight, seats, .. } = self.lines[line].pop_front()?;
+        if seats.keys().is_empty() {
             return None;
         }
         self.in_air = Some(InAir { flight, seats, sent, forgotten: HashSet::new() });
         self.in_air.as_ref()
     }
 
+    /// Whether it would not do to take `key` along.
+    fn is_in_doubt(&self, key: &K, now: Moment) -> bool {
+        let mut parts = self.lines[Line::Doubtful as usize].iter();
+        self.doubts.has(key, now) || parts.any(|boarding| boarding.seats.has(key))
+    }
+
     /// The flight that would go next fails before it does.
     pub(super) fn fail_next(&mut self, error: FetchError<E>) {
-        self.is_awaited();
-        if let Some(Boarding { flight, .. }) = self.boarding.front() {
-            flight.flight().tell(Outcome::Failed(error));
+        let Some(line) = self.next_line() else { return };
+        if let Some(Boarding { flight, .. }) = self.lines[line as usize].front() {
+            flight.flight().tell(Outcome::Failed(Arc::new(error)));
         }
-        self.boarding.pop_front();
+        self.lines[line as usize].pop_front();
     }
 
     /// All flights, for nobody will make them any more.
     pub(super) fn give_up_all(&mut self) -> impl Sized + use<K, V, E> {
-        (std::mem::take(&mut self.boarding), self.in_air.take())
+        (std::mem::take(&mut self.lines), self.in_air.take())
     }
 
-    /// Lets parts of a flight go in its place, before all others. Gives the flight of each key.
-    pub(super) fn again(&mut self, seats: &Seats<K>, parts: &[&[K]], halved: u8) -> Parts<K, V, E> {
+    /// A request for several keys was refused: it is made again in parts, which gives the flight of each
+    /// key that somebody waits for. `None` if there is no such key. The first doubt of a key lasts for
+    /// `first`.
+    pub(super) fn divide(
+        &mut self,
+        seats: &Seats<K>,
+        now: Moment,
+        first: Duration,
+    ) -> Option<Parts<K, V, E>> {
+        self.doubts.divided(seats.keys(), now, first);
+        let awaited: Vec<K> =
+            seats.keys().iter().filter(|key| seats.awaits(key)).cloned().collect();
+        match awaited.len() {
+            0 => None,
+            all if all == seats.keys().len() => Some(self.halve(seats)),
+            _ => Some(self.again(seats, &[&awaited])),
+        }
+    }
+
+    fn halve(&mut self, seats: &Seats<K>) -> Parts<K, V, E> {
+        let (left, right) = seats.keys().split_at(seats.keys().len() / 2);
+        self.again(seats, &[left, right])
+    }
+
+    /// Lets parts of a flight go in its place. Gives the flight of each key.
+    fn again(&mut self, seats: &Seats<K>, parts: &[&[K]]) -> Parts<K, V, E> {
         let mut flights = HashMap::new();
-        for keys in parts.iter().rev() {
-            let flight = Owed::new();
-            flights.extend(keys.iter().map(|key| (key.clone(), Arc::clone(flight.flight()))));
-            let mut seats = seats.part(keys);
-            seats.halved = halved;
-            self.boarding.push_front(Boarding { flight, seats });
+        let mut twin = None;
+        for keys in parts {
+            let mut boarding = Boarding::new(seats.part(keys));
+            let flight = boarding.flight.flight();
+            flights.extend(keys.iter().map(|key| (key.clone(), Arc::clone(flight))));
+            boarding.twin = twin.replace(Arc::clone(boarding.flight.flight()));
+            self.lines[Line::Doubtful as usize].push_back(boarding);
         }
         flights
+    }
+
+    /// The flight was answered. If it was one half of a refused request, the other half has a bad key,
+    /// and is halved in its turn.
+    pub(super) fn answered(&mut self, air: &InAir<K, V, E>) {
+        self.doubts.answered(air.seats.line, air.seats.keys());
+        let parts = &mut self.lines[Line::Doubtful as usize];
+        let is_twin = |boarding: &Boarding<K, V, E>| {
+            boarding.twin.as_ref().is_some_and(|twin| air.flight.is(twin))
+        };
+        let Some(place) = parts.iter().position(is_twin) else { return };
+        let seats = &parts[place].seats;
+        // A key that somebody left may be the bad one: it is left out before anything is halved.
+        if seats.keys().len() < 2 || !seats.keys().iter().all(|key| seats.awaits(key)) {
+            return;
+        }
+        if let Some(Boarding { flight, seats, .. }) = parts.remove(place) {
+            let parts = self.halve(&seats);
+            flight.flight().tell(Outcome::Divided(parts));
+        }
+    }
+
+    /// The flight, of one key, was refused. If that shows that the source refuses everything, gives the
+    /// flights that are told so.
+    pub(super) fn refused_alone(
+        &mut self,
+        air: &InAir<K, V, E>,
+        error: FetchError<E>,
+    ) -> impl Sized + use<K, V, E> {
+        air.seats.keys().iter().for_each(|key| self.doubts.clear(key));
+        if !air.seats.is_part || !self.doubts.refused_alone() {
+            return VecDeque::new();
+        }
+        self.doubts.settle();
+        let error = Arc::new(error);
+        let line = std::mem::take(&mut self.lines[Line::Doubtful as usize]);
+        let (parts, others) = line.into_iter().partition(|boarding| boarding.seats.is_part);
+        self.lines[Line::Doubtful as usize] = others;
+        for Boarding { flight, .. } in &parts {
+            flight.flight().tell(Outcome::Failed(Arc::clone(&error)));
+        }
+        parts
+    }
+
+    /// Puts a single key of the waiting parts at the head of their line: one that had a value before, or
+    /// else any.
+    fn pick(&mut self, had_value: impl Fn(&K) -> bool, random: u64) {
+        let parts = &mut self.lines[Line::Doubtful as usize];
+        if parts.front().is_none_or(|boarding| !boarding.seats.is_part) {
+            return;
+        }
+        let mut keys = Vec::new();
+        for (place, Boarding { seats, .. }) in parts.iter().enumerate() {
+            if seats.is_part {
+                let awaited = seats.keys().iter().filter(|key| seats.awaits(key));
+                keys.extend(awaited.map(|key| (place, key)));
+            }
+        }
+        let any = random.checked_rem(keys.len() as u64).unwrap_or(0) as usize;
+        let chosen = keys.iter().find(|(_, key)| had_value(key)).or_else(|| keys.get(any));
+        let Some((place, key)) = chosen.map(|(place, key)| (*place, K::clone(key))) else { return };
+        let Some(Boarding { flight, seats, twin }) = parts.remove(place) else { return };
+        if seats.keys().len() == 1 {
+            parts.push_front(Boarding { flight, seats, twin });
+            return;
+        }
+        let others: Vec<K> = seats.keys().iter().filter(|own| **own != key).cloned().collect();
+        let single = Boarding::new(seats.part(std::slice::from_ref(&key)));
+        let rest = Boarding::new(seats.part(&others));
+        let mut flights = Parts::new();
+        flights.insert(key, Arc::clone(single.flight.flight()));
+        flights.extend(others.into_iter().map(|key| (key, Arc::clone(rest.flight.flight()))));
+        parts.insert(place, rest);
+        parts.push_front(single);
+        flight.flight().tell(Outcome::Divided(flights));
     }
 }
 
@@ -336,74 +358,153 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room { keys: 3, weight: 10 };
+    const ROOM: Room = Room { keys: 8, weight: 100 };
     const NOW: Moment = Moment::from_nanos(5);
+    const FIRST: Duration = Duration::from_secs(30);
 
-    fn board() -> Board<u8, (), ()> {
-        Board::new()
-    }
+    type Numbers = Board<u8, (), ()>;
 
     fn any(_: Moment) -> bool {
         true
     }
 
-    #[test]
-    fn a_request_is_full_by_count_or_by_weight() {
-        let mut seats = Seats::new();
-        assert!((0..3).all(|key| seats.add(&key, 1, ROOM)));
-        assert!(!seats.add(&3, 1, ROOM));
-        assert!(seats.add(&2, 1, ROOM), "it is in already");
-
-        let mut seats = Seats::new();
-        assert!(seats.add(&0, 6, ROOM));
-        assert!(!seats.add(&1, 5, ROOM));
-        assert!(seats.add(&2, 4, ROOM));
+    fn board(board: &mut Numbers, line: Line, keys: &[u8]) -> Arc<Flight<u8, (), ()>> {
+        let flights: Vec<_> =
+            keys.iter().map(|key| board.board(key, 1, ROOM, line, any).0).collect();
+        flights.into_iter().next_back().unwrap()
     }
 
-    #[test]
-    fn a_key_too_heavy_for_any_request_goes_alone() {
-        let mut seats = Seats::new();
-        assert!(seats.add(&0, 99, ROOM));
-        assert!(!seats.add(&1, 0, ROOM));
+    /// The keys of the next flight, which takes off.
+    fn take_off(board: &mut Numbers) -> Vec<u8> {
+        let air = board.take_off(NOW, Vec::new(), ROOM, |_| false, 0);
+        air.map(|air| air.seats.keys().to_vec()).unwrap_or_default()
+    }
+
+    fn refuse(board: &mut Numbers) {
+        let air = board.in_air.take().unwrap();
+        let parts = board.divide(&air.seats, NOW, FIRST).unwrap();
+        air.flight.flight().tell(Outcome::Divided(parts));
+    }
+
+    fn answer(board: &mut Numbers) {
+        let air = board.in_air.take().unwrap();
+        air.flight.flight().tell(Outcome::Landed { entries: HashMap::new(), at: NOW });
+        board.answered(&air);
     }
 
     #[test]
     fn one_flight_is_in_the_air_and_carries_those_who_ask_for_the_same() {
-        let mut board = board();
-        let (first, joined) = board.board(&1, 1, ROOM, any);
+        let mut board = Numbers::new();
+        let (first, joined) = board.board(&1, 1, ROOM, Line::Trusted, any);
         assert!(!joined);
-        assert!(board.board(&1, 1, ROOM, any).1, "somebody waits for it");
-        let air = board.take_off(NOW, vec![(2, 1)], ROOM).unwrap();
+        assert!(board.board(&1, 1, ROOM, Line::Trusted, any).1, "somebody waits for it");
+        let air = board.take_off(NOW, vec![(2, 1)], ROOM, |_| false, 0).unwrap();
         assert!(air.flight.is(&first));
         assert_eq!(air.seats.keys(), [1, 2]);
-        assert!(Arc::ptr_eq(&first, &board.board(&2, 1, ROOM, any).0));
+        assert!(Arc::ptr_eq(&first, &board.board(&2, 1, ROOM, Line::Trusted, any).0));
 
-        let (next, joined) = board.board(&2, 1, ROOM, |sent| sent > NOW);
+        let (next, joined) = board.board(&2, 1, ROOM, Line::Trusted, |sent| sent > NOW);
         assert!(!joined && !Arc::ptr_eq(&first, &next), "the one in the air is too old");
-        assert!(!Arc::ptr_eq(&first, &board.board(&3, 1, ROOM, any).0));
+        assert!(!Arc::ptr_eq(&first, &board.board(&3, 1, ROOM, Line::Trusted, any).0));
     }
 
     #[test]
     fn a_flight_that_everybody_left_does_not_go() {
-        let mut board = board();
-        let (first, _) = board.board(&1, 1, ROOM, any);
-        let (second, _) = board.board(&1, 1, ROOM, any);
+        let mut board = Numbers::new();
+        let first = self::board(&mut board, Line::Trusted, &[1]);
+        let second = self::board(&mut board, Line::Trusted, &[1]);
         assert!(!board.leave(&first, &1));
         assert!(board.is_awaited());
         assert!(!board.leave(&second, &1));
         assert!(!board.is_awaited());
-        assert!(board.take_off(NOW, Vec::new(), ROOM).is_none());
+        assert!(take_off(&mut board).is_empty());
     }
 
     #[test]
-    fn keys_in_doubt_fly_with_their_kind() {
-        let mut board = board();
-        board.doubts.extend([7, 8].map(|key| (key, Doubt { until: NOW, apart: true })));
-        board.doubts.insert(2, Doubt { until: NOW, apart: false });
-        let (with, _) = board.board(&1, 1, ROOM, any);
-        let (apart, _) = board.board(&7, 1, ROOM, any);
-        assert!(!Arc::ptr_eq(&with, &apart));
-        assert!(Arc::ptr_eq(&with, &board.board(&2, 1, ROOM, any).0));
-        assert!(Arc::ptr_eq(&apart, &board.board(&8, 1, ROOM, any).0));
+    fn the_lines_take_turns() {
+        let mut numbers = Numbers::new();
+        for key in [20, 21, 22] {
+            board(&mut numbers, Line::Refused, &[key]);
+        }
+        board(&mut numbers, Line::Doubtful, &[10, 11]);
+        board(&mut numbers, Line::Trusted, &[1, 2]);
+        let mut gone = Vec::new();
+        for _ in 0..3 {
+            gone.push(take_off(&mut numbers));
+            answer(&mut numbers);
+        }
+        board(&mut numbers, Line::Trusted, &[3]);
+        for _ in 0..3 {
+            gone.push(take_off(&mut numbers));
+            answer(&mut numbers);
+        }
+        let turns = [vec![1, 2], vec![10, 11], vec![20], vec![3], vec![21], vec![22]];
+        assert_eq!(gone, turns, "those that were refused go alone");
+    }
+
+    #[test]
+    fn keys_in_doubt_are_not_taken_along() {
+        let mut numbers = Numbers::new();
+        board(&mut numbers, Line::Trusted, &[1, 2, 3, 4]);
+        take_off(&mut numbers);
+        refuse(&mut numbers);
+        // One half is in the air and then trusted, the other waits; 9 was never asked for.
+        assert_eq!(take_off(&mut numbers), [1, 2]);
+        answer(&mut numbers);
+        board(&mut numbers, Line::Trusted, &[5]);
+        let late = NOW + FIRST * 9;
+        let due = (1..=4).chain([9]).map(|key| (key, 1)).collect();
+        let air = numbers.take_off(late, due, ROOM, |_| false, 0).unwrap();
+        assert_eq!(air.seats.keys(), [5, 1, 2, 9], "nor if its doubt is over while its part waits");
+    }
+
+    #[test]
+    fn a_half_is_divided_without_being_asked_for_if_the_other_half_was_answered() {
+        let mut numbers = Numbers::new();
+        board(&mut numbers, Line::Trusted, &[1, 2, 3, 4]);
+        take_off(&mut numbers);
+        refuse(&mut numbers);
+        assert_eq!(take_off(&mut numbers), [1, 2]);
+        answer(&mut numbers);
+        assert_eq!(take_off(&mut numbers), [3]);
+        answer(&mut numbers);
+        assert_eq!(take_off(&mut numbers), [4], "a single key has to be asked for");
+    }
+
+    #[test]
+    fn a_half_of_which_somebody_left_a_key_is_asked_for_without_it() {
+        let mut numbers = Numbers::new();
+        let flight = board(&mut numbers, Line::Trusted, &[1, 2, 3, 4]);
+        take_off(&mut numbers);
+        refuse(&mut numbers);
+        assert!(numbers.leave(&flight, &4), "the request for it was sent");
+        assert_eq!(take_off(&mut numbers), [1, 2]);
+        answer(&mut numbers);
+        assert_eq!(take_off(&mut numbers), [3, 4]);
+        refuse(&mut numbers);
+        assert_eq!(take_off(&mut numbers), [3]);
+        answer(&mut numbers);
+        assert!(take_off(&mut numbers).is_empty(), "nobody waits for 4");
+    }
+
+    #[test]
+    fn a_key_that_had_a_value_is_picked_first() {
+        let mut numbers = Numbers::new();
+        board(&mut numbers, Line::Trusted, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let mut asked = Vec::new();
+        for _ in 0..5 {
+            let air = numbers.take_off(NOW, Vec::new(), ROOM, |key| *key == 6, 0).unwrap();
+            asked.push(air.seats.keys().to_vec());
+            if asked.last().is_some_and(|keys| keys.len() > 1) {
+                refuse(&mut numbers);
+            }
+        }
+        let one_by_one = [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![1, 2], vec![6]];
+        assert_eq!(asked[1..], one_by_one);
+        // What is left of its part waits in its place.
+        answer(&mut numbers);
+        assert_eq!(take_off(&mut numbers), [3, 4]);
+        answer(&mut numbers);
+        assert_eq!([take_off(&mut numbers)], [[5]]);
     }
 }

@@ -34,7 +34,7 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
     }
 
     /// Which errors may be for the sake of one key. A request that fails with one is made again in
-    /// parts, a few times at most; see [`BatchCache`]. None by default.
+    /// parts, until the key is found; see [`BatchCache`]. None by default.
     pub fn refuses(mut self, refuses: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.hooks.refuses = Box::new(refuses);
         self
@@ -60,6 +60,31 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
     pub fn build_late<V: Shared>(
         self,
         fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
+    ) -> BatchCache<K, V, E> {
+        self.build_each(move |batch| {
+            Ok(fetch(batch)?.into_iter().map(|(key, value)| (key, Ok(value))).collect())
+        })
+    }
+
+    /// As [`build_late`](Self::build_late), for a source that may fail for one key and answer for the
+    /// others of the same request. Those who ask for that key are told its error, as
+    /// [`FetchError::OfKey`](super::FetchError::OfKey), and the others have their values.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use lanekeeper::cache::{BatchBuilder, BatchSettings, FetchError};
+    ///
+    /// let cache = BatchBuilder::new(BatchSettings::default()).build_each(|batch| {
+    ///     let read = |key: &&str| key.parse::<u32>().map_err(|_| format!("{key} is no number"));
+    ///     Ok(batch.keys().into_iter().map(|key| (key, read(&key))).collect())
+    /// });
+    /// let answers = cache.get_many(&["12", "x"]);
+    /// assert_eq!(*answers.values["12"].value, 12);
+    /// assert_eq!(answers.failed["x"], FetchError::OfKey("x is no number".to_owned()));
+    /// ```
+    pub fn build_each<V: Shared>(
+        self,
+        fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,
     ) -> BatchCache<K, V, E> {
         BatchCache::of(Core::new(self.settings, self.hooks, Box::new(fetch)))
     }

@@ -1,14 +1,7 @@
 //! Where callers, memory and the fetcher meet.
-//!
-//! A batch that the source *refuses* (as opposed to one that is lost) may be refused for the sake of
-//! one key, and the others must not suffer for it. So it is made again, in parts: first without the
-//! keys that nobody waits for; if that is refused too, in halves, and those in halves, at most
-//! [`HALVINGS`] times. Each part is a request of its own and waits for its turn like any other; one
-//! bad key costs `1 + 2 x HALVINGS` of them at most. Whoever is in a part that is refused to the end
-//! is told so, and its keys are in doubt for a while: they fly only with their kind, and are not taken
-//! along. So a bad key is paid for once by its neighbours, and then by those who ask for it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,17 +9,16 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::answer::{Ask, FetchError};
-use super::board::{Board, Doubt, InAir, Room, Seats, Urge};
+use super::board::{Board, InAir, Urge};
 use super::bounds::{Key, Shared};
+use super::doubts::next_time;
 use super::fetcher::{Fetch, Taking};
-use super::flight::{Flight, Outcome, Parts};
-use super::memory::{CacheFull, Entry, Memory, Snapshot};
-use super::settings::{Ages, BatchSettings, part_of};
+use super::flight::{Flight, Outcome};
+use super::memory::{CacheFull, Content, Entry, Memory, Snapshot};
+use super::seats::{Line, Room};
+use super::settings::{Ages, BatchSettings, Verdict, part_of};
 use super::stats::Counters;
 use crate::quota::Moment;
-
-/// How often the keys of a refused request are halved.
-const HALVINGS: u8 = 3;
 
 /// What a cache is told of its keys, its source and the source's errors.
 pub(super) struct Hooks<K, E> {
@@ -40,14 +32,14 @@ pub(super) struct Core<K, V, E> {
     pub(super) ages: Ages,
     pub(super) hooks: Hooks<K, E>,
     pub(super) fetch: Box<Fetch<K, V, E>>,
-    pub(super) memory: Memory<K, V>,
+    pub(super) memory: Memory<K, V, E>,
     pub(super) board: Mutex<Board<K, V, E>>,
     /// There is something to do for the fetcher.
     pub(super) work: Condvar,
     pub(super) counters: Counters,
     /// Before this moment, in nanoseconds, nobody need ask for a refresh again.
     next_urge: AtomicU64,
-    /// Mixed into the random part of a time to live.
+    /// Where all that is random comes from.
     seed: std::hash::RandomState,
 }
 
@@ -59,11 +51,11 @@ pub(super) struct Seat<K, V, E> {
 
 /// Where the answer for a key will come from.
 pub(super) enum Found<K, V, E> {
-    InMemory(Arc<Entry<V>>),
+    InMemory(Arc<Entry<V, E>>),
     Aboard(Seat<K, V, E>),
 }
 
-impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
+impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     pub(super) fn new(
         settings: BatchSettings,
         hooks: Hooks<K, E>,
@@ -107,17 +99,25 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         let now = self.now();
         // A flight may have come down since the first look.
         let shown = self.memory.look();
-        board.trust_again(now);
+        board.doubts.forget_old(now);
         let find = |(key, weight): (&K, usize)| {
-            if let Some(entry) = shown.get(key) {
-                if now.since(entry.sent) < self.ages.allowed(entry.ttl, ask) {
-                    entry.touch(now);
-                    return Found::InMemory(Arc::clone(entry));
-                }
+            let entry = shown.get(key);
+            let fresh = entry.filter(|entry| {
+                let verdict = entry.judge(now.since(entry.sent), &self.ages, ask);
+                matches!(verdict, Verdict::Fresh | Verdict::Ahead)
+            });
+            if let Some(entry) = fresh {
+                entry.touch(now);
+                return Found::InMemory(Arc::clone(entry));
             }
+            let line = match entry.is_some_and(|entry| entry.is_refused()) {
+                true => Line::Refused,
+                false if board.doubts.has(key, now) => Line::Doubtful,
+                false => Line::Trusted,
+            };
             let allowed = self.ages.allowed(self.settings.ttl, ask);
             let young = |sent| now.since(sent) < allowed;
-            let (flight, joined) = board.board(key, weight, room, young);
+            let (flight, joined) = board.board(key, weight, room, line, young);
             let counter = if joined { &self.counters.joined } else { &self.counters.misses };
             counter.fetch_add(1, Ordering::Relaxed);
             Found::Aboard(Seat { key: key.clone(), flight })
@@ -133,11 +133,6 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         drop(board);
         self.work.notify_one();
         found
-    }
-
-    /// Leaves a flight. Says whether it may have been sent.
-    pub(super) fn leave(&self, seat: &Seat<K, V, E>) -> bool {
-        self.board.lock().leave(&seat.flight, &seat.key)
     }
 
     /// Asks for a refresh of `key`, unless that was done a moment ago.
@@ -193,113 +188,150 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
     }
 
     /// A turn of the fetcher is over: keeps what it brought, and tells those who wait.
-    pub(super) fn land(&self, outcome: Result<HashMap<K, V>, FetchError<E>>) {
+    pub(super) fn land(&self, outcome: Result<HashMap<K, Result<V, E>>, FetchError<E>>) {
         let error = match outcome {
-            Ok(values) => {
+            Ok(answers) => {
+                let content = |answer| match answer {
+                    Ok(value) => Content::Value(Arc::new(value)),
+                    Err(error) => Content::Failed(Arc::new(error)),
+                };
+                let contents = answers.into_iter().map(|(key, answer)| (key, content(answer)));
                 // If nothing went, nobody may have wanted anything any more.
-                if self.keep(values) || self.board.lock().taken {
+                if self.keep(contents.collect()) || self.board.lock().taken {
                     return;
                 }
                 FetchError::NotTaken
             }
             Err(error) => error,
         };
-        let refused = matches!(&error, FetchError::Failed(error) if (self.hooks.refuses)(error));
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let error = match error {
+            FetchError::Failed(error) if (self.hooks.refuses)(&error) => {
+                match self.refused(error) {
+                    Some(error) => error,
+                    None => return,
+                }
+            }
+            error => error,
+        };
         let mut board = self.board.lock();
-        let Some(air) = board.in_air.take() else {
+        let air = board.in_air.take();
+        match &air {
+            Some(air) => air.flight.flight().tell(Outcome::Failed(Arc::new(error))),
             // It failed before it went: a full queue, a closed lane. Or nothing was to go, and it is
             // nobody's failure.
-            if !board.taken {
-                board.fail_next(error);
-            }
-            return;
-        };
-        let outcome = match refused.then(|| self.divide(&mut board, &air.seats)).flatten() {
-            Some(parts) => {
-                self.counters.divided.fetch_add(1, Ordering::Relaxed);
-                Outcome::Divided(parts)
-            }
-            None => Outcome::Failed(error),
-        };
-        // With the board in hand: a flight is boarding, in the air, or told, whoever looks.
-        air.flight.flight().tell(outcome);
+            None if board.taken => {}
+            None => board.fail_next(error),
+        }
         drop(board);
     }
 
-    /// Remembers what the flight in the air brought, and tells it; false if there is none.
-    fn keep(&self, mut values: HashMap<K, V>) -> bool {
+    /// The source refused the request in the air: makes it again in parts, or remembers the refusal if
+    /// it was for one key. Otherwise gives the error back.
+    fn refused(&self, error: E) -> Option<FetchError<E>> {
+        let now = self.now();
+        let mut board = self.board.lock();
+        match board.in_air.as_ref().map(|air| air.seats.keys()) {
+            None => return Some(FetchError::Failed(error)),
+            Some([key]) => {
+                let key = key.clone();
+                drop(board);
+                self.keep(HashMap::from([(key, Content::Refused(Arc::new(error)))]));
+                return None;
+            }
+            Some(_) => {}
+        }
+        let air = board.in_air.take()?;
+        let parts = board.divide(&air.seats, now, self.settings.absent_ttl);
+        if parts.is_some() {
+            self.counters.divided.fetch_add(1, Ordering::Relaxed);
+        }
+        // With the board in hand: a flight is boarding, in the air, or told, whoever looks.
+        air.flight.flight().tell(match parts {
+            Some(parts) => Outcome::Divided(parts),
+            None => Outcome::Failed(Arc::new(FetchError::Failed(error))),
+        });
+        drop(board);
+        None
+    }
+
+    /// Remembers what the flight in the air brought, and tells it; false if there is none. A key that
+    /// is not in `contents` is absent.
+    fn keep(&self, mut contents: HashMap<K, Content<V, E>>) -> bool {
         let flying = |air: &InAir<K, V, E>| (air.seats.keys().to_vec(), air.sent);
         let Some((keys, sent)) = self.board.lock().in_air.as_ref().map(flying) else {
             return false;
         };
         let now = self.now();
+        let refusal = contents.values().find_map(|content| match content {
+            Content::Refused(error) => Some(E::clone(error)),
+            _ => None,
+        });
         let entry_of = |key: K| {
-            let value = values.remove(&key).map(Arc::new);
-            let ttl = match value {
-                Some(_) => self.jittered(&key, sent),
-                None => self.settings.absent_ttl,
-            };
+            let content = contents.remove(&key).unwrap_or(Content::Absent);
+            let ttl = self.time_of(&key, &content, sent);
             let weight = (self.hooks.weigh)(&key);
-            (key, Arc::new(Entry::new(value, sent, ttl, weight, now)))
+            (key, Arc::new(Entry::new(content, sent, ttl, weight, now)))
         };
-        let entries: Snapshot<K, V> = keys.into_iter().map(entry_of).collect();
+        let entries: Snapshot<K, V, E> = keys.into_iter().map(entry_of).collect();
         // Who misses a key looks again with the board in hand, so it finds either the flight or what
         // the flight brought.
         let mut board = self.board.lock();
         let Some(air) = &board.in_air else { return false };
         let forgotten = |key: &K| air.forgotten.contains(key) || air.seats.is_untracked(key);
         let before = self.memory.keep(&entries, |key| air.seats.awaits(key), forgotten, now);
-        board.doubts.retain(|key, _| !entries.contains_key(key));
         let air = board.in_air.take();
-        if let Some(air) = &air {
-            air.flight.flight().tell(Outcome::Landed(entries));
-        }
+        let given_up = air.as_ref().map(|air| {
+            air.flight.flight().tell(Outcome::Landed { entries, at: now });
+            match refusal {
+                None => board.answered(air),
+                Some(error) => return Some(board.refused_alone(air, FetchError::Failed(error))),
+            }
+            None
+        });
         // What is not ours is dropped with no lock held.
         drop(board);
-        drop((air, before));
+        drop((air, before, given_up));
         true
     }
 
+    /// How long `content` of a request that was sent at `sent` is remembered.
+    fn time_of(&self, key: &K, content: &Content<V, E>, sent: Moment) -> Duration {
+        let BatchSettings { ttl, absent_ttl, .. } = self.settings;
+        match content {
+            Content::Value(_) => self.jittered(key, sent),
+            Content::Absent => absent_ttl,
+            Content::Failed(_) => ttl.min(absent_ttl),
+            Content::Refused(_) => {
+                let before =
+                    self.memory.look().get(key).filter(|entry| entry.is_refused()).cloned();
+                before.map_or(absent_ttl, |before| next_time(before.ttl, absent_ttl))
+            }
+        }
+    }
+
+    fn random(&self, of: impl Hash) -> u64 {
+        self.seed.hash_one(of)
+    }
+
     fn jittered(&self, key: &K, sent: Moment) -> Duration {
-        use std::hash::BuildHasher;
-        let Self { settings: BatchSettings { ttl, ttl_jitter, .. }, seed, .. } = self;
+        let BatchSettings { ttl, ttl_jitter, .. } = &self.settings;
         if *ttl_jitter <= 0.0 {
             return *ttl;
         }
-        let random = seed.hash_one((key, sent)) as f64 / u64::MAX as f64;
+        let random = self.random((key, sent)) as f64 / u64::MAX as f64;
         part_of(*ttl, 1.0 - ttl_jitter.min(1.0) * random)
-    }
-
-    /// Makes a refused request again, in parts; `None` if it is not to be divided any more. Gives the
-    /// flight of each key that somebody waits for.
-    fn divide(&self, board: &mut Board<K, V, E>, seats: &Seats<K>) -> Option<Parts<K, V, E>> {
-        let (awaited, others): (Vec<K>, Vec<K>) =
-            seats.keys().iter().cloned().partition(|key| seats.awaits(key));
-        let until = self.now() + self.settings.absent_ttl;
-        let mut doubt = |keys: &[K], apart| {
-            let doubt = Doubt { until, apart };
-            board.doubts.extend(keys.iter().map(|key| (key.clone(), doubt)));
-        };
-        if !others.is_empty() {
-            doubt(&others, false);
-        }
-        if awaited.is_empty() {
-            return None;
-        }
-        if !others.is_empty() {
-            return Some(board.again(seats, &[&awaited], seats.halved));
-        }
-        if seats.halved == HALVINGS || awaited.len() == 1 {
-            doubt(&awaited, true);
-            return None;
-        }
-        let (left, right) = awaited.split_at(awaited.len() / 2);
-        Some(board.again(seats, &[left, right], seats.halved + 1))
     }
 }
 
-impl<K: Key, V: Shared, E: Shared> Taking<K> for Core<K, V, E> {
+impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
+    /// Leaves a flight. Says whether it may have been sent.
+    pub(super) fn leave(&self, seat: &Seat<K, V, E>) -> bool {
+        self.board.lock().leave(&seat.flight, &seat.key)
+    }
+}
+
+impl<K: Key, V: Shared, E: Shared + Clone> Taking<K> for Core<K, V, E> {
     fn take(&self, turn: u64) -> Vec<K> {
         let mut board = self.board.lock();
         if board.turn != turn || !board.fetching {
@@ -312,7 +344,10 @@ impl<K: Key, V: Shared, E: Shared> Taking<K> for Core<K, V, E> {
             return air.seats.keys().to_vec();
         }
         let due = self.due(&board, now);
-        let keys = board.take_off(now, due, self.room()).map(|air| air.seats.keys().to_vec());
+        let shown = self.memory.look();
+        let had_value = |key: &K| shown.get(key).is_some_and(|entry| entry.has_value());
+        let air = board.take_off(now, due, self.room(), had_value, self.random(turn));
+        let keys = air.map(|air| air.seats.keys().to_vec());
         let keys = keys.unwrap_or_default();
         // If what is not ours panicked on the way, nobody has taken anything.
         board.taken = true;
@@ -320,6 +355,12 @@ impl<K: Key, V: Shared, E: Shared> Taking<K> for Core<K, V, E> {
             self.counters.went(keys.len());
         }
         keys
+    }
+
+    fn taken(&self, turn: u64) -> Vec<K> {
+        let board = self.board.lock();
+        let air = board.in_air.as_ref().filter(|_| board.turn == turn);
+        air.map(|air| air.seats.keys().to_vec()).unwrap_or_default()
     }
 
     fn sent(&self, turn: u64) -> Option<Moment> {

@@ -16,13 +16,15 @@ use super::bounds::{Key, Shared};
 use super::core::Core;
 use crate::quota::Moment;
 
-/// What fetches.
+/// What fetches. A key without a value and without an error is one that the source has nothing for.
 pub(super) type Fetch<K, V, E> =
-    dyn Fn(&Batch<K>) -> Result<HashMap<K, V>, E> + Send + Sync + 'static;
+    dyn Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static;
 
 /// Who gives out the keys of a turn.
 pub(super) trait Taking<K>: Send + Sync {
     fn take(&self, turn: u64) -> Vec<K>;
+    /// Those that were given out.
+    fn taken(&self, turn: u64) -> Vec<K>;
     fn sent(&self, turn: u64) -> Option<Moment>;
 }
 
@@ -40,6 +42,11 @@ impl<K> Batch<K> {
     /// anything any more: then nothing need be asked.
     pub fn keys(&self) -> Vec<K> {
         self.from.upgrade().map(|from| from.take(self.turn)).unwrap_or_default()
+    }
+
+    /// The keys that were chosen, if they were. Asking chooses nothing.
+    pub(super) fn chosen(&self) -> Vec<K> {
+        self.from.upgrade().map(|from| from.taken(self.turn)).unwrap_or_default()
     }
 
     /// When the keys were chosen, if they were.
@@ -61,7 +68,7 @@ impl<K> fmt::Debug for Batch<K> {
 }
 
 /// Starts the thread.
-pub(super) fn start<K: Key, V: Shared, E: Shared>(
+pub(super) fn start<K: Key, V: Shared, E: Shared + Clone>(
     core: &Arc<Core<K, V, E>>,
 ) -> std::io::Result<JoinHandle<()>> {
     let core = Arc::clone(core);
@@ -87,7 +94,7 @@ impl<K: Key, V: Shared, E: Shared> Drop for Grounded<'_, K, V, E> {
     }
 }
 
-impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
+impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// The keys' `Eq` or `Drop` panicked while the fetcher looked for something to do. What it looked
     /// at is let go, so that it does not stumble over it again: those who want it say so again.
     fn stumble(&self) {
@@ -107,12 +114,10 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
                 return None;
             }
             let now = self.now();
-            board.trust_again(now);
+            board.doubts.forget_old(now);
             let Board { urged, doubts, .. } = &mut *board;
             // A key in doubt is not taken along, so there is nothing to go for.
-            urged.retain(|key, _| {
-                !doubts.contains_key(key) && self.memory.if_due(key, now).is_some()
-            });
+            urged.retain(|key, _| !doubts.has(key, now) && self.memory.if_due(key, now).is_some());
             if board.is_awaited() || board.urged.values().any(|urge| *urge == Urge::Stale) {
                 break;
             }

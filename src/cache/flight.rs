@@ -15,10 +15,13 @@ pub(super) type Parts<K, V, E> = HashMap<K, Arc<Flight<K, V, E>>>;
 
 /// How a request ended. All who wait for it share this.
 pub(super) enum Outcome<K, V, E> {
-    /// An entry for every key that it asked for.
-    Landed(Snapshot<K, V>),
-    Failed(FetchError<E>),
-    /// It was refused, and is made again in parts.
+    /// An entry for every key that it asked for, and when they came.
+    Landed {
+        entries: Snapshot<K, V, E>,
+        at: Moment,
+    },
+    Failed(Arc<FetchError<E>>),
+    /// Its keys are asked for in parts: it was refused, or it holds a key that surely is.
     Divided(Parts<K, V, E>),
 }
 
@@ -53,7 +56,7 @@ impl<K, V, E> Drop for Owed<K, V, E> {
     fn drop(&mut self) {
         if self.0.outcome().is_none() {
             let message = "the code of a key or a value panicked, and its request was lost".into();
-            self.0.tell(Outcome::Failed(FetchError::Panicked { message }));
+            self.0.tell(Outcome::Failed(Arc::new(FetchError::Panicked { message })));
         }
     }
 }

@@ -13,13 +13,27 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
+use super::answer::Ask;
+use super::settings::{Ages, Verdict};
 use crate::quota::Moment;
+
+/// What the source said of a key.
+#[derive(Debug)]
+pub(super) enum Content<V, E> {
+    /// Its value.
+    Value(Arc<V>),
+    /// The source has nothing for it.
+    Absent,
+    /// The source could not answer for it, in an answer for others.
+    Failed(Arc<E>),
+    /// The source refused a request for this key alone.
+    Refused(Arc<E>),
+}
 
 /// What is remembered of a key.
 #[derive(Debug)]
-pub(super) struct Entry<V> {
-    /// `None`: the source has nothing for this key.
-    pub(super) value: Option<Arc<V>>,
+pub(super) struct Entry<V, E> {
+    pub(super) content: Content<V, E>,
     /// Just before the request was sent.
     pub(super) sent: Moment,
     /// How long it is fresh.
@@ -30,15 +44,55 @@ pub(super) struct Entry<V> {
     last_use: AtomicU64,
 }
 
-impl<V> Entry<V> {
+impl<V, E> Entry<V, E> {
     pub(super) fn new(
-        value: Option<Arc<V>>,
+        content: Content<V, E>,
         sent: Moment,
         ttl: Duration,
         weight: usize,
         last_use: Moment,
     ) -> Self {
-        Self { value, sent, ttl, weight, last_use: AtomicU64::new(last_use.as_nanos()) }
+        Self { content, sent, ttl, weight, last_use: AtomicU64::new(last_use.as_nanos()) }
+    }
+
+    /// The value, `None` if there is none, or why the source did not answer for this key.
+    pub(super) fn value(&self) -> Result<Option<&Arc<V>>, &E> {
+        match &self.content {
+            Content::Value(value) => Ok(Some(value)),
+            Content::Absent => Ok(None),
+            Content::Failed(error) | Content::Refused(error) => Err(error),
+        }
+    }
+
+    /// How old its value is. What is no value has no age.
+    pub(super) fn age_of_value(&self, now: Moment) -> Duration {
+        if self.value().is_ok() { now.since(self.sent) } else { Duration::ZERO }
+    }
+
+    pub(super) fn has_value(&self) -> bool {
+        matches!(self.content, Content::Value(_))
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.content, Content::Refused(_))
+    }
+
+    /// The same refusal with its time over, if it is one.
+    fn refusal_over(&self) -> Option<Self> {
+        let Content::Refused(error) = &self.content else { return None };
+        let content = Content::Refused(Arc::clone(error));
+        let Self { sent, weight, .. } = *self;
+        Some(Self::new(content, sent, Duration::ZERO, weight, self.last_use()))
+    }
+
+    /// Whether an answer of this `age` may be given to `ask`. A refusal has a time of its own, which no
+    /// caller shortens: it is no price, and each trial costs the others a request.
+    pub(super) fn judge(&self, age: Duration, ages: &Ages, ask: &Ask) -> Verdict {
+        match (&self.content, ages.judge(age, self.ttl, ask)) {
+            (Content::Refused(_), _) if age < self.ttl => Verdict::Fresh,
+            (Content::Refused(_), _) | (Content::Failed(_), Verdict::Stale) => Verdict::TooOld,
+            (_, verdict) => verdict,
+        }
     }
 
     /// Somebody wants it. Written down only now and then: many threads that write to one place wait
@@ -55,16 +109,27 @@ impl<V> Entry<V> {
     }
 
     /// Whether a request that has room takes it along: once half its time is over, so that keys that
-    /// were asked for one after another soon are fetched together. That there is nothing is looked
-    /// at again only when its time is over.
+    /// were asked for one after another soon are fetched together. That there is no value is looked
+    /// at again only when its time is over. A key that was refused is never taken along.
     pub(super) fn is_due(&self, now: Moment) -> bool {
         let age = now.since(self.sent);
-        if self.value.is_some() { age >= self.ttl / 2 } else { age >= self.ttl }
+        match self.content {
+            Content::Value(_) => age >= self.ttl / 2,
+            Content::Absent | Content::Failed(_) => age >= self.ttl,
+            Content::Refused(_) => false,
+        }
+    }
+
+    /// Whether `newer` leaves this in its place: a row that could not be read says nothing of a price
+    /// that is fresh.
+    fn outlasts(&self, newer: &Self, now: Moment) -> bool {
+        matches!((&self.content, &newer.content), (Content::Value(_), Content::Failed(_)))
+            && now.since(self.sent) < self.ttl
     }
 }
 
 /// All that is known at one moment.
-pub(super) type Snapshot<K, V> = HashMap<K, Arc<Entry<V>>>;
+pub(super) type Snapshot<K, V, E> = HashMap<K, Arc<Entry<V, E>>>;
 
 /// More keys were to be tracked than the cache may remember.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,10 +147,10 @@ pub struct CacheFull {
 
 /// What was known up to a moment ago. Whoever is given it drops it with no lock held, for the values'
 /// `Drop` is not ours and may ask the cache again.
-type Before<K, V> = Arc<Snapshot<K, V>>;
+type Before<K, V, E> = Arc<Snapshot<K, V, E>>;
 
-pub(super) struct Memory<K, V> {
-    shown: ArcSwap<Snapshot<K, V>>,
+pub(super) struct Memory<K, V, E> {
+    shown: ArcSwap<Snapshot<K, V, E>>,
     /// Those that were named by hand, and what each adds to a request. Its lock is also the right to
     /// write.
     tracked: Mutex<HashMap<K, usize>>,
@@ -93,13 +158,13 @@ pub(super) struct Memory<K, V> {
     capacity: usize,
 }
 
-impl<K: Clone + Eq + Hash, V> Memory<K, V> {
+impl<K: Clone + Eq + Hash, V, E> Memory<K, V, E> {
     pub(super) fn new(idle: Duration, capacity: usize) -> Self {
         Self { shown: ArcSwap::default(), tracked: Mutex::default(), idle, capacity }
     }
 
     /// What is known now.
-    pub(super) fn look(&self) -> Guard<Arc<Snapshot<K, V>>> {
+    pub(super) fn look(&self) -> Guard<Arc<Snapshot<K, V, E>>> {
         self.shown.load()
     }
 
@@ -107,21 +172,30 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
     /// be tracked for ever; `was_asked` says for which keys somebody waited.
     pub(super) fn keep(
         &self,
-        entries: &Snapshot<K, V>,
+        entries: &Snapshot<K, V, E>,
         was_asked: impl Fn(&K) -> bool,
         forgotten: impl Fn(&K) -> bool,
         now: Moment,
-    ) -> Before<K, V> {
+    ) -> Before<K, V, E> {
         let tracked = self.tracked.lock();
         let mut next = Snapshot::clone(&self.shown.load());
         for (key, entry) in entries.iter().filter(|(key, _)| !forgotten(key)) {
+            if let Some(before) = next.get(key).filter(|before| before.outlasts(entry, now)) {
+                if was_asked(key) {
+                    before.touch(now);
+                }
+                continue;
+            }
             let before = next.insert(key.clone(), Arc::clone(entry));
             let used_before = before.filter(|_| !was_asked(key)).map(|before| before.last_use());
             if let Some(used_before) = used_before {
                 entry.last_use.store(used_before.as_nanos(), Ordering::Relaxed);
             }
         }
-        next.retain(|key, entry| !self.is_idle(entry, now) || tracked.contains_key(key));
+        // That a key was refused is remembered while there is room: it must not be asked for in company.
+        next.retain(|key, entry| {
+            entry.is_refused() || !self.is_idle(entry, now) || tracked.contains_key(key)
+        });
         if let Some(too_many) = next.len().checked_sub(self.capacity).filter(|many| *many > 0) {
             let free = next.iter().filter(|(key, _)| !tracked.contains_key(*key));
             let mut free: Vec<_> = free.map(|(key, e)| (e.last_use(), key.clone())).collect();
@@ -133,16 +207,24 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
         self.shown.swap(Arc::new(next))
     }
 
-    fn is_idle(&self, entry: &Entry<V>, now: Moment) -> bool {
+    fn is_idle(&self, entry: &Entry<V, E>, now: Moment) -> bool {
         now.since(entry.last_use()) > self.idle
     }
 
-    pub(super) fn forget(&self, key: &K) -> Before<K, V> {
+    /// Forgets what is known of `key`; but of one that was refused only the refusal, and not that it is
+    /// to be asked for alone.
+    pub(super) fn forget(&self, key: &K) -> Before<K, V, E> {
         let _writing = self.tracked.lock();
-        self.remove(std::slice::from_ref(key))
+        let shown = self.shown.load();
+        let Some(over) = shown.get(key).and_then(|entry| entry.refusal_over()) else {
+            return self.remove(std::slice::from_ref(key));
+        };
+        let mut next = Snapshot::clone(&shown);
+        next.insert(key.clone(), Arc::new(over));
+        self.shown.swap(Arc::new(next))
     }
 
-    fn remove(&self, keys: &[K]) -> Before<K, V> {
+    fn remove(&self, keys: &[K]) -> Before<K, V, E> {
         let mut next = Snapshot::clone(&self.shown.load());
         for key in keys {
             next.remove(key);
@@ -162,7 +244,7 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
         Ok(())
     }
 
-    pub(super) fn untrack(&self, keys: &[K]) -> Before<K, V> {
+    pub(super) fn untrack(&self, keys: &[K]) -> Before<K, V, E> {
         let mut tracked = self.tracked.lock();
         for key in keys {
             tracked.remove(key);
@@ -181,7 +263,7 @@ impl<K: Clone + Eq + Hash, V> Memory<K, V> {
     pub(super) fn due(&self, now: Moment) -> Vec<(K, usize)> {
         let tracked = self.tracked.lock();
         let shown = self.shown.load();
-        let due = |(key, entry): &(&K, &Arc<Entry<V>>)| {
+        let due = |(key, entry): &(&K, &Arc<Entry<V, E>>)| {
             entry.is_due(now) && (!self.is_idle(entry, now) || tracked.contains_key(*key))
         };
         let mut known: Vec<_> = shown.iter().filter(due).collect();

@@ -9,9 +9,12 @@
 //! front of a [`Broker`](crate::broker::Broker).
 //!
 //! - `memory.rs` is what is known and what is due: one snapshot, read without a lock.
-//! - `board.rs` is who asks for what, and which request carries it; `flight.rs` is one request.
+//! - `board.rs` is who asks for what, and which request carries it; `flight.rs` is one request, and
+//!   `seats.rs` are its keys.
+//! - `doubts.rs` is what a refused request says of its keys and of the source.
 //! - `core.rs` joins the two; `fetcher.rs` is the thread that makes the requests.
-//! - `batch.rs` is what callers see of it.
+//! - `batch.rs` is what callers see of it; `wait.rs` is how they wait.
+//! - `quotes.rs` is the broker in front; `quote_request.rs` is one request to the broker within.
 
 mod answer;
 mod batch;
@@ -19,16 +22,20 @@ mod board;
 mod bounds;
 mod build;
 mod core;
+mod doubts;
 mod fetcher;
 mod flight;
 mod forward;
 mod memory;
 mod proxied;
+mod quote_request;
 mod quotes;
+mod seats;
 mod settings;
 mod stats;
+mod wait;
 
-pub use answer::{Answer, Ask, FetchError, Origin};
+pub use answer::{Answer, Answers, Ask, FetchError, Origin};
 pub use batch::BatchCache;
 pub use bounds::{Key, Shared};
 pub use build::BatchBuilder;

@@ -1,21 +1,18 @@
 //! The quote cache: a [`BatchCache`] in front of a [`Broker`].
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::answer::{Answer, Ask, FetchError, Origin};
+use super::answer::{Answer, Answers, Ask, FetchError, Origin};
 use super::batch::BatchCache;
 use super::build::BatchBuilder;
-use super::fetcher::Batch;
 use super::memory::CacheFull;
+use super::quote_request::{Fault, fetch};
 use super::settings::BatchSettings;
 use super::stats::CacheStats;
-use crate::broker::{Broker, BrokerError, Detail, Instrument, Quote, QuoteBatch};
+use crate::broker::{Broker, BrokerError, Detail, Instrument, Quote, Quotes, RowProblem};
 use crate::clock::Clock;
-use crate::quota::Moment;
 
 /// A [`Broker`] that answers quotes from memory while they are fresh, and asks for many at once
 /// when they are not. All other calls go through to the broker within.
@@ -24,8 +21,10 @@ use crate::quota::Moment;
 /// shares the memory. What is asked for while a request waits in its lane goes with it. A [`Quote`]
 /// says when it was fetched, and whether it came from memory.
 ///
-/// If the broker rejects a whole request, it is made again in parts, as [`BatchCache`] says: one
-/// instrument that it does not like costs the others some seconds once, and not their quotes.
+/// If the broker rejects a whole request, it is made again in parts, as [`BatchCache`] says, until the
+/// instrument that it does not like is found. That costs the others some seconds once, and not their
+/// quotes. `quotes` gives what there is: an instrument that was refused, or whose quote cannot be read,
+/// is among the [problems](crate::broker::Partial::problems) of the answer.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -49,7 +48,7 @@ use crate::quota::Moment;
 pub struct QuoteCache<B> {
     within: Arc<B>,
     ask: Ask,
-    cache: Arc<BatchCache<Instrument, Quote, BrokerError>>,
+    cache: Arc<BatchCache<Instrument, Quote, Fault>>,
 }
 
 impl<B> Clone for QuoteCache<B> {
@@ -107,26 +106,57 @@ impl<B> QuoteCache<B> {
         make: impl Fn(Quoted<'_>) -> Option<R>,
     ) -> Result<R, BrokerError> {
         let known = self.cache.recall(instrument, &self.ask, |entry, _, _| {
-            make(Quoted { quote: entry.value.as_deref()?, from_memory: true })
+            let made = |quote: &Arc<Quote>| make(Quoted { quote, from_memory: true });
+            Ok(entry.value().map_err(Fault::clone)?.and_then(made))
         });
         let made = match known {
-            Some(made) => made,
+            Some(known) => known.map_err(|fault: Fault| fault.into()),
             None => {
-                let answer = self.cache.ask(instrument, &self.ask).map_err(to_broker_error)?;
-                answer.and_then(|answer| make(Quoted::from(&answer)))
+                let answer = self.cache.ask(instrument, &self.ask).map_err(to_broker_error);
+                answer.map(|answer| answer.and_then(|answer| make(Quoted::from(&answer))))
             }
         };
-        made.ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+        made?.ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
-    pub(super) fn recall_many(
-        &self,
-        instruments: &[Instrument],
-    ) -> Result<HashMap<Instrument, Quote>, BrokerError> {
-        let quotes = self.cache.ask_many(instruments, &self.ask).map_err(to_broker_error)?;
+    /// The quotes that there are, and a problem for each instrument that the broker refused, whose quote
+    /// it sent in a way that cannot be read, or that was not answered by the deadline.
+    ///
+    /// # Errors
+    /// A request failed; or nothing came that is worth an answer.
+    pub(super) fn recall_many(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
+        let Answers { values, mut failed } = self.cache.ask_many(instruments, &self.ask);
+        let mut nothing_came = !failed.is_empty() && failed.len() >= distinct(instruments);
+        let mut first = None;
+        let mut problems = Vec::new();
+        for (place, instrument) in instruments.iter().enumerate() {
+            let Some(error) = failed.remove(instrument) else { continue };
+            let problem = match error {
+                FetchError::OfKey(Fault::Row(problem)) => {
+                    nothing_came = false;
+                    problem
+                }
+                FetchError::OfKey(_) | FetchError::TimedOut { .. } | FetchError::TooOld { .. } => {
+                    let error = to_broker_error(error);
+                    let problem = RowProblem::new(place, error.to_string(), "");
+                    first.get_or_insert(error);
+                    problem.name(instrument.as_str())
+                }
+                error => return Err(to_broker_error(error)),
+            };
+            problems.push(problem);
+        }
+        if let Some(error) = first.filter(|_| nothing_came) {
+            return Err(error);
+        }
         let own = |(instrument, answer)| (instrument, Quoted::from(&answer).to_quote());
-        Ok(quotes.into_iter().map(own).collect())
+        Ok(values.into_iter().map(own).collect::<Quotes>().with_problems(problems))
     }
+}
+
+/// How many instruments are named, each counted once.
+fn distinct(instruments: &[Instrument]) -> usize {
+    instruments.iter().collect::<HashSet<_>>().len()
 }
 
 impl<B: Broker + 'static> QuoteCache<B> {
@@ -160,10 +190,10 @@ impl<'a> From<&'a Answer<Quote>> for Quoted<'a> {
     }
 }
 
-fn to_broker_error(error: FetchError<BrokerError>) -> BrokerError {
-    let detail = |error: &FetchError<BrokerError>| Detail::new(format!("quotes: {error}"));
+fn to_broker_error(error: FetchError<Fault>) -> BrokerError {
+    let detail = |error: &FetchError<Fault>| Detail::new(format!("quotes: {error}"));
     match error {
-        FetchError::Failed(error) => error,
+        FetchError::Failed(fault) | FetchError::OfKey(fault) => fault.into(),
         FetchError::TimedOut { under_way: false, .. }
         | FetchError::NotTaken
         | FetchError::NoThread { .. } => BrokerError::NotSent(detail(&error)),
@@ -248,9 +278,9 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
         let clock = settings.clock.clone();
         let cache = BatchBuilder::new(settings)
             .weigh(move |instrument| chunk.cost(instrument))
-            .refuses(|error| matches!(error, BrokerError::Rejected(_)))
+            .refuses(|fault| matches!(fault, Fault::Broker(BrokerError::Rejected(_))))
             .spare(spare)
-            .build_late(move |batch| fetch(&*fetching, batch, &clock));
+            .build_each(move |batch| fetch(&*fetching, batch, &clock));
         QuoteCache { within, ask: Ask::new(), cache: Arc::new(cache) }
     }
 }
@@ -261,26 +291,4 @@ impl<B> std::fmt::Debug for QuoteCacheBuilder<B> {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
-}
-
-/// One request, and in each of its quotes when it was sent.
-fn fetch(
-    broker: &impl Broker,
-    batch: &Batch<Instrument>,
-    clock: &Clock,
-) -> Result<HashMap<Instrument, Quote>, BrokerError> {
-    let late = batch.clone();
-    let mut quotes = broker.quotes_of(&QuoteBatch::new(move || late.keys()))?;
-    let fetched_at = batch.sent().and_then(|sent| timestamp(clock, sent));
-    for quote in quotes.values_mut() {
-        quote.fetched_at = fetched_at;
-    }
-    Ok(quotes.rows)
-}
-
-/// What the clock on the wall said at `moment`.
-fn timestamp(clock: &Clock, moment: Moment) -> Option<Timestamp> {
-    let wall = clock.wall();
-    let since = SignedDuration::try_from(wall.moment.since(moment)).ok()?;
-    wall.timestamp.checked_sub(since).ok()
 }

@@ -15,8 +15,9 @@ pub struct BatchSettings {
     /// By which share of `ttl` some answers stop being fresh earlier, at random, so that caches of
     /// several processes do not ask in step. 0 to 1; 0 by default.
     pub ttl_jitter: f64,
-    /// How long it is remembered that the source has nothing for a key, and that it refused one.
-    /// 30 s by default.
+    /// How long it is remembered that the source has nothing for a key, and that it refused one. A key
+    /// that is refused again is remembered for twice as long, up to 16 times this. A key for which an
+    /// answer could not be read is remembered for this or for `ttl`, whichever is less. 30 s by default.
     pub absent_ttl: Duration,
     /// No answer is older than this, whatever happens and whoever asks. By default as long as the
     /// other settings let an answer live, and a minute at least.

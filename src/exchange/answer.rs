@@ -76,7 +76,9 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let message = refusal.to_string();
         match refusal {
-            Refusal::Field { .. } | Refusal::Instrument(_) => Self::input(message),
+            Refusal::Field { .. } | Refusal::Time(_) | Refusal::Instrument(_) => {
+                Self::input(message)
+            }
             Refusal::NoOrder(_) => Self::not_found("Couldn't find that `order_id`."),
             Refusal::Done { .. } | Refusal::Funds { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "OrderException", message)

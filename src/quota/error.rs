@@ -32,7 +32,7 @@ pub enum QuotaError {
         window: Window,
     },
     /// Nobody knows when its midnight is.
-    #[error("the window {window} needs a known time zone")]
+    #[error("the window {window} needs a known time zone; name one, as Asia/Kolkata or +05:30")]
     NoZone {
         /// The window.
         window: Window,

@@ -48,8 +48,7 @@ pub enum ParseQuotaError {
     },
     /// The midnight is nobody's.
     #[error(
-        "`{text}` is no zone that is known here: write an offset, as +05:30; names, as Asia/Kolkata, need \
-         one of jiff's `tzdb` features"
+        "`{text}` is no zone that is known: write its name, as Asia/Kolkata, or an offset, as +05:30"
     )]
     Zone {
         /// The part that is wrong.
@@ -161,7 +160,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, ParseQuotaError> {
 }
 
 fn zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
-    // The one name that needs no zone database.
+    // Not a name in the database of every system.
     if text == "UTC" {
         return Ok(TimeZone::UTC);
     }
@@ -214,6 +213,7 @@ mod tests {
         }
         assert!(read("10/h from midnight UTC").unwrap_err().contains("write calls/time"));
         assert!(read("1/day from midnight Middle/Earth").unwrap_err().contains("is no zone"));
+        assert!(read("1/day from midnight Etc/Unknown").unwrap_err().contains("known time zone"));
         assert!(read("1/day from midnight UTC give or take 7h").unwrap_err().contains("6 h"));
         assert!(read("0/s").unwrap_err().contains("allows no calls"));
         assert!(read("1/0s").unwrap_err().contains("no length"));
@@ -226,7 +226,10 @@ mod tests {
             TimeZone::fixed(Offset::from_seconds(seconds).expect("within a day"))
         });
         let rule = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").expect("a rule");
-        prop_oneof![fixed, Just(TimeZone::UTC), Just(rule)]
+        let named = ["Asia/Kolkata", "America/New_York", "Etc/UTC"];
+        let named =
+            prop::sample::select(named.map(|name| TimeZone::get(name).expect(name)).to_vec());
+        prop_oneof![fixed, Just(TimeZone::UTC), Just(rule), named]
     }
 
     fn windows() -> impl Strategy<Value = Quota> {

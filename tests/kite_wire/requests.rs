@@ -1,8 +1,8 @@
 //! What each call puts on the wire.
 
 use lanekeeper::broker::{
-    Broker, BrokerError, CandleRequest, Exchange, Instrument, Interval, OrderChange, OrderId,
-    OrderRequest, OrderType, Product, Side, TimeInForce, Variety,
+    Broker, BrokerError, BrokerTime, CandleRequest, Exchange, Instrument, Interval, OrderChange,
+    OrderId, OrderRequest, OrderType, Product, Side, TimeInForce, Variety,
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::ExposeSecret;
@@ -175,6 +175,32 @@ fn candles_go_by_the_number_learned_before() {
     assert_eq!(heard[2].line, "GET /instruments/BSE HTTP/1.1");
     assert!(heard[3].line.starts_with("GET /instruments/historical/738561/5minute?"));
     assert!(heard[3].line.contains("&continuous=0&oi=0"));
+}
+
+#[test]
+fn a_time_without_a_zone_is_read_in_india_and_one_of_an_unknown_zone_is_not_sent() {
+    let quote =
+        r#"{"status":"success","data":{"NSE:INFY":{"instrument_token":408065,"last_price":1}}}"#;
+    let candles = r#"{"status":"success","data":{"candles":[]}}"#;
+    let server = Server::new([crate::server::json(200, quote), crate::server::json(200, candles)]);
+    let kite = server.kite();
+    kite.quotes(&[infy()]).unwrap();
+    let civil = jiff::civil::date(2017, 12, 15).at(9, 15, 0, 0);
+    // At the same time, in New York.
+    let there = civil.in_tz("Asia/Kolkata").unwrap().in_tz("America/New_York").unwrap();
+    kite.candles(&CandleRequest::new(infy(), Interval::FiveMinutes, civil, there)).unwrap();
+    let times = "?from=2017-12-15+09%3A15%3A00&to=2017-12-15+09%3A15%3A00&";
+    assert!(server.heard()[1].line.contains(times), "{}", server.heard()[1].line);
+
+    let unknown = civil.to_zoned(jiff::tz::TimeZone::unknown()).unwrap();
+    for (from, to) in [(civil.into(), unknown.clone().into()), (unknown.into(), civil.into())] {
+        let request: (BrokerTime, BrokerTime) = (from, to);
+        let request = CandleRequest::new(infy(), Interval::FiveMinutes, request.0, request.1);
+        let error = kite.candles(&request).unwrap_err();
+        let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
+        assert!(detail.local && detail.message.contains("09:15 would mean UTC"), "{error}");
+    }
+    assert_eq!(server.heard().len(), 2, "it was not sent");
 }
 
 #[test]

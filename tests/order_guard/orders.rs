@@ -275,6 +275,9 @@ fn settings_that_make_no_sense_are_refused() {
     assert!(matches!(none, Err(GuardBuildError::NoSettleTime)));
     let short = OrderGuard::builder(Shaky::new(OrderTags::echoed(8))).build();
     assert!(matches!(short, Err(GuardBuildError::ShortTags { longest: 8 })));
+    let tags = OrderTags::echoed(20).zone(lanekeeper::jiff::tz::TimeZone::unknown());
+    let nowhere = OrderGuard::builder(Shaky::new(tags)).build();
+    assert!(matches!(nowhere, Err(GuardBuildError::NoZone)));
 }
 
 #[test]

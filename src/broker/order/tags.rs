@@ -50,7 +50,8 @@ impl OrderTags {
         Self { support, longest, ..Self::none() }
     }
 
-    /// The zone in which the broker's day ends, and its order book with it. UTC if nobody says.
+    /// The zone in which the broker's day ends, and its order book with it. UTC if nobody says. One that
+    /// is not known (`Etc/Unknown`) is refused when a guard is built.
     #[must_use]
     pub fn zone(mut self, zone: TimeZone) -> Self {
         self.zone = zone;

@@ -8,6 +8,7 @@ use super::de::{Book, Num};
 use super::order_id::segment;
 use super::time;
 use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc, Rows};
+use crate::brokers::india::zone;
 
 /// The rows, which must be there.
 #[derive(Debug, Deserialize)]
@@ -18,10 +19,11 @@ pub(super) struct WireCandles {
 /// The path that asks for `request`, of the instrument that Kite numbers `token`.
 pub(super) fn path(request: &CandleRequest, token: u64) -> Result<String, BrokerError> {
     let interval = segment("interval", request.interval.as_str())?;
+    let (from, to) = request.range(&zone())?;
     let flag = |on: bool| if on { "1" } else { "0" };
     let query = Serializer::new(String::new())
-        .append_pair("from", &time::format(&request.from))
-        .append_pair("to", &time::format(&request.to))
+        .append_pair("from", &time::format(&from))
+        .append_pair("to", &time::format(&to))
         .append_pair("continuous", flag(request.continuous))
         .append_pair("oi", flag(request.open_interest))
         .finish();

@@ -32,6 +32,9 @@ pub enum PaperBuildError {
     /// Bars that are shown for no time at all.
     #[error("bar_every is zero; give each bar some time")]
     NoTime,
+    /// A start in a zone that is not known, in which orders would be stamped as if it were UTC.
+    #[error("starts_at is of a zone that is not known; give it in one, as Asia/Kolkata or +05:30")]
+    NoZone,
     /// Cash below zero, or too much to count with.
     #[error("the cash {cash} is not between 0 and {LARGEST_SUM}")]
     Cash {
@@ -107,6 +110,9 @@ impl PaperBuilder {
     pub fn build(self) -> Result<PaperBroker, PaperBuildError> {
         if self.bar_every.is_zero() {
             return Err(PaperBuildError::NoTime);
+        }
+        if self.starts_at.as_ref().is_some_and(|start| start.time_zone().is_unknown()) {
+            return Err(PaperBuildError::NoZone);
         }
         if self.cash.is_sign_negative() || self.cash > LARGEST_SUM {
             return Err(PaperBuildError::Cash { cash: self.cash });

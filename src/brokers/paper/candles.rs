@@ -8,9 +8,11 @@ use crate::broker::{Candle, CandleRequest, Interval, Ohlc};
 use super::prices::Series;
 use super::refusal::Refusal;
 
-/// The candles that began from `request.from` to `request.to`, both included.
+/// The candles that began from `request.from` to `request.to`, both included. A time without a zone is
+/// what the bars' own times show.
 pub(super) fn candles(series: &Series, request: &CandleRequest) -> Result<Vec<Candle>, Refusal> {
-    if request.from > request.to {
+    let (from, to) = request.range(series.bar(0).at.time_zone()).map_err(Refusal::Time)?;
+    if from > to {
         return Err(Refusal::field("from", "it is later than `to`"));
     }
     let minutes = minutes(&request.interval)?;
@@ -25,7 +27,11 @@ pub(super) fn candles(series: &Series, request: &CandleRequest) -> Result<Vec<Ca
             _ => candles.push(Candle::new(at, bar.ohlc, bar.volume)),
         }
     }
-    candles.retain(|candle| request.from <= candle.at && candle.at <= request.to);
+    // The offset of a bar may be another than that of the first: in summer.
+    candles.retain(|candle| {
+        let range = request.range(candle.at.time_zone());
+        range.is_ok_and(|(from, to)| from <= candle.at && candle.at <= to)
+    });
     if request.open_interest {
         for candle in &mut candles {
             candle.open_interest = Some(rust_decimal::Decimal::ZERO);
@@ -97,6 +103,27 @@ mod tests {
         let yes = Instrument::new("NSE", "YESBANK");
         let expected: Vec<_> = prices.bars(&yes).take(3).cloned().collect();
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_what_the_bars_show_in_summer_too() {
+        let prices = Prices::from_csv(
+            "time,exchange,symbol,open,high,low,close,volume\n\
+             2026-03-06T09:30:00-05:00,US,X,1,1,1,1,5\n\
+             2026-03-09T09:30:00-04:00,US,X,2,2,2,2,5\n\
+             2026-03-09T09:31:00-04:00,US,X,3,3,3,3,5\n",
+        );
+        let x = Instrument::new("US", "X");
+        let prices = prices.unwrap();
+        let series = prices.series(&x).unwrap();
+        let opening = jiff::civil::date(2026, 3, 9).at(9, 30, 0, 0);
+        let request = CandleRequest::new(x, Interval::Minute, opening, opening);
+        let got = candles(series, &request).unwrap();
+        assert_eq!(got.iter().map(|candle| candle.ohlc.close).collect::<Vec<_>>(), [2.into()]);
+        // The same as an instant.
+        let instant: jiff::Timestamp = "2026-03-09T13:30:00Z".parse().unwrap();
+        let by_instant = CandleRequest { from: instant.into(), to: instant.into(), ..request };
+        assert_eq!(candles(series, &by_instant).unwrap(), got);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::broker::{BrokerError, Detail, Instrument, OrderId};
 pub(crate) enum Refusal {
     #[error("Invalid `{field}`: {what}.")]
     Field { field: &'static str, what: String },
+    /// A time that no broker could read: not even sent.
+    #[error("{0}")]
+    Time(BrokerError),
     #[error("The instrument {0} does not exist or has expired.")]
     Instrument(Instrument),
     #[error("Couldn't find the order `{0}`.")]
@@ -29,7 +32,7 @@ impl Refusal {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Field { .. } | Self::Instrument(_) => "input",
+            Self::Field { .. } | Self::Time(_) | Self::Instrument(_) => "input",
             Self::NoOrder(_) => "no_such_order",
             Self::Done { .. } => "order_done",
             Self::Funds { .. } => "funds",
@@ -40,6 +43,9 @@ impl Refusal {
 
 impl From<Refusal> for BrokerError {
     fn from(refusal: Refusal) -> Self {
-        Self::Rejected(Detail::new(refusal.to_string()).code(refusal.code()))
+        match refusal {
+            Refusal::Time(error) => error,
+            refusal => Self::Rejected(Detail::new(refusal.to_string()).code(refusal.code())),
+        }
     }
 }

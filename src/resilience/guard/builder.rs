@@ -63,6 +63,11 @@ pub enum GuardBuildError {
         /// What the broker takes.
         longest: usize,
     },
+    /// The adapter does not know when the broker's day ends, and its order book with it.
+    #[error(
+        "the broker's `order_tags` name a zone that is not known; name one, as Asia/Kolkata or +05:30"
+    )]
+    NoZone,
     /// The system has no luck to give, by which tags become unique.
     #[error("no random numbers from the system, so no unique tags: {0}")]
     NoLuck(String),
@@ -163,6 +168,9 @@ impl<B: Broker> OrderGuardBuilder<B> {
         let longest = support.longest();
         if longest < SHORTEST && *support.support() != TagSupport::None {
             return Err(GuardBuildError::ShortTags { longest });
+        }
+        if support.day_zone().is_unknown() {
+            return Err(GuardBuildError::NoZone);
         }
         let tags = Tags::new(longest.max(SHORTEST));
         let tags = tags.map_err(|error| GuardBuildError::NoLuck(error.to_string()))?;

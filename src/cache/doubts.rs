@@ -1,0 +1,178 @@
+//! What a refused request says of its keys, and of the source.
+//!
+//! A source that *refuses* a request (as opposed to one that is lost on the way) may refuse it because
+//! of one key. All of its keys are then in doubt: they are asked for apart from the others, and are not
+//! taken along. A key is trusted again when a request with it is answered, or after a while. Only a key
+//! that is refused when it is asked for alone is a bad one, and that is remembered in `memory.rs`.
+//!
+//! `board.rs` finds the bad keys by halving. This file tells it when the source refuses everything, which
+//! is no matter of keys. Halving would find that out last: a batch of n keys takes 2n requests. So after
+//! [`PATIENCE`] refusals in a row single keys are picked out of the parts and asked for first. One that
+//! is answered shows that the source still answers, and halving goes on; the next picking takes twice as
+//! many refusals. If [`EVERYTHING`] single keys are refused and nothing at all is answered in between,
+//! the source refuses everything. So a batch with fewer bad keys than that is never taken for one.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::seats::Line;
+use crate::quota::Moment;
+
+/// After so many refusals in a row single keys are picked. One bad key among any number of good ones
+/// brings three in a row at most: the request, the same without what was only taken along, and a half.
+const PATIENCE: u32 = 4;
+
+/// So many single keys are refused by a source that refuses everything.
+const EVERYTHING: u32 = 16;
+
+/// How many times the first time of a refusal the time of a repeated one is, at most.
+const LONGEST: u32 = 16;
+
+/// For how long a refusal counts that comes after one that counted for `before`.
+pub(super) fn next_time(before: Duration, first: Duration) -> Duration {
+    before.saturating_mul(2).clamp(first, first.saturating_mul(LONGEST))
+}
+
+/// A key in doubt.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    until: Moment,
+    /// How long it lasts. It lasts longer if the key is in a refused request again soon after.
+    time: Duration,
+}
+
+#[derive(Debug)]
+pub(super) struct Doubts<K> {
+    keys: HashMap<K, Doubt>,
+    /// Requests for keys in doubt that were refused since one of them was answered.
+    refused: u32,
+    /// Single keys out of refused requests that were refused since anything was answered.
+    alone: u32,
+    /// How many refusals in a row it takes to pick single keys.
+    patience: u32,
+}
+
+impl<K: Clone + Eq + Hash> Doubts<K> {
+    pub(super) fn new() -> Self {
+        Self { keys: HashMap::new(), refused: 0, alone: 0, patience: PATIENCE }
+    }
+
+    pub(super) fn has(&self, key: &K, now: Moment) -> bool {
+        self.keys.get(key).is_some_and(|doubt| now < doubt.until)
+    }
+
+    /// A request for `keys` was refused.
+    pub(super) fn divided(&mut self, keys: &[K], now: Moment, first: Duration) {
+        self.refused = self.refused.saturating_add(1);
+        for key in keys {
+            let time = match self.keys.get(key) {
+                None => first,
+                Some(doubt) if now < doubt.until => doubt.time,
+                Some(doubt) => next_time(doubt.time, first),
+            };
+            self.keys.insert(key.clone(), Doubt { until: now + time, time });
+        }
+    }
+
+    /// A request was answered: there is no doubt of its keys.
+    pub(super) fn answered(&mut self, line: Line, keys: &[K]) {
+        keys.iter().for_each(|key| self.clear(key));
+        self.alone = 0;
+        if line == Line::Doubtful {
+            if self.picks_single_keys() {
+                self.patience = self.patience.saturating_mul(2);
+            }
+            self.refused = 0;
+        }
+    }
+
+    /// A key out of a refused request was refused alone. Says whether the source refuses everything.
+    pub(super) fn refused_alone(&mut self) -> bool {
+        self.refused = self.refused.saturating_add(1);
+        self.alone = self.alone.saturating_add(1);
+        self.alone >= EVERYTHING
+    }
+
+    pub(super) fn clear(&mut self, key: &K) {
+        self.keys.remove(key);
+    }
+
+    pub(super) fn picks_single_keys(&self) -> bool {
+        self.refused >= self.patience
+    }
+
+    /// Nothing is left of a refused request.
+    pub(super) fn settle(&mut self) {
+        (self.refused, self.alone, self.patience) = (0, 0, PATIENCE);
+    }
+
+    /// What was in doubt long ago is as any other key.
+    pub(super) fn forget_old(&mut self, now: Moment) {
+        self.keys.retain(|_, doubt| now < doubt.until + doubt.time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment::ORIGIN + secs(seconds)
+    }
+
+    #[test]
+    fn a_doubt_ends_with_an_answer_or_with_its_time() {
+        let mut doubts = Doubts::new();
+        doubts.divided(&[1, 2], at(0), secs(30));
+        assert!(doubts.has(&1, at(29)) && !doubts.has(&1, at(30)) && !doubts.has(&3, at(0)));
+        doubts.answered(Line::Doubtful, &[1]);
+        assert!(!doubts.has(&1, at(0)) && doubts.has(&2, at(0)));
+    }
+
+    #[test]
+    fn a_doubt_that_comes_back_lasts_longer() {
+        let mut doubts = Doubts::new();
+        doubts.divided(&[1], at(0), secs(30));
+        doubts.divided(&[1], at(10), secs(30));
+        assert!(!doubts.has(&1, at(40)), "it is still the first");
+        doubts.forget_old(at(41));
+        doubts.divided(&[1], at(41), secs(30));
+        assert!(doubts.has(&1, at(100)) && !doubts.has(&1, at(101)));
+        doubts.forget_old(at(161));
+        doubts.divided(&[1], at(161), secs(30));
+        assert!(!doubts.has(&1, at(191)), "and after a while it is the first again");
+        assert_eq!(next_time(secs(400), secs(30)), secs(480));
+        assert_eq!(next_time(Duration::ZERO, secs(30)), secs(30));
+    }
+
+    #[test]
+    fn single_keys_are_picked_after_refusals_in_a_row_and_then_more_seldom() {
+        let mut doubts = Doubts::new();
+        let mut refused = |times| {
+            (0..times).for_each(|_| doubts.divided(&[1], at(0), secs(30)));
+            let picks = doubts.picks_single_keys();
+            doubts.answered(Line::Trusted, &[]);
+            assert_eq!(doubts.picks_single_keys(), picks, "it is no answer of a part");
+            doubts.answered(Line::Doubtful, &[]);
+            picks
+        };
+        assert_eq!([refused(3), refused(4), refused(4), refused(8)], [false, true, false, true]);
+    }
+
+    #[test]
+    fn it_takes_many_keys_and_no_answer_at_all_to_show_that_everything_is_refused() {
+        let mut doubts = Doubts::<u8>::new();
+        let mut refused = |times| (0..times).any(|_| doubts.refused_alone());
+        assert!(!refused(15) && refused(1));
+        doubts.answered(Line::Trusted, &[]);
+        let mut refused = |times| (0..times).any(|_| doubts.refused_alone());
+        assert!(!refused(15));
+        doubts.settle();
+        assert!(!(0..15).any(|_| doubts.refused_alone()));
+    }
+}
