@@ -11,7 +11,7 @@ use super::patience::Patience;
 use super::recover::Recovery;
 use super::shared::Shared;
 use super::tags::{OwnTags, SHORTEST, Tags};
-use crate::broker::{Broker, OrderTags, TagSupport};
+use crate::broker::{Broker, OrderRequest, OrderTags, TagSupport};
 use crate::clock::Clock;
 
 /// Settings of an [`OrderGuard`]; made by [`OrderGuard::builder`].
@@ -24,6 +24,7 @@ pub struct OrderGuardBuilder<B> {
     own_tags: OwnTags,
     clock: Clock,
     on_turned_up: Option<OnTurnedUp>,
+    on_unrecorded: Option<OnUnrecorded>,
     #[cfg(feature = "journal")]
     journal: Option<std::path::PathBuf>,
 }
@@ -35,6 +36,28 @@ pub(super) struct OnTurnedUp(pub(super) Arc<dyn Fn(&Recovery) + Send + Sync>);
 impl std::fmt::Debug for OnTurnedUp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OnTurnedUp")
+    }
+}
+
+/// An order that was sent although it could not be written into the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unrecorded {
+    /// The tag to look for in the order book, should its caller get no answer.
+    pub tag: String,
+    /// The order.
+    pub order: OrderRequest,
+    /// Why the journal could not be written.
+    pub error: String,
+}
+
+/// What is told of an order that is not in the journal.
+#[derive(Clone)]
+pub(super) struct OnUnrecorded(pub(super) Arc<dyn Fn(&Unrecorded) + Send + Sync>);
+
+impl std::fmt::Debug for OnUnrecorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnUnrecorded")
     }
 }
 
@@ -86,6 +109,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
             own_tags: OwnTags::default(),
             clock: Clock::system(),
             on_turned_up: None,
+            on_unrecorded: None,
             #[cfg(feature = "journal")]
             journal: None,
         }
@@ -138,6 +162,26 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// ```
     pub fn on_turned_up(mut self, tell: impl Fn(&Recovery) + Send + Sync + 'static) -> Self {
         self.on_turned_up = Some(OnTurnedUp(Arc::new(tell)));
+        self
+    }
+
+    /// Tells of an order that went [for an exit](OrderGuard::for_exits) without being in the journal, after it was
+    /// sent. No other order is sent then.
+    ///
+    /// `tell` is called on the thread that placed the order. A panic in it is contained.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::OrderGuard;
+    ///
+    /// let guard = OrderGuard::builder(MockBroker::new())
+    ///     .on_unrecorded(|it| eprintln!("{} is not in the journal: {}", it.tag, it.error));
+    /// # let _ = guard;
+    /// # }
+    /// ```
+    pub fn on_unrecorded(mut self, tell: impl Fn(&Unrecorded) + Send + Sync + 'static) -> Self {
+        self.on_unrecorded = Some(OnUnrecorded(Arc::new(tell)));
         self
     }
 
@@ -197,6 +241,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 tags,
                 book: Book::default(),
                 on_turned_up: self.on_turned_up,
+                on_unrecorded: self.on_unrecorded,
             },
         )
     }
@@ -221,9 +266,12 @@ type Opened = (Option<Box<dyn Record>>, Vec<Intent>);
 mod tests {
     use std::io;
 
+    use parking_lot::Mutex;
+
     use super::super::intents::End;
     use super::*;
-    use crate::broker::{BrokerError, Instrument, MockBroker, OrderId, OrderRequest, Side};
+    use crate::broker::{BrokerError, Detail, Instrument, MockBroker, OrderId, Side};
+    use crate::clock::ManualClock;
 
     /// A journal that cannot take another line.
     #[derive(Debug)]
@@ -258,5 +306,44 @@ mod tests {
         assert_eq!(guard.recover(), []);
         // Out one always gets.
         assert_eq!(guard.cancel_order(&OrderId::new("1")), Ok(()));
+    }
+
+    #[test]
+    fn an_exit_that_cannot_be_written_down_is_sent_and_told() {
+        let mut urgent = MockBroker::new();
+        let placed = |id: &'static str| move |_: &OrderRequest| Ok(OrderId::new(id));
+        urgent.expect_place_order().times(1).returning(placed("1"));
+        urgent.expect_place_order().times(1).returning(placed("2"));
+        let lost = || BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+        urgent.expect_place_order().times(1).returning(move |_| Err(lost()));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let guard = OrderGuard::builder(MockBroker::new()).on_unrecorded(move |it| {
+            tell.lock().push((it.tag.clone(), it.error.clone()));
+            panic!("and whoever is told dies");
+        });
+        let clock = ManualClock::jumping();
+        let guard = guard.clock(clock).around(
+            OrderTags::none(),
+            Tags::new(20).unwrap(),
+            Some(Box::new(Full)),
+            Vec::new(),
+        );
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1);
+        let exits = guard.for_exits(Arc::new(urgent));
+        for (exits, tag) in [(exits.clone(), "a"), (exits, "b")] {
+            assert!(guard.place_order(&order).is_err());
+            assert!(exits.place_order(&order.clone().tag(tag)).is_ok());
+            let twice = exits.place_order(&order.clone().tag(tag)).unwrap_err();
+            assert!(matches!(twice, BrokerError::NotSent(_)), "{twice}");
+            if tag == "b" {
+                // It can still be asked after, as long as this process lives.
+                exits.place_order(&order.clone().tag("c")).unwrap_err();
+            }
+        }
+        assert_eq!(guard.recover().remove(0).tag, "c");
+        let full = io::Error::from(io::ErrorKind::StorageFull).to_string();
+        let told = std::mem::take(&mut *told.lock());
+        assert_eq!(told, ["a", "b", "c"].map(|tag| (tag.to_owned(), full.clone())));
     }
 }

@@ -92,8 +92,9 @@ impl Intents {
         Self { clock, zone, record, state: Mutex::new(state) }
     }
 
-    /// Notes an intent that is about to be sent.
-    pub(super) fn begin(&self, intent: Intent) -> Result<Flight<'_>, BrokerError> {
+    /// Notes an intent that is about to be sent. If it cannot be written down, an `exit` goes all the same, and
+    /// the flight says so.
+    pub(super) fn begin(&self, intent: Intent, exit: bool) -> Result<Flight<'_>, BrokerError> {
         let intent = Arc::new(intent);
         {
             let mut state = self.state.lock();
@@ -114,17 +115,21 @@ impl Intents {
             let open = Open { intent: Arc::clone(&intent), left: None };
             state.open.insert(intent.tag.clone(), open);
         }
-        let flight = Flight { intents: self, intent, ended: false };
-        if let Some(record) = &self.record {
-            if let Err(error) = record.begin(&flight.intent) {
+        let mut flight = Flight { intents: self, intent, unrecorded: None, ended: false };
+        match self.record.as_ref().map(|record| record.begin(&flight.intent)) {
+            None | Some(Ok(())) => Ok(flight),
+            Some(Err(error)) if exit => {
+                flight.unrecorded = Some(error);
+                Ok(flight)
+            }
+            Some(Err(error)) => {
                 flight.forget();
-                return Err(BrokerError::NotSent(Detail::new(format!(
+                Err(BrokerError::NotSent(Detail::new(format!(
                     "the order could not be written into the journal first, so it was not sent: \
                      {error}"
-                ))));
+                ))))
             }
         }
-        Ok(flight)
     }
 
     /// All intents that nobody waits for any more, to be asked after; and since when the last of
@@ -208,7 +213,8 @@ impl Open {
     /// The intent, for somebody who now waits for it; unless somebody does.
     fn take<'a>(&mut self, intents: &'a Intents) -> Option<Flight<'a>> {
         self.left.take()?;
-        Some(Flight { intents, intent: Arc::clone(&self.intent), ended: false })
+        let intent = Arc::clone(&self.intent);
+        Some(Flight { intents, intent, unrecorded: None, ended: false })
     }
 }
 
@@ -218,6 +224,8 @@ impl Open {
 pub(super) struct Flight<'a> {
     intents: &'a Intents,
     pub(super) intent: Arc<Intent>,
+    /// Why it is not in the record, although there is one.
+    pub(super) unrecorded: Option<io::Error>,
     ended: bool,
 }
 
@@ -309,7 +317,7 @@ mod tests {
 
         fn end(&self, tag: &str, _: &End) {
             let intents = self.intents.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.begin(intent(tag, true)).is_err());
+            assert!(intents.begin(intent(tag, true), false).is_err());
             self.lines.lock().push(format!("end {tag}"));
         }
     }
@@ -328,11 +336,11 @@ mod tests {
         record.intents.set(Arc::downgrade(&intents)).unwrap();
         // The caller knows the guard's tag from an error, and uses it again; and one of its own that
         // was not sent.
-        intents.begin(intent("t1", false)).unwrap().end(&End::NotPlaced);
-        intents.begin(intent("t1", true)).unwrap();
+        intents.begin(intent("t1", false), false).unwrap().end(&End::NotPlaced);
+        intents.begin(intent("t1", true), false).unwrap();
         let unsent = Err(BrokerError::NotSent(Detail::new("too late")));
         for _ in 0..2 {
-            intents.begin(intent("mine", true)).unwrap().answered(&unsent);
+            intents.begin(intent("mine", true), false).unwrap().answered(&unsent);
         }
         let lines = ["begin t1", "end t1", "begin t1", "begin mine", "end mine"];
         assert_eq!(record.lines.lock()[..5], lines);

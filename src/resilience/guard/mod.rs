@@ -81,7 +81,7 @@ mod shared;
 mod tags;
 mod watch;
 
-pub use builder::{GuardBuildError, OrderGuardBuilder};
+pub use builder::{GuardBuildError, OrderGuardBuilder, Unrecorded};
 #[cfg(feature = "journal")]
 pub use journal::JournalError;
 pub use order_guard::OrderGuard;

@@ -71,6 +71,8 @@ use crate::quota::Limits;
 pub struct OrderGuard<B> {
     within: B,
     shared: Arc<Shared>,
+    /// Its orders are exits: they are sent even if they cannot be written down first.
+    exits: bool,
 }
 
 impl<B: Broker> OrderGuard<B> {
@@ -80,7 +82,7 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     pub(super) fn new(within: B, shared: Shared) -> Self {
-        Self { within, shared: Arc::new(shared) }
+        Self { within, shared: Arc::new(shared), exits: false }
     }
 
     /// The broker within.
@@ -90,7 +92,30 @@ impl<B: Broker> OrderGuard<B> {
 
     /// The same guard around another handle of the same broker, as one with other call options.
     pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard { within: broker, shared: Arc::clone(&self.shared) }
+        OrderGuard { within: broker, shared: Arc::clone(&self.shared), exits: false }
+    }
+
+    /// The same guard for exits, around a handle of the same broker, as one of
+    /// [`Priority::URGENT`](crate::Priority::URGENT). An order that is placed through it is sent even if the
+    /// journal cannot be written, as on a full disk: a position that cannot be closed is worse than an order
+    /// that is not asked after when the process dies within its call.
+    /// [`on_unrecorded`](OrderGuardBuilder::on_unrecorded) is told of it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::lane::{CallOptions, Priority};
+    /// use lanekeeper::{Broker, BrokerProxy, Instrument, OrderGuard, OrderRequest, PaperBroker, Side};
+    ///
+    /// let proxy = BrokerProxy::builder(PaperBroker::builder().build()?).build()?;
+    /// let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
+    /// let broker = OrderGuard::builder(proxy).build()?;
+    /// let exits = broker.for_exits(urgent);
+    /// exits.place_order(&OrderRequest::market(Instrument::new("NSE", "YESBANK"), Side::Sell, 1))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn for_exits<C: Broker>(&self, broker: C) -> OrderGuard<C> {
+        OrderGuard { exits: true, ..self.around(broker) }
     }
 
     /// Asks after every order without a final answer: those that an earlier process left in the
@@ -149,11 +174,13 @@ impl<B: Broker> OrderGuard<B> {
 
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?)?;
+        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
         let placed = match self.within.place_order(&flight.intent.order) {
             Err(lost) if is_open(&lost) => self.find_out(&flight.intent, lost),
             known => known,
         };
+        // After the sending, which it must not hold up.
+        self.shared.tell_unrecorded(&flight);
         flight.answered(&placed);
         placed
     }
@@ -271,7 +298,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        Self { within: self.within.clone(), shared: Arc::clone(&self.shared) }
+        let Self { within, shared, exits } = self;
+        Self { within: within.clone(), shared: Arc::clone(shared), exits: *exits }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What all guards of one account share.
 
 use super::book::Book;
-use super::builder::{Lookups, OnTurnedUp};
+use super::builder::{Lookups, OnTurnedUp, OnUnrecorded, Unrecorded};
 use super::find::Intent;
-use super::intents::Intents;
+use super::intents::{Flight, Intents};
 use super::patience::{Look, Patience, Unsettled};
 use super::tags::{OwnTags, Tags};
 use crate::broker::{BrokerError, Detail, OrderTags, TagSupport};
+use crate::lane::contain;
 use crate::quota::Moment;
 
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     pub(super) book: Book,
     /// Told of orders that turn up after their callers were answered.
     pub(super) on_turned_up: Option<OnTurnedUp>,
+    /// Told of exits that are not in the journal.
+    pub(super) on_unrecorded: Option<OnUnrecorded>,
 }
 
 impl Shared {
@@ -35,6 +38,16 @@ impl Shared {
             )))),
             _ => self.patience.settle(since, look),
         }
+    }
+
+    /// Tells of an order that is not in the journal.
+    pub(super) fn tell_unrecorded(&self, flight: &Flight<'_>) {
+        let (Some(tell), Some(error)) = (&self.on_unrecorded, &flight.unrecorded) else { return };
+        let Intent { tag, order, .. } = &*flight.intent;
+        let error = error.to_string();
+        let told = Unrecorded { tag: tag.clone(), order: order.clone(), error };
+        // A panic in it is the caller's own, and no reason to lose the answer.
+        let _ = contain(|| (tell.0)(&told));
     }
 
     /// Why a book says nothing of an order of another day.
