@@ -105,8 +105,8 @@ pub mod telemetry;
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
 pub use broker::{
-    Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
-    OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
+    Broker, BrokerError, BrokerProxy, Detail, Instrument, MarketProtection, Order, OrderCancel,
+    OrderChange, OrderId, OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;

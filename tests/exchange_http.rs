@@ -124,6 +124,49 @@ fn a_refused_order_is_not_executed() {
     assert_eq!(exchange.orders().len(), 1);
 }
 
+const UNPROTECTED: &str = "Market orders without market protection are not allowed via API. Please set \
+                           market protection or use a Limit order.";
+
+#[test]
+fn a_market_order_without_protection_is_refused_in_kites_words() {
+    let exchange = tight(1000).start().unwrap();
+    let market = ORDER.replace("order_type=LIMIT", "order_type=MARKET");
+    let stop = ORDER.replace("order_type=LIMIT", "order_type=SL-M") + "&trigger_price=9999";
+    for form in [&market, &stop] {
+        for none in ["", "&market_protection=0"] {
+            let reply = post(&exchange, "/orders/regular", &format!("{form}{none}"));
+            let json = reply.json();
+            assert_eq!((reply.status, &json["message"]), (400, &UNPROTECTED.into()), "{form}");
+            assert_eq!(json["error_type"], "InputException");
+        }
+        let form = format!("{form}&market_protection=-1");
+        assert_eq!(post(&exchange, "/orders/regular", &form).status, 200, "{form}");
+    }
+    let reply = post(&exchange, "/orders/regular", &format!("{market}&market_protection=True"));
+    assert_eq!(
+        reply.json()["message"],
+        "Invalid request (failed to decode market_protection, got: True (expected decimal))"
+    );
+    assert_eq!(exchange.orders().len(), 2);
+}
+
+#[test]
+fn a_limit_order_becomes_a_market_order_only_with_a_protection() {
+    let exchange = tight(1000).start().unwrap();
+    let placed = post(&exchange, "/orders/regular", ORDER).json();
+    let path = format!("/orders/regular/{}", placed["data"]["order_id"].as_str().unwrap());
+    let put = |form: &str| ask(&exchange, "PUT", &path, AUTH, form.as_bytes());
+    let reply = put("order_type=MARKET");
+    assert_eq!((reply.status, &reply.json()["message"]), (400, &UNPROTECTED.into()));
+    assert_eq!(exchange.orders()[0].status, lanekeeper::OrderStatus::Open);
+    assert_eq!(put("order_type=SL-M&trigger_price=9999&market_protection=2.5").status, 200);
+    // It keeps what it has.
+    assert_eq!(put("quantity=2").status, 200);
+    assert_eq!(get(&exchange, "/orders").json()["data"][0]["market_protection"], 2.5);
+    assert_eq!(put("order_type=MARKET").status, 200);
+    assert_eq!(exchange.orders()[0].status, lanekeeper::OrderStatus::Filled);
+}
+
 #[test]
 fn arrivals_are_recorded_without_secrets_and_agree_with_the_oracle() {
     // One quota that time refills while the test runs, and one that it does not.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
-    QuoteChunk, Quotes, Rows, Trade,
+    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
+    Profile, QuoteChunk, Quotes, Rows, Trade,
 };
 use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
@@ -75,6 +75,9 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
     }
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         self.write(|broker| broker.cancel_order(id))
+    }
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.write(|broker| broker.cancel_order_with(id, cancel))
     }
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         self.call("transactional", |broker| broker.order_history(id))

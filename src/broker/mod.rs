@@ -24,8 +24,9 @@ pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
 pub use order::{
-    Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side,
-    TagSupport, TimeInForce, Trade, Variety,
+    MarketProtection, MarketProtectionError, Order, OrderCancel, OrderChange, OrderId,
+    OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side, TagSupport, TimeInForce, Trade,
+    Variety,
 };
 pub use partial::{Partial, Quotes, RowProblem, Rows};
 pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
@@ -81,6 +82,21 @@ pub trait Broker: Send + Sync {
     /// Takes an order out of the market.
     #[lane(transactional, write, priority = 2)]
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
+
+    /// As [`Broker::cancel_order`], with fields that only one broker knows.
+    ///
+    /// An adapter that leaves this out refuses such fields as
+    /// [`NotSent`](BrokerError::NotSent), for without them another order may be meant.
+    #[lane(transactional, write, priority = 2)]
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        match cancel.extra.keys().next() {
+            None => self.cancel_order(id),
+            Some(field) => Err(BrokerError::NotSent(
+                Detail::new(format!("this adapter sends no field {field:?} with a cancellation"))
+                    .local(),
+            )),
+        }
+    }
 
     /// The states an order went through, oldest first; at least one. A broker that keeps no
     /// history gives the present state alone.

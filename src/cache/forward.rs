@@ -5,8 +5,8 @@ use rust_decimal::Decimal;
 use super::quotes::QuoteCache;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
+    Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
+    Positions, Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
 };
 use crate::quota::Limits;
 
@@ -42,6 +42,10 @@ impl<B: Broker + 'static> Broker for QuoteCache<B> {
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         self.within().cancel_order(id)
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.within().cancel_order_with(id, cancel)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

@@ -56,7 +56,7 @@ def market_order(kite):
     order_id = kite.place_order(
         variety=kite.VARIETY_REGULAR, exchange="NSE", tradingsymbol="YESBANK",
         transaction_type=kite.TRANSACTION_TYPE_BUY, quantity=10, product=kite.PRODUCT_CNC,
-        order_type=kite.ORDER_TYPE_MARKET, tag="alpha1")
+        order_type=kite.ORDER_TYPE_MARKET, market_protection=-1, tag="alpha1")
     assert isinstance(order_id, str) and len(order_id) == 15 and order_id.isdigit(), order_id
 
     history = kite.order_history(order_id)
@@ -132,12 +132,13 @@ def resting_order(kite):
 def refused_orders(kite):
     order = dict(
         variety="regular", exchange="NSE", tradingsymbol="YESBANK", transaction_type="BUY",
-        quantity=1, product="CNC", order_type="MARKET")
+        quantity=1, product="CNC", order_type="MARKET", market_protection=-1)
     for wrong in (
             dict(variety="urgent"), dict(tradingsymbol="NOSUCH"), dict(transaction_type="HOLD"),
             dict(quantity=0), dict(quantity=-1), dict(quantity=1.5), dict(product="XYZ"),
             dict(order_type="LIMIT"), dict(order_type="PEGGED"), dict(validity="NEVER"),
-            dict(tag="not one word"), dict(tag="x" * 21), dict(price="ten")):
+            dict(tag="not one word"), dict(tag="x" * 21), dict(price="ten"),
+            dict(market_protection=None), dict(market_protection=101)):
         raises(exceptions.InputException, 400, lambda: kite.place_order(**dict(order, **wrong)))
     raises(exceptions.GeneralException, 404, lambda: kite.order_history("1"))
     poor = kite.place_order(**dict(order, quantity=900000000))

@@ -40,8 +40,8 @@ use self::order_id::{number, order_id, segment, variety_and_number};
 use self::tokens::Tokens;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Product,
-    Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
+    Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
+    Partial, Positions, Product, Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
 };
 use crate::brokers::india::zone;
 use crate::presets;
@@ -75,6 +75,7 @@ pub struct Kite {
 struct Inner {
     http: Http,
     default_product: Product,
+    market_protection: Option<MarketProtection>,
     tokens: Tokens,
 }
 
@@ -87,6 +88,12 @@ impl Kite {
     /// What Zerodha documents of its limits: [`presets::kite`].
     pub fn limits() -> Limits {
         presets::kite()
+    }
+
+    /// The form that places `order`, with this account's defaults.
+    fn placement(&self, order: &OrderRequest) -> Result<String, BrokerError> {
+        let Inner { default_product, market_protection, .. } = &*self.inner;
+        order_form::placement(order, default_product, *market_protection)
     }
 
     fn http(&self) -> &Http {
@@ -106,7 +113,7 @@ impl fmt::Debug for Kite {
 impl Broker for Kite {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let variety = segment("order variety", order.variety.as_str())?;
-        let form = order_form::placement(order, &self.inner.default_product)?;
+        let form = self.placement(order)?;
         let call = Call::post(format!("/orders/{variety}"), form);
         // Success without an id is an order that we cannot name: it must be looked for.
         self.http().build(&call, |placed: Placed| {
@@ -116,13 +123,19 @@ impl Broker for Kite {
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         let path = format!("/orders/{}", variety_and_number(id)?);
-        self.http().done(&Call::put(path, order_form::modification(change)?))?;
+        let form = order_form::modification(change, self.inner.market_protection)?;
+        self.http().done(&Call::put(path, form))?;
         // Kite keeps the id through a change.
         Ok(id.clone())
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.http().done(&Call::delete(format!("/orders/{}", variety_and_number(id)?)))
+        self.cancel_order_with(id, &OrderCancel::new())
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        let (order, query) = (variety_and_number(id)?, order_form::cancellation(cancel)?);
+        self.http().done(&Call::delete(format!("/orders/{order}{query}")))
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

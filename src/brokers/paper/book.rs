@@ -237,6 +237,8 @@ impl Book {
         request.price = change.price.or(old.price);
         request.trigger_price = change.trigger_price.or(old.trigger_price);
         request.disclosed_quantity = change.disclosed_quantity.or(old.disclosed_quantity);
+        request.market_protection = change.market_protection.or(old.market_protection);
+        request.extra.extend(change.extra.clone());
         if let Some(order_type) = &change.order_type {
             request.order_type = order_type.clone();
         }

@@ -9,8 +9,8 @@ use rust_decimal::Decimal;
 
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
-    Quote, Quotes, Rows, Trade, lanes,
+    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
+    Profile, Quote, Quotes, Rows, Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -158,6 +158,11 @@ impl Broker for PaperBroker {
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         Ok(self.cancel(id)?)
+    }
+
+    /// Extra fields have no meaning here, and are taken as those of a placement are.
+    fn cancel_order_with(&self, id: &OrderId, _: &OrderCancel) -> Result<(), BrokerError> {
+        self.cancel_order(id)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

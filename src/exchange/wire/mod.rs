@@ -5,6 +5,7 @@
 
 pub(super) mod candles;
 pub(super) mod market;
+mod order_form;
 pub(super) mod orders;
 pub(super) mod portfolio;
 pub(super) mod user;

@@ -1,5 +1,6 @@
 //! What became of a write whose answer is lost.
 
+use super::change;
 use super::find::{Intent, answer, is_in_doubt, lives};
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
@@ -57,6 +58,22 @@ impl<B: Broker> OrderGuard<B> {
             };
             Err(unknown(lost, &words, Some(intent.tag.clone()), seen))
         })
+    }
+
+    /// Cancels an order by `send`, and once more if the outcome is unknown: two cancellations do what one
+    /// does, and the caller wants to be out. After that the order is looked at.
+    pub(super) fn cancel(
+        &self,
+        id: &OrderId,
+        send: impl Fn() -> Result<(), BrokerError>,
+    ) -> Result<(), BrokerError> {
+        match send() {
+            Err(lost) if is_open(&lost) => match send() {
+                Ok(()) => Ok(()),
+                Err(_) => self.look_at(id, lost, change::cancelled),
+            },
+            known => known,
+        }
     }
 
     /// What became of a write to an order that has an id, by looks at the order.

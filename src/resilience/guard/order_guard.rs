@@ -15,8 +15,8 @@ use super::shared::Shared;
 use super::tags::{OwnTags, checked};
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, Trade,
+    Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
+    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, Trade,
 };
 use crate::quota::Limits;
 
@@ -153,7 +153,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         match self.within.modify_order(id, change) {
             Err(lost) if is_open(&lost) && !change::shows(change) => {
-                let words = format!("order {id} does not show its visible quantity");
+                let words = format!("order {id} does not show {}", change::UNSEEN);
                 Err(unknown(lost, &words, None, Seen::Unread))
             }
             Err(lost) if is_open(&lost) => {
@@ -165,14 +165,11 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        match self.within.cancel_order(id) {
-            // Two cancellations do what one does, and whoever cancels wants to be out.
-            Err(lost) if is_open(&lost) => match self.within.cancel_order(id) {
-                Ok(()) => Ok(()),
-                Err(_) => self.look_at(id, lost, change::cancelled),
-            },
-            known => known,
-        }
+        self.cancel(id, || self.within.cancel_order(id))
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.cancel(id, || self.within.cancel_order_with(id, cancel))
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

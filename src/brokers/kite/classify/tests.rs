@@ -325,7 +325,8 @@ fn too_fast_is_heard_whatever_else_the_answer_says() {
         assert_eq!(read.failure().throttling, throttling, "{body}: {read}");
     }
     // Not of the pace.
-    for other in [kite(429, "NetworkException", MODIFIED), kite(500, "X", "Oops"), answer(200, "")] {
+    for other in [kite(429, "NetworkException", MODIFIED), kite(500, "X", "Oops"), answer(200, "")]
+    {
         let error = data::<serde_json::Value>(&other, Effect::Write).unwrap_err();
         assert_eq!(error.failure().throttling, None, "{error}");
     }
