@@ -50,7 +50,9 @@ mock! {
     /// let infy = Instrument::new("NSE", "INFY");
     /// let quote = Quote::new(infy.clone(), Decimal::from(1490));
     /// let mut mock = MockBroker::new();
-    /// mock.expect_quotes().returning(move |_| Ok([(quote.instrument.clone(), quote.clone())].into()));
+    /// mock.expect_quotes().returning(move |_| {
+    ///     Ok([(quote.instrument.clone(), quote.clone())].into_iter().collect())
+    /// });
     ///
     /// let unlimited = |limits: Limits, lane| limits.lane(lane, Quota::unlimited());
     /// let limits = lanes::ALL.into_iter().fold(Limits::new(), unlimited);

@@ -38,7 +38,7 @@ const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// use lanekeeper::quota::{Limits, Quota};
 ///
 /// let mut mock = MockBroker::new();
-/// mock.expect_margins().returning(|| Ok(Margins::default()));
+/// mock.expect_margins().returning(|| Ok(Margins::default().into()));
 ///
 /// let clock = ManualClock::jumping();
 /// let once_a_second = ["transactional", "quote", "historical"]

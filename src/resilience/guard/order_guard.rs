@@ -44,7 +44,7 @@ use crate::quota::Limits;
 ///     booked.lock().unwrap().push(Order::new(OrderId::new("1512"), OrderStatus::Open, order));
 ///     Err(BrokerError::OutcomeUnknown(Detail::new("connection reset")))
 /// });
-/// mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone()));
+/// mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone().into()));
 ///
 /// let broker = OrderGuard::builder(mock).build()?;
 /// let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10);
