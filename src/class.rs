@@ -34,6 +34,9 @@ pub enum Class {
     Malformed,
     /// The broker understood it and refused.
     Rejected,
+    /// The broker did a part of it and refused the rest. The answer says which; sent again, that part
+    /// would be done twice.
+    PartlyDone,
     /// Nothing will work until somebody mends it.
     Fatal,
 }
@@ -56,6 +59,7 @@ impl Class {
             Self::Unknown => "unknown",
             Self::Malformed => "malformed",
             Self::Rejected => "rejected",
+            Self::PartlyDone => "partly_done",
             Self::Fatal => "fatal",
         }
     }
@@ -66,6 +70,7 @@ impl Class {
             Self::NotSent => Sent::No,
             Self::Transient | Self::Unknown => Sent::Unknown,
             Self::Throttled { .. } | Self::Malformed | Self::Rejected | Self::Fatal => Sent::Yes,
+            Self::PartlyDone => Sent::Yes,
         }
     }
 }
@@ -147,6 +152,7 @@ impl From<Class> for Failure {
                 (Reachability::Answered, Some(Throttling { retry_after }))
             }
             Class::Malformed | Class::Rejected | Class::Fatal => (Reachability::Answered, None),
+            Class::PartlyDone => (Reachability::Answered, None),
             Class::NotSent | Class::Transient | Class::Unknown => (Reachability::Unreachable, None),
         };
         Self { class, reachability, throttling }

@@ -106,7 +106,7 @@ pub mod telemetry;
 pub use broker::MockBroker;
 pub use broker::{
     Broker, BrokerError, BrokerProxy, Detail, Instrument, MarketProtection, Order, OrderCancel,
-    OrderChange, OrderId, OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
+    OrderChange, OrderId, OrderRequest, OrderStatus, Partial, Quote, Seen, Side, SlicedOrder,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;

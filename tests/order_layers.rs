@@ -9,7 +9,8 @@ use std::time::Duration;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
     InstrumentInfo, Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId,
-    OrderRequest, Partial, Positions, Profile, Quotes, Rows, Side, Trade, lanes,
+    OrderRequest, Partial, Positions, Profile, Quotes, Rows, Side, Slice, SlicedOrder, Trade,
+    lanes,
 };
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::quota::{Limits, Quota};
@@ -154,4 +155,50 @@ fn the_paper_broker_takes_what_it_has_no_use_for() {
     paper.modify_order(&id, &change.extra("parent_order_id", "7")).unwrap();
     let cancel = OrderCancel::new().extra("parent_order_id", "7");
     assert_eq!(stack(paper).cancel_order_with(&id, &cancel), Ok(()));
+}
+
+#[test]
+fn an_order_in_one_piece_is_one_slice() {
+    let plain = Plain::default();
+    for broker in [&plain as &dyn Broker, &stack(plain.clone())] {
+        let placed = SlicedOrder::single(OrderId::new("1"), 10);
+        assert_eq!(broker.place_sliced(&market()), Ok(placed));
+        assert_eq!(plain.noted().len(), 1);
+    }
+}
+
+#[cfg(feature = "mock")]
+#[test]
+fn what_became_of_slices_reaches_the_strategy() {
+    let slices = [Slice::placed(OrderId::new("1")), Slice::refused(Detail::new("no funds"))];
+    let order = SlicedOrder::new(Some(OrderId::new("1")), 10, slices);
+    let mut mock = lanekeeper::MockBroker::new();
+    mock.expect_order_tags().returning(lanekeeper::broker::OrderTags::none);
+    let (placed, partly) = (order.clone(), order.clone());
+    mock.expect_place_sliced().times(1).returning(move |order| {
+        assert!(order.autoslice);
+        Ok(placed.clone())
+    });
+    mock.expect_place_order()
+        .times(1)
+        .returning(move |_| Err(BrokerError::PartlyPlaced(Box::new(partly.clone()))));
+    let broker = stack(mock);
+    assert_eq!(broker.place_sliced(&market().autoslice(true)), Ok(order.clone()));
+    let error = broker.place_order(&market().autoslice(true)).unwrap_err();
+    assert_eq!(error, BrokerError::PartlyPlaced(Box::new(order)));
+}
+
+#[cfg(feature = "paper")]
+#[test]
+fn a_broker_that_divides_no_orders_says_so() {
+    let paper = lanekeeper::PaperBroker::builder().build().unwrap();
+    let order = market().autoslice(true);
+    for error in [
+        paper.place_order(&order).unwrap_err(),
+        paper.place_sliced(&order).unwrap_err(),
+        stack(paper).place_sliced(&order).unwrap_err(),
+    ] {
+        let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
+        assert!(detail.local, "{error}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, QuoteChunk, Quotes, Rows, Trade,
+    Profile, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
 };
 use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
@@ -68,6 +68,12 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
         let began = Instant::now();
         let result = self.write(|broker| broker.place_order(order));
         self.listener.heard_order(order, began, &result);
+        result
+    }
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        let began = Instant::now();
+        let result = self.write(|broker| broker.place_sliced(order));
+        self.listener.heard_order(order, began, &result.clone().and_then(SlicedOrder::whole));
         result
     }
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {

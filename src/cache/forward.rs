@@ -6,7 +6,7 @@ use super::quotes::QuoteCache;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
-    Positions, Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
+    Positions, Profile, Quote, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
 };
 use crate::quota::Limits;
 
@@ -34,6 +34,10 @@ impl<B: Broker + 'static> Broker for QuoteCache<B> {
 
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         self.within().place_order(order)
+    }
+
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        self.within().place_sliced(order)
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::broker::lanes;
+use rust_decimal::Decimal;
+
+use crate::broker::{Exchange as Market, lanes};
 use crate::brokers::PaperBroker;
 use crate::brokers::paper::{PaperBuildError, Prices};
 use crate::presets;
@@ -17,6 +19,7 @@ use super::gate::Gate;
 use super::handle::Exchange;
 use super::network::Network;
 use super::request::Shared;
+use super::rules::Rules;
 use super::server::Server;
 use super::sessions::Sessions;
 use super::strict::Algorithm;
@@ -38,6 +41,7 @@ pub struct ExchangeBuilder {
     jitter: Duration,
     seed: u64,
     faults: Faults,
+    rules: Rules,
 }
 
 /// An exchange that could not be started.
@@ -83,6 +87,12 @@ pub enum ExchangeError {
         /// What was set.
         delay: Duration,
     },
+    /// A freeze quantity that no order can meet.
+    #[error("the freeze quantity of {market} is not a whole number of at least 1")]
+    Freeze {
+        /// Of which exchange.
+        market: Market,
+    },
     /// Faults that make no sense.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -104,6 +114,7 @@ impl ExchangeBuilder {
             jitter: Duration::ZERO,
             seed: 0,
             faults: Faults::new(),
+            rules: Rules::default(),
         }
     }
 
@@ -165,6 +176,18 @@ impl ExchangeBuilder {
         self
     }
 
+    /// The most that one order at `market` may be for, whatever its instrument. A larger one is refused in
+    /// Kite's words, or divided into slices of this quantity if it asks for that by `autoslice`: 10 at
+    /// most. Default: 100,000 at NSE and BSE, 1,800 at NFO, 1,000 at BFO, and no bound elsewhere.
+    pub fn freeze_quantity(
+        mut self,
+        market: impl Into<Market>,
+        quantity: impl Into<Decimal>,
+    ) -> Self {
+        self.rules.freeze(market.into(), quantity.into());
+        self
+    }
+
     /// What goes wrong on purpose. Default: nothing. A request that the counters refuse, or that has
     /// no valid session, meets no fault.
     pub fn faults(mut self, faults: Faults) -> Self {
@@ -192,6 +215,9 @@ impl ExchangeBuilder {
                 return Err(ExchangeError::TooSlow { what, delay });
             }
         }
+        if let Some(market) = self.rules.trouble() {
+            return Err(ExchangeError::Freeze { market: market.clone() });
+        }
         let faults = Mutex::new(self.faults.start()?);
         let broker = match self.broker {
             Some(broker) => broker,
@@ -202,8 +228,8 @@ impl ExchangeBuilder {
         };
         let gate = Gate::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
-        let shared =
-            Arc::new(Shared { gate, sessions: Sessions::default(), network, faults, broker });
+        let (sessions, rules) = (Sessions::default(), self.rules);
+        let shared = Arc::new(Shared { gate, sessions, network, faults, rules, broker });
         let server = Server::start(self.listen, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }

@@ -25,6 +25,8 @@ pub struct Exchange {
 pub struct PlacedOrder {
     /// The exchange's name for it.
     pub id: OrderId,
+    /// The first slice of the order that it is a slice of, unless it is that one.
+    pub parent: Option<OrderId>,
     /// The client's mark.
     pub tag: Option<String>,
     /// Of what.
@@ -84,6 +86,7 @@ impl Exchange {
     pub fn orders(&self) -> Vec<PlacedOrder> {
         self.shared.broker.entries(|entry| PlacedOrder {
             id: entry.order.id.clone(),
+            parent: entry.order.parent.clone(),
             tag: entry.order.tag.clone(),
             instrument: entry.order.instrument.clone(),
             side: entry.order.side,

@@ -55,6 +55,7 @@ mod network;
 mod payload;
 mod request;
 mod route;
+mod rules;
 mod server;
 mod sessions;
 mod strict;

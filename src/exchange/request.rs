@@ -23,6 +23,7 @@ use super::mishap;
 use super::network::Network;
 use super::payload::{Broken, Payload};
 use super::route::{self, Route};
+use super::rules::Rules;
 use super::sessions::Sessions;
 use super::wire;
 
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) network: Network,
     pub(super) faults: Mutex<Strikes>,
+    pub(super) rules: Rules,
     pub(super) broker: PaperBroker,
 }
 
@@ -61,7 +63,12 @@ pub(super) struct Asked {
 impl Asked {
     /// Does it.
     pub(super) fn done(self) -> Response<Payload> {
-        respond(self.body.and_then(|body| self.shared.answer(&self.parts, &body)))
+        self.done_with(None)
+    }
+
+    /// Does it, with a fault of one slice of an order.
+    pub(super) fn done_with(self, fault: Option<Fault>) -> Response<Payload> {
+        respond(self.body.and_then(|body| self.shared.answer(&self.parts, &body, fault)))
     }
 }
 
@@ -130,13 +137,17 @@ impl Shared {
         }
     }
 
-    fn answer(&self, parts: &Parts, body: &[u8]) -> Answer {
+    fn answer(&self, parts: &Parts, body: &[u8], fault: Option<Fault>) -> Answer {
         let route = Route::of(parts.method.as_str(), parts.uri.path())?;
         let query = Fields::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let form = Fields::parse(body);
         match route {
-            Route::Place { variety } => wire::orders::place(&self.broker, variety, &form),
-            Route::Modify { variety, id } => wire::orders::modify(&self.broker, variety, id, &form),
+            Route::Place { variety } => {
+                wire::placement::place(&self.broker, &self.rules, variety, &form, fault)
+            }
+            Route::Modify { variety, id } => {
+                wire::orders::modify(&self.broker, &self.rules, variety, id, &form)
+            }
             Route::Cancel { variety, id } => wire::orders::cancel(&self.broker, variety, id),
             Route::Orders => wire::orders::all(&self.broker),
             Route::History { id } => wire::orders::history(&self.broker, id),

@@ -165,7 +165,7 @@ impl RetryPolicy {
                 Some(part(backoff, luck))
             }
             (Class::Transient | Class::Unknown, Effect::Write)
-            | (Class::Malformed | Class::Rejected | Class::Fatal, _) => None,
+            | (Class::Malformed | Class::Rejected | Class::PartlyDone | Class::Fatal, _) => None,
         }
     }
 

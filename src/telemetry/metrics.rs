@@ -52,7 +52,7 @@ enum Outcome {
     Refused,
 }
 
-const OUTCOMES: usize = 11;
+const OUTCOMES: usize = 12;
 
 impl Outcome {
     fn word(self) -> &'static str {
@@ -78,6 +78,7 @@ impl Outcome {
             Self::Failed(Class::Rejected) => 8,
             Self::Failed(Class::Fatal) => 9,
             Self::Failed(Class::Malformed) => 10,
+            Self::Failed(Class::PartlyDone) => 11,
         }
     }
 }

@@ -133,10 +133,11 @@ fn extra_fields_go_with_a_change_and_with_a_cancellation() {
 #[test]
 fn an_autosliced_order_goes_by_its_parent() {
     let server = Server::ok(&[r#"{"status":"success","data":{"order_id":"1","children":[
-        {"order_id":"2"},{"error":{"code":400,"error_type":"MarginException","message":"no"}}]}}"#]);
-    let order = OrderRequest::market(infy(), Side::Buy, 5000).extra("autoslice", "true");
+        {"order_id":"2"}]}}"#]);
+    let order = OrderRequest::market(infy(), Side::Buy, 5000).autoslice(true).tag("t1");
     assert_eq!(server.kite().place_order(&order), Ok(OrderId::new("1")));
-    assert!(server.only().body.ends_with("&autoslice=true"));
+    let body = server.only().body;
+    assert!(body.ends_with("&market_protection=-1&autoslice=true&tag=t1"), "{body}");
 }
 
 #[test]
@@ -257,7 +258,8 @@ fn what_is_refused_here_is_not_sent() {
         kite.place_order(&order.clone().variety("../user".into())).unwrap_err(),
         kite.place_order(&OrderRequest::market(infy(), Side::Buy, dec("0.5"))).unwrap_err(),
         kite.place_order(&order.clone().extra("quantity", "1000")).unwrap_err(),
-        kite.place_order(&order.extra("market_protection", "0")).unwrap_err(),
+        kite.place_order(&order.clone().extra("market_protection", "0")).unwrap_err(),
+        kite.place_order(&order.extra("autoslice", "true")).unwrap_err(),
         kite.modify_order(&OrderId::new("1"), &OrderChange::new().extra("price", "1")).unwrap_err(),
         kite.cancel_order_with(&OrderId::new("1"), &OrderCancel::new().extra("variety", "co"))
             .unwrap_err(),

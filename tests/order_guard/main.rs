@@ -10,4 +10,5 @@ mod looks;
 mod orders;
 mod recover;
 mod shaky;
+mod slices;
 mod tags;

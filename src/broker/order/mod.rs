@@ -3,11 +3,13 @@
 mod book;
 mod protection;
 mod request;
+mod sliced;
 mod tags;
 mod words;
 
 pub use book::{Order, OrderId, Trade};
 pub use protection::{MarketProtection, MarketProtectionError};
 pub use request::{OrderCancel, OrderChange, OrderRequest};
+pub use sliced::{Slice, SliceCancel, SliceOutcome, SlicedOrder, SlicedState};
 pub use tags::{OrderTags, TagSupport};
 pub use words::{OrderStatus, OrderType, Product, Side, TimeInForce, Variety};

@@ -46,6 +46,14 @@ pub struct OrderRequest {
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub market_protection: Option<MarketProtection>,
+    /// Whether the broker divides the order into slices that the exchange takes, where it is larger than
+    /// one order may be (Kite: above the freeze quantity). Place such an order by
+    /// [`Broker::place_sliced`](crate::Broker::place_sliced). An adapter of a broker that has no such
+    /// thing refuses it as [`NotSent`](crate::BrokerError::NotSent).
+    ///
+    /// Kite divides into 10 slices at most, and refuses to divide an order that needs no slicing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub autoslice: bool,
     /// The caller's own mark on the order, echoed by the broker in its order book. By it an order
     /// of unknown outcome is found again. Kite takes up to 20 letters and digits.
     pub tag: Option<String>,
@@ -73,6 +81,7 @@ impl OrderRequest {
             variety: Variety::Regular,
             disclosed_quantity: None,
             market_protection: None,
+            autoslice: false,
             tag: None,
             extra: BTreeMap::new(),
         }
@@ -160,6 +169,14 @@ impl OrderRequest {
     #[must_use]
     pub fn market_protection(mut self, protection: MarketProtection) -> Self {
         self.market_protection = Some(protection);
+        self
+    }
+
+    /// Lets the broker divide the order into slices, see
+    /// [`OrderRequest::autoslice`](#structfield.autoslice).
+    #[must_use]
+    pub fn autoslice(mut self, autoslice: bool) -> Self {
+        self.autoslice = autoslice;
         self
     }
 
@@ -321,7 +338,7 @@ mod tests {
     fn an_order_without_the_newer_fields_is_read() {
         let request = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 10);
         let json = serde_json::to_string(&request).unwrap();
-        assert!(!json.contains("market_protection"), "{json}");
+        assert!(!json.contains("market_protection") && !json.contains("autoslice"), "{json}");
         assert_eq!(serde_json::from_str::<OrderRequest>(&json).unwrap(), request);
         let change: OrderChange = serde_json::from_str(r#"{"quantity":"7"}"#).unwrap();
         assert_eq!(change, OrderChange::new().quantity(7));

@@ -23,6 +23,7 @@ mod portfolio;
 mod quotes;
 mod secrets;
 mod session;
+mod sliced;
 mod time;
 mod tokens;
 mod transport;
@@ -35,13 +36,13 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
 use self::http::{Call, Http, not_sent};
-use self::order_book::Placed;
-use self::order_id::{number, order_id, segment, variety_and_number};
+use self::order_id::{number, segment, variety_and_number};
+use self::sliced::Placed;
 use self::tokens::Tokens;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Product, Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
+    Partial, Positions, Product, Profile, Quote, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
 };
 use crate::brokers::india::zone;
 use crate::presets;
@@ -90,10 +91,15 @@ impl Kite {
         presets::kite()
     }
 
-    /// The form that places `order`, with this account's defaults.
-    fn placement(&self, order: &OrderRequest) -> Result<String, BrokerError> {
-        let Inner { default_product, market_protection, .. } = &*self.inner;
-        order_form::placement(order, default_product, *market_protection)
+    /// Places an order, and gives what came of each slice of it.
+    fn place(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        let Inner { http, default_product, market_protection, .. } = &*self.inner;
+        let variety = segment("order variety", order.variety.as_str())?;
+        let form = order_form::placement(order, default_product, *market_protection)?;
+        let call = Call::post(format!("/orders/{variety}"), form);
+        // Success without an id is an order that we cannot name: it must be looked for.
+        let placed = http.build(&call, |placed: Placed| sliced::placed(placed, order))?;
+        Ok(http.secrets.clean_slices(placed))
     }
 
     fn http(&self) -> &Http {
@@ -112,13 +118,11 @@ impl fmt::Debug for Kite {
 
 impl Broker for Kite {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let variety = segment("order variety", order.variety.as_str())?;
-        let form = self.placement(order)?;
-        let call = Call::post(format!("/orders/{variety}"), form);
-        // Success without an id is an order that we cannot name: it must be looked for.
-        self.http().build(&call, |placed: Placed| {
-            Ok(order_id(&order.variety, &placed.order_id.needed("order_id")?))
-        })
+        self.place(order)?.whole()
+    }
+
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        self.place(order)?.in_market()
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {

@@ -16,7 +16,7 @@ use crate::broker::{
 
 /// Fields that this adapter fills in or leaves out on purpose. An extra may not speak for them: it
 /// would pass by the checks, or contradict what the caller sees in the request.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "exchange",
     "tradingsymbol",
     "transaction_type",
@@ -28,6 +28,7 @@ const KNOWN: [&str; 14] = [
     "validity",
     "disclosed_quantity",
     "market_protection",
+    "autoslice",
     "tag",
     "variety",
     "order_id",
@@ -67,6 +68,9 @@ pub(super) fn placement(
     }
     let (kind, own) = (Some(&order.order_type), order.market_protection);
     protect(&mut form, kind, own, default_protection)?;
+    if order.autoslice {
+        form.append_pair("autoslice", "true");
+    }
     if let Some(tag) = &order.tag {
         form.append_pair("tag", checked_tag(tag)?);
     }

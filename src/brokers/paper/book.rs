@@ -219,6 +219,26 @@ impl Book {
         Ok(id)
     }
 
+    /// Takes a slice of an order in. One without funds is refused, and leaves no trace.
+    #[cfg(feature = "exchange")]
+    pub(super) fn place_slice(
+        &mut self,
+        slice: &OrderRequest,
+        parent: Option<OrderId>,
+        elapsed: Duration,
+    ) -> Result<OrderId, Refusal> {
+        self.advance(elapsed);
+        let price = check(self, slice)?;
+        funds(self, slice, price)?;
+        let id = self.place(slice, elapsed)?;
+        if let Some(entry) = self.entries.last_mut() {
+            for order in entry.history.iter_mut().chain([&mut entry.order]) {
+                order.parent.clone_from(&parent);
+            }
+        }
+        Ok(id)
+    }
+
     /// Changes an open order.
     pub(super) fn modify(
         &mut self,

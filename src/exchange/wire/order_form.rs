@@ -44,6 +44,11 @@ pub(super) fn placement(variety: Variety, form: &Fields) -> Result<OrderRequest,
     order.trigger_price = form.price("trigger_price")?;
     order.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
     order.market_protection = protection(form, &order.order_type, None)?;
+    order.autoslice = match form.get("autoslice") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Fields::invalid("autoslice")),
+    };
     if let Some(word) = form.get("validity") {
         order.time_in_force = validity(word)?;
     }

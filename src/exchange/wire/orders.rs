@@ -10,16 +10,12 @@ use crate::brokers::paper::{Entry, Refusal};
 
 use super::super::answer::{Answer, ApiError, Body};
 use super::super::form::Fields;
+use super::super::rules::Rules;
 use super::{naive_or_null, num, num_or_zero, order_form};
-
-pub(in super::super) fn place(broker: &PaperBroker, variety: &str, form: &Fields) -> Answer {
-    let order = order_form::placement(order_form::variety(variety)?, form)?;
-    let id = broker.place(&order)?;
-    Ok(Body::Json(json!({"order_id": id})))
-}
 
 pub(in super::super) fn modify(
     broker: &PaperBroker,
+    rules: &Rules,
     variety: &str,
     id: &str,
     form: &Fields,
@@ -27,6 +23,7 @@ pub(in super::super) fn modify(
     let id = find(broker, order_form::variety(variety)?, id)?;
     let order = broker.entry(&id, |entry, _| entry.request.clone())?;
     let change = order_form::modification(&order, form)?;
+    rules.check(&order, change.quantity.unwrap_or(order.quantity))?;
     broker.modify(&id, &change)?;
     Ok(Body::Json(json!({"order_id": id})))
 }
@@ -96,7 +93,7 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
         "placed_by": "PAPER1",
         "order_id": order.id,
         "exchange_order_id": order.exchange_order_id,
-        "parent_order_id": order.parent,
+        "parent_order_id": order.parent.as_ref().filter(|_| !entry.request.autoslice),
         "status": status_word(&order.status),
         "status_message": order.status_message,
         "status_message_raw": order.status_message,
@@ -126,11 +123,23 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
         "tag": order.tag,
         "guid": format!("01X{}", order.id),
     });
+    let tags = tags(entry, order);
     // Kite leaves `tags` out where there is no tag.
-    if let Some(tag) = &order.tag {
-        json["tags"] = json!([tag]);
+    if !tags.is_empty() {
+        json["tags"] = tags.into();
     }
     json
+}
+
+/// The client's tag, and the marks by which Kite tells slices: all of them have one, and those after the
+/// first name it.
+fn tags(entry: &Entry, order: &Order) -> Vec<String> {
+    let mut tags: Vec<String> = order.tag.clone().into_iter().collect();
+    if entry.request.autoslice {
+        tags.push("autoslice".to_owned());
+        tags.extend(order.parent.as_ref().map(|parent| format!("autoslice:{parent}")));
+    }
+    tags
 }
 
 /// As the client sent it.

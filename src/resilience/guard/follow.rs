@@ -1,24 +1,29 @@
 //! What became of a write whose answer is lost.
 
 use super::change;
-use super::find::{Intent, answer, is_in_doubt, lives};
+use super::find::{Intent, Shown};
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
+use super::shared::Shared;
 use crate::Sent;
-use crate::broker::{Broker, BrokerError, Order, OrderId, Seen, TagSupport, Trail};
+use crate::broker::{
+    Broker, BrokerError, Detail, Order, OrderId, Rows, Seen, Slice, SlicedOrder, TagSupport, Trail,
+};
 
 impl<B: Broker> OrderGuard<B> {
-    /// What became of an order whose answer is `lost`.
+    /// What became of an order whose answer is `lost`, slice by slice. Where the broker enforces unique
+    /// tags it is sent `again`, once.
     pub(super) fn find_out(
         &self,
         intent: &Intent,
         lost: BrokerError,
-    ) -> Result<OrderId, BrokerError> {
+        again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
+    ) -> Result<SlicedOrder, BrokerError> {
         let shared = self.shared();
         let (mut there, mut twice) = (false, false);
         if let TagSupport::Unique { duplicate } = shared.support.support() {
-            match self.within().place_order(&intent.order) {
-                Ok(id) => return Ok(id),
+            match again() {
+                Ok(order) => return Ok(order),
                 // Any other refusal leaves open what became of the first.
                 Err(error) => {
                     there = is_refused_as(&error, duplicate);
@@ -30,13 +35,14 @@ impl<B: Broker> OrderGuard<B> {
         let until = shared.patience.until(since);
         let settled = shared.search(since, |conclusive| {
             match shared.book.read(self.lookups(), &shared.patience, until) {
-                Ok(book) => match intent.find(&book) {
-                    // A rejected one may be the second, and the first still on its way.
-                    Some(order) if !conclusive && twice && !lives(order) => Look::NotYet,
-                    Some(order) if conclusive || !is_in_doubt(order) => {
-                        Look::Settled(answer(order))
+                Ok(book) => match intent.shown(&**book) {
+                    Some(shown) if conclusive => {
+                        Look::Settled(Ok(self.with_rest(intent, shown, &book, &lost)))
                     }
-                    Some(_) => Look::NotYet,
+                    Some(shown) if shown.is_in_doubt => Look::NotYet,
+                    // A rejected one may be the second, and the first still on its way.
+                    Some(shown) if twice && shown.order.placed().next().is_none() => Look::NotYet,
+                    Some(shown) => Look::Settled(Ok(shown.order)),
                     None => intent.may_be(&book).map_or(Look::NotYet, Look::Unclear),
                 },
                 Err(error) => Look::Failed(error),
@@ -57,6 +63,31 @@ impl<B: Broker> OrderGuard<B> {
                 other => (shared.in_words(intent, other), Seen::Unread),
             };
             Err(unknown(lost, &words, Some(intent.tag.clone()), seen))
+        })
+    }
+
+    /// What the last look shows of an order. Of what it does not show nobody knows: it may have been
+    /// refused, or never sent.
+    fn with_rest(
+        &self,
+        intent: &Intent,
+        shown: Shown,
+        book: &Rows<Order>,
+        lost: &BrokerError,
+    ) -> SlicedOrder {
+        let Shared { patience, intents, .. } = self.shared();
+        let (tag, rest, of) = (&intent.tag, shown.rest, intent.order.quantity);
+        shown.with_rest(|| {
+            let words = format!(
+                "{:?} later the order book shows no {rest} of {of} with the tag {tag}",
+                patience.settle
+            );
+            let (words, seen) = match intent.may_be_unread(book) {
+                Some(unread) => (format!("{words}; {unread}"), Seen::Unread),
+                None if intents.is_of_today(intent.at) => (words, Seen::Nothing),
+                None => (words, Seen::Unread),
+            };
+            Slice::unknown(traced(lost, &words, Some(tag.clone()), seen))
         })
     }
 
@@ -131,7 +162,12 @@ pub(super) fn unknown(
     tag: Option<String>,
     seen: Seen,
 ) -> BrokerError {
+    BrokerError::OutcomeUnknown(traced(&lost, words, tag, seen))
+}
+
+/// What was said of `lost`, with what is known besides.
+fn traced(lost: &BrokerError, words: &str, tag: Option<String>, seen: Seen) -> Detail {
     let mut detail = lost.detail().cloned().unwrap_or_default();
     detail.message = format!("{}; {words}", detail.message);
-    BrokerError::OutcomeUnknown(detail.trail(Trail::new(tag, seen)))
+    detail.trail(Trail::new(tag, seen))
 }

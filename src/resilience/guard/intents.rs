@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::find::{Intent, SKEW};
 use crate::Sent;
-use crate::broker::{BrokerError, Detail, OrderId};
+use crate::broker::{BrokerError, Detail, OrderId, SlicedOrder};
 use crate::clock::Clock;
 use crate::quota::Moment;
 
@@ -194,6 +194,7 @@ impl Flight<'_> {
     pub(super) fn answered(self, answer: &Result<OrderId, BrokerError>) {
         match answer {
             Ok(id) => self.end(&End::Placed(id.clone())),
+            Err(BrokerError::PartlyPlaced(order)) => self.answered_in_slices(order),
             Err(error) if error.was_sent() == Sent::Unknown => {}
             Err(error) => {
                 // Nothing of it may be anywhere, and then the caller may use its tag again.
@@ -201,6 +202,15 @@ impl Flight<'_> {
                     matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. });
                 self.close(&End::NotPlaced, unused);
             }
+        }
+    }
+
+    /// Notes that something of it is in the market. While it is not known of a slice whether it is there,
+    /// the order is left open, to be asked after.
+    pub(super) fn answered_in_slices(self, order: &SlicedOrder) {
+        let id = order.parent.as_ref().or_else(|| order.placed().next());
+        if let Some(id) = id.filter(|_| order.unknown().next().is_none()) {
+            self.end(&End::Placed(id.clone()));
         }
     }
 

@@ -16,7 +16,7 @@ use super::tags::{OwnTags, checked};
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
-    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, Trade,
+    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, Trade,
 };
 use crate::quota::Limits;
 
@@ -142,11 +142,38 @@ impl<B: Broker> OrderGuard<B> {
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let flight = self.shared.intents.begin(self.intent(order)?)?;
-        let placed = match self.within.place_order(&flight.intent.order) {
-            Err(lost) if is_open(&lost) => self.find_out(&flight.intent, lost),
+        let intent = &flight.intent;
+        let again = || {
+            let placed = self.within.place_order(&intent.order);
+            placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
+        };
+        let placed = match self.within.place_order(&intent.order) {
+            Err(lost) if is_open(&lost) => {
+                self.find_out(intent, lost, again).and_then(SlicedOrder::whole)
+            }
+            Err(BrokerError::PartlyPlaced(order)) => {
+                Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
+            }
             known => known,
         };
         flight.answered(&placed);
+        placed
+    }
+
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        let flight = self.shared.intents.begin(self.intent(order)?)?;
+        let intent = &flight.intent;
+        let again = || self.within.place_sliced(&intent.order);
+        let placed = match self.within.place_sliced(&intent.order) {
+            Err(lost) if is_open(&lost) => {
+                self.find_out(intent, lost, again).and_then(SlicedOrder::in_market)
+            }
+            known => known.map(|order| intent.traced(order)),
+        };
+        match &placed {
+            Ok(order) => flight.answered_in_slices(order),
+            Err(error) => flight.answered(&Err(error.clone())),
+        }
         placed
     }
 

@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::find::{Intent, answer, is_in_doubt};
+use super::find::{Intent, Shown};
 use super::intents::{End, Flight};
 use super::patience::{Look, Unsettled};
 use super::shared::Shared;
-use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderRequest};
+use crate::broker::{
+    Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Rows, Slice, SlicedOrder,
+};
 
 /// An order without a final answer, and what was found out about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub struct Recovery {
 pub enum Recovered {
     /// It is in the broker's book under this id: open, filled or cancelled.
     Placed(OrderId),
+    /// Some slices of it are in the broker's book, and some were refused. What a book of the same day does
+    /// not show after the settle time counts as refused: it is not in the market, and will not be. If a
+    /// slice is of unknown outcome, the order will be asked after again.
+    PartlyPlaced(Box<SlicedOrder>),
     /// It is in the broker's book, and was rejected.
     Rejected(Detail),
     /// It is not in the market, and will not be: a book of the same day was read, the settle time
@@ -60,9 +66,11 @@ impl Shared {
             };
             for flight in std::mem::take(&mut open) {
                 match self.found(&flight.intent, &book) {
-                    Some(order) if conclusive || !is_in_doubt(order) => {
-                        let outcome = match answer(order) {
+                    Some(shown) if conclusive || !shown.is_in_doubt => {
+                        let order = self.without_rest(&flight.intent, shown, &book);
+                        let outcome = match order.whole() {
                             Ok(id) => Recovered::Placed(id),
+                            Err(BrokerError::PartlyPlaced(order)) => Recovered::PartlyPlaced(order),
                             Err(BrokerError::Rejected(detail)) => Recovered::Rejected(detail),
                             Err(other) => Recovered::Unknown(Detail::new(other.to_string())),
                         };
@@ -97,10 +105,21 @@ impl Shared {
 
     /// The order of an intent that may be of another day than the book. A tag of the caller's may be
     /// on another order by now, which only its time would tell.
-    fn found<'a>(&self, intent: &Intent, book: &'a [Order]) -> Option<&'a Order> {
-        let order = intent.find(book)?;
-        let told = !intent.own || order.placed_at.is_some() || self.intents.is_of_today(intent.at);
-        told.then_some(order)
+    fn found(&self, intent: &Intent, book: &[Order]) -> Option<Shown> {
+        let is_of_today = self.intents.is_of_today(intent.at);
+        let told = |order: &&Order| !intent.own || order.placed_at.is_some() || is_of_today;
+        intent.shown(book.iter().filter(told))
+    }
+
+    /// What the last look shows of an order, and what it does not show of it as not placed.
+    fn without_rest(&self, intent: &Intent, shown: Shown, book: &Rows<Order>) -> SlicedOrder {
+        shown.with_rest(|| match intent.may_be_unread(book) {
+            Some(unread) => Slice::unknown(Detail::new(unread)),
+            None if self.intents.is_of_today(intent.at) => {
+                Slice::refused(Detail::new("the order book does not show it"))
+            }
+            None => Slice::unknown(Detail::new("the order book is of another day, or about to be")),
+        })
     }
 }
 
@@ -109,6 +128,7 @@ fn conclude((flight, outcome): (Flight<'_>, Recovered)) -> Recovery {
     let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
     match &outcome {
         Recovered::Placed(id) => flight.end(&End::Placed(id.clone())),
+        Recovered::PartlyPlaced(order) => flight.answered_in_slices(order),
         Recovered::Rejected(_) | Recovered::NotPlaced => flight.end(&End::NotPlaced),
         Recovered::Unknown(_) => drop(flight),
     }
