@@ -72,6 +72,11 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "InputException", "The body is too large.")
     }
 
+    pub(super) fn too_slow() -> Self {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self::new(status, "GeneralException", "The request did not come in time.")
+    }
+
     pub(super) fn too_many_requests() -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "NetworkException", "Too many requests")
     }

@@ -24,6 +24,8 @@ use super::server::Server;
 use super::sessions::Sessions;
 use super::strict::Algorithm;
 
+/// As long as hyper itself waits for a head.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Nobody waits longer for a network.
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
@@ -42,6 +44,7 @@ pub struct ExchangeBuilder {
     seed: u64,
     faults: Faults,
     rules: Rules,
+    read_timeout: Duration,
 }
 
 /// An exchange that could not be started.
@@ -93,6 +96,9 @@ pub enum ExchangeError {
         /// Of which exchange.
         market: Market,
     },
+    /// A time in which no request can be read.
+    #[error("a read timeout of zero lets no request in")]
+    NoTimeToRead,
     /// Faults that make no sense.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -115,6 +121,7 @@ impl ExchangeBuilder {
             seed: 0,
             faults: Faults::new(),
             rules: Rules::default(),
+            read_timeout: READ_TIMEOUT,
         }
     }
 
@@ -188,6 +195,14 @@ impl ExchangeBuilder {
         self
     }
 
+    /// How long a client may take to send the head of a request, counted from when the connection is ready
+    /// for it, and then its body. After that the connection is closed, and the request never arrived; one
+    /// that is idle for so long is closed too. Default: 30 s.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
     /// What goes wrong on purpose. Default: nothing. A request that the counters refuse, or that has
     /// no valid session, meets no fault.
     pub fn faults(mut self, faults: Faults) -> Self {
@@ -215,6 +230,9 @@ impl ExchangeBuilder {
                 return Err(ExchangeError::TooSlow { what, delay });
             }
         }
+        if self.read_timeout.is_zero() {
+            return Err(ExchangeError::NoTimeToRead);
+        }
         if let Some(market) = self.rules.trouble() {
             return Err(ExchangeError::Freeze { market: market.clone() });
         }
@@ -228,8 +246,9 @@ impl ExchangeBuilder {
         };
         let gate = Gate::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
-        let (sessions, rules) = (Sessions::default(), self.rules);
-        let shared = Arc::new(Shared { gate, sessions, network, faults, rules, broker });
+        let (sessions, rules, read_timeout) = (Sessions::default(), self.rules, self.read_timeout);
+        let shared =
+            Arc::new(Shared { gate, sessions, network, faults, rules, read_timeout, broker });
         let server = Server::start(self.listen, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }

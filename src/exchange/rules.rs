@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use crate::broker::{Exchange, OrderRequest};
 
 use super::answer::ApiError;
+use super::wire::order_form::LEG;
 
 /// The most slices of one order. Kite has this bound to stay within its ten orders a second.
 const MOST_SLICES: u8 = 10;
@@ -53,6 +54,9 @@ impl Rules {
     pub(super) fn slices(&self, order: &OrderRequest) -> Result<Vec<Decimal>, ApiError> {
         let whole = order.quantity;
         let Some(most) = self.most(order) else { return Ok(vec![whole]) };
+        if let Some(leg) = leg(order) {
+            return if leg > most { Err(too_large(leg, most)) } else { Ok(vec![whole]) };
+        }
         match (order.autoslice, whole > most) {
             (false, false) => Ok(vec![whole]),
             (false, true) => Err(too_large(whole, most)),
@@ -71,11 +75,36 @@ impl Rules {
 
     /// Whether an order that is changed to this is still one that the exchange takes.
     pub(super) fn check(&self, order: &OrderRequest, quantity: Decimal) -> Result<(), ApiError> {
-        match self.most(order).filter(|most| quantity > *most) {
+        let most = self.most(order).filter(|_| leg(order).is_none());
+        match most.filter(|most| quantity > *most) {
             Some(most) => Err(too_large(quantity, most)),
             None => Ok(()),
         }
     }
+}
+
+/// Whether each of these prices, by the name that Kite has for it, is one of the instrument's steps.
+pub(super) fn ticks(
+    tick: Option<Decimal>,
+    prices: [(&str, Option<Decimal>); 2],
+) -> Result<(), ApiError> {
+    let Some(tick) = tick.filter(|tick| !tick.is_zero()) else { return Ok(()) };
+    let is_off = |(_, price): &(&str, Option<Decimal>)| {
+        price.is_some_and(|price| !price.checked_rem(tick).unwrap_or_default().is_zero())
+    };
+    match prices.iter().find(|price| is_off(price)) {
+        // Kite's words.
+        Some((name, _)) => Err(ApiError::input(format!(
+            "Tick size for this script is {tick:.2}. Kindly enter {name} in the multiple of tick size for \
+             this script"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The quantity of a leg of an iceberg order, which is what the exchange gets to see of it.
+fn leg(order: &OrderRequest) -> Option<Decimal> {
+    order.extra.get(LEG)?.parse().ok()
 }
 
 /// Slices of `most`, and one of what is left.
@@ -122,6 +151,33 @@ mod tests {
         // Where nothing is said there is no bound.
         assert_eq!(slices("MCX", 1_000_000, false), of(&[1_000_000]));
         assert!(slices("NFO", 1801, false).is_err());
+        // Of an iceberg order the exchange sees one leg after the other.
+        let of_legs = |leg: u64| {
+            let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 20_000);
+            Rules::default().slices(&order.extra(LEG, leg.to_string()))
+        };
+        assert_eq!((of_legs(1800), of_legs(1801).is_err()), (of(&[20_000]), true));
+    }
+
+    #[test]
+    fn a_price_is_a_step_of_its_instrument() {
+        let dec = |text: &str| Some(text.parse::<Decimal>().unwrap());
+        let check = |tick, price, trigger| {
+            ticks(tick, [("price", price), ("trigger price", trigger)]).map_err(|it| it.of_child())
+        };
+        assert_eq!(check(dec("0.05"), dec("1.05"), dec("1.10")), Ok(()));
+        assert_eq!(check(dec("0.05"), None, None), Ok(()));
+        assert_eq!(check(None, dec("1.03"), None), Ok(()));
+        let message =
+            |refused: Result<(), serde_json::Value>| refused.unwrap_err()["message"].to_string();
+        assert_eq!(
+            message(check(dec("0.5"), dec("1.03"), None)),
+            "\"Tick size for this script is 0.50. Kindly enter price in the multiple of tick size for this \
+             script\""
+        );
+        assert!(
+            message(check(dec("5"), None, dec("7"))).contains("5.00. Kindly enter trigger price")
+        );
     }
 
     #[test]

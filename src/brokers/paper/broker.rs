@@ -147,6 +147,12 @@ impl PaperBroker {
         self.0.tokens.of(instrument)
     }
 
+    /// The step of its prices, as it is listed; `None` if it is not.
+    #[cfg(feature = "exchange")]
+    pub(crate) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
+        self.0.tokens.tick_size(instrument)
+    }
+
     #[cfg(feature = "exchange")]
     pub(crate) fn instrument(&self, token: u32) -> Option<Instrument> {
         self.0.tokens.instrument(token).cloned()

@@ -5,7 +5,7 @@
 
 pub(super) mod candles;
 pub(super) mod market;
-mod order_form;
+pub(super) mod order_form;
 pub(super) mod orders;
 pub(super) mod placement;
 pub(super) mod portfolio;

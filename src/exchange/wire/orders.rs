@@ -10,7 +10,7 @@ use crate::brokers::paper::{Entry, Refusal};
 
 use super::super::answer::{Answer, ApiError, Body};
 use super::super::form::Fields;
-use super::super::rules::Rules;
+use super::super::rules::{Rules, ticks};
 use super::{naive_or_null, num, num_or_zero, order_form};
 
 pub(in super::super) fn modify(
@@ -21,15 +21,28 @@ pub(in super::super) fn modify(
     form: &Fields,
 ) -> Answer {
     let id = find(broker, order_form::variety(variety)?, id)?;
-    let order = broker.entry(&id, |entry, _| entry.request.clone())?;
-    let change = order_form::modification(&order, form)?;
+    let (shown, order) =
+        broker.entry(&id, |entry, _| (entry.order.clone(), entry.request.clone()))?;
+    let change = order_form::modification(&shown, &order, form)?;
     rules.check(&order, change.quantity.unwrap_or(order.quantity))?;
+    let tick = broker.tick_size(&order.instrument);
+    ticks(tick, [("price", change.price), ("trigger price", change.trigger_price)])?;
     broker.modify(&id, &change)?;
     Ok(Body::Json(json!({"order_id": id})))
 }
 
-pub(in super::super) fn cancel(broker: &PaperBroker, variety: &str, id: &str) -> Answer {
+/// Takes an order out of the market. What a client sends with it is in its query, or in a form.
+pub(in super::super) fn cancel(
+    broker: &PaperBroker,
+    variety: &str,
+    id: &str,
+    sent: [&Fields; 2],
+) -> Answer {
     let id = find(broker, order_form::variety(variety)?, id)?;
+    let order = broker.entry(&id, |entry, _| entry.order.clone())?;
+    for fields in sent {
+        order_form::cancellation(&order, fields)?;
+    }
     broker.cancel(&id)?;
     Ok(Body::Json(json!({"order_id": id})))
 }

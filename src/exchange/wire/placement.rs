@@ -9,7 +9,7 @@ use super::super::answer::{Answer, ApiError, Body};
 use super::super::fault::Fault;
 use super::super::form::Fields;
 use super::super::mishap::timed_out;
-use super::super::rules::Rules;
+use super::super::rules::{Rules, ticks};
 use super::order_form;
 
 /// Places the order of a form. A fault may be that of one of its slices.
@@ -22,6 +22,8 @@ pub(in super::super) fn place(
 ) -> Answer {
     let order = order_form::placement(order_form::variety(variety)?, form)?;
     let quantities = rules.slices(&order)?;
+    let tick = broker.tick_size(&order.instrument);
+    ticks(tick, [("price", order.price), ("trigger price", order.trigger_price)])?;
     if !order.autoslice {
         return Ok(Body::Json(json!({"order_id": broker.place(&order)?})));
     }
