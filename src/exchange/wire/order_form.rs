@@ -355,6 +355,9 @@ mod tests {
         let limit = OrderRequest::limit(x(), Side::Sell, 1, 5);
         assert_eq!(changed(&limit, "order_type=MARKET"), Err(ApiError::input(UNPROTECTED)));
         assert_eq!(changed(&limit, "price=4"), Ok(None));
+        // One that was a market order before is none now.
+        let was_stop = limit.clone().market_protection(MarketProtection::AUTO);
+        assert!(changed(&was_stop, "order_type=MARKET").is_err());
         assert_eq!(
             changed(&limit, "order_type=MARKET&market_protection=-1"),
             Ok(Some(MarketProtection::AUTO))
