@@ -165,7 +165,7 @@ fn all_slices_are_followed_by_one_look_and_cancelled() {
     let shown: Vec<_> = state.slices.iter().flatten().map(|order| &order.id).collect();
     assert_eq!(shown, known);
     assert!(matches!(state.slices[1], Err(BrokerError::OutcomeUnknown(_))));
-    // The slice that nobody knew of is found by its parent.
+    // The slice of unknown outcome is found by its parent.
     assert_eq!(state.others.iter().map(|order| &order.id).collect::<Vec<_>>(), [&ids[1]]);
     assert_eq!((state.filled, state.pending), (5.into(), 30.into()));
 

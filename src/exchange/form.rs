@@ -24,8 +24,8 @@ impl Fields {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Refuses fields that are not `known`, and those that are said twice: one of the two may be a mistake,
-    /// and an order is no place to guess.
+    /// Refuses fields that are not `known`, and fields that are repeated: which of the two values is meant
+    /// cannot be told.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             let what = match () {

@@ -60,7 +60,7 @@ pub(super) struct Gate {
 
 type Lanes = HashMap<&'static str, Lane>;
 
-// Without the keys in its `Debug`: somebody may have pointed a client with a real one here.
+// `Debug` does not show the keys: a client may have been started with a real one.
 #[derive(Default)]
 struct State {
     accounts: BTreeMap<Arc<str>, Lanes>,

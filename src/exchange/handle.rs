@@ -125,7 +125,7 @@ impl Exchange {
     }
 }
 
-/// One account at an exchange, made by [`Exchange::account`]. Its `Debug` does not show the key.
+/// How the requests of one account fared; made by [`Exchange::account`]. Its `Debug` does not show the key.
 #[derive(Clone, Copy)]
 pub struct Account<'a> {
     exchange: &'a Exchange,

@@ -8,8 +8,8 @@
 //! parent's id (kite.trade/forum, comment 51301). So an answer in which every child was refused leaves the
 //! first slice in the market.
 //!
-//! The error of a child is judged like that of a whole answer: most say that it was refused, and some, as
-//! of an order that timed out, that nobody knows.
+//! The error of a child is classified like a whole answer: most say that the slice was refused; some, like
+//! a time-out, leave its outcome open.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -35,8 +35,8 @@ const MOST_CHILDREN: usize = 1000;
 /// What the placement of `order` came to.
 ///
 /// # Errors
-/// Nothing names the order, or there is no end to its children: it must be looked for. The words name the
-/// children that were placed.
+/// The answer has no id for the whole, or more children than Kite can make: the order must be looked for.
+/// The words name the children that were placed.
 pub(super) fn placed(placed: Placed, order: &OrderRequest) -> Result<SlicedOrder, String> {
     let variety = &order.variety;
     let children = match placed.children {

@@ -66,8 +66,8 @@ impl<B: Broker> OrderGuard<B> {
         })
     }
 
-    /// What the last look shows of an order. Of what it does not show nobody knows: it may have been
-    /// refused, or never sent.
+    /// What the last look shows of an order. The quantity that it does not show is of unknown outcome: it may
+    /// have been refused, or never sent.
     fn with_rest(
         &self,
         intent: &Intent,

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_book_that_cannot_be_read_keeps_nobody_in_the_market() {
+    fn every_placed_slice_is_cancelled_if_the_book_cannot_be_read() {
         let mut mock = MockBroker::new();
         mock.expect_orders().returning(|| Err(BrokerError::Transient(Detail::new("no answer"))));
         mock.expect_cancel_order().times(3).returning(|id| match id.as_str() {
