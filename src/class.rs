@@ -37,6 +37,9 @@ pub enum Class {
     Unauthorized,
     /// The broker understood it and refused.
     Rejected,
+    /// The broker did a part of it and refused the rest. The answer says which; sent again, that part
+    /// would be done twice.
+    PartlyDone,
     /// Nothing will work until somebody mends it.
     Fatal,
 }
@@ -60,6 +63,7 @@ impl Class {
             Self::Malformed => "malformed",
             Self::Unauthorized => "unauthorized",
             Self::Rejected => "rejected",
+            Self::PartlyDone => "partly_done",
             Self::Fatal => "fatal",
         }
     }
@@ -73,6 +77,7 @@ impl Class {
             | Self::Malformed
             | Self::Unauthorized
             | Self::Rejected
+            | Self::PartlyDone
             | Self::Fatal => Sent::Yes,
         }
     }
@@ -154,9 +159,11 @@ impl From<Class> for Failure {
             Class::Throttled { retry_after } => {
                 (Reachability::Answered, Some(Throttling { retry_after }))
             }
-            Class::Malformed | Class::Unauthorized | Class::Rejected | Class::Fatal => {
-                (Reachability::Answered, None)
-            }
+            Class::Malformed
+            | Class::Unauthorized
+            | Class::Rejected
+            | Class::PartlyDone
+            | Class::Fatal => (Reachability::Answered, None),
             Class::NotSent | Class::Transient | Class::Unknown => (Reachability::Unreachable, None),
         };
         Self { class, reachability, throttling }

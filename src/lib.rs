@@ -108,8 +108,9 @@ pub mod telemetry;
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
 pub use broker::{
-    Absence, Broker, BrokerError, BrokerProxy, Detail, Instrument, Order, OrderChange, OrderId,
-    OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
+    Absence, Broker, BrokerError, BrokerProxy, Detail, Instrument, MarketProtection, Order,
+    OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
+    SlicedOrder,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;

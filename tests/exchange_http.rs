@@ -124,6 +124,49 @@ fn a_refused_order_is_not_executed() {
     assert_eq!(exchange.orders().len(), 1);
 }
 
+const UNPROTECTED: &str = "Market orders without market protection are not allowed via API. Please set \
+                           market protection or use a Limit order.";
+
+#[test]
+fn a_market_order_without_protection_is_refused_in_kites_words() {
+    let exchange = tight(1000).start().unwrap();
+    let market = ORDER.replace("order_type=LIMIT", "order_type=MARKET");
+    let stop = ORDER.replace("order_type=LIMIT", "order_type=SL-M") + "&trigger_price=9999";
+    for form in [&market, &stop] {
+        for none in ["", "&market_protection=0"] {
+            let reply = post(&exchange, "/orders/regular", &format!("{form}{none}"));
+            let json = reply.json();
+            assert_eq!((reply.status, &json["message"]), (400, &UNPROTECTED.into()), "{form}");
+            assert_eq!(json["error_type"], "InputException");
+        }
+        let form = format!("{form}&market_protection=-1");
+        assert_eq!(post(&exchange, "/orders/regular", &form).status, 200, "{form}");
+    }
+    let reply = post(&exchange, "/orders/regular", &format!("{market}&market_protection=True"));
+    assert_eq!(
+        reply.json()["message"],
+        "Invalid request (failed to decode market_protection, got: True (expected decimal))"
+    );
+    assert_eq!(exchange.orders().len(), 2);
+}
+
+#[test]
+fn a_limit_order_becomes_a_market_order_only_with_a_protection() {
+    let exchange = tight(1000).start().unwrap();
+    let placed = post(&exchange, "/orders/regular", ORDER).json();
+    let path = format!("/orders/regular/{}", placed["data"]["order_id"].as_str().unwrap());
+    let put = |form: &str| ask(&exchange, "PUT", &path, AUTH, form.as_bytes());
+    let reply = put("order_type=MARKET");
+    assert_eq!((reply.status, &reply.json()["message"]), (400, &UNPROTECTED.into()));
+    assert_eq!(exchange.orders()[0].status, lanekeeper::OrderStatus::Open);
+    assert_eq!(put("order_type=SL-M&trigger_price=9999&market_protection=2.5").status, 200);
+    // It keeps what it has.
+    assert_eq!(put("quantity=2").status, 200);
+    assert_eq!(get(&exchange, "/orders").json()["data"][0]["market_protection"], 2.5);
+    assert_eq!(put("order_type=MARKET").status, 200);
+    assert_eq!(exchange.orders()[0].status, lanekeeper::OrderStatus::Filled);
+}
+
 #[test]
 fn arrivals_are_recorded_without_secrets_and_agree_with_the_oracle() {
     // One quota that time refills while the test runs, and one that it does not.
@@ -357,4 +400,193 @@ fn limits_that_make_no_sense_are_refused() {
     assert!(error.contains("no lane `orders`; the lanes are transactional, quote"), "{error}");
     let error = start(Limits::new().lane("quote", Quota::per_second(0)));
     assert!(error.contains("allows no calls"), "{error}");
+}
+
+/// What is refused, and in which words; nothing of it is in the ledger.
+fn refusal(exchange: &Exchange, method: &str, path: &str, form: &str) -> String {
+    let before: Vec<_> = exchange.orders();
+    let reply = ask(exchange, method, path, AUTH, form.as_bytes());
+    let json = reply.json();
+    assert_eq!((reply.status, &json["error_type"]), (400, &"InputException".into()), "{form}");
+    assert_eq!(exchange.orders(), before, "{form}");
+    json["message"].as_str().unwrap().to_owned()
+}
+
+/// An exchange with one order that rests, and the address of that order.
+fn with_order() -> (Exchange, String) {
+    let exchange = tight(1000).start().unwrap();
+    let placed = post(&exchange, "/orders/regular", ORDER).json();
+    let path = format!("/orders/regular/{}", placed["data"]["order_id"].as_str().unwrap());
+    (exchange, path)
+}
+
+#[test]
+fn a_price_that_is_no_step_is_refused_in_kites_words() {
+    let (exchange, path) = with_order();
+    let words = |what: &str| {
+        format!(
+            "Tick size for this script is 0.05. Kindly enter {what} in the multiple of tick size for \
+             this script"
+        )
+    };
+    for (form, what) in [
+        (ORDER.replace("price=0.05", "price=0.07"), "price"),
+        (ORDER.replace("LIMIT", "SL") + "&trigger_price=9.99", "trigger price"),
+        (
+            ORDER.replace("LIMIT", "SL-M") + "&trigger_price=9.01&market_protection=-1",
+            "trigger price",
+        ),
+    ] {
+        assert_eq!(refusal(&exchange, "POST", "/orders/regular", &form), words(what));
+    }
+    assert_eq!(refusal(&exchange, "PUT", &path, "price=1.02"), words("price"));
+    assert_eq!(
+        refusal(&exchange, "PUT", &path, "order_type=SL&trigger_price=9.99"),
+        words("trigger price")
+    );
+    assert_eq!(ask(&exchange, "PUT", &path, AUTH, b"price=1.1").status, 200);
+}
+
+#[test]
+fn fields_that_are_unknown_or_said_twice_are_refused() {
+    let (exchange, path) = with_order();
+    for (more, what) in [
+        ("&quantity=1000", "repeated field `quantity`"),
+        ("&price=0.05", "repeated field `price`"),
+        ("&tag=a&tag=b", "repeated field `tag`"),
+        ("&stoploss=1", "unknown field `stoploss`"),
+        ("&Quantity=1", "unknown field `Quantity`"),
+    ] {
+        let words = refusal(&exchange, "POST", "/orders/regular", &format!("{ORDER}{more}"));
+        assert_eq!(words, format!("Invalid request ({what})"));
+    }
+    for (form, what) in [
+        ("quantity=2&quantity=3", "repeated field `quantity`"),
+        ("quantity=2&tag=x", "unknown field `tag`"),
+        ("quantity=2&autoslice=true", "unknown field `autoslice`"),
+    ] {
+        assert_eq!(refusal(&exchange, "PUT", &path, form), format!("Invalid request ({what})"));
+    }
+    for query in ["price=1", "parent_order_id=1&parent_order_id=1"] {
+        let words = refusal(&exchange, "DELETE", &format!("{path}?{query}"), "");
+        assert!(words.starts_with("Invalid request ("), "{words}");
+    }
+    assert!(refusal(&exchange, "DELETE", &path, "quantity=1").contains("unknown field"));
+}
+
+/// What a client repeats must be what the order is; its parent, above all.
+#[test]
+fn names_that_are_not_those_of_the_order_are_refused() {
+    let (exchange, path) = with_order();
+    for form in [
+        "variety=amo",
+        "order_id=1",
+        "parent_order_id=1",
+        "tradingsymbol=JUNIORBEES",
+        "product=MIS",
+    ] {
+        let words = refusal(&exchange, "PUT", &path, &format!("quantity=2&{form}"));
+        assert_eq!(words, format!("Invalid `{}`.", form.split_once('=').unwrap().0));
+    }
+    assert!(
+        refusal(&exchange, "POST", "/orders/regular", &format!("{ORDER}&variety=amo"))
+            .contains("variety")
+    );
+    assert!(
+        refusal(&exchange, "DELETE", &format!("{path}?parent_order_id=1"), "").contains("parent")
+    );
+    let id = path.rsplit('/').next().unwrap();
+    let same =
+        format!("quantity=2&variety=regular&order_id={id}&exchange=NSE&tradingsymbol=YESBANK");
+    assert_eq!(ask(&exchange, "PUT", &path, AUTH, same.as_bytes()).status, 200);
+    let same = format!("{path}?variety=regular&order_id={id}&parent_order_id=");
+    assert_eq!(ask(&exchange, "DELETE", &same, AUTH, b"").status, 200);
+}
+
+#[test]
+fn each_variety_is_asked_for_its_own_fields() {
+    let exchange = tight(1000).start().unwrap();
+    let order = ORDER.replace("quantity=1", "quantity=1000");
+    let iceberg = |more: &str| format!("{order}{more}");
+    for more in [
+        "",
+        "&iceberg_legs=5",
+        "&iceberg_legs=1&iceberg_quantity=1000",
+        "&iceberg_legs=51&iceberg_quantity=20",
+        "&iceberg_legs=5&iceberg_quantity=300",
+        "&iceberg_legs=5&iceberg_quantity=200&autoslice=true",
+    ] {
+        refusal(&exchange, "POST", "/orders/iceberg", &iceberg(more));
+    }
+    let whole = iceberg("&iceberg_legs=5&iceberg_quantity=200");
+    assert_eq!(post(&exchange, "/orders/iceberg", &whole).status, 200);
+    // It is the leg that the exchange gets to see.
+    let large = ORDER.replace("quantity=1", "quantity=400000");
+    let large = |legs: u64, leg: u64| format!("{large}&iceberg_legs={legs}&iceberg_quantity={leg}");
+    assert_eq!(post(&exchange, "/orders/iceberg", &large(4, 100_000)).status, 200);
+    assert!(
+        refusal(&exchange, "POST", "/orders/iceberg", &large(2, 200_000)).contains("200000 lots")
+    );
+    assert_eq!(refusal(&exchange, "POST", "/orders/regular", &whole), "Invalid `iceberg_legs`.");
+    assert!(refusal(&exchange, "POST", "/orders/auction", ORDER).contains("auction_number"));
+    let cover = ORDER.replace("CNC", "MIS");
+    assert!(refusal(&exchange, "POST", "/orders/co", &cover).contains("trigger_price"));
+    assert_eq!(post(&exchange, "/orders/co", &format!("{cover}&trigger_price=9")).status, 200);
+}
+
+#[test]
+fn each_account_has_its_own_counters() {
+    let exchange = tight(2).start().unwrap();
+    let get = |key: &str| {
+        let auth = format!("Authorization: token {key}:token\r\n");
+        ask(&exchange, "GET", "/user/profile", &auth, b"").status
+    };
+    assert_eq!([get("a"), get("a"), get("a")], [200, 200, 429]);
+    assert_eq!([get("b"), get("b")], [200, 200]);
+    let (a, b) = (exchange.account("a"), exchange.account("b"));
+    let of = |counts: lanekeeper::exchange::Counts| (counts.admitted, counts.refused);
+    assert_eq!((of(a.counts("transactional")), of(b.counts("transactional"))), ((2, 1), (2, 0)));
+    assert_eq!((a.refused(), b.refused(), exchange.refused()), (1, 0, 1));
+    assert_eq!(of(exchange.counts("transactional")), (4, 1));
+    assert_eq!((a.arrivals().len(), b.arrivals().len(), exchange.arrivals().len()), (3, 2, 5));
+    assert_eq!((a.quota_used("transactional"), b.quota_used("quote")), (Some(1.0), None));
+    assert_eq!(exchange.account("c").counts("transactional"), Default::default());
+}
+
+/// Reads until the exchange closes the connection. Only one that does not fails, and one that waits as long
+/// as hyper does by itself (30 s).
+fn until_closed(mut stream: TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = String::new();
+    // However the connection ends.
+    match stream.read_to_string(&mut answer) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("it is still open"),
+        _ => answer,
+    }
+}
+
+#[test]
+fn a_client_that_sends_half_a_request_is_cut_off() {
+    let exchange = tight(10).read_timeout(Duration::from_millis(50)).start().unwrap();
+    let begun = |text: &str| {
+        let mut stream = TcpStream::connect(exchange.address()).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    // Many at once, as they would pile up.
+    let half = format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}");
+    let open: Vec<_> = (0..50).map(|_| begun(&half)).collect();
+    for stream in open {
+        assert_eq!(until_closed(stream), "");
+    }
+    assert_eq!(until_closed(begun("")), "");
+    let late = format!("{half}Content-Length: 1000\r\n\r\n{ORDER}");
+    assert!(until_closed(begun(&late)).starts_with("HTTP/1.1 408 "), "a body that does not come");
+    assert_eq!((exchange.orders(), exchange.arrivals().len()), (vec![], 0));
+    // The time is for sending: an answer may take longer.
+    let slow =
+        tight(10).read_timeout(Duration::from_millis(50)).latency(Duration::from_millis(200));
+    assert_eq!(get(&slow.start().unwrap(), "/trades").status, 200);
+    let error = Exchange::builder().read_timeout(Duration::ZERO).start().unwrap_err();
+    assert!(error.to_string().contains("lets no request in"), "{error}");
 }

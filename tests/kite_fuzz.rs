@@ -26,7 +26,7 @@ const CHANGES: u64 = 500;
 const LONGEST: usize = 20_000;
 
 /// What decoding turns on.
-const WORDS: [&str; 32] = [
+const WORDS: [&str; 35] = [
     "{",
     "}",
     "[",
@@ -46,6 +46,9 @@ const WORDS: [&str; 32] = [
     "99999999999999999999999999999999",
     "NaN",
     "\"order_id\":\"1\",",
+    "\"children\":[{",
+    "\"error\":{\"code\":400,",
+    "MarginException",
     "\"status\":\"success\",",
     "\"status\":\"error\",",
     "\"data\":",

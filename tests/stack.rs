@@ -8,7 +8,7 @@ use std::time::Duration;
 use lanekeeper::Sent;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, CandleRequest, Exchange as Market, Instrument, Interval,
-    OrderChange, OrderRequest, OrderStatus, Product, Side,
+    OrderChange, OrderRequest, OrderStatus, OrderType, Product, Side,
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
@@ -95,6 +95,25 @@ fn a_resting_order_is_changed_and_cancelled() {
     // There is nothing left to cancel, and the exchange says so.
     let error = broker.cancel_order(&id).unwrap_err();
     assert!(matches!(error, BrokerError::Rejected(_)), "{error:?}");
+}
+
+/// The way out: a limit order that does not fill becomes a market order.
+#[test]
+fn a_resting_order_is_filled_by_changing_it_to_a_market_order() {
+    let (exchange, broker) = stack();
+    let order = OrderRequest::limit(yesbank(), Side::Buy, 5, Decimal::ONE);
+    let exit = OrderChange::new().order_type(OrderType::Market);
+
+    let bare = Kite::builder().api_key("key").access_token("token").base_url(exchange.base_url());
+    let bare = bare.market_protection(None).build().unwrap();
+    let id = bare.place_order(&order).unwrap();
+    let error = bare.modify_order(&id, &exit).unwrap_err();
+    assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
+    assert!(error.to_string().contains("Market orders without market protection"), "{error}");
+    assert_eq!(broker.order(&id).unwrap().status, OrderStatus::Open);
+
+    let id = broker.modify_order(&id, &exit).unwrap();
+    assert_eq!(broker.order(&id).unwrap().status, OrderStatus::Filled);
 }
 
 #[test]

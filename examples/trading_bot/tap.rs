@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
-    QuoteChunk, Quotes, Rows, Trade,
+    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
+    Profile, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
 };
 use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
@@ -70,11 +70,20 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
         self.listener.heard_order(order, began, &result);
         result
     }
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        let began = Instant::now();
+        let result = self.write(|broker| broker.place_sliced(order));
+        self.listener.heard_order(order, began, &result.clone().and_then(SlicedOrder::whole));
+        result
+    }
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         self.write(|broker| broker.modify_order(id, change))
     }
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         self.write(|broker| broker.cancel_order(id))
+    }
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.write(|broker| broker.cancel_order_with(id, cancel))
     }
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         self.call("transactional", |broker| broker.order_history(id))

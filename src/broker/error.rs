@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::instrument::Instrument;
+use super::order::{SliceOutcome, SlicedOrder};
 use crate::{Class, Failure, Reachability, Sent, Throttling};
 
 /// What the broker said, or what was seen of the failure. Holds no secrets: adapters must not put
@@ -191,6 +192,10 @@ pub enum BrokerError {
     /// nothing will be until there are new ones.
     #[error("the broker does not take the credentials: {0}")]
     Unauthorized(Detail),
+    /// The broker divided the order into slices, of which some are in the market and some are not, or may
+    /// not be; or no id stands for the whole. Sent again, it would be placed twice in part.
+    #[error("placed in part, look at its slices before anything else: {0}")]
+    PartlyPlaced(Box<SlicedOrder>),
     /// Nothing will work until somebody mends it: a blocked app, a wrong address.
     #[error("cannot go on: {0}")]
     Fatal(Detail),
@@ -226,6 +231,7 @@ impl BrokerError {
             Self::Malformed(_) => Class::Malformed,
             Self::Unauthorized(_) => Class::Unauthorized,
             Self::Rejected(_) | Self::NoQuote { .. } => Class::Rejected,
+            Self::PartlyPlaced(_) => Class::PartlyDone,
             Self::Fatal(_) => Class::Fatal,
         }
     }
@@ -242,6 +248,9 @@ impl BrokerError {
     /// ```
     pub fn failure(&self) -> Failure {
         let failure = Failure::from(self.class());
+        if let Self::PartlyPlaced(order) = self {
+            return failure.throttled(throttling(order));
+        }
         let Some(detail) = self.detail() else { return failure };
         let reachability = match (detail.local, detail.status) {
             (true, _) => Reachability::NotTried,
@@ -269,7 +278,8 @@ impl BrokerError {
         }
     }
 
-    /// What was said, where something was.
+    /// What was said, where something was. Of an order in slices something is said of each slice, and
+    /// nothing of the whole.
     pub fn detail(&self) -> Option<&Detail> {
         match self {
             Self::Throttled { detail, .. }
@@ -281,7 +291,41 @@ impl BrokerError {
             | Self::Unauthorized(detail)
             | Self::Rejected(detail)
             | Self::Fatal(detail) => Some(detail),
-            Self::NoQuote { .. } => None,
+            Self::PartlyPlaced(_) | Self::NoQuote { .. } => None,
         }
+    }
+}
+
+/// What was said of the speed of calls where a slice was not placed.
+fn throttling(order: &SlicedOrder) -> Option<Throttling> {
+    order.slices.iter().find_map(|slice| match &slice.outcome {
+        SliceOutcome::Refused(detail)
+        | SliceOutcome::Absent(detail)
+        | SliceOutcome::Unknown(detail) => detail.throttling,
+        SliceOutcome::Placed(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{OrderId, Slice};
+
+    #[test]
+    fn an_order_placed_in_part_was_answered_and_is_never_sent_again() {
+        let order = |why: Detail| {
+            let slices = [Slice::placed(OrderId::new("1")), Slice::refused(why)];
+            BrokerError::PartlyPlaced(Box::new(SlicedOrder::new(None, 10, slices)))
+        };
+        let error = order(Detail::new("no funds"));
+        assert_eq!((error.class(), error.was_sent()), (Class::PartlyDone, Sent::Yes));
+        let failure = error.failure();
+        assert_eq!((failure.reachability, failure.throttling), (Reachability::Answered, None));
+        let words = "placed in part, look at its slices before anything else: 1 of 2 slices placed \
+                     (1), 1 refused (first: no funds)";
+        assert_eq!(error.to_string(), words);
+        // That a slice came too fast slows the lane down.
+        let failure = order(Detail::new("too many").throttled(None)).failure();
+        assert_eq!(failure.throttling, Some(Throttling::new(None)));
     }
 }

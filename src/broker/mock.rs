@@ -5,8 +5,8 @@ use rust_decimal::Decimal;
 
 use super::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, Quote, Quotes, Rows, Trade,
+    Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
+    Positions, Profile, Quote, Quotes, Rows, SlicedOrder, Trade,
 };
 
 mock! {
@@ -68,8 +68,14 @@ mock! {
 
     impl Broker for Broker {
         fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
+        fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError>;
         fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError>;
         fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
+        fn cancel_order_with(
+            &self,
+            id: &OrderId,
+            cancel: &OrderCancel,
+        ) -> Result<(), BrokerError>;
         fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError>;
         fn orders(&self) -> Result<Rows<Order>, BrokerError>;
         fn trades(&self) -> Result<Rows<Trade>, BrokerError>;

@@ -25,8 +25,9 @@ pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
 pub use order::{
-    Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side,
-    TagSupport, TimeInForce, Trade, Variety,
+    MarketProtection, MarketProtectionError, Order, OrderCancel, OrderChange, OrderId,
+    OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side, Slice, SliceCancel,
+    SliceOutcome, SlicedOrder, SlicedState, TagSupport, TimeInForce, Trade, Variety,
 };
 pub use partial::{Partial, Quotes, RowProblem, Rows};
 pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
@@ -57,6 +58,7 @@ use crate::quota::Limits;
 /// | [`Throttled`](BrokerError::Throttled) | refused for coming too fast | the same, and not done |
 /// | [`Rejected`](BrokerError::Rejected) | refused | refused, and not done |
 /// | [`Unauthorized`](BrokerError::Unauthorized) | the credentials are refused | the same, and not done |
+/// | [`PartlyPlaced`](BrokerError::PartlyPlaced) | never | from `place_order` alone: some slices are in the market |
 /// | [`Fatal`](BrokerError::Fatal) | nothing will work until mended | the same, and not done |
 /// | [`Transient`](BrokerError::Transient) | lost on the way, or not answered with a result | never |
 /// | [`Malformed`](BrokerError::Malformed) | an answer came that cannot be decoded | never |
@@ -75,8 +77,26 @@ use crate::quota::Limits;
 pub trait Broker: Send + Sync {
     /// Places an order and gives the broker's name for it. That it was taken does not mean that it
     /// was filled.
+    ///
+    /// An order that the broker divided into slices has one name only if every slice was taken. If not,
+    /// the error is [`PartlyPlaced`](BrokerError::PartlyPlaced); place it by
+    /// [`place_sliced`](Self::place_sliced) to be told of each slice.
     #[lane(transactional, write, priority = 4, budget = orders, route = order_writes)]
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
+
+    /// Places an order that the broker may divide into slices
+    /// ([`OrderRequest::autoslice`]), and says what became of each. An order that it did not divide is
+    /// one slice.
+    ///
+    /// An answer of `Ok` means that something of the order is in the market, not all of it.
+    #[lane(transactional, write, priority = 4, budget = orders, route = order_writes)]
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        match self.place_order(order) {
+            Ok(id) => Ok(SlicedOrder::single(id, order.quantity)),
+            Err(BrokerError::PartlyPlaced(sliced)) => Ok(*sliced),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Changes an order in the market. The answer names the order from then on: some brokers give
     /// it a new id.
@@ -86,6 +106,21 @@ pub trait Broker: Send + Sync {
     /// Takes an order out of the market.
     #[lane(transactional, write, exit, route = order_writes)]
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
+
+    /// As [`Broker::cancel_order`], with fields that only one broker knows.
+    ///
+    /// An adapter that leaves this out refuses such fields as
+    /// [`NotSent`](BrokerError::NotSent), for without them another order may be meant.
+    #[lane(transactional, write, exit, route = order_writes)]
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        match cancel.extra.keys().next() {
+            None => self.cancel_order(id),
+            Some(field) => Err(BrokerError::NotSent(
+                Detail::new(format!("this adapter sends no field {field:?} with a cancellation"))
+                    .local(),
+            )),
+        }
+    }
 
     /// The states an order went through, oldest first; at least one. A broker that keeps no
     /// history gives the present state alone.

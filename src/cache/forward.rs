@@ -6,8 +6,8 @@ use super::quotes::QuoteCache;
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
+    Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
+    Positions, Profile, Quote, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
 };
 use crate::quota::Limits;
 
@@ -37,12 +37,20 @@ impl<B: Broker + 'static> Broker for QuoteCache<B> {
         self.within().place_order(order)
     }
 
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        self.within().place_sliced(order)
+    }
+
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         self.within().modify_order(id, change)
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         self.within().cancel_order(id)
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.within().cancel_order_with(id, cancel)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

@@ -49,6 +49,16 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "GeneralException", message)
     }
 
+    /// As the error of a slice, beside those that were placed.
+    pub(super) fn of_child(&self) -> Value {
+        json!({
+            "code": self.status.as_u16(),
+            "error_type": self.error_type,
+            "message": self.message,
+            "data": null,
+        })
+    }
+
     pub(super) fn no_method() -> Self {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         Self::new(status, "GeneralException", "The route does not take this method.")
@@ -60,6 +70,11 @@ impl ApiError {
 
     pub(super) fn body_too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "InputException", "The body is too large.")
+    }
+
+    pub(super) fn too_slow() -> Self {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self::new(status, "GeneralException", "The request did not come in time.")
     }
 
     pub(super) fn too_many_requests() -> Self {
@@ -80,9 +95,8 @@ impl From<Refusal> for ApiError {
                 Self::input(message)
             }
             Refusal::NoOrder(_) => Self::not_found("Couldn't find that `order_id`."),
-            Refusal::Done { .. } | Refusal::Funds { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "OrderException", message)
-            }
+            Refusal::Done { .. } => Self::new(StatusCode::BAD_REQUEST, "OrderException", message),
+            Refusal::Funds { .. } => Self::new(StatusCode::BAD_REQUEST, "MarginException", message),
             // The same type as a 429, as Kite has it: clients must look at the message.
             Refusal::TooManyChanges => {
                 Self::new(StatusCode::BAD_REQUEST, "NetworkException", message)

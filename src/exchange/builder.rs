@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::broker::lanes;
+use rust_decimal::Decimal;
+
+use crate::broker::{Exchange as Market, lanes};
 use crate::brokers::PaperBroker;
 use crate::brokers::paper::{PaperBuildError, Prices};
 use crate::presets;
@@ -17,10 +19,13 @@ use super::gate::Gate;
 use super::handle::Exchange;
 use super::network::Network;
 use super::request::Shared;
+use super::rules::Rules;
 use super::server::Server;
 use super::sessions::Sessions;
 use super::strict::Algorithm;
 
+/// As long as hyper itself waits for a head.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Nobody waits longer for a network.
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
@@ -38,6 +43,8 @@ pub struct ExchangeBuilder {
     jitter: Duration,
     seed: u64,
     faults: Faults,
+    rules: Rules,
+    read_timeout: Duration,
 }
 
 /// An exchange that could not be started.
@@ -83,6 +90,15 @@ pub enum ExchangeError {
         /// What was set.
         delay: Duration,
     },
+    /// A freeze quantity that no order can meet.
+    #[error("the freeze quantity of {market} is not a whole number of at least 1")]
+    Freeze {
+        /// Of which exchange.
+        market: Market,
+    },
+    /// A time in which no request can be read.
+    #[error("a read timeout of zero lets no request in")]
+    NoTimeToRead,
     /// Faults that make no sense.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -104,6 +120,8 @@ impl ExchangeBuilder {
             jitter: Duration::ZERO,
             seed: 0,
             faults: Faults::new(),
+            rules: Rules::default(),
+            read_timeout: READ_TIMEOUT,
         }
     }
 
@@ -165,6 +183,26 @@ impl ExchangeBuilder {
         self
     }
 
+    /// The most that one order at `market` may be for, whatever its instrument. A larger one is refused in
+    /// Kite's words, or divided into slices of this quantity if it asks for that by `autoslice`: 10 at
+    /// most. Default: 100,000 at NSE and BSE, 1,800 at NFO, 1,000 at BFO, and no bound elsewhere.
+    pub fn freeze_quantity(
+        mut self,
+        market: impl Into<Market>,
+        quantity: impl Into<Decimal>,
+    ) -> Self {
+        self.rules.freeze(market.into(), quantity.into());
+        self
+    }
+
+    /// How long a client may take to send the head of a request, counted from when the connection is ready
+    /// for it, and then its body. After that the connection is closed, and the request never arrived; one
+    /// that is idle for so long is closed too. Default: 30 s.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout;
+        self
+    }
+
     /// What goes wrong on purpose. Default: nothing. A request that the counters refuse, or that has
     /// no valid session, meets no fault.
     pub fn faults(mut self, faults: Faults) -> Self {
@@ -192,6 +230,12 @@ impl ExchangeBuilder {
                 return Err(ExchangeError::TooSlow { what, delay });
             }
         }
+        if self.read_timeout.is_zero() {
+            return Err(ExchangeError::NoTimeToRead);
+        }
+        if let Some(market) = self.rules.trouble() {
+            return Err(ExchangeError::Freeze { market: market.clone() });
+        }
         let faults = Mutex::new(self.faults.start()?);
         let broker = match self.broker {
             Some(broker) => broker,
@@ -202,8 +246,9 @@ impl ExchangeBuilder {
         };
         let gate = Gate::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
+        let (sessions, rules, read_timeout) = (Sessions::default(), self.rules, self.read_timeout);
         let shared =
-            Arc::new(Shared { gate, sessions: Sessions::default(), network, faults, broker });
+            Arc::new(Shared { gate, sessions, network, faults, rules, read_timeout, broker });
         let server = Server::start(self.listen, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }

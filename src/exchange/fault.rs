@@ -81,13 +81,20 @@ pub enum Fault {
     Truncated,
     /// Done, but the answer is half an answer, as if it were a whole one. `malformed`
     Malformed,
+    /// Of an order that is divided into slices, the one of this number is refused and the others are
+    /// placed; 2 to 10, since the first answers for the whole. Any other request is done.
+    /// `slice-refused:2`
+    SliceRefused(u8),
+    /// The same, and the slice is placed, though the answer says that it timed out. `slice-lost:2`
+    SliceLost(u8),
 }
 
 /// A fault that nobody knows by that word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no fault; write reset-before, reset-after, hang-before, hang-after, slow:2s, 429, 429:2s, \
-     429:date:2s, 502-before, 502-after, page-403-before, timed-out:8s, error-200, truncated or malformed"
+     429:date:2s, 502-before, 502-after, page-403-before, timed-out:8s, error-200, truncated, malformed, \
+     slice-refused:2 or slice-lost:2"
 )]
 pub struct FaultError(String);
 
@@ -100,6 +107,9 @@ impl Fault {
             }
             Self::Page { status, .. } if !(400..600).contains(&status) => {
                 Some("the status of a page is 400 to 599")
+            }
+            Self::SliceRefused(number) | Self::SliceLost(number) if !(2..=10).contains(&number) => {
+                Some("the slice is one of 2 to 10")
             }
             Self::Throttled(RetryAfter::Date(time)) if time.subsec_nanos() > 0 => {
                 Some("a date to wait for is in whole seconds")
@@ -142,6 +152,8 @@ impl fmt::Display for Fault {
             Self::ErrorUnder200 => f.write_str("error-200"),
             Self::Truncated => f.write_str("truncated"),
             Self::Malformed => f.write_str("malformed"),
+            Self::SliceRefused(number) => write!(f, "slice-refused:{number}"),
+            Self::SliceLost(number) => write!(f, "slice-lost:{number}"),
         }
     }
 }
@@ -153,6 +165,8 @@ impl FromStr for Fault {
         let fault = match text.split_once(':') {
             Some(("slow", time)) => duration(time).map(Self::Slow),
             Some(("timed-out", time)) => duration(time).map(Self::TimedOut),
+            Some(("slice-refused", number)) => number.parse().ok().map(Self::SliceRefused),
+            Some(("slice-lost", number)) => number.parse().ok().map(Self::SliceLost),
             Some(("429", wait)) => match wait.strip_prefix("date:") {
                 Some(time) => duration(time).map(RetryAfter::Date),
                 None => duration(wait).map(RetryAfter::Seconds),
@@ -233,6 +247,8 @@ mod tests {
             "error-200",
             "truncated",
             "malformed",
+            "slice-refused:2",
+            "slice-lost:10",
         ] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
@@ -257,6 +273,9 @@ mod tests {
             "page-302-before",
             "page-before",
             "truncated:2s",
+            "slice-refused",
+            "slice-lost:1",
+            "slice-lost:11",
             "-before",
         ] {
             let error = text.parse::<Fault>().unwrap_err();

@@ -24,6 +24,28 @@ impl Fields {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Refuses fields that are not `known`, and fields that are repeated: which of the two values is meant
+    /// cannot be told.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        for (at, (name, _)) in self.0.iter().enumerate() {
+            let what = match () {
+                () if !known.contains(&name.as_str()) => "unknown",
+                () if self.0.iter().take(at).any(|(before, _)| before == name) => "repeated",
+                () => continue,
+            };
+            return Err(ApiError::input(format!("Invalid request ({what} field `{name}`)")));
+        }
+        Ok(())
+    }
+
+    /// Refuses another value of `name` than this, if there is one.
+    pub(super) fn agrees(&self, name: &str, value: &str) -> Result<(), ApiError> {
+        match self.get(name) {
+            Some(other) if other != value => Err(Self::invalid(name)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn need(&self, name: &str) -> Result<&str, ApiError> {
         self.get(name).ok_or_else(|| ApiError::input(format!("Missing or empty field `{name}`")))
     }
@@ -60,6 +82,35 @@ mod tests {
         assert_eq!(fields.get("empty"), None);
         assert_eq!(fields.all("i").collect::<Vec<_>>(), ["1", "2"]);
         assert!(fields.need("absent").is_err());
+    }
+
+    #[test]
+    fn unknown_and_repeated_fields_are_refused() {
+        let only = |text: &str| Fields::parse(text.as_bytes()).only(&["a", "b"]);
+        for text in ["", "a=1&b=2", "b=&a="] {
+            assert_eq!(only(text), Ok(()), "{text}");
+        }
+        for (text, what) in [
+            ("a=1&c=2", "unknown field `c`"),
+            ("a=1&b=2&a=1", "repeated field `a`"),
+            ("=1", "unknown field ``"),
+            ("A=1", "unknown field `A`"),
+            ("%61=1&a=1", "repeated field `a`"),
+        ] {
+            assert_eq!(
+                only(text),
+                Err(ApiError::input(format!("Invalid request ({what})"))),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_agrees() {
+        let fields = Fields::parse(b"variety=regular&tag=");
+        assert_eq!(fields.agrees("variety", "regular"), Ok(()));
+        assert!(fields.agrees("variety", "amo").is_err());
+        assert_eq!((fields.agrees("tag", "x"), fields.agrees("no", "x")), (Ok(()), Ok(())));
     }
 
     #[test]

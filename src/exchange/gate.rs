@@ -1,6 +1,9 @@
-//! The gate: where requests are counted and recorded, one after the other.
+//! The gate: where requests are counted and recorded, one after the other. Each `api_key` has counters of
+//! its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,6 +15,9 @@ use super::strict::{Algorithm, Strict};
 
 /// So many arrivals are remembered. An exchange that runs for days must not eat the machine.
 const REMEMBERED: usize = 1_000_000;
+
+/// So many accounts are told apart. All further ones share one count.
+const ACCOUNTS: usize = 10_000;
 
 /// A request that reached the exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,17 +53,28 @@ pub struct Counts {
 #[derive(Debug)]
 pub(super) struct Gate {
     started: Instant,
+    /// The counters of an account that has asked for nothing.
+    fresh: Lanes,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+type Lanes = HashMap<&'static str, Lane>;
+
+// `Debug` does not show the keys: a client may have been started with a real one.
+#[derive(Default)]
 struct State {
-    lanes: HashMap<&'static str, Lane>,
-    arrivals: VecDeque<Arrival>,
+    accounts: BTreeMap<Arc<str>, Lanes>,
+    arrivals: VecDeque<(Arc<str>, Arrival)>,
     forgotten: u64,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("accounts", &self.accounts.len()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone)]
 struct Lane {
     quota: Quota,
     strict: Strict,
@@ -83,22 +100,27 @@ impl Gate {
             let strict = Strict::new(algorithm, &quota).count_refused(count_refused);
             (name, Lane { quota, strict, counts: Counts::default(), span: None })
         };
-        let state = State {
-            lanes: lanes.iter().map(lane).collect(),
-            arrivals: VecDeque::new(),
-            forgotten: 0,
-        };
-        Self { started: Instant::now(), state: Mutex::new(state) }
+        let fresh = lanes.iter().map(lane).collect();
+        Self { started: Instant::now(), fresh, state: Mutex::default() }
     }
 
-    /// A request arrives. The clock is read inside the lock, so that counters and records see the
-    /// same times in the same order.
-    pub(super) fn enter(&self, lane: Option<&'static str>, method: &str, path: &str) -> Entered {
+    /// A request of the account `api_key` arrives. The clock is read inside the lock, so that counters and
+    /// records see the same times in the same order.
+    pub(super) fn enter(
+        &self,
+        api_key: &str,
+        lane: Option<&'static str>,
+        method: &str,
+        path: &str,
+    ) -> Entered {
         let mut state = self.state.lock();
         let at = self.started.elapsed();
-        let counted = lane.and_then(|lane| state.lanes.get_mut(lane));
-        let admitted = counted.is_none_or(|lane| lane.arrive(at));
-        state.arrivals.push_back(Arrival {
+        let account = state.account(api_key);
+        let admitted = lane.is_none_or(|lane| {
+            let lanes = state.accounts.entry(account.clone()).or_insert_with(|| self.fresh.clone());
+            lanes.get_mut(lane).is_none_or(|lane| lane.arrive(at))
+        });
+        let arrival = Arrival {
             at,
             lane,
             method: method.to_owned(),
@@ -106,7 +128,8 @@ impl Gate {
             admitted,
             status: None,
             fault: None,
-        });
+        };
+        state.arrivals.push_back((account, arrival));
         if state.arrivals.len() > REMEMBERED {
             state.arrivals.pop_front();
             state.forgotten += 1;
@@ -130,25 +153,63 @@ impl Gate {
         let mut state = self.state.lock();
         let index = entered.number.checked_sub(state.forgotten);
         let index = index.and_then(|index| usize::try_from(index).ok());
-        if let Some(arrival) = index.and_then(|index| state.arrivals.get_mut(index)) {
+        if let Some((_, arrival)) = index.and_then(|index| state.arrivals.get_mut(index)) {
             note(arrival);
         }
     }
 
-    pub(super) fn arrivals(&self) -> Vec<Arrival> {
-        self.state.lock().arrivals.iter().cloned().collect()
+    /// The arrivals of an account, or of all.
+    pub(super) fn arrivals(&self, of: Option<&str>) -> Vec<Arrival> {
+        let state = self.state.lock();
+        let wanted = state.arrivals.iter().filter(|(key, _)| of.is_none_or(|of| of == &**key));
+        wanted.map(|(_, arrival)| arrival.clone()).collect()
     }
 
-    pub(super) fn counts(&self, lane: &str) -> Counts {
-        self.state.lock().lanes.get(lane).map_or_else(Counts::default, |lane| lane.counts)
+    /// How the requests of a lane fared, of an account or of all.
+    pub(super) fn counts(&self, of: Option<&str>, lane: &str) -> Counts {
+        let state = self.state.lock();
+        let lanes = state.lanes(of).filter_map(|lanes| lanes.get(lane));
+        lanes.fold(Counts::default(), |sum, lane| sum.and(lane.counts))
     }
 
-    pub(super) fn refused(&self) -> u64 {
-        self.state.lock().lanes.values().map(|lane| lane.counts.refused).sum()
+    /// How many requests were refused over all lanes, of an account or of all.
+    pub(super) fn refused(&self, of: Option<&str>) -> u64 {
+        let state = self.state.lock();
+        state.lanes(of).flat_map(Lanes::values).map(|lane| lane.counts.refused).sum()
     }
 
-    pub(super) fn quota_used(&self, lane: &str) -> Option<f64> {
-        self.state.lock().lanes.get(lane)?.used()
+    /// The part of the quota that was used, of an account or of all that used it.
+    pub(super) fn quota_used(&self, of: Option<&str>, lane: &str) -> Option<f64> {
+        let state = self.state.lock();
+        let lanes = state.lanes(of).filter_map(|lanes| lanes.get(lane));
+        let used = lanes.filter_map(|lane| Some((lane.counts.admitted as f64, lane.most()?)));
+        let add = |(used, most), (more, of)| (used + more, most + of);
+        let (used, most) = used.reduce(add)?;
+        Some(used / most)
+    }
+}
+
+impl State {
+    /// Under which name an account is counted.
+    fn account(&self, api_key: &str) -> Arc<str> {
+        match self.accounts.get_key_value(api_key) {
+            Some((known, _)) => known.clone(),
+            None if self.accounts.len() < ACCOUNTS => api_key.into(),
+            None => "".into(),
+        }
+    }
+
+    /// The counters of an account, or of all.
+    fn lanes<'a>(&'a self, of: Option<&'a str>) -> impl Iterator<Item = &'a Lanes> {
+        let accounts = self.accounts.iter();
+        let wanted = accounts.filter(move |(key, _)| of.is_none_or(|of| of == &***key));
+        wanted.map(|(_, lanes)| lanes)
+    }
+}
+
+impl Counts {
+    fn and(self, other: Self) -> Self {
+        Self { admitted: self.admitted + other.admitted, refused: self.refused + other.refused }
     }
 }
 
@@ -164,14 +225,15 @@ impl Lane {
         admitted
     }
 
-    fn used(&self) -> Option<f64> {
+    /// The most that could have been admitted in the time from the first arrival to the last.
+    fn most(&self) -> Option<f64> {
         let (first, last) = self.span?;
         let span = last - first;
         let most = self.quota.windows().iter().filter_map(|window| {
             let lengths = span.as_nanos().checked_div(window.length.as_nanos())? + 1;
             Some(lengths as f64 * f64::from(window.limit))
         });
-        Some(self.counts.admitted as f64 / most.reduce(f64::min)?)
+        most.reduce(f64::min)
     }
 }
 
@@ -182,6 +244,47 @@ mod tests {
     fn lane(quota: Quota) -> Lane {
         let strict = Strict::new(Algorithm::SlidingLog, &quota);
         Lane { quota, strict, counts: Counts::default(), span: None }
+    }
+
+    impl Lane {
+        fn used(&self) -> Option<f64> {
+            Some(self.counts.admitted as f64 / self.most()?)
+        }
+    }
+
+    #[test]
+    fn each_account_is_counted_alone_and_all_together() {
+        let limits = Limits::new().lane("quote", Quota::new(2, Duration::from_secs(3600)));
+        let gate = Gate::new(&["quote"], &limits, Algorithm::SlidingLog, false);
+        let admitted = |key, lane| gate.enter(key, lane, "GET", "/quote").admitted;
+        let of_a: Vec<bool> = (0..3).map(|_| admitted("a", Some("quote"))).collect();
+        assert_eq!(of_a, [true, true, false]);
+        assert!(admitted("b", Some("quote")) && admitted("", None));
+        let counts = |of| gate.counts(of, "quote");
+        assert_eq!(counts(Some("a")), Counts { admitted: 2, refused: 1 });
+        assert_eq!(counts(Some("b")), Counts { admitted: 1, refused: 0 });
+        assert_eq!(counts(None), Counts { admitted: 3, refused: 1 });
+        assert_eq!(counts(Some("c")), Counts::default());
+        assert_eq!(
+            (gate.refused(Some("a")), gate.refused(Some("b")), gate.refused(None)),
+            (1, 0, 1)
+        );
+        let arrivals = [Some("a"), Some("b"), None].map(|of| gate.arrivals(of).len());
+        assert_eq!(arrivals, [3, 1, 5]);
+        assert_eq!(gate.quota_used(Some("a"), "quote"), Some(1.0));
+        assert_eq!(gate.quota_used(None, "quote"), Some(0.75));
+        assert!(!format!("{gate:?}").contains("\"a\""));
+    }
+
+    #[test]
+    fn accounts_without_end_do_not_fill_the_memory() {
+        let limits = Limits::new().lane("quote", Quota::new(1, Duration::from_secs(3600)));
+        let gate = Gate::new(&["quote"], &limits, Algorithm::SlidingLog, false);
+        let admitted =
+            |n: usize| gate.enter(&n.to_string(), Some("quote"), "GET", "/quote").admitted;
+        assert!((0..=ACCOUNTS).all(admitted));
+        assert!(!admitted(ACCOUNTS + 1), "it shares the count of the one before");
+        assert_eq!(gate.state.lock().accounts.len(), ACCOUNTS + 1);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The exchange as its owner holds it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct Exchange {
 pub struct PlacedOrder {
     /// The exchange's name for it.
     pub id: OrderId,
+    /// The first slice of the order that it is a slice of, unless it is that one.
+    pub parent: Option<OrderId>,
     /// The client's mark.
     pub tag: Option<String>,
     /// Of what.
@@ -57,26 +60,33 @@ impl Exchange {
         self.server.address
     }
 
+    /// How one account fared. Each `api_key` is counted alone, as at Kite; they all trade in one paper
+    /// account.
+    pub fn account<'a>(&'a self, api_key: &'a str) -> Account<'a> {
+        Account { exchange: self, api_key }
+    }
+
     /// The requests that reached it, in the order of arrival. Of very many, the last million.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.shared.gate.arrivals()
+        self.shared.gate.arrivals(None)
     }
 
-    /// How many requests it refused with 429, over all lanes.
+    /// How many requests it refused with 429, over all lanes and accounts.
     pub fn refused(&self) -> u64 {
-        self.shared.gate.refused()
+        self.shared.gate.refused(None)
     }
 
-    /// How the requests of `lane` fared: `transactional`, `quote` or `historical`.
+    /// How the requests of `lane` fared, of all accounts: `transactional`, `quote` or `historical`.
     pub fn counts(&self, lane: &str) -> Counts {
-        self.shared.gate.counts(lane)
+        self.shared.gate.counts(None, lane)
     }
 
     /// The part of the quota of `lane` that was used, from its first arrival to its last: what was
     /// admitted, by the most that a sliding log can admit in that time. `None` if nothing arrived,
-    /// or if the lane has no limit.
+    /// or if the lane has no limit. Of several accounts it is what all of them used, by what all of them
+    /// could have used.
     pub fn quota_used(&self, lane: &str) -> Option<f64> {
-        self.shared.gate.quota_used(lane)
+        self.shared.gate.quota_used(None, lane)
     }
 
     /// Every order it took in, the oldest first: what really happened, whatever the client was
@@ -84,6 +94,7 @@ impl Exchange {
     pub fn orders(&self) -> Vec<PlacedOrder> {
         self.shared.broker.entries(|entry| PlacedOrder {
             id: entry.order.id.clone(),
+            parent: entry.order.parent.clone(),
             tag: entry.order.tag.clone(),
             instrument: entry.order.instrument.clone(),
             side: entry.order.side,
@@ -111,6 +122,41 @@ impl Exchange {
     /// can still be read.
     pub fn shutdown(&mut self) {
         self.server.stop();
+    }
+}
+
+/// How the requests of one account fared; made by [`Exchange::account`]. Its `Debug` does not show the key.
+#[derive(Clone, Copy)]
+pub struct Account<'a> {
+    exchange: &'a Exchange,
+    api_key: &'a str,
+}
+
+impl Account<'_> {
+    /// Its requests, in the order of arrival. Of very many of all accounts, those among the last million.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.exchange.shared.gate.arrivals(Some(self.api_key))
+    }
+
+    /// How many of its requests were refused with 429, over all lanes.
+    pub fn refused(&self) -> u64 {
+        self.exchange.shared.gate.refused(Some(self.api_key))
+    }
+
+    /// How its requests of `lane` fared.
+    pub fn counts(&self, lane: &str) -> Counts {
+        self.exchange.shared.gate.counts(Some(self.api_key), lane)
+    }
+
+    /// The part of its quota of `lane` that it used; see [`Exchange::quota_used`].
+    pub fn quota_used(&self, lane: &str) -> Option<f64> {
+        self.exchange.shared.gate.quota_used(Some(self.api_key), lane)
+    }
+}
+
+impl fmt::Debug for Account<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").finish_non_exhaustive()
     }
 }
 

@@ -16,6 +16,11 @@ use super::request::{Answered, Asked};
 const TIMED_OUT: &str =
     "Order request timed out. Please check the order book and confirm before placing again.";
 
+/// What Kite says of an order that may land later.
+pub(super) fn timed_out() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "OrderException", TIMED_OUT)
+}
+
 /// Lets `fault` happen to `asked`. Must be called inside of the server's runtime.
 pub(super) fn happen(fault: Fault, asked: Asked) -> Answered {
     let mut answered = Answered { late: Duration::ZERO, with: Err(Broken::Reset) };
@@ -47,11 +52,13 @@ pub(super) fn happen(fault: Fault, asked: Asked) -> Answered {
                 tokio::time::sleep(time).await;
                 asked.done();
             }));
-            Ok(error(StatusCode::BAD_REQUEST, "OrderException", TIMED_OUT))
+            Ok(respond(Err(timed_out())))
         }
         Fault::ErrorUnder200 => {
             Ok(error(StatusCode::OK, "GeneralException", "Something went wrong"))
         }
+        // It concerns one slice, and nothing that has none.
+        Fault::SliceRefused(_) | Fault::SliceLost(_) => Ok(asked.done_with(Some(fault))),
         Fault::Truncated => Ok(truncated(asked.done())),
         Fault::Malformed => Ok(malformed(asked.done())),
     };

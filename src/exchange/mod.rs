@@ -26,6 +26,11 @@
 //! What is counted: everything but `/session/token`, and but requests without a valid header or
 //! with an address that is too long, which a real exchange turns away at the door.
 //!
+//! Each `api_key` is counted alone; [`Exchange::account`] tells how one fared. Orders are refused in Kite's
+//! words, where they are known, for a price that is no step of the instrument, a market order without
+//! protection, a quantity above the freeze quantity, and fields that are unknown or said twice. Iceberg and
+//! cover orders are checked, and rest as one order: their legs are not played out.
+//!
 //! What goes wrong is said by [`Faults`]: which requests (`faults`, `target`), how (`fault`), and what
 //! comes of it (`mishap`). The ledger, [`Exchange::orders`], tells what really happened:
 //!
@@ -55,6 +60,7 @@ mod network;
 mod payload;
 mod request;
 mod route;
+mod rules;
 mod server;
 mod sessions;
 mod strict;
@@ -65,6 +71,6 @@ pub use builder::{ExchangeBuilder, ExchangeError};
 pub use fault::{Fault, FaultError, RetryAfter, When};
 pub use faults::{Faults, FaultsError, Rule, RuleError};
 pub use gate::{Arrival, Counts};
-pub use handle::{Exchange, PlacedOrder};
+pub use handle::{Account, Exchange, PlacedOrder};
 pub use strict::{Algorithm, AlgorithmError};
 pub use target::{Target, TargetError};

@@ -23,6 +23,7 @@ use super::mishap;
 use super::network::Network;
 use super::payload::{Broken, Payload};
 use super::route::{self, Route};
+use super::rules::Rules;
 use super::sessions::Sessions;
 use super::wire;
 
@@ -36,6 +37,9 @@ pub(super) struct Shared {
     pub(super) sessions: Sessions,
     pub(super) network: Network,
     pub(super) faults: Mutex<Strikes>,
+    pub(super) rules: Rules,
+    /// How long a client may take to send a head, and then a body.
+    pub(super) read_timeout: Duration,
     pub(super) broker: PaperBroker,
 }
 
@@ -61,7 +65,12 @@ pub(super) struct Asked {
 impl Asked {
     /// Does it.
     pub(super) fn done(self) -> Response<Payload> {
-        respond(self.body.and_then(|body| self.shared.answer(&self.parts, &body)))
+        self.done_with(None)
+    }
+
+    /// Does it, with a fault of one slice of an order.
+    pub(super) fn done_with(self, fault: Option<Fault>) -> Response<Payload> {
+        respond(self.body.and_then(|body| self.shared.answer(&self.parts, &body, fault)))
     }
 }
 
@@ -75,11 +84,12 @@ impl Shared {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let lane = route::lane(path);
         let door = self.door(&parts, lane);
-        let entered = self.gate.enter(lane.filter(|_| door.is_ok()), method, path);
+        let key = door.as_deref().unwrap_or_default();
+        let entered = self.gate.enter(key, lane.filter(|_| door.is_ok()), method, path);
         let answered = match (door, entered.admitted) {
             (Err(error), _) => Answered::at_once(respond(Err(error))),
-            (Ok(()), false) => Answered::at_once(respond(Err(ApiError::too_many_requests()))),
-            (Ok(()), true) => {
+            (Ok(_), false) => Answered::at_once(respond(Err(ApiError::too_many_requests()))),
+            (Ok(_), true) => {
                 let fault = self.fault(&parts);
                 let asked = Asked { shared: self.clone(), parts, body };
                 match fault {
@@ -103,20 +113,21 @@ impl Shared {
         self.faults.lock().next(|target| target.is_for(route))
     }
 
-    /// Who gets no further than the door, and is not counted.
-    fn door(&self, parts: &Parts, lane: Option<&str>) -> Result<(), ApiError> {
+    /// Who gets no further than the door, and is not counted; otherwise the `api_key` of the account, which
+    /// is empty before a login.
+    fn door(&self, parts: &Parts, lane: Option<&str>) -> Result<String, ApiError> {
         let address = parts.uri.path_and_query().map_or(0, |address| address.as_str().len());
         if address > LONGEST_ADDRESS {
             return Err(ApiError::uri_too_long());
         }
         // A login has no token yet.
-        if lane.is_some() {
-            self.session(&parts.headers)?;
+        match lane {
+            Some(_) => self.session(&parts.headers),
+            None => Ok(String::new()),
         }
-        Ok(())
     }
 
-    fn session(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    fn session(&self, headers: &HeaderMap) -> Result<String, ApiError> {
         let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let pair = header.and_then(|header| header.strip_prefix("token "));
         match pair.and_then(|pair| pair.trim().split_once(':')) {
@@ -124,20 +135,26 @@ impl Shared {
                 if self.sessions.is_ended(token) {
                     return Err(ApiError::token("Token is invalid or has expired."));
                 }
-                Ok(())
+                Ok(key.to_owned())
             }
             _ => Err(ApiError::token("Incorrect `api_key` or `access_token`.")),
         }
     }
 
-    fn answer(&self, parts: &Parts, body: &[u8]) -> Answer {
+    fn answer(&self, parts: &Parts, body: &[u8], fault: Option<Fault>) -> Answer {
         let route = Route::of(parts.method.as_str(), parts.uri.path())?;
         let query = Fields::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let form = Fields::parse(body);
         match route {
-            Route::Place { variety } => wire::orders::place(&self.broker, variety, &form),
-            Route::Modify { variety, id } => wire::orders::modify(&self.broker, variety, id, &form),
-            Route::Cancel { variety, id } => wire::orders::cancel(&self.broker, variety, id),
+            Route::Place { variety } => {
+                wire::placement::place(&self.broker, &self.rules, variety, &form, fault)
+            }
+            Route::Modify { variety, id } => {
+                wire::orders::modify(&self.broker, &self.rules, variety, id, &form)
+            }
+            Route::Cancel { variety, id } => {
+                wire::orders::cancel(&self.broker, variety, id, [&query, &form])
+            }
             Route::Orders => wire::orders::all(&self.broker),
             Route::History { id } => wire::orders::history(&self.broker, id),
             Route::OrderTrades { id } => wire::orders::order_trades(&self.broker, id),

@@ -14,9 +14,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::answer::{ApiError, respond};
 use super::builder::ExchangeError;
@@ -105,6 +106,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     // Small answers must not wait for the next one. A socket that cannot do it still works.
     let _ = stream.set_nodelay(true);
+    let read_timeout = shared.read_timeout;
     let service = service_fn(move |request| {
         let shared = shared.clone();
         async move {
@@ -113,9 +115,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             travels.await.unwrap_or_else(|_| Ok(respond(Err(ApiError::internal()))))
         }
     });
-    // Half closed: what was sent arrives, though its sender has hung up since.
+    // Half closed: what was sent arrives, though its sender has hung up since. A head that does not come in
+    // time ends the connection, and so does one that never begins: of neither may there be many.
     let mut http = http1::Builder::new();
-    http.half_close(true);
+    http.half_close(true).timer(TokioTimer::new()).header_read_timeout(read_timeout);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     let Err(error) = (&mut connection).await else { return };
     let stream = connection.into_parts().io.into_inner();
@@ -146,11 +149,14 @@ async fn travel(
 ) -> Result<Response<Payload>, Broken> {
     let trip = shared.network.trip();
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
-        // Half a request never gets to the exchange.
-        Err(_) => return Ok(respond(Err(ApiError::input("The body is incomplete.")))),
+    // Half a request never gets to the exchange.
+    let unread = |error| Ok(respond(Err(error)));
+    let whole = Limited::new(body, LARGEST_BODY).collect();
+    let body = match timeout(shared.read_timeout, whole).await {
+        Err(_) => return unread(ApiError::too_slow()),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
+        Ok(Err(_)) => return unread(ApiError::input("The body is incomplete.")),
     };
     delay(trip.forward).await;
     let answered = shared.arrive(parts, body);

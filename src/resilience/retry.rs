@@ -165,7 +165,14 @@ impl RetryPolicy {
                 Some(part(backoff, luck))
             }
             (Class::Transient | Class::Unknown, Effect::Write)
-            | (Class::Malformed | Class::Unauthorized | Class::Rejected | Class::Fatal, _) => None,
+            | (
+                Class::Malformed
+                | Class::Unauthorized
+                | Class::Rejected
+                | Class::PartlyDone
+                | Class::Fatal,
+                _,
+            ) => None,
         }
     }
 

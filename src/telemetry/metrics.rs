@@ -52,7 +52,7 @@ enum Outcome {
     Refused,
 }
 
-const OUTCOMES: usize = 12;
+const OUTCOMES: usize = 13;
 
 impl Outcome {
     fn word(self) -> &'static str {
@@ -79,6 +79,7 @@ impl Outcome {
             Self::Failed(Class::Fatal) => 9,
             Self::Failed(Class::Malformed) => 10,
             Self::Failed(Class::Unauthorized) => 11,
+            Self::Failed(Class::PartlyDone) => 12,
         }
     }
 }

@@ -122,6 +122,13 @@ impl Observer for Tracer {
                 seconds,
                 "outcome unknown: look in the order book before sending it again"
             ),
+            Some(Class::PartlyDone) => event!(
+                warn,
+                call,
+                attempt,
+                seconds,
+                "done in part: look at what the answer says before sending the rest of it"
+            ),
             Some(Class::Fatal) => event!(
                 error,
                 call,

@@ -1,8 +1,9 @@
 //! What each call puts on the wire.
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerTime, CandleRequest, Exchange, Instrument, Interval, OrderChange,
-    OrderId, OrderRequest, OrderType, Product, Side, TimeInForce, Variety,
+    Broker, BrokerError, BrokerTime, CandleRequest, Exchange, Instrument, Interval,
+    MarketProtection, OrderCancel, OrderChange, OrderId, OrderRequest, OrderType, Product, Side,
+    TimeInForce, Variety,
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::ExposeSecret;
@@ -27,7 +28,7 @@ fn a_placement_is_a_form_under_its_variety() {
     let order = OrderRequest::limit(Instrument::new("NSE", "M&M"), Side::Buy, 10, dec("1500.50"))
         .product(Product::Mis)
         .tag("alpha1")
-        .extra("market_protection", "-1");
+        .extra("algo_id", "7");
     let id = server.kite().place_order(&order).unwrap();
     assert_eq!(id.as_str(), "151220000000000");
 
@@ -43,7 +44,7 @@ fn a_placement_is_a_form_under_its_variety() {
     assert_eq!(
         heard.body,
         "exchange=NSE&tradingsymbol=M%26M&transaction_type=BUY&quantity=10&product=MIS\
-         &order_type=LIMIT&validity=DAY&price=1500.5&tag=alpha1&market_protection=-1"
+         &order_type=LIMIT&validity=DAY&price=1500.5&tag=alpha1&algo_id=7"
     );
 }
 
@@ -88,12 +89,55 @@ fn the_variety_travels_in_the_id() {
 }
 
 #[test]
+fn market_orders_go_with_a_protection_unless_that_is_switched_off() {
+    let stop = OrderRequest::stop(infy(), Side::Sell, 1, dec("100"));
+    let exit = OrderChange::new().order_type(OrderType::Market);
+    let own = MarketProtection::percent(dec("3.5")).unwrap();
+    for (default, expected) in
+        [(Some(MarketProtection::AUTO), "-1"), (Some(own), "3.5"), (None, "none")]
+    {
+        let server = Server::ok(&[PLACED, PLACED, PLACED]);
+        let kite = server.builder().market_protection(default).build().unwrap();
+        let id = kite.place_order(&OrderRequest::market(infy(), Side::Buy, 1)).unwrap();
+        kite.place_order(&stop).unwrap();
+        kite.modify_order(&id, &exit).unwrap();
+        for heard in server.heard() {
+            let sent = heard.body.split_once("&market_protection=").map_or("none", |(_, it)| it);
+            assert_eq!(sent, expected, "{}", heard.body);
+        }
+    }
+    // Said nothing, it is the broker's choice; said at the order, it is that.
+    let server = Server::ok(&[PLACED, PLACED]);
+    server.kite().place_order(&stop).unwrap();
+    server.kite().place_order(&stop.market_protection(own)).unwrap();
+    let heard = server.heard();
+    assert!(heard[0].body.ends_with("&market_protection=-1"), "{}", heard[0].body);
+    assert!(heard[1].body.ends_with("&market_protection=3.5"), "{}", heard[1].body);
+}
+
+#[test]
+fn extra_fields_go_with_a_change_and_with_a_cancellation() {
+    let server = Server::ok(&[PLACED, PLACED, PLACED]);
+    let (kite, id) = (server.kite(), OrderId::new("co/151220000000000"));
+    let change = OrderChange::new().trigger_price(dec("99")).extra("parent_order_id", "15122");
+    kite.modify_order(&id, &change).unwrap();
+    let cancel = OrderCancel::new().extra("parent_order_id", "15122");
+    kite.cancel_order_with(&id, &cancel).unwrap();
+    kite.cancel_order_with(&id, &OrderCancel::new()).unwrap();
+    let heard = server.heard();
+    assert_eq!(heard[0].body, "trigger_price=99&parent_order_id=15122");
+    assert_eq!(heard[1].line, "DELETE /orders/co/151220000000000?parent_order_id=15122 HTTP/1.1");
+    assert_eq!(heard[2].line, "DELETE /orders/co/151220000000000 HTTP/1.1");
+}
+
+#[test]
 fn an_autosliced_order_goes_by_its_parent() {
     let server = Server::ok(&[r#"{"status":"success","data":{"order_id":"1","children":[
-        {"order_id":"2"},{"error":{"code":400,"error_type":"MarginException","message":"no"}}]}}"#]);
-    let order = OrderRequest::market(infy(), Side::Buy, 5000).extra("autoslice", "true");
+        {"order_id":"2"}]}}"#]);
+    let order = OrderRequest::market(infy(), Side::Buy, 5000).autoslice(true).tag("t1");
     assert_eq!(server.kite().place_order(&order), Ok(OrderId::new("1")));
-    assert!(server.only().body.ends_with("&autoslice=true"));
+    let body = server.only().body;
+    assert!(body.ends_with("&market_protection=-1&autoslice=true&tag=t1"), "{body}");
 }
 
 #[test]
@@ -239,7 +283,12 @@ fn what_is_refused_here_is_not_sent() {
         kite.place_order(&order.clone().tag("not a tag")).unwrap_err(),
         kite.place_order(&order.clone().variety("../user".into())).unwrap_err(),
         kite.place_order(&OrderRequest::market(infy(), Side::Buy, dec("0.5"))).unwrap_err(),
-        kite.place_order(&order.extra("quantity", "1000")).unwrap_err(),
+        kite.place_order(&order.clone().extra("quantity", "1000")).unwrap_err(),
+        kite.place_order(&order.clone().extra("market_protection", "0")).unwrap_err(),
+        kite.place_order(&order.extra("autoslice", "true")).unwrap_err(),
+        kite.modify_order(&OrderId::new("1"), &OrderChange::new().extra("price", "1")).unwrap_err(),
+        kite.cancel_order_with(&OrderId::new("1"), &OrderCancel::new().extra("variety", "co"))
+            .unwrap_err(),
         kite.modify_order(&OrderId::new("1"), &OrderChange::new()).unwrap_err(),
         kite.cancel_order(&OrderId::new("../../session/token")).unwrap_err(),
         kite.order_history(&OrderId::new("1?x")).unwrap_err(),

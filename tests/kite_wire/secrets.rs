@@ -19,6 +19,13 @@ fn an_echoed_token_is_cut_out_of_every_error() {
         json(status, &format!(r#"{{"status":"error","message":"{echo}","error_type":"{code}"}}"#))
     };
     let escaped = echo.replace('s', "\\u0073");
+    let sliced = |children: &str| {
+        json(
+            200,
+            &format!(r#"{{"status":"success","data":{{"order_id":"1","children":{children}}}}}"#),
+        )
+    };
+    let long = format!("{}{echo}", "x".repeat(380));
     let replies = [
         error(400, "InputException"),
         error(403, "TokenException"),
@@ -31,6 +38,16 @@ fn an_echoed_token_is_cut_out_of_every_error() {
         answer(403, "text/html", "", format!("<html><title>{echo}</title>")),
         answer(500, "text/plain", "", format!("{}{echo}", "x".repeat(380))),
         Reply::Raw(echo.clone().into_bytes()),
+        sliced(&format!(
+            r#"[{{"error":{{"code":400,"error_type":"InputException","message":"{long}"}}}}]"#
+        )),
+        sliced(&format!(r#"[{{"error":{{"code":504,"error_type":"{echo}","message":"No"}}}}]"#)),
+        sliced(&format!(r#"[{{"what":"{long}"}},{{"order_id":"{echo}"}}]"#)),
+        sliced(&format!(r#""{long}""#)),
+        json(
+            200,
+            &format!(r#"{{"status":"success","data":{{"children":[{{"order_id":"{echo}"}}]}}}}"#),
+        ),
     ];
     let count = replies.len();
     let server = Server::new(replies);
@@ -46,6 +63,42 @@ fn an_echoed_token_is_cut_out_of_every_error() {
     assert_eq!(server.heard().len(), count);
     assert_clean(&kite, TOKEN);
     assert_clean(&server.builder(), TOKEN);
+}
+
+#[test]
+fn an_echoed_token_is_cut_out_of_what_is_said_of_slices() {
+    let body = format!(
+        r#"{{"status":"success","data":{{"order_id":"1","children":[{{"error":{{"code":400,
+        "error_type":"InputException","message":"{}{TOKEN}"}}}},{{"what":"{TOKEN}"}}]}}}}"#,
+        "x".repeat(395)
+    );
+    let server = Server::ok(&[&body]);
+    let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
+    let sliced = server.kite().place_sliced(&order).unwrap();
+    assert_eq!(sliced.slices.len(), 3);
+    assert_clean(&sliced, TOKEN);
+    assert_clean(&sliced, &TOKEN[..6]);
+}
+
+/// Wherever the row is cut: half a token would not be found any more.
+#[test]
+fn an_echoed_token_is_cut_out_of_rows_that_cannot_be_read() {
+    for before in (0..20).chain(320..420) {
+        let long = "x".repeat(before);
+        let book = format!(
+            r#"{{"status":"success","data":[{{"order_id":"9","status":7,"status_message":"{long}{TOKEN}"}}]}}"#
+        );
+        let listing = format!("instrument_token,exchange,tradingsymbol\n1,{long}{TOKEN}\n");
+        let server = Server::new([json(200, &book), answer(200, "text/csv", "", listing)]);
+        let kite = server.kite();
+        let problems = [kite.orders().unwrap().problems, kite.instruments(None).unwrap().problems];
+        for problem in problems.iter().flatten() {
+            for part in [&TOKEN[..5], &TOKEN[TOKEN.len() - 5..]] {
+                assert!(!format!("{problem:?}").contains(part), "{before}: {problem:?}");
+            }
+        }
+        assert_eq!(problems.map(|problems| problems.len()), [1, 1]);
+    }
 }
 
 #[test]

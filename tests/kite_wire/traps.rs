@@ -214,11 +214,43 @@ fn a_refusal_beside_the_id_of_an_order_is_none() {
     assert!(error.to_string().contains("1512"), "{error}");
 }
 
+/// The parent is the first slice: an order in the market, whatever became of the others.
 #[test]
-fn a_sliced_order_goes_by_the_id_of_its_parent_whatever_became_of_the_children() {
-    let server = Server::ok(&[r#"{"status":"success","data":{"order_id":"15","children":[
-        {"order_id":"16"},{"error":{"code":400,"error_type":"MarginException","message":"No"}}]}}"#]);
-    assert_eq!(server.kite().place_order(&order()), Ok(OrderId::new("15")));
+fn a_sliced_order_of_which_some_were_refused_is_not_placed_as_a_whole() {
+    let refused = r#"{"error":{"code":400,"error_type":"MarginException","message":"No"}}"#;
+    for (children, count) in [
+        (refused.to_owned(), 1),
+        (format!("{refused},{refused}"), 2),
+        (format!(r#"{{"order_id":"16"}},{refused},{{"order_id":"17"}}"#), 1),
+    ] {
+        let body =
+            format!(r#"{{"status":"success","data":{{"order_id":"15","children":[{children}]}}}}"#);
+        let server = Server::ok(&[&body, &body]);
+        let kite = server.kite();
+        let error = kite.place_order(&order()).unwrap_err();
+        assert_eq!((error.class(), error.was_sent()), (Class::PartlyDone, Sent::Yes));
+        let BrokerError::PartlyPlaced(sliced) = error else { panic!("{error}") };
+        assert_eq!(sliced.parent, Some(OrderId::new("15")));
+        assert_eq!(sliced.placed().next(), Some(&OrderId::new("15")));
+        let why: Vec<_> = sliced.refused().collect();
+        assert_eq!(why.len(), count);
+        let why = (&*why[0].message, why[0].status, why[0].code.as_deref());
+        assert_eq!(why, ("No", Some(400), Some("MarginException")));
+        assert_eq!(kite.place_sliced(&order()), Ok(*sliced));
+    }
+}
+
+#[test]
+fn a_sliced_order_without_a_name_must_be_looked_for() {
+    let body = r#"{"status":"success","data":{"children":[{"order_id":"16"},{"order_id":"17"}]}}"#;
+    let server = Server::ok(&[body, body]);
+    for error in [
+        server.kite().place_order(&order()).unwrap_err(),
+        server.kite().place_sliced(&order()).unwrap_err(),
+    ] {
+        assert_eq!(error.class(), Class::Unknown);
+        assert!(error.to_string().contains("2 of 2 slices placed (16, 17)"), "{error}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, Detail, OrderChange, OrderId, OrderStatus, OrderTags, Seen,
+    Broker, BrokerError, Detail, MarketProtection, OrderCancel, OrderChange, OrderId, OrderStatus,
+    OrderTags, OrderType, Seen,
 };
 use lanekeeper::resilience::guard::OrderGuard;
 
@@ -59,6 +60,27 @@ fn a_lost_cancellation_is_made_again_once() {
 }
 
 #[test]
+fn a_cancellation_with_extra_fields_is_followed_up_like_one_without() {
+    let cancel = OrderCancel::new().extra("parent_order_id", "7");
+    let (broker, guard, id) = with_order();
+    broker.fates([Fate::LostBefore]);
+    assert_eq!(guard.cancel_order_with(&id, &cancel), Ok(()));
+    assert_eq!(broker.state().cancelled, 2);
+    assert_eq!(broker.state().looks, 0);
+    assert_eq!(broker.state().cancelled_with, cancel);
+
+    let (broker, guard, id) = with_order();
+    broker.fates([Fate::LostAfter(Duration::from_secs(8)), Fate::LostBefore]);
+    assert_eq!(guard.cancel_order_with(&id, &cancel), Ok(()));
+    assert_eq!(broker.state().cancelled, 2);
+
+    let (broker, guard, id) = with_order();
+    broker.fates([Fate::LostBefore, Fate::LostBefore]);
+    let (seen, _) = seen(guard.cancel_order_with(&id, &cancel));
+    assert!(matches!(seen, Seen::Absent(_)), "{seen:?}");
+}
+
+#[test]
 fn an_order_that_was_filled_first_was_neither_cancelled_nor_changed() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostAs("FILLED")]);
@@ -104,7 +126,25 @@ fn a_change_that_shows_nowhere_is_not_looked_for() {
     broker.fates([Fate::LostBefore]);
     let change = OrderChange::new().disclosed_quantity(1);
     assert_eq!(seen(guard.modify_order(&id, &change)).0, Seen::Unclear);
+    for unseen in [
+        OrderChange::new().market_protection(MarketProtection::AUTO),
+        OrderChange::new().extra("parent_order_id", "7"),
+    ] {
+        broker.fates([Fate::LostBefore]);
+        assert_eq!(seen(guard.modify_order(&id, &unseen)).0, Seen::Unclear);
+    }
     assert_eq!(broker.state().looks, 0);
+}
+
+/// With a market protection, Kite shows the limit order that it makes of it.
+#[test]
+fn an_exit_that_shows_as_a_limit_order_is_not_said_to_be_as_before() {
+    let (broker, guard, id) = with_order();
+    broker.fates([Fate::LostBefore]);
+    let exit = OrderChange::new().order_type(OrderType::Market);
+    let (seen, message) = seen(guard.modify_order(&id, &exit));
+    assert_eq!(seen, Seen::Unclear);
+    assert!(message.contains("a LIMIT order, as which a protected MARKET order"), "{message}");
 }
 
 /// Where a change may make a new order, the old one shows as cancelled whether or not it did.

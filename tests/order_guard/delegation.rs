@@ -20,7 +20,8 @@ fn what_the_broker_says_of_itself_goes_through() {
 #[test]
 fn every_other_call_goes_through() {
     use lanekeeper::broker::{
-        BrokerError, CandleRequest, Detail, Exchange, Instrument, Interval, MockBroker, OrderId,
+        BrokerError, CandleRequest, Detail, Exchange, Instrument, Interval, MockBroker,
+        OrderCancel, OrderId,
     };
     use lanekeeper::resilience::guard::OrderGuard;
 
@@ -41,7 +42,12 @@ fn every_other_call_goes_through() {
     let id = OrderId::new("1");
     let day = "2026-01-05T09:15:00+05:30[+05:30]".parse::<lanekeeper::jiff::Zoned>().unwrap();
     let candles = CandleRequest::new(infy.clone(), Interval::Day, day.clone(), day);
+    let cancel = OrderCancel::new().extra("parent_order_id", "7");
     goes_through! {
+        cancel_order_with(&id, &cancel) as |_, cancel: &OrderCancel| {
+            assert_eq!(cancel.extra["parent_order_id"], "7");
+            said("cancel_order_with")
+        }, expect_cancel_order_with;
         order_history(&id) as |_| said("order_history"), expect_order_history;
         orders() as || said("orders"), expect_orders;
         trades() as || said("trades"), expect_trades;

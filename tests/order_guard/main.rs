@@ -10,5 +10,6 @@ mod looks;
 mod orders;
 mod recover;
 mod shaky;
+mod slices;
 mod tags;
 mod watch;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use lanekeeper::broker::{
     Absence, Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
-    InstrumentInfo, Margins, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderTags,
-    OrderType, Partial, Positions, Profile, QuoteChunk, Quotes, Rows, Side, TagSupport, Trade,
+    InstrumentInfo, Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus,
+    OrderTags, OrderType, Partial, Positions, Profile, QuoteChunk, Quotes, Rows, Side, TagSupport,
+    Trade,
 };
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Timestamp;
@@ -65,6 +66,8 @@ pub(crate) struct State {
     /// How often each was called.
     pub(crate) placed: usize,
     pub(crate) cancelled: usize,
+    /// What went with the last cancellation.
+    pub(crate) cancelled_with: OrderCancel,
     pub(crate) modified: usize,
     pub(crate) looks: usize,
     /// How many looks failed one after the other.
@@ -267,6 +270,11 @@ impl Broker for Shaky {
         self.write(|state, at, _| state.edits.push((at, id.clone(), Edit::Cancel)))?;
         self.now();
         Ok(())
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.state().cancelled_with = cancel.clone();
+        self.cancel_order(id)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

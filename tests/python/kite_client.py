@@ -56,7 +56,7 @@ def market_order(kite):
     order_id = kite.place_order(
         variety=kite.VARIETY_REGULAR, exchange="NSE", tradingsymbol="YESBANK",
         transaction_type=kite.TRANSACTION_TYPE_BUY, quantity=10, product=kite.PRODUCT_CNC,
-        order_type=kite.ORDER_TYPE_MARKET, tag="alpha1")
+        order_type=kite.ORDER_TYPE_MARKET, market_protection=-1, tag="alpha1")
     assert isinstance(order_id, str) and len(order_id) == 15 and order_id.isdigit(), order_id
 
     history = kite.order_history(order_id)
@@ -132,18 +132,37 @@ def resting_order(kite):
 def refused_orders(kite):
     order = dict(
         variety="regular", exchange="NSE", tradingsymbol="YESBANK", transaction_type="BUY",
-        quantity=1, product="CNC", order_type="MARKET")
+        quantity=1, product="CNC", order_type="MARKET", market_protection=-1)
     for wrong in (
             dict(variety="urgent"), dict(tradingsymbol="NOSUCH"), dict(transaction_type="HOLD"),
             dict(quantity=0), dict(quantity=-1), dict(quantity=1.5), dict(product="XYZ"),
             dict(order_type="LIMIT"), dict(order_type="PEGGED"), dict(validity="NEVER"),
-            dict(tag="not one word"), dict(tag="x" * 21), dict(price="ten")):
+            dict(tag="not one word"), dict(tag="x" * 21), dict(price="ten"),
+            dict(market_protection=None), dict(market_protection=101)):
         raises(exceptions.InputException, 400, lambda: kite.place_order(**dict(order, **wrong)))
     raises(exceptions.GeneralException, 404, lambda: kite.order_history("1"))
-    poor = kite.place_order(**dict(order, quantity=900000000))
+    poor = kite.place_order(**dict(order, quantity=100000, order_type="LIMIT", price=1000))
     state = kite.order_history(poor)[-1]
     assert state["status"] == "REJECTED" and "Insufficient funds" in state["status_message"]
     assert state["exchange_order_id"] is None and state["exchange_timestamp"] is None
+
+
+def sliced_order(kite):
+    order = dict(
+        variety="regular", exchange="NSE", tradingsymbol="JUNIORBEES", transaction_type="BUY",
+        quantity=250000, product="MIS", order_type="LIMIT", price=1, tag="large")
+    raises(exceptions.InputException, 400, lambda: kite.place_order(**order),
+           "is higher than the maximum quantity of 100000")
+    placed = kite.place_autoslice_order(**order)
+    parent, children = placed["order_id"], [child["order_id"] for child in placed["children"]]
+    assert len(children) == 2, placed
+    slices = [entry for entry in kite.orders() if "autoslice" in entry.get("tags", [])]
+    assert [entry["order_id"] for entry in slices] == [parent] + children
+    assert [entry["quantity"] for entry in slices] == [100000, 100000, 50000]
+    assert [entry["tags"] for entry in slices] == [["large", "autoslice"]] + [
+        ["large", "autoslice", "autoslice:" + parent]] * 2
+    for entry in slices:
+        kite.cancel_order("regular", entry["order_id"])
 
 
 def account(kite):
@@ -223,6 +242,7 @@ def main():
     market_order(kite)
     resting_order(kite)
     refused_orders(kite)
+    sliced_order(kite)
     account(kite)
     prices(kite)
     throttled(paced)

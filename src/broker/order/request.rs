@@ -1,10 +1,11 @@
-//! What is asked for: a new order, or a change of one.
+//! What is asked for: a new order, a change of one, or its cancellation.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::protection::MarketProtection;
 use super::words::{OrderType, Product, Side, TimeInForce, Variety};
 use crate::broker::Instrument;
 
@@ -41,10 +42,23 @@ pub struct OrderRequest {
     pub variety: Variety,
     /// How much of the quantity the market may see.
     pub disclosed_quantity: Option<Decimal>,
+    /// How far from the last price a market or stop order may be filled. None takes the adapter's
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub market_protection: Option<MarketProtection>,
+    /// Whether the broker divides the order into slices that the exchange takes, where it is larger than
+    /// one order may be (Kite: above the freeze quantity). Place such an order by
+    /// [`Broker::place_sliced`](crate::Broker::place_sliced). An adapter of a broker that has no such
+    /// thing refuses it as [`NotSent`](crate::BrokerError::NotSent).
+    ///
+    /// Kite divides into 10 slices at most, and refuses to divide an order that needs no slicing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub autoslice: bool,
     /// The caller's own mark on the order, echoed by the broker in its order book. By it an order
     /// of unknown outcome is found again. Kite takes up to 20 letters and digits.
     pub tag: Option<String>,
-    /// Fields that only one broker knows, sent as they are (Kite: `market_protection`, `algo_id`).
+    /// Fields that only one broker knows, sent as they are (Kite: `algo_id`, `validity_ttl`,
+    /// `iceberg_legs`). They may not speak for a field that the adapter fills in itself.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -66,6 +80,8 @@ impl OrderRequest {
             time_in_force: TimeInForce::Day,
             variety: Variety::Regular,
             disclosed_quantity: None,
+            market_protection: None,
+            autoslice: false,
             tag: None,
             extra: BTreeMap::new(),
         }
@@ -149,6 +165,21 @@ impl OrderRequest {
         self
     }
 
+    /// Is filled no further than that from the last price; for market and stop orders.
+    #[must_use]
+    pub fn market_protection(mut self, protection: MarketProtection) -> Self {
+        self.market_protection = Some(protection);
+        self
+    }
+
+    /// Lets the broker divide the order into slices, see
+    /// [`OrderRequest::autoslice`](#structfield.autoslice).
+    #[must_use]
+    pub fn autoslice(mut self, autoslice: bool) -> Self {
+        self.autoslice = autoslice;
+        self
+    }
+
     /// Sends a field that only one broker knows.
     #[must_use]
     pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -158,6 +189,17 @@ impl OrderRequest {
 }
 
 /// What to change about an order in the market. What is `None` stays as it is.
+///
+/// The way out at any price: a limit order that does not fill becomes a market order.
+///
+/// ```
+/// use lanekeeper::broker::{MarketProtection, OrderChange, OrderType};
+///
+/// let exit = OrderChange::new().order_type(OrderType::Market);
+/// // Kite gets its default protection with it, or one of your own:
+/// let exit = exit.market_protection(MarketProtection::percent(5)?);
+/// # Ok::<(), lanekeeper::broker::MarketProtectionError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OrderChange {
@@ -173,6 +215,14 @@ pub struct OrderChange {
     pub time_in_force: Option<TimeInForce>,
     /// The new visible quantity.
     pub disclosed_quantity: Option<Decimal>,
+    /// How far from the last price the order may be filled, if it is or becomes a market or stop
+    /// order. A change to one of these types that names none takes the adapter's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub market_protection: Option<MarketProtection>,
+    /// Fields that only one broker knows, sent as they are (Kite: `parent_order_id`). They may not
+    /// speak for a field that the adapter fills in itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
 }
 
 impl OrderChange {
@@ -222,6 +272,52 @@ impl OrderChange {
         self.disclosed_quantity = Some(quantity.into());
         self
     }
+
+    /// To another market protection.
+    #[must_use]
+    pub fn market_protection(mut self, protection: MarketProtection) -> Self {
+        self.market_protection = Some(protection);
+        self
+    }
+
+    /// Sends a field that only one broker knows.
+    #[must_use]
+    pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.extra.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// What goes with a cancellation beside the order's id.
+///
+/// ```
+/// use lanekeeper::broker::OrderCancel;
+///
+/// // The leg of a cover order at Kite: the number of the order that it belongs to.
+/// let cancel = OrderCancel::new().extra("parent_order_id", "151220000000000");
+/// assert_eq!(cancel.extra.len(), 1);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OrderCancel {
+    /// Fields that only one broker knows, sent as they are (Kite: `parent_order_id`). They may not
+    /// speak for a field that the adapter fills in itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
+}
+
+impl OrderCancel {
+    /// Nothing but the order's id.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends a field that only one broker knows.
+    #[must_use]
+    pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.extra.insert(key.into(), value.into());
+        self
+    }
 }
 
 #[cfg(test)]
@@ -235,5 +331,16 @@ mod tests {
             OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Sell, 10, price).tag("t1");
         let json = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<OrderRequest>(&json).unwrap(), request);
+    }
+
+    /// As a journal of an earlier version has it.
+    #[test]
+    fn an_order_without_the_newer_fields_is_read() {
+        let request = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 10);
+        let json = serde_json::to_string(&request).unwrap();
+        assert!(!json.contains("market_protection") && !json.contains("autoslice"), "{json}");
+        assert_eq!(serde_json::from_str::<OrderRequest>(&json).unwrap(), request);
+        let change: OrderChange = serde_json::from_str(r#"{"quantity":"7"}"#).unwrap();
+        assert_eq!(change, OrderChange::new().quantity(7));
     }
 }

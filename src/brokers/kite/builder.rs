@@ -14,7 +14,7 @@ use super::credentials::Credentials;
 use super::http::Http;
 use super::tokens::Tokens;
 use crate::Session;
-use crate::broker::Product;
+use crate::broker::{MarketProtection, Product};
 
 /// Kite's own address.
 const BASE_URL: &str = "https://api.kite.trade";
@@ -36,6 +36,9 @@ const IDLE_CONNECTIONS: usize = 32;
 const IDLE_AGE: Duration = Duration::from_secs(15);
 
 /// Collects what a [`Kite`] needs. See [`Kite::builder`].
+///
+/// Kite refuses market orders by API that have no market protection. Those that name none get
+/// [`market_protection`](Self::market_protection), by default [`MarketProtection::AUTO`].
 #[derive(Clone)]
 #[must_use]
 pub struct KiteBuilder {
@@ -45,6 +48,7 @@ pub struct KiteBuilder {
     timeout: Duration,
     connect_timeout: Duration,
     default_product: Product,
+    market_protection: Option<MarketProtection>,
     user_agent: String,
     max_answer: u64,
     max_listing: u64,
@@ -90,6 +94,7 @@ impl KiteBuilder {
             timeout: TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             default_product: Product::Cnc,
+            market_protection: Some(MarketProtection::AUTO),
             user_agent: concat!("lanekeeper/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_answer: MAX_ANSWER,
             max_listing: MAX_LISTING,
@@ -135,6 +140,29 @@ impl KiteBuilder {
         self
     }
 
+    /// The market protection of MARKET and SL-M orders that name none, and of changes *to* one of these
+    /// types that name none; [`MarketProtection::AUTO`] by default (Kite: -1). LIMIT and SL orders are
+    /// sent without one. An order that already is of such a type keeps its own through a change.
+    ///
+    /// With `None` nothing is sent unless the order or the change names it, and Kite then refuses
+    /// market orders: "Market orders without market protection are not allowed via API."
+    ///
+    /// ```
+    /// use lanekeeper::Kite;
+    /// use lanekeeper::broker::MarketProtection;
+    ///
+    /// let kite = Kite::builder()
+    ///     .api_key("key")
+    ///     .access_token("token")
+    ///     .market_protection(MarketProtection::percent(2)?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn market_protection(mut self, default: impl Into<Option<MarketProtection>>) -> Self {
+        self.market_protection = default.into();
+        self
+    }
+
     /// How this client names itself.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
@@ -177,6 +205,7 @@ impl KiteBuilder {
             inner: Arc::new(super::Inner {
                 http,
                 default_product: self.default_product,
+                market_protection: self.market_protection,
                 tokens: Tokens::default(),
                 session: Session::new(),
             }),

@@ -12,7 +12,6 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::secrets::shorten;
 use crate::broker::{RowProblem, Rows};
 
 /// A number, however it is written; `None` for null, `NaN` and what is no number.
@@ -150,11 +149,12 @@ pub(super) fn note(problems: &mut Vec<RowProblem>, problem: RowProblem) -> Resul
     Ok(())
 }
 
-/// What is told of an entry that cannot be read: what it is called, and the whole of it unless it is long.
+/// What is told of an entry that cannot be read: what it is called, and the whole of it. It is shortened once it
+/// is without secrets, for half of one at the cut would not be found.
 pub(super) fn problem(row: usize, name: &str, entry: &Value, why: &str) -> RowProblem {
     let text = |value: &Value| Text::deserialize(value).ok().and_then(|text| text.0);
     let field = |name: &str| entry.get(name).and_then(text);
-    let mut problem = RowProblem::new(row, why, shorten(&entry.to_string()));
+    let mut problem = RowProblem::new(row, why, entry.to_string());
     problem.name = field(name);
     problem.tag = field("tag").or_else(|| entry.get("tags")?.get(0).and_then(text));
     problem

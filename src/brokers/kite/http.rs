@@ -23,7 +23,7 @@ use super::credentials::Credentials;
 use super::listing;
 use super::transport::{self, Form};
 use crate::Effect;
-use crate::broker::{BrokerError, Detail, InstrumentInfo, Partial, Rows};
+use crate::broker::{BrokerError, Detail, InstrumentInfo, Partial, Rows, SlicedOrder};
 
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";
@@ -111,6 +111,15 @@ impl Http {
         build: impl FnOnce(T) -> Result<Partial<U>, String>,
     ) -> Result<Partial<U>, BrokerError> {
         self.build(call, build).map(|partial| self.clean_rows(partial))
+    }
+
+    /// The same of an order that may have been divided.
+    pub(super) fn sliced<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        build: impl FnOnce(T) -> Result<SlicedOrder, String>,
+    ) -> Result<SlicedOrder, BrokerError> {
+        self.build(call, build).map(|order| self.credentials.secrets().clean_slices(order))
     }
 
     /// The rows of a listing of instruments.

@@ -11,7 +11,6 @@ use rust_decimal::Decimal;
 use super::answer::{Answer, Voice};
 use super::classify;
 use super::de::{decimal, note};
-use super::secrets::shorten;
 use super::tokens;
 use crate::Effect;
 use crate::broker::{BrokerError, Detail, Instrument, InstrumentInfo, RowProblem, Rows};
@@ -55,7 +54,7 @@ fn rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
         match read {
             Ok(info) => listed.push(info),
             Err(why) => {
-                let text = shorten(&String::from_utf8_lossy(line));
+                let text = String::from_utf8_lossy(line);
                 note(&mut listed.problems, RowProblem::new(row, why, text))?;
             }
         }

@@ -24,6 +24,7 @@ mod portfolio;
 mod quotes;
 mod secrets;
 mod session;
+mod sliced;
 mod time;
 mod tokens;
 mod transport;
@@ -36,14 +37,14 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
 use self::http::{Call, Http, not_sent};
-use self::order_book::Placed;
-use self::order_id::{number, order_id, segment, variety_and_number};
+use self::order_id::{number, segment, variety_and_number};
+use self::sliced::Placed;
 use self::tokens::Tokens;
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Product,
-    Profile, Quote, QuoteChunk, Quotes, Rows, Trade,
+    Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
+    Partial, Positions, Product, Profile, Quote, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
 };
 use crate::brokers::india::zone;
 use crate::presets;
@@ -77,6 +78,7 @@ pub struct Kite {
 struct Inner {
     http: Http,
     default_product: Product,
+    market_protection: Option<MarketProtection>,
     tokens: Tokens,
     session: Session,
 }
@@ -90,6 +92,16 @@ impl Kite {
     /// What Zerodha documents of its limits: [`presets::kite`].
     pub fn limits() -> Limits {
         presets::kite()
+    }
+
+    /// Places an order, and gives what came of each slice of it.
+    fn place(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        let Inner { http, default_product, market_protection, .. } = &*self.inner;
+        let variety = segment("order variety", order.variety.as_str())?;
+        let form = order_form::placement(order, default_product, *market_protection)?;
+        let call = Call::post(format!("/orders/{variety}"), form);
+        // Success without an id is an order that we cannot name: it must be looked for.
+        http.sliced(&call, |placed: Placed| sliced::placed(placed, order))
     }
 
     fn http(&self) -> &Http {
@@ -108,24 +120,28 @@ impl fmt::Debug for Kite {
 
 impl Broker for Kite {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let variety = segment("order variety", order.variety.as_str())?;
-        let form = order_form::placement(order, &self.inner.default_product)?;
-        let call = Call::post(format!("/orders/{variety}"), form);
-        // Success without an id is an order that we cannot name: it must be looked for.
-        self.http().build(&call, |placed: Placed| {
-            Ok(order_id(&order.variety, &placed.order_id.needed("order_id")?))
-        })
+        self.place(order)?.whole()
+    }
+
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        self.place(order)?.in_market()
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         let path = format!("/orders/{}", variety_and_number(id)?);
-        self.http().done(&Call::put(path, order_form::modification(change)?))?;
+        let form = order_form::modification(change, self.inner.market_protection)?;
+        self.http().done(&Call::put(path, form))?;
         // Kite keeps the id through a change.
         Ok(id.clone())
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.http().done(&Call::delete(format!("/orders/{}", variety_and_number(id)?)))
+        self.cancel_order_with(id, &OrderCancel::new())
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        let (order, query) = (variety_and_number(id)?, order_form::cancellation(cancel)?);
+        self.http().done(&Call::delete(format!("/orders/{order}{query}")))
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

@@ -10,14 +10,6 @@ use crate::broker::{
     TimeInForce, Trade, Variety,
 };
 
-/// Kite's answer to a placement or a change. An autosliced order also has `children`, some of them
-/// errors; the parent's id stands for all of them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Placed {
-    pub(super) order_id: Text,
-}
-
 /// An order as Kite writes it. An order is of use only with its id, instrument, side and status; the
 /// rest may be missing.
 #[derive(Debug, Default, Deserialize)]
@@ -89,12 +81,17 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     request.product = wire.product.as_deref().map(Product::from);
     request.time_in_force = wire.validity.as_deref().map_or(TimeInForce::Day, TimeInForce::from);
     request.disclosed_quantity = wire.disclosed_quantity.non_zero();
-    request.tag = wire.tag.0.or_else(|| first(wire.tags));
+    let mut tags: Vec<String> = wire.tag.0.into_iter().collect();
+    tags.extend(wire.tags.into_iter().flat_map(|tags| tags.0).filter_map(|tag| tag.0));
+    request.autoslice = tags.iter().any(|tag| is_mark(tag));
     request.variety = variety.clone();
+    let marked = tags.iter().find_map(|tag| tag.strip_prefix(SLICE_OF)).map(str::to_owned);
+    let parent = wire.parent_order_id.0.or(marked);
+    request.tag = tags.into_iter().find(|tag| !is_mark(tag));
 
     let mut order = Order::new(order_id(&variety, &number), status, &request);
     order.exchange_order_id = wire.exchange_order_id.0;
-    order.parent = wire.parent_order_id.as_deref().map(|parent| order_id(&variety, parent));
+    order.parent = parent.map(|parent| order_id(&variety, &parent));
     order.status_message = wire.status_message.0;
     order.filled_quantity = wire.filled_quantity.or_zero();
     order.cancelled_quantity = wire.cancelled_quantity.or_zero();
@@ -150,9 +147,13 @@ fn side(word: Text) -> Result<Side, String> {
     }
 }
 
-fn first(tags: Option<List<Text>>) -> Option<String> {
-    tags.and_then(|tags| tags.0.into_iter().find_map(|tag| tag.0))
+/// By which Kite marks the slices of an autosliced order, among the tags: `autoslice` on each of them, and
+/// on those after the first the id of the first. They are no tags of the caller's.
+fn is_mark(tag: &str) -> bool {
+    tag == "autoslice" || tag.starts_with(SLICE_OF)
 }
+
+const SLICE_OF: &str = "autoslice:";
 
 fn at(text: &Text) -> Option<jiff::Zoned> {
     text.as_deref().and_then(time::parse)
@@ -219,6 +220,23 @@ mod tests {
         assert_eq!(order.average_price.unwrap().to_string(), "99725.05000000002");
         assert_eq!(order.tag.as_deref(), Some("alpha1"));
         assert!(!read(r#"[{"order_id":"1","tags":7}]"#).unwrap().is_whole());
+    }
+
+    #[test]
+    fn a_slice_has_its_callers_tag_and_its_parent() {
+        for (fields, parent) in [
+            (r#""tag":"t1","tags":["t1","autoslice","autoslice:7"]"#, Some("7")),
+            (r#""tag":"autoslice","tags":["autoslice","autoslice:7","t1"]"#, Some("7")),
+            (r#""tag":"t1","tags":["autoslice"],"parent_order_id":"8""#, Some("8")),
+            (r#""tag":null,"tags":["autoslice","t1"]"#, None),
+        ] {
+            let row = LEAST.replacen('{', &format!("{{{fields},"), 1);
+            let order = read(&format!("[{row}]")).unwrap().remove(0);
+            assert_eq!(order.tag.as_deref(), Some("t1"), "{fields}");
+            assert_eq!(order.parent.as_ref().map(OrderId::as_str), parent, "{fields}");
+        }
+        let unmarked = read(&format!("[{}]", LEAST.replacen('{', r#"{"tags":["autoslice"],"#, 1)));
+        assert_eq!(unmarked.unwrap()[0].tag, None);
     }
 
     #[test]

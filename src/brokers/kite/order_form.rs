@@ -3,15 +3,20 @@
 //! What Kite would refuse for sure is refused here, as an invalid order counts against the day's
 //! allowance like any other. What only Kite can know (lots, ticks, funds) is left to Kite.
 
+use std::collections::BTreeMap;
+
 use form_urlencoded::Serializer;
 use rust_decimal::Decimal;
 
 use super::http::not_sent;
-use crate::broker::{BrokerError, OrderChange, OrderRequest, OrderType, Product, TimeInForce};
+use crate::broker::{
+    BrokerError, MarketProtection, OrderCancel, OrderChange, OrderRequest, OrderType, Product,
+    TimeInForce,
+};
 
 /// Fields that this adapter fills in or leaves out on purpose. An extra may not speak for them: it
 /// would pass by the checks, or contradict what the caller sees in the request.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 15] = [
     "exchange",
     "tradingsymbol",
     "transaction_type",
@@ -22,6 +27,8 @@ const KNOWN: [&str; 13] = [
     "trigger_price",
     "validity",
     "disclosed_quantity",
+    "market_protection",
+    "autoslice",
     "tag",
     "variety",
     "order_id",
@@ -34,6 +41,7 @@ pub(super) const LONGEST_TAG: usize = 20;
 pub(super) fn placement(
     order: &OrderRequest,
     default_product: &Product,
+    default_protection: Option<MarketProtection>,
 ) -> Result<String, BrokerError> {
     let (exchange, symbol) = (order.instrument.exchange(), order.instrument.symbol());
     if exchange.is_empty() || symbol.is_empty() {
@@ -58,22 +66,23 @@ pub(super) fn placement(
         let text = whole("disclosed quantity", quantity, Decimal::ZERO)?;
         form.append_pair("disclosed_quantity", &text);
     }
+    let (kind, own) = (Some(&order.order_type), order.market_protection);
+    protect(&mut form, kind, own, default_protection)?;
+    if order.autoslice {
+        form.append_pair("autoslice", "true");
+    }
     if let Some(tag) = &order.tag {
         form.append_pair("tag", checked_tag(tag)?);
     }
-    for (key, value) in &order.extra {
-        if key.is_empty() || KNOWN.contains(&key.as_str()) {
-            return Err(not_sent(format!(
-                "the extra field {key:?} is one of the order's own: set it on the order"
-            )));
-        }
-        form.append_pair(key, value);
-    }
+    add_extras(&mut form, &order.extra)?;
     Ok(form.finish())
 }
 
 /// The form that makes `change`.
-pub(super) fn modification(change: &OrderChange) -> Result<String, BrokerError> {
+pub(super) fn modification(
+    change: &OrderChange,
+    default_protection: Option<MarketProtection>,
+) -> Result<String, BrokerError> {
     if *change == OrderChange::new() {
         return Err(not_sent("the change changes nothing"));
     }
@@ -97,7 +106,66 @@ pub(super) fn modification(change: &OrderChange) -> Result<String, BrokerError> 
         let text = whole("disclosed quantity", quantity, Decimal::ZERO)?;
         form.append_pair("disclosed_quantity", &text);
     }
+    let (kind, own) = (change.order_type.as_ref(), change.market_protection);
+    protect(&mut form, kind, own, default_protection)?;
+    add_extras(&mut form, &change.extra)?;
     Ok(form.finish())
+}
+
+/// The query string of a cancellation, with its `?`; empty if nothing goes with it. Kite's own clients
+/// send `parent_order_id` so, since a DELETE has no form.
+pub(super) fn cancellation(cancel: &OrderCancel) -> Result<String, BrokerError> {
+    if cancel.extra.is_empty() {
+        return Ok(String::new());
+    }
+    let mut query = Serializer::new(String::new());
+    add_extras(&mut query, &cancel.extra)?;
+    Ok(format!("?{}", query.finish()))
+}
+
+/// Adds the market protection: what the caller named, or the default where Kite asks for one. Kite asks
+/// for it with each order of these types, and with a change *to* one of them; an order that already is
+/// of such a type keeps its own. It has no meaning for the other types, so naming it there is a mistake.
+fn protect(
+    form: &mut Serializer<'_, String>,
+    kind: Option<&OrderType>,
+    own: Option<MarketProtection>,
+    default: Option<MarketProtection>,
+) -> Result<(), BrokerError> {
+    let protection = match (kind, own) {
+        (Some(kind @ (OrderType::Limit | OrderType::StopLimit)), Some(_)) => {
+            return Err(not_sent(format!(
+                "a {kind} order has its own price and takes no market protection"
+            )));
+        }
+        (Some(OrderType::Market | OrderType::Stop), None) => default,
+        (_, own) => own,
+    };
+    if let Some(protection) = protection {
+        let text = protection.as_percent().map_or_else(|| AUTOMATIC.to_owned(), plain);
+        form.append_pair("market_protection", &text);
+    }
+    Ok(())
+}
+
+/// Kite's word for a market protection that it chooses itself.
+const AUTOMATIC: &str = "-1";
+
+/// Adds the fields that this adapter does not know.
+fn add_extras(
+    form: &mut Serializer<'_, String>,
+    extra: &BTreeMap<String, String>,
+) -> Result<(), BrokerError> {
+    for (key, value) in extra {
+        if key.is_empty() || KNOWN.contains(&key.as_str()) {
+            return Err(not_sent(format!(
+                "the extra field {key:?} is one that this adapter fills in itself: set it by its own \
+                 method"
+            )));
+        }
+        form.append_pair(key, value);
+    }
+    Ok(())
 }
 
 /// Kite's word for an order type.
@@ -173,7 +241,7 @@ mod tests {
     }
 
     fn form(order: &OrderRequest) -> Result<String, BrokerError> {
-        placement(order, &Product::Cnc)
+        placement(order, &Product::Cnc, None)
     }
 
     fn refused(order: &OrderRequest) -> String {
@@ -257,10 +325,71 @@ mod tests {
     #[test]
     fn an_extra_is_sent_but_speaks_for_no_other_field() {
         let order = OrderRequest::market(infy(), Side::Buy, 1);
-        let sent = form(&order.clone().extra("market_protection", "-1")).unwrap();
-        assert!(sent.ends_with("&market_protection=-1"));
-        for key in KNOWN {
-            assert!(refused(&order.clone().extra(key, "1")).contains(key));
+        let sent = form(&order.clone().extra("algo_id", "a&b")).unwrap();
+        assert!(sent.ends_with("&algo_id=a%26b"));
+        let change = OrderChange::new().quantity(2);
+        let sent = modification(&change.clone().extra("parent_order_id", "7"), None).unwrap();
+        assert_eq!(sent, "quantity=2&parent_order_id=7");
+        let cancel = OrderCancel::new().extra("parent_order_id", "7").extra("x", "&");
+        assert_eq!(cancellation(&cancel).unwrap(), "?parent_order_id=7&x=%26");
+        assert_eq!(cancellation(&OrderCancel::new()).unwrap(), "");
+        for key in KNOWN.into_iter().chain([""]) {
+            assert!(refused(&order.clone().extra(key, "1")).contains(&format!("{key:?}")));
+            let change = change.clone().extra(key, "1");
+            let cancel = OrderCancel::new().extra(key, "1");
+            for refused in [modification(&change, None), cancellation(&cancel)] {
+                assert!(matches!(refused, Err(BrokerError::NotSent(detail)) if detail.local));
+            }
+        }
+    }
+
+    #[test]
+    fn a_market_order_has_the_default_protection_or_its_own() {
+        let auto = Some(MarketProtection::AUTO);
+        let sent = |order: &OrderRequest, default| {
+            let form = placement(order, &Product::Cnc, default).unwrap();
+            form.split_once("&market_protection=").map(|(_, value)| value.to_owned())
+        };
+        let own = MarketProtection::percent(dec("2.50")).unwrap();
+        for order in [
+            OrderRequest::market(infy(), Side::Buy, 1),
+            OrderRequest::stop(infy(), Side::Sell, 1, dec("100")),
+        ] {
+            assert_eq!(sent(&order, auto).as_deref(), Some("-1"));
+            assert_eq!(sent(&order, None), None);
+            let order = order.market_protection(own);
+            assert_eq!(sent(&order, auto).as_deref(), Some("2.5"));
+            assert_eq!(sent(&order, None).as_deref(), Some("2.5"));
+        }
+        for order in [
+            OrderRequest::limit(infy(), Side::Buy, 1, dec("100")),
+            OrderRequest::stop_limit(infy(), Side::Buy, 1, dec("100"), dec("100")),
+        ] {
+            assert_eq!(sent(&order, auto), None);
+            assert!(refused(&order.market_protection(own)).contains("no market protection"));
+        }
+    }
+
+    #[test]
+    fn a_change_to_a_market_order_has_the_default_protection_or_its_own() {
+        let auto = Some(MarketProtection::AUTO);
+        let change = |kind| OrderChange::new().order_type(kind);
+        let own = MarketProtection::percent(3).unwrap();
+        for (kind, word) in [(OrderType::Market, "MARKET"), (OrderType::Stop, "SL-M")] {
+            let sent = |change: &OrderChange| modification(change, auto).unwrap();
+            let exit = change(kind);
+            assert_eq!(sent(&exit), format!("order_type={word}&market_protection=-1"));
+            let exit = exit.market_protection(own);
+            assert_eq!(sent(&exit), format!("order_type={word}&market_protection=3"));
+        }
+        // One that is a market order already keeps its own, unless another is named.
+        let more = OrderChange::new().quantity(2);
+        assert_eq!(modification(&more, auto).unwrap(), "quantity=2");
+        let other = OrderChange::new().market_protection(own);
+        assert_eq!(modification(&other, auto).unwrap(), "market_protection=3");
+        for kind in [OrderType::Limit, OrderType::StopLimit] {
+            assert!(!modification(&change(kind.clone()), auto).unwrap().contains("protection"));
+            assert!(modification(&change(kind).market_protection(own), auto).is_err());
         }
     }
 
@@ -273,9 +402,9 @@ mod tests {
 
     #[test]
     fn a_change_sends_what_changes() {
-        assert!(modification(&OrderChange::new()).is_err());
+        assert!(modification(&OrderChange::new(), None).is_err());
         let change = OrderChange::new().price(dec("99.50")).order_type(OrderType::StopLimit);
-        assert_eq!(modification(&change).unwrap(), "price=99.5&order_type=SL");
-        assert!(modification(&OrderChange::new().quantity(dec("0.5"))).is_err());
+        assert_eq!(modification(&change, None).unwrap(), "price=99.5&order_type=SL");
+        assert!(modification(&OrderChange::new().quantity(dec("0.5")), None).is_err());
     }
 }

@@ -5,7 +5,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::broker::{BrokerError, Detail, Partial, RowProblem};
+use crate::broker::{BrokerError, Detail, OrderId, Partial, RowProblem, SliceOutcome, SlicedOrder};
 
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
 pub(super) const LONGEST: usize = 400;
@@ -24,12 +24,37 @@ impl Secrets {
 
     /// The error without secrets, and no longer than a person reads.
     pub(super) fn clean(&self, error: BrokerError) -> BrokerError {
-        with_detail(error, |detail| Detail {
+        match error {
+            BrokerError::PartlyPlaced(order) => {
+                BrokerError::PartlyPlaced(Box::new(self.clean_slices(*order)))
+            }
+            other => with_detail(other, |detail| self.clean_detail(detail)),
+        }
+    }
+
+    /// The order with what is told of its slices without secrets.
+    pub(super) fn clean_slices(&self, mut order: SlicedOrder) -> SlicedOrder {
+        change_slices(&mut order, |detail| self.clean_detail(detail));
+        // An id that holds a secret is none.
+        let clean = |id: &mut OrderId| *id = OrderId::new(self.scrub(id.as_str()));
+        if let Some(parent) = &mut order.parent {
+            clean(parent);
+        }
+        for slice in &mut order.slices {
+            if let SliceOutcome::Placed(id) = &mut slice.outcome {
+                clean(id);
+            }
+        }
+        order
+    }
+
+    fn clean_detail(&self, detail: Detail) -> Detail {
+        Detail {
             // Cleaned before it is cut: half a token at the cut would not be found.
             message: shorten(&self.scrub(&detail.message)),
             code: detail.code.map(|code| shorten(&self.scrub(&code))),
             ..detail
-        })
+        }
     }
 
     /// The answer with what is told of its unreadable rows without secrets.
@@ -57,7 +82,7 @@ impl Secrets {
 /// The same error with another detail.
 pub(super) fn with_detail(
     error: BrokerError,
-    change: impl FnOnce(Detail) -> Detail,
+    mut change: impl FnMut(Detail) -> Detail,
 ) -> BrokerError {
     match error {
         BrokerError::Throttled { retry_after, detail } => {
@@ -71,7 +96,23 @@ pub(super) fn with_detail(
         BrokerError::Unauthorized(detail) => BrokerError::Unauthorized(change(detail)),
         BrokerError::Rejected(detail) => BrokerError::Rejected(change(detail)),
         BrokerError::Fatal(detail) => BrokerError::Fatal(change(detail)),
+        BrokerError::PartlyPlaced(mut order) => {
+            change_slices(&mut order, change);
+            BrokerError::PartlyPlaced(order)
+        }
         quiet @ BrokerError::NoQuote { .. } => quiet,
+    }
+}
+
+/// Gives what was said of each slice another detail.
+fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(Detail) -> Detail) {
+    for slice in &mut order.slices {
+        match &mut slice.outcome {
+            SliceOutcome::Refused(detail)
+            | SliceOutcome::Absent(detail)
+            | SliceOutcome::Unknown(detail) => *detail = change(std::mem::take(detail)),
+            SliceOutcome::Placed(_) => {}
+        }
     }
 }
 
@@ -132,6 +173,7 @@ pub(super) fn shorten(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Slice;
 
     #[test]
     fn a_secret_is_cut_out_of_message_and_code() {
@@ -167,6 +209,20 @@ mod tests {
         }
         for other in ["a%2Bb%2F", "%", "%2", "a+b/s%t é", r"a\", r"\u00"] {
             assert_eq!(secrets.scrub(other), other);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_cut_out_of_what_is_said_of_slices() {
+        let secrets = Secrets::new(vec!["s3cr3t".into()]);
+        let said = || Detail::new("token k:s3cr3t").code("s3cr3t");
+        let id = OrderId::new("s3cr3t");
+        let slices = [Slice::refused(said()), Slice::unknown(said()), Slice::placed(id.clone())];
+        let order = SlicedOrder::new(Some(id), 3, slices);
+        let clean = secrets.clean_slices(order.clone());
+        let error = secrets.clean(BrokerError::PartlyPlaced(Box::new(order)));
+        for text in [format!("{clean:?}"), format!("{error:?} {error}")] {
+            assert!(!text.contains("s3cr3t") && text.contains("token k:[secret]"), "{text}");
         }
     }
 

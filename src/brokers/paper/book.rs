@@ -219,6 +219,26 @@ impl Book {
         Ok(id)
     }
 
+    /// Takes a slice of an order in. One without funds is refused, and leaves no trace.
+    #[cfg(feature = "exchange")]
+    pub(super) fn place_slice(
+        &mut self,
+        slice: &OrderRequest,
+        parent: Option<OrderId>,
+        elapsed: Duration,
+    ) -> Result<OrderId, Refusal> {
+        self.advance(elapsed);
+        let price = check(self, slice)?;
+        funds(self, slice, price)?;
+        let id = self.place(slice, elapsed)?;
+        if let Some(entry) = self.entries.last_mut() {
+            for order in entry.history.iter_mut().chain([&mut entry.order]) {
+                order.parent.clone_from(&parent);
+            }
+        }
+        Ok(id)
+    }
+
     /// Changes an open order.
     pub(super) fn modify(
         &mut self,
@@ -237,6 +257,8 @@ impl Book {
         request.price = change.price.or(old.price);
         request.trigger_price = change.trigger_price.or(old.trigger_price);
         request.disclosed_quantity = change.disclosed_quantity.or(old.disclosed_quantity);
+        request.market_protection = change.market_protection.or(old.market_protection);
+        request.extra.extend(change.extra.clone());
         if let Some(order_type) = &change.order_type {
             request.order_type = order_type.clone();
         }

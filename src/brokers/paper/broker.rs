@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use rust_decimal::Decimal;
 
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
-    Quote, Quotes, Rows, Trade, lanes,
+    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
+    InstrumentInfo, Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
+    Partial, Positions, Profile, Quote, Quotes, Rows, Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -91,6 +91,17 @@ impl PaperBroker {
         self.book(|book, now| book.place(order, now))
     }
 
+    /// Places a slice of an order, the first of them without a parent. One that lacks funds is refused, and
+    /// leaves no trace.
+    #[cfg(feature = "exchange")]
+    pub(crate) fn place_slice(
+        &self,
+        slice: &OrderRequest,
+        parent: Option<OrderId>,
+    ) -> Result<OrderId, Refusal> {
+        self.book(|book, now| book.place_slice(slice, parent, now))
+    }
+
     pub(crate) fn modify(&self, id: &OrderId, change: &OrderChange) -> Result<(), Refusal> {
         self.book(|book, now| book.modify(id, change, now))
     }
@@ -136,6 +147,12 @@ impl PaperBroker {
         self.0.tokens.of(instrument)
     }
 
+    /// The step of its prices, as it is listed; `None` if it is not.
+    #[cfg(feature = "exchange")]
+    pub(crate) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
+        self.0.tokens.tick_size(instrument)
+    }
+
     #[cfg(feature = "exchange")]
     pub(crate) fn instrument(&self, token: u32) -> Option<Instrument> {
         self.0.tokens.instrument(token).cloned()
@@ -148,6 +165,10 @@ impl PaperBroker {
 
 impl Broker for PaperBroker {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+        if order.autoslice {
+            let words = "the paper broker divides no orders: it has no freeze quantities";
+            return Err(BrokerError::NotSent(Detail::new(words).local()));
+        }
         Ok(self.place(order)?)
     }
 
@@ -158,6 +179,11 @@ impl Broker for PaperBroker {
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
         Ok(self.cancel(id)?)
+    }
+
+    /// Extra fields have no meaning here, and are taken as those of a placement are.
+    fn cancel_order_with(&self, id: &OrderId, _: &OrderCancel) -> Result<(), BrokerError> {
+        self.cancel_order(id)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

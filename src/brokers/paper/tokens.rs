@@ -41,6 +41,11 @@ impl Tokens {
         self.by.get(&token)
     }
 
+    #[cfg(feature = "exchange")]
+    pub(super) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
+        self.of.contains_key(instrument).then_some(TICK_SIZE)
+    }
+
     /// What the broker lists about each instrument.
     pub(super) fn listing(&self) -> impl Iterator<Item = InstrumentInfo> {
         self.of.iter().map(|(instrument, token)| {

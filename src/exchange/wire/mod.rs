@@ -5,7 +5,9 @@
 
 pub(super) mod candles;
 pub(super) mod market;
+pub(super) mod order_form;
 pub(super) mod orders;
+pub(super) mod placement;
 pub(super) mod portfolio;
 pub(super) mod user;
 

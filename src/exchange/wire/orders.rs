@@ -3,45 +3,46 @@
 use serde_json::{Value, json};
 
 use crate::broker::{
-    Broker, Instrument, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product,
-    Side, TimeInForce, Trade, Variety,
+    Broker, MarketProtection, Order, OrderId, OrderStatus, OrderType, Trade, Variety,
 };
 use crate::brokers::PaperBroker;
 use crate::brokers::paper::{Entry, Refusal};
 
 use super::super::answer::{Answer, ApiError, Body};
 use super::super::form::Fields;
-use super::{naive_or_null, num, num_or_zero};
-
-/// Kite's bound of a tag.
-const LONGEST_TAG: usize = 20;
-
-pub(in super::super) fn place(broker: &PaperBroker, variety: &str, form: &Fields) -> Answer {
-    let order = request(known_variety(variety)?, form)?;
-    let id = broker.place(&order)?;
-    Ok(Body::Json(json!({"order_id": id})))
-}
+use super::super::rules::{Rules, ticks};
+use super::{naive_or_null, num, num_or_zero, order_form};
 
 pub(in super::super) fn modify(
     broker: &PaperBroker,
+    rules: &Rules,
     variety: &str,
     id: &str,
     form: &Fields,
 ) -> Answer {
-    let id = find(broker, known_variety(variety)?, id)?;
-    let mut change = OrderChange::new();
-    change.quantity = quantity(form)?;
-    change.price = form.price("price")?;
-    change.trigger_price = form.price("trigger_price")?;
-    change.order_type = form.get("order_type").map(order_type).transpose()?;
-    change.time_in_force = form.get("validity").map(validity).transpose()?;
-    change.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
+    let id = find(broker, order_form::variety(variety)?, id)?;
+    let (shown, order) =
+        broker.entry(&id, |entry, _| (entry.order.clone(), entry.request.clone()))?;
+    let change = order_form::modification(&shown, &order, form)?;
+    rules.check(&order, change.quantity.unwrap_or(order.quantity))?;
+    let tick = broker.tick_size(&order.instrument);
+    ticks(tick, [("price", change.price), ("trigger price", change.trigger_price)])?;
     broker.modify(&id, &change)?;
     Ok(Body::Json(json!({"order_id": id})))
 }
 
-pub(in super::super) fn cancel(broker: &PaperBroker, variety: &str, id: &str) -> Answer {
-    let id = find(broker, known_variety(variety)?, id)?;
+/// Takes an order out of the market. What a client sends with it is in its query, or in a form.
+pub(in super::super) fn cancel(
+    broker: &PaperBroker,
+    variety: &str,
+    id: &str,
+    sent: [&Fields; 2],
+) -> Answer {
+    let id = find(broker, order_form::variety(variety)?, id)?;
+    let order = broker.entry(&id, |entry, _| entry.order.clone())?;
+    for fields in sent {
+        order_form::cancellation(&order, fields)?;
+    }
     broker.cancel(&id)?;
     Ok(Body::Json(json!({"order_id": id})))
 }
@@ -70,13 +71,6 @@ pub(in super::super) fn order_trades(broker: &PaperBroker, id: &str) -> Answer {
     Ok(Body::Json(trades.into()))
 }
 
-fn known_variety(variety: &str) -> Result<Variety, ApiError> {
-    match Variety::from(variety) {
-        Variety::Other(_) => Err(Fields::invalid("variety")),
-        known => Ok(known),
-    }
-}
-
 /// The order, if it went the way that the address names.
 fn find(broker: &PaperBroker, variety: Variety, id: &str) -> Result<OrderId, ApiError> {
     let id = OrderId::new(id);
@@ -84,76 +78,11 @@ fn find(broker: &PaperBroker, variety: Variety, id: &str) -> Result<OrderId, Api
     if matches { Ok(id) } else { Err(Refusal::NoOrder(id).into()) }
 }
 
-fn request(variety: Variety, form: &Fields) -> Result<OrderRequest, ApiError> {
-    let exchange = form.need("exchange")?;
-    let instrument = Instrument::new(exchange, form.need("tradingsymbol")?);
-    let side = match form.need("transaction_type")? {
-        "BUY" => Side::Buy,
-        "SELL" => Side::Sell,
-        _ => return Err(Fields::invalid("transaction_type")),
-    };
-    let kind = order_type(form.need("order_type")?)?;
-    form.need("quantity")?;
-    let quantity = quantity(form)?.unwrap_or_default();
-    let product = match Product::from(form.need("product")?) {
-        Product::Other(_) => return Err(Fields::invalid("product")),
-        known => known,
-    };
-    let mut order = OrderRequest::market(instrument, side, quantity).variety(variety);
-    order.order_type = kind;
-    order.product = Some(product);
-    order.price = form.price("price")?;
-    order.trigger_price = form.price("trigger_price")?;
-    order.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
-    if let Some(word) = form.get("validity") {
-        order.time_in_force = validity(word)?;
-    }
-    if let Some(tag) = form.get("tag") {
-        if tag.len() > LONGEST_TAG || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(Fields::invalid("tag"));
-        }
-        order.tag = Some(tag.to_owned());
-    }
-    for (name, range) in [("validity_ttl", 1..=1440), ("market_protection", -1..=100)] {
-        if let Some(number) = form.whole(name)? {
-            if !range.contains(&number) {
-                return Err(Fields::invalid(name));
-            }
-            order = order.extra(name, number.to_string());
-        }
-    }
-    if order.time_in_force == TimeInForce::Ttl && !order.extra.contains_key("validity_ttl") {
-        return Err(Fields::invalid("validity_ttl"));
-    }
-    Ok(order)
-}
-
-fn quantity(form: &Fields) -> Result<Option<rust_decimal::Decimal>, ApiError> {
-    Ok(form.whole("quantity")?.map(Into::into))
-}
-
-fn order_type(word: &str) -> Result<OrderType, ApiError> {
-    Ok(match word {
-        "MARKET" => OrderType::Market,
-        "LIMIT" => OrderType::Limit,
-        "SL" => OrderType::StopLimit,
-        "SL-M" => OrderType::Stop,
-        _ => return Err(Fields::invalid("order_type")),
-    })
-}
-
 fn order_type_word(order_type: &OrderType) -> &str {
     match order_type {
         OrderType::StopLimit => "SL",
         OrderType::Stop => "SL-M",
         other => other.as_str(),
-    }
-}
-
-fn validity(word: &str) -> Result<TimeInForce, ApiError> {
-    match TimeInForce::from(word) {
-        known @ (TimeInForce::Day | TimeInForce::Ioc | TimeInForce::Ttl) => Ok(known),
-        _ => Err(Fields::invalid("validity")),
     }
 }
 
@@ -177,7 +106,7 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
         "placed_by": "PAPER1",
         "order_id": order.id,
         "exchange_order_id": order.exchange_order_id,
-        "parent_order_id": order.parent,
+        "parent_order_id": order.parent.as_ref().filter(|_| !entry.request.autoslice),
         "status": status_word(&order.status),
         "status_message": order.status_message,
         "status_message_raw": order.status_message,
@@ -202,16 +131,33 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
         "filled_quantity": num(order.filled_quantity),
         "pending_quantity": num(order.pending_quantity()),
         "cancelled_quantity": num(order.cancelled_quantity),
-        "market_protection": extra("market_protection"),
+        "market_protection": entry.request.market_protection.map_or(0.into(), protection_json),
         "meta": {},
         "tag": order.tag,
         "guid": format!("01X{}", order.id),
     });
+    let tags = tags(entry, order);
     // Kite leaves `tags` out where there is no tag.
-    if let Some(tag) = &order.tag {
-        json["tags"] = json!([tag]);
+    if !tags.is_empty() {
+        json["tags"] = tags.into();
     }
     json
+}
+
+/// The client's tag, and the marks by which Kite tells slices: all of them have one, and those after the
+/// first name it.
+fn tags(entry: &Entry, order: &Order) -> Vec<String> {
+    let mut tags: Vec<String> = order.tag.clone().into_iter().collect();
+    if entry.request.autoslice {
+        tags.push("autoslice".to_owned());
+        tags.extend(order.parent.as_ref().map(|parent| format!("autoslice:{parent}")));
+    }
+    tags
+}
+
+/// As the client sent it.
+fn protection_json(protection: MarketProtection) -> Value {
+    protection.as_percent().map_or((-1).into(), num)
 }
 
 fn trade_json(broker: &PaperBroker, trade: &Trade) -> Value {

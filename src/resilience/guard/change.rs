@@ -1,7 +1,7 @@
 //! Whether a change or a cancellation was made, as the order itself shows.
 
 use super::patience::Look;
-use crate::broker::{BrokerError, Detail, Order, OrderChange, OrderId, OrderStatus};
+use crate::broker::{BrokerError, Detail, Order, OrderChange, OrderId, OrderStatus, OrderType};
 
 /// What the broker would have answered to a cancellation of this order.
 pub(super) fn cancelled(order: &Order) -> Look<Result<(), BrokerError>> {
@@ -13,7 +13,16 @@ pub(super) fn cancelled(order: &Order) -> Look<Result<(), BrokerError>> {
     }
 }
 
-/// Whether an order would show that `change` was made. The visible quantity is in no order book.
+/// What no order book shows of a change, in words.
+pub(super) const UNSEEN: &str = "its visible quantity, its market protection or extra fields";
+
+/// Whether `change` has a part that no order book shows.
+fn has_unseen(change: &OrderChange) -> bool {
+    let OrderChange { disclosed_quantity, market_protection, extra, .. } = change;
+    disclosed_quantity.is_some() || market_protection.is_some() || !extra.is_empty()
+}
+
+/// Whether an order would show that `change` was made, at least in part.
 pub(super) fn shows(change: &OrderChange) -> bool {
     let OrderChange { quantity, price, trigger_price, order_type, time_in_force, .. } = change;
     quantity.is_some()
@@ -47,13 +56,27 @@ pub(super) fn changed(
             "order {id} is CANCELLED, perhaps with another order in its place: look for that one"
         )),
         // What shows may have been so before.
-        _ if made && change.disclosed_quantity.is_some() => {
-            Look::Unclear(format!("order {id} does not show its visible quantity"))
+        _ if made && has_unseen(change) => {
+            Look::Unclear(format!("order {id} does not show {UNSEEN}"))
         }
         _ if made => Look::Settled(Ok(id.clone())),
         status if status.is_final() => Look::Settled(Err(too_late(order))),
+        _ if may_be_protected(order, change) => Look::Unclear(format!(
+            "order {id} is a {} order, as which a protected {} order may show",
+            order.order_type,
+            change.order_type.as_ref().unwrap_or(&order.order_type)
+        )),
         _ => Look::NotYet,
     }
+}
+
+/// Whether the order may be the market order that `change` asks for: with a market protection, some
+/// brokers (Kite) show it as the limit order that they make of it.
+fn may_be_protected(order: &Order, change: &OrderChange) -> bool {
+    matches!(
+        (&change.order_type, &order.order_type),
+        (Some(OrderType::Market), OrderType::Limit) | (Some(OrderType::Stop), OrderType::StopLimit)
+    )
 }
 
 fn between(order: &Order) -> String {
@@ -71,7 +94,7 @@ mod tests {
     use rust_decimal::Decimal;
 
     use super::*;
-    use crate::broker::{Instrument, OrderRequest, OrderType, Side, TimeInForce};
+    use crate::broker::{Instrument, MarketProtection, OrderRequest, Side, TimeInForce};
 
     fn order(status: &str) -> Order {
         let infy = Instrument::new("NSE", "INFY");
@@ -118,7 +141,7 @@ mod tests {
             as_it_is.clone().quantity(11),
             as_it_is.clone().price(1501),
             as_it_is.clone().trigger_price(1499),
-            as_it_is.clone().order_type(OrderType::Market),
+            as_it_is.clone().order_type(OrderType::StopLimit),
             as_it_is.clone().time_in_force(TimeInForce::Ioc),
         ] {
             assert_eq!(said(changed(&order("OPEN"), &change, true)), "not yet", "{change:?}");
@@ -148,8 +171,36 @@ mod tests {
     }
 
     #[test]
-    fn the_visible_quantity_alone_shows_nowhere() {
+    fn nothing_confirms_a_protection_or_an_extra_field() {
+        let change = OrderChange::new().price(1500);
+        for unseen in [
+            change.clone().market_protection(MarketProtection::AUTO),
+            change.clone().extra("parent_order_id", "7"),
+        ] {
+            assert_eq!(said(changed(&order("OPEN"), &unseen, true)), "unclear");
+        }
+    }
+
+    /// Kite makes a limit order of it.
+    #[test]
+    fn a_market_order_may_show_as_a_limit_order() {
+        let exit = OrderChange::new().order_type(OrderType::Market);
+        assert_eq!(said(changed(&order("OPEN"), &exit, true)), "unclear");
+        assert_eq!(said(changed(&order("FILLED"), &exit, true)), "late");
+        let mut shown = order("OPEN");
+        shown.order_type = OrderType::Market;
+        assert_eq!(said(changed(&shown, &exit, true)), "yes");
+        shown.order_type = OrderType::StopLimit;
+        assert_eq!(said(changed(&shown, &exit, true)), "not yet");
+        let stop = OrderChange::new().order_type(OrderType::Stop);
+        assert_eq!(said(changed(&shown, &stop, true)), "unclear");
+    }
+
+    #[test]
+    fn what_shows_nowhere_alone() {
         assert!(!shows(&OrderChange::new().disclosed_quantity(1)));
+        assert!(!shows(&OrderChange::new().market_protection(MarketProtection::AUTO)));
+        assert!(!shows(&OrderChange::new().extra("parent_order_id", "7")));
         assert!(shows(&OrderChange::new().disclosed_quantity(1).price(2)));
     }
 }

@@ -1,23 +1,30 @@
 //! What became of a write whose answer is lost.
 
-use super::find::{Intent, is_in_doubt, lives, placed};
+use super::change;
+use super::find::{Intent, Shown};
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
+use super::shared::Shared;
 use crate::Sent;
-use crate::broker::{Broker, BrokerError, Order, OrderId, Seen, TagSupport, Trail};
+use crate::broker::{
+    Absence, Broker, BrokerError, Detail, Order, OrderId, Rows, Seen, Slice, SlicedOrder,
+    TagSupport, Trail,
+};
 
 impl<B: Broker> OrderGuard<B> {
-    /// What became of an order whose answer is `lost`.
+    /// What became of an order whose answer is `lost`, slice by slice. Where the broker enforces unique
+    /// tags it is sent `again`, once.
     pub(super) fn find_out(
         &self,
         intent: &Intent,
         lost: BrokerError,
-    ) -> Result<OrderId, BrokerError> {
+        again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
+    ) -> Result<SlicedOrder, BrokerError> {
         let shared = self.shared();
         let (mut there, mut twice) = (false, false);
         if let TagSupport::Unique { duplicate } = shared.support.support() {
-            match self.within().place_order(&intent.order) {
-                Ok(id) => return Ok(id),
+            match again() {
+                Ok(order) => return Ok(order),
                 // Any other refusal leaves open what became of the first.
                 Err(error) => {
                     there = is_refused_as(&error, duplicate);
@@ -27,19 +34,16 @@ impl<B: Broker> OrderGuard<B> {
         }
         let since = shared.patience.clock.now();
         let until = shared.patience.until(since);
-        let settled = shared.search(since, |conclusive| {
-            match shared.read_book(self.lookups(), until) {
-                Ok(book) => match intent.find(&book) {
-                    // A rejected one may be the second, and the first still on its way.
-                    Some(order) if !conclusive && twice && !lives(order) => Look::NotYet,
-                    Some(order) if conclusive || !is_in_doubt(order) => {
-                        Look::Settled(placed(order).map_err(BrokerError::Rejected))
-                    }
-                    Some(_) => Look::NotYet,
-                    None => intent.may_be(&book).map_or(Look::NotYet, Look::Unclear),
-                },
-                Err(error) => Look::Failed(error),
-            }
+        let settled = shared.search(since, |last| match shared.read_book(self.lookups(), until) {
+            Ok(book) => match (intent.shown(&**book), last) {
+                (Some(shown), Some(absence)) => {
+                    Look::Settled(Ok(self.with_rest(intent, shown, &book, (&lost, absence))))
+                }
+                (Some(shown), None) if !shown.is_final(twice) => Look::NotYet,
+                (Some(shown), None) => Look::Settled(Ok(shown.order)),
+                (None, _) => intent.may_be(&book).map_or(Look::NotYet, Look::Unclear),
+            },
+            Err(error) => Look::Failed(error),
         });
         settled.unwrap_or_else(|unsettled| {
             let is_of_today = shared.intents.is_of_today(intent.at);
@@ -55,6 +59,51 @@ impl<B: Broker> OrderGuard<B> {
             };
             Err(unknown(lost, &words, Some(tag.clone()), seen))
         })
+    }
+
+    /// What the last look shows of an order, and the quantity that it does not show as a slice that is absent: it
+    /// may have been refused, or never sent.
+    fn with_rest(
+        &self,
+        intent: &Intent,
+        shown: Shown,
+        book: &Rows<Order>,
+        (lost, absence): (&BrokerError, Absence),
+    ) -> SlicedOrder {
+        let Shared { patience, intents, .. } = self.shared();
+        let (tag, rest, of) = (&intent.tag, shown.rest, intent.order.quantity);
+        shown.with_rest(|| {
+            let words = format!(
+                "{:?} later the order book shows no {rest} of {of} with the tag {tag}",
+                patience.settle
+            );
+            let traced = |words, seen| traced(lost, words, Some(tag.clone()), seen);
+            match intent.may_be_unread(book) {
+                None if intents.is_of_today(intent.at) => {
+                    Slice::absent(traced(&format!("{words}: {absence}"), Seen::Absent(absence)))
+                }
+                None => Slice::unknown(traced(&words, Seen::Unclear)),
+                Some(unread) => {
+                    Slice::unknown(traced(&format!("{words}; {unread}"), Seen::Unclear))
+                }
+            }
+        })
+    }
+
+    /// Cancels an order by `send`, and once more if the outcome is unknown: two cancellations do what one
+    /// does, and the caller wants to be out. After that the order is looked at.
+    pub(super) fn cancel(
+        &self,
+        id: &OrderId,
+        send: impl Fn() -> Result<(), BrokerError>,
+    ) -> Result<(), BrokerError> {
+        match send() {
+            Err(lost) if is_open(&lost) => match send() {
+                Ok(()) => Ok(()),
+                Err(_) => self.look_at(id, lost, change::cancelled),
+            },
+            known => known,
+        }
     }
 
     /// What became of a write to an order that has an id, by looks at the order.
@@ -113,11 +162,16 @@ pub(super) fn unknown(
     tag: Option<String>,
     seen: Seen,
 ) -> BrokerError {
-    let mut detail = lost.detail().cloned().unwrap_or_default();
-    detail.message = format!("{}; {words}", detail.message);
-    let detail = detail.trail(Trail::new(tag, seen));
+    let detail = traced(&lost, words, tag, seen);
     match seen {
         Seen::Absent(_) => BrokerError::Absent(detail),
         Seen::Unclear | Seen::Unread => BrokerError::OutcomeUnknown(detail),
     }
+}
+
+/// What was said of `lost`, with what is known besides.
+fn traced(lost: &BrokerError, words: &str, tag: Option<String>, seen: Seen) -> Detail {
+    let mut detail = lost.detail().cloned().unwrap_or_default();
+    detail.message = format!("{}; {words}", detail.message);
+    detail.trail(Trail::new(tag, seen))
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::find::{Intent, SKEW};
 use crate::Sent;
-use crate::broker::{BrokerError, Detail, OrderId};
+use crate::broker::{BrokerError, Detail, OrderId, SlicedOrder};
 use crate::clock::Clock;
 use crate::quota::Moment;
 
@@ -234,6 +234,7 @@ impl Flight<'_> {
     pub(super) fn answered(self, answer: &Result<OrderId, BrokerError>) {
         match answer {
             Ok(id) => self.end(&End::Placed(id.clone())),
+            Err(BrokerError::PartlyPlaced(order)) => self.answered_in_slices(order),
             Err(error) if error.was_sent() == Sent::Unknown => {}
             Err(error) => {
                 // Nothing of it may be anywhere, and then the caller may use its tag again.
@@ -244,16 +245,35 @@ impl Flight<'_> {
         }
     }
 
+    /// Notes that something of it is in the market. While a slice is absent or of unknown outcome, the order is
+    /// left open, to be asked after.
+    pub(super) fn answered_in_slices(self, order: &SlicedOrder) {
+        let is_open = order.unknown().chain(order.absent()).next().is_some();
+        if let Some(id) = order.names().next().filter(|_| !is_open) {
+            self.end(&End::Placed(id.clone()));
+        }
+    }
+
+    /// The same, once it was asked after: a slice that is absent is asked after no more. It may turn up after all.
+    pub(super) fn recovered_in_slices(self, order: &SlicedOrder) {
+        match order.names().next() {
+            Some(id) if order.unknown().next().is_none() => {
+                self.end_absent(&End::Placed(id.clone()));
+            }
+            _ => {}
+        }
+    }
+
     /// Notes how it ended.
     pub(super) fn end(self, end: &End) {
         self.close(end, false);
     }
 
-    /// Notes that it is not there. It may turn up after all.
-    pub(super) fn end_absent(self) {
+    /// Notes an end as far as it is known: what is not there may turn up after all.
+    pub(super) fn end_absent(self, end: &End) {
         let intent = Arc::clone(&self.intent);
         let intents = self.intents;
-        self.end(&End::NotPlaced);
+        self.end(end);
         intents.state.lock().absent.insert(intent.tag.clone(), intent);
     }
 

@@ -25,6 +25,10 @@
 //! | .. not in the book after the settle time | nothing is sent again | [`Absent`](crate::BrokerError::Absent), with the evidence |
 //! | .. the book has something that may be it: an order of its tag and another time, a row that cannot be read | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`Seen::Unclear`](crate::Seen); the message says what |
 //! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`Seen::Unread`](crate::Seen) |
+//! | of an order that the broker divides into slices | look for its tag; the slices in the book are to make up the quantity | by `place_order` its parent's id, by `place_sliced` each slice |
+//! | .. not all of the quantity is in the book after the settle time | nothing is sent again | [`PartlyPlaced`](crate::BrokerError::PartlyPlaced), or the slices: those in the book, and the rest as [`Absent`](crate::broker::SliceOutcome::Absent) |
+//! | .. some slices are in the book as rejected | | `PartlyPlaced`, or the slices; `Rejected` if no other is there after the settle time |
+//! | .. nothing names the parent | | `PartlyPlaced`, or the slices: never the id of one slice for the whole |
 //! | .. at a broker that enforces unique tags | send it again once, under its tag; then look | the same |
 //! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `Seen::Unread` |
 //! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; `Rejected`, if it is filled or otherwise final; `Absent`, if it is as before; or `OutcomeUnknown` |
@@ -33,9 +37,14 @@
 //! | .. of the visible quantity | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unclear` |
 //!
 //! An error of unknown outcome, and one of an absent order, has a [`Trail`](crate::broker::Trail): the tag to
-//! look for, and what was seen so far. Both are watched for from then on: an order that turns up after all, in
-//! any order book that is read through the guard or in what is handed to [`OrderGuard::told`], is reported to
-//! [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
+//! look for, and what was seen so far. So has a slice of unknown outcome, and one that is absent. All of them are
+//! left to be asked after by [`recover`](OrderGuard::recover), and are watched for from then on: an order that
+//! turns up after all, in any order book that is read through the guard or in what is handed to
+//! [`OrderGuard::told`], is reported to [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
+//!
+//! An order is taken for sliced if it asks for that ([`OrderRequest::autoslice`](crate::OrderRequest)), or
+//! if the book shows nothing of it but orders that have a parent. A parent whose own quantity is that of
+//! the whole order is a name for its slices; otherwise it is one of them, as at Kite.
 //!
 //! # The settle time
 //!

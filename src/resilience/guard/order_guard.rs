@@ -16,8 +16,8 @@ use super::tags::{OwnTags, checked};
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, Trade,
+    Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
+    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, Trade,
 };
 use crate::quota::Limits;
 
@@ -175,8 +175,18 @@ impl<B: Broker> OrderGuard<B> {
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
-        let placed = match self.within.place_order(&flight.intent.order) {
-            Err(lost) if is_open(&lost) => self.find_out(&flight.intent, lost),
+        let intent = &flight.intent;
+        let again = || {
+            let placed = self.within.place_order(&intent.order);
+            placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
+        };
+        let placed = match self.within.place_order(&intent.order) {
+            Err(lost) if is_open(&lost) => {
+                self.find_out(intent, lost, again).and_then(SlicedOrder::whole)
+            }
+            Err(BrokerError::PartlyPlaced(order)) => {
+                Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
+            }
             known => known,
         };
         // After the sending, which it must not hold up.
@@ -185,10 +195,28 @@ impl<B: Broker> Broker for OrderGuard<B> {
         placed
     }
 
+    fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
+        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let intent = &flight.intent;
+        let again = || self.within.place_sliced(&intent.order);
+        let placed = match self.within.place_sliced(&intent.order) {
+            Err(lost) if is_open(&lost) => {
+                self.find_out(intent, lost, again).and_then(SlicedOrder::in_market)
+            }
+            known => known.map(|order| intent.traced(order)),
+        };
+        self.shared.tell_unrecorded(&flight);
+        match &placed {
+            Ok(order) => flight.answered_in_slices(order),
+            Err(error) => flight.answered(&Err(error.clone())),
+        }
+        placed
+    }
+
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         match self.within.modify_order(id, change) {
             Err(lost) if is_open(&lost) && !change::shows(change) => {
-                let words = format!("order {id} does not show its visible quantity");
+                let words = format!("order {id} does not show {}", change::UNSEEN);
                 Err(unknown(lost, &words, None, Seen::Unclear))
             }
             Err(lost) if is_open(&lost) => {
@@ -200,14 +228,11 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        match self.within.cancel_order(id) {
-            // Two cancellations do what one does, and whoever cancels wants to be out.
-            Err(lost) if is_open(&lost) => match self.within.cancel_order(id) {
-                Ok(()) => Ok(()),
-                Err(_) => self.look_at(id, lost, change::cancelled),
-            },
-            known => known,
-        }
+        self.cancel(id, || self.within.cancel_order(id))
+    }
+
+    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+        self.cancel(id, || self.within.cancel_order_with(id, cancel))
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {

@@ -47,39 +47,38 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Looks until there is an answer, or until a look that was sent `settle` after `since` shows
-    /// nothing: a look is told whether it is one of those. That last look is tried a few times; the
-    /// others are made up for by the next.
+    /// nothing. A look of those is told what is known if it is clean and shows nothing. That last look is tried
+    /// a few times; the others are made up for by the next.
     pub(super) fn settle<A>(
         &self,
         since: Moment,
-        mut look: impl FnMut(bool) -> Look<A>,
+        mut look: impl FnMut(Option<Absence>) -> Look<A>,
     ) -> Result<A, Unsettled> {
         let settled = since + self.settle;
         let mut pause = FIRST_PAUSE;
         let (mut last_looks, mut fatal) = (0, 0);
         // How many looks were clean and showed nothing, and when the first of them was sent.
-        let (mut clean, mut first) = (0, None);
+        let (mut clean, mut first) = (0_u32, None);
         loop {
             let sent = self.clock.wall();
-            let conclusive = sent.moment >= settled;
-            let asked = match look(conclusive) {
-                Look::Settled(answer) => return Ok(answer),
-                Look::NotYet => {
-                    (clean, fatal) = (clean + 1, 0);
-                    let first = *first.get_or_insert(sent.moment);
-                    if conclusive {
-                        let over = sent.moment.since(first);
-                        return Err(Unsettled::Absent(Absence::new(clean, over, sent.timestamp)));
-                    }
+            let over = sent.moment.since(first.unwrap_or(sent.moment));
+            let last = (sent.moment >= settled)
+                .then(|| Absence::new(clean.saturating_add(1), over, sent.timestamp));
+            let asked = match (look(last), last) {
+                (Look::Settled(answer), _) => return Ok(answer),
+                (Look::NotYet, Some(absence)) => return Err(Unsettled::Absent(absence)),
+                (Look::NotYet, None) => {
+                    (clean, fatal) = (clean.saturating_add(1), 0);
+                    first.get_or_insert(sent.moment);
                     Duration::ZERO
                 }
-                Look::Unclear(words) if conclusive => return Err(Unsettled::Unclear(words)),
-                Look::Unclear(_) => {
+                (Look::Unclear(words), Some(_)) => return Err(Unsettled::Unclear(words)),
+                (Look::Unclear(_), None) => {
                     fatal = 0;
                     Duration::ZERO
                 }
-                Look::Failed(error) => {
-                    last_looks += u32::from(conclusive);
+                (Look::Failed(error), last) => {
+                    last_looks += u32::from(last.is_some());
                     let is_lasting =
                         matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
                     fatal = if is_lasting { fatal + 1 } else { 0 };

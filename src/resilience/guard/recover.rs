@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::find::{Intent, is_in_doubt, placed};
+use super::find::{Intent, Shown};
 use super::intents::{End, Flight};
 use super::patience::{Look, Unsettled};
 use super::shared::Shared;
-use crate::broker::{Absence, Broker, Detail, Order, OrderId, OrderRequest};
+use crate::broker::{
+    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Rows, Seen, Slice,
+    SlicedOrder, Trail,
+};
 
 /// An order without a final answer, and what was found out about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,9 @@ pub struct Recovery {
 pub enum Recovered {
     /// It is in the broker's book under this id: open, filled or cancelled.
     Placed(OrderId),
+    /// Some slices of it are in the broker's book, and some were refused, or are absent as the whole order would
+    /// be. If a slice is of unknown outcome, the order will be asked after again.
+    PartlyPlaced(Box<SlicedOrder>),
     /// It is in the broker's book, and was rejected.
     Rejected(Detail),
     /// It is not in the broker's book: a book of the same day was read, the settle time after the process that
@@ -43,8 +49,16 @@ pub enum Recovered {
 
 impl Recovered {
     /// What an order that was found shows.
-    pub(super) fn of(order: &Order) -> Self {
-        placed(order).map_or_else(Self::Rejected, Self::Placed)
+    pub(super) fn of(order: SlicedOrder) -> Self {
+        match order.whole() {
+            Ok(id) => Self::Placed(id),
+            Err(BrokerError::PartlyPlaced(order)) => Self::PartlyPlaced(order),
+            Err(BrokerError::Rejected(detail)) => Self::Rejected(detail),
+            Err(other) => match other.absence() {
+                Some(absence) => Self::Absent(*absence),
+                None => Self::Unknown(Detail::new(other.to_string())),
+            },
+        }
     }
 }
 
@@ -60,17 +74,18 @@ impl Shared {
             return Vec::new();
         }
         let until = self.patience.until(since);
-        let settled = self.search(since, |conclusive| {
+        let settled = self.search(since, |last| {
             let book = match self.read_book(broker, until) {
                 Ok(book) => book,
                 Err(error) => return Look::Failed(error),
             };
             for flight in std::mem::take(&mut open) {
                 match self.found(&flight.intent, &book) {
-                    Some(order) if conclusive || !is_in_doubt(order) => {
+                    Some(shown) if last.is_some() || !shown.is_in_doubt => {
+                        let order = self.without_rest(&flight.intent, shown, (&book, last));
                         found.push((flight, Recovered::of(order)));
                     }
-                    None if conclusive => match flight.intent.may_be(&book) {
+                    None if last.is_some() => match flight.intent.may_be(&book) {
                         Some(words) => {
                             let words = Unsettled::Unclear(words);
                             let words = self.in_words(&flight.intent, &words);
@@ -100,10 +115,32 @@ impl Shared {
 
     /// The order of an intent that may be of another day than the book. A tag of the caller's may be
     /// on another order by now, which only its time would tell.
-    pub(super) fn found<'a>(&self, intent: &Intent, book: &'a [Order]) -> Option<&'a Order> {
-        let order = intent.find(book)?;
-        let told = !intent.own || order.placed_at.is_some() || self.intents.is_of_today(intent.at);
-        told.then_some(order)
+    pub(super) fn found(&self, intent: &Intent, book: &[Order]) -> Option<Shown> {
+        let is_of_today = self.intents.is_of_today(intent.at);
+        let told = |order: &&Order| !intent.own || order.placed_at.is_some() || is_of_today;
+        intent.shown(book.iter().filter(told))
+    }
+
+    /// What a look shows of an order, and what the last look does not show of it as a slice that is absent.
+    fn without_rest(
+        &self,
+        intent: &Intent,
+        shown: Shown,
+        (book, last): (&Rows<Order>, Option<Absence>),
+    ) -> SlicedOrder {
+        let unread = intent.may_be_unread(book);
+        let absence = last.filter(|_| self.intents.is_of_today(intent.at));
+        shown.with_rest(|| match (unread, absence) {
+            (None, Some(absence)) => {
+                let detail = Detail::new(format!("the order book does not show it: {absence}"));
+                let trail = Trail::new(Some(intent.tag.clone()), Seen::Absent(absence));
+                Slice::absent(detail.trail(trail))
+            }
+            (None, None) => {
+                Slice::unknown(Detail::new("the order book is of another day, or about to be"))
+            }
+            (Some(unread), _) => Slice::unknown(Detail::new(unread)),
+        })
     }
 }
 
@@ -112,8 +149,9 @@ fn conclude((flight, outcome): (Flight<'_>, Recovered)) -> Recovery {
     let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
     match &outcome {
         Recovered::Placed(id) => flight.end(&End::Placed(id.clone())),
+        Recovered::PartlyPlaced(order) => flight.recovered_in_slices(order),
         Recovered::Rejected(_) => flight.end(&End::NotPlaced),
-        Recovered::Absent(_) => flight.end_absent(),
+        Recovered::Absent(_) => flight.end_absent(&End::NotPlaced),
         Recovered::Unknown(_) => drop(flight),
     }
     Recovery { tag, at, order, outcome }

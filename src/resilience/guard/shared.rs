@@ -6,7 +6,7 @@ use super::find::Intent;
 use super::intents::{Flight, Intents};
 use super::patience::{Look, Patience, Unsettled};
 use super::tags::{OwnTags, Tags};
-use crate::broker::{BrokerError, Detail, OrderTags, TagSupport};
+use crate::broker::{Absence, BrokerError, Detail, OrderTags, TagSupport};
 use crate::lane::contain;
 use crate::quota::Moment;
 
@@ -30,7 +30,7 @@ impl Shared {
     pub(super) fn search<A>(
         &self,
         since: Moment,
-        look: impl FnMut(bool) -> Look<A>,
+        look: impl FnMut(Option<Absence>) -> Look<A>,
     ) -> Result<A, Unsettled> {
         match self.support.support() {
             TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(Detail::new(

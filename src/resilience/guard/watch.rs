@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::find::{Intent, is_in_doubt, lives};
+use super::find::Intent;
 use super::intents::End;
 use super::recover::{Recovered, Recovery};
 use super::shared::Shared;
@@ -31,10 +31,12 @@ impl Shared {
         let Some(tell) = &self.on_turned_up else { return };
         let turned_up = self.intents.take_those_in(|intent| self.turned_up(intent, book));
         for (intent, outcome) in turned_up {
-            let end = match &outcome {
-                Recovered::Placed(id) => End::Placed(id.clone()),
-                _ => End::NotPlaced,
+            let id = match &outcome {
+                Recovered::Placed(id) => Some(id),
+                Recovered::PartlyPlaced(order) => order.names().next(),
+                _ => None,
             };
+            let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
             self.intents.note_late(&intent.tag, &end);
             let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
             let late = Recovery { tag, at, order, outcome };
@@ -44,12 +46,8 @@ impl Shared {
 
     /// What the book shows of an order, if that is the last word.
     fn turned_up(&self, intent: &Intent, book: &[Order]) -> Option<Recovered> {
-        let order = self.found(intent, book)?;
-        // A rejected one may be the second sending, and the first still on its way.
-        let is_sent_twice = matches!(self.support.support(), TagSupport::Unique { .. });
-        if is_in_doubt(order) || (is_sent_twice && !lives(order)) {
-            return None;
-        }
-        Some(Recovered::of(order))
+        let shown = self.found(intent, book)?;
+        let twice = matches!(self.support.support(), TagSupport::Unique { .. });
+        shown.is_final(twice).then(|| Recovered::of(shown.order))
     }
 }

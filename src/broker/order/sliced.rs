@@ -1,0 +1,354 @@
+//! Orders that the broker divides into slices: what became of each, and of the whole.
+//!
+//! One id cannot stand for several orders of which some were refused. So an order that came back in
+//! slices is answered slice by slice; [`SlicedOrder::whole`] says when one id is enough.
+
+mod cancel;
+mod follow;
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+
+use super::book::OrderId;
+use crate::broker::{BrokerError, Detail};
+
+pub use cancel::SliceCancel;
+pub use follow::SlicedState;
+
+/// An order that the broker divided into slices, and what became of each of them when it was placed;
+/// see [`Broker::place_sliced`](crate::Broker::place_sliced).
+///
+/// ```
+/// use lanekeeper::BrokerError;
+/// use lanekeeper::broker::{Detail, OrderId, Slice, SlicedOrder};
+/// use lanekeeper::rust_decimal::Decimal;
+///
+/// let slices = [
+///     Slice::placed(OrderId::new("1")).quantity(1800),
+///     Slice::refused(Detail::new("no funds")).quantity(200),
+/// ];
+/// let order = SlicedOrder::new(Some(OrderId::new("1")), 2000, slices);
+/// assert_eq!(order.placed_quantity(), Some(Decimal::from(1800)));
+/// // No id stands for the whole.
+/// assert!(matches!(order.whole(), Err(BrokerError::PartlyPlaced(_))));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SlicedOrder {
+    /// The broker's name for the whole, if it is known. At Kite it is the id of the first slice.
+    pub parent: Option<OrderId>,
+    /// The quantity that was asked for, of all slices together.
+    pub quantity: Decimal,
+    /// The slices, in the order in which the broker has them.
+    pub slices: Vec<Slice>,
+}
+
+/// A part of an order that the broker divided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Slice {
+    /// What became of it.
+    pub outcome: SliceOutcome,
+    /// Its quantity, if it is known. Kite does not say it when it answers a placement.
+    pub quantity: Option<Decimal>,
+}
+
+/// What became of a slice when the order was placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SliceOutcome {
+    /// The broker took it, as an order of this id.
+    Placed(OrderId),
+    /// It was refused, and is not in the market.
+    Refused(Detail),
+    /// Its answer was lost, and the order book, read cleanly, does not show it; see
+    /// [`BrokerError::Absent`](crate::BrokerError::Absent).
+    Absent(Detail),
+    /// It may be in the market.
+    Unknown(Detail),
+}
+
+impl Slice {
+    /// The broker took it, as an order of this id.
+    pub fn placed(id: OrderId) -> Self {
+        Self { outcome: SliceOutcome::Placed(id), quantity: None }
+    }
+
+    /// It was refused, for this reason.
+    pub fn refused(why: Detail) -> Self {
+        Self { outcome: SliceOutcome::Refused(why), quantity: None }
+    }
+
+    /// Its answer was lost, and the order book does not show it. The trail has the evidence.
+    pub fn absent(why: Detail) -> Self {
+        Self { outcome: SliceOutcome::Absent(why), quantity: None }
+    }
+
+    /// It may be in the market; in words, why that is not known.
+    pub fn unknown(why: Detail) -> Self {
+        Self { outcome: SliceOutcome::Unknown(why), quantity: None }
+    }
+
+    /// With its quantity.
+    #[must_use]
+    pub fn quantity(mut self, quantity: impl Into<Decimal>) -> Self {
+        self.quantity = Some(quantity.into());
+        self
+    }
+
+    /// The id of its order, if it was placed.
+    pub fn id(&self) -> Option<&OrderId> {
+        match &self.outcome {
+            SliceOutcome::Placed(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    fn refusal(&self) -> Option<&Detail> {
+        match &self.outcome {
+            SliceOutcome::Refused(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn absence(&self) -> Option<&Detail> {
+        match &self.outcome {
+            SliceOutcome::Absent(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn doubt(&self) -> Option<&Detail> {
+        match &self.outcome {
+            SliceOutcome::Unknown(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl SlicedOrder {
+    /// An order of `quantity` that came back in these slices.
+    pub fn new(
+        parent: Option<OrderId>,
+        quantity: impl Into<Decimal>,
+        slices: impl IntoIterator<Item = Slice>,
+    ) -> Self {
+        Self { parent, quantity: quantity.into(), slices: slices.into_iter().collect() }
+    }
+
+    /// An order that was placed as it is, in one piece.
+    pub fn single(id: OrderId, quantity: impl Into<Decimal>) -> Self {
+        let quantity = quantity.into();
+        Self::new(Some(id.clone()), quantity, [Slice::placed(id).quantity(quantity)])
+    }
+
+    /// The ids of the slices that were placed.
+    pub fn placed(&self) -> impl Iterator<Item = &OrderId> {
+        self.slices.iter().filter_map(Slice::id)
+    }
+
+    /// Why slices were refused, in their order.
+    pub fn refused(&self) -> impl Iterator<Item = &Detail> {
+        self.slices.iter().filter_map(Slice::refusal)
+    }
+
+    /// What is known of the slices that are absent, in their order.
+    pub fn absent(&self) -> impl Iterator<Item = &Detail> {
+        self.slices.iter().filter_map(Slice::absence)
+    }
+
+    /// Why it is not known of slices whether they are in the market, in their order.
+    pub fn unknown(&self) -> impl Iterator<Item = &Detail> {
+        self.slices.iter().filter_map(Slice::doubt)
+    }
+
+    /// The names by which the order is known at the broker: that of the whole, then those of its slices.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &OrderId> {
+        self.parent.iter().chain(self.placed())
+    }
+
+    /// Whether every slice was placed.
+    pub fn is_placed(&self) -> bool {
+        self.placed().count() == self.slices.len()
+    }
+
+    /// The quantity of the slices that were placed, if it is known.
+    pub fn placed_quantity(&self) -> Option<Decimal> {
+        self.sum(|slice| slice.id().is_some())
+    }
+
+    /// The quantity of the slices that were refused, if it is known.
+    pub fn refused_quantity(&self) -> Option<Decimal> {
+        self.sum(|slice| slice.refusal().is_some())
+    }
+
+    /// The quantity of the slices that are absent, if it is known.
+    pub fn absent_quantity(&self) -> Option<Decimal> {
+        self.sum(|slice| slice.absence().is_some())
+    }
+
+    /// The quantity of the slices of which nothing is known, if it is known itself.
+    pub fn unknown_quantity(&self) -> Option<Decimal> {
+        self.sum(|slice| slice.doubt().is_some())
+    }
+
+    /// The quantity of the slices that are `such`: what they say, or what the others leave of the whole.
+    fn sum(&self, such: impl Fn(&Slice) -> bool) -> Option<Decimal> {
+        let of = |wanted: bool| {
+            let slices = self.slices.iter().filter(|slice| such(slice) == wanted);
+            slices.map(|slice| slice.quantity).sum::<Option<Decimal>>()
+        };
+        of(true).or_else(|| Some((self.quantity - of(false)?).max(Decimal::ZERO)))
+    }
+
+    /// The id that stands for the whole order, if every slice was placed. It is what
+    /// [`Broker::place_order`](crate::Broker::place_order) answers.
+    ///
+    /// # Errors
+    /// [`PartlyPlaced`](BrokerError::PartlyPlaced) if some of it is in the market, or if all of it is
+    /// and no id stands for the whole; otherwise as [`in_market`](Self::in_market).
+    pub fn whole(self) -> Result<OrderId, BrokerError> {
+        let order = self.in_market()?;
+        match &order.parent {
+            Some(parent) if order.is_placed() => Ok(parent.clone()),
+            _ => Err(BrokerError::PartlyPlaced(Box::new(order))),
+        }
+    }
+
+    /// The same order, if any of it was placed.
+    ///
+    /// # Errors
+    /// [`Rejected`](BrokerError::Rejected) with the first reason, if every slice was refused;
+    /// [`Absent`](BrokerError::Absent), if the order book shows none that was not;
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown), if it is not known that any was placed.
+    pub fn in_market(self) -> Result<Self, BrokerError> {
+        if self.placed().next().is_some() {
+            return Ok(self);
+        }
+        if let Some(doubt) = self.unknown().next() {
+            let message = format!("{self}: {}", doubt.message);
+            return Err(BrokerError::OutcomeUnknown(Detail { message, ..doubt.clone() }));
+        }
+        if let Some(absent) = self.absent().next() {
+            let message = format!("{self}: {}", absent.message);
+            return Err(BrokerError::Absent(Detail { message, ..absent.clone() }));
+        }
+        match (self.refused().next(), self.slices.len()) {
+            (Some(why), 1) => Err(BrokerError::Rejected(why.clone())),
+            (Some(why), count) => {
+                let message = format!("all {count} slices were refused, first: {}", why.message);
+                Err(BrokerError::Rejected(Detail { message, ..why.clone() }))
+            }
+            (None, _) => {
+                let words = "the order came back in no slices";
+                Err(BrokerError::OutcomeUnknown(Detail::new(words)))
+            }
+        }
+    }
+}
+
+/// So many ids are told in words.
+const MOST_TOLD: usize = 20;
+
+impl fmt::Display for SlicedOrder {
+    /// How many slices came to what, with the ids of those that were placed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (placed, of) = (self.placed().count(), self.slices.len());
+        write!(f, "{placed} of {of} slices placed")?;
+        let ids: Vec<&str> = self.placed().take(MOST_TOLD).map(OrderId::as_str).collect();
+        if !ids.is_empty() {
+            let more = if placed > MOST_TOLD { ", .." } else { "" };
+            write!(f, " ({}{more})", ids.join(", "))?;
+        }
+        if let Some(why) = self.refused().next() {
+            write!(f, ", {} refused (first: {why})", self.refused().count())?;
+        }
+        if let Some(why) = self.absent().next() {
+            write!(f, ", {} not in the book (first: {why})", self.absent().count())?;
+        }
+        if let Some(why) = self.unknown().next() {
+            write!(f, ", {} of unknown outcome (first: {why})", self.unknown().count())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> OrderId {
+        OrderId::new(text)
+    }
+
+    fn placed(text: &str) -> Slice {
+        Slice::placed(id(text))
+    }
+
+    fn refused() -> Slice {
+        Slice::refused(Detail::new("no funds").status(400))
+    }
+
+    fn unknown() -> Slice {
+        Slice::unknown(Detail::new("no answer"))
+    }
+
+    fn order(slices: impl IntoIterator<Item = Slice>) -> SlicedOrder {
+        SlicedOrder::new(Some(id("1")), 10, slices)
+    }
+
+    #[test]
+    fn one_id_stands_for_an_order_of_which_every_slice_was_placed() {
+        assert_eq!(order([placed("1"), placed("2")]).whole(), Ok(id("1")));
+        assert_eq!(SlicedOrder::single(id("7"), 10).whole(), Ok(id("7")));
+        for mixed in [
+            order([placed("1"), refused()]),
+            order([refused(), placed("2")]),
+            order([placed("1"), unknown()]),
+            SlicedOrder { parent: None, ..order([placed("1"), placed("2")]) },
+        ] {
+            assert_eq!(mixed.clone().in_market().as_ref(), Ok(&mixed));
+            assert_eq!(mixed.clone().whole(), Err(BrokerError::PartlyPlaced(Box::new(mixed))));
+        }
+    }
+
+    #[test]
+    fn an_order_that_was_refused_in_every_slice_is_rejected() {
+        let why = Detail::new("no funds").status(400);
+        assert_eq!(order([refused()]).whole(), Err(BrokerError::Rejected(why.clone())));
+        let message = "all 2 slices were refused, first: no funds".to_owned();
+        let all = BrokerError::Rejected(Detail { message, ..why });
+        assert_eq!(order([refused(), refused()]).whole(), Err(all));
+        for doubt in [order([refused(), unknown()]), order([unknown()]), order([])] {
+            let error = doubt.whole().unwrap_err();
+            assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_what_is_said_or_what_is_left() {
+        let sums = |order: &SlicedOrder| {
+            [order.placed_quantity(), order.refused_quantity(), order.unknown_quantity()]
+                .map(|sum| sum.map(|sum| sum.to_string().parse::<i64>().unwrap()))
+        };
+        let whole = [placed("1").quantity(4), placed("2").quantity(4), refused().quantity(2)];
+        assert_eq!(sums(&order(whole)), [Some(8), Some(2), Some(0)]);
+        // Kite tells no quantities; of an order that is in the market as a whole they are known.
+        assert_eq!(sums(&order([placed("1"), placed("2")])), [Some(10), Some(0), Some(0)]);
+        assert_eq!(sums(&order([placed("1"), refused()])), [None, None, Some(0)]);
+        assert_eq!(sums(&order([placed("1").quantity(4), unknown()])), [Some(4), Some(0), Some(6)]);
+    }
+
+    #[test]
+    fn words_tell_what_came_of_how_many() {
+        let text = order([placed("1"), refused(), placed("2"), unknown(), refused()]).to_string();
+        assert_eq!(
+            text,
+            "2 of 5 slices placed (1, 2), 2 refused (first: no funds (HTTP 400)), 1 of unknown \
+             outcome (first: no answer)"
+        );
+        let many = order((0..30).map(|n| placed(&n.to_string()))).to_string();
+        assert!(many.contains("18, 19, ..)") && !many.contains("20"), "{many}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Where the slices of an order stand now.
+
+use rust_decimal::Decimal;
+
+use super::{Slice, SliceOutcome, SlicedOrder};
+use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, Rows};
+
+/// Where the slices of an order stood when the book was read.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SlicedState {
+    /// One for each of [`SlicedOrder::slices`], in their order: its order in the book, or why there is
+    /// none to be seen.
+    ///
+    /// [`Rejected`](BrokerError::Rejected): it was refused, or the book does not show it;
+    /// [`Malformed`](BrokerError::Malformed): its row cannot be read;
+    /// [`Absent`](BrokerError::Absent), [`OutcomeUnknown`](BrokerError::OutcomeUnknown): it was not known whether it is in the market.
+    pub slices: Vec<Result<Order, BrokerError>>,
+    /// Slices of the same parent that were not known before: those of unknown outcome, if they are in
+    /// the market after all.
+    pub others: Vec<Order>,
+    /// The quantity that is filled, of all the orders above.
+    pub filled: Decimal,
+    /// The quantity that can still be filled, of all the orders above.
+    pub pending: Decimal,
+}
+
+impl SlicedState {
+    /// Every order of it that the book shows.
+    pub fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.slices.iter().flatten().chain(&self.others)
+    }
+}
+
+impl SlicedOrder {
+    /// Where each slice stands now, by one look into the order book.
+    ///
+    /// # Errors
+    /// Those of [`Broker::orders`]. A slice that cannot be seen fails nothing: its place says why.
+    pub fn follow(&self, broker: &dyn Broker) -> Result<SlicedState, BrokerError> {
+        let book = broker.orders()?;
+        let slices = self.slices.iter().map(|slice| state(slice, &book)).collect();
+        let others = self.others(&book).cloned().collect();
+        let (filled, pending) = (Decimal::ZERO, Decimal::ZERO);
+        let mut found = SlicedState { slices, others, filled, pending };
+        found.filled = found.orders().map(|order| order.filled_quantity).sum();
+        found.pending = found.orders().map(Order::pending_quantity).sum();
+        Ok(found)
+    }
+
+    /// The slices in the book that this order does not know by id: those of unknown outcome, if they are
+    /// there. Only what is like a slice that is known: the parent of a cover order, say, has a leg on the
+    /// other side, which is no slice.
+    pub(super) fn others<'a>(&'a self, book: &'a [Order]) -> impl Iterator<Item = &'a Order> {
+        let is_known =
+            |id: &OrderId| self.parent.as_ref() == Some(id) || self.placed().any(|it| it == id);
+        let like = book.iter().find(|order| is_known(&order.id));
+        book.iter().filter(move |order| {
+            let is_like =
+                like.is_some_and(|it| it.instrument == order.instrument && it.side == order.side);
+            let of_same = order.parent.is_some() && order.parent == self.parent;
+            of_same && is_like && !is_known(&order.id)
+        })
+    }
+}
+
+fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
+    let id = match &slice.outcome {
+        SliceOutcome::Placed(id) => id,
+        SliceOutcome::Refused(why) => return Err(BrokerError::Rejected(why.clone())),
+        SliceOutcome::Absent(why) => return Err(BrokerError::Absent(why.clone())),
+        SliceOutcome::Unknown(why) => return Err(BrokerError::OutcomeUnknown(why.clone())),
+    };
+    if let Some(order) = book.iter().find(|order| order.id == *id) {
+        return Ok(order.clone());
+    }
+    // A row without a name may be that of any order.
+    let problem =
+        book.problems.iter().find(|it| it.name.as_deref().is_none_or(|name| is(name, id)));
+    Err(match problem {
+        Some(problem) => BrokerError::Malformed(Detail::new(problem.to_string())),
+        None => {
+            BrokerError::Rejected(Detail::new(format!("the order book does not show order {id}")))
+        }
+    })
+}
+
+/// Whether a row of this name may be the order `id`, which may carry more than the broker's name for it
+/// (Kite: the variety).
+fn is(name: &str, id: &OrderId) -> bool {
+    id.as_str().rsplit('/').next() == Some(name)
+}
+
+#[cfg(all(test, feature = "mock"))]
+mod tests {
+    use super::*;
+    use crate::broker::{Instrument, MockBroker, OrderRequest, OrderStatus, RowProblem, Side};
+
+    #[test]
+    fn a_slice_that_cannot_be_seen_fails_no_other() {
+        let id = OrderId::new;
+        let slices = [
+            Slice::placed(id("1")),
+            Slice::placed(id("amo/2")),
+            Slice::placed(id("3")),
+            Slice::refused(Detail::new("no funds")),
+            Slice::unknown(Detail::new("timed out")),
+        ];
+        let order = SlicedOrder::new(Some(id("1")), 10, slices);
+        let mut mock = MockBroker::new();
+        mock.expect_orders().times(1).returning(move || {
+            let request = OrderRequest::market(Instrument::new("NSE", "X"), Side::Buy, 5);
+            let mut first = Order::new(id("1"), OrderStatus::Open, &request);
+            first.filled_quantity = 2.into();
+            let mut late = Order::new(id("9"), OrderStatus::Filled, &request);
+            (late.parent, late.filled_quantity) = (Some(id("1")), 5.into());
+            let problem = RowProblem::new(1, "it has no status", "{..}").name("2");
+            Ok(Rows::from(vec![first, late]).with_problems([problem]))
+        });
+        let state = order.follow(&mock).unwrap();
+        assert_eq!(state.orders().map(|order| order.id.as_str()).collect::<Vec<_>>(), ["1", "9"]);
+        assert_eq!((state.filled, state.pending), (7.into(), 3.into()));
+        let class = |at: usize| state.slices[at].as_ref().unwrap_err().class().word();
+        assert_eq!([1, 2, 3, 4].map(class), ["malformed", "rejected", "rejected", "unknown"]);
+    }
+
+    #[test]
+    fn a_book_that_cannot_be_read_is_told() {
+        let mut mock = MockBroker::new();
+        let lost = || BrokerError::Transient(Detail::new("no answer"));
+        mock.expect_orders().returning(move || Err(lost()));
+        assert_eq!(SlicedOrder::single(OrderId::new("1"), 1).follow(&mock), Err(lost()));
+    }
+}

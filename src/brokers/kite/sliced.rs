@@ -1,0 +1,198 @@
+//! The answer to a placement, which may have come to several orders.
+//!
+//! Kite divides an order with `autoslice=true`, and answers with the parent's `order_id` and a list of
+//! `children`, each with an `order_id` or an `error`. The parent is not a name alone: **it is the first
+//! slice**, an order in the market like its children. Before March 2026 the answer was one flat list, of
+//! which the first entry is the `order_id` of today (kiteconnect-mocks 37); Kite's Java client counts the
+//! parent among the orders placed; and the order book marks the children with `autoslice:` and the
+//! parent's id (kite.trade/forum, comment 51301). So an answer in which every child was refused leaves the
+//! first slice in the market.
+//!
+//! The error of a child is classified like a whole answer: most say that the slice was refused; some, like
+//! a time-out, leave its outcome open.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::answer::Answer;
+use super::classify;
+use super::de::{Num, Text};
+use super::order_id::order_id;
+use crate::Effect;
+use crate::broker::{BrokerError, Detail, OrderRequest, Slice, SlicedOrder, Variety};
+
+/// Kite's answer to a placement.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Placed {
+    order_id: Text,
+    children: Value,
+}
+
+/// Far more than Kite makes of one order (10).
+const MOST_CHILDREN: usize = 1000;
+
+/// What the placement of `order` came to.
+///
+/// # Errors
+/// The answer has no id for the whole, or more children than Kite can make: the order must be looked for.
+/// The words name the children that were placed.
+pub(super) fn placed(placed: Placed, order: &OrderRequest) -> Result<SlicedOrder, String> {
+    let variety = &order.variety;
+    let children = match placed.children {
+        Value::Null => Vec::new(),
+        Value::Array(children) if children.len() <= MOST_CHILDREN => {
+            children.iter().map(|child| slice(child, variety)).collect()
+        }
+        Value::Array(children) => return Err(format!("it has {} children", children.len())),
+        other => vec![unknown("its children are no list", &other)],
+    };
+    let Some(parent) = placed.order_id.0.map(|number| order_id(variety, &number)) else {
+        let nameless = "it has no order_id".to_owned();
+        return Err(match children.is_empty() {
+            true => nameless,
+            false => format!("{nameless}; {}", SlicedOrder::new(None, order.quantity, children)),
+        });
+    };
+    if children.is_empty() {
+        return Ok(SlicedOrder::single(parent, order.quantity));
+    }
+    let slices = std::iter::once(Slice::placed(parent.clone())).chain(children);
+    Ok(SlicedOrder::new(Some(parent), order.quantity, slices))
+}
+
+fn slice(child: &Value, variety: &Variety) -> Slice {
+    let id = child.get("order_id").and_then(|id| Text::deserialize(id).ok()?.0);
+    match (id, child.get("error").filter(|error| !error.is_null())) {
+        (Some(id), None) => Slice::placed(order_id(variety, &id)),
+        (None, Some(Value::Object(error))) => refusal(error),
+        (None, None) => unknown("a slice has neither an order_id nor an error", child),
+        (Some(_), Some(_)) => unknown("a slice has an order_id and an error", child),
+        (None, Some(_)) => unknown("the error of a slice cannot be read", child),
+    }
+}
+
+/// What the error of a child says, by the rules for whole answers: its `code` is the status.
+fn refusal(error: &Map<String, Value>) -> Slice {
+    let status = error.get("code").and_then(|code| Num::from(code).0?.try_into().ok());
+    let mut envelope = error.clone();
+    envelope.remove("code");
+    envelope.insert("status".to_owned(), "error".into());
+    let answer = Answer {
+        status: status.unwrap_or_default(),
+        body: Value::Object(envelope).to_string().into_bytes(),
+        ..Answer::default()
+    };
+    match classify::refusal(&answer, Effect::Write) {
+        BrokerError::Throttled { retry_after, detail } => {
+            Slice::refused(detail.throttled(retry_after))
+        }
+        BrokerError::Rejected(detail)
+        | BrokerError::Unauthorized(detail)
+        | BrokerError::Fatal(detail) => Slice::refused(detail),
+        other => Slice::unknown(other.detail().cloned().unwrap_or_default()),
+    }
+}
+
+/// Not shortened here: that is done once it is without secrets.
+fn unknown(why: &str, what: &Value) -> Slice {
+    Slice::unknown(Detail::new(format!("{why}: {what}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Instrument, OrderId, Side, SliceOutcome};
+
+    fn read(data: &str) -> Result<SlicedOrder, String> {
+        let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 5000);
+        placed(serde_json::from_str(data).unwrap(), &order)
+    }
+
+    /// A child with this error, and whether it was refused.
+    fn is_refused(error: &str) -> bool {
+        let order =
+            read(&format!(r#"{{"order_id":"1","children":[{{"error":{error}}}]}}"#)).unwrap();
+        assert_eq!((order.slices.len(), order.placed().count()), (2, 1), "{error}");
+        matches!(order.slices[1].outcome, SliceOutcome::Refused(_))
+    }
+
+    #[test]
+    fn the_parent_is_the_first_slice() {
+        let order =
+            read(r#"{"order_id":"1","children":[{"order_id":"2"},{"order_id":3}]}"#).unwrap();
+        let ids: Vec<&str> = order.placed().map(OrderId::as_str).collect();
+        assert_eq!((ids, order.is_placed()), (vec!["1", "2", "3"], true));
+        assert_eq!(order.whole(), Ok(OrderId::new("1")));
+    }
+
+    #[test]
+    fn an_order_without_children_is_one() {
+        for children in ["", r#","children":null"#, r#","children":[]"#] {
+            let order = read(&format!(r#"{{"order_id":"1"{children}}}"#)).unwrap();
+            assert_eq!(order, SlicedOrder::single(OrderId::new("1"), 5000));
+        }
+    }
+
+    #[test]
+    fn a_child_is_refused_only_where_its_error_says_so() {
+        let error = |code: &str, kind: &str, message: &str| {
+            is_refused(&format!(
+                r#"{{"code":{code},"error_type":"{kind}","message":"{message}","data":null}}"#
+            ))
+        };
+        assert!(error("400", "MarginException", "Insufficient funds."));
+        assert!(error("\"400\"", "InputException", "No"));
+        assert!(error("429", "NetworkException", "Too many requests"));
+        assert!(error("403", "TokenException", "Dead"));
+        assert!(!error(
+            "400",
+            "OrderException",
+            "Order request timed out. Please check the order book"
+        ));
+        assert!(!error("504", "NetworkException", "The order system did not answer in time."));
+        assert!(!error("400", "GeneralException", "Something went wrong"));
+        assert!(!error("null", "MarginException", "Insufficient funds."));
+        assert!(!is_refused(
+            r#"{"code":400,"error_type":"InputException","data":{"order_id":"9"}}"#
+        ));
+        assert!(!is_refused("{}"));
+    }
+
+    #[test]
+    fn a_child_that_cannot_be_read_is_not_dropped() {
+        for child in ["{}", "7", "null", "[]", r#"{"error":"no"}"#, r#"{"order_id":""}"#] {
+            let order =
+                read(&format!(r#"{{"order_id":"1","children":[{child},{{"order_id":"3"}}]}}"#));
+            let order = order.unwrap();
+            assert_eq!((order.slices.len(), order.unknown().count()), (3, 1), "{child}");
+        }
+        let both = r#"{"order_id":"1","children":[{"order_id":"2","error":{"code":400}}]}"#;
+        let order = read(both).unwrap();
+        assert!(order.unknown().next().unwrap().message.contains(r#""order_id":"2""#));
+        for children in ["7", r#""all""#, r#"{"order_id":"2"}"#] {
+            let order = read(&format!(r#"{{"order_id":"1","children":{children}}}"#)).unwrap();
+            assert_eq!((order.slices.len(), order.unknown().count()), (2, 1), "{children}");
+            assert!(matches!(order.whole(), Err(BrokerError::PartlyPlaced(_))));
+        }
+    }
+
+    #[test]
+    fn children_without_a_parent_are_named() {
+        assert_eq!(read("{}"), Err("it has no order_id".to_owned()));
+        let why =
+            read(r#"{"children":[{"order_id":"2"},{"error":{}},{"order_id":"3"}]}"#).unwrap_err();
+        assert!(why.starts_with("it has no order_id; 2 of 3 slices placed (2, 3), "), "{why}");
+        let many = format!(r#"{{"order_id":"1","children":[{}]}}"#, vec!["{}"; 1001].join(","));
+        assert_eq!(read(&many), Err("it has 1001 children".to_owned()));
+    }
+
+    #[test]
+    fn a_slice_goes_by_its_variety() {
+        let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 5000);
+        let data = r#"{"order_id":"1","children":[{"order_id":"2"}]}"#;
+        let order = placed(serde_json::from_str(data).unwrap(), &order.variety(Variety::Amo));
+        let ids: Vec<String> = order.unwrap().placed().map(ToString::to_string).collect();
+        assert_eq!(ids, ["amo/1", "amo/2"]);
+    }
+}

@@ -1,0 +1,190 @@
+//! What the exchange demands of an order beside what the paper broker behind it checks.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use crate::broker::{Exchange, OrderRequest};
+
+use super::answer::ApiError;
+use super::wire::order_form::LEG;
+
+/// The most slices of one order. Kite has this bound to stay within its ten orders a second.
+const MOST_SLICES: u8 = 10;
+
+/// The rules of one exchange.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    /// The most that one order may be for, by exchange.
+    freeze: BTreeMap<Exchange, Decimal>,
+}
+
+impl Default for Rules {
+    /// The freeze quantity of real exchanges is a matter of the instrument. These are of their order: an
+    /// equity order at Zerodha is for 100,000 at most, one of NIFTY options for 1,800 at NSE, and one of
+    /// SENSEX options for 1,000 at BSE.
+    fn default() -> Self {
+        let freeze = [
+            (Exchange::Nse, 100_000),
+            (Exchange::Bse, 100_000),
+            (Exchange::Nfo, 1800),
+            (Exchange::Bfo, 1000),
+        ];
+        Self { freeze: freeze.map(|(exchange, most)| (exchange, most.into())).into() }
+    }
+}
+
+impl Rules {
+    /// The most that one order at `exchange` may be for.
+    pub(super) fn freeze(&mut self, exchange: Exchange, most: Decimal) {
+        self.freeze.insert(exchange, most);
+    }
+
+    /// A bound that no order can meet, if there is one.
+    pub(super) fn trouble(&self) -> Option<&Exchange> {
+        let is_wrong = |most: &Decimal| *most < Decimal::ONE || !most.fract().is_zero();
+        self.freeze.iter().find(|(_, most)| is_wrong(most)).map(|(exchange, _)| exchange)
+    }
+
+    fn most(&self, order: &OrderRequest) -> Option<Decimal> {
+        self.freeze.get(&Exchange::from(order.instrument.exchange())).copied()
+    }
+
+    /// The quantities of the orders that the exchange makes of one: itself, unless it is to be sliced.
+    pub(super) fn slices(&self, order: &OrderRequest) -> Result<Vec<Decimal>, ApiError> {
+        let whole = order.quantity;
+        let Some(most) = self.most(order) else { return Ok(vec![whole]) };
+        if let Some(leg) = leg(order) {
+            return if leg > most { Err(too_large(leg, most)) } else { Ok(vec![whole]) };
+        }
+        match (order.autoslice, whole > most) {
+            (false, false) => Ok(vec![whole]),
+            (false, true) => Err(too_large(whole, most)),
+            // Kite refuses to slice what needs no slicing, in these words.
+            (true, false) => Err(ApiError::input(format!(
+                "Quantity should be greater than {most} for order slicing."
+            ))),
+            (true, true) if whole > most * Decimal::from(MOST_SLICES) => {
+                Err(ApiError::input(format!(
+                    "The order would be divided into more than {MOST_SLICES} slices of {most}."
+                )))
+            }
+            (true, true) => Ok(divided(whole, most)),
+        }
+    }
+
+    /// Whether an order that is changed to this is still one that the exchange takes.
+    pub(super) fn check(&self, order: &OrderRequest, quantity: Decimal) -> Result<(), ApiError> {
+        let most = self.most(order).filter(|_| leg(order).is_none());
+        match most.filter(|most| quantity > *most) {
+            Some(most) => Err(too_large(quantity, most)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether each of these prices, by the name that Kite has for it, is one of the instrument's steps.
+pub(super) fn ticks(
+    tick: Option<Decimal>,
+    prices: [(&str, Option<Decimal>); 2],
+) -> Result<(), ApiError> {
+    let Some(tick) = tick.filter(|tick| !tick.is_zero()) else { return Ok(()) };
+    let is_off = |(_, price): &(&str, Option<Decimal>)| {
+        price.is_some_and(|price| !price.checked_rem(tick).unwrap_or_default().is_zero())
+    };
+    match prices.iter().find(|price| is_off(price)) {
+        // Kite's words.
+        Some((name, _)) => Err(ApiError::input(format!(
+            "Tick size for this script is {tick:.2}. Kindly enter {name} in the multiple of tick size for \
+             this script"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The quantity of a leg of an iceberg order, which is what the exchange gets to see of it.
+fn leg(order: &OrderRequest) -> Option<Decimal> {
+    order.extra.get(LEG)?.parse().ok()
+}
+
+/// Slices of `most`, and one of what is left.
+fn divided(whole: Decimal, most: Decimal) -> Vec<Decimal> {
+    let mut slices = Vec::new();
+    let mut left = whole;
+    while left > Decimal::ZERO {
+        slices.push(left.min(most));
+        left -= most;
+    }
+    slices
+}
+
+/// Kite's words. A lot is one here, as in the listing.
+fn too_large(quantity: Decimal, most: Decimal) -> ApiError {
+    ApiError::input(format!(
+        "The order quantity {quantity} ({quantity} lots) is higher than the maximum quantity of {most} \
+         ({most} lots) allowed by the exchanges. Please reduce the order quantity or use iceberg orders."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Instrument, Side};
+
+    fn slices(exchange: &str, quantity: u64, autoslice: bool) -> Result<Vec<Decimal>, ApiError> {
+        let mut rules = Rules::default();
+        rules.freeze(Exchange::Nse, 4.into());
+        let order = OrderRequest::market(Instrument::new(exchange, "X"), Side::Buy, quantity);
+        rules.slices(&order.autoslice(autoslice))
+    }
+
+    #[test]
+    fn an_order_is_divided_into_ten_slices_at_most() {
+        let of = |numbers: &[u64]| Ok(numbers.iter().copied().map(Decimal::from).collect());
+        assert_eq!(slices("NSE", 4, false), of(&[4]));
+        assert!(slices("NSE", 5, false).is_err());
+        assert!(slices("NSE", 4, true).is_err());
+        assert_eq!(slices("NSE", 5, true), of(&[4, 1]));
+        assert_eq!(slices("NSE", 8, true), of(&[4, 4]));
+        assert_eq!(slices("NSE", 40, true), of(&[4; 10]));
+        assert!(slices("NSE", 41, true).is_err());
+        // Where nothing is said there is no bound.
+        assert_eq!(slices("MCX", 1_000_000, false), of(&[1_000_000]));
+        assert!(slices("NFO", 1801, false).is_err());
+        // Of an iceberg order the exchange sees one leg after the other.
+        let of_legs = |leg: u64| {
+            let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 20_000);
+            Rules::default().slices(&order.extra(LEG, leg.to_string()))
+        };
+        assert_eq!((of_legs(1800), of_legs(1801).is_err()), (of(&[20_000]), true));
+    }
+
+    #[test]
+    fn a_price_is_a_step_of_its_instrument() {
+        let dec = |text: &str| Some(text.parse::<Decimal>().unwrap());
+        let check = |tick, price, trigger| {
+            ticks(tick, [("price", price), ("trigger price", trigger)]).map_err(|it| it.of_child())
+        };
+        assert_eq!(check(dec("0.05"), dec("1.05"), dec("1.10")), Ok(()));
+        assert_eq!(check(dec("0.05"), None, None), Ok(()));
+        assert_eq!(check(None, dec("1.03"), None), Ok(()));
+        let message =
+            |refused: Result<(), serde_json::Value>| refused.unwrap_err()["message"].to_string();
+        assert_eq!(
+            message(check(dec("0.5"), dec("1.03"), None)),
+            "\"Tick size for this script is 0.50. Kindly enter price in the multiple of tick size for this \
+             script\""
+        );
+        assert!(
+            message(check(dec("5"), None, dec("7"))).contains("5.00. Kindly enter trigger price")
+        );
+    }
+
+    #[test]
+    fn a_bound_that_no_order_meets_is_told() {
+        let mut rules = Rules::default();
+        assert_eq!(rules.trouble(), None);
+        rules.freeze(Exchange::Bse, Decimal::ZERO);
+        assert_eq!(rules.trouble(), Some(&Exchange::Bse));
+    }
+}

@@ -1,0 +1,65 @@
+//! Placing an order: as it is, or in slices.
+
+use serde_json::{Value, json};
+
+use crate::broker::{OrderId, OrderRequest};
+use crate::brokers::PaperBroker;
+
+use super::super::answer::{Answer, ApiError, Body};
+use super::super::fault::Fault;
+use super::super::form::Fields;
+use super::super::mishap::timed_out;
+use super::super::rules::{Rules, ticks};
+use super::order_form;
+
+/// Places the order of a form. A fault may be that of one of its slices.
+pub(in super::super) fn place(
+    broker: &PaperBroker,
+    rules: &Rules,
+    variety: &str,
+    form: &Fields,
+    fault: Option<Fault>,
+) -> Answer {
+    let order = order_form::placement(order_form::variety(variety)?, form)?;
+    let quantities = rules.slices(&order)?;
+    let tick = broker.tick_size(&order.instrument);
+    ticks(tick, [("price", order.price), ("trigger price", order.trigger_price)])?;
+    if !order.autoslice {
+        return Ok(Body::Json(json!({"order_id": broker.place(&order)?})));
+    }
+    let mut slices =
+        quantities.into_iter().map(|quantity| OrderRequest { quantity, ..order.clone() });
+    // The first slice is the parent of the others. Refused, it takes all of them with it.
+    let first = slices.next().ok_or_else(ApiError::internal)?;
+    let parent = broker.place_slice(&first, None)?;
+    let children: Vec<Value> = slices
+        .zip(2..)
+        .map(|(slice, number)| child(place_slice(broker, &slice, &parent, fault, number)))
+        .collect();
+    Ok(Body::Json(json!({"order_id": parent, "children": children})))
+}
+
+fn place_slice(
+    broker: &PaperBroker,
+    slice: &OrderRequest,
+    parent: &OrderId,
+    fault: Option<Fault>,
+    number: u8,
+) -> Result<OrderId, ApiError> {
+    if fault == Some(Fault::SliceRefused(number)) {
+        return Err(ApiError::input("The slice was refused on purpose."));
+    }
+    let placed = broker.place_slice(slice, Some(parent.clone()))?;
+    match fault {
+        Some(Fault::SliceLost(lost)) if lost == number => Err(timed_out()),
+        _ => Ok(placed),
+    }
+}
+
+/// A slice as the answer shows it.
+fn child(placed: Result<OrderId, ApiError>) -> Value {
+    match placed {
+        Ok(id) => json!({"order_id": id}),
+        Err(error) => json!({"error": error.of_child()}),
+    }
+}

@@ -1,0 +1,225 @@
+//! Orders that the exchange divides into slices, over real HTTP: what the adapter and the guard say of
+//! them, held against the exchange's own ledger.
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used)]
+#![cfg(all(feature = "exchange", feature = "kite"))]
+
+use std::time::Duration;
+
+use lanekeeper::broker::{
+    Broker, BrokerError, Instrument, OrderChange, OrderId, OrderRequest, OrderStatus, Seen, Side,
+    SliceCancel, SlicedOrder, lanes,
+};
+use lanekeeper::brokers::{Kite, PaperBroker};
+use lanekeeper::exchange::{Exchange, ExchangeBuilder, ExchangeError, Faults};
+use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::resilience::guard::OrderGuard;
+
+/// An exchange that takes 10 of an instrument at most in one order, and an account with `cash`.
+fn builder(cash: u64) -> ExchangeBuilder {
+    let open = lanes::ALL
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
+    let market = PaperBroker::builder().cash(cash).build().unwrap();
+    Exchange::builder().broker(market).limits(open).freeze_quantity("NSE", 10)
+}
+
+fn start(fault: &str) -> Exchange {
+    let faults = match fault {
+        "" => Faults::new(),
+        fault => Faults::new().rule(format!("place={fault}").parse().unwrap()),
+    };
+    builder(1_000_000).faults(faults).start().unwrap()
+}
+
+fn kite(exchange: &Exchange) -> Kite {
+    let url = exchange.base_url();
+    Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
+}
+
+/// One that rests far below the market.
+fn order(quantity: u64) -> OrderRequest {
+    OrderRequest::limit(Instrument::new("NSE", "YESBANK"), Side::Buy, quantity, 1)
+}
+
+fn sliced(quantity: u64) -> OrderRequest {
+    order(quantity).autoslice(true).tag("mine")
+}
+
+fn refused(answer: Result<OrderId, BrokerError>) -> String {
+    match answer {
+        Err(BrokerError::Rejected(detail)) => {
+            assert_eq!(
+                (detail.status, detail.code.as_deref()),
+                (Some(400), Some("InputException"))
+            );
+            detail.message
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn partly(answer: Result<OrderId, BrokerError>) -> SlicedOrder {
+    match answer {
+        Err(BrokerError::PartlyPlaced(order)) => *order,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The ids of the ledger, oldest first.
+fn ledger(exchange: &Exchange) -> Vec<OrderId> {
+    exchange.orders().into_iter().map(|order| order.id).collect()
+}
+
+#[test]
+fn an_order_above_the_freeze_quantity_is_divided_if_it_asks_for_it() {
+    let exchange = start("");
+    let kite = kite(&exchange);
+    let placed = kite.place_sliced(&sliced(25)).unwrap();
+    let ids = ledger(&exchange);
+    assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ids);
+    assert_eq!((placed.parent.as_ref(), placed.is_placed()), (Some(&ids[0]), true));
+    assert_eq!(placed.placed_quantity(), Some(25.into()));
+
+    let of = |quantity: u64| {
+        exchange.orders().iter().filter(|it| it.quantity == quantity.into()).count()
+    };
+    assert_eq!((of(10), of(5)), (2, 1));
+    for (at, booked) in exchange.orders().iter().enumerate() {
+        assert_eq!(booked.tag.as_deref(), Some("mine"));
+        assert_eq!(booked.parent, Some(ids[0].clone()).filter(|_| at > 0));
+    }
+    // As Kite shows them: by tags, from which the adapter reads the parent.
+    for (shown, booked) in kite.orders().unwrap().iter().zip(exchange.orders()) {
+        assert_eq!((&shown.tag, &shown.parent), (&booked.tag, &booked.parent));
+    }
+    assert_eq!(kite.place_order(&sliced(11)), Ok(exchange.orders()[3].id.clone()));
+    assert_eq!(exchange.orders().len(), 5);
+}
+
+#[test]
+fn an_order_that_cannot_be_divided_is_refused_in_kites_words() {
+    let exchange = start("");
+    let kite = kite(&exchange);
+    assert_eq!(
+        refused(kite.place_order(&order(11))),
+        "The order quantity 11 (11 lots) is higher than the maximum quantity of 10 (10 lots) allowed \
+         by the exchanges. Please reduce the order quantity or use iceberg orders."
+    );
+    let words = refused(kite.place_order(&sliced(10)));
+    assert_eq!(words, "Quantity should be greater than 10 for order slicing.");
+    assert!(refused(kite.place_order(&sliced(101))).contains("more than 10 slices"));
+    let id = kite.place_order(&order(10)).unwrap();
+    let more = refused(kite.modify_order(&id, &OrderChange::new().quantity(11)));
+    assert!(more.starts_with("The order quantity 11"), "{more}");
+    assert_eq!(exchange.orders().len(), 1);
+    assert_eq!(kite.place_sliced(&sliced(100)).unwrap().slices.len(), 10);
+}
+
+#[test]
+fn slices_beyond_the_funds_are_refused_and_the_others_stay() {
+    let exchange = builder(22).start().unwrap();
+    let placed = partly(kite(&exchange).place_order(&sliced(40)));
+    assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
+    assert_eq!((placed.slices.len(), placed.refused().count()), (4, 2));
+    let why = placed.refused().next().unwrap();
+    assert_eq!((why.status, why.code.as_deref()), (Some(400), Some("MarginException")));
+    assert!(why.message.starts_with("Insufficient funds. Required margin is 10"), "{why}");
+
+    // Without the first there are none.
+    let poor = builder(5).start().unwrap();
+    let error = kite(&poor).place_order(&sliced(40)).unwrap_err();
+    assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
+    assert_eq!(ledger(&poor), []);
+}
+
+#[test]
+fn a_slice_that_a_fault_strikes_is_told_and_the_ledger_agrees() {
+    let exchange = start("slice-refused:2");
+    let placed = partly(kite(&exchange).place_order(&sliced(25)));
+    assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
+    assert_eq!((placed.slices.len(), placed.refused().count()), (3, 1));
+
+    let exchange = start("slice-lost:2");
+    let placed = partly(kite(&exchange).place_order(&sliced(25)));
+    assert_eq!((placed.placed().count(), placed.unknown().count()), (2, 1));
+    assert!(placed.unknown().next().unwrap().message.contains("check the order book"));
+    assert_eq!(ledger(&exchange).len(), 3, "the one of unknown outcome is in the market");
+    // An order in one piece has no slices to be struck.
+    assert!(kite(&exchange).place_order(&order(5)).is_ok());
+}
+
+#[test]
+fn all_slices_are_followed_by_one_look_and_cancelled() {
+    let exchange = start("slice-lost:2");
+    let kite = kite(&exchange);
+    let placed = partly(kite.place_order(&sliced(35)));
+    let ids = ledger(&exchange);
+    let known = [&ids[0], &ids[2], &ids[3]];
+    let at_market = OrderChange::new().order_type(lanekeeper::broker::OrderType::Market);
+    kite.modify_order(&ids[3], &at_market).unwrap();
+
+    let looks = exchange.arrivals().len();
+    let state = placed.follow(&kite).unwrap();
+    assert_eq!(exchange.arrivals().len(), looks + 1);
+    let shown: Vec<_> = state.slices.iter().flatten().map(|order| &order.id).collect();
+    assert_eq!(shown, known);
+    assert!(matches!(state.slices[1], Err(BrokerError::OutcomeUnknown(_))));
+    // The slice of unknown outcome is found by its parent.
+    assert_eq!(state.others.iter().map(|order| &order.id).collect::<Vec<_>>(), [&ids[1]]);
+    assert_eq!((state.filled, state.pending), (5.into(), 30.into()));
+
+    let ends = placed.cancel_all(&kite);
+    assert!(matches!(&ends[0], SliceCancel::Cancelled(id) if *id == ids[0]));
+    assert!(matches!(&ends[1], SliceCancel::Unknown(_)));
+    assert!(matches!(&ends[3], SliceCancel::Final(id, OrderStatus::Filled) if *id == ids[3]));
+    assert!(matches!(&ends[4], SliceCancel::Cancelled(id) if *id == ids[1]));
+    assert_eq!(placed.follow(&kite).unwrap().pending, 0.into());
+}
+
+fn guard(exchange: &Exchange) -> OrderGuard<Kite> {
+    let settle = Duration::from_millis(300);
+    OrderGuard::builder(kite(exchange)).settle(settle).build().unwrap()
+}
+
+#[test]
+fn a_lost_answer_is_made_good_as_a_whole() {
+    let exchange = start("reset-after");
+    let guard = guard(&exchange);
+    let placed = guard.place_sliced(&sliced(25)).unwrap();
+    let ids = ledger(&exchange);
+    assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ids);
+    assert_eq!(
+        placed.slices.iter().map(|it| it.quantity).collect::<Vec<_>>(),
+        [10, 10, 5].map(|it| Some(it.into()))
+    );
+    let second = guard.place_order(&sliced(25).tag("other")).unwrap();
+    assert_eq!(second, exchange.orders()[3].id);
+    assert_eq!(exchange.orders().len(), 6, "nothing was sent again");
+    assert_eq!(guard.recover(), []);
+}
+
+#[test]
+fn of_a_lost_answer_what_the_book_does_not_show_is_absent() {
+    // Two of four slices are refused for want of money, and the book shows nothing of those.
+    let faults = Faults::new().rule("place=reset-after".parse().unwrap());
+    let exchange = builder(22).faults(faults).start().unwrap();
+    let placed = partly(guard(&exchange).place_order(&sliced(40)));
+    assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
+    assert_eq!(placed.placed_quantity(), Some(20.into()));
+    assert_eq!(placed.absent_quantity(), Some(20.into()));
+    let trail = placed.absent().next().unwrap().trail.clone().unwrap();
+    assert!(matches!(trail.seen, Seen::Absent(_)), "{trail:?}");
+    assert_eq!(trail.tag.as_deref(), Some("mine"));
+
+    let exchange = start("reset-before");
+    let error = guard(&exchange).place_order(&sliced(25)).unwrap_err();
+    assert!(matches!(error, BrokerError::Absent(_)), "{error}");
+}
+
+#[test]
+fn a_freeze_quantity_that_no_order_can_meet_is_refused() {
+    let error = Exchange::builder().freeze_quantity("NFO", 0).start().unwrap_err();
+    assert!(matches!(error, ExchangeError::Freeze { .. }), "{error}");
+    assert!(error.to_string().contains("NFO"), "{error}");
+}

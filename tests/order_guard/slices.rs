@@ -1,0 +1,266 @@
+//! Placing an order that the broker divides into slices: the guard answers for the whole of it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lanekeeper::broker::{
+    Broker, BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus, Seen, Slice,
+    SliceOutcome, SlicedOrder,
+};
+use lanekeeper::resilience::guard::Recovered;
+
+use super::orders::{absence, echoed, trail};
+use super::shaky::{Fate, SETTLE, Shaky, order, transient};
+
+/// An order of 10 that is to be sliced.
+fn large() -> OrderRequest {
+    order(10).autoslice(true).tag("mine")
+}
+
+/// A slice in the book, some seconds from now; the first has no parent.
+fn booked(broker: &Shaky, id: &str, quantity: u64, status: &str, seconds: u64) {
+    let request = order(quantity as usize).tag("mine");
+    let mut slice = Order::new(OrderId::new(id), OrderStatus::from(status), &request);
+    slice.parent = Some(OrderId::new("1")).filter(|_| id != "1");
+    let at = broker.clock.now() + Duration::from_secs(seconds);
+    broker.state().ledger.push((at, slice));
+}
+
+/// A broker that lost the answer to its slicing.
+fn lost(slices: &[(&str, u64, &str, u64)]) -> Shaky {
+    let broker = echoed();
+    for (id, quantity, status, seconds) in slices {
+        booked(&broker, id, *quantity, status, *seconds);
+    }
+    broker.fates([Fate::LostBefore]);
+    broker
+}
+
+fn partly(answer: Result<OrderId, BrokerError>) -> SlicedOrder {
+    match answer {
+        Err(BrokerError::PartlyPlaced(order)) => *order,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn placed(order: &SlicedOrder) -> Vec<&str> {
+    order.placed().map(OrderId::as_str).collect()
+}
+
+const WHOLE: [(&str, u64, &str, u64); 3] =
+    [("1", 4, "OPEN", 0), ("2", 4, "FILLED", 3), ("3", 2, "CANCELLED", 8)];
+
+#[test]
+fn an_order_whose_slices_are_all_in_the_book_is_placed() {
+    let broker = lost(&WHOLE);
+    let before = broker.clock.now();
+    assert_eq!(broker.guard().place_order(&large()), Ok(OrderId::new("1")));
+    assert!(broker.clock.now().since(before) >= Duration::from_secs(8));
+
+    let order = lost(&WHOLE).guard().place_sliced(&large()).unwrap();
+    assert_eq!(order.parent, Some(OrderId::new("1")));
+    assert_eq!(placed(&order), ["1", "2", "3"]);
+    let quantities: Vec<_> = order.slices.iter().map(|slice| slice.quantity).collect();
+    assert_eq!(quantities, [4, 4, 2].map(|quantity| Some(quantity.into())));
+}
+
+/// The id of one slice would pass for the whole.
+#[test]
+fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
+    for shown in [&WHOLE[..1], &WHOLE[..2], &WHOLE[1..]] {
+        let broker = lost(shown);
+        let before = broker.clock.now();
+        let order = partly(broker.guard().place_order(&large()));
+        assert!(broker.clock.now().since(before) >= SETTLE);
+        assert_eq!(placed(&order), shown.iter().map(|it| it.0).collect::<Vec<_>>());
+        let of_shown: u64 = shown.iter().map(|it| it.1).sum();
+        assert_eq!(order.placed_quantity(), Some(of_shown.into()));
+        assert_eq!(order.absent_quantity(), Some((10 - of_shown).into()));
+        let absent = order.absent().next().unwrap();
+        let trail = absent.trail.as_ref().unwrap();
+        assert!(matches!(trail.seen, Seen::Absent(absence) if absence.looks > 5), "{trail:?}");
+        assert_eq!(trail.tag.as_deref(), Some("mine"));
+        assert!(absent.message.contains(&format!("no {} of 10", 10 - of_shown)), "{absent}");
+        assert_eq!(broker.state().placed, 1);
+        // Slice by slice it is the same.
+        assert_eq!(lost(shown).guard().place_sliced(&large()), Ok(order));
+    }
+}
+
+#[test]
+fn a_slice_that_was_rejected_is_told_beside_those_that_live() {
+    let broker = lost(&[("1", 4, "OPEN", 0), ("2", 6, "REJECTED", 1)]);
+    let order = partly(broker.guard().place_order(&large()));
+    assert_eq!((placed(&order), order.refused().count()), (vec!["1"], 1));
+    assert_eq!(order.refused_quantity(), Some(6.into()));
+}
+
+#[test]
+fn an_order_of_which_every_slice_was_rejected_is_rejected_in_the_end() {
+    let all = [("1", 4, "REJECTED", 0), ("2", 6, "REJECTED", 0)];
+    let broker = lost(&all);
+    let before = broker.clock.now();
+    let answer = broker.guard().place_order(&large());
+    let why = "all 2 slices were refused, first: order 1: the order book does not say why";
+    assert_eq!(answer, Err(BrokerError::Rejected(Detail::new(why))));
+    assert!(broker.clock.now().since(before) >= SETTLE);
+    assert!(matches!(lost(&all).guard().place_sliced(&large()), Err(BrokerError::Rejected(_))));
+    // The rest is not there.
+    absence(lost(&all[..1]).guard().place_order(&large()));
+}
+
+#[test]
+fn an_order_of_which_nothing_is_in_the_book_is_absent() {
+    absence(lost(&[]).guard().place_order(&large()));
+    absence(lost(&[]).guard().place_sliced(&large()));
+}
+
+/// A slice alone says nothing of the whole: that is told once all of it is there.
+#[test]
+fn a_slice_that_lands_late_makes_the_order_whole() {
+    for asked_after in [false, true] {
+        let broker = lost(&[WHOLE[0], WHOLE[1], ("3", 2, "OPEN", 60)]);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let guard = broker.guarded().on_turned_up(move |late| {
+            tell.lock().unwrap().push((late.tag.clone(), late.outcome.clone()));
+        });
+        let guard = guard.build().unwrap();
+        assert_eq!(partly(guard.place_order(&large())).absent_quantity(), Some(2.into()));
+        if asked_after {
+            let outcome = guard.recover().remove(0).outcome;
+            let Recovered::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(order.absent_quantity(), Some(2.into()));
+            assert_eq!(guard.recover(), []);
+        }
+        let last = broker.ledger().remove(2);
+        guard.told(&last);
+        assert_eq!(told.lock().unwrap().len(), 0);
+        guard.orders().unwrap();
+        guard.orders().unwrap();
+        let whole = Recovered::Placed(OrderId::new("1"));
+        assert_eq!(*told.lock().unwrap(), [("mine".to_owned(), whole)]);
+        assert_eq!(guard.recover(), []);
+    }
+}
+
+/// What needed no slicing is one order, and another broker may not slice at all.
+#[test]
+fn an_order_in_one_piece_is_found_as_ever() {
+    for sliced in [true, false] {
+        let broker = echoed();
+        broker.fates([Fate::LostAfter(Duration::ZERO)]);
+        let request = order(10).autoslice(sliced);
+        let found = broker.guard().place_sliced(&request);
+        assert_eq!(found, Ok(SlicedOrder::single(OrderId::new("000001"), 10)));
+    }
+}
+
+#[cfg(feature = "mock")]
+mod answered {
+    use lanekeeper::broker::{MockBroker, OrderTags, RowProblem, Rows};
+    use lanekeeper::clock::ManualClock;
+    use lanekeeper::resilience::guard::OrderGuard;
+
+    use super::*;
+
+    fn guard(mock: MockBroker) -> OrderGuard<MockBroker> {
+        let clock = ManualClock::jumping();
+        let guard = OrderGuard::builder(mock).settle(SETTLE).clock(clock).build();
+        guard.unwrap()
+    }
+
+    fn mock() -> MockBroker {
+        let mut mock = MockBroker::new();
+        mock.expect_order_tags().returning(|| OrderTags::echoed(20));
+        mock
+    }
+
+    fn sliced(last: Slice) -> SlicedOrder {
+        let slices = [Slice::placed(OrderId::new("1")).quantity(4), last.quantity(6)];
+        SlicedOrder::new(Some(OrderId::new("1")), 10, slices)
+    }
+
+    #[test]
+    fn an_answer_in_slices_goes_through_and_nothing_is_sent_again() {
+        let answer = sliced(Slice::refused(Detail::new("no funds")));
+        let mut mock = mock();
+        let (first, second) = (answer.clone(), answer.clone());
+        mock.expect_place_order()
+            .times(1)
+            .returning(move |_| Err(BrokerError::PartlyPlaced(Box::new(first.clone()))));
+        mock.expect_place_sliced().times(1).returning(move |_| Ok(second.clone()));
+        let guard = guard(mock);
+        assert_eq!(partly(guard.place_order(&large())), answer);
+        assert_eq!(guard.place_sliced(&large().tag("other")), Ok(answer));
+        // Both are answered: nothing is left to be asked after.
+        assert_eq!(guard.recover(), []);
+    }
+
+    #[test]
+    fn a_slice_of_unknown_outcome_is_asked_after() {
+        let mut mock = mock();
+        mock.expect_place_order().times(1).returning(|_| {
+            let answer = sliced(Slice::unknown(Detail::new("timed out")));
+            Err(BrokerError::PartlyPlaced(Box::new(answer)))
+        });
+        mock.expect_orders().returning(|| {
+            let book = [("1", 4), ("2", 6)].map(|(id, quantity)| {
+                let request = order(quantity).tag("mine");
+                let mut slice = Order::new(OrderId::new(id), OrderStatus::Open, &request);
+                slice.parent = Some(OrderId::new("1")).filter(|_| id != "1");
+                slice
+            });
+            Ok(Rows::from(Vec::from(book)))
+        });
+        let guard = guard(mock);
+        let order = partly(guard.place_order(&large()));
+        let trail = order.unknown().next().unwrap().trail.clone().unwrap();
+        assert_eq!((trail.tag.as_deref(), trail.seen), (Some("mine"), Seen::Unread));
+        assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("1")));
+        assert_eq!(guard.recover(), []);
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_may_be_the_slice_that_is_missing() {
+        let mut mock = mock();
+        mock.expect_place_order()
+            .returning(|_| Err(BrokerError::OutcomeUnknown(Detail::new("reset"))));
+        mock.expect_orders().returning(|| {
+            let first = Order::new(OrderId::new("1"), OrderStatus::Open, &order(4).tag("mine"));
+            let problem = RowProblem::new(1, "it has no status", "{..}").tag("mine");
+            Ok(Rows::from(vec![first]).with_problems([problem]))
+        });
+        let guard = guard(mock);
+        let order = partly(guard.place_order(&large()));
+        let doubt = order.unknown().next().unwrap();
+        assert_eq!(doubt.trail.as_ref().unwrap().seen, Seen::Unclear);
+        assert!(doubt.message.contains("it has no status"), "{doubt}");
+        // Nor is it said to be out of the market later.
+        let Recovered::PartlyPlaced(order) = guard.recover().remove(0).outcome else { panic!() };
+        assert!(matches!(order.slices[1].outcome, SliceOutcome::Unknown(_)));
+        assert_eq!(guard.recover().len(), 1, "it is asked after again");
+    }
+}
+
+#[test]
+fn what_is_found_later_is_told_as_a_whole() {
+    for (shown, whole) in [(&WHOLE[..], true), (&WHOLE[..2], false)] {
+        let broker = lost(shown);
+        let guard = broker.guard();
+        broker.blind(100, &transient());
+        assert_eq!(trail(guard.place_order(&large())).seen, Seen::Unread);
+        broker.state().blind.clear();
+        match guard.recover().remove(0).outcome {
+            Recovered::Placed(id) => assert_eq!((id, whole), (OrderId::new("1"), true)),
+            Recovered::PartlyPlaced(order) => {
+                assert!(!whole);
+                assert_eq!(placed(&order), ["1", "2"]);
+                // Long after it was sent, what is not there is not asked after again.
+                assert_eq!(order.absent_quantity(), Some(2.into()));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(guard.recover(), []);
+    }
+}
