@@ -400,6 +400,12 @@ fn gauges_are_what_the_status_says() {
         assert_eq!((of("budget_limit", budget), of("budget_remaining", budget)), (400.0, 396.0));
         assert_eq!(of("lane_state", "lane=\"test\",state=\"paused\""), 1.0);
         assert_eq!(of("lane_state", "lane=\"test\",state=\"running\""), 0.0);
+        let expired = "lanekeeper_session_expired{account=\"main\"}";
+        assert_eq!(told.gauge(expired), 0.0);
+        let mut status = lanes.status();
+        status.session_expired = true;
+        metrics.sample(&status);
+        assert_eq!(told.look().gauge(expired), 1.0);
         queued.iter().for_each(|ticket| assert!(ticket.cancel()));
         held.let_go().wait().unwrap();
     });

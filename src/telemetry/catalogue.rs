@@ -105,6 +105,8 @@ catalogue! {
         "1 for the state that the lane is in, 0 for the others.";
     BREAKER_STATE Gauge "lanekeeper_breaker_state" ["lane", "route", "state"]
         "1 for the state that the circuit breaker of a route class is in, 0 for the others.";
+    SESSION_EXPIRED Gauge "lanekeeper_session_expired" []
+        "1 from the refusal of the credentials by the broker until there are new ones, else 0.";
     CACHE_REQUESTS Counter "lanekeeper_cache_requests_total" ["cache", "result"]
         "Keys asked for: answered from memory, `fresh` or `stale`; the first to ask (`miss`); or shared a request that was made anyway (`joined`).";
     CACHE_BATCHES Counter "lanekeeper_cache_batches_total" ["cache"]

@@ -6,7 +6,7 @@ use super::catalogue::{
     BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, CACHE_BATCH_KEYS, CACHE_BATCHES, CACHE_DIVIDED,
     CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS, CACHE_TIMEOUTS, CONFIGURED_RATE,
     EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, PAUSED,
-    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
+    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, SESSION_EXPIRED, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
 };
 use super::metrics::{Metrics, of_lane, of_route};
 use crate::cache::CacheStats;
@@ -17,6 +17,8 @@ impl Metrics {
     /// Tells how the lanes and budgets are doing: `metrics.sample(&broker.status())`.
     pub fn sample(&self, status: &Status) {
         self.refresh();
+        let expired = f64::from(u8::from(status.session_expired));
+        self.gauge(SESSION_EXPIRED, []).set(expired);
         let mut windows = Vec::new();
         for lane in &status.lanes {
             self.sample_lane(lane);
