@@ -541,7 +541,8 @@ fn what_is_told_is_what_the_table_lists_with_its_labels() {
         let mut seen = BTreeMap::new();
         for (series, kind) in &told.kinds {
             let labels = series.split(['{', ',']).skip(1);
-            let labels: Vec<_> = labels.map(|label| label.split('=').next().unwrap()).collect();
+            let labels: Vec<_> =
+                labels.filter_map(|label| Some(label.split_once('=')?.0)).collect();
             seen.insert(name_of(series), (*kind, labels));
         }
         let listed: BTreeMap<_, _> = METRICS
