@@ -342,6 +342,36 @@ mod tests {
         }
     }
 
+    /// A record in the middle of which somebody else reads a book that shows the order.
+    #[derive(Debug, Default)]
+    struct ReadMeanwhile(OnceLock<Weak<Intents>>);
+
+    impl Record for Arc<ReadMeanwhile> {
+        fn begin(&self, _: &Intent) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn end(&self, _: &str, _: &End) {
+            let intents = self.0.get().and_then(Weak::upgrade).unwrap();
+            assert!(intents.take_those_in(|_| Some(())).is_empty(), "told twice");
+            assert!(intents.left().0.is_empty(), "asked after, although it was found");
+        }
+    }
+
+    #[test]
+    fn what_one_reader_of_the_book_found_no_other_finds() {
+        let record = Arc::new(ReadMeanwhile::default());
+        let boxed: Box<dyn Record> = Box::new(Arc::clone(&record));
+        let clock = ManualClock::new().into();
+        let left = vec![intent("left", false)];
+        let intents = Arc::new(Intents::new(clock, TimeZone::UTC, Some(boxed), left));
+        record.0.set(Arc::downgrade(&intents)).unwrap();
+        assert_eq!(intents.take_those_in(|_| Some(())).len(), 1);
+        intents.note_late("left", &End::NotPlaced);
+        assert!(intents.take_those_in(|_| Some(())).is_empty());
+        assert!(intents.left().0.is_empty());
+    }
+
     fn intent(tag: &str, own: bool) -> Intent {
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1).tag(tag);
         Intent { tag: tag.to_owned(), own, at: "2026-01-01T00:00:00Z".parse().unwrap(), order }
