@@ -93,6 +93,7 @@ mod class;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+mod contain;
 #[cfg(feature = "exchange")]
 pub mod exchange;
 pub mod lane;

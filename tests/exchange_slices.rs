@@ -121,8 +121,8 @@ fn slices_beyond_the_funds_are_refused_and_the_others_stay() {
     let exchange = builder(22).start().unwrap();
     let placed = partly(kite(&exchange).place_order(&sliced(40)));
     assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
-    assert_eq!((placed.slices.len(), placed.refused().count()), (4, 2));
-    let why = placed.refused().next().unwrap();
+    assert_eq!((placed.slices.len(), placed.rejected().count()), (4, 2));
+    let why = placed.rejected().next().unwrap();
     assert_eq!((why.status, why.code.as_deref()), (Some(400), Some("MarginException")));
     assert!(why.message.starts_with("Insufficient funds. Required margin is 10"), "{why}");
 
@@ -138,7 +138,7 @@ fn a_slice_that_a_fault_strikes_is_told_and_the_ledger_agrees() {
     let exchange = start("slice-refused:2");
     let placed = partly(kite(&exchange).place_order(&sliced(25)));
     assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
-    assert_eq!((placed.slices.len(), placed.refused().count()), (3, 1));
+    assert_eq!((placed.slices.len(), placed.rejected().count()), (3, 1));
 
     let exchange = start("slice-lost:2");
     let placed = partly(kite(&exchange).place_order(&sliced(25)));

@@ -6,7 +6,7 @@
 #![cfg(loom)]
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 
-#[path = "../src/lane/contain.rs"]
+#[path = "../src/contain.rs"]
 mod contain;
 #[path = "../src/lane/life.rs"]
 mod life;

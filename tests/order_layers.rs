@@ -170,7 +170,7 @@ fn an_order_in_one_piece_is_one_slice() {
 #[cfg(feature = "mock")]
 #[test]
 fn what_became_of_slices_reaches_the_strategy() {
-    let slices = [Slice::placed(OrderId::new("1")), Slice::refused(Detail::new("no funds"))];
+    let slices = [Slice::placed(OrderId::new("1")), Slice::rejected(Detail::new("no funds"))];
     let order = SlicedOrder::new(Some(OrderId::new("1")), 10, slices);
     let mut mock = lanekeeper::MockBroker::new();
     mock.expect_order_tags().returning(lanekeeper::broker::OrderTags::none);

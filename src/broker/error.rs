@@ -93,6 +93,13 @@ impl fmt::Display for Absence {
 }
 
 impl Detail {
+    /// The same, and these words besides.
+    pub(crate) fn and(mut self, words: &str) -> Self {
+        let separator = if self.message.is_empty() { "" } else { "; " };
+        self.message = format!("{}{separator}{words}", self.message);
+        self
+    }
+
     /// Words alone.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
@@ -299,7 +306,7 @@ impl BrokerError {
 /// What was said of the speed of calls where a slice was not placed.
 fn throttling(order: &SlicedOrder) -> Option<Throttling> {
     order.slices.iter().find_map(|slice| match &slice.outcome {
-        SliceOutcome::Refused(detail)
+        SliceOutcome::Rejected(detail)
         | SliceOutcome::Absent(detail)
         | SliceOutcome::Unknown(detail) => detail.throttling,
         SliceOutcome::Placed(_) => None,
@@ -314,7 +321,7 @@ mod tests {
     #[test]
     fn an_order_placed_in_part_was_answered_and_is_never_sent_again() {
         let order = |why: Detail| {
-            let slices = [Slice::placed(OrderId::new("1")), Slice::refused(why)];
+            let slices = [Slice::placed(OrderId::new("1")), Slice::rejected(why)];
             BrokerError::PartlyPlaced(Box::new(SlicedOrder::new(None, 10, slices)))
         };
         let error = order(Detail::new("no funds"));
@@ -322,7 +329,7 @@ mod tests {
         let failure = error.failure();
         assert_eq!((failure.reachability, failure.throttling), (Reachability::Answered, None));
         let words = "placed in part, look at its slices before anything else: 1 of 2 slices placed \
-                     (1), 1 refused (first: no funds)";
+                     (1), 1 rejected (first: no funds)";
         assert_eq!(error.to_string(), words);
         // That a slice came too fast slows the lane down.
         let failure = order(Detail::new("too many").throttled(None)).failure();

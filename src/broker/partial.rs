@@ -42,11 +42,12 @@ pub type Rows<T> = Partial<Vec<T>>;
 /// Quotes by instrument.
 pub type Quotes = Partial<HashMap<Instrument, Quote>>;
 
-/// A row that could not be read.
+/// A row that could not be read, or that the broker refused apart from the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RowProblem {
-    /// Its place among the rows of the answer, counted from 0.
+    /// Its place among the rows of the answer, counted from 0; of one that was refused, its place among the names
+    /// that were asked for.
     pub row: usize,
     /// What it is called, as far as that could be read: the id of an order, the key of a quote.
     pub name: Option<String>,
@@ -57,6 +58,10 @@ pub struct RowProblem {
     /// The row itself, or the beginning of a long one. Without secrets. Empty if there is no row: the
     /// broker would not answer for it.
     pub text: String,
+    /// What came of this row alone, if it is another error than that it cannot be read: a name that the broker
+    /// refused ([`QuoteCache`](crate::QuoteCache)), or that was not answered in time. Not serialized.
+    #[serde(skip)]
+    pub error: Option<Box<BrokerError>>,
 }
 
 impl<T> Partial<T> {
@@ -75,8 +80,12 @@ impl<T> Partial<T> {
     /// The rows, if every one of them could be read.
     ///
     /// # Errors
-    /// [`BrokerError::Malformed`], with the first row that could not.
+    /// The [error](RowProblem::error) of the first that has one of its own; or else
+    /// [`BrokerError::Malformed`], with the first row that cannot be read.
     pub fn whole(self) -> Result<T, BrokerError> {
+        if let Some(own) = self.problems.iter().find_map(|problem| problem.error.as_deref()) {
+            return Err(own.clone());
+        }
         match self.problems.first() {
             None => Ok(self.rows),
             Some(first) => Err(BrokerError::Malformed(Detail::new(match self.problems.len() {
@@ -95,7 +104,12 @@ impl<T> Partial<T> {
 impl RowProblem {
     /// The row at this place, counted from 0, cannot be read.
     pub fn new(row: usize, why: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { row, name: None, tag: None, why: why.into(), text: text.into() }
+        Self { row, name: None, tag: None, why: why.into(), text: text.into(), error: None }
+    }
+
+    /// The row at this place among those asked for has this error of its own.
+    pub fn of_error(row: usize, error: BrokerError) -> Self {
+        Self { error: Some(Box::new(error.clone())), ..Self::new(row, error.to_string(), "") }
     }
 
     /// With what the row is called.
@@ -193,7 +207,12 @@ mod tests {
         let error = one.clone().whole().unwrap_err().to_string();
         assert!(error.ends_with("row 2: no: x"), "{error}");
         let two = one.with_problems([RowProblem::new(3, "no", "y")]);
-        assert!(two.whole().unwrap_err().to_string().contains("2 rows, first row 2"));
+        assert!(two.clone().whole().unwrap_err().to_string().contains("2 rows, first row 2"));
+        // One that was refused is not one that cannot be read.
+        let refused = BrokerError::Rejected(Detail::new("no such name"));
+        let mixed = two.with_problems([RowProblem::of_error(4, refused.clone())]);
+        assert_eq!(mixed.problems[2].to_string(), format!("row 4: {refused}"));
+        assert_eq!(mixed.whole(), Err(refused));
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
@@ -14,6 +13,7 @@ use super::answer::FetchError;
 use super::board::{Board, Urge};
 use super::bounds::{Key, Shared};
 use super::core::Core;
+use crate::contain::contain;
 use crate::quota::Moment;
 
 /// What fetches. A key without a value and without an error is one that the source has nothing for.
@@ -163,16 +163,4 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             let _ = contain(|| self.land(Err(FetchError::Panicked { message })));
         }
     }
-}
-
-/// Runs code that is not ours. A panic ends here; its words are the error.
-fn contain<R>(code: impl FnOnce() -> R) -> Result<R, String> {
-    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
-        let words = panic.downcast_ref::<&str>().copied();
-        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let words = words.unwrap_or("a panic without words").to_owned();
-        // What was thrown may panic as it is dropped, so it is not.
-        std::mem::forget(panic);
-        words
-    })
 }

@@ -138,9 +138,8 @@ impl<B> QuoteCache<B> {
                 }
                 FetchError::OfKey(_) | FetchError::TimedOut { .. } | FetchError::TooOld { .. } => {
                     let error = to_broker_error(error);
-                    let problem = RowProblem::new(place, error.to_string(), "");
-                    first.get_or_insert(error);
-                    problem.name(instrument.as_str())
+                    first.get_or_insert(error.clone());
+                    RowProblem::of_error(place, error).name(instrument.as_str())
                 }
                 error => return Err(to_broker_error(error)),
             };

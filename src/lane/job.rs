@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::contain::contain;
 use super::error::{LaneError, Reason};
 use super::life::{GiveUp, Life, Sleep};
 use super::places::Place;
 use super::priority::Priority;
 use crate::clock::Clock;
+use crate::contain::contain;
 use crate::quota::{Charge, Moment};
 use crate::{Class, Effect, Failure, Sent};
 

@@ -20,9 +20,9 @@
 
 use std::task::{Poll, Waker};
 
-use super::contain::contain;
 use super::sync::{Condvar, Mutex, MutexGuard, wait};
 use crate::clock::{Clock, Resting};
+use crate::contain::contain;
 use crate::quota::Moment;
 
 enum Stage<W, A> {

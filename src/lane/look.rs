@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 use super::band::Job;
 use super::care::{Care, Pass};
 use super::config::WhenExpired;
-use super::contain::contain;
 use super::crew::{Look, Lookout, Role};
 use super::error::Reason;
 use super::routes::Down;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
+use crate::contain::contain;
 use crate::quota::{Allowance, Moment, Permit};
 
 /// The right to send one call.

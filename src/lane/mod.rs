@@ -36,7 +36,6 @@ mod admit;
 mod band;
 mod care;
 mod config;
-mod contain;
 mod crew;
 mod entrance;
 mod error;
@@ -77,7 +76,6 @@ pub use ticket::Ticket;
 
 pub use crate::class::Effect;
 
-pub(crate) use contain::contain;
 #[cfg(feature = "tracing")]
 pub(crate) use job::Info;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Effect;
-use super::contain::contain;
 use super::error::Reason;
 use super::job::{Attempt, Info};
 use super::priority::Priority;
 use super::state::LaneState;
+use crate::contain::contain;
 use crate::resilience::BreakerState;
 use crate::{Class, Sent};
 

@@ -4,10 +4,10 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contain::contain;
 use super::error::Reason;
 use super::observer::{CallInfo, FinishedCall, Observer};
 use super::state::LaneState;
+use crate::contain::contain;
 use crate::resilience::BreakerState;
 
 /// Tells the others too, whatever this one does.

@@ -18,7 +18,6 @@ use parking_lot::{Mutex, MutexGuard};
 use super::band::Job;
 use super::care::Care;
 use super::config::WhenExpired;
-use super::contain::contain;
 use super::crew::Crew;
 use super::error::Reason;
 use super::job::{Attempt, Info, Refusal};
@@ -33,6 +32,7 @@ use super::settled::Settled;
 use super::state::{LaneState, SharedState};
 use crate::Session;
 use crate::clock::{Alarm, Clock};
+use crate::contain::contain;
 use crate::quota::Moment;
 
 /// What the callers and workers of a lane share.

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use super::band::Job;
 use super::care::{After, Pass};
-use super::contain::contain;
 use super::job::{Attempt, Info, Next, Ran};
 use super::look::Turn;
 use super::observer::FinishedCall;
 use super::shared::Shared;
 use super::state::LaneState;
+use crate::contain::contain;
 use crate::quota::{Moment, Permit};
 use crate::{Class, Failure, Sent};
 

@@ -36,7 +36,7 @@ impl Sampler {
         let asked = Arc::clone(&stop);
         let work = move || {
             while {
-                let _ = crate::lane::contain(&sample);
+                let _ = crate::contain::contain(&sample);
                 !asked.comes_within(period)
             } {}
         };

@@ -9,7 +9,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{EnteredSpan, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
-use crate::lane::{CallInfo, FinishedCall, Info, LaneState, Observer, Reason, contain};
+use crate::contain::contain;
+use crate::lane::{CallInfo, FinishedCall, Info, LaneState, Observer, Reason};
 use crate::resilience::BreakerState;
 use crate::{Class, Effect};
 

@@ -232,7 +232,7 @@ fn a_sliced_order_of_which_some_were_refused_is_not_placed_as_a_whole() {
         let BrokerError::PartlyPlaced(sliced) = error else { panic!("{error}") };
         assert_eq!(sliced.parent, Some(OrderId::new("15")));
         assert_eq!(sliced.placed().next(), Some(&OrderId::new("15")));
-        let why: Vec<_> = sliced.refused().collect();
+        let why: Vec<_> = sliced.rejected().collect();
         assert_eq!(why.len(), count);
         let why = (&*why[0].message, why[0].status, why[0].code.as_deref());
         assert_eq!(why, ("No", Some(400), Some("MarginException")));

@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, Detail, OrderId, Seen};
+use lanekeeper::broker::{Broker, Detail, Order, OrderId, OrderStatus, OrderTags, Seen};
 use lanekeeper::resilience::guard::Recovered;
 
 use super::orders::{echoed, trail};
-use super::shaky::{Fate, absent, order, transient, without_evidence};
+use super::shaky::{DUPLICATE, Fate, Shaky, absent, order, transient, without_evidence};
 
 #[test]
 fn what_was_unknown_can_be_asked_again() {
@@ -33,6 +33,32 @@ fn what_was_unknown_can_be_asked_again() {
     );
     assert_eq!(guard.recover(), []);
     assert_eq!(broker.state().placed, 3);
+}
+
+/// Where an order was sent twice, a rejected one may be the second of them, and the first on its way.
+#[test]
+fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
+    for (late, outcome) in [(true, "placed"), (false, "rejected")] {
+        let broker = Shaky::new(OrderTags::unique(48, DUPLICATE));
+        let guard = broker.guard();
+        broker.fates([Fate::LostBefore, Fate::LostBefore]);
+        broker.blind(50, &transient());
+        let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+        broker.state().blind.clear();
+        let booked =
+            |id: &str, status| Order::new(OrderId::new(id), status, &order(1).tag(tag.clone()));
+        let now = broker.clock.now();
+        broker.state().ledger.push((now, booked("second", OrderStatus::Rejected)));
+        if late {
+            let landing = now + Duration::from_secs(3);
+            broker.state().ledger.push((landing, booked("first", OrderStatus::Open)));
+        }
+        match guard.recover().remove(0).outcome {
+            Recovered::Placed(id) => assert_eq!((outcome, id.as_str()), ("placed", "first")),
+            Recovered::Rejected(_) => assert_eq!(outcome, "rejected"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

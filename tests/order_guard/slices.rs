@@ -91,8 +91,8 @@ fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
 fn a_slice_that_was_rejected_is_told_beside_those_that_live() {
     let broker = lost(&[("1", 4, "OPEN", 0), ("2", 6, "REJECTED", 1)]);
     let order = partly(broker.guard().place_order(&large()));
-    assert_eq!((placed(&order), order.refused().count()), (vec!["1"], 1));
-    assert_eq!(order.refused_quantity(), Some(6.into()));
+    assert_eq!((placed(&order), order.rejected().count()), (vec!["1"], 1));
+    assert_eq!(order.rejected_quantity(), Some(6.into()));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn an_order_of_which_every_slice_was_rejected_is_rejected_in_the_end() {
     let broker = lost(&all);
     let before = broker.clock.now();
     let answer = broker.guard().place_order(&large());
-    let why = "all 2 slices were refused, first: order 1: the order book does not say why";
+    let why = "all 2 slices were rejected, first: order 1: the order book does not say why";
     assert_eq!(answer, Err(BrokerError::Rejected(Detail::new(why))));
     assert!(broker.clock.now().since(before) >= SETTLE);
     assert!(matches!(lost(&all).guard().place_sliced(&large()), Err(BrokerError::Rejected(_))));
@@ -183,7 +183,7 @@ mod answered {
 
     #[test]
     fn an_answer_in_slices_goes_through_and_nothing_is_sent_again() {
-        let answer = sliced(Slice::refused(Detail::new("no funds")));
+        let answer = sliced(Slice::rejected(Detail::new("no funds")));
         let mut mock = mock();
         let (first, second) = (answer.clone(), answer.clone());
         mock.expect_place_order()

@@ -26,7 +26,7 @@ pub use follow::SlicedState;
 ///
 /// let slices = [
 ///     Slice::placed(OrderId::new("1")).quantity(1800),
-///     Slice::refused(Detail::new("no funds")).quantity(200),
+///     Slice::rejected(Detail::new("no funds")).quantity(200),
 /// ];
 /// let order = SlicedOrder::new(Some(OrderId::new("1")), 2000, slices);
 /// assert_eq!(order.placed_quantity(), Some(Decimal::from(1800)));
@@ -60,8 +60,8 @@ pub struct Slice {
 pub enum SliceOutcome {
     /// The broker took it, as an order of this id.
     Placed(OrderId),
-    /// It was refused, and is not in the market.
-    Refused(Detail),
+    /// The broker rejected it, and it is not in the market.
+    Rejected(Detail),
     /// Its answer was lost, and the order book, read cleanly, does not show it; see
     /// [`BrokerError::Absent`](crate::BrokerError::Absent).
     Absent(Detail),
@@ -75,9 +75,9 @@ impl Slice {
         Self { outcome: SliceOutcome::Placed(id), quantity: None }
     }
 
-    /// It was refused, for this reason.
-    pub fn refused(why: Detail) -> Self {
-        Self { outcome: SliceOutcome::Refused(why), quantity: None }
+    /// The broker rejected it, for this reason.
+    pub fn rejected(why: Detail) -> Self {
+        Self { outcome: SliceOutcome::Rejected(why), quantity: None }
     }
 
     /// Its answer was lost, and the order book does not show it. The trail has the evidence.
@@ -105,9 +105,9 @@ impl Slice {
         }
     }
 
-    fn refusal(&self) -> Option<&Detail> {
+    fn rejection(&self) -> Option<&Detail> {
         match &self.outcome {
-            SliceOutcome::Refused(why) => Some(why),
+            SliceOutcome::Rejected(why) => Some(why),
             _ => None,
         }
     }
@@ -148,9 +148,9 @@ impl SlicedOrder {
         self.slices.iter().filter_map(Slice::id)
     }
 
-    /// Why slices were refused, in their order.
-    pub fn refused(&self) -> impl Iterator<Item = &Detail> {
-        self.slices.iter().filter_map(Slice::refusal)
+    /// Why slices were rejected, in their order.
+    pub fn rejected(&self) -> impl Iterator<Item = &Detail> {
+        self.slices.iter().filter_map(Slice::rejection)
     }
 
     /// What is known of the slices that are absent, in their order.
@@ -178,9 +178,9 @@ impl SlicedOrder {
         self.sum(|slice| slice.id().is_some())
     }
 
-    /// The quantity of the slices that were refused, if it is known.
-    pub fn refused_quantity(&self) -> Option<Decimal> {
-        self.sum(|slice| slice.refusal().is_some())
+    /// The quantity of the slices that were rejected, if it is known.
+    pub fn rejected_quantity(&self) -> Option<Decimal> {
+        self.sum(|slice| slice.rejection().is_some())
     }
 
     /// The quantity of the slices that are absent, if it is known.
@@ -219,7 +219,7 @@ impl SlicedOrder {
     /// The same order, if any of it was placed.
     ///
     /// # Errors
-    /// [`Rejected`](BrokerError::Rejected) with the first reason, if every slice was refused;
+    /// [`Rejected`](BrokerError::Rejected) with the first reason, if every slice was rejected;
     /// [`Absent`](BrokerError::Absent), if the order book shows none that was not;
     /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown), if it is not known that any was placed.
     pub fn in_market(self) -> Result<Self, BrokerError> {
@@ -234,10 +234,10 @@ impl SlicedOrder {
             let message = format!("{self}: {}", absent.message);
             return Err(BrokerError::Absent(Detail { message, ..absent.clone() }));
         }
-        match (self.refused().next(), self.slices.len()) {
+        match (self.rejected().next(), self.slices.len()) {
             (Some(why), 1) => Err(BrokerError::Rejected(why.clone())),
             (Some(why), count) => {
-                let message = format!("all {count} slices were refused, first: {}", why.message);
+                let message = format!("all {count} slices were rejected, first: {}", why.message);
                 Err(BrokerError::Rejected(Detail { message, ..why.clone() }))
             }
             (None, _) => {
@@ -261,8 +261,8 @@ impl fmt::Display for SlicedOrder {
             let more = if placed > MOST_TOLD { ", .." } else { "" };
             write!(f, " ({}{more})", ids.join(", "))?;
         }
-        if let Some(why) = self.refused().next() {
-            write!(f, ", {} refused (first: {why})", self.refused().count())?;
+        if let Some(why) = self.rejected().next() {
+            write!(f, ", {} rejected (first: {why})", self.rejected().count())?;
         }
         if let Some(why) = self.absent().next() {
             write!(f, ", {} not in the book (first: {why})", self.absent().count())?;
@@ -286,8 +286,8 @@ mod tests {
         Slice::placed(id(text))
     }
 
-    fn refused() -> Slice {
-        Slice::refused(Detail::new("no funds").status(400))
+    fn rejected() -> Slice {
+        Slice::rejected(Detail::new("no funds").status(400))
     }
 
     fn unknown() -> Slice {
@@ -303,8 +303,8 @@ mod tests {
         assert_eq!(order([placed("1"), placed("2")]).whole(), Ok(id("1")));
         assert_eq!(SlicedOrder::single(id("7"), 10).whole(), Ok(id("7")));
         for mixed in [
-            order([placed("1"), refused()]),
-            order([refused(), placed("2")]),
+            order([placed("1"), rejected()]),
+            order([rejected(), placed("2")]),
             order([placed("1"), unknown()]),
             SlicedOrder { parent: None, ..order([placed("1"), placed("2")]) },
         ] {
@@ -316,11 +316,11 @@ mod tests {
     #[test]
     fn an_order_that_was_refused_in_every_slice_is_rejected() {
         let why = Detail::new("no funds").status(400);
-        assert_eq!(order([refused()]).whole(), Err(BrokerError::Rejected(why.clone())));
-        let message = "all 2 slices were refused, first: no funds".to_owned();
+        assert_eq!(order([rejected()]).whole(), Err(BrokerError::Rejected(why.clone())));
+        let message = "all 2 slices were rejected, first: no funds".to_owned();
         let all = BrokerError::Rejected(Detail { message, ..why });
-        assert_eq!(order([refused(), refused()]).whole(), Err(all));
-        for doubt in [order([refused(), unknown()]), order([unknown()]), order([])] {
+        assert_eq!(order([rejected(), rejected()]).whole(), Err(all));
+        for doubt in [order([rejected(), unknown()]), order([unknown()]), order([])] {
             let error = doubt.whole().unwrap_err();
             assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
         }
@@ -329,23 +329,23 @@ mod tests {
     #[test]
     fn quantities_are_what_is_said_or_what_is_left() {
         let sums = |order: &SlicedOrder| {
-            [order.placed_quantity(), order.refused_quantity(), order.unknown_quantity()]
+            [order.placed_quantity(), order.rejected_quantity(), order.unknown_quantity()]
                 .map(|sum| sum.map(|sum| sum.to_string().parse::<i64>().unwrap()))
         };
-        let whole = [placed("1").quantity(4), placed("2").quantity(4), refused().quantity(2)];
+        let whole = [placed("1").quantity(4), placed("2").quantity(4), rejected().quantity(2)];
         assert_eq!(sums(&order(whole)), [Some(8), Some(2), Some(0)]);
         // Kite tells no quantities; of an order that is in the market as a whole they are known.
         assert_eq!(sums(&order([placed("1"), placed("2")])), [Some(10), Some(0), Some(0)]);
-        assert_eq!(sums(&order([placed("1"), refused()])), [None, None, Some(0)]);
+        assert_eq!(sums(&order([placed("1"), rejected()])), [None, None, Some(0)]);
         assert_eq!(sums(&order([placed("1").quantity(4), unknown()])), [Some(4), Some(0), Some(6)]);
     }
 
     #[test]
     fn words_tell_what_came_of_how_many() {
-        let text = order([placed("1"), refused(), placed("2"), unknown(), refused()]).to_string();
+        let text = order([placed("1"), rejected(), placed("2"), unknown(), rejected()]).to_string();
         assert_eq!(
             text,
-            "2 of 5 slices placed (1, 2), 2 refused (first: no funds (HTTP 400)), 1 of unknown \
+            "2 of 5 slices placed (1, 2), 2 rejected (first: no funds (HTTP 400)), 1 of unknown \
              outcome (first: no answer)"
         );
         let many = order((0..30).map(|n| placed(&n.to_string()))).to_string();

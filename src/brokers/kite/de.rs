@@ -12,6 +12,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::marks::callers_tag;
 use crate::broker::{RowProblem, Rows};
 
 /// A number, however it is written; `None` for null, `NaN` and what is no number.
@@ -156,7 +157,8 @@ pub(super) fn problem(row: usize, name: &str, entry: &Value, why: &str) -> RowPr
     let field = |name: &str| entry.get(name).and_then(text);
     let mut problem = RowProblem::new(row, why, entry.to_string());
     problem.name = field(name);
-    problem.tag = field("tag").or_else(|| entry.get("tags")?.get(0).and_then(text));
+    let more = entry.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(text);
+    problem.tag = callers_tag(field("tag").into_iter().chain(more));
     problem
 }
 

@@ -17,6 +17,7 @@ mod de;
 pub mod fuzzing;
 mod http;
 mod listing;
+mod marks;
 mod order_book;
 mod order_form;
 mod order_id;

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::de::{Book, List, Num, Text};
+use super::marks::{callers_tag, first_slice, is_mark};
 use super::order_id::order_id;
 use super::time;
 use crate::broker::{
@@ -85,9 +86,9 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     tags.extend(wire.tags.into_iter().flat_map(|tags| tags.0).filter_map(|tag| tag.0));
     request.autoslice = tags.iter().any(|tag| is_mark(tag));
     request.variety = variety.clone();
-    let marked = tags.iter().find_map(|tag| tag.strip_prefix(SLICE_OF)).map(str::to_owned);
+    let marked = tags.iter().find_map(|tag| first_slice(tag)).map(str::to_owned);
     let parent = wire.parent_order_id.0.or(marked);
-    request.tag = tags.into_iter().find(|tag| !is_mark(tag));
+    request.tag = callers_tag(tags);
 
     let mut order = Order::new(order_id(&variety, &number), status, &request);
     order.exchange_order_id = wire.exchange_order_id.0;
@@ -147,14 +148,6 @@ fn side(word: Text) -> Result<Side, String> {
     }
 }
 
-/// By which Kite marks the slices of an autosliced order, among the tags: `autoslice` on each of them, and
-/// on those after the first the id of the first. They are no tags of the caller's.
-fn is_mark(tag: &str) -> bool {
-    tag == "autoslice" || tag.starts_with(SLICE_OF)
-}
-
-const SLICE_OF: &str = "autoslice:";
-
 fn at(text: &Text) -> Option<jiff::Zoned> {
     text.as_deref().and_then(time::parse)
 }
@@ -170,6 +163,20 @@ mod tests {
 
     const LEAST: &str = r#"{"order_id":"1","exchange":"NSE","tradingsymbol":"INFY",
         "transaction_type":"BUY","status":"OPEN"}"#;
+
+    /// By one of Kite's own marks it would pass for an order of somebody else.
+    #[test]
+    fn a_slice_that_cannot_be_read_shows_its_callers_tag() {
+        let tag = |tags: &str| {
+            let row = format!(r#"[{{"order_id":"9","transaction_type":null,{tags}}}]"#);
+            read(&row).unwrap().problems.remove(0).tag
+        };
+        let marked = r#""tag":"autoslice","tags":["autoslice","autoslice:7","t1"]"#;
+        assert_eq!(tag(marked).as_deref(), Some("t1"));
+        assert_eq!(tag(r#""tag":null,"tags":["autoslice:7","t1"]"#).as_deref(), Some("t1"));
+        assert_eq!(tag(r#""tag":"autoslice","tags":["autoslice"]"#), None);
+        assert_eq!(tag(r#""tag":"t1","tags":7"#).as_deref(), Some("t1"));
+    }
 
     #[test]
     fn an_order_needs_little() {

@@ -108,7 +108,7 @@ pub(super) fn with_detail(
 fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(Detail) -> Detail) {
     for slice in &mut order.slices {
         match &mut slice.outcome {
-            SliceOutcome::Refused(detail)
+            SliceOutcome::Rejected(detail)
             | SliceOutcome::Absent(detail)
             | SliceOutcome::Unknown(detail) => *detail = change(std::mem::take(detail)),
             SliceOutcome::Placed(_) => {}
@@ -217,7 +217,7 @@ mod tests {
         let secrets = Secrets::new(vec!["s3cr3t".into()]);
         let said = || Detail::new("token k:s3cr3t").code("s3cr3t");
         let id = OrderId::new("s3cr3t");
-        let slices = [Slice::refused(said()), Slice::unknown(said()), Slice::placed(id.clone())];
+        let slices = [Slice::rejected(said()), Slice::unknown(said()), Slice::placed(id.clone())];
         let order = SlicedOrder::new(Some(id), 3, slices);
         let clean = secrets.clean_slices(order.clone());
         let error = secrets.clean(BrokerError::PartlyPlaced(Box::new(order)));

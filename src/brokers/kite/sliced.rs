@@ -85,11 +85,11 @@ fn refusal(error: &Map<String, Value>) -> Slice {
     };
     match classify::refusal(&answer, Effect::Write) {
         BrokerError::Throttled { retry_after, detail } => {
-            Slice::refused(detail.throttled(retry_after))
+            Slice::rejected(detail.throttled(retry_after))
         }
         BrokerError::Rejected(detail)
         | BrokerError::Unauthorized(detail)
-        | BrokerError::Fatal(detail) => Slice::refused(detail),
+        | BrokerError::Fatal(detail) => Slice::rejected(detail),
         other => Slice::unknown(other.detail().cloned().unwrap_or_default()),
     }
 }
@@ -114,7 +114,7 @@ mod tests {
         let order =
             read(&format!(r#"{{"order_id":"1","children":[{{"error":{error}}}]}}"#)).unwrap();
         assert_eq!((order.slices.len(), order.placed().count()), (2, 1), "{error}");
-        matches!(order.slices[1].outcome, SliceOutcome::Refused(_))
+        matches!(order.slices[1].outcome, SliceOutcome::Rejected(_))
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::book::Book;
 use super::find::Intent;
+use super::hooks::{Hook, Hooks, Unrecorded};
 use super::intents::{Intents, Record};
 use super::order_guard::OrderGuard;
 use super::patience::Patience;
 use super::recover::Recovery;
 use super::shared::Shared;
 use super::tags::{OwnTags, SHORTEST, Tags};
-use crate::broker::{Broker, OrderRequest, OrderTags, TagSupport};
+use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
 
 /// Settings of an [`OrderGuard`]; made by [`OrderGuard::builder`].
@@ -23,42 +24,9 @@ pub struct OrderGuardBuilder<B> {
     settle: Duration,
     own_tags: OwnTags,
     clock: Clock,
-    on_turned_up: Option<OnTurnedUp>,
-    on_unrecorded: Option<OnUnrecorded>,
+    hooks: Hooks,
     #[cfg(feature = "journal")]
     journal: Option<std::path::PathBuf>,
-}
-
-/// What is told of an order that turns up late.
-#[derive(Clone)]
-pub(super) struct OnTurnedUp(pub(super) Arc<dyn Fn(&Recovery) + Send + Sync>);
-
-impl std::fmt::Debug for OnTurnedUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OnTurnedUp")
-    }
-}
-
-/// An order that was sent although it could not be written into the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unrecorded {
-    /// The tag to look for in the order book, should its caller get no answer.
-    pub tag: String,
-    /// The order.
-    pub order: OrderRequest,
-    /// Why the journal could not be written.
-    pub error: String,
-}
-
-/// What is told of an order that is not in the journal.
-#[derive(Clone)]
-pub(super) struct OnUnrecorded(pub(super) Arc<dyn Fn(&Unrecorded) + Send + Sync>);
-
-impl std::fmt::Debug for OnUnrecorded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OnUnrecorded")
-    }
 }
 
 /// The handle of the broker that is asked what became of an order.
@@ -108,8 +76,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
             settle: Duration::from_secs(20),
             own_tags: OwnTags::default(),
             clock: Clock::system(),
-            on_turned_up: None,
-            on_unrecorded: None,
+            hooks: Hooks::default(),
             #[cfg(feature = "journal")]
             journal: None,
         }
@@ -161,7 +128,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # }
     /// ```
     pub fn on_turned_up(mut self, tell: impl Fn(&Recovery) + Send + Sync + 'static) -> Self {
-        self.on_turned_up = Some(OnTurnedUp(Arc::new(tell)));
+        self.hooks.turned_up = Hook::new(tell);
         self
     }
 
@@ -181,7 +148,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # }
     /// ```
     pub fn on_unrecorded(mut self, tell: impl Fn(&Unrecorded) + Send + Sync + 'static) -> Self {
-        self.on_unrecorded = Some(OnUnrecorded(Arc::new(tell)));
+        self.hooks.unrecorded = Hook::new(tell);
         self
     }
 
@@ -240,8 +207,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 support,
                 tags,
                 book: Book::default(),
-                on_turned_up: self.on_turned_up,
-                on_unrecorded: self.on_unrecorded,
+                hooks: self.hooks,
             },
         )
     }
@@ -270,7 +236,7 @@ mod tests {
 
     use super::super::intents::End;
     use super::*;
-    use crate::broker::{BrokerError, Detail, Instrument, MockBroker, OrderId, Side};
+    use crate::broker::{BrokerError, Detail, Instrument, MockBroker, OrderId, OrderRequest, Side};
     use crate::clock::ManualClock;
 
     /// A journal that cannot take another line.

@@ -1,15 +1,12 @@
 //! What became of a write whose answer is lost.
 
 use super::change;
-use super::find::{Intent, Shown};
+use super::find::Intent;
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
-use super::shared::Shared;
+use super::shared::Sought;
 use crate::Sent;
-use crate::broker::{
-    Absence, Broker, BrokerError, Detail, Order, OrderId, Rows, Seen, Slice, SlicedOrder,
-    TagSupport, Trail,
-};
+use crate::broker::{Broker, BrokerError, Order, OrderId, Seen, SlicedOrder, TagSupport, Trail};
 
 impl<B: Broker> OrderGuard<B> {
     /// What became of an order whose answer is `lost`, slice by slice. Where the broker enforces unique
@@ -32,16 +29,16 @@ impl<B: Broker> OrderGuard<B> {
                 }
             }
         }
+        let sought = Sought { intent, twice, lost: lost.detail() };
         let since = shared.patience.clock.now();
         let until = shared.patience.until(since);
         let settled = shared.search(since, |last| match shared.read_book(self.lookups(), until) {
-            Ok(book) => match (intent.shown(&**book), last) {
-                (Some(shown), Some(absence)) => {
-                    Look::Settled(Ok(self.with_rest(intent, shown, &book, (&lost, absence))))
-                }
-                (Some(shown), None) if !shown.is_final(twice) => Look::NotYet,
-                (Some(shown), None) => Look::Settled(Ok(shown.order)),
-                (None, _) => intent.may_be(&book).map_or(Look::NotYet, Look::Unclear),
+            Ok(book) => match intent.shown(&**book) {
+                Some(shown) => match shared.last_word(sought, shown, &book, last) {
+                    Some(order) => Look::Settled(Ok(order)),
+                    None => Look::NotYet,
+                },
+                None => intent.doubt(&book).map_or(Look::NotYet, Look::Unclear),
             },
             Err(error) => Look::Failed(error),
         });
@@ -58,35 +55,6 @@ impl<B: Broker> OrderGuard<B> {
                 Unsettled::Unread(_) => Seen::Unread,
             };
             Err(unknown(lost, &words, Some(tag.clone()), seen))
-        })
-    }
-
-    /// What the last look shows of an order, and the quantity that it does not show as a slice that is absent: it
-    /// may have been refused, or never sent.
-    fn with_rest(
-        &self,
-        intent: &Intent,
-        shown: Shown,
-        book: &Rows<Order>,
-        (lost, absence): (&BrokerError, Absence),
-    ) -> SlicedOrder {
-        let Shared { patience, intents, .. } = self.shared();
-        let (tag, rest, of) = (&intent.tag, shown.rest, intent.order.quantity);
-        shown.with_rest(|| {
-            let words = format!(
-                "{:?} later the order book shows no {rest} of {of} with the tag {tag}",
-                patience.settle
-            );
-            let traced = |words, seen| traced(lost, words, Some(tag.clone()), seen);
-            match intent.may_be_unread(book) {
-                None if intents.is_of_today(intent.at) => {
-                    Slice::absent(traced(&format!("{words}: {absence}"), Seen::Absent(absence)))
-                }
-                None => Slice::unknown(traced(&words, Seen::Unclear)),
-                Some(unread) => {
-                    Slice::unknown(traced(&format!("{words}; {unread}"), Seen::Unclear))
-                }
-            }
         })
     }
 
@@ -162,16 +130,10 @@ pub(super) fn unknown(
     tag: Option<String>,
     seen: Seen,
 ) -> BrokerError {
-    let detail = traced(&lost, words, tag, seen);
+    let detail = lost.detail().cloned().unwrap_or_default();
+    let detail = detail.and(words).trail(Trail::new(tag, seen));
     match seen {
         Seen::Absent(_) => BrokerError::Absent(detail),
         Seen::Unclear | Seen::Unread => BrokerError::OutcomeUnknown(detail),
     }
-}
-
-/// What was said of `lost`, with what is known besides.
-fn traced(lost: &BrokerError, words: &str, tag: Option<String>, seen: Seen) -> Detail {
-    let mut detail = lost.detail().cloned().unwrap_or_default();
-    detail.message = format!("{}; {words}", detail.message);
-    detail.trail(Trail::new(tag, seen))
 }

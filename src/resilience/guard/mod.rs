@@ -80,6 +80,7 @@ mod builder;
 mod change;
 mod find;
 mod follow;
+mod hooks;
 mod intents;
 #[cfg(feature = "journal")]
 mod journal;
@@ -87,10 +88,12 @@ mod order_guard;
 mod patience;
 mod recover;
 mod shared;
+mod shown;
 mod tags;
 mod watch;
 
-pub use builder::{GuardBuildError, OrderGuardBuilder, Unrecorded};
+pub use builder::{GuardBuildError, OrderGuardBuilder};
+pub use hooks::Unrecorded;
 #[cfg(feature = "journal")]
 pub use journal::JournalError;
 pub use order_guard::OrderGuard;

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::find::{Intent, Shown};
+use super::find::Intent;
 use super::intents::{End, Flight};
 use super::patience::{Look, Unsettled};
-use super::shared::Shared;
+use super::shared::{Shared, Sought};
+use super::shown::Shown;
 use crate::broker::{
-    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Rows, Seen, Slice,
-    SlicedOrder, Trail,
+    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, SlicedOrder,
 };
 
 /// An order without a final answer, and what was found out about it.
@@ -73,7 +73,7 @@ impl Shared {
         if open.is_empty() {
             return Vec::new();
         }
-        let until = self.patience.until(since);
+        let (twice, until) = (self.sends_twice(), self.patience.until(since));
         let settled = self.search(since, |last| {
             let book = match self.read_book(broker, until) {
                 Ok(book) => book,
@@ -81,11 +81,14 @@ impl Shared {
             };
             for flight in std::mem::take(&mut open) {
                 match self.found(&flight.intent, &book) {
-                    Some(shown) if last.is_some() || !shown.is_in_doubt => {
-                        let order = self.without_rest(&flight.intent, shown, (&book, last));
-                        found.push((flight, Recovered::of(order)));
+                    Some(shown) => {
+                        let sought = Sought { intent: &flight.intent, twice, lost: None };
+                        match self.last_word(sought, shown, &book, last) {
+                            Some(order) => found.push((flight, Recovered::of(order))),
+                            None => open.push(flight),
+                        }
                     }
-                    None if last.is_some() => match flight.intent.may_be(&book) {
+                    None if last.is_some() => match flight.intent.doubt(&book) {
                         Some(words) => {
                             let words = Unsettled::Unclear(words);
                             let words = self.in_words(&flight.intent, &words);
@@ -93,7 +96,7 @@ impl Shared {
                         }
                         None => open.push(flight),
                     },
-                    _ => open.push(flight),
+                    None => open.push(flight),
                 }
             }
             // What is of another day will not appear any more.
@@ -119,28 +122,6 @@ impl Shared {
         let is_of_today = self.intents.is_of_today(intent.at);
         let told = |order: &&Order| !intent.own || order.placed_at.is_some() || is_of_today;
         intent.shown(book.iter().filter(told))
-    }
-
-    /// What a look shows of an order, and what the last look does not show of it as a slice that is absent.
-    fn without_rest(
-        &self,
-        intent: &Intent,
-        shown: Shown,
-        (book, last): (&Rows<Order>, Option<Absence>),
-    ) -> SlicedOrder {
-        let unread = intent.may_be_unread(book);
-        let absence = last.filter(|_| self.intents.is_of_today(intent.at));
-        shown.with_rest(|| match (unread, absence) {
-            (None, Some(absence)) => {
-                let detail = Detail::new(format!("the order book does not show it: {absence}"));
-                let trail = Trail::new(Some(intent.tag.clone()), Seen::Absent(absence));
-                Slice::absent(detail.trail(trail))
-            }
-            (None, None) => {
-                Slice::unknown(Detail::new("the order book is of another day, or about to be"))
-            }
-            (Some(unread), _) => Slice::unknown(Detail::new(unread)),
-        })
     }
 }
 

@@ -1,13 +1,17 @@
 //! What all guards of one account share.
 
 use super::book::Book;
-use super::builder::{Lookups, OnTurnedUp, OnUnrecorded, Unrecorded};
+use super::builder::Lookups;
 use super::find::Intent;
+use super::hooks::{Hooks, Unrecorded};
 use super::intents::{Flight, Intents};
 use super::patience::{Look, Patience, Unsettled};
+use super::shown::Shown;
 use super::tags::{OwnTags, Tags};
-use crate::broker::{Absence, BrokerError, Detail, OrderTags, TagSupport};
-use crate::lane::contain;
+use crate::broker::{
+    Absence, BrokerError, Detail, Order, OrderTags, Rows, Seen, Slice, SlicedOrder, TagSupport,
+    Trail,
+};
 use crate::quota::Moment;
 
 #[derive(Debug)]
@@ -19,10 +23,17 @@ pub(super) struct Shared {
     pub(super) support: OrderTags,
     pub(super) tags: Tags,
     pub(super) book: Book,
-    /// Told of orders that turn up after their callers were answered.
-    pub(super) on_turned_up: Option<OnTurnedUp>,
-    /// Told of exits that are not in the journal.
-    pub(super) on_unrecorded: Option<OnUnrecorded>,
+    pub(super) hooks: Hooks,
+}
+
+/// An order that is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Sought<'a> {
+    pub(super) intent: &'a Intent,
+    /// It was sent twice under one tag: one that was rejected may be the second, and the first still on its way.
+    pub(super) twice: bool,
+    /// What was said when its answer was lost, if that is known.
+    pub(super) lost: Option<&'a Detail>,
 }
 
 impl Shared {
@@ -42,12 +53,49 @@ impl Shared {
 
     /// Tells of an order that is not in the journal.
     pub(super) fn tell_unrecorded(&self, flight: &Flight<'_>) {
-        let (Some(tell), Some(error)) = (&self.on_unrecorded, &flight.unrecorded) else { return };
+        let Some(error) = &flight.unrecorded else { return };
         let Intent { tag, order, .. } = &*flight.intent;
         let error = error.to_string();
-        let told = Unrecorded { tag: tag.clone(), order: order.clone(), error };
-        // A panic in it is the caller's own, and no reason to lose the answer.
-        let _ = contain(|| (tell.0)(&told));
+        self.hooks.unrecorded.tell(&Unrecorded { tag: tag.clone(), order: order.clone(), error });
+    }
+
+    /// Whether the broker takes a second order of one tag for the first, so that each is sent twice if need be.
+    pub(super) fn sends_twice(&self) -> bool {
+        matches!(self.support.support(), TagSupport::Unique { .. })
+    }
+
+    /// What a look shows of an order, if that is its last word. Of the `last` look it always is: the quantity that it
+    /// does not show is a slice that is absent, or of unknown outcome if the book leaves a doubt.
+    pub(super) fn last_word(
+        &self,
+        sought: Sought<'_>,
+        shown: Shown,
+        book: &Rows<Order>,
+        last: Option<Absence>,
+    ) -> Option<SlicedOrder> {
+        let Some(absence) = last else {
+            return shown.is_final(sought.twice).then_some(shown.order);
+        };
+        let Intent { tag, at, order, .. } = sought.intent;
+        let (rest, of, settle) = (shown.rest, order.quantity, self.patience.settle);
+        Some(shown.with_rest(|| {
+            let shows = format!(
+                "{settle:?} later the order book shows no {rest} of {of} with the tag {tag}"
+            );
+            let because = |words: &str, seen| {
+                let detail = sought.lost.cloned().unwrap_or_default();
+                detail.and(&format!("{shows}{words}")).trail(Trail::new(Some(tag.clone()), seen))
+            };
+            match sought.intent.unreadable_row(book) {
+                Some(row) => Slice::unknown(because(&format!("; {row}"), Seen::Unclear)),
+                None if self.intents.is_of_today(*at) => {
+                    Slice::absent(because(&format!(": {absence}"), Seen::Absent(absence)))
+                }
+                None => {
+                    Slice::unknown(because(", and is of another day or about to be", Seen::Unclear))
+                }
+            }
+        }))
     }
 
     /// Why a book says nothing of an order of another day.

@@ -10,8 +10,7 @@ use super::find::Intent;
 use super::intents::End;
 use super::recover::{Recovered, Recovery};
 use super::shared::Shared;
-use crate::broker::{Broker, BrokerError, Order, Rows, TagSupport};
-use crate::lane::contain;
+use crate::broker::{Broker, BrokerError, Order, Rows};
 use crate::quota::Moment;
 
 impl Shared {
@@ -28,7 +27,9 @@ impl Shared {
 
     /// Looks for orders that nobody waits for any more, and tells of those that are here.
     pub(super) fn look_over(&self, book: &[Order]) {
-        let Some(tell) = &self.on_turned_up else { return };
+        if !self.hooks.turned_up.is_set() {
+            return; // `recover` tells.
+        }
         let turned_up = self.intents.take_those_in(|intent| self.turned_up(intent, book));
         for (intent, outcome) in turned_up {
             let id = match &outcome {
@@ -39,15 +40,13 @@ impl Shared {
             let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
             self.intents.note_late(&intent.tag, &end);
             let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
-            let late = Recovery { tag, at, order, outcome };
-            let _ = contain(|| (tell.0)(&late));
+            self.hooks.turned_up.tell(&Recovery { tag, at, order, outcome });
         }
     }
 
     /// What the book shows of an order, if that is the last word.
     fn turned_up(&self, intent: &Intent, book: &[Order]) -> Option<Recovered> {
         let shown = self.found(intent, book)?;
-        let twice = matches!(self.support.support(), TagSupport::Unique { .. });
-        shown.is_final(twice).then(|| Recovered::of(shown.order))
+        shown.is_final(self.sends_twice()).then(|| Recovered::of(shown.order))
     }
 }

@@ -9,12 +9,12 @@ use crate::broker::{Broker, BrokerError, Detail, OrderId, OrderStatus, Rows};
 pub enum SliceCancel {
     /// It was taken out of the market.
     Cancelled(OrderId),
-    /// Nothing was sent, for it was in this final state already.
+    /// Its cancellation failed, and the book shows it in this final state.
     Final(OrderId, OrderStatus),
     /// The cancellation failed; the error says whether it was sent.
     Failed(OrderId, BrokerError),
-    /// It was refused when it was placed, so there is nothing to cancel.
-    Refused(Detail),
+    /// It was rejected when it was placed, so there is nothing to cancel.
+    Rejected(Detail),
     /// It may be in the market, or is absent, and no id is known by which to cancel it.
     Unknown(Detail),
 }
@@ -22,7 +22,7 @@ pub enum SliceCancel {
 impl SliceCancel {
     /// Whether nothing of the slice can be filled any more.
     pub fn is_out(&self) -> bool {
-        matches!(self, Self::Cancelled(_) | Self::Final(..) | Self::Refused(_))
+        matches!(self, Self::Cancelled(_) | Self::Final(..) | Self::Rejected(_))
     }
 }
 
@@ -31,9 +31,10 @@ impl SlicedOrder {
     /// the slices, in their order; then slices of the same parent that were not known before, if the book
     /// shows any.
     ///
-    /// The book is read first, and a slice that it shows in a final state is left alone. If it cannot be
-    /// read, or does not show a slice, that slice is cancelled all the same. No failure keeps the next
-    /// cancellation from being sent.
+    /// The cancellations of the slices go before anything is read. The book is read after them: for others of
+    /// the same parent, and for the state of those whose cancellation failed. No failure keeps the next
+    /// cancellation from being sent. In front of an [`OrderGuard`](crate::OrderGuard) each one whose answer is
+    /// lost may take the settle time.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -48,26 +49,28 @@ impl SlicedOrder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_all(&self, broker: &dyn Broker) -> Vec<SliceCancel> {
-        let book = broker.orders().unwrap_or_else(|_| Rows::default());
-        let cancel = |id: &OrderId| {
-            let shown = book.iter().find(|order| order.id == *id);
-            if let Some(order) = shown.filter(|order| order.status.is_final()) {
-                return SliceCancel::Final(id.clone(), order.status.clone());
-            }
-            match broker.cancel_order(id) {
-                Ok(()) => SliceCancel::Cancelled(id.clone()),
-                Err(error) => SliceCancel::Failed(id.clone(), error),
-            }
+        let cancel = |id: &OrderId| match broker.cancel_order(id) {
+            Ok(()) => SliceCancel::Cancelled(id.clone()),
+            Err(error) => SliceCancel::Failed(id.clone(), error),
         };
         let slices = self.slices.iter().map(|slice| match &slice.outcome {
             SliceOutcome::Placed(id) => cancel(id),
-            SliceOutcome::Refused(why) => SliceCancel::Refused(why.clone()),
+            SliceOutcome::Rejected(why) => SliceCancel::Rejected(why.clone()),
             SliceOutcome::Absent(why) | SliceOutcome::Unknown(why) => {
                 SliceCancel::Unknown(why.clone())
             }
         });
         let mut ends: Vec<SliceCancel> = slices.collect();
-        ends.extend(self.others(&book).map(|order| cancel(&order.id)));
+        let book = broker.orders().unwrap_or_else(|_| Rows::default());
+        let others = self.others(&book).filter(|order| !order.status.is_final());
+        ends.extend(others.map(|order| cancel(&order.id)));
+        for end in &mut ends {
+            let SliceCancel::Failed(id, _) = end else { continue };
+            let shown = book.iter().find(|order| order.id == *id);
+            if let Some(order) = shown.filter(|order| order.status.is_final()) {
+                *end = SliceCancel::Final(id.clone(), order.status.clone());
+            }
+        }
         ends
     }
 }
@@ -110,9 +113,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_final_is_left_alone_and_what_was_unknown_is_found() {
+    fn what_is_final_says_so_and_what_was_unknown_is_found() {
         let mut mock = MockBroker::new();
-        mock.expect_orders().returning(|| {
+        let mut in_turn = mockall::Sequence::new();
+        let late = || BrokerError::Rejected(Detail::new("it is filled"));
+        mock.expect_cancel_order()
+            .times(3)
+            .in_sequence(&mut in_turn)
+            .returning(move |id| if id.as_str() == "1" { Err(late()) } else { Ok(()) });
+        mock.expect_orders().times(1).in_sequence(&mut in_turn).returning(|| {
             let slice = |id, status| shown(id, Side::Buy, status);
             let book = vec![
                 slice("1", OrderStatus::Filled),
@@ -125,7 +134,7 @@ mod tests {
             ];
             Ok(book.into())
         });
-        mock.expect_cancel_order().times(3).returning(|_| Ok(()));
+        mock.expect_cancel_order().times(1).in_sequence(&mut in_turn).returning(|_| Ok(()));
         let ends = order().cancel_all(&mock);
         assert_eq!(
             ends,
@@ -135,7 +144,6 @@ mod tests {
                 SliceCancel::Cancelled(id("3")),
                 SliceCancel::Unknown(Detail::new("timed out")),
                 SliceCancel::Cancelled(id("4")),
-                SliceCancel::Final(id("5"), OrderStatus::Cancelled),
             ]
         );
     }

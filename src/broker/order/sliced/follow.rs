@@ -12,9 +12,10 @@ pub struct SlicedState {
     /// One for each of [`SlicedOrder::slices`], in their order: its order in the book, or why there is
     /// none to be seen.
     ///
-    /// [`Rejected`](BrokerError::Rejected): it was refused, or the book does not show it;
+    /// [`Rejected`](BrokerError::Rejected): it was rejected when it was placed;
+    /// [`Absent`](BrokerError::Absent): the book does not show it, or not yet;
     /// [`Malformed`](BrokerError::Malformed): its row cannot be read;
-    /// [`Absent`](BrokerError::Absent), [`OutcomeUnknown`](BrokerError::OutcomeUnknown): it was not known whether it is in the market.
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown): it was not known whether it is in the market.
     pub slices: Vec<Result<Order, BrokerError>>,
     /// Slices of the same parent that were not known before: those of unknown outcome, if they are in
     /// the market after all.
@@ -67,7 +68,7 @@ impl SlicedOrder {
 fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
     let id = match &slice.outcome {
         SliceOutcome::Placed(id) => id,
-        SliceOutcome::Refused(why) => return Err(BrokerError::Rejected(why.clone())),
+        SliceOutcome::Rejected(why) => return Err(BrokerError::Rejected(why.clone())),
         SliceOutcome::Absent(why) => return Err(BrokerError::Absent(why.clone())),
         SliceOutcome::Unknown(why) => return Err(BrokerError::OutcomeUnknown(why.clone())),
     };
@@ -80,7 +81,7 @@ fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
     Err(match problem {
         Some(problem) => BrokerError::Malformed(Detail::new(problem.to_string())),
         None => {
-            BrokerError::Rejected(Detail::new(format!("the order book does not show order {id}")))
+            BrokerError::Absent(Detail::new(format!("the order book does not show order {id}")))
         }
     })
 }
@@ -103,7 +104,7 @@ mod tests {
             Slice::placed(id("1")),
             Slice::placed(id("amo/2")),
             Slice::placed(id("3")),
-            Slice::refused(Detail::new("no funds")),
+            Slice::rejected(Detail::new("no funds")),
             Slice::unknown(Detail::new("timed out")),
         ];
         let order = SlicedOrder::new(Some(id("1")), 10, slices);
@@ -121,7 +122,7 @@ mod tests {
         assert_eq!(state.orders().map(|order| order.id.as_str()).collect::<Vec<_>>(), ["1", "9"]);
         assert_eq!((state.filled, state.pending), (7.into(), 3.into()));
         let class = |at: usize| state.slices[at].as_ref().unwrap_err().class().word();
-        assert_eq!([1, 2, 3, 4].map(class), ["malformed", "rejected", "rejected", "unknown"]);
+        assert_eq!([1, 2, 3, 4].map(class), ["malformed", "unknown", "rejected", "unknown"]);
     }
 
     #[test]

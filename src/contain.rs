@@ -1,4 +1,4 @@
-//! Code that is not ours, at arm's length.
+//! Code that is not ours, at arm's length: callers' closures, adapters, observers.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

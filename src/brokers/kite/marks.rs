@@ -1,0 +1,21 @@
+//! The marks that Kite puts among the tags of an order that it sliced.
+//!
+//! `autoslice` is on each slice, and on those after the first `autoslice:` with the id of the first. They are no
+//! tags of the caller's (kite.trade/forum, comment 51301).
+
+const SLICE: &str = "autoslice";
+const SLICE_OF: &str = "autoslice:";
+
+pub(super) fn is_mark(tag: &str) -> bool {
+    tag == SLICE || tag.starts_with(SLICE_OF)
+}
+
+/// The id of the first slice, if the tag names it.
+pub(super) fn first_slice(tag: &str) -> Option<&str> {
+    tag.strip_prefix(SLICE_OF)
+}
+
+/// The tag that the caller gave to the order.
+pub(super) fn callers_tag(tags: impl IntoIterator<Item = String>) -> Option<String> {
+    tags.into_iter().find(|tag| !is_mark(tag))
+}
