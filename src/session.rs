@@ -22,13 +22,32 @@ use parking_lot::Mutex;
 /// [`LaneConfig::when_expired`](crate::LaneConfig::when_expired).
 ///
 /// ```
+/// use std::sync::RwLock;
 /// use lanekeeper::Session;
 ///
-/// let session = Session::new();
-/// assert!(!session.is_expired());
-/// // .. a lane meets a refusal of the credentials. Then somebody logs in:
-/// session.renew();
-/// assert!(!session.is_expired());
+/// /// An adapter whose token can be replaced while calls are under way.
+/// struct Client {
+///     token: RwLock<String>,
+///     session: Session,
+/// }
+///
+/// impl Client {
+///     fn set_token(&self, token: &str) {
+///         if let Ok(mut present) = self.token.write() {
+///             *present = token.to_owned();
+///         }
+///         // Only now: what the lanes held goes on with the new one.
+///         self.session.renew();
+///     }
+///
+///     /// What `Broker::session` answers; the lanes of the proxy share it.
+///     fn session(&self) -> Option<Session> {
+///         Some(self.session.clone())
+///     }
+/// }
+/// # let client = Client { token: RwLock::default(), session: Session::new() };
+/// # client.set_token("new");
+/// # assert!(client.session().is_some_and(|session| !session.is_expired()));
 /// ```
 #[derive(Clone, Default)]
 pub struct Session(Arc<Shared>);
@@ -77,8 +96,7 @@ impl Session {
         known <= generation && generation == self.generation()
     }
 
-    /// A call with the credentials of this generation was done: if they were refused, that was not the last
-    /// word.
+    /// A call with the credentials of this generation was done: if they were refused before, that is withdrawn.
     pub(crate) fn works(&self, generation: u64) {
         let order = (Ordering::SeqCst, Ordering::SeqCst);
         if self.0.refused.compare_exchange(generation + 1, 0, order.0, order.1).is_ok() {

@@ -62,7 +62,7 @@ pub enum Seen {
     Absent(Absence),
     /// The book was read, and shows something from which nobody can tell: the message says what.
     Unclear,
-    /// The book could not be read in time, or shows no tags at all.
+    /// The book could not be read in time, shows no tags at all, or was not looked into.
     Unread,
 }
 

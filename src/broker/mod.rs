@@ -89,6 +89,22 @@ pub trait Broker: Send + Sync {
     /// one slice.
     ///
     /// An answer of `Ok` means that something of the order is in the market, not all of it.
+    ///
+    /// ```
+    /// use lanekeeper::{Broker, BrokerError, Instrument, OrderRequest, Side};
+    ///
+    /// fn sell_all(broker: &dyn Broker, lots: u64) -> Result<(), BrokerError> {
+    ///     let nifty = Instrument::new("NFO", "NIFTY26FEBFUT");
+    ///     let order = OrderRequest::market(nifty, Side::Sell, 75 * lots).autoslice(true);
+    ///     let slices = broker.place_sliced(&order)?;
+    ///     if !slices.is_placed() {
+    ///         // Some are in the market: this is not to be sent again as it is.
+    ///         println!("{slices}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _ = sell_all;
+    /// ```
     #[lane(transactional, write, priority = 4, budget = orders, route = order_writes)]
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
         match self.place_order(order) {
@@ -108,6 +124,16 @@ pub trait Broker: Send + Sync {
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
 
     /// As [`Broker::cancel_order`], with fields that only one broker knows.
+    ///
+    /// ```
+    /// use lanekeeper::{Broker, BrokerError, OrderCancel, OrderId};
+    ///
+    /// /// Kite wants the parent with the leg of a cover order.
+    /// fn exit_leg(broker: &dyn Broker, leg: &OrderId, parent: &str) -> Result<(), BrokerError> {
+    ///     broker.cancel_order_with(leg, &OrderCancel::new().extra("parent_order_id", parent))
+    /// }
+    /// # let _ = exit_leg;
+    /// ```
     ///
     /// An adapter that leaves this out refuses such fields as
     /// [`NotSent`](BrokerError::NotSent), for without them another order may be meant.

@@ -50,9 +50,9 @@ pub(super) struct Board<K, V, E> {
     last: Line,
     pub(super) in_air: Option<InAir<K, V, E>>,
     /// To be fetched although nobody waits.
-    pub(super) urged: HashMap<K, Urge>,
+    pub(super) to_refresh: HashMap<K, Urge>,
     /// Those of them that this turn is for.
-    pub(super) urgent: Vec<K>,
+    pub(super) refreshing: Vec<K>,
     pub(super) doubts: Doubts<K>,
     /// Counts the turns of the fetcher: a batch is good for one turn.
     pub(super) turn: u64,
@@ -69,8 +69,8 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
             lines: Line::ALL.map(|_| VecDeque::new()),
             last: Line::Refused,
             in_air: None,
-            urged: HashMap::new(),
-            urgent: Vec::new(),
+            to_refresh: HashMap::new(),
+            refreshing: Vec::new(),
             doubts: Doubts::new(),
             turn: 0,
             fetching: false,
@@ -118,20 +118,20 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         self.lines.iter_mut().flatten()
     }
 
-    fn of(&mut self, flight: &Arc<Flight<K, V, E>>) -> Option<&mut Boarding<K, V, E>> {
+    fn boarding_of(&mut self, flight: &Arc<Flight<K, V, E>>) -> Option<&mut Boarding<K, V, E>> {
         self.boarding().find(|boarding| boarding.flight.is(flight))
     }
 
     /// Asks the flight to take `keys` along, each with its weight, if it has not gone.
     pub(super) fn take_along(&mut self, flight: &Arc<Flight<K, V, E>>, keys: Vec<(K, usize)>) {
-        if let Some(boarding) = self.of(flight) {
+        if let Some(boarding) = self.boarding_of(flight) {
             boarding.seats.along.extend(keys);
         }
     }
 
     /// One who waited for `key` on `flight` does so no more. Says whether it may have been sent.
     pub(super) fn leave(&mut self, flight: &Arc<Flight<K, V, E>>, key: &K) -> bool {
-        if let Some(boarding) = self.of(flight) {
+        if let Some(boarding) = self.boarding_of(flight) {
             boarding.seats.leave(key);
             return false;
         }
@@ -161,7 +161,7 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
             line.retain(|boarding| boarding.seats.is_awaited());
         }
         if self.lines[Line::Doubtful as usize].is_empty() {
-            self.doubts.settle();
+            self.doubts.reset();
         }
         self.lines.iter().any(|line| !line.is_empty())
     }
@@ -255,24 +255,24 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         match awaited.len() {
             0 => None,
             all if all == seats.keys().len() => Some(self.halve(seats)),
-            _ => Some(self.again(seats, &[&awaited])),
+            _ => Some(self.board_parts(seats, &[&awaited])),
         }
     }
 
     fn halve(&mut self, seats: &Seats<K>) -> Parts<K, V, E> {
         let (left, right) = seats.keys().split_at(seats.keys().len() / 2);
-        self.again(seats, &[left, right])
+        self.board_parts(seats, &[left, right])
     }
 
     /// Lets parts of a flight go in its place. Gives the flight of each key.
-    fn again(&mut self, seats: &Seats<K>, parts: &[&[K]]) -> Parts<K, V, E> {
+    fn board_parts(&mut self, seats: &Seats<K>, parts: &[&[K]]) -> Parts<K, V, E> {
         let mut flights = HashMap::new();
-        let mut twin = None;
+        let mut other_half = None;
         for keys in parts {
             let mut boarding = Boarding::new(seats.part(keys));
             let flight = boarding.flight.flight();
             flights.extend(keys.iter().map(|key| (key.clone(), Arc::clone(flight))));
-            boarding.twin = twin.replace(Arc::clone(boarding.flight.flight()));
+            boarding.other_half = other_half.replace(Arc::clone(boarding.flight.flight()));
             self.lines[Line::Doubtful as usize].push_back(boarding);
         }
         flights
@@ -284,7 +284,7 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         self.doubts.answered(air.seats.line, air.seats.keys());
         let parts = &mut self.lines[Line::Doubtful as usize];
         let is_twin = |boarding: &Boarding<K, V, E>| {
-            boarding.twin.as_ref().is_some_and(|twin| air.flight.is(twin))
+            boarding.other_half.as_ref().is_some_and(|other_half| air.flight.is(other_half))
         };
         let Some(place) = parts.iter().position(is_twin) else { return };
         let seats = &parts[place].seats;
@@ -309,7 +309,7 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         if !air.seats.is_part || !self.doubts.refused_alone() {
             return VecDeque::new();
         }
-        self.doubts.settle();
+        self.doubts.reset();
         let error = Arc::new(error);
         let line = std::mem::take(&mut self.lines[Line::Doubtful as usize]);
         let (parts, others) = line.into_iter().partition(|boarding| boarding.seats.is_part);
@@ -337,9 +337,9 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         let any = random.checked_rem(keys.len() as u64).unwrap_or(0) as usize;
         let chosen = keys.iter().find(|(_, key)| had_value(key)).or_else(|| keys.get(any));
         let Some((place, key)) = chosen.map(|(place, key)| (*place, K::clone(key))) else { return };
-        let Some(Boarding { flight, seats, twin }) = parts.remove(place) else { return };
+        let Some(Boarding { flight, seats, other_half }) = parts.remove(place) else { return };
         if seats.keys().len() == 1 {
-            parts.push_front(Boarding { flight, seats, twin });
+            parts.push_front(Boarding { flight, seats, other_half });
             return;
         }
         let others: Vec<K> = seats.keys().iter().filter(|own| **own != key).cloned().collect();

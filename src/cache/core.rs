@@ -148,7 +148,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             return;
         }
         let mut board = self.board.lock();
-        let known = board.urged.entry(key.clone()).or_insert(urge);
+        let known = board.to_refresh.entry(key.clone()).or_insert(urge);
         if urge == Urge::Stale {
             *known = urge;
         }
@@ -183,8 +183,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// What a request is to take along: what is to be refreshed, and then all else that is due,
     /// oldest first.
     fn due(&self, board: &Board<K, V, E>, now: Moment) -> Vec<(K, usize)> {
-        let urgent = |key: &K| Some((key.clone(), self.memory.if_due(key, now)?));
-        board.urgent.iter().filter_map(urgent).chain(self.memory.due(now)).collect()
+        let refreshing = |key: &K| Some((key.clone(), self.memory.if_due(key, now)?));
+        board.refreshing.iter().filter_map(refreshing).chain(self.memory.due(now)).collect()
     }
 
     /// A turn of the fetcher is over: keeps what it brought, and tells those who wait.

@@ -7,7 +7,7 @@
 //!
 //! `board.rs` finds the bad keys by halving. This file tells it when the source refuses everything, which
 //! is no matter of keys. Halving would find that out last: a batch of n keys takes 2n requests. So after
-//! [`PATIENCE`] refusals in a row single keys are picked out of the parts and asked for first. One that
+//! [`REFUSALS_BEFORE_SINGLES`] refusals in a row single keys are picked out of the parts and asked for first. One that
 //! is answered shows that the source still answers, and halving goes on; the next picking takes twice as
 //! many refusals. If [`EVERYTHING`] single keys are refused and nothing at all is answered in between,
 //! the source refuses everything. So a batch with fewer bad keys than that is never taken for one.
@@ -21,7 +21,7 @@ use crate::quota::Moment;
 
 /// After so many refusals in a row single keys are picked. One bad key among any number of good ones
 /// brings three in a row at most: the request, the same without what was only taken along, and a half.
-const PATIENCE: u32 = 4;
+const REFUSALS_BEFORE_SINGLES: u32 = 4;
 
 /// So many single keys are refused by a source that refuses everything.
 const EVERYTHING: u32 = 16;
@@ -55,7 +55,7 @@ pub(super) struct Doubts<K> {
 
 impl<K: Clone + Eq + Hash> Doubts<K> {
     pub(super) fn new() -> Self {
-        Self { keys: HashMap::new(), refused: 0, alone: 0, patience: PATIENCE }
+        Self { keys: HashMap::new(), refused: 0, alone: 0, patience: REFUSALS_BEFORE_SINGLES }
     }
 
     pub(super) fn has(&self, key: &K, now: Moment) -> bool {
@@ -103,8 +103,8 @@ impl<K: Clone + Eq + Hash> Doubts<K> {
     }
 
     /// Nothing is left of a refused request.
-    pub(super) fn settle(&mut self) {
-        (self.refused, self.alone, self.patience) = (0, 0, PATIENCE);
+    pub(super) fn reset(&mut self) {
+        (self.refused, self.alone, self.patience) = (0, 0, REFUSALS_BEFORE_SINGLES);
     }
 
     /// What was in doubt long ago is as any other key.
@@ -172,7 +172,7 @@ mod tests {
         doubts.answered(Line::Trusted, &[]);
         let mut refused = |times| (0..times).any(|_| doubts.refused_alone());
         assert!(!refused(15));
-        doubts.settle();
+        doubts.reset();
         assert!(!(0..15).any(|_| doubts.refused_alone()));
     }
 }

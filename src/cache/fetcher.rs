@@ -101,7 +101,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let looked_at = {
             let mut board = self.board.lock();
             board.fetching = false;
-            (std::mem::take(&mut board.urged), std::mem::take(&mut board.urgent))
+            (std::mem::take(&mut board.to_refresh), std::mem::take(&mut board.refreshing))
         };
         let _ = contain(|| drop(looked_at));
     }
@@ -115,13 +115,14 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             }
             let now = self.now();
             board.doubts.forget_old(now);
-            let Board { urged, doubts, .. } = &mut *board;
+            let Board { to_refresh, doubts, .. } = &mut *board;
             // A key in doubt is not taken along, so there is nothing to go for.
-            urged.retain(|key, _| !doubts.has(key, now) && self.memory.if_due(key, now).is_some());
-            if board.is_awaited() || board.urged.values().any(|urge| *urge == Urge::Stale) {
+            to_refresh
+                .retain(|key, _| !doubts.has(key, now) && self.memory.if_due(key, now).is_some());
+            if board.is_awaited() || board.to_refresh.values().any(|urge| *urge == Urge::Stale) {
                 break;
             }
-            if board.urged.is_empty() {
+            if board.to_refresh.is_empty() {
                 self.work.wait(&mut board);
                 continue;
             }
@@ -132,7 +133,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             if spare {
                 break;
             }
-            board.urged.retain(|_, urge| *urge == Urge::Stale);
+            board.to_refresh.retain(|_, urge| *urge == Urge::Stale);
         }
         let gathered = self.settings.clock.instant_of(self.now() + self.settings.gather);
         if let Some(until) = gathered.filter(|_| !self.settings.gather.is_zero()) {
@@ -142,7 +143,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         board.taken = false;
         board.fetching = !board.closed;
         // Once, whatever becomes of it: who still wants them renewed says so again.
-        board.urgent = board.urged.drain().map(|(key, _)| key).collect();
+        board.refreshing = board.to_refresh.drain().map(|(key, _)| key).collect();
         board.fetching.then_some(board.turn)
     }
 

@@ -144,12 +144,12 @@ pub(super) struct Boarding<K, V, E> {
     pub(super) flight: Owed<K, V, E>,
     pub(super) seats: Seats<K>,
     /// The other half of a request that was refused. If that is answered, this one has a bad key.
-    pub(super) twin: Option<Arc<Flight<K, V, E>>>,
+    pub(super) other_half: Option<Arc<Flight<K, V, E>>>,
 }
 
 impl<K, V, E> Boarding<K, V, E> {
     pub(super) fn new(seats: Seats<K>) -> Self {
-        Self { flight: Owed::new(), seats, twin: None }
+        Self { flight: Owed::new(), seats, other_half: None }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Exchange {
 pub struct PlacedOrder {
     /// The exchange's name for it.
     pub id: OrderId,
-    /// The first slice of the order that it is a slice of, unless it is that one.
+    /// The id of the first slice. None on that slice itself, and on an order that was not divided.
     pub parent: Option<OrderId>,
     /// The client's mark.
     pub tag: Option<String>,
@@ -60,8 +60,7 @@ impl Exchange {
         self.server.address
     }
 
-    /// How one account fared. Each `api_key` is counted alone, as at Kite; they all trade in one paper
-    /// account.
+    /// What was counted for one `api_key`, as Kite counts each alone. The orders of all keys are in one book.
     pub fn account<'a>(&'a self, api_key: &'a str) -> Account<'a> {
         Account { exchange: self, api_key }
     }

@@ -28,8 +28,8 @@
 //!
 //! Each `api_key` is counted alone; [`Exchange::account`] tells how one fared. Orders are refused in Kite's
 //! words, where they are known, for a price that is no step of the instrument, a market order without
-//! protection, a quantity above the freeze quantity, and fields that are unknown or said twice. Iceberg and
-//! cover orders are checked, and rest as one order: their legs are not played out.
+//! protection, a quantity above the freeze quantity, and fields that are unknown or repeated. Iceberg and
+//! cover orders are checked, and rest as one order: the exchange does not simulate their legs.
 //!
 //! What goes wrong is said by [`Faults`]: which requests (`faults`, `target`), how (`fault`), and what
 //! comes of it (`mishap`). The ledger, [`Exchange::orders`], tells what really happened:

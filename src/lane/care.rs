@@ -31,8 +31,8 @@ const HELD_UP: Duration = Duration::from_millis(1);
 pub(super) struct Pass {
     admission: Option<Admission>,
     departure: Departure,
-    /// The credentials it is made with.
-    pub(super) session: u64,
+    /// The generation of the credentials that it is made with.
+    pub(super) made_with: u64,
     /// What the breaker of its route became, if that is news.
     pub(super) breaker: Option<Change>,
 }
@@ -87,7 +87,7 @@ impl Care {
     ///
     /// One caller that calls again and again leaves nobody waiting, but is held up itself: once in
     /// each window, for about as long. That is a busy lane too.
-    pub(super) fn sent(&mut self, now: Moment, info: &Info, others: bool, session: u64) -> Pass {
+    pub(super) fn sent(&mut self, now: Moment, info: &Info, others: bool, made_with: u64) -> Pass {
         let waited = now.since(info.entered);
         if waited >= HELD_UP {
             self.held_up = Some((now, waited));
@@ -98,7 +98,7 @@ impl Care {
             // It was not refused a moment ago, under the same lock.
             admission: self.routes.admit(info.route, info.is_urgent(), now),
             departure: self.throttle.sent(now, info.charge.weight, waiting),
-            session,
+            made_with,
             breaker: self.routes.change(info.route, now),
         }
     }
@@ -112,7 +112,7 @@ impl Care {
         info: &Info,
         session: &Session,
     ) -> After {
-        let Pass { admission, departure, session: made_with, .. } = pass;
+        let Pass { admission, departure, made_with, .. } = pass;
         let outcome = match attempt.failure {
             Some(_) if attempt.panicked => Outcome::Ignored,
             failure => failure.map_or(Outcome::Success, Outcome::from),

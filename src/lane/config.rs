@@ -77,8 +77,8 @@ impl LaneConfig {
     }
 
     /// How many calls may be under way at once. By default as many as the quota lets be in flight,
-    /// 16 at most. The lane has one thread more than that, which keeps the deadlines of those that
-    /// wait.
+    /// 16 at most. The lane has a thread for each, one for each of
+    /// [`urgent_workers`](Self::urgent_workers), and one more that keeps the deadlines of those that wait.
     ///
     /// A lane needs about `calls per second x round trip` to use all of its quota.
     #[must_use]
@@ -88,15 +88,16 @@ impl LaneConfig {
     }
 
     /// How many [urgent](super::Priority::URGENT) calls may be under way beside those of
-    /// [`in_flight`](Self::in_flight), when as many of these run as may: each is a thread that waits for
-    /// the case that all others hang. By default as many as `in_flight`, 4 at most. 0 to 64.
+    /// [`in_flight`](Self::in_flight), when as many of these run as may: so that there is a thread for
+    /// them if all others hang. By default as many as `in_flight`, 4 at most. 0 to 64.
     #[must_use]
     pub fn urgent_workers(mut self, calls: usize) -> Self {
         self.urgent_workers = Some(calls);
         self
     }
 
-    /// How many calls may wait. 1024 by default.
+    /// How many calls may wait. 1024 by default. An urgent call that finds the queue full takes the place of a lesser
+    /// one, and comes on top if there is none.
     #[must_use]
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
@@ -161,6 +162,17 @@ impl LaneConfig {
     /// What happens to calls while the broker does not take the credentials, as after the end of the
     /// day's session. By default they wait for new ones. An urgent call goes all the same: if the broker takes
     /// it, the others follow.
+    ///
+    /// ```
+    /// use lanekeeper::lane::{LaneConfig, WhenExpired};
+    /// use lanekeeper::Quota;
+    ///
+    /// // An order would be wrong by the time somebody has logged in: refused at once, and urgent ones go.
+    /// let orders = LaneConfig::new(Quota::per_second(10))
+    ///     .urgent_workers(8)
+    ///     .when_expired(WhenExpired::Refuse);
+    /// assert!(orders.check().is_ok());
+    /// ```
     #[must_use]
     pub fn when_expired(mut self, when_expired: WhenExpired) -> Self {
         self.when_expired = when_expired;

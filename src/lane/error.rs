@@ -56,8 +56,8 @@ pub enum Reason {
     /// It weighs more than some window allows at all.
     #[error("not sent: it weighs more than the quota or a budget ever allows at once")]
     TooHeavy,
-    /// The circuit breaker of the lane is open: the broker failed too often lately.
-    #[error("not sent: the broker failed too often lately{}", come_back(*possible_in))]
+    /// The circuit breaker of the call's route class is open: the broker did not answer too often lately.
+    #[error("not sent: the broker was silent too often lately{}", come_back(*possible_in))]
     BrokerDown {
         /// When calls are let through again, from now; if that is known.
         possible_in: Option<Duration>,

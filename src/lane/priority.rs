@@ -23,15 +23,15 @@ pub struct PriorityError {
 }
 
 impl Priority {
-    /// Number 1 goes before everything else. An urgent call is refused only by the broker, by a lane that is
-    /// closed or was stopped by hand, and by its own deadline:
+    /// Number 1 goes before everything else. What protects the broker and
+    /// the other calls does not refuse it (`docs/order-safety.md` lists what still can):
     ///
     /// - it may use what a budget keeps in reserve;
     /// - a circuit breaker that opened by itself lets it through;
     /// - at a full queue it takes the place of a lesser call;
     /// - it has workers of its own ([`LaneConfig::urgent_workers`](super::LaneConfig::urgent_workers)), and
-    ///   may take the slot of a call that hangs: one that has been in flight for longer than every round
-    ///   trip so far, a second and its window. If such a call reaches the broker late, the broker may count
+    ///   may take the slot of a call that hangs: one that has been in flight for longer than its
+    ///   window and than the longest round trip so far, of which 1 s counts at least and 2 s at most. If such a call reaches the broker late, the broker may count
     ///   one call too many;
     /// - it is sent again after a refusal for speed even if other retries have used up their budget.
     pub const URGENT: Self = Self(1);

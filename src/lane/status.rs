@@ -43,9 +43,9 @@ pub struct LaneStatus {
     pub rate: Option<f64>,
     /// How many percent of that it goes at, since the broker last said that calls come too fast.
     pub rate_percent: u32,
-    /// What the circuit breaker of its worst route class does.
+    /// The state that is furthest from closed, of the circuit breakers of its route classes.
     pub breaker: BreakerState,
-    /// What that of each route class does that was called so far.
+    /// The state of the circuit breaker of each route class that was called so far.
     pub breakers: BTreeMap<&'static str, BreakerState>,
     /// Each window of its quota, with that of a cut if there is one.
     pub windows: Vec<WindowStatus>,

@@ -100,7 +100,7 @@ impl Shared {
     }
 
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
-        self.note_session(pass.session, attempt);
+        self.note_session(pass.made_with, attempt);
         let begun = permit.taken();
         let (mut allowance, now) = self.pace.allowance();
         match attempt.failure.map_or(Sent::Yes, |failure| failure.class.was_sent()) {

@@ -181,10 +181,10 @@ impl Allowance {
         let now = self.at(wall.moment);
         let mut state = PaceState::at(wall.timestamp);
         for (name, lane) in lanes.iter().zip(&self.lanes) {
-            state.set(name, lane.gauge.uses_since(now));
+            state.set(name, lane.gauge.export(now));
         }
         for (name, budget) in budgets.iter().zip(&self.budgets) {
-            state.set(name, budget.gauge.uses_since(now));
+            state.set(name, budget.gauge.export(now));
         }
         state
     }

@@ -66,6 +66,8 @@ impl fmt::Display for Reserve {
 ///
 /// let orders = Budget::new(Quota::per_minute(400).and(Quota::per_day(5000))).reserve(20);
 /// assert_eq!(orders.reserved(), Reserve::Slots(20));
+/// // Of 400 a minute and 5000 a day, 20 and 250.
+/// assert_eq!(orders.clone().reserve_percent(5).reserved(), Reserve::Percent(5));
 /// assert!(orders.check().is_ok());
 /// assert!(Budget::new(Quota::per_second(10)).reserve(10).check().is_err());
 /// ```

@@ -84,13 +84,18 @@ impl Gauge {
     }
 
     /// What was used, for another quota of the same windows.
-    pub(super) fn uses_since(&self, now: Moment) -> Vec<Use> {
+    pub(super) fn export(&self, now: Moment) -> Vec<Use> {
         let nanos =
             |later: Moment, earlier: Moment| later.as_nanos().saturating_sub(earlier.as_nanos());
         let finished = self.log.iter().map(|(entry, weight)| {
-            Use(Some(nanos(now, entry.finished)), nanos(entry.finished, entry.taken), weight)
+            let (ago, took) = (nanos(now, entry.finished), nanos(entry.finished, entry.taken));
+            Use { ago: Some(ago), took, weight }
         });
-        let open = self.open.iter().map(|&(taken, weight)| Use(None, nanos(now, taken), weight));
+        let open = self.open.iter().map(|&(taken, weight)| Use {
+            ago: None,
+            took: nanos(now, taken),
+            weight,
+        });
         finished.chain(open).collect()
     }
 

@@ -43,12 +43,17 @@ pub struct PaceState {
     used: BTreeMap<String, Vec<Use>>,
 }
 
-/// A call, or several at one moment: how long ago it was answered, how long it had taken, both in
-/// nanoseconds, and its weight. One that was under way has no answer yet.
+/// A call, or several at one moment. Times are in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Use(pub(super) Option<u64>, pub(super) u64, pub(super) u64);
+pub(super) struct Use {
+    /// How long before the save it was answered; `None` if it was under way then.
+    pub(super) ago: Option<u64>,
+    /// How long it took, or had taken by then.
+    pub(super) took: u64,
+    pub(super) weight: u64,
+}
 
-/// A call that was under way for so long as its process ended is not on its way to the broker any more.
+/// A call that was under way when the state was taken is assumed to reach the broker within this time.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// A call that is to be counted again.
@@ -68,7 +73,11 @@ impl PaceState {
     /// So many calls of weight 1 were charged to this lane or budget, all of them so long ago.
     #[must_use]
     pub fn used(mut self, name: impl Into<String>, calls: u32, ago: Duration) -> Self {
-        self.used.entry(name.into()).or_default().push(Use(Some(nanos(ago)), 0, calls.into()));
+        self.used.entry(name.into()).or_default().push(Use {
+            ago: Some(nanos(ago)),
+            took: 0,
+            weight: calls.into(),
+        });
         self
     }
 
@@ -89,7 +98,7 @@ impl PaceState {
         let passed = now.timestamp.duration_since(self.saved_at);
         let passed = Duration::try_from(passed).unwrap_or_default();
         let saved = now.moment - passed;
-        let restore = |&Use(ago, took, weight): &Use| {
+        let restore = |&Use { ago, took, weight }: &Use| {
             let took = Duration::from_nanos(took);
             let lost = now.moment + took.min(ON_ITS_WAY);
             let finished = ago.map_or(lost, |ago| saved - Duration::from_nanos(ago));

@@ -62,7 +62,7 @@ catalogue! {
     REFUSED Counter "lanekeeper_refused_total" ["lane", "method", "reason"]
         "Calls that the lane did not take in or gave up, never sent, by why.";
     THROTTLED Counter "lanekeeper_throttled_total" ["lane"]
-        "Refusals by the broker for coming too fast.";
+        "Answers by which the broker said that calls come too fast.";
     UNANSWERED Counter "lanekeeper_unanswered_total" ["lane", "method"]
         "Calls that were sent and whose caller left at its deadline, reads too.";
     UNKNOWN Counter "lanekeeper_unknown_outcomes_total" ["lane", "method", "cause"]
@@ -86,7 +86,7 @@ catalogue! {
     IN_FLIGHT Gauge "lanekeeper_in_flight" ["lane"]
         "Calls under way.";
     IN_FLIGHT_LIMIT Gauge "lanekeeper_in_flight_limit" ["lane"]
-        "Calls that may be under way at once.";
+        "Calls that may be under way at once, but for a few urgent ones (`urgent_workers`).";
     WINDOW_LIMIT Gauge "lanekeeper_window_limit" ["lane", "window"]
         "Calls that a window of the lane's quota allows. Not a number once there is no such window.";
     WINDOW_LEFT Gauge "lanekeeper_window_remaining" ["lane", "window"]

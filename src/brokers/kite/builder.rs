@@ -170,7 +170,7 @@ impl KiteBuilder {
     }
 
     /// The longest answer that is read, in bytes and unpacked; 16 MiB by default. Of a longer one
-    /// no more than that is kept, and the call fails: [`Transient`](crate::BrokerError::Transient)
+    /// no more than that is kept, and the call fails: [`Malformed`](crate::BrokerError::Malformed)
     /// for a read, [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown) for a write. The listing of
     /// instruments has a bound of its own.
     pub fn max_answer(mut self, bytes: u64) -> Self {

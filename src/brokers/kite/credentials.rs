@@ -1,4 +1,4 @@
-//! The key to the account, which may be replaced while calls are under way.
+//! The access token and the other secrets of a client. The token may be replaced while calls are under way.
 
 use parking_lot::RwLock;
 use secrecy::SecretString;

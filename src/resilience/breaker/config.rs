@@ -5,11 +5,13 @@ use std::time::Duration;
 use super::words::{BreakerMode, Counts};
 use crate::resilience::setting::{SettingError, demand, demand_percent, demand_time};
 
-/// When a lane stops calling a broker that fails, and how it finds its way back.
+/// When a lane stops calling a broker that does not answer, and how it finds its way back. Each route class of the
+/// lane has a breaker of its own, by these settings.
 ///
-/// It opens when, of the calls of the last [`window`](Self::window), too large a share failed or was
-/// slow, or when a number of calls failed one after the other. Open, it lets nothing through for a
-/// while. Then it is half open: a few calls go through as probes, and decide.
+/// A call fails here if it gets no answer ([`Reachability`](crate::Reachability)): an answer that says no is
+/// one. The breaker opens when, of the calls of the last [`window`](Self::window), too large a share failed or was
+/// slow, or when a number of calls failed one after the other. Open, it lets nothing through for a while but urgent
+/// calls. Then it is half open: a few calls go through as probes, and decide.
 ///
 /// ```
 /// use std::time::Duration;

@@ -108,7 +108,7 @@ pub enum BreakerMode {
 pub enum BreakerState {
     /// Calls go through.
     Closed,
-    /// None does.
+    /// None does, but urgent ones, which count as probes.
     Open,
     /// A few do, as probes. So it is from the end of the time open on, though nobody came yet.
     HalfOpen,

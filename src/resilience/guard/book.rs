@@ -28,12 +28,12 @@ struct State {
     /// Numbers the askings and the sendings, so that their order is known even if the clock stands.
     number: u64,
     /// The look that is under way.
-    flight: Option<Flight>,
+    under_way: Option<UnderWay>,
     last: Option<Reading>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Flight {
+struct UnderWay {
     sent: u64,
     at: Moment,
 }
@@ -68,8 +68,8 @@ impl Book {
                     return reading.orders.clone();
                 }
                 let now = patience.clock.now();
-                let Some(flight) = state.flight else { break };
-                let hangs = flight.at + patience.settle;
+                let Some(under_way) = state.under_way else { break };
+                let hangs = under_way.at + patience.settle;
                 if now >= hangs {
                     if now >= until {
                         return Err(BrokerError::Transient(Detail::new(
@@ -77,14 +77,14 @@ impl Book {
                         )));
                     }
                     // One that was sent since is somebody's who was tired of waiting too.
-                    if flight.sent < asked {
+                    if under_way.sent < asked {
                         break;
                     }
                 }
                 self.wait(&mut state, patience, if now < hangs { hangs } else { until });
             }
             let sent = state.next();
-            state.flight = Some(Flight { sent, at: patience.clock.now() });
+            state.under_way = Some(UnderWay { sent, at: patience.clock.now() });
             sent
         };
         let landing = Landing { book: self, sent };
@@ -117,8 +117,8 @@ impl Landing<'_> {
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         let mut state = self.book.state.lock();
-        if state.flight.is_some_and(|flight| flight.sent == self.sent) {
-            state.flight = None;
+        if state.under_way.is_some_and(|under_way| under_way.sent == self.sent) {
+            state.under_way = None;
         }
         drop(state);
         self.book.landed.notify_all();

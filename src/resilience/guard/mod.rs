@@ -8,7 +8,9 @@
 //! them but the answers.
 //!
 //! - `follow` finds out what became of a write whose answer is lost.
-//! - `find` tells the order of an intent among all in the book.
+//! - `find` says whether an order in the book, or a row that cannot be read, is the one that was meant.
+//! - `shown` is what a book shows of it: one order, or slices.
+//! - `hooks` are who is told of what is in no answer.
 //! - `change` tells from an order whether a change or a cancellation was made.
 //! - `patience` says when to look, and when a look is the last word.
 //! - `book` shares one look into the book among all who wait for one.
@@ -34,12 +36,12 @@
 //! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; `Rejected`, if it is filled or otherwise final; `Absent`, if it is as before; or `OutcomeUnknown` |
 //! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; `Absent`, if it is as before; or `OutcomeUnknown` |
 //! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `Seen::Unclear`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
-//! | .. of the visible quantity | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unclear` |
+//! | .. to a market order, which the broker may show as the limit order that it makes of it | nothing is sent again | `OutcomeUnknown`, `Seen::Unclear` |
+//! | .. of the visible quantity, the market protection or an extra field | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unclear` |
 //!
 //! An error of unknown outcome, and one of an absent order, has a [`Trail`](crate::broker::Trail): the tag to
-//! look for, and what was seen so far. So has a slice of unknown outcome, and one that is absent. All of them are
-//! left to be asked after by [`recover`](OrderGuard::recover), and are watched for from then on: an order that
-//! turns up after all, in any order book that is read through the guard or in what is handed to
+//! look for, and what was seen so far. So has a slice of unknown outcome, and one that is absent. An order is
+//! left to be asked after by [`recover`](OrderGuard::recover) then, and is watched for: one that turns up after all, in any order book that is read through the guard or in what is handed to
 //! [`OrderGuard::told`], is reported to [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
 //!
 //! An order is taken for sliced if it asks for that ([`OrderRequest::autoslice`](crate::OrderRequest)), or
@@ -56,8 +58,9 @@
 //! A look that is refused, by the broker for coming too fast or by a lane whose breaker is open, is
 //! sent again when it was told to come back, in no more than the settle time. One that fails otherwise
 //! is sent again soon. Five failures after the settle time end the search; so do, at any time, five
-//! [`Fatal`](crate::BrokerError::Fatal) answers in a row, about 4 s: a gateway's page says "forbidden"
-//! as a dead token does, but goes away. After a new login, [`recover`](OrderGuard::recover) finds what
+//! answers in a row by which nothing works ([`Fatal`](crate::BrokerError::Fatal),
+//! [`Unauthorized`](crate::BrokerError::Unauthorized)), about 4 s: a gateway's page says "forbidden" too, but
+//! goes away. After a new login, [`recover`](OrderGuard::recover) finds what
 //! is left. A look that takes longer than the settle time is taken to hang: one of those
 //! who wait for it looks alone, and the others leave after the settle time and as long again.
 //!

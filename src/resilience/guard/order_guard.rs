@@ -91,13 +91,26 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     /// The same guard around another handle of the same broker, as one with other call options.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::lane::CallOptions;
+    /// use lanekeeper::{BrokerProxy, OrderGuard, PaperBroker};
+    ///
+    /// let proxy = BrokerProxy::builder(PaperBroker::builder().build()?).build()?;
+    /// let broker = OrderGuard::builder(proxy.clone()).build()?;
+    /// let alpha = broker.around(proxy.with(CallOptions::new().user("alpha")));
+    /// # let _ = alpha;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
         OrderGuard { within: broker, shared: Arc::clone(&self.shared), exits: false }
     }
 
     /// The same guard for exits, around a handle of the same broker, as one of
-    /// [`Priority::URGENT`](crate::Priority::URGENT). An order that is placed through it is sent even if the
-    /// journal cannot be written, as on a full disk: a position that cannot be closed is worse than an order
+    /// [`Priority::URGENT`](crate::Priority::URGENT): that the order goes first is a matter of the handle. What this
+    /// adds is that it is sent even if the journal cannot be written, as on a full disk: a position that cannot be closed is worse than an order
     /// that is not asked after when the process dies within its call.
     /// [`on_unrecorded`](OrderGuardBuilder::on_unrecorded) is told of it.
     ///
@@ -119,15 +132,36 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     /// Asks after every order without a final answer: those that an earlier process left in the
-    /// journal, and those of this one that were answered as
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown). Nothing is sent again. Orders under way are
+    /// journal, and those of this one that were answered as [`OutcomeUnknown`](BrokerError::OutcomeUnknown) or
+    /// [`Absent`](BrokerError::Absent), or in part so. Nothing is sent again. Orders under way are
     /// left alone.
     ///
     /// Waits until all are found, or for the settle time: counted for an order of an earlier process
     /// from when this guard was built, since nobody knows when the other sent its last. What is
-    /// [`Recovered::Unknown`](super::Recovered) is kept, and asked after again by the next call; for
+    /// [`Recovered::Unknown`](super::Recovered), or has a slice of unknown outcome, is kept, and asked after again
+    /// by the next call; for
     /// an order of another trading day nobody waits. Answers are noted in the journal at the end: if
     /// the process dies before, the next one finds them again.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::resilience::guard::Recovered;
+    /// use lanekeeper::{OrderGuard, PaperBroker};
+    ///
+    /// let broker = OrderGuard::builder(PaperBroker::builder().build()?).build()?;
+    /// for order in broker.recover() {
+    ///     match &order.outcome {
+    ///         Recovered::Placed(id) => println!("{} is order {id}", order.tag),
+    ///         Recovered::PartlyPlaced(slices) => println!("{}: {slices}", order.tag),
+    ///         Recovered::Rejected(why) => println!("{} was rejected: {why}", order.tag),
+    ///         Recovered::Absent(evidence) => println!("{} is not there: {evidence}", order.tag),
+    ///         // Somebody has to find out: `forget` it then.
+    ///         other => println!("{}: {other:?}", order.tag),
+    ///     }
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recover(&self) -> Vec<Recovery> {
         self.shared.recover(self.lookups())
     }
@@ -143,7 +177,8 @@ impl<B: Broker> OrderGuard<B> {
 
     /// Hands in the state of an order that was learned elsewhere: from a postback, a stream, a page. If it is
     /// one whose caller was told that it is absent or of unknown outcome, that is settled now, and
-    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told.
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told; where that is not set this does nothing. Of an order
+    /// in slices one slice settles nothing: that takes an order book which shows the whole.
     pub fn told(&self, order: &Order) {
         self.shared.look_over(std::slice::from_ref(order));
     }

@@ -27,7 +27,7 @@ pub enum OwnTags {
     /// that another process, or the one before a restart, used the tag, it sees from the order's
     /// instrument and side, if it looks for it. Where both are the same the time decides: an order
     /// that was placed less than a minute before would be taken for it, and an earlier one leaves the
-    /// outcome unknown ([`Seen::Unread`](crate::Seen)), since the clock may be wrong. Leave the tag
+    /// outcome unknown ([`Seen::Unclear`](crate::Seen)), since the clock may be wrong. Leave the tag
     /// empty (or `""`), and none of this concerns you.
     #[default]
     Unique,

@@ -20,9 +20,9 @@ pub struct SlicedState {
     /// Slices of the same parent that were not known before: those of unknown outcome, if they are in
     /// the market after all.
     pub others: Vec<Order>,
-    /// The quantity that is filled, of all the orders above.
+    /// The quantity that is filled, of all the orders above, in units of the instrument.
     pub filled: Decimal,
-    /// The quantity that can still be filled, of all the orders above.
+    /// The quantity that can still be filled, of all the orders above, in units of the instrument.
     pub pending: Decimal,
 }
 
@@ -35,6 +35,18 @@ impl SlicedState {
 
 impl SlicedOrder {
     /// Where each slice stands now, by one look into the order book.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::{Broker, Instrument, OrderRequest, PaperBroker, Side};
+    ///
+    /// let broker = PaperBroker::builder().build()?;
+    /// let order = OrderRequest::limit(Instrument::new("NSE", "YESBANK"), Side::Buy, 10, 1);
+    /// let state = broker.place_sliced(&order)?.follow(&broker)?;
+    /// assert_eq!((state.filled, state.pending), (0.into(), 10.into()));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Broker::orders`]. A slice that cannot be seen fails nothing: its place says why.
