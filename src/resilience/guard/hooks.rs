@@ -30,7 +30,9 @@ pub struct Unrecorded {
 }
 
 /// A function of the caller's, if there is one.
-pub(super) struct Hook<T>(Option<Arc<dyn Fn(&T) + Send + Sync>>);
+pub(super) struct Hook<T>(Option<Arc<Tell<T>>>);
+
+type Tell<T> = dyn Fn(&T) + Send + Sync;
 
 impl<T> Hook<T> {
     pub(super) fn new(tell: impl Fn(&T) + Send + Sync + 'static) -> Self {
