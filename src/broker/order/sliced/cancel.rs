@@ -1,7 +1,13 @@
 //! Taking all slices of an order out of the market.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use parking_lot::Mutex;
+
 use super::{SliceOutcome, SlicedOrder};
-use crate::broker::{Broker, BrokerError, Detail, OrderId, OrderStatus, Rows};
+use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderStatus};
+use crate::contain::contain;
 
 /// What became of the cancellation of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,14 +33,18 @@ impl SliceCancel {
 }
 
 impl SlicedOrder {
-    /// Cancels every slice that is in the market, one after the other, and says what became of each: first
-    /// the slices, in their order; then slices of the same parent that were not known before, if the book
-    /// shows any.
+    /// Cancels every slice that is in the market, and says what became of each: first the slices, in their
+    /// order; then slices of the same parent that were not known before, if the book shows any.
     ///
-    /// The cancellations of the slices go before anything is read. The book is read after them: for others of
-    /// the same parent, and for the state of those whose cancellation failed. No failure keeps the next
-    /// cancellation from being sent. In front of an [`OrderGuard`](crate::OrderGuard) each one whose answer is
-    /// lost may take the settle time.
+    /// The cancellations are made at once, up to 16 of them from threads of their own: behind a
+    /// [`BrokerProxy`](crate::BrokerProxy) the lane paces them, and one whose answer is lost, and which an
+    /// [`OrderGuard`](crate::OrderGuard) asks after for the settle time, does not delay the next. The book is read
+    /// after them, and only if it can say more: if a slice is of unknown outcome or absent, or a cancellation
+    /// failed. That read is the broker handle's own: take an urgent one, with a deadline, so that an expired
+    /// session or a queue does not hold the answer up.
+    ///
+    /// A panic of the broker in one cancellation is [`Failed`](SliceCancel::Failed) with
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown).
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -49,21 +59,20 @@ impl SlicedOrder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_all(&self, broker: &dyn Broker) -> Vec<SliceCancel> {
-        let cancel = |id: &OrderId| match broker.cancel_order(id) {
-            Ok(()) => SliceCancel::Cancelled(id.clone()),
-            Err(error) => SliceCancel::Failed(id.clone(), error),
-        };
-        let slices = self.slices.iter().map(|slice| match &slice.outcome {
-            SliceOutcome::Placed(id) => cancel(id),
+        let mut ends = at_once(&self.slices, |slice| match &slice.outcome {
+            SliceOutcome::Placed(id) => cancel(broker, id),
             SliceOutcome::Rejected(why) => SliceCancel::Rejected(why.clone()),
             SliceOutcome::Absent(why) | SliceOutcome::Unknown(why) => {
                 SliceCancel::Unknown(why.clone())
             }
         });
-        let mut ends: Vec<SliceCancel> = slices.collect();
-        let book = broker.orders().unwrap_or_else(|_| Rows::default());
-        let others = self.others(&book).filter(|order| !order.status.is_final());
-        ends.extend(others.map(|order| cancel(&order.id)));
+        if ends.iter().all(SliceCancel::is_out) {
+            return ends;
+        }
+        let book = contain(|| broker.orders()).ok().and_then(Result::ok).unwrap_or_default();
+        let others: Vec<&Order> =
+            self.others(&book).filter(|order| !order.status.is_final()).collect();
+        ends.extend(at_once(&others, |order| cancel(broker, &order.id)));
         for end in &mut ends {
             let SliceCancel::Failed(id, _) = end else { continue };
             let shown = book.iter().find(|order| order.id == *id);
@@ -75,10 +84,55 @@ impl SlicedOrder {
     }
 }
 
+fn cancel(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
+    match contain(|| broker.cancel_order(id)) {
+        Ok(Ok(())) => SliceCancel::Cancelled(id.clone()),
+        Ok(Err(error)) => SliceCancel::Failed(id.clone(), error),
+        Err(panic) => {
+            let words = format!("the broker panicked: {panic}");
+            SliceCancel::Failed(id.clone(), BrokerError::OutcomeUnknown(Detail::new(words)))
+        }
+    }
+}
+
+/// On how many threads cancellations are made at once. Kite makes ten slices of an order at most.
+const AT_ONCE: usize = 16;
+
+/// What `work` gives for each of `items`, in their order. The calling thread works too, so that a system
+/// which gives no more threads makes it slower and loses nothing.
+fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
+    let share = || {
+        while let Some((index, item)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            items.get(index).map(|item| (index, item))
+        } {
+            let result = work(item);
+            done.lock().push((index, result));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..items.len().min(AT_ONCE) {
+            let name = thread::Builder::new().name("lanekeeper-cancel".to_owned());
+            if name.spawn_scoped(scope, share).is_err() {
+                break;
+            }
+        }
+        share();
+    });
+    let mut done = done.into_inner();
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 #[cfg(all(test, feature = "mock"))]
 mod tests {
+    use std::collections::HashSet;
+    use std::sync::{Arc, Barrier};
+
     use super::*;
-    use crate::broker::{Instrument, MockBroker, Order, OrderRequest, Side, Slice};
+    use crate::broker::{Instrument, MockBroker, OrderRequest, Side, Slice};
 
     fn id(text: &str) -> OrderId {
         OrderId::new(text)
@@ -97,11 +151,25 @@ mod tests {
         order
     }
 
+    /// A broker that notes which orders were cancelled, and answers of each what `answer` says.
+    fn noting(
+        mock: &mut MockBroker,
+        answer: impl Fn(&str) -> Result<(), BrokerError> + Send + 'static,
+    ) -> Arc<Mutex<Vec<String>>> {
+        let cancelled = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&cancelled);
+        mock.expect_cancel_order().returning(move |id| {
+            noted.lock().push(id.to_string());
+            answer(id.as_str())
+        });
+        cancelled
+    }
+
     #[test]
     fn every_placed_slice_is_cancelled_if_the_book_cannot_be_read() {
         let mut mock = MockBroker::new();
         mock.expect_orders().returning(|| Err(BrokerError::Transient(Detail::new("no answer"))));
-        mock.expect_cancel_order().times(3).returning(|id| match id.as_str() {
+        let cancelled = noting(&mut mock, |id| match id {
             "1" => Err(BrokerError::OutcomeUnknown(Detail::new("reset"))),
             _ => Ok(()),
         });
@@ -110,18 +178,17 @@ mod tests {
         assert_eq!(ends[1..3], ["2", "3"].map(|it| SliceCancel::Cancelled(id(it))));
         let is_out: Vec<bool> = ends.iter().map(SliceCancel::is_out).collect();
         assert_eq!(is_out, [false, true, true, false]);
+        assert_eq!(cancelled.lock().len(), 3);
     }
 
     #[test]
     fn what_is_final_says_so_and_what_was_unknown_is_found() {
         let mut mock = MockBroker::new();
-        let mut in_turn = mockall::Sequence::new();
         let late = || BrokerError::Rejected(Detail::new("it is filled"));
-        mock.expect_cancel_order()
-            .times(3)
-            .in_sequence(&mut in_turn)
-            .returning(move |id| if id.as_str() == "1" { Err(late()) } else { Ok(()) });
-        mock.expect_orders().times(1).in_sequence(&mut in_turn).returning(|| {
+        let cancelled = noting(&mut mock, move |id| if id == "1" { Err(late()) } else { Ok(()) });
+        let before = Arc::clone(&cancelled);
+        mock.expect_orders().times(1).returning(move || {
+            assert_eq!(before.lock().len(), 3, "the book was read before all were cancelled");
             let slice = |id, status| shown(id, Side::Buy, status);
             let book = vec![
                 slice("1", OrderStatus::Filled),
@@ -134,7 +201,6 @@ mod tests {
             ];
             Ok(book.into())
         });
-        mock.expect_cancel_order().times(1).in_sequence(&mut in_turn).returning(|_| Ok(()));
         let ends = order().cancel_all(&mock);
         assert_eq!(
             ends,
@@ -145,6 +211,56 @@ mod tests {
                 SliceCancel::Unknown(Detail::new("timed out")),
                 SliceCancel::Cancelled(id("4")),
             ]
+        );
+    }
+
+    fn placed(count: usize) -> SlicedOrder {
+        let slices = (1..=count).map(|it| Slice::placed(id(&it.to_string())));
+        SlicedOrder::new(Some(id("1")), 10, slices)
+    }
+
+    #[test]
+    fn one_that_takes_its_time_does_not_delay_the_next() {
+        // Nothing is done before all ten have begun.
+        let begun = Barrier::new(10);
+        let numbers: Vec<usize> = (0..10).collect();
+        let done = at_once(&numbers, |number| {
+            begun.wait();
+            *number
+        });
+        assert_eq!(done, numbers, "in the order in which they were given");
+    }
+
+    #[test]
+    fn all_are_cancelled_in_the_order_of_the_slices() {
+        let mut mock = MockBroker::new();
+        noting(&mut mock, |_| Ok(()));
+        let expected: Vec<_> = placed(10).placed().cloned().map(SliceCancel::Cancelled).collect();
+        assert_eq!(placed(10).cancel_all(&mock), expected);
+    }
+
+    #[test]
+    fn what_is_known_is_not_asked_after() {
+        let mut mock = MockBroker::new();
+        mock.expect_orders().never();
+        let cancelled = noting(&mut mock, |_| Ok(()));
+        let mut order = placed(40);
+        order.slices.push(Slice::rejected(Detail::new("no funds")));
+        assert!(order.cancel_all(&mock).iter().all(SliceCancel::is_out));
+        let cancelled = cancelled.lock();
+        assert_eq!((cancelled.len(), cancelled.iter().collect::<HashSet<_>>().len()), (40, 40));
+    }
+
+    #[test]
+    fn a_panic_of_the_broker_is_an_outcome_that_nobody_knows() {
+        let mut mock = MockBroker::new();
+        mock.expect_orders().returning(|| panic!("in the book"));
+        noting(&mut mock, |_| panic!("in the adapter"));
+        let ends = placed(1).cancel_all(&mock);
+        assert!(
+            matches!(&ends[0], SliceCancel::Failed(_, BrokerError::OutcomeUnknown(detail))
+                if detail.message.contains("in the adapter")),
+            "{ends:?}"
         );
     }
 }
