@@ -49,11 +49,12 @@ use parking_lot::Mutex;
 /// # client.set_token("new");
 /// # assert!(client.session().is_some_and(|session| !session.is_expired()));
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Session(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    /// There is a way to new credentials; without one a session that is over would be over for ever.
+    can_be_renewed: bool,
     /// Counts the renewals.
     generation: AtomicU64,
     /// The generation that was refused last, plus one; 0 if none was.
@@ -69,7 +70,18 @@ pub(crate) trait Listener: Send + Sync {
 impl Session {
     /// A session with credentials that nobody has refused.
     pub fn new() -> Self {
-        Self::default()
+        Self::that(true)
+    }
+
+    /// The session of calls of which it was not said in what session they are made. No refusal ends it: there
+    /// would be no [`renew`](Self::renew) to end the wait of the calls that were held.
+    pub(crate) fn untold() -> Self {
+        Self::that(false)
+    }
+
+    fn that(can_be_renewed: bool) -> Self {
+        let (generation, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(Shared { can_be_renewed, generation, refused, listeners: Mutex::default() }))
     }
 
     /// There are new credentials, and they are in use. What the lanes held goes on.
@@ -92,6 +104,9 @@ impl Session {
 
     /// The broker refused the credentials of this generation. Says whether that is news.
     pub(crate) fn expire(&self, generation: u64) -> bool {
+        if !self.0.can_be_renewed {
+            return false;
+        }
         let known = self.0.refused.fetch_max(generation + 1, Ordering::SeqCst);
         known <= generation && generation == self.generation()
     }
@@ -114,6 +129,12 @@ impl Session {
     fn tell(&self) {
         let listeners: Vec<_> = self.0.listeners.lock().iter().filter_map(Weak::upgrade).collect();
         listeners.iter().for_each(|listener| listener.session_is_valid());
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -147,6 +168,13 @@ mod tests {
         session.works(old);
         assert!(session.is_expired());
         session.works(session.generation());
+        assert!(!session.is_expired());
+    }
+
+    #[test]
+    fn a_session_that_no_adapter_renews_does_not_end() {
+        let session = Session::untold();
+        assert!(!session.expire(session.generation()));
         assert!(!session.is_expired());
     }
 

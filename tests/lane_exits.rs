@@ -221,6 +221,72 @@ fn a_deadline_is_judged_by_the_slots_of_hung_calls_too() {
     assert!(matches!(reason(read.try_wait()), Some(Reason::TooLate { .. })));
 }
 
+/// The looks of a guard for lost orders are urgent reads.
+#[test]
+fn urgent_reads_that_hang_leave_a_worker_to_an_exit() {
+    let mut lane = Stepped::new(&[unlimited(4).urgent_workers(4)], &[]);
+    let urgencies = (0..16).map(|call| if call < 8 { options() } else { priority(1) });
+    let _reads: Vec<_> = urgencies.map(|urgency| lane.submit(READS, &urgency, HANGS)).collect();
+    assert_eq!(lane.sent.len(), 6, "the others have half of the workers for urgent calls");
+    for _ in 0..2 {
+        drop(lane.submit(CANCEL, &options(), HANGS));
+        let last = lane.submitted() - 1;
+        assert!(lane.sent_at(last).is_some(), "it waits behind urgent reads");
+    }
+    drop(lane.submit(CANCEL, &options(), Course::INSTANT));
+    assert_eq!(lane.sent.len(), 8);
+}
+
+/// Reads took 12 s each, and as many of them hang as may be under way: by an estimate of that, an exit with a
+/// deadline of 3 s goes too late. Two exits that are quick are before it.
+#[test]
+fn no_estimate_refuses_an_exit() {
+    let slow = Course::answered_after(Duration::from_secs(12));
+    let quick = Course::answered_after(Duration::from_millis(50));
+    let mut lane = Stepped::new(&[unlimited(4).urgent_workers(2)], &[]);
+    for _ in 0..5 {
+        (0..4).for_each(|_| drop(lane.submit(READS, &options(), slow)));
+        lane.run_to(lane.now() + 13 * SECOND);
+    }
+    (0..4).for_each(|_| drop(lane.submit(READS, &options(), slow)));
+    (0..2).for_each(|_| drop(lane.submit(CANCEL, &options(), quick)));
+    let hasty = options().deadline(Duration::from_secs(3));
+    let mut exit = lane.submit(CANCEL, &hasty, quick);
+    let mut read = lane.submit(READS, &hasty, quick);
+    assert!(matches!(reason(read.try_wait()), Some(Reason::TooLate { .. })));
+    lane.run_to(lane.now() + SECOND);
+    assert!(exit.try_wait().unwrap().is_ok());
+    // It is refused when the deadline has passed, and no sooner.
+    (0..2).for_each(|_| drop(lane.submit(CANCEL, &options(), slow)));
+    let mut late = lane.submit(CANCEL, &hasty, quick);
+    assert_eq!(late.try_wait(), None);
+    lane.run_to(lane.now() + 4 * SECOND);
+    assert!(matches!(reason(late.try_wait()), Some(Reason::DeadlinePassed { .. })));
+}
+
+/// What was really sent was one call, so the lane goes at 70 % of that.
+#[test]
+fn a_rate_that_was_cut_holds_up_no_exit() {
+    let mut lane = Stepped::new(&[per_second(10)], &[]);
+    lane.run_to(lane.now() + 5 * SECOND);
+    let too_fast = Class::Throttled { retry_after: Some(Duration::from_secs(1)) };
+    drop(lane.submit(READS, &options(), Course::fails(too_fast)));
+    let (began, first) = (lane.now(), lane.submitted());
+    let calls = std::iter::repeat_n(CANCEL, 10).chain(std::iter::repeat_n(READS, 10));
+    let _tickets: Vec<_> =
+        calls.map(|call| lane.submit(call, &options(), Course::INSTANT)).collect();
+    creep(&mut lane, began + 60 * SECOND);
+    for c in 0..lane.submitted() {
+        println!("{c} {:?}", sent(&lane, c, began.min(5_000_000_000)));
+    }
+    let exits: Vec<_> = (first..first + 10).map(|call| sent(&lane, call, began)).collect();
+    // The refused call takes one of the ten slots, and it is no sooner than the pause is over.
+    assert!(exits.iter().all(|at| at.is_some_and(|at| (1000..=2100).contains(&at))), "{exits:?}");
+    let reads: Vec<_> = (first + 10..first + 20).map(|call| sent(&lane, call, began)).collect();
+    // Uncut, they would all go in the next second.
+    assert!(reads[9].is_some_and(|at| at >= 5000), "{reads:?}");
+}
+
 #[test]
 fn at_a_full_queue_an_exit_takes_the_place_of_a_lesser_call() {
     for when_full in [WhenFull::Refuse, WhenFull::Shed] {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use lanekeeper::Class;
 use lanekeeper::lane::{LaneConfig, Reason, WhenExpired};
-use lanekeeper::quota::Quota;
+use lanekeeper::proxy::LanesBuilder;
+use lanekeeper::quota::{Limits, Quota};
 use support::lanes::{WRITE, options, priority, unlimited};
 use support::stepped::{Course, End, Failure, Stepped};
 
@@ -129,4 +130,18 @@ fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_goes_again() {
     assert_eq!(ticket.try_wait(), Some(Ok(7)));
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
     assert!(!lane.lanes.status().session_expired);
+}
+
+/// Nothing would end the wait of the calls that were held.
+#[test]
+fn without_a_session_a_refusal_is_the_answer_of_one_call_alone() {
+    let mut builder = LanesBuilder::new("Test", &["test"], &[]);
+    builder.lane(0, unlimited(1));
+    let lanes = builder.build(Limits::new()).unwrap();
+    let refused = || Err::<u8, _>(Failure::Broker(Class::Unauthorized.into()));
+    assert!(lanes.call(WRITE, &options(), refused, Failure::known).is_err());
+    // The deadline is for the test to end if the call is held.
+    let soon = options().deadline(Duration::from_secs(10));
+    assert_eq!(lanes.call(WRITE, &soon, || Ok::<_, Failure>(1), Failure::known), Ok(1));
+    assert!(!lanes.status().session_expired);
 }

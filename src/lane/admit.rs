@@ -27,8 +27,9 @@ pub(super) fn admit(
     }
     know_weight(lane, info);
     let turn = match info.deadline {
-        Some(deadline) => Some(could_be_in_time(lane, info, deadline)?),
-        None => {
+        // An estimate may be wrong, and an exit that could have gone is worse than one that was kept in vain.
+        Some(deadline) if !info.is_urgent() => Some(could_be_in_time(lane, info, deadline)?),
+        _ => {
             could_ever_go(lane, info)?;
             lane.watch.wants_estimates().then(|| turn_of(lane, info).0).flatten()
         }

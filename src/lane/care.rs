@@ -150,16 +150,16 @@ impl Care {
         after
     }
 
-    /// The quota that holds from now on, if it has changed.
+    /// The cut that holds from now on, if it has changed.
     pub(super) fn take_change(&mut self) -> Option<Quota> {
-        self.throttle.take_change()
+        self.throttle.take_change().map(|_| self.throttle.cut())
     }
 
-    /// Gives the lane another quota. Gives the one that holds, which a cut may keep below it.
+    /// Gives the lane another quota. Gives the cut of it that holds.
     pub(super) fn set_quota(&mut self, quota: &Quota) -> Quota {
         self.throttle.set_quota(quota.clone());
         let _ = self.throttle.take_change();
-        self.throttle.quota()
+        self.throttle.cut()
     }
 
     /// How many percent of the configured rate the lane goes at, at most.

@@ -89,7 +89,8 @@ impl LaneConfig {
 
     /// How many [urgent](super::Priority::URGENT) calls may be under way beside those of
     /// [`in_flight`](Self::in_flight), when as many of these run as may: so that there is a thread for
-    /// them if all others hang. By default as many as `in_flight`, 4 at most. 0 to 64.
+    /// them if all others hang. Urgent reads may take half of them, rounded down, so that reads which hang
+    /// leave a thread to an exit. By default as many as `in_flight`, 4 at most. 0 to 64.
     #[must_use]
     pub fn urgent_workers(mut self, calls: usize) -> Self {
         self.urgent_workers = Some(calls);

@@ -11,6 +11,7 @@ use super::care::{Care, Pass};
 use super::config::WhenExpired;
 use super::crew::{Look, Lookout, Role};
 use super::error::Reason;
+use super::rank::Rank;
 use super::routes::Down;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
@@ -118,8 +119,9 @@ impl Lookout for Shared {
 impl Shared {
     /// Whether one more worker might find something to do.
     fn can_take_more(&self, schedule: &Schedule) -> bool {
-        let any = !schedule.is_empty() && self.may_run(false) && !self.session.is_expired();
-        any || (schedule.has_urgent() && self.may_run(true))
+        let any = !schedule.is_empty() && self.may_run(Rank::Lesser) && !self.session.is_expired();
+        let urgent = [Rank::UrgentRead, Rank::UrgentWrite];
+        any || urgent.into_iter().any(|rank| schedule.has(rank) && self.may_run(rank))
     }
 
     fn look_into(&self, schedule: &mut Schedule, left: &mut Leftovers) -> Look<(Job, Turn)> {
@@ -132,7 +134,7 @@ impl Shared {
             }
             LaneState::Running | LaneState::Draining => {}
         }
-        let may_run = self.may_run(false);
+        let may_run = self.may_run(Rank::Lesser);
         if may_run && schedule.is_idle() && self.arrivals.len() == 1 {
             if let Some(go) = self.lone_arrival(schedule, left) {
                 return go;
@@ -153,15 +155,19 @@ impl Shared {
         if is_expired && self.when_expired == WhenExpired::Refuse {
             left.unauthorized = schedule.drain_lesser();
         }
-        let only_urgent = !may_run || is_expired;
-        if only_urgent && !self.can_take_more(schedule) {
+        let least = match (may_run && !is_expired, self.may_run(Rank::UrgentRead)) {
+            (true, _) => Rank::Lesser,
+            (false, true) => Rank::UrgentRead,
+            (false, false) => Rank::UrgentWrite,
+        };
+        if least > Rank::Lesser && !self.can_take_more(schedule) {
             return Look::Wait(schedule.next_deadline());
         }
         if let Some(until) = pause.filter(|_| !schedule.is_empty()) {
             return Look::Wait(schedule.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match schedule.choose(now, only_urgent, |charge| allowance.look(charge, now)) {
+            match schedule.choose(now, least, |charge| allowance.look(charge, now)) {
                 Choice::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
                     Ok(turn) => {
                         // One of two hands on the same call: no code of a user's runs here.
@@ -241,9 +247,9 @@ impl Shared {
 
     /// Tells the allowance of a rate that was cut, or grew back.
     pub(super) fn apply(&self, care: &mut Care, allowance: &mut Allowance, now: Moment) {
-        if let Some(quota) = care.take_change() {
+        if let Some(cut) = care.take_change() {
             // What was configured is valid, and a cut of it is.
-            let _ = allowance.set_lane(self.index, &quota, now);
+            let _ = allowance.set_lane_and_cut(self.index, care.configured(), &cut, now);
         }
     }
 

@@ -48,6 +48,7 @@ mod options;
 mod pace;
 mod places;
 mod priority;
+mod rank;
 mod routes;
 mod schedule;
 mod settings;

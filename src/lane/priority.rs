@@ -29,10 +29,13 @@ impl Priority {
     /// - it may use what a budget keeps in reserve;
     /// - a circuit breaker that opened by itself lets it through;
     /// - at a full queue it takes the place of a lesser call;
+    /// - no estimate refuses it: one whose deadline would pass before its turn waits until the deadline passes;
     /// - it has workers of its own ([`LaneConfig::urgent_workers`](super::LaneConfig::urgent_workers)), and
     ///   may take the slot of a call that hangs: one that has been in flight for longer than its
     ///   window and than the longest round trip so far, of which 1 s counts at least and 2 s at most. If such a call reaches the broker late, the broker may count
     ///   one call too many;
+    /// - it is not slowed down with the other calls after the broker refused one for coming too fast; the pause
+    ///   that the broker asks for and the quota hold for it too;
     /// - it is sent again after a refusal for speed even if other retries have used up their budget.
     pub const URGENT: Self = Self(1);
     /// Number 10 goes when nothing else wants to.

@@ -23,6 +23,7 @@ use self::round::{Round, Verdicts};
 use super::band::{Band, Entry, Job, User};
 use super::job::Info;
 use super::priority::Priority;
+use super::rank::Rank;
 use super::tally::Tally;
 use crate::quota::{Charge, Moment, NotYet, Refused};
 
@@ -39,8 +40,9 @@ pub(crate) struct Schedule {
     resting: BTreeMap<(Moment, u64), (usize, User)>,
     tally: Tally,
     interval: Duration,
-    /// How many of all these are urgent.
-    urgent: usize,
+    /// How many of all these are urgent reads, and how many urgent writes.
+    urgent_reads: usize,
+    urgent_writes: usize,
     /// How many of the others there are of each route class.
     by_route: Vec<(&'static str, usize)>,
 }
@@ -79,7 +81,8 @@ impl Schedule {
             resting: BTreeMap::new(),
             tally: Tally::default(),
             interval,
-            urgent: 0,
+            urgent_reads: 0,
+            urgent_writes: 0,
             by_route: Vec::new(),
         }
     }
@@ -169,9 +172,14 @@ impl Schedule {
         self.tally.is_empty() && self.later.is_empty()
     }
 
-    /// Whether an urgent call waits, for another attempt too.
-    pub(crate) fn has_urgent(&self) -> bool {
-        self.urgent > 0
+    /// Whether a call of this rank waits, for another attempt too.
+    pub(super) fn has(&self, rank: Rank) -> bool {
+        let waiting = match rank {
+            Rank::Lesser => self.by_route.iter().map(|(_, calls)| *calls).sum(),
+            Rank::UrgentRead => self.urgent_reads,
+            Rank::UrgentWrite => self.urgent_writes,
+        };
+        waiting > 0
     }
 
     /// What waits, by kind.
@@ -196,17 +204,17 @@ impl Schedule {
         expired
     }
 
-    /// The call that goes next, if there is room for one; of the urgent ones alone if `only_urgent`. `room`
+    /// The call that goes next, if there is room for one: of those of the rank `least` or a higher one. `room`
     /// tells of a charge whether there is.
-    pub(crate) fn choose(
+    pub(super) fn choose(
         &mut self,
         now: Moment,
-        only_urgent: bool,
+        least: Rank,
         mut room: impl FnMut(Charge) -> Result<(), Refused>,
     ) -> Choice {
         self.end_rests(now);
         self.end_delays(now);
-        let kinds = self.tally.kinds().filter(|kind| kind.urgent || !only_urgent);
+        let kinds = self.tally.kinds().filter(|kind| kind.urgent || least == Rank::Lesser);
         let verdicts: Verdicts = kinds.map(|kind| (kind, room(kind))).collect();
         let never = |verdict: &Result<(), Refused>| {
             matches!(verdict, Err(Refused { not_yet: NotYet::Never, .. }))
@@ -219,9 +227,10 @@ impl Schedule {
         let next_rested = next_rested.filter(|_| !self.tally.is_empty());
         let wait = next_again.into_iter().chain(next_rested).min();
         let round = Round::new(now, &verdicts, wait);
-        match only_urgent {
-            true => round.choose(&self.bands[..1], &[]),
-            false => round.choose(&self.bands, &self.overdue),
+        match least {
+            Rank::Lesser => round.choose(&self.bands, &self.overdue),
+            Rank::UrgentRead => round.choose(&self.bands[..1], &[]),
+            Rank::UrgentWrite => round.choose_write(&self.bands[0]),
         }
     }
 
@@ -254,7 +263,7 @@ impl Schedule {
         self.deadlines.clear();
         self.resting.clear();
         self.tally = Tally::default();
-        self.urgent = 0;
+        (self.urgent_reads, self.urgent_writes) = (0, 0);
         self.by_route.clear();
         self.bands
             .iter_mut()
@@ -299,8 +308,10 @@ impl Schedule {
 
     /// The count in which a call is.
     fn count(&mut self, info: &Info) -> &mut usize {
-        if info.is_urgent() {
-            return &mut self.urgent;
+        match info.rank() {
+            Rank::UrgentRead => return &mut self.urgent_reads,
+            Rank::UrgentWrite => return &mut self.urgent_writes,
+            Rank::Lesser => {}
         }
         let index = match self.by_route.iter().position(|(known, _)| *known == info.route) {
             Some(index) => index,

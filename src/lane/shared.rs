@@ -26,6 +26,7 @@ use super::observer::{FinishedCall, Watch};
 use super::pace::Pace;
 use super::places::{Place, Places};
 use super::priority::Priority;
+use super::rank::Rank;
 use super::routes::Change;
 use super::schedule::Schedule;
 use super::settled::Settled;
@@ -138,7 +139,7 @@ impl Shared {
 
     /// Hands a job in. It has a place.
     pub(super) fn send(&self, job: Job) {
-        let (has_deadline, is_urgent) = (job.info().deadline.is_some(), job.info().is_urgent());
+        let (has_deadline, rank) = (job.info().deadline.is_some(), job.info().rank());
         match self.intake.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
@@ -148,7 +149,7 @@ impl Shared {
             }
         }
         // If as many calls run as may, the next worker to be done looks: nothing can go before that.
-        self.crew.arrived(|| has_deadline || self.may_run(is_urgent));
+        self.crew.arrived(|| has_deadline || self.may_run(rank));
         // A lane that was shut meanwhile may have nobody left to look.
         if self.state() == LaneState::Closed {
             self.refuse_all();
@@ -163,11 +164,9 @@ impl Shared {
         self.running.load(Ordering::SeqCst)
     }
 
-    /// Whether one more call may run: an urgent one has workers of its own, for when all others hang.
-    pub(super) fn may_run(&self, is_urgent: bool) -> bool {
-        let most =
-            if is_urgent { self.most_running + self.urgent_workers } else { self.most_running };
-        self.running() < most
+    /// Whether one more call of this rank may run.
+    pub(super) fn may_run(&self, rank: Rank) -> bool {
+        self.running() < rank.most(self.most_running, self.urgent_workers)
     }
 
     /// What is to be done about a broker that fails.

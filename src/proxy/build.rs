@@ -162,7 +162,7 @@ impl LanesBuilder {
             allowance.restore(state, self.names, self.budget_names, self.clock.wall());
         }
         let Self { clock, observer, budget_names, session, .. } = self;
-        let session = session.unwrap_or_default();
+        let session = session.unwrap_or_else(Session::untold);
         let pace = Pace::new(allowance, clock.clone());
         let watch = Watch::new(observer);
         let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {

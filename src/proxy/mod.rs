@@ -260,7 +260,9 @@ impl Lanes {
         &self.0.clock
     }
 
-    /// The session that the calls are made in: the adapter's, if it has one.
+    /// The session that the calls are made in: the one given to the builder, or the adapter's. If there is
+    /// neither, this one is never taken to be expired: a refusal of the credentials is the answer of that call
+    /// alone, since nothing would end the wait of calls that were held.
     pub fn session(&self) -> &Session {
         &self.0.session
     }

@@ -300,11 +300,28 @@ impl Allowance {
     /// # Errors
     /// The quota cannot be kept, or there is no such lane. Then the old one stays.
     pub fn set_lane(&mut self, lane: usize, quota: &Quota, now: Moment) -> Result<(), QuotaError> {
+        self.set_lane_and_cut(lane, quota, &Quota::unlimited(), now)
+    }
+
+    /// The same, with a `cut` beside the quota: windows that hold for all calls but the urgent ones. Of a
+    /// cut it is only guessed that the broker wants it, and an exit does not wait for a guess. An urgent call is
+    /// counted in it all the same.
+    ///
+    /// # Errors
+    /// Those of [`set_lane`](Self::set_lane), for the cut too.
+    pub fn set_lane_and_cut(
+        &mut self,
+        lane: usize,
+        quota: &Quota,
+        cut: &Quota,
+        now: Moment,
+    ) -> Result<(), QuotaError> {
         quota.check()?;
+        cut.check()?;
         self.at(now);
         let wall = self.wall;
         let known = self.lanes.get_mut(lane).ok_or(QuotaError::NoLane { lane })?;
-        known.gauge.set(quota.windows(), wall);
+        known.gauge.set(quota.windows(), cut.windows(), wall);
         Ok(())
     }
 
@@ -322,7 +339,7 @@ impl Allowance {
         self.at(now);
         let wall = self.wall;
         let known = self.budgets.get_mut(budget).ok_or(QuotaError::NoBudget { budget })?;
-        known.gauge.set(to.quota().windows(), wall);
+        known.gauge.set(to.quota().windows(), &[], wall);
         known.reserve = to.reserved();
         Ok(())
     }

@@ -33,6 +33,8 @@ use super::window::Window;
 #[derive(Debug, Clone)]
 pub(super) struct Gauge {
     windows: Vec<(Window, Meter)>,
+    /// So many of them hold for all calls, and the others for those that are not urgent.
+    firm: usize,
     log: Log,
     /// The weight in flight, the same in every window.
     in_flight: u64,
@@ -49,8 +51,8 @@ pub(super) struct Claim {
     pub(super) weight: u64,
     /// What has to be left over.
     pub(super) reserve: Reserve,
-    /// How long a call has to be in flight before this one may take its slots, in nanoseconds; never less
-    /// than the window. None if this one may not.
+    /// Of an urgent call: how long another has to be in flight before this one may take its slots, in
+    /// nanoseconds; never less than the window. None of any other, which may not.
     pub(super) patience: Option<u64>,
 }
 
@@ -61,8 +63,9 @@ impl Gauge {
             log.keep(window.remembers());
             (window.clone(), Meter::new(window))
         };
-        let windows = windows.iter().map(meter).collect();
-        Self { windows, log, in_flight: 0, calls: 0, let_go: 0, open: VecDeque::new() }
+        let windows: Vec<_> = windows.iter().map(meter).collect();
+        let firm = windows.len();
+        Self { windows, firm, log, in_flight: 0, calls: 0, let_go: 0, open: VecDeque::new() }
     }
 
     pub(super) fn goes_by_the_wall(&self) -> bool {
@@ -71,7 +74,8 @@ impl Gauge {
 
     /// Changes the windows. What was used stays used, as far as it is still known: a window that
     /// counts as an old one did goes on from there, and any other is told again what is in the log.
-    pub(super) fn set(&mut self, windows: &[Window], wall: Wall) {
+    /// Those of the `cut` hold for calls that are not urgent alone.
+    pub(super) fn set(&mut self, windows: &[Window], cut: &[Window], wall: Wall) {
         let Self { windows: old, log, .. } = self;
         let carried = |window: &Window| {
             log.keep(window.remembers());
@@ -79,8 +83,9 @@ impl Gauge {
             let meter = old.iter().find_map(|(_, old)| new.after(old));
             (window.clone(), meter.unwrap_or_else(|| told(new, log, wall)))
         };
-        let windows = windows.iter().map(carried).collect();
-        self.windows = windows;
+        let firm = windows.len();
+        let windows = windows.iter().chain(cut).map(carried).collect();
+        (self.windows, self.firm) = (windows, firm);
     }
 
     /// What was used, for another quota of the same windows.
@@ -129,7 +134,8 @@ impl Gauge {
         let Claim { weight, reserve, patience } = claim;
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
         let mut answer = Ok(());
-        for (window, meter) in &mut self.windows {
+        let holding = self.firm_for(patience.is_some());
+        for (window, meter) in self.windows.iter_mut().take(holding) {
             let claim = weight.saturating_add(reserve.of(window.most()).into());
             if claim > u64::from(window.most()) {
                 return Err(NotYet::Never);
@@ -146,12 +152,17 @@ impl Gauge {
         answer
     }
 
+    /// How many of the windows hold for a call.
+    fn firm_for(&self, urgent: bool) -> usize {
+        if urgent { self.firm } else { self.windows.len() }
+    }
+
     /// By how much a call of this weight would go beyond what its windows hold: what it would borrow
     /// of hung calls.
     pub(super) fn beyond(&mut self, now: Moment, wall: Wall, credit: u64, weight: u64) -> u64 {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
-        let beyond = self.windows.iter_mut().map(|(window, meter)| {
+        let beyond = self.windows.iter_mut().take(self.firm).map(|(window, meter)| {
             let used = meter.used(&look).saturating_add(in_flight).saturating_add(weight);
             used.saturating_sub(window.most().into())
         });

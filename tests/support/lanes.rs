@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::Session;
 use lanekeeper::clock::Clock;
 use lanekeeper::lane::{
     CallOptions, Effect, Lane, LaneConfig, LaneError, LaneStatus, Observer, Priority, Ticket,
@@ -36,6 +37,7 @@ pub fn observed(
     let mut builder = LanesBuilder::new("Test", &["test"], &[]);
     builder.lane(0, config);
     builder.clock(clock.into());
+    builder.session(Session::new());
     if let Some(observer) = observer {
         builder.observer(observer);
     }

@@ -18,11 +18,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use lanekeeper::Class;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, Lane, LaneConfig, LaneError, Shutdown, Ticket};
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits};
+use lanekeeper::{Class, Session};
 
 use super::notes::Notes;
 
@@ -144,6 +144,7 @@ impl Stepped {
             builder.budget(index, budget.clone());
         }
         builder.clock(clock.clone().into());
+        builder.session(Session::new());
         builder.observer(notes.clone());
         let lanes = builder.build(Limits::new()).unwrap();
         let threads = threads_of(&lanes);

@@ -3,6 +3,7 @@
 use std::ops::Bound;
 
 use super::{Choice, Timed};
+use crate::Effect;
 use crate::lane::band::{Band, Job};
 use crate::quota::{Bar, Charge, Moment, Refused};
 
@@ -47,6 +48,24 @@ impl<'a> Round<'a> {
         let step = self.of_bands(&bands[..1]);
         let step = step.or_else(|| self.of_overdue(overdue, bands));
         let step = step.or_else(|| self.of_bands(&bands[1..]));
+        self.end(step, bands, overdue)
+    }
+
+    /// The first write of a band to have come in: reads have no worker left.
+    pub(super) fn choose_write(mut self, band: &'a Band) -> Choice {
+        let jobs = band.lines().flat_map(|(_, line)| line.jobs()).chain(band.again());
+        let mut writes: Vec<_> = jobs.filter(|job| job.info().effect == Effect::Write).collect();
+        writes.sort_unstable_by_key(|job| job.info().number);
+        let step = writes.into_iter().find_map(|job| self.of_call(job.info().charge, job));
+        self.end(step, std::slice::from_ref(band), &[])
+    }
+
+    fn end(
+        mut self,
+        step: Option<Step<'a>>,
+        bands: &'a [Band],
+        overdue: &'a [(Charge, Timed)],
+    ) -> Choice {
         match step {
             Some(Step::Go(job)) => Choice::Next(job.clone()),
             Some(Step::Stop) | None => {

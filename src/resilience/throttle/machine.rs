@@ -13,6 +13,9 @@
 //! A cut makes calls rarer, and none impossible: where it leaves less than the heaviest call weighs, it
 //! is that much in a longer window.
 //!
+//! A cut is a guess at the rate that the broker would bear, so urgent calls are not held back for it. The pause
+//! holds for them too.
+//!
 //! The cut grows back in steps, each for a window in which calls were waiting all the time: a lane
 //! that sends little learns nothing of what the broker would bear.
 
@@ -160,10 +163,14 @@ impl Throttle {
 
     /// The quota that holds: the configured one, and the window of the cut.
     pub fn quota(&self) -> Quota {
-        let quota = self.configured.clone();
+        self.configured.clone().and(self.cut())
+    }
+
+    /// The window of the cut; no window if nothing is cut.
+    pub fn cut(&self) -> Quota {
         match self.cut {
-            Some(cut) => quota.and(cut.quota(self.window, self.least_room())),
-            None => quota,
+            Some(cut) => cut.quota(self.window, self.least_room()),
+            None => Quota::unlimited(),
         }
     }
 
