@@ -34,6 +34,7 @@ fn forty_orders_that_wait_outlive_a_dead_token() {
     let broker = BrokerProxy::builder(kite.clone()).clock(clock).build().unwrap();
     let broker = QuoteCache::new(broker);
     let answers = Mutex::new(Vec::new());
+    let mut refused = 0;
     std::thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
@@ -41,19 +42,20 @@ fn forty_orders_that_wait_outlive_a_dead_token() {
                 answers.lock().unwrap().push(answer);
             });
         }
-        // Every one is either refused, or held.
+        // Every one is either refused, or held: seen twice, since one look at the lane is no single moment.
         let is_still = || {
-            let (queued, refused) =
-                (broker.within().status().lanes[0].queued, answers.lock().unwrap().len());
-            queued + refused == 40
+            let status = broker.within().status();
+            let lane = &status.lanes[0];
+            let settled = lane.queued + answers.lock().unwrap().len() == 40;
+            status.session_expired && lane.in_flight == 0 && settled
         };
-        while !is_still() {
+        while !(is_still() && is_still()) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let refused = server.heard().len();
-        assert!((1..=10).contains(&refused), "{refused} were sent with a dead token");
+        refused = server.heard().len();
         kite.set_access_token("second").unwrap();
     });
+    assert!((1..=10).contains(&refused), "{refused} were sent with a dead token");
     let answers = answers.into_inner().unwrap();
     let heard = server.heard();
     let with = |token: &str| {

@@ -77,6 +77,10 @@ pub struct Order {
     pub average_price: Option<Decimal>,
     /// The caller's mark, as it was sent.
     pub tag: Option<String>,
+    /// Other tags that the broker shows with the order, if it shows several: which of all is the caller's, the
+    /// broker does not say. None of the broker's own marks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_tags: Vec<String>,
     /// When the broker took it in.
     pub placed_at: Option<Zoned>,
     /// When this state began.
@@ -105,9 +109,15 @@ impl Order {
             trigger_price: request.trigger_price,
             average_price: None,
             tag: request.tag.clone(),
+            other_tags: Vec::new(),
             placed_at: None,
             updated_at: None,
         }
+    }
+
+    /// All of its tags.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &String> {
+        self.tag.iter().chain(&self.other_tags)
     }
 
     /// What is neither filled nor cancelled, and can still be filled. Zero once the status is final.

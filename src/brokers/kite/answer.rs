@@ -33,6 +33,8 @@ pub(super) struct Envelope {
     pub(super) status: Text,
     pub(super) message: Text,
     pub(super) error_type: Text,
+    /// Where gateways in front of Kite say what Kite says in `message`.
+    error: Text,
 }
 
 impl Envelope {
@@ -116,7 +118,8 @@ impl Answer {
     /// Who speaks, what they say, and the code they give it.
     pub(super) fn said(&self) -> (Voice, String, Option<String>) {
         if let Ok(envelope) = self.envelope() {
-            let message = envelope.message.0.unwrap_or_else(|| "the broker gave no reason".into());
+            let message = envelope.message.0.or(envelope.error.0);
+            let message = message.unwrap_or_else(|| "the broker gave no reason".into());
             return (Voice::Kite, message, envelope.error_type.0);
         }
         let text = String::from_utf8_lossy(&self.body);

@@ -67,8 +67,9 @@ pub(super) fn success(answer: &Answer, effect: Effect) -> Result<(), BrokerError
     match answer.envelope() {
         Err(error) => Err(unreadable(answer, effect, &error.to_string())),
         Ok(envelope) if envelope.is_error() => Err(refusal(answer, effect)),
-        // A read is proved by its data. For a write, the word is all there is.
-        Ok(envelope) if effect == Effect::Write && !envelope.is_success() => {
+        // Of a write the word is all there is; and an empty order book that nobody vouches for would make a lost
+        // order absent.
+        Ok(envelope) if !envelope.is_success() => {
             Err(unreadable(answer, effect, "it does not say `success`"))
         }
         Ok(_) => Ok(()),
@@ -78,7 +79,7 @@ pub(super) fn success(answer: &Answer, effect: Effect) -> Result<(), BrokerError
 /// A good status over a body that cannot be used: a write may well have been done.
 pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerError {
     let (voice, words, _) = answer.said();
-    let too_fast = voice != Voice::Kite && says_too_fast(answer, voice, &words);
+    let too_fast = says_too_fast(answer, voice, &words);
     // For a write the words prove nothing of the order: they may stand beside its id.
     if effect == Effect::Read && too_fast {
         return throttled(answer, Detail::new(words).status(answer.status));
@@ -234,15 +235,30 @@ const MODIFIED: &str = "maximum allowed order modifications exceeded";
 
 /// In the words of Kite, of other Indian brokers' gateways, and of Cloudflare.
 fn is_throttle(words: &str) -> bool {
-    ["too many requests", "exceeding access rate", "error code: 1015"]
-        .iter()
-        .any(|phrase| contains(words, phrase))
+    let phrases = [
+        "too many requests",
+        "exceeding access rate",
+        "error code: 1015",
+        "rate limit exceeded",
+        "rate limit reached",
+        "rate limited",
+        "rate-limited",
+    ];
+    phrases.iter().any(|phrase| contains(words, phrase))
 }
 
 fn is_doubtful(words: &str) -> bool {
-    ["timed out", "timeout", "time out", "check the order book", "check the orderbook"]
-        .iter()
-        .any(|phrase| contains(words, phrase))
+    let phrases = [
+        "timed out",
+        "timeout",
+        "time out",
+        "did not respond",
+        "did not answer",
+        "no response",
+        "check the order book",
+        "check the orderbook",
+    ];
+    phrases.iter().any(|phrase| contains(words, phrase))
 }
 
 fn contains(words: &str, phrase: &str) -> bool {

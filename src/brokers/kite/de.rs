@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::marks::callers_tag;
+use super::marks::callers_tags;
 use crate::broker::{RowProblem, Rows};
 
 /// A number, however it is written; `None` for null, `NaN` and what is no number.
@@ -158,7 +158,9 @@ pub(super) fn problem(row: usize, name: &str, entry: &Value, why: &str) -> RowPr
     let mut problem = RowProblem::new(row, why, entry.to_string());
     problem.name = field(name);
     let more = entry.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(text);
-    problem.tag = callers_tag(field("tag").into_iter().chain(more));
+    let mut tags = callers_tags(field("tag").into_iter().chain(more)).into_iter();
+    // Of several it is not known which is the caller's; then it may be any order.
+    problem.tag = tags.next().filter(|_| tags.next().is_none());
     problem
 }
 

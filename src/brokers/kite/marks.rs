@@ -15,7 +15,13 @@ pub(super) fn first_slice(tag: &str) -> Option<&str> {
     tag.strip_prefix(SLICE_OF)
 }
 
-/// The tag that the caller gave to the order.
-pub(super) fn callers_tag(tags: impl IntoIterator<Item = String>) -> Option<String> {
-    tags.into_iter().find(|tag| !is_mark(tag))
+/// The tags that the caller gave to the order, or somebody else; each once.
+pub(super) fn callers_tags(tags: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for tag in tags.into_iter().filter(|tag| !is_mark(tag)) {
+        if !found.contains(&tag) {
+            found.push(tag);
+        }
+    }
+    found
 }

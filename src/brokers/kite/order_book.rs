@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::de::{Book, List, Num, Text};
-use super::marks::{callers_tag, first_slice, is_mark};
+use super::marks::{callers_tags, first_slice, is_mark};
 use super::order_id::order_id;
 use super::time;
 use crate::broker::{
@@ -88,9 +88,11 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     request.variety = variety.clone();
     let marked = tags.iter().find_map(|tag| first_slice(tag)).map(str::to_owned);
     let parent = wire.parent_order_id.0.or(marked);
-    request.tag = callers_tag(tags);
+    let mut tags = callers_tags(tags).into_iter();
+    request.tag = tags.next();
 
     let mut order = Order::new(order_id(&variety, &number), status, &request);
+    order.other_tags = tags.collect();
     order.exchange_order_id = wire.exchange_order_id.0;
     order.parent = parent.map(|parent| order_id(&variety, &parent));
     order.status_message = wire.status_message.0;
@@ -176,6 +178,8 @@ mod tests {
         assert_eq!(tag(r#""tag":null,"tags":["autoslice:7","t1"]"#).as_deref(), Some("t1"));
         assert_eq!(tag(r#""tag":"autoslice","tags":["autoslice"]"#), None);
         assert_eq!(tag(r#""tag":"t1","tags":7"#).as_deref(), Some("t1"));
+        // Which of them is the caller's is not known.
+        assert_eq!(tag(r#""tag":"basket","tags":["basket","t1"]"#), None);
     }
 
     #[test]
@@ -242,6 +246,12 @@ mod tests {
             assert_eq!(order.tag.as_deref(), Some("t1"), "{fields}");
             assert_eq!(order.parent.as_ref().map(OrderId::as_str), parent, "{fields}");
         }
+        let several = r#"{"tag":"basket","tags":["basket","autoslice","t1"],"#;
+        let order = read(&format!("[{}]", LEAST.replacen('{', several, 1))).unwrap().rows.remove(0);
+        assert_eq!(
+            (order.tag.as_deref(), &*order.other_tags),
+            (Some("basket"), &["t1".to_owned()][..])
+        );
         let unmarked = read(&format!("[{}]", LEAST.replacen('{', r#"{"tags":["autoslice"],"#, 1)));
         assert_eq!(unmarked.unwrap()[0].tag, None);
     }

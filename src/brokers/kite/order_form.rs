@@ -9,6 +9,7 @@ use form_urlencoded::Serializer;
 use rust_decimal::Decimal;
 
 use super::http::not_sent;
+use super::marks::is_mark;
 use crate::broker::{
     BrokerError, MarketProtection, OrderCancel, OrderChange, OrderRequest, OrderType, Product,
     TimeInForce,
@@ -224,6 +225,10 @@ fn plain(number: Decimal) -> String {
 }
 
 fn checked_tag(tag: &str) -> Result<&str, BrokerError> {
+    if is_mark(tag) {
+        let why = "is Kite's own mark of a slice, and would not be shown as yours: take another";
+        return Err(not_sent(format!("the tag {tag:?} {why}")));
+    }
     let fits = !tag.is_empty() && tag.len() <= LONGEST_TAG;
     if fits && tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Ok(tag);
@@ -299,7 +304,7 @@ mod tests {
         let tagged = |tag: &str| OrderRequest::market(infy(), Side::Buy, 1).tag(tag);
         assert!(form(&tagged("alpha1")).unwrap().ends_with("&tag=alpha1"));
         assert!(form(&tagged(&"x".repeat(20))).is_ok());
-        for tag in ["", "a b", "a-b", "à", "a&b", &"x".repeat(21)] {
+        for tag in ["", "autoslice", "autoslice:77", "a b", "a-b", "à", "a&b", &"x".repeat(21)] {
             assert!(refused(&tagged(tag)).contains("tag"), "{tag}");
         }
     }

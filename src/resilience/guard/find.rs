@@ -36,11 +36,10 @@ impl Intent {
 
     /// The same, whatever the clocks say.
     fn matches_but_time(&self, order: &Order) -> bool {
-        let Some(tag) = &order.tag else { return false };
         if !self.own {
-            return tag.eq_ignore_ascii_case(&self.tag);
+            return order.tags().any(|tag| tag.eq_ignore_ascii_case(&self.tag));
         }
-        *tag == self.tag
+        order.tags().any(|tag| *tag == self.tag)
             && order.instrument == self.order.instrument
             && order.side == self.order.side
     }
@@ -113,6 +112,16 @@ mod tests {
             Some("3".into())
         );
         assert_eq!(found(&intent(false), &[other, bare]), None);
+    }
+
+    #[test]
+    fn any_of_several_tags_may_be_the_one() {
+        let mut several = order("1");
+        several.other_tags = vec!["t1".to_owned()];
+        several.tag = Some("basket".to_owned());
+        for own in [true, false] {
+            assert_eq!(found(&intent(own), &[several.clone()]).as_deref(), Some("1"));
+        }
     }
 
     #[test]

@@ -275,10 +275,9 @@ fn a_good_status_over_a_bad_body_proves_nothing() {
 }
 
 #[test]
-fn a_write_is_done_only_where_the_answer_says_success() {
+fn a_call_is_done_only_where_the_answer_says_success() {
     let silent = answer(200, r#"{"data":{"order_id":"1"}}"#);
-    assert!(data::<serde_json::Value>(&silent, Effect::Read).is_ok());
-    assert_eq!(class(&data::<serde_json::Value>(&silent, Effect::Write).unwrap_err()), "unknown");
+    assert_eq!(classes(&silent), ("unknown", "malformed"));
 }
 
 #[test]
@@ -346,4 +345,43 @@ fn missing_data_is_not_empty_data() {
     assert_eq!(read(r#"{"status":"success","data":null}"#).unwrap().0.len(), 0);
     assert_eq!(read(r#"{"status":"success","data":[]}"#).unwrap().0.len(), 0);
     assert_eq!(class(&read(r#"{"status":"success"}"#).unwrap_err()), "malformed");
+}
+
+/// An order book that is none would make a lost order absent.
+#[test]
+fn what_does_not_say_success_is_no_empty_answer() {
+    for body in [
+        r#"{"data":null}"#,
+        r#"{"data":[]}"#,
+        r#"{"status":null,"error":"internal","data":[]}"#,
+        r#"{"status":"failed","message":"Something went wrong","data":null}"#,
+    ] {
+        assert_eq!(classes(&answer(200, body)), ("unknown", "malformed"), "{body}");
+    }
+}
+
+#[test]
+fn a_limiter_is_heard_in_whatever_form_it_speaks() {
+    for (body, write) in [
+        (r#"{"message":"Too many requests"}"#, "unknown"),
+        (r#"{"status":"success","message":"Too many requests"}"#, "unknown"),
+        (r#"{"error":"Too many requests"}"#, "unknown"),
+        (r#"[{"message":"API rate limit exceeded"}]"#, "unknown"),
+    ] {
+        let answer = answer(200, body);
+        let error = data::<serde_json::Value>(&answer, Effect::Write).unwrap_err();
+        assert!(error.failure().throttling.is_some(), "{body}");
+        assert_eq!(classes(&answer), (write, "throttled"), "{body}");
+    }
+    for body in [r#"{"error":"Rate limit exceeded"}"#, r#"{"message":"You are rate limited"}"#] {
+        assert_eq!(classes(&answer(400, body)), ("throttled", "throttled"), "{body}");
+    }
+}
+
+#[test]
+fn a_gateway_that_heard_nothing_knows_nothing() {
+    for words in ["Gateway did not respond in time", "The order system did not answer"] {
+        let answer = kite(400, "OrderException", words);
+        assert_eq!(classes(&answer).0, "unknown", "{words}");
+    }
 }
