@@ -61,6 +61,22 @@ fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
     }
 }
 
+/// It refused the second sending because it has the first, and does not show it for an hour.
+#[test]
+fn what_the_broker_says_it_has_is_never_absent() {
+    let broker = Shaky::new(OrderTags::unique(48, DUPLICATE));
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
+    assert_eq!(trail(guard.place_order(&order(1))).seen, Seen::Unclear);
+    let outcome = guard.recover().remove(0).outcome;
+    assert!(
+        matches!(&outcome, Recovered::Unknown(why) if why.message.contains("does not show it")),
+        "{outcome:?}"
+    );
+    broker.clock.advance(Duration::from_secs(3600));
+    assert_eq!(guard.recover().remove(0).outcome, Recovered::Placed(OrderId::new("000001")));
+}
+
 #[test]
 fn what_stays_unknown_is_kept() {
     let broker = echoed();

@@ -115,7 +115,7 @@ fn an_order_of_which_nothing_is_in_the_book_is_absent() {
     absence(lost(&[]).guard().place_sliced(&large()));
 }
 
-/// A slice alone says nothing of the whole: that is told once all of it is there.
+/// It completes what was seen of the order before.
 #[test]
 fn a_slice_that_lands_late_makes_the_order_whole() {
     for asked_after in [false, true] {
@@ -135,13 +135,63 @@ fn a_slice_that_lands_late_makes_the_order_whole() {
         }
         let last = broker.ledger().remove(2);
         guard.told(&last);
-        assert_eq!(told.lock().unwrap().len(), 0);
         guard.orders().unwrap();
         guard.orders().unwrap();
         let whole = Recovered::Placed(OrderId::new("1"));
         assert_eq!(*told.lock().unwrap(), [("mine".to_owned(), whole)]);
         assert_eq!(guard.recover(), []);
     }
+}
+
+fn unknown_and_absent(order: &SlicedOrder) -> [Option<u64>; 2] {
+    [order.unknown_quantity(), order.absent_quantity()]
+        .map(|quantity| quantity.map(|it| it.try_into().unwrap()))
+}
+
+/// An order without a quantity may be the whole rest.
+#[test]
+fn what_shows_no_quantity_makes_nothing_absent() {
+    let broker = lost(&[WHOLE[0], ("2", 0, "OPEN", 0)]);
+    let order = broker.guard().place_sliced(&large()).unwrap();
+    assert_eq!(placed(&order), ["1", "2"]);
+    assert_eq!(unknown_and_absent(&order), [Some(6), Some(0)]);
+}
+
+/// The book may be read from a server that is behind another.
+#[test]
+fn what_was_seen_once_stays_known() {
+    let broker = lost(&[WHOLE[0]]);
+    let (behind, began) = (broker.clone(), broker.clock.now());
+    broker.meanwhile(move |_| {
+        if behind.clock.now().since(began) > SETTLE / 2 {
+            behind.state().ledger.clear();
+        }
+    });
+    let order = broker.guard().place_sliced(&large()).unwrap();
+    assert_eq!(placed(&order), ["1"]);
+    assert_eq!(broker.state().ledger.len(), 0);
+}
+
+#[test]
+fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
+    let broker = lost(&[WHOLE[0]]);
+    let blind = broker.clone();
+    broker.meanwhile(move |look| {
+        if look == 2 {
+            blind.blind(100, &transient());
+        }
+    });
+    let guard = broker.guard();
+    let order = partly(guard.place_order(&large()));
+    assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
+    // Nor can it be now.
+    let outcome = guard.recover().remove(0).outcome;
+    let Recovered::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
+    broker.state().blind.clear();
+    broker.meanwhile(|_| ());
+    booked(&broker, "2", 6, "OPEN", 0);
+    assert_eq!(guard.recover().remove(0).outcome, Recovered::Placed(OrderId::new("1")));
 }
 
 /// What needed no slicing is one order, and another broker may not slice at all.

@@ -161,6 +161,69 @@ fn one_rejected_of_two_sendings_is_not_the_last_word() {
     assert_eq!(late.told(), [(1, placed("1"))]);
 }
 
+/// The slices of an order of ten, which turn up one after the other.
+const SLICES: [(&str, u64); 3] = [("1", 4), ("2", 4), ("3", 2)];
+
+fn slice((id, quantity): (&str, u64)) -> Order {
+    let request = order(quantity as usize).tag("mine");
+    let mut slice = Order::new(OrderId::new(id), OrderStatus::Open, &request);
+    slice.parent = Some(OrderId::new("1")).filter(|_| id != "1");
+    slice
+}
+
+/// The ids of the slices that are in the market, and the quantity of which nothing is known.
+fn in_part(outcome: &Recovered) -> (Vec<&str>, u64) {
+    let Recovered::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
+    let rest = order.unknown_quantity().unwrap();
+    (order.placed().map(OrderId::as_str).collect(), rest.try_into().unwrap())
+}
+
+/// In the book, or by a postback each.
+#[test]
+fn each_slice_that_turns_up_is_told_and_the_last_settles_the_order() {
+    for by_postback in [true, false] {
+        let (broker, late) = (echoed(), Late::default());
+        let guard = late.guard(&broker);
+        broker.fates([Fate::LostBefore]);
+        absence(guard.place_order(&order(10).autoslice(true).tag("mine")));
+        let mut told = Vec::new();
+        for known in SLICES {
+            if !by_postback {
+                let now = broker.clock.now();
+                broker.state().ledger.push((now, slice(known)));
+            }
+            for _ in 0..2 {
+                match by_postback {
+                    true => guard.told(&slice(known)),
+                    false => drop(guard.orders().unwrap()),
+                }
+            }
+            let now = late.told();
+            assert_eq!(now.len(), 1, "{known:?} {by_postback}");
+            told.extend(now);
+        }
+        assert_eq!(in_part(&told[0].1), (vec!["1"], 6));
+        assert_eq!(in_part(&told[1].1), (vec!["1", "2"], 2));
+        assert_eq!(told[2], (10, placed("1")));
+        assert_eq!(guard.recover(), []);
+    }
+}
+
+#[test]
+fn a_slice_that_its_caller_knows_is_no_news() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    let now = broker.clock.now();
+    broker.state().ledger.push((now, slice(SLICES[0])));
+    broker.fates([Fate::LostBefore]);
+    let order = guard.place_sliced(&order(10).autoslice(true).tag("mine")).unwrap();
+    assert_eq!(order.placed().count(), 1);
+    guard.orders().unwrap();
+    assert_eq!(late.told(), []);
+    guard.told(&slice(SLICES[1]));
+    assert_eq!(in_part(&late.told()[0].1), (vec!["1", "2"], 2));
+}
+
 #[test]
 fn what_was_forgotten_is_not_told() {
     let (broker, late) = (echoed(), Late::default());

@@ -111,7 +111,8 @@ impl<B: Broker> OrderGuardBuilder<B> {
 
     /// Tells of an order that turns up after its caller was told that it is
     /// [`Absent`](crate::BrokerError::Absent) or of unknown outcome, or after
-    /// [`recover`](OrderGuard::recover) said so. It is found in any order book that is read through this guard,
+    /// [`recover`](OrderGuard::recover) said so. Of an order in slices it tells each time that another slice is
+    /// found in the market, until all are. It is found in any order book that is read through this guard,
     /// and in what is handed to [`told`](OrderGuard::told); nothing is read for it alone. Its end is noted in the
     /// journal. Without this, only `recover` tells.
     ///

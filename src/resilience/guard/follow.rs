@@ -1,7 +1,7 @@
 //! What became of a write whose answer is lost.
 
 use super::change;
-use super::find::Intent;
+use super::intents::Flight;
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
 use super::shared::Sought;
@@ -13,18 +13,20 @@ impl<B: Broker> OrderGuard<B> {
     /// tags it is sent `again`, once.
     pub(super) fn find_out(
         &self,
-        intent: &Intent,
+        flight: &mut Flight<'_>,
         lost: BrokerError,
         again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
     ) -> Result<SlicedOrder, BrokerError> {
         let shared = self.shared();
-        let (mut there, mut twice) = (false, false);
+        let mut twice = false;
+        let Flight { intent, known, .. } = flight;
+        let intent = &**intent;
         if let TagSupport::Unique { duplicate } = shared.support.support() {
             match again() {
                 Ok(order) => return Ok(order),
                 // Any other refusal leaves open what became of the first.
                 Err(error) => {
-                    there = is_refused_as(&error, duplicate);
+                    known.is_there = is_refused_as(&error, duplicate);
                     twice = error.was_sent() != Sent::No;
                 }
             }
@@ -33,10 +35,10 @@ impl<B: Broker> OrderGuard<B> {
         let since = shared.patience.clock.now();
         let until = shared.patience.until(since);
         let settled = shared.search(since, |last| match shared.read_book(self.lookups(), until) {
-            Ok(book) => match intent.shown(&**book) {
+            Ok(book) => match known.see(intent, book.iter()) {
                 Some(shown) => match shared.last_word(sought, shown, &book, last) {
                     Some(order) => Look::Settled(Ok(order)),
-                    None => Look::NotYet,
+                    None => intent.unreadable_row(&book).map_or(Look::NotYet, Look::Unclear),
                 },
                 None => intent.doubt(&book).map_or(Look::NotYet, Look::Unclear),
             },
@@ -44,17 +46,21 @@ impl<B: Broker> OrderGuard<B> {
         });
         settled.unwrap_or_else(|unsettled| {
             let is_of_today = shared.intents.is_of_today(intent.at);
-            let tag = &intent.tag;
-            let words = match there {
-                true => format!("the broker has an order with the tag {tag}, and does not show it"),
+            let words = match known.is_there {
+                true => shared.not_shown(intent),
                 false => shared.in_words(intent, &unsettled),
             };
             let seen = match unsettled {
-                Unsettled::Absent(absence) if is_of_today && !there => Seen::Absent(absence),
+                Unsettled::Absent(absence) if is_of_today && !known.is_there => {
+                    Seen::Absent(absence)
+                }
                 Unsettled::Absent(_) | Unsettled::Unclear(_) => Seen::Unclear,
                 Unsettled::Unread(_) => Seen::Unread,
             };
-            Err(unknown(lost, &words, Some(tag.clone()), seen))
+            match shared.so_far(known, intent, (&words, seen)) {
+                Some(order) => Ok(order),
+                None => Err(unknown(lost, &words, Some(intent.tag.clone()), seen)),
+            }
         })
     }
 

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::find::{Intent, SKEW};
+use super::known::Known;
 use crate::Sent;
 use crate::broker::{BrokerError, Detail, OrderId, SlicedOrder};
 use crate::clock::Clock;
@@ -53,8 +54,8 @@ pub(super) struct Intents {
 #[derive(Debug, Default)]
 struct State {
     open: BTreeMap<String, Open>,
-    /// Those that ended as absent, and may turn up after all.
-    absent: BTreeMap<String, Arc<Intent>>,
+    /// Those that ended as absent, at least in part, and may turn up after all.
+    absent: BTreeMap<String, (Arc<Intent>, Known)>,
     /// Tags of the callers' own that were sent, or may have been; and when.
     own_tags: HashMap<String, Timestamp>,
     /// The day on which the old ones among them were last dropped.
@@ -68,6 +69,8 @@ const LINGERS: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Debug)]
 struct Open {
     intent: Arc<Intent>,
+    /// What was seen of it; while somebody waits, the flight has it.
+    known: Known,
     /// Since when nobody waits for its answer; `None` while somebody does.
     left: Option<Moment>,
 }
@@ -86,8 +89,9 @@ impl Intents {
             if intent.own {
                 state.own_tags.insert(intent.tag.clone(), intent.at);
             }
-            let open = |intent| Open { intent: Arc::new(intent), left: Some(now) };
-            state.open.insert(intent.tag.clone(), open(intent));
+            let tag = intent.tag.clone();
+            let (intent, known) = (Arc::new(intent), Known::default());
+            state.open.insert(tag, Open { intent, known, left: Some(now) });
         }
         Self { clock, zone, record, state: Mutex::new(state) }
     }
@@ -112,10 +116,10 @@ impl Intents {
             if intent.own {
                 state.own_tags.insert(tag.clone(), intent.at);
             }
-            let open = Open { intent: Arc::clone(&intent), left: None };
+            let open = Open { intent: Arc::clone(&intent), known: Known::default(), left: None };
             state.open.insert(intent.tag.clone(), open);
         }
-        let mut flight = Flight { intents: self, intent, unrecorded: None, ended: false };
+        let mut flight = Flight::new(self, intent, Known::default());
         match self.record.as_ref().map(|record| record.begin(&flight.intent)) {
             None | Some(Ok(())) => Ok(flight),
             Some(Err(error)) if exit => {
@@ -151,17 +155,22 @@ impl Intents {
         self.state.lock().open.get_mut(tag)?.take(self)
     }
 
-    /// Takes out those intents that nobody waits for and that `find` finds, with what it found.
-    pub(super) fn take_those_in<T>(
+    /// Has `look` look for those intents that nobody waits for. Gives what it found, and takes out those of
+    /// which that is the last word.
+    pub(super) fn look_over<T>(
         &self,
-        find: impl Fn(&Intent) -> Option<T>,
-    ) -> Vec<(Arc<Intent>, T)> {
+        look: impl Fn(&Intent, &mut Known) -> Option<News<T>>,
+    ) -> Vec<(Arc<Intent>, News<T>)> {
         let mut state = self.state.lock();
         let State { open, absent, .. } = &mut *state;
-        let left = open.values().filter(|open| open.left.is_some()).map(|open| &open.intent);
-        let found = |intent: &Arc<Intent>| Some((Arc::clone(intent), find(intent)?));
-        let found: Vec<_> = left.chain(absent.values()).filter_map(found).collect();
-        for (intent, _) in &found {
+        let left = open.values_mut().filter(|open| open.left.is_some());
+        let left = left.map(|open| (&open.intent, &mut open.known));
+        let absent_ones = absent.values_mut().map(|(intent, known)| (&*intent, known));
+        let found: Vec<_> = left
+            .chain(absent_ones)
+            .filter_map(|(intent, known)| Some((Arc::clone(intent), look(intent, known)?)))
+            .collect();
+        for (intent, _) in found.iter().filter(|(_, news)| news.is_final) {
             // The tag of an open one stays taken until its end is noted.
             if let Some(open) = open.get_mut(&intent.tag) {
                 open.left = None;
@@ -203,7 +212,7 @@ impl Intents {
             return;
         }
         // What is of another day will not appear in a book of this one.
-        state.absent.retain(|_, intent| self.holds(intent.at, now));
+        state.absent.retain(|_, (intent, _)| self.holds(intent.at, now));
         // One of an order without an answer is taken all the same: it is among those.
         state.own_tags.retain(|_, at| self.holds(*at, now));
     }
@@ -213,9 +222,15 @@ impl Open {
     /// The intent, for somebody who now waits for it; unless somebody does.
     fn take<'a>(&mut self, intents: &'a Intents) -> Option<Flight<'a>> {
         self.left.take()?;
-        let intent = Arc::clone(&self.intent);
-        Some(Flight { intents, intent, unrecorded: None, ended: false })
+        Some(Flight::new(intents, Arc::clone(&self.intent), std::mem::take(&mut self.known)))
     }
+}
+
+/// What was found of an intent that nobody waits for.
+pub(super) struct News<T> {
+    pub(super) what: T,
+    /// Nothing more is to come.
+    pub(super) is_final: bool,
 }
 
 /// An intent whose answer somebody waits for. Dropped without an end, even by a panic, it is left
@@ -224,12 +239,17 @@ impl Open {
 pub(super) struct Flight<'a> {
     intents: &'a Intents,
     pub(super) intent: Arc<Intent>,
+    pub(super) known: Known,
     /// Why it is not in the record, although there is one.
     pub(super) unrecorded: Option<io::Error>,
     ended: bool,
 }
 
-impl Flight<'_> {
+impl<'a> Flight<'a> {
+    fn new(intents: &'a Intents, intent: Arc<Intent>, known: Known) -> Self {
+        Self { intents, intent, known, unrecorded: None, ended: false }
+    }
+
     /// Notes what became of it, if that is known.
     pub(super) fn answered(self, answer: &Result<OrderId, BrokerError>) {
         match answer {
@@ -247,7 +267,8 @@ impl Flight<'_> {
 
     /// Notes that something of it is in the market. While a slice is absent or of unknown outcome, the order is
     /// left open, to be asked after.
-    pub(super) fn answered_in_slices(self, order: &SlicedOrder) {
+    pub(super) fn answered_in_slices(mut self, order: &SlicedOrder) {
+        self.known.tell(order);
         let is_open = order.unknown().chain(order.absent()).next().is_some();
         if let Some(id) = order.names().next().filter(|_| !is_open) {
             self.end(&End::Placed(id.clone()));
@@ -255,7 +276,8 @@ impl Flight<'_> {
     }
 
     /// The same, once it was asked after: a slice that is absent is asked after no more. It may turn up after all.
-    pub(super) fn recovered_in_slices(self, order: &SlicedOrder) {
+    pub(super) fn recovered_in_slices(mut self, order: &SlicedOrder) {
+        self.known.tell(order);
         match order.names().next() {
             Some(id) if order.unknown().next().is_none() => {
                 self.end_absent(&End::Placed(id.clone()));
@@ -270,11 +292,11 @@ impl Flight<'_> {
     }
 
     /// Notes an end as far as it is known: what is not there may turn up after all.
-    pub(super) fn end_absent(self, end: &End) {
-        let intent = Arc::clone(&self.intent);
-        let intents = self.intents;
+    pub(super) fn end_absent(mut self, end: &End) {
+        let (intents, intent) = (self.intents, Arc::clone(&self.intent));
+        let known = std::mem::take(&mut self.known);
         self.end(end);
-        intents.state.lock().absent.insert(intent.tag.clone(), intent);
+        intents.state.lock().absent.insert(intent.tag.clone(), (intent, known));
     }
 
     /// The end is noted first: as long as the intent is open nobody else can use its tag, and the end
@@ -310,6 +332,7 @@ impl Drop for Flight<'_> {
         let now = self.intents.clock.now();
         if let Some(open) = self.intents.state.lock().open.get_mut(&self.intent.tag) {
             open.left = Some(now);
+            open.known = std::mem::take(&mut self.known);
         }
     }
 }
@@ -353,9 +376,14 @@ mod tests {
 
         fn end(&self, _: &str, _: &End) {
             let intents = self.0.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.take_those_in(|_| Some(())).is_empty(), "told twice");
+            assert!(intents.look_over(|_, _| found()).is_empty(), "told twice");
             assert!(intents.left().0.is_empty(), "asked after, although it was found");
         }
+    }
+
+    #[allow(clippy::unnecessary_wraps)]
+    fn found() -> Option<News<()>> {
+        Some(News { what: (), is_final: true })
     }
 
     #[test]
@@ -366,9 +394,9 @@ mod tests {
         let left = vec![intent("left", false)];
         let intents = Arc::new(Intents::new(clock, TimeZone::UTC, Some(boxed), left));
         record.0.set(Arc::downgrade(&intents)).unwrap();
-        assert_eq!(intents.take_those_in(|_| Some(())).len(), 1);
+        assert_eq!(intents.look_over(|_, _| found()).len(), 1);
         intents.note_late("left", &End::NotPlaced);
-        assert!(intents.take_those_in(|_| Some(())).is_empty());
+        assert!(intents.look_over(|_, _| found()).is_empty());
         assert!(intents.left().0.is_empty());
     }
 

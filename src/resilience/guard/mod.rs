@@ -87,6 +87,7 @@ mod hooks;
 mod intents;
 #[cfg(feature = "journal")]
 mod journal;
+mod known;
 mod order_guard;
 mod patience;
 mod recover;

@@ -177,8 +177,8 @@ impl<B: Broker> OrderGuard<B> {
 
     /// Hands in the state of an order that was learned elsewhere: from a postback, a stream, a page. If it is
     /// one whose caller was told that it is absent or of unknown outcome, that is settled now, and
-    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told; where that is not set this does nothing. Of an order
-    /// in slices one slice settles nothing: that takes an order book which shows the whole.
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told; where that is not set this does nothing. The
+    /// slices of an order may come one by one: each that is in the market is told, and the last settles it.
     pub fn told(&self, order: &Order) {
         self.shared.look_over(std::slice::from_ref(order));
     }
@@ -209,15 +209,15 @@ impl<B: Broker> OrderGuard<B> {
 
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
-        let intent = &flight.intent;
+        let mut flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let intent = Arc::clone(&flight.intent);
         let again = || {
             let placed = self.within.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
         let placed = match self.within.place_order(&intent.order) {
             Err(lost) if is_open(&lost) => {
-                self.find_out(intent, lost, again).and_then(SlicedOrder::whole)
+                self.find_out(&mut flight, lost, again).and_then(SlicedOrder::whole)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
@@ -231,12 +231,12 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
-        let intent = &flight.intent;
+        let mut flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let intent = Arc::clone(&flight.intent);
         let again = || self.within.place_sliced(&intent.order);
         let placed = match self.within.place_sliced(&intent.order) {
             Err(lost) if is_open(&lost) => {
-                self.find_out(intent, lost, again).and_then(SlicedOrder::in_market)
+                self.find_out(&mut flight, lost, again).and_then(SlicedOrder::in_market)
             }
             known => known.map(|order| intent.traced(order)),
         };

@@ -4,11 +4,12 @@ use jiff::Timestamp;
 
 use super::find::Intent;
 use super::intents::{End, Flight};
+use super::known::Known;
 use super::patience::{Look, Unsettled};
 use super::shared::{Shared, Sought};
 use super::shown::Shown;
 use crate::broker::{
-    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, SlicedOrder,
+    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Seen, SlicedOrder,
 };
 
 /// An order without a final answer, and what was found out about it.
@@ -79,49 +80,69 @@ impl Shared {
                 Ok(book) => book,
                 Err(error) => return Look::Failed(error),
             };
-            for flight in std::mem::take(&mut open) {
-                match self.found(&flight.intent, &book) {
+            let mut unclear = None;
+            for mut flight in std::mem::take(&mut open) {
+                let Flight { intent, known, .. } = &mut flight;
+                match self.see(intent, known, &book) {
                     Some(shown) => {
-                        let sought = Sought { intent: &flight.intent, twice, lost: None };
+                        let sought = Sought { intent, twice, lost: None };
                         match self.last_word(sought, shown, &book, last) {
                             Some(order) => found.push((flight, Recovered::of(order))),
-                            None => open.push(flight),
+                            None => {
+                                unclear = unclear.or(intent.unreadable_row(&book));
+                                open.push(flight);
+                            }
                         }
                     }
-                    None if last.is_some() => match flight.intent.doubt(&book) {
-                        Some(words) => {
+                    None => match (intent.doubt(&book), last) {
+                        (Some(words), Some(_)) => {
                             let words = Unsettled::Unclear(words);
-                            let words = self.in_words(&flight.intent, &words);
+                            let words = self.in_words(intent, &words);
                             found.push((flight, Recovered::Unknown(Detail::new(words))));
                         }
-                        None => open.push(flight),
+                        (words, _) => {
+                            unclear = unclear.or(words);
+                            open.push(flight);
+                        }
                     },
-                    None => open.push(flight),
                 }
             }
             // What is of another day will not appear any more.
             let may_appear = open.iter().any(|flight| self.intents.is_of_today(flight.intent.at));
-            if may_appear { Look::NotYet } else { Look::Settled(()) }
+            match unclear {
+                _ if !may_appear => Look::Settled(()),
+                // Of one order it is unclear: the look is no evidence for the others either.
+                Some(words) => Look::Unclear(words),
+                None => Look::NotYet,
+            }
         });
         found.extend(open.into_iter().map(|flight| {
-            let is_of_today = self.intents.is_of_today(flight.intent.at);
-            let outcome = match &settled {
-                Err(Unsettled::Absent(absence)) if is_of_today => Recovered::Absent(*absence),
-                Err(other) => Recovered::Unknown(Detail::new(self.in_words(&flight.intent, other))),
+            let Flight { intent, known, .. } = &flight;
+            let is_of_today = self.intents.is_of_today(intent.at);
+            let (words, seen) = match &settled {
+                Err(Unsettled::Absent(absence)) if is_of_today && !known.is_there => {
+                    return (flight, Recovered::Absent(*absence));
+                }
                 // Only what is of another day is still open then.
-                Ok(()) => Recovered::Unknown(Detail::new(self.of_another_day(&flight.intent))),
+                Ok(()) => (self.of_another_day(intent), Seen::Unclear),
+                Err(_) if known.is_there => (self.not_shown(intent), Seen::Unclear),
+                Err(other) => (self.in_words(intent, other), Seen::Unread),
+            };
+            let outcome = match self.so_far(known, intent, (&words, seen)) {
+                Some(order) => Recovered::of(order),
+                None => Recovered::Unknown(Detail::new(words)),
             };
             (flight, outcome)
         }));
         found.into_iter().map(conclude).collect()
     }
 
-    /// The order of an intent that may be of another day than the book. A tag of the caller's may be
-    /// on another order by now, which only its time would tell.
-    pub(super) fn found(&self, intent: &Intent, book: &[Order]) -> Option<Shown> {
+    /// What is known of an order with this book, which may be of another day than the order. A tag of the
+    /// caller's may be on another order by now, which only its time would tell.
+    pub(super) fn see(&self, intent: &Intent, known: &mut Known, book: &[Order]) -> Option<Shown> {
         let is_of_today = self.intents.is_of_today(intent.at);
         let told = |order: &&Order| !intent.own || order.placed_at.is_some() || is_of_today;
-        intent.shown(book.iter().filter(told))
+        known.see(intent, book.iter().filter(told))
     }
 }
 

@@ -5,6 +5,7 @@ use super::builder::Lookups;
 use super::find::Intent;
 use super::hooks::{Hooks, Unrecorded};
 use super::intents::{Flight, Intents};
+use super::known::Known;
 use super::patience::{Look, Patience, Unsettled};
 use super::shown::Shown;
 use super::tags::{OwnTags, Tags};
@@ -77,6 +78,7 @@ impl Shared {
             return shown.is_final(sought.twice).then_some(shown.order);
         };
         let Intent { tag, at, order, .. } = sought.intent;
+        let is_rest_unclear = shown.is_rest_unclear;
         let (rest, of, settle) = (shown.rest, order.quantity, self.patience.settle);
         Some(shown.with_rest(|| {
             let shows = format!(
@@ -88,6 +90,10 @@ impl Shared {
             };
             match sought.intent.unreadable_row(book) {
                 Some(row) => Slice::unknown(because(&format!("; {row}"), Seen::Unclear)),
+                None if is_rest_unclear => Slice::unknown(because(
+                    "; it shows an order with the tag and no quantity, which may be that",
+                    Seen::Unclear,
+                )),
                 None if self.intents.is_of_today(*at) => {
                     Slice::absent(because(&format!(": {absence}"), Seen::Absent(absence)))
                 }
@@ -96,6 +102,26 @@ impl Shared {
                 }
             }
         }))
+    }
+
+    /// What was seen of an order, if something of it is in the market, when there is no last word. The quantity
+    /// that was not seen is a slice of unknown outcome; in `words`, why.
+    pub(super) fn so_far(
+        &self,
+        known: &Known,
+        intent: &Intent,
+        (words, seen): (&str, Seen),
+    ) -> Option<SlicedOrder> {
+        let shown = known.shown(intent)?;
+        shown.order.placed().next()?;
+        let trail = Trail::new(Some(intent.tag.clone()), seen);
+        Some(shown.with_rest(|| Slice::unknown(Detail::new(words).trail(trail))))
+    }
+
+    /// Why nothing is known of an order that the broker has and does not show.
+    pub(super) fn not_shown(&self, intent: &Intent) -> String {
+        let tag = &intent.tag;
+        format!("the broker has an order with the tag {tag}, and does not show it")
     }
 
     /// Why a book says nothing of an order of another day.

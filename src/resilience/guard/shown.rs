@@ -17,6 +17,8 @@ pub(super) struct Shown {
     pub(super) order: SlicedOrder,
     /// The quantity that was asked for and that the book does not show.
     pub(super) rest: Decimal,
+    /// Some order of it shows no quantity, so the rest may be that.
+    pub(super) is_rest_unclear: bool,
     /// It may not be the last word: there is a rest, or all that is there are slices that were refused,
     /// while the others may be on their way.
     pub(super) is_in_doubt: bool,
@@ -52,7 +54,7 @@ impl Intent {
             return Some(self.in_slices(&ours));
         }
         let order = SlicedOrder::new(Some(first.id.clone()), self.order.quantity, [slice(first)]);
-        Some(Shown { order, rest: Decimal::ZERO, is_in_doubt: false })
+        Some(Shown { order, rest: Decimal::ZERO, is_rest_unclear: false, is_in_doubt: false })
     }
 
     /// The orders of the book as the slices of this one.
@@ -76,10 +78,11 @@ impl Intent {
         slices.sort_by_key(|order| !is_parent(order));
         let shown: Decimal = slices.iter().map(|order| order.quantity).sum();
         let rest = (self.order.quantity - shown).max(Decimal::ZERO);
+        let is_rest_unclear = slices.iter().any(|order| order.quantity.is_zero());
         let is_in_doubt = !rest.is_zero() || !slices.iter().any(|order| lives(order));
         let slices = slices.into_iter().map(slice);
         let order = SlicedOrder::new(parent, self.order.quantity, slices);
-        Shown { order, rest, is_in_doubt }
+        Shown { order, rest, is_rest_unclear, is_in_doubt }
     }
 
     /// The same answer, with the tag by which slices of unknown outcome are to be looked for.

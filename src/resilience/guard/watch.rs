@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::find::Intent;
-use super::intents::End;
+use super::intents::{End, News};
+use super::known::Known;
 use super::recover::{Recovered, Recovery};
 use super::shared::Shared;
-use crate::broker::{Broker, BrokerError, Order, Rows};
+use crate::broker::{Broker, BrokerError, Order, Rows, Seen};
 use crate::quota::Moment;
 
 impl Shared {
@@ -30,8 +31,13 @@ impl Shared {
         if !self.hooks.turned_up.is_set() {
             return; // `recover` tells.
         }
-        let turned_up = self.intents.take_those_in(|intent| self.turned_up(intent, book));
-        for (intent, outcome) in turned_up {
+        let turned_up = self.intents.look_over(|intent, known| self.turned_up(intent, known, book));
+        for (intent, News { what: outcome, is_final }) in turned_up {
+            let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
+            if !is_final {
+                self.hooks.turned_up.tell(&Recovery { tag, at, order, outcome });
+                continue;
+            }
             let id = match &outcome {
                 Recovered::Placed(id) => Some(id),
                 Recovered::PartlyPlaced(order) => order.names().next(),
@@ -39,14 +45,27 @@ impl Shared {
             };
             let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
             self.intents.note_late(&intent.tag, &end);
-            let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
             self.hooks.turned_up.tell(&Recovery { tag, at, order, outcome });
         }
     }
 
-    /// What the book shows of an order, if that is the last word.
-    fn turned_up(&self, intent: &Intent, book: &[Order]) -> Option<Recovered> {
-        let shown = self.found(intent, book)?;
-        shown.is_final(self.sends_twice()).then(|| Recovered::of(shown.order))
+    /// What the book shows of an order, with all that was seen before: the last word, or that another slice of it
+    /// is in the market.
+    fn turned_up(
+        &self,
+        intent: &Intent,
+        known: &mut Known,
+        book: &[Order],
+    ) -> Option<News<Recovered>> {
+        if !book.iter().any(|order| intent.matches(order)) {
+            return None;
+        }
+        let shown = self.see(intent, known, book)?;
+        if shown.is_final(self.sends_twice()) {
+            return Some(News { what: Recovered::of(shown.order), is_final: true });
+        }
+        let words = "it was not seen so far, while other slices of its order were";
+        let order = self.so_far(known, intent, (words, Seen::Unclear))?;
+        known.tell(&order).then(|| News { what: Recovered::of(order), is_final: false })
     }
 }
