@@ -94,6 +94,35 @@ fn what_another_process_used_is_not_counted_as_used_now() {
     assert!(free <= 50 * SECOND, "{free:?}");
 }
 
+/// It may have been written by hand.
+#[test]
+fn no_number_in_a_state_breaks_a_proxy() {
+    let most = u64::MAX;
+    for uses in [
+        format!(
+            r#"[{{"ago":0,"took":0,"weight":{most}}},{{"ago":0,"took":{most},"weight":{most}}}]"#
+        ),
+        format!(r#"[{{"ago":{most},"took":{most},"weight":{most}}}]"#),
+        format!(r#"[{{"ago":null,"took":{most},"weight":{most}}}]"#),
+        r#"[{"ago":null,"took":0,"weight":0}]"#.to_owned(),
+    ] {
+        let used = format!(r#"{{"test":{uses},"orders":{uses}}}"#);
+        let json = format!(r#"{{"saved_at":"2026-01-01T00:00:00Z","used":{used}}}"#);
+        let clock = ManualClock::jumping();
+        let quota = || Quota::per_second(3).and(Quota::token_bucket(3, SECOND, 3));
+        let mut builder = builder(clock.clone(), quota(), quota());
+        builder.pace_state(serde_json::from_str(&json).unwrap());
+        let lanes = builder.build(Limits::new()).unwrap();
+        lanes.status();
+        // An estimate is asked for with a deadline.
+        let hasty = options().deadline(SECOND);
+        let _ = submit(&lanes, ORDER, &hasty, || ()).wait();
+        clock.advance(SECOND * 5);
+        submit(&lanes, ORDER, &options(), || ()).wait().unwrap();
+        lanes.pace_state();
+    }
+}
+
 #[test]
 fn a_name_that_the_proxy_does_not_have_is_refused() {
     let mut builder = builder(ManualClock::new(), Quota::per_second(1), Quota::per_second(1));

@@ -150,9 +150,8 @@ fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
     for _ in 0..2 {
         let quotes = broker.quotes(&names).unwrap();
         assert_eq!(quotes.len(), 100);
-        let problem = |number| {
-            RowProblem::new(number, refusal().to_string(), "").name(instrument(number).as_str())
-        };
+        let problem =
+            |number| RowProblem::of_error(number, refusal()).name(instrument(number).as_str());
         assert_eq!(quotes.problems, [problem(40), problem(41)]);
         // Then they are remembered.
     }

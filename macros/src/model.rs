@@ -124,10 +124,11 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
             );
         }
     }
-    for (key, what) in [(&keys.limits, "limits"), (&keys.session, "session")] {
+    let told = [(&keys.limits, "limits", "are", "them"), (&keys.session, "session", "is", "it")];
+    for (key, what, are, them) in told {
         if let (Some(method), false) = (key, item.generics.params.is_empty()) {
             let message = format!(
-                "the builder of a generic trait does not know whose {what} are meant: hand them to the \
+                "the builder of a generic trait does not know whose {what} {are} meant: hand {them} to the \
                  builder's `{what}`"
             );
             errors.at(method.span(), message);

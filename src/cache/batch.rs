@@ -40,9 +40,8 @@ use crate::quota::Moment;
 /// for alone is a bad one: those who ask for it are told the refusal ([`FetchError::OfKey`]), for
 /// [`absent_ttl`](BatchSettings::absent_ttl) from memory, and after that it is asked for alone. All others
 /// wait until they are answered, or until their own deadline. One bad key among n costs `2 log2 n + 2` more
-/// requests at most, and requests for keys of which nothing bad is known go in between. If 16 single keys
-/// are refused, one after another, and nothing is answered in between, the source refuses everything: then
-/// all who wait for a part of a refused request are told so, with [`FetchError::Failed`].
+/// requests at most, and requests for keys of which nothing bad is known go in between. A source that
+/// refuses everything is asked for each key that somebody waits for, once.
 ///
 /// The requests are made by a thread of the cache's own, so that whoever waits can leave at a
 /// deadline. It starts with the first miss.

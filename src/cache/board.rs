@@ -298,26 +298,12 @@ impl<K: Clone + Eq + Hash, V, E> Board<K, V, E> {
         }
     }
 
-    /// The flight, of one key, was refused. If that shows that the source refuses everything, gives the
-    /// flights that are told so.
-    pub(super) fn refused_alone(
-        &mut self,
-        air: &InAir<K, V, E>,
-        error: FetchError<E>,
-    ) -> impl Sized + use<K, V, E> {
+    /// The flight, of one key, was refused: that key is bad, and no other.
+    pub(super) fn refused_alone(&mut self, air: &InAir<K, V, E>) {
         air.seats.keys().iter().for_each(|key| self.doubts.clear(key));
-        if !air.seats.is_part || !self.doubts.refused_alone() {
-            return VecDeque::new();
+        if air.seats.is_part {
+            self.doubts.refused_alone();
         }
-        self.doubts.reset();
-        let error = Arc::new(error);
-        let line = std::mem::take(&mut self.lines[Line::Doubtful as usize]);
-        let (parts, others) = line.into_iter().partition(|boarding| boarding.seats.is_part);
-        self.lines[Line::Doubtful as usize] = others;
-        for Boarding { flight, .. } in &parts {
-            flight.flight().tell(Outcome::Failed(Arc::clone(&error)));
-        }
-        parts
     }
 
     /// Puts a single key of the waiting parts at the head of their line: one that had a value before, or

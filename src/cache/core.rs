@@ -263,10 +263,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             return false;
         };
         let now = self.now();
-        let refusal = contents.values().find_map(|content| match content {
-            Content::Refused(error) => Some(E::clone(error)),
-            _ => None,
-        });
+        let is_refusal = contents.values().any(|content| matches!(content, Content::Refused(_)));
         let entry_of = |key: K| {
             let content = contents.remove(&key).unwrap_or(Content::Absent);
             let ttl = self.time_of(&key, &content, sent);
@@ -281,17 +278,16 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let forgotten = |key: &K| air.forgotten.contains(key) || air.seats.is_untracked(key);
         let before = self.memory.keep(&entries, |key| air.seats.awaits(key), forgotten, now);
         let air = board.in_air.take();
-        let given_up = air.as_ref().map(|air| {
+        if let Some(air) = &air {
             air.flight.flight().tell(Outcome::Landed { entries, at: now });
-            match refusal {
-                None => board.answered(air),
-                Some(error) => return Some(board.refused_alone(air, FetchError::Failed(error))),
+            match is_refusal {
+                true => board.refused_alone(air),
+                false => board.answered(air),
             }
-            None
-        });
+        }
         // What is not ours is dropped with no lock held.
         drop(board);
-        drop((air, before, given_up));
+        drop((air, before));
         true
     }
 

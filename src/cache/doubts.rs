@@ -5,12 +5,13 @@
 //! taken along. A key is trusted again when a request with it is answered, or after a while. Only a key
 //! that is refused when it is asked for alone is a bad one, and that is remembered in `memory.rs`.
 //!
-//! `board.rs` finds the bad keys by halving. This file tells it when the source refuses everything, which
-//! is no matter of keys. Halving would find that out last: a batch of n keys takes 2n requests. So after
-//! [`REFUSALS_BEFORE_SINGLES`] refusals in a row single keys are picked out of the parts and asked for first. One that
-//! is answered shows that the source still answers, and halving goes on; the next picking takes twice as
-//! many refusals. If [`EVERYTHING`] single keys are refused and nothing at all is answered in between,
-//! the source refuses everything. So a batch with fewer bad keys than that is never taken for one.
+//! `board.rs` finds the bad keys by halving. Where most of the keys are bad, or the source refuses everything,
+//! that takes two requests for each key. So after [`REFUSALS_BEFORE_SINGLES`] refusals in a row single keys are
+//! picked out of the parts and asked for first, which takes one for each. One that is answered shows that the
+//! source still answers, and halving goes on; the next picking takes twice as many refusals.
+//!
+//! No number of bad keys shows that the others are bad. So a source that refuses everything is asked for each key
+//! that somebody waits for, and each caller waits until its deadline at most.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -22,9 +23,6 @@ use crate::quota::Moment;
 /// After so many refusals in a row single keys are picked. One bad key among any number of good ones
 /// brings three in a row at most: the request, the same without what was only taken along, and a half.
 const REFUSALS_BEFORE_SINGLES: u32 = 4;
-
-/// So many single keys are refused by a source that refuses everything.
-const EVERYTHING: u32 = 16;
 
 /// How many times the first time of a refusal the time of a repeated one is, at most.
 const LONGEST: u32 = 16;
@@ -47,15 +45,13 @@ pub(super) struct Doubts<K> {
     keys: HashMap<K, Doubt>,
     /// Requests for keys in doubt that were refused since one of them was answered.
     refused: u32,
-    /// Single keys out of refused requests that were refused since anything was answered.
-    alone: u32,
     /// How many refusals in a row it takes to pick single keys.
     patience: u32,
 }
 
 impl<K: Clone + Eq + Hash> Doubts<K> {
     pub(super) fn new() -> Self {
-        Self { keys: HashMap::new(), refused: 0, alone: 0, patience: REFUSALS_BEFORE_SINGLES }
+        Self { keys: HashMap::new(), refused: 0, patience: REFUSALS_BEFORE_SINGLES }
     }
 
     pub(super) fn has(&self, key: &K, now: Moment) -> bool {
@@ -78,7 +74,6 @@ impl<K: Clone + Eq + Hash> Doubts<K> {
     /// A request was answered: there is no doubt of its keys.
     pub(super) fn answered(&mut self, line: Line, keys: &[K]) {
         keys.iter().for_each(|key| self.clear(key));
-        self.alone = 0;
         if line == Line::Doubtful {
             if self.picks_single_keys() {
                 self.patience = self.patience.saturating_mul(2);
@@ -87,11 +82,9 @@ impl<K: Clone + Eq + Hash> Doubts<K> {
         }
     }
 
-    /// A key out of a refused request was refused alone. Says whether the source refuses everything.
-    pub(super) fn refused_alone(&mut self) -> bool {
+    /// A key out of a refused request was refused alone.
+    pub(super) fn refused_alone(&mut self) {
         self.refused = self.refused.saturating_add(1);
-        self.alone = self.alone.saturating_add(1);
-        self.alone >= EVERYTHING
     }
 
     pub(super) fn clear(&mut self, key: &K) {
@@ -104,7 +97,7 @@ impl<K: Clone + Eq + Hash> Doubts<K> {
 
     /// Nothing is left of a refused request.
     pub(super) fn reset(&mut self) {
-        (self.refused, self.alone, self.patience) = (0, 0, REFUSALS_BEFORE_SINGLES);
+        (self.refused, self.patience) = (0, REFUSALS_BEFORE_SINGLES);
     }
 
     /// What was in doubt long ago is as any other key.
@@ -162,17 +155,5 @@ mod tests {
             picks
         };
         assert_eq!([refused(3), refused(4), refused(4), refused(8)], [false, true, false, true]);
-    }
-
-    #[test]
-    fn it_takes_many_keys_and_no_answer_at_all_to_show_that_everything_is_refused() {
-        let mut doubts = Doubts::<u8>::new();
-        let mut refused = |times| (0..times).any(|_| doubts.refused_alone());
-        assert!(!refused(15) && refused(1));
-        doubts.answered(Line::Trusted, &[]);
-        let mut refused = |times| (0..times).any(|_| doubts.refused_alone());
-        assert!(!refused(15));
-        doubts.reset();
-        assert!(!(0..15).any(|_| doubts.refused_alone()));
     }
 }

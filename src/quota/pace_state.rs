@@ -16,7 +16,8 @@ use super::wall::Wall;
 ///
 /// Take it with [`Lanes::pace_state`](crate::proxy::Lanes::pace_state) once the old proxy is shut down, and
 /// give it to the builder of the new one (`pace_state`). It can be written to a file with serde, for the next
-/// process. Times are kept by the clock on the wall: the time in between counts.
+/// process. Times are kept by the clock on the wall: the time in between counts. A pause that the broker asked for,
+/// and a rate that was cut, are not in it: the new proxy finds them out by itself.
 ///
 /// ```
 /// use std::time::Duration;
@@ -102,6 +103,8 @@ impl PaceState {
             let took = Duration::from_nanos(took);
             let lost = now.moment + took.min(ON_ITS_WAY);
             let finished = ago.map_or(lost, |ago| saved - Duration::from_nanos(ago));
+            // A file may say anything; no window is larger than this, and sums of it do not overflow.
+            let weight = weight.min(u32::MAX.into());
             Restored { taken: finished - took, finished, weight }
         };
         let mut all: Vec<_> = self.used.get(name).into_iter().flatten().map(restore).collect();
