@@ -7,6 +7,7 @@
 mod support;
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanekeeper::lane::{Effect, LaneConfig, LaneStatus, Priority, Reason, WhenFull};
@@ -276,15 +277,40 @@ fn a_rate_that_was_cut_holds_up_no_exit() {
     let _tickets: Vec<_> =
         calls.map(|call| lane.submit(call, &options(), Course::INSTANT)).collect();
     creep(&mut lane, began + 60 * SECOND);
-    for c in 0..lane.submitted() {
-        println!("{c} {:?}", sent(&lane, c, began.min(5_000_000_000)));
-    }
     let exits: Vec<_> = (first..first + 10).map(|call| sent(&lane, call, began)).collect();
     // The refused call takes one of the ten slots, and it is no sooner than the pause is over.
     assert!(exits.iter().all(|at| at.is_some_and(|at| (1000..=2100).contains(&at))), "{exits:?}");
     let reads: Vec<_> = (first + 10..first + 20).map(|call| sent(&lane, call, began)).collect();
     // Uncut, they would all go in the next second.
     assert!(reads[9].is_some_and(|at| at >= 5000), "{reads:?}");
+}
+
+/// The broker bears two calls a second, whatever was configured, and refuses the others for a second.
+#[test]
+fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
+    let config = LaneConfig::new(Quota::per_second(10)).credit(Credit::STRICT);
+    let mut lane = Stepped::new(&[config], &[]);
+    let (taken, clock) = (Arc::new(Mutex::new(Vec::new())), lane.clock.clone());
+    let exit = || {
+        let (taken, clock) = (Arc::clone(&taken), clock.clone());
+        move || {
+            let (now, mut taken) = (clock.now().as_nanos(), taken.lock().unwrap());
+            if taken.iter().filter(|at| now - **at < SECOND).count() < 2 {
+                taken.push(now);
+                return Ok(0_usize);
+            }
+            let second = Some(Duration::from_secs(1));
+            Err(Failure::Broker(Class::Throttled { retry_after: second }.into()))
+        }
+    };
+    let mut exits: Vec<_> = (0..60)
+        .map(|_| lane.lanes.submit_again(CANCEL, &options(), exit(), Failure::known))
+        .collect();
+    lane.look();
+    let end = lane.now() + 120 * SECOND;
+    creep(&mut lane, end);
+    let gone = exits.iter_mut().map(|exit| exit.try_wait().is_some_and(|answer| answer.is_ok()));
+    assert_eq!(gone.filter(|gone| *gone).count(), 60);
 }
 
 #[test]

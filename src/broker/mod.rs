@@ -24,6 +24,7 @@ pub use error::{Absence, BrokerError, Detail, Seen, Trail};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
+pub(crate) use order::sum;
 pub use order::{
     MarketProtection, MarketProtectionError, Order, OrderCancel, OrderChange, OrderId,
     OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side, Slice, SliceCancel,

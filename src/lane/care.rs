@@ -22,6 +22,19 @@ pub(crate) struct Care {
     rng: fastrand::Rng,
     /// When a call was held up for a permit, and for how long.
     held_up: Option<(Moment, Duration)>,
+    /// Whether the cut holds for urgent calls too: one of them was refused for coming too fast since it was made,
+    /// so that it is no guess any more.
+    holds_for_all: bool,
+    /// That has changed.
+    changed: bool,
+}
+
+/// What limits a lane at present.
+pub(super) struct Limits {
+    /// For all calls.
+    pub(super) firm: Quota,
+    /// Besides, for those that are not urgent.
+    pub(super) lesser: Quota,
 }
 
 /// A call that waits for as long would have gone sooner at a higher rate: it is more than a hop takes.
@@ -60,6 +73,8 @@ impl Care {
             throttle: Throttle::new(*config.its_throttle(), config.quota().clone())?,
             rng,
             held_up: None,
+            holds_for_all: false,
+            changed: false,
         })
     }
 
@@ -128,6 +143,9 @@ impl Care {
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
             self.throttle.heard(departure, now, retry_after);
+            if info.is_urgent() && !self.holds_for_all {
+                (self.holds_for_all, self.changed) = (true, true);
+            }
             after.pause = self.throttle.pause(now);
         }
         if !attempt.is_repeatable {
@@ -150,16 +168,27 @@ impl Care {
         after
     }
 
-    /// The cut that holds from now on, if it has changed.
-    pub(super) fn take_change(&mut self) -> Option<Quota> {
-        self.throttle.take_change().map(|_| self.throttle.cut())
+    /// What limits the lane from now on, if it has changed.
+    pub(super) fn take_change(&mut self) -> Option<Limits> {
+        let changed = self.throttle.take_change().is_some();
+        (changed || std::mem::take(&mut self.changed)).then(|| self.limits())
     }
 
-    /// Gives the lane another quota. Gives the cut of it that holds.
-    pub(super) fn set_quota(&mut self, quota: &Quota) -> Quota {
+    /// Gives the lane another quota. Gives what limits it now.
+    pub(super) fn set_quota(&mut self, quota: &Quota) -> Limits {
         self.throttle.set_quota(quota.clone());
         let _ = self.throttle.take_change();
-        self.throttle.cut()
+        self.limits()
+    }
+
+    fn limits(&mut self) -> Limits {
+        self.changed = false;
+        let cut = self.throttle.cut();
+        self.holds_for_all &= !cut.windows().is_empty();
+        match self.holds_for_all {
+            true => Limits { firm: self.throttle.quota(), lesser: Quota::unlimited() },
+            false => Limits { firm: self.throttle.configured().clone(), lesser: cut },
+        }
     }
 
     /// How many percent of the configured rate the lane goes at, at most.

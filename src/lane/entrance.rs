@@ -113,8 +113,8 @@ impl Lane {
         quota.check()?;
         let changed = {
             let (mut allowance, now) = self.shared.pace.allowance_to_change();
-            let cut = self.shared.care().set_quota(quota);
-            allowance.set_lane_and_cut(self.shared.index, quota, &cut, now)
+            let limits = self.shared.care().set_quota(quota);
+            allowance.set_lane_and_cut(self.shared.index, &limits.firm, &limits.lesser, now)
         };
         self.shared.ring();
         changed

@@ -247,9 +247,9 @@ impl Shared {
 
     /// Tells the allowance of a rate that was cut, or grew back.
     pub(super) fn apply(&self, care: &mut Care, allowance: &mut Allowance, now: Moment) {
-        if let Some(cut) = care.take_change() {
+        if let Some(limits) = care.take_change() {
             // What was configured is valid, and a cut of it is.
-            let _ = allowance.set_lane_and_cut(self.index, care.configured(), &cut, now);
+            let _ = allowance.set_lane_and_cut(self.index, &limits.firm, &limits.lesser, now);
         }
     }
 

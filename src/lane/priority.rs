@@ -34,8 +34,8 @@ impl Priority {
     ///   may take the slot of a call that hangs: one that has been in flight for longer than its
     ///   window and than the longest round trip so far, of which 1 s counts at least and 2 s at most. If such a call reaches the broker late, the broker may count
     ///   one call too many;
-    /// - it is not slowed down with the other calls after the broker refused one for coming too fast; the pause
-    ///   that the broker asks for and the quota hold for it too;
+    /// - it is not slowed down with the other calls after the broker refused one of them for coming too fast, until
+    ///   an urgent one is refused for that; the pause after a refusal and the quota hold for it too;
     /// - it is sent again after a refusal for speed even if other retries have used up their budget.
     pub const URGENT: Self = Self(1);
     /// Number 10 goes when nothing else wants to.

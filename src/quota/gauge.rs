@@ -247,7 +247,8 @@ impl Gauge {
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
         let answered = self.answered(now, ask.round_trip);
         let mut latest = now;
-        for (window, meter) in &mut self.windows {
+        let holding = self.firm_for(ask.urgent);
+        for (window, meter) in self.windows.iter_mut().take(holding) {
             let reserve = u64::from(ask.reserve.of(window.most()));
             if ask.weight.saturating_add(reserve) > u64::from(window.most()) {
                 return None;
@@ -293,6 +294,7 @@ fn beside_hung_calls(
 /// What an estimate is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
+    pub(super) urgent: bool,
     pub(super) ahead: u64,
     pub(super) weight: u64,
     pub(super) reserve: Reserve,

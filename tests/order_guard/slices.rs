@@ -169,6 +169,8 @@ fn what_was_seen_once_stays_known() {
     });
     let order = broker.guard().place_sliced(&large()).unwrap();
     assert_eq!(placed(&order), ["1"]);
+    // The last book lacks what is there, so it is no evidence for the rest.
+    assert_eq!(unknown_and_absent(&order), [Some(6), Some(0)]);
     assert_eq!(broker.state().ledger.len(), 0);
 }
 

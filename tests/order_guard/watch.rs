@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, Detail, Order, OrderId, OrderStatus, OrderTags};
+use lanekeeper::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderStatus, OrderTags};
 use lanekeeper::resilience::guard::{OrderGuard, Recovered, Recovery};
 
 use super::orders::{absence, echoed, trail};
@@ -159,6 +159,55 @@ fn one_rejected_of_two_sendings_is_not_the_last_word() {
     known.status = OrderStatus::Open;
     guard.told(&known);
     assert_eq!(late.told(), [(1, placed("1"))]);
+}
+
+/// Postbacks come within a second, and the book may be behind for longer.
+#[test]
+fn what_is_told_while_its_caller_waits_makes_no_order_absent() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
+    let (postback, told) = (guard.clone(), broker.clone());
+    broker.meanwhile(move |look| {
+        if look == 2 {
+            let order = told.state().ledger[0].1.clone();
+            postback.told(&order);
+        }
+    });
+    assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
+    assert_eq!(broker.state().looks, 2);
+}
+
+#[test]
+fn what_a_book_showed_between_is_not_absent_to_recover() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostAfter(Duration::ZERO)]);
+    broker.blind(50, &transient());
+    trail(guard.place_order(&order(1)));
+    broker.state().blind.clear();
+    assert_eq!(guard.orders().unwrap().rows.len(), 1);
+    broker.state().ledger.clear();
+    assert_eq!(guard.recover().remove(0).outcome, placed("000001"));
+}
+
+/// The one that is absent may turn up under it, and would be taken for the other.
+#[test]
+fn the_tag_of_an_absent_order_is_not_used_again() {
+    let (broker, late) = (echoed(), Late::default());
+    let guard = late.guard(&broker);
+    broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
+    broker.blind(50, &transient());
+    trail(guard.place_order(&order(1)));
+    broker.state().blind.clear();
+    let absent = guard.recover().remove(0);
+    assert!(matches!(absent.outcome, Recovered::Absent(_)));
+    let again = guard.place_order(&absent.order);
+    assert!(matches!(again, Err(BrokerError::NotSent(_))), "{again:?}");
+    assert_eq!(guard.place_order(&order(2)), Ok(OrderId::new("000002")));
+    broker.clock.advance(Duration::from_secs(3600));
+    guard.orders().unwrap();
+    assert_eq!(late.told(), [(1, placed("000001"))]);
 }
 
 /// The slices of an order of ten, which turn up one after the other.

@@ -125,7 +125,8 @@ impl Order {
         if self.status.is_final() {
             return Decimal::ZERO;
         }
-        (self.quantity - self.filled_quantity - self.cancelled_quantity).max(Decimal::ZERO)
+        let left = self.quantity.saturating_sub(self.filled_quantity);
+        left.saturating_sub(self.cancelled_quantity).max(Decimal::ZERO)
     }
 }
 

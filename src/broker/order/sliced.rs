@@ -197,9 +197,10 @@ impl SlicedOrder {
     fn sum(&self, such: impl Fn(&Slice) -> bool) -> Option<Decimal> {
         let of = |wanted: bool| {
             let slices = self.slices.iter().filter(|slice| such(slice) == wanted);
-            slices.map(|slice| slice.quantity).sum::<Option<Decimal>>()
+            let quantities: Option<Vec<_>> = slices.map(|slice| slice.quantity).collect();
+            quantities.map(sum)
         };
-        of(true).or_else(|| Some((self.quantity - of(false)?).max(Decimal::ZERO)))
+        of(true).or_else(|| Some(self.quantity.saturating_sub(of(false)?).max(Decimal::ZERO)))
     }
 
     /// The id that stands for the whole order, if every slice was placed. It is what
@@ -246,6 +247,11 @@ impl SlicedOrder {
             }
         }
     }
+}
+
+/// The sum of quantities, which come from a broker and may be anything. The largest number where it is more.
+pub(crate) fn sum(quantities: impl IntoIterator<Item = Decimal>) -> Decimal {
+    quantities.into_iter().fold(Decimal::ZERO, Decimal::saturating_add)
 }
 
 /// So many ids are told in words.
@@ -338,6 +344,14 @@ mod tests {
         assert_eq!(sums(&order([placed("1"), placed("2")])), [Some(10), Some(0), Some(0)]);
         assert_eq!(sums(&order([placed("1"), rejected()])), [None, None, Some(0)]);
         assert_eq!(sums(&order([placed("1").quantity(4), unknown()])), [Some(4), Some(0), Some(6)]);
+    }
+
+    #[test]
+    fn no_quantity_overflows() {
+        let most = || placed("1").quantity(Decimal::MAX);
+        let order = SlicedOrder::new(None, Decimal::MAX, [most(), most(), unknown()]);
+        assert_eq!(order.placed_quantity(), Some(Decimal::MAX));
+        assert_eq!(order.unknown_quantity(), Some(Decimal::ZERO));
     }
 
     #[test]

@@ -244,7 +244,8 @@ fn is_throttle(words: &str) -> bool {
         "rate limited",
         "rate-limited",
     ];
-    phrases.iter().any(|phrase| contains(words, phrase))
+    // "Corporate Limited" is a company.
+    phrases.iter().any(|phrase| begins_a_word(words, phrase))
 }
 
 fn is_doubtful(words: &str) -> bool {
@@ -259,6 +260,12 @@ fn is_doubtful(words: &str) -> bool {
         "check the orderbook",
     ];
     phrases.iter().any(|phrase| contains(words, phrase))
+}
+
+fn begins_a_word(words: &str, phrase: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    let mut places = words.match_indices(phrase).filter_map(|(place, _)| words.get(..place));
+    places.any(|before| !before.ends_with(char::is_alphanumeric))
 }
 
 fn contains(words: &str, phrase: &str) -> bool {

@@ -31,8 +31,13 @@ impl Allowance {
         let Self { wall, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(charge.lane)?;
         let round_trip = nanos(lane.typical().unwrap_or_default());
-        let ask =
-            Ask { ahead: weight_ahead, weight: charge.slots(), reserve: Reserve::NONE, round_trip };
+        let ask = Ask {
+            urgent: charge.urgent,
+            ahead: weight_ahead,
+            weight: charge.slots(),
+            reserve: Reserve::NONE,
+            round_trip,
+        };
         let mut latest = lane.gauge.estimate(now, *wall, lane.credit, ask)?;
         for index in charge.each_budget() {
             let budget = budgets.get_mut(index)?;

@@ -13,20 +13,20 @@ impl<B: Broker> OrderGuard<B> {
     /// tags it is sent `again`, once.
     pub(super) fn find_out(
         &self,
-        flight: &mut Flight<'_>,
+        flight: &Flight<'_>,
         lost: BrokerError,
         again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
     ) -> Result<SlicedOrder, BrokerError> {
         let shared = self.shared();
         let mut twice = false;
-        let Flight { intent, known, .. } = flight;
-        let intent = &**intent;
+        let intent = &*flight.intent;
         if let TagSupport::Unique { duplicate } = shared.support.support() {
             match again() {
                 Ok(order) => return Ok(order),
                 // Any other refusal leaves open what became of the first.
                 Err(error) => {
-                    known.is_there = is_refused_as(&error, duplicate);
+                    let is_there = is_refused_as(&error, duplicate);
+                    flight.known(|known| known.is_there = is_there);
                     twice = error.was_sent() != Sent::No;
                 }
             }
@@ -35,29 +35,33 @@ impl<B: Broker> OrderGuard<B> {
         let since = shared.patience.clock.now();
         let until = shared.patience.until(since);
         let settled = shared.search(since, |last| match shared.read_book(self.lookups(), until) {
-            Ok(book) => match known.see(intent, book.iter()) {
-                Some(shown) => match shared.last_word(sought, shown, &book, last) {
-                    Some(order) => Look::Settled(Ok(order)),
-                    None => intent.unreadable_row(&book).map_or(Look::NotYet, Look::Unclear),
-                },
+            Ok(book) => match flight.known(|known| known.look_into(intent, book.iter(), &book)) {
+                Some(shown) => {
+                    let doubt = shown.rest_doubt.map(str::to_owned);
+                    match shared.last_word(sought, shown, &book, last) {
+                        Some(order) => Look::Settled(Ok(order)),
+                        None => doubt
+                            .or_else(|| intent.unreadable_row(&book))
+                            .map_or(Look::NotYet, Look::Unclear),
+                    }
+                }
                 None => intent.doubt(&book).map_or(Look::NotYet, Look::Unclear),
             },
             Err(error) => Look::Failed(error),
         });
         settled.unwrap_or_else(|unsettled| {
             let is_of_today = shared.intents.is_of_today(intent.at);
-            let words = match known.is_there {
+            let is_there = flight.known(|known| known.is_there);
+            let words = match is_there {
                 true => shared.not_shown(intent),
                 false => shared.in_words(intent, &unsettled),
             };
             let seen = match unsettled {
-                Unsettled::Absent(absence) if is_of_today && !known.is_there => {
-                    Seen::Absent(absence)
-                }
+                Unsettled::Absent(absence) if is_of_today && !is_there => Seen::Absent(absence),
                 Unsettled::Absent(_) | Unsettled::Unclear(_) => Seen::Unclear,
                 Unsettled::Unread(_) => Seen::Unread,
             };
-            match shared.so_far(known, intent, (&words, seen)) {
+            match flight.known(|known| shared.so_far(known, intent, (&words, seen))) {
                 Some(order) => Ok(order),
                 None => Err(unknown(lost, &words, Some(intent.tag.clone()), seen)),
             }

@@ -69,7 +69,6 @@ const LINGERS: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Debug)]
 struct Open {
     intent: Arc<Intent>,
-    /// What was seen of it; while somebody waits, the flight has it.
     known: Known,
     /// Since when nobody waits for its answer; `None` while somebody does.
     left: Option<Moment>,
@@ -107,7 +106,10 @@ impl Intents {
             let tag = &intent.tag;
             let used = intent.own && state.own_tags.get(tag).is_some_and(|at| self.holds(*at, now));
             // A tag of the guard's is known to its caller too, once the answer is lost.
-            if state.open.contains_key(tag) || used {
+            // One that was absent may still turn up under it.
+            let watched =
+                state.absent.get(tag).is_some_and(|(absent, _)| self.holds(absent.at, now));
+            if state.open.contains_key(tag) || used || watched {
                 return Err(BrokerError::NotSent(Detail::new(format!(
                     "the tag {tag:?} was used before, and by it the order could not be told from the \
                      other: take another one for each order, or none"
@@ -116,10 +118,11 @@ impl Intents {
             if intent.own {
                 state.own_tags.insert(tag.clone(), intent.at);
             }
+            state.absent.remove(tag);
             let open = Open { intent: Arc::clone(&intent), known: Known::default(), left: None };
             state.open.insert(intent.tag.clone(), open);
         }
-        let mut flight = Flight::new(self, intent, Known::default());
+        let mut flight = Flight::new(self, intent);
         match self.record.as_ref().map(|record| record.begin(&flight.intent)) {
             None | Some(Ok(())) => Ok(flight),
             Some(Err(error)) if exit => {
@@ -155,37 +158,53 @@ impl Intents {
         self.state.lock().open.get_mut(tag)?.take(self)
     }
 
-    /// Has `look` look for those intents that nobody waits for. Gives what it found, and takes out those of
-    /// which that is the last word.
+    /// Has `look` look for all intents; it is told whether nobody waits for the one. Gives the news of those, and
+    /// takes out the ones of which that is the last word.
     pub(super) fn look_over<T>(
         &self,
-        look: impl Fn(&Intent, &mut Known) -> Option<News<T>>,
+        look: impl Fn(&Intent, &mut Known, bool) -> Option<News<T>>,
     ) -> Vec<(Arc<Intent>, News<T>)> {
         let mut state = self.state.lock();
         let State { open, absent, .. } = &mut *state;
-        let left = open.values_mut().filter(|open| open.left.is_some());
-        let left = left.map(|open| (&open.intent, &mut open.known));
-        let absent_ones = absent.values_mut().map(|(intent, known)| (&*intent, known));
-        let found: Vec<_> = left
+        let open_ones = open.values_mut().map(|open| {
+            let is_left = open.left.is_some();
+            (&open.intent, &mut open.known, is_left)
+        });
+        let absent_ones = absent.values_mut().map(|(intent, known)| (&*intent, known, true));
+        let found: Vec<_> = open_ones
             .chain(absent_ones)
-            .filter_map(|(intent, known)| Some((Arc::clone(intent), look(intent, known)?)))
+            .filter_map(|(intent, known, is_left)| {
+                let news = look(intent, known, is_left)?;
+                is_left.then(|| (Arc::clone(intent), news))
+            })
             .collect();
         for (intent, _) in found.iter().filter(|(_, news)| news.is_final) {
+            let is_it = |other: &Arc<Intent>| Arc::ptr_eq(other, intent);
             // The tag of an open one stays taken until its end is noted.
-            if let Some(open) = open.get_mut(&intent.tag) {
+            if let Some(open) = open.get_mut(&intent.tag).filter(|open| is_it(&open.intent)) {
                 open.left = None;
             }
-            absent.remove(&intent.tag);
+            if absent.get(&intent.tag).is_some_and(|(other, _)| is_it(other)) {
+                absent.remove(&intent.tag);
+            }
         }
         found
     }
 
     /// Notes the end of an intent that was taken out.
-    pub(super) fn note_late(&self, tag: &str, end: &End) {
+    pub(super) fn note_late(&self, intent: &Arc<Intent>, end: &End) {
+        let tag = &intent.tag;
+        // A day later another may have it.
+        if self.state.lock().open.get(tag).is_some_and(|open| !Arc::ptr_eq(&open.intent, intent)) {
+            return;
+        }
         if let Some(record) = &self.record {
             record.end(tag, end);
         }
-        self.state.lock().open.remove(tag);
+        let mut state = self.state.lock();
+        if state.open.get(tag).is_some_and(|open| Arc::ptr_eq(&open.intent, intent)) {
+            state.open.remove(tag);
+        }
     }
 
     /// Whether the book of now would show an order of this time: a book is of one day, which by the
@@ -222,8 +241,17 @@ impl Open {
     /// The intent, for somebody who now waits for it; unless somebody does.
     fn take<'a>(&mut self, intents: &'a Intents) -> Option<Flight<'a>> {
         self.left.take()?;
-        Some(Flight::new(intents, Arc::clone(&self.intent), std::mem::take(&mut self.known)))
+        Some(Flight::new(intents, Arc::clone(&self.intent)))
     }
+}
+
+/// What becomes of an intent that ended.
+enum After {
+    Nothing,
+    /// It may turn up after all.
+    Watched,
+    /// Its tag was not used.
+    TagIsFree,
 }
 
 /// What was found of an intent that nobody waits for.
@@ -239,15 +267,22 @@ pub(super) struct News<T> {
 pub(super) struct Flight<'a> {
     intents: &'a Intents,
     pub(super) intent: Arc<Intent>,
-    pub(super) known: Known,
     /// Why it is not in the record, although there is one.
     pub(super) unrecorded: Option<io::Error>,
     ended: bool,
 }
 
 impl<'a> Flight<'a> {
-    fn new(intents: &'a Intents, intent: Arc<Intent>, known: Known) -> Self {
-        Self { intents, intent, known, unrecorded: None, ended: false }
+    fn new(intents: &'a Intents, intent: Arc<Intent>) -> Self {
+        Self { intents, intent, unrecorded: None, ended: false }
+    }
+
+    /// What is known of it. `look` is called under the lock of all intents.
+    pub(super) fn known<R>(&self, look: impl FnOnce(&mut Known) -> R) -> R {
+        match self.intents.state.lock().open.get_mut(&self.intent.tag) {
+            Some(open) => look(&mut open.known),
+            None => look(&mut Known::default()),
+        }
     }
 
     /// Notes what became of it, if that is known.
@@ -260,15 +295,16 @@ impl<'a> Flight<'a> {
                 // Nothing of it may be anywhere, and then the caller may use its tag again.
                 let unused =
                     matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. });
-                self.close(&End::NotPlaced, unused);
+                let after = if unused { After::TagIsFree } else { After::Nothing };
+                self.close(&End::NotPlaced, after);
             }
         }
     }
 
     /// Notes that something of it is in the market. While a slice is absent or of unknown outcome, the order is
     /// left open, to be asked after.
-    pub(super) fn answered_in_slices(mut self, order: &SlicedOrder) {
-        self.known.tell(order);
+    pub(super) fn answered_in_slices(self, order: &SlicedOrder) {
+        self.known(|known| known.tell(order));
         let is_open = order.unknown().chain(order.absent()).next().is_some();
         if let Some(id) = order.names().next().filter(|_| !is_open) {
             self.end(&End::Placed(id.clone()));
@@ -276,8 +312,8 @@ impl<'a> Flight<'a> {
     }
 
     /// The same, once it was asked after: a slice that is absent is asked after no more. It may turn up after all.
-    pub(super) fn recovered_in_slices(mut self, order: &SlicedOrder) {
-        self.known.tell(order);
+    pub(super) fn recovered_in_slices(self, order: &SlicedOrder) {
+        self.known(|known| known.tell(order));
         match order.names().next() {
             Some(id) if order.unknown().next().is_none() => {
                 self.end_absent(&End::Placed(id.clone()));
@@ -288,28 +324,29 @@ impl<'a> Flight<'a> {
 
     /// Notes how it ended.
     pub(super) fn end(self, end: &End) {
-        self.close(end, false);
+        self.close(end, After::Nothing);
     }
 
     /// Notes an end as far as it is known: what is not there may turn up after all.
-    pub(super) fn end_absent(mut self, end: &End) {
-        let (intents, intent) = (self.intents, Arc::clone(&self.intent));
-        let known = std::mem::take(&mut self.known);
-        self.end(end);
-        intents.state.lock().absent.insert(intent.tag.clone(), (intent, known));
+    pub(super) fn end_absent(self, end: &End) {
+        self.close(end, After::Watched);
     }
 
     /// The end is noted first: as long as the intent is open nobody else can use its tag, and the end
     /// of one would be taken for that of the next.
-    fn close(mut self, end: &End, frees_tag: bool) {
+    fn close(mut self, end: &End, after: After) {
         let tag = &self.intent.tag;
         if let Some(record) = &self.intents.record {
             record.end(tag, end);
         }
         let mut state = self.intents.state.lock();
-        state.open.remove(tag);
-        if frees_tag {
-            state.own_tags.remove(tag);
+        let open = state.open.remove(tag);
+        match (after, open) {
+            (After::Watched, Some(open)) => {
+                state.absent.insert(tag.clone(), (open.intent, open.known));
+            }
+            (After::TagIsFree, _) => drop(state.own_tags.remove(tag)),
+            (After::Nothing | After::Watched, _) => {}
         }
         drop(state);
         self.ended = true;
@@ -332,7 +369,6 @@ impl Drop for Flight<'_> {
         let now = self.intents.clock.now();
         if let Some(open) = self.intents.state.lock().open.get_mut(&self.intent.tag) {
             open.left = Some(now);
-            open.known = std::mem::take(&mut self.known);
         }
     }
 }
@@ -376,7 +412,7 @@ mod tests {
 
         fn end(&self, _: &str, _: &End) {
             let intents = self.0.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.look_over(|_, _| found()).is_empty(), "told twice");
+            assert!(intents.look_over(|_, _, _| found()).is_empty(), "told twice");
             assert!(intents.left().0.is_empty(), "asked after, although it was found");
         }
     }
@@ -394,9 +430,13 @@ mod tests {
         let left = vec![intent("left", false)];
         let intents = Arc::new(Intents::new(clock, TimeZone::UTC, Some(boxed), left));
         record.0.set(Arc::downgrade(&intents)).unwrap();
-        assert_eq!(intents.look_over(|_, _| found()).len(), 1);
-        intents.note_late("left", &End::NotPlaced);
-        assert!(intents.look_over(|_, _| found()).is_empty());
+        assert_eq!(intents.look_over(|_, _, _| found()).len(), 1);
+        let left = Arc::new(intent("left", false));
+        intents.note_late(&left, &End::NotPlaced);
+        assert_eq!(intents.state.lock().open.len(), 1, "it is another one");
+        let left = Arc::clone(&intents.state.lock().open["left"].intent);
+        intents.note_late(&left, &End::NotPlaced);
+        assert!(intents.look_over(|_, _, _| found()).is_empty());
         assert!(intents.left().0.is_empty());
     }
 

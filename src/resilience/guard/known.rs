@@ -1,7 +1,8 @@
 //! What is known of one order by all that was seen of it so far.
 //!
 //! A book may come from a server that is behind the one before, and a postback shows one slice alone. So what was
-//! seen of an order once stays known: it is never absent after that, and its slices add up.
+//! seen of an order once stays known, whoever read it and whether its caller waits or was answered: it is never
+//! absent after that, and its slices add up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,9 @@ pub(super) struct Known {
     pub(super) is_there: bool,
 }
 
+/// Why a book says nothing of what it does not show.
+pub(super) const BEHIND: &str = "it lacks an order that was seen before, so it is behind";
+
 impl Known {
     /// Adds what these rows show of the order. Gives all that was seen of it.
     pub(super) fn see<'a>(
@@ -36,6 +40,26 @@ impl Known {
     /// All that was seen of the order.
     pub(super) fn shown(&self, intent: &Intent) -> Option<Shown> {
         intent.shown(self.seen.values())
+    }
+
+    /// The same for a whole book, of which `rows` may be this order. If it is behind, what it does not show is not
+    /// absent.
+    pub(super) fn look_into<'a>(
+        &mut self,
+        intent: &Intent,
+        rows: impl IntoIterator<Item = &'a Order>,
+        book: &[Order],
+    ) -> Option<Shown> {
+        let mut shown = self.see(intent, rows)?;
+        if self.is_ahead_of(book) {
+            shown.rest_doubt = Some(BEHIND);
+        }
+        Some(shown)
+    }
+
+    /// Whether this book is behind another that was read: it lacks what was seen there.
+    pub(super) fn is_ahead_of(&self, book: &[Order]) -> bool {
+        self.seen.keys().any(|id| !book.iter().any(|order| order.id == *id))
     }
 
     /// Somebody is told of the slices that were placed. Says whether one of them is news.

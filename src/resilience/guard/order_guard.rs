@@ -209,7 +209,7 @@ impl<B: Broker> OrderGuard<B> {
 
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let mut flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
         let intent = Arc::clone(&flight.intent);
         let again = || {
             let placed = self.within.place_order(&intent.order);
@@ -217,7 +217,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
         };
         let placed = match self.within.place_order(&intent.order) {
             Err(lost) if is_open(&lost) => {
-                self.find_out(&mut flight, lost, again).and_then(SlicedOrder::whole)
+                self.find_out(&flight, lost, again).and_then(SlicedOrder::whole)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
@@ -231,12 +231,12 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let mut flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
         let intent = Arc::clone(&flight.intent);
         let again = || self.within.place_sliced(&intent.order);
         let placed = match self.within.place_sliced(&intent.order) {
             Err(lost) if is_open(&lost) => {
-                self.find_out(&mut flight, lost, again).and_then(SlicedOrder::in_market)
+                self.find_out(&flight, lost, again).and_then(SlicedOrder::in_market)
             }
             known => known.map(|order| intent.traced(order)),
         };

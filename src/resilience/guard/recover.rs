@@ -4,10 +4,9 @@ use jiff::Timestamp;
 
 use super::find::Intent;
 use super::intents::{End, Flight};
-use super::known::Known;
+use super::known::BEHIND;
 use super::patience::{Look, Unsettled};
 use super::shared::{Shared, Sought};
-use super::shown::Shown;
 use crate::broker::{
     Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Seen, SlicedOrder,
 };
@@ -80,31 +79,38 @@ impl Shared {
                 Ok(book) => book,
                 Err(error) => return Look::Failed(error),
             };
-            let mut unclear = None;
-            for mut flight in std::mem::take(&mut open) {
-                let Flight { intent, known, .. } = &mut flight;
-                match self.see(intent, known, &book) {
+            let is_behind =
+                open.iter().any(|flight| flight.known(|known| known.is_ahead_of(&book)));
+            let mut unclear = is_behind.then(|| BEHIND.to_owned());
+            for flight in std::mem::take(&mut open) {
+                let intent = &*flight.intent;
+                let rows = self.rows_for(intent, &book);
+                match flight.known(|known| known.look_into(intent, rows, &book)) {
                     Some(shown) => {
+                        let doubt = shown.rest_doubt.map(str::to_owned);
                         let sought = Sought { intent, twice, lost: None };
                         match self.last_word(sought, shown, &book, last) {
                             Some(order) => found.push((flight, Recovered::of(order))),
                             None => {
-                                unclear = unclear.or(intent.unreadable_row(&book));
+                                unclear = unclear.or(doubt).or(intent.unreadable_row(&book));
                                 open.push(flight);
                             }
                         }
                     }
-                    None => match (intent.doubt(&book), last) {
-                        (Some(words), Some(_)) => {
-                            let words = Unsettled::Unclear(words);
-                            let words = self.in_words(intent, &words);
-                            found.push((flight, Recovered::Unknown(Detail::new(words))));
+                    None => {
+                        let behind = is_behind.then(|| BEHIND.to_owned());
+                        match (intent.doubt(&book).or(behind), last) {
+                            (Some(words), Some(_)) => {
+                                let words = Unsettled::Unclear(words);
+                                let words = self.in_words(intent, &words);
+                                found.push((flight, Recovered::Unknown(Detail::new(words))));
+                            }
+                            (words, _) => {
+                                unclear = unclear.or(words);
+                                open.push(flight);
+                            }
                         }
-                        (words, _) => {
-                            unclear = unclear.or(words);
-                            open.push(flight);
-                        }
-                    },
+                    }
                 }
             }
             // What is of another day will not appear any more.
@@ -117,18 +123,21 @@ impl Shared {
             }
         });
         found.extend(open.into_iter().map(|flight| {
-            let Flight { intent, known, .. } = &flight;
+            let intent = &*flight.intent;
+            let is_there = flight.known(|known| known.is_there);
             let is_of_today = self.intents.is_of_today(intent.at);
             let (words, seen) = match &settled {
-                Err(Unsettled::Absent(absence)) if is_of_today && !known.is_there => {
+                Err(Unsettled::Absent(absence)) if is_of_today && !is_there => {
                     return (flight, Recovered::Absent(*absence));
                 }
                 // Only what is of another day is still open then.
                 Ok(()) => (self.of_another_day(intent), Seen::Unclear),
-                Err(_) if known.is_there => (self.not_shown(intent), Seen::Unclear),
-                Err(other) => (self.in_words(intent, other), Seen::Unread),
+                Err(_) if is_there => (self.not_shown(intent), Seen::Unclear),
+                Err(other @ Unsettled::Unread(_)) => (self.in_words(intent, other), Seen::Unread),
+                Err(other) => (self.in_words(intent, other), Seen::Unclear),
             };
-            let outcome = match self.so_far(known, intent, (&words, seen)) {
+            let so_far = flight.known(|known| self.so_far(known, intent, (&words, seen)));
+            let outcome = match so_far {
                 Some(order) => Recovered::of(order),
                 None => Recovered::Unknown(Detail::new(words)),
             };
@@ -137,12 +146,15 @@ impl Shared {
         found.into_iter().map(conclude).collect()
     }
 
-    /// What is known of an order with this book, which may be of another day than the order. A tag of the
-    /// caller's may be on another order by now, which only its time would tell.
-    pub(super) fn see(&self, intent: &Intent, known: &mut Known, book: &[Order]) -> Option<Shown> {
-        let is_of_today = self.intents.is_of_today(intent.at);
-        let told = |order: &&Order| !intent.own || order.placed_at.is_some() || is_of_today;
-        known.see(intent, book.iter().filter(told))
+    /// The rows of a book that may be an order, which may be of another day than the book. A tag of the caller's
+    /// may be on another order by now, which only its time would tell.
+    pub(super) fn rows_for<'a>(
+        &self,
+        intent: &Intent,
+        book: &'a [Order],
+    ) -> impl Iterator<Item = &'a Order> + use<'a> {
+        let takes_all = !intent.own || self.intents.is_of_today(intent.at);
+        book.iter().filter(move |order| takes_all || order.placed_at.is_some())
     }
 }
 

@@ -78,7 +78,7 @@ impl Shared {
             return shown.is_final(sought.twice).then_some(shown.order);
         };
         let Intent { tag, at, order, .. } = sought.intent;
-        let is_rest_unclear = shown.is_rest_unclear;
+        let rest_doubt = shown.rest_doubt;
         let (rest, of, settle) = (shown.rest, order.quantity, self.patience.settle);
         Some(shown.with_rest(|| {
             let shows = format!(
@@ -88,12 +88,9 @@ impl Shared {
                 let detail = sought.lost.cloned().unwrap_or_default();
                 detail.and(&format!("{shows}{words}")).trail(Trail::new(Some(tag.clone()), seen))
             };
-            match sought.intent.unreadable_row(book) {
+            let doubt = rest_doubt.map(str::to_owned);
+            match doubt.or_else(|| sought.intent.unreadable_row(book)) {
                 Some(row) => Slice::unknown(because(&format!("; {row}"), Seen::Unclear)),
-                None if is_rest_unclear => Slice::unknown(because(
-                    "; it shows an order with the tag and no quantity, which may be that",
-                    Seen::Unclear,
-                )),
                 None if self.intents.is_of_today(*at) => {
                     Slice::absent(because(&format!(": {absence}"), Seen::Absent(absence)))
                 }

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::find::Intent;
+use crate::broker::sum;
 use crate::broker::{Detail, Order, OrderStatus, Seen, Slice, SliceOutcome, SlicedOrder, Trail};
 
 /// Whether something of the order is, or was, in the market.
@@ -17,8 +18,8 @@ pub(super) struct Shown {
     pub(super) order: SlicedOrder,
     /// The quantity that was asked for and that the book does not show.
     pub(super) rest: Decimal,
-    /// Some order of it shows no quantity, so the rest may be that.
-    pub(super) is_rest_unclear: bool,
+    /// Why the rest is not absent, in words: an order of it shows no quantity, say.
+    pub(super) rest_doubt: Option<&'static str>,
     /// It may not be the last word: there is a rest, or all that is there are slices that were refused,
     /// while the others may be on their way.
     pub(super) is_in_doubt: bool,
@@ -54,7 +55,7 @@ impl Intent {
             return Some(self.in_slices(&ours));
         }
         let order = SlicedOrder::new(Some(first.id.clone()), self.order.quantity, [slice(first)]);
-        Some(Shown { order, rest: Decimal::ZERO, is_rest_unclear: false, is_in_doubt: false })
+        Some(Shown { order, rest: Decimal::ZERO, rest_doubt: None, is_in_doubt: false })
     }
 
     /// The orders of the book as the slices of this one.
@@ -76,13 +77,15 @@ impl Intent {
         };
         let mut slices: Vec<&Order> = ours.iter().copied().filter(is_slice).collect();
         slices.sort_by_key(|order| !is_parent(order));
-        let shown: Decimal = slices.iter().map(|order| order.quantity).sum();
-        let rest = (self.order.quantity - shown).max(Decimal::ZERO);
-        let is_rest_unclear = slices.iter().any(|order| order.quantity.is_zero());
+        let shown = sum(slices.iter().map(|order| order.quantity));
+        let rest = self.order.quantity.saturating_sub(shown).max(Decimal::ZERO);
+        let has_none = slices.iter().any(|order| order.quantity.is_zero());
+        let rest_doubt = has_none
+            .then_some("it shows an order with the tag and without a quantity, which may be that");
         let is_in_doubt = !rest.is_zero() || !slices.iter().any(|order| lives(order));
         let slices = slices.into_iter().map(slice);
         let order = SlicedOrder::new(parent, self.order.quantity, slices);
-        Shown { order, rest, is_rest_unclear, is_in_doubt }
+        Shown { order, rest, rest_doubt, is_in_doubt }
     }
 
     /// The same answer, with the tag by which slices of unknown outcome are to be looked for.

@@ -11,6 +11,7 @@ use super::intents::{End, News};
 use super::known::Known;
 use super::recover::{Recovered, Recovery};
 use super::shared::Shared;
+use super::shown::Shown;
 use crate::broker::{Broker, BrokerError, Order, Rows, Seen};
 use crate::quota::Moment;
 
@@ -26,41 +27,35 @@ impl Shared {
         Ok(book)
     }
 
-    /// Looks for orders that nobody waits for any more, and tells of those that are here.
+    /// Looks for all orders without a final answer, and tells of those that nobody waits for any more. Without a
+    /// hook it only remembers what is here; `recover` tells then.
     pub(super) fn look_over(&self, book: &[Order]) {
-        if !self.hooks.turned_up.is_set() {
-            return; // `recover` tells.
-        }
-        let turned_up = self.intents.look_over(|intent, known| self.turned_up(intent, known, book));
-        for (intent, News { what: outcome, is_final }) in turned_up {
-            let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
-            if !is_final {
-                self.hooks.turned_up.tell(&Recovery { tag, at, order, outcome });
-                continue;
+        let turned_up = self.intents.look_over(|intent, known, is_left| {
+            if !book.iter().any(|order| intent.matches(order)) {
+                return None;
             }
-            let id = match &outcome {
-                Recovered::Placed(id) => Some(id),
-                Recovered::PartlyPlaced(order) => order.names().next(),
-                _ => None,
-            };
-            let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
-            self.intents.note_late(&intent.tag, &end);
+            let shown = known.see(intent, self.rows_for(intent, book))?;
+            let is_told = is_left && self.hooks.turned_up.is_set();
+            is_told.then(|| self.news(intent, known, shown)).flatten()
+        });
+        for (intent, News { what: outcome, is_final }) in turned_up {
+            if is_final {
+                let id = match &outcome {
+                    Recovered::Placed(id) => Some(id),
+                    Recovered::PartlyPlaced(order) => order.names().next(),
+                    _ => None,
+                };
+                let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
+                self.intents.note_late(&intent, &end);
+            }
+            let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
             self.hooks.turned_up.tell(&Recovery { tag, at, order, outcome });
         }
     }
 
-    /// What the book shows of an order, with all that was seen before: the last word, or that another slice of it
-    /// is in the market.
-    fn turned_up(
-        &self,
-        intent: &Intent,
-        known: &mut Known,
-        book: &[Order],
-    ) -> Option<News<Recovered>> {
-        if !book.iter().any(|order| intent.matches(order)) {
-            return None;
-        }
-        let shown = self.see(intent, known, book)?;
+    /// What is to be told of an order of which this is shown: the last word, or that another slice of it is in the
+    /// market.
+    fn news(&self, intent: &Intent, known: &mut Known, shown: Shown) -> Option<News<Recovered>> {
         if shown.is_final(self.sends_twice()) {
             return Some(News { what: Recovered::of(shown.order), is_final: true });
         }

@@ -13,8 +13,8 @@
 //! A cut makes calls rarer, and none impossible: where it leaves less than the heaviest call weighs, it
 //! is that much in a longer window.
 //!
-//! A cut is a guess at the rate that the broker would bear, so urgent calls are not held back for it. The pause
-//! holds for them too.
+//! A cut is a guess at the rate that the broker would bear, so a lane does not hold urgent calls back for it, until
+//! one of them is refused too (`lane/care.rs`). The pause holds for all.
 //!
 //! The cut grows back in steps, each for a window in which calls were waiting all the time: a lane
 //! that sends little learns nothing of what the broker would bear.

@@ -39,9 +39,9 @@ impl SlicedOrder {
     /// The cancellations are made at once, up to 16 of them from threads of their own: behind a
     /// [`BrokerProxy`](crate::BrokerProxy) the lane paces them, and one whose answer is lost, and which an
     /// [`OrderGuard`](crate::OrderGuard) asks after for the settle time, does not delay the next. The book is read
-    /// after them, and only if it can say more: if a slice is of unknown outcome or absent, or a cancellation
-    /// failed. That read is the broker handle's own: take an urgent one, with a deadline, so that an expired
-    /// session or a queue does not hold the answer up.
+    /// after them: for others of the same parent, and for the state of those whose cancellation failed. It is read
+    /// through the same handle: take an urgent one, with a deadline, so that an expired session or a queue does not
+    /// hold the answer up.
     ///
     /// A panic of the broker in one cancellation is [`Failed`](SliceCancel::Failed) with
     /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown).
@@ -66,9 +66,6 @@ impl SlicedOrder {
                 SliceCancel::Unknown(why.clone())
             }
         });
-        if ends.iter().all(SliceCancel::is_out) {
-            return ends;
-        }
         let book = contain(|| broker.orders()).ok().and_then(Result::ok).unwrap_or_default();
         let others: Vec<&Order> =
             self.others(&book).filter(|order| !order.status.is_final()).collect();
@@ -132,7 +129,7 @@ mod tests {
     use std::sync::{Arc, Barrier};
 
     use super::*;
-    use crate::broker::{Instrument, MockBroker, OrderRequest, Side, Slice};
+    use crate::broker::{Instrument, MockBroker, OrderRequest, Rows, Side, Slice};
 
     fn id(text: &str) -> OrderId {
         OrderId::new(text)
@@ -234,19 +231,33 @@ mod tests {
     #[test]
     fn all_are_cancelled_in_the_order_of_the_slices() {
         let mut mock = MockBroker::new();
+        mock.expect_orders().returning(|| Ok(Rows::default()));
         noting(&mut mock, |_| Ok(()));
         let expected: Vec<_> = placed(10).placed().cloned().map(SliceCancel::Cancelled).collect();
         assert_eq!(placed(10).cancel_all(&mock), expected);
     }
 
+    /// An answer may name the parent alone, or a list may have been cut short.
     #[test]
-    fn what_is_known_is_not_asked_after() {
+    fn what_the_answer_did_not_name_is_cancelled_too() {
         let mut mock = MockBroker::new();
-        mock.expect_orders().never();
         let cancelled = noting(&mut mock, |_| Ok(()));
-        let mut order = placed(40);
-        order.slices.push(Slice::rejected(Detail::new("no funds")));
-        assert!(order.cancel_all(&mock).iter().all(SliceCancel::is_out));
+        mock.expect_orders().times(1).returning(|| {
+            let book: Vec<_> =
+                ["1", "2", "3"].map(|id| shown(id, Side::Buy, OrderStatus::Open)).into();
+            Ok(book.into())
+        });
+        let ends = SlicedOrder::single(id("1"), 10).cancel_all(&mock);
+        assert_eq!(ends, ["1", "2", "3"].map(|it| SliceCancel::Cancelled(id(it))));
+        assert_eq!(cancelled.lock().len(), 3);
+    }
+
+    #[test]
+    fn each_of_many_is_cancelled_once() {
+        let mut mock = MockBroker::new();
+        mock.expect_orders().returning(|| Ok(Rows::default()));
+        let cancelled = noting(&mut mock, |_| Ok(()));
+        assert!(placed(40).cancel_all(&mock).iter().all(SliceCancel::is_out));
         let cancelled = cancelled.lock();
         assert_eq!((cancelled.len(), cancelled.iter().collect::<HashSet<_>>().len()), (40, 40));
     }

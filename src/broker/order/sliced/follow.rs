@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{Slice, SliceOutcome, SlicedOrder};
+use super::{Slice, SliceOutcome, SlicedOrder, sum};
 use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, Rows};
 
 /// Where the slices of an order stood when the book was read.
@@ -56,8 +56,8 @@ impl SlicedOrder {
         let others = self.others(&book).cloned().collect();
         let (filled, pending) = (Decimal::ZERO, Decimal::ZERO);
         let mut found = SlicedState { slices, others, filled, pending };
-        found.filled = found.orders().map(|order| order.filled_quantity).sum();
-        found.pending = found.orders().map(Order::pending_quantity).sum();
+        found.filled = sum(found.orders().map(|order| order.filled_quantity));
+        found.pending = sum(found.orders().map(Order::pending_quantity));
         Ok(found)
     }
 

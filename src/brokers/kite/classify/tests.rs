@@ -379,6 +379,12 @@ fn a_limiter_is_heard_in_whatever_form_it_speaks() {
 }
 
 #[test]
+fn a_company_is_no_limiter() {
+    let rejected = kite(400, "InputException", "Corporate Limited is not traded today");
+    assert_eq!(classes(&rejected), ("rejected", "rejected"));
+}
+
+#[test]
 fn a_gateway_that_heard_nothing_knows_nothing() {
     for words in ["Gateway did not respond in time", "The order system did not answer"] {
         let answer = kite(400, "OrderException", words);
