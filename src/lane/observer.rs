@@ -101,7 +101,7 @@ pub trait Observer: Send + Sync {
     }
     /// Whether each call is to be told how long it will have to wait, in
     /// [`CallInfo::estimated_wait`]. It costs a look at what waits. Asked once, when the proxy is
-    /// built. A call with a deadline is estimated anyway.
+    /// built. A call with a deadline is estimated anyway, unless it is urgent.
     fn wants_estimates(&self) -> bool {
         false
     }

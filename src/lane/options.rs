@@ -46,7 +46,7 @@ impl CallOptions {
     }
 
     /// Each call has to be answered within `deadline` of being made. One that could not be sent by
-    /// then is refused at once.
+    /// then is refused at once; an urgent one waits until the deadline passes.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);

@@ -131,8 +131,8 @@ impl Metrics {
     }
 
     /// Has the wait of each call estimated as it comes, to compare it with the real one. It costs a
-    /// look at what waits. Without this, only calls with a deadline are compared, since those are
-    /// estimated anyway.
+    /// look at what waits. Without this, only calls with a deadline are compared that are not urgent, since
+    /// those are estimated anyway.
     #[must_use]
     pub fn estimates(mut self) -> Self {
         self.estimates = true;

@@ -116,7 +116,8 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// and in what is handed to [`told`](OrderGuard::told); nothing is read for it alone. Its end is noted in the
     /// journal. Without this, only `recover` tells.
     ///
-    /// `tell` is called on the thread that read the book, with no lock held. A panic in it is contained.
+    /// `tell` is called on the thread that read the book, with no lock held; of two threads that found two slices,
+    /// the one with fewer may tell last. A panic in it is contained.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {

@@ -178,7 +178,9 @@ impl<B: Broker> OrderGuard<B> {
     /// Hands in the state of an order that was learned elsewhere: from a postback, a stream, a page. If it is
     /// one whose caller was told that it is absent or of unknown outcome, that is settled now, and
     /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told; where that is not set this does nothing. The
-    /// slices of an order may come one by one: each that is in the market is told, and the last settles it.
+    /// slices of an order may come one by one: each that is in the market is told, and the last settles it. Give
+    /// each order the [id](Order::id) that the broker's book gives it, for by that it is known again. While its caller
+    /// waits, the order is found by this as well.
     pub fn told(&self, order: &Order) {
         self.shared.look_over(std::slice::from_ref(order));
     }

@@ -38,7 +38,9 @@ pub enum Recovered {
     Rejected(Detail),
     /// It is not in the broker's book: a book of the same day was read, the settle time after the process that
     /// was to send it was gone, and does not show it. It may never have been sent. It is not asked after
-    /// again; if it turns up after all, [`on_turned_up`](super::OrderGuardBuilder::on_turned_up) is told.
+    /// again; if it turns up after all, [`on_turned_up`](super::OrderGuardBuilder::on_turned_up) is told. Never said
+    /// of an order of which this process heard that the broker refused a second sending as a duplicate; what an
+    /// earlier process heard is not in the journal.
     Absent(Absence),
     /// Nothing is known, and it will be asked after again. The words say why: the book could not
     /// be read, is of another day than the order, does not show tags, has a row that cannot be read, or
