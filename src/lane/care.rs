@@ -171,7 +171,7 @@ impl Care {
     /// What limits the lane from now on, if it has changed.
     pub(super) fn take_change(&mut self) -> Option<Limits> {
         let changed = self.throttle.take_change().is_some();
-        (changed || std::mem::take(&mut self.changed)).then(|| self.limits())
+        (changed || self.changed).then(|| self.limits())
     }
 
     /// Gives the lane another quota. Gives what limits it now.

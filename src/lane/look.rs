@@ -119,9 +119,8 @@ impl Lookout for Shared {
 impl Shared {
     /// Whether one more worker might find something to do.
     fn can_take_more(&self, schedule: &Schedule) -> bool {
-        let any = !schedule.is_empty() && self.may_run(Rank::Lesser) && !self.session.is_expired();
-        let urgent = [Rank::UrgentRead, Rank::UrgentWrite];
-        any || urgent.into_iter().any(|rank| schedule.has(rank) && self.may_run(rank))
+        let may_go = |rank| rank != Rank::Lesser || !self.session.is_expired();
+        Rank::ALL.into_iter().any(|rank| schedule.has(rank) && self.may_run(rank) && may_go(rank))
     }
 
     fn look_into(&self, schedule: &mut Schedule, left: &mut Leftovers) -> Look<(Job, Turn)> {

@@ -19,6 +19,8 @@ pub(super) enum Rank {
 }
 
 impl Rank {
+    pub(super) const ALL: [Self; 3] = [Self::Lesser, Self::UrgentRead, Self::UrgentWrite];
+
     /// How many calls may be under way as one of this rank begins.
     pub(super) fn most(self, most_running: usize, urgent_workers: usize) -> usize {
         match self {

@@ -101,10 +101,9 @@ fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(items.len()));
     let share = || {
-        while let Some((index, item)) = {
+        loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            items.get(index).map(|item| (index, item))
-        } {
+            let Some(item) = items.get(index) else { return };
             let result = work(item);
             done.lock().push((index, result));
         }
