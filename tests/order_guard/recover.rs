@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, Detail, Order, OrderId, OrderStatus, OrderTags, Seen};
+use lanekeeper::broker::{
+    Broker, Detail, Order, OrderId, OrderRequest, OrderStatus, OrderTags, Seen,
+};
 use lanekeeper::resilience::guard::Recovered;
 
 use super::orders::{echoed, trail};
@@ -99,6 +101,27 @@ fn a_book_of_another_day_is_no_evidence() {
     let outcome = guard.recover().remove(0).outcome;
     let Recovered::Unknown(why) = outcome else { panic!("{outcome:?}") };
     assert!(why.message.contains("another day"), "{why}");
+}
+
+/// Of one of yesterday a slice was seen, which is in no book of today.
+#[test]
+fn a_book_of_today_is_not_behind_for_what_it_lacks_of_yesterday() {
+    let broker = echoed();
+    let guard = broker.guard();
+    let left_unknown = |order: &OrderRequest| {
+        broker.fates([Fate::LostBefore]);
+        broker.blind(50, &transient());
+        trail(guard.place_order(order));
+        broker.state().blind.clear();
+    };
+    left_unknown(&order(10).autoslice(true).tag("mine"));
+    guard.told(&Order::new(OrderId::new("1"), OrderStatus::Open, &order(4).tag("mine")));
+    broker.clock.advance(Duration::from_secs(86_400));
+    left_unknown(&order(2));
+    let outcomes: Vec<_> = guard.recover().into_iter().map(|it| it.outcome).collect();
+    let absent = outcomes.iter().filter(|outcome| matches!(outcome, Recovered::Absent(_)));
+    assert_eq!(absent.count(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Recovered::PartlyPlaced(_))));
 }
 
 #[test]

@@ -38,6 +38,13 @@ fn told_absent(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
     absence(guard.place_order(&order(quantity)));
 }
 
+/// An order of which its caller was told that nothing is known: no book could be read.
+fn told_unknown(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
+    broker.blind(50, &transient());
+    trail(guard.place_order(&order(quantity)));
+    broker.state().blind.clear();
+}
+
 #[test]
 fn an_absent_order_that_lands_late_is_told_once() {
     let (broker, late) = (echoed(), Late::default());
@@ -105,9 +112,7 @@ fn what_recover_found_absent_is_watched_for() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
-    broker.blind(50, &transient());
-    trail(guard.place_order(&order(1)));
-    broker.state().blind.clear();
+    told_unknown(&broker, &guard, 1);
     assert!(matches!(guard.recover().remove(0).outcome, Recovered::Absent(_)));
     broker.clock.advance(Duration::from_secs(3600));
     guard.orders().unwrap();
@@ -183,9 +188,7 @@ fn what_a_book_showed_between_is_not_absent_to_recover() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
-    broker.blind(50, &transient());
-    trail(guard.place_order(&order(1)));
-    broker.state().blind.clear();
+    told_unknown(&broker, &guard, 1);
     assert_eq!(guard.orders().unwrap().rows.len(), 1);
     broker.state().ledger.clear();
     assert_eq!(guard.recover().remove(0).outcome, placed("000001"));
@@ -197,9 +200,7 @@ fn the_tag_of_an_absent_order_is_not_used_again() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
-    broker.blind(50, &transient());
-    trail(guard.place_order(&order(1)));
-    broker.state().blind.clear();
+    told_unknown(&broker, &guard, 1);
     let absent = guard.recover().remove(0);
     assert!(matches!(absent.outcome, Recovered::Absent(_)));
     let again = guard.place_order(&absent.order);
@@ -315,9 +316,7 @@ fn where_nobody_listens_recover_still_tells() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
-    broker.blind(50, &transient());
-    trail(guard.place_order(&order(1)));
-    broker.state().blind.clear();
+    told_unknown(&broker, &guard, 1);
     guard.orders().unwrap();
     assert_eq!(guard.recover().remove(0).outcome, placed("000001"));
 }

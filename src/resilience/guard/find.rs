@@ -80,7 +80,7 @@ impl Intent {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::broker::{Instrument, OrderId, OrderStatus, Side};
 
@@ -88,12 +88,12 @@ mod tests {
         OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10).tag("t1")
     }
 
-    fn intent(own: bool) -> Intent {
+    pub(in crate::resilience::guard) fn intent(own: bool) -> Intent {
         let at = "2026-01-05T04:00:00Z".parse().unwrap();
         Intent { tag: "t1".to_owned(), own, at, order: request() }
     }
 
-    fn order(id: &str) -> Order {
+    pub(in crate::resilience::guard) fn order(id: &str) -> Order {
         Order::new(OrderId::new(id), OrderStatus::Open, &request())
     }
 

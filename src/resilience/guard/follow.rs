@@ -35,17 +35,11 @@ impl<B: Broker> OrderGuard<B> {
         let since = shared.patience.clock.now();
         let until = shared.patience.until(since);
         let settled = shared.search(since, |last| match shared.read_book(self.lookups(), until) {
-            Ok(book) => match flight.known(|known| known.look_into(intent, book.iter(), &book)) {
-                Some(shown) => {
-                    let doubt = shown.rest_doubt.map(str::to_owned);
-                    match shared.last_word(sought, shown, &book, last) {
-                        Some(order) => Look::Settled(Ok(order)),
-                        None => doubt
-                            .or_else(|| intent.unreadable_row(&book))
-                            .map_or(Look::NotYet, Look::Unclear),
-                    }
-                }
-                None => intent.doubt(&book).map_or(Look::NotYet, Look::Unclear),
+            Ok(book) => match shared.look_for(sought, flight, book.iter(), &book, last) {
+                Look::Settled(order) => Look::Settled(Ok(order)),
+                Look::NotYet => Look::NotYet,
+                Look::Unclear(words) => Look::Unclear(words),
+                Look::Failed(error) => Look::Failed(error),
             },
             Err(error) => Look::Failed(error),
         });

@@ -25,16 +25,18 @@ pub(super) struct Known {
 pub(super) const BEHIND: &str = "it lacks an order that was seen before, so it is behind";
 
 impl Known {
-    /// Adds what these rows show of the order. Gives all that was seen of it.
-    pub(super) fn see<'a>(
+    /// Adds what these rows show of the order. Says whether they show something of it.
+    pub(super) fn note<'a>(
         &mut self,
         intent: &Intent,
         rows: impl IntoIterator<Item = &'a Order>,
-    ) -> Option<Shown> {
+    ) -> bool {
+        let mut any = false;
         for order in rows.into_iter().filter(|order| intent.matches(order)) {
             self.seen.insert(order.id.clone(), order.clone());
+            any = true;
         }
-        self.shown(intent)
+        any
     }
 
     /// All that was seen of the order.
@@ -42,15 +44,16 @@ impl Known {
         intent.shown(self.seen.values())
     }
 
-    /// The same for a whole book, of which `rows` may be this order. If it is behind, what it does not show is not
-    /// absent.
+    /// All that was seen of the order once a whole book was read, of which `rows` may be this order. If the book is
+    /// behind, what it does not show is not absent.
     pub(super) fn look_into<'a>(
         &mut self,
         intent: &Intent,
         rows: impl IntoIterator<Item = &'a Order>,
         book: &[Order],
     ) -> Option<Shown> {
-        let mut shown = self.see(intent, rows)?;
+        self.note(intent, rows);
+        let mut shown = self.shown(intent)?;
         if self.is_ahead_of(book) {
             shown.rest_doubt = Some(BEHIND);
         }

@@ -81,37 +81,32 @@ impl Shared {
                 Ok(book) => book,
                 Err(error) => return Look::Failed(error),
             };
-            let is_behind =
-                open.iter().any(|flight| flight.known(|known| known.is_ahead_of(&book)));
-            let mut unclear = is_behind.then(|| BEHIND.to_owned());
+            // One of another day is in no book of this one.
+            let is_behind = open.iter().any(|flight| {
+                self.intents.is_of_today(flight.intent.at)
+                    && flight.known(|known| known.is_ahead_of(&book))
+            });
+            let mut unclear = None;
             for flight in std::mem::take(&mut open) {
                 let intent = &*flight.intent;
+                let sought = Sought { intent, twice, lost: None };
                 let rows = self.rows_for(intent, &book);
-                match flight.known(|known| known.look_into(intent, rows, &book)) {
-                    Some(shown) => {
-                        let doubt = shown.rest_doubt.map(str::to_owned);
-                        let sought = Sought { intent, twice, lost: None };
-                        match self.last_word(sought, shown, &book, last) {
-                            Some(order) => found.push((flight, Recovered::of(order))),
-                            None => {
-                                unclear = unclear.or(doubt).or(intent.unreadable_row(&book));
-                                open.push(flight);
-                            }
-                        }
+                let words = match self.look_for(sought, &flight, rows, &book, last) {
+                    Look::Settled(order) => {
+                        found.push((flight, Recovered::of(order)));
+                        continue;
                     }
-                    None => {
-                        let behind = is_behind.then(|| BEHIND.to_owned());
-                        match (intent.doubt(&book).or(behind), last) {
-                            (Some(words), Some(_)) => {
-                                let words = Unsettled::Unclear(words);
-                                let words = self.in_words(intent, &words);
-                                found.push((flight, Recovered::Unknown(Detail::new(words))));
-                            }
-                            (words, _) => {
-                                unclear = unclear.or(words);
-                                open.push(flight);
-                            }
-                        }
+                    Look::Unclear(words) => Some(words),
+                    Look::NotYet | Look::Failed(_) => is_behind.then(|| BEHIND.to_owned()),
+                };
+                match words {
+                    Some(words) if last.is_some() => {
+                        let words = self.in_words(intent, &Unsettled::Unclear(words));
+                        found.push((flight, Recovered::Unknown(Detail::new(words))));
+                    }
+                    words => {
+                        unclear = unclear.or(words);
+                        open.push(flight);
                     }
                 }
             }
@@ -130,7 +125,7 @@ impl Shared {
             let is_of_today = self.intents.is_of_today(intent.at);
             let (words, seen) = match &settled {
                 Err(Unsettled::Absent(absence)) if is_of_today && !is_there => {
-                    return (flight, Recovered::Absent(*absence));
+                    (self.in_words(intent, &Unsettled::Absent(*absence)), Seen::Absent(*absence))
                 }
                 // Only what is of another day is still open then.
                 Ok(()) => (self.of_another_day(intent), Seen::Unclear),
@@ -138,10 +133,12 @@ impl Shared {
                 Err(other @ Unsettled::Unread(_)) => (self.in_words(intent, other), Seen::Unread),
                 Err(other) => (self.in_words(intent, other), Seen::Unclear),
             };
+            // A postback may have come since the last look.
             let so_far = flight.known(|known| self.so_far(known, intent, (&words, seen)));
-            let outcome = match so_far {
-                Some(order) => Recovered::of(order),
-                None => Recovered::Unknown(Detail::new(words)),
+            let outcome = match (so_far, seen) {
+                (Some(order), _) => Recovered::of(order),
+                (None, Seen::Absent(absence)) => Recovered::Absent(absence),
+                (None, _) => Recovered::Unknown(Detail::new(words)),
             };
             (flight, outcome)
         }));

@@ -67,7 +67,7 @@ impl Shared {
 
     /// What a look shows of an order, if that is its last word. Of the `last` look it always is: the quantity that it
     /// does not show is a slice that is absent, or of unknown outcome if the book leaves a doubt.
-    pub(super) fn last_word(
+    fn last_word(
         &self,
         sought: Sought<'_>,
         shown: Shown,
@@ -99,6 +99,28 @@ impl Shared {
                 }
             }
         }))
+    }
+
+    /// What a book shows of an order, of which `rows` may be it, with all that was seen before.
+    pub(super) fn look_for<'a>(
+        &self,
+        sought: Sought<'_>,
+        flight: &Flight<'_>,
+        rows: impl IntoIterator<Item = &'a Order>,
+        book: &Rows<Order>,
+        last: Option<Absence>,
+    ) -> Look<SlicedOrder> {
+        let intent = sought.intent;
+        let Some(shown) = flight.known(|known| known.look_into(intent, rows, book)) else {
+            return intent.doubt(book).map_or(Look::NotYet, Look::Unclear);
+        };
+        let doubt = shown.rest_doubt.map(str::to_owned);
+        match self.last_word(sought, shown, book, last) {
+            Some(order) => Look::Settled(order),
+            None => {
+                doubt.or_else(|| intent.unreadable_row(book)).map_or(Look::NotYet, Look::Unclear)
+            }
+        }
     }
 
     /// What was seen of an order, if something of it is in the market, when there is no last word. The quantity

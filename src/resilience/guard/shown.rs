@@ -113,21 +113,9 @@ fn slice(order: &Order) -> Slice {
 
 #[cfg(test)]
 mod tests {
+    use super::super::find::tests::{intent, order};
     use super::*;
-    use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
-
-    fn request() -> OrderRequest {
-        OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10).tag("t1")
-    }
-
-    fn intent(own: bool) -> Intent {
-        let at = "2026-01-05T04:00:00Z".parse().unwrap();
-        Intent { tag: "t1".to_owned(), own, at, order: request() }
-    }
-
-    fn order(id: &str) -> Order {
-        Order::new(OrderId::new(id), OrderStatus::Open, &request())
-    }
+    use crate::broker::{BrokerError, OrderId};
 
     fn found(intent: &Intent, book: &[Order]) -> Option<String> {
         let shown = intent.shown(book)?;

@@ -2,7 +2,7 @@
 //!
 //! A caller whose order was absent, or of unknown outcome, was answered, and goes on. If the order appears later it
 //! has to be told. Nothing is read for that alone: every order book that is read through the guard is looked
-//! over for the orders without a final answer that nobody waits for.
+//! over for all orders without a final answer, and of those whose callers were answered this tells.
 
 use std::sync::Arc;
 
@@ -11,7 +11,6 @@ use super::intents::{End, News};
 use super::known::Known;
 use super::recover::{Recovered, Recovery};
 use super::shared::Shared;
-use super::shown::Shown;
 use crate::broker::{Broker, BrokerError, Order, Rows, Seen};
 use crate::quota::Moment;
 
@@ -31,12 +30,9 @@ impl Shared {
     /// hook it only remembers what is here; `recover` tells then.
     pub(super) fn look_over(&self, book: &[Order]) {
         let turned_up = self.intents.look_over(|intent, known, is_left| {
-            if !book.iter().any(|order| intent.matches(order)) {
-                return None;
-            }
-            let shown = known.see(intent, self.rows_for(intent, book))?;
-            let is_told = is_left && self.hooks.turned_up.is_set();
-            is_told.then(|| self.news(intent, known, shown)).flatten()
+            let is_here = known.note(intent, self.rows_for(intent, book));
+            let is_told = is_here && is_left && self.hooks.turned_up.is_set();
+            is_told.then(|| self.news(intent, known)).flatten()
         });
         for (intent, News { what: outcome, is_final }) in turned_up {
             if is_final {
@@ -53,9 +49,9 @@ impl Shared {
         }
     }
 
-    /// What is to be told of an order of which this is shown: the last word, or that another slice of it is in the
-    /// market.
-    fn news(&self, intent: &Intent, known: &mut Known, shown: Shown) -> Option<News<Recovered>> {
+    /// What is to be told of an order: the last word, or that another slice of it is in the market.
+    fn news(&self, intent: &Intent, known: &mut Known) -> Option<News<Recovered>> {
+        let shown = known.shown(intent)?;
         if shown.is_final(self.sends_twice()) {
             return Some(News { what: Recovered::of(shown.order), is_final: true });
         }
