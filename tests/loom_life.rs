@@ -32,6 +32,7 @@ use loom::thread;
 const WORK: u8 = 1;
 const DONE: &str = "done";
 const CLOSED: &str = "closed";
+const CUT_OFF: &str = "cut off";
 const CANCELLED: &str = "cancelled";
 
 type Call = Arc<Life<u8, &'static str>>;
@@ -126,6 +127,43 @@ fn cancel_shutdown_and_dispatch_have_one_winner() {
             _ => Some(CANCELLED),
         };
         assert_eq!(call.take(), answer);
+    });
+}
+
+/// A lane that is shut, and does not wait for the call: one answer reaches the caller, and one that comes later
+/// is late. Work that had not begun never does.
+#[test]
+fn a_call_that_is_cut_off_is_answered_once_and_its_own_answer_is_late() {
+    model(|call, seen| {
+        let lane = beside(&call, &seen, |call, seen| {
+            if call.dispatch() && call.begin().is_some() {
+                seen.sent.fetch_add(1, SeqCst);
+                if call.complete(DONE).is_err() {
+                    seen.late.fetch_add(1, SeqCst);
+                }
+            }
+        });
+        let unbegun = Arc::new(AtomicUsize::new(0));
+        let its = Arc::clone(&unbegun);
+        let closing = beside(&call, &seen, move |call, seen| {
+            if call.refuse(|_| CLOSED).is_some() {
+                seen.refused.fetch_add(1, SeqCst);
+            } else if let Some(work) = call.cut_off(|_| CUT_OFF) {
+                its.fetch_add(usize::from(work.is_some()), SeqCst);
+            }
+        });
+        let answer = call.wait(Sleep::ForEver, || None);
+        lane.join().unwrap();
+        closing.join().unwrap();
+        let counts = (seen.sent.load(SeqCst), seen.refused.load(SeqCst), seen.late.load(SeqCst));
+        match (answer, unbegun.load(SeqCst)) {
+            (Some(DONE), 0) => assert_eq!(counts, (1, 0, 0)),
+            (Some(CLOSED), 0) => assert_eq!(counts, (0, 1, 0)),
+            (Some(CUT_OFF), 0) => assert_eq!(counts, (1, 0, 1)),
+            (Some(CUT_OFF), 1) => assert_eq!(counts, (0, 0, 0)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(call.take(), None, "it was handed out once");
     });
 }
 

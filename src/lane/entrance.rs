@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use parking_lot::Mutex;
 
 use super::care::Care;
@@ -13,26 +15,33 @@ use super::observer::Watch;
 use super::pace::Pace;
 use super::places::WhenFull;
 use super::priority::Priority;
-use super::shared::{Parts, Shared};
+use super::shared::{Parts, Shared, workers};
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::{
-    CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit,
+    CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit, within,
 };
 use crate::clock::Clock;
 use crate::quota::{Charge, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
 use crate::{Failure, Session};
 
-/// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way and
-/// ends the threads.
+/// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way, for ten
+/// seconds at most, and ends the threads. One whose call is not back by then is left to itself, and so, without
+/// any wait, is one whose call was [cut off](super::Reason::CutOff) before.
 #[derive(Debug)]
 pub struct Lane {
     shared: Arc<Shared>,
     when_full: WhenFull,
     numbers: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,
+    /// A word of each worker that is done.
+    done: Receiver<()>,
 }
+
+/// For so long a lane that is dropped waits for its calls under way, in time that passes by itself: longer than
+/// an adapter with timeouts takes to give an answer up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Lane {
     /// Starts the workers of the lane `name`, which is the one of `index` in its allowance.
@@ -64,16 +73,19 @@ impl Lane {
         }));
         let when_full = config.its_when_full();
         let numbers = AtomicU64::new(0);
-        let lane = Self { shared, when_full, numbers, workers: Mutex::default() };
-        // One more than calls run: it keeps the deadlines while all of those hang.
-        for number in 0..=most_running + urgent_workers {
+        let count = workers(most_running, urgent_workers);
+        let (tell, done): (Sender<()>, _) = bounded(count);
+        let lane = Self { shared, when_full, numbers, workers: Mutex::default(), done };
+        for number in 0..count {
             let shared = Arc::clone(&lane.shared);
-            let awake = clock.awake();
+            let (awake, tell) = (clock.awake(), tell.clone());
             let worker = thread::Builder::new()
                 .name(format!("lane-{name}-{number}"))
                 .spawn(move || {
                     awake.is_this_thread();
-                    shared.work();
+                    shared.work(number);
+                    // There is room for a word of each.
+                    let _ = tell.send(());
                 })
                 .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
             lane.workers.lock().push(worker);
@@ -180,23 +192,75 @@ impl Lane {
         }
     }
 
-    /// Shuts the lane. Every caller that waits is answered.
+    /// Shuts the lane. Every caller that waits in the queue is answered, and after a
+    /// [`Drain`](Shutdown::Drain) every other one too.
     pub fn shutdown(&self, how: Shutdown) -> Drained {
-        // What somebody stopped by hand is not sent because somebody else shuts the lane.
-        let is_paused = self.shared.state() == LaneState::Paused;
-        if let (Shutdown::Drain(limit), false) = (how, is_paused) {
-            self.shared.enter(LaneState::Draining);
-            let until = self.shared.clock.now() + limit;
-            // A call of this lane that shuts it would wait for itself.
-            let me = thread::current().id();
-            let own = self.workers.lock().iter().any(|worker| worker.thread().id() == me);
-            self.shared.wait_until_settled(usize::from(own), until);
-        }
-        self.shared.enter(LaneState::Closed);
-        let refused = self.shared.refuse_all();
+        let refused = match how {
+            Shutdown::Drop => self.close(),
+            Shutdown::Drain(limit) => self.drain(limit),
+        };
         // A call whose caller has its answer is over, though its worker may not be back yet.
         let under_way = self.shared.pace.allowance().0.in_flight(self.shared.index);
         Drained { refused, under_way: usize::try_from(under_way).unwrap_or(usize::MAX) }
+    }
+
+    /// Refuses what waits, and says how much that was.
+    fn close(&self) -> usize {
+        self.shared.enter(LaneState::Closed);
+        self.shared.refuse_all()
+    }
+
+    fn drain(&self, limit: Duration) -> usize {
+        let shared = &self.shared;
+        let until = shared.clock.now() + limit;
+        // What somebody stopped by hand is not sent because somebody else shuts the lane.
+        let stopped = if shared.state() == LaneState::Paused { self.close() } else { 0 };
+        shared.enter(LaneState::Draining);
+        // A call of this lane that shuts it would wait for itself.
+        let own = self.own_worker();
+        let is_settled = shared.wait_until_settled(usize::from(own.is_some()), until);
+        let refused = stopped + self.close();
+        if !is_settled {
+            shared.cut_off_all(own);
+        }
+        refused
+    }
+
+    /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
+    /// all are back for which there was reason to wait.
+    pub(crate) fn end(&mut self, limit: &Receiver<std::time::Instant>) -> bool {
+        self.close();
+        let own = self.own_worker();
+        let _resting = self.shared.clock.rest(None);
+        let mut threads = std::mem::take(self.workers.get_mut());
+        if let Some(own) = own {
+            // A worker that drops the lane itself cannot wait for its own end.
+            threads.swap_remove(own);
+        }
+        let away = self.shared.hands.away();
+        let are_back = (away..threads.len()).all(|_| self.is_one_done(limit));
+        if !are_back {
+            self.shared.cut_off_all(own);
+        }
+        for worker in threads {
+            // The others are left to themselves. One that panicked has nothing more to tell.
+            if (are_back && away == 0) || worker.is_finished() {
+                let _ = worker.join();
+            }
+        }
+        are_back
+    }
+
+    /// The number of the worker that this thread is, if it is one.
+    fn own_worker(&self) -> Option<usize> {
+        let me = thread::current().id();
+        self.workers.lock().iter().position(|worker| worker.thread().id() == me)
+    }
+
+    fn is_one_done(&self, limit: &Receiver<std::time::Instant>) -> bool {
+        let is_done = || self.done.try_recv().is_ok();
+        is_done()
+            || select! { recv(self.done) -> word => word.is_ok(), recv(limit) -> _ => is_done() }
     }
 
     /// Queues a call. Its answer comes by the ticket, a refusal too.
@@ -229,6 +293,7 @@ impl Lane {
             deadline: options.deadline.map(|limit| entered + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
+            within: within::here(),
             #[cfg(feature = "tracing")]
             caller: crate::telemetry::Caller::current(),
         };
@@ -266,16 +331,7 @@ fn rate_of(quota: &Quota) -> Option<f64> {
 impl Drop for Lane {
     fn drop(&mut self) {
         // What waits belongs to tickets: nobody else can hold a lane open.
-        self.shutdown(Shutdown::Drop);
-        let me = thread::current().id();
-        let _resting = self.shared.clock.rest(None);
-        for worker in self.workers.get_mut().drain(..) {
-            // A worker that drops the lane itself cannot wait for its own end; and one that
-            // panicked has nothing more to tell.
-            if worker.thread().id() != me {
-                let _ = worker.join();
-            }
-        }
+        self.end(&after(PATIENCE));
     }
 }
 

@@ -65,10 +65,21 @@ pub enum Reason {
     /// The broker has refused the credentials, and the lane is set up not to wait for new ones.
     #[error("not sent: the broker does not take the credentials, log in again")]
     SessionExpired,
+    /// It was made from within a call of the same lane, by code that waits for it, and calls like that hold all
+    /// the workers: none would ever end. A broker that calls its own proxy needs more
+    /// [`in_flight`](super::LaneConfig::in_flight), or a way around the proxy.
+    #[error(
+        "not sent: it was made from within calls of its own lane that hold all the workers, and would wait for itself; call the broker without the proxy, or raise `in_flight`"
+    )]
+    Reentrant,
     /// It was sent, and its deadline passed before an answer came. What became of it is unknown;
     /// the observer is told once it is known.
     #[error("sent, and not answered by its deadline: what became of it is unknown")]
     NoAnswer,
+    /// It was sent, and no answer had come when the lane was shut and the limit of that was over. What became
+    /// of it is unknown; the observer is told if an answer comes.
+    #[error("sent, and not answered by the time the lane was shut: what became of it is unknown")]
+    CutOff,
     /// The broker's code panicked. What became of the call is unknown.
     #[error("the broker's code panicked, what became of it is unknown: {message}")]
     Panicked {
@@ -93,7 +104,9 @@ impl Reason {
             Self::TooHeavy => "too_heavy",
             Self::BrokerDown { .. } => "broker_down",
             Self::SessionExpired => "session_expired",
+            Self::Reentrant => "reentrant",
             Self::NoAnswer => "no_answer",
+            Self::CutOff => "cut_off",
             Self::Panicked { .. } => "panicked",
             Self::Taken => "taken",
         }
@@ -117,8 +130,9 @@ impl LaneError {
             | Reason::TooLate { .. }
             | Reason::TooHeavy
             | Reason::BrokerDown { .. }
-            | Reason::SessionExpired => Class::NotSent,
-            Reason::NoAnswer | Reason::Panicked { .. } | Reason::Taken => {
+            | Reason::SessionExpired
+            | Reason::Reentrant => Class::NotSent,
+            Reason::NoAnswer | Reason::CutOff | Reason::Panicked { .. } | Reason::Taken => {
                 Class::unknown(self.effect)
             }
         }

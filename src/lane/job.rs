@@ -13,6 +13,7 @@ use super::error::{LaneError, Reason};
 use super::life::{GiveUp, Life, Sleep};
 use super::places::Place;
 use super::priority::Priority;
+use super::within::Within;
 use crate::clock::Clock;
 use crate::contain::contain;
 use crate::quota::{Charge, Moment};
@@ -35,6 +36,8 @@ pub(crate) struct Info {
     pub(crate) estimated_wait: Option<Duration>,
     /// How often it was chosen.
     pub(crate) attempts: AtomicU32,
+    /// The calls that led to it.
+    pub(super) within: Option<Arc<Within>>,
     #[cfg(feature = "tracing")]
     pub(crate) caller: crate::telemetry::Caller,
 }
@@ -71,11 +74,13 @@ pub(crate) struct Attempt {
     pub(crate) panicked: bool,
 }
 
-/// What came of refusing a call.
+/// What came of refusing a call, or of cutting it off.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Queued no more.
+    /// Answered already, or under way.
     TooLate,
+    /// Cut off under way: what becomes of it is unknown.
+    Unanswered,
     /// Never sent.
     Unsent,
     /// Tried before: it was answered with what this attempt came to. If the caller had left, the answer is
@@ -118,6 +123,9 @@ pub(crate) trait Queued: Send + Sync {
     /// attempt came to if there was one. Its place in the queue is free before its caller is told;
     /// or it is put `into` somebody's hand. One that waited for another attempt has none.
     fn refuse(&self, reason: Reason, into: Option<&mut Option<Place>>) -> Refusal;
+    /// Answers in place of the broker, if it is under way and its caller waits: with `reason`. If it has not
+    /// begun it never will, and is answered as one that was queued when its lane was closed.
+    fn cut_off(&self, reason: Reason) -> Refusal;
 }
 
 /// What a caller does with its call.
@@ -139,6 +147,8 @@ pub(crate) trait Waits<R>: Send + Sync {
     fn cancel(&self) -> Refusal;
     /// Whether it was taken back in time, and so never sent.
     fn was_taken_back(&self) -> bool;
+    /// The same call, as its lane has it.
+    fn as_queued(self: Arc<Self>) -> Arc<dyn Queued>;
 }
 
 /// What is to be done for a call.
@@ -296,13 +306,34 @@ where
             Some(attempt) => Refusal::Tried(attempt, unheard.map(|answer| Box::new(answer) as _)),
         }
     }
+
+    fn cut_off(&self, reason: Reason) -> Refusal {
+        let mut refusal = Refusal::Unanswered;
+        let answer = |load: Option<&mut Load<R, W, C>>| {
+            let Some(load) = load else { return Err(self.info.error(reason)) };
+            drop(load.place.take());
+            match load.last.take() {
+                Some(last) => {
+                    refusal = Refusal::Tried(last.1, None);
+                    Ok(last.0)
+                }
+                None => {
+                    refusal = Refusal::Unsent;
+                    Err(self.info.error(Reason::Closed))
+                }
+            }
+        };
+        let Some(load) = self.life.cut_off(answer) else { return Refusal::TooLate };
+        let _ = contain(|| drop(load));
+        refusal
+    }
 }
 
 impl<R, W, C> Waits<R> for Task<R, W, C>
 where
     R: Send + 'static,
-    W: Work<R>,
-    C: Fn(&R) -> Option<Failure> + Send,
+    W: Work<R> + 'static,
+    C: Fn(&R) -> Option<Failure> + Send + 'static,
 {
     fn info(&self) -> &Info {
         &self.info
@@ -352,5 +383,9 @@ where
 
     fn was_taken_back(&self) -> bool {
         self.taken_back.load(Ordering::Relaxed)
+    }
+
+    fn as_queued(self: Arc<Self>) -> Arc<dyn Queued> {
+        self
     }
 }

@@ -1,14 +1,16 @@
 //! The life of one call: a small state machine that its caller and its lane race on.
 //!
 //! ```text
-//! Queued --dispatch--> Dispatched --complete--> Answered --take, give_up, leave--> Over
-//!   | | \                  |                       ^
-//!   | |  `--refuse---------|-----------------------'
+//! Queued --dispatch--> Dispatched --complete, cut_off--> Answered --take, give_up, leave--> Over
+//!   | | \                  |                                ^
+//!   | |  `--refuse---------|--------------------------------'
 //!   | `--give_up--> Over   `--give_up, leave--> Abandoned --complete--> Over: the answer is late
 //!   `--leave--> Orphaned --dispatch--> Abandoned
 //!                  `--refuse--> Over
 //! Dispatched --requeue--> Queued: it failed, and may be sent again
 //! ```
+//!
+//! A call that was cut off may come back later: that answer is late too.
 //!
 //! All of it is under one lock, so each step happens wholly or not at all. Two things follow, on
 //! which everything else rests. Who wins `dispatch` against `give_up` and `refuse` decides whether
@@ -163,6 +165,26 @@ impl<W, A> Life<W, A> {
             Stage::Orphaned(mut work) => {
                 let unheard = answer(&mut work);
                 Some((work, Some(unheard)))
+            }
+            other => {
+                inner.stage = other;
+                None
+            }
+        }
+    }
+
+    /// The lane waits no longer for a call that was chosen: its caller is answered. Work that has not begun
+    /// never will; the answer may depend on it, and it is given back. `None`: the call is not under way, or
+    /// its caller has left already.
+    pub(crate) fn cut_off(&self, answer: impl FnOnce(Option<&mut W>) -> A) -> Option<Option<W>> {
+        let mut inner = self.inner.lock();
+        match inner.end() {
+            Stage::Dispatched(mut work) => {
+                let answer = answer(work.as_mut());
+                if let Some(waker) = self.tell(inner, answer) {
+                    let _ = contain(|| waker.wake());
+                }
+                Some(work)
             }
             other => {
                 inner.stage = other;

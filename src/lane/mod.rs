@@ -21,9 +21,10 @@
 //! The threads:
 //! - `shared.rs` is what callers and workers share, `pace.rs` what the lanes of a proxy share;
 //! - `worker.rs` is what a thread does, `look.rs` how it finds a call, `crew.rs` who sleeps and is woken,
-//!   `settled.rs` who waits for the end;
+//!   `settled.rs` who waits for the end, `hands.rs` what is cut off then;
 //! - `care.rs` is what is done about a broker that fails, `routes.rs` the health of its parts, `contain.rs`
 //!   what is done about code of others that panics;
+//! - `within.rs` is what is done about calls that are made from within their own lane;
 //! - `sync.rs` is the locks that the model checker tries.
 //!
 //! Its face:
@@ -39,6 +40,7 @@ mod config;
 mod crew;
 mod entrance;
 mod error;
+mod hands;
 mod job;
 mod life;
 mod look;
@@ -59,12 +61,14 @@ mod status;
 mod sync;
 mod tally;
 mod ticket;
+mod within;
 mod worker;
 
 use std::time::Duration;
 
 pub use config::{LaneConfig, LaneConfigError, WhenExpired};
 pub use entrance::Lane;
+pub(crate) use entrance::PATIENCE;
 pub use error::{LaneError, Reason};
 pub use observer::{CallInfo, FinishedCall, Observer};
 pub use options::CallOptions;
@@ -103,9 +107,12 @@ pub(crate) struct Method {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
     /// What waits still goes, for at most so long. What waits then is answered as not sent; and all
-    /// of it at once, in a lane that was paused by hand.
+    /// of it at once, in a lane that was paused by hand. Who waits for a call that is still under way then is
+    /// answered that its outcome is unknown ([`Reason::CutOff`]), whatever the broker does; its answer, if it
+    /// ever comes, is told to the [`Observer`] as a late one.
     Drain(Duration),
-    /// What waits is answered as not sent, at once.
+    /// What waits is answered as not sent, at once. Calls under way are left to the broker's answer. If that may
+    /// not come, use `Drain`: also after this.
     Drop,
 }
 
@@ -115,7 +122,8 @@ pub enum Shutdown {
 pub struct Drained {
     /// Calls that were answered as not sent.
     pub refused: usize,
-    /// Calls that are still under way. Their callers will be answered.
+    /// Calls that are still under way. After a [`Drain`](Shutdown::Drain) their callers have been answered, as of
+    /// unknown outcome; else they will be by the broker.
     pub under_way: usize,
 }
 

@@ -20,6 +20,7 @@ use super::care::Care;
 use super::config::WhenExpired;
 use super::crew::Crew;
 use super::error::Reason;
+use super::hands::Hands;
 use super::job::{Attempt, Info, Refusal};
 use super::look::Leftovers;
 use super::observer::{FinishedCall, Watch};
@@ -31,6 +32,7 @@ use super::routes::Change;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::state::{LaneState, SharedState};
+use super::within::Awaited;
 use crate::Session;
 use crate::clock::{Alarm, Clock};
 use crate::contain::contain;
@@ -69,6 +71,8 @@ pub(crate) struct Shared {
     pub(super) settled: Settled,
     pub(super) session: Session,
     pub(super) when_expired: WhenExpired,
+    pub(super) hands: Hands,
+    pub(super) awaited: Awaited,
 }
 
 /// What waits, and what the leader waits for.
@@ -93,6 +97,11 @@ pub(super) struct Parts {
     pub(super) care: Care,
     pub(super) session: Session,
     pub(super) when_expired: WhenExpired,
+}
+
+/// How many threads a lane has: one more than calls run, which keeps the deadlines while all of those hang.
+pub(super) fn workers(most_running: usize, urgent_workers: usize) -> usize {
+    most_running + urgent_workers + 1
 }
 
 /// The channel is the quick way in; callers who find it full carry their call into the schedule
@@ -129,6 +138,8 @@ impl Shared {
             settled: Settled::default(),
             session,
             when_expired,
+            hands: Hands::new(workers(most_running, urgent_workers)),
+            awaited: Awaited::default(),
         }
     }
 
@@ -244,10 +255,14 @@ impl Shared {
     }
 
     /// Says whether it was still queued.
-    fn tell_of_refused(&self, (job, reason, refusal): (Job, Reason, Refusal)) -> bool {
+    pub(super) fn tell_of_refused(&self, (job, reason, refusal): (Job, Reason, Refusal)) -> bool {
         let info = job.info();
         let was_queued = match refusal {
             Refusal::TooLate => false,
+            Refusal::Unanswered => {
+                self.watch.tell(|observer| observer.unanswered(&info.seen()));
+                false
+            }
             Refusal::Unsent => {
                 self.watch.tell(|observer| match &reason {
                     Reason::DeadlinePassed { .. } => observer.expired(&info.seen()),
@@ -316,6 +331,17 @@ impl Shared {
         let refused = self.refuse(waiting.into_iter().map(|job| (job, Reason::Closed)));
         self.settled.tell();
         refused
+    }
+
+    /// Answers those whose calls are under way; but for a call that the worker `own` makes. Whatever is
+    /// dispatched from now on is answered likewise.
+    pub(super) fn cut_off_all(&self, own: Option<usize>) {
+        let calls = self.hands.cut_off(own).into_iter();
+        let cut: Vec<_> = calls.map(|job| (job.cut_off(Reason::CutOff), job)).collect();
+        for (refusal, job) in cut {
+            self.tell_of_refused((job, Reason::Closed, refusal));
+        }
+        self.settled.tell();
     }
 
     /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether

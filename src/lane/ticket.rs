@@ -12,6 +12,7 @@ use super::error::{LaneError, Reason};
 use super::job::{Answer, Info, Refusal, Waits};
 use super::life::{GiveUp, Sleep};
 use super::shared::Shared;
+use super::within::Waiting;
 
 /// A call that was queued. Wait for it, look after it, take it back, or `await` it on any executor.
 ///
@@ -53,6 +54,7 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     pub fn wait(mut self) -> Result<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return self.refusal() };
         let info = call.info();
+        let _waiting = Waiting::on(lane, || Arc::clone(call).as_queued());
         let Some(deadline) = info.deadline else {
             return opened(call.wait(Sleep::ForEver, &lane.clock), info);
         };
@@ -125,7 +127,7 @@ impl<R, E> Ticket<R, E> {
         match &self.state {
             State::Queued { call, lane } => {
                 match call.cancel() {
-                    Refusal::TooLate => {}
+                    Refusal::TooLate | Refusal::Unanswered => {}
                     Refusal::Unsent => {
                         lane.forget(call.info());
                         lane.watch.tell(|observer| observer.cancelled(&call.info().seen()));

@@ -11,31 +11,38 @@ use std::time::Duration;
 
 use super::band::Job;
 use super::care::{After, Pass};
+use super::error::Reason;
 use super::job::{Attempt, Info, Next, Ran};
 use super::look::Turn;
 use super::observer::FinishedCall;
 use super::shared::Shared;
 use super::state::LaneState;
+use super::within::Working;
 use crate::contain::contain;
 use crate::quota::{Moment, Permit};
 use crate::{Class, Failure, Sent};
 
 impl Shared {
     /// The life of a worker, until the lane is closed.
-    pub(super) fn work(&self) {
+    pub(super) fn work(&self, worker: usize) {
         self.crew.will_look();
         while let Some((job, turn)) = self.crew.next(self) {
-            self.make(job, turn);
+            if self.hands.take_up(worker, &job) {
+                let refusal = job.cut_off(Reason::CutOff);
+                self.tell_of_refused((Job::clone(&job), Reason::Closed, refusal));
+            }
+            self.make(job, turn, worker);
         }
     }
 
     /// Makes the call that was chosen. The worker counts as a looker from then on.
-    fn make(&self, job: Job, turn: Turn) {
+    fn make(&self, job: Job, turn: Turn, worker: usize) {
         let mut is_looker = false;
         let ran = contain(|| self.run(&job, turn, &mut is_looker)).unwrap_or_default();
         if !is_looker {
             self.is_done();
         }
+        self.hands.lay_down(worker);
         let Ran { waker, late, last, .. } = ran;
         if waker.is_some() || late.is_some() || last.is_some() {
             // A task that is woken or an observer may take its time, and may call the lane again.
@@ -62,6 +69,7 @@ impl Shared {
     fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> Ran {
         let Turn { permit, pass } = turn;
         let info = job.info();
+        let _working = Working::on(self, info.within.clone());
         let begun = permit.taken();
         let charge = permit.charge();
         let queued = begun.since(info.entered);
@@ -89,6 +97,10 @@ impl Shared {
             *is_looker = true;
         };
         let ran = job.run(&mut finished, &mut answering);
+        if let Some((permit, _)) = held {
+            // It was cut off before it began.
+            self.pace.allowance().0.give_back(permit);
+        }
         if ran.next == Next::Again {
             self.put_again(job.clone(), again_at);
             // Whoever closed the lane meanwhile has not seen it.

@@ -9,6 +9,9 @@ mod settings;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::after;
 
 pub use build::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, Probe, Unclassified};
@@ -20,7 +23,8 @@ pub use crate::lane::{
 
 use crate::clock::Clock;
 use crate::lane::{
-    Again, BudgetStatus, Lane, LaneError, Method, Once, Pace, Priority, Reason, WindowStatus, Work,
+    Again, BudgetStatus, Lane, LaneError, Method, Once, PATIENCE, Pace, Priority, Reason,
+    WindowStatus, Work,
 };
 use crate::quota::{Budget, Charge, PaceState, QuotaError};
 use crate::{Class, Failure, Session};
@@ -71,7 +75,9 @@ impl<R, E> Outcome for Result<R, E> {
     type Error = E;
 }
 
-/// The lanes of one proxy. Cheap to clone; the threads end with the last clone.
+/// The lanes of one proxy. Cheap to clone. With the last clone the threads end: it waits for calls under way, but
+/// for no longer than ten seconds, after which callers that still wait are answered as of unknown outcome, and
+/// threads that hang are left to themselves.
 #[derive(Clone)]
 pub struct Lanes(Arc<Inner>);
 
@@ -81,6 +87,18 @@ struct Inner {
     pace: Arc<Pace>,
     clock: Clock,
     session: Session,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // One span of patience for all of them, whatever the broker does.
+        let mut limit = after(PATIENCE);
+        for lane in &mut self.lanes {
+            if !lane.end(&limit) {
+                limit = after(Duration::ZERO);
+            }
+        }
+    }
 }
 
 impl Lanes {
@@ -276,5 +294,42 @@ impl Lanes {
 impl fmt::Debug for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.names()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::lane::LaneConfig;
+    use crate::quota::{Limits, Quota};
+
+    /// Nobody shut the lanes before. The patience of a drop is in real time, so here it is short.
+    #[test]
+    fn lanes_that_are_dropped_leave_a_broker_that_never_returns_to_itself() {
+        let mut builder = LanesBuilder::new("Test", &["one", "other"], &[]);
+        (0..2).for_each(|lane| builder.lane(lane, LaneConfig::new(Quota::unlimited())));
+        let mut lanes = builder.build(Limits::new()).unwrap();
+        let (begun, began) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let never = move || {
+            begun.send(()).unwrap();
+            gone.recv().map_err(|_| LaneError {
+                lane: "one",
+                method: "write",
+                effect: Effect::Write,
+                reason: Reason::Taken,
+            })
+        };
+        let call = Call::new(0, "write", Effect::Write);
+        let ticket = lanes.submit(call, &CallOptions::new(), never, |_| None::<Class>);
+        began.recv().unwrap();
+        let inner = Arc::get_mut(&mut lanes.0).unwrap();
+        assert!(!inner.lanes[0].end(&after(Duration::from_millis(1))));
+        assert!(inner.lanes[1].end(&after(PATIENCE)));
+        assert_eq!(ticket.wait().unwrap_err().reason, Reason::CutOff);
+        drop(lanes);
+        drop(go);
     }
 }

@@ -77,7 +77,7 @@ pub fn submit<R: Send + 'static>(
 
 /// A call that is under way until it is let go.
 pub struct Held {
-    go: Sender<()>,
+    pub go: Sender<()>,
     pub ticket: Ticket<(), LaneError>,
 }
 

@@ -1,0 +1,53 @@
+//! The calls that are under way, each in the hand of its worker: for a lane that is shut while some of them hang.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::band::Job;
+
+/// What each worker has in hand.
+pub(super) struct Hands {
+    calls: Box<[Mutex<Option<Job>>]>,
+    is_cut: AtomicBool,
+}
+
+impl Hands {
+    pub(super) fn new(workers: usize) -> Self {
+        let calls = (0..workers).map(|_| Mutex::new(None)).collect();
+        Self { calls, is_cut: AtomicBool::new(false) }
+    }
+
+    /// A worker takes up a call. Says whether the lane waits for calls no longer, so that this one is to be cut
+    /// off by the worker itself.
+    pub(super) fn take_up(&self, worker: usize, job: &Job) -> bool {
+        if let Some(hand) = self.calls.get(worker) {
+            *hand.lock() = Some(Job::clone(job));
+        }
+        // First the call, and then the question: who cuts off says so first, and then looks at the calls.
+        self.is_cut.load(Ordering::SeqCst)
+    }
+
+    /// The call of a worker is over.
+    pub(super) fn lay_down(&self, worker: usize) {
+        if let Some(hand) = self.calls.get(worker) {
+            // The worker has it too, so nothing of a caller's is dropped here.
+            drop(hand.lock().take());
+        }
+    }
+
+    /// The calls that are to be cut off: all of those under way, but for that of the worker `own`.
+    pub(super) fn cut_off(&self, own: Option<usize>) -> Vec<Job> {
+        self.is_cut.store(true, Ordering::SeqCst);
+        let others = self.calls.iter().enumerate().filter(|(worker, _)| Some(*worker) != own);
+        others.filter_map(|(_, hand)| hand.lock().clone()).collect()
+    }
+
+    /// How many workers are not back from a call that was cut off.
+    pub(super) fn away(&self) -> usize {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => self.calls.iter().filter(|hand| hand.lock().is_some()).count(),
+            false => 0,
+        }
+    }
+}

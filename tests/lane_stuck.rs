@@ -1,0 +1,334 @@
+//! A broker that never returns, and one that calls its own lane: every caller is answered, and nothing blocks.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{
+    CallInfo, FinishedCall, LaneConfig, LaneError, Observer, Priority, Reason, Shutdown,
+};
+use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::resilience::CircuitBreaker;
+use lanekeeper::{Class, Sent};
+use support::lanes::{
+    READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
+    unlimited, until, within_reason,
+};
+
+/// What an observer hears of calls that were cut off: who left, and what came late.
+#[derive(Default)]
+struct Heard(Mutex<Vec<(&'static str, u64)>>);
+
+impl Heard {
+    fn so_far(&self) -> Vec<(&'static str, u64)> {
+        let mut heard = self.0.lock().unwrap().clone();
+        heard.sort_unstable();
+        heard
+    }
+}
+
+impl Observer for Heard {
+    fn unanswered(&self, call: &CallInfo<'_>) {
+        self.0.lock().unwrap().push(("unanswered", call.number));
+    }
+    fn refused(&self, call: &CallInfo<'_>, _: &Reason) {
+        self.0.lock().unwrap().push(("refused", call.number));
+    }
+    fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
+        self.0.lock().unwrap().push(("late", call.number));
+    }
+}
+
+#[test]
+fn at_the_limit_of_a_drain_every_caller_is_answered_and_the_proxy_can_be_dropped() {
+    within_reason(|| {
+        for pause in [false, true] {
+            let heard = Arc::new(Heard::default());
+            let lanes = observed(unlimited(2), Clock::system(), Some(heard.clone()));
+            let held = [hold(&lanes, WRITE), hold(&lanes, READ)];
+            let waits = submit(&lanes, WRITE, &options(), || ());
+            if pause {
+                the(&lanes).pause();
+            }
+            let drained = lanes.shutdown(Shutdown::Drain(ms(1)));
+            assert_eq!((drained.refused, drained.under_way), (1, 2));
+            assert_eq!(waits.wait().unwrap_err().reason, Reason::Closed);
+            let mut go = Vec::new();
+            for (held, class) in held.into_iter().zip([Class::Unknown, Class::Transient]) {
+                let error = held.ticket.wait().unwrap_err();
+                assert_eq!(
+                    (error.reason.clone(), error.was_sent()),
+                    (Reason::CutOff, Sent::Unknown)
+                );
+                assert_eq!(error.class(), class);
+                go.push(held.go);
+            }
+            // The broker has not returned, and may never.
+            drop(lanes);
+            assert_eq!(heard.so_far(), [("refused", 2), ("unanswered", 0), ("unanswered", 1)]);
+            // If it does, what it says is told.
+            drop(go);
+            until(|| heard.so_far().len() == 5);
+            assert_eq!(heard.so_far()[..2], [("late", 0), ("late", 1)]);
+        }
+    });
+}
+
+/// A thread that waits in a plain call, and a task that is polled.
+#[test]
+fn a_drain_answers_whoever_waits_in_whatever_way() {
+    struct Wakes(mpsc::Sender<()>);
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.send(()).unwrap();
+        }
+    }
+    within_reason(|| {
+        let lanes = one(unlimited(3), Clock::system());
+        let stuck = [hold(&lanes, WRITE), hold(&lanes, WRITE), hold(&lanes, WRITE)];
+        let [a, b, c] = stuck;
+        let (woken, is_woken) = mpsc::channel();
+        let waker = std::task::Waker::from(Arc::new(Wakes(woken)));
+        let mut task = Box::pin(c.ticket);
+        let mut context = std::task::Context::from_waker(&waker);
+        assert!(task.as_mut().poll(&mut context).is_pending());
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| a.ticket.wait());
+            let far = scope.spawn(|| {
+                let mut ticket = b.ticket;
+                ticket.wait_timeout(Duration::MAX).unwrap()
+            });
+            lanes.shutdown(Shutdown::Drain(Duration::ZERO));
+            for answer in [waits.join().unwrap(), far.join().unwrap()] {
+                assert_eq!(answer.unwrap_err().reason, Reason::CutOff);
+            }
+        });
+        is_woken.recv().unwrap();
+        let std::task::Poll::Ready(answer) = task.as_mut().poll(&mut context) else { panic!() };
+        assert_eq!(answer.unwrap_err().reason, Reason::CutOff);
+    });
+}
+
+/// After a `Drop`, which leaves them to the broker, a drain cuts them off all the same.
+#[test]
+fn calls_that_were_left_to_the_broker_can_be_cut_off_later() {
+    within_reason(|| {
+        let lanes = one(unlimited(1), Clock::system());
+        let held = hold(&lanes, WRITE);
+        assert_eq!(lanes.shutdown(Shutdown::Drop).under_way, 1);
+        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).under_way, 1);
+        assert_eq!(held.ticket.wait().unwrap_err().reason, Reason::CutOff);
+    });
+}
+
+/// Its worker has the call, and is still told of it by an observer that takes its time.
+#[test]
+fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
+    struct Slow(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+    impl Observer for Slow {
+        fn dispatched(&self, _: &CallInfo<'_>, _: Duration) {
+            self.0.send(()).unwrap();
+            let _ = self.1.lock().unwrap().recv();
+        }
+    }
+    within_reason(|| {
+        let (is_in, enters) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        let slow = Arc::new(Slow(is_in, Mutex::new(gone)));
+        let lanes = observed(LaneConfig::new(Quota::per_second(5)), Clock::system(), Some(slow));
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&runs);
+        let call = submit(&lanes, WRITE, &options(), move || counts.fetch_add(1, Ordering::SeqCst));
+        enters.recv().unwrap();
+        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).under_way, 1);
+        let error = call.wait().unwrap_err();
+        assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Closed, Sent::No));
+        drop(go);
+        // Its slot is given back.
+        until(|| status(&lanes).in_flight == 0);
+        assert_eq!(status(&lanes).windows[0].used, 0);
+        drop(lanes);
+        assert_eq!(runs.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn a_storm_of_calls_that_never_return_leaves_no_waiter() {
+    within_reason(|| {
+        let lanes = one(unlimited(8).queue(16), Clock::system());
+        let (go, gone) = mpsc::channel::<()>();
+        let gone = Arc::new(Mutex::new(gone));
+        let sent = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for caller in 0..32_u64 {
+                let (lanes, gone, sent) = (&lanes, &gone, &sent);
+                scope.spawn(move || {
+                    for number in 0.. {
+                        let gone = Arc::clone(gone);
+                        let hangs = (caller + number) % 5 == 0;
+                        let call = if caller % 2 == 0 { READ } else { WRITE };
+                        let urgent = priority(if caller % 7 == 0 { 1 } else { 5 });
+                        let answer = submit(lanes, call, &urgent, move || {
+                            if hangs {
+                                let _ = gone.lock().unwrap().recv();
+                            }
+                        });
+                        sent.fetch_add(1, Ordering::SeqCst);
+                        match answer.wait().map_err(|error| error.reason) {
+                            Err(Reason::Closed | Reason::CutOff) => break,
+                            Ok(()) | Err(Reason::QueueFull { .. } | Reason::Shed) => {}
+                            Err(other) => panic!("{other}"),
+                        }
+                    }
+                });
+            }
+            until(|| sent.load(Ordering::SeqCst) > 100);
+            lanes.shutdown(Shutdown::Drain(Duration::ZERO));
+        });
+        drop(lanes);
+        drop(go);
+    });
+}
+
+/// The trait's other lanes are not kept waiting for one that hangs.
+#[test]
+fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
+    within_reason(|| {
+        let mut builder = LanesBuilder::new("Test", &["test", "other"], &[]);
+        builder.lane(0, unlimited(1));
+        builder.lane(1, unlimited(1));
+        let lanes = builder.build(Limits::new()).unwrap();
+        let stuck = hold(&lanes, WRITE);
+        let fine = submit(&lanes, Call { lane: 1, ..WRITE }, &options(), || 7);
+        let drained = lanes.shutdown(Shutdown::Drain(ms(1)));
+        assert_eq!(drained.under_way, 1);
+        assert_eq!(stuck.ticket.wait().unwrap_err().reason, Reason::CutOff);
+        assert_eq!(fine.wait(), Ok(7));
+        drop(lanes);
+    });
+}
+
+/// A broker whose method calls its own lane, so many times one within the other.
+fn nested(
+    lanes: &Lanes,
+    depth: usize,
+    lane: impl Fn(usize) -> Call + Copy + Send + 'static,
+) -> Result<usize, LaneError> {
+    let inner = lanes.clone();
+    let work = move || match depth {
+        0 => Ok(0),
+        _ => nested(&inner, depth - 1, lane).map(|deep| deep + 1),
+    };
+    lanes.submit(lane(depth), &options(), work, |error: &LaneError| Some(error.class())).wait()
+}
+
+#[test]
+fn a_call_that_would_wait_for_its_own_worker_is_refused_with_words() {
+    within_reason(|| {
+        for workers in 1..=4 {
+            let lanes = one(unlimited(workers), ManualClock::new());
+            // As many as there are workers.
+            assert_eq!(nested(&lanes, workers - 1, |_| WRITE), Ok(workers - 1));
+            let error = nested(&lanes, workers, |_| WRITE).unwrap_err();
+            assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Reentrant, Sent::No));
+            assert!(error.to_string().contains("raise `in_flight`"), "{error}");
+            // The lane works on.
+            assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
+        }
+    });
+}
+
+#[test]
+fn a_way_back_through_another_lane_is_seen() {
+    within_reason(|| {
+        let mut builder = LanesBuilder::new("Test", &["test", "other"], &[]);
+        builder.lane(0, unlimited(1));
+        builder.lane(1, unlimited(1));
+        let lanes = builder.build(Limits::new()).unwrap();
+        let by_turns = |depth: usize| Call { lane: depth % 2, ..WRITE };
+        assert_eq!(nested(&lanes, 1, by_turns), Ok(1));
+        assert_eq!(nested(&lanes, 2, by_turns).unwrap_err().reason, Reason::Reentrant);
+        assert_eq!(nested(&lanes, 3, by_turns).unwrap_err().reason, Reason::Reentrant);
+        // Other proxies have lanes of their own.
+        let others = one(unlimited(1), ManualClock::new());
+        let inner = others.clone();
+        let across = submit(&lanes, WRITE, &options(), move || nested(&inner, 0, |_| WRITE));
+        assert_eq!(across.wait(), Ok(Ok(0)));
+    });
+}
+
+/// It leaves tickets behind, and waits for none.
+#[test]
+fn a_call_that_only_queues_others_is_not_refused() {
+    within_reason(|| {
+        let lanes = one(unlimited(1), ManualClock::new());
+        let inner = lanes.clone();
+        let call = submit(&lanes, WRITE, &options(), move || {
+            [(); 3].map(|()| submit(&inner, WRITE, &options(), || 7))
+        });
+        assert_eq!(call.wait().unwrap().map(|call| call.wait()), [Ok(7), Ok(7), Ok(7)]);
+    });
+}
+
+/// Callers that meet in the lane by chance: all are answered, whoever has the workers.
+#[test]
+fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
+    within_reason(|| {
+        // These refusals say nothing of the broker, and here nobody tells the breaker so.
+        let lanes = one(unlimited(3).breaker(CircuitBreaker::disabled()), Clock::system());
+        let refused = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for caller in 0..12 {
+                let (lanes, refused) = (&lanes, &refused);
+                scope.spawn(move || {
+                    for round in 0..100 {
+                        match nested(lanes, (caller + round) % 3, |_| WRITE) {
+                            Ok(_) => {}
+                            Err(error) => {
+                                assert_eq!(error.reason, Reason::Reentrant);
+                                refused.fetch_add(1, Ordering::SeqCst);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        assert!(refused.into_inner() < 1_200);
+        assert_eq!(nested(&lanes, 2, |_| WRITE), Ok(2));
+    });
+}
+
+/// An observer is code on a worker too.
+#[test]
+fn an_observer_that_would_wait_for_its_own_worker_is_refused() {
+    #[derive(Default)]
+    struct Asks(OnceLock<Lanes>, Mutex<Vec<Result<u8, Reason>>>);
+    impl Observer for Asks {
+        fn finished(&self, call: &FinishedCall<'_>) {
+            if call.call.method == "write" {
+                let ask = |urgent| {
+                    let answer = submit(self.0.get().unwrap(), READ, &urgent, || 7).wait();
+                    self.1.lock().unwrap().push(answer.map_err(|error| error.reason));
+                };
+                ask(options());
+                // An urgent one has a worker of its own.
+                ask(options().priority(Priority::URGENT));
+            }
+        }
+    }
+    within_reason(|| {
+        let asks = Arc::new(Asks::default());
+        let config = unlimited(1).urgent_workers(2);
+        let lanes = observed(config, Clock::system(), Some(asks.clone()));
+        asks.0.set(lanes.clone()).unwrap();
+        submit(&lanes, WRITE, &options().deadline(600 * SECOND), || ()).wait().unwrap();
+        assert_eq!(*asks.1.lock().unwrap(), [Err(Reason::Reentrant), Ok(7)]);
+    });
+}
