@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, Observer, Reason};
+use lanekeeper::lane::{LaneConfig, Observer, Reason, WhenDown};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
 use lanekeeper::{Class, Sent};
@@ -28,7 +28,8 @@ fn breaker() -> CircuitBreaker {
 
 /// A lane without retries, which would only blur the count.
 fn broken(in_flight: usize, breaker: CircuitBreaker) -> LaneConfig {
-    unlimited(in_flight).retry(RetryPolicy::none()).breaker(breaker)
+    let config = unlimited(in_flight).retry(RetryPolicy::none()).breaker(breaker);
+    config.when_down(WhenDown::Refuse)
 }
 
 /// Makes a call that ends so, and gives its answer.

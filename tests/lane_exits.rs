@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::lane::{Effect, LaneConfig, LaneStatus, Priority, Reason, WhenFull};
+use lanekeeper::lane::{Effect, LaneConfig, LaneStatus, Priority, Reason, WhenDown, WhenFull};
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::{Budget, Credit, Quota};
 use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
@@ -93,7 +93,8 @@ fn a_call_that_was_refused_on_this_side_says_nothing_of_the_broker() {
 
 #[test]
 fn a_route_that_is_out_of_order_stops_no_other() {
-    let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
+    let config = unlimited(1).retry(RetryPolicy::none()).when_down(WhenDown::Refuse);
+    let mut lane = Stepped::new(&[config], &[]);
     (0..5).for_each(|_| drop(lane.submit(READS, &options(), unanswered())));
     let mut refused = lane.submit(READS, &options(), Course::INSTANT);
     assert!(matches!(reason(refused.try_wait()), Some(Reason::BrokerDown { .. })));
@@ -108,7 +109,8 @@ fn a_route_that_is_out_of_order_stops_no_other() {
 
 #[test]
 fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way() {
-    let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
+    let config = unlimited(1).retry(RetryPolicy::none()).when_down(WhenDown::Refuse);
+    let mut lane = Stepped::new(&[config], &[]);
     (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), unanswered())));
     let is_down = |lane: &mut Stepped| {
         let mut refused = lane.submit(PLACE, &options(), Course::INSTANT);
@@ -131,7 +133,8 @@ fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way()
 /// Those that wait are refused; an exit among them is not.
 #[test]
 fn an_exit_that_waits_as_the_breaker_opens_is_sent() {
-    let mut lane = Stepped::new(&[per_second(5).in_flight(5)], &[]);
+    let config = per_second(5).in_flight(5).when_down(WhenDown::Refuse);
+    let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     let lost = Course { takes: Duration::from_millis(100), ends: End::Lost };
     let fails: Vec<_> = (0..5).map(|_| lane.submit(PLACE, &options(), lost)).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::Table;
-use crate::lane::{LaneConfig, LaneConfigError, LaneSettings, WhenExpired, WhenFull};
+use crate::lane::{LaneConfig, LaneConfigError, LaneSettings, WhenDown, WhenExpired, WhenFull};
 use crate::quota::{Credit, Quota};
 use crate::resilience::{BreakerMode, CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
 
@@ -23,6 +23,11 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
     let words =
         [("refuse", WhenFull::Refuse), ("block", WhenFull::Block), ("shed", WhenFull::Shed)];
     let expired = [("hold", WhenExpired::Hold), ("refuse", WhenExpired::Refuse)];
+    let down = [
+        ("hold_without_deadline", WhenDown::HoldWithoutDeadline),
+        ("hold", WhenDown::Hold),
+        ("refuse", WhenDown::Refuse),
+    ];
     let settings = LaneSettings {
         quota: table.quota("quota"),
         credit: credit(&mut table),
@@ -38,6 +43,7 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
             .map(|on| on.map_or(CircuitBreaker::disabled(), breaker)),
         throttle: table.table("throttle").map(throttle),
         when_expired: table.word("when_expired", &expired),
+        when_down: table.word("when_down", &down),
     };
     check(&settings, &table);
     table.end();

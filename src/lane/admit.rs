@@ -64,7 +64,7 @@ fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Pla
     }
 }
 
-/// Calls of a route that is down are refused, not kept.
+/// Calls of a route that is down are refused, unless they are held.
 fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
     let now = info.entered;
     let (refusal, change) = {
@@ -72,7 +72,7 @@ fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
         (care.refusal(info, now), care.breaker_news(info.route, now))
     };
     lane.tell_of_breakers(change);
-    match refusal {
+    match refusal.filter(|down| !lane.when_down.holds(info, down)) {
         Some(down) => {
             Err(Reason::BrokerDown { possible_in: down.until.map(|until| until.since(now)) })
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::down::WhenDown;
 use super::places::WhenFull;
 use crate::quota::{Credit, Quota, QuotaError};
 use crate::resilience::{CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
@@ -29,6 +30,7 @@ pub struct LaneConfig {
     breaker: CircuitBreaker,
     throttle: ThrottlePolicy,
     when_expired: WhenExpired,
+    when_down: WhenDown,
 }
 
 /// What a lane does with calls while the broker does not take the credentials.
@@ -73,6 +75,7 @@ impl LaneConfig {
             breaker: CircuitBreaker::default(),
             throttle: ThrottlePolicy::default(),
             when_expired: WhenExpired::default(),
+            when_down: WhenDown::default(),
         }
     }
 
@@ -146,7 +149,7 @@ impl LaneConfig {
         self
     }
 
-    /// When calls are refused because the broker fails. [`CircuitBreaker::disabled`] lets all through.
+    /// When calls are held or refused because the broker fails. [`CircuitBreaker::disabled`] lets all through.
     #[must_use]
     pub fn breaker(mut self, breaker: CircuitBreaker) -> Self {
         self.breaker = breaker;
@@ -177,6 +180,14 @@ impl LaneConfig {
     #[must_use]
     pub fn when_expired(mut self, when_expired: WhenExpired) -> Self {
         self.when_expired = when_expired;
+        self
+    }
+
+    /// What happens to calls of a route class whose circuit breaker is open. By default those without a
+    /// deadline are held until it lets calls through again, and the others are refused.
+    #[must_use]
+    pub fn when_down(mut self, when_down: WhenDown) -> Self {
+        self.when_down = when_down;
         self
     }
 
@@ -250,6 +261,10 @@ impl LaneConfig {
 
     pub(super) fn its_when_expired(&self) -> WhenExpired {
         self.when_expired
+    }
+
+    pub(super) fn its_when_down(&self) -> WhenDown {
+        self.when_down
     }
 
     pub(super) fn its_when_full(&self) -> WhenFull {

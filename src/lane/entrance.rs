@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use parking_lot::Mutex;
@@ -70,6 +70,7 @@ impl Lane {
             care: Care::new(config)?,
             session: session.clone(),
             when_expired: config.its_when_expired(),
+            when_down: config.its_when_down(),
         }));
         let when_full = config.its_when_full();
         let numbers = AtomicU64::new(0);
@@ -228,7 +229,7 @@ impl Lane {
 
     /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
     /// all are back for which there was reason to wait.
-    pub(crate) fn end(&mut self, limit: &Receiver<std::time::Instant>) -> bool {
+    pub(crate) fn end(&mut self, limit: &Receiver<Instant>) -> bool {
         self.close();
         let own = self.own_worker();
         let _resting = self.shared.clock.rest(None);
@@ -238,7 +239,8 @@ impl Lane {
             threads.swap_remove(own);
         }
         let away = self.shared.hands.away();
-        let are_back = (away..threads.len()).all(|_| self.is_one_done(limit));
+        let mut is_over = false;
+        let are_back = (away..threads.len()).all(|_| self.is_one_done(limit, &mut is_over));
         if !are_back {
             self.shared.cut_off_all(own);
         }
@@ -257,10 +259,22 @@ impl Lane {
         self.workers.lock().iter().position(|worker| worker.thread().id() == me)
     }
 
-    fn is_one_done(&self, limit: &Receiver<std::time::Instant>) -> bool {
+    /// Waits for one more thread to be done. There is one word from `limit`, and `is_over` says that it came.
+    fn is_one_done(&self, limit: &Receiver<Instant>, is_over: &mut bool) -> bool {
         let is_done = || self.done.try_recv().is_ok();
-        is_done()
-            || select! { recv(self.done) -> word => word.is_ok(), recv(limit) -> _ => is_done() }
+        if is_done() {
+            return true;
+        }
+        if *is_over {
+            return false;
+        }
+        select! {
+            recv(self.done) -> word => word.is_ok(),
+            recv(limit) -> _ => {
+                *is_over = true;
+                is_done()
+            }
+        }
     }
 
     /// Queues a call. Its answer comes by the ticket, a refusal too.

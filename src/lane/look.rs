@@ -12,7 +12,6 @@ use super::config::WhenExpired;
 use super::crew::{Look, Lookout, Role};
 use super::error::Reason;
 use super::rank::Rank;
-use super::routes::Down;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
@@ -146,9 +145,17 @@ impl Shared {
             let mut care = self.care.lock();
             (care.down(now), care.pause(now))
         };
-        for Down { route, until, is_forced } in down {
-            let calls = if is_forced { schedule.drain() } else { schedule.drain_route(route) };
-            left.down.extend(calls.into_iter().map(|job| (job, until)));
+        schedule.release(|route| down.iter().any(|down| down.route == route));
+        // When a route that calls are held for may be tried, or its trial is decided.
+        let mut trial = None;
+        for known in down {
+            let calls = match known.is_forced {
+                true => schedule.drain(),
+                false => schedule.hold_back(&known, |info| self.when_down.holds(info, &known)),
+            };
+            left.down.extend(calls.into_iter().map(|job| (job, known.until)));
+            trial =
+                known.until.filter(|_| schedule.holds(known.route)).into_iter().chain(trial).min();
         }
         let is_expired = self.session.is_expired();
         if is_expired && self.when_expired == WhenExpired::Refuse {
@@ -183,7 +190,7 @@ impl Shared {
                 Choice::Wait(until) => break until,
             }
         };
-        let deadline = schedule.next_deadline();
+        let deadline = schedule.next_deadline().into_iter().chain(trial).min();
         let release = allowance.next_release(now).filter(|_| !schedule.is_empty());
         let waits_for_the_wall = !schedule.is_empty() && allowance.goes_by_the_wall();
         let wall = self.clock.looks_at_the_wall_again(now).filter(|_| waits_for_the_wall);

@@ -22,7 +22,8 @@
 //! - `shared.rs` is what callers and workers share, `pace.rs` what the lanes of a proxy share;
 //! - `worker.rs` is what a thread does, `look.rs` how it finds a call, `crew.rs` who sleeps and is woken,
 //!   `settled.rs` who waits for the end, `hands.rs` what is cut off then;
-//! - `care.rs` is what is done about a broker that fails, `routes.rs` the health of its parts, `contain.rs`
+//! - `care.rs` is what is done about a broker that fails, `routes.rs` the health of its parts, `down.rs` whether
+//!   calls wait for one that is out of order, `contain.rs`
 //!   what is done about code of others that panics;
 //! - `within.rs` is what is done about calls that are made from within their own lane;
 //! - `sync.rs` is the locks that the model checker tries.
@@ -38,6 +39,7 @@ mod band;
 mod care;
 mod config;
 mod crew;
+mod down;
 mod entrance;
 mod error;
 mod hands;
@@ -67,6 +69,7 @@ mod worker;
 use std::time::Duration;
 
 pub use config::{LaneConfig, LaneConfigError, WhenExpired};
+pub use down::WhenDown;
 pub use entrance::Lane;
 pub(crate) use entrance::PATIENCE;
 pub use error::{LaneError, Reason};

@@ -44,11 +44,16 @@ pub(super) struct Down {
     pub(super) until: Option<Moment>,
     /// It was forced open by hand, so urgent calls are refused too.
     pub(super) is_forced: bool,
+    /// When the last trial began that failed.
+    pub(super) in_vain: Option<Moment>,
 }
 
-impl Down {
-    fn new(route: &'static str, refused: Refused) -> Self {
-        Self { route, until: refused.until(), is_forced: refused == Refused::Forced }
+impl Route {
+    /// Whether its calls are refused.
+    fn down(&mut self, now: Moment) -> Option<Down> {
+        let refused = self.breaker.when(now).err()?;
+        let (until, is_forced) = (refused.until(), refused == Refused::Forced);
+        Some(Down { route: self.name, until, is_forced, in_vain: self.breaker.in_vain() })
     }
 }
 
@@ -69,8 +74,7 @@ impl Routes {
         if !self.is_troubled {
             return None;
         }
-        let refused = self.of(route).breaker.when(now).err()?;
-        let down = Down::new(route, refused);
+        let down = self.of(route).down(now)?;
         (down.is_forced || !is_urgent).then_some(down)
     }
 
@@ -79,9 +83,7 @@ impl Routes {
         if !self.is_troubled {
             return Vec::new();
         }
-        let refusal =
-            |route: &mut Route| Some(Down::new(route.name, route.breaker.when(now).err()?));
-        self.routes.iter_mut().filter_map(refusal).collect()
+        self.routes.iter_mut().filter_map(|route| route.down(now)).collect()
     }
 
     /// Lets a call through that was not refused a moment ago.

@@ -14,16 +14,19 @@
 //! wait is what it would have been in a queue without priorities and users, as seen when it came in.
 //! From then on only calls that were overdue before it and urgent ones are sent before it.
 
+mod held;
 mod round;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use self::held::Held;
 use self::round::{Round, Verdicts};
 use super::band::{Band, Entry, Job, User};
 use super::job::Info;
 use super::priority::Priority;
 use super::rank::Rank;
+use super::routes::Down;
 use super::tally::Tally;
 use crate::quota::{Charge, Moment, NotYet, Refused};
 
@@ -45,6 +48,7 @@ pub(crate) struct Schedule {
     urgent_writes: usize,
     /// How many of the others there are of each route class.
     by_route: Vec<(&'static str, usize)>,
+    held: Held,
 }
 
 /// Calls by a time, and by number where that is the same.
@@ -84,22 +88,28 @@ impl Schedule {
             urgent_reads: 0,
             urgent_writes: 0,
             by_route: Vec::new(),
+            held: Held::default(),
         }
     }
 
     /// Takes a call in, which is overdue at `overdue` if it ever is.
     pub(crate) fn push(&mut self, job: Job, overdue: Option<Moment>) {
         let info = job.info();
-        let (number, charge) = (info.number, info.charge);
         *self.count(info) += 1;
-        self.tally.add(charge);
         if let Some(at) = info.deadline {
-            self.deadlines.insert((at, number), job.clone());
+            self.deadlines.insert((at, info.number), job.clone());
         }
-        if let Some(at) = overdue {
-            note_overdue(&mut self.overdue, charge, (at, number), job.clone());
+        self.line_up(Entry { job, overdue });
+    }
+
+    fn line_up(&mut self, entry: Entry) {
+        let info = entry.job.info();
+        let (number, charge) = (info.number, info.charge);
+        self.tally.add(charge);
+        if let Some(at) = entry.overdue {
+            note_overdue(&mut self.overdue, charge, (at, number), entry.job.clone());
         }
-        self.bands[info.priority.index()].push(Entry { job, overdue });
+        self.bands[info.priority.index()].push(entry);
     }
 
     /// Takes a call in that failed, and may go again from `at` on: after the others of its priority. From
@@ -127,18 +137,24 @@ impl Schedule {
     }
 
     fn take_out(&mut self, info: &Info) -> Option<Job> {
-        let Info { number, charge, .. } = *info;
+        let number = info.number;
         if let Some(at) = info.deadline {
             self.deadlines.remove(&(at, number));
         }
-        let band = &mut self.bands[info.priority.index()];
-        let Some(Entry { job, overdue }) = band.remove(&info.user, charge, number) else {
-            // There are few of these: retries have a budget.
-            let at = self.later.keys().find(|(_, other)| *other == number).copied()?;
-            return self.later.remove(&at).map(|entry| entry.job);
-        };
+        if let Some(entry) = self.fall_out(info).or_else(|| self.held.remove(info)) {
+            return Some(entry.job);
+        }
+        // There are few of these: retries have a budget.
+        let at = self.later.keys().find(|(_, other)| *other == number).copied()?;
+        self.later.remove(&at).map(|entry| entry.job)
+    }
+
+    /// The reverse of [`line_up`](Self::line_up).
+    fn fall_out(&mut self, info: &Info) -> Option<Entry> {
+        let Info { number, charge, .. } = *info;
+        let entry = self.bands[info.priority.index()].remove(&info.user, charge, number)?;
         self.tally.remove(charge);
-        if let Some(at) = overdue {
+        if let Some(at) = entry.overdue {
             if let Some(index) = self.overdue.iter().position(|(known, _)| *known == charge) {
                 self.overdue[index].1.remove(&(at, number));
                 if self.overdue[index].1.is_empty() {
@@ -146,7 +162,7 @@ impl Schedule {
                 }
             }
         }
-        Some(job)
+        Some(entry)
     }
 
     /// Takes out the call that goes now: its user had a turn.
@@ -169,7 +185,7 @@ impl Schedule {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tally.is_empty() && self.later.is_empty()
+        self.tally.is_empty() && self.later.is_empty() && self.held.is_empty()
     }
 
     /// Whether a call of this rank waits, for another attempt too.
@@ -265,10 +281,11 @@ impl Schedule {
         self.tally = Tally::default();
         (self.urgent_reads, self.urgent_writes) = (0, 0);
         self.by_route.clear();
+        let held = std::mem::take(&mut self.held).into_calls();
         self.bands
             .iter_mut()
             .flat_map(Band::drain)
-            .chain(later.into_values().map(|entry| entry.job))
+            .chain(later.into_values().chain(held).map(|entry| entry.job))
             .collect()
     }
 
@@ -282,28 +299,58 @@ impl Schedule {
         of_kind.into_iter().filter_map(|job| self.remove(job.info())).collect()
     }
 
-    /// Every call of a route class that is not urgent, taken out. They are still to be refused.
-    pub(crate) fn drain_route(&mut self, route: &'static str) -> Vec<Job> {
-        self.drain_routes(|known| known == route)
-    }
-
-    /// Every call that is not urgent, likewise.
-    pub(crate) fn drain_lesser(&mut self) -> Vec<Job> {
-        self.drain_routes(|_| true)
-    }
-
-    fn drain_routes(&mut self, is_meant: impl Fn(&'static str) -> bool) -> Vec<Job> {
+    /// Every call of a route class that is down and that is not urgent: those that `waits` speaks for are held, and
+    /// the others taken out. They are still to be refused.
+    pub(super) fn hold_back(&mut self, down: &Down, waits: impl Fn(&Info) -> bool) -> Vec<Job> {
         // Asked at each look while a route is down: it must not cost a walk through all that waits.
-        if self.by_route.iter().all(|(route, calls)| *calls == 0 || !is_meant(route)) {
+        let of_route = self.by_route.iter().find(|(route, _)| *route == down.route);
+        let calls = of_route.map_or(0, |(_, calls)| *calls);
+        let is_news = self.held.is_news(down);
+        let mut refused = Vec::new();
+        if calls > self.held.count(down.route) {
+            let of_route = self.lesser(|route| route == down.route);
+            let (to_hold, to_refuse): (Vec<_>, Vec<_>) =
+                of_route.into_iter().partition(|job| waits(job.info()));
+            let entries = to_hold.into_iter().filter_map(|job| self.fall_out(job.info()));
+            let entries: Vec<_> = entries.collect();
+            self.held.add(down.route, entries);
+            refused.extend(to_refuse);
+        }
+        if is_news {
+            refused.extend(self.held.those(down.route, |info| !waits(info)));
+        }
+        refused.into_iter().filter_map(|job| self.remove(job.info())).collect()
+    }
+
+    /// Whether calls of a route are held.
+    pub(super) fn holds(&self, route: &'static str) -> bool {
+        self.held.count(route) > 0
+    }
+
+    /// The calls of routes that are down no more wait like any other.
+    pub(super) fn release(&mut self, is_down: impl Fn(&'static str) -> bool) {
+        for entry in self.held.release(is_down) {
+            self.line_up(entry);
+        }
+    }
+
+    /// Every call that is not urgent, taken out. They are still to be refused.
+    pub(crate) fn drain_lesser(&mut self) -> Vec<Job> {
+        if !self.has(Rank::Lesser) {
             return Vec::new();
         }
+        let held = self.held.calls().cloned();
+        let lesser: Vec<Job> = self.lesser(|_| true).into_iter().chain(held).collect();
+        lesser.into_iter().filter_map(|job| self.remove(job.info())).collect()
+    }
+
+    /// Those of the calls that are not urgent whose route is meant, but for those that are held.
+    fn lesser(&self, is_meant: impl Fn(&'static str) -> bool) -> Vec<Job> {
         let lines = self.bands.iter().flat_map(Band::lines).flat_map(|(_, line)| line.jobs());
         let again = self.bands.iter().flat_map(Band::again);
         let later = self.later.values().map(|entry| &entry.job);
-        let is_of_route = |job: &&Job| is_meant(job.info().route) && !job.info().is_urgent();
-        let of_route: Vec<Job> =
-            lines.chain(again).chain(later).filter(is_of_route).cloned().collect();
-        of_route.into_iter().filter_map(|job| self.remove(job.info())).collect()
+        let is_lesser = |job: &&Job| is_meant(job.info().route) && !job.info().is_urgent();
+        lines.chain(again).chain(later).filter(is_lesser).cloned().collect()
     }
 
     /// The count in which a call is.
@@ -325,8 +372,9 @@ impl Schedule {
 
     /// The call to shed for one of `priority`: of the lowest priority, the last to come in.
     pub(crate) fn to_shed(&self, priority: Priority) -> Option<Job> {
-        let lower = self.bands.iter().skip(priority.index() + 1).rev();
-        lower.filter_map(Band::last).next().cloned()
+        let lower = self.bands.iter().skip(priority.index() + 1).filter_map(Band::last);
+        let held = self.held.calls().filter(|job| job.info().priority > priority);
+        lower.chain(held).max_by_key(|job| (job.info().priority, job.info().number)).cloned()
     }
 
     /// What goes before a call, as things stand: all of higher priority, and of its own the turns of
@@ -367,6 +415,12 @@ impl Schedule {
                 }
                 census.oldest = census.oldest.into_iter().chain(line.oldest()).min();
             }
+        }
+        for info in self.held.calls().map(|job| job.info()) {
+            *census.by_priority.entry(info.priority.get()).or_default() += 1;
+            let user = info.user.as_deref().unwrap_or_default().to_owned();
+            *census.by_user.entry(user).or_default() += 1;
+            census.oldest = census.oldest.into_iter().chain([info.entered]).min();
         }
         census
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::config::{LaneConfig, WhenExpired};
+use super::down::WhenDown;
 use super::places::WhenFull;
 use crate::quota::{Credit, Quota};
 use crate::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
@@ -45,6 +46,8 @@ pub struct LaneSettings {
     pub throttle: Option<ThrottlePolicy>,
     /// See [`LaneConfig::when_expired`].
     pub when_expired: Option<WhenExpired>,
+    /// See [`LaneConfig::when_down`].
+    pub when_down: Option<WhenDown>,
 }
 
 impl LaneSettings {
@@ -65,6 +68,7 @@ impl LaneSettings {
             breaker,
             throttle,
             when_expired,
+            when_down,
         } = self;
         let config = change(config, quota.clone(), LaneConfig::with_quota);
         let config = change(config, *credit, LaneConfig::credit);
@@ -77,7 +81,8 @@ impl LaneSettings {
         let config = change(config, *retry, LaneConfig::retry);
         let config = change(config, *breaker, LaneConfig::breaker);
         let config = change(config, *throttle, LaneConfig::throttle);
-        change(config, *when_expired, LaneConfig::when_expired)
+        let config = change(config, *when_expired, LaneConfig::when_expired);
+        change(config, *when_down, LaneConfig::when_down)
     }
 }
 
@@ -111,6 +116,7 @@ mod tests {
             breaker: Some(CircuitBreaker::disabled()),
             throttle: Some(ThrottlePolicy::default().keep(6)),
             when_expired: Some(WhenExpired::Refuse),
+            when_down: Some(WhenDown::Hold),
         };
         let same = LaneConfig::new(Quota::per_minute(2))
             .credit(Credit::STRICT)
@@ -123,7 +129,8 @@ mod tests {
             .retry(RetryPolicy::none())
             .breaker(CircuitBreaker::disabled())
             .throttle(ThrottlePolicy::default().keep(6))
-            .when_expired(WhenExpired::Refuse);
+            .when_expired(WhenExpired::Refuse)
+            .when_down(WhenDown::Hold);
         let plain = LaneConfig::new(Quota::per_second(1));
         assert_eq!(settings.over(plain.clone()), same);
         assert_eq!(LaneSettings::default().over(plain.clone()), plain);

@@ -19,6 +19,7 @@ use super::band::Job;
 use super::care::Care;
 use super::config::WhenExpired;
 use super::crew::Crew;
+use super::down::WhenDown;
 use super::error::Reason;
 use super::hands::Hands;
 use super::job::{Attempt, Info, Refusal};
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     pub(super) settled: Settled,
     pub(super) session: Session,
     pub(super) when_expired: WhenExpired,
+    pub(super) when_down: WhenDown,
     pub(super) hands: Hands,
     pub(super) awaited: Awaited,
 }
@@ -97,6 +99,7 @@ pub(super) struct Parts {
     pub(super) care: Care,
     pub(super) session: Session,
     pub(super) when_expired: WhenExpired,
+    pub(super) when_down: WhenDown,
 }
 
 /// How many threads a lane has: one more than calls run, which keeps the deadlines while all of those hang.
@@ -110,7 +113,7 @@ const LONGEST_CHANNEL: usize = 256;
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, index, clock, pace, watch, session, when_expired, .. } = parts;
+        let Parts { name, index, clock, pace, watch, session, when_expired, when_down, .. } = parts;
         let Parts { capacity, most_running, urgent_workers, interval, aging, care, .. } = parts;
         let (intake, arrivals) = bounded(capacity.min(LONGEST_CHANNEL));
         let crew = Crew::new(clock.alarm());
@@ -138,6 +141,7 @@ impl Shared {
             settled: Settled::default(),
             session,
             when_expired,
+            when_down,
             hands: Hands::new(workers(most_running, urgent_workers)),
             awaited: Awaited::default(),
         }

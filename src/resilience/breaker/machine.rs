@@ -60,6 +60,8 @@ pub struct Breaker {
     generation: u64,
     /// How many times it opened without having been closed for a window.
     opened: u32,
+    /// When the last trial began that failed, unless it has been closed since.
+    in_vain: Option<Moment>,
     luck: u64,
     latest: Moment,
 }
@@ -96,7 +98,7 @@ impl Breaker {
         let state = State::Closed(Watch::new(&config, Moment::ORIGIN));
         let mode = config.mode;
         let latest = Moment::ORIGIN;
-        Self { config, mode, state, generation: 0, opened: 0, luck, latest }
+        Self { config, mode, state, generation: 0, opened: 0, in_vain: None, luck, latest }
     }
 
     /// Whether a call would be let through now. Only looks.
@@ -241,6 +243,12 @@ impl Breaker {
         }
     }
 
+    /// When the last half-open state began, if it ended without success and the breaker has not been closed
+    /// since.
+    pub(crate) fn in_vain(&self) -> Option<Moment> {
+        self.in_vain
+    }
+
     /// Who decides.
     pub fn mode(&self) -> BreakerMode {
         self.mode
@@ -272,15 +280,16 @@ impl Breaker {
     }
 
     fn close(&mut self, now: Moment) {
+        self.in_vain = None;
         self.enter(State::Closed(Watch::new(&self.config, now)));
     }
 
     /// Opens for longer than the last time, unless that is long ago.
     fn open(&mut self, now: Moment) {
-        if let State::Closed(watch) = &self.state {
-            if now.since(watch.since) >= self.config.window {
-                self.opened = 0;
-            }
+        match &self.state {
+            State::Closed(watch) if now.since(watch.since) >= self.config.window => self.opened = 0,
+            State::HalfOpen(trial) => self.in_vain = Some(trial.began),
+            State::Closed(_) | State::Open { .. } => {}
         }
         self.opened = self.opened.saturating_add(1);
         self.stay_open(now);

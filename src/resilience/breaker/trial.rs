@@ -9,6 +9,7 @@ use crate::quota::Moment;
 /// One time of being half open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trial {
+    pub(super) began: Moment,
     ends: Moment,
     /// Those under way, in the order of their deadlines.
     probes: Vec<Probe>,
@@ -35,7 +36,8 @@ pub(super) enum Verdict {
 
 impl Trial {
     pub(super) fn new(config: &CircuitBreaker, now: Moment) -> Self {
-        Self { ends: now + config.longest_trial, probes: Vec::new(), sent: 0, succeeded: 0 }
+        let ends = now + config.longest_trial;
+        Self { began: now, ends, probes: Vec::new(), sent: 0, succeeded: 0 }
     }
 
     /// Lets one more probe through, if there may be one. Gives its number.

@@ -1,0 +1,49 @@
+//! What a lane does with calls while the broker does not answer those of their route class.
+//!
+//! A caller that is refused at once calls again at once, and again: a strategy in a loop turns an open breaker into
+//! millions of refusals a minute. So a call that has time is held until the breaker lets calls through again. It is
+//! not held for ever: a call that the broker stayed silent to, at a trial that began while this one waited, is
+//! refused then. So its caller hears of it once in each time that the breaker is open.
+
+use super::job::Info;
+use super::routes::Down;
+
+/// What a lane does with calls of a route class whose [circuit breaker](crate::resilience::CircuitBreaker) is open.
+/// [Urgent](super::Priority::URGENT) calls go all the same, and a breaker that was forced open by hand refuses
+/// every call at once.
+///
+/// ```
+/// use lanekeeper::Quota;
+/// use lanekeeper::lane::{LaneConfig, WhenDown};
+///
+/// // A strategy that has something better to do than wait.
+/// let orders = LaneConfig::new(Quota::per_second(10)).when_down(WhenDown::Refuse);
+/// assert!(orders.check().is_ok());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenDown {
+    /// A call without a deadline is held until the breaker has tried the broker again, and goes if that worked. A
+    /// call with a deadline is refused at once, with when to come back: its caller has plans.
+    #[default]
+    HoldWithoutDeadline,
+    /// A call with a deadline is held too, if the next trial comes before it.
+    Hold,
+    /// Every call is refused at once, with when to come back.
+    Refuse,
+}
+
+impl WhenDown {
+    /// Whether a call waits for the breaker.
+    pub(super) fn holds(self, info: &Info, down: &Down) -> bool {
+        let Some(until) = down.until.filter(|_| !down.is_forced) else { return false };
+        let has_time = match (self, info.deadline) {
+            (Self::Refuse, _) | (Self::HoldWithoutDeadline, Some(_)) => false,
+            (Self::HoldWithoutDeadline | Self::Hold, None) => true,
+            (Self::Hold, Some(deadline)) => until < deadline,
+        };
+        // Of one that was tried there is an answer to give.
+        let is_untried = info.attempts() == 0;
+        has_time && is_untried && down.in_vain.is_none_or(|trial| trial <= info.entered)
+    }
+}

@@ -1,0 +1,283 @@
+//! What a lane does with calls while the broker does not answer: who is held, for how long, and who hears at once.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{
+    CallOptions, LaneConfig, Priority, Reason, Shutdown, Ticket, WhenDown, WhenFull,
+};
+use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
+use support::failing::{Failed, Fault, Gated, TRANSIENT, class, ended};
+use support::lanes::{
+    READ, SECOND, WRITE, ms, one, options, status, the, unlimited, until, within_reason,
+};
+
+/// Opens after two failures in a row, for 6 to 8 seconds and longer each time, and lets one probe through.
+fn config(when_down: WhenDown) -> LaneConfig {
+    let breaker =
+        CircuitBreaker::default().failures_in_a_row(Some(2)).open_for(8 * SECOND).probes(1);
+    unlimited(2).retry(RetryPolicy::none()).breaker(breaker).when_down(when_down)
+}
+
+fn broken(when_down: WhenDown) -> (Lanes, ManualClock) {
+    let clock = ManualClock::new();
+    let lanes = one(config(when_down), clock.clone());
+    for _ in 0..2 {
+        submit(&lanes, READ, &options(), Some(TRANSIENT)).wait().unwrap_err();
+    }
+    assert_eq!(status(&lanes).breaker, BreakerState::Open);
+    (lanes, clock)
+}
+
+/// Queues a call that ends so.
+fn submit(
+    lanes: &Lanes,
+    call: Call,
+    options: &CallOptions,
+    fault: Option<Fault>,
+) -> Ticket<(), Failed> {
+    lanes.submit(call, options, move || ended(fault), class)
+}
+
+fn reason(answer: Result<(), Failed>) -> Reason {
+    match answer {
+        Err(Failed::Lane(error)) => error.reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A call of another route class.
+const ELSEWHERE: Call = Call { route: "elsewhere", ..WRITE };
+
+fn is_held(ticket: &mut Ticket<(), Failed>) -> bool {
+    ticket.try_wait().is_none()
+}
+
+#[test]
+fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
+    within_reason(|| {
+        let (lanes, clock) = broken(WhenDown::default());
+        let mut held = submit(&lanes, READ, &options(), None);
+        let planned = submit(&lanes, READ, &options().deadline(100 * SECOND), None);
+        let Reason::BrokerDown { possible_in: Some(wait) } = reason(planned.wait()) else {
+            panic!()
+        };
+        assert!((6 * SECOND..=8 * SECOND).contains(&wait), "{wait:?}");
+        // What goes another way goes.
+        assert_eq!(submit(&lanes, ELSEWHERE, &options(), None).wait(), Ok(()));
+        clock.advance(wait - ms(1));
+        assert!(is_held(&mut held));
+        assert_eq!((status(&lanes).queued, status(&lanes).oldest_wait), (1, Some(wait - ms(1))));
+        clock.advance(ms(1));
+        assert_eq!(held.wait(), Ok(()));
+        assert_eq!(status(&lanes).breaker, BreakerState::Closed);
+    });
+}
+
+#[test]
+fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_next() {
+    within_reason(|| {
+        let (lanes, clock) = broken(WhenDown::Hold);
+        let first = Gated::new();
+        let probe = first.submit(&lanes);
+        let waited = submit(&lanes, READ, &options(), None);
+        let mut with_time = submit(&lanes, READ, &options().deadline(600 * SECOND), None);
+        clock.advance(8 * SECOND);
+        until(|| first.begun() == 1);
+        clock.advance(ms(1));
+        // Its probe is under way: nobody else goes.
+        let mut later = submit(&lanes, READ, &options(), None);
+        until(|| the(&lanes).queued() == 3);
+        first.end(Some(TRANSIENT));
+        assert_eq!(probe.wait(), Err(Failed::Broker(1, TRANSIENT)));
+        let Reason::BrokerDown { possible_in: Some(wait) } = reason(waited.wait()) else {
+            panic!()
+        };
+        let Reason::BrokerDown { .. } = reason(with_time.wait_timeout(SECOND).unwrap()) else {
+            panic!()
+        };
+        assert!(is_held(&mut later));
+        clock.advance(wait);
+        assert_eq!(later.wait(), Ok(()));
+    });
+}
+
+/// What an unmodified bot did against a broker whose writes failed: 2.8 million refusals in ten seconds.
+#[test]
+fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_open() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = one(config(WhenDown::default()), clock.clone());
+        let began = clock.now();
+        let (mut refused, mut failed) = (0, 0);
+        while clock.now().since(began) < 600 * SECOND {
+            let takes = Clock::from(clock.clone());
+            let work = move || {
+                takes.sleep(ms(50));
+                ended(Some(TRANSIENT))
+            };
+            match lanes.submit(READ, &options(), work, class).wait() {
+                Err(Failed::Lane(error)) => {
+                    assert!(matches!(error.reason, Reason::BrokerDown { .. }));
+                    refused += 1;
+                }
+                Err(Failed::Broker(..)) => failed += 1,
+                Ok(()) => panic!("it fails"),
+            }
+            // It is open for 6 s at the least, each time.
+            assert!(refused + failed < 150, "{refused} refused and {failed} failed");
+        }
+        assert!(failed > 2, "it is tried again and again");
+    });
+}
+
+#[test]
+fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(config(WhenDown::default()).in_flight(1), clock.clone());
+        for _ in 0..2 {
+            submit(&lanes, READ, &options(), Some(TRANSIENT)).wait().unwrap_err();
+        }
+        let order = Arc::new(AtomicU32::new(0));
+        let calls: Vec<_> = (0..300)
+            .map(|number| {
+                let order = Arc::clone(&order);
+                let work = move || Ok::<_, Failed>((number, order.fetch_add(1, Ordering::SeqCst)));
+                let level = if number % 2 == 0 { 5 } else { 3 };
+                let options = options().priority(Priority::new(level).unwrap());
+                lanes.submit(READ, &options, work, class)
+            })
+            .collect();
+        clock.advance(8 * SECOND);
+        for call in calls {
+            let (number, place) = call.wait().unwrap();
+            // Those of higher priority first, and in each the first in.
+            let expected = if number % 2 == 1 { number / 2 } else { 150 + number / 2 };
+            assert_eq!(place, expected, "{number}");
+        }
+    });
+}
+
+#[test]
+fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
+    within_reason(|| {
+        let (lanes, clock) = broken(WhenDown::Hold);
+        let cancelled = submit(&lanes, READ, &options(), None);
+        let mut late = submit(&lanes, READ, &options().deadline(20 * SECOND), None);
+        let short = submit(&lanes, READ, &options().deadline(SECOND), None);
+        let mut stays = submit(&lanes, READ, &options(), None);
+        // It could not be in time.
+        assert!(matches!(reason(short.wait()), Reason::BrokerDown { .. }));
+        assert!(cancelled.cancel());
+        assert_eq!(reason(cancelled.wait()), Reason::Cancelled);
+        assert_eq!(the(&lanes).queued(), 2);
+        // The lane is paused by hand, so that there is no trial.
+        the(&lanes).pause();
+        clock.advance(20 * SECOND);
+        until(|| the(&lanes).queued() == 1);
+        assert!(matches!(
+            reason(late.wait_timeout(SECOND).unwrap()),
+            Reason::DeadlinePassed { .. }
+        ));
+        assert!(is_held(&mut stays));
+        assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
+        assert_eq!(reason(stays.wait()), Reason::Closed);
+
+        let clock = ManualClock::new();
+        let lanes = one(config(WhenDown::Hold).queue(2).when_full(WhenFull::Shed), clock);
+        for _ in 0..2 {
+            submit(&lanes, READ, &options(), Some(TRANSIENT)).wait().unwrap_err();
+        }
+        let (mut first, last) =
+            (submit(&lanes, READ, &options(), None), submit(&lanes, READ, &options(), None));
+        let higher = options().priority(Priority::new(2).unwrap());
+        let mut higher = submit(&lanes, READ, &higher, None);
+        assert_eq!(reason(last.wait()), Reason::Shed);
+        assert!(is_held(&mut first) && is_held(&mut higher));
+    });
+}
+
+#[test]
+fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
+    within_reason(|| {
+        let (lanes, _clock) = broken(WhenDown::default());
+        let held = submit(&lanes, READ, &options(), None);
+        let urgent = options().priority(Priority::URGENT);
+        assert_eq!(submit(&lanes, READ, &urgent, None).wait(), Ok(()));
+        assert_eq!(held.wait(), Ok(()));
+    });
+}
+
+#[test]
+fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
+    within_reason(|| {
+        for (mode, goes) in [(BreakerMode::ForcedOpen, false), (BreakerMode::Disabled, true)] {
+            let (lanes, _clock) = broken(WhenDown::Hold);
+            let held = submit(&lanes, READ, &options(), None);
+            the(&lanes).set_breaker(mode);
+            let (held, new) = (held.wait(), submit(&lanes, READ, &options(), None).wait());
+            for answer in [held, new] {
+                match goes {
+                    true => assert_eq!(answer, Ok(())),
+                    false => assert_eq!(reason(answer), Reason::BrokerDown { possible_in: None }),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn who_wants_to_know_at_once_is_refused() {
+    let (lanes, _clock) = broken(WhenDown::Refuse);
+    let answer = submit(&lanes, READ, &options(), None).wait();
+    assert!(matches!(reason(answer), Reason::BrokerDown { possible_in: Some(_) }));
+}
+
+/// A broker that dies and comes back in virtual time, behind callers of two routes that never give up: they are all
+/// served, nobody spins, and the route that is well is never held up.
+#[test]
+fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
+    within_reason(|| {
+        let clock = ManualClock::jumping();
+        let lanes = one(config(WhenDown::default()).in_flight(4), clock.clone());
+        let dead = Arc::new(AtomicBool::new(true));
+        let began = clock.now();
+        let loops = 8;
+        std::thread::scope(|scope| {
+            // They take part before any of them runs, or the clock would jump without them.
+            for number in 0..loops {
+                let (lanes, dead, clock) = (&lanes, &dead, &clock);
+                scope.spawn(move || {
+                    let is_well = number % 2 == 0;
+                    let call = if is_well { ELSEWHERE } else { READ };
+                    let (mut answers, mut served) = (0, 0);
+                    while served < 50 {
+                        let (takes, its) = (Clock::from(clock.clone()), Arc::clone(dead));
+                        let back = clock.now().since(began) >= 60 * SECOND;
+                        if back {
+                            dead.store(false, Ordering::SeqCst);
+                        }
+                        let work = move || {
+                            takes.sleep(ms(100));
+                            let fails = !is_well && its.load(Ordering::SeqCst);
+                            ended(fails.then_some(TRANSIENT))
+                        };
+                        served +=
+                            i32::from(lanes.submit(call, &options(), work, class).wait().is_ok());
+                        answers += 1;
+                        assert!(!is_well || answers == served, "a call that could go was refused");
+                        assert!(answers < 400, "it spins");
+                    }
+                });
+            }
+        });
+        assert!(clock.now().since(began) < Duration::from_secs(600));
+    });
+}
