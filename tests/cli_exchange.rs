@@ -89,6 +89,16 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (&["--fault", "place=430"], "`430` is no fault; write reset-before"),
         (&["--fault", "place=429@130%"], "fault rule 1: a share is 0 to 1"),
         (&["--faults", "no/such/file.toml"], "no/such/file.toml: cannot read the faults"),
+        #[cfg(unix)]
+        (
+            &["--prices", "/dev/zero"],
+            "/dev/zero: cannot read the prices: line 1 is longer than 4096",
+        ),
+        #[cfg(unix)]
+        (
+            &["--faults", "/dev/zero"],
+            "/dev/zero: cannot read the faults: it is larger than 1048576",
+        ),
         (&["--shout"], "unexpected argument '--shout'"),
     ] {
         let args: Vec<&str> = match args[0] {

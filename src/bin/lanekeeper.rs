@@ -1,7 +1,8 @@
 //! The `lanekeeper` command: a strict exchange to try clients and limiters on, and a look at a
 //! configuration file.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -216,13 +217,24 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
 /// Reads a file of faults, with an error in one line that says where it is wrong.
 fn read_faults(path: &Path) -> Result<Faults, String> {
     let named = |why: String| format!("{}: {why}", path.display());
-    let text = std::fs::read_to_string(path)
+    let text = text(path)
         .map_err(|error| named(format!("cannot read the faults: {error}")))?;
     toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         named(format!("line {line}: {}", error.message().replace('\n', " ")))
     })
+}
+
+/// Reads a file that a person wrote. A path may as well name a device or a pipe that never ends.
+fn text(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let mut text = String::new();
+    let read = File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    match read as u64 > MOST {
+        true => Err(io::Error::other(format!("it is larger than {MOST} bytes"))),
+        false => Ok(text),
+    }
 }
 
 /// Reads `LANE=10/s,400/min`.
