@@ -7,8 +7,9 @@ mod example;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use lanekeeper::broker::OrderStatus;
 use lanekeeper::exchange::{Exchange, Fault, Faults, PlacedOrder, Rule, Target, When};
@@ -312,12 +313,24 @@ fn a_run_that_never_began_keeps_the_report_of_an_older_one() {
     assert_eq!(std::fs::read_to_string(report).unwrap(), "older");
 }
 
-/// Nobody reads what it prints, and it is interrupted long before its time is over.
+#[cfg(unix)]
+fn kill(signal: &str, process: &Child) {
+    let kill = Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
+/// By hand, by a service manager, or as the terminal is closed.
 #[test]
 #[cfg(unix)]
 fn an_interrupted_run_still_reports_every_order() {
+    ["-INT", "-TERM", "-HUP"].into_iter().for_each(interrupted_run);
+}
+
+/// Nobody reads what it prints, and it is interrupted long before its time is over.
+#[cfg(unix)]
+fn interrupted_run(signal: &str) {
     let exchange = Exchange::builder().start().unwrap();
-    let report = tempfile("interrupted.json");
+    let report = tempfile(&format!("interrupted{signal}.json"));
     let mut bot = with_keys(bot())
         .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--strategies", "4"])
         .args(["--report", report.to_str().unwrap()])
@@ -328,15 +341,40 @@ fn an_interrupted_run_still_reports_every_order() {
     while exchange.orders().len() < 3 {
         std::thread::yield_now();
     }
-    let kill = Command::new("kill").args(["-INT", &bot.id().to_string()]).status().unwrap();
-    assert!(kill.success());
-    assert!(bot.wait().unwrap().success());
+    kill(signal, &bot);
+    assert!(bot.wait().unwrap().success(), "{signal}");
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
     let orders = report["orders"].as_array().unwrap();
     let placed = orders.iter().filter(|order| order["outcome"] == "placed").count();
     assert_eq!(placed, exchange.orders().len());
     let open = |order: &lanekeeper::exchange::PlacedOrder| order.status == OrderStatus::Open;
     assert!(!exchange.orders().iter().any(open), "nothing of it stays in the market");
+}
+
+/// The first waits for the answers that are due, which here do not come.
+#[test]
+#[cfg(unix)]
+fn a_second_signal_ends_the_run_at_once() {
+    let exchange = Exchange::builder().start().unwrap();
+    let silent = Rule::new(Target::Place, Fault::Hang(When::After));
+    exchange.set_faults(&Faults::new().rule(silent)).unwrap();
+    let mut bot = with_keys(bot())
+        .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--settle", "3600"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while exchange.orders().is_empty() {
+        std::thread::yield_now();
+    }
+    // Sent again until it ends: two that come at the same moment may be heard as one.
+    let code = loop {
+        kill("-TERM", &bot);
+        std::thread::sleep(Duration::from_millis(50));
+        if let Some(status) = bot.try_wait().unwrap() {
+            break status.code();
+        }
+    };
+    assert_eq!(code, Some(130));
 }
 
 fn tempfile(name: &str) -> PathBuf {
