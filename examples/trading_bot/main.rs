@@ -23,6 +23,7 @@ mod args;
 mod crowd;
 mod failure;
 mod meter;
+mod orders;
 mod report;
 mod screen;
 mod strategy;
@@ -143,7 +144,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let took = crowd.run(&stack, stop, || screen.tick());
     screen.end();
     let desk = desk.summary();
-    if desk.orders.iter().any(|order| order.seen.is_some()) {
+    if desk.orders.listed.iter().any(|order| order.seen.is_some()) {
         // One last look, through the guard: it tells of what has landed since.
         let _ = stack.within().orders();
     }
