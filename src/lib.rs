@@ -86,6 +86,8 @@ extern crate self as lanekeeper;
     feature = "paper"
 ))]
 mod book;
+#[cfg(any(feature = "config", feature = "journal", feature = "paper"))]
+mod bounded;
 pub mod broker;
 pub mod brokers;
 pub mod cache;

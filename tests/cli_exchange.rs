@@ -66,6 +66,25 @@ fn it_stops_by_itself_and_says_what_it_counted() {
     assert_eq!(lines[4], "0 met a fault; 0 orders booked");
 }
 
+/// However somebody ends it: by hand, by a service manager, or by closing the terminal.
+#[test]
+#[cfg(unix)]
+fn a_signal_stops_it_and_it_says_what_it_counted() {
+    for (signal, more) in [("-INT", &[][..]), ("-TERM", &[]), ("-HUP", &["--for", "1h"])] {
+        let mut child = command(&["--listen", "127.0.0.1:0"]);
+        let mut child = Running(child.args(more).stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(profile(first.strip_prefix("listening on http://").unwrap()).contains("PAPER1"));
+        let id = child.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert!(child.0.wait().unwrap().success(), "{signal}: {rest:?}");
+        assert_eq!(rest[0], "transactional: 1 admitted, 0 refused", "{signal}");
+        assert_eq!(rest.last().unwrap(), "0 met a fault; 0 orders booked");
+    }
+}
+
 #[test]
 fn what_cannot_be_done_is_said_in_one_line() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
@@ -89,6 +108,16 @@ fn what_cannot_be_done_is_said_in_one_line() {
         (&["--fault", "place=430"], "`430` is no fault; write reset-before"),
         (&["--fault", "place=429@130%"], "fault rule 1: a share is 0 to 1"),
         (&["--faults", "no/such/file.toml"], "no/such/file.toml: cannot read the faults"),
+        #[cfg(unix)]
+        (
+            &["--prices", "/dev/zero"],
+            "/dev/zero: cannot read the prices: line 1 is longer than 4096",
+        ),
+        #[cfg(unix)]
+        (
+            &["--faults", "/dev/zero"],
+            "/dev/zero: cannot read the faults: it is larger than 1048576",
+        ),
         (&["--shout"], "unexpected argument '--shout'"),
     ] {
         let args: Vec<&str> = match args[0] {

@@ -72,3 +72,17 @@ fn the_file_with_every_key_is_good() {
         assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
     }
 }
+
+/// A name may lead to a device that never ends.
+#[test]
+#[cfg(unix)]
+fn a_file_without_an_end_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["zero.toml", "zero.yaml"] {
+        let file = folder.path().join(name);
+        std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+        let (code, _, errors) = check(&file, &[]);
+        let why = format!("{}: cannot be read: it is larger than 1048576 bytes\n", file.display());
+        assert_eq!((code, errors), (Some(1), why));
+    }
+}

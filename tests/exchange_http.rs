@@ -565,14 +565,17 @@ fn until_closed(mut stream: TcpStream) -> String {
     }
 }
 
+/// A connection on which this much of a request was sent.
+fn begin(exchange: &Exchange, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(exchange.address()).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    stream
+}
+
 #[test]
 fn a_client_that_sends_half_a_request_is_cut_off() {
     let exchange = tight(10).read_timeout(Duration::from_millis(50)).start().unwrap();
-    let begun = |text: &str| {
-        let mut stream = TcpStream::connect(exchange.address()).unwrap();
-        stream.write_all(text.as_bytes()).unwrap();
-        stream
-    };
+    let begun = |text: &str| begin(&exchange, text);
     // Many at once, as they would pile up.
     let half = format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}");
     let open: Vec<_> = (0..50).map(|_| begun(&half)).collect();
@@ -589,4 +592,69 @@ fn a_client_that_sends_half_a_request_is_cut_off() {
     assert_eq!(get(&slow.start().unwrap(), "/trades").status, 200);
     let error = Exchange::builder().read_timeout(Duration::ZERO).start().unwrap_err();
     assert!(error.to_string().contains("lets no request in"), "{error}");
+}
+
+/// The first half of a head, and the rest of it.
+const HALF: [&str; 2] = [
+    "GET /user/profile HTTP/1.1\r\nHost: x\r\n",
+    "Authorization: token key:token\r\nConnection: close\r\n\r\n",
+];
+
+#[test]
+fn connections_beyond_the_bound_are_closed_at_once() {
+    let exchange = tight(1000).max_connections(3).start().unwrap();
+    let held: Vec<_> = (0..3).map(|_| begin(&exchange, HALF[0])).collect();
+    for _ in 0..50 {
+        assert_eq!(until_closed(begin(&exchange, HALF[0])), "");
+    }
+    // Those that are held go on, and make room when they end.
+    for mut stream in held {
+        stream.write_all(HALF[1].as_bytes()).unwrap();
+        assert!(until_closed(stream).starts_with("HTTP/1.1 200 "));
+    }
+    until(|| until_closed(begin(&exchange, &HALF.concat())).starts_with("HTTP/1.1 200 "));
+    let error = Exchange::builder().max_connections(0).start().unwrap_err();
+    assert!(error.to_string().contains("zero connections"), "{error}");
+    drop(Exchange::builder().max_connections(usize::MAX).start().unwrap());
+}
+
+#[test]
+fn half_sent_requests_do_not_hold_up_the_shutdown() {
+    // What is under way ends in an order that differs from time to time.
+    (0..20).for_each(|_| stopped_with_half_sent_requests());
+}
+
+fn stopped_with_half_sent_requests() {
+    // The time to send is the default, which is longer than `until_closed` waits.
+    let exchange = tight(1000).start().unwrap();
+    let body =
+        format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 9\r\n\r\nx");
+    let open: Vec<_> =
+        (0..100).flat_map(|_| [begin(&exchange, HALF[0]), begin(&exchange, &body)]).collect();
+    assert_eq!(get(&exchange, "/user/profile").status, 200);
+    drop(exchange);
+    for stream in open {
+        assert_eq!(until_closed(stream), "");
+    }
+}
+
+#[test]
+fn a_client_that_takes_no_answer_is_cut_off() {
+    let exchange = tight(1_000_000).read_timeout(Duration::from_millis(50)).start().unwrap();
+    let listing = get(&exchange, "/instruments").body;
+    let token = listing.lines().nth(1).and_then(|line| line.split(',').next()).unwrap();
+    let days = "from=2019-01-01+00:00:00&to=2019-02-20+00:00:00";
+    let path = format!("/instruments/historical/{token}/minute?{days}");
+    let answer = get(&exchange, &path);
+    assert!(answer.body.len() > 10_000, "{}", answer.body);
+    let mut stream = TcpStream::connect(exchange.address()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    // Answers pile up until no buffer takes any more.
+    let requests = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n").repeat(100);
+    let error = loop {
+        if let Err(error) = stream.write_all(requests.as_bytes()) {
+            break error;
+        }
+    };
+    assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "it is still open");
 }

@@ -4,13 +4,16 @@
 
 #[path = "support/example.rs"]
 mod example;
+#[path = "../examples/trading_bot/orders.rs"]
+mod orders;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use lanekeeper::broker::OrderStatus;
+use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest, OrderStatus};
 use lanekeeper::exchange::{Exchange, Fault, Faults, PlacedOrder, Rule, Target, When};
 use lanekeeper::quota::{Limits, Quota};
 use serde_json::Value;
@@ -312,12 +315,24 @@ fn a_run_that_never_began_keeps_the_report_of_an_older_one() {
     assert_eq!(std::fs::read_to_string(report).unwrap(), "older");
 }
 
-/// Nobody reads what it prints, and it is interrupted long before its time is over.
+#[cfg(unix)]
+fn kill(signal: &str, process: &Child) {
+    let kill = Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
+/// By hand, by a service manager, or as the terminal is closed.
 #[test]
 #[cfg(unix)]
 fn an_interrupted_run_still_reports_every_order() {
+    ["-INT", "-TERM", "-HUP"].into_iter().for_each(interrupted_run);
+}
+
+/// Nobody reads what it prints, and it is interrupted long before its time is over.
+#[cfg(unix)]
+fn interrupted_run(signal: &str) {
     let exchange = Exchange::builder().start().unwrap();
-    let report = tempfile("interrupted.json");
+    let report = tempfile(&format!("interrupted{signal}.json"));
     let mut bot = with_keys(bot())
         .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--strategies", "4"])
         .args(["--report", report.to_str().unwrap()])
@@ -328,15 +343,141 @@ fn an_interrupted_run_still_reports_every_order() {
     while exchange.orders().len() < 3 {
         std::thread::yield_now();
     }
-    let kill = Command::new("kill").args(["-INT", &bot.id().to_string()]).status().unwrap();
-    assert!(kill.success());
-    assert!(bot.wait().unwrap().success());
+    kill(signal, &bot);
+    assert!(bot.wait().unwrap().success(), "{signal}");
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
     let orders = report["orders"].as_array().unwrap();
     let placed = orders.iter().filter(|order| order["outcome"] == "placed").count();
     assert_eq!(placed, exchange.orders().len());
     let open = |order: &lanekeeper::exchange::PlacedOrder| order.status == OrderStatus::Open;
     assert!(!exchange.orders().iter().any(open), "nothing of it stays in the market");
+}
+
+/// The first waits for the answers that are due, which here do not come.
+#[test]
+#[cfg(unix)]
+fn a_second_signal_ends_the_run_at_once() {
+    let exchange = Exchange::builder().start().unwrap();
+    let silent = Rule::new(Target::Place, Fault::Hang(When::After));
+    exchange.set_faults(&Faults::new().rule(silent)).unwrap();
+    let mut bot = with_keys(bot())
+        .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--settle", "3600"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while exchange.orders().is_empty() {
+        std::thread::yield_now();
+    }
+    // Sent again until it ends: two that come at the same moment may be heard as one.
+    let code = loop {
+        kill("-TERM", &bot);
+        std::thread::sleep(Duration::from_millis(50));
+        if let Some(status) = bot.try_wait().unwrap() {
+            break status.code();
+        }
+    };
+    assert_eq!(code, Some(130));
+}
+
+/// Nine of ten writes get no answer, nor do the looks after them: the broker is taken for dead, and nearly
+/// all is refused unsent and at once.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_is_refused_most_orders_stays_small() {
+    const SECONDS: u64 = 4;
+    let rules = ["writes=reset-after@90%", "orders=reset-before@90%", "positions=reset-before@90%"];
+    let rules = rules.iter().map(|rule| rule.parse().unwrap());
+    let faults = rules.fold(Faults::new().seed(9), Faults::rule);
+    let exchange = Exchange::builder().faults(faults).start().unwrap();
+    let report = tempfile("refused.json");
+    let mut bot = with_keys(bot())
+        .args(["--base-url", &exchange.base_url(), "--seconds", &SECONDS.to_string()])
+        .args(["--settle", "1", "--report", report.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut used = Used::default();
+    let status = loop {
+        used.look_at(bot.id());
+        if let Some(status) = bot.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success());
+    let bytes = std::fs::metadata(&report).unwrap().len();
+    let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let not_sent = &report["not_sent"];
+    println!("{used:?}, a report of {bytes} bytes, not sent: {not_sent}");
+
+    assert!(bytes < 500_000, "a report of {bytes} bytes");
+    assert!(used.most_kib < 128 * 1024, "{used:?}");
+    // One core would be 100 a second.
+    assert!(used.ticks < 50 * SECONDS, "{used:?}");
+    assert!(not_sent["count"].as_u64().unwrap() > 0, "{report}");
+    assert!(!not_sent["reasons"].as_object().unwrap().is_empty(), "{not_sent}");
+    // Of those that were sent none is missing.
+    let mut ledger = by_tag(&exchange);
+    for order in report["orders"].as_array().unwrap() {
+        ledger.remove(order["tag"].as_str().unwrap());
+    }
+    assert!(ledger.is_empty(), "the report knows nothing of {ledger:?}");
+}
+
+/// What a process has used, as it was seen last.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+struct Used {
+    /// The most memory so far.
+    most_kib: u64,
+    /// Time on processors, its own and the system's, in hundredths of a second.
+    ticks: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl Used {
+    /// A process that is gone tells nothing any more.
+    fn look_at(&mut self, id: u32) {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
+        let status = read("status").unwrap_or_default();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let most = most.and_then(|most| most.trim().trim_end_matches(" kB").parse().ok());
+        self.most_kib = most.unwrap_or(self.most_kib);
+        // The name, in parentheses, is the second field and may hold anything.
+        let stat = read("stat").unwrap_or_default();
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let ticks: Vec<u64> = fields.skip(11).take(2).filter_map(|it| it.parse().ok()).collect();
+        self.ticks = self.ticks.max(ticks.iter().sum());
+    }
+}
+
+#[test]
+fn orders_that_were_not_sent_are_counted_and_few_of_them_kept() {
+    let order = |number: u64| {
+        let side = lanekeeper::broker::Side::Buy;
+        let stock = lanekeeper::broker::Instrument::new("NSE", "INFY");
+        OrderRequest::market(stock, side, 1).tag(number.to_string())
+    };
+    let mut orders = orders::Orders::default();
+    let mut heard = |number, result| orders.heard(&order(number), Duration::ZERO, &result);
+    for number in 0..5000 {
+        let wait = Duration::from_millis(number);
+        let why = Detail::new(format!("the broker was silent, call again in {wait:?}"));
+        heard(number, Err(BrokerError::NotSent(why)));
+        // The words of a stranger, all different.
+        heard(number, Err(BrokerError::NotSent(Detail::new("x".repeat(1 + number as usize)))));
+        heard(number, Ok(OrderId::new(number.to_string())));
+    }
+    let not_sent = &orders.not_sent;
+    assert_eq!((not_sent.count, not_sent.listed), (10_000, 1000));
+    assert_eq!(not_sent.reasons["the broker was silent"], 5000);
+    assert!(not_sent.reasons.len() <= 21, "{:?}", not_sent.reasons);
+    assert!(not_sent.reasons.keys().all(|reason| reason.chars().count() <= 200));
+    assert_eq!(not_sent.reasons.values().sum::<u64>(), 10_000);
+    assert_eq!(orders.listed.len(), 6000, "those that were sent are all kept");
+    let outcomes = orders.outcomes();
+    assert_eq!(outcomes[&orders::Outcome::Placed], 5000);
+    assert_eq!(outcomes[&orders::Outcome::NotSent], 10_000);
 }
 
 fn tempfile(name: &str) -> PathBuf {

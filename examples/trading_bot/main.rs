@@ -12,6 +12,9 @@
 //! No order is sent twice: an `OrderGuard` finds out what became of one whose answer was lost, and
 //! with `--journal` (feature `journal`) the next run does so for what this one leaves behind.
 //!
+//! SIGINT, SIGTERM and SIGHUP (under `nohup` too) end a run early: no new orders, the answers that are
+//! due, then the report. A second signal ends it at once, without a report.
+//!
 //! With `--base-url` it works against Kite, or anything that speaks its wire. The keys come from
 //! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.
 #![allow(unreachable_pub)] // A program has no interface to keep small.
@@ -20,6 +23,7 @@ mod args;
 mod crowd;
 mod failure;
 mod meter;
+mod orders;
 mod report;
 mod screen;
 mod strategy;
@@ -49,6 +53,8 @@ use target::Target;
 
 /// How long the bare crowd is let loose: long enough to be refused a hundred times.
 const BARE_FOR: Duration = Duration::from_secs(4);
+/// The exit code of a program that a second signal ended, as shells have it after an interrupt.
+const INTERRUPTED: i32 = 130;
 const QUOTE_TTL: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -63,10 +69,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    let interrupted = Arc::clone(&stop);
-    // An interrupt ends the run early, and no more: what was traded is still reported.
-    ctrlc::set_handler(move || interrupted.store(true, Ordering::Relaxed))
-        .map_err(|error| Failure::new(format!("no interrupt can be caught: {error}")))?;
+    end_by_signal(Arc::clone(&stop))?;
 
     let target = Target::from(args)?;
     // Before the run, not after: a report that cannot be written is no reason to trade for nothing.
@@ -82,6 +85,19 @@ fn run(args: &Args) -> Result<(), Failure> {
     file.as_ref().map_or(Ok(()), |file| file.write(&report, Some(&bare)))?;
     screen::print(&report, Some(&bare));
     Ok(())
+}
+
+/// SIGINT, SIGTERM or SIGHUP ends the run early, and no more: what was traded is still reported. A second
+/// one ends the program where it is, without a report; with `--journal` the next run finds out what
+/// became of the orders that were on their way.
+fn end_by_signal(stop: Arc<AtomicBool>) -> Result<(), Failure> {
+    let heard = move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    };
+    ctrlc::set_handler(heard)
+        .map_err(|error| Failure::new(format!("no signal can be caught: {error}")))
 }
 
 /// The usual stack: a guard, a quote cache, and the lanes of the proxy.
@@ -128,7 +144,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let took = crowd.run(&stack, stop, || screen.tick());
     screen.end();
     let desk = desk.summary();
-    if desk.orders.iter().any(|order| order.seen.is_some()) {
+    if desk.orders.listed.iter().any(|order| order.seen.is_some()) {
         // One last look, through the guard: it tells of what has landed since.
         let _ = stack.within().orders();
     }

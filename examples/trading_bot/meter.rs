@@ -6,85 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lanekeeper::Sent;
-use lanekeeper::broker::{Absence, BrokerError, Detail, OrderId, OrderRequest, Seen};
+use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest};
 use lanekeeper::proxy::{FinishedCall, Observer};
 use lanekeeper::resilience::guard::Recovery;
-use serde::Serialize;
 
+use crate::orders::Orders;
 use crate::tap::Listener;
-
-/// What became of an order that a strategy wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Placed,
-    Rejected,
-    NotSent,
-    /// Sent, and the order book was read cleanly since and does not show it.
-    Absent,
-    Unknown,
-}
-
-impl Outcome {
-    fn of(result: &Result<OrderId, BrokerError>) -> Self {
-        match result {
-            Ok(_) => Self::Placed,
-            Err(BrokerError::Absent(_)) => Self::Absent,
-            Err(error) => match error.was_sent() {
-                Sent::No => Self::NotSent,
-                Sent::Yes => Self::Rejected,
-                Sent::Unknown => Self::Unknown,
-            },
-        }
-    }
-}
-
-/// What the order book showed of an order whose answer was lost.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shown {
-    /// Nothing, in so many clean looks.
-    Absent(Absence),
-    /// Something that may be it, and may not.
-    Unclear,
-    /// The book could not be read in time.
-    Unread,
-}
-
-impl Shown {
-    fn of(result: &Result<OrderId, BrokerError>) -> Option<Self> {
-        let trail = result.as_ref().err()?.detail()?.trail.as_ref()?;
-        Some(match trail.seen {
-            Seen::Absent(absence) => Self::Absent(absence),
-            Seen::Unclear => Self::Unclear,
-            _ => Self::Unread,
-        })
-    }
-}
-
-/// One order that a strategy wanted.
-#[derive(Debug, Clone, Serialize)]
-pub struct Wanted {
-    pub tag: String,
-    pub outcome: Outcome,
-    pub order_id: Option<String>,
-    /// Of one whose answer was lost: what the order book showed of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Shown>,
-    pub latency_ms: f64,
-}
 
 /// The outermost layer: what the strategies asked for, and what they were told.
 pub struct Desk {
     may_trade: bool,
     asked: AtomicU64,
-    orders: Mutex<Vec<Wanted>>,
+    orders: Mutex<Orders>,
 }
 
 #[derive(Debug, Default, Clone)]
 pub struct DeskSummary {
     pub asked: u64,
-    pub orders: Vec<Wanted>,
+    pub orders: Orders,
 }
 
 impl Desk {
@@ -118,13 +57,7 @@ impl Listener for Desk {
         began: Instant,
         result: &Result<OrderId, BrokerError>,
     ) {
-        locked(&self.orders).push(Wanted {
-            tag: order.tag.clone().unwrap_or_default(),
-            outcome: Outcome::of(result),
-            order_id: result.as_ref().ok().map(|id| id.as_str().to_owned()),
-            seen: Shown::of(result),
-            latency_ms: began.elapsed().as_secs_f64() * 1000.0,
-        });
+        locked(&self.orders).heard(order, began.elapsed(), result);
     }
 }
 

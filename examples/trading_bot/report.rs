@@ -12,7 +12,7 @@ use lanekeeper::resilience::guard::{Recovered, Recovery};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::meter::{DeskSummary, OnWire, Outcome};
+use crate::meter::{DeskSummary, OnWire};
 
 /// Everything that was measured.
 pub struct Report {
@@ -98,14 +98,6 @@ impl Report {
         sent / least
     }
 
-    pub fn outcomes(&self) -> BTreeMap<Outcome, usize> {
-        let mut outcomes = BTreeMap::new();
-        for order in &self.desk.orders {
-            *outcomes.entry(order.outcome).or_default() += 1;
-        }
-        outcomes
-    }
-
     fn json(&self) -> Map<String, Value> {
         let lanes: Map<String, Value> = self
             .limits
@@ -140,7 +132,8 @@ impl Report {
             report.insert("quotes".into(), quotes);
         }
         report.insert("lanes".into(), Value::Object(lanes));
-        report.insert("orders".into(), json!(self.desk.orders));
+        report.insert("orders".into(), json!(self.desk.orders.listed));
+        report.insert("not_sent".into(), json!(self.desk.orders.not_sent));
         report.insert("recovered".into(), self.recovered.iter().map(recovered).collect());
         report.insert("turned_up".into(), self.turned_up.iter().map(recovered).collect());
         report

@@ -8,7 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lanekeeper::cache::CacheStats;
 
 use crate::args::Args;
-use crate::meter::{Outcome, Wire};
+use crate::meter::Wire;
+use crate::orders::Outcome;
 use crate::report::Report;
 
 /// The live lines. Hidden by themselves where standard error is no terminal.
@@ -122,7 +123,7 @@ pub fn print(report: &Report, bare: Option<&Report>) {
             Outcome::Absent => "orders not in the book",
             Outcome::Unknown => "orders of unknown outcome",
         };
-        row(name, &|r| r.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
+        row(name, &|r| r.desk.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
     }
     if !report.turned_up.is_empty() {
         row("orders that turned up late", &|r| r.turned_up.len().to_string());

@@ -1,9 +1,12 @@
 //! One strategy: an ordinary function of `&dyn Broker`. It knows nothing of lanes, limits or
-//! threads, and never sleeps.
+//! threads. It sleeps only after a call that was refused unsent, for as long as the refusal says.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use lanekeeper::Sent;
 use lanekeeper::broker::{
     Broker, BrokerError, Instrument, OrderChange, OrderId, OrderRequest, Product, Side,
 };
@@ -11,6 +14,12 @@ use rust_decimal::Decimal;
 
 const FAST: usize = 3;
 const SLOW: usize = 8;
+
+/// The pause after a call that was refused unsent, if the refusal does not say how long; and the longest.
+const USUAL_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a strategy that pauses looks whether it is to stop.
+const NAP: Duration = Duration::from_millis(50);
 
 /// Gives each order a tag of its own, within the 20 letters and digits that Kite takes.
 pub struct Tags {
@@ -85,15 +94,20 @@ pub fn follow_averages(
     let mut round = turn;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
+        let mut pause = Duration::ZERO;
         for instrument in instruments {
-            if let Ok(price) = broker.ltp(instrument) {
-                views.entry(instrument).or_default().saw(price);
+            match broker.ltp(instrument) {
+                Ok(price) => views.entry(instrument).or_default().saw(price),
+                Err(error) => pause = pause.max(pause_after(&error)),
             }
         }
         let instrument = &instruments[round % instruments.len()];
         let Some(view) = views.get_mut(instrument) else {
             // Without a price there is nothing to decide; the account can be looked at all the same.
-            let _ = broker.margins();
+            if let Err(error) = broker.margins() {
+                pause = pause.max(pause_after(&error));
+            }
+            sleep(pause, stop);
             continue;
         };
         let Some(&price) = view.prices.back() else { continue };
@@ -117,11 +131,32 @@ pub fn follow_averages(
             }
         };
         // The next round decides afresh; an order of unknown outcome is not sent again.
-        drop(done);
+        sleep(pause.max(done.err().as_ref().map_or(Duration::ZERO, pause_after)), stop);
     }
     // Nothing of ours stays in the market. One try each: what fails here is in the order book.
     for _ in 0..resting.len() {
         let _ = cancel_first(broker, &mut resting);
+    }
+}
+
+/// How long to wait after `error` before the next call: not at all, unless the call was refused unsent.
+/// Whoever asks again at once is refused again at once, and does nothing else any more.
+fn pause_after(error: &BrokerError) -> Duration {
+    if error.was_sent() != Sent::No {
+        return Duration::ZERO;
+    }
+    let said = error.detail().and_then(|detail| detail.possible_in);
+    said.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE)
+}
+
+/// Sleeps, unless it is time to stop.
+fn sleep(pause: Duration, stop: &AtomicBool) {
+    let began = Instant::now();
+    while let Some(left) = pause.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        thread::sleep(NAP.min(left));
     }
 }
 

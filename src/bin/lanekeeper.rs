@@ -1,10 +1,12 @@
 //! The `lanekeeper` command: a strict exchange to try clients and limiters on, and a look at a
 //! configuration file.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -17,6 +19,9 @@ use lanekeeper::exchange::{Algorithm, Exchange, Faults, Rule};
 use lanekeeper::quota::{Budget, Limits, ParseQuotaError, Quota};
 use rust_decimal::Decimal;
 
+/// The exit code of a process that a second signal ended, as shells have it after an interrupt.
+const INTERRUPTED: i32 = 130;
+
 #[derive(Parser)]
 #[command(version, about = "Tools around the lanekeeper library")]
 struct Cli {
@@ -26,7 +31,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a strict exchange that speaks Kite Connect v3, on loopback, with paper money
+    /// Run a strict exchange that speaks Kite Connect v3, on loopback, with paper money.
+    ///
+    /// SIGINT, SIGTERM and SIGHUP (under nohup too) end it, and it says what was counted; a second one
+    /// ends it at once.
     Exchange(ExchangeArgs),
     /// Say what is wrong with a configuration file, TOML or YAML, and start nothing
     CheckConfig(CheckArgs),
@@ -85,7 +93,7 @@ struct ExchangeArgs {
     /// The money to begin with
     #[arg(long, default_value = "10000000")]
     cash: Decimal,
-    /// Stop by itself after this time, and say what was counted
+    /// Stop by itself after this time
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     run_for: Option<Duration>,
 }
@@ -195,15 +203,15 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         .seed(args.seed)
         .faults(faults)
         .start()?;
+    let stopped = signal()?;
     let mut out = io::stdout();
     writeln!(out, "listening on {}", exchange.base_url())?;
     out.flush()?;
-    let Some(time) = args.run_for else {
-        loop {
-            std::thread::park();
-        }
+    // However the wait ends. The sender lives as long as the process.
+    let _ = match args.run_for {
+        Some(time) => stopped.recv_timeout(time).ok(),
+        None => stopped.recv().ok(),
     };
-    std::thread::sleep(time);
     for lane in lanes::ALL {
         let counts = exchange.counts(lane);
         writeln!(out, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
@@ -213,16 +221,42 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Is sent to by the first signal that asks the process to end: SIGINT, SIGTERM or SIGHUP. A second one
+/// ends the process where it is.
+fn signal() -> Result<Receiver<()>, ctrlc::Error> {
+    let (stop, stopped) = mpsc::channel();
+    let mut asked = false;
+    ctrlc::set_handler(move || {
+        if asked {
+            std::process::exit(INTERRUPTED);
+        }
+        asked = true;
+        // Nobody listens any more if the process is ending by itself.
+        let _ = stop.send(());
+    })?;
+    Ok(stopped)
+}
+
 /// Reads a file of faults, with an error in one line that says where it is wrong.
 fn read_faults(path: &Path) -> Result<Faults, String> {
     let named = |why: String| format!("{}: {why}", path.display());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| named(format!("cannot read the faults: {error}")))?;
+    let text = text(path).map_err(|error| named(format!("cannot read the faults: {error}")))?;
     toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         named(format!("line {line}: {}", error.message().replace('\n', " ")))
     })
+}
+
+/// Reads a file that a person wrote. A path may as well name a device or a pipe that never ends.
+fn text(path: &Path) -> io::Result<String> {
+    const MOST: u64 = 1 << 20;
+    let mut text = String::new();
+    let read = File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
+    match read as u64 > MOST {
+        true => Err(io::Error::other(format!("it is larger than {MOST} bytes"))),
+        false => Ok(text),
+    }
 }
 
 /// Reads `LANE=10/s,400/min`.

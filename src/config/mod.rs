@@ -54,6 +54,8 @@ mod toml;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
@@ -63,6 +65,7 @@ pub use error::{ConfigError, Problem};
 use self::layers::{CacheChanges, GuardChanges};
 use self::node::Node;
 use self::table::{Problems, Table};
+use crate::bounded::{Bounded, Most};
 use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
@@ -88,8 +91,17 @@ pub struct UnknownUser {
     pub known: String,
 }
 
+/// No configuration comes near it.
+const MOST: Most = Most::new(1 << 20, 1 << 20);
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    Bounded::new(File::open(path)?, MOST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 impl Config {
-    /// Reads a file. Its name says what it is written in: `.toml`, `.yaml` or `.yml`.
+    /// Reads a file of at most 1 MiB. Its name says what it is written in: `.toml`, `.yaml` or `.yml`.
     ///
     /// # Errors
     /// The file cannot be read, or what is in it cannot be used. The error names every problem.
@@ -104,7 +116,7 @@ impl Config {
                 return Err(ConfigError::from(Problem::new("", None, why)).in_file(path));
             }
         };
-        std::fs::read_to_string(path)
+        text(path)
             .map_err(|error| Problem::new("", None, format!("cannot be read: {error}")).into())
             .and_then(|text| read(&text))
             .map_err(|error| error.in_file(path))

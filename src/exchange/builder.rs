@@ -26,6 +26,8 @@ use super::strict::Algorithm;
 
 /// As long as hyper itself waits for a head.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A process may usually have 1,024 files open, and each connection is one.
+const MAX_CONNECTIONS: usize = 1000;
 /// Nobody waits longer for a network.
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
@@ -45,6 +47,7 @@ pub struct ExchangeBuilder {
     faults: Faults,
     rules: Rules,
     read_timeout: Duration,
+    max_connections: usize,
 }
 
 /// An exchange that could not be started.
@@ -99,6 +102,9 @@ pub enum ExchangeError {
     /// A time in which no request can be read.
     #[error("a read timeout of zero lets no request in")]
     NoTimeToRead,
+    /// A bound that lets no connection in.
+    #[error("a bound of zero connections lets nobody in")]
+    NoConnections,
     /// Faults that make no sense.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -122,6 +128,7 @@ impl ExchangeBuilder {
             faults: Faults::new(),
             rules: Rules::default(),
             read_timeout: READ_TIMEOUT,
+            max_connections: MAX_CONNECTIONS,
         }
     }
 
@@ -197,9 +204,25 @@ impl ExchangeBuilder {
 
     /// How long a client may take to send the head of a request, counted from when the connection is ready
     /// for it, and then its body. After that the connection is closed, and the request never arrived; one
-    /// that is idle for so long is closed too. Default: 30 s.
+    /// that is idle for so long is closed too. So is one whose client takes nothing of an answer for so
+    /// long. Default: 30 s.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
         self.read_timeout = timeout;
+        self
+    }
+
+    /// The most connections that are held at once. One more is closed as soon as it is accepted, before
+    /// anything of it is read. Set it below the number of files that the process may open: a connection
+    /// for which there is no file waits, and [`read_timeout`](Self::read_timeout) does not count for it.
+    /// Default: 1000.
+    ///
+    /// ```
+    /// # use lanekeeper::exchange::Exchange;
+    /// let exchange = Exchange::builder().max_connections(64).start()?;
+    /// # Ok::<(), lanekeeper::exchange::ExchangeError>(())
+    /// ```
+    pub fn max_connections(mut self, most: usize) -> Self {
+        self.max_connections = most;
         self
     }
 
@@ -233,6 +256,9 @@ impl ExchangeBuilder {
         if self.read_timeout.is_zero() {
             return Err(ExchangeError::NoTimeToRead);
         }
+        if self.max_connections == 0 {
+            return Err(ExchangeError::NoConnections);
+        }
         if let Some(market) = self.rules.trouble() {
             return Err(ExchangeError::Freeze { market: market.clone() });
         }
@@ -249,7 +275,7 @@ impl ExchangeBuilder {
         let (sessions, rules, read_timeout) = (Sessions::default(), self.rules, self.read_timeout);
         let shared =
             Arc::new(Shared { gate, sessions, network, faults, rules, read_timeout, broker });
-        let server = Server::start(self.listen, shared.clone())?;
+        let server = Server::start(self.listen, self.max_connections, shared.clone())?;
         Ok(Exchange::new(server, shared))
     }
 }

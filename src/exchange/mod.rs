@@ -57,6 +57,7 @@ mod gate;
 mod handle;
 mod mishap;
 mod network;
+mod patient;
 mod payload;
 mod request;
 mod route;

@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) network: Network,
     pub(super) faults: Mutex<Strikes>,
     pub(super) rules: Rules,
-    /// How long a client may take to send a head, and then a body.
+    /// How long a client may take to send a head, and then a body, and may take nothing of an answer.
     pub(super) read_timeout: Duration,
     pub(super) broker: PaperBroker,
 }

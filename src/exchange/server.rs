@@ -16,11 +16,12 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::answer::{ApiError, respond};
 use super::builder::ExchangeError;
+use super::patient::Patient;
 use super::payload::{Broken, Payload};
 use super::request::Shared;
 
@@ -37,18 +38,23 @@ pub(super) struct Server {
 
 impl Server {
     /// Binds `listen` and serves until stopped.
-    pub(super) fn start(listen: SocketAddr, shared: Arc<Shared>) -> Result<Self, ExchangeError> {
+    pub(super) fn start(
+        listen: SocketAddr,
+        max_connections: usize,
+        shared: Arc<Shared>,
+    ) -> Result<Self, ExchangeError> {
         let unbound = |source| ExchangeError::Bind { address: listen, source };
         let socket = std::net::TcpListener::bind(listen).map_err(unbound)?;
         socket.set_nonblocking(true).map_err(unbound)?;
         let address = socket.local_addr().map_err(unbound)?;
+        let places = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         // The runtime lives and dies on a thread of its own, so that an exchange can be dropped
         // anywhere, inside of another runtime too.
         let thread = std::thread::Builder::new()
             .name("exchange".to_owned())
-            .spawn(move || run(socket, shared, &ready, stopped))
+            .spawn(move || run(socket, places, shared, &ready, stopped))
             .map_err(ExchangeError::Start)?;
         let started = is_ready.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
         started.map_err(ExchangeError::Start)?;
@@ -67,6 +73,7 @@ impl Server {
 
 fn run(
     socket: std::net::TcpListener,
+    places: Arc<Semaphore>,
     shared: Arc<Shared>,
     ready: &mpsc::Sender<std::io::Result<()>>,
     stopped: oneshot::Receiver<()>,
@@ -87,23 +94,29 @@ fn run(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let _ = ready.send(Ok(()));
-        tokio::spawn(accept(listener, shared));
+        tokio::spawn(accept(listener, places, shared));
         // When this returns, the runtime is dropped, and all of its tasks with it.
         let _ = stopped.await;
     });
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+/// Lets connections in, as many at a time as there are `places`. One more is closed at once: if it
+/// waited, clients that send half a request would keep all others out for as long as they like.
+async fn accept(listener: TcpListener, places: Arc<Semaphore>, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, shared.clone()))),
+            Ok((stream, _)) => {
+                if let Ok(place) = places.clone().try_acquire_owned() {
+                    tokio::spawn(serve(stream, place, shared.clone()));
+                }
+            }
             // Out of files, most likely: some may be free again soon.
             Err(_) => delay(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, _place: OwnedSemaphorePermit, shared: Arc<Shared>) {
     // Small answers must not wait for the next one. A socket that cannot do it still works.
     let _ = stream.set_nodelay(true);
     let read_timeout = shared.read_timeout;
@@ -112,16 +125,21 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         async move {
             // Not in the connection's own task, which ends when the client hangs up.
             let travels = tokio::spawn(travel(shared, request));
-            travels.await.unwrap_or_else(|_| Ok(respond(Err(ApiError::internal()))))
+            travels.await.unwrap_or_else(|ended| match ended.is_panic() {
+                true => Ok(respond(Err(ApiError::internal()))),
+                // The exchange stops: what is on its way gets no answer.
+                false => Err(Broken::Reset),
+            })
         }
     });
     // Half closed: what was sent arrives, though its sender has hung up since. A head that does not come in
     // time ends the connection, and so does one that never begins: of neither may there be many.
     let mut http = http1::Builder::new();
     http.half_close(true).timer(TokioTimer::new()).header_read_timeout(read_timeout);
+    let stream = Patient::new(stream, read_timeout);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     let Err(error) = (&mut connection).await else { return };
-    let stream = connection.into_parts().io.into_inner();
+    let stream = connection.into_parts().io.into_inner().into_inner();
     match error.source().and_then(|source| source.downcast_ref()) {
         // Dropped with nothing to linger for, the socket tells its peer so.
         Some(Broken::Reset) => drop(stream.set_zero_linger()),

@@ -9,6 +9,7 @@ use jiff::fmt::temporal::Pieces;
 use jiff::{Zoned, tz::TimeZone};
 use rust_decimal::Decimal;
 
+use crate::bounded::{Bounded, Most};
 use crate::broker::{Candle, Instrument, Ohlc};
 
 const COLUMNS: [&str; 8] = ["time", "exchange", "symbol", "open", "high", "low", "close", "volume"];
@@ -70,11 +71,14 @@ pub enum PricesError {
     Empty,
 }
 
+/// What is read of a file: minutes of a year for a dozen instruments, in lines that no bar comes near.
+const MOST: Most = Most::new(128 << 20, 4096);
+
 impl Prices {
-    /// Reads the file at `path`.
+    /// Reads the file at `path`, which may be a pipe.
     ///
     /// # Errors
-    /// The file cannot be read, or a line is wrong; see [`Prices::from_reader`].
+    /// The file cannot be read or is too large, or a line is wrong; see [`Prices::from_reader`].
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, PricesError> {
         Self::from_reader(File::open(path)?)
     }
@@ -89,10 +93,24 @@ impl Prices {
 
     /// Reads CSV with the columns `time,exchange,symbol,open,high,low,close,volume`. Times are
     /// RFC 3339 with an offset, and rise for each instrument; lines of several instruments may mix.
+    /// At most 128 MiB are read, in lines of at most 4096 bytes.
     ///
     /// # Errors
-    /// The first line that is wrong: its number, and what is wrong with it.
+    /// The first line that is wrong: its number, and what is wrong with it. [`PricesError::Read`] for
+    /// more than is read, by the time that it is read.
+    ///
+    /// ```
+    /// use lanekeeper::brokers::paper::Prices;
+    ///
+    /// // A device that never ends, say.
+    /// let error = Prices::from_reader(std::io::repeat(0)).unwrap_err();
+    /// assert_eq!(error.to_string(), "cannot read the prices: line 1 is longer than 4096 bytes");
+    /// ```
     pub fn from_reader(reader: impl Read) -> Result<Self, PricesError> {
+        Self::read(Bounded::new(reader, MOST))
+    }
+
+    fn read(reader: Bounded<impl Read>) -> Result<Self, PricesError> {
         let mut lines = csv::Reader::from_reader(reader);
         let header = lines.headers().map_err(unreadable)?;
         if header.iter().ne(COLUMNS) {
@@ -238,6 +256,8 @@ fn time(text: &str) -> Result<Zoned, String> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
     use super::*;
 
     const HEADER: &str = "time,exchange,symbol,open,high,low,close,volume\n";
@@ -293,6 +313,22 @@ mod tests {
         assert_eq!(Prices::from_csv("").unwrap_err().to_string().split(',').next(), Some("prices"));
         assert!(matches!(Prices::from_csv(HEADER), Err(PricesError::Empty)));
         assert!(matches!(Prices::from_path("no/such/file"), Err(PricesError::Read(_))));
+    }
+
+    #[test]
+    fn prices_that_never_end_are_given_up() {
+        let bars = (0..1000).map(|minute| {
+            let at = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minute);
+            format!("{at},NSE,X,1,1,1,1,1\n")
+        });
+        let bars = HEADER.to_owned() + &bars.collect::<String>();
+        let read = |bytes| {
+            let most = Most::new(bytes, 100);
+            Prices::read(Bounded::new(bars.as_bytes(), most)).map_err(|error| error.to_string())
+        };
+        assert!(read(bars.len() as u64).is_ok());
+        let why = "cannot read the prices: it is larger than 10000 bytes";
+        assert_eq!(read(10_000).unwrap_err(), why);
     }
 
     #[test]

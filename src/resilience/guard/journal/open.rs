@@ -4,7 +4,7 @@
 //! written to a new file, which takes the place of the old one when it is safe (`disk`).
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +14,11 @@ use super::Journal;
 use super::disk::{NotReplaced, OnDisk, private, with_suffix};
 use super::line::{Damage, replay};
 use super::tail::Tail;
+use crate::bounded::{Bounded, Most};
 use crate::resilience::guard::find::Intent;
+
+/// A journal is shortened as it grows, and never comes near it.
+const MOST: Most = Most::new(1 << 30, 1 << 30);
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,8 +110,12 @@ impl Journal {
             let why = "a name with this ending belongs to the journal without it; take another one";
             return Err(failed("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
         }
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            let why = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
+            return Err(failed("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+        }
         let lock = lock(&with_suffix(&path, ".lock"))?;
-        let journal = match fs::read(&path) {
+        let journal = match whole(&path, MOST) {
             Ok(journal) => journal,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed("read", &path)(error)),
@@ -119,6 +127,13 @@ impl Journal {
         let journal = Self { path, tail: Mutex::new(tail), safe: Mutex::new(0), _lock: Some(lock) };
         Ok((journal, left))
     }
+}
+
+fn whole(path: &Path, most: Most) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut journal = Vec::new();
+    Bounded::new(file, most).read_to_end(&mut journal)?;
+    Ok(journal)
 }
 
 /// The one path of a file that has several: whoever locks it by any of them locks it for all.

@@ -1,5 +1,7 @@
 //! What is read from a journal, whole or not.
 
+use std::path::Path;
+
 use super::*;
 
 #[test]
@@ -78,5 +80,16 @@ fn a_line_of_a_newer_version_is_not_called_damaged() {
         let damage = replay(journal.as_bytes()).unwrap_err();
         assert!(damage.is_whole && damage.line == line, "{damage:?}");
         assert_eq!(damage.left.len(), 1);
+    }
+}
+
+/// A device can be read for ever, and cannot be replaced.
+#[test]
+#[cfg(unix)]
+fn what_is_no_file_is_no_journal() {
+    for path in ["/dev/zero", "/dev/null", "/"] {
+        let error = Journal::open(Path::new(path)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot use {path}: it is a folder, a dev")), "{error}");
+        assert!(!Path::new(&format!("{path}.lock")).exists());
     }
 }
