@@ -53,6 +53,11 @@ impl Clock {
         }
     }
 
+    /// Whether it is the machine's.
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(self.0, Kind::System { .. })
+    }
+
     /// Sleeps for `time` of this clock. A [`ManualClock`] that stands still has to be moved by
     /// somebody else meanwhile; one that jumps goes there as soon as no lane on it has anything to do
     /// before.

@@ -99,6 +99,8 @@ mod contain;
 #[cfg(feature = "exchange")]
 pub mod exchange;
 pub mod lane;
+#[cfg(feature = "journal")]
+mod pace_file;
 pub mod presets;
 pub mod proxy;
 pub mod quota;
@@ -126,8 +128,10 @@ pub use clock::{Clock, ManualClock};
 pub use config::Config;
 pub use lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Status, Ticket};
 pub use lanekeeper_macros::proxy;
+#[cfg(feature = "journal")]
+pub use pace_file::{PaceFile, PaceFileError};
 pub use proxy::{BuildError, Observer};
-pub use quota::{Budget, Credit, Limits, PaceState, Quota, Window};
+pub use quota::{Budget, Credit, Limits, PaceState, Past, Quota, Window};
 pub use resilience::guard::OrderGuard;
 pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;

@@ -8,14 +8,18 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use lanekeeper::PaceState;
+#[cfg(feature = "journal")]
+use lanekeeper::PaceFile;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::jiff::{SignedDuration, Timestamp};
-use lanekeeper::lane::{LaneConfig, Shutdown};
+use lanekeeper::lane::{LaneConfig, Reason, Shutdown};
+#[cfg(feature = "journal")]
+use lanekeeper::lane::{NotedCall, PaceLog as _};
 use lanekeeper::proxy::{BuildError, Call, LanesBuilder};
 use lanekeeper::quota::{
     Allowance, Budget, Charge, Credit, Limits, Moment, NotYet, Permit, Quota, Wall,
 };
+use lanekeeper::{PaceState, Past};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::lanes::{WRITE, options, submit};
@@ -132,8 +136,23 @@ fn a_name_that_the_proxy_does_not_have_is_refused() {
     assert!(error.to_string().ends_with("it has: test, orders"), "{error}");
 }
 
-/// A process that restarts now and then, and keeps its state; each has a clock of its own.
-fn run(limit: u32, length: u64, way: u64, seed: u64) -> Result<(), TestCaseError> {
+/// What a process knows of those before it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Memory {
+    /// Its predecessor ended in order, and handed its state over.
+    Kept,
+    /// Its predecessor noted each call in a file, and was killed.
+    #[cfg(feature = "journal")]
+    Noted,
+    /// Nothing: it holds still for a window.
+    None,
+    /// Nothing, and it does not care.
+    Careless,
+}
+
+/// A process that is ended now and then, and started again at once or a little later; each has a clock of its own.
+/// Gives how many of its calls the broker has counted beyond the limit, and how many there were.
+fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, usize) {
     let mut rng = Rng::with_seed(seed);
     let quota = Quota::new(limit, Duration::from_millis(length)).and(Quota::token_bucket(
         limit,
@@ -141,28 +160,47 @@ fn run(limit: u32, length: u64, way: u64, seed: u64) -> Result<(), TestCaseError
         limit,
     ));
     let wall_at =
-        |now: u64| Timestamp::from_nanosecond(i128::from(now) + 1_767_225_600_000_000_000);
+        |now: u64| Timestamp::from_nanosecond(i128::from(now) + 1_767_225_600_000_000_000).unwrap();
     let mut arrivals: Vec<Arrival> = Vec::new();
     let (mut now, mut state) = (0_u64, None::<PaceState>);
+    #[cfg(feature = "journal")]
+    let folder = tempfile::tempdir().unwrap();
     while arrivals.len() < 200 {
         // Where the clock of this process begins.
         let origin = Duration::from_secs(rng.u64(100_000..200_000));
         let began = now;
-        let wall = |now: u64| Wall {
-            moment: Moment::ORIGIN + origin + Duration::from_nanos(now - began),
-            timestamp: wall_at(now).unwrap(),
-        };
+        let moment_at = |now: u64| Moment::ORIGIN + origin + Duration::from_nanos(now - began);
+        let wall = |now: u64| Wall { moment: moment_at(now), timestamp: wall_at(now) };
         let mut allowance = Allowance::new(wall(now));
         allowance.add_lane(&quota, Credit::STRICT).unwrap();
         if let Some(state) = &state {
             allowance.restore(state, &["test"], &[], wall(now));
         }
+        #[cfg(feature = "journal")]
+        let file = (memory == Memory::Noted).then(|| {
+            let file = PaceFile::open(folder.path().join("account.pace")).unwrap();
+            let remember = [("test", Duration::from_millis(length))];
+            let known = file.begin(wall_at(now), &remember, Past::UNKNOWN).unwrap();
+            allowance.restore(&known.used, &["test"], &[], wall(now));
+            let ago = wall_at(now).duration_since(known.since.unwrap());
+            let since = moment_at(now) - Duration::try_from(ago).unwrap();
+            allowance.hold_still(since, 60 * SECOND);
+            file
+        });
+        if memory == Memory::None {
+            allowance.hold_still(moment_at(now), 60 * SECOND);
+        }
         let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
         let mut permits: Vec<Option<Permit>> = Vec::new();
-        let ends = now + rng.u64(..3 * length * MS);
+        let ends = now + rng.u64(..4 * length * MS + 2_000 * MS);
         while now < ends {
-            match allowance.take(Charge::to_lane(0), wall(now).moment) {
+            match allowance.take(Charge::to_lane(0), moment_at(now)) {
                 Ok(permit) => {
+                    #[cfg(feature = "journal")]
+                    if let Some(file) = &file {
+                        let call = NotedCall::new(permits.len() as u64, 1, &["test"]);
+                        file.taken(&call, wall_at(now)).unwrap();
+                    }
                     arrivals.push((now + way * MS, 1));
                     answers.push(Reverse((now + 2 * way * MS, permits.len())));
                     permits.push(Some(permit));
@@ -173,15 +211,18 @@ fn run(limit: u32, length: u64, way: u64, seed: u64) -> Result<(), TestCaseError
                 answers.peek().filter(|Reverse((at, _))| *at <= now)
             {
                 answers.pop();
-                allowance.finish(permits[call].take().unwrap(), wall(at).moment);
+                allowance.finish(permits[call].take().unwrap(), moment_at(at));
+                #[cfg(feature = "journal")]
+                if let Some(file) = &file {
+                    file.finished(call as u64, wall_at(at)).unwrap();
+                }
             }
         }
-        state = Some(allowance.save(&["test"], &[], wall(now)));
+        state = (memory == Memory::Kept).then(|| allowance.save(&["test"], &[], wall(now)));
         now += rng.u64(..length * MS);
     }
     let count = Count::Log { limit: limit.into(), length: length * MS };
-    prop_assert_eq!(over(&arrivals, count), 0);
-    Ok(())
+    (over(&arrivals, count) as u64, arrivals.len())
 }
 
 proptest! {
@@ -191,6 +232,82 @@ proptest! {
     fn restarts_cost_nothing(
         limit in 1..=10_u32, length in 200..=3_000_u64, way in 0..=150_u64, seed in any::<u64>(),
     ) {
-        run(limit, length, way, seed)?;
+        prop_assert_eq!(run(Memory::Kept, limit, length, way, seed).0, 0);
+        prop_assert_eq!(run(Memory::None, limit, length, way, seed).0, 0);
     }
+
+    #[cfg(feature = "journal")]
+    #[test]
+    fn a_process_that_is_killed_costs_nothing_to_the_next_if_it_noted_its_calls(
+        limit in 1..=10_u32, length in 200..=3_000_u64, way in 0..=150_u64, seed in any::<u64>(),
+    ) {
+        prop_assert_eq!(run(Memory::Noted, limit, length, way, seed).0, 0);
+    }
+}
+
+#[test]
+fn without_a_memory_restarts_go_over_the_quota() {
+    let (over, all) = run(Memory::Careless, 10, 1_000, 20, 7);
+    assert!(over > 5, "{over} of {all}");
+}
+
+/// The window of a second is silent for one second and the way of the last call, for all but urgent calls.
+#[test]
+fn a_proxy_that_knows_nothing_holds_still_for_one_window() {
+    let clock = ManualClock::new();
+    let quota = Quota::per_second(2).and(Quota::per_day(50));
+    let mut builder = builder(clock.clone(), quota, Quota::per_minute(4));
+    builder.past(Past::Unknown(60 * SECOND));
+    let lanes = builder.build(Limits::new()).unwrap();
+    let (mut lane_alone, mut order) =
+        (submit(&lanes, WRITE, &options(), || ()), submit(&lanes, ORDER, &options(), || ()));
+    let urgent = options().priority(lanekeeper::Priority::URGENT);
+    submit(&lanes, ORDER, &urgent, || ()).wait().unwrap();
+    let hasty = submit(&lanes, WRITE, &options().deadline(SECOND), || ()).wait().unwrap_err();
+    assert_eq!(hasty.reason, Reason::TooLate { possible_in: 2 * SECOND });
+    clock.advance(2 * SECOND - Duration::from_millis(1));
+    assert!(lane_alone.try_wait().is_none());
+    clock.advance(Duration::from_millis(1));
+    lane_alone.wait().unwrap();
+    clock.advance(59 * SECOND - Duration::from_millis(1));
+    assert!(order.try_wait().is_none());
+    clock.advance(Duration::from_millis(1));
+    order.wait().unwrap();
+}
+
+/// Only a clock that passes by itself and an account that others know have a past.
+#[test]
+fn who_holds_still_by_itself() {
+    let waits = |builder: LanesBuilder, documented: Limits| {
+        let lanes = builder.build(documented).unwrap();
+        lanes.status().lanes[0].estimated_wait.unwrap() > Duration::ZERO
+    };
+    let limits =
+        || Limits::new().lane("test", Quota::per_second(3)).budget("orders", Quota::per_second(3));
+    let plain = |clock: Clock| {
+        let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
+        builder.clock(clock);
+        builder
+    };
+    assert!(waits(plain(Clock::system()), limits().of_account()));
+    assert!(!waits(plain(Clock::system()), limits()));
+    assert!(!waits(plain(ManualClock::new().into()), limits().of_account()));
+    let told = |past| {
+        let mut builder = plain(Clock::system());
+        builder.past(past);
+        builder
+    };
+    assert!(!waits(told(Past::Nothing), limits().of_account()));
+    assert!(waits(told(Past::UNKNOWN), limits()));
+    // Limits that were set speak for an adapter that says nothing, and not against one that does.
+    let set = || {
+        let mut builder = plain(Clock::system());
+        builder.limits(limits().of_account());
+        builder
+    };
+    assert!(waits(set(), Limits::new()));
+    assert!(!waits(set(), limits()));
+    let mut handed_over = plain(Clock::system());
+    handed_over.pace_state(PaceState::at(Timestamp::now()));
+    assert!(!waits(handed_over, limits().of_account()));
 }

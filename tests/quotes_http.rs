@@ -11,6 +11,7 @@ use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::cache::{BatchSettings, QuoteCache};
 use lanekeeper::exchange::Exchange;
+use lanekeeper::quota::Past;
 
 const THREADS: usize = 64;
 const INSTRUMENTS: usize = 500;
@@ -31,6 +32,7 @@ fn stack(tune: impl FnOnce(&mut BatchSettings)) -> (Exchange, QuoteCache<BrokerP
     let exchange = Exchange::builder().prices(prices).start().unwrap();
     let kite = Kite::builder().api_key("key").access_token("token").base_url(exchange.base_url());
     let broker = BrokerProxy::builder(kite.build().unwrap())
+        .past(Past::Nothing)
         .quote_ttl(Duration::from_secs(60))
         .tune(tune)
         .build()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
 use lanekeeper::exchange::{Algorithm, Arrival, Exchange};
+use lanekeeper::quota::Past;
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
@@ -56,6 +57,7 @@ fn saturate(algorithm: Algorithm, seed: u64) {
     let exchange = exchange(algorithm, seed);
     // A short life, so that every second has somebody who misses.
     let broker = BrokerProxy::builder(kite(&exchange))
+        .past(Past::Nothing)
         .quote_ttl(Duration::from_millis(200))
         .build()
         .unwrap();

@@ -14,7 +14,7 @@ use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::exchange::Exchange;
-use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::quota::{Limits, Past, Quota};
 use rust_decimal::Decimal;
 
 const LANES: [&str; 3] = ["transactional", "quote", "historical"];
@@ -33,6 +33,7 @@ fn kite(exchange: &Exchange) -> Kite {
 fn stack() -> (Exchange, QuoteCache<BrokerProxy<Kite>>) {
     let exchange = Exchange::builder().limits(fast()).start().unwrap();
     let broker = BrokerProxy::builder(kite(&exchange))
+        .past(Past::Nothing)
         .limits(fast())
         .quote_ttl(Duration::from_secs(60))
         .build()

@@ -45,7 +45,15 @@ fn the_report_agrees_with_the_ledger_of_the_exchange() {
     let exchange = Exchange::builder().start().unwrap();
     let report = tempfile("report.json");
     let output = with_keys(bot())
-        .args(["--base-url", &exchange.base_url(), "--seconds", "3", "--strategies", "8"])
+        .args([
+            "--fresh",
+            "--base-url",
+            &exchange.base_url(),
+            "--seconds",
+            "3",
+            "--strategies",
+            "8",
+        ])
         .args(["--report", report.to_str().unwrap()])
         .output()
         .unwrap();
@@ -130,7 +138,15 @@ fn under_faults_the_report_stays_true() {
     let exchange = faulty();
     let (report, journal) = (tempfile("faulty.json"), tempfile("faulty.journal"));
     let output = with_keys(bot())
-        .args(["--base-url", &exchange.base_url(), "--seconds", "4", "--strategies", "8"])
+        .args([
+            "--fresh",
+            "--base-url",
+            &exchange.base_url(),
+            "--seconds",
+            "4",
+            "--strategies",
+            "8",
+        ])
         .args(["--settle", "2", "--report", report.to_str().unwrap()])
         .args(["--journal", journal.to_str().unwrap()])
         .output()
@@ -196,7 +212,15 @@ fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
     let exchange = Exchange::builder().faults(faults).start().unwrap();
     let report = tempfile("outside.json");
     let output = with_keys(bot())
-        .args(["--base-url", &exchange.base_url(), "--seconds", &seconds, "--strategies", "16"])
+        .args([
+            "--fresh",
+            "--base-url",
+            &exchange.base_url(),
+            "--seconds",
+            &seconds,
+            "--strategies",
+            "16",
+        ])
         .args(["--settle", "3", "--report", report.to_str().unwrap()])
         .output()
         .unwrap();
@@ -241,7 +265,8 @@ fn a_killed_run_is_found_out_by_the_next_one() {
     exchange.set_faults(&Faults::new().rule(silent)).unwrap();
     let (report, journal) = (tempfile("recovered.json"), tempfile("recovered.journal"));
     let base_url = exchange.base_url();
-    let args = ["--base-url", &base_url, "--settle", "1", "--strategies", "4", "--seconds"];
+    let args =
+        ["--fresh", "--base-url", &base_url, "--settle", "1", "--strategies", "4", "--seconds"];
     let journal_args = ["--journal", journal.to_str().unwrap()];
     let first =
         with_keys(bot()).args(args).arg("600").args(journal_args).stdout(Stdio::null()).spawn();
@@ -282,6 +307,42 @@ fn a_killed_run_is_found_out_by_the_next_one() {
     assert!(ledger.is_empty(), "nobody knows of {ledger:?}");
 }
 
+/// Killed or ended in order twenty times, each time after up to a second and a half, and started again at once: the
+/// exchange counts, and knows nothing of processes.
+#[test]
+#[cfg(unix)]
+fn twenty_quick_restarts_are_not_refused_once() {
+    let exchange = Exchange::builder().start().unwrap();
+    let (pace, journal) = (tempfile("restarts.pace"), tempfile("restarts.journal"));
+    let base_url = exchange.base_url();
+    let run = |limit: &[&str]| {
+        let mut bot = with_keys(bot());
+        bot.args(["--base-url", &base_url, "--strategies", "8", "--settle", "1"]).args(limit);
+        bot.args(["--pace", pace.to_str().unwrap(), "--journal", journal.to_str().unwrap()]);
+        bot.stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut rng = fastrand::Rng::with_seed(20);
+    for restart in 0..20 {
+        // The first one knows that nobody was before it; each of the others has the file alone.
+        let first = ["--seconds", "600", "--fresh"];
+        let mut bot = run(if restart == 0 { &first } else { &first[..2] });
+        let before = exchange.arrivals().len();
+        while exchange.arrivals().len() < before + 3 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(rng.u64(..1_500)));
+        let signal = if rng.bool() { "-KILL" } else { "-TERM" };
+        let kill = Command::new("kill").args([signal, &bot.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        bot.wait().unwrap();
+    }
+    let refused = exchange.arrivals().iter().filter(|it| !it.admitted).count();
+    let sent = exchange.arrivals().len();
+    println!("{sent} calls of 20 processes, {refused} refused, {} orders", exchange.orders().len());
+    assert_eq!(refused, 0, "of {sent}");
+    assert!(exchange.orders().len() > 20, "they were busy");
+}
+
 #[test]
 fn what_cannot_work_is_told_in_one_line() {
     let told = |args: &[&str]| refused(&with_keys(bot()).args(args).output().unwrap());
@@ -291,10 +352,11 @@ fn what_cannot_work_is_told_in_one_line() {
     assert!(told(&["--instruments", "INFY"]).contains("EXCHANGE:SYMBOL"));
     assert!(told(&["--base-url", "ftp://localhost"]).contains("ftp://localhost"));
     assert!(told(&["--journal", "/no/such/folder/journal"]).contains("/no/such/folder"));
+    assert!(told(&["--pace", "/no/such/folder/pace"]).contains("/no/such/folder"));
     assert!(told(&["--report", "/no/such/folder/report.json"]).contains("/no/such/folder"));
     // Nothing listens there: the port was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(told(&["--base-url", &format!("http://{free}")]).contains("not sent"));
+    assert!(told(&["--fresh", "--base-url", &format!("http://{free}")]).contains("not sent"));
 }
 
 #[test]
@@ -334,7 +396,15 @@ fn interrupted_run(signal: &str) {
     let exchange = Exchange::builder().start().unwrap();
     let report = tempfile(&format!("interrupted{signal}.json"));
     let mut bot = with_keys(bot())
-        .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--strategies", "4"])
+        .args([
+            "--fresh",
+            "--base-url",
+            &exchange.base_url(),
+            "--seconds",
+            "600",
+            "--strategies",
+            "4",
+        ])
         .args(["--report", report.to_str().unwrap()])
         .stdout(Stdio::piped())
         .spawn()
@@ -361,7 +431,15 @@ fn a_second_signal_ends_the_run_at_once() {
     let silent = Rule::new(Target::Place, Fault::Hang(When::After));
     exchange.set_faults(&Faults::new().rule(silent)).unwrap();
     let mut bot = with_keys(bot())
-        .args(["--base-url", &exchange.base_url(), "--seconds", "600", "--settle", "3600"])
+        .args([
+            "--fresh",
+            "--base-url",
+            &exchange.base_url(),
+            "--seconds",
+            "600",
+            "--settle",
+            "3600",
+        ])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -391,7 +469,7 @@ fn a_run_that_is_refused_most_orders_stays_small() {
     let exchange = Exchange::builder().faults(faults).start().unwrap();
     let report = tempfile("refused.json");
     let mut bot = with_keys(bot())
-        .args(["--base-url", &exchange.base_url(), "--seconds", &SECONDS.to_string()])
+        .args(["--fresh", "--base-url", &exchange.base_url(), "--seconds", &SECONDS.to_string()])
         .args(["--settle", "1", "--report", report.to_str().unwrap()])
         .stdout(Stdio::null())
         .spawn()

@@ -36,6 +36,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 
+    /// Note every call there, so that the next run is not over the quota together with this one
+    #[cfg(feature = "journal")]
+    #[arg(long, value_name = "FILE")]
+    pub pace: Option<PathBuf>,
+
+    /// Nobody has used the account in the last minute, so begin at once. Without this or --pace, orders wait
+    /// for a minute
+    #[arg(long)]
+    pub fresh: bool,
+
     /// How long an order whose answer was lost is looked for in the order book
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub settle: u32,

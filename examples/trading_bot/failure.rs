@@ -36,6 +36,13 @@ impl From<GuardBuildError> for Failure {
     }
 }
 
+#[cfg(feature = "journal")]
+impl From<lanekeeper::PaceFileError> for Failure {
+    fn from(error: lanekeeper::PaceFileError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<BrokerError> for Failure {
     fn from(error: BrokerError) -> Self {
         Self::new(error.to_string())

@@ -35,6 +35,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+#[cfg(feature = "journal")]
+use lanekeeper::PaceFile;
+use lanekeeper::Past;
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
@@ -110,10 +113,17 @@ fn stack<B: Broker + 'static>(
     late: &Arc<Late>,
 ) -> Result<Stack<B>, Failure> {
     let late = Arc::clone(late);
-    let cache = BrokerProxy::builder(broker)
-        .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>)
-        .quote_ttl(QUOTE_TTL)
-        .build()?;
+    let proxy = BrokerProxy::builder(broker)
+        .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>);
+    // An exchange of our own has just begun too.
+    let proxy =
+        if args.fresh || args.base_url.is_none() { proxy.past(Past::Nothing) } else { proxy };
+    #[cfg(feature = "journal")]
+    let proxy = match &args.pace {
+        Some(pace) => proxy.pace_log(PaceFile::open(pace)?),
+        None => proxy,
+    };
+    let cache = proxy.quote_ttl(QUOTE_TTL).build()?;
     // A look for a lost order goes before everything else.
     let urgent = cache.within().with(CallOptions::new().priority(Priority::URGENT));
     let guard = OrderGuard::builder(cache).lookups(urgent).settle(args.settle());

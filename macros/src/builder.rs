@@ -65,6 +65,23 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
+            /// Begins with what is noted there of the calls of earlier processes, and notes each call for the
+            /// next one: in a `PaceFile`, for instance.
+            #visibility fn pace_log(
+                mut self,
+                log: impl ::lanekeeper::lane::PaceLog + 'static,
+            ) -> Self {
+                self.lanes.pace_log(::std::sync::Arc::new(log));
+                self
+            }
+
+            /// What other processes may have sent until now, as far as nobody has written it down. Anything
+            /// in the last minute, if the inner value says that its limits are of an account; else nothing.
+            #visibility fn past(mut self, past: ::lanekeeper::Past) -> Self {
+                self.lanes.past(past);
+                self
+            }
+
             /// The session that the calls are made in, if the inner value does not tell it: while it is
             /// expired, the lanes hold their calls.
             #visibility fn session(mut self, session: ::lanekeeper::Session) -> Self {

@@ -12,8 +12,19 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 use crate::keys::comma;
 
 /// The builder has these methods already, or gives them to every proxy.
-const SETTERS: [&str; 9] =
-    ["limits", "config", "clock", "observer", "session", "pace_state", "build", "builder", "new"];
+const SETTERS: [&str; 11] = [
+    "limits",
+    "config",
+    "clock",
+    "observer",
+    "session",
+    "pace_state",
+    "pace_log",
+    "past",
+    "build",
+    "builder",
+    "new",
+];
 
 const PRIORITIES: &str = "a priority is a number from 1 (highest) to 10";
 const WEIGHTS: &str =

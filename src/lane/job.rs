@@ -74,6 +74,12 @@ pub(crate) struct Attempt {
     pub(crate) panicked: bool,
 }
 
+impl Attempt {
+    pub(super) fn was_sent(&self) -> Sent {
+        self.failure.map_or(Sent::Yes, |failure| failure.class.was_sent())
+    }
+}
+
 /// What came of refusing a call, or of cutting it off.
 #[derive(Debug)]
 pub(crate) enum Refusal {

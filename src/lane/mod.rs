@@ -19,7 +19,8 @@
 //! - `shared/estimate.rs` is how long a call will wait.
 //!
 //! The threads:
-//! - `shared.rs` is what callers and workers share, `pace.rs` what the lanes of a proxy share;
+//! - `shared.rs` is what callers and workers share, `pace.rs` what the lanes of a proxy share,
+//!   `pace_log.rs` where it is noted for the next process;
 //! - `worker.rs` is what a thread does, `look.rs` how it finds a call, `crew.rs` who sleeps and is woken,
 //!   `settled.rs` who waits for the end, `hands.rs` what is cut off then;
 //! - `care.rs` is what is done about a broker that fails, `routes.rs` the health of its parts, `down.rs` whether
@@ -50,6 +51,7 @@ mod observer;
 mod observers;
 mod options;
 mod pace;
+mod pace_log;
 mod places;
 mod priority;
 mod rank;
@@ -75,6 +77,7 @@ pub(crate) use entrance::PATIENCE;
 pub use error::{LaneError, Reason};
 pub use observer::{CallInfo, FinishedCall, Observer};
 pub use options::CallOptions;
+pub use pace_log::{KnownPast, NotedCall, PaceLog};
 pub use places::WhenFull;
 pub use priority::{Priority, PriorityError};
 pub use settings::LaneSettings;
@@ -89,7 +92,7 @@ pub(crate) use job::Info;
 
 pub(crate) use job::{Again, Once, Work};
 pub(crate) use observer::Watch;
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Notes, Pace};
 
 use crate::quota::Charge;
 

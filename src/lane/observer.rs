@@ -99,6 +99,10 @@ pub trait Observer: Send + Sync {
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
         let _ = (lane, route, state);
     }
+    /// A call could not be noted for the next process, see [`PaceLog`](super::PaceLog). The call goes all the same.
+    fn unnoted(&self, error: &std::io::Error) {
+        let _ = error;
+    }
     /// Whether each call is to be told how long it will have to wait, in
     /// [`CallInfo::estimated_wait`]. It costs a look at what waits. Asked once, when the proxy is
     /// built. A call with a deadline is estimated anyway, unless it is urgent.

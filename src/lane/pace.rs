@@ -1,11 +1,18 @@
 //! What the lanes of one proxy share: their allowance, and a bell for each.
 
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::observer::Watch;
+use super::pace_log::{NotedCall, PaceLog};
 use super::shared::Shared;
 use crate::clock::Clock;
+use crate::contain::contain;
 use crate::quota::{Allowance, Charge, Moment};
 use crate::session::Listener;
 
@@ -13,13 +20,47 @@ use crate::session::Listener;
 pub(crate) struct Pace {
     allowance: Mutex<Allowance>,
     clock: Clock,
+    notes: Option<Notes>,
     /// Set once, as soon as all lanes are there.
     lanes: OnceLock<Vec<Weak<Shared>>>,
 }
 
 impl Pace {
-    pub(crate) fn new(allowance: Allowance, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { allowance: Mutex::new(allowance), clock, lanes: OnceLock::new() })
+    pub(crate) fn new(allowance: Allowance, clock: Clock, notes: Option<Notes>) -> Arc<Self> {
+        Arc::new(Self { allowance: Mutex::new(allowance), clock, notes, lanes: OnceLock::new() })
+    }
+
+    /// Notes a call that is about to be sent, if the next process is to know. No lock is held.
+    pub(super) fn note(&self, charge: Charge, watch: &Watch) -> Option<Noted> {
+        let notes = self.notes.as_ref()?;
+        let number = notes.numbers.fetch_add(1, Ordering::Relaxed);
+        let taken = self.clock.wall().timestamp;
+        let noted = Noted { number, charge, taken };
+        if !charge.urgent {
+            notes.tell(watch, |log, call| log.taken(call, taken), &noted);
+        }
+        Some(noted)
+    }
+
+    /// It is over; `lost` is for how long it may still be on its way. One that is urgent is noted later.
+    pub(super) fn note_over(&self, noted: &Noted, lost: Duration, watch: &Watch) {
+        if let Some(notes) = self.notes.as_ref().filter(|_| !noted.charge.urgent) {
+            let over = self.over(lost);
+            notes.tell(watch, |log, call| log.finished(call.number, over), noted);
+        }
+    }
+
+    /// An urgent call is over, and its caller has the answer.
+    pub(super) fn note_urgent(&self, noted: &Noted, watch: &Watch) {
+        if let Some(notes) = &self.notes {
+            let over = self.over(Duration::ZERO);
+            notes.tell(watch, |log, call| log.urgent(call, noted.taken, over), noted);
+        }
+    }
+
+    fn over(&self, lost: Duration) -> Timestamp {
+        let now = self.clock.wall().timestamp;
+        now.checked_add(lost).unwrap_or(now)
     }
 
     /// The allowance, and what time it is, read under its lock so that times enter it in order.
@@ -70,5 +111,49 @@ impl Pace {
 impl Listener for Pace {
     fn session_is_valid(&self) {
         self.ring_all();
+    }
+}
+
+/// Where calls are noted, and by which names.
+pub(crate) struct Notes {
+    log: Arc<dyn PaceLog>,
+    lanes: &'static [&'static str],
+    budgets: &'static [&'static str],
+    numbers: AtomicU64,
+}
+
+/// A call that was noted, or is to be.
+pub(super) struct Noted {
+    number: u64,
+    charge: Charge,
+    taken: Timestamp,
+}
+
+impl Notes {
+    pub(crate) fn new(
+        log: Arc<dyn PaceLog>,
+        lanes: &'static [&'static str],
+        budgets: &'static [&'static str],
+    ) -> Self {
+        Self { log, lanes, budgets, numbers: AtomicU64::new(0) }
+    }
+
+    fn tell(
+        &self,
+        watch: &Watch,
+        note: impl Fn(&dyn PaceLog, &NotedCall<'_>) -> io::Result<()>,
+        noted: &Noted,
+    ) {
+        let Noted { number, charge, .. } = noted;
+        let lane = self.lanes.get(charge.lane);
+        let budgets = charge.each_budget().filter_map(|index| self.budgets.get(index));
+        let names: Vec<&'static str> = lane.into_iter().chain(budgets).copied().collect();
+        let call = NotedCall::new(*number, charge.weight.max(1), &names);
+        // It is somebody else's code, perhaps.
+        let noted = contain(|| note(&*self.log, &call))
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        if let Err(error) = noted {
+            watch.tell(|observer| observer.unnoted(&error));
+        }
     }
 }

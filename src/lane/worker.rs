@@ -15,6 +15,7 @@ use super::error::Reason;
 use super::job::{Attempt, Info, Next, Ran};
 use super::look::Turn;
 use super::observer::FinishedCall;
+use super::pace::Noted;
 use super::shared::Shared;
 use super::state::LaneState;
 use super::within::Working;
@@ -38,13 +39,14 @@ impl Shared {
     /// Makes the call that was chosen. The worker counts as a looker from then on.
     fn make(&self, job: Job, turn: Turn, worker: usize) {
         let mut is_looker = false;
-        let ran = contain(|| self.run(&job, turn, &mut is_looker)).unwrap_or_default();
+        let (ran, noted) = contain(|| self.run(&job, turn, &mut is_looker)).unwrap_or_default();
         if !is_looker {
             self.is_done();
         }
         self.hands.lay_down(worker);
         let Ran { waker, late, last, .. } = ran;
-        if waker.is_some() || late.is_some() || last.is_some() {
+        let to_note = noted.filter(|_| job.info().is_urgent());
+        if waker.is_some() || late.is_some() || last.is_some() || to_note.is_some() {
             // A task that is woken or an observer may take its time, and may call the lane again.
             self.crew.will_not_look(self);
             let _ = contain(|| waker.map(Waker::wake));
@@ -52,6 +54,9 @@ impl Shared {
                 self.tell_of_the_last(job.info(), attempt);
             }
             self.tell_of_the_late(job.info(), late);
+            if let Some(noted) = to_note {
+                self.pace.note_urgent(&noted, &self.watch);
+            }
             self.crew.will_look();
         }
         let _ = contain(|| drop(job));
@@ -66,7 +71,7 @@ impl Shared {
         self.crew.will_look();
     }
 
-    fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> Ran {
+    fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> (Ran, Option<Noted>) {
         let Turn { permit, pass } = turn;
         let info = job.info();
         let _working = Working::on(self, info.within.clone());
@@ -79,10 +84,16 @@ impl Shared {
         #[cfg(feature = "tracing")]
         let mut span = crate::telemetry::AttemptSpan::enter(info, queued);
         self.watch.tell(|observer| observer.dispatched(&info.seen(), queued));
+        let noted = self.pace.note(charge, &self.watch);
         let mut finished = |attempt: Attempt| {
             let Some((permit, pass)) = held.take() else { return Next::Answer };
             // The slot first: its time runs from here.
             let (now, after) = self.finish(permit, pass, attempt, info);
+            if let Some(noted) = &noted {
+                let is_lost = attempt.was_sent() == Sent::Unknown;
+                let lost = if is_lost { now.since(begun) } else { Duration::ZERO };
+                self.pace.note_over(noted, lost, &self.watch);
+            }
             again_at = after.again_at;
             // This lane's own workers look by themselves.
             self.pace.ring_others(self, charge);
@@ -108,14 +119,14 @@ impl Shared {
                 self.refuse_all();
             }
         }
-        ran
+        (ran, noted)
     }
 
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
         self.note_session(pass.made_with, attempt);
         let begun = permit.taken();
         let (mut allowance, now) = self.pace.allowance();
-        match attempt.failure.map_or(Sent::Yes, |failure| failure.class.was_sent()) {
+        match attempt.was_sent() {
             Sent::Yes => allowance.finish(permit, now),
             Sent::No => allowance.finish_unsent(permit, now),
             Sent::Unknown => allowance.finish_unanswered(permit, now),

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{BudgetSettings, Inner, Lanes, Observer, Settings};
 use crate::Session;
 use crate::clock::Clock;
+use crate::contain::contain;
+use crate::lane::{KnownPast, Notes, Pace, PaceLog, Watch};
 use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
-use crate::lane::{Pace, Watch};
 use crate::quota::Limits;
-use crate::quota::{Allowance, Budget, PaceState, QuotaError};
+use crate::quota::{Allowance, Budget, PaceState, Past, QuotaError};
 use crate::session::Listener;
 
 /// The settings of a proxy's lanes, kept by the generated builder.
@@ -30,6 +32,8 @@ pub struct LanesBuilder {
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
     pace_state: Option<PaceState>,
+    pace_log: Option<Arc<dyn PaceLog>>,
+    past: Option<Past>,
 }
 
 impl LanesBuilder {
@@ -54,6 +58,8 @@ impl LanesBuilder {
             observer: None,
             session: None,
             pace_state: None,
+            pace_log: None,
+            past: None,
         }
     }
 
@@ -117,6 +123,16 @@ impl LanesBuilder {
         self.pace_state = Some(state);
     }
 
+    /// Begins with what is noted there, and notes each call.
+    pub fn pace_log(&mut self, log: Arc<dyn PaceLog>) {
+        self.pace_log = Some(log);
+    }
+
+    /// Says what was sent before, as far as nobody has written it down.
+    pub fn past(&mut self, past: Past) {
+        self.past = Some(past);
+    }
+
     /// Sets the session that the calls are made in.
     pub fn session(&mut self, session: Session) {
         self.session = Some(session);
@@ -137,6 +153,7 @@ impl LanesBuilder {
         if let Some((what, name)) = &self.stranger {
             return Err(self.unknown(what, name));
         }
+        let past = self.what_was_before(&documented);
         let documented = self.in_place_of_documented.as_ref().unwrap_or(&documented);
         for limits in [&self.limits, documented] {
             self.check_names(limits)?;
@@ -161,9 +178,11 @@ impl LanesBuilder {
             }
             allowance.restore(state, self.names, self.budget_names, self.clock.wall());
         }
-        let Self { clock, observer, budget_names, session, .. } = self;
+        self.remember(&mut allowance, past)?;
+        let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
         let session = session.unwrap_or_else(Session::untold);
-        let pace = Pace::new(allowance, clock.clone());
+        let notes = pace_log.map(|log| Notes::new(log, names, budget_names));
+        let pace = Pace::new(allowance, clock.clone(), notes);
         let watch = Watch::new(observer);
         let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
             Lane::start(lane, index, &config, &clock, &pace, watch.clone(), &session)
@@ -174,6 +193,42 @@ impl LanesBuilder {
         let listener: Arc<dyn Listener> = Arc::<Pace>::clone(&pace);
         session.listen(Arc::downgrade(&listener));
         Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pace, clock, session })))
+    }
+
+    /// What may have been sent before. The adapter knows whether its account outlives the process; if it says
+    /// nothing of its limits, those that were set do. A clock that is moved by hand has no past.
+    fn what_was_before(&self, documented: &Limits) -> Past {
+        let set = self.in_place_of_documented.as_ref().unwrap_or(&self.limits);
+        let is_silent = documented.lanes().next().is_none();
+        let is_of_account = documented.is_of_account() || (is_silent && set.is_of_account());
+        let by_itself = match is_of_account && self.pace_state.is_none() && self.clock.is_system() {
+            true => Past::UNKNOWN,
+            false => Past::Nothing,
+        };
+        self.past.unwrap_or(by_itself)
+    }
+
+    /// Begins with what is noted, and holds still for what nobody knows.
+    fn remember(&self, allowance: &mut Allowance, past: Past) -> Result<(), BuildError> {
+        let wall = self.clock.wall();
+        let mut unknown_before = Some(wall.moment);
+        if let Some(log) = &self.pace_log {
+            let names = self.names.iter().chain(self.budget_names).copied();
+            let remember: Vec<_> = names.zip(allowance.remembers()).collect();
+            let begun = contain(|| log.begin(wall.timestamp, &remember, past));
+            let known = begun.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+            let KnownPast { used, since } =
+                known.map_err(|error| BuildError::PaceLog { error: error.to_string() })?;
+            allowance.restore(&used, self.names, self.budget_names, wall);
+            unknown_before = since.map(|since| {
+                let passed = Duration::try_from(wall.timestamp.duration_since(since));
+                wall.moment - passed.unwrap_or_default()
+            });
+        }
+        if let (Past::Unknown(up_to), Some(before)) = (past, unknown_before) {
+            allowance.hold_still(before, up_to);
+        }
+        Ok(())
     }
 
     /// How a lane is run, by all that was said of it.
@@ -286,6 +341,12 @@ pub enum BuildError {
         name: String,
         /// Those there are.
         known: String,
+    },
+    /// What was noted of the calls of an earlier process cannot be read, or nothing can be noted.
+    #[error("the pace log cannot be used: {error}")]
+    PaceLog {
+        /// What it said.
+        error: String,
     },
     /// A budget that cannot be kept.
     #[error("budget `{budget}`: {source}")]

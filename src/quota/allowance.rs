@@ -199,6 +199,36 @@ impl Allowance {
         }
     }
 
+    /// Nothing is known of what was sent before `unknown_before`, by a process that may have been busy until then.
+    /// So windows that remember for `up_to` at most count as full until they have forgotten it, and a second
+    /// more, since what was sent last was on its way. Urgent calls do not wait for that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lanekeeper::jiff::Timestamp;
+    /// use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Quota, Wall};
+    ///
+    /// let start = Moment::from_nanos(0);
+    /// let mut allowance = Allowance::new(Wall { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+    /// let lane = allowance.add_lane(&Quota::per_second(10).and(Quota::per_day(500)), Credit::STRICT)?;
+    /// allowance.hold_still(start, Duration::from_secs(60));
+    /// let call = Charge::to_lane(lane);
+    /// assert_eq!(allowance.when(call, start), Err(NotYet::Until(start + Duration::from_secs(2))));
+    /// assert_eq!(allowance.when(Charge { urgent: true, ..call }, start), Ok(()));
+    /// # Ok::<(), lanekeeper::quota::QuotaError>(())
+    /// ```
+    pub fn hold_still(&mut self, unknown_before: Moment, up_to: Duration) {
+        let lanes = self.lanes.iter_mut().map(|lane| &mut lane.gauge);
+        let budgets = self.budgets.iter_mut().map(|budget| &mut budget.gauge);
+        lanes.chain(budgets).for_each(|gauge| gauge.hold_still(unknown_before, nanos(up_to)));
+    }
+
+    /// For how long the longest window of each lane and budget remembers a call, lanes first.
+    pub(crate) fn remembers(&self) -> impl Iterator<Item = Duration> {
+        let lanes = self.lanes.iter().map(|lane| &lane.gauge);
+        lanes.chain(self.budgets.iter().map(|budget| &budget.gauge)).map(Gauge::remembers)
+    }
+
     /// Whether the call could go now. Only looks.
     ///
     /// # Errors

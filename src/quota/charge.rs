@@ -28,7 +28,7 @@ impl Charge {
     }
 
     /// Its budgets, each once.
-    pub(super) fn each_budget(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn each_budget(&self) -> impl Iterator<Item = usize> + use<> {
         let budgets = self.budgets;
         let earlier = move |i: usize| budgets.get(..i).unwrap_or_default();
         budgets

@@ -19,13 +19,14 @@
 //! beside both.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::budget::Reserve;
 use super::charge::{NotYet, WindowUse};
 use super::log::Log;
 use super::meter::{Look, Meter, Queue};
 use super::moment::{Moment, nanos};
-use super::pace_state::{Restored, Use};
+use super::pace_state::{ON_ITS_WAY, Restored, Use};
 use super::wall::Wall;
 use super::window::Window;
 
@@ -43,6 +44,8 @@ pub(super) struct Gauge {
     let_go: u128,
     /// When each of them was let go, and its weight. The earliest is the first.
     open: VecDeque<(Moment, u64)>,
+    /// Until then the windows may be full of what others have sent. An urgent call does not wait for that.
+    quiet_until: Moment,
 }
 
 /// What a call asks of a quota.
@@ -65,7 +68,30 @@ impl Gauge {
         };
         let windows: Vec<_> = windows.iter().map(meter).collect();
         let firm = windows.len();
-        Self { windows, firm, log, in_flight: 0, calls: 0, let_go: 0, open: VecDeque::new() }
+        let (open, quiet_until) = (VecDeque::new(), Moment::ORIGIN);
+        Self { windows, firm, log, in_flight: 0, calls: 0, let_go: 0, open, quiet_until }
+    }
+
+    /// Of what was sent before this moment nothing is known: windows that remember for `up_to` nanoseconds at most
+    /// count as full until they have forgotten it.
+    pub(super) fn hold_still(&mut self, unknown_before: Moment, up_to: u64) {
+        let short = self.windows.iter().map(|(window, _)| window.remembers());
+        if let Some(longest) = short.filter(|remembers| *remembers <= up_to).max() {
+            // What was sent last was on its way.
+            let until = unknown_before + Duration::from_nanos(longest) + ON_ITS_WAY;
+            self.quiet_until = self.quiet_until.max(until);
+        }
+    }
+
+    /// Until when it holds still, if it does.
+    fn quiet(&self, now: Moment, urgent: bool) -> Option<Moment> {
+        (!urgent && now < self.quiet_until).then_some(self.quiet_until)
+    }
+
+    /// For how long its longest window remembers a call.
+    pub(super) fn remembers(&self) -> Duration {
+        let longest = self.windows.iter().map(|(window, _)| window.remembers()).max();
+        Duration::from_nanos(longest.unwrap_or(0))
     }
 
     pub(super) fn goes_by_the_wall(&self) -> bool {
@@ -133,7 +159,8 @@ impl Gauge {
     ) -> Result<(), NotYet> {
         let Claim { weight, reserve, patience } = claim;
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
-        let mut answer = Ok(());
+        let quiet = self.quiet(now, patience.is_some());
+        let mut answer = quiet.map_or(Ok(()), |until| Err(NotYet::Until(until)));
         let holding = self.firm_for(patience.is_some());
         for (window, meter) in self.windows.iter_mut().take(holding) {
             let claim = weight.saturating_add(reserve.of(window.most()).into());
@@ -246,7 +273,7 @@ impl Gauge {
     ) -> Option<Moment> {
         let look = Look { now, credit, wall, log: &self.log, in_flight: self.in_flight };
         let answered = self.answered(now, ask.round_trip);
-        let mut latest = now;
+        let mut latest = self.quiet(now, ask.urgent).unwrap_or(now);
         let holding = self.firm_for(ask.urgent);
         for (window, meter) in self.windows.iter_mut().take(holding) {
             let reserve = u64::from(ask.reserve.of(window.most()));

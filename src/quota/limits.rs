@@ -20,6 +20,7 @@ use super::windows::Quota;
 pub struct Limits {
     lanes: Named<Quota>,
     budgets: Named<Budget>,
+    of_account: bool,
 }
 
 impl Limits {
@@ -40,6 +41,19 @@ impl Limits {
     pub fn budget(mut self, name: impl Into<String>, budget: impl Into<Budget>) -> Self {
         self.budgets.set(name.into(), budget.into());
         self
+    }
+
+    /// They are of an account that other processes have used, or may have: what those sent counts. So a proxy with
+    /// these limits begins with [`Past::UNKNOWN`](super::Past::UNKNOWN), unless it is told what was used.
+    #[must_use]
+    pub fn of_account(mut self) -> Self {
+        self.of_account = true;
+        self
+    }
+
+    /// Whether they are.
+    pub fn is_of_account(&self) -> bool {
+        self.of_account
     }
 
     /// The quota of the lane `name`, if one is documented.

@@ -28,6 +28,7 @@ mod meter;
 mod moment;
 mod pace_state;
 mod pacer;
+mod past;
 mod path;
 mod round_trip;
 mod sliding_counter;
@@ -48,6 +49,7 @@ pub use limits::Limits;
 pub use moment::Moment;
 pub use pace_state::PaceState;
 pub use pacer::Pacer;
+pub use past::Past;
 pub use round_trip::{Credit, RoundTrip};
 pub use text::ParseQuotaError;
 #[cfg(feature = "config")]

@@ -55,7 +55,7 @@ pub(super) struct Use {
 }
 
 /// A call that was under way when the state was taken is assumed to reach the broker within this time.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
+pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// A call that is to be counted again.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +85,18 @@ impl PaceState {
     /// The names of the lanes and budgets that something is known of.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.used.keys().map(String::as_str)
+    }
+
+    /// A call of this weight was charged to this lane or budget: let go and answered so long ago, or not answered.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        (taken, finished): (Duration, Option<Duration>),
+        weight: u64,
+    ) {
+        let took = taken.saturating_sub(finished.unwrap_or_default());
+        let call = Use { ago: finished.map(nanos), took: nanos(took), weight };
+        self.used.entry(name.to_owned()).or_default().push(call);
     }
 
     pub(super) fn set(&mut self, name: &str, uses: Vec<Use>) {

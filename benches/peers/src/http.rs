@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use lanekeeper::exchange::Exchange;
-use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite};
+use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, Past};
 
 use crate::broker::LIMIT;
 use crate::crowd::CALLERS;
@@ -74,7 +74,7 @@ pub fn run() -> Result<Vec<Run>, Box<dyn Error>> {
     runs.push(crowd("governor", &exchange, &governed)?);
 
     let (exchange, kite) = start()?;
-    let proxy = BrokerProxy::builder(kite).build()?;
+    let proxy = BrokerProxy::builder(kite).past(Past::Nothing).build()?;
     let kept = || proxy.margins().map(drop);
     runs.push(crowd("**lanekeeper**", &exchange, &kept)?);
     Ok(runs)

@@ -1,0 +1,79 @@
+//! Somewhere that the calls are written down for the next process.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::quota::{PaceState, Past};
+
+/// Where a proxy notes what it uses of its quotas, so that the next process of the account can begin with it.
+///
+/// [`PaceFile`](crate::PaceFile) is one (feature `journal`).
+///
+/// Each method is called with no lock held, by the thread that makes the call: a call that is not urgent waits for
+/// [`taken`](Self::taken). An urgent one is noted when it is over and answered, for a disk that hangs must not hold
+/// it up.
+pub trait PaceLog: Send + Sync + fmt::Debug {
+    /// What is known of the calls up to now, in which no call is looked for that is older than what its lane and
+    /// budgets `remember`. Asked once, as the proxy is built. `before` is what is to be taken for true of the time
+    /// before anything was noted.
+    ///
+    /// # Errors
+    /// What is there cannot be read or written.
+    fn begin(
+        &self,
+        now: Timestamp,
+        remember: &[(&str, Duration)],
+        before: Past,
+    ) -> io::Result<KnownPast>;
+
+    /// A call is about to be sent.
+    ///
+    /// # Errors
+    /// It could not be noted. The call goes all the same; the next process is to be told that nothing is known.
+    fn taken(&self, call: &NotedCall<'_>, now: Timestamp) -> io::Result<()>;
+
+    /// An urgent call is over, which was not noted before. It is not to wait for a disk: what cannot be written at
+    /// once is kept until the next call is.
+    ///
+    /// # Errors
+    /// It could not be noted.
+    fn urgent(&self, call: &NotedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()>;
+
+    /// The call of this number is over, and its slots are free a window after `finished`. It may lie ahead: a call
+    /// without an answer may still be on its way.
+    ///
+    /// # Errors
+    /// It could not be noted.
+    fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()>;
+}
+
+/// A call that is noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotedCall<'a> {
+    /// Unlike that of any other call of the proxy.
+    pub number: u64,
+    /// How many slots it takes.
+    pub weight: u32,
+    /// The lane and the budgets that it is charged to.
+    pub names: &'a [&'static str],
+}
+
+impl<'a> NotedCall<'a> {
+    /// A call of this number and weight, charged to these.
+    pub fn new(number: u64, weight: u32, names: &'a [&'static str]) -> Self {
+        Self { number, weight, names }
+    }
+}
+
+/// What somebody wrote down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownPast {
+    /// The calls.
+    pub used: PaceState,
+    /// Since when all of them are in there. None: for as long as any window remembers.
+    pub since: Option<Timestamp>,
+}

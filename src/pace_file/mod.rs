@@ -1,0 +1,268 @@
+//! A file of the calls that were made, for the next process of the same account.
+//!
+//! Each call is a line as it leaves and a line when it is over. They are handed to the system and not waited for:
+//! what a process wrote before it was killed is there. A power cut may lose the last of them; a machine takes
+//! longer to start than the windows that matter then remember.
+//!
+//! - `line` is one line.
+//! - A file that is long is written anew with what still counts, beside the old one, and takes its place.
+
+mod line;
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use self::line::{Line, Used};
+use crate::lane::{KnownPast, NotedCall, PaceLog};
+use crate::quota::{PaceState, Past};
+
+/// A file of the calls that were made: a [`PaceLog`].
+///
+/// One process at a time has it open. A call costs two short writes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "kite")] {
+/// use lanekeeper::{BrokerProxy, Kite, PaceFile};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("account.pace");
+/// let kite = Kite::builder().api_key("key").access_token("a token of some length").build()?;
+/// let broker = BrokerProxy::builder(kite).pace_log(PaceFile::open(&path)?).build()?;
+/// # drop(broker);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The first process finds no file and knows nothing of what was sent before, so its windows of up to a minute count
+/// as full at first; see [`Past`](crate::quota::Past).
+#[derive(Debug)]
+pub struct PaceFile {
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Lines of urgent calls, which wait for no disk. They go before the next line.
+    waiting: Mutex<String>,
+    /// Kept open for its lock.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct State {
+    /// None before it has begun, and once it is broken.
+    file: Option<File>,
+    broken: bool,
+    len: u64,
+    /// From which length on the file is written anew.
+    long: u64,
+    /// For how long each lane and budget remembers a call.
+    remember: HashMap<String, Duration>,
+    /// What is true of the time before the file.
+    before: Past,
+}
+
+/// A file that is not longer than this is never worth writing anew.
+const LONG: u64 = 1 << 20;
+/// A file of more than this is none of ours: a day of calls at the pace of any broker is a tenth of it.
+const LONGEST: u64 = 1 << 28;
+
+/// A pace file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PaceFileError {
+    /// The system said no.
+    #[error("cannot {action} {}: {source}; give the pace file a folder that can be written to", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another proxy has it open, in this process or in another one.
+    #[error("{} is in use: another process of the account is running, and two of them together would be over the quota; stop it first", path.display())]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// It is some other file.
+    #[error("{} is no pace file, and was left as it is: name another one", path.display())]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl PaceFile {
+    /// Opens the file at `path`, or makes it.
+    ///
+    /// # Errors
+    /// Another process has it open, it is not a pace file, or the system does not let it be read or written.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, PaceFileError> {
+        let path = path.as_ref();
+        let failed =
+            |action| move |source| PaceFileError::Io { action, path: path.to_owned(), source };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).map_err(failed("find"))?;
+        let Some(name) = path.file_name() else {
+            let why = io::Error::new(ErrorKind::InvalidInput, "it does not name a file");
+            return Err(failed("use")(why));
+        };
+        let path = folder.join(name);
+        // What is there is looked at before anything is made beside it.
+        read(&path)?;
+        let lock_path = beside(&path, ".lock");
+        let lock = private().write(true).create(true).truncate(false).open(&lock_path);
+        let lock = lock.map_err(failed("open the lock of"))?;
+        match fs4::FileExt::try_lock(&lock) {
+            Ok(()) => {}
+            Err(fs4::TryLockError::WouldBlock) => {
+                return Err(PaceFileError::InUse { path: lock_path });
+            }
+            Err(fs4::TryLockError::Error(error)) => return Err(failed("lock")(error)),
+        }
+        let remember = HashMap::new();
+        let before = Past::UNKNOWN;
+        let state = State { file: None, broken: false, len: 0, long: LONG, remember, before };
+        Ok(Self { path, state: Mutex::new(state), waiting: Mutex::default(), _lock: lock })
+    }
+
+    /// Writes the file anew, with what counts at `now`. Gives what that is.
+    ///
+    /// `at_start`: calls that are not over in it are those of a process that died. They may have reached the broker
+    /// until a moment ago.
+    fn renew(&self, state: &mut State, now: Timestamp, at_start: bool) -> io::Result<KnownPast> {
+        let text = read(&self.path).map_err(io::Error::other)?;
+        let line::Known { since, calls } = line::read(text.as_deref(), now);
+        let since = since.filter(|_| state.before != Past::Nothing);
+        let mut text = Line::Begin(since).to_string();
+        let mut used = PaceState::at(now);
+        for (number, call) in calls {
+            let names = call.names.iter().filter_map(|name| state.remember.get(name));
+            let remembers = names.max().copied().unwrap_or_default();
+            if call.finished.is_some_and(|finished| since_then(now, finished) > remembers) {
+                continue;
+            }
+            // One that is over in time to come is still on its way.
+            let finished = call.finished.filter(|finished| *finished <= now);
+            let ago = |time| since_then(now, time);
+            for name in call.names.iter().filter(|name| state.remember.contains_key(*name)) {
+                used.add(name, (ago(call.taken), finished.map(ago)), call.weight.into());
+            }
+            text += &match number.filter(|_| !at_start) {
+                Some(number) => Line::Taken(number, call),
+                None => Line::Used(Used { finished: call.finished.or(Some(now)), ..call }),
+            }
+            .to_string();
+        }
+        let new = beside(&self.path, ".new");
+        let mut file = private().write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        // Not synced: after a power cut it may be empty, and then nothing is known, which is safe.
+        fs::rename(&new, &self.path)?;
+        // What is written from now on is at its end.
+        (state.len, state.file) = (text.len() as u64, Some(file));
+        state.long = LONG.max(state.len.saturating_mul(4));
+        Ok(KnownPast { used, since })
+    }
+
+    fn write(&self, state: &mut State, text: &str, now: Timestamp) -> io::Result<()> {
+        if state.broken {
+            return Ok(()); // That was told.
+        }
+        let text = std::mem::take(&mut *self.waiting.lock()) + text;
+        let written = match &mut state.file {
+            Some(file) => file.write_all(text.as_bytes()),
+            None => Err(io::Error::other("it was not begun")),
+        };
+        state.len += text.len() as u64;
+        let written = match written {
+            Ok(()) if state.len > state.long => self.renew(state, now, false).map(drop),
+            written => written,
+        };
+        written.inspect_err(|_| {
+            // The next process is to know that it knows nothing.
+            (state.broken, state.file) = (true, None);
+            let _ = fs::remove_file(&self.path);
+        })
+    }
+}
+
+/// How long ago it was. What lies ahead is now.
+fn since_then(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+impl PaceLog for PaceFile {
+    fn begin(
+        &self,
+        now: Timestamp,
+        remember: &[(&str, Duration)],
+        before: Past,
+    ) -> io::Result<KnownPast> {
+        let mut state = self.state.lock();
+        state.before = before;
+        state.remember = remember.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
+        self.renew(&mut state, now, true)
+    }
+
+    fn taken(&self, call: &NotedCall<'_>, now: Timestamp) -> io::Result<()> {
+        let names = call.names.iter().map(|name| (*name).to_owned()).collect();
+        let used = Used { taken: now, finished: None, weight: call.weight, names };
+        let line = Line::Taken(call.number, used).to_string();
+        self.write(&mut self.state.lock(), &line, now)
+    }
+
+    fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()> {
+        let line = Line::Finished(number, finished).to_string();
+        self.write(&mut self.state.lock(), &line, finished)
+    }
+
+    fn urgent(&self, call: &NotedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
+        let names = call.names.iter().map(|name| (*name).to_owned()).collect();
+        let used = Used { taken, finished: Some(over), weight: call.weight, names };
+        *self.waiting.lock() += &Line::Used(used).to_string();
+        match self.state.try_lock() {
+            Some(mut state) => self.write(&mut state, "", over),
+            None => Ok(()), // It goes before the next line.
+        }
+    }
+}
+
+/// What is at `path`, if anything is.
+fn read(path: &Path) -> Result<Option<String>, PaceFileError> {
+    let failed = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
+    let not_ours = || PaceFileError::NotOurs { path: path.to_owned() };
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+        Ok(known) if !known.is_file() || known.len() > LONGEST => return Err(not_ours()),
+        Ok(_) => {}
+    }
+    let bytes = fs::read(path).map_err(failed)?;
+    // What is torn by a power cut may be anything, but not in the first line.
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if line::is_ours(&text) { Ok(Some(text)) } else { Err(not_ours()) }
+}
+
+/// For one's own eyes: when somebody trades is nobody else's business.
+fn private() -> OpenOptions {
+    #[allow(unused_mut)] // Where files have no mode.
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
