@@ -37,6 +37,8 @@ pub(super) enum End {
 pub(super) trait Record: Send + Sync + fmt::Debug {
     /// Notes an intent for good. It is not to be sent before this returns, nor after it fails.
     fn begin(&self, intent: &Intent) -> io::Result<()>;
+    /// Notes that it was not sent: [`begin`](Self::begin) failed, and may have noted it all the same.
+    fn take_back(&self, tag: &str);
     /// Notes how it ended, some time: until then it will be asked after again, which does no harm.
     fn end(&self, tag: &str, end: &End);
 }
@@ -130,6 +132,9 @@ impl Intents {
                 Ok(flight)
             }
             Some(Err(error)) => {
+                if let Some(record) = &self.record {
+                    record.take_back(&flight.intent.tag);
+                }
                 flight.forget();
                 Err(BrokerError::NotSent(Detail::new(format!(
                     "the order could not be written into the journal first, so it was not sent: \
@@ -394,6 +399,8 @@ mod tests {
             Ok(())
         }
 
+        fn take_back(&self, _: &str) {}
+
         fn end(&self, tag: &str, _: &End) {
             let intents = self.intents.get().and_then(Weak::upgrade).unwrap();
             assert!(intents.begin(intent(tag, true), false).is_err());
@@ -409,6 +416,8 @@ mod tests {
         fn begin(&self, _: &Intent) -> io::Result<()> {
             Ok(())
         }
+
+        fn take_back(&self, _: &str) {}
 
         fn end(&self, _: &str, _: &End) {
             let intents = self.0.get().and_then(Weak::upgrade).unwrap();
