@@ -8,6 +8,7 @@ mod doubts;
 mod faults;
 mod looks;
 mod orders;
+mod patience;
 mod recover;
 mod shaky;
 mod slices;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 
@@ -19,7 +20,7 @@ use crate::broker::{
     Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
     Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, Trade,
 };
-use crate::quota::Limits;
+use crate::quota::{Limits, Moment};
 
 /// A [`Broker`] that finds out what became of an order when the broker within cannot say; see [the
 /// module](super). All other calls go through.
@@ -73,6 +74,8 @@ pub struct OrderGuard<B> {
     shared: Arc<Shared>,
     /// Its orders are exits: they are sent even if they cannot be written down first.
     exits: bool,
+    /// For how long a caller waits once an answer is lost; `None` as long as it takes.
+    patience: Option<Duration>,
 }
 
 impl<B: Broker> OrderGuard<B> {
@@ -82,7 +85,7 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     pub(super) fn new(within: B, shared: Shared) -> Self {
-        Self { within, shared: Arc::new(shared), exits: false }
+        Self { within, shared: Arc::new(shared), exits: false, patience: None }
     }
 
     /// The broker within.
@@ -105,7 +108,52 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard { within: broker, shared: Arc::clone(&self.shared), exits: false }
+        let shared = Arc::clone(&self.shared);
+        OrderGuard { within: broker, shared, exits: false, patience: None }
+    }
+
+    /// The same guard for callers that wait no longer than this once an answer is lost. Then they leave, with
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) and [`Seen::NotYet`] in its trail, and go on. Without it a
+    /// caller waits for the settle time.
+    ///
+    /// The order is not lost by that. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told if it is in a book
+    /// that is read later, and [`recover_one`](Self::recover_one) goes on with the search where its caller left it: in a
+    /// thread of its own, or with a patience of zero, which is one look each time, from the strategy's own loop.
+    ///
+    /// A look that this caller sent is waited for: bound it by a deadline of the handle for
+    /// [`lookups`](OrderGuardBuilder::lookups). One that another caller sent is not.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use std::time::Duration;
+    /// use lanekeeper::broker::{Broker, BrokerError, Detail, Instrument, MockBroker, OrderRequest, OrderTags, Side};
+    /// use lanekeeper::resilience::guard::Recovered;
+    /// use lanekeeper::{ManualClock, OrderGuard, Seen};
+    ///
+    /// // A broker that loses the order on the way.
+    /// let mut mock = MockBroker::new();
+    /// mock.expect_order_tags().returning(|| OrderTags::echoed(20));
+    /// let lost = || BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+    /// mock.expect_place_order().times(1).returning(move |_| Err(lost()));
+    /// mock.expect_orders().returning(|| Ok(Vec::new().into()));
+    ///
+    /// let clock = ManualClock::jumping();
+    /// let guard = OrderGuard::builder(std::sync::Arc::new(mock)).clock(clock.clone()).build()?;
+    /// let strategy = guard.clone().patience(Duration::from_secs(1));
+    /// let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10);
+    /// let error = strategy.place_order(&order).unwrap_err();
+    /// let trail = error.detail().and_then(|detail| detail.trail.clone()).expect("a trail");
+    /// assert_eq!(trail.seen, Seen::NotYet);
+    ///
+    /// // Elsewhere, or later.
+    /// let found = guard.recover_one(&trail.tag.unwrap_or_default()).expect("nobody else asked");
+    /// assert!(matches!(found.outcome, Recovered::Absent(_)));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it is another handle of the same guard"]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// The same guard for exits, around a handle of the same broker, as one of
@@ -136,7 +184,8 @@ impl<B: Broker> OrderGuard<B> {
     /// [`Absent`](BrokerError::Absent), or in part so. Nothing is sent again. Orders under way are
     /// left alone.
     ///
-    /// Waits until all are found, or for the settle time: counted for an order of an earlier process
+    /// Waits until all are found, or for the settle time. It counts from when an order was given up, so what was
+    /// looked for that long already needs two looks at most; and for an order of an earlier process
     /// from when this guard was built, since nobody knows when the other sent its last. What is
     /// [`Recovered::Unknown`](super::Recovered), or has a slice of unknown outcome, is kept, and asked after again
     /// by the next call; for
@@ -163,7 +212,15 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recover(&self) -> Vec<Recovery> {
-        self.shared.recover(self.lookups())
+        self.shared.ask_after(self.shared.intents.left(), self.lookups(), self.leaves())
+    }
+
+    /// The same for the order of this tag alone, which is in the trail of the error that its caller got. `None` if
+    /// nothing is to be asked: somebody waits for its answer, or the answer is known, as after
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) was told. See [`patience`](Self::patience) for an example.
+    pub fn recover_one(&self, tag: &str) -> Option<Recovery> {
+        let left = self.shared.intents.left_under(tag)?;
+        self.shared.ask_after(vec![left], self.lookups(), self.leaves()).pop()
     }
 
     /// Asks no more after the order of this tag, which stayed
@@ -187,6 +244,11 @@ impl<B: Broker> OrderGuard<B> {
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// When a caller leaves that begins to wait now.
+    pub(super) fn leaves(&self) -> Option<Moment> {
+        self.patience.map(|patience| self.shared.patience.clock.now() + patience)
     }
 
     pub(super) fn lookups(&self) -> &dyn Broker {
@@ -360,8 +422,9 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { within, shared, exits } = self;
-        Self { within: within.clone(), shared: Arc::clone(shared), exits: *exits }
+        let Self { within, shared, exits, patience } = self;
+        let shared = Arc::clone(shared);
+        Self { within: within.clone(), shared, exits: *exits, patience: *patience }
     }
 }
 

@@ -20,8 +20,9 @@ impl Shared {
         &self,
         broker: &dyn Broker,
         until: Moment,
+        leave: Option<Moment>,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
-        let book = self.book.read(broker, &self.patience, until)?;
+        let book = self.book.read(broker, &self.patience, until, leave)?;
         self.look_over(&book);
         Ok(book)
     }
