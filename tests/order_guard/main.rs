@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod changes;
+mod clocks;
 mod delegation;
 mod doubts;
 mod faults;

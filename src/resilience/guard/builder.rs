@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::book::Book;
 use super::find::Intent;
 use super::hooks::{Hook, Hooks, Unrecorded};
+use super::identity::Identity;
 use super::intents::{Intents, Record};
 use super::order_guard::OrderGuard;
 use super::patience::Patience;
@@ -212,6 +213,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 support,
                 tags,
                 book: Book::default(),
+                identity: Identity::default(),
                 hooks: self.hooks,
             },
         )

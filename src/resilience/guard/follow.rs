@@ -37,15 +37,18 @@ impl<B: Broker> OrderGuard<B> {
         // Before the search, too: a panic may end it.
         flight.keep(evidence);
         let (until, leave) = (shared.patience.until(), self.leaves());
+        let begun = flight.known(|known| known.begun);
         let settled = shared.search(&mut evidence, leave, |turn| {
-            match shared.read_book(self.lookups(), until, leave) {
-                Ok(book) => match shared.look_for(sought, flight, book.iter(), &book, turn) {
-                    Look::Settled(order) => Look::Settled(Ok(order)),
-                    Look::NotYet => Look::NotYet,
-                    Look::Unclear(words) => Look::Unclear(words),
-                    Look::Failed(error) => Look::Failed(error),
-                },
-                Err(error) => Look::Failed(error),
+            let book = match shared.read_book(self.lookups(), until, leave) {
+                Ok(book) => book,
+                Err(error) => return Look::Failed(error),
+            };
+            let rows = shared.candidates(intent, begun, &book);
+            match shared.look_for(sought, flight, &rows, &book, turn) {
+                Look::Settled(order) => Look::Settled(Ok(order)),
+                Look::NotYet => Look::NotYet,
+                Look::Unclear(words) => Look::Unclear(words),
+                Look::Failed(error) => Look::Failed(error),
             }
         });
         flight.keep(evidence);

@@ -115,7 +115,14 @@ impl Intents {
 
     /// Notes an intent that is about to be sent. If it cannot be written down, an `exit` goes all the same, and
     /// the flight says so.
-    pub(super) fn begin(&self, intent: Intent, exit: bool) -> Result<Flight<'_>, BrokerError> {
+    ///
+    /// `begun` numbers what was read of the book before.
+    pub(super) fn begin(
+        &self,
+        intent: Intent,
+        exit: bool,
+        begun: u64,
+    ) -> Result<Flight<'_>, BrokerError> {
         let intent = Arc::new(intent);
         {
             let mut state = self.state.lock();
@@ -137,7 +144,9 @@ impl Intents {
                 state.own_tags.insert(tag.clone(), intent.at);
             }
             state.absent.remove(tag);
-            state.open.insert(intent.tag.clone(), Open::new(Arc::clone(&intent)));
+            let mut open = Open::new(Arc::clone(&intent));
+            open.known.begun = begun;
+            state.open.insert(intent.tag.clone(), open);
         }
         let mut flight = Flight::new(self, intent);
         match self.record.as_ref().map(|record| record.begin(&flight.intent)) {
@@ -221,6 +230,11 @@ impl Intents {
         let now = self.clock.wall().timestamp;
         let there = SignedDuration::try_from(SKEW).ok().and_then(|skew| now.checked_add(skew).ok());
         [now, there.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
+    }
+
+    /// The day that it is.
+    pub(super) fn today(&self) -> Date {
+        self.day(self.clock.wall().timestamp)
     }
 
     fn day(&self, at: Timestamp) -> Date {
@@ -420,7 +434,7 @@ mod tests {
 
         fn end(&self, tag: &str, _: &End) {
             let intents = self.intents.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.begin(intent(tag, true), false).is_err());
+            assert!(intents.begin(intent(tag, true), false, 0).is_err());
             self.lines.lock().push(format!("end {tag}"));
         }
     }
@@ -480,11 +494,11 @@ mod tests {
         record.intents.set(Arc::downgrade(&intents)).unwrap();
         // The caller knows the guard's tag from an error, and uses it again; and one of its own that
         // was not sent.
-        intents.begin(intent("t1", false), false).unwrap().end(&End::NotPlaced);
-        intents.begin(intent("t1", true), false).unwrap();
+        intents.begin(intent("t1", false), false, 0).unwrap().end(&End::NotPlaced);
+        intents.begin(intent("t1", true), false, 0).unwrap();
         let unsent = Err(BrokerError::NotSent(Detail::new("too late")));
         for _ in 0..2 {
-            intents.begin(intent("mine", true), false).unwrap().answered(&unsent);
+            intents.begin(intent("mine", true), false, 0).unwrap().answered(&unsent);
         }
         let lines = ["begin t1", "end t1", "begin t1", "begin mine", "end mine"];
         assert_eq!(record.lines.lock()[..5], lines);

@@ -10,7 +10,7 @@ use super::builder::OrderGuardBuilder;
 use super::change;
 use super::find::Intent;
 use super::follow::{is_open, unknown};
-use super::intents::End;
+use super::intents::{End, Flight};
 use super::recover::Recovery;
 use super::shared::Shared;
 use super::tags::{OwnTags, checked};
@@ -18,7 +18,8 @@ use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
-    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, Trade,
+    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, TagSupport,
+    Trade,
 };
 use crate::quota::{Limits, Moment};
 
@@ -239,7 +240,7 @@ impl<B: Broker> OrderGuard<B> {
     /// each order the [id](Order::id) that the broker's book gives it, for by that it is known again. While its caller
     /// waits, the order is found by this as well.
     pub fn told(&self, order: &Order) {
-        self.shared.look_over(std::slice::from_ref(order));
+        self.shared.look_over(std::slice::from_ref(order), false);
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -258,6 +259,20 @@ impl<B: Broker> OrderGuard<B> {
         }
     }
 
+    /// Notes an order that is about to be sent. Before the first one with a tag of the caller's own the book is read;
+    /// an exit does not wait for that.
+    fn begin(&self, order: &OrderRequest) -> Result<Flight<'_>, BrokerError> {
+        let shared = &self.shared;
+        let has_own = shared.own_tags == OwnTags::Unique
+            && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
+            && *shared.support.support() != TagSupport::None;
+        if has_own && !self.exits {
+            shared.read_baseline(self.lookups(), self.leaves());
+        }
+        let begun = shared.identity.now();
+        shared.intents.begin(self.intent(order)?, self.exits, begun)
+    }
+
     /// The order with a tag that no other has.
     fn intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
         let Shared { own_tags, tags, patience, support, .. } = &*self.shared;
@@ -273,7 +288,7 @@ impl<B: Broker> OrderGuard<B> {
 
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let flight = self.begin(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || {
             let placed = self.within.place_order(&intent.order);
@@ -286,7 +301,12 @@ impl<B: Broker> Broker for OrderGuard<B> {
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
             }
-            known => known,
+            known => {
+                if let Ok(id) = &known {
+                    self.shared.identity.answered(self.shared.intents.today(), id, intent.at);
+                }
+                known
+            }
         };
         // After the sending, which it must not hold up.
         self.shared.tell_unrecorded(&flight);
@@ -295,7 +315,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let flight = self.begin(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || self.within.place_sliced(&intent.order);
         let placed = match self.within.place_sliced(&intent.order) {
@@ -340,7 +360,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         let book = self.within.orders()?;
-        self.shared.look_over(&book);
+        self.shared.look_over(&book, book.problems.is_empty());
         Ok(book)
     }
 

@@ -97,8 +97,8 @@ impl Shared {
             for flight in std::mem::take(&mut open) {
                 let intent = &*flight.intent;
                 let sought = Sought { intent, twice, lost: None };
-                let rows = self.rows_for(intent, &book);
-                let words = match self.look_for(sought, &flight, rows, &book, turn) {
+                let rows = self.rows_for(intent, flight.known(|known| known.begun), &book);
+                let words = match self.look_for(sought, &flight, &rows, &book, turn) {
                     Look::Settled(order) => {
                         found.push((flight, Recovered::of(order)));
                         continue;
@@ -168,13 +168,11 @@ impl Shared {
 
     /// The rows of a book that may be an order, which may be of another day than the book. A tag of the caller's
     /// may be on another order by now, which only its time would tell.
-    pub(super) fn rows_for<'a>(
-        &self,
-        intent: &Intent,
-        book: &'a [Order],
-    ) -> impl Iterator<Item = &'a Order> + use<'a> {
+    pub(super) fn rows_for(&self, intent: &Intent, begun: u64, book: &[Order]) -> Vec<Order> {
+        let mut rows = self.candidates(intent, begun, book);
         let takes_all = !intent.own || self.intents.is_of_today(intent.at);
-        book.iter().filter(move |order| takes_all || order.placed_at.is_some())
+        rows.retain(|order| takes_all || order.placed_at.is_some());
+        rows
     }
 }
 

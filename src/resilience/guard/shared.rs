@@ -5,6 +5,7 @@ use super::builder::Lookups;
 use super::evidence::{Evidence, Turn};
 use super::find::Intent;
 use super::hooks::{Hooks, Unrecorded};
+use super::identity::Identity;
 use super::intents::{Flight, Intents};
 use super::known::Known;
 use super::patience::{Look, Patience, Unsettled};
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) support: OrderTags,
     pub(super) tags: Tags,
     pub(super) book: Book,
+    pub(super) identity: Identity,
     pub(super) hooks: Hooks,
 }
 
@@ -103,18 +105,24 @@ impl Shared {
         }))
     }
 
+    /// The orders of a book that may be the one of this intent, which was sent after `begun`.
+    pub(super) fn candidates(&self, intent: &Intent, begun: u64, book: &[Order]) -> Vec<Order> {
+        let of_today = self.intents.is_of_today(intent.at);
+        self.identity.candidates(intent, begun, of_today, book)
+    }
+
     /// What a book shows of an order, of which `rows` may be it, with all that was seen before.
-    pub(super) fn look_for<'a>(
+    pub(super) fn look_for(
         &self,
         sought: Sought<'_>,
         flight: &Flight<'_>,
-        rows: impl IntoIterator<Item = &'a Order>,
+        rows: &[Order],
         book: &Rows<Order>,
         turn: Turn,
     ) -> Look<SlicedOrder> {
         let intent = sought.intent;
         let Some(shown) = flight.known(|known| known.look_into(intent, rows, book)) else {
-            return intent.doubt(book).map_or(Look::NotYet, Look::Unclear);
+            return intent.doubt(rows, book).map_or(Look::NotYet, Look::Unclear);
         };
         let doubt = shown.rest_doubt.map(str::to_owned);
         match self.last_word(sought, shown, book, turn) {
