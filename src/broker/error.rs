@@ -58,8 +58,11 @@ impl Trail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Seen {
-    /// The book was read cleanly, the last time after the settle time, and shows no trace of the write.
+    /// The book was read cleanly, the last two times after the settle time, and shows no trace of the write.
     Absent(Absence),
+    /// The book was read and shows no trace of the write so far. The caller left before the settle time was over, so
+    /// that says nothing.
+    NotYet,
     /// The book was read, and shows something from which nobody can tell: the message says what.
     Unclear,
     /// The book could not be read in time, shows no tags at all, or was not looked into.
@@ -184,7 +187,7 @@ pub enum BrokerError {
     #[error("outcome unknown, look in the order book before sending again: {0}")]
     OutcomeUnknown(Detail),
     /// A call that changes something was sent, no answer came, and the broker's book does not show it: it was
-    /// read cleanly after the settle time. An [`OrderGuard`](crate::OrderGuard) says so; its evidence is in
+    /// read cleanly twice after the settle time. An [`OrderGuard`](crate::OrderGuard) says so; its evidence is in
     /// [`absence`](Self::absence). It goes on watching, and tells if the write turns up after all.
     #[error("sent, and the order book does not show it: {0}")]
     Absent(Detail),
@@ -281,7 +284,7 @@ impl BrokerError {
     pub fn absence(&self) -> Option<&Absence> {
         match &self.detail()?.trail.as_ref()?.seen {
             Seen::Absent(absence) => Some(absence),
-            Seen::Unclear | Seen::Unread => None,
+            Seen::NotYet | Seen::Unclear | Seen::Unread => None,
         }
     }
 

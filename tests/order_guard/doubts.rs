@@ -7,7 +7,7 @@ use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lanekeeper::resilience::guard::Recovered;
 
 use super::orders::{absence, echoed, trail};
-use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, without_evidence};
+use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -89,6 +89,8 @@ fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
     order_there.placed_at = Some(placed.to_zoned(TimeZone::UTC));
     let now = broker.clock.now();
     broker.state().ledger.push((now, order_there));
+    // Nobody knows whether it was there before.
+    broker.blind(1, &transient());
     broker.fates([Fate::LostBefore]);
     let answer = guard.place_order(&order(1).tag("mine"));
     let words = answer.as_ref().unwrap_err().to_string();

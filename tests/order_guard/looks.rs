@@ -81,7 +81,10 @@ fn an_open_breaker_is_waited_for() {
 }
 
 /// A look that does not end before it is told to, and how to tell.
-fn hanging(broker: &Shaky, hangs: impl Fn(usize) -> bool + Send + Sync + 'static) -> Hanging {
+pub(super) fn hanging(
+    broker: &Shaky,
+    hangs: impl Fn(usize) -> bool + Send + Sync + 'static,
+) -> Hanging {
     let (go_on, told) = mpsc::channel::<()>();
     let (began, begins) = mpsc::channel();
     let (told, began) = (Mutex::new(told), Mutex::new(began));
@@ -96,13 +99,13 @@ fn hanging(broker: &Shaky, hangs: impl Fn(usize) -> bool + Send + Sync + 'static
     Hanging { begins, go_on }
 }
 
-struct Hanging {
-    begins: Receiver<()>,
-    go_on: Sender<()>,
+pub(super) struct Hanging {
+    pub(super) begins: Receiver<()>,
+    pub(super) go_on: Sender<()>,
 }
 
 /// Moves time on until `thread` is over.
-fn pass_until_over<T>(broker: &Shaky, thread: &thread::ScopedJoinHandle<'_, T>) {
+pub(super) fn pass_until_over<T>(broker: &Shaky, thread: &thread::ScopedJoinHandle<'_, T>) {
     while !thread.is_finished() {
         broker.clock.advance(Duration::from_millis(10));
         thread::sleep(Duration::from_micros(100)); // Nobody waits for it: others need the machine.

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod changes;
+mod clocks;
 mod delegation;
 mod doubts;
 mod faults;
 mod looks;
 mod orders;
+mod patience;
 mod recover;
 mod shaky;
 mod slices;

@@ -12,7 +12,7 @@ use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::resilience::guard::{GuardBuildError, OrderGuard, OwnTags, Recovered};
 
-use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
+use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 
 pub(super) fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
@@ -105,7 +105,7 @@ fn a_rejected_slice_is_not_the_last_word() {
             order
         };
         let now = broker.clock.now();
-        let mut ledger = vec![(now, booked("slice", OrderStatus::Rejected, Some("parent")))];
+        let mut ledger = vec![(now + SENT, booked("slice", OrderStatus::Rejected, Some("parent")))];
         if others_live {
             let later = now + Duration::from_secs(3);
             ledger.push((later, booked("other", OrderStatus::Open, Some("parent"))));

@@ -9,7 +9,7 @@ use lanekeeper::broker::{
 use lanekeeper::resilience::guard::Recovered;
 
 use super::orders::{echoed, trail};
-use super::shaky::{DUPLICATE, Fate, Shaky, absent, order, transient, without_evidence};
+use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 
 #[test]
 fn what_was_unknown_can_be_asked_again() {
@@ -52,7 +52,8 @@ fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
         let now = broker.clock.now();
         broker.state().ledger.push((now, booked("second", OrderStatus::Rejected)));
         if late {
-            let landing = now + Duration::from_secs(3);
+            // The settle time is over, and `recover` looks twice.
+            let landing = now + Duration::from_millis(500);
             broker.state().ledger.push((landing, booked("first", OrderStatus::Open)));
         }
         match guard.recover().remove(0).outcome {
@@ -89,6 +90,43 @@ fn what_stays_unknown_is_kept() {
     assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
     broker.state().blind.clear();
     assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+}
+
+/// The settle time counts from when the answer was lost, whoever looks, and however the first search ended.
+#[test]
+fn recover_does_not_wait_for_the_settle_time_again() {
+    let broker = echoed();
+    let guard = broker.guard();
+    for quantity in 1..=3 {
+        broker.fates([Fate::LostBefore]);
+        broker.blind(50, &transient());
+        trail(guard.place_order(&order(quantity)));
+        broker.state().blind.clear();
+    }
+    let before = broker.clock.now();
+    let recovered = guard.recover();
+    assert_eq!(recovered.len(), 3);
+    for it in recovered {
+        let Recovered::Absent(absence) = it.outcome else { panic!("{it:?}") };
+        assert!(absence.looks >= 2, "by one look alone: {absence}");
+    }
+    let took = broker.clock.now().since(before);
+    assert!(took < SETTLE / 2, "{took:?}");
+}
+
+/// The first of the two looks that make an order absent was that of `place_order`.
+#[test]
+fn looks_of_place_order_count_for_recover() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([Fate::LostBefore]);
+    broker.state().blind.extend((0..9).map(|_| None));
+    broker.blind(50, &transient());
+    assert_eq!(trail(guard.place_order(&order(1))).seen, Seen::Unread);
+    broker.state().blind.clear();
+    let looks = broker.state().looks;
+    let Recovered::Absent(absence) = guard.recover().remove(0).outcome else { panic!() };
+    assert_eq!((absence.looks, broker.state().looks - looks), (10, 1));
 }
 
 #[test]

@@ -12,12 +12,14 @@ use lanekeeper::broker::{
     Trade,
 };
 use lanekeeper::clock::ManualClock;
-use lanekeeper::jiff::Timestamp;
+use lanekeeper::jiff::{Timestamp, Zoned};
 use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::resilience::guard::{OrderGuard, OrderGuardBuilder, Recovered};
 
 /// How long an order may take to appear, in these tests.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
+/// By then an order is sent that is placed now, and the look before it is over: each takes 20 ms.
+pub(crate) const SENT: Duration = Duration::from_millis(50);
 /// The code of a second order under one tag.
 pub(crate) const DUPLICATE: &str = "40010001";
 
@@ -63,6 +65,8 @@ pub(crate) struct State {
     pub(crate) ledger: Vec<(Moment, Order)>,
     /// Changes that are made later.
     edits: Vec<(Moment, OrderId, Edit)>,
+    /// The time that the book shows for each order, right or wrong.
+    pub(crate) dated: Option<Zoned>,
     /// How often each was called.
     pub(crate) placed: usize,
     pub(crate) cancelled: usize,
@@ -245,6 +249,7 @@ impl Broker for Shaky {
         self.write(|state, at, rejected| {
             let id = OrderId::new(format!("{:06}", state.ledger.len() + 1));
             let mut booked = Order::new(id.clone(), OrderStatus::Open, order);
+            booked.placed_at.clone_from(&state.dated);
             if rejected {
                 booked.status = OrderStatus::Rejected;
                 booked.status_message = Some("no funds".to_owned());

@@ -10,7 +10,7 @@ use lanekeeper::broker::{
 use lanekeeper::resilience::guard::Recovered;
 
 use super::orders::{absence, echoed, trail};
-use super::shaky::{Fate, SETTLE, Shaky, order, transient};
+use super::shaky::{Fate, SENT, SETTLE, Shaky, order, transient};
 
 /// An order of 10 that is to be sliced.
 fn large() -> OrderRequest {
@@ -22,7 +22,7 @@ fn booked(broker: &Shaky, id: &str, quantity: u64, status: &str, seconds: u64) {
     let request = order(quantity as usize).tag("mine");
     let mut slice = Order::new(OrderId::new(id), OrderStatus::from(status), &request);
     slice.parent = Some(OrderId::new("1")).filter(|_| id != "1");
-    let at = broker.clock.now() + Duration::from_secs(seconds);
+    let at = broker.clock.now() + SENT + Duration::from_secs(seconds);
     broker.state().ledger.push((at, slice));
 }
 
@@ -179,7 +179,8 @@ fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
     let broker = lost(&[WHOLE[0]]);
     let blind = broker.clone();
     broker.meanwhile(move |look| {
-        if look == 2 {
+        // The first is the baseline.
+        if look == 3 {
             blind.blind(100, &transient());
         }
     });
@@ -256,6 +257,8 @@ mod answered {
             let answer = sliced(Slice::unknown(Detail::new("timed out")));
             Err(BrokerError::PartlyPlaced(Box::new(answer)))
         });
+        // Nothing is in the book before.
+        mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
         mock.expect_orders().returning(|| {
             let book = [("1", 4), ("2", 6)].map(|(id, quantity)| {
                 let request = order(quantity).tag("mine");
@@ -278,6 +281,8 @@ mod answered {
         let mut mock = mock();
         mock.expect_place_order()
             .returning(|_| Err(BrokerError::OutcomeUnknown(Detail::new("reset"))));
+        // Nothing is in the book before.
+        mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
         mock.expect_orders().returning(|| {
             let first = Order::new(OrderId::new("1"), OrderStatus::Open, &order(4).tag("mine"));
             let problem = RowProblem::new(1, "it has no status", "{..}").tag("mine");

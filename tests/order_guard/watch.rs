@@ -7,7 +7,7 @@ use lanekeeper::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderStatu
 use lanekeeper::resilience::guard::{OrderGuard, Recovered, Recovery};
 
 use super::orders::{absence, echoed, trail};
-use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
+use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 
 /// What was told of late orders.
 #[derive(Clone, Default)]
@@ -263,8 +263,8 @@ fn each_slice_that_turns_up_is_told_and_the_last_settles_the_order() {
 fn a_slice_that_its_caller_knows_is_no_news() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
-    let now = broker.clock.now();
-    broker.state().ledger.push((now, slice(SLICES[0])));
+    let sent = broker.clock.now() + SENT;
+    broker.state().ledger.push((sent, slice(SLICES[0])));
     broker.fates([Fate::LostBefore]);
     let order = guard.place_sliced(&order(10).autoslice(true).tag("mine")).unwrap();
     assert_eq!(order.placed().count(), 1);

@@ -53,12 +53,13 @@ impl State {
 
 impl Book {
     /// The book, by a look that is sent after this is called. After `until`, nobody waits for a look
-    /// that hangs.
+    /// that hangs; and when its caller is to `leave`, not for any look of another.
     pub(super) fn read(
         &self,
         broker: &dyn Broker,
         patience: &Patience,
         until: Moment,
+        leave: Option<Moment>,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
         let sent = {
             let mut state = self.state.lock();
@@ -69,6 +70,11 @@ impl Book {
                 }
                 let now = patience.clock.now();
                 let Some(under_way) = state.under_way else { break };
+                if leave.is_some_and(|leave| now >= leave) {
+                    return Err(BrokerError::Transient(Detail::new(
+                        "another look into the order book was under way when its caller left",
+                    )));
+                }
                 let hangs = under_way.at + patience.settle;
                 if now >= hangs {
                     if now >= until {
@@ -81,7 +87,8 @@ impl Book {
                         break;
                     }
                 }
-                self.wait(&mut state, patience, if now < hangs { hangs } else { until });
+                let until = if now < hangs { hangs } else { until };
+                self.wait(&mut state, patience, leave.map_or(until, |leave| leave.min(until)));
             }
             let sent = state.next();
             state.under_way = Some(UnderWay { sent, at: patience.clock.now() });
@@ -148,9 +155,9 @@ mod tests {
             Ok(Rows::default())
         });
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| book.read(&mock, &patience, now + settle));
+            let first = scope.spawn(|| book.read(&mock, &patience, now + settle, None));
             begins.recv().unwrap();
-            let second = scope.spawn(|| book.read(&mock, &patience, now));
+            let second = scope.spawn(|| book.read(&mock, &patience, now, None));
             // The first has asked and sent, the second has asked.
             while book.state.lock().number < 3 {
                 std::thread::yield_now();
@@ -176,7 +183,7 @@ mod tests {
         });
         std::thread::scope(|scope| {
             let (book, mock, patience) = (&book, &mock, &patience);
-            let read = move || book.read(mock, patience, until);
+            let read = move || book.read(mock, patience, until, None);
             let number = || book.state.lock().number;
             let first = scope.spawn(read);
             begins.recv().unwrap();
@@ -204,10 +211,10 @@ mod tests {
         let (book, until) = (Book::default(), patience.clock.now());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| panic!("in the broker"));
-        let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &patience, until));
+        let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &patience, until, None));
         std::panic::catch_unwind(read).unwrap_err();
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
-        assert!(book.read(&mock, &patience, until).is_ok());
+        assert!(book.read(&mock, &patience, until, None).is_ok());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::book::Book;
 use super::find::Intent;
 use super::hooks::{Hook, Hooks, Unrecorded};
+use super::identity::Identity;
 use super::intents::{Intents, Record};
 use super::order_guard::OrderGuard;
 use super::patience::Patience;
@@ -160,6 +161,9 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// file is for one account, by whatever path it is reached. Beside it, the file's path with `.lock`
     /// keeps a second process out, and `.new` is the next journal in the making.
     ///
+    /// If somebody deletes the file while the guard has it open, it is made anew before the next order. If somebody
+    /// replaces or changes it, no order is sent any more.
+    ///
     /// An order that cannot be written down is not sent. A change or a cancellation is not written
     /// down: the order itself shows what became of it, and a full disk must keep nobody from
     /// getting out.
@@ -209,6 +213,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 support,
                 tags,
                 book: Book::default(),
+                identity: Identity::default(),
                 hooks: self.hooks,
             },
         )
@@ -249,6 +254,8 @@ mod tests {
         fn begin(&self, _: &Intent) -> io::Result<()> {
             Err(io::ErrorKind::StorageFull.into())
         }
+
+        fn take_back(&self, _: &str) {}
 
         fn end(&self, _: &str, _: &End) {}
     }

@@ -31,11 +31,11 @@ impl Intent {
     /// the time. Quantity and price say nothing: somebody may have changed them since.
     pub(super) fn matches(&self, order: &Order) -> bool {
         self.matches_but_time(order)
-            && (!self.own || order.placed_at.as_ref().is_none_or(|placed| self.time_fits(placed)))
+            && (!self.own || order.placed_at.as_ref().is_none_or(|it| time_fits(self.at, it)))
     }
 
     /// The same, whatever the clocks say.
-    fn matches_but_time(&self, order: &Order) -> bool {
+    pub(super) fn matches_but_time(&self, order: &Order) -> bool {
         if !self.own {
             return order.tags().any(|tag| tag.eq_ignore_ascii_case(&self.tag));
         }
@@ -44,20 +44,10 @@ impl Intent {
             && order.side == self.order.side
     }
 
-    /// Whether an order that was placed then may be this one: not before, and of the same day, by the
-    /// zone in which the order says it.
-    fn time_fits(&self, placed: &Zoned) -> bool {
-        let skew = SignedDuration::try_from(SKEW).unwrap_or_default();
-        let earliest = self.at.checked_sub(skew).unwrap_or(self.at);
-        let latest = self.at.checked_add(skew).unwrap_or(self.at);
-        let last_day = latest.to_zoned(placed.time_zone().clone()).date();
-        placed.timestamp() >= earliest && placed.date() <= last_day
-    }
-
-    /// Why this order cannot be called absent by a book in which it was not found, in words: an order matches in
-    /// all but its time, and a clock may be wrong; or a row of the book cannot be read, and may be it.
-    pub(super) fn doubt(&self, book: &Rows<Order>) -> Option<String> {
-        if let Some(Order { id, .. }) = book.iter().find(|order| self.matches_but_time(order)) {
+    /// Why this order cannot be called absent by a book in which it was not found, in words: one of the `candidates`
+    /// matches in all but its time, and a clock may be wrong; or a row of the book cannot be read, and may be it.
+    pub(super) fn doubt(&self, candidates: &[Order], book: &Rows<Order>) -> Option<String> {
+        if let Some(Order { id, .. }) = candidates.first() {
             return Some(format!(
                 "order {id} has the tag, the instrument and the side, and by the clocks another time: \
                  it is an earlier one of that tag, or a clock is wrong by more than {SKEW:?}"
@@ -77,6 +67,16 @@ impl Intent {
     fn row_may_match(&self, problem: &RowProblem) -> bool {
         problem.tag.as_deref().is_none_or(|tag| tag.eq_ignore_ascii_case(&self.tag))
     }
+}
+
+/// Whether an order that was placed then may be one that was sent `at`: not before, and of the same day, by the
+/// zone in which the order says it.
+pub(super) fn time_fits(at: Timestamp, placed: &Zoned) -> bool {
+    let skew = SignedDuration::try_from(SKEW).unwrap_or_default();
+    let earliest = at.checked_sub(skew).unwrap_or(at);
+    let latest = at.checked_add(skew).unwrap_or(at);
+    let last_day = latest.to_zoned(placed.time_zone().clone()).date();
+    placed.timestamp() >= earliest && placed.date() <= last_day
 }
 
 #[cfg(test)]
@@ -177,10 +177,10 @@ pub(super) mod tests {
             problem.tag = tag.map(str::to_owned);
             Rows::from(Vec::new()).with_problems([problem])
         };
-        let doubt = |tag| intent(false).doubt(&book(tag));
+        let doubt = |tag| intent(false).doubt(&[], &book(tag));
         assert!(doubt(None).is_some_and(|words| words.contains("row 1 (9): it has no status")));
         assert!(doubt(Some("T1")).is_some());
         assert_eq!(doubt(Some("t2")), None);
-        assert_eq!(intent(false).doubt(&Rows::default()), None);
+        assert_eq!(intent(false).doubt(&[], &Rows::default()), None);
     }
 }

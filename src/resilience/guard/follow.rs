@@ -1,6 +1,7 @@
 //! What became of a write whose answer is lost.
 
 use super::change;
+use super::evidence::Evidence;
 use super::intents::Flight;
 use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
@@ -32,17 +33,25 @@ impl<B: Broker> OrderGuard<B> {
             }
         }
         let sought = Sought { intent, twice, lost: lost.detail() };
-        let since = shared.patience.clock.now();
-        let until = shared.patience.until(since);
-        let settled = shared.search(since, |last| match shared.read_book(self.lookups(), until) {
-            Ok(book) => match shared.look_for(sought, flight, book.iter(), &book, last) {
+        let mut evidence = Evidence::since(shared.patience.clock.now());
+        // Before the search, too: a panic may end it.
+        flight.keep(evidence);
+        let (until, leave) = (shared.patience.until(), self.leaves());
+        let begun = flight.known(|known| known.begun);
+        let settled = shared.search(&mut evidence, leave, |turn| {
+            let book = match shared.read_book(self.lookups(), until, leave) {
+                Ok(book) => book,
+                Err(error) => return Look::Failed(error),
+            };
+            let rows = shared.candidates(intent, begun, &book);
+            match shared.look_for(sought, flight, &rows, &book, turn) {
                 Look::Settled(order) => Look::Settled(Ok(order)),
                 Look::NotYet => Look::NotYet,
                 Look::Unclear(words) => Look::Unclear(words),
                 Look::Failed(error) => Look::Failed(error),
-            },
-            Err(error) => Look::Failed(error),
+            }
         });
+        flight.keep(evidence);
         settled.unwrap_or_else(|unsettled| {
             let is_of_today = shared.intents.is_of_today(intent.at);
             let is_there = flight.known(|known| known.is_there);
@@ -52,7 +61,8 @@ impl<B: Broker> OrderGuard<B> {
             };
             let seen = match unsettled {
                 Unsettled::Absent(absence) if is_of_today && !is_there => Seen::Absent(absence),
-                Unsettled::Absent(_) | Unsettled::Unclear(_) => Seen::Unclear,
+                Unsettled::NotYet if is_of_today && !is_there => Seen::NotYet,
+                Unsettled::Absent(_) | Unsettled::Unclear(_) | Unsettled::NotYet => Seen::Unclear,
                 Unsettled::Unread(_) => Seen::Unread,
             };
             match flight.known(|known| shared.so_far(known, intent, (&words, seen))) {
@@ -87,14 +97,16 @@ impl<B: Broker> OrderGuard<B> {
     ) -> Result<A, BrokerError> {
         let patience = &self.shared().patience;
         let mut last = None;
-        let settled = patience.settle(patience.clock.now(), |_| match self.lookups().order(id) {
-            Ok(order) => {
-                let look = verdict(&order);
-                last = Some(order.status);
-                look
-            }
-            Err(error) => Look::Failed(error),
-        });
+        let evidence = &mut Evidence::since(patience.clock.now());
+        let settled =
+            patience.settle(evidence, self.leaves(), |_| match self.lookups().order(id) {
+                Ok(order) => {
+                    let look = verdict(&order);
+                    last = Some(order.status);
+                    look
+                }
+                Err(error) => Look::Failed(error),
+            });
         settled.unwrap_or_else(|unsettled| {
             let settle = patience.settle;
             let (words, seen) = match (unsettled, last) {
@@ -105,6 +117,10 @@ impl<B: Broker> OrderGuard<B> {
                     };
                     (format!("{settle:?} later {words}: {absence}"), Seen::Absent(absence))
                 }
+                (Unsettled::NotYet, _) => (
+                    format!("order {id} did not show it by the time its caller left"),
+                    Seen::NotYet,
+                ),
                 (Unsettled::Unclear(words), _) => {
                     (format!("{settle:?} later {words}"), Seen::Unclear)
                 }
@@ -138,6 +154,6 @@ pub(super) fn unknown(
     let detail = detail.and(words).trail(Trail::new(tag, seen));
     match seen {
         Seen::Absent(_) => BrokerError::Absent(detail),
-        Seen::Unclear | Seen::Unread => BrokerError::OutcomeUnknown(detail),
+        Seen::NotYet | Seen::Unclear | Seen::Unread => BrokerError::OutcomeUnknown(detail),
     }
 }

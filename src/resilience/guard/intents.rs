@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Evidence;
 use super::find::{Intent, SKEW};
 use super::known::Known;
 use crate::Sent;
@@ -37,6 +38,8 @@ pub(super) enum End {
 pub(super) trait Record: Send + Sync + fmt::Debug {
     /// Notes an intent for good. It is not to be sent before this returns, nor after it fails.
     fn begin(&self, intent: &Intent) -> io::Result<()>;
+    /// Notes that it was not sent: [`begin`](Self::begin) failed, and may have noted it all the same.
+    fn take_back(&self, tag: &str);
     /// Notes how it ended, some time: until then it will be asked after again, which does no harm.
     fn end(&self, tag: &str, end: &End);
 }
@@ -70,8 +73,22 @@ const LINGERS: SignedDuration = SignedDuration::from_hours(1);
 struct Open {
     intent: Arc<Intent>,
     known: Known,
-    /// Since when nobody waits for its answer; `None` while somebody does.
-    left: Option<Moment>,
+    /// What the looks for it say, once somebody was to look.
+    evidence: Option<Evidence>,
+    /// Nobody waits for its answer.
+    is_left: bool,
+}
+
+impl Open {
+    fn new(intent: Arc<Intent>) -> Self {
+        Self { intent, known: Known::default(), evidence: None, is_left: false }
+    }
+
+    /// Nobody waits for its answer any more. If nobody looked for it yet, it was given up now.
+    fn leave(&mut self, now: Moment) {
+        self.evidence.get_or_insert(Evidence::since(now));
+        self.is_left = true;
+    }
 }
 
 impl Intents {
@@ -89,15 +106,23 @@ impl Intents {
                 state.own_tags.insert(intent.tag.clone(), intent.at);
             }
             let tag = intent.tag.clone();
-            let (intent, known) = (Arc::new(intent), Known::default());
-            state.open.insert(tag, Open { intent, known, left: Some(now) });
+            let mut open = Open::new(Arc::new(intent));
+            open.leave(now);
+            state.open.insert(tag, open);
         }
         Self { clock, zone, record, state: Mutex::new(state) }
     }
 
     /// Notes an intent that is about to be sent. If it cannot be written down, an `exit` goes all the same, and
     /// the flight says so.
-    pub(super) fn begin(&self, intent: Intent, exit: bool) -> Result<Flight<'_>, BrokerError> {
+    ///
+    /// `begun` numbers what was read of the book before.
+    pub(super) fn begin(
+        &self,
+        intent: Intent,
+        exit: bool,
+        begun: u64,
+    ) -> Result<Flight<'_>, BrokerError> {
         let intent = Arc::new(intent);
         {
             let mut state = self.state.lock();
@@ -119,7 +144,8 @@ impl Intents {
                 state.own_tags.insert(tag.clone(), intent.at);
             }
             state.absent.remove(tag);
-            let open = Open { intent: Arc::clone(&intent), known: Known::default(), left: None };
+            let mut open = Open::new(Arc::clone(&intent));
+            open.known.begun = begun;
             state.open.insert(intent.tag.clone(), open);
         }
         let mut flight = Flight::new(self, intent);
@@ -130,6 +156,9 @@ impl Intents {
                 Ok(flight)
             }
             Some(Err(error)) => {
+                if let Some(record) = &self.record {
+                    record.take_back(&flight.intent.tag);
+                }
                 flight.forget();
                 Err(BrokerError::NotSent(Detail::new(format!(
                     "the order could not be written into the journal first, so it was not sent: \
@@ -139,18 +168,9 @@ impl Intents {
         }
     }
 
-    /// All intents that nobody waits for any more, to be asked after; and since when the last of
-    /// them was left.
-    pub(super) fn left(&self) -> (Vec<Flight<'_>>, Moment) {
-        let mut since = Moment::ORIGIN;
-        let mut flights = Vec::new();
-        for open in self.state.lock().open.values_mut() {
-            if let Some(left) = open.left {
-                since = since.max(left);
-                flights.extend(open.take(self));
-            }
-        }
-        (flights, since)
+    /// All intents that nobody waits for any more, to be asked after.
+    pub(super) fn left(&self) -> Vec<Flight<'_>> {
+        self.state.lock().open.values_mut().filter_map(|open| open.take(self)).collect()
     }
 
     /// The intent of this tag, if nobody waits for it any more.
@@ -166,10 +186,7 @@ impl Intents {
     ) -> Vec<(Arc<Intent>, News<T>)> {
         let mut state = self.state.lock();
         let State { open, absent, .. } = &mut *state;
-        let open_ones = open.values_mut().map(|open| {
-            let is_left = open.left.is_some();
-            (&open.intent, &mut open.known, is_left)
-        });
+        let open_ones = open.values_mut().map(|open| (&open.intent, &mut open.known, open.is_left));
         let absent_ones = absent.values_mut().map(|(intent, known)| (&*intent, known, true));
         let found: Vec<_> = open_ones
             .chain(absent_ones)
@@ -182,7 +199,7 @@ impl Intents {
             let is_it = |other: &Arc<Intent>| Arc::ptr_eq(other, intent);
             // The tag of an open one stays taken until its end is noted.
             if let Some(open) = open.get_mut(&intent.tag).filter(|open| is_it(&open.intent)) {
-                open.left = None;
+                open.is_left = false;
             }
             if absent.get(&intent.tag).is_some_and(|(other, _)| is_it(other)) {
                 absent.remove(&intent.tag);
@@ -215,6 +232,11 @@ impl Intents {
         [now, there.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
     }
 
+    /// The day that it is.
+    pub(super) fn today(&self) -> Date {
+        self.day(self.clock.wall().timestamp)
+    }
+
     fn day(&self, at: Timestamp) -> Date {
         at.to_zoned(self.zone.clone()).date()
     }
@@ -240,8 +262,8 @@ impl Intents {
 impl Open {
     /// The intent, for somebody who now waits for it; unless somebody does.
     fn take<'a>(&mut self, intents: &'a Intents) -> Option<Flight<'a>> {
-        self.left.take()?;
-        Some(Flight::new(intents, Arc::clone(&self.intent)))
+        let is_left = std::mem::take(&mut self.is_left);
+        is_left.then(|| Flight::new(intents, Arc::clone(&self.intent)))
     }
 }
 
@@ -282,6 +304,20 @@ impl<'a> Flight<'a> {
         match self.intents.state.lock().open.get_mut(&self.intent.tag) {
             Some(open) => look(&mut open.known),
             None => look(&mut Known::default()),
+        }
+    }
+
+    /// What the looks for it say so far.
+    pub(super) fn evidence(&self) -> Evidence {
+        let evidence =
+            self.intents.state.lock().open.get(&self.intent.tag).and_then(|it| it.evidence);
+        evidence.unwrap_or_else(|| Evidence::since(self.intents.clock.now()))
+    }
+
+    /// Keeps what the looks for it say, for whoever looks next.
+    pub(super) fn keep(&self, evidence: Evidence) {
+        if let Some(open) = self.intents.state.lock().open.get_mut(&self.intent.tag) {
+            open.evidence = Some(evidence);
         }
     }
 
@@ -368,7 +404,7 @@ impl Drop for Flight<'_> {
         }
         let now = self.intents.clock.now();
         if let Some(open) = self.intents.state.lock().open.get_mut(&self.intent.tag) {
-            open.left = Some(now);
+            open.leave(now);
         }
     }
 }
@@ -394,9 +430,11 @@ mod tests {
             Ok(())
         }
 
+        fn take_back(&self, _: &str) {}
+
         fn end(&self, tag: &str, _: &End) {
             let intents = self.intents.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.begin(intent(tag, true), false).is_err());
+            assert!(intents.begin(intent(tag, true), false, 0).is_err());
             self.lines.lock().push(format!("end {tag}"));
         }
     }
@@ -410,10 +448,12 @@ mod tests {
             Ok(())
         }
 
+        fn take_back(&self, _: &str) {}
+
         fn end(&self, _: &str, _: &End) {
             let intents = self.0.get().and_then(Weak::upgrade).unwrap();
             assert!(intents.look_over(|_, _, _| found()).is_empty(), "told twice");
-            assert!(intents.left().0.is_empty(), "asked after, although it was found");
+            assert!(intents.left().is_empty(), "asked after, although it was found");
         }
     }
 
@@ -437,7 +477,7 @@ mod tests {
         let left = Arc::clone(&intents.state.lock().open["left"].intent);
         intents.note_late(&left, &End::NotPlaced);
         assert!(intents.look_over(|_, _, _| found()).is_empty());
-        assert!(intents.left().0.is_empty());
+        assert!(intents.left().is_empty());
     }
 
     fn intent(tag: &str, own: bool) -> Intent {
@@ -454,11 +494,11 @@ mod tests {
         record.intents.set(Arc::downgrade(&intents)).unwrap();
         // The caller knows the guard's tag from an error, and uses it again; and one of its own that
         // was not sent.
-        intents.begin(intent("t1", false), false).unwrap().end(&End::NotPlaced);
-        intents.begin(intent("t1", true), false).unwrap();
+        intents.begin(intent("t1", false), false, 0).unwrap().end(&End::NotPlaced);
+        intents.begin(intent("t1", true), false, 0).unwrap();
         let unsent = Err(BrokerError::NotSent(Detail::new("too late")));
         for _ in 0..2 {
-            intents.begin(intent("mine", true), false).unwrap().answered(&unsent);
+            intents.begin(intent("mine", true), false, 0).unwrap().answered(&unsent);
         }
         let lines = ["begin t1", "end t1", "begin t1", "begin mine", "end mine"];
         assert_eq!(record.lines.lock()[..5], lines);

@@ -17,6 +17,8 @@ pub(super) struct Known {
     seen: BTreeMap<OrderId, Order>,
     /// Those whose placement somebody was told of.
     told: BTreeSet<OrderId>,
+    /// What was read last before it was sent, as `Identity` numbers it.
+    pub(super) begun: u64,
     /// The broker refused a second sending because it has the first.
     pub(super) is_there: bool,
 }

@@ -9,10 +9,11 @@
 //!
 //! - `follow` finds out what became of a write whose answer is lost.
 //! - `find` says whether an order in the book, or a row that cannot be read, is the one that was meant.
+//! - `identity` says whose an order is by what the book showed before, where the clocks are wrong.
 //! - `shown` is what a book shows of it: one order, or slices.
 //! - `hooks` are who is told of what is in no answer.
 //! - `change` tells from an order whether a change or a cancellation was made.
-//! - `patience` says when to look, and when a look is the last word.
+//! - `patience` says when to look, and `evidence` when the looks so far are the last word.
 //! - `book` shares one look into the book among all who wait for one.
 //! - `tags` makes tags that no other order has, and checks those of the callers.
 //! - `recover` asks after the orders without a final answer, and `watch` finds those that turn up late.
@@ -27,6 +28,7 @@
 //! | .. not in the book after the settle time | nothing is sent again | [`Absent`](crate::BrokerError::Absent), with the evidence |
 //! | .. the book has something that may be it: an order of its tag and another time, a row that cannot be read | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`Seen::Unclear`](crate::Seen); the message says what |
 //! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`Seen::Unread`](crate::Seen) |
+//! | .. its caller leaves before the settle time is over | nothing is sent again | `OutcomeUnknown`, [`Seen::NotYet`](crate::Seen) |
 //! | of an order that the broker divides into slices | look for its tag; the slices in the book are to make up the quantity | by `place_order` its parent's id, by `place_sliced` each slice |
 //! | .. not all of the quantity is in the book after the settle time | nothing is sent again | [`PartlyPlaced`](crate::BrokerError::PartlyPlaced), or the slices: those in the book, and the rest as [`Absent`](crate::broker::SliceOutcome::Absent) |
 //! | .. some slices are in the book as rejected | | `PartlyPlaced`, or the slices; `Rejected` if no other is there after the settle time |
@@ -53,7 +55,9 @@
 //! It is the one thing that is assumed: how long after a call was given up its order may still
 //! appear in the book. Kite had one appear after 8 s. It must also cover a call that its caller gave
 //! up while it was under way, so it is to be longer than the adapter's timeout. "Not there" counts
-//! only from a look that was sent after the settle time; and a look that failed is not "not there".
+//! only from two looks that were sent after the settle time, a tenth of it apart and not more than 2 s; and a look
+//! that failed is not "not there". The looks are kept with the order: [`recover`](OrderGuard::recover) goes on where
+//! the search of its caller ended, who may leave before ([`patience`](OrderGuard::patience)).
 //!
 //! A look that is refused, by the broker for coming too fast or by a lane whose breaker is open, is
 //! sent again when it was told to come back, in no more than the settle time. One that fails otherwise
@@ -81,9 +85,11 @@
 mod book;
 mod builder;
 mod change;
+mod evidence;
 mod find;
 mod follow;
 mod hooks;
+mod identity;
 mod intents;
 #[cfg(feature = "journal")]
 mod journal;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 
@@ -9,7 +10,7 @@ use super::builder::OrderGuardBuilder;
 use super::change;
 use super::find::Intent;
 use super::follow::{is_open, unknown};
-use super::intents::End;
+use super::intents::{End, Flight};
 use super::recover::Recovery;
 use super::shared::Shared;
 use super::tags::{OwnTags, checked};
@@ -17,9 +18,10 @@ use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
-    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, Trade,
+    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, TagSupport,
+    Trade,
 };
-use crate::quota::Limits;
+use crate::quota::{Limits, Moment};
 
 /// A [`Broker`] that finds out what became of an order when the broker within cannot say; see [the
 /// module](super). All other calls go through.
@@ -73,6 +75,8 @@ pub struct OrderGuard<B> {
     shared: Arc<Shared>,
     /// Its orders are exits: they are sent even if they cannot be written down first.
     exits: bool,
+    /// For how long a caller waits once an answer is lost; `None` as long as it takes.
+    patience: Option<Duration>,
 }
 
 impl<B: Broker> OrderGuard<B> {
@@ -82,7 +86,7 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     pub(super) fn new(within: B, shared: Shared) -> Self {
-        Self { within, shared: Arc::new(shared), exits: false }
+        Self { within, shared: Arc::new(shared), exits: false, patience: None }
     }
 
     /// The broker within.
@@ -105,7 +109,52 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard { within: broker, shared: Arc::clone(&self.shared), exits: false }
+        let shared = Arc::clone(&self.shared);
+        OrderGuard { within: broker, shared, exits: false, patience: None }
+    }
+
+    /// The same guard for callers that wait no longer than this once an answer is lost. Then they leave, with
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) and [`Seen::NotYet`] in its trail, and go on. Without it a
+    /// caller waits for the settle time.
+    ///
+    /// The order is not lost by that. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told if it is in a book
+    /// that is read later, and [`recover_one`](Self::recover_one) goes on with the search where its caller left it: in a
+    /// thread of its own, or with a patience of zero, which is one look each time, from the strategy's own loop.
+    ///
+    /// A look that this caller sent is waited for: bound it by a deadline of the handle for
+    /// [`lookups`](OrderGuardBuilder::lookups). One that another caller sent is not.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use std::time::Duration;
+    /// use lanekeeper::broker::{Broker, BrokerError, Detail, Instrument, MockBroker, OrderRequest, OrderTags, Side};
+    /// use lanekeeper::resilience::guard::Recovered;
+    /// use lanekeeper::{ManualClock, OrderGuard, Seen};
+    ///
+    /// // A broker that loses the order on the way.
+    /// let mut mock = MockBroker::new();
+    /// mock.expect_order_tags().returning(|| OrderTags::echoed(20));
+    /// let lost = || BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+    /// mock.expect_place_order().times(1).returning(move |_| Err(lost()));
+    /// mock.expect_orders().returning(|| Ok(Vec::new().into()));
+    ///
+    /// let clock = ManualClock::jumping();
+    /// let guard = OrderGuard::builder(std::sync::Arc::new(mock)).clock(clock.clone()).build()?;
+    /// let strategy = guard.clone().patience(Duration::from_secs(1));
+    /// let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10);
+    /// let error = strategy.place_order(&order).unwrap_err();
+    /// let trail = error.detail().and_then(|detail| detail.trail.clone()).expect("a trail");
+    /// assert_eq!(trail.seen, Seen::NotYet);
+    ///
+    /// // Elsewhere, or later.
+    /// let found = guard.recover_one(&trail.tag.unwrap_or_default()).expect("nobody else asked");
+    /// assert!(matches!(found.outcome, Recovered::Absent(_)));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "it is another handle of the same guard"]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// The same guard for exits, around a handle of the same broker, as one of
@@ -136,7 +185,8 @@ impl<B: Broker> OrderGuard<B> {
     /// [`Absent`](BrokerError::Absent), or in part so. Nothing is sent again. Orders under way are
     /// left alone.
     ///
-    /// Waits until all are found, or for the settle time: counted for an order of an earlier process
+    /// Waits until all are found, or for the settle time. It counts from when an order was given up, so what was
+    /// looked for that long already needs two looks at most; and for an order of an earlier process
     /// from when this guard was built, since nobody knows when the other sent its last. What is
     /// [`Recovered::Unknown`](super::Recovered), or has a slice of unknown outcome, is kept, and asked after again
     /// by the next call; for
@@ -163,7 +213,15 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recover(&self) -> Vec<Recovery> {
-        self.shared.recover(self.lookups())
+        self.shared.ask_after(self.shared.intents.left(), self.lookups(), self.leaves())
+    }
+
+    /// The same for the order of this tag alone, which is in the trail of the error that its caller got. `None` if
+    /// nothing is to be asked: somebody waits for its answer, or the answer is known, as after
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) was told. See [`patience`](Self::patience) for an example.
+    pub fn recover_one(&self, tag: &str) -> Option<Recovery> {
+        let left = self.shared.intents.left_under(tag)?;
+        self.shared.ask_after(vec![left], self.lookups(), self.leaves()).pop()
     }
 
     /// Asks no more after the order of this tag, which stayed
@@ -182,11 +240,16 @@ impl<B: Broker> OrderGuard<B> {
     /// each order the [id](Order::id) that the broker's book gives it, for by that it is known again. While its caller
     /// waits, the order is found by this as well.
     pub fn told(&self, order: &Order) {
-        self.shared.look_over(std::slice::from_ref(order));
+        self.shared.look_over(std::slice::from_ref(order), false);
     }
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// When a caller leaves that begins to wait now.
+    pub(super) fn leaves(&self) -> Option<Moment> {
+        self.patience.map(|patience| self.shared.patience.clock.now() + patience)
     }
 
     pub(super) fn lookups(&self) -> &dyn Broker {
@@ -194,6 +257,20 @@ impl<B: Broker> OrderGuard<B> {
             Some(lookups) => &*lookups.0,
             None => &self.within,
         }
+    }
+
+    /// Notes an order that is about to be sent. Before the first one with a tag of the caller's own the book is read;
+    /// an exit does not wait for that.
+    fn begin(&self, order: &OrderRequest) -> Result<Flight<'_>, BrokerError> {
+        let shared = &self.shared;
+        let has_own = shared.own_tags == OwnTags::Unique
+            && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
+            && *shared.support.support() != TagSupport::None;
+        if has_own && !self.exits {
+            shared.read_baseline(self.lookups(), self.leaves());
+        }
+        let begun = shared.identity.now();
+        shared.intents.begin(self.intent(order)?, self.exits, begun)
     }
 
     /// The order with a tag that no other has.
@@ -211,7 +288,7 @@ impl<B: Broker> OrderGuard<B> {
 
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let flight = self.begin(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || {
             let placed = self.within.place_order(&intent.order);
@@ -224,7 +301,12 @@ impl<B: Broker> Broker for OrderGuard<B> {
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
             }
-            known => known,
+            known => {
+                if let Ok(id) = &known {
+                    self.shared.identity.answered(self.shared.intents.today(), id, intent.at);
+                }
+                known
+            }
         };
         // After the sending, which it must not hold up.
         self.shared.tell_unrecorded(&flight);
@@ -233,7 +315,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let flight = self.shared.intents.begin(self.intent(order)?, self.exits)?;
+        let flight = self.begin(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || self.within.place_sliced(&intent.order);
         let placed = match self.within.place_sliced(&intent.order) {
@@ -278,7 +360,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         let book = self.within.orders()?;
-        self.shared.look_over(&book);
+        self.shared.look_over(&book, book.problems.is_empty());
         Ok(book)
     }
 
@@ -360,8 +442,9 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { within, shared, exits } = self;
-        Self { within: within.clone(), shared: Arc::clone(shared), exits: *exits }
+        let Self { within, shared, exits, patience } = self;
+        let shared = Arc::clone(shared);
+        Self { within: within.clone(), shared, exits: *exits, patience: *patience }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::evidence::{Evidence, Turn};
 use crate::broker::{Absence, BrokerError};
 use crate::clock::Clock;
 use crate::quota::Moment;
@@ -30,9 +31,12 @@ pub(super) enum Look<A> {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unsettled {
-    /// The broker was asked after the settle time, and shows no trace.
+    /// The broker was asked after the settle time, twice, and shows no trace.
     Absent(Absence),
-    /// The broker was asked after the settle time, and shows something that does not tell.
+    /// The caller left before that. The broker shows no trace so far.
+    NotYet,
+    /// The broker was asked after the settle time, or last before the caller left, and shows something that does
+    /// not tell.
     Unclear(String),
     /// The broker could not be asked in time; the last failure.
     Unread(BrokerError),
@@ -46,60 +50,66 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Looks until there is an answer, or until a look that was sent `settle` after `since` shows
-    /// nothing. A look of those is told what is known if it is clean and shows nothing. That last look is tried
-    /// a few times; the others are made up for by the next.
+    /// Looks until there is an answer, until the `evidence` says that there is none, or until the caller is to
+    /// `leave`; then once more. Each look is told what it would say. One after the settle time is tried a few times;
+    /// the others are made up for by the next.
     pub(super) fn settle<A>(
         &self,
-        since: Moment,
-        mut look: impl FnMut(Option<Absence>) -> Look<A>,
+        evidence: &mut Evidence,
+        leave: Option<Moment>,
+        mut look: impl FnMut(Turn) -> Look<A>,
     ) -> Result<A, Unsettled> {
-        let settled = since + self.settle;
         let mut pause = FIRST_PAUSE;
         let (mut last_looks, mut fatal) = (0, 0);
-        // How many looks were clean and showed nothing, and when the first of them was sent.
-        let (mut clean, mut first) = (0_u32, None);
         loop {
             let sent = self.clock.wall();
-            let over = sent.moment.since(first.unwrap_or(sent.moment));
-            let last = (sent.moment >= settled)
-                .then(|| Absence::new(clean.saturating_add(1), over, sent.timestamp));
-            let asked = match (look(last), last) {
-                (Look::Settled(answer), _) => return Ok(answer),
-                (Look::NotYet, Some(absence)) => return Err(Unsettled::Absent(absence)),
-                (Look::NotYet, None) => {
-                    (clean, fatal) = (clean.saturating_add(1), 0);
-                    first.get_or_insert(sent.moment);
-                    Duration::ZERO
+            let turn = evidence.turn(sent, self.settle);
+            let mut asked = Duration::ZERO;
+            let so_far = match look(turn) {
+                Look::Settled(answer) => return Ok(answer),
+                Look::NotYet => {
+                    evidence.shows_nothing(sent.moment, self.settle);
+                    if let Some(absence) = turn.absence {
+                        return Err(Unsettled::Absent(absence));
+                    }
+                    (last_looks, fatal) = (0, 0);
+                    Unsettled::NotYet
                 }
-                (Look::Unclear(words), Some(_)) => return Err(Unsettled::Unclear(words)),
-                (Look::Unclear(_), None) => {
+                Look::Unclear(words) if turn.is_late => return Err(Unsettled::Unclear(words)),
+                Look::Unclear(words) => {
                     fatal = 0;
-                    Duration::ZERO
+                    Unsettled::Unclear(words)
                 }
-                (Look::Failed(error), last) => {
-                    last_looks += u32::from(last.is_some());
+                Look::Failed(error) => {
+                    last_looks += u32::from(turn.is_late);
                     let is_lasting =
                         matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
                     fatal = if is_lasting { fatal + 1 } else { 0 };
                     if last_looks.max(fatal) >= LAST_LOOKS {
                         return Err(Unsettled::Unread(error));
                     }
-                    self.asked_to_wait(&error)
+                    asked = self.asked_to_wait(&error);
+                    Unsettled::Unread(error)
                 }
             };
-            // Not past the moment from which a look is conclusive, unless the broker asked for that.
-            let left = settled.since(self.clock.now());
-            let wait = if left.is_zero() { pause } else { pause.min(left) };
-            self.clock.sleep(wait.max(asked));
+            let now = self.clock.now();
+            // Not past the moment from which a look counts for more, unless the broker asked for that.
+            let due = evidence.due(self.settle).since(now);
+            let wait = if due.is_zero() { pause } else { pause.min(due) };
+            let wait = wait.max(asked);
+            match leave.map(|leave| leave.since(now)) {
+                Some(left) if left.is_zero() || left < asked => return Err(so_far),
+                Some(left) => self.clock.sleep(wait.min(left)),
+                None => self.clock.sleep(wait),
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Until when somebody else's look is waited for, if what is looked for was left at `since`: the
-    /// settle time, and as long again for the last word.
-    pub(super) fn until(&self, since: Moment) -> Moment {
-        since.max(self.clock.now()) + self.settle.saturating_mul(2)
+    /// Until when somebody else's look that hangs is waited for, by a search that begins now: the settle time, and
+    /// as long again for the last word.
+    pub(super) fn until(&self) -> Moment {
+        self.clock.now() + self.settle.saturating_mul(2)
     }
 
     /// The broker, or a lane whose breaker is open, may say when to come back. For longer than the
@@ -140,7 +150,7 @@ mod tests {
         let since = clock.now();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut sent = Vec::new();
-        let answer = patience.settle(since, |_| {
+        let answer = patience.settle(&mut Evidence::since(since), None, |_| {
             let at = clock.now().since(since);
             sent.push(at.as_millis());
             look(at, sent.len())
@@ -152,8 +162,8 @@ mod tests {
     fn not_there_counts_only_from_a_look_after_the_settle_time() {
         let (answer, sent) = looks(|_, _| Look::NotYet);
         let absence = absence(&answer);
-        assert_eq!((absence.looks, absence.over), (9, SETTLE));
-        assert_eq!(sent, [0, 250, 750, 1750, 3750, 5750, 7750, 9750, 10_000]);
+        assert_eq!((absence.looks, absence.over), (10, SETTLE + SETTLE / 10));
+        assert_eq!(sent, [0, 250, 750, 1750, 3750, 5750, 7750, 9750, 10_000, 11_000]);
     }
 
     #[test]
@@ -161,12 +171,13 @@ mod tests {
         let clock = ManualClock::jumping();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut looked = 0;
-        let answer: Result<(), _> = patience.settle(clock.now(), |_| {
+        let evidence = &mut Evidence::since(clock.now());
+        let answer: Result<(), _> = patience.settle(evidence, None, |_| {
             looked += 1;
             clock.advance(Duration::from_secs(60));
             Look::NotYet
         });
-        assert_eq!((absence(&answer).looks, looked), (2, 2));
+        assert_eq!((absence(&answer).looks, looked), (3, 3));
     }
 
     #[test]
@@ -187,6 +198,33 @@ mod tests {
             _ => Look::NotYet,
         });
         assert!(matches!(answer, Err(Unsettled::Absent(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn search_goes_on_where_the_last_one_ended() {
+        let clock = ManualClock::jumping();
+        let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
+        let mut evidence = Evidence::since(clock.now());
+        let mut search = |leave: Duration, fails: bool| {
+            let (began, mut looked) = (clock.now(), 0);
+            let answer: Result<(), _> = patience.settle(&mut evidence, Some(began + leave), |_| {
+                looked += 1;
+                if fails { Look::Failed(transient()) } else { Look::NotYet }
+            });
+            (answer, looked, clock.now().since(began))
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(search(second, false), (Err(Unsettled::NotYet), 4, second));
+        assert_eq!(search(second, true), (Err(Unsettled::Unread(transient())), 4, second));
+        // One look each.
+        assert_eq!(search(Duration::ZERO, false), (Err(Unsettled::NotYet), 1, Duration::ZERO));
+        clock.advance(SETTLE);
+        // The first that counts, and after a second, the last.
+        assert_eq!(search(Duration::ZERO, false), (Err(Unsettled::NotYet), 1, Duration::ZERO));
+        clock.advance(second);
+        let (answer, looked, _) = search(Duration::ZERO, false);
+        let absence = absence(&answer);
+        assert_eq!((absence.looks, absence.over, looked), (7, SETTLE + second * 3, 1));
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use jiff::Timestamp;
 
+use super::evidence::Evidence;
 use super::find::Intent;
 use super::intents::{End, Flight};
 use super::known::BEHIND;
 use super::patience::{Look, Unsettled};
 use super::shared::{Shared, Sought};
 use crate::broker::{
-    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Seen, SlicedOrder,
+    Absence, Broker, BrokerError, Detail, Order, OrderId, OrderRequest, Seen, SlicedOrder, Trail,
 };
+use crate::quota::Moment;
 
 /// An order without a final answer, and what was found out about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,13 +38,14 @@ pub enum Recovered {
     PartlyPlaced(Box<SlicedOrder>),
     /// It is in the broker's book, and was rejected.
     Rejected(Detail),
-    /// It is not in the broker's book: a book of the same day was read, the settle time after the process that
-    /// was to send it was gone, and does not show it. It may never have been sent. It is not asked after
+    /// It is not in the broker's book: a book of the same day was read twice, the settle time after the order was
+    /// given up or the process that was to send it was gone, and does not show it. It may never have been sent. It is not asked after
     /// again; if it turns up after all, [`on_turned_up`](super::OrderGuardBuilder::on_turned_up) is told. Never said
     /// of an order of which this process heard that the broker refused a second sending as a duplicate; what an
     /// earlier process heard is not in the journal.
     Absent(Absence),
-    /// Nothing is known, and it will be asked after again. The words say why: the book could not
+    /// Nothing is known, and it will be asked after again. Its trail has the tag and what was [`Seen`]; the words say
+    /// why: the caller left before the settle time was over, the book could not
     /// be read, is of another day than the order, does not show tags, has a row that cannot be read, or
     /// has an order of the same tag of the caller's that by its time is another. Once you know from
     /// elsewhere, [`forget`](super::OrderGuard::forget) it.
@@ -65,19 +68,23 @@ impl Recovered {
 }
 
 impl Shared {
-    /// Asks after all orders without a final answer.
+    /// Asks after these orders without a final answer, until all are found, until the evidence says of all that
+    /// they are absent, or until the caller is to `leave`.
     ///
     /// What is found is noted at the very end: a process that dies before has told nobody, and the
     /// next one is to find it again.
-    pub(super) fn recover(&self, broker: &dyn Broker) -> Vec<Recovery> {
-        let (mut open, since) = self.intents.left();
+    pub(super) fn ask_after(
+        &self,
+        mut open: Vec<Flight<'_>>,
+        broker: &dyn Broker,
+        leave: Option<Moment>,
+    ) -> Vec<Recovery> {
         let mut found = Vec::with_capacity(open.len());
-        if open.is_empty() {
-            return Vec::new();
-        }
-        let (twice, until) = (self.sends_twice(), self.patience.until(since));
-        let settled = self.search(since, |last| {
-            let book = match self.read_book(broker, until) {
+        let evidence = open.iter().map(Flight::evidence).reduce(Evidence::of_both);
+        let Some(mut evidence) = evidence else { return Vec::new() };
+        let (twice, until) = (self.sends_twice(), self.patience.until());
+        let settled = self.search(&mut evidence, leave, |turn| {
+            let book = match self.read_book(broker, until, leave) {
                 Ok(book) => book,
                 Err(error) => return Look::Failed(error),
             };
@@ -90,8 +97,8 @@ impl Shared {
             for flight in std::mem::take(&mut open) {
                 let intent = &*flight.intent;
                 let sought = Sought { intent, twice, lost: None };
-                let rows = self.rows_for(intent, &book);
-                let words = match self.look_for(sought, &flight, rows, &book, last) {
+                let rows = self.rows_for(intent, flight.known(|known| known.begun), &book);
+                let words = match self.look_for(sought, &flight, &rows, &book, turn) {
                     Look::Settled(order) => {
                         found.push((flight, Recovered::of(order)));
                         continue;
@@ -100,9 +107,10 @@ impl Shared {
                     Look::NotYet | Look::Failed(_) => is_behind.then(|| BEHIND.to_owned()),
                 };
                 match words {
-                    Some(words) if last.is_some() => {
+                    Some(words) if turn.is_late => {
                         let words = self.in_words(intent, &Unsettled::Unclear(words));
-                        found.push((flight, Recovered::Unknown(Detail::new(words))));
+                        let outcome = self.not_found(&flight, words, Seen::Unclear);
+                        found.push((flight, outcome));
                     }
                     words => {
                         unclear = unclear.or(words);
@@ -120,6 +128,7 @@ impl Shared {
             }
         });
         found.extend(open.into_iter().map(|flight| {
+            flight.keep(flight.evidence().after(evidence));
             let intent = &*flight.intent;
             let is_there = flight.known(|known| known.is_there);
             let is_of_today = self.intents.is_of_today(intent.at);
@@ -131,29 +140,39 @@ impl Shared {
                 Ok(()) => (self.of_another_day(intent), Seen::Unclear),
                 Err(_) if is_there => (self.not_shown(intent), Seen::Unclear),
                 Err(other @ Unsettled::Unread(_)) => (self.in_words(intent, other), Seen::Unread),
+                Err(Unsettled::NotYet) if is_of_today => {
+                    (self.in_words(intent, &Unsettled::NotYet), Seen::NotYet)
+                }
                 Err(other) => (self.in_words(intent, other), Seen::Unclear),
             };
-            // A postback may have come since the last look.
-            let so_far = flight.known(|known| self.so_far(known, intent, (&words, seen)));
-            let outcome = match (so_far, seen) {
-                (Some(order), _) => Recovered::of(order),
-                (None, Seen::Absent(absence)) => Recovered::Absent(absence),
-                (None, _) => Recovered::Unknown(Detail::new(words)),
-            };
+            let outcome = self.not_found(&flight, words, seen);
             (flight, outcome)
         }));
         found.into_iter().map(conclude).collect()
     }
 
+    /// What is to be said of an order that no look settled; in `words`, why.
+    fn not_found(&self, flight: &Flight<'_>, words: String, seen: Seen) -> Recovered {
+        let intent = &*flight.intent;
+        // A postback may have come since the last look.
+        let so_far = flight.known(|known| self.so_far(known, intent, (&words, seen)));
+        match (so_far, seen) {
+            (Some(order), _) => Recovered::of(order),
+            (None, Seen::Absent(absence)) => Recovered::Absent(absence),
+            (None, _) => {
+                let trail = Trail::new(Some(intent.tag.clone()), seen);
+                Recovered::Unknown(Detail::new(words).trail(trail))
+            }
+        }
+    }
+
     /// The rows of a book that may be an order, which may be of another day than the book. A tag of the caller's
     /// may be on another order by now, which only its time would tell.
-    pub(super) fn rows_for<'a>(
-        &self,
-        intent: &Intent,
-        book: &'a [Order],
-    ) -> impl Iterator<Item = &'a Order> + use<'a> {
+    pub(super) fn rows_for(&self, intent: &Intent, begun: u64, book: &[Order]) -> Vec<Order> {
+        let mut rows = self.candidates(intent, begun, book);
         let takes_all = !intent.own || self.intents.is_of_today(intent.at);
-        book.iter().filter(move |order| takes_all || order.placed_at.is_some())
+        rows.retain(|order| takes_all || order.placed_at.is_some());
+        rows
     }
 }
 

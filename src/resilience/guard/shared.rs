@@ -2,16 +2,17 @@
 
 use super::book::Book;
 use super::builder::Lookups;
+use super::evidence::{Evidence, Turn};
 use super::find::Intent;
 use super::hooks::{Hooks, Unrecorded};
+use super::identity::Identity;
 use super::intents::{Flight, Intents};
 use super::known::Known;
 use super::patience::{Look, Patience, Unsettled};
 use super::shown::Shown;
 use super::tags::{OwnTags, Tags};
 use crate::broker::{
-    Absence, BrokerError, Detail, Order, OrderTags, Rows, Seen, Slice, SlicedOrder, TagSupport,
-    Trail,
+    BrokerError, Detail, Order, OrderTags, Rows, Seen, Slice, SlicedOrder, TagSupport, Trail,
 };
 use crate::quota::Moment;
 
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) support: OrderTags,
     pub(super) tags: Tags,
     pub(super) book: Book,
+    pub(super) identity: Identity,
     pub(super) hooks: Hooks,
 }
 
@@ -41,14 +43,15 @@ impl Shared {
     /// Looks for orders by their tags, where the broker shows them.
     pub(super) fn search<A>(
         &self,
-        since: Moment,
-        look: impl FnMut(Option<Absence>) -> Look<A>,
+        evidence: &mut Evidence,
+        leave: Option<Moment>,
+        look: impl FnMut(Turn) -> Look<A>,
     ) -> Result<A, Unsettled> {
         match self.support.support() {
             TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(Detail::new(
                 "this broker's order book shows no tags",
             )))),
-            _ => self.patience.settle(since, look),
+            _ => self.patience.settle(evidence, leave, look),
         }
     }
 
@@ -65,20 +68,22 @@ impl Shared {
         matches!(self.support.support(), TagSupport::Unique { .. })
     }
 
-    /// What a look shows of an order, if that is its last word. Of the `last` look it always is: the quantity that it
-    /// does not show is a slice that is absent, or of unknown outcome if the book leaves a doubt.
+    /// What a look shows of an order, if that is its last word. After the settle time it is if the book leaves a
+    /// doubt, and of the last look it always is: the quantity that it does not show is a slice of unknown outcome
+    /// then, or one that is absent.
     fn last_word(
         &self,
         sought: Sought<'_>,
         shown: Shown,
         book: &Rows<Order>,
-        last: Option<Absence>,
+        turn: Turn,
     ) -> Option<SlicedOrder> {
-        let Some(absence) = last else {
+        let doubt = shown.rest_doubt.map(str::to_owned);
+        let doubt = doubt.or_else(|| sought.intent.unreadable_row(book));
+        if turn.absence.is_none() && !(turn.is_late && doubt.is_some()) {
             return shown.is_final(sought.twice).then_some(shown.order);
-        };
+        }
         let Intent { tag, at, order, .. } = sought.intent;
-        let rest_doubt = shown.rest_doubt;
         let (rest, of, settle) = (shown.rest, order.quantity, self.patience.settle);
         Some(shown.with_rest(|| {
             let shows = format!(
@@ -88,34 +93,39 @@ impl Shared {
                 let detail = sought.lost.cloned().unwrap_or_default();
                 detail.and(&format!("{shows}{words}")).trail(Trail::new(Some(tag.clone()), seen))
             };
-            let doubt = rest_doubt.map(str::to_owned);
-            match doubt.or_else(|| sought.intent.unreadable_row(book)) {
-                Some(row) => Slice::unknown(because(&format!("; {row}"), Seen::Unclear)),
-                None if self.intents.is_of_today(*at) => {
+            match (doubt, turn.absence) {
+                (Some(row), _) => Slice::unknown(because(&format!("; {row}"), Seen::Unclear)),
+                (None, Some(absence)) if self.intents.is_of_today(*at) => {
                     Slice::absent(because(&format!(": {absence}"), Seen::Absent(absence)))
                 }
-                None => {
+                (None, _) => {
                     Slice::unknown(because(", and is of another day or about to be", Seen::Unclear))
                 }
             }
         }))
     }
 
+    /// The orders of a book that may be the one of this intent, which was sent after `begun`.
+    pub(super) fn candidates(&self, intent: &Intent, begun: u64, book: &[Order]) -> Vec<Order> {
+        let of_today = self.intents.is_of_today(intent.at);
+        self.identity.candidates(intent, begun, of_today, book)
+    }
+
     /// What a book shows of an order, of which `rows` may be it, with all that was seen before.
-    pub(super) fn look_for<'a>(
+    pub(super) fn look_for(
         &self,
         sought: Sought<'_>,
         flight: &Flight<'_>,
-        rows: impl IntoIterator<Item = &'a Order>,
+        rows: &[Order],
         book: &Rows<Order>,
-        last: Option<Absence>,
+        turn: Turn,
     ) -> Look<SlicedOrder> {
         let intent = sought.intent;
         let Some(shown) = flight.known(|known| known.look_into(intent, rows, book)) else {
-            return intent.doubt(book).map_or(Look::NotYet, Look::Unclear);
+            return intent.doubt(rows, book).map_or(Look::NotYet, Look::Unclear);
         };
         let doubt = shown.rest_doubt.map(str::to_owned);
-        match self.last_word(sought, shown, book, last) {
+        match self.last_word(sought, shown, book, turn) {
             Some(order) => Look::Settled(order),
             None => {
                 doubt.or_else(|| intent.unreadable_row(book)).map_or(Look::NotYet, Look::Unclear)
@@ -162,6 +172,9 @@ impl Shared {
                 let settle = self.patience.settle;
                 format!("the order book does not show the tag {tag} {settle:?} later: {absence}")
             }
+            Unsettled::NotYet => format!(
+                "the order book did not show the tag {tag} by the time its caller left, which says nothing yet"
+            ),
             Unsettled::Unclear(words) => format!("{words} (the tag is {tag})"),
             Unsettled::Unread(error) => {
                 format!("the order book could not be searched for the tag {tag}: {error}")

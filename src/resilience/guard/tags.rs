@@ -25,8 +25,11 @@ pub enum OwnTags {
     /// was `NotSent` or `Throttled`; and one that the broker's book would not show: what is too long,
     /// or has other characters than [`OrderTags`] allows. It knows only what passed through itself:
     /// that another process, or the one before a restart, used the tag, it sees from the order's
-    /// instrument and side, if it looks for it. Where both are the same the time decides: an order
-    /// that was placed less than a minute before would be taken for it, and an earlier one leaves the
+    /// instrument and side, if it looks for it. Where both are the same, what the book showed before decides:
+    /// before the first order of an own tag on a day, unless it is an exit, the guard reads the book. An order that is
+    /// in it then is not taken for yours, and one that comes later is yours, whatever its time. If the book could not
+    /// be read the time decides: an order
+    /// that was placed less than a minute before would be taken for yours, and an earlier one leaves the
     /// outcome unknown ([`Seen::Unclear`](crate::Seen)), since the clock may be wrong. Leave the tag
     /// empty (or `""`), and none of this concerns you.
     #[default]

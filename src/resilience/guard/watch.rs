@@ -12,6 +12,7 @@ use super::known::Known;
 use super::recover::{Recovered, Recovery};
 use super::shared::Shared;
 use crate::broker::{Broker, BrokerError, Order, Rows, Seen};
+use crate::contain::contain;
 use crate::quota::Moment;
 
 impl Shared {
@@ -20,17 +21,32 @@ impl Shared {
         &self,
         broker: &dyn Broker,
         until: Moment,
+        leave: Option<Moment>,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
-        let book = self.book.read(broker, &self.patience, until)?;
-        self.look_over(&book);
+        let book = self.book.read(broker, &self.patience, until, leave)?;
+        self.look_over(&book, book.problems.is_empty());
         Ok(book)
     }
 
+    /// Reads the book before the first order of an own tag on a day, so that what is in it is not taken for that order.
+    /// Only once: if the book cannot be read, no order is to wait for it again. Orders that come meanwhile share the
+    /// look. No lock is held: who is told of what the look finds may place an order.
+    pub(super) fn read_baseline(&self, broker: &dyn Broker, leave: Option<Moment>) {
+        let today = self.intents.today();
+        if self.identity.has_baseline(today) || *self.identity.tried.lock() == Some(today) {
+            return;
+        }
+        // A broker that panics says nothing, and the order itself will show it.
+        let _ = contain(|| self.read_book(broker, self.patience.until(), leave));
+        *self.identity.tried.lock() = Some(today);
+    }
+
     /// Looks for all orders without a final answer, and tells of those that nobody waits for any more. Without a
-    /// hook it only remembers what is here; `recover` tells then.
-    pub(super) fn look_over(&self, book: &[Order]) {
+    /// hook it only remembers what is here; `recover` tells then. It may be a whole book, or less.
+    pub(super) fn look_over(&self, book: &[Order], is_whole: bool) {
+        self.identity.note(self.intents.today(), book, is_whole);
         let turned_up = self.intents.look_over(|intent, known, is_left| {
-            let is_here = known.note(intent, self.rows_for(intent, book));
+            let is_here = known.note(intent, &self.rows_for(intent, known.begun, book));
             let is_told = is_here && is_left && self.hooks.turned_up.is_set();
             is_told.then(|| self.news(intent, known)).flatten()
         });

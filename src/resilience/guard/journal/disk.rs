@@ -1,10 +1,21 @@
 //! The file under the journal, as far as the journal needs one.
 
+use std::cmp::Ordering;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What is where the next process will look for the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The open file, as long as it should be.
+    Ours,
+    Nothing,
+    /// Somebody else's; in words, what.
+    Other(&'static str),
+}
 
 /// A file that grows at its end.
 pub(super) trait Disk: Send + Sync + fmt::Debug {
@@ -14,6 +25,8 @@ pub(super) trait Disk: Send + Sync + fmt::Debug {
     fn cut(&self, len: u64) -> io::Result<()>;
     /// Returns when all that was written is safe.
     fn sync(&self) -> io::Result<()>;
+    /// What is at its path, where a file of `len` bytes should be.
+    fn found(&self, len: u64) -> io::Result<Found>;
     /// Puts a file with these bytes in its place, which is safe.
     fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced>;
 }
@@ -34,15 +47,25 @@ pub(super) struct NotReplaced {
 #[derive(Debug)]
 pub(super) struct OnDisk {
     file: File,
-    path: PathBuf,
+    at: At,
+}
+
+/// Where a file is.
+#[derive(Debug, Clone)]
+pub(super) struct At {
+    /// Without links.
+    pub(super) path: PathBuf,
+    /// As it was named: the next process will come by this, over the same links.
+    pub(super) name: PathBuf,
 }
 
 impl OnDisk {
-    /// A new file with these bytes, in the place of what may be at `path`.
+    /// A new file with these bytes, in the place of what may be there.
     ///
     /// It is written beside it, and takes the place when it is safe. A process that dies in between
     /// leaves the one or the other, and at most a `.new`, which the next one removes.
-    pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<Self, NotReplaced> {
+    pub(super) fn replace(at: &At, bytes: &[u8]) -> Result<Self, NotReplaced> {
+        let path = &at.path;
         let new = with_suffix(path, ".new");
         let failed = |action, path: &Path, in_doubt| {
             let path = path.to_owned();
@@ -75,7 +98,7 @@ impl OnDisk {
         })?;
         let safe = folder.map_or(Ok(()), |folder| folder.sync_all());
         safe.map_err(failed("make safe the folder of", path, true))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, at: at.clone() })
     }
 }
 
@@ -93,8 +116,47 @@ impl Disk for OnDisk {
     }
 
     fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced> {
-        Ok(Arc::new(Self::replace(&self.path, bytes)?))
+        Ok(Arc::new(Self::replace(&self.at, bytes)?))
     }
+
+    fn found(&self, len: u64) -> io::Result<Found> {
+        let At { path, name } = &self.at;
+        if !leads_to(name, &self.file)? {
+            let is_gone = [name, path].iter().all(|path| is_gone(path));
+            return Ok(if is_gone { Found::Nothing } else { Found::Other("another file") });
+        }
+        Ok(match self.file.metadata()?.len().cmp(&len) {
+            Ordering::Equal => Found::Ours,
+            Ordering::Less => Found::Other("a file that somebody made shorter"),
+            Ordering::Greater => Found::Other("a file that somebody made longer"),
+        })
+    }
+}
+
+/// Whether `path` leads to this open file. If there is nothing, it does not.
+pub(super) fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(there) => Ok(is_same(&there, &file.metadata()?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Elsewhere than on Unix the standard library does not tell files apart but by what they look like.
+#[cfg(not(unix))]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.is_file(), one.len()) == (other.is_file(), other.len())
+}
+
+/// Whether nothing is at `path`, or a link to where nothing is.
+fn is_gone(path: &Path) -> bool {
+    matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// The folder of a file: a new name in it is safe when the folder is. Elsewhere than on Unix a folder

@@ -6,15 +6,25 @@
 //!
 //! - `line` is one line: a checksum and JSON.
 //! - `disk` is the file, so that tests can have one that is full.
-//! - `open` reads what is there, drops what is answered, and locks other processes out.
+//! - `lock` keeps other guards out.
+//! - `open` reads what is there and drops what is answered.
 //! - `tail` is where the file grows; it is shortened there once it is long.
+//!
+//! # Deleted or replaced while it is open
+//!
+//! A line helps only if the next process finds it. So once a line is safe on the disk, and before its order may go,
+//! the lock and the file are compared with what is at their paths, by a look at each. What is missing is made anew,
+//! with all that is open. Another file is somebody else's: no order is written down any more.
+//!
+//! The lock is looked at after the line is safe, and a guard reads a journal after it took the lock. So a guard that
+//! takes the lock after that look reads the line, and one that took it before is seen.
 
 mod disk;
 mod line;
+mod lock;
 mod open;
 mod tail;
 
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +32,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::line::{Entry, decode, encode};
+use self::lock::Lock;
 pub use self::open::JournalError;
 use self::tail::Tail;
 use super::find::Intent;
@@ -32,28 +43,32 @@ use super::intents::{End, Record};
 pub(super) struct Journal {
     path: PathBuf,
     tail: Mutex<Tail>,
-    /// How many writes are safe on the disk. Held while waiting for it, and while the file is
-    /// replaced.
-    safe: Mutex<u64>,
-    /// Kept open for its lock.
-    _lock: Option<File>,
+    safe: Mutex<Safe>,
 }
+
+/// What is safe. Held while waiting for the disk, and while the file is replaced.
+#[derive(Debug)]
+struct Safe {
+    /// How many writes are on the disk, where the next process will find them.
+    writes: u64,
+    /// What keeps other guards out; `None` in tests alone.
+    lock: Option<Lock>,
+}
+
+/// How often a journal that is not there is made anew for one order.
+const TRIES: u32 = 3;
 
 impl Journal {
     /// Notes an intent, and waits until it is safe.
     fn write(&self, tag: &str, line: Vec<u8>) -> io::Result<()> {
         let number = self.tail.lock().begin(tag, line)?;
         let mut safe = self.safe.lock();
-        if *safe >= number {
+        if safe.writes >= number {
             return Ok(()); // By the wait of another order.
         }
         let (disk, writes) = {
-            let mut tail = self.tail.lock();
+            let tail = self.tail.lock();
             tail.check()?;
-            if tail.shorten()? {
-                *safe = tail.writes;
-                return Ok(());
-            }
             (Arc::clone(&tail.disk), tail.writes)
         };
         if let Err(error) = disk.sync() {
@@ -62,8 +77,26 @@ impl Journal {
             self.tail.lock().break_off(why);
             return Err(error);
         }
-        *safe = writes;
+        safe.writes = self.in_place(safe.lock.as_mut(), writes)?;
         Ok(())
+    }
+
+    /// Makes sure that the next process will find the first `writes`, which are on the disk. Gives how many of them
+    /// it will find.
+    fn in_place(&self, mut lock: Option<&mut Lock>, mut writes: u64) -> io::Result<u64> {
+        for _ in 0..TRIES {
+            if let Some(lock) = &mut lock {
+                lock.renew().map_err(io::Error::other)?;
+            }
+            let mut tail = self.tail.lock();
+            if !tail.is_replaced()? {
+                return Ok(writes);
+            }
+            writes = tail.writes; // And is there what was put there?
+        }
+        Err(io::Error::other(
+            "it was written anew, and is not at its path; put back what leads there",
+        ))
     }
 }
 
@@ -85,6 +118,12 @@ impl Record for Journal {
         let entry = Entry::End { tag: tag.to_owned(), end: end.clone() };
         let Ok(line) = encode(&entry) else { return };
         self.tail.lock().end(tag, &line);
+    }
+
+    fn take_back(&self, tag: &str) {
+        if self.tail.lock().has(tag) {
+            self.end(tag, &End::NotPlaced);
+        }
     }
 }
 

@@ -5,15 +5,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Journal;
-use super::disk::{NotReplaced, OnDisk, private, with_suffix};
+use super::disk::{At, NotReplaced, OnDisk, with_suffix};
 use super::line::{Damage, replay};
+use super::lock::Lock;
 use super::tail::Tail;
+use super::{Journal, Safe};
 use crate::bounded::{Bounded, Most};
 use crate::resilience::guard::find::Intent;
 
@@ -95,7 +96,7 @@ impl From<NotReplaced> for JournalError {
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
     move |source| JournalError::Io { action, path, source }
 }
@@ -105,6 +106,7 @@ impl Journal {
     pub(in crate::resilience::guard) fn open(
         path: &Path,
     ) -> Result<(Self, Vec<Intent>), JournalError> {
+        let name = path::absolute(path).map_err(failed("find", path))?;
         let path = true_path(path).map_err(failed("find", path))?;
         if path.extension().is_some_and(|ending| ending == "new" || ending == "lock") {
             let why = "a name with this ending belongs to the journal without it; take another one";
@@ -114,7 +116,7 @@ impl Journal {
             let why = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
             return Err(failed("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
         }
-        let lock = lock(&with_suffix(&path, ".lock"))?;
+        let lock = Lock::take(&with_suffix(&path, ".lock"))?;
         let journal = match whole(&path, MOST) {
             Ok(journal) => journal,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -122,9 +124,11 @@ impl Journal {
         };
         let left = replay(&journal).map_err(|damage| JournalError::of(&path, damage))?;
         let (lines, open) = Tail::lines_of(&left).map_err(failed("write", &path))?;
-        let disk = OnDisk::replace(&path, &lines)?;
-        let tail = Tail::new(Arc::new(disk), lines.len() as u64, open);
-        let journal = Self { path, tail: Mutex::new(tail), safe: Mutex::new(0), _lock: Some(lock) };
+        let at = At { path, name };
+        let disk = OnDisk::replace(&at, &lines)?;
+        let tail = Mutex::new(Tail::new(Arc::new(disk), lines.len() as u64, open));
+        let safe = Mutex::new(Safe { writes: 0, lock: Some(lock) });
+        let journal = Self { path: at.path, tail, safe };
         Ok((journal, left))
     }
 }
@@ -153,16 +157,4 @@ fn true_path(path: &Path) -> io::Result<PathBuf> {
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     Ok(fs::canonicalize(folder.unwrap_or(Path::new(".")))?.join(name))
-}
-
-/// Locks other processes out. The lock has a file of its own, since the journal's is replaced; and it
-/// goes when the process goes, however that happens.
-fn lock(path: &Path) -> Result<File, JournalError> {
-    let file = private().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(failed("open", path))?;
-    match fs4::FileExt::try_lock(&file) {
-        Ok(()) => Ok(file),
-        Err(fs4::TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.to_owned() }),
-        Err(fs4::TryLockError::Error(error)) => Err(failed("lock", path)(error)),
-    }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::disk::Disk;
+use super::disk::{Disk, Found, NotReplaced};
 use super::line::{Entry, encode};
 use crate::resilience::guard::find::Intent;
 
@@ -68,6 +68,11 @@ impl Tail {
         }
     }
 
+    /// Whether the intent of this tag is in the journal and has no end.
+    pub(super) fn has(&self, tag: &str) -> bool {
+        self.open.contains_key(tag)
+    }
+
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.check()?;
         let mut bytes = self.kept.clone();
@@ -86,30 +91,35 @@ impl Tail {
         Ok(())
     }
 
-    /// Puts a file of what is open in the place of this one, if that is much shorter. Says whether it
-    /// did, after which all that was written is safe.
-    pub(super) fn shorten(&mut self) -> io::Result<bool> {
-        if self.len <= self.long {
-            return Ok(false);
-        }
-        let lines = whole(&self.open)?;
-        if self.len <= lines.len() as u64 * TIMES {
-            return Ok(false);
-        }
-        match self.disk.replaced(&lines) {
-            Ok(disk) => {
-                self.disk = disk;
-                self.len = lines.len() as u64;
-                self.long = LONG;
-                // Ends of what is not in there any more.
-                self.kept.clear();
+    /// Puts a file of what is open at the path of the journal, if nothing is there or if the one that is there is
+    /// much longer. Says whether it did, after which all that was written is safe.
+    pub(super) fn is_replaced(&mut self) -> io::Result<bool> {
+        match self.disk.found(self.len)? {
+            Found::Ours if self.len <= self.long => Ok(false),
+            Found::Ours => {
+                let lines = whole(&self.open)?;
+                let is_worth_it = self.len > lines.len() as u64 * TIMES;
+                if is_worth_it { self.shorten(&lines) } else { Ok(false) }
+            }
+            Found::Nothing => {
+                let lines = whole(&self.open)?;
+                self.replace(&lines).map_err(|failure| failure.source)?;
                 Ok(true)
             }
-            Err(failure) if failure.in_doubt => {
-                let source = failure.source;
-                self.break_off(format!("the disk could not confirm a shorter file: {source}"));
-                Err(source)
+            Found::Other(what) => {
+                self.broken = Some(format!(
+                    "{what} is in its place, so the next process would not learn of the orders of this one; recover \
+                     in this one, then start again with a journal of another name"
+                ));
+                self.check().map(|()| false)
             }
+        }
+    }
+
+    fn shorten(&mut self, lines: &[u8]) -> io::Result<bool> {
+        match self.replace(lines) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.in_doubt => Err(failure.source),
             Err(_) => {
                 // A long file does no harm. If the disk is in trouble, the next line tells.
                 self.long = self.len.saturating_mul(2);
@@ -118,14 +128,35 @@ impl Tail {
         }
     }
 
+    /// Puts a file of these lines, which are all that is open, in the place of this one.
+    fn replace(&mut self, lines: &[u8]) -> Result<(), NotReplaced> {
+        match self.disk.replaced(lines) {
+            Ok(disk) => {
+                self.disk = disk;
+                self.len = lines.len() as u64;
+                self.long = LONG;
+                // Ends of what is not in there any more.
+                self.kept.clear();
+                Ok(())
+            }
+            Err(failure) => {
+                if failure.in_doubt {
+                    let source = &failure.source;
+                    self.break_off(format!("the disk could not confirm a new file: {source}"));
+                }
+                Err(failure)
+            }
+        }
+    }
+
     /// Nothing can be written from now on.
     pub(super) fn break_off(&mut self, why: String) {
-        self.broken = Some(why);
+        self.broken = Some(format!("{why}; start again, and recover"));
     }
 
     pub(super) fn check(&self) -> io::Result<()> {
         match &self.broken {
-            Some(why) => Err(io::Error::other(format!("{why}; start again, and recover"))),
+            Some(why) => Err(io::Error::other(why.clone())),
             None => Ok(()),
         }
     }

@@ -1,11 +1,12 @@
 //! The journal on a disk that fails.
 
+mod deleted;
 mod reading;
 mod shortening;
 
 use std::sync::Arc;
 
-use super::disk::{Disk, NotReplaced, OnDisk};
+use super::disk::{At, Disk, Found, NotReplaced, OnDisk};
 use super::line::replay;
 use super::tail::OpenLines;
 use super::*;
@@ -26,6 +27,8 @@ struct Fakery {
     /// What comes of the wish for another file in its place: whether it is in doubt.
     irreplaceable: Option<bool>,
     replaced: usize,
+    /// What is at its path, if not the file.
+    instead: Option<Found>,
 }
 
 impl Disk for Fake {
@@ -69,7 +72,14 @@ impl Disk for Fake {
         fake.bytes = bytes.to_vec();
         fake.synced = bytes.len();
         fake.replaced += 1;
+        fake.instead = None;
         Ok(Arc::new(self.clone()))
+    }
+
+    fn found(&self, len: u64) -> io::Result<Found> {
+        let fake = self.0.lock();
+        assert_eq!(fake.bytes.len() as u64, len);
+        Ok(fake.instead.unwrap_or(Found::Ours))
     }
 }
 
@@ -78,8 +88,8 @@ fn journal() -> (Journal, Fake) {
     let header = encode(&Entry::header()).unwrap();
     fake.append(&header).unwrap();
     let tail = Tail::new(Arc::new(fake.clone()), header.len() as u64, OpenLines::new());
-    let (tail, safe) = (Mutex::new(tail), Mutex::new(0));
-    (Journal { path: "orders.journal".into(), tail, safe, _lock: None }, fake)
+    let safe = Mutex::new(Safe { writes: 0, lock: None });
+    (Journal { path: "orders.journal".into(), tail: Mutex::new(tail), safe }, fake)
 }
 
 fn intent(tag: &str) -> Intent {

@@ -60,7 +60,7 @@ fn a_journal_that_cannot_be_shortened_grows() {
         journal.begin(&intent("lost")).unwrap_err();
     }
     let error = journal.begin(&intent("lost")).unwrap_err().to_string();
-    assert!(error.contains("could not confirm a shorter file"), "{error}");
+    assert!(error.contains("could not confirm a new file"), "{error}");
 }
 
 /// On a real disk, by many threads.
@@ -96,6 +96,10 @@ fn a_file_that_is_shortened_loses_nothing() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
+fn at(path: &std::path::Path) -> At {
+    At { path: path.to_owned(), name: path.to_owned() }
+}
+
 #[test]
 fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
@@ -103,17 +107,17 @@ fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
     std::fs::write(&path, "old").unwrap();
     // Nothing can take the place of a folder's `.new`.
     std::fs::create_dir(folder.path().join("file.new")).unwrap();
-    let failure = OnDisk::replace(&path, b"new").unwrap_err();
+    let failure = OnDisk::replace(&at(&path), b"new").unwrap_err();
     assert!(!failure.in_doubt, "{failure:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"old");
     std::fs::remove_dir(folder.path().join("file.new")).unwrap();
     // What was written in vain takes no room.
     let place = folder.path().join("place");
     std::fs::create_dir(&place).unwrap();
-    let failure = OnDisk::replace(&place, b"new").unwrap_err();
+    let failure = OnDisk::replace(&at(&place), b"new").unwrap_err();
     assert!(!failure.in_doubt, "{failure:?}");
     assert!(!folder.path().join("place.new").exists());
-    let disk = OnDisk::replace(&path, b"new").unwrap();
+    let disk = OnDisk::replace(&at(&path), b"new").unwrap();
     disk.append(b"er").unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"newer");
 }

@@ -1,0 +1,130 @@
+//! Which orders of a book are somebody else's, and which are ours, whatever the clocks say.
+//!
+//! An order of a caller's own tag may have been in the book before. Its time tells that only if the clocks are right,
+//! so what was in the book before is asked first:
+//!
+//! - An order that the book showed before ours was sent is not ours.
+//! - One that an earlier book of the day did not show came since. By its tag it is ours: a caller's tag is unique for
+//!   the day.
+//! - If the book gives another time to an order of which the guard knows when it was sent, its times say nothing.
+//!
+//! So one book is read before the first order of an own tag: the baseline. If it cannot be read, the order goes.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use parking_lot::Mutex;
+
+use super::find::{Intent, time_fits};
+use crate::broker::{Order, OrderId};
+
+/// What the books of a day showed.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    state: Mutex<State>,
+    /// The day of which a baseline was tried.
+    pub(super) tried: Mutex<Option<Date>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    day: Option<Date>,
+    /// Numbers what was read.
+    number: u64,
+    /// The first book of the day that was read without a problem.
+    baseline: Option<u64>,
+    /// What showed an order first.
+    first: HashMap<OrderId, u64>,
+    /// When the orders were sent whose ids the broker itself answered.
+    sent: HashMap<OrderId, Timestamp>,
+}
+
+impl State {
+    /// Ids and times are of one day.
+    fn turn_to(&mut self, day: Date) {
+        if self.day.replace(day) != Some(day) {
+            self.baseline = None;
+            self.first.clear();
+            self.sent.clear();
+        }
+    }
+}
+
+impl Identity {
+    /// These orders were shown on this `day`: by a whole book, or by something else.
+    pub(super) fn note(&self, day: Date, orders: &[Order], is_whole: bool) {
+        let mut state = self.state.lock();
+        state.turn_to(day);
+        state.number += 1;
+        let number = state.number;
+        for order in orders.iter().filter(|order| order.tags().next().is_some()) {
+            if !state.first.contains_key(&order.id) {
+                state.first.insert(order.id.clone(), number);
+            }
+        }
+        if is_whole {
+            state.baseline.get_or_insert(number);
+        }
+    }
+
+    /// The broker answered an order that was sent `at` with this id.
+    pub(super) fn answered(&self, day: Date, id: &OrderId, at: Timestamp) {
+        let mut state = self.state.lock();
+        state.turn_to(day);
+        state.sent.insert(id.clone(), at);
+    }
+
+    /// The number of what was read last. What comes later was not there before.
+    pub(super) fn now(&self) -> u64 {
+        self.state.lock().number
+    }
+
+    pub(super) fn has_baseline(&self, day: Date) -> bool {
+        let state = self.state.lock();
+        state.day == Some(day) && state.baseline.is_some()
+    }
+
+    /// The orders of a book that was noted, and that may be the order of this intent, sent after `begun`. If it is
+    /// `of_today`, those that are it have no time, as the book's says nothing.
+    pub(super) fn candidates(
+        &self,
+        intent: &Intent,
+        begun: u64,
+        of_today: bool,
+        book: &[Order],
+    ) -> Vec<Order> {
+        let fits = || book.iter().filter(|order| intent.matches_but_time(order));
+        if !intent.own {
+            return fits().cloned().collect();
+        }
+        let state = self.state.lock();
+        let first = |order: &Order| state.first.get(&order.id).copied();
+        let mut candidates: Vec<Order> = fits()
+            .filter(|order| first(order).is_none_or(|first| first > begun))
+            .cloned()
+            .collect();
+        if candidates.is_empty() || !of_today {
+            return candidates;
+        }
+        let are_wrong = state.times_are_wrong(book);
+        for order in &mut candidates {
+            let came = first(order).zip(state.baseline).is_some_and(|(first, base)| first > base);
+            if came || are_wrong {
+                order.placed_at = None;
+            }
+        }
+        candidates
+    }
+}
+
+impl State {
+    /// Whether a book gives a wrong time to an order of which it is known when it was sent.
+    fn times_are_wrong(&self, book: &[Order]) -> bool {
+        let is_wrong = |order: &Order| {
+            let sent = self.sent.get(&order.id)?;
+            Some(!time_fits(*sent, order.placed_at.as_ref()?))
+        };
+        book.iter().any(|order| is_wrong(order).unwrap_or_default())
+    }
+}

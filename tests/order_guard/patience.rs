@@ -1,0 +1,111 @@
+//! Callers that leave before the search for their order is over.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use lanekeeper::broker::{Broker, BrokerError, OrderId, Seen};
+use lanekeeper::resilience::guard::Recovered;
+
+use super::looks::{Hanging, hanging, pass_until_over};
+use super::orders::{echoed, trail};
+use super::shaky::{Fate, SETTLE, order};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn caller_leaves_when_its_patience_is_over_and_the_search_goes_on_where_it_ended() {
+    let broker = echoed();
+    let guard = broker.guard();
+    let strategy = guard.clone().patience(SECOND);
+    broker.fates([Fate::LostBefore]);
+    let lost = broker.clock.now();
+    let trail = trail(strategy.place_order(&order(1)));
+    assert_eq!(trail.seen, Seen::NotYet);
+    let (took, looks) = (broker.clock.now().since(lost), broker.state().looks);
+    assert!(took < SECOND * 2 && looks == 4, "{took:?} {looks}");
+    let tag = trail.tag.unwrap();
+    let found = guard.recover_one(&tag).unwrap();
+    let Recovered::Absent(absence) = found.outcome else { panic!("{found:?}") };
+    assert_eq!(absence.looks as usize, broker.state().looks);
+    let took = broker.clock.now().since(lost);
+    assert!(took >= SETTLE && took < SETTLE * 3 / 2, "{took:?}");
+    assert!(guard.recover_one(&tag).is_none(), "it is answered");
+    assert!(guard.recover_one("another").is_none());
+}
+
+#[test]
+fn order_that_its_caller_left_is_told_when_it_turns_up() {
+    let broker = echoed();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let late = Arc::clone(&told);
+    let guard = broker.guarded().on_turned_up(move |it| late.lock().unwrap().push(it.clone()));
+    let guard = guard.build().unwrap().patience(SECOND);
+    broker.fates([Fate::LostAfter(SECOND * 5)]);
+    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    broker.clock.advance(SECOND * 5);
+    guard.orders().unwrap();
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    assert_eq!((told.len(), &told[0].tag), (1, &tag));
+    assert_eq!(told[0].outcome, Recovered::Placed(OrderId::new("000001")));
+    assert!(guard.recover_one(&tag).is_none());
+    assert_eq!(broker.state().placed, 1);
+}
+
+/// As a strategy may do in its own loop.
+#[test]
+fn without_patience_each_question_is_one_look() {
+    for arrives in [true, false] {
+        let broker = echoed();
+        let guard = broker.guard().patience(Duration::ZERO);
+        broker.fates([if arrives { Fate::LostAfter(SECOND * 7) } else { Fate::LostBefore }]);
+        let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+        let mut asked = 0;
+        while let Some(found) = guard.recover_one(&tag) {
+            assert_eq!(broker.state().looks, asked + 2);
+            match found.outcome {
+                Recovered::Unknown(detail) => {
+                    assert_eq!(detail.trail.unwrap().seen, Seen::NotYet);
+                }
+                Recovered::Placed(_) => assert_eq!((arrives, asked), (true, 3)),
+                Recovered::Absent(_) => assert_eq!((arrives, asked), (false, 5)),
+                other => panic!("{other:?}"),
+            }
+            asked += 1;
+            broker.clock.advance(SECOND * 3);
+        }
+    }
+}
+
+#[test]
+fn caller_that_leaves_does_not_wait_for_the_look_of_another() {
+    let broker = echoed();
+    let guard = broker.guard();
+    let Hanging { begins, go_on } = hanging(&broker, |look| look == 1);
+    broker.fates([Fate::LostAfter(Duration::ZERO); 2]);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| guard.place_order(&order(1)));
+        begins.recv().unwrap();
+        let second = scope.spawn(|| guard.clone().patience(SECOND).place_order(&order(2)));
+        pass_until_over(&broker, &second);
+        let answer = second.join().unwrap();
+        assert!(answer.as_ref().unwrap_err().to_string().contains("when its caller left"));
+        assert_eq!(trail(answer).seen, Seen::Unread);
+        assert!(!first.is_finished());
+        drop(go_on);
+        assert_eq!(first.join().unwrap(), Ok(OrderId::new("000001")));
+    });
+}
+
+#[test]
+fn cancellation_is_left_too() {
+    let broker = echoed();
+    let guard = broker.guard().patience(SECOND);
+    let id = guard.place_order(&order(1)).unwrap();
+    broker.fates([Fate::LostBefore; 2]);
+    let before = broker.clock.now();
+    let answer = guard.cancel_order(&id);
+    let Err(BrokerError::OutcomeUnknown(detail)) = answer else { panic!("{answer:?}") };
+    assert_eq!(detail.trail.unwrap().seen, Seen::NotYet);
+    assert!(broker.clock.now().since(before) < SECOND * 2);
+}
