@@ -12,6 +12,36 @@ use crate::quota::{PaceState, Past};
 ///
 /// [`PaceFile`](crate::PaceFile) is one (feature `journal`).
 ///
+/// ```
+/// use std::io;
+/// use std::time::Duration;
+/// use lanekeeper::jiff::Timestamp;
+/// use lanekeeper::lane::{KnownPast, NotedCall, PaceLog};
+/// use lanekeeper::quota::{PaceState, Past};
+///
+/// /// Knows of a counter that some other program keeps, and tells it of nothing.
+/// #[derive(Debug)]
+/// struct Counter;
+///
+/// impl PaceLog for Counter {
+///     fn begin(&self, now: Timestamp, _: &[(&str, Duration)], _: Past) -> io::Result<KnownPast> {
+///         let mut used = PaceState::at(now);
+///         let (sent, answered) = (Duration::from_millis(540), Duration::from_millis(500));
+///         used.add("transactional", sent, Some(answered), 1);
+///         Ok(KnownPast { used, since: None })
+///     }
+///     fn taken(&self, _: &NotedCall<'_>, _: Timestamp) -> io::Result<()> {
+///         Ok(())
+///     }
+///     fn urgent(&self, _: &NotedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
+///         Ok(())
+///     }
+///     fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
+///         Ok(())
+///     }
+/// }
+/// ```
+///
 /// Each method is called with no lock held, by the thread that makes the call: a call that is not urgent waits for
 /// [`taken`](Self::taken). An urgent one is noted when it is over and answered, for a disk that hangs must not hold
 /// it up.

@@ -154,7 +154,7 @@ impl PaceFile {
             let finished = call.finished.filter(|finished| *finished <= now);
             let ago = |time| since_then(now, time);
             for name in call.names.iter().filter(|name| state.remember.contains_key(*name)) {
-                used.add(name, (ago(call.taken), finished.map(ago)), call.weight.into());
+                used.add(name, ago(call.taken), finished.map(ago), call.weight);
             }
             text += &match number.filter(|_| !at_start) {
                 Some(number) => Line::Taken(number, call),

@@ -87,15 +87,11 @@ impl PaceState {
         self.used.keys().map(String::as_str)
     }
 
-    /// A call of this weight was charged to this lane or budget: let go and answered so long ago, or not answered.
-    pub(crate) fn add(
-        &mut self,
-        name: &str,
-        (taken, finished): (Duration, Option<Duration>),
-        weight: u64,
-    ) {
-        let took = taken.saturating_sub(finished.unwrap_or_default());
-        let call = Use { ago: finished.map(nanos), took: nanos(took), weight };
+    /// One call of this weight was charged to this lane or budget: sent so long ago, and answered so long ago if it
+    /// was. For whoever keeps a [`PaceLog`](crate::lane::PaceLog).
+    pub fn add(&mut self, name: &str, sent: Duration, answered: Option<Duration>, weight: u32) {
+        let took = sent.saturating_sub(answered.unwrap_or_default());
+        let call = Use { ago: answered.map(nanos), took: nanos(took), weight: weight.into() };
         self.used.entry(name.to_owned()).or_default().push(call);
     }
 
