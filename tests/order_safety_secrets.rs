@@ -19,7 +19,7 @@ use lanekeeper::clock::ManualClock;
 use lanekeeper::exchange::{Exchange, Faults, Rule, Target};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
-use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::quota::{Limits, Past, Quota};
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::resilience::guard::OrderGuard;
 use printed::{Printed, TOKEN};
@@ -69,6 +69,7 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         let kite = kite.timeout(Duration::from_millis(50)).build().unwrap();
         let heard = Arc::new(Heard::default());
         let builder = BrokerProxy::builder(kite)
+            .past(Past::Nothing)
             .transactional(lane())
             .quote(lane())
             .historical(lane())

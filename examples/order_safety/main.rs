@@ -24,7 +24,7 @@ use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::quota::Quota;
+use lanekeeper::quota::{Past, Quota};
 use lanekeeper::resilience::guard::{OrderGuard, Recovered};
 use lanekeeper::resilience::{CircuitBreaker, ThrottlePolicy};
 
@@ -65,6 +65,8 @@ fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
     };
     let kite = Kite::builder().api_key("key").access_token("token").base_url(url);
     let proxy = BrokerProxy::builder(kite.timeout(TIMEOUT).build()?)
+        // It is killed over and over, and the exchange counts nothing: no restart is too quick.
+        .past(Past::Nothing)
         .transactional(lane())
         .quote(lane())
         .historical(lane())

@@ -3,7 +3,7 @@
 //! The requests go over real sockets; the lanes are paced by a clock that is moved by hand.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lanekeeper::broker::{
@@ -193,7 +193,8 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
     assert_eq!(broker.status().lanes[0].breaker, BreakerState::Closed);
 }
 
-/// A date that cannot be one is none; one that differs is said in words, and the book was read all the same.
+/// What was not in the book before is the order, whatever its date says. If nobody knows what was, a date that
+/// cannot be one is none, and one that differs is said in words: the book was read all the same.
 #[test]
 fn an_order_of_a_wrong_date_is_found_or_told_of() {
     let dates = [
@@ -203,9 +204,17 @@ fn an_order_of_a_wrong_date_is_found_or_told_of() {
         ("2001-01-01 09:15:00", false),
         ("2051-06-30 09:15:00", false),
     ];
-    for (date, is_found) in dates {
+    let cases = [true, false].into_iter().flat_map(|known| dates.map(|date| (known, date)));
+    for (is_known, (date, has_no_date)) in cases {
+        let is_placed = AtomicBool::new(false);
         let server = well(move |line| match line.split(' ').next()? {
-            "POST" => Some(json(504, "<html>Gateway timed out</html>")),
+            "POST" => {
+                is_placed.store(true, Ordering::SeqCst);
+                Some(json(504, "<html>Gateway timed out</html>"))
+            }
+            "GET" if !is_placed.load(Ordering::SeqCst) => {
+                (!is_known).then(|| json(502, "<html>Bad gateway</html>"))
+            }
             "GET" => Some(json(
                 200,
                 &format!(
@@ -221,6 +230,7 @@ fn an_order_of_a_wrong_date_is_found_or_told_of() {
         let guard = OrderGuard::builder(proxy(&server, &clock)).clock(clock.clone());
         let guard = guard.build().unwrap();
         let order = OrderRequest::limit(infy(), Side::Buy, 1, 1500).tag("mine");
+        let is_found = is_known || has_no_date;
         match guard.place_order(&order) {
             Ok(id) => assert!(is_found && id.as_str() == "9", "{date}"),
             Err(error) => {

@@ -15,7 +15,7 @@ use lanekeeper::cache::QuoteCache;
 use lanekeeper::exchange::{Exchange, Faults, Rule};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::quota::{Limits, Past, Quota};
 use lanekeeper::resilience::guard::OrderGuard;
 use lanekeeper::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
 
@@ -103,6 +103,7 @@ pub(super) fn proxy(exchange: &Exchange, transactional: LaneConfig) -> BrokerPro
         .build()
         .unwrap();
     BrokerProxy::builder(kite)
+        .past(Past::Nothing)
         .transactional(transactional)
         .quote(lane())
         .historical(lane())
