@@ -125,7 +125,9 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
 fn soon_over(retry_in: Duration) -> Tried {
     let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
     let retry = RetryPolicy::default().base(retry_in).cap(retry_in);
-    let lanes = observed(unlimited(1).retry(retry), clock.clone(), Some(diary.clone()));
+    // Two threads, and no third that could find the deadline passed.
+    let config = unlimited(1).urgent_workers(0).retry(retry);
+    let lanes = observed(config, clock.clone(), Some(diary.clone()));
     let soon = options().deadline(retry_in + SECOND);
     let ticket = submit_again(&lanes, WRITE, &soon, Log::new(&clock).fails("it", [NOT_SENT]));
     until(|| status(&lanes).retrying == 1);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use lanekeeper::Class;
 use lanekeeper::cache::{BatchCache, BatchSettings, CacheStats};
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, Observer, Reason, Shutdown};
+use lanekeeper::lane::{LaneConfig, Observer, Reason, Shutdown, WhenDown};
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
@@ -318,6 +318,7 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
             .open_for(Duration::from_secs(8))
             .probes(1);
         let config = unlimited(1).retry(RetryPolicy::none()).breaker(breaker);
+        let config = config.when_down(WhenDown::Refuse);
         let observer: Arc<dyn Observer> = metrics.clone();
         let lanes = observed(config, clock.clone(), Some(observer));
         let call = |fault: Option<Fault>| {

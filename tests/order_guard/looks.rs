@@ -8,7 +8,7 @@ use std::time::Duration;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Detail, OrderId, OrderTags, Seen, lanes,
 };
-use lanekeeper::lane::LaneConfig;
+use lanekeeper::lane::{LaneConfig, WhenDown};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::guard::OrderGuard;
 use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
@@ -53,7 +53,8 @@ fn an_open_breaker_is_waited_for() {
         let breaker = CircuitBreaker::default().failures_in_a_row(Some(1)).longest_open(open_for);
         let lane = LaneConfig::new(Quota::per_second(10))
             .retry(RetryPolicy::none())
-            .breaker(breaker.open_for(open_for));
+            .breaker(breaker.open_for(open_for))
+            .when_down(WhenDown::Refuse);
         let limits = lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(10)));
