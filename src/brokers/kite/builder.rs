@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use ureq::Agent;
 use ureq::http::{HeaderValue, Uri};
@@ -12,6 +13,7 @@ use ureq::http::{HeaderValue, Uri};
 use super::Kite;
 use super::credentials::Credentials;
 use super::http::Http;
+use super::known_ids::KnownIds;
 use super::tokens::Tokens;
 use crate::Session;
 use crate::broker::{MarketProtection, Product};
@@ -207,6 +209,7 @@ impl KiteBuilder {
                 default_product: self.default_product,
                 market_protection: self.market_protection,
                 tokens: Tokens::default(),
+                known: KnownIds::default(),
                 session: Session::new(),
             }),
         })
@@ -252,7 +255,7 @@ impl KiteBuilder {
         // Half of what it takes. A short one is a word of somebody's test, and stands in messages for itself.
         let key = Some(self.api_key.as_str()).filter(|key| key.len() >= 8).map(SecretString::from);
         Ok(Http {
-            agent: config.build().new_agent(),
+            agent: RwLock::new(config.build().new_agent()),
             base,
             timeout: self.timeout,
             max_answer: self.max_answer,
