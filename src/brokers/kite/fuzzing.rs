@@ -117,7 +117,9 @@ fn writes(answer: &Answer) {
     let known = KnownIds::default();
     known.note("1");
     let new = known.before_placement();
-    let placed = |placed: Placed| sliced::placed(placed, &order, |id| new.take(id));
+    let secrets = Secrets::new(vec![SECRET.into()]);
+    let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
+    let placed = |placed: Placed| sliced::placed(placed, &order, is_new);
     let placed = made(answer, Effect::Write, placed)
         .and_then(|placed| Secrets::new(vec![SECRET.into()]).clean_slices(placed).whole())
         .map(|id| assert!(order_id::number(&id).is_ok_and(|number| number != "1"), "{id:?}"));

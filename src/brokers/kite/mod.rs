@@ -113,7 +113,9 @@ impl Kite {
         let new = self.inner.known.before_placement();
         // Success without an id is an order that we cannot name: it must be looked for. So is one by the id
         // of another order.
-        http.sliced(&call, |placed: Placed| sliced::placed(placed, order, |id| new.take(id)))
+        let secrets = http.credentials.secrets();
+        let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
+        http.sliced(&call, |placed: Placed| sliced::placed(placed, order, is_new))
     }
 
     /// Sends a change or a cancellation of the order that Kite knows by `number`.
