@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod desync;
 mod exits;
 mod faults;
 mod requests;

@@ -12,6 +12,7 @@ use rust_decimal::Decimal;
 use crate::server::{Server, TOKEN, answer};
 
 const PLACED: &str = r#"{"status":"success","data":{"order_id":"151220000000000"}}"#;
+const NEXT_PLACED: &str = r#"{"status":"success","data":{"order_id":"151220000000001"}}"#;
 const EMPTY: &str = r#"{"status":"success","data":[]}"#;
 
 fn infy() -> Instrument {
@@ -96,7 +97,7 @@ fn market_orders_go_with_a_protection_unless_that_is_switched_off() {
     for (default, expected) in
         [(Some(MarketProtection::AUTO), "-1"), (Some(own), "3.5"), (None, "none")]
     {
-        let server = Server::ok(&[PLACED, PLACED, PLACED]);
+        let server = Server::ok(&[PLACED, NEXT_PLACED, PLACED]);
         let kite = server.builder().market_protection(default).build().unwrap();
         let id = kite.place_order(&OrderRequest::market(infy(), Side::Buy, 1)).unwrap();
         kite.place_order(&stop).unwrap();
@@ -107,7 +108,7 @@ fn market_orders_go_with_a_protection_unless_that_is_switched_off() {
         }
     }
     // Said nothing, it is the broker's choice; said at the order, it is that.
-    let server = Server::ok(&[PLACED, PLACED]);
+    let server = Server::ok(&[PLACED, NEXT_PLACED]);
     server.kite().place_order(&stop).unwrap();
     server.kite().place_order(&stop.market_protection(own)).unwrap();
     let heard = server.heard();

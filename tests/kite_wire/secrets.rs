@@ -65,6 +65,20 @@ fn an_echoed_token_is_cut_out_of_every_error() {
     assert_clean(&server.builder(), TOKEN);
 }
 
+/// A short token is a letter of other words, and a token is no id of an order.
+#[test]
+fn a_short_token_tears_no_word_apart() {
+    let error = r#"{"status":"error","message":"timeout","error_type":"InputException"}"#;
+    let named = format!(r#"{{"status":"success","data":{{"order_id":"{TOKEN}"}}}}"#);
+    let server = Server::new([json(503, error), json(200, &named)]);
+    let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
+    let short = server.builder().access_token("t").build().unwrap();
+    let error = short.place_order(&order).unwrap_err().to_string();
+    assert!(error.contains("timeout"), "{error}");
+    let error = server.kite().place_order(&order).unwrap_err();
+    assert!(error.to_string().contains("[secret]"), "{error}");
+}
+
 #[test]
 fn an_echoed_token_is_cut_out_of_what_is_said_of_slices() {
     let body = format!(

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
 use ureq::Agent;
 use ureq::http::{HeaderValue, Uri};
@@ -12,6 +13,7 @@ use ureq::http::{HeaderValue, Uri};
 use super::Kite;
 use super::credentials::Credentials;
 use super::http::Http;
+use super::known_ids::KnownIds;
 use super::tokens::Tokens;
 use crate::Session;
 use crate::broker::{MarketProtection, Product};
@@ -102,13 +104,17 @@ impl KiteBuilder {
         }
     }
 
-    /// The key of your app.
+    /// The key of your app. Like every secret it is cut out of what errors quote; one of less than 8 bytes is not,
+    /// as no key of Kite's is so short (16) and it would be found in other words.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = key.into();
         self
     }
 
     /// The day's token, from [`KiteBuilder::login`]. It dies at about six in the morning in India.
+    ///
+    /// It is cut out of what errors quote. **One of less than 8 bytes is not**, as no token of Kite's is so short
+    /// (32) and it would be found in other words: give a test a short token only if it may be shown.
     pub fn access_token(mut self, token: impl Into<SecretString>) -> Self {
         self.access_token = Some(token.into());
         self
@@ -207,6 +213,7 @@ impl KiteBuilder {
                 default_product: self.default_product,
                 market_protection: self.market_protection,
                 tokens: Tokens::default(),
+                known: KnownIds::default(),
                 session: Session::new(),
             }),
         })
@@ -249,16 +256,14 @@ impl KiteBuilder {
             // A proxy named by the environment cannot reach this machine's loopback.
             config = config.proxy(None);
         }
-        // Half of what it takes. A short one is a word of somebody's test, and stands in messages for itself.
-        let key = Some(self.api_key.as_str()).filter(|key| key.len() >= 8).map(SecretString::from);
         Ok(Http {
-            agent: config.build().new_agent(),
+            agent: RwLock::new(config.build().new_agent()),
             base,
             timeout: self.timeout,
             max_answer: self.max_answer,
             max_listing: self.max_listing,
             api_key: self.api_key.clone(),
-            credentials: Credentials::new(token, key.into_iter().collect()),
+            credentials: Credentials::new(token, vec![self.api_key.as_str().into()]),
         })
     }
 

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{Answer, Voice};
+use super::order_id::is_number;
 use super::secrets::with_detail;
 use crate::broker::{BrokerError, Detail};
 use crate::{Effect, Throttling};
@@ -45,17 +46,54 @@ pub(super) fn undecodable(effect: Effect, detail: Detail) -> BrokerError {
     }
 }
 
-/// The `data` of a successful answer.
-pub(super) fn data<T: DeserializeOwned>(answer: &Answer, effect: Effect) -> Result<T, BrokerError> {
+/// Why the data of a successful answer is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It cannot be read.
+    Unreadable(String),
+    /// It is about something else than what was asked for: it may be the answer to another call, which
+    /// came late or twice over the same connection.
+    OfAnother(String),
+}
+
+impl From<String> for Unusable {
+    fn from(why: String) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+impl Unusable {
+    /// The same with more words.
+    pub(super) fn and(self, more: &str) -> Self {
+        match self {
+            Self::Unreadable(why) => Self::Unreadable(format!("{why}; {more}")),
+            Self::OfAnother(why) => Self::OfAnother(format!("{why}; {more}")),
+        }
+    }
+}
+
+/// The `data` of an answer that is known for a [`success`].
+pub(super) fn data<T: DeserializeOwned>(answer: &Answer) -> Result<T, Unusable> {
     #[derive(Deserialize)]
     struct Data<T> {
         data: T,
     }
 
-    success(answer, effect)?;
     match serde_json::from_slice::<Data<T>>(&answer.body) {
         Ok(Data { data }) => Ok(data),
-        Err(error) => Err(unreadable(answer, effect, &error.to_string())),
+        Err(error) => Err(Unusable::Unreadable(error.to_string())),
+    }
+}
+
+/// What it means for the call that its answer cannot be used.
+pub(super) fn unusable(answer: &Answer, effect: Effect, why: &Unusable) -> BrokerError {
+    match why {
+        Unusable::Unreadable(why) => unreadable(answer, effect, why),
+        // The call itself has had no answer. A read may be asked again.
+        Unusable::OfAnother(why) => {
+            let message = format!("the answer is that to another call: {why}");
+            lost(effect, Detail::new(message).status(answer.status))
+        }
     }
 }
 
@@ -116,7 +154,8 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
     let lost = |detail: Detail| lost(effect, Detail { throttling, ..detail });
 
     if effect == Effect::Write && may_be_done(answer, &words, code.as_deref()) {
-        let named = answer.order_id().map(|id| format!(" (it names the order {id})"));
+        let id = answer.order_id().filter(|id| is_number(id));
+        let named = id.map(|id| format!(" (it names the order {id})"));
         let message = format!("{words}{}", named.unwrap_or_default());
         return lost(Detail { message, ..detail });
     }

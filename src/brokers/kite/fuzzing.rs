@@ -7,12 +7,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::classify::{self, Unusable};
 use super::http::up_to;
-use super::order_book;
+use super::known_ids::KnownIds;
+use super::order_book::{self, Done};
+use super::order_id;
 use super::secrets::{LONGEST, Secrets};
 use super::sliced::{self, Placed};
-use super::{candles, classify, listing, portfolio, quotes};
-use crate::broker::{BrokerError, Instrument, OrderRequest, Side};
+use super::{candles, listing, portfolio, quotes};
+use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
 use crate::lane::Effect;
 use crate::{Class, Sent};
 
@@ -58,14 +61,17 @@ pub fn check(body: &[u8]) {
 }
 
 fn reads(answer: &Answer) {
+    let asked = [Instrument::new("NSE", "INFY")];
     let results = [
         read(answer, order_book::orders),
-        read(answer, |book| order_book::trades(book, None)),
+        read(answer, |book| order_book::history(book, "1")),
+        read(answer, order_book::trades),
+        read(answer, |book| order_book::trades_of(book, &OrderId::new("1"), "1")),
         read(answer, portfolio::positions),
         read(answer, portfolio::holdings),
         read(answer, portfolio::margins),
         read(answer, portfolio::profile),
-        read(answer, quotes::quotes),
+        read(answer, |data| quotes::quotes(data, &asked)),
         read(answer, candles::candles),
         listing::answer(answer).map(drop),
     ];
@@ -87,34 +93,37 @@ fn reads(answer: &Answer) {
     }
 }
 
-fn read<T: DeserializeOwned, U>(
+fn read<T: DeserializeOwned, U, E: Into<Unusable>>(
     answer: &Answer,
-    build: impl FnOnce(T) -> Result<U, String>,
+    build: impl FnOnce(T) -> Result<U, E>,
 ) -> Result<(), BrokerError> {
-    made(answer, Effect::Read, build)
+    made(answer, Effect::Read, build).map(drop)
 }
 
 /// As `Http::build` does it.
-fn made<T: DeserializeOwned, U>(
+fn made<T: DeserializeOwned, U, E: Into<Unusable>>(
     answer: &Answer,
     effect: Effect,
-    build: impl FnOnce(T) -> Result<U, String>,
-) -> Result<(), BrokerError> {
-    build(classify::data(answer, effect)?)
-        .map(drop)
-        .map_err(|why| classify::unreadable(answer, effect, &why))
+    build: impl FnOnce(T) -> Result<U, E>,
+) -> Result<U, BrokerError> {
+    classify::success(answer, effect)?;
+    classify::data(answer)
+        .and_then(|data| build(data).map_err(Into::into))
+        .map_err(|why| classify::unusable(answer, effect, &why))
 }
 
 fn writes(answer: &Answer) {
     let order = OrderRequest::market(Instrument::new("NSE", "X"), Side::Buy, 1);
-    let build = |placed: Placed| sliced::placed(placed, &order);
-    let placed = classify::data(answer, Effect::Write)
-        .and_then(|data| {
-            build(data).map_err(|why| classify::unreadable(answer, Effect::Write, &why))
-        })
+    let known = KnownIds::default();
+    known.note("1");
+    let new = known.before_placement();
+    let secrets = Secrets::new(vec![SECRET.into()]);
+    let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
+    let placed = |placed: Placed| sliced::placed(placed, &order, is_new);
+    let placed = made(answer, Effect::Write, placed)
         .and_then(|placed| Secrets::new(vec![SECRET.into()]).clean_slices(placed).whole())
-        .map(drop);
-    let done = classify::success(answer, Effect::Write);
+        .map(|id| assert!(order_id::number(&id).is_ok_and(|number| number != "1"), "{id:?}"));
+    let done = made(answer, Effect::Write, |done: Done| order_book::done(&done, "1"));
     // Whoever heard that it was done, and by which id, heard it under a good status.
     assert!((200..300).contains(&answer.status) || (placed.is_err() && done.is_err()));
     for error in [placed, done].into_iter().filter_map(Result::err) {

@@ -7,18 +7,27 @@
 //! takes another one if so; that is before the first byte is written. A connection that dies between
 //! that look and the answer is an error, which [`transport`](super::transport) classes. Redirects
 //! are switched off, for an order that follows one is sent twice.
+//!
+//! # Answers out of step
+//! HTTP/1.1 pairs answers with requests by their order alone. ureq drops a connection that says more than
+//! its answer, both when it returns it to the pool (from 3.4.1 on, what it has read already too) and when it
+//! takes it out again. What it cannot see are bytes that arrive after that look: a second answer to an earlier
+//! request that comes while the next is under way, or one that is sent unasked on a new connection. Those look
+//! like the answer, and only what they say can tell: an answer that names another order than the one that was
+//! asked for, or for a new order one that [is known](super::known_ids), is [`Unusable::OfAnother`].
 
 use std::io::Read;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
 use super::answer::Answer;
-use super::classify;
+use super::classify::{self, Unusable};
 use super::credentials::Credentials;
 use super::listing;
 use super::transport::{self, Form};
@@ -78,7 +87,8 @@ impl Call {
 
 /// A connection pool, an address, and the key to it.
 pub(super) struct Http {
-    pub(super) agent: Agent,
+    /// Replaced when its connections are no longer to be trusted.
+    pub(super) agent: RwLock<Agent>,
     /// Without a slash at its end.
     pub(super) base: String,
     pub(super) timeout: Duration,
@@ -92,23 +102,37 @@ pub(super) struct Http {
 
 impl Http {
     /// The `data` of Kite's answer, made into something. What `build` cannot make is an answer that
-    /// could not be read.
-    pub(super) fn build<T: DeserializeOwned, U>(
+    /// cannot be used.
+    pub(super) fn build<T: DeserializeOwned, U, E: Into<Unusable>>(
         &self,
         call: &Call,
-        build: impl FnOnce(T) -> Result<U, String>,
+        build: impl FnOnce(T) -> Result<U, E>,
     ) -> Result<U, BrokerError> {
         self.send(call, |answer| {
-            build(classify::data(answer, call.effect)?)
-                .map_err(|why| classify::unreadable(answer, call.effect, &why))
+            classify::success(answer, call.effect)?;
+            classify::data(answer).and_then(|data| build(data).map_err(Into::into)).map_err(|why| {
+                self.doubt_connections(call.effect, &why);
+                classify::unusable(answer, call.effect, &why)
+            })
         })
     }
 
+    /// Leaves all connections behind if an answer may have been that to another call: on a connection that
+    /// is out of step each answer is that to the call before. Calls under way keep theirs to their end. A read
+    /// that cannot be read is no such sign, since the next one would come to the same, and the handshakes would
+    /// slow down the orders.
+    fn doubt_connections(&self, effect: Effect, why: &Unusable) {
+        if effect == Effect::Write || matches!(why, Unusable::OfAnother(_)) {
+            let mut agent = self.agent.write();
+            *agent = Agent::new_with_config(agent.config().clone());
+        }
+    }
+
     /// The same of an answer of many rows.
-    pub(super) fn rows<T: DeserializeOwned, U>(
+    pub(super) fn rows<T: DeserializeOwned, U, E: Into<Unusable>>(
         &self,
         call: &Call,
-        build: impl FnOnce(T) -> Result<Partial<U>, String>,
+        build: impl FnOnce(T) -> Result<Partial<U>, E>,
     ) -> Result<Partial<U>, BrokerError> {
         self.build(call, build).map(|partial| self.clean_rows(partial))
     }
@@ -117,7 +141,7 @@ impl Http {
     pub(super) fn sliced<T: DeserializeOwned>(
         &self,
         call: &Call,
-        build: impl FnOnce(T) -> Result<SlicedOrder, String>,
+        build: impl FnOnce(T) -> Result<SlicedOrder, Unusable>,
     ) -> Result<SlicedOrder, BrokerError> {
         self.build(call, build).map(|order| self.credentials.secrets().clean_slices(order))
     }
@@ -185,12 +209,13 @@ impl Http {
             request = request.header(header::AUTHORIZATION, value);
         }
         let patience = if call.dump { DUMP_PATIENCE } else { 1 };
-        let request = self
-            .agent
+        // Cloned, so that nobody waits for the lock during the call.
+        let agent = self.agent.read().clone();
+        let request = agent
             .configure_request(request.body(body)?)
             .timeout_global(Some(self.timeout.saturating_mul(patience)))
             .build();
-        self.agent.run(request)
+        agent.run(request)
     }
 
     fn read(&self, response: Response<Body>, call: &Call) -> Result<Answer, BrokerError> {

@@ -16,6 +16,7 @@ mod de;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod known_ids;
 mod listing;
 mod marks;
 mod order_book;
@@ -38,6 +39,8 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
 use self::http::{Call, Http, not_sent};
+use self::known_ids::KnownIds;
+use self::order_book::Done;
 use self::order_id::{number, segment, variety_and_number};
 use self::sliced::Placed;
 use self::tokens::Tokens;
@@ -71,6 +74,11 @@ use crate::quota::Limits;
 /// An [`OrderId`] is Kite's number, with the variety before it where that is not the regular one:
 /// `amo/151220000000000`. The day's [`trades`](Broker::trades) are the exception: Kite does not tell
 /// the variety with them, so they carry the plain number.
+///
+/// An answer to a placement, a change or a cancellation counts only if it names the right order. A new order has
+/// an id of 1 to 64 letters, digits, `-` and `_` that this client has not seen before; a change names the order
+/// that was changed. Otherwise it may be the answer to another call, and the outcome is
+/// [unknown](BrokerError::OutcomeUnknown).
 #[derive(Clone)]
 pub struct Kite {
     inner: Arc<Inner>,
@@ -81,6 +89,7 @@ struct Inner {
     default_product: Product,
     market_protection: Option<MarketProtection>,
     tokens: Tokens,
+    known: KnownIds,
     session: Session,
 }
 
@@ -101,8 +110,19 @@ impl Kite {
         let variety = segment("order variety", order.variety.as_str())?;
         let form = order_form::placement(order, default_product, *market_protection)?;
         let call = Call::post(format!("/orders/{variety}"), form);
-        // Success without an id is an order that we cannot name: it must be looked for.
-        http.sliced(&call, |placed: Placed| sliced::placed(placed, order))
+        let new = self.inner.known.before_placement();
+        // Success without an id is an order that we cannot name: it must be looked for. So is one by the id
+        // of another order.
+        let secrets = http.credentials.secrets();
+        let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
+        http.sliced(&call, |placed: Placed| sliced::placed(placed, order, is_new))
+    }
+
+    /// Sends a change or a cancellation of the order that Kite knows by `number`.
+    fn change(&self, call: &Call, number: &str) -> Result<(), BrokerError> {
+        self.http().build(call, |done: Done| order_book::done(&done, number))?;
+        self.inner.known.note(number);
+        Ok(())
     }
 
     fn http(&self) -> &Http {
@@ -131,7 +151,7 @@ impl Broker for Kite {
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         let path = format!("/orders/{}", variety_and_number(id)?);
         let form = order_form::modification(change, self.inner.market_protection)?;
-        self.http().done(&Call::put(path, form))?;
+        self.change(&Call::put(path, form), number(id)?)?;
         // Kite keeps the id through a change.
         Ok(id.clone())
     }
@@ -142,25 +162,29 @@ impl Broker for Kite {
 
     fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
         let (order, query) = (variety_and_number(id)?, order_form::cancellation(cancel)?);
-        self.http().done(&Call::delete(format!("/orders/{order}{query}")))
+        self.change(&Call::delete(format!("/orders/{order}{query}")), number(id)?)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        let path = format!("/orders/{}", number(id)?);
-        self.http().rows(&Call::get(path), order_book::orders)
+        let number = number(id)?;
+        let call = Call::get(format!("/orders/{number}"));
+        self.http().rows(&call, |book| order_book::history(book, number))
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        self.http().rows(&Call::get("/orders"), order_book::orders)
+        let orders = self.http().rows(&Call::get("/orders"), order_book::orders)?;
+        self.inner.known.note_all(orders.iter().filter_map(|order| number(&order.id).ok()));
+        Ok(orders)
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.http().rows(&Call::get("/trades"), |book| order_book::trades(book, None))
+        self.http().rows(&Call::get("/trades"), order_book::trades)
     }
 
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        let path = format!("/orders/{}/trades", number(id)?);
-        self.http().rows(&Call::get(path), |book| order_book::trades(book, Some(id)))
+        let number = number(id)?;
+        let call = Call::get(format!("/orders/{number}/trades"));
+        self.http().rows(&call, |book| order_book::trades_of(book, id, number))
     }
 
     fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
@@ -204,7 +228,7 @@ impl Broker for Kite {
             return Ok(Quotes::default());
         }
         let call = Call::get(quotes::path(instruments)?);
-        let quotes = self.http().rows(&call, quotes::quotes)?;
+        let quotes = self.http().rows(&call, |data| quotes::quotes(data, instruments))?;
         let token = |quote: &Quote| numbered(&quote.instrument, quote.token.as_deref());
         self.inner.tokens.learn(quotes.values().filter_map(token));
         Ok(quotes)

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
+use super::classify::Unusable;
 use super::de::{Book, List, Num, Text};
 use super::marks::{callers_tags, first_slice, is_mark};
-use super::order_id::order_id;
+use super::order_id::{is_number, number, order_id};
 use super::time;
 use crate::broker::{
     Instrument, Order, OrderId, OrderRequest, OrderStatus, OrderType, Product, Rows, Side,
@@ -59,21 +60,72 @@ pub(super) struct WireTrade {
 }
 
 pub(super) fn orders(book: Book<WireOrder>) -> Result<Rows<Order>, String> {
-    book.build("order_id", order)
+    let mut rows = book.build("order_id", order)?;
+    for problem in &mut rows.problems {
+        // A row is not known by what is no id: it may be any order's.
+        problem.name.take_if(|name| !is_number(name));
+    }
+    Ok(rows)
 }
 
-/// Trades, under the ids that Kite gives them. `of` is the order that was asked for, whose name the
-/// caller knows better: Kite does not say the variety with a trade.
-pub(super) fn trades(book: Book<WireTrade>, of: Option<&OrderId>) -> Result<Rows<Trade>, String> {
-    book.build("trade_id", |wire| trade(wire, of))
+/// The history of the order that Kite knows by `number`.
+pub(super) fn history(book: Book<WireOrder>, number: &str) -> Result<Rows<Order>, Unusable> {
+    let rows = orders(book)?;
+    rows.iter().try_for_each(|order| is_of(&order.id, number))?;
+    Ok(rows)
+}
+
+/// Trades, under the ids that Kite gives them.
+pub(super) fn trades(book: Book<WireTrade>) -> Result<Rows<Trade>, String> {
+    book.build("trade_id", |wire| trade(wire, None))
+}
+
+/// The trades of an order, which Kite knows by `number`. They go by the name that was asked for, which says
+/// more: Kite does not tell the variety with a trade.
+pub(super) fn trades_of(
+    book: Book<WireTrade>,
+    asked: &OrderId,
+    number: &str,
+) -> Result<Rows<Trade>, Unusable> {
+    let mut rows = book.build("trade_id", |wire| trade(wire, Some(number)))?;
+    for trade in rows.iter_mut() {
+        is_of(&trade.order_id, number)?;
+        trade.order_id = asked.clone();
+    }
+    Ok(rows)
+}
+
+/// Whether a row is about the order that was asked for.
+fn is_of(id: &OrderId, asked: &str) -> Result<(), Unusable> {
+    if number(id).is_ok_and(|number| number == asked) {
+        return Ok(());
+    }
+    Err(Unusable::OfAnother(format!("it is about the order {id}, and not {asked}")))
+}
+
+/// Kite's answer to a change or a cancellation.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Done {
+    order_id: Text,
+}
+
+/// Whether the change or the cancellation of the order `number` was done: the answer names that order.
+pub(super) fn done(done: &Done, number: &str) -> Result<(), Unusable> {
+    match done.order_id.as_deref() {
+        Some(named) if named == number => Ok(()),
+        Some(other) => Err(format!("it names the order {other:?}, and not {number}")),
+        None => Err(format!("it does not name the order {number}")),
+    }
+    .map_err(Unusable::OfAnother)
 }
 
 fn order(wire: WireOrder) -> Result<Order, String> {
-    let number = wire.order_id.needed("order_id")?;
+    let variety = wire.variety.as_deref().map_or(Variety::Regular, Variety::from);
+    let id = order_id(&variety, &wire.order_id.needed("order_id")?)?;
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
     let side = side(wire.transaction_type)?;
     let status = status(&wire.status.needed("status")?);
-    let variety = wire.variety.as_deref().map_or(Variety::Regular, Variety::from);
 
     let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
     request.order_type = wire.order_type.as_deref().map_or(OrderType::Market, order_type);
@@ -86,15 +138,16 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     tags.extend(wire.tags.into_iter().flat_map(|tags| tags.0).filter_map(|tag| tag.0));
     request.autoslice = tags.iter().any(|tag| is_mark(tag));
     request.variety = variety.clone();
-    let marked = tags.iter().find_map(|tag| first_slice(tag)).map(str::to_owned);
+    let marked = tags.iter().find_map(|tag| first_slice(tag)).filter(|id| is_number(id));
+    let marked = marked.map(str::to_owned);
     let parent = wire.parent_order_id.0.or(marked);
     let mut tags = callers_tags(tags).into_iter();
     request.tag = tags.next();
 
-    let mut order = Order::new(order_id(&variety, &number), status, &request);
+    let mut order = Order::new(id, status, &request);
     order.other_tags = tags.collect();
     order.exchange_order_id = wire.exchange_order_id.0;
-    order.parent = parent.map(|parent| order_id(&variety, &parent));
+    order.parent = parent.map(|parent| order_id(&variety, &parent)).transpose()?;
     order.status_message = wire.status_message.0;
     order.filled_quantity = wire.filled_quantity.or_zero();
     order.cancelled_quantity = wire.cancelled_quantity.or_zero();
@@ -104,12 +157,14 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     Ok(order)
 }
 
-fn trade(wire: WireTrade, of: Option<&OrderId>) -> Result<Trade, String> {
+/// `of` is the number of its order, if the row may lack it.
+fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
     let id = wire.trade_id.needed("trade_id")?;
-    let order_id = match of {
-        Some(id) => id.clone(),
-        None => OrderId::new(wire.order_id.needed("order_id")?),
+    let number = match of {
+        Some(of) => wire.order_id.0.unwrap_or_else(|| of.to_owned()),
+        None => wire.order_id.needed("order_id")?,
     };
+    let order_id = order_id(&Variety::Regular, &number)?;
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
     let side = side(wire.transaction_type)?;
     // A trade has no constructor of its own: it begins as one of its order.
@@ -261,10 +316,11 @@ mod tests {
         let json = r#"[{"trade_id":"9","order_id":"1","exchange":"NSE","tradingsymbol":"INFY",
             "transaction_type":"BUY","quantity":5,"average_price":1500,
             "fill_timestamp":"2021-05-31 09:16:39"}]"#;
-        let read = |of| trades(serde_json::from_str(json).unwrap(), of).unwrap().remove(0);
-        assert_eq!(read(None).order_id.as_str(), "1");
+        let book = || serde_json::from_str(json).unwrap();
+        assert_eq!(trades(book()).unwrap()[0].order_id.as_str(), "1");
         let amo = OrderId::new("amo/1");
-        let trade = read(Some(&amo));
+        let trade = trades_of(book(), &amo, "1").unwrap().remove(0);
+        assert!(matches!(trades_of(book(), &amo, "2"), Err(Unusable::OfAnother(_))));
         assert_eq!((trade.order_id, trade.quantity, trade.price), (amo, 5.into(), 1500.into()));
         assert!(trade.at.is_some());
     }

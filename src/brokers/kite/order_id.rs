@@ -4,19 +4,32 @@
 //! variety, where it is not the regular one: `amo/151220000000000`. Everything that becomes a part
 //! of a path is checked here, and only letters, digits, `-` and `_` pass; so no id can leave its
 //! place in the path, and nothing needs to be encoded.
+//!
+//! The same rule holds for what Kite sends as an id. Kite documents digits; the rule is wider, as nothing
+//! depends on digits. What breaks it is no [`OrderId`], so no caller is handed one that cannot be used.
 
 use super::http::not_sent;
+use super::secrets::shorten;
 use crate::broker::{BrokerError, OrderId, Variety};
 
 /// Longer than any id Kite gives (19 digits).
 const LONGEST: usize = 64;
 
 /// The id by which this adapter finds the order `number` again.
-pub(super) fn order_id(variety: &Variety, number: &str) -> OrderId {
-    match variety {
+///
+/// # Errors
+/// The variety or the number cannot be a part of a path.
+pub(super) fn order_id(variety: &Variety, number: &str) -> Result<OrderId, String> {
+    let number = plain("order id", number)?;
+    Ok(match variety {
         Variety::Regular => OrderId::new(number),
-        other => OrderId::new(format!("{other}/{number}")),
-    }
+        other => OrderId::new(format!("{}/{number}", plain("order variety", other.as_str())?)),
+    })
+}
+
+/// Whether `text` can be the number of an order.
+pub(super) fn is_number(text: &str) -> bool {
+    plain("order id", text).is_ok()
 }
 
 /// The number that Kite knows the order by.
@@ -32,13 +45,15 @@ pub(super) fn variety_and_number(id: &OrderId) -> Result<String, BrokerError> {
 
 /// `text`, if it can stand in a path as it is.
 pub(super) fn segment<'a>(what: &str, text: &'a str) -> Result<&'a str, BrokerError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if text.is_empty() || text.len() > LONGEST || !text.bytes().all(plain) {
-        return Err(not_sent(format!(
-            "{text:?} is no {what}: one is made of letters, digits, - and _"
-        )));
+    plain(what, text).map_err(|why| not_sent(shorten(&why)))
+}
+
+fn plain<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_plain) {
+        return Ok(text);
     }
-    Ok(text)
+    Err(format!("no {what}, which is 1 to {LONGEST} letters, digits, - and _: {text:?}"))
 }
 
 fn parts(id: &OrderId) -> Result<(&str, &str), BrokerError> {
@@ -52,10 +67,10 @@ mod tests {
 
     #[test]
     fn the_regular_variety_goes_without_saying() {
-        let plain = order_id(&Variety::Regular, "151220000000000");
+        let plain = order_id(&Variety::Regular, "151220000000000").unwrap();
         assert_eq!(plain.as_str(), "151220000000000");
         assert_eq!(variety_and_number(&plain).unwrap(), "regular/151220000000000");
-        let amo = order_id(&Variety::Amo, "151220000000000");
+        let amo = order_id(&Variety::Amo, "151220000000000").unwrap();
         assert_eq!(amo.as_str(), "amo/151220000000000");
         assert_eq!(variety_and_number(&amo).unwrap(), "amo/151220000000000");
         assert_eq!(number(&amo).unwrap(), "151220000000000");
@@ -68,6 +83,9 @@ mod tests {
         {
             let error = number(&OrderId::new(id)).unwrap_err();
             assert!(matches!(error, BrokerError::NotSent(_)), "{id}");
+            // Nor does one that the broker sent become an id.
+            let whole = id.split_once('/').unwrap_or(("regular", id));
+            assert!(order_id(&Variety::from(whole.0), whole.1).is_err(), "{id}");
         }
         assert!(number(&OrderId::new("1".repeat(65))).is_err());
     }

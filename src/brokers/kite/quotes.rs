@@ -1,9 +1,12 @@
 //! Quotes: which may be asked for together, and what comes back.
 
+use std::collections::HashSet;
+
 use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::classify::Unusable;
 use super::de::{List, Num, Text, note, problem};
 use super::http::not_sent;
 use super::time;
@@ -85,15 +88,32 @@ pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
 /// An entry that cannot be read is a problem: one request serves many callers, and an odd entry must
 /// not starve those who asked for another. It is named by its key, so that whoever asked for it can tell
 /// it from one without data.
-pub(super) fn quotes(data: Value) -> Result<Quotes, String> {
+///
+/// An entry that was not `asked` for is a problem too: what is missing beside it is not known to be without data.
+///
+/// # Errors
+/// The data is of another shape, or no entry of it was asked for.
+pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, Unusable> {
     let entries = match data {
         Value::Object(entries) => entries,
         Value::Null => return Ok(Quotes::default()),
-        _ => return Err("the quotes are not an object".to_owned()),
+        _ => return Err("the quotes are not an object".to_owned().into()),
     };
+    let names: HashSet<&str> = asked.iter().map(Instrument::as_str).collect();
+    let was_asked = |key: &str| names.contains(key);
+    match entries.keys().next() {
+        Some(first) if !entries.keys().any(|key| was_asked(key)) => {
+            return Err(Unusable::OfAnother(format!("{first:?} was not asked for")));
+        }
+        _ => {}
+    }
     let mut quotes = Quotes::default();
     for (at, (key, value)) in entries.into_iter().enumerate() {
-        match entry(&key, &value) {
+        let entry = match was_asked(&key) {
+            true => entry(&key, &value),
+            false => Err("it was not asked for".to_owned()),
+        };
+        match entry {
             Ok(Some(quote)) => {
                 quotes.insert(quote.instrument.clone(), quote);
             }
@@ -163,7 +183,8 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Quotes {
-        quotes(serde_json::from_str(json).unwrap()).unwrap()
+        let asked = ["NIFTY 50", "A", "B", "C", "D"].map(|name| Instrument::new("NSE", name));
+        quotes(serde_json::from_str(json).unwrap(), &asked).unwrap()
     }
 
     #[test]
@@ -203,7 +224,7 @@ mod tests {
     fn an_answer_that_is_no_map_is_an_error() {
         for json in ["[]", "1"] {
             let answer = serde_json::from_str(json).unwrap();
-            assert!(quotes(answer).is_err(), "{json}");
+            assert!(quotes(answer, &[]).is_err(), "{json}");
         }
     }
 

@@ -3,12 +3,19 @@
 //! A gateway in trouble may send the request back, `Authorization` and all. Every error on its way
 //! out passes through here, so that no classification needs to think of it.
 
+use std::ops::Range;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::broker::{BrokerError, Detail, OrderId, Partial, RowProblem, SliceOutcome, SlicedOrder};
 
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
 pub(super) const LONGEST: usize = 400;
+
+/// The least length of a secret, in bytes: half of the shortest that Kite gives (an api_key has 16 characters, a
+/// token 32). A shorter value is a word of somebody's test. It stands in messages for itself, and cut out it would
+/// tear other words apart.
+const LEAST: usize = 8;
 
 /// What stands where a secret was.
 const CUT: &str = "[secret]";
@@ -18,7 +25,9 @@ const CUT: &str = "[secret]";
 pub(super) struct Secrets(Vec<SecretString>);
 
 impl Secrets {
-    pub(super) fn new(secrets: Vec<SecretString>) -> Self {
+    /// Those of them that are [long enough](LEAST).
+    pub(super) fn new(mut secrets: Vec<SecretString>) -> Self {
+        secrets.retain(|secret| secret.expose_secret().len() >= LEAST);
         Self(secrets)
     }
 
@@ -68,14 +77,39 @@ impl Secrets {
         partial
     }
 
+    /// Whether a secret is in `text`.
+    pub(super) fn are_in(&self, text: &str) -> bool {
+        !self.places(text.as_bytes()).is_empty()
+    }
+
+    /// The text with each secret cut out. Secrets that overlap are cut out as one, to the last byte.
     fn scrub(&self, text: &str) -> String {
-        self.0
-            .iter()
-            .map(ExposeSecret::expose_secret)
-            .filter(|secret| !secret.is_empty())
-            .fold(text.to_owned(), |text, secret| {
-                cut_spellings(&text.replace(secret, CUT), secret.as_bytes())
-            })
+        let bytes = text.as_bytes();
+        let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
+        for Range { start, end } in self.places(bytes) {
+            kept.extend_from_slice(bytes.get(from..start).unwrap_or_default());
+            kept.extend_from_slice(CUT.as_bytes());
+            from = end;
+        }
+        kept.extend_from_slice(bytes.get(from..).unwrap_or_default());
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+
+    /// Where the secrets are, from left to right; no two places overlap. All are looked for in the text as it
+    /// came, so that what stands for one is never searched for another.
+    fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut places: Vec<Range<usize>> = Vec::new();
+        for start in 0..text.len() {
+            let Some(rest) = text.get(start..) else { break };
+            let spelled = |secret: &SecretString| spelling(rest, secret.expose_secret().as_bytes());
+            let Some(length) = self.0.iter().filter_map(spelled).max() else { continue };
+            let end = start + length;
+            match places.last_mut() {
+                Some(last) if start < last.end => last.end = last.end.max(end),
+                _ => places.push(start..end),
+            }
+        }
+        places
     }
 }
 
@@ -116,21 +150,15 @@ fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(Detail) -> Deta
     }
 }
 
-/// Cuts `secret` out however its bytes are spelled: as in a form or an address, as in JSON.
-fn cut_spellings(text: &str, secret: &[u8]) -> String {
-    let mut rest = text.as_bytes();
-    let mut kept = Vec::with_capacity(rest.len());
-    while let Some((&first, others)) = rest.split_first() {
-        let after = secret.iter().try_fold(rest, |rest, &byte| after_spelling(rest, byte));
-        if let Some(after) = after {
-            kept.extend_from_slice(CUT.as_bytes());
-            rest = after;
-        } else {
-            kept.push(first);
-            rest = others;
-        }
-    }
-    String::from_utf8_lossy(&kept).into_owned()
+/// How many bytes `secret` takes at the beginning of `text`, however its bytes are spelled: as they are, as in
+/// a form or an address, as in JSON. `None` if it is not there.
+fn spelling(text: &[u8], secret: &[u8]) -> Option<usize> {
+    let encoded = secret
+        .iter()
+        .try_fold(text, |rest, &byte| after_spelling(rest, byte))
+        .map(|rest| text.len() - rest.len());
+    // A `%25` of the secret's own would pass for a `%` that was encoded.
+    encoded.max(text.starts_with(secret).then_some(secret.len()))
 }
 
 /// What follows if `text` begins with a spelling of `byte`.
@@ -177,9 +205,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_cut_out_of_message_and_code() {
-        let secrets = Secrets::new(vec!["s3cr3t".into(), "other".into()]);
-        let error =
-            BrokerError::Rejected(Detail::new("Authorization: token k:s3cr3t").code("other"));
+        let secrets = Secrets::new(vec!["s3cr3t-t0ken".into(), "another-one".into()]);
+        let error = BrokerError::Rejected(
+            Detail::new("Authorization: token k:s3cr3t-t0ken").code("another-one"),
+        );
         let clean = secrets.clean(error);
         assert_eq!(
             clean.to_string(),
@@ -214,9 +243,9 @@ mod tests {
 
     #[test]
     fn a_secret_is_cut_out_of_what_is_said_of_slices() {
-        let secrets = Secrets::new(vec!["s3cr3t".into()]);
-        let said = || Detail::new("token k:s3cr3t").code("s3cr3t");
-        let id = OrderId::new("s3cr3t");
+        let secrets = Secrets::new(vec!["s3cr3t-t0ken".into()]);
+        let said = || Detail::new("token k:s3cr3t-t0ken").code("s3cr3t-t0ken");
+        let id = OrderId::new("s3cr3t-t0ken");
         let slices = [Slice::rejected(said()), Slice::unknown(said()), Slice::placed(id.clone())];
         let order = SlicedOrder::new(Some(id), 3, slices);
         let clean = secrets.clean_slices(order.clone());
@@ -227,9 +256,40 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_out_is_not_searched_again() {
+        let secrets = Secrets::new(vec!["sec-ret-token".into(), "[secret]".into(), "t".into()]);
+        assert_eq!(secrets.scrub("sec-ret-token: timeout"), "[secret]: timeout");
+    }
+
+    /// It would be found in words that have nothing to do with it.
+    #[test]
+    fn what_is_too_short_for_a_secret_is_left_alone() {
+        let secrets =
+            Secrets::new(vec!["t".into(), "".into(), "1234567".into(), "12345678".into()]);
+        assert_eq!(secrets.scrub("timeout 1234567 12345678"), "timeout 1234567 [secret]");
+    }
+
+    #[test]
+    fn secrets_that_overlap_are_hidden_to_the_last_byte() {
+        let mut names =
+            ["abcd1234", "abcd1234efgh", "efgh5678xyz", "1234efgh", "<12345678>", "12345678"];
+        let text = "<abcd1234efgh5678xyz> <abcd1234> <abcd%31234efgh> <12345678>";
+        // Whichever is first.
+        for _ in 0..names.len() {
+            names.rotate_left(1);
+            let secrets = Secrets::new(names.iter().map(|&name| name.into()).collect());
+            assert_eq!(
+                secrets.scrub(text),
+                "<[secret]> <[secret]> <[secret]> [secret]",
+                "{names:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_secret_across_the_cut_leaves_no_half() {
-        let secrets = Secrets::new(vec!["s3cr3t".into()]);
-        let long = format!("{}s3cr3t", "x".repeat(LONGEST - 3));
+        let secrets = Secrets::new(vec!["s3cr3t-t0ken".into()]);
+        let long = format!("{}s3cr3t-t0ken", "x".repeat(LONGEST - 3));
         let clean = secrets.clean(BrokerError::Fatal(Detail::new(long))).to_string();
         assert!(!clean.contains("s3c"), "{clean}");
     }

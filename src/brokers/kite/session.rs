@@ -85,7 +85,7 @@ impl KiteBuilder {
         let credentials = bare.credentials.and(&[request_token, api_secret, checksum]);
         let http = Http { credentials, ..bare };
         http.build(&Call::login("/session/token", form), |wire: WireSession| {
-            Ok(KiteSession {
+            Ok::<_, String>(KiteSession {
                 user_id: wire.user_id.0.unwrap_or_default(),
                 access_token: wire.access_token.needed("access_token")?.into(),
                 login_at: wire.login_time.as_deref().and_then(time::parse),

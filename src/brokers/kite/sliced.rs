@@ -15,11 +15,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::answer::Answer;
-use super::classify;
+use super::classify::{self, Unusable};
 use super::de::{Num, Text};
 use super::order_id::order_id;
 use crate::Effect;
-use crate::broker::{BrokerError, Detail, OrderRequest, Slice, SlicedOrder, Variety};
+use crate::broker::{BrokerError, Detail, OrderId, OrderRequest, Slice, SlicedOrder, Variety};
 
 /// Kite's answer to a placement.
 #[derive(Debug, Default, Deserialize)]
@@ -32,27 +32,38 @@ pub(super) struct Placed {
 /// Far more than Kite makes of one order (10).
 const MOST_CHILDREN: usize = 1000;
 
-/// What the placement of `order` came to.
+/// What the placement of `order` came to. `is_new` says of an id whether it can be that of a new order, and
+/// is asked once for each.
 ///
 /// # Errors
-/// The answer has no id for the whole, or more children than Kite can make: the order must be looked for.
-/// The words name the children that were placed.
-pub(super) fn placed(placed: Placed, order: &OrderRequest) -> Result<SlicedOrder, String> {
+/// The answer has no id for the whole, one that is not new, or more children than Kite can make: the order must
+/// be looked for. The words name the children that were placed.
+pub(super) fn placed(
+    placed: Placed,
+    order: &OrderRequest,
+    mut is_new: impl FnMut(&str) -> bool,
+) -> Result<SlicedOrder, Unusable> {
     let variety = &order.variety;
+    // Before the children, none of which has its id.
+    let parent = placed
+        .order_id
+        .needed("order_id")
+        .map_err(Unusable::from)
+        .and_then(|number| new_id(variety, &number, &mut is_new));
     let children = match placed.children {
         Value::Null => Vec::new(),
         Value::Array(children) if children.len() <= MOST_CHILDREN => {
-            children.iter().map(|child| slice(child, variety)).collect()
+            children.iter().map(|child| slice(child, variety, &mut is_new)).collect()
         }
-        Value::Array(children) => return Err(format!("it has {} children", children.len())),
+        Value::Array(children) => return Err(format!("it has {} children", children.len()).into()),
         other => vec![unknown("its children are no list", &other)],
     };
-    let Some(parent) = placed.order_id.0.map(|number| order_id(variety, &number)) else {
-        let nameless = "it has no order_id".to_owned();
-        return Err(match children.is_empty() {
-            true => nameless,
-            false => format!("{nameless}; {}", SlicedOrder::new(None, order.quantity, children)),
-        });
+    let parent = match parent {
+        Ok(parent) => parent,
+        Err(why) if children.is_empty() => return Err(why),
+        Err(why) => {
+            return Err(why.and(&SlicedOrder::new(None, order.quantity, children).to_string()));
+        }
     };
     if children.is_empty() {
         return Ok(SlicedOrder::single(parent, order.quantity));
@@ -61,10 +72,26 @@ pub(super) fn placed(placed: Placed, order: &OrderRequest) -> Result<SlicedOrder
     Ok(SlicedOrder::new(Some(parent), order.quantity, slices))
 }
 
-fn slice(child: &Value, variety: &Variety) -> Slice {
+/// The id of a new order.
+fn new_id(
+    variety: &Variety,
+    number: &str,
+    is_new: &mut impl FnMut(&str) -> bool,
+) -> Result<OrderId, Unusable> {
+    let id = order_id(variety, number)?;
+    if is_new(number) {
+        return Ok(id);
+    }
+    Err(Unusable::OfAnother(format!("its order_id {number:?} is that of another order")))
+}
+
+fn slice(child: &Value, variety: &Variety, is_new: &mut impl FnMut(&str) -> bool) -> Slice {
     let id = child.get("order_id").and_then(|id| Text::deserialize(id).ok()?.0);
     match (id, child.get("error").filter(|error| !error.is_null())) {
-        (Some(id), None) => Slice::placed(order_id(variety, &id)),
+        (Some(id), None) => match new_id(variety, &id, is_new) {
+            Ok(id) => Slice::placed(id),
+            Err(Unusable::Unreadable(why) | Unusable::OfAnother(why)) => unknown(&why, child),
+        },
         (None, Some(Value::Object(error))) => refusal(error),
         (None, None) => unknown("a slice has neither an order_id nor an error", child),
         (Some(_), Some(_)) => unknown("a slice has an order_id and an error", child),
@@ -102,11 +129,18 @@ fn unknown(why: &str, what: &Value) -> Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{Instrument, OrderId, Side, SliceOutcome};
+    use crate::broker::{Instrument, Side, SliceOutcome};
 
-    fn read(data: &str) -> Result<SlicedOrder, String> {
+    fn read(data: &str) -> Result<SlicedOrder, Unusable> {
         let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 5000);
-        placed(serde_json::from_str(data).unwrap(), &order)
+        placed(serde_json::from_str(data).unwrap(), &order, |_| true)
+    }
+
+    fn why_not(data: &str) -> String {
+        match read(data) {
+            Err(Unusable::Unreadable(why)) => why,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A child with this error, and whether it was refused.
@@ -179,19 +213,19 @@ mod tests {
 
     #[test]
     fn children_without_a_parent_are_named() {
-        assert_eq!(read("{}"), Err("it has no order_id".to_owned()));
-        let why =
-            read(r#"{"children":[{"order_id":"2"},{"error":{}},{"order_id":"3"}]}"#).unwrap_err();
+        assert_eq!(why_not("{}"), "it has no order_id");
+        let why = why_not(r#"{"children":[{"order_id":"2"},{"error":{}},{"order_id":"3"}]}"#);
         assert!(why.starts_with("it has no order_id; 2 of 3 slices placed (2, 3), "), "{why}");
         let many = format!(r#"{{"order_id":"1","children":[{}]}}"#, vec!["{}"; 1001].join(","));
-        assert_eq!(read(&many), Err("it has 1001 children".to_owned()));
+        assert_eq!(why_not(&many), "it has 1001 children");
     }
 
     #[test]
     fn a_slice_goes_by_its_variety() {
         let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 5000);
         let data = r#"{"order_id":"1","children":[{"order_id":"2"}]}"#;
-        let order = placed(serde_json::from_str(data).unwrap(), &order.variety(Variety::Amo));
+        let order =
+            placed(serde_json::from_str(data).unwrap(), &order.variety(Variety::Amo), |_| true);
         let ids: Vec<String> = order.unwrap().placed().map(ToString::to_string).collect();
         assert_eq!(ids, ["amo/1", "amo/2"]);
     }

@@ -28,6 +28,12 @@ fn class(error: &BrokerError) -> &'static str {
     }
 }
 
+/// The `data` of an answer, as `Http::build` reads it.
+fn data<T: DeserializeOwned>(answer: &Answer, effect: Effect) -> Result<T, BrokerError> {
+    success(answer, effect)?;
+    super::data(answer).map_err(|why| unusable(answer, effect, &why))
+}
+
 /// The class for a write and for a read.
 fn classes(answer: &Answer) -> (&'static str, &'static str) {
     let class = |effect| class(&data::<serde_json::Value>(answer, effect).unwrap_err());

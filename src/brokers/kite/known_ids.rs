@@ -1,0 +1,144 @@
+//! The ids of orders that are known, so that none of them passes for that of a new order.
+//!
+//! An answer that belongs to another call looks like the right one; its id alone can tell (see
+//! [`http`](super::http)). Kite gives an id once: ids begin with the day. So an id that this client has seen in
+//! an answer is that of another order, if
+//! - it was the answer to another placement, or
+//! - any other answer named it before this placement was sent. After that it may be the new order itself, seen
+//!   by a look into the order book.
+//!
+//! What this cannot tell is an answer with an id that nobody here has seen: an order of another program, or, of
+//! two placements under way at once, the answer to the other. Of the latter, the one that is answered second by
+//! the same id is found out; only the order book says which of the two it belongs to.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// So many ids are kept; beyond that the oldest is forgotten. Kite takes 5000 orders a day, so a day of a full
+/// account is known twice over, in about 1 MB. A late answer comes within seconds.
+const MOST: usize = 10_000;
+
+/// The ids that one client has seen. The number alone counts: Kite gives the same one to no two varieties.
+#[derive(Debug, Default)]
+pub(super) struct KnownIds(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    ids: HashMap<Arc<str>, Seen>,
+    oldest_first: VecDeque<Arc<str>>,
+    placements: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// How many placements had begun.
+    at: u64,
+    /// It was the answer to a placement.
+    is_taken: bool,
+}
+
+/// A placement that is about to be sent.
+pub(super) struct Placement<'a> {
+    known: &'a KnownIds,
+    number: u64,
+}
+
+impl KnownIds {
+    /// Call it before the order is sent.
+    pub(super) fn before_placement(&self) -> Placement<'_> {
+        let mut known = self.0.lock();
+        known.placements += 1;
+        Placement { known: self, number: known.placements }
+    }
+
+    /// There is an order of this id.
+    pub(super) fn note(&self, id: &str) {
+        self.note_all([id]);
+    }
+
+    /// The same of many.
+    pub(super) fn note_all<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+        let mut known = self.0.lock();
+        for id in ids {
+            if !known.ids.contains_key(id) {
+                let at = known.placements;
+                known.insert(id, Seen { at, is_taken: false });
+            }
+        }
+    }
+}
+
+impl Placement<'_> {
+    /// Whether `id` can be that of the new order. It is known from then on.
+    pub(super) fn take(&self, id: &str) -> bool {
+        let mut known = self.known.0.lock();
+        let at = known.placements;
+        match known.ids.get_mut(id) {
+            Some(seen) if seen.is_taken || seen.at < self.number => false,
+            Some(seen) => {
+                seen.is_taken = true;
+                true
+            }
+            None => {
+                known.insert(id, Seen { at, is_taken: true });
+                true
+            }
+        }
+    }
+}
+
+impl Known {
+    /// Adds an id that is not there yet.
+    fn insert(&mut self, id: &str, seen: Seen) {
+        if self.oldest_first.len() >= MOST {
+            if let Some(oldest) = self.oldest_first.pop_front() {
+                self.ids.remove(&oldest);
+            }
+        }
+        let id: Arc<str> = id.into();
+        self.oldest_first.push_back(Arc::clone(&id));
+        self.ids.insert(id, seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_that_of_one_new_order() {
+        let known = KnownIds::default();
+        let (first, second) = (known.before_placement(), known.before_placement());
+        assert!(first.take("1"));
+        assert!(!first.take("1") && !second.take("1") && !known.before_placement().take("1"));
+        assert!(second.take("2"));
+    }
+
+    #[test]
+    fn an_order_that_was_seen_before_is_not_the_new_one() {
+        let known = KnownIds::default();
+        known.note_all(["1", "2"]);
+        let placement = known.before_placement();
+        // The order book may show the new order before its placement is answered.
+        known.note("3");
+        assert!(!placement.take("1") && !placement.take("2"));
+        assert!(placement.take("3"));
+        assert!(!known.before_placement().take("3"));
+    }
+
+    #[test]
+    fn a_day_of_orders_is_known_and_no_more() {
+        let known = KnownIds::default();
+        for number in 0..=MOST {
+            known.note(&number.to_string());
+            known.note("0");
+        }
+        let held = known.0.lock().ids.len();
+        assert_eq!((held, known.0.lock().oldest_first.len()), (MOST, MOST));
+        let placement = known.before_placement();
+        assert!(placement.take("1"), "the oldest was forgotten");
+        assert!(!placement.take(&MOST.to_string()));
+    }
+}
