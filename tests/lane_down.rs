@@ -191,16 +191,21 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
         assert_eq!(reason(stays.wait()), Reason::Closed);
 
         let clock = ManualClock::new();
-        let lanes = one(config(WhenDown::Hold).queue(2).when_full(WhenFull::Shed), clock);
+        let lanes = one(config(WhenDown::Hold).queue(6).when_full(WhenFull::Shed), clock);
         for _ in 0..2 {
             submit(&lanes, READ, &options(), Some(TRANSIENT)).wait().unwrap_err();
         }
-        let (mut first, last) =
-            (submit(&lanes, READ, &options(), None), submit(&lanes, READ, &options(), None));
-        let higher = options().priority(Priority::new(2).unwrap());
-        let mut higher = submit(&lanes, READ, &higher, None);
-        assert_eq!(reason(last.wait()), Reason::Shed);
-        assert!(is_held(&mut first) && is_held(&mut higher));
+        let level = |level| options().priority(Priority::new(level).unwrap());
+        let low = submit(&lanes, READ, &level(9), None);
+        let mut held = [(); 2].map(|()| submit(&lanes, READ, &options(), None));
+        // The other half of the queue is for calls that can go.
+        let refused = submit(&lanes, READ, &options(), None).wait();
+        assert!(matches!(reason(refused), Reason::BrokerDown { .. }));
+        the(&lanes).pause();
+        let mut others = [(); 3].map(|()| submit(&lanes, ELSEWHERE, &options(), None));
+        let mut higher = submit(&lanes, ELSEWHERE, &level(2), None);
+        assert_eq!(reason(low.wait()), Reason::Shed);
+        assert!(held.iter_mut().chain(&mut others).chain([&mut higher]).all(is_held));
     });
 }
 

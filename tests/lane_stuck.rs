@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, FinishedCall, LaneConfig, LaneError, Observer, Priority, Reason, Shutdown,
+    CallInfo, FinishedCall, LaneConfig, LaneError, Observer, Priority, Reason, Shutdown, WhenFull,
 };
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
@@ -128,16 +128,18 @@ fn calls_that_were_left_to_the_broker_can_be_cut_off_later() {
     });
 }
 
+/// An observer that takes its time before a call begins.
+struct Slow(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+impl Observer for Slow {
+    fn dispatched(&self, _: &CallInfo<'_>, _: Duration) {
+        self.0.send(()).unwrap();
+        let _ = self.1.lock().unwrap().recv();
+    }
+}
+
 /// Its worker has the call, and is still told of it by an observer that takes its time.
 #[test]
 fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
-    struct Slow(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
-    impl Observer for Slow {
-        fn dispatched(&self, _: &CallInfo<'_>, _: Duration) {
-            self.0.send(()).unwrap();
-            let _ = self.1.lock().unwrap().recv();
-        }
-    }
     within_reason(|| {
         let (is_in, enters) = mpsc::channel();
         let (go, gone) = mpsc::channel();
@@ -152,6 +154,31 @@ fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
         assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Closed, Sent::No));
         drop(go);
         // Its slot is given back.
+        until(|| status(&lanes).in_flight == 0);
+        assert_eq!(status(&lanes).windows[0].used, 0);
+        drop(lanes);
+        assert_eq!(runs.load(Ordering::SeqCst), 0);
+    });
+}
+
+/// The same of a caller whose deadline passes: what never began is never sent, however late its worker comes to it.
+#[test]
+fn a_call_whose_caller_left_before_it_began_is_never_sent() {
+    within_reason(|| {
+        let (is_in, enters) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        let slow = Arc::new(Slow(is_in, Mutex::new(gone)));
+        let clock = ManualClock::new();
+        let lanes = observed(LaneConfig::new(Quota::per_second(5)), clock.clone(), Some(slow));
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&runs);
+        let soon = options().deadline(SECOND);
+        let call = submit(&lanes, WRITE, &soon, move || counts.fetch_add(1, Ordering::SeqCst));
+        enters.recv().unwrap();
+        clock.advance(SECOND);
+        let error = call.wait().unwrap_err();
+        assert_eq!(error.was_sent(), Sent::No, "{error}");
+        drop(go);
         until(|| status(&lanes).in_flight == 0);
         assert_eq!(status(&lanes).windows[0].used, 0);
         drop(lanes);
@@ -261,6 +288,59 @@ fn a_way_back_through_another_lane_is_seen() {
         let inner = others.clone();
         let across = submit(&lanes, WRITE, &options(), move || nested(&inner, 0, |_| WRITE));
         assert_eq!(across.wait(), Ok(Ok(0)));
+    });
+}
+
+/// They hold no worker too many, but all the slots.
+#[test]
+fn calls_that_would_wait_for_their_own_slots_are_refused_too() {
+    within_reason(|| {
+        let config = LaneConfig::new(Quota::per_second(2)).in_flight(8);
+        let lanes = one(config, ManualClock::new());
+        let error = nested(&lanes, 2, |_| WRITE).unwrap_err();
+        assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Reentrant, Sent::No));
+        assert_eq!(status(&lanes).in_flight, 0);
+    });
+}
+
+/// The queue is full behind it, and it would wait for a place that only it can make free.
+#[test]
+fn a_call_from_within_waits_for_no_place_in_the_queue() {
+    within_reason(|| {
+        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let lanes = one(config, ManualClock::new());
+        let inner = lanes.clone();
+        let (begun, began) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let outer = submit(&lanes, WRITE, &options(), move || {
+            begun.send(()).unwrap();
+            gone.recv().unwrap();
+            nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
+        });
+        began.recv().unwrap();
+        let behind = submit(&lanes, WRITE, &options(), || 7);
+        go.send(()).unwrap();
+        assert_eq!(outer.wait(), Ok(Err(Reason::Reentrant)));
+        assert_eq!(behind.wait(), Ok(7));
+    });
+}
+
+/// Each call queues the next and waits for none: that is no chain that grows.
+#[test]
+fn a_call_that_queues_itself_again_and_again_leaves_nothing_behind() {
+    fn again(lanes: &Lanes, left: usize, done: mpsc::Sender<()>) {
+        let inner = lanes.clone();
+        drop(submit(lanes, WRITE, &options(), move || match left {
+            0 => done.send(()).unwrap(),
+            _ => again(&inner, left - 1, done),
+        }));
+    }
+    within_reason(|| {
+        let lanes = one(unlimited(1), ManualClock::new());
+        let (done, is_done) = mpsc::channel();
+        // A chain of so many links would overflow the stack of whoever drops it.
+        again(&lanes, 300_000, done);
+        is_done.recv().unwrap();
     });
 }
 

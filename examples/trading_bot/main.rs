@@ -12,8 +12,8 @@
 //! No order is sent twice: an `OrderGuard` finds out what became of one whose answer was lost, and
 //! with `--journal` (feature `journal`) the next run does so for what this one leaves behind.
 //!
-//! SIGINT, SIGTERM and SIGHUP (under `nohup` too) end a run early: no new orders, the answers that are
-//! due, then the report. A second signal ends it at once, without a report.
+//! SIGINT, SIGTERM and SIGHUP (under `nohup` too) end a run early: no strategy wants anything new, what waits in
+//! the lanes is still sent and answered, then the report. A second signal ends it at once, without a report.
 //!
 //! With `--base-url` it works against Kite, or anything that speaks its wire. The keys come from
 //! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.

@@ -53,6 +53,8 @@ pub enum Shown {
     Unclear,
     /// The book could not be read in time.
     Unread,
+    /// Nothing yet, when its strategy left.
+    NotYet,
 }
 
 impl Shown {
@@ -61,6 +63,7 @@ impl Shown {
         Some(match trail.seen {
             Seen::Absent(absence) => Self::Absent(absence),
             Seen::Unclear => Self::Unclear,
+            Seen::NotYet => Self::NotYet,
             _ => Self::Unread,
         })
     }

@@ -116,15 +116,21 @@ async fn accept(listener: TcpListener, places: Arc<Semaphore>, shared: Arc<Share
     }
 }
 
-async fn serve(stream: TcpStream, _place: OwnedSemaphorePermit, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, shared: Arc<Shared>) {
     // Small answers must not wait for the next one. A socket that cannot do it still works.
     let _ = stream.set_nodelay(true);
     let read_timeout = shared.read_timeout;
+    // A request that is on its way keeps the place of its connection: its client may be gone by then.
+    let place = Arc::new(place);
     let service = service_fn(move |request| {
-        let shared = shared.clone();
+        let (shared, place) = (shared.clone(), place.clone());
         async move {
             // Not in the connection's own task, which ends when the client hangs up.
-            let travels = tokio::spawn(travel(shared, request));
+            let travels = tokio::spawn(async move {
+                let answer = travel(shared, request).await;
+                drop(place);
+                answer
+            });
             travels.await.unwrap_or_else(|ended| match ended.is_panic() {
                 true => Ok(respond(Err(ApiError::internal()))),
                 // The exchange stops: what is on its way gets no answer.

@@ -9,7 +9,9 @@ use super::config::WhenExpired;
 use super::error::Reason;
 use super::job::Info;
 use super::places::{Place, WhenFull};
+use super::routes::Down;
 use super::shared::Shared;
+use super::within;
 use crate::quota::{Moment, NotYet};
 
 /// A place for a call, if it may come in; and how long it will wait for its turn, if that was asked.
@@ -46,6 +48,8 @@ fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Pla
     match when_full {
         // Callers that wait for their place are not to lose it, so one more waits than should.
         WhenFull::Block if info.is_urgent() => Ok(lane.places.overdraw()),
+        // It holds a worker, so the place that it waits for may never come free.
+        WhenFull::Block if within::is_within(lane) => Ok(lane.places.overdraw()),
         // A lesser call gives up its place, if there is one.
         _ if info.is_urgent() => {
             let place = lane.shed(info.priority).or_else(|| lane.places.take());
@@ -72,7 +76,10 @@ fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
         (care.refusal(info, now), care.breaker_news(info.route, now))
     };
     lane.tell_of_breakers(change);
-    match refusal.filter(|down| !lane.when_down.holds(info, down)) {
+    // Half of the queue is for calls that can go.
+    let has_room = lane.places.taken() * 2 < lane.places.capacity().max(2);
+    let is_held = |down: &Down| has_room && lane.when_down.holds(info, down);
+    match refusal.filter(|down| !is_held(down)) {
         Some(down) => {
             Err(Reason::BrokerDown { possible_in: down.until.map(|until| until.since(now)) })
         }

@@ -168,6 +168,13 @@ impl Care {
         after
     }
 
+    /// A call that was let through never began, which tells nothing.
+    pub(super) fn was_not_begun(&mut self, pass: Pass, now: Moment, info: &Info) {
+        if let Some(admission) = pass.admission {
+            self.routes.record(info.route, admission, now, (Outcome::Ignored, Duration::ZERO));
+        }
+    }
+
     /// What limits the lane from now on, if it has changed.
     pub(super) fn take_change(&mut self) -> Option<Limits> {
         let changed = self.throttle.take_change().is_some();

@@ -194,7 +194,7 @@ impl Lane {
     }
 
     /// Shuts the lane. Every caller that waits in the queue is answered, and after a
-    /// [`Drain`](Shutdown::Drain) every other one too.
+    /// [`Drain`](Shutdown::Drain) every other one too, but for a call that shuts its own lane.
     pub fn shutdown(&self, how: Shutdown) -> Drained {
         let refused = match how {
             Shutdown::Drop => self.close(),
@@ -221,14 +221,11 @@ impl Lane {
         let own = self.own_worker();
         let is_settled = shared.wait_until_settled(usize::from(own.is_some()), until);
         let refused = stopped + self.close();
-        if !is_settled {
-            shared.cut_off_all(own);
-        }
-        refused
+        refused + if is_settled { 0 } else { shared.cut_off_all(own) }
     }
 
     /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
-    /// all are back for which there was reason to wait.
+    /// all are back for which there was reason to wait, and that word is still to come.
     pub(crate) fn end(&mut self, limit: &Receiver<Instant>) -> bool {
         self.close();
         let own = self.own_worker();
@@ -241,7 +238,7 @@ impl Lane {
         let away = self.shared.hands.away();
         let mut is_over = false;
         let are_back = (away..threads.len()).all(|_| self.is_one_done(limit, &mut is_over));
-        if !are_back {
+        if !are_back || away > 0 {
             self.shared.cut_off_all(own);
         }
         for worker in threads {
@@ -250,7 +247,7 @@ impl Lane {
                 let _ = worker.join();
             }
         }
-        are_back
+        are_back && !is_over
     }
 
     /// The number of the worker that this thread is, if it is one.

@@ -4,7 +4,8 @@
 //! Queued --dispatch--> Dispatched --complete, cut_off--> Answered --take, give_up, leave--> Over
 //!   | | \                  |                                ^
 //!   | |  `--refuse---------|--------------------------------'
-//!   | `--give_up--> Over   `--give_up, leave--> Abandoned --complete--> Over: the answer is late
+//!   | `--give_up--> Over   |`--give_up, leave--> Abandoned --complete--> Over: the answer is late
+//!   |                       `--give_up, before the work begins--> Over
 //!   `--leave--> Orphaned --dispatch--> Abandoned
 //!                  `--refuse--> Over
 //! Dispatched --requeue--> Queued: it failed, and may be sent again
@@ -13,8 +14,8 @@
 //! A call that was cut off may come back later: that answer is late too.
 //!
 //! All of it is under one lock, so each step happens wholly or not at all. Two things follow, on
-//! which everything else rests. Who wins `dispatch` against `give_up` and `refuse` decides whether
-//! the call is sent: it is never both sent and called unsent. And an answer is handed out by exactly
+//! which everything else rests. Who wins `dispatch` against `refuse`, and `begin` against `give_up` and `cut_off`,
+//! decides whether the call is sent: it is never both sent and called unsent. And an answer is handed out by exactly
 //! one of `take`, `give_up`, `leave` and a late `complete`: it is never lost, and never doubled.
 //!
 //! Code that is not ours (a waker, the work, what the work gave) is neither run nor dropped under
@@ -107,7 +108,7 @@ impl<W, A> Life<W, A> {
         Self { inner: Mutex::new(inner), told: Condvar::new() }
     }
 
-    /// The lane chooses the call. From now on it counts as sent.
+    /// The lane chooses the call. From when its work begins it counts as sent.
     pub(crate) fn dispatch(&self) -> bool {
         let mut inner = self.inner.lock();
         match inner.end() {
@@ -217,8 +218,15 @@ impl<W, A> Life<W, A> {
     /// handed out, to be dropped.
     pub(crate) fn give_up(&self) -> (GiveUp<A>, Option<W>) {
         self.leaving(|inner| match inner.end() {
-            Stage::Queued(work) | Stage::Orphaned(work) => (GiveUp::NeverSent, Some(work)),
-            Stage::Dispatched(work) | Stage::Abandoned(work) => {
+            // Chosen, and not begun: it never will be, however long its worker still takes.
+            Stage::Queued(work) | Stage::Orphaned(work) | Stage::Dispatched(Some(work)) => {
+                (GiveUp::NeverSent, Some(work))
+            }
+            Stage::Dispatched(None) => {
+                inner.stage = Stage::Abandoned(None);
+                (GiveUp::UnderWay, None)
+            }
+            Stage::Abandoned(work) => {
                 inner.stage = Stage::Abandoned(work);
                 (GiveUp::UnderWay, None)
             }

@@ -16,7 +16,7 @@ use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
 use crate::contain::contain;
-use crate::quota::{Allowance, Moment, Permit};
+use crate::quota::{Allowance, Moment, NotYet, Permit};
 
 /// The right to send one call.
 pub(crate) struct Turn {
@@ -44,6 +44,8 @@ pub(super) struct Leftovers {
     down: Vec<(Job, Option<Moment>)>,
     /// Calls that find the session expired.
     unauthorized: Vec<Job>,
+    /// Calls that were made from within their own lane, and would wait for themselves.
+    reentrant: Vec<Job>,
     /// Calls that wait no more: what they hold is to be dropped.
     dead: Vec<Job>,
 }
@@ -190,6 +192,14 @@ impl Shared {
                 Choice::Wait(until) => break until,
             }
         };
+        let is_held = |job: &Job| {
+            let refused = allowance.look(job.info().charge, now);
+            refused.is_err_and(|refused| refused.not_yet == NotYet::InFlight)
+        };
+        if let Some(job) = self.without_slot(is_held) {
+            left.reentrant.extend(schedule.remove(job.info()));
+            left.dead.push(job);
+        }
         let deadline = schedule.next_deadline().into_iter().chain(trial).min();
         let release = allowance.next_release(now).filter(|_| !schedule.is_empty());
         let waits_for_the_wall = !schedule.is_empty() && allowance.goes_by_the_wall();
@@ -262,7 +272,8 @@ impl Shared {
     /// Does what looks have left over: all calls are answered before anybody is told.
     fn settle(&self, chores: Vec<Leftovers>) {
         let (mut refused, mut gone) = (Vec::new(), Vec::new());
-        for Leftovers { expired, now, too_heavy, down, unauthorized, dead } in chores {
+        for Leftovers { expired, now, too_heavy, down, unauthorized, reentrant, dead } in chores {
+            refused.extend(reentrant.into_iter().map(|job| (job, Reason::Reentrant)));
             refused.extend(expired.into_iter().map(|job| {
                 let waited = now.since(job.info().entered);
                 (job, Reason::DeadlinePassed { waited })
@@ -284,8 +295,8 @@ impl Shared {
 
 impl Leftovers {
     fn is_empty(&self) -> bool {
-        let Self { expired, now: _, too_heavy, down, unauthorized, dead } = self;
-        let lists = [expired, too_heavy, unauthorized, dead];
+        let Self { expired, now: _, too_heavy, down, unauthorized, reentrant, dead } = self;
+        let lists = [expired, too_heavy, unauthorized, reentrant, dead];
         down.is_empty() && lists.iter().all(|calls| calls.is_empty())
     }
 

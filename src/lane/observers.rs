@@ -33,6 +33,7 @@ macro_rules! tells_each {
             lane_state(lane: &'static str, state: LaneState);
             session_expired(lane: &'static str);
             breaker(lane: &'static str, route: &'static str, state: BreakerState);
+            unnoted(error: &std::io::Error);
         }
     };
     ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr;

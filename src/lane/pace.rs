@@ -35,30 +35,27 @@ impl Pace {
         let notes = self.notes.as_ref()?;
         let number = notes.numbers.fetch_add(1, Ordering::Relaxed);
         let taken = self.clock.wall().timestamp;
-        let noted = Noted { number, charge, taken };
+        let noted = Noted { number, charge, taken, over: taken };
         if !charge.urgent {
             notes.tell(watch, |log, call| log.taken(call, taken), &noted);
         }
         Some(noted)
     }
 
-    /// It is over; `lost` is for how long it may still be on its way. One that is urgent is noted later.
-    pub(super) fn note_over(&self, noted: &Noted, lost: Duration, watch: &Watch) {
-        if let Some(notes) = self.notes.as_ref().filter(|_| !noted.charge.urgent) {
-            let over = self.over(lost);
-            notes.tell(watch, |log, call| log.finished(call.number, over), noted);
-        }
-    }
-
-    /// An urgent call is over, and its caller has the answer.
-    pub(super) fn note_urgent(&self, noted: &Noted, watch: &Watch) {
+    /// A call is over, and its caller has the answer. One that is urgent was not noted before.
+    pub(super) fn note_over(&self, noted: &Noted, watch: &Watch) {
         if let Some(notes) = &self.notes {
-            let over = self.over(Duration::ZERO);
-            notes.tell(watch, |log, call| log.urgent(call, noted.taken, over), noted);
+            let Noted { charge, taken, over, .. } = *noted;
+            let note = |log: &dyn PaceLog, call: &NotedCall<'_>| match charge.urgent {
+                true => log.urgent(call, taken, over),
+                false => log.finished(call.number, over),
+            };
+            notes.tell(watch, note, noted);
         }
     }
 
-    fn over(&self, lost: Duration) -> Timestamp {
+    /// When a call is over that ends now, and of which something may be on its way for so long.
+    pub(super) fn over(&self, lost: Duration) -> Timestamp {
         let now = self.clock.wall().timestamp;
         now.checked_add(lost).unwrap_or(now)
     }
@@ -127,6 +124,7 @@ pub(super) struct Noted {
     number: u64,
     charge: Charge,
     taken: Timestamp,
+    pub(super) over: Timestamp,
 }
 
 impl Notes {

@@ -42,9 +42,9 @@ use crate::quota::{PaceState, Past};
 /// }
 /// ```
 ///
-/// Each method is called with no lock held, by the thread that makes the call: a call that is not urgent waits for
-/// [`taken`](Self::taken). An urgent one is noted when it is over and answered, for a disk that hangs must not hold
-/// it up.
+/// Each method is called with no lock held, by the thread that makes the call. A call that is not urgent waits for
+/// [`taken`](Self::taken). The other two come when the call is answered, and are to wait for nothing: a disk that
+/// hangs must hold up no exit, and would take thread after thread.
 pub trait PaceLog: Send + Sync + fmt::Debug {
     /// What is known of the calls up to now, in which no call is looked for that is older than what its lane and
     /// budgets `remember`. Asked once, as the proxy is built. `before` is what is to be taken for true of the time
@@ -65,15 +65,15 @@ pub trait PaceLog: Send + Sync + fmt::Debug {
     /// It could not be noted. The call goes all the same; the next process is to be told that nothing is known.
     fn taken(&self, call: &NotedCall<'_>, now: Timestamp) -> io::Result<()>;
 
-    /// An urgent call is over, which was not noted before. It is not to wait for a disk: what cannot be written at
-    /// once is kept until the next call is.
+    /// An urgent call is over, which was not noted before. What cannot be written at once is kept until the next call
+    /// is.
     ///
     /// # Errors
     /// It could not be noted.
     fn urgent(&self, call: &NotedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()>;
 
     /// The call of this number is over, and its slots are free a window after `finished`. It may lie ahead: a call
-    /// without an answer may still be on its way.
+    /// without an answer may still be on its way. What cannot be written at once is kept until the next call is.
     ///
     /// # Errors
     /// It could not be noted.

@@ -1,7 +1,8 @@
 //! What the callers and the workers of a lane share: what waits, what runs, and the way in.
 //!
 //! Locks are taken in this order: that of those who wait for the end (`settled.rs`), queue, allowance,
-//! care, a call's life, places, a manual clock's. The broker is called, the observer told, and what is
+//! care, calls that are awaited from within (`within.rs`), a call's life, places, a manual clock's. What each worker
+//! has in hand (`hands.rs`) is locked alone. The broker is called, the observer told, and what is
 //! theirs dropped, with no lock held.
 
 mod estimate;
@@ -338,14 +339,14 @@ impl Shared {
     }
 
     /// Answers those whose calls are under way; but for a call that the worker `own` makes. Whatever is
-    /// dispatched from now on is answered likewise.
-    pub(super) fn cut_off_all(&self, own: Option<usize>) {
+    /// dispatched from now on is answered likewise. Gives how many had not begun, and so were not sent.
+    pub(super) fn cut_off_all(&self, own: Option<usize>) -> usize {
         let calls = self.hands.cut_off(own).into_iter();
         let cut: Vec<_> = calls.map(|job| (job.cut_off(Reason::CutOff), job)).collect();
-        for (refusal, job) in cut {
-            self.tell_of_refused((job, Reason::Closed, refusal));
-        }
+        let told = cut.into_iter().map(|(refusal, job)| (job, Reason::Closed, refusal));
+        let unsent = told.filter_map(|refused| self.tell_of_refused(refused).then_some(())).count();
         self.settled.tell();
+        unsent
     }
 
     /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether

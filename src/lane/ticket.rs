@@ -145,7 +145,7 @@ impl<R, E> Ticket<R, E> {
     }
 
     /// How many calls go before it, as things stand. `None`: it does not wait, or it waits
-    /// for another attempt.
+    /// for another attempt or an open breaker.
     ///
     /// It counts the calls of its own user one by one, so it is not for a tight loop.
     pub fn position(&self) -> Option<usize> {
@@ -155,7 +155,7 @@ impl<R, E> Ticket<R, E> {
     }
 
     /// How long it will wait for its turn, as things stand. `None`: it does not wait, or it waits for
-    /// another attempt.
+    /// another attempt or an open breaker.
     pub fn estimated_wait(&self) -> Option<Duration> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
         let queue = lane.take_stock();

@@ -1,12 +1,12 @@
 //! From within which lanes a call is made.
 //!
 //! The code of a broker, or of an observer, runs on a worker. If it makes a call through the same lane and waits
-//! for the answer, it holds one worker and needs another. When calls like that hold all the workers of a lane,
-//! none of them can ever end. So one of the calls that wait for a worker then is refused. A call knows the lanes of
-//! the calls that led to it, since the way back may go through another lane.
+//! for the answer, it holds one worker and one slot, and needs others. When calls like that hold all the workers of
+//! a lane, or all its slots, none of them can ever end. So one of the calls that wait for a worker or a slot then is
+//! refused. A call knows the lanes of the calls that led to it, since the way back may go through another lane.
 //!
 //! What goes through a thread of somebody else's, or is awaited as a future, is not seen. Nor are two calls that
-//! wait for each other's lanes, of which neither led to the other.
+//! wait for each other's lanes, of which neither led to the other, and lanes that hold a budget against each other.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -30,9 +30,26 @@ thread_local! {
     static HERE: RefCell<Option<Within>> = const { RefCell::new(None) };
 }
 
-/// The calls within which this thread makes another one.
+/// The calls within which this thread makes another one. A lane is in there once, however often calls of it led to
+/// another: one that calls itself again and again, and waits for none, is no chain that grows.
 pub(super) fn here() -> Option<Arc<Within>> {
-    HERE.with_borrow(|here| here.clone().map(Arc::new))
+    HERE.with_borrow(|here| {
+        let here = here.as_ref()?;
+        match &here.outer {
+            Some(outer) if outer.has(here.lane) => Some(Arc::clone(outer)),
+            _ => Some(Arc::new(here.clone())),
+        }
+    })
+}
+
+impl Within {
+    fn has(&self, lane: usize) -> bool {
+        let mut next = Some(self);
+        while let Some(within) = next.filter(|within| within.lane != lane) {
+            next = within.outer.as_deref();
+        }
+        next.is_some()
+    }
 }
 
 fn name_of(lane: &Shared) -> usize {
@@ -84,6 +101,8 @@ impl<'a> Waiting<'a> {
         };
         let without = all.iter().rev().filter(has_no_worker);
         without.map(|job| lane.refuse_within(job)).find(|was_queued| *was_queued);
+        // They may hold all the slots too: a look sees to that.
+        lane.ring();
         Some(waiting)
     }
 }
@@ -98,18 +117,21 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn is_within(lane: &Shared) -> bool {
-    let name = name_of(lane);
-    HERE.with_borrow(|here| {
-        let mut next = here.as_ref();
-        while let Some(within) = next.filter(|within| within.lane != name) {
-            next = within.outer.as_deref();
-        }
-        next.is_some()
-    })
+/// Whether this thread makes a call of the lane, or one that such a call led to.
+pub(super) fn is_within(lane: &Shared) -> bool {
+    HERE.with_borrow(|here| here.as_ref().is_some_and(|here| here.has(name_of(lane))))
 }
 
 impl Shared {
+    /// A call that waits for a slot which only calls can free that wait for such calls themselves, if there is one.
+    pub(super) fn without_slot(&self, mut has_none: impl FnMut(&Job) -> bool) -> Option<Job> {
+        let awaited = self.awaited.0.lock();
+        if awaited.is_empty() || awaited.len() < self.running() {
+            return None;
+        }
+        awaited.iter().rev().find(|job| job.is_queued() && has_none(job)).cloned()
+    }
+
     /// Refuses a call for which there will be no worker. Says whether it was queued.
     fn refuse_within(&self, job: &Job) -> bool {
         let was_queued = self.refuse([(Job::clone(job), Reason::Reentrant)]) > 0;

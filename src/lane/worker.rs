@@ -45,8 +45,7 @@ impl Shared {
         }
         self.hands.lay_down(worker);
         let Ran { waker, late, last, .. } = ran;
-        let to_note = noted.filter(|_| job.info().is_urgent());
-        if waker.is_some() || late.is_some() || last.is_some() || to_note.is_some() {
+        if waker.is_some() || late.is_some() || last.is_some() || noted.is_some() {
             // A task that is woken or an observer may take its time, and may call the lane again.
             self.crew.will_not_look(self);
             let _ = contain(|| waker.map(Waker::wake));
@@ -54,8 +53,8 @@ impl Shared {
                 self.tell_of_the_last(job.info(), attempt);
             }
             self.tell_of_the_late(job.info(), late);
-            if let Some(noted) = to_note {
-                self.pace.note_urgent(&noted, &self.watch);
+            if let Some(noted) = noted {
+                self.pace.note_over(&noted, &self.watch);
             }
             self.crew.will_look();
         }
@@ -84,15 +83,15 @@ impl Shared {
         #[cfg(feature = "tracing")]
         let mut span = crate::telemetry::AttemptSpan::enter(info, queued);
         self.watch.tell(|observer| observer.dispatched(&info.seen(), queued));
-        let noted = self.pace.note(charge, &self.watch);
+        let mut noted = self.pace.note(charge, &self.watch);
         let mut finished = |attempt: Attempt| {
             let Some((permit, pass)) = held.take() else { return Next::Answer };
             // The slot first: its time runs from here.
             let (now, after) = self.finish(permit, pass, attempt, info);
-            if let Some(noted) = &noted {
+            if let Some(noted) = &mut noted {
                 let is_lost = attempt.was_sent() == Sent::Unknown;
                 let lost = if is_lost { now.since(begun) } else { Duration::ZERO };
-                self.pace.note_over(noted, lost, &self.watch);
+                noted.over = self.pace.over(lost);
             }
             again_at = after.again_at;
             // This lane's own workers look by themselves.
@@ -108,9 +107,8 @@ impl Shared {
             *is_looker = true;
         };
         let ran = job.run(&mut finished, &mut answering);
-        if let Some((permit, _)) = held {
-            // It was cut off before it began.
-            self.pace.allowance().0.give_back(permit);
+        if let Some((permit, pass)) = held {
+            self.was_not_begun(permit, pass, info);
         }
         if ran.next == Next::Again {
             self.put_again(job.clone(), again_at);
@@ -120,6 +118,13 @@ impl Shared {
             }
         }
         (ran, noted)
+    }
+
+    /// Its caller left, or it was cut off, before the work began.
+    fn was_not_begun(&self, permit: Permit, pass: Pass, info: &Info) {
+        let (mut allowance, now) = self.pace.allowance();
+        allowance.give_back(permit);
+        self.care.lock().was_not_begun(pass, now, info);
     }
 
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {

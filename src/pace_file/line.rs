@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) since: Option<Timestamp>,
     /// In the order in which they left; with their numbers, as far as they are not over.
     pub(super) calls: Vec<(Option<u64>, Used)>,
+    /// There is no file, or one without damage.
+    pub(super) is_whole: bool,
 }
 
 /// Whether it is a pace file, or the beginning of one.
@@ -48,10 +50,10 @@ pub(super) fn is_ours(text: &str) -> bool {
 /// What a file says, or the lack of one. Only the last line may be torn: it was not waited for to the end. A bad
 /// line before it is a call of which nobody knows, so that nothing is known of what was before now.
 pub(super) fn read(text: Option<&str>, now: Timestamp) -> Known {
-    let unknown = Known { since: Some(now), calls: Vec::new() };
+    let unknown = Known { since: Some(now), calls: Vec::new(), is_whole: text.is_none() };
     let Some((first, rest)) = text.and_then(|text| text.split_once('\n')) else { return unknown };
     let Some(Line::Begin(since)) = parse(first) else { return unknown };
-    let mut known = Known { since, calls: Vec::new() };
+    let mut known = Known { since, calls: Vec::new(), is_whole: true };
     let mut open: BTreeMap<u64, usize> = BTreeMap::new();
     for line in rest.split_inclusive('\n') {
         let Some(whole) = line.strip_suffix('\n') else { break };
@@ -67,7 +69,7 @@ pub(super) fn read(text: Option<&str>, now: Timestamp) -> Known {
                     (*number, call.finished) = (None, Some(finished));
                 }
             }
-            Some(Line::Begin(_)) | None => known.since = Some(now),
+            Some(Line::Begin(_)) | None => (known.since, known.is_whole) = (Some(now), false),
         }
     }
     known

@@ -69,6 +69,8 @@ struct State {
 
 /// A file that is not longer than this is never worth writing anew.
 const LONG: u64 = 1 << 20;
+/// A minute of silence, and a second for what is on its way.
+const LEAST_KEPT: Duration = Duration::from_secs(61);
 /// A file of more than this is none of ours: a day of calls at the pace of any broker is a tenth of it.
 const LONGEST: u64 = 1 << 28;
 
@@ -115,7 +117,8 @@ impl PaceFile {
             let why = io::Error::new(ErrorKind::InvalidInput, "it does not name a file");
             return Err(failed("use")(why));
         };
-        let path = folder.join(name);
+        // By whatever name it is called, it has one lock.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| folder.join(name));
         // What is there is looked at before anything is made beside it.
         read(&path)?;
         let lock_path = beside(&path, ".lock");
@@ -140,14 +143,17 @@ impl PaceFile {
     /// until a moment ago.
     fn renew(&self, state: &mut State, now: Timestamp, at_start: bool) -> io::Result<KnownPast> {
         let text = read(&self.path).map_err(io::Error::other)?;
-        let line::Known { since, calls } = line::read(text.as_deref(), now);
-        let since = since.filter(|_| state.before != Past::Nothing);
-        let mut text = Line::Begin(since).to_string();
-        let mut used = PaceState::at(now);
+        let line::Known { mut since, calls, is_whole } = line::read(text.as_deref(), now);
+        // Of a file that was damaged nobody knows more than it says.
+        if is_whole && state.before == Past::Nothing {
+            since = None;
+        }
+        let (mut text, mut used) = (String::new(), PaceState::at(now));
         for (number, call) in calls {
-            let names = call.names.iter().filter_map(|name| state.remember.get(name));
-            let remembers = names.max().copied().unwrap_or_default();
-            if call.finished.is_some_and(|finished| since_then(now, finished) > remembers) {
+            let keep = state.keep(&call.names);
+            if call.finished.is_some_and(|finished| since_then(now, finished) > keep) {
+                // From here on it is true of a shorter time that all of it is in here.
+                since = since.map(|since| since.max(now.checked_sub(keep).unwrap_or(since)));
                 continue;
             }
             // One that is over in time to come is still on its way.
@@ -162,10 +168,14 @@ impl PaceFile {
             }
             .to_string();
         }
+        let text = Line::Begin(since).to_string() + &text;
         let new = beside(&self.path, ".new");
         let mut file = private().write(true).create(true).truncate(true).open(&new)?;
         file.write_all(text.as_bytes())?;
-        // Not synced: after a power cut it may be empty, and then nothing is known, which is safe.
+        if at_start {
+            // What was used of a day is in there. While the process runs no call is to wait for the disk.
+            file.sync_data()?;
+        }
         fs::rename(&new, &self.path)?;
         // What is written from now on is at its end.
         (state.len, state.file) = (text.len() as u64, Some(file));
@@ -173,25 +183,48 @@ impl PaceFile {
         Ok(KnownPast { used, since })
     }
 
-    fn write(&self, state: &mut State, text: &str, now: Timestamp) -> io::Result<()> {
+    /// Writes a line, after those that wait. `now` is when the file may be written anew, if it has become long.
+    fn write(&self, state: &mut State, line: &str, now: Option<Timestamp>) -> io::Result<()> {
+        let text = std::mem::take(&mut *self.waiting.lock()) + line;
         if state.broken {
             return Ok(()); // That was told.
         }
-        let text = std::mem::take(&mut *self.waiting.lock()) + text;
         let written = match &mut state.file {
             Some(file) => file.write_all(text.as_bytes()),
             None => Err(io::Error::other("it was not begun")),
         };
         state.len += text.len() as u64;
-        let written = match written {
-            Ok(()) if state.len > state.long => self.renew(state, now, false).map(drop),
-            written => written,
+        let written = match (written, now.filter(|_| state.len > state.long)) {
+            (Ok(()), Some(now)) => self.renew(state, now, false).map(drop),
+            (written, _) => written,
         };
         written.inspect_err(|_| {
-            // The next process is to know that it knows nothing.
-            (state.broken, state.file) = (true, None);
-            let _ = fs::remove_file(&self.path);
+            // The next process is to know that it knows nothing: an empty file says so.
+            let file = state.file.take();
+            let is_empty = file.is_some_and(|file| file.set_len(0).is_ok());
+            if !is_empty {
+                let _ = fs::remove_file(&self.path);
+            }
+            state.broken = true;
         })
+    }
+
+    /// Writes a line if that can be at once, or keeps it for the next who writes.
+    fn write_without_waiting(&self, line: &Line) -> io::Result<()> {
+        *self.waiting.lock() += &line.to_string();
+        match self.state.try_lock() {
+            Some(mut state) => self.write(&mut state, "", None),
+            None => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// For how long a call is kept that is charged to these: for as long as any of them remembers it, and never for
+    /// less than a process may hold still for what is not known.
+    fn keep(&self, names: &[String]) -> Duration {
+        let remember = names.iter().filter_map(|name| self.remember.get(name));
+        remember.copied().chain([LEAST_KEPT]).max().unwrap_or(LEAST_KEPT)
     }
 }
 
@@ -217,22 +250,17 @@ impl PaceLog for PaceFile {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
         let used = Used { taken: now, finished: None, weight: call.weight, names };
         let line = Line::Taken(call.number, used).to_string();
-        self.write(&mut self.state.lock(), &line, now)
+        self.write(&mut self.state.lock(), &line, Some(now))
     }
 
     fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()> {
-        let line = Line::Finished(number, finished).to_string();
-        self.write(&mut self.state.lock(), &line, finished)
+        self.write_without_waiting(&Line::Finished(number, finished))
     }
 
     fn urgent(&self, call: &NotedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
         let used = Used { taken, finished: Some(over), weight: call.weight, names };
-        *self.waiting.lock() += &Line::Used(used).to_string();
-        match self.state.try_lock() {
-            Some(mut state) => self.write(&mut state, "", over),
-            None => Ok(()), // It goes before the next line.
-        }
+        self.write_without_waiting(&Line::Used(used))
     }
 }
 

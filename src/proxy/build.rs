@@ -200,7 +200,10 @@ impl LanesBuilder {
     fn what_was_before(&self, documented: &Limits) -> Past {
         let set = self.in_place_of_documented.as_ref().unwrap_or(&self.limits);
         let is_silent = documented.lanes().next().is_none();
-        let is_of_account = documented.is_of_account() || (is_silent && set.is_of_account());
+        // Who keeps a log for the next process has an account that outlives this one.
+        let is_of_account = documented.is_of_account()
+            || (is_silent && set.is_of_account())
+            || self.pace_log.is_some();
         let by_itself = match is_of_account && self.pace_state.is_none() && self.clock.is_system() {
             true => Past::UNKNOWN,
             false => Past::Nothing,

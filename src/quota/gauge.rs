@@ -247,6 +247,7 @@ impl Gauge {
     pub(super) fn uses(&mut self, now: Moment, wall: Wall, credit: u64) -> Vec<WindowUse> {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
+        let quiet = self.quiet(now, false).unwrap_or(now);
         let whole = |weight: u64| u32::try_from(weight).unwrap_or(u32::MAX);
         let from = |meter: &mut Meter, claim: u32| match meter.room(&look, claim.into()) {
             Ok(()) => Some(now),
@@ -257,8 +258,8 @@ impl Gauge {
             window: window.clone(),
             used: whole(meter.used(&look).saturating_add(in_flight)),
             in_flight: whole(in_flight),
-            next_free: from(meter, 1),
-            all_free: from(meter, window.most()),
+            next_free: from(meter, 1).map(|at| at.max(quiet)),
+            all_free: from(meter, window.most()).map(|at| at.max(quiet)),
         };
         self.windows.iter_mut().map(one).collect()
     }

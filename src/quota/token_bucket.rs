@@ -78,7 +78,8 @@ impl TokenBucket {
 
     pub(super) fn finish(&mut self, weight: u64, finished: Moment) {
         self.level = self.level_at(finished).saturating_sub(self.units(weight));
-        self.at = finished.as_nanos();
+        // A call of an earlier process may count from a time to come.
+        self.at = self.at.max(finished.as_nanos());
     }
 
     /// Tokens come at their rate, unless the calls in flight hold so many that the bucket stands

@@ -105,3 +105,37 @@ fn book_that_was_read_before_is_enough() {
     assert_eq!(guard.place_order(&order(1).tag("mine")), Ok(OrderId::new("000001")));
     assert_eq!(broker.state().looks, 2);
 }
+
+/// The handle of the order has the caller's deadline, and an order must not go after that.
+#[test]
+fn baseline_is_read_by_the_handle_of_the_order() {
+    let (broker, lookups) = (echoed(), echoed());
+    let guard = broker.guarded().lookups(lookups.clone()).build().unwrap();
+    guard.place_order(&order(1).tag("mine")).unwrap();
+    assert_eq!((broker.state().looks, lookups.state().looks), (1, 0));
+}
+
+/// Somebody else has used the tag since the baseline. Where a known order shows that the book's times are right, its
+/// time tells; where none does, nothing can.
+#[test]
+fn order_of_somebody_else_under_the_same_tag_is_told_by_a_time_that_is_right() {
+    for is_known in [true, false] {
+        let broker = echoed();
+        let guard = broker.guard();
+        guard.orders().unwrap();
+        if is_known {
+            guard.place_order(&order(1)).unwrap();
+        }
+        broker.clock.advance(Duration::from_secs(7_200));
+        let mut other = Order::new(OrderId::new("other"), OrderStatus::Open, &order(2).tag("mine"));
+        other.placed_at = Some("2026-01-01T01:00:00+00:00[UTC]".parse().unwrap());
+        let now = broker.clock.now();
+        broker.state().ledger.push((now + Duration::from_millis(50), other));
+        broker.fates([Fate::LostBefore]);
+        let answer = guard.place_order(&order(2).tag("mine"));
+        match is_known {
+            true => assert_eq!(trail(answer).seen, Seen::Unclear),
+            false => assert_eq!(answer, Ok(OrderId::new("other"))),
+        }
+    }
+}

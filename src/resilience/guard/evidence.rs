@@ -1,7 +1,7 @@
 //! What the looks so far say of a write that none of them showed.
 //!
-//! A write is absent by two looks: both clean, both sent after the settle time, and some time apart, so that one
-//! server that is behind is not believed. The looks are kept with an order as long as it is open. Whoever asks after
+//! A write is absent by two looks: both clean, both sent after the settle time, and the second some time after the
+//! answer to the first, so that one server that is behind is not believed. The looks are kept with an order as long as it is open. Whoever asks after
 //! it next, the caller or `recover`, goes on where the last search ended.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) struct Evidence {
     clean: u32,
     /// When the first of these was sent.
     first: Option<Moment>,
-    /// When the first of these was sent that counts.
+    /// When the first of these was answered that counts.
     conclusive: Option<Moment>,
 }
 
@@ -68,12 +68,13 @@ impl Evidence {
         Turn { is_late, absence: is_last.then(absence) }
     }
 
-    /// A look that was sent then was clean and showed nothing.
-    pub(super) fn shows_nothing(&mut self, sent: Moment, settle: Duration) {
+    /// A look that was sent then was clean and showed nothing, as is known now. It may have waited for long before
+    /// the broker saw it, so the next one that counts is some time after its answer.
+    pub(super) fn shows_nothing(&mut self, sent: Moment, now: Moment, settle: Duration) {
         self.clean = self.clean.saturating_add(1);
         self.first.get_or_insert(sent);
         if sent >= self.since + settle {
-            self.conclusive.get_or_insert(sent);
+            self.conclusive.get_or_insert(now);
         }
     }
 

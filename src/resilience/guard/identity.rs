@@ -6,7 +6,8 @@
 //! - An order that the book showed before ours was sent is not ours.
 //! - One that an earlier book of the day did not show came since. By its tag it is ours: a caller's tag is unique for
 //!   the day.
-//! - If the book gives another time to an order of which the guard knows when it was sent, its times say nothing.
+//! - If the book gives another time to an order of which the guard knows when it was sent, its times say nothing. If
+//!   it gives the right one, they speak even against an order that came since: the tag may have been used twice.
 //!
 //! So one book is read before the first order of an own tag: the baseline. If it cannot be read, the order goes.
 
@@ -41,21 +42,34 @@ struct State {
 }
 
 impl State {
-    /// Ids and times are of one day.
-    fn turn_to(&mut self, day: Date) {
-        if self.day.replace(day) != Some(day) {
+    /// Ids and times are of one day. Says whether it is this one: a thread that was slow may come with one that is
+    /// over.
+    fn turn_to(&mut self, day: Date) -> bool {
+        if self.day.is_none_or(|known| known < day) {
+            self.day = Some(day);
             self.baseline = None;
             self.first.clear();
             self.sent.clear();
         }
+        self.day == Some(day)
     }
+}
+
+/// What is known of the times of a book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Right,
+    Wrong,
+    Unproven,
 }
 
 impl Identity {
     /// These orders were shown on this `day`: by a whole book, or by something else.
     pub(super) fn note(&self, day: Date, orders: &[Order], is_whole: bool) {
         let mut state = self.state.lock();
-        state.turn_to(day);
+        if !state.turn_to(day) {
+            return;
+        }
         state.number += 1;
         let number = state.number;
         for order in orders.iter().filter(|order| order.tags().next().is_some()) {
@@ -71,8 +85,9 @@ impl Identity {
     /// The broker answered an order that was sent `at` with this id.
     pub(super) fn answered(&self, day: Date, id: &OrderId, at: Timestamp) {
         let mut state = self.state.lock();
-        state.turn_to(day);
-        state.sent.insert(id.clone(), at);
+        if state.turn_to(day) {
+            state.sent.insert(id.clone(), at);
+        }
     }
 
     /// The number of what was read last. What comes later was not there before.
@@ -107,10 +122,10 @@ impl Identity {
         if candidates.is_empty() || !of_today {
             return candidates;
         }
-        let are_wrong = state.times_are_wrong(book);
+        let times = state.times(book);
         for order in &mut candidates {
             let came = first(order).zip(state.baseline).is_some_and(|(first, base)| first > base);
-            if came || are_wrong {
+            if times == Times::Wrong || (came && times == Times::Unproven) {
                 order.placed_at = None;
             }
         }
@@ -119,12 +134,17 @@ impl Identity {
 }
 
 impl State {
-    /// Whether a book gives a wrong time to an order of which it is known when it was sent.
-    fn times_are_wrong(&self, book: &[Order]) -> bool {
-        let is_wrong = |order: &Order| {
+    /// What a book says of the orders of which it is known when they were sent.
+    fn times(&self, book: &[Order]) -> Times {
+        let fits = |order: &Order| {
             let sent = self.sent.get(&order.id)?;
-            Some(!time_fits(*sent, order.placed_at.as_ref()?))
+            Some(time_fits(*sent, order.placed_at.as_ref()?))
         };
-        book.iter().any(|order| is_wrong(order).unwrap_or_default())
+        let known: Vec<bool> = book.iter().filter_map(fits).collect();
+        match (known.contains(&false), known.is_empty()) {
+            (true, _) => Times::Wrong,
+            (false, true) => Times::Unproven,
+            (false, false) => Times::Right,
+        }
     }
 }

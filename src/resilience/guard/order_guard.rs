@@ -110,7 +110,7 @@ impl<B: Broker> OrderGuard<B> {
     /// ```
     pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
         let shared = Arc::clone(&self.shared);
-        OrderGuard { within: broker, shared, exits: false, patience: None }
+        OrderGuard { within: broker, shared, exits: false, patience: self.patience }
     }
 
     /// The same guard for callers that wait no longer than this once an answer is lost. Then they leave, with
@@ -267,7 +267,9 @@ impl<B: Broker> OrderGuard<B> {
             && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
             && *shared.support.support() != TagSupport::None;
         if has_own && !self.exits {
-            shared.read_baseline(self.lookups(), self.leaves());
+            // By the handle of the order, whose deadline holds for this too: an order must not go later than its
+            // caller would have it.
+            shared.read_baseline(&self.within, self.leaves());
         }
         let begun = shared.identity.now();
         shared.intents.begin(self.intent(order)?, self.exits, begun)
@@ -302,7 +304,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
             }
             known => {
-                if let Ok(id) = &known {
+                // One that waited over midnight has a time of two days.
+                if let (Ok(id), true) = (&known, self.shared.intents.is_of_today(intent.at)) {
                     self.shared.identity.answered(self.shared.intents.today(), id, intent.at);
                 }
                 known

@@ -68,7 +68,7 @@ impl Patience {
             let so_far = match look(turn) {
                 Look::Settled(answer) => return Ok(answer),
                 Look::NotYet => {
-                    evidence.shows_nothing(sent.moment, self.settle);
+                    evidence.shows_nothing(sent.moment, self.clock.now(), self.settle);
                     if let Some(absence) = turn.absence {
                         return Err(Unsettled::Absent(absence));
                     }
@@ -177,7 +177,8 @@ mod tests {
             clock.advance(Duration::from_secs(60));
             Look::NotYet
         });
-        assert_eq!((absence(&answer).looks, looked), (3, 3));
+        // The second is the first to count, and the third comes too soon after its answer.
+        assert_eq!((absence(&answer).looks, looked), (4, 4));
     }
 
     #[test]

@@ -122,6 +122,11 @@ impl Disk for OnDisk {
     fn found(&self, len: u64) -> io::Result<Found> {
         let At { path, name } = &self.at;
         if !leads_to(name, &self.file)? {
+            if is_gone(name) && leads_to(path, &self.file)? {
+                // Only the link is gone, and may come back.
+                let why = "the link to it is gone; put it back";
+                return Err(io::Error::new(ErrorKind::NotFound, why));
+            }
             let is_gone = [name, path].iter().all(|path| is_gone(path));
             return Ok(if is_gone { Found::Nothing } else { Found::Other("another file") });
         }
