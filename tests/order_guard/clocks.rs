@@ -124,6 +124,7 @@ fn order_of_somebody_else_under_the_same_tag_is_told_by_a_time_that_is_right() {
         let guard = broker.guard();
         guard.orders().unwrap();
         if is_known {
+            broker.state().dated = Some("2026-01-01T00:00:00+00:00[UTC]".parse().unwrap());
             guard.place_order(&order(1)).unwrap();
         }
         broker.clock.advance(Duration::from_secs(7_200));
