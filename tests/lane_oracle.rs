@@ -9,7 +9,9 @@ mod support;
 
 use std::time::Duration;
 
-use lanekeeper::lane::{LaneConfig, LaneError, LaneState, Reason, Shutdown, Ticket, WhenFull};
+use lanekeeper::lane::{
+    LaneConfig, LaneError, LaneState, Reason, Shutdown, Ticket, WhenDown, WhenFull,
+};
 use lanekeeper::proxy::Call;
 use lanekeeper::quota::{Budget, Credit, Quota};
 use lanekeeper::{Class, Sent};
@@ -165,6 +167,8 @@ impl Run {
     fn new(settings: &[Setting; 2], budget: Windows) -> Self {
         let config = |setting: &Setting| {
             LaneConfig::new(quota(setting.windows))
+                // A lane that holds calls for a broker that fails is idle with room, and rightly so.
+                .when_down(WhenDown::Refuse)
                 .in_flight(setting.in_flight)
                 .queue(setting.queue)
                 .when_full(if setting.shed { WhenFull::Shed } else { WhenFull::Refuse })

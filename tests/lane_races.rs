@@ -123,8 +123,10 @@ fn callers_that_block_for_a_place_are_answered_by_a_drain() {
                     scope.spawn(|| {
                         for _ in 0..50 {
                             let answer = submit(&lanes, WRITE, &options(), || ()).wait();
-                            let closed = |error: &LaneError| error.reason == Reason::Closed;
-                            assert!(answer.is_ok() || answer.as_ref().is_err_and(closed));
+                            let shut = |error: &LaneError| {
+                                matches!(error.reason, Reason::Closed | Reason::CutOff)
+                            };
+                            assert!(answer.is_ok() || answer.as_ref().is_err_and(shut));
                             answered.fetch_add(1, Ordering::SeqCst);
                         }
                     });

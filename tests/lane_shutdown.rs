@@ -159,7 +159,8 @@ fn a_shutdown_while_thirty_two_threads_submit_answers_them_all() {
                 until(|| done.load(Ordering::SeqCst) > 50);
                 lanes.shutdown(ways[round / 3 % 3]);
             });
-            assert_eq!(the(&lanes).queued(), 0);
+            // A worker may be about to give back the place of a call that was cut off.
+            until(|| the(&lanes).queued() == 0);
             drop(lanes);
             // Who ran was answered, or cut off; and nobody who was told otherwise ran.
             let answered = done.into_inner();

@@ -41,8 +41,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub pace: Option<PathBuf>,
 
-    /// Nobody has used the account in the last minute, so begin at once. Without this or --pace, orders wait
-    /// for a minute
+    /// Nobody has used the account in the last minute, so begin at once. With --base-url orders wait for a
+    /// minute otherwise, unless the file of --pace reaches back that far
     #[arg(long)]
     pub fresh: bool,
 

@@ -76,7 +76,7 @@ fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
         (care.refusal(info, now), care.breaker_news(info.route, now))
     };
     lane.tell_of_breakers(change);
-    // Half of the queue is for calls that can go.
+    // Half of the queue is for calls that can go, as far as the door can tell.
     let has_room = lane.places.taken() * 2 < lane.places.capacity().max(2);
     let is_held = |down: &Down| has_room && lane.when_down.holds(info, down);
     match refusal.filter(|down| !is_held(down)) {

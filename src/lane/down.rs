@@ -2,8 +2,8 @@
 //!
 //! A caller that is refused at once calls again at once, and again: a strategy in a loop turns an open breaker into
 //! millions of refusals a minute. So a call that has time is held until the breaker lets calls through again. It is
-//! not held for ever: a call that the broker stayed silent to, at a trial that began while this one waited, is
-//! refused then. So its caller hears of it once in each time that the breaker is open.
+//! not held for ever: if a trial that began while the call waited fails, the call is refused. So its caller hears of
+//! it once in each time that the breaker is open.
 
 use super::job::Info;
 use super::routes::Down;
@@ -23,8 +23,9 @@ use super::routes::Down;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WhenDown {
-    /// A call without a deadline is held until the breaker has tried the broker again, and goes if that worked. A
-    /// call with a deadline is refused at once, with when to come back: its caller has plans.
+    /// A call without a deadline is held until the breaker has tried the broker again, and goes if that worked; but
+    /// only while less than half of the queue is taken, and only before its first attempt. Any other is refused at
+    /// once, with when to come back: a caller with a deadline has plans.
     #[default]
     HoldWithoutDeadline,
     /// A call with a deadline is held too, if the next trial comes before it.

@@ -235,7 +235,7 @@ impl Lane {
             // A worker that drops the lane itself cannot wait for its own end.
             threads.swap_remove(own);
         }
-        let away = self.shared.hands.away();
+        let away = self.shared.hands.away(own);
         let mut is_over = false;
         let are_back = (away..threads.len()).all(|_| self.is_one_done(limit, &mut is_over));
         if !are_back || away > 0 {

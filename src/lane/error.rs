@@ -66,18 +66,18 @@ pub enum Reason {
     #[error("not sent: the broker does not take the credentials, log in again")]
     SessionExpired,
     /// It was made from within a call of the same lane, by code that waits for it, and calls like that hold all
-    /// the workers: none would ever end. A broker that calls its own proxy needs more
-    /// [`in_flight`](super::LaneConfig::in_flight), or a way around the proxy.
+    /// the workers or all the slots: none would ever end. A broker that calls its own proxy needs more
+    /// [`in_flight`](super::LaneConfig::in_flight), a larger quota, or a way around the proxy.
     #[error(
-        "not sent: it was made from within calls of its own lane that hold all the workers, and would wait for itself; call the broker without the proxy, or raise `in_flight`"
+        "not sent: it was made from within calls of its own lane that hold all the workers or slots, and would wait for itself; call the broker without the proxy, or raise `in_flight` or the quota"
     )]
     Reentrant,
     /// It was sent, and its deadline passed before an answer came. What became of it is unknown;
     /// the observer is told once it is known.
     #[error("sent, and not answered by its deadline: what became of it is unknown")]
     NoAnswer,
-    /// It was sent, and no answer had come when the lane was shut and the limit of that was over. What became
-    /// of it is unknown; the observer is told if an answer comes.
+    /// It was sent, and no answer had come by the limit of a drain, or ten seconds after the proxy was dropped. What
+    /// became of it is unknown; the observer is told if an answer comes.
     #[error("sent, and not answered by the time the lane was shut: what became of it is unknown")]
     CutOff,
     /// The broker's code panicked. What became of the call is unknown.

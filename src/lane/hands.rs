@@ -43,11 +43,12 @@ impl Hands {
         others.filter_map(|(_, hand)| hand.lock().clone()).collect()
     }
 
-    /// How many workers are not back from a call that was cut off.
-    pub(super) fn away(&self) -> usize {
-        match self.is_cut.load(Ordering::SeqCst) {
-            true => self.calls.iter().filter(|hand| hand.lock().is_some()).count(),
-            false => 0,
+    /// How many workers but `own` are not back from a call, after the lane has cut off what was under way.
+    pub(super) fn away(&self, own: Option<usize>) -> usize {
+        if !self.is_cut.load(Ordering::SeqCst) {
+            return 0;
         }
+        let others = self.calls.iter().enumerate().filter(|(worker, _)| Some(*worker) != own);
+        others.filter(|(_, hand)| hand.lock().is_some()).count()
     }
 }

@@ -130,7 +130,8 @@ pub(crate) trait Queued: Send + Sync {
     /// or it is put `into` somebody's hand. One that waited for another attempt has none.
     fn refuse(&self, reason: Reason, into: Option<&mut Option<Place>>) -> Refusal;
     /// Answers in place of the broker, if it is under way and its caller waits: with `reason`. If it has not
-    /// begun it never will, and is answered as one that was queued when its lane was closed.
+    /// begun it never will, and is answered as one that was queued when its lane was closed, or with what its last
+    /// attempt came to.
     fn cut_off(&self, reason: Reason) -> Refusal;
 }
 

@@ -42,7 +42,8 @@ use crate::quota::{PaceState, Past};
 /// }
 /// ```
 ///
-/// Each method is called with no lock held, by the thread that makes the call. A call that is not urgent waits for
+/// [`begin`](Self::begin) is called by the thread that builds the proxy, the others by the one that makes the call, with
+/// no lock held. A call that is not urgent waits for
 /// [`taken`](Self::taken). The other two come when the call is answered, and are to wait for nothing: a disk that
 /// hangs must hold up no exit, and would take thread after thread.
 pub trait PaceLog: Send + Sync + fmt::Debug {

@@ -1,8 +1,8 @@
 //! A file of the calls that were made, for the next process of the same account.
 //!
 //! Each call is a line as it leaves and a line when it is over. They are handed to the system and not waited for:
-//! what a process wrote before it was killed is there. A power cut may lose the last of them; a machine takes
-//! longer to start than the windows that matter then remember.
+//! what a process wrote before it was killed is there. A power cut may lose the last of them. Windows of seconds
+//! are over by the next start; longer ones then begin with those calls missing.
 //!
 //! - `line` is one line.
 //! - A file that is long is written anew with what still counts, beside the old one, and takes its place.
@@ -24,7 +24,8 @@ use crate::quota::{PaceState, Past};
 
 /// A file of the calls that were made: a [`PaceLog`].
 ///
-/// One process at a time has it open. A call costs two short writes.
+/// One process at a time has it open, as long as nobody deletes the `.lock` beside it. A call costs two short writes,
+/// an urgent one a single one.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -145,7 +146,7 @@ impl PaceFile {
         let text = read(&self.path).map_err(io::Error::other)?;
         let line::Known { mut since, calls, is_whole } = line::read(text.as_deref(), now);
         // Of a file that was damaged nobody knows more than it says.
-        if is_whole && state.before == Past::Nothing {
+        if at_start && is_whole && state.before == Past::Nothing {
             since = None;
         }
         let (mut text, mut used) = (String::new(), PaceState::at(now));
@@ -221,10 +222,14 @@ impl PaceFile {
 
 impl State {
     /// For how long a call is kept that is charged to these: for as long as any of them remembers it, and never for
-    /// less than a process may hold still for what is not known.
+    /// less than a process holds still for what is not known.
     fn keep(&self, names: &[String]) -> Duration {
-        let remember = names.iter().filter_map(|name| self.remember.get(name));
-        remember.copied().chain([LEAST_KEPT]).max().unwrap_or(LEAST_KEPT)
+        let unknown = match self.before {
+            Past::Unknown(up_to) => up_to.saturating_add(Duration::from_secs(1)),
+            Past::Nothing => Duration::ZERO,
+        };
+        let remember = names.iter().filter_map(|name| self.remember.get(name)).copied();
+        remember.fold(LEAST_KEPT.max(unknown), Duration::max)
     }
 }
 

@@ -204,7 +204,9 @@ impl LanesBuilder {
         let is_of_account = documented.is_of_account()
             || (is_silent && set.is_of_account())
             || self.pace_log.is_some();
-        let by_itself = match is_of_account && self.pace_state.is_none() && self.clock.is_system() {
+        // What was handed over is in no log.
+        let is_told = self.pace_state.is_some() && self.pace_log.is_none();
+        let by_itself = match is_of_account && !is_told && self.clock.is_system() {
             true => Past::UNKNOWN,
             false => Past::Nothing,
         };
