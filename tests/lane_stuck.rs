@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, FinishedCall, LaneConfig, LaneError, Observer, Priority, Reason, Shutdown, WhenFull,
+    CallInfo, FinishedCall, LaneConfig, LaneError, Observer, Priority, Reason, Shutdown, Ticket,
+    WhenFull,
 };
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
@@ -291,6 +292,17 @@ fn a_way_back_through_another_lane_is_seen() {
     });
 }
 
+/// The answer, while time passes a second at a time.
+fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
+    loop {
+        if let Some(answer) = ticket.try_wait() {
+            return answer;
+        }
+        clock.advance(SECOND);
+        thread::yield_now();
+    }
+}
+
 /// They hold no worker too many, but all the slots.
 #[test]
 fn calls_that_would_wait_for_their_own_slots_are_refused_too() {
@@ -300,6 +312,78 @@ fn calls_that_would_wait_for_their_own_slots_are_refused_too() {
         let error = nested(&lanes, 2, |_| WRITE).unwrap_err();
         assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Reentrant, Sent::No));
         assert_eq!(status(&lanes).in_flight, 0);
+    });
+}
+
+/// Two that wait hold both slots: one is refused, and the other goes when the slot of that one is free again.
+#[test]
+fn of_several_that_hold_all_slots_one_is_refused() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(LaneConfig::new(Quota::per_second(2)).in_flight(8), clock.clone());
+        let (begun, began) = mpsc::channel();
+        let outer = [(); 2].map(|()| {
+            let (inner, begun) = (lanes.clone(), begun.clone());
+            let (go, gone) = mpsc::channel::<()>();
+            let call = submit(&lanes, WRITE, &options(), move || {
+                begun.send(()).unwrap();
+                gone.recv().unwrap();
+                nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
+            });
+            (go, call)
+        });
+        (0..2).for_each(|_| began.recv().unwrap());
+        let [mut first, mut second] = outer.map(|(go, call)| {
+            go.send(()).unwrap();
+            call
+        });
+        let answers = [&mut first, &mut second].map(|call| in_time(&clock, call).unwrap());
+        let refused = answers.iter().filter(|answer| **answer == Err(Reason::Reentrant)).count();
+        assert_eq!(refused, 1, "{answers:?}");
+    });
+}
+
+/// Somebody else's call of another lane holds the budget, and gives it back.
+#[test]
+fn who_waits_for_a_budget_that_others_hold_is_not_refused() {
+    within_reason(|| {
+        let mut builder = LanesBuilder::new("Test", &["test", "other"], &["both"]);
+        (0..2).for_each(|lane| builder.lane(lane, unlimited(4)));
+        builder.budget(0, Quota::per_second(2).into());
+        let clock = ManualClock::new();
+        builder.clock(clock.clone().into());
+        let lanes = builder.build(Limits::new()).unwrap();
+        const CHARGED: Call = Call { budgets: &[0], ..WRITE };
+        let held = hold(&lanes, Call { lane: 1, ..CHARGED });
+        let mut outer = {
+            let inner = lanes.clone();
+            submit(&lanes, CHARGED, &options(), move || nested(&inner, 0, |_| CHARGED))
+        };
+        until(|| status(&lanes).queued == 1);
+        held.let_go().wait().unwrap();
+        assert_eq!(in_time(&clock, &mut outer), Ok(Ok(0)));
+    });
+}
+
+/// Its heavier neighbour waits for the slot that it holds, and it waits behind that one.
+#[test]
+fn a_call_from_within_behind_a_heavier_one_is_refused() {
+    within_reason(|| {
+        // Nothing becomes overdue, so no time changes anything.
+        let config = LaneConfig::new(Quota::per_second(3)).in_flight(4).aging(None);
+        let lanes = one(config, ManualClock::new());
+        let inner = lanes.clone();
+        let (begun, began) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let outer = submit(&lanes, WRITE, &options(), move || {
+            begun.send(()).unwrap();
+            gone.recv().unwrap();
+            nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
+        });
+        began.recv().unwrap();
+        let _heavy = submit(&lanes, Call { weight: 3, ..WRITE }, &options(), || ());
+        go.send(()).unwrap();
+        assert_eq!(outer.wait(), Ok(Err(Reason::Reentrant)));
     });
 }
 

@@ -43,6 +43,14 @@ impl Hands {
         others.filter_map(|(_, hand)| hand.lock().clone()).collect()
     }
 
+    /// How many of the calls under way have such a number.
+    pub(super) fn count(&self, is_meant: impl Fn(u64) -> bool) -> usize {
+        let has = |hand: &&Mutex<Option<Job>>| {
+            hand.lock().as_ref().is_some_and(|job| is_meant(job.info().number))
+        };
+        self.calls.iter().filter(has).count()
+    }
+
     /// How many workers but `own` are not back from a call, after the lane has cut off what was under way.
     pub(super) fn away(&self, own: Option<usize>) -> usize {
         if !self.is_cut.load(Ordering::SeqCst) {

@@ -121,6 +121,8 @@ pub(crate) trait Queued: Send + Sync {
     fn dispatch(&self) -> bool;
     /// Whether it is queued.
     fn is_queued(&self) -> bool;
+    /// Whether there is no answer yet.
+    fn is_open(&self) -> bool;
     /// Makes the call that was chosen. A panic of the work is caught. `finished` is told before the
     /// caller is, and says what follows; `answering` is told just before that. Between the two and
     /// the end no code runs that is not ours.
@@ -232,6 +234,10 @@ where
 
     fn is_queued(&self) -> bool {
         self.life.is_queued()
+    }
+
+    fn is_open(&self) -> bool {
+        self.life.is_open()
     }
 
     fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran {

@@ -199,6 +199,12 @@ impl<W, A> Life<W, A> {
         matches!(self.inner.lock().stage, Stage::Queued(_) | Stage::Orphaned(_))
     }
 
+    /// Whether there is no answer yet.
+    #[cfg_attr(loom, expect(dead_code, reason = "a plain look"))]
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.inner.lock().stage, Stage::Answered(_) | Stage::Over)
+    }
+
     /// The call is over. Gives who else is to be woken; or the answer back, if nobody waits for it any
     /// more.
     pub(crate) fn complete(&self, answer: A) -> Result<Option<Waker>, A> {

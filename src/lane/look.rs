@@ -16,7 +16,7 @@ use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
 use crate::contain::contain;
-use crate::quota::{Allowance, Moment, NotYet, Permit};
+use crate::quota::{Allowance, Bar, Moment, NotYet, Permit, Refused};
 
 /// The right to send one call.
 pub(crate) struct Turn {
@@ -192,13 +192,18 @@ impl Shared {
                 Choice::Wait(until) => break until,
             }
         };
-        let is_held = |job: &Job| {
-            let refused = allowance.look(job.info().charge, now);
-            refused.is_err_and(|refused| refused.not_yet == NotYet::InFlight)
-        };
-        if let Some(job) = self.without_slot(is_held) {
-            left.reentrant.extend(schedule.remove(job.info()));
-            left.dead.push(job);
+        // A call without an answer lets go of its slot by itself.
+        if allowance.next_release(now).is_none() {
+            let is_held = |job: &Job| match allowance.look(job.info().charge, now) {
+                // A heavier one before it waits for a slot.
+                Ok(()) => until.is_none() && job.info().charge.budgets.is_empty(),
+                // Who holds a budget may be of another lane.
+                Err(Refused { not_yet, by }) => not_yet == NotYet::InFlight && by == Bar::Lane,
+            };
+            if let Some(job) = self.without_slot(is_held) {
+                left.reentrant.extend(schedule.remove(job.info()));
+                left.dead.push(job);
+            }
         }
         let deadline = schedule.next_deadline().into_iter().chain(trial).min();
         let release = allowance.next_release(now).filter(|_| !schedule.is_empty());

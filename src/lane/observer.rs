@@ -46,7 +46,8 @@ pub trait Observer: Send + Sync {
     fn submitted(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
-    /// A call had its turn, after so long a wait. Now it is sent.
+    /// A call had its turn, after so long a wait. Now it is sent, unless its caller leaves before its worker gets to it:
+    /// then [`expired`](Self::expired) is told of it, or [`refused`](Self::refused) if the lane was shut.
     fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
         let _ = (call, queued);
     }

@@ -1,8 +1,8 @@
 //! What the callers and the workers of a lane share: what waits, what runs, and the way in.
 //!
 //! Locks are taken in this order: that of those who wait for the end (`settled.rs`), queue, allowance,
-//! care, calls that are awaited from within (`within.rs`), a call's life, places, a manual clock's. What each worker
-//! has in hand (`hands.rs`) is locked alone. The broker is called, the observer told, and what is
+//! care, calls that are awaited from within (`within.rs`), what each worker has in hand (`hands.rs`), a call's life,
+//! places, a manual clock's. The broker is called, the observer told, and what is
 //! theirs dropped, with no lock held.
 
 mod estimate;

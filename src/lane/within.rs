@@ -9,20 +9,24 @@
 //! wait for each other's lanes, of which neither led to the other, and lanes that hold a budget against each other.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::band::Job;
 use super::error::Reason;
+use super::job::Info;
 use super::shared::Shared;
 use crate::contain::contain;
 
-/// A lane on whose worker code runs, and the calls that led to its call.
+/// A call on whose worker code runs, and the calls that led to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Within {
-    /// Which lane: where it is in memory, for as long as one of its calls runs.
+    /// Of which lane: where it is in memory, for as long as one of its calls runs.
     lane: usize,
+    /// The number of the call.
+    call: u64,
     outer: Option<Arc<Within>>,
 }
 
@@ -30,25 +34,36 @@ thread_local! {
     static HERE: RefCell<Option<Within>> = const { RefCell::new(None) };
 }
 
-/// The calls within which this thread makes another one. A lane is in there once, however often calls of it led to
-/// another: one that calls itself again and again, and waits for none, is no chain that grows.
+/// The calls within which this thread makes another one. Of each lane there is the last alone: one that calls itself
+/// again and again, and waits for none, is no chain that grows.
 pub(super) fn here() -> Option<Arc<Within>> {
     HERE.with_borrow(|here| {
-        let here = here.as_ref()?;
-        match &here.outer {
-            Some(outer) if outer.has(here.lane) => Some(Arc::clone(outer)),
-            _ => Some(Arc::new(here.clone())),
-        }
+        let Within { lane, call, outer } = here.as_ref()?;
+        let outer = outer.as_ref().and_then(|outer| outer.without(*lane));
+        Some(Arc::new(Within { lane: *lane, call: *call, outer }))
     })
 }
 
 impl Within {
-    fn has(&self, lane: usize) -> bool {
+    /// The number of the last call of a lane in here.
+    fn call_of(&self, lane: usize) -> Option<u64> {
         let mut next = Some(self);
         while let Some(within) = next.filter(|within| within.lane != lane) {
             next = within.outer.as_deref();
         }
-        next.is_some()
+        next.map(|within| within.call)
+    }
+
+    /// The same without this lane, which is in there once at most.
+    fn without(self: &Arc<Self>, lane: usize) -> Option<Arc<Self>> {
+        if self.lane == lane {
+            return self.outer.clone();
+        }
+        let Some(outer) = self.outer.as_ref().filter(|outer| outer.call_of(lane).is_some()) else {
+            return Some(Arc::clone(self));
+        };
+        let outer = outer.without(lane);
+        Some(Arc::new(Self { lane: self.lane, call: self.call, outer }))
     }
 }
 
@@ -56,12 +71,13 @@ fn name_of(lane: &Shared) -> usize {
     std::ptr::from_ref(lane).addr()
 }
 
-/// While a worker of `lane` makes a call that `outer` led to.
+/// While a worker of a lane makes a call.
 pub(super) struct Working;
 
 impl Working {
-    pub(super) fn on(lane: &Shared, outer: Option<Arc<Within>>) -> Self {
-        HERE.set(Some(Within { lane: name_of(lane), outer }));
+    pub(super) fn on(lane: &Shared, info: &Info) -> Self {
+        let (call, outer) = (info.number, info.within.clone());
+        HERE.set(Some(Within { lane: name_of(lane), call, outer }));
         Self
     }
 }
@@ -72,9 +88,9 @@ impl Drop for Working {
     }
 }
 
-/// Calls for which somebody within the lane waits: each of those holds a worker.
+/// Calls for which somebody within the lane waits, each with the number of the call that waits for it.
 #[derive(Default)]
-pub(super) struct Awaited(Mutex<Vec<Job>>);
+pub(super) struct Awaited(Mutex<Vec<(Job, u64)>>);
 
 /// While somebody within a lane waits for another of its calls.
 pub(super) struct Waiting<'a> {
@@ -86,21 +102,16 @@ impl<'a> Waiting<'a> {
     /// If this thread is within the lane. If the lane has no worker for one of those calls now, and so never
     /// will have, that one is refused: it need not be this one, since nobody can say who comes to wait last.
     pub(super) fn on(lane: &'a Shared, job: impl FnOnce() -> Job) -> Option<Self> {
-        if !is_within(lane) {
-            return None;
-        }
+        let caller = caller_within(lane)?;
         let job = job();
         let waiting = Self { awaited: &lane.awaited, number: job.info().number };
-        let all = {
-            let mut awaited = lane.awaited.0.lock();
-            awaited.push(job);
-            awaited.clone()
+        lane.awaited.0.lock().push((job, caller));
+        let has_none = |job: &Job, waiting: usize| {
+            waiting >= job.info().rank().most(lane.most_running, lane.urgent_workers)
         };
-        let has_no_worker = |job: &&Job| {
-            all.len() >= job.info().rank().most(lane.most_running, lane.urgent_workers)
-        };
-        let without = all.iter().rev().filter(has_no_worker);
-        without.map(|job| lane.refuse_within(job)).find(|was_queued| *was_queued);
+        if let Some(job) = lane.awaited_without(has_none) {
+            lane.refuse_within(&job);
+        }
         // They may hold all the slots too: a look sees to that.
         lane.ring();
         Some(waiting)
@@ -110,34 +121,48 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut awaited = self.awaited.0.lock();
-        let mine = awaited.iter().position(|job| job.info().number == self.number);
+        let mine = awaited.iter().position(|(job, _)| job.info().number == self.number);
         let mine = mine.map(|mine| awaited.swap_remove(mine));
         drop(awaited);
         let _ = contain(|| drop(mine));
     }
 }
 
-/// Whether this thread makes a call of the lane, or one that such a call led to.
+/// The call of the lane that this thread makes, or that led to the one it makes.
+fn caller_within(lane: &Shared) -> Option<u64> {
+    HERE.with_borrow(|here| here.as_ref()?.call_of(name_of(lane)))
+}
+
+/// Whether there is one.
 pub(super) fn is_within(lane: &Shared) -> bool {
-    HERE.with_borrow(|here| here.as_ref().is_some_and(|here| here.has(name_of(lane))))
+    caller_within(lane).is_some()
 }
 
 impl Shared {
-    /// A call that waits for a slot which only calls can free that wait for such calls themselves, if there is one.
-    pub(super) fn without_slot(&self, mut has_none: impl FnMut(&Job) -> bool) -> Option<Job> {
+    /// The last of the awaited calls that is queued, and of which `has_none` says that there is no room for it beside
+    /// so many calls under way that wait for others.
+    fn awaited_without(&self, mut has_none: impl FnMut(&Job, usize) -> bool) -> Option<Job> {
         let awaited = self.awaited.0.lock();
-        if awaited.is_empty() || awaited.len() < self.running() {
+        if awaited.is_empty() {
             return None;
         }
-        awaited.iter().rev().find(|job| job.is_queued() && has_none(job)).cloned()
+        // One whose answer is here waits no more, though its thread may not have noticed.
+        let open = awaited.iter().filter(|(job, _)| job.is_open());
+        let callers: BTreeSet<u64> = open.map(|(_, caller)| *caller).collect();
+        let waiting = self.hands.count(|number| callers.contains(&number));
+        let mut last_first = awaited.iter().rev().map(|(job, _)| job);
+        last_first.find(|job| job.is_queued() && has_none(job, waiting)).cloned()
     }
 
-    /// Refuses a call for which there will be no worker. Says whether it was queued.
-    fn refuse_within(&self, job: &Job) -> bool {
-        let was_queued = self.refuse([(Job::clone(job), Reason::Reentrant)]) > 0;
-        if was_queued {
+    /// An awaited call that waits for a slot which only calls can free that wait for such calls themselves.
+    pub(super) fn without_slot(&self, mut has_none: impl FnMut(&Job) -> bool) -> Option<Job> {
+        self.awaited_without(|job, waiting| waiting >= self.running() && has_none(job))
+    }
+
+    /// Refuses a call for which there will be no worker.
+    fn refuse_within(&self, job: &Job) {
+        if self.refuse([(Job::clone(job), Reason::Reentrant)]) > 0 {
             self.forget(job.info());
         }
-        was_queued
     }
 }

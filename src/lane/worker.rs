@@ -73,7 +73,7 @@ impl Shared {
     fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> (Ran, Option<Noted>) {
         let Turn { permit, pass } = turn;
         let info = job.info();
-        let _working = Working::on(self, info.within.clone());
+        let _working = Working::on(self, info);
         let begun = permit.taken();
         let charge = permit.charge();
         let queued = begun.since(info.entered);
@@ -109,6 +109,7 @@ impl Shared {
         let ran = job.run(&mut finished, &mut answering);
         if let Some((permit, pass)) = held {
             self.was_not_begun(permit, pass, info);
+            self.pace.ring_others(self, charge);
         }
         if ran.next == Next::Again {
             self.put_again(job.clone(), again_at);

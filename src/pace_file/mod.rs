@@ -154,7 +154,8 @@ impl PaceFile {
             let keep = state.keep(&call.names);
             if call.finished.is_some_and(|finished| since_then(now, finished) > keep) {
                 // From here on it is true of a shorter time that all of it is in here.
-                since = since.map(|since| since.max(now.checked_sub(keep).unwrap_or(since)));
+                let kept_since = now.checked_sub(keep).unwrap_or(now);
+                since = Some(since.map_or(kept_since, |since| since.max(kept_since)));
                 continue;
             }
             // One that is over in time to come is still on its way.
@@ -213,10 +214,16 @@ impl PaceFile {
     /// Writes a line if that can be at once, or keeps it for the next who writes.
     fn write_without_waiting(&self, line: &Line) -> io::Result<()> {
         *self.waiting.lock() += &line.to_string();
-        match self.state.try_lock() {
-            Some(mut state) => self.write(&mut state, "", None),
-            None => Ok(()),
+        self.write_what_waits()
+    }
+
+    /// Whoever has written looks once more: who came meanwhile has left its line behind.
+    fn write_what_waits(&self) -> io::Result<()> {
+        while !self.waiting.lock().is_empty() {
+            let Some(mut state) = self.state.try_lock() else { break };
+            self.write(&mut state, "", None)?;
         }
+        Ok(())
     }
 }
 
@@ -255,7 +262,8 @@ impl PaceLog for PaceFile {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
         let used = Used { taken: now, finished: None, weight: call.weight, names };
         let line = Line::Taken(call.number, used).to_string();
-        self.write(&mut self.state.lock(), &line, Some(now))
+        self.write(&mut self.state.lock(), &line, Some(now))?;
+        self.write_what_waits()
     }
 
     fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()> {
