@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, FinishedCall, LaneConfig, LaneError, Observer, Priority, Reason, Shutdown, Ticket,
-    WhenFull,
+    CallInfo, FinishedCall, LaneConfig, LaneError, LaneState, Observer, Priority, Reason, Shutdown,
+    Ticket, WhenFull,
 };
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
@@ -232,13 +232,20 @@ fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
         let mut builder = LanesBuilder::new("Test", &["test", "other"], &[]);
         builder.lane(0, unlimited(1));
         builder.lane(1, unlimited(1));
+        let clock = ManualClock::new();
+        builder.clock(clock.clone().into());
         let lanes = builder.build(Limits::new()).unwrap();
         let stuck = hold(&lanes, WRITE);
         let fine = submit(&lanes, Call { lane: 1, ..WRITE }, &options(), || 7);
-        let drained = lanes.shutdown(Shutdown::Drain(ms(1)));
+        let drained = thread::scope(|scope| {
+            let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(SECOND)));
+            until(|| status(&lanes).state == LaneState::Draining);
+            assert_eq!(fine.wait(), Ok(7));
+            clock.advance(SECOND);
+            drain.join().unwrap()
+        });
         assert_eq!(drained.under_way, 1);
         assert_eq!(stuck.ticket.wait().unwrap_err().reason, Reason::CutOff);
-        assert_eq!(fine.wait(), Ok(7));
         drop(lanes);
     });
 }
