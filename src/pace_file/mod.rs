@@ -34,7 +34,7 @@ use crate::quota::{PaceState, Past};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("account.pace");
-/// let kite = Kite::builder().api_key("key").access_token("a token of some length").build()?;
+/// let kite = Kite::builder().api_key("key").access_token("token").build()?;
 /// let broker = BrokerProxy::builder(kite).pace_log(PaceFile::open(&path)?).build()?;
 /// # drop(broker);
 /// # }

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// use lanekeeper::{BrokerProxy, Kite};
 /// use lanekeeper::quota::Past;
 ///
-/// let kite = Kite::builder().api_key("key").access_token("a token of some length").build()?;
+/// let kite = Kite::builder().api_key("key").access_token("token").build()?;
 /// // This process runs once a day, and nothing else has the keys.
 /// let broker = BrokerProxy::builder(kite).past(Past::Nothing).build()?;
 /// # drop(broker);
