@@ -98,6 +98,8 @@ pub mod config;
 mod contain;
 #[cfg(feature = "exchange")]
 pub mod exchange;
+#[cfg(feature = "journal")]
+mod files;
 pub mod lane;
 #[cfg(feature = "journal")]
 mod pace_file;

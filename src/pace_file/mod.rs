@@ -10,7 +10,7 @@
 mod line;
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use self::line::{Line, Used};
+use crate::bounded::Most;
+use crate::files::{Lock, NotLocked, private, true_path, whole, with_suffix};
 use crate::lane::{KnownPast, NotedCall, PaceLog};
 use crate::quota::{PaceState, Past};
 
@@ -51,7 +53,7 @@ pub struct PaceFile {
     /// Lines of urgent calls, which wait for no disk. They go before the next line.
     waiting: Mutex<String>,
     /// Kept open for its lock.
-    _lock: File,
+    _lock: Lock,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,7 @@ const LONG: u64 = 1 << 20;
 /// A minute of silence, and a second for what is on its way.
 const LEAST_KEPT: Duration = Duration::from_secs(61);
 /// A file of more than this is none of ours: a day of calls at the pace of any broker is a tenth of it.
-const LONGEST: u64 = 1 << 28;
+const MOST: Most = Most::new(1 << 28, 1 << 28);
 
 /// A pace file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,15 @@ pub enum PaceFileError {
     },
 }
 
+impl From<NotLocked> for PaceFileError {
+    fn from(failure: NotLocked) -> Self {
+        match failure {
+            NotLocked::InUse { path } => Self::InUse { path },
+            NotLocked::Io { action, path, source } => Self::Io { action, path, source },
+        }
+    }
+}
+
 impl PaceFile {
     /// Opens the file at `path`, or makes it.
     ///
@@ -110,28 +121,11 @@ impl PaceFile {
     /// Another process has it open, it is not a pace file, or the system does not let it be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PaceFileError> {
         let path = path.as_ref();
-        let failed =
-            |action| move |source| PaceFileError::Io { action, path: path.to_owned(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = fs::canonicalize(folder.unwrap_or(Path::new("."))).map_err(failed("find"))?;
-        let Some(name) = path.file_name() else {
-            let why = io::Error::new(ErrorKind::InvalidInput, "it does not name a file");
-            return Err(failed("use")(why));
-        };
-        // By whatever name it is called, it has one lock.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| folder.join(name));
+        let failed = |source| PaceFileError::Io { action: "find", path: path.to_owned(), source };
+        let path = true_path(path).map_err(failed)?;
         // What is there is looked at before anything is made beside it.
         read(&path)?;
-        let lock_path = beside(&path, ".lock");
-        let lock = private().write(true).create(true).truncate(false).open(&lock_path);
-        let lock = lock.map_err(failed("open the lock of"))?;
-        match fs4::FileExt::try_lock(&lock) {
-            Ok(()) => {}
-            Err(fs4::TryLockError::WouldBlock) => {
-                return Err(PaceFileError::InUse { path: lock_path });
-            }
-            Err(fs4::TryLockError::Error(error)) => return Err(failed("lock")(error)),
-        }
+        let lock = Lock::take(&with_suffix(&path, ".lock"))?;
         let remember = HashMap::new();
         let before = Past::UNKNOWN;
         let state = State { file: None, broken: false, len: 0, long: LONG, remember, before };
@@ -171,7 +165,7 @@ impl PaceFile {
             .to_string();
         }
         let text = Line::Begin(since).to_string() + &text;
-        let new = beside(&self.path, ".new");
+        let new = with_suffix(&self.path, ".new");
         let mut file = private().write(true).create(true).truncate(true).open(&new)?;
         file.write_all(text.as_bytes())?;
         if at_start {
@@ -281,29 +275,16 @@ impl PaceLog for PaceFile {
 fn read(path: &Path) -> Result<Option<String>, PaceFileError> {
     let failed = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
     let not_ours = || PaceFileError::NotOurs { path: path.to_owned() };
-    match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(known) if !known.is_file() || known.len() > LONGEST => return Err(not_ours()),
-        Ok(_) => {}
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(not_ours());
     }
-    let bytes = fs::read(path).map_err(failed)?;
+    let bytes = match whole(path, MOST) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(not_ours()),
+        Err(error) => return Err(failed(error)),
+    };
     // What is torn by a power cut may be anything, but not in the first line.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     if line::is_ours(&text) { Ok(Some(text)) } else { Err(not_ours()) }
-}
-
-/// For one's own eyes: when somebody trades is nobody else's business.
-fn private() -> OpenOptions {
-    #[allow(unused_mut)] // Where files have no mode.
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

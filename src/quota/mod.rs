@@ -9,6 +9,7 @@
 //! - [`Limits`] names the quotas of a broker's lanes and budgets.
 //! - [`WindowKind`] is how a window counts: a sliding log unless something else is asked for.
 //! - [`Allowance`] holds the state of all quotas of one proxy: what is used, and when it is free.
+//! - [`PaceState`] is what was used of them, for the next proxy, and [`Past`] what nobody has written down.
 //! - [`Pacer`] is one quota alone, for a limiter of your own.
 //! - [`Charge`] is what a call takes, and [`Permit`] what it was given for it.
 //! - [`Wall`] pairs the time of all this with the clock on the wall, for windows that begin at midnight.

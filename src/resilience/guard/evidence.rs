@@ -1,14 +1,13 @@
 //! What the looks so far say of a write that none of them showed.
 //!
-//! A write is absent by two looks: both clean, both sent after the settle time, and the second some time after the
-//! answer to the first, so that one server that is behind is not believed. The looks are kept with an order as long as it is open. Whoever asks after
-//! it next, the caller or `recover`, goes on where the last search ended.
+//! A write is absent after two clean looks that were sent after the settle time. The second is sent some time after
+//! the first was answered, so that one server that is behind is not believed. The looks are kept with an order as long
+//! as it is open. Whoever asks after it next, the caller or `recover`, goes on where the last search ended.
 
 use std::time::Duration;
 
 use crate::broker::Absence;
-use crate::quota::Moment;
-use crate::quota::Wall;
+use crate::quota::{Moment, Wall};
 
 /// How far apart the two looks are: this part of the settle time, and not more than this.
 const APART: u32 = 10;

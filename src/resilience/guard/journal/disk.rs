@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::files::{leads_to, private, with_suffix};
 
 /// What is where the next process will look for the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,27 +140,6 @@ impl Disk for OnDisk {
     }
 }
 
-/// Whether `path` leads to this open file. If there is nothing, it does not.
-pub(super) fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
-    match fs::metadata(path) {
-        Ok(there) => Ok(is_same(&there, &file.metadata()?)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Elsewhere than on Unix the standard library does not tell files apart but by what they look like.
-#[cfg(not(unix))]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.is_file(), one.len()) == (other.is_file(), other.len())
-}
-
 /// Whether nothing is at `path`, or a link to where nothing is.
 fn is_gone(path: &Path) -> bool {
     matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
@@ -172,19 +153,4 @@ fn open_folder(path: &Path) -> io::Result<Option<File>> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new("."))).map(Some)
-}
-
-/// For one's own eyes: what somebody trades is nobody else's business.
-pub(super) fn private() -> OpenOptions {
-    #[allow(unused_mut)] // Where files have no mode.
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

@@ -6,7 +6,6 @@
 //!
 //! - `line` is one line: a checksum and JSON.
 //! - `disk` is the file, so that tests can have one that is full.
-//! - `lock` keeps other guards out.
 //! - `open` reads what is there and drops what is answered.
 //! - `tail` is where the file grows; it is shortened there once it is long.
 //!
@@ -21,7 +20,6 @@
 
 mod disk;
 mod line;
-mod lock;
 mod open;
 mod tail;
 
@@ -32,11 +30,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::line::{Entry, decode, encode};
-use self::lock::Lock;
 pub use self::open::JournalError;
 use self::tail::Tail;
 use super::find::Intent;
 use super::intents::{End, Record};
+use crate::files::Lock;
 
 /// The open journal of one process.
 #[derive(Debug)]
@@ -86,10 +84,10 @@ impl Journal {
     fn in_place(&self, mut lock: Option<&mut Lock>, mut writes: u64) -> io::Result<u64> {
         for _ in 0..TRIES {
             if let Some(lock) = &mut lock {
-                lock.renew().map_err(io::Error::other)?;
+                lock.renew().map_err(JournalError::from).map_err(io::Error::other)?;
             }
             let mut tail = self.tail.lock();
-            if !tail.is_replaced()? {
+            if !tail.replace_if_needed()? {
                 return Ok(writes);
             }
             writes = tail.writes; // And is there what was put there?

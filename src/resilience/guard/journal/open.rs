@@ -3,19 +3,19 @@
 //! What is answered is dropped on the way, so that the file does not grow for ever: the rest is
 //! written to a new file, which takes the place of the old one when it is safe (`disk`).
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::disk::{At, NotReplaced, OnDisk, with_suffix};
+use super::disk::{At, NotReplaced, OnDisk};
 use super::line::{Damage, replay};
-use super::lock::Lock;
 use super::tail::Tail;
 use super::{Journal, Safe};
-use crate::bounded::{Bounded, Most};
+use crate::bounded::Most;
+use crate::files::{Lock, NotLocked, true_path, whole, with_suffix};
 use crate::resilience::guard::find::Intent;
 
 /// A journal is shortened as it grows, and never comes near it.
@@ -96,7 +96,16 @@ impl From<NotReplaced> for JournalError {
     }
 }
 
-pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+impl From<NotLocked> for JournalError {
+    fn from(failure: NotLocked) -> Self {
+        match failure {
+            NotLocked::InUse { path } => Self::InUse { path },
+            NotLocked::Io { action, path, source } => Self::Io { action, path, source },
+        }
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
     move |source| JournalError::Io { action, path, source }
 }
@@ -131,30 +140,4 @@ impl Journal {
         let journal = Self { path: at.path, tail, safe };
         Ok((journal, left))
     }
-}
-
-fn whole(path: &Path, most: Most) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let mut journal = Vec::new();
-    Bounded::new(file, most).read_to_end(&mut journal)?;
-    Ok(journal)
-}
-
-/// The one path of a file that has several: whoever locks it by any of them locks it for all.
-fn true_path(path: &Path) -> io::Result<PathBuf> {
-    match fs::canonicalize(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        found => return found,
-    }
-    if fs::symlink_metadata(path).is_ok() {
-        return Err(io::Error::new(
-            ErrorKind::NotFound,
-            "it is a link to a file that is not there",
-        ));
-    }
-    let Some(name) = path.file_name() else {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it does not name a file"));
-    };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    Ok(fs::canonicalize(folder.unwrap_or(Path::new(".")))?.join(name))
 }

@@ -93,7 +93,7 @@ impl Tail {
 
     /// Puts a file of what is open at the path of the journal, if nothing is there or if the one that is there is
     /// much longer. Says whether it did, after which all that was written is safe.
-    pub(super) fn is_replaced(&mut self) -> io::Result<bool> {
+    pub(super) fn replace_if_needed(&mut self) -> io::Result<bool> {
         match self.disk.found(self.len)? {
             Found::Ours if self.len <= self.long => Ok(false),
             Found::Ours => {
