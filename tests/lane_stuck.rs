@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, FinishedCall, LaneConfig, LaneError, LaneState, Observer, Priority, Reason, Shutdown,
-    Ticket, WhenFull,
+    CallInfo, CallOptions, FinishedCall, LaneConfig, LaneError, LaneState, Observer, Priority,
+    Reason, Shutdown, Ticket, WhenFull,
 };
 use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::CircuitBreaker;
+use lanekeeper::resilience::{BreakerState, CircuitBreaker};
 use lanekeeper::{Class, Sent};
+use support::failing::{TRANSIENT, class, ended};
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
     unlimited, until, within_reason,
@@ -138,27 +139,47 @@ impl Observer for Slow {
     }
 }
 
-/// Its worker has the call, and is still told of it by an observer that takes its time.
-#[test]
-fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
-    within_reason(|| {
+/// A call whose worker has it, and is still told of it by an observer that takes its time.
+struct Unbegun {
+    lanes: Lanes,
+    call: Ticket<usize, LaneError>,
+    go: mpsc::Sender<()>,
+    runs: Arc<AtomicUsize>,
+}
+
+impl Unbegun {
+    fn new(clock: impl Into<Clock>, options: &CallOptions) -> Self {
         let (is_in, enters) = mpsc::channel();
         let (go, gone) = mpsc::channel();
         let slow = Arc::new(Slow(is_in, Mutex::new(gone)));
-        let lanes = observed(LaneConfig::new(Quota::per_second(5)), Clock::system(), Some(slow));
+        let lanes = observed(LaneConfig::new(Quota::per_second(5)), clock, Some(slow));
         let runs = Arc::new(AtomicUsize::new(0));
         let counts = Arc::clone(&runs);
-        let call = submit(&lanes, WRITE, &options(), move || counts.fetch_add(1, Ordering::SeqCst));
+        let call = submit(&lanes, WRITE, options, move || counts.fetch_add(1, Ordering::SeqCst));
         enters.recv().unwrap();
-        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).under_way, 1);
-        let error = call.wait().unwrap_err();
-        assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Closed, Sent::No));
-        drop(go);
-        // Its slot is given back.
-        until(|| status(&lanes).in_flight == 0);
-        assert_eq!(status(&lanes).windows[0].used, 0);
-        drop(lanes);
-        assert_eq!(runs.load(Ordering::SeqCst), 0);
+        Self { lanes, call, go, runs }
+    }
+
+    /// Its worker may go on: its slot is given back, and it never runs. Gives how it was answered.
+    fn never_runs(self) -> LaneError {
+        let error = self.call.wait().unwrap_err();
+        assert_eq!(error.was_sent(), Sent::No, "{error}");
+        drop(self.go);
+        until(|| status(&self.lanes).in_flight == 0);
+        assert_eq!(status(&self.lanes).windows[0].used, 0);
+        drop(self.lanes);
+        assert_eq!(self.runs.load(Ordering::SeqCst), 0);
+        error
+    }
+}
+
+#[test]
+fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
+    within_reason(|| {
+        let unbegun = Unbegun::new(Clock::system(), &options());
+        let drained = unbegun.lanes.shutdown(Shutdown::Drain(Duration::ZERO));
+        assert_eq!(drained.under_way, 1);
+        assert_eq!(unbegun.never_runs().reason, Reason::Closed);
     });
 }
 
@@ -166,24 +187,11 @@ fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
 #[test]
 fn a_call_whose_caller_left_before_it_began_is_never_sent() {
     within_reason(|| {
-        let (is_in, enters) = mpsc::channel();
-        let (go, gone) = mpsc::channel();
-        let slow = Arc::new(Slow(is_in, Mutex::new(gone)));
         let clock = ManualClock::new();
-        let lanes = observed(LaneConfig::new(Quota::per_second(5)), clock.clone(), Some(slow));
-        let runs = Arc::new(AtomicUsize::new(0));
-        let counts = Arc::clone(&runs);
-        let soon = options().deadline(SECOND);
-        let call = submit(&lanes, WRITE, &soon, move || counts.fetch_add(1, Ordering::SeqCst));
-        enters.recv().unwrap();
+        let unbegun = Unbegun::new(clock.clone(), &options().deadline(SECOND));
         clock.advance(SECOND);
-        let error = call.wait().unwrap_err();
-        assert_eq!(error.was_sent(), Sent::No, "{error}");
-        drop(go);
-        until(|| status(&lanes).in_flight == 0);
-        assert_eq!(status(&lanes).windows[0].used, 0);
-        drop(lanes);
-        assert_eq!(runs.load(Ordering::SeqCst), 0);
+        let reason = unbegun.never_runs().reason;
+        assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
     });
 }
 
@@ -299,6 +307,23 @@ fn a_way_back_through_another_lane_is_seen() {
     });
 }
 
+/// A call under way that makes another one within, once it is told to go on.
+fn waits_within(
+    lanes: &Lanes,
+    call: Call,
+) -> (Ticket<Result<usize, Reason>, LaneError>, mpsc::Sender<()>) {
+    let inner = lanes.clone();
+    let (begun, began) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let outer = submit(lanes, call, &options(), move || {
+        begun.send(()).unwrap();
+        gone.recv().unwrap();
+        nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
+    });
+    began.recv().unwrap();
+    (outer, go)
+}
+
 /// The answer, while time passes a second at a time.
 fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
     loop {
@@ -308,6 +333,25 @@ fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<
         clock.advance(SECOND);
         thread::yield_now();
     }
+}
+
+/// A call from within is held while a breaker is open, as any other is: it is not taken for one that waits for itself.
+#[test]
+fn a_call_from_within_waits_for_an_open_breaker() {
+    within_reason(|| {
+        let breaker = CircuitBreaker::default().failures_in_a_row(Some(1));
+        let clock = ManualClock::new();
+        let lanes = one(unlimited(4).breaker(breaker), clock.clone());
+        let elsewhere = Call { route: "elsewhere", ..WRITE };
+        let (mut outer, go) = waits_within(&lanes, elsewhere);
+        lanes.submit(WRITE, &options(), || ended(Some(TRANSIENT)), class).wait().unwrap_err();
+        assert_eq!(status(&lanes).breaker, BreakerState::Open);
+        go.send(()).unwrap();
+        // Held, and looked at.
+        until(|| status(&lanes).queued == 1 || status(&lanes).in_flight == 0);
+        (0..50).for_each(|_| submit(&lanes, elsewhere, &options(), || ()).wait().unwrap());
+        assert_eq!(in_time(&clock, &mut outer), Ok(Ok(0)));
+    });
 }
 
 /// They hold no worker too many, but all the slots.
@@ -328,22 +372,11 @@ fn of_several_that_hold_all_slots_one_is_refused() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(LaneConfig::new(Quota::per_second(2)).in_flight(8), clock.clone());
-        let (begun, began) = mpsc::channel();
-        let outer = [(); 2].map(|()| {
-            let (inner, begun) = (lanes.clone(), begun.clone());
-            let (go, gone) = mpsc::channel::<()>();
-            let call = submit(&lanes, WRITE, &options(), move || {
-                begun.send(()).unwrap();
-                gone.recv().unwrap();
-                nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
+        let [mut first, mut second] =
+            [(); 2].map(|()| waits_within(&lanes, WRITE)).map(|(call, go)| {
+                go.send(()).unwrap();
+                call
             });
-            (go, call)
-        });
-        (0..2).for_each(|_| began.recv().unwrap());
-        let [mut first, mut second] = outer.map(|(go, call)| {
-            go.send(()).unwrap();
-            call
-        });
         let answers = [&mut first, &mut second].map(|call| in_time(&clock, call).unwrap());
         let refused = answers.iter().filter(|answer| **answer == Err(Reason::Reentrant)).count();
         assert_eq!(refused, 1, "{answers:?}");
@@ -379,15 +412,7 @@ fn a_call_from_within_behind_a_heavier_one_is_refused() {
         // Nothing becomes overdue, so no time changes anything.
         let config = LaneConfig::new(Quota::per_second(3)).in_flight(4).aging(None);
         let lanes = one(config, ManualClock::new());
-        let inner = lanes.clone();
-        let (begun, began) = mpsc::channel();
-        let (go, gone) = mpsc::channel::<()>();
-        let outer = submit(&lanes, WRITE, &options(), move || {
-            begun.send(()).unwrap();
-            gone.recv().unwrap();
-            nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
-        });
-        began.recv().unwrap();
+        let (outer, go) = waits_within(&lanes, WRITE);
         let _heavy = submit(&lanes, Call { weight: 3, ..WRITE }, &options(), || ());
         go.send(()).unwrap();
         assert_eq!(outer.wait(), Ok(Err(Reason::Reentrant)));
@@ -400,15 +425,7 @@ fn a_call_from_within_waits_for_no_place_in_the_queue() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(WhenFull::Block);
         let lanes = one(config, ManualClock::new());
-        let inner = lanes.clone();
-        let (begun, began) = mpsc::channel();
-        let (go, gone) = mpsc::channel::<()>();
-        let outer = submit(&lanes, WRITE, &options(), move || {
-            begun.send(()).unwrap();
-            gone.recv().unwrap();
-            nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
-        });
-        began.recv().unwrap();
+        let (outer, go) = waits_within(&lanes, WRITE);
         let behind = submit(&lanes, WRITE, &options(), || 7);
         go.send(()).unwrap();
         assert_eq!(outer.wait(), Ok(Err(Reason::Reentrant)));

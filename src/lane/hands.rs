@@ -39,8 +39,7 @@ impl Hands {
     /// The calls that are to be cut off: all of those under way, but for that of the worker `own`.
     pub(super) fn cut_off(&self, own: Option<usize>) -> Vec<Job> {
         self.is_cut.store(true, Ordering::SeqCst);
-        let others = self.calls.iter().enumerate().filter(|(worker, _)| Some(*worker) != own);
-        others.filter_map(|(_, hand)| hand.lock().clone()).collect()
+        self.others(own).filter_map(|hand| hand.lock().clone()).collect()
     }
 
     /// How many of the calls under way have such a number.
@@ -53,10 +52,15 @@ impl Hands {
 
     /// How many workers but `own` are not back from a call, after the lane has cut off what was under way.
     pub(super) fn away(&self, own: Option<usize>) -> usize {
-        if !self.is_cut.load(Ordering::SeqCst) {
-            return 0;
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => self.others(own).filter(|hand| hand.lock().is_some()).count(),
+            false => 0,
         }
-        let others = self.calls.iter().enumerate().filter(|(worker, _)| Some(*worker) != own);
-        others.filter(|(_, hand)| hand.lock().is_some()).count()
+    }
+
+    /// The hands of all workers but `own`.
+    fn others(&self, own: Option<usize>) -> impl Iterator<Item = &Mutex<Option<Job>>> {
+        let hands = self.calls.iter().enumerate();
+        hands.filter(move |(worker, _)| Some(*worker) != own).map(|(_, hand)| hand)
     }
 }

@@ -228,11 +228,7 @@ impl<W, A> Life<W, A> {
             Stage::Queued(work) | Stage::Orphaned(work) | Stage::Dispatched(Some(work)) => {
                 (GiveUp::NeverSent, Some(work))
             }
-            Stage::Dispatched(None) => {
-                inner.stage = Stage::Abandoned(None);
-                (GiveUp::UnderWay, None)
-            }
-            Stage::Abandoned(work) => {
+            Stage::Dispatched(work @ None) | Stage::Abandoned(work) => {
                 inner.stage = Stage::Abandoned(work);
                 (GiveUp::UnderWay, None)
             }

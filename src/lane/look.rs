@@ -192,11 +192,14 @@ impl Shared {
                 Choice::Wait(until) => break until,
             }
         };
+        let release = allowance.next_release(now);
         // A call without an answer lets go of its slot by itself.
-        if allowance.next_release(now).is_none() {
+        if release.is_none() {
+            // Nothing will go by itself, at a later time or after a trial of the broker.
+            let is_stuck = until.is_none() && trial.is_none();
             let is_held = |job: &Job| match allowance.look(job.info().charge, now) {
                 // A heavier one before it waits for a slot.
-                Ok(()) => until.is_none() && job.info().charge.budgets.is_empty(),
+                Ok(()) => is_stuck && job.info().charge.budgets.is_empty(),
                 // Who holds a budget may be of another lane.
                 Err(Refused { not_yet, by }) => not_yet == NotYet::InFlight && by == Bar::Lane,
             };
@@ -206,7 +209,7 @@ impl Shared {
             }
         }
         let deadline = schedule.next_deadline().into_iter().chain(trial).min();
-        let release = allowance.next_release(now).filter(|_| !schedule.is_empty());
+        let release = release.filter(|_| !schedule.is_empty());
         let waits_for_the_wall = !schedule.is_empty() && allowance.goes_by_the_wall();
         let wall = self.clock.looks_at_the_wall_again(now).filter(|_| waits_for_the_wall);
         Look::Wait(until.into_iter().chain(release).chain(deadline).chain(wall).min())

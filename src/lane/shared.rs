@@ -254,13 +254,17 @@ impl Shared {
             let refusal = job.refuse(reason.clone(), None);
             (job, reason, refusal)
         };
-        let refused: Vec<_> = calls.into_iter().map(refuse).collect();
-        let told = refused.into_iter().map(|refused| self.tell_of_refused(refused));
-        told.filter(|was_queued| *was_queued).count()
+        self.tell_of_all(calls.into_iter().map(refuse).collect())
     }
 
-    /// Says whether it was still queued.
-    pub(super) fn tell_of_refused(&self, (job, reason, refusal): (Job, Reason, Refusal)) -> bool {
+    /// Tells of calls that were all answered before. Gives how many were never sent, or will not be again.
+    fn tell_of_all(&self, refused: Vec<(Job, Reason, Refusal)>) -> usize {
+        let told = refused.into_iter().map(|refused| self.tell_of_refused(refused));
+        told.filter(|is_unsent| *is_unsent).count()
+    }
+
+    /// Says whether it was never sent, or will not be again.
+    fn tell_of_refused(&self, (job, reason, refusal): (Job, Reason, Refusal)) -> bool {
         let info = job.info();
         let was_queued = match refusal {
             Refusal::TooLate => false,
@@ -342,11 +346,14 @@ impl Shared {
     /// dispatched from now on is answered likewise. Gives how many had not begun, and so were not sent.
     pub(super) fn cut_off_all(&self, own: Option<usize>) -> usize {
         let calls = self.hands.cut_off(own).into_iter();
-        let cut: Vec<_> = calls.map(|job| (job.cut_off(Reason::CutOff), job)).collect();
-        let told = cut.into_iter().map(|(refusal, job)| (job, Reason::Closed, refusal));
-        let unsent = told.filter_map(|refused| self.tell_of_refused(refused).then_some(())).count();
+        let unsent = self.tell_of_all(calls.map(cut_off).collect());
         self.settled.tell();
         unsent
+    }
+
+    /// Cuts off the call that a worker takes up after the others were.
+    pub(super) fn cut_off_one(&self, job: &Job) {
+        self.tell_of_refused(cut_off(Job::clone(job)));
     }
 
     /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether
@@ -364,6 +371,12 @@ impl Shared {
         };
         self.settled.wait(&self.clock, until, is_settled)
     }
+}
+
+/// Answers the caller of a call that is under way; if that has not begun, as of one that was refused.
+fn cut_off(job: Job) -> (Job, Reason, Refusal) {
+    let refusal = job.cut_off(Reason::CutOff);
+    (job, Reason::Closed, refusal)
 }
 
 impl fmt::Debug for Shared {

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::band::Job;
 use super::care::{After, Pass};
-use super::error::Reason;
 use super::job::{Attempt, Info, Next, Ran};
 use super::look::Turn;
 use super::observer::FinishedCall;
@@ -29,8 +28,7 @@ impl Shared {
         self.crew.will_look();
         while let Some((job, turn)) = self.crew.next(self) {
             if self.hands.take_up(worker, &job) {
-                let refusal = job.cut_off(Reason::CutOff);
-                self.tell_of_refused((Job::clone(&job), Reason::Closed, refusal));
+                self.cut_off_one(&job);
             }
             self.make(job, turn, worker);
         }
