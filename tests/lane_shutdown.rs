@@ -342,7 +342,9 @@ fn drained_by_its_observer(
         ("x", Some(lanes)) => tell.send(the(lanes).shutdown(Shutdown::Drain(SECOND))).unwrap(),
         _ => at_others(method),
     });
-    let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(drains)));
+    // A third worker, for urgent calls, could take `x` away from the call that is to be under way.
+    let config = unlimited(1).urgent_workers(0);
+    let lanes = observed(config, clock.clone(), Some(Arc::new(drains)));
     let _ = mine.set(lanes.clone());
     (lanes, told)
 }
