@@ -24,7 +24,7 @@ use lanekeeper::broker::{
     Margins, Order, OrderChange, OrderId, OrderRequest, Partial, Positions, Profile, Quote, Quotes,
     Rows, Trade,
 };
-use lanekeeper::cache::{BatchCache, BatchSettings, QuoteCache};
+use lanekeeper::cache::{BatchCache, BatchConfig, QuoteCache};
 use parking_lot::RwLock;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -33,7 +33,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Quoter;
 
 fn none<T>() -> Result<T, BrokerError> {
-    Err(BrokerError::NotSent(lanekeeper::Detail::new("only quotes here")))
+    Err(BrokerError::NotSent(lanekeeper::ErrorDetail::new("only quotes here")))
 }
 
 impl Broker for Quoter {
@@ -118,12 +118,12 @@ fn hits(criterion: &mut Criterion) {
         let map = RwLock::new(values.clone());
         let snapshot = ArcSwap::from_pointee(values);
 
-        let mut settings = BatchSettings::default();
+        let mut settings = BatchConfig::default();
         settings.ttl = HOUR;
         let batch = BatchCache::new(settings, |keys: &[Instrument]| {
             Quoter.quotes(keys).map(|quotes| quotes.rows)
         });
-        batch.get_many(&keys).whole().unwrap();
+        batch.get_many(&keys).complete().unwrap();
         let quotes = QuoteCache::builder(Quoter).ttl(HOUR).build();
         quotes.quotes(&keys).unwrap();
 

@@ -18,11 +18,11 @@ use criterion::{BatchSize, BenchmarkId, Criterion};
 use crossbeam_channel::{Sender, bounded};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, Effect, LaneConfig, LaneError, Priority, Ticket};
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use support::{each, paired};
 
-const CALL: Call = Call::new(0, "call", Effect::Write);
+const CALL: CallSpec = CallSpec::new(0, "call", Effect::Write);
 
 /// A broker, as far as a lane can tell.
 #[lanekeeper::proxy]
@@ -124,7 +124,7 @@ fn hop(criterion: &mut Criterion) {
 fn lanes(queue: usize) -> Lanes {
     let mut builder = LanesBuilder::new("Bench", &["main"], &[]);
     builder.lane(0, LaneConfig::new(Quota::per_second(1_000)).queue(queue).in_flight(1));
-    builder.clock(ManualClock::jumping().into());
+    builder.clock(ManualClock::auto_advancing().into());
     builder.build(Limits::new()).unwrap()
 }
 

@@ -85,7 +85,7 @@ fn main() {
         without.extend(other);
     }
     stop.store(true, Ordering::Relaxed);
-    let _ = busy.shutdown(lanekeeper::proxy::Shutdown::Drop);
+    let _ = busy.shutdown(lanekeeper::proxy::Shutdown::Now);
     ratios.sort_by(f64::total_cmp);
     let (with, without) = (p99(with), p99(without));
     println!(

@@ -6,7 +6,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use lanekeeper::lane::{CallOptions, Effect, LaneConfig, LaneError, Ticket};
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 
 #[global_allocator]
@@ -17,7 +17,7 @@ fn in_use() -> usize {
     dhat::HeapStats::get().curr_bytes
 }
 
-const CALL: Call = Call::new(0, "call", Effect::Write);
+const CALL: CallSpec = CallSpec::new(0, "call", Effect::Write);
 
 /// What an order of a broker's takes along.
 struct Order([u8; 160]);

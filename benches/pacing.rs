@@ -15,10 +15,10 @@ use criterion::{BenchmarkId, Criterion};
 use governor::clock::FakeRelativeClock;
 use governor::{Quota as Cells, RateLimiter};
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::quota::{Allowance, Charge, Credit, Moment, Quota, Wall};
+use lanekeeper::quota::{Cost, Moment, PacingState, Quota, RttCredit, WallClockSample};
 use support::{each, paired};
 
-const CALL: Charge = Charge::to_lane(0);
+const CALL: Cost = Cost::to_lane(0);
 /// From one call to the next: slow enough for every window.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -29,10 +29,11 @@ fn quota(windows: u32) -> Quota {
 }
 
 /// An allowance of one lane that has been in use for a while.
-fn allowance(windows: u32) -> (Allowance, Moment) {
+fn allowance(windows: u32) -> (PacingState, Moment) {
     let mut now = Moment::ORIGIN;
-    let mut allowance = Allowance::new(Wall { moment: now, timestamp: Timestamp::UNIX_EPOCH });
-    allowance.add_lane(&quota(windows), Credit::default()).unwrap();
+    let mut allowance =
+        PacingState::new(WallClockSample { moment: now, timestamp: Timestamp::UNIX_EPOCH });
+    allowance.add_lane(&quota(windows), RttCredit::default()).unwrap();
     for _ in 0..10_000 {
         call(&mut allowance, &mut now);
     }
@@ -40,7 +41,7 @@ fn allowance(windows: u32) -> (Allowance, Moment) {
 }
 
 /// One call: its permit, and its answer.
-fn call(allowance: &mut Allowance, now: &mut Moment) {
+fn call(allowance: &mut PacingState, now: &mut Moment) {
     *now = *now + STEP;
     let permit = allowance.take(CALL, *now).unwrap();
     allowance.finish(permit, *now);
@@ -65,7 +66,7 @@ fn main() {
         group.bench_function(BenchmarkId::new("whether it may go", windows), |b| {
             b.iter(|| {
                 now = now + STEP;
-                black_box(allowance.when(CALL, now))
+                black_box(allowance.available_at(CALL, now))
             });
         });
         group.bench_function(BenchmarkId::new("its permit and its answer", windows), |b| {
@@ -93,7 +94,7 @@ fn main() {
             || {
                 each(20_000, || {
                     now = now + STEP;
-                    let _ = black_box(allowance.when(CALL, now));
+                    let _ = black_box(allowance.available_at(CALL, now));
                 })
             },
             || each(20_000, check),

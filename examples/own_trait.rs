@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use lanekeeper::lane::CallOptions;
 use lanekeeper::proxy::Classify;
-use lanekeeper::{Class, LaneConfig, LaneError, Quota, Sent};
+use lanekeeper::{ErrorClass, LaneConfig, LaneError, Quota, Sent};
 
 /// The service, as the rest of the program sees it. The attribute makes `WeatherProxy<T>`, which
 /// implements `Weather` in front of any `T: Weather`, and its builder.
@@ -68,9 +68,9 @@ impl From<LaneError> for WeatherError {
 
 /// Optional. It lets the lane tell a failure that may be tried again from one that may not.
 impl Classify for WeatherError {
-    fn class(&self) -> Class {
+    fn class(&self) -> ErrorClass {
         match self {
-            Self::TooFast => Class::Throttled { retry_after: None },
+            Self::TooFast => ErrorClass::Throttled { retry_after: None },
             Self::Lane(error) => error.class(),
         }
     }

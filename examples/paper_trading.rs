@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // The broker, and in front of it what would be in front of a real one: the limits of one (a paper
     // broker has none of its own), and the guard that finds out what became of lost orders.
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let paper =
         PaperBroker::builder().prices(prices).cash(CASH).bar_every(BAR).clock(clock.clone());
     let limits = Limits::new()

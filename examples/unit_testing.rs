@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 #[cfg(test)]
 mod tests {
-    use lanekeeper::broker::{Detail, Order, OrderStatus, OrderTags, Positions, Quote};
+    use lanekeeper::broker::{ErrorDetail, Order, OrderStatus, OrderTags, Positions, Quote};
     use lanekeeper::lane::CallOptions;
     use lanekeeper::quota::Limits;
     use lanekeeper::{BrokerProxy, MockBroker, OrderGuard, Quota, Sent};
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn an_order_of_unknown_outcome_is_not_sent_again() {
         let mut broker = mock(90, 7);
-        let lost = BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+        let lost = BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset"));
         let answer = lost.clone();
         broker.expect_place_order().times(1).returning(move |_| Err(answer.clone()));
         assert_eq!(stop_loss(&broker, &infy(), FLOOR), Err(lost));
@@ -141,7 +141,7 @@ mod tests {
         mock.expect_place_order().times(1).returning(move |order| {
             let order = Order::new(OrderId::new("1512"), OrderStatus::Open, order);
             booked.lock().unwrap().push(order);
-            Err(BrokerError::OutcomeUnknown(Detail::new("connection reset")))
+            Err(BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset")))
         });
         mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone().into()));
         let broker = OrderGuard::builder(mock).build().unwrap();
@@ -161,7 +161,7 @@ mod tests {
             .lane("quote", Quota::per_second(10))
             .lane("historical", Quota::per_second(3))
             .budget("orders", Quota::per_minute(40));
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let proxy = BrokerProxy::builder(mock).limits(limits).clock(clock.clone()).build().unwrap();
         (proxy, clock)
     }

@@ -17,7 +17,7 @@ pub enum Effect {
 /// words; what is safe to do next follows from it and from whether the call reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Class {
+pub enum ErrorClass {
     /// Refused for coming too fast, and not executed.
     Throttled {
         /// How long the broker asked to wait, if it said.
@@ -44,7 +44,7 @@ pub enum Class {
     Fatal,
 }
 
-impl Class {
+impl ErrorClass {
     /// What a failure is taken for of which nothing more is known.
     pub(crate) fn unknown(effect: Effect) -> Self {
         match effect {
@@ -54,7 +54,7 @@ impl Class {
     }
 
     /// In one word, for a label or a field of a log. A few words, and never others.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Throttled { .. } => "throttled",
             Self::NotSent => "not_sent",
@@ -115,20 +115,20 @@ impl Throttling {
 /// outcome, at a broker that surely answers.
 ///
 /// ```
-/// use lanekeeper::{Class, Failure, Reachability};
+/// use lanekeeper::{ErrorClass, Failure, Reachability};
 ///
 /// // By its class alone, a call without an outcome had no answer.
-/// let lost = Failure::from(Class::Unknown);
+/// let lost = Failure::from(ErrorClass::Unknown);
 /// assert_eq!(lost.reachability, Reachability::Unreachable);
 /// // It did, if whoever classed it saw one.
 /// let refused_by_a_gateway = lost.reached(Reachability::Answered);
-/// assert_eq!(refused_by_a_gateway.class, Class::Unknown);
+/// assert_eq!(refused_by_a_gateway.class, ErrorClass::Unknown);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Failure {
     /// What kind of failure it is.
-    pub class: Class,
+    pub class: ErrorClass,
     /// Whether the broker can be reached.
     pub reachability: Reachability,
     /// Whether the broker said that calls come too fast. It may say so of a call whose outcome is
@@ -139,32 +139,34 @@ pub struct Failure {
 impl Failure {
     /// The same, with another word on whether the broker can be reached.
     #[must_use]
-    pub fn reached(mut self, reachability: Reachability) -> Self {
+    pub fn with_reachability(mut self, reachability: Reachability) -> Self {
         self.reachability = reachability;
         self
     }
 
     /// The same, of a broker that says that calls come too fast.
     #[must_use]
-    pub fn throttled(mut self, throttling: Option<Throttling>) -> Self {
+    pub fn with_throttling(mut self, throttling: Option<Throttling>) -> Self {
         self.throttling = throttling.or(self.throttling);
         self
     }
 }
 
-impl From<Class> for Failure {
+impl From<ErrorClass> for Failure {
     /// What the class alone tells. A call that was not sent is taken for one that found no connection.
-    fn from(class: Class) -> Self {
+    fn from(class: ErrorClass) -> Self {
         let (reachability, throttling) = match class {
-            Class::Throttled { retry_after } => {
+            ErrorClass::Throttled { retry_after } => {
                 (Reachability::Answered, Some(Throttling { retry_after }))
             }
-            Class::Malformed
-            | Class::Unauthorized
-            | Class::Rejected
-            | Class::PartlyDone
-            | Class::Fatal => (Reachability::Answered, None),
-            Class::NotSent | Class::Transient | Class::Unknown => (Reachability::Unreachable, None),
+            ErrorClass::Malformed
+            | ErrorClass::Unauthorized
+            | ErrorClass::Rejected
+            | ErrorClass::PartlyDone
+            | ErrorClass::Fatal => (Reachability::Answered, None),
+            ErrorClass::NotSent | ErrorClass::Transient | ErrorClass::Unknown => {
+                (Reachability::Unreachable, None)
+            }
         };
         Self { class, reachability, throttling }
     }

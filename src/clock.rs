@@ -17,7 +17,7 @@ use jiff::Timestamp;
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
 pub(crate) use self::resting::{Resters, Resting};
-use crate::quota::{Moment, Wall};
+use crate::quota::{Moment, WallClockSample};
 
 /// Two readings no further apart than this are taken to be of one moment.
 const CLOSE: Duration = Duration::from_millis(1);
@@ -90,15 +90,17 @@ impl Clock {
     }
 
     /// What time it is, on this clock and on the wall.
-    pub(crate) fn wall(&self) -> Wall {
+    pub(crate) fn wall_clock(&self) -> WallClockSample {
         match &self.0 {
             Kind::System { .. } => {
                 let pair = || {
                     let (before, timestamp) = (self.now(), Timestamp::now());
-                    (Wall { moment: before, timestamp }, self.now().since(before))
+                    (WallClockSample { moment: before, timestamp }, self.now().since(before))
                 };
                 // A thread that is interrupted between the two would see the wall ahead by as long.
-                let again = |first: (Wall, Duration)| if first.1 < CLOSE { first } else { pair() };
+                let again = |first: (WallClockSample, Duration)| {
+                    if first.1 < CLOSE { first } else { pair() }
+                };
                 again(again(pair())).0
             }
             Kind::Manual(clock) => clock.0.lock().wall(),

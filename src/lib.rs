@@ -115,16 +115,16 @@ pub mod telemetry;
 #[cfg(feature = "mock")]
 pub use broker::MockBroker;
 pub use broker::{
-    Absence, Broker, BrokerError, BrokerProxy, Detail, Instrument, MarketProtection, Order,
-    OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial, Quote, Seen, Side,
-    SlicedOrder,
+    Absence, Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, LookupResult,
+    MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial,
+    Quote, Side, SlicedOrder,
 };
 #[cfg(feature = "kite")]
 pub use brokers::Kite;
 #[cfg(feature = "paper")]
 pub use brokers::PaperBroker;
 pub use cache::QuoteCache;
-pub use class::{Class, Effect, Failure, Reachability, Throttling};
+pub use class::{Effect, ErrorClass, Failure, Reachability, Throttling};
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
 pub use config::Config;
@@ -133,9 +133,9 @@ pub use lanekeeper_macros::proxy;
 #[cfg(feature = "journal")]
 pub use pace_file::{PaceFile, PaceFileError};
 pub use proxy::{BuildError, Observer};
-pub use quota::{Budget, Credit, Limits, PaceState, Past, Quota, Window};
+pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
 pub use resilience::guard::OrderGuard;
-pub use resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
+pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
 pub use session::Session;
 // Types of theirs are in our interface: use them through here, and versions agree. jiff has the time

@@ -63,7 +63,7 @@ pub fn by_name(name: &str) -> Option<Limits> {
 /// one order.
 pub fn kite() -> Limits {
     Limits::new()
-        .of_account()
+        .shared_account()
         .lane(TRANSACTIONAL, Quota::per_second(10))
         .lane(QUOTE, Quota::per_second(1))
         .lane(HISTORICAL, Quota::per_second(3))
@@ -89,7 +89,7 @@ pub const KITE_RESERVE: u32 = 5;
 /// With a paid plan for market data set both of its lanes.
 pub fn alpaca() -> Limits {
     Limits::new()
-        .of_account()
+        .shared_account()
         .lane(TRANSACTIONAL, Quota::per_minute(200))
         .lane(QUOTE, Quota::per_minute(150))
         .lane(HISTORICAL, Quota::per_minute(50))
@@ -110,7 +110,7 @@ pub fn alpaca() -> Limits {
 pub fn dhan() -> Limits {
     let orders = Quota::per_second(10).and(Quota::per_minute(250));
     Limits::new()
-        .of_account()
+        .shared_account()
         .lane(TRANSACTIONAL, orders.and(Quota::per_hour(1000)).and(Quota::per_day(7000)))
         .lane(QUOTE, Quota::per_second(1))
         .lane(HISTORICAL, Quota::per_second(5).and(Quota::per_day(100_000)))
@@ -132,7 +132,7 @@ pub fn upstox() -> Limits {
         .and(Quota::per_minute(500))
         .and(Quota::new(2000, Duration::from_secs(1800)));
     Limits::new()
-        .of_account()
+        .shared_account()
         .lane(TRANSACTIONAL, each.clone())
         .lane(QUOTE, each.clone())
         .lane(HISTORICAL, each)
@@ -156,7 +156,7 @@ pub fn angel_one() -> Limits {
         |second| Quota::per_second(second).and(Quota::per_minute(500)).and(Quota::per_hour(5000));
     let orders = Quota::per_second(10).and(Quota::per_minute(500)).and(Quota::per_hour(1000));
     Limits::new()
-        .of_account()
+        .shared_account()
         .lane(TRANSACTIONAL, Quota::per_second(1).and(Quota::per_hour(1000)))
         .lane(QUOTE, data(10))
         .lane(HISTORICAL, data(3))
@@ -177,7 +177,7 @@ pub fn angel_one() -> Limits {
 pub fn ibkr() -> Limits {
     let historical = Quota::new(5, Duration::from_secs(2));
     Limits::new()
-        .of_account()
+        .shared_account()
         .lane(TRANSACTIONAL, Quota::per_second(30))
         .lane(QUOTE, Quota::per_second(15))
         .lane(HISTORICAL, historical.and(Quota::new(60, Duration::from_secs(600))))

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::cache::{Ask, BatchBuilder, BatchCache, FetchError, Origin};
+use lanekeeper::cache::{BatchBuilder, BatchCache, FetchError, GetOptions, Origin};
 use lanekeeper::clock::ManualClock;
 use source::{Cache, Fake, settings};
 
@@ -24,13 +24,13 @@ fn cache(clock: &ManualClock) -> (Cache, Arc<Fake>) {
 
 fn tuned(
     clock: &ManualClock,
-    tune: impl FnOnce(&mut lanekeeper::cache::BatchSettings),
+    tune: impl FnOnce(&mut lanekeeper::cache::BatchConfig),
 ) -> (Cache, Arc<Fake>) {
     let source = Arc::new(Fake::default());
     let mut settings = settings(clock);
     tune(&mut settings);
     let asked = Arc::clone(&source);
-    let builder = BatchBuilder::new(settings).weigh(|key: &u32| *key as usize);
+    let builder = BatchBuilder::new(settings).weigher(|key: &u32| *key as usize);
     (builder.build(move |keys| asked.fetch(keys)), source)
 }
 
@@ -38,7 +38,7 @@ fn tuned(
 fn a_miss_fetches_all_that_is_due() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    cache.get_many(&[1, 2]).whole().unwrap();
+    cache.get_many(&[1, 2]).complete().unwrap();
     cache.get(&3).unwrap();
     assert_eq!(source.asked(), [vec![1, 2], vec![3]], "the others are as good as new");
     clock.advance(TTL / 2);
@@ -87,16 +87,16 @@ fn its_age_counts_from_before_the_request() {
 fn who_names_an_age_gets_nothing_older() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    let young = |secs| Ask::new().max_age(Duration::from_secs(secs));
+    let young = |secs| GetOptions::new().max_age(Duration::from_secs(secs));
     cache.get(&1).unwrap();
     clock.advance(Duration::from_secs(3));
-    assert_eq!(cache.ask(&1, &young(4)).unwrap().unwrap().origin, Origin::Memory);
-    assert_eq!(cache.ask(&1, &young(3)).unwrap().unwrap().origin, Origin::Fetched);
-    assert_eq!(cache.ask(&1, &young(0)).unwrap().unwrap().origin, Origin::Fetched);
+    assert_eq!(cache.get_with(&1, &young(4)).unwrap().unwrap().origin, Origin::Memory);
+    assert_eq!(cache.get_with(&1, &young(3)).unwrap().unwrap().origin, Origin::Fetched);
+    assert_eq!(cache.get_with(&1, &young(0)).unwrap().unwrap().origin, Origin::Fetched);
     assert_eq!(source.asked().len(), 3);
     // One may also be content with less than the cache would be.
     clock.advance(TTL * 2);
-    assert_eq!(cache.ask(&1, &young(11)).unwrap().unwrap().age, TTL * 2);
+    assert_eq!(cache.get_with(&1, &young(11)).unwrap().unwrap().age, TTL * 2);
 }
 
 #[test]
@@ -104,16 +104,16 @@ fn nothing_is_older_than_the_hard_limit_whatever_happens() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| {
         settings.max_age = Some(Duration::from_secs(8));
-        settings.serve_stale = Duration::from_secs(60);
+        settings.stale_while_revalidate = Duration::from_secs(60);
     });
-    let patient = Ask::new().max_age(Duration::from_secs(100));
+    let patient = GetOptions::new().max_age(Duration::from_secs(100));
     cache.get(&1).unwrap();
     source.fail(true);
     clock.advance(Duration::from_secs(8) - NANO);
-    assert_eq!(cache.ask(&1, &patient).unwrap().unwrap().origin, Origin::Memory);
+    assert_eq!(cache.get_with(&1, &patient).unwrap().unwrap().origin, Origin::Memory);
     clock.advance(NANO);
-    for ask in [Ask::new(), patient] {
-        assert_eq!(cache.ask(&1, &ask), Err(FetchError::Failed("no line".to_owned())));
+    for ask in [GetOptions::new(), patient] {
+        assert_eq!(cache.get_with(&1, &ask), Err(FetchError::Failed("no line".to_owned())));
     }
 }
 
@@ -133,9 +133,9 @@ fn an_answer_that_was_under_way_for_too_long_is_an_error() {
 #[test]
 fn what_the_source_does_not_have_is_absent_and_has_a_time_of_its_own() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.absent_ttl = TTL * 3);
+    let (cache, source) = tuned(&clock, |settings| settings.negative_ttl = TTL * 3);
     for _ in 0..3 {
-        let answer = cache.get_many(&[1, 5000]).whole().unwrap();
+        let answer = cache.get_many(&[1, 5000]).complete().unwrap();
         assert_eq!(answer.keys().collect::<Vec<_>>(), [&1]);
         assert_eq!(cache.get(&5000), Ok(None));
     }
@@ -154,7 +154,7 @@ fn a_share_of_the_time_to_live_may_be_left_to_chance() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.ttl_jitter = 0.5);
     let keys: Vec<u32> = (0..200).collect();
-    cache.get_many(&keys).whole().unwrap();
+    cache.get_many(&keys).complete().unwrap();
     source.fail(true);
     let fresh = |cache: &Cache| keys.iter().filter(|key| cache.get(key).is_ok()).count();
     clock.advance(TTL / 2 - NANO);
@@ -168,7 +168,7 @@ fn a_share_of_the_time_to_live_may_be_left_to_chance() {
 fn a_key_nobody_asks_for_is_dropped_after_a_while() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    cache.get_many(&[1, 2]).whole().unwrap();
+    cache.get_many(&[1, 2]).complete().unwrap();
     for _ in 0..100 {
         clock.advance(TTL);
         cache.get(&1).unwrap();
@@ -176,7 +176,7 @@ fn a_key_nobody_asks_for_is_dropped_after_a_while() {
     let asked = source.asked();
     assert_eq!(asked[50], [1, 2], "still within five minutes");
     assert_eq!(asked.last().unwrap(), &[1]);
-    assert_eq!(cache.stats().remembered, 1);
+    assert_eq!(cache.stats().entries, 1);
 }
 
 #[test]
@@ -198,13 +198,13 @@ fn a_key_that_is_tracked_by_hand_comes_along_until_it_is_not() {
 #[test]
 fn when_memory_is_full_those_go_that_were_not_asked_for_the_longest() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.capacity = 3);
+    let (cache, source) = tuned(&clock, |settings| settings.max_capacity = 3);
     cache.track(&[9]).unwrap();
     for key in [1, 2, 3] {
         cache.get(&key).unwrap();
         clock.advance(Duration::from_secs(1));
     }
-    assert_eq!(cache.stats().remembered, 3);
+    assert_eq!(cache.stats().entries, 3);
     source.asked();
     for key in [2, 3, 9] {
         cache.get(&key).unwrap();
@@ -216,24 +216,24 @@ fn when_memory_is_full_those_go_that_were_not_asked_for_the_longest() {
     let full = cache.track(&[4, 5, 6]).unwrap_err();
     assert_eq!((full.wanted, full.capacity), (4, 3));
     cache.track(&[9, 4, 5]).unwrap();
-    let answer = cache.get_many(&[10, 11, 12, 13]).whole().unwrap();
+    let answer = cache.get_many(&[10, 11, 12, 13]).complete().unwrap();
     assert_eq!(answer.len(), 4, "who asks is answered, remembered or not");
 }
 
 #[test]
 fn requests_are_divided_by_count() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.most_keys = 3);
+    let (cache, source) = tuned(&clock, |settings| settings.max_batch_keys = 3);
     let keys: Vec<u32> = (0..10).collect();
-    assert_eq!(cache.get_many(&keys).whole().unwrap().len(), 10);
+    assert_eq!(cache.get_many(&keys).complete().unwrap().len(), 10);
     assert_eq!(source.asked().iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
 }
 
 #[test]
 fn requests_are_divided_by_weight() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.most_weight = 100);
-    assert_eq!(cache.get_many(&[60, 30, 10, 50, 99, 500]).whole().unwrap().len(), 6);
+    let (cache, source) = tuned(&clock, |settings| settings.max_batch_weight = 100);
+    assert_eq!(cache.get_many(&[60, 30, 10, 50, 99, 500]).complete().unwrap().len(), 6);
     for request in source.asked() {
         assert!(request.iter().sum::<u32>() <= 100 || request.len() == 1, "{request:?}");
     }
@@ -242,9 +242,9 @@ fn requests_are_divided_by_weight() {
 #[test]
 fn what_is_waited_for_goes_before_what_is_only_tracked() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.most_keys = 4);
+    let (cache, source) = tuned(&clock, |settings| settings.max_batch_keys = 4);
     let keys: Vec<u32> = (0..8).collect();
-    cache.get_many(&keys).whole().unwrap();
+    cache.get_many(&keys).complete().unwrap();
     clock.advance(TTL);
     source.asked();
     cache.get(&7).unwrap();
@@ -257,9 +257,9 @@ fn what_is_waited_for_goes_before_what_is_only_tracked() {
 fn a_question_for_many_is_answered_of_one_moment() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
-    cache.get_many(&[1, 2, 3]).whole().unwrap();
+    cache.get_many(&[1, 2, 3]).complete().unwrap();
     clock.advance(Duration::from_secs(1));
-    let answer = cache.get_many(&[1, 2, 4]).whole().unwrap();
+    let answer = cache.get_many(&[1, 2, 4]).complete().unwrap();
     assert_eq!(source.asked(), [vec![1, 2, 3], vec![1, 2, 4]], "the fresh ones came along");
     assert_eq!(answer.values().map(|a| a.sent).collect::<HashSet<_>>().len(), 1);
     assert!(answer.values().all(|a| *a.value == 2), "and their new values are given");
@@ -268,15 +268,15 @@ fn a_question_for_many_is_answered_of_one_moment() {
 #[test]
 fn an_error_is_not_remembered_and_what_came_is() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.most_keys = 1);
+    let (cache, source) = tuned(&clock, |settings| settings.max_batch_keys = 1);
     source.fail(true);
     assert_eq!(cache.get(&1), Err(FetchError::Failed("no line".to_owned())));
     source.fail(false);
     assert_eq!(*cache.get(&1).unwrap().unwrap().value, 2);
     source.fail_on(Some(3));
-    assert!(cache.get_many(&[2, 3]).whole().is_err());
+    assert!(cache.get_many(&[2, 3]).complete().is_err());
     source.asked();
-    cache.get_many(&[1, 2]).whole().unwrap();
+    cache.get_many(&[1, 2]).complete().unwrap();
     assert_eq!(source.asked().len(), 0, "the request for 2 did not fail");
     assert_eq!((cache.stats().batches, cache.stats().failures), (4, 2));
 }
@@ -325,7 +325,7 @@ fn what_is_untracked_while_it_is_under_way_stays_untracked() {
     *itself.lock().unwrap() = Some(Arc::clone(&cache));
     cache.track(&[8]).unwrap();
     assert!(cache.get(&1).unwrap().is_some(), "who waits is answered");
-    assert_eq!(cache.stats().remembered, 0);
+    assert_eq!(cache.stats().entries, 0);
     clock.advance(TTL);
     cache.get(&2).unwrap();
     assert_eq!(*requests.lock().unwrap(), [vec![1, 8], vec![2]]);
@@ -346,7 +346,7 @@ fn until_renewed(cache: &Cache) {
 #[test]
 fn a_stale_answer_is_given_while_a_new_one_is_fetched() {
     let clock = ManualClock::new();
-    let (cache, source) = tuned(&clock, |settings| settings.serve_stale = TTL);
+    let (cache, source) = tuned(&clock, |settings| settings.stale_while_revalidate = TTL);
     cache.get(&1).unwrap();
     clock.advance(TTL);
     let stale = cache.get(&1).unwrap().unwrap();
@@ -367,7 +367,7 @@ fn a_hot_key_is_renewed_in_advance_when_there_is_capacity_to_spare() {
     settings.refresh_ahead = Some(0.8);
     let (asked, is_spare, counted) = (Arc::clone(&source), Arc::clone(&spare), Arc::clone(&looks));
     let cache: Cache = BatchBuilder::new(settings)
-        .spare(move || {
+        .refresh_if(move || {
             counted.fetch_add(1, Ordering::SeqCst);
             is_spare.load(Ordering::SeqCst)
         })
@@ -393,7 +393,7 @@ fn a_hot_key_is_renewed_in_advance_when_there_is_capacity_to_spare() {
 fn a_crowd_gets_what_it_asked_for_one_request_at_a_time() {
     let clock = ManualClock::new();
     let mut settings = settings(&clock);
-    settings.most_keys = 7;
+    settings.max_batch_keys = 7;
     // The threads move time for one another, by as much as the machine lets them.
     settings.max_age = Some(Duration::MAX);
     let under_way = AtomicUsize::new(0);
@@ -413,7 +413,7 @@ fn a_crowd_gets_what_it_asked_for_one_request_at_a_time() {
                 let mut rng = fastrand::Rng::with_seed(seed);
                 for _ in 0..200 {
                     let keys: Vec<u32> = (0..rng.usize(1..20)).map(|_| rng.u32(0..50)).collect();
-                    let answer = cache.get_many(&keys).whole().unwrap();
+                    let answer = cache.get_many(&keys).complete().unwrap();
                     for key in keys {
                         assert_eq!(*answer[&key].value, u64::from(key) * 2);
                     }
@@ -433,7 +433,7 @@ fn what_was_fresh_when_it_was_asked_and_is_not_when_it_is_answered_is_fetched_to
     let requests: Arc<Mutex<Vec<Vec<u32>>>> = Arc::default();
     let (log, slow) = (Arc::clone(&requests), clock.clone());
     let mut settings = settings(&clock);
-    settings.most_keys = 1;
+    settings.max_batch_keys = 1;
     let cache = BatchCache::new(settings, move |keys: &[u32]| {
         log.lock().unwrap().push(keys.to_vec());
         slow.advance(Duration::from_secs(3));
@@ -441,7 +441,7 @@ fn what_was_fresh_when_it_was_asked_and_is_not_when_it_is_answered_is_fetched_to
     });
     cache.get(&1).unwrap();
     let began = clock.now();
-    let answer = cache.get_many(&[1, 2]).whole().unwrap();
+    let answer = cache.get_many(&[1, 2]).complete().unwrap();
     assert_eq!(*requests.lock().unwrap(), [[1], [2], [1]]);
     assert!(answer.values().all(|answer| answer.sent >= began), "{answer:?}");
 }
@@ -452,7 +452,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
     let itself: Arc<OnceLock<Weak<Cache>>> = Arc::default();
     let (of_fetch, slow, requests) = (Arc::clone(&itself), clock.clone(), AtomicUsize::new(0));
     let mut settings = settings(&clock);
-    settings.most_keys = 1;
+    settings.max_batch_keys = 1;
     let cache: Arc<Cache> = Arc::new(BatchCache::new(settings, move |keys: &[u32]| {
         slow.advance(Duration::from_secs(1));
         if requests.fetch_add(1, Ordering::SeqCst) == 2 {
@@ -469,7 +469,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
     cache.get(&1).unwrap();
     clock.advance(Duration::from_secs(3));
     // 1 is four seconds old. Once 2 has come it is five, and is asked for again.
-    let answers = cache.ask_many(&[1, 2], &Ask::new().deadline(Duration::from_secs(2)));
+    let answers = cache.get_many_with(&[1, 2], &GetOptions::new().deadline(Duration::from_secs(2)));
     assert_eq!(answers.failed, HashMap::new());
     let ages = [1, 2].map(|key| answers.values[&key].age.as_secs());
     assert_eq!(ages, [15, 11]);
@@ -479,7 +479,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
 fn a_key_that_failed_for_itself_is_not_told_so_any_longer_than_its_time() {
     let clock = ManualClock::new();
     let mut settings = settings(&clock);
-    settings.serve_stale = TTL * 10;
+    settings.stale_while_revalidate = TTL * 10;
     let requests = AtomicUsize::new(0);
     let cache: Cache = BatchBuilder::new(settings).build_each(move |batch| {
         let fails = requests.fetch_add(1, Ordering::SeqCst) == 0;
@@ -487,10 +487,10 @@ fn a_key_that_failed_for_itself_is_not_told_so_any_longer_than_its_time() {
         Ok(batch.keys().into_iter().map(|key| (key, answer(key))).collect())
     });
     let answers = cache.get_many(&[1, 2]);
-    assert_eq!(answers.failed, HashMap::from([(1, FetchError::OfKey("odd".to_owned()))]));
+    assert_eq!(answers.failed, HashMap::from([(1, FetchError::KeyFailed("odd".to_owned()))]));
     assert_eq!(*answers.values[&2].value, 7);
     clock.advance(TTL - NANO);
-    assert_eq!(cache.get(&1), Err(FetchError::OfKey("odd".to_owned())), "from memory");
+    assert_eq!(cache.get(&1), Err(FetchError::KeyFailed("odd".to_owned())), "from memory");
     clock.advance(NANO);
     assert_eq!(
         cache.get(&1).unwrap().unwrap().origin,

@@ -51,7 +51,7 @@ fn an_answer_from_memory_allocates_nothing() {
         broker.ltp(&infy).unwrap();
         let hits = measure(|| {
             for _ in 0..100 {
-                assert!(broker.quote(black_box(&infy)).unwrap().from_memory);
+                assert!(broker.quote(black_box(&infy)).unwrap().cached);
                 black_box(broker.ltp(black_box(&infy)).unwrap());
                 black_box(broker.ohlc(black_box(&infy)).unwrap());
                 black_box(infy.clone());

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, Once, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::cache::{Ask, BatchBuilder, BatchCache, FetchError, Origin};
+use lanekeeper::cache::{BatchBuilder, BatchCache, FetchError, GetOptions, Origin};
 use lanekeeper::clock::ManualClock;
 use source::{Cache, settings};
 
@@ -132,8 +132,8 @@ type TouchyCache = BatchCache<Touchy, u32, String>;
 
 fn touchy(clock: &ManualClock) -> TouchyCache {
     let mut settings = settings(clock);
-    settings.serve_stale = TTL;
-    BatchBuilder::new(settings).refuses(|error: &String| error == "refused").build(
+    settings.stale_while_revalidate = TTL;
+    BatchBuilder::new(settings).split_on(|error: &String| error == "refused").build(
         |keys: &[Touchy]| match keys.iter().any(|key| key.0 == 13) {
             true => Err("refused".to_owned()),
             false => Ok(keys.iter().map(|key| (key.clone(), key.0)).collect()),
@@ -153,7 +153,7 @@ fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
     attempt(&|| drop(cache.get(&key(5))));
     attempt(&|| cache.untrack(&[key(3)]));
     attempt(&|| cache.invalidate(&key(2)));
-    attempt(&|| drop(cache.ask(&key(1), &Ask::new().max_age(Duration::ZERO))));
+    attempt(&|| drop(cache.get_with(&key(1), &GetOptions::new().max_age(Duration::ZERO))));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_weight_may_ask_the_cache() {
     let clock = ManualClock::new();
     let cache: Arc<Cache> = Arc::new(
         BatchBuilder::new(settings(&clock))
-            .weigh(move |_: &u32| {
+            .weigher(move |_: &u32| {
                 counted.fetch_add(1, Ordering::SeqCst);
                 // What asks for the cache's lock in the first place.
                 of_weight.get().and_then(Weak::upgrade).inspect(|cache| cache.invalidate(&99));
@@ -202,10 +202,10 @@ fn a_weight_may_ask_the_cache() {
     );
     itself.set(Arc::downgrade(&cache)).unwrap();
     cache.track(&[8]).unwrap();
-    cache.get_many(&[1, 2]).whole().unwrap();
+    cache.get_many(&[1, 2]).complete().unwrap();
     clock.advance(TTL / 2);
     // 1, 2 and 8 are due, and 1 is wanted along.
-    assert_eq!(cache.get_many(&[1, 3]).whole().unwrap().len(), 2);
+    assert_eq!(cache.get_many(&[1, 3]).complete().unwrap().len(), 2);
     assert!(weighed.load(Ordering::SeqCst) > 0);
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::cache::{Ask, BatchBuilder, BatchCache, FetchError, Origin};
+use lanekeeper::cache::{BatchBuilder, BatchCache, FetchError, GetOptions, Origin};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::quota::Moment;
 use proptest::prelude::*;
@@ -93,9 +93,9 @@ proptest! {
         let script = Arc::new(Mutex::new(Script::default()));
         let mut settings = settings(&clock);
         settings.ttl = Duration::from_millis(TTL);
-        settings.absent_ttl = Duration::from_millis(ABSENT_TTL);
+        settings.negative_ttl = Duration::from_millis(ABSENT_TTL);
         settings.max_age = Some(Duration::from_millis(HARD));
-        settings.idle = Duration::from_secs(1 << 30);
+        settings.time_to_idle = Duration::from_secs(1 << 30);
         let (told, time) = (Arc::clone(&script), clock.clone());
         let cache = BatchCache::new(settings, move |keys: &[u32]| {
             let mut script = told.lock().unwrap();
@@ -139,12 +139,12 @@ proptest! {
                         script.requests.len()
                     };
                     let missing = keys.iter().filter(|key| !model.is_fresh(**key, max_age)).count();
-                    let mut ask = Ask::new();
+                    let mut ask = GetOptions::new();
                     if let Some(max_age) = max_age {
                         ask = ask.max_age(Duration::from_millis(max_age));
                     }
                     let list: Vec<u32> = keys.iter().copied().collect();
-                    let answer = cache.ask_many(&list, &ask).whole();
+                    let answer = cache.get_many_with(&list, &ask).complete();
                     let requests = script.lock().unwrap().requests[before..].to_vec();
                     if missing == 0 {
                         prop_assert!(requests.is_empty(), "all of it was fresh");
@@ -207,14 +207,14 @@ proptest! {
         let log: Arc<Mutex<Vec<Request>>> = Arc::default();
         let mut settings = settings(&clock);
         settings.ttl = Duration::from_secs(1);
-        settings.most_keys = room;
+        settings.max_batch_keys = room;
         // The threads move time for one another, by as much as the machine lets them.
         settings.max_age = Some(Duration::MAX);
         let (requests, time) = (Arc::clone(&log), clock.clone());
         let under_way = Mutex::new(());
         let latency = Mutex::new(fastrand::Rng::with_seed(seed));
         let refused = bad.clone();
-        let builder = BatchBuilder::new(settings).refuses(|error: &String| error == "refused");
+        let builder = BatchBuilder::new(settings).split_on(|error: &String| error == "refused");
         let cache = builder.build(move |keys: &[u32]| {
             let _one_at_a_time = under_way.try_lock().map_err(|_| "two at a time".to_owned())?;
             let number = {
@@ -235,10 +235,10 @@ proptest! {
                 let allowed = Duration::from_millis(rng.u64(0..1500));
                 let keys: Vec<u32> = (0..rng.usize(1..10)).map(|_| rng.u32(0..30)).collect();
                 let asked = clock.now();
-                let answers = cache.ask_many(&keys, &Ask::new().max_age(allowed));
+                let answers = cache.get_many_with(&keys, &GetOptions::new().max_age(allowed));
                 for key in &keys {
                     if bad.contains(key) {
-                        assert_eq!(answers.failed[key], FetchError::OfKey("refused".to_owned()));
+                        assert_eq!(answers.failed[key], FetchError::KeyFailed("refused".to_owned()));
                         continue;
                     }
                     let told = &answers.values[key];
@@ -262,7 +262,7 @@ proptest! {
         });
         // Who came too late for what was in the air asks twice.
         let stats = cache.stats();
-        prop_assert!(stats.asked() >= answered);
+        prop_assert!(stats.requests() >= answered);
         prop_assert_eq!(stats.batches as usize, log.lock().unwrap().len());
     }
 }

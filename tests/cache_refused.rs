@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use lanekeeper::cache::{Ask, Batch, BatchBuilder, FetchError, Origin};
+use lanekeeper::cache::{Batch, BatchBuilder, FetchError, GetOptions, Origin};
 use lanekeeper::clock::ManualClock;
 use source::{Cache, settings};
 
@@ -34,7 +34,7 @@ fn cache(
     let requests = Requests::default();
     let log = requests.clone();
     let cache = BatchBuilder::new(settings(clock))
-        .refuses(|error: &String| error == "refused")
+        .split_on(|error: &String| error == "refused")
         .build(move |keys: &[u32]| {
             log.0.lock().unwrap().push(keys.to_vec());
             match keys.iter().any(|key| bad(*key)) {
@@ -47,7 +47,7 @@ fn cache(
 
 /// What those who ask for a bad key are told.
 fn bad_key() -> FetchError<String> {
-    FetchError::OfKey("refused".to_owned())
+    FetchError::KeyFailed("refused".to_owned())
 }
 
 fn sorted(keys: impl IntoIterator<Item = u32>) -> Vec<u32> {
@@ -70,7 +70,7 @@ fn keys_that_nobody_waits_for_are_left_out_first() {
     let clock = ManualClock::new();
     let (cache, requests) = cache(&clock, |key| key == 7);
     cache.track(&[7]).unwrap();
-    assert!(cache.get_many(&[1, 2]).whole().unwrap().len() == 2);
+    assert!(cache.get_many(&[1, 2]).complete().unwrap().len() == 2);
     assert_eq!(requests.look(), [vec![1, 2, 7], vec![1, 2]]);
     clock.advance(TTL);
     cache.get(&1).unwrap();
@@ -145,7 +145,7 @@ fn a_bad_key_is_tried_again_alone_and_ever_more_seldom() {
         clock.advance(Duration::from_secs(1));
         seconds += 1;
         // The age that the caller allows says nothing of a refusal.
-        let answers = cache.ask_many(&[1, 7], &Ask::new().max_age(Duration::ZERO));
+        let answers = cache.get_many_with(&[1, 7], &GetOptions::new().max_age(Duration::ZERO));
         assert_eq!((answers.values.len(), &answers.failed[&7]), (1, &bad_key()));
         let asked = requests.look();
         assert!(asked.contains(&vec![1]) && asked.iter().all(|keys| keys.len() == 1), "{asked:?}");
@@ -251,13 +251,13 @@ fn a_request_that_is_lost_is_not_divided() {
     let asked = Requests::default();
     let log = asked.clone();
     let cache: Cache = BatchBuilder::new(settings(&ManualClock::new()))
-        .refuses(|error: &String| error == "refused")
+        .split_on(|error: &String| error == "refused")
         .build(move |keys: &[u32]| {
             log.0.lock().unwrap().push(keys.to_vec());
             Err::<HashMap<_, _>, _>("lost".to_owned())
         });
     let lost = Err(FetchError::Failed("lost".to_owned()));
-    assert_eq!(cache.get_many(&[1, 2, 3]).whole(), lost);
+    assert_eq!(cache.get_many(&[1, 2, 3]).complete(), lost);
     assert_eq!(asked.look().len(), 1);
 }
 
@@ -290,9 +290,9 @@ fn renewing(clock: &ManualClock, is_bad: &Arc<AtomicBool>) -> (Cache, Requests) 
     let log = requests.clone();
     let mut settings = settings(clock);
     settings.refresh_ahead = Some(0.5);
-    settings.serve_stale = TTL * 2;
+    settings.stale_while_revalidate = TTL * 2;
     let cache = BatchBuilder::new(settings)
-        .refuses(|error: &String| error == "refused")
+        .split_on(|error: &String| error == "refused")
         .build_late(move |batch: &Batch<u32>| {
             let keys = batch.keys();
             log.0.lock().unwrap().push(keys.clone());
@@ -354,7 +354,7 @@ fn who_leaves_a_divided_request_leaves_its_parts_too() {
     let (requests, held) = (Requests::default(), Mutex::new(held));
     let log = requests.clone();
     let cache: Cache = BatchBuilder::new(settings(&clock))
-        .refuses(|error: &String| error == "refused")
+        .split_on(|error: &String| error == "refused")
         .build(move |keys: &[u32]| {
             log.0.lock().unwrap().push(keys.to_vec());
             if keys.len() == 4 {
@@ -364,14 +364,14 @@ fn who_leaves_a_divided_request_leaves_its_parts_too() {
             Ok(keys.iter().map(|key| (*key, 0)).collect())
         });
     std::thread::scope(|scope| {
-        let (cache, hurried) = (&cache, Ask::new().deadline(Duration::from_secs(1)));
-        let asking = scope.spawn(move || cache.ask_many(&[1, 2, 3, 4], &hurried).whole());
+        let (cache, hurried) = (&cache, GetOptions::new().deadline(Duration::from_secs(1)));
+        let asking = scope.spawn(move || cache.get_many_with(&[1, 2, 3, 4], &hurried).complete());
         // The first part is under way, the other waits for its turn.
         while requests.0.lock().unwrap().len() < 2 {
             std::thread::yield_now();
         }
         clock.advance(Duration::from_secs(1));
-        let left = FetchError::TimedOut { waited: Duration::from_secs(1), under_way: true };
+        let left = FetchError::TimedOut { waited: Duration::from_secs(1), maybe_sent: true };
         assert_eq!(asking.join().unwrap(), Err(left), "a request for it was sent");
     });
     drop(let_go);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::cache::{Ask, BatchBuilder, BatchCache, FetchError};
+use lanekeeper::cache::{BatchBuilder, BatchCache, FetchError, GetOptions};
 use lanekeeper::clock::ManualClock;
 use source::{Answer, Cache, Fake, settings};
 
@@ -104,8 +104,8 @@ fn when_a_fetch_hangs_each_leaves_at_its_own_deadline() {
         let threads: Vec<_> = (0..GROUPS * EACH)
             .map(|number| {
                 let limit = Duration::from_secs(1 + number % GROUPS);
-                let (cache, ask) = (&cache, Ask::new().deadline(limit));
-                scope.spawn(move || (limit, cache.ask(&1, &ask).map(|_| ())))
+                let (cache, ask) = (&cache, GetOptions::new().deadline(limit));
+                scope.spawn(move || (limit, cache.get_with(&1, &ask).map(|_| ())))
             })
             .collect();
         let patient = scope.spawn(|| cache.get(&1).unwrap().map(|answer| *answer.value));
@@ -118,7 +118,9 @@ fn when_a_fetch_hangs_each_leaves_at_its_own_deadline() {
         }
         for thread in threads {
             let (limit, told) = thread.join().unwrap();
-            let Err(FetchError::TimedOut { waited, under_way }) = told else { panic!("{told:?}") };
+            let Err(FetchError::TimedOut { waited, maybe_sent: under_way }) = told else {
+                panic!("{told:?}")
+            };
             assert!(under_way && waited == limit, "{waited:?} of {limit:?}");
         }
         drop(let_go);
@@ -187,12 +189,13 @@ fn what_is_asked_for_while_a_request_waits_for_its_turn_goes_with_it() {
 fn a_request_that_everybody_left_before_it_went_is_not_made() {
     let clock = ManualClock::new();
     let Queued { cache, source, turns, chosen, go } = queued(&clock);
-    let at_once = Ask::new().deadline(Duration::ZERO);
-    let left = FetchError::TimedOut { waited: Duration::ZERO, under_way: false };
+    let at_once = GetOptions::new().deadline(Duration::ZERO);
+    let left = FetchError::TimedOut { waited: Duration::ZERO, maybe_sent: false };
     thread::scope(|scope| {
-        let hurried = scope.spawn(|| cache.ask(&1, &Ask::new().deadline(Duration::from_secs(1))));
+        let hurried =
+            scope.spawn(|| cache.get_with(&1, &GetOptions::new().deadline(Duration::from_secs(1))));
         until(|| turns.load(Ordering::SeqCst) == 1);
-        assert_eq!(cache.ask(&2, &at_once), Err(left));
+        assert_eq!(cache.get_with(&2, &at_once), Err(left));
         clock.advance(Duration::from_secs(1));
         assert!(hurried.join().unwrap().is_err());
     });
@@ -209,7 +212,7 @@ fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
     let Queued { cache, turns, go, .. } = queued(&ManualClock::new());
     drop(go);
     assert_eq!(cache.get(&1), Err(FetchError::Failed("closed".to_owned())));
-    assert_eq!(cache.get_many(&[1, 2]).whole(), Err(FetchError::Failed("closed".to_owned())));
+    assert_eq!(cache.get_many(&[1, 2]).complete(), Err(FetchError::Failed("closed".to_owned())));
     assert_eq!(turns.load(Ordering::SeqCst), 2);
     assert_eq!((cache.stats().batches, cache.stats().failures), (0, 2));
 }
@@ -223,7 +226,7 @@ fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
     source.asked();
     thread::scope(|scope| {
         let cache = &cache;
-        let first = scope.spawn(move || cache.get_many(&[5, 1, 2]).whole().unwrap().len());
+        let first = scope.spawn(move || cache.get_many(&[5, 1, 2]).complete().unwrap().len());
         until(|| turns.load(Ordering::SeqCst) == 2 && waiters(cache) == 3);
         cache.untrack(&[1, 2, 5]);
         let second = scope.spawn(move || cache.get(&2).unwrap().is_some());
@@ -232,7 +235,7 @@ fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
         assert!(first.join().unwrap() == 3 && second.join().unwrap());
     });
     assert_eq!(source.asked(), [[1, 2]], "5 was to come along, for it was tracked");
-    assert_eq!(cache.stats().remembered, 1, "somebody asked for 2 since");
+    assert_eq!(cache.stats().entries, 1, "somebody asked for 2 since");
     go.send(()).unwrap();
     assert!(cache.get(&1).unwrap().is_some());
     assert_eq!(source.asked(), [[1]]);
@@ -243,14 +246,14 @@ fn a_deadline_says_whether_any_request_was_sent() {
     let clock = ManualClock::new();
     let (fetch, let_go, fetches) = held(|keys| Ok(keys.iter().map(|key| (*key, 7)).collect()));
     let mut settings = settings(&clock);
-    settings.most_keys = 1;
+    settings.max_batch_keys = 1;
     let cache: Cache = BatchCache::new(settings, fetch);
     let told = thread::scope(|scope| {
-        let ask = Ask::new().deadline(Duration::from_secs(1));
+        let ask = GetOptions::new().deadline(Duration::from_secs(1));
         let cache = &cache;
-        let many = scope.spawn(move || cache.ask_many(&[1, 2], &ask).whole());
+        let many = scope.spawn(move || cache.get_many_with(&[1, 2], &ask).complete());
         until(|| fetches.load(Ordering::SeqCst) == 1);
-        let one = scope.spawn(move || cache.ask(&3, &ask).map(|_| HashMap::new()));
+        let one = scope.spawn(move || cache.get_with(&3, &ask).map(|_| HashMap::new()));
         until(|| waiters(cache) == 3);
         clock.advance(Duration::from_secs(1));
         let told = [many.join().unwrap(), one.join().unwrap()];
@@ -258,7 +261,9 @@ fn a_deadline_says_whether_any_request_was_sent() {
         told
     });
     // The request for 1 is under way, those for 2 and for 3 were never sent.
-    let left = |under_way| Err(FetchError::TimedOut { waited: Duration::from_secs(1), under_way });
+    let left = |under_way| {
+        Err(FetchError::TimedOut { waited: Duration::from_secs(1), maybe_sent: under_way })
+    };
     assert_eq!(told, [left(true), left(false)]);
 }
 
@@ -280,7 +285,8 @@ fn a_turn_for_nothing_that_fails_is_nobodys_failure() {
         Ok(keys.into_iter().map(|key| (key, 7)).collect())
     });
     thread::scope(|scope| {
-        let hurried = scope.spawn(|| cache.ask(&1, &Ask::new().deadline(Duration::from_secs(1))));
+        let hurried =
+            scope.spawn(|| cache.get_with(&1, &GetOptions::new().deadline(Duration::from_secs(1))));
         until(|| turns.load(Ordering::SeqCst) == 1);
         clock.advance(Duration::from_secs(1));
         assert!(hurried.join().unwrap().is_err());
@@ -297,7 +303,7 @@ fn a_turn_for_nothing_that_fails_is_nobodys_failure() {
 fn a_fetch_that_takes_no_keys_is_told_so() {
     let cache: Cache = BatchBuilder::new(settings(&ManualClock::new()))
         .build_late(|_| Ok::<_, String>(HashMap::new()));
-    assert_eq!(cache.get(&1), Err(FetchError::NotTaken));
+    assert_eq!(cache.get(&1), Err(FetchError::KeysNotTaken));
 }
 
 #[test]

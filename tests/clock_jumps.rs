@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    FinishedCall, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket, WhenFull,
+    FinishedCall, LaneConfig, LaneError, LaneErrorKind, Observer, OverflowPolicy, Shutdown, Ticket,
 };
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Moment, Quota};
 use proptest::prelude::*;
 use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, until, within_reason};
@@ -52,7 +52,7 @@ fn lanes(loads: &[Load], clock: &ManualClock) -> Lanes {
 
 /// When each call of each lane went, counted from the first. All are queued before time may move.
 fn moments(loads: &[Load]) -> Vec<Vec<Duration>> {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = lanes(loads, &clock);
     let began = clock.now();
     let gate = hold(&lanes, WRITE);
@@ -62,7 +62,7 @@ fn moments(loads: &[Load]) -> Vec<Vec<Duration>> {
     for (number, load) in loads.iter().enumerate() {
         for _ in 0..load.calls {
             let (clock, log) = (clock.clone(), Arc::clone(&log));
-            let (call, takes) = (Call { lane: number + 1, ..WRITE }, load.takes);
+            let (call, takes) = (CallSpec { lane: number + 1, ..WRITE }, load.takes);
             tickets.push(submit(&lanes, call, &options(), move || {
                 log[number].lock().unwrap().push(clock.now().since(began));
                 Clock::from(clock).sleep(ms(takes));
@@ -94,14 +94,14 @@ proptest! {
 fn no_deadline_passes_because_another_lane_waits_for_longer() {
     for _ in 0..50 {
         within_reason(|| {
-            let clock = ManualClock::jumping();
+            let clock = ManualClock::auto_advancing();
             let slow = Load { windows: vec![(1, 60_000)], in_flight: 1, takes: 0, calls: 0 };
             let quick = Load { windows: vec![(1, 1000)], ..slow.clone() };
             let lanes = lanes(&[slow, quick], &clock);
             let gate = hold(&lanes, WRITE);
             let at = |lane, deadline| {
                 let clock = clock.clone();
-                let call = Call { lane, ..WRITE };
+                let call = CallSpec { lane, ..WRITE };
                 submit(&lanes, call, &options().deadline(ms(deadline)), move || clock.now())
             };
             let began = clock.now();
@@ -123,14 +123,15 @@ fn no_deadline_passes_because_another_lane_waits_for_longer() {
 #[test]
 fn a_deadline_is_a_moment_to_go_to_as_well() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let load = Load { windows: vec![(1, 1000)], in_flight: 1, takes: 0, calls: 0 };
         let lanes = lanes(&[load.clone(), load], &clock);
         let began = clock.now();
         lanes.lane("a").unwrap().pause();
-        let never = submit(&lanes, Call { lane: 1, ..WRITE }, &options().deadline(ms(1500)), || ());
+        let never =
+            submit(&lanes, CallSpec { lane: 1, ..WRITE }, &options().deadline(ms(1500)), || ());
         let error = never.wait().unwrap_err();
-        assert!(matches!(error.reason, Reason::DeadlinePassed { .. }), "{error}");
+        assert!(matches!(error.kind, LaneErrorKind::DeadlinePassed { .. }), "{error}");
         assert_eq!(clock.now().since(began), ms(1500));
     });
 }
@@ -138,11 +139,11 @@ fn a_deadline_is_a_moment_to_go_to_as_well() {
 #[test]
 fn lanes_that_are_gone_hold_up_nobody() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let load = Load { windows: vec![(1, 1000)], in_flight: 3, takes: 0, calls: 3 };
         for _ in 0..20 {
             let gone = lanes(std::slice::from_ref(&load), &clock);
-            let call = Call { lane: 1, ..WRITE };
+            let call = CallSpec { lane: 1, ..WRITE };
             let tickets: Vec<_> = (0..3).map(|_| submit(&gone, call, &options(), || ())).collect();
             drop(gone);
             tickets.into_iter().for_each(|ticket| drop(ticket.wait()));
@@ -150,7 +151,7 @@ fn lanes_that_are_gone_hold_up_nobody() {
         let lanes = lanes(&[load.clone(), load], &clock);
         let began = clock.now();
         let calls =
-            [1, 2, 1, 2].map(|lane| submit(&lanes, Call { lane, ..WRITE }, &options(), || ()));
+            [1, 2, 1, 2].map(|lane| submit(&lanes, CallSpec { lane, ..WRITE }, &options(), || ()));
         calls.into_iter().for_each(|call| call.wait().unwrap());
         assert_eq!(clock.now().since(began), ms(1000));
     });
@@ -159,14 +160,14 @@ fn lanes_that_are_gone_hold_up_nobody() {
 #[test]
 fn calls_that_take_time_take_it_side_by_side() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let load = Load { windows: vec![(9, 1000)], in_flight: 2, takes: 0, calls: 0 };
         let lanes = lanes(&[load.clone(), load], &clock);
         let began = clock.now();
         let gate = hold(&lanes, WRITE);
         let takes = |lane, millis| {
             let clock = clock.clone();
-            submit(&lanes, Call { lane, ..WRITE }, &options(), move || {
+            submit(&lanes, CallSpec { lane, ..WRITE }, &options(), move || {
                 Clock::from(clock.clone()).sleep(ms(millis));
                 clock.now().since(began)
             })
@@ -195,7 +196,7 @@ impl Observer for Chatty {
 #[test]
 fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
     within_reason(|| {
-        let (clock, chatty) = (ManualClock::jumping(), Arc::new(Chatty::default()));
+        let (clock, chatty) = (ManualClock::auto_advancing(), Arc::new(Chatty::default()));
         let config = LaneConfig::new(Quota::per_second(1)).in_flight(4);
         let lanes = Arc::new(observed(config, clock.clone(), Some(Arc::clone(&chatty) as _)));
         let _ = chatty.0.set(Arc::downgrade(&lanes));
@@ -215,13 +216,13 @@ fn two_lanes(clock: &ManualClock, second: impl FnOnce(LaneConfig) -> LaneConfig)
     Arc::new(builder.build(Limits::new()).unwrap())
 }
 
-const OTHER: Call = Call { lane: 1, ..WRITE };
+const OTHER: CallSpec = CallSpec { lane: 1, ..WRITE };
 
 #[test]
 fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
-        let lanes = two_lanes(&clock, |config| config.queue(1).when_full(WhenFull::Block));
+        let clock = ManualClock::auto_advancing();
+        let lanes = two_lanes(&clock, |config| config.queue(1).when_full(OverflowPolicy::Block));
         let (began, inner) = (clock.now(), Arc::clone(&lanes));
         let outer = submit(&lanes, WRITE, &options(), move || {
             let call = || submit(&inner, OTHER, &options(), || ());
@@ -236,13 +237,13 @@ fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
 #[test]
 fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config);
         let (began, inner) = (clock.now(), Arc::clone(&lanes));
         let outer = submit(&lanes, WRITE, &options(), move || {
             let calls = [(); 3].map(|()| submit(&inner, OTHER, &options(), || ()));
             let drained = inner.lane("a").unwrap().shutdown(Shutdown::Drain(ms(60_000)));
-            assert_eq!(drained.refused, 0);
+            assert_eq!(drained.rejected, 0);
             calls.into_iter().for_each(|call| call.wait().unwrap());
         });
         outer.wait().unwrap();
@@ -253,7 +254,7 @@ fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
 #[test]
 fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config);
         let gone = two_lanes(&clock, |config| config);
         let (began, their) = (clock.now(), clock.clone());
@@ -272,7 +273,7 @@ fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
 fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
     for _ in 0..50 {
         within_reason(|| {
-            let clock = ManualClock::jumping();
+            let clock = ManualClock::auto_advancing();
             let lanes = two_lanes(&clock, |config| config);
             let (inner, their) = (Arc::clone(&lanes), clock.clone());
             let outer = submit(&lanes, WRITE, &options(), move || {
@@ -284,7 +285,7 @@ fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
                 let long = move || sleeps.sleep(ms(5000));
                 let late = submit(&inner, OTHER, &options().deadline(ms(3000)), long);
                 let error = late.wait().unwrap_err();
-                assert_eq!(error.reason, Reason::NoAnswer);
+                assert_eq!(error.kind, LaneErrorKind::Unanswered);
                 assert_eq!(their.now().since(began), ms(3300));
             });
             outer.wait().unwrap();
@@ -296,7 +297,7 @@ fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
 fn who_has_an_answer_is_awake_at_once() {
     for _ in 0..200 {
         within_reason(|| {
-            let clock = ManualClock::jumping();
+            let clock = ManualClock::auto_advancing();
             let lanes = two_lanes(&clock, |config| config);
             let (inner, their) = (Arc::clone(&lanes), clock.clone());
             let outer = submit(&lanes, WRITE, &options(), move || {

@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{BrokerProxy, MockBroker, lanes};
-use lanekeeper::lane::{LaneConfig, LaneSettings, WhenFull};
-use lanekeeper::proxy::{BudgetSettings, Settings, Status};
+use lanekeeper::lane::{LaneConfig, LaneSettings, OverflowPolicy};
+use lanekeeper::proxy::{BudgetSettings, ProxyConfig, Status};
 use lanekeeper::quota::{Budget, Reserve};
 use lanekeeper::resilience::BreakerMode;
 use lanekeeper::{
-    BuildError, CircuitBreaker, Config, Kite, Limits, Quota, RetryPolicy, ThrottlePolicy,
+    BreakerPolicy, BuildError, Config, Kite, Limits, Quota, RetryPolicy, ThrottlePolicy,
 };
 
 /// A broker that documents its limits. Nobody calls it.
@@ -174,21 +174,22 @@ fn every_policy_of_a_lane_can_be_set() {
         reserve = 3",
     );
     let mut x = LaneSettings::default();
-    x.when_full = Some(WhenFull::Block);
+    x.when_full = Some(OverflowPolicy::Block);
     x.aging = Some(None);
     x.user_interval = Some(Duration::from_millis(20));
-    let retry = RetryPolicy::default().attempts(3).base(Duration::from_millis(50)).budget_floor(0);
+    let retry =
+        RetryPolicy::default().attempts(3).base_delay(Duration::from_millis(50)).budget_floor(0);
     x.retry = Some(retry);
     let pause = Duration::from_secs(2);
-    x.throttle = Some(ThrottlePolicy::default().keep(50).default_pause(pause));
-    let breaker = CircuitBreaker::default().failures(None).mode(BreakerMode::ForcedClosed);
+    x.throttle = Some(ThrottlePolicy::default().keep_percent(50).default_pause(pause));
+    let breaker = BreakerPolicy::default().failures(None).mode(BreakerMode::ForcedClosed);
     x.breaker = Some(breaker.slow(Duration::from_secs(3), 80));
     let mut y = LaneSettings::default();
     y.retry = Some(RetryPolicy::none());
-    y.breaker = Some(CircuitBreaker::disabled());
+    y.breaker = Some(BreakerPolicy::disabled());
     let mut z = BudgetSettings::default();
     z.reserve = Some(Reserve::Slots(3));
-    let same = Settings::new().lane("x", x).lane("y", y).budget("z", z);
+    let same = ProxyConfig::new().lane("x", x).lane("y", y).budget("z", z);
     assert_eq!(file.settings(), &same);
 }
 
@@ -225,21 +226,21 @@ fn the_cache_and_the_users_are_set_up() {
     mock.expect_quotes().times(2).returning(|instruments| {
         Ok(instruments.iter().map(|it| (it.clone(), Quote::new(it.clone(), 1500))).collect())
     });
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let cached = BrokerProxy::builder(mock).config(&config).clock(clock.clone());
     let cached = cached.quote_cache(&config).build().unwrap();
     let infy = Instrument::new("NSE", "INFY");
     cached.ltp(&infy).unwrap();
     clock.advance(Duration::from_secs(50));
-    assert!(cached.quote(&infy).unwrap().from_memory);
+    assert!(cached.quote(&infy).unwrap().cached);
     // A user who takes nothing from memory.
     let careful = cached.with(config.user("alpha").unwrap());
-    assert!(!careful.quote(&infy).unwrap().from_memory);
+    assert!(!careful.quote(&infy).unwrap().cached);
     assert_eq!(config.users().collect::<Vec<_>>(), ["alpha"]);
     let unknown = config.user("alhpa").unwrap_err().to_string();
     assert!(unknown.contains("users.alhpa") && unknown.contains("has users: alpha"), "{unknown}");
     let guard = format!("{:?}", OrderGuard::builder(cached).config(&config));
-    assert!(guard.contains("settle: 3s") && guard.contains("own_tags: Label"), "{guard}");
+    assert!(guard.contains("settle: 3s") && guard.contains("caller_tags: Label"), "{guard}");
     #[cfg(feature = "journal")]
     assert!(guard.contains(r#"journal: Some("orders.journal")"#), "{guard}");
 }

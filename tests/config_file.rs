@@ -158,7 +158,7 @@ fn the_defaults_in_the_table_are_the_defaults() {
             let (_, settings) = config.settings().lanes().next().expect(row);
             assert_ne!(settings, &LaneSettings::default(), "{row}");
             let plain = LaneConfig::new(quota.clone());
-            assert_eq!(settings.over(plain.clone()), plain, "{row}");
+            assert_eq!(settings.apply_to(plain.clone()), plain, "{row}");
         }
     }
     assert_eq!(seen, 41, "a default was added or taken away");

@@ -28,8 +28,8 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         ),
         ("lanes.x.retry.attempts = 21", "lanes.x.retry.attempts: 21 will not do: write a number"),
         (
-            "lanes.x.throttle.keep = 101",
-            "lanes.x.throttle.keep: 101 will not do: write a percentage",
+            "lanes.x.throttle.keep_percent = 101",
+            "lanes.x.throttle.keep_percent: 101 will not do: write a percentage",
         ),
         ("lanes.x.breaker.growth = 11", "lanes.x.breaker.growth: 11 will not do: write a factor"),
         ("lanes.x.breaker.slow = {}", "lanes.x.breaker.slow.after: write this too"),
@@ -42,11 +42,14 @@ fn what_makes_no_sense_is_refused_with_what_would() {
             "cache.max_age: 4s will not do: write no less than the ttl, which is 5s",
         ),
         ("cache.ttl = '25h'", "cache.ttl: 90000s will not do: write a time from 0ns to a day"),
-        ("cache.gather = '5s'", "cache.gather: 5s will not do: write a time from 0ns to 1s"),
-        ("cache.capacity = 0", "cache.capacity: 0 will not do: write a number from 1"),
+        ("cache.linger = '5s'", "cache.linger: 5s will not do: write a time from 0ns to 1s"),
+        ("cache.max_capacity = 0", "cache.max_capacity: 0 will not do: write a number from 1"),
         ("cache.refresh_ahead = 0.4", "cache.refresh_ahead: write a number from 0.5 to 1"),
         ("cache.ttl_jitter = 1.1", "cache.ttl_jitter: write a number from 0 to 1"),
-        ("guard.settle = '0s'", "guard.settle: 0ns will not do: write a time from 1ms to a day"),
+        (
+            "guard.settle_time = '0s'",
+            "guard.settle_time: 0ns will not do: write a time from 1ms to a day",
+        ),
         ("users.a.priority = 11", "users.a.priority: 11 is not a priority: write a number from 1"),
         ("users.a.deadline = '0s'", "users.a.deadline: 0ns will not do"),
         (
@@ -74,7 +77,7 @@ fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
 [lanes.quote]
 quota = '10'
 [lanes.quote.retry]
-base = '10s'
+base_delay = '10s'
 [lanes.quote.breaker]
 slow = { after = '3s' }
 failures = 'off'
@@ -85,7 +88,7 @@ failures_in_a_row = 'off'
     let begin = [
         "line 1: preset: `kitee` will not do: write one of \"kite\", \"alpaca\"",
         "line 3: lanes.quote.quota: `10` is no quota: write calls/time",
-        "line 4: lanes.quote.retry.cap: 5s will not do: write no less than the base",
+        "line 4: lanes.quote.retry.max_delay: 5s will not do: write no less than the base",
         "line 7: lanes.quote.breaker.slow.percent: write this too",
         "line 8: lanes.quote.breaker.failures: off will not do: write a share or a number, or `breaker",
         "line 10: cahce: there is no such key; there are: preset, lanes, budgets, cache, guard, users",

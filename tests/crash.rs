@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lanekeeper::broker::lanes;
-use lanekeeper::exchange::{Exchange, Faults, Rule};
+use lanekeeper::exchange::{Faults, Rule, SimulatedExchange};
 use lanekeeper::quota::{Limits, Quota};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -53,7 +53,7 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example::built("order_safet
 
 /// An exchange, and a journal of what was sent to it.
 struct Account {
-    exchange: Exchange,
+    exchange: SimulatedExchange,
     journal: PathBuf,
     _folder: TempDir,
     /// Every tag that was in the journal after some life.
@@ -98,7 +98,7 @@ impl Account {
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
         let rules = FAULTS.iter().map(|rule| rule.parse::<Rule>().unwrap());
         let faults = rules.fold(Faults::new().seed(seed), Faults::rule);
-        let exchange = Exchange::builder().limits(open).faults(faults).start().unwrap();
+        let exchange = SimulatedExchange::builder().limits(open).faults(faults).start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("orders.journal");
         let (noted, absent, told) = Default::default();

@@ -13,28 +13,28 @@ use lanekeeper::broker::{
     lanes,
 };
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::{Exchange, Fault, Faults, RetryAfter, Rule, Target, When};
+use lanekeeper::exchange::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::{Class, OrderStatus};
+use lanekeeper::{ErrorClass, OrderStatus};
 use rust_decimal::Decimal;
 
 const SHORT: Duration = Duration::from_millis(1);
 /// So long that only a hang fails.
 const LONG: Duration = Duration::from_secs(60);
 
-fn start(faults: Faults) -> Exchange {
+fn start(faults: Faults) -> SimulatedExchange {
     let open = lanes::ALL.into_iter().fold(Limits::new(), |limits, lane| {
         limits.lane(lane, Quota::new(1_000_000, Duration::from_secs(1)))
     });
-    Exchange::builder().limits(open).faults(faults).start().unwrap()
+    SimulatedExchange::builder().limits(open).faults(faults).start().unwrap()
 }
 
 /// Every request to `on` meets `fault`.
-fn always(on: Target, fault: &str) -> Exchange {
+fn always(on: Target, fault: &str) -> SimulatedExchange {
     start(Faults::new().rule(Rule::new(on, fault.parse().unwrap())))
 }
 
-fn kite(exchange: &Exchange, timeout: Duration) -> Kite {
+fn kite(exchange: &SimulatedExchange, timeout: Duration) -> Kite {
     Kite::builder()
         .api_key("key")
         .access_token("token")
@@ -50,7 +50,7 @@ fn order(tag: &str) -> OrderRequest {
 }
 
 /// How many orders with that tag are in the ledger.
-fn booked(exchange: &Exchange, tag: &str) -> usize {
+fn booked(exchange: &SimulatedExchange, tag: &str) -> usize {
     exchange.orders().iter().filter(|order| order.tag.as_deref() == Some(tag)).count()
 }
 
@@ -67,32 +67,32 @@ fn patience(fault: &str) -> Duration {
     if fault.starts_with("hang") { Duration::from_millis(100) } else { LONG }
 }
 
-const THROTTLED: Class = Class::Throttled { retry_after: None };
+const THROTTLED: ErrorClass = ErrorClass::Throttled { retry_after: None };
 
 /// The fault, what a write comes to, how many orders are in the ledger then, and what a read comes
 /// to.
-const FAULTS: [(&str, Class, usize, Class); 21] = [
-    ("reset-before", Class::Unknown, 0, Class::Transient),
-    ("reset-after", Class::Unknown, 1, Class::Transient),
-    ("hang-before", Class::Unknown, 0, Class::Transient),
-    ("hang-after", Class::Unknown, 1, Class::Transient),
+const FAULTS: [(&str, ErrorClass, usize, ErrorClass); 21] = [
+    ("reset-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("reset-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("hang-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("hang-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
     ("429", THROTTLED, 0, THROTTLED),
-    ("500-before", Class::Unknown, 0, Class::Transient),
-    ("500-after", Class::Unknown, 1, Class::Transient),
-    ("502-before", Class::Unknown, 0, Class::Transient),
-    ("502-after", Class::Unknown, 1, Class::Transient),
-    ("503-before", Class::Unknown, 0, Class::Transient),
-    ("503-after", Class::Unknown, 1, Class::Transient),
-    ("504-before", Class::Unknown, 0, Class::Transient),
-    ("504-after", Class::Unknown, 1, Class::Transient),
-    ("page-403-before", Class::Fatal, 0, Class::Fatal),
+    ("500-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("500-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("502-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("502-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("503-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("503-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("504-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("504-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("page-403-before", ErrorClass::Fatal, 0, ErrorClass::Fatal),
     ("page-429-before", THROTTLED, 0, THROTTLED),
-    ("page-503-before", Class::Unknown, 0, Class::Transient),
-    ("page-503-after", Class::Unknown, 1, Class::Transient),
-    ("timed-out:1h", Class::Unknown, 0, Class::Transient),
-    ("error-200", Class::Unknown, 0, Class::Transient),
-    ("truncated", Class::Unknown, 1, Class::Transient),
-    ("malformed", Class::Unknown, 1, Class::Malformed),
+    ("page-503-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("page-503-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("timed-out:1h", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("error-200", ErrorClass::Unknown, 0, ErrorClass::Transient),
+    ("truncated", ErrorClass::Unknown, 1, ErrorClass::Transient),
+    ("malformed", ErrorClass::Unknown, 1, ErrorClass::Malformed),
 ];
 
 #[test]
@@ -106,7 +106,7 @@ fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
         // The promise behind all of it: what is called not done is not in the ledger.
-        assert!(in_ledger == 0 || write == Class::Unknown, "{fault}");
+        assert!(in_ledger == 0 || write == ErrorClass::Unknown, "{fault}");
     }
 }
 
@@ -161,7 +161,7 @@ fn every_read_of_the_adapter_survives_every_fault() {
             ("quotes", kite.quotes(std::slice::from_ref(&infy)).unwrap_err()),
         ] {
             // Half an answer of "no such order" is an error like another.
-            let refused = error.class() == Class::Rejected && what != "quotes";
+            let refused = error.class() == ErrorClass::Rejected && what != "quotes";
             assert!(error.class() == read || refused, "{fault}: {what}: {error}");
         }
     }
@@ -196,7 +196,7 @@ fn a_slow_answer_is_an_answer_and_one_too_slow_is_none() {
     exchange.set_faults(&Faults::new().rule("place=slow:1h".parse().unwrap())).unwrap();
     let hasty = kite(&exchange, Duration::from_millis(100));
     let error = hasty.place_order(&order("a2")).unwrap_err();
-    assert_eq!(error.class(), Class::Unknown, "{error}");
+    assert_eq!(error.class(), ErrorClass::Unknown, "{error}");
     assert_eq!((booked(&exchange, "a1"), booked(&exchange, "a2")), (1, 1));
 }
 
@@ -228,7 +228,7 @@ fn the_listing_may_come_as_an_error_with_a_good_status() {
     ] {
         let exchange = always(Target::Instruments, fault);
         let error = kite(&exchange, LONG).instruments(Some(&Market::Nse)).unwrap_err();
-        assert_eq!(error.class(), Class::Transient, "{fault}: {error}");
+        assert_eq!(error.class(), ErrorClass::Transient, "{fault}: {error}");
         assert!(error.to_string().contains(words), "{fault}: {error}");
     }
 }
@@ -242,7 +242,7 @@ fn the_edges_page_is_told_by_its_title() {
 
 #[test]
 fn faults_strike_by_the_number_of_the_request_to_their_route() {
-    let cut = Fault::Gateway { status: 502, when: When::After };
+    let cut = Fault::Gateway { status: 502, when: Timing::After };
     let exchange = start(Faults::new().rule(Rule::new(Target::Place, cut).calls([2, 3])));
     let kite = kite(&exchange, LONG);
     let answered: Vec<bool> = (0..5)
@@ -259,7 +259,7 @@ fn faults_strike_by_the_number_of_the_request_to_their_route() {
 #[test]
 fn a_run_can_be_repeated_by_its_seed() {
     let run = |seed| {
-        let rule = Rule::new(Target::Place, Fault::Reset(When::Before)).share(0.5);
+        let rule = Rule::new(Target::Place, Fault::Reset(Timing::Before)).share(0.5);
         let exchange = start(Faults::new().seed(seed).rule(rule));
         let kite = kite(&exchange, LONG);
         (0..40).map(|at| kite.place_order(&order(&format!("a{at}"))).is_ok()).collect::<Vec<_>>()
@@ -273,9 +273,9 @@ fn a_run_can_be_repeated_by_its_seed() {
 fn who_is_refused_by_the_counters_meets_no_fault() {
     let limits = Limits::new().lane(lanes::TRANSACTIONAL, Quota::new(1, Duration::from_secs(3600)));
     let faults = Faults::new().rule("all=502-before".parse().unwrap());
-    let exchange = Exchange::builder().limits(limits).faults(faults).start().unwrap();
+    let exchange = SimulatedExchange::builder().limits(limits).faults(faults).start().unwrap();
     let kite = kite(&exchange, LONG);
-    assert_eq!(kite.orders().unwrap_err().class(), Class::Transient);
+    assert_eq!(kite.orders().unwrap_err().class(), ErrorClass::Transient);
     assert_eq!(kite.orders().unwrap_err().class(), THROTTLED);
     let faults: Vec<bool> = exchange.arrivals().iter().map(|one| one.fault.is_some()).collect();
     assert_eq!((faults, exchange.refused()), (vec![true, false], 1));
@@ -317,7 +317,11 @@ fn a_hung_answer_does_not_keep_the_exchange_from_stopping() {
             let began = Instant::now();
             exchange.shutdown();
             assert!(began.elapsed() < LONG / 2, "{fault}");
-            assert_eq!(waiting.join().unwrap().unwrap_err().class(), Class::Transient, "{fault}");
+            assert_eq!(
+                waiting.join().unwrap().unwrap_err().class(),
+                ErrorClass::Transient,
+                "{fault}"
+            );
         });
         // Its records are still there.
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
@@ -343,11 +347,11 @@ fn a_silent_connection_is_open_until_its_client_goes_and_no_longer() {
 #[test]
 fn faults_that_make_no_sense_are_refused_and_change_nothing() {
     let wrong = Faults::new().rule(Rule::new(Target::All, Fault::Malformed).share(2.0));
-    let error = Exchange::builder().faults(wrong.clone()).start().unwrap_err();
+    let error = SimulatedExchange::builder().faults(wrong.clone()).start().unwrap_err();
     assert_eq!(error.to_string(), "fault rule 1: a share is 0 to 1");
     let date = Fault::Throttled(RetryAfter::Date(SHORT));
     let wrong_date = Faults::new().rule(Rule::new(Target::All, date));
-    assert!(Exchange::builder().faults(wrong_date).start().is_err());
+    assert!(SimulatedExchange::builder().faults(wrong_date).start().is_err());
     let exchange = always(Target::All, "429");
     assert!(exchange.set_faults(&wrong).is_err());
     assert_eq!(kite(&exchange, LONG).orders().unwrap_err().class(), THROTTLED);

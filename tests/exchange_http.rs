@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use lanekeeper::broker::{Broker, lanes};
-use lanekeeper::exchange::{Algorithm, Exchange, ExchangeBuilder};
+use lanekeeper::exchange::{Algorithm, SimulatedExchange, SimulatorBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use serde_json::Value;
 use support::oracle;
@@ -30,7 +30,13 @@ impl Reply {
     }
 }
 
-fn send(exchange: &Exchange, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
+fn send(
+    exchange: &SimulatedExchange,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> TcpStream {
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     let length = body.len();
     let head = format!(
@@ -42,7 +48,13 @@ fn send(exchange: &Exchange, method: &str, path: &str, headers: &str, body: &[u8
     stream
 }
 
-fn ask(exchange: &Exchange, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
+fn ask(
+    exchange: &SimulatedExchange,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Reply {
     let mut answer = String::new();
     send(exchange, method, path, headers, body).read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -50,20 +62,20 @@ fn ask(exchange: &Exchange, method: &str, path: &str, headers: &str, body: &[u8]
     Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-fn get(exchange: &Exchange, path: &str) -> Reply {
+fn get(exchange: &SimulatedExchange, path: &str) -> Reply {
     ask(exchange, "GET", path, AUTH, b"")
 }
 
-fn post(exchange: &Exchange, path: &str, form: &str) -> Reply {
+fn post(exchange: &SimulatedExchange, path: &str, form: &str) -> Reply {
     ask(exchange, "POST", path, AUTH, form.as_bytes())
 }
 
 /// An exchange whose windows are so long that the time a test takes does not matter.
-fn tight(limit: u32) -> ExchangeBuilder {
+fn tight(limit: u32) -> SimulatorBuilder {
     let quota = Quota::new(limit, Duration::from_secs(3600));
     let limits =
         lanes::ALL.into_iter().fold(Limits::new(), |limits, lane| limits.lane(lane, quota.clone()));
-    Exchange::builder().limits(limits)
+    SimulatedExchange::builder().limits(limits)
 }
 
 /// Waits for something that will come; so long that only a hang fails.
@@ -182,7 +194,8 @@ fn arrivals_are_recorded_without_secrets_and_agree_with_the_oracle() {
         let limits = lanes.iter().fold(Limits::new(), |limits, &(lane, _, (limit, length))| {
             limits.lane(lane, Quota::new(limit, length))
         });
-        let exchange = Exchange::builder().limits(limits).algorithm(algorithm).start().unwrap();
+        let exchange =
+            SimulatedExchange::builder().limits(limits).algorithm(algorithm).start().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -217,7 +230,7 @@ fn arrivals_are_recorded_without_secrets_and_agree_with_the_oracle() {
 #[test]
 fn messages_travel_at_least_the_latency_each_way() {
     let latency = Duration::from_millis(60);
-    let exchange = Exchange::builder().latency(latency).start().unwrap();
+    let exchange = SimulatedExchange::builder().latency(latency).start().unwrap();
     let sent = Instant::now();
     assert_eq!(get(&exchange, "/user/profile").status, 200);
     assert!(sent.elapsed() >= 2 * latency);
@@ -238,7 +251,7 @@ fn delays_do_not_hold_up_other_requests() {
 
 #[test]
 fn an_order_arrives_even_if_its_sender_has_hung_up() {
-    let exchange = Exchange::builder().latency(Duration::from_millis(50)).start().unwrap();
+    let exchange = SimulatedExchange::builder().latency(Duration::from_millis(50)).start().unwrap();
     let form = format!("{ORDER}&tag=lost");
     drop(send(&exchange, "POST", "/orders/regular", AUTH, form.as_bytes()));
     until(|| !exchange.orders().is_empty());
@@ -248,7 +261,7 @@ fn an_order_arrives_even_if_its_sender_has_hung_up() {
 
 #[test]
 fn half_a_request_never_arrives() {
-    let exchange = Exchange::builder().start().unwrap();
+    let exchange = SimulatedExchange::builder().start().unwrap();
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     let head = format!(
         "POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 1000\r\n\r\n{ORDER}"
@@ -388,14 +401,16 @@ fn it_is_gone_after_shutdown_but_its_records_are_not() {
 #[test]
 fn it_is_not_for_others() {
     for address in ["0.0.0.0:0", "192.0.2.1:0", "[::]:0"] {
-        let error = Exchange::builder().listen(address.parse().unwrap()).start().unwrap_err();
+        let error =
+            SimulatedExchange::builder().listen(address.parse().unwrap()).start().unwrap_err();
         assert!(error.to_string().contains("is not a loopback address"), "{error}");
     }
 }
 
 #[test]
 fn limits_that_make_no_sense_are_refused() {
-    let start = |limits| Exchange::builder().limits(limits).start().unwrap_err().to_string();
+    let start =
+        |limits| SimulatedExchange::builder().limits(limits).start().unwrap_err().to_string();
     let error = start(Limits::new().lane("orders", Quota::per_second(1)));
     assert!(error.contains("no lane `orders`; the lanes are transactional, quote"), "{error}");
     let error = start(Limits::new().lane("quote", Quota::per_second(0)));
@@ -403,7 +418,7 @@ fn limits_that_make_no_sense_are_refused() {
 }
 
 /// What is refused, and in which words; nothing of it is in the ledger.
-fn refusal(exchange: &Exchange, method: &str, path: &str, form: &str) -> String {
+fn refusal(exchange: &SimulatedExchange, method: &str, path: &str, form: &str) -> String {
     let before: Vec<_> = exchange.orders();
     let reply = ask(exchange, method, path, AUTH, form.as_bytes());
     let json = reply.json();
@@ -413,7 +428,7 @@ fn refusal(exchange: &Exchange, method: &str, path: &str, form: &str) -> String 
 }
 
 /// An exchange with one order that rests, and the address of that order.
-fn with_order() -> (Exchange, String) {
+fn with_order() -> (SimulatedExchange, String) {
     let exchange = tight(1000).start().unwrap();
     let placed = post(&exchange, "/orders/regular", ORDER).json();
     let path = format!("/orders/regular/{}", placed["data"]["order_id"].as_str().unwrap());
@@ -544,7 +559,7 @@ fn each_account_has_its_own_counters() {
     assert_eq!([get("a"), get("a"), get("a")], [200, 200, 429]);
     assert_eq!([get("b"), get("b")], [200, 200]);
     let (a, b) = (exchange.account("a"), exchange.account("b"));
-    let of = |counts: lanekeeper::exchange::Counts| (counts.admitted, counts.refused);
+    let of = |counts: lanekeeper::exchange::RequestCounts| (counts.admitted, counts.refused);
     assert_eq!((of(a.counts("transactional")), of(b.counts("transactional"))), ((2, 1), (2, 0)));
     assert_eq!((a.refused(), b.refused(), exchange.refused()), (1, 0, 1));
     assert_eq!(of(exchange.counts("transactional")), (4, 1));
@@ -566,7 +581,7 @@ fn until_closed(mut stream: TcpStream) -> String {
 }
 
 /// A connection on which this much of a request was sent.
-fn begin(exchange: &Exchange, text: &str) -> TcpStream {
+fn begin(exchange: &SimulatedExchange, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
     stream
@@ -590,7 +605,7 @@ fn a_client_that_sends_half_a_request_is_cut_off() {
     let slow =
         tight(10).read_timeout(Duration::from_millis(50)).latency(Duration::from_millis(200));
     assert_eq!(get(&slow.start().unwrap(), "/trades").status, 200);
-    let error = Exchange::builder().read_timeout(Duration::ZERO).start().unwrap_err();
+    let error = SimulatedExchange::builder().read_timeout(Duration::ZERO).start().unwrap_err();
     assert!(error.to_string().contains("lets no request in"), "{error}");
 }
 
@@ -613,9 +628,9 @@ fn connections_beyond_the_bound_are_closed_at_once() {
         assert!(until_closed(stream).starts_with("HTTP/1.1 200 "));
     }
     until(|| until_closed(begin(&exchange, &HALF.concat())).starts_with("HTTP/1.1 200 "));
-    let error = Exchange::builder().max_connections(0).start().unwrap_err();
+    let error = SimulatedExchange::builder().max_connections(0).start().unwrap_err();
     assert!(error.to_string().contains("zero connections"), "{error}");
-    drop(Exchange::builder().max_connections(usize::MAX).start().unwrap());
+    drop(SimulatedExchange::builder().max_connections(usize::MAX).start().unwrap());
 }
 
 #[test]

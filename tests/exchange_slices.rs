@@ -7,24 +7,24 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, Instrument, OrderChange, OrderId, OrderRequest, OrderStatus, Seen, Side,
-    SliceCancel, SlicedOrder, lanes,
+    Broker, BrokerError, Instrument, LookupResult, OrderChange, OrderId, OrderRequest, OrderStatus,
+    Side, SliceCancel, SlicedOrder, lanes,
 };
 use lanekeeper::brokers::{Kite, PaperBroker};
-use lanekeeper::exchange::{Exchange, ExchangeBuilder, ExchangeError, Faults};
+use lanekeeper::exchange::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::guard::OrderGuard;
 
 /// An exchange that takes 10 of an instrument at most in one order, and an account with `cash`.
-fn builder(cash: u64) -> ExchangeBuilder {
+fn builder(cash: u64) -> SimulatorBuilder {
     let open = lanes::ALL
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
     let market = PaperBroker::builder().cash(cash).build().unwrap();
-    Exchange::builder().broker(market).limits(open).freeze_quantity("NSE", 10)
+    SimulatedExchange::builder().broker(market).limits(open).freeze_quantity("NSE", 10)
 }
 
-fn start(fault: &str) -> Exchange {
+fn start(fault: &str) -> SimulatedExchange {
     let faults = match fault {
         "" => Faults::new(),
         fault => Faults::new().rule(format!("place={fault}").parse().unwrap()),
@@ -32,7 +32,7 @@ fn start(fault: &str) -> Exchange {
     builder(1_000_000).faults(faults).start().unwrap()
 }
 
-fn kite(exchange: &Exchange) -> Kite {
+fn kite(exchange: &SimulatedExchange) -> Kite {
     let url = exchange.base_url();
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
@@ -67,7 +67,7 @@ fn partly(answer: Result<OrderId, BrokerError>) -> SlicedOrder {
 }
 
 /// The ids of the ledger, oldest first.
-fn ledger(exchange: &Exchange) -> Vec<OrderId> {
+fn ledger(exchange: &SimulatedExchange) -> Vec<OrderId> {
     exchange.orders().into_iter().map(|order| order.id).collect()
 }
 
@@ -177,9 +177,9 @@ fn all_slices_are_followed_by_one_look_and_cancelled() {
     assert_eq!(placed.follow(&kite).unwrap().pending, 0.into());
 }
 
-fn guard(exchange: &Exchange) -> OrderGuard<Kite> {
+fn guard(exchange: &SimulatedExchange) -> OrderGuard<Kite> {
     let settle = Duration::from_millis(300);
-    OrderGuard::builder(kite(exchange)).settle(settle).build().unwrap()
+    OrderGuard::builder(kite(exchange)).settle_time(settle).build().unwrap()
 }
 
 #[test]
@@ -208,8 +208,8 @@ fn of_a_lost_answer_what_the_book_does_not_show_is_absent() {
     assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
     assert_eq!(placed.placed_quantity(), Some(20.into()));
     assert_eq!(placed.absent_quantity(), Some(20.into()));
-    let trail = placed.absent().next().unwrap().trail.clone().unwrap();
-    assert!(matches!(trail.seen, Seen::Absent(_)), "{trail:?}");
+    let trail = placed.absent().next().unwrap().lookup.clone().unwrap();
+    assert!(matches!(trail.result, LookupResult::Absent(_)), "{trail:?}");
     assert_eq!(trail.tag.as_deref(), Some("mine"));
 
     let exchange = start("reset-before");
@@ -219,7 +219,7 @@ fn of_a_lost_answer_what_the_book_does_not_show_is_absent() {
 
 #[test]
 fn a_freeze_quantity_that_no_order_can_meet_is_refused() {
-    let error = Exchange::builder().freeze_quantity("NFO", 0).start().unwrap_err();
-    assert!(matches!(error, ExchangeError::Freeze { .. }), "{error}");
+    let error = SimulatedExchange::builder().freeze_quantity("NFO", 0).start().unwrap_err();
+    assert!(matches!(error, SimulatorError::Freeze { .. }), "{error}");
     assert!(error.to_string().contains("NFO"), "{error}");
 }

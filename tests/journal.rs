@@ -16,9 +16,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use lanekeeper::OrderGuard;
 use lanekeeper::broker::{
-    Broker, BrokerError, Detail, Instrument, OrderId, OrderRequest, OrderStatus, OrderTags, Side,
+    Broker, BrokerError, ErrorDetail, Instrument, OrderId, OrderRequest, OrderStatus, OrderTags,
+    Side,
 };
-use lanekeeper::resilience::guard::{GuardBuildError, JournalError, Recovered, Recovery};
+use lanekeeper::resilience::guard::{
+    GuardBuildError, JournalError, RecoveredOrder, RecoveredOutcome,
+};
 use shaky::{Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 use tempfile::TempDir;
 
@@ -50,10 +53,10 @@ fn die(broker: &Shaky, guard: OrderGuard<Shaky>, quantity: usize, fate: Fate) {
     catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(quantity)))).unwrap_err();
 }
 
-fn outcomes(mut recovered: Vec<Recovery>) -> Vec<(u64, Recovered)> {
+fn outcomes(mut recovered: Vec<RecoveredOrder>) -> Vec<(u64, RecoveredOutcome)> {
     recovered.sort_by_key(|recovery| recovery.order.quantity);
     let outcome =
-        |it: Recovery| (it.order.quantity.try_into().unwrap(), without_evidence(it.outcome));
+        |it: RecoveredOrder| (it.order.quantity.try_into().unwrap(), without_evidence(it.outcome));
     recovered.into_iter().map(outcome).collect()
 }
 
@@ -87,8 +90,8 @@ fn what_the_dead_process_sent_is_found() {
     assert_eq!(
         outcomes(guard.recover()),
         [
-            (1, Recovered::Placed(OrderId::new("000001"))),
-            (2, Recovered::Placed(OrderId::new("000002"))),
+            (1, RecoveredOutcome::Placed(OrderId::new("000001"))),
+            (2, RecoveredOutcome::Placed(OrderId::new("000002"))),
             (3, absent()),
         ]
     );
@@ -110,12 +113,15 @@ fn what_was_answered_as_unknown_is_asked_after_a_restart() {
     drop(guard);
     let guard = open(&broker, &path);
     // Still blind: nothing is concluded, and nothing is forgotten.
-    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+    assert!(matches!(guard.recover()[0].outcome, RecoveredOutcome::Unknown(_)));
     broker.state().blind.clear();
     drop(guard);
     let recovery = open(&broker, &path).recover().remove(0);
-    assert_eq!(Some(recovery.tag), detail.trail.and_then(|trail| trail.tag));
-    assert_eq!(recovery.outcome, Recovered::Rejected(Detail::new("order 000001: no funds")));
+    assert_eq!(Some(recovery.tag), detail.lookup.and_then(|trail| trail.tag));
+    assert_eq!(
+        recovery.outcome,
+        RecoveredOutcome::Rejected(ErrorDetail::new("order 000001: no funds"))
+    );
 }
 
 /// Once it was told there is nothing left to ask after, and what `recover` said first does not count.
@@ -127,7 +133,7 @@ fn what_turns_up_late_is_noted() {
         let told = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&told);
         let guard = broker.guarded().journal(&path).on_turned_up(move |late| {
-            assert_eq!(late.outcome, Recovered::Placed(OrderId::new("000001")));
+            assert_eq!(late.outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
             count.fetch_add(1, Ordering::Relaxed);
         });
         let guard = guard.build().unwrap();
@@ -170,7 +176,7 @@ fn killed_as_it_recovers_it_loses_no_answer() {
     broker.meanwhile(|look| assert!(look != 3, "killed"));
     catch_unwind(AssertUnwindSafe(|| guard.recover())).unwrap_err();
     drop(guard);
-    let expected = [(1, Recovered::Placed(OrderId::new("000001"))), (2, absent())];
+    let expected = [(1, RecoveredOutcome::Placed(OrderId::new("000001"))), (2, absent())];
     assert_eq!(outcomes(open(&broker, &path).recover()), expected);
 }
 
@@ -185,8 +191,8 @@ fn nobody_waits_for_an_order_of_another_day() {
     let before = broker.clock.now();
     let recovery = guard.recover().remove(0);
     assert!(broker.clock.now().since(before) < SETTLE);
-    assert!(matches!(recovery.outcome, Recovered::Unknown(_)), "{recovery:?}");
-    assert!(guard.forget(&recovery.tag));
+    assert!(matches!(recovery.outcome, RecoveredOutcome::Unknown(_)), "{recovery:?}");
+    assert!(guard.abandon(&recovery.tag));
     drop(guard);
     assert_eq!(open(&broker, &path).recover(), []);
     // If another is of today, it is waited for.
@@ -196,7 +202,7 @@ fn nobody_waits_for_an_order_of_another_day() {
     }
     let guard = open(&broker, &path);
     let outcomes = outcomes(guard.recover());
-    assert!(matches!(outcomes[0], (0, Recovered::Unknown(_))), "{outcomes:?}");
+    assert!(matches!(outcomes[0], (0, RecoveredOutcome::Unknown(_))), "{outcomes:?}");
     assert_eq!(outcomes[1], (1, absent()));
 }
 
@@ -209,11 +215,11 @@ fn what_is_forgotten_is_not_asked_after_a_restart() {
     }
     let guard = open(&broker, &path);
     let tag = broker.ledger()[0].tag.clone().unwrap();
-    assert!(guard.forget(&tag));
+    assert!(guard.abandon(&tag));
     drop(guard);
     assert_eq!(
         outcomes(open(&broker, &path).recover()),
-        [(2, Recovered::Placed(OrderId::new("000002")))]
+        [(2, RecoveredOutcome::Placed(OrderId::new("000002")))]
     );
 }
 
@@ -270,8 +276,8 @@ fn killed_at_random_every_order_gets_its_answer() {
             for (quantity, outcome) in recovered {
                 let booked = ledger.iter().find(|order| order.quantity == quantity.into());
                 match (outcome, booked) {
-                    (Recovered::Placed(id), Some(order)) if order.id == id => kinds[0] += 1,
-                    (Recovered::Absent(_), None) => kinds[1] += 1,
+                    (RecoveredOutcome::Placed(id), Some(order)) if order.id == id => kinds[0] += 1,
+                    (RecoveredOutcome::Absent(_), None) => kinds[1] += 1,
                     wrong => panic!("seed {seed}: {wrong:?}"),
                 }
             }

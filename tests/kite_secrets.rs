@@ -14,7 +14,7 @@ use lanekeeper::broker::{
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::KiteBuilder;
-use lanekeeper::exchange::{Exchange, Faults, Rule, Target};
+use lanekeeper::exchange::{Faults, Rule, SimulatedExchange, Target};
 use lanekeeper::quota::{Limits, Quota};
 use printed::{Printed, TOKEN};
 
@@ -42,7 +42,7 @@ const FAULTS: [&str; 18] = [
     "malformed",
 ];
 
-fn builder(exchange: &Exchange) -> KiteBuilder {
+fn builder(exchange: &SimulatedExchange) -> KiteBuilder {
     Kite::builder()
         .api_key("key")
         .access_token(TOKEN)
@@ -79,7 +79,7 @@ fn nothing_that_is_printed_in_a_faulty_run_holds_a_secret() {
             limits.lane(lane, Quota::new(1_000_000, Duration::from_secs(1)))
         });
         let faults = Faults::new().rule(Rule::new(Target::All, fault.parse().unwrap()));
-        let exchange = Exchange::builder().limits(open).faults(faults).start().unwrap();
+        let exchange = SimulatedExchange::builder().limits(open).faults(faults).start().unwrap();
         let builder = builder(&exchange);
         let kite = builder.clone().build().unwrap();
         every_call(&kite, &mut printed);

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{CallInfo, Effect, FinishedCall, LaneConfig, LaneError, Observer, Reason};
+use lanekeeper::lane::{
+    CallInfo, Effect, FinishedCall, LaneConfig, LaneError, LaneErrorKind, Observer,
+};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
 use support::lanes::{
@@ -29,7 +31,7 @@ fn call<R: Send + 'static>(
 
 #[test]
 fn four_hundred_calls_of_sixteen_threads_stay_within_every_window() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let quota = Quota::per_second(10).and(Quota::per_minute(100));
     let lane = one(LaneConfig::new(quota), clock.clone());
     let arrivals = Mutex::new(Vec::new());
@@ -58,7 +60,7 @@ fn four_hundred_calls_of_sixteen_threads_stay_within_every_window() {
 
 #[test]
 fn calls_run_at_once_up_to_the_number_in_flight() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lane = one(unlimited(4), clock.clone());
     // Each of the four waits for the other three: one worker alone would never come back.
     let together = Arc::new(Barrier::new(4));
@@ -72,7 +74,7 @@ fn calls_run_at_once_up_to_the_number_in_flight() {
 
 #[test]
 fn no_more_calls_run_at_once_than_the_number_in_flight() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lane = one(unlimited(3), clock.clone());
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
@@ -101,7 +103,7 @@ fn no_more_calls_run_at_once_than_the_number_in_flight() {
 
 #[test]
 fn the_first_in_is_the_first_out() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lane = one(LaneConfig::new(Quota::per_second(1)), clock.clone());
     let order = Arc::new(Mutex::new(Vec::new()));
     // With the only slot held, the next ones queue up one after the other.
@@ -126,7 +128,7 @@ fn a_full_queue_refuses_and_says_that_nothing_was_sent() {
         // Time stands still and the slot is used up, so these two wait.
         let waiting = [1, 2].map(|number| submit(&lane, WRITE, &options(), move || number));
         let refused = call(&lane, || panic!("must not run")).unwrap_err();
-        assert_eq!(refused.reason, Reason::QueueFull { capacity: 2 });
+        assert_eq!(refused.kind, LaneErrorKind::QueueFull { capacity: 2 });
         assert_eq!((refused.lane, refused.method), ("test", "write"));
         assert_eq!(refused.was_sent(), Sent::No);
         while the(&lane).queued() > 0 {
@@ -139,12 +141,12 @@ fn a_full_queue_refuses_and_says_that_nothing_was_sent() {
 
 #[test]
 fn a_panic_costs_its_caller_one_answer_and_nobody_else_anything() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lane = one(LaneConfig::new(Quota::per_second(10)).in_flight(1), clock.clone());
     for _ in 0..50 {
         let error = call(&lane, || -> u8 { panic!("the broker's code is broken") }).unwrap_err();
         let message = "the broker's code is broken".to_owned();
-        assert_eq!(error.reason, Reason::Panicked { message });
+        assert_eq!(error.kind, LaneErrorKind::Panicked { message });
         assert_eq!(error.was_sent(), Sent::Unknown);
     }
     assert_eq!(call(&lane, || 7), Ok(7));
@@ -166,7 +168,7 @@ impl Observer for Records {
 
 #[test]
 fn the_observer_hears_of_a_call_before_its_caller_does_and_may_panic() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let records = Arc::new(Records::default());
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
     let lane = observed(config, clock.clone(), Some(records.clone()));
@@ -196,7 +198,7 @@ fn an_observer_whose_panic_panics_again_costs_no_worker() {
             std::panic::panic_any(Bomb);
         }
     }
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
     let lane = observed(config, clock, Some(Arc::new(Thrower)));
     for number in 0..20 {

@@ -10,11 +10,13 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, Observer, Reason, WhenDown};
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy};
 use lanekeeper::proxy::Lanes;
-use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
-use lanekeeper::{Class, Sent};
-use support::failing::{Failed, Fault, Gated, TOO_FAST, TRANSIENT, class, ended, submit_again};
+use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
+use lanekeeper::{ErrorClass, Sent};
+use support::failing::{
+    Failed, Fault, Gated, TOO_FAST, TRANSIENT, class, ended, submit_repeatable,
+};
 use support::lanes::{
     READ, SECOND, ms, observed, one, options, status, the, unlimited, until, within_reason,
 };
@@ -22,14 +24,14 @@ use support::lanes::{
 const OPEN_FOR: Duration = Duration::from_secs(8);
 
 /// Opens after three failures in a row, for 6 to 8 seconds, and lets two probes through.
-fn breaker() -> CircuitBreaker {
-    CircuitBreaker::default().failures_in_a_row(Some(3)).open_for(OPEN_FOR).probes(2)
+fn breaker() -> BreakerPolicy {
+    BreakerPolicy::default().failures_in_a_row(Some(3)).open_for(OPEN_FOR).probes(2)
 }
 
 /// A lane without retries, which would only blur the count.
-fn broken(in_flight: usize, breaker: CircuitBreaker) -> LaneConfig {
+fn broken(in_flight: usize, breaker: BreakerPolicy) -> LaneConfig {
     let config = unlimited(in_flight).retry(RetryPolicy::none()).breaker(breaker);
-    config.when_down(WhenDown::Refuse)
+    config.when_down(OpenBreakerPolicy::Refuse)
 }
 
 /// Makes a call that ends so, and gives its answer.
@@ -46,10 +48,10 @@ fn break_it(lanes: &Lanes) {
 }
 
 /// In how long a refused caller may come back, if it was told.
-fn possible_in(answer: Result<(), Failed>) -> Option<Duration> {
+fn retry_in(answer: Result<(), Failed>) -> Option<Duration> {
     match answer {
-        Err(Failed::Lane(error)) => match error.reason {
-            Reason::BrokerDown { possible_in } => possible_in,
+        Err(Failed::Lane(error)) => match error.kind {
+            LaneErrorKind::BrokerDown { retry_in } => retry_in,
             reason => panic!("{reason}"),
         },
         answer => panic!("{answer:?}"),
@@ -70,15 +72,15 @@ fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
         assert_eq!(answer, Err(Failed::Broker(1, TRANSIENT)));
     }
     for ticket in waiting {
-        let wait = possible_in(within_reason(move || ticket.wait())).unwrap();
+        let wait = retry_in(within_reason(move || ticket.wait())).unwrap();
         assert!((OPEN_FOR * 3 / 4..=OPEN_FOR).contains(&wait), "{wait:?}");
     }
     // Who comes now is not even queued, and is told the same.
-    let first = possible_in(call(&lanes, None)).unwrap();
+    let first = retry_in(call(&lanes, None)).unwrap();
     clock.advance(SECOND);
-    assert_eq!(possible_in(call(&lanes, None)), Some(first - SECOND));
+    assert_eq!(retry_in(call(&lanes, None)), Some(first - SECOND));
     clock.advance(first - SECOND - ms(1));
-    assert_eq!(possible_in(call(&lanes, None)), Some(ms(1)));
+    assert_eq!(retry_in(call(&lanes, None)), Some(ms(1)));
     clock.advance(ms(1));
     assert_eq!(call(&lanes, None), Ok(()));
 }
@@ -100,7 +102,7 @@ fn each_change_is_told_once() {
     let lanes = observed(config, clock.clone(), Some(heard.clone()));
     call(&lanes, None).unwrap();
     break_it(&lanes);
-    let _ = possible_in(call(&lanes, None));
+    let _ = retry_in(call(&lanes, None));
     clock.advance(OPEN_FOR);
     call(&lanes, None).unwrap();
     call(&lanes, None).unwrap();
@@ -113,7 +115,7 @@ fn a_refused_call_was_not_sent() {
     let lanes = one(broken(1, breaker()), ManualClock::new());
     break_it(&lanes);
     let Err(Failed::Lane(error)) = call(&lanes, None) else { panic!("it went") };
-    assert_eq!((error.was_sent(), error.class()), (Sent::No, Class::NotSent));
+    assert_eq!((error.was_sent(), error.class()), (Sent::No, ErrorClass::NotSent));
 }
 
 #[test]
@@ -128,11 +130,11 @@ fn half_open_lets_only_the_probes_through() {
     the(&lanes).resume();
     // The other eight are answered, so nobody is left to go.
     for ticket in tickets.split_off(2) {
-        assert!(possible_in(within_reason(move || ticket.wait())).is_some());
+        assert!(retry_in(within_reason(move || ticket.wait())).is_some());
     }
     assert_eq!(status(&lanes).breaker, BreakerState::HalfOpen);
     until(|| gated.begun() == 2);
-    assert!(possible_in(call(&lanes, None)).is_some());
+    assert!(retry_in(call(&lanes, None)).is_some());
     assert_eq!(gated.begun(), 2);
     tickets.iter().for_each(|_| gated.end(None));
     tickets.into_iter().for_each(|ticket| assert_eq!(ticket.wait(), Ok(())));
@@ -147,7 +149,7 @@ fn a_probe_that_fails_opens_it_for_longer() {
     break_it(&lanes);
     clock.advance(OPEN_FOR);
     assert!(matches!(call(&lanes, Some(TRANSIENT)), Err(Failed::Broker(..))));
-    let wait = possible_in(call(&lanes, None)).unwrap();
+    let wait = retry_in(call(&lanes, None)).unwrap();
     assert!((OPEN_FOR * 3 / 2..=OPEN_FOR * 2).contains(&wait), "{wait:?}");
 }
 
@@ -163,7 +165,7 @@ fn a_hung_probe_blocks_nobody_and_what_it_brings_later_changes_nothing() {
     let hung = gated.submit(&lanes);
     until(|| gated.begun() == 1);
     // Nobody else goes, and nobody waits for it either: time stands still.
-    assert_eq!(possible_in(call(&lanes, None)), Some(SECOND));
+    assert_eq!(retry_in(call(&lanes, None)), Some(SECOND));
     clock.advance(SECOND);
     assert_eq!(status(&lanes).breaker, BreakerState::Open);
     clock.advance(OPEN_FOR * 2);
@@ -185,7 +187,7 @@ fn a_success_of_before_it_opened_does_not_close_it() {
     gated.end(None);
     assert_eq!(old.wait(), Ok(()));
     assert_eq!(status(&lanes).breaker, BreakerState::Open);
-    assert!(possible_in(call(&lanes, None)).is_some());
+    assert!(retry_in(call(&lanes, None)).is_some());
 }
 
 #[test]
@@ -224,9 +226,9 @@ fn it_can_be_forced_open_and_closed_and_switched_off() {
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
     the(&lanes).resume();
     // Nobody knows when somebody will let go of it.
-    assert_eq!(possible_in(within_reason(move || waiting.wait())), None);
+    assert_eq!(retry_in(within_reason(move || waiting.wait())), None);
     clock.advance(OPEN_FOR * 100);
-    assert_eq!(possible_in(call(&lanes, None)), None);
+    assert_eq!(retry_in(call(&lanes, None)), None);
     assert_eq!(status(&lanes).breaker, BreakerState::Open);
 
     for mode in [BreakerMode::ForcedClosed, BreakerMode::Disabled] {
@@ -250,15 +252,15 @@ fn one_that_is_forced_open_refuses_those_who_wait_behind_a_hung_call() {
     until(|| gated.begun() == 1);
     let behind = lanes.submit(READ, &options(), || ended(None), class);
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
-    assert_eq!(possible_in(within_reason(move || behind.wait())), None);
+    assert_eq!(retry_in(within_reason(move || behind.wait())), None);
     gated.end(None);
     assert_eq!(hung.wait(), Ok(()));
 }
 
 #[test]
 fn refusals_of_the_broker_do_not_open_it() {
-    let lanes = one(broken(1, breaker()), ManualClock::jumping());
-    for fault in [TOO_FAST, Some(Class::Rejected), Some(Class::Fatal)] {
+    let lanes = one(broken(1, breaker()), ManualClock::auto_advancing());
+    for fault in [TOO_FAST, Some(ErrorClass::Rejected), Some(ErrorClass::Fatal)] {
         for _ in 0..10 {
             assert_eq!(call(&lanes, Some(fault)), Err(Failed::Broker(1, fault)));
         }
@@ -320,7 +322,7 @@ impl Crowd {
                 self.due[me].store((self.clock.now() + SECOND).as_nanos(), Ordering::SeqCst);
                 let broker = Arc::clone(self);
                 let work = move || broker.answer();
-                submit_again(&self.lanes, READ, &options().deadline(SECOND), work)
+                submit_repeatable(&self.lanes, READ, &options().deadline(SECOND), work)
             };
             if call.wait().is_ok() {
                 self.answers[me].fetch_add(1, Ordering::SeqCst);
@@ -376,7 +378,7 @@ impl Crowd {
 fn sixty_four_threads_outlive_a_broker_that_dies_and_comes_back() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let breaker = breaker().probe_deadline(SECOND).longest_open(OPEN_FOR);
+        let breaker = breaker().probe_deadline(SECOND).max_open(OPEN_FOR);
         let lanes = one(unlimited(4).breaker(breaker), clock.clone());
         let crowd = Arc::new(Crowd::new(lanes, clock));
         let threads: Vec<_> = (0..Crowd::THREADS)
@@ -408,7 +410,7 @@ fn sixty_four_threads_outlive_a_broker_that_dies_and_comes_back() {
 #[test]
 fn a_share_of_failures_opens_it_however_they_are_spread() {
     let clock = ManualClock::new();
-    let share = CircuitBreaker::default().failures_in_a_row(None).failures(Some(50)).minimum(6);
+    let share = BreakerPolicy::default().failures_in_a_row(None).failures(Some(50)).minimum(6);
     let lanes = one(broken(1, share.window(SECOND * 10)), clock.clone());
     // Two of five is too few to judge by; then two of six is a third, and four of eight is half.
     for fault in [Some(TRANSIENT), None, Some(TRANSIENT), None, None, None, Some(TRANSIENT)] {
@@ -417,13 +419,13 @@ fn a_share_of_failures_opens_it_however_they_are_spread() {
     }
     let _ = call(&lanes, Some(TRANSIENT));
     assert_eq!(status(&lanes).breaker, BreakerState::Open);
-    assert!(possible_in(call(&lanes, None)).is_some());
+    assert!(retry_in(call(&lanes, None)).is_some());
 }
 
 #[test]
 fn calls_that_are_answered_too_slowly_open_it_as_well() {
     let clock = ManualClock::new();
-    let slow = CircuitBreaker::default().slow(ms(500), 50).minimum(4).window(SECOND * 60);
+    let slow = BreakerPolicy::default().slow(ms(500), 50).minimum(4).window(SECOND * 60);
     let lanes = one(broken(1, slow), clock.clone());
     let takes = |time| {
         let passes = clock.clone();
@@ -438,5 +440,5 @@ fn calls_that_are_answered_too_slowly_open_it_as_well() {
     let quick = [ms(500), ms(1), ms(501)].map(takes);
     assert_eq!(quick, [BreakerState::Closed; 3]);
     assert_eq!(takes(SECOND), BreakerState::Open);
-    assert!(possible_in(call(&lanes, None)).is_some());
+    assert!(retry_in(call(&lanes, None)).is_some());
 }

@@ -10,8 +10,8 @@ use std::thread;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, LaneError, WhenFull};
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::lane::{LaneConfig, LaneError, OverflowPolicy};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
 use support::lanes::{WRITE, ms, one, options, status, submit, the, unlimited, within_reason};
 use support::oracle::{Algorithm, refused};
@@ -33,8 +33,8 @@ impl From<LaneError> for Failure {
 type Sendings = Arc<Mutex<Vec<(usize, bool, u64)>>>;
 
 /// Two lanes on one budget, eight callers, and somebody who pauses and looks all the time.
-fn storm(when_full: WhenFull) {
-    let clock = ManualClock::jumping();
+fn storm(when_full: OverflowPolicy) {
+    let clock = ManualClock::auto_advancing();
     let mut builder = LanesBuilder::new("Test", &["test", "other"], &["budget"]);
     for lane in 0..2 {
         let config = LaneConfig::new(Quota::per_second(20)).in_flight(3).queue(8);
@@ -88,7 +88,7 @@ fn one_of_many(
 ) {
     let budgets: &[usize] = if number % 3 == 0 { &[0] } else { &[] };
     let priority = (1 + (number * 7 + caller) % 10) as u8;
-    let call = Call { lane: (caller + number) % 2, priority, budgets, ..WRITE };
+    let call = CallSpec { lane: (caller + number) % 2, priority, budgets, ..WRITE };
     let mut options = options().user(["u", "v", "w"][number % 3]);
     if number % 5 == 0 {
         options = options.deadline(ms(700));
@@ -103,7 +103,7 @@ fn one_of_many(
             if number % 11 == 3 { Err(Failure::Broker) } else { Ok(number) }
         }
     };
-    let ticket = lanes.submit(call, &options, work, |_| None::<lanekeeper::Class>);
+    let ticket = lanes.submit(call, &options, work, |_| None::<lanekeeper::ErrorClass>);
     if number % 7 == 2 && ticket.cancel() {
         // What was taken back is gone, and with it the work.
         assert_eq!((runs.load(Ordering::SeqCst), Arc::strong_count(&runs)), (0, 1));
@@ -122,7 +122,9 @@ fn one_of_many(
 fn a_storm_of_everything_answers_each_call_once_and_keeps_the_quota() {
     within_reason(|| {
         for _ in 0..8 {
-            [WhenFull::Block, WhenFull::Shed, WhenFull::Refuse].into_iter().for_each(storm);
+            [OverflowPolicy::Block, OverflowPolicy::Shed, OverflowPolicy::Refuse]
+                .into_iter()
+                .for_each(storm);
         }
     });
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::tz::{Offset, TimeZone};
 use lanekeeper::lane::LaneConfig;
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
 use support::lanes::{
     READ, SECOND, WRITE, hold, one, options, status, submit, the, until, within_reason,
@@ -26,7 +26,7 @@ fn one_a_day(clock: &ManualClock) -> Lanes {
 }
 
 fn set(clock: &ManualClock, time: &str) {
-    clock.set_wall(time.parse().unwrap());
+    clock.set_wall_clock(time.parse().unwrap());
 }
 
 /// Makes the call of a day.
@@ -38,7 +38,7 @@ fn spend(lanes: &Lanes) {
 #[test]
 fn a_day_begins_at_its_own_midnight() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         set(&clock, "2026-11-20T23:59:00+05:30");
         let lanes = one_a_day(&clock);
         let began = clock.now();
@@ -102,7 +102,7 @@ fn a_call_is_not_too_late_by_the_clock_of_yesterday() {
 #[test]
 fn a_counter_whose_clock_is_set_back_an_hour_does_not_wait_for_it() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         set(&clock, "2026-11-20T12:00:00Z");
         let quota = Quota::sliding_counter(2, SECOND);
         let lanes = one(LaneConfig::new(quota).in_flight(1), clock.clone());
@@ -140,7 +140,7 @@ fn days_that_a_budget_is_given_later_begin_by_the_wall_of_then() {
         builder.budget(0, Budget::new(Quota::per_hour(100)));
         builder.clock(clock.clone().into());
         let lanes = builder.build(Limits::new()).unwrap();
-        let order = Call { budgets: &[0], ..READ };
+        let order = CallSpec { budgets: &[0], ..READ };
         submit(&lanes, order, &options(), || ()).wait().unwrap();
         until(|| status(&lanes).in_flight == 0);
         set(&clock, "2026-11-21T00:30:00+05:30");

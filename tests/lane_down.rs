@@ -9,23 +9,24 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallOptions, LaneConfig, Priority, Reason, Shutdown, Ticket, WhenDown, WhenFull,
+    CallOptions, LaneConfig, LaneErrorKind, OpenBreakerPolicy, OverflowPolicy, Priority, Shutdown,
+    Ticket,
 };
-use lanekeeper::proxy::{Call, Lanes};
-use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
+use lanekeeper::proxy::{CallSpec, Lanes};
+use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
 use support::failing::{Failed, Fault, Gated, TRANSIENT, class, ended};
 use support::lanes::{
     READ, SECOND, WRITE, ms, one, options, status, the, unlimited, until, within_reason,
 };
 
 /// Opens after two failures in a row, for 6 to 8 seconds and longer each time, and lets one probe through.
-fn config(when_down: WhenDown) -> LaneConfig {
+fn config(when_down: OpenBreakerPolicy) -> LaneConfig {
     let breaker =
-        CircuitBreaker::default().failures_in_a_row(Some(2)).open_for(8 * SECOND).probes(1);
+        BreakerPolicy::default().failures_in_a_row(Some(2)).open_for(8 * SECOND).probes(1);
     unlimited(2).retry(RetryPolicy::none()).breaker(breaker).when_down(when_down)
 }
 
-fn broken(when_down: WhenDown) -> (Lanes, ManualClock) {
+fn broken(when_down: OpenBreakerPolicy) -> (Lanes, ManualClock) {
     let clock = ManualClock::new();
     let lanes = one(config(when_down), clock.clone());
     for _ in 0..2 {
@@ -38,22 +39,22 @@ fn broken(when_down: WhenDown) -> (Lanes, ManualClock) {
 /// Queues a call that ends so.
 fn submit(
     lanes: &Lanes,
-    call: Call,
+    call: CallSpec,
     options: &CallOptions,
     fault: Option<Fault>,
 ) -> Ticket<(), Failed> {
     lanes.submit(call, options, move || ended(fault), class)
 }
 
-fn reason(answer: Result<(), Failed>) -> Reason {
+fn reason(answer: Result<(), Failed>) -> LaneErrorKind {
     match answer {
-        Err(Failed::Lane(error)) => error.reason,
+        Err(Failed::Lane(error)) => error.kind,
         other => panic!("{other:?}"),
     }
 }
 
 /// A call of another route class.
-const ELSEWHERE: Call = Call { route: "elsewhere", ..WRITE };
+const ELSEWHERE: CallSpec = CallSpec { route: "elsewhere", ..WRITE };
 
 fn is_held(ticket: &mut Ticket<(), Failed>) -> bool {
     ticket.try_wait().is_none()
@@ -62,10 +63,10 @@ fn is_held(ticket: &mut Ticket<(), Failed>) -> bool {
 #[test]
 fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
     within_reason(|| {
-        let (lanes, clock) = broken(WhenDown::default());
+        let (lanes, clock) = broken(OpenBreakerPolicy::default());
         let mut held = submit(&lanes, READ, &options(), None);
         let planned = submit(&lanes, READ, &options().deadline(100 * SECOND), None);
-        let Reason::BrokerDown { possible_in: Some(wait) } = reason(planned.wait()) else {
+        let LaneErrorKind::BrokerDown { retry_in: Some(wait) } = reason(planned.wait()) else {
             panic!()
         };
         assert!((6 * SECOND..=8 * SECOND).contains(&wait), "{wait:?}");
@@ -83,7 +84,7 @@ fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
 #[test]
 fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_next() {
     within_reason(|| {
-        let (lanes, clock) = broken(WhenDown::Hold);
+        let (lanes, clock) = broken(OpenBreakerPolicy::Hold);
         let first = Gated::new();
         let probe = first.submit(&lanes);
         let waited = submit(&lanes, READ, &options(), None);
@@ -96,10 +97,11 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
         until(|| the(&lanes).queued() == 3);
         first.end(Some(TRANSIENT));
         assert_eq!(probe.wait(), Err(Failed::Broker(1, TRANSIENT)));
-        let Reason::BrokerDown { possible_in: Some(wait) } = reason(waited.wait()) else {
+        let LaneErrorKind::BrokerDown { retry_in: Some(wait) } = reason(waited.wait()) else {
             panic!()
         };
-        let Reason::BrokerDown { .. } = reason(with_time.wait_timeout(SECOND).unwrap()) else {
+        let LaneErrorKind::BrokerDown { .. } = reason(with_time.wait_timeout(SECOND).unwrap())
+        else {
             panic!()
         };
         assert!(is_held(&mut later));
@@ -112,8 +114,8 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
 #[test]
 fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_open() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
-        let lanes = one(config(WhenDown::default()), clock.clone());
+        let clock = ManualClock::auto_advancing();
+        let lanes = one(config(OpenBreakerPolicy::default()), clock.clone());
         let began = clock.now();
         let (mut refused, mut failed) = (0, 0);
         while clock.now().since(began) < 600 * SECOND {
@@ -124,7 +126,7 @@ fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_op
             };
             match lanes.submit(READ, &options(), work, class).wait() {
                 Err(Failed::Lane(error)) => {
-                    assert!(matches!(error.reason, Reason::BrokerDown { .. }));
+                    assert!(matches!(error.kind, LaneErrorKind::BrokerDown { .. }));
                     refused += 1;
                 }
                 Err(Failed::Broker(..)) => failed += 1,
@@ -141,7 +143,7 @@ fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_op
 fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let lanes = one(config(WhenDown::default()).in_flight(1), clock.clone());
+        let lanes = one(config(OpenBreakerPolicy::default()).in_flight(1), clock.clone());
         for _ in 0..2 {
             submit(&lanes, READ, &options(), Some(TRANSIENT)).wait().unwrap_err();
         }
@@ -168,15 +170,15 @@ fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
 #[test]
 fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
     within_reason(|| {
-        let (lanes, clock) = broken(WhenDown::Hold);
+        let (lanes, clock) = broken(OpenBreakerPolicy::Hold);
         let cancelled = submit(&lanes, READ, &options(), None);
         let mut late = submit(&lanes, READ, &options().deadline(20 * SECOND), None);
         let short = submit(&lanes, READ, &options().deadline(SECOND), None);
         let mut stays = submit(&lanes, READ, &options(), None);
         // It could not be in time.
-        assert!(matches!(reason(short.wait()), Reason::BrokerDown { .. }));
+        assert!(matches!(reason(short.wait()), LaneErrorKind::BrokerDown { .. }));
         assert!(cancelled.cancel());
-        assert_eq!(reason(cancelled.wait()), Reason::Cancelled);
+        assert_eq!(reason(cancelled.wait()), LaneErrorKind::Cancelled);
         assert_eq!(the(&lanes).queued(), 2);
         // The lane is paused by hand, so that there is no trial.
         the(&lanes).pause();
@@ -184,14 +186,15 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
         until(|| the(&lanes).queued() == 1);
         assert!(matches!(
             reason(late.wait_timeout(SECOND).unwrap()),
-            Reason::DeadlinePassed { .. }
+            LaneErrorKind::DeadlinePassed { .. }
         ));
         assert!(is_held(&mut stays));
-        assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
-        assert_eq!(reason(stays.wait()), Reason::Closed);
+        assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
+        assert_eq!(reason(stays.wait()), LaneErrorKind::Closed);
 
         let clock = ManualClock::new();
-        let lanes = one(config(WhenDown::Hold).queue(6).when_full(WhenFull::Shed), clock);
+        let lanes =
+            one(config(OpenBreakerPolicy::Hold).queue(6).when_full(OverflowPolicy::Shed), clock);
         for _ in 0..2 {
             submit(&lanes, READ, &options(), Some(TRANSIENT)).wait().unwrap_err();
         }
@@ -200,11 +203,11 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
         let mut held = [(); 2].map(|()| submit(&lanes, READ, &options(), None));
         // The other half of the queue is for calls that can go.
         let refused = submit(&lanes, READ, &options(), None).wait();
-        assert!(matches!(reason(refused), Reason::BrokerDown { .. }));
+        assert!(matches!(reason(refused), LaneErrorKind::BrokerDown { .. }));
         the(&lanes).pause();
         let mut others = [(); 3].map(|()| submit(&lanes, ELSEWHERE, &options(), None));
         let mut higher = submit(&lanes, ELSEWHERE, &level(2), None);
-        assert_eq!(reason(low.wait()), Reason::Shed);
+        assert_eq!(reason(low.wait()), LaneErrorKind::Shed);
         assert!(held.iter_mut().chain(&mut others).chain([&mut higher]).all(is_held));
     });
 }
@@ -212,7 +215,7 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
 #[test]
 fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
     within_reason(|| {
-        let (lanes, _clock) = broken(WhenDown::default());
+        let (lanes, _clock) = broken(OpenBreakerPolicy::default());
         let held = submit(&lanes, READ, &options(), None);
         let urgent = options().priority(Priority::URGENT);
         assert_eq!(submit(&lanes, READ, &urgent, None).wait(), Ok(()));
@@ -224,14 +227,16 @@ fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
 fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
     within_reason(|| {
         for (mode, goes) in [(BreakerMode::ForcedOpen, false), (BreakerMode::Disabled, true)] {
-            let (lanes, _clock) = broken(WhenDown::Hold);
+            let (lanes, _clock) = broken(OpenBreakerPolicy::Hold);
             let held = submit(&lanes, READ, &options(), None);
             the(&lanes).set_breaker(mode);
             let (held, new) = (held.wait(), submit(&lanes, READ, &options(), None).wait());
             for answer in [held, new] {
                 match goes {
                     true => assert_eq!(answer, Ok(())),
-                    false => assert_eq!(reason(answer), Reason::BrokerDown { possible_in: None }),
+                    false => {
+                        assert_eq!(reason(answer), LaneErrorKind::BrokerDown { retry_in: None })
+                    }
                 }
             }
         }
@@ -240,9 +245,9 @@ fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
 
 #[test]
 fn who_wants_to_know_at_once_is_refused() {
-    let (lanes, _clock) = broken(WhenDown::Refuse);
+    let (lanes, _clock) = broken(OpenBreakerPolicy::Refuse);
     let answer = submit(&lanes, READ, &options(), None).wait();
-    assert!(matches!(reason(answer), Reason::BrokerDown { possible_in: Some(_) }));
+    assert!(matches!(reason(answer), LaneErrorKind::BrokerDown { retry_in: Some(_) }));
 }
 
 /// A broker that dies and comes back in virtual time, behind callers of two routes that never give up: they are all
@@ -250,8 +255,8 @@ fn who_wants_to_know_at_once_is_refused() {
 #[test]
 fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
-        let lanes = one(config(WhenDown::default()).in_flight(4), clock.clone());
+        let clock = ManualClock::auto_advancing();
+        let lanes = one(config(OpenBreakerPolicy::default()).in_flight(4), clock.clone());
         let dead = Arc::new(AtomicBool::new(true));
         let began = clock.now();
         let loops = 8;

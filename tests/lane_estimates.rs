@@ -10,8 +10,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, Reason, Ticket};
-use lanekeeper::proxy::Call;
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, Ticket};
+use lanekeeper::proxy::CallSpec;
 use lanekeeper::quota::{Budget, Quota};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -20,7 +20,7 @@ use support::lanes::{WRITE, ms, one, options, submit, until, within_reason};
 use support::stepped::{Course, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
-const ORDER: Call = Call { budgets: &[0], ..WRITE };
+const ORDER: CallSpec = CallSpec { budgets: &[0], ..WRITE };
 
 /// `limit` calls in each `length`, and a budget that two calls an hour use up.
 fn lane(limit: u32, length: u64, in_flight: usize) -> Stepped {
@@ -167,21 +167,21 @@ proptest! {
             let mut ticket =
                 lane.submit(call, &options().deadline(deadline), Course::INSTANT);
             match ticket.try_wait() {
-                Some(Err(Failure::Lane(error))) => match error.reason {
-                    Reason::TooLate { possible_in } => Ok(possible_in),
+                Some(Err(Failure::Lane(error))) => match error.kind {
+                    LaneErrorKind::TooLate { retry_in } => Ok(retry_in),
                     other => panic!("{other}"),
                 },
                 _ => Err(ticket),
             }
         };
-        let possible_in = too_late(&mut lane, Duration::from_nanos(1)).unwrap();
-        prop_assert_eq!(too_late(&mut lane, possible_in).unwrap(), possible_in);
-        let just = possible_in + Duration::from_nanos(1);
+        let retry_in = too_late(&mut lane, Duration::from_nanos(1)).unwrap();
+        prop_assert_eq!(too_late(&mut lane, retry_in).unwrap(), retry_in);
+        let just = retry_in + Duration::from_nanos(1);
         let mut ticket = too_late(&mut lane, just).unwrap_err();
         let (call, began) = (lane.submitted() - 1, lane.now());
         prop_assert_eq!(lane.run_until_answered(&mut ticket), Some(Ok(call)));
         let sent = lane.sent_at(call).map(|at| Duration::from_nanos(at - began));
-        prop_assert_eq!(sent, Some(possible_in));
+        prop_assert_eq!(sent, Some(retry_in));
     }
 }
 
@@ -207,7 +207,7 @@ fn an_estimate_counts_the_time_that_rare_calls_take() {
 fn who_waits_for_a_slot_waits_for_those_who_had_one_before() {
     let mut lane = lane(3, 60_000, 1);
     let course = Course::answered_after(ms(5_000));
-    let mut heavy = lane.submit(Call { weight: 3, ..WRITE }, &options(), course);
+    let mut heavy = lane.submit(CallSpec { weight: 3, ..WRITE }, &options(), course);
     lane.run_until_answered(&mut heavy);
     let (began, call) = (lane.now(), lane.submitted());
     let mut light: Vec<_> = (0..3).map(|_| lane.submit(WRITE, &options(), course)).collect();
@@ -225,13 +225,13 @@ fn who_waits_for_a_slot_waits_for_those_who_had_one_before() {
 #[test]
 fn slots_that_come_free_while_another_call_is_made_are_not_waited_for_twice() {
     let (said, real) = within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
         let lanes = one(config, clock.clone());
         let sleeps = Clock::from(clock.clone());
         let call = |weight, begins: Option<Receiver<()>>| {
             let (clock, sleeps) = (clock.clone(), sleeps.clone());
-            submit(&lanes, Call { weight, ..WRITE }, &options(), move || {
+            submit(&lanes, CallSpec { weight, ..WRITE }, &options(), move || {
                 let _ = begins.map(|begins| begins.recv());
                 let now = clock.now();
                 sleeps.sleep(ms(500));

@@ -10,11 +10,13 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::lane::{Effect, LaneConfig, LaneStatus, Priority, Reason, WhenDown, WhenFull};
-use lanekeeper::proxy::Call;
-use lanekeeper::quota::{Budget, Credit, Quota};
-use lanekeeper::resilience::{BreakerMode, BreakerState, CircuitBreaker, RetryPolicy};
-use lanekeeper::{Class, Failure as Known, Reachability};
+use lanekeeper::lane::{
+    Effect, LaneConfig, LaneErrorKind, LaneStatus, OpenBreakerPolicy, OverflowPolicy, Priority,
+};
+use lanekeeper::proxy::CallSpec;
+use lanekeeper::quota::{Budget, Quota, RttCredit};
+use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
+use lanekeeper::{ErrorClass, Failure as Known, Reachability};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::lanes::{options, priority, unlimited};
@@ -24,31 +26,34 @@ use support::stepped::{Course, End, Failure, Stepped};
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
-const READS: Call = Call { route: "order_reads", ..Call::new(0, "orders", Effect::Read) };
-const ACCOUNT: Call = Call { route: "account_reads", ..Call::new(0, "margins", Effect::Read) };
-const PLACE: Call = Call { route: "order_writes", ..Call::new(0, "place", Effect::Write) };
-const CANCEL: Call =
-    Call { route: "order_writes", exit: true, ..Call::new(0, "cancel", Effect::Write) };
+const READS: CallSpec =
+    CallSpec { route: "order_reads", ..CallSpec::new(0, "orders", Effect::Read) };
+const ACCOUNT: CallSpec =
+    CallSpec { route: "account_reads", ..CallSpec::new(0, "margins", Effect::Read) };
+const PLACE: CallSpec =
+    CallSpec { route: "order_writes", ..CallSpec::new(0, "place", Effect::Write) };
+const CANCEL: CallSpec =
+    CallSpec { route: "order_writes", exit: true, ..CallSpec::new(0, "cancel", Effect::Write) };
 
 /// A call that is answered after an hour.
 const HANGS: Course = Course::answered_after(Duration::from_secs(3_600));
 
 fn unanswered() -> Course {
-    Course::fails(Class::Transient)
+    Course::fails(ErrorClass::Transient)
 }
 
 /// The broker answers, with what is of no use.
-fn answered(class: Class) -> Course {
-    Course::fails(Known::from(class).reached(Reachability::Answered))
+fn answered(class: ErrorClass) -> Course {
+    Course::fails(Known::from(class).with_reachability(Reachability::Answered))
 }
 
 fn per_second(calls: u32) -> LaneConfig {
-    LaneConfig::new(Quota::per_second(calls)).credit(Credit::STRICT).retry(RetryPolicy::none())
+    LaneConfig::new(Quota::per_second(calls)).credit(RttCredit::STRICT).retry(RetryPolicy::none())
 }
 
-fn reason(answer: Option<Result<usize, Failure>>) -> Option<Reason> {
+fn reason(answer: Option<Result<usize, Failure>>) -> Option<LaneErrorKind> {
     match answer {
-        Some(Err(Failure::Lane(error))) => Some(error.reason),
+        Some(Err(Failure::Lane(error))) => Some(error.kind),
         _ => None,
     }
 }
@@ -68,13 +73,15 @@ fn creep(lane: &mut Stepped, end: u64) {
 #[test]
 fn answers_that_nobody_can_decode_close_nothing() {
     let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
-    for class in [Class::Malformed, Class::Transient, Class::Rejected, Class::Fatal] {
+    for class in
+        [ErrorClass::Malformed, ErrorClass::Transient, ErrorClass::Rejected, ErrorClass::Fatal]
+    {
         for _ in 0..12 {
             drop(lane.submit(READS, &options(), answered(class)));
         }
     }
     for _ in 0..12 {
-        drop(lane.submit(PLACE, &options(), answered(Class::Unknown)));
+        drop(lane.submit(PLACE, &options(), answered(ErrorClass::Unknown)));
     }
     let status = lane.lanes.status().lanes.remove(0);
     assert_eq!(status.breaker, BreakerState::Closed);
@@ -84,20 +91,20 @@ fn answers_that_nobody_can_decode_close_nothing() {
 #[test]
 fn a_call_that_was_refused_on_this_side_says_nothing_of_the_broker() {
     let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
-    let local = Known::from(Class::NotSent).reached(Reachability::NotTried);
+    let local = Known::from(ErrorClass::NotSent).with_reachability(Reachability::NotTried);
     (0..12).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(local))));
     assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Closed);
-    (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(Class::NotSent))));
+    (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(ErrorClass::NotSent))));
     assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Open);
 }
 
 #[test]
 fn a_route_that_is_out_of_order_stops_no_other() {
-    let config = unlimited(1).retry(RetryPolicy::none()).when_down(WhenDown::Refuse);
+    let config = unlimited(1).retry(RetryPolicy::none()).when_down(OpenBreakerPolicy::Refuse);
     let mut lane = Stepped::new(&[config], &[]);
     (0..5).for_each(|_| drop(lane.submit(READS, &options(), unanswered())));
     let mut refused = lane.submit(READS, &options(), Course::INSTANT);
-    assert!(matches!(reason(refused.try_wait()), Some(Reason::BrokerDown { .. })));
+    assert!(matches!(reason(refused.try_wait()), Some(LaneErrorKind::BrokerDown { .. })));
     for call in [PLACE, ACCOUNT, CANCEL] {
         assert!(lane.submit(call, &options(), Course::INSTANT).try_wait().unwrap().is_ok());
     }
@@ -109,12 +116,12 @@ fn a_route_that_is_out_of_order_stops_no_other() {
 
 #[test]
 fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way() {
-    let config = unlimited(1).retry(RetryPolicy::none()).when_down(WhenDown::Refuse);
+    let config = unlimited(1).retry(RetryPolicy::none()).when_down(OpenBreakerPolicy::Refuse);
     let mut lane = Stepped::new(&[config], &[]);
     (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), unanswered())));
     let is_down = |lane: &mut Stepped| {
         let mut refused = lane.submit(PLACE, &options(), Course::INSTANT);
-        matches!(reason(refused.try_wait()), Some(Reason::BrokerDown { .. }))
+        matches!(reason(refused.try_wait()), Some(LaneErrorKind::BrokerDown { .. }))
     };
     assert!(is_down(&mut lane));
     // One that fails changes nothing, and the next goes too.
@@ -133,7 +140,7 @@ fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way()
 /// Those that wait are refused; an exit among them is not.
 #[test]
 fn an_exit_that_waits_as_the_breaker_opens_is_sent() {
-    let config = per_second(5).in_flight(5).when_down(WhenDown::Refuse);
+    let config = per_second(5).in_flight(5).when_down(OpenBreakerPolicy::Refuse);
     let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     let lost = Course { takes: Duration::from_millis(100), ends: End::Lost };
@@ -141,7 +148,7 @@ fn an_exit_that_waits_as_the_breaker_opens_is_sent() {
     let mut waits = [PLACE, CANCEL].map(|call| lane.submit(call, &options(), Course::INSTANT));
     lane.run_to(began + 10 * SECOND);
     assert_eq!(fails.len(), 5);
-    assert!(matches!(reason(waits[0].try_wait()), Some(Reason::BrokerDown { .. })));
+    assert!(matches!(reason(waits[0].try_wait()), Some(LaneErrorKind::BrokerDown { .. })));
     assert_eq!(waits[1].try_wait(), Some(Ok(6)));
 }
 
@@ -150,7 +157,7 @@ fn a_breaker_forced_open_by_hand_refuses_an_exit_too() {
     let mut lane = Stepped::new(&[unlimited(1)], &[]);
     lane.lane(0).set_breaker(BreakerMode::ForcedOpen);
     let mut exit = lane.submit(CANCEL, &options(), Course::INSTANT);
-    assert!(matches!(reason(exit.try_wait()), Some(Reason::BrokerDown { possible_in: None })));
+    assert!(matches!(reason(exit.try_wait()), Some(LaneErrorKind::BrokerDown { retry_in: None })));
 }
 
 #[test]
@@ -222,7 +229,7 @@ fn a_deadline_is_judged_by_the_slots_of_hung_calls_too() {
     let soon = options().deadline(Duration::from_millis(100));
     assert_eq!(lane.submit(CANCEL, &soon, Course::INSTANT).try_wait(), Some(Ok(16)));
     let mut read = lane.submit(READS, &soon, Course::INSTANT);
-    assert!(matches!(reason(read.try_wait()), Some(Reason::TooLate { .. })));
+    assert!(matches!(reason(read.try_wait()), Some(LaneErrorKind::TooLate { .. })));
 }
 
 /// The looks of a guard for lost orders are urgent reads.
@@ -257,7 +264,7 @@ fn no_estimate_refuses_an_exit() {
     let hasty = options().deadline(Duration::from_secs(3));
     let mut exit = lane.submit(CANCEL, &hasty, quick);
     let mut read = lane.submit(READS, &hasty, quick);
-    assert!(matches!(reason(read.try_wait()), Some(Reason::TooLate { .. })));
+    assert!(matches!(reason(read.try_wait()), Some(LaneErrorKind::TooLate { .. })));
     lane.run_to(lane.now() + SECOND);
     assert!(exit.try_wait().unwrap().is_ok());
     // It is refused when the deadline has passed, and no sooner.
@@ -265,7 +272,7 @@ fn no_estimate_refuses_an_exit() {
     let mut late = lane.submit(CANCEL, &hasty, quick);
     assert_eq!(late.try_wait(), None);
     lane.run_to(lane.now() + 4 * SECOND);
-    assert!(matches!(reason(late.try_wait()), Some(Reason::DeadlinePassed { .. })));
+    assert!(matches!(reason(late.try_wait()), Some(LaneErrorKind::DeadlinePassed { .. })));
 }
 
 /// What was really sent was one call, so the lane goes at 70 % of that.
@@ -273,7 +280,7 @@ fn no_estimate_refuses_an_exit() {
 fn a_rate_that_was_cut_holds_up_no_exit() {
     let mut lane = Stepped::new(&[per_second(10)], &[]);
     lane.run_to(lane.now() + 5 * SECOND);
-    let too_fast = Class::Throttled { retry_after: Some(Duration::from_secs(1)) };
+    let too_fast = ErrorClass::Throttled { retry_after: Some(Duration::from_secs(1)) };
     drop(lane.submit(READS, &options(), Course::fails(too_fast)));
     let (began, first) = (lane.now(), lane.submitted());
     let calls = std::iter::repeat_n(CANCEL, 10).chain(std::iter::repeat_n(READS, 10));
@@ -291,7 +298,7 @@ fn a_rate_that_was_cut_holds_up_no_exit() {
 /// The broker bears two calls a second, whatever was configured, and refuses the others for a second.
 #[test]
 fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
-    let config = LaneConfig::new(Quota::per_second(10)).credit(Credit::STRICT);
+    let config = LaneConfig::new(Quota::per_second(10)).credit(RttCredit::STRICT);
     let mut lane = Stepped::new(&[config], &[]);
     let (taken, clock) = (Arc::new(Mutex::new(Vec::new())), lane.clock.clone());
     let exit = || {
@@ -303,11 +310,11 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
                 return Ok(0_usize);
             }
             let second = Some(Duration::from_secs(1));
-            Err(Failure::Broker(Class::Throttled { retry_after: second }.into()))
+            Err(Failure::Broker(ErrorClass::Throttled { retry_after: second }.into()))
         }
     };
     let mut exits: Vec<_> = (0..60)
-        .map(|_| lane.lanes.submit_again(CANCEL, &options(), exit(), Failure::known))
+        .map(|_| lane.lanes.submit_repeatable(CANCEL, &options(), exit(), Failure::known))
         .collect();
     lane.look();
     let end = lane.now() + 120 * SECOND;
@@ -318,19 +325,19 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
 
 #[test]
 fn at_a_full_queue_an_exit_takes_the_place_of_a_lesser_call() {
-    for when_full in [WhenFull::Refuse, WhenFull::Shed] {
+    for when_full in [OverflowPolicy::Refuse, OverflowPolicy::Shed] {
         let config = per_second(1).in_flight(1).queue(3).when_full(when_full);
         let mut lane = Stepped::new(&[config], &[]);
         drop(lane.submit(READS, &options(), Course::INSTANT));
         let mut waiting: Vec<_> =
             [5, 7, 6].map(|level| lane.submit(READS, &priority(level), Course::INSTANT)).into();
         let mut late = lane.submit(READS, &priority(8), Course::INSTANT);
-        assert!(matches!(reason(late.try_wait()), Some(Reason::QueueFull { .. })));
+        assert!(matches!(reason(late.try_wait()), Some(LaneErrorKind::QueueFull { .. })));
         let mut exits: Vec<_> =
             (0..5).map(|_| lane.submit(CANCEL, &options(), Course::INSTANT)).collect();
         // The lesser ones are gone, the lowest first; and there is room for exits without end.
         let gone: Vec<_> = waiting.iter_mut().map(|ticket| reason(ticket.try_wait())).collect();
-        assert_eq!(gone, vec![Some(Reason::Shed); 3]);
+        assert_eq!(gone, vec![Some(LaneErrorKind::Shed); 3]);
         assert_eq!(lane.lane(0).queued(), 5);
         lane.run_to(lane.now() + 10 * SECOND);
         assert!(exits.iter_mut().all(|exit| matches!(exit.try_wait(), Some(Ok(_)))));
@@ -354,14 +361,14 @@ fn an_interval_of_its_user_holds_up_no_exit() {
 fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
     let none_left = RetryPolicy::default().budget_percent(0).budget_floor(1);
     let mut lane = Stepped::new(&[unlimited(1).retry(none_left)], &[]);
-    let tried = |lane: &mut Stepped, call: Call| {
+    let tried = |lane: &mut Stepped, call: CallSpec| {
         let mut attempts = 0;
         let work = move || {
             attempts += 1;
-            let throttled = Class::Throttled { retry_after: Some(Duration::from_secs(1)) };
+            let throttled = ErrorClass::Throttled { retry_after: Some(Duration::from_secs(1)) };
             if attempts < 3 { Err(Failure::Broker(throttled.into())) } else { Ok(attempts) }
         };
-        let mut ticket = lane.lanes.submit_again(call, &options(), work, Failure::known);
+        let mut ticket = lane.lanes.submit_repeatable(call, &options(), work, Failure::known);
         lane.look();
         for _ in 0..40 {
             lane.move_to(lane.now() + SECOND / 2);
@@ -383,19 +390,19 @@ enum Step {
 
 fn ends() -> impl Strategy<Value = End> {
     let fails = |failure: Known| End::Fails(failure);
-    let answered = |class| End::Fails(Known::from(class).reached(Reachability::Answered));
+    let answered = |class| End::Fails(Known::from(class).with_reachability(Reachability::Answered));
     let too_fast = move |seconds: u64| {
-        fails(Class::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into())
+        fails(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into())
     };
     prop_oneof![
         Just(End::Answered),
         Just(End::Lost),
         Just(End::NeverLeft),
-        Just(answered(Class::Malformed)),
-        Just(answered(Class::Unknown)),
-        Just(answered(Class::Transient)),
-        Just(fails(Class::Rejected.into())),
-        Just(fails(Class::Fatal.into())),
+        Just(answered(ErrorClass::Malformed)),
+        Just(answered(ErrorClass::Unknown)),
+        Just(answered(ErrorClass::Transient)),
+        Just(fails(ErrorClass::Rejected.into())),
+        Just(fails(ErrorClass::Fatal.into())),
         (0..=2_u64).prop_map(too_fast),
     ]
 }
@@ -431,13 +438,13 @@ proptest! {
         queue in 1..=8_usize, block in any::<bool>(), sensitive in any::<bool>(),
     ) {
         let breaker = match sensitive {
-            true => CircuitBreaker::default().failures_in_a_row(Some(1)),
-            false => CircuitBreaker::default(),
+            true => BreakerPolicy::default().failures_in_a_row(Some(1)),
+            false => BreakerPolicy::default(),
         };
         let config = LaneConfig::new(Quota::new(limit, Duration::from_millis(length)))
             .in_flight(in_flight)
             .queue(queue)
-            .when_full(if block { WhenFull::Shed } else { WhenFull::Refuse })
+            .when_full(if block { OverflowPolicy::Shed } else { OverflowPolicy::Refuse })
             .breaker(breaker);
         let mut lane = Stepped::new(&[config], &[]);
         let (mut exits, mut tickets) = (HashSet::new(), Vec::new());
@@ -482,7 +489,7 @@ proptest! {
 fn a_reserve_lets_urgent_placements_out() {
     let budget = Budget::new(Quota::per_day(20)).reserve_percent(10);
     let mut lane = Stepped::new(&[unlimited(1)], &[budget]);
-    let place = Call { budgets: &[0], ..PLACE };
+    let place = CallSpec { budgets: &[0], ..PLACE };
     let mut orders: Vec<_> =
         (0..19).map(|_| lane.submit(place, &options(), Course::INSTANT)).collect();
     assert_eq!(lane.sent.len(), 18);

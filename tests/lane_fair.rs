@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanekeeper::lane::LaneConfig;
-use lanekeeper::proxy::Call;
-use lanekeeper::quota::{Budget, Credit, Quota};
+use lanekeeper::proxy::CallSpec;
+use lanekeeper::quota::{Budget, Quota, RttCredit};
 use lanekeeper::resilience::BreakerMode;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -49,7 +49,7 @@ fn settings() -> impl Strategy<Value = (LaneConfig, [Budget; 3])> {
     (quota, budgets, 1..=3_usize, aging, interval, any::<bool>()).prop_map(
         move |(quota, budgets, in_flight, aging, interval, strict)| {
             let config = LaneConfig::new(quota).in_flight(in_flight).aging(aging);
-            let credit = if strict { Credit::STRICT } else { Credit::default() };
+            let credit = if strict { RttCredit::STRICT } else { RttCredit::default() };
             (config.user_interval(tenths(interval)).credit(credit), budgets)
         },
     )
@@ -126,7 +126,7 @@ proptest! {
         // With nothing to wait for there is no next one.
         prop_assume!(lane.lane(0).queued() > 0);
         let (before, number) = (lane.sent.len(), lane.submitted());
-        let call = Call { weight: weight.min(limit), ..WRITE };
+        let call = CallSpec { weight: weight.min(limit), ..WRITE };
         drop(lane.submit(call, &priority(1).user("d"), Course::INSTANT));
         pass(&mut lane, 2 * SECOND);
         prop_assert_eq!(lane.sent[before].call, number);
@@ -166,7 +166,7 @@ proptest! {
         let mut lane = Stepped::new(&[config], &budgets);
         lane.lane(0).set_breaker(BreakerMode::Disabled);
         for ((budgets, weight, number, millis), user, course, deadline) in calls {
-            let call = Call { budgets, weight, ..WRITE };
+            let call = CallSpec { budgets, weight, ..WRITE };
             let of_call = priority(number).user(USERS[user]);
             let of_call = match deadline {
                 Some(deadline) => of_call.deadline(Duration::from_millis(deadline)),
@@ -215,7 +215,7 @@ proptest! {
         };
         let mut lane = Stepped::new(&[unlimited(1).aging(Some(1))], &limits.map(budget));
         let submit = |lane: &mut Stepped, (budgets, weight, number, millis)| {
-            let call = Call { budgets, weight, ..WRITE };
+            let call = CallSpec { budgets, weight, ..WRITE };
             let ticket = lane.submit(call, &priority(number), Course::INSTANT);
             let wait = ticket.estimated_wait();
             drop(ticket);
@@ -260,7 +260,7 @@ fn who_has_room_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
     // Its fair wait is taken for a second: it is overdue at 6.9 s.
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
     // From 6 s on there is room for one, from 9 s on for this.
-    drop(lane.submit(Call { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
+    drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
     pass(&mut lane, 950 * MILLISECOND);
     assert_eq!(lane.sent_at(3), None);
     pass(&mut lane, 100 * MILLISECOND);
@@ -274,7 +274,7 @@ fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
     let began = lane.now();
     let kinds: [(&'static [usize], u32); 4] = [(&[0], 1), (&[1], 1), (&[0, 1], 2), (&[1], 1)];
     for (budgets, weight) in kinds {
-        drop(lane.submit(Call { budgets, weight, ..WRITE }, &options(), Course::INSTANT));
+        drop(lane.submit(CallSpec { budgets, weight, ..WRITE }, &options(), Course::INSTANT));
     }
     pass(&mut lane, 1_500 * MILLISECOND);
     assert_eq!(lane.sent_at(3).map(|at| at - began), Some(SECOND));
@@ -286,7 +286,7 @@ fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
 fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
     let mut lane = Stepped::new(&[config], &[Budget::new(Quota::new(1, Duration::from_secs(10)))]);
-    let (began, order) = (lane.now(), Call { budgets: &[0], ..WRITE });
+    let (began, order) = (lane.now(), CallSpec { budgets: &[0], ..WRITE });
     for number in [5, 1] {
         drop(lane.submit(order, &priority(number), Course::INSTANT));
     }
@@ -303,7 +303,7 @@ fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
 fn who_is_urgent_passes_a_heavier_one_that_waits_for_a_budget() {
     let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_second(2))]);
     for (weight, number) in [(1, 5), (2, 1), (1, 1)] {
-        let call = Call { budgets: &[0], weight, ..WRITE };
+        let call = CallSpec { budgets: &[0], weight, ..WRITE };
         drop(lane.submit(call, &priority(number), Course::INSTANT));
     }
     assert_eq!(lane.sent.iter().map(|sending| sending.call).collect::<Vec<_>>(), [0, 2]);
@@ -322,9 +322,9 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
         seen.push((clock.now().as_nanos() - began) / MILLISECOND);
         if seen.len() == 1 { Err(Failure::NotSent) } else { Ok(0) }
     };
-    let _call = lane.lanes.submit_again(READ, &options(), fails_once, Failure::class);
+    let _call = lane.lanes.submit_repeatable(READ, &options(), fails_once, Failure::class);
     lane.look();
-    drop(lane.submit(Call { weight: 3, ..WRITE }, &options(), Course::INSTANT));
+    drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &options(), Course::INSTANT));
     creep(&mut lane, 15 * SECOND);
     let tries = tries.lock().unwrap().clone();
     // A delay of at most 100 ms, and ten seconds.
@@ -339,7 +339,7 @@ fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
     drop(lane.submit(WRITE, &priority(3), Course::INSTANT));
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
     pass(&mut lane, 200 * MILLISECOND);
-    drop(lane.submit(Call { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
+    drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
     creep(&mut lane, 8 * SECOND);
     let sent = |call| lane.sent_at(call).map(|at| (at - began) / SECOND);
     assert_eq!((sent(3), sent(4), sent(5)), (Some(6), Some(8), Some(14)));
@@ -351,11 +351,11 @@ fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
     let budgets = [Quota::per_second(1), two_seconds].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(2).aging(Some(2))], &budgets);
     let hangs = Course::answered_after(Duration::from_secs(3_600));
-    drop(lane.submit(Call { budgets: &[0], ..WRITE }, &options(), hangs));
-    let both = Call { budgets: &[0, 1], ..WRITE };
+    drop(lane.submit(CallSpec { budgets: &[0], ..WRITE }, &options(), hangs));
+    let both = CallSpec { budgets: &[0, 1], ..WRITE };
     drop(lane.submit(both, &priority(2), Course::INSTANT));
     for _ in 0..10 {
-        drop(lane.submit(Call { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
+        drop(lane.submit(CallSpec { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
         pass(&mut lane, 2 * SECOND);
     }
     assert_eq!(lane.sent.len(), 11);
@@ -365,11 +365,11 @@ fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
 fn who_waits_for_one_budget_for_hours_keeps_no_other() {
     let budgets = [Quota::per_hour(1), Quota::per_second(1)].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(1).aging(Some(2))], &budgets);
-    drop(lane.submit(Call { budgets: &[0], ..WRITE }, &options(), Course::INSTANT));
-    let both = Call { budgets: &[0, 1], ..WRITE };
+    drop(lane.submit(CallSpec { budgets: &[0], ..WRITE }, &options(), Course::INSTANT));
+    let both = CallSpec { budgets: &[0, 1], ..WRITE };
     drop(lane.submit(both, &priority(1), Course::INSTANT));
     for _ in 0..10 {
-        drop(lane.submit(Call { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
+        drop(lane.submit(CallSpec { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
         pass(&mut lane, SECOND);
     }
     assert_eq!(lane.sent.len(), 11);
@@ -382,7 +382,7 @@ fn who_comes_alone_does_not_pass_one_who_waits_for_more_room() {
     let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     for weight in [1, 3, 1] {
-        drop(lane.submit(Call { weight, ..WRITE }, &options(), Course::INSTANT));
+        drop(lane.submit(CallSpec { weight, ..WRITE }, &options(), Course::INSTANT));
         pass(&mut lane, MILLISECOND);
     }
     pass(&mut lane, 4 * SECOND);

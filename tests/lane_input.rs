@@ -10,9 +10,10 @@ use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::jiff::tz::TimeZone;
 use lanekeeper::lane::{
-    LaneConfig, LaneConfigError, LaneError, Priority, PriorityError, Reason, Shutdown, WhenFull,
+    LaneConfig, LaneConfigError, LaneError, LaneErrorKind, OverflowPolicy, Priority, PriorityError,
+    Shutdown,
 };
-use lanekeeper::proxy::{BuildError, Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{BuildError, CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota, QuotaError};
 use support::lanes::{
     READ, SECOND, WRITE, one, options, status, submit, the, unlimited, within_reason,
@@ -23,7 +24,7 @@ fn build(config: LaneConfig, budget: Budget) -> Result<Lanes, BuildError> {
     let mut builder = LanesBuilder::new("Test", &["test"], &["budget"]);
     builder.lane(0, config);
     builder.budget(0, budget);
-    builder.clock(ManualClock::jumping().into());
+    builder.clock(ManualClock::auto_advancing().into());
     builder.build(Limits::new())
 }
 
@@ -100,7 +101,7 @@ fn the_widest_settings_that_are_allowed_work() {
     within_reason(|| {
         let day = Duration::from_secs(86_400);
         let config = unlimited(1).queue(1 << 24).user_interval(day).aging(Some(u32::MAX));
-        let lanes = one(config, ManualClock::jumping());
+        let lanes = one(config, ManualClock::auto_advancing());
         let calls: Vec<_> =
             (0..3).map(|n| submit(&lanes, WRITE, &options().user("u"), move || n)).collect();
         assert_eq!(calls.into_iter().map(|call| call.wait().unwrap()).sum::<i32>(), 3);
@@ -132,7 +133,7 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
         let error = submit(&lanes, WRITE, &options(), || ()).wait().unwrap_err();
         assert_eq!(error.was_sent(), Sent::No);
         assert!(lanes.lane("test").is_none() && lanes.status().lanes.is_empty());
-        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).refused, 0);
+        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).rejected, 0);
         let unknown = lanes.set_budget("orders", &Quota::per_second(1).into());
         let said = unknown.unwrap_err().to_string();
         assert_eq!(said, "there is no budget `orders`; there are: none");
@@ -142,7 +143,7 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
         builder.budget(7, Quota::per_second(1).into());
         assert!(matches!(builder.build(Limits::new()), Err(BuildError::NoQuota { .. })));
         let lanes = one(unlimited(1), Clock::system());
-        let beyond = submit(&lanes, Call { lane: 7, ..WRITE }, &options(), || ());
+        let beyond = submit(&lanes, CallSpec { lane: 7, ..WRITE }, &options(), || ());
         assert_eq!(beyond.wait().unwrap_err().was_sent(), Sent::No);
     });
 }
@@ -150,11 +151,11 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
 #[test]
 fn a_budget_that_is_not_there_is_never_taken_for_one_that_is_not_spent() {
     within_reason(|| {
-        let lanes = one(unlimited(1), ManualClock::jumping());
-        let call = Call { budgets: &[7], ..WRITE };
+        let lanes = one(unlimited(1), ManualClock::auto_advancing());
+        let call = CallSpec { budgets: &[7], ..WRITE };
         for options in [options(), options().deadline(SECOND), options().deadline(Duration::MAX)] {
             let answer = submit(&lanes, call, &options, || panic!("sent")).wait();
-            assert_eq!(answer.unwrap_err().reason, Reason::TooHeavy);
+            assert_eq!(answer.unwrap_err().kind, LaneErrorKind::TooHeavy);
         }
         assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
     });
@@ -171,7 +172,7 @@ fn a_priority_is_a_number_from_one_to_ten() {
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     let _calls =
-        [0, 11].map(|priority| submit(&lanes, Call { priority, ..READ }, &options(), || ()));
+        [0, 11].map(|priority| submit(&lanes, CallSpec { priority, ..READ }, &options(), || ()));
     let priorities: Vec<u8> = status(&lanes).queued_by_priority.into_keys().collect();
     assert_eq!(priorities, [1, 10]);
 }
@@ -180,18 +181,18 @@ fn a_priority_is_a_number_from_one_to_ten() {
 fn a_weight_of_nothing_is_one_and_one_beyond_every_window_is_refused() {
     within_reason(|| {
         let lanes = one(LaneConfig::new(Quota::per_second(2)), ManualClock::new());
-        submit(&lanes, Call { weight: 0, ..WRITE }, &options(), || ()).wait().unwrap();
+        submit(&lanes, CallSpec { weight: 0, ..WRITE }, &options(), || ()).wait().unwrap();
         assert_eq!(status(&lanes).windows[0].used, 1);
         let deadlines = [options(), options().deadline(Duration::MAX)];
         for options in &deadlines {
             for weight in [3, u32::MAX] {
-                let answer = submit(&lanes, Call { weight, ..WRITE }, options, || ()).wait();
-                assert_eq!(answer.unwrap_err().reason, Reason::TooHeavy);
+                let answer = submit(&lanes, CallSpec { weight, ..WRITE }, options, || ()).wait();
+                assert_eq!(answer.unwrap_err().kind, LaneErrorKind::TooHeavy);
             }
         }
         let unlimited = one(unlimited(1), ManualClock::new());
         for _ in 0..3 {
-            let heaviest = Call { weight: u32::MAX, ..WRITE };
+            let heaviest = CallSpec { weight: u32::MAX, ..WRITE };
             assert_eq!(submit(&unlimited, heaviest, &options(), || 7).wait(), Ok(7));
         }
     });
@@ -200,7 +201,7 @@ fn a_weight_of_nothing_is_one_and_one_beyond_every_window_is_refused() {
 #[test]
 fn a_deadline_of_nothing_is_refused_and_one_of_for_ever_is_none() {
     within_reason(|| {
-        for clock in [Clock::system(), ManualClock::jumping().into()] {
+        for clock in [Clock::system(), ManualClock::auto_advancing().into()] {
             let lanes = one(LaneConfig::new(Quota::per_second(100)), clock);
             let none =
                 submit(&lanes, WRITE, &options().deadline(Duration::ZERO), || panic!("sent"));
@@ -218,13 +219,13 @@ fn a_deadline_of_nothing_is_refused_and_one_of_for_ever_is_none() {
 #[test]
 fn a_block_until_for_ever_and_a_drain_for_ever_end_when_there_is_nothing_to_wait_for() {
     within_reason(|| {
-        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let lanes = one(config, Clock::system());
         let calls: Vec<_> = (0..20)
             .map(|n| submit(&lanes, WRITE, &options().deadline(Duration::MAX), move || n))
             .collect();
         let drained = lanes.shutdown(Shutdown::Drain(Duration::MAX));
-        assert_eq!((drained.refused, drained.under_way), (0, 0));
+        assert_eq!((drained.rejected, drained.in_flight), (0, 0));
         assert!(calls.into_iter().all(|call| call.wait().is_ok()));
     });
 }
@@ -234,8 +235,8 @@ fn a_drain_of_no_time_is_a_drop() {
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     let waiting = submit(&lanes, WRITE, &options(), || ());
-    assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).refused, 1);
-    assert_eq!(waiting.wait().unwrap_err().reason, Reason::Closed);
+    assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).rejected, 1);
+    assert_eq!(waiting.wait().unwrap_err().kind, LaneErrorKind::Closed);
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn users_of_any_name_and_any_number_have_their_turns() {
 #[test]
 fn errors_of_a_lane_name_the_lane_and_the_method() {
     let lanes = one(unlimited(1), Clock::system());
-    lanes.shutdown(Shutdown::Drop);
+    lanes.shutdown(Shutdown::Now);
     let error: LaneError = submit(&lanes, WRITE, &options(), || ()).wait().unwrap_err();
     assert_eq!(error.to_string(), "write in lane `test`: not sent: the lane is closed");
 }

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, LaneState, Reason, Shutdown, WhenFull};
-use lanekeeper::proxy::Call;
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, LaneState, OverflowPolicy, Shutdown};
+use lanekeeper::proxy::CallSpec;
 use lanekeeper::quota::Quota;
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, options, priority, status, submit, the, unlimited,
@@ -27,7 +27,8 @@ fn heard(notes: &Notes, number: u64) -> Vec<Event> {
 fn each_fate(notes: &Arc<Notes>) {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(2);
-    let lanes = observed(config.when_full(WhenFull::Shed), clock.clone(), Some(notes.clone()));
+    let lanes =
+        observed(config.when_full(OverflowPolicy::Shed), clock.clone(), Some(notes.clone()));
     // 0: sent and answered.
     assert_eq!(submit(&lanes, WRITE, &options(), || 0).wait(), Ok(0));
     // 1: taken back. 2: a read that was dropped.
@@ -43,22 +44,22 @@ fn each_fate(notes: &Arc<Notes>) {
             true => late.wait(),
             false => late.wait_timeout(Duration::MAX).unwrap(),
         };
-        assert!(matches!(answer.unwrap_err().reason, Reason::DeadlinePassed { .. }));
+        assert!(matches!(answer.unwrap_err().kind, LaneErrorKind::DeadlinePassed { .. }));
         assert!(ahead.cancel());
         the(&lanes).resume();
         until(|| the(&lanes).queued() == 0);
     }
     // 7: refused at the door.
     let too_late = submit(&lanes, WRITE, &options().deadline(Duration::ZERO), || 7);
-    assert!(matches!(too_late.wait().unwrap_err().reason, Reason::TooLate { .. }));
+    assert!(matches!(too_late.wait().unwrap_err().kind, LaneErrorKind::TooLate { .. }));
     // 8 is shed for 10, and 11 finds no place.
     the(&lanes).pause();
     let shed = submit(&lanes, WRITE, &priority(9), || 8);
     let nine = submit(&lanes, WRITE, &priority(2), || 9);
     let ten = submit(&lanes, WRITE, &priority(2), || 10);
-    assert_eq!(shed.wait().unwrap_err().reason, Reason::Shed);
+    assert_eq!(shed.wait().unwrap_err().kind, LaneErrorKind::Shed);
     let full = submit(&lanes, WRITE, &priority(9), || 11);
-    assert_eq!(full.wait().unwrap_err().reason, Reason::QueueFull { capacity: 2 });
+    assert_eq!(full.wait().unwrap_err().kind, LaneErrorKind::QueueFull { capacity: 2 });
     // 9: a write that was dropped, and goes on.
     drop(nine);
     the(&lanes).resume();
@@ -66,13 +67,13 @@ fn each_fate(notes: &Arc<Notes>) {
     clock.advance(SECOND);
     assert_eq!(ten.wait(), Ok(10));
     // 12: what comes after it is over. 13: refused by the shutdown, 14 after it.
-    let twelve = submit(&lanes, Call { weight: 2, ..WRITE }, &options(), || 12);
-    assert_eq!(twelve.wait().unwrap_err().reason, Reason::TooHeavy);
+    let twelve = submit(&lanes, CallSpec { weight: 2, ..WRITE }, &options(), || 12);
+    assert_eq!(twelve.wait().unwrap_err().kind, LaneErrorKind::TooHeavy);
     let shut = submit(&lanes, WRITE, &options(), || 13);
-    assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
-    assert_eq!(shut.wait().unwrap_err().reason, Reason::Closed);
+    assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
+    assert_eq!(shut.wait().unwrap_err().kind, LaneErrorKind::Closed);
     let closed = submit(&lanes, WRITE, &options(), || 14);
-    assert_eq!(closed.wait().unwrap_err().reason, Reason::Closed);
+    assert_eq!(closed.wait().unwrap_err().kind, LaneErrorKind::Closed);
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_call_that_hangs_past_a_shutdown_is_told_to_its_end() {
         let notes = Arc::new(Notes::default());
         let lanes = observed(unlimited(1), Clock::system(), Some(notes.clone()));
         let held = hold(&lanes, WRITE);
-        lanes.shutdown(Shutdown::Drop);
+        lanes.shutdown(Shutdown::Now);
         held.let_go().wait().unwrap();
         assert_eq!(heard(&notes, 0), [Event::Submitted, Event::Dispatched, Event::Finished]);
     });
@@ -127,10 +128,11 @@ fn in_a_crowd_each_call_has_one_end_and_its_events_are_in_order() {
     within_reason(|| {
         for round in 0..6 {
             let notes = Arc::new(Notes::new(round % 2 == 1));
-            let full = [WhenFull::Refuse, WhenFull::Block, WhenFull::Shed][round % 3];
+            let full =
+                [OverflowPolicy::Refuse, OverflowPolicy::Block, OverflowPolicy::Shed][round % 3];
             let config = LaneConfig::new(Quota::per_second(50)).in_flight(3).queue(6);
             let config = config.when_full(full);
-            let lanes = observed(config, ManualClock::jumping(), Some(notes.clone()));
+            let lanes = observed(config, ManualClock::auto_advancing(), Some(notes.clone()));
             thread::scope(|scope| {
                 for caller in 0..8_usize {
                     let lanes = &lanes;

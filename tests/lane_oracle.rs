@@ -10,11 +10,12 @@ mod support;
 use std::time::Duration;
 
 use lanekeeper::lane::{
-    LaneConfig, LaneError, LaneState, Reason, Shutdown, Ticket, WhenDown, WhenFull,
+    LaneConfig, LaneError, LaneErrorKind, LaneState, OpenBreakerPolicy, OverflowPolicy, Shutdown,
+    Ticket,
 };
-use lanekeeper::proxy::Call;
-use lanekeeper::quota::{Budget, Credit, Quota};
-use lanekeeper::{Class, Sent};
+use lanekeeper::proxy::CallSpec;
+use lanekeeper::quota::{Budget, Quota, RttCredit};
+use lanekeeper::{ErrorClass, Sent};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use support::cases::cases;
@@ -168,13 +169,13 @@ impl Run {
         let config = |setting: &Setting| {
             LaneConfig::new(quota(setting.windows))
                 // A lane that holds calls for a broker that fails is idle with room, and rightly so.
-                .when_down(WhenDown::Refuse)
+                .when_down(OpenBreakerPolicy::Refuse)
                 .in_flight(setting.in_flight)
                 .queue(setting.queue)
-                .when_full(if setting.shed { WhenFull::Shed } else { WhenFull::Refuse })
+                .when_full(if setting.shed { OverflowPolicy::Shed } else { OverflowPolicy::Refuse })
                 .aging(setting.aging)
                 .user_interval(ms(setting.interval))
-                .credit(if setting.strict { Credit::STRICT } else { Credit::default() })
+                .credit(if setting.strict { RttCredit::STRICT } else { RttCredit::default() })
         };
         Self {
             lanes: Stepped::new(&settings.each_ref().map(config), &[Budget::new(quota(budget))]),
@@ -258,7 +259,7 @@ impl Run {
         }
         let budgets: &[usize] = if what.charged { &[0] } else { &[] };
         let kind = if what.read { READ } else { WRITE };
-        let call = Call { lane: what.lane, weight: what.weight, budgets, ..kind };
+        let call = CallSpec { lane: what.lane, weight: what.weight, budgets, ..kind };
         let takes = Duration::from_nanos(2 * LEAST) + ms(what.forward + what.back);
         let ticket = self.lanes.submit(call, &options, Course { takes, ends: what.end });
         let number = self.numbers[what.lane];
@@ -319,7 +320,7 @@ impl Run {
             match known.ticket.as_mut().and_then(Ticket::try_wait) {
                 None
                 | Some(Err(Failure::Lane(LaneError {
-                    reason: Reason::Taken | Reason::Cancelled,
+                    kind: LaneErrorKind::AlreadyTaken | LaneErrorKind::Cancelled,
                     ..
                 }))) => {}
                 Some(answer) => {
@@ -334,7 +335,7 @@ impl Run {
         };
         for (index, lane) in status.lanes.iter().enumerate() {
             // What the credit assumes: no way there and back is shorter than this share of the least.
-            let least = lane.least_round_trip.unwrap_or_default().as_nanos() as u64;
+            let least = lane.min_round_trip.unwrap_or_default().as_nanos() as u64;
             self.assumption_held &= least * 95 / 100 <= 2 * LEAST;
             // The status of a budget goes by the credits of the lanes that were charged to it so far.
             let was_charged = self.lanes.sent.iter().any(|sending| {
@@ -357,7 +358,7 @@ impl Run {
         let end = self.lanes.now() + 500_000_000;
         self.lanes.run_to(end);
         self.look();
-        self.lanes.lanes.shutdown(Shutdown::Drop);
+        self.lanes.lanes.shutdown(Shutdown::Now);
         while let Some(next) = self.lanes.next_answer() {
             self.lanes.move_to(next);
         }
@@ -379,7 +380,7 @@ impl Run {
             }
             // It did not leave, but it was made.
             Some(Err(Failure::NotSent)) => Some(Sent::Yes),
-            Some(Err(failure)) => Some(failure.class().map_or(Sent::Unknown, Class::was_sent)),
+            Some(Err(failure)) => Some(failure.class().map_or(Sent::Unknown, ErrorClass::was_sent)),
             None => None,
         };
         match told {
@@ -387,8 +388,9 @@ impl Run {
             Some(Sent::Yes | Sent::Unknown) => prop_assert_eq!(times, 1),
             None => prop_assert!(known.ticket.is_none(), "no answer to {:?}", known.what),
         }
-        if let Some(Err(Failure::Lane(LaneError { reason, .. }))) = &known.answer {
-            let is_wrong = matches!(reason, Reason::Taken | Reason::Panicked { .. });
+        if let Some(Err(Failure::Lane(LaneError { kind: reason, .. }))) = &known.answer {
+            let is_wrong =
+                matches!(reason, LaneErrorKind::AlreadyTaken | LaneErrorKind::Panicked { .. });
             prop_assert!(!is_wrong, "{reason}");
         }
         self.check_events(known, times == 1)

@@ -11,9 +11,10 @@ use std::thread;
 use lanekeeper::Sent;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{
-    CallOptions, Effect, LaneConfig, LaneError, LaneState, Reason, Shutdown, Ticket, WhenFull,
+    CallOptions, Effect, LaneConfig, LaneError, LaneErrorKind, LaneState, OverflowPolicy, Shutdown,
+    Ticket,
 };
-use lanekeeper::proxy::{BuildError, Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{BuildError, CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
 use support::lanes::{self, READ, SECOND, ms, options, priority, status, the};
 #[cfg(target_os = "linux")]
@@ -21,7 +22,7 @@ use support::lanes::{WRITE, unlimited, within_reason};
 #[cfg(target_os = "linux")]
 use support::stepped::{Course, Stepped};
 
-const ORDER: Call = Call { method: "order", effect: Effect::Write, budgets: &[0], ..READ };
+const ORDER: CallSpec = CallSpec { method: "order", effect: Effect::Write, budgets: &[0], ..READ };
 
 fn build(config: LaneConfig, orders: Budget, clock: &ManualClock) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
@@ -41,7 +42,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 /// Queues a call that writes its name down when it is made.
 fn submit(
     lanes: &Lanes,
-    call: Call,
+    call: CallSpec,
     options: &CallOptions,
     log: &Log,
     name: impl Into<String>,
@@ -65,7 +66,7 @@ fn order_of(lanes: &Lanes, queue: impl FnOnce(&Log) -> Vec<Ticket<(), LaneError>
 
 #[test]
 fn the_more_urgent_goes_first_and_equals_in_order() {
-    let lanes = once_a_second(&ManualClock::jumping());
+    let lanes = once_a_second(&ManualClock::auto_advancing());
     let order = order_of(&lanes, |log| {
         [9, 5, 1, 5, 10, 1]
             .iter()
@@ -97,7 +98,7 @@ fn an_urgent_call_that_comes_while_the_lane_waits_is_the_next_one_sent() {
 
 #[test]
 fn users_take_turns_however_much_one_asks_for() {
-    let lanes = once_a_second(&ManualClock::jumping());
+    let lanes = once_a_second(&ManualClock::auto_advancing());
     let order = order_of(&lanes, |log| {
         let (a, b) = (options().user("a"), options().user("b"));
         let mut tickets: Vec<_> =
@@ -112,7 +113,7 @@ fn users_take_turns_however_much_one_asks_for() {
 
 #[test]
 fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(10)).user_interval(SECOND).in_flight(1);
     let lanes = build(config, Quota::unlimited().into(), &clock);
     let began = clock.now();
@@ -129,7 +130,7 @@ fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
 
 #[test]
 fn a_user_keeps_the_interval_though_its_calls_are_overdue() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(1)).user_interval(10 * SECOND).in_flight(1);
     let lanes = build(config.aging(Some(1)), Quota::unlimited().into(), &clock);
     let began = clock.now();
@@ -146,7 +147,7 @@ fn a_user_keeps_the_interval_though_its_calls_are_overdue() {
 #[test]
 fn an_overdue_call_lets_those_of_its_user_that_came_before_it_go_first() {
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).aging(Some(2));
-    let lanes = build(config, Quota::unlimited().into(), &ManualClock::jumping());
+    let lanes = build(config, Quota::unlimited().into(), &ManualClock::auto_advancing());
     let order = order_of(&lanes, |log| {
         let queue = |priority_of, name: &str| {
             let ticket = submit(&lanes, READ, &priority(priority_of), log, name);
@@ -209,7 +210,7 @@ fn a_call_that_cannot_be_in_time_is_refused_with_when_it_could_be() {
     submit(&lanes, ORDER, &options(), &log, "first").wait().unwrap();
     let soon = options().deadline(SECOND);
     let error = submit(&lanes, ORDER, &soon, &log, "second").wait().unwrap_err();
-    assert_eq!(error.reason, Reason::TooLate { possible_in: 60 * SECOND });
+    assert_eq!(error.kind, LaneErrorKind::TooLate { retry_in: 60 * SECOND });
     assert_eq!(error.was_sent(), Sent::No);
     // What does not touch the budget goes.
     submit(&lanes, READ, &soon, &log, "read").wait().unwrap();
@@ -227,7 +228,7 @@ fn a_deadline_that_passes_in_the_queue_is_never_sent() {
     let _urgent: Vec<_> = (0..9).map(|_| submit(&lanes, ORDER, &priority(1), &log, "u")).collect();
     clock.advance(ms(1_500));
     let error = ticket.wait().unwrap_err();
-    assert!(matches!(error.reason, Reason::DeadlinePassed { .. }), "{error}");
+    assert!(matches!(error.kind, LaneErrorKind::DeadlinePassed { .. }), "{error}");
     for _ in 0..20 {
         clock.advance(SECOND);
         thread::yield_now();
@@ -240,16 +241,16 @@ fn a_call_too_heavy_for_any_window_is_refused_at_once() {
     let lanes = once_a_second(&ManualClock::new());
     // Not only when its turn comes.
     the(&lanes).pause();
-    let heavy = Call { weight: 2, ..READ };
+    let heavy = CallSpec { weight: 2, ..READ };
     let ticket = submit(&lanes, heavy, &options(), &Log::default(), "heavy");
-    assert_eq!(ticket.wait().unwrap_err().reason, Reason::TooHeavy);
+    assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::TooHeavy);
 }
 
 #[test]
 fn a_call_costs_its_weight() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = build(LaneConfig::new(Quota::per_second(10)), Quota::unlimited().into(), &clock);
-    let heavy = Call { weight: 5, ..READ };
+    let heavy = CallSpec { weight: 5, ..READ };
     let began = clock.now();
     let log = Log::default();
     for _ in 0..5 {
@@ -261,19 +262,19 @@ fn a_call_costs_its_weight() {
 #[test]
 fn a_full_queue_sheds_the_least_urgent() {
     let clock = ManualClock::new();
-    let config = LaneConfig::new(Quota::per_second(1)).queue(2).when_full(WhenFull::Shed);
+    let config = LaneConfig::new(Quota::per_second(1)).queue(2).when_full(OverflowPolicy::Shed);
     let lanes = build(config, Quota::unlimited().into(), &clock);
     let log = Log::default();
     the(&lanes).pause();
     let low = submit(&lanes, READ, &priority(9), &log, "low");
     let lower = submit(&lanes, READ, &priority(10), &log, "lower");
     let high = submit(&lanes, READ, &priority(2), &log, "high");
-    assert_eq!(lower.wait().unwrap_err().reason, Reason::Shed);
+    assert_eq!(lower.wait().unwrap_err().kind, LaneErrorKind::Shed);
     assert_eq!((high.position(), low.position()), (Some(0), Some(1)));
     // Nobody makes room for an equal.
     for number in [9, 10] {
         let late = submit(&lanes, READ, &priority(number), &log, "late");
-        assert_eq!(late.wait().unwrap_err().reason, Reason::QueueFull { capacity: 2 });
+        assert_eq!(late.wait().unwrap_err().kind, LaneErrorKind::QueueFull { capacity: 2 });
     }
     assert_eq!(low.position(), Some(1));
 }
@@ -282,7 +283,7 @@ fn a_full_queue_sheds_the_least_urgent() {
 #[test]
 fn a_full_queue_blocks_until_there_is_a_place() {
     within_reason(|| {
-        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let mut lane = Stepped::new(&[config], &[]);
         lane.lane(0).pause();
         let mut first = lane.submit(WRITE, &options(), Course::INSTANT);
@@ -303,25 +304,25 @@ fn a_shutdown_answers_everybody_and_takes_nobody_in() {
     submit(&lanes, READ, &options(), &log, "first").wait().unwrap();
     let waiting: Vec<_> =
         (0..3).map(|_| submit(&lanes, ORDER, &options(), &log, "waits")).collect();
-    let drained = lanes.shutdown(Shutdown::Drop);
-    assert_eq!((drained.refused, drained.under_way), (3, 0));
+    let drained = lanes.shutdown(Shutdown::Now);
+    assert_eq!((drained.rejected, drained.in_flight), (3, 0));
     for ticket in waiting {
-        assert_eq!(ticket.wait().unwrap_err().reason, Reason::Closed);
+        assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::Closed);
     }
     let after = submit(&lanes, READ, &options(), &log, "after");
-    assert_eq!(after.wait().unwrap_err().reason, Reason::Closed);
+    assert_eq!(after.wait().unwrap_err().kind, LaneErrorKind::Closed);
     assert_eq!(status(&lanes).state, LaneState::Closed);
     assert_eq!(*log.lock().unwrap(), ["first"]);
 }
 
 #[test]
 fn a_drain_lets_what_waits_go() {
-    let lanes = once_a_second(&ManualClock::jumping());
+    let lanes = once_a_second(&ManualClock::auto_advancing());
     let log = Log::default();
     let waiting: Vec<_> =
         (0..5).map(|i| submit(&lanes, ORDER, &options(), &log, format!("{i}"))).collect();
     let drained = lanes.shutdown(Shutdown::Drain(3600 * SECOND));
-    assert_eq!((drained.refused, drained.under_way), (0, 0));
+    assert_eq!((drained.rejected, drained.in_flight), (0, 0));
     assert_eq!(log.lock().unwrap().len(), 5);
     assert!(waiting.into_iter().all(|ticket| ticket.wait().is_ok()));
 }

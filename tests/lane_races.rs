@@ -15,9 +15,9 @@ use std::time::Duration;
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket, WhenFull,
+    CallInfo, LaneConfig, LaneError, LaneErrorKind, Observer, OverflowPolicy, Shutdown, Ticket,
 };
-use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Quota;
 use support::lanes::{
     READ, SECOND, WRITE, answer, hold, ms, observed, one, options, status, submit, the, unlimited,
@@ -31,7 +31,7 @@ use support::stepped::{Course, Failure, Stepped};
 #[test]
 fn deadlines_are_kept_while_every_worker_hangs() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let [other, lanes] = [(); 2].map(|()| one(unlimited(2), clock.clone()));
         the(&other).pause();
         let hung = [(); 2].map(|()| {
@@ -43,8 +43,8 @@ fn deadlines_are_kept_while_every_worker_hangs() {
         for _ in 0..3 {
             let work = || panic!("sent after its deadline");
             let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), work);
-            let reason = answer(&mut late).unwrap_err().reason;
-            assert_eq!(reason, Reason::DeadlinePassed { waited: SECOND });
+            let reason = answer(&mut late).unwrap_err().kind;
+            assert_eq!(reason, LaneErrorKind::DeadlinePassed { waited: SECOND });
         }
         the(&other).resume();
         hung.into_iter().for_each(|hung| hung.wait().unwrap());
@@ -65,7 +65,7 @@ fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
         assert_eq!((lane.sent.len(), lane.lane(0).queued()), (1, 1));
         lane.move_to(lane.now() + 1_000_000_000);
         let Some(Err(Failure::Lane(error))) = late.try_wait() else { panic!("nobody saw it pass") };
-        assert_eq!(error.reason, Reason::DeadlinePassed { waited: SECOND });
+        assert_eq!(error.kind, LaneErrorKind::DeadlinePassed { waited: SECOND });
         assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
     });
 }
@@ -87,8 +87,8 @@ fn a_call_whose_deadline_passes_on_its_way_in_is_not_sent() {
             let meanwhile = Arc::new(Meanwhile(clock.clone(), passes));
             let lanes = observed(unlimited(1), clock, Some(meanwhile));
             let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), || 7);
-            let reason = answer(&mut late).unwrap_err().reason;
-            assert_eq!(reason, Reason::DeadlinePassed { waited: passes });
+            let reason = answer(&mut late).unwrap_err().kind;
+            assert_eq!(reason, LaneErrorKind::DeadlinePassed { waited: passes });
             // What is in time goes.
             let call = submit(&lanes, WRITE, &options().deadline(passes + ms(1)), || 8);
             assert_eq!(call.wait(), Ok(8));
@@ -115,7 +115,7 @@ fn a_deadline_that_passes_together_with_the_wait_for_a_slot_comes_first() {
 fn callers_that_block_for_a_place_are_answered_by_a_drain() {
     within_reason(|| {
         for _ in 0..300 {
-            let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+            let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
             let lanes = one(config, Clock::system());
             let answered = AtomicUsize::new(0);
             thread::scope(|scope| {
@@ -124,7 +124,7 @@ fn callers_that_block_for_a_place_are_answered_by_a_drain() {
                         for _ in 0..50 {
                             let answer = submit(&lanes, WRITE, &options(), || ()).wait();
                             let shut = |error: &LaneError| {
-                                matches!(error.reason, Reason::Closed | Reason::CutOff)
+                                matches!(error.kind, LaneErrorKind::Closed | LaneErrorKind::CutOff)
                             };
                             assert!(answer.is_ok() || answer.as_ref().is_err_and(shut));
                             answered.fetch_add(1, Ordering::SeqCst);
@@ -143,7 +143,7 @@ fn callers_that_block_for_a_place_are_answered_by_a_drain() {
 fn a_caller_that_blocks_for_a_place_keeps_its_deadline() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let lanes = one(unlimited(1).queue(1).when_full(WhenFull::Block), clock.clone());
+        let lanes = one(unlimited(1).queue(1).when_full(OverflowPolicy::Block), clock.clone());
         let held = hold(&lanes, WRITE);
         let waits = submit(&lanes, WRITE, &options(), || 7);
         thread::scope(|scope| {
@@ -220,10 +220,10 @@ fn a_waker_that_panics_at_a_shutdown_leaves_nobody_unanswered() {
         let mut bad = submit(&lanes, WRITE, &options(), || ());
         let good = submit(&lanes, WRITE, &options(), || ());
         poll_badly(&mut bad);
-        let shut = catch_unwind(AssertUnwindSafe(|| lanes.shutdown(Shutdown::Drop)));
-        assert_eq!(shut.unwrap().refused, 2);
-        assert_eq!(good.wait().unwrap_err().reason, Reason::Closed);
-        assert_eq!(bad.wait().unwrap_err().reason, Reason::Closed);
+        let shut = catch_unwind(AssertUnwindSafe(|| lanes.shutdown(Shutdown::Now)));
+        assert_eq!(shut.unwrap().rejected, 2);
+        assert_eq!(good.wait().unwrap_err().kind, LaneErrorKind::Closed);
+        assert_eq!(bad.wait().unwrap_err().kind, LaneErrorKind::Closed);
     });
 }
 
@@ -234,7 +234,7 @@ fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
         let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(1), clock.clone());
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
         // In one look, a deadline is found to have passed and this one is chosen.
-        let good = submit(&lanes, Call { priority: 2, ..WRITE }, &options(), || 7);
+        let good = submit(&lanes, CallSpec { priority: 2, ..WRITE }, &options(), || 7);
         let mut bad = submit(&lanes, WRITE, &options().deadline(5 * SECOND), || 0);
         poll_badly(&mut bad);
         clock.advance(10 * SECOND);
@@ -246,13 +246,13 @@ fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
 #[test]
 fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_nobody() {
     within_reason(|| {
-        let lanes = one(LaneConfig::new(Quota::per_second(5)), ManualClock::jumping());
+        let lanes = one(LaneConfig::new(Quota::per_second(5)), ManualClock::auto_advancing());
         the(&lanes).pause();
-        let heavy = submit(&lanes, Call { weight: 5, ..WRITE }, &options(), || 5);
+        let heavy = submit(&lanes, CallSpec { weight: 5, ..WRITE }, &options(), || 5);
         let light = submit(&lanes, WRITE, &options(), || 1);
         the(&lanes).set_quota(&Quota::per_second(2)).unwrap();
         the(&lanes).resume();
-        assert_eq!(heavy.wait().unwrap_err().reason, Reason::TooHeavy);
+        assert_eq!(heavy.wait().unwrap_err().kind, LaneErrorKind::TooHeavy);
         assert_eq!(light.wait(), Ok(1));
     });
 }
@@ -260,7 +260,7 @@ fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_nobody() {
 #[test]
 fn light_calls_do_not_starve_a_heavy_urgent_one() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let lanes = one(LaneConfig::new(Quota::per_second(2)).in_flight(1), clock.clone());
         // The two slots of a second become free at different times from here on.
         let takes = |time| {
@@ -270,12 +270,12 @@ fn light_calls_do_not_starve_a_heavy_urgent_one() {
         submit(&lanes, WRITE, &options(), takes(ms(500))).wait().unwrap();
         the(&lanes).pause();
         let gone = Arc::new(AtomicUsize::new(0));
-        let low = Call { priority: 10, ..WRITE };
+        let low = CallSpec { priority: 10, ..WRITE };
         for _ in 0..100 {
             let gone = Arc::clone(&gone);
             drop(submit(&lanes, low, &options(), move || gone.fetch_add(1, Ordering::SeqCst)));
         }
-        let urgent = Call { priority: 1, weight: 2, ..WRITE };
+        let urgent = CallSpec { priority: 1, weight: 2, ..WRITE };
         let before = Arc::clone(&gone);
         let heavy = submit(&lanes, urgent, &options(), move || before.load(Ordering::SeqCst));
         the(&lanes).resume();
@@ -297,7 +297,7 @@ fn the_longest_wait_times_the_largest_multiple_is_no_overflow() {
     within_reason(|| {
         let century = Quota::new(1, 99 * 365 * 86_400 * SECOND);
         let config = LaneConfig::new(century).aging(Some(u32::MAX));
-        let lanes = one(config, ManualClock::jumping());
+        let lanes = one(config, ManualClock::auto_advancing());
         the(&lanes).pause();
         let calls: Vec<_> =
             (0..4).map(|number| submit(&lanes, WRITE, &options(), move || number)).collect();
@@ -322,7 +322,7 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
     within_reason(|| {
         let clock = ManualClock::new();
         let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(4);
-        let lanes = Arc::new(one(config.when_full(WhenFull::Shed), clock.clone()));
+        let lanes = Arc::new(one(config.when_full(OverflowPolicy::Shed), clock.clone()));
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
         let dropped = Arc::new(AtomicUsize::new(0));
         let send = |call, options: &_| {
@@ -335,7 +335,7 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
         is(1);
         let expired = send(WRITE, &options().deadline(ms(1_500)));
         let urgent: Vec<_> = (0..2)
-            .map(|_| submit(&lanes, Call { priority: 1, ..WRITE }, &options(), || ()))
+            .map(|_| submit(&lanes, CallSpec { priority: 1, ..WRITE }, &options(), || ()))
             .collect();
         clock.advance(ms(1_500));
         assert!(expired.wait().is_err());
@@ -346,7 +346,7 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
         });
         the(&lanes).pause();
         let waiting: Vec<_> = (0..4).map(|_| send(WRITE, &options())).collect();
-        let shedder = send(Call { priority: 2, ..WRITE }, &options());
+        let shedder = send(CallSpec { priority: 2, ..WRITE }, &options());
         is(3);
         drop(waiting);
         the(&lanes).resume();
@@ -355,7 +355,7 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
         is(4);
         clock.advance(SECOND);
         is(5);
-        lanes.shutdown(Shutdown::Drop);
+        lanes.shutdown(Shutdown::Now);
         is(7);
     });
 }
@@ -366,7 +366,7 @@ fn light_calls_ahead_are_not_taken_for_as_heavy_as_the_call_that_asks() {
     the(&lanes).pause();
     let _ahead: Vec<_> = (0..10).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
     // Ten slots for those ahead, and the ten of the next second for this one.
-    let heavy = Call { weight: 10, ..WRITE };
+    let heavy = CallSpec { weight: 10, ..WRITE };
     let mut ticket = submit(&lanes, heavy, &options().deadline(3 * SECOND), || ());
     assert_eq!(ticket.try_wait(), None);
 }

@@ -9,15 +9,16 @@ use std::iter::repeat_n;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use lanekeeper::Class;
+use lanekeeper::ErrorClass;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, Reason, Shutdown, Ticket};
-use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, Shutdown, Ticket};
+use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Quota;
-use lanekeeper::resilience::{BreakerState, CircuitBreaker, RetryPolicy, ThrottlePolicy};
+use lanekeeper::resilience::{BreakerPolicy, BreakerState, RetryPolicy, ThrottlePolicy};
 use support::diary::{Diary, Heard};
 use support::failing::{
-    DAY, Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, patient, submit_again, waiting,
+    DAY, Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, patient, submit_repeatable,
+    waiting,
 };
 use support::lanes::{
     READ, SECOND, WRITE, ms, observed, one, options, priority, status, submit, the, unlimited,
@@ -27,36 +28,37 @@ use support::oracle::{Algorithm, refused};
 
 /// Retries as many as one likes, after next to no delay.
 fn eager() -> RetryPolicy {
-    RetryPolicy::default().attempts(4).base(ms(1)).cap(ms(1)).budget_floor(1000)
+    RetryPolicy::default().attempts(4).base_delay(ms(1)).max_delay(ms(1)).budget_floor(1000)
 }
 
 /// A lane of which nothing but its retries is looked at.
 fn retrying(config: LaneConfig, retry: RetryPolicy) -> LaneConfig {
-    let throttle = ThrottlePolicy::default().default_pause(ms(1)).keep(100);
-    config.retry(retry).breaker(CircuitBreaker::disabled()).throttle(throttle)
+    let throttle = ThrottlePolicy::default().default_pause(ms(1)).keep_percent(100);
+    config.retry(retry).breaker(BreakerPolicy::disabled()).throttle(throttle)
 }
 
 // ---- what is sent again -------------------------------------------------------------------------
 
 #[test]
 fn what_is_sent_again_follows_from_what_it_does_and_how_it_failed() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
     let cases: [(Fault, bool, bool); 7] = [
         // How it failed, whether a write is sent again, whether a read is.
         (TOO_FAST, true, true),
         (NOT_SENT, true, true),
         (TRANSIENT, false, true),
-        (Some(Class::Unknown), false, true),
+        (Some(ErrorClass::Unknown), false, true),
         (None, false, true),
-        (Some(Class::Rejected), false, false),
-        (Some(Class::Fatal), false, false),
+        (Some(ErrorClass::Rejected), false, false),
+        (Some(ErrorClass::Fatal), false, false),
     ];
     for (fault, write, read) in cases {
         for (call, is_again) in [(WRITE, write), (READ, read)] {
             let log = Log::new(&clock);
             let answer =
-                submit_again(&lanes, call, &options(), log.fails("", repeat_n(fault, 99))).wait();
+                submit_repeatable(&lanes, call, &options(), log.fails("", repeat_n(fault, 99)))
+                    .wait();
             let attempts = if is_again { 4 } else { 1 };
             let last = Err(Failed::Broker(attempts, fault));
             assert_eq!((answer, log.len()), (last, attempts as usize), "{call:?} {fault:?}");
@@ -66,9 +68,9 @@ fn what_is_sent_again_follows_from_what_it_does_and_how_it_failed() {
 
 #[test]
 fn what_is_to_be_sent_once_is_sent_once() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
-    for fault in [TOO_FAST, NOT_SENT, TRANSIENT, Some(Class::Unknown), None] {
+    for fault in [TOO_FAST, NOT_SENT, TRANSIENT, Some(ErrorClass::Unknown), None] {
         for call in [WRITE, READ] {
             let log = Log::new(&clock);
             let failed = Err(Failed::Broker(1, fault));
@@ -82,17 +84,17 @@ fn what_is_to_be_sent_once_is_sent_once() {
 
 #[test]
 fn the_answer_is_that_of_the_attempt_that_worked() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
     let log = Log::new(&clock);
     let work = log.fails("", [NOT_SENT, TOO_FAST]);
-    assert_eq!(lanes.call_again(WRITE, &options(), work, class), Ok(3));
+    assert_eq!(lanes.call_repeatable(WRITE, &options(), work, class), Ok(3));
     assert_eq!(log.len(), 3);
 }
 
 #[test]
 fn a_panic_is_not_repeated_and_opens_no_breaker() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(unlimited(2).retry(eager()), clock.clone());
     let log = Log::new(&clock);
     for _ in 0..20 {
@@ -101,9 +103,9 @@ fn a_panic_is_not_repeated_and_opens_no_breaker() {
             log.note("panics");
             std::panic::panic_any("a bug of ours")
         };
-        let answer = submit_again(&lanes, READ, &options(), work).wait();
+        let answer = submit_repeatable(&lanes, READ, &options(), work).wait();
         let Err(Failed::Lane(error)) = answer else { panic!("{answer:?}") };
-        assert!(matches!(error.reason, Reason::Panicked { .. }), "{error}");
+        assert!(matches!(error.kind, LaneErrorKind::Panicked { .. }), "{error}");
     }
     assert_eq!((log.len(), status(&lanes).breaker), (20, BreakerState::Closed));
 }
@@ -112,14 +114,14 @@ fn a_panic_is_not_repeated_and_opens_no_breaker() {
 
 #[test]
 fn one_deadline_spans_all_attempts() {
-    let clock = ManualClock::jumping();
-    let policy = eager().attempts(20).base(ms(300)).cap(ms(300));
+    let clock = ManualClock::auto_advancing();
+    let policy = eager().attempts(20).base_delay(ms(300)).max_delay(ms(300));
     for _ in 0..20 {
         let lanes = one(retrying(unlimited(2), policy), clock.clone());
         let log = Log::new(&clock);
         let deadline = clock.now() + SECOND;
         let soon = options().deadline(SECOND);
-        let answer = submit_again(&lanes, READ, &soon, log.fails("", repeat_n(TRANSIENT, 99)));
+        let answer = submit_repeatable(&lanes, READ, &soon, log.fails("", repeat_n(TRANSIENT, 99)));
         let answer = answer.wait();
         let moments = log.moments();
         assert_eq!(answer, Err(Failed::Broker(moments.len() as u32, TRANSIENT)));
@@ -132,36 +134,36 @@ fn one_deadline_spans_all_attempts() {
 fn a_wait_beyond_the_deadline_is_not_begun() {
     let clock = ManualClock::new();
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
-    let slow_down = Some(Class::Throttled { retry_after: Some(ms(1000)) });
+    let slow_down = Some(ErrorClass::Throttled { retry_after: Some(ms(1000)) });
     let log = Log::new(&clock);
     let soon = options().deadline(SECOND);
-    let ticket = submit_again(&lanes, WRITE, &soon, log.fails("", repeat_n(slow_down, 9)));
+    let ticket = submit_repeatable(&lanes, WRITE, &soon, log.fails("", repeat_n(slow_down, 9)));
     // The clock stands still: it is answered at once, or never.
     assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, slow_down)));
 }
 
 #[test]
 fn a_call_whose_deadline_passes_before_its_next_permit_has_the_last_error() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let once_in_ten = LaneConfig::new(Quota::new(1, Duration::from_secs(10)));
     let lanes = one(retrying(once_in_ten, eager()), clock.clone());
     let log = Log::new(&clock);
     let before = clock.now();
     let soon = options().deadline(Duration::from_secs(5));
-    let ticket = submit_again(&lanes, READ, &soon, log.fails("", repeat_n(TRANSIENT, 9)));
+    let ticket = submit_repeatable(&lanes, READ, &soon, log.fails("", repeat_n(TRANSIENT, 9)));
     assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, TRANSIENT)));
     assert_eq!((log.len(), clock.now().since(before)), (1, Duration::from_secs(5)));
 }
 
 #[test]
 fn in_an_outage_retries_are_a_small_share_of_the_calls() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let policy = eager().attempts(20).budget_percent(10).budget_floor(3).budget_life(DAY);
     let lanes = one(retrying(unlimited(2), policy), clock.clone());
     let log = Log::new(&clock);
     for _ in 0..200 {
         let work = log.fails("", repeat_n(TRANSIENT, 99));
-        assert!(submit_again(&lanes, READ, &options(), work).wait().is_err());
+        assert!(submit_repeatable(&lanes, READ, &options(), work).wait().is_err());
     }
     assert_eq!(log.len(), 200 + 200 / 10 + 3);
 }
@@ -171,7 +173,7 @@ fn in_an_outage_retries_are_a_small_share_of_the_calls() {
 #[test]
 fn every_attempt_passes_the_pacer() {
     const LIMIT: u32 = 5;
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(LIMIT)).in_flight(4);
     let lanes = one(retrying(config, eager()), clock.clone());
     let log = Log::new(&clock);
@@ -182,7 +184,7 @@ fn every_attempt_passes_the_pacer() {
         .map(|call| {
             let mut work = log.fails("", [NOT_SENT, TOO_FAST]);
             let clock = clock.clone();
-            submit_again(&lanes, call, &options(), move || {
+            submit_repeatable(&lanes, call, &options(), move || {
                 let result = work();
                 clock.advance(ms(10));
                 result
@@ -206,15 +208,15 @@ fn every_attempt_passes_the_pacer() {
 
 /// The order of attempts when `first` fails once, and two calls of the default priority wait.
 fn order_with(first: u8) -> Vec<&'static str> {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
     let lanes = one(retrying(config, eager()), clock.clone());
     let log = Log::new(&clock);
     the(&lanes).pause();
     let tickets = [
-        submit_again(&lanes, READ, &priority(first), log.fails("fails", [TRANSIENT])),
-        submit_again(&lanes, READ, &priority(5), log.fails("b", [])),
-        submit_again(&lanes, READ, &priority(5), log.fails("c", [])),
+        submit_repeatable(&lanes, READ, &priority(first), log.fails("fails", [TRANSIENT])),
+        submit_repeatable(&lanes, READ, &priority(5), log.fails("b", [])),
+        submit_repeatable(&lanes, READ, &priority(5), log.fails("c", [])),
     ];
     the(&lanes).resume();
     assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
@@ -234,13 +236,14 @@ fn a_retry_keeps_its_priority() {
 #[test]
 fn a_user_keeps_its_interval_for_every_attempt() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let lanes = one(retrying(unlimited(1), eager()).user_interval(SECOND), clock.clone());
         let log = Log::new(&clock);
         let user = options().user("a");
         the(&lanes).pause();
-        let fails = submit_again(&lanes, READ, &user, log.fails("fails", [TRANSIENT, TRANSIENT]));
-        let other = submit_again(&lanes, READ, &user, log.fails("other", []));
+        let fails =
+            submit_repeatable(&lanes, READ, &user, log.fails("fails", [TRANSIENT, TRANSIENT]));
+        let other = submit_repeatable(&lanes, READ, &user, log.fails("other", []));
         the(&lanes).resume();
         assert_eq!((fails.wait(), other.wait()), (Ok(3), Ok(1)));
         let gaps: Vec<_> = log.moments().windows(2).map(|two| two[1].since(two[0])).collect();
@@ -265,11 +268,11 @@ fn went_again_in_time(log: &Log) {
 #[test]
 fn a_retry_does_not_starve_behind_a_queue_that_is_never_empty() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let (lanes, log) = (busy(&clock), Log::new(&clock));
-        let other = || submit_again(&lanes, READ, &options(), log.fails("other", []));
+        let other = || submit_repeatable(&lanes, READ, &options(), log.fails("other", []));
         the(&lanes).pause();
-        let retried = submit_again(&lanes, READ, &options(), log.fails("it", [TRANSIENT]));
+        let retried = submit_repeatable(&lanes, READ, &options(), log.fails("it", [TRANSIENT]));
         let mut others: VecDeque<_> = (0..20).map(|_| other()).collect();
         the(&lanes).resume();
         for _ in 0..2_000 {
@@ -297,11 +300,11 @@ fn chain(lanes: &Lanes, log: &Log, left: u32, done: mpsc::Sender<()>) {
 #[test]
 fn a_retry_does_not_starve_behind_calls_that_come_one_by_one() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let (lanes, log) = (busy(&clock), Log::new(&clock));
         let (done, is_done) = mpsc::channel();
         the(&lanes).pause();
-        let retried = submit_again(&lanes, READ, &options(), log.fails("it", [TRANSIENT]));
+        let retried = submit_repeatable(&lanes, READ, &options(), log.fails("it", [TRANSIENT]));
         chain(&lanes, &log, 2_000, done);
         the(&lanes).resume();
         is_done.recv().unwrap();
@@ -314,13 +317,13 @@ fn a_retry_does_not_starve_behind_calls_that_come_one_by_one() {
 /// may go. How many of those had gone when it went again.
 fn ahead_of_a_retry(aging: Option<u32>) -> usize {
     within_reason(move || {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).aging(aging);
         let (lanes, log) = (one(config, clock.clone()), Log::new(&clock));
         let (begun, began) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let mut fails = log.fails("low", [TRANSIENT]);
-        let low = submit_again(&lanes, READ, &priority(10), move || {
+        let low = submit_repeatable(&lanes, READ, &priority(10), move || {
             begun.send(()).unwrap();
             // The second time nobody is there any more.
             let _ = gone.recv();
@@ -353,7 +356,7 @@ fn much_later(clock: &ManualClock, lanes: &Lanes) {
     for _ in 0..4 {
         clock.advance(Duration::from_secs(43_200));
         let work = || Ok(());
-        assert_eq!(submit_again(lanes, READ, &options(), work).wait(), Ok(()));
+        assert_eq!(submit_repeatable(lanes, READ, &options(), work).wait(), Ok(()));
     }
 }
 
@@ -393,7 +396,7 @@ fn one_that_is_cancelled_takes_no_other_along() {
     let log = Log::new(&clock);
     let calls = ["first", "second", "third"].map(|name| {
         let before = status(&lanes).retrying;
-        let ticket = submit_again(&lanes, WRITE, &options(), log.fails(name, [NOT_SENT]));
+        let ticket = submit_repeatable(&lanes, WRITE, &options(), log.fails(name, [NOT_SENT]));
         until(|| status(&lanes).retrying == before + 1);
         ticket
     });
@@ -418,10 +421,11 @@ fn a_read_that_nobody_waits_for_is_not_sent_again() {
 fn one_whose_deadline_passes_has_the_last_error() {
     let clock = ManualClock::new();
     // A pause by hand, so that the deadline comes first.
-    let lanes = one(retrying(unlimited(2), eager().base(ms(900)).cap(ms(900))), clock.clone());
+    let lanes =
+        one(retrying(unlimited(2), eager().base_delay(ms(900)).max_delay(ms(900))), clock.clone());
     let log = Log::new(&clock);
     let soon = options().deadline(SECOND);
-    let ticket = submit_again(&lanes, WRITE, &soon, log.fails("", repeat_n(NOT_SENT, 9)));
+    let ticket = submit_repeatable(&lanes, WRITE, &soon, log.fails("", repeat_n(NOT_SENT, 9)));
     until(|| status(&lanes).retrying == 1);
     the(&lanes).pause();
     clock.advance(SECOND);
@@ -434,8 +438,8 @@ fn one_whose_deadline_passes_has_the_last_error() {
 #[test]
 fn one_in_a_lane_that_is_shut_has_the_last_error() {
     let ends: [fn(Lanes); 3] = [
-        |lanes| assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1),
-        |lanes| assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).refused, 1),
+        |lanes| assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1),
+        |lanes| assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).rejected, 1),
         drop,
     ];
     for end in ends {
@@ -452,27 +456,27 @@ fn one_in_a_lane_that_is_shut_has_the_last_error() {
 
 #[test]
 fn a_lane_that_drains_makes_the_attempts_that_are_left() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
     let log = Log::new(&clock);
-    let ticket = submit_again(&lanes, WRITE, &options(), log.fails("", [NOT_SENT, NOT_SENT]));
+    let ticket = submit_repeatable(&lanes, WRITE, &options(), log.fails("", [NOT_SENT, NOT_SENT]));
     let drained = lanes.shutdown(Shutdown::Drain(Duration::from_secs(3600)));
-    assert_eq!((drained.refused, ticket.wait()), (0, Ok(3)));
+    assert_eq!((drained.rejected, ticket.wait()), (0, Ok(3)));
 }
 
 // ---- what an observer hears ---------------------------------------------------------------------
 
 #[test]
 fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let diary = Arc::new(Diary::default());
     let config = retrying(unlimited(2), eager());
     let lanes = observed(config, clock.clone(), Some(diary.clone()));
     let log = Log::new(&clock);
     let works = log.fails("", [NOT_SENT, TOO_FAST]);
-    assert_eq!(submit_again(&lanes, WRITE, &options(), works).wait(), Ok(3));
+    assert_eq!(submit_repeatable(&lanes, WRITE, &options(), works).wait(), Ok(3));
     let fails = log.fails("", repeat_n(NOT_SENT, 9));
-    assert!(submit_again(&lanes, WRITE, &options(), fails).wait().is_err());
+    assert!(submit_repeatable(&lanes, WRITE, &options(), fails).wait().is_err());
     drop(lanes);
     assert_eq!(
         diary.heard(),
@@ -496,7 +500,7 @@ fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
     let lanes = one(retrying(config, eager()), clock.clone());
     let log = Log::new(&clock);
     let tickets =
-        [(); 2].map(|()| submit_again(&lanes, READ, &options(), log.fails("it", [TRANSIENT])));
+        [(); 2].map(|()| submit_repeatable(&lanes, READ, &options(), log.fails("it", [TRANSIENT])));
     until(|| status(&lanes).retrying == 2);
     // The delay is over, and there is no slot: they are looked at, and stay.
     clock.advance(SECOND / 2);
@@ -519,7 +523,12 @@ fn who_has_become_too_heavy_for_another_attempt_is_told_and_others_go_on() {
     let lanes = one(retrying(config, eager()), clock.clone());
     let log = Log::new(&clock);
     let submit = |weight| {
-        submit_again(&lanes, Call { weight, ..READ }, &options(), log.fails("it", [TRANSIENT]))
+        submit_repeatable(
+            &lanes,
+            CallSpec { weight, ..READ },
+            &options(),
+            log.fails("it", [TRANSIENT]),
+        )
     };
     let [light, heavy] = [1, 3].map(submit);
     until(|| status(&lanes).retrying == 2);

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{Shutdown, Ticket};
-use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::resilience::RetryPolicy;
 use support::diary::{Diary, Heard};
-use support::failing::{DAY, Failed, Log, NOT_SENT, patient, submit_again, waiting};
+use support::failing::{DAY, Failed, Log, NOT_SENT, patient, submit_repeatable, waiting};
 use support::lanes::{
     READ, SECOND, WRITE, observed, options, status, submit, the, unlimited, until, within_reason,
 };
@@ -27,7 +27,7 @@ struct Tried {
     ticket: Ticket<u32, Failed>,
 }
 
-fn tried(call: Call) -> Tried {
+fn tried(call: CallSpec) -> Tried {
     let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
     let lanes = observed(unlimited(2).retry(patient()), clock.clone(), Some(diary.clone()));
     let ticket = waiting(&lanes, call, &Log::new(&clock));
@@ -93,7 +93,7 @@ fn a_write_that_is_dropped_goes_again_and_has_one_end() {
 fn one_that_a_shutdown_ends_has_one_end() {
     within_reason(|| {
         let Tried { diary, lanes, ticket, .. } = tried(WRITE);
-        assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
+        assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
         drop(lanes);
         assert_eq!(diary.heard(), ONE_END);
@@ -107,7 +107,7 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
         let lanes = observed(unlimited(2).retry(patient()), clock, Some(diary.clone()));
         let (begun, began) = mpsc::channel();
         let (go, held) = mpsc::channel::<()>();
-        let ticket = submit_again(&lanes, WRITE, &options(), move || {
+        let ticket = submit_repeatable(&lanes, WRITE, &options(), move || {
             begun.send(()).unwrap();
             held.recv().unwrap();
             Err::<u32, _>(Failed::Broker(1, NOT_SENT))
@@ -124,12 +124,12 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
 /// that it never does.
 fn soon_over(retry_in: Duration) -> Tried {
     let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
-    let retry = RetryPolicy::default().base(retry_in).cap(retry_in);
+    let retry = RetryPolicy::default().base_delay(retry_in).max_delay(retry_in);
     // Two threads, and no third that could find the deadline passed.
     let config = unlimited(1).urgent_workers(0).retry(retry);
     let lanes = observed(config, clock.clone(), Some(diary.clone()));
     let soon = options().deadline(retry_in + SECOND);
-    let ticket = submit_again(&lanes, WRITE, &soon, Log::new(&clock).fails("it", [NOT_SENT]));
+    let ticket = submit_repeatable(&lanes, WRITE, &soon, Log::new(&clock).fails("it", [NOT_SENT]));
     until(|| status(&lanes).retrying == 1);
     the(&lanes).pause();
     Tried { clock, diary, lanes, ticket }

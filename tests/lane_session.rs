@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lanekeeper::Class;
-use lanekeeper::lane::{LaneConfig, Reason, WhenExpired};
+use lanekeeper::ErrorClass;
+use lanekeeper::lane::{ExpiredSessionPolicy, LaneConfig, LaneErrorKind};
 use lanekeeper::proxy::LanesBuilder;
 use lanekeeper::quota::{Limits, Quota};
 use support::lanes::{WRITE, options, priority, unlimited};
 use support::stepped::{Course, End, Failure, Stepped};
 
 fn refused_after(millis: u64) -> Course {
-    let ends = End::Fails(Class::Unauthorized.into());
+    let ends = End::Fails(ErrorClass::Unauthorized.into());
     Course { takes: Duration::from_millis(millis), ends }
 }
 
@@ -43,7 +43,7 @@ fn a_lane_holds_its_calls_until_the_session_is_renewed() {
     lane.run_to(lane.now() + 30 * SECOND);
     let answer = impatient.try_wait().unwrap().unwrap_err();
     assert!(
-        matches!(answer, Failure::Lane(error) if matches!(error.reason, Reason::DeadlinePassed { .. }))
+        matches!(answer, Failure::Lane(error) if matches!(error.kind, LaneErrorKind::DeadlinePassed { .. }))
     );
 
     lane.lanes.session().renew();
@@ -76,19 +76,21 @@ fn what_was_held_goes_in_its_order_and_within_the_pace() {
 
 #[test]
 fn a_lane_that_is_to_refuses_what_waits_and_what_comes() {
-    let config = LaneConfig::new(Quota::per_second(1)).when_expired(WhenExpired::Refuse);
+    let config = LaneConfig::new(Quota::per_second(1)).when_expired(ExpiredSessionPolicy::Refuse);
     let mut lane = Stepped::new(&[config, unlimited(1)], &[]);
     let mut first = lane.submit(WRITE, &options(), refused_after(10));
     let mut waits = lane.submit(WRITE, &options(), Course::INSTANT);
     lane.run_to(lane.now() + SECOND / 2);
-    assert_eq!(first.try_wait(), Some(Err(Failure::Broker(Class::Unauthorized.into()))));
+    assert_eq!(first.try_wait(), Some(Err(Failure::Broker(ErrorClass::Unauthorized.into()))));
     let mut comes = lane.submit(WRITE, &options(), Course::INSTANT);
     for ticket in [&mut waits, &mut comes] {
         let answer = ticket.try_wait().unwrap().unwrap_err();
-        assert!(matches!(answer, Failure::Lane(error) if error.reason == Reason::SessionExpired));
+        assert!(
+            matches!(answer, Failure::Lane(error) if error.kind == LaneErrorKind::SessionExpired)
+        );
     }
     // The other lane of the same session holds its own.
-    let elsewhere = lanekeeper::proxy::Call { lane: 1, ..WRITE };
+    let elsewhere = lanekeeper::proxy::CallSpec { lane: 1, ..WRITE };
     let mut held = lane.submit(elsewhere, &options(), Course::INSTANT);
     assert_eq!(held.try_wait(), None);
     lane.lanes.session().renew();
@@ -103,7 +105,7 @@ fn an_urgent_call_goes_and_if_the_broker_takes_it_so_do_the_others() {
     drop(lane.submit(WRITE, &options(), refused_after(0)));
     let mut held = lane.submit(WRITE, &options(), Course::INSTANT);
     let mut urgent = lane.submit(WRITE, &priority(1), refused_after(0));
-    assert_eq!(urgent.try_wait(), Some(Err(Failure::Broker(Class::Unauthorized.into()))));
+    assert_eq!(urgent.try_wait(), Some(Err(Failure::Broker(ErrorClass::Unauthorized.into()))));
     assert_eq!(held.try_wait(), None);
     let mut urgent = lane.submit(WRITE, &priority(1), Course::INSTANT);
     assert_eq!(urgent.try_wait(), Some(Ok(3)));
@@ -121,11 +123,11 @@ fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_goes_again() {
         // The first attempt is overtaken by a renewal.
         if counted.fetch_add(1, Ordering::SeqCst) == 0 {
             session.renew();
-            return Err(Failure::Broker(Class::Unauthorized.into()));
+            return Err(Failure::Broker(ErrorClass::Unauthorized.into()));
         }
         Ok(7_usize)
     };
-    let mut ticket = lane.lanes.submit_again(WRITE, &options(), work, Failure::known);
+    let mut ticket = lane.lanes.submit_repeatable(WRITE, &options(), work, Failure::known);
     lane.look();
     assert_eq!(ticket.try_wait(), Some(Ok(7)));
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
@@ -138,7 +140,7 @@ fn without_a_session_a_refusal_is_the_answer_of_one_call_alone() {
     let mut builder = LanesBuilder::new("Test", &["test"], &[]);
     builder.lane(0, unlimited(1));
     let lanes = builder.build(Limits::new()).unwrap();
-    let refused = || Err::<u8, _>(Failure::Broker(Class::Unauthorized.into()));
+    let refused = || Err::<u8, _>(Failure::Broker(ErrorClass::Unauthorized.into()));
     assert!(lanes.call(WRITE, &options(), refused, Failure::known).is_err());
     // The deadline is for the test to end if the call is held.
     let soon = options().deadline(Duration::from_secs(10));

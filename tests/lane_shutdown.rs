@@ -12,10 +12,10 @@ use std::time::Duration;
 use lanekeeper::Sent;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, Drained, LaneConfig, LaneError, LaneState, Observer, Reason, Shutdown, Ticket,
-    WhenFull,
+    CallInfo, LaneConfig, LaneError, LaneErrorKind, LaneState, Observer, OverflowPolicy, Shutdown,
+    ShutdownSummary, Ticket,
 };
-use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Quota;
 use support::lanes::{
     READ, SECOND, WRITE, answer, hold, ms, observed, one, options, priority, status, submit, the,
@@ -49,7 +49,7 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
             the(&lanes).pause();
             the(&lanes).resume();
             let late = submit(&lanes, WRITE, &options(), || 0).wait().unwrap_err();
-            assert_eq!(late.reason, Reason::Closed);
+            assert_eq!(late.kind, LaneErrorKind::Closed);
             assert!(!drain.is_finished());
             // Its limit is over 500 ms from here, or 3.5 s if it was slow to begin.
             until(|| {
@@ -58,12 +58,12 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
             });
             drain.join().unwrap()
         });
-        assert!((1..=16).contains(&drained.refused), "{drained:?}");
-        assert_eq!(drained.under_way, 0);
-        let sent = 20 - drained.refused;
+        assert!((1..=16).contains(&drained.rejected), "{drained:?}");
+        assert_eq!(drained.in_flight, 0);
+        let sent = 20 - drained.rejected;
         for (number, call) in calls.into_iter().enumerate() {
-            let answer = call.wait().map_err(|error| error.reason);
-            assert_eq!(answer, if number < sent { Ok(number) } else { Err(Reason::Closed) });
+            let answer = call.wait().map_err(|error| error.kind);
+            assert_eq!(answer, if number < sent { Ok(number) } else { Err(LaneErrorKind::Closed) });
         }
     });
 }
@@ -79,7 +79,7 @@ fn a_drain_waits_for_what_is_under_way() {
         assert!(!drain.is_finished());
         lanes.move_to(lanes.now() + 1_000_000_000);
         assert_eq!(held.wait(), Ok(0));
-        assert_eq!(drain.join().unwrap().under_way, 0);
+        assert_eq!(drain.join().unwrap().in_flight, 0);
     });
 }
 
@@ -89,8 +89,10 @@ fn a_drain_sends_nothing_that_a_pause_holds() {
         let lanes = one(unlimited(1), Clock::system());
         the(&lanes).pause();
         let calls: Vec<_> = (0..5).map(|n| submit(&lanes, WRITE, &options(), move || n)).collect();
-        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).refused, 5);
-        assert!(calls.into_iter().all(|call| call.wait().unwrap_err().reason == Reason::Closed));
+        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).rejected, 5);
+        assert!(
+            calls.into_iter().all(|call| call.wait().unwrap_err().kind == LaneErrorKind::Closed)
+        );
         the(&lanes).resume();
         assert_eq!(status(&lanes).state, LaneState::Closed);
     });
@@ -100,7 +102,7 @@ fn a_drain_sends_nothing_that_a_pause_holds() {
 #[test]
 fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
     within_reason(|| {
-        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let mut lanes = Stepped::new(&[config], &[]);
         let held = lanes.submit(WRITE, &options(), Course::answered_after(SECOND));
         let waits = lanes.submit(WRITE, &options(), Course::INSTANT);
@@ -108,9 +110,9 @@ fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
         assert!(!blocked.is_finished());
         let drain = lanes.beside(|lanes| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
         // No place has come free yet.
-        assert_eq!(blocked.join().unwrap().unwrap_err().reason, Reason::Closed);
+        assert_eq!(blocked.join().unwrap().unwrap_err().kind, LaneErrorKind::Closed);
         lanes.move_to(lanes.now() + 1_000_000_000);
-        assert_eq!(drain.join().unwrap().refused, 0);
+        assert_eq!(drain.join().unwrap().rejected, 0);
         assert_eq!((held.wait(), waits.wait()), (Ok(0), Ok(1)));
     });
 }
@@ -120,8 +122,8 @@ fn a_drop_leaves_what_is_under_way_to_its_end() {
     within_reason(|| {
         let lanes = one(unlimited(2), Clock::system());
         let held = hold(&lanes, WRITE);
-        let drained = lanes.shutdown(Shutdown::Drop);
-        assert_eq!((drained.refused, drained.under_way), (0, 1));
+        let drained = lanes.shutdown(Shutdown::Now);
+        assert_eq!((drained.rejected, drained.in_flight), (0, 1));
         assert_eq!(held.let_go().wait(), Ok(()));
     });
 }
@@ -129,8 +131,8 @@ fn a_drop_leaves_what_is_under_way_to_its_end() {
 #[test]
 fn a_shutdown_while_thirty_two_threads_submit_answers_them_all() {
     within_reason(|| {
-        let ways = [Shutdown::Drop, Shutdown::Drain(Duration::ZERO), Shutdown::Drain(SECOND)];
-        let full = [WhenFull::Refuse, WhenFull::Block, WhenFull::Shed];
+        let ways = [Shutdown::Now, Shutdown::Drain(Duration::ZERO), Shutdown::Drain(SECOND)];
+        let full = [OverflowPolicy::Refuse, OverflowPolicy::Block, OverflowPolicy::Shed];
         for round in 0..30 {
             let config = unlimited(3).queue(8).when_full(full[round % 3]);
             let lanes = one(config, Clock::system());
@@ -146,8 +148,8 @@ fn a_shutdown_while_thirty_two_threads_submit_answers_them_all() {
                             let work = move || runs.fetch_add(1, Ordering::SeqCst);
                             match submit(lanes, call, &options(), work).wait() {
                                 Ok(_) => drop(done.fetch_add(1, Ordering::SeqCst)),
-                                Err(error) if error.reason == Reason::Closed => break,
-                                Err(error) if error.reason == Reason::CutOff => {
+                                Err(error) if error.kind == LaneErrorKind::Closed => break,
+                                Err(error) if error.kind == LaneErrorKind::CutOff => {
                                     cut_off.fetch_add(1, Ordering::SeqCst);
                                     break;
                                 }
@@ -173,7 +175,7 @@ fn a_shutdown_while_thirty_two_threads_submit_answers_them_all() {
 #[test]
 fn a_call_may_shut_its_own_lane() {
     within_reason(|| {
-        for how in [Shutdown::Drop, Shutdown::Drain(ms(5))] {
+        for how in [Shutdown::Now, Shutdown::Drain(ms(5))] {
             let lanes = Arc::new(one(unlimited(1), Clock::system()));
             the(&lanes).pause();
             let own = Arc::clone(&lanes);
@@ -182,8 +184,8 @@ fn a_call_may_shut_its_own_lane() {
             the(&lanes).resume();
             let drained = shuts.wait().unwrap();
             // It is under way itself; and the only worker is busy with it.
-            assert_eq!((drained.refused, drained.under_way), (1, 1));
-            assert_eq!(waits.wait().unwrap_err().reason, Reason::Closed);
+            assert_eq!((drained.rejected, drained.in_flight), (1, 1));
+            assert_eq!(waits.wait().unwrap_err().kind, LaneErrorKind::Closed);
         }
     });
 }
@@ -240,7 +242,7 @@ fn the_last_handle_may_be_dropped_by_a_call() {
             give.send(lanes).unwrap();
             assert_eq!(call.wait(), Ok(7));
             for call in behind {
-                assert_eq!(call.wait().unwrap_err().reason, Reason::Closed);
+                assert_eq!(call.wait().unwrap_err().kind, LaneErrorKind::Closed);
             }
             until(|| count.load(Ordering::SeqCst) == 0);
         }
@@ -257,7 +259,7 @@ fn the_last_handle_is_dropped_while_calls_hang_in_the_queue() {
         let waiting: Vec<_> = (0..5).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
         drop(lanes);
         for call in waiting {
-            assert_eq!(call.wait().unwrap_err().reason, Reason::Closed);
+            assert_eq!(call.wait().unwrap_err().kind, LaneErrorKind::Closed);
         }
         assert_eq!(count.load(Ordering::SeqCst), 0);
     });
@@ -327,14 +329,14 @@ impl<F: Fn(&'static str) + Send + Sync> Observer for OnExpiry<F> {
 
 /// A call of this name, with a deadline.
 fn soon(lanes: &Lanes, method: &'static str, deadline: Duration) -> Ticket<(), LaneError> {
-    submit(lanes, Call { method, ..WRITE }, &options().deadline(deadline), || ())
+    submit(lanes, CallSpec { method, ..WRITE }, &options().deadline(deadline), || ())
 }
 
 /// A lane of one call at a time, and an observer that drains it when `x` expires. It says what came of it.
 fn drained_by_its_observer(
     clock: &ManualClock,
     at_others: impl Fn(&'static str) + Send + Sync + 'static,
-) -> (Lanes, mpsc::Receiver<Drained>) {
+) -> (Lanes, mpsc::Receiver<ShutdownSummary>) {
     let (tell, told) = mpsc::channel();
     let mine: Arc<OnceLock<Lanes>> = Arc::default();
     let its = Arc::clone(&mine);
@@ -360,10 +362,10 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered()
         // One look finds that both have expired; and the clock does not move again.
         clock.advance(SECOND);
         held.let_go().wait().unwrap();
-        assert_eq!(told.recv().unwrap(), Drained::default());
+        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
         for call in both {
-            let reason = call.wait().unwrap_err().reason;
-            assert!(matches!(reason, Reason::DeadlinePassed { .. }));
+            let reason = call.wait().unwrap_err().kind;
+            assert!(matches!(reason, LaneErrorKind::DeadlinePassed { .. }));
         }
     });
 }
@@ -401,12 +403,12 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
         drop(end);
         second.wait().unwrap();
         for mut call in both {
-            let reason = answer(&mut call).unwrap_err().reason;
-            assert!(matches!(reason, Reason::DeadlinePassed { .. }));
+            let reason = answer(&mut call).unwrap_err().kind;
+            assert!(matches!(reason, LaneErrorKind::DeadlinePassed { .. }));
         }
         drop(go);
         // It waits for the one that still tells, and for nothing else.
-        assert_eq!(told.recv().unwrap(), Drained::default());
+        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
         assert!(holding.wait().is_err());
     });
 }
@@ -423,7 +425,7 @@ fn a_drain_by_who_hears_of_one_call_waits_for_another_that_is_under_way() {
         assert!(answer(&mut late).is_err());
         until(|| status(&lanes).state == LaneState::Draining);
         held.let_go().wait().unwrap();
-        assert_eq!(told.recv().unwrap(), Drained::default());
+        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
     });
 }
 
@@ -456,7 +458,7 @@ fn a_drain_is_over_when_the_observer_has_heard_of_all() {
             // All are answered, and one is still told of.
             assert!(!drain.is_finished());
             drop(go);
-            assert_eq!(drain.join().unwrap(), Drained::default());
+            assert_eq!(drain.join().unwrap(), ShutdownSummary::default());
             assert_eq!(heard.load(Ordering::SeqCst), 1);
         });
         assert!(late.wait().is_err());

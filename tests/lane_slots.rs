@@ -6,8 +6,8 @@ mod support;
 
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, LaneConfig};
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
-use lanekeeper::quota::{Budget, Credit, Limits, Quota};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
+use lanekeeper::quota::{Budget, Limits, Quota, RttCredit};
 use lanekeeper::resilience::RetryPolicy;
 use support::failing::{Failed, class};
 use support::lanes::{
@@ -28,10 +28,10 @@ fn with_reserve(clock: &ManualClock) -> Lanes {
 #[test]
 fn the_reserve_is_for_calls_that_are_urgent_whatever_their_method_is() {
     within_reason(|| {
-        let method = |priority| Call { priority, budgets: &[0], ..WRITE };
-        let ways: [(Call, CallOptions); 2] = [(method(1), options()), (method(5), priority(1))];
+        let method = |priority| CallSpec { priority, budgets: &[0], ..WRITE };
+        let ways: [(CallSpec, CallOptions); 2] = [(method(1), options()), (method(5), priority(1))];
         for (urgent, its_options) in ways {
-            let clock = ManualClock::jumping();
+            let clock = ManualClock::auto_advancing();
             let (lanes, began) = (with_reserve(&clock), clock.now());
             let call = |call, options: &CallOptions| {
                 submit(&lanes, call, options, || ()).wait().unwrap();
@@ -68,7 +68,7 @@ fn what_is_left_of_a_bucket_is_what_it_holds() {
 fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
     within_reason(|| {
         let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_hour(1))]);
-        let order = Call { budgets: &[0], ..WRITE };
+        let order = CallSpec { budgets: &[0], ..WRITE };
         let mut first = lane.submit(order, &options(), Course::INSTANT);
         assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
         // Now all of its threads sleep, and time stands still.
@@ -91,8 +91,8 @@ fn the_status_of_a_budget_tells_its_reserve() {
 #[test]
 fn a_lane_has_the_credit_that_it_was_given() {
     within_reason(|| {
-        for (credit, is_some) in [(Credit::STRICT, false), (Credit::default(), true)] {
-            let clock = ManualClock::jumping();
+        for (credit, is_some) in [(RttCredit::STRICT, false), (RttCredit::default(), true)] {
+            let clock = ManualClock::auto_advancing();
             let config = LaneConfig::new(Quota::per_second(10)).credit(credit);
             let lanes = one(config, clock.clone());
             for _ in 0..40 {
@@ -107,7 +107,7 @@ fn a_lane_has_the_credit_that_it_was_given() {
 #[test]
 fn a_lane_that_waits_for_the_slot_of_a_lost_call_wakes_by_itself() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
         let lanes = one(config.retry(RetryPolicy::none()), clock.clone());
         let began = clock.now();

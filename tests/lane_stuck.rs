@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    CallInfo, CallOptions, FinishedCall, LaneConfig, LaneError, LaneState, Observer, Priority,
-    Reason, Shutdown, Ticket, WhenFull,
+    CallInfo, CallOptions, FinishedCall, LaneConfig, LaneError, LaneErrorKind, LaneState, Observer,
+    OverflowPolicy, Priority, Shutdown, Ticket,
 };
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::{BreakerState, CircuitBreaker};
-use lanekeeper::{Class, Sent};
+use lanekeeper::resilience::{BreakerPolicy, BreakerState};
+use lanekeeper::{ErrorClass, Sent};
 use support::failing::{TRANSIENT, class, ended};
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
@@ -37,10 +37,10 @@ impl Heard {
 }
 
 impl Observer for Heard {
-    fn unanswered(&self, call: &CallInfo<'_>) {
+    fn deadline_missed(&self, call: &CallInfo<'_>) {
         self.0.lock().unwrap().push(("unanswered", call.number));
     }
-    fn refused(&self, call: &CallInfo<'_>, _: &Reason) {
+    fn refused(&self, call: &CallInfo<'_>, _: &LaneErrorKind) {
         self.0.lock().unwrap().push(("refused", call.number));
     }
     fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
@@ -60,14 +60,15 @@ fn at_the_limit_of_a_drain_every_caller_is_answered_and_the_proxy_can_be_dropped
                 the(&lanes).pause();
             }
             let drained = lanes.shutdown(Shutdown::Drain(ms(1)));
-            assert_eq!((drained.refused, drained.under_way), (1, 2));
-            assert_eq!(waits.wait().unwrap_err().reason, Reason::Closed);
+            assert_eq!((drained.rejected, drained.in_flight), (1, 2));
+            assert_eq!(waits.wait().unwrap_err().kind, LaneErrorKind::Closed);
             let mut go = Vec::new();
-            for (held, class) in held.into_iter().zip([Class::Unknown, Class::Transient]) {
+            for (held, class) in held.into_iter().zip([ErrorClass::Unknown, ErrorClass::Transient])
+            {
                 let error = held.ticket.wait().unwrap_err();
                 assert_eq!(
-                    (error.reason.clone(), error.was_sent()),
-                    (Reason::CutOff, Sent::Unknown)
+                    (error.kind.clone(), error.was_sent()),
+                    (LaneErrorKind::CutOff, Sent::Unknown)
                 );
                 assert_eq!(error.class(), class);
                 go.push(held.go);
@@ -109,12 +110,12 @@ fn a_drain_answers_whoever_waits_in_whatever_way() {
             });
             lanes.shutdown(Shutdown::Drain(Duration::ZERO));
             for answer in [waits.join().unwrap(), far.join().unwrap()] {
-                assert_eq!(answer.unwrap_err().reason, Reason::CutOff);
+                assert_eq!(answer.unwrap_err().kind, LaneErrorKind::CutOff);
             }
         });
         is_woken.recv().unwrap();
         let std::task::Poll::Ready(answer) = task.as_mut().poll(&mut context) else { panic!() };
-        assert_eq!(answer.unwrap_err().reason, Reason::CutOff);
+        assert_eq!(answer.unwrap_err().kind, LaneErrorKind::CutOff);
     });
 }
 
@@ -124,9 +125,9 @@ fn calls_that_were_left_to_the_broker_can_be_cut_off_later() {
     within_reason(|| {
         let lanes = one(unlimited(1), Clock::system());
         let held = hold(&lanes, WRITE);
-        assert_eq!(lanes.shutdown(Shutdown::Drop).under_way, 1);
-        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).under_way, 1);
-        assert_eq!(held.ticket.wait().unwrap_err().reason, Reason::CutOff);
+        assert_eq!(lanes.shutdown(Shutdown::Now).in_flight, 1);
+        assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::ZERO)).in_flight, 1);
+        assert_eq!(held.ticket.wait().unwrap_err().kind, LaneErrorKind::CutOff);
     });
 }
 
@@ -178,8 +179,8 @@ fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
     within_reason(|| {
         let unbegun = Unbegun::new(Clock::system(), &options());
         let drained = unbegun.lanes.shutdown(Shutdown::Drain(Duration::ZERO));
-        assert_eq!(drained.under_way, 1);
-        assert_eq!(unbegun.never_runs().reason, Reason::Closed);
+        assert_eq!(drained.in_flight, 1);
+        assert_eq!(unbegun.never_runs().kind, LaneErrorKind::Closed);
     });
 }
 
@@ -190,8 +191,8 @@ fn a_call_whose_caller_left_before_it_began_is_never_sent() {
         let clock = ManualClock::new();
         let unbegun = Unbegun::new(clock.clone(), &options().deadline(SECOND));
         clock.advance(SECOND);
-        let reason = unbegun.never_runs().reason;
-        assert!(matches!(reason, Reason::DeadlinePassed { .. }), "{reason}");
+        let reason = unbegun.never_runs().kind;
+        assert!(matches!(reason, LaneErrorKind::DeadlinePassed { .. }), "{reason}");
     });
 }
 
@@ -217,9 +218,10 @@ fn a_storm_of_calls_that_never_return_leaves_no_waiter() {
                             }
                         });
                         sent.fetch_add(1, Ordering::SeqCst);
-                        match answer.wait().map_err(|error| error.reason) {
-                            Err(Reason::Closed | Reason::CutOff) => break,
-                            Ok(()) | Err(Reason::QueueFull { .. } | Reason::Shed) => {}
+                        match answer.wait().map_err(|error| error.kind) {
+                            Err(LaneErrorKind::Closed | LaneErrorKind::CutOff) => break,
+                            Ok(()) | Err(LaneErrorKind::QueueFull { .. } | LaneErrorKind::Shed) => {
+                            }
                             Err(other) => panic!("{other}"),
                         }
                     }
@@ -244,7 +246,7 @@ fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
         builder.clock(clock.clone().into());
         let lanes = builder.build(Limits::new()).unwrap();
         let stuck = hold(&lanes, WRITE);
-        let fine = submit(&lanes, Call { lane: 1, ..WRITE }, &options(), || 7);
+        let fine = submit(&lanes, CallSpec { lane: 1, ..WRITE }, &options(), || 7);
         let drained = thread::scope(|scope| {
             let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(SECOND)));
             until(|| status(&lanes).state == LaneState::Draining);
@@ -252,8 +254,8 @@ fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
             clock.advance(SECOND);
             drain.join().unwrap()
         });
-        assert_eq!(drained.under_way, 1);
-        assert_eq!(stuck.ticket.wait().unwrap_err().reason, Reason::CutOff);
+        assert_eq!(drained.in_flight, 1);
+        assert_eq!(stuck.ticket.wait().unwrap_err().kind, LaneErrorKind::CutOff);
         drop(lanes);
     });
 }
@@ -262,7 +264,7 @@ fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
 fn nested(
     lanes: &Lanes,
     depth: usize,
-    lane: impl Fn(usize) -> Call + Copy + Send + 'static,
+    lane: impl Fn(usize) -> CallSpec + Copy + Send + 'static,
 ) -> Result<usize, LaneError> {
     let inner = lanes.clone();
     let work = move || match depth {
@@ -280,7 +282,10 @@ fn a_call_that_would_wait_for_its_own_worker_is_refused_with_words() {
             // As many as there are workers.
             assert_eq!(nested(&lanes, workers - 1, |_| WRITE), Ok(workers - 1));
             let error = nested(&lanes, workers, |_| WRITE).unwrap_err();
-            assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Reentrant, Sent::No));
+            assert_eq!(
+                (error.kind.clone(), error.was_sent()),
+                (LaneErrorKind::Reentrant, Sent::No)
+            );
             assert!(error.to_string().contains("raise `in_flight`"), "{error}");
             // The lane works on.
             assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
@@ -295,10 +300,10 @@ fn a_way_back_through_another_lane_is_seen() {
         builder.lane(0, unlimited(1));
         builder.lane(1, unlimited(1));
         let lanes = builder.build(Limits::new()).unwrap();
-        let by_turns = |depth: usize| Call { lane: depth % 2, ..WRITE };
+        let by_turns = |depth: usize| CallSpec { lane: depth % 2, ..WRITE };
         assert_eq!(nested(&lanes, 1, by_turns), Ok(1));
-        assert_eq!(nested(&lanes, 2, by_turns).unwrap_err().reason, Reason::Reentrant);
-        assert_eq!(nested(&lanes, 3, by_turns).unwrap_err().reason, Reason::Reentrant);
+        assert_eq!(nested(&lanes, 2, by_turns).unwrap_err().kind, LaneErrorKind::Reentrant);
+        assert_eq!(nested(&lanes, 3, by_turns).unwrap_err().kind, LaneErrorKind::Reentrant);
         // Other proxies have lanes of their own.
         let others = one(unlimited(1), ManualClock::new());
         let inner = others.clone();
@@ -310,15 +315,15 @@ fn a_way_back_through_another_lane_is_seen() {
 /// A call under way that makes another one within, once it is told to go on.
 fn waits_within(
     lanes: &Lanes,
-    call: Call,
-) -> (Ticket<Result<usize, Reason>, LaneError>, mpsc::Sender<()>) {
+    call: CallSpec,
+) -> (Ticket<Result<usize, LaneErrorKind>, LaneError>, mpsc::Sender<()>) {
     let inner = lanes.clone();
     let (begun, began) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let outer = submit(lanes, call, &options(), move || {
         begun.send(()).unwrap();
         gone.recv().unwrap();
-        nested(&inner, 0, |_| WRITE).map_err(|error| error.reason)
+        nested(&inner, 0, |_| WRITE).map_err(|error| error.kind)
     });
     began.recv().unwrap();
     (outer, go)
@@ -339,10 +344,10 @@ fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<
 #[test]
 fn a_call_from_within_waits_for_an_open_breaker() {
     within_reason(|| {
-        let breaker = CircuitBreaker::default().failures_in_a_row(Some(1));
+        let breaker = BreakerPolicy::default().failures_in_a_row(Some(1));
         let clock = ManualClock::new();
         let lanes = one(unlimited(4).breaker(breaker), clock.clone());
-        let elsewhere = Call { route: "elsewhere", ..WRITE };
+        let elsewhere = CallSpec { route: "elsewhere", ..WRITE };
         let (mut outer, go) = waits_within(&lanes, elsewhere);
         lanes.submit(WRITE, &options(), || ended(Some(TRANSIENT)), class).wait().unwrap_err();
         assert_eq!(status(&lanes).breaker, BreakerState::Open);
@@ -361,7 +366,7 @@ fn calls_that_would_wait_for_their_own_slots_are_refused_too() {
         let config = LaneConfig::new(Quota::per_second(2)).in_flight(8);
         let lanes = one(config, ManualClock::new());
         let error = nested(&lanes, 2, |_| WRITE).unwrap_err();
-        assert_eq!((error.reason.clone(), error.was_sent()), (Reason::Reentrant, Sent::No));
+        assert_eq!((error.kind.clone(), error.was_sent()), (LaneErrorKind::Reentrant, Sent::No));
         assert_eq!(status(&lanes).in_flight, 0);
     });
 }
@@ -378,7 +383,8 @@ fn of_several_that_hold_all_slots_one_is_refused() {
                 call
             });
         let answers = [&mut first, &mut second].map(|call| in_time(&clock, call).unwrap());
-        let refused = answers.iter().filter(|answer| **answer == Err(Reason::Reentrant)).count();
+        let refused =
+            answers.iter().filter(|answer| **answer == Err(LaneErrorKind::Reentrant)).count();
         assert_eq!(refused, 1, "{answers:?}");
     });
 }
@@ -393,8 +399,8 @@ fn who_waits_for_a_budget_that_others_hold_is_not_refused() {
         let clock = ManualClock::new();
         builder.clock(clock.clone().into());
         let lanes = builder.build(Limits::new()).unwrap();
-        const CHARGED: Call = Call { budgets: &[0], ..WRITE };
-        let held = hold(&lanes, Call { lane: 1, ..CHARGED });
+        const CHARGED: CallSpec = CallSpec { budgets: &[0], ..WRITE };
+        let held = hold(&lanes, CallSpec { lane: 1, ..CHARGED });
         let mut outer = {
             let inner = lanes.clone();
             submit(&lanes, CHARGED, &options(), move || nested(&inner, 0, |_| CHARGED))
@@ -413,9 +419,9 @@ fn a_call_from_within_behind_a_heavier_one_is_refused() {
         let config = LaneConfig::new(Quota::per_second(3)).in_flight(4).aging(None);
         let lanes = one(config, ManualClock::new());
         let (outer, go) = waits_within(&lanes, WRITE);
-        let _heavy = submit(&lanes, Call { weight: 3, ..WRITE }, &options(), || ());
+        let _heavy = submit(&lanes, CallSpec { weight: 3, ..WRITE }, &options(), || ());
         go.send(()).unwrap();
-        assert_eq!(outer.wait(), Ok(Err(Reason::Reentrant)));
+        assert_eq!(outer.wait(), Ok(Err(LaneErrorKind::Reentrant)));
     });
 }
 
@@ -423,12 +429,12 @@ fn a_call_from_within_behind_a_heavier_one_is_refused() {
 #[test]
 fn a_call_from_within_waits_for_no_place_in_the_queue() {
     within_reason(|| {
-        let config = unlimited(1).queue(1).when_full(WhenFull::Block);
+        let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let lanes = one(config, ManualClock::new());
         let (outer, go) = waits_within(&lanes, WRITE);
         let behind = submit(&lanes, WRITE, &options(), || 7);
         go.send(()).unwrap();
-        assert_eq!(outer.wait(), Ok(Err(Reason::Reentrant)));
+        assert_eq!(outer.wait(), Ok(Err(LaneErrorKind::Reentrant)));
         assert_eq!(behind.wait(), Ok(7));
     });
 }
@@ -470,7 +476,7 @@ fn a_call_that_only_queues_others_is_not_refused() {
 fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
     within_reason(|| {
         // These refusals say nothing of the broker, and here nobody tells the breaker so.
-        let lanes = one(unlimited(3).breaker(CircuitBreaker::disabled()), Clock::system());
+        let lanes = one(unlimited(3).breaker(BreakerPolicy::disabled()), Clock::system());
         let refused = AtomicUsize::new(0);
         thread::scope(|scope| {
             for caller in 0..12 {
@@ -480,7 +486,7 @@ fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
                         match nested(lanes, (caller + round) % 3, |_| WRITE) {
                             Ok(_) => {}
                             Err(error) => {
-                                assert_eq!(error.reason, Reason::Reentrant);
+                                assert_eq!(error.kind, LaneErrorKind::Reentrant);
                                 refused.fetch_add(1, Ordering::SeqCst);
                             }
                         }
@@ -497,13 +503,13 @@ fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
 #[test]
 fn an_observer_that_would_wait_for_its_own_worker_is_refused() {
     #[derive(Default)]
-    struct Asks(OnceLock<Lanes>, Mutex<Vec<Result<u8, Reason>>>);
+    struct Asks(OnceLock<Lanes>, Mutex<Vec<Result<u8, LaneErrorKind>>>);
     impl Observer for Asks {
         fn finished(&self, call: &FinishedCall<'_>) {
             if call.call.method == "write" {
                 let ask = |urgent| {
                     let answer = submit(self.0.get().unwrap(), READ, &urgent, || 7).wait();
-                    self.1.lock().unwrap().push(answer.map_err(|error| error.reason));
+                    self.1.lock().unwrap().push(answer.map_err(|error| error.kind));
                 };
                 ask(options());
                 // An urgent one has a worker of its own.
@@ -517,6 +523,6 @@ fn an_observer_that_would_wait_for_its_own_worker_is_refused() {
         let lanes = observed(config, Clock::system(), Some(asks.clone()));
         asks.0.set(lanes.clone()).unwrap();
         submit(&lanes, WRITE, &options().deadline(600 * SECOND), || ()).wait().unwrap();
-        assert_eq!(*asks.1.lock().unwrap(), [Err(Reason::Reentrant), Ok(7)]);
+        assert_eq!(*asks.1.lock().unwrap(), [Err(LaneErrorKind::Reentrant), Ok(7)]);
     });
 }

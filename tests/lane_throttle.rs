@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::Class;
+use lanekeeper::ErrorClass;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, Reason, Ticket};
-use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, Ticket};
+use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::{Moment, Quota};
 use lanekeeper::resilience::{RetryPolicy, ThrottlePolicy};
-use support::failing::{Failed, Fault, Gated, Log, TOO_FAST, class, ended, submit_again};
+use support::failing::{Failed, Fault, Gated, Log, TOO_FAST, class, ended, submit_repeatable};
 use support::lanes::{
     READ, SECOND, WRITE, ms, one, options, status, the, unlimited, until, within_reason,
 };
@@ -24,7 +24,7 @@ use support::oracle::{Algorithm, refused};
 const LIMIT: u32 = 10;
 
 const fn slow_down(seconds: u64) -> Fault {
-    Some(Class::Throttled { retry_after: Some(Duration::from_secs(seconds)) })
+    Some(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) })
 }
 
 /// Ten a second, all of them at once if need be, and each sent once.
@@ -101,12 +101,12 @@ fn a_cut_outlives_a_change_of_the_quota() {
 }
 
 /// A call that takes half of what the lane has in a second.
-const HEAVY: Call = Call { weight: 5, ..READ };
+const HEAVY: CallSpec = CallSpec { weight: 5, ..READ };
 
 #[test]
 fn a_cut_leaves_room_for_the_heaviest_call() {
     within_reason(|| {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let lanes = one(paced(), clock.clone());
         let heavy = |fault| lanes.call(HEAVY, &options(), move || ended(fault), class);
         // Only five were sent, and so much was too fast.
@@ -129,7 +129,7 @@ fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
             let lanes = Arc::new(one(paced(), clock.clone()));
             let gated = Gated::new();
             let mut tickets = under_way(&lanes, &gated, 6);
-            let heavy = || submit_again(&lanes, HEAVY, &options(), || ended(None));
+            let heavy = || submit_repeatable(&lanes, HEAVY, &options(), || ended(None));
             let early = waits.then(heavy);
             refuse(&gated, &mut tickets, 6, TOO_FAST);
             assert_eq!(status(&lanes).rate_percent, 42);
@@ -150,16 +150,16 @@ fn a_call_that_could_never_go_changes_no_cut() {
     let mut tickets = under_way(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     for weight in [11, u32::MAX] {
-        let call = Call { weight, ..READ };
-        let error = submit_again(&lanes, call, &options(), || ended(None)).wait().unwrap_err();
-        assert!(matches!(&error, Failed::Lane(error) if error.reason == Reason::TooHeavy));
+        let call = CallSpec { weight, ..READ };
+        let error = submit_repeatable(&lanes, call, &options(), || ended(None)).wait().unwrap_err();
+        assert!(matches!(&error, Failed::Lane(error) if error.kind == LaneErrorKind::TooHeavy));
         assert_eq!(status(&lanes).windows.iter().map(|window| window.limit).min(), Some(7));
     }
 }
 
 /// The percentage after a cut and then `calls` of one caller, `rests` apart.
 fn after_one_caller(calls: usize, rests: Duration) -> u32 {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(paced(), clock.clone());
     // Of ten it is the only one: so much is too fast.
     let _ = call(&lanes, Some(TOO_FAST));
@@ -225,14 +225,14 @@ fn a_shorter_wait_that_is_heard_later_does_not_shorten_the_pause() {
 
 #[test]
 fn nothing_of_the_lane_goes_before_the_pause_is_over() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(unlimited(3).retry(RetryPolicy::none()), clock.clone());
     let before = clock.now();
     assert!(call(&lanes, Some(slow_down(30))).is_err());
     let log = Log::new(&clock);
     for call in [READ, WRITE] {
         let urgent = options().priority(lanekeeper::lane::Priority::URGENT);
-        assert_eq!(submit_again(&lanes, call, &urgent, log.fails("", [])).wait(), Ok(1));
+        assert_eq!(submit_repeatable(&lanes, call, &urgent, log.fails("", [])).wait(), Ok(1));
     }
     let waited: Vec<_> = log.moments().into_iter().map(|at| at.since(before)).collect();
     assert!(waited.iter().all(|waited| *waited >= SECOND * 30), "{waited:?}");
@@ -241,24 +241,24 @@ fn nothing_of_the_lane_goes_before_the_pause_is_over() {
 
 #[test]
 fn a_call_is_sent_again_when_the_broker_said() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(unlimited(3), clock.clone());
     let log = Log::new(&clock);
     let work = log.fails("", [slow_down(3), slow_down(7)]);
-    assert_eq!(submit_again(&lanes, WRITE, &options(), work).wait(), Ok(3));
+    assert_eq!(submit_repeatable(&lanes, WRITE, &options(), work).wait(), Ok(3));
     let gaps: Vec<_> = log.moments().windows(2).map(|pair| pair[1].since(pair[0])).collect();
     assert!(gaps[0] >= SECOND * 3 && gaps[1] >= SECOND * 7, "{gaps:?}");
 }
 
 #[test]
 fn an_absurd_wait_does_not_stop_the_lane_for_as_long() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = one(unlimited(3), clock.clone());
     let log = Log::new(&clock);
-    let forever = Some(Class::Throttled { retry_after: Some(Duration::MAX) });
+    let forever = Some(ErrorClass::Throttled { retry_after: Some(Duration::MAX) });
     let work = log.fails("", [forever]);
     // Nobody waits for ever for another attempt.
-    let answer = submit_again(&lanes, WRITE, &options(), work).wait();
+    let answer = submit_repeatable(&lanes, WRITE, &options(), work).wait();
     assert_eq!((answer, log.len()), (Err(Failed::Broker(1, forever)), 1));
     assert_eq!(status(&lanes).paused_for, Some(SECOND * 300));
 }
@@ -271,7 +271,7 @@ fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
     let ticket = lanes.submit(READ, &soon, || ended(None), class);
     let answer = within_reason(move || ticket.wait());
     let Err(Failed::Lane(error)) = answer else { panic!("{answer:?}") };
-    assert_eq!(error.reason, Reason::TooLate { possible_in: SECOND * 30 });
+    assert_eq!(error.kind, LaneErrorKind::TooLate { retry_in: SECOND * 30 });
 }
 
 // ---- the way back -------------------------------------------------------------------------------
@@ -320,14 +320,14 @@ fn in_a_storm_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() 
     const CALLS: usize = 900;
     // Half of what was promised, for a minute.
     let bears = |now: Moment| if now.as_nanos() < 60_000_000_000 { 5 } else { LIMIT as usize };
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let retry = RetryPolicy::default().attempts(20).budget_percent(100).budget_floor(1000);
     let throttle = ThrottlePolicy::default();
     let lanes = one(paced().in_flight(4).retry(retry).throttle(throttle), clock.clone());
     let exchange = Exchange::new(&clock, bears);
     the(&lanes).pause();
     let tickets: Vec<_> = (0..CALLS)
-        .map(|_| submit_again(&lanes, WRITE, &options(), exchange.work(&lanes)))
+        .map(|_| submit_repeatable(&lanes, WRITE, &options(), exchange.work(&lanes)))
         .collect();
     the(&lanes).resume();
     let answers: Vec<_> = tickets.into_iter().map(Ticket::wait).collect();

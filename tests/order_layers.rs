@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
-    InstrumentInfo, Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId,
-    OrderRequest, Partial, Positions, Profile, Quotes, Rows, Side, Slice, SlicedOrder, Trade,
-    lanes,
+    Broker, BrokerError, BrokerProxy, Candle, CandleRequest, ErrorDetail, Exchange, Holding,
+    Instrument, InstrumentInfo, Margins, MarketProtection, Order, OrderCancel, OrderChange,
+    OrderId, OrderRequest, Partial, Positions, Profile, Quotes, Rows, Side, Slice, SlicedOrder,
+    Trade, lanes,
 };
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::quota::{Limits, Quota};
@@ -31,7 +31,7 @@ impl Plain {
 }
 
 fn nothing<A>() -> Result<A, BrokerError> {
-    Err(BrokerError::Rejected(Detail::new("nothing here")))
+    Err(BrokerError::Rejected(ErrorDetail::new("nothing here")))
 }
 
 impl Broker for Plain {
@@ -170,7 +170,7 @@ fn an_order_in_one_piece_is_one_slice() {
 #[cfg(feature = "mock")]
 #[test]
 fn what_became_of_slices_reaches_the_strategy() {
-    let slices = [Slice::placed(OrderId::new("1")), Slice::rejected(Detail::new("no funds"))];
+    let slices = [Slice::placed(OrderId::new("1")), Slice::rejected(ErrorDetail::new("no funds"))];
     let order = SlicedOrder::new(Some(OrderId::new("1")), 10, slices);
     let mut mock = lanekeeper::MockBroker::new();
     mock.expect_order_tags().returning(lanekeeper::broker::OrderTags::none);

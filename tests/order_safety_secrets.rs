@@ -16,10 +16,10 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::exchange::{Exchange, Faults, Rule, Target};
+use lanekeeper::exchange::{Faults, Rule, SimulatedExchange, Target};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
-use lanekeeper::quota::{Limits, Past, Quota};
+use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::resilience::guard::OrderGuard;
 use printed::{Printed, TOKEN};
@@ -64,12 +64,12 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(10_000)));
         let faults = Faults::new().rule(Rule::new(Target::All, fault.parse().unwrap()));
-        let exchange = Exchange::builder().limits(open).faults(faults).start().unwrap();
+        let exchange = SimulatedExchange::builder().limits(open).faults(faults).start().unwrap();
         let kite = Kite::builder().api_key("key").access_token(TOKEN).base_url(exchange.base_url());
         let kite = kite.timeout(Duration::from_millis(50)).build().unwrap();
         let heard = Arc::new(Heard::default());
         let builder = BrokerProxy::builder(kite)
-            .past(Past::Nothing)
+            .prior_usage(PriorUsage::None)
             .transactional(lane())
             .quote(lane())
             .historical(lane())
@@ -81,9 +81,9 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("orders.journal");
         let builder = OrderGuard::builder(QuoteCache::new(proxy.clone()))
-            .lookups(urgent.clone())
+            .lookup_broker(urgent.clone())
             // The book cannot be read: nobody here waits until the guard believes it.
-            .clock(ManualClock::jumping())
+            .clock(ManualClock::auto_advancing())
             .journal(&journal);
         printed.add(&builder);
         let broker = builder.build().unwrap();

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::lane::{KnownPast, LaneConfig, NotedCall, Observer, PaceLog, Priority, Shutdown};
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
-use lanekeeper::quota::{Credit, Limits, PaceState, Past, Quota};
+use lanekeeper::lane::{
+    LaneConfig, Observer, PaceLog, Priority, RecordedCall, RecordedUsage, Shutdown,
+};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota, RttCredit};
 use lanekeeper::{PaceFile, PaceFileError};
 use support::lanes::{SECOND, WRITE, hold, options, submit, until, within_reason};
 
@@ -35,14 +37,14 @@ const REMEMBER: [(&str, Duration); 3] =
     [("quote", SECOND), ("transactional", SECOND), ("orders", DAY)];
 const ORDER: [&str; 2] = ["transactional", "orders"];
 
-fn begin(path: &Path, now: Timestamp) -> (PaceFile, KnownPast) {
+fn begin(path: &Path, now: Timestamp) -> (PaceFile, RecordedUsage) {
     let file = PaceFile::open(path).unwrap();
-    let known = file.begin(now, &REMEMBER, Past::UNKNOWN).unwrap();
+    let known = file.begin(now, &REMEMBER, PriorUsage::UNKNOWN).unwrap();
     (file, known)
 }
 
 /// What was used under a name: how many seconds ago it was over, how many it took, and the weight.
-fn uses(known: &KnownPast, name: &str) -> Vec<(Option<u64>, u64, u64)> {
+fn uses(known: &RecordedUsage, name: &str) -> Vec<(Option<u64>, u64, u64)> {
     let state = serde_json::to_value(&known.used).unwrap();
     let uses = state["used"][name].as_array().cloned().unwrap_or_default();
     let seconds = |value: &serde_json::Value| value.as_u64().map(|nanos| nanos / 1_000_000_000);
@@ -56,15 +58,15 @@ fn uses(known: &KnownPast, name: &str) -> Vec<(Option<u64>, u64, u64)> {
 fn the_next_process_finds_what_still_counts() {
     let (_folder, path) = folder();
     let (file, known) = begin(&path, at(0));
-    assert_eq!(known, KnownPast { used: PaceState::at(at(0)), since: Some(at(0)) });
-    file.taken(&NotedCall::new(0, 1, &["quote"]), at(10)).unwrap();
+    assert_eq!(known, RecordedUsage { used: PaceSnapshot::at(at(0)), since: Some(at(0)) });
+    file.taken(&RecordedCall::new(0, 1, &["quote"]), at(10)).unwrap();
     file.finished(0, at(11)).unwrap();
-    file.taken(&NotedCall::new(1, 2, &ORDER), at(20)).unwrap();
+    file.taken(&RecordedCall::new(1, 2, &ORDER), at(20)).unwrap();
     file.finished(1, at(21)).unwrap();
-    file.urgent(&NotedCall::new(2, 1, &ORDER), at(30), at(31)).unwrap();
+    file.urgent(&RecordedCall::new(2, 1, &ORDER), at(30), at(31)).unwrap();
     // It is killed while these are under way; of one it was known that no answer would come.
-    file.taken(&NotedCall::new(3, 1, &ORDER), at(32)).unwrap();
-    file.taken(&NotedCall::new(4, 1, &ORDER), at(30)).unwrap();
+    file.taken(&RecordedCall::new(3, 1, &ORDER), at(32)).unwrap();
+    file.taken(&RecordedCall::new(4, 1, &ORDER), at(30)).unwrap();
     file.finished(4, at(50)).unwrap();
     drop(file);
 
@@ -84,7 +86,7 @@ fn the_next_process_finds_what_still_counts() {
     let (_file, known) = begin(&path, at(100 + 90_000));
     assert_eq!(
         known,
-        KnownPast { used: PaceState::at(at(90_100)), since: Some(at(90_100 - 86_400)) }
+        RecordedUsage { used: PaceSnapshot::at(at(90_100)), since: Some(at(90_100 - 86_400)) }
     );
 }
 
@@ -92,7 +94,7 @@ fn the_next_process_finds_what_still_counts() {
 fn who_knows_that_nothing_was_before_need_say_so_once() {
     let (_folder, path) = folder();
     let file = PaceFile::open(&path).unwrap();
-    assert_eq!(file.begin(at(0), &REMEMBER, Past::Nothing).unwrap().since, None);
+    assert_eq!(file.begin(at(0), &REMEMBER, PriorUsage::None).unwrap().since, None);
     drop(file);
     assert_eq!(begin(&path, at(1)).1.since, None);
 }
@@ -124,7 +126,7 @@ fn a_file_of_somebody_else_is_left_as_it_is() {
 fn a_torn_end_is_forgiven_and_a_hole_in_the_middle_is_not_believed() {
     let (_folder, path) = folder();
     let (file, _) = begin(&path, at(0));
-    file.taken(&NotedCall::new(0, 1, &ORDER), at(1)).unwrap();
+    file.taken(&RecordedCall::new(0, 1, &ORDER), at(1)).unwrap();
     file.finished(0, at(2)).unwrap();
     drop(file);
     let whole = fs::read_to_string(&path).unwrap();
@@ -138,7 +140,7 @@ fn a_torn_end_is_forgiven_and_a_hole_in_the_middle_is_not_believed() {
     fs::write(&path, whole.replace("T 0", "T zero")).unwrap();
     // Nor by one that knows of nothing before.
     let file = PaceFile::open(&path).unwrap();
-    let known = file.begin(at(3), &REMEMBER, Past::Nothing).unwrap();
+    let known = file.begin(at(3), &REMEMBER, PriorUsage::None).unwrap();
     assert_eq!(known.since, Some(at(3)));
 }
 
@@ -146,11 +148,11 @@ fn a_torn_end_is_forgiven_and_a_hole_in_the_middle_is_not_believed() {
 fn a_long_file_is_written_anew_and_loses_nothing() {
     let (_folder, path) = folder();
     let (file, _) = begin(&path, at(0));
-    file.taken(&NotedCall::new(0, 1, &ORDER), at(1)).unwrap();
+    file.taken(&RecordedCall::new(0, 1, &ORDER), at(1)).unwrap();
     let mut longest = 0;
     for number in 1..60_000 {
         let now = at(1).checked_add(Duration::from_millis(number * 10)).unwrap();
-        file.taken(&NotedCall::new(number, 1, &["quote"]), now).unwrap();
+        file.taken(&RecordedCall::new(number, 1, &["quote"]), now).unwrap();
         file.finished(number, now).unwrap();
         if number % 1_000 == 0 {
             longest = longest.max(fs::metadata(&path).unwrap().len());
@@ -184,15 +186,15 @@ impl PaceLog for Fake {
         &self,
         now: Timestamp,
         remember: &[(&str, Duration)],
-        _: Past,
-    ) -> io::Result<KnownPast> {
+        _: PriorUsage,
+    ) -> io::Result<RecordedUsage> {
         self.note(format!("begin {remember:?}"))?;
-        Ok(KnownPast { used: PaceState::at(now), since: None })
+        Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
     }
-    fn taken(&self, call: &NotedCall<'_>, _: Timestamp) -> io::Result<()> {
+    fn taken(&self, call: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
         self.note(format!("taken {} {} {:?}", call.number, call.weight, call.names))
     }
-    fn urgent(&self, call: &NotedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
+    fn urgent(&self, call: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
         self.note(format!("urgent {} {:?}", call.number, call.names))
     }
     fn finished(&self, number: u64, _: Timestamp) -> io::Result<()> {
@@ -204,21 +206,21 @@ impl PaceLog for Fake {
 struct Hears(Mutex<Vec<String>>);
 
 impl Observer for Hears {
-    fn unnoted(&self, error: &io::Error) {
+    fn pace_log_failed(&self, error: &io::Error) {
         self.0.lock().unwrap().push(error.to_string());
     }
 }
 
-const CHARGED: Call = Call { budgets: &[0], weight: 2, ..WRITE };
+const CHARGED: CallSpec = CallSpec { budgets: &[0], weight: 2, ..WRITE };
 
 fn lanes(log: impl PaceLog + 'static, hears: &Arc<Hears>) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
-    builder.lane(0, LaneConfig::new(Quota::per_second(5)).credit(Credit::STRICT).in_flight(1));
+    builder.lane(0, LaneConfig::new(Quota::per_second(5)).credit(RttCredit::STRICT).in_flight(1));
     builder.budget(0, Quota::per_minute(8).into());
     builder.clock(ManualClock::new().into());
     builder.observer(Arc::clone(hears) as _);
     builder.pace_log(Arc::new(log));
-    builder.past(Past::UNKNOWN);
+    builder.prior_usage(PriorUsage::UNKNOWN);
     builder.build(Limits::new()).unwrap()
 }
 
@@ -266,7 +268,7 @@ fn a_proxy_goes_on_where_one_that_was_killed_had_come() {
         let first = lanes(PaceFile::open(&path).unwrap(), &hears);
         let urgent = options().priority(Priority::URGENT);
         submit(&first, CHARGED, &urgent, || ()).wait().unwrap();
-        let held = hold(&first, Call { priority: 1, ..CHARGED });
+        let held = hold(&first, CallSpec { priority: 1, ..CHARGED });
         assert_eq!(used(&first), (4, 4));
         // As if it were dead: what it wrote is there, and nobody has it open.
         let copy = path.with_extension("copy");
@@ -289,18 +291,18 @@ fn a_proxy_goes_on_where_one_that_was_killed_had_come() {
 fn a_file_that_cannot_be_written_to_any_more_says_so_to_the_next_process() {
     let (folder, path) = folder();
     let (file, _) = begin(&path, at(0));
-    file.taken(&NotedCall::new(0, 1, &["quote"]), at(1)).unwrap();
+    file.taken(&RecordedCall::new(0, 1, &["quote"]), at(1)).unwrap();
     // It is long, and there is no room beside it: a folder is in the way of the new one.
     fs::create_dir(folder.path().join("account.pace.new")).unwrap();
     let mut failed = 0;
     for number in 1..40_000 {
-        failed += usize::from(file.taken(&NotedCall::new(number, 1, &ORDER), at(2)).is_err());
+        failed += usize::from(file.taken(&RecordedCall::new(number, 1, &ORDER), at(2)).is_err());
     }
     assert_eq!(failed, 1, "it is told once");
     drop(file);
     fs::remove_dir(folder.path().join("account.pace.new")).unwrap();
     // The next process does not believe it, even one that would know of nothing before.
     let file = PaceFile::open(&path).unwrap();
-    let known = file.begin(at(9), &REMEMBER, Past::Nothing).unwrap();
-    assert_eq!(known, KnownPast { used: PaceState::at(at(9)), since: Some(at(9)) });
+    let known = file.begin(at(9), &REMEMBER, PriorUsage::None).unwrap();
+    assert_eq!(known, RecordedUsage { used: PaceSnapshot::at(at(9)), since: Some(at(9)) });
 }

@@ -12,14 +12,14 @@ use fastrand::Rng;
 use lanekeeper::PaceFile;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::jiff::{SignedDuration, Timestamp};
-use lanekeeper::lane::{LaneConfig, Reason, Shutdown};
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, Shutdown};
 #[cfg(feature = "journal")]
-use lanekeeper::lane::{NotedCall, PaceLog as _};
-use lanekeeper::proxy::{BuildError, Call, LanesBuilder};
+use lanekeeper::lane::{PaceLog as _, RecordedCall};
+use lanekeeper::proxy::{BuildError, CallSpec, LanesBuilder};
 use lanekeeper::quota::{
-    Allowance, Budget, Charge, Credit, Limits, Moment, NotYet, Permit, Quota, Wall,
+    Budget, Cost, Limits, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample,
 };
-use lanekeeper::{PaceState, Past};
+use lanekeeper::{PaceSnapshot, PriorUsage};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::lanes::{WRITE, options, submit};
@@ -30,13 +30,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn builder(clock: impl Into<Clock>, quota: Quota, orders: Quota) -> LanesBuilder {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
-    builder.lane(0, LaneConfig::new(quota).credit(Credit::STRICT));
+    builder.lane(0, LaneConfig::new(quota).credit(RttCredit::STRICT));
     builder.budget(0, Budget::new(orders));
     builder.clock(clock.into());
     builder
 }
 
-const ORDER: Call = Call { budgets: &[0], ..WRITE };
+const ORDER: CallSpec = CallSpec { budgets: &[0], ..WRITE };
 
 #[test]
 fn a_rebuilt_proxy_goes_on_where_the_old_one_stopped() {
@@ -45,11 +45,11 @@ fn a_rebuilt_proxy_goes_on_where_the_old_one_stopped() {
     let build = || {
         builder(clock.clone(), Quota::per_second(3), Quota::per_calendar_day(50, of_india.clone()))
     };
-    let mut state: Option<PaceState> = None;
+    let mut state: Option<PaceSnapshot> = None;
     for round in 1..=4_u32 {
         let mut builder = build();
         if let Some(state) = state.take() {
-            builder.pace_state(state);
+            builder.pace_snapshot(state);
         }
         let lanes = builder.build(Limits::new()).unwrap();
         let status = lanes.status();
@@ -60,7 +60,7 @@ fn a_rebuilt_proxy_goes_on_where_the_old_one_stopped() {
         clock.advance(SECOND);
         (0..3).for_each(|_| submit(&lanes, ORDER, &options(), || ()).wait().unwrap());
         lanes.shutdown(Shutdown::Drain(SECOND));
-        let text = serde_json::to_string(&lanes.pace_state()).unwrap();
+        let text = serde_json::to_string(&lanes.pace_snapshot()).unwrap();
         state = Some(serde_json::from_str(&text).unwrap());
     }
 }
@@ -70,14 +70,14 @@ fn the_time_between_counts_and_a_wall_that_was_set_back_does_not() {
     let used_at = Timestamp::now();
     let left = |passed: i64| {
         let now = used_at.checked_add(SignedDuration::from_secs(passed)).unwrap();
-        let wall = Wall { moment: Moment::ORIGIN + 3600 * SECOND, timestamp: now };
-        let mut allowance = Allowance::new(wall);
-        allowance.add_lane(&Quota::unlimited(), Credit::STRICT).unwrap();
+        let wall = WallClockSample { moment: Moment::ORIGIN + 3600 * SECOND, timestamp: now };
+        let mut allowance = PacingState::new(wall);
+        allowance.add_lane(&Quota::unlimited(), RttCredit::STRICT).unwrap();
         allowance.add_budget(&Quota::per_minute(400).into()).unwrap();
-        let state = PaceState::at(used_at).used("orders", 400, 10 * SECOND);
+        let state = PaceSnapshot::at(used_at).used("orders", 400, 10 * SECOND);
         allowance.restore(&state, &["test"], &["orders"], wall);
-        let order = Charge { budgets: &[0], ..Charge::to_lane(0) };
-        match allowance.when(order, wall.moment) {
+        let order = Cost { budgets: &[0], ..Cost::to_lane(0) };
+        match allowance.available_at(order, wall.moment) {
             Ok(()) => Duration::ZERO,
             Err(NotYet::Until(free)) => free.since(wall.moment),
             Err(never) => panic!("{never}"),
@@ -92,7 +92,7 @@ fn the_time_between_counts_and_a_wall_that_was_set_back_does_not() {
 fn what_another_process_used_is_not_counted_as_used_now() {
     let ten_seconds_ago = Timestamp::now().checked_sub(SignedDuration::from_secs(10)).unwrap();
     let mut builder = builder(Clock::system(), Quota::unlimited(), Quota::per_minute(400));
-    builder.pace_state(PaceState::at(ten_seconds_ago).used("orders", 400, Duration::ZERO));
+    builder.pace_snapshot(PaceSnapshot::at(ten_seconds_ago).used("orders", 400, Duration::ZERO));
     let lanes = builder.build(Limits::new()).unwrap();
     let free = lanes.status().budgets[0].windows[0].next_free.unwrap();
     assert!(free <= 50 * SECOND, "{free:?}");
@@ -112,10 +112,10 @@ fn no_number_in_a_state_breaks_a_proxy() {
     ] {
         let used = format!(r#"{{"test":{uses},"orders":{uses}}}"#);
         let json = format!(r#"{{"saved_at":"2026-01-01T00:00:00Z","used":{used}}}"#);
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let quota = || Quota::per_second(3).and(Quota::token_bucket(3, SECOND, 3));
         let mut builder = builder(clock.clone(), quota(), quota());
-        builder.pace_state(serde_json::from_str(&json).unwrap());
+        builder.pace_snapshot(serde_json::from_str(&json).unwrap());
         let lanes = builder.build(Limits::new()).unwrap();
         lanes.status();
         // An estimate is asked for with a deadline.
@@ -123,14 +123,14 @@ fn no_number_in_a_state_breaks_a_proxy() {
         let _ = submit(&lanes, ORDER, &hasty, || ()).wait();
         clock.advance(SECOND * 5);
         submit(&lanes, ORDER, &options(), || ()).wait().unwrap();
-        lanes.pace_state();
+        lanes.pace_snapshot();
     }
 }
 
 #[test]
 fn a_name_that_the_proxy_does_not_have_is_refused() {
     let mut builder = builder(ManualClock::new(), Quota::per_second(1), Quota::per_second(1));
-    builder.pace_state(PaceState::at(Timestamp::now()).used("order", 1, Duration::ZERO));
+    builder.pace_snapshot(PaceSnapshot::at(Timestamp::now()).used("order", 1, Duration::ZERO));
     let Err(error) = builder.build(Limits::new()) else { panic!("it was built") };
     assert!(matches!(&error, BuildError::Unknown { name, .. } if name == "order"));
     assert!(error.to_string().ends_with("it has: test, orders"), "{error}");
@@ -162,7 +162,7 @@ fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, us
     let wall_at =
         |now: u64| Timestamp::from_nanosecond(i128::from(now) + 1_767_225_600_000_000_000).unwrap();
     let mut arrivals: Vec<Arrival> = Vec::new();
-    let (mut now, mut state) = (0_u64, None::<PaceState>);
+    let (mut now, mut state) = (0_u64, None::<PaceSnapshot>);
     #[cfg(feature = "journal")]
     let folder = tempfile::tempdir().unwrap();
     while arrivals.len() < 200 {
@@ -170,9 +170,9 @@ fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, us
         let origin = Duration::from_secs(rng.u64(100_000..200_000));
         let began = now;
         let moment_at = |now: u64| Moment::ORIGIN + origin + Duration::from_nanos(now - began);
-        let wall = |now: u64| Wall { moment: moment_at(now), timestamp: wall_at(now) };
-        let mut allowance = Allowance::new(wall(now));
-        allowance.add_lane(&quota, Credit::STRICT).unwrap();
+        let wall = |now: u64| WallClockSample { moment: moment_at(now), timestamp: wall_at(now) };
+        let mut allowance = PacingState::new(wall(now));
+        allowance.add_lane(&quota, RttCredit::STRICT).unwrap();
         if let Some(state) = &state {
             allowance.restore(state, &["test"], &[], wall(now));
         }
@@ -180,25 +180,25 @@ fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, us
         let file = (memory == Memory::Noted).then(|| {
             let file = PaceFile::open(folder.path().join("account.pace")).unwrap();
             let remember = [("test", Duration::from_millis(length))];
-            let known = file.begin(wall_at(now), &remember, Past::UNKNOWN).unwrap();
+            let known = file.begin(wall_at(now), &remember, PriorUsage::UNKNOWN).unwrap();
             allowance.restore(&known.used, &["test"], &[], wall(now));
             let ago = wall_at(now).duration_since(known.since.unwrap());
             let since = moment_at(now) - Duration::try_from(ago).unwrap();
-            allowance.hold_still(since, 60 * SECOND);
+            allowance.block_until_forgotten(since, 60 * SECOND);
             file
         });
         if memory == Memory::None {
-            allowance.hold_still(moment_at(now), 60 * SECOND);
+            allowance.block_until_forgotten(moment_at(now), 60 * SECOND);
         }
         let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
         let mut permits: Vec<Option<Permit>> = Vec::new();
         let ends = now + rng.u64(..4 * length * MS + 2_000 * MS);
         while now < ends {
-            match allowance.take(Charge::to_lane(0), moment_at(now)) {
+            match allowance.take(Cost::to_lane(0), moment_at(now)) {
                 Ok(permit) => {
                     #[cfg(feature = "journal")]
                     if let Some(file) = &file {
-                        let call = NotedCall::new(permits.len() as u64, 1, &["test"]);
+                        let call = RecordedCall::new(permits.len() as u64, 1, &["test"]);
                         file.taken(&call, wall_at(now)).unwrap();
                     }
                     arrivals.push((now + way * MS, 1));
@@ -257,14 +257,14 @@ fn a_proxy_that_knows_nothing_holds_still_for_one_window() {
     let clock = ManualClock::new();
     let quota = Quota::per_second(2).and(Quota::per_day(50));
     let mut builder = builder(clock.clone(), quota, Quota::per_minute(4));
-    builder.past(Past::Unknown(60 * SECOND));
+    builder.prior_usage(PriorUsage::Unknown(60 * SECOND));
     let lanes = builder.build(Limits::new()).unwrap();
     let (mut lane_alone, mut order) =
         (submit(&lanes, WRITE, &options(), || ()), submit(&lanes, ORDER, &options(), || ()));
     let urgent = options().priority(lanekeeper::Priority::URGENT);
     submit(&lanes, ORDER, &urgent, || ()).wait().unwrap();
     let hasty = submit(&lanes, WRITE, &options().deadline(SECOND), || ()).wait().unwrap_err();
-    assert_eq!(hasty.reason, Reason::TooLate { possible_in: 2 * SECOND });
+    assert_eq!(hasty.kind, LaneErrorKind::TooLate { retry_in: 2 * SECOND });
     clock.advance(2 * SECOND - Duration::from_millis(1));
     assert!(lane_alone.try_wait().is_none());
     clock.advance(Duration::from_millis(1));
@@ -289,25 +289,25 @@ fn who_holds_still_by_itself() {
         builder.clock(clock);
         builder
     };
-    assert!(waits(plain(Clock::system()), limits().of_account()));
+    assert!(waits(plain(Clock::system()), limits().shared_account()));
     assert!(!waits(plain(Clock::system()), limits()));
-    assert!(!waits(plain(ManualClock::new().into()), limits().of_account()));
+    assert!(!waits(plain(ManualClock::new().into()), limits().shared_account()));
     let told = |past| {
         let mut builder = plain(Clock::system());
-        builder.past(past);
+        builder.prior_usage(past);
         builder
     };
-    assert!(!waits(told(Past::Nothing), limits().of_account()));
-    assert!(waits(told(Past::UNKNOWN), limits()));
+    assert!(!waits(told(PriorUsage::None), limits().shared_account()));
+    assert!(waits(told(PriorUsage::UNKNOWN), limits()));
     // Limits that were set speak for an adapter that says nothing, and not against one that does.
     let set = || {
         let mut builder = plain(Clock::system());
-        builder.limits(limits().of_account());
+        builder.limits(limits().shared_account());
         builder
     };
     assert!(waits(set(), Limits::new()));
     assert!(!waits(set(), limits()));
     let mut handed_over = plain(Clock::system());
-    handed_over.pace_state(PaceState::at(Timestamp::now()));
-    assert!(!waits(handed_over, limits().of_account()));
+    handed_over.pace_snapshot(PaceSnapshot::at(Timestamp::now()));
+    assert!(!waits(handed_over, limits().shared_account()));
 }

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::thread::{self, ThreadId};
 
 use lanekeeper::lane::LaneError;
-use lanekeeper::proxy::{CallOptions, Drained, Shutdown, Status, Ticket};
+use lanekeeper::proxy::{CallOptions, Shutdown, ShutdownSummary, Status, Ticket};
 use lanekeeper::quota::Quota;
 
 /// A failed call.
@@ -163,7 +163,7 @@ pub mod forms {
     #[test]
     fn the_proxy_tells_and_ends_what_the_lanes_do() {
         let _: fn(&FormsProxy<Echo>) -> Status = FormsProxy::status;
-        let _: fn(&FormsProxy<Echo>, Shutdown) -> Drained = FormsProxy::shutdown;
+        let _: fn(&FormsProxy<Echo>, Shutdown) -> ShutdownSummary = FormsProxy::shutdown;
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use lanekeeper::broker::{Holding, Instrument};
 use lanekeeper::brokers::PaperBroker;
-use lanekeeper::exchange::Exchange;
+use lanekeeper::exchange::SimulatedExchange;
 use lanekeeper::quota::{Limits, Quota};
 use rust_decimal::Decimal;
 
@@ -43,9 +43,9 @@ fn the_official_python_client_trades_on_the_exchange() {
     let roomy = ["transactional", "quote", "historical"]
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()));
-    let roomy = Exchange::builder().broker(broker).limits(roomy).start().unwrap();
+    let roomy = SimulatedExchange::builder().broker(broker).limits(roomy).start().unwrap();
     let paced = Limits::new().lane("quote", Quota::new(1, std::time::Duration::from_secs(600)));
-    let paced = Exchange::builder().limits(paced).start().unwrap();
+    let paced = SimulatedExchange::builder().limits(paced).start().unwrap();
 
     let output = Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/kite_client.py"))

@@ -12,7 +12,8 @@ use fastrand::Rng;
 use lanekeeper::jiff::Timestamp;
 use lanekeeper::jiff::tz::{Offset, TimeZone};
 use lanekeeper::quota::{
-    Allowance, Budget, Charge, Credit, Moment, NotYet, Permit, Quota, Wall, Window, WindowKind,
+    Budget, Cost, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample, Window,
+    WindowKind,
 };
 use proptest::prelude::*;
 use support::cases::cases;
@@ -88,13 +89,13 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 /// A call that went out: when the broker counted it, for what, and how many slots of hung calls it took.
-type Sent = (u64, Charge, u64);
+type Sent = (u64, Cost, u64);
 
 struct Run {
     plan: Plan,
-    allowance: Allowance,
+    allowance: PacingState,
     rng: Rng,
-    wall: Wall,
+    wall: WallClockSample,
     now: u64,
     answers: BinaryHeap<Reverse<(u64, usize)>>,
     permits: Vec<Option<Permit>>,
@@ -103,11 +104,11 @@ struct Run {
 }
 
 impl Run {
-    fn new(plan: Plan, credit: Credit) -> Self {
+    fn new(plan: Plan, credit: RttCredit) -> Self {
         let midnight = 1_767_205_800_000_i64; // 2026-01-01 00:00 in India
         let timestamp = Timestamp::from_millisecond(midnight - plan.before_midnight).unwrap();
-        let wall = Wall { moment: Moment::ORIGIN, timestamp };
-        let mut allowance = Allowance::new(wall);
+        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp };
+        let mut allowance = PacingState::new(wall);
         for (quota, _) in &plan.lanes {
             allowance.add_lane(quota, credit).unwrap();
         }
@@ -132,8 +133,8 @@ impl Run {
         Moment::from_nanos(self.now)
     }
 
-    fn any_charge(&mut self) -> Charge {
-        Charge {
+    fn any_charge(&mut self) -> Cost {
+        Cost {
             lane: self.rng.usize(..self.plan.lanes.len()),
             budgets: BUDGETS[self.rng.usize(..BUDGETS.len())],
             weight: if self.rng.u8(..3) == 0 { self.rng.u32(..=5) } else { 1 },
@@ -175,8 +176,8 @@ impl Run {
         Ok(())
     }
 
-    fn send(&mut self, charge: Charge) {
-        prop_assert_ok(self.allowance.when(charge, self.moment()));
+    fn send(&mut self, charge: Cost) {
+        prop_assert_ok(self.allowance.available_at(charge, self.moment()));
         let permit = self.allowance.take(charge, self.moment()).unwrap();
         if self.rng.u8(..20) == 0 {
             self.allowance.give_back(permit);
@@ -210,11 +211,11 @@ impl Run {
     }
 
     /// A refusal changes nothing, and is right to the nanosecond.
-    fn check_refusal(&mut self, charge: Charge, refused: NotYet) -> Result<(), TestCaseError> {
+    fn check_refusal(&mut self, charge: Cost, refused: NotYet) -> Result<(), TestCaseError> {
         let now = self.moment();
         let before = self.uses();
         prop_assert_eq!(self.allowance.take(charge, now), Err(refused));
-        prop_assert_eq!(self.allowance.when(charge, now), Err(refused));
+        prop_assert_eq!(self.allowance.available_at(charge, now), Err(refused));
         prop_assert_eq!(self.uses(), before);
         let take = |at: Moment| self.allowance.clone().take(charge, at).map(drop);
         match refused {
@@ -293,7 +294,7 @@ impl Run {
     /// How often the broker would have said no, but for urgent calls that took the slots of hung ones: those
     /// know that they may be one too many.
     fn refusals(&self) -> usize {
-        let all = |counts: &dyn Fn(&Charge) -> bool| -> Vec<Arrival> {
+        let all = |counts: &dyn Fn(&Cost) -> bool| -> Vec<Arrival> {
             let is_counted = |sent: &&Sent| counts(&sent.1) && sent.2 == 0;
             let counted = self.sent.iter().filter(is_counted);
             counted.map(|(at, charge, _)| (*at, u64::from(charge.weight.max(1)))).collect()
@@ -304,7 +305,7 @@ impl Run {
         }
         for (budget, (quota, reserve)) in self.plan.budgets.iter().enumerate() {
             wrong += self.over(&all(&|charge| charge.budgets.contains(&budget)), quota, 0);
-            let modest = |charge: &Charge| charge.budgets.contains(&budget) && !charge.urgent;
+            let modest = |charge: &Cost| charge.budgets.contains(&budget) && !charge.urgent;
             wrong += self.over(&all(&modest), quota, (*reserve).into());
         }
         wrong
@@ -351,7 +352,7 @@ proptest! {
 
     #[test]
     fn the_strict_setting_is_never_over_any_quota(plan in plans(), changes in any::<bool>()) {
-        let mut run = Run::new(plan, Credit::STRICT);
+        let mut run = Run::new(plan, RttCredit::STRICT);
         run.go(ms(90_000), changes)?;
         prop_assert_eq!(run.refusals(), 0);
     }
@@ -360,7 +361,7 @@ proptest! {
     fn with_the_credit_it_is_never_over_while_its_assumption_holds(
         plan in plans(), percent in 1..=100_u8, changes in any::<bool>(),
     ) {
-        let mut run = Run::new(plan, Credit::percent(percent));
+        let mut run = Run::new(plan, RttCredit::percent(percent));
         run.go(ms(90_000), changes)?;
         prop_assume!(run.assumption_held);
         prop_assert_eq!(run.refusals(), 0);
@@ -369,11 +370,11 @@ proptest! {
 
 /// A lane that is always busy: how far off are the estimates?
 fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
-    let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut allowance = Allowance::new(wall);
-    allowance.add_lane(quota, Credit::default()).unwrap();
+    let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+    let mut allowance = PacingState::new(wall);
+    allowance.add_lane(quota, RttCredit::default()).unwrap();
     allowance.add_budget(&quota.clone().into()).unwrap();
-    let charge = Charge { lane: 0, budgets: &[0], weight, urgent: false };
+    let charge = Cost { lane: 0, budgets: &[0], weight, urgent: false };
     let path = Latency::Exponential { base: ms(base) / 2, jitter: ms(jitter) / 2, late: 0.0 };
     let mut rng = Rng::with_seed(11);
     let mut answers: BinaryHeap<Reverse<u64>> = BinaryHeap::new();

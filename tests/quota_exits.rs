@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Permit, Quota, Wall};
+use lanekeeper::quota::{
+    Cost, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample,
+};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::oracle::{Arrival, Count, over};
 
 const MS: u64 = 1_000_000;
-const ORDINARY: Charge = Charge::to_lane(0);
-const URGENT: Charge = Charge { urgent: true, ..ORDINARY };
+const ORDINARY: Cost = Cost::to_lane(0);
+const URGENT: Cost = Cost { urgent: true, ..ORDINARY };
 
 /// An hour of a lane in which calls hang.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +73,9 @@ impl Day {
 
 /// The lane is always busy, and now and then an urgent call comes.
 fn day(plan: Plan) -> Result<Day, TestCaseError> {
-    let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut allowance = Allowance::new(wall);
-    let credit = if plan.strict { Credit::STRICT } else { Credit::default() };
+    let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+    let mut allowance = PacingState::new(wall);
+    let credit = if plan.strict { RttCredit::STRICT } else { RttCredit::default() };
     let length = Duration::from_millis(plan.length);
     allowance.add_lane(&Quota::new(plan.limit, length), credit).unwrap();
     let mut rng = Rng::with_seed(plan.seed);

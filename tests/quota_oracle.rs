@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Quota};
+use lanekeeper::quota::{Moment, NotYet, Pacer, Quota, RttCredit};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::latency::Latency;
@@ -61,7 +61,7 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let seen = saturate(&quota, Credit::STRICT, path, in_flight, ms(120_000), seed);
+        let seen = saturate(&quota, RttCredit::STRICT, path, in_flight, ms(120_000), seed);
         prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
     }
 
@@ -70,7 +70,7 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize, lost in 0.0..0.5_f64,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let credit = Credit::default();
+        let credit = RttCredit::default();
         let seen = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
         prop_assume!(seen.assumption_held);
         prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
@@ -81,7 +81,7 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize, percent in 1..=100_u8,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let seen = saturate(&quota, Credit::percent(percent), path, in_flight, ms(120_000), seed);
+        let seen = saturate(&quota, RttCredit::percent(percent), path, in_flight, ms(120_000), seed);
         prop_assume!(seen.assumption_held);
         prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
     }
@@ -101,7 +101,7 @@ fn the_credit_uses_98_percent_of_what_a_safe_client_can() {
     for (base, jitter, late) in ROWS {
         let path = row(base, jitter, late);
         let quota = Quota::per_second(10);
-        let seen = saturate(&quota, Credit::default(), path, 16, LENGTH, 7);
+        let seen = saturate(&quota, RttCredit::default(), path, 16, LENGTH, 7);
         let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
         let bound = 1.0 / (1.0 + (seen.mean() - ms(base)).as_secs_f64());
         println!(
@@ -119,7 +119,7 @@ fn the_strict_setting_uses_98_percent_of_its_bound() {
     for (base, jitter, late) in ROWS {
         let path = row(base, jitter, late);
         let quota = Quota::per_second(10);
-        let seen = saturate(&quota, Credit::STRICT, path, 16, LENGTH, 7);
+        let seen = saturate(&quota, RttCredit::STRICT, path, 16, LENGTH, 7);
         let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
         let bound = 1.0 / (1.0 + seen.mean().as_secs_f64());
         println!(
@@ -138,7 +138,7 @@ fn the_strict_setting_uses_98_percent_of_its_bound() {
 fn a_burst_after_quiet_hours_is_not_let_out_early() {
     let (cold, warm) = (ms(300), ms(50));
     let quota = Quota::per_second(10);
-    let mut pacer = Pacer::new(&quota, Credit::default()).unwrap();
+    let mut pacer = Pacer::new(&quota, RttCredit::default()).unwrap();
     let mut now = Moment::ORIGIN;
     for _ in 0..100 {
         let permit = pacer.take(now).unwrap();
@@ -160,7 +160,7 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
 #[test]
 fn calls_without_an_answer_leave_no_path_in_use() {
     for never_left in [true, false] {
-        let mut pacer = Pacer::new(&Quota::per_second(10), Credit::default()).unwrap();
+        let mut pacer = Pacer::new(&Quota::per_second(10), RttCredit::default()).unwrap();
         let mut now = Moment::ORIGIN;
         for _ in 0..100 {
             let failed = pacer.take(now).unwrap();

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker, Ohlc, Quote, Quotes,
+    Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, Ohlc, Quote, Quotes,
 };
-use lanekeeper::cache::{Ask, QuoteCache};
+use lanekeeper::cache::{GetOptions, QuoteCache};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::proxy::{CallOptions, Shutdown};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::{Credit, LaneConfig};
+use lanekeeper::{LaneConfig, RttCredit};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -44,7 +44,7 @@ proptest! {
         seed in any::<u64>(),
         ttl in 0..3000_u64,
     ) {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let calls = Arc::new(Mutex::new(Vec::new()));
         let mut within = MockBroker::new();
         within.expect_quotes().returning({
@@ -56,14 +56,14 @@ proptest! {
                 Ok(answer(instruments))
             }
         });
-        let once_a_second = LaneConfig::new(Quota::per_second(1)).credit(Credit::STRICT);
+        let once_a_second = LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT);
         let broker = BrokerProxy::builder(within)
             .limits(limits())
             .quote(once_a_second)
             .clock(clock.clone())
             .quote_ttl(Duration::from_millis(ttl))
             // The threads move time for one another, by as much as the machine lets them.
-            .tune(|cache| cache.max_age = Some(Duration::MAX))
+            .configure(|cache| cache.max_age = Some(Duration::MAX))
             .build()
             .unwrap();
         thread::scope(|scope| {
@@ -84,7 +84,7 @@ proptest! {
         let closest = calls.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
         prop_assert!(closest >= 1_000_000_000, "{} ns apart", closest);
         prop_assert_eq!(broker.stats().batches as usize, calls.len());
-        prop_assert!(broker.stats().asked() >= 16 * 30, "each was answered");
+        prop_assert!(broker.stats().requests() >= 16 * 30, "each was answered");
     }
 }
 
@@ -117,7 +117,7 @@ fn an_instrument_without_data_is_an_error_alone_and_absent_among_others() {
 #[test]
 fn a_failed_fetch_reaches_the_strategy_as_it_was() {
     let mut within = MockBroker::new();
-    let error = BrokerError::Transient(Detail::new("no line").status(502));
+    let error = BrokerError::Transient(ErrorDetail::new("no line").status(502));
     let told = error.clone();
     within.expect_quotes().returning(move |_| Err(told.clone()));
     let broker = QuoteCache::new(within);
@@ -152,8 +152,8 @@ fn until(done: impl Fn() -> bool) {
 
 #[test]
 fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
-    let (broker, calls) = stack(&ManualClock::jumping());
-    let lane = broker.within().lanes().lane("quote").unwrap();
+    let (broker, calls) = stack(&ManualClock::auto_advancing());
+    let lane = broker.inner().lanes().lane("quote").unwrap();
     lane.pause();
     thread::scope(|scope| {
         for number in 0..200 {
@@ -170,25 +170,25 @@ fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
 
 #[test]
 fn a_quote_says_when_it_was_fetched_and_whether_it_came_from_memory() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let (broker, _) = stack(&clock);
     let first = broker.quote(&instrument(1)).unwrap();
     clock.advance(Duration::from_secs(2));
     let second = broker.quote(&instrument(1)).unwrap();
-    assert!(!first.from_memory && second.from_memory);
+    assert!(!first.cached && second.cached);
     assert_eq!(first.fetched_at, second.fetched_at);
     let third = broker.with(CallOptions::new().max_age(Duration::ZERO));
     let third = third.quote(&instrument(1)).unwrap();
-    assert!(!third.from_memory);
+    assert!(!third.cached);
     let later = third.fetched_at.unwrap().duration_since(first.fetched_at.unwrap());
     assert_eq!(later.as_millis(), 2000);
     let all = broker.quotes(&[instrument(1), instrument(2)]).unwrap();
-    assert!(all.values().all(|quote| !quote.from_memory), "of one moment, since it had to wait");
+    assert!(all.values().all(|quote| !quote.cached), "of one moment, since it had to wait");
 }
 
 #[test]
 fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let mut within = MockBroker::new();
     let slow = clock.clone();
     within.expect_quotes().returning(move |instruments| {
@@ -204,10 +204,10 @@ fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
 
 #[test]
 fn a_caller_says_how_old_a_quote_may_be() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let (broker, calls) = stack(&clock);
     let careful = broker.with(CallOptions::new().max_age(Duration::from_secs(2)));
-    let easy = broker.asking(Ask::new().max_age(Duration::from_secs(30)));
+    let easy = broker.with_options(GetOptions::new().max_age(Duration::from_secs(30)));
     broker.ltp(&instrument(1)).unwrap();
     clock.advance(Duration::from_secs(2));
     careful.ltp(&instrument(1)).unwrap();
@@ -236,7 +236,7 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
     let broker = BrokerProxy::builder(within).limits(unlimited).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(5)).build().unwrap();
     let hurried = broker.with(CallOptions::new().deadline(Duration::from_secs(1)));
-    let lane = broker.within().lanes().lane("quote").unwrap();
+    let lane = broker.inner().lanes().lane("quote").unwrap();
     let told = |in_time: &dyn Fn() -> bool| {
         thread::scope(|scope| {
             let asks = scope.spawn(|| hurried.ltp(&instrument(1)).unwrap_err());
@@ -253,26 +253,26 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
     assert!(matches!(error, BrokerError::Transient(_)), "{error}");
     drop(let_go);
     // It was of use all the same.
-    until(|| broker.stats().remembered == 1);
-    assert!(broker.quote(&instrument(1)).unwrap().from_memory);
+    until(|| broker.stats().entries == 1);
+    assert!(broker.quote(&instrument(1)).unwrap().cached);
 }
 
 #[test]
 fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let calls = Arc::new(AtomicUsize::new(0));
     let mut within = MockBroker::new();
     let counted = Arc::clone(&calls);
     within.expect_quotes().returning(move |instruments| {
         counted.fetch_add(1, Ordering::SeqCst);
         match instruments.contains(&instrument(3)) {
-            true => Err(BrokerError::Rejected(Detail::new("bad instrument").status(400))),
+            true => Err(BrokerError::Rejected(ErrorDetail::new("bad instrument").status(400))),
             false => Ok(answer(instruments)),
         }
     });
     let broker = BrokerProxy::builder(within).limits(limits()).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(60)).build().unwrap();
-    let lane = broker.within().lanes().lane("quote").unwrap();
+    let lane = broker.inner().lanes().lane("quote").unwrap();
     lane.pause();
     thread::scope(|scope| {
         let ask = |number| {
@@ -300,24 +300,27 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
 
 #[test]
 fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let mut within = MockBroker::new();
     within.expect_quotes().returning(|instruments| Ok(answer(instruments)));
     let broker = BrokerProxy::builder(within)
         .limits(limits())
         .clock(clock.clone())
         .quote_ttl(Duration::from_secs(5))
-        .tune(|cache| cache.refresh_ahead = Some(0.8))
+        .configure(|cache| cache.refresh_ahead = Some(0.8))
         .build()
         .unwrap();
     broker.ltp(&instrument(1)).unwrap();
     for _ in 0..20 {
         let before = broker.stats().batches;
         clock.advance(Duration::from_millis(4500));
-        assert!(broker.quote(&instrument(1)).unwrap().from_memory);
+        assert!(broker.quote(&instrument(1)).unwrap().cached);
         until(|| broker.stats().batches > before);
         // It has landed once a question for a young one is answered.
-        broker.asking(Ask::new().max_age(Duration::from_secs(1))).ltp(&instrument(1)).unwrap();
+        broker
+            .with_options(GetOptions::new().max_age(Duration::from_secs(1)))
+            .ltp(&instrument(1))
+            .unwrap();
     }
     let stats = broker.stats();
     assert_eq!((stats.misses, stats.batches), (1, 21), "nobody waited: {stats:?}");
@@ -325,10 +328,10 @@ fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
 
 #[test]
 fn a_closed_lane_is_told_and_quotes_in_memory_stay() {
-    let (broker, _) = stack(&ManualClock::jumping());
+    let (broker, _) = stack(&ManualClock::auto_advancing());
     broker.ltp(&instrument(1)).unwrap();
-    broker.within().shutdown(Shutdown::Drop);
-    assert!(broker.quote(&instrument(1)).unwrap().from_memory);
+    broker.inner().shutdown(Shutdown::Now);
+    assert!(broker.quote(&instrument(1)).unwrap().cached);
     let error = broker.quote(&instrument(2)).unwrap_err();
     assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
 }
@@ -347,7 +350,7 @@ fn a_broker_that_panics_is_an_error_and_no_end() {
 
 #[test]
 fn its_numbers_can_be_written_down() {
-    let (broker, _) = stack(&ManualClock::jumping());
+    let (broker, _) = stack(&ManualClock::auto_advancing());
     broker.ltp(&instrument(1)).unwrap();
     broker.ltp(&instrument(1)).unwrap();
     let stats = serde_json::to_value(broker.stats()).unwrap();

@@ -9,14 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker, Quote, Quotes, RowProblem,
-    lanes,
+    Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, Quote, Quotes,
+    RowProblem, lanes,
 };
-use lanekeeper::cache::{Ask, QuoteCache};
+use lanekeeper::cache::{GetOptions, QuoteCache};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
-use lanekeeper::{Credit, LaneConfig};
+use lanekeeper::{LaneConfig, RttCredit};
 use proptest::prelude::*;
 
 type Stack = QuoteCache<BrokerProxy<MockBroker>>;
@@ -32,7 +32,7 @@ fn instruments(numbers: impl IntoIterator<Item = usize>) -> Vec<Instrument> {
 }
 
 fn refusal() -> BrokerError {
-    BrokerError::Rejected(Detail::new("no such instrument").status(400))
+    BrokerError::Rejected(ErrorDetail::new("no such instrument").status(400))
 }
 
 /// When each call reached the broker, and what it named.
@@ -53,11 +53,11 @@ fn stack(
     let limits = lanes::ALL.into_iter().fold(Limits::new(), lane);
     let broker = BrokerProxy::builder(within)
         .limits(limits.budget(lanes::ORDERS, Quota::unlimited()))
-        .quote(LaneConfig::new(Quota::per_second(1)).credit(Credit::STRICT))
+        .quote(LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT))
         .clock(clock.clone())
         .quote_ttl(TTL)
         // The threads are as slow as the machine lets them, and time is not.
-        .tune(|cache| cache.max_age = Some(Duration::MAX))
+        .configure(|cache| cache.max_age = Some(Duration::MAX))
         .build()
         .unwrap();
     (broker, calls)
@@ -84,7 +84,7 @@ fn all_at_once<R: Send>(
     callers: Vec<Vec<Instrument>>,
     ask: impl Fn(&[Instrument]) -> R + Sync,
 ) -> Vec<R> {
-    let lane = broker.within().lanes().lane(lanes::QUOTE).unwrap();
+    let lane = broker.inner().lanes().lane(lanes::QUOTE).unwrap();
     let before = broker.stats();
     let names: usize = callers.iter().map(Vec::len).sum();
     lane.pause();
@@ -114,11 +114,11 @@ fn one_a_second(calls: &Calls) -> bool {
 
 #[test]
 fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
-    let (broker, calls) = stack(&ManualClock::jumping(), strict([1000]));
+    let (broker, calls) = stack(&ManualClock::auto_advancing(), strict([1000]));
     let told =
         all_at_once(&broker, vec![instruments(0..100), instruments([1000])], |names| match names {
             [bad] => Err(broker.ltp(bad).unwrap_err()),
-            good => Ok(broker.quotes(good).unwrap().whole().unwrap().len()),
+            good => Ok(broker.quotes(good).unwrap().complete().unwrap().len()),
         });
     assert_eq!(told, [Ok(100), Err(refusal())]);
     // 101 names are halved seven times.
@@ -126,14 +126,14 @@ fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
     assert!(made <= 1 + 2 * 7, "{made} calls");
     assert!(one_a_second(&calls));
     // The next time the hundred go together, and the bad one is told from memory.
-    broker.asking(Ask::new().max_age(Duration::ZERO)).ltp(&instrument(0)).unwrap();
+    broker.with_options(GetOptions::new().max_age(Duration::ZERO)).ltp(&instrument(0)).unwrap();
     assert_eq!(broker.ltp(&instrument(1000)), Err(refusal()));
     assert_eq!(calls.lock().unwrap().len(), made + 1);
 }
 
 #[test]
 fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails() {
-    let (broker, calls) = stack(&ManualClock::jumping(), strict([222]));
+    let (broker, calls) = stack(&ManualClock::auto_advancing(), strict([222]));
     let callers = (0..400).map(|number| instruments([number])).collect();
     let told = all_at_once(&broker, callers, |names| (names[0].clone(), broker.ltp(&names[0])));
     let failed: Vec<_> = told.into_iter().filter(|(_, told)| told.is_err()).collect();
@@ -145,13 +145,13 @@ fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails() {
 
 #[test]
 fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
-    let (broker, _) = stack(&ManualClock::jumping(), strict([40, 41]));
+    let (broker, _) = stack(&ManualClock::auto_advancing(), strict([40, 41]));
     let names = instruments(0..102);
     for _ in 0..2 {
         let quotes = broker.quotes(&names).unwrap();
         assert_eq!(quotes.len(), 100);
         let problem =
-            |number| RowProblem::of_error(number, refusal()).name(instrument(number).as_str());
+            |number| RowProblem::from_error(number, refusal()).name(instrument(number).as_str());
         assert_eq!(quotes.problems, [problem(40), problem(41)]);
         // Then they are remembered.
     }
@@ -159,12 +159,12 @@ fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
     assert_eq!(broker.quotes(&instruments([40, 41, 40])), Err(refusal()));
     assert_eq!(broker.quote(&instrument(40)), Err(refusal()));
     assert_eq!(broker.ohlc(&instrument(41)), Err(refusal()));
-    assert!(broker.quotes(&[]).unwrap().is_whole());
+    assert!(broker.quotes(&[]).unwrap().is_complete());
 }
 
 #[test]
 fn a_caller_who_comes_while_a_refused_call_is_halved_waits_for_one_of_its_parts_at_most() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let (asks, comes) = mpsc::channel::<()>();
     let (waits, waited) = mpsc::channel::<()>();
     let (waited, bad) = (Mutex::new(waited), strict((0..10).map(|bad| bad * 50)));
@@ -220,7 +220,7 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
         answer
     });
     let broker = QuoteCache::builder(within).clock(clock.clone()).build();
-    let hurried = broker.asking(Ask::new().deadline(limit));
+    let hurried = broker.with_options(GetOptions::new().deadline(limit));
     let names = instruments(0..100);
     let mut sizes = Vec::new();
     let mut refused = None;
@@ -228,9 +228,9 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
         let quotes = hurried.quotes(&names).unwrap();
         *left.lock().unwrap() += 1;
         assert_eq!(quotes.len() + quotes.problems.len(), 100);
-        let late = quotes.problems.iter().filter(|problem| problem.why.contains("the deadline"));
+        let late = quotes.problems.iter().filter(|problem| problem.reason.contains("the deadline"));
         sizes.push(late.count());
-        refused = quotes.problems.iter().find(|p| p.why == refusal().to_string()).cloned();
+        refused = quotes.problems.iter().find(|p| p.reason == refusal().to_string()).cloned();
         if refused.is_some() {
             break;
         }
@@ -242,7 +242,7 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
 
 #[test]
 fn a_quote_that_cannot_be_read_is_told_to_those_who_ask_for_it_and_costs_no_other() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let unreadable = RowProblem::new(1, "it has no price", r#"{"last_price":"-"}"#).name("NSE:S7");
     let problem = unreadable.clone();
     let readable = Arc::new(Mutex::new(false));
@@ -254,7 +254,7 @@ fn a_quote_that_cannot_be_read_is_told_to_those_who_ask_for_it_and_costs_no_othe
         }
         Ok(quotes)
     });
-    let malformed = BrokerError::Malformed(Detail::new(unreadable.to_string()));
+    let malformed = BrokerError::Malformed(ErrorDetail::new(unreadable.to_string()));
     assert!(unreadable.to_string().contains(r#"it has no price: {"last_price":"-"}"#));
     let quotes = broker.quotes(&instruments(0..10)).unwrap();
     assert_eq!((quotes.len(), &quotes.problems[..]), (9, &[unreadable.clone()][..]));
@@ -273,7 +273,7 @@ fn a_quote_that_cannot_be_read_is_told_to_those_who_ask_for_it_and_costs_no_othe
 
 #[test]
 fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let calls = Mutex::new(0);
     let (broker, _) = stack(&clock, move |asked| {
         let mut quotes = priced(asked);
@@ -289,23 +289,23 @@ fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
     // It comes along, and nobody waits for it.
     broker.quote(&instrument(2)).unwrap();
     let known = broker.quote(&instrument(1)).unwrap();
-    assert!(known.from_memory && known.fetched_at == first.fetched_at);
+    assert!(known.cached && known.fetched_at == first.fetched_at);
     clock.advance(TTL / 2);
-    assert!(!broker.quote(&instrument(1)).unwrap().from_memory);
+    assert!(!broker.quote(&instrument(1)).unwrap().cached);
 }
 
 #[test]
 fn while_a_problem_has_no_name_no_instrument_passes_for_one_without_data() {
     let problem = RowProblem::new(1, "it has no key", "{}");
     let told = problem.clone();
-    let (broker, _) = stack(&ManualClock::jumping(), move |asked| {
+    let (broker, _) = stack(&ManualClock::auto_advancing(), move |asked| {
         let mut quotes = priced(asked);
         quotes.remove(&instrument(7));
         let other = RowProblem::new(0, "odd", "x").name("NSE:SOMETHING_ELSE");
         Ok(quotes.with_problems([told.clone(), other]))
     });
     assert!(broker.ltp(&instrument(1)).is_ok());
-    let malformed = BrokerError::Malformed(Detail::new(problem.to_string()));
+    let malformed = BrokerError::Malformed(ErrorDetail::new(problem.to_string()));
     assert_eq!(broker.ltp(&instrument(7)), Err(malformed));
 }
 
@@ -323,11 +323,11 @@ fn good_names_that_grow_too_old_while_a_bad_one_is_looked_for_are_asked_for_agai
     });
     let broker = QuoteCache::builder(within)
         .clock(clock)
-        .tune(|cache| cache.max_age = Some(Duration::from_secs(6)))
+        .configure(|cache| cache.max_age = Some(Duration::from_secs(6)))
         .build();
     let quotes = broker.quotes(&instruments(0..64)).unwrap();
     assert_eq!((quotes.len(), quotes.problems.len()), (63, 1));
-    assert!(quotes.problems[0].why.starts_with("rejected"), "{:?}", quotes.problems);
+    assert!(quotes.problems[0].reason.starts_with("rejected"), "{:?}", quotes.problems);
     let calls = calls.lock().unwrap();
     assert_eq!(calls[..2], [64, 32]);
     assert!(calls.len() > 12 && *calls.last().unwrap() >= 32, "{calls:?}");
@@ -350,7 +350,7 @@ proptest! {
         (names, bad, callers) in crowd(),
         seed in any::<u64>(),
     ) {
-        let (broker, calls) = stack(&ManualClock::jumping(), strict(bad.clone()));
+        let (broker, calls) = stack(&ManualClock::auto_advancing(), strict(bad.clone()));
         let mut rng = fastrand::Rng::with_seed(seed);
         let callers: Vec<_> = callers
             .into_iter()
@@ -370,7 +370,7 @@ proptest! {
                 Ok(quotes) => {
                     let answered: HashSet<_> = quotes.keys().cloned().collect();
                     prop_assert_eq!(answered, good);
-                    let why = quotes.problems.iter().all(|p| p.why == refusal().to_string());
+                    let why = quotes.problems.iter().all(|p| p.reason == refusal().to_string());
                     prop_assert!(why, "{:?}", quotes.problems);
                     let named: HashSet<_> =
                         quotes.problems.iter().filter_map(|p| p.name.clone()?.parse().ok()).collect();
@@ -392,7 +392,7 @@ proptest! {
         prop_assert!(one_a_second(&calls));
         // And now that they are known, none of them costs the others anything.
         let all: Vec<_> = asked.into_iter().collect();
-        broker.asking(Ask::new().max_age(Duration::ZERO)).quotes(&all).ok();
+        broker.with_options(GetOptions::new().max_age(Duration::ZERO)).quotes(&all).ok();
         for (_, names) in &calls.lock().unwrap()[made.len()..] {
             prop_assert!(names.len() == 1 || !names.iter().any(is_bad), "{:?}", names);
         }
@@ -401,10 +401,10 @@ proptest! {
 
 #[test]
 fn a_caller_with_a_deadline_is_not_failed_by_the_bad_name_of_another_before_it() {
-    let (broker, _) = stack(&ManualClock::jumping(), strict([1000]));
+    let (broker, _) = stack(&ManualClock::auto_advancing(), strict([1000]));
     let patient = broker.with(CallOptions::new().deadline(Duration::from_secs(60)));
     let told = all_at_once(&broker, vec![instruments(0..30), instruments([1000])], |names| {
-        patient.quotes(names).map(|quotes| quotes.whole().unwrap().len())
+        patient.quotes(names).map(|quotes| quotes.complete().unwrap().len())
     });
     assert_eq!(told, [Ok(30), Err(refusal())]);
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
-use lanekeeper::cache::{BatchSettings, QuoteCache};
-use lanekeeper::exchange::Exchange;
-use lanekeeper::quota::Past;
+use lanekeeper::cache::{BatchConfig, QuoteCache};
+use lanekeeper::exchange::SimulatedExchange;
+use lanekeeper::quota::PriorUsage;
 
 const THREADS: usize = 64;
 const INSTRUMENTS: usize = 500;
@@ -22,19 +22,21 @@ fn instruments() -> Vec<Instrument> {
 
 /// An exchange that lists them and counts strictly, and the stack in front of it with Kite's own
 /// limits.
-fn stack(tune: impl FnOnce(&mut BatchSettings)) -> (Exchange, QuoteCache<BrokerProxy<Kite>>) {
+fn stack(
+    tune: impl FnOnce(&mut BatchConfig),
+) -> (SimulatedExchange, QuoteCache<BrokerProxy<Kite>>) {
     let mut csv = String::from("time,exchange,symbol,open,high,low,close,volume\n");
     for instrument in instruments() {
         csv +=
             &format!("2024-01-01T09:15:00+05:30,NSE,{},100,101,99,100,10\n", instrument.symbol());
     }
     let prices = Prices::from_csv(&csv).unwrap();
-    let exchange = Exchange::builder().prices(prices).start().unwrap();
+    let exchange = SimulatedExchange::builder().prices(prices).start().unwrap();
     let kite = Kite::builder().api_key("key").access_token("token").base_url(exchange.base_url());
     let broker = BrokerProxy::builder(kite.build().unwrap())
-        .past(Past::Nothing)
+        .prior_usage(PriorUsage::None)
         .quote_ttl(Duration::from_secs(60))
-        .tune(tune)
+        .configure(tune)
         .build()
         .unwrap();
     (exchange, broker)
@@ -55,7 +57,7 @@ fn crowd(ask: impl Fn(usize) + Sync) {
 }
 
 /// So many quote calls, and no more, reached the exchange, and it refused none.
-fn was_asked(exchange: &Exchange, times: usize) {
+fn was_asked(exchange: &SimulatedExchange, times: usize) {
     let counts = exchange.counts("quote");
     assert_eq!((counts.admitted, counts.refused), (times as u64, 0));
 }
@@ -63,11 +65,11 @@ fn was_asked(exchange: &Exchange, times: usize) {
 #[test]
 fn everybody_asks_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
     const CHUNK: usize = 200;
-    let (exchange, broker) = stack(|cache| cache.most_keys = CHUNK);
+    let (exchange, broker) = stack(|cache| cache.max_batch_keys = CHUNK);
     let all = instruments();
     crowd(|_| assert_eq!(broker.quotes(&all).unwrap().len(), INSTRUMENTS));
     was_asked(&exchange, INSTRUMENTS.div_ceil(CHUNK));
-    assert_eq!(broker.stats().asked(), (THREADS * INSTRUMENTS) as u64);
+    assert_eq!(broker.stats().requests(), (THREADS * INSTRUMENTS) as u64);
 }
 
 #[test]

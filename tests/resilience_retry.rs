@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lanekeeper::Class;
+use lanekeeper::ErrorClass;
 use lanekeeper::lane::Effect;
 use lanekeeper::quota::Moment;
 use lanekeeper::resilience::{RetryBudget, RetryPolicy};
@@ -18,23 +18,23 @@ const fn ms(millis: u64) -> Duration {
 fn policies() -> impl Strategy<Value = (RetryPolicy, u64, u64)> {
     (1..=20_u32, 1..=2000_u64, 0..=60_000_u64, 1..=86_400_000_u64).prop_map(
         |(attempts, base, more, longest)| {
-            let policy = RetryPolicy::default().attempts(attempts).base(ms(base));
-            (policy.cap(ms(base + more)).longest_wait(ms(longest)), base, base + more)
+            let policy = RetryPolicy::default().attempts(attempts).base_delay(ms(base));
+            (policy.max_delay(ms(base + more)).max_wait(ms(longest)), base, base + more)
         },
     )
 }
 
-fn classes() -> impl Strategy<Value = Class> {
+fn classes() -> impl Strategy<Value = ErrorClass> {
     let waits = prop_oneof![0..=5_000_u64, 0..=200_000_000_u64];
     prop_oneof![
-        waits.prop_map(|wait| Class::Throttled { retry_after: Some(ms(wait)) }),
-        Just(Class::Throttled { retry_after: Some(Duration::MAX) }),
-        Just(Class::Throttled { retry_after: None }),
-        Just(Class::NotSent),
-        Just(Class::Transient),
-        Just(Class::Unknown),
-        Just(Class::Rejected),
-        Just(Class::Fatal),
+        waits.prop_map(|wait| ErrorClass::Throttled { retry_after: Some(ms(wait)) }),
+        Just(ErrorClass::Throttled { retry_after: Some(Duration::MAX) }),
+        Just(ErrorClass::Throttled { retry_after: None }),
+        Just(ErrorClass::NotSent),
+        Just(ErrorClass::Transient),
+        Just(ErrorClass::Unknown),
+        Just(ErrorClass::Rejected),
+        Just(ErrorClass::Fatal),
     ]
 }
 
@@ -59,7 +59,7 @@ proptest! {
     ) {
         prop_assert_eq!(policy.check(), Ok(()));
         if policy.delay(class, Effect::Write, attempt, luck).is_some() {
-            let not_executed = matches!(class, Class::NotSent | Class::Throttled { .. });
+            let not_executed = matches!(class, ErrorClass::NotSent | ErrorClass::Throttled { .. });
             prop_assert!(not_executed, "{class:?}");
         }
     }
@@ -68,7 +68,7 @@ proptest! {
     fn what_was_refused_or_cannot_work_is_never_sent_again(
         (policy, ..) in policies(), effect in effects(), attempt in 0..=25_u32, luck in lucks(),
     ) {
-        for class in [Class::Rejected, Class::Fatal] {
+        for class in [ErrorClass::Rejected, ErrorClass::Fatal] {
             prop_assert_eq!(policy.delay(class, effect, attempt, luck), None);
         }
     }
@@ -78,7 +78,7 @@ proptest! {
         (policy, ..) in policies(), attempts in 1..=20_u32, attempt in 1..=25_u32, luck in lucks(),
     ) {
         let policy = policy.attempts(attempts);
-        for class in [Class::NotSent, Class::Transient, Class::Unknown] {
+        for class in [ErrorClass::NotSent, ErrorClass::Transient, ErrorClass::Unknown] {
             let again = policy.delay(class, Effect::Read, attempt, luck).is_some();
             prop_assert_eq!(again, attempt < attempts);
         }
@@ -91,8 +91,8 @@ proptest! {
     ) {
         let backoff = (0..attempt - 1).fold(base, |delay, _| (2 * delay).min(cap)).min(cap);
         let (least, most) = match class {
-            Class::Throttled { retry_after: Some(asked) } => (asked, asked.saturating_add(ms(backoff))),
-            Class::Throttled { retry_after: None } => (ms(backoff) / 2, ms(backoff)),
+            ErrorClass::Throttled { retry_after: Some(asked) } => (asked, asked.saturating_add(ms(backoff))),
+            ErrorClass::Throttled { retry_after: None } => (ms(backoff) / 2, ms(backoff)),
             _ => (Duration::ZERO, ms(backoff)),
         };
         if let Some(delay) = policy.delay(class, effect, attempt, luck) {
@@ -105,9 +105,9 @@ proptest! {
         let policy = policy.attempts(2);
         let delay = |class, luck| policy.delay(class, effect, 1, luck).unwrap();
         let width = |class| delay(class, u64::MAX) - delay(class, 0) + Duration::from_nanos(1);
-        prop_assert_eq!(width(Class::NotSent), ms(base));
-        prop_assert_eq!(width(Class::Throttled { retry_after: None }), ms(base) / 2);
-        prop_assert_eq!(width(Class::Throttled { retry_after: Some(ms(1)) }), ms(base));
+        prop_assert_eq!(width(ErrorClass::NotSent), ms(base));
+        prop_assert_eq!(width(ErrorClass::Throttled { retry_after: None }), ms(base) / 2);
+        prop_assert_eq!(width(ErrorClass::Throttled { retry_after: Some(ms(1)) }), ms(base));
     }
 
     #[test]
@@ -136,7 +136,7 @@ proptest! {
             now += pause;
             let moment = Moment::ORIGIN + ms(now);
             if call {
-                budget.earn(moment);
+                budget.deposit(moment);
                 calls.push(now);
                 continue;
             }
@@ -144,7 +144,7 @@ proptest! {
             let lately = |of: &[u64]| of.iter().filter(|&&at| bucket(at) + 10 > bucket(now)).count();
             let earned = u64::from(floor) * 100 + lately(&calls) as u64 * u64::from(percent);
             let affordable = (lately(&retries) as u64 + 1) * 100 <= earned;
-            prop_assert_eq!(budget.spend(moment), affordable);
+            prop_assert_eq!(budget.withdraw(moment), affordable);
             if affordable {
                 retries.push(now);
             }

@@ -9,8 +9,10 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Permit, Quota, Wall};
-use lanekeeper::resilience::{Departure, Throttle, ThrottlePolicy};
+use lanekeeper::quota::{
+    Cost, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample,
+};
+use lanekeeper::resilience::{SendStamp, Throttle, ThrottlePolicy};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use support::cases::cases;
@@ -40,7 +42,11 @@ fn policies() -> impl Strategy<Value = ThrottlePolicy> {
     (1..=5_000_u64, 0..=600_000_u64, 1..=100_u32, 1..=100_u32, 1..=100_u32).prop_map(
         |(default, more, keep, step, least)| {
             let policy = ThrottlePolicy::default().default_pause(ms(default));
-            policy.longest_pause(ms(default + more)).keep(keep).step(step).least(least)
+            policy
+                .max_pause(ms(default + more))
+                .keep_percent(keep)
+                .step_percent(step)
+                .min_percent(least)
         },
     )
 }
@@ -88,7 +94,7 @@ proptest! {
         let mut throttle = Throttle::new(policy, quota.clone()).unwrap();
         let shortest = quota.windows()[0].length;
         let full = f64::from(quota.windows()[0].limit) / shortest.as_secs_f64();
-        let mut out: Vec<Departure> = Vec::new();
+        let mut out: Vec<SendStamp> = Vec::new();
         let (mut now, mut last_cut, mut rate) = (0_u64, None::<u64>, full);
         for step in steps {
             let paused = throttle.pause(at(now));
@@ -96,12 +102,12 @@ proptest! {
             match step {
                 Step::Wait { millis } => now += millis,
                 Step::Send { weight, waiting } => {
-                    out.push(throttle.sent(at(now), weight, waiting));
+                    out.push(throttle.on_send(at(now), weight, waiting));
                     prop_assert!(waiting || throttle.percent() == percent, "nobody waited");
                 }
                 Step::Refuse { which, retry_after } if !out.is_empty() => {
                     let departure = out[which.index(out.len())];
-                    throttle.heard(departure, at(now), retry_after);
+                    throttle.on_throttled(departure, at(now), retry_after);
                     let until = throttle.pause(at(now));
                     prop_assert!(until >= paused, "a pause must not become shorter");
                     let asked = retry_after.filter(|asked| *asked < ms(1_000_000));
@@ -123,7 +129,7 @@ proptest! {
                 last_cut = Some(now);
             }
             // Whoever asks for changes knows them all.
-            match throttle.take_change() {
+            match throttle.take_new_quota() {
                 Some(quota) => prop_assert_eq!(quota, throttle.quota()),
                 None => prop_assert_eq!(cut.unwrap_or(full), rate),
             }
@@ -137,11 +143,11 @@ proptest! {
         round_trip in 0..30_000_u64,
     ) {
         let mut throttle = Throttle::new(ThrottlePolicy::default(), quota).unwrap();
-        let out: Vec<_> = waits.iter().map(|_| throttle.sent(at(0), 1, true)).collect();
+        let out: Vec<_> = waits.iter().map(|_| throttle.on_send(at(0), 1, true)).collect();
         let mut percents = vec![throttle.percent()];
         let (mut longest, mut now) = (0, round_trip);
         for (departure, wait) in out.into_iter().zip(waits.drain(..)) {
-            throttle.heard(departure, at(now), wait.map(ms));
+            throttle.on_throttled(departure, at(now), wait.map(ms));
             longest = longest.max(now + wait.unwrap_or(1000));
             prop_assert_eq!(throttle.pause(at(now)), (longest > now).then(|| at(longest)));
             percents.push(throttle.percent());
@@ -160,9 +166,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Wait { millis } => now += millis,
-                Step::Send { weight, waiting } => out.push(throttle.sent(at(now), weight, waiting)),
+                Step::Send { weight, waiting } => out.push(throttle.on_send(at(now), weight, waiting)),
                 Step::Refuse { which, retry_after } if !out.is_empty() => {
-                    throttle.heard(out[which.index(out.len())], at(now), retry_after);
+                    throttle.on_throttled(out[which.index(out.len())], at(now), retry_after);
                 }
                 Step::Refuse { .. } => {}
             }
@@ -171,7 +177,7 @@ proptest! {
         // A hundred steps at the most, and each window as long as the rate is low.
         let mut windows = 0;
         while throttle.percent() < 100 || throttle.quota() != quota {
-            throttle.sent(at(now), 1, true);
+            throttle.on_send(at(now), 1, true);
             let cut = throttle.quota().windows().last().unwrap().length;
             now += cut.min(ms(24 * 3_600_000)).as_millis() as u64 + 1;
             windows += 1;
@@ -205,8 +211,8 @@ proptest! {
 /// The wait that was asked for, cut to the policy's longest pause as the policy would.
 fn throttle_pause(policy: ThrottlePolicy, asked: Duration) -> Duration {
     let mut fresh = Throttle::new(policy, Quota::unlimited()).unwrap();
-    let departure = fresh.sent(at(0), 1, false);
-    fresh.heard(departure, at(0), Some(Duration::MAX));
+    let departure = fresh.on_send(at(0), 1, false);
+    fresh.on_throttled(departure, at(0), Some(Duration::MAX));
     let longest = fresh.pause(at(0)).unwrap().since(at(0));
     asked.min(longest)
 }
@@ -224,14 +230,14 @@ struct Seen {
 fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) -> Seen {
     const BAD: u64 = 60_000_000_000;
     const END: u64 = 300_000_000_000;
-    let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut allowance = Allowance::new(wall);
-    let lane = allowance.add_lane(quota, Credit::STRICT).unwrap();
+    let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+    let mut allowance = PacingState::new(wall);
+    let lane = allowance.add_lane(quota, RttCredit::STRICT).unwrap();
     let mut throttle = Throttle::new(ThrottlePolicy::default(), quota.clone()).unwrap();
     let mut seen = Seen::default();
     let mut admitted: Vec<u64> = Vec::new();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
-    let mut calls: Vec<Option<(Permit, Departure, bool)>> = Vec::new();
+    let mut calls: Vec<Option<(Permit, SendStamp, bool)>> = Vec::new();
     let (mut now, mut paused_until) = (0_u64, Moment::ORIGIN);
     while now < END {
         let moment = Moment::from_nanos(now);
@@ -243,23 +249,23 @@ fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) 
                 let before = throttle.percent();
                 let asked = (call % 3 == 0).then_some(ms(2000));
                 paused_until = paused_until.max(moment + asked.unwrap_or(ms(1000)));
-                throttle.heard(departure, moment, asked);
+                throttle.on_throttled(departure, moment, asked);
                 if throttle.percent() < before {
                     seen.cuts.push(now);
                 }
             }
         }
-        if let Some(quota) = throttle.take_change() {
+        if let Some(quota) = throttle.take_new_quota() {
             allowance.set_lane(lane, &quota, moment).unwrap();
         }
         let answer = answers.peek().map_or(END, |next| next.0.0);
         let next = match throttle.pause(moment) {
             Some(until) => until.as_nanos(),
             None if answers.len() == in_flight => END,
-            None => match allowance.take(Charge::to_lane(lane), moment) {
+            None => match allowance.take(Cost::to_lane(lane), moment) {
                 Ok(permit) => {
                     seen.sent_while_paused += usize::from(moment < paused_until);
-                    let departure = throttle.sent(moment, 1, true);
+                    let departure = throttle.on_send(moment, 1, true);
                     let arrival = now + round_trip.as_nanos() as u64 / 2;
                     let lately =
                         admitted.iter().rev().take_while(|at| arrival - **at < 1_000_000_000);

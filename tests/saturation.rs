@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::{Algorithm, Arrival, Exchange};
-use lanekeeper::quota::Past;
+use lanekeeper::exchange::{Algorithm, Arrival, SimulatedExchange};
+use lanekeeper::quota::PriorUsage;
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
@@ -19,12 +19,12 @@ const LENGTH: Duration = Duration::from_secs(30);
 const BARE_LENGTH: Duration = Duration::from_secs(3);
 const STRATEGIES: usize = 24;
 
-fn exchange(algorithm: Algorithm, seed: u64) -> Exchange {
-    let exchange = Exchange::builder().algorithm(algorithm).seed(seed);
+fn exchange(algorithm: Algorithm, seed: u64) -> SimulatedExchange {
+    let exchange = SimulatedExchange::builder().algorithm(algorithm).seed(seed);
     exchange.latency(LATENCY).jitter(JITTER).start().unwrap()
 }
 
-fn kite(exchange: &Exchange) -> Kite {
+fn kite(exchange: &SimulatedExchange) -> Kite {
     let url = exchange.base_url();
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
@@ -57,7 +57,7 @@ fn saturate(algorithm: Algorithm, seed: u64) {
     let exchange = exchange(algorithm, seed);
     // A short life, so that every second has somebody who misses.
     let broker = BrokerProxy::builder(kite(&exchange))
-        .past(Past::Nothing)
+        .prior_usage(PriorUsage::None)
         .quote_ttl(Duration::from_millis(200))
         .build()
         .unwrap();

@@ -13,8 +13,8 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::cache::QuoteCache;
-use lanekeeper::exchange::Exchange;
-use lanekeeper::quota::{Limits, Past, Quota};
+use lanekeeper::exchange::SimulatedExchange;
+use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use rust_decimal::Decimal;
 
 const LANES: [&str; 3] = ["transactional", "quote", "historical"];
@@ -24,16 +24,16 @@ fn fast() -> Limits {
     LANES.into_iter().fold(Limits::new(), |limits, lane| limits.lane(lane, fast.clone()))
 }
 
-fn kite(exchange: &Exchange) -> Kite {
+fn kite(exchange: &SimulatedExchange) -> Kite {
     let url = exchange.base_url();
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
 
 /// An exchange that is in no hurry to refuse, and the stack in front of it.
-fn stack() -> (Exchange, QuoteCache<BrokerProxy<Kite>>) {
-    let exchange = Exchange::builder().limits(fast()).start().unwrap();
+fn stack() -> (SimulatedExchange, QuoteCache<BrokerProxy<Kite>>) {
+    let exchange = SimulatedExchange::builder().limits(fast()).start().unwrap();
     let broker = BrokerProxy::builder(kite(&exchange))
-        .past(Past::Nothing)
+        .prior_usage(PriorUsage::None)
         .limits(fast())
         .quote_ttl(Duration::from_secs(60))
         .build()
@@ -163,7 +163,7 @@ fn a_bad_order_never_leaves() {
 
 #[test]
 fn without_lanekeeper_a_second_call_in_a_second_is_throttled() {
-    let exchange = Exchange::builder().start().unwrap();
+    let exchange = SimulatedExchange::builder().start().unwrap();
     let bare = kite(&exchange);
     bare.quotes(&[yesbank()]).unwrap();
     let error = bare.quotes(&[yesbank()]).unwrap_err();
@@ -182,6 +182,6 @@ fn a_thousand_instruments_are_divided_to_fit_the_address() {
     let arrivals = exchange.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.status == Some(200)), "{arrivals:?}");
     let bytes: usize =
-        instruments.iter().map(|i| Kite::quote_chunk(broker.within().inner()).cost(i)).sum();
+        instruments.iter().map(|i| Kite::quote_batch_limit(broker.inner().inner()).cost(i)).sum();
     assert_eq!(arrivals.len(), bytes.div_ceil(7500).max(3), "{bytes} bytes");
 }

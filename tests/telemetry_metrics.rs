@@ -12,25 +12,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::Class;
-use lanekeeper::cache::{BatchCache, BatchSettings, CacheStats};
+use lanekeeper::ErrorClass;
+use lanekeeper::cache::{BatchCache, BatchConfig, CacheStats};
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, Observer, Reason, Shutdown, WhenDown};
+use lanekeeper::lane::{LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, Shutdown};
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
+use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
 use lanekeeper::telemetry::{Kind, METRICS, Metrics};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
-use support::failing::{Failed, Fault, NOT_SENT, TRANSIENT, class, ended, submit_again};
+use support::failing::{Failed, Fault, NOT_SENT, TRANSIENT, class, ended, submit_repeatable};
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, options, status, submit, the, unlimited, until,
     within_reason,
 };
 
-const THROTTLED: Fault = Some(Class::Throttled { retry_after: Some(Duration::from_secs(3)) });
-const UNKNOWN: Fault = Some(Class::Unknown);
-const REJECTED: Fault = Some(Class::Rejected);
+const THROTTLED: Fault = Some(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(3)) });
+const UNKNOWN: Fault = Some(ErrorClass::Unknown);
+const REJECTED: Fault = Some(ErrorClass::Rejected);
 
 /// A name with its labels, as Prometheus writes them: `name{a="b"}`.
 type Series = String;
@@ -102,9 +102,9 @@ fn name_of(series: &str) -> &str {
 
 /// What a lane does, with everything that can happen to its calls, a known number of times.
 fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let lanes = observed(
-        unlimited(1).queue(3).breaker(CircuitBreaker::disabled()),
+        unlimited(1).queue(3).breaker(BreakerPolicy::disabled()),
         clock.clone(),
         Some(metrics.clone() as Arc<dyn Observer>),
     );
@@ -114,7 +114,7 @@ fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
             number += 1;
             faults.next().map_or(Ok(number), |fault| Err(Failed::Broker(number, fault)))
         };
-        drop(submit_again(&lanes, call, &options(), work).wait());
+        drop(submit_repeatable(&lanes, call, &options(), work).wait());
     };
     // Four reads: done at once twice, at the third attempt, and rejected.
     again(READ, &[]);
@@ -130,7 +130,7 @@ fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
     let queued: Vec<_> = (0..3).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
     for _ in 0..2 {
         let full = submit(&lanes, READ, &options(), || ()).wait().unwrap_err();
-        assert!(matches!(full.reason, Reason::QueueFull { .. }));
+        assert!(matches!(full.kind, LaneErrorKind::QueueFull { .. }));
     }
     assert!(queued[0].cancel() && queued[1].cancel());
     the(&lanes).resume();
@@ -143,7 +143,7 @@ fn each_call_is_counted_once_by_its_end_and_each_retry_by_its_reason() {
     within_reason(|| {
         let (metrics, mut told) = metrics();
         let (lanes, _) = a_day(&Arc::new(metrics));
-        lanes.shutdown(Shutdown::Drop);
+        lanes.shutdown(Shutdown::Now);
         drop(submit(&lanes, READ, &options(), || ()).wait());
         let told = told.look();
         let of = |method, outcome| {
@@ -226,8 +226,9 @@ fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
         let (metrics, mut told) = metrics();
         // It stands still, so the second attempt never comes.
         let lanes = observed(unlimited(1), ManualClock::new(), Some(Arc::new(metrics)));
-        let ticket =
-            submit_again(&lanes, READ, &options(), || Err::<(), _>(Failed::Broker(1, TRANSIENT)));
+        let ticket = submit_repeatable(&lanes, READ, &options(), || {
+            Err::<(), _>(Failed::Broker(1, TRANSIENT))
+        });
         until(|| status(&lanes).retrying == 1);
         assert!(!ticket.cancel(), "it was sent once");
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, TRANSIENT)));
@@ -289,7 +290,7 @@ fn who_left_before_the_answer_is_told_and_so_is_the_answer() {
                 let ticket = submit(&lanes, call, &options().deadline(SECOND), work);
                 scope.spawn(move || {
                     let answer = ticket.wait();
-                    assert_eq!(answer.unwrap_err().reason, Reason::NoAnswer);
+                    assert_eq!(answer.unwrap_err().kind, LaneErrorKind::Unanswered);
                 });
             }
             until(|| begun.load(Ordering::SeqCst) == 2);
@@ -313,12 +314,12 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
         let (metrics, mut told) = metrics();
         let metrics = Arc::new(metrics);
         let clock = ManualClock::new();
-        let breaker = CircuitBreaker::default()
+        let breaker = BreakerPolicy::default()
             .failures_in_a_row(Some(3))
             .open_for(Duration::from_secs(8))
             .probes(1);
         let config = unlimited(1).retry(RetryPolicy::none()).breaker(breaker);
-        let config = config.when_down(WhenDown::Refuse);
+        let config = config.when_down(OpenBreakerPolicy::Refuse);
         let observer: Arc<dyn Observer> = metrics.clone();
         let lanes = observed(config, clock.clone(), Some(observer));
         let call = |fault: Option<Fault>| {
@@ -368,7 +369,7 @@ fn gauges_are_what_the_status_says() {
         let metrics = Arc::new(metrics.label("account", "main"));
         let clock = ManualClock::new();
         let lanes = budgeted(metrics.clone(), clock.clone());
-        let charged = lanekeeper::proxy::Call { budgets: &[0], ..WRITE };
+        let charged = lanekeeper::proxy::CallSpec { budgets: &[0], ..WRITE };
         for _ in 0..4 {
             submit(&lanes, charged, &options(), || ()).wait().unwrap();
         }
@@ -477,7 +478,7 @@ fn a_cache_is_told_by_its_own_figures() {
     let (metrics, mut told) = metrics();
     let fetch =
         |keys: &[u32]| Ok::<_, String>(keys.iter().map(|key| (*key, u64::from(*key))).collect());
-    let cache = BatchCache::new(BatchSettings::default(), fetch);
+    let cache = BatchCache::new(BatchConfig::default(), fetch);
     for key in [1, 1, 2, 1] {
         cache.get(&key).unwrap();
     }
@@ -529,7 +530,7 @@ fn what_is_told_is_what_the_table_lists_with_its_labels() {
         struct Once(Arc<Metrics>);
         impl Observer for Once {
             fn finished(&self, end: &lanekeeper::lane::FinishedCall<'_>) {
-                self.0.unanswered(&end.call);
+                self.0.deadline_missed(&end.call);
                 self.0.late_result(&end.call, &());
             }
         }

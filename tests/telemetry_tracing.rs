@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::Class;
+use lanekeeper::ErrorClass;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{LaneConfig, LaneError, Shutdown};
-use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
-use support::failing::{Failed, Fault, TRANSIENT, submit_again};
+use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
+use support::failing::{Failed, Fault, TRANSIENT, submit_repeatable};
 use support::lanes::{
     READ, SECOND, WRITE, hold, one, options, submit, the, unlimited, within_reason,
 };
@@ -154,17 +154,17 @@ fn fails(faults: &[Fault]) -> impl FnMut() -> Result<u32, Failed> + Send + 'stat
 }
 
 fn config() -> LaneConfig {
-    unlimited(1).breaker(CircuitBreaker::disabled())
+    unlimited(1).breaker(BreakerPolicy::disabled())
 }
 
 #[test]
 fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
     subscribe();
     within_reason(|| {
-        let lanes = one(config(), ManualClock::jumping());
+        let lanes = one(config(), ManualClock::auto_advancing());
         let strategy = tracing::info_span!("strategy", user = "parent");
         let answer = strategy.in_scope(|| {
-            submit_again(&lanes, READ, &options().user("attempts"), fails(&[TRANSIENT])).wait()
+            submit_repeatable(&lanes, READ, &options().user("attempts"), fails(&[TRANSIENT])).wait()
         });
         assert_eq!(answer, Ok(2));
         let spans = spans_of("attempts");
@@ -228,12 +228,12 @@ fn what_a_person_has_to_look_at_is_a_warning_and_what_the_caller_is_told_is_not(
         let lanes = one(config().retry(RetryPolicy::none()).queue(1), clock.clone());
         let end = |user, call, fault| {
             let options = options().user(user);
-            drop(submit_again(&lanes, call, &options, fails(&[fault])).wait());
+            drop(submit_repeatable(&lanes, call, &options, fails(&[fault])).wait());
         };
-        end("lost write", WRITE, Some(Class::Unknown));
-        end("lost read", READ, Some(Class::Transient));
-        end("dead token", READ, Some(Class::Fatal));
-        end("no funds", WRITE, Some(Class::Rejected));
+        end("lost write", WRITE, Some(ErrorClass::Unknown));
+        end("lost read", READ, Some(ErrorClass::Transient));
+        end("dead token", READ, Some(ErrorClass::Fatal));
+        end("no funds", WRITE, Some(ErrorClass::Rejected));
         // Dropped writes go on, and their answers are late.
         let held = hold(&lanes, READ);
         drop(submit(&lanes, WRITE, &options().user("dropped"), || ()));
@@ -259,9 +259,10 @@ fn what_a_person_has_to_look_at_is_a_warning_and_what_the_caller_is_told_is_not(
 fn a_subscriber_that_panics_costs_nobody_an_answer() {
     subscribe();
     within_reason(|| {
-        let lanes = one(config(), ManualClock::jumping());
+        let lanes = one(config(), ManualClock::auto_advancing());
         for _ in 0..3 {
-            let call = submit_again(&lanes, READ, &options().user("panics"), fails(&[TRANSIENT]));
+            let call =
+                submit_repeatable(&lanes, READ, &options().user("panics"), fails(&[TRANSIENT]));
             assert_eq!(call.wait(), Ok(2));
         }
         the(&lanes).pause();
@@ -336,13 +337,15 @@ fn a_caller_that_leaves_is_told_of_at_once() {
 #[test]
 fn nothing_of_an_order_an_answer_or_an_error_is_told() {
     use lanekeeper::broker::lanes::ALL;
-    use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Detail, Instrument, MockBroker};
+    use lanekeeper::broker::{
+        Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker,
+    };
     use lanekeeper::broker::{OrderId, OrderRequest, Side};
     use lanekeeper::quota::{Limits, Quota};
 
     subscribe();
     within_reason(|| {
-        let said = || Detail::new("SECRETWORDS of token SECRETTOKEN");
+        let said = || ErrorDetail::new("SECRETWORDS of token SECRETTOKEN");
         let mut mock = MockBroker::new();
         let mut number = 0;
         mock.expect_place_order().returning(move |_| {
@@ -362,7 +365,7 @@ fn nothing_of_an_order_an_answer_or_an_error_is_told() {
         let limits =
             ALL.into_iter().fold(Limits::new(), |all, lane| all.lane(lane, Quota::unlimited()));
         let limits = limits.budget("orders", Quota::unlimited());
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let builder = BrokerProxy::builder(mock).limits(limits).clock(clock);
         #[cfg(feature = "metrics")]
         let (builder, told) = {

@@ -13,10 +13,12 @@ use std::thread::{self, Thread, ThreadId};
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{CallInfo, LaneConfig, LaneError, Observer, Reason, Shutdown, Ticket};
+use lanekeeper::lane::{
+    CallInfo, LaneConfig, LaneError, LaneErrorKind, Observer, Shutdown, Ticket,
+};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
-use lanekeeper::{Class, Sent};
+use lanekeeper::{ErrorClass, Sent};
 use support::lanes::{
     READ, SECOND, WRITE, hold, ms, observed, one, options, priority, status, submit, the,
     unlimited, until, within_reason,
@@ -81,10 +83,10 @@ fn try_wait_gives_the_answer_once() {
     the(&lanes).resume();
     assert_eq!(ticket.wait_timeout(Duration::MAX), Some(Ok(7)));
     let taken = ticket.try_wait().unwrap().unwrap_err();
-    assert_eq!(taken.reason, Reason::Taken);
+    assert_eq!(taken.kind, LaneErrorKind::AlreadyTaken);
     let taken = ticket.wait_timeout(Duration::MAX).unwrap().unwrap_err();
-    assert_eq!(taken.reason, Reason::Taken);
-    assert_eq!(ticket.wait().unwrap_err().reason, Reason::Taken);
+    assert_eq!(taken.kind, LaneErrorKind::AlreadyTaken);
+    assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::AlreadyTaken);
 }
 
 #[test]
@@ -107,7 +109,7 @@ fn whoever_awaits_a_cancelled_call_is_told_that_it_was_not_sent() {
     let ticket = submit(&lanes, WRITE, &options(), || 7);
     assert!(ticket.cancel());
     let error = ticket.wait().unwrap_err();
-    assert_eq!((error.was_sent(), error.reason), (Sent::No, Reason::Cancelled));
+    assert_eq!((error.was_sent(), error.kind), (Sent::No, LaneErrorKind::Cancelled));
 }
 
 #[test]
@@ -187,10 +189,10 @@ fn the_answer_after_a_deadline_is_told_to_the_observer_once() {
     began.recv().unwrap();
     clock.advance(SECOND);
     let error = ticket.wait().unwrap_err();
-    assert_eq!((error.was_sent(), error.reason), (Sent::Unknown, Reason::NoAnswer));
+    assert_eq!((error.was_sent(), error.kind), (Sent::Unknown, LaneErrorKind::Unanswered));
     assert_eq!(late.0.load(Ordering::SeqCst), 0);
     go.send(()).unwrap();
-    lanes.shutdown(Shutdown::Drop);
+    lanes.shutdown(Shutdown::Now);
     drop(lanes);
     assert_eq!(late.0.load(Ordering::SeqCst), 1);
 }
@@ -248,14 +250,14 @@ fn a_ticket_is_awaited_on_tokio() {
 #[test]
 fn a_refused_ticket_is_ready_at_once() {
     let lanes = paused();
-    lanes.shutdown(Shutdown::Drop);
+    lanes.shutdown(Shutdown::Now);
     let mut refused = submit(&lanes, WRITE, &options(), || 7);
     let error = block_on(&mut refused).unwrap_err();
-    assert_eq!((error.was_sent(), &error.reason), (Sent::No, &Reason::Closed));
+    assert_eq!((error.was_sent(), &error.kind), (Sent::No, &LaneErrorKind::Closed));
     let again = block_on(&mut refused).unwrap_err();
     assert_eq!(
-        (again.method, again.effect, again.reason),
-        (error.method, error.effect, Reason::Taken)
+        (again.method, again.effect, again.kind),
+        (error.method, error.effect, LaneErrorKind::AlreadyTaken)
     );
     assert!(refused.cancel());
 }
@@ -329,11 +331,11 @@ fn a_result_that_nobody_hears_of_harms_nobody_when_it_is_dropped() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
         let ticket: Ticket<(), Bomb> =
-            lanes.submit_again(WRITE, &options(), || Err(Bomb), |_| Some(Class::NotSent));
+            lanes.submit_repeatable(WRITE, &options(), || Err(Bomb), |_| Some(ErrorClass::NotSent));
         until(|| status(&lanes).retrying == 1);
         // A write goes on without its caller, and is refused here while it waits to go again.
         drop(ticket);
-        assert_eq!(lanes.shutdown(Shutdown::Drop).refused, 1);
+        assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
     });
 }
 
@@ -343,7 +345,7 @@ fn a_ticket_that_is_polled_after_its_answer_says_so_and_does_not_hang() {
         let lanes = one(unlimited(1), Clock::system());
         let mut ticket = submit(&lanes, READ, &options(), || 7);
         assert_eq!(block_on(&mut ticket), Ok(7));
-        assert_eq!(block_on(&mut ticket).unwrap_err().reason, Reason::Taken);
+        assert_eq!(block_on(&mut ticket).unwrap_err().kind, LaneErrorKind::AlreadyTaken);
     });
 }
 
@@ -399,10 +401,10 @@ fn who_awaits_is_woken_by_a_shutdown_and_by_a_deadline() {
         let (late, shut) =
             (thread::spawn(move || block_on(late)), thread::spawn(move || block_on(shut)));
         clock.advance(SECOND);
-        let reason = late.join().unwrap().unwrap_err().reason;
-        assert_eq!(reason, Reason::DeadlinePassed { waited: SECOND });
-        lanes.shutdown(Shutdown::Drop);
-        assert_eq!(shut.join().unwrap().unwrap_err().reason, Reason::Closed);
+        let reason = late.join().unwrap().unwrap_err().kind;
+        assert_eq!(reason, LaneErrorKind::DeadlinePassed { waited: SECOND });
+        lanes.shutdown(Shutdown::Now);
+        assert_eq!(shut.join().unwrap().unwrap_err().kind, LaneErrorKind::Closed);
     });
 }
 
@@ -412,7 +414,7 @@ fn a_ticket_outlives_its_lanes() {
     let ticket = submit(&lanes, WRITE, &options(), || 7);
     drop(lanes);
     assert_eq!(ticket.position(), None);
-    assert_eq!(ticket.wait().unwrap_err().reason, Reason::Closed);
+    assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::Closed);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest, OrderStatus};
-use lanekeeper::exchange::{Exchange, Fault, Faults, PlacedOrder, Rule, Target, When};
+use lanekeeper::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest, OrderStatus};
+use lanekeeper::exchange::{Fault, Faults, PlacedOrder, Rule, SimulatedExchange, Target, Timing};
 use lanekeeper::quota::{Limits, Quota};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ fn refused(output: &Output) -> String {
 
 #[test]
 fn the_report_agrees_with_the_ledger_of_the_exchange() {
-    let exchange = Exchange::builder().start().unwrap();
+    let exchange = SimulatedExchange::builder().start().unwrap();
     let report = tempfile("report.json");
     let output = with_keys(bot())
         .args([
@@ -108,14 +108,14 @@ const FAULTS: [&str; 13] = [
     "margins=truncated@10%",
 ];
 
-fn faulty() -> Exchange {
+fn faulty() -> SimulatedExchange {
     let rules = FAULTS.iter().map(|rule| rule.parse().unwrap());
     let faults = rules.fold(Faults::new().seed(11), Faults::rule);
-    Exchange::builder().faults(faults).start().unwrap()
+    SimulatedExchange::builder().faults(faults).start().unwrap()
 }
 
 /// The ledger by tag; and no tag is there twice.
-fn by_tag(exchange: &Exchange) -> HashMap<String, PlacedOrder> {
+fn by_tag(exchange: &SimulatedExchange) -> HashMap<String, PlacedOrder> {
     let orders = exchange.orders();
     let count = orders.len();
     let by_tag: HashMap<_, _> =
@@ -209,7 +209,7 @@ fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
     let seconds = std::env::var("LANEKEEPER_FAULTY_SECONDS").unwrap_or("15".to_owned());
     let rules = OUTSIDE.iter().map(|rule| rule.parse().unwrap());
     let faults = rules.fold(Faults::new().seed(30), Faults::rule);
-    let exchange = Exchange::builder().faults(faults).start().unwrap();
+    let exchange = SimulatedExchange::builder().faults(faults).start().unwrap();
     let report = tempfile("outside.json");
     let output = with_keys(bot())
         .args([
@@ -259,9 +259,9 @@ fn a_killed_run_is_found_out_by_the_next_one() {
     let open = ["transactional", "quote"]
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1000)));
-    let exchange = Exchange::builder().limits(open).start().unwrap();
+    let exchange = SimulatedExchange::builder().limits(open).start().unwrap();
     // Booked, and nobody hears of it: so there is something to find out for as long as it runs.
-    let silent = Rule::new(Target::Place, Fault::Hang(When::After));
+    let silent = Rule::new(Target::Place, Fault::Hang(Timing::After));
     exchange.set_faults(&Faults::new().rule(silent)).unwrap();
     let (report, journal) = (tempfile("recovered.json"), tempfile("recovered.journal"));
     let base_url = exchange.base_url();
@@ -312,7 +312,7 @@ fn a_killed_run_is_found_out_by_the_next_one() {
 #[test]
 #[cfg(unix)]
 fn twenty_quick_restarts_are_not_refused_once() {
-    let exchange = Exchange::builder().start().unwrap();
+    let exchange = SimulatedExchange::builder().start().unwrap();
     let (pace, journal) = (tempfile("restarts.pace"), tempfile("restarts.journal"));
     let base_url = exchange.base_url();
     let run = |limit: &[&str]| {
@@ -393,7 +393,7 @@ fn an_interrupted_run_still_reports_every_order() {
 /// Nobody reads what it prints, and it is interrupted long before its time is over.
 #[cfg(unix)]
 fn interrupted_run(signal: &str) {
-    let exchange = Exchange::builder().start().unwrap();
+    let exchange = SimulatedExchange::builder().start().unwrap();
     let report = tempfile(&format!("interrupted{signal}.json"));
     let mut bot = with_keys(bot())
         .args([
@@ -427,8 +427,8 @@ fn interrupted_run(signal: &str) {
 #[test]
 #[cfg(unix)]
 fn a_second_signal_ends_the_run_at_once() {
-    let exchange = Exchange::builder().start().unwrap();
-    let silent = Rule::new(Target::Place, Fault::Hang(When::After));
+    let exchange = SimulatedExchange::builder().start().unwrap();
+    let silent = Rule::new(Target::Place, Fault::Hang(Timing::After));
     exchange.set_faults(&Faults::new().rule(silent)).unwrap();
     let mut bot = with_keys(bot())
         .args([
@@ -467,7 +467,7 @@ fn a_run_that_is_refused_most_orders_stays_small() {
     let rules = ["writes=reset-after@90%", "orders=reset-before@90%", "positions=reset-before@90%"];
     let rules = rules.iter().map(|rule| rule.parse().unwrap());
     let faults = rules.fold(Faults::new().seed(9), Faults::rule);
-    let exchange = Exchange::builder().faults(faults).start().unwrap();
+    let exchange = SimulatedExchange::builder().faults(faults).start().unwrap();
     let report = tempfile("refused.json");
     let mut bot = with_keys(bot())
         .args(["--fresh", "--base-url", &exchange.base_url(), "--seconds", &SECONDS.to_string()])
@@ -541,10 +541,10 @@ fn orders_that_were_not_sent_are_counted_and_few_of_them_kept() {
     let mut heard = |number, result| orders.heard(&order(number), Duration::ZERO, &result);
     for number in 0..5000 {
         let wait = Duration::from_millis(number);
-        let why = Detail::new(format!("the broker was silent, call again in {wait:?}"));
+        let why = ErrorDetail::new(format!("the broker was silent, call again in {wait:?}"));
         heard(number, Err(BrokerError::NotSent(why)));
         // The words of a stranger, all different.
-        heard(number, Err(BrokerError::NotSent(Detail::new("x".repeat(1 + number as usize)))));
+        heard(number, Err(BrokerError::NotSent(ErrorDetail::new("x".repeat(1 + number as usize)))));
         heard(number, Ok(OrderId::new(number.to_string())));
     }
     let not_sent = &orders.not_sent;

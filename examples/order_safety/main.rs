@@ -24,9 +24,9 @@ use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::quota::{Past, Quota};
-use lanekeeper::resilience::guard::{OrderGuard, Recovered};
-use lanekeeper::resilience::{CircuitBreaker, ThrottlePolicy};
+use lanekeeper::quota::{PriorUsage, Quota};
+use lanekeeper::resilience::guard::{OrderGuard, RecoveredOutcome};
+use lanekeeper::resilience::{BreakerPolicy, ThrottlePolicy};
 
 type Stack = OrderGuard<QuoteCache<BrokerProxy<Kite>>>;
 
@@ -60,20 +60,21 @@ fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
     let lane = || {
         LaneConfig::new(Quota::per_second(10_000))
             .in_flight(CALLERS)
-            .breaker(CircuitBreaker::disabled())
-            .throttle(ThrottlePolicy::default().keep(100))
+            .breaker(BreakerPolicy::disabled())
+            .throttle(ThrottlePolicy::default().keep_percent(100))
     };
     let kite = Kite::builder().api_key("key").access_token("token").base_url(url);
     let proxy = BrokerProxy::builder(kite.timeout(TIMEOUT).build()?)
         // It is killed over and over, and the exchange counts nothing: no restart is too quick.
-        .past(Past::Nothing)
+        .prior_usage(PriorUsage::None)
         .transactional(lane())
         .quote(lane())
         .historical(lane())
         .orders(Quota::unlimited())
         .build()?;
     let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
-    let guard = OrderGuard::builder(QuoteCache::new(proxy)).lookups(urgent).settle(SETTLE);
+    let guard =
+        OrderGuard::builder(QuoteCache::new(proxy)).lookup_broker(urgent).settle_time(SETTLE);
     Ok(guard.journal(journal).build()?)
 }
 
@@ -121,9 +122,9 @@ fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
     say("ready")?;
     for recovery in broker.recover() {
         let (word, id) = match recovery.outcome {
-            Recovered::Placed(id) => ("placed", id.to_string()),
-            Recovered::Rejected(_) => ("rejected", String::new()),
-            Recovered::Absent(_) => ("absent", String::new()),
+            RecoveredOutcome::Placed(id) => ("placed", id.to_string()),
+            RecoveredOutcome::Rejected(_) => ("rejected", String::new()),
+            RecoveredOutcome::Absent(_) => ("absent", String::new()),
             _ => ("unknown", String::new()),
         };
         say(&format!("recovered {} {word} {id}", recovery.tag))?;
@@ -134,7 +135,7 @@ fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
 /// What the journal is there to prevent.
 fn resend(broker: &Stack) -> Result<(), Box<dyn Error>> {
     for recovery in broker.recover() {
-        drop(broker.within().place_order(&recovery.order));
+        drop(broker.inner().place_order(&recovery.order));
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 #[cfg(feature = "journal")]
 use lanekeeper::PaceFile;
-use lanekeeper::Past;
+use lanekeeper::PriorUsage;
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
@@ -116,8 +116,11 @@ fn stack<B: Broker + 'static>(
     let proxy = BrokerProxy::builder(broker)
         .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>);
     // An exchange of our own has just begun too.
-    let proxy =
-        if args.fresh || args.base_url.is_none() { proxy.past(Past::Nothing) } else { proxy };
+    let proxy = if args.fresh || args.base_url.is_none() {
+        proxy.prior_usage(PriorUsage::None)
+    } else {
+        proxy
+    };
     #[cfg(feature = "journal")]
     let proxy = match &args.pace {
         Some(pace) => proxy.pace_log(PaceFile::open(pace)?),
@@ -125,8 +128,8 @@ fn stack<B: Broker + 'static>(
     };
     let cache = proxy.quote_ttl(QUOTE_TTL).build()?;
     // A look for a lost order goes before everything else.
-    let urgent = cache.within().with(CallOptions::new().priority(Priority::URGENT));
-    let guard = OrderGuard::builder(cache).lookups(urgent).settle(args.settle());
+    let urgent = cache.inner().with(CallOptions::new().priority(Priority::URGENT));
+    let guard = OrderGuard::builder(cache).lookup_broker(urgent).settle_time(args.settle());
     let guard = guard.on_turned_up(move |order| late.turned_up(order));
     #[cfg(feature = "journal")]
     let guard = match &args.journal {
@@ -159,7 +162,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
         let _ = stack.within().orders();
     }
 
-    let cache = stack.within().within().stats();
+    let cache = stack.within().inner().stats();
     Ok(Report {
         took,
         limits: Kite::limits(),

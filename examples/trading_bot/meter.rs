@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lanekeeper::Sent;
-use lanekeeper::broker::{BrokerError, Detail, OrderId, OrderRequest};
+use lanekeeper::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest};
 use lanekeeper::proxy::{FinishedCall, Observer};
-use lanekeeper::resilience::guard::Recovery;
+use lanekeeper::resilience::guard::RecoveredOrder;
 
 use crate::orders::Orders;
 use crate::tap::Listener;
@@ -43,7 +43,7 @@ impl Listener for Desk {
     fn permit(&self) -> Result<(), BrokerError> {
         match self.may_trade {
             true => Ok(()),
-            false => Err(BrokerError::NotSent(Detail::new("--live is not set"))),
+            false => Err(BrokerError::NotSent(ErrorDetail::new("--live is not set"))),
         }
     }
 
@@ -117,14 +117,14 @@ impl Observer for Queue {
 
 /// The orders that turned up after their strategies were told that they are absent or unknown.
 #[derive(Default)]
-pub struct Late(Mutex<Vec<Recovery>>);
+pub struct Late(Mutex<Vec<RecoveredOrder>>);
 
 impl Late {
-    pub fn turned_up(&self, order: &Recovery) {
+    pub fn turned_up(&self, order: &RecoveredOrder) {
         locked(&self.0).push(order.clone());
     }
 
-    pub fn summary(&self) -> Vec<Recovery> {
+    pub fn summary(&self) -> Vec<RecoveredOrder> {
         locked(&self.0).clone()
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lanekeeper::Sent;
-use lanekeeper::broker::{Absence, BrokerError, OrderId, OrderRequest, Seen};
+use lanekeeper::broker::{Absence, BrokerError, LookupResult, OrderId, OrderRequest};
 use serde::Serialize;
 
 /// How many orders that were not sent are kept.
@@ -59,11 +59,11 @@ pub enum Shown {
 
 impl Shown {
     fn of(result: &Result<OrderId, BrokerError>) -> Option<Self> {
-        let trail = result.as_ref().err()?.detail()?.trail.as_ref()?;
-        Some(match trail.seen {
-            Seen::Absent(absence) => Self::Absent(absence),
-            Seen::Unclear => Self::Unclear,
-            Seen::NotYet => Self::NotYet,
+        let trail = result.as_ref().err()?.detail()?.lookup.as_ref()?;
+        Some(match trail.result {
+            LookupResult::Absent(absence) => Self::Absent(absence),
+            LookupResult::Unclear => Self::Unclear,
+            LookupResult::NotYet => Self::NotYet,
             _ => Self::Unread,
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lanekeeper::cache::CacheStats;
 use lanekeeper::quota::Limits;
-use lanekeeper::resilience::guard::{Recovered, Recovery};
+use lanekeeper::resilience::guard::{RecoveredOrder, RecoveredOutcome};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -23,9 +23,9 @@ pub struct Report {
     pub queue: BTreeMap<&'static str, Vec<Duration>>,
     pub cache: Option<CacheStats>,
     /// What became of the orders that an earlier run left in the journal.
-    pub recovered: Vec<Recovery>,
+    pub recovered: Vec<RecoveredOrder>,
     /// The orders of this run that turned up late.
-    pub turned_up: Vec<Recovery>,
+    pub turned_up: Vec<RecoveredOrder>,
     /// What the exchange counted, where it can be asked.
     pub refused: Option<u64>,
 }
@@ -84,7 +84,7 @@ impl Report {
     }
 
     pub fn answered_from_memory(&self) -> u64 {
-        self.cache.map_or(0, |cache| cache.from_memory())
+        self.cache.map_or(0, |cache| cache.served())
     }
 
     /// The share of a lane's quota that was sent, by its narrowest window.
@@ -120,8 +120,8 @@ impl Report {
         );
         if let Some(cache) = self.cache {
             let quotes = json!({
-                "asked": cache.asked(),
-                "share_from_memory": cache.share_from_memory(),
+                "asked": cache.requests(),
+                "share_from_memory": cache.hit_ratio(),
                 "shared_a_request": cache.joined,
                 "calls": cache.batches,
                 "calls_saved": cache.calls_saved(),
@@ -140,11 +140,11 @@ impl Report {
     }
 }
 
-fn recovered(recovery: &Recovery) -> Value {
+fn recovered(recovery: &RecoveredOrder) -> Value {
     let (outcome, id) = match &recovery.outcome {
-        Recovered::Placed(id) => ("placed", Some(id.as_str())),
-        Recovered::Rejected(_) => ("rejected", None),
-        Recovered::Absent(_) => ("absent", None),
+        RecoveredOutcome::Placed(id) => ("placed", Some(id.as_str())),
+        RecoveredOutcome::Rejected(_) => ("rejected", None),
+        RecoveredOutcome::Absent(_) => ("absent", None),
         _ => ("unknown", None),
     };
     json!({ "tag": recovery.tag, "outcome": outcome, "order_id": id })

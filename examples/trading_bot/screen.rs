@@ -79,8 +79,8 @@ pub fn print(report: &Report, bare: Option<&Report>) {
     row("calls asked", &|r| r.desk.asked.to_string());
     row("quotes answered from memory", &|r| match r.cache {
         Some(cache) => {
-            let share = 100.0 * cache.share_from_memory();
-            format!("{} ({share:.1} %)", cache.from_memory())
+            let share = 100.0 * cache.hit_ratio();
+            format!("{} ({share:.1} %)", cache.served())
         }
         None => "-".into(),
     });

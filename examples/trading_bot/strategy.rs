@@ -145,7 +145,7 @@ fn pause_after(error: &BrokerError) -> Duration {
     if error.was_sent() != Sent::No {
         return Duration::ZERO;
     }
-    let said = error.detail().and_then(|detail| detail.possible_in);
+    let said = error.detail().and_then(|detail| detail.retry_in);
     said.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE)
 }
 

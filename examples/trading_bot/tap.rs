@@ -6,7 +6,7 @@ use std::time::Instant;
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
+    Profile, QuoteBatchLimit, Quotes, Rows, SlicedOrder, Trade,
 };
 use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
@@ -73,7 +73,7 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
         let began = Instant::now();
         let result = self.write(|broker| broker.place_sliced(order));
-        self.listener.heard_order(order, began, &result.clone().and_then(SlicedOrder::whole));
+        self.listener.heard_order(order, began, &result.clone().and_then(SlicedOrder::complete));
         result
     }
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
@@ -127,7 +127,7 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
     fn order_tags(&self) -> OrderTags {
         self.within.order_tags()
     }
-    fn quote_chunk(&self) -> QuoteChunk {
-        self.within.quote_chunk()
+    fn quote_batch_limit(&self) -> QuoteBatchLimit {
+        self.within.quote_batch_limit()
     }
 }

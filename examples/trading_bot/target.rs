@@ -5,7 +5,7 @@ use std::time::Duration;
 use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::brokers::{Kite, PaperBroker};
-use lanekeeper::exchange::Exchange;
+use lanekeeper::exchange::SimulatedExchange;
 
 use crate::args::Args;
 use crate::failure::Failure;
@@ -35,7 +35,7 @@ const JITTER: Duration = Duration::from_millis(30);
 const BAR_EVERY: Duration = Duration::from_millis(250);
 
 pub enum Target {
-    Own(Exchange),
+    Own(SimulatedExchange),
     Address {
         url: String,
         api_key: String,
@@ -69,7 +69,7 @@ impl Target {
         let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the exchange: {error}"));
         let market = PaperBroker::builder().prices(Prices::sample()).bar_every(BAR_EVERY).build();
         let market = market.map_err(|error| failed(&error))?;
-        let exchange = Exchange::builder().broker(market).latency(LATENCY).jitter(JITTER);
+        let exchange = SimulatedExchange::builder().broker(market).latency(LATENCY).jitter(JITTER);
         Ok(Self::Own(exchange.start().map_err(|error| failed(&error))?))
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
             /// is said later counts.
             #visibility fn config(
                 mut self,
-                settings: impl ::core::convert::Into<::lanekeeper::proxy::Settings>,
+                settings: impl ::core::convert::Into<::lanekeeper::proxy::ProxyConfig>,
             ) -> Self {
                 self.lanes.config(::core::convert::Into::into(settings));
                 self
@@ -59,9 +59,9 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
             }
 
             /// Begins with what another proxy has used of the quotas, as one that this takes the place of:
-            /// see `Lanes::pace_state`.
-            #visibility fn pace_state(mut self, state: ::lanekeeper::PaceState) -> Self {
-                self.lanes.pace_state(state);
+            /// see `Lanes::pace_snapshot`.
+            #visibility fn pace_snapshot(mut self, state: ::lanekeeper::PaceSnapshot) -> Self {
+                self.lanes.pace_snapshot(state);
                 self
             }
 
@@ -77,8 +77,8 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
 
             /// What other processes may have sent until now, as far as nobody has written it down. Anything
             /// in the last minute, if the inner value says that its limits are of an account; else nothing.
-            #visibility fn past(mut self, past: ::lanekeeper::Past) -> Self {
-                self.lanes.past(past);
+            #visibility fn prior_usage(mut self, prior_usage: ::lanekeeper::PriorUsage) -> Self {
+                self.lanes.prior_usage(prior_usage);
                 self
             }
 

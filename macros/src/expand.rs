@@ -194,7 +194,7 @@ fn own_methods(model: &Model) -> TokenStream {
             #visibility fn shutdown(
                 &self,
                 how: ::lanekeeper::proxy::Shutdown,
-            ) -> ::lanekeeper::proxy::Drained {
+            ) -> ::lanekeeper::proxy::ShutdownSummary {
                 self.lanes.shutdown(how)
             }
         }

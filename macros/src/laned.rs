@@ -24,7 +24,7 @@ pub(crate) fn body(
         method.arguments.iter().map(|argument| argument.unpack(keys.retries)),
     );
     // Work that may be done again keeps its arguments.
-    let how = if keys.retries { format!("{how}_again") } else { how.to_owned() };
+    let how = if keys.retries { format!("{how}_repeatable") } else { how.to_owned() };
     // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
     // written here: let that be the type that the user wrote.
     let there = Span::call_site().located_at(method.answer);
@@ -41,7 +41,7 @@ pub(crate) fn body(
                 // Either the error type says what kind of failure it is, or it says nothing: then the
                 // second trait answers, which the compiler tries last.
                 use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                (&::lanekeeper::proxy::Probe(error)).failure()
+                (&::lanekeeper::proxy::ErrorProbe(error)).failure()
             },
         )
     };
@@ -62,7 +62,7 @@ fn about(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let LaneKeys { priority, weight, route, exit, .. } = keys;
     let budgets = keys.budgets.iter().map(|budget| model.budgets.place(budget));
     quote! {
-        ::lanekeeper::proxy::Call {
+        ::lanekeeper::proxy::CallSpec {
             lane: #lane,
             method: #name,
             effect: #effect,
@@ -105,7 +105,8 @@ mod tests {
             let Kind::Lane(keys) = &method.kind else { panic!("{} has no lane", method.name) };
             about(&model, method, keys).to_string()
         };
-        let call = |parts: TokenStream| quote!(::lanekeeper::proxy::Call { #parts }).to_string();
+        let call =
+            |parts: TokenStream| quote!(::lanekeeper::proxy::CallSpec { #parts }).to_string();
 
         assert_eq!(
             about(0),

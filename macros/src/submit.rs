@@ -136,7 +136,7 @@ fn ticket(answer: &Type) -> TokenStream {
     if let Some([value, error]) = both(answer) {
         return quote!(::lanekeeper::proxy::Ticket<#value, #error>);
     }
-    let of = quote!(<#answer as ::lanekeeper::proxy::Outcome>);
+    let of = quote!(<#answer as ::lanekeeper::proxy::ResultParts>);
     quote!(::lanekeeper::proxy::Ticket<#of::Value, #of::Error>)
 }
 

@@ -15,7 +15,7 @@ use lanekeeper::Config;
 use lanekeeper::broker::lanes;
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
-use lanekeeper::exchange::{Algorithm, Exchange, Faults, Rule};
+use lanekeeper::exchange::{Algorithm, Faults, Rule, SimulatedExchange};
 use lanekeeper::quota::{Budget, Limits, ParseQuotaError, Quota};
 use rust_decimal::Decimal;
 
@@ -133,7 +133,7 @@ fn check(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = io::stdout();
     writeln!(out, "{}: good", args.file.display())?;
     let settings = config.settings();
-    let preset = settings.its_documented();
+    let preset = settings.documented_limits();
     for lane in &lanes {
         let mut said = settings.lanes().filter(|(name, _)| name == lane);
         let said = said.find_map(|(_, lane)| lane.quota.as_ref());
@@ -192,7 +192,7 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         None => Faults::new().seed(args.seed),
     };
     let faults = args.fault.into_iter().fold(faults, Faults::rule);
-    let exchange = Exchange::builder()
+    let exchange = SimulatedExchange::builder()
         .listen(args.listen)
         .broker(broker)
         .algorithm(args.algorithm)

@@ -1,18 +1,18 @@
 //! Where the nouns of trading meet the lanes.
 
-use super::{BrokerError, Detail};
-use crate::lane::{LaneError, Reason};
+use super::{BrokerError, ErrorDetail};
+use crate::lane::{LaneError, LaneErrorKind};
 use crate::proxy::Classify;
-use crate::{Class, Effect, Failure, Sent};
+use crate::{Effect, ErrorClass, Failure, Sent};
 
 impl From<LaneError> for BrokerError {
     fn from(error: LaneError) -> Self {
-        let mut detail = Detail::new(error.to_string());
+        let mut detail = ErrorDetail::new(error.to_string());
         // A proxy behind another one: that this lane refuses says nothing of the broker.
         detail.local = error.was_sent() == Sent::No;
-        detail.possible_in = match &error.reason {
-            Reason::BrokerDown { possible_in } => *possible_in,
-            Reason::TooLate { possible_in } => Some(*possible_in),
+        detail.retry_in = match &error.kind {
+            LaneErrorKind::BrokerDown { retry_in } => *retry_in,
+            LaneErrorKind::TooLate { retry_in } => Some(*retry_in),
             _ => None,
         };
         match (error.was_sent(), error.effect) {
@@ -25,7 +25,7 @@ impl From<LaneError> for BrokerError {
 }
 
 impl Classify for BrokerError {
-    fn class(&self) -> Class {
+    fn class(&self) -> ErrorClass {
         BrokerError::class(self)
     }
 
@@ -43,16 +43,16 @@ mod tests {
     #[test]
     fn a_refusal_says_when_to_come_back_if_the_lane_knows() {
         let wait = Duration::from_secs(7);
-        for (reason, possible_in) in [
-            (Reason::BrokerDown { possible_in: Some(wait) }, Some(wait)),
-            (Reason::BrokerDown { possible_in: None }, None),
-            (Reason::TooLate { possible_in: wait }, Some(wait)),
-            (Reason::Closed, None),
+        for (reason, retry_in) in [
+            (LaneErrorKind::BrokerDown { retry_in: Some(wait) }, Some(wait)),
+            (LaneErrorKind::BrokerDown { retry_in: None }, None),
+            (LaneErrorKind::TooLate { retry_in: wait }, Some(wait)),
+            (LaneErrorKind::Closed, None),
         ] {
             let (lane, method, effect) = ("transactional", "orders", Effect::Read);
-            let error = BrokerError::from(LaneError { lane, method, effect, reason });
+            let error = BrokerError::from(LaneError { lane, method, effect, kind: reason });
             let BrokerError::NotSent(detail) = &error else { panic!("{error:?}") };
-            assert_eq!(detail.possible_in, possible_in, "{error}");
+            assert_eq!(detail.retry_in, retry_in, "{error}");
         }
     }
 }

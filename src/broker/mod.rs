@@ -20,7 +20,7 @@ mod vocabulary;
 
 use rust_decimal::Decimal;
 
-pub use error::{Absence, BrokerError, Detail, Seen, Trail};
+pub use error::{Absence, BrokerError, ErrorDetail, LookupResult, OrderLookup};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
@@ -33,7 +33,7 @@ pub use order::{
 pub use partial::{Partial, Quotes, RowProblem, Rows};
 pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
 pub use quote::{
-    Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteChunk,
+    Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteBatchLimit,
 };
 pub use time::BrokerTime;
 
@@ -143,8 +143,10 @@ pub trait Broker: Send + Sync {
         match cancel.extra.keys().next() {
             None => self.cancel_order(id),
             Some(field) => Err(BrokerError::NotSent(
-                Detail::new(format!("this adapter sends no field {field:?} with a cancellation"))
-                    .local(),
+                ErrorDetail::new(format!(
+                    "this adapter sends no field {field:?} with a cancellation"
+                ))
+                .local(),
             )),
         }
     }
@@ -192,7 +194,7 @@ pub trait Broker: Send + Sync {
     -> Result<Rows<InstrumentInfo>, BrokerError>;
 
     /// Quotes for `instruments`, in one request. An instrument without data is absent from the
-    /// answer. More than [`Broker::quote_chunk`] allows is an error; a
+    /// answer. More than [`Broker::quote_batch_limit`] allows is an error; a
     /// [`QuoteCache`](crate::cache::QuoteCache) in front divides them up.
     #[lane(quote, read)]
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError>;
@@ -221,7 +223,7 @@ pub trait Broker: Send + Sync {
             return Ok(quote);
         }
         // What the broker has of it may be unreadable, which is not the same as nothing.
-        quotes.whole()?;
+        quotes.complete()?;
         Err(BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
@@ -243,9 +245,9 @@ pub trait Broker: Send + Sync {
         let history = self.order_history(id)?;
         let states = history.len() + history.problems.len();
         let hides_the_last = history.problems.iter().any(|problem| problem.row + 1 == states);
-        let mut states = if hides_the_last { history.whole()? } else { history.rows };
+        let mut states = if hides_the_last { history.complete()? } else { history.rows };
         states.pop().ok_or_else(|| {
-            BrokerError::Rejected(Detail::new(format!("the broker knows no order {id}")))
+            BrokerError::Rejected(ErrorDetail::new(format!("the broker knows no order {id}")))
         })
     }
 
@@ -273,7 +275,7 @@ pub trait Broker: Send + Sync {
 
     /// How many instruments [`Broker::quotes`] takes at once.
     #[direct]
-    fn quote_chunk(&self) -> QuoteChunk {
-        QuoteChunk::default()
+    fn quote_batch_limit(&self) -> QuoteBatchLimit {
+        QuoteBatchLimit::default()
     }
 }

@@ -10,14 +10,14 @@ use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{BrokerError, Detail};
+use super::error::{BrokerError, ErrorDetail};
 use super::instrument::Instrument;
 use super::quote::Quote;
 
 /// An answer, and the rows of it that could not be read.
 ///
 /// It stands for the rows: it dereferences to them, and iterates over them. Look at
-/// [`problems`](Self::problems) where a missing row matters, or ask for [`whole`](Self::whole).
+/// [`problems`](Self::problems) where a missing row matters, or ask for [`whole`](Self::complete).
 ///
 /// ```
 /// use lanekeeper::broker::{Partial, RowProblem};
@@ -26,7 +26,7 @@ use super::quote::Quote;
 /// let rows = Partial::from(vec!["a", "c"]).with_problems([problem]);
 /// assert_eq!(rows.len(), 2);
 /// assert_eq!(rows.problems[0].to_string(), r#"row 1: it has no quantity: {"exchange":"NSE"}"#);
-/// assert!(rows.whole().is_err());
+/// assert!(rows.complete().is_err());
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partial<T> {
@@ -54,7 +54,7 @@ pub struct RowProblem {
     /// The tag in it, if it is an order and that could be read.
     pub tag: Option<String>,
     /// What is wrong with it.
-    pub why: String,
+    pub reason: String,
     /// The row itself, or the beginning of a long one. Without secrets. Empty if there is no row: the
     /// broker would not answer for it.
     pub text: String,
@@ -73,7 +73,7 @@ impl<T> Partial<T> {
     }
 
     /// Whether every row could be read.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.problems.is_empty()
     }
 
@@ -82,16 +82,18 @@ impl<T> Partial<T> {
     /// # Errors
     /// The [error](RowProblem::error) of the first that has one of its own; or else
     /// [`BrokerError::Malformed`], with the first row that cannot be read.
-    pub fn whole(self) -> Result<T, BrokerError> {
+    pub fn complete(self) -> Result<T, BrokerError> {
         if let Some(own) = self.problems.iter().find_map(|problem| problem.error.as_deref()) {
             return Err(own.clone());
         }
         match self.problems.first() {
             None => Ok(self.rows),
-            Some(first) => Err(BrokerError::Malformed(Detail::new(match self.problems.len() {
-                1 => first.to_string(),
-                count => format!("{count} rows, first {first}"),
-            }))),
+            Some(first) => {
+                Err(BrokerError::Malformed(ErrorDetail::new(match self.problems.len() {
+                    1 => first.to_string(),
+                    count => format!("{count} rows, first {first}"),
+                })))
+            }
         }
     }
 
@@ -104,11 +106,11 @@ impl<T> Partial<T> {
 impl RowProblem {
     /// The row at this place, counted from 0, cannot be read.
     pub fn new(row: usize, why: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { row, name: None, tag: None, why: why.into(), text: text.into(), error: None }
+        Self { row, name: None, tag: None, reason: why.into(), text: text.into(), error: None }
     }
 
     /// The row at this place among those asked for has this error of its own.
-    pub fn of_error(row: usize, error: BrokerError) -> Self {
+    pub fn from_error(row: usize, error: BrokerError) -> Self {
         Self { error: Some(Box::new(error.clone())), ..Self::new(row, error.to_string(), "") }
     }
 
@@ -129,7 +131,7 @@ impl RowProblem {
 
 impl fmt::Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { row, name, why, text, .. } = self;
+        let Self { row, name, reason: why, text, .. } = self;
         match name {
             Some(name) => write!(f, "row {row} ({name}): {why}")?,
             None => write!(f, "row {row}: {why}")?,
@@ -202,17 +204,17 @@ mod tests {
     #[test]
     fn only_an_answer_without_problems_is_whole() {
         let rows = Rows::from(vec![1, 2]);
-        assert_eq!(rows.clone().whole(), Ok(vec![1, 2]));
+        assert_eq!(rows.clone().complete(), Ok(vec![1, 2]));
         let one = rows.with_problems([RowProblem::new(2, "no", "x")]);
-        let error = one.clone().whole().unwrap_err().to_string();
+        let error = one.clone().complete().unwrap_err().to_string();
         assert!(error.ends_with("row 2: no: x"), "{error}");
         let two = one.with_problems([RowProblem::new(3, "no", "y")]);
-        assert!(two.clone().whole().unwrap_err().to_string().contains("2 rows, first row 2"));
+        assert!(two.clone().complete().unwrap_err().to_string().contains("2 rows, first row 2"));
         // One that was refused is not one that cannot be read.
-        let refused = BrokerError::Rejected(Detail::new("no such name"));
-        let mixed = two.with_problems([RowProblem::of_error(4, refused.clone())]);
+        let refused = BrokerError::Rejected(ErrorDetail::new("no such name"));
+        let mixed = two.with_problems([RowProblem::from_error(4, refused.clone())]);
         assert_eq!(mixed.problems[2].to_string(), format!("row 4: {refused}"));
-        assert_eq!(mixed.whole(), Err(refused));
+        assert_eq!(mixed.complete(), Err(refused));
     }
 
     #[test]

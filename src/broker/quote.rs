@@ -90,7 +90,7 @@ pub struct Quote {
     pub fetched_at: Option<Timestamp>,
     /// Whether this answer came from memory, without a request of its own.
     #[serde(default)]
-    pub from_memory: bool,
+    pub cached: bool,
 }
 
 impl Quote {
@@ -114,7 +114,7 @@ impl Quote {
             token: None,
             at: None,
             fetched_at: None,
-            from_memory: false,
+            cached: false,
         }
     }
 }
@@ -124,7 +124,7 @@ impl Quote {
 /// Both bounds hold. The second one is of the address: servers refuse long ones before they count
 /// what is in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuoteChunk {
+pub struct QuoteBatchLimit {
     /// The most instruments.
     pub count: usize,
     /// The most bytes of query string.
@@ -133,7 +133,7 @@ pub struct QuoteChunk {
     pub overhead: usize,
 }
 
-impl QuoteChunk {
+impl QuoteBatchLimit {
     /// At most `count` instruments, however long their names.
     pub const fn of(count: usize) -> Self {
         Self { count, bytes: usize::MAX, overhead: 0 }
@@ -145,9 +145,9 @@ impl QuoteChunk {
     /// and a path as three; the dearer of the two is right for both.
     ///
     /// ```
-    /// use lanekeeper::broker::{Instrument, QuoteChunk};
+    /// use lanekeeper::broker::{Instrument, QuoteBatchLimit};
     ///
-    /// let chunk = QuoteChunk { count: 500, bytes: 7500, overhead: 3 };
+    /// let chunk = QuoteBatchLimit { count: 500, bytes: 7500, overhead: 3 };
     /// // i=NSE%3AM%26M&
     /// assert_eq!(chunk.cost(&Instrument::new("NSE", "M&M")), 14);
     /// ```
@@ -158,7 +158,7 @@ impl QuoteChunk {
     }
 }
 
-impl Default for QuoteChunk {
+impl Default for QuoteBatchLimit {
     /// As many as are asked for: right for a broker in memory.
     fn default() -> Self {
         Self::of(usize::MAX)

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use super::error::{BrokerError, Detail};
+use super::error::{BrokerError, ErrorDetail};
 
 /// A time that a caller gives to a broker.
 ///
@@ -54,7 +54,7 @@ impl BrokerTime {
     /// [`BrokerError::NotSent`]: it is of a zone that is not known (`Etc/Unknown`), or is at the end of
     /// the calendar.
     pub fn at_broker(&self, zone: &TimeZone) -> Result<Zoned, BrokerError> {
-        let refused = |why: String| BrokerError::NotSent(Detail::new(why).local());
+        let refused = |why: String| BrokerError::NotSent(ErrorDetail::new(why).local());
         match self {
             Self::Instant(at) => Ok(at.to_zoned(zone.clone())),
             Self::Zoned(at) if at.time_zone().is_unknown() => Err(refused(format!(

@@ -12,18 +12,18 @@ use crate::quota::Moment;
 ///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::cache::Ask;
+/// use lanekeeper::cache::GetOptions;
 ///
-/// let ask = Ask::new().max_age(Duration::from_secs(1)).deadline(Duration::from_secs(3));
+/// let ask = GetOptions::new().max_age(Duration::from_secs(1)).deadline(Duration::from_secs(3));
 /// # let _ = ask;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ask {
+pub struct GetOptions {
     pub(super) max_age: Option<Duration>,
     pub(super) deadline: Option<Duration>,
 }
 
-impl Ask {
+impl GetOptions {
     /// As the cache was set up, and for as long as it takes.
     pub fn new() -> Self {
         Self::default()
@@ -61,7 +61,7 @@ pub enum Origin {
 /// A value, and how good it is.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Answer<V> {
+pub struct Cached<V> {
     /// The value, shared with whoever else asked.
     pub value: Arc<V>,
     /// Just before its request was sent.
@@ -72,27 +72,27 @@ pub struct Answer<V> {
     pub origin: Origin,
 }
 
-impl<V> Answer<V> {
+impl<V> Cached<V> {
     /// `None` if there is no value.
     pub(super) fn of<E: Clone>(
         entry: &Entry<V, E>,
         age: Duration,
         origin: Origin,
     ) -> Result<Option<Self>, FetchError<E>> {
-        let value = entry.value().map_err(|error| FetchError::OfKey(error.clone()))?;
+        let value = entry.value().map_err(|error| FetchError::KeyFailed(error.clone()))?;
         let answer = |value| Self { value: Arc::clone(value), sent: entry.sent, age, origin };
         Ok(value.map(answer))
     }
 }
 
-impl<V> Clone for Answer<V> {
+impl<V> Clone for Cached<V> {
     fn clone(&self) -> Self {
         let Self { value, sent, age, origin } = self;
         Self { value: Arc::clone(value), sent: *sent, age: *age, origin: *origin }
     }
 }
 
-impl<V: PartialEq> PartialEq for Answer<V> {
+impl<V: PartialEq> PartialEq for Cached<V> {
     fn eq(&self, other: &Self) -> bool {
         (&self.value, self.sent, self.age, self.origin)
             == (&other.value, other.sent, other.age, other.origin)
@@ -105,19 +105,19 @@ impl<V: PartialEq> PartialEq for Answer<V> {
 /// the source has nothing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Answers<K: Eq + Hash, V, E> {
+pub struct BatchResult<K: Eq + Hash, V, E> {
     /// The values.
-    pub values: HashMap<K, Answer<V>>,
+    pub values: HashMap<K, Cached<V>>,
     /// The keys without an answer, and why.
     pub failed: HashMap<K, FetchError<E>>,
 }
 
-impl<K: Eq + Hash, V, E> Answers<K, V, E> {
+impl<K: Eq + Hash, V, E> BatchResult<K, V, E> {
     /// The values, if no key failed.
     ///
     /// # Errors
     /// Why a key failed; if several did, one of them.
-    pub fn whole(self) -> Result<HashMap<K, Answer<V>>, FetchError<E>> {
+    pub fn complete(self) -> Result<HashMap<K, Cached<V>>, FetchError<E>> {
         match self.failed.into_values().next() {
             None => Ok(self.values),
             Some(error) => Err(error),
@@ -135,7 +135,7 @@ pub enum FetchError<E> {
     /// The source did not answer for this key: it refused a request for the key alone, or said what is
     /// wrong with the key in an answer for others. This is remembered for a while.
     #[error(transparent)]
-    OfKey(E),
+    KeyFailed(E),
     /// The code that fetches panicked, or what a key or a value does as it is looked up or dropped.
     #[error("the code that fetches panicked: {message}")]
     Panicked {
@@ -143,12 +143,12 @@ pub enum FetchError<E> {
         message: String,
     },
     /// The deadline of the one who asked passed. The request goes on for the others.
-    #[error("no answer after {waited:?}, which is the deadline; {}", stage(*.under_way))]
+    #[error("no answer after {waited:?}, which is the deadline; {}", stage(*.maybe_sent))]
     TimedOut {
         /// How long it waited.
         waited: Duration,
         /// Whether a request for any of its keys may have been sent by then.
-        under_way: bool,
+        maybe_sent: bool,
     },
     /// The answer was so long on its way that it is older than any answer may be.
     #[error("the answer came {age:?} after its request was sent, which is older than is allowed")]
@@ -158,7 +158,7 @@ pub enum FetchError<E> {
     },
     /// The code that fetches returned without asking for anything.
     #[error("not sent: the code that fetches did not take its keys")]
-    NotTaken,
+    KeysNotTaken,
     /// The machine gave no thread to fetch with.
     #[error("not sent: no thread to fetch with: {error}")]
     NoThread {

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::answer::{Answer, Answers, Ask, FetchError, Origin};
+use super::answer::{BatchResult, Cached, FetchError, GetOptions, Origin};
 use super::board::Urge;
 use super::bounds::{Key, Shared};
 use super::build::BatchBuilder;
 use super::core::Core;
 use super::fetcher;
 use super::memory::{CacheFull, Entry, Snapshot};
-use super::settings::{BatchSettings, Verdict};
+use super::settings::{BatchConfig, Verdict};
 use super::stats::CacheStats;
 use super::wait::{Asking, Held};
 use crate::quota::Moment;
@@ -35,10 +35,10 @@ use crate::quota::Moment;
 /// **An error** is told to all who waited for that request, once, and is not kept.
 ///
 /// **A refusal** may be for the sake of one key. Where the builder says which errors
-/// [are refusals](BatchBuilder::refuses), a request that is refused is made again without the keys that
+/// [are refusals](BatchBuilder::split_on), a request that is refused is made again without the keys that
 /// nobody waits for, and then in halves, down to single keys. Only a key that is refused when it is asked
-/// for alone is a bad one: those who ask for it are told the refusal ([`FetchError::OfKey`]), for
-/// [`absent_ttl`](BatchSettings::absent_ttl) from memory, and after that it is asked for alone. All others
+/// for alone is a bad one: those who ask for it are told the refusal ([`FetchError::KeyFailed`]), for
+/// [`negative_ttl`](BatchConfig::negative_ttl) from memory, and after that it is asked for alone. All others
 /// wait until they are answered, or until their own deadline. One bad key among n costs `2 log2 n + 2` more
 /// requests at most, and requests for keys of which nothing bad is known go in between. A source that
 /// refuses everything is asked for each key that somebody waits for, once.
@@ -48,13 +48,13 @@ use crate::quota::Moment;
 ///
 /// ```
 /// use std::collections::HashMap;
-/// use lanekeeper::cache::{BatchCache, BatchSettings};
+/// use lanekeeper::cache::{BatchCache, BatchConfig};
 ///
-/// let cache = BatchCache::new(BatchSettings::default(), |keys: &[u32]| {
+/// let cache = BatchCache::new(BatchConfig::default(), |keys: &[u32]| {
 ///     let known = keys.iter().filter(|key| **key < 10);
 ///     Ok::<_, String>(known.map(|key| (*key, format!("value {key}"))).collect())
 /// });
-/// let values = cache.get_many(&[1, 2, 99]).whole()?;
+/// let values = cache.get_many(&[1, 2, 99]).complete()?;
 /// assert_eq!(*values[&1].value, "value 1");
 /// assert!(!values.contains_key(&99));
 /// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
@@ -68,7 +68,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// An empty cache in front of `fetch`. It must not ask this cache in its turn: it would wait for
     /// itself.
     pub fn new(
-        settings: BatchSettings,
+        settings: BatchConfig,
         fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
     ) -> Self {
         BatchBuilder::new(settings).build(fetch)
@@ -82,23 +82,23 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     ///
     /// # Errors
     /// The request for it failed, or the source did not answer for it.
-    pub fn get(&self, key: &K) -> Result<Option<Answer<V>>, FetchError<E>> {
-        self.ask(key, &Ask::new())
+    pub fn get(&self, key: &K) -> Result<Option<Cached<V>>, FetchError<E>> {
+        self.get_with(key, &GetOptions::new())
     }
 
     /// As [`get`](Self::get), with demands.
     ///
     /// # Errors
     /// The request for it failed, or the source did not answer for it, or not in time.
-    pub fn ask(&self, key: &K, ask: &Ask) -> Result<Option<Answer<V>>, FetchError<E>> {
-        self.recall(key, ask, |entry, age, origin| Answer::of(entry, age, origin)).unwrap_or_else(
-            || Ok(self.ask_many(std::slice::from_ref(key), ask).whole()?.remove(key)),
+    pub fn get_with(&self, key: &K, ask: &GetOptions) -> Result<Option<Cached<V>>, FetchError<E>> {
+        self.recall(key, ask, |entry, age, origin| Cached::of(entry, age, origin)).unwrap_or_else(
+            || Ok(self.get_many_with(std::slice::from_ref(key), ask).complete()?.remove(key)),
         )
     }
 
     /// The values of `keys`, and why a key has no answer.
-    pub fn get_many(&self, keys: &[K]) -> Answers<K, V, E> {
-        self.ask_many(keys, &Ask::new())
+    pub fn get_many(&self, keys: &[K]) -> BatchResult<K, V, E> {
+        self.get_many_with(keys, &GetOptions::new())
     }
 
     /// As [`get_many`](Self::get_many), with demands.
@@ -110,7 +110,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// It waits until each key is answered, or refused alone. At the deadline it gives what has come, and
     /// the other keys have [`TimedOut`](FetchError::TimedOut). If a request for one of the keys fails, it
     /// waits no longer, and all that have no answer yet have the error of that request.
-    pub fn ask_many(&self, keys: &[K], ask: &Ask) -> Answers<K, V, E> {
+    pub fn get_many_with(&self, keys: &[K], ask: &GetOptions) -> BatchResult<K, V, E> {
         let ages = &self.core.ages;
         let mut now = self.core.now();
         let until = ask.deadline.map(|limit| now + limit);
@@ -166,7 +166,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             let age = now.since(entry.sent);
             let answer = match self.is_too_old(&held, now) {
                 true => Err(FetchError::TooOld { age }),
-                false => Answer::of(entry, age, *origin),
+                false => Cached::of(entry, age, *origin),
             };
             if *origin == Origin::Fetched && answer.is_ok() {
                 self.core.counters.answered(*origin, age);
@@ -176,7 +176,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
                 Err(error) => drop(failed.insert(key, error)),
             }
         }
-        Answers { values, failed }
+        BatchResult { values, failed }
     }
 
     /// Whether it may not be given to anyone any more. What the source said of its own failure has no
@@ -190,7 +190,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     pub(super) fn recall<R>(
         &self,
         key: &K,
-        ask: &Ask,
+        ask: &GetOptions,
         make: impl FnOnce(&Arc<Entry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
         let now = self.core.now();
@@ -202,7 +202,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         shown: &Snapshot<K, V, E>,
         key: &K,
         now: Moment,
-        ask: &Ask,
+        ask: &GetOptions,
         make: impl FnOnce(&Arc<Entry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
         let entry = shown.get(key)?;

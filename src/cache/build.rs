@@ -7,18 +7,18 @@ use super::batch::BatchCache;
 use super::bounds::{Key, Shared};
 use super::core::{Core, Hooks};
 use super::fetcher::Batch;
-use super::settings::BatchSettings;
+use super::settings::BatchConfig;
 
 /// Sets up a [`BatchCache`] that is told more of its keys and its source.
 #[must_use = "a builder makes nothing until it is built"]
 pub struct BatchBuilder<K, E> {
-    settings: BatchSettings,
+    settings: BatchConfig,
     hooks: Hooks<K, E>,
 }
 
 impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
     /// Nothing is told yet beside the settings.
-    pub fn new(settings: BatchSettings) -> Self {
+    pub fn new(settings: BatchConfig) -> Self {
         let hooks = Hooks {
             weigh: Box::new(|_| 0),
             refuses: Box::new(|_| false),
@@ -28,20 +28,20 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
     }
 
     /// What a key adds to the weight of a request. Nothing by default.
-    pub fn weigh(mut self, weigh: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
+    pub fn weigher(mut self, weigh: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
         self.hooks.weigh = Box::new(weigh);
         self
     }
 
     /// Which errors may be for the sake of one key. A request that fails with one is made again in
     /// parts, until the key is found; see [`BatchCache`]. None by default.
-    pub fn refuses(mut self, refuses: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+    pub fn split_on(mut self, refuses: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.hooks.refuses = Box::new(refuses);
         self
     }
 
     /// Whether the source has capacity to spare for a refresh in advance. Always, by default.
-    pub fn spare(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    pub fn refresh_if(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.hooks.spare = Box::new(spare);
         self
     }
@@ -68,19 +68,19 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
 
     /// As [`build_late`](Self::build_late), for a source that may fail for one key and answer for the
     /// others of the same request. Those who ask for that key are told its error, as
-    /// [`FetchError::OfKey`](super::FetchError::OfKey), and the others have their values.
+    /// [`FetchError::KeyFailed`](super::FetchError::KeyFailed), and the others have their values.
     ///
     /// ```
     /// use std::collections::HashMap;
-    /// use lanekeeper::cache::{BatchBuilder, BatchSettings, FetchError};
+    /// use lanekeeper::cache::{BatchBuilder, BatchConfig, FetchError};
     ///
-    /// let cache = BatchBuilder::new(BatchSettings::default()).build_each(|batch| {
+    /// let cache = BatchBuilder::new(BatchConfig::default()).build_each(|batch| {
     ///     let read = |key: &&str| key.parse::<u32>().map_err(|_| format!("{key} is no number"));
     ///     Ok(batch.keys().into_iter().map(|key| (key, read(&key))).collect())
     /// });
     /// let answers = cache.get_many(&["12", "x"]);
     /// assert_eq!(*answers.values["12"].value, 12);
-    /// assert_eq!(answers.failed["x"], FetchError::OfKey("x is no number".to_owned()));
+    /// assert_eq!(answers.failed["x"], FetchError::KeyFailed("x is no number".to_owned()));
     /// ```
     pub fn build_each<V: Shared>(
         self,

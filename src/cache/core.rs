@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::answer::{Ask, FetchError};
+use super::answer::{FetchError, GetOptions};
 use super::board::{Board, InAir, Urge};
 use super::bounds::{Key, Shared};
 use super::doubts::next_time;
@@ -16,7 +16,7 @@ use super::fetcher::{Fetch, Taking};
 use super::flight::{Flight, Outcome};
 use super::memory::{CacheFull, Content, Entry, Memory, Snapshot};
 use super::seats::{Line, Room};
-use super::settings::{Ages, BatchSettings, Verdict, part_of};
+use super::settings::{Ages, BatchConfig, Verdict, part_of};
 use super::stats::Counters;
 use crate::quota::Moment;
 
@@ -28,7 +28,7 @@ pub(super) struct Hooks<K, E> {
 }
 
 pub(super) struct Core<K, V, E> {
-    pub(super) settings: BatchSettings,
+    pub(super) settings: BatchConfig,
     pub(super) ages: Ages,
     pub(super) hooks: Hooks<K, E>,
     pub(super) fetch: Box<Fetch<K, V, E>>,
@@ -57,11 +57,11 @@ pub(super) enum Found<K, V, E> {
 
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     pub(super) fn new(
-        settings: BatchSettings,
+        settings: BatchConfig,
         hooks: Hooks<K, E>,
         fetch: Box<Fetch<K, V, E>>,
     ) -> Self {
-        let memory = Memory::new(settings.idle, settings.capacity);
+        let memory = Memory::new(settings.time_to_idle, settings.max_capacity);
         Self {
             ages: Ages::new(&settings),
             settings,
@@ -81,7 +81,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     }
 
     fn room(&self) -> Room {
-        Room { keys: self.settings.most_keys, weight: self.settings.most_weight }
+        Room { keys: self.settings.max_batch_keys, weight: self.settings.max_batch_weight }
     }
 
     /// Finds a flight for each key, all at once, so that they share one where there is room.
@@ -90,7 +90,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         &self,
         keys: &[K],
         along: Vec<(K, usize)>,
-        ask: &Ask,
+        ask: &GetOptions,
     ) -> Vec<Found<K, V, E>> {
         let room = self.room();
         // Before the lock is taken, for it is not ours: it may be slow, or ask the cache.
@@ -200,7 +200,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                 if self.keep(contents.collect()) || self.board.lock().taken {
                     return;
                 }
-                FetchError::NotTaken
+                FetchError::KeysNotTaken
             }
             Err(error) => error,
         };
@@ -242,7 +242,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             Some(_) => {}
         }
         let air = board.in_air.take()?;
-        let parts = board.divide(&air.seats, now, self.settings.absent_ttl);
+        let parts = board.divide(&air.seats, now, self.settings.negative_ttl);
         if parts.is_some() {
             self.counters.divided.fetch_add(1, Ordering::Relaxed);
         }
@@ -293,15 +293,15 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 
     /// How long `content` of a request that was sent at `sent` is remembered.
     fn time_of(&self, key: &K, content: &Content<V, E>, sent: Moment) -> Duration {
-        let BatchSettings { ttl, absent_ttl, .. } = self.settings;
+        let BatchConfig { ttl, negative_ttl, .. } = self.settings;
         match content {
             Content::Value(_) => self.jittered(key, sent),
-            Content::Absent => absent_ttl,
-            Content::Failed(_) => ttl.min(absent_ttl),
+            Content::Absent => negative_ttl,
+            Content::Failed(_) => ttl.min(negative_ttl),
             Content::Refused(_) => {
                 let before =
                     self.memory.look().get(key).filter(|entry| entry.is_refused()).cloned();
-                before.map_or(absent_ttl, |before| next_time(before.ttl, absent_ttl))
+                before.map_or(negative_ttl, |before| next_time(before.ttl, negative_ttl))
             }
         }
     }
@@ -311,7 +311,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     }
 
     fn jittered(&self, key: &K, sent: Moment) -> Duration {
-        let BatchSettings { ttl, ttl_jitter, .. } = &self.settings;
+        let BatchConfig { ttl, ttl_jitter, .. } = &self.settings;
         if *ttl_jitter <= 0.0 {
             return *ttl;
         }

@@ -135,8 +135,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             }
             board.to_refresh.retain(|_, urge| *urge == Urge::Stale);
         }
-        let gathered = self.settings.clock.instant_of(self.now() + self.settings.gather);
-        if let Some(until) = gathered.filter(|_| !self.settings.gather.is_zero()) {
+        let gathered = self.settings.clock.instant_of(self.now() + self.settings.linger);
+        if let Some(until) = gathered.filter(|_| !self.settings.linger.is_zero()) {
             while !board.closed && !self.work.wait_until(&mut board, until).timed_out() {}
         }
         board.turn += 1;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
-use super::answer::Ask;
+use super::answer::GetOptions;
 use super::settings::{Ages, Verdict};
 use crate::quota::Moment;
 
@@ -87,7 +87,7 @@ impl<V, E> Entry<V, E> {
 
     /// Whether an answer of this `age` may be given to `ask`. A refusal has a time of its own, which no
     /// caller shortens: it is no price, and each trial costs the others a request.
-    pub(super) fn judge(&self, age: Duration, ages: &Ages, ask: &Ask) -> Verdict {
+    pub(super) fn judge(&self, age: Duration, ages: &Ages, ask: &GetOptions) -> Verdict {
         match (&self.content, ages.judge(age, self.ttl, ask)) {
             (Content::Refused(_), _) if age < self.ttl => Verdict::Fresh,
             (Content::Refused(_), _) | (Content::Failed(_), Verdict::Stale) => Verdict::TooOld,

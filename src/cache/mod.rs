@@ -35,7 +35,7 @@ mod settings;
 mod stats;
 mod wait;
 
-pub use answer::{Answer, Answers, Ask, FetchError, Origin};
+pub use answer::{BatchResult, Cached, FetchError, GetOptions, Origin};
 pub use batch::BatchCache;
 pub use bounds::{Key, Shared};
 pub use build::BatchBuilder;
@@ -43,5 +43,5 @@ pub use fetcher::Batch;
 pub use memory::CacheFull;
 pub use proxied::{CachedProxyBuilder, CachedStatus};
 pub use quotes::{QuoteCache, QuoteCacheBuilder};
-pub use settings::BatchSettings;
+pub use settings::BatchConfig;
 pub use stats::CacheStats;

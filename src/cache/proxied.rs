@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::answer::Ask;
+use super::answer::GetOptions;
 use super::quotes::QuoteCache;
-use super::settings::BatchSettings;
+use super::settings::BatchConfig;
 use super::stats::CacheStats;
 use crate::broker::{Broker, BrokerProxy, BrokerProxyBuilder, lanes};
 use crate::proxy::{BuildError, CallOptions, Status};
@@ -30,13 +30,13 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     ///     .limits(limits)
     ///     .quote_ttl(Duration::from_secs(5))
     ///     // Renewed after 4 s, if the quote lane has nothing else to do.
-    ///     .tune(|cache| cache.refresh_ahead = Some(0.8))
+    ///     .configure(|cache| cache.refresh_ahead = Some(0.8))
     ///     .build()?;
     /// # }
     /// # Ok::<(), lanekeeper::proxy::BuildError>(())
     /// ```
     pub fn quote_ttl(self, ttl: Duration) -> CachedProxyBuilder<T> {
-        let settings = BatchSettings { ttl, ..BatchSettings::default() };
+        let settings = BatchConfig { ttl, ..BatchConfig::default() };
         CachedProxyBuilder { proxy: self, settings, deadline: None }
     }
 }
@@ -74,7 +74,7 @@ impl<T: Broker + Send + Sync + 'static> QuoteCache<BrokerProxy<T>> {
     /// # Ok::<(), lanekeeper::proxy::BuildError>(())
     /// ```
     pub fn status(&self) -> CachedStatus {
-        CachedStatus { proxy: self.within().status(), quotes: self.stats() }
+        CachedStatus { proxy: self.inner().status(), quotes: self.stats() }
     }
 }
 
@@ -83,14 +83,14 @@ impl<T: Broker + Send + Sync + 'static> QuoteCache<BrokerProxy<T>> {
 #[must_use = "a builder does nothing until it is built"]
 pub struct CachedProxyBuilder<T> {
     proxy: BrokerProxyBuilder<T>,
-    settings: BatchSettings,
+    settings: BatchConfig,
     deadline: Option<Duration>,
 }
 
 impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
     /// Sets whatever else can be set of the cache. The clock is the one of the proxy, and how much
     /// goes into one request, the broker says itself.
-    pub fn tune(mut self, tune: impl FnOnce(&mut BatchSettings)) -> Self {
+    pub fn configure(mut self, tune: impl FnOnce(&mut BatchConfig)) -> Self {
         tune(&mut self.settings);
         self
     }
@@ -118,8 +118,8 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
         let options = CallOptions { deadline, ..CallOptions::new() };
         let fetching = proxy.with(options);
         let clock = proxy.lanes().clock().clone();
-        let cache = QuoteCache::builder(proxy).tune(|own| *own = settings).clock(clock);
-        Ok(cache.fetching_by(fetching).spare(spare).build())
+        let cache = QuoteCache::builder(proxy).configure(|own| *own = settings).clock(clock);
+        Ok(cache.fetching_by(fetching).refresh_if(spare).build())
     }
 }
 
@@ -148,14 +148,14 @@ impl<T> QuoteCache<BrokerProxy<T>> {
     /// let infy = Instrument::new("NSE", "INFY");
     /// let careful = broker.with(CallOptions::new().max_age(Duration::ZERO));
     /// broker.ltp(&infy)?;
-    /// assert!(broker.quote(&infy)?.from_memory);
-    /// assert!(!careful.quote(&infy)?.from_memory);
+    /// assert!(broker.quote(&infy)?.cached);
+    /// assert!(!careful.quote(&infy)?.cached);
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "the cache itself keeps the options it has"]
     pub fn with(&self, options: CallOptions) -> Self {
-        let ask = Ask { max_age: options.max_age, deadline: options.deadline };
-        self.in_front_of(self.within().with(options), ask)
+        let ask = GetOptions { max_age: options.max_age, deadline: options.deadline };
+        self.in_front_of(self.inner().with(options), ask)
     }
 }

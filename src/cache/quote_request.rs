@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::fetcher::Batch;
 use crate::broker::{
-    Broker, BrokerError, Detail, Instrument, Quote, QuoteBatch, Quotes, RowProblem,
+    Broker, BrokerError, ErrorDetail, Instrument, Quote, QuoteBatch, Quotes, RowProblem,
 };
 use crate::clock::Clock;
 use crate::quota::Moment;
@@ -25,7 +25,7 @@ impl From<Fault> for BrokerError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Broker(error) => error,
-            Fault::Row(problem) => Self::Malformed(Detail::new(problem.to_string())),
+            Fault::Row(problem) => Self::Malformed(ErrorDetail::new(problem.to_string())),
         }
     }
 }
@@ -75,7 +75,7 @@ fn blame(
 
 /// What the clock on the wall said at `moment`.
 fn timestamp(clock: &Clock, moment: Moment) -> Option<Timestamp> {
-    let wall = clock.wall();
+    let wall = clock.wall_clock();
     let since = SignedDuration::try_from(wall.moment.since(moment)).ok()?;
     wall.timestamp.checked_sub(since).ok()
 }

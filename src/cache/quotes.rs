@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::{Answer, Answers, Ask, FetchError, Origin};
+use super::answer::{BatchResult, Cached, FetchError, GetOptions, Origin};
 use super::batch::BatchCache;
 use super::build::BatchBuilder;
 use super::memory::CacheFull;
 use super::quote_request::{Fault, fetch};
-use super::settings::BatchSettings;
+use super::settings::BatchConfig;
 use super::stats::CacheStats;
-use crate::broker::{Broker, BrokerError, Detail, Instrument, Quote, Quotes, RowProblem};
+use crate::broker::{Broker, BrokerError, ErrorDetail, Instrument, Quote, Quotes, RowProblem};
 use crate::clock::Clock;
 
 /// A [`Broker`] that answers quotes from memory while they are fresh, and asks for many at once
@@ -40,28 +40,28 @@ use crate::clock::Clock;
 /// let broker = QuoteCache::new(within);
 /// let infy = Instrument::new("NSE", "INFY");
 /// assert_eq!(broker.ltp(&infy)?, broker.quote(&infy)?.last_price);
-/// assert!(broker.quote(&infy)?.from_memory);
+/// assert!(broker.quote(&infy)?.cached);
 /// # }
 /// # Ok::<(), lanekeeper::broker::BrokerError>(())
 /// ```
 #[derive(Debug)]
 pub struct QuoteCache<B> {
-    within: Arc<B>,
-    ask: Ask,
+    inner: Arc<B>,
+    options: GetOptions,
     cache: Arc<BatchCache<Instrument, Quote, Fault>>,
 }
 
 impl<B> Clone for QuoteCache<B> {
     fn clone(&self) -> Self {
-        let Self { within, ask, cache } = self;
-        Self { within: Arc::clone(within), ask: *ask, cache: Arc::clone(cache) }
+        let Self { inner: within, options: ask, cache } = self;
+        Self { inner: Arc::clone(within), options: *ask, cache: Arc::clone(cache) }
     }
 }
 
 impl<B> QuoteCache<B> {
     /// The broker within.
-    pub fn within(&self) -> &B {
-        &self.within
+    pub fn inner(&self) -> &B {
+        &self.inner
     }
 
     /// How often it was asked, and what it took.
@@ -71,13 +71,13 @@ impl<B> QuoteCache<B> {
 
     /// The same cache, with these demands for each quote that is asked for through it.
     #[must_use = "the cache itself keeps the demands it has"]
-    pub fn asking(&self, ask: Ask) -> Self {
-        Self { ask, ..self.clone() }
+    pub fn with_options(&self, ask: GetOptions) -> Self {
+        Self { options: ask, ..self.clone() }
     }
 
     /// The same memory, in front of the same broker as it is called in another way.
-    pub(super) fn in_front_of(&self, within: B, ask: Ask) -> Self {
-        Self { within: Arc::new(within), ask, cache: Arc::clone(&self.cache) }
+    pub(super) fn in_front_of(&self, within: B, ask: GetOptions) -> Self {
+        Self { inner: Arc::new(within), options: ask, cache: Arc::clone(&self.cache) }
     }
 
     /// Fetches `instruments` along with every request from now on that has room, whether anybody asks
@@ -100,19 +100,20 @@ impl<B> QuoteCache<B> {
     }
 
     /// What `make` takes of a quote. From memory, this costs what `make` costs and little more.
-    pub(super) fn recall<R>(
+    pub(super) fn read_quote<R>(
         &self,
         instrument: &Instrument,
         make: impl Fn(Quoted<'_>) -> Option<R>,
     ) -> Result<R, BrokerError> {
-        let known = self.cache.recall(instrument, &self.ask, |entry, _, _| {
+        let known = self.cache.recall(instrument, &self.options, |entry, _, _| {
             let made = |quote: &Arc<Quote>| make(Quoted { quote, from_memory: true });
             Ok(entry.value().map_err(Fault::clone)?.and_then(made))
         });
         let made = match known {
             Some(known) => known.map_err(|fault: Fault| fault.into()),
             None => {
-                let answer = self.cache.ask(instrument, &self.ask).map_err(to_broker_error);
+                let answer =
+                    self.cache.get_with(instrument, &self.options).map_err(to_broker_error);
                 answer.map(|answer| answer.and_then(|answer| make(Quoted::from(&answer))))
             }
         };
@@ -125,21 +126,24 @@ impl<B> QuoteCache<B> {
     /// # Errors
     /// A request failed; or nothing came that is worth an answer.
     pub(super) fn recall_many(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        let Answers { values, mut failed } = self.cache.ask_many(instruments, &self.ask);
+        let BatchResult { values, mut failed } =
+            self.cache.get_many_with(instruments, &self.options);
         let mut nothing_came = !failed.is_empty() && failed.len() >= distinct(instruments);
         let mut first = None;
         let mut problems = Vec::new();
         for (place, instrument) in instruments.iter().enumerate() {
             let Some(error) = failed.remove(instrument) else { continue };
             let problem = match error {
-                FetchError::OfKey(Fault::Row(problem)) => {
+                FetchError::KeyFailed(Fault::Row(problem)) => {
                     nothing_came = false;
                     problem
                 }
-                FetchError::OfKey(_) | FetchError::TimedOut { .. } | FetchError::TooOld { .. } => {
+                FetchError::KeyFailed(_)
+                | FetchError::TimedOut { .. }
+                | FetchError::TooOld { .. } => {
                     let error = to_broker_error(error);
                     first.get_or_insert(error.clone());
-                    RowProblem::of_error(place, error).name(instrument.as_str())
+                    RowProblem::from_error(place, error).name(instrument.as_str())
                 }
                 error => return Err(to_broker_error(error)),
             };
@@ -166,8 +170,8 @@ impl<B: Broker + 'static> QuoteCache<B> {
 
     /// A cache to be set up.
     pub fn builder(within: B) -> QuoteCacheBuilder<B> {
-        let settings = BatchSettings::default();
-        QuoteCacheBuilder { within, fetching: None, settings, spare: Box::new(|| true) }
+        let settings = BatchConfig::default();
+        QuoteCacheBuilder { inner: within, fetching: None, settings, spare: Box::new(|| true) }
     }
 }
 
@@ -179,22 +183,22 @@ pub(super) struct Quoted<'a> {
 
 impl Quoted<'_> {
     pub(super) fn to_quote(&self) -> Quote {
-        Quote { from_memory: self.from_memory, ..self.quote.clone() }
+        Quote { cached: self.from_memory, ..self.quote.clone() }
     }
 }
 
-impl<'a> From<&'a Answer<Quote>> for Quoted<'a> {
-    fn from(answer: &'a Answer<Quote>) -> Self {
+impl<'a> From<&'a Cached<Quote>> for Quoted<'a> {
+    fn from(answer: &'a Cached<Quote>) -> Self {
         Self { quote: &answer.value, from_memory: answer.origin != Origin::Fetched }
     }
 }
 
 fn to_broker_error(error: FetchError<Fault>) -> BrokerError {
-    let detail = |error: &FetchError<Fault>| Detail::new(format!("quotes: {error}"));
+    let detail = |error: &FetchError<Fault>| ErrorDetail::new(format!("quotes: {error}"));
     match error {
-        FetchError::Failed(fault) | FetchError::OfKey(fault) => fault.into(),
-        FetchError::TimedOut { under_way: false, .. }
-        | FetchError::NotTaken
+        FetchError::Failed(fault) | FetchError::KeyFailed(fault) => fault.into(),
+        FetchError::TimedOut { maybe_sent: false, .. }
+        | FetchError::KeysNotTaken
         | FetchError::NoThread { .. } => BrokerError::NotSent(detail(&error)),
         FetchError::TimedOut { .. } | FetchError::Panicked { .. } | FetchError::TooOld { .. } => {
             BrokerError::Transient(detail(&error))
@@ -205,10 +209,10 @@ fn to_broker_error(error: FetchError<Fault>) -> BrokerError {
 /// How a [`QuoteCache`] is set up.
 #[must_use = "a builder does nothing until it is built"]
 pub struct QuoteCacheBuilder<B> {
-    within: B,
+    inner: B,
     /// By which the requests are made, where that is not `within`.
     fetching: Option<B>,
-    settings: BatchSettings,
+    settings: BatchConfig,
     spare: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
@@ -216,22 +220,22 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     /// How long a quote is fresh, counted from before it was asked for. 5 s by default; with zero,
     /// only those who wait at the same time share an answer.
     pub fn ttl(self, ttl: Duration) -> Self {
-        self.tune(|settings| settings.ttl = ttl)
+        self.configure(|settings| settings.ttl = ttl)
     }
 
     /// How long an instrument that nobody asks for is still fetched along. 5 minutes by default.
-    pub fn idle(self, idle: Duration) -> Self {
-        self.tune(|settings| settings.idle = idle)
+    pub fn time_to_idle(self, idle: Duration) -> Self {
+        self.configure(|settings| settings.time_to_idle = idle)
     }
 
     /// The most instruments that are remembered. 10,000 by default.
-    pub fn capacity(self, instruments: usize) -> Self {
-        self.tune(|settings| settings.capacity = instruments)
+    pub fn max_capacity(self, instruments: usize) -> Self {
+        self.configure(|settings| settings.max_capacity = instruments)
     }
 
     /// What time it is.
     pub fn clock(self, clock: impl Into<Clock>) -> Self {
-        self.tune(|settings| settings.clock = clock.into())
+        self.configure(|settings| settings.clock = clock.into())
     }
 
     /// Sets whatever else can be set. How much goes into one request, the broker says itself; what is
@@ -245,18 +249,18 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     ///
     /// let broker = QuoteCache::builder(MockBroker::new())
     ///     .ttl(Duration::from_secs(2))
-    ///     .tune(|cache| cache.serve_stale = Duration::from_secs(1))
+    ///     .configure(|cache| cache.stale_while_revalidate = Duration::from_secs(1))
     ///     .build();
     /// # }
     /// ```
-    pub fn tune(mut self, tune: impl FnOnce(&mut BatchSettings)) -> Self {
+    pub fn configure(mut self, tune: impl FnOnce(&mut BatchConfig)) -> Self {
         tune(&mut self.settings);
         self
     }
 
     /// Whether the broker has requests to spare for quotes that soon will be due, see
-    /// [`BatchSettings::refresh_ahead`]. Always, by default; a proxy's own cache asks its lane.
-    pub fn spare(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+    /// [`BatchConfig::refresh_ahead`]. Always, by default; a proxy's own cache asks its lane.
+    pub fn refresh_if(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.spare = Box::new(spare);
         self
     }
@@ -268,19 +272,19 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
 
     /// The cache.
     pub fn build(self) -> QuoteCache<B> {
-        let Self { within, fetching, mut settings, spare } = self;
+        let Self { inner: within, fetching, mut settings, spare } = self;
         let within = Arc::new(within);
         let fetching = fetching.map_or_else(|| Arc::clone(&within), Arc::new);
-        let chunk = within.quote_chunk();
-        settings.most_keys = settings.most_keys.min(chunk.count);
-        settings.most_weight = settings.most_weight.min(chunk.bytes);
+        let chunk = within.quote_batch_limit();
+        settings.max_batch_keys = settings.max_batch_keys.min(chunk.count);
+        settings.max_batch_weight = settings.max_batch_weight.min(chunk.bytes);
         let clock = settings.clock.clone();
         let cache = BatchBuilder::new(settings)
-            .weigh(move |instrument| chunk.cost(instrument))
-            .refuses(|fault| matches!(fault, Fault::Broker(BrokerError::Rejected(_))))
-            .spare(spare)
+            .weigher(move |instrument| chunk.cost(instrument))
+            .split_on(|fault| matches!(fault, Fault::Broker(BrokerError::Rejected(_))))
+            .refresh_if(spare)
             .build_each(move |batch| fetch(&*fetching, batch, &clock));
-        QuoteCache { within, ask: Ask::new(), cache: Arc::new(cache) }
+        QuoteCache { inner: within, options: GetOptions::new(), cache: Arc::new(cache) }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::answer::Ask;
+use super::answer::GetOptions;
 use crate::clock::Clock;
 
 /// How a [`BatchCache`](super::BatchCache) is set up.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct BatchSettings {
+pub struct BatchConfig {
     /// How long an answer is fresh, counted from just before its request was sent. 5 s by default;
     /// with zero, only those who wait at the same time share an answer.
     pub ttl: Duration,
@@ -18,29 +18,29 @@ pub struct BatchSettings {
     /// How long it is remembered that the source has nothing for a key, and that it refused one. A key
     /// that is refused again is remembered for twice as long, up to 16 times this. A key for which an
     /// answer could not be read is remembered for this or for `ttl`, whichever is less. 30 s by default.
-    pub absent_ttl: Duration,
+    pub negative_ttl: Duration,
     /// No answer is older than this, whatever happens and whoever asks. By default as long as the
     /// other settings let an answer live, and a minute at least.
     pub max_age: Option<Duration>,
     /// For how long after `ttl` an answer is still given, while a new one is fetched. Zero by
     /// default: never.
-    pub serve_stale: Duration,
+    pub stale_while_revalidate: Duration,
     /// After which share of its `ttl` an answer that is asked for is renewed in advance, if the
     /// source has capacity to spare. Not by default. Less than 0.5 means 0.5.
     pub refresh_ahead: Option<f64>,
     /// How long a key that nobody asks for is still fetched along. 5 minutes by default.
-    pub idle: Duration,
+    pub time_to_idle: Duration,
     /// The most keys that are remembered. When there are more, those go that were asked for the
     /// longest ago; those that were named to [`track`](super::BatchCache::track) stay. 10,000 by
     /// default.
-    pub capacity: usize,
+    pub max_capacity: usize,
     /// The most keys in one request.
-    pub most_keys: usize,
-    /// The most weight in one request, see [`BatchBuilder::weigh`](super::BatchBuilder::weigh).
-    pub most_weight: usize,
+    pub max_batch_keys: usize,
+    /// The most weight in one request, see [`BatchBuilder::weigh`](super::BatchBuilder::weigher).
+    pub max_batch_weight: usize,
     /// How long the first to ask waits for company before the request is made. 2 ms by default:
     /// what a crowd needs to wake up. A clock that is moved by hand never waits.
-    pub gather: Duration,
+    pub linger: Duration,
     /// What time it is.
     pub clock: Clock,
 }
@@ -48,20 +48,20 @@ pub struct BatchSettings {
 /// What hard limit there is where none is set.
 const LEAST_MAX_AGE: Duration = Duration::from_secs(60);
 
-impl Default for BatchSettings {
+impl Default for BatchConfig {
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(5),
             ttl_jitter: 0.0,
-            absent_ttl: Duration::from_secs(30),
+            negative_ttl: Duration::from_secs(30),
             max_age: None,
-            serve_stale: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
             refresh_ahead: None,
-            idle: Duration::from_secs(300),
-            capacity: 10_000,
-            most_keys: usize::MAX,
-            most_weight: usize::MAX,
-            gather: Duration::from_millis(2),
+            time_to_idle: Duration::from_secs(300),
+            max_capacity: 10_000,
+            max_batch_keys: usize::MAX,
+            max_batch_weight: usize::MAX,
+            linger: Duration::from_millis(2),
             clock: Clock::system(),
         }
     }
@@ -89,17 +89,19 @@ pub(super) fn part_of(time: Duration, share: f64) -> Duration {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ages {
     hard_limit: Duration,
-    serve_stale: Duration,
+    stale_while_revalidate: Duration,
     refresh_ahead: Option<f64>,
 }
 
 impl Ages {
-    pub(super) fn new(settings: &BatchSettings) -> Self {
-        let BatchSettings { ttl, absent_ttl, max_age, serve_stale, refresh_ahead, .. } = settings;
-        let longest = ttl.max(absent_ttl).saturating_add(*serve_stale);
+    pub(super) fn new(settings: &BatchConfig) -> Self {
+        let BatchConfig {
+            ttl, negative_ttl, max_age, stale_while_revalidate, refresh_ahead, ..
+        } = settings;
+        let longest = ttl.max(negative_ttl).saturating_add(*stale_while_revalidate);
         Self {
             hard_limit: max_age.unwrap_or(longest.max(LEAST_MAX_AGE)),
-            serve_stale: *serve_stale,
+            stale_while_revalidate: *stale_while_revalidate,
             refresh_ahead: refresh_ahead.map(|share| share.clamp(0.5, 1.0)),
         }
     }
@@ -110,12 +112,12 @@ impl Ages {
     }
 
     /// Up to which age, exclusive, an answer that is fresh for `ttl` satisfies `ask`.
-    pub(super) fn allowed(&self, ttl: Duration, ask: &Ask) -> Duration {
+    pub(super) fn allowed(&self, ttl: Duration, ask: &GetOptions) -> Duration {
         ask.max_age.unwrap_or(ttl).min(self.hard_limit)
     }
 
     /// Whether an answer of this `age`, fresh for `ttl`, may be given.
-    pub(super) fn judge(&self, age: Duration, ttl: Duration, ask: &Ask) -> Verdict {
+    pub(super) fn judge(&self, age: Duration, ttl: Duration, ask: &GetOptions) -> Verdict {
         if age < self.allowed(ttl, ask) {
             return match self.refresh_ahead {
                 Some(share) if age >= part_of(ttl, share) => Verdict::Ahead,
@@ -124,7 +126,7 @@ impl Ages {
         }
         // Who names an age means it.
         let stale = ask.max_age.is_none()
-            && age < ttl.saturating_add(self.serve_stale)
+            && age < ttl.saturating_add(self.stale_while_revalidate)
             && age < self.hard_limit;
         if stale { Verdict::Stale } else { Verdict::TooOld }
     }
@@ -138,18 +140,18 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn verdict(settings: &BatchSettings, age: u64, ask: &Ask) -> Verdict {
+    fn verdict(settings: &BatchConfig, age: u64, ask: &GetOptions) -> Verdict {
         Ages::new(settings).judge(secs(age), secs(10), ask)
     }
 
     #[test]
     fn an_answer_is_fresh_then_renewed_then_stale_then_gone() {
-        let settings = BatchSettings {
-            serve_stale: secs(5),
+        let settings = BatchConfig {
+            stale_while_revalidate: secs(5),
             refresh_ahead: Some(0.8),
-            ..BatchSettings::default()
+            ..BatchConfig::default()
         };
-        let ask = Ask::new();
+        let ask = GetOptions::new();
         assert_eq!(verdict(&settings, 7, &ask), Verdict::Fresh);
         assert_eq!(verdict(&settings, 8, &ask), Verdict::Ahead);
         assert_eq!(verdict(&settings, 10, &ask), Verdict::Stale);
@@ -159,11 +161,14 @@ mod tests {
 
     #[test]
     fn who_names_an_age_gets_nothing_older() {
-        let settings = BatchSettings { serve_stale: secs(50), ..BatchSettings::default() };
-        assert_eq!(verdict(&settings, 2, &Ask::new().max_age(secs(3))), Verdict::Fresh);
-        assert_eq!(verdict(&settings, 3, &Ask::new().max_age(secs(3))), Verdict::TooOld);
-        assert_eq!(verdict(&settings, 20, &Ask::new().max_age(secs(21))), Verdict::Fresh);
-        assert_eq!(verdict(&settings, 0, &Ask::new().max_age(Duration::ZERO)), Verdict::TooOld);
+        let settings = BatchConfig { stale_while_revalidate: secs(50), ..BatchConfig::default() };
+        assert_eq!(verdict(&settings, 2, &GetOptions::new().max_age(secs(3))), Verdict::Fresh);
+        assert_eq!(verdict(&settings, 3, &GetOptions::new().max_age(secs(3))), Verdict::TooOld);
+        assert_eq!(verdict(&settings, 20, &GetOptions::new().max_age(secs(21))), Verdict::Fresh);
+        assert_eq!(
+            verdict(&settings, 0, &GetOptions::new().max_age(Duration::ZERO)),
+            Verdict::TooOld
+        );
     }
 
     #[test]
@@ -171,20 +176,23 @@ mod tests {
         for share in [f64::NAN, f64::INFINITY, -1.0, 7.0] {
             let ttl = Duration::MAX;
             let settings =
-                BatchSettings { refresh_ahead: Some(share), ttl, ..BatchSettings::default() };
+                BatchConfig { refresh_ahead: Some(share), ttl, ..BatchConfig::default() };
             let ages = Ages::new(&settings);
-            assert_eq!(ages.judge(secs(1), ttl, &Ask::new()), Verdict::Fresh);
-            assert_eq!(ages.judge(secs(9), secs(9), &Ask::new()), Verdict::TooOld);
+            assert_eq!(ages.judge(secs(1), ttl, &GetOptions::new()), Verdict::Fresh);
+            assert_eq!(ages.judge(secs(9), secs(9), &GetOptions::new()), Verdict::TooOld);
         }
         assert_eq!(part_of(secs(10), 0.8), secs(8));
     }
 
     #[test]
     fn nothing_goes_beyond_the_hard_limit() {
-        let settings =
-            BatchSettings { max_age: Some(secs(4)), serve_stale: secs(50), ..Default::default() };
-        assert_eq!(verdict(&settings, 3, &Ask::new().max_age(secs(100))), Verdict::Fresh);
-        for ask in [Ask::new(), Ask::new().max_age(secs(100))] {
+        let settings = BatchConfig {
+            max_age: Some(secs(4)),
+            stale_while_revalidate: secs(50),
+            ..Default::default()
+        };
+        assert_eq!(verdict(&settings, 3, &GetOptions::new().max_age(secs(100))), Verdict::Fresh);
+        for ask in [GetOptions::new(), GetOptions::new().max_age(secs(100))] {
             assert_eq!(verdict(&settings, 4, &ask), Verdict::TooOld);
         }
     }

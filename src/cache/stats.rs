@@ -33,7 +33,7 @@ pub struct CacheStats {
     /// Requests that failed. Those that were divided are among them.
     pub failures: u64,
     /// Requests that were refused, and made again in parts.
-    pub divided: u64,
+    pub splits: u64,
     /// Gave up at their deadline.
     pub timed_out: u64,
     /// The mean age of an answer when it was given.
@@ -41,28 +41,28 @@ pub struct CacheStats {
     /// The oldest that was given.
     pub oldest: Duration,
     /// Keys in memory.
-    pub remembered: usize,
+    pub entries: usize,
 }
 
 impl CacheStats {
     /// How often it was asked.
-    pub fn asked(&self) -> u64 {
+    pub fn requests(&self) -> u64 {
         self.hits + self.stale + self.misses + self.joined
     }
 
     /// How often it answered from memory.
-    pub fn from_memory(&self) -> u64 {
+    pub fn served(&self) -> u64 {
         self.hits + self.stale
     }
 
     /// The share that was answered from memory, 0 to 1.
-    pub fn share_from_memory(&self) -> f64 {
-        self.from_memory() as f64 / self.asked().max(1) as f64
+    pub fn hit_ratio(&self) -> f64 {
+        self.served() as f64 / self.requests().max(1) as f64
     }
 
     /// Requests saved against asking for one key at a time.
     pub fn calls_saved(&self) -> u64 {
-        self.asked().saturating_sub(self.batches)
+        self.requests().saturating_sub(self.batches)
     }
 
     /// The mean number of keys in a request.
@@ -144,11 +144,11 @@ impl Counters {
             fetched: of(&self.fetched),
             largest_batch: of(&self.largest),
             failures: of(&self.failures),
-            divided: of(&self.divided),
+            splits: of(&self.divided),
             timed_out: of(&self.timed_out),
             mean_age: Duration::from_nanos(sum(|s| &s.ages) / answers),
             oldest: Duration::from_nanos(oldest.unwrap_or(0)),
-            remembered,
+            entries: remembered,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::answer::{Ask, FetchError, Origin};
+use super::answer::{FetchError, GetOptions, Origin};
 use super::bounds::{Key, Shared};
 use super::core::{Core, Found, Seat};
 use super::flight::{Flight, Outcome};
@@ -37,7 +37,7 @@ impl<V: Shared, E: Shared + Clone> Held<V, E> {
 
 /// What one question demands, and since when.
 pub(super) struct Asking<'a> {
-    pub(super) ask: &'a Ask,
+    pub(super) ask: &'a GetOptions,
     pub(super) began: Moment,
     pub(super) until: Option<Moment>,
     /// A request was sent for it.
@@ -106,7 +106,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                     // Every key that somebody waits for is in a part.
                     match parts.get(&key) {
                         Some(part) => places.taken.push(Seat { key, flight: Arc::clone(part) }),
-                        None => failed = Some(FetchError::NotTaken),
+                        None => failed = Some(FetchError::KeysNotTaken),
                     }
                 }
                 Some(Outcome::Landed { entries, at }) => {
@@ -114,7 +114,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                     // And every key of a request has an entry.
                     match entries.get(&key) {
                         Some(entry) => drop(known.insert(key, Held::landed(entry, *at, self))),
-                        None => failed = Some(FetchError::NotTaken),
+                        None => failed = Some(FetchError::KeysNotTaken),
                     }
                     if !flown.iter().any(|known| Arc::ptr_eq(known, &flight)) {
                         flown.push(Arc::clone(&flight));
@@ -139,7 +139,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         Some(failed.unwrap_or_else(|| {
             self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
             let waited = self.now().since(asking.began);
-            FetchError::TimedOut { waited, under_way: may_have_been_sent }
+            FetchError::TimedOut { waited, maybe_sent: may_have_been_sent }
         }))
     }
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
 use super::{Alarm, ring};
-use crate::quota::{Moment, Wall};
+use crate::quota::{Moment, WallClockSample};
 
 /// Where the clock on the wall stands when a test begins.
 const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -40,7 +40,7 @@ const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// let mut mock = MockBroker::new();
 /// mock.expect_margins().returning(|| Ok(Margins::default().into()));
 ///
-/// let clock = ManualClock::jumping();
+/// let clock = ManualClock::auto_advancing();
 /// let once_a_second = ["transactional", "quote", "historical"]
 ///     .into_iter()
 ///     .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1)))
@@ -62,7 +62,7 @@ pub struct ManualClock(pub(super) Arc<Mutex<Manual>>);
 pub(super) struct Manual {
     now: Moment,
     /// What the clock on the wall said at some moment.
-    wall: Wall,
+    wall: WallClockSample,
     jumps: bool,
     /// How many of those who take part do not sleep. Who is woken counts from that moment on and not
     /// only once it runs, so no other can move time in between.
@@ -94,13 +94,13 @@ impl ManualClock {
     pub fn new() -> Self {
         // Not at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        let wall = Wall { moment: Moment::ORIGIN, timestamp: NEW_YEAR };
+        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: NEW_YEAR };
         let sleepers = Vec::new();
         Self(Arc::new(Mutex::new(Manual { now, wall, jumps: false, awake: 0, sleepers })))
     }
 
     /// A clock that jumps to the earliest moment that somebody waits for, while all do.
-    pub fn jumping() -> Self {
+    pub fn auto_advancing() -> Self {
         let clock = Self::new();
         clock.0.lock().jumps = true;
         clock
@@ -129,14 +129,14 @@ impl ManualClock {
     /// ```
     /// use lanekeeper::clock::ManualClock;
     ///
-    /// let clock = ManualClock::jumping();
+    /// let clock = ManualClock::auto_advancing();
     /// // Before the market opens in Mumbai.
-    /// clock.set_wall("2026-11-20T09:14:00+05:30".parse()?);
+    /// clock.set_wall_clock("2026-11-20T09:14:00+05:30".parse()?);
     /// # Ok::<(), lanekeeper::jiff::Error>(())
     /// ```
-    pub fn set_wall(&self, timestamp: Timestamp) {
+    pub fn set_wall_clock(&self, timestamp: Timestamp) {
         let mut manual = self.0.lock();
-        manual.wall = Wall { moment: manual.now, timestamp };
+        manual.wall = WallClockSample { moment: manual.now, timestamp };
         manual.wake(|sleeper| sleeper.hears_rings);
     }
 
@@ -159,12 +159,12 @@ impl ManualClock {
 }
 
 impl Manual {
-    pub(super) fn wall(&self) -> Wall {
-        let Wall { moment, timestamp } = self.wall;
+    pub(super) fn wall(&self) -> WallClockSample {
+        let WallClockSample { moment, timestamp } = self.wall;
         let since = SignedDuration::try_from(self.now.since(moment));
         let now = since.ok().and_then(|since| timestamp.checked_add(since).ok());
         // Beyond the last year that can be told it stands still.
-        Wall { moment: self.now, timestamp: now.unwrap_or(timestamp) }
+        WallClockSample { moment: self.now, timestamp: now.unwrap_or(timestamp) }
     }
 
     /// Rings some of the alarms.

@@ -2,12 +2,12 @@
 
 use super::Config;
 use crate::broker::{Broker, BrokerProxyBuilder};
-use crate::cache::{BatchSettings, CachedProxyBuilder, QuoteCacheBuilder};
-use crate::proxy::Settings;
+use crate::cache::{BatchConfig, CachedProxyBuilder, QuoteCacheBuilder};
+use crate::proxy::ProxyConfig;
 use crate::resilience::guard::OrderGuardBuilder;
 
 /// The lanes and budgets: for the method `config` of any proxy's builder.
-impl From<&Config> for Settings {
+impl From<&Config> for ProxyConfig {
     fn from(config: &Config) -> Self {
         config.settings.clone()
     }
@@ -18,8 +18,8 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// file; what that leaves out is as usual. Set the lanes before.
     pub fn quote_cache(self, config: &Config) -> CachedProxyBuilder<T> {
         let changes = &config.cache;
-        let cached = self.quote_ttl(BatchSettings::default().ttl);
-        let cached = cached.tune(|settings| changes.apply(settings));
+        let cached = self.quote_ttl(BatchConfig::default().ttl);
+        let cached = cached.configure(|settings| changes.apply(settings));
         match changes.request_deadline {
             Some(deadline) => cached.request_deadline(deadline),
             None => cached,
@@ -31,7 +31,7 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     /// What the table `cache` of a file says, but for `request_deadline`, which needs a proxy: see
     /// [`BrokerProxyBuilder::quote_cache`].
     pub fn config(self, config: &Config) -> Self {
-        self.tune(|settings| config.cache.apply(settings))
+        self.configure(|settings| config.cache.apply(settings))
     }
 }
 
@@ -39,12 +39,12 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// What the table `guard` of a file says.
     pub fn config(self, config: &Config) -> Self {
         let changes = &config.guard;
-        let guard = match changes.settle {
-            Some(settle) => self.settle(settle),
+        let guard = match changes.settle_time {
+            Some(settle) => self.settle_time(settle),
             None => self,
         };
-        let guard = match changes.own_tags {
-            Some(own_tags) => guard.own_tags(own_tags),
+        let guard = match changes.caller_tags {
+            Some(caller_tags) => guard.caller_tags(caller_tags),
             None => guard,
         };
         // Without the feature, a file that names a journal was refused.

@@ -17,7 +17,7 @@ pub struct ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The key, as in `lanes.quote.retry.base`. Empty if it is about the file as a whole.
+    /// The key, as in `lanes.quote.retry.base_delay`. Empty if it is about the file as a whole.
     pub path: String,
     /// The line, from 1, if it is known.
     pub line: Option<usize>,

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::table::Table;
-use crate::lane::{LaneConfig, LaneConfigError, LaneSettings, WhenDown, WhenExpired, WhenFull};
-use crate::quota::{Credit, Quota};
-use crate::resilience::{BreakerMode, CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
+use crate::lane::{
+    ExpiredSessionPolicy, LaneConfig, LaneConfigError, LaneSettings, OpenBreakerPolicy,
+    OverflowPolicy,
+};
+use crate::quota::{Quota, RttCredit};
+use crate::resilience::{BreakerMode, BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
 /// Sets what a table has, by keys that have the names of the methods.
 macro_rules! set {
@@ -20,13 +23,16 @@ macro_rules! set {
 
 /// A lane.
 pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
-    let words =
-        [("refuse", WhenFull::Refuse), ("block", WhenFull::Block), ("shed", WhenFull::Shed)];
-    let expired = [("hold", WhenExpired::Hold), ("refuse", WhenExpired::Refuse)];
+    let words = [
+        ("refuse", OverflowPolicy::Refuse),
+        ("block", OverflowPolicy::Block),
+        ("shed", OverflowPolicy::Shed),
+    ];
+    let expired = [("hold", ExpiredSessionPolicy::Hold), ("refuse", ExpiredSessionPolicy::Refuse)];
     let down = [
-        ("hold_without_deadline", WhenDown::HoldWithoutDeadline),
-        ("hold", WhenDown::Hold),
-        ("refuse", WhenDown::Refuse),
+        ("hold_without_deadline", OpenBreakerPolicy::HoldWithoutDeadline),
+        ("hold", OpenBreakerPolicy::Hold),
+        ("refuse", OpenBreakerPolicy::Refuse),
     ];
     let settings = LaneSettings {
         quota: table.quota("quota"),
@@ -40,7 +46,7 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
         retry: table.table_or_off("retry").map(|on| on.map_or(RetryPolicy::none(), retry)),
         breaker: table
             .table_or_off("breaker")
-            .map(|on| on.map_or(CircuitBreaker::disabled(), breaker)),
+            .map(|on| on.map_or(BreakerPolicy::disabled(), breaker)),
         throttle: table.table("throttle").map(throttle),
         when_expired: table.word("when_expired", &expired),
         when_down: table.word("when_down", &down),
@@ -50,13 +56,13 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
     settings
 }
 
-fn credit(table: &mut Table<'_>) -> Option<Credit> {
+fn credit(table: &mut Table<'_>) -> Option<RttCredit> {
     let number: u32 = table.number("credit")?;
     let percent = u8::try_from(number).ok().filter(|percent| *percent <= 100);
     if percent.is_none() {
         table.wrong("credit", format!("{number} will not do: write a percentage from 0 to 100"));
     }
-    percent.map(Credit::percent)
+    percent.map(RttCredit::percent)
 }
 
 fn aging(table: &mut Table<'_>) -> Option<Option<u32>> {
@@ -71,7 +77,7 @@ fn aging(table: &mut Table<'_>) -> Option<Option<u32>> {
 /// Notes what a lane would refuse, beside its policies, which have been looked at.
 fn check(settings: &LaneSettings, table: &Table<'_>) {
     let lane = LaneSettings { retry: None, breaker: None, throttle: None, ..settings.clone() };
-    let Err(error) = lane.over(LaneConfig::new(Quota::unlimited())).check() else { return };
+    let Err(error) = lane.apply_to(LaneConfig::new(Quota::unlimited())).check() else { return };
     let key = match error {
         LaneConfigError::InFlight { .. } => "in_flight",
         LaneConfigError::UrgentWorkers { .. } => "urgent_workers",
@@ -90,18 +96,18 @@ fn retry(mut table: Table<'_>) -> RetryPolicy {
     let mut policy = RetryPolicy::default();
     set!(policy, table,
         number: attempts, budget_percent, budget_floor;
-        time: base, cap, longest_wait, budget_life);
+        time: base_delay, max_delay, max_wait, budget_life);
     table.check(policy.check());
     table.end();
     policy
 }
 
-fn breaker(mut table: Table<'_>) -> CircuitBreaker {
-    let mut policy = CircuitBreaker::default();
+fn breaker(mut table: Table<'_>) -> BreakerPolicy {
+    let mut policy = BreakerPolicy::default();
     set!(policy, table,
         number: minimum, growth, probes;
         number_or_off: failures, failures_in_a_row;
-        time: window, open_for, longest_open, probe_deadline, longest_half_open);
+        time: window, open_for, max_open, probe_deadline, max_half_open);
     let modes = [
         ("automatic", BreakerMode::Automatic),
         ("forced_open", BreakerMode::ForcedOpen),
@@ -120,15 +126,15 @@ fn breaker(mut table: Table<'_>) -> CircuitBreaker {
 }
 
 /// Both of its keys are needed, and each is looked at by itself.
-fn with_slow(policy: CircuitBreaker, mut table: Table<'_>) -> CircuitBreaker {
-    let with = |after, percent| CircuitBreaker::default().slow(after, percent).check();
+fn with_slow(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
+    let with = |after, percent| BreakerPolicy::default().slow(after, percent).check();
     let after: Option<Duration> = table.time("after");
     let percent = table.number("percent");
     for (key, refused) in [
         ("after", after.and_then(|after| with(after, 100).err())),
         ("percent", percent.and_then(|percent| with(Duration::from_secs(1), percent).err())),
     ] {
-        if let Some(SettingError { value, allowed, .. }) = refused {
+        if let Some(PolicyError { value, allowed, .. }) = refused {
             table.wrong(key, format!("{value} will not do: write {allowed}"));
         } else if !table.has(key) {
             table.wrong(key, "write this too: slowness is a time and a share of the calls");
@@ -143,7 +149,7 @@ fn with_slow(policy: CircuitBreaker, mut table: Table<'_>) -> CircuitBreaker {
 
 fn throttle(mut table: Table<'_>) -> ThrottlePolicy {
     let mut policy = ThrottlePolicy::default();
-    set!(policy, table, time: default_pause, longest_pause; number: keep, step, least);
+    set!(policy, table, time: default_pause, max_pause; number: keep_percent, step_percent, min_percent);
     table.check(policy.check());
     table.end();
     policy

@@ -4,30 +4,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::table::Table;
-use crate::cache::BatchSettings;
+use crate::cache::BatchConfig;
 use crate::lane::{CallOptions, Priority};
-use crate::resilience::guard::OwnTags;
+use crate::resilience::guard::CallerTags;
 
 /// A quarter of the earth's listings; more is a slip of the pen.
 const MOST: usize = 1 << 24;
 
-/// Whoever asks first waits for so long, each time: more would be a cache that hangs.
-const LONGEST_GATHER: Duration = Duration::from_secs(1);
+/// The first caller of each batch waits for `linger`; a cache that waits longer than this would seem to hang.
+const MAX_LINGER: Duration = Duration::from_secs(1);
 
 /// What is said of a cache. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct CacheChanges {
     ttl: Option<Duration>,
     ttl_jitter: Option<f64>,
-    absent_ttl: Option<Duration>,
+    negative_ttl: Option<Duration>,
     max_age: Option<Duration>,
-    serve_stale: Option<Duration>,
+    stale_while_revalidate: Option<Duration>,
     refresh_ahead: Option<Option<f64>>,
-    idle: Option<Duration>,
-    capacity: Option<usize>,
-    most_keys: Option<usize>,
-    most_weight: Option<usize>,
-    gather: Option<Duration>,
+    time_to_idle: Option<Duration>,
+    max_capacity: Option<usize>,
+    max_batch_keys: Option<usize>,
+    max_batch_weight: Option<usize>,
+    linger: Option<Duration>,
     pub(super) request_deadline: Option<Duration>,
 }
 
@@ -37,18 +37,18 @@ impl CacheChanges {
         let changes = Self {
             ttl: table.time_from("ttl", Duration::ZERO),
             ttl_jitter: table.share("ttl_jitter", 0.0, 1.0),
-            absent_ttl: table.time_from("absent_ttl", Duration::ZERO),
+            negative_ttl: table.time_from("negative_ttl", Duration::ZERO),
             max_age: table.time_from("max_age", moment),
-            serve_stale: table.time_from("serve_stale", Duration::ZERO),
+            stale_while_revalidate: table.time_from("stale_while_revalidate", Duration::ZERO),
             refresh_ahead: table.share_or_off("refresh_ahead", 0.5, 1.0),
-            idle: table.time_from("idle", moment),
-            capacity: count(&mut table, "capacity"),
-            most_keys: count(&mut table, "most_keys"),
-            most_weight: count(&mut table, "most_weight"),
-            gather: table.time_within("gather", Duration::ZERO, LONGEST_GATHER, "1s"),
+            time_to_idle: table.time_from("time_to_idle", moment),
+            max_capacity: count(&mut table, "max_capacity"),
+            max_batch_keys: count(&mut table, "max_batch_keys"),
+            max_batch_weight: count(&mut table, "max_batch_weight"),
+            linger: table.time_within("linger", Duration::ZERO, MAX_LINGER, "1s"),
             request_deadline: table.time_from("request_deadline", moment),
         };
-        let ttl = changes.ttl.unwrap_or(BatchSettings::default().ttl);
+        let ttl = changes.ttl.unwrap_or(BatchConfig::default().ttl);
         if let Some(most) = changes.max_age.filter(|most| *most < ttl) {
             let why = format!("{most:?} will not do: write no less than the ttl, which is {ttl:?}");
             table.wrong("max_age", why);
@@ -57,18 +57,18 @@ impl CacheChanges {
         changes
     }
 
-    pub(super) fn apply(&self, settings: &mut BatchSettings) {
+    pub(super) fn apply(&self, settings: &mut BatchConfig) {
         set(&mut settings.ttl, self.ttl);
         set(&mut settings.ttl_jitter, self.ttl_jitter);
-        set(&mut settings.absent_ttl, self.absent_ttl);
+        set(&mut settings.negative_ttl, self.negative_ttl);
         set(&mut settings.max_age, self.max_age.map(Some));
-        set(&mut settings.serve_stale, self.serve_stale);
+        set(&mut settings.stale_while_revalidate, self.stale_while_revalidate);
         set(&mut settings.refresh_ahead, self.refresh_ahead);
-        set(&mut settings.idle, self.idle);
-        set(&mut settings.capacity, self.capacity);
-        set(&mut settings.most_keys, self.most_keys);
-        set(&mut settings.most_weight, self.most_weight);
-        set(&mut settings.gather, self.gather);
+        set(&mut settings.time_to_idle, self.time_to_idle);
+        set(&mut settings.max_capacity, self.max_capacity);
+        set(&mut settings.max_batch_keys, self.max_batch_keys);
+        set(&mut settings.max_batch_weight, self.max_batch_weight);
+        set(&mut settings.linger, self.linger);
     }
 }
 
@@ -91,17 +91,17 @@ fn count(table: &mut Table<'_>, key: &'static str) -> Option<usize> {
 /// What is said of an order guard.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct GuardChanges {
-    pub(super) settle: Option<Duration>,
-    pub(super) own_tags: Option<OwnTags>,
+    pub(super) settle_time: Option<Duration>,
+    pub(super) caller_tags: Option<CallerTags>,
     pub(super) journal: Option<PathBuf>,
 }
 
 impl GuardChanges {
     pub(super) fn read(mut table: Table<'_>) -> Self {
-        let tags = [("unique", OwnTags::Unique), ("label", OwnTags::Label)];
+        let tags = [("as_is", CallerTags::AsIs), ("prefix", CallerTags::Prefix)];
         let changes = Self {
-            settle: table.time_from("settle", Duration::from_millis(1)),
-            own_tags: table.word("own_tags", &tags),
+            settle_time: table.time_from("settle_time", Duration::from_millis(1)),
+            caller_tags: table.word("caller_tags", &tags),
             journal: table.text("journal", "the path of a file").map(PathBuf::from),
         };
         if changes.journal.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
@@ -134,12 +134,12 @@ mod tests {
     const CHAPTER: &str = include_str!("../../docs/configuration.md");
 
     /// As text and without the clock, which cannot be compared.
-    fn shown(settings: &BatchSettings) -> String {
+    fn shown(settings: &BatchConfig) -> String {
         format!("{settings:?}").split(", clock").next().unwrap_or_default().to_owned()
     }
 
     fn applied(config: &Config) -> String {
-        let mut settings = BatchSettings::default();
+        let mut settings = BatchConfig::default();
         config.cache.apply(&mut settings);
         shown(&settings)
     }
@@ -150,19 +150,19 @@ mod tests {
         let (table, _) = table.split_once("\n[").unwrap();
         let config = Config::from_toml(&format!("[cache]\n{table}")).unwrap();
         let (ms, secs) = (Duration::from_millis, Duration::from_secs);
-        let settings = BatchSettings {
+        let settings = BatchConfig {
             ttl: secs(2),
             ttl_jitter: 0.1,
-            absent_ttl: secs(60),
+            negative_ttl: secs(60),
             max_age: Some(secs(10)),
-            serve_stale: secs(1),
+            stale_while_revalidate: secs(1),
             refresh_ahead: Some(0.8),
-            idle: secs(600),
-            capacity: 5000,
-            most_keys: 200,
-            most_weight: 4000,
-            gather: ms(5),
-            ..BatchSettings::default()
+            time_to_idle: secs(600),
+            max_capacity: 5000,
+            max_batch_keys: 200,
+            max_batch_weight: 4000,
+            linger: ms(5),
+            ..BatchConfig::default()
         };
         assert_eq!(applied(&config), shown(&settings));
         assert_eq!(config.cache.request_deadline, Some(secs(3)));
@@ -179,7 +179,7 @@ mod tests {
             }
             let config = Config::from_toml(&format!("{} = {}", cells[1], cells[2])).unwrap();
             assert_ne!(config, Config::default(), "{row}");
-            assert_eq!(applied(&config), shown(&BatchSettings::default()), "{row}");
+            assert_eq!(applied(&config), shown(&BatchConfig::default()), "{row}");
             seen += 1;
         }
         assert_eq!(seen, 8);

@@ -69,13 +69,13 @@ use crate::bounded::{Bounded, Most};
 use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
-use crate::proxy::{BudgetSettings, Settings};
+use crate::proxy::{BudgetSettings, ProxyConfig};
 use crate::quota::{Budget, Limits, Quota, Reserve};
 
 /// Settings of lanes, budgets and layers, as a file gives them; see [the module](self).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
-    settings: Settings,
+    settings: ProxyConfig,
     cache: CacheChanges,
     guard: GuardChanges,
     users: BTreeMap<String, CallOptions>,
@@ -139,7 +139,7 @@ impl Config {
     }
 
     /// What is said of lanes and budgets.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &ProxyConfig {
         &self.settings
     }
 
@@ -200,7 +200,7 @@ impl Config {
     fn of(mut root: Table<'_>) -> Self {
         let presets = presets::NAMES.map(|name| (name, name));
         let preset = root.word("preset", &presets).and_then(presets::by_name);
-        let mut settings = Settings::new();
+        let mut settings = ProxyConfig::new();
         // A preset is for a broker, whose lanes and budgets are known.
         let is_stranger = |name, known: &[&str]| preset.is_some() && !known.contains(&name);
         for (name, table) in root.named("lanes", Some("quota")) {
@@ -234,7 +234,7 @@ fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSe
         BudgetSettings { quota: table.quota("quota"), reserve: table.reserve("reserve") };
     let known = preset.and_then(|limits| limits.of_budget(name)).cloned();
     let is_known = known.is_some() || settings.quota.is_some();
-    let budget = settings.over(known.unwrap_or(Budget::new(Quota::unlimited())));
+    let budget = settings.apply_to(known.unwrap_or(Budget::new(Quota::unlimited())));
     if let Err(error) = budget.check() {
         table.wrong("reserve", error.to_string());
     } else if is_known && settings.reserve.is_some_and(keeps) && budget.quota().windows().is_empty()

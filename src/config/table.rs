@@ -10,7 +10,7 @@ use super::error::Problem;
 use super::node::{Entry, Node, Value};
 use super::secret;
 use crate::quota::{Quota, Reserve, time};
-use crate::resilience::SettingError;
+use crate::resilience::PolicyError;
 
 /// What is wrong so far.
 pub(super) type Problems = RefCell<Vec<Problem>>;
@@ -62,12 +62,12 @@ impl<'a> Table<'a> {
     }
 
     /// Notes a setting that a policy refuses. Keys have the names of the policies' methods.
-    pub(super) fn check(&self, result: Result<(), SettingError>) {
-        let Err(SettingError { setting, value, allowed, .. }) = result else { return };
+    pub(super) fn check(&self, result: Result<(), PolicyError>) {
+        let Err(PolicyError { setting, value, allowed, .. }) = result else { return };
         let value = if value == "None" { "off" } else { value.as_str() };
         let allowed = allowed
             .replace("RetryPolicy::none()", "`retry = \"off\"`")
-            .replace("CircuitBreaker::disabled()", "`breaker = \"off\"`");
+            .replace("BreakerPolicy::disabled()", "`breaker = \"off\"`");
         self.wrong(setting, format!("{value} will not do: write {allowed}"));
     }
 
@@ -240,8 +240,10 @@ impl<'a> Table<'a> {
         let Content::Entries(entries) = self.content else { return };
         for Entry { key, .. } in entries {
             if !self.known.contains(&key.as_str()) {
-                let unknown =
-                    || format!("there is no such key; there are: {}", self.known.join(", "));
+                let unknown = || match new_name(key).filter(|new| self.known.contains(new)) {
+                    Some(new) => format!("this key is called `{new}` now"),
+                    None => format!("there is no such key; there are: {}", self.known.join(", ")),
+                };
                 self.wrong(key, secret::refusal(key).unwrap_or_else(unknown));
             }
         }
@@ -286,6 +288,32 @@ impl<'a> Table<'a> {
             _ => join(&self.path, key),
         }
     }
+}
+
+/// Keys of earlier versions, with their names of today.
+const RENAMED: [(&str, &str); 18] = [
+    ("absent_ttl", "negative_ttl"),
+    ("base", "base_delay"),
+    ("cap", "max_delay"),
+    ("capacity", "max_capacity"),
+    ("gather", "linger"),
+    ("idle", "time_to_idle"),
+    ("keep", "keep_percent"),
+    ("least", "min_percent"),
+    ("longest_half_open", "max_half_open"),
+    ("longest_open", "max_open"),
+    ("longest_pause", "max_pause"),
+    ("longest_wait", "max_wait"),
+    ("most_keys", "max_batch_keys"),
+    ("most_weight", "max_batch_weight"),
+    ("own_tags", "caller_tags"),
+    ("serve_stale", "stale_while_revalidate"),
+    ("settle", "settle_time"),
+    ("step", "step_percent"),
+];
+
+fn new_name(key: &str) -> Option<&'static str> {
+    RENAMED.iter().find(|(old, _)| *old == key).map(|(_, new)| *new)
 }
 
 /// Whether the text is meant as a quota. A lane may well be called `auth`; what can be read as a quota is

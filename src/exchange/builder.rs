@@ -16,7 +16,7 @@ use crate::quota::{Limits, QuotaError};
 
 use super::faults::{Faults, FaultsError};
 use super::gate::Gate;
-use super::handle::Exchange;
+use super::handle::SimulatedExchange;
 use super::network::Network;
 use super::request::Shared;
 use super::rules::Rules;
@@ -34,7 +34,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 /// Settings of an [`Exchange`]; made by [`Exchange::builder`].
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct ExchangeBuilder {
+pub struct SimulatorBuilder {
     listen: SocketAddr,
     broker: Option<PaperBroker>,
     prices: Option<Prices>,
@@ -53,7 +53,7 @@ pub struct ExchangeBuilder {
 /// An exchange that could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ExchangeError {
+pub enum SimulatorError {
     /// An address that others could reach. The exchange takes any password and is for tests.
     #[error("{address} is not a loopback address; listen on 127.0.0.1 or [::1]")]
     NotLoopback {
@@ -113,7 +113,7 @@ pub enum ExchangeError {
     Paper(#[from] PaperBuildError),
 }
 
-impl ExchangeBuilder {
+impl SimulatorBuilder {
     pub(super) fn new() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -145,7 +145,7 @@ impl ExchangeBuilder {
     }
 
     /// The paper broker to trade against, for those who want their own settings. It has its own
-    /// prices: [`ExchangeBuilder::prices`] is not looked at.
+    /// prices: [`SimulatorBuilder::prices`] is not looked at.
     pub fn broker(mut self, broker: PaperBroker) -> Self {
         self.broker = Some(broker);
         self
@@ -217,9 +217,9 @@ impl ExchangeBuilder {
     /// Default: 1000.
     ///
     /// ```
-    /// # use lanekeeper::exchange::Exchange;
+    /// # use lanekeeper::exchange::SimulatedExchange;
     /// let exchange = Exchange::builder().max_connections(64).start()?;
-    /// # Ok::<(), lanekeeper::exchange::ExchangeError>(())
+    /// # Ok::<(), lanekeeper::exchange::SimulatorError>(())
     /// ```
     pub fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = most;
@@ -237,30 +237,30 @@ impl ExchangeBuilder {
     ///
     /// # Errors
     /// A setting makes no sense, or the address cannot be listened on.
-    pub fn start(self) -> Result<Exchange, ExchangeError> {
+    pub fn start(self) -> Result<SimulatedExchange, SimulatorError> {
         if !self.listen.ip().is_loopback() {
-            return Err(ExchangeError::NotLoopback { address: self.listen });
+            return Err(SimulatorError::NotLoopback { address: self.listen });
         }
         for (lane, quota) in self.limits.lanes() {
             if !lanes::ALL.contains(&lane) {
-                return Err(ExchangeError::UnknownLane { name: lane.to_owned() });
+                return Err(SimulatorError::UnknownLane { name: lane.to_owned() });
             }
-            let wrong = |source| ExchangeError::Quota { lane: lane.to_owned(), source };
+            let wrong = |source| SimulatorError::Quota { lane: lane.to_owned(), source };
             quota.check().map_err(wrong)?;
         }
         for (what, delay) in [("latency", self.latency), ("jitter", self.jitter)] {
             if delay > LONGEST_DELAY {
-                return Err(ExchangeError::TooSlow { what, delay });
+                return Err(SimulatorError::TooSlow { what, delay });
             }
         }
         if self.read_timeout.is_zero() {
-            return Err(ExchangeError::NoTimeToRead);
+            return Err(SimulatorError::NoTimeToRead);
         }
         if self.max_connections == 0 {
-            return Err(ExchangeError::NoConnections);
+            return Err(SimulatorError::NoConnections);
         }
         if let Some(market) = self.rules.trouble() {
-            return Err(ExchangeError::Freeze { market: market.clone() });
+            return Err(SimulatorError::Freeze { market: market.clone() });
         }
         let faults = Mutex::new(self.faults.start()?);
         let broker = match self.broker {
@@ -276,6 +276,6 @@ impl ExchangeBuilder {
         let shared =
             Arc::new(Shared { gate, sessions, network, faults, rules, read_timeout, broker });
         let server = Server::start(self.listen, self.max_connections, shared.clone())?;
-        Ok(Exchange::new(server, shared))
+        Ok(SimulatedExchange::new(server, shared))
     }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 /// Whether a fault strikes before the exchange has done what it was asked, which it then never does,
 /// or after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum When {
+pub enum Timing {
     /// It is never done.
     Before,
     /// It is done, and the client does not hear of it.
@@ -39,18 +39,18 @@ pub enum RetryAfter {
 /// ```
 /// use lanekeeper::exchange::{Fault, When};
 ///
-/// assert_eq!("reset-after".parse(), Ok(Fault::Reset(When::After)));
-/// assert_eq!(Fault::Gateway { status: 502, when: When::Before }.to_string(), "502-before");
+/// assert_eq!("reset-after".parse(), Ok(Fault::Reset(Timing::After)));
+/// assert_eq!(Fault::Gateway { status: 502, when: Timing::Before }.to_string(), "502-before");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 #[non_exhaustive]
 pub enum Fault {
     /// The connection is reset in place of an answer. `reset-before`, `reset-after`
-    Reset(When),
+    Reset(Timing),
     /// No answer ever comes; the connection stays open until the client gives up. `hang-before`,
     /// `hang-after`
-    Hang(When),
+    Hang(Timing),
     /// The answer comes so much later. `slow:2s`
     Slow(Duration),
     /// 429 and not done, whatever the counters say. `429`, `429:2s`, `429:date:2s`
@@ -60,7 +60,7 @@ pub enum Fault {
         /// 500 to 599.
         status: u16,
         /// Before or after it was done.
-        when: When,
+        when: Timing,
     },
     /// A 4xx or 5xx with a page of HTML, as the edge before a broker sends it. One before the
     /// request was done has Cloudflare's header `cf-mitigated`. `page-403-before`, `page-503-after`,
@@ -69,7 +69,7 @@ pub enum Fault {
         /// 400 to 599.
         status: u16,
         /// Before or after it was done.
-        when: When,
+        when: Timing,
     },
     /// 400 "Order request timed out. Please check the order book ..", and done so much later. An
     /// exchange that is stopped earlier does not do it. `timed-out:8s`
@@ -128,7 +128,7 @@ impl Fault {
 
 const LONGEST: Duration = Duration::from_secs(86_400);
 
-impl fmt::Display for When {
+impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Before => "before",
@@ -197,8 +197,8 @@ fn without_time(text: &str) -> Option<Fault> {
     }
     let (name, when) = text.rsplit_once('-')?;
     let when = match when {
-        "before" => When::Before,
-        "after" => When::After,
+        "before" => Timing::Before,
+        "after" => Timing::After,
         _ => return None,
     };
     Some(match (name, name.strip_prefix("page-")) {

@@ -55,13 +55,13 @@ pub struct Rule {
 
 /// Faults that make no sense.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("fault rule {number}: {why}")]
+#[error("fault rule {number}: {reason}")]
 #[non_exhaustive]
 pub struct FaultsError {
     /// Which rule, from 1.
     pub number: usize,
     /// What is wrong with it.
-    pub why: &'static str,
+    pub reason: &'static str,
 }
 
 /// A rule that cannot be read.
@@ -104,7 +104,7 @@ impl Faults {
     pub(super) fn start(&self) -> Result<Strikes, FaultsError> {
         for (rule, number) in self.rules.iter().zip(1..) {
             if let Some(why) = rule.trouble() {
-                return Err(FaultsError { number, why });
+                return Err(FaultsError { number, reason: why });
             }
         }
         let started = |(rule, number): (&Rule, u64)| Started {
@@ -222,10 +222,10 @@ impl Started {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fault::When;
+    use super::super::fault::Timing;
     use super::*;
 
-    const CUT: Fault = Fault::Reset(When::After);
+    const CUT: Fault = Fault::Reset(Timing::After);
 
     fn fates(faults: &Faults, requests: usize) -> Vec<Option<Fault>> {
         let mut strikes = faults.start().unwrap();

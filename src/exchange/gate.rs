@@ -42,7 +42,7 @@ pub struct Arrival {
 /// How the requests of a lane fared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counts {
+pub struct RequestCounts {
     /// Let through.
     pub admitted: u64,
     /// Refused with 429.
@@ -78,7 +78,7 @@ impl fmt::Debug for State {
 struct Lane {
     quota: Quota,
     strict: Strict,
-    counts: Counts,
+    counts: RequestCounts,
     span: Option<(Duration, Duration)>,
 }
 
@@ -98,7 +98,7 @@ impl Gate {
         let lane = |&name: &&'static str| {
             let quota = limits.of_lane(name).cloned().unwrap_or_else(Quota::unlimited);
             let strict = Strict::new(algorithm, &quota).count_refused(count_refused);
-            (name, Lane { quota, strict, counts: Counts::default(), span: None })
+            (name, Lane { quota, strict, counts: RequestCounts::default(), span: None })
         };
         let fresh = lanes.iter().map(lane).collect();
         Self { started: Instant::now(), fresh, state: Mutex::default() }
@@ -166,10 +166,10 @@ impl Gate {
     }
 
     /// How the requests of a lane fared, of an account or of all.
-    pub(super) fn counts(&self, of: Option<&str>, lane: &str) -> Counts {
+    pub(super) fn counts(&self, of: Option<&str>, lane: &str) -> RequestCounts {
         let state = self.state.lock();
         let lanes = state.lanes(of).filter_map(|lanes| lanes.get(lane));
-        lanes.fold(Counts::default(), |sum, lane| sum.and(lane.counts))
+        lanes.fold(RequestCounts::default(), |sum, lane| sum.and(lane.counts))
     }
 
     /// How many requests were refused over all lanes, of an account or of all.
@@ -207,7 +207,7 @@ impl State {
     }
 }
 
-impl Counts {
+impl RequestCounts {
     fn and(self, other: Self) -> Self {
         Self { admitted: self.admitted + other.admitted, refused: self.refused + other.refused }
     }
@@ -243,7 +243,7 @@ mod tests {
 
     fn lane(quota: Quota) -> Lane {
         let strict = Strict::new(Algorithm::SlidingLog, &quota);
-        Lane { quota, strict, counts: Counts::default(), span: None }
+        Lane { quota, strict, counts: RequestCounts::default(), span: None }
     }
 
     impl Lane {
@@ -261,10 +261,10 @@ mod tests {
         assert_eq!(of_a, [true, true, false]);
         assert!(admitted("b", Some("quote")) && admitted("", None));
         let counts = |of| gate.counts(of, "quote");
-        assert_eq!(counts(Some("a")), Counts { admitted: 2, refused: 1 });
-        assert_eq!(counts(Some("b")), Counts { admitted: 1, refused: 0 });
-        assert_eq!(counts(None), Counts { admitted: 3, refused: 1 });
-        assert_eq!(counts(Some("c")), Counts::default());
+        assert_eq!(counts(Some("a")), RequestCounts { admitted: 2, refused: 1 });
+        assert_eq!(counts(Some("b")), RequestCounts { admitted: 1, refused: 0 });
+        assert_eq!(counts(None), RequestCounts { admitted: 3, refused: 1 });
+        assert_eq!(counts(Some("c")), RequestCounts::default());
         assert_eq!(
             (gate.refused(Some("a")), gate.refused(Some("b")), gate.refused(None)),
             (1, 0, 1)
@@ -306,7 +306,7 @@ mod tests {
             lane.arrive(Duration::ZERO);
         }
         lane.arrive(Duration::from_millis(1500));
-        assert_eq!(lane.counts, Counts { admitted: 3, refused: 7 });
+        assert_eq!(lane.counts, RequestCounts { admitted: 3, refused: 7 });
         assert_eq!(lane.used(), Some(0.75));
     }
 }

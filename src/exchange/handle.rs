@@ -7,15 +7,15 @@ use std::sync::Arc;
 use crate::broker::{Instrument, OrderId, OrderStatus, Side};
 use crate::brokers::PaperBroker;
 
-use super::builder::ExchangeBuilder;
+use super::builder::SimulatorBuilder;
 use super::faults::{Faults, FaultsError};
-use super::gate::{Arrival, Counts};
+use super::gate::{Arrival, RequestCounts};
 use super::request::Shared;
 use super::server::Server;
 
 /// A running exchange; see the [module](crate::exchange). Stops when dropped.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct SimulatedExchange {
     server: Server,
     shared: Arc<Shared>,
 }
@@ -40,10 +40,10 @@ pub struct PlacedOrder {
     pub status: OrderStatus,
 }
 
-impl Exchange {
+impl SimulatedExchange {
     /// Settings, from which an exchange is started.
-    pub fn builder() -> ExchangeBuilder {
-        ExchangeBuilder::new()
+    pub fn builder() -> SimulatorBuilder {
+        SimulatorBuilder::new()
     }
 
     pub(super) fn new(server: Server, shared: Arc<Shared>) -> Self {
@@ -76,7 +76,7 @@ impl Exchange {
     }
 
     /// How the requests of `lane` fared, of all accounts: `transactional`, `quote` or `historical`.
-    pub fn counts(&self, lane: &str) -> Counts {
+    pub fn counts(&self, lane: &str) -> RequestCounts {
         self.shared.gate.counts(None, lane)
     }
 
@@ -127,7 +127,7 @@ impl Exchange {
 /// How the requests of one account fared; made by [`Exchange::account`]. Its `Debug` does not show the key.
 #[derive(Clone, Copy)]
 pub struct Account<'a> {
-    exchange: &'a Exchange,
+    exchange: &'a SimulatedExchange,
     api_key: &'a str,
 }
 
@@ -143,7 +143,7 @@ impl Account<'_> {
     }
 
     /// How its requests of `lane` fared.
-    pub fn counts(&self, lane: &str) -> Counts {
+    pub fn counts(&self, lane: &str) -> RequestCounts {
         self.exchange.shared.gate.counts(Some(self.api_key), lane)
     }
 
@@ -159,7 +159,7 @@ impl fmt::Debug for Account<'_> {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for SimulatedExchange {
     fn drop(&mut self) {
         self.shutdown();
     }

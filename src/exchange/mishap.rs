@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::answer::{ApiError, plain, respond};
-use super::fault::{Fault, RetryAfter, When};
+use super::fault::{Fault, RetryAfter, Timing};
 use super::payload::{Broken, Payload};
 use super::request::{Answered, Asked};
 
@@ -65,8 +65,8 @@ pub(super) fn happen(fault: Fault, asked: Asked) -> Answered {
     answered
 }
 
-fn done_if_after(when: When, asked: Asked) {
-    if when == When::After {
+fn done_if_after(when: Timing, asked: Asked) {
+    if when == Timing::After {
         asked.done();
     }
 }
@@ -105,9 +105,9 @@ fn gateway(status: StatusCode) -> Response<Payload> {
     error(status, "NetworkException", message)
 }
 
-fn page(status: StatusCode, when: When) -> Response<Payload> {
+fn page(status: StatusCode, when: Timing) -> Response<Payload> {
     let title = match (when, status.is_server_error()) {
-        (When::Before, false) => "Just a moment...",
+        (Timing::Before, false) => "Just a moment...",
         _ => status.canonical_reason().unwrap_or("Error"),
     };
     let text = format!(
@@ -115,7 +115,7 @@ fn page(status: StatusCode, when: When) -> Response<Payload> {
          <script>setTimeout(() => location.reload(), 5000)</script></body></html>\n"
     );
     let mut response = plain(status, "text/html; charset=UTF-8", text);
-    if when == When::Before {
+    if when == Timing::Before {
         response.headers_mut().insert("cf-mitigated", HeaderValue::from_static("challenge"));
     }
     response

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use lanekeeper::exchange::Exchange;
+//! use lanekeeper::exchange::SimulatedExchange;
 //!
 //! let exchange = Exchange::builder()
 //!     .latency(Duration::from_millis(2))
@@ -16,7 +16,7 @@
 //! assert!(exchange.base_url().starts_with("http://127.0.0.1:"));
 //! // .. point a client at it, then:
 //! assert_eq!(exchange.refused(), 0);
-//! # Ok::<(), lanekeeper::exchange::ExchangeError>(())
+//! # Ok::<(), lanekeeper::exchange::SimulatorError>(())
 //! ```
 //!
 //! The way of a request: it is read, travels (`network`), **arrives** (`request`: it is counted and
@@ -41,11 +41,11 @@
 //! let faults = Faults::new()
 //!     .seed(7)
 //!     // Three of ten orders are booked, and nobody hears of it.
-//!     .rule(Rule::new(Target::Place, Fault::Reset(When::After)).share(0.3))
+//!     .rule(Rule::new(Target::Place, Fault::Reset(Timing::After)).share(0.3))
 //!     // The first look into the order book gets no answer.
-//!     .rule(Rule::new(Target::Orders, Fault::Hang(When::Before)).calls([1]));
+//!     .rule(Rule::new(Target::Orders, Fault::Hang(Timing::Before)).calls([1]));
 //! let exchange = Exchange::builder().faults(faults).start()?;
-//! # Ok::<(), lanekeeper::exchange::ExchangeError>(())
+//! # Ok::<(), lanekeeper::exchange::SimulatorError>(())
 //! ```
 
 mod answer;
@@ -68,10 +68,10 @@ mod strict;
 mod target;
 mod wire;
 
-pub use builder::{ExchangeBuilder, ExchangeError};
-pub use fault::{Fault, FaultError, RetryAfter, When};
+pub use builder::{SimulatorBuilder, SimulatorError};
+pub use fault::{Fault, FaultError, RetryAfter, Timing};
 pub use faults::{Faults, FaultsError, Rule, RuleError};
-pub use gate::{Arrival, Counts};
-pub use handle::{Account, Exchange, PlacedOrder};
+pub use gate::{Arrival, RequestCounts};
+pub use handle::{Account, PlacedOrder, SimulatedExchange};
 pub use strict::{Algorithm, AlgorithmError};
 pub use target::{Target, TargetError};

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::answer::{ApiError, respond};
-use super::builder::ExchangeError;
+use super::builder::SimulatorError;
 use super::patient::Patient;
 use super::payload::{Broken, Payload};
 use super::request::Shared;
@@ -42,8 +42,8 @@ impl Server {
         listen: SocketAddr,
         max_connections: usize,
         shared: Arc<Shared>,
-    ) -> Result<Self, ExchangeError> {
-        let unbound = |source| ExchangeError::Bind { address: listen, source };
+    ) -> Result<Self, SimulatorError> {
+        let unbound = |source| SimulatorError::Bind { address: listen, source };
         let socket = std::net::TcpListener::bind(listen).map_err(unbound)?;
         socket.set_nonblocking(true).map_err(unbound)?;
         let address = socket.local_addr().map_err(unbound)?;
@@ -55,9 +55,9 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("exchange".to_owned())
             .spawn(move || run(socket, places, shared, &ready, stopped))
-            .map_err(ExchangeError::Start)?;
+            .map_err(SimulatorError::Start)?;
         let started = is_ready.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
-        started.map_err(ExchangeError::Start)?;
+        started.map_err(SimulatorError::Start)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 

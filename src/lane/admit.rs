@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use super::config::WhenExpired;
-use super::error::Reason;
+use super::config::ExpiredSessionPolicy;
+use super::error::LaneErrorKind;
 use super::job::Info;
-use super::places::{Place, WhenFull};
+use super::places::{OverflowPolicy, Place};
 use super::routes::Down;
 use super::shared::Shared;
 use super::within;
@@ -18,14 +18,17 @@ use crate::quota::{Moment, NotYet};
 pub(super) fn admit(
     lane: &Shared,
     info: &Info,
-    when_full: WhenFull,
-) -> Result<(Place, Option<Duration>), Reason> {
+    when_full: OverflowPolicy,
+) -> Result<(Place, Option<Duration>), LaneErrorKind> {
     if !lane.state().is_open() {
-        return Err(Reason::Closed);
+        return Err(LaneErrorKind::Closed);
     }
     is_up(lane, info)?;
-    if lane.when_expired == WhenExpired::Refuse && !info.is_urgent() && lane.session.is_expired() {
-        return Err(Reason::SessionExpired);
+    if lane.when_expired == ExpiredSessionPolicy::Refuse
+        && !info.is_urgent()
+        && lane.session.is_expired()
+    {
+        return Err(LaneErrorKind::SessionExpired);
     }
     know_weight(lane, info);
     let turn = match info.deadline {
@@ -43,33 +46,39 @@ pub(super) fn admit(
     Ok((place, turn.map(|turn| turn.since(info.entered))))
 }
 
-fn when_full_does(lane: &Shared, info: &Info, when_full: WhenFull) -> Result<Place, Reason> {
-    let full = Reason::QueueFull { capacity: lane.places.capacity() };
+fn when_full_does(
+    lane: &Shared,
+    info: &Info,
+    when_full: OverflowPolicy,
+) -> Result<Place, LaneErrorKind> {
+    let full = LaneErrorKind::QueueFull { capacity: lane.places.capacity() };
     match when_full {
         // Callers that wait for their place are not to lose it, so one more waits than should.
-        WhenFull::Block if info.is_urgent() => Ok(lane.places.overdraw()),
+        OverflowPolicy::Block if info.is_urgent() => Ok(lane.places.overdraw()),
         // It holds a worker, so the place that it waits for may never come free.
-        WhenFull::Block if within::is_within(lane) => Ok(lane.places.overdraw()),
+        OverflowPolicy::Block if within::is_within(lane) => Ok(lane.places.overdraw()),
         // A lesser call gives up its place, if there is one.
         _ if info.is_urgent() => {
             let place = lane.shed(info.priority).or_else(|| lane.places.take());
             Ok(place.unwrap_or_else(|| lane.places.overdraw()))
         }
-        WhenFull::Refuse => Err(full),
-        WhenFull::Block => {
+        OverflowPolicy::Refuse => Err(full),
+        OverflowPolicy::Block => {
             let is_shut = || !lane.state().is_open();
             let place = lane.places.wait(&lane.clock, info.deadline, is_shut);
             place.ok_or_else(|| match is_shut() {
-                true => Reason::Closed,
-                false => Reason::DeadlinePassed { waited: lane.clock.now().since(info.entered) },
+                true => LaneErrorKind::Closed,
+                false => {
+                    LaneErrorKind::DeadlinePassed { waited: lane.clock.now().since(info.entered) }
+                }
             })
         }
-        WhenFull::Shed => lane.shed(info.priority).or_else(|| lane.places.take()).ok_or(full),
+        OverflowPolicy::Shed => lane.shed(info.priority).or_else(|| lane.places.take()).ok_or(full),
     }
 }
 
 /// Calls of a route that is down are refused, unless they are held.
-fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
+fn is_up(lane: &Shared, info: &Info) -> Result<(), LaneErrorKind> {
     let now = info.entered;
     let (refusal, change) = {
         let mut care = lane.care();
@@ -81,7 +90,7 @@ fn is_up(lane: &Shared, info: &Info) -> Result<(), Reason> {
     let is_held = |down: &Down| has_room && lane.when_down.holds(info, down);
     match refusal.filter(|down| !is_held(down)) {
         Some(down) => {
-            Err(Reason::BrokerDown { possible_in: down.until.map(|until| until.since(now)) })
+            Err(LaneErrorKind::BrokerDown { retry_in: down.until.map(|until| until.since(now)) })
         }
         None => Ok(()),
     }
@@ -98,14 +107,14 @@ fn know_weight(lane: &Shared, info: &Info) {
 }
 
 /// A call that weighs more than some window ever has would wait for ever.
-fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), Reason> {
+fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), LaneErrorKind> {
     // Only a weight can be too much: every window has room for one.
     if info.charge.weight <= 1 {
         return Ok(());
     }
     let (mut allowance, now) = lane.pace.allowance();
-    match allowance.when(info.charge, now) {
-        Err(NotYet::Never) => Err(Reason::TooHeavy),
+    match allowance.available_at(info.charge, now) {
+        Err(NotYet::Never) => Err(LaneErrorKind::TooHeavy),
         Ok(()) | Err(NotYet::Until(_) | NotYet::InFlight) => Ok(()),
     }
 }
@@ -118,11 +127,11 @@ fn turn_of(lane: &Shared, info: &Info) -> (Option<Moment>, Moment) {
 }
 
 /// Refuses a call that would have its turn after its deadline. Gives when it will have it.
-fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<Moment, Reason> {
+fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<Moment, LaneErrorKind> {
     match turn_of(lane, info) {
-        (None, _) => Err(Reason::TooHeavy),
+        (None, _) => Err(LaneErrorKind::TooHeavy),
         (Some(turn), now) if turn >= deadline => {
-            Err(Reason::TooLate { possible_in: turn.since(now) })
+            Err(LaneErrorKind::TooLate { retry_in: turn.since(now) })
         }
         (Some(turn), _) => Ok(turn),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::job::Queued;
 use super::tally::Tally;
-use crate::quota::{Charge, Moment};
+use crate::quota::{Cost, Moment};
 
 /// A call that waits.
 pub(crate) type Job = Arc<dyn Queued>;
@@ -20,7 +20,7 @@ pub(super) struct Band {
     /// For each kind of charge the users with such calls, in the order of their turns; but for those
     /// whose interval is not over. By kind, so that one that cannot be paid is looked at once, however
     /// many wait for it.
-    turns: Vec<(Charge, BTreeMap<u64, User>)>,
+    turns: Vec<(Cost, BTreeMap<u64, User>)>,
     next_turn: u64,
     /// Calls that failed and go again, after all the others; and from when on before them.
     again: BTreeMap<u64, (Entry, Moment)>,
@@ -33,7 +33,7 @@ pub(super) struct Band {
 pub(super) struct Line {
     /// Its place in the turns, while there are calls.
     turn: u64,
-    by_charge: Vec<(Charge, BTreeMap<u64, Entry>)>,
+    by_charge: Vec<(Cost, BTreeMap<u64, Entry>)>,
     tally: Tally,
     /// Not before this moment.
     eligible: Option<Moment>,
@@ -96,7 +96,7 @@ impl Band {
     }
 
     /// Takes a call out, wherever it stands.
-    pub(super) fn remove(&mut self, user: &User, charge: Charge, number: u64) -> Option<Entry> {
+    pub(super) fn remove(&mut self, user: &User, charge: Cost, number: u64) -> Option<Entry> {
         if let Some((entry, _)) = self.again.remove(&number) {
             self.tally.remove(charge);
             return Some(entry);
@@ -154,7 +154,7 @@ impl Band {
 
     /// The call of each kind whose turn it is, in the order of their turns.
     pub(super) fn firsts(&self) -> Vec<&Job> {
-        let first = |(charge, turns): &(Charge, BTreeMap<u64, User>)| {
+        let first = |(charge, turns): &(Cost, BTreeMap<u64, User>)| {
             let (turn, user) = turns.first_key_value()?;
             let (number, job) = self.users.get(user)?.front(*charge)?;
             Some((*turn, number, job))
@@ -213,14 +213,14 @@ impl Band {
     }
 }
 
-fn enter(turns: &mut Vec<(Charge, BTreeMap<u64, User>)>, charge: Charge, turn: u64, user: &User) {
+fn enter(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, charge: Cost, turn: u64, user: &User) {
     match turns.iter_mut().find(|(known, _)| *known == charge) {
         Some((_, turns)) => drop(turns.insert(turn, user.clone())),
         None => turns.push((charge, BTreeMap::from([(turn, user.clone())]))),
     }
 }
 
-fn leave(turns: &mut Vec<(Charge, BTreeMap<u64, User>)>, charge: Charge, turn: u64) {
+fn leave(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, charge: Cost, turn: u64) {
     if let Some(index) = turns.iter().position(|(known, _)| *known == charge) {
         turns[index].1.remove(&turn);
         if turns[index].1.is_empty() {
@@ -236,7 +236,7 @@ impl Line {
     }
 
     /// The first call of a kind, with its number.
-    pub(super) fn front(&self, charge: Charge) -> Option<(u64, &Job)> {
+    pub(super) fn front(&self, charge: Cost) -> Option<(u64, &Job)> {
         let (_, queue) = self.by_charge.iter().find(|(known, _)| *known == charge)?;
         queue.first_key_value().map(|(number, entry)| (*number, &entry.job))
     }
@@ -251,12 +251,12 @@ impl Line {
         self.tally.calls()
     }
 
-    pub(super) fn holds(&self, charge: Charge, number: u64) -> bool {
+    pub(super) fn holds(&self, charge: Cost, number: u64) -> bool {
         let queue = self.by_charge.iter().find(|(known, _)| *known == charge);
         queue.is_some_and(|(_, queue)| queue.contains_key(&number))
     }
 
-    pub(super) fn of_kind(&self, charge: Charge) -> impl Iterator<Item = &Job> {
+    pub(super) fn of_kind(&self, charge: Cost) -> impl Iterator<Item = &Job> {
         let queues = self.by_charge.iter().filter(move |(known, _)| *known == charge);
         queues.flat_map(|(_, queue)| queue.values().map(|entry| &entry.job))
     }

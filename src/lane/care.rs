@@ -10,9 +10,9 @@ use super::job::{Attempt, Info, Next};
 use super::routes::{Change, Down, Routes};
 use crate::quota::{Moment, Quota};
 use crate::resilience::{
-    Admission, BreakerMode, Departure, Outcome, RetryBudget, RetryPolicy, SettingError, Throttle,
+    Admission, BreakerMode, CallOutcome, PolicyError, RetryBudget, RetryPolicy, SendStamp, Throttle,
 };
-use crate::{Class, Session, Throttling};
+use crate::{ErrorClass, Session, Throttling};
 
 pub(crate) struct Care {
     retry: RetryPolicy,
@@ -43,7 +43,7 @@ const HELD_UP: Duration = Duration::from_millis(1);
 /// What a call carries along while it is under way.
 pub(super) struct Pass {
     admission: Option<Admission>,
-    departure: Departure,
+    departure: SendStamp,
     /// The generation of the credentials that it is made with.
     pub(super) made_with: u64,
     /// What the breaker of its route became, if that is news.
@@ -62,7 +62,7 @@ pub(super) struct After {
 }
 
 impl Care {
-    pub(super) fn new(config: &LaneConfig) -> Result<Self, SettingError> {
+    pub(super) fn new(config: &LaneConfig) -> Result<Self, PolicyError> {
         let mut rng = fastrand::Rng::new();
         let retry = *config.its_retry();
         retry.check()?;
@@ -95,7 +95,7 @@ impl Care {
 
     /// There are calls of so much weight: a rate that is cut leaves room for them.
     pub(super) fn weighs(&mut self, weight: u32) {
-        self.throttle.weighs(weight);
+        self.throttle.ensure_room_for(weight);
     }
 
     /// A call leaves that has waited since it entered. `others`: more wait.
@@ -112,7 +112,7 @@ impl Care {
         Pass {
             // It was not refused a moment ago, under the same lock.
             admission: self.routes.admit(info.route, info.is_urgent(), now),
-            departure: self.throttle.sent(now, info.charge.weight, waiting),
+            departure: self.throttle.on_send(now, info.charge.weight, waiting),
             made_with,
             breaker: self.routes.change(info.route, now),
         }
@@ -129,20 +129,20 @@ impl Care {
     ) -> After {
         let Pass { admission, departure, made_with, .. } = pass;
         let outcome = match attempt.failure {
-            Some(_) if attempt.panicked => Outcome::Ignored,
-            failure => failure.map_or(Outcome::Success, Outcome::from),
+            Some(_) if attempt.panicked => CallOutcome::Ignored,
+            failure => failure.map_or(CallOutcome::Success, CallOutcome::from),
         };
         if let Some(admission) = admission {
             self.routes.record(info.route, admission, now, (outcome, took));
         }
         if attempt.number == 1 {
-            self.budget.earn(now);
+            self.budget.deposit(now);
         }
         let breaker = self.routes.change(info.route, now);
         let mut after = After { next: Next::Answer, again_at: now, pause: None, breaker };
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
-            self.throttle.heard(departure, now, retry_after);
+            self.throttle.on_throttled(departure, now, retry_after);
             if info.is_urgent() && !self.holds_for_all {
                 (self.holds_for_all, self.changed) = (true, true);
             }
@@ -152,7 +152,8 @@ impl Care {
             return after;
         }
         // Refused with the old credentials, and so not executed. There are new ones now.
-        let is_outdated = failure.class == Class::Unauthorized && made_with != session.generation();
+        let is_outdated =
+            failure.class == ErrorClass::Unauthorized && made_with != session.generation();
         if is_outdated && attempt.number < self.retry.most_attempts() {
             return After { next: Next::Again, ..after };
         }
@@ -161,7 +162,7 @@ impl Care {
             let at = now + delay;
             let is_in_time = info.deadline.is_none_or(|deadline| at < deadline);
             // What the retries of lesser calls have spent must not keep an urgent one from going.
-            if is_in_time && (info.is_urgent() || self.budget.spend(now)) {
+            if is_in_time && (info.is_urgent() || self.budget.withdraw(now)) {
                 after = After { next: Next::Again, again_at: at, ..after };
             }
         }
@@ -171,20 +172,20 @@ impl Care {
     /// A call that was let through never began, which tells nothing.
     pub(super) fn was_not_begun(&mut self, pass: Pass, now: Moment, info: &Info) {
         if let Some(admission) = pass.admission {
-            self.routes.record(info.route, admission, now, (Outcome::Ignored, Duration::ZERO));
+            self.routes.record(info.route, admission, now, (CallOutcome::Ignored, Duration::ZERO));
         }
     }
 
     /// What limits the lane from now on, if it has changed.
     pub(super) fn take_change(&mut self) -> Option<Limits> {
-        let changed = self.throttle.take_change().is_some();
+        let changed = self.throttle.take_new_quota().is_some();
         (changed || self.changed).then(|| self.limits())
     }
 
     /// Gives the lane another quota. Gives what limits it now.
     pub(super) fn set_quota(&mut self, quota: &Quota) -> Limits {
         self.throttle.set_quota(quota.clone());
-        let _ = self.throttle.take_change();
+        let _ = self.throttle.take_new_quota();
         self.limits()
     }
 

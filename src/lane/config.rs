@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::down::WhenDown;
-use super::places::WhenFull;
-use crate::quota::{Credit, Quota, QuotaError};
-use crate::resilience::{CircuitBreaker, RetryPolicy, SettingError, ThrottlePolicy};
+use super::down::OpenBreakerPolicy;
+use super::places::OverflowPolicy;
+use crate::quota::{Quota, QuotaError, RttCredit};
+use crate::resilience::{BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
 /// How fast a lane goes, how much of it at once, and how much may wait.
 ///
@@ -19,24 +19,24 @@ use crate::resilience::{CircuitBreaker, RetryPolicy, SettingError, ThrottlePolic
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneConfig {
     quota: Quota,
-    credit: Credit,
+    credit: RttCredit,
     in_flight: Option<usize>,
     urgent_workers: Option<usize>,
     queue: usize,
-    when_full: WhenFull,
+    when_full: OverflowPolicy,
     user_interval: Duration,
     aging: Option<u32>,
     retry: RetryPolicy,
-    breaker: CircuitBreaker,
+    breaker: BreakerPolicy,
     throttle: ThrottlePolicy,
-    when_expired: WhenExpired,
-    when_down: WhenDown,
+    when_expired: ExpiredSessionPolicy,
+    when_down: OpenBreakerPolicy,
 }
 
 /// What a lane does with calls while the broker does not take the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum WhenExpired {
+pub enum ExpiredSessionPolicy {
     /// They wait until the [`Session`](crate::Session) is renewed, or until their deadline. A call without a
     /// deadline may so be sent hours after it was made: give one to orders that would be wrong by then.
     #[default]
@@ -64,18 +64,18 @@ impl LaneConfig {
     pub fn new(quota: Quota) -> Self {
         Self {
             quota,
-            credit: Credit::default(),
+            credit: RttCredit::default(),
             in_flight: None,
             urgent_workers: None,
             queue: QUEUE_BY_DEFAULT,
-            when_full: WhenFull::default(),
+            when_full: OverflowPolicy::default(),
             user_interval: Duration::ZERO,
             aging: Some(AGING_BY_DEFAULT),
             retry: RetryPolicy::default(),
-            breaker: CircuitBreaker::default(),
+            breaker: BreakerPolicy::default(),
             throttle: ThrottlePolicy::default(),
-            when_expired: WhenExpired::default(),
-            when_down: WhenDown::default(),
+            when_expired: ExpiredSessionPolicy::default(),
+            when_down: OpenBreakerPolicy::default(),
         }
     }
 
@@ -109,16 +109,16 @@ impl LaneConfig {
     }
 
     /// The share of the least round trip that shortens the wait for a slot, at most. 95 % by default;
-    /// [`Credit::STRICT`] rests on no assumption at all.
+    /// [`RttCredit::STRICT`] rests on no assumption at all.
     #[must_use]
-    pub fn credit(mut self, credit: Credit) -> Self {
+    pub fn credit(mut self, credit: RttCredit) -> Self {
         self.credit = credit;
         self
     }
 
     /// What happens to a call that finds the queue full and is not urgent. By default it is refused.
     #[must_use]
-    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+    pub fn when_full(mut self, when_full: OverflowPolicy) -> Self {
         self.when_full = when_full;
         self
     }
@@ -149,9 +149,9 @@ impl LaneConfig {
         self
     }
 
-    /// When calls are held or refused because the broker fails. [`CircuitBreaker::disabled`] lets all through.
+    /// When calls are held or refused because the broker fails. [`BreakerPolicy::disabled`] lets all through.
     #[must_use]
-    pub fn breaker(mut self, breaker: CircuitBreaker) -> Self {
+    pub fn breaker(mut self, breaker: BreakerPolicy) -> Self {
         self.breaker = breaker;
         self
     }
@@ -168,17 +168,17 @@ impl LaneConfig {
     /// it, the others follow.
     ///
     /// ```
-    /// use lanekeeper::lane::{LaneConfig, WhenExpired};
+    /// use lanekeeper::lane::{LaneConfig, ExpiredSessionPolicy};
     /// use lanekeeper::Quota;
     ///
     /// // An order would be wrong by the time somebody has logged in: refused at once, and urgent ones go.
     /// let orders = LaneConfig::new(Quota::per_second(10))
     ///     .urgent_workers(8)
-    ///     .when_expired(WhenExpired::Refuse);
+    ///     .when_expired(ExpiredSessionPolicy::Refuse);
     /// assert!(orders.check().is_ok());
     /// ```
     #[must_use]
-    pub fn when_expired(mut self, when_expired: WhenExpired) -> Self {
+    pub fn when_expired(mut self, when_expired: ExpiredSessionPolicy) -> Self {
         self.when_expired = when_expired;
         self
     }
@@ -186,7 +186,7 @@ impl LaneConfig {
     /// What happens to calls of a route class whose circuit breaker is open. By default those without a
     /// deadline are held until it lets calls through again, and the others are refused.
     #[must_use]
-    pub fn when_down(mut self, when_down: WhenDown) -> Self {
+    pub fn when_down(mut self, when_down: OpenBreakerPolicy) -> Self {
         self.when_down = when_down;
         self
     }
@@ -219,7 +219,7 @@ impl LaneConfig {
 
     pub(super) fn workers(&self) -> Result<usize, LaneConfigError> {
         let by_default = || {
-            let most = self.quota.most_in_flight().unwrap_or(MOST_WORKERS_BY_DEFAULT);
+            let most = self.quota.max_in_flight().unwrap_or(MOST_WORKERS_BY_DEFAULT);
             most.clamp(1, MOST_WORKERS_BY_DEFAULT) as usize
         };
         match self.in_flight.unwrap_or_else(by_default) {
@@ -243,7 +243,7 @@ impl LaneConfig {
         }
     }
 
-    pub(crate) fn its_credit(&self) -> Credit {
+    pub(crate) fn its_credit(&self) -> RttCredit {
         self.credit
     }
 
@@ -251,7 +251,7 @@ impl LaneConfig {
         &self.retry
     }
 
-    pub(super) fn its_breaker(&self) -> &CircuitBreaker {
+    pub(super) fn its_breaker(&self) -> &BreakerPolicy {
         &self.breaker
     }
 
@@ -259,15 +259,15 @@ impl LaneConfig {
         &self.throttle
     }
 
-    pub(super) fn its_when_expired(&self) -> WhenExpired {
+    pub(super) fn its_when_expired(&self) -> ExpiredSessionPolicy {
         self.when_expired
     }
 
-    pub(super) fn its_when_down(&self) -> WhenDown {
+    pub(super) fn its_when_down(&self) -> OpenBreakerPolicy {
         self.when_down
     }
 
-    pub(super) fn its_when_full(&self) -> WhenFull {
+    pub(super) fn its_when_full(&self) -> OverflowPolicy {
         self.when_full
     }
 
@@ -319,7 +319,7 @@ pub enum LaneConfigError {
     },
     /// What is to be done about a failing broker makes no sense.
     #[error(transparent)]
-    Setting(#[from] SettingError),
+    Setting(#[from] PolicyError),
     /// Users would wait for ever.
     #[error("user_interval({interval:?}): write a day at most")]
     UserInterval {

@@ -8,21 +8,21 @@
 use super::job::Info;
 use super::routes::Down;
 
-/// What a lane does with calls of a route class whose [circuit breaker](crate::resilience::CircuitBreaker) is open.
+/// What a lane does with calls of a route class whose [circuit breaker](crate::resilience::BreakerPolicy) is open.
 /// [Urgent](super::Priority::URGENT) calls go all the same, and a breaker that was forced open by hand refuses
 /// every call at once.
 ///
 /// ```
 /// use lanekeeper::Quota;
-/// use lanekeeper::lane::{LaneConfig, WhenDown};
+/// use lanekeeper::lane::{LaneConfig, OpenBreakerPolicy};
 ///
 /// // A strategy that has something better to do than wait.
-/// let orders = LaneConfig::new(Quota::per_second(10)).when_down(WhenDown::Refuse);
+/// let orders = LaneConfig::new(Quota::per_second(10)).when_down(OpenBreakerPolicy::Refuse);
 /// assert!(orders.check().is_ok());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum WhenDown {
+pub enum OpenBreakerPolicy {
     /// A call without a deadline is held until the breaker has tried the broker again, and goes if that worked; but
     /// only while less than half of the queue is taken, and only before its first attempt. Any other is refused at
     /// once, with when to come back: a caller with a deadline has plans.
@@ -34,7 +34,7 @@ pub enum WhenDown {
     Refuse,
 }
 
-impl WhenDown {
+impl OpenBreakerPolicy {
     /// Whether a call waits for the breaker.
     pub(super) fn holds(self, info: &Info, down: &Down) -> bool {
         let Some(until) = down.until.filter(|_| !down.is_forced) else { return false };

@@ -13,26 +13,27 @@ use super::care::Care;
 use super::job::{Info, Task, Waits, Work};
 use super::observer::Watch;
 use super::pace::Pace;
-use super::places::WhenFull;
+use super::places::OverflowPolicy;
 use super::priority::Priority;
 use super::shared::{Parts, Shared, workers};
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::{
-    CallOptions, Drained, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, admit, within,
+    CallOptions, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, ShutdownSummary, admit,
+    within,
 };
 use crate::clock::Clock;
-use crate::quota::{Charge, Quota, QuotaError, Reserve, WindowUse};
+use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
 use crate::{Failure, Session};
 
 /// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way, for ten
 /// seconds at most, and ends the threads. One whose call is not back by then is left to itself, and so, without
-/// any wait, is one whose call was [cut off](super::Reason::CutOff) before.
+/// any wait, is one whose call was [cut off](super::LaneErrorKind::CutOff) before.
 #[derive(Debug)]
 pub struct Lane {
     shared: Arc<Shared>,
-    when_full: WhenFull,
+    when_full: OverflowPolicy,
     numbers: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// A word of each worker that is done.
@@ -152,7 +153,7 @@ impl Lane {
         let (census, estimate, retrying) = {
             let queue = shared.take_stock();
             let ahead = queue.schedule.ahead_of_next(Priority::default(), &None);
-            let (turn, _) = shared.estimate(&queue, Charge::to_lane(shared.index), &ahead);
+            let (turn, _) = shared.estimate(&queue, Cost::to_lane(shared.index), &ahead);
             (queue.schedule.census(), turn, queue.schedule.retrying())
         };
         let (mut allowance, now) = shared.pace.allowance();
@@ -189,20 +190,23 @@ impl Lane {
             breakers,
             retrying,
             credit: allowance.credit(shared.index),
-            least_round_trip: allowance.least_round_trip(shared.index),
+            min_round_trip: allowance.min_round_trip(shared.index),
         }
     }
 
     /// Shuts the lane. Every caller that waits in the queue is answered, and after a
     /// [`Drain`](Shutdown::Drain) every other one too, but for a call that shuts its own lane.
-    pub fn shutdown(&self, how: Shutdown) -> Drained {
+    pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
         let refused = match how {
-            Shutdown::Drop => self.close(),
+            Shutdown::Now => self.close(),
             Shutdown::Drain(limit) => self.drain(limit),
         };
         // A call whose caller has its answer is over, though its worker may not be back yet.
         let under_way = self.shared.pace.allowance().0.in_flight(self.shared.index);
-        Drained { refused, under_way: usize::try_from(under_way).unwrap_or(usize::MAX) }
+        ShutdownSummary {
+            rejected: refused,
+            in_flight: usize::try_from(under_way).unwrap_or(usize::MAX),
+        }
     }
 
     /// Refuses what waits, and says how much that was.
@@ -298,7 +302,7 @@ impl Lane {
             effect: method.effect,
             priority,
             user: options.user.clone(),
-            charge: Charge { urgent: priority == Priority::URGENT, ..method.charge },
+            charge: Cost { urgent: priority == Priority::URGENT, ..method.charge },
             route: method.route,
             entered,
             deadline: options.deadline.map(|limit| entered + limit),

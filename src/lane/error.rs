@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::{Class, Effect, Sent};
+use crate::{Effect, ErrorClass, Sent};
 
 /// A call that the lane itself had to answer.
 ///
 /// The error type of a proxied trait implements `From<LaneError>`.
 /// [`was_sent`](Self::was_sent) says what to think of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{method} in lane `{lane}`: {reason}")]
+#[error("{method} in lane `{lane}`: {kind}")]
 #[non_exhaustive]
 pub struct LaneError {
     /// The lane.
@@ -19,13 +19,13 @@ pub struct LaneError {
     /// Whether it changes anything at the broker.
     pub effect: Effect,
     /// What happened.
-    pub reason: Reason,
+    pub kind: LaneErrorKind,
 }
 
 /// Why a lane answered in place of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum LaneErrorKind {
     /// Too many calls wait already.
     #[error("not sent: {capacity} calls wait already, call again later")]
     QueueFull {
@@ -48,19 +48,19 @@ pub enum Reason {
         waited: Duration,
     },
     /// Its turn would come after its deadline, so it was not even queued.
-    #[error("not sent: it could go in about {:?}, which is after its deadline", about(*possible_in))]
+    #[error("not sent: it could go in about {:?}, which is after its deadline", about(*retry_in))]
     TooLate {
         /// When it could go, from now.
-        possible_in: Duration,
+        retry_in: Duration,
     },
     /// It weighs more than some window allows at all.
     #[error("not sent: it weighs more than the quota or a budget ever allows at once")]
     TooHeavy,
     /// The circuit breaker of the call's route class is open: the broker did not answer too often lately.
-    #[error("not sent: the broker was silent too often lately{}", come_back(*possible_in))]
+    #[error("not sent: the broker was silent too often lately{}", come_back(*retry_in))]
     BrokerDown {
         /// When calls are let through again, from now; if that is known.
-        possible_in: Option<Duration>,
+        retry_in: Option<Duration>,
     },
     /// The broker has refused the credentials, and the lane is set up not to wait for new ones.
     #[error("not sent: the broker does not take the credentials, log in again")]
@@ -75,7 +75,7 @@ pub enum Reason {
     /// It was sent, and its deadline passed before an answer came. What became of it is unknown;
     /// the observer is told once it is known.
     #[error("sent, and not answered by its deadline: what became of it is unknown")]
-    NoAnswer,
+    Unanswered,
     /// It was sent, and no answer had come by the limit of a drain, or ten seconds after the proxy was dropped. What
     /// became of it is unknown; the observer is told if an answer comes.
     #[error("sent, and not answered by the time the lane was shut: what became of it is unknown")]
@@ -88,12 +88,12 @@ pub enum Reason {
     },
     /// The answer was taken already, through the same ticket.
     #[error("its answer was taken already")]
-    Taken,
+    AlreadyTaken,
 }
 
-impl Reason {
+impl LaneErrorKind {
     /// In one word, for a label or a field of a log. A few words, and never others.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "queue_full",
             Self::Shed => "shed",
@@ -105,10 +105,10 @@ impl Reason {
             Self::BrokerDown { .. } => "broker_down",
             Self::SessionExpired => "session_expired",
             Self::Reentrant => "reentrant",
-            Self::NoAnswer => "no_answer",
+            Self::Unanswered => "no_answer",
             Self::CutOff => "cut_off",
             Self::Panicked { .. } => "panicked",
-            Self::Taken => "taken",
+            Self::AlreadyTaken => "taken",
         }
     }
 }
@@ -120,27 +120,28 @@ impl LaneError {
     }
 
     /// What kind of failure it is.
-    pub fn class(&self) -> Class {
-        match self.reason {
-            Reason::QueueFull { .. }
-            | Reason::Shed
-            | Reason::Closed
-            | Reason::Cancelled
-            | Reason::DeadlinePassed { .. }
-            | Reason::TooLate { .. }
-            | Reason::TooHeavy
-            | Reason::BrokerDown { .. }
-            | Reason::SessionExpired
-            | Reason::Reentrant => Class::NotSent,
-            Reason::NoAnswer | Reason::CutOff | Reason::Panicked { .. } | Reason::Taken => {
-                Class::unknown(self.effect)
-            }
+    pub fn class(&self) -> ErrorClass {
+        match self.kind {
+            LaneErrorKind::QueueFull { .. }
+            | LaneErrorKind::Shed
+            | LaneErrorKind::Closed
+            | LaneErrorKind::Cancelled
+            | LaneErrorKind::DeadlinePassed { .. }
+            | LaneErrorKind::TooLate { .. }
+            | LaneErrorKind::TooHeavy
+            | LaneErrorKind::BrokerDown { .. }
+            | LaneErrorKind::SessionExpired
+            | LaneErrorKind::Reentrant => ErrorClass::NotSent,
+            LaneErrorKind::Unanswered
+            | LaneErrorKind::CutOff
+            | LaneErrorKind::Panicked { .. }
+            | LaneErrorKind::AlreadyTaken => ErrorClass::unknown(self.effect),
         }
     }
 }
 
-fn come_back(possible_in: Option<Duration>) -> String {
-    possible_in.map_or_else(String::new, |wait| format!(", call again in about {:?}", about(wait)))
+fn come_back(retry_in: Option<Duration>) -> String {
+    retry_in.map_or_else(String::new, |wait| format!(", call again in about {:?}", about(wait)))
 }
 
 /// To the next millisecond: more would be no truth.
@@ -162,9 +163,9 @@ mod tests {
         assert_eq!(said(58_989_292_651), Duration::from_millis(58_990));
         assert_eq!(said(60_000_000_000), Duration::from_secs(60));
         assert_eq!(about(Duration::MAX), Duration::MAX);
-        let reason = Reason::TooLate { possible_in: Duration::from_nanos(1_000_001) };
+        let reason = LaneErrorKind::TooLate { retry_in: Duration::from_nanos(1_000_001) };
         assert!(reason.to_string().contains("in about 2ms, which"), "{reason}");
-        let down = |possible_in| Reason::BrokerDown { possible_in }.to_string();
+        let down = |retry_in| LaneErrorKind::BrokerDown { retry_in }.to_string();
         let said = down(Some(Duration::from_secs(3)));
         assert!(said.ends_with(", call again in about 3s"), "{said}");
         assert!(!down(None).contains("again"));

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::error::{LaneError, Reason};
+use super::error::{LaneError, LaneErrorKind};
 use super::life::{GiveUp, Life, Sleep};
 use super::places::Place;
 use super::priority::Priority;
 use super::within::Within;
 use crate::clock::Clock;
 use crate::contain::contain;
-use crate::quota::{Charge, Moment};
-use crate::{Class, Effect, Failure, Sent};
+use crate::quota::{Cost, Moment};
+use crate::{Effect, ErrorClass, Failure, Sent};
 
 /// What is known of a call, whatever its types.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct Info {
     pub(crate) effect: Effect,
     pub(crate) priority: Priority,
     pub(crate) user: Option<Arc<str>>,
-    pub(crate) charge: Charge,
+    pub(crate) charge: Cost,
     pub(crate) route: &'static str,
     pub(crate) entered: Moment,
     pub(crate) deadline: Option<Moment>,
@@ -53,8 +53,8 @@ impl Info {
         self.charge.urgent
     }
 
-    pub(crate) fn error(&self, reason: Reason) -> LaneError {
-        LaneError { lane: self.lane, method: self.method, effect: self.effect, reason }
+    pub(crate) fn error(&self, reason: LaneErrorKind) -> LaneError {
+        LaneError { lane: self.lane, method: self.method, effect: self.effect, kind: reason }
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) enum Refusal {
     /// Never sent.
     Unsent,
     /// Tried before: it was answered with what this attempt came to. If the caller had left, the answer is
-    /// here: an [`Answer`] of its type.
+    /// here: an [`Cached`] of its type.
     Tried(Attempt, Option<Box<dyn Any + Send>>),
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Ran {
     pub(crate) next: Next,
     /// Who is to be woken for the answer.
     pub(crate) waker: Option<Waker>,
-    /// The answer, if the caller has left: an [`Answer`] of its type.
+    /// The answer, if the caller has left: an [`Cached`] of its type.
     pub(crate) late: Option<Box<dyn Any + Send>>,
     /// It was to go again, but its caller left: this attempt was the last.
     pub(crate) last: Option<Attempt>,
@@ -130,11 +130,11 @@ pub(crate) trait Queued: Send + Sync {
     /// Answers in place of the broker, if it is still queued: with `reason`, or with what the last
     /// attempt came to if there was one. Its place in the queue is free before its caller is told;
     /// or it is put `into` somebody's hand. One that waited for another attempt has none.
-    fn refuse(&self, reason: Reason, into: Option<&mut Option<Place>>) -> Refusal;
+    fn refuse(&self, reason: LaneErrorKind, into: Option<&mut Option<Place>>) -> Refusal;
     /// Answers in place of the broker, if it is under way and its caller waits: with `reason`. If it has not
     /// begun it never will, and is answered as one that was queued when its lane was closed, or with what its last
     /// attempt came to.
-    fn cut_off(&self, reason: Reason) -> Refusal;
+    fn cut_off(&self, reason: LaneErrorKind) -> Refusal;
 }
 
 /// What a caller does with its call.
@@ -250,10 +250,10 @@ where
         });
         let (answer, failure, is_repeatable) = match outcome {
             Ok(Some((result, failure))) => (Ok(result), failure, W::IS_REPEATABLE),
-            Ok(None) => (Err(self.info.error(Reason::Taken)), None, false),
+            Ok(None) => (Err(self.info.error(LaneErrorKind::AlreadyTaken)), None, false),
             Err(message) => {
-                let panicked = self.info.error(Reason::Panicked { message });
-                (Err(panicked), Some(Class::unknown(self.info.effect).into()), false)
+                let panicked = self.info.error(LaneErrorKind::Panicked { message });
+                (Err(panicked), Some(ErrorClass::unknown(self.info.effect).into()), false)
             }
         };
         // What the attempt before came to is no news any more.
@@ -292,7 +292,7 @@ where
         }
     }
 
-    fn refuse(&self, reason: Reason, into: Option<&mut Option<Place>>) -> Refusal {
+    fn refuse(&self, reason: LaneErrorKind, into: Option<&mut Option<Place>>) -> Refusal {
         let mut tried = None;
         let refusal = |load: &mut Load<R, W, C>| {
             let place = load.place.take();
@@ -306,7 +306,7 @@ where
                 }
                 None => {
                     // Under the lock: whoever finds the call gone sees why.
-                    self.taken_back.store(reason == Reason::Cancelled, Ordering::Relaxed);
+                    self.taken_back.store(reason == LaneErrorKind::Cancelled, Ordering::Relaxed);
                     Err(self.info.error(reason))
                 }
             }
@@ -320,7 +320,7 @@ where
         }
     }
 
-    fn cut_off(&self, reason: Reason) -> Refusal {
+    fn cut_off(&self, reason: LaneErrorKind) -> Refusal {
         let mut refusal = Refusal::Unanswered;
         let answer = |load: Option<&mut Load<R, W, C>>| {
             let Some(load) = load else { return Err(self.info.error(reason)) };
@@ -332,7 +332,7 @@ where
                 }
                 None => {
                     refusal = Refusal::Unsent;
-                    Err(self.info.error(Reason::Closed))
+                    Err(self.info.error(LaneErrorKind::Closed))
                 }
             }
         };
@@ -391,7 +391,7 @@ where
     }
 
     fn cancel(&self) -> Refusal {
-        Queued::refuse(self, Reason::Cancelled, None)
+        Queued::refuse(self, LaneErrorKind::Cancelled, None)
     }
 
     fn was_taken_back(&self) -> bool {

@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 
 use super::band::Job;
 use super::care::{Care, Pass};
-use super::config::WhenExpired;
+use super::config::ExpiredSessionPolicy;
 use super::crew::{Look, Lookout, Role};
-use super::error::Reason;
+use super::error::LaneErrorKind;
 use super::rank::Rank;
 use super::schedule::{Choice, Schedule};
 use super::shared::Shared;
 use super::state::LaneState;
 use crate::contain::contain;
-use crate::quota::{Allowance, Bar, Moment, NotYet, Permit, Refused};
+use crate::quota::{BlockedBy, Moment, NoCapacity, NotYet, PacingState, Permit};
 
 /// The right to send one call.
 pub(crate) struct Turn {
@@ -160,7 +160,7 @@ impl Shared {
                 known.until.filter(|_| schedule.holds(known.route)).into_iter().chain(trial).min();
         }
         let is_expired = self.session.is_expired();
-        if is_expired && self.when_expired == WhenExpired::Refuse {
+        if is_expired && self.when_expired == ExpiredSessionPolicy::Refuse {
             left.unauthorized = schedule.drain_lesser();
         }
         let least = match (may_run && !is_expired, self.may_run(Rank::UrgentRead)) {
@@ -175,7 +175,7 @@ impl Shared {
             return Look::Wait(schedule.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match schedule.choose(now, least, |charge| allowance.look(charge, now)) {
+            match schedule.choose(now, least, |charge| allowance.check(charge, now)) {
                 Choice::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
                     Ok(turn) => {
                         // One of two hands on the same call: no code of a user's runs here.
@@ -197,11 +197,13 @@ impl Shared {
         if release.is_none() {
             // Nothing will go by itself, at a later time or after a trial of the broker.
             let is_stuck = until.is_none() && trial.is_none();
-            let is_held = |job: &Job| match allowance.look(job.info().charge, now) {
+            let is_held = |job: &Job| match allowance.check(job.info().charge, now) {
                 // A heavier one before it waits for a slot.
                 Ok(()) => is_stuck && job.info().charge.budgets.is_empty(),
                 // Who holds a budget may be of another lane.
-                Err(Refused { not_yet, by }) => not_yet == NotYet::InFlight && by == Bar::Lane,
+                Err(NoCapacity { not_yet, by }) => {
+                    not_yet == NotYet::InFlight && by == BlockedBy::Lane
+                }
             };
             if let Some(job) = self.without_slot(is_held) {
                 left.reentrant.extend(schedule.remove(job.info()));
@@ -210,7 +212,7 @@ impl Shared {
         }
         let deadline = schedule.next_deadline().into_iter().chain(trial).min();
         let release = release.filter(|_| !schedule.is_empty());
-        let waits_for_the_wall = !schedule.is_empty() && allowance.goes_by_the_wall();
+        let waits_for_the_wall = !schedule.is_empty() && allowance.uses_wall_clock();
         let wall = self.clock.looks_at_the_wall_again(now).filter(|_| waits_for_the_wall);
         Look::Wait(until.into_iter().chain(release).chain(deadline).chain(wall).min())
     }
@@ -248,7 +250,7 @@ impl Shared {
     fn dispatch(
         &self,
         job: &Job,
-        allowance: &mut Allowance,
+        allowance: &mut PacingState,
         now: Moment,
         schedule: &Schedule,
     ) -> Result<Turn, Undispatched> {
@@ -270,7 +272,7 @@ impl Shared {
     }
 
     /// Tells the allowance of a rate that was cut, or grew back.
-    pub(super) fn apply(&self, care: &mut Care, allowance: &mut Allowance, now: Moment) {
+    pub(super) fn apply(&self, care: &mut Care, allowance: &mut PacingState, now: Moment) {
         if let Some(limits) = care.take_change() {
             // What was configured is valid, and a cut of it is.
             let _ = allowance.set_lane_and_cut(self.index, &limits.firm, &limits.lesser, now);
@@ -281,17 +283,18 @@ impl Shared {
     fn settle(&self, chores: Vec<Leftovers>) {
         let (mut refused, mut gone) = (Vec::new(), Vec::new());
         for Leftovers { expired, now, too_heavy, down, unauthorized, reentrant, dead } in chores {
-            refused.extend(reentrant.into_iter().map(|job| (job, Reason::Reentrant)));
+            refused.extend(reentrant.into_iter().map(|job| (job, LaneErrorKind::Reentrant)));
             refused.extend(expired.into_iter().map(|job| {
                 let waited = now.since(job.info().entered);
-                (job, Reason::DeadlinePassed { waited })
+                (job, LaneErrorKind::DeadlinePassed { waited })
             }));
-            refused.extend(too_heavy.into_iter().map(|job| (job, Reason::TooHeavy)));
+            refused.extend(too_heavy.into_iter().map(|job| (job, LaneErrorKind::TooHeavy)));
             refused.extend(down.into_iter().map(|(job, until)| {
-                let possible_in = until.map(|until| until.since(now));
-                (job, Reason::BrokerDown { possible_in })
+                let retry_in = until.map(|until| until.since(now));
+                (job, LaneErrorKind::BrokerDown { retry_in })
             }));
-            refused.extend(unauthorized.into_iter().map(|job| (job, Reason::SessionExpired)));
+            refused
+                .extend(unauthorized.into_iter().map(|job| (job, LaneErrorKind::SessionExpired)));
             gone.extend(dead);
         }
         self.refuse(refused);

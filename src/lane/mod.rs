@@ -70,15 +70,15 @@ mod worker;
 
 use std::time::Duration;
 
-pub use config::{LaneConfig, LaneConfigError, WhenExpired};
-pub use down::WhenDown;
+pub use config::{ExpiredSessionPolicy, LaneConfig, LaneConfigError};
+pub use down::OpenBreakerPolicy;
 pub use entrance::Lane;
 pub(crate) use entrance::PATIENCE;
-pub use error::{LaneError, Reason};
+pub use error::{LaneError, LaneErrorKind};
 pub use observer::{CallInfo, FinishedCall, Observer};
 pub use options::CallOptions;
-pub use pace_log::{KnownPast, NotedCall, PaceLog};
-pub use places::WhenFull;
+pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
+pub use places::OverflowPolicy;
 pub use priority::{Priority, PriorityError};
 pub use settings::LaneSettings;
 pub use state::LaneState;
@@ -94,7 +94,7 @@ pub(crate) use job::{Again, Once, Work};
 pub(crate) use observer::Watch;
 pub(crate) use pace::{Notes, Pace};
 
-use crate::quota::Charge;
+use crate::quota::Cost;
 
 /// What the trait says of one of its methods.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +102,7 @@ pub(crate) struct Method {
     pub(crate) name: &'static str,
     pub(crate) effect: Effect,
     pub(crate) priority: Priority,
-    pub(crate) charge: Charge,
+    pub(crate) charge: Cost,
     /// The calls among which the broker's health is counted.
     pub(crate) route: &'static str,
     /// It gets its caller out: it is urgent, whatever the caller's options say.
@@ -114,28 +114,31 @@ pub(crate) struct Method {
 pub enum Shutdown {
     /// What waits still goes, for at most so long. What waits then is answered as not sent; and all
     /// of it at once, in a lane that was paused by hand. Who waits for a call that is still under way then is
-    /// answered that its outcome is unknown ([`Reason::CutOff`]), whatever the broker does; its answer, if it
+    /// answered that its outcome is unknown ([`LaneErrorKind::CutOff`]), whatever the broker does; its answer, if it
     /// ever comes, is told to the [`Observer`] as a late one.
     Drain(Duration),
     /// What waits is answered as not sent, at once. Calls under way are left to the broker's answer. If that may
     /// not come, use `Drain`: also after this.
-    Drop,
+    Now,
 }
 
 /// What a shutdown came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Drained {
+pub struct ShutdownSummary {
     /// Calls that were answered as not sent.
-    pub refused: usize,
+    pub rejected: usize,
     /// Calls that are still under way. After a [`Drain`](Shutdown::Drain) their callers have been answered, as of
     /// unknown outcome; else they will be by the broker.
-    pub under_way: usize,
+    pub in_flight: usize,
 }
 
-impl Drained {
+impl ShutdownSummary {
     /// Both together.
     pub(crate) fn and(self, other: Self) -> Self {
-        Self { refused: self.refused + other.refused, under_way: self.under_way + other.under_way }
+        Self {
+            rejected: self.rejected + other.rejected,
+            in_flight: self.in_flight + other.in_flight,
+        }
     }
 }

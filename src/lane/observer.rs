@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Effect;
-use super::error::Reason;
+use super::error::LaneErrorKind;
 use super::job::{Attempt, Info};
 use super::priority::Priority;
 use super::state::LaneState;
 use crate::contain::contain;
 use crate::resilience::BreakerState;
-use crate::{Class, Sent};
+use crate::{ErrorClass, Sent};
 
 /// Hears of the calls of a proxy. Every method has a default body that does nothing.
 ///
@@ -57,7 +57,7 @@ pub trait Observer: Send + Sync {
         let _ = call;
     }
     /// An attempt failed, and the call goes again after this delay at the least.
-    fn failed_attempt(&self, call: &FinishedCall<'_>, delay: Duration) {
+    fn attempt_failed(&self, call: &FinishedCall<'_>, delay: Duration) {
         let _ = (call, delay);
     }
     /// The broker said that calls come too fast. Nothing of the lane is sent for so long.
@@ -73,12 +73,12 @@ pub trait Observer: Send + Sync {
         let _ = call;
     }
     /// The lane did not take a call in, or gave its place to another. It never will be sent.
-    fn refused(&self, call: &CallInfo<'_>, reason: &Reason) {
+    fn refused(&self, call: &CallInfo<'_>, reason: &LaneErrorKind) {
         let _ = (call, reason);
     }
     /// The caller of a call that was sent left at its deadline. What becomes of the call is told by
     /// [`finished`](Self::finished), and its answer by [`late_result`](Self::late_result).
-    fn unanswered(&self, call: &CallInfo<'_>) {
+    fn deadline_missed(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
     /// The answer to a call whose caller had left. `answer` is the `Result<R, LaneError>` of the call,
@@ -101,7 +101,7 @@ pub trait Observer: Send + Sync {
         let _ = (lane, route, state);
     }
     /// A call could not be noted for the next process, see [`PaceLog`](super::PaceLog). The call goes all the same.
-    fn unnoted(&self, error: &std::io::Error) {
+    fn pace_log_failed(&self, error: &std::io::Error) {
         let _ = error;
     }
     /// Whether each call is to be told how long it will have to wait, in
@@ -149,11 +149,11 @@ pub struct FinishedCall<'a> {
     /// Whether it left this process.
     pub sent: Sent,
     /// What kind of failure it was, if it was one.
-    pub failure: Option<Class>,
+    pub failure: Option<ErrorClass>,
     /// Which attempt it was. The first is 1.
     pub attempt: u32,
-    /// This attempt was told of before, by [`Observer::failed_attempt`], and so were its times.
-    pub told_before: bool,
+    /// This attempt was told of before, by [`Observer::attempt_failed`], and so were its times.
+    pub already_reported: bool,
 }
 
 impl<'a> FinishedCall<'a> {
@@ -163,16 +163,24 @@ impl<'a> FinishedCall<'a> {
         (queued, round_trip): (Duration, Duration),
     ) -> Self {
         let failure = attempt.failure.map(|failure| failure.class);
-        let sent = failure.map_or(Sent::Yes, Class::was_sent);
+        let sent = failure.map_or(Sent::Yes, ErrorClass::was_sent);
         let number = attempt.number;
-        let told_before = false;
-        Self { call: info.seen(), queued, round_trip, sent, failure, attempt: number, told_before }
+        let already_reported = false;
+        Self {
+            call: info.seen(),
+            queued,
+            round_trip,
+            sent,
+            failure,
+            attempt: number,
+            already_reported,
+        }
     }
 
     /// An attempt after which the call was to go again, and did not.
     pub(super) fn the_last(info: &'a Info, attempt: Attempt) -> Self {
         let told = Self::new(info, attempt, (Duration::ZERO, Duration::ZERO));
-        Self { told_before: true, ..told }
+        Self { already_reported: true, ..told }
     }
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::Reason;
+use super::error::LaneErrorKind;
 use super::observer::{CallInfo, FinishedCall, Observer};
 use super::state::LaneState;
 use crate::contain::contain;
@@ -23,17 +23,17 @@ macro_rules! tells_each {
             submitted(call: &CallInfo<'_>);
             dispatched(call: &CallInfo<'_>, queued: Duration);
             finished(call: &FinishedCall<'_>);
-            failed_attempt(call: &FinishedCall<'_>, delay: Duration);
+            attempt_failed(call: &FinishedCall<'_>, delay: Duration);
             throttled(lane: &'static str, pause: Duration);
             cancelled(call: &CallInfo<'_>);
             expired(call: &CallInfo<'_>);
-            refused(call: &CallInfo<'_>, reason: &Reason);
-            unanswered(call: &CallInfo<'_>);
+            refused(call: &CallInfo<'_>, reason: &LaneErrorKind);
+            deadline_missed(call: &CallInfo<'_>);
             late_result(call: &CallInfo<'_>, answer: &dyn Any);
             lane_state(lane: &'static str, state: LaneState);
             session_expired(lane: &'static str);
             breaker(lane: &'static str, route: &'static str, state: BreakerState);
-            unnoted(error: &std::io::Error);
+            pace_log_failed(error: &std::io::Error);
         }
     };
     ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr;

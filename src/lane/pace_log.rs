@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::quota::{PaceState, Past};
+use crate::quota::{PaceSnapshot, PriorUsage};
 
 /// Where a proxy notes what it uses of its quotas, so that the next process of the account can begin with it.
 ///
@@ -16,24 +16,24 @@ use crate::quota::{PaceState, Past};
 /// use std::io;
 /// use std::time::Duration;
 /// use lanekeeper::jiff::Timestamp;
-/// use lanekeeper::lane::{KnownPast, NotedCall, PaceLog};
-/// use lanekeeper::quota::{PaceState, Past};
+/// use lanekeeper::lane::{RecordedUsage, RecordedCall, PaceLog};
+/// use lanekeeper::quota::{PaceSnapshot, PriorUsage};
 ///
 /// /// Knows of a counter that some other program keeps, and tells it of nothing.
 /// #[derive(Debug)]
 /// struct Counter;
 ///
 /// impl PaceLog for Counter {
-///     fn begin(&self, now: Timestamp, _: &[(&str, Duration)], _: Past) -> io::Result<KnownPast> {
-///         let mut used = PaceState::at(now);
+///     fn begin(&self, now: Timestamp, _: &[(&str, Duration)], _: PriorUsage) -> io::Result<RecordedUsage> {
+///         let mut used = PaceSnapshot::at(now);
 ///         let (sent, answered) = (Duration::from_millis(540), Duration::from_millis(500));
 ///         used.add("transactional", sent, Some(answered), 1);
-///         Ok(KnownPast { used, since: None })
+///         Ok(RecordedUsage { used, since: None })
 ///     }
-///     fn taken(&self, _: &NotedCall<'_>, _: Timestamp) -> io::Result<()> {
+///     fn taken(&self, _: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
 ///         Ok(())
 ///     }
-///     fn urgent(&self, _: &NotedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
+///     fn urgent(&self, _: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
 ///         Ok(())
 ///     }
 ///     fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
@@ -57,21 +57,21 @@ pub trait PaceLog: Send + Sync + fmt::Debug {
         &self,
         now: Timestamp,
         remember: &[(&str, Duration)],
-        before: Past,
-    ) -> io::Result<KnownPast>;
+        before: PriorUsage,
+    ) -> io::Result<RecordedUsage>;
 
     /// A call is about to be sent.
     ///
     /// # Errors
     /// It could not be noted. The call goes all the same; the next process is to be told that nothing is known.
-    fn taken(&self, call: &NotedCall<'_>, now: Timestamp) -> io::Result<()>;
+    fn taken(&self, call: &RecordedCall<'_>, now: Timestamp) -> io::Result<()>;
 
     /// An urgent call is over, which was not noted before. What cannot be written at once is kept until the next call
     /// is.
     ///
     /// # Errors
     /// It could not be noted.
-    fn urgent(&self, call: &NotedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()>;
+    fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()>;
 
     /// The call of this number is over, and its slots are free a window after `finished`. It may lie ahead: a call
     /// without an answer may still be on its way. What cannot be written at once is kept until the next call is.
@@ -84,7 +84,7 @@ pub trait PaceLog: Send + Sync + fmt::Debug {
 /// A call that is noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NotedCall<'a> {
+pub struct RecordedCall<'a> {
     /// Unlike that of any other call of the proxy.
     pub number: u64,
     /// How many slots it takes.
@@ -93,7 +93,7 @@ pub struct NotedCall<'a> {
     pub names: &'a [&'static str],
 }
 
-impl<'a> NotedCall<'a> {
+impl<'a> RecordedCall<'a> {
     /// A call of this number and weight, charged to these.
     pub fn new(number: u64, weight: u32, names: &'a [&'static str]) -> Self {
         Self { number, weight, names }
@@ -102,9 +102,9 @@ impl<'a> NotedCall<'a> {
 
 /// What somebody wrote down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownPast {
+pub struct RecordedUsage {
     /// The calls.
-    pub used: PaceState,
+    pub used: PaceSnapshot,
     /// Since when all of them are in there. None: for as long as any window remembers.
     pub since: Option<Timestamp>,
 }

@@ -12,7 +12,7 @@ use crate::quota::Moment;
 /// lesser one; where there is none, or callers wait for their places, it waits beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum WhenFull {
+pub enum OverflowPolicy {
     /// It is refused at once.
     #[default]
     Refuse,

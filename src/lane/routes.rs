@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use crate::quota::Moment;
 use crate::resilience::{
-    Admission, Breaker, BreakerMode, BreakerState, CircuitBreaker, Outcome, Refused, SettingError,
+    Admission, BreakerMode, BreakerPolicy, BreakerState, CallNotPermitted, CallOutcome,
+    CircuitBreaker, PolicyError,
 };
 
 /// The breakers of one lane.
 pub(super) struct Routes {
-    policy: CircuitBreaker,
+    policy: BreakerPolicy,
     rng: fastrand::Rng,
     routes: Vec<Route>,
     /// Whether any of them may refuse a call. Nearly always none does, and then none is asked.
@@ -24,7 +25,7 @@ pub(super) struct Routes {
 
 struct Route {
     name: &'static str,
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     /// The state that was reported last.
     reported: BreakerState,
 }
@@ -52,13 +53,13 @@ impl Route {
     /// Whether its calls are refused.
     fn down(&mut self, now: Moment) -> Option<Down> {
         let refused = self.breaker.when(now).err()?;
-        let (until, is_forced) = (refused.until(), refused == Refused::Forced);
+        let (until, is_forced) = (refused.until(), refused == CallNotPermitted::Forced);
         Some(Down { route: self.name, until, is_forced, in_vain: self.breaker.in_vain() })
     }
 }
 
 impl Routes {
-    pub(super) fn new(policy: CircuitBreaker, rng: fastrand::Rng) -> Result<Self, SettingError> {
+    pub(super) fn new(policy: BreakerPolicy, rng: fastrand::Rng) -> Result<Self, PolicyError> {
         policy.check()?;
         let is_troubled = policy.starts_in() == BreakerMode::ForcedOpen;
         Ok(Self { policy, rng, routes: Vec::new(), is_troubled })
@@ -106,7 +107,7 @@ impl Routes {
         route: &'static str,
         admission: Admission,
         now: Moment,
-        (outcome, took): (Outcome, Duration),
+        (outcome, took): (CallOutcome, Duration),
     ) {
         let breaker = &mut self.of(route).breaker;
         breaker.record(admission, now, outcome, took);
@@ -154,7 +155,7 @@ impl Routes {
         let index = match self.routes.iter().position(|route| route.name == name) {
             Some(index) => index,
             None => {
-                let breaker = Breaker::checked(self.policy, self.rng.u64(..));
+                let breaker = CircuitBreaker::checked(self.policy, self.rng.u64(..));
                 self.routes.push(Route { name, breaker, reported: BreakerState::Closed });
                 self.routes.len() - 1
             }
@@ -171,11 +172,11 @@ mod tests {
     const NOW: Moment = Moment::ORIGIN;
 
     fn routes() -> Routes {
-        let policy = CircuitBreaker::default().failures_in_a_row(Some(2));
+        let policy = BreakerPolicy::default().failures_in_a_row(Some(2));
         Routes::new(policy, fastrand::Rng::with_seed(1)).unwrap()
     }
 
-    fn call(routes: &mut Routes, route: &'static str, is_urgent: bool, outcome: Outcome) {
+    fn call(routes: &mut Routes, route: &'static str, is_urgent: bool, outcome: CallOutcome) {
         let admission = routes.admit(route, is_urgent, NOW).unwrap();
         routes.record(route, admission, NOW, (outcome, TOOK));
     }
@@ -183,10 +184,10 @@ mod tests {
     #[test]
     fn a_route_that_fails_does_not_stop_another() {
         let mut routes = routes();
-        call(&mut routes, "reads", false, Outcome::Success);
+        call(&mut routes, "reads", false, CallOutcome::Success);
         assert_eq!(routes.down(NOW), []);
-        call(&mut routes, "writes", false, Outcome::Failure);
-        call(&mut routes, "writes", false, Outcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
         let down = routes.refusal("writes", false, NOW).unwrap();
         assert!(down.until.is_some() && !down.is_forced);
         assert_eq!(routes.down(NOW), [down]);
@@ -200,12 +201,12 @@ mod tests {
     #[test]
     fn an_urgent_call_is_refused_only_by_hand() {
         let mut routes = routes();
-        call(&mut routes, "writes", false, Outcome::Failure);
-        call(&mut routes, "writes", false, Outcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
         assert_eq!(routes.refusal("writes", true, NOW), None);
-        call(&mut routes, "writes", true, Outcome::Failure);
+        call(&mut routes, "writes", true, CallOutcome::Failure);
         assert!(routes.refusal("writes", false, NOW).is_some());
-        call(&mut routes, "writes", true, Outcome::Success);
+        call(&mut routes, "writes", true, CallOutcome::Success);
         assert_eq!(routes.refusal("writes", false, NOW), None);
         routes.set_mode(BreakerMode::ForcedOpen, NOW);
         for route in ["writes", "never called"] {

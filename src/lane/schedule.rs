@@ -28,13 +28,13 @@ use super::priority::Priority;
 use super::rank::Rank;
 use super::routes::Down;
 use super::tally::Tally;
-use crate::quota::{Charge, Moment, NotYet, Refused};
+use crate::quota::{Cost, Moment, NoCapacity, NotYet};
 
 /// The calls that wait in one lane.
 pub(crate) struct Schedule {
     bands: [Band; Priority::COUNT],
     /// When each call is overdue, by kind of charge: a kind that cannot be paid is looked at once.
-    overdue: Vec<(Charge, Timed)>,
+    overdue: Vec<(Cost, Timed)>,
     /// When each call's deadline passes.
     deadlines: Timed,
     /// Calls that failed and go again, by when they may.
@@ -61,13 +61,13 @@ pub(crate) enum Choice {
     /// Nothing can go before this moment, or before something changes.
     Wait(Option<Moment>),
     /// Calls of this kind can never go.
-    Never(Charge),
+    Never(Cost),
 }
 
 /// How long a call that goes again lets the first attempts of its priority pass.
 const LONGEST_BEHIND: Duration = Duration::from_secs(10);
 
-fn note_overdue(all: &mut Vec<(Charge, Timed)>, charge: Charge, key: (Moment, u64), job: Job) {
+fn note_overdue(all: &mut Vec<(Cost, Timed)>, charge: Cost, key: (Moment, u64), job: Job) {
     match all.iter_mut().find(|(known, _)| *known == charge) {
         Some((_, timed)) => drop(timed.insert(key, job)),
         None => all.push((charge, Timed::from([(key, job)]))),
@@ -226,14 +226,14 @@ impl Schedule {
         &mut self,
         now: Moment,
         least: Rank,
-        mut room: impl FnMut(Charge) -> Result<(), Refused>,
+        mut room: impl FnMut(Cost) -> Result<(), NoCapacity>,
     ) -> Choice {
         self.end_rests(now);
         self.end_delays(now);
         let kinds = self.tally.kinds().filter(|kind| kind.urgent || least == Rank::Lesser);
         let verdicts: Verdicts = kinds.map(|kind| (kind, room(kind))).collect();
-        let never = |verdict: &Result<(), Refused>| {
-            matches!(verdict, Err(Refused { not_yet: NotYet::Never, .. }))
+        let never = |verdict: &Result<(), NoCapacity>| {
+            matches!(verdict, Err(NoCapacity { not_yet: NotYet::Never, .. }))
         };
         if let Some((kind, _)) = verdicts.iter().find(|(_, verdict)| never(verdict)) {
             return Choice::Never(*kind);
@@ -290,7 +290,7 @@ impl Schedule {
     }
 
     /// Every call of one kind, taken out. They are still to be refused.
-    pub(crate) fn drain_kind(&mut self, charge: Charge) -> Vec<Job> {
+    pub(crate) fn drain_kind(&mut self, charge: Cost) -> Vec<Job> {
         let all = self.bands.iter().flat_map(Band::lines);
         let of_kind = all.flat_map(|(_, line)| line.of_kind(charge));
         let again = self.bands.iter().flat_map(Band::again);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::config::{LaneConfig, WhenExpired};
-use super::down::WhenDown;
-use super::places::WhenFull;
-use crate::quota::{Credit, Quota};
-use crate::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
+use super::config::{ExpiredSessionPolicy, LaneConfig};
+use super::down::OpenBreakerPolicy;
+use super::places::OverflowPolicy;
+use crate::quota::{Quota, RttCredit};
+use crate::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
 /// Changes to a [`LaneConfig`]: what is `None` stays as it is.
 ///
@@ -25,7 +25,7 @@ pub struct LaneSettings {
     /// How fast, see [`LaneConfig::new`].
     pub quota: Option<Quota>,
     /// See [`LaneConfig::credit`].
-    pub credit: Option<Credit>,
+    pub credit: Option<RttCredit>,
     /// See [`LaneConfig::in_flight`].
     pub in_flight: Option<usize>,
     /// See [`LaneConfig::urgent_workers`].
@@ -33,7 +33,7 @@ pub struct LaneSettings {
     /// See [`LaneConfig::queue`].
     pub queue: Option<usize>,
     /// See [`LaneConfig::when_full`].
-    pub when_full: Option<WhenFull>,
+    pub when_full: Option<OverflowPolicy>,
     /// See [`LaneConfig::user_interval`].
     pub user_interval: Option<Duration>,
     /// See [`LaneConfig::aging`].
@@ -41,19 +41,19 @@ pub struct LaneSettings {
     /// See [`LaneConfig::retry`]. The policy is replaced as a whole.
     pub retry: Option<RetryPolicy>,
     /// See [`LaneConfig::breaker`]. It is replaced as a whole.
-    pub breaker: Option<CircuitBreaker>,
+    pub breaker: Option<BreakerPolicy>,
     /// See [`LaneConfig::throttle`]. The policy is replaced as a whole.
     pub throttle: Option<ThrottlePolicy>,
     /// See [`LaneConfig::when_expired`].
-    pub when_expired: Option<WhenExpired>,
+    pub when_expired: Option<ExpiredSessionPolicy>,
     /// See [`LaneConfig::when_down`].
-    pub when_down: Option<WhenDown>,
+    pub when_down: Option<OpenBreakerPolicy>,
 }
 
 impl LaneSettings {
     /// `config`, with these changes.
     #[must_use]
-    pub fn over(&self, config: LaneConfig) -> LaneConfig {
+    pub fn apply_to(&self, config: LaneConfig) -> LaneConfig {
         // Taken apart, so that a field that is new cannot be forgotten.
         let Self {
             quota,
@@ -105,35 +105,35 @@ mod tests {
     fn every_setting_gets_there() {
         let settings = LaneSettings {
             quota: Some(Quota::per_minute(2)),
-            credit: Some(Credit::STRICT),
+            credit: Some(RttCredit::STRICT),
             in_flight: Some(3),
             urgent_workers: Some(2),
             queue: Some(4),
-            when_full: Some(WhenFull::Shed),
+            when_full: Some(OverflowPolicy::Shed),
             user_interval: Some(Duration::from_millis(5)),
             aging: Some(None),
             retry: Some(RetryPolicy::none()),
-            breaker: Some(CircuitBreaker::disabled()),
-            throttle: Some(ThrottlePolicy::default().keep(6)),
-            when_expired: Some(WhenExpired::Refuse),
-            when_down: Some(WhenDown::Hold),
+            breaker: Some(BreakerPolicy::disabled()),
+            throttle: Some(ThrottlePolicy::default().keep_percent(6)),
+            when_expired: Some(ExpiredSessionPolicy::Refuse),
+            when_down: Some(OpenBreakerPolicy::Hold),
         };
         let same = LaneConfig::new(Quota::per_minute(2))
-            .credit(Credit::STRICT)
+            .credit(RttCredit::STRICT)
             .in_flight(3)
             .urgent_workers(2)
             .queue(4)
-            .when_full(WhenFull::Shed)
+            .when_full(OverflowPolicy::Shed)
             .user_interval(Duration::from_millis(5))
             .aging(None)
             .retry(RetryPolicy::none())
-            .breaker(CircuitBreaker::disabled())
-            .throttle(ThrottlePolicy::default().keep(6))
-            .when_expired(WhenExpired::Refuse)
-            .when_down(WhenDown::Hold);
+            .breaker(BreakerPolicy::disabled())
+            .throttle(ThrottlePolicy::default().keep_percent(6))
+            .when_expired(ExpiredSessionPolicy::Refuse)
+            .when_down(OpenBreakerPolicy::Hold);
         let plain = LaneConfig::new(Quota::per_second(1));
-        assert_eq!(settings.over(plain.clone()), same);
-        assert_eq!(LaneSettings::default().over(plain.clone()), plain);
-        assert_eq!(LaneSettings::default().over(same.clone()), same);
+        assert_eq!(settings.apply_to(plain.clone()), same);
+        assert_eq!(LaneSettings::default().apply_to(plain.clone()), plain);
+        assert_eq!(LaneSettings::default().apply_to(same.clone()), same);
     }
 }

@@ -18,10 +18,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::band::Job;
 use super::care::Care;
-use super::config::WhenExpired;
+use super::config::ExpiredSessionPolicy;
 use super::crew::Crew;
-use super::down::WhenDown;
-use super::error::Reason;
+use super::down::OpenBreakerPolicy;
+use super::error::LaneErrorKind;
 use super::hands::Hands;
 use super::job::{Attempt, Info, Refusal};
 use super::look::Leftovers;
@@ -72,8 +72,8 @@ pub(crate) struct Shared {
     pub(super) has_chores: AtomicBool,
     pub(super) settled: Settled,
     pub(super) session: Session,
-    pub(super) when_expired: WhenExpired,
-    pub(super) when_down: WhenDown,
+    pub(super) when_expired: ExpiredSessionPolicy,
+    pub(super) when_down: OpenBreakerPolicy,
     pub(super) hands: Hands,
     pub(super) awaited: Awaited,
 }
@@ -99,8 +99,8 @@ pub(super) struct Parts {
     pub(super) aging: Option<u32>,
     pub(super) care: Care,
     pub(super) session: Session,
-    pub(super) when_expired: WhenExpired,
-    pub(super) when_down: WhenDown,
+    pub(super) when_expired: ExpiredSessionPolicy,
+    pub(super) when_down: OpenBreakerPolicy,
 }
 
 /// How many threads a lane has: one more than calls run, which keeps the deadlines while all of those hang.
@@ -249,8 +249,8 @@ impl Shared {
 
     /// Answers calls that were taken out of the schedule, and then tells of them: who is told may shut
     /// the lane, and would wait for the others. Gives how many were still queued.
-    pub(super) fn refuse(&self, calls: impl IntoIterator<Item = (Job, Reason)>) -> usize {
-        let refuse = |(job, reason): (Job, Reason)| {
+    pub(super) fn refuse(&self, calls: impl IntoIterator<Item = (Job, LaneErrorKind)>) -> usize {
+        let refuse = |(job, reason): (Job, LaneErrorKind)| {
             let refusal = job.refuse(reason.clone(), None);
             (job, reason, refusal)
         };
@@ -258,23 +258,23 @@ impl Shared {
     }
 
     /// Tells of calls that were all answered before. Gives how many were never sent, or will not be again.
-    fn tell_of_all(&self, refused: Vec<(Job, Reason, Refusal)>) -> usize {
+    fn tell_of_all(&self, refused: Vec<(Job, LaneErrorKind, Refusal)>) -> usize {
         let told = refused.into_iter().map(|refused| self.tell_of_refused(refused));
         told.filter(|is_unsent| *is_unsent).count()
     }
 
     /// Says whether it was never sent, or will not be again.
-    fn tell_of_refused(&self, (job, reason, refusal): (Job, Reason, Refusal)) -> bool {
+    fn tell_of_refused(&self, (job, reason, refusal): (Job, LaneErrorKind, Refusal)) -> bool {
         let info = job.info();
         let was_queued = match refusal {
             Refusal::TooLate => false,
             Refusal::Unanswered => {
-                self.watch.tell(|observer| observer.unanswered(&info.seen()));
+                self.watch.tell(|observer| observer.deadline_missed(&info.seen()));
                 false
             }
             Refusal::Unsent => {
                 self.watch.tell(|observer| match &reason {
-                    Reason::DeadlinePassed { .. } => observer.expired(&info.seen()),
+                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&info.seen()),
                     reason => observer.refused(&info.seen(), reason),
                 });
                 true
@@ -304,8 +304,8 @@ impl Shared {
                 job
             };
             let mut place = None;
-            let refusal = job.refuse(Reason::Shed, Some(&mut place));
-            self.tell_of_refused((job, Reason::Shed, refusal));
+            let refusal = job.refuse(LaneErrorKind::Shed, Some(&mut place));
+            self.tell_of_refused((job, LaneErrorKind::Shed, refusal));
             if place.is_some() {
                 self.ring();
                 return place;
@@ -337,7 +337,7 @@ impl Shared {
     /// Refuses everything that waits.
     pub(super) fn refuse_all(&self) -> usize {
         let waiting = self.take_stock().schedule.drain();
-        let refused = self.refuse(waiting.into_iter().map(|job| (job, Reason::Closed)));
+        let refused = self.refuse(waiting.into_iter().map(|job| (job, LaneErrorKind::Closed)));
         self.settled.tell();
         refused
     }
@@ -374,9 +374,9 @@ impl Shared {
 }
 
 /// Answers the caller of a call that is under way; if that has not begun, as of one that was refused.
-fn cut_off(job: Job) -> (Job, Reason, Refusal) {
-    let refusal = job.cut_off(Reason::CutOff);
-    (job, Reason::Closed, refusal)
+fn cut_off(job: Job) -> (Job, LaneErrorKind, Refusal) {
+    let refusal = job.cut_off(LaneErrorKind::CutOff);
+    (job, LaneErrorKind::Closed, refusal)
 }
 
 impl fmt::Debug for Shared {

@@ -24,7 +24,7 @@ impl LaneState {
     pub const ALL: [Self; 4] = [Self::Running, Self::Paused, Self::Draining, Self::Closed];
 
     /// In one word, for a label or a field of a log.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",

@@ -54,7 +54,7 @@ pub struct LaneStatus {
     /// By how much a slot is free earlier than a window after its answer.
     pub credit: Duration,
     /// The least round trip seen.
-    pub least_round_trip: Option<Duration>,
+    pub min_round_trip: Option<Duration>,
 }
 
 /// How a window is used.

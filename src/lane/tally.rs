@@ -1,6 +1,6 @@
 //! How many calls there are of each kind, and what they weigh.
 
-use crate::quota::Charge;
+use crate::quota::Cost;
 
 /// Calls by what they are charged to. There are a handful of kinds, so a list will do.
 #[derive(Debug, Clone, Default)]
@@ -8,17 +8,17 @@ pub(super) struct Tally(Vec<Kind>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
-    charge: Charge,
+    charge: Cost,
     calls: usize,
     weight: u64,
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, charge: Charge) {
+    pub(super) fn add(&mut self, charge: Cost) {
         self.add_many(charge, 1, weight_of(charge));
     }
 
-    pub(super) fn remove(&mut self, charge: Charge) {
+    pub(super) fn remove(&mut self, charge: Cost) {
         if let Some(index) = self.0.iter().position(|kind| kind.charge == charge) {
             let kind = &mut self.0[index];
             kind.calls -= 1;
@@ -54,7 +54,7 @@ impl Tally {
     }
 
     /// Of each kind no more than so much weight.
-    pub(super) fn at_most(&self, mut weight: impl FnMut(Charge) -> u64) -> Self {
+    pub(super) fn at_most(&self, mut weight: impl FnMut(Cost) -> u64) -> Self {
         let of_kind = |kind: &Kind| {
             let weight = weight(kind.charge).min(kind.weight);
             let calls = usize::try_from(weight / weight_of(kind.charge)).unwrap_or(kind.calls);
@@ -63,7 +63,7 @@ impl Tally {
         Self(self.0.iter().map(of_kind).filter(|kind| kind.calls > 0).collect())
     }
 
-    fn add_many(&mut self, charge: Charge, calls: usize, weight: u64) {
+    fn add_many(&mut self, charge: Cost, calls: usize, weight: u64) {
         match self.0.iter_mut().find(|kind| kind.charge == charge) {
             Some(kind) => {
                 kind.calls += calls;
@@ -82,17 +82,17 @@ impl Tally {
         self.0.is_empty()
     }
 
-    pub(super) fn kinds(&self) -> impl Iterator<Item = Charge> {
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Cost> {
         self.0.iter().map(|kind| kind.charge)
     }
 
     /// Each kind with its weight, for an estimate.
-    pub(super) fn weights(&self) -> Vec<(Charge, u64)> {
+    pub(super) fn weights(&self) -> Vec<(Cost, u64)> {
         self.0.iter().map(|kind| (kind.charge, kind.weight)).collect()
     }
 }
 
-fn weight_of(charge: Charge) -> u64 {
+fn weight_of(charge: Cost) -> u64 {
     u64::from(charge.weight.max(1))
 }
 
@@ -100,8 +100,8 @@ fn weight_of(charge: Charge) -> u64 {
 mod tests {
     use super::*;
 
-    const LIGHT: Charge = Charge::to_lane(0);
-    const HEAVY: Charge = Charge { weight: 5, ..LIGHT };
+    const LIGHT: Cost = Cost::to_lane(0);
+    const HEAVY: Cost = Cost { weight: 5, ..LIGHT };
 
     #[test]
     fn what_is_taken_out_is_gone() {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Effect;
-use super::error::{LaneError, Reason};
+use super::error::{LaneError, LaneErrorKind};
 use super::job::{Answer, Info, Refusal, Waits};
 use super::life::{GiveUp, Sleep};
 use super::shared::Shared;
@@ -71,11 +71,11 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
             GiveUp::NeverSent => {
                 lane.watch.tell(|observer| observer.expired(&info.seen()));
                 let waited = lane.clock.now().since(info.entered);
-                Err(info.error(Reason::DeadlinePassed { waited }).into())
+                Err(info.error(LaneErrorKind::DeadlinePassed { waited }).into())
             }
             GiveUp::UnderWay => {
-                lane.watch.tell(|observer| observer.unanswered(&info.seen()));
-                Err(info.error(Reason::NoAnswer).into())
+                lane.watch.tell(|observer| observer.deadline_missed(&info.seen()));
+                Err(info.error(LaneErrorKind::Unanswered).into())
             }
             GiveUp::Answered(answer) => opened(Some(answer), info),
             GiveUp::Over => opened(None, info),
@@ -112,8 +112,8 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         match &mut self.state {
             State::Refused { error, told } => {
                 let again = std::mem::replace(told, true);
-                let reason = if again { Reason::Taken } else { error.reason.clone() };
-                Err(LaneError { reason, ..error.clone() }.into())
+                let reason = if again { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
+                Err(LaneError { kind: reason, ..error.clone() }.into())
             }
             State::Queued { call, .. } => opened(None, call.info()),
         }
@@ -173,7 +173,7 @@ fn opened<R, E: From<LaneError>>(
     match answer {
         Some(Ok(result)) => result,
         Some(Err(error)) => Err(error.into()),
-        None => Err(info.error(Reason::Taken).into()),
+        None => Err(info.error(LaneErrorKind::AlreadyTaken).into()),
     }
 }
 

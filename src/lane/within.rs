@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::band::Job;
-use super::error::Reason;
+use super::error::LaneErrorKind;
 use super::job::Info;
 use super::shared::Shared;
 use crate::contain::contain;
@@ -161,7 +161,7 @@ impl Shared {
 
     /// Refuses a call for which there will be no worker.
     fn refuse_within(&self, job: &Job) {
-        if self.refuse([(Job::clone(job), Reason::Reentrant)]) > 0 {
+        if self.refuse([(Job::clone(job), LaneErrorKind::Reentrant)]) > 0 {
             self.forget(job.info());
         }
     }

@@ -20,7 +20,7 @@ use super::state::LaneState;
 use super::within::Working;
 use crate::contain::contain;
 use crate::quota::{Moment, Permit};
-use crate::{Class, Failure, Sent};
+use crate::{ErrorClass, Failure, Sent};
 
 impl Shared {
     /// The life of a worker, until the lane is closed.
@@ -72,7 +72,7 @@ impl Shared {
         let Turn { permit, pass } = turn;
         let info = job.info();
         let _working = Working::on(self, info);
-        let begun = permit.taken();
+        let begun = permit.taken_at();
         let charge = permit.charge();
         let queued = begun.since(info.entered);
         self.tell_of_breakers(pass.breaker);
@@ -128,7 +128,7 @@ impl Shared {
 
     fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
         self.note_session(pass.made_with, attempt);
-        let begun = permit.taken();
+        let begun = permit.taken_at();
         let (mut allowance, now) = self.pace.allowance();
         match attempt.was_sent() {
             Sent::Yes => allowance.finish(permit, now),
@@ -150,7 +150,7 @@ impl Shared {
             }
             return;
         };
-        if class == Class::Unauthorized && self.session.expire(made_with) {
+        if class == ErrorClass::Unauthorized && self.session.expire(made_with) {
             self.watch.tell(|observer| observer.session_expired(self.name));
             // A lane that refuses its calls does so now.
             self.pace.ring_all();
@@ -174,7 +174,7 @@ impl Shared {
             Next::Answer => self.watch.tell(|observer| observer.finished(&call)),
             Next::Again => {
                 let delay = after.again_at.since(now);
-                self.watch.tell(|observer| observer.failed_attempt(&call, delay));
+                self.watch.tell(|observer| observer.attempt_failed(&call, delay));
             }
         }
     }

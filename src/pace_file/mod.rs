@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use self::line::{Line, Used};
 use crate::bounded::Most;
 use crate::files::{Lock, NotLocked, private, true_path, whole, with_suffix};
-use crate::lane::{KnownPast, NotedCall, PaceLog};
-use crate::quota::{PaceState, Past};
+use crate::lane::{PaceLog, RecordedCall, RecordedUsage};
+use crate::quota::{PaceSnapshot, PriorUsage};
 
 /// A file of the calls that were made: a [`PaceLog`].
 ///
@@ -45,7 +45,7 @@ use crate::quota::{PaceState, Past};
 /// ```
 ///
 /// The first process finds no file and knows nothing of what was sent before, so its windows of up to a minute count
-/// as full at first; see [`Past`](crate::quota::Past).
+/// as full at first; see [`PriorUsage`](crate::quota::PriorUsage).
 #[derive(Debug)]
 pub struct PaceFile {
     path: PathBuf,
@@ -67,7 +67,7 @@ struct State {
     /// For how long each lane and budget remembers a call.
     remember: HashMap<String, Duration>,
     /// What is true of the time before the file.
-    before: Past,
+    before: PriorUsage,
 }
 
 /// A file that is not longer than this is never worth writing anew.
@@ -127,7 +127,7 @@ impl PaceFile {
         read(&path)?;
         let lock = Lock::take(&with_suffix(&path, ".lock"))?;
         let remember = HashMap::new();
-        let before = Past::UNKNOWN;
+        let before = PriorUsage::UNKNOWN;
         let state = State { file: None, broken: false, len: 0, long: LONG, remember, before };
         Ok(Self { path, state: Mutex::new(state), waiting: Mutex::default(), _lock: lock })
     }
@@ -136,14 +136,19 @@ impl PaceFile {
     ///
     /// `at_start`: calls that are not over in it are those of a process that died. They may have reached the broker
     /// until a moment ago.
-    fn renew(&self, state: &mut State, now: Timestamp, at_start: bool) -> io::Result<KnownPast> {
+    fn renew(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        at_start: bool,
+    ) -> io::Result<RecordedUsage> {
         let text = read(&self.path).map_err(io::Error::other)?;
         let line::Known { mut since, calls, is_whole } = line::read(text.as_deref(), now);
         // Of a file that was damaged nobody knows more than it says.
-        if at_start && is_whole && state.before == Past::Nothing {
+        if at_start && is_whole && state.before == PriorUsage::None {
             since = None;
         }
-        let (mut text, mut used) = (String::new(), PaceState::at(now));
+        let (mut text, mut used) = (String::new(), PaceSnapshot::at(now));
         for (number, call) in calls {
             let keep = state.keep(&call.names);
             if call.finished.is_some_and(|finished| since_then(now, finished) > keep) {
@@ -176,7 +181,7 @@ impl PaceFile {
         // What is written from now on is at its end.
         (state.len, state.file) = (text.len() as u64, Some(file));
         state.long = LONG.max(state.len.saturating_mul(4));
-        Ok(KnownPast { used, since })
+        Ok(RecordedUsage { used, since })
     }
 
     /// Writes a line, after those that wait. `now` is when the file may be written anew, if it has become long.
@@ -226,8 +231,8 @@ impl State {
     /// less than a process holds still for what is not known.
     fn keep(&self, names: &[String]) -> Duration {
         let unknown = match self.before {
-            Past::Unknown(up_to) => up_to.saturating_add(Duration::from_secs(1)),
-            Past::Nothing => Duration::ZERO,
+            PriorUsage::Unknown(up_to) => up_to.saturating_add(Duration::from_secs(1)),
+            PriorUsage::None => Duration::ZERO,
         };
         let remember = names.iter().filter_map(|name| self.remember.get(name)).copied();
         remember.fold(LEAST_KEPT.max(unknown), Duration::max)
@@ -244,15 +249,15 @@ impl PaceLog for PaceFile {
         &self,
         now: Timestamp,
         remember: &[(&str, Duration)],
-        before: Past,
-    ) -> io::Result<KnownPast> {
+        before: PriorUsage,
+    ) -> io::Result<RecordedUsage> {
         let mut state = self.state.lock();
         state.before = before;
         state.remember = remember.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
         self.renew(&mut state, now, true)
     }
 
-    fn taken(&self, call: &NotedCall<'_>, now: Timestamp) -> io::Result<()> {
+    fn taken(&self, call: &RecordedCall<'_>, now: Timestamp) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
         let used = Used { taken: now, finished: None, weight: call.weight, names };
         let line = Line::Taken(call.number, used).to_string();
@@ -264,7 +269,7 @@ impl PaceLog for PaceFile {
         self.write_without_waiting(&Line::Finished(number, finished))
     }
 
-    fn urgent(&self, call: &NotedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
+    fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
         let used = Used { taken, finished: Some(over), weight: call.weight, names };
         self.write_without_waiting(&Line::Used(used))

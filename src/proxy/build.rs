@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BudgetSettings, Inner, Lanes, Observer, Settings};
+use super::{BudgetSettings, Inner, Lanes, Observer, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
 use crate::contain::contain;
-use crate::lane::{KnownPast, Notes, Pace, PaceLog, Watch};
 use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
+use crate::lane::{Notes, Pace, PaceLog, RecordedUsage, Watch};
 use crate::quota::Limits;
-use crate::quota::{Allowance, Budget, PaceState, Past, QuotaError};
+use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, QuotaError};
 use crate::session::Listener;
 
 /// The settings of a proxy's lanes, kept by the generated builder.
@@ -31,9 +31,9 @@ pub struct LanesBuilder {
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
-    pace_state: Option<PaceState>,
+    pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
-    past: Option<Past>,
+    past: Option<PriorUsage>,
 }
 
 impl LanesBuilder {
@@ -57,7 +57,7 @@ impl LanesBuilder {
             clock: Clock::system(),
             observer: None,
             session: None,
-            pace_state: None,
+            pace_snapshot: None,
             pace_log: None,
             past: None,
         }
@@ -84,8 +84,8 @@ impl LanesBuilder {
     }
 
     /// Changes lanes and budgets by their names. What is said later counts, here as with the others.
-    pub fn config(&mut self, settings: Settings) {
-        let Settings { documented, lanes, budgets } = settings;
+    pub fn config(&mut self, settings: ProxyConfig) {
+        let ProxyConfig { documented, lanes, budgets } = settings;
         self.in_place_of_documented = documented.or(self.in_place_of_documented.take());
         for (name, change) in lanes {
             let index = self.names.iter().position(|known| *known == name);
@@ -119,8 +119,8 @@ impl LanesBuilder {
     }
 
     /// Begins with what another proxy has used of the quotas.
-    pub fn pace_state(&mut self, state: PaceState) {
-        self.pace_state = Some(state);
+    pub fn pace_snapshot(&mut self, state: PaceSnapshot) {
+        self.pace_snapshot = Some(state);
     }
 
     /// Begins with what is noted there, and notes each call.
@@ -129,7 +129,7 @@ impl LanesBuilder {
     }
 
     /// Says what was sent before, as far as nobody has written it down.
-    pub fn past(&mut self, past: Past) {
+    pub fn prior_usage(&mut self, past: PriorUsage) {
         self.past = Some(past);
     }
 
@@ -158,7 +158,7 @@ impl LanesBuilder {
         for limits in [&self.limits, documented] {
             self.check_names(limits)?;
         }
-        let mut allowance = Allowance::new(self.clock.wall());
+        let mut allowance = PacingState::new(self.clock.wall_clock());
         let mut ready = Vec::with_capacity(self.names.len());
         for (index, &lane) in self.names.iter().enumerate() {
             let config = self.lane_config(index, lane, documented)?;
@@ -170,13 +170,13 @@ impl LanesBuilder {
             let added = allowance.add_budget(&self.its_budget(index, budget, documented)?);
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
-        if let Some(state) = &self.pace_state {
+        if let Some(state) = &self.pace_snapshot {
             let known =
                 |name: &str| self.names.contains(&name) || self.budget_names.contains(&name);
             if let Some(name) = state.names().find(|name| !known(name)) {
                 return Err(self.unknown("lane or budget", name));
             }
-            allowance.restore(state, self.names, self.budget_names, self.clock.wall());
+            allowance.restore(state, self.names, self.budget_names, self.clock.wall_clock());
         }
         self.remember(&mut allowance, past)?;
         let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
@@ -197,32 +197,32 @@ impl LanesBuilder {
 
     /// What may have been sent before. The adapter knows whether its account outlives the process; if it says
     /// nothing of its limits, those that were set do. A clock that is moved by hand has no past.
-    fn what_was_before(&self, documented: &Limits) -> Past {
+    fn what_was_before(&self, documented: &Limits) -> PriorUsage {
         let set = self.in_place_of_documented.as_ref().unwrap_or(&self.limits);
         let is_silent = documented.lanes().next().is_none();
         // Who keeps a log for the next process has an account that outlives this one.
-        let is_of_account = documented.is_of_account()
-            || (is_silent && set.is_of_account())
+        let is_of_account = documented.is_shared_account()
+            || (is_silent && set.is_shared_account())
             || self.pace_log.is_some();
         // What was handed over is in no log.
-        let is_told = self.pace_state.is_some() && self.pace_log.is_none();
+        let is_told = self.pace_snapshot.is_some() && self.pace_log.is_none();
         let by_itself = match is_of_account && !is_told && self.clock.is_system() {
-            true => Past::UNKNOWN,
-            false => Past::Nothing,
+            true => PriorUsage::UNKNOWN,
+            false => PriorUsage::None,
         };
         self.past.unwrap_or(by_itself)
     }
 
     /// Begins with what is noted, and holds still for what nobody knows.
-    fn remember(&self, allowance: &mut Allowance, past: Past) -> Result<(), BuildError> {
-        let wall = self.clock.wall();
+    fn remember(&self, allowance: &mut PacingState, past: PriorUsage) -> Result<(), BuildError> {
+        let wall = self.clock.wall_clock();
         let mut unknown_before = Some(wall.moment);
         if let Some(log) = &self.pace_log {
             let names = self.names.iter().chain(self.budget_names).copied();
             let remember: Vec<_> = names.zip(allowance.remembers()).collect();
             let begun = contain(|| log.begin(wall.timestamp, &remember, past));
             let known = begun.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-            let KnownPast { used, since } =
+            let RecordedUsage { used, since } =
                 known.map_err(|error| BuildError::PaceLog { error: error.to_string() })?;
             allowance.restore(&used, self.names, self.budget_names, wall);
             unknown_before = since.map(|since| {
@@ -230,8 +230,8 @@ impl LanesBuilder {
                 wall.moment - passed.unwrap_or_default()
             });
         }
-        if let (Past::Unknown(up_to), Some(before)) = (past, unknown_before) {
-            allowance.hold_still(before, up_to);
+        if let (PriorUsage::Unknown(up_to), Some(before)) = (past, unknown_before) {
+            allowance.block_until_forgotten(before, up_to);
         }
         Ok(())
     }
@@ -252,7 +252,7 @@ impl LanesBuilder {
         };
         let missing = BuildError::NoQuota { proxy: self.proxy, lane };
         let config = set.or_else(by_quota).ok_or(missing)?;
-        Ok(changes.iter().fold(config, |config, change| change.over(config)))
+        Ok(changes.iter().fold(config, |config, change| change.apply_to(config)))
     }
 
     /// A budget, likewise.
@@ -271,7 +271,7 @@ impl LanesBuilder {
         };
         let missing = BuildError::NoBudget { proxy: self.proxy, budget };
         let known = set.or_else(by_quota).ok_or(missing)?;
-        Ok(changes.iter().fold(known, |known, change| change.over(known)))
+        Ok(changes.iter().fold(known, |known, change| change.apply_to(known)))
     }
 
     fn unknown(&self, what: &'static str, name: &str) -> BuildError {

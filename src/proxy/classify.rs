@@ -5,15 +5,15 @@
 //! up: `(&Probe(&error)).failure()` meets [`Classified`], for a `Probe`, before [`Unclassified`], for a
 //! `&Probe`.
 
-use crate::{Class, Failure};
+use crate::{ErrorClass, Failure};
 
 /// Tells of an error what kind of failure it is. Implement it for the error type of your trait: what a
 /// lane may do next follows from it, and whether the slot of the call is held for longer. Without it
-/// every error of a read is [`Class::Transient`] and every error of a write [`Class::Unknown`].
+/// every error of a read is [`ErrorClass::Transient`] and every error of a write [`ErrorClass::Unknown`].
 ///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::Class;
+/// use lanekeeper::ErrorClass;
 /// use lanekeeper::proxy::Classify;
 ///
 /// enum WeatherError {
@@ -23,19 +23,19 @@ use crate::{Class, Failure};
 /// }
 ///
 /// impl Classify for WeatherError {
-///     fn class(&self) -> Class {
+///     fn class(&self) -> ErrorClass {
 ///         match self {
-///             Self::NoConnection => Class::NotSent,
-///             Self::TooFast { wait } => Class::Throttled { retry_after: Some(*wait) },
-///             Self::NoSuchCity(_) => Class::Rejected,
+///             Self::NoConnection => ErrorClass::NotSent,
+///             Self::TooFast { wait } => ErrorClass::Throttled { retry_after: Some(*wait) },
+///             Self::NoSuchCity(_) => ErrorClass::Rejected,
 ///         }
 ///     }
 /// }
 /// # let _ = WeatherError::TooFast { wait: Duration::ZERO };
 /// ```
 pub trait Classify {
-    /// What kind of failure it is. When in doubt, [`Class::Unknown`].
-    fn class(&self) -> Class;
+    /// What kind of failure it is. When in doubt, [`ErrorClass::Unknown`].
+    fn class(&self) -> ErrorClass;
 
     /// All that a lane has to know of it. Give it if the error knows more than its class tells: that an
     /// answer arrived, though what became of the call is unknown; or that it said that calls come too
@@ -47,7 +47,7 @@ pub trait Classify {
 
 /// Asks an error, whether it implements [`Classify`] or not.
 #[derive(Debug)]
-pub struct Probe<'a, E>(pub &'a E);
+pub struct ErrorProbe<'a, E>(pub &'a E);
 
 /// For errors that implement [`Classify`].
 pub trait Classified {
@@ -55,7 +55,7 @@ pub trait Classified {
     fn failure(&self) -> Option<Failure>;
 }
 
-impl<E: Classify> Classified for Probe<'_, E> {
+impl<E: Classify> Classified for ErrorProbe<'_, E> {
     fn failure(&self) -> Option<Failure> {
         Some(self.0.failure())
     }
@@ -69,18 +69,18 @@ pub trait Unclassified {
     }
 }
 
-impl<E> Unclassified for &Probe<'_, E> {}
+impl<E> Unclassified for &ErrorProbe<'_, E> {}
 
 #[cfg(test)]
 mod tests {
-    use super::{Classified as _, Classify, Probe, Unclassified as _};
-    use crate::Class;
+    use super::{Classified as _, Classify, ErrorProbe, Unclassified as _};
+    use crate::ErrorClass;
 
     struct Plain;
-    struct Telling(Class);
+    struct Telling(ErrorClass);
 
     impl Classify for Telling {
-        fn class(&self) -> Class {
+        fn class(&self) -> ErrorClass {
             self.0
         }
     }
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     #[allow(clippy::needless_borrow)] // The borrow is what chooses.
     fn the_probe_finds_the_implementation_if_there_is_one() {
-        for class in [Class::NotSent, Class::Fatal] {
-            assert_eq!((&Probe(&Telling(class))).failure(), Some(class.into()));
+        for class in [ErrorClass::NotSent, ErrorClass::Fatal] {
+            assert_eq!((&ErrorProbe(&Telling(class))).failure(), Some(class.into()));
         }
-        assert_eq!((&Probe(&Plain)).failure(), None);
+        assert_eq!((&ErrorProbe(&Plain)).failure(), None);
     }
 }

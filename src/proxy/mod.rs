@@ -14,24 +14,25 @@ use std::time::Duration;
 use crossbeam_channel::after;
 
 pub use build::{BuildError, LanesBuilder};
-pub use classify::{Classified, Classify, Probe, Unclassified};
-pub use settings::{BudgetSettings, Settings};
+pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
+pub use settings::{BudgetSettings, ProxyConfig};
 
 pub use crate::lane::{
-    CallInfo, CallOptions, Drained, Effect, FinishedCall, Observer, Shutdown, Status, Ticket,
+    CallInfo, CallOptions, Effect, FinishedCall, Observer, Shutdown, ShutdownSummary, Status,
+    Ticket,
 };
 
 use crate::clock::Clock;
 use crate::lane::{
-    Again, BudgetStatus, Lane, LaneError, Method, Once, PATIENCE, Pace, Priority, Reason,
+    Again, BudgetStatus, Lane, LaneError, LaneErrorKind, Method, Once, PATIENCE, Pace, Priority,
     WindowStatus, Work,
 };
-use crate::quota::{Budget, Charge, PaceState, QuotaError};
-use crate::{Class, Failure, Session};
+use crate::quota::{Budget, Cost, PaceSnapshot, QuotaError};
+use crate::{ErrorClass, Failure, Session};
 
 /// One method of a proxied trait: where it goes, what it does and what it costs.
 #[derive(Debug, Clone, Copy)]
-pub struct Call {
+pub struct CallSpec {
     /// Its lane, as an index into the names given to [`LanesBuilder::new`].
     pub lane: usize,
     /// Its name.
@@ -50,7 +51,7 @@ pub struct Call {
     pub budgets: &'static [usize],
 }
 
-impl Call {
+impl CallSpec {
     /// A call of weight 1 and the middle priority, charged to its lane alone, among the `reads` or the
     /// `writes` of the lane.
     pub const fn new(lane: usize, method: &'static str, effect: Effect) -> Self {
@@ -63,14 +64,14 @@ impl Call {
 }
 
 /// What a method gives back, taken apart: for generated code that has to name both.
-pub trait Outcome {
+pub trait ResultParts {
     /// The value.
     type Value;
     /// The error.
     type Error;
 }
 
-impl<R, E> Outcome for Result<R, E> {
+impl<R, E> ResultParts for Result<R, E> {
     type Value = R;
     type Error = E;
 }
@@ -104,14 +105,14 @@ impl Drop for Inner {
 impl Lanes {
     /// Sends a call through its lane and waits for the answer. It is sent once.
     ///
-    /// `failure` says of an error what kind of failure it is, if that is known: its [`Class`], or a whole
+    /// `failure` says of an error what kind of failure it is, if that is known: its [`ErrorClass`], or a whole
     /// [`Failure`].
     ///
     /// # Errors
     /// What `work` answers, or what the lane has to say instead.
     pub fn call<R, E, F>(
         &self,
-        call: Call,
+        call: CallSpec,
         options: &CallOptions,
         work: impl FnOnce() -> Result<R, E> + Send + 'static,
         failure: fn(&E) -> Option<F>,
@@ -127,7 +128,7 @@ impl Lanes {
     /// Queues a call and returns at once. It is sent once.
     pub fn submit<R, E, F>(
         &self,
-        call: Call,
+        call: CallSpec,
         options: &CallOptions,
         work: impl FnOnce() -> Result<R, E> + Send + 'static,
         failure: fn(&E) -> Option<F>,
@@ -145,9 +146,9 @@ impl Lanes {
     ///
     /// # Errors
     /// What the last attempt answers, or what the lane has to say instead.
-    pub fn call_again<R, E, F>(
+    pub fn call_repeatable<R, E, F>(
         &self,
-        call: Call,
+        call: CallSpec,
         options: &CallOptions,
         work: impl FnMut() -> Result<R, E> + Send + 'static,
         failure: fn(&E) -> Option<F>,
@@ -157,13 +158,13 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.submit_again(call, options, work, failure).wait()
+        self.submit_repeatable(call, options, work, failure).wait()
     }
 
     /// As [`submit`](Self::submit), but the lane may do the work again.
-    pub fn submit_again<R, E, F>(
+    pub fn submit_repeatable<R, E, F>(
         &self,
-        call: Call,
+        call: CallSpec,
         options: &CallOptions,
         work: impl FnMut() -> Result<R, E> + Send + 'static,
         failure: fn(&E) -> Option<F>,
@@ -178,7 +179,7 @@ impl Lanes {
 
     fn queue<R, E, F>(
         &self,
-        call: Call,
+        call: CallSpec,
         options: &CallOptions,
         work: impl Work<Result<R, E>> + 'static,
         failure: fn(&E) -> Option<F>,
@@ -188,31 +189,31 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        let Call { lane: index, method: name, effect, priority, weight, budgets, route, exit } =
+        let CallSpec { lane: index, method: name, effect, priority, weight, budgets, route, exit } =
             call;
         let Some(lane) = self.0.lanes.get(index) else {
             // Only by hand-written code: the macro counts its own lanes.
-            let reason = Reason::Closed;
+            let reason = LaneErrorKind::Closed;
             let lane = "(no such lane)";
-            return Ticket::refused(LaneError { lane, method: name, effect, reason });
+            return Ticket::refused(LaneError { lane, method: name, effect, kind: reason });
         };
         let method = Method {
             name,
             effect,
             priority: Priority::nearest(priority),
-            charge: Charge { lane: index, budgets, weight, urgent: false },
+            charge: Cost { lane: index, budgets, weight, urgent: false },
             route,
             exit,
         };
-        let unknown = Failure::from(Class::unknown(effect));
+        let unknown = Failure::from(ErrorClass::unknown(effect));
         let failure = move |result: &Result<R, E>| {
             let error = result.as_ref().err()?;
             Some(match failure(error).map(Into::into) {
                 // A write that was answered in a way that nobody can read may have been done.
-                Some(Failure { class: Class::Malformed, reachability, throttling, .. })
-                    if effect == Effect::Write =>
-                {
-                    unknown.reached(reachability).throttled(throttling)
+                Some(Failure {
+                    class: ErrorClass::Malformed, reachability, throttling, ..
+                }) if effect == Effect::Write => {
+                    unknown.with_reachability(reachability).with_throttling(throttling)
                 }
                 known => known.unwrap_or(unknown),
             })
@@ -245,12 +246,12 @@ impl Lanes {
         changed
     }
 
-    /// What was used of the quotas, for a proxy that takes the place of this one: see [`PaceState`]. Shut the
+    /// What was used of the quotas, for a proxy that takes the place of this one: see [`PaceSnapshot`]. Shut the
     /// lanes down before; a call that is under way is counted by the new proxy from its beginning on.
-    pub fn pace_state(&self) -> PaceState {
+    pub fn pace_snapshot(&self) -> PaceSnapshot {
         let lanes: Vec<_> = self.names().collect();
         let (mut allowance, _) = self.0.pace.allowance_to_change();
-        allowance.save(&lanes, self.0.budgets, self.0.clock.wall())
+        allowance.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
     }
 
     /// How the lanes and budgets are doing.
@@ -268,9 +269,9 @@ impl Lanes {
     }
 
     /// Shuts all lanes, one after the other in the order of the trait; a limit of time is for each.
-    pub fn shutdown(&self, how: Shutdown) -> Drained {
+    pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
         let each = self.0.lanes.iter().map(|lane| lane.shutdown(how));
-        each.fold(Drained::default(), Drained::and)
+        each.fold(ShutdownSummary::default(), ShutdownSummary::and)
     }
 
     /// The clock that paces them.
@@ -319,16 +320,16 @@ mod tests {
                 lane: "one",
                 method: "write",
                 effect: Effect::Write,
-                reason: Reason::Taken,
+                kind: LaneErrorKind::AlreadyTaken,
             })
         };
-        let call = Call::new(0, "write", Effect::Write);
-        let ticket = lanes.submit(call, &CallOptions::new(), never, |_| None::<Class>);
+        let call = CallSpec::new(0, "write", Effect::Write);
+        let ticket = lanes.submit(call, &CallOptions::new(), never, |_| None::<ErrorClass>);
         began.recv().unwrap();
         let inner = Arc::get_mut(&mut lanes.0).unwrap();
         assert!(!inner.lanes[0].end(&after(Duration::from_millis(1))));
         assert!(inner.lanes[1].end(&after(PATIENCE)));
-        assert_eq!(ticket.wait().unwrap_err().reason, Reason::CutOff);
+        assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::CutOff);
         drop(lanes);
         drop(go);
     }

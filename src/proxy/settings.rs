@@ -11,24 +11,24 @@ use crate::quota::{Budget, Limits, Quota, Reserve};
 ///
 /// ```
 /// use lanekeeper::lane::LaneSettings;
-/// use lanekeeper::proxy::{BudgetSettings, Settings};
+/// use lanekeeper::proxy::{BudgetSettings, ProxyConfig};
 /// use lanekeeper::quota::Reserve;
 ///
 /// let mut quotes = LaneSettings::default();
 /// quotes.in_flight = Some(2);
 /// let mut orders = BudgetSettings::default();
 /// orders.reserve = Some(Reserve::Slots(20));
-/// let settings = Settings::new().lane("quote", quotes).budget("orders", orders);
+/// let settings = ProxyConfig::new().lane("quote", quotes).budget("orders", orders);
 /// # let _ = settings;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct ProxyConfig {
     pub(super) documented: Option<Limits>,
     pub(super) lanes: Vec<(String, LaneSettings)>,
     pub(super) budgets: Vec<(String, BudgetSettings)>,
 }
 
-impl Settings {
+impl ProxyConfig {
     /// Everything stays as it is.
     pub fn new() -> Self {
         Self::default()
@@ -67,7 +67,7 @@ impl Settings {
     }
 
     /// What stands in for what the broker documents.
-    pub fn its_documented(&self) -> Option<&Limits> {
+    pub fn documented_limits(&self) -> Option<&Limits> {
         self.documented.as_ref()
     }
 }
@@ -85,7 +85,7 @@ pub struct BudgetSettings {
 impl BudgetSettings {
     /// `budget`, with these changes.
     #[must_use]
-    pub fn over(&self, budget: Budget) -> Budget {
+    pub fn apply_to(&self, budget: Budget) -> Budget {
         let reserve = self.reserve.unwrap_or(budget.reserved());
         let quota = self.quota.as_ref().unwrap_or(budget.quota());
         Budget::new(quota.clone()).with_reserve(reserve)

@@ -28,14 +28,14 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::budget::{Budget, Reserve};
-use super::charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
+use super::charge::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
 use super::error::QuotaError;
 use super::gauge::{Claim, Gauge};
 use super::moment::{Moment, nanos};
-use super::pace_state::PaceState;
+use super::pace_snapshot::PaceSnapshot;
 use super::path::Path;
-use super::round_trip::{Credit, RoundTrip};
-use super::wall::Wall;
+use super::round_trip::{RoundTrip, RttCredit};
+use super::wall::WallClockSample;
 use super::window::GUARD;
 use super::windows::Quota;
 
@@ -46,29 +46,29 @@ use super::windows::Quota;
 /// ```
 /// use std::time::Duration;
 /// use lanekeeper::jiff::Timestamp;
-/// use lanekeeper::quota::{Allowance, Budget, Charge, Credit, Moment, NotYet, Quota, Wall};
+/// use lanekeeper::quota::{PacingState, Budget, Cost, RttCredit, Moment, NotYet, Quota, WallClockSample};
 ///
 /// let start = Moment::from_nanos(0);
-/// let mut allowance = Allowance::new(Wall { moment: start, timestamp: Timestamp::UNIX_EPOCH });
-/// let lane = allowance.add_lane(&Quota::per_second(10), Credit::STRICT)?;
+/// let mut allowance = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+/// let lane = allowance.add_lane(&Quota::per_second(10), RttCredit::STRICT)?;
 /// let orders = allowance.add_budget(&Budget::new(Quota::per_minute(2)).reserve(1))?;
 /// assert_eq!((lane, orders), (0, 0));
 ///
-/// let order = Charge { lane: 0, budgets: &[0], weight: 1, urgent: false };
+/// let order = Cost { lane: 0, budgets: &[0], weight: 1, urgent: false };
 /// let permit = allowance.take(order, start).unwrap();
 /// let answered = start + Duration::from_millis(40);
 /// allowance.finish(permit, answered);
 ///
 /// // The lane has room. What is left of the budget is for urgent calls.
-/// assert_eq!(allowance.when(Charge { budgets: &[], ..order }, answered), Ok(()));
+/// assert_eq!(allowance.available_at(Cost { budgets: &[], ..order }, answered), Ok(()));
 /// let free = answered + Duration::from_secs(60);
-/// assert_eq!(allowance.when(order, answered), Err(NotYet::Until(free)));
-/// assert_eq!(allowance.when(Charge { urgent: true, ..order }, answered), Ok(()));
+/// assert_eq!(allowance.available_at(order, answered), Err(NotYet::Until(free)));
+/// assert_eq!(allowance.available_at(Cost { urgent: true, ..order }, answered), Ok(()));
 /// # Ok::<(), lanekeeper::quota::QuotaError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Allowance {
-    wall: Wall,
+pub struct PacingState {
+    wall: WallClockSample,
     latest: Moment,
     lanes: Vec<LaneQuota>,
     budgets: Vec<SharedBudget>,
@@ -80,13 +80,13 @@ pub struct Allowance {
 struct Lost {
     until: Moment,
     taken: Moment,
-    charge: Charge,
+    charge: Cost,
 }
 
 #[derive(Debug, Clone)]
 struct LaneQuota {
     gauge: Gauge,
-    setting: Credit,
+    setting: RttCredit,
     path: Path,
     /// Calls that hold their slots, and are in flight no more: no answer came.
     unanswered: u64,
@@ -108,9 +108,9 @@ struct SharedBudget {
     lanes: Vec<usize>,
 }
 
-impl Allowance {
+impl PacingState {
     /// Without lanes and budgets.
-    pub fn new(wall: Wall) -> Self {
+    pub fn new(wall: WallClockSample) -> Self {
         Self {
             wall,
             latest: Moment::ORIGIN,
@@ -124,7 +124,7 @@ impl Allowance {
     ///
     /// Set back by more than 2 s, windows that go by the wall count anew what is remembered of the calls, by
     /// this reading: what the wall said before was wrong.
-    pub fn set_wall(&mut self, wall: Wall) {
+    pub fn set_wall_clock(&mut self, wall: WallClockSample) {
         let was = std::mem::replace(&mut self.wall, wall);
         if was.is_ahead_of(wall, GUARD) {
             let lanes = self.lanes.iter_mut().map(|lane| &mut lane.gauge);
@@ -134,17 +134,17 @@ impl Allowance {
     }
 
     /// Whether the clock on the wall matters to any window.
-    pub fn goes_by_the_wall(&self) -> bool {
+    pub fn uses_wall_clock(&self) -> bool {
         let lanes = self.lanes.iter().map(|lane| &lane.gauge);
         let budgets = self.budgets.iter().map(|budget| &budget.gauge);
-        lanes.chain(budgets).any(Gauge::goes_by_the_wall)
+        lanes.chain(budgets).any(Gauge::uses_wall_clock)
     }
 
     /// One more lane. Its number is the count of those before it.
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
-    pub fn add_lane(&mut self, quota: &Quota, credit: Credit) -> Result<usize, QuotaError> {
+    pub fn add_lane(&mut self, quota: &Quota, credit: RttCredit) -> Result<usize, QuotaError> {
         quota.check()?;
         let gauge = Gauge::new(quota.windows());
         let round_trip = RoundTrip::new();
@@ -177,9 +177,14 @@ impl Allowance {
 
     /// What the lanes and budgets of these names have used, in the order of their numbers. `wall` is the
     /// present.
-    pub fn save(&mut self, lanes: &[&str], budgets: &[&str], wall: Wall) -> PaceState {
+    pub fn save(
+        &mut self,
+        lanes: &[&str],
+        budgets: &[&str],
+        wall: WallClockSample,
+    ) -> PaceSnapshot {
         let now = self.at(wall.moment);
-        let mut state = PaceState::at(wall.timestamp);
+        let mut state = PaceSnapshot::at(wall.timestamp);
         for (name, lane) in lanes.iter().zip(&self.lanes) {
             state.set(name, lane.gauge.export(now));
         }
@@ -190,7 +195,13 @@ impl Allowance {
     }
 
     /// Begins with what another one has used. To be called before anything is taken; `wall` is the present.
-    pub fn restore(&mut self, state: &PaceState, lanes: &[&str], budgets: &[&str], wall: Wall) {
+    pub fn restore(
+        &mut self,
+        state: &PaceSnapshot,
+        lanes: &[&str],
+        budgets: &[&str],
+        wall: WallClockSample,
+    ) {
         for (name, lane) in lanes.iter().zip(&mut self.lanes) {
             lane.gauge.restore(&state.restored(name, wall), wall);
         }
@@ -206,18 +217,18 @@ impl Allowance {
     /// ```
     /// use std::time::Duration;
     /// use lanekeeper::jiff::Timestamp;
-    /// use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Quota, Wall};
+    /// use lanekeeper::quota::{PacingState, Cost, RttCredit, Moment, NotYet, Quota, WallClockSample};
     ///
     /// let start = Moment::from_nanos(0);
-    /// let mut allowance = Allowance::new(Wall { moment: start, timestamp: Timestamp::UNIX_EPOCH });
-    /// let lane = allowance.add_lane(&Quota::per_second(10).and(Quota::per_day(500)), Credit::STRICT)?;
-    /// allowance.hold_still(start, Duration::from_secs(60));
-    /// let call = Charge::to_lane(lane);
-    /// assert_eq!(allowance.when(call, start), Err(NotYet::Until(start + Duration::from_secs(2))));
-    /// assert_eq!(allowance.when(Charge { urgent: true, ..call }, start), Ok(()));
+    /// let mut allowance = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+    /// let lane = allowance.add_lane(&Quota::per_second(10).and(Quota::per_day(500)), RttCredit::STRICT)?;
+    /// allowance.block_until_forgotten(start, Duration::from_secs(60));
+    /// let call = Cost::to_lane(lane);
+    /// assert_eq!(allowance.available_at(call, start), Err(NotYet::Until(start + Duration::from_secs(2))));
+    /// assert_eq!(allowance.available_at(Cost { urgent: true, ..call }, start), Ok(()));
     /// # Ok::<(), lanekeeper::quota::QuotaError>(())
     /// ```
-    pub fn hold_still(&mut self, unknown_before: Moment, up_to: Duration) {
+    pub fn block_until_forgotten(&mut self, unknown_before: Moment, up_to: Duration) {
         let lanes = self.lanes.iter_mut().map(|lane| &mut lane.gauge);
         let budgets = self.budgets.iter_mut().map(|budget| &mut budget.gauge);
         lanes.chain(budgets).for_each(|gauge| gauge.hold_still(unknown_before, nanos(up_to)));
@@ -233,15 +244,15 @@ impl Allowance {
     ///
     /// # Errors
     /// It could not; says when it could.
-    pub fn when(&mut self, charge: Charge, now: Moment) -> Result<(), NotYet> {
-        self.look(charge, now).map_err(|refused| refused.not_yet)
+    pub fn available_at(&mut self, charge: Cost, now: Moment) -> Result<(), NotYet> {
+        self.check(charge, now).map_err(|refused| refused.not_yet)
     }
 
     /// Whether the call could go now, and if not, where there is no room. Only looks.
     ///
     /// # Errors
     /// It could not; says when it could, and who is in the way.
-    pub fn look(&mut self, charge: Charge, now: Moment) -> Result<(), Refused> {
+    pub fn check(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
         let now = self.at(now);
         self.room(charge, now)
     }
@@ -250,7 +261,7 @@ impl Allowance {
     ///
     /// # Errors
     /// Some window has not room enough; says when all will have. A refusal changes nothing.
-    pub fn take(&mut self, charge: Charge, now: Moment) -> Result<Permit, NotYet> {
+    pub fn take(&mut self, charge: Cost, now: Moment) -> Result<Permit, NotYet> {
         let now = self.at(now);
         self.room(charge, now).map_err(|refused| refused.not_yet)?;
         let borrowed = if charge.urgent { self.beyond(charge, now) } else { 0 };
@@ -277,8 +288,8 @@ impl Allowance {
             lane.path.used(in_flight, now);
             let round_trip = now.since(permit.taken);
             match permit.warm {
-                true => lane.round_trip.saw(round_trip),
-                false => lane.round_trip.saw_cold(round_trip),
+                true => lane.round_trip.record(round_trip),
+                false => lane.round_trip.record_cold(round_trip),
             }
             lane.last = Some(round_trip);
             lane.longest = lane.longest.max(round_trip);
@@ -306,7 +317,7 @@ impl Allowance {
         let mut until = now + now.since(taken);
         if let Some(lane) = self.lanes.get_mut(charge.lane) {
             lane.unanswered += 1;
-            until = until + lane.round_trip.least().unwrap_or_default();
+            until = until + lane.round_trip.min().unwrap_or_default();
         }
         self.lost.push(Reverse(Lost { until, taken, charge }));
     }
@@ -414,8 +425,8 @@ impl Allowance {
     }
 
     /// The least round trip of a lane so far.
-    pub fn least_round_trip(&self, lane: usize) -> Option<Duration> {
-        self.lanes.get(lane)?.round_trip.least()
+    pub fn min_round_trip(&self, lane: usize) -> Option<Duration> {
+        self.lanes.get(lane)?.round_trip.min()
     }
 
     fn at(&mut self, now: Moment) -> Moment {
@@ -433,8 +444,8 @@ impl Allowance {
         now
     }
 
-    fn room(&mut self, charge: Charge, now: Moment) -> Result<(), Refused> {
-        let never = || Refused { not_yet: NotYet::Never, by: Bar::Lane };
+    fn room(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
+        let never = || NoCapacity { not_yet: NotYet::Never, by: BlockedBy::Lane };
         let Self { wall, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(charge.lane).ok_or_else(never)?;
         let patience = charge.urgent.then(|| nanos(lane.patience()));
@@ -451,12 +462,12 @@ impl Allowance {
             }
             answer = NotYet::both(answer, room);
         }
-        let by = || if full.is_empty() { Bar::Lane } else { Bar::Budgets(full) };
-        answer.map_err(|not_yet| Refused { not_yet, by: by() })
+        let by = || if full.is_empty() { BlockedBy::Lane } else { BlockedBy::Budgets(full) };
+        answer.map_err(|not_yet| NoCapacity { not_yet, by: by() })
     }
 
     /// What a call would take of the slots of hung calls.
-    fn beyond(&mut self, charge: Charge, now: Moment) -> u64 {
+    fn beyond(&mut self, charge: Cost, now: Moment) -> u64 {
         let Self { wall, lanes, budgets, .. } = self;
         let weight = charge.slots();
         let Some(lane) = lanes.get_mut(charge.lane) else { return 0 };
@@ -471,7 +482,7 @@ impl Allowance {
     }
 
     /// The quotas of the lane and of the budgets.
-    fn each(&mut self, charge: Charge, mut change: impl FnMut(&mut Gauge)) {
+    fn each(&mut self, charge: Cost, mut change: impl FnMut(&mut Gauge)) {
         if let Some(lane) = self.lanes.get_mut(charge.lane) {
             change(&mut lane.gauge);
         }
@@ -504,7 +515,7 @@ impl SharedBudget {
         others.fold(credit_of(lanes, lane), u64::min)
     }
 
-    fn reserve_against(&self, charge: Charge) -> Reserve {
+    fn reserve_against(&self, charge: Cost) -> Reserve {
         if charge.urgent { Reserve::NONE } else { self.reserve }
     }
 }

@@ -21,7 +21,7 @@ use jiff::tz::TimeZone;
 use super::charge::NotYet;
 use super::meter::{Look, Queue};
 use super::moment::{Moment, nanos};
-use super::wall::Wall;
+use super::wall::WallClockSample;
 use super::window::Window;
 
 const DAY: i128 = 86_400_000_000_000;
@@ -81,7 +81,13 @@ impl Calendar {
         Err(NotYet::Until(look.wall.when(until.saturating_add(self.guard))))
     }
 
-    pub(super) fn finish(&mut self, weight: u64, taken: Moment, finished: Moment, wall: Wall) {
+    pub(super) fn finish(
+        &mut self,
+        weight: u64,
+        taken: Moment,
+        finished: Moment,
+        wall: WallClockSample,
+    ) {
         let now = self.roll(wall, finished);
         if wall.at(taken).saturating_sub(self.guard) < self.first.end {
             self.first.used = self.first.used.saturating_add(weight);
@@ -111,7 +117,7 @@ impl Calendar {
 
     /// Moves on to the days in which a call of `moment` may be counted; says what the clock on the
     /// wall reads. Should that have been set back a little, the days stay.
-    fn roll(&mut self, wall: Wall, moment: Moment) -> i128 {
+    fn roll(&mut self, wall: WallClockSample, moment: Moment) -> i128 {
         let now = wall.at(moment);
         let earliest = now.saturating_sub(self.guard);
         if earliest >= self.first.end {

@@ -5,8 +5,8 @@ use super::window::Window;
 
 /// What a call is charged to, and how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Charge {
-    /// The lane, by the number that [`Allowance::add_lane`](super::Allowance::add_lane) gave.
+pub struct Cost {
+    /// The lane, by the number that [`PacingState::add_lane`](super::PacingState::add_lane) gave.
     pub lane: usize,
     /// The budgets, by their numbers. One that is named twice is charged once.
     pub budgets: &'static [usize],
@@ -17,7 +17,7 @@ pub struct Charge {
     pub urgent: bool,
 }
 
-impl Charge {
+impl Cost {
     /// A call of weight one that is charged to its lane alone.
     pub const fn to_lane(lane: usize) -> Self {
         Self { lane, budgets: &[], weight: 1, urgent: false }
@@ -40,17 +40,17 @@ impl Charge {
 }
 
 /// The right to make one call now. It holds its slots until it is given to
-/// [`Allowance::finish`](super::Allowance::finish),
-/// [`finish_unsent`](super::Allowance::finish_unsent),
-/// [`finish_unanswered`](super::Allowance::finish_unanswered) or
-/// [`give_back`](super::Allowance::give_back).
+/// [`PacingState::finish`](super::PacingState::finish),
+/// [`finish_unsent`](super::PacingState::finish_unsent),
+/// [`finish_unanswered`](super::PacingState::finish_unanswered) or
+/// [`give_back`](super::PacingState::give_back).
 ///
 /// A permit that is lost holds its slots for ever: too few calls go out, never too many.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is dropped holds its slots for ever"]
 pub struct Permit {
     pub(super) taken: Moment,
-    pub(super) charge: Charge,
+    pub(super) charge: Cost,
     /// It begins on a path in use.
     pub(super) warm: bool,
     /// What it took of the slots of hung calls.
@@ -59,12 +59,12 @@ pub struct Permit {
 
 impl Permit {
     /// When it was taken.
-    pub fn taken(&self) -> Moment {
+    pub fn taken_at(&self) -> Moment {
         self.taken
     }
 
     /// What it was taken for.
-    pub fn charge(&self) -> Charge {
+    pub fn charge(&self) -> Cost {
         self.charge
     }
 
@@ -116,17 +116,17 @@ impl NotYet {
 /// A refusal, and who refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{not_yet}")]
-pub struct Refused {
+pub struct NoCapacity {
     /// When there will be room everywhere.
     #[source]
     pub not_yet: NotYet,
     /// Where there is none.
-    pub by: Bar,
+    pub by: BlockedBy,
 }
 
 /// Where a call finds no room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bar {
+pub enum BlockedBy {
     /// In the windows of its lane, and there alone. Whoever goes before it makes it wait longer.
     Lane,
     /// In these budgets, each with when it has room by itself, and whether the lane has room or not. Those
@@ -134,27 +134,29 @@ pub enum Bar {
     Budgets(Vec<(usize, NotYet)>),
 }
 
-impl Refused {
+impl NoCapacity {
     /// The budgets that have no room.
     pub fn budgets(&self) -> impl Iterator<Item = usize> + '_ {
         let budgets = match &self.by {
-            Bar::Lane => &[][..],
-            Bar::Budgets(budgets) => budgets,
+            BlockedBy::Lane => &[][..],
+            BlockedBy::Budgets(budgets) => budgets,
         };
         budgets.iter().map(|(budget, _)| *budget)
     }
 
     /// The first moment at which one of those in the way has room, if it is not an answer that makes it:
     /// something may be possible then that is not now.
-    pub fn changes(&self) -> Option<Moment> {
+    pub fn next_change(&self) -> Option<Moment> {
         let until = |not_yet: &NotYet| match not_yet {
             NotYet::Until(until) => Some(*until),
             NotYet::InFlight | NotYet::Never => None,
         };
         match &self.by {
-            Bar::Lane => until(&self.not_yet),
+            BlockedBy::Lane => until(&self.not_yet),
             // Room everywhere comes no sooner than in the first of them.
-            Bar::Budgets(budgets) => budgets.iter().filter_map(|(_, not_yet)| until(not_yet)).min(),
+            BlockedBy::Budgets(budgets) => {
+                budgets.iter().filter_map(|(_, not_yet)| until(not_yet)).min()
+            }
         }
     }
 }

@@ -26,8 +26,8 @@ use super::charge::{NotYet, WindowUse};
 use super::log::Log;
 use super::meter::{Look, Meter, Queue};
 use super::moment::{Moment, nanos};
-use super::pace_state::{ON_ITS_WAY, Restored, Use};
-use super::wall::Wall;
+use super::pace_snapshot::{ON_ITS_WAY, Restored, Use};
+use super::wall::WallClockSample;
 use super::window::Window;
 
 /// The windows of one quota. A call takes its slots in all of them or in none.
@@ -94,14 +94,14 @@ impl Gauge {
         Duration::from_nanos(longest.unwrap_or(0))
     }
 
-    pub(super) fn goes_by_the_wall(&self) -> bool {
-        self.windows.iter().any(|(window, _)| window.goes_by_the_wall())
+    pub(super) fn uses_wall_clock(&self) -> bool {
+        self.windows.iter().any(|(window, _)| window.uses_wall_clock())
     }
 
     /// Changes the windows. What was used stays used, as far as it is still known: a window that
     /// counts as an old one did goes on from there, and any other is told again what is in the log.
     /// Those of the `cut` hold for calls that are not urgent alone.
-    pub(super) fn set(&mut self, windows: &[Window], cut: &[Window], wall: Wall) {
+    pub(super) fn set(&mut self, windows: &[Window], cut: &[Window], wall: WallClockSample) {
         let Self { windows: old, log, .. } = self;
         let carried = |window: &Window| {
             log.keep(window.remembers());
@@ -131,7 +131,7 @@ impl Gauge {
     }
 
     /// Counts what another quota used.
-    pub(super) fn restore(&mut self, calls: &[Restored], wall: Wall) {
+    pub(super) fn restore(&mut self, calls: &[Restored], wall: WallClockSample) {
         for &Restored { taken, finished, weight } in calls {
             self.log.push(taken, finished, weight);
             for (_, meter) in &mut self.windows {
@@ -141,9 +141,9 @@ impl Gauge {
     }
 
     /// Windows that go by the wall are told again what is in the log, by another reading of it.
-    pub(super) fn count_anew(&mut self, wall: Wall) {
+    pub(super) fn count_anew(&mut self, wall: WallClockSample) {
         for (window, meter) in &mut self.windows {
-            if window.goes_by_the_wall() {
+            if window.uses_wall_clock() {
                 *meter = told(Meter::new(window), &self.log, wall);
             }
         }
@@ -153,7 +153,7 @@ impl Gauge {
     pub(super) fn room(
         &mut self,
         now: Moment,
-        wall: Wall,
+        wall: WallClockSample,
         credit: u64,
         claim: Claim,
     ) -> Result<(), NotYet> {
@@ -186,7 +186,13 @@ impl Gauge {
 
     /// By how much a call of this weight would go beyond what its windows hold: what it would borrow
     /// of hung calls.
-    pub(super) fn beyond(&mut self, now: Moment, wall: Wall, credit: u64, weight: u64) -> u64 {
+    pub(super) fn beyond(
+        &mut self,
+        now: Moment,
+        wall: WallClockSample,
+        credit: u64,
+        weight: u64,
+    ) -> u64 {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
         let beyond = self.windows.iter_mut().take(self.firm).map(|(window, meter)| {
@@ -212,7 +218,13 @@ impl Gauge {
         }
     }
 
-    pub(super) fn finish(&mut self, weight: u64, taken: Moment, now: Moment, wall: Wall) {
+    pub(super) fn finish(
+        &mut self,
+        weight: u64,
+        taken: Moment,
+        now: Moment,
+        wall: WallClockSample,
+    ) {
         self.give_back(weight, taken);
         self.log.push(taken, now, weight);
         for (_, meter) in &mut self.windows {
@@ -229,7 +241,13 @@ impl Gauge {
     }
 
     /// How much is free in every window, with the reserve left over.
-    pub(super) fn free(&mut self, now: Moment, wall: Wall, credit: u64, reserve: Reserve) -> u64 {
+    pub(super) fn free(
+        &mut self,
+        now: Moment,
+        wall: WallClockSample,
+        credit: u64,
+        reserve: Reserve,
+    ) -> u64 {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
         let free = self.windows.iter_mut().map(|(window, meter)| {
@@ -244,7 +262,12 @@ impl Gauge {
         self.calls
     }
 
-    pub(super) fn uses(&mut self, now: Moment, wall: Wall, credit: u64) -> Vec<WindowUse> {
+    pub(super) fn uses(
+        &mut self,
+        now: Moment,
+        wall: WallClockSample,
+        credit: u64,
+    ) -> Vec<WindowUse> {
         let in_flight = self.in_flight;
         let look = Look { now, credit, wall, log: &self.log, in_flight };
         let quiet = self.quiet(now, false).unwrap_or(now);
@@ -268,7 +291,7 @@ impl Gauge {
     pub(super) fn estimate(
         &mut self,
         now: Moment,
-        wall: Wall,
+        wall: WallClockSample,
         credit: u64,
         ask: Ask,
     ) -> Option<Moment> {
@@ -331,7 +354,7 @@ pub(super) struct Ask {
 }
 
 /// A meter that is told what is in the log.
-fn told(mut meter: Meter, log: &Log, wall: Wall) -> Meter {
+fn told(mut meter: Meter, log: &Log, wall: WallClockSample) -> Meter {
     for (entry, weight) in log.iter() {
         meter.finish(weight, entry.taken, entry.finished, wall);
     }

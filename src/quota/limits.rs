@@ -20,7 +20,7 @@ use super::windows::Quota;
 pub struct Limits {
     lanes: Named<Quota>,
     budgets: Named<Budget>,
-    of_account: bool,
+    shared_account: bool,
 }
 
 impl Limits {
@@ -44,16 +44,16 @@ impl Limits {
     }
 
     /// They are of an account that other processes have used, or may have: what those sent counts. So a proxy with
-    /// these limits begins with [`Past::UNKNOWN`](super::Past::UNKNOWN), unless it is told what was used.
+    /// these limits begins with [`PriorUsage::UNKNOWN`](super::PriorUsage::UNKNOWN), unless it is told what was used.
     #[must_use]
-    pub fn of_account(mut self) -> Self {
-        self.of_account = true;
+    pub fn shared_account(mut self) -> Self {
+        self.shared_account = true;
         self
     }
 
     /// Whether they are.
-    pub fn is_of_account(&self) -> bool {
-        self.of_account
+    pub fn is_shared_account(&self) -> bool {
+        self.shared_account
     }
 
     /// The quota of the lane `name`, if one is documented.

@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::sliding_counter::SlidingCounter;
 use super::sliding_log::SlidingLog;
 use super::token_bucket::TokenBucket;
-use super::wall::Wall;
+use super::wall::WallClockSample;
 use super::window::{Window, WindowKind};
 
 /// What a window looks at to answer.
@@ -18,7 +18,7 @@ pub(super) struct Look<'a> {
     pub(super) now: Moment,
     /// In nanoseconds.
     pub(super) credit: u64,
-    pub(super) wall: Wall,
+    pub(super) wall: WallClockSample,
     pub(super) log: &'a Log,
     /// The weight in flight.
     pub(super) in_flight: u64,
@@ -104,7 +104,13 @@ impl Meter {
         }
     }
 
-    pub(super) fn finish(&mut self, weight: u64, taken: Moment, finished: Moment, wall: Wall) {
+    pub(super) fn finish(
+        &mut self,
+        weight: u64,
+        taken: Moment,
+        finished: Moment,
+        wall: WallClockSample,
+    ) {
         match self {
             // It looks into the log of the quota.
             Self::Log(_) => {}

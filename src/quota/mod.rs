@@ -8,11 +8,11 @@
 //! - [`Budget`] is a quota that only some calls are charged to, perhaps with a reserve.
 //! - [`Limits`] names the quotas of a broker's lanes and budgets.
 //! - [`WindowKind`] is how a window counts: a sliding log unless something else is asked for.
-//! - [`Allowance`] holds the state of all quotas of one proxy: what is used, and when it is free.
-//! - [`PaceState`] is what was used of them, for the next proxy, and [`Past`] what nobody has written down.
+//! - [`PacingState`] holds the state of all quotas of one proxy: what is used, and when it is free.
+//! - [`PaceSnapshot`] is what was used of them, for the next proxy, and [`PriorUsage`] what nobody has written down.
 //! - [`Pacer`] is one quota alone, for a limiter of your own.
-//! - [`Charge`] is what a call takes, and [`Permit`] what it was given for it.
-//! - [`Wall`] pairs the time of all this with the clock on the wall, for windows that begin at midnight.
+//! - [`Cost`] is what a call takes, and [`Permit`] what it was given for it.
+//! - [`WallClockSample`] pairs the time of all this with the clock on the wall, for windows that begin at midnight.
 //! - [`RoundTrip`] remembers the least round trip, from which the credit comes.
 
 mod allowance;
@@ -27,7 +27,7 @@ mod limits;
 mod log;
 mod meter;
 mod moment;
-mod pace_state;
+mod pace_snapshot;
 mod pacer;
 mod past;
 mod path;
@@ -42,19 +42,19 @@ mod windows;
 #[cfg(test)]
 mod windows_tests;
 
-pub use allowance::Allowance;
+pub use allowance::PacingState;
 pub use budget::{Budget, Reserve};
-pub use charge::{Bar, Charge, NotYet, Permit, Refused, WindowUse};
+pub use charge::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
 pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;
-pub use pace_state::PaceState;
+pub use pace_snapshot::PaceSnapshot;
 pub use pacer::Pacer;
-pub use past::Past;
-pub use round_trip::{Credit, RoundTrip};
+pub use past::PriorUsage;
+pub use round_trip::{RoundTrip, RttCredit};
 pub use text::ParseQuotaError;
 #[cfg(feature = "config")]
 pub(crate) use text::time;
-pub use wall::Wall;
+pub use wall::WallClockSample;
 pub use window::{Window, WindowKind};
 pub use windows::Quota;

@@ -1,15 +1,15 @@
-//! One quota alone: an [`Allowance`] of a single lane and no budgets.
+//! One quota alone: an [`PacingState`] of a single lane and no budgets.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::allowance::Allowance;
-use super::charge::{Charge, NotYet, Permit};
+use super::allowance::PacingState;
+use super::charge::{Cost, NotYet, Permit};
 use super::error::QuotaError;
 use super::moment::Moment;
-use super::round_trip::Credit;
-use super::wall::Wall;
+use super::round_trip::RttCredit;
+use super::wall::WallClockSample;
 use super::windows::Quota;
 
 /// The state of one quota. A pure state machine: every method is told the time.
@@ -18,9 +18,9 @@ use super::windows::Quota;
 ///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Quota};
+/// use lanekeeper::quota::{RttCredit, Moment, NotYet, Pacer, Quota};
 ///
-/// let mut pacer = Pacer::new(&Quota::per_second(1), Credit::STRICT)?;
+/// let mut pacer = Pacer::new(&Quota::per_second(1), RttCredit::STRICT)?;
 /// let start = Moment::from_nanos(0);
 /// let permit = pacer.take(start).unwrap();
 /// assert_eq!(pacer.take(start), Err(NotYet::InFlight));
@@ -32,7 +32,7 @@ use super::windows::Quota;
 /// # Ok::<(), lanekeeper::quota::QuotaError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Pacer(Allowance);
+pub struct Pacer(PacingState);
 
 const LANE: usize = 0;
 
@@ -42,17 +42,21 @@ impl Pacer {
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
-    pub fn new(quota: &Quota, credit: Credit) -> Result<Self, QuotaError> {
-        let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-        Self::with_wall(quota, credit, wall)
+    pub fn new(quota: &Quota, credit: RttCredit) -> Result<Self, QuotaError> {
+        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+        Self::with_wall_clock(quota, credit, wall)
     }
 
     /// A pacer that has sent nothing yet, and knows the time of day.
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
-    pub fn with_wall(quota: &Quota, credit: Credit, wall: Wall) -> Result<Self, QuotaError> {
-        let mut allowance = Allowance::new(wall);
+    pub fn with_wall_clock(
+        quota: &Quota,
+        credit: RttCredit,
+        wall: WallClockSample,
+    ) -> Result<Self, QuotaError> {
+        let mut allowance = PacingState::new(wall);
         allowance.add_lane(quota, credit)?;
         Ok(Self(allowance))
     }
@@ -62,7 +66,7 @@ impl Pacer {
     /// # Errors
     /// Some window has no free slot; says when one will be free.
     pub fn take(&mut self, now: Moment) -> Result<Permit, NotYet> {
-        self.0.take(Charge::to_lane(LANE), now)
+        self.0.take(Cost::to_lane(LANE), now)
     }
 
     /// The call was answered. Its slots cool for a window, less the credit.
@@ -70,17 +74,17 @@ impl Pacer {
         self.0.finish(permit, now);
     }
 
-    /// The call never left, see [`Allowance::finish_unsent`].
+    /// The call never left, see [`PacingState::finish_unsent`].
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
         self.0.finish_unsent(permit, now);
     }
 
-    /// No answer came, see [`Allowance::finish_unanswered`].
+    /// No answer came, see [`PacingState::finish_unanswered`].
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         self.0.finish_unanswered(permit, now);
     }
 
-    /// See [`Allowance::next_release`].
+    /// See [`PacingState::next_release`].
     pub fn next_release(&mut self, now: Moment) -> Option<Moment> {
         self.0.next_release(now)
     }
@@ -96,8 +100,8 @@ impl Pacer {
     }
 
     /// The least round trip seen so far.
-    pub fn least_round_trip(&self) -> Option<Duration> {
-        self.0.least_round_trip(LANE)
+    pub fn min_round_trip(&self) -> Option<Duration> {
+        self.0.min_round_trip(LANE)
     }
 
     /// The credit that a slot is given now.
@@ -113,7 +117,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn strict(quota: Quota) -> Pacer {
-        Pacer::new(&quota, Credit::STRICT).unwrap()
+        Pacer::new(&quota, RttCredit::STRICT).unwrap()
     }
 
     fn at(ms: u32) -> Moment {
@@ -145,10 +149,10 @@ mod tests {
     #[test]
     fn a_lost_call_keeps_its_slot_for_as_long_again() {
         let mut pacer = strict(Quota::per_second(1));
-        assert_eq!((pacer.least_round_trip(), pacer.next_release(at(0))), (None, None));
+        assert_eq!((pacer.min_round_trip(), pacer.next_release(at(0))), (None, None));
         let permit = pacer.take(at(0)).unwrap();
         pacer.finish(permit, at(50));
-        assert_eq!(pacer.least_round_trip(), Some(MS * 50));
+        assert_eq!(pacer.min_round_trip(), Some(MS * 50));
         let lost = pacer.take(at(2000)).unwrap();
         pacer.finish_unanswered(lost, at(2100));
         // And for a round trip more.
@@ -173,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_credit_brings_the_slot_forward() {
-        let mut pacer = Pacer::new(&Quota::per_second(1), Credit::percent(90)).unwrap();
+        let mut pacer = Pacer::new(&Quota::per_second(1), RttCredit::percent(90)).unwrap();
         let mut now = at(0);
         for _ in 0..32 {
             let permit = pacer.take(now).unwrap();
@@ -191,7 +195,7 @@ mod tests {
         let mut pacer = strict(Quota::per_second(1));
         let permit = pacer.take(at(0)).unwrap();
         pacer.finish_unsent(permit, at(1));
-        assert_eq!(pacer.least_round_trip(), None);
+        assert_eq!(pacer.min_round_trip(), None);
         assert_eq!(pacer.take(at(2)), Err(NotYet::Until(at(1001))));
     }
 

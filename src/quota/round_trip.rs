@@ -22,17 +22,17 @@ use super::moment::nanos;
 const ENOUGH: u64 = 16;
 
 /// The percentage of the least round trip below which another one shows a path that turned faster. The
-/// most that [`Credit`] counts on by default.
+/// most that [`RttCredit`] counts on by default.
 const STILL_THE_SAME: u32 = 95;
 
 /// The share of the least round trip by which, at most, a slot is free earlier than a window after
 /// its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Credit {
+pub struct RttCredit {
     percent: u8,
 }
 
-impl Credit {
+impl RttCredit {
     /// No credit, and no assumption at all: a slot is free a whole window after the answer.
     pub const STRICT: Self = Self { percent: 0 };
 
@@ -43,7 +43,7 @@ impl Credit {
     }
 }
 
-impl Default for Credit {
+impl Default for RttCredit {
     /// 95 %. With 90 % a lane whose round trip takes a quarter of its window stays more than 2 %
     /// below the best that a safe client can do; with 95 % it does not.
     fn default() -> Self {
@@ -68,8 +68,8 @@ impl RoundTrip {
     }
 
     /// Another one was seen, on a path in use.
-    pub fn saw(&mut self, round_trip: Duration) {
-        self.saw_cold(round_trip);
+    pub fn record(&mut self, round_trip: Duration) {
+        self.record_cold(round_trip);
         self.seen = self.seen.saturating_add(1);
         self.sum = self.sum.saturating_add(round_trip);
     }
@@ -79,7 +79,7 @@ impl RoundTrip {
     ///
     /// One that is more than a twentieth shorter than the least shows that the path has changed: what
     /// was seen before is no evidence of how far the least can be trusted.
-    pub fn saw_cold(&mut self, round_trip: Duration) {
+    pub fn record_cold(&mut self, round_trip: Duration) {
         if self.least.is_some_and(|least| round_trip < least * STILL_THE_SAME / 100) {
             (self.seen, self.sum) = (0, Duration::ZERO);
         }
@@ -87,7 +87,7 @@ impl RoundTrip {
     }
 
     /// The least so far.
-    pub fn least(&self) -> Option<Duration> {
+    pub fn min(&self) -> Option<Duration> {
         self.least
     }
 
@@ -98,7 +98,7 @@ impl RoundTrip {
     }
 
     /// What `credit` comes to now: zero until enough round trips were seen.
-    pub fn credit(&self, credit: Credit) -> Duration {
+    pub fn credit(&self, credit: RttCredit) -> Duration {
         let Some(least) = self.least.filter(|_| self.seen >= ENOUGH) else {
             return Duration::ZERO;
         };
@@ -122,21 +122,21 @@ mod tests {
 
     #[test]
     fn no_credit_is_for_more_than_a_whole_round_trip() {
-        assert_eq!(Credit::percent(101), Credit::percent(100));
-        assert_ne!(Credit::percent(99), Credit::percent(100));
+        assert_eq!(RttCredit::percent(101), RttCredit::percent(100));
+        assert_ne!(RttCredit::percent(99), RttCredit::percent(100));
     }
 
     #[test]
     fn there_is_no_credit_before_enough_was_seen() {
         let mut round_trip = RoundTrip::new();
         for _ in 0..ENOUGH - 1 {
-            round_trip.saw(100 * MS);
-            assert_eq!(round_trip.credit(Credit::default()), Duration::ZERO);
+            round_trip.record(100 * MS);
+            assert_eq!(round_trip.credit(RttCredit::default()), Duration::ZERO);
         }
-        round_trip.saw(100 * MS);
-        assert_eq!(round_trip.credit(Credit::default()), 95 * MS);
-        assert_eq!(round_trip.credit(Credit::STRICT), Duration::ZERO);
-        assert_eq!(round_trip.credit(Credit::percent(255)), 100 * MS);
+        round_trip.record(100 * MS);
+        assert_eq!(round_trip.credit(RttCredit::default()), 95 * MS);
+        assert_eq!(round_trip.credit(RttCredit::STRICT), Duration::ZERO);
+        assert_eq!(round_trip.credit(RttCredit::percent(255)), 100 * MS);
     }
 
     #[test]
@@ -144,8 +144,8 @@ mod tests {
         // One in four takes 10 ms, the others 110 ms: the mean is 85 ms.
         let after = |seen: u32| {
             let mut round_trip = RoundTrip::new();
-            (0..seen).for_each(|i| round_trip.saw(if i % 4 == 0 { 10 * MS } else { 110 * MS }));
-            round_trip.credit(Credit::default())
+            (0..seen).for_each(|i| round_trip.record(if i % 4 == 0 { 10 * MS } else { 110 * MS }));
+            round_trip.credit(RttCredit::default())
         };
         // 10 ms - 2 * 75 ms / sqrt(n)
         assert_eq!(after(100), Duration::ZERO);
@@ -157,33 +157,33 @@ mod tests {
     #[test]
     fn round_trips_on_a_cold_path_are_no_evidence() {
         let mut round_trip = RoundTrip::new();
-        (0..1_000).for_each(|_| round_trip.saw_cold(300 * MS));
-        assert_eq!(round_trip.credit(Credit::default()), Duration::ZERO);
-        (0..100).for_each(|_| round_trip.saw(100 * MS));
-        assert_eq!(round_trip.credit(Credit::default()), 95 * MS);
-        round_trip.saw_cold(40 * MS);
-        assert!(round_trip.credit(Credit::default()) < 40 * MS);
+        (0..1_000).for_each(|_| round_trip.record_cold(300 * MS));
+        assert_eq!(round_trip.credit(RttCredit::default()), Duration::ZERO);
+        (0..100).for_each(|_| round_trip.record(100 * MS));
+        assert_eq!(round_trip.credit(RttCredit::default()), 95 * MS);
+        round_trip.record_cold(40 * MS);
+        assert!(round_trip.credit(RttCredit::default()) < 40 * MS);
     }
 
     #[test]
     fn a_path_that_turns_faster_is_learned_anew() {
         let mut round_trip = RoundTrip::new();
-        (0..1_000).for_each(|_| round_trip.saw(300 * MS));
-        assert!(round_trip.credit(Credit::default()) > 280 * MS);
-        round_trip.saw(20 * MS);
-        assert_eq!(round_trip.credit(Credit::default()), Duration::ZERO);
-        (0..ENOUGH).for_each(|_| round_trip.saw(20 * MS));
-        assert_eq!(round_trip.credit(Credit::default()), 19 * MS);
+        (0..1_000).for_each(|_| round_trip.record(300 * MS));
+        assert!(round_trip.credit(RttCredit::default()) > 280 * MS);
+        round_trip.record(20 * MS);
+        assert_eq!(round_trip.credit(RttCredit::default()), Duration::ZERO);
+        (0..ENOUGH).for_each(|_| round_trip.record(20 * MS));
+        assert_eq!(round_trip.credit(RttCredit::default()), 19 * MS);
     }
 
     #[test]
     fn the_least_is_never_forgotten() {
         let mut round_trip = RoundTrip::new();
-        round_trip.saw(10 * MS);
+        round_trip.record(10 * MS);
         for _ in 0..10_000 {
-            round_trip.saw(500 * MS);
+            round_trip.record(500 * MS);
         }
-        assert_eq!(round_trip.least(), Some(10 * MS));
-        assert!(round_trip.credit(Credit::percent(100)) < 10 * MS);
+        assert_eq!(round_trip.min(), Some(10 * MS));
+        assert!(round_trip.credit(RttCredit::percent(100)) < 10 * MS);
     }
 }

@@ -24,7 +24,7 @@
 use super::charge::NotYet;
 use super::meter::{Look, Queue};
 use super::moment::{Moment, nanos};
-use super::wall::Wall;
+use super::wall::WallClockSample;
 use super::window::Window;
 
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl SlidingCounter {
         Err(NotYet::InFlight)
     }
 
-    pub(super) fn finish(&mut self, weight: u64, finished: Moment, wall: Wall) {
+    pub(super) fn finish(&mut self, weight: u64, finished: Moment, wall: WallClockSample) {
         self.roll(wall, finished);
         self.current = self.current.saturating_add(weight);
     }
@@ -105,7 +105,7 @@ impl SlidingCounter {
     }
 
     /// Moves on to the stretch of `moment`; says what the clock on the wall reads.
-    fn roll(&mut self, wall: Wall, moment: Moment) -> i128 {
+    fn roll(&mut self, wall: WallClockSample, moment: Moment) -> i128 {
         let at = wall.at(moment);
         if at >= self.end {
             let end = at.div_euclid(self.length).saturating_add(1).saturating_mul(self.length);

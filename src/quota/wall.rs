@@ -11,14 +11,14 @@ use super::moment::{Moment, nanos};
 ///
 /// It is given from outside, since nothing in here reads a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wall {
+pub struct WallClockSample {
     /// The moment.
     pub moment: Moment,
     /// What the clock on the wall said then.
     pub timestamp: Timestamp,
 }
 
-impl Wall {
+impl WallClockSample {
     /// What the clock on the wall says at `moment`, in nanoseconds since 1970.
     pub(super) fn at(&self, moment: Moment) -> i128 {
         let passed = i128::from(moment.as_nanos()) - i128::from(self.moment.as_nanos());
@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn each_clock_tells_what_the_other_says() {
-        let wall = Wall { moment: Moment::from_nanos(5), timestamp: Timestamp::UNIX_EPOCH };
+        let wall =
+            WallClockSample { moment: Moment::from_nanos(5), timestamp: Timestamp::UNIX_EPOCH };
         assert_eq!(wall.at(Moment::from_nanos(7)), 2);
         assert_eq!(wall.when(2), Moment::from_nanos(7));
         assert_eq!(wall.when(-5), Moment::ORIGIN);

@@ -56,7 +56,7 @@ impl Window {
     }
 
     /// Whether it begins when the clock on the wall says so.
-    pub(super) fn goes_by_the_wall(&self) -> bool {
+    pub(super) fn uses_wall_clock(&self) -> bool {
         match self.kind {
             WindowKind::SlidingCounter | WindowKind::Calendar { .. } => true,
             WindowKind::SlidingLog | WindowKind::TokenBucket { .. } => false,

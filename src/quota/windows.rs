@@ -123,7 +123,7 @@ impl Quota {
 
     /// The most calls that can be in flight at once, each of which holds a slot; `None` if nothing
     /// limits it.
-    pub fn most_in_flight(&self) -> Option<u32> {
+    pub fn max_in_flight(&self) -> Option<u32> {
         self.windows.iter().map(Window::most).min()
     }
 
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_narrowest_window_bounds_what_is_in_flight() {
-        assert_eq!(Quota::per_second(10).and(Quota::per_minute(4)).most_in_flight(), Some(4));
-        assert_eq!(Quota::unlimited().most_in_flight(), None);
+        assert_eq!(Quota::per_second(10).and(Quota::per_minute(4)).max_in_flight(), Some(4));
+        assert_eq!(Quota::unlimited().max_in_flight(), None);
     }
 }

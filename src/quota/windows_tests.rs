@@ -6,14 +6,14 @@ use jiff::tz::{Offset, TimeZone};
 use super::allowance_tests::{CALL, MS, allowance, at, call, lane};
 use super::*;
 
-fn strict_at(timestamp: &str, quota: Quota) -> Allowance {
+fn strict_at(timestamp: &str, quota: Quota) -> PacingState {
     allowance(timestamp, &[quota], &[])
 }
 
 /// Twenty calls that took `takes` each, a second apart: the credit is 90 % of that.
-fn with_credit(quota: &Quota, takes: u32) -> (Allowance, Moment) {
+fn with_credit(quota: &Quota, takes: u32) -> (PacingState, Moment) {
     let mut allowance = allowance("1970-01-01T00:00:00Z", &[], &[]);
-    allowance.add_lane(quota, Credit::percent(90)).unwrap();
+    allowance.add_lane(quota, RttCredit::percent(90)).unwrap();
     let mut now = at(0);
     for _ in 0..20 {
         let permit = allowance.take(CALL, now).unwrap();
@@ -23,7 +23,7 @@ fn with_credit(quota: &Quota, takes: u32) -> (Allowance, Moment) {
     (allowance, now)
 }
 
-fn used(allowance: &mut Allowance, now: Moment) -> u32 {
+fn used(allowance: &mut PacingState, now: Moment) -> u32 {
     allowance.lane_use(0, now)[0].used
 }
 
@@ -73,7 +73,7 @@ fn a_queue_gets_its_tokens_as_they_come() {
         &[Quota::unlimited()],
         &[reserved],
     );
-    let order = Charge { budgets: &[0], ..CALL };
+    let order = Cost { budgets: &[0], ..CALL };
     let permit = allowance.take(order, at(0)).unwrap();
     allowance.finish(permit, at(3000));
     let turn = allowance.estimate(order, 3, at(3000)).unwrap();
@@ -88,8 +88,8 @@ fn a_credit_brings_the_tokens_of_the_next_call_forward() {
     let permit = allowance.take(CALL, now).unwrap();
     allowance.finish(permit, now + 100 * MS);
     let next = now + (100 + 1000 - 90) * MS;
-    assert_eq!(allowance.when(CALL, now + 100 * MS), Err(NotYet::Until(next)));
-    assert_eq!(allowance.when(CALL, next), Ok(()));
+    assert_eq!(allowance.available_at(CALL, now + 100 * MS), Err(NotYet::Until(next)));
+    assert_eq!(allowance.available_at(CALL, next), Ok(()));
 }
 
 /// What is remembered does not reach back to when it stood full.
@@ -146,22 +146,25 @@ fn a_day_in_another_zone_or_with_another_guard_is_another_day() {
     let full = || {
         let mut allowance = strict_at("2026-03-02T18:00:00Z", utc.clone());
         call(&mut allowance, CALL, at(0));
-        assert_eq!(allowance.when(CALL, at(1)), Err(NotYet::Until(at(0) + 6 * hour + guard)));
+        assert_eq!(
+            allowance.available_at(CALL, at(1)),
+            Err(NotYet::Until(at(0) + 6 * hour + guard))
+        );
         allowance
     };
     // 18:00 is half past eleven in India.
     let india = TimeZone::fixed(Offset::from_seconds(19_800).unwrap());
     let mut allowance = full();
     allowance.set_lane(0, &Quota::per_calendar_day(1, india), at(1)).unwrap();
-    assert_eq!(allowance.when(CALL, at(1)), Err(NotYet::Until(at(0) + hour / 2 + guard)));
+    assert_eq!(allowance.available_at(CALL, at(1)), Err(NotYet::Until(at(0) + hour / 2 + guard)));
     let mut allowance = full();
     allowance.set_lane(0, &utc.clone().clock_guard(60_000 * MS), at(1)).unwrap();
     let midnight = at(0) + 6 * hour;
-    assert_eq!(allowance.when(CALL, at(1)), Err(NotYet::Until(midnight + 60_000 * MS)));
+    assert_eq!(allowance.available_at(CALL, at(1)), Err(NotYet::Until(midnight + 60_000 * MS)));
     let mut allowance = full();
     allowance.set_lane(0, &Quota::per_calendar_day(2, TimeZone::UTC), at(1)).unwrap();
     call(&mut allowance, CALL, at(1));
-    assert_eq!(allowance.when(CALL, at(2)), Err(NotYet::Until(midnight + guard)));
+    assert_eq!(allowance.available_at(CALL, at(2)), Err(NotYet::Until(midnight + guard)));
 }
 
 #[test]
@@ -172,7 +175,7 @@ fn a_counter_of_another_length_counts_in_its_own_stretches() {
     }
     allowance.set_lane(0, &Quota::sliding_counter(4, 4000 * MS), at(500)).unwrap();
     // All four are in the stretch that ends at 4 s, and one has to fade from the next.
-    assert_eq!(allowance.when(CALL, at(500)), Err(NotYet::Until(at(5000))));
+    assert_eq!(allowance.available_at(CALL, at(500)), Err(NotYet::Until(at(5000))));
     allowance.set_lane(0, &Quota::sliding_counter(5, 4000 * MS), at(500)).unwrap();
     call(&mut allowance, CALL, at(500));
     assert_eq!(used(&mut allowance, at(500)), 5);
@@ -184,7 +187,7 @@ fn what_is_in_flight_will_be_answered_as_late_as_its_average() {
     let _first = allowance.take(CALL, now).unwrap();
     let second = allowance.take(CALL, now + 20 * MS).unwrap();
     let asked = now + 25 * MS;
-    assert_eq!(allowance.typical(0, asked), Some((now + 60 * MS, 50 * MS)));
+    assert_eq!(allowance.typical_call(0, asked), Some((now + 60 * MS, 50 * MS)));
     allowance.give_back(second);
-    assert_eq!(allowance.typical(0, asked), Some((now + 50 * MS, 50 * MS)));
+    assert_eq!(allowance.typical_call(0, asked), Some((now + 50 * MS, 50 * MS)));
 }

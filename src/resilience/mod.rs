@@ -7,7 +7,7 @@
 //!
 //! - [`RetryPolicy`] says whether a call that failed is sent again, and when; [`RetryBudget`] keeps
 //!   the retries of a lane a small share of its calls.
-//! - [`CircuitBreaker`] sets up a [`Breaker`], which keeps calls from a broker that is down, and finds
+//! - [`BreakerPolicy`] sets up a [`CircuitBreaker`], which keeps calls from a broker that is down, and finds
 //!   out with a few of them when it is back.
 //! - [`ThrottlePolicy`] sets up a [`Throttle`], which pauses and slows a lane that the broker refused
 //!   for coming too fast.
@@ -25,10 +25,11 @@ mod setting;
 mod throttle;
 
 pub use breaker::{
-    Admission, Breaker, BreakerMode, BreakerState, CircuitBreaker, Counts, Outcome, Refused,
+    Admission, BreakerMode, BreakerPolicy, BreakerState, CallCounts, CallNotPermitted, CallOutcome,
+    CircuitBreaker,
 };
 pub use retry::RetryPolicy;
 pub use retry_after::retry_after;
 pub use retry_budget::RetryBudget;
-pub use setting::SettingError;
-pub use throttle::{Departure, Throttle, ThrottlePolicy};
+pub use setting::PolicyError;
+pub use throttle::{SendStamp, Throttle, ThrottlePolicy};

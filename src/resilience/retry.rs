@@ -12,15 +12,15 @@
 use std::time::Duration;
 
 use super::luck::part;
-use super::setting::{SettingError, demand, demand_percent, demand_time};
-use crate::Class;
+use super::setting::{PolicyError, demand, demand_percent, demand_time};
 use crate::Effect;
+use crate::ErrorClass;
 
 /// How a lane sends calls again that failed.
 ///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::Class;
+/// use lanekeeper::ErrorClass;
 /// use lanekeeper::lane::Effect;
 /// use lanekeeper::resilience::RetryPolicy;
 ///
@@ -28,18 +28,18 @@ use crate::Effect;
 /// policy.check()?;
 ///
 /// // An order of which nobody knows what became is never sent again; one that never left is.
-/// assert_eq!(policy.delay(Class::Unknown, Effect::Write, 1, 0), None);
-/// assert!(policy.delay(Class::NotSent, Effect::Write, 1, 0).is_some());
+/// assert_eq!(policy.delay(ErrorClass::Unknown, Effect::Write, 1, 0), None);
+/// assert!(policy.delay(ErrorClass::NotSent, Effect::Write, 1, 0).is_some());
 /// // The third attempt was the last.
-/// assert_eq!(policy.delay(Class::NotSent, Effect::Write, 3, 0), None);
-/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// assert_eq!(policy.delay(ErrorClass::NotSent, Effect::Write, 3, 0), None);
+/// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     attempts: u32,
     base: Duration,
     cap: Duration,
-    longest_wait: Duration,
+    max_wait: Duration,
     percent: u32,
     floor: u32,
     life: Duration,
@@ -53,7 +53,7 @@ impl Default for RetryPolicy {
             attempts: 4,
             base: Duration::from_millis(100),
             cap: Duration::from_secs(5),
-            longest_wait: Duration::from_secs(60),
+            max_wait: Duration::from_secs(60),
             percent: 20,
             floor: 5,
             life: Duration::from_secs(10),
@@ -77,14 +77,14 @@ impl RetryPolicy {
     /// The delay before the second attempt, at most. It doubles with every further one. 100 ms by
     /// default.
     #[must_use]
-    pub fn base(mut self, base: Duration) -> Self {
+    pub fn base_delay(mut self, base: Duration) -> Self {
         self.base = base;
         self
     }
 
     /// What a delay grows to at most. 5 s by default.
     #[must_use]
-    pub fn cap(mut self, cap: Duration) -> Self {
+    pub fn max_delay(mut self, cap: Duration) -> Self {
         self.cap = cap;
         self
     }
@@ -93,8 +93,8 @@ impl RetryPolicy {
     /// longer is not sent again, since going earlier would be the next refusal: its caller is told
     /// that it was throttled, and for how long. A minute by default.
     #[must_use]
-    pub fn longest_wait(mut self, wait: Duration) -> Self {
-        self.longest_wait = wait;
+    pub fn max_wait(mut self, wait: Duration) -> Self {
+        self.max_wait = wait;
         self
     }
 
@@ -125,13 +125,13 @@ impl RetryPolicy {
     /// # Errors
     /// No attempt at all, or more than 20; a time of less than a millisecond or more than a day; a
     /// cap below the base; a percentage above 100; retries without a budget.
-    pub fn check(&self) -> Result<(), SettingError> {
-        let Self { attempts, base, cap, longest_wait, percent, floor, life } = *self;
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let Self { attempts, base, cap, max_wait, percent, floor, life } = *self;
         demand((1..=20).contains(&attempts), "attempts", attempts, "a number from 1 to 20")?;
-        demand_time("base", base)?;
-        demand_time("cap", cap)?;
-        demand(base <= cap, "cap", cap, "no less than the base")?;
-        demand_time("longest_wait", longest_wait)?;
+        demand_time("base_delay", base)?;
+        demand_time("max_delay", cap)?;
+        demand(base <= cap, "max_delay", cap, "no less than base_delay")?;
+        demand_time("max_wait", max_wait)?;
         demand_time("budget_life", life)?;
         demand(floor <= 1000, "budget_floor", floor, "a number from 0 to 1000")?;
         if percent == 0 {
@@ -148,29 +148,36 @@ impl RetryPolicy {
     /// likely as the others. There has to be room in the [`RetryBudget`](super::RetryBudget) too, and
     /// before the call's deadline.
     #[must_use]
-    pub fn delay(&self, class: Class, effect: Effect, attempt: u32, luck: u64) -> Option<Duration> {
+    pub fn delay(
+        &self,
+        class: ErrorClass,
+        effect: Effect,
+        attempt: u32,
+        random: u64,
+    ) -> Option<Duration> {
         if attempt >= self.attempts {
             return None;
         }
         let backoff = self.backoff(attempt);
         match (class, effect) {
-            (Class::Throttled { retry_after: Some(wait) }, _) => {
-                (wait <= self.longest_wait).then(|| wait.saturating_add(part(backoff, luck)))
+            (ErrorClass::Throttled { retry_after: Some(wait) }, _) => {
+                (wait <= self.max_wait).then(|| wait.saturating_add(part(backoff, random)))
             }
-            (Class::Throttled { retry_after: None }, _) => {
+            (ErrorClass::Throttled { retry_after: None }, _) => {
                 let half = backoff / 2;
-                Some(half + part(backoff - half, luck))
+                Some(half + part(backoff - half, random))
             }
-            (Class::NotSent, _) | (Class::Transient | Class::Unknown, Effect::Read) => {
-                Some(part(backoff, luck))
+            (ErrorClass::NotSent, _)
+            | (ErrorClass::Transient | ErrorClass::Unknown, Effect::Read) => {
+                Some(part(backoff, random))
             }
-            (Class::Transient | Class::Unknown, Effect::Write)
+            (ErrorClass::Transient | ErrorClass::Unknown, Effect::Write)
             | (
-                Class::Malformed
-                | Class::Unauthorized
-                | Class::Rejected
-                | Class::PartlyDone
-                | Class::Fatal,
+                ErrorClass::Malformed
+                | ErrorClass::Unauthorized
+                | ErrorClass::Rejected
+                | ErrorClass::PartlyDone
+                | ErrorClass::Fatal,
                 _,
             ) => None,
         }
@@ -205,28 +212,28 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_cap() {
-        let policy = RetryPolicy::default().attempts(20).base(ms(100)).cap(ms(500));
+        let policy = RetryPolicy::default().attempts(20).base_delay(ms(100)).max_delay(ms(500));
         let most: Vec<u128> = (1..=5)
-            .filter_map(|attempt| policy.delay(Class::NotSent, Effect::Read, attempt, MOST))
+            .filter_map(|attempt| policy.delay(ErrorClass::NotSent, Effect::Read, attempt, MOST))
             .map(|delay| (delay + Duration::from_nanos(1)).as_millis())
             .collect();
         assert_eq!(most, [100, 200, 400, 500, 500]);
-        assert_eq!(policy.delay(Class::NotSent, Effect::Read, 5, 0), Some(ms(0)));
+        assert_eq!(policy.delay(ErrorClass::NotSent, Effect::Read, 5, 0), Some(ms(0)));
     }
 
     #[test]
     fn a_refusal_for_coming_too_fast_keeps_half_the_delay() {
         let policy = RetryPolicy::default();
-        let throttled = Class::Throttled { retry_after: None };
+        let throttled = ErrorClass::Throttled { retry_after: None };
         assert_eq!(policy.delay(throttled, Effect::Write, 1, 0), Some(ms(50)));
         assert_eq!(policy.delay(throttled, Effect::Write, 1, 1 << 63), Some(ms(75)));
     }
 
     #[test]
     fn a_wait_that_was_asked_for_is_kept_in_full_or_not_at_all() {
-        let policy = RetryPolicy::default().longest_wait(ms(2000));
+        let policy = RetryPolicy::default().max_wait(ms(2000));
         let delay = |wait, luck| {
-            let throttled = Class::Throttled { retry_after: Some(ms(wait)) };
+            let throttled = ErrorClass::Throttled { retry_after: Some(ms(wait)) };
             policy.delay(throttled, Effect::Write, 1, luck)
         };
         assert_eq!(delay(2000, 0), Some(ms(2000)));
@@ -240,10 +247,10 @@ mod tests {
         let policy = RetryPolicy::default();
         assert_eq!(refused(policy.attempts(0)), "attempts(0): write a number from 1 to 20");
         assert_eq!(refused(policy.attempts(21)), "attempts(21): write a number from 1 to 20");
-        assert_eq!(refused(policy.base(ms(0))), "base(0ns): write a time from 1 ms to a day");
-        assert!(refused(policy.cap(Duration::MAX)).starts_with("cap("));
-        assert_eq!(refused(policy.cap(ms(99))), "cap(99ms): write no less than the base");
-        assert!(refused(policy.longest_wait(ms(0))).starts_with("longest_wait(0ns)"));
+        assert_eq!(refused(policy.base_delay(ms(0))), "base(0ns): write a time from 1 ms to a day");
+        assert!(refused(policy.max_delay(Duration::MAX)).starts_with("cap("));
+        assert_eq!(refused(policy.max_delay(ms(99))), "cap(99ms): write no less than base_delay");
+        assert!(refused(policy.max_wait(ms(0))).starts_with("max_wait(0ns)"));
         assert!(refused(policy.budget_life(ms(0))).starts_with("budget_life(0ns)"));
         assert!(refused(policy.budget_floor(1001)).starts_with("budget_floor(1001)"));
         assert!(refused(policy.budget_percent(101)).starts_with("budget_percent(101)"));

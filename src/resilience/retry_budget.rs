@@ -7,7 +7,7 @@
 
 use super::buckets::Buckets;
 use super::retry::RetryPolicy;
-use super::setting::SettingError;
+use super::setting::PolicyError;
 use crate::quota::Moment;
 
 /// The retries that a lane may still make.
@@ -22,13 +22,13 @@ use crate::quota::Moment;
 /// let policy = RetryPolicy::default().budget_percent(20).budget_floor(1);
 /// let mut budget = RetryBudget::new(&policy)?;
 /// let now = Moment::ORIGIN;
-/// assert!(budget.spend(now)); // The floor,
-/// assert!(!budget.spend(now)); // and no more,
+/// assert!(budget.withdraw(now)); // The floor,
+/// assert!(!budget.withdraw(now)); // and no more,
 /// for _ in 0..5 {
-///     budget.earn(now);
+///     budget.deposit(now);
 /// }
-/// assert!(budget.spend(now)); // until five calls have earned one.
-/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// assert!(budget.withdraw(now)); // until five calls have earned one.
+/// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryBudget {
@@ -53,21 +53,21 @@ impl RetryBudget {
     ///
     /// # Errors
     /// The policy makes no sense, see [`RetryPolicy::check`].
-    pub fn new(policy: &RetryPolicy) -> Result<Self, SettingError> {
+    pub fn new(policy: &RetryPolicy) -> Result<Self, PolicyError> {
         policy.check()?;
         let (percent, floor, life) = policy.budget();
         Ok(Self { earns: percent.into(), floor: floor.into(), lately: Buckets::new(life) })
     }
 
     /// A call was sent for the first time.
-    pub fn earn(&mut self, now: Moment) {
+    pub fn deposit(&mut self, now: Moment) {
         let account = self.lately.now(now);
         account.calls = account.calls.saturating_add(1);
     }
 
     /// Takes one retry, if there is one.
     #[must_use = "without a retry taken, the call must not be sent again"]
-    pub fn spend(&mut self, now: Moment) -> bool {
+    pub fn withdraw(&mut self, now: Moment) -> bool {
         let (calls, retries) =
             self.lately.span(now).fold((0_u64, 0_u64), |(calls, retries), of| {
                 (calls.saturating_add(of.calls), retries.saturating_add(of.retries))
@@ -92,13 +92,13 @@ mod tests {
     }
 
     fn spends(budget: &mut RetryBudget, now: Moment) -> u32 {
-        (0..1000).take_while(|_| budget.spend(now)).count() as u32
+        (0..1000).take_while(|_| budget.withdraw(now)).count() as u32
     }
 
     #[test]
     fn what_was_earned_is_worth_nothing_ten_seconds_later() {
         let mut budget = RetryBudget::new(&RetryPolicy::default().budget_floor(0)).unwrap();
-        (0..50).for_each(|_| budget.earn(at(0)));
+        (0..50).for_each(|_| budget.deposit(at(0)));
         assert_eq!(spends(&mut budget.clone(), at(9)), 10);
         assert_eq!(spends(&mut budget, at(10)), 0);
     }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_policy_without_retries_has_no_budget() {
         let mut budget = RetryBudget::new(&RetryPolicy::none()).unwrap();
-        (0..50).for_each(|_| budget.earn(at(0)));
-        assert!(!budget.spend(at(0)));
+        (0..50).for_each(|_| budget.deposit(at(0)));
+        assert!(!budget.withdraw(at(0)));
     }
 }

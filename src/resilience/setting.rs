@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}({value}): write {allowed}")]
 #[non_exhaustive]
-pub struct SettingError {
+pub struct PolicyError {
     /// The method that set it.
     pub setting: &'static str,
     /// What was written.
@@ -22,15 +22,15 @@ pub(super) fn demand(
     setting: &'static str,
     value: impl Debug,
     allowed: &'static str,
-) -> Result<(), SettingError> {
+) -> Result<(), PolicyError> {
     if holds {
         return Ok(());
     }
-    Err(SettingError { setting, value: format!("{value:?}"), allowed })
+    Err(PolicyError { setting, value: format!("{value:?}"), allowed })
 }
 
 /// Refuses a time of less than a millisecond, which is a slip of the pen, and one of more than a day.
-pub(super) fn demand_time(setting: &'static str, value: Duration) -> Result<(), SettingError> {
+pub(super) fn demand_time(setting: &'static str, value: Duration) -> Result<(), PolicyError> {
     const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_secs(86_400);
     let holds = (SHORTEST..=LONGEST).contains(&value);
@@ -38,6 +38,6 @@ pub(super) fn demand_time(setting: &'static str, value: Duration) -> Result<(), 
 }
 
 /// Refuses what is no share of something.
-pub(super) fn demand_percent(setting: &'static str, value: u32) -> Result<(), SettingError> {
+pub(super) fn demand_percent(setting: &'static str, value: u32) -> Result<(), PolicyError> {
     demand((1..=100).contains(&value), setting, value, "a percentage from 1 to 100")
 }

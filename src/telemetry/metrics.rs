@@ -19,9 +19,9 @@ use super::catalogue::{
     THROTTLED, UNANSWERED, UNKNOWN, describe,
 };
 use super::users::{Slot, Users};
-use crate::lane::{CallInfo, FinishedCall, Observer, Reason};
+use crate::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
 use crate::resilience::BreakerState;
-use crate::{Class, Effect};
+use crate::{Effect, ErrorClass};
 
 /// Tells the `metrics` facade of the calls of one proxy, as its [`Observer`], and of its state, when
 /// [sampled](Self::sample). See [`METRICS`](super::METRICS).
@@ -46,7 +46,7 @@ type SeriesKey = (&'static str, &'static str, Slot);
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     Done,
-    Failed(Class),
+    Failed(ErrorClass),
     Cancelled,
     Expired,
     Refused,
@@ -58,7 +58,7 @@ impl Outcome {
     fn word(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Failed(class) => class.word(),
+            Self::Failed(class) => class.as_str(),
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Refused => "refused",
@@ -71,15 +71,15 @@ impl Outcome {
             Self::Cancelled => 1,
             Self::Expired => 2,
             Self::Refused => 3,
-            Self::Failed(Class::Throttled { .. }) => 4,
-            Self::Failed(Class::NotSent) => 5,
-            Self::Failed(Class::Transient) => 6,
-            Self::Failed(Class::Unknown) => 7,
-            Self::Failed(Class::Rejected) => 8,
-            Self::Failed(Class::Fatal) => 9,
-            Self::Failed(Class::Malformed) => 10,
-            Self::Failed(Class::Unauthorized) => 11,
-            Self::Failed(Class::PartlyDone) => 12,
+            Self::Failed(ErrorClass::Throttled { .. }) => 4,
+            Self::Failed(ErrorClass::NotSent) => 5,
+            Self::Failed(ErrorClass::Transient) => 6,
+            Self::Failed(ErrorClass::Unknown) => 7,
+            Self::Failed(ErrorClass::Rejected) => 8,
+            Self::Failed(ErrorClass::Fatal) => 9,
+            Self::Failed(ErrorClass::Malformed) => 10,
+            Self::Failed(ErrorClass::Unauthorized) => 11,
+            Self::Failed(ErrorClass::PartlyDone) => 12,
         }
     }
 }
@@ -233,7 +233,7 @@ impl Metrics {
 
     /// An attempt is over.
     fn attempted(&self, series: &Series, end: &FinishedCall<'_>) {
-        if end.told_before {
+        if end.already_reported {
             return;
         }
         series.duration.record(end.round_trip.as_secs_f64());
@@ -278,15 +278,15 @@ impl Observer for Metrics {
         let series = self.series(call);
         self.attempted(&series, end);
         self.ended(&series, call, end.failure.map_or(Outcome::Done, Outcome::Failed));
-        if (end.failure, call.effect) == (Some(Class::Unknown), Effect::Write) {
+        if (end.failure, call.effect) == (Some(ErrorClass::Unknown), Effect::Write) {
             self.count(UNKNOWN, call, Some(("cause", "answer")));
         }
     }
 
-    fn failed_attempt(&self, end: &FinishedCall<'_>, _: Duration) {
+    fn attempt_failed(&self, end: &FinishedCall<'_>, _: Duration) {
         let series = self.series(&end.call);
         self.attempted(&series, end);
-        let class = end.failure.map_or("none", Class::word);
+        let class = end.failure.map_or("none", ErrorClass::as_str);
         self.count(RETRIES, &end.call, Some(("reason", class)));
     }
 
@@ -302,12 +302,12 @@ impl Observer for Metrics {
         self.ended(&self.series(call), call, Outcome::Expired);
     }
 
-    fn refused(&self, call: &CallInfo<'_>, reason: &Reason) {
+    fn refused(&self, call: &CallInfo<'_>, reason: &LaneErrorKind) {
         self.ended(&self.series(call), call, Outcome::Refused);
-        self.count(REFUSED, call, Some(("reason", reason.word())));
+        self.count(REFUSED, call, Some(("reason", reason.as_str())));
     }
 
-    fn unanswered(&self, call: &CallInfo<'_>) {
+    fn deadline_missed(&self, call: &CallInfo<'_>) {
         self.count(UNANSWERED, call, None);
         if call.effect == Effect::Write {
             self.count(UNKNOWN, call, Some(("cause", "deadline")));
@@ -319,7 +319,7 @@ impl Observer for Metrics {
     }
 
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
-        let state = Label::from_static_parts("state", state.word());
+        let state = Label::from_static_parts("state", state.as_str());
         self.counter(BREAKER_CHANGES, [of_lane(lane), of_route(route), state]).increment(1);
     }
 

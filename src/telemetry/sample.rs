@@ -53,10 +53,10 @@ impl Metrics {
         let rate = lane.rate.unwrap_or(f64::INFINITY);
         set(CONFIGURED_RATE, rate);
         set(EFFECTIVE_RATE, rate * f64::from(lane.rate_percent) / 100.0);
-        let states = LaneState::ALL.map(|state| (state.word(), state == lane.state));
+        let states = LaneState::ALL.map(|state| (state.as_str(), state == lane.state));
         self.sample_state(LANE_STATE, std::slice::from_ref(&label), states);
         for (route, breaker) in &lane.breakers {
-            let states = BreakerState::ALL.map(|state| (state.word(), state == *breaker));
+            let states = BreakerState::ALL.map(|state| (state.as_str(), state == *breaker));
             self.sample_state(BREAKER_STATE, &[label.clone(), of_route(route)], states);
         }
     }
@@ -107,10 +107,10 @@ impl Metrics {
         count(CACHE_BATCHES, stats.batches);
         count(CACHE_BATCH_KEYS, stats.fetched);
         count(CACHE_FAILURES, stats.failures);
-        count(CACHE_DIVIDED, stats.divided);
+        count(CACHE_DIVIDED, stats.splits);
         count(CACHE_TIMEOUTS, stats.timed_out);
         let set = |name, value| self.gauge(name, [cache.clone()]).set(value);
-        set(CACHE_ENTRIES, stats.remembered as f64);
+        set(CACHE_ENTRIES, stats.entries as f64);
         set(CACHE_OLDEST, stats.oldest.as_secs_f64());
     }
 }

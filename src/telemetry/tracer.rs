@@ -10,9 +10,9 @@ use tracing::span::{EnteredSpan, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
 use crate::contain::contain;
-use crate::lane::{CallInfo, FinishedCall, Info, LaneState, Observer, Reason};
+use crate::lane::{CallInfo, FinishedCall, Info, LaneErrorKind, LaneState, Observer};
 use crate::resilience::BreakerState;
-use crate::{Class, Effect};
+use crate::{Effect, ErrorClass};
 
 const TARGET: &str = "lanekeeper";
 
@@ -78,10 +78,10 @@ impl AttemptSpan {
     }
 
     /// The attempt is over.
-    pub(crate) fn leave(&mut self, failure: Option<Class>) {
+    pub(crate) fn leave(&mut self, failure: Option<ErrorClass>) {
         if let Some(span) = self.0.take() {
             let _ = contain(|| {
-                span.record("outcome", failure.map_or("done", Class::word));
+                span.record("outcome", failure.map_or("done", ErrorClass::as_str));
                 drop(span);
             });
         }
@@ -116,33 +116,33 @@ impl Observer for Tracer {
         let (attempt, seconds) = (end.attempt, end.round_trip.as_secs_f64());
         match end.failure {
             None => event!(debug, call, attempt, seconds, "answered"),
-            Some(Class::Unknown) if call.effect == Effect::Write => event!(
+            Some(ErrorClass::Unknown) if call.effect == Effect::Write => event!(
                 warn,
                 call,
                 attempt,
                 seconds,
                 "outcome unknown: look in the order book before sending it again"
             ),
-            Some(Class::PartlyDone) => event!(
+            Some(ErrorClass::PartlyDone) => event!(
                 warn,
                 call,
                 attempt,
                 seconds,
                 "done in part: look at what the answer says before sending the rest of it"
             ),
-            Some(Class::Fatal) => event!(
+            Some(ErrorClass::Fatal) => event!(
                 error,
                 call,
                 attempt,
                 seconds,
                 "failed, and will until somebody mends it: a blocked app or a wrong address, as a rule"
             ),
-            Some(class) => event!(debug, call, attempt, seconds, class = class.word(), "failed"),
+            Some(class) => event!(debug, call, attempt, seconds, class = class.as_str(), "failed"),
         }
     }
 
-    fn failed_attempt(&self, end: &FinishedCall<'_>, delay: Duration) {
-        let class = end.failure.map(Class::word);
+    fn attempt_failed(&self, end: &FinishedCall<'_>, delay: Duration) {
+        let class = end.failure.map(ErrorClass::as_str);
         let delay_seconds = delay.as_secs_f64();
         event!(info, end.call, attempt = end.attempt, class, delay_seconds, "goes again");
     }
@@ -160,11 +160,11 @@ impl Observer for Tracer {
         event!(info, call, "its deadline passed, never sent");
     }
 
-    fn refused(&self, call: &CallInfo<'_>, reason: &Reason) {
-        event!(debug, call, reason = reason.word(), "refused, never sent");
+    fn refused(&self, call: &CallInfo<'_>, reason: &LaneErrorKind) {
+        event!(debug, call, reason = reason.as_str(), "refused, never sent");
     }
 
-    fn unanswered(&self, call: &CallInfo<'_>) {
+    fn deadline_missed(&self, call: &CallInfo<'_>) {
         match call.effect {
             Effect::Write => event!(
                 warn,
@@ -181,7 +181,7 @@ impl Observer for Tracer {
     }
 
     fn lane_state(&self, lane: &'static str, state: LaneState) {
-        tracing::info!(target: TARGET, lane, state = state.word(), "lane");
+        tracing::info!(target: TARGET, lane, state = state.as_str(), "lane");
     }
 
     fn session_expired(&self, lane: &'static str) {
@@ -189,7 +189,7 @@ impl Observer for Tracer {
     }
 
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
-        let word = state.word();
+        let word = state.as_str();
         match state {
             BreakerState::Open => {
                 tracing::warn!(target: TARGET, lane, route, state = word, "breaker");

@@ -138,5 +138,5 @@ fn the_documented_limits_are_told() {
     assert_eq!(limits.of_lane("transactional"), Some(&Quota::per_second(10)));
     assert_eq!(limits.of_lane("quote"), Some(&Quota::per_second(1)));
     assert_eq!(limits.of_lane("historical"), Some(&Quota::per_second(3)));
-    assert_eq!((kite.quote_chunk().count, kite.quote_chunk().overhead), (500, 3));
+    assert_eq!((kite.quote_batch_limit().count, kite.quote_batch_limit().overhead), (500, 3));
 }

@@ -15,7 +15,7 @@ use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Zoned;
 use lanekeeper::lane::{CallOptions, Priority};
 use lanekeeper::resilience::BreakerState;
-use lanekeeper::{OrderGuard, Seen, Sent, Throttling};
+use lanekeeper::{LookupResult, OrderGuard, Sent, Throttling};
 
 use crate::server::{Reply, Server, answer, json};
 
@@ -58,12 +58,12 @@ fn answers_to_polls_that_cannot_be_read_cost_no_cancellation() {
     ];
     for body in bodies {
         let server = well(move |line| line.starts_with("GET").then(|| json(200, body)));
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let broker = proxy(&server, &clock);
         let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
         for second in 0..90 {
             let told = match broker.orders() {
-                Ok(book) => !book.is_whole(),
+                Ok(book) => !book.is_complete(),
                 Err(error) => matches!(error, BrokerError::Malformed(_)),
             };
             assert!(told, "{body}");
@@ -109,7 +109,7 @@ fn a_row_that_cannot_be_read_is_told_with_its_own_text_and_costs_no_other() {
             _ => return None,
         })
     });
-    let broker = proxy(&server, &ManualClock::jumping());
+    let broker = proxy(&server, &ManualClock::auto_advancing());
     for _ in 0..6 {
         let listed = broker.instruments(None).unwrap();
         assert_eq!((listed.len(), listed.problems[0].text.as_str()), (2, "1,2,3"));
@@ -137,7 +137,7 @@ fn what_cannot_be_decoded_is_not_fetched_again() {
     let server = well(move |line| {
         line.starts_with("GET /instruments").then(|| answer(200, "text/csv", "", page.clone()))
     });
-    let broker = proxy(&server, &ManualClock::jumping());
+    let broker = proxy(&server, &ManualClock::auto_advancing());
     let error = broker.instruments(None).unwrap_err();
     assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
     assert!(error.to_string().len() < 1000);
@@ -151,7 +151,7 @@ fn five_hundreds_on_placing_do_not_close_the_way_out() {
             let error = r#"{"status":"error","message":"Something went wrong","error_type":"GeneralException"}"#;
             line.starts_with("POST").then(|| json(status, error))
         });
-        let broker = proxy(&server, &ManualClock::jumping());
+        let broker = proxy(&server, &ManualClock::auto_advancing());
         for _ in 0..20 {
             let order = OrderRequest::limit(infy(), Side::Buy, 1, 1500);
             let error = broker.place_order(&order).unwrap_err();
@@ -166,7 +166,7 @@ fn five_hundreds_on_placing_do_not_close_the_way_out() {
 #[test]
 fn orders_that_make_no_sense_do_not_close_the_way_for_those_that_do() {
     let server = well(|_| None);
-    let broker = proxy(&server, &ManualClock::jumping());
+    let broker = proxy(&server, &ManualClock::auto_advancing());
     for _ in 0..12 {
         let nothing = OrderRequest::limit(infy(), Side::Buy, 0, 1500);
         assert_eq!(broker.place_order(&nothing).unwrap_err().was_sent(), Sent::No);
@@ -181,7 +181,7 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
         "GET" => Some(json(200, r#"{"status":"success","data":[{"order_id":"9"}]}"#)),
         _ => None,
     });
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let broker = proxy(&server, &clock);
     let guard = OrderGuard::builder(broker.clone()).clock(clock).build().unwrap();
     let error = guard.place_order(&OrderRequest::limit(infy(), Side::Buy, 1, 1500)).unwrap_err();
@@ -226,7 +226,7 @@ fn an_order_of_a_wrong_date_is_found_or_told_of() {
             )),
             _ => None,
         });
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let guard = OrderGuard::builder(proxy(&server, &clock)).clock(clock.clone());
         let guard = guard.build().unwrap();
         let order = OrderRequest::limit(infy(), Side::Buy, 1, 1500).tag("mine");
@@ -238,8 +238,8 @@ fn an_order_of_a_wrong_date_is_found_or_told_of() {
                     !is_found && matches!(error, BrokerError::OutcomeUnknown(_)),
                     "{date}: {error}"
                 );
-                let trail = error.detail().unwrap().trail.as_ref().unwrap();
-                assert_eq!(trail.seen, Seen::Unclear, "{date}");
+                let trail = error.detail().unwrap().lookup.as_ref().unwrap();
+                assert_eq!(trail.result, LookupResult::Unclear, "{date}");
                 let words = "order 9 has the tag, the instrument and the side, and by the clocks another time";
                 assert!(error.to_string().contains(words), "{error}");
             }
@@ -259,7 +259,7 @@ fn a_write_of_unknown_outcome_that_came_too_fast_slows_the_lane_down() {
             let is_first = line.starts_with("POST") && heard.fetch_add(1, Ordering::SeqCst) == 0;
             is_first.then(|| answer(status, "application/json", "Retry-After: 3\r\n", body))
         });
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let broker = proxy(&server, &clock);
         let order = OrderRequest::limit(infy(), Side::Buy, 1, 1500);
         let unknown = broker.place_order(&order).unwrap_err();

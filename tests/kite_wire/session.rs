@@ -34,7 +34,7 @@ fn server() -> Server {
 fn forty_orders_that_wait_outlive_a_dead_token() {
     let server = server();
     let kite = server.builder().access_token("first").build().unwrap();
-    let clock = ManualClock::jumping();
+    let clock = ManualClock::auto_advancing();
     let broker = BrokerProxy::builder(kite.clone()).clock(clock).build().unwrap();
     let broker = QuoteCache::new(broker);
     let answers = Mutex::new(Vec::new());
@@ -48,7 +48,7 @@ fn forty_orders_that_wait_outlive_a_dead_token() {
         }
         // Every one is either refused, or held: seen twice, since one look at the lane is no single moment.
         let is_still = || {
-            let status = broker.within().status();
+            let status = broker.inner().status();
             let lane = &status.lanes[0];
             let settled = lane.queued + answers.lock().unwrap().len() == 40;
             status.session_expired && lane.in_flight == 0 && settled

@@ -6,11 +6,11 @@ use std::time::Duration;
 use lanekeeper::broker::{
     Broker, BrokerError, Instrument, OrderChange, OrderId, OrderRequest, OrderStatus, Side,
 };
-use lanekeeper::{Class, Sent};
+use lanekeeper::{ErrorClass, Sent};
 
 use crate::server::{Reply, Server, answer, json};
 
-const THROTTLED: Class = Class::Throttled { retry_after: None };
+const THROTTLED: ErrorClass = ErrorClass::Throttled { retry_after: None };
 
 fn order() -> OrderRequest {
     OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1)
@@ -59,8 +59,8 @@ fn a_network_exception_may_be_a_throttle() {
 #[test]
 fn a_network_exception_may_be_an_order_system_out_of_reach() {
     let reply = || error(503, "NetworkException", "Gateway to the order system is down");
-    assert_eq!(placed(reply()).class(), Class::Unknown);
-    assert_eq!(read(reply()).class(), Class::Transient);
+    assert_eq!(placed(reply()).class(), ErrorClass::Unknown);
+    assert_eq!(read(reply()).class(), ErrorClass::Transient);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn a_network_exception_may_be_for_ever() {
     let server = after(reply);
     let change = OrderChange::new().quantity(2);
     let error = server.kite().modify_order(&OrderId::new("1"), &change).unwrap_err();
-    assert_eq!(error.class(), Class::Rejected, "{error}");
+    assert_eq!(error.class(), ErrorClass::Rejected, "{error}");
     server.only();
 }
 
@@ -79,7 +79,11 @@ fn a_400_may_be_an_order_that_appears_later() {
                  again.";
     for code in ["OrderException", "NetworkException", "InputException", "GeneralException"] {
         let error = placed(error(400, code, words));
-        assert_eq!((error.class(), error.was_sent()), (Class::Unknown, Sent::Unknown), "{code}");
+        assert_eq!(
+            (error.class(), error.was_sent()),
+            (ErrorClass::Unknown, Sent::Unknown),
+            "{code}"
+        );
         assert!(error.to_string().contains("check the order book"), "{error}");
     }
 }
@@ -87,19 +91,27 @@ fn a_400_may_be_an_order_that_appears_later() {
 #[test]
 fn a_gateway_in_trouble_says_nothing_of_the_order() {
     for status in [500, 502, 503, 504, 520, 524] {
-        assert_eq!(placed(error(status, "GeneralException", "Oops")).class(), Class::Unknown);
-        assert_eq!(placed(page(status, "Bad gateway", "")).class(), Class::Unknown, "{status}");
-        assert_eq!(placed(json(status, "")).class(), Class::Unknown, "{status}");
-        assert_eq!(read(page(status, "Bad gateway", "")).class(), Class::Transient, "{status}");
+        assert_eq!(placed(error(status, "GeneralException", "Oops")).class(), ErrorClass::Unknown);
+        assert_eq!(
+            placed(page(status, "Bad gateway", "")).class(),
+            ErrorClass::Unknown,
+            "{status}"
+        );
+        assert_eq!(placed(json(status, "")).class(), ErrorClass::Unknown, "{status}");
+        assert_eq!(
+            read(page(status, "Bad gateway", "")).class(),
+            ErrorClass::Transient,
+            "{status}"
+        );
     }
 }
 
 #[test]
 fn a_connection_lost_after_sending_says_nothing_of_the_order() {
     for fault in [|| Reply::Close, || Reply::Reset] {
-        assert_eq!(placed(fault()).class(), Class::Unknown);
+        assert_eq!(placed(fault()).class(), ErrorClass::Unknown);
     }
-    assert_eq!(read(Reply::Close).class(), Class::Transient);
+    assert_eq!(read(Reply::Close).class(), ErrorClass::Transient);
 }
 
 #[test]
@@ -143,7 +155,7 @@ fn too_fast_is_also_said_in_plain_text_and_with_403() {
     assert_eq!(placed(error(403, "GeneralException", words)).class(), THROTTLED);
     // With a good status an order may have been booked for all we know; a read was not answered.
     let reply = || answer(200, "text/plain", "", words);
-    assert_eq!(placed(reply()).class(), Class::Unknown);
+    assert_eq!(placed(reply()).class(), ErrorClass::Unknown);
     assert_eq!(read(reply()).class(), THROTTLED);
 }
 
@@ -154,25 +166,25 @@ fn the_edge_turns_away_with_a_page_and_for_ever() {
         || page(403, "Attention Required! | Cloudflare", ""),
         || answer(403, "text/plain", "", "error code: 1010"),
     ] {
-        assert_eq!(placed(reply()).class(), Class::Fatal);
-        assert_eq!(read(reply()).class(), Class::Fatal);
+        assert_eq!(placed(reply()).class(), ErrorClass::Fatal);
+        assert_eq!(read(reply()).class(), ErrorClass::Fatal);
     }
 }
 
 #[test]
 fn the_script_of_a_page_is_not_taken_for_words() {
     // It has `setTimeout` in it, which is not the order system's patience.
-    assert_eq!(placed(page(403, "Blocked", "")).class(), Class::Fatal);
+    assert_eq!(placed(page(403, "Blocked", "")).class(), ErrorClass::Fatal);
     assert_eq!(placed(page(429, "Slow down", "")).class(), THROTTLED);
     // A page may speak of a throttle it is not.
-    assert_eq!(read(page(503, "Too many requests", "")).class(), Class::Transient);
+    assert_eq!(read(page(503, "Too many requests", "")).class(), ErrorClass::Transient);
 }
 
 #[test]
 fn the_edge_in_trouble_is_not_the_edge_that_blocks() {
     let reply = || page(503, "Service unavailable", "cf-mitigated: challenge\r\n");
-    assert_eq!(placed(reply()).class(), Class::Unknown);
-    assert_eq!(read(reply()).class(), Class::Transient);
+    assert_eq!(placed(reply()).class(), ErrorClass::Unknown);
+    assert_eq!(read(reply()).class(), ErrorClass::Transient);
 }
 
 #[test]
@@ -181,28 +193,31 @@ fn the_listing_may_be_an_error_with_a_good_status() {
         let server = Server::new([reply]);
         server.kite().instruments(None).unwrap_err().class()
     };
-    assert_eq!(listing(error(200, "GeneralException", "Something went wrong")), Class::Transient);
+    assert_eq!(
+        listing(error(200, "GeneralException", "Something went wrong")),
+        ErrorClass::Transient
+    );
     assert_eq!(listing(error(200, "NetworkException", "Too many requests")), THROTTLED);
-    assert_eq!(listing(error(200, "TokenException", "Token expired")), Class::Unauthorized);
-    assert_eq!(listing(page(200, "Log in to the hotel", "")), Class::Malformed);
-    assert_eq!(listing(json(200, r#"{"status":"success","data":[]}"#)), Class::Malformed);
-    assert_eq!(listing(answer(200, "text/csv", "", "")), Class::Malformed);
+    assert_eq!(listing(error(200, "TokenException", "Token expired")), ErrorClass::Unauthorized);
+    assert_eq!(listing(page(200, "Log in to the hotel", "")), ErrorClass::Malformed);
+    assert_eq!(listing(json(200, r#"{"status":"success","data":[]}"#)), ErrorClass::Malformed);
+    assert_eq!(listing(answer(200, "text/csv", "", "")), ErrorClass::Malformed);
 }
 
 #[test]
 fn a_dead_token_is_not_tried_again() {
     for status in [200, 400, 401, 403] {
         let reply = || error(status, "TokenException", "Incorrect `api_key` or `access_token`.");
-        assert_eq!(placed(reply()).class(), Class::Unauthorized, "{status}");
-        assert_eq!(read(reply()).class(), Class::Unauthorized, "{status}");
+        assert_eq!(placed(reply()).class(), ErrorClass::Unauthorized, "{status}");
+        assert_eq!(read(reply()).class(), ErrorClass::Unauthorized, "{status}");
     }
 }
 
 #[test]
 fn a_refusal_is_one_only_where_kite_refused() {
     for code in ["InputException", "MarginException", "HoldingException", "OrderException"] {
-        assert_eq!(placed(error(400, code, "No")).class(), Class::Rejected, "{code}");
-        assert_eq!(placed(error(500, code, "No")).class(), Class::Unknown, "{code}");
+        assert_eq!(placed(error(400, code, "No")).class(), ErrorClass::Rejected, "{code}");
+        assert_eq!(placed(error(500, code, "No")).class(), ErrorClass::Unknown, "{code}");
     }
 }
 
@@ -210,7 +225,7 @@ fn a_refusal_is_one_only_where_kite_refused() {
 fn a_refusal_beside_the_id_of_an_order_is_none() {
     let body = r#"{"status":"error","data":{"order_id":"1512"},"error_type":"InputException"}"#;
     let error = placed(json(400, body));
-    assert_eq!(error.class(), Class::Unknown);
+    assert_eq!(error.class(), ErrorClass::Unknown);
     assert!(error.to_string().contains("1512"), "{error}");
 }
 
@@ -227,7 +242,7 @@ fn a_sliced_order_of_which_some_were_refused_is_not_placed_as_a_whole() {
             format!(r#"{{"status":"success","data":{{"order_id":"15","children":[{children}]}}}}"#);
         let server = Server::ok(&[&body, &body]);
         let error = server.kite().place_order(&order()).unwrap_err();
-        assert_eq!((error.class(), error.was_sent()), (Class::PartlyDone, Sent::Yes));
+        assert_eq!((error.class(), error.was_sent()), (ErrorClass::PartlyDone, Sent::Yes));
         let BrokerError::PartlyPlaced(sliced) = error else { panic!("{error}") };
         assert_eq!(sliced.parent, Some(OrderId::new("15")));
         assert_eq!(sliced.placed().next(), Some(&OrderId::new("15")));
@@ -248,7 +263,7 @@ fn a_sliced_order_without_a_name_must_be_looked_for() {
         server.kite().place_order(&order()).unwrap_err(),
         server.kite().place_sliced(&order()).unwrap_err(),
     ] {
-        assert_eq!(error.class(), Class::Unknown);
+        assert_eq!(error.class(), ErrorClass::Unknown);
         assert!(error.to_string().contains("2 of 2 slices placed (16, 17)"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lanekeeper::clock::Clock;
 use lanekeeper::lane::{LaneConfig, Shutdown};
-use lanekeeper::proxy::{Call, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
 
 use super::let_pass;
@@ -20,15 +20,15 @@ fn a_call_may_drain_its_own_lane() {
         let own = lanes.clone();
         let hour = Shutdown::Drain(Duration::from_secs(3600));
         let drained = submit(&lanes, WRITE, &options(), move || own.shutdown(hour)).wait().unwrap();
-        assert_eq!((drained.refused, drained.under_way), (0, 1));
+        assert_eq!((drained.rejected, drained.in_flight), (0, 1));
     });
 }
 
 #[test]
 fn a_lane_wakes_for_a_budget_that_another_lane_frees() {
     within_reason(|| {
-        const A: Call = Call { budgets: &[0], ..WRITE };
-        const B: Call = Call { lane: 1, ..A };
+        const A: CallSpec = CallSpec { budgets: &[0], ..WRITE };
+        const B: CallSpec = CallSpec { lane: 1, ..A };
         let mut builder = LanesBuilder::new("Test", &["a", "b"], &["shared"]);
         builder.lane(0, unlimited(2));
         builder.lane(1, unlimited(2));

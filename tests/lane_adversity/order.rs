@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{LaneConfig, WhenFull};
-use lanekeeper::proxy::{Call, LanesBuilder};
+use lanekeeper::lane::{LaneConfig, OverflowPolicy};
+use lanekeeper::proxy::{CallSpec, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
 
 use super::let_pass;
@@ -50,8 +50,10 @@ fn the_calls_of_one_user_go_in_the_order_in_which_they_were_made() {
 fn an_urgent_call_goes_next_though_the_queue_is_full_and_blocks() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let config =
-            LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(1).when_full(WhenFull::Block);
+        let config = LaneConfig::new(Quota::per_second(1))
+            .in_flight(1)
+            .queue(1)
+            .when_full(OverflowPolicy::Block);
         let lanes = one(config, clock.clone());
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -86,7 +88,7 @@ fn an_urgent_call_goes_next_though_the_queue_is_full_and_blocks() {
 #[test]
 fn a_call_that_can_go_in_time_is_not_refused_for_orders_that_cannot() {
     within_reason(|| {
-        const ORDER: Call = Call { budgets: &[0], ..WRITE };
+        const ORDER: CallSpec = CallSpec { budgets: &[0], ..WRITE };
         let clock = ManualClock::new();
         let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
         builder.lane(0, LaneConfig::new(Quota::per_second(1)));

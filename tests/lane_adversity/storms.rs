@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lanekeeper::Sent;
 use lanekeeper::clock::Clock;
-use lanekeeper::lane::{LaneConfig, Shutdown, WhenFull};
+use lanekeeper::lane::{LaneConfig, OverflowPolicy, Shutdown};
 use lanekeeper::quota::Quota;
 
 use super::support::lanes::{READ, WRITE, one, priority, submit, the};
@@ -17,7 +17,8 @@ use super::support::lanes::{READ, WRITE, one, priority, submit, the};
 #[test]
 fn in_a_storm_every_call_is_answered_truly() {
     fn run(round: u64) {
-        let full = [WhenFull::Refuse, WhenFull::Block, WhenFull::Shed][(round % 3) as usize];
+        let full = [OverflowPolicy::Refuse, OverflowPolicy::Block, OverflowPolicy::Shed]
+            [(round % 3) as usize];
         let config = LaneConfig::new(Quota::new(20, Duration::from_millis(2)))
             .in_flight(3)
             .queue(8)

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, Detail, MarketProtection, OrderCancel, OrderChange, OrderId, OrderStatus,
-    OrderTags, OrderType, Seen,
+    Broker, BrokerError, ErrorDetail, LookupResult, MarketProtection, OrderCancel, OrderChange,
+    OrderId, OrderStatus, OrderTags, OrderType,
 };
 use lanekeeper::resilience::guard::OrderGuard;
 
@@ -21,12 +21,12 @@ fn with_order_at(tags: OrderTags) -> (Shaky, OrderGuard<Shaky>, OrderId) {
     (broker, guard, id)
 }
 
-fn seen<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> (Seen, String) {
+fn seen<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> (LookupResult, String) {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail) | BrokerError::Absent(detail)) => {
-            let trail = detail.trail.expect("a trail");
+            let trail = detail.lookup.expect("a trail");
             assert_eq!(trail.tag, None);
-            (trail.seen, detail.message)
+            (trail.result, detail.message)
         }
         other => panic!("{other:?}"),
     }
@@ -53,7 +53,7 @@ fn a_lost_cancellation_is_made_again_once() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
     let (seen, message) = seen(guard.cancel_order(&id));
-    let Seen::Absent(absence) = seen else { panic!("{seen:?}") };
+    let LookupResult::Absent(absence) = seen else { panic!("{seen:?}") };
     let before = format!("10s later order 000001 is OPEN and as before: {absence}");
     assert_eq!(message, format!("connection reset; {before}"));
     assert_eq!(broker.state().cancelled, 2);
@@ -77,7 +77,7 @@ fn a_cancellation_with_extra_fields_is_followed_up_like_one_without() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
     let (seen, _) = seen(guard.cancel_order_with(&id, &cancel));
-    assert!(matches!(seen, Seen::Absent(_)), "{seen:?}");
+    assert!(matches!(seen, LookupResult::Absent(_)), "{seen:?}");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn an_order_that_was_filled_first_was_neither_cancelled_nor_changed() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostAs("FILLED")]);
     let answer = guard.cancel_order(&id);
-    let late = BrokerError::Rejected(Detail::new("too late: order 000001 is FILLED"));
+    let late = BrokerError::Rejected(ErrorDetail::new("too late: order 000001 is FILLED"));
     assert_eq!(answer, Err(late.clone()));
 
     let (broker, guard, id) = with_order();
@@ -98,7 +98,7 @@ fn an_order_that_cannot_be_looked_at_says_so() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
     broker.blind(500, &transient());
-    assert_eq!(seen(guard.cancel_order(&id)).0, Seen::Unread);
+    assert_eq!(seen(guard.cancel_order(&id)).0, LookupResult::Unreadable);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_lost_change_is_not_made_again() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let (seen, _) = seen(guard.modify_order(&id, &to_price(1501)));
-    assert!(matches!(seen, Seen::Absent(_)), "{seen:?}");
+    assert!(matches!(seen, LookupResult::Absent(_)), "{seen:?}");
     assert_eq!(broker.state().modified, 1);
 }
 
@@ -125,13 +125,13 @@ fn a_change_that_shows_nowhere_is_not_looked_for() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let change = OrderChange::new().disclosed_quantity(1);
-    assert_eq!(seen(guard.modify_order(&id, &change)).0, Seen::Unclear);
+    assert_eq!(seen(guard.modify_order(&id, &change)).0, LookupResult::Unclear);
     for unseen in [
         OrderChange::new().market_protection(MarketProtection::AUTO),
         OrderChange::new().extra("parent_order_id", "7"),
     ] {
         broker.fates([Fate::LostBefore]);
-        assert_eq!(seen(guard.modify_order(&id, &unseen)).0, Seen::Unclear);
+        assert_eq!(seen(guard.modify_order(&id, &unseen)).0, LookupResult::Unclear);
     }
     assert_eq!(broker.state().looks, 0);
 }
@@ -143,7 +143,7 @@ fn an_exit_that_shows_as_a_limit_order_is_not_said_to_be_as_before() {
     broker.fates([Fate::LostBefore]);
     let exit = OrderChange::new().order_type(OrderType::Market);
     let (seen, message) = seen(guard.modify_order(&id, &exit));
-    assert_eq!(seen, Seen::Unclear);
+    assert_eq!(seen, LookupResult::Unclear);
     assert!(message.contains("a LIMIT order, as which a protected MARKET order"), "{message}");
 }
 
@@ -153,12 +153,12 @@ fn a_cancelled_order_may_have_been_replaced() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostAs("CANCELLED")]);
     let (seen, message) = seen(guard.modify_order(&id, &to_price(1501)));
-    assert_eq!(seen, Seen::Unclear);
+    assert_eq!(seen, LookupResult::Unclear);
     assert!(message.contains("another order in its place"), "{message}");
 
     let (broker, guard, id) = with_order_at(OrderTags::none().changed_in_place());
     broker.fates([Fate::LostAs("CANCELLED")]);
-    let late = BrokerError::Rejected(Detail::new("too late: order 000001 is CANCELLED"));
+    let late = BrokerError::Rejected(ErrorDetail::new("too late: order 000001 is CANCELLED"));
     assert_eq!(guard.modify_order(&id, &to_price(1501)), Err(late));
 }
 
@@ -167,10 +167,14 @@ fn an_order_between_two_states_is_not_as_before() {
     for state in ["MODIFY VALIDATION PENDING", "CANCEL PENDING"] {
         let (broker, guard, id) = with_order();
         broker.fates([Fate::LostAs(state)]);
-        assert_eq!(seen(guard.modify_order(&id, &to_price(1501))).0, Seen::Unclear, "{state}");
+        assert_eq!(
+            seen(guard.modify_order(&id, &to_price(1501))).0,
+            LookupResult::Unclear,
+            "{state}"
+        );
         let (broker, guard, id) = with_order();
         broker.fates([Fate::LostAs(state), Fate::LostBefore]);
-        assert_eq!(seen(guard.cancel_order(&id)).0, Seen::Unclear, "{state}");
+        assert_eq!(seen(guard.cancel_order(&id)).0, LookupResult::Unclear, "{state}");
     }
 }
 
@@ -180,6 +184,6 @@ fn what_shows_does_not_speak_for_the_visible_quantity() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let (seen, message) = seen(guard.modify_order(&id, &to_price(1500).disclosed_quantity(1)));
-    assert_eq!(seen, Seen::Unclear);
+    assert_eq!(seen, LookupResult::Unclear);
     assert!(message.contains("visible quantity"), "{message}");
 }

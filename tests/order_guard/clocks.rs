@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, Order, OrderId, OrderStatus, Seen};
+use lanekeeper::broker::{Broker, LookupResult, Order, OrderId, OrderStatus};
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{Fate, Shaky, order, transient};
@@ -54,7 +54,7 @@ fn times_that_known_orders_contradict_are_discarded() {
         match is_known {
             true => assert_eq!(answer, Ok(OrderId::new("000002"))),
             // It may have been there before.
-            false => assert_eq!(trail(answer).seen, Seen::Unclear),
+            false => assert_eq!(trail(answer).result, LookupResult::Unclear),
         }
     }
 }
@@ -110,7 +110,7 @@ fn book_that_was_read_before_is_enough() {
 #[test]
 fn baseline_is_read_by_the_handle_of_the_order() {
     let (broker, lookups) = (echoed(), echoed());
-    let guard = broker.guarded().lookups(lookups.clone()).build().unwrap();
+    let guard = broker.guarded().lookup_broker(lookups.clone()).build().unwrap();
     guard.place_order(&order(1).tag("mine")).unwrap();
     assert_eq!((broker.state().looks, lookups.state().looks), (1, 0));
 }
@@ -135,7 +135,7 @@ fn order_of_somebody_else_under_the_same_tag_is_told_by_a_time_that_is_right() {
         broker.fates([Fate::LostBefore]);
         let answer = guard.place_order(&order(2).tag("mine"));
         match is_known {
-            true => assert_eq!(trail(answer).seen, Seen::Unclear),
+            true => assert_eq!(trail(answer).result, LookupResult::Unclear),
             false => assert_eq!(answer, Ok(OrderId::new("other"))),
         }
     }

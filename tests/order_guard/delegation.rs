@@ -8,7 +8,7 @@ use super::shaky::Shaky;
 fn what_the_broker_says_of_itself_goes_through() {
     let broker = Shaky::new(OrderTags::unique(30, "7"));
     let guard = broker.guard();
-    assert_eq!(guard.quote_chunk().count, 77);
+    assert_eq!(guard.quote_batch_limit().count, 77);
     assert_eq!(guard.order_tags(), OrderTags::unique(30, "7"));
     assert!(guard.documented_limits().of_lane("quote").is_some());
     let rewrapped = lanekeeper::QuoteCache::new(guard);
@@ -20,13 +20,13 @@ fn what_the_broker_says_of_itself_goes_through() {
 #[test]
 fn every_other_call_goes_through() {
     use lanekeeper::broker::{
-        BrokerError, CandleRequest, Detail, Exchange, Instrument, Interval, MockBroker,
+        BrokerError, CandleRequest, ErrorDetail, Exchange, Instrument, Interval, MockBroker,
         OrderCancel, OrderId,
     };
     use lanekeeper::resilience::guard::OrderGuard;
 
     fn said<A>(what: &str) -> Result<A, BrokerError> {
-        Err(BrokerError::Rejected(Detail::new(what)))
+        Err(BrokerError::Rejected(ErrorDetail::new(what)))
     }
     macro_rules! goes_through {
         ($($method:ident($($argument:expr),*) as $closure:expr, $expect:ident;)+) => {$({

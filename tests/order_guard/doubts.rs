@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, BrokerError, Order, OrderId, OrderStatus, OrderTags, Seen};
+use lanekeeper::broker::{
+    Broker, BrokerError, LookupResult, Order, OrderId, OrderStatus, OrderTags,
+};
 use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use lanekeeper::resilience::guard::Recovered;
+use lanekeeper::resilience::guard::RecoveredOutcome;
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
@@ -44,7 +46,7 @@ fn a_refusal_of_the_second_sending_is_no_word_on_the_first() {
 fn the_longest_settle_time_is_no_panic() {
     let broker = echoed();
     broker.fates([Fate::LostAfter(Duration::from_secs(3))]);
-    let guard = broker.guarded().settle(Duration::MAX).build().unwrap();
+    let guard = broker.guarded().settle_time(Duration::MAX).build().unwrap();
     assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
 }
 
@@ -59,7 +61,7 @@ fn an_order_of_unknown_time_is_not_taken_for_that_of_another_day() {
     let now = broker.clock.now();
     broker.state().ledger.push((now, mine("of another")));
     let outcome = guard.recover().remove(0).outcome;
-    assert!(matches!(outcome, Recovered::Unknown(_)), "{outcome:?}");
+    assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
 }
 
 /// By the broker's clock it may be past midnight already, and its book an empty one.
@@ -72,7 +74,7 @@ fn a_book_read_at_midnight_is_no_evidence() {
         let answer = broker.guard().place_order(&order(1));
         match is_evidence {
             true => drop(absence(answer)),
-            false => assert_eq!(trail(answer).seen, Seen::Unclear),
+            false => assert_eq!(trail(answer).result, LookupResult::Unclear),
         }
     }
 }
@@ -95,9 +97,9 @@ fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
     let answer = guard.place_order(&order(1).tag("mine"));
     let words = answer.as_ref().unwrap_err().to_string();
     assert!(words.contains("order there") && words.contains("clock"), "{words}");
-    assert_eq!(trail(answer).seen, Seen::Unclear);
+    assert_eq!(trail(answer).result, LookupResult::Unclear);
     let outcome = guard.recover().remove(0).outcome;
-    assert!(matches!(outcome, Recovered::Unknown(_)), "{outcome:?}");
+    assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
     // What differs by more than that is another's.
     broker.state().ledger[0].1.side = lanekeeper::Side::Sell;
     assert_eq!(without_evidence(guard.recover().remove(0).outcome), absent());

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lanekeeper::broker::{
-    Broker, BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus, OrderTags, Seen,
+    Broker, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderRequest, OrderStatus,
+    OrderTags,
 };
 
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
@@ -31,8 +32,8 @@ fn bad_day(broker: &Shaky, rng: &mut Rng, orders: usize) {
         let long = rng.u32(0..100) == 0;
         let errors = [
             transient(),
-            BrokerError::NotSent(Detail::new("the queue is full")),
-            BrokerError::Throttled { retry_after: None, detail: Detail::new("too many") },
+            BrokerError::NotSent(ErrorDetail::new("the queue is full")),
+            BrokerError::Throttled { retry_after: None, detail: ErrorDetail::new("too many") },
         ];
         let mut failure = || match rng.u32(0..10) {
             _ if long => Some(transient()),
@@ -75,8 +76,8 @@ fn check(
             Ok(id) if live.is_some_and(|order| order.id == *id) => tally.placed += 1,
             Err(BrokerError::Absent(_)) if booked.is_empty() => tally.absent += 1,
             Err(BrokerError::OutcomeUnknown(detail)) => {
-                match detail.trail.as_ref().map(|trail| trail.seen) {
-                    Some(Seen::Unread) => tally.unread += 1,
+                match detail.lookup.as_ref().map(|trail| trail.result) {
+                    Some(LookupResult::Unreadable) => tally.unread += 1,
                     seen => return Err(format!("{seen:?}, but in the ledger: {booked:?}")),
                 }
             }
@@ -97,7 +98,10 @@ fn run(broker: &Shaky, front: &impl Broker, orders: usize) -> Result<Tally, Stri
     for quantity in 1..=orders {
         let answer = front.place_order(&order(quantity));
         if let Err(BrokerError::OutcomeUnknown(detail)) = &answer {
-            let unread = detail.trail.as_ref().is_some_and(|trail| trail.seen == Seen::Unread);
+            let unread = detail
+                .lookup
+                .as_ref()
+                .is_some_and(|trail| trail.result == LookupResult::Unreadable);
             // Unknown only where the book could not be read in time.
             if unread && broker.state().failed_looks < 5 {
                 return Err(format!("the book was read, and yet: {detail}"));

@@ -6,12 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Detail, OrderId, OrderTags, Seen, lanes,
+    Broker, BrokerError, BrokerProxy, ErrorDetail, LookupResult, OrderId, OrderTags, lanes,
 };
-use lanekeeper::lane::{LaneConfig, WhenDown};
+use lanekeeper::lane::{LaneConfig, OpenBreakerPolicy};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::guard::OrderGuard;
-use lanekeeper::resilience::{CircuitBreaker, RetryPolicy};
+use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
 
 use super::shaky::{Fate, SETTLE, Shaky, order, transient};
 
@@ -19,16 +19,16 @@ fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
 }
 
-fn seen(answer: &Result<OrderId, BrokerError>) -> Seen {
+fn seen(answer: &Result<OrderId, BrokerError>) -> LookupResult {
     match answer {
-        Err(BrokerError::OutcomeUnknown(detail)) => detail.trail.as_ref().unwrap().seen,
+        Err(BrokerError::OutcomeUnknown(detail)) => detail.lookup.as_ref().unwrap().result,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn a_page_in_the_way_does_not_end_the_search() {
-    let page = BrokerError::Fatal(Detail::new("<html>you are blocked").status(403));
+    let page = BrokerError::Fatal(ErrorDetail::new("<html>you are blocked").status(403));
     let broker = echoed();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(4, &page);
@@ -39,7 +39,7 @@ fn a_page_in_the_way_does_not_end_the_search() {
     broker.blind(500, &page);
     let before = broker.clock.now();
     let answer = broker.guard().place_order(&order(1));
-    assert_eq!((seen(&answer), broker.state().looks), (Seen::Unread, 5));
+    assert_eq!((seen(&answer), broker.state().looks), (LookupResult::Unreadable, 5));
     assert!(answer.unwrap_err().to_string().contains("you are blocked"));
     assert!(broker.clock.now().since(before) < SETTLE);
 }
@@ -50,11 +50,11 @@ fn an_open_breaker_is_waited_for() {
     for (open_for, found) in [(35, true), (600, false)] {
         let open_for = Duration::from_secs(open_for);
         let broker = echoed();
-        let breaker = CircuitBreaker::default().failures_in_a_row(Some(1)).longest_open(open_for);
+        let breaker = BreakerPolicy::default().failures_in_a_row(Some(1)).max_open(open_for);
         let lane = LaneConfig::new(Quota::per_second(10))
             .retry(RetryPolicy::none())
             .breaker(breaker.open_for(open_for))
-            .when_down(WhenDown::Refuse);
+            .when_down(OpenBreakerPolicy::Refuse);
         let limits = lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(10)));
@@ -64,7 +64,7 @@ fn an_open_breaker_is_waited_for() {
             .clock(broker.clock.clone())
             .build()
             .unwrap();
-        let guard = OrderGuard::builder(proxy).settle(SETTLE).clock(broker.clock.clone());
+        let guard = OrderGuard::builder(proxy).settle_time(SETTLE).clock(broker.clock.clone());
         let guard = guard.build().unwrap();
         broker.fates([Fate::LostAfter(Duration::ZERO)]);
         broker.blind(1, &transient());
@@ -75,7 +75,7 @@ fn an_open_breaker_is_waited_for() {
             assert_eq!(broker.state().looks, 2);
         } else {
             // But not for ever.
-            assert_eq!(seen(&answer), Seen::Unread);
+            assert_eq!(seen(&answer), LookupResult::Unreadable);
             assert!(broker.clock.now().since(before) <= SETTLE * 6);
         }
     }
@@ -160,7 +160,7 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
         assert_eq!((left.len(), held.len(), first.is_finished()), (1, 1, false));
         for left in left {
             let answer = left.join().unwrap();
-            assert_eq!(seen(&answer), Seen::Unread);
+            assert_eq!(seen(&answer), LookupResult::Unreadable);
             assert!(answer.unwrap_err().to_string().contains("somebody else's look"));
         }
         drop(go_on);

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Absence, Broker, BrokerError, BrokerProxy, Detail, Order, OrderId, OrderStatus, OrderTags,
-    Seen, Side, Trail, lanes,
+    Absence, Broker, BrokerError, BrokerProxy, ErrorDetail, LookupResult, Order, OrderId,
+    OrderLookup, OrderStatus, OrderTags, Side, lanes,
 };
 use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
-use lanekeeper::resilience::guard::{GuardBuildError, OrderGuard, OwnTags, Recovered};
+use lanekeeper::resilience::guard::{CallerTags, GuardBuildError, OrderGuard, RecoveredOutcome};
 
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 
@@ -19,11 +19,11 @@ pub(super) fn echoed() -> Shaky {
 }
 
 /// What is known of an order whose outcome is not.
-pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> Trail {
+pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> OrderLookup {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail)) => {
-            let trail = *detail.trail.expect("a trail");
-            assert!(!matches!(trail.seen, Seen::Absent(_)), "{trail:?}");
+            let trail = *detail.lookup.expect("a trail");
+            assert!(!matches!(trail.result, LookupResult::Absent(_)), "{trail:?}");
             trail
         }
         other => panic!("{other:?}"),
@@ -91,7 +91,7 @@ fn an_order_found_rejected_is_rejected() {
     let broker = echoed();
     broker.fates([Fate::LostRejected]);
     let answer = broker.guard().place_order(&order(1));
-    assert_eq!(answer, Err(BrokerError::Rejected(Detail::new("order 000001: no funds"))));
+    assert_eq!(answer, Err(BrokerError::Rejected(ErrorDetail::new("order 000001: no funds"))));
 }
 
 /// A broker that slices orders up books one slice after the other.
@@ -134,13 +134,13 @@ fn a_lost_order_is_not_sent_again() {
     assert!(broker.clock.now().since(before) >= SETTLE);
     let Err(BrokerError::Absent(detail)) = answer.clone() else { panic!("{answer:?}") };
     assert_eq!(detail.status, Some(504));
-    let tag = detail.trail.unwrap().tag.unwrap();
+    let tag = detail.lookup.unwrap().tag.unwrap();
     let absence = absence(answer);
     let shown = format!("the order book does not show the tag {tag} 10s later: {absence}");
     assert_eq!(detail.message, format!("connection reset; {shown}"));
     // The first look was sent a quarter of a second after the answer was lost, or later; the last one now.
-    assert_eq!(absence.looks as usize, broker.state().looks);
-    assert!(absence.over >= SETTLE - Duration::from_secs(1) && absence.over <= SETTLE * 2);
+    assert_eq!(absence.reads as usize, broker.state().looks);
+    assert!(absence.span >= SETTLE - Duration::from_secs(1) && absence.span <= SETTLE * 2);
     // A manual clock begins with the year.
     let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let last = began + broker.clock.now().since(Moment::ORIGIN) - Duration::from_millis(20);
@@ -159,7 +159,7 @@ fn a_book_that_cannot_be_read_is_no_evidence() {
         if found {
             assert_eq!(answer, Ok(OrderId::new("000001")));
         } else {
-            assert_eq!(trail(answer).seen, Seen::Unread);
+            assert_eq!(trail(answer).result, LookupResult::Unreadable);
         }
         assert_eq!(broker.state().placed, 1);
     }
@@ -171,7 +171,7 @@ fn a_known_failure_passes_as_it_is() {
         let broker = echoed();
         broker.fates([fate]);
         let answer = broker.guard().place_order(&order(1)).unwrap_err();
-        assert_eq!(answer.detail(), Some(&Detail::new("as it was fated")), "{fate:?}");
+        assert_eq!(answer.detail(), Some(&ErrorDetail::new("as it was fated")), "{fate:?}");
         assert_eq!(broker.placed_and_looks(), (1, 0));
     }
 }
@@ -180,7 +180,7 @@ fn a_known_failure_passes_as_it_is() {
 fn looks_go_by_the_handle_for_looks() {
     let (broker, other) = (echoed(), echoed());
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
-    let guard = broker.guarded().lookups(other.clone()).build().unwrap();
+    let guard = broker.guarded().lookup_broker(other.clone()).build().unwrap();
     // The other one is another book, so that it shows.
     absence(guard.place_order(&order(1)));
     assert_eq!(broker.state().looks, 0);
@@ -210,7 +210,7 @@ fn at_a_broker_with_unique_tags_the_order_is_sent_again() {
     broker.fates([Fate::LostAfter(SETTLE * 2)]);
     let answer = broker.guard().place_order(&order(1));
     assert!(answer.clone().unwrap_err().to_string().contains("the broker has an order"));
-    assert_eq!(trail(answer).seen, Seen::Unclear);
+    assert_eq!(trail(answer).result, LookupResult::Unclear);
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn at_a_broker_without_tags_nothing_can_be_found_out() {
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     let guard = broker.guard();
     let trail = trail(guard.place_order(&order(1)));
-    assert_eq!(trail.seen, Seen::Unread);
+    assert_eq!(trail.result, LookupResult::Unreadable);
     assert_eq!(trail.tag, broker.ledger()[0].tag);
     assert_eq!(broker.placed_and_looks(), (1, 0));
-    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+    assert!(matches!(guard.recover()[0].outcome, RecoveredOutcome::Unknown(_)));
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn another_order_under_ones_own_tag_does_not_deceive() {
 #[test]
 fn a_label_begins_the_tag_of_each_of_its_orders() {
     let broker = echoed();
-    let guard = broker.guarded().own_tags(OwnTags::Label).build().unwrap();
+    let guard = broker.guarded().caller_tags(CallerTags::Prefix).build().unwrap();
     for quantity in 1..=2 {
         broker.fates([Fate::LostAfter(Duration::ZERO)]);
         guard.place_order(&order(quantity).tag("alpha")).unwrap();
@@ -274,7 +274,7 @@ fn a_label_begins_the_tag_of_each_of_its_orders() {
 
 #[test]
 fn settings_that_make_no_sense_are_refused() {
-    let none = echoed().guarded().settle(Duration::ZERO).build();
+    let none = echoed().guarded().settle_time(Duration::ZERO).build();
     assert!(matches!(none, Err(GuardBuildError::NoSettleTime)));
     let short = OrderGuard::builder(Shaky::new(OrderTags::echoed(8))).build();
     assert!(matches!(short, Err(GuardBuildError::ShortTags { longest: 8 })));
@@ -304,8 +304,8 @@ fn through_the_lanes_it_is_the_same() {
         .unwrap();
     let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
     let guard = OrderGuard::builder(proxy)
-        .lookups(urgent)
-        .settle(SETTLE)
+        .lookup_broker(urgent)
+        .settle_time(SETTLE)
         .clock(broker.clock.clone())
         .build()
         .unwrap();

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, BrokerError, OrderId, Seen};
-use lanekeeper::resilience::guard::Recovered;
+use lanekeeper::broker::{Broker, BrokerError, LookupResult, OrderId};
+use lanekeeper::resilience::guard::RecoveredOutcome;
 
 use super::looks::{Hanging, hanging, pass_until_over};
 use super::orders::{echoed, trail};
@@ -17,17 +17,17 @@ const SECOND: Duration = Duration::from_secs(1);
 fn caller_leaves_when_its_patience_is_over_and_the_search_goes_on_where_it_ended() {
     let broker = echoed();
     let guard = broker.guard();
-    let strategy = guard.clone().patience(SECOND);
+    let strategy = guard.clone().max_search_wait(SECOND);
     broker.fates([Fate::LostBefore]);
     let lost = broker.clock.now();
     let trail = trail(strategy.place_order(&order(1)));
-    assert_eq!(trail.seen, Seen::NotYet);
+    assert_eq!(trail.result, LookupResult::NotYet);
     let (took, looks) = (broker.clock.now().since(lost), broker.state().looks);
     assert!(took < SECOND * 2 && looks == 4, "{took:?} {looks}");
     let tag = trail.tag.unwrap();
     let found = guard.recover_one(&tag).unwrap();
-    let Recovered::Absent(absence) = found.outcome else { panic!("{found:?}") };
-    assert_eq!(absence.looks as usize, broker.state().looks);
+    let RecoveredOutcome::Absent(absence) = found.outcome else { panic!("{found:?}") };
+    assert_eq!(absence.reads as usize, broker.state().looks);
     let took = broker.clock.now().since(lost);
     assert!(took >= SETTLE && took < SETTLE * 3 / 2, "{took:?}");
     assert!(guard.recover_one(&tag).is_none(), "it is answered");
@@ -40,14 +40,14 @@ fn order_that_its_caller_left_is_told_when_it_turns_up() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let late = Arc::clone(&told);
     let guard = broker.guarded().on_turned_up(move |it| late.lock().unwrap().push(it.clone()));
-    let guard = guard.build().unwrap().patience(SECOND);
+    let guard = guard.build().unwrap().max_search_wait(SECOND);
     broker.fates([Fate::LostAfter(SECOND * 5)]);
     let tag = trail(guard.place_order(&order(1))).tag.unwrap();
     broker.clock.advance(SECOND * 5);
     guard.orders().unwrap();
     let told = std::mem::take(&mut *told.lock().unwrap());
     assert_eq!((told.len(), &told[0].tag), (1, &tag));
-    assert_eq!(told[0].outcome, Recovered::Placed(OrderId::new("000001")));
+    assert_eq!(told[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
     assert!(guard.recover_one(&tag).is_none());
     assert_eq!(broker.state().placed, 1);
 }
@@ -57,18 +57,18 @@ fn order_that_its_caller_left_is_told_when_it_turns_up() {
 fn without_patience_each_question_is_one_look() {
     for arrives in [true, false] {
         let broker = echoed();
-        let guard = broker.guard().patience(Duration::ZERO);
+        let guard = broker.guard().max_search_wait(Duration::ZERO);
         broker.fates([if arrives { Fate::LostAfter(SECOND * 7) } else { Fate::LostBefore }]);
         let tag = trail(guard.place_order(&order(1))).tag.unwrap();
         let mut asked = 0;
         while let Some(found) = guard.recover_one(&tag) {
             assert_eq!(broker.state().looks, asked + 2);
             match found.outcome {
-                Recovered::Unknown(detail) => {
-                    assert_eq!(detail.trail.unwrap().seen, Seen::NotYet);
+                RecoveredOutcome::Unknown(detail) => {
+                    assert_eq!(detail.lookup.unwrap().result, LookupResult::NotYet);
                 }
-                Recovered::Placed(_) => assert_eq!((arrives, asked), (true, 3)),
-                Recovered::Absent(_) => assert_eq!((arrives, asked), (false, 5)),
+                RecoveredOutcome::Placed(_) => assert_eq!((arrives, asked), (true, 3)),
+                RecoveredOutcome::Absent(_) => assert_eq!((arrives, asked), (false, 5)),
                 other => panic!("{other:?}"),
             }
             asked += 1;
@@ -86,11 +86,11 @@ fn caller_that_leaves_does_not_wait_for_the_look_of_another() {
     thread::scope(|scope| {
         let first = scope.spawn(|| guard.place_order(&order(1)));
         begins.recv().unwrap();
-        let second = scope.spawn(|| guard.clone().patience(SECOND).place_order(&order(2)));
+        let second = scope.spawn(|| guard.clone().max_search_wait(SECOND).place_order(&order(2)));
         pass_until_over(&broker, &second);
         let answer = second.join().unwrap();
         assert!(answer.as_ref().unwrap_err().to_string().contains("when its caller left"));
-        assert_eq!(trail(answer).seen, Seen::Unread);
+        assert_eq!(trail(answer).result, LookupResult::Unreadable);
         assert!(!first.is_finished());
         drop(go_on);
         assert_eq!(first.join().unwrap(), Ok(OrderId::new("000001")));
@@ -100,12 +100,12 @@ fn caller_that_leaves_does_not_wait_for_the_look_of_another() {
 #[test]
 fn cancellation_is_left_too() {
     let broker = echoed();
-    let guard = broker.guard().patience(SECOND);
+    let guard = broker.guard().max_search_wait(SECOND);
     let id = guard.place_order(&order(1)).unwrap();
     broker.fates([Fate::LostBefore; 2]);
     let before = broker.clock.now();
     let answer = guard.cancel_order(&id);
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { panic!("{answer:?}") };
-    assert_eq!(detail.trail.unwrap().seen, Seen::NotYet);
+    assert_eq!(detail.lookup.unwrap().result, LookupResult::NotYet);
     assert!(broker.clock.now().since(before) < SECOND * 2);
 }

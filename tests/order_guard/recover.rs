@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, Detail, Order, OrderId, OrderRequest, OrderStatus, OrderTags, Seen,
+    Broker, ErrorDetail, LookupResult, Order, OrderId, OrderRequest, OrderStatus, OrderTags,
 };
-use lanekeeper::resilience::guard::Recovered;
+use lanekeeper::resilience::guard::RecoveredOutcome;
 
 use super::orders::{echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
@@ -18,7 +18,7 @@ fn what_was_unknown_can_be_asked_again() {
     broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostBefore, Fate::LostRejected]);
     for quantity in 1..=3 {
         broker.blind(20, &transient());
-        assert_eq!(trail(guard.place_order(&order(quantity))).seen, Seen::Unread);
+        assert_eq!(trail(guard.place_order(&order(quantity))).result, LookupResult::Unreadable);
         broker.state().blind.clear();
     }
     let outcomes =
@@ -28,9 +28,9 @@ fn what_was_unknown_can_be_asked_again() {
     assert_eq!(
         outcomes,
         [
-            (1.into(), Recovered::Placed(OrderId::new("000001"))),
+            (1.into(), RecoveredOutcome::Placed(OrderId::new("000001"))),
             (2.into(), absent()),
-            (3.into(), Recovered::Rejected(Detail::new("order 000002: no funds"))),
+            (3.into(), RecoveredOutcome::Rejected(ErrorDetail::new("order 000002: no funds"))),
         ]
     );
     assert_eq!(guard.recover(), []);
@@ -57,8 +57,8 @@ fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
             broker.state().ledger.push((landing, booked("first", OrderStatus::Open)));
         }
         match guard.recover().remove(0).outcome {
-            Recovered::Placed(id) => assert_eq!((outcome, id.as_str()), ("placed", "first")),
-            Recovered::Rejected(_) => assert_eq!(outcome, "rejected"),
+            RecoveredOutcome::Placed(id) => assert_eq!((outcome, id.as_str()), ("placed", "first")),
+            RecoveredOutcome::Rejected(_) => assert_eq!(outcome, "rejected"),
             other => panic!("{other:?}"),
         }
     }
@@ -70,14 +70,14 @@ fn what_the_broker_says_it_has_is_never_absent() {
     let broker = Shaky::new(OrderTags::unique(48, DUPLICATE));
     let guard = broker.guard();
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
-    assert_eq!(trail(guard.place_order(&order(1))).seen, Seen::Unclear);
+    assert_eq!(trail(guard.place_order(&order(1))).result, LookupResult::Unclear);
     let outcome = guard.recover().remove(0).outcome;
     assert!(
-        matches!(&outcome, Recovered::Unknown(why) if why.message.contains("does not show it")),
+        matches!(&outcome, RecoveredOutcome::Unknown(why) if why.message.contains("does not show it")),
         "{outcome:?}"
     );
     broker.clock.advance(Duration::from_secs(3600));
-    assert_eq!(guard.recover().remove(0).outcome, Recovered::Placed(OrderId::new("000001")));
+    assert_eq!(guard.recover().remove(0).outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
 }
 
 #[test]
@@ -87,9 +87,9 @@ fn what_stays_unknown_is_kept() {
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(1000, &transient());
     guard.place_order(&order(1)).unwrap_err();
-    assert!(matches!(guard.recover()[0].outcome, Recovered::Unknown(_)));
+    assert!(matches!(guard.recover()[0].outcome, RecoveredOutcome::Unknown(_)));
     broker.state().blind.clear();
-    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+    assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
 }
 
 /// The settle time counts from when the answer was lost, whoever looks, and however the first search ended.
@@ -107,8 +107,8 @@ fn recover_does_not_wait_for_the_settle_time_again() {
     let recovered = guard.recover();
     assert_eq!(recovered.len(), 3);
     for it in recovered {
-        let Recovered::Absent(absence) = it.outcome else { panic!("{it:?}") };
-        assert!(absence.looks >= 2, "by one look alone: {absence}");
+        let RecoveredOutcome::Absent(absence) = it.outcome else { panic!("{it:?}") };
+        assert!(absence.reads >= 2, "by one look alone: {absence}");
     }
     let took = broker.clock.now().since(before);
     assert!(took < SETTLE / 2, "{took:?}");
@@ -122,11 +122,11 @@ fn looks_of_place_order_count_for_recover() {
     broker.fates([Fate::LostBefore]);
     broker.state().blind.extend((0..9).map(|_| None));
     broker.blind(50, &transient());
-    assert_eq!(trail(guard.place_order(&order(1))).seen, Seen::Unread);
+    assert_eq!(trail(guard.place_order(&order(1))).result, LookupResult::Unreadable);
     broker.state().blind.clear();
     let looks = broker.state().looks;
-    let Recovered::Absent(absence) = guard.recover().remove(0).outcome else { panic!() };
-    assert_eq!((absence.looks, broker.state().looks - looks), (10, 1));
+    let RecoveredOutcome::Absent(absence) = guard.recover().remove(0).outcome else { panic!() };
+    assert_eq!((absence.reads, broker.state().looks - looks), (10, 1));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_book_of_another_day_is_no_evidence() {
     guard.place_order(&order(1)).unwrap_err();
     broker.clock.advance(Duration::from_secs(86_400));
     let outcome = guard.recover().remove(0).outcome;
-    let Recovered::Unknown(why) = outcome else { panic!("{outcome:?}") };
+    let RecoveredOutcome::Unknown(why) = outcome else { panic!("{outcome:?}") };
     assert!(why.message.contains("another day"), "{why}");
 }
 
@@ -153,13 +153,13 @@ fn a_book_of_today_is_not_behind_for_what_it_lacks_of_yesterday() {
         broker.state().blind.clear();
     };
     left_unknown(&order(10).autoslice(true).tag("mine"));
-    guard.told(&Order::new(OrderId::new("1"), OrderStatus::Open, &order(4).tag("mine")));
+    guard.order_update(&Order::new(OrderId::new("1"), OrderStatus::Open, &order(4).tag("mine")));
     broker.clock.advance(Duration::from_secs(86_400));
     left_unknown(&order(2));
     let outcomes: Vec<_> = guard.recover().into_iter().map(|it| it.outcome).collect();
-    let absent = outcomes.iter().filter(|outcome| matches!(outcome, Recovered::Absent(_)));
+    let absent = outcomes.iter().filter(|outcome| matches!(outcome, RecoveredOutcome::Absent(_)));
     assert_eq!(absent.count(), 1, "{outcomes:?}");
-    assert!(outcomes.iter().any(|outcome| matches!(outcome, Recovered::PartlyPlaced(_))));
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, RecoveredOutcome::PartlyPlaced(_))));
 }
 
 #[test]
@@ -168,17 +168,17 @@ fn what_cannot_be_found_out_can_be_forgotten() {
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
     let error = guard.place_order(&order(1)).unwrap_err();
-    let tag = error.detail().unwrap().trail.clone().unwrap().tag.unwrap();
-    assert!(!guard.forget("another"));
-    assert!(guard.forget(&tag));
+    let tag = error.detail().unwrap().lookup.clone().unwrap().tag.unwrap();
+    assert!(!guard.abandon("another"));
+    assert!(guard.abandon(&tag));
     assert_eq!(guard.recover(), []);
-    assert!(!guard.forget(&tag));
+    assert!(!guard.abandon(&tag));
     // An order under way is somebody's.
     let (mine, other) = (guard.clone(), guard.clone());
     broker.fates([Fate::LostBefore]);
-    broker.meanwhile(move |_| assert!(!other.forget("mine")));
+    broker.meanwhile(move |_| assert!(!other.abandon("mine")));
     mine.place_order(&order(1).tag("mine")).unwrap_err();
-    assert!(guard.forget("mine"));
+    assert!(guard.abandon("mine"));
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_panic_leaves_the_order_to_be_asked_after() {
     let guard = broker.guard();
     broker.fates([Fate::DiesAfter(Duration::from_secs(3))]);
     catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(1)))).unwrap_err();
-    assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("000001")));
+    assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
 }
 
 #[test]
@@ -195,6 +195,6 @@ fn guards_around_one_broker_share_what_is_open() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
-    guard.around(broker.clone()).place_order(&order(1)).unwrap_err();
+    guard.with_inner(broker.clone()).place_order(&order(1)).unwrap_err();
     assert_eq!(guard.recover().len(), 1);
 }

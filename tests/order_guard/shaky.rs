@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Absence, Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
-    InstrumentInfo, Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus,
-    OrderTags, OrderType, Partial, Positions, Profile, QuoteChunk, Quotes, Rows, Side, TagSupport,
-    Trade,
+    Absence, Broker, BrokerError, Candle, CandleRequest, ErrorDetail, Exchange, Holding,
+    Instrument, InstrumentInfo, Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest,
+    OrderStatus, OrderTags, OrderType, Partial, Positions, Profile, QuoteBatchLimit, Quotes, Rows,
+    Side, TagSupport, Trade,
 };
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::{Timestamp, Zoned};
 use lanekeeper::quota::{Limits, Moment, Quota};
-use lanekeeper::resilience::guard::{OrderGuard, OrderGuardBuilder, Recovered};
+use lanekeeper::resilience::guard::{OrderGuard, OrderGuardBuilder, RecoveredOutcome};
 
 /// How long an order may take to appear, in these tests.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
@@ -89,12 +89,12 @@ enum Edit {
 
 impl Shaky {
     pub(crate) fn new(tags: OrderTags) -> Self {
-        Self { clock: ManualClock::jumping(), tags, state: Arc::default() }
+        Self { clock: ManualClock::auto_advancing(), tags, state: Arc::default() }
     }
 
     /// The guard in front of it, to be set up further.
     pub(crate) fn guarded(&self) -> OrderGuardBuilder<Self> {
-        OrderGuard::builder(self.clone()).settle(SETTLE).clock(self.clock.clone())
+        OrderGuard::builder(self.clone()).settle_time(SETTLE).clock(self.clock.clone())
     }
 
     pub(crate) fn guard(&self) -> OrderGuard<Self> {
@@ -216,21 +216,21 @@ impl Shaky {
         let state = self.state();
         match state.ledger.iter().find(|(_, order)| order.id == *id) {
             Some((_, order)) if !order.status.is_final() => Ok(()),
-            _ => Err(BrokerError::Rejected(Detail::new("no such open order"))),
+            _ => Err(BrokerError::Rejected(ErrorDetail::new("no such open order"))),
         }
     }
 }
 
-fn said() -> Detail {
-    Detail::new("as it was fated")
+fn said() -> ErrorDetail {
+    ErrorDetail::new("as it was fated")
 }
 
 pub(crate) fn lost() -> BrokerError {
-    BrokerError::OutcomeUnknown(Detail::new("connection reset").status(504))
+    BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset").status(504))
 }
 
 pub(crate) fn transient() -> BrokerError {
-    BrokerError::Transient(Detail::new("no answer"))
+    BrokerError::Transient(ErrorDetail::new("no answer"))
 }
 
 /// An order that can be told from others by its quantity.
@@ -244,7 +244,7 @@ impl Broker for Shaky {
         let taken = |(_, known): &(Moment, Order)| known.tag.is_some() && known.tag == order.tag;
         let unique = matches!(self.tags.support(), TagSupport::Unique { .. });
         if unique && self.state().ledger.iter().any(taken) {
-            return Err(BrokerError::Rejected(Detail::new("duplicate").code(DUPLICATE)));
+            return Err(BrokerError::Rejected(ErrorDetail::new("duplicate").code(DUPLICATE)));
         }
         self.write(|state, at, rejected| {
             let id = OrderId::new(format!("{:06}", state.ledger.len() + 1));
@@ -336,21 +336,21 @@ impl Broker for Shaky {
         self.tags.clone()
     }
 
-    fn quote_chunk(&self) -> QuoteChunk {
-        QuoteChunk { count: 77, ..QuoteChunk::default() }
+    fn quote_batch_limit(&self) -> QuoteBatchLimit {
+        QuoteBatchLimit { count: 77, ..QuoteBatchLimit::default() }
     }
 }
 
 /// What is said of an order that is not there, but for the evidence.
-pub(crate) fn absent() -> Recovered {
-    Recovered::Absent(Absence::new(0, Duration::ZERO, Timestamp::UNIX_EPOCH))
+pub(crate) fn absent() -> RecoveredOutcome {
+    RecoveredOutcome::Absent(Absence::new(0, Duration::ZERO, Timestamp::UNIX_EPOCH))
 }
 
 /// The outcome without the evidence, so that it can be compared.
-pub(crate) fn without_evidence(outcome: Recovered) -> Recovered {
+pub(crate) fn without_evidence(outcome: RecoveredOutcome) -> RecoveredOutcome {
     match outcome {
-        Recovered::Absent(absence) => {
-            assert!(absence.looks > 0 && absence.last_at > Timestamp::UNIX_EPOCH, "{absence}");
+        RecoveredOutcome::Absent(absence) => {
+            assert!(absence.reads > 0 && absence.last_at > Timestamp::UNIX_EPOCH, "{absence}");
             absent()
         }
         other => other,

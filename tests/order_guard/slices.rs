@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanekeeper::broker::{
-    Broker, BrokerError, Detail, Order, OrderId, OrderRequest, OrderStatus, Seen, Slice,
-    SliceOutcome, SlicedOrder,
+    Broker, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderRequest, OrderStatus,
+    Slice, SliceOutcome, SlicedOrder,
 };
-use lanekeeper::resilience::guard::Recovered;
+use lanekeeper::resilience::guard::RecoveredOutcome;
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{Fate, SENT, SETTLE, Shaky, order, transient};
@@ -77,8 +77,11 @@ fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
         assert_eq!(order.placed_quantity(), Some(of_shown.into()));
         assert_eq!(order.absent_quantity(), Some((10 - of_shown).into()));
         let absent = order.absent().next().unwrap();
-        let trail = absent.trail.as_ref().unwrap();
-        assert!(matches!(trail.seen, Seen::Absent(absence) if absence.looks > 5), "{trail:?}");
+        let trail = absent.lookup.as_ref().unwrap();
+        assert!(
+            matches!(trail.result, LookupResult::Absent(absence) if absence.reads > 5),
+            "{trail:?}"
+        );
         assert_eq!(trail.tag.as_deref(), Some("mine"));
         assert!(absent.message.contains(&format!("no {} of 10", 10 - of_shown)), "{absent}");
         assert_eq!(broker.state().placed, 1);
@@ -102,7 +105,7 @@ fn an_order_of_which_every_slice_was_rejected_is_rejected_in_the_end() {
     let before = broker.clock.now();
     let answer = broker.guard().place_order(&large());
     let why = "all 2 slices were rejected, first: order 1: the order book does not say why";
-    assert_eq!(answer, Err(BrokerError::Rejected(Detail::new(why))));
+    assert_eq!(answer, Err(BrokerError::Rejected(ErrorDetail::new(why))));
     assert!(broker.clock.now().since(before) >= SETTLE);
     assert!(matches!(lost(&all).guard().place_sliced(&large()), Err(BrokerError::Rejected(_))));
     // The rest is not there.
@@ -129,15 +132,15 @@ fn a_slice_that_lands_late_makes_the_order_whole() {
         assert_eq!(partly(guard.place_order(&large())).absent_quantity(), Some(2.into()));
         if asked_after {
             let outcome = guard.recover().remove(0).outcome;
-            let Recovered::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
+            let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
             assert_eq!(order.absent_quantity(), Some(2.into()));
             assert_eq!(guard.recover(), []);
         }
         let last = broker.ledger().remove(2);
-        guard.told(&last);
+        guard.order_update(&last);
         guard.orders().unwrap();
         guard.orders().unwrap();
-        let whole = Recovered::Placed(OrderId::new("1"));
+        let whole = RecoveredOutcome::Placed(OrderId::new("1"));
         assert_eq!(*told.lock().unwrap(), [("mine".to_owned(), whole)]);
         assert_eq!(guard.recover(), []);
     }
@@ -189,12 +192,12 @@ fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
     assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
     // Nor can it be now.
     let outcome = guard.recover().remove(0).outcome;
-    let Recovered::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
+    let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
     assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
     broker.state().blind.clear();
     broker.meanwhile(|_| ());
     booked(&broker, "2", 6, "OPEN", 0);
-    assert_eq!(guard.recover().remove(0).outcome, Recovered::Placed(OrderId::new("1")));
+    assert_eq!(guard.recover().remove(0).outcome, RecoveredOutcome::Placed(OrderId::new("1")));
 }
 
 /// What needed no slicing is one order, and another broker may not slice at all.
@@ -218,8 +221,8 @@ mod answered {
     use super::*;
 
     fn guard(mock: MockBroker) -> OrderGuard<MockBroker> {
-        let clock = ManualClock::jumping();
-        let guard = OrderGuard::builder(mock).settle(SETTLE).clock(clock).build();
+        let clock = ManualClock::auto_advancing();
+        let guard = OrderGuard::builder(mock).settle_time(SETTLE).clock(clock).build();
         guard.unwrap()
     }
 
@@ -236,7 +239,7 @@ mod answered {
 
     #[test]
     fn an_answer_in_slices_goes_through_and_nothing_is_sent_again() {
-        let answer = sliced(Slice::rejected(Detail::new("no funds")));
+        let answer = sliced(Slice::rejected(ErrorDetail::new("no funds")));
         let mut mock = mock();
         let (first, second) = (answer.clone(), answer.clone());
         mock.expect_place_order()
@@ -254,7 +257,7 @@ mod answered {
     fn a_slice_of_unknown_outcome_is_asked_after() {
         let mut mock = mock();
         mock.expect_place_order().times(1).returning(|_| {
-            let answer = sliced(Slice::unknown(Detail::new("timed out")));
+            let answer = sliced(Slice::unknown(ErrorDetail::new("timed out")));
             Err(BrokerError::PartlyPlaced(Box::new(answer)))
         });
         // Nothing is in the book before.
@@ -270,9 +273,9 @@ mod answered {
         });
         let guard = guard(mock);
         let order = partly(guard.place_order(&large()));
-        let trail = order.unknown().next().unwrap().trail.clone().unwrap();
-        assert_eq!((trail.tag.as_deref(), trail.seen), (Some("mine"), Seen::Unread));
-        assert_eq!(guard.recover()[0].outcome, Recovered::Placed(OrderId::new("1")));
+        let trail = order.unknown().next().unwrap().lookup.clone().unwrap();
+        assert_eq!((trail.tag.as_deref(), trail.result), (Some("mine"), LookupResult::Unreadable));
+        assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("1")));
         assert_eq!(guard.recover(), []);
     }
 
@@ -280,7 +283,7 @@ mod answered {
     fn a_row_that_cannot_be_read_may_be_the_slice_that_is_missing() {
         let mut mock = mock();
         mock.expect_place_order()
-            .returning(|_| Err(BrokerError::OutcomeUnknown(Detail::new("reset"))));
+            .returning(|_| Err(BrokerError::OutcomeUnknown(ErrorDetail::new("reset"))));
         // Nothing is in the book before.
         mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
         mock.expect_orders().returning(|| {
@@ -291,10 +294,12 @@ mod answered {
         let guard = guard(mock);
         let order = partly(guard.place_order(&large()));
         let doubt = order.unknown().next().unwrap();
-        assert_eq!(doubt.trail.as_ref().unwrap().seen, Seen::Unclear);
+        assert_eq!(doubt.lookup.as_ref().unwrap().result, LookupResult::Unclear);
         assert!(doubt.message.contains("it has no status"), "{doubt}");
         // Nor is it said to be out of the market later.
-        let Recovered::PartlyPlaced(order) = guard.recover().remove(0).outcome else { panic!() };
+        let RecoveredOutcome::PartlyPlaced(order) = guard.recover().remove(0).outcome else {
+            panic!()
+        };
         assert!(matches!(order.slices[1].outcome, SliceOutcome::Unknown(_)));
         assert_eq!(guard.recover().len(), 1, "it is asked after again");
     }
@@ -306,11 +311,11 @@ fn what_is_found_later_is_told_as_a_whole() {
         let broker = lost(shown);
         let guard = broker.guard();
         broker.blind(100, &transient());
-        assert_eq!(trail(guard.place_order(&large())).seen, Seen::Unread);
+        assert_eq!(trail(guard.place_order(&large())).result, LookupResult::Unreadable);
         broker.state().blind.clear();
         match guard.recover().remove(0).outcome {
-            Recovered::Placed(id) => assert_eq!((id, whole), (OrderId::new("1"), true)),
-            Recovered::PartlyPlaced(order) => {
+            RecoveredOutcome::Placed(id) => assert_eq!((id, whole), (OrderId::new("1"), true)),
+            RecoveredOutcome::PartlyPlaced(order) => {
                 assert!(!whole);
                 assert_eq!(placed(&order), ["1", "2"]);
                 // Long after it was sent, what is not there is not asked after again.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerError, Order, OrderId, OrderStatus, OrderTags};
 use lanekeeper::jiff::{SignedDuration, Timestamp, Zoned, tz};
-use lanekeeper::resilience::guard::Recovered;
+use lanekeeper::resilience::guard::RecoveredOutcome;
 
 use super::shaky::{Fate, Shaky, order};
 
@@ -66,7 +66,7 @@ fn the_tag_of_an_order_without_an_answer_is_taken() {
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
     let lost = guard.place_order(&order(1)).unwrap_err();
-    let tag = lost.detail().unwrap().trail.as_ref().unwrap().tag.clone().unwrap();
+    let tag = lost.detail().unwrap().lookup.as_ref().unwrap().tag.clone().unwrap();
     not_sent(guard.place_order(&order(2).tag(&tag)));
     let left = guard.recover();
     assert_eq!(left.len(), 1);
@@ -112,9 +112,9 @@ fn an_order_of_another_day_does_not_deceive() {
     let now = broker.clock.now();
     broker.state().ledger.push((now, other));
     let outcome = guard.recover().remove(0).outcome;
-    assert!(matches!(outcome, Recovered::Unknown(_)), "{outcome:?}");
+    assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
     // Of the same day, it is the one.
     broker.state().ledger[0].1.placed_at = Some(wall(Duration::from_secs(60)));
     let outcome = guard.recover().remove(0).outcome;
-    assert_eq!(outcome, Recovered::Placed(OrderId::new("1")));
+    assert_eq!(outcome, RecoveredOutcome::Placed(OrderId::new("1")));
 }

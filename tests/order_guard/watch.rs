@@ -3,15 +3,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderStatus, OrderTags};
-use lanekeeper::resilience::guard::{OrderGuard, Recovered, Recovery};
+use lanekeeper::broker::{
+    Broker, BrokerError, ErrorDetail, Order, OrderId, OrderStatus, OrderTags,
+};
+use lanekeeper::resilience::guard::{OrderGuard, RecoveredOrder, RecoveredOutcome};
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 
 /// What was told of late orders.
 #[derive(Clone, Default)]
-struct Late(Arc<Mutex<Vec<Recovery>>>);
+struct Late(Arc<Mutex<Vec<RecoveredOrder>>>);
 
 impl Late {
     fn guard(&self, broker: &Shaky) -> OrderGuard<Shaky> {
@@ -21,15 +23,15 @@ impl Late {
     }
 
     /// What was told since the last time.
-    fn told(&self) -> Vec<(u64, Recovered)> {
+    fn told(&self) -> Vec<(u64, RecoveredOutcome)> {
         let told = std::mem::take(&mut *self.0.lock().unwrap());
-        let short = |it: Recovery| (it.order.quantity.try_into().unwrap(), it.outcome);
+        let short = |it: RecoveredOrder| (it.order.quantity.try_into().unwrap(), it.outcome);
         told.into_iter().map(short).collect()
     }
 }
 
-fn placed(id: &str) -> Recovered {
-    Recovered::Placed(OrderId::new(id))
+fn placed(id: &str) -> RecoveredOutcome {
+    RecoveredOutcome::Placed(OrderId::new(id))
 }
 
 /// An order that lands only after its caller was told that it is absent.
@@ -75,7 +77,7 @@ fn an_order_of_unknown_outcome_is_told_and_not_asked_after_again() {
     guard.orders().unwrap();
     let mut told = late.told();
     told.sort_by_key(|(quantity, _)| *quantity);
-    let refused = Recovered::Rejected(Detail::new("order 000002: no funds"));
+    let refused = RecoveredOutcome::Rejected(ErrorDetail::new("order 000002: no funds"));
     assert_eq!(told, [(1, placed("000001")), (2, refused)]);
     assert_eq!((guard.recover(), late.told()), (vec![], vec![]));
 }
@@ -99,10 +101,14 @@ fn a_postback_is_enough() {
     told_absent(&broker, &guard, 1);
     let landed = broker.state().ledger[0].1.clone();
     let looks = broker.state().looks;
-    guard.told(&Order::new(OrderId::new("other"), OrderStatus::Open, &order(9).tag("other")));
+    guard.order_update(&Order::new(
+        OrderId::new("other"),
+        OrderStatus::Open,
+        &order(9).tag("other"),
+    ));
     assert_eq!(late.told(), []);
-    guard.told(&landed);
-    guard.told(&landed);
+    guard.order_update(&landed);
+    guard.order_update(&landed);
     assert_eq!(late.told(), [(1, placed("000001"))]);
     assert_eq!(broker.state().looks, looks, "nothing is read for it");
 }
@@ -113,7 +119,7 @@ fn what_recover_found_absent_is_watched_for() {
     let guard = late.guard(&broker);
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
     told_unknown(&broker, &guard, 1);
-    assert!(matches!(guard.recover().remove(0).outcome, Recovered::Absent(_)));
+    assert!(matches!(guard.recover().remove(0).outcome, RecoveredOutcome::Absent(_)));
     broker.clock.advance(Duration::from_secs(3600));
     guard.orders().unwrap();
     assert_eq!(late.told(), [(1, placed("000001"))]);
@@ -128,7 +134,7 @@ fn a_caller_who_waits_is_answered_and_nobody_else_told() {
     broker.meanwhile(move |look| {
         if look == 1 {
             let landed = within.state().ledger[0].1.clone();
-            other.told(&landed);
+            other.order_update(&landed);
         }
     });
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
@@ -144,7 +150,7 @@ fn another_order_of_the_callers_tag_is_not_it() {
     absence(guard.place_order(&order(1).tag("mine")));
     let mut sold = Order::new(OrderId::new("sold"), OrderStatus::Open, &order(1).tag("mine"));
     sold.side = lanekeeper::Side::Sell;
-    guard.told(&sold);
+    guard.order_update(&sold);
     assert_eq!(late.told(), []);
 }
 
@@ -155,14 +161,14 @@ fn one_rejected_of_two_sendings_is_not_the_last_word() {
     let guard = late.guard(&broker);
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
     let tag = match guard.place_order(&order(1)) {
-        Err(error) => error.detail().unwrap().trail.clone().unwrap().tag.unwrap(),
+        Err(error) => error.detail().unwrap().lookup.clone().unwrap().tag.unwrap(),
         Ok(id) => panic!("{id}"),
     };
     let mut known = Order::new(OrderId::new("1"), OrderStatus::Rejected, &order(1).tag(&tag));
-    guard.told(&known);
+    guard.order_update(&known);
     assert_eq!(late.told(), []);
     known.status = OrderStatus::Open;
-    guard.told(&known);
+    guard.order_update(&known);
     assert_eq!(late.told(), [(1, placed("1"))]);
 }
 
@@ -176,7 +182,7 @@ fn what_is_told_while_its_caller_waits_makes_no_order_absent() {
     broker.meanwhile(move |look| {
         if look == 2 {
             let order = told.state().ledger[0].1.clone();
-            postback.told(&order);
+            postback.order_update(&order);
         }
     });
     assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
@@ -202,7 +208,7 @@ fn the_tag_of_an_absent_order_is_not_used_again() {
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
     told_unknown(&broker, &guard, 1);
     let absent = guard.recover().remove(0);
-    assert!(matches!(absent.outcome, Recovered::Absent(_)));
+    assert!(matches!(absent.outcome, RecoveredOutcome::Absent(_)));
     let again = guard.place_order(&absent.order);
     assert!(matches!(again, Err(BrokerError::NotSent(_))), "{again:?}");
     assert_eq!(guard.place_order(&order(2)), Ok(OrderId::new("000002")));
@@ -222,8 +228,8 @@ fn slice((id, quantity): (&str, u64)) -> Order {
 }
 
 /// The ids of the slices that are in the market, and the quantity of which nothing is known.
-fn in_part(outcome: &Recovered) -> (Vec<&str>, u64) {
-    let Recovered::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
+fn in_part(outcome: &RecoveredOutcome) -> (Vec<&str>, u64) {
+    let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
     let rest = order.unknown_quantity().unwrap();
     (order.placed().map(OrderId::as_str).collect(), rest.try_into().unwrap())
 }
@@ -244,7 +250,7 @@ fn each_slice_that_turns_up_is_told_and_the_last_settles_the_order() {
             }
             for _ in 0..2 {
                 match by_postback {
-                    true => guard.told(&slice(known)),
+                    true => guard.order_update(&slice(known)),
                     false => drop(guard.orders().unwrap()),
                 }
             }
@@ -270,7 +276,7 @@ fn a_slice_that_its_caller_knows_is_no_news() {
     assert_eq!(order.placed().count(), 1);
     guard.orders().unwrap();
     assert_eq!(late.told(), []);
-    guard.told(&slice(SLICES[1]));
+    guard.order_update(&slice(SLICES[1]));
     assert_eq!(in_part(&late.told()[0].1), (vec!["1", "2"], 2));
 }
 
@@ -282,7 +288,7 @@ fn what_was_forgotten_is_not_told() {
     broker.blind(50, &transient());
     let tag = trail(guard.place_order(&order(1))).tag.unwrap();
     broker.state().blind.clear();
-    assert!(guard.forget(&tag));
+    assert!(guard.abandon(&tag));
     guard.orders().unwrap();
     assert_eq!(late.told(), []);
 }
@@ -295,7 +301,7 @@ fn whoever_is_told_may_use_the_guard_and_panic() {
     let guard = broker.guarded().on_turned_up(move |late| {
         let guard = inner.lock().unwrap().take().expect("told once");
         // An exit of what nobody expected to be in the market any more.
-        let Recovered::Placed(id) = &late.outcome else { panic!("{late:?}") };
+        let RecoveredOutcome::Placed(id) = &late.outcome else { panic!("{late:?}") };
         guard.cancel_order(id).unwrap();
         assert!(guard.orders().unwrap().rows[0].status.is_final());
         panic!("and then it dies");

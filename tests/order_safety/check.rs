@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lanekeeper::broker::{BrokerError, Order, OrderId, OrderStatus, Seen};
+use lanekeeper::broker::{BrokerError, LookupResult, Order, OrderId, OrderStatus};
 use lanekeeper::exchange::PlacedOrder;
 use rust_decimal::Decimal;
 
@@ -119,10 +119,12 @@ fn judge(answer: &Answer, booked: Option<&Booked>, tally: &mut Tally) -> Result<
         Err(error @ BrokerError::Absent(_)) if booked.is_none() && error.absence().is_some() => {
             &mut tally.absent
         }
-        Err(BrokerError::OutcomeUnknown(detail)) => match detail.trail.as_ref().map(|it| it.seen) {
-            Some(Seen::Unread) => &mut tally.unread,
-            _ => return wrong(),
-        },
+        Err(BrokerError::OutcomeUnknown(detail)) => {
+            match detail.lookup.as_ref().map(|it| it.result) {
+                Some(LookupResult::Unreadable) => &mut tally.unread,
+                _ => return wrong(),
+            }
+        }
         _ => return wrong(),
     };
     *count += 1;

@@ -1,12 +1,14 @@
 //! The stack in front of a broker in virtual time, which loses answers as it is told to.
 
 use fastrand::Rng;
-use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Detail, OrderTags, Seen, TagSupport};
+use lanekeeper::broker::{
+    Broker, BrokerError, BrokerProxy, ErrorDetail, LookupResult, OrderTags, TagSupport,
+};
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::Quota;
-use lanekeeper::resilience::CircuitBreaker;
+use lanekeeper::resilience::BreakerPolicy;
 use lanekeeper::resilience::guard::OrderGuard;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ const DAYS: u64 = 100;
 
 fn lane() -> LaneConfig {
     // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
-    LaneConfig::new(Quota::per_second(10)).breaker(CircuitBreaker::disabled())
+    LaneConfig::new(Quota::per_second(10)).breaker(BreakerPolicy::disabled())
 }
 
 /// Guard, cache and lanes, all by the clock of `broker`.
@@ -34,8 +36,8 @@ fn stack(broker: &Shaky) -> OrderGuard<QuoteCache<BrokerProxy<Shaky>>> {
     let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
     let cache = QuoteCache::builder(proxy).clock(broker.clock.clone()).build();
     OrderGuard::builder(cache)
-        .lookups(urgent)
-        .settle(SETTLE)
+        .lookup_broker(urgent)
+        .settle_time(SETTLE)
         .clock(broker.clock.clone())
         .build()
         .unwrap()
@@ -58,8 +60,8 @@ pub(super) fn bad_day(broker: &Shaky, seed: u64) {
     broker.fates((0..INTENTS * 4).map(|_| fate(&mut rng)).collect::<Vec<_>>());
     let failures = [
         transient(),
-        BrokerError::NotSent(Detail::new("no connection")),
-        BrokerError::Throttled { retry_after: None, detail: Detail::new("too many") },
+        BrokerError::NotSent(ErrorDetail::new("no connection")),
+        BrokerError::Throttled { retry_after: None, detail: ErrorDetail::new("too many") },
     ];
     let mut state = broker.state();
     for _ in 0..INTENTS {
@@ -79,7 +81,7 @@ pub(super) fn ledger(broker: &Shaky) -> Vec<Booked> {
 
 fn is_unread(answer: &Answer) -> bool {
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { return false };
-    detail.trail.as_ref().is_some_and(|trail| trail.seen == Seen::Unread)
+    detail.lookup.as_ref().is_some_and(|trail| trail.result == LookupResult::Unreadable)
 }
 
 #[test]

@@ -8,16 +8,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, Product, Seen, Side, lanes,
+    Broker, BrokerError, BrokerProxy, Instrument, LookupResult, OrderRequest, Product, Side, lanes,
 };
 use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::cache::QuoteCache;
-use lanekeeper::exchange::{Exchange, Faults, Rule};
+use lanekeeper::exchange::{Faults, Rule, SimulatedExchange};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::quota::{Limits, Past, Quota};
+use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::guard::OrderGuard;
-use lanekeeper::resilience::{CircuitBreaker, RetryPolicy, ThrottlePolicy};
+use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
 use super::check::{Answer, Booked, Tally, check};
 
@@ -74,12 +74,12 @@ pub(super) fn faults(seed: u64, rules: &[&str]) -> Faults {
 }
 
 /// An exchange that is in no hurry to refuse, and a rich account there.
-pub(super) fn exchange(faults: Faults) -> Exchange {
+pub(super) fn exchange(faults: Faults) -> SimulatedExchange {
     let open = lanes::ALL
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
     let market = PaperBroker::builder().cash(500_000_000).build().unwrap();
-    Exchange::builder().broker(market).limits(open).faults(faults).start().unwrap()
+    SimulatedExchange::builder().broker(market).limits(open).faults(faults).start().unwrap()
 }
 
 /// Lanes that are as open: what is shown here is not pacing.
@@ -87,14 +87,16 @@ pub(super) fn lane() -> LaneConfig {
     LaneConfig::new(Quota::per_second(50_000))
         .in_flight(64)
         .queue(8192)
-        .retry(RetryPolicy::default().base(Duration::from_millis(5)).budget_percent(100))
+        .retry(RetryPolicy::default().base_delay(Duration::from_millis(5)).budget_percent(100))
         // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
-        .breaker(CircuitBreaker::disabled())
-        .throttle(ThrottlePolicy::default().default_pause(Duration::from_millis(5)).keep(100))
+        .breaker(BreakerPolicy::disabled())
+        .throttle(
+            ThrottlePolicy::default().default_pause(Duration::from_millis(5)).keep_percent(100),
+        )
 }
 
 /// What stands before the exchange, but for the guard.
-pub(super) fn proxy(exchange: &Exchange, transactional: LaneConfig) -> BrokerProxy<Kite> {
+pub(super) fn proxy(exchange: &SimulatedExchange, transactional: LaneConfig) -> BrokerProxy<Kite> {
     let kite = Kite::builder()
         .api_key("key")
         .access_token("token")
@@ -103,7 +105,7 @@ pub(super) fn proxy(exchange: &Exchange, transactional: LaneConfig) -> BrokerPro
         .build()
         .unwrap();
     BrokerProxy::builder(kite)
-        .past(Past::Nothing)
+        .prior_usage(PriorUsage::None)
         .transactional(transactional)
         .quote(lane())
         .historical(lane())
@@ -112,18 +114,18 @@ pub(super) fn proxy(exchange: &Exchange, transactional: LaneConfig) -> BrokerPro
         .unwrap()
 }
 
-fn stack(exchange: &Exchange) -> OrderGuard<QuoteCache<BrokerProxy<Kite>>> {
+fn stack(exchange: &SimulatedExchange) -> OrderGuard<QuoteCache<BrokerProxy<Kite>>> {
     stack_of(exchange, lane())
 }
 
 fn stack_of(
-    exchange: &Exchange,
+    exchange: &SimulatedExchange,
     transactional: LaneConfig,
 ) -> OrderGuard<QuoteCache<BrokerProxy<Kite>>> {
     let proxy = proxy(exchange, transactional);
     let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
     let cache = QuoteCache::builder(proxy).ttl(Duration::from_millis(20)).build();
-    OrderGuard::builder(cache).lookups(urgent).settle(SETTLE).build().unwrap()
+    OrderGuard::builder(cache).lookup_broker(urgent).settle_time(SETTLE).build().unwrap()
 }
 
 /// The order of an intent, which its quantity names. Most rest far below the market; some are filled,
@@ -181,17 +183,17 @@ fn trade(started: Instant, broker: &impl Broker, intents: u64) -> Vec<Answered> 
     answers.into_inner().unwrap()
 }
 
-pub(super) fn ledger(exchange: &Exchange) -> Vec<Booked> {
+pub(super) fn ledger(exchange: &SimulatedExchange) -> Vec<Booked> {
     exchange.orders().iter().map(Booked::from).collect()
 }
 
 fn is_unread(answer: &Answer) -> bool {
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { return false };
-    detail.trail.as_ref().is_some_and(|trail| trail.seen == Seen::Unread)
+    detail.lookup.as_ref().is_some_and(|trail| trail.result == LookupResult::Unreadable)
 }
 
 /// Unknown only where the book could not be read: the guard's last word takes five failed looks.
-fn unread_was_unreadable(exchange: &Exchange, answers: &[Answered]) {
+fn unread_was_unreadable(exchange: &SimulatedExchange, answers: &[Answered]) {
     let failed: Vec<Duration> = exchange
         .arrivals()
         .into_iter()
@@ -204,7 +206,7 @@ fn unread_was_unreadable(exchange: &Exchange, answers: &[Answered]) {
     }
 }
 
-fn checked(exchange: &Exchange, intents: u64, answers: Vec<Answered>) -> Tally {
+fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -> Tally {
     unread_was_unreadable(exchange, &answers);
     let answers: Vec<(u64, Answer)> =
         answers.into_iter().map(|it| (it.number, it.answer)).collect();
@@ -212,7 +214,7 @@ fn checked(exchange: &Exchange, intents: u64, answers: Vec<Answered>) -> Tally {
 }
 
 /// The share of the requests by `method` that a fault struck, between the bounds.
-fn struck(exchange: &Exchange, method: &str, bounds: Range<f64>) {
+fn struck(exchange: &SimulatedExchange, method: &str, bounds: Range<f64>) {
     let arrivals = exchange.arrivals();
     let asked = arrivals.iter().filter(|it| it.method == method);
     let (all, struck) =

@@ -3,7 +3,7 @@
 use super::*;
 use lanekeeper::lane::Effect;
 use lanekeeper::proxy::{CallInfo, Classify, FinishedCall, Observer};
-use lanekeeper::{Class, Sent};
+use lanekeeper::{ErrorClass, Sent};
 
 /// An error that knows whether its call left.
 #[derive(Debug, PartialEq)]
@@ -16,11 +16,11 @@ impl From<LaneError> for Knowing {
 }
 
 impl Classify for Knowing {
-    fn class(&self) -> Class {
+    fn class(&self) -> ErrorClass {
         match self.0 {
-            Sent::No => Class::NotSent,
-            Sent::Yes => Class::Rejected,
-            Sent::Unknown => Class::Unknown,
+            Sent::No => ErrorClass::NotSent,
+            Sent::Yes => ErrorClass::Rejected,
+            Sent::Unknown => ErrorClass::Unknown,
         }
     }
 }
@@ -81,7 +81,7 @@ fn observed(calls: impl FnOnce(&dyn Calls)) -> Vec<(&'static str, &'static str, 
         .second(ample())
         .r#type(ample())
         .observer(observer)
-        .clock(ManualClock::jumping())
+        .clock(ManualClock::auto_advancing())
         .build()
         .unwrap();
     calls(&proxy);

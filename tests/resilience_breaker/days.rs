@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lanekeeper::quota::Moment;
-use lanekeeper::resilience::{Admission, Breaker, CircuitBreaker, Outcome};
+use lanekeeper::resilience::{Admission, BreakerPolicy, CallOutcome, CircuitBreaker};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -27,33 +27,33 @@ pub struct Settings {
     pub slow: Option<(u64, u32)>,
     pub open_for: u64,
     pub growth: u32,
-    pub longest_open: u64,
+    pub max_open: u64,
     pub probes: u32,
     pub deadline: u64,
     pub longest_trial: u64,
 }
 
 impl Settings {
-    pub fn config(&self) -> CircuitBreaker {
-        let config = CircuitBreaker::default()
+    pub fn config(&self) -> BreakerPolicy {
+        let config = BreakerPolicy::default()
             .window(ms(self.window))
             .minimum(self.minimum)
             .failures(self.failures)
             .failures_in_a_row(self.run)
             .open_for(ms(self.open_for))
             .growth(self.growth)
-            .longest_open(ms(self.longest_open))
+            .max_open(ms(self.max_open))
             .probes(self.probes)
             .probe_deadline(ms(self.deadline))
-            .longest_half_open(ms(self.longest_trial));
+            .max_half_open(ms(self.longest_trial));
         match self.slow {
             Some((after, percent)) => config.slow(ms(after), percent),
             None => config,
         }
     }
 
-    pub fn breaker(&self, luck: u64) -> Breaker {
-        Breaker::new(self.config(), luck).unwrap()
+    pub fn breaker(&self, luck: u64) -> CircuitBreaker {
+        CircuitBreaker::new(self.config(), luck).unwrap()
     }
 }
 
@@ -74,7 +74,7 @@ pub fn settings() -> impl Strategy<Value = Settings> {
             (open_for, growth, more),
             (probes, deadline, longest_trial),
         )| {
-            let longest_open = open_for + more;
+            let max_open = open_for + more;
             // Something must be able to open it.
             let run = (failures.is_none() || run > 2).then_some(run);
             Settings {
@@ -85,7 +85,7 @@ pub fn settings() -> impl Strategy<Value = Settings> {
                 slow,
                 open_for,
                 growth,
-                longest_open,
+                max_open,
                 probes,
                 deadline,
                 longest_trial,
@@ -94,11 +94,11 @@ pub fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
-pub fn outcomes() -> impl Strategy<Value = Outcome> {
+pub fn outcomes() -> impl Strategy<Value = CallOutcome> {
     prop_oneof![
-        4 => Just(Outcome::Success),
-        5 => Just(Outcome::Failure),
-        1 => Just(Outcome::Ignored),
+        4 => Just(CallOutcome::Success),
+        5 => Just(CallOutcome::Failure),
+        1 => Just(CallOutcome::Ignored),
     ]
 }
 
@@ -109,7 +109,7 @@ pub enum Step {
     Exit,
     Finish {
         which: Index,
-        outcome: Outcome,
+        outcome: CallOutcome,
         took: u64,
     },
     Lose {
@@ -134,7 +134,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Lets `steps` happen. Gives the time after them, and the calls that are still under way.
-pub fn run(breaker: &mut Breaker, steps: Vec<Step>, mut now: u64) -> (u64, Vec<Admission>) {
+pub fn run(breaker: &mut CircuitBreaker, steps: Vec<Step>, mut now: u64) -> (u64, Vec<Admission>) {
     let mut out = Vec::new();
     for step in steps {
         match step {
@@ -155,11 +155,11 @@ pub fn run(breaker: &mut Breaker, steps: Vec<Step>, mut now: u64) -> (u64, Vec<A
 }
 
 /// A breaker that opened, and the moment at which its first probe may go.
-pub fn opened(settings: Settings, luck: u64) -> (Breaker, Moment) {
+pub fn opened(settings: Settings, luck: u64) -> (CircuitBreaker, Moment) {
     let mut breaker = settings.breaker(luck);
     loop {
         match breaker.admit(at(0)) {
-            Ok(admission) => breaker.record(admission, at(0), Outcome::Failure, QUICK),
+            Ok(admission) => breaker.record(admission, at(0), CallOutcome::Failure, QUICK),
             Err(refused) => return (breaker, refused.until().unwrap()),
         }
     }

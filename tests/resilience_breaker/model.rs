@@ -1,7 +1,7 @@
 //! The breaker against a plain model that looks at the whole history.
 
 use lanekeeper::quota::Moment;
-use lanekeeper::resilience::{Admission, Breaker, BreakerState, Counts, Outcome};
+use lanekeeper::resilience::{Admission, BreakerState, CallCounts, CallOutcome, CircuitBreaker};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -82,10 +82,10 @@ impl Model {
     }
 
     /// Asks the breaker how long it is open, which is luck, and checks the bounds.
-    fn learn(&mut self, breaker: &mut Breaker, now: u64) -> Result<(), TestCaseError> {
+    fn learn(&mut self, breaker: &mut CircuitBreaker, now: u64) -> Result<(), TestCaseError> {
         let factor = (1..self.opened)
             .fold(1_u64, |factor, _| (factor * u64::from(self.settings.growth)).min(1 << 30));
-        let most = (self.settings.open_for * factor).min(self.settings.longest_open);
+        let most = (self.settings.open_for * factor).min(self.settings.max_open);
         let Known::Open { since, until: until @ None } = &mut self.state else { return Ok(()) };
         let (least, most) = (at(*since) + ms(most) * 3 / 4, at(*since) + ms(most));
         match breaker.next_change(at(now)) {
@@ -116,15 +116,15 @@ impl Model {
         )
     }
 
-    fn record(&mut self, call: usize, generation: u32, now: u64, outcome: Outcome, took: u64) {
+    fn record(&mut self, call: usize, generation: u32, now: u64, outcome: CallOutcome, took: u64) {
         if generation != self.generation {
             return;
         }
         let slow = self.settings.slow.is_some_and(|(after, _)| took >= after);
-        let failed = outcome == Outcome::Failure;
+        let failed = outcome == CallOutcome::Failure;
         match &mut self.state {
             Known::Closed => {
-                if outcome == Outcome::Ignored {
+                if outcome == CallOutcome::Ignored {
                     return;
                 }
                 self.history.push((generation, now, failed, slow));
@@ -144,7 +144,7 @@ impl Model {
             Known::HalfOpen { probes, succeeded, .. } => {
                 probes.retain(|(probe, _)| *probe != call);
                 match outcome {
-                    Outcome::Ignored => {}
+                    CallOutcome::Ignored => {}
                     _ if failed || slow => self.open(now),
                     _ => {
                         *succeeded += 1;
@@ -155,7 +155,7 @@ impl Model {
                 }
             }
             // An exit: nothing else was let through.
-            Known::Open { .. } if outcome == Outcome::Success && !slow => {
+            Known::Open { .. } if outcome == CallOutcome::Success && !slow => {
                 match self.settings.probes {
                     1 => self.close(now),
                     _ => {
@@ -249,7 +249,7 @@ proptest! {
             };
             prop_assert_eq!(breaker.state(at(now)), state);
             if state == BreakerState::Closed {
-                let Counts { calls, failures, slow, .. } = breaker.counts(at(now));
+                let CallCounts { calls, failures, slow, .. } = breaker.counts(at(now));
                 let (all, failed, slowly, _) = model.counts(now);
                 prop_assert_eq!((calls, failures, slow), (all, failed, slowly));
                 prop_assert_eq!(breaker.next_change(at(now)), None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lanekeeper::resilience::{Admission, BreakerMode, BreakerState, Outcome, Refused};
+use lanekeeper::resilience::{Admission, BreakerMode, BreakerState, CallNotPermitted, CallOutcome};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -35,8 +35,8 @@ proptest! {
         match breaker.when(until) {
             Ok(()) => {}
             // The probes decided for open: for a while longer.
-            Err(Refused::Open { until: later }) => {
-                let probing = matches!(refused, Refused::Probing { .. });
+            Err(CallNotPermitted::Open { until: later }) => {
+                let probing = matches!(refused, CallNotPermitted::Probing { .. });
                 prop_assert!(probing && later > until);
             }
             Err(other) => prop_assert!(false, "{other:?}"),
@@ -80,7 +80,7 @@ proptest! {
             let probe = breaker.admit(now).unwrap();
             // Not so long that the time half open is over.
             now = now + ms(settings.longest_trial.min(settings.deadline)) / 100;
-            breaker.record(probe, now, Outcome::Ignored, Duration::MAX);
+            breaker.record(probe, now, CallOutcome::Ignored, Duration::MAX);
             prop_assert_eq!(breaker.state(now), BreakerState::HalfOpen);
         }
         let permits = (0..100).take_while(|_| breaker.admit(now).is_ok()).count();
@@ -97,12 +97,12 @@ proptest! {
         let hung = breaker.admit(now).unwrap();
         for _ in 0..probes {
             let probe = breaker.admit(now).unwrap();
-            breaker.record(probe, now, Outcome::Success, QUICK);
+            breaker.record(probe, now, CallOutcome::Success, QUICK);
         }
         prop_assert_eq!(breaker.state(now), BreakerState::Closed);
         // And what it brings in the end is no news.
         let late = now + ms(settings.deadline);
-        breaker.record(hung, late, Outcome::Failure, ms(settings.deadline));
+        breaker.record(hung, late, CallOutcome::Failure, ms(settings.deadline));
         prop_assert_eq!(breaker.counts(late).calls, 0);
         prop_assert!(breaker.admit(late).is_ok());
     }
@@ -117,10 +117,10 @@ proptest! {
             let _hung = breaker.admit(now).unwrap();
             let decided = breaker.next_change(now).unwrap();
             prop_assert!(decided <= now + ms(settings.deadline.min(settings.longest_trial)));
-            let Err(Refused::Open { until }) = breaker.when(decided) else {
+            let Err(CallNotPermitted::Open { until }) = breaker.when(decided) else {
                 return Err(TestCaseError::fail("a hung probe must not close it"));
             };
-            prop_assert!(until <= decided + ms(settings.longest_open));
+            prop_assert!(until <= decided + ms(settings.max_open));
             now = until;
         }
     }

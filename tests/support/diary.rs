@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lanekeeper::lane::{CallInfo, FinishedCall, Observer, Reason};
+use lanekeeper::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
 
 use super::failing::Fault;
 
@@ -37,13 +37,13 @@ impl Observer for Diary {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.note(Heard::Finished(call.attempt, call.failure));
     }
-    fn failed_attempt(&self, call: &FinishedCall<'_>, _delay: Duration) {
+    fn attempt_failed(&self, call: &FinishedCall<'_>, _delay: Duration) {
         self.note(Heard::FailedAttempt(call.attempt, call.failure));
     }
     fn throttled(&self, _lane: &'static str, pause: Duration) {
         self.note(Heard::Throttled(pause));
     }
-    fn refused(&self, _: &CallInfo<'_>, _: &Reason) {
+    fn refused(&self, _: &CallInfo<'_>, _: &LaneErrorKind) {
         self.note(Heard::Refused);
     }
     fn expired(&self, _: &CallInfo<'_>) {
@@ -52,7 +52,7 @@ impl Observer for Diary {
     fn cancelled(&self, _: &CallInfo<'_>) {
         self.note(Heard::Cancelled);
     }
-    fn unanswered(&self, _: &CallInfo<'_>) {
+    fn deadline_missed(&self, _: &CallInfo<'_>) {
         self.note(Heard::Unanswered);
     }
     fn late_result(&self, _: &CallInfo<'_>, _: &dyn Any) {

@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::lanes::{READ, options, status, until};
-use lanekeeper::Class;
+use lanekeeper::ErrorClass;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, LaneError, Ticket};
-use lanekeeper::proxy::{Call, Lanes};
+use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Moment;
 use lanekeeper::resilience::RetryPolicy;
 
 /// How an attempt fails: a class, or nothing is known of it.
-pub type Fault = Option<Class>;
+pub type Fault = Option<ErrorClass>;
 
-pub const NOT_SENT: Fault = Some(Class::NotSent);
-pub const TRANSIENT: Fault = Some(Class::Transient);
-pub const TOO_FAST: Fault = Some(Class::Throttled { retry_after: None });
+pub const NOT_SENT: Fault = Some(ErrorClass::NotSent);
+pub const TRANSIENT: Fault = Some(ErrorClass::Transient);
+pub const TOO_FAST: Fault = Some(ErrorClass::Throttled { retry_after: None });
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,25 +95,25 @@ impl Log {
 }
 
 /// Queues a call that the lane may send again.
-pub fn submit_again<R: Send + 'static>(
+pub fn submit_repeatable<R: Send + 'static>(
     lanes: &Lanes,
-    call: Call,
+    call: CallSpec,
     options: &CallOptions,
     work: impl FnMut() -> Result<R, Failed> + Send + 'static,
 ) -> Ticket<R, Failed> {
-    lanes.submit_again(call, options, work, class)
+    lanes.submit_repeatable(call, options, work, class)
 }
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// Retries that are far away: a call that failed waits, in a time that stands still.
 pub fn patient() -> RetryPolicy {
-    RetryPolicy::default().base(DAY).cap(DAY)
+    RetryPolicy::default().base_delay(DAY).max_delay(DAY)
 }
 
 /// A call that failed once as not sent, and waits for its second attempt.
-pub fn waiting(lanes: &Lanes, call: Call, log: &Log) -> Ticket<u32, Failed> {
-    let ticket = submit_again(lanes, call, &options(), log.fails("it", [NOT_SENT]));
+pub fn waiting(lanes: &Lanes, call: CallSpec, log: &Log) -> Ticket<u32, Failed> {
+    let ticket = submit_repeatable(lanes, call, &options(), log.fails("it", [NOT_SENT]));
     until(|| status(lanes).retrying == 1);
     ticket
 }

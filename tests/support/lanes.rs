@@ -11,13 +11,13 @@ use lanekeeper::clock::Clock;
 use lanekeeper::lane::{
     CallOptions, Effect, Lane, LaneConfig, LaneError, LaneStatus, Observer, Priority, Ticket,
 };
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-pub const WRITE: Call = Call::new(0, "write", Effect::Write);
-pub const READ: Call = Call { method: "read", effect: Effect::Read, ..WRITE };
+pub const WRITE: CallSpec = CallSpec::new(0, "write", Effect::Write);
+pub const READ: CallSpec = CallSpec { method: "read", effect: Effect::Read, ..WRITE };
 
 pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -68,7 +68,7 @@ pub fn priority(number: u8) -> CallOptions {
 /// Queues a call that does `work`.
 pub fn submit<R: Send + 'static>(
     lanes: &Lanes,
-    call: Call,
+    call: CallSpec,
     options: &CallOptions,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Ticket<R, LaneError> {
@@ -89,7 +89,7 @@ impl Held {
 }
 
 /// Makes a call that holds its worker, and comes back once it is under way.
-pub fn hold(lanes: &Lanes, call: Call) -> Held {
+pub fn hold(lanes: &Lanes, call: CallSpec) -> Held {
     let (go, held) = mpsc::channel::<()>();
     let (begun, began) = mpsc::channel();
     let ticket = submit(lanes, call, &options(), move || {

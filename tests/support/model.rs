@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::quota::{Allowance, Charge, Credit, Moment, NotYet, Permit, Quota, Wall};
+use lanekeeper::quota::{
+    Cost, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample,
+};
 
 use super::latency::Latency;
 
@@ -39,7 +41,7 @@ impl Seen {
 /// Calls without end through a lane, at most `in_flight` at once, for `length` of virtual time.
 pub fn saturate(
     quota: &Quota,
-    credit: Credit,
+    credit: RttCredit,
     path: Latency,
     in_flight: usize,
     length: Duration,
@@ -55,7 +57,7 @@ const GIVE_UP: u64 = 2_000_000_000;
 /// at any time up to as long again.
 pub fn saturate_with_losses(
     quota: &Quota,
-    credit: Credit,
+    credit: RttCredit,
     path: Latency,
     in_flight: usize,
     length: Duration,
@@ -63,8 +65,8 @@ pub fn saturate_with_losses(
     lost: f64,
 ) -> Seen {
     let mut rng = Rng::with_seed(seed);
-    let wall = Wall { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut pacer = Allowance::new(wall);
+    let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+    let mut pacer = PacingState::new(wall);
     let lane = pacer.add_lane(quota, credit).unwrap();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut permits: Vec<Option<(Permit, bool)>> = Vec::new();
@@ -73,7 +75,7 @@ pub fn saturate_with_losses(
     let mut now = 0;
     while now < end {
         let refused = if answers.len() < in_flight {
-            match pacer.take(Charge::to_lane(lane), Moment::from_nanos(now)) {
+            match pacer.take(Cost::to_lane(lane), Moment::from_nanos(now)) {
                 Ok(permit) => {
                     let is_lost = rng.f64() < lost;
                     let (arrival, answer) = if is_lost {

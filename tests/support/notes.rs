@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lanekeeper::lane::{CallInfo, FinishedCall, LaneState, Observer, Reason};
+use lanekeeper::lane::{CallInfo, FinishedCall, LaneErrorKind, LaneState, Observer};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
@@ -76,7 +76,7 @@ impl Observer for Notes {
     fn expired(&self, call: &CallInfo<'_>) {
         self.note(call, Event::Expired);
     }
-    fn refused(&self, call: &CallInfo<'_>, _: &Reason) {
+    fn refused(&self, call: &CallInfo<'_>, _: &LaneErrorKind) {
         self.note(call, Event::Refused);
     }
     fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lanekeeper::cache::{BatchCache, BatchSettings};
+use lanekeeper::cache::{BatchCache, BatchConfig};
 use lanekeeper::clock::ManualClock;
 
 pub type Cache = BatchCache<u32, u64, String>;
 pub type Answer = Result<HashMap<u32, u64>, String>;
 
-pub fn settings(clock: &ManualClock) -> BatchSettings {
-    let mut settings = BatchSettings::default();
+pub fn settings(clock: &ManualClock) -> BatchConfig {
+    let mut settings = BatchConfig::default();
     settings.clock = clock.clone().into();
     settings
 }

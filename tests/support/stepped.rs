@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{CallOptions, Lane, LaneConfig, LaneError, Shutdown, Ticket};
-use lanekeeper::proxy::{Call, Lanes, LanesBuilder};
+use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits};
-use lanekeeper::{Class, Session};
+use lanekeeper::{ErrorClass, Session};
 
 use super::notes::Notes;
 
@@ -47,14 +47,14 @@ impl From<LaneError> for Failure {
 }
 
 impl Failure {
-    pub fn class(&self) -> Option<Class> {
+    pub fn class(&self) -> Option<ErrorClass> {
         self.known().map(|failure| failure.class)
     }
 
     /// What a lane is told of it.
     pub fn known(&self) -> Option<lanekeeper::Failure> {
         match self {
-            Self::NotSent => Some(Class::NotSent.into()),
+            Self::NotSent => Some(ErrorClass::NotSent.into()),
             Self::Lost => None,
             Self::Broker(failure) => Some(*failure),
             Self::Lane(error) => Some(error.class().into()),
@@ -178,7 +178,7 @@ impl Stepped {
     /// Queues a call, and lets the lanes do what they do about it. Calls count from zero.
     pub fn submit(
         &mut self,
-        call: Call,
+        call: CallSpec,
         options: &CallOptions,
         course: Course,
     ) -> Ticket<usize, Failure> {
@@ -315,7 +315,7 @@ impl Stepped {
 impl Drop for Stepped {
     fn drop(&mut self) {
         // The lanes wait for what is under way, so nothing may be, and nothing more begin.
-        self.lanes.shutdown(Shutdown::Drop);
+        self.lanes.shutdown(Shutdown::Now);
         self.look();
         self.gates.clear();
     }

@@ -74,7 +74,7 @@ pub fn run() -> Result<Vec<Run>, Box<dyn Error>> {
     runs.push(crowd("governor", &exchange, &governed)?);
 
     let (exchange, kite) = start()?;
-    let proxy = BrokerProxy::builder(kite).past(Past::Nothing).build()?;
+    let proxy = BrokerProxy::builder(kite).prior_usage(Past::Nothing).build()?;
     let kept = || proxy.margins().map(drop);
     runs.push(crowd("**lanekeeper**", &exchange, &kept)?);
     Ok(runs)

@@ -1,7 +1,7 @@
 //! Orders that the broker divides into slices: what became of each, and of the whole.
 //!
 //! One id cannot stand for several orders of which some were refused. So an order that came back in
-//! slices is answered slice by slice; [`SlicedOrder::whole`] says when one id is enough.
+//! slices is answered slice by slice; [`SlicedOrder::complete`] says when one id is enough.
 
 mod cancel;
 mod follow;
@@ -11,7 +11,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 
 use super::book::OrderId;
-use crate::broker::{BrokerError, Detail};
+use crate::broker::{BrokerError, ErrorDetail};
 
 pub use cancel::SliceCancel;
 pub use follow::SlicedState;
@@ -21,17 +21,17 @@ pub use follow::SlicedState;
 ///
 /// ```
 /// use lanekeeper::BrokerError;
-/// use lanekeeper::broker::{Detail, OrderId, Slice, SlicedOrder};
+/// use lanekeeper::broker::{ErrorDetail, OrderId, Slice, SlicedOrder};
 /// use lanekeeper::rust_decimal::Decimal;
 ///
 /// let slices = [
 ///     Slice::placed(OrderId::new("1")).quantity(1800),
-///     Slice::rejected(Detail::new("no funds")).quantity(200),
+///     Slice::rejected(ErrorDetail::new("no funds")).quantity(200),
 /// ];
 /// let order = SlicedOrder::new(Some(OrderId::new("1")), 2000, slices);
 /// assert_eq!(order.placed_quantity(), Some(Decimal::from(1800)));
 /// // No id stands for the whole.
-/// assert!(matches!(order.whole(), Err(BrokerError::PartlyPlaced(_))));
+/// assert!(matches!(order.complete(), Err(BrokerError::PartlyPlaced(_))));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,12 +61,12 @@ pub enum SliceOutcome {
     /// The broker took it, as an order of this id.
     Placed(OrderId),
     /// The broker rejected it, and it is not in the market.
-    Rejected(Detail),
+    Rejected(ErrorDetail),
     /// Its answer was lost, and the order book, read cleanly, does not show it; see
     /// [`BrokerError::Absent`](crate::BrokerError::Absent).
-    Absent(Detail),
+    Absent(ErrorDetail),
     /// It may be in the market.
-    Unknown(Detail),
+    Unknown(ErrorDetail),
 }
 
 impl Slice {
@@ -76,17 +76,17 @@ impl Slice {
     }
 
     /// The broker rejected it, for this reason.
-    pub fn rejected(why: Detail) -> Self {
+    pub fn rejected(why: ErrorDetail) -> Self {
         Self { outcome: SliceOutcome::Rejected(why), quantity: None }
     }
 
     /// Its answer was lost, and the order book does not show it. The trail has the evidence.
-    pub fn absent(why: Detail) -> Self {
+    pub fn absent(why: ErrorDetail) -> Self {
         Self { outcome: SliceOutcome::Absent(why), quantity: None }
     }
 
     /// It may be in the market; in words, why that is not known.
-    pub fn unknown(why: Detail) -> Self {
+    pub fn unknown(why: ErrorDetail) -> Self {
         Self { outcome: SliceOutcome::Unknown(why), quantity: None }
     }
 
@@ -105,21 +105,21 @@ impl Slice {
         }
     }
 
-    fn rejection(&self) -> Option<&Detail> {
+    fn rejection(&self) -> Option<&ErrorDetail> {
         match &self.outcome {
             SliceOutcome::Rejected(why) => Some(why),
             _ => None,
         }
     }
 
-    fn absence(&self) -> Option<&Detail> {
+    fn absence(&self) -> Option<&ErrorDetail> {
         match &self.outcome {
             SliceOutcome::Absent(why) => Some(why),
             _ => None,
         }
     }
 
-    fn doubt(&self) -> Option<&Detail> {
+    fn doubt(&self) -> Option<&ErrorDetail> {
         match &self.outcome {
             SliceOutcome::Unknown(why) => Some(why),
             _ => None,
@@ -149,17 +149,17 @@ impl SlicedOrder {
     }
 
     /// Why slices were rejected, in their order.
-    pub fn rejected(&self) -> impl Iterator<Item = &Detail> {
+    pub fn rejected(&self) -> impl Iterator<Item = &ErrorDetail> {
         self.slices.iter().filter_map(Slice::rejection)
     }
 
     /// What is known of the slices that are absent, in their order.
-    pub fn absent(&self) -> impl Iterator<Item = &Detail> {
+    pub fn absent(&self) -> impl Iterator<Item = &ErrorDetail> {
         self.slices.iter().filter_map(Slice::absence)
     }
 
     /// Why it is not known of slices whether they are in the market, in their order.
-    pub fn unknown(&self) -> impl Iterator<Item = &Detail> {
+    pub fn unknown(&self) -> impl Iterator<Item = &ErrorDetail> {
         self.slices.iter().filter_map(Slice::doubt)
     }
 
@@ -209,7 +209,7 @@ impl SlicedOrder {
     /// # Errors
     /// [`PartlyPlaced`](BrokerError::PartlyPlaced) if some of it is in the market, or if all of it is
     /// and no id stands for the whole; otherwise as [`in_market`](Self::in_market).
-    pub fn whole(self) -> Result<OrderId, BrokerError> {
+    pub fn complete(self) -> Result<OrderId, BrokerError> {
         let order = self.in_market()?;
         match &order.parent {
             Some(parent) if order.is_placed() => Ok(parent.clone()),
@@ -229,21 +229,21 @@ impl SlicedOrder {
         }
         if let Some(doubt) = self.unknown().next() {
             let message = format!("{self}: {}", doubt.message);
-            return Err(BrokerError::OutcomeUnknown(Detail { message, ..doubt.clone() }));
+            return Err(BrokerError::OutcomeUnknown(ErrorDetail { message, ..doubt.clone() }));
         }
         if let Some(absent) = self.absent().next() {
             let message = format!("{self}: {}", absent.message);
-            return Err(BrokerError::Absent(Detail { message, ..absent.clone() }));
+            return Err(BrokerError::Absent(ErrorDetail { message, ..absent.clone() }));
         }
         match (self.rejected().next(), self.slices.len()) {
             (Some(why), 1) => Err(BrokerError::Rejected(why.clone())),
             (Some(why), count) => {
                 let message = format!("all {count} slices were rejected, first: {}", why.message);
-                Err(BrokerError::Rejected(Detail { message, ..why.clone() }))
+                Err(BrokerError::Rejected(ErrorDetail { message, ..why.clone() }))
             }
             (None, _) => {
                 let words = "the order came back in no slices";
-                Err(BrokerError::OutcomeUnknown(Detail::new(words)))
+                Err(BrokerError::OutcomeUnknown(ErrorDetail::new(words)))
             }
         }
     }
@@ -293,11 +293,11 @@ mod tests {
     }
 
     fn rejected() -> Slice {
-        Slice::rejected(Detail::new("no funds").status(400))
+        Slice::rejected(ErrorDetail::new("no funds").status(400))
     }
 
     fn unknown() -> Slice {
-        Slice::unknown(Detail::new("no answer"))
+        Slice::unknown(ErrorDetail::new("no answer"))
     }
 
     fn order(slices: impl IntoIterator<Item = Slice>) -> SlicedOrder {
@@ -306,8 +306,8 @@ mod tests {
 
     #[test]
     fn one_id_stands_for_an_order_of_which_every_slice_was_placed() {
-        assert_eq!(order([placed("1"), placed("2")]).whole(), Ok(id("1")));
-        assert_eq!(SlicedOrder::single(id("7"), 10).whole(), Ok(id("7")));
+        assert_eq!(order([placed("1"), placed("2")]).complete(), Ok(id("1")));
+        assert_eq!(SlicedOrder::single(id("7"), 10).complete(), Ok(id("7")));
         for mixed in [
             order([placed("1"), rejected()]),
             order([rejected(), placed("2")]),
@@ -315,19 +315,19 @@ mod tests {
             SlicedOrder { parent: None, ..order([placed("1"), placed("2")]) },
         ] {
             assert_eq!(mixed.clone().in_market().as_ref(), Ok(&mixed));
-            assert_eq!(mixed.clone().whole(), Err(BrokerError::PartlyPlaced(Box::new(mixed))));
+            assert_eq!(mixed.clone().complete(), Err(BrokerError::PartlyPlaced(Box::new(mixed))));
         }
     }
 
     #[test]
     fn an_order_that_was_refused_in_every_slice_is_rejected() {
-        let why = Detail::new("no funds").status(400);
-        assert_eq!(order([rejected()]).whole(), Err(BrokerError::Rejected(why.clone())));
+        let why = ErrorDetail::new("no funds").status(400);
+        assert_eq!(order([rejected()]).complete(), Err(BrokerError::Rejected(why.clone())));
         let message = "all 2 slices were rejected, first: no funds".to_owned();
-        let all = BrokerError::Rejected(Detail { message, ..why });
-        assert_eq!(order([rejected(), rejected()]).whole(), Err(all));
+        let all = BrokerError::Rejected(ErrorDetail { message, ..why });
+        assert_eq!(order([rejected(), rejected()]).complete(), Err(all));
         for doubt in [order([rejected(), unknown()]), order([unknown()]), order([])] {
-            let error = doubt.whole().unwrap_err();
+            let error = doubt.complete().unwrap_err();
             assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
         }
     }

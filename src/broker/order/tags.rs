@@ -26,7 +26,7 @@ pub enum TagSupport {
     /// As `Echoed`, and the broker refuses a second order of the same tag. So an order whose outcome
     /// is unknown may be sent again under its tag.
     Unique {
-        /// The code ([`Detail::code`](crate::Detail)) of that refusal.
+        /// The code ([`ErrorDetail::code`](crate::ErrorDetail)) of that refusal.
         duplicate: String,
     },
 }
@@ -79,12 +79,12 @@ impl OrderTags {
     }
 
     /// The most characters of a tag.
-    pub fn longest(&self) -> usize {
+    pub fn max_length(&self) -> usize {
         self.longest
     }
 
     /// What a tag may have beside letters and digits.
-    pub fn its_symbols(&self) -> &'static str {
+    pub fn allowed_symbols(&self) -> &'static str {
         self.symbols
     }
 

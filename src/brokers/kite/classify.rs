@@ -23,14 +23,14 @@ use serde::de::DeserializeOwned;
 use super::answer::{Answer, Voice};
 use super::order_id::is_number;
 use super::secrets::with_detail;
-use crate::broker::{BrokerError, Detail};
+use crate::broker::{BrokerError, ErrorDetail};
 use crate::{Effect, Throttling};
 
 #[cfg(test)]
 mod tests;
 
 /// No answer tells what became of the call.
-pub(super) fn lost(effect: Effect, detail: Detail) -> BrokerError {
+pub(super) fn lost(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Transient(detail),
         Effect::Write => BrokerError::OutcomeUnknown(detail),
@@ -39,7 +39,7 @@ pub(super) fn lost(effect: Effect, detail: Detail) -> BrokerError {
 
 /// An answer arrived that cannot be decoded. A read is not to be asked again for it, since the next
 /// answer would be the same; a write may have been done.
-pub(super) fn undecodable(effect: Effect, detail: Detail) -> BrokerError {
+pub(super) fn undecodable(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Malformed(detail),
         Effect::Write => BrokerError::OutcomeUnknown(detail),
@@ -92,7 +92,7 @@ pub(super) fn unusable(answer: &Answer, effect: Effect, why: &Unusable) -> Broke
         // The call itself has had no answer. A read may be asked again.
         Unusable::OfAnother(why) => {
             let message = format!("the answer is that to another call: {why}");
-            lost(effect, Detail::new(message).status(answer.status))
+            lost(effect, ErrorDetail::new(message).status(answer.status))
         }
     }
 }
@@ -120,13 +120,13 @@ pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerEr
     let too_fast = says_too_fast(answer, voice, &words);
     // For a write the words prove nothing of the order: they may stand beside its id.
     if effect == Effect::Read && too_fast {
-        return throttled(answer, Detail::new(words).status(answer.status));
+        return throttled(answer, ErrorDetail::new(words).status(answer.status));
     }
     let message = match voice {
         Voice::Kite => format!("the answer cannot be read: {why}"),
         Voice::Page | Voice::Plain => format!("the answer cannot be read: {why}: {words}"),
     };
-    let detail = Detail::new(message).status(answer.status);
+    let detail = ErrorDetail::new(message).status(answer.status);
     undecodable(effect, if too_fast { detail.throttled(answer.wait()) } else { detail })
 }
 
@@ -140,24 +140,25 @@ pub(super) fn without_words(answer: &Answer, error: BrokerError) -> BrokerError 
     if answer.status >= 400 && answer.is_whole_error() {
         return error;
     }
-    with_detail(error, |_| Detail::new(UNREADABLE_LOGIN).status(answer.status))
+    with_detail(error, |_| ErrorDetail::new(UNREADABLE_LOGIN).status(answer.status))
 }
 
 /// What an answer that is no success means.
 pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
     let (voice, words, code) = answer.said();
-    let detail = Detail { code: code.clone(), ..Detail::new(words.clone()).status(answer.status) };
+    let detail =
+        ErrorDetail { code: code.clone(), ..ErrorDetail::new(words.clone()).status(answer.status) };
     let by_kite = voice == Voice::Kite;
     let too_fast = says_too_fast(answer, voice, &words);
     // What became of the call is open. That the next one has to wait is not.
     let throttling = too_fast.then(|| Throttling::new(answer.wait()));
-    let lost = |detail: Detail| lost(effect, Detail { throttling, ..detail });
+    let lost = |detail: ErrorDetail| lost(effect, ErrorDetail { throttling, ..detail });
 
     if effect == Effect::Write && may_be_done(answer, &words, code.as_deref()) {
         let id = answer.order_id().filter(|id| is_number(id));
         let named = id.map(|id| format!(" (it names the order {id})"));
         let message = format!("{words}{}", named.unwrap_or_default());
-        return lost(Detail { message, ..detail });
+        return lost(ErrorDetail { message, ..detail });
     }
     // "Order request timed out. Please check the order book and confirm before placing again" comes
     // as a 400, and the order may show up seconds later. Only in Kite's own words: the script of a
@@ -182,7 +183,7 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
             by_code(code.as_deref(), effect, &detail).unwrap_or_else(|| by_status(effect, detail))
         }
         // Kite's API does not redirect, so the address is wrong or a portal is in the way.
-        300..=399 if effect == Effect::Read => BrokerError::Fatal(Detail {
+        300..=399 if effect == Effect::Read => BrokerError::Fatal(ErrorDetail {
             message: format!("redirected, is the base URL right? {}", detail.message),
             ..detail
         }),
@@ -225,7 +226,7 @@ fn may_be_done(answer: &Answer, words: &str, code: Option<&str>) -> bool {
 }
 
 /// By Kite's code, where it settles the matter for 4xx and for errors with a good status.
-fn by_code(code: Option<&str>, effect: Effect, detail: &Detail) -> Option<BrokerError> {
+fn by_code(code: Option<&str>, effect: Effect, detail: &ErrorDetail) -> Option<BrokerError> {
     let detail = detail.clone();
     match code? {
         "TokenException" => Some(BrokerError::Unauthorized(detail)),
@@ -244,7 +245,7 @@ fn by_code(code: Option<&str>, effect: Effect, detail: &Detail) -> Option<Broker
 }
 
 /// By status alone, where neither words nor code are known.
-fn by_status(effect: Effect, detail: Detail) -> BrokerError {
+fn by_status(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match detail.status.unwrap_or_default() {
         401 | 403 => BrokerError::Fatal(detail),
         // The request did not fit or had nowhere to go: nothing that executes orders saw it.
@@ -255,7 +256,7 @@ fn by_status(effect: Effect, detail: Detail) -> BrokerError {
     }
 }
 
-fn throttled(answer: &Answer, detail: Detail) -> BrokerError {
+fn throttled(answer: &Answer, detail: ErrorDetail) -> BrokerError {
     BrokerError::Throttled { retry_after: answer.wait(), detail }
 }
 

@@ -63,14 +63,14 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::broker::{BrokerError, Detail};
+    use crate::broker::{BrokerError, ErrorDetail};
 
     #[test]
     fn a_token_that_was_replaced_is_still_a_secret() {
         let credentials = Credentials::new(Some("first-token".into()), vec!["the-app-key".into()]);
         credentials.replace("second-token".into());
         assert_eq!(credentials.token().unwrap().expose_secret(), "second-token");
-        let echoed = Detail::new("the-app-key:first-token, the-app-key:second-token");
+        let echoed = ErrorDetail::new("the-app-key:first-token, the-app-key:second-token");
         let clean = credentials.secrets().clean(BrokerError::Fatal(echoed)).to_string();
         assert!(clean.ends_with("[secret]:[secret], [secret]:[secret]"), "{clean}");
         for number in 0..20 {

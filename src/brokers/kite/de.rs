@@ -270,7 +270,7 @@ mod tests {
         let rows = read(r#"[1,255,{"id":7,"tags":["a"]},2]"#).unwrap();
         assert_eq!(rows.rows, [2, 3]);
         assert_eq!(rows.problems[0], RowProblem::new(1, "too large", "255"));
-        assert!(rows.problems[1].why.starts_with("invalid type"), "{:?}", rows.problems);
+        assert!(rows.problems[1].reason.starts_with("invalid type"), "{:?}", rows.problems);
         let (name, tag) = (&rows.problems[1].name, &rows.problems[1].tag);
         assert_eq!(
             (rows.problems[1].row, name.as_deref(), tag.as_deref()),

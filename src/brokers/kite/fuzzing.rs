@@ -17,7 +17,7 @@ use super::sliced::{self, Placed};
 use super::{candles, listing, portfolio, quotes};
 use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
 use crate::lane::Effect;
-use crate::{Class, Sent};
+use crate::{ErrorClass, Sent};
 
 /// A token that no error may show, wherever an answer has it.
 pub const SECRET: &str = "s3cr3tT0ken";
@@ -80,12 +80,12 @@ fn reads(answer: &Answer) {
         assert!(
             matches!(
                 class,
-                Class::Throttled { .. }
-                    | Class::Transient
-                    | Class::Malformed
-                    | Class::Unauthorized
-                    | Class::Rejected
-                    | Class::Fatal
+                ErrorClass::Throttled { .. }
+                    | ErrorClass::Transient
+                    | ErrorClass::Malformed
+                    | ErrorClass::Unauthorized
+                    | ErrorClass::Rejected
+                    | ErrorClass::Fatal
             ),
             "a read came to {error:?}"
         );
@@ -121,7 +121,7 @@ fn writes(answer: &Answer) {
     let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
     let placed = |placed: Placed| sliced::placed(placed, &order, is_new);
     let placed = made(answer, Effect::Write, placed)
-        .and_then(|placed| Secrets::new(vec![SECRET.into()]).clean_slices(placed).whole())
+        .and_then(|placed| Secrets::new(vec![SECRET.into()]).clean_slices(placed).complete())
         .map(|id| assert!(order_id::number(&id).is_ok_and(|number| number != "1"), "{id:?}"));
     let done = made(answer, Effect::Write, |done: Done| order_book::done(&done, "1"));
     // Whoever heard that it was done, and by which id, heard it under a good status.
@@ -131,16 +131,16 @@ fn writes(answer: &Answer) {
         assert!(
             matches!(
                 class,
-                Class::Throttled { .. }
-                    | Class::Unknown
-                    | Class::Unauthorized
-                    | Class::Rejected
-                    | Class::PartlyDone
-                    | Class::Fatal
+                ErrorClass::Throttled { .. }
+                    | ErrorClass::Unknown
+                    | ErrorClass::Unauthorized
+                    | ErrorClass::Rejected
+                    | ErrorClass::PartlyDone
+                    | ErrorClass::Fatal
             ),
             "a write came to {error:?}"
         );
-        let surely_not_done = error.was_sent() == Sent::Yes && class != Class::PartlyDone;
+        let surely_not_done = error.was_sent() == Sent::Yes && class != ErrorClass::PartlyDone;
         let names_an_order = answer.body.windows(10).any(|part| part == b"\"order_id\"");
         assert!(!(surely_not_done && names_an_order), "an order may be in: {error:?}");
         let by_a_gateway = matches!(answer.status, 302 | 408 | 500 | 502 | 504 | 520);
@@ -155,7 +155,7 @@ fn writes(answer: &Answer) {
 
 /// No error leaves with a secret, or longer than a person reads.
 fn clean(error: BrokerError) {
-    if let Class::Throttled { retry_after: Some(wait) } = error.class() {
+    if let ErrorClass::Throttled { retry_after: Some(wait) } = error.class() {
         assert!(wait.as_secs() <= 366 * 86_400, "{wait:?}");
     }
     let error = Secrets::new(vec![SECRET.into()]).clean(error);

@@ -32,7 +32,7 @@ use super::credentials::Credentials;
 use super::listing;
 use super::transport::{self, Form};
 use crate::Effect;
-use crate::broker::{BrokerError, Detail, InstrumentInfo, Partial, Rows, SlicedOrder};
+use crate::broker::{BrokerError, ErrorDetail, InstrumentInfo, Partial, Rows, SlicedOrder};
 
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";
@@ -152,7 +152,7 @@ impl Http {
     }
 
     fn clean_rows<T>(&self, partial: Partial<T>) -> Partial<T> {
-        if partial.is_whole() { partial } else { self.credentials.secrets().clean_rows(partial) }
+        if partial.is_complete() { partial } else { self.credentials.secrets().clean_rows(partial) }
     }
 
     /// Kite's word that it was done, whatever else it says.
@@ -236,7 +236,7 @@ impl Http {
         if answer.status == 429 {
             return Ok(answer);
         }
-        let detail = Detail::new(cut.to_string()).status(answer.status);
+        let detail = ErrorDetail::new(cut.to_string()).status(answer.status);
         Err(match cut {
             // The next one may be whole.
             Cut::BrokeOff(_) => classify::lost(call.effect, detail),
@@ -273,5 +273,5 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// Refused here; nothing left this process.
 pub(super) fn not_sent(why: impl Into<String>) -> BrokerError {
-    BrokerError::NotSent(Detail::new(why).local())
+    BrokerError::NotSent(ErrorDetail::new(why).local())
 }

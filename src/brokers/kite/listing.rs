@@ -13,7 +13,7 @@ use super::classify;
 use super::de::{decimal, note};
 use super::tokens;
 use crate::Effect;
-use crate::broker::{BrokerError, Detail, Instrument, InstrumentInfo, RowProblem, Rows};
+use crate::broker::{BrokerError, ErrorDetail, Instrument, InstrumentInfo, RowProblem, Rows};
 
 /// Reads an answer of the dump. An error comes as JSON here too, and that under status 200.
 pub(super) fn answer(answer: &Answer) -> Result<Rows<InstrumentInfo>, BrokerError> {
@@ -21,7 +21,7 @@ pub(super) fn answer(answer: &Answer) -> Result<Rows<InstrumentInfo>, BrokerErro
     // The voice is looked at only where it is cheap: a dump of megabytes is neither.
     if good && answer.body.starts_with(b"instrument_token") {
         // Its beginning is tens of instruments that are not to blame.
-        let undecodable = |why| Detail::new(format!("the listing cannot be read: {why}"));
+        let undecodable = |why| ErrorDetail::new(format!("the listing cannot be read: {why}"));
         return rows(&answer.body, tokens::MOST).map_err(|why| {
             classify::undecodable(Effect::Read, undecodable(why).status(answer.status))
         });
@@ -186,7 +186,7 @@ mod tests {
         let body = format!("{HEAD}\r\n{INFY}\r\n408065,1594,IN");
         let listed = rows(body.as_bytes(), 2).unwrap();
         assert_eq!((listed.len(), listed.problems.len()), (1, 1));
-        assert_eq!(listed.problems[0].why, "it has 3 columns where the head has 12");
+        assert_eq!(listed.problems[0].reason, "it has 3 columns where the head has 12");
         assert!(rows(b"", 2).is_err());
         assert!(rows(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
     }

@@ -48,7 +48,7 @@ use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Product, Profile, Quote, QuoteChunk, Quotes, Rows, SlicedOrder, Trade,
+    Partial, Positions, Product, Profile, Quote, QuoteBatchLimit, Quotes, Rows, SlicedOrder, Trade,
 };
 use crate::brokers::india::zone;
 use crate::presets;
@@ -141,7 +141,7 @@ impl fmt::Debug for Kite {
 
 impl Broker for Kite {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        self.place(order)?.whole()
+        self.place(order)?.complete()
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
@@ -215,7 +215,7 @@ impl Broker for Kite {
         let token = |info: &InstrumentInfo| numbered(&info.instrument, info.token.as_deref());
         let numbered = listed.iter().filter_map(token);
         // What is missing from a part of a listing may well be listed.
-        match listed.is_whole() {
+        match listed.is_complete() {
             true => self.inner.tokens.replace(exchange, numbered),
             false => self.inner.tokens.learn(numbered),
         }
@@ -259,7 +259,7 @@ impl Broker for Kite {
         Self::limits()
     }
 
-    fn quote_chunk(&self) -> QuoteChunk {
+    fn quote_batch_limit(&self) -> QuoteBatchLimit {
         quotes::CHUNK
     }
 }

@@ -252,7 +252,7 @@ mod tests {
             let book = read(&format!("[{LEAST},{broken},{LEAST}]")).unwrap();
             assert_eq!((book.len(), book.problems.len()), (2, 1), "{field}");
             let problem = &book.problems[0];
-            assert!(problem.row == 1 && problem.why.contains(field), "{problem}");
+            assert!(problem.row == 1 && problem.reason.contains(field), "{problem}");
             assert_eq!(problem.name.as_deref(), Some("1").filter(|_| field != "order_id"));
         }
         let book = read(&format!("[{LEAST},7]")).unwrap();
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!((order.price, order.placed_at), (None, None));
         assert_eq!(order.average_price.unwrap().to_string(), "99725.05000000002");
         assert_eq!(order.tag.as_deref(), Some("alpha1"));
-        assert!(!read(r#"[{"order_id":"1","tags":7}]"#).unwrap().is_whole());
+        assert!(!read(r#"[{"order_id":"1","tags":7}]"#).unwrap().is_complete());
     }
 
     #[test]

@@ -182,7 +182,7 @@ mod tests {
             {"exchange":"NSE","tradingsymbol":"TCS","quantity":5}],"day":[7]}"#;
         let read = positions(serde_json::from_str(none).unwrap()).unwrap();
         assert_eq!((read.net.len(), read.day.len(), read.problems.len()), (1, 0, 2));
-        assert_eq!(read.problems[0].why, "net: it has no quantity");
+        assert_eq!(read.problems[0].reason, "net: it has no quantity");
         assert_eq!(read.problems[0].name.as_deref(), Some("INFY"));
     }
 

@@ -10,14 +10,17 @@ use super::classify::Unusable;
 use super::de::{List, Num, Text, note, problem};
 use super::http::not_sent;
 use super::time;
-use crate::broker::{BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteChunk, Quotes};
+use crate::broker::{
+    BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteBatchLimit, Quotes,
+};
 
 /// What one request may name.
 ///
 /// Kite documents 500 for `/quote`. Its gateway refuses long addresses before it counts: with
 /// `/quote/ltp`, which may name 1000, about 825 keys worked, more gave 400, and still more 414. That
 /// is what a request line of 8 KiB holds. 7500 leaves room for the rest of the line.
-pub(super) const CHUNK: QuoteChunk = QuoteChunk { count: 500, bytes: 7500, overhead: "i=&".len() };
+pub(super) const CHUNK: QuoteBatchLimit =
+    QuoteBatchLimit { count: 500, bytes: 7500, overhead: "i=&".len() };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

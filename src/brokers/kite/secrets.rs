@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::broker::{BrokerError, Detail, OrderId, Partial, RowProblem, SliceOutcome, SlicedOrder};
+use crate::broker::{
+    BrokerError, ErrorDetail, OrderId, Partial, RowProblem, SliceOutcome, SlicedOrder,
+};
 
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
 pub(super) const LONGEST: usize = 400;
@@ -57,8 +59,8 @@ impl Secrets {
         order
     }
 
-    fn clean_detail(&self, detail: Detail) -> Detail {
-        Detail {
+    fn clean_detail(&self, detail: ErrorDetail) -> ErrorDetail {
+        ErrorDetail {
             // Cleaned before it is cut: half a token at the cut would not be found.
             message: shorten(&self.scrub(&detail.message)),
             code: detail.code.map(|code| shorten(&self.scrub(&code))),
@@ -69,7 +71,7 @@ impl Secrets {
     /// The answer with what is told of its unreadable rows without secrets.
     pub(super) fn clean_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
         for problem in &mut partial.problems {
-            let RowProblem { name, tag, why, text, .. } = problem;
+            let RowProblem { name, tag, reason: why, text, .. } = problem;
             for text in [Some(why), Some(text), name.as_mut(), tag.as_mut()].into_iter().flatten() {
                 *text = shorten(&self.scrub(text));
             }
@@ -116,7 +118,7 @@ impl Secrets {
 /// The same error with another detail.
 pub(super) fn with_detail(
     error: BrokerError,
-    mut change: impl FnMut(Detail) -> Detail,
+    mut change: impl FnMut(ErrorDetail) -> ErrorDetail,
 ) -> BrokerError {
     match error {
         BrokerError::Throttled { retry_after, detail } => {
@@ -139,7 +141,7 @@ pub(super) fn with_detail(
 }
 
 /// Gives what was said of each slice another detail.
-fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(Detail) -> Detail) {
+fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(ErrorDetail) -> ErrorDetail) {
     for slice in &mut order.slices {
         match &mut slice.outcome {
             SliceOutcome::Rejected(detail)
@@ -207,7 +209,7 @@ mod tests {
     fn a_secret_is_cut_out_of_message_and_code() {
         let secrets = Secrets::new(vec!["s3cr3t-t0ken".into(), "another-one".into()]);
         let error = BrokerError::Rejected(
-            Detail::new("Authorization: token k:s3cr3t-t0ken").code("another-one"),
+            ErrorDetail::new("Authorization: token k:s3cr3t-t0ken").code("another-one"),
         );
         let clean = secrets.clean(error);
         assert_eq!(
@@ -244,7 +246,7 @@ mod tests {
     #[test]
     fn a_secret_is_cut_out_of_what_is_said_of_slices() {
         let secrets = Secrets::new(vec!["s3cr3t-t0ken".into()]);
-        let said = || Detail::new("token k:s3cr3t-t0ken").code("s3cr3t-t0ken");
+        let said = || ErrorDetail::new("token k:s3cr3t-t0ken").code("s3cr3t-t0ken");
         let id = OrderId::new("s3cr3t-t0ken");
         let slices = [Slice::rejected(said()), Slice::unknown(said()), Slice::placed(id.clone())];
         let order = SlicedOrder::new(Some(id), 3, slices);
@@ -290,7 +292,7 @@ mod tests {
     fn a_secret_across_the_cut_leaves_no_half() {
         let secrets = Secrets::new(vec!["s3cr3t-t0ken".into()]);
         let long = format!("{}s3cr3t-t0ken", "x".repeat(LONGEST - 3));
-        let clean = secrets.clean(BrokerError::Fatal(Detail::new(long))).to_string();
+        let clean = secrets.clean(BrokerError::Fatal(ErrorDetail::new(long))).to_string();
         assert!(!clean.contains("s3c"), "{clean}");
     }
 }

@@ -19,7 +19,7 @@ use super::classify::{self, Unusable};
 use super::de::{Num, Text};
 use super::order_id::order_id;
 use crate::Effect;
-use crate::broker::{BrokerError, Detail, OrderId, OrderRequest, Slice, SlicedOrder, Variety};
+use crate::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest, Slice, SlicedOrder, Variety};
 
 /// Kite's answer to a placement.
 #[derive(Debug, Default, Deserialize)]
@@ -123,7 +123,7 @@ fn refusal(error: &Map<String, Value>) -> Slice {
 
 /// Not shortened here: that is done once it is without secrets.
 fn unknown(why: &str, what: &Value) -> Slice {
-    Slice::unknown(Detail::new(format!("{why}: {what}")))
+    Slice::unknown(ErrorDetail::new(format!("{why}: {what}")))
 }
 
 #[cfg(test)]
@@ -157,7 +157,7 @@ mod tests {
             read(r#"{"order_id":"1","children":[{"order_id":"2"},{"order_id":3}]}"#).unwrap();
         let ids: Vec<&str> = order.placed().map(OrderId::as_str).collect();
         assert_eq!((ids, order.is_placed()), (vec!["1", "2", "3"], true));
-        assert_eq!(order.whole(), Ok(OrderId::new("1")));
+        assert_eq!(order.complete(), Ok(OrderId::new("1")));
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         for children in ["7", r#""all""#, r#"{"order_id":"2"}"#] {
             let order = read(&format!(r#"{{"order_id":"1","children":{children}}}"#)).unwrap();
             assert_eq!((order.slices.len(), order.unknown().count()), (2, 1), "{children}");
-            assert!(matches!(order.whole(), Err(BrokerError::PartlyPlaced(_))));
+            assert!(matches!(order.complete(), Err(BrokerError::PartlyPlaced(_))));
         }
     }
 

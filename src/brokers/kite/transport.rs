@@ -11,7 +11,7 @@ use ureq::{Error, Timeout};
 
 use super::classify::lost;
 use crate::Effect;
-use crate::broker::{BrokerError, Detail};
+use crate::broker::{BrokerError, ErrorDetail};
 
 /// A form on its way, which knows whether any of it was handed over.
 pub(super) struct Form<'a> {
@@ -39,7 +39,7 @@ impl Read for Form<'_> {
 
 /// Classes a failure of the transport. `form_left` is `None` for a request without a form.
 pub(super) fn failure(error: &Error, effect: Effect, form_left: Option<bool>) -> BrokerError {
-    let detail = Detail::new(error.to_string());
+    let detail = ErrorDetail::new(error.to_string());
     match form_left {
         Some(false) => BrokerError::NotSent(detail),
         // Even an error that looks like one of connecting proves nothing once the form is gone.

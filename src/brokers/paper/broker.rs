@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rust_decimal::Decimal;
 
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Detail, Exchange, Holding, Instrument,
+    Broker, BrokerError, Candle, CandleRequest, ErrorDetail, Exchange, Holding, Instrument,
     InstrumentInfo, Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
     Partial, Positions, Profile, Quote, Quotes, Rows, Trade, lanes,
 };
@@ -167,7 +167,7 @@ impl Broker for PaperBroker {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         if order.autoslice {
             let words = "the paper broker divides no orders: it has no freeze quantities";
-            return Err(BrokerError::NotSent(Detail::new(words).local()));
+            return Err(BrokerError::NotSent(ErrorDetail::new(words).local()));
         }
         Ok(self.place(order)?)
     }

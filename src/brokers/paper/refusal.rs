@@ -1,6 +1,6 @@
 //! Why the paper broker does not do what it is asked.
 
-use crate::broker::{BrokerError, Detail, Instrument, OrderId};
+use crate::broker::{BrokerError, ErrorDetail, Instrument, OrderId};
 
 /// A refusal. An order that is refused so never reaches the book.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,7 @@ impl From<Refusal> for BrokerError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Time(error) => error,
-            refusal => Self::Rejected(Detail::new(refusal.to_string()).code(refusal.code())),
+            refusal => Self::Rejected(ErrorDetail::new(refusal.to_string()).code(refusal.code())),
         }
     }
 }

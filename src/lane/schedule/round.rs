@@ -5,10 +5,10 @@ use std::ops::Bound;
 use super::{Choice, Timed};
 use crate::Effect;
 use crate::lane::band::{Band, Job};
-use crate::quota::{Bar, Charge, Moment, Refused};
+use crate::quota::{BlockedBy, Cost, Moment, NoCapacity};
 
 /// What is known of each kind of charge that waits.
-pub(super) type Verdicts = Vec<(Charge, Result<(), Refused>)>;
+pub(super) type Verdicts = Vec<(Cost, Result<(), NoCapacity>)>;
 
 /// How many overdue calls of users whose interval is not over are passed by in one look: behind more
 /// of them an overdue call has its turn like any other.
@@ -38,7 +38,7 @@ impl<'a> Round<'a> {
     }
 
     /// The urgent ones, those that are overdue, and then the others.
-    pub(super) fn choose(mut self, bands: &'a [Band], overdue: &'a [(Charge, Timed)]) -> Choice {
+    pub(super) fn choose(mut self, bands: &'a [Band], overdue: &'a [(Cost, Timed)]) -> Choice {
         if self.verdicts.iter().all(|(_, verdict)| verdict.is_err()) {
             for (_, verdict) in self.verdicts {
                 self.note(verdict);
@@ -64,7 +64,7 @@ impl<'a> Round<'a> {
         mut self,
         step: Option<Step<'a>>,
         bands: &'a [Band],
-        overdue: &'a [(Charge, Timed)],
+        overdue: &'a [(Cost, Timed)],
     ) -> Choice {
         match step {
             Some(Step::Go(job)) => Choice::Next(job.clone()),
@@ -96,11 +96,7 @@ impl<'a> Round<'a> {
 
     /// The overdue calls, in the order in which they became so. One of a user that made another before
     /// it lets that one go first.
-    fn of_overdue(
-        &mut self,
-        overdue: &'a [(Charge, Timed)],
-        bands: &'a [Band],
-    ) -> Option<Step<'a>> {
+    fn of_overdue(&mut self, overdue: &'a [(Cost, Timed)], bands: &'a [Band]) -> Option<Step<'a>> {
         let now = self.now;
         let mut firsts: Vec<(&(Moment, u64), &Job)> = Vec::new();
         for (charge, timed) in overdue {
@@ -125,7 +121,7 @@ impl<'a> Round<'a> {
         firsts.into_iter().find_map(|(_, job)| self.of_call(job.info().charge, job))
     }
 
-    fn of_call(&mut self, charge: Charge, job: &'a Job) -> Option<Step<'a>> {
+    fn of_call(&mut self, charge: Cost, job: &'a Job) -> Option<Step<'a>> {
         let verdict = self.verdicts.iter().find(|(kind, _)| *kind == charge).map(|(_, room)| room);
         // Every kind that waits was looked at.
         let verdict = verdict?;
@@ -137,14 +133,14 @@ impl<'a> Round<'a> {
             Err(refused) => {
                 self.note(verdict);
                 self.held.extend(refused.budgets());
-                (refused.by == Bar::Lane).then_some(Step::Stop)
+                (refused.by == BlockedBy::Lane).then_some(Step::Stop)
             }
         }
     }
 
     /// What it holds up may go as soon as one of the budgets in its way has room.
-    fn note(&mut self, verdict: &Result<(), Refused>) {
-        let changes = verdict.as_ref().err().and_then(Refused::changes);
+    fn note(&mut self, verdict: &Result<(), NoCapacity>) {
+        let changes = verdict.as_ref().err().and_then(NoCapacity::next_change);
         changes.into_iter().for_each(|at| self.wait_until(at));
     }
 

@@ -9,7 +9,7 @@ use crate::lane::job::Info;
 use crate::lane::priority::Priority;
 use crate::lane::schedule::Schedule;
 use crate::lane::tally::Tally;
-use crate::quota::{Charge, Moment};
+use crate::quota::{Cost, Moment};
 
 /// Less than this is no wait to speak of: a fair one is taken for at least as long.
 const LEAST_FAIR_WAIT: Duration = Duration::from_secs(1);
@@ -36,15 +36,15 @@ impl Shared {
     pub(in crate::lane) fn estimate(
         &self,
         _queue: &MutexGuard<'_, Queue>,
-        charge: Charge,
+        charge: Cost,
         ahead: &Tally,
     ) -> (Option<Moment>, Moment) {
         let (mut allowance, now) = self.pace.allowance();
         let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
         let pause = self.care.lock().pause(now);
-        let worker = allowance.typical(self.index, now).map_or(now, |(answered, typical)| {
+        let worker = allowance.typical_call(self.index, now).map_or(now, |(answered, typical)| {
             // What waits for a budget of its own keeps no worker from this call.
-            let ahead = ahead.at_most(|kind| allowance.in_the_way(kind, charge, now));
+            let ahead = ahead.at_most(|kind| allowance.slots_ahead(kind, charge, now));
             // Which call goes before it is not known: the one that goes soonest keeps no call out that
             // would be in time.
             let slot = |first: &Tally| {

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Allowance, LaneQuota};
+use super::{LaneQuota, PacingState};
 use crate::quota::gauge::Ask;
 use crate::quota::moment::nanos;
-use crate::quota::{Charge, Moment, NotYet, Refused, Reserve};
+use crate::quota::{Cost, Moment, NoCapacity, NotYet, Reserve};
 
-impl Allowance {
+impl PacingState {
     /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
     /// take as long as they do on the average. None if it never will.
-    pub fn estimate(&mut self, charge: Charge, ahead: u64, now: Moment) -> Option<Moment> {
+    pub fn estimate(&mut self, charge: Cost, ahead: u64, now: Moment) -> Option<Moment> {
         self.estimate_behind(charge, &[(charge, ahead)], now)
     }
 
@@ -18,14 +18,14 @@ impl Allowance {
     /// kind that waits for a budget which the call itself is not charged to is not in its way.
     pub fn estimate_behind(
         &mut self,
-        charge: Charge,
-        ahead: &[(Charge, u64)],
+        charge: Cost,
+        ahead: &[(Cost, u64)],
         now: Moment,
     ) -> Option<Moment> {
         let now = self.at(now);
         let mut weight_ahead: u64 = 0;
         for (other, weight) in ahead {
-            let in_the_way = self.in_the_way(*other, charge, now).min(*weight);
+            let in_the_way = self.slots_ahead(*other, charge, now).min(*weight);
             weight_ahead = weight_ahead.saturating_add(in_the_way);
         }
         let Self { wall, lanes, budgets, .. } = self;
@@ -51,9 +51,9 @@ impl Allowance {
         let beside_hung = charge.urgent.then(|| {
             let weight = weight_ahead.saturating_add(charge.slots());
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-            match self.room(Charge { weight, ..charge }, now) {
+            match self.room(Cost { weight, ..charge }, now) {
                 Ok(()) => Some(now),
-                Err(Refused { not_yet: NotYet::Until(at), .. }) => Some(at),
+                Err(NoCapacity { not_yet: NotYet::Until(at), .. }) => Some(at),
                 Err(_) => None,
             }
         });
@@ -62,7 +62,7 @@ impl Allowance {
 
     /// What weight of `other` is in the way of `charge`: as much as may go now, as far as those
     /// budgets are concerned that `charge` has nothing to do with.
-    pub fn in_the_way(&mut self, other: Charge, charge: Charge, now: Moment) -> u64 {
+    pub fn slots_ahead(&mut self, other: Cost, charge: Cost, now: Moment) -> u64 {
         let Self { wall, lanes, budgets, .. } = self;
         let elsewhere = other.each_budget().filter(|index| !charge.budgets.contains(index));
         let free = elsewhere.map(|index| {
@@ -77,7 +77,7 @@ impl Allowance {
 
     /// When the calls of a lane that are in flight will have been answered, and how long one takes: on
     /// the average of those on a path in use; of a lane that calls seldom, as long as its last one.
-    pub fn typical(&mut self, lane: usize, now: Moment) -> Option<(Moment, Duration)> {
+    pub fn typical_call(&mut self, lane: usize, now: Moment) -> Option<(Moment, Duration)> {
         let now = self.at(now);
         let lane = self.lanes.get(lane)?;
         let typical = lane.typical()?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::words::{BreakerMode, Counts};
-use crate::resilience::setting::{SettingError, demand, demand_percent, demand_time};
+use super::words::{BreakerMode, CallCounts};
+use crate::resilience::setting::{PolicyError, demand, demand_percent, demand_time};
 
 /// When a lane stops calling a broker that does not answer, and how it finds its way back. Each route class of the
 /// lane has a breaker of its own, by these settings.
@@ -15,16 +15,16 @@ use crate::resilience::setting::{SettingError, demand, demand_percent, demand_ti
 ///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::resilience::CircuitBreaker;
+/// use lanekeeper::resilience::BreakerPolicy;
 ///
-/// let breaker = CircuitBreaker::default()
+/// let breaker = BreakerPolicy::default()
 ///     .failures(Some(40))
 ///     .slow(Duration::from_secs(3), 80)
 ///     .open_for(Duration::from_secs(2));
 /// assert_eq!(breaker.check(), Ok(()));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CircuitBreaker {
+pub struct BreakerPolicy {
     pub(super) window: Duration,
     minimum: u32,
     failures: Option<u32>,
@@ -32,14 +32,14 @@ pub struct CircuitBreaker {
     slow: Option<(Duration, u32)>,
     open_for: Duration,
     growth: u32,
-    longest_open: Duration,
+    max_open: Duration,
     pub(super) probes: u32,
     pub(super) probe_deadline: Duration,
     pub(super) longest_trial: Duration,
     pub(super) mode: BreakerMode,
 }
 
-impl Default for CircuitBreaker {
+impl Default for BreakerPolicy {
     /// Opens when half of at least 10 calls in 30 s failed, or 5 in a row; slowness is not looked at.
     /// Open for 5 s, twice as long each time it does not help, a minute at most. Half open with 2
     /// probes of 10 s each, for 30 s at most.
@@ -52,7 +52,7 @@ impl Default for CircuitBreaker {
             slow: None,
             open_for: Duration::from_secs(5),
             growth: 2,
-            longest_open: Duration::from_secs(60),
+            max_open: Duration::from_secs(60),
             probes: 2,
             probe_deadline: Duration::from_secs(10),
             longest_trial: Duration::from_secs(30),
@@ -61,7 +61,7 @@ impl Default for CircuitBreaker {
     }
 }
 
-impl CircuitBreaker {
+impl BreakerPolicy {
     /// One that never opens and counts nothing.
     pub fn disabled() -> Self {
         Self::default().mode(BreakerMode::Disabled)
@@ -125,8 +125,8 @@ impl CircuitBreaker {
 
     /// What the time open grows to at most. A minute by default.
     #[must_use]
-    pub fn longest_open(mut self, time: Duration) -> Self {
-        self.longest_open = time;
+    pub fn max_open(mut self, time: Duration) -> Self {
+        self.max_open = time;
         self
     }
 
@@ -150,7 +150,7 @@ impl CircuitBreaker {
     /// ended: so it closes if any succeeded, and opens for as long as before if none did. 30 s by
     /// default.
     #[must_use]
-    pub fn longest_half_open(mut self, time: Duration) -> Self {
+    pub fn max_half_open(mut self, time: Duration) -> Self {
         self.longest_trial = time;
         self
     }
@@ -168,7 +168,7 @@ impl CircuitBreaker {
     /// A time of less than a millisecond or more than a day; a longest time open below the first; a
     /// count of none, or of more than 10,000; a percentage that is not one; no more than 100 probes;
     /// growth of 1 to 10; nothing that could ever open it, where it is not disabled.
-    pub fn check(&self) -> Result<(), SettingError> {
+    pub fn check(&self) -> Result<(), PolicyError> {
         const COUNT: &str = "a number from 1 to 10000";
         let is_count = |calls: u32| (1..=10_000).contains(&calls);
         demand_time("window", self.window)?;
@@ -184,16 +184,16 @@ impl CircuitBreaker {
             demand_percent("slow", percent)?;
         }
         let can_open = self.failures.is_some() || self.run.is_some() || self.slow.is_some();
-        let idle = "a share or a number, or CircuitBreaker::disabled()";
+        let idle = "a share or a number, or BreakerPolicy::disabled()";
         demand(can_open, "failures", self.failures, idle)?;
         demand_time("open_for", self.open_for)?;
         demand((1..=10).contains(&self.growth), "growth", self.growth, "a factor from 1 to 10")?;
-        demand_time("longest_open", self.longest_open)?;
-        let grows = self.longest_open >= self.open_for;
-        demand(grows, "longest_open", self.longest_open, "no less than open_for")?;
+        demand_time("max_open", self.max_open)?;
+        let grows = self.max_open >= self.open_for;
+        demand(grows, "max_open", self.max_open, "no less than open_for")?;
         demand((1..=100).contains(&self.probes), "probes", self.probes, "a number from 1 to 100")?;
         demand_time("probe_deadline", self.probe_deadline)?;
-        demand_time("longest_half_open", self.longest_trial)
+        demand_time("max_half_open", self.longest_trial)
     }
 
     /// Who decides at first.
@@ -207,7 +207,7 @@ impl CircuitBreaker {
     }
 
     /// Whether what was seen is enough to open.
-    pub(super) fn trips(&self, counts: &Counts, run: u32) -> bool {
+    pub(super) fn trips(&self, counts: &CallCounts, run: u32) -> bool {
         let reached = |seen: u32, percent: u32| {
             u64::from(seen) * 100 >= u64::from(percent) * u64::from(counts.calls)
         };
@@ -220,7 +220,7 @@ impl CircuitBreaker {
     /// How long it stays open when it opens for the `nth` time in a row, before luck.
     pub(super) fn open_time(&self, nth: u32) -> Duration {
         let factor = self.growth.saturating_pow(nth.saturating_sub(1));
-        self.open_for.saturating_mul(factor).min(self.longest_open)
+        self.open_for.saturating_mul(factor).min(self.max_open)
     }
 }
 
@@ -230,8 +230,8 @@ mod tests {
 
     #[test]
     fn settings_that_make_no_sense_say_what_would() {
-        let refused = |breaker: CircuitBreaker| breaker.check().unwrap_err().to_string();
-        let breaker = CircuitBreaker::default();
+        let refused = |breaker: BreakerPolicy| breaker.check().unwrap_err().to_string();
+        let breaker = BreakerPolicy::default();
         let (zero, ever) = (Duration::ZERO, Duration::MAX);
         assert_eq!(refused(breaker.window(zero)), "window(0ns): write a time from 1 ms to a day");
         assert_eq!(refused(breaker.minimum(0)), "minimum(0): write a number from 1 to 10000");
@@ -240,25 +240,25 @@ mod tests {
         assert!(refused(breaker.slow(zero, 50)).starts_with("slow(0ns)"));
         assert!(refused(breaker.slow(Duration::from_secs(1), 0)).starts_with("slow(0)"));
         assert!(refused(breaker.open_for(zero)).starts_with("open_for(0ns)"));
-        assert!(refused(breaker.longest_open(ever)).starts_with("longest_open("));
+        assert!(refused(breaker.max_open(ever)).starts_with("max_open("));
         let longer = breaker.open_for(Duration::from_secs(61));
-        assert_eq!(refused(longer), "longest_open(60s): write no less than open_for");
+        assert_eq!(refused(longer), "max_open(60s): write no less than open_for");
         assert!(refused(breaker.growth(0)).starts_with("growth(0)"));
         assert!(refused(breaker.growth(11)).starts_with("growth(11)"));
         assert!(refused(breaker.probes(0)).starts_with("probes(0)"));
         assert!(refused(breaker.probe_deadline(zero)).starts_with("probe_deadline(0ns)"));
-        assert!(refused(breaker.longest_half_open(ever)).starts_with("longest_half_open("));
+        assert!(refused(breaker.max_half_open(ever)).starts_with("max_half_open("));
         let never = breaker.failures(None).failures_in_a_row(None);
-        assert!(refused(never).contains("CircuitBreaker::disabled()"));
-        for fine in [breaker, CircuitBreaker::disabled(), never.slow(Duration::from_secs(1), 50)] {
+        assert!(refused(never).contains("BreakerPolicy::disabled()"));
+        for fine in [breaker, BreakerPolicy::disabled(), never.slow(Duration::from_secs(1), 50)] {
             assert_eq!(fine.check(), Ok(()));
         }
     }
 
     #[test]
     fn a_share_says_nothing_of_too_few_calls() {
-        let breaker = CircuitBreaker::default().minimum(4).failures(Some(50));
-        let counts = |calls, failures| Counts { calls, failures, slow: 0 };
+        let breaker = BreakerPolicy::default().minimum(4).failures(Some(50));
+        let counts = |calls, failures| CallCounts { calls, failures, slow: 0 };
         assert!(!breaker.trips(&counts(3, 3), 3));
         assert!(!breaker.trips(&counts(5, 2), 0));
         assert!(breaker.trips(&counts(4, 2), 0));
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn the_time_open_grows_up_to_the_longest() {
         let seconds: Vec<u64> =
-            (1..=6).map(|nth| CircuitBreaker::default().open_time(nth).as_secs()).collect();
+            (1..=6).map(|nth| BreakerPolicy::default().open_time(nth).as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 }

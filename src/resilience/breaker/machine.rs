@@ -8,7 +8,7 @@
 //!      +------------------------------- enough probes succeeded -------------------------+
 //! ```
 //!
-//! An exit is let through in every state: see [`Breaker::admit_exit`]. One that is answered while the breaker
+//! An exit is let through in every state: see [`CircuitBreaker::admit_exit`]. One that is answered while the breaker
 //! is open ends that state at once, as the broker can be reached; one that is not changes nothing then.
 //!
 //! Nothing happens by itself: what time decides is made up for at the next look, as of the moment at
@@ -17,13 +17,15 @@
 
 use std::time::Duration;
 
-use super::config::CircuitBreaker;
+use super::config::BreakerPolicy;
 use super::trial::{Trial, Verdict};
-use super::words::{Admission, BreakerMode, BreakerState, Counts, Outcome, Refused};
+use super::words::{
+    Admission, BreakerMode, BreakerState, CallCounts, CallNotPermitted, CallOutcome,
+};
 use crate::quota::Moment;
 use crate::resilience::buckets::Buckets;
 use crate::resilience::luck::{self, part};
-use crate::resilience::setting::SettingError;
+use crate::resilience::setting::PolicyError;
 
 /// A circuit breaker at work. A pure state machine: every method is told the time.
 ///
@@ -32,10 +34,10 @@ use crate::resilience::setting::SettingError;
 /// ```
 /// use std::time::Duration;
 /// use lanekeeper::quota::Moment;
-/// use lanekeeper::resilience::{Breaker, BreakerState, CircuitBreaker, Outcome, Refused};
+/// use lanekeeper::resilience::{CircuitBreaker, BreakerState, BreakerPolicy, Outcome, Refused};
 ///
-/// let config = CircuitBreaker::default().failures_in_a_row(Some(2)).probes(1);
-/// let mut breaker = Breaker::new(config, 0)?;
+/// let config = BreakerPolicy::default().failures_in_a_row(Some(2)).probes(1);
+/// let mut breaker = CircuitBreaker::new(config, 0)?;
 /// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
 ///
 /// // Two failures in a row open it, and who comes then is told when to come back.
@@ -50,11 +52,11 @@ use crate::resilience::setting::SettingError;
 /// assert!(breaker.admit(until).is_err());
 /// breaker.record(probe, until + took, Outcome::Success, took);
 /// assert_eq!(breaker.state(until + took), BreakerState::Closed);
-/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Breaker {
-    config: CircuitBreaker,
+pub struct CircuitBreaker {
+    config: BreakerPolicy,
     mode: BreakerMode,
     state: State,
     generation: u64,
@@ -77,24 +79,24 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Watch {
     since: Moment,
-    lately: Buckets<Counts>,
+    lately: Buckets<CallCounts>,
     /// How many failed one after the other, up to now.
     run: u32,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// Closed, unless the mode says otherwise. `luck` is any number; it spreads the times of
     /// breakers that open together.
     ///
     /// # Errors
-    /// The settings make no sense, see [`CircuitBreaker::check`].
-    pub fn new(config: CircuitBreaker, luck: u64) -> Result<Self, SettingError> {
+    /// The settings make no sense, see [`BreakerPolicy::check`].
+    pub fn new(config: BreakerPolicy, luck: u64) -> Result<Self, PolicyError> {
         config.check()?;
         Ok(Self::checked(config, luck))
     }
 
     /// Of settings that were checked.
-    pub(crate) fn checked(config: CircuitBreaker, luck: u64) -> Self {
+    pub(crate) fn checked(config: BreakerPolicy, luck: u64) -> Self {
         let state = State::Closed(Watch::new(&config, Moment::ORIGIN));
         let mode = config.mode;
         let latest = Moment::ORIGIN;
@@ -105,15 +107,15 @@ impl Breaker {
     ///
     /// # Errors
     /// It would not; says when to come back.
-    pub fn when(&mut self, now: Moment) -> Result<(), Refused> {
+    pub fn when(&mut self, now: Moment) -> Result<(), CallNotPermitted> {
         let now = self.settle(now);
         match (self.mode, &self.state) {
-            (BreakerMode::ForcedOpen, _) => Err(Refused::Forced),
+            (BreakerMode::ForcedOpen, _) => Err(CallNotPermitted::Forced),
             (BreakerMode::Automatic, State::Open { until }) if now < *until => {
-                Err(Refused::Open { until: *until })
+                Err(CallNotPermitted::Open { until: *until })
             }
             (BreakerMode::Automatic, State::HalfOpen(trial)) if trial.is_full(&self.config) => {
-                Err(Refused::Probing { until: trial.decided().0 })
+                Err(CallNotPermitted::Probing { until: trial.decided().0 })
             }
             _ => Ok(()),
         }
@@ -123,7 +125,7 @@ impl Breaker {
     ///
     /// # Errors
     /// It must not be sent; says when to come back.
-    pub fn admit(&mut self, now: Moment) -> Result<Admission, Refused> {
+    pub fn admit(&mut self, now: Moment) -> Result<Admission, CallNotPermitted> {
         self.when(now)?;
         let now = self.latest;
         if matches!(self.state, State::Open { .. }) {
@@ -146,10 +148,10 @@ impl Breaker {
     /// ```
     /// use std::time::Duration;
     /// use lanekeeper::quota::Moment;
-    /// use lanekeeper::resilience::{Breaker, BreakerState, CircuitBreaker, Outcome};
+    /// use lanekeeper::resilience::{CircuitBreaker, BreakerState, BreakerPolicy, Outcome};
     ///
-    /// let config = CircuitBreaker::default().failures_in_a_row(Some(1));
-    /// let mut breaker = Breaker::new(config, 0)?;
+    /// let config = BreakerPolicy::default().failures_in_a_row(Some(1));
+    /// let mut breaker = CircuitBreaker::new(config, 0)?;
     /// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
     /// let call = breaker.admit(now).unwrap();
     /// breaker.record(call, now, Outcome::Failure, took);
@@ -159,11 +161,11 @@ impl Breaker {
     /// let exit = breaker.admit_exit(now).unwrap();
     /// breaker.record(exit, now, Outcome::Success, took);
     /// assert_eq!(breaker.state(now), BreakerState::HalfOpen);
-    /// # Ok::<(), lanekeeper::resilience::SettingError>(())
+    /// # Ok::<(), lanekeeper::resilience::PolicyError>(())
     /// ```
-    pub fn admit_exit(&mut self, now: Moment) -> Result<Admission, Refused> {
+    pub fn admit_exit(&mut self, now: Moment) -> Result<Admission, CallNotPermitted> {
         match self.admit(now) {
-            Err(Refused::Open { .. } | Refused::Probing { .. }) => {
+            Err(CallNotPermitted::Open { .. } | CallNotPermitted::Probing { .. }) => {
                 Ok(Admission { generation: self.generation, probe: None })
             }
             admitted => admitted,
@@ -172,7 +174,13 @@ impl Breaker {
 
     /// What became of a call, and how long it took from dispatch to answer. A call that was not sent
     /// after all gives its admission back with [`Outcome::Ignored`].
-    pub fn record(&mut self, admission: Admission, now: Moment, outcome: Outcome, took: Duration) {
+    pub fn record(
+        &mut self,
+        admission: Admission,
+        now: Moment,
+        outcome: CallOutcome,
+        took: Duration,
+    ) {
         let now = self.settle(now);
         if admission.generation != self.generation || self.mode == BreakerMode::Disabled {
             return;
@@ -182,7 +190,8 @@ impl Breaker {
             State::Closed(watch) => {
                 watch.saw(now, outcome, slow);
                 let counts = watch.counts(now);
-                let trips = outcome != Outcome::Ignored && self.config.trips(&counts, watch.run);
+                let trips =
+                    outcome != CallOutcome::Ignored && self.config.trips(&counts, watch.run);
                 if trips && self.mode == BreakerMode::Automatic {
                     self.open(now);
                 }
@@ -190,18 +199,18 @@ impl Breaker {
             State::HalfOpen(trial) => {
                 trial.returned(admission.probe);
                 match outcome {
-                    Outcome::Ignored => {}
-                    Outcome::Success if !slow => {
+                    CallOutcome::Ignored => {}
+                    CallOutcome::Success if !slow => {
                         if trial.succeeded(&self.config) {
                             self.close(now);
                         }
                     }
-                    Outcome::Success | Outcome::Failure => self.open(now),
+                    CallOutcome::Success | CallOutcome::Failure => self.open(now),
                 }
             }
             // Opening began a generation in which nothing but exits was let through.
             State::Open { .. } => {
-                if outcome == Outcome::Success && !slow {
+                if outcome == CallOutcome::Success && !slow {
                     let mut trial = Trial::new(&self.config, now);
                     match trial.succeeded(&self.config) {
                         true => self.close(now),
@@ -235,11 +244,11 @@ impl Breaker {
     }
 
     /// What was seen of the calls in the window, while it is closed. Nothing otherwise.
-    pub fn counts(&mut self, now: Moment) -> Counts {
+    pub fn counts(&mut self, now: Moment) -> CallCounts {
         let now = self.settle(now);
         match &mut self.state {
             State::Closed(watch) => watch.counts(now),
-            State::Open { .. } | State::HalfOpen(_) => Counts::default(),
+            State::Open { .. } | State::HalfOpen(_) => CallCounts::default(),
         }
     }
 
@@ -309,23 +318,23 @@ impl Breaker {
 }
 
 impl Watch {
-    fn new(config: &CircuitBreaker, since: Moment) -> Self {
+    fn new(config: &BreakerPolicy, since: Moment) -> Self {
         Self { since, lately: Buckets::new(config.window), run: 0 }
     }
 
-    fn saw(&mut self, now: Moment, outcome: Outcome, slow: bool) {
+    fn saw(&mut self, now: Moment, outcome: CallOutcome, slow: bool) {
         let failed = match outcome {
-            Outcome::Ignored => return,
-            Outcome::Success => false,
-            Outcome::Failure => true,
+            CallOutcome::Ignored => return,
+            CallOutcome::Success => false,
+            CallOutcome::Failure => true,
         };
         self.run = if failed { self.run.saturating_add(1) } else { 0 };
-        let seen = Counts { calls: 1, failures: failed.into(), slow: slow.into() };
+        let seen = CallCounts { calls: 1, failures: failed.into(), slow: slow.into() };
         let bucket = self.lately.now(now);
         *bucket = bucket.and(seen);
     }
 
-    fn counts(&mut self, now: Moment) -> Counts {
-        self.lately.span(now).fold(Counts::default(), Counts::and)
+    fn counts(&mut self, now: Moment) -> CallCounts {
+        self.lately.span(now).fold(CallCounts::default(), CallCounts::and)
     }
 }

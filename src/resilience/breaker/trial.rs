@@ -3,7 +3,7 @@
 //! Each probe has a deadline, and the whole has an end. So whatever becomes of the probes, there is a
 //! moment at which it is decided.
 
-use super::config::CircuitBreaker;
+use super::config::BreakerPolicy;
 use crate::quota::Moment;
 
 /// One time of being half open.
@@ -35,13 +35,13 @@ pub(super) enum Verdict {
 }
 
 impl Trial {
-    pub(super) fn new(config: &CircuitBreaker, now: Moment) -> Self {
+    pub(super) fn new(config: &BreakerPolicy, now: Moment) -> Self {
         let ends = now + config.longest_trial;
         Self { began: now, ends, probes: Vec::new(), sent: 0, succeeded: 0 }
     }
 
     /// Lets one more probe through, if there may be one. Gives its number.
-    pub(super) fn admit(&mut self, config: &CircuitBreaker, now: Moment) -> Option<u64> {
+    pub(super) fn admit(&mut self, config: &BreakerPolicy, now: Moment) -> Option<u64> {
         if self.is_full(config) {
             return None;
         }
@@ -51,7 +51,7 @@ impl Trial {
         Some(number)
     }
 
-    pub(super) fn is_full(&self, config: &CircuitBreaker) -> bool {
+    pub(super) fn is_full(&self, config: &BreakerPolicy) -> bool {
         self.probes.len() >= config.probes as usize
     }
 
@@ -61,7 +61,7 @@ impl Trial {
     }
 
     /// A probe succeeded. Says whether that is enough of them.
-    pub(super) fn succeeded(&mut self, config: &CircuitBreaker) -> bool {
+    pub(super) fn succeeded(&mut self, config: &BreakerPolicy) -> bool {
         self.succeeded += 1;
         self.succeeded >= config.probes
     }

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use crate::quota::Moment;
-use crate::{Class, Failure, Reachability};
+use crate::{ErrorClass, Failure, Reachability};
 
 /// The right to make one call, to be given back with its outcome to
-/// [`Breaker::record`](super::Breaker::record).
+/// [`CircuitBreaker::record`](super::CircuitBreaker::record).
 ///
 /// It carries the generation in which the call was let through: what comes back after the breaker
 /// changed its state is no news any more. The admission of a probe that is lost is missed only until
@@ -28,7 +28,7 @@ impl Admission {
 
 /// What became of a call, as far as it tells how the broker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The broker can be reached: it answered, if only with a refusal.
     Success,
     /// The broker could not be reached, or gave no answer.
@@ -37,7 +37,7 @@ pub enum Outcome {
     Ignored,
 }
 
-impl From<Failure> for Outcome {
+impl From<Failure> for CallOutcome {
     /// Any answer is one of a broker that can be reached: a refusal, a 429, a 500, one that nobody can
     /// decode. A connection that was refused or lost, and an answer that never came, are failures. A call
     /// that was refused on this side tells nothing.
@@ -50,16 +50,16 @@ impl From<Failure> for Outcome {
     }
 }
 
-impl From<Class> for Outcome {
+impl From<ErrorClass> for CallOutcome {
     /// As of a [`Failure`] of which no more than the class is known.
-    fn from(class: Class) -> Self {
+    fn from(class: ErrorClass) -> Self {
         Failure::from(class).into()
     }
 }
 
 /// A call was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum CallNotPermitted {
     /// The broker is down, as far as known.
     #[error("the circuit breaker is open")]
     Open {
@@ -77,7 +77,7 @@ pub enum Refused {
     Forced,
 }
 
-impl Refused {
+impl CallNotPermitted {
     /// When to come back, if that is known.
     pub fn until(self) -> Option<Moment> {
         match self {
@@ -119,7 +119,7 @@ impl BreakerState {
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
     /// In one word, for a label or a field of a log.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
@@ -131,7 +131,7 @@ impl BreakerState {
 /// What was seen of the calls in the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Counts {
+pub struct CallCounts {
     /// Those that tell something.
     pub calls: u32,
     /// Those of them that failed.
@@ -140,7 +140,7 @@ pub struct Counts {
     pub slow: u32,
 }
 
-impl Counts {
+impl CallCounts {
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             calls: self.calls.saturating_add(other.calls),
@@ -156,16 +156,16 @@ mod tests {
 
     #[test]
     fn only_silence_counts_against_the_broker() {
-        for class in [Class::Transient, Class::Unknown, Class::NotSent] {
-            assert_eq!(Outcome::from(class), Outcome::Failure, "{class:?}");
-            let answered = Failure::from(class).reached(Reachability::Answered);
-            assert_eq!(Outcome::from(answered), Outcome::Success, "{class:?}");
-            let local = Failure::from(class).reached(Reachability::NotTried);
-            assert_eq!(Outcome::from(local), Outcome::Ignored, "{class:?}");
+        for class in [ErrorClass::Transient, ErrorClass::Unknown, ErrorClass::NotSent] {
+            assert_eq!(CallOutcome::from(class), CallOutcome::Failure, "{class:?}");
+            let answered = Failure::from(class).with_reachability(Reachability::Answered);
+            assert_eq!(CallOutcome::from(answered), CallOutcome::Success, "{class:?}");
+            let local = Failure::from(class).with_reachability(Reachability::NotTried);
+            assert_eq!(CallOutcome::from(local), CallOutcome::Ignored, "{class:?}");
         }
-        let throttled = Class::Throttled { retry_after: None };
-        for class in [Class::Malformed, Class::Rejected, Class::Fatal, throttled] {
-            assert_eq!(Outcome::from(class), Outcome::Success, "{class:?}");
+        let throttled = ErrorClass::Throttled { retry_after: None };
+        for class in [ErrorClass::Malformed, ErrorClass::Rejected, ErrorClass::Fatal, throttled] {
+            assert_eq!(CallOutcome::from(class), CallOutcome::Success, "{class:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::patience::Patience;
-use crate::broker::{Broker, BrokerError, Detail, Order, Rows};
+use crate::broker::{Broker, BrokerError, ErrorDetail, Order, Rows};
 use crate::quota::Moment;
 
 /// The order book, as it was last read.
@@ -71,14 +71,14 @@ impl Book {
                 let now = patience.clock.now();
                 let Some(under_way) = state.under_way else { break };
                 if leave.is_some_and(|leave| now >= leave) {
-                    return Err(BrokerError::Transient(Detail::new(
+                    return Err(BrokerError::Transient(ErrorDetail::new(
                         "another look into the order book was under way when its caller left",
                     )));
                 }
                 let hangs = under_way.at + patience.settle;
                 if now >= hangs {
                     if now >= until {
-                        return Err(BrokerError::Transient(Detail::new(
+                        return Err(BrokerError::Transient(ErrorDetail::new(
                             "somebody else's look into the order book does not end",
                         )));
                     }

@@ -10,9 +10,9 @@ use super::identity::Identity;
 use super::intents::{Intents, Record};
 use super::order_guard::OrderGuard;
 use super::patience::Patience;
-use super::recover::Recovery;
+use super::recover::RecoveredOrder;
 use super::shared::Shared;
-use super::tags::{OwnTags, SHORTEST, Tags};
+use super::tags::{CallerTags, SHORTEST, Tags};
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
 
@@ -23,7 +23,7 @@ pub struct OrderGuardBuilder<B> {
     within: B,
     lookups: Option<Lookups>,
     settle: Duration,
-    own_tags: OwnTags,
+    caller_tags: CallerTags,
     clock: Clock,
     hooks: Hooks,
     #[cfg(feature = "journal")]
@@ -62,7 +62,7 @@ pub enum GuardBuildError {
     NoZone,
     /// The system has no luck to give, by which tags become unique.
     #[error("no random numbers from the system, so no unique tags: {0}")]
-    NoLuck(String),
+    NoEntropy(String),
     /// The journal cannot be used.
     #[cfg(feature = "journal")]
     #[error(transparent)]
@@ -75,7 +75,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
             within,
             lookups: None,
             settle: Duration::from_secs(20),
-            own_tags: OwnTags::default(),
+            caller_tags: CallerTags::default(),
             clock: Clock::system(),
             hooks: Hooks::default(),
             #[cfg(feature = "journal")]
@@ -85,7 +85,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
 
     /// Another handle of the same broker, by which to look into the order book; as a rule the same
     /// proxy with an urgent priority. Without one, looks go the way that everything goes.
-    pub fn lookups(mut self, broker: impl Broker + 'static) -> Self {
+    pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
         self.lookups = Some(Lookups(Arc::new(broker)));
         self
     }
@@ -93,14 +93,14 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// How long after a call was given up its order may still appear in the book; see [the
     /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by
     /// default.
-    pub fn settle(mut self, settle: Duration) -> Self {
+    pub fn settle_time(mut self, settle: Duration) -> Self {
         self.settle = settle;
         self
     }
 
     /// What becomes of tags that the caller set.
-    pub fn own_tags(mut self, own_tags: OwnTags) -> Self {
-        self.own_tags = own_tags;
+    pub fn caller_tags(mut self, caller_tags: CallerTags) -> Self {
+        self.caller_tags = caller_tags;
         self
     }
 
@@ -114,7 +114,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// [`Absent`](crate::BrokerError::Absent) or of unknown outcome, or after
     /// [`recover`](OrderGuard::recover) said so. Of an order in slices it tells each time that another slice is
     /// found in the market, until all are. It is found in any order book that is read through this guard,
-    /// and in what is handed to [`told`](OrderGuard::told); nothing is read for it alone. Its end is noted in the
+    /// and in what is handed to [`told`](OrderGuard::order_update); nothing is read for it alone. Its end is noted in the
     /// journal. Without this, only `recover` tells.
     ///
     /// `tell` is called on the thread that read the book, with no lock held; of two threads that found two slices,
@@ -130,7 +130,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # let _ = guard;
     /// # }
     /// ```
-    pub fn on_turned_up(mut self, tell: impl Fn(&Recovery) + Send + Sync + 'static) -> Self {
+    pub fn on_turned_up(mut self, tell: impl Fn(&RecoveredOrder) + Send + Sync + 'static) -> Self {
         self.hooks.turned_up = Hook::new(tell);
         self
     }
@@ -182,7 +182,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
             return Err(GuardBuildError::NoSettleTime);
         }
         let support = self.within.order_tags();
-        let longest = support.longest();
+        let longest = support.max_length();
         if longest < SHORTEST && *support.support() != TagSupport::None {
             return Err(GuardBuildError::ShortTags { longest });
         }
@@ -190,7 +190,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
             return Err(GuardBuildError::NoZone);
         }
         let tags = Tags::new(longest.max(SHORTEST));
-        let tags = tags.map_err(|error| GuardBuildError::NoLuck(error.to_string()))?;
+        let tags = tags.map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
         let (record, left) = self.open()?;
         Ok(self.around(support, tags, record, left))
     }
@@ -209,7 +209,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 lookups: self.lookups,
                 intents: Intents::new(self.clock.clone(), zone, record, left),
                 patience: Patience { clock: self.clock, settle: self.settle },
-                own_tags: self.own_tags,
+                caller_tags: self.caller_tags,
                 support,
                 tags,
                 book: Book::default(),
@@ -243,7 +243,9 @@ mod tests {
 
     use super::super::intents::End;
     use super::*;
-    use crate::broker::{BrokerError, Detail, Instrument, MockBroker, OrderId, OrderRequest, Side};
+    use crate::broker::{
+        BrokerError, ErrorDetail, Instrument, MockBroker, OrderId, OrderRequest, Side,
+    };
     use crate::clock::ManualClock;
 
     /// A journal that cannot take another line.
@@ -289,7 +291,7 @@ mod tests {
         let placed = |id: &'static str| move |_: &OrderRequest| Ok(OrderId::new(id));
         urgent.expect_place_order().times(1).returning(placed("1"));
         urgent.expect_place_order().times(1).returning(placed("2"));
-        let lost = || BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+        let lost = || BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset"));
         urgent.expect_place_order().times(1).returning(move |_| Err(lost()));
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = Arc::clone(&told);
@@ -297,7 +299,7 @@ mod tests {
             tell.lock().push((it.tag.clone(), it.error.clone()));
             panic!("and whoever is told dies");
         });
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let guard = guard.clock(clock).around(
             OrderTags::none(),
             Tags::new(20).unwrap(),

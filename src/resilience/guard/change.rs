@@ -1,7 +1,9 @@
 //! Whether a change or a cancellation was made, as the order itself shows.
 
 use super::patience::Look;
-use crate::broker::{BrokerError, Detail, Order, OrderChange, OrderId, OrderStatus, OrderType};
+use crate::broker::{
+    BrokerError, ErrorDetail, Order, OrderChange, OrderId, OrderStatus, OrderType,
+};
 
 /// What the broker would have answered to a cancellation of this order.
 pub(super) fn cancelled(order: &Order) -> Look<Result<(), BrokerError>> {
@@ -86,7 +88,7 @@ fn between(order: &Order) -> String {
 
 fn too_late(order: &Order) -> BrokerError {
     let Order { id, status, .. } = order;
-    BrokerError::Rejected(Detail::new(format!("too late: order {id} is {status}")))
+    BrokerError::Rejected(ErrorDetail::new(format!("too late: order {id} is {status}")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::broker::Absence;
-use crate::quota::{Moment, Wall};
+use crate::quota::{Moment, WallClockSample};
 
 /// How far apart the two looks are: this part of the settle time, and not more than this.
 const APART: u32 = 10;
@@ -59,7 +59,7 @@ impl Evidence {
     }
 
     /// What a look that is sent now would say.
-    pub(super) fn turn(&self, sent: Wall, settle: Duration) -> Turn {
+    pub(super) fn turn(&self, sent: WallClockSample, settle: Duration) -> Turn {
         let is_late = sent.moment >= self.since + settle;
         let is_last = self.conclusive.is_some() && sent.moment >= self.due(settle);
         let over = sent.moment.since(self.first.unwrap_or(sent.moment));

@@ -7,7 +7,9 @@ use super::order_guard::OrderGuard;
 use super::patience::{Look, Unsettled};
 use super::shared::Sought;
 use crate::Sent;
-use crate::broker::{Broker, BrokerError, Order, OrderId, Seen, SlicedOrder, TagSupport, Trail};
+use crate::broker::{
+    Broker, BrokerError, LookupResult, Order, OrderId, OrderLookup, SlicedOrder, TagSupport,
+};
 
 impl<B: Broker> OrderGuard<B> {
     /// What became of an order whose answer is `lost`, slice by slice. Where the broker enforces unique
@@ -60,10 +62,14 @@ impl<B: Broker> OrderGuard<B> {
                 false => shared.in_words(intent, &unsettled),
             };
             let seen = match unsettled {
-                Unsettled::Absent(absence) if is_of_today && !is_there => Seen::Absent(absence),
-                Unsettled::NotYet if is_of_today && !is_there => Seen::NotYet,
-                Unsettled::Absent(_) | Unsettled::Unclear(_) | Unsettled::NotYet => Seen::Unclear,
-                Unsettled::Unread(_) => Seen::Unread,
+                Unsettled::Absent(absence) if is_of_today && !is_there => {
+                    LookupResult::Absent(absence)
+                }
+                Unsettled::NotYet if is_of_today && !is_there => LookupResult::NotYet,
+                Unsettled::Absent(_) | Unsettled::Unclear(_) | Unsettled::NotYet => {
+                    LookupResult::Unclear
+                }
+                Unsettled::Unread(_) => LookupResult::Unreadable,
             };
             match flight.known(|known| shared.so_far(known, intent, (&words, seen))) {
                 Some(order) => Ok(order),
@@ -115,18 +121,19 @@ impl<B: Broker> OrderGuard<B> {
                         Some(status) => format!("order {id} is {status} and as before"),
                         None => format!("order {id} does not show it"),
                     };
-                    (format!("{settle:?} later {words}: {absence}"), Seen::Absent(absence))
+                    (format!("{settle:?} later {words}: {absence}"), LookupResult::Absent(absence))
                 }
                 (Unsettled::NotYet, _) => (
                     format!("order {id} did not show it by the time its caller left"),
-                    Seen::NotYet,
+                    LookupResult::NotYet,
                 ),
                 (Unsettled::Unclear(words), _) => {
-                    (format!("{settle:?} later {words}"), Seen::Unclear)
+                    (format!("{settle:?} later {words}"), LookupResult::Unclear)
                 }
-                (Unsettled::Unread(error), _) => {
-                    (format!("order {id} could not be looked at in time: {error}"), Seen::Unread)
-                }
+                (Unsettled::Unread(error), _) => (
+                    format!("order {id} could not be looked at in time: {error}"),
+                    LookupResult::Unreadable,
+                ),
             };
             Err(unknown(lost, &words, None, seen))
         })
@@ -148,12 +155,14 @@ pub(super) fn unknown(
     lost: BrokerError,
     words: &str,
     tag: Option<String>,
-    seen: Seen,
+    seen: LookupResult,
 ) -> BrokerError {
     let detail = lost.detail().cloned().unwrap_or_default();
-    let detail = detail.and(words).trail(Trail::new(tag, seen));
+    let detail = detail.and(words).lookup(OrderLookup::new(tag, seen));
     match seen {
-        Seen::Absent(_) => BrokerError::Absent(detail),
-        Seen::NotYet | Seen::Unclear | Seen::Unread => BrokerError::OutcomeUnknown(detail),
+        LookupResult::Absent(_) => BrokerError::Absent(detail),
+        LookupResult::NotYet | LookupResult::Unclear | LookupResult::Unreadable => {
+            BrokerError::OutcomeUnknown(detail)
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::recover::Recovery;
+use super::recover::RecoveredOrder;
 use crate::broker::OrderRequest;
 use crate::contain::contain;
 
@@ -11,7 +11,7 @@ use crate::contain::contain;
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     /// Of orders that turn up after their callers were answered.
-    pub(super) turned_up: Hook<Recovery>,
+    pub(super) turned_up: Hook<RecoveredOrder>,
     /// Of exits that are not in the journal.
     pub(super) unrecorded: Hook<Unrecorded>,
 }

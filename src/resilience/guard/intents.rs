@@ -18,7 +18,7 @@ use super::evidence::Evidence;
 use super::find::{Intent, SKEW};
 use super::known::Known;
 use crate::Sent;
-use crate::broker::{BrokerError, Detail, OrderId, SlicedOrder};
+use crate::broker::{BrokerError, ErrorDetail, OrderId, SlicedOrder};
 use crate::clock::Clock;
 use crate::quota::Moment;
 
@@ -60,7 +60,7 @@ struct State {
     /// Those that ended as absent, at least in part, and may turn up after all.
     absent: BTreeMap<String, (Arc<Intent>, Known)>,
     /// Tags of the callers' own that were sent, or may have been; and when.
-    own_tags: HashMap<String, Timestamp>,
+    caller_tags: HashMap<String, Timestamp>,
     /// The day on which the old ones among them were last dropped.
     day: Option<Date>,
 }
@@ -103,7 +103,7 @@ impl Intents {
         let mut state = State::default();
         for intent in left {
             if intent.own {
-                state.own_tags.insert(intent.tag.clone(), intent.at);
+                state.caller_tags.insert(intent.tag.clone(), intent.at);
             }
             let tag = intent.tag.clone();
             let mut open = Open::new(Arc::new(intent));
@@ -126,22 +126,23 @@ impl Intents {
         let intent = Arc::new(intent);
         {
             let mut state = self.state.lock();
-            let now = self.clock.wall().timestamp;
+            let now = self.clock.wall_clock().timestamp;
             self.drop_tags_of_other_days(&mut state, now);
             let tag = &intent.tag;
-            let used = intent.own && state.own_tags.get(tag).is_some_and(|at| self.holds(*at, now));
+            let used =
+                intent.own && state.caller_tags.get(tag).is_some_and(|at| self.holds(*at, now));
             // A tag of the guard's is known to its caller too, once the answer is lost.
             // One that was absent may still turn up under it.
             let watched =
                 state.absent.get(tag).is_some_and(|(absent, _)| self.holds(absent.at, now));
             if state.open.contains_key(tag) || used || watched {
-                return Err(BrokerError::NotSent(Detail::new(format!(
+                return Err(BrokerError::NotSent(ErrorDetail::new(format!(
                     "the tag {tag:?} was used before, and by it the order could not be told from the \
                      other: take another one for each order, or none"
                 ))));
             }
             if intent.own {
-                state.own_tags.insert(tag.clone(), intent.at);
+                state.caller_tags.insert(tag.clone(), intent.at);
             }
             state.absent.remove(tag);
             let mut open = Open::new(Arc::clone(&intent));
@@ -160,7 +161,7 @@ impl Intents {
                     record.take_back(&flight.intent.tag);
                 }
                 flight.forget();
-                Err(BrokerError::NotSent(Detail::new(format!(
+                Err(BrokerError::NotSent(ErrorDetail::new(format!(
                     "the order could not be written into the journal first, so it was not sent: \
                      {error}"
                 ))))
@@ -227,14 +228,14 @@ impl Intents {
     /// Whether the book of now would show an order of this time: a book is of one day, which by the
     /// broker's clock may be over a little sooner.
     pub(super) fn is_of_today(&self, at: Timestamp) -> bool {
-        let now = self.clock.wall().timestamp;
+        let now = self.clock.wall_clock().timestamp;
         let there = SignedDuration::try_from(SKEW).ok().and_then(|skew| now.checked_add(skew).ok());
         [now, there.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
     }
 
     /// The day that it is.
     pub(super) fn today(&self) -> Date {
-        self.day(self.clock.wall().timestamp)
+        self.day(self.clock.wall_clock().timestamp)
     }
 
     fn day(&self, at: Timestamp) -> Date {
@@ -255,7 +256,7 @@ impl Intents {
         // What is of another day will not appear in a book of this one.
         state.absent.retain(|_, (intent, _)| self.holds(intent.at, now));
         // One of an order without an answer is taken all the same: it is among those.
-        state.own_tags.retain(|_, at| self.holds(*at, now));
+        state.caller_tags.retain(|_, at| self.holds(*at, now));
     }
 }
 
@@ -381,7 +382,7 @@ impl<'a> Flight<'a> {
             (After::Watched, Some(open)) => {
                 state.absent.insert(tag.clone(), (open.intent, open.known));
             }
-            (After::TagIsFree, _) => drop(state.own_tags.remove(tag)),
+            (After::TagIsFree, _) => drop(state.caller_tags.remove(tag)),
             (After::Nothing | After::Watched, _) => {}
         }
         drop(state);
@@ -393,7 +394,7 @@ impl<'a> Flight<'a> {
         self.ended = true;
         let mut state = self.intents.state.lock();
         state.open.remove(&self.intent.tag);
-        state.own_tags.remove(&self.intent.tag);
+        state.caller_tags.remove(&self.intent.tag);
     }
 }
 
@@ -496,7 +497,7 @@ mod tests {
         // was not sent.
         intents.begin(intent("t1", false), false, 0).unwrap().end(&End::NotPlaced);
         intents.begin(intent("t1", true), false, 0).unwrap();
-        let unsent = Err(BrokerError::NotSent(Detail::new("too late")));
+        let unsent = Err(BrokerError::NotSent(ErrorDetail::new("too late")));
         for _ in 0..2 {
             intents.begin(intent("mine", true), false, 0).unwrap().answered(&unsent);
         }

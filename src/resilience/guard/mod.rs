@@ -26,25 +26,25 @@
 //! |---|---|---|
 //! | of an order | look for its tag | its id; the broker's refusal, if the book has it as rejected |
 //! | .. not in the book after the settle time | nothing is sent again | [`Absent`](crate::BrokerError::Absent), with the evidence |
-//! | .. the book has something that may be it: an order of its tag and another time, a row that cannot be read | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`Seen::Unclear`](crate::Seen); the message says what |
-//! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`Seen::Unread`](crate::Seen) |
-//! | .. its caller leaves before the settle time is over | nothing is sent again | `OutcomeUnknown`, [`Seen::NotYet`](crate::Seen) |
+//! | .. the book has something that may be it: an order of its tag and another time, a row that cannot be read | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`LookupResult::Unclear`](crate::LookupResult); the message says what |
+//! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`LookupResult::Unreadable`](crate::LookupResult) |
+//! | .. its caller leaves before the settle time is over | nothing is sent again | `OutcomeUnknown`, [`LookupResult::NotYet`](crate::LookupResult) |
 //! | of an order that the broker divides into slices | look for its tag; the slices in the book are to make up the quantity | by `place_order` its parent's id, by `place_sliced` each slice |
 //! | .. not all of the quantity is in the book after the settle time | nothing is sent again | [`PartlyPlaced`](crate::BrokerError::PartlyPlaced), or the slices: those in the book, and the rest as [`Absent`](crate::broker::SliceOutcome::Absent) |
 //! | .. some slices are in the book as rejected | | `PartlyPlaced`, or the slices; `Rejected` if no other is there after the settle time |
 //! | .. nothing names the parent | | `PartlyPlaced`, or the slices: never the id of one slice for the whole |
 //! | .. at a broker that enforces unique tags | send it again once, under its tag; then look | the same |
-//! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `Seen::Unread` |
+//! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `LookupResult::Unreadable` |
 //! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; `Rejected`, if it is filled or otherwise final; `Absent`, if it is as before; or `OutcomeUnknown` |
 //! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; `Absent`, if it is as before; or `OutcomeUnknown` |
-//! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `Seen::Unclear`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
-//! | .. to a market order, which the broker may show as the limit order that it makes of it | nothing is sent again | `OutcomeUnknown`, `Seen::Unclear` |
-//! | .. of the visible quantity, the market protection or an extra field | nothing is sent again: no book shows it | `OutcomeUnknown`, `Seen::Unclear` |
+//! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `LookupResult::Unclear`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
+//! | .. to a market order, which the broker may show as the limit order that it makes of it | nothing is sent again | `OutcomeUnknown`, `LookupResult::Unclear` |
+//! | .. of the visible quantity, the market protection or an extra field | nothing is sent again: no book shows it | `OutcomeUnknown`, `LookupResult::Unclear` |
 //!
-//! An error of unknown outcome, and one of an absent order, has a [`Trail`](crate::broker::Trail): the tag to
+//! An error of unknown outcome, and one of an absent order, has a [`OrderLookup`](crate::broker::OrderLookup): the tag to
 //! look for, and what was seen so far. So has a slice of unknown outcome, and one that is absent. An order is
 //! left to be asked after by [`recover`](OrderGuard::recover) then, and is watched for: one that turns up after all, in any order book that is read through the guard or in what is handed to
-//! [`OrderGuard::told`], is reported to [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
+//! [`OrderGuard::order_update`], is reported to [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
 //!
 //! An order is taken for sliced if it asks for that ([`OrderRequest::autoslice`](crate::OrderRequest)), or
 //! if the book shows nothing of it but orders that have a parent. A parent whose own quantity is that of
@@ -57,7 +57,7 @@
 //! up while it was under way, so it is to be longer than the adapter's timeout. "Not there" counts
 //! only from two looks that were sent after the settle time, a tenth of it apart and not more than 2 s; and a look
 //! that failed is not "not there". The looks are kept with the order: [`recover`](OrderGuard::recover) goes on where
-//! the search of its caller ended, who may leave before ([`patience`](OrderGuard::patience)).
+//! the search of its caller ended, who may leave before ([`patience`](OrderGuard::max_search_wait)).
 //!
 //! A look that is refused, by the broker for coming too fast or by a lane whose breaker is open, is
 //! sent again when it was told to come back, in no more than the settle time. One that fails otherwise
@@ -71,7 +71,7 @@
 //! # Tags
 //!
 //! The guard's tags are letters and digits, as long as the broker takes them: luck from the system,
-//! drawn once for each guard, and a count. For a tag of your own see [`OwnTags`].
+//! drawn once for each guard, and a count. For a tag of your own see [`CallerTags`].
 //!
 //! # When the journal cannot be opened
 //!
@@ -107,5 +107,5 @@ pub use hooks::Unrecorded;
 #[cfg(feature = "journal")]
 pub use journal::JournalError;
 pub use order_guard::OrderGuard;
-pub use recover::{Recovered, Recovery};
-pub use tags::OwnTags;
+pub use recover::{RecoveredOrder, RecoveredOutcome};
+pub use tags::CallerTags;

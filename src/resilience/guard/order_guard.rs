@@ -11,15 +11,15 @@ use super::change;
 use super::find::Intent;
 use super::follow::{is_open, unknown};
 use super::intents::{End, Flight};
-use super::recover::Recovery;
+use super::recover::RecoveredOrder;
 use super::shared::Shared;
-use super::tags::{OwnTags, checked};
+use super::tags::{CallerTags, checked};
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial,
-    Positions, Profile, Quote, QuoteBatch, QuoteChunk, Quotes, Rows, Seen, SlicedOrder, TagSupport,
-    Trade,
+    LookupResult, Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
+    Partial, Positions, Profile, Quote, QuoteBatch, QuoteBatchLimit, Quotes, Rows, SlicedOrder,
+    TagSupport, Trade,
 };
 use crate::quota::{Limits, Moment};
 
@@ -32,7 +32,7 @@ use crate::quota::{Limits, Moment};
 /// ```
 /// # #[cfg(feature = "mock")] {
 /// use lanekeeper::broker::{
-///     Broker, BrokerError, Detail, Instrument, MockBroker, Order, OrderId, OrderRequest, OrderStatus,
+///     Broker, BrokerError, ErrorDetail, Instrument, MockBroker, Order, OrderId, OrderRequest, OrderStatus,
 ///     OrderTags, Side,
 /// };
 /// use lanekeeper::OrderGuard;
@@ -45,7 +45,7 @@ use crate::quota::{Limits, Moment};
 /// let booked = Arc::clone(&book);
 /// mock.expect_place_order().times(1).returning(move |order| {
 ///     booked.lock().unwrap().push(Order::new(OrderId::new("1512"), OrderStatus::Open, order));
-///     Err(BrokerError::OutcomeUnknown(Detail::new("connection reset")))
+///     Err(BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset")))
 /// });
 /// mock.expect_orders().returning(move || Ok(book.lock().unwrap().clone().into()));
 ///
@@ -66,17 +66,17 @@ use crate::quota::{Limits, Moment};
 ///
 /// let broker = BrokerProxy::builder(PaperBroker::builder().build()?).build()?;
 /// let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
-/// let broker = OrderGuard::builder(broker).lookups(urgent).build()?;
+/// let broker = OrderGuard::builder(broker).lookup_broker(urgent).build()?;
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct OrderGuard<B> {
-    within: B,
+    inner: B,
     shared: Arc<Shared>,
     /// Its orders are exits: they are sent even if they cannot be written down first.
     exits: bool,
     /// For how long a caller waits once an answer is lost; `None` as long as it takes.
-    patience: Option<Duration>,
+    max_search_wait: Option<Duration>,
 }
 
 impl<B: Broker> OrderGuard<B> {
@@ -86,12 +86,12 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     pub(super) fn new(within: B, shared: Shared) -> Self {
-        Self { within, shared: Arc::new(shared), exits: false, patience: None }
+        Self { inner: within, shared: Arc::new(shared), exits: false, max_search_wait: None }
     }
 
     /// The broker within.
-    pub fn within(&self) -> &B {
-        &self.within
+    pub fn inner(&self) -> &B {
+        &self.inner
     }
 
     /// The same guard around another handle of the same broker, as one with other call options.
@@ -103,18 +103,18 @@ impl<B: Broker> OrderGuard<B> {
     ///
     /// let proxy = BrokerProxy::builder(PaperBroker::builder().build()?).build()?;
     /// let broker = OrderGuard::builder(proxy.clone()).build()?;
-    /// let alpha = broker.around(proxy.with(CallOptions::new().user("alpha")));
+    /// let alpha = broker.with_inner(proxy.with(CallOptions::new().user("alpha")));
     /// # let _ = alpha;
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn around<C: Broker>(&self, broker: C) -> OrderGuard<C> {
+    pub fn with_inner<C: Broker>(&self, broker: C) -> OrderGuard<C> {
         let shared = Arc::clone(&self.shared);
-        OrderGuard { within: broker, shared, exits: false, patience: self.patience }
+        OrderGuard { inner: broker, shared, exits: false, max_search_wait: self.max_search_wait }
     }
 
     /// The same guard for callers that wait no longer than this once an answer is lost. Then they leave, with
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) and [`Seen::NotYet`] in its trail, and go on. Without it a
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) and [`LookupResult::NotYet`] in its trail, and go on. Without it a
     /// caller waits for the settle time.
     ///
     /// The order is not lost by that. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told if it is in a book
@@ -122,39 +122,39 @@ impl<B: Broker> OrderGuard<B> {
     /// thread of its own, or with a patience of zero, which is one look each time, from the strategy's own loop.
     ///
     /// A look that this caller sent is waited for: bound it by a deadline of the handle for
-    /// [`lookups`](OrderGuardBuilder::lookups). One that another caller sent is not.
+    /// [`lookups`](OrderGuardBuilder::lookup_broker). One that another caller sent is not.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
     /// use std::time::Duration;
-    /// use lanekeeper::broker::{Broker, BrokerError, Detail, Instrument, MockBroker, OrderRequest, OrderTags, Side};
-    /// use lanekeeper::resilience::guard::Recovered;
-    /// use lanekeeper::{ManualClock, OrderGuard, Seen};
+    /// use lanekeeper::broker::{Broker, BrokerError, ErrorDetail, Instrument, MockBroker, OrderRequest, OrderTags, Side};
+    /// use lanekeeper::resilience::guard::RecoveredOutcome;
+    /// use lanekeeper::{ManualClock, OrderGuard, LookupResult};
     ///
     /// // A broker that loses the order on the way.
     /// let mut mock = MockBroker::new();
     /// mock.expect_order_tags().returning(|| OrderTags::echoed(20));
-    /// let lost = || BrokerError::OutcomeUnknown(Detail::new("connection reset"));
+    /// let lost = || BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset"));
     /// mock.expect_place_order().times(1).returning(move |_| Err(lost()));
     /// mock.expect_orders().returning(|| Ok(Vec::new().into()));
     ///
-    /// let clock = ManualClock::jumping();
+    /// let clock = ManualClock::auto_advancing();
     /// let guard = OrderGuard::builder(std::sync::Arc::new(mock)).clock(clock.clone()).build()?;
-    /// let strategy = guard.clone().patience(Duration::from_secs(1));
+    /// let strategy = guard.clone().max_search_wait(Duration::from_secs(1));
     /// let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10);
     /// let error = strategy.place_order(&order).unwrap_err();
-    /// let trail = error.detail().and_then(|detail| detail.trail.clone()).expect("a trail");
-    /// assert_eq!(trail.seen, Seen::NotYet);
+    /// let trail = error.detail().and_then(|detail| detail.lookup.clone()).expect("a trail");
+    /// assert_eq!(trail.result, LookupResult::NotYet);
     ///
     /// // Elsewhere, or later.
     /// let found = guard.recover_one(&trail.tag.unwrap_or_default()).expect("nobody else asked");
-    /// assert!(matches!(found.outcome, Recovered::Absent(_)));
+    /// assert!(matches!(found.outcome, RecoveredOutcome::Absent(_)));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "it is another handle of the same guard"]
-    pub fn patience(self, patience: Duration) -> Self {
-        Self { patience: Some(patience), ..self }
+    pub fn max_search_wait(self, patience: Duration) -> Self {
+        Self { max_search_wait: Some(patience), ..self }
     }
 
     /// The same guard for exits, around a handle of the same broker, as one of
@@ -177,7 +177,7 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_exits<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard { exits: true, ..self.around(broker) }
+        OrderGuard { exits: true, ..self.with_inner(broker) }
     }
 
     /// Asks after every order without a final answer: those that an earlier process left in the
@@ -188,23 +188,23 @@ impl<B: Broker> OrderGuard<B> {
     /// Waits until all are found, or for the settle time. It counts from when an order was given up, so what was
     /// looked for that long already needs two looks at most; and for an order of an earlier process
     /// from when this guard was built, since nobody knows when the other sent its last. What is
-    /// [`Recovered::Unknown`](super::Recovered), or has a slice of unknown outcome, is kept, and asked after again
+    /// [`RecoveredOutcome::Unknown`](super::RecoveredOutcome), or has a slice of unknown outcome, is kept, and asked after again
     /// by the next call; for
     /// an order of another trading day nobody waits. Answers are noted in the journal at the end: if
     /// the process dies before, the next one finds them again.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
-    /// use lanekeeper::resilience::guard::Recovered;
+    /// use lanekeeper::resilience::guard::RecoveredOutcome;
     /// use lanekeeper::{OrderGuard, PaperBroker};
     ///
     /// let broker = OrderGuard::builder(PaperBroker::builder().build()?).build()?;
     /// for order in broker.recover() {
     ///     match &order.outcome {
-    ///         Recovered::Placed(id) => println!("{} is order {id}", order.tag),
-    ///         Recovered::PartlyPlaced(slices) => println!("{}: {slices}", order.tag),
-    ///         Recovered::Rejected(why) => println!("{} was rejected: {why}", order.tag),
-    ///         Recovered::Absent(evidence) => println!("{} is not there: {evidence}", order.tag),
+    ///         RecoveredOutcome::Placed(id) => println!("{} is order {id}", order.tag),
+    ///         RecoveredOutcome::PartlyPlaced(slices) => println!("{}: {slices}", order.tag),
+    ///         RecoveredOutcome::Rejected(why) => println!("{} was rejected: {why}", order.tag),
+    ///         RecoveredOutcome::Absent(evidence) => println!("{} is not there: {evidence}", order.tag),
     ///         // Somebody has to find out: `forget` it then.
     ///         other => println!("{}: {other:?}", order.tag),
     ///     }
@@ -212,23 +212,23 @@ impl<B: Broker> OrderGuard<B> {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn recover(&self) -> Vec<Recovery> {
+    pub fn recover(&self) -> Vec<RecoveredOrder> {
         self.shared.ask_after(self.shared.intents.left(), self.lookups(), self.leaves())
     }
 
     /// The same for the order of this tag alone, which is in the trail of the error that its caller got. `None` if
     /// nothing is to be asked: somebody waits for its answer, or the answer is known, as after
-    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) was told. See [`patience`](Self::patience) for an example.
-    pub fn recover_one(&self, tag: &str) -> Option<Recovery> {
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) was told. See [`patience`](Self::max_search_wait) for an example.
+    pub fn recover_one(&self, tag: &str) -> Option<RecoveredOrder> {
         let left = self.shared.intents.left_under(tag)?;
         self.shared.ask_after(vec![left], self.lookups(), self.leaves()).pop()
     }
 
     /// Asks no more after the order of this tag, which stayed
-    /// [`Unknown`](super::Recovered::Unknown): somebody knows by now what became of it, from the
+    /// [`Unknown`](super::RecoveredOutcome::Unknown): somebody knows by now what became of it, from the
     /// broker's statements or a telephone. Says whether there was one. One whose caller still waits
     /// is left alone, and so is one that [`recover`](Self::recover) asks after at this moment.
-    pub fn forget(&self, tag: &str) -> bool {
+    pub fn abandon(&self, tag: &str) -> bool {
         let left = self.shared.intents.left_under(tag);
         left.map(|flight| flight.end(&End::Forgotten)).is_some()
     }
@@ -239,7 +239,7 @@ impl<B: Broker> OrderGuard<B> {
     /// slices of an order may come one by one: each that is in the market is told, and the last settles it. Give
     /// each order the [id](Order::id) that the broker's book gives it, for by that it is known again. While its caller
     /// waits, the order is found by this as well.
-    pub fn told(&self, order: &Order) {
+    pub fn order_update(&self, order: &Order) {
         self.shared.look_over(std::slice::from_ref(order), false);
     }
 
@@ -249,13 +249,13 @@ impl<B: Broker> OrderGuard<B> {
 
     /// When a caller leaves that begins to wait now.
     pub(super) fn leaves(&self) -> Option<Moment> {
-        self.patience.map(|patience| self.shared.patience.clock.now() + patience)
+        self.max_search_wait.map(|patience| self.shared.patience.clock.now() + patience)
     }
 
     pub(super) fn lookups(&self) -> &dyn Broker {
         match &self.shared.lookups {
             Some(lookups) => &*lookups.0,
-            None => &self.within,
+            None => &self.inner,
         }
     }
 
@@ -263,13 +263,13 @@ impl<B: Broker> OrderGuard<B> {
     /// an exit does not wait for that.
     fn begin(&self, order: &OrderRequest) -> Result<Flight<'_>, BrokerError> {
         let shared = &self.shared;
-        let has_own = shared.own_tags == OwnTags::Unique
+        let has_own = shared.caller_tags == CallerTags::AsIs
             && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
             && *shared.support.support() != TagSupport::None;
         if has_own && !self.exits {
             // By the handle of the order, whose deadline holds for this too: an order must not go later than its
             // caller would have it.
-            shared.read_baseline(&self.within, self.leaves());
+            shared.read_baseline(&self.inner, self.leaves());
         }
         let begun = shared.identity.now();
         shared.intents.begin(self.intent(order)?, self.exits, begun)
@@ -277,13 +277,13 @@ impl<B: Broker> OrderGuard<B> {
 
     /// The order with a tag that no other has.
     fn intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
-        let Shared { own_tags, tags, patience, support, .. } = &*self.shared;
+        let Shared { caller_tags, tags, patience, support, .. } = &*self.shared;
         let tag = order.tag.as_deref().unwrap_or_default();
-        let (tag, own) = match own_tags {
-            OwnTags::Unique if !tag.is_empty() => (checked(tag, support)?.to_owned(), true),
-            OwnTags::Unique | OwnTags::Label => (tags.next(tag)?, false),
+        let (tag, own) = match caller_tags {
+            CallerTags::AsIs if !tag.is_empty() => (checked(tag, support)?.to_owned(), true),
+            CallerTags::AsIs | CallerTags::Prefix => (tags.next(tag)?, false),
         };
-        let at = patience.clock.wall().timestamp;
+        let at = patience.clock.wall_clock().timestamp;
         Ok(Intent { order: order.clone().tag(tag.clone()), tag, own, at })
     }
 }
@@ -293,12 +293,12 @@ impl<B: Broker> Broker for OrderGuard<B> {
         let flight = self.begin(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || {
-            let placed = self.within.place_order(&intent.order);
+            let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
-        let placed = match self.within.place_order(&intent.order) {
+        let placed = match self.inner.place_order(&intent.order) {
             Err(lost) if is_open(&lost) => {
-                self.find_out(&flight, lost, again).and_then(SlicedOrder::whole)
+                self.find_out(&flight, lost, again).and_then(SlicedOrder::complete)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
@@ -320,8 +320,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
         let flight = self.begin(order)?;
         let intent = Arc::clone(&flight.intent);
-        let again = || self.within.place_sliced(&intent.order);
-        let placed = match self.within.place_sliced(&intent.order) {
+        let again = || self.inner.place_sliced(&intent.order);
+        let placed = match self.inner.place_sliced(&intent.order) {
             Err(lost) if is_open(&lost) => {
                 self.find_out(&flight, lost, again).and_then(SlicedOrder::in_market)
             }
@@ -336,10 +336,10 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
-        match self.within.modify_order(id, change) {
+        match self.inner.modify_order(id, change) {
             Err(lost) if is_open(&lost) && !change::shows(change) => {
                 let words = format!("order {id} does not show {}", change::UNSEEN);
-                Err(unknown(lost, &words, None, Seen::Unclear))
+                Err(unknown(lost, &words, None, LookupResult::Unclear))
             }
             Err(lost) if is_open(&lost) => {
                 let in_place = self.shared.support.is_changed_in_place();
@@ -350,114 +350,114 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.cancel(id, || self.within.cancel_order(id))
+        self.cancel(id, || self.inner.cancel_order(id))
     }
 
     fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
-        self.cancel(id, || self.within.cancel_order_with(id, cancel))
+        self.cancel(id, || self.inner.cancel_order_with(id, cancel))
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        self.within.order_history(id)
+        self.inner.order_history(id)
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        let book = self.within.orders()?;
+        let book = self.inner.orders()?;
         self.shared.look_over(&book, book.problems.is_empty());
         Ok(book)
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.within.trades()
+        self.inner.trades()
     }
 
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        self.within.order_trades(id)
+        self.inner.order_trades(id)
     }
 
     fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        self.within.positions()
+        self.inner.positions()
     }
 
     fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        self.within.holdings()
+        self.inner.holdings()
     }
 
     fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        self.within.margins()
+        self.inner.margins()
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
-        self.within.profile()
+        self.inner.profile()
     }
 
     fn instruments(
         &self,
         exchange: Option<&Exchange>,
     ) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.within.instruments(exchange)
+        self.inner.instruments(exchange)
     }
 
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        self.within.quotes(instruments)
+        self.inner.quotes(instruments)
     }
 
     fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
-        self.within.quotes_of(batch)
+        self.inner.quotes_of(batch)
     }
 
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        self.within.candles(request)
+        self.inner.candles(request)
     }
 
     fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
-        self.within.quote(instrument)
+        self.inner.quote(instrument)
     }
 
     fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
-        self.within.ltp(instrument)
+        self.inner.ltp(instrument)
     }
 
     fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
-        self.within.ohlc(instrument)
+        self.inner.ohlc(instrument)
     }
 
     fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
-        self.within.order(id)
+        self.inner.order(id)
     }
 
     fn documented_limits(&self) -> Limits {
-        self.within.documented_limits()
+        self.inner.documented_limits()
     }
 
     fn session(&self) -> Option<Session> {
-        self.within.session()
+        self.inner.session()
     }
 
     fn order_tags(&self) -> OrderTags {
-        self.within.order_tags()
+        self.inner.order_tags()
     }
 
-    fn quote_chunk(&self) -> QuoteChunk {
-        self.within.quote_chunk()
+    fn quote_batch_limit(&self) -> QuoteBatchLimit {
+        self.inner.quote_batch_limit()
     }
 }
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { within, shared, exits, patience } = self;
+        let Self { inner: within, shared, exits, max_search_wait: patience } = self;
         let shared = Arc::clone(shared);
-        Self { within: within.clone(), shared, exits: *exits, patience: *patience }
+        Self { inner: within.clone(), shared, exits: *exits, max_search_wait: *patience }
     }
 }
 
 impl<B: fmt::Debug> fmt::Debug for OrderGuard<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { patience, own_tags, support, .. } = &*self.shared;
+        let Shared { patience, caller_tags, support, .. } = &*self.shared;
         f.debug_struct("OrderGuard")
-            .field("within", &self.within)
+            .field("within", &self.inner)
             .field("settle", &patience.settle)
-            .field("own_tags", own_tags)
+            .field("caller_tags", caller_tags)
             .field("tags", support)
             .finish_non_exhaustive()
     }

@@ -62,7 +62,7 @@ impl Patience {
         let mut pause = FIRST_PAUSE;
         let (mut last_looks, mut fatal) = (0, 0);
         loop {
-            let sent = self.clock.wall();
+            let sent = self.clock.wall_clock();
             let turn = evidence.turn(sent, self.settle);
             let mut asked = Duration::ZERO;
             let so_far = match look(turn) {
@@ -117,7 +117,7 @@ impl Patience {
     fn asked_to_wait(&self, error: &BrokerError) -> Duration {
         let wait = match error {
             BrokerError::Throttled { retry_after, .. } => *retry_after,
-            other => other.detail().and_then(|detail| detail.possible_in),
+            other => other.detail().and_then(|detail| detail.retry_in),
         };
         wait.unwrap_or_default().min(self.settle)
     }
@@ -126,13 +126,13 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Detail;
+    use crate::broker::ErrorDetail;
     use crate::clock::ManualClock;
 
     const SETTLE: Duration = Duration::from_secs(10);
 
     fn transient() -> BrokerError {
-        BrokerError::Transient(Detail::new("no answer"))
+        BrokerError::Transient(ErrorDetail::new("no answer"))
     }
 
     fn absence<A: std::fmt::Debug>(answer: &Result<A, Unsettled>) -> Absence {
@@ -146,7 +146,7 @@ mod tests {
     fn looks(
         mut look: impl FnMut(Duration, usize) -> Look<u8>,
     ) -> (Result<u8, Unsettled>, Vec<u128>) {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let since = clock.now();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut sent = Vec::new();
@@ -162,13 +162,13 @@ mod tests {
     fn not_there_counts_only_from_a_look_after_the_settle_time() {
         let (answer, sent) = looks(|_, _| Look::NotYet);
         let absence = absence(&answer);
-        assert_eq!((absence.looks, absence.over), (10, SETTLE + SETTLE / 10));
+        assert_eq!((absence.reads, absence.span), (10, SETTLE + SETTLE / 10));
         assert_eq!(sent, [0, 250, 750, 1750, 3750, 5750, 7750, 9750, 10_000, 11_000]);
     }
 
     #[test]
     fn a_look_under_way_as_the_time_passes_is_not_the_last() {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut looked = 0;
         let evidence = &mut Evidence::since(clock.now());
@@ -178,7 +178,7 @@ mod tests {
             Look::NotYet
         });
         // The second is the first to count, and the third comes too soon after its answer.
-        assert_eq!((absence(&answer).looks, looked), (4, 4));
+        assert_eq!((absence(&answer).reads, looked), (4, 4));
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn search_goes_on_where_the_last_one_ended() {
-        let clock = ManualClock::jumping();
+        let clock = ManualClock::auto_advancing();
         let patience = Patience { clock: clock.clone().into(), settle: SETTLE };
         let mut evidence = Evidence::since(clock.now());
         let mut search = |leave: Duration, fails: bool| {
@@ -225,12 +225,12 @@ mod tests {
         clock.advance(second);
         let (answer, looked, _) = search(Duration::ZERO, false);
         let absence = absence(&answer);
-        assert_eq!((absence.looks, absence.over, looked), (7, SETTLE + second * 3, 1));
+        assert_eq!((absence.reads, absence.span, looked), (7, SETTLE + second * 3, 1));
     }
 
     #[test]
     fn what_will_not_work_is_believed_the_fifth_time_in_a_row() {
-        let fatal = BrokerError::Fatal(Detail::new("the token is dead"));
+        let fatal = BrokerError::Fatal(ErrorDetail::new("the token is dead"));
         let (answer, sent) = looks(|_, _| Look::Failed(fatal.clone()));
         assert_eq!(answer, Err(Unsettled::Unread(fatal.clone())));
         assert_eq!(sent, [0, 250, 750, 1750, 3750]);
@@ -263,8 +263,8 @@ mod tests {
     #[test]
     fn a_refused_look_waits_for_the_named_time_within_reason() {
         let down = |seconds| {
-            let detail = Detail::new("the breaker is open");
-            Look::Failed(BrokerError::NotSent(detail.possible_in(Duration::from_secs(seconds))))
+            let detail = ErrorDetail::new("the breaker is open");
+            Look::Failed(BrokerError::NotSent(detail.retry_in(Duration::from_secs(seconds))))
         };
         let (answer, sent) = looks(|at, _| match at.as_secs() {
             0..5 => down(5 - at.as_secs()),
@@ -285,7 +285,7 @@ mod tests {
     fn a_throttled_look_waits_as_asked_within_reason() {
         let throttled = |seconds| BrokerError::Throttled {
             retry_after: Some(Duration::from_secs(seconds)),
-            detail: Detail::new("too many"),
+            detail: ErrorDetail::new("too many"),
         };
         let (answer, sent) = looks(|_, number| match number {
             1 => Look::Failed(throttled(7)),

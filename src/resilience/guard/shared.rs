@@ -10,9 +10,10 @@ use super::intents::{Flight, Intents};
 use super::known::Known;
 use super::patience::{Look, Patience, Unsettled};
 use super::shown::Shown;
-use super::tags::{OwnTags, Tags};
+use super::tags::{CallerTags, Tags};
 use crate::broker::{
-    BrokerError, Detail, Order, OrderTags, Rows, Seen, Slice, SlicedOrder, TagSupport, Trail,
+    BrokerError, ErrorDetail, LookupResult, Order, OrderLookup, OrderTags, Rows, Slice,
+    SlicedOrder, TagSupport,
 };
 use crate::quota::Moment;
 
@@ -21,7 +22,7 @@ pub(super) struct Shared {
     pub(super) lookups: Option<Lookups>,
     pub(super) intents: Intents,
     pub(super) patience: Patience,
-    pub(super) own_tags: OwnTags,
+    pub(super) caller_tags: CallerTags,
     pub(super) support: OrderTags,
     pub(super) tags: Tags,
     pub(super) book: Book,
@@ -36,7 +37,7 @@ pub(super) struct Sought<'a> {
     /// It was sent twice under one tag: one that was rejected may be the second, and the first still on its way.
     pub(super) twice: bool,
     /// What was said when its answer was lost, if that is known.
-    pub(super) lost: Option<&'a Detail>,
+    pub(super) lost: Option<&'a ErrorDetail>,
 }
 
 impl Shared {
@@ -48,7 +49,7 @@ impl Shared {
         look: impl FnMut(Turn) -> Look<A>,
     ) -> Result<A, Unsettled> {
         match self.support.support() {
-            TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(Detail::new(
+            TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(ErrorDetail::new(
                 "this broker's order book shows no tags",
             )))),
             _ => self.patience.settle(evidence, leave, look),
@@ -91,16 +92,21 @@ impl Shared {
             );
             let because = |words: &str, seen| {
                 let detail = sought.lost.cloned().unwrap_or_default();
-                detail.and(&format!("{shows}{words}")).trail(Trail::new(Some(tag.clone()), seen))
+                detail
+                    .and(&format!("{shows}{words}"))
+                    .lookup(OrderLookup::new(Some(tag.clone()), seen))
             };
             match (doubt, turn.absence) {
-                (Some(row), _) => Slice::unknown(because(&format!("; {row}"), Seen::Unclear)),
+                (Some(row), _) => {
+                    Slice::unknown(because(&format!("; {row}"), LookupResult::Unclear))
+                }
                 (None, Some(absence)) if self.intents.is_of_today(*at) => {
-                    Slice::absent(because(&format!(": {absence}"), Seen::Absent(absence)))
+                    Slice::absent(because(&format!(": {absence}"), LookupResult::Absent(absence)))
                 }
-                (None, _) => {
-                    Slice::unknown(because(", and is of another day or about to be", Seen::Unclear))
-                }
+                (None, _) => Slice::unknown(because(
+                    ", and is of another day or about to be",
+                    LookupResult::Unclear,
+                )),
             }
         }))
     }
@@ -139,12 +145,12 @@ impl Shared {
         &self,
         known: &Known,
         intent: &Intent,
-        (words, seen): (&str, Seen),
+        (words, seen): (&str, LookupResult),
     ) -> Option<SlicedOrder> {
         let shown = known.shown(intent)?;
         shown.order.placed().next()?;
-        let trail = Trail::new(Some(intent.tag.clone()), seen);
-        Some(shown.with_rest(|| Slice::unknown(Detail::new(words).trail(trail))))
+        let trail = OrderLookup::new(Some(intent.tag.clone()), seen);
+        Some(shown.with_rest(|| Slice::unknown(ErrorDetail::new(words).lookup(trail))))
     }
 
     /// Why nothing is known of an order that the broker has and does not show.

@@ -4,7 +4,9 @@ use rust_decimal::Decimal;
 
 use super::find::Intent;
 use crate::broker::sum;
-use crate::broker::{Detail, Order, OrderStatus, Seen, Slice, SliceOutcome, SlicedOrder, Trail};
+use crate::broker::{
+    ErrorDetail, LookupResult, Order, OrderLookup, OrderStatus, Slice, SliceOutcome, SlicedOrder,
+};
 
 /// Whether something of the order is, or was, in the market.
 pub(super) fn lives(order: &Order) -> bool {
@@ -92,8 +94,9 @@ impl Intent {
     pub(super) fn traced(&self, mut order: SlicedOrder) -> SlicedOrder {
         for slice in &mut order.slices {
             if let SliceOutcome::Unknown(detail) = &mut slice.outcome {
-                let trail = || Box::new(Trail::new(Some(self.tag.clone()), Seen::Unread));
-                detail.trail.get_or_insert_with(trail);
+                let trail =
+                    || Box::new(OrderLookup::new(Some(self.tag.clone()), LookupResult::Unreadable));
+                detail.lookup.get_or_insert_with(trail);
             }
         }
         order
@@ -106,7 +109,7 @@ fn slice(order: &Order) -> Slice {
         Slice::placed(order.id.clone())
     } else {
         let why = order.status_message.as_deref().unwrap_or("the order book does not say why");
-        Slice::rejected(Detail::new(format!("order {}: {why}", order.id)))
+        Slice::rejected(ErrorDetail::new(format!("order {}: {why}", order.id)))
     };
     slice.quantity(order.quantity)
 }
@@ -119,7 +122,7 @@ mod tests {
 
     fn found(intent: &Intent, book: &[Order]) -> Option<String> {
         let shown = intent.shown(book)?;
-        Some(shown.order.whole().map_or_else(|error| error.to_string(), |id| id.to_string()))
+        Some(shown.order.complete().map_or_else(|error| error.to_string(), |id| id.to_string()))
     }
 
     /// An order that is to be sliced, and one slice of it in the book.
@@ -214,11 +217,14 @@ mod tests {
 
     #[test]
     fn an_order_found_rejected_is_the_brokers_refusal() {
-        let answer = |order: Order| intent(false).shown(&[order]).unwrap().order.whole();
+        let answer = |order: Order| intent(false).shown(&[order]).unwrap().order.complete();
         assert_eq!(answer(order("1")), Ok(OrderId::new("1")));
         let mut rejected = order("1");
         rejected.status = OrderStatus::Rejected;
         rejected.status_message = Some("no funds".to_owned());
-        assert_eq!(answer(rejected), Err(BrokerError::Rejected(Detail::new("order 1: no funds"))));
+        assert_eq!(
+            answer(rejected),
+            Err(BrokerError::Rejected(ErrorDetail::new("order 1: no funds")))
+        );
     }
 }

@@ -5,7 +5,7 @@
 
 use parking_lot::Mutex;
 
-use crate::broker::{BrokerError, Detail, OrderTags, TagSupport};
+use crate::broker::{BrokerError, ErrorDetail, OrderTags, TagSupport};
 
 const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// Digits of the count: 60 million orders of one run.
@@ -19,7 +19,7 @@ const LONGEST: usize = 20;
 /// What becomes of a tag that the caller set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub enum OwnTags {
+pub enum CallerTags {
     /// It is sent as it is, and must be unique for the day. A guard refuses to use one a second time
     /// ([`NotSent`](BrokerError::NotSent)), unless the first order was surely not executed because it
     /// was `NotSent` or `Throttled`; and one that the broker's book would not show: what is too long,
@@ -30,26 +30,26 @@ pub enum OwnTags {
     /// in it then is not taken for yours, and one that comes later is yours, whatever its time. If the book could not
     /// be read the time decides: an order
     /// that was placed less than a minute before would be taken for yours, and an earlier one leaves the
-    /// outcome unknown ([`Seen::Unclear`](crate::Seen)), since the clock may be wrong. Leave the tag
+    /// outcome unknown ([`LookupResult::Unclear`](crate::LookupResult)), since the clock may be wrong. Leave the tag
     /// empty (or `""`), and none of this concerns you.
     #[default]
-    Unique,
+    AsIs,
     /// It names a strategy rather than an order: the order is sent with it as the beginning of a
     /// tag of the guard's. What is longer than the broker's longest tag less 12 is `NotSent`.
-    Label,
+    Prefix,
 }
 
 /// A tag of the caller's, if the broker's book would show it as it is. Where no book shows tags, any
 /// will do.
 pub(super) fn checked<'a>(tag: &'a str, tags: &OrderTags) -> Result<&'a str, BrokerError> {
-    let (longest, symbols) = (tags.longest(), tags.its_symbols());
+    let (longest, symbols) = (tags.max_length(), tags.allowed_symbols());
     let is_one = |letter: char| letter.is_ascii_alphanumeric() || symbols.contains(letter);
     let fits = tag.len() <= longest && tag.chars().all(is_one);
     if fits || *tags.support() == TagSupport::None {
         return Ok(tag);
     }
     let and = if symbols.is_empty() { "" } else { " and " };
-    Err(BrokerError::NotSent(Detail::new(format!(
+    Err(BrokerError::NotSent(ErrorDetail::new(format!(
         "the tag {tag:?} is to be 1 to {longest} ASCII letters and digits{and}{symbols}, or the order \
          could not be found by it: change it, or leave it empty"
     ))))
@@ -80,7 +80,7 @@ impl Tags {
         let room = room.saturating_sub(label.len());
         if room < SHORTEST || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             let longest = self.longest.saturating_sub(SHORTEST);
-            return Err(BrokerError::NotSent(Detail::new(format!(
+            return Err(BrokerError::NotSent(ErrorDetail::new(format!(
                 "the label {label:?} is to be at most {longest} ASCII letters and digits, as the \
                  rest of the tag is what tells the orders apart: shorten it"
             ))));
@@ -88,7 +88,7 @@ impl Tags {
         let mut run = self.run.lock();
         if run.count == COUNTS {
             run.luck = luck().map_err(|error| {
-                BrokerError::NotSent(Detail::new(format!("no luck for a new tag: {error}")))
+                BrokerError::NotSent(ErrorDetail::new(format!("no luck for a new tag: {error}")))
             })?;
             run.count = 0;
         }

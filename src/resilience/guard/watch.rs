@@ -9,9 +9,9 @@ use std::sync::Arc;
 use super::find::Intent;
 use super::intents::{End, News};
 use super::known::Known;
-use super::recover::{Recovered, Recovery};
+use super::recover::{RecoveredOrder, RecoveredOutcome};
 use super::shared::Shared;
-use crate::broker::{Broker, BrokerError, Order, Rows, Seen};
+use crate::broker::{Broker, BrokerError, LookupResult, Order, Rows};
 use crate::contain::contain;
 use crate::quota::Moment;
 
@@ -53,26 +53,26 @@ impl Shared {
         for (intent, News { what: outcome, is_final }) in turned_up {
             if is_final {
                 let id = match &outcome {
-                    Recovered::Placed(id) => Some(id),
-                    Recovered::PartlyPlaced(order) => order.names().next(),
+                    RecoveredOutcome::Placed(id) => Some(id),
+                    RecoveredOutcome::PartlyPlaced(order) => order.names().next(),
                     _ => None,
                 };
                 let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
                 self.intents.note_late(&intent, &end);
             }
             let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
-            self.hooks.turned_up.tell(&Recovery { tag, at, order, outcome });
+            self.hooks.turned_up.tell(&RecoveredOrder { tag, at, order, outcome });
         }
     }
 
     /// What is to be told of an order: the last word, or that another slice of it is in the market.
-    fn news(&self, intent: &Intent, known: &mut Known) -> Option<News<Recovered>> {
+    fn news(&self, intent: &Intent, known: &mut Known) -> Option<News<RecoveredOutcome>> {
         let shown = known.shown(intent)?;
         if shown.is_final(self.sends_twice()) {
-            return Some(News { what: Recovered::of(shown.order), is_final: true });
+            return Some(News { what: RecoveredOutcome::of(shown.order), is_final: true });
         }
         let words = "it was not seen so far, while other slices of its order were";
-        let order = self.so_far(known, intent, (words, Seen::Unclear))?;
-        known.tell(&order).then(|| News { what: Recovered::of(order), is_final: false })
+        let order = self.so_far(known, intent, (words, LookupResult::Unclear))?;
+        known.tell(&order).then(|| News { what: RecoveredOutcome::of(order), is_final: false })
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::policy::ThrottlePolicy;
 use crate::quota::{Moment, Quota};
 use crate::resilience::buckets::Buckets;
-use crate::resilience::setting::SettingError;
+use crate::resilience::setting::PolicyError;
 
 /// Limits are counted in thousandths of a call, since a cut may leave less than one for a window.
 const CALL: u64 = 1000;
@@ -56,7 +56,7 @@ const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 /// throttle.heard(tenth, now, Some(Duration::from_secs(3)));
 /// assert_eq!(throttle.pause(now), Some(now + Duration::from_secs(3)));
 /// assert_eq!(throttle.take_change(), Some(Quota::per_second(10).and(Quota::per_second(7))));
-/// # Ok::<(), lanekeeper::resilience::SettingError>(())
+/// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Throttle {
@@ -89,7 +89,7 @@ struct Cut {
 /// When a call left, and how much left in the window that ended with it, itself included. It goes with
 /// the call, to be shown if the call is refused for coming too fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Departure {
+pub struct SendStamp {
     at: Moment,
     sent: u64,
 }
@@ -99,7 +99,7 @@ impl Throttle {
     ///
     /// # Errors
     /// The policy makes no sense, see [`ThrottlePolicy::check`].
-    pub fn new(policy: ThrottlePolicy, quota: Quota) -> Result<Self, SettingError> {
+    pub fn new(policy: ThrottlePolicy, quota: Quota) -> Result<Self, PolicyError> {
         policy.check()?;
         let window = window_of(&quota);
         Ok(Self {
@@ -118,7 +118,7 @@ impl Throttle {
     }
 
     /// There are calls of so much weight. A cut leaves room for one of them, if the quota does.
-    pub fn weighs(&mut self, weight: u32) {
+    pub fn ensure_room_for(&mut self, weight: u32) {
         let has_room = self.full().is_none_or(|full| u64::from(weight) * CALL <= full);
         if has_room && weight > self.heaviest {
             self.heaviest = weight;
@@ -128,18 +128,23 @@ impl Throttle {
 
     /// A call leaves, of so much weight. `waiting` is whether others wait that would have left, had
     /// the quota permitted.
-    pub fn sent(&mut self, now: Moment, weight: u32, waiting: bool) -> Departure {
+    pub fn on_send(&mut self, now: Moment, weight: u32, waiting: bool) -> SendStamp {
         let now = self.at(now);
         let bucket = self.lately.now(now);
         *bucket = bucket.saturating_add(weight.max(1).into());
         self.busy_since = waiting.then(|| self.busy_since.unwrap_or(now));
         self.step(now);
-        Departure { at: now, sent: self.sent_lately(now) }
+        SendStamp { at: now, sent: self.sent_lately(now) }
     }
 
     /// A call was refused for coming too fast. `retry_after` is how long the broker asked to wait, if
     /// it said.
-    pub fn heard(&mut self, departure: Departure, now: Moment, retry_after: Option<Duration>) {
+    pub fn on_throttled(
+        &mut self,
+        departure: SendStamp,
+        now: Moment,
+        retry_after: Option<Duration>,
+    ) {
         let now = self.at(now);
         self.paused_until = self.paused_until.max(now + self.policy.pause(retry_after));
         if self.is_news(departure, now) {
@@ -176,7 +181,7 @@ impl Throttle {
 
     /// The quota that holds, if it has changed since this was asked last. Ask after each
     /// [`heard`](Self::heard) and [`sent`](Self::sent).
-    pub fn take_change(&mut self) -> Option<Quota> {
+    pub fn take_new_quota(&mut self) -> Option<Quota> {
         std::mem::take(&mut self.changed).then(|| self.quota())
     }
 
@@ -207,7 +212,7 @@ impl Throttle {
     }
 
     /// Whether a refusal tells anything that the last cut did not answer yet.
-    fn is_news(&self, departure: Departure, now: Moment) -> bool {
+    fn is_news(&self, departure: SendStamp, now: Moment) -> bool {
         let least = self.least_room();
         let window = self.cut.map_or(self.window, |cut| cut.length(self.window, least));
         self.last_cut.is_none_or(|last| departure.at > last && now >= last + window)

@@ -8,5 +8,5 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub use machine::{Departure, Throttle};
+pub use machine::{SendStamp, Throttle};
 pub use policy::ThrottlePolicy;

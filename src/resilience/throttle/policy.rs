@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::resilience::setting::{SettingError, demand, demand_percent, demand_time};
+use crate::resilience::setting::{PolicyError, demand, demand_percent, demand_time};
 
 /// How a lane waits and slows down after the broker refused a call for coming too fast.
 ///
@@ -16,7 +16,7 @@ use crate::resilience::setting::{SettingError, demand, demand_percent, demand_ti
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ThrottlePolicy {
     default_pause: Duration,
-    longest_pause: Duration,
+    max_pause: Duration,
     keep: u32,
     step: u32,
     least: u32,
@@ -28,7 +28,7 @@ impl Default for ThrottlePolicy {
     fn default() -> Self {
         Self {
             default_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(300),
+            max_pause: Duration::from_secs(300),
             keep: 70,
             step: 5,
             least: 10,
@@ -47,15 +47,15 @@ impl ThrottlePolicy {
     /// The longest pause for one refusal, whatever the broker said: 5 minutes by default. Then a call
     /// goes out, and if it is refused as well the lane pauses again.
     #[must_use]
-    pub fn longest_pause(mut self, pause: Duration) -> Self {
-        self.longest_pause = pause;
+    pub fn max_pause(mut self, pause: Duration) -> Self {
+        self.max_pause = pause;
         self
     }
 
     /// How many percent of what was really sent in the last window are sent after a cut. 70 by
     /// default; 100 does not cut.
     #[must_use]
-    pub fn keep(mut self, percent: u32) -> Self {
+    pub fn keep_percent(mut self, percent: u32) -> Self {
         self.keep = percent;
         self
     }
@@ -63,14 +63,14 @@ impl ThrottlePolicy {
     /// How many percent of the full rate come back for each window in which calls were waiting all
     /// the time. 5 by default.
     #[must_use]
-    pub fn step(mut self, percent: u32) -> Self {
+    pub fn step_percent(mut self, percent: u32) -> Self {
         self.step = percent;
         self
     }
 
     /// How many percent of the full rate stay, however often it is cut. 10 by default.
     #[must_use]
-    pub fn least(mut self, percent: u32) -> Self {
+    pub fn min_percent(mut self, percent: u32) -> Self {
         self.least = percent;
         self
     }
@@ -80,19 +80,19 @@ impl ThrottlePolicy {
     /// # Errors
     /// A time of less than a millisecond or more than a day; a longest pause below the default one;
     /// a percentage that is not one.
-    pub fn check(&self) -> Result<(), SettingError> {
-        let Self { default_pause, longest_pause, keep, step, least } = *self;
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let Self { default_pause, max_pause, keep, step, least } = *self;
         demand_time("default_pause", default_pause)?;
-        demand_time("longest_pause", longest_pause)?;
+        demand_time("max_pause", max_pause)?;
         let allowed = "no less than default_pause";
-        demand(default_pause <= longest_pause, "longest_pause", longest_pause, allowed)?;
-        demand_percent("keep", keep)?;
-        demand_percent("step", step)?;
-        demand_percent("least", least)
+        demand(default_pause <= max_pause, "max_pause", max_pause, allowed)?;
+        demand_percent("keep_percent", keep)?;
+        demand_percent("step_percent", step)?;
+        demand_percent("min_percent", least)
     }
 
     pub(super) fn pause(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or(self.default_pause).min(self.longest_pause)
+        asked.unwrap_or(self.default_pause).min(self.max_pause)
     }
 
     /// What is left of a `limit` when it is cut, in whatever unit.
@@ -120,13 +120,13 @@ mod tests {
         let policy = ThrottlePolicy::default();
         let (zero, ever) = (Duration::ZERO, Duration::MAX);
         assert!(refused(policy.default_pause(zero)).starts_with("default_pause(0ns)"));
-        assert!(refused(policy.longest_pause(ever)).starts_with("longest_pause("));
+        assert!(refused(policy.max_pause(ever)).starts_with("max_pause("));
         let long = policy.default_pause(Duration::from_secs(301));
-        assert_eq!(refused(long), "longest_pause(300s): write no less than default_pause");
-        assert_eq!(refused(policy.keep(0)), "keep(0): write a percentage from 1 to 100");
-        assert!(refused(policy.keep(101)).starts_with("keep(101)"));
-        assert!(refused(policy.step(0)).starts_with("step(0)"));
-        assert!(refused(policy.least(0)).starts_with("least(0)"));
+        assert_eq!(refused(long), "max_pause(300s): write no less than default_pause");
+        assert_eq!(refused(policy.keep_percent(0)), "keep(0): write a percentage from 1 to 100");
+        assert!(refused(policy.keep_percent(101)).starts_with("keep(101)"));
+        assert!(refused(policy.step_percent(0)).starts_with("step(0)"));
+        assert!(refused(policy.min_percent(0)).starts_with("least(0)"));
         assert_eq!(policy.check(), Ok(()));
     }
 }

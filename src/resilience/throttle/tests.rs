@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Departure, Throttle, ThrottlePolicy};
+use super::{SendStamp, Throttle, ThrottlePolicy};
 use crate::quota::{Moment, Quota};
 
 const fn ms(millis: u64) -> Duration {
@@ -17,9 +17,9 @@ fn of(quota: Quota) -> Throttle {
     Throttle::new(ThrottlePolicy::default(), quota).unwrap()
 }
 
-fn send(throttle: &mut Throttle, count: u32, now: Moment) -> Departure {
-    let mut last = throttle.sent(now, 1, true);
-    (1..count).for_each(|_| last = throttle.sent(now, 1, true));
+fn send(throttle: &mut Throttle, count: u32, now: Moment) -> SendStamp {
+    let mut last = throttle.on_send(now, 1, true);
+    (1..count).for_each(|_| last = throttle.on_send(now, 1, true));
     last
 }
 
@@ -28,10 +28,10 @@ fn the_cut_is_of_what_was_really_sent() {
     let quota = Quota::per_second(10).and(Quota::per_day(5000));
     let mut throttle = of(quota.clone());
     let departure = send(&mut throttle, 5, at(0));
-    assert_eq!(throttle.take_change(), None);
-    throttle.heard(departure, at(40), None);
-    assert_eq!(throttle.take_change(), Some(quota.and(Quota::per_second(3))));
-    assert_eq!(throttle.take_change(), None);
+    assert_eq!(throttle.take_new_quota(), None);
+    throttle.on_throttled(departure, at(40), None);
+    assert_eq!(throttle.take_new_quota(), Some(quota.and(Quota::per_second(3))));
+    assert_eq!(throttle.take_new_quota(), None);
     assert_eq!((throttle.percent(), throttle.pause(at(40))), (35, Some(at(1040))));
     assert_eq!(throttle.pause(at(1040)), None);
 }
@@ -39,16 +39,16 @@ fn the_cut_is_of_what_was_really_sent() {
 #[test]
 fn weights_count() {
     let mut throttle = of(Quota::per_second(10));
-    let departure = throttle.sent(at(0), 10, true);
-    throttle.heard(departure, at(40), None);
+    let departure = throttle.on_send(at(0), 10, true);
+    throttle.on_throttled(departure, at(40), None);
     assert_eq!(throttle.percent(), 70);
 }
 
 #[test]
 fn less_than_a_call_a_window_is_a_call_in_a_longer_one() {
     let mut throttle = of(Quota::per_second(1));
-    let departure = throttle.sent(at(0), 1, true);
-    throttle.heard(departure, at(40), None);
+    let departure = throttle.on_send(at(0), 1, true);
+    throttle.on_throttled(departure, at(40), None);
     let slower = Quota::new(1, Duration::from_nanos(1_428_571_429));
     assert_eq!(throttle.quota(), Quota::per_second(1).and(slower));
 }
@@ -56,10 +56,10 @@ fn less_than_a_call_a_window_is_a_call_in_a_longer_one() {
 #[test]
 fn a_storm_cuts_once_and_the_longest_wait_holds() {
     let mut throttle = of(Quota::per_second(10));
-    let departures: Vec<_> = (0..10).map(|_| throttle.sent(at(0), 1, true)).collect();
+    let departures: Vec<_> = (0..10).map(|_| throttle.on_send(at(0), 1, true)).collect();
     let waits = [Some(ms(2000)), Some(ms(9000)), Some(ms(1)), None, None];
     for (i, &departure) in departures.iter().enumerate() {
-        throttle.heard(departure, at(500 * i as u64), waits[i % waits.len()]);
+        throttle.on_throttled(departure, at(500 * i as u64), waits[i % waits.len()]);
     }
     assert_eq!(throttle.percent(), 70);
     // The sixth and the seventh of ten: heard at 3 s, for 9 s. What was heard later asked for less.
@@ -70,16 +70,16 @@ fn a_storm_cuts_once_and_the_longest_wait_holds() {
 fn a_refusal_that_took_long_counts_what_was_sent_when_its_call_left() {
     let mut throttle = of(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
-    throttle.heard(departure, at(5000), None);
+    throttle.on_throttled(departure, at(5000), None);
     assert_eq!(throttle.percent(), 70);
 }
 
 #[test]
 fn a_policy_that_keeps_everything_only_pauses() {
-    let policy = ThrottlePolicy::default().keep(100);
+    let policy = ThrottlePolicy::default().keep_percent(100);
     let mut throttle = Throttle::new(policy, Quota::per_second(10)).unwrap();
     let departure = send(&mut throttle, 10, at(0));
-    throttle.heard(departure, at(0), None);
+    throttle.on_throttled(departure, at(0), None);
     assert_eq!(throttle.quota(), Quota::per_second(10));
     assert_eq!(throttle.pause(at(0)), Some(at(1000)));
 }
@@ -88,10 +88,10 @@ fn a_policy_that_keeps_everything_only_pauses() {
 fn nothing_comes_back_during_a_pause_or_faster_than_a_step_a_window() {
     let mut throttle = of(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
-    throttle.heard(departure, at(0), Some(ms(9500)));
+    throttle.on_throttled(departure, at(0), Some(ms(9500)));
     let percents: Vec<u32> = (0..130)
         .map(|tenth| {
-            throttle.sent(at(tenth * 100), 1, true);
+            throttle.on_send(at(tenth * 100), 1, true);
             throttle.percent()
         })
         .collect();
@@ -104,19 +104,19 @@ fn nothing_comes_back_during_a_pause_or_faster_than_a_step_a_window() {
 fn a_window_has_one_cut_even_if_the_rate_after_it_is_too_high_as_well() {
     let mut throttle = of(Quota::per_second(10));
     let first = send(&mut throttle, 10, at(0));
-    throttle.heard(first, at(10), Some(Duration::ZERO));
+    throttle.on_throttled(first, at(10), Some(Duration::ZERO));
     let second = send(&mut throttle, 7, at(20));
-    throttle.heard(second, at(1009), Some(Duration::ZERO));
+    throttle.on_throttled(second, at(1009), Some(Duration::ZERO));
     assert_eq!(throttle.percent(), 70);
-    throttle.heard(second, at(1010), Some(Duration::ZERO));
+    throttle.on_throttled(second, at(1010), Some(Duration::ZERO));
     assert_eq!(throttle.percent(), 49);
 }
 
 #[test]
 fn an_absurd_wait_is_cut_short() {
     let mut throttle = of(Quota::per_second(10));
-    let departure = throttle.sent(at(0), 1, true);
-    throttle.heard(departure, at(0), Some(Duration::MAX));
+    let departure = throttle.on_send(at(0), 1, true);
+    throttle.on_throttled(departure, at(0), Some(Duration::MAX));
     assert_eq!(throttle.pause(at(0)), Some(at(300_000)));
 }
 
@@ -124,21 +124,21 @@ fn an_absurd_wait_is_cut_short() {
 fn the_rate_comes_back_while_calls_wait_and_not_otherwise() {
     let mut throttle = of(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
-    throttle.heard(departure, at(0), None);
+    throttle.on_throttled(departure, at(0), None);
     assert_eq!(throttle.percent(), 70);
     // Nobody waits: an hour changes nothing.
     for second in 1..3600 {
-        throttle.sent(at(second * 1000), 1, false);
+        throttle.on_send(at(second * 1000), 1, false);
     }
     assert_eq!(throttle.percent(), 70);
     // One waits, now and then.
     for second in 3600..3700 {
-        throttle.sent(at(second * 1000), 1, second % 2 == 0);
+        throttle.on_send(at(second * 1000), 1, second % 2 == 0);
     }
     assert_eq!(throttle.percent(), 70);
     let mut seen = Vec::new();
     for second in 3700..3708 {
-        throttle.sent(at(second * 1000), 1, true);
+        throttle.on_send(at(second * 1000), 1, true);
         seen.push(throttle.percent());
     }
     assert_eq!(seen, [70, 75, 80, 85, 90, 95, 100, 100]);
@@ -150,10 +150,10 @@ fn a_long_window_is_cut_in_a_short_one() {
     for (quota, window) in [(Quota::per_hour(1000), ms(60_000)), (Quota::unlimited(), ms(1000))] {
         let mut throttle = of(quota.clone());
         let departure = send(&mut throttle, 100, at(0));
-        throttle.heard(departure, at(0), None);
+        throttle.on_throttled(departure, at(0), None);
         assert_eq!(throttle.quota(), quota.clone().and(Quota::new(70, window)));
         for window_number in 0..20 {
-            throttle.sent(at(1000) + window * window_number, 1, true);
+            throttle.on_send(at(1000) + window * window_number, 1, true);
         }
         assert_eq!(throttle.quota(), quota);
     }
@@ -163,9 +163,9 @@ fn a_long_window_is_cut_in_a_short_one() {
 fn another_quota_keeps_the_share() {
     let mut throttle = of(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
-    throttle.heard(departure, at(0), None);
+    throttle.on_throttled(departure, at(0), None);
     throttle.set_quota(Quota::per_minute(200));
     let cut = Quota::per_minute(200).and(Quota::per_minute(140));
-    assert_eq!(throttle.take_change(), Some(cut));
+    assert_eq!(throttle.take_new_quota(), Some(cut));
     assert_eq!(throttle.percent(), 70);
 }

@@ -6,7 +6,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use super::{SliceOutcome, SlicedOrder};
-use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, OrderStatus};
+use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, OrderStatus};
 use crate::contain::contain;
 
 /// What became of the cancellation of a slice.
@@ -20,9 +20,9 @@ pub enum SliceCancel {
     /// The cancellation failed; the error says whether it was sent.
     Failed(OrderId, BrokerError),
     /// It was rejected when it was placed, so there is nothing to cancel.
-    Rejected(Detail),
+    Rejected(ErrorDetail),
     /// It may be in the market, or is absent, and no id is known by which to cancel it.
-    Unknown(Detail),
+    Unknown(ErrorDetail),
 }
 
 impl SliceCancel {
@@ -87,7 +87,7 @@ fn cancel(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
         Ok(Err(error)) => SliceCancel::Failed(id.clone(), error),
         Err(panic) => {
             let words = format!("the broker panicked: {panic}");
-            SliceCancel::Failed(id.clone(), BrokerError::OutcomeUnknown(Detail::new(words)))
+            SliceCancel::Failed(id.clone(), BrokerError::OutcomeUnknown(ErrorDetail::new(words)))
         }
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn order() -> SlicedOrder {
-        let unknown = Slice::unknown(Detail::new("timed out"));
+        let unknown = Slice::unknown(ErrorDetail::new("timed out"));
         let slices = ["1", "2", "3"].map(|it| Slice::placed(id(it))).into_iter().chain([unknown]);
         SlicedOrder::new(Some(id("1")), 10, slices)
     }
@@ -164,9 +164,10 @@ mod tests {
     #[test]
     fn every_placed_slice_is_cancelled_if_the_book_cannot_be_read() {
         let mut mock = MockBroker::new();
-        mock.expect_orders().returning(|| Err(BrokerError::Transient(Detail::new("no answer"))));
+        mock.expect_orders()
+            .returning(|| Err(BrokerError::Transient(ErrorDetail::new("no answer"))));
         let cancelled = noting(&mut mock, |id| match id {
-            "1" => Err(BrokerError::OutcomeUnknown(Detail::new("reset"))),
+            "1" => Err(BrokerError::OutcomeUnknown(ErrorDetail::new("reset"))),
             _ => Ok(()),
         });
         let ends = order().cancel_all(&mock);
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn what_is_final_says_so_and_what_was_unknown_is_found() {
         let mut mock = MockBroker::new();
-        let late = || BrokerError::Rejected(Detail::new("it is filled"));
+        let late = || BrokerError::Rejected(ErrorDetail::new("it is filled"));
         let cancelled = noting(&mut mock, move |id| if id == "1" { Err(late()) } else { Ok(()) });
         let before = Arc::clone(&cancelled);
         mock.expect_orders().times(1).returning(move || {
@@ -204,7 +205,7 @@ mod tests {
                 SliceCancel::Final(id("1"), OrderStatus::Filled),
                 SliceCancel::Cancelled(id("2")),
                 SliceCancel::Cancelled(id("3")),
-                SliceCancel::Unknown(Detail::new("timed out")),
+                SliceCancel::Unknown(ErrorDetail::new("timed out")),
                 SliceCancel::Cancelled(id("4")),
             ]
         );

@@ -3,7 +3,7 @@
 use rust_decimal::Decimal;
 
 use super::{Slice, SliceOutcome, SlicedOrder, sum};
-use crate::broker::{Broker, BrokerError, Detail, Order, OrderId, Rows};
+use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, Rows};
 
 /// Where the slices of an order stood when the book was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,10 +91,10 @@ fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
     let problem =
         book.problems.iter().find(|it| it.name.as_deref().is_none_or(|name| is(name, id)));
     Err(match problem {
-        Some(problem) => BrokerError::Malformed(Detail::new(problem.to_string())),
-        None => {
-            BrokerError::Absent(Detail::new(format!("the order book does not show order {id}")))
-        }
+        Some(problem) => BrokerError::Malformed(ErrorDetail::new(problem.to_string())),
+        None => BrokerError::Absent(ErrorDetail::new(format!(
+            "the order book does not show order {id}"
+        ))),
     })
 }
 
@@ -116,8 +116,8 @@ mod tests {
             Slice::placed(id("1")),
             Slice::placed(id("amo/2")),
             Slice::placed(id("3")),
-            Slice::rejected(Detail::new("no funds")),
-            Slice::unknown(Detail::new("timed out")),
+            Slice::rejected(ErrorDetail::new("no funds")),
+            Slice::unknown(ErrorDetail::new("timed out")),
         ];
         let order = SlicedOrder::new(Some(id("1")), 10, slices);
         let mut mock = MockBroker::new();
@@ -133,14 +133,14 @@ mod tests {
         let state = order.follow(&mock).unwrap();
         assert_eq!(state.orders().map(|order| order.id.as_str()).collect::<Vec<_>>(), ["1", "9"]);
         assert_eq!((state.filled, state.pending), (7.into(), 3.into()));
-        let class = |at: usize| state.slices[at].as_ref().unwrap_err().class().word();
+        let class = |at: usize| state.slices[at].as_ref().unwrap_err().class().as_str();
         assert_eq!([1, 2, 3, 4].map(class), ["malformed", "unknown", "rejected", "unknown"]);
     }
 
     #[test]
     fn a_book_that_cannot_be_read_is_told() {
         let mut mock = MockBroker::new();
-        let lost = || BrokerError::Transient(Detail::new("no answer"));
+        let lost = || BrokerError::Transient(ErrorDetail::new("no answer"));
         mock.expect_orders().returning(move || Err(lost()));
         assert_eq!(SlicedOrder::single(OrderId::new("1"), 1).follow(&mock), Err(lost()));
     }

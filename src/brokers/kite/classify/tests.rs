@@ -289,7 +289,7 @@ fn a_call_is_done_only_where_the_answer_says_success() {
 #[test]
 fn an_error_carries_what_was_said() {
     let error = refusal(&kite(400, "InputException", "Invalid `quantity`"), Effect::Write);
-    let detail = Detail::new("Invalid `quantity`").status(400).code("InputException");
+    let detail = ErrorDetail::new("Invalid `quantity`").status(400).code("InputException");
     assert_eq!(error, BrokerError::Rejected(detail));
 }
 
@@ -301,7 +301,7 @@ fn a_throttle_carries_how_long_to_wait() {
         panic!("not throttled");
     };
     assert_eq!(retry_after, Some(Duration::from_secs(2)));
-    assert_eq!(detail, Detail::new("Too many requests").status(429).code("NetworkException"));
+    assert_eq!(detail, ErrorDetail::new("Too many requests").status(429).code("NetworkException"));
 }
 
 /// Of a write whose outcome the same answer leaves open, too.

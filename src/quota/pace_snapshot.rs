@@ -10,35 +10,35 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::moment::{Moment, nanos};
-use super::wall::Wall;
+use super::wall::WallClockSample;
 
 /// What the lanes and budgets of a proxy have used, by their names.
 ///
-/// Take it with [`Lanes::pace_state`](crate::proxy::Lanes::pace_state) once the old proxy is shut down, and
-/// give it to the builder of the new one (`pace_state`). It can be written to a file with serde, for the next
+/// Take it with [`Lanes::pace_snapshot`](crate::proxy::Lanes::pace_snapshot) once the old proxy is shut down, and
+/// give it to the builder of the new one (`pace_snapshot`). It can be written to a file with serde, for the next
 /// process. Times are kept by the clock on the wall: the time in between counts. A pause that the broker asked for,
 /// and a rate that was cut, are not in it: the new proxy finds them out by itself.
 ///
 /// ```
 /// use std::time::Duration;
 /// use lanekeeper::jiff::Timestamp;
-/// use lanekeeper::{BrokerProxy, PaceState};
+/// use lanekeeper::{BrokerProxy, PaceSnapshot};
 ///
 /// # #[cfg(feature = "paper")] {
 /// # use lanekeeper::PaperBroker;
 /// # let (paper, again) = (PaperBroker::builder().build()?, PaperBroker::builder().build()?);
 /// let broker = BrokerProxy::builder(paper).build()?;
-/// let state = broker.lanes().pace_state();
-/// let broker = BrokerProxy::builder(again).pace_state(state).build()?;
+/// let state = broker.lanes().pace_snapshot();
+/// let broker = BrokerProxy::builder(again).pace_snapshot(state).build()?;
 /// # }
 ///
 /// // Or by hand: the broker's page says that 1200 of the day's orders are used.
-/// let used = PaceState::at(Timestamp::now()).used("orders", 1200, Duration::from_secs(3600));
+/// let used = PaceSnapshot::at(Timestamp::now()).used("orders", 1200, Duration::from_secs(3600));
 /// # let _ = used;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PaceState {
+pub struct PaceSnapshot {
     /// What the clock on the wall said as it was taken.
     saved_at: Timestamp,
     used: BTreeMap<String, Vec<Use>>,
@@ -65,7 +65,7 @@ pub(super) struct Restored {
     pub(super) weight: u64,
 }
 
-impl PaceState {
+impl PaceSnapshot {
     /// Nothing used, as of this time.
     pub fn at(time: Timestamp) -> Self {
         Self { saved_at: time, used: BTreeMap::new() }
@@ -102,7 +102,7 @@ impl PaceState {
     /// What was used of this lane or budget, in the order of the answers, as moments of a clock that is
     /// paired with the wall like this. A call that was under way has no answer: it may still arrive, and is
     /// counted from as much later as it had taken, up to [`ON_ITS_WAY`].
-    pub(super) fn restored(&self, name: &str, now: Wall) -> Vec<Restored> {
+    pub(super) fn restored(&self, name: &str, now: WallClockSample) -> Vec<Restored> {
         // Should the wall have been set back, no time has passed.
         let passed = now.timestamp.duration_since(self.saved_at);
         let passed = Duration::try_from(passed).unwrap_or_default();
