@@ -121,7 +121,7 @@ impl Throttling {
 /// let lost = Failure::from(ErrorClass::Unknown);
 /// assert_eq!(lost.reachability, Reachability::Unreachable);
 /// // It did, if whoever classed it saw one.
-/// let refused_by_a_gateway = lost.reached(Reachability::Answered);
+/// let refused_by_a_gateway = lost.with_reachability(Reachability::Answered);
 /// assert_eq!(refused_by_a_gateway.class, ErrorClass::Unknown);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -279,7 +279,7 @@ impl BrokerError {
     ///
     /// fn may_be_placed_anew(error: &BrokerError) -> bool {
     ///     // Three looks at a book that can be read are enough for this strategy.
-    ///     error.absence().is_some_and(|absence| absence.looks >= 3)
+    ///     error.absence().is_some_and(|absence| absence.reads >= 3)
     /// }
     /// # let _ = may_be_placed_anew;
     /// ```

@@ -31,7 +31,7 @@ const MAX_CONNECTIONS: usize = 1000;
 /// Nobody waits longer for a network.
 const LONGEST_DELAY: Duration = Duration::from_secs(3600);
 
-/// Settings of an [`Exchange`]; made by [`Exchange::builder`].
+/// Settings of an [`Exchange`]; made by [`SimulatedExchange::builder`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SimulatorBuilder {
@@ -218,7 +218,7 @@ impl SimulatorBuilder {
     ///
     /// ```
     /// # use lanekeeper::exchange::SimulatedExchange;
-    /// let exchange = Exchange::builder().max_connections(64).start()?;
+    /// let exchange = SimulatedExchange::builder().max_connections(64).start()?;
     /// # Ok::<(), lanekeeper::exchange::SimulatorError>(())
     /// ```
     pub fn max_connections(mut self, most: usize) -> Self {

@@ -37,7 +37,7 @@ pub enum RetryAfter {
 /// Each is also a word, in which files and flags name it: `reset-after`, `429:2s`, `timed-out:8s`.
 ///
 /// ```
-/// use lanekeeper::exchange::{Fault, When};
+/// use lanekeeper::exchange::{Fault, Timing};
 ///
 /// assert_eq!("reset-after".parse(), Ok(Fault::Reset(Timing::After)));
 /// assert_eq!(Fault::Gateway { status: 502, when: Timing::Before }.to_string(), "502-before");

@@ -124,7 +124,7 @@ impl SimulatedExchange {
     }
 }
 
-/// How the requests of one account fared; made by [`Exchange::account`]. Its `Debug` does not show the key.
+/// How the requests of one account fared; made by [`SimulatedExchange::account`]. Its `Debug` does not show the key.
 #[derive(Clone, Copy)]
 pub struct Account<'a> {
     exchange: &'a SimulatedExchange,

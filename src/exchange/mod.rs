@@ -9,7 +9,7 @@
 //! use std::time::Duration;
 //! use lanekeeper::exchange::SimulatedExchange;
 //!
-//! let exchange = Exchange::builder()
+//! let exchange = SimulatedExchange::builder()
 //!     .latency(Duration::from_millis(2))
 //!     .jitter(Duration::from_millis(1))
 //!     .start()?;
@@ -26,17 +26,17 @@
 //! What is counted: everything but `/session/token`, and but requests without a valid header or
 //! with an address that is too long, which a real exchange turns away at the door.
 //!
-//! Each `api_key` is counted alone; [`Exchange::account`] tells how one fared. Orders are refused in Kite's
+//! Each `api_key` is counted alone; [`SimulatedExchange::account`] tells how one fared. Orders are refused in Kite's
 //! words, where they are known, for a price that is no step of the instrument, a market order without
 //! protection, a quantity above the freeze quantity, and fields that are unknown or repeated. Iceberg and
 //! cover orders are checked, and rest as one order: the exchange does not simulate their legs.
 //!
 //! What goes wrong is said by [`Faults`]: which requests (`faults`, `target`), how (`fault`), and what
-//! comes of it (`mishap`). The ledger, [`Exchange::orders`], tells what really happened:
+//! comes of it (`mishap`). The ledger, [`SimulatedExchange::orders`], tells what really happened:
 //!
 //! ```
 //! use std::time::Duration;
-//! use lanekeeper::exchange::{Exchange, Fault, Faults, Rule, Target, When};
+//! use lanekeeper::exchange::{SimulatedExchange, Fault, Faults, Rule, Target, Timing};
 //!
 //! let faults = Faults::new()
 //!     .seed(7)
@@ -44,7 +44,7 @@
 //!     .rule(Rule::new(Target::Place, Fault::Reset(Timing::After)).share(0.3))
 //!     // The first look into the order book gets no answer.
 //!     .rule(Rule::new(Target::Orders, Fault::Hang(Timing::Before)).calls([1]));
-//! let exchange = Exchange::builder().faults(faults).start()?;
+//! let exchange = SimulatedExchange::builder().faults(faults).start()?;
 //! # Ok::<(), lanekeeper::exchange::SimulatorError>(())
 //! ```
 

@@ -17,7 +17,7 @@ use crate::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 /// let mut settings = LaneSettings::default();
 /// settings.in_flight = Some(4);
 /// let documented = LaneConfig::new(Quota::per_second(10));
-/// assert_eq!(settings.over(documented), LaneConfig::new(Quota::per_second(10)).in_flight(4));
+/// assert_eq!(settings.apply_to(documented), LaneConfig::new(Quota::per_second(10)).in_flight(4));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -24,7 +24,7 @@ use crate::ErrorClass;
 /// use lanekeeper::lane::Effect;
 /// use lanekeeper::resilience::RetryPolicy;
 ///
-/// let policy = RetryPolicy::default().attempts(3).base(Duration::from_millis(50));
+/// let policy = RetryPolicy::default().attempts(3).base_delay(Duration::from_millis(50));
 /// policy.check()?;
 ///
 /// // An order of which nobody knows what became is never sent again; one that never left is.

@@ -34,7 +34,7 @@ use crate::resilience::setting::PolicyError;
 /// ```
 /// use std::time::Duration;
 /// use lanekeeper::quota::Moment;
-/// use lanekeeper::resilience::{CircuitBreaker, BreakerState, BreakerPolicy, Outcome, Refused};
+/// use lanekeeper::resilience::{CircuitBreaker, BreakerState, BreakerPolicy, CallOutcome, CallNotPermitted};
 ///
 /// let config = BreakerPolicy::default().failures_in_a_row(Some(2)).probes(1);
 /// let mut breaker = CircuitBreaker::new(config, 0)?;
@@ -43,14 +43,14 @@ use crate::resilience::setting::PolicyError;
 /// // Two failures in a row open it, and who comes then is told when to come back.
 /// for _ in 0..2 {
 ///     let admission = breaker.admit(now).unwrap();
-///     breaker.record(admission, now, Outcome::Failure, took);
+///     breaker.record(admission, now, CallOutcome::Failure, took);
 /// }
-/// let Err(Refused::Open { until }) = breaker.admit(now) else { panic!("it is open") };
+/// let Err(CallNotPermitted::Open { until }) = breaker.admit(now) else { panic!("it is open") };
 ///
 /// // Then one call is a probe, and closes it.
 /// let probe = breaker.admit(until).unwrap();
 /// assert!(breaker.admit(until).is_err());
-/// breaker.record(probe, until + took, Outcome::Success, took);
+/// breaker.record(probe, until + took, CallOutcome::Success, took);
 /// assert_eq!(breaker.state(until + took), BreakerState::Closed);
 /// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
@@ -148,18 +148,18 @@ impl CircuitBreaker {
     /// ```
     /// use std::time::Duration;
     /// use lanekeeper::quota::Moment;
-    /// use lanekeeper::resilience::{CircuitBreaker, BreakerState, BreakerPolicy, Outcome};
+    /// use lanekeeper::resilience::{CircuitBreaker, BreakerState, BreakerPolicy, CallOutcome};
     ///
     /// let config = BreakerPolicy::default().failures_in_a_row(Some(1));
     /// let mut breaker = CircuitBreaker::new(config, 0)?;
     /// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
     /// let call = breaker.admit(now).unwrap();
-    /// breaker.record(call, now, Outcome::Failure, took);
+    /// breaker.record(call, now, CallOutcome::Failure, took);
     /// assert!(breaker.admit(now).is_err());
     ///
     /// // An exit goes, and its answer shows that the broker can be reached.
     /// let exit = breaker.admit_exit(now).unwrap();
-    /// breaker.record(exit, now, Outcome::Success, took);
+    /// breaker.record(exit, now, CallOutcome::Success, took);
     /// assert_eq!(breaker.state(now), BreakerState::HalfOpen);
     /// # Ok::<(), lanekeeper::resilience::PolicyError>(())
     /// ```
@@ -173,7 +173,7 @@ impl CircuitBreaker {
     }
 
     /// What became of a call, and how long it took from dispatch to answer. A call that was not sent
-    /// after all gives its admission back with [`Outcome::Ignored`].
+    /// after all gives its admission back with [`CallOutcome::Ignored`].
     pub fn record(
         &mut self,
         admission: Admission,

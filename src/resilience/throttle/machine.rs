@@ -48,12 +48,12 @@ const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 /// let mut throttle = Throttle::new(ThrottlePolicy::default(), Quota::per_second(10))?;
 /// let now = Moment::ORIGIN;
 /// for _ in 0..9 {
-///     throttle.sent(now, 1, true);
+///     throttle.on_send(now, 1, true);
 /// }
-/// let tenth = throttle.sent(now, 1, true);
+/// let tenth = throttle.on_send(now, 1, true);
 ///
 /// // The tenth call is refused, for three seconds: the lane pauses, and then goes at 70 %.
-/// throttle.heard(tenth, now, Some(Duration::from_secs(3)));
+/// throttle.on_throttled(tenth, now, Some(Duration::from_secs(3)));
 /// assert_eq!(throttle.pause(now), Some(now + Duration::from_secs(3)));
 /// assert_eq!(throttle.take_change(), Some(Quota::per_second(10).and(Quota::per_second(7))));
 /// # Ok::<(), lanekeeper::resilience::PolicyError>(())

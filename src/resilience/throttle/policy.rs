@@ -10,7 +10,7 @@ use crate::resilience::setting::{PolicyError, demand, demand_percent, demand_tim
 /// use std::time::Duration;
 /// use lanekeeper::resilience::ThrottlePolicy;
 ///
-/// let policy = ThrottlePolicy::default().default_pause(Duration::from_secs(2)).keep(50);
+/// let policy = ThrottlePolicy::default().default_pause(Duration::from_secs(2)).keep_percent(50);
 /// assert_eq!(policy.check(), Ok(()));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
