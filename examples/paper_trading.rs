@@ -26,7 +26,7 @@ const BAR: Duration = Duration::from_secs(60);
 const CASH: i64 = 1_000_000;
 
 /// Follows the trend of one share: `fast` and `slow` are how many prices each mean is taken of.
-struct Crossing {
+struct Crossover {
     share: Instrument,
     quantity: Decimal,
     fast: usize,
@@ -35,14 +35,14 @@ struct Crossing {
     holds: bool,
 }
 
-impl Crossing {
+impl Crossover {
     fn new(share: Instrument, quantity: impl Into<Decimal>, fast: usize, slow: usize) -> Self {
         let quantity = quantity.into();
         Self { share, quantity, fast, slow, prices: VecDeque::new(), holds: false }
     }
 
     /// Looks at the market once, and trades if the means have crossed.
-    fn look(&mut self, broker: &dyn Broker) -> Result<Option<OrderId>, BrokerError> {
+    fn step(&mut self, broker: &dyn Broker) -> Result<Option<OrderId>, BrokerError> {
         self.prices.push_front(broker.ltp(&self.share)?);
         self.prices.truncate(self.slow);
         if self.prices.len() < self.slow || self.wants() == self.holds {
@@ -92,10 +92,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let proxy = BrokerProxy::builder(paper.build()?).limits(limits).clock(clock.clone()).build()?;
     let broker = OrderGuard::builder(proxy).clock(clock.clone()).build()?;
 
-    let mut strategy = Crossing::new(share.clone(), 1000, 15, 60);
+    let mut strategy = Crossover::new(share.clone(), 1000, 15, 60);
     let mut placed = Vec::new();
     for _ in 1..bars {
-        placed.extend(strategy.look(&broker)?);
+        placed.extend(strategy.step(&broker)?);
         clock.advance(BAR);
     }
     placed.extend(strategy.close(&broker)?);

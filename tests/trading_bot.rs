@@ -538,7 +538,7 @@ fn orders_that_were_not_sent_are_counted_and_few_of_them_kept() {
         OrderRequest::market(stock, side, 1).tag(number.to_string())
     };
     let mut orders = orders::Orders::default();
-    let mut heard = |number, result| orders.heard(&order(number), Duration::ZERO, &result);
+    let mut heard = |number, result| orders.record(&order(number), Duration::ZERO, &result);
     for number in 0..5000 {
         let wait = Duration::from_millis(number);
         let why = ErrorDetail::new(format!("the broker was silent, call again in {wait:?}"));

@@ -48,7 +48,7 @@ use lanekeeper::resilience::guard::OrderGuard;
 use args::Args;
 use crowd::Crowd;
 use failure::Failure;
-use meter::{Desk, Late, Queue, Wire};
+use meter::{LateOrders, QueueMeter, StrategyMeter, WireMeter};
 use report::{Report, ReportFile};
 use screen::Screen;
 use tap::Tap;
@@ -109,8 +109,8 @@ type Stack<B> = OrderGuard<QuoteCache<BrokerProxy<B>>>;
 fn stack<B: Broker + 'static>(
     args: &Args,
     broker: B,
-    queue: &Arc<Queue>,
-    late: &Arc<Late>,
+    queue: &Arc<QueueMeter>,
+    late: &Arc<LateOrders>,
 ) -> Result<Stack<B>, Failure> {
     let late = Arc::clone(late);
     let proxy = BrokerProxy::builder(broker)
@@ -141,15 +141,15 @@ fn stack<B: Broker + 'static>(
 
 /// The crowd behind the whole stack.
 fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Failure> {
-    let wire = Arc::new(Wire::default());
-    let queue = Arc::new(Queue::default());
+    let wire = Arc::new(WireMeter::default());
+    let queue = Arc::new(QueueMeter::default());
     let kite = Tap::new(target.kite()?, Arc::clone(&wire));
-    let late = Arc::new(Late::default());
+    let late = Arc::new(LateOrders::default());
     let broker = stack(args, kite, &queue, &late)?;
     // Before anything new: what an earlier run left open.
     let recovered = broker.recover();
     let instruments = target.instruments(&broker)?;
-    let desk = Arc::new(Desk::new(target.may_trade()));
+    let desk = Arc::new(StrategyMeter::new(target.may_trade()));
     let stack = Tap::new(broker, Arc::clone(&desk));
 
     let screen = Screen::start(args, &target.describe(), &wire);
@@ -159,10 +159,10 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let desk = desk.summary();
     if desk.orders.listed.iter().any(|order| order.seen.is_some()) {
         // One last look, through the guard: it tells of what has landed since.
-        let _ = stack.within().orders();
+        let _ = stack.inner().orders();
     }
 
-    let cache = stack.within().inner().stats();
+    let cache = stack.inner().inner().stats();
     Ok(Report {
         took,
         limits: Kite::limits(),
@@ -179,8 +179,8 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
 /// The same crowd on the bare adapter, against an exchange of its own.
 fn bare_crowd(args: &Args, stop: &AtomicBool) -> Result<Report, Failure> {
     let target = Target::own()?;
-    let wire = Arc::new(Wire::default());
-    let desk = Arc::new(Desk::new(true));
+    let wire = Arc::new(WireMeter::default());
+    let desk = Arc::new(StrategyMeter::new(true));
     let kite = target.kite()?;
     let instruments: Vec<Instrument> = target.instruments(&kite)?;
     let stack = Tap::new(Tap::new(kite, Arc::clone(&wire)), Arc::clone(&desk));

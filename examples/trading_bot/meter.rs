@@ -11,71 +11,71 @@ use lanekeeper::proxy::{FinishedCall, Observer};
 use lanekeeper::resilience::guard::RecoveredOrder;
 
 use crate::orders::Orders;
-use crate::tap::Listener;
+use crate::tap::CallListener;
 
 /// The outermost layer: what the strategies asked for, and what they were told.
-pub struct Desk {
+pub struct StrategyMeter {
     may_trade: bool,
     asked: AtomicU64,
     orders: Mutex<Orders>,
 }
 
 #[derive(Debug, Default, Clone)]
-pub struct DeskSummary {
+pub struct StrategySummary {
     pub asked: u64,
     pub orders: Orders,
 }
 
-impl Desk {
+impl StrategyMeter {
     pub fn new(may_trade: bool) -> Self {
         Self { may_trade, asked: AtomicU64::new(0), orders: Mutex::default() }
     }
 
-    pub fn summary(&self) -> DeskSummary {
-        DeskSummary {
+    pub fn summary(&self) -> StrategySummary {
+        StrategySummary {
             asked: self.asked.load(Ordering::Relaxed),
             orders: locked(&self.orders).clone(),
         }
     }
 }
 
-impl Listener for Desk {
-    fn permit(&self) -> Result<(), BrokerError> {
+impl CallListener for StrategyMeter {
+    fn allow_write(&self) -> Result<(), BrokerError> {
         match self.may_trade {
             true => Ok(()),
             false => Err(BrokerError::NotSent(ErrorDetail::new("--live is not set"))),
         }
     }
 
-    fn heard(&self, _lane: &'static str, _began: Instant, _error: Option<&BrokerError>) {
+    fn on_call(&self, _lane: &'static str, _began: Instant, _error: Option<&BrokerError>) {
         self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn heard_order(
+    fn on_order(
         &self,
         order: &OrderRequest,
         began: Instant,
         result: &Result<OrderId, BrokerError>,
     ) {
-        locked(&self.orders).heard(order, began.elapsed(), result);
+        locked(&self.orders).record(order, began.elapsed(), result);
     }
 }
 
 /// The innermost layer: what went to the broker, and how long it took.
 #[derive(Default)]
-pub struct Wire {
-    lanes: Mutex<BTreeMap<&'static str, OnWire>>,
+pub struct WireMeter {
+    lanes: Mutex<BTreeMap<&'static str, WireStats>>,
 }
 
 #[derive(Debug, Default, Clone)]
-pub struct OnWire {
+pub struct WireStats {
     pub sent: u64,
     pub throttled: u64,
     pub round_trips: Vec<Duration>,
 }
 
-impl Wire {
-    pub fn summary(&self) -> BTreeMap<&'static str, OnWire> {
+impl WireMeter {
+    pub fn summary(&self) -> BTreeMap<&'static str, WireStats> {
         locked(&self.lanes).clone()
     }
 
@@ -85,8 +85,8 @@ impl Wire {
     }
 }
 
-impl Listener for Wire {
-    fn heard(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>) {
+impl CallListener for WireMeter {
+    fn on_call(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>) {
         let round_trip = began.elapsed();
         let mut lanes = locked(&self.lanes);
         let lane = lanes.entry(lane).or_default();
@@ -101,15 +101,15 @@ impl Listener for Wire {
 
 /// In between: how long calls waited for their turn.
 #[derive(Default)]
-pub struct Queue(Mutex<BTreeMap<&'static str, Vec<Duration>>>);
+pub struct QueueMeter(Mutex<BTreeMap<&'static str, Vec<Duration>>>);
 
-impl Queue {
+impl QueueMeter {
     pub fn summary(&self) -> BTreeMap<&'static str, Vec<Duration>> {
         locked(&self.0).clone()
     }
 }
 
-impl Observer for Queue {
+impl Observer for QueueMeter {
     fn finished(&self, call: &FinishedCall<'_>) {
         locked(&self.0).entry(call.call.lane).or_default().push(call.queued);
     }
@@ -117,9 +117,9 @@ impl Observer for Queue {
 
 /// The orders that turned up after their strategies were told that they are absent or unknown.
 #[derive(Default)]
-pub struct Late(Mutex<Vec<RecoveredOrder>>);
+pub struct LateOrders(Mutex<Vec<RecoveredOrder>>);
 
-impl Late {
+impl LateOrders {
     pub fn turned_up(&self, order: &RecoveredOrder) {
         locked(&self.0).push(order.clone());
     }

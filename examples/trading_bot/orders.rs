@@ -11,10 +11,10 @@ use lanekeeper::broker::{Absence, BrokerError, LookupResult, OrderId, OrderReque
 use serde::Serialize;
 
 /// How many orders that were not sent are kept.
-const MOST_LISTED: usize = 1000;
+const MAX_LISTED: usize = 1000;
 /// How many reasons are told apart, and how many letters each may have. Any further one counts as [`OTHER`].
-const MOST_REASONS: usize = 20;
-const LONGEST_REASON: usize = 200;
+const MAX_REASONS: usize = 20;
+const MAX_REASON_LENGTH: usize = 200;
 const OTHER: &str = "other";
 
 /// What became of an order that a strategy wanted.
@@ -46,7 +46,7 @@ impl Outcome {
 /// What the order book showed of an order whose answer was lost.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shown {
+pub enum BookLookup {
     /// Nothing, in so many clean looks.
     Absent(Absence),
     /// Something that may be it, and may not.
@@ -57,7 +57,7 @@ pub enum Shown {
     NotYet,
 }
 
-impl Shown {
+impl BookLookup {
     fn of(result: &Result<OrderId, BrokerError>) -> Option<Self> {
         let trail = result.as_ref().err()?.detail()?.lookup.as_ref()?;
         Some(match trail.result {
@@ -71,34 +71,34 @@ impl Shown {
 
 /// One order that a strategy wanted.
 #[derive(Debug, Clone, Serialize)]
-pub struct Wanted {
+pub struct WantedOrder {
     pub tag: String,
     pub outcome: Outcome,
     pub order_id: Option<String>,
     /// Of one whose answer was lost: what the order book showed of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub seen: Option<Shown>,
+    pub seen: Option<BookLookup>,
     pub latency_ms: f64,
 }
 
 /// The orders that were never sent.
 #[derive(Debug, Default, Clone, Serialize)]
-pub struct NotSent {
+pub struct UnsentOrders {
     pub count: u64,
     /// How many of them are among the listed orders.
     pub listed: usize,
     pub reasons: BTreeMap<String, u64>,
 }
 
-impl NotSent {
+impl UnsentOrders {
     /// Counts one. Says whether it is to be listed too.
     fn count(&mut self, error: &BrokerError) -> bool {
         self.count += 1;
         let reason = reason(error);
-        let known = self.reasons.contains_key(&reason) || self.reasons.len() < MOST_REASONS;
+        let known = self.reasons.contains_key(&reason) || self.reasons.len() < MAX_REASONS;
         let reason = if known { reason } else { OTHER.to_owned() };
         *self.reasons.entry(reason).or_default() += 1;
-        let is_listed = self.listed < MOST_LISTED;
+        let is_listed = self.listed < MAX_LISTED;
         self.listed += usize::from(is_listed);
         is_listed
     }
@@ -109,7 +109,7 @@ impl NotSent {
 fn reason(error: &BrokerError) -> String {
     let message = error.detail().map_or("", |detail| detail.message.as_str());
     let mut reason = String::new();
-    for c in message.chars().take_while(|&c| c != ',').take(LONGEST_REASON) {
+    for c in message.chars().take_while(|&c| c != ',').take(MAX_REASON_LENGTH) {
         match c.is_ascii_digit() {
             true if reason.ends_with('#') => {}
             true => reason.push('#'),
@@ -123,12 +123,12 @@ fn reason(error: &BrokerError) -> String {
 #[derive(Debug, Default, Clone)]
 pub struct Orders {
     /// In the order in which they were answered; of those that were not sent the first ones only.
-    pub listed: Vec<Wanted>,
-    pub not_sent: NotSent,
+    pub listed: Vec<WantedOrder>,
+    pub not_sent: UnsentOrders,
 }
 
 impl Orders {
-    pub fn heard(
+    pub fn record(
         &mut self,
         order: &OrderRequest,
         latency: Duration,
@@ -140,11 +140,11 @@ impl Orders {
                 return;
             }
         }
-        self.listed.push(Wanted {
+        self.listed.push(WantedOrder {
             tag: order.tag.clone().unwrap_or_default(),
             outcome,
             order_id: result.as_ref().ok().map(|id| id.as_str().to_owned()),
-            seen: Shown::of(result),
+            seen: BookLookup::of(result),
             latency_ms: latency.as_secs_f64() * 1000.0,
         });
     }

@@ -12,14 +12,14 @@ use lanekeeper::resilience::guard::{RecoveredOrder, RecoveredOutcome};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::meter::{DeskSummary, OnWire};
+use crate::meter::{StrategySummary, WireStats};
 
 /// Everything that was measured.
 pub struct Report {
     pub took: Duration,
     pub limits: Limits,
-    pub desk: DeskSummary,
-    pub wire: BTreeMap<&'static str, OnWire>,
+    pub desk: StrategySummary,
+    pub wire: BTreeMap<&'static str, WireStats>,
     pub queue: BTreeMap<&'static str, Vec<Duration>>,
     pub cache: Option<CacheStats>,
     /// What became of the orders that an earlier run left in the journal.

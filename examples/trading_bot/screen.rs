@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lanekeeper::cache::CacheStats;
 
 use crate::args::Args;
-use crate::meter::Wire;
+use crate::meter::WireMeter;
 use crate::orders::Outcome;
 use crate::report::Report;
 
@@ -17,13 +17,13 @@ pub struct Screen {
     lines: MultiProgress,
     time: ProgressBar,
     lanes: Vec<(&'static str, ProgressBar)>,
-    wire: Arc<Wire>,
+    wire: Arc<WireMeter>,
     began: Instant,
     length: Duration,
 }
 
 impl Screen {
-    pub fn start(args: &Args, target: &str, wire: &Arc<Wire>) -> Self {
+    pub fn start(args: &Args, target: &str, wire: &Arc<WireMeter>) -> Self {
         say(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
         let lines = MultiProgress::new();
         let style = |template: &str| {

@@ -17,9 +17,9 @@ const SLOW: usize = 8;
 
 /// The pause after a call that was refused unsent, if the refusal does not say how long; and the longest.
 const USUAL_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How often a strategy that pauses looks whether it is to stop.
-const NAP: Duration = Duration::from_millis(50);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Gives each order a tag of its own, within the 20 letters and digits that Kite takes.
 pub struct Tags {
@@ -56,7 +56,7 @@ struct View {
 }
 
 impl View {
-    fn saw(&mut self, price: Decimal) {
+    fn record(&mut self, price: Decimal) {
         self.prices.push_back(price);
         if self.prices.len() > SLOW {
             self.prices.pop_front();
@@ -97,7 +97,7 @@ pub fn follow_averages(
         let mut pause = Duration::ZERO;
         for instrument in instruments {
             match broker.ltp(instrument) {
-                Ok(price) => views.entry(instrument).or_default().saw(price),
+                Ok(price) => views.entry(instrument).or_default().record(price),
                 Err(error) => pause = pause.max(pause_after(&error)),
             }
         }
@@ -146,7 +146,7 @@ fn pause_after(error: &BrokerError) -> Duration {
         return Duration::ZERO;
     }
     let said = error.detail().and_then(|detail| detail.retry_in);
-    said.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE)
+    said.unwrap_or(USUAL_PAUSE).min(MAX_PAUSE)
 }
 
 /// Sleeps, unless it is time to stop.
@@ -156,7 +156,7 @@ fn sleep(pause: Duration, stop: &AtomicBool) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        thread::sleep(NAP.min(left));
+        thread::sleep(STOP_CHECK_INTERVAL.min(left));
     }
 }
 

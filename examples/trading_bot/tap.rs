@@ -12,15 +12,15 @@ use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
 
 /// Who listens in.
-pub trait Listener: Send + Sync {
+pub trait CallListener: Send + Sync {
     /// May refuse a call that changes something, before it is made.
-    fn permit(&self) -> Result<(), BrokerError> {
+    fn allow_write(&self) -> Result<(), BrokerError> {
         Ok(())
     }
     /// A call is over.
-    fn heard(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>);
+    fn on_call(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>);
     /// It was an order.
-    fn heard_order(
+    fn on_order(
         &self,
         _order: &OrderRequest,
         _began: Instant,
@@ -31,17 +31,17 @@ pub trait Listener: Send + Sync {
 
 /// A broker, and who listens in on it.
 pub struct Tap<B, L> {
-    within: B,
+    inner: B,
     listener: Arc<L>,
 }
 
-impl<B: Broker, L: Listener> Tap<B, L> {
+impl<B: Broker, L: CallListener> Tap<B, L> {
     pub fn new(within: B, listener: Arc<L>) -> Self {
-        Self { within, listener }
+        Self { inner: within, listener }
     }
 
-    pub fn within(&self) -> &B {
-        &self.within
+    pub fn inner(&self) -> &B {
+        &self.inner
     }
 
     fn call<R>(
@@ -50,30 +50,30 @@ impl<B: Broker, L: Listener> Tap<B, L> {
         call: impl FnOnce(&B) -> Result<R, BrokerError>,
     ) -> Result<R, BrokerError> {
         let began = Instant::now();
-        let result = call(&self.within);
-        self.listener.heard(lane, began, result.as_ref().err());
+        let result = call(&self.inner);
+        self.listener.on_call(lane, began, result.as_ref().err());
         result
     }
 
     fn write<R>(&self, call: impl FnOnce(&B) -> Result<R, BrokerError>) -> Result<R, BrokerError> {
         self.call("transactional", |broker| {
-            self.listener.permit()?;
+            self.listener.allow_write()?;
             call(broker)
         })
     }
 }
 
-impl<B: Broker, L: Listener> Broker for Tap<B, L> {
+impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let began = Instant::now();
         let result = self.write(|broker| broker.place_order(order));
-        self.listener.heard_order(order, began, &result);
+        self.listener.on_order(order, began, &result);
         result
     }
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
         let began = Instant::now();
         let result = self.write(|broker| broker.place_sliced(order));
-        self.listener.heard_order(order, began, &result.clone().and_then(SlicedOrder::complete));
+        self.listener.on_order(order, began, &result.clone().and_then(SlicedOrder::complete));
         result
     }
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
@@ -122,12 +122,12 @@ impl<B: Broker, L: Listener> Broker for Tap<B, L> {
         self.call("historical", |broker| broker.candles(request))
     }
     fn documented_limits(&self) -> Limits {
-        self.within.documented_limits()
+        self.inner.documented_limits()
     }
     fn order_tags(&self) -> OrderTags {
-        self.within.order_tags()
+        self.inner.order_tags()
     }
     fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        self.within.quote_batch_limit()
+        self.inner.quote_batch_limit()
     }
 }

@@ -11,7 +11,7 @@ use crate::args::Args;
 use crate::failure::Failure;
 
 /// Shares that trade every day, for an address of which nothing is known.
-const USUAL: [&str; 12] = [
+const DEFAULT_SYMBOLS: [&str; 12] = [
     "INFY",
     "TCS",
     "RELIANCE",
@@ -27,7 +27,7 @@ const USUAL: [&str; 12] = [
 ];
 
 /// The most instruments that the strategies share among them.
-const MOST: usize = 40;
+const MAX_INSTRUMENTS: usize = 40;
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
@@ -125,7 +125,7 @@ impl Target {
             Self::Own(_) => listed(broker)?,
             Self::Address { wanted, .. } if !wanted.is_empty() => wanted.clone(),
             Self::Address { .. } => {
-                USUAL.iter().map(|symbol| Instrument::new("NSE", symbol)).collect()
+                DEFAULT_SYMBOLS.iter().map(|symbol| Instrument::new("NSE", symbol)).collect()
             }
         };
         let mut priced = with_price(broker, &wanted)?;
@@ -149,7 +149,7 @@ impl Target {
 
 fn listed(broker: &dyn Broker) -> Result<Vec<Instrument>, BrokerError> {
     let listed = broker.instruments(Some(&Market::Nse))?;
-    Ok(listed.into_iter().map(|info| info.instrument).take(MOST).collect())
+    Ok(listed.into_iter().map(|info| info.instrument).take(MAX_INSTRUMENTS).collect())
 }
 
 fn with_price(broker: &dyn Broker, wanted: &[Instrument]) -> Result<Vec<Instrument>, BrokerError> {

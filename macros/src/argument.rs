@@ -9,17 +9,17 @@ use syn::{
     PathArguments, Result, TraitBound, Type, TypeFnPtr, TypeMacro, TypePath, TypeReference,
 };
 
-use crate::attributes::Carried;
+use crate::attributes::CarriedAttributes;
 
 /// An argument of a method.
 pub(crate) struct Argument {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
-    pub(crate) carried: Carried,
+    pub(crate) attributes: CarriedAttributes,
 }
 
 /// How an argument of a laned method crosses.
-enum Crossing {
+enum Transfer {
     /// It is moved.
     Moved,
     /// `&T`: cloned, and lent again over there.
@@ -36,35 +36,35 @@ impl Argument {
             Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
             _ => format_ident!("__lk_argument_{index}", span = Span::mixed_site()),
         };
-        let carried = Carried::read(&argument.attrs)?;
-        Ok(Self { name, ty: (*argument.ty).clone(), carried })
+        let carried = CarriedAttributes::read(&argument.attrs)?;
+        Ok(Self { name, ty: (*argument.ty).clone(), attributes: carried })
     }
 
     /// Says what to do if the argument cannot cross to another thread.
-    pub(crate) fn check_crossing(&self) -> Result<()> {
-        let crossing = crossing(&self.ty);
+    pub(crate) fn check_transfer(&self) -> Result<()> {
+        let crossing = transfer_of(&self.ty);
         let inside = match &crossing {
-            Crossing::Moved => &self.ty,
-            Crossing::Cloned(Type::TraitObject(object)) => {
+            Transfer::Moved => &self.ty,
+            Transfer::Cloned(Type::TraitObject(object)) => {
                 let message = "a `dyn` value cannot be cloned on its way to the lane's thread: \
                                take an `Arc<dyn ..>`";
                 return Err(Error::new_spanned(object, message));
             }
-            Crossing::Cloned(inside) | Crossing::ClonedInside(inside) => inside,
+            Transfer::Cloned(inside) | Transfer::ClonedInside(inside) => inside,
         };
         first_borrow(inside).map_or(Ok(()), |borrow| Err(borrow.in_argument()))
     }
 
     /// The statement that makes the argument ready to be moved, on the caller's thread.
     pub(crate) fn pack(&self) -> TokenStream {
-        let (name, packed, cfg) = (&self.name, self.packed(), self.carried.cfg());
-        match crossing(&self.ty) {
-            Crossing::Moved => TokenStream::new(),
-            Crossing::Cloned(inside) => {
+        let (name, packed, cfg) = (&self.name, self.copy_name(), self.attributes.cfg());
+        match transfer_of(&self.ty) {
+            Transfer::Moved => TokenStream::new(),
+            Transfer::Cloned(inside) => {
                 let copy = to_owned(&inside, &quote!(#name));
                 quote!(#cfg let #packed = #copy;)
             }
-            Crossing::ClonedInside(inside) => {
+            Transfer::ClonedInside(inside) => {
                 let copy = to_owned(&inside, &quote!(value));
                 quote!(#cfg let #packed = ::core::option::Option::map(#name, |value| #copy);)
             }
@@ -75,17 +75,17 @@ impl Argument {
     ///
     /// What was moved there is cloned for a call that may be made `again`.
     pub(crate) fn unpack(&self, again: bool) -> TokenStream {
-        let (name, packed, cfg) = (&self.name, self.packed(), self.carried.cfg());
-        match crossing(&self.ty) {
-            Crossing::Moved if again => {
+        let (name, packed, cfg) = (&self.name, self.copy_name(), self.attributes.cfg());
+        match transfer_of(&self.ty) {
+            Transfer::Moved if again => {
                 let copy = cloned(&self.ty, name);
                 quote!(#cfg #copy)
             }
-            Crossing::Moved => quote!(#cfg #name),
-            Crossing::Cloned(inside) => {
+            Transfer::Moved => quote!(#cfg #name),
+            Transfer::Cloned(inside) => {
                 quote!(#cfg ::core::borrow::Borrow::<#inside>::borrow(&#packed))
             }
-            Crossing::ClonedInside(inside) => quote! {
+            Transfer::ClonedInside(inside) => quote! {
                 #cfg ::core::option::Option::map(
                     ::core::option::Option::as_ref(&#packed),
                     ::core::borrow::Borrow::<#inside>::borrow,
@@ -95,7 +95,7 @@ impl Argument {
     }
 
     /// The name of the owned copy: a local of the macro, which no name of the user's can meet.
-    fn packed(&self) -> Ident {
+    fn copy_name(&self) -> Ident {
         format_ident!("__lk_copy_of_{}", self.name, span = Span::mixed_site())
     }
 }
@@ -112,42 +112,42 @@ fn cloned(ty: &Type, name: &Ident) -> TokenStream {
     quote_spanned!(span=> <#ty as ::core::clone::Clone>::clone(&#name))
 }
 
-fn crossing(ty: &Type) -> Crossing {
-    if let Some(inside) = lent(ty) {
-        return Crossing::Cloned(inside.clone());
+fn transfer_of(ty: &Type) -> Transfer {
+    if let Some(inside) = borrowed(ty) {
+        return Transfer::Cloned(inside.clone());
     }
-    match option_of(ty).and_then(lent) {
-        Some(inside) => Crossing::ClonedInside(inside.clone()),
-        None => Crossing::Moved,
+    match option_of(ty).and_then(borrowed) {
+        Some(inside) => Transfer::ClonedInside(inside.clone()),
+        None => Transfer::Moved,
     }
 }
 
 /// The `T` of a `&T`. What is lent for ever can be moved as it is.
-fn lent(ty: &Type) -> Option<&Type> {
+fn borrowed(ty: &Type) -> Option<&Type> {
     match ty {
         Type::Reference(reference)
             if reference.mutability.is_none() && !is_static(reference.lifetime.as_ref()) =>
         {
-            Some(unwrapped(&reference.elem))
+            Some(strip_parens(&reference.elem))
         }
-        Type::Paren(paren) => lent(&paren.elem),
-        Type::Group(group) => lent(&group.elem),
+        Type::Paren(paren) => borrowed(&paren.elem),
+        Type::Group(group) => borrowed(&group.elem),
         _ => None,
     }
 }
 
 /// `T` without the brackets of `(T)`, which are needed in `&(dyn A + B)` alone.
-fn unwrapped(ty: &Type) -> &Type {
+fn strip_parens(ty: &Type) -> &Type {
     match ty {
-        Type::Paren(paren) => unwrapped(&paren.elem),
-        Type::Group(group) => unwrapped(&group.elem),
+        Type::Paren(paren) => strip_parens(&paren.elem),
+        Type::Group(group) => strip_parens(&group.elem),
         other => other,
     }
 }
 
 /// The `T` of an `Option<T>`, however the path to `Option` is written.
 fn option_of(ty: &Type) -> Option<&Type> {
-    let Type::Path(TypePath { qself: None, path, .. }) = unwrapped(ty) else { return None };
+    let Type::Path(TypePath { qself: None, path, .. }) = strip_parens(ty) else { return None };
     let last = path.segments.last().filter(|last| last.ident == "Option")?;
     let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
     match arguments.args.first() {
@@ -189,20 +189,20 @@ impl Borrow {
 /// The first thing in `ty` that is lent for less than `'static`. A lifetime that is left out of a
 /// path (`Row` for `Row<'_>`) cannot be seen here; rustc reports that one.
 pub(crate) fn first_borrow(ty: &Type) -> Option<Borrow> {
-    let mut finder = Finder(None);
+    let mut finder = BorrowFinder(None);
     finder.visit_type(ty);
     finder.0
 }
 
-struct Finder(Option<Borrow>);
+struct BorrowFinder(Option<Borrow>);
 
-impl Finder {
+impl BorrowFinder {
     fn found(&mut self, span: Span, mutable: bool) {
         self.0.get_or_insert(Borrow { span, mutable });
     }
 }
 
-impl<'ast> Visit<'ast> for Finder {
+impl<'ast> Visit<'ast> for BorrowFinder {
     fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
         if let Some(mutable) = &reference.mutability {
             let span = reference.and_token.span;

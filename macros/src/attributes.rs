@@ -12,24 +12,24 @@ use syn::{Attribute, Error, Meta, Result, Token};
 
 /// The attributes to repeat.
 #[derive(Clone, Default)]
-pub(crate) struct Carried {
+pub(crate) struct CarriedAttributes {
     /// The conditions under which the item is there; all must hold.
     cfg: Vec<TokenStream>,
     lints: Vec<TokenStream>,
 }
 
-impl Carried {
+impl CarriedAttributes {
     /// Picks them out of `attributes`.
     pub(crate) fn read(attributes: &[Attribute]) -> Result<Self> {
         let mut carried = Self::default();
         for attribute in attributes {
-            carried.take(&attribute.meta, &[])?;
+            carried.collect(&attribute.meta, &[])?;
         }
         Ok(carried)
     }
 
     /// `conditions` are those of the `cfg_attr`s around `meta`.
-    fn take(&mut self, meta: &Meta, conditions: &[TokenStream]) -> Result<()> {
+    fn collect(&mut self, meta: &Meta, conditions: &[TokenStream]) -> Result<()> {
         let path = meta.path();
         if !conditions.is_empty() && (path.is_ident("lane") || path.is_ident("direct")) {
             let message = "#[proxy] cannot see through `cfg_attr`: write two methods, each with \
@@ -37,7 +37,7 @@ impl Carried {
             return Err(Error::new_spanned(path, message));
         }
         if path.is_ident("deprecated") {
-            self.lint(&quote!(deprecated), conditions);
+            self.add_lint(&quote!(deprecated), conditions);
         }
         let Meta::List(list) = meta else { return Ok(()) };
         let tokens = &list.tokens;
@@ -47,7 +47,7 @@ impl Carried {
             self.cfg.push(quote!(any(not(all(#(#conditions),*)), #tokens)));
         } else if path.is_ident("allow") || path.is_ident("expect") {
             // An expectation would not be met in generated code, which most lints leave alone.
-            self.lint(tokens, conditions);
+            self.add_lint(tokens, conditions);
         } else if path.is_ident("cfg_attr") {
             // What does not parse here is rustc's to report.
             let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
@@ -57,14 +57,14 @@ impl Carried {
                 let mut inside = conditions.to_vec();
                 inside.push(quote!(#condition));
                 for part in parts {
-                    self.take(part, &inside)?;
+                    self.collect(part, &inside)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn lint(&mut self, lint: &TokenStream, conditions: &[TokenStream]) {
+    fn add_lint(&mut self, lint: &TokenStream, conditions: &[TokenStream]) {
         self.lints.push(if conditions.is_empty() {
             quote!(#[allow(#lint)])
         } else {

@@ -7,16 +7,16 @@ use syn::ext::IdentExt;
 
 use crate::expand::own_bounds;
 use crate::model::Model;
-use crate::names::Named;
+use crate::names::NameEntry;
 
 /// The setters, and `build`.
 pub(crate) fn methods(model: &Model) -> TokenStream {
     let Model { visibility, proxy, builder, inner, .. } = model;
-    let (attributes, bounds) = (model.carried.all(), own_bounds(model));
+    let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let lanes = model.lanes.iter().map(|lane| lane_setter(model, lane));
     let budgets = model.budgets.iter().map(|budget| budget_setter(model, budget));
-    let documented = told(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
-    let session = told(model, model.session, quote!(::core::option::Option::None));
+    let documented = ask_inner(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
+    let session = ask_inner(model, model.session, quote!(::core::option::Option::None));
     quote! {
         #attributes
         #[automatically_derived]
@@ -114,8 +114,8 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
     }
 }
 
-fn lane_setter(model: &Model, lane: &Named) -> TokenStream {
-    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lanes.place(&lane.name));
+fn lane_setter(model: &Model, lane: &NameEntry) -> TokenStream {
+    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lanes.position(&lane.name));
     let setter = lane.setter();
     let about = format!("How the lane `{}` is run; a `Quota` alone will do.", lane.name.unraw());
     quote! {
@@ -131,9 +131,9 @@ fn lane_setter(model: &Model, lane: &Named) -> TokenStream {
     }
 }
 
-fn budget_setter(model: &Model, budget: &Named) -> TokenStream {
+fn budget_setter(model: &Model, budget: &NameEntry) -> TokenStream {
     let (visibility, cfg) = (&model.visibility, &budget.cfg);
-    let (index, setter) = (model.budgets.place(&budget.name), budget.setter());
+    let (index, setter) = (model.budgets.position(&budget.name), budget.setter());
     let about = format!("The budget `{}`; a `Quota` alone will do.", budget.name.unraw());
     quote! {
         #cfg
@@ -149,13 +149,13 @@ fn budget_setter(model: &Model, budget: &Named) -> TokenStream {
 }
 
 /// What the inner value tells by the method at this place, or else `none`.
-fn told(model: &Model, at: Option<usize>, none: TokenStream) -> TokenStream {
+fn ask_inner(model: &Model, at: Option<usize>, none: TokenStream) -> TokenStream {
     let Some(method) = at.and_then(|at| model.methods.get(at)) else { return none };
     let (inner, path, name) = (&model.inner, model.path(), &method.name);
-    let span = Span::call_site().located_at(method.answer);
+    let span = Span::call_site().located_at(method.return_span);
     let call = quote_spanned!(span=> <#inner as #path>::#name(&self.inner));
-    if method.carried.is_conditional() {
-        let condition = method.carried.condition();
+    if method.attributes.is_conditional() {
+        let condition = method.attributes.condition();
         quote!({
             #[cfg(#condition)]
             { #call }

@@ -10,18 +10,18 @@ use syn::ext::IdentExt;
 
 use crate::forward::{associated_types, forward};
 use crate::lane_keys::{Effect, LaneKeys};
-use crate::method::{Kind, Method};
+use crate::method::{Method, MethodKind};
 use crate::model::Model;
 use crate::{builder, laned, submit};
 
 /// The three types and all that is implemented for them.
 pub(crate) fn proxy(model: &Model) -> TokenStream {
     let types = types(model);
-    let (lanes, budgets) = (model.lanes.index(), model.budgets.index());
+    let (lanes, budgets) = (model.lanes.index_enum(), model.budgets.index_enum());
     let (own, builder) = (own_methods(model), builder::methods(model));
     let (submit, queued) = (submit::declaration(model), submit::implementations(model));
-    let (implementation, common) = (implementation(model), common(model));
-    let cfg = model.carried.cfg();
+    let (implementation, common) = (implementation(model), common_impls(model));
+    let cfg = model.attributes.cfg();
     quote! {
         #types
         #submit
@@ -42,13 +42,13 @@ pub(crate) fn proxy(model: &Model) -> TokenStream {
 
 fn types(model: &Model) -> TokenStream {
     let Model { visibility, name, proxy, builder, inner, .. } = model;
-    let attributes = model.carried.all();
+    let attributes = model.attributes.all();
     let about = format!(
         "A paced proxy in front of a [`{name}`], made by `#[lanekeeper::proxy]`.\n\n\
          It implements [`{name}`], and starts with [`{proxy}::builder`]. It is cheap to clone: \
          clones share the lanes."
     );
-    let lanes = lanes_in_words(model);
+    let lanes = describe_lanes(model);
     let about_builder = format!(
         "Sets up a [`{proxy}`]; made by [`{proxy}::builder`]. A lane that is given no quota here \
          has the one that is documented."
@@ -74,19 +74,19 @@ fn types(model: &Model) -> TokenStream {
 }
 
 /// The lanes and who is in them, and the budgets, for the reader of the documentation.
-fn lanes_in_words(model: &Model) -> String {
+fn describe_lanes(model: &Model) -> String {
     let laned: Vec<_> = model
         .methods
         .iter()
         .filter_map(|method| match &method.kind {
-            Kind::Lane(keys) => Some((method.name.unraw(), keys)),
+            MethodKind::Lane(keys) => Some((method.name.unraw(), keys)),
             _ => None,
         })
         .collect();
     let mut words = String::from("\n# Lanes\n");
     for lane in model.lanes.iter() {
         let users = laned.iter().filter(|(_, keys)| keys.name == lane.name);
-        let users: Vec<_> = users.map(|(name, keys)| in_words(name, keys)).collect();
+        let users: Vec<_> = users.map(|(name, keys)| describe_method(name, keys)).collect();
         words += &format!("\n- `{}`: {}", lane.name.unraw(), users.join(", "));
     }
     if model.lanes.is_empty() {
@@ -104,15 +104,15 @@ fn lanes_in_words(model: &Model) -> String {
 }
 
 /// A method of a lane. What is as usual goes without saying.
-fn in_words(name: &Ident, keys: &LaneKeys) -> String {
+fn describe_method(name: &Ident, keys: &LaneKeys) -> String {
     let effect = if keys.effect == Effect::Read { "read" } else { "write" };
     let mut words = format!("`{name}` ({effect}");
     if keys.exit {
         words += ", an exit";
-    } else if keys.priority != LaneKeys::PRIORITY {
+    } else if keys.priority != LaneKeys::DEFAULT_PRIORITY {
         words += &format!(", priority {}", keys.priority);
     }
-    if keys.weight != LaneKeys::WEIGHT {
+    if keys.weight != LaneKeys::DEFAULT_WEIGHT {
         words += &format!(", weight {}", keys.weight);
     }
     words + ")"
@@ -136,9 +136,9 @@ pub(crate) fn own_bounds(model: &Model) -> TokenStream {
 
 fn own_methods(model: &Model) -> TokenStream {
     let Model { visibility, proxy, builder, inner, .. } = model;
-    let (attributes, bounds) = (model.carried.all(), own_bounds(model));
+    let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let (lanes, budgets) = (model.lanes.list(), model.budgets.list());
-    let submit = submit::of_proxy(model);
+    let submit = submit::proxy_method(model);
     let proxy_name = proxy.unraw().to_string();
     quote! {
         #attributes
@@ -203,7 +203,7 @@ fn own_methods(model: &Model) -> TokenStream {
 
 fn implementation(model: &Model) -> TokenStream {
     let Model { proxy, inner, .. } = model;
-    let (path, attributes, bounds) = (model.path(), model.carried.all(), bounds(model));
+    let (path, attributes, bounds) = (model.path(), model.attributes.all(), bounds(model));
     let parameters = model.parameters(&quote!(#inner: #bounds));
     let clause = &model.generics.where_clause;
     // Of one place, so that rustc has one to point at when a supertrait is not met.
@@ -212,9 +212,9 @@ fn implementation(model: &Model) -> TokenStream {
     let this = quote_spanned!(there=> #proxy<#parameter>);
     let types = associated_types(model);
     let methods = model.methods.iter().map(|method| match &method.kind {
-        Kind::Lane(keys) => laned(model, method, keys),
-        Kind::Direct => forward(model, method, &quote!(.inner)),
-        Kind::Provided => TokenStream::new(),
+        MethodKind::Lane(keys) => lane_method(model, method, keys),
+        MethodKind::Direct => forward(model, method, &quote!(.inner)),
+        MethodKind::Provided => TokenStream::new(),
     });
     quote! {
         #attributes
@@ -227,17 +227,17 @@ fn implementation(model: &Model) -> TokenStream {
 }
 
 /// A method that sends the call through its lane and waits for the answer.
-fn laned(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
-    let Method { carried, signature, self_token, .. } = method;
+fn lane_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
+    let Method { attributes: carried, signature, self_token, .. } = method;
     let attributes = carried.all();
     let body = laned::body(model, (method, keys), "call", &quote!(#self_token));
     quote!(#attributes #signature #body)
 }
 
 /// `Clone` and `Debug`, which ask nothing of what is inside.
-fn common(model: &Model) -> TokenStream {
+fn common_impls(model: &Model) -> TokenStream {
     let Model { proxy, builder, inner, .. } = model;
-    let attributes = model.carried.all();
+    let attributes = model.attributes.all();
     let names = [proxy, builder].map(|name| name.unraw().to_string());
     let debug = [proxy, builder].into_iter().zip(&names).map(|(ty, name)| {
         quote! {

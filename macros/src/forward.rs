@@ -10,7 +10,7 @@ use crate::method::Method;
 use crate::model::Model;
 
 /// The three implementations.
-pub(crate) fn pointers(model: &Model) -> TokenStream {
+pub(crate) fn pointer_impls(model: &Model) -> TokenStream {
     let inner = &model.inner;
     let pointers =
         [quote!(&#inner), quote!(::std::sync::Arc<#inner>), quote!(::std::boxed::Box<#inner>)];
@@ -18,7 +18,7 @@ pub(crate) fn pointers(model: &Model) -> TokenStream {
 }
 
 fn implementation(model: &Model, pointer: &TokenStream) -> TokenStream {
-    let (inner, path, cfg) = (&model.inner, model.path(), model.carried.all());
+    let (inner, path, cfg) = (&model.inner, model.path(), model.attributes.all());
     let parameters = model.parameters(&quote!(#inner: #path + ?::core::marker::Sized));
     // A pointer meets the trait's bounds for most `X`, but not for every bound there is.
     let supertraits = &model.supertraits;
@@ -49,10 +49,10 @@ pub(crate) fn associated_types(model: &Model) -> TokenStream {
 
 /// A method that calls that of the inner value, which is `self` and then `field`.
 pub(crate) fn forward(model: &Model, method: &Method, field: &TokenStream) -> TokenStream {
-    let Method { carried, name, signature, self_token, arguments, .. } = method;
+    let Method { attributes: carried, name, signature, self_token, arguments, .. } = method;
     let (inner, path, attributes) = (&model.inner, model.path(), carried.all());
     let arguments = arguments.iter().map(|argument| {
-        let (cfg, name) = (argument.carried.cfg(), &argument.name);
+        let (cfg, name) = (argument.attributes.cfg(), &argument.name);
         quote!(#cfg #name)
     });
     // Written so that one body serves any pointer: the call's argument is dereferenced as needed.

@@ -12,7 +12,7 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 use crate::keys::comma;
 
 /// The builder has these methods already, or gives them to every proxy.
-const SETTERS: [&str; 11] = [
+const RESERVED_SETTERS: [&str; 11] = [
     "limits",
     "config",
     "clock",
@@ -26,8 +26,8 @@ const SETTERS: [&str; 11] = [
     "new",
 ];
 
-const PRIORITIES: &str = "a priority is a number from 1 (highest) to 10";
-const WEIGHTS: &str =
+const PRIORITY_RANGE: &str = "a priority is a number from 1 (highest) to 10";
+const WEIGHT_RANGE: &str =
     "a weight is a number from 1 to 4294967295: how many calls this one counts as";
 
 /// Whether a call changes something at the other end.
@@ -57,21 +57,21 @@ pub(crate) struct LaneKeys {
 
 /// The keys after the lane's name, as far as they are read.
 #[derive(Default)]
-struct Said {
+struct ParsedKeys {
     effect: Option<Effect>,
     priority: Option<u8>,
     weight: Option<u32>,
     budgets: Vec<Ident>,
-    never_again: Option<()>,
+    never_retry: Option<()>,
     route: Option<Ident>,
     exit: Option<Ident>,
 }
 
 impl LaneKeys {
     /// If nothing is said: in the middle.
-    pub(crate) const PRIORITY: u8 = 5;
+    pub(crate) const DEFAULT_PRIORITY: u8 = 5;
     /// If nothing is said: as one.
-    pub(crate) const WEIGHT: u32 = 1;
+    pub(crate) const DEFAULT_WEIGHT: u32 = 1;
     /// Of an exit: the first.
     const URGENT: u8 = 1;
 
@@ -98,16 +98,16 @@ impl LaneKeys {
             return Err(input.error("the name of a lane is written without quotes"));
         }
         let name: Ident = input.parse()?;
-        if input.is_empty() && effect(&name).is_some() {
+        if input.is_empty() && parse_effect(&name).is_some() {
             let message = format!("the name of the lane comes first: #[lane(NAME, {name})]");
             return Err(Error::new(name.span(), message));
         }
-        check_setter("lane", &name)?;
+        check_not_reserved("lane", &name)?;
         comma(input)?;
 
-        let mut said = Said::default();
+        let mut said = ParsedKeys::default();
         while !input.is_empty() {
-            said.key(input)?;
+            said.parse_key(input)?;
             comma(input)?;
         }
         let Some(effect) = said.effect else {
@@ -121,15 +121,15 @@ impl LaneKeys {
             let message = "an exit is always of priority 1: leave `priority` out";
             return Err(Error::new(exit.span(), message));
         }
-        let by_default = if said.exit.is_some() { Self::URGENT } else { Self::PRIORITY };
+        let by_default = if said.exit.is_some() { Self::URGENT } else { Self::DEFAULT_PRIORITY };
         let by_effect = if effect == Effect::Read { "reads" } else { "writes" };
         Ok(Self {
             name,
             effect,
             priority: said.priority.unwrap_or(by_default),
-            weight: said.weight.unwrap_or(Self::WEIGHT),
+            weight: said.weight.unwrap_or(Self::DEFAULT_WEIGHT),
             budgets: said.budgets,
-            retries: said.never_again.is_none(),
+            retries: said.never_retry.is_none(),
             route: said
                 .route
                 .map_or_else(|| by_effect.to_owned(), |route| route.unraw().to_string()),
@@ -138,33 +138,33 @@ impl LaneKeys {
     }
 }
 
-impl Said {
+impl ParsedKeys {
     /// Reads one key with its value.
-    fn key(&mut self, input: ParseStream<'_>) -> Result<()> {
+    fn parse_key(&mut self, input: ParseStream<'_>) -> Result<()> {
         let key: Ident = input.parse()?;
-        if let Some(effect) = effect(&key) {
+        if let Some(effect) = parse_effect(&key) {
             return match self.effect.replace(effect) {
                 None => Ok(()),
                 Some(_) => Err(Error::new(key.span(), "say `read` or `write` once")),
             };
         }
         if key == "exit" {
-            return once(&mut self.exit, key.clone(), &key);
+            return set_once(&mut self.exit, key.clone(), &key);
         }
         if key == "route" {
-            let route = named(input, &key, "route = NAME", "a route")?;
-            return once(&mut self.route, route, &key);
+            let route = parse_name(input, &key, "route = NAME", "a route")?;
+            return set_once(&mut self.route, route, &key);
         }
         if key == "priority" {
-            let priority = number(input, &key, "priority = 1", 1..=10, PRIORITIES)?;
-            return once(&mut self.priority, priority, &key);
+            let priority = parse_number(input, &key, "priority = 1", 1..=10, PRIORITY_RANGE)?;
+            return set_once(&mut self.priority, priority, &key);
         }
         if key == "weight" {
-            let weight = number(input, &key, "weight = 2", 1..=u32::MAX, WEIGHTS)?;
-            return once(&mut self.weight, weight, &key);
+            let weight = parse_number(input, &key, "weight = 2", 1..=u32::MAX, WEIGHT_RANGE)?;
+            return set_once(&mut self.weight, weight, &key);
         }
         if key == "budget" {
-            let budget = budget(input, &key)?;
+            let budget = parse_budget(input, &key)?;
             if self.budgets.contains(&budget) {
                 let message = format!(
                     "the budget `{budget}` is named twice: for a call that counts as more than \
@@ -176,7 +176,7 @@ impl Said {
             return Ok(());
         }
         if key == "retry" {
-            equals(input, &key, "retry = never")?;
+            parse_equals(input, &key, "retry = never")?;
             let there = input.span();
             let never: Option<Ident> = input.parse().ok();
             if never.is_none_or(|never| never != "never") {
@@ -186,7 +186,7 @@ impl Said {
                      `LaneConfig::retry`",
                 ));
             }
-            return once(&mut self.never_again, (), &key);
+            return set_once(&mut self.never_retry, (), &key);
         }
         let message = format!(
             "#[lane] has no key `{key}`; there are the lane's name, `read` or `write`, \
@@ -197,7 +197,7 @@ impl Said {
     }
 }
 
-fn effect(key: &Ident) -> Option<Effect> {
+fn parse_effect(key: &Ident) -> Option<Effect> {
     if key == "read" {
         Some(Effect::Read)
     } else if key == "write" {
@@ -208,8 +208,8 @@ fn effect(key: &Ident) -> Option<Effect> {
 }
 
 /// The builder has one setter for each name.
-fn check_setter(what: &str, name: &Ident) -> Result<()> {
-    if SETTERS.iter().any(|setter| name == setter) {
+fn check_not_reserved(what: &str, name: &Ident) -> Result<()> {
+    if RESERVED_SETTERS.iter().any(|setter| name == setter) {
         let message = format!(
             "a {what} cannot be called `{name}`: the builder has a method of that name already"
         );
@@ -218,7 +218,7 @@ fn check_setter(what: &str, name: &Ident) -> Result<()> {
     Ok(())
 }
 
-fn once<T>(place: &mut Option<T>, value: T, key: &Ident) -> Result<()> {
+fn set_once<T>(place: &mut Option<T>, value: T, key: &Ident) -> Result<()> {
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(Error::new(key.span(), format!("`{key}` is said twice"))),
@@ -226,7 +226,7 @@ fn once<T>(place: &mut Option<T>, value: T, key: &Ident) -> Result<()> {
 }
 
 /// The `=` after `key`. Something must follow it; `example` is how the whole is written.
-fn equals(input: ParseStream<'_>, key: &Ident, example: &str) -> Result<()> {
+fn parse_equals(input: ParseStream<'_>, key: &Ident, example: &str) -> Result<()> {
     if !input.peek(Token![=]) {
         return Err(Error::new(key.span(), format!("`{key}` has a value: `{example}`")));
     }
@@ -239,7 +239,7 @@ fn equals(input: ParseStream<'_>, key: &Ident, example: &str) -> Result<()> {
 }
 
 /// The value of `key`, a literal in `range`. `about` says what numbers there are.
-fn number<T>(
+fn parse_number<T>(
     input: ParseStream<'_>,
     key: &Ident,
     example: &str,
@@ -249,22 +249,22 @@ fn number<T>(
 where
     T: FromStr<Err: Display> + PartialOrd,
 {
-    equals(input, key, example)?;
+    parse_equals(input, key, example)?;
     let there = input.span();
     let literal: LitInt = input.parse().map_err(|_| Error::new(there, about))?;
     let number = literal.base10_parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| Error::new(literal.span(), about))
 }
 
-fn budget(input: ParseStream<'_>, key: &Ident) -> Result<Ident> {
-    let name = named(input, key, "budget = NAME", "a budget")?;
-    check_setter("budget", &name)?;
+fn parse_budget(input: ParseStream<'_>, key: &Ident) -> Result<Ident> {
+    let name = parse_name(input, key, "budget = NAME", "a budget")?;
+    check_not_reserved("budget", &name)?;
     Ok(name)
 }
 
 /// The name after `key`. `what` is named by it.
-fn named(input: ParseStream<'_>, key: &Ident, example: &str, what: &str) -> Result<Ident> {
-    equals(input, key, example)?;
+fn parse_name(input: ParseStream<'_>, key: &Ident, example: &str, what: &str) -> Result<Ident> {
+    parse_equals(input, key, example)?;
     if input.peek(LitStr) {
         return Err(input.error(format!("the name of {what} is written without quotes")));
     }

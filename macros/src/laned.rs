@@ -27,10 +27,10 @@ pub(crate) fn body(
     let how = if keys.retries { format!("{how}_repeatable") } else { how.to_owned() };
     // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
     // written here: let that be the type that the user wrote.
-    let there = Span::call_site().located_at(method.answer);
+    let there = Span::call_site().located_at(method.return_span);
     let how = Ident::new(&how, there);
     let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
-    let about = about(model, method, keys);
+    let about = call_spec(model, method, keys);
     let call = quote_spanned! {there=>
         ::lanekeeper::proxy::Lanes::#how(
             &#proxy.lanes,
@@ -53,14 +53,14 @@ pub(crate) fn body(
 }
 
 /// What the lanes are told of the call, apart from the work itself.
-fn about(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
-    let (lane, name) = (model.lanes.place(&keys.name), method.name.unraw().to_string());
+fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
+    let (lane, name) = (model.lanes.position(&keys.name), method.name.unraw().to_string());
     let effect = match keys.effect {
         Effect::Read => quote!(::lanekeeper::proxy::Effect::Read),
         Effect::Write => quote!(::lanekeeper::proxy::Effect::Write),
     };
     let LaneKeys { priority, weight, route, exit, .. } = keys;
-    let budgets = keys.budgets.iter().map(|budget| model.budgets.place(budget));
+    let budgets = keys.budgets.iter().map(|budget| model.budgets.position(budget));
     quote! {
         ::lanekeeper::proxy::CallSpec {
             lane: #lane,
@@ -81,7 +81,7 @@ mod tests {
     use syn::parse_quote;
 
     use super::*;
-    use crate::method::Kind;
+    use crate::method::MethodKind;
     use crate::model;
 
     #[test]
@@ -102,8 +102,10 @@ mod tests {
         let model = model.unwrap();
         let about = |at: usize| {
             let method: &Method = &model.methods[at];
-            let Kind::Lane(keys) = &method.kind else { panic!("{} has no lane", method.name) };
-            about(&model, method, keys).to_string()
+            let MethodKind::Lane(keys) = &method.kind else {
+                panic!("{} has no lane", method.name)
+            };
+            call_spec(&model, method, keys).to_string()
         };
         let call =
             |parts: TokenStream| quote!(::lanekeeper::proxy::CallSpec { #parts }).to_string();

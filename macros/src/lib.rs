@@ -165,7 +165,7 @@ pub fn proxy(args: TokenStream, input: TokenStream) -> TokenStream {
     let generated = match model {
         Ok(model) => {
             let proxy = expand::proxy(&model);
-            let pointers = forward::pointers(&model);
+            let pointers = forward::pointer_impls(&model);
             quote!(#proxy #pointers)
         }
         Err(error) => error.into_compile_error(),

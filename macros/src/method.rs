@@ -9,16 +9,16 @@ use syn::{
 };
 
 use crate::argument::{Argument, first_borrow};
-use crate::attributes::Carried;
+use crate::attributes::CarriedAttributes;
 use crate::errors::Errors;
 use crate::lane_keys::LaneKeys;
 
 /// The proxy has these of its own, and they would hide the trait's.
-const OF_THE_PROXY: [&str; 7] =
+const RESERVED_METHODS: [&str; 7] =
     ["builder", "inner", "lanes", "with", "submit", "status", "shutdown"];
 
 /// How the proxy calls a method.
-pub(crate) enum Kind {
+pub(crate) enum MethodKind {
     /// In a lane.
     Lane(LaneKeys),
     /// On the caller's thread.
@@ -29,8 +29,8 @@ pub(crate) enum Kind {
 
 /// A method that generated code has to do with.
 pub(crate) struct Method {
-    pub(crate) kind: Kind,
-    pub(crate) carried: Carried,
+    pub(crate) kind: MethodKind,
+    pub(crate) attributes: CarriedAttributes,
     pub(crate) name: Ident,
     /// As in the trait, but with a plain name for each argument.
     pub(crate) signature: Signature,
@@ -38,17 +38,17 @@ pub(crate) struct Method {
     pub(crate) self_token: Token![self],
     pub(crate) arguments: Vec<Argument>,
     /// Where to point when the answer's type does not do.
-    pub(crate) answer: Span,
+    pub(crate) return_span: Span,
 }
 
 /// Takes the helper attributes off `method` and reads it. Nothing is returned for a method that
 /// generated code has nothing to do with, or that is wrong.
 pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Method> {
-    let said = Said::take(&mut method.attrs, errors);
+    let said = HelperAttributes::extract(&mut method.attrs, errors);
     let name = method.sig.ident.clone();
 
-    if for_sized_only(&method.sig) {
-        if method.default.is_none() || said.is_any() {
+    if requires_sized_self(&method.sig) {
+        if method.default.is_none() || said.is_present() {
             errors.at(
                 name.span(),
                 "a method with `where Self: Sized` is left out of the proxy: give it a default \
@@ -58,8 +58,8 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
         return None;
     }
 
-    let self_token = shape(&method.sig, errors);
-    if OF_THE_PROXY.iter().any(|own| name == own) {
+    let self_token = check_object_safe(&method.sig, errors);
+    if RESERVED_METHODS.iter().any(|own| name == own) {
         let message = format!(
             "the proxy has a function `{name}` of its own, which would hide this one: choose \
              another name"
@@ -72,35 +72,35 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
     let kind = said.kind(&name, method.default.is_some(), errors);
     if is_laned {
         for argument in &arguments {
-            errors.ok(argument.check_crossing());
+            errors.ok(argument.check_transfer());
         }
-        check_answer(&method.sig, errors);
+        check_return_type(&method.sig, errors);
     }
-    let carried = errors.ok(Carried::read(&method.attrs))?;
+    let carried = errors.ok(CarriedAttributes::read(&method.attrs))?;
     let answer = match &method.sig.output {
         ReturnType::Type(_, answer) => answer.span(),
         ReturnType::Default => name.span(),
     };
-    let signature = plain(&method.sig, &arguments);
+    let signature = plain_signature(&method.sig, &arguments);
     Some(Method {
         kind: kind?,
-        carried,
+        attributes: carried,
         name,
         signature,
         self_token: self_token?,
         arguments,
-        answer,
+        return_span: answer,
     })
 }
 
 /// What the helper attributes of a method say.
-struct Said {
+struct HelperAttributes {
     lane: Option<syn::Result<LaneKeys>>,
     direct: bool,
 }
 
-impl Said {
-    fn take(attributes: &mut Vec<Attribute>, errors: &mut Errors) -> Self {
+impl HelperAttributes {
+    fn extract(attributes: &mut Vec<Attribute>, errors: &mut Errors) -> Self {
         let mut said = Self { lane: None, direct: false };
         attributes.retain(|attribute| {
             let path = attribute.path();
@@ -128,15 +128,15 @@ impl Said {
         said
     }
 
-    fn is_any(&self) -> bool {
+    fn is_present(&self) -> bool {
         self.direct || self.lane.is_some()
     }
 
-    fn kind(self, name: &Ident, has_body: bool, errors: &mut Errors) -> Option<Kind> {
+    fn kind(self, name: &Ident, has_body: bool, errors: &mut Errors) -> Option<MethodKind> {
         match self.lane {
-            Some(keys) => errors.ok(keys).map(Kind::Lane),
-            None if self.direct => Some(Kind::Direct),
-            None if has_body => Some(Kind::Provided),
+            Some(keys) => errors.ok(keys).map(MethodKind::Lane),
+            None if self.direct => Some(MethodKind::Direct),
+            None if has_body => Some(MethodKind::Provided),
             None => {
                 errors.at(
                     name.span(),
@@ -150,7 +150,7 @@ impl Said {
 }
 
 /// Whether the method says `where Self: Sized`, and so is no part of the trait object.
-fn for_sized_only(signature: &Signature) -> bool {
+fn requires_sized_self(signature: &Signature) -> bool {
     signature.generics.where_clause.iter().flat_map(|clause| &clause.predicates).any(|predicate| {
         let WherePredicate::Type(predicate) = predicate else { return false };
         matches!(&predicate.bounded_ty, Type::Path(ty) if ty.path.is_ident("Self"))
@@ -164,7 +164,7 @@ fn for_sized_only(signature: &Signature) -> bool {
 }
 
 /// Says what keeps the method from being called through a `&dyn` of the trait. Gives its `self`.
-fn shape(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
+fn check_object_safe(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
     if let Some(token) = &signature.asyncness {
         errors.at(
             token.span(),
@@ -198,7 +198,7 @@ fn shape(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
         ReturnType::Default => None,
     };
     for ty in types.chain(answer) {
-        object_safe(ty.to_token_stream(), errors);
+        check_tokens_object_safe(ty.to_token_stream(), errors);
     }
 
     match signature.inputs.first() {
@@ -224,11 +224,11 @@ fn shape(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
 }
 
 /// Looks for `Self` as a type of its own, and for `impl Trait`.
-fn object_safe(tokens: TokenStream, errors: &mut Errors) {
+fn check_tokens_object_safe(tokens: TokenStream, errors: &mut Errors) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         match token {
-            TokenTree::Group(group) => object_safe(group.stream(), errors),
+            TokenTree::Group(group) => check_tokens_object_safe(group.stream(), errors),
             TokenTree::Ident(word) if word == "impl" => errors.at(
                 word.span(),
                 "`impl Trait` cannot be called through `dyn`: name one type, or use \
@@ -262,7 +262,7 @@ fn arguments(signature: &Signature, errors: &mut Errors) -> Vec<Argument> {
 
 /// A lane can refuse a call, so its methods return a `Result`; and what it holds comes from
 /// another thread.
-fn check_answer(signature: &Signature, errors: &mut Errors) {
+fn check_return_type(signature: &Signature, errors: &mut Errors) {
     let fallible = "a lane can refuse a call: return `Result<T, E>` with `E: From<LaneError>`, or \
                     make the method #[direct]";
     let answer = match &signature.output {
@@ -285,7 +285,7 @@ fn check_answer(signature: &Signature, errors: &mut Errors) {
 }
 
 /// The signature with a plain name for each argument, and on them no attribute but `#[cfg]`.
-fn plain(signature: &Signature, arguments: &[Argument]) -> Signature {
+fn plain_signature(signature: &Signature, arguments: &[Argument]) -> Signature {
     let mut signature = signature.clone();
     let typed = signature.inputs.iter_mut().filter_map(|input| match input {
         FnArg::Typed(argument) => Some(argument),

@@ -9,16 +9,16 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{GenericParam, Generics, Ident, ItemTrait, Token, TraitItem, TraitItemType, Visibility};
 
-use crate::attributes::Carried;
+use crate::attributes::CarriedAttributes;
 use crate::errors::Errors;
 use crate::keys::ProxyKeys;
-use crate::method::{self, Kind, Method};
-use crate::names::{self, Names};
+use crate::method::{self, Method, MethodKind};
+use crate::names::{self, NameList};
 
 /// All that code is written from.
 pub(crate) struct Model {
     pub(crate) visibility: Visibility,
-    pub(crate) carried: Carried,
+    pub(crate) attributes: CarriedAttributes,
     pub(crate) name: Ident,
     pub(crate) proxy: Ident,
     pub(crate) builder: Ident,
@@ -28,10 +28,10 @@ pub(crate) struct Model {
     pub(crate) generics: Generics,
     /// The bounds that `Self` must meet.
     pub(crate) supertraits: TokenStream,
-    pub(crate) types: Vec<(Ident, Carried)>,
+    pub(crate) types: Vec<(Ident, CarriedAttributes)>,
     pub(crate) methods: Vec<Method>,
-    pub(crate) lanes: Names,
-    pub(crate) budgets: Names,
+    pub(crate) lanes: NameList,
+    pub(crate) budgets: NameList,
     /// The place in `methods` of the one that tells the documented limits.
     pub(crate) limits: Option<usize>,
     /// The place of the one that tells the session.
@@ -43,7 +43,7 @@ pub(crate) struct Model {
 pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::Result<Model>) {
     let mut errors = Errors::default();
     let keys = errors.ok(ProxyKeys::parse(args)).unwrap_or_default();
-    let carried = errors.ok(Carried::read(&item.attrs)).unwrap_or_default();
+    let carried = errors.ok(CarriedAttributes::read(&item.attrs)).unwrap_or_default();
     check_trait(&item, &keys, &mut errors);
 
     let mut methods = Vec::new();
@@ -63,13 +63,13 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
             other => errors.at(other.span(), "#[proxy] does not understand this"),
         }
     }
-    let lanes = Names::of_lanes("__LkLane", &methods);
-    let budgets = Names::of_budgets("__LkBudget", &methods);
-    names::check_apart(&lanes, &budgets, &mut errors);
+    let lanes = NameList::from_lanes("__LkLane", &methods);
+    let budgets = NameList::from_budgets("__LkBudget", &methods);
+    names::check_disjoint(&lanes, &budgets, &mut errors);
     let mut told_by = |name: Option<Ident>, what: &str| {
         let name = name?;
         let found = methods.iter().position(|method| method.name == name);
-        if !found.is_some_and(|at| tells(&methods[at])) {
+        if !found.is_some_and(|at| is_plain_getter(&methods[at])) {
             let message = format!(
                 "name a method of this trait that takes `&self` alone, has no lane, and returns {what}"
             );
@@ -91,11 +91,11 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     let own = (!supertraits.is_empty()).then(|| quote!(Self: #supertraits,));
     let model = Model {
         visibility: visibility(&item.vis),
-        carried,
+        attributes: carried,
         proxy: made("Proxy"),
         builder: made("ProxyBuilder"),
         submit: made("Submit"),
-        inner: fresh(&item),
+        inner: unused_parameter_name(&item),
         generics: item.generics.clone(),
         supertraits: quote!(#own #(#bounds,)*),
         types,
@@ -136,19 +136,19 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
     }
 }
 
-fn associated_type(ty: &TraitItemType, errors: &mut Errors) -> Option<(Ident, Carried)> {
+fn associated_type(ty: &TraitItemType, errors: &mut Errors) -> Option<(Ident, CarriedAttributes)> {
     if !ty.generics.params.is_empty() {
         errors.at(
             ty.generics.span(),
             "an associated type with parameters keeps a trait from being used as `dyn`",
         );
     }
-    Some((ty.ident.clone(), errors.ok(Carried::read(&ty.attrs))?))
+    Some((ty.ident.clone(), errors.ok(CarriedAttributes::read(&ty.attrs))?))
 }
 
 /// Whether the builder can ask the inner value by it.
-fn tells(method: &Method) -> bool {
-    !matches!(method.kind, Kind::Lane(_)) && method.arguments.is_empty()
+fn is_plain_getter(method: &Method) -> bool {
+    !matches!(method.kind, MethodKind::Lane(_)) && method.arguments.is_empty()
 }
 
 /// The trait's visibility, as the macro's own: that a `pub` is not reachable is said of the trait,
@@ -163,9 +163,9 @@ fn visibility(of_trait: &Visibility) -> Visibility {
 }
 
 /// A name for a type parameter that the trait does not use for anything.
-fn fresh(item: &ItemTrait) -> Ident {
+fn unused_parameter_name(item: &ItemTrait) -> Ident {
     let mut used = HashSet::new();
-    words(item.to_token_stream(), &mut used);
+    collect_idents(item.to_token_stream(), &mut used);
     let mut name = String::from("T");
     while used.contains(&name) {
         name = if name == "T" { String::from("Inner") } else { name + "_" };
@@ -173,10 +173,10 @@ fn fresh(item: &ItemTrait) -> Ident {
     format_ident!("{name}")
 }
 
-fn words(tokens: TokenStream, used: &mut HashSet<String>) {
+fn collect_idents(tokens: TokenStream, used: &mut HashSet<String>) {
     for token in tokens {
         match token {
-            TokenTree::Group(group) => words(group.stream(), used),
+            TokenTree::Group(group) => collect_idents(group.stream(), used),
             TokenTree::Ident(word) => {
                 used.insert(word.unraw().to_string());
             }

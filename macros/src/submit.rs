@@ -11,13 +11,13 @@ use syn::{GenericArgument, GenericParam, Ident, PathArguments, ReturnType, Type,
 use crate::expand::bounds;
 use crate::lane_keys::LaneKeys;
 use crate::laned;
-use crate::method::{Kind, Method};
+use crate::method::{Method, MethodKind};
 use crate::model::Model;
 
 /// The type itself.
 pub(crate) fn declaration(model: &Model) -> TokenStream {
     let Model { visibility, name, proxy, submit, inner, .. } = model;
-    let attributes = model.carried.all();
+    let attributes = model.attributes.all();
     let about = format!(
         "The calls of [`{name}`] that are queued and not waited for, made by \
          [`{proxy}::submit`].\n\n\
@@ -25,7 +25,7 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
          [`Ticket`](::lanekeeper::proxy::Ticket) for the answer. What goes around the lanes is not \
          here."
     );
-    let (parameters, clause) = (model.generics.params.iter(), clause(model));
+    let (parameters, clause) = (model.generics.params.iter(), where_clause(model));
     // As functions, so that the parameters have no say in what can be sent or shared.
     let named = model.generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(parameter) => Some(&parameter.ident),
@@ -39,15 +39,15 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
             of: ::core::marker::PhantomData<(#(fn(&#named),)*)>,
         }
     };
-    of_inner(declaration, inner)
+    replace_self(declaration, inner)
 }
 
 /// The function of the proxy that gives one.
-pub(crate) fn of_proxy(model: &Model) -> TokenStream {
+pub(crate) fn proxy_method(model: &Model) -> TokenStream {
     let Model { visibility, name, submit, inner, .. } = model;
     let generic = !model.generics.params.is_empty();
     let parameters = generic.then(|| model.parameters(&TokenStream::new()));
-    let (arguments, clause) = (arguments(model), clause(model));
+    let (arguments, clause) = (type_arguments(model), where_clause(model));
     let about = format!(
         "The laned methods of [`{name}`] once more, but these queue the call and return at once, \
          with a [`Ticket`](::lanekeeper::proxy::Ticket) for the answer."
@@ -62,20 +62,20 @@ pub(crate) fn of_proxy(model: &Model) -> TokenStream {
             }
         }
     };
-    of_inner(function, inner)
+    replace_self(function, inner)
 }
 
 /// All that is implemented for the type.
 pub(crate) fn implementations(model: &Model) -> TokenStream {
     let Model { submit, inner, .. } = model;
-    let (attributes, bounds) = (model.carried.all(), bounds(model));
-    let (arguments, clause) = (arguments(model), clause(model));
+    let (attributes, bounds) = (model.attributes.all(), bounds(model));
+    let (arguments, clause) = (type_arguments(model), where_clause(model));
     let (bounded, unbounded) =
         (model.parameters(&quote!(#inner: #bounds)), model.parameters(&quote!(#inner)));
     let whole_clause = &model.generics.where_clause;
     let methods = model.methods.iter().filter_map(|method| match &method.kind {
-        Kind::Lane(keys) => Some(queued(model, method, keys)),
-        Kind::Direct | Kind::Provided => None,
+        MethodKind::Lane(keys) => Some(submit_method(model, method, keys)),
+        MethodKind::Direct | MethodKind::Provided => None,
     });
     let name = submit.unraw().to_string();
     let implementations = quote! {
@@ -104,12 +104,12 @@ pub(crate) fn implementations(model: &Model) -> TokenStream {
             }
         }
     };
-    of_inner(implementations, inner)
+    replace_self(implementations, inner)
 }
 
 /// One method.
-fn queued(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
-    let (visibility, attributes) = (&model.visibility, method.carried.all());
+fn submit_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
+    let (visibility, attributes) = (&model.visibility, method.attributes.all());
     let (name, this) = (method.name.unraw(), &method.self_token);
     let about = format!(
         "Queues [`{name}`]({}::{name}) and returns at once; the ticket is for its answer.",
@@ -119,7 +119,7 @@ fn queued(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     // Not used is not the user's fault, so lints should see the macro here.
     signature.ident.set_span(Span::call_site().located_at(signature.ident.span()));
     if let ReturnType::Type(_, answer) = &signature.output {
-        let ticket = ticket(answer);
+        let ticket = ticket_type(answer);
         signature.output = parse_quote!(-> #ticket);
     }
     let body = laned::body(model, (method, keys), "submit", &quote!(#this.proxy));
@@ -132,8 +132,8 @@ fn queued(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
 
 /// The ticket for an answer. Written out where that can be, for whoever reads the documentation;
 /// of an alias such as `io::Result<T>` only the compiler knows the error.
-fn ticket(answer: &Type) -> TokenStream {
-    if let Some([value, error]) = both(answer) {
+fn ticket_type(answer: &Type) -> TokenStream {
+    if let Some([value, error]) = result_types(answer) {
         return quote!(::lanekeeper::proxy::Ticket<#value, #error>);
     }
     let of = quote!(<#answer as ::lanekeeper::proxy::ResultParts>);
@@ -141,7 +141,7 @@ fn ticket(answer: &Type) -> TokenStream {
 }
 
 /// The `R` and the `E` of a `Result<R, E>`.
-fn both(answer: &Type) -> Option<[&Type; 2]> {
+fn result_types(answer: &Type) -> Option<[&Type; 2]> {
     let Type::Path(path) = answer else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
     let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
@@ -156,7 +156,7 @@ fn both(answer: &Type) -> Option<[&Type; 2]> {
 }
 
 /// The arguments of the type: `<T, K, V>`.
-fn arguments(model: &Model) -> TokenStream {
+fn type_arguments(model: &Model) -> TokenStream {
     let inner = &model.inner;
     let own = model.generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(parameter) => Some(&parameter.ident),
@@ -168,7 +168,7 @@ fn arguments(model: &Model) -> TokenStream {
 
 /// The bounds that the type needs to be written down. Those on `Self` are left to where `T` is
 /// known to implement the trait.
-fn clause(model: &Model) -> Option<TokenStream> {
+fn where_clause(model: &Model) -> Option<TokenStream> {
     let clause = model.generics.where_clause.as_ref()?;
     let free = clause.predicates.iter().filter(|predicate| !mentions_self(predicate));
     Some(quote!(where #(#free,)*))
@@ -183,10 +183,10 @@ fn mentions_self(tokens: impl ToTokens) -> bool {
 }
 
 /// Here `Self` is not what implements the trait: `Self::Key` is written `T::Key`.
-fn of_inner(tokens: TokenStream, inner: &Ident) -> TokenStream {
+fn replace_self(tokens: TokenStream, inner: &Ident) -> TokenStream {
     let translate = |token| match token {
         TokenTree::Group(group) => {
-            let mut translated = Group::new(group.delimiter(), of_inner(group.stream(), inner));
+            let mut translated = Group::new(group.delimiter(), replace_self(group.stream(), inner));
             translated.set_span(group.span());
             TokenTree::Group(translated)
         }

@@ -101,12 +101,12 @@ struct ExchangeArgs {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return usage_error(&error),
     };
     let done = match cli.command {
-        Command::Exchange(args) => run(args).map_err(|error| format!("error: {error}")),
+        Command::Exchange(args) => run_exchange(args).map_err(|error| format!("error: {error}")),
         // Each line of it begins with the file already, as editors like it.
-        Command::CheckConfig(args) => check(&args).map_err(|error| error.to_string()),
+        Command::CheckConfig(args) => check_config(&args).map_err(|error| error.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
 }
 
 /// Looks at a file, and says how fast it lets the lanes go.
-fn check(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
+fn check_config(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_path(&args.file)?;
     let given = |names: &Option<Vec<String>>, of_broker: &[&str]| match names {
         Some(names) => names.clone(),
@@ -127,7 +127,7 @@ fn check(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
     };
     let (lanes, budgets) =
         (given(&args.lanes, &lanes::ALL), given(&args.budgets, &[lanes::ORDERS]));
-    let named = config.check_names(&names(&lanes), &names(&budgets));
+    let named = config.check_names(&str_refs(&lanes), &str_refs(&budgets));
     named.map_err(|error| error.in_file(&args.file))?;
 
     let mut out = io::stdout();
@@ -138,22 +138,27 @@ fn check(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
         let mut said = settings.lanes().filter(|(name, _)| name == lane);
         let said = said.find_map(|(_, lane)| lane.quota.as_ref());
         let quota = said.or_else(|| preset.and_then(|limits| limits.of_lane(lane)));
-        tell(&mut out, "lane", lane, quota)?;
+        write_quota(&mut out, "lane", lane, quota)?;
     }
     for budget in &budgets {
         let mut said = settings.budgets().filter(|(name, _)| name == budget);
         let said = said.find_map(|(_, budget)| budget.quota.as_ref());
         let preset = || preset?.of_budget(budget).map(Budget::quota);
-        tell(&mut out, "budget", budget, said.or_else(preset))?;
+        write_quota(&mut out, "budget", budget, said.or_else(preset))?;
     }
     Ok(())
 }
 
-fn names(all: &[String]) -> Vec<&str> {
+fn str_refs(all: &[String]) -> Vec<&str> {
     all.iter().map(String::as_str).collect()
 }
 
-fn tell(out: &mut impl Write, what: &str, name: &str, quota: Option<&Quota>) -> io::Result<()> {
+fn write_quota(
+    out: &mut impl Write,
+    what: &str,
+    name: &str,
+    quota: Option<&Quota>,
+) -> io::Result<()> {
     match quota {
         Some(quota) => writeln!(out, "{what} {name}: {quota}"),
         None => writeln!(out, "{what} {name}: as the adapter documents it, or as the code sets it"),
@@ -161,7 +166,7 @@ fn tell(out: &mut impl Write, what: &str, name: &str, quota: Option<&Quota>) -> 
 }
 
 /// Says what is wrong with the arguments in one line, for people and logs alike.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn usage_error(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -174,7 +179,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
+fn run_exchange(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let prices = match &args.prices {
         Some(path) => {
             Prices::from_path(path).map_err(|error| format!("{}: {error}", path.display()))?
@@ -203,7 +208,7 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         .seed(args.seed)
         .faults(faults)
         .start()?;
-    let stopped = signal()?;
+    let stopped = stop_signal()?;
     let mut out = io::stdout();
     writeln!(out, "listening on {}", exchange.base_url())?;
     out.flush()?;
@@ -223,7 +228,7 @@ fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Is sent to by the first signal that asks the process to end: SIGINT, SIGTERM or SIGHUP. A second one
 /// ends the process where it is.
-fn signal() -> Result<Receiver<()>, ctrlc::Error> {
+fn stop_signal() -> Result<Receiver<()>, ctrlc::Error> {
     let (stop, stopped) = mpsc::channel();
     let mut asked = false;
     ctrlc::set_handler(move || {
@@ -240,7 +245,8 @@ fn signal() -> Result<Receiver<()>, ctrlc::Error> {
 /// Reads a file of faults, with an error in one line that says where it is wrong.
 fn read_faults(path: &Path) -> Result<Faults, String> {
     let named = |why: String| format!("{}: {why}", path.display());
-    let text = text(path).map_err(|error| named(format!("cannot read the faults: {error}")))?;
+    let text =
+        read_text(path).map_err(|error| named(format!("cannot read the faults: {error}")))?;
     toml::from_str(&text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
@@ -249,12 +255,12 @@ fn read_faults(path: &Path) -> Result<Faults, String> {
 }
 
 /// Reads a file that a person wrote. A path may as well name a device or a pipe that never ends.
-fn text(path: &Path) -> io::Result<String> {
-    const MOST: u64 = 1 << 20;
+fn read_text(path: &Path) -> io::Result<String> {
+    const MAX_BYTES: u64 = 1 << 20;
     let mut text = String::new();
-    let read = File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
-    match read as u64 > MOST {
-        true => Err(io::Error::other(format!("it is larger than {MOST} bytes"))),
+    let read = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    match read as u64 > MAX_BYTES {
+        true => Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes"))),
         false => Ok(text),
     }
 }

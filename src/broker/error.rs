@@ -97,7 +97,7 @@ impl fmt::Display for Absence {
 
 impl ErrorDetail {
     /// The same, and these words besides.
-    pub(crate) fn and(mut self, words: &str) -> Self {
+    pub(crate) fn append_message(mut self, words: &str) -> Self {
         let separator = if self.message.is_empty() { "" } else { "; " };
         self.message = format!("{}{separator}{words}", self.message);
         self

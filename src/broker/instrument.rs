@@ -9,9 +9,9 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::vocabulary::vocabulary;
+use super::vocabulary::open_enum;
 
-vocabulary! {
+open_enum! {
     /// A market place, by the code that brokers use for it.
     pub enum Exchange {
         /// National Stock Exchange of India.

@@ -24,7 +24,7 @@ pub use error::{Absence, BrokerError, ErrorDetail, LookupResult, OrderLookup};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
-pub(crate) use order::sum;
+pub(crate) use order::saturating_sum;
 pub use order::{
     MarketProtection, MarketProtectionError, Order, OrderCancel, OrderChange, OrderId,
     OrderRequest, OrderStatus, OrderTags, OrderType, Product, Side, Slice, SliceCancel,

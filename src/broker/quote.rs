@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::BrokerError;
 use super::instrument::Instrument;
 use super::time::BrokerTime;
-use super::vocabulary::vocabulary;
+use super::vocabulary::open_enum;
 
 /// The open, high, low and close of a period, in the instrument's currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +193,7 @@ impl fmt::Debug for QuoteBatch {
     }
 }
 
-vocabulary! {
+open_enum! {
     /// The length of a candle.
     pub enum Interval {
         /// One minute.

@@ -5,7 +5,7 @@
 //! way from text to value and back.
 
 /// Makes an open vocabulary: an enum with the known words and `Other`.
-macro_rules! vocabulary {
+macro_rules! open_enum {
     (
         $(#[$outer:meta])*
         pub enum $name:ident { $( $(#[$inner:meta])* $variant:ident = $word:literal ),+ $(,)? }
@@ -72,7 +72,7 @@ macro_rules! vocabulary {
     };
 }
 
-pub(crate) use vocabulary;
+pub(crate) use open_enum;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::memory::Entry;
+use super::memory::CacheEntry;
 use crate::quota::Moment;
 
 /// What a caller demands of an answer. What is not said is as the cache was set up.
@@ -74,8 +74,8 @@ pub struct Cached<V> {
 
 impl<V> Cached<V> {
     /// `None` if there is no value.
-    pub(super) fn of<E: Clone>(
-        entry: &Entry<V, E>,
+    pub(super) fn from_entry<E: Clone>(
+        entry: &CacheEntry<V, E>,
         age: Duration,
         origin: Origin,
     ) -> Result<Option<Self>, FetchError<E>> {

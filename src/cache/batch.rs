@@ -9,15 +9,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::answer::{BatchResult, Cached, FetchError, GetOptions, Origin};
-use super::board::Urge;
+use super::board::Refresh;
 use super::bounds::{Key, Shared};
 use super::build::BatchBuilder;
 use super::core::Core;
 use super::fetcher;
-use super::memory::{CacheFull, Entry, Snapshot};
-use super::settings::{BatchConfig, Verdict};
+use super::memory::{CacheEntry, CacheFull, Snapshot};
+use super::settings::{BatchConfig, Freshness};
 use super::stats::CacheStats;
-use super::wait::{Asking, Held};
+use super::wait::{FoundEntry, Query};
 use crate::quota::Moment;
 
 /// A read-through cache that fetches in batches.
@@ -74,7 +74,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         BatchBuilder::new(settings).build(fetch)
     }
 
-    pub(super) fn of(core: Core<K, V, E>) -> Self {
+    pub(super) fn from_core(core: Core<K, V, E>) -> Self {
         Self { core: Arc::new(core), fetcher: Mutex::default() }
     }
 
@@ -91,9 +91,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// # Errors
     /// The request for it failed, or the source did not answer for it, or not in time.
     pub fn get_with(&self, key: &K, ask: &GetOptions) -> Result<Option<Cached<V>>, FetchError<E>> {
-        self.recall(key, ask, |entry, age, origin| Cached::of(entry, age, origin)).unwrap_or_else(
-            || Ok(self.get_many_with(std::slice::from_ref(key), ask).complete()?.remove(key)),
-        )
+        self.get_cached(key, ask, |entry, age, origin| Cached::from_entry(entry, age, origin))
+            .unwrap_or_else(|| {
+                Ok(self.get_many_with(std::slice::from_ref(key), ask).complete()?.remove(key))
+            })
     }
 
     /// The values of `keys`, and why a key has no answer.
@@ -111,17 +112,18 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// the other keys have [`TimedOut`](FetchError::TimedOut). If a request for one of the keys fails, it
     /// waits no longer, and all that have no answer yet have the error of that request.
     pub fn get_many_with(&self, keys: &[K], ask: &GetOptions) -> BatchResult<K, V, E> {
-        let ages = &self.core.ages;
+        let ages = &self.core.age_policy;
         let mut now = self.core.now();
         let until = ask.deadline.map(|limit| now + limit);
-        let mut asking = Asking { ask, began: now, until, was_sent: false };
+        let mut asking =
+            Query { options: ask, started_at: now, deadline: until, was_request_sent: false };
         let mut known = HashMap::with_capacity(keys.len());
         let mut missing = Vec::new();
         {
-            let shown = self.core.memory.look();
+            let shown = self.core.store.snapshot();
             for key in keys {
-                let held = |entry: &Arc<_>, _, origin| Held::of(entry, origin);
-                match self.of_snapshot(&shown, key, now, ask, held) {
+                let held = |entry: &Arc<_>, _, origin| FoundEntry::from_memory(entry, origin);
+                match self.read_snapshot(&shown, key, now, ask, held) {
                     Some(held) => drop(known.insert(key.clone(), held)),
                     None => missing.push(key.clone()),
                 }
@@ -131,8 +133,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         let mut outgrown = HashMap::new();
         let mut may_be_late = true;
         while !missing.is_empty() {
-            let stopped = match self.start() {
-                Ok(()) => self.core.wait_for(&missing, &mut known, &mut asking),
+            let stopped = match self.ensure_fetcher_running() {
+                Ok(()) => self.core.await_missing(&missing, &mut known, &mut asking),
                 Err(error) => Some(error),
             };
             now = self.core.now();
@@ -141,7 +143,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
                 for (key, held) in outgrown {
                     known.entry(key).or_insert(held);
                 }
-                known.retain(|_, held| !self.is_too_old(held, now));
+                known.retain(|_, held| !self.exceeds_hard_limit(held, now));
                 let unanswered = keys.iter().filter(|key| !known.contains_key(*key));
                 failed.extend(unanswered.map(|key| (key.clone(), error.clone())));
                 break;
@@ -149,11 +151,12 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             // It took its time. What is too old by now, and is not the answer to a request that was
             // sent after the question, is asked for again; no later request can be older than that.
             // What came in time, and grew too old while it waited for the others, is asked for once more.
-            let too_old = |(key, held): (&K, &Held<V, E>)| {
+            let too_old = |(key, held): (&K, &FoundEntry<V, E>)| {
                 let age = now.since(held.entry.sent);
-                let old = held.entry.sent < asking.began
-                    && held.entry.judge(age, ages, ask) == Verdict::TooOld;
-                let late = may_be_late && held.came_in_time && self.is_too_old(held, now);
+                let old = held.entry.sent < asking.started_at
+                    && held.entry.freshness(age, ages, ask) == Freshness::TooOld;
+                let late =
+                    may_be_late && held.arrived_in_time && self.exceeds_hard_limit(held, now);
                 (old || late).then(|| key.clone())
             };
             missing = known.iter().filter_map(too_old).collect();
@@ -162,14 +165,14 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         }
         let mut values = HashMap::with_capacity(known.len());
         for (key, held) in known {
-            let Held { entry, origin, .. } = &held;
+            let FoundEntry { entry, origin, .. } = &held;
             let age = now.since(entry.sent);
-            let answer = match self.is_too_old(&held, now) {
+            let answer = match self.exceeds_hard_limit(&held, now) {
                 true => Err(FetchError::TooOld { age }),
-                false => Cached::of(entry, age, *origin),
+                false => Cached::from_entry(entry, age, *origin),
             };
             if *origin == Origin::Fetched && answer.is_ok() {
-                self.core.counters.answered(*origin, age);
+                self.core.counters.record_answer(*origin, age);
             }
             match answer {
                 Ok(answer) => values.extend(answer.map(|answer| (key, answer))),
@@ -181,54 +184,54 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
 
     /// Whether it may not be given to anyone any more. What the source said of its own failure has no
     /// such limit.
-    fn is_too_old(&self, held: &Held<V, E>, now: Moment) -> bool {
-        held.entry.value().is_ok() && now.since(held.entry.sent) > self.core.ages.hard_limit()
+    fn exceeds_hard_limit(&self, held: &FoundEntry<V, E>, now: Moment) -> bool {
+        held.entry.value().is_ok() && now.since(held.entry.sent) > self.core.age_policy.hard_limit()
     }
 
     /// What is made of the answer for `key`, if memory has one that satisfies `ask`. Allocates
     /// nothing, takes no lock, and copies nothing that `make` does not.
-    pub(super) fn recall<R>(
+    pub(super) fn get_cached<R>(
         &self,
         key: &K,
-        ask: &GetOptions,
-        make: impl FnOnce(&Arc<Entry<V, E>>, Duration, Origin) -> R,
+        options: &GetOptions,
+        make: impl FnOnce(&Arc<CacheEntry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
         let now = self.core.now();
-        self.of_snapshot(&self.core.memory.look(), key, now, ask, make)
+        self.read_snapshot(&self.core.store.snapshot(), key, now, options, make)
     }
 
-    fn of_snapshot<R>(
+    fn read_snapshot<R>(
         &self,
-        shown: &Snapshot<K, V, E>,
+        snapshot: &Snapshot<K, V, E>,
         key: &K,
         now: Moment,
-        ask: &GetOptions,
-        make: impl FnOnce(&Arc<Entry<V, E>>, Duration, Origin) -> R,
+        options: &GetOptions,
+        make: impl FnOnce(&Arc<CacheEntry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
-        let entry = shown.get(key)?;
+        let entry = snapshot.get(key)?;
         let age = now.since(entry.sent);
-        let origin = match entry.judge(age, &self.core.ages, ask) {
-            Verdict::Fresh => Origin::Memory,
-            Verdict::Ahead => {
-                self.core.urge(key, now, Urge::Ahead);
+        let origin = match entry.freshness(age, &self.core.age_policy, options) {
+            Freshness::Fresh => Origin::Memory,
+            Freshness::RefreshAhead => {
+                self.core.request_refresh(key, now, Refresh::Ahead);
                 Origin::Memory
             }
-            Verdict::Stale => {
-                self.core.urge(key, now, Urge::Stale);
+            Freshness::Stale => {
+                self.core.request_refresh(key, now, Refresh::Stale);
                 Origin::Stale
             }
-            Verdict::TooOld => return None,
+            Freshness::TooOld => return None,
         };
         entry.touch(now);
-        self.core.counters.answered(origin, entry.age_of_value(now));
+        self.core.counters.record_answer(origin, entry.value_age(now));
         Some(make(entry, age, origin))
     }
 
     /// Starts the fetcher, if none runs.
-    fn start(&self) -> Result<(), FetchError<E>> {
+    fn ensure_fetcher_running(&self) -> Result<(), FetchError<E>> {
         let mut fetcher = self.fetcher.lock();
         if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
-            let started = fetcher::start(&self.core);
+            let started = fetcher::spawn(&self.core);
             let thread =
                 started.map_err(|error| FetchError::NoThread { error: error.to_string() })?;
             *fetcher = Some(thread);
@@ -255,23 +258,23 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// request that is sent after this. Whoever waits already is answered. Costs a copy of all that
     /// is remembered.
     pub fn invalidate(&self, key: &K) {
-        self.core.forget(key);
+        self.core.invalidate(key);
     }
 
     /// How often it was asked, and what it took.
     pub fn stats(&self) -> CacheStats {
-        self.core.counters.read(self.core.memory.look().len())
+        self.core.counters.snapshot(self.core.store.snapshot().len())
     }
 }
 
 impl<K: Key, V: Shared, E: Shared> Drop for BatchCache<K, V, E> {
     fn drop(&mut self) {
         let fetching = {
-            let mut board = self.core.board.lock();
+            let mut board = self.core.pending.lock();
             board.closed = true;
             board.fetching
         };
-        self.core.work.notify_all();
+        self.core.work_available.notify_all();
         // A request that is under way is not waited for: its thread ends with it.
         if let Some(fetcher) = self.fetcher.get_mut().take().filter(|_| !fetching) {
             if fetcher.thread().id() != std::thread::current().id() {
@@ -285,6 +288,6 @@ impl<K: Key, V: Shared, E: Shared> Drop for BatchCache<K, V, E> {
 impl<K: Key, V: Shared, E: Shared> fmt::Debug for BatchCache<K, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("BatchCache");
-        debug.field("settings", &self.core.settings).finish_non_exhaustive()
+        debug.field("settings", &self.core.config).finish_non_exhaustive()
     }
 }

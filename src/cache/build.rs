@@ -5,44 +5,44 @@ use std::fmt;
 
 use super::batch::BatchCache;
 use super::bounds::{Key, Shared};
-use super::core::{Core, Hooks};
+use super::core::{CacheHooks, Core};
 use super::fetcher::Batch;
 use super::settings::BatchConfig;
 
 /// Sets up a [`BatchCache`] that is told more of its keys and its source.
 #[must_use = "a builder makes nothing until it is built"]
 pub struct BatchBuilder<K, E> {
-    settings: BatchConfig,
-    hooks: Hooks<K, E>,
+    config: BatchConfig,
+    hooks: CacheHooks<K, E>,
 }
 
 impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
     /// Nothing is told yet beside the settings.
     pub fn new(settings: BatchConfig) -> Self {
-        let hooks = Hooks {
-            weigh: Box::new(|_| 0),
-            refuses: Box::new(|_| false),
-            spare: Box::new(|| true),
+        let hooks = CacheHooks {
+            weigher: Box::new(|_| 0),
+            split_on: Box::new(|_| false),
+            refresh_if: Box::new(|| true),
         };
-        Self { settings, hooks }
+        Self { config: settings, hooks }
     }
 
     /// What a key adds to the weight of a request. Nothing by default.
     pub fn weigher(mut self, weigh: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
-        self.hooks.weigh = Box::new(weigh);
+        self.hooks.weigher = Box::new(weigh);
         self
     }
 
     /// Which errors may be for the sake of one key. A request that fails with one is made again in
     /// parts, until the key is found; see [`BatchCache`]. None by default.
     pub fn split_on(mut self, refuses: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.hooks.refuses = Box::new(refuses);
+        self.hooks.split_on = Box::new(refuses);
         self
     }
 
     /// Whether the source has capacity to spare for a refresh in advance. Always, by default.
     pub fn refresh_if(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        self.hooks.spare = Box::new(spare);
+        self.hooks.refresh_if = Box::new(spare);
         self
     }
 
@@ -86,12 +86,12 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         self,
         fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,
     ) -> BatchCache<K, V, E> {
-        BatchCache::of(Core::new(self.settings, self.hooks, Box::new(fetch)))
+        BatchCache::from_core(Core::new(self.config, self.hooks, Box::new(fetch)))
     }
 }
 
 impl<K, E> fmt::Debug for BatchBuilder<K, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BatchBuilder").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("BatchBuilder").field("settings", &self.config).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@
 //! that is refused when it is asked for alone is a bad one, and that is remembered in `memory.rs`.
 //!
 //! `board.rs` finds the bad keys by halving. Where most of the keys are bad, or the source refuses everything,
-//! that takes two requests for each key. So after [`REFUSALS_BEFORE_SINGLES`] refusals in a row single keys are
+//! that takes two requests for each key. So after [`REFUSALS_BEFORE_ISOLATION`] refusals in a row single keys are
 //! picked out of the parts and asked for first, which takes one for each. One that is answered shows that the
 //! source still answers, and halving goes on; the next picking takes twice as many refusals.
 //!
@@ -17,92 +17,96 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::seats::Line;
+use super::seats::BatchQueue;
 use crate::quota::Moment;
 
 /// After so many refusals in a row single keys are picked. One bad key among any number of good ones
 /// brings three in a row at most: the request, the same without what was only taken along, and a half.
-const REFUSALS_BEFORE_SINGLES: u32 = 4;
+const REFUSALS_BEFORE_ISOLATION: u32 = 4;
 
 /// How many times the first time of a refusal the time of a repeated one is, at most.
-const LONGEST: u32 = 16;
+const MAX_BACKOFF_FACTOR: u32 = 16;
 
 /// For how long a refusal counts that comes after one that counted for `before`.
-pub(super) fn next_time(before: Duration, first: Duration) -> Duration {
-    before.saturating_mul(2).clamp(first, first.saturating_mul(LONGEST))
+pub(super) fn next_backoff(before: Duration, first: Duration) -> Duration {
+    before.saturating_mul(2).clamp(first, first.saturating_mul(MAX_BACKOFF_FACTOR))
 }
 
 /// A key in doubt.
 #[derive(Debug, Clone, Copy)]
-struct Doubt {
+struct QuarantineEntry {
     until: Moment,
     /// How long it lasts. It lasts longer if the key is in a refused request again soon after.
-    time: Duration,
+    duration: Duration,
 }
 
 #[derive(Debug)]
-pub(super) struct Doubts<K> {
-    keys: HashMap<K, Doubt>,
+pub(super) struct Quarantine<K> {
+    keys: HashMap<K, QuarantineEntry>,
     /// Requests for keys in doubt that were refused since one of them was answered.
-    refused: u32,
+    refusals_in_a_row: u32,
     /// How many refusals in a row it takes to pick single keys.
-    patience: u32,
+    isolate_after: u32,
 }
 
-impl<K: Clone + Eq + Hash> Doubts<K> {
+impl<K: Clone + Eq + Hash> Quarantine<K> {
     pub(super) fn new() -> Self {
-        Self { keys: HashMap::new(), refused: 0, patience: REFUSALS_BEFORE_SINGLES }
+        Self {
+            keys: HashMap::new(),
+            refusals_in_a_row: 0,
+            isolate_after: REFUSALS_BEFORE_ISOLATION,
+        }
     }
 
-    pub(super) fn has(&self, key: &K, now: Moment) -> bool {
+    pub(super) fn contains(&self, key: &K, now: Moment) -> bool {
         self.keys.get(key).is_some_and(|doubt| now < doubt.until)
     }
 
     /// A request for `keys` was refused.
-    pub(super) fn divided(&mut self, keys: &[K], now: Moment, first: Duration) {
-        self.refused = self.refused.saturating_add(1);
+    pub(super) fn on_refused(&mut self, keys: &[K], now: Moment, first: Duration) {
+        self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
         for key in keys {
             let time = match self.keys.get(key) {
                 None => first,
-                Some(doubt) if now < doubt.until => doubt.time,
-                Some(doubt) => next_time(doubt.time, first),
+                Some(doubt) if now < doubt.until => doubt.duration,
+                Some(doubt) => next_backoff(doubt.duration, first),
             };
-            self.keys.insert(key.clone(), Doubt { until: now + time, time });
+            self.keys.insert(key.clone(), QuarantineEntry { until: now + time, duration: time });
         }
     }
 
     /// A request was answered: there is no doubt of its keys.
-    pub(super) fn answered(&mut self, line: Line, keys: &[K]) {
-        keys.iter().for_each(|key| self.clear(key));
-        if line == Line::Doubtful {
-            if self.picks_single_keys() {
-                self.patience = self.patience.saturating_mul(2);
+    pub(super) fn on_answered(&mut self, queue: BatchQueue, keys: &[K]) {
+        keys.iter().for_each(|key| self.remove(key));
+        if queue == BatchQueue::Quarantined {
+            if self.should_isolate_keys() {
+                self.isolate_after = self.isolate_after.saturating_mul(2);
             }
-            self.refused = 0;
+            self.refusals_in_a_row = 0;
         }
     }
 
     /// A key out of a refused request was refused alone.
-    pub(super) fn refused_alone(&mut self) {
-        self.refused = self.refused.saturating_add(1);
+    pub(super) fn on_single_refused(&mut self) {
+        self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
     }
 
-    pub(super) fn clear(&mut self, key: &K) {
+    pub(super) fn remove(&mut self, key: &K) {
         self.keys.remove(key);
     }
 
-    pub(super) fn picks_single_keys(&self) -> bool {
-        self.refused >= self.patience
+    pub(super) fn should_isolate_keys(&self) -> bool {
+        self.refusals_in_a_row >= self.isolate_after
     }
 
     /// Nothing is left of a refused request.
     pub(super) fn reset(&mut self) {
-        (self.refused, self.patience) = (0, REFUSALS_BEFORE_SINGLES);
+        (self.refusals_in_a_row, self.isolate_after) = (0, REFUSALS_BEFORE_ISOLATION);
     }
 
     /// What was in doubt long ago is as any other key.
-    pub(super) fn forget_old(&mut self, now: Moment) {
-        self.keys.retain(|_, doubt| now < doubt.until + doubt.time);
+    pub(super) fn expire(&mut self, now: Moment) {
+        self.keys.retain(|_, doubt| now < doubt.until + doubt.duration);
     }
 }
 
@@ -120,38 +124,42 @@ mod tests {
 
     #[test]
     fn a_doubt_ends_with_an_answer_or_with_its_time() {
-        let mut doubts = Doubts::new();
-        doubts.divided(&[1, 2], at(0), secs(30));
-        assert!(doubts.has(&1, at(29)) && !doubts.has(&1, at(30)) && !doubts.has(&3, at(0)));
-        doubts.answered(Line::Doubtful, &[1]);
-        assert!(!doubts.has(&1, at(0)) && doubts.has(&2, at(0)));
+        let mut doubts = Quarantine::new();
+        doubts.on_refused(&[1, 2], at(0), secs(30));
+        assert!(
+            doubts.contains(&1, at(29))
+                && !doubts.contains(&1, at(30))
+                && !doubts.contains(&3, at(0))
+        );
+        doubts.on_answered(BatchQueue::Quarantined, &[1]);
+        assert!(!doubts.contains(&1, at(0)) && doubts.contains(&2, at(0)));
     }
 
     #[test]
     fn a_doubt_that_comes_back_lasts_longer() {
-        let mut doubts = Doubts::new();
-        doubts.divided(&[1], at(0), secs(30));
-        doubts.divided(&[1], at(10), secs(30));
-        assert!(!doubts.has(&1, at(40)), "it is still the first");
-        doubts.forget_old(at(41));
-        doubts.divided(&[1], at(41), secs(30));
-        assert!(doubts.has(&1, at(100)) && !doubts.has(&1, at(101)));
-        doubts.forget_old(at(161));
-        doubts.divided(&[1], at(161), secs(30));
-        assert!(!doubts.has(&1, at(191)), "and after a while it is the first again");
-        assert_eq!(next_time(secs(400), secs(30)), secs(480));
-        assert_eq!(next_time(Duration::ZERO, secs(30)), secs(30));
+        let mut doubts = Quarantine::new();
+        doubts.on_refused(&[1], at(0), secs(30));
+        doubts.on_refused(&[1], at(10), secs(30));
+        assert!(!doubts.contains(&1, at(40)), "it is still the first");
+        doubts.expire(at(41));
+        doubts.on_refused(&[1], at(41), secs(30));
+        assert!(doubts.contains(&1, at(100)) && !doubts.contains(&1, at(101)));
+        doubts.expire(at(161));
+        doubts.on_refused(&[1], at(161), secs(30));
+        assert!(!doubts.contains(&1, at(191)), "and after a while it is the first again");
+        assert_eq!(next_backoff(secs(400), secs(30)), secs(480));
+        assert_eq!(next_backoff(Duration::ZERO, secs(30)), secs(30));
     }
 
     #[test]
     fn single_keys_are_picked_after_refusals_in_a_row_and_then_more_seldom() {
-        let mut doubts = Doubts::new();
+        let mut doubts = Quarantine::new();
         let mut refused = |times| {
-            (0..times).for_each(|_| doubts.divided(&[1], at(0), secs(30)));
-            let picks = doubts.picks_single_keys();
-            doubts.answered(Line::Trusted, &[]);
-            assert_eq!(doubts.picks_single_keys(), picks, "it is no answer of a part");
-            doubts.answered(Line::Doubtful, &[]);
+            (0..times).for_each(|_| doubts.on_refused(&[1], at(0), secs(30)));
+            let picks = doubts.should_isolate_keys();
+            doubts.on_answered(BatchQueue::Trusted, &[]);
+            assert_eq!(doubts.should_isolate_keys(), picks, "it is no answer of a part");
+            doubts.on_answered(BatchQueue::Quarantined, &[]);
             picks
         };
         assert_eq!([refused(3), refused(4), refused(4), refused(8)], [false, true, false, true]);

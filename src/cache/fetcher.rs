@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use super::answer::FetchError;
-use super::board::{Board, Urge};
+use super::board::{PendingRequests, Refresh};
 use super::bounds::{Key, Shared};
 use super::core::Core;
 use crate::contain::contain;
@@ -21,10 +21,10 @@ pub(super) type Fetch<K, V, E> =
     dyn Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static;
 
 /// Who gives out the keys of a turn.
-pub(super) trait Taking<K>: Send + Sync {
-    fn take(&self, turn: u64) -> Vec<K>;
+pub(super) trait KeySource<K>: Send + Sync {
+    fn take_keys(&self, turn: u64) -> Vec<K>;
     /// Those that were given out.
-    fn taken(&self, turn: u64) -> Vec<K>;
+    fn taken_keys(&self, turn: u64) -> Vec<K>;
     fn sent(&self, turn: u64) -> Option<Moment>;
 }
 
@@ -32,8 +32,8 @@ pub(super) trait Taking<K>: Send + Sync {
 /// for them as late as can be.
 pub struct Batch<K> {
     // Weak, since it may be kept for long in some queue that the cache itself keeps alive.
-    from: Weak<dyn Taking<K>>,
-    turn: u64,
+    source: Weak<dyn KeySource<K>>,
+    generation: u64,
 }
 
 impl<K> Batch<K> {
@@ -41,55 +41,55 @@ impl<K> Batch<K> {
     /// again, because the request is made again, it names the same keys. None, if nobody wants
     /// anything any more: then nothing need be asked.
     pub fn keys(&self) -> Vec<K> {
-        self.from.upgrade().map(|from| from.take(self.turn)).unwrap_or_default()
+        self.source.upgrade().map(|from| from.take_keys(self.generation)).unwrap_or_default()
     }
 
     /// The keys that were chosen, if they were. Asking chooses nothing.
-    pub(super) fn chosen(&self) -> Vec<K> {
-        self.from.upgrade().map(|from| from.taken(self.turn)).unwrap_or_default()
+    pub(super) fn taken_keys(&self) -> Vec<K> {
+        self.source.upgrade().map(|from| from.taken_keys(self.generation)).unwrap_or_default()
     }
 
     /// When the keys were chosen, if they were.
     pub fn sent(&self) -> Option<Moment> {
-        self.from.upgrade()?.sent(self.turn)
+        self.source.upgrade()?.sent(self.generation)
     }
 }
 
 impl<K> Clone for Batch<K> {
     fn clone(&self) -> Self {
-        Self { from: Weak::clone(&self.from), turn: self.turn }
+        Self { source: Weak::clone(&self.source), generation: self.generation }
     }
 }
 
 impl<K> fmt::Debug for Batch<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("turn", &self.turn).finish_non_exhaustive()
+        f.debug_struct("Batch").field("turn", &self.generation).finish_non_exhaustive()
     }
 }
 
 /// Starts the thread.
-pub(super) fn start<K: Key, V: Shared, E: Shared + Clone>(
+pub(super) fn spawn<K: Key, V: Shared, E: Shared + Clone>(
     core: &Arc<Core<K, V, E>>,
 ) -> std::io::Result<JoinHandle<()>> {
     let core = Arc::clone(core);
     thread::Builder::new().name("batch-cache".to_owned()).spawn(move || {
-        let _grounded = Grounded(&core);
+        let _grounded = FailPendingOnExit(&core);
         loop {
-            match contain(|| core.next_turn()) {
-                Ok(Some(turn)) => core.fly(turn),
+            match contain(|| core.next_fetch()) {
+                Ok(Some(turn)) => core.run_fetch(turn),
                 Ok(None) => return,
-                Err(_) => core.stumble(),
+                Err(_) => core.reset_after_panic(),
             }
         }
     })
 }
 
 /// When the thread ends, whatever ended it, nobody waits for what it will not do any more.
-struct Grounded<'a, K: Key, V: Shared, E: Shared>(&'a Core<K, V, E>);
+struct FailPendingOnExit<'a, K: Key, V: Shared, E: Shared>(&'a Core<K, V, E>);
 
-impl<K: Key, V: Shared, E: Shared> Drop for Grounded<'_, K, V, E> {
+impl<K: Key, V: Shared, E: Shared> Drop for FailPendingOnExit<'_, K, V, E> {
     fn drop(&mut self) {
-        let flights = self.0.board.lock().give_up_all();
+        let flights = self.0.pending.lock().take_all();
         let _ = contain(|| drop(flights));
     }
 }
@@ -97,9 +97,9 @@ impl<K: Key, V: Shared, E: Shared> Drop for Grounded<'_, K, V, E> {
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// The keys' `Eq` or `Drop` panicked while the fetcher looked for something to do. What it looked
     /// at is let go, so that it does not stumble over it again: those who want it say so again.
-    fn stumble(&self) {
+    fn reset_after_panic(&self) {
         let looked_at = {
-            let mut board = self.board.lock();
+            let mut board = self.pending.lock();
             board.fetching = false;
             (std::mem::take(&mut board.to_refresh), std::mem::take(&mut board.refreshing))
         };
@@ -107,61 +107,64 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     }
 
     /// Waits until there is something to fetch. `None`: the cache is gone.
-    fn next_turn(&self) -> Option<u64> {
-        let mut board = self.board.lock();
+    fn next_fetch(&self) -> Option<u64> {
+        let mut board = self.pending.lock();
         loop {
             if board.closed {
                 return None;
             }
             let now = self.now();
-            board.doubts.forget_old(now);
-            let Board { to_refresh, doubts, .. } = &mut *board;
+            board.quarantine.expire(now);
+            let PendingRequests { to_refresh, quarantine: doubts, .. } = &mut *board;
             // A key in doubt is not taken along, so there is nothing to go for.
-            to_refresh
-                .retain(|key, _| !doubts.has(key, now) && self.memory.if_due(key, now).is_some());
-            if board.is_awaited() || board.to_refresh.values().any(|urge| *urge == Urge::Stale) {
+            to_refresh.retain(|key, _| {
+                !doubts.contains(key, now) && self.store.weight_if_due(key, now).is_some()
+            });
+            if board.retain_awaited()
+                || board.to_refresh.values().any(|urge| *urge == Refresh::Stale)
+            {
                 break;
             }
             if board.to_refresh.is_empty() {
-                self.work.wait(&mut board);
+                self.work_available.wait(&mut board);
                 continue;
             }
             // It is somebody else's to tell, who may want to take locks for it.
             drop(board);
-            let spare = contain(|| (self.hooks.spare)()).unwrap_or(false);
-            board = self.board.lock();
+            let spare = contain(|| (self.hooks.refresh_if)()).unwrap_or(false);
+            board = self.pending.lock();
             if spare {
                 break;
             }
-            board.to_refresh.retain(|_, urge| *urge == Urge::Stale);
+            board.to_refresh.retain(|_, urge| *urge == Refresh::Stale);
         }
-        let gathered = self.settings.clock.instant_of(self.now() + self.settings.linger);
-        if let Some(until) = gathered.filter(|_| !self.settings.linger.is_zero()) {
-            while !board.closed && !self.work.wait_until(&mut board, until).timed_out() {}
+        let gathered = self.config.clock.instant_of(self.now() + self.config.linger);
+        if let Some(until) = gathered.filter(|_| !self.config.linger.is_zero()) {
+            while !board.closed && !self.work_available.wait_until(&mut board, until).timed_out() {}
         }
-        board.turn += 1;
-        board.taken = false;
+        board.generation += 1;
+        board.keys_taken = false;
         board.fetching = !board.closed;
         // Once, whatever becomes of it: who still wants them renewed says so again.
         board.refreshing = board.to_refresh.drain().map(|(key, _)| key).collect();
-        board.fetching.then_some(board.turn)
+        board.fetching.then_some(board.generation)
     }
 
     /// One turn: makes the request, and sees to what it brings.
-    fn fly(self: &Arc<Self>, turn: u64) {
-        let strong: Arc<dyn Taking<K>> = Arc::clone(self) as _;
-        let batch = Batch { from: Arc::downgrade(&strong), turn };
+    fn run_fetch(self: &Arc<Self>, turn: u64) {
+        let strong: Arc<dyn KeySource<K>> = Arc::clone(self) as _;
+        let batch = Batch { source: Arc::downgrade(&strong), generation: turn };
         drop(strong);
         let fetched = contain(|| (self.fetch)(&batch));
         // Whoever still holds the batch comes too late.
-        self.board.lock().fetching = false;
+        self.pending.lock().fetching = false;
         let outcome = match fetched {
             Ok(outcome) => outcome.map_err(FetchError::Failed),
             Err(message) => Err(FetchError::Panicked { message }),
         };
         // What is not ours runs in there too: the keys' `Eq`, the values' `Drop`.
-        if let Err(message) = contain(|| self.land(outcome)) {
-            let _ = contain(|| self.land(Err(FetchError::Panicked { message })));
+        if let Err(message) = contain(|| self.complete_fetch(outcome)) {
+            let _ = contain(|| self.complete_fetch(Err(FetchError::Panicked { message })));
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::quota::Limits;
 
 impl<B: Broker + 'static> Broker for QuoteCache<B> {
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        self.recall_many(instruments)
+        self.read_quotes(instruments)
     }
 
     fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {

@@ -37,7 +37,7 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// ```
     pub fn quote_ttl(self, ttl: Duration) -> CachedProxyBuilder<T> {
         let settings = BatchConfig { ttl, ..BatchConfig::default() };
-        CachedProxyBuilder { proxy: self, settings, deadline: None }
+        CachedProxyBuilder { proxy: self, config: settings, request_deadline: None }
     }
 }
 
@@ -83,22 +83,22 @@ impl<T: Broker + Send + Sync + 'static> QuoteCache<BrokerProxy<T>> {
 #[must_use = "a builder does nothing until it is built"]
 pub struct CachedProxyBuilder<T> {
     proxy: BrokerProxyBuilder<T>,
-    settings: BatchConfig,
-    deadline: Option<Duration>,
+    config: BatchConfig,
+    request_deadline: Option<Duration>,
 }
 
 impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
     /// Sets whatever else can be set of the cache. The clock is the one of the proxy, and how much
     /// goes into one request, the broker says itself.
     pub fn configure(mut self, tune: impl FnOnce(&mut BatchConfig)) -> Self {
-        tune(&mut self.settings);
+        tune(&mut self.config);
         self
     }
 
     /// How long a request for quotes may take, with its wait in the lane. One that takes longer
     /// fails for all who wait for it, and the next can go. As long as the broker lets it, by default.
     pub fn request_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
+        self.request_deadline = Some(deadline);
         self
     }
 
@@ -107,7 +107,7 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
     /// # Errors
     /// As for [`BrokerProxyBuilder::build`].
     pub fn build(self) -> Result<QuoteCache<BrokerProxy<T>>, BuildError> {
-        let Self { proxy, settings, deadline } = self;
+        let Self { proxy, config: settings, request_deadline: deadline } = self;
         let proxy = proxy.build()?;
         let quote_lane = proxy.lanes().clone();
         let spare = move || {
@@ -119,7 +119,7 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
         let fetching = proxy.with(options);
         let clock = proxy.lanes().clock().clone();
         let cache = QuoteCache::builder(proxy).configure(|own| *own = settings).clock(clock);
-        Ok(cache.fetching_by(fetching).refresh_if(spare).build())
+        Ok(cache.fetch_with(fetching).refresh_if(spare).build())
     }
 }
 
@@ -156,6 +156,6 @@ impl<T> QuoteCache<BrokerProxy<T>> {
     #[must_use = "the cache itself keeps the options it has"]
     pub fn with(&self, options: CallOptions) -> Self {
         let ask = GetOptions { max_age: options.max_age, deadline: options.deadline };
-        self.in_front_of(self.inner().with(options), ask)
+        self.with_broker(self.inner().with(options), ask)
     }
 }

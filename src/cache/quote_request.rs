@@ -13,47 +13,49 @@ use crate::quota::Moment;
 
 /// What a request for quotes can come to, for all of its instruments or for one.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum QuoteFetchError {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The quote came, and cannot be read.
     #[error("{0}")]
-    Row(RowProblem),
+    UnreadableRow(RowProblem),
 }
 
-impl From<Fault> for BrokerError {
-    fn from(fault: Fault) -> Self {
+impl From<QuoteFetchError> for BrokerError {
+    fn from(fault: QuoteFetchError) -> Self {
         match fault {
-            Fault::Broker(error) => error,
-            Fault::Row(problem) => Self::Malformed(ErrorDetail::new(problem.to_string())),
+            QuoteFetchError::Broker(error) => error,
+            QuoteFetchError::UnreadableRow(problem) => {
+                Self::Malformed(ErrorDetail::new(problem.to_string()))
+            }
         }
     }
 }
 
 /// One request: a quote for each instrument, with when it was sent; or what is wrong with the one that
 /// came.
-pub(super) fn fetch(
+pub(super) fn fetch_quotes(
     broker: &impl Broker,
     batch: &Batch<Instrument>,
     clock: &Clock,
-) -> Result<HashMap<Instrument, Result<Quote, Fault>>, Fault> {
+) -> Result<HashMap<Instrument, Result<Quote, QuoteFetchError>>, QuoteFetchError> {
     let late = batch.clone();
     let Quotes { rows, problems } = broker.quotes_of(&QuoteBatch::new(move || late.keys()))?;
-    let fetched_at = batch.sent().and_then(|sent| timestamp(clock, sent));
+    let fetched_at = batch.sent().and_then(|sent| wall_time_at(clock, sent));
     let dated = |(instrument, quote)| (instrument, Ok(Quote { fetched_at, ..quote }));
     let mut answers: HashMap<_, _> = rows.into_iter().map(dated).collect();
     if !problems.is_empty() {
-        blame(&batch.chosen(), problems, &mut answers);
+        assign_problems(&batch.taken_keys(), problems, &mut answers);
     }
     Ok(answers)
 }
 
 /// Gives each problem to the instrument that it names. One that names none of them may be of any that
 /// has no answer: none of these may pass for one that the broker has no data for.
-fn blame(
+fn assign_problems(
     asked: &[Instrument],
     problems: Vec<RowProblem>,
-    answers: &mut HashMap<Instrument, Result<Quote, Fault>>,
+    answers: &mut HashMap<Instrument, Result<Quote, QuoteFetchError>>,
 ) {
     let mut nameless = None;
     let by_name: HashMap<&str, &Instrument> =
@@ -61,20 +63,24 @@ fn blame(
     for problem in problems {
         match problem.name.as_deref().and_then(|name| by_name.get(name)) {
             Some(instrument) => {
-                answers.entry(Instrument::clone(instrument)).or_insert(Err(Fault::Row(problem)));
+                answers
+                    .entry(Instrument::clone(instrument))
+                    .or_insert(Err(QuoteFetchError::UnreadableRow(problem)));
             }
             None => drop(nameless.get_or_insert(problem)),
         }
     }
     if let Some(problem) = nameless {
         for instrument in asked {
-            answers.entry(instrument.clone()).or_insert_with(|| Err(Fault::Row(problem.clone())));
+            answers
+                .entry(instrument.clone())
+                .or_insert_with(|| Err(QuoteFetchError::UnreadableRow(problem.clone())));
         }
     }
 }
 
 /// What the clock on the wall said at `moment`.
-fn timestamp(clock: &Clock, moment: Moment) -> Option<Timestamp> {
+fn wall_time_at(clock: &Clock, moment: Moment) -> Option<Timestamp> {
     let wall = clock.wall_clock();
     let since = SignedDuration::try_from(wall.moment.since(moment)).ok()?;
     wall.timestamp.checked_sub(since).ok()

@@ -8,7 +8,7 @@ use super::answer::{BatchResult, Cached, FetchError, GetOptions, Origin};
 use super::batch::BatchCache;
 use super::build::BatchBuilder;
 use super::memory::CacheFull;
-use super::quote_request::{Fault, fetch};
+use super::quote_request::{QuoteFetchError, fetch_quotes};
 use super::settings::BatchConfig;
 use super::stats::CacheStats;
 use crate::broker::{Broker, BrokerError, ErrorDetail, Instrument, Quote, Quotes, RowProblem};
@@ -48,7 +48,7 @@ use crate::clock::Clock;
 pub struct QuoteCache<B> {
     inner: Arc<B>,
     options: GetOptions,
-    cache: Arc<BatchCache<Instrument, Quote, Fault>>,
+    cache: Arc<BatchCache<Instrument, Quote, QuoteFetchError>>,
 }
 
 impl<B> Clone for QuoteCache<B> {
@@ -76,8 +76,8 @@ impl<B> QuoteCache<B> {
     }
 
     /// The same memory, in front of the same broker as it is called in another way.
-    pub(super) fn in_front_of(&self, within: B, ask: GetOptions) -> Self {
-        Self { inner: Arc::new(within), options: ask, cache: Arc::clone(&self.cache) }
+    pub(super) fn with_broker(&self, within: B, options: GetOptions) -> Self {
+        Self { inner: Arc::new(within), options, cache: Arc::clone(&self.cache) }
     }
 
     /// Fetches `instruments` along with every request from now on that has room, whether anybody asks
@@ -103,18 +103,18 @@ impl<B> QuoteCache<B> {
     pub(super) fn read_quote<R>(
         &self,
         instrument: &Instrument,
-        make: impl Fn(Quoted<'_>) -> Option<R>,
+        make: impl Fn(QuoteRef<'_>) -> Option<R>,
     ) -> Result<R, BrokerError> {
-        let known = self.cache.recall(instrument, &self.options, |entry, _, _| {
-            let made = |quote: &Arc<Quote>| make(Quoted { quote, from_memory: true });
-            Ok(entry.value().map_err(Fault::clone)?.and_then(made))
+        let known = self.cache.get_cached(instrument, &self.options, |entry, _, _| {
+            let made = |quote: &Arc<Quote>| make(QuoteRef { quote, from_memory: true });
+            Ok(entry.value().map_err(QuoteFetchError::clone)?.and_then(made))
         });
         let made = match known {
-            Some(known) => known.map_err(|fault: Fault| fault.into()),
+            Some(known) => known.map_err(|fault: QuoteFetchError| fault.into()),
             None => {
                 let answer =
                     self.cache.get_with(instrument, &self.options).map_err(to_broker_error);
-                answer.map(|answer| answer.and_then(|answer| make(Quoted::from(&answer))))
+                answer.map(|answer| answer.and_then(|answer| make(QuoteRef::from(&answer))))
             }
         };
         made?.ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
@@ -125,16 +125,16 @@ impl<B> QuoteCache<B> {
     ///
     /// # Errors
     /// A request failed; or nothing came that is worth an answer.
-    pub(super) fn recall_many(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
+    pub(super) fn read_quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         let BatchResult { values, mut failed } =
             self.cache.get_many_with(instruments, &self.options);
-        let mut nothing_came = !failed.is_empty() && failed.len() >= distinct(instruments);
+        let mut nothing_came = !failed.is_empty() && failed.len() >= count_distinct(instruments);
         let mut first = None;
         let mut problems = Vec::new();
         for (place, instrument) in instruments.iter().enumerate() {
             let Some(error) = failed.remove(instrument) else { continue };
             let problem = match error {
-                FetchError::KeyFailed(Fault::Row(problem)) => {
+                FetchError::KeyFailed(QuoteFetchError::UnreadableRow(problem)) => {
                     nothing_came = false;
                     problem
                 }
@@ -152,13 +152,13 @@ impl<B> QuoteCache<B> {
         if let Some(error) = first.filter(|_| nothing_came) {
             return Err(error);
         }
-        let own = |(instrument, answer)| (instrument, Quoted::from(&answer).to_quote());
+        let own = |(instrument, answer)| (instrument, QuoteRef::from(&answer).to_quote());
         Ok(values.into_iter().map(own).collect::<Quotes>().with_problems(problems))
     }
 }
 
 /// How many instruments are named, each counted once.
-fn distinct(instruments: &[Instrument]) -> usize {
+fn count_distinct(instruments: &[Instrument]) -> usize {
     instruments.iter().collect::<HashSet<_>>().len()
 }
 
@@ -171,30 +171,35 @@ impl<B: Broker + 'static> QuoteCache<B> {
     /// A cache to be set up.
     pub fn builder(within: B) -> QuoteCacheBuilder<B> {
         let settings = BatchConfig::default();
-        QuoteCacheBuilder { inner: within, fetching: None, settings, spare: Box::new(|| true) }
+        QuoteCacheBuilder {
+            inner: within,
+            fetch_broker: None,
+            config: settings,
+            refresh_if: Box::new(|| true),
+        }
     }
 }
 
 /// A quote in memory, and how it came to the one who asks.
-pub(super) struct Quoted<'a> {
+pub(super) struct QuoteRef<'a> {
     pub(super) quote: &'a Quote,
     from_memory: bool,
 }
 
-impl Quoted<'_> {
+impl QuoteRef<'_> {
     pub(super) fn to_quote(&self) -> Quote {
         Quote { cached: self.from_memory, ..self.quote.clone() }
     }
 }
 
-impl<'a> From<&'a Cached<Quote>> for Quoted<'a> {
+impl<'a> From<&'a Cached<Quote>> for QuoteRef<'a> {
     fn from(answer: &'a Cached<Quote>) -> Self {
         Self { quote: &answer.value, from_memory: answer.origin != Origin::Fetched }
     }
 }
 
-fn to_broker_error(error: FetchError<Fault>) -> BrokerError {
-    let detail = |error: &FetchError<Fault>| ErrorDetail::new(format!("quotes: {error}"));
+fn to_broker_error(error: FetchError<QuoteFetchError>) -> BrokerError {
+    let detail = |error: &FetchError<QuoteFetchError>| ErrorDetail::new(format!("quotes: {error}"));
     match error {
         FetchError::Failed(fault) | FetchError::KeyFailed(fault) => fault.into(),
         FetchError::TimedOut { maybe_sent: false, .. }
@@ -211,9 +216,9 @@ fn to_broker_error(error: FetchError<Fault>) -> BrokerError {
 pub struct QuoteCacheBuilder<B> {
     inner: B,
     /// By which the requests are made, where that is not `within`.
-    fetching: Option<B>,
-    settings: BatchConfig,
-    spare: Box<dyn Fn() -> bool + Send + Sync>,
+    fetch_broker: Option<B>,
+    config: BatchConfig,
+    refresh_if: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl<B: Broker + 'static> QuoteCacheBuilder<B> {
@@ -254,25 +259,26 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     /// # }
     /// ```
     pub fn configure(mut self, tune: impl FnOnce(&mut BatchConfig)) -> Self {
-        tune(&mut self.settings);
+        tune(&mut self.config);
         self
     }
 
     /// Whether the broker has requests to spare for quotes that soon will be due, see
     /// [`BatchConfig::refresh_ahead`]. Always, by default; a proxy's own cache asks its lane.
     pub fn refresh_if(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        self.spare = Box::new(spare);
+        self.refresh_if = Box::new(spare);
         self
     }
 
-    pub(super) fn fetching_by(mut self, fetching: B) -> Self {
-        self.fetching = Some(fetching);
+    pub(super) fn fetch_with(mut self, fetching: B) -> Self {
+        self.fetch_broker = Some(fetching);
         self
     }
 
     /// The cache.
     pub fn build(self) -> QuoteCache<B> {
-        let Self { inner: within, fetching, mut settings, spare } = self;
+        let Self { inner: within, fetch_broker: fetching, config: mut settings, refresh_if: spare } =
+            self;
         let within = Arc::new(within);
         let fetching = fetching.map_or_else(|| Arc::clone(&within), Arc::new);
         let chunk = within.quote_batch_limit();
@@ -281,17 +287,15 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
         let clock = settings.clock.clone();
         let cache = BatchBuilder::new(settings)
             .weigher(move |instrument| chunk.cost(instrument))
-            .split_on(|fault| matches!(fault, Fault::Broker(BrokerError::Rejected(_))))
+            .split_on(|fault| matches!(fault, QuoteFetchError::Broker(BrokerError::Rejected(_))))
             .refresh_if(spare)
-            .build_each(move |batch| fetch(&*fetching, batch, &clock));
+            .build_each(move |batch| fetch_quotes(&*fetching, batch, &clock));
         QuoteCache { inner: within, options: GetOptions::new(), cache: Arc::new(cache) }
     }
 }
 
 impl<B> std::fmt::Debug for QuoteCacheBuilder<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QuoteCacheBuilder")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("QuoteCacheBuilder").field("settings", &self.config).finish_non_exhaustive()
     }
 }

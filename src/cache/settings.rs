@@ -46,7 +46,7 @@ pub struct BatchConfig {
 }
 
 /// What hard limit there is where none is set.
-const LEAST_MAX_AGE: Duration = Duration::from_secs(60);
+const MIN_HARD_LIMIT: Duration = Duration::from_secs(60);
 
 impl Default for BatchConfig {
     fn default() -> Self {
@@ -69,11 +69,11 @@ impl Default for BatchConfig {
 
 /// What an age means for an answer from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Freshness {
     /// It may be given.
     Fresh,
     /// It may be given, and is to be renewed if there is capacity to spare.
-    Ahead,
+    RefreshAhead,
     /// It may be given, but must be renewed.
     Stale,
     /// It may not be given.
@@ -81,26 +81,26 @@ pub(super) enum Verdict {
 }
 
 /// A share of a time, whatever the time and the share.
-pub(super) fn part_of(time: Duration, share: f64) -> Duration {
+pub(super) fn fraction_of(time: Duration, share: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
 }
 
 /// What the settings say of ages, worked out once: it is asked at every hit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ages {
+pub(super) struct AgePolicy {
     hard_limit: Duration,
     stale_while_revalidate: Duration,
     refresh_ahead: Option<f64>,
 }
 
-impl Ages {
+impl AgePolicy {
     pub(super) fn new(settings: &BatchConfig) -> Self {
         let BatchConfig {
             ttl, negative_ttl, max_age, stale_while_revalidate, refresh_ahead, ..
         } = settings;
         let longest = ttl.max(negative_ttl).saturating_add(*stale_while_revalidate);
         Self {
-            hard_limit: max_age.unwrap_or(longest.max(LEAST_MAX_AGE)),
+            hard_limit: max_age.unwrap_or(longest.max(MIN_HARD_LIMIT)),
             stale_while_revalidate: *stale_while_revalidate,
             refresh_ahead: refresh_ahead.map(|share| share.clamp(0.5, 1.0)),
         }
@@ -112,23 +112,28 @@ impl Ages {
     }
 
     /// Up to which age, exclusive, an answer that is fresh for `ttl` satisfies `ask`.
-    pub(super) fn allowed(&self, ttl: Duration, ask: &GetOptions) -> Duration {
-        ask.max_age.unwrap_or(ttl).min(self.hard_limit)
+    pub(super) fn max_age_for(&self, ttl: Duration, options: &GetOptions) -> Duration {
+        options.max_age.unwrap_or(ttl).min(self.hard_limit)
     }
 
     /// Whether an answer of this `age`, fresh for `ttl`, may be given.
-    pub(super) fn judge(&self, age: Duration, ttl: Duration, ask: &GetOptions) -> Verdict {
-        if age < self.allowed(ttl, ask) {
+    pub(super) fn freshness(
+        &self,
+        age: Duration,
+        ttl: Duration,
+        options: &GetOptions,
+    ) -> Freshness {
+        if age < self.max_age_for(ttl, options) {
             return match self.refresh_ahead {
-                Some(share) if age >= part_of(ttl, share) => Verdict::Ahead,
-                _ => Verdict::Fresh,
+                Some(share) if age >= fraction_of(ttl, share) => Freshness::RefreshAhead,
+                _ => Freshness::Fresh,
             };
         }
         // Who names an age means it.
-        let stale = ask.max_age.is_none()
+        let stale = options.max_age.is_none()
             && age < ttl.saturating_add(self.stale_while_revalidate)
             && age < self.hard_limit;
-        if stale { Verdict::Stale } else { Verdict::TooOld }
+        if stale { Freshness::Stale } else { Freshness::TooOld }
     }
 }
 
@@ -140,8 +145,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn verdict(settings: &BatchConfig, age: u64, ask: &GetOptions) -> Verdict {
-        Ages::new(settings).judge(secs(age), secs(10), ask)
+    fn freshness(settings: &BatchConfig, age: u64, ask: &GetOptions) -> Freshness {
+        AgePolicy::new(settings).freshness(secs(age), secs(10), ask)
     }
 
     #[test]
@@ -152,22 +157,25 @@ mod tests {
             ..BatchConfig::default()
         };
         let ask = GetOptions::new();
-        assert_eq!(verdict(&settings, 7, &ask), Verdict::Fresh);
-        assert_eq!(verdict(&settings, 8, &ask), Verdict::Ahead);
-        assert_eq!(verdict(&settings, 10, &ask), Verdict::Stale);
-        assert_eq!(verdict(&settings, 14, &ask), Verdict::Stale);
-        assert_eq!(verdict(&settings, 15, &ask), Verdict::TooOld);
+        assert_eq!(freshness(&settings, 7, &ask), Freshness::Fresh);
+        assert_eq!(freshness(&settings, 8, &ask), Freshness::RefreshAhead);
+        assert_eq!(freshness(&settings, 10, &ask), Freshness::Stale);
+        assert_eq!(freshness(&settings, 14, &ask), Freshness::Stale);
+        assert_eq!(freshness(&settings, 15, &ask), Freshness::TooOld);
     }
 
     #[test]
     fn who_names_an_age_gets_nothing_older() {
         let settings = BatchConfig { stale_while_revalidate: secs(50), ..BatchConfig::default() };
-        assert_eq!(verdict(&settings, 2, &GetOptions::new().max_age(secs(3))), Verdict::Fresh);
-        assert_eq!(verdict(&settings, 3, &GetOptions::new().max_age(secs(3))), Verdict::TooOld);
-        assert_eq!(verdict(&settings, 20, &GetOptions::new().max_age(secs(21))), Verdict::Fresh);
+        assert_eq!(freshness(&settings, 2, &GetOptions::new().max_age(secs(3))), Freshness::Fresh);
+        assert_eq!(freshness(&settings, 3, &GetOptions::new().max_age(secs(3))), Freshness::TooOld);
         assert_eq!(
-            verdict(&settings, 0, &GetOptions::new().max_age(Duration::ZERO)),
-            Verdict::TooOld
+            freshness(&settings, 20, &GetOptions::new().max_age(secs(21))),
+            Freshness::Fresh
+        );
+        assert_eq!(
+            freshness(&settings, 0, &GetOptions::new().max_age(Duration::ZERO)),
+            Freshness::TooOld
         );
     }
 
@@ -177,11 +185,11 @@ mod tests {
             let ttl = Duration::MAX;
             let settings =
                 BatchConfig { refresh_ahead: Some(share), ttl, ..BatchConfig::default() };
-            let ages = Ages::new(&settings);
-            assert_eq!(ages.judge(secs(1), ttl, &GetOptions::new()), Verdict::Fresh);
-            assert_eq!(ages.judge(secs(9), secs(9), &GetOptions::new()), Verdict::TooOld);
+            let ages = AgePolicy::new(&settings);
+            assert_eq!(ages.freshness(secs(1), ttl, &GetOptions::new()), Freshness::Fresh);
+            assert_eq!(ages.freshness(secs(9), secs(9), &GetOptions::new()), Freshness::TooOld);
         }
-        assert_eq!(part_of(secs(10), 0.8), secs(8));
+        assert_eq!(fraction_of(secs(10), 0.8), secs(8));
     }
 
     #[test]
@@ -191,9 +199,12 @@ mod tests {
             stale_while_revalidate: secs(50),
             ..Default::default()
         };
-        assert_eq!(verdict(&settings, 3, &GetOptions::new().max_age(secs(100))), Verdict::Fresh);
+        assert_eq!(
+            freshness(&settings, 3, &GetOptions::new().max_age(secs(100))),
+            Freshness::Fresh
+        );
         for ask in [GetOptions::new(), GetOptions::new().max_age(secs(100))] {
-            assert_eq!(verdict(&settings, 4, &ask), Verdict::TooOld);
+            assert_eq!(freshness(&settings, 4, &ask), Freshness::TooOld);
         }
     }
 }

@@ -79,8 +79,8 @@ struct Stripe {
     stale: AtomicU64,
     fetched: AtomicU64,
     /// The ages of all answers together, in nanoseconds: 584 years of them.
-    ages: AtomicU64,
-    oldest: AtomicU64,
+    age_nanos: AtomicU64,
+    oldest_nanos: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -90,21 +90,21 @@ pub(super) struct Counters {
     pub(super) joined: AtomicU64,
     pub(super) batches: AtomicU64,
     pub(super) fetched: AtomicU64,
-    pub(super) largest: AtomicU64,
+    pub(super) largest_batch: AtomicU64,
     pub(super) failures: AtomicU64,
-    pub(super) divided: AtomicU64,
+    pub(super) splits: AtomicU64,
     pub(super) timed_out: AtomicU64,
 }
 
-static THREADS: AtomicUsize = AtomicUsize::new(0);
+static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+    static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
 }
 
 impl Counters {
     /// An answer was given.
-    pub(super) fn answered(&self, origin: Origin, age: Duration) {
+    pub(super) fn record_answer(&self, origin: Origin, age: Duration) {
         let mine = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
         let Some(stripe) = self.stripes.get(mine) else { return };
         let of_origin = match origin {
@@ -114,27 +114,27 @@ impl Counters {
         };
         of_origin.fetch_add(1, Ordering::Relaxed);
         let age = age.as_nanos() as u64;
-        stripe.ages.fetch_add(age, Ordering::Relaxed);
-        if age > stripe.oldest.load(Ordering::Relaxed) {
-            stripe.oldest.fetch_max(age, Ordering::Relaxed);
+        stripe.age_nanos.fetch_add(age, Ordering::Relaxed);
+        if age > stripe.oldest_nanos.load(Ordering::Relaxed) {
+            stripe.oldest_nanos.fetch_max(age, Ordering::Relaxed);
         }
     }
 
     /// A request goes, for so many keys.
-    pub(super) fn went(&self, keys: usize) {
+    pub(super) fn record_batch(&self, keys: usize) {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.fetched.fetch_add(keys as u64, Ordering::Relaxed);
-        self.largest.fetch_max(keys as u64, Ordering::Relaxed);
+        self.largest_batch.fetch_max(keys as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self, remembered: usize) -> CacheStats {
+    pub(super) fn snapshot(&self, remembered: usize) -> CacheStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let sum = |of_stripe: fn(&Stripe) -> &AtomicU64| -> u64 {
             self.stripes.iter().map(|stripe| of(of_stripe(stripe))).sum()
         };
         let (hits, stale) = (sum(|s| &s.hits), sum(|s| &s.stale));
         let answers = (hits + stale + sum(|s| &s.fetched)).max(1);
-        let oldest = self.stripes.iter().map(|stripe| of(&stripe.oldest)).max();
+        let oldest = self.stripes.iter().map(|stripe| of(&stripe.oldest_nanos)).max();
         CacheStats {
             hits,
             stale,
@@ -142,11 +142,11 @@ impl Counters {
             joined: of(&self.joined),
             batches: of(&self.batches),
             fetched: of(&self.fetched),
-            largest_batch: of(&self.largest),
+            largest_batch: of(&self.largest_batch),
             failures: of(&self.failures),
-            splits: of(&self.divided),
+            splits: of(&self.splits),
             timed_out: of(&self.timed_out),
-            mean_age: Duration::from_nanos(sum(|s| &s.ages) / answers),
+            mean_age: Duration::from_nanos(sum(|s| &s.age_nanos) / answers),
             oldest: Duration::from_nanos(oldest.unwrap_or(0)),
             entries: remembered,
         }

@@ -34,14 +34,14 @@ impl Problem {
         // A message may repeat what stands in the file, and must stay one line on any terminal.
         let message: String = message.into();
         let message = match message.contains(char::is_control) {
-            true => message.chars().map(visible).collect(),
+            true => message.chars().map(escape_control).collect(),
             false => message,
         };
         Self { path: path.into(), line, message }
     }
 }
 
-fn visible(c: char) -> String {
+fn escape_control(c: char) -> String {
     if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
 }
 

@@ -40,7 +40,7 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
         in_flight: table.number("in_flight"),
         urgent_workers: table.number("urgent_workers"),
         queue: table.number("queue"),
-        when_full: table.word("when_full", &words),
+        when_full: table.choice("when_full", &words),
         user_interval: table.time("user_interval"),
         aging: aging(&mut table),
         retry: table.table_or_off("retry").map(|on| on.map_or(RetryPolicy::none(), retry)),
@@ -48,11 +48,11 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
             .table_or_off("breaker")
             .map(|on| on.map_or(BreakerPolicy::disabled(), breaker)),
         throttle: table.table("throttle").map(throttle),
-        when_expired: table.word("when_expired", &expired),
-        when_down: table.word("when_down", &down),
+        when_expired: table.choice("when_expired", &expired),
+        when_down: table.choice("when_down", &down),
     };
-    check(&settings, &table);
-    table.end();
+    check_lane(&settings, &table);
+    table.finish();
     settings
 }
 
@@ -60,7 +60,10 @@ fn credit(table: &mut Table<'_>) -> Option<RttCredit> {
     let number: u32 = table.number("credit")?;
     let percent = u8::try_from(number).ok().filter(|percent| *percent <= 100);
     if percent.is_none() {
-        table.wrong("credit", format!("{number} will not do: write a percentage from 0 to 100"));
+        table.report_invalid(
+            "credit",
+            format!("{number} will not do: write a percentage from 0 to 100"),
+        );
     }
     percent.map(RttCredit::percent)
 }
@@ -68,14 +71,14 @@ fn credit(table: &mut Table<'_>) -> Option<RttCredit> {
 fn aging(table: &mut Table<'_>) -> Option<Option<u32>> {
     let aging = table.number_or_off("aging")?;
     if aging == Some(0) {
-        table.wrong("aging", "0 will not do: write a multiple of at least 1, or \"off\"");
+        table.report_invalid("aging", "0 will not do: write a multiple of at least 1, or \"off\"");
         return None;
     }
     Some(aging)
 }
 
 /// Notes what a lane would refuse, beside its policies, which have been looked at.
-fn check(settings: &LaneSettings, table: &Table<'_>) {
+fn check_lane(settings: &LaneSettings, table: &Table<'_>) {
     let lane = LaneSettings { retry: None, breaker: None, throttle: None, ..settings.clone() };
     let Err(error) = lane.apply_to(LaneConfig::new(Quota::unlimited())).check() else { return };
     let key = match error {
@@ -88,8 +91,10 @@ fn check(settings: &LaneSettings, table: &Table<'_>) {
     // `queue(0): write ..`, of which the path says the first part.
     let text = error.to_string();
     let value = text.strip_prefix(key).and_then(|rest| rest.strip_prefix('('));
-    table
-        .wrong(key, value.map_or(text.clone(), |value| value.replacen("): ", " will not do: ", 1)));
+    table.report_invalid(
+        key,
+        value.map_or(text.clone(), |value| value.replacen("): ", " will not do: ", 1)),
+    );
 }
 
 fn retry(mut table: Table<'_>) -> RetryPolicy {
@@ -97,8 +102,8 @@ fn retry(mut table: Table<'_>) -> RetryPolicy {
     set!(policy, table,
         number: attempts, budget_percent, budget_floor;
         time: base_delay, max_delay, max_wait, budget_life);
-    table.check(policy.check());
-    table.end();
+    table.check_policy(policy.check());
+    table.finish();
     policy
 }
 
@@ -114,19 +119,19 @@ fn breaker(mut table: Table<'_>) -> BreakerPolicy {
         ("forced_closed", BreakerMode::ForcedClosed),
         ("disabled", BreakerMode::Disabled),
     ];
-    if let Some(mode) = table.word("mode", &modes) {
+    if let Some(mode) = table.choice("mode", &modes) {
         policy = policy.mode(mode);
     }
     if let Some(slow) = table.table("slow") {
-        policy = with_slow(policy, slow);
+        policy = with_slow_calls(policy, slow);
     }
-    table.check(policy.check());
-    table.end();
+    table.check_policy(policy.check());
+    table.finish();
     policy
 }
 
 /// Both of its keys are needed, and each is looked at by itself.
-fn with_slow(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
+fn with_slow_calls(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
     let with = |after, percent| BreakerPolicy::default().slow(after, percent).check();
     let after: Option<Duration> = table.time("after");
     let percent = table.number("percent");
@@ -135,12 +140,13 @@ fn with_slow(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
         ("percent", percent.and_then(|percent| with(Duration::from_secs(1), percent).err())),
     ] {
         if let Some(PolicyError { value, allowed, .. }) = refused {
-            table.wrong(key, format!("{value} will not do: write {allowed}"));
+            table.report_invalid(key, format!("{value} will not do: write {allowed}"));
         } else if !table.has(key) {
-            table.wrong(key, "write this too: slowness is a time and a share of the calls");
+            table
+                .report_invalid(key, "write this too: slowness is a time and a share of the calls");
         }
     }
-    table.end();
+    table.finish();
     match (after, percent) {
         (Some(after), Some(percent)) if with(after, percent).is_ok() => policy.slow(after, percent),
         _ => policy,
@@ -150,7 +156,7 @@ fn with_slow(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
 fn throttle(mut table: Table<'_>) -> ThrottlePolicy {
     let mut policy = ThrottlePolicy::default();
     set!(policy, table, time: default_pause, max_pause; number: keep_percent, step_percent, min_percent);
-    table.check(policy.check());
-    table.end();
+    table.check_policy(policy.check());
+    table.finish();
     policy
 }

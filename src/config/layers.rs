@@ -9,14 +9,14 @@ use crate::lane::{CallOptions, Priority};
 use crate::resilience::guard::CallerTags;
 
 /// A quarter of the earth's listings; more is a slip of the pen.
-const MOST: usize = 1 << 24;
+const MAX_COUNT: usize = 1 << 24;
 
 /// The first caller of each batch waits for `linger`; a cache that waits longer than this would seem to hang.
 const MAX_LINGER: Duration = Duration::from_secs(1);
 
 /// What is said of a cache. What is `None` stays as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct CacheChanges {
+pub(super) struct CacheOverrides {
     ttl: Option<Duration>,
     ttl_jitter: Option<f64>,
     negative_ttl: Option<Duration>,
@@ -31,98 +31,106 @@ pub(super) struct CacheChanges {
     pub(super) request_deadline: Option<Duration>,
 }
 
-impl CacheChanges {
+impl CacheOverrides {
     pub(super) fn read(mut table: Table<'_>) -> Self {
         let moment = Duration::from_millis(1);
         let changes = Self {
-            ttl: table.time_from("ttl", Duration::ZERO),
-            ttl_jitter: table.share("ttl_jitter", 0.0, 1.0),
-            negative_ttl: table.time_from("negative_ttl", Duration::ZERO),
-            max_age: table.time_from("max_age", moment),
-            stale_while_revalidate: table.time_from("stale_while_revalidate", Duration::ZERO),
-            refresh_ahead: table.share_or_off("refresh_ahead", 0.5, 1.0),
-            time_to_idle: table.time_from("time_to_idle", moment),
-            max_capacity: count(&mut table, "max_capacity"),
-            max_batch_keys: count(&mut table, "max_batch_keys"),
-            max_batch_weight: count(&mut table, "max_batch_weight"),
-            linger: table.time_within("linger", Duration::ZERO, MAX_LINGER, "1s"),
-            request_deadline: table.time_from("request_deadline", moment),
+            ttl: table.time_at_least("ttl", Duration::ZERO),
+            ttl_jitter: table.fraction("ttl_jitter", 0.0, 1.0),
+            negative_ttl: table.time_at_least("negative_ttl", Duration::ZERO),
+            max_age: table.time_at_least("max_age", moment),
+            stale_while_revalidate: table.time_at_least("stale_while_revalidate", Duration::ZERO),
+            refresh_ahead: table.fraction_or_off("refresh_ahead", 0.5, 1.0),
+            time_to_idle: table.time_at_least("time_to_idle", moment),
+            max_capacity: positive_number(&mut table, "max_capacity"),
+            max_batch_keys: positive_number(&mut table, "max_batch_keys"),
+            max_batch_weight: positive_number(&mut table, "max_batch_weight"),
+            linger: table.time_between("linger", Duration::ZERO, MAX_LINGER, "1s"),
+            request_deadline: table.time_at_least("request_deadline", moment),
         };
         let ttl = changes.ttl.unwrap_or(BatchConfig::default().ttl);
         if let Some(most) = changes.max_age.filter(|most| *most < ttl) {
             let why = format!("{most:?} will not do: write no less than the ttl, which is {ttl:?}");
-            table.wrong("max_age", why);
+            table.report_invalid("max_age", why);
         }
-        table.end();
+        table.finish();
         changes
     }
 
     pub(super) fn apply(&self, settings: &mut BatchConfig) {
-        set(&mut settings.ttl, self.ttl);
-        set(&mut settings.ttl_jitter, self.ttl_jitter);
-        set(&mut settings.negative_ttl, self.negative_ttl);
-        set(&mut settings.max_age, self.max_age.map(Some));
-        set(&mut settings.stale_while_revalidate, self.stale_while_revalidate);
-        set(&mut settings.refresh_ahead, self.refresh_ahead);
-        set(&mut settings.time_to_idle, self.time_to_idle);
-        set(&mut settings.max_capacity, self.max_capacity);
-        set(&mut settings.max_batch_keys, self.max_batch_keys);
-        set(&mut settings.max_batch_weight, self.max_batch_weight);
-        set(&mut settings.linger, self.linger);
+        set_if_some(&mut settings.ttl, self.ttl);
+        set_if_some(&mut settings.ttl_jitter, self.ttl_jitter);
+        set_if_some(&mut settings.negative_ttl, self.negative_ttl);
+        set_if_some(&mut settings.max_age, self.max_age.map(Some));
+        set_if_some(&mut settings.stale_while_revalidate, self.stale_while_revalidate);
+        set_if_some(&mut settings.refresh_ahead, self.refresh_ahead);
+        set_if_some(&mut settings.time_to_idle, self.time_to_idle);
+        set_if_some(&mut settings.max_capacity, self.max_capacity);
+        set_if_some(&mut settings.max_batch_keys, self.max_batch_keys);
+        set_if_some(&mut settings.max_batch_weight, self.max_batch_weight);
+        set_if_some(&mut settings.linger, self.linger);
     }
 }
 
-fn set<T>(setting: &mut T, to: Option<T>) {
+fn set_if_some<T>(setting: &mut T, to: Option<T>) {
     if let Some(value) = to {
         *setting = value;
     }
 }
 
 /// A number of things of which there must be one at least.
-fn count(table: &mut Table<'_>, key: &'static str) -> Option<usize> {
+fn positive_number(table: &mut Table<'_>, key: &'static str) -> Option<usize> {
     let number = table.number(key)?;
-    let holds = (1..=MOST).contains(&number);
+    let holds = (1..=MAX_COUNT).contains(&number);
     if !holds {
-        table.wrong(key, format!("{number} will not do: write a number from 1 to {MOST}"));
+        table.report_invalid(
+            key,
+            format!("{number} will not do: write a number from 1 to {MAX_COUNT}"),
+        );
     }
     holds.then_some(number)
 }
 
 /// What is said of an order guard.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct GuardChanges {
+pub(super) struct GuardOverrides {
     pub(super) settle_time: Option<Duration>,
     pub(super) caller_tags: Option<CallerTags>,
     pub(super) journal: Option<PathBuf>,
 }
 
-impl GuardChanges {
+impl GuardOverrides {
     pub(super) fn read(mut table: Table<'_>) -> Self {
         let tags = [("as_is", CallerTags::AsIs), ("prefix", CallerTags::Prefix)];
         let changes = Self {
-            settle_time: table.time_from("settle_time", Duration::from_millis(1)),
-            caller_tags: table.word("caller_tags", &tags),
+            settle_time: table.time_at_least("settle_time", Duration::from_millis(1)),
+            caller_tags: table.choice("caller_tags", &tags),
             journal: table.text("journal", "the path of a file").map(PathBuf::from),
         };
         if changes.journal.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            table.wrong("journal", "write the path of a file");
+            table.report_invalid("journal", "write the path of a file");
         }
         if changes.journal.is_some() && cfg!(not(feature = "journal")) {
-            table.wrong("journal", "this build keeps no journal: switch on the feature `journal`");
+            table.report_invalid(
+                "journal",
+                "this build keeps no journal: switch on the feature `journal`",
+            );
         }
-        table.end();
+        table.finish();
         changes
     }
 }
 
 /// How a user's calls are made.
-pub(super) fn user(name: &str, mut table: Table<'_>) -> CallOptions {
+pub(super) fn call_options(name: &str, mut table: Table<'_>) -> CallOptions {
     let priority = table.number("priority").and_then(|number: u8| {
-        Priority::new(number).map_err(|error| table.wrong("priority", error.to_string())).ok()
+        Priority::new(number)
+            .map_err(|error| table.report_invalid("priority", error.to_string()))
+            .ok()
     });
-    let deadline = table.time_from("deadline", Duration::from_millis(1));
-    let max_age = table.time_from("max_age", Duration::ZERO);
-    table.end();
+    let deadline = table.time_at_least("deadline", Duration::from_millis(1));
+    let max_age = table.time_at_least("max_age", Duration::ZERO);
+    table.finish();
     CallOptions { user: Some(name.into()), priority, deadline, max_age }
 }
 

@@ -62,8 +62,8 @@ use serde::{Deserialize, Deserializer, de};
 
 pub use error::{ConfigError, Problem};
 
-use self::layers::{CacheChanges, GuardChanges};
-use self::node::Node;
+use self::layers::{CacheOverrides, GuardOverrides};
+use self::node::ConfigNode;
 use self::table::{Problems, Table};
 use crate::bounded::{Bounded, Most};
 use crate::broker::lanes as of_brokers;
@@ -76,8 +76,8 @@ use crate::quota::{Budget, Limits, Quota, Reserve};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     settings: ProxyConfig,
-    cache: CacheChanges,
-    guard: GuardChanges,
+    cache: CacheOverrides,
+    guard: GuardOverrides,
     users: BTreeMap<String, CallOptions>,
 }
 
@@ -92,11 +92,11 @@ pub struct UnknownUser {
 }
 
 /// No configuration comes near it.
-const MOST: Most = Most::new(1 << 20, 1 << 20);
+const READ_LIMIT: Most = Most::new(1 << 20, 1 << 20);
 
-fn text(path: &Path) -> io::Result<String> {
+fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    Bounded::new(File::open(path)?, MOST).read_to_string(&mut text)?;
+    Bounded::new(File::open(path)?, READ_LIMIT).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -116,7 +116,7 @@ impl Config {
                 return Err(ConfigError::from(Problem::new("", None, why)).in_file(path));
             }
         };
-        text(path)
+        read_text(path)
             .map_err(|error| Problem::new("", None, format!("cannot be read: {error}")).into())
             .and_then(|text| read(&text))
             .map_err(|error| error.in_file(path))
@@ -162,7 +162,7 @@ impl Config {
     pub fn user(&self, name: &str) -> Result<CallOptions, UnknownUser> {
         self.users.get(name).cloned().ok_or_else(|| UnknownUser {
             name: name.to_owned(),
-            known: listed(&self.users().collect::<Vec<_>>()),
+            known: join_names(&self.users().collect::<Vec<_>>()),
         })
     }
 
@@ -182,48 +182,52 @@ impl Config {
         let problems: Vec<Problem> = named
             .filter(|(_, name, known)| !known.contains(name))
             .map(|(what, name, known)| {
-                Problem::new(table::join(&format!("{what}s"), name), None, no_such(what, known))
+                Problem::new(
+                    table::join_path(&format!("{what}s"), name),
+                    None,
+                    unknown_name_message(what, known),
+                )
             })
             .collect();
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::new(problems)) }
     }
 
-    fn read(root: &Node) -> Result<Self, ConfigError> {
+    fn read(root: &ConfigNode) -> Result<Self, ConfigError> {
         let problems = Problems::default();
-        let config = Table::new(String::new(), root, &problems).map(Self::of);
+        let config = Table::new(String::new(), root, &problems).map(Self::from_table);
         match (problems.into_inner(), config) {
             (none, Some(config)) if none.is_empty() => Ok(config),
             (some, _) => Err(ConfigError::new(some)),
         }
     }
 
-    fn of(mut root: Table<'_>) -> Self {
+    fn from_table(mut root: Table<'_>) -> Self {
         let presets = presets::NAMES.map(|name| (name, name));
-        let preset = root.word("preset", &presets).and_then(presets::by_name);
+        let preset = root.choice("preset", &presets).and_then(presets::by_name);
         let mut settings = ProxyConfig::new();
         // A preset is for a broker, whose lanes and budgets are known.
         let is_stranger = |name, known: &[&str]| preset.is_some() && !known.contains(&name);
-        for (name, table) in root.named("lanes", Some("quota")) {
+        for (name, table) in root.named_tables("lanes", Some("quota")) {
             if is_stranger(name, &of_brokers::ALL) {
-                table.misplaced(no_such("lane", &of_brokers::ALL));
+                table.report_misplaced(unknown_name_message("lane", &of_brokers::ALL));
             }
             settings = settings.lane(name, lanes::lane(table));
         }
-        for (name, table) in root.named("budgets", Some("quota")) {
+        for (name, table) in root.named_tables("budgets", Some("quota")) {
             if is_stranger(name, &[of_brokers::ORDERS]) {
-                table.misplaced(no_such("budget", &[of_brokers::ORDERS]));
+                table.report_misplaced(unknown_name_message("budget", &[of_brokers::ORDERS]));
             }
             settings = settings.budget(name, budget(name, table, preset.as_ref()));
         }
         if let Some(limits) = preset {
             settings = settings.documented(limits);
         }
-        let cache = root.table("cache").map(CacheChanges::read).unwrap_or_default();
-        let guard = root.table("guard").map(GuardChanges::read).unwrap_or_default();
-        let users = root.named("users", None).into_iter();
-        let users = users.map(|(name, table)| (name.to_owned(), layers::user(name, table)));
+        let cache = root.table("cache").map(CacheOverrides::read).unwrap_or_default();
+        let guard = root.table("guard").map(GuardOverrides::read).unwrap_or_default();
+        let users = root.named_tables("users", None).into_iter();
+        let users = users.map(|(name, table)| (name.to_owned(), layers::call_options(name, table)));
         let users = users.collect();
-        root.end();
+        root.finish();
         Self { settings, cache, guard, users }
     }
 }
@@ -236,26 +240,30 @@ fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSe
     let is_known = known.is_some() || settings.quota.is_some();
     let budget = settings.apply_to(known.unwrap_or(Budget::new(Quota::unlimited())));
     if let Err(error) = budget.check() {
-        table.wrong("reserve", error.to_string());
-    } else if is_known && settings.reserve.is_some_and(keeps) && budget.quota().windows().is_empty()
+        table.report_invalid("reserve", error.to_string());
+    } else if is_known
+        && settings.reserve.is_some_and(is_non_zero)
+        && budget.quota().windows().is_empty()
     {
-        table
-            .wrong("reserve", "nothing can be kept back of an unlimited budget: write a quota too");
+        table.report_invalid(
+            "reserve",
+            "nothing can be kept back of an unlimited budget: write a quota too",
+        );
     }
-    table.end();
+    table.finish();
     settings
 }
 
 /// Whether a reserve keeps anything back of a window that has enough.
-fn keeps(reserve: Reserve) -> bool {
+fn is_non_zero(reserve: Reserve) -> bool {
     reserve.of(u32::MAX) > 0
 }
 
-fn no_such(what: &str, known: &[&str]) -> String {
-    format!("there is no {what} of this name; there are: {}", listed(known))
+fn unknown_name_message(what: &str, known: &[&str]) -> String {
+    format!("there is no {what} of this name; there are: {}", join_names(known))
 }
 
-fn listed(names: &[&str]) -> String {
+fn join_names(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
@@ -283,6 +291,6 @@ fn listed(names: &[&str]) -> String {
 /// ```
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        Self::read(&Node::deserialize(reader)?).map_err(de::Error::custom)
+        Self::read(&ConfigNode::deserialize(reader)?).map_err(de::Error::custom)
     }
 }

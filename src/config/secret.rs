@@ -1,7 +1,7 @@
 //! What must not be in a configuration file.
 
 /// Parts of names that secrets have, in small letters and without separators.
-const PARTS: [&str; 14] = [
+const SECRET_NAME_PARTS: [&str; 14] = [
     "accesskey",
     "apikey",
     "appkey",
@@ -18,14 +18,14 @@ const PARTS: [&str; 14] = [
     "authorization",
 ];
 /// Names that secrets have.
-const NAMES: [&str; 8] = ["pin", "mpin", "totp", "otp", "jwt", "auth", "key", "pwd"];
+const SECRET_NAMES: [&str; 8] = ["pin", "mpin", "totp", "otp", "jwt", "auth", "key", "pwd"];
 
 /// Why a key of this name, which is no setting, is refused, if it is the name of a secret.
-pub(super) fn refusal(key: &str) -> Option<String> {
+pub(super) fn secret_key_error(key: &str) -> Option<String> {
     let plain: String =
         key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    let is_secret =
-        NAMES.contains(&plain.as_str()) || PARTS.iter().any(|part| plain.contains(part));
+    let is_secret = SECRET_NAMES.contains(&plain.as_str())
+        || SECRET_NAME_PARTS.iter().any(|part| plain.contains(part));
     is_secret.then(|| {
         "a secret does not belong in a file of settings, which is copied, committed and shown: give \
          it to the adapter from the environment, and take it for known to others from now on"
@@ -49,10 +49,10 @@ mod tests {
             "access-key",
             "pwd",
         ] {
-            assert!(refusal(key).is_some(), "{key}");
+            assert!(secret_key_error(key).is_some(), "{key}");
         }
         for key in ["lanes", "quote", "capacity", "spinning", "monkey"] {
-            assert_eq!(refusal(key), None, "{key}");
+            assert_eq!(secret_key_error(key), None, "{key}");
         }
     }
 }

@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use super::error::Problem;
-use super::node::{Entry, Node, Value};
+use super::node::{ConfigEntry, ConfigNode, ConfigValue};
 use super::secret;
-use crate::quota::{Quota, Reserve, time};
+use crate::quota::{Quota, Reserve, parse_time};
 use crate::resilience::PolicyError;
 
 /// What is wrong so far.
@@ -19,56 +19,56 @@ pub(super) type Problems = RefCell<Vec<Problem>>;
 pub(super) struct Table<'a> {
     path: String,
     line: Option<usize>,
-    content: Content<'a>,
+    content: TableContent<'a>,
     /// The keys that were asked for.
-    known: Vec<&'static str>,
+    known_keys: Vec<&'static str>,
     problems: &'a Problems,
 }
 
 #[derive(Clone, Copy)]
-enum Content<'a> {
-    Entries(&'a [Entry]),
+enum TableContent<'a> {
+    Entries(&'a [ConfigEntry]),
     /// `quote = "1/s"`, which is short for a table with this key alone.
-    Short(&'static str, &'a Node),
+    Shorthand(&'static str, &'a ConfigNode),
 }
 
 impl<'a> Table<'a> {
     /// The table at `path`.
-    pub(super) fn new(path: String, node: &'a Node, problems: &'a Problems) -> Option<Self> {
+    pub(super) fn new(path: String, node: &'a ConfigNode, problems: &'a Problems) -> Option<Self> {
         let content = match &node.value {
-            Value::Table(entries) => Content::Entries(entries),
+            ConfigValue::Table(entries) => TableContent::Entries(entries),
             // A file without settings is one; a key without a value is a line that was not finished.
-            Value::Nothing if path.is_empty() => Content::Entries(&[]),
+            ConfigValue::Null if path.is_empty() => TableContent::Entries(&[]),
             other => {
                 let name = path.rsplit('.').next().unwrap_or_default();
-                let why = secret::refusal(name)
+                let why = secret::secret_key_error(name)
                     .unwrap_or_else(|| format!("write a table of settings, not {}", other.kind()));
                 problems.borrow_mut().push(Problem::new(path, node.line, why));
                 return None;
             }
         };
-        Some(Self { path, line: node.line, content, known: Vec::new(), problems })
+        Some(Self { path, line: node.line, content, known_keys: Vec::new(), problems })
     }
 
     /// Notes that this table should not be there.
-    pub(super) fn misplaced(&self, why: impl Into<String>) {
+    pub(super) fn report_misplaced(&self, why: impl Into<String>) {
         self.problems.borrow_mut().push(Problem::new(&self.path, self.line, why));
     }
 
     /// Notes that `key` is wrong.
-    pub(super) fn wrong(&self, key: &str, why: impl Into<String>) {
+    pub(super) fn report_invalid(&self, key: &str, why: impl Into<String>) {
         let line = self.find(key).and_then(|node| node.line).or(self.line);
-        self.problems.borrow_mut().push(Problem::new(self.path_of(key), line, why));
+        self.problems.borrow_mut().push(Problem::new(self.key_path(key), line, why));
     }
 
     /// Notes a setting that a policy refuses. Keys have the names of the policies' methods.
-    pub(super) fn check(&self, result: Result<(), PolicyError>) {
+    pub(super) fn check_policy(&self, result: Result<(), PolicyError>) {
         let Err(PolicyError { setting, value, allowed, .. }) = result else { return };
         let value = if value == "None" { "off" } else { value.as_str() };
         let allowed = allowed
             .replace("RetryPolicy::none()", "`retry = \"off\"`")
             .replace("BreakerPolicy::disabled()", "`breaker = \"off\"`");
-        self.wrong(setting, format!("{value} will not do: write {allowed}"));
+        self.report_invalid(setting, format!("{value} will not do: write {allowed}"));
     }
 
     /// A whole number that is not negative.
@@ -86,34 +86,37 @@ impl<'a> Table<'a> {
     /// What is kept back: a number of slots, or a share as `"5%"`.
     pub(super) fn reserve(&mut self, key: &'static str) -> Option<Reserve> {
         let node = self.get(key)?;
-        let Value::Text(text) = &node.value else {
+        let ConfigValue::Text(text) = &node.value else {
             return self.as_number(key, node).map(Reserve::Slots);
         };
         let percent = text.strip_suffix('%').and_then(|share| share.trim_end().parse().ok());
         if percent.is_none() {
-            self.wrong(key, format!("`{text}` will not do: write a number, or a share as \"5%\""));
+            self.report_invalid(
+                key,
+                format!("`{text}` will not do: write a number, or a share as \"5%\""),
+            );
         }
         percent.map(Reserve::Percent)
     }
 
     /// A number from `least` to `most`.
-    pub(super) fn share(&mut self, key: &'static str, least: f64, most: f64) -> Option<f64> {
+    pub(super) fn fraction(&mut self, key: &'static str, least: f64, most: f64) -> Option<f64> {
         let node = self.get(key)?;
         #[allow(clippy::cast_precision_loss)] // Numbers that large are refused in any case.
         let number = match node.value {
-            Value::Float(number) => Some(number),
-            Value::Int(number) => Some(number as f64),
+            ConfigValue::Float(number) => Some(number),
+            ConfigValue::Int(number) => Some(number as f64),
             _ => None,
         };
         let share = number.filter(|number| (least..=most).contains(number));
         if share.is_none() {
-            self.wrong(key, format!("write a number from {least} to {most}"));
+            self.report_invalid(key, format!("write a number from {least} to {most}"));
         }
         share
     }
 
     /// As [`share`](Self::share), or `off`.
-    pub(super) fn share_or_off(
+    pub(super) fn fraction_or_off(
         &mut self,
         key: &'static str,
         least: f64,
@@ -121,24 +124,24 @@ impl<'a> Table<'a> {
     ) -> Option<Option<f64>> {
         match self.get(key) {
             Some(node) if is_off(&node.value) => Some(None),
-            _ => self.share(key, least, most).map(Some),
+            _ => self.fraction(key, least, most).map(Some),
         }
     }
 
     /// A time, with its unit.
     pub(super) fn time(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.text(key, "a time with its unit, as \"250ms\" or \"5s\"")?;
-        time(text).map_err(|error| self.wrong(key, error.to_string())).ok()
+        parse_time(text).map_err(|error| self.report_invalid(key, error.to_string())).ok()
     }
 
     /// As [`time`](Self::time), but no longer than a day, and no shorter than `least`.
-    pub(super) fn time_from(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
+    pub(super) fn time_at_least(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
         let day = Duration::from_secs(86_400);
-        self.time_within(key, least, day, "a day")
+        self.time_between(key, least, day, "a day")
     }
 
     /// As [`time`](Self::time), but no shorter than `least` and no longer than `most`, which is `called`.
-    pub(super) fn time_within(
+    pub(super) fn time_between(
         &mut self,
         key: &'static str,
         least: Duration,
@@ -149,7 +152,10 @@ impl<'a> Table<'a> {
         if (least..=most).contains(&time) {
             return Some(time);
         }
-        self.wrong(key, format!("{time:?} will not do: write a time from {least:?} to {called}"));
+        self.report_invalid(
+            key,
+            format!("{time:?} will not do: write a time from {least:?} to {called}"),
+        );
         None
     }
 
@@ -158,19 +164,19 @@ impl<'a> Table<'a> {
         let text = self.text(key, "a quota, as \"10/s, 400/min\"")?;
         text.parse()
             .map_err(|error: crate::quota::ParseQuotaError| {
-                self.wrong(key, error.to_string());
+                self.report_invalid(key, error.to_string());
             })
             .ok()
     }
 
     /// One of some words.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let one = format!("one of {}", all.join(", "));
         let text = self.text(key, &one)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
-            self.wrong(key, format!("`{text}` will not do: write {one}"));
+            self.report_invalid(key, format!("`{text}` will not do: write {one}"));
         }
         found
     }
@@ -179,9 +185,9 @@ impl<'a> Table<'a> {
     pub(super) fn text(&mut self, key: &'static str, what: &str) -> Option<&'a str> {
         let node = self.get(key)?;
         match &node.value {
-            Value::Text(text) => Some(text),
+            ConfigValue::Text(text) => Some(text),
             other => {
-                self.wrong(key, format!("write {what}, not {}", other.kind()));
+                self.report_invalid(key, format!("write {what}, not {}", other.kind()));
                 None
             }
         }
@@ -190,15 +196,15 @@ impl<'a> Table<'a> {
     /// A table within.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
         let node = self.get(key)?;
-        Self::new(self.path_of(key), node, self.problems)
+        Self::new(self.key_path(key), node, self.problems)
     }
 
     /// A table within, or `off`.
     pub(super) fn table_or_off(&mut self, key: &'static str) -> Option<Option<Self>> {
         match self.get(key) {
             Some(node) if is_off(&node.value) => Some(None),
-            Some(Node { value: Value::Bool(_) | Value::Text(_), .. }) => {
-                self.wrong(key, "write a table of settings, or \"off\"");
+            Some(ConfigNode { value: ConfigValue::Bool(_) | ConfigValue::Text(_), .. }) => {
+                self.report_invalid(key, "write a table of settings, or \"off\"");
                 None
             }
             _ => self.table(key).map(Some),
@@ -207,21 +213,22 @@ impl<'a> Table<'a> {
 
     /// The tables within, with the names that they were given. A text stands for a table with the key
     /// `short` alone, where there is one.
-    pub(super) fn named(
+    pub(super) fn named_tables(
         &mut self,
         key: &'static str,
         short: Option<&'static str>,
     ) -> Vec<(&'a str, Self)> {
-        let Some(Self { path, content: Content::Entries(entries), problems, .. }) = self.table(key)
+        let Some(Self { path, content: TableContent::Entries(entries), problems, .. }) =
+            self.table(key)
         else {
             return Vec::new();
         };
-        let read = |entry: &'a Entry| {
-            let path = join(&path, &entry.key);
+        let read = |entry: &'a ConfigEntry| {
+            let path = join_path(&path, &entry.key);
             let table = match (&entry.node.value, short) {
-                (Value::Text(text), Some(short)) if may_be_short(&entry.key, text) => {
-                    let content = Content::Short(short, &entry.node);
-                    Self { path, line: entry.node.line, content, known: Vec::new(), problems }
+                (ConfigValue::Text(text), Some(short)) if is_shorthand(&entry.key, text) => {
+                    let content = TableContent::Shorthand(short, &entry.node);
+                    Self { path, line: entry.node.line, content, known_keys: Vec::new(), problems }
                 }
                 _ => Self::new(path, &entry.node, problems)?,
             };
@@ -236,56 +243,58 @@ impl<'a> Table<'a> {
     }
 
     /// Notes what was not asked for.
-    pub(super) fn end(self) {
-        let Content::Entries(entries) = self.content else { return };
-        for Entry { key, .. } in entries {
-            if !self.known.contains(&key.as_str()) {
-                let unknown = || match new_name(key).filter(|new| self.known.contains(new)) {
+    pub(super) fn finish(self) {
+        let TableContent::Entries(entries) = self.content else { return };
+        for ConfigEntry { key, .. } in entries {
+            if !self.known_keys.contains(&key.as_str()) {
+                let unknown = || match new_name(key).filter(|new| self.known_keys.contains(new)) {
                     Some(new) => format!("this key is called `{new}` now"),
-                    None => format!("there is no such key; there are: {}", self.known.join(", ")),
+                    None => {
+                        format!("there is no such key; there are: {}", self.known_keys.join(", "))
+                    }
                 };
-                self.wrong(key, secret::refusal(key).unwrap_or_else(unknown));
+                self.report_invalid(key, secret::secret_key_error(key).unwrap_or_else(unknown));
             }
         }
     }
 
-    fn as_number<N: TryFrom<i64>>(&self, key: &str, node: &Node) -> Option<N> {
+    fn as_number<N: TryFrom<i64>>(&self, key: &str, node: &ConfigNode) -> Option<N> {
         let number = match node.value {
-            Value::Int(number) => N::try_from(number).ok(),
+            ConfigValue::Int(number) => N::try_from(number).ok(),
             _ => None,
         };
         if number.is_none() {
             let why = match node.value {
-                Value::Int(number) if number < 0 => format!("{number} will not do: "),
-                Value::Int(number) => format!("{number} is too large: "),
-                Value::Text(_) => "this is a text: ".to_owned(),
+                ConfigValue::Int(number) if number < 0 => format!("{number} will not do: "),
+                ConfigValue::Int(number) => format!("{number} is too large: "),
+                ConfigValue::Text(_) => "this is a text: ".to_owned(),
                 _ => String::new(),
             };
-            self.wrong(key, why + "write a whole number, not below 0");
+            self.report_invalid(key, why + "write a whole number, not below 0");
         }
         number
     }
 
-    fn get(&mut self, key: &'static str) -> Option<&'a Node> {
-        if !self.known.contains(&key) {
-            self.known.push(key);
+    fn get(&mut self, key: &'static str) -> Option<&'a ConfigNode> {
+        if !self.known_keys.contains(&key) {
+            self.known_keys.push(key);
         }
         self.find(key)
     }
 
-    fn find(&self, key: &str) -> Option<&'a Node> {
+    fn find(&self, key: &str) -> Option<&'a ConfigNode> {
         match self.content {
-            Content::Entries(entries) => {
+            TableContent::Entries(entries) => {
                 entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
             }
-            Content::Short(short, node) => (short == key).then_some(node),
+            TableContent::Shorthand(short, node) => (short == key).then_some(node),
         }
     }
 
-    fn path_of(&self, key: &str) -> String {
+    fn key_path(&self, key: &str) -> String {
         match self.content {
-            Content::Short(short, _) if short == key => self.path.clone(),
-            _ => join(&self.path, key),
+            TableContent::Shorthand(short, _) if short == key => self.path.clone(),
+            _ => join_path(&self.path, key),
         }
     }
 }
@@ -318,17 +327,18 @@ fn new_name(key: &str) -> Option<&'static str> {
 
 /// Whether the text is meant as a quota. A lane may well be called `auth`; what can be read as a quota is
 /// no secret, and what cannot is one under such a name.
-fn may_be_short(name: &str, text: &str) -> bool {
-    secret::refusal(name).is_none() || text.parse::<Quota>().is_ok()
+fn is_shorthand(name: &str, text: &str) -> bool {
+    secret::secret_key_error(name).is_none() || text.parse::<Quota>().is_ok()
 }
 
-fn is_off(value: &Value) -> bool {
+fn is_off(value: &ConfigValue) -> bool {
     // YAML of old reads `off` without quotes as false, and people write that too.
-    matches!(value, Value::Bool(false)) || matches!(value, Value::Text(text) if text == "off")
+    matches!(value, ConfigValue::Bool(false))
+        || matches!(value, ConfigValue::Text(text) if text == "off")
 }
 
 /// The path of `key` within, in quotes where it would not be one word.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(super) fn join_path(path: &str, key: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let bare = !key.is_empty() && key.chars().all(is_bare);
     let key = if bare { key.to_owned() } else { format!("{key:?}") };

@@ -4,16 +4,16 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::brokers::paper::Refusal;
+use crate::brokers::paper::PaperError;
 
-use super::payload::Payload;
+use super::payload::FaultyBody;
 
 /// What a request is answered with.
-pub(super) type Answer = Result<Body, ApiError>;
+pub(super) type ApiResult = Result<ApiData, ApiError>;
 
 /// The body of a success.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) enum ApiData {
     /// Goes into the envelope's `data`.
     Json(Value),
     /// Goes as it is.
@@ -50,7 +50,7 @@ impl ApiError {
     }
 
     /// As the error of a slice, beside those that were placed.
-    pub(super) fn of_child(&self) -> Value {
+    pub(super) fn to_slice_json(&self) -> Value {
         json!({
             "code": self.status.as_u16(),
             "error_type": self.error_type,
@@ -87,18 +87,22 @@ impl ApiError {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<PaperError> for ApiError {
+    fn from(refusal: PaperError) -> Self {
         let message = refusal.to_string();
         match refusal {
-            Refusal::Field { .. } | Refusal::Time(_) | Refusal::Instrument(_) => {
-                Self::input(message)
+            PaperError::InvalidField { .. }
+            | PaperError::InvalidTime(_)
+            | PaperError::UnknownInstrument(_) => Self::input(message),
+            PaperError::UnknownOrder(_) => Self::not_found("Couldn't find that `order_id`."),
+            PaperError::OrderFinal { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "OrderException", message)
             }
-            Refusal::NoOrder(_) => Self::not_found("Couldn't find that `order_id`."),
-            Refusal::Done { .. } => Self::new(StatusCode::BAD_REQUEST, "OrderException", message),
-            Refusal::Funds { .. } => Self::new(StatusCode::BAD_REQUEST, "MarginException", message),
+            PaperError::InsufficientFunds { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "MarginException", message)
+            }
             // The same type as a 429, as Kite has it: clients must look at the message.
-            Refusal::TooManyChanges => {
+            PaperError::TooManyChanges => {
                 Self::new(StatusCode::BAD_REQUEST, "NetworkException", message)
             }
         }
@@ -106,10 +110,10 @@ impl From<Refusal> for ApiError {
 }
 
 /// The answer as it goes out.
-pub(super) fn respond(answer: Answer) -> Response<Payload> {
+pub(super) fn to_response(answer: ApiResult) -> Response<FaultyBody> {
     let (status, kind, text) = match answer {
-        Ok(Body::Csv(text)) => (StatusCode::OK, "text/csv", text),
-        Ok(Body::Json(data)) => {
+        Ok(ApiData::Csv(text)) => (StatusCode::OK, "text/csv", text),
+        Ok(ApiData::Json(data)) => {
             let envelope = json!({"status": "success", "data": data});
             (StatusCode::OK, "application/json", envelope.to_string())
         }
@@ -122,12 +126,16 @@ pub(super) fn respond(answer: Answer) -> Response<Payload> {
             (error.status, "application/json", envelope.to_string())
         }
     };
-    plain(status, kind, text)
+    plain_response(status, kind, text)
 }
 
 /// An answer without an envelope.
-pub(super) fn plain(status: StatusCode, kind: &'static str, text: String) -> Response<Payload> {
-    let mut response = Response::new(Payload::whole(text));
+pub(super) fn plain_response(
+    status: StatusCode,
+    kind: &'static str,
+    text: String,
+) -> Response<FaultyBody> {
+    let mut response = Response::new(FaultyBody::complete(text));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response

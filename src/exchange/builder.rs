@@ -15,11 +15,11 @@ use crate::presets;
 use crate::quota::{Limits, QuotaError};
 
 use super::faults::{Faults, FaultsError};
-use super::gate::Gate;
+use super::gate::Ledger;
 use super::handle::SimulatedExchange;
 use super::network::Network;
-use super::request::Shared;
-use super::rules::Rules;
+use super::request::SimulatorState;
+use super::rules::OrderRules;
 use super::server::Server;
 use super::sessions::Sessions;
 use super::strict::Algorithm;
@@ -29,7 +29,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A process may usually have 1,024 files open, and each connection is one.
 const MAX_CONNECTIONS: usize = 1000;
 /// Nobody waits longer for a network.
-const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// Settings of an [`Exchange`]; made by [`SimulatedExchange::builder`].
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub struct SimulatorBuilder {
     jitter: Duration,
     seed: u64,
     faults: Faults,
-    rules: Rules,
+    rules: OrderRules,
     read_timeout: Duration,
     max_connections: usize,
 }
@@ -126,7 +126,7 @@ impl SimulatorBuilder {
             jitter: Duration::ZERO,
             seed: 0,
             faults: Faults::new(),
-            rules: Rules::default(),
+            rules: OrderRules::default(),
             read_timeout: READ_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
         }
@@ -198,7 +198,7 @@ impl SimulatorBuilder {
         market: impl Into<Market>,
         quantity: impl Into<Decimal>,
     ) -> Self {
-        self.rules.freeze(market.into(), quantity.into());
+        self.rules.set_freeze_quantity(market.into(), quantity.into());
         self
     }
 
@@ -249,7 +249,7 @@ impl SimulatorBuilder {
             quota.check().map_err(wrong)?;
         }
         for (what, delay) in [("latency", self.latency), ("jitter", self.jitter)] {
-            if delay > LONGEST_DELAY {
+            if delay > MAX_DELAY {
                 return Err(SimulatorError::TooSlow { what, delay });
             }
         }
@@ -259,10 +259,10 @@ impl SimulatorBuilder {
         if self.max_connections == 0 {
             return Err(SimulatorError::NoConnections);
         }
-        if let Some(market) = self.rules.trouble() {
+        if let Some(market) = self.rules.invalid_exchange() {
             return Err(SimulatorError::Freeze { market: market.clone() });
         }
-        let faults = Mutex::new(self.faults.start()?);
+        let faults = Mutex::new(self.faults.schedule()?);
         let broker = match self.broker {
             Some(broker) => broker,
             None => {
@@ -270,11 +270,18 @@ impl SimulatorBuilder {
                 PaperBroker::builder().prices(prices).build()?
             }
         };
-        let gate = Gate::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
+        let gate = Ledger::new(&lanes::ALL, &self.limits, self.algorithm, self.count_refused);
         let network = Network::new(self.latency, self.jitter, self.seed);
         let (sessions, rules, read_timeout) = (Sessions::default(), self.rules, self.read_timeout);
-        let shared =
-            Arc::new(Shared { gate, sessions, network, faults, rules, read_timeout, broker });
+        let shared = Arc::new(SimulatorState {
+            ledger: gate,
+            sessions,
+            network,
+            faults,
+            rules,
+            read_timeout,
+            broker,
+        });
         let server = Server::start(self.listen, self.max_connections, shared.clone())?;
         Ok(SimulatedExchange::new(server, shared))
     }

@@ -100,7 +100,7 @@ pub struct FaultError(String);
 
 impl Fault {
     /// What makes no sense about it, if anything.
-    pub(super) fn trouble(&self) -> Option<&'static str> {
+    pub(super) fn find_problem(&self) -> Option<&'static str> {
         match *self {
             Self::Gateway { status, .. } if !(500..600).contains(&status) => {
                 Some("the status of a gateway in trouble is 500 to 599")
@@ -117,7 +117,7 @@ impl Fault {
             Self::Slow(time)
             | Self::TimedOut(time)
             | Self::Throttled(RetryAfter::Seconds(time) | RetryAfter::Date(time))
-                if time > LONGEST =>
+                if time > MAX_DURATION =>
             {
                 Some("nobody waits longer than a day")
             }
@@ -126,7 +126,7 @@ impl Fault {
     }
 }
 
-const LONGEST: Duration = Duration::from_secs(86_400);
+const MAX_DURATION: Duration = Duration::from_secs(86_400);
 
 impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,13 +142,13 @@ impl fmt::Display for Fault {
         match *self {
             Self::Reset(when) => write!(f, "reset-{when}"),
             Self::Hang(when) => write!(f, "hang-{when}"),
-            Self::Slow(time) => write!(f, "slow:{}", Friendly(time)),
+            Self::Slow(time) => write!(f, "slow:{}", DurationText(time)),
             Self::Throttled(RetryAfter::Unsaid) => f.write_str("429"),
-            Self::Throttled(RetryAfter::Seconds(time)) => write!(f, "429:{}", Friendly(time)),
-            Self::Throttled(RetryAfter::Date(time)) => write!(f, "429:date:{}", Friendly(time)),
+            Self::Throttled(RetryAfter::Seconds(time)) => write!(f, "429:{}", DurationText(time)),
+            Self::Throttled(RetryAfter::Date(time)) => write!(f, "429:date:{}", DurationText(time)),
             Self::Gateway { status, when } => write!(f, "{status}-{when}"),
             Self::Page { status, when } => write!(f, "page-{status}-{when}"),
-            Self::TimedOut(time) => write!(f, "timed-out:{}", Friendly(time)),
+            Self::TimedOut(time) => write!(f, "timed-out:{}", DurationText(time)),
             Self::ErrorUnder200 => f.write_str("error-200"),
             Self::Truncated => f.write_str("truncated"),
             Self::Malformed => f.write_str("malformed"),
@@ -163,19 +163,21 @@ impl FromStr for Fault {
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let fault = match text.split_once(':') {
-            Some(("slow", time)) => duration(time).map(Self::Slow),
-            Some(("timed-out", time)) => duration(time).map(Self::TimedOut),
+            Some(("slow", time)) => parse_duration(time).map(Self::Slow),
+            Some(("timed-out", time)) => parse_duration(time).map(Self::TimedOut),
             Some(("slice-refused", number)) => number.parse().ok().map(Self::SliceRefused),
             Some(("slice-lost", number)) => number.parse().ok().map(Self::SliceLost),
             Some(("429", wait)) => match wait.strip_prefix("date:") {
-                Some(time) => duration(time).map(RetryAfter::Date),
-                None => duration(wait).map(RetryAfter::Seconds),
+                Some(time) => parse_duration(time).map(RetryAfter::Date),
+                None => parse_duration(wait).map(RetryAfter::Seconds),
             }
             .map(Self::Throttled),
             Some(_) => None,
-            None => without_time(text),
+            None => parse_untimed(text),
         };
-        fault.filter(|fault| fault.trouble().is_none()).ok_or_else(|| FaultError(text.to_owned()))
+        fault
+            .filter(|fault| fault.find_problem().is_none())
+            .ok_or_else(|| FaultError(text.to_owned()))
     }
 }
 
@@ -187,7 +189,7 @@ impl TryFrom<String> for Fault {
     }
 }
 
-fn without_time(text: &str) -> Option<Fault> {
+fn parse_untimed(text: &str) -> Option<Fault> {
     match text {
         "429" => return Some(Fault::Throttled(RetryAfter::Unsaid)),
         "error-200" => return Some(Fault::ErrorUnder200),
@@ -209,14 +211,14 @@ fn without_time(text: &str) -> Option<Fault> {
     })
 }
 
-fn duration(text: &str) -> Option<Duration> {
+fn parse_duration(text: &str) -> Option<Duration> {
     text.parse::<SignedDuration>().ok()?.try_into().ok()
 }
 
 /// A duration as it is read back: `2s`, `300ms`.
-struct Friendly(Duration);
+struct DurationText(Duration);
 
-impl fmt::Display for Friendly {
+impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = SignedDuration::try_from(self.0).unwrap_or(SignedDuration::MAX);
         write!(f, "{time:#}")

@@ -101,21 +101,21 @@ impl Faults {
     }
 
     /// Ready to strike, if all rules make sense.
-    pub(super) fn start(&self) -> Result<Strikes, FaultsError> {
+    pub(super) fn schedule(&self) -> Result<FaultSchedule, FaultsError> {
         for (rule, number) in self.rules.iter().zip(1..) {
-            if let Some(why) = rule.trouble() {
+            if let Some(why) = rule.find_problem() {
                 return Err(FaultsError { number, reason: why });
             }
         }
-        let started = |(rule, number): (&Rule, u64)| Started {
+        let started = |(rule, number): (&Rule, u64)| ActiveRule {
             rule: rule.clone(),
             // Far apart, so that no two rules draw from nearby places of one sequence.
             random: fastrand::Rng::with_seed(
                 self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
             ),
-            seen: 0,
+            requests: 0,
         };
-        Ok(Strikes(self.rules.iter().zip(1..).map(started).collect()))
+        Ok(FaultSchedule(self.rules.iter().zip(1..).map(started).collect()))
     }
 }
 
@@ -137,7 +137,7 @@ impl Rule {
         self
     }
 
-    fn trouble(&self) -> Option<&'static str> {
+    fn find_problem(&self) -> Option<&'static str> {
         if self.share.is_some() && self.calls.is_some() {
             return Some("it has a share and the numbers of calls; it can have one of them");
         }
@@ -147,7 +147,7 @@ impl Rule {
         if self.calls.as_ref().is_some_and(|calls| calls.contains(&0)) {
             return Some("calls are counted from 1");
         }
-        self.fault.trouble()
+        self.fault.find_problem()
     }
 }
 
@@ -188,22 +188,22 @@ impl fmt::Display for Rule {
 
 /// Faults at work.
 #[derive(Debug, Default)]
-pub(super) struct Strikes(Vec<Started>);
+pub(super) struct FaultSchedule(Vec<ActiveRule>);
 
 #[derive(Debug)]
-struct Started {
+struct ActiveRule {
     rule: Rule,
     random: fastrand::Rng,
-    seen: u64,
+    requests: u64,
 }
 
-impl Strikes {
+impl FaultSchedule {
     /// What goes wrong with the next request, which is for the targets that `is_for` says.
     pub(super) fn next(&mut self, is_for: impl Fn(Target) -> bool) -> Option<Fault> {
         let mut fault = None;
         for started in self.0.iter_mut().filter(|started| is_for(started.rule.on)) {
             // Every rule counts and draws, so that none changes what another does.
-            if started.strikes() {
+            if started.applies_to_next() {
                 fault = fault.or(Some(started.rule.fault));
             }
         }
@@ -211,12 +211,12 @@ impl Strikes {
     }
 }
 
-impl Started {
-    fn strikes(&mut self) -> bool {
-        self.seen += 1;
+impl ActiveRule {
+    fn applies_to_next(&mut self) -> bool {
+        self.requests += 1;
         let draw = self.random.f64();
         let by_chance = self.rule.share.is_none_or(|share| draw < share);
-        by_chance && self.rule.calls.as_ref().is_none_or(|calls| calls.contains(&self.seen))
+        by_chance && self.rule.calls.as_ref().is_none_or(|calls| calls.contains(&self.requests))
     }
 }
 
@@ -227,21 +227,21 @@ mod tests {
 
     const CUT: Fault = Fault::Reset(Timing::After);
 
-    fn fates(faults: &Faults, requests: usize) -> Vec<Option<Fault>> {
-        let mut strikes = faults.start().unwrap();
+    fn scheduled_faults(faults: &Faults, requests: usize) -> Vec<Option<Fault>> {
+        let mut strikes = faults.schedule().unwrap();
         (0..requests).map(|_| strikes.next(|on| on == Target::Place)).collect()
     }
 
     #[test]
     fn a_rule_strikes_by_number() {
         let faults = Faults::new().rule(Rule::new(Target::Place, CUT).calls([2, 4]));
-        assert_eq!(fates(&faults, 5), [None, Some(CUT), None, Some(CUT), None]);
+        assert_eq!(scheduled_faults(&faults, 5), [None, Some(CUT), None, Some(CUT), None]);
     }
 
     #[test]
     fn a_rule_strikes_its_share() {
         let share = |share| Faults::new().seed(5).rule(Rule::new(Target::Place, CUT).share(share));
-        let struck = |faults| fates(&faults, 10_000).iter().flatten().count();
+        let struck = |faults| scheduled_faults(&faults, 10_000).iter().flatten().count();
         assert_eq!((struck(share(0.0)), struck(share(1.0))), (0, 10_000));
         // Five standard deviations; the seed is fixed anyway.
         assert!(struck(share(0.3)).abs_diff(3000) < 230);
@@ -252,16 +252,16 @@ mod tests {
         let one = Rule::new(Target::Place, CUT).share(0.5);
         let other = Rule::new(Target::Orders, Fault::Malformed).share(0.5);
         let alone = Faults::new().seed(9).rule(one.clone());
-        assert_eq!(fates(&alone, 50), fates(&alone, 50));
-        assert_ne!(fates(&alone, 50), fates(&alone.clone().seed(10), 50));
-        let mut both = alone.clone().rule(other).start().unwrap();
+        assert_eq!(scheduled_faults(&alone, 50), scheduled_faults(&alone, 50));
+        assert_ne!(scheduled_faults(&alone, 50), scheduled_faults(&alone.clone().seed(10), 50));
+        let mut both = alone.clone().rule(other).schedule().unwrap();
         let between: Vec<_> = (0..50)
             .map(|_| {
                 both.next(|on| on == Target::Orders);
                 both.next(|on| on == Target::Place)
             })
             .collect();
-        assert_eq!(between, fates(&alone, 50));
+        assert_eq!(between, scheduled_faults(&alone, 50));
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
         let rules = Faults::new()
             .rule(Rule::new(Target::Place, Fault::Malformed).calls([2]))
             .rule(Rule::new(Target::Place, CUT).calls([2, 4]));
-        assert_eq!(fates(&rules, 4), [None, Some(Fault::Malformed), None, Some(CUT)]);
+        assert_eq!(scheduled_faults(&rules, 4), [None, Some(Fault::Malformed), None, Some(CUT)]);
     }
 
     #[test]
@@ -283,7 +283,7 @@ mod tests {
             (rule().share(0.5).calls([1]), "one of them"),
             (Rule::new(Target::All, far), "longer than a day"),
         ] {
-            let error = Faults::new().rule(Rule::new(Target::All, CUT)).rule(rule).start();
+            let error = Faults::new().rule(Rule::new(Target::All, CUT)).rule(rule).schedule();
             let error = error.unwrap_err().to_string();
             assert!(error.starts_with("fault rule 2: ") && error.contains(why), "{error}");
         }

@@ -6,9 +6,9 @@ use super::answer::ApiError;
 
 /// `key=value` pairs, decoded.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Vec<(String, String)>);
+pub(super) struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     /// Reads `a=1&b=2`. Anything can be read so; what is not a form has no fields.
     pub(super) fn parse(text: &[u8]) -> Self {
         Self(form_urlencoded::parse(text).into_owned().collect())
@@ -26,7 +26,7 @@ impl Fields {
 
     /// Refuses fields that are not `known`, and fields that are repeated: which of the two values is meant
     /// cannot be told.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+    pub(super) fn reject_unknown(&self, known: &[&str]) -> Result<(), ApiError> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             let what = match () {
                 () if !known.contains(&name.as_str()) => "unknown",
@@ -39,14 +39,14 @@ impl Fields {
     }
 
     /// Refuses another value of `name` than this, if there is one.
-    pub(super) fn agrees(&self, name: &str, value: &str) -> Result<(), ApiError> {
+    pub(super) fn check_same(&self, name: &str, value: &str) -> Result<(), ApiError> {
         match self.get(name) {
             Some(other) if other != value => Err(Self::invalid(name)),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn need(&self, name: &str) -> Result<&str, ApiError> {
+    pub(super) fn require(&self, name: &str) -> Result<&str, ApiError> {
         self.get(name).ok_or_else(|| ApiError::input(format!("Missing or empty field `{name}`")))
     }
 
@@ -61,7 +61,7 @@ impl Fields {
     }
 
     /// A whole number.
-    pub(super) fn whole(&self, name: &str) -> Result<Option<i64>, ApiError> {
+    pub(super) fn integer(&self, name: &str) -> Result<Option<i64>, ApiError> {
         self.get(name).map(|text| text.parse().map_err(|_| Self::invalid(name))).transpose()
     }
 
@@ -76,17 +76,17 @@ mod tests {
 
     #[test]
     fn fields_are_decoded_and_the_last_counts() {
-        let fields = Fields::parse(b"tag=a&tradingsymbol=M%26M&tag=b+c&empty=&i=1&i=2");
+        let fields = FormFields::parse(b"tag=a&tradingsymbol=M%26M&tag=b+c&empty=&i=1&i=2");
         assert_eq!(fields.get("tradingsymbol"), Some("M&M"));
         assert_eq!(fields.get("tag"), Some("b c"));
         assert_eq!(fields.get("empty"), None);
         assert_eq!(fields.all("i").collect::<Vec<_>>(), ["1", "2"]);
-        assert!(fields.need("absent").is_err());
+        assert!(fields.require("absent").is_err());
     }
 
     #[test]
     fn unknown_and_repeated_fields_are_refused() {
-        let only = |text: &str| Fields::parse(text.as_bytes()).only(&["a", "b"]);
+        let only = |text: &str| FormFields::parse(text.as_bytes()).reject_unknown(&["a", "b"]);
         for text in ["", "a=1&b=2", "b=&a="] {
             assert_eq!(only(text), Ok(()), "{text}");
         }
@@ -107,29 +107,30 @@ mod tests {
 
     #[test]
     fn what_is_said_twice_agrees() {
-        let fields = Fields::parse(b"variety=regular&tag=");
-        assert_eq!(fields.agrees("variety", "regular"), Ok(()));
-        assert!(fields.agrees("variety", "amo").is_err());
-        assert_eq!((fields.agrees("tag", "x"), fields.agrees("no", "x")), (Ok(()), Ok(())));
+        let fields = FormFields::parse(b"variety=regular&tag=");
+        assert_eq!(fields.check_same("variety", "regular"), Ok(()));
+        assert!(fields.check_same("variety", "amo").is_err());
+        assert_eq!((fields.check_same("tag", "x"), fields.check_same("no", "x")), (Ok(()), Ok(())));
     }
 
     #[test]
     fn numbers_are_read_or_refused() {
-        let fields = Fields::parse(b"a=99725.05000000002&b=1e-05&c=0&d=ten&e=10&f=10.5&g=1e400");
+        let fields =
+            FormFields::parse(b"a=99725.05000000002&b=1e-05&c=0&d=ten&e=10&f=10.5&g=1e400");
         let price = |name| fields.price(name);
         assert_eq!(price("a"), Ok(Some("99725.05000000002".parse().unwrap())));
         assert_eq!(price("b"), Ok(Some("0.00001".parse().unwrap())));
         assert_eq!(price("c"), Ok(None));
         assert_eq!(price("absent"), Ok(None));
         assert!(price("d").is_err() && price("g").is_err());
-        assert_eq!(fields.whole("e"), Ok(Some(10)));
-        assert!(fields.whole("f").is_err());
+        assert_eq!(fields.integer("e"), Ok(Some(10)));
+        assert!(fields.integer("f").is_err());
     }
 
     #[test]
     fn bytes_that_are_no_form_do_no_harm() {
         for bytes in [&b"\xff\xfe=%zz&&&=&%"[..], b"{\"quantity\":1}", b""] {
-            assert!(Fields::parse(bytes).need("quantity").is_err());
+            assert!(FormFields::parse(bytes).require("quantity").is_err());
         }
     }
 }

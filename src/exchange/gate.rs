@@ -11,13 +11,13 @@ use parking_lot::Mutex;
 use crate::quota::{Limits, Moment, Quota};
 
 use super::fault::Fault;
-use super::strict::{Algorithm, Strict};
+use super::strict::{Algorithm, StrictCounter};
 
 /// So many arrivals are remembered. An exchange that runs for days must not eat the machine.
-const REMEMBERED: usize = 1_000_000;
+const MAX_ARRIVALS: usize = 1_000_000;
 
 /// So many accounts are told apart. All further ones share one count.
-const ACCOUNTS: usize = 10_000;
+const MAX_ACCOUNTS: usize = 10_000;
 
 /// A request that reached the exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,21 +51,21 @@ pub struct RequestCounts {
 
 /// Counters and records.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Ledger {
     started: Instant,
     /// The counters of an account that has asked for nothing.
-    fresh: Lanes,
+    initial: LaneCounters,
     state: Mutex<State>,
 }
 
-type Lanes = HashMap<&'static str, Lane>;
+type LaneCounters = HashMap<&'static str, LaneCounter>;
 
 // `Debug` does not show the keys: a client may have been started with a real one.
 #[derive(Default)]
 struct State {
-    accounts: BTreeMap<Arc<str>, Lanes>,
+    accounts: BTreeMap<Arc<str>, LaneCounters>,
     arrivals: VecDeque<(Arc<str>, Arrival)>,
-    forgotten: u64,
+    dropped: u64,
 }
 
 impl fmt::Debug for State {
@@ -75,20 +75,20 @@ impl fmt::Debug for State {
 }
 
 #[derive(Debug, Clone)]
-struct Lane {
+struct LaneCounter {
     quota: Quota,
-    strict: Strict,
+    counter: StrictCounter,
     counts: RequestCounts,
     span: Option<(Duration, Duration)>,
 }
 
 /// What the gate decided, and where it wrote it down.
-pub(super) struct Entered {
+pub(super) struct LedgerEntry {
     pub(super) admitted: bool,
     number: u64,
 }
 
-impl Gate {
+impl Ledger {
     pub(super) fn new(
         lanes: &[&'static str],
         limits: &Limits,
@@ -97,28 +97,37 @@ impl Gate {
     ) -> Self {
         let lane = |&name: &&'static str| {
             let quota = limits.of_lane(name).cloned().unwrap_or_else(Quota::unlimited);
-            let strict = Strict::new(algorithm, &quota).count_refused(count_refused);
-            (name, Lane { quota, strict, counts: RequestCounts::default(), span: None })
+            let strict = StrictCounter::new(algorithm, &quota).count_refused(count_refused);
+            (
+                name,
+                LaneCounter {
+                    quota,
+                    counter: strict,
+                    counts: RequestCounts::default(),
+                    span: None,
+                },
+            )
         };
         let fresh = lanes.iter().map(lane).collect();
-        Self { started: Instant::now(), fresh, state: Mutex::default() }
+        Self { started: Instant::now(), initial: fresh, state: Mutex::default() }
     }
 
     /// A request of the account `api_key` arrives. The clock is read inside the lock, so that counters and
     /// records see the same times in the same order.
-    pub(super) fn enter(
+    pub(super) fn admit(
         &self,
         api_key: &str,
         lane: Option<&'static str>,
         method: &str,
         path: &str,
-    ) -> Entered {
+    ) -> LedgerEntry {
         let mut state = self.state.lock();
         let at = self.started.elapsed();
-        let account = state.account(api_key);
+        let account = state.account_key(api_key);
         let admitted = lane.is_none_or(|lane| {
-            let lanes = state.accounts.entry(account.clone()).or_insert_with(|| self.fresh.clone());
-            lanes.get_mut(lane).is_none_or(|lane| lane.arrive(at))
+            let lanes =
+                state.accounts.entry(account.clone()).or_insert_with(|| self.initial.clone());
+            lanes.get_mut(lane).is_none_or(|lane| lane.admit(at))
         });
         let arrival = Arrival {
             at,
@@ -130,28 +139,28 @@ impl Gate {
             fault: None,
         };
         state.arrivals.push_back((account, arrival));
-        if state.arrivals.len() > REMEMBERED {
+        if state.arrivals.len() > MAX_ARRIVALS {
             state.arrivals.pop_front();
-            state.forgotten += 1;
+            state.dropped += 1;
         }
-        let number = state.forgotten + state.arrivals.len() as u64 - 1;
-        Entered { admitted, number }
+        let number = state.dropped + state.arrivals.len() as u64 - 1;
+        LedgerEntry { admitted, number }
     }
 
     /// The request was answered.
-    pub(super) fn answered(&self, entered: &Entered, status: u16) {
-        self.note(entered, |arrival| arrival.status = Some(status));
+    pub(super) fn record_status(&self, entered: &LedgerEntry, status: u16) {
+        self.annotate(entered, |arrival| arrival.status = Some(status));
     }
 
     /// The request meets a fault.
-    pub(super) fn struck(&self, entered: &Entered, fault: Fault) {
-        self.note(entered, |arrival| arrival.fault = Some(fault));
+    pub(super) fn record_fault(&self, entered: &LedgerEntry, fault: Fault) {
+        self.annotate(entered, |arrival| arrival.fault = Some(fault));
     }
 
     /// Adds to what is remembered of an arrival, unless that is forgotten already.
-    fn note(&self, entered: &Entered, note: impl FnOnce(&mut Arrival)) {
+    fn annotate(&self, entered: &LedgerEntry, note: impl FnOnce(&mut Arrival)) {
         let mut state = self.state.lock();
-        let index = entered.number.checked_sub(state.forgotten);
+        let index = entered.number.checked_sub(state.dropped);
         let index = index.and_then(|index| usize::try_from(index).ok());
         if let Some((_, arrival)) = index.and_then(|index| state.arrivals.get_mut(index)) {
             note(arrival);
@@ -159,30 +168,31 @@ impl Gate {
     }
 
     /// The arrivals of an account, or of all.
-    pub(super) fn arrivals(&self, of: Option<&str>) -> Vec<Arrival> {
+    pub(super) fn arrivals(&self, account: Option<&str>) -> Vec<Arrival> {
         let state = self.state.lock();
-        let wanted = state.arrivals.iter().filter(|(key, _)| of.is_none_or(|of| of == &**key));
+        let wanted = state.arrivals.iter().filter(|(key, _)| account.is_none_or(|of| of == &**key));
         wanted.map(|(_, arrival)| arrival.clone()).collect()
     }
 
     /// How the requests of a lane fared, of an account or of all.
-    pub(super) fn counts(&self, of: Option<&str>, lane: &str) -> RequestCounts {
+    pub(super) fn counts(&self, account: Option<&str>, lane: &str) -> RequestCounts {
         let state = self.state.lock();
-        let lanes = state.lanes(of).filter_map(|lanes| lanes.get(lane));
-        lanes.fold(RequestCounts::default(), |sum, lane| sum.and(lane.counts))
+        let lanes = state.lanes(account).filter_map(|lanes| lanes.get(lane));
+        lanes.fold(RequestCounts::default(), |sum, lane| sum.plus(lane.counts))
     }
 
     /// How many requests were refused over all lanes, of an account or of all.
-    pub(super) fn refused(&self, of: Option<&str>) -> u64 {
+    pub(super) fn refused(&self, account: Option<&str>) -> u64 {
         let state = self.state.lock();
-        state.lanes(of).flat_map(Lanes::values).map(|lane| lane.counts.refused).sum()
+        state.lanes(account).flat_map(LaneCounters::values).map(|lane| lane.counts.refused).sum()
     }
 
     /// The part of the quota that was used, of an account or of all that used it.
-    pub(super) fn quota_used(&self, of: Option<&str>, lane: &str) -> Option<f64> {
+    pub(super) fn quota_used(&self, account: Option<&str>, lane: &str) -> Option<f64> {
         let state = self.state.lock();
-        let lanes = state.lanes(of).filter_map(|lanes| lanes.get(lane));
-        let used = lanes.filter_map(|lane| Some((lane.counts.admitted as f64, lane.most()?)));
+        let lanes = state.lanes(account).filter_map(|lanes| lanes.get(lane));
+        let used =
+            lanes.filter_map(|lane| Some((lane.counts.admitted as f64, lane.max_admitted()?)));
         let add = |(used, most), (more, of)| (used + more, most + of);
         let (used, most) = used.reduce(add)?;
         Some(used / most)
@@ -191,31 +201,31 @@ impl Gate {
 
 impl State {
     /// Under which name an account is counted.
-    fn account(&self, api_key: &str) -> Arc<str> {
+    fn account_key(&self, api_key: &str) -> Arc<str> {
         match self.accounts.get_key_value(api_key) {
             Some((known, _)) => known.clone(),
-            None if self.accounts.len() < ACCOUNTS => api_key.into(),
+            None if self.accounts.len() < MAX_ACCOUNTS => api_key.into(),
             None => "".into(),
         }
     }
 
     /// The counters of an account, or of all.
-    fn lanes<'a>(&'a self, of: Option<&'a str>) -> impl Iterator<Item = &'a Lanes> {
+    fn lanes<'a>(&'a self, account: Option<&'a str>) -> impl Iterator<Item = &'a LaneCounters> {
         let accounts = self.accounts.iter();
-        let wanted = accounts.filter(move |(key, _)| of.is_none_or(|of| of == &***key));
+        let wanted = accounts.filter(move |(key, _)| account.is_none_or(|of| of == &***key));
         wanted.map(|(_, lanes)| lanes)
     }
 }
 
 impl RequestCounts {
-    fn and(self, other: Self) -> Self {
+    fn plus(self, other: Self) -> Self {
         Self { admitted: self.admitted + other.admitted, refused: self.refused + other.refused }
     }
 }
 
-impl Lane {
-    fn arrive(&mut self, at: Duration) -> bool {
-        let admitted = self.strict.arrive(Moment::ORIGIN + at);
+impl LaneCounter {
+    fn admit(&mut self, at: Duration) -> bool {
+        let admitted = self.counter.admit(Moment::ORIGIN + at);
         if admitted {
             self.counts.admitted += 1;
         } else {
@@ -226,7 +236,7 @@ impl Lane {
     }
 
     /// The most that could have been admitted in the time from the first arrival to the last.
-    fn most(&self) -> Option<f64> {
+    fn max_admitted(&self) -> Option<f64> {
         let (first, last) = self.span?;
         let span = last - first;
         let most = self.quota.windows().iter().filter_map(|window| {
@@ -241,22 +251,22 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn lane(quota: Quota) -> Lane {
-        let strict = Strict::new(Algorithm::SlidingLog, &quota);
-        Lane { quota, strict, counts: RequestCounts::default(), span: None }
+    fn lane(quota: Quota) -> LaneCounter {
+        let strict = StrictCounter::new(Algorithm::SlidingLog, &quota);
+        LaneCounter { quota, counter: strict, counts: RequestCounts::default(), span: None }
     }
 
-    impl Lane {
+    impl LaneCounter {
         fn used(&self) -> Option<f64> {
-            Some(self.counts.admitted as f64 / self.most()?)
+            Some(self.counts.admitted as f64 / self.max_admitted()?)
         }
     }
 
     #[test]
     fn each_account_is_counted_alone_and_all_together() {
         let limits = Limits::new().lane("quote", Quota::new(2, Duration::from_secs(3600)));
-        let gate = Gate::new(&["quote"], &limits, Algorithm::SlidingLog, false);
-        let admitted = |key, lane| gate.enter(key, lane, "GET", "/quote").admitted;
+        let gate = Ledger::new(&["quote"], &limits, Algorithm::SlidingLog, false);
+        let admitted = |key, lane| gate.admit(key, lane, "GET", "/quote").admitted;
         let of_a: Vec<bool> = (0..3).map(|_| admitted("a", Some("quote"))).collect();
         assert_eq!(of_a, [true, true, false]);
         assert!(admitted("b", Some("quote")) && admitted("", None));
@@ -279,12 +289,12 @@ mod tests {
     #[test]
     fn accounts_without_end_do_not_fill_the_memory() {
         let limits = Limits::new().lane("quote", Quota::new(1, Duration::from_secs(3600)));
-        let gate = Gate::new(&["quote"], &limits, Algorithm::SlidingLog, false);
+        let gate = Ledger::new(&["quote"], &limits, Algorithm::SlidingLog, false);
         let admitted =
-            |n: usize| gate.enter(&n.to_string(), Some("quote"), "GET", "/quote").admitted;
-        assert!((0..=ACCOUNTS).all(admitted));
-        assert!(!admitted(ACCOUNTS + 1), "it shares the count of the one before");
-        assert_eq!(gate.state.lock().accounts.len(), ACCOUNTS + 1);
+            |n: usize| gate.admit(&n.to_string(), Some("quote"), "GET", "/quote").admitted;
+        assert!((0..=MAX_ACCOUNTS).all(admitted));
+        assert!(!admitted(MAX_ACCOUNTS + 1), "it shares the count of the one before");
+        assert_eq!(gate.state.lock().accounts.len(), MAX_ACCOUNTS + 1);
     }
 
     #[test]
@@ -292,8 +302,8 @@ mod tests {
         let mut bursts = lane(Quota::per_second(10));
         let mut even = lane(Quota::per_second(10));
         for n in 0..100 {
-            assert!(bursts.arrive(Duration::from_secs(n / 10)));
-            assert!(even.arrive(Duration::from_millis(100 * n)));
+            assert!(bursts.admit(Duration::from_secs(n / 10)));
+            assert!(even.admit(Duration::from_millis(100 * n)));
         }
         assert_eq!((bursts.used(), even.used()), (Some(1.0), Some(1.0)));
     }
@@ -303,9 +313,9 @@ mod tests {
         let mut lane = lane(Quota::per_second(2).and(Quota::per_minute(100)));
         assert_eq!(lane.used(), None);
         for _ in 0..9 {
-            lane.arrive(Duration::ZERO);
+            lane.admit(Duration::ZERO);
         }
-        lane.arrive(Duration::from_millis(1500));
+        lane.admit(Duration::from_millis(1500));
         assert_eq!(lane.counts, RequestCounts { admitted: 3, refused: 7 });
         assert_eq!(lane.used(), Some(0.75));
     }

@@ -10,14 +10,14 @@ use crate::brokers::PaperBroker;
 use super::builder::SimulatorBuilder;
 use super::faults::{Faults, FaultsError};
 use super::gate::{Arrival, RequestCounts};
-use super::request::Shared;
+use super::request::SimulatorState;
 use super::server::Server;
 
 /// A running exchange; see the [module](crate::exchange). Stops when dropped.
 #[derive(Debug)]
 pub struct SimulatedExchange {
     server: Server,
-    shared: Arc<Shared>,
+    state: Arc<SimulatorState>,
 }
 
 /// A line of the exchange's own ledger: an order it took in.
@@ -46,8 +46,8 @@ impl SimulatedExchange {
         SimulatorBuilder::new()
     }
 
-    pub(super) fn new(server: Server, shared: Arc<Shared>) -> Self {
-        Self { server, shared }
+    pub(super) fn new(server: Server, shared: Arc<SimulatorState>) -> Self {
+        Self { server, state: shared }
     }
 
     /// Where clients find it: `http://127.0.0.1:PORT`.
@@ -67,17 +67,17 @@ impl SimulatedExchange {
 
     /// The requests that reached it, in the order of arrival. Of very many, the last million.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.shared.gate.arrivals(None)
+        self.state.ledger.arrivals(None)
     }
 
     /// How many requests it refused with 429, over all lanes and accounts.
     pub fn refused(&self) -> u64 {
-        self.shared.gate.refused(None)
+        self.state.ledger.refused(None)
     }
 
     /// How the requests of `lane` fared, of all accounts: `transactional`, `quote` or `historical`.
     pub fn counts(&self, lane: &str) -> RequestCounts {
-        self.shared.gate.counts(None, lane)
+        self.state.ledger.counts(None, lane)
     }
 
     /// The part of the quota of `lane` that was used, from its first arrival to its last: what was
@@ -85,13 +85,13 @@ impl SimulatedExchange {
     /// or if the lane has no limit. Of several accounts it is what all of them used, by what all of them
     /// could have used.
     pub fn quota_used(&self, lane: &str) -> Option<f64> {
-        self.shared.gate.quota_used(None, lane)
+        self.state.ledger.quota_used(None, lane)
     }
 
     /// Every order it took in, the oldest first: what really happened, whatever the client was
     /// told. An order that lands later is here when it has landed.
     pub fn orders(&self) -> Vec<PlacedOrder> {
-        self.shared.broker.entries(|entry| PlacedOrder {
+        self.state.broker.map_entries(|entry| PlacedOrder {
             id: entry.order.id.clone(),
             parent: entry.order.parent.clone(),
             tag: entry.order.tag.clone(),
@@ -108,13 +108,13 @@ impl SimulatedExchange {
     /// # Errors
     /// The faults make no sense; then those before stay.
     pub fn set_faults(&self, faults: &Faults) -> Result<(), FaultsError> {
-        *self.shared.faults.lock() = faults.start()?;
+        *self.state.faults.lock() = faults.schedule()?;
         Ok(())
     }
 
     /// The paper broker behind it.
     pub fn broker(&self) -> &PaperBroker {
-        &self.shared.broker
+        &self.state.broker
     }
 
     /// Stops it: hangs up on all clients, and waits until its threads are gone. What it recorded
@@ -134,22 +134,22 @@ pub struct Account<'a> {
 impl Account<'_> {
     /// Its requests, in the order of arrival. Of very many of all accounts, those among the last million.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.exchange.shared.gate.arrivals(Some(self.api_key))
+        self.exchange.state.ledger.arrivals(Some(self.api_key))
     }
 
     /// How many of its requests were refused with 429, over all lanes.
     pub fn refused(&self) -> u64 {
-        self.exchange.shared.gate.refused(Some(self.api_key))
+        self.exchange.state.ledger.refused(Some(self.api_key))
     }
 
     /// How its requests of `lane` fared.
     pub fn counts(&self, lane: &str) -> RequestCounts {
-        self.exchange.shared.gate.counts(Some(self.api_key), lane)
+        self.exchange.state.ledger.counts(Some(self.api_key), lane)
     }
 
     /// The part of its quota of `lane` that it used; see [`Exchange::quota_used`].
     pub fn quota_used(&self, lane: &str) -> Option<f64> {
-        self.exchange.shared.gate.quota_used(Some(self.api_key), lane)
+        self.exchange.state.ledger.quota_used(Some(self.api_key), lane)
     }
 }
 

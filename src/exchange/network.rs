@@ -14,11 +14,11 @@ pub(super) struct Network {
 
 /// What the network does to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Trip {
+pub(super) struct Delays {
     /// From the client to the exchange.
     pub(super) forward: Duration,
     /// And back.
-    pub(super) back: Duration,
+    pub(super) backward: Duration,
 }
 
 impl Network {
@@ -27,10 +27,10 @@ impl Network {
     }
 
     /// The trip of the next request: each way the latency, and an exponential extra.
-    pub(super) fn trip(&self) -> Trip {
+    pub(super) fn next_delays(&self) -> Delays {
         let mut random = self.random.lock();
         let mut way = || self.latency + exponential(self.jitter, random.f64());
-        Trip { forward: way(), back: way() }
+        Delays { forward: way(), backward: way() }
     }
 }
 
@@ -48,9 +48,9 @@ mod tests {
     fn a_trip_takes_the_latency_and_on_average_the_jitter_more() {
         let (latency, jitter) = (Duration::from_millis(40), Duration::from_millis(30));
         let network = Network::new(latency, jitter, 7);
-        let trips: Vec<Trip> = (0..10_000).map(|_| network.trip()).collect();
-        assert!(trips.iter().all(|trip| trip.forward >= latency && trip.back >= latency));
-        for way in [|trip: &Trip| trip.forward, |trip: &Trip| trip.back] {
+        let trips: Vec<Delays> = (0..10_000).map(|_| network.next_delays()).collect();
+        assert!(trips.iter().all(|trip| trip.forward >= latency && trip.backward >= latency));
+        for way in [|trip: &Delays| trip.forward, |trip: &Delays| trip.backward] {
             let mean = trips.iter().map(way).sum::<Duration>() / 10_000;
             // Five standard errors of the mean of 10,000 draws; the seed is fixed anyway.
             assert!(mean.abs_diff(latency + jitter) < Duration::from_micros(1500), "{mean:?}");
@@ -64,7 +64,7 @@ mod tests {
     fn the_same_seed_draws_the_same_trips() {
         let draw = |seed| {
             let network = Network::new(Duration::ZERO, Duration::from_secs(1), seed);
-            [network.trip(), network.trip()]
+            [network.next_delays(), network.next_delays()]
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn no_jitter_is_no_jitter() {
         let network = Network::new(Duration::from_millis(1), Duration::ZERO, 0);
-        let trip = network.trip();
-        assert_eq!((trip.forward, trip.back), (network.latency, network.latency));
+        let trip = network.next_delays();
+        assert_eq!((trip.forward, trip.backward), (network.latency, network.latency));
     }
 }

@@ -8,29 +8,29 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 /// Bytes, and how they end.
 #[derive(Debug)]
-pub(super) struct Payload {
+pub(super) struct FaultyBody {
     bytes: Bytes,
-    ending: Ending,
+    ending: BodyEnding,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum BodyEnding {
     /// They are all.
-    End,
+    Complete,
     /// More was promised, and will not come.
-    Promised,
+    Truncated,
     /// What there was is on its way out.
-    Sent,
+    Aborting,
 }
 
-impl Payload {
-    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), ending: Ending::End }
+impl FaultyBody {
+    pub(super) fn complete(bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), ending: BodyEnding::Complete }
     }
 
     /// The connection breaks after `bytes`.
-    pub(super) fn cut(bytes: Bytes) -> Self {
-        Self { bytes, ending: Ending::Promised }
+    pub(super) fn truncated(bytes: Bytes) -> Self {
+        Self { bytes, ending: BodyEnding::Truncated }
     }
 
     /// For those who want to cut it.
@@ -39,7 +39,7 @@ impl Payload {
     }
 }
 
-impl Body for Payload {
+impl Body for FaultyBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -52,32 +52,32 @@ impl Body for Payload {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         match self.ending {
-            Ending::End => Poll::Ready(None),
+            BodyEnding::Complete => Poll::Ready(None),
             // An error throws away what is not written yet; a pause has it written.
-            Ending::Promised => {
-                self.ending = Ending::Sent;
+            BodyEnding::Truncated => {
+                self.ending = BodyEnding::Aborting;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Ending::Sent => Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
+            BodyEnding::Aborting => Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ending == Ending::End && self.bytes.is_empty()
+        self.ending == BodyEnding::Complete && self.bytes.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.ending {
-            Ending::End => SizeHint::with_exact(self.bytes.len() as u64),
-            Ending::Promised | Ending::Sent => SizeHint::default(),
+            BodyEnding::Complete => SizeHint::with_exact(self.bytes.len() as u64),
+            BodyEnding::Truncated | BodyEnding::Aborting => SizeHint::default(),
         }
     }
 }
 
 /// How a request ends that is not answered at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum ConnectionFault {
     /// The connection is reset.
     #[error("reset")]
     Reset,

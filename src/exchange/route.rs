@@ -6,7 +6,7 @@ use super::answer::ApiError;
 
 /// One of Kite's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route<'a> {
+pub(super) enum ApiRoute<'a> {
     Place { variety: &'a str },
     Modify { variety: &'a str, id: &'a str },
     Cancel { variety: &'a str, id: &'a str },
@@ -29,7 +29,7 @@ pub(super) enum Route<'a> {
 }
 
 /// The lane that counts requests to `path`, known or not.
-pub(super) fn lane(path: &str) -> Option<&'static str> {
+pub(super) fn lane_of_path(path: &str) -> Option<&'static str> {
     let mut parts = path.split('/').skip(1);
     match (parts.next(), parts.next()) {
         (Some("session"), Some("token")) => None,
@@ -39,8 +39,8 @@ pub(super) fn lane(path: &str) -> Option<&'static str> {
     }
 }
 
-impl<'a> Route<'a> {
-    pub(super) fn of(method: &str, path: &'a str) -> Result<Self, ApiError> {
+impl<'a> ApiRoute<'a> {
+    pub(super) fn parse(method: &str, path: &'a str) -> Result<Self, ApiError> {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         let only = |wanted: &str, route: Self| {
             if method == wanted { Ok(route) } else { Err(ApiError::no_method()) }
@@ -98,7 +98,7 @@ mod tests {
             ("/", Some(TRANSACTIONAL)),
             ("/session/token", None),
         ] {
-            assert_eq!(lane(path), expected, "{path}");
+            assert_eq!(lane_of_path(path), expected, "{path}");
         }
     }
 
@@ -106,18 +106,18 @@ mod tests {
     fn method_and_path_make_a_route() {
         let id = "220524001859672";
         for (method, path, expected) in [
-            ("POST", "/orders/regular", Route::Place { variety: "regular" }),
-            ("GET", "/orders/220524001859672", Route::History { id }),
-            ("PUT", "/orders/amo/220524001859672", Route::Modify { variety: "amo", id }),
-            ("DELETE", "/orders/amo/220524001859672", Route::Cancel { variety: "amo", id }),
-            ("GET", "/orders/220524001859672/trades", Route::OrderTrades { id }),
-            ("GET", "/instruments", Route::Instruments { exchange: None }),
+            ("POST", "/orders/regular", ApiRoute::Place { variety: "regular" }),
+            ("GET", "/orders/220524001859672", ApiRoute::History { id }),
+            ("PUT", "/orders/amo/220524001859672", ApiRoute::Modify { variety: "amo", id }),
+            ("DELETE", "/orders/amo/220524001859672", ApiRoute::Cancel { variety: "amo", id }),
+            ("GET", "/orders/220524001859672/trades", ApiRoute::OrderTrades { id }),
+            ("GET", "/instruments", ApiRoute::Instruments { exchange: None }),
         ] {
-            assert_eq!(Route::of(method, path), Ok(expected));
+            assert_eq!(ApiRoute::parse(method, path), Ok(expected));
         }
-        assert_eq!(Route::of("PATCH", "/orders"), Err(ApiError::no_method()));
-        assert_eq!(Route::of("POST", "/quote/ltp"), Err(ApiError::no_method()));
-        assert!(Route::of("GET", "/gtt/triggers").is_err());
-        assert!(Route::of("GET", "").is_err());
+        assert_eq!(ApiRoute::parse("PATCH", "/orders"), Err(ApiError::no_method()));
+        assert_eq!(ApiRoute::parse("POST", "/quote/ltp"), Err(ApiError::no_method()));
+        assert!(ApiRoute::parse("GET", "/gtt/triggers").is_err());
+        assert!(ApiRoute::parse("GET", "").is_err());
     }
 }

@@ -7,19 +7,19 @@ use rust_decimal::Decimal;
 use crate::broker::{Exchange, OrderRequest};
 
 use super::answer::ApiError;
-use super::wire::order_form::LEG;
+use super::wire::order_form::LEG_QUANTITY_FIELD;
 
 /// The most slices of one order. Kite has this bound to stay within its ten orders a second.
-const MOST_SLICES: u8 = 10;
+const MAX_SLICES: u8 = 10;
 
 /// The rules of one exchange.
 #[derive(Debug, Clone)]
-pub(super) struct Rules {
+pub(super) struct OrderRules {
     /// The most that one order may be for, by exchange.
-    freeze: BTreeMap<Exchange, Decimal>,
+    freeze_quantities: BTreeMap<Exchange, Decimal>,
 }
 
-impl Default for Rules {
+impl Default for OrderRules {
     /// The freeze quantity of real exchanges is a matter of the instrument. These are of their order: an
     /// equity order at Zerodha is for 100,000 at most, one of NIFTY options for 1,800 at NSE, and one of
     /// SENSEX options for 1,000 at BSE.
@@ -30,61 +30,59 @@ impl Default for Rules {
             (Exchange::Nfo, 1800),
             (Exchange::Bfo, 1000),
         ];
-        Self { freeze: freeze.map(|(exchange, most)| (exchange, most.into())).into() }
+        Self { freeze_quantities: freeze.map(|(exchange, most)| (exchange, most.into())).into() }
     }
 }
 
-impl Rules {
+impl OrderRules {
     /// The most that one order at `exchange` may be for.
-    pub(super) fn freeze(&mut self, exchange: Exchange, most: Decimal) {
-        self.freeze.insert(exchange, most);
+    pub(super) fn set_freeze_quantity(&mut self, exchange: Exchange, most: Decimal) {
+        self.freeze_quantities.insert(exchange, most);
     }
 
     /// A bound that no order can meet, if there is one.
-    pub(super) fn trouble(&self) -> Option<&Exchange> {
+    pub(super) fn invalid_exchange(&self) -> Option<&Exchange> {
         let is_wrong = |most: &Decimal| *most < Decimal::ONE || !most.fract().is_zero();
-        self.freeze.iter().find(|(_, most)| is_wrong(most)).map(|(exchange, _)| exchange)
+        self.freeze_quantities.iter().find(|(_, most)| is_wrong(most)).map(|(exchange, _)| exchange)
     }
 
-    fn most(&self, order: &OrderRequest) -> Option<Decimal> {
-        self.freeze.get(&Exchange::from(order.instrument.exchange())).copied()
+    fn max_quantity(&self, order: &OrderRequest) -> Option<Decimal> {
+        self.freeze_quantities.get(&Exchange::from(order.instrument.exchange())).copied()
     }
 
     /// The quantities of the orders that the exchange makes of one: itself, unless it is to be sliced.
     pub(super) fn slices(&self, order: &OrderRequest) -> Result<Vec<Decimal>, ApiError> {
         let whole = order.quantity;
-        let Some(most) = self.most(order) else { return Ok(vec![whole]) };
-        if let Some(leg) = leg(order) {
-            return if leg > most { Err(too_large(leg, most)) } else { Ok(vec![whole]) };
+        let Some(most) = self.max_quantity(order) else { return Ok(vec![whole]) };
+        if let Some(leg) = leg_quantity(order) {
+            return if leg > most { Err(too_large_error(leg, most)) } else { Ok(vec![whole]) };
         }
         match (order.autoslice, whole > most) {
             (false, false) => Ok(vec![whole]),
-            (false, true) => Err(too_large(whole, most)),
+            (false, true) => Err(too_large_error(whole, most)),
             // Kite refuses to slice what needs no slicing, in these words.
             (true, false) => Err(ApiError::input(format!(
                 "Quantity should be greater than {most} for order slicing."
             ))),
-            (true, true) if whole > most * Decimal::from(MOST_SLICES) => {
-                Err(ApiError::input(format!(
-                    "The order would be divided into more than {MOST_SLICES} slices of {most}."
-                )))
-            }
-            (true, true) => Ok(divided(whole, most)),
+            (true, true) if whole > most * Decimal::from(MAX_SLICES) => Err(ApiError::input(
+                format!("The order would be divided into more than {MAX_SLICES} slices of {most}."),
+            )),
+            (true, true) => Ok(split_quantity(whole, most)),
         }
     }
 
     /// Whether an order that is changed to this is still one that the exchange takes.
     pub(super) fn check(&self, order: &OrderRequest, quantity: Decimal) -> Result<(), ApiError> {
-        let most = self.most(order).filter(|_| leg(order).is_none());
+        let most = self.max_quantity(order).filter(|_| leg_quantity(order).is_none());
         match most.filter(|most| quantity > *most) {
-            Some(most) => Err(too_large(quantity, most)),
+            Some(most) => Err(too_large_error(quantity, most)),
             None => Ok(()),
         }
     }
 }
 
 /// Whether each of these prices, by the name that Kite has for it, is one of the instrument's steps.
-pub(super) fn ticks(
+pub(super) fn check_ticks(
     tick: Option<Decimal>,
     prices: [(&str, Option<Decimal>); 2],
 ) -> Result<(), ApiError> {
@@ -103,12 +101,12 @@ pub(super) fn ticks(
 }
 
 /// The quantity of a leg of an iceberg order, which is what the exchange gets to see of it.
-fn leg(order: &OrderRequest) -> Option<Decimal> {
-    order.extra.get(LEG)?.parse().ok()
+fn leg_quantity(order: &OrderRequest) -> Option<Decimal> {
+    order.extra.get(LEG_QUANTITY_FIELD)?.parse().ok()
 }
 
 /// Slices of `most`, and one of what is left.
-fn divided(whole: Decimal, most: Decimal) -> Vec<Decimal> {
+fn split_quantity(whole: Decimal, most: Decimal) -> Vec<Decimal> {
     let mut slices = Vec::new();
     let mut left = whole;
     while left > Decimal::ZERO {
@@ -119,7 +117,7 @@ fn divided(whole: Decimal, most: Decimal) -> Vec<Decimal> {
 }
 
 /// Kite's words. A lot is one here, as in the listing.
-fn too_large(quantity: Decimal, most: Decimal) -> ApiError {
+fn too_large_error(quantity: Decimal, most: Decimal) -> ApiError {
     ApiError::input(format!(
         "The order quantity {quantity} ({quantity} lots) is higher than the maximum quantity of {most} \
          ({most} lots) allowed by the exchanges. Please reduce the order quantity or use iceberg orders."
@@ -132,8 +130,8 @@ mod tests {
     use crate::broker::{Instrument, Side};
 
     fn slices(exchange: &str, quantity: u64, autoslice: bool) -> Result<Vec<Decimal>, ApiError> {
-        let mut rules = Rules::default();
-        rules.freeze(Exchange::Nse, 4.into());
+        let mut rules = OrderRules::default();
+        rules.set_freeze_quantity(Exchange::Nse, 4.into());
         let order = OrderRequest::market(Instrument::new(exchange, "X"), Side::Buy, quantity);
         rules.slices(&order.autoslice(autoslice))
     }
@@ -154,7 +152,7 @@ mod tests {
         // Of an iceberg order the exchange sees one leg after the other.
         let of_legs = |leg: u64| {
             let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 20_000);
-            Rules::default().slices(&order.extra(LEG, leg.to_string()))
+            OrderRules::default().slices(&order.extra(LEG_QUANTITY_FIELD, leg.to_string()))
         };
         assert_eq!((of_legs(1800), of_legs(1801).is_err()), (of(&[20_000]), true));
     }
@@ -163,7 +161,8 @@ mod tests {
     fn a_price_is_a_step_of_its_instrument() {
         let dec = |text: &str| Some(text.parse::<Decimal>().unwrap());
         let check = |tick, price, trigger| {
-            ticks(tick, [("price", price), ("trigger price", trigger)]).map_err(|it| it.of_child())
+            check_ticks(tick, [("price", price), ("trigger price", trigger)])
+                .map_err(|it| it.to_slice_json())
         };
         assert_eq!(check(dec("0.05"), dec("1.05"), dec("1.10")), Ok(()));
         assert_eq!(check(dec("0.05"), None, None), Ok(()));
@@ -182,9 +181,9 @@ mod tests {
 
     #[test]
     fn a_bound_that_no_order_meets_is_told() {
-        let mut rules = Rules::default();
-        assert_eq!(rules.trouble(), None);
-        rules.freeze(Exchange::Bse, Decimal::ZERO);
-        assert_eq!(rules.trouble(), Some(&Exchange::Bse));
+        let mut rules = OrderRules::default();
+        assert_eq!(rules.invalid_exchange(), None);
+        rules.set_freeze_quantity(Exchange::Bse, Decimal::ZERO);
+        assert_eq!(rules.invalid_exchange(), Some(&Exchange::Bse));
     }
 }

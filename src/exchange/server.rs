@@ -19,14 +19,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::answer::{ApiError, respond};
+use super::answer::{ApiError, to_response};
 use super::builder::SimulatorError;
-use super::patient::Patient;
-use super::payload::{Broken, Payload};
-use super::request::Shared;
+use super::patient::WriteTimeoutStream;
+use super::payload::{ConnectionFault, FaultyBody};
+use super::request::SimulatorState;
 
 /// No form comes near this.
-const LARGEST_BODY: usize = 64 * 1024;
+const MAX_BODY_SIZE: usize = 64 * 1024;
 
 /// A server that runs. Ends with [`Server::stop`].
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Server {
     pub(super) fn start(
         listen: SocketAddr,
         max_connections: usize,
-        shared: Arc<Shared>,
+        shared: Arc<SimulatorState>,
     ) -> Result<Self, SimulatorError> {
         let unbound = |source| SimulatorError::Bind { address: listen, source };
         let socket = std::net::TcpListener::bind(listen).map_err(unbound)?;
@@ -73,8 +73,8 @@ impl Server {
 
 fn run(
     socket: std::net::TcpListener,
-    places: Arc<Semaphore>,
-    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+    shared: Arc<SimulatorState>,
     ready: &mpsc::Sender<std::io::Result<()>>,
     stopped: oneshot::Receiver<()>,
 ) {
@@ -94,7 +94,7 @@ fn run(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let _ = ready.send(Ok(()));
-        tokio::spawn(accept(listener, places, shared));
+        tokio::spawn(accept(listener, permits, shared));
         // When this returns, the runtime is dropped, and all of its tasks with it.
         let _ = stopped.await;
     });
@@ -102,39 +102,39 @@ fn run(
 
 /// Lets connections in, as many at a time as there are `places`. One more is closed at once: if it
 /// waited, clients that send half a request would keep all others out for as long as they like.
-async fn accept(listener: TcpListener, places: Arc<Semaphore>, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, permits: Arc<Semaphore>, shared: Arc<SimulatorState>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                if let Ok(place) = places.clone().try_acquire_owned() {
+                if let Ok(place) = permits.clone().try_acquire_owned() {
                     tokio::spawn(serve(stream, place, shared.clone()));
                 }
             }
             // Out of files, most likely: some may be free again soon.
-            Err(_) => delay(Duration::from_millis(10)).await,
+            Err(_) => sleep_unless_zero(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, permit: OwnedSemaphorePermit, shared: Arc<SimulatorState>) {
     // Small answers must not wait for the next one. A socket that cannot do it still works.
     let _ = stream.set_nodelay(true);
     let read_timeout = shared.read_timeout;
     // A request that is on its way keeps the place of its connection: its client may be gone by then.
-    let place = Arc::new(place);
+    let place = Arc::new(permit);
     let service = service_fn(move |request| {
         let (shared, place) = (shared.clone(), place.clone());
         async move {
             // Not in the connection's own task, which ends when the client hangs up.
             let travels = tokio::spawn(async move {
-                let answer = travel(shared, request).await;
+                let answer = handle_request(shared, request).await;
                 drop(place);
                 answer
             });
             travels.await.unwrap_or_else(|ended| match ended.is_panic() {
-                true => Ok(respond(Err(ApiError::internal()))),
+                true => Ok(to_response(Err(ApiError::internal()))),
                 // The exchange stops: what is on its way gets no answer.
-                false => Err(Broken::Reset),
+                false => Err(ConnectionFault::Reset),
             })
         }
     });
@@ -142,21 +142,21 @@ async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, shared: Arc<Share
     // time ends the connection, and so does one that never begins: of neither may there be many.
     let mut http = http1::Builder::new();
     http.half_close(true).timer(TokioTimer::new()).header_read_timeout(read_timeout);
-    let stream = Patient::new(stream, read_timeout);
+    let stream = WriteTimeoutStream::new(stream, read_timeout);
     let mut connection = http.serve_connection(TokioIo::new(stream), service);
     let Err(error) = (&mut connection).await else { return };
     let stream = connection.into_parts().io.into_inner().into_inner();
     match error.source().and_then(|source| source.downcast_ref()) {
         // Dropped with nothing to linger for, the socket tells its peer so.
-        Some(Broken::Reset) => drop(stream.set_zero_linger()),
-        Some(Broken::Silent) => until_hung_up(&stream).await,
+        Some(ConnectionFault::Reset) => drop(stream.set_zero_linger()),
+        Some(ConnectionFault::Silent) => wait_for_close(&stream).await,
         None => {}
     }
 }
 
 /// Says nothing and waits for the other side to go. A silent connection does not outlive its client,
 /// or an exchange that runs for days would end without sockets.
-async fn until_hung_up(stream: &TcpStream) {
+async fn wait_for_close(stream: &TcpStream) {
     while stream.readable().await.is_ok() {
         match stream.try_read(&mut [0; 1024]) {
             Ok(0) => return,
@@ -167,29 +167,29 @@ async fn until_hung_up(stream: &TcpStream) {
 }
 
 /// The whole way of a request.
-async fn travel(
-    shared: Arc<Shared>,
+async fn handle_request(
+    shared: Arc<SimulatorState>,
     request: Request<Incoming>,
-) -> Result<Response<Payload>, Broken> {
-    let trip = shared.network.trip();
+) -> Result<Response<FaultyBody>, ConnectionFault> {
+    let trip = shared.network.next_delays();
     let (parts, body) = request.into_parts();
     // Half a request never gets to the exchange.
-    let unread = |error| Ok(respond(Err(error)));
-    let whole = Limited::new(body, LARGEST_BODY).collect();
+    let unread = |error| Ok(to_response(Err(error)));
+    let whole = Limited::new(body, MAX_BODY_SIZE).collect();
     let body = match timeout(shared.read_timeout, whole).await {
         Err(_) => return unread(ApiError::too_slow()),
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
         Ok(Err(_)) => return unread(ApiError::input("The body is incomplete.")),
     };
-    delay(trip.forward).await;
-    let answered = shared.arrive(parts, body);
-    delay(answered.late).await;
-    delay(trip.back).await;
-    answered.with
+    sleep_unless_zero(trip.forward).await;
+    let answered = shared.handle(parts, body);
+    sleep_unless_zero(answered.delay).await;
+    sleep_unless_zero(trip.backward).await;
+    answered.response
 }
 
-async fn delay(time: Duration) {
+async fn sleep_unless_zero(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }

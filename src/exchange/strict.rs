@@ -65,10 +65,10 @@ impl FromStr for Algorithm {
 ///
 /// Times must not run backwards: an earlier one is taken for the latest seen.
 #[derive(Debug, Clone)]
-struct Counter {
+struct WindowCounter {
     limit: u64,
     length: u64,
-    last: u64,
+    last_arrival: u64,
     state: State,
 }
 
@@ -86,7 +86,7 @@ enum State {
     },
 }
 
-impl Counter {
+impl WindowCounter {
     /// A counter of `window` that has counted nothing. Its origin is [`Moment::ORIGIN`].
     fn new(algorithm: Algorithm, window: Window) -> Self {
         let limit = u64::from(window.limit);
@@ -99,12 +99,12 @@ impl Counter {
                 State::Bucket { level: u128::from(limit) * u128::from(length) }
             }
         };
-        Self { limit, length, last: 0, state }
+        Self { limit, length, last_arrival: 0, state }
     }
 
     /// Whether an arrival at `at` would be admitted. Counts nothing.
     fn admits(&mut self, at: Moment) -> bool {
-        self.move_on(at);
+        self.advance(at);
         match &self.state {
             State::Log(log) => (log.len() as u64) < self.limit,
             State::Fixed { count, .. } => *count < self.limit,
@@ -114,10 +114,10 @@ impl Counter {
 
     /// Counts an arrival at `at`, admitted or not.
     fn count(&mut self, at: Moment) {
-        self.move_on(at);
+        self.advance(at);
         match &mut self.state {
             State::Log(log) => {
-                log.push_back(self.last);
+                log.push_back(self.last_arrival);
                 if log.len() as u64 > self.limit {
                     log.pop_front();
                 }
@@ -127,10 +127,10 @@ impl Counter {
         }
     }
 
-    fn move_on(&mut self, at: Moment) {
-        let now = at.as_nanos().max(self.last);
-        let passed = now - self.last;
-        self.last = now;
+    fn advance(&mut self, at: Moment) {
+        let now = at.as_nanos().max(self.last_arrival);
+        let passed = now - self.last_arrival;
+        self.last_arrival = now;
         match &mut self.state {
             State::Log(log) => {
                 while log.front().is_some_and(|&counted| now - counted >= self.length) {
@@ -154,15 +154,16 @@ impl Counter {
 
 /// The counters of a quota: all of its windows admit a call, or none counts it.
 #[derive(Debug, Clone)]
-pub(super) struct Strict {
-    counters: Vec<Counter>,
+pub(super) struct StrictCounter {
+    counters: Vec<WindowCounter>,
     count_refused: bool,
 }
 
-impl Strict {
+impl StrictCounter {
     /// Counters for the windows of `quota`.
     pub(super) fn new(algorithm: Algorithm, quota: &Quota) -> Self {
-        let counters = quota.windows().iter().map(|window| Counter::new(algorithm, window.clone()));
+        let counters =
+            quota.windows().iter().map(|window| WindowCounter::new(algorithm, window.clone()));
         Self { counters: counters.collect(), count_refused: false }
     }
 
@@ -174,7 +175,7 @@ impl Strict {
     }
 
     /// A call arrives. Gives whether it is admitted.
-    pub(super) fn arrive(&mut self, at: Moment) -> bool {
+    pub(super) fn admit(&mut self, at: Moment) -> bool {
         let admitted = self.counters.iter_mut().all(|counter| counter.admits(at));
         if admitted || self.count_refused {
             for counter in &mut self.counters {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::route::Route;
+use super::route::ApiRoute;
 
 /// A route of the exchange, or several of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -50,10 +50,10 @@ pub enum Target {
 
 /// A route that nobody knows by that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no route; write {list}", list = WORDS.map(|(_, word)| word).join(", "))]
+#[error("`{0}` is no route; write {list}", list = NAMES.map(|(_, word)| word).join(", "))]
 pub struct TargetError(String);
 
-const WORDS: [(Target, &str); 17] = [
+const NAMES: [(Target, &str); 17] = [
     (Target::All, "all"),
     (Target::Reads, "reads"),
     (Target::Writes, "writes"),
@@ -75,22 +75,22 @@ const WORDS: [(Target, &str); 17] = [
 
 impl Target {
     /// Whether `route` is one of it.
-    pub(super) fn is_for(self, route: Route<'_>) -> bool {
+    pub(super) fn matches(self, route: ApiRoute<'_>) -> bool {
         let own = match route {
-            Route::Place { .. } => Self::Place,
-            Route::Modify { .. } => Self::Modify,
-            Route::Cancel { .. } => Self::Cancel,
-            Route::Orders => Self::Orders,
-            Route::History { .. } => Self::History,
-            Route::OrderTrades { .. } | Route::Trades => Self::Trades,
-            Route::Positions => Self::Positions,
-            Route::Holdings => Self::Holdings,
-            Route::Margins | Route::SegmentMargins { .. } => Self::Margins,
-            Route::Profile => Self::Profile,
-            Route::Quote | Route::Ohlc | Route::Ltp => Self::Quotes,
-            Route::Instruments { .. } => Self::Instruments,
-            Route::Historical { .. } => Self::Candles,
-            Route::BeginSession | Route::EndSession => Self::Session,
+            ApiRoute::Place { .. } => Self::Place,
+            ApiRoute::Modify { .. } => Self::Modify,
+            ApiRoute::Cancel { .. } => Self::Cancel,
+            ApiRoute::Orders => Self::Orders,
+            ApiRoute::History { .. } => Self::History,
+            ApiRoute::OrderTrades { .. } | ApiRoute::Trades => Self::Trades,
+            ApiRoute::Positions => Self::Positions,
+            ApiRoute::Holdings => Self::Holdings,
+            ApiRoute::Margins | ApiRoute::SegmentMargins { .. } => Self::Margins,
+            ApiRoute::Profile => Self::Profile,
+            ApiRoute::Quote | ApiRoute::Ohlc | ApiRoute::Ltp => Self::Quotes,
+            ApiRoute::Instruments { .. } => Self::Instruments,
+            ApiRoute::Historical { .. } => Self::Candles,
+            ApiRoute::BeginSession | ApiRoute::EndSession => Self::Session,
         };
         let writes = matches!(own, Self::Place | Self::Modify | Self::Cancel);
         match self {
@@ -104,7 +104,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = WORDS.iter().find(|(target, _)| target == self).map(|(_, word)| *word);
+        let word = NAMES.iter().find(|(target, _)| target == self).map(|(_, word)| *word);
         f.write_str(word.unwrap_or_default())
     }
 }
@@ -113,7 +113,7 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        let target = WORDS.iter().find(|(_, word)| *word == text).map(|(target, _)| *target);
+        let target = NAMES.iter().find(|(_, word)| *word == text).map(|(target, _)| *target);
         target.ok_or_else(|| TargetError(text.to_owned()))
     }
 }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_target_is_written_as_it_is_read() {
-        for (target, word) in WORDS {
+        for (target, word) in NAMES {
             assert_eq!((word.parse(), target.to_string()), (Ok(target), word.to_owned()));
         }
         let error = "quote".parse::<Target>().unwrap_err().to_string();
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn a_route_is_of_its_own_target_and_of_those_around_it() {
         let of = |method, path| {
-            let route = Route::of(method, path).unwrap();
-            let all = WORDS.iter().filter(|(target, _)| target.is_for(route));
+            let route = ApiRoute::parse(method, path).unwrap();
+            let all = NAMES.iter().filter(|(target, _)| target.matches(route));
             all.map(|(_, word)| *word).collect::<Vec<_>>()
         };
         assert_eq!(of("POST", "/orders/regular"), ["all", "writes", "place"]);

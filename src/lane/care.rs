@@ -154,7 +154,7 @@ impl Care {
         // Refused with the old credentials, and so not executed. There are new ones now.
         let is_outdated =
             failure.class == ErrorClass::Unauthorized && made_with != session.generation();
-        if is_outdated && attempt.number < self.retry.most_attempts() {
+        if is_outdated && attempt.number < self.retry.max_attempts() {
             return After { next: Next::Again, ..after };
         }
         let delay = self.retry.delay(failure.class, info.effect, attempt.number, self.rng.u64(..));

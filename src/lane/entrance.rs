@@ -310,7 +310,7 @@ impl Lane {
             attempts: AtomicU32::new(0),
             within: within::here(),
             #[cfg(feature = "tracing")]
-            caller: crate::telemetry::Caller::current(),
+            caller: crate::telemetry::CallerSpan::current(),
         };
         match admit::admit(shared, &info, self.when_full) {
             Ok((place, estimated_wait)) => {

@@ -39,7 +39,7 @@ pub(crate) struct Info {
     /// The calls that led to it.
     pub(super) within: Option<Arc<Within>>,
     #[cfg(feature = "tracing")]
-    pub(crate) caller: crate::telemetry::Caller,
+    pub(crate) caller: crate::telemetry::CallerSpan,
 }
 
 impl Info {
@@ -90,7 +90,7 @@ pub(crate) enum Refusal {
     /// Never sent.
     Unsent,
     /// Tried before: it was answered with what this attempt came to. If the caller had left, the answer is
-    /// here: an [`Cached`] of its type.
+    /// here: an [`Answer`] of its type.
     Tried(Attempt, Option<Box<dyn Any + Send>>),
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Ran {
     pub(crate) next: Next,
     /// Who is to be woken for the answer.
     pub(crate) waker: Option<Waker>,
-    /// The answer, if the caller has left: an [`Cached`] of its type.
+    /// The answer, if the caller has left: an [`Answer`] of its type.
     pub(crate) late: Option<Box<dyn Any + Send>>,
     /// It was to go again, but its caller left: this attempt was the last.
     pub(crate) last: Option<Attempt>,

@@ -144,7 +144,7 @@ impl Notes {
     ) {
         let Noted { number, charge, .. } = noted;
         let lane = self.lanes.get(charge.lane);
-        let budgets = charge.each_budget().filter_map(|index| self.budgets.get(index));
+        let budgets = charge.distinct_budgets().filter_map(|index| self.budgets.get(index));
         let names: Vec<&'static str> = lane.into_iter().chain(budgets).copied().collect();
         let call = RecordedCall::new(*number, charge.weight.max(1), &names);
         // It is somebody else's code, perhaps.

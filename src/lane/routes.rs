@@ -54,14 +54,19 @@ impl Route {
     fn down(&mut self, now: Moment) -> Option<Down> {
         let refused = self.breaker.when(now).err()?;
         let (until, is_forced) = (refused.until(), refused == CallNotPermitted::Forced);
-        Some(Down { route: self.name, until, is_forced, in_vain: self.breaker.in_vain() })
+        Some(Down {
+            route: self.name,
+            until,
+            is_forced,
+            in_vain: self.breaker.last_failed_half_open(),
+        })
     }
 }
 
 impl Routes {
     pub(super) fn new(policy: BreakerPolicy, rng: fastrand::Rng) -> Result<Self, PolicyError> {
         policy.check()?;
-        let is_troubled = policy.starts_in() == BreakerMode::ForcedOpen;
+        let is_troubled = policy.initial_mode() == BreakerMode::ForcedOpen;
         Ok(Self { policy, rng, routes: Vec::new(), is_troubled })
     }
 
@@ -155,7 +160,7 @@ impl Routes {
         let index = match self.routes.iter().position(|route| route.name == name) {
             Some(index) => index,
             None => {
-                let breaker = CircuitBreaker::checked(self.policy, self.rng.u64(..));
+                let breaker = CircuitBreaker::from_checked(self.policy, self.rng.u64(..));
                 self.routes.push(Route { name, breaker, reported: BreakerState::Closed });
                 self.routes.len() - 1
             }

@@ -135,8 +135,8 @@ impl WindowStatus {
             is_cut: false,
             limit: used.window.limit,
             used: used.used,
-            left: used.window.most().saturating_sub(used.used),
-            reserve: reserve.of(used.window.most()),
+            left: used.window.capacity().saturating_sub(used.used),
+            reserve: reserve.of(used.window.capacity()),
             next_free: used.next_free.map(|at| at.since(now)),
             resets: used.all_free.map(|at| at.since(now)),
         }

@@ -96,7 +96,7 @@ impl Shared {
             self.pace.ring_others(self, charge);
             self.tell_of(attempt, &after, (info, queued), (begun, now));
             #[cfg(feature = "tracing")]
-            span.leave(attempt.failure.map(|failure| failure.class));
+            span.finish(attempt.failure.map(|failure| failure.class));
             after.next
         };
         let mut answering = || {

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! lanekeeper-pace 1 SINCE               the first line: since when all calls are in it, `-` for ever
-//! T NUMBER TAKEN WEIGHT NAME..          a call leaves
+//! T NUMBER TAKEN DEFAULT_WEIGHT NAME..          a call leaves
 //! F NUMBER FINISHED                     it is over
-//! U TAKEN FINISHED WEIGHT NAME..        both in one
+//! U TAKEN FINISHED DEFAULT_WEIGHT NAME..        both in one
 //! ```
 
 use std::collections::BTreeMap;

@@ -23,17 +23,17 @@ pub struct LanesBuilder {
     budgets: Vec<Option<Budget>>,
     limits: Limits,
     /// What was said after a lane or a budget was set as a whole, in the order in which it was said.
-    lane_changes: Vec<Vec<LaneSettings>>,
-    budget_changes: Vec<Vec<BudgetSettings>>,
-    in_place_of_documented: Option<Limits>,
+    lane_overrides: Vec<Vec<LaneSettings>>,
+    budget_overrides: Vec<Vec<BudgetSettings>>,
+    documented_override: Option<Limits>,
     /// A lane or budget that something was said of and that does not exist.
-    stranger: Option<(&'static str, String)>,
+    unknown_name: Option<(&'static str, String)>,
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
-    past: Option<PriorUsage>,
+    prior_usage: Option<PriorUsage>,
 }
 
 impl LanesBuilder {
@@ -50,16 +50,16 @@ impl LanesBuilder {
             configs: vec![None; names.len()],
             budgets: vec![None; budget_names.len()],
             limits: Limits::new(),
-            lane_changes: vec![Vec::new(); names.len()],
-            budget_changes: vec![Vec::new(); budget_names.len()],
-            in_place_of_documented: None,
-            stranger: None,
+            lane_overrides: vec![Vec::new(); names.len()],
+            budget_overrides: vec![Vec::new(); budget_names.len()],
+            documented_override: None,
+            unknown_name: None,
             clock: Clock::system(),
             observer: None,
             session: None,
             pace_snapshot: None,
             pace_log: None,
-            past: None,
+            prior_usage: None,
         }
     }
 
@@ -68,7 +68,7 @@ impl LanesBuilder {
         if let Some(slot) = self.configs.get_mut(index) {
             *slot = Some(config);
         }
-        if let Some(changes) = self.lane_changes.get_mut(index) {
+        if let Some(changes) = self.lane_overrides.get_mut(index) {
             changes.clear();
         }
     }
@@ -78,7 +78,7 @@ impl LanesBuilder {
         if let Some(slot) = self.budgets.get_mut(index) {
             *slot = Some(budget);
         }
-        if let Some(changes) = self.budget_changes.get_mut(index) {
+        if let Some(changes) = self.budget_overrides.get_mut(index) {
             changes.clear();
         }
     }
@@ -86,19 +86,19 @@ impl LanesBuilder {
     /// Changes lanes and budgets by their names. What is said later counts, here as with the others.
     pub fn config(&mut self, settings: ProxyConfig) {
         let ProxyConfig { documented, lanes, budgets } = settings;
-        self.in_place_of_documented = documented.or(self.in_place_of_documented.take());
+        self.documented_override = documented.or(self.documented_override.take());
         for (name, change) in lanes {
             let index = self.names.iter().position(|known| *known == name);
-            match index.and_then(|index| self.lane_changes.get_mut(index)) {
+            match index.and_then(|index| self.lane_overrides.get_mut(index)) {
                 Some(changes) => changes.push(change),
-                None => self.stranger = Some(("lane", name)),
+                None => self.unknown_name = Some(("lane", name)),
             }
         }
         for (name, change) in budgets {
             let index = self.budget_names.iter().position(|known| *known == name);
-            match index.and_then(|index| self.budget_changes.get_mut(index)) {
+            match index.and_then(|index| self.budget_overrides.get_mut(index)) {
                 Some(changes) => changes.push(change),
-                None => self.stranger = Some(("budget", name)),
+                None => self.unknown_name = Some(("budget", name)),
             }
         }
     }
@@ -130,7 +130,7 @@ impl LanesBuilder {
 
     /// Says what was sent before, as far as nobody has written it down.
     pub fn prior_usage(&mut self, past: PriorUsage) {
-        self.past = Some(past);
+        self.prior_usage = Some(past);
     }
 
     /// Sets the session that the calls are made in.
@@ -150,11 +150,11 @@ impl LanesBuilder {
     /// A lane or a budget has no quota or one that cannot work, or a limit or a setting names one that
     /// does not exist.
     pub fn build(self, documented: Limits) -> Result<Lanes, BuildError> {
-        if let Some((what, name)) = &self.stranger {
-            return Err(self.unknown(what, name));
+        if let Some((what, name)) = &self.unknown_name {
+            return Err(self.unknown_name_error(what, name));
         }
-        let past = self.what_was_before(&documented);
-        let documented = self.in_place_of_documented.as_ref().unwrap_or(&documented);
+        let past = self.effective_prior_usage(&documented);
+        let documented = self.documented_override.as_ref().unwrap_or(&documented);
         for limits in [&self.limits, documented] {
             self.check_names(limits)?;
         }
@@ -167,18 +167,18 @@ impl LanesBuilder {
             ready.push((lane, index, config));
         }
         for (index, &budget) in self.budget_names.iter().enumerate() {
-            let added = allowance.add_budget(&self.its_budget(index, budget, documented)?);
+            let added = allowance.add_budget(&self.budget_config(index, budget, documented)?);
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
         if let Some(state) = &self.pace_snapshot {
             let known =
                 |name: &str| self.names.contains(&name) || self.budget_names.contains(&name);
             if let Some(name) = state.names().find(|name| !known(name)) {
-                return Err(self.unknown("lane or budget", name));
+                return Err(self.unknown_name_error("lane or budget", name));
             }
             allowance.restore(state, self.names, self.budget_names, self.clock.wall_clock());
         }
-        self.remember(&mut allowance, past)?;
+        self.restore_usage(&mut allowance, past)?;
         let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
         let session = session.unwrap_or_else(Session::untold);
         let notes = pace_log.map(|log| Notes::new(log, names, budget_names));
@@ -192,13 +192,13 @@ impl LanesBuilder {
         pace.know(lanes.iter().map(|lane| Arc::downgrade(lane.shared())).collect());
         let listener: Arc<dyn Listener> = Arc::<Pace>::clone(&pace);
         session.listen(Arc::downgrade(&listener));
-        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pace, clock, session })))
+        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, limiter: pace, clock, session })))
     }
 
     /// What may have been sent before. The adapter knows whether its account outlives the process; if it says
     /// nothing of its limits, those that were set do. A clock that is moved by hand has no past.
-    fn what_was_before(&self, documented: &Limits) -> PriorUsage {
-        let set = self.in_place_of_documented.as_ref().unwrap_or(&self.limits);
+    fn effective_prior_usage(&self, documented: &Limits) -> PriorUsage {
+        let set = self.documented_override.as_ref().unwrap_or(&self.limits);
         let is_silent = documented.lanes().next().is_none();
         // Who keeps a log for the next process has an account that outlives this one.
         let is_of_account = documented.is_shared_account()
@@ -210,16 +210,20 @@ impl LanesBuilder {
             true => PriorUsage::UNKNOWN,
             false => PriorUsage::None,
         };
-        self.past.unwrap_or(by_itself)
+        self.prior_usage.unwrap_or(by_itself)
     }
 
     /// Begins with what is noted, and holds still for what nobody knows.
-    fn remember(&self, allowance: &mut PacingState, past: PriorUsage) -> Result<(), BuildError> {
+    fn restore_usage(
+        &self,
+        allowance: &mut PacingState,
+        past: PriorUsage,
+    ) -> Result<(), BuildError> {
         let wall = self.clock.wall_clock();
         let mut unknown_before = Some(wall.moment);
         if let Some(log) = &self.pace_log {
             let names = self.names.iter().chain(self.budget_names).copied();
-            let remember: Vec<_> = names.zip(allowance.remembers()).collect();
+            let remember: Vec<_> = names.zip(allowance.retention()).collect();
             let begun = contain(|| log.begin(wall.timestamp, &remember, past));
             let known = begun.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
             let RecordedUsage { used, since } =
@@ -243,7 +247,7 @@ impl LanesBuilder {
         lane: &'static str,
         documented: &Limits,
     ) -> Result<LaneConfig, BuildError> {
-        let changes = self.lane_changes.get(index).map_or(&[][..], Vec::as_slice);
+        let changes = self.lane_overrides.get(index).map_or(&[][..], Vec::as_slice);
         let set = self.configs.get(index).cloned().flatten();
         let by_quota = || {
             let known = self.limits.of_lane(lane).or_else(|| documented.of_lane(lane));
@@ -256,13 +260,13 @@ impl LanesBuilder {
     }
 
     /// A budget, likewise.
-    fn its_budget(
+    fn budget_config(
         &self,
         index: usize,
         budget: &'static str,
         documented: &Limits,
     ) -> Result<Budget, BuildError> {
-        let changes = self.budget_changes.get(index).map_or(&[][..], Vec::as_slice);
+        let changes = self.budget_overrides.get(index).map_or(&[][..], Vec::as_slice);
         let set = self.budgets.get(index).cloned().flatten();
         let by_quota = || {
             let known = self.limits.of_budget(budget).or_else(|| documented.of_budget(budget));
@@ -274,11 +278,11 @@ impl LanesBuilder {
         Ok(changes.iter().fold(known, |known, change| change.apply_to(known)))
     }
 
-    fn unknown(&self, what: &'static str, name: &str) -> BuildError {
+    fn unknown_name_error(&self, what: &'static str, name: &str) -> BuildError {
         let known = match what {
-            "lane" => listed(self.names),
-            "budget" => listed(self.budget_names),
-            _ => listed(&[self.names, self.budget_names].concat()),
+            "lane" => join_names(self.names),
+            "budget" => join_names(self.budget_names),
+            _ => join_names(&[self.names, self.budget_names].concat()),
         };
         let name = name.to_owned();
         BuildError::Unknown { proxy: self.proxy, what, name, known }
@@ -287,12 +291,12 @@ impl LanesBuilder {
     /// A quota for a lane or a budget that does not exist would guard nothing.
     fn check_names(&self, limits: &Limits) -> Result<(), BuildError> {
         if let Some((name, _)) = limits.lanes().find(|(name, _)| !self.names.contains(name)) {
-            return Err(self.unknown("lane", name));
+            return Err(self.unknown_name_error("lane", name));
         }
         if let Some((name, _)) =
             limits.budgets().find(|(name, _)| !self.budget_names.contains(name))
         {
-            return Err(self.unknown("budget", name));
+            return Err(self.unknown_name_error("budget", name));
         }
         Ok(())
     }
@@ -372,6 +376,6 @@ pub enum BuildError {
 }
 
 /// The names that there are, for an error.
-pub(super) fn listed(names: &[&str]) -> String {
+pub(super) fn join_names(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -1,9 +1,9 @@
 //! What a proxied trait's own error type tells about a call.
 //!
-//! Implementing [`Classify`] is a choice. A generated proxy asks [`Probe`], which finds the
+//! Implementing [`Classify`] is a choice. A generated proxy asks [`PendingProbe`], which finds the
 //! implementation if there is one and knows nothing if not, by the order in which methods are looked
-//! up: `(&Probe(&error)).failure()` meets [`Classified`], for a `Probe`, before [`Unclassified`], for a
-//! `&Probe`.
+//! up: `(&PendingProbe(&error)).failure()` meets [`Classified`], for a `PendingProbe`, before [`Unclassified`], for a
+//! `&PendingProbe`.
 
 use crate::{ErrorClass, Failure};
 

@@ -85,7 +85,7 @@ pub struct Lanes(Arc<Inner>);
 struct Inner {
     lanes: Vec<Lane>,
     budgets: &'static [&'static str],
-    pace: Arc<Pace>,
+    limiter: Arc<Pace>,
     clock: Clock,
     session: Session,
 }
@@ -138,7 +138,7 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.queue(call, options, Once(Some(work)), failure)
+        self.enqueue(call, options, Once(Some(work)), failure)
     }
 
     /// As [`call`](Self::call), but the lane may do the work again, by its
@@ -174,10 +174,10 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.queue(call, options, Again(work), failure)
+        self.enqueue(call, options, Again(work), failure)
     }
 
-    fn queue<R, E, F>(
+    fn enqueue<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -235,14 +235,14 @@ impl Lanes {
     /// The budget cannot be kept, and the old one stays; or there is none of that name.
     pub fn set_budget(&self, name: &str, budget: &Budget) -> Result<(), QuotaError> {
         let Some(index) = self.0.budgets.iter().position(|known| *known == name) else {
-            let (name, known) = (name.to_owned(), build::listed(self.0.budgets));
+            let (name, known) = (name.to_owned(), build::join_names(self.0.budgets));
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {
-            let (mut allowance, now) = self.0.pace.allowance_to_change();
+            let (mut allowance, now) = self.0.limiter.allowance_to_change();
             allowance.set_budget(index, budget, now)
         };
-        self.0.pace.ring_all();
+        self.0.limiter.ring_all();
         changed
     }
 
@@ -250,14 +250,14 @@ impl Lanes {
     /// lanes down before; a call that is under way is counted by the new proxy from its beginning on.
     pub fn pace_snapshot(&self) -> PaceSnapshot {
         let lanes: Vec<_> = self.names().collect();
-        let (mut allowance, _) = self.0.pace.allowance_to_change();
+        let (mut allowance, _) = self.0.limiter.allowance_to_change();
         allowance.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
     }
 
     /// How the lanes and budgets are doing.
     pub fn status(&self) -> Status {
         let lanes = self.0.lanes.iter().map(Lane::status).collect();
-        let (mut allowance, now) = self.0.pace.allowance();
+        let (mut allowance, now) = self.0.limiter.allowance();
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = allowance.budget_use(index, now);
             let reserve = allowance.reserve(index);

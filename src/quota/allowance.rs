@@ -30,13 +30,13 @@ use std::time::Duration;
 use super::budget::{Budget, Reserve};
 use super::charge::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
 use super::error::QuotaError;
-use super::gauge::{Claim, Gauge};
+use super::gauge::{QuotaState, SlotRequest};
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
-use super::path::Path;
+use super::path::WarmConnections;
 use super::round_trip::{RoundTrip, RttCredit};
 use super::wall::WallClockSample;
-use super::window::GUARD;
+use super::window::DEFAULT_CLOCK_GUARD;
 use super::windows::Quota;
 
 /// The state of all quotas of one proxy. A pure state machine: every method is told the time.
@@ -68,33 +68,33 @@ use super::windows::Quota;
 /// ```
 #[derive(Debug, Clone)]
 pub struct PacingState {
-    wall: WallClockSample,
+    wall_clock: WallClockSample,
     latest: Moment,
     lanes: Vec<LaneQuota>,
     budgets: Vec<SharedBudget>,
     /// Calls that were given up without an answer, and hold their slots for a while yet.
-    lost: BinaryHeap<Reverse<Lost>>,
+    unanswered_calls: BinaryHeap<Reverse<UnansweredCall>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Lost {
-    until: Moment,
-    taken: Moment,
+struct UnansweredCall {
+    release_at: Moment,
+    taken_at: Moment,
     charge: Cost,
 }
 
 #[derive(Debug, Clone)]
 struct LaneQuota {
-    gauge: Gauge,
-    setting: RttCredit,
-    path: Path,
+    quota: QuotaState,
+    credit_policy: RttCredit,
+    connections: WarmConnections,
     /// Calls that hold their slots, and are in flight no more: no answer came.
     unanswered: u64,
     round_trip: RoundTrip,
     /// How long the last call took that was answered.
-    last: Option<Duration>,
+    last_round_trip: Option<Duration>,
     /// How long the slowest one took that was.
-    longest: Duration,
+    max_round_trip: Duration,
     /// What the setting comes to, in nanoseconds. Kept, since every look wants it and only an
     /// answer changes it.
     credit: u64,
@@ -102,7 +102,7 @@ struct LaneQuota {
 
 #[derive(Debug, Clone)]
 struct SharedBudget {
-    gauge: Gauge,
+    quota: QuotaState,
     reserve: Reserve,
     /// The lanes that were ever charged to it.
     lanes: Vec<usize>,
@@ -112,11 +112,11 @@ impl PacingState {
     /// Without lanes and budgets.
     pub fn new(wall: WallClockSample) -> Self {
         Self {
-            wall,
+            wall_clock: wall,
             latest: Moment::ORIGIN,
             lanes: Vec::new(),
             budgets: Vec::new(),
-            lost: BinaryHeap::new(),
+            unanswered_calls: BinaryHeap::new(),
         }
     }
 
@@ -125,19 +125,19 @@ impl PacingState {
     /// Set back by more than 2 s, windows that go by the wall count anew what is remembered of the calls, by
     /// this reading: what the wall said before was wrong.
     pub fn set_wall_clock(&mut self, wall: WallClockSample) {
-        let was = std::mem::replace(&mut self.wall, wall);
-        if was.is_ahead_of(wall, GUARD) {
-            let lanes = self.lanes.iter_mut().map(|lane| &mut lane.gauge);
-            let budgets = self.budgets.iter_mut().map(|budget| &mut budget.gauge);
-            lanes.chain(budgets).for_each(|gauge| gauge.count_anew(wall));
+        let was = std::mem::replace(&mut self.wall_clock, wall);
+        if was.is_ahead_of(wall, DEFAULT_CLOCK_GUARD) {
+            let lanes = self.lanes.iter_mut().map(|lane| &mut lane.quota);
+            let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
+            lanes.chain(budgets).for_each(|gauge| gauge.recount(wall));
         }
     }
 
     /// Whether the clock on the wall matters to any window.
     pub fn uses_wall_clock(&self) -> bool {
-        let lanes = self.lanes.iter().map(|lane| &lane.gauge);
-        let budgets = self.budgets.iter().map(|budget| &budget.gauge);
-        lanes.chain(budgets).any(Gauge::uses_wall_clock)
+        let lanes = self.lanes.iter().map(|lane| &lane.quota);
+        let budgets = self.budgets.iter().map(|budget| &budget.quota);
+        lanes.chain(budgets).any(QuotaState::uses_wall_clock)
     }
 
     /// One more lane. Its number is the count of those before it.
@@ -146,17 +146,17 @@ impl PacingState {
     /// The quota cannot be kept, see [`Quota::check`].
     pub fn add_lane(&mut self, quota: &Quota, credit: RttCredit) -> Result<usize, QuotaError> {
         quota.check()?;
-        let gauge = Gauge::new(quota.windows());
+        let gauge = QuotaState::new(quota.windows());
         let round_trip = RoundTrip::new();
-        let path = Path::default();
+        let path = WarmConnections::default();
         let lane = LaneQuota {
-            gauge,
-            setting: credit,
-            path,
+            quota: gauge,
+            credit_policy: credit,
+            connections: path,
             unanswered: 0,
             round_trip,
-            last: None,
-            longest: Duration::ZERO,
+            last_round_trip: None,
+            max_round_trip: Duration::ZERO,
             credit: 0,
         };
         self.lanes.push(lane);
@@ -169,9 +169,9 @@ impl PacingState {
     /// The budget cannot be kept, see [`Budget::check`].
     pub fn add_budget(&mut self, budget: &Budget) -> Result<usize, QuotaError> {
         budget.check()?;
-        let gauge = Gauge::new(budget.quota().windows());
+        let gauge = QuotaState::new(budget.quota().windows());
         let reserve = budget.reserved();
-        self.budgets.push(SharedBudget { gauge, reserve, lanes: Vec::new() });
+        self.budgets.push(SharedBudget { quota: gauge, reserve, lanes: Vec::new() });
         Ok(self.budgets.len() - 1)
     }
 
@@ -183,13 +183,13 @@ impl PacingState {
         budgets: &[&str],
         wall: WallClockSample,
     ) -> PaceSnapshot {
-        let now = self.at(wall.moment);
+        let now = self.advance_to(wall.moment);
         let mut state = PaceSnapshot::at(wall.timestamp);
         for (name, lane) in lanes.iter().zip(&self.lanes) {
-            state.set(name, lane.gauge.export(now));
+            state.set_usage(name, lane.quota.export(now));
         }
         for (name, budget) in budgets.iter().zip(&self.budgets) {
-            state.set(name, budget.gauge.export(now));
+            state.set_usage(name, budget.quota.export(now));
         }
         state
     }
@@ -203,10 +203,10 @@ impl PacingState {
         wall: WallClockSample,
     ) {
         for (name, lane) in lanes.iter().zip(&mut self.lanes) {
-            lane.gauge.restore(&state.restored(name, wall), wall);
+            lane.quota.restore(&state.restored_calls(name, wall), wall);
         }
         for (name, budget) in budgets.iter().zip(&mut self.budgets) {
-            budget.gauge.restore(&state.restored(name, wall), wall);
+            budget.quota.restore(&state.restored_calls(name, wall), wall);
         }
     }
 
@@ -229,15 +229,17 @@ impl PacingState {
     /// # Ok::<(), lanekeeper::quota::QuotaError>(())
     /// ```
     pub fn block_until_forgotten(&mut self, unknown_before: Moment, up_to: Duration) {
-        let lanes = self.lanes.iter_mut().map(|lane| &mut lane.gauge);
-        let budgets = self.budgets.iter_mut().map(|budget| &mut budget.gauge);
-        lanes.chain(budgets).for_each(|gauge| gauge.hold_still(unknown_before, nanos(up_to)));
+        let lanes = self.lanes.iter_mut().map(|lane| &mut lane.quota);
+        let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
+        lanes
+            .chain(budgets)
+            .for_each(|gauge| gauge.block_until_forgotten(unknown_before, nanos(up_to)));
     }
 
     /// For how long the longest window of each lane and budget remembers a call, lanes first.
-    pub(crate) fn remembers(&self) -> impl Iterator<Item = Duration> {
-        let lanes = self.lanes.iter().map(|lane| &lane.gauge);
-        lanes.chain(self.budgets.iter().map(|budget| &budget.gauge)).map(Gauge::remembers)
+    pub(crate) fn retention(&self) -> impl Iterator<Item = Duration> {
+        let lanes = self.lanes.iter().map(|lane| &lane.quota);
+        lanes.chain(self.budgets.iter().map(|budget| &budget.quota)).map(QuotaState::retention)
     }
 
     /// Whether the call could go now. Only looks.
@@ -253,8 +255,8 @@ impl PacingState {
     /// # Errors
     /// It could not; says when it could, and who is in the way.
     pub fn check(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
-        let now = self.at(now);
-        self.room(charge, now)
+        let now = self.advance_to(now);
+        self.check_room(charge, now)
     }
 
     /// Takes the slots of a call in every window of its lane and of its budgets, or in none.
@@ -262,11 +264,11 @@ impl PacingState {
     /// # Errors
     /// Some window has not room enough; says when all will have. A refusal changes nothing.
     pub fn take(&mut self, charge: Cost, now: Moment) -> Result<Permit, NotYet> {
-        let now = self.at(now);
-        self.room(charge, now).map_err(|refused| refused.not_yet)?;
-        let borrowed = if charge.urgent { self.beyond(charge, now) } else { 0 };
-        self.each(charge, |gauge| gauge.take(charge.slots(), now));
-        for index in charge.each_budget() {
+        let now = self.advance_to(now);
+        self.check_room(charge, now).map_err(|refused| refused.not_yet)?;
+        let borrowed = if charge.urgent { self.borrowed_slots(charge, now) } else { 0 };
+        self.for_each_quota(charge, |gauge| gauge.take(charge.slots(), now));
+        for index in charge.distinct_budgets() {
             if let Some(budget) = self.budgets.get_mut(index) {
                 if !budget.lanes.contains(&charge.lane) {
                     budget.lanes.push(charge.lane);
@@ -275,25 +277,25 @@ impl PacingState {
         }
         let in_flight = self.in_flight(charge.lane);
         let lane = self.lanes.get(charge.lane);
-        let warm = lane.is_some_and(|lane| lane.path.is_warm(in_flight, now));
-        Ok(Permit { taken: now, charge, warm, borrowed })
+        let warm = lane.is_some_and(|lane| lane.connections.is_warm(in_flight, now));
+        Ok(Permit { taken_at: now, charge, is_warm: warm, borrowed })
     }
 
     /// The call was answered. Its slots cool for a window, less the credit.
     pub fn finish(&mut self, permit: Permit, now: Moment) {
-        let now = self.at(now);
+        let now = self.advance_to(now);
         let in_flight = self.in_flight(permit.charge.lane);
         if let Some(lane) = self.lanes.get_mut(permit.charge.lane) {
             // Only an answer shows that there was a path.
-            lane.path.used(in_flight, now);
-            let round_trip = now.since(permit.taken);
-            match permit.warm {
+            lane.connections.record_use(in_flight, now);
+            let round_trip = now.since(permit.taken_at);
+            match permit.is_warm {
                 true => lane.round_trip.record(round_trip),
                 false => lane.round_trip.record_cold(round_trip),
             }
-            lane.last = Some(round_trip);
-            lane.longest = lane.longest.max(round_trip);
-            lane.credit = nanos(lane.round_trip.credit(lane.setting));
+            lane.last_round_trip = Some(round_trip);
+            lane.max_round_trip = lane.max_round_trip.max(round_trip);
+            lane.credit = nanos(lane.round_trip.credit(lane.credit_policy));
         }
         self.finish_unsent(permit, now);
     }
@@ -302,9 +304,9 @@ impl PacingState {
     /// about the way to the broker. It is charged all the same: to believe it, and be wrong, would
     /// be one call too many; and a broker that refuses connections is not to be hammered.
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
-        let (now, wall) = (self.at(now), self.wall);
-        let Permit { taken, charge, .. } = permit;
-        self.each(charge, |gauge| gauge.finish(charge.slots(), taken, now, wall));
+        let (now, wall) = (self.advance_to(now), self.wall_clock);
+        let Permit { taken_at: taken, charge, .. } = permit;
+        self.for_each_quota(charge, |gauge| gauge.finish(charge.slots(), taken, now, wall));
     }
 
     /// The call is over, and no answer came: it timed out, or the connection broke. The broker may
@@ -312,27 +314,31 @@ impl PacingState {
     /// as long again as the call took; and for a round trip more, since the credit counts on a way
     /// back, and there was none.
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
-        let now = self.at(now);
-        let Permit { taken, charge, .. } = permit;
+        let now = self.advance_to(now);
+        let Permit { taken_at: taken, charge, .. } = permit;
         let mut until = now + now.since(taken);
         if let Some(lane) = self.lanes.get_mut(charge.lane) {
             lane.unanswered += 1;
             until = until + lane.round_trip.min().unwrap_or_default();
         }
-        self.lost.push(Reverse(Lost { until, taken, charge }));
+        self.unanswered_calls.push(Reverse(UnansweredCall {
+            release_at: until,
+            taken_at: taken,
+            charge,
+        }));
     }
 
     /// When the next call without an answer lets go of its slots, if there is one: something may be
     /// possible then of which a refusal could not say when.
     pub fn next_release(&mut self, now: Moment) -> Option<Moment> {
-        self.at(now);
-        self.lost.peek().map(|Reverse(lost)| lost.until)
+        self.advance_to(now);
+        self.unanswered_calls.peek().map(|Reverse(lost)| lost.release_at)
     }
 
     /// The permit was not used. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
-        let Permit { taken, charge, .. } = permit;
-        self.each(charge, |gauge| gauge.give_back(charge.slots(), taken));
+        let Permit { taken_at: taken, charge, .. } = permit;
+        self.for_each_quota(charge, |gauge| gauge.give_back(charge.slots(), taken));
     }
 
     /// Gives a lane another quota, at once. What was used stays used, and what is in flight stays
@@ -359,10 +365,10 @@ impl PacingState {
     ) -> Result<(), QuotaError> {
         quota.check()?;
         cut.check()?;
-        self.at(now);
-        let wall = self.wall;
+        self.advance_to(now);
+        let wall = self.wall_clock;
         let known = self.lanes.get_mut(lane).ok_or(QuotaError::NoLane { lane })?;
-        known.gauge.set(quota.windows(), cut.windows(), wall);
+        known.quota.set_windows(quota.windows(), cut.windows(), wall);
         Ok(())
     }
 
@@ -377,19 +383,19 @@ impl PacingState {
         now: Moment,
     ) -> Result<(), QuotaError> {
         to.check()?;
-        self.at(now);
-        let wall = self.wall;
+        self.advance_to(now);
+        let wall = self.wall_clock;
         let known = self.budgets.get_mut(budget).ok_or(QuotaError::NoBudget { budget })?;
-        known.gauge.set(to.quota().windows(), &[], wall);
+        known.quota.set_windows(to.quota().windows(), &[], wall);
         known.reserve = to.reserved();
         Ok(())
     }
 
     /// How much of each window of a lane is used. Empty if there is no such lane.
     pub fn lane_use(&mut self, lane: usize, now: Moment) -> Vec<WindowUse> {
-        let (now, wall) = (self.at(now), self.wall);
+        let (now, wall) = (self.advance_to(now), self.wall_clock);
         let lane = self.lanes.get_mut(lane);
-        lane.map(|lane| lane.gauge.uses(now, wall, lane.credit)).unwrap_or_default()
+        lane.map(|lane| lane.quota.usage(now, wall, lane.credit)).unwrap_or_default()
     }
 
     /// How much of each window of a budget is for urgent calls alone. None if there is no such budget.
@@ -399,13 +405,13 @@ impl PacingState {
 
     /// How much of each window of a budget is used. Empty if there is no such budget.
     pub fn budget_use(&mut self, budget: usize, now: Moment) -> Vec<WindowUse> {
-        let (now, wall) = (self.at(now), self.wall);
+        let (now, wall) = (self.advance_to(now), self.wall_clock);
         let Self { lanes, budgets, .. } = self;
         let budget = budgets.get_mut(budget);
         budget
             .map(|budget| {
-                let credit = budget.lanes.iter().map(|&lane| credit_of(lanes, lane)).min();
-                budget.gauge.uses(now, wall, credit.unwrap_or(0))
+                let credit = budget.lanes.iter().map(|&lane| lane_credit(lanes, lane)).min();
+                budget.quota.usage(now, wall, credit.unwrap_or(0))
             })
             .unwrap_or_default()
     }
@@ -415,13 +421,13 @@ impl PacingState {
         let calls = self
             .lanes
             .get(lane)
-            .map_or(0, |lane| lane.gauge.calls().saturating_sub(lane.unanswered));
+            .map_or(0, |lane| lane.quota.calls_in_flight().saturating_sub(lane.unanswered));
         u32::try_from(calls).unwrap_or(u32::MAX)
     }
 
     /// By how much a slot of a lane is free earlier than a window after its answer.
     pub fn credit(&self, lane: usize) -> Duration {
-        Duration::from_nanos(credit_of(&self.lanes, lane))
+        Duration::from_nanos(lane_credit(&self.lanes, lane))
     }
 
     /// The least round trip of a lane so far.
@@ -429,34 +435,36 @@ impl PacingState {
         self.lanes.get(lane)?.round_trip.min()
     }
 
-    fn at(&mut self, now: Moment) -> Moment {
+    fn advance_to(&mut self, now: Moment) -> Moment {
         self.latest = self.latest.max(now);
-        let (now, wall) = (self.latest, self.wall);
-        while let Some(Reverse(lost)) = self.lost.peek().copied().filter(|lost| lost.0.until <= now)
+        let (now, wall) = (self.latest, self.wall_clock);
+        while let Some(Reverse(lost)) =
+            self.unanswered_calls.peek().copied().filter(|lost| lost.0.release_at <= now)
         {
-            self.lost.pop();
-            let Lost { until, taken, charge } = lost;
+            self.unanswered_calls.pop();
+            let UnansweredCall { release_at: until, taken_at: taken, charge } = lost;
             if let Some(lane) = self.lanes.get_mut(charge.lane) {
                 lane.unanswered = lane.unanswered.saturating_sub(1);
             }
-            self.each(charge, |gauge| gauge.finish(charge.slots(), taken, until, wall));
+            self.for_each_quota(charge, |gauge| gauge.finish(charge.slots(), taken, until, wall));
         }
         now
     }
 
-    fn room(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
+    fn check_room(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
         let never = || NoCapacity { not_yet: NotYet::Never, by: BlockedBy::Lane };
-        let Self { wall, lanes, budgets, .. } = self;
+        let Self { wall_clock: wall, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(charge.lane).ok_or_else(never)?;
-        let patience = charge.urgent.then(|| nanos(lane.patience()));
-        let claim = Claim { weight: charge.slots(), reserve: Reserve::NONE, patience };
-        let mut answer = lane.gauge.room(now, *wall, lane.credit, claim);
+        let patience = charge.urgent.then(|| nanos(lane.hung_after()));
+        let claim =
+            SlotRequest { weight: charge.slots(), reserve: Reserve::NONE, hung_after: patience };
+        let mut answer = lane.quota.check_room(now, *wall, lane.credit, claim);
         let mut full = Vec::new();
-        for index in charge.each_budget() {
+        for index in charge.distinct_budgets() {
             let budget = budgets.get_mut(index).ok_or_else(never)?;
             let credit = budget.credit(lanes, charge.lane);
-            let claim = Claim { reserve: budget.reserve_against(charge), ..claim };
-            let room = budget.gauge.room(now, *wall, credit, claim);
+            let claim = SlotRequest { reserve: budget.reserve_for(charge), ..claim };
+            let room = budget.quota.check_room(now, *wall, credit, claim);
             if let Err(not_yet) = room {
                 full.push((index, not_yet));
             }
@@ -467,59 +475,59 @@ impl PacingState {
     }
 
     /// What a call would take of the slots of hung calls.
-    fn beyond(&mut self, charge: Cost, now: Moment) -> u64 {
-        let Self { wall, lanes, budgets, .. } = self;
+    fn borrowed_slots(&mut self, charge: Cost, now: Moment) -> u64 {
+        let Self { wall_clock: wall, lanes, budgets, .. } = self;
         let weight = charge.slots();
         let Some(lane) = lanes.get_mut(charge.lane) else { return 0 };
-        let mut beyond = lane.gauge.beyond(now, *wall, lane.credit, weight);
-        for index in charge.each_budget() {
+        let mut beyond = lane.quota.borrowed_slots(now, *wall, lane.credit, weight);
+        for index in charge.distinct_budgets() {
             if let Some(budget) = budgets.get_mut(index) {
                 let credit = budget.credit(lanes, charge.lane);
-                beyond = beyond.max(budget.gauge.beyond(now, *wall, credit, weight));
+                beyond = beyond.max(budget.quota.borrowed_slots(now, *wall, credit, weight));
             }
         }
         beyond
     }
 
     /// The quotas of the lane and of the budgets.
-    fn each(&mut self, charge: Cost, mut change: impl FnMut(&mut Gauge)) {
+    fn for_each_quota(&mut self, charge: Cost, mut change: impl FnMut(&mut QuotaState)) {
         if let Some(lane) = self.lanes.get_mut(charge.lane) {
-            change(&mut lane.gauge);
+            change(&mut lane.quota);
         }
-        for index in charge.each_budget() {
+        for index in charge.distinct_budgets() {
             if let Some(budget) = self.budgets.get_mut(index) {
-                change(&mut budget.gauge);
+                change(&mut budget.quota);
             }
         }
     }
 }
 
 /// A call that was in flight for less than this does not hang.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+const MIN_HUNG_AFTER: Duration = Duration::from_secs(1);
 /// One that was in flight for longer than this does, however slow the others were: the broker counts a
 /// call as it arrives, and works on it after that.
-const MOST_PATIENCE: Duration = Duration::from_secs(2);
+const MAX_HUNG_AFTER: Duration = Duration::from_secs(2);
 
 impl LaneQuota {
     /// How long a call has to be in flight before an urgent one may take its slots: longer than every
     /// round trip seen so far, within bounds. Each window adds that it is never less than its length.
-    fn patience(&self) -> Duration {
-        self.longest.clamp(LEAST_PATIENCE, MOST_PATIENCE)
+    fn hung_after(&self) -> Duration {
+        self.max_round_trip.clamp(MIN_HUNG_AFTER, MAX_HUNG_AFTER)
     }
 }
 
 impl SharedBudget {
     /// The smallest credit of the lanes that were charged to it, and of `lane`, which is to be.
     fn credit(&self, lanes: &[LaneQuota], lane: usize) -> u64 {
-        let others = self.lanes.iter().map(|&other| credit_of(lanes, other));
-        others.fold(credit_of(lanes, lane), u64::min)
+        let others = self.lanes.iter().map(|&other| lane_credit(lanes, other));
+        others.fold(lane_credit(lanes, lane), u64::min)
     }
 
-    fn reserve_against(&self, charge: Cost) -> Reserve {
+    fn reserve_for(&self, charge: Cost) -> Reserve {
         if charge.urgent { Reserve::NONE } else { self.reserve }
     }
 }
 
-fn credit_of(lanes: &[LaneQuota], lane: usize) -> u64 {
+fn lane_credit(lanes: &[LaneQuota], lane: usize) -> u64 {
     lanes.get(lane).map_or(0, |lane| lane.credit)
 }

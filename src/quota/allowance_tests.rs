@@ -258,7 +258,7 @@ fn day(days: i64, millis: u32) -> WallClockSample {
 }
 
 /// Two calls a day, or ten a minute as counters count, by a wall that is ahead of the right one.
-fn by_a_wrong_wall(quota: Quota, wall: WallClockSample) -> PacingState {
+fn with_wrong_wall_clock(quota: Quota, wall: WallClockSample) -> PacingState {
     let mut allowance = PacingState::new(wall);
     allowance.add_lane(&quota, RttCredit::STRICT).unwrap();
     allowance
@@ -267,7 +267,7 @@ fn by_a_wrong_wall(quota: Quota, wall: WallClockSample) -> PacingState {
 #[test]
 fn what_was_counted_by_a_wall_that_was_wrong_is_counted_anew() {
     let two_a_day = Quota::per_calendar_day(2, jiff::tz::TimeZone::UTC);
-    let mut allowance = by_a_wrong_wall(two_a_day, day(100, 0));
+    let mut allowance = with_wrong_wall_clock(two_a_day, day(100, 0));
     call(&mut allowance, CALL, at(5));
     call(&mut allowance, CALL, at(5));
     // A day ahead for one look: the calls were of yesterday, it seems.
@@ -281,7 +281,7 @@ fn what_was_counted_by_a_wall_that_was_wrong_is_counted_anew() {
         timestamp: day(100, millis).timestamp + MS * 630_000,
         ..day(100, millis)
     };
-    let mut allowance = by_a_wrong_wall(ten_a_minute, ahead(0));
+    let mut allowance = with_wrong_wall_clock(ten_a_minute, ahead(0));
     (0..10).for_each(|_| call(&mut allowance, CALL, at(20_000)));
     // The calls of one minute were taken for those of two.
     assert_eq!(allowance.available_at(CALL, at(54_000)), Ok(()));
@@ -292,7 +292,7 @@ fn what_was_counted_by_a_wall_that_was_wrong_is_counted_anew() {
 #[test]
 fn a_lane_whose_wall_was_far_ahead_does_not_stand_still_until_then() {
     let two_a_day = Quota::per_calendar_day(2, jiff::tz::TimeZone::UTC);
-    let mut allowance = by_a_wrong_wall(two_a_day, day(100, 0));
+    let mut allowance = with_wrong_wall_clock(two_a_day, day(100, 0));
     allowance.set_wall_clock(day(400, 10_000));
     assert_eq!(allowance.available_at(CALL, at(10_000)), Ok(()));
     allowance.set_wall_clock(day(100, 20_000));

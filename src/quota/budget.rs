@@ -7,7 +7,7 @@ use super::window::Window;
 use super::windows::Quota;
 
 /// A reserve of more than this is a mistake: the budget is for the calls that are not urgent.
-const MOST_PERCENT: u32 = 50;
+const MAX_RESERVE_PERCENT: u32 = 50;
 
 /// How much of each window of a budget is only for urgent calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,10 +120,11 @@ impl Budget {
     pub fn check(&self) -> Result<(), QuotaError> {
         self.quota.check()?;
         let is_too_much = match self.reserve {
-            Reserve::Percent(percent) => percent > MOST_PERCENT,
+            Reserve::Percent(percent) => percent > MAX_RESERVE_PERCENT,
             Reserve::Slots(_) => false,
         };
-        let leaves_nothing = |window: &&Window| self.reserve.of(window.most()) >= window.most();
+        let leaves_nothing =
+            |window: &&Window| self.reserve.of(window.capacity()) >= window.capacity();
         let mut windows = self.quota.windows().iter();
         match windows.find(|window| is_too_much || leaves_nothing(window)) {
             None => Ok(()),

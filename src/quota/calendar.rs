@@ -19,12 +19,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::charge::NotYet;
-use super::meter::{Look, Queue};
+use super::meter::{QueueAhead, WindowQuery};
 use super::moment::{Moment, nanos};
 use super::wall::WallClockSample;
 use super::window::Window;
 
-const DAY: i128 = 86_400_000_000_000;
+const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
 #[derive(Debug, Clone)]
 pub(super) struct Calendar {
@@ -33,8 +33,8 @@ pub(super) struct Calendar {
     guard: i128,
     /// The earliest day in which a new call may be counted, and the one after it. All times are
     /// those of the clock on the wall.
-    first: Day,
-    second: Day,
+    first_day: Day,
+    second_day: Day,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,37 +48,41 @@ impl Calendar {
     pub(super) fn new(window: &Window, zone: &TimeZone, guard: std::time::Duration) -> Self {
         let never = Day { end: i128::MIN, used: 0 };
         let (limit, guard) = (window.limit.into(), nanos(guard).into());
-        Self { limit, zone: zone.clone(), guard, first: never, second: never }
+        Self { limit, zone: zone.clone(), guard, first_day: never, second_day: never }
     }
 
     /// This calendar with the counts of `old`, if its days are the same.
-    pub(super) fn after(self, old: &Self) -> Option<Self> {
+    pub(super) fn carry_over(self, old: &Self) -> Option<Self> {
         (self.zone == old.zone && self.guard == old.guard)
             .then(|| Self { limit: self.limit, ..old.clone() })
     }
 
     /// The weight in the earliest day that still counts. What was answered and touched the second
     /// touched the first as well, so there is never more in that.
-    pub(super) fn used(&mut self, look: &Look<'_>) -> u64 {
-        self.roll(look.wall, look.now);
-        self.first.used
+    pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
+        self.roll(query.wall_clock, query.now);
+        self.first_day.used
     }
 
-    pub(super) fn room(&mut self, look: &Look<'_>, claim: u64) -> Result<(), NotYet> {
-        self.roll(look.wall, look.now);
-        let wanted = look.in_flight.saturating_add(claim);
+    pub(super) fn check_room(
+        &mut self,
+        query: &WindowQuery<'_>,
+        needed: u64,
+    ) -> Result<(), NotYet> {
+        self.roll(query.wall_clock, query.now);
+        let wanted = query.in_flight.saturating_add(needed);
         if wanted > self.limit {
             return Err(NotYet::InFlight);
         }
         let has_room = |day: &Day| day.used.saturating_add(wanted) <= self.limit;
-        let until = if has_room(&self.first) {
+        let until = if has_room(&self.first_day) {
             return Ok(());
-        } else if has_room(&self.second) {
-            self.first.end
+        } else if has_room(&self.second_day) {
+            self.first_day.end
         } else {
-            self.second.end
+            self.second_day.end
         };
-        Err(NotYet::Until(look.wall.when(until.saturating_add(self.guard))))
+        Err(NotYet::Until(query.wall_clock.moment_at(until.saturating_add(self.guard))))
     }
 
     pub(super) fn finish(
@@ -89,42 +93,42 @@ impl Calendar {
         wall: WallClockSample,
     ) {
         let now = self.roll(wall, finished);
-        if wall.at(taken).saturating_sub(self.guard) < self.first.end {
-            self.first.used = self.first.used.saturating_add(weight);
+        if wall.nanos_at(taken).saturating_sub(self.guard) < self.first_day.end {
+            self.first_day.used = self.first_day.used.saturating_add(weight);
         }
-        if self.touches_second(now) {
-            self.second.used = self.second.used.saturating_add(weight);
+        if self.counts_in_second_day(now) {
+            self.second_day.used = self.second_day.used.saturating_add(weight);
         }
     }
 
-    pub(super) fn estimate(&mut self, look: &Look<'_>, queue: &Queue) -> Moment {
-        self.roll(look.wall, look.now);
+    pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
+        self.roll(query.wall_clock, query.now);
         let slots = self.limit.saturating_sub(queue.reserve).max(1);
-        let rest = slots.saturating_sub(self.first.used.saturating_add(look.in_flight));
-        match queue.last().checked_sub(rest) {
-            None => look.now,
+        let rest = slots.saturating_sub(self.first_day.used.saturating_add(query.in_flight));
+        match queue.last_slot().checked_sub(rest) {
+            None => query.now,
             Some(beyond) => {
-                let days = i128::from(beyond / slots).saturating_mul(DAY);
-                let end = self.first.end.saturating_add(self.guard).saturating_add(days);
-                look.wall.when(end).max(look.now)
+                let days = i128::from(beyond / slots).saturating_mul(NANOS_PER_DAY);
+                let end = self.first_day.end.saturating_add(self.guard).saturating_add(days);
+                query.wall_clock.moment_at(end).max(query.now)
             }
         }
     }
 
-    fn touches_second(&self, now: i128) -> bool {
-        now.saturating_add(self.guard) >= self.first.end
+    fn counts_in_second_day(&self, now: i128) -> bool {
+        now.saturating_add(self.guard) >= self.first_day.end
     }
 
     /// Moves on to the days in which a call of `moment` may be counted; says what the clock on the
     /// wall reads. Should that have been set back a little, the days stay.
     fn roll(&mut self, wall: WallClockSample, moment: Moment) -> i128 {
-        let now = wall.at(moment);
+        let now = wall.nanos_at(moment);
         let earliest = now.saturating_sub(self.guard);
-        if earliest >= self.first.end {
-            let used = if earliest < self.second.end { self.second.used } else { 0 };
+        if earliest >= self.first_day.end {
+            let used = if earliest < self.second_day.end { self.second_day.used } else { 0 };
             let end = self.end_of_day(earliest);
-            self.first = Day { end, used };
-            self.second = Day { end: self.end_of_day(end), used: 0 };
+            self.first_day = Day { end, used };
+            self.second_day = Day { end: self.end_of_day(end), used: 0 };
         }
         now
     }
@@ -136,6 +140,8 @@ impl Calendar {
             let midnight = here.tomorrow().ok()?.start_of_day().ok()?;
             Some(midnight.timestamp().as_nanosecond()).filter(|&midnight| midnight > at)
         };
-        midnight().unwrap_or_else(|| at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY))
+        midnight().unwrap_or_else(|| {
+            at.div_euclid(NANOS_PER_DAY).saturating_add(1).saturating_mul(NANOS_PER_DAY)
+        })
     }
 }

@@ -28,7 +28,7 @@ impl Cost {
     }
 
     /// Its budgets, each once.
-    pub(crate) fn each_budget(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn distinct_budgets(&self) -> impl Iterator<Item = usize> + use<> {
         let budgets = self.budgets;
         let earlier = move |i: usize| budgets.get(..i).unwrap_or_default();
         budgets
@@ -49,10 +49,10 @@ impl Cost {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is dropped holds its slots for ever"]
 pub struct Permit {
-    pub(super) taken: Moment,
+    pub(super) taken_at: Moment,
     pub(super) charge: Cost,
     /// It begins on a path in use.
-    pub(super) warm: bool,
+    pub(super) is_warm: bool,
     /// What it took of the slots of hung calls.
     pub(super) borrowed: u64,
 }
@@ -60,7 +60,7 @@ pub struct Permit {
 impl Permit {
     /// When it was taken.
     pub fn taken_at(&self) -> Moment {
-        self.taken
+        self.taken_at
     }
 
     /// What it was taken for.
@@ -92,7 +92,7 @@ pub enum NotYet {
 
 impl NotYet {
     /// What holds for a call that has two ways to go.
-    pub(super) fn soonest(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
+    pub(super) fn either(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
         match (one, other) {
             (Ok(()), _) | (_, Ok(())) => Ok(()),
             (Err(Self::Until(one)), Err(Self::Until(other))) => Err(Self::Until(one.min(other))),

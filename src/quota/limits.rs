@@ -18,8 +18,8 @@ use super::windows::Quota;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
-    lanes: Named<Quota>,
-    budgets: Named<Budget>,
+    lanes: OrderedMap<Quota>,
+    budgets: OrderedMap<Budget>,
     shared_account: bool,
 }
 
@@ -79,9 +79,9 @@ impl Limits {
 
 /// A handful at most, so a list in the order of writing beats a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Named<T>(Vec<(String, T)>);
+struct OrderedMap<T>(Vec<(String, T)>);
 
-impl<T> Named<T> {
+impl<T> OrderedMap<T> {
     fn set(&mut self, name: String, value: T) {
         self.0.retain(|(known, _)| *known != name);
         self.0.push((name, value));
@@ -96,7 +96,7 @@ impl<T> Named<T> {
     }
 }
 
-impl<T> Default for Named<T> {
+impl<T> Default for OrderedMap<T> {
     fn default() -> Self {
         Self(Vec::new())
     }

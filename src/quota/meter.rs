@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::calendar::Calendar;
 use super::charge::NotYet;
-use super::log::Log;
+use super::log::CompletionLog;
 use super::moment::Moment;
 use super::sliding_counter::SlidingCounter;
 use super::sliding_log::SlidingLog;
@@ -14,17 +14,17 @@ use super::window::{Window, WindowKind};
 
 /// What a window looks at to answer.
 #[derive(Clone, Copy)]
-pub(super) struct Look<'a> {
+pub(super) struct WindowQuery<'a> {
     pub(super) now: Moment,
     /// In nanoseconds.
     pub(super) credit: u64,
-    pub(super) wall: WallClockSample,
-    pub(super) log: &'a Log,
+    pub(super) wall_clock: WallClockSample,
+    pub(super) log: &'a CompletionLog,
     /// The weight in flight.
     pub(super) in_flight: u64,
 }
 
-impl Look<'_> {
+impl WindowQuery<'_> {
     pub(super) fn credit(&self) -> Duration {
         Duration::from_nanos(self.credit)
     }
@@ -32,36 +32,36 @@ impl Look<'_> {
 
 /// The calls that an estimate is about.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Queue {
+pub(super) struct QueueAhead {
     /// The weight of those ahead, and the call's own. At least 1.
     pub(super) weight: u64,
     /// The weight of one call.
-    pub(super) each: u64,
+    pub(super) call_weight: u64,
     /// What none of them may use.
     pub(super) reserve: u64,
     /// How long a call takes, in nanoseconds.
     pub(super) round_trip: u64,
     /// When the calls in flight will have been answered.
-    pub(super) answered: Moment,
+    pub(super) in_flight_answered_at: Moment,
 }
 
-impl Queue {
+impl QueueAhead {
     /// The place of the last slot that is needed, counted from zero.
-    pub(super) fn last(&self) -> u64 {
+    pub(super) fn last_slot(&self) -> u64 {
         self.weight.saturating_sub(1)
     }
 }
 
 /// The state of one window.
 #[derive(Debug, Clone)]
-pub(super) enum Meter {
+pub(super) enum WindowState {
     Log(SlidingLog),
     Bucket(TokenBucket),
     Counter(SlidingCounter),
     Calendar(Calendar),
 }
 
-impl Meter {
+impl WindowState {
     /// Nothing used.
     pub(super) fn new(window: &Window) -> Self {
         match &window.kind {
@@ -75,32 +75,36 @@ impl Meter {
     }
 
     /// Used as much as `old`, if that counts in the same way.
-    pub(super) fn after(&self, old: &Self) -> Option<Self> {
+    pub(super) fn carry_over(&self, old: &Self) -> Option<Self> {
         match (self.clone(), old) {
-            (Self::Bucket(new), Self::Bucket(old)) => new.after(old).map(Self::Bucket),
-            (Self::Counter(new), Self::Counter(old)) => new.after(old).map(Self::Counter),
-            (Self::Calendar(new), Self::Calendar(old)) => new.after(old).map(Self::Calendar),
+            (Self::Bucket(new), Self::Bucket(old)) => new.carry_over(old).map(Self::Bucket),
+            (Self::Counter(new), Self::Counter(old)) => new.carry_over(old).map(Self::Counter),
+            (Self::Calendar(new), Self::Calendar(old)) => new.carry_over(old).map(Self::Calendar),
             _ => None,
         }
     }
 
     /// What is used, without what is in flight.
-    pub(super) fn used(&mut self, look: &Look<'_>) -> u64 {
+    pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
         match self {
-            Self::Log(log) => log.used(look),
-            Self::Bucket(bucket) => bucket.used(look),
-            Self::Counter(counter) => counter.used(look),
-            Self::Calendar(calendar) => calendar.used(look),
+            Self::Log(log) => log.used_slots(query),
+            Self::Bucket(bucket) => bucket.used_slots(query),
+            Self::Counter(counter) => counter.used_slots(query),
+            Self::Calendar(calendar) => calendar.used_slots(query),
         }
     }
 
     /// Whether there is room for `claim`.
-    pub(super) fn room(&mut self, look: &Look<'_>, claim: u64) -> Result<(), NotYet> {
+    pub(super) fn check_room(
+        &mut self,
+        query: &WindowQuery<'_>,
+        needed: u64,
+    ) -> Result<(), NotYet> {
         match self {
-            Self::Log(log) => log.room(look, claim),
-            Self::Bucket(bucket) => bucket.room(look, claim),
-            Self::Counter(counter) => counter.room(look, claim),
-            Self::Calendar(calendar) => calendar.room(look, claim),
+            Self::Log(log) => log.check_room(query, needed),
+            Self::Bucket(bucket) => bucket.check_room(query, needed),
+            Self::Counter(counter) => counter.check_room(query, needed),
+            Self::Calendar(calendar) => calendar.check_room(query, needed),
         }
     }
 
@@ -121,12 +125,12 @@ impl Meter {
     }
 
     /// When the last call of the queue would be let go.
-    pub(super) fn estimate(&mut self, look: &Look<'_>, queue: &Queue) -> Moment {
+    pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         match self {
-            Self::Log(log) => log.estimate(look, queue),
-            Self::Bucket(bucket) => bucket.estimate(look, queue),
-            Self::Counter(counter) => counter.estimate(look, queue),
-            Self::Calendar(calendar) => calendar.estimate(look, queue),
+            Self::Log(log) => log.estimate(query, queue),
+            Self::Bucket(bucket) => bucket.estimate(query, queue),
+            Self::Counter(counter) => counter.estimate(query, queue),
+            Self::Calendar(calendar) => calendar.estimate(query, queue),
         }
     }
 }

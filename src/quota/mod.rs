@@ -54,7 +54,7 @@ pub use past::PriorUsage;
 pub use round_trip::{RoundTrip, RttCredit};
 pub use text::ParseQuotaError;
 #[cfg(feature = "config")]
-pub(crate) use text::time;
+pub(crate) use text::parse_time;
 pub use wall::WallClockSample;
 pub use window::{Window, WindowKind};
 pub use windows::Quota;

@@ -41,12 +41,12 @@ use super::wall::WallClockSample;
 pub struct PaceSnapshot {
     /// What the clock on the wall said as it was taken.
     saved_at: Timestamp,
-    used: BTreeMap<String, Vec<Use>>,
+    used: BTreeMap<String, Vec<CallUsage>>,
 }
 
 /// A call, or several at one moment. Times are in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Use {
+pub(super) struct CallUsage {
     /// How long before the save it was answered; `None` if it was under way then.
     pub(super) ago: Option<u64>,
     /// How long it took, or had taken by then.
@@ -55,13 +55,13 @@ pub(super) struct Use {
 }
 
 /// A call that was under way when the state was taken is assumed to reach the broker within this time.
-pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(1);
+pub(super) const MAX_TRANSIT: Duration = Duration::from_secs(1);
 
 /// A call that is to be counted again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Restored {
-    pub(super) taken: Moment,
-    pub(super) finished: Moment,
+pub(super) struct RestoredCall {
+    pub(super) taken_at: Moment,
+    pub(super) finished_at: Moment,
     pub(super) weight: u64,
 }
 
@@ -74,7 +74,7 @@ impl PaceSnapshot {
     /// So many calls of weight 1 were charged to this lane or budget, all of them so long ago.
     #[must_use]
     pub fn used(mut self, name: impl Into<String>, calls: u32, ago: Duration) -> Self {
-        self.used.entry(name.into()).or_default().push(Use {
+        self.used.entry(name.into()).or_default().push(CallUsage {
             ago: Some(nanos(ago)),
             took: 0,
             weight: calls.into(),
@@ -91,32 +91,32 @@ impl PaceSnapshot {
     /// was. For whoever keeps a [`PaceLog`](crate::lane::PaceLog).
     pub fn add(&mut self, name: &str, sent: Duration, answered: Option<Duration>, weight: u32) {
         let took = sent.saturating_sub(answered.unwrap_or_default());
-        let call = Use { ago: answered.map(nanos), took: nanos(took), weight: weight.into() };
+        let call = CallUsage { ago: answered.map(nanos), took: nanos(took), weight: weight.into() };
         self.used.entry(name.to_owned()).or_default().push(call);
     }
 
-    pub(super) fn set(&mut self, name: &str, uses: Vec<Use>) {
+    pub(super) fn set_usage(&mut self, name: &str, uses: Vec<CallUsage>) {
         self.used.insert(name.to_owned(), uses);
     }
 
     /// What was used of this lane or budget, in the order of the answers, as moments of a clock that is
     /// paired with the wall like this. A call that was under way has no answer: it may still arrive, and is
-    /// counted from as much later as it had taken, up to [`ON_ITS_WAY`].
-    pub(super) fn restored(&self, name: &str, now: WallClockSample) -> Vec<Restored> {
+    /// counted from as much later as it had taken, up to [`MAX_TRANSIT`].
+    pub(super) fn restored_calls(&self, name: &str, now: WallClockSample) -> Vec<RestoredCall> {
         // Should the wall have been set back, no time has passed.
         let passed = now.timestamp.duration_since(self.saved_at);
         let passed = Duration::try_from(passed).unwrap_or_default();
         let saved = now.moment - passed;
-        let restore = |&Use { ago, took, weight }: &Use| {
+        let restore = |&CallUsage { ago, took, weight }: &CallUsage| {
             let took = Duration::from_nanos(took);
-            let lost = now.moment + took.min(ON_ITS_WAY);
+            let lost = now.moment + took.min(MAX_TRANSIT);
             let finished = ago.map_or(lost, |ago| saved - Duration::from_nanos(ago));
             // A file may say anything; no window is larger than this, and sums of it do not overflow.
             let weight = weight.min(u32::MAX.into());
-            Restored { taken: finished - took, finished, weight }
+            RestoredCall { taken_at: finished - took, finished_at: finished, weight }
         };
         let mut all: Vec<_> = self.used.get(name).into_iter().flatten().map(restore).collect();
-        all.sort_by_key(|call| call.finished);
+        all.sort_by_key(|call| call.finished_at);
         all
     }
 }

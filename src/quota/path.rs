@@ -15,29 +15,29 @@ use super::Moment;
 
 /// How long an idle connection is taken for warm. Long enough for a lane of one call a second,
 /// whose connection idles for a second at a time; and servers keep them for 5 s or more.
-const WARM: Duration = Duration::from_millis(1_200);
+const WARM_FOR: Duration = Duration::from_millis(1_200);
 
 /// When so many connections were last in use at the same time.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Path {
+pub(super) struct WarmConnections {
     /// `used[n]`: when more than `n` were.
-    used: Vec<Moment>,
+    last_used: Vec<Moment>,
 }
 
-impl Path {
+impl WarmConnections {
     /// A call begins as one of `in_flight`.
     pub(super) fn is_warm(&self, in_flight: u32, now: Moment) -> bool {
-        let used = (in_flight as usize).checked_sub(1).and_then(|n| self.used.get(n));
-        used.is_some_and(|&used| now.since(used) <= WARM)
+        let used = (in_flight as usize).checked_sub(1).and_then(|n| self.last_used.get(n));
+        used.is_some_and(|&used| now.since(used) <= WARM_FOR)
     }
 
     /// A call ends that was one of `in_flight`.
-    pub(super) fn used(&mut self, in_flight: u32, now: Moment) {
+    pub(super) fn record_use(&mut self, in_flight: u32, now: Moment) {
         let count = in_flight as usize;
-        if self.used.len() < count {
-            self.used.resize(count, now);
+        if self.last_used.len() < count {
+            self.last_used.resize(count, now);
         }
-        self.used[..count].fill(now);
+        self.last_used[..count].fill(now);
     }
 }
 
@@ -51,21 +51,21 @@ mod tests {
 
     #[test]
     fn the_first_call_is_cold_and_the_next_is_warm_for_a_while() {
-        let mut path = Path::default();
+        let mut path = WarmConnections::default();
         assert!(!path.is_warm(1, at(0)));
-        path.used(1, at(50));
+        path.record_use(1, at(50));
         assert!(path.is_warm(1, at(1_250)));
         assert!(!path.is_warm(1, at(1_251)));
     }
 
     #[test]
     fn one_more_at_a_time_than_before_is_cold() {
-        let mut path = Path::default();
-        path.used(2, at(0));
+        let mut path = WarmConnections::default();
+        path.record_use(2, at(0));
         assert!(path.is_warm(2, at(10)));
         assert!(!path.is_warm(3, at(10)));
         // The second connection has idled since, the first has not.
-        path.used(1, at(1_000));
+        path.record_use(1, at(1_000));
         assert!(path.is_warm(1, at(1_500)));
         assert!(!path.is_warm(2, at(1_500)));
     }

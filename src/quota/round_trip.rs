@@ -19,11 +19,11 @@ use std::time::Duration;
 use super::moment::nanos;
 
 /// How many round trips must have been seen before a mean and a least of them say anything.
-const ENOUGH: u64 = 16;
+const MIN_SAMPLES: u64 = 16;
 
 /// The percentage of the least round trip below which another one shows a path that turned faster. The
 /// most that [`RttCredit`] counts on by default.
-const STILL_THE_SAME: u32 = 95;
+const SAME_PATH_PERCENT: u32 = 95;
 
 /// The share of the least round trip by which, at most, a slot is free earlier than a window after
 /// its answer.
@@ -56,9 +56,9 @@ impl Default for RttCredit {
 /// be, which is safe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoundTrip {
-    seen: u64,
+    samples: u64,
     sum: Duration,
-    least: Option<Duration>,
+    min: Option<Duration>,
 }
 
 impl RoundTrip {
@@ -70,7 +70,7 @@ impl RoundTrip {
     /// Another one was seen, on a path in use.
     pub fn record(&mut self, round_trip: Duration) {
         self.record_cold(round_trip);
-        self.seen = self.seen.saturating_add(1);
+        self.samples = self.samples.saturating_add(1);
         self.sum = self.sum.saturating_add(round_trip);
     }
 
@@ -80,37 +80,37 @@ impl RoundTrip {
     /// One that is more than a twentieth shorter than the least shows that the path has changed: what
     /// was seen before is no evidence of how far the least can be trusted.
     pub fn record_cold(&mut self, round_trip: Duration) {
-        if self.least.is_some_and(|least| round_trip < least * STILL_THE_SAME / 100) {
-            (self.seen, self.sum) = (0, Duration::ZERO);
+        if self.min.is_some_and(|least| round_trip < least * SAME_PATH_PERCENT / 100) {
+            (self.samples, self.sum) = (0, Duration::ZERO);
         }
-        self.least = Some(self.least.map_or(round_trip, |least| least.min(round_trip)));
+        self.min = Some(self.min.map_or(round_trip, |least| least.min(round_trip)));
     }
 
     /// The least so far.
     pub fn min(&self) -> Option<Duration> {
-        self.least
+        self.min
     }
 
     /// The mean of those on a path in use, since the path last turned faster.
     pub fn mean(&self) -> Option<Duration> {
-        let mean = nanos(self.sum).checked_div(self.seen)?;
+        let mean = nanos(self.sum).checked_div(self.samples)?;
         Some(Duration::from_nanos(mean))
     }
 
     /// What `credit` comes to now: zero until enough round trips were seen.
     pub fn credit(&self, credit: RttCredit) -> Duration {
-        let Some(least) = self.least.filter(|_| self.seen >= ENOUGH) else {
+        let Some(least) = self.min.filter(|_| self.samples >= MIN_SAMPLES) else {
             return Duration::ZERO;
         };
         let share = least * u32::from(credit.percent) / 100;
-        share.min(least.saturating_sub(self.doubt(least)))
+        share.min(least.saturating_sub(self.uncertainty(least)))
     }
 
     /// By how much the least seen may lie above the true least.
-    fn doubt(&self, least: Duration) -> Duration {
-        let mean = nanos(self.sum) / self.seen.max(1);
+    fn uncertainty(&self, least: Duration) -> Duration {
+        let mean = nanos(self.sum) / self.samples.max(1);
         let above = mean.saturating_sub(nanos(least));
-        Duration::from_nanos(above.saturating_mul(2) / self.seen.isqrt().max(1))
+        Duration::from_nanos(above.saturating_mul(2) / self.samples.isqrt().max(1))
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn there_is_no_credit_before_enough_was_seen() {
         let mut round_trip = RoundTrip::new();
-        for _ in 0..ENOUGH - 1 {
+        for _ in 0..MIN_SAMPLES - 1 {
             round_trip.record(100 * MS);
             assert_eq!(round_trip.credit(RttCredit::default()), Duration::ZERO);
         }
@@ -172,7 +172,7 @@ mod tests {
         assert!(round_trip.credit(RttCredit::default()) > 280 * MS);
         round_trip.record(20 * MS);
         assert_eq!(round_trip.credit(RttCredit::default()), Duration::ZERO);
-        (0..ENOUGH).for_each(|_| round_trip.record(20 * MS));
+        (0..MIN_SAMPLES).for_each(|_| round_trip.record(20 * MS));
         assert_eq!(round_trip.credit(RttCredit::default()), 19 * MS);
     }
 

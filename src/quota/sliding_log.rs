@@ -27,7 +27,7 @@
 //! capacity N and rate N / W.
 
 use super::charge::NotYet;
-use super::meter::{Look, Queue};
+use super::meter::{QueueAhead, WindowQuery};
 use super::moment::{Moment, nanos};
 use super::window::Window;
 
@@ -37,32 +37,41 @@ pub(super) struct SlidingLog {
     limit: u64,
     length: u64,
     /// The number of the first entry whose slots are not free.
-    next: u64,
+    next_entry: u64,
     /// The weight of all before it.
-    free: u64,
+    freed_weight: u64,
 }
 
 impl SlidingLog {
     pub(super) fn new(window: &Window) -> Self {
-        Self { limit: window.limit.into(), length: nanos(window.length), next: 0, free: 0 }
+        Self {
+            limit: window.limit.into(),
+            length: nanos(window.length),
+            next_entry: 0,
+            freed_weight: 0,
+        }
     }
 
     /// The weight that cools: answered, but not free yet.
-    pub(super) fn used(&mut self, look: &Look<'_>) -> u64 {
-        self.roll(look);
-        look.log.total().saturating_sub(self.free)
+    pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
+        self.roll(query);
+        query.log.total_weight().saturating_sub(self.freed_weight)
     }
 
-    pub(super) fn room(&mut self, look: &Look<'_>, claim: u64) -> Result<(), NotYet> {
-        let cooling = self.used(look);
-        let wanted = look.in_flight.saturating_add(claim);
+    pub(super) fn check_room(
+        &mut self,
+        query: &WindowQuery<'_>,
+        needed: u64,
+    ) -> Result<(), NotYet> {
+        let cooling = self.used_slots(query);
+        let wanted = query.in_flight.saturating_add(needed);
         let Some(over) = cooling.saturating_add(wanted).checked_sub(self.limit + 1) else {
             return Ok(());
         };
         if wanted > self.limit {
             return Err(NotYet::InFlight);
         }
-        match self.frees(look, over + 1) {
+        match self.next_free_at(query, over + 1) {
             Some(moment) => Err(NotYet::Until(moment)),
             None => Err(NotYet::InFlight),
         }
@@ -70,56 +79,56 @@ impl SlidingLog {
 
     /// In a saturated lane each slot is used once in `W - credit + round trip`. So the slots are
     /// handed out in the order in which they become free, round after round.
-    pub(super) fn estimate(&mut self, look: &Look<'_>, queue: &Queue) -> Moment {
+    pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         // What is left over when as many calls as fit hold theirs is of no use.
-        let each = queue.each.max(1);
+        let each = queue.call_weight.max(1);
         let slots = (self.limit.saturating_sub(queue.reserve) / each).max(1) * each;
-        let used = self.used(look).saturating_add(look.in_flight);
-        let (rounds, place) = (queue.last() / slots, queue.last() % slots);
+        let used = self.used_slots(query).saturating_add(query.in_flight);
+        let (rounds, place) = (queue.last_slot() / slots, queue.last_slot() % slots);
         let first = match (used + place).checked_sub(slots) {
-            None => look.now,
+            None => query.now,
             Some(over) => self
-                .frees(look, over + 1)
-                .unwrap_or_else(|| self.free_at(queue.answered, look.credit)),
+                .next_free_at(query, over + 1)
+                .unwrap_or_else(|| self.slot_free_at(queue.in_flight_answered_at, query.credit)),
         };
-        let round = self.length.saturating_sub(look.credit).saturating_add(queue.round_trip);
+        let round = self.length.saturating_sub(query.credit).saturating_add(queue.round_trip);
         let later = first.as_nanos().saturating_add(round.saturating_mul(rounds));
-        Moment::from_nanos(later).max(look.now)
+        Moment::from_nanos(later).max(query.now)
     }
 
     /// When `weight` more will be free.
-    fn frees(&self, look: &Look<'_>, weight: u64) -> Option<Moment> {
+    fn next_free_at(&self, query: &WindowQuery<'_>, weight: u64) -> Option<Moment> {
         // Nearly always the first one is enough.
-        let wanted = self.free.saturating_add(weight);
-        let entry = look
+        let wanted = self.freed_weight.saturating_add(weight);
+        let entry = query
             .log
-            .get(self.next)
-            .filter(|entry| entry.total >= wanted)
-            .or_else(|| look.log.reaches(wanted))?;
-        Some(self.free_at(entry.finished, look.credit))
+            .get(self.next_entry)
+            .filter(|entry| entry.cumulative_weight >= wanted)
+            .or_else(|| query.log.first_reaching(wanted))?;
+        Some(self.slot_free_at(entry.finished_at, query.credit))
     }
 
-    fn free_at(&self, finished: Moment, credit: u64) -> Moment {
+    fn slot_free_at(&self, finished: Moment, credit: u64) -> Moment {
         let uncredited = finished.as_nanos().saturating_add(self.length);
         Moment::from_nanos(uncredited.saturating_sub(credit))
     }
 
     /// Frees the slots whose time has come; and takes some back if the credit has become less.
-    fn roll(&mut self, look: &Look<'_>) {
-        let (first, forgotten) = look.log.start();
-        if self.next < first {
-            (self.next, self.free) = (first, forgotten);
+    fn roll(&mut self, query: &WindowQuery<'_>) {
+        let (first, forgotten) = query.log.start();
+        if self.next_entry < first {
+            (self.next_entry, self.freed_weight) = (first, forgotten);
         }
-        let cools = |finished: Moment| self.free_at(finished, look.credit) > look.now;
-        let before = self.next.checked_sub(1).and_then(|number| look.log.get(number));
-        if before.is_some_and(|entry| cools(entry.finished)) {
-            (self.next, self.free) = (first, forgotten);
+        let cools = |finished: Moment| self.slot_free_at(finished, query.credit) > query.now;
+        let before = self.next_entry.checked_sub(1).and_then(|number| query.log.get(number));
+        if before.is_some_and(|entry| cools(entry.finished_at)) {
+            (self.next_entry, self.freed_weight) = (first, forgotten);
         }
-        while let Some(entry) = look.log.get(self.next) {
-            if self.free_at(entry.finished, look.credit) > look.now {
+        while let Some(entry) = query.log.get(self.next_entry) {
+            if self.slot_free_at(entry.finished_at, query.credit) > query.now {
                 break;
             }
-            (self.next, self.free) = (self.next + 1, entry.total);
+            (self.next_entry, self.freed_weight) = (self.next_entry + 1, entry.cumulative_weight);
         }
     }
 }

@@ -88,8 +88,8 @@ impl FromStr for Quota {
             return Ok(Self::unlimited());
         }
         let mut quota = Self::unlimited();
-        for piece in pieces(text) {
-            quota = quota.and(window(piece.trim())?);
+        for piece in split_windows(text) {
+            quota = quota.and(parse_window(piece.trim())?);
         }
         quota.check()?;
         Ok(quota)
@@ -97,7 +97,7 @@ impl FromStr for Quota {
 }
 
 /// The text between the commas, except those in parentheses.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
+fn split_windows(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.split(move |c| {
         inside = (inside || c == '(') && c != ')';
@@ -105,12 +105,12 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn window(text: &str) -> Result<Quota, ParseQuotaError> {
+fn parse_window(text: &str) -> Result<Quota, ParseQuotaError> {
     let wrong = || ParseQuotaError::Form { text: text.to_owned() };
     let calls = |calls: &str| calls.trim().parse::<u32>().map_err(|_| wrong());
     let rate = |rate: &str| -> Result<(u32, Duration), ParseQuotaError> {
         let (limit, length) = rate.split_once('/').ok_or_else(wrong)?;
-        Ok((calls(limit)?, length_of(length.trim())?))
+        Ok((calls(limit)?, parse_length(length.trim())?))
     };
     if let Some((before, burst)) = text.split_once(BURSTS) {
         let (limit, length) = rate(before)?;
@@ -127,9 +127,9 @@ fn window(text: &str) -> Result<Quota, ParseQuotaError> {
         }
         let (name, guard) = match midnight.split_once(GUARD) {
             None => (midnight, None),
-            Some((name, guard)) => (name, Some(time(guard)?)),
+            Some((name, guard)) => (name, Some(parse_time(guard)?)),
         };
-        let day = Quota::per_calendar_day(limit, zone(name.trim())?);
+        let day = Quota::per_calendar_day(limit, parse_zone(name.trim())?);
         return Ok(match guard {
             None => day,
             Some(guard) => day.clock_guard(guard),
@@ -140,15 +140,15 @@ fn window(text: &str) -> Result<Quota, ParseQuotaError> {
 }
 
 /// The length of a window, where `s` is one second.
-fn length_of(text: &str) -> Result<Duration, ParseQuotaError> {
+fn parse_length(text: &str) -> Result<Duration, ParseQuotaError> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return time(text);
+        return parse_time(text);
     }
-    time(&format!("1{text}")).map_err(|_| ParseQuotaError::Time { text: text.to_owned() })
+    parse_time(&format!("1{text}")).map_err(|_| ParseQuotaError::Time { text: text.to_owned() })
 }
 
 /// A time as people write it: `100ms`, `1.5s`, `1h 30min`, `2 days`. A number without a unit is none.
-pub(crate) fn time(text: &str) -> Result<Duration, ParseQuotaError> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration, ParseQuotaError> {
     let text = text.trim();
     let days = ["days", "day", "d"].iter().find_map(|unit| text.strip_suffix(unit));
     let whole_days = days.and_then(|days| days.trim_end().parse::<u32>().ok());
@@ -159,7 +159,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, ParseQuotaError> {
     read.ok_or_else(|| ParseQuotaError::Time { text: text.to_owned() })
 }
 
-fn zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
+fn parse_zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
     // Not a name in the database of every system.
     if text == "UTC" {
         return Ok(TimeZone::UTC);

@@ -23,7 +23,7 @@
 //! brings exactly `limit`.
 
 use super::charge::NotYet;
-use super::meter::{Look, Queue};
+use super::meter::{QueueAhead, WindowQuery};
 use super::moment::{Moment, nanos};
 use super::window::Window;
 
@@ -34,7 +34,7 @@ pub(super) struct TokenBucket {
     burst: u64,
     /// The level at `at`. Below zero if an answer came sooner than the credit promised.
     level: i128,
-    at: u64,
+    updated_at: u64,
 }
 
 impl TokenBucket {
@@ -43,68 +43,68 @@ impl TokenBucket {
         // A window without calls or length is refused before; this only rules out dividing by zero.
         let (limit, length) = (u64::from(window.limit).max(1), nanos(window.length).max(1));
         let burst = u64::from(burst);
-        Self { limit, length, burst, level: i128::from(burst) * i128::from(length), at: 0 }
+        Self { limit, length, burst, level: i128::from(burst) * i128::from(length), updated_at: 0 }
     }
 
     /// This bucket with the tokens that are missing in `old`, if it fills as fast. Exact: the level
     /// is the least of `burst - spent since x + filled since x`, and only `burst` differs.
-    pub(super) fn after(mut self, old: &Self) -> Option<Self> {
+    pub(super) fn carry_over(mut self, old: &Self) -> Option<Self> {
         if (self.limit, self.length) != (old.limit, old.length) {
             return None;
         }
-        self.level = old.level.saturating_add(self.full() - old.full());
-        self.at = old.at;
+        self.level = old.level.saturating_add(self.capacity() - old.capacity());
+        self.updated_at = old.updated_at;
         Some(self)
     }
 
     /// The tokens that are not there, a broken one counted whole.
-    pub(super) fn used(&self, look: &Look<'_>) -> u64 {
-        let missing = self.full() - self.level_at(look.now + look.credit());
+    pub(super) fn used_slots(&self, query: &WindowQuery<'_>) -> u64 {
+        let missing = self.capacity() - self.level_at(query.now + query.credit());
         let length = i128::from(self.length);
         u64::try_from((missing + length - 1) / length).unwrap_or(0)
     }
 
-    pub(super) fn room(&self, look: &Look<'_>, claim: u64) -> Result<(), NotYet> {
-        let wanted = look.in_flight.saturating_add(claim);
+    pub(super) fn check_room(&self, query: &WindowQuery<'_>, needed: u64) -> Result<(), NotYet> {
+        let wanted = query.in_flight.saturating_add(needed);
         if wanted > self.burst {
             return Err(NotYet::InFlight);
         }
         let wanted = self.units(wanted);
-        if self.level_at(look.now + look.credit()) >= wanted {
+        if self.level_at(query.now + query.credit()) >= wanted {
             return Ok(());
         }
-        Err(NotYet::Until(self.reaches(wanted, look.now) - look.credit()))
+        Err(NotYet::Until(self.reaches_at(wanted, query.now) - query.credit()))
     }
 
     pub(super) fn finish(&mut self, weight: u64, finished: Moment) {
         self.level = self.level_at(finished).saturating_sub(self.units(weight));
         // A call of an earlier process may count from a time to come.
-        self.at = self.at.max(finished.as_nanos());
+        self.updated_at = self.updated_at.max(finished.as_nanos());
     }
 
     /// Tokens come at their rate, unless the calls in flight hold so many that the bucket stands
     /// full meanwhile.
-    pub(super) fn estimate(&self, look: &Look<'_>, queue: &Queue) -> Moment {
+    pub(super) fn estimate(&self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         let slots = self.burst.saturating_sub(queue.reserve).max(1);
-        let held = look.in_flight.saturating_add(queue.reserve);
+        let held = query.in_flight.saturating_add(queue.reserve);
         let wanted = self.units(held.saturating_add(queue.weight));
-        let free = (self.reaches(wanted, look.now) - look.credit()).max(look.now);
-        let wait = u128::from(free.as_nanos() - look.now.as_nanos());
+        let free = (self.reaches_at(wanted, query.now) - query.credit()).max(query.now);
+        let wait = u128::from(free.as_nanos() - query.now.as_nanos());
         let filling = |tokens: u64| u128::from(tokens) * u128::from(self.length);
         let passing = |nanos: u64| u128::from(nanos) * u128::from(self.limit);
         // A token is back in use when its call was answered and it has been filled again.
-        let again = filling(queue.each).saturating_sub(passing(look.credit));
+        let again = filling(queue.call_weight).saturating_sub(passing(query.credit));
         let turn = passing(queue.round_trip).saturating_add(again);
         let fill = filling(slots);
         // In parts of a thousand, so that the product keeps far from the end of the range.
         let slower = (turn.saturating_mul(1000) / fill).max(1000);
         let wait = wait.saturating_mul(slower) / 1000;
         Moment::from_nanos(
-            look.now.as_nanos().saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)),
+            query.now.as_nanos().saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)),
         )
     }
 
-    fn full(&self) -> i128 {
+    fn capacity(&self) -> i128 {
         self.units(self.burst)
     }
 
@@ -113,16 +113,16 @@ impl TokenBucket {
     }
 
     fn level_at(&self, moment: Moment) -> i128 {
-        let passed = i128::from(moment.as_nanos().saturating_sub(self.at));
-        self.full().min(self.level.saturating_add(passed * i128::from(self.limit)))
+        let passed = i128::from(moment.as_nanos().saturating_sub(self.updated_at));
+        self.capacity().min(self.level.saturating_add(passed * i128::from(self.limit)))
     }
 
     /// When the level would be `wanted`, were the bucket large enough from now on.
-    fn reaches(&self, wanted: i128, now: Moment) -> Moment {
+    fn reaches_at(&self, wanted: i128, now: Moment) -> Moment {
         let limit = i128::from(self.limit);
         let missing = wanted.saturating_sub(self.level_at(now)).max(0);
         let after = missing.saturating_add(limit - 1) / limit;
         let after = u64::try_from(after).unwrap_or(u64::MAX);
-        Moment::from_nanos(now.as_nanos().max(self.at).saturating_add(after))
+        Moment::from_nanos(now.as_nanos().max(self.updated_at).saturating_add(after))
     }
 }

@@ -9,7 +9,7 @@ use super::moment::nanos;
 use super::text::zone_name;
 
 /// By how much clocks differ that are set over the network, and then some.
-pub(super) const GUARD: Duration = Duration::from_secs(2);
+pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);
 
 /// How a window counts, and how its count is reset.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Window {
 
 impl Window {
     /// The most that can be used at one moment.
-    pub(crate) fn most(&self) -> u32 {
+    pub(crate) fn capacity(&self) -> u32 {
         match self.kind {
             WindowKind::TokenBucket { burst } => burst,
             _ => self.limit,
@@ -64,7 +64,7 @@ impl Window {
     }
 
     /// For how many nanoseconds a call has a bearing on it, at most.
-    pub(super) fn remembers(&self) -> u64 {
+    pub(super) fn retention(&self) -> u64 {
         let length = nanos(self.length);
         match self.kind {
             WindowKind::SlidingLog => length,
@@ -103,7 +103,11 @@ impl fmt::Display for Window {
                     Some(name) => write!(f, " from midnight {name}"),
                     None => f.write_str(" from local midnight"),
                 }?;
-                if *guard == GUARD { Ok(()) } else { write!(f, " give or take {guard:?}") }
+                if *guard == DEFAULT_CLOCK_GUARD {
+                    Ok(())
+                } else {
+                    write!(f, " give or take {guard:?}")
+                }
             }
         }
     }

@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 
 use super::error::QuotaError;
 use super::moment::nanos;
-use super::window::{GUARD, Window, WindowKind};
+use super::window::{DEFAULT_CLOCK_GUARD, Window, WindowKind};
 
 /// A guard must stay well below half a day, lest a call count in three.
-const WIDEST_GUARD: Duration = Duration::from_secs(6 * 3600);
+const MAX_CLOCK_GUARD: Duration = Duration::from_secs(6 * 3600);
 
 /// A set of windows, all of which hold. As text it can be printed and read: `10/s, 400/min`.
 ///
@@ -36,7 +36,7 @@ pub struct Quota {
 impl Quota {
     /// `limit` calls in any span of `length`.
     pub fn new(limit: u32, length: Duration) -> Self {
-        Self::of(limit, length, WindowKind::SlidingLog)
+        Self::single(limit, length, WindowKind::SlidingLog)
     }
 
     /// `limit` calls in any second.
@@ -62,14 +62,14 @@ impl Quota {
     /// A bucket of `burst` tokens, full at first, that fills at `limit` in each `length`. For a
     /// broker that counts like that: in a span of `length` it lets `burst + limit` calls through.
     pub fn token_bucket(limit: u32, length: Duration, burst: u32) -> Self {
-        Self::of(limit, length, WindowKind::TokenBucket { burst })
+        Self::single(limit, length, WindowKind::TokenBucket { burst })
     }
 
     /// `limit` calls in a window of `length`, estimated from two counts. For a broker that counts
     /// like that, and beside another window: by itself it lets up to twice the limit through in some
     /// spans of `length`. The counts begin at whole multiples of `length` since 1970.
     pub fn sliding_counter(limit: u32, length: Duration) -> Self {
-        Self::of(limit, length, WindowKind::SlidingCounter)
+        Self::single(limit, length, WindowKind::SlidingCounter)
     }
 
     /// `limit` calls from one midnight of `zone` to the next. A fixed offset needs no zone database.
@@ -84,8 +84,8 @@ impl Quota {
     /// # Ok::<(), lanekeeper::jiff::Error>(())
     /// ```
     pub fn per_calendar_day(limit: u32, zone: TimeZone) -> Self {
-        let kind = WindowKind::Calendar { zone, guard: GUARD };
-        Self::of(limit, Duration::from_secs(86_400), kind)
+        let kind = WindowKind::Calendar { zone, guard: DEFAULT_CLOCK_GUARD };
+        Self::single(limit, Duration::from_secs(86_400), kind)
     }
 
     /// By how much the broker's clock may differ from ours, in windows that begin at midnight: 2 s
@@ -105,7 +105,7 @@ impl Quota {
         Self { windows: Vec::new() }
     }
 
-    fn of(limit: u32, length: Duration, kind: WindowKind) -> Self {
+    fn single(limit: u32, length: Duration, kind: WindowKind) -> Self {
         Self { windows: vec![Window { limit, length, kind }] }
     }
 
@@ -124,7 +124,7 @@ impl Quota {
     /// The most calls that can be in flight at once, each of which holds a slot; `None` if nothing
     /// limits it.
     pub fn max_in_flight(&self) -> Option<u32> {
-        self.windows.iter().map(Window::most).min()
+        self.windows.iter().map(Window::capacity).min()
     }
 
     /// Whether the quota can be kept at all.
@@ -133,7 +133,7 @@ impl Quota {
     /// A window without calls or without time, or of more than a hundred years; a bucket that holds
     /// nothing; a calendar without a known zone, or with a guard of more than six hours.
     pub fn check(&self) -> Result<(), QuotaError> {
-        const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+        const MAX_LENGTH: Duration = Duration::from_secs(100 * 366 * 86_400);
         for window in &self.windows {
             let refused = || window.clone();
             if window.limit == 0 {
@@ -142,7 +142,7 @@ impl Quota {
             if window.length.is_zero() {
                 return Err(QuotaError::NoTime { window: refused() });
             }
-            if window.length > LONGEST {
+            if window.length > MAX_LENGTH {
                 return Err(QuotaError::TooLong { window: refused() });
             }
             match &window.kind {
@@ -152,11 +152,11 @@ impl Quota {
                 WindowKind::Calendar { zone, .. } if zone.is_unknown() => {
                     return Err(QuotaError::NoZone { window: refused() });
                 }
-                WindowKind::Calendar { guard, .. } if *guard > WIDEST_GUARD => {
+                WindowKind::Calendar { guard, .. } if *guard > MAX_CLOCK_GUARD => {
                     return Err(QuotaError::Guard { window: refused(), guard: *guard });
                 }
                 // A bucket so large that it takes longer than that to fill is never full again.
-                WindowKind::TokenBucket { .. } if window.remembers() > nanos(LONGEST) => {
+                WindowKind::TokenBucket { .. } if window.retention() > nanos(MAX_LENGTH) => {
                     return Err(QuotaError::TooLong { window: refused() });
                 }
                 _ => {}

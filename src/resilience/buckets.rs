@@ -6,44 +6,44 @@ use crate::quota::Moment;
 
 /// How many buckets a span has. The oldest falls away as a whole: what is counted is of the last
 /// span, less up to a tenth of it.
-const COUNT: usize = 10;
+const BUCKET_COUNT: usize = 10;
 
 /// What happened in the last span of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Buckets<T> {
+pub(super) struct RollingCounter<T> {
     /// Of one bucket, in nanoseconds.
-    length: u64,
+    bucket_nanos: u64,
     /// The number of the current bucket, counted from the clock's origin.
     current: u64,
-    held: [T; COUNT],
+    buckets: [T; BUCKET_COUNT],
 }
 
-impl<T: Copy + Default> Buckets<T> {
+impl<T: Copy + Default> RollingCounter<T> {
     pub(super) fn new(span: Duration) -> Self {
-        let length = (span / COUNT as u32).as_nanos();
+        let length = (span / BUCKET_COUNT as u32).as_nanos();
         let length = u64::try_from(length).unwrap_or(u64::MAX).max(1);
-        Self { length, current: 0, held: [T::default(); COUNT] }
+        Self { bucket_nanos: length, current: 0, buckets: [T::default(); BUCKET_COUNT] }
     }
 
     /// The bucket of `now`. A time before the latest one counts as the latest.
-    pub(super) fn now(&mut self, now: Moment) -> &mut T {
-        self.forget(now);
-        let place = self.current % COUNT as u64;
-        &mut self.held[place as usize]
+    pub(super) fn bucket_at(&mut self, now: Moment) -> &mut T {
+        self.expire(now);
+        let place = self.current % BUCKET_COUNT as u64;
+        &mut self.buckets[place as usize]
     }
 
     /// All buckets of the span that ends `now`.
-    pub(super) fn span(&mut self, now: Moment) -> impl Iterator<Item = T> {
-        self.forget(now);
-        self.held.iter().copied()
+    pub(super) fn buckets_until(&mut self, now: Moment) -> impl Iterator<Item = T> {
+        self.expire(now);
+        self.buckets.iter().copied()
     }
 
-    fn forget(&mut self, now: Moment) {
-        let number = now.as_nanos() / self.length;
+    fn expire(&mut self, now: Moment) {
+        let number = now.as_nanos() / self.bucket_nanos;
         let passed = number.saturating_sub(self.current);
-        for step in 1..=passed.min(COUNT as u64) {
-            let place = (self.current + step) % COUNT as u64;
-            self.held[place as usize] = T::default();
+        for step in 1..=passed.min(BUCKET_COUNT as u64) {
+            let place = (self.current + step) % BUCKET_COUNT as u64;
+            self.buckets[place as usize] = T::default();
         }
         self.current = self.current.max(number);
     }
@@ -59,23 +59,23 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_span_is_forgotten_bucket_by_bucket() {
-        let mut buckets = Buckets::<u32>::new(Duration::from_secs(1));
-        *buckets.now(at(0)) += 1;
-        *buckets.now(at(950)) += 2;
-        assert_eq!(buckets.span(at(999)).sum::<u32>(), 3);
-        assert_eq!(buckets.span(at(1000)).sum::<u32>(), 2);
-        assert_eq!(buckets.span(at(1899)).sum::<u32>(), 2);
-        assert_eq!(buckets.span(at(1900)).sum::<u32>(), 0);
-        *buckets.now(at(1_000_000)) += 4;
-        assert_eq!(buckets.span(at(1_000_000)).sum::<u32>(), 4);
+        let mut buckets = RollingCounter::<u32>::new(Duration::from_secs(1));
+        *buckets.bucket_at(at(0)) += 1;
+        *buckets.bucket_at(at(950)) += 2;
+        assert_eq!(buckets.buckets_until(at(999)).sum::<u32>(), 3);
+        assert_eq!(buckets.buckets_until(at(1000)).sum::<u32>(), 2);
+        assert_eq!(buckets.buckets_until(at(1899)).sum::<u32>(), 2);
+        assert_eq!(buckets.buckets_until(at(1900)).sum::<u32>(), 0);
+        *buckets.bucket_at(at(1_000_000)) += 4;
+        assert_eq!(buckets.buckets_until(at(1_000_000)).sum::<u32>(), 4);
     }
 
     #[test]
     fn a_time_that_goes_back_counts_as_the_latest() {
-        let mut buckets = Buckets::<u32>::new(Duration::from_secs(1));
-        *buckets.now(at(5000)) += 1;
-        *buckets.now(at(100)) += 1;
-        assert_eq!(buckets.span(at(5999)).sum::<u32>(), 2);
-        assert_eq!(buckets.span(at(6000)).sum::<u32>(), 0);
+        let mut buckets = RollingCounter::<u32>::new(Duration::from_secs(1));
+        *buckets.bucket_at(at(5000)) += 1;
+        *buckets.bucket_at(at(100)) += 1;
+        assert_eq!(buckets.buckets_until(at(5999)).sum::<u32>(), 2);
+        assert_eq!(buckets.buckets_until(at(6000)).sum::<u32>(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A part of `whole`: from nothing to just below all of it, as `luck` goes from 0 to its largest.
-pub(super) fn part(whole: Duration, luck: u64) -> Duration {
+pub(super) fn scale(whole: Duration, luck: u64) -> Duration {
     let part = (u128::from(nanos(whole)) * u128::from(luck)) >> 64;
     Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
 }
@@ -24,12 +24,12 @@ mod tests {
     #[test]
     fn a_part_lies_between_nothing_and_just_below_the_whole() {
         let whole = Duration::from_secs(1);
-        assert_eq!(part(whole, 0), Duration::ZERO);
-        assert_eq!(part(whole, 1 << 63), whole / 2);
-        assert_eq!(part(whole, u64::MAX), whole - Duration::from_nanos(1));
-        assert_eq!(part(Duration::ZERO, u64::MAX), Duration::ZERO);
+        assert_eq!(scale(whole, 0), Duration::ZERO);
+        assert_eq!(scale(whole, 1 << 63), whole / 2);
+        assert_eq!(scale(whole, u64::MAX), whole - Duration::from_nanos(1));
+        assert_eq!(scale(Duration::ZERO, u64::MAX), Duration::ZERO);
         // 584 years, and no panic.
-        assert_eq!(part(Duration::MAX, u64::MAX), Duration::from_nanos(u64::MAX - 1));
+        assert_eq!(scale(Duration::MAX, u64::MAX), Duration::from_nanos(u64::MAX - 1));
     }
 
     #[test]
@@ -38,7 +38,7 @@ mod tests {
         let mut luck = 7;
         for _ in 0..1000 {
             luck = next(luck);
-            tenths[(part(Duration::from_nanos(10), luck).as_nanos()) as usize] += 1;
+            tenths[(scale(Duration::from_nanos(10), luck).as_nanos()) as usize] += 1;
         }
         assert!(tenths.iter().all(|count| (98..=102).contains(count)), "{tenths:?}");
     }

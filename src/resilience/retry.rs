@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use super::luck::part;
-use super::setting::{PolicyError, demand, demand_percent, demand_time};
+use super::luck::scale;
+use super::setting::{PolicyError, ensure, ensure_percent, ensure_time};
 use crate::Effect;
 use crate::ErrorClass;
 
@@ -37,12 +37,12 @@ use crate::ErrorClass;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     attempts: u32,
-    base: Duration,
-    cap: Duration,
+    base_delay: Duration,
+    max_delay: Duration,
     max_wait: Duration,
-    percent: u32,
-    floor: u32,
-    life: Duration,
+    budget_percent: u32,
+    budget_floor: u32,
+    budget_life: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -51,12 +51,12 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts: 4,
-            base: Duration::from_millis(100),
-            cap: Duration::from_secs(5),
+            base_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(5),
             max_wait: Duration::from_secs(60),
-            percent: 20,
-            floor: 5,
-            life: Duration::from_secs(10),
+            budget_percent: 20,
+            budget_floor: 5,
+            budget_life: Duration::from_secs(10),
         }
     }
 }
@@ -64,7 +64,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Nothing is ever sent again.
     pub fn none() -> Self {
-        Self { attempts: 1, percent: 0, floor: 0, ..Self::default() }
+        Self { attempts: 1, budget_percent: 0, budget_floor: 0, ..Self::default() }
     }
 
     /// How often a call is sent at most, the first time included. 4 by default.
@@ -78,14 +78,14 @@ impl RetryPolicy {
     /// default.
     #[must_use]
     pub fn base_delay(mut self, base: Duration) -> Self {
-        self.base = base;
+        self.base_delay = base;
         self
     }
 
     /// What a delay grows to at most. 5 s by default.
     #[must_use]
     pub fn max_delay(mut self, cap: Duration) -> Self {
-        self.cap = cap;
+        self.max_delay = cap;
         self
     }
 
@@ -101,7 +101,7 @@ impl RetryPolicy {
     /// How many retries a hundred calls earn. 20 by default.
     #[must_use]
     pub fn budget_percent(mut self, percent: u32) -> Self {
-        self.percent = percent;
+        self.budget_percent = percent;
         self
     }
 
@@ -109,14 +109,14 @@ impl RetryPolicy {
     /// few its calls. 5 by default.
     #[must_use]
     pub fn budget_floor(mut self, retries: u32) -> Self {
-        self.floor = retries;
+        self.budget_floor = retries;
         self
     }
 
     /// For how long a call's share of a retry is good. 10 s by default.
     #[must_use]
     pub fn budget_life(mut self, life: Duration) -> Self {
-        self.life = life;
+        self.budget_life = life;
         self
     }
 
@@ -126,20 +126,28 @@ impl RetryPolicy {
     /// No attempt at all, or more than 20; a time of less than a millisecond or more than a day; a
     /// cap below the base; a percentage above 100; retries without a budget.
     pub fn check(&self) -> Result<(), PolicyError> {
-        let Self { attempts, base, cap, max_wait, percent, floor, life } = *self;
-        demand((1..=20).contains(&attempts), "attempts", attempts, "a number from 1 to 20")?;
-        demand_time("base_delay", base)?;
-        demand_time("max_delay", cap)?;
-        demand(base <= cap, "max_delay", cap, "no less than base_delay")?;
-        demand_time("max_wait", max_wait)?;
-        demand_time("budget_life", life)?;
-        demand(floor <= 1000, "budget_floor", floor, "a number from 0 to 1000")?;
+        let Self {
+            attempts,
+            base_delay: base,
+            max_delay: cap,
+            max_wait,
+            budget_percent: percent,
+            budget_floor: floor,
+            budget_life: life,
+        } = *self;
+        ensure((1..=20).contains(&attempts), "attempts", attempts, "a number from 1 to 20")?;
+        ensure_time("base_delay", base)?;
+        ensure_time("max_delay", cap)?;
+        ensure(base <= cap, "max_delay", cap, "no less than base_delay")?;
+        ensure_time("max_wait", max_wait)?;
+        ensure_time("budget_life", life)?;
+        ensure(floor <= 1000, "budget_floor", floor, "a number from 0 to 1000")?;
         if percent == 0 {
             let unused = floor > 0 || attempts == 1;
             let allowed = "1 to 100, or a floor, or RetryPolicy::none()";
-            return demand(unused, "budget_percent", percent, allowed);
+            return ensure(unused, "budget_percent", percent, allowed);
         }
-        demand_percent("budget_percent", percent)
+        ensure_percent("budget_percent", percent)
     }
 
     /// How long after its failure a call is sent again; `None` if it is not.
@@ -161,15 +169,15 @@ impl RetryPolicy {
         let backoff = self.backoff(attempt);
         match (class, effect) {
             (ErrorClass::Throttled { retry_after: Some(wait) }, _) => {
-                (wait <= self.max_wait).then(|| wait.saturating_add(part(backoff, random)))
+                (wait <= self.max_wait).then(|| wait.saturating_add(scale(backoff, random)))
             }
             (ErrorClass::Throttled { retry_after: None }, _) => {
                 let half = backoff / 2;
-                Some(half + part(backoff - half, random))
+                Some(half + scale(backoff - half, random))
             }
             (ErrorClass::NotSent, _)
             | (ErrorClass::Transient | ErrorClass::Unknown, Effect::Read) => {
-                Some(part(backoff, random))
+                Some(scale(backoff, random))
             }
             (ErrorClass::Transient | ErrorClass::Unknown, Effect::Write)
             | (
@@ -184,18 +192,18 @@ impl RetryPolicy {
     }
 
     /// How often a call is sent at most.
-    pub(crate) fn most_attempts(&self) -> u32 {
+    pub(crate) fn max_attempts(&self) -> u32 {
         self.attempts
     }
 
     /// The share in percent, the floor, and the life.
     pub(super) fn budget(&self) -> (u32, u32, Duration) {
-        (self.percent, self.floor, self.life)
+        (self.budget_percent, self.budget_floor, self.budget_life)
     }
 
     fn backoff(&self, attempt: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(attempt.saturating_sub(1));
-        self.base.saturating_mul(doubled).min(self.cap)
+        self.base_delay.saturating_mul(doubled).min(self.max_delay)
     }
 }
 

@@ -5,7 +5,7 @@
 //! call earns a fraction of a retry, which is worth nothing some seconds later; and there is a small
 //! floor, for a lane that makes few calls.
 
-use super::buckets::Buckets;
+use super::buckets::RollingCounter;
 use super::retry::RetryPolicy;
 use super::setting::PolicyError;
 use crate::quota::Moment;
@@ -33,20 +33,20 @@ use crate::quota::Moment;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryBudget {
     /// What a call earns, in hundredths of a retry.
-    earns: u64,
+    deposit: u64,
     floor: u64,
-    lately: Buckets<Account>,
+    recent: RollingCounter<BudgetCounts>,
 }
 
 /// What happened in a while.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Account {
+struct BudgetCounts {
     calls: u64,
     retries: u64,
 }
 
 /// A retry, in hundredths of one.
-const RETRY: u64 = 100;
+const HUNDREDTHS_PER_RETRY: u64 = 100;
 
 impl RetryBudget {
     /// With nothing earned yet.
@@ -56,12 +56,12 @@ impl RetryBudget {
     pub fn new(policy: &RetryPolicy) -> Result<Self, PolicyError> {
         policy.check()?;
         let (percent, floor, life) = policy.budget();
-        Ok(Self { earns: percent.into(), floor: floor.into(), lately: Buckets::new(life) })
+        Ok(Self { deposit: percent.into(), floor: floor.into(), recent: RollingCounter::new(life) })
     }
 
     /// A call was sent for the first time.
     pub fn deposit(&mut self, now: Moment) {
-        let account = self.lately.now(now);
+        let account = self.recent.bucket_at(now);
         account.calls = account.calls.saturating_add(1);
     }
 
@@ -69,13 +69,14 @@ impl RetryBudget {
     #[must_use = "without a retry taken, the call must not be sent again"]
     pub fn withdraw(&mut self, now: Moment) -> bool {
         let (calls, retries) =
-            self.lately.span(now).fold((0_u64, 0_u64), |(calls, retries), of| {
+            self.recent.buckets_until(now).fold((0_u64, 0_u64), |(calls, retries), of| {
                 (calls.saturating_add(of.calls), retries.saturating_add(of.retries))
             });
-        let earned = calls.saturating_mul(self.earns).saturating_add(self.floor * RETRY);
-        let affordable = retries.saturating_add(1).saturating_mul(RETRY) <= earned;
+        let earned =
+            calls.saturating_mul(self.deposit).saturating_add(self.floor * HUNDREDTHS_PER_RETRY);
+        let affordable = retries.saturating_add(1).saturating_mul(HUNDREDTHS_PER_RETRY) <= earned;
         if affordable {
-            self.lately.now(now).retries += 1;
+            self.recent.bucket_at(now).retries += 1;
         }
         affordable
     }

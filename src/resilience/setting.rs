@@ -17,7 +17,7 @@ pub struct PolicyError {
 }
 
 /// Refuses a setting unless it `holds`.
-pub(super) fn demand(
+pub(super) fn ensure(
     holds: bool,
     setting: &'static str,
     value: impl Debug,
@@ -30,14 +30,14 @@ pub(super) fn demand(
 }
 
 /// Refuses a time of less than a millisecond, which is a slip of the pen, and one of more than a day.
-pub(super) fn demand_time(setting: &'static str, value: Duration) -> Result<(), PolicyError> {
-    const SHORTEST: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_secs(86_400);
-    let holds = (SHORTEST..=LONGEST).contains(&value);
-    demand(holds, setting, value, "a time from 1 ms to a day")
+pub(super) fn ensure_time(setting: &'static str, value: Duration) -> Result<(), PolicyError> {
+    const MIN_TIME: Duration = Duration::from_millis(1);
+    const MAX_TIME: Duration = Duration::from_secs(86_400);
+    let holds = (MIN_TIME..=MAX_TIME).contains(&value);
+    ensure(holds, setting, value, "a time from 1 ms to a day")
 }
 
 /// Refuses what is no share of something.
-pub(super) fn demand_percent(setting: &'static str, value: u32) -> Result<(), PolicyError> {
-    demand((1..=100).contains(&value), setting, value, "a percentage from 1 to 100")
+pub(super) fn ensure_percent(setting: &'static str, value: u32) -> Result<(), PolicyError> {
+    ensure((1..=100).contains(&value), setting, value, "a percentage from 1 to 100")
 }

@@ -18,7 +18,7 @@ use super::catalogue::{
     BREAKER_CHANGES, CALL_DURATION, CALLS, ESTIMATE_ERROR, LATE, QUEUE_WAIT, REFUSED, RETRIES,
     THROTTLED, UNANSWERED, UNKNOWN, describe,
 };
-use super::users::{Slot, Users};
+use super::users::{UserLabel, UserLabels};
 use crate::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass};
@@ -33,18 +33,18 @@ use crate::{Effect, ErrorClass};
 pub struct Metrics {
     recorder: Option<Box<dyn Recorder + Send + Sync>>,
     labels: Vec<Label>,
-    users: Users,
+    users: UserLabels,
     estimates: bool,
-    series: RwLock<HashMap<SeriesKey, Arc<Series>>>,
+    series: RwLock<HashMap<SeriesKey, Arc<MethodSeries>>>,
     /// The windows that were sampled last.
-    pub(super) windows: Mutex<Vec<(&'static str, Vec<Label>)>>,
+    pub(super) sampled_windows: Mutex<Vec<(&'static str, Vec<Label>)>>,
 }
 
-type SeriesKey = (&'static str, &'static str, Slot);
+type SeriesKey = (&'static str, &'static str, UserLabel);
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy)]
-enum Outcome {
+enum OutcomeLabel {
     Done,
     Failed(ErrorClass),
     Cancelled,
@@ -52,10 +52,10 @@ enum Outcome {
     Refused,
 }
 
-const OUTCOMES: usize = 13;
+const OUTCOME_COUNT: usize = 13;
 
-impl Outcome {
-    fn word(self) -> &'static str {
+impl OutcomeLabel {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed(class) => class.as_str(),
@@ -85,10 +85,10 @@ impl Outcome {
 }
 
 /// What is told of each call of a method, and of a user if users are told apart.
-struct Series {
+struct MethodSeries {
     wait: Histogram,
     duration: Histogram,
-    outcomes: [OnceLock<Counter>; OUTCOMES],
+    outcomes: [OnceLock<Counter>; OUTCOME_COUNT],
 }
 
 static METADATA: Metadata<'static> =
@@ -100,10 +100,10 @@ impl Metrics {
         Self {
             recorder: None,
             labels: Vec::new(),
-            users: Users::default(),
+            users: UserLabels::default(),
             estimates: false,
             series: RwLock::default(),
-            windows: Mutex::default(),
+            sampled_windows: Mutex::default(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Metrics {
     /// as there are methods and outcomes.
     #[must_use]
     pub fn users(mut self, most: usize) -> Self {
-        self.users.most = most;
+        self.users.max_users = most;
         self
     }
 
@@ -144,10 +144,10 @@ impl Metrics {
     pub(super) fn refresh(&self) {
         let old = std::mem::take(&mut *self.series.write());
         drop(old);
-        self.with(describe);
+        self.use_recorder(describe);
     }
 
-    fn with<R>(&self, what: impl FnOnce(&dyn Recorder) -> R) -> R {
+    fn use_recorder<R>(&self, what: impl FnOnce(&dyn Recorder) -> R) -> R {
         match &self.recorder {
             Some(recorder) => what(&**recorder),
             None => with_recorder(what),
@@ -164,7 +164,7 @@ impl Metrics {
         labels: impl IntoIterator<Item = Label>,
     ) -> Gauge {
         let key = self.key(name, labels);
-        self.with(|recorder| recorder.register_gauge(&key, &METADATA))
+        self.use_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
     }
 
     pub(super) fn counter(
@@ -173,52 +173,52 @@ impl Metrics {
         labels: impl IntoIterator<Item = Label>,
     ) -> Counter {
         let key = self.key(name, labels);
-        self.with(|recorder| recorder.register_counter(&key, &METADATA))
+        self.use_recorder(|recorder| recorder.register_counter(&key, &METADATA))
     }
 
     fn histogram(&self, name: &'static str, labels: impl IntoIterator<Item = Label>) -> Histogram {
         let key = self.key(name, labels);
-        self.with(|recorder| recorder.register_histogram(&key, &METADATA))
+        self.use_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
     }
 
-    fn series(&self, call: &CallInfo<'_>) -> Arc<Series> {
-        let key = (call.lane, call.method, self.users.slot(call.user));
+    fn series(&self, call: &CallInfo<'_>) -> Arc<MethodSeries> {
+        let key = (call.lane, call.method, self.users.label(call.user));
         if let Some(series) = self.series.read().get(&key) {
             return Arc::clone(series);
         }
-        let method = || of_method(call);
-        let series = Arc::new(Series {
-            wait: self.histogram(QUEUE_WAIT, method().into_iter().chain(self.user(key.2))),
+        let method = || method_labels(call);
+        let series = Arc::new(MethodSeries {
+            wait: self.histogram(QUEUE_WAIT, method().into_iter().chain(self.user_label(key.2))),
             duration: self.histogram(CALL_DURATION, method()),
             outcomes: Default::default(),
         });
-        self.told_of_none(call);
+        self.register_zero_counts(call);
         // What lost the race is dropped with no lock held.
         Arc::clone(self.series.write().entry(key).or_insert_with(|| Arc::clone(&series)))
     }
 
     /// What becomes known by its first case would come into the world as 1, and who asks by how much it
     /// grew would hear: not at all. So it is there before, as 0.
-    fn told_of_none(&self, call: &CallInfo<'_>) {
+    fn register_zero_counts(&self, call: &CallInfo<'_>) {
         if call.effect == Effect::Write {
             for cause in ["answer", "deadline"] {
                 let cause = Label::from_static_parts("cause", cause);
-                self.counter(UNKNOWN, of_method(call).into_iter().chain([cause])).increment(0);
+                self.counter(UNKNOWN, method_labels(call).into_iter().chain([cause])).increment(0);
             }
         }
     }
 
-    fn user(&self, slot: Slot) -> Option<Label> {
-        self.users.name(slot).map(|name| Label::new("user", name))
+    fn user_label(&self, slot: UserLabel) -> Option<Label> {
+        self.users.value(slot).map(|name| Label::new("user", name))
     }
 
     /// The end of a call.
-    fn ended(&self, series: &Series, call: &CallInfo<'_>, outcome: Outcome) {
+    fn count_outcome(&self, series: &MethodSeries, call: &CallInfo<'_>, outcome: OutcomeLabel) {
         let Some(counter) = series.outcomes.get(outcome.index()) else { return };
         let new = || {
-            let outcome = Label::from_static_parts("outcome", outcome.word());
-            let user = self.user(self.users.slot(call.user));
-            self.counter(CALLS, of_method(call).into_iter().chain([outcome]).chain(user))
+            let outcome = Label::from_static_parts("outcome", outcome.as_str());
+            let user = self.user_label(self.users.label(call.user));
+            self.counter(CALLS, method_labels(call).into_iter().chain([outcome]).chain(user))
         };
         let counter = match counter.get() {
             Some(counter) => counter,
@@ -232,7 +232,7 @@ impl Metrics {
     }
 
     /// An attempt is over.
-    fn attempted(&self, series: &Series, end: &FinishedCall<'_>) {
+    fn record_attempt(&self, series: &MethodSeries, end: &FinishedCall<'_>) {
         if end.already_reported {
             return;
         }
@@ -243,7 +243,7 @@ impl Metrics {
         series.wait.record(end.queued.as_secs_f64());
         if let Some(estimate) = end.call.estimated_wait {
             let turn = if end.queued < estimate { "sooner" } else { "later" };
-            let labels = [of_lane(end.call.lane), Label::from_static_parts("turn", turn)];
+            let labels = [lane_label(end.call.lane), Label::from_static_parts("turn", turn)];
             let error = self.histogram(ESTIMATE_ERROR, labels);
             error.record(end.queued.abs_diff(estimate).as_secs_f64());
         }
@@ -256,28 +256,32 @@ impl Metrics {
         word: Option<(&'static str, &'static str)>,
     ) {
         let word = word.map(|(label, word)| Label::from_static_parts(label, word));
-        self.counter(name, of_method(call).into_iter().chain(word)).increment(1);
+        self.counter(name, method_labels(call).into_iter().chain(word)).increment(1);
     }
 }
 
-pub(super) fn of_lane(lane: &'static str) -> Label {
+pub(super) fn lane_label(lane: &'static str) -> Label {
     Label::from_static_parts("lane", lane)
 }
 
-pub(super) fn of_route(route: &'static str) -> Label {
+pub(super) fn route_label(route: &'static str) -> Label {
     Label::from_static_parts("route", route)
 }
 
-fn of_method(call: &CallInfo<'_>) -> [Label; 2] {
-    [of_lane(call.lane), Label::from_static_parts("method", call.method)]
+fn method_labels(call: &CallInfo<'_>) -> [Label; 2] {
+    [lane_label(call.lane), Label::from_static_parts("method", call.method)]
 }
 
 impl Observer for Metrics {
     fn finished(&self, end: &FinishedCall<'_>) {
         let call = &end.call;
         let series = self.series(call);
-        self.attempted(&series, end);
-        self.ended(&series, call, end.failure.map_or(Outcome::Done, Outcome::Failed));
+        self.record_attempt(&series, end);
+        self.count_outcome(
+            &series,
+            call,
+            end.failure.map_or(OutcomeLabel::Done, OutcomeLabel::Failed),
+        );
         if (end.failure, call.effect) == (Some(ErrorClass::Unknown), Effect::Write) {
             self.count(UNKNOWN, call, Some(("cause", "answer")));
         }
@@ -285,25 +289,25 @@ impl Observer for Metrics {
 
     fn attempt_failed(&self, end: &FinishedCall<'_>, _: Duration) {
         let series = self.series(&end.call);
-        self.attempted(&series, end);
+        self.record_attempt(&series, end);
         let class = end.failure.map_or("none", ErrorClass::as_str);
         self.count(RETRIES, &end.call, Some(("reason", class)));
     }
 
     fn throttled(&self, lane: &'static str, _: Duration) {
-        self.counter(THROTTLED, [of_lane(lane)]).increment(1);
+        self.counter(THROTTLED, [lane_label(lane)]).increment(1);
     }
 
     fn cancelled(&self, call: &CallInfo<'_>) {
-        self.ended(&self.series(call), call, Outcome::Cancelled);
+        self.count_outcome(&self.series(call), call, OutcomeLabel::Cancelled);
     }
 
     fn expired(&self, call: &CallInfo<'_>) {
-        self.ended(&self.series(call), call, Outcome::Expired);
+        self.count_outcome(&self.series(call), call, OutcomeLabel::Expired);
     }
 
     fn refused(&self, call: &CallInfo<'_>, reason: &LaneErrorKind) {
-        self.ended(&self.series(call), call, Outcome::Refused);
+        self.count_outcome(&self.series(call), call, OutcomeLabel::Refused);
         self.count(REFUSED, call, Some(("reason", reason.as_str())));
     }
 
@@ -320,7 +324,7 @@ impl Observer for Metrics {
 
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
         let state = Label::from_static_parts("state", state.as_str());
-        self.counter(BREAKER_CHANGES, [of_lane(lane), of_route(route), state]).increment(1);
+        self.counter(BREAKER_CHANGES, [lane_label(lane), route_label(route), state]).increment(1);
     }
 
     fn wants_estimates(&self) -> bool {

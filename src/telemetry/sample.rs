@@ -8,7 +8,7 @@ use super::catalogue::{
     EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, PAUSED,
     QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, SESSION_EXPIRED, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
 };
-use super::metrics::{Metrics, of_lane, of_route};
+use super::metrics::{Metrics, lane_label, route_label};
 use crate::cache::CacheStats;
 use crate::lane::{LaneState, LaneStatus, Status, WindowStatus};
 use crate::resilience::BreakerState;
@@ -25,20 +25,20 @@ impl Metrics {
             // A cut comes and goes with another limit each time; the effective rate tells of it.
             let configured = lane.windows.iter().filter(|window| !window.is_cut);
             let gauges = [WINDOW_LIMIT, WINDOW_LEFT];
-            self.sample_windows(gauges, &of_lane(lane.lane), configured, &mut windows);
+            self.sample_windows(gauges, &lane_label(lane.lane), configured, &mut windows);
         }
         for budget in &status.budgets {
             let label = Label::from_static_parts("budget", budget.budget);
             self.sample_windows([BUDGET_LIMIT, BUDGET_LEFT], &label, &budget.windows, &mut windows);
         }
-        let gone = std::mem::replace(&mut *self.windows.lock(), windows.clone());
+        let gone = std::mem::replace(&mut *self.sampled_windows.lock(), windows.clone());
         for (name, labels) in gone.into_iter().filter(|window| !windows.contains(window)) {
             self.gauge(name, labels).set(f64::NAN);
         }
     }
 
     fn sample_lane(&self, lane: &LaneStatus) {
-        let label = of_lane(lane.lane);
+        let label = lane_label(lane.lane);
         // There before it happens, or the first time would not look like growth.
         self.counter(THROTTLED, [label.clone()]).increment(0);
         let set = |name, value| self.gauge(name, [label.clone()]).set(value);
@@ -57,7 +57,7 @@ impl Metrics {
         self.sample_state(LANE_STATE, std::slice::from_ref(&label), states);
         for (route, breaker) in &lane.breakers {
             let states = BreakerState::ALL.map(|state| (state.as_str(), state == *breaker));
-            self.sample_state(BREAKER_STATE, &[label.clone(), of_route(route)], states);
+            self.sample_state(BREAKER_STATE, &[label.clone(), route_label(route)], states);
         }
     }
 

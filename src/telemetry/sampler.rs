@@ -14,14 +14,14 @@ use parking_lot::{Condvar, Mutex};
 #[derive(Debug)]
 #[must_use = "the thread ends when this is dropped"]
 pub struct Sampler {
-    stop: Arc<Stop>,
+    stop: Arc<StopSignal>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Stop {
-    is_asked: Mutex<bool>,
-    asked: Condvar,
+struct StopSignal {
+    is_requested: Mutex<bool>,
+    changed: Condvar,
 }
 
 impl Sampler {
@@ -32,12 +32,12 @@ impl Sampler {
     /// The system has no thread to give.
     pub fn every(period: Duration, sample: impl Fn() + Send + 'static) -> io::Result<Self> {
         let period = period.max(Duration::from_millis(1));
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::new(StopSignal::default());
         let asked = Arc::clone(&stop);
         let work = move || {
             while {
                 let _ = crate::contain::contain(&sample);
-                !asked.comes_within(period)
+                !asked.wait_timeout(period)
             } {}
         };
         let thread = thread::Builder::new().name("lanekeeper-sampler".to_owned()).spawn(work)?;
@@ -45,15 +45,15 @@ impl Sampler {
     }
 }
 
-impl Stop {
-    fn comes_within(&self, period: Duration) -> bool {
+impl StopSignal {
+    fn wait_timeout(&self, period: Duration) -> bool {
         let until = Instant::now().checked_add(period);
-        let mut is_asked = self.is_asked.lock();
+        let mut is_asked = self.is_requested.lock();
         while !*is_asked {
             match until {
-                Some(until) if self.asked.wait_until(&mut is_asked, until).timed_out() => break,
+                Some(until) if self.changed.wait_until(&mut is_asked, until).timed_out() => break,
                 Some(_) => {}
-                None => self.asked.wait(&mut is_asked),
+                None => self.changed.wait(&mut is_asked),
             }
         }
         *is_asked
@@ -62,8 +62,8 @@ impl Stop {
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        *self.stop.is_asked.lock() = true;
-        self.stop.asked.notify_all();
+        *self.stop.is_requested.lock() = true;
+        self.stop.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // One that is dropped by what it calls cannot wait for itself.
             if thread.thread().id() != thread::current().id() {

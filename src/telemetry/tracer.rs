@@ -23,9 +23,9 @@ pub(crate) fn is_traced() -> bool {
 
 /// The span in which a call was made. It stays open for as long as the call may need it.
 #[derive(Debug)]
-pub(crate) struct Caller(Span);
+pub(crate) struct CallerSpan(Span);
 
-impl Caller {
+impl CallerSpan {
     pub(crate) fn current() -> Self {
         let is_wanted = || span_enabled!(target: TARGET, Level::INFO);
         let span = contain(|| is_wanted().then(Span::current)).ok().flatten();
@@ -34,13 +34,13 @@ impl Caller {
 
     /// Makes a span, as a child of this one if there is one: of the same subscriber then, since no
     /// other knows the parent.
-    fn parent_of(&self, new: impl Fn() -> Span) -> Span {
+    fn child_span(&self, new: impl Fn() -> Span) -> Span {
         let of_same = |(_, same): (&Id, &Dispatch)| dispatcher::with_default(same, &new);
         self.0.with_subscriber(of_same).unwrap_or_else(&new)
     }
 }
 
-impl Drop for Caller {
+impl Drop for CallerSpan {
     fn drop(&mut self) {
         // A subscriber may panic as a span is closed, on the thread of a caller with its answer in hand.
         let span = std::mem::replace(&mut self.0, Span::none());
@@ -72,13 +72,13 @@ impl AttemptSpan {
                     outcome = field::Empty,
                 )
             };
-            info.caller.parent_of(new).entered()
+            info.caller.child_span(new).entered()
         });
         Self(span.ok())
     }
 
     /// The attempt is over.
-    pub(crate) fn leave(&mut self, failure: Option<ErrorClass>) {
+    pub(crate) fn finish(&mut self, failure: Option<ErrorClass>) {
         if let Some(span) = self.0.take() {
             let _ = contain(|| {
                 span.record("outcome", failure.map_or("done", ErrorClass::as_str));

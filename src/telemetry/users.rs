@@ -7,11 +7,11 @@ use parking_lot::RwLock;
 
 /// Where a user's calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Slot {
+pub(super) enum UserLabel {
     /// Users are not told apart.
     All,
     /// Those that did not say who they are.
-    Nobody,
+    Anonymous,
     /// The one of this number.
     Known(usize),
     /// Those beyond the number that was allowed.
@@ -20,45 +20,45 @@ pub(super) enum Slot {
 
 /// The first so many users that called.
 #[derive(Debug, Default)]
-pub(super) struct Users {
-    pub(super) most: usize,
-    known: RwLock<Vec<Arc<str>>>,
+pub(super) struct UserLabels {
+    pub(super) max_users: usize,
+    names: RwLock<Vec<Arc<str>>>,
 }
 
-impl Users {
-    pub(super) fn slot(&self, user: Option<&str>) -> Slot {
-        if self.most == 0 {
-            return Slot::All;
+impl UserLabels {
+    pub(super) fn label(&self, user: Option<&str>) -> UserLabel {
+        if self.max_users == 0 {
+            return UserLabel::All;
         }
-        let Some(user) = user else { return Slot::Nobody };
+        let Some(user) = user else { return UserLabel::Anonymous };
         let find = |known: &Vec<Arc<str>>| known.iter().position(|known| **known == *user);
         {
-            let known = self.known.read();
+            let known = self.names.read();
             match find(&known) {
-                Some(index) => return Slot::Known(index),
-                None if known.len() >= self.most => return Slot::Other,
+                Some(index) => return UserLabel::Known(index),
+                None if known.len() >= self.max_users => return UserLabel::Other,
                 None => {}
             }
         }
-        let mut known = self.known.write();
+        let mut known = self.names.write();
         // Somebody may have been quicker.
         match find(&known) {
-            Some(index) => Slot::Known(index),
-            None if known.len() >= self.most => Slot::Other,
+            Some(index) => UserLabel::Known(index),
+            None if known.len() >= self.max_users => UserLabel::Other,
             None => {
                 known.push(user.into());
-                Slot::Known(known.len() - 1)
+                UserLabel::Known(known.len() - 1)
             }
         }
     }
 
     /// The value of the label, if there is one.
-    pub(super) fn name(&self, slot: Slot) -> Option<Arc<str>> {
+    pub(super) fn value(&self, slot: UserLabel) -> Option<Arc<str>> {
         match slot {
-            Slot::All => None,
-            Slot::Nobody => Some("none".into()),
-            Slot::Other => Some("other".into()),
-            Slot::Known(index) => self.known.read().get(index).cloned(),
+            UserLabel::All => None,
+            UserLabel::Anonymous => Some("none".into()),
+            UserLabel::Other => Some("other".into()),
+            UserLabel::Known(index) => self.names.read().get(index).cloned(),
         }
     }
 }
@@ -69,14 +69,14 @@ mod tests {
 
     #[test]
     fn only_the_first_users_have_a_label_of_their_own() {
-        let users = Users { most: 2, ..Users::default() };
-        let name = |user| users.name(users.slot(user)).map(|name| name.to_string());
+        let users = UserLabels { max_users: 2, ..UserLabels::default() };
+        let name = |user| users.value(users.label(user)).map(|name| name.to_string());
         for user in ["alpha", "beta", "alpha"] {
             assert_eq!(name(Some(user)).as_deref(), Some(user));
         }
         assert_eq!(name(Some("gamma")).as_deref(), Some("other"));
         assert_eq!(name(Some("beta")).as_deref(), Some("beta"));
         assert_eq!(name(None).as_deref(), Some("none"));
-        assert_eq!(Users::default().slot(Some("alpha")), Slot::All);
+        assert_eq!(UserLabels::default().label(Some("alpha")), UserLabel::All);
     }
 }

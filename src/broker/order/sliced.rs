@@ -105,21 +105,21 @@ impl Slice {
         }
     }
 
-    fn rejection(&self) -> Option<&ErrorDetail> {
+    fn rejected_detail(&self) -> Option<&ErrorDetail> {
         match &self.outcome {
             SliceOutcome::Rejected(why) => Some(why),
             _ => None,
         }
     }
 
-    fn absence(&self) -> Option<&ErrorDetail> {
+    fn absent_detail(&self) -> Option<&ErrorDetail> {
         match &self.outcome {
             SliceOutcome::Absent(why) => Some(why),
             _ => None,
         }
     }
 
-    fn doubt(&self) -> Option<&ErrorDetail> {
+    fn unknown_detail(&self) -> Option<&ErrorDetail> {
         match &self.outcome {
             SliceOutcome::Unknown(why) => Some(why),
             _ => None,
@@ -150,21 +150,21 @@ impl SlicedOrder {
 
     /// Why slices were rejected, in their order.
     pub fn rejected(&self) -> impl Iterator<Item = &ErrorDetail> {
-        self.slices.iter().filter_map(Slice::rejection)
+        self.slices.iter().filter_map(Slice::rejected_detail)
     }
 
     /// What is known of the slices that are absent, in their order.
     pub fn absent(&self) -> impl Iterator<Item = &ErrorDetail> {
-        self.slices.iter().filter_map(Slice::absence)
+        self.slices.iter().filter_map(Slice::absent_detail)
     }
 
     /// Why it is not known of slices whether they are in the market, in their order.
     pub fn unknown(&self) -> impl Iterator<Item = &ErrorDetail> {
-        self.slices.iter().filter_map(Slice::doubt)
+        self.slices.iter().filter_map(Slice::unknown_detail)
     }
 
     /// The names by which the order is known at the broker: that of the whole, then those of its slices.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &OrderId> {
+    pub(crate) fn known_ids(&self) -> impl Iterator<Item = &OrderId> {
         self.parent.iter().chain(self.placed())
     }
 
@@ -175,30 +175,30 @@ impl SlicedOrder {
 
     /// The quantity of the slices that were placed, if it is known.
     pub fn placed_quantity(&self) -> Option<Decimal> {
-        self.sum(|slice| slice.id().is_some())
+        self.quantity_where(|slice| slice.id().is_some())
     }
 
     /// The quantity of the slices that were rejected, if it is known.
     pub fn rejected_quantity(&self) -> Option<Decimal> {
-        self.sum(|slice| slice.rejection().is_some())
+        self.quantity_where(|slice| slice.rejected_detail().is_some())
     }
 
     /// The quantity of the slices that are absent, if it is known.
     pub fn absent_quantity(&self) -> Option<Decimal> {
-        self.sum(|slice| slice.absence().is_some())
+        self.quantity_where(|slice| slice.absent_detail().is_some())
     }
 
     /// The quantity of the slices of which nothing is known, if it is known itself.
     pub fn unknown_quantity(&self) -> Option<Decimal> {
-        self.sum(|slice| slice.doubt().is_some())
+        self.quantity_where(|slice| slice.unknown_detail().is_some())
     }
 
     /// The quantity of the slices that are `such`: what they say, or what the others leave of the whole.
-    fn sum(&self, such: impl Fn(&Slice) -> bool) -> Option<Decimal> {
+    fn quantity_where(&self, such: impl Fn(&Slice) -> bool) -> Option<Decimal> {
         let of = |wanted: bool| {
             let slices = self.slices.iter().filter(|slice| such(slice) == wanted);
             let quantities: Option<Vec<_>> = slices.map(|slice| slice.quantity).collect();
-            quantities.map(sum)
+            quantities.map(saturating_sum)
         };
         of(true).or_else(|| Some(self.quantity.saturating_sub(of(false)?).max(Decimal::ZERO)))
     }
@@ -250,21 +250,21 @@ impl SlicedOrder {
 }
 
 /// The sum of quantities, which come from a broker and may be anything. The largest number where it is more.
-pub(crate) fn sum(quantities: impl IntoIterator<Item = Decimal>) -> Decimal {
+pub(crate) fn saturating_sum(quantities: impl IntoIterator<Item = Decimal>) -> Decimal {
     quantities.into_iter().fold(Decimal::ZERO, Decimal::saturating_add)
 }
 
 /// So many ids are told in words.
-const MOST_TOLD: usize = 20;
+const MAX_IDS_SHOWN: usize = 20;
 
 impl fmt::Display for SlicedOrder {
     /// How many slices came to what, with the ids of those that were placed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (placed, of) = (self.placed().count(), self.slices.len());
         write!(f, "{placed} of {of} slices placed")?;
-        let ids: Vec<&str> = self.placed().take(MOST_TOLD).map(OrderId::as_str).collect();
+        let ids: Vec<&str> = self.placed().take(MAX_IDS_SHOWN).map(OrderId::as_str).collect();
         if !ids.is_empty() {
-            let more = if placed > MOST_TOLD { ", .." } else { "" };
+            let more = if placed > MAX_IDS_SHOWN { ", .." } else { "" };
             write!(f, " ({}{more})", ids.join(", "))?;
         }
         if let Some(why) = self.rejected().next() {

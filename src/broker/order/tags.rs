@@ -9,10 +9,10 @@ use jiff::tz::TimeZone;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderTags {
     support: TagSupport,
-    longest: usize,
-    symbols: &'static str,
-    zone: TimeZone,
-    in_place: bool,
+    max_length: usize,
+    allowed_symbols: &'static str,
+    day_zone: TimeZone,
+    is_changed_in_place: bool,
 }
 
 /// How far the tag of an order can be relied upon.
@@ -35,33 +35,39 @@ impl OrderTags {
     /// No tags, or none that the order book shows.
     pub fn none() -> Self {
         let (zone, in_place) = (TimeZone::UTC, false);
-        Self { support: TagSupport::None, longest: 20, symbols: "", zone, in_place }
+        Self {
+            support: TagSupport::None,
+            max_length: 20,
+            allowed_symbols: "",
+            day_zone: zone,
+            is_changed_in_place: in_place,
+        }
     }
 
     /// Tags of up to `longest` letters and digits, which the order book shows as they were sent.
     pub fn echoed(longest: usize) -> Self {
-        Self { support: TagSupport::Echoed, longest, ..Self::none() }
+        Self { support: TagSupport::Echoed, max_length: longest, ..Self::none() }
     }
 
     /// Tags of up to `longest` letters and digits, of which the broker takes each but once; a second
     /// order of the same tag is [`Rejected`](crate::BrokerError::Rejected) with the code `duplicate`.
     pub fn unique(longest: usize, duplicate: impl Into<String>) -> Self {
         let support = TagSupport::Unique { duplicate: duplicate.into() };
-        Self { support, longest, ..Self::none() }
+        Self { support, max_length: longest, ..Self::none() }
     }
 
     /// The zone in which the broker's day ends, and its order book with it. UTC if nobody says. One that
     /// is not known (`Etc/Unknown`) is refused when a guard is built.
     #[must_use]
     pub fn zone(mut self, zone: TimeZone) -> Self {
-        self.zone = zone;
+        self.day_zone = zone;
         self
     }
 
     /// A tag may have these ASCII characters too, beside letters and digits: `"-_"`.
     #[must_use]
     pub fn symbols(mut self, symbols: &'static str) -> Self {
-        self.symbols = symbols;
+        self.allowed_symbols = symbols;
         self
     }
 
@@ -69,7 +75,7 @@ impl OrderTags {
     /// changed by another that took its place, in which case it shows as cancelled.
     #[must_use]
     pub fn changed_in_place(mut self) -> Self {
-        self.in_place = true;
+        self.is_changed_in_place = true;
         self
     }
 
@@ -80,21 +86,21 @@ impl OrderTags {
 
     /// The most characters of a tag.
     pub fn max_length(&self) -> usize {
-        self.longest
+        self.max_length
     }
 
     /// What a tag may have beside letters and digits.
     pub fn allowed_symbols(&self) -> &'static str {
-        self.symbols
+        self.allowed_symbols
     }
 
     /// Whether a changed order keeps its id, always.
     pub fn is_changed_in_place(&self) -> bool {
-        self.in_place
+        self.is_changed_in_place
     }
 
     /// The zone in which the broker's day ends.
     pub fn day_zone(&self) -> &TimeZone {
-        &self.zone
+        &self.day_zone
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::broker::vocabulary::vocabulary;
+use crate::broker::vocabulary::open_enum;
 
 /// Buy or sell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl fmt::Display for Side {
     }
 }
 
-vocabulary! {
+open_enum! {
     /// How the price of an order is set.
     pub enum OrderType {
         /// At the best price there is.
@@ -49,7 +49,7 @@ vocabulary! {
     }
 }
 
-vocabulary! {
+open_enum! {
     /// What an order's shares are held as. Brokers outside India have no such thing.
     pub enum Product {
         /// Cash and carry: delivered, held for as long as one likes.
@@ -65,7 +65,7 @@ vocabulary! {
     }
 }
 
-vocabulary! {
+open_enum! {
     /// How long an order waits to be filled.
     pub enum TimeInForce {
         /// Until the end of the trading day.
@@ -81,7 +81,7 @@ vocabulary! {
     }
 }
 
-vocabulary! {
+open_enum! {
     /// The way by which an order reaches the market.
     pub enum Variety {
         /// In the ordinary way.
@@ -97,7 +97,7 @@ vocabulary! {
     }
 }
 
-vocabulary! {
+open_enum! {
     /// Where an order stands. What lies between the broker's desk and the exchange has many names;
     /// those stay in [`OrderStatus::Other`], as the broker spelled them.
     pub enum OrderStatus {

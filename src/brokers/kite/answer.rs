@@ -14,7 +14,7 @@ use crate::resilience::retry_after;
 /// An HTTP answer, read to its end.
 // No `Debug`: the body of a login is a token.
 #[derive(Clone, Default)]
-pub(super) struct Answer {
+pub(super) struct RawResponse {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
     /// The broker's `Date`; against it a `Retry-After` is right even where our clock is wrong.
@@ -22,7 +22,7 @@ pub(super) struct Answer {
     /// By our clock, where the answer carries no date of its own.
     pub(super) received: Timestamp,
     /// Cloudflare's `cf-mitigated`: its edge answered, Kite never saw the request.
-    pub(super) mitigated: bool,
+    pub(super) answered_by_edge: bool,
     pub(super) body: Vec<u8>,
 }
 
@@ -50,16 +50,16 @@ impl Envelope {
 
 /// Who wrote the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Voice {
+pub(super) enum BodyKind {
     /// Kite, in its envelope.
-    Kite,
+    Envelope,
     /// A page for people: an edge, a proxy, a hotel's login.
-    Page,
+    Html,
     /// Anything else.
     Plain,
 }
 
-impl Answer {
+impl RawResponse {
     pub(super) fn envelope(&self) -> Result<Envelope, serde_json::Error> {
         // serde would read a list too, by position.
         if !self.body.trim_ascii_start().starts_with(b"{") {
@@ -69,21 +69,21 @@ impl Answer {
     }
 
     /// Whether it begins as an envelope and is none: cut, or two in one.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(super) fn is_broken_envelope(&self) -> bool {
         self.body.trim_ascii_start().starts_with(b"{") && self.envelope().is_err()
     }
 
     /// Whether it is an error as Kite documents it, from end to end, and nothing besides.
-    pub(super) fn is_whole_error(&self) -> bool {
+    pub(super) fn is_complete_error(&self) -> bool {
         let is_error = |envelope: Envelope| {
             envelope.status.as_deref() == Some("error") && envelope.error_type.0.is_some()
         };
         let no_more = |(key, value): (&String, &Value)| match key.as_str() {
             "status" | "message" | "error_type" => value.is_string(),
-            "data" => is_nothing(value),
+            "data" => is_empty_value(value),
             _ => false,
         };
-        self.envelope().is_ok_and(is_error) && self.members().iter().all(no_more)
+        self.envelope().is_ok_and(is_error) && self.top_level_members().iter().all(no_more)
     }
 
     /// Whether anything in it speaks of something done, whatever else it says.
@@ -93,21 +93,22 @@ impl Answer {
             return true;
         }
         let Ok(envelope) = self.envelope() else { return self.contains("\"success\"") };
-        envelope.is_success() || self.members().get("data").is_some_and(|data| !is_nothing(data))
+        envelope.is_success()
+            || self.top_level_members().get("data").is_some_and(|data| !is_empty_value(data))
     }
 
     /// The id of the order that it names where a success has it.
     pub(super) fn order_id(&self) -> Option<String> {
-        let data = self.members().remove("data")?;
+        let data = self.top_level_members().remove("data")?;
         serde_json::from_value::<Text>(data.get("order_id")?.clone()).ok()?.0
     }
 
-    fn members(&self) -> Map<String, Value> {
+    fn top_level_members(&self) -> Map<String, Value> {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// Whether the body has these words, in letters of either case.
-    pub(super) fn contains_words(&self, words: &str) -> bool {
+    pub(super) fn contains_ignoring_case(&self, words: &str) -> bool {
         self.body.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
     }
 
@@ -116,32 +117,32 @@ impl Answer {
     }
 
     /// Who speaks, what they say, and the code they give it.
-    pub(super) fn said(&self) -> (Voice, String, Option<String>) {
+    pub(super) fn describe(&self) -> (BodyKind, String, Option<String>) {
         if let Ok(envelope) = self.envelope() {
             let message = envelope.message.0.or(envelope.error.0);
             let message = message.unwrap_or_else(|| "the broker gave no reason".into());
-            return (Voice::Kite, message, envelope.error_type.0);
+            return (BodyKind::Envelope, message, envelope.error_type.0);
         }
         let text = String::from_utf8_lossy(&self.body);
         let text = text.trim();
         if text.starts_with('<') {
-            let title = title(text).unwrap_or("without a title");
-            return (Voice::Page, format!("a page instead of an answer: {title}"), None);
+            let title = page_title(text).unwrap_or("without a title");
+            return (BodyKind::Html, format!("a page instead of an answer: {title}"), None);
         }
         let words = if text.is_empty() { "an answer without a body" } else { text };
-        (Voice::Plain, words.to_owned(), None)
+        (BodyKind::Plain, words.to_owned(), None)
     }
 
     /// How long the broker asked to wait: in seconds, a broken number of them too, or until a date.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    pub(super) fn retry_delay(&self) -> Option<Duration> {
         let text = self.retry_after.as_deref()?;
-        let from = self.date.as_deref().and_then(date).unwrap_or(self.received);
+        let from = self.date.as_deref().and_then(parse_http_date).unwrap_or(self.received);
         let wait = retry_after(text, from)?;
-        Some(wait.min(LONGEST_WAIT))
+        Some(wait.min(MAX_RETRY_DELAY))
     }
 }
 
-fn is_nothing(value: &Value) -> bool {
+fn is_empty_value(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -152,13 +153,13 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// A year. A longer wait is a mistake, and might overflow whoever adds it to a time.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(366 * 86_400);
 
-fn date(text: &str) -> Option<Timestamp> {
+fn parse_http_date(text: &str) -> Option<Timestamp> {
     rfc2822::parse(text).ok().map(|at| at.timestamp())
 }
 
-fn title(page: &str) -> Option<&str> {
+fn page_title(page: &str) -> Option<&str> {
     // ASCII lower case keeps every byte where it is.
     let lower = page.to_ascii_lowercase();
     let from = lower.find("<title>")? + "<title>".len();
@@ -171,13 +172,13 @@ mod tests {
     use super::*;
 
     fn wait(retry_after: &str, date: Option<&str>) -> Option<f64> {
-        let answer = Answer {
+        let answer = RawResponse {
             retry_after: Some(retry_after.into()),
             date: date.map(Into::into),
             received: "2015-10-21T07:27:00Z".parse().unwrap(),
-            ..Answer::default()
+            ..RawResponse::default()
         };
-        answer.wait().map(|wait| wait.as_secs_f64())
+        answer.retry_delay().map(|wait| wait.as_secs_f64())
     }
 
     #[test]
@@ -198,19 +199,20 @@ mod tests {
             assert_eq!(wait(text, None), None, "{text}");
         }
         for text in ["18446744073709551615", "Thu, 31 Dec 9998 00:00:00 GMT"] {
-            assert_eq!(wait(text, None), Some(LONGEST_WAIT.as_secs_f64()), "{text}");
+            assert_eq!(wait(text, None), Some(MAX_RETRY_DELAY.as_secs_f64()), "{text}");
         }
     }
 
     #[test]
     fn a_page_is_known_by_its_title() {
-        let page = |body: &str| Answer { body: body.into(), ..Answer::default() }.said();
+        let page =
+            |body: &str| RawResponse { body: body.into(), ..RawResponse::default() }.describe();
         let (voice, words, _) = page("<!DOCTYPE html><HTML><Title> Just a moment... </Title>");
         assert_eq!(
             (voice, words.as_str()),
-            (Voice::Page, "a page instead of an answer: Just a moment...")
+            (BodyKind::Html, "a page instead of an answer: Just a moment...")
         );
-        assert_eq!(page("<html>").0, Voice::Page);
-        assert_eq!(page("error code: 1010").0, Voice::Plain);
+        assert_eq!(page("<html>").0, BodyKind::Html);
+        assert_eq!(page("error code: 1010").0, BodyKind::Plain);
     }
 }

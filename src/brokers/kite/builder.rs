@@ -14,7 +14,7 @@ use super::Kite;
 use super::credentials::Credentials;
 use super::http::Http;
 use super::known_ids::KnownIds;
-use super::tokens::Tokens;
+use super::tokens::InstrumentTokens;
 use crate::Session;
 use crate::broker::{MarketProtection, Product};
 
@@ -24,7 +24,7 @@ const BASE_URL: &str = "https://api.kite.trade";
 const TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nobody waits longer for one call, and ureq panics over a time too far away to be told.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A day's 5000 orders are about 7 MB. Decoding takes a few times as much memory as the answer has
 /// bytes, and eighty times if somebody is out to do harm.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
@@ -32,10 +32,10 @@ const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 const MAX_LISTING: u64 = 64 * 1024 * 1024;
 /// One for each call in flight of a busy set of lanes. ureq keeps 3 for a host by default, and so
 /// would pay for a handshake on most calls of a burst.
-const IDLE_CONNECTIONS: usize = 32;
+const MAX_IDLE_CONNECTIONS: usize = 32;
 /// ureq's own choice, written down because it matters: an old idle connection is one that the other
 /// side, or something in between, may have forgotten.
-const IDLE_AGE: Duration = Duration::from_secs(15);
+const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
 
 /// Collects what a [`Kite`] needs. See [`Kite::builder`].
 ///
@@ -206,21 +206,21 @@ impl KiteBuilder {
             return Err(KiteBuildError::Missing("access_token"));
         };
         check_token(&token)?;
-        let http = self.http(Some(token))?;
+        let http = self.build_http(Some(token))?;
         Ok(Kite {
             inner: Arc::new(super::Inner {
                 http,
                 default_product: self.default_product,
                 market_protection: self.market_protection,
-                tokens: Tokens::default(),
-                known: KnownIds::default(),
+                tokens: InstrumentTokens::default(),
+                known_ids: KnownIds::default(),
                 session: Session::new(),
             }),
         })
     }
 
     /// What sends the requests, with the header of `token` if there is one.
-    pub(super) fn http(&self, token: Option<SecretString>) -> Result<Http, KiteBuildError> {
+    pub(super) fn build_http(&self, token: Option<SecretString>) -> Result<Http, KiteBuildError> {
         if self.api_key.is_empty() {
             return Err(KiteBuildError::Missing("api_key"));
         }
@@ -237,20 +237,20 @@ impl KiteBuilder {
             if timeout.is_zero() {
                 return Err(KiteBuildError::Zero(name));
             }
-            if timeout > LONGEST_TIMEOUT {
+            if timeout > MAX_TIMEOUT {
                 return Err(KiteBuildError::TooLong(name));
             }
         }
-        let (base, on_this_machine) = self.base()?;
+        let (base, on_this_machine) = self.parse_base_url()?;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(self.connect_timeout))
             .timeout_resolve(Some(self.connect_timeout))
             .timeout_global(Some(self.timeout))
-            .max_idle_connections(IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(IDLE_CONNECTIONS)
-            .max_idle_age(IDLE_AGE)
+            .max_idle_connections(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
+            .max_idle_age(MAX_IDLE_AGE)
             .user_agent(&self.user_agent);
         if on_this_machine {
             // A proxy named by the environment cannot reach this machine's loopback.
@@ -268,7 +268,7 @@ impl KiteBuilder {
     }
 
     /// The base URL without a slash at its end, and whether it leads to this machine.
-    fn base(&self) -> Result<(String, bool), KiteBuildError> {
+    fn parse_base_url(&self) -> Result<(String, bool), KiteBuildError> {
         let text = self.base_url.trim_end_matches('/');
         let Ok(uri) = text.parse::<Uri>() else {
             return Err(KiteBuildError::BaseUrl("it is no URL"));

@@ -4,8 +4,8 @@ use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::de::{Book, Num};
-use super::order_id::segment;
+use super::de::{Num, WireRows};
+use super::order_id::path_segment;
 use super::time;
 use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc, Rows};
 use crate::brokers::india::zone;
@@ -13,12 +13,12 @@ use crate::brokers::india::zone;
 /// The rows, which must be there.
 #[derive(Debug, Deserialize)]
 pub(super) struct WireCandles {
-    candles: Book<Vec<Value>>,
+    candles: WireRows<Vec<Value>>,
 }
 
 /// The path that asks for `request`, of the instrument that Kite numbers `token`.
 pub(super) fn path(request: &CandleRequest, token: u64) -> Result<String, BrokerError> {
-    let interval = segment("interval", request.interval.as_str())?;
+    let interval = path_segment("interval", request.interval.as_str())?;
     let (from, to) = request.range(&zone())?;
     let flag = |on: bool| if on { "1" } else { "0" };
     let query = Serializer::new(String::new())

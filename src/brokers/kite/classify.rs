@@ -6,7 +6,7 @@
 //!
 //! When in doubt a write is [`BrokerError::OutcomeUnknown`]: a needless look in the order book costs
 //! one call, a second order costs money. So for a write every class that says "not executed" needs a
-//! reason; [`may_be_done`] turns away all answers that give none. What it lets pass:
+//! reason; [`may_have_executed`] turns away all answers that give none. What it lets pass:
 //! - 429: a limiter stands before what it protects.
 //! - 4xx in the words of a limiter: the same, by gateways that use 400 or 403 for it.
 //! - 503 in the exact words of Kite's limiter.
@@ -20,9 +20,9 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Voice};
-use super::order_id::is_number;
-use super::secrets::with_detail;
+use super::answer::{BodyKind, RawResponse};
+use super::order_id::is_order_number;
+use super::secrets::map_detail;
 use crate::broker::{BrokerError, ErrorDetail};
 use crate::{Effect, Throttling};
 
@@ -30,7 +30,7 @@ use crate::{Effect, Throttling};
 mod tests;
 
 /// No answer tells what became of the call.
-pub(super) fn lost(effect: Effect, detail: ErrorDetail) -> BrokerError {
+pub(super) fn no_answer_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Transient(detail),
         Effect::Write => BrokerError::OutcomeUnknown(detail),
@@ -39,7 +39,7 @@ pub(super) fn lost(effect: Effect, detail: ErrorDetail) -> BrokerError {
 
 /// An answer arrived that cannot be decoded. A read is not to be asked again for it, since the next
 /// answer would be the same; a write may have been done.
-pub(super) fn undecodable(effect: Effect, detail: ErrorDetail) -> BrokerError {
+pub(super) fn decode_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Malformed(detail),
         Effect::Write => BrokerError::OutcomeUnknown(detail),
@@ -48,32 +48,32 @@ pub(super) fn undecodable(effect: Effect, detail: ErrorDetail) -> BrokerError {
 
 /// Why the data of a successful answer is of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(super) enum ResponseError {
     /// It cannot be read.
     Unreadable(String),
     /// It is about something else than what was asked for: it may be the answer to another call, which
     /// came late or twice over the same connection.
-    OfAnother(String),
+    WrongRequest(String),
 }
 
-impl From<String> for Unusable {
+impl From<String> for ResponseError {
     fn from(why: String) -> Self {
         Self::Unreadable(why)
     }
 }
 
-impl Unusable {
+impl ResponseError {
     /// The same with more words.
-    pub(super) fn and(self, more: &str) -> Self {
+    pub(super) fn with_context(self, more: &str) -> Self {
         match self {
             Self::Unreadable(why) => Self::Unreadable(format!("{why}; {more}")),
-            Self::OfAnother(why) => Self::OfAnother(format!("{why}; {more}")),
+            Self::WrongRequest(why) => Self::WrongRequest(format!("{why}; {more}")),
         }
     }
 }
 
 /// The `data` of an answer that is known for a [`success`].
-pub(super) fn data<T: DeserializeOwned>(answer: &Answer) -> Result<T, Unusable> {
+pub(super) fn parse_data<T: DeserializeOwned>(answer: &RawResponse) -> Result<T, ResponseError> {
     #[derive(Deserialize)]
     struct Data<T> {
         data: T,
@@ -81,81 +81,85 @@ pub(super) fn data<T: DeserializeOwned>(answer: &Answer) -> Result<T, Unusable> 
 
     match serde_json::from_slice::<Data<T>>(&answer.body) {
         Ok(Data { data }) => Ok(data),
-        Err(error) => Err(Unusable::Unreadable(error.to_string())),
+        Err(error) => Err(ResponseError::Unreadable(error.to_string())),
     }
 }
 
 /// What it means for the call that its answer cannot be used.
-pub(super) fn unusable(answer: &Answer, effect: Effect, why: &Unusable) -> BrokerError {
+pub(super) fn response_error(
+    answer: &RawResponse,
+    effect: Effect,
+    why: &ResponseError,
+) -> BrokerError {
     match why {
-        Unusable::Unreadable(why) => unreadable(answer, effect, why),
+        ResponseError::Unreadable(why) => unreadable_error(answer, effect, why),
         // The call itself has had no answer. A read may be asked again.
-        Unusable::OfAnother(why) => {
+        ResponseError::WrongRequest(why) => {
             let message = format!("the answer is that to another call: {why}");
-            lost(effect, ErrorDetail::new(message).status(answer.status))
+            no_answer_error(effect, ErrorDetail::new(message).status(answer.status))
         }
     }
 }
 
 /// Whether the broker says that it did what it was asked.
-pub(super) fn success(answer: &Answer, effect: Effect) -> Result<(), BrokerError> {
+pub(super) fn check_success(answer: &RawResponse, effect: Effect) -> Result<(), BrokerError> {
     if !(200..300).contains(&answer.status) {
-        return Err(refusal(answer, effect));
+        return Err(classify_refusal(answer, effect));
     }
     match answer.envelope() {
-        Err(error) => Err(unreadable(answer, effect, &error.to_string())),
-        Ok(envelope) if envelope.is_error() => Err(refusal(answer, effect)),
+        Err(error) => Err(unreadable_error(answer, effect, &error.to_string())),
+        Ok(envelope) if envelope.is_error() => Err(classify_refusal(answer, effect)),
         // Of a write the word is all there is; and an empty order book that nobody vouches for would make a lost
         // order absent.
         Ok(envelope) if !envelope.is_success() => {
-            Err(unreadable(answer, effect, "it does not say `success`"))
+            Err(unreadable_error(answer, effect, "it does not say `success`"))
         }
         Ok(_) => Ok(()),
     }
 }
 
 /// A good status over a body that cannot be used: a write may well have been done.
-pub(super) fn unreadable(answer: &Answer, effect: Effect, why: &str) -> BrokerError {
-    let (voice, words, _) = answer.said();
-    let too_fast = says_too_fast(answer, voice, &words);
+pub(super) fn unreadable_error(answer: &RawResponse, effect: Effect, why: &str) -> BrokerError {
+    let (voice, words, _) = answer.describe();
+    let too_fast = signals_throttling(answer, voice, &words);
     // For a write the words prove nothing of the order: they may stand beside its id.
     if effect == Effect::Read && too_fast {
-        return throttled(answer, ErrorDetail::new(words).status(answer.status));
+        return throttled_error(answer, ErrorDetail::new(words).status(answer.status));
     }
     let message = match voice {
-        Voice::Kite => format!("the answer cannot be read: {why}"),
-        Voice::Page | Voice::Plain => format!("the answer cannot be read: {why}: {words}"),
+        BodyKind::Envelope => format!("the answer cannot be read: {why}"),
+        BodyKind::Html | BodyKind::Plain => format!("the answer cannot be read: {why}: {words}"),
     };
     let detail = ErrorDetail::new(message).status(answer.status);
-    undecodable(effect, if too_fast { detail.throttled(answer.wait()) } else { detail })
+    decode_error(effect, if too_fast { detail.throttled(answer.retry_delay()) } else { detail })
 }
 
 /// All that is told of an answer to a login that cannot be read.
-const UNREADABLE_LOGIN: &str = "the login's answer cannot be read";
+const UNREADABLE_LOGIN_MESSAGE: &str = "the login's answer cannot be read";
 
 /// The error of a login, which must not quote its answer: there are fresh tokens in it, under
 /// several names, and no list of secrets knows them yet. Only a whole error of Kite under the status
 /// of an error keeps its words; where that is all there is, there was no session and so no token.
-pub(super) fn without_words(answer: &Answer, error: BrokerError) -> BrokerError {
-    if answer.status >= 400 && answer.is_whole_error() {
+pub(super) fn without_message(answer: &RawResponse, error: BrokerError) -> BrokerError {
+    if answer.status >= 400 && answer.is_complete_error() {
         return error;
     }
-    with_detail(error, |_| ErrorDetail::new(UNREADABLE_LOGIN).status(answer.status))
+    map_detail(error, |_| ErrorDetail::new(UNREADABLE_LOGIN_MESSAGE).status(answer.status))
 }
 
 /// What an answer that is no success means.
-pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
-    let (voice, words, code) = answer.said();
+pub(super) fn classify_refusal(answer: &RawResponse, effect: Effect) -> BrokerError {
+    let (voice, words, code) = answer.describe();
     let detail =
         ErrorDetail { code: code.clone(), ..ErrorDetail::new(words.clone()).status(answer.status) };
-    let by_kite = voice == Voice::Kite;
-    let too_fast = says_too_fast(answer, voice, &words);
+    let by_kite = voice == BodyKind::Envelope;
+    let too_fast = signals_throttling(answer, voice, &words);
     // What became of the call is open. That the next one has to wait is not.
-    let throttling = too_fast.then(|| Throttling::new(answer.wait()));
-    let lost = |detail: ErrorDetail| lost(effect, ErrorDetail { throttling, ..detail });
+    let throttling = too_fast.then(|| Throttling::new(answer.retry_delay()));
+    let lost = |detail: ErrorDetail| no_answer_error(effect, ErrorDetail { throttling, ..detail });
 
-    if effect == Effect::Write && may_be_done(answer, &words, code.as_deref()) {
-        let id = answer.order_id().filter(|id| is_number(id));
+    if effect == Effect::Write && may_have_executed(answer, &words, code.as_deref()) {
+        let id = answer.order_id().filter(|id| is_order_number(id));
         let named = id.map(|id| format!(" (it names the order {id})"));
         let message = format!("{words}{}", named.unwrap_or_default());
         return lost(ErrorDetail { message, ..detail });
@@ -163,25 +167,24 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
     // "Order request timed out. Please check the order book and confirm before placing again" comes
     // as a 400, and the order may show up seconds later. Only in Kite's own words: the script of a
     // page that blocks us may well contain `setTimeout`.
-    if by_kite && is_doubtful(&words) {
+    if by_kite && is_ambiguous_message(&words) {
         return lost(detail);
     }
     // Says NetworkException, and will say it again for ever: 25 changes are all an order may have.
-    if by_kite && contains(&words, MODIFIED) {
+    if by_kite && contains_ignoring_case(&words, TOO_MANY_MODIFICATIONS) {
         return BrokerError::Rejected(detail);
     }
     if too_fast {
-        return throttled(answer, detail);
+        return throttled_error(answer, detail);
     }
     // The edge turned it away, so Kite never saw it. A person has to mend that (a banned client, a
     // blocked address), and knocking on makes it worse; hence neither throttled nor transient.
-    if answer.mitigated && answer.status < 500 {
+    if answer.answered_by_edge && answer.status < 500 {
         return BrokerError::Fatal(detail);
     }
     match answer.status {
-        200..=299 | 400..=499 => {
-            by_code(code.as_deref(), effect, &detail).unwrap_or_else(|| by_status(effect, detail))
-        }
+        200..=299 | 400..=499 => classify_by_code(code.as_deref(), effect, &detail)
+            .unwrap_or_else(|| classify_by_status(effect, detail)),
         // Kite's API does not redirect, so the address is wrong or a portal is in the way.
         300..=399 if effect == Effect::Read => BrokerError::Fatal(ErrorDetail {
             message: format!("redirected, is the base URL right? {}", detail.message),
@@ -196,12 +199,12 @@ pub(super) fn refusal(answer: &Answer, effect: Effect) -> BrokerError {
 ///
 /// What must be feared is a gateway that sent the order on, heard nothing, sent it again, and hands
 /// down what the second one met: too many requests, say.
-fn may_be_done(answer: &Answer, words: &str, code: Option<&str>) -> bool {
+fn may_have_executed(answer: &RawResponse, words: &str, code: Option<&str>) -> bool {
     // Two answers in one, somebody whose patience ran out, or an order system that answered, and
     // was not understood.
     if answer.hints_at_success()
-        || is_doubtful(words)
-        || code.is_some_and(|code| is_doubtful(code) || code == "DataException")
+        || is_ambiguous_message(words)
+        || code.is_some_and(|code| is_ambiguous_message(code) || code == "DataException")
     {
         return true;
     }
@@ -210,14 +213,14 @@ fn may_be_done(answer: &Answer, words: &str, code: Option<&str>) -> bool {
         429 => false,
         // Somebody's patience ran out, or somebody fears a replay.
         408 | 425 | 499 => true,
-        400..=499 => answer.is_broken(),
+        400..=499 => answer.is_broken_envelope(),
         // A good status and a refusal disagree; only Kite itself, and in full, may say that. Its
         // limiter never does.
-        200..=299 => !answer.is_whole_error() || is_throttle(words),
+        200..=299 => !answer.is_complete_error() || is_throttle_message(words),
         503 => {
             let exactly = |phrase: &str| words.trim_end_matches('.').eq_ignore_ascii_case(phrase);
-            let by_counter = exactly("too many requests") || exactly(MODIFIED);
-            !(by_counter && answer.is_whole_error() && code == Some("NetworkException"))
+            let by_counter = exactly("too many requests") || exactly(TOO_MANY_MODIFICATIONS);
+            !(by_counter && answer.is_complete_error() && code == Some("NetworkException"))
         }
         // A redirect may follow on something done; 5xx comes from a gateway, or from Kite when it
         // does not know itself.
@@ -226,7 +229,11 @@ fn may_be_done(answer: &Answer, words: &str, code: Option<&str>) -> bool {
 }
 
 /// By Kite's code, where it settles the matter for 4xx and for errors with a good status.
-fn by_code(code: Option<&str>, effect: Effect, detail: &ErrorDetail) -> Option<BrokerError> {
+fn classify_by_code(
+    code: Option<&str>,
+    effect: Effect,
+    detail: &ErrorDetail,
+) -> Option<BrokerError> {
     let detail = detail.clone();
     match code? {
         "TokenException" => Some(BrokerError::Unauthorized(detail)),
@@ -239,42 +246,42 @@ fn by_code(code: Option<&str>, effect: Effect, detail: &ErrorDetail) -> Option<B
         | "UserException"
         | "PermissionException" => Some(BrokerError::Rejected(detail)),
         // The API did not understand, or did not reach, the order system behind it.
-        "NetworkException" | "DataException" => Some(lost(effect, detail)),
+        "NetworkException" | "DataException" => Some(no_answer_error(effect, detail)),
         _ => None,
     }
 }
 
 /// By status alone, where neither words nor code are known.
-fn by_status(effect: Effect, detail: ErrorDetail) -> BrokerError {
+fn classify_by_status(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match detail.status.unwrap_or_default() {
         401 | 403 => BrokerError::Fatal(detail),
         // The request did not fit or had nowhere to go: nothing that executes orders saw it.
         404 | 405 | 411 | 413 | 414 | 415 | 431 => BrokerError::Rejected(detail),
-        408 | 425 => lost(effect, detail),
+        408 | 425 => no_answer_error(effect, detail),
         400..=499 if effect == Effect::Read => BrokerError::Rejected(detail),
-        _ => lost(effect, detail),
+        _ => no_answer_error(effect, detail),
     }
 }
 
-fn throttled(answer: &Answer, detail: ErrorDetail) -> BrokerError {
-    BrokerError::Throttled { retry_after: answer.wait(), detail }
+fn throttled_error(answer: &RawResponse, detail: ErrorDetail) -> BrokerError {
+    BrokerError::Throttled { retry_after: answer.retry_delay(), detail }
 }
 
 /// Whether the broker says that calls come too fast: by its status, in its words, or by the page of its
 /// edge. It tells how fast to go on, and nothing of the call that met it.
-fn says_too_fast(answer: &Answer, voice: Voice, words: &str) -> bool {
+fn signals_throttling(answer: &RawResponse, voice: BodyKind, words: &str) -> bool {
     answer.status == 429
         || match voice {
-            Voice::Kite | Voice::Plain => is_throttle(words),
-            Voice::Page => answer.contains_words("you are being rate limited"),
+            BodyKind::Envelope | BodyKind::Plain => is_throttle_message(words),
+            BodyKind::Html => answer.contains_ignoring_case("you are being rate limited"),
         }
 }
 
 /// Of an order that has had its 25 changes.
-const MODIFIED: &str = "maximum allowed order modifications exceeded";
+const TOO_MANY_MODIFICATIONS: &str = "maximum allowed order modifications exceeded";
 
 /// In the words of Kite, of other Indian brokers' gateways, and of Cloudflare.
-fn is_throttle(words: &str) -> bool {
+fn is_throttle_message(words: &str) -> bool {
     let phrases = [
         "too many requests",
         "exceeding access rate",
@@ -285,10 +292,10 @@ fn is_throttle(words: &str) -> bool {
         "rate-limited",
     ];
     // "Corporate Limited" is a company.
-    phrases.iter().any(|phrase| begins_a_word(words, phrase))
+    phrases.iter().any(|phrase| contains_at_word_start(words, phrase))
 }
 
-fn is_doubtful(words: &str) -> bool {
+fn is_ambiguous_message(words: &str) -> bool {
     let phrases = [
         "timed out",
         "timeout",
@@ -299,15 +306,15 @@ fn is_doubtful(words: &str) -> bool {
         "check the order book",
         "check the orderbook",
     ];
-    phrases.iter().any(|phrase| contains(words, phrase))
+    phrases.iter().any(|phrase| contains_ignoring_case(words, phrase))
 }
 
-fn begins_a_word(words: &str, phrase: &str) -> bool {
+fn contains_at_word_start(words: &str, phrase: &str) -> bool {
     let words = words.to_ascii_lowercase();
     let mut places = words.match_indices(phrase).filter_map(|(place, _)| words.get(..place));
     places.any(|before| !before.ends_with(char::is_alphanumeric))
 }
 
-fn contains(words: &str, phrase: &str) -> bool {
+fn contains_ignoring_case(words: &str, phrase: &str) -> bool {
     words.to_ascii_lowercase().contains(phrase)
 }

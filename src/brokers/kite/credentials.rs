@@ -7,30 +7,34 @@ use super::secrets::Secrets;
 
 /// So many old tokens are still looked for in what a broker echoes. A token lives for a day, and an answer
 /// for seconds.
-const REMEMBERED: usize = 8;
+const MAX_PREVIOUS_TOKENS: usize = 8;
 
 /// The present access token, and all that must never be shown.
 #[derive(Debug, Default)]
-pub(super) struct Credentials(RwLock<Current>);
+pub(super) struct Credentials(RwLock<CredentialState>);
 
 #[derive(Debug, Default)]
-struct Current {
+struct CredentialState {
     /// `None` before login.
     token: Option<SecretString>,
     /// Tokens that were replaced.
-    old: Vec<SecretString>,
+    previous_tokens: Vec<SecretString>,
     /// Other secrets.
-    fixed: Vec<SecretString>,
+    other_secrets: Vec<SecretString>,
 }
 
 impl Credentials {
     pub(super) fn new(token: Option<SecretString>, fixed: Vec<SecretString>) -> Self {
-        Self(RwLock::new(Current { token, old: Vec::new(), fixed }))
+        Self(RwLock::new(CredentialState {
+            token,
+            previous_tokens: Vec::new(),
+            other_secrets: fixed,
+        }))
     }
 
     /// The same, with more that must not be shown.
-    pub(super) fn and(self, more: &[SecretString]) -> Self {
-        self.0.write().fixed.extend_from_slice(more);
+    pub(super) fn with_secrets(self, more: &[SecretString]) -> Self {
+        self.0.write().other_secrets.extend_from_slice(more);
         self
     }
 
@@ -43,9 +47,9 @@ impl Credentials {
     pub(super) fn replace(&self, token: SecretString) {
         let mut current = self.0.write();
         if let Some(old) = current.token.replace(token) {
-            current.old.push(old);
-            if current.old.len() > REMEMBERED {
-                current.old.remove(0);
+            current.previous_tokens.push(old);
+            if current.previous_tokens.len() > MAX_PREVIOUS_TOKENS {
+                current.previous_tokens.remove(0);
             }
         }
     }
@@ -53,7 +57,7 @@ impl Credentials {
     /// What must not be shown.
     pub(super) fn secrets(&self) -> Secrets {
         let current = self.0.read();
-        let Current { token, old, fixed } = &*current;
+        let CredentialState { token, previous_tokens: old, other_secrets: fixed } = &*current;
         Secrets::new(token.iter().chain(old).chain(fixed).cloned().collect())
     }
 }
@@ -71,11 +75,11 @@ mod tests {
         credentials.replace("second-token".into());
         assert_eq!(credentials.token().unwrap().expose_secret(), "second-token");
         let echoed = ErrorDetail::new("the-app-key:first-token, the-app-key:second-token");
-        let clean = credentials.secrets().clean(BrokerError::Fatal(echoed)).to_string();
+        let clean = credentials.secrets().redact(BrokerError::Fatal(echoed)).to_string();
         assert!(clean.ends_with("[secret]:[secret], [secret]:[secret]"), "{clean}");
         for number in 0..20 {
             credentials.replace(format!("token-{number}").into());
         }
-        assert_eq!(credentials.0.read().old.len(), REMEMBERED);
+        assert_eq!(credentials.0.read().previous_tokens.len(), MAX_PREVIOUS_TOKENS);
     }
 }

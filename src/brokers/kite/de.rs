@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::marks::callers_tags;
+use super::marks::caller_tags;
 use crate::broker::{RowProblem, Rows};
 
 /// A number, however it is written; `None` for null, `NaN` and what is no number.
@@ -41,8 +41,8 @@ impl From<&Value> for Num {
     fn from(value: &Value) -> Self {
         Self(match value {
             // The digits as they were sent: a float in between would already have changed them.
-            Value::Number(number) => decimal(number.as_str()),
-            Value::String(text) => decimal(text),
+            Value::Number(number) => parse_decimal(number.as_str()),
+            Value::String(text) => parse_decimal(text),
             _ => None,
         })
     }
@@ -59,7 +59,7 @@ impl Text {
     }
 
     /// The text, or an error that names what lacks it.
-    pub(super) fn needed(self, what: &str) -> Result<String, String> {
+    pub(super) fn required(self, what: &str) -> Result<String, String> {
         self.0.ok_or_else(|| format!("it has no {what}"))
     }
 }
@@ -78,11 +78,11 @@ impl<'de> Deserialize<'de> for Text {
 ///
 /// It reads a value and not an `Option`, which serde would take for `None` where the field is
 /// missing: an order book that is not in the answer must not pass for an empty one.
-fn list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
+fn null_as_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
     match Value::deserialize(from)? {
         Value::Null => Ok(Vec::new()),
         Value::Array(entries) => Ok(entries),
-        other => Err(D::Error::custom(format!("not a list but `{}`", kind(&other)))),
+        other => Err(D::Error::custom(format!("not a list but `{}`", json_type(&other)))),
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) struct List<T>(pub(super) Vec<T>);
 impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let read = |entry| serde_json::from_value(entry).map_err(D::Error::custom);
-        list(from)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+        null_as_empty(from)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -103,23 +103,23 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
 /// hundred bytes where the answer may have written `{}`, so a book read as a whole before its first
 /// entry is found to be none could fill the memory.
 #[derive(Debug)]
-pub(super) struct Book<T> {
+pub(super) struct WireRows<T> {
     entries: Vec<Value>,
-    of: PhantomData<T>,
+    marker: PhantomData<T>,
 }
 
-impl<'de, T> Deserialize<'de> for Book<T> {
+impl<'de, T> Deserialize<'de> for WireRows<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Ok(Self { entries: list(from)?, of: PhantomData })
+        Ok(Self { entries: null_as_empty(from)?, marker: PhantomData })
     }
 }
 
-impl<T: DeserializeOwned> Book<T> {
+impl<T: DeserializeOwned> WireRows<T> {
     /// Builds each entry. One that cannot be read or built is a problem, named by its field `name`: none is
     /// left out in silence, since an order that nobody sees may be placed again.
     ///
     /// # Errors
-    /// More than [`MOST_PROBLEMS`] of them.
+    /// More than [`MAX_PROBLEMS`] of them.
     pub(super) fn build<U>(
         self,
         name: &str,
@@ -130,7 +130,7 @@ impl<T: DeserializeOwned> Book<T> {
             let built = T::deserialize(&entry).map_err(|error| error.to_string()).and_then(&build);
             match built {
                 Ok(row) => rows.push(row),
-                Err(why) => note(&mut rows.problems, problem(at, name, &entry, &why))?,
+                Err(why) => push_problem(&mut rows.problems, row_problem(at, name, &entry, &why))?,
             }
         }
         Ok(rows)
@@ -138,13 +138,16 @@ impl<T: DeserializeOwned> Book<T> {
 }
 
 /// An answer with more rows than this that cannot be read is none of which a part is worth having.
-pub(super) const MOST_PROBLEMS: usize = 1000;
+pub(super) const MAX_PROBLEMS: usize = 1000;
 
 /// Adds a problem, if there are not too many already.
-pub(super) fn note(problems: &mut Vec<RowProblem>, problem: RowProblem) -> Result<(), String> {
-    if problems.len() == MOST_PROBLEMS {
+pub(super) fn push_problem(
+    problems: &mut Vec<RowProblem>,
+    problem: RowProblem,
+) -> Result<(), String> {
+    if problems.len() == MAX_PROBLEMS {
         let first = problems.first().map(ToString::to_string).unwrap_or_default();
-        return Err(format!("more than {MOST_PROBLEMS} rows cannot be read, first {first}"));
+        return Err(format!("more than {MAX_PROBLEMS} rows cannot be read, first {first}"));
     }
     problems.push(problem);
     Ok(())
@@ -152,19 +155,19 @@ pub(super) fn note(problems: &mut Vec<RowProblem>, problem: RowProblem) -> Resul
 
 /// What is told of an entry that cannot be read: what it is called, and the whole of it. It is shortened once it
 /// is without secrets, for half of one at the cut would not be found.
-pub(super) fn problem(row: usize, name: &str, entry: &Value, why: &str) -> RowProblem {
+pub(super) fn row_problem(row: usize, name: &str, entry: &Value, why: &str) -> RowProblem {
     let text = |value: &Value| Text::deserialize(value).ok().and_then(|text| text.0);
     let field = |name: &str| entry.get(name).and_then(text);
     let mut problem = RowProblem::new(row, why, entry.to_string());
     problem.name = field(name);
     let more = entry.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(text);
-    let mut tags = callers_tags(field("tag").into_iter().chain(more)).into_iter();
+    let mut tags = caller_tags(field("tag").into_iter().chain(more)).into_iter();
     // Of several it is not known which is the caller's; then it may be any order.
     problem.tag = tags.next().filter(|_| tags.next().is_none());
     problem
 }
 
-fn kind(value: &Value) -> &'static str {
+fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a truth value",
@@ -185,7 +188,7 @@ where
 }
 
 /// Reads a number without going through a float. More digits than a [`Decimal`] holds are rounded.
-pub(super) fn decimal(text: &str) -> Option<Decimal> {
+pub(super) fn parse_decimal(text: &str) -> Option<Decimal> {
     let text = text.trim();
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
         return Decimal::from_str(text).ok();
@@ -195,10 +198,10 @@ pub(super) fn decimal(text: &str) -> Option<Decimal> {
     if number.is_zero() {
         return Some(number);
     }
-    if exponent < -MOST_SHIFTS {
+    if exponent < -MAX_SHIFT {
         return Some(Decimal::ZERO);
     }
-    if exponent > MOST_SHIFTS {
+    if exponent > MAX_SHIFT {
         return None;
     }
     for _ in 0..exponent {
@@ -212,7 +215,7 @@ pub(super) fn decimal(text: &str) -> Option<Decimal> {
 
 /// A shift by more decimal places takes any [`Decimal`] to zero or out of range: it has 28 before
 /// the point and 28 behind it.
-const MOST_SHIFTS: i32 = 57;
+const MAX_SHIFT: i32 = 57;
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +265,8 @@ mod tests {
     #[test]
     fn an_entry_that_cannot_be_read_costs_no_other() {
         let read = |json: &str| {
-            let book = serde_json::from_str::<Book<u8>>(json).map_err(|error| error.to_string());
+            let book =
+                serde_json::from_str::<WireRows<u8>>(json).map_err(|error| error.to_string());
             book?.build("id", |entry| entry.checked_add(1).ok_or_else(|| "too large".to_owned()))
         };
         assert_eq!(read("[1,2]"), Ok(vec![2, 3].into()));
@@ -283,10 +287,10 @@ mod tests {
     fn an_answer_of_nothing_but_problems_is_none() {
         let read = |entries: usize| {
             let json = format!("[{}]", vec!["{}"; entries].join(","));
-            serde_json::from_str::<Book<u8>>(&json).unwrap().build("id", Ok)
+            serde_json::from_str::<WireRows<u8>>(&json).unwrap().build("id", Ok)
         };
-        assert_eq!(read(MOST_PROBLEMS).unwrap().problems.len(), MOST_PROBLEMS);
-        let error = read(MOST_PROBLEMS + 1).unwrap_err();
+        assert_eq!(read(MAX_PROBLEMS).unwrap().problems.len(), MAX_PROBLEMS);
+        let error = read(MAX_PROBLEMS + 1).unwrap_err();
         assert!(error.starts_with("more than 1000 rows cannot be read, first row 0: "), "{error}");
     }
 

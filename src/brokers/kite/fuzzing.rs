@@ -6,14 +6,14 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::Answer;
-use super::classify::{self, Unusable};
-use super::http::up_to;
+use super::answer::RawResponse;
+use super::classify::{self, ResponseError};
+use super::http::read_limited;
 use super::known_ids::KnownIds;
-use super::order_book::{self, Done};
+use super::order_book::{self, WireConfirmation};
 use super::order_id;
-use super::secrets::{LONGEST, Secrets};
-use super::sliced::{self, Placed};
+use super::secrets::{MAX_MESSAGE_LENGTH, Secrets};
+use super::sliced::{self, WirePlacement};
 use super::{candles, listing, portfolio, quotes};
 use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
 use crate::lane::Effect;
@@ -23,7 +23,7 @@ use crate::{ErrorClass, Sent};
 pub const SECRET: &str = "s3cr3tT0ken";
 
 /// One of each kind that is told from the others, by status and by whether the edge answered.
-const HEADS: [(u16, bool); 15] = [
+const RESPONSE_HEADS: [(u16, bool); 15] = [
     (200, false),
     (200, true),
     (302, false),
@@ -46,34 +46,34 @@ const HEADS: [(u16, bool); 15] = [
 /// # Panics
 /// Something that holds for every answer does not hold for this one.
 pub fn check(body: &[u8]) {
-    for (status, mitigated) in HEADS {
-        let answer = Answer {
+    for (status, mitigated) in RESPONSE_HEADS {
+        let answer = RawResponse {
             status,
-            mitigated,
+            answered_by_edge: mitigated,
             retry_after: std::str::from_utf8(body).ok().map(str::to_owned),
             body: body.to_vec(),
-            ..Answer::default()
+            ..RawResponse::default()
         };
-        reads(&answer);
-        writes(&answer);
+        check_reads(&answer);
+        check_writes(&answer);
     }
-    bounds(body);
+    check_bounds(body);
 }
 
-fn reads(answer: &Answer) {
+fn check_reads(answer: &RawResponse) {
     let asked = [Instrument::new("NSE", "INFY")];
     let results = [
-        read(answer, order_book::orders),
-        read(answer, |book| order_book::history(book, "1")),
-        read(answer, order_book::trades),
-        read(answer, |book| order_book::trades_of(book, &OrderId::new("1"), "1")),
-        read(answer, portfolio::positions),
-        read(answer, portfolio::holdings),
-        read(answer, portfolio::margins),
-        read(answer, portfolio::profile),
-        read(answer, |data| quotes::quotes(data, &asked)),
-        read(answer, candles::candles),
-        listing::answer(answer).map(drop),
+        check_read(answer, order_book::orders),
+        check_read(answer, |book| order_book::history(book, "1")),
+        check_read(answer, order_book::trades),
+        check_read(answer, |book| order_book::order_trades(book, &OrderId::new("1"), "1")),
+        check_read(answer, portfolio::positions),
+        check_read(answer, portfolio::holdings),
+        check_read(answer, portfolio::margins),
+        check_read(answer, portfolio::profile),
+        check_read(answer, |data| quotes::quotes(data, &asked)),
+        check_read(answer, candles::candles),
+        listing::parse_response(answer).map(drop),
     ];
     for error in results.into_iter().filter_map(Result::err) {
         let class = error.class();
@@ -89,41 +89,43 @@ fn reads(answer: &Answer) {
             ),
             "a read came to {error:?}"
         );
-        clean(error);
+        check_redacted(error);
     }
 }
 
-fn read<T: DeserializeOwned, U, E: Into<Unusable>>(
-    answer: &Answer,
+fn check_read<T: DeserializeOwned, U, E: Into<ResponseError>>(
+    answer: &RawResponse,
     build: impl FnOnce(T) -> Result<U, E>,
 ) -> Result<(), BrokerError> {
-    made(answer, Effect::Read, build).map(drop)
+    build_data(answer, Effect::Read, build).map(drop)
 }
 
 /// As `Http::build` does it.
-fn made<T: DeserializeOwned, U, E: Into<Unusable>>(
-    answer: &Answer,
+fn build_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
+    answer: &RawResponse,
     effect: Effect,
     build: impl FnOnce(T) -> Result<U, E>,
 ) -> Result<U, BrokerError> {
-    classify::success(answer, effect)?;
-    classify::data(answer)
+    classify::check_success(answer, effect)?;
+    classify::parse_data(answer)
         .and_then(|data| build(data).map_err(Into::into))
-        .map_err(|why| classify::unusable(answer, effect, &why))
+        .map_err(|why| classify::response_error(answer, effect, &why))
 }
 
-fn writes(answer: &Answer) {
+fn check_writes(answer: &RawResponse) {
     let order = OrderRequest::market(Instrument::new("NSE", "X"), Side::Buy, 1);
     let known = KnownIds::default();
-    known.note("1");
-    let new = known.before_placement();
+    known.record("1");
+    let new = known.begin_placement();
     let secrets = Secrets::new(vec![SECRET.into()]);
-    let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
-    let placed = |placed: Placed| sliced::placed(placed, &order, is_new);
-    let placed = made(answer, Effect::Write, placed)
-        .and_then(|placed| Secrets::new(vec![SECRET.into()]).clean_slices(placed).complete())
-        .map(|id| assert!(order_id::number(&id).is_ok_and(|number| number != "1"), "{id:?}"));
-    let done = made(answer, Effect::Write, |done: Done| order_book::done(&done, "1"));
+    let is_new = |id: &str| !secrets.appear_in(id) && new.claim(id);
+    let placed = |placed: WirePlacement| sliced::sliced_order(placed, &order, is_new);
+    let placed = build_data(answer, Effect::Write, placed)
+        .and_then(|placed| Secrets::new(vec![SECRET.into()]).redact_slices(placed).complete())
+        .map(|id| assert!(order_id::order_number(&id).is_ok_and(|number| number != "1"), "{id:?}"));
+    let done = build_data(answer, Effect::Write, |done: WireConfirmation| {
+        order_book::check_confirmation(&done, "1")
+    });
     // Whoever heard that it was done, and by which id, heard it under a good status.
     assert!((200..300).contains(&answer.status) || (placed.is_err() && done.is_err()));
     for error in [placed, done].into_iter().filter_map(Result::err) {
@@ -145,32 +147,32 @@ fn writes(answer: &Answer) {
         assert!(!(surely_not_done && names_an_order), "an order may be in: {error:?}");
         let by_a_gateway = matches!(answer.status, 302 | 408 | 500 | 502 | 504 | 520);
         assert!(!(surely_not_done && by_a_gateway), "a gateway cannot know: {error:?}");
-        clean(error);
+        check_redacted(error);
     }
-    let login = made(answer, Effect::Write, |_: Value| Err::<(), _>(SECRET.to_owned()));
+    let login = build_data(answer, Effect::Write, |_: Value| Err::<(), _>(SECRET.to_owned()));
     if let Err(error) = login {
-        clean(classify::without_words(answer, error));
+        check_redacted(classify::without_message(answer, error));
     }
 }
 
 /// No error leaves with a secret, or longer than a person reads.
-fn clean(error: BrokerError) {
+fn check_redacted(error: BrokerError) {
     if let ErrorClass::Throttled { retry_after: Some(wait) } = error.class() {
         assert!(wait.as_secs() <= 366 * 86_400, "{wait:?}");
     }
-    let error = Secrets::new(vec![SECRET.into()]).clean(error);
+    let error = Secrets::new(vec![SECRET.into()]).redact(error);
     let text = format!("{error} {error:?}");
     assert!(!text.contains(SECRET), "{text}");
     let words = error.detail().map_or(0, |detail| detail.message.chars().count());
-    assert!(words <= LONGEST + "..".len(), "{words} characters");
+    assert!(words <= MAX_MESSAGE_LENGTH + "..".len(), "{words} characters");
 }
 
 /// What is longer than its bound is refused, and not read much further.
-fn bounds(body: &[u8]) {
+fn check_bounds(body: &[u8]) {
     let length = body.len() as u64;
     for most in [0, length.saturating_sub(1), length, length + 1] {
         let mut kept = Vec::new();
-        let read = up_to(most, body, &mut kept);
+        let read = read_limited(most, body, &mut kept);
         assert_eq!(read.is_ok(), length <= most);
         assert!(kept.len() as u64 <= most + 1 && body.starts_with(&kept));
     }

@@ -14,7 +14,7 @@
 //! takes it out again. What it cannot see are bytes that arrive after that look: a second answer to an earlier
 //! request that comes while the next is under way, or one that is sent unasked on a new connection. Those look
 //! like the answer, and only what they say can tell: an answer that names another order than the one that was
-//! asked for, or for a new order one that [is known](super::known_ids), is [`Unusable::OfAnother`].
+//! asked for, or for a new order one that [is known](super::known_ids), is [`ResponseError::WrongRequest`].
 
 use std::io::Read;
 use std::time::Duration;
@@ -26,11 +26,11 @@ use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
-use super::answer::Answer;
-use super::classify::{self, Unusable};
+use super::answer::RawResponse;
+use super::classify::{self, ResponseError};
 use super::credentials::Credentials;
 use super::listing;
-use super::transport::{self, Form};
+use super::transport::{self, TrackedBody};
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail, InstrumentInfo, Partial, Rows, SlicedOrder};
 
@@ -39,28 +39,28 @@ const API_VERSION: &str = "3";
 
 /// The dump of all instruments is megabytes, and Kite builds it on request. It gets this many times
 /// the ordinary timeout.
-const DUMP_PATIENCE: u32 = 10;
+const LISTING_TIMEOUT_FACTOR: u32 = 10;
 
 /// One request to be made. No `Debug`: the form of a login and the path of a logout hold secrets.
-pub(super) struct Call {
+pub(super) struct ApiRequest {
     method: Method,
     /// From the root of the API, with the query string; made of checked segments.
     path: String,
     form: Option<String>,
     effect: Effect,
-    dump: bool,
+    is_listing: bool,
     /// Its answer holds secrets that nobody knows yet, so none of it may be shown.
-    private: bool,
+    has_secret_response: bool,
 }
 
-impl Call {
+impl ApiRequest {
     pub(super) fn get(path: impl Into<String>) -> Self {
         Self::new(Method::GET, path, None, Effect::Read)
     }
 
     /// The dump of instruments, which takes its time.
-    pub(super) fn dump(path: impl Into<String>) -> Self {
-        Self { dump: true, ..Self::get(path) }
+    pub(super) fn get_listing(path: impl Into<String>) -> Self {
+        Self { is_listing: true, ..Self::get(path) }
     }
 
     pub(super) fn post(path: impl Into<String>, form: String) -> Self {
@@ -69,7 +69,7 @@ impl Call {
 
     /// Asks for a token.
     pub(super) fn login(path: impl Into<String>, form: String) -> Self {
-        Self { private: true, ..Self::post(path, form) }
+        Self { has_secret_response: true, ..Self::post(path, form) }
     }
 
     pub(super) fn put(path: impl Into<String>, form: String) -> Self {
@@ -81,7 +81,14 @@ impl Call {
     }
 
     fn new(method: Method, path: impl Into<String>, form: Option<String>, effect: Effect) -> Self {
-        Self { method, path: path.into(), form, effect, dump: false, private: false }
+        Self {
+            method,
+            path: path.into(),
+            form,
+            effect,
+            is_listing: false,
+            has_secret_response: false,
+        }
     }
 }
 
@@ -103,17 +110,19 @@ pub(super) struct Http {
 impl Http {
     /// The `data` of Kite's answer, made into something. What `build` cannot make is an answer that
     /// cannot be used.
-    pub(super) fn build<T: DeserializeOwned, U, E: Into<Unusable>>(
+    pub(super) fn request_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
         &self,
-        call: &Call,
+        call: &ApiRequest,
         build: impl FnOnce(T) -> Result<U, E>,
     ) -> Result<U, BrokerError> {
-        self.send(call, |answer| {
-            classify::success(answer, call.effect)?;
-            classify::data(answer).and_then(|data| build(data).map_err(Into::into)).map_err(|why| {
-                self.doubt_connections(call.effect, &why);
-                classify::unusable(answer, call.effect, &why)
-            })
+        self.request(call, |answer| {
+            classify::check_success(answer, call.effect)?;
+            classify::parse_data(answer).and_then(|data| build(data).map_err(Into::into)).map_err(
+                |why| {
+                    self.drop_connections_if_out_of_step(call.effect, &why);
+                    classify::response_error(answer, call.effect, &why)
+                },
+            )
         })
     }
 
@@ -121,76 +130,87 @@ impl Http {
     /// is out of step each answer is that to the call before. Calls under way keep theirs to their end. A read
     /// that cannot be read is no such sign, since the next one would come to the same, and the handshakes would
     /// slow down the orders.
-    fn doubt_connections(&self, effect: Effect, why: &Unusable) {
-        if effect == Effect::Write || matches!(why, Unusable::OfAnother(_)) {
+    fn drop_connections_if_out_of_step(&self, effect: Effect, why: &ResponseError) {
+        if effect == Effect::Write || matches!(why, ResponseError::WrongRequest(_)) {
             let mut agent = self.agent.write();
             *agent = Agent::new_with_config(agent.config().clone());
         }
     }
 
     /// The same of an answer of many rows.
-    pub(super) fn rows<T: DeserializeOwned, U, E: Into<Unusable>>(
+    pub(super) fn request_rows<T: DeserializeOwned, U, E: Into<ResponseError>>(
         &self,
-        call: &Call,
+        call: &ApiRequest,
         build: impl FnOnce(T) -> Result<Partial<U>, E>,
     ) -> Result<Partial<U>, BrokerError> {
-        self.build(call, build).map(|partial| self.clean_rows(partial))
+        self.request_data(call, build).map(|partial| self.redact_rows(partial))
     }
 
     /// The same of an order that may have been divided.
-    pub(super) fn sliced<T: DeserializeOwned>(
+    pub(super) fn request_slices<T: DeserializeOwned>(
         &self,
-        call: &Call,
-        build: impl FnOnce(T) -> Result<SlicedOrder, Unusable>,
+        call: &ApiRequest,
+        build: impl FnOnce(T) -> Result<SlicedOrder, ResponseError>,
     ) -> Result<SlicedOrder, BrokerError> {
-        self.build(call, build).map(|order| self.credentials.secrets().clean_slices(order))
+        self.request_data(call, build).map(|order| self.credentials.secrets().redact_slices(order))
     }
 
     /// The rows of a listing of instruments.
-    pub(super) fn listing(&self, call: &Call) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.send(call, listing::answer).map(|rows| self.clean_rows(rows))
-    }
-
-    fn clean_rows<T>(&self, partial: Partial<T>) -> Partial<T> {
-        if partial.is_complete() { partial } else { self.credentials.secrets().clean_rows(partial) }
-    }
-
-    /// Kite's word that it was done, whatever else it says.
-    pub(super) fn done(&self, call: &Call) -> Result<(), BrokerError> {
-        self.send(call, |answer| classify::success(answer, call.effect))
-    }
-
-    /// Sends `call` once and reads the answer. Every error leaves without secrets.
-    pub(super) fn send<T>(
+    pub(super) fn request_listing(
         &self,
-        call: &Call,
-        read: impl FnOnce(&Answer) -> Result<T, BrokerError>,
-    ) -> Result<T, BrokerError> {
-        self.exchange(call)
-            .and_then(|answer| {
-                read(&answer).map_err(|error| {
-                    if call.private { classify::without_words(&answer, error) } else { error }
-                })
-            })
-            .map_err(|error| self.credentials.secrets().clean(error))
+        call: &ApiRequest,
+    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
+        self.request(call, listing::parse_response).map(|rows| self.redact_rows(rows))
     }
 
-    fn exchange(&self, call: &Call) -> Result<Answer, BrokerError> {
-        let (result, form_left) = match &call.form {
-            Some(text) => {
-                let mut form = Form::new(text);
-                let result = self.run(call, SendBody::from_reader(&mut form));
-                (result, Some(form.handed_over()))
-            }
-            None => (self.run(call, SendBody::none()), None),
-        };
-        match result {
-            Ok(response) => self.read(response, call),
-            Err(error) => Err(transport::failure(&error, call.effect, form_left)),
+    fn redact_rows<T>(&self, partial: Partial<T>) -> Partial<T> {
+        if partial.is_complete() {
+            partial
+        } else {
+            self.credentials.secrets().redact_rows(partial)
         }
     }
 
-    fn run(&self, call: &Call, body: SendBody<'_>) -> Result<Response<Body>, ureq::Error> {
+    /// Kite's word that it was done, whatever else it says.
+    pub(super) fn execute(&self, call: &ApiRequest) -> Result<(), BrokerError> {
+        self.request(call, |answer| classify::check_success(answer, call.effect))
+    }
+
+    /// Sends `call` once and reads the answer. Every error leaves without secrets.
+    pub(super) fn request<T>(
+        &self,
+        call: &ApiRequest,
+        read: impl FnOnce(&RawResponse) -> Result<T, BrokerError>,
+    ) -> Result<T, BrokerError> {
+        self.round_trip(call)
+            .and_then(|answer| {
+                read(&answer).map_err(|error| {
+                    if call.has_secret_response {
+                        classify::without_message(&answer, error)
+                    } else {
+                        error
+                    }
+                })
+            })
+            .map_err(|error| self.credentials.secrets().redact(error))
+    }
+
+    fn round_trip(&self, call: &ApiRequest) -> Result<RawResponse, BrokerError> {
+        let (result, form_left) = match &call.form {
+            Some(text) => {
+                let mut form = TrackedBody::new(text);
+                let result = self.send(call, SendBody::from_reader(&mut form));
+                (result, Some(form.handed_over()))
+            }
+            None => (self.send(call, SendBody::none()), None),
+        };
+        match result {
+            Ok(response) => self.read_response(response, call),
+            Err(error) => Err(transport::transport_error(&error, call.effect, form_left)),
+        }
+    }
+
+    fn send(&self, call: &ApiRequest, body: SendBody<'_>) -> Result<Response<Body>, ureq::Error> {
         let mut request = Request::builder()
             .method(&call.method)
             .uri(format!("{}{}", self.base, call.path))
@@ -208,7 +228,7 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        let patience = if call.dump { DUMP_PATIENCE } else { 1 };
+        let patience = if call.is_listing { LISTING_TIMEOUT_FACTOR } else { 1 };
         // Cloned, so that nobody waits for the lock during the call.
         let agent = self.agent.read().clone();
         let request = agent
@@ -218,18 +238,22 @@ impl Http {
         agent.run(request)
     }
 
-    fn read(&self, response: Response<Body>, call: &Call) -> Result<Answer, BrokerError> {
+    fn read_response(
+        &self,
+        response: Response<Body>,
+        call: &ApiRequest,
+    ) -> Result<RawResponse, BrokerError> {
         let (head, body) = response.into_parts();
-        let mut answer = Answer {
+        let mut answer = RawResponse {
             status: head.status.as_u16(),
-            retry_after: text(&head.headers, "retry-after"),
-            date: text(&head.headers, "date"),
+            retry_after: header_text(&head.headers, "retry-after"),
+            date: header_text(&head.headers, "date"),
             received: Timestamp::now(),
-            mitigated: head.headers.contains_key("cf-mitigated"),
+            answered_by_edge: head.headers.contains_key("cf-mitigated"),
             body: Vec::new(),
         };
-        let most = if call.dump { self.max_listing } else { self.max_answer };
-        let Err(cut) = up_to(most, body.into_reader(), &mut answer.body) else {
+        let most = if call.is_listing { self.max_listing } else { self.max_answer };
+        let Err(cut) = read_limited(most, body.into_reader(), &mut answer.body) else {
             return Ok(answer);
         };
         // A throttle needs no words. Anything else may be the beginning of any answer.
@@ -239,18 +263,18 @@ impl Http {
         let detail = ErrorDetail::new(cut.to_string()).status(answer.status);
         Err(match cut {
             // The next one may be whole.
-            Cut::BrokeOff(_) => classify::lost(call.effect, detail),
+            BodyReadError::Interrupted(_) => classify::no_answer_error(call.effect, detail),
             // The next one would be as long.
-            Cut::TooLong(_) => classify::undecodable(call.effect, detail),
+            BodyReadError::TooLong(_) => classify::decode_error(call.effect, detail),
         })
     }
 }
 
 /// Why an answer was not read to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Cut {
+pub(super) enum BodyReadError {
     #[error("the answer broke off: {0}")]
-    BrokeOff(std::io::Error),
+    Interrupted(std::io::Error),
     #[error("the answer is longer than {0} bytes")]
     TooLong(u64),
 }
@@ -258,20 +282,24 @@ pub(super) enum Cut {
 /// Reads all of `body`, if it is `most` bytes at most; else a beginning, and why that is not all.
 /// What is counted was unpacked, so a small gzip cannot fill the memory; and it is counted as it
 /// comes, whatever the head says.
-pub(super) fn up_to(most: u64, body: impl Read, into: &mut Vec<u8>) -> Result<(), Cut> {
+pub(super) fn read_limited(
+    most: u64,
+    body: impl Read,
+    into: &mut Vec<u8>,
+) -> Result<(), BodyReadError> {
     // One byte more than allowed tells "too long" from "just fits".
     match body.take(most.saturating_add(1)).read_to_end(into) {
-        Err(error) => Err(Cut::BrokeOff(error)),
-        Ok(_) if into.len() as u64 > most => Err(Cut::TooLong(most)),
+        Err(error) => Err(BodyReadError::Interrupted(error)),
+        Ok(_) if into.len() as u64 > most => Err(BodyReadError::TooLong(most)),
         Ok(_) => Ok(()),
     }
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// Refused here; nothing left this process.
-pub(super) fn not_sent(why: impl Into<String>) -> BrokerError {
+pub(super) fn not_sent_error(why: impl Into<String>) -> BrokerError {
     BrokerError::NotSent(ErrorDetail::new(why).local())
 }

@@ -18,81 +18,81 @@ use parking_lot::Mutex;
 
 /// So many ids are kept; beyond that the oldest is forgotten. Kite takes 5000 orders a day, so a day of a full
 /// account is known twice over, in about 1 MB. A late answer comes within seconds.
-const MOST: usize = 10_000;
+const MAX_IDS: usize = 10_000;
 
 /// The ids that one client has seen. The number alone counts: Kite gives the same one to no two varieties.
 #[derive(Debug, Default)]
-pub(super) struct KnownIds(Mutex<Known>);
+pub(super) struct KnownIds(Mutex<SeenIds>);
 
 #[derive(Debug, Default)]
-struct Known {
-    ids: HashMap<Arc<str>, Seen>,
+struct SeenIds {
+    ids: HashMap<Arc<str>, SeenId>,
     oldest_first: VecDeque<Arc<str>>,
     placements: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct SeenId {
     /// How many placements had begun.
-    at: u64,
+    placements_before: u64,
     /// It was the answer to a placement.
-    is_taken: bool,
+    is_assigned: bool,
 }
 
 /// A placement that is about to be sent.
-pub(super) struct Placement<'a> {
+pub(super) struct PendingPlacement<'a> {
     known: &'a KnownIds,
     number: u64,
 }
 
 impl KnownIds {
     /// Call it before the order is sent.
-    pub(super) fn before_placement(&self) -> Placement<'_> {
+    pub(super) fn begin_placement(&self) -> PendingPlacement<'_> {
         let mut known = self.0.lock();
         known.placements += 1;
-        Placement { known: self, number: known.placements }
+        PendingPlacement { known: self, number: known.placements }
     }
 
     /// There is an order of this id.
-    pub(super) fn note(&self, id: &str) {
-        self.note_all([id]);
+    pub(super) fn record(&self, id: &str) {
+        self.record_all([id]);
     }
 
     /// The same of many.
-    pub(super) fn note_all<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+    pub(super) fn record_all<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         let mut known = self.0.lock();
         for id in ids {
             if !known.ids.contains_key(id) {
                 let at = known.placements;
-                known.insert(id, Seen { at, is_taken: false });
+                known.insert(id, SeenId { placements_before: at, is_assigned: false });
             }
         }
     }
 }
 
-impl Placement<'_> {
+impl PendingPlacement<'_> {
     /// Whether `id` can be that of the new order. It is known from then on.
-    pub(super) fn take(&self, id: &str) -> bool {
+    pub(super) fn claim(&self, id: &str) -> bool {
         let mut known = self.known.0.lock();
         let at = known.placements;
         match known.ids.get_mut(id) {
-            Some(seen) if seen.is_taken || seen.at < self.number => false,
+            Some(seen) if seen.is_assigned || seen.placements_before < self.number => false,
             Some(seen) => {
-                seen.is_taken = true;
+                seen.is_assigned = true;
                 true
             }
             None => {
-                known.insert(id, Seen { at, is_taken: true });
+                known.insert(id, SeenId { placements_before: at, is_assigned: true });
                 true
             }
         }
     }
 }
 
-impl Known {
+impl SeenIds {
     /// Adds an id that is not there yet.
-    fn insert(&mut self, id: &str, seen: Seen) {
-        if self.oldest_first.len() >= MOST {
+    fn insert(&mut self, id: &str, seen: SeenId) {
+        if self.oldest_first.len() >= MAX_IDS {
             if let Some(oldest) = self.oldest_first.pop_front() {
                 self.ids.remove(&oldest);
             }
@@ -110,35 +110,35 @@ mod tests {
     #[test]
     fn an_id_is_that_of_one_new_order() {
         let known = KnownIds::default();
-        let (first, second) = (known.before_placement(), known.before_placement());
-        assert!(first.take("1"));
-        assert!(!first.take("1") && !second.take("1") && !known.before_placement().take("1"));
-        assert!(second.take("2"));
+        let (first, second) = (known.begin_placement(), known.begin_placement());
+        assert!(first.claim("1"));
+        assert!(!first.claim("1") && !second.claim("1") && !known.begin_placement().claim("1"));
+        assert!(second.claim("2"));
     }
 
     #[test]
     fn an_order_that_was_seen_before_is_not_the_new_one() {
         let known = KnownIds::default();
-        known.note_all(["1", "2"]);
-        let placement = known.before_placement();
+        known.record_all(["1", "2"]);
+        let placement = known.begin_placement();
         // The order book may show the new order before its placement is answered.
-        known.note("3");
-        assert!(!placement.take("1") && !placement.take("2"));
-        assert!(placement.take("3"));
-        assert!(!known.before_placement().take("3"));
+        known.record("3");
+        assert!(!placement.claim("1") && !placement.claim("2"));
+        assert!(placement.claim("3"));
+        assert!(!known.begin_placement().claim("3"));
     }
 
     #[test]
     fn a_day_of_orders_is_known_and_no_more() {
         let known = KnownIds::default();
-        for number in 0..=MOST {
-            known.note(&number.to_string());
-            known.note("0");
+        for number in 0..=MAX_IDS {
+            known.record(&number.to_string());
+            known.record("0");
         }
         let held = known.0.lock().ids.len();
-        assert_eq!((held, known.0.lock().oldest_first.len()), (MOST, MOST));
-        let placement = known.before_placement();
-        assert!(placement.take("1"), "the oldest was forgotten");
-        assert!(!placement.take(&MOST.to_string()));
+        assert_eq!((held, known.0.lock().oldest_first.len()), (MAX_IDS, MAX_IDS));
+        let placement = known.begin_placement();
+        assert!(placement.claim("1"), "the oldest was forgotten");
+        assert!(!placement.claim(&MAX_IDS.to_string()));
     }
 }

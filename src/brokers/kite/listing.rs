@@ -8,46 +8,48 @@ use csv::{ByteRecord, ReaderBuilder};
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::answer::{Answer, Voice};
+use super::answer::{BodyKind, RawResponse};
 use super::classify;
-use super::de::{decimal, note};
+use super::de::{parse_decimal, push_problem};
 use super::tokens;
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail, Instrument, InstrumentInfo, RowProblem, Rows};
 
 /// Reads an answer of the dump. An error comes as JSON here too, and that under status 200.
-pub(super) fn answer(answer: &Answer) -> Result<Rows<InstrumentInfo>, BrokerError> {
+pub(super) fn parse_response(answer: &RawResponse) -> Result<Rows<InstrumentInfo>, BrokerError> {
     let good = (200..300).contains(&answer.status);
     // The voice is looked at only where it is cheap: a dump of megabytes is neither.
     if good && answer.body.starts_with(b"instrument_token") {
         // Its beginning is tens of instruments that are not to blame.
         let undecodable = |why| ErrorDetail::new(format!("the listing cannot be read: {why}"));
-        return rows(&answer.body, tokens::MOST).map_err(|why| {
-            classify::undecodable(Effect::Read, undecodable(why).status(answer.status))
+        return parse_rows(&answer.body, tokens::MAX_TOKENS).map_err(|why| {
+            classify::decode_error(Effect::Read, undecodable(why).status(answer.status))
         });
     }
-    if good && answer.said().0 == Voice::Plain {
-        return rows(&answer.body, tokens::MOST)
-            .map_err(|why| classify::unreadable(answer, Effect::Read, &why));
+    if good && answer.describe().0 == BodyKind::Plain {
+        return parse_rows(&answer.body, tokens::MAX_TOKENS)
+            .map_err(|why| classify::unreadable_error(answer, Effect::Read, &why));
     }
-    match classify::success(answer, Effect::Read) {
+    match classify::check_success(answer, Effect::Read) {
         Err(error) => Err(error),
-        Ok(()) => Err(classify::unreadable(answer, Effect::Read, "JSON where CSV was asked for")),
+        Ok(()) => {
+            Err(classify::unreadable_error(answer, Effect::Read, "JSON where CSV was asked for"))
+        }
     }
 }
 
 /// Reads the rows, `most` at most: a listing takes many times the memory of a row that is hardly one.
 /// Columns are found by name, as Kite adds some now and then.
-fn rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
+fn parse_rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
     let mut lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
     let mut fields = ByteRecord::new();
     read_line(lines.next().unwrap_or_default(), &mut fields)?;
-    let columns = Columns::of(&fields)?;
+    let columns = Columns::from_header(&fields)?;
     let width = fields.len();
     let mut listed = Rows::default();
     for (row, line) in lines.filter(|line| !line.is_empty()).enumerate() {
         let read = read_line(line, &mut fields).and_then(|()| match fields.len() {
-            of if of == width => columns.read(&fields),
+            of if of == width => columns.parse_row(&fields),
             // The last row of a dump that was cut is one of these.
             of => Err(format!("it has {of} columns where the head has {width}")),
         });
@@ -55,7 +57,7 @@ fn rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
             Ok(info) => listed.push(info),
             Err(why) => {
                 let text = String::from_utf8_lossy(line);
-                note(&mut listed.problems, RowProblem::new(row, why, text))?;
+                push_problem(&mut listed.problems, RowProblem::new(row, why, text))?;
             }
         }
         if listed.len() > most {
@@ -87,7 +89,7 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(head: &ByteRecord) -> Result<Self, String> {
+    fn from_header(head: &ByteRecord) -> Result<Self, String> {
         let column = |name: &str| head.iter().position(|one| one == name.as_bytes());
         let needed =
             |name: &str| column(name).ok_or_else(|| format!("there is no column `{name}`"));
@@ -106,13 +108,13 @@ impl Columns {
     }
 
     /// The listing in `row`.
-    fn read(&self, row: &ByteRecord) -> Result<InstrumentInfo, String> {
+    fn parse_row(&self, row: &ByteRecord) -> Result<InstrumentInfo, String> {
         // Names of companies are not always UTF-8.
         let text = |column: usize| row.get(column).map(String::from_utf8_lossy).unwrap_or_default();
         let optional = |column: Option<usize>| column.map(text).unwrap_or_default();
         // Zero is Kite's "none": the strike of a share, the step of an index.
         let number = |column: Option<usize>| {
-            decimal(&optional(column)).filter(|number: &Decimal| !number.is_zero())
+            parse_decimal(&optional(column)).filter(|number: &Decimal| !number.is_zero())
         };
         let (exchange, symbol) = (text(self.exchange), text(self.symbol));
         if exchange.is_empty() || symbol.is_empty() {
@@ -139,7 +141,7 @@ mod tests {
                         tick_size,lot_size,instrument_type,segment,exchange";
 
     fn read(rows: &[&str]) -> Result<Rows<InstrumentInfo>, String> {
-        super::rows(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes(), 2)
+        super::parse_rows(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes(), 2)
     }
 
     #[test]
@@ -161,8 +163,8 @@ mod tests {
     #[test]
     fn a_listing_without_an_end_is_an_error() {
         let body = format!("exchange,tradingsymbol\n{}", "NSE,A\n".repeat(2));
-        assert_eq!(rows(body.as_bytes(), 2).unwrap().len(), 2);
-        assert!(rows(body.as_bytes(), 1).unwrap_err().contains("more than 1 instruments"));
+        assert_eq!(parse_rows(body.as_bytes(), 2).unwrap().len(), 2);
+        assert!(parse_rows(body.as_bytes(), 1).unwrap_err().contains("more than 1 instruments"));
     }
 
     const INFY: &str = "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE";
@@ -184,18 +186,18 @@ mod tests {
     #[test]
     fn a_dump_that_was_cut_says_so_of_its_last_row() {
         let body = format!("{HEAD}\r\n{INFY}\r\n408065,1594,IN");
-        let listed = rows(body.as_bytes(), 2).unwrap();
+        let listed = parse_rows(body.as_bytes(), 2).unwrap();
         assert_eq!((listed.len(), listed.problems.len()), (1, 1));
         assert_eq!(listed.problems[0].reason, "it has 3 columns where the head has 12");
-        assert!(rows(b"", 2).is_err());
-        assert!(rows(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
+        assert!(parse_rows(b"", 2).is_err());
+        assert!(parse_rows(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
     }
 
     #[test]
     fn an_odd_name_is_borne() {
         let mut body = format!("{HEAD}\n2,2,X,").into_bytes();
         body.extend(b"\xff,0,,0,0,0,EQ,NSE,NSE\n");
-        let listed = rows(&body, 2).unwrap();
+        let listed = parse_rows(&body, 2).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].name, "\u{fffd}");
     }
@@ -203,8 +205,8 @@ mod tests {
     #[test]
     fn what_is_no_listing_at_all_is_told_without_its_rows() {
         let body = format!("instrument_token,last_price\n{}", "408065,1500.5\n".repeat(100));
-        let dump = Answer { status: 200, body: body.into(), ..Answer::default() };
-        let error = answer(&dump).unwrap_err();
+        let dump = RawResponse { status: 200, body: body.into(), ..RawResponse::default() };
+        let error = parse_response(&dump).unwrap_err();
         assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
         assert!(error.to_string().contains("no column `exchange`"), "{error}");
         assert!(!error.to_string().contains("408065"), "{error}");
@@ -213,12 +215,12 @@ mod tests {
     #[test]
     fn an_error_under_a_good_status_is_an_error() {
         let body = r#"{"status":"error","message":"Expired","error_type":"TokenException"}"#;
-        let expired = Answer { status: 200, body: body.into(), ..Answer::default() };
-        assert!(matches!(answer(&expired), Err(BrokerError::Unauthorized(_))));
-        let page = Answer { status: 200, body: "<html>".into(), ..Answer::default() };
-        assert!(matches!(answer(&page), Err(BrokerError::Malformed(_))));
+        let expired = RawResponse { status: 200, body: body.into(), ..RawResponse::default() };
+        assert!(matches!(parse_response(&expired), Err(BrokerError::Unauthorized(_))));
+        let page = RawResponse { status: 200, body: "<html>".into(), ..RawResponse::default() };
+        assert!(matches!(parse_response(&page), Err(BrokerError::Malformed(_))));
         let throttle = "Access denied because of exceeding access rate";
-        let fast = Answer { status: 200, body: throttle.into(), ..Answer::default() };
-        assert!(matches!(answer(&fast), Err(BrokerError::Throttled { .. })));
+        let fast = RawResponse { status: 200, body: throttle.into(), ..RawResponse::default() };
+        assert!(matches!(parse_response(&fast), Err(BrokerError::Throttled { .. })));
     }
 }

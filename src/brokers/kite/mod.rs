@@ -38,12 +38,12 @@ pub use builder::{KiteBuildError, KiteBuilder};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
-use self::http::{Call, Http, not_sent};
+use self::http::{ApiRequest, Http, not_sent_error};
 use self::known_ids::KnownIds;
-use self::order_book::Done;
-use self::order_id::{number, segment, variety_and_number};
-use self::sliced::Placed;
-use self::tokens::Tokens;
+use self::order_book::WireConfirmation;
+use self::order_id::{order_number, order_path, path_segment};
+use self::sliced::WirePlacement;
+use self::tokens::InstrumentTokens;
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
@@ -88,8 +88,8 @@ struct Inner {
     http: Http,
     default_product: Product,
     market_protection: Option<MarketProtection>,
-    tokens: Tokens,
-    known: KnownIds,
+    tokens: InstrumentTokens,
+    known_ids: KnownIds,
     session: Session,
 }
 
@@ -107,21 +107,25 @@ impl Kite {
     /// Places an order, and gives what came of each slice of it.
     fn place(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
         let Inner { http, default_product, market_protection, .. } = &*self.inner;
-        let variety = segment("order variety", order.variety.as_str())?;
+        let variety = path_segment("order variety", order.variety.as_str())?;
         let form = order_form::placement(order, default_product, *market_protection)?;
-        let call = Call::post(format!("/orders/{variety}"), form);
-        let new = self.inner.known.before_placement();
+        let call = ApiRequest::post(format!("/orders/{variety}"), form);
+        let new = self.inner.known_ids.begin_placement();
         // Success without an id is an order that we cannot name: it must be looked for. So is one by the id
         // of another order.
         let secrets = http.credentials.secrets();
-        let is_new = |id: &str| !secrets.are_in(id) && new.take(id);
-        http.sliced(&call, |placed: Placed| sliced::placed(placed, order, is_new))
+        let is_new = |id: &str| !secrets.appear_in(id) && new.claim(id);
+        http.request_slices(&call, |placed: WirePlacement| {
+            sliced::sliced_order(placed, order, is_new)
+        })
     }
 
     /// Sends a change or a cancellation of the order that Kite knows by `number`.
-    fn change(&self, call: &Call, number: &str) -> Result<(), BrokerError> {
-        self.http().build(call, |done: Done| order_book::done(&done, number))?;
-        self.inner.known.note(number);
+    fn send_change(&self, call: &ApiRequest, number: &str) -> Result<(), BrokerError> {
+        self.http().request_data(call, |done: WireConfirmation| {
+            order_book::check_confirmation(&done, number)
+        })?;
+        self.inner.known_ids.record(number);
         Ok(())
     }
 
@@ -149,9 +153,9 @@ impl Broker for Kite {
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
-        let path = format!("/orders/{}", variety_and_number(id)?);
+        let path = format!("/orders/{}", order_path(id)?);
         let form = order_form::modification(change, self.inner.market_protection)?;
-        self.change(&Call::put(path, form), number(id)?)?;
+        self.send_change(&ApiRequest::put(path, form), order_number(id)?)?;
         // Kite keeps the id through a change.
         Ok(id.clone())
     }
@@ -161,46 +165,48 @@ impl Broker for Kite {
     }
 
     fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
-        let (order, query) = (variety_and_number(id)?, order_form::cancellation(cancel)?);
-        self.change(&Call::delete(format!("/orders/{order}{query}")), number(id)?)
+        let (order, query) = (order_path(id)?, order_form::cancellation(cancel)?);
+        self.send_change(&ApiRequest::delete(format!("/orders/{order}{query}")), order_number(id)?)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        let number = number(id)?;
-        let call = Call::get(format!("/orders/{number}"));
-        self.http().rows(&call, |book| order_book::history(book, number))
+        let number = order_number(id)?;
+        let call = ApiRequest::get(format!("/orders/{number}"));
+        self.http().request_rows(&call, |book| order_book::history(book, number))
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        let orders = self.http().rows(&Call::get("/orders"), order_book::orders)?;
-        self.inner.known.note_all(orders.iter().filter_map(|order| number(&order.id).ok()));
+        let orders = self.http().request_rows(&ApiRequest::get("/orders"), order_book::orders)?;
+        self.inner
+            .known_ids
+            .record_all(orders.iter().filter_map(|order| order_number(&order.id).ok()));
         Ok(orders)
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.http().rows(&Call::get("/trades"), order_book::trades)
+        self.http().request_rows(&ApiRequest::get("/trades"), order_book::trades)
     }
 
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        let number = number(id)?;
-        let call = Call::get(format!("/orders/{number}/trades"));
-        self.http().rows(&call, |book| order_book::trades_of(book, id, number))
+        let number = order_number(id)?;
+        let call = ApiRequest::get(format!("/orders/{number}/trades"));
+        self.http().request_rows(&call, |book| order_book::order_trades(book, id, number))
     }
 
     fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        self.http().rows(&Call::get("/portfolio/positions"), portfolio::positions)
+        self.http().request_rows(&ApiRequest::get("/portfolio/positions"), portfolio::positions)
     }
 
     fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        self.http().rows(&Call::get("/portfolio/holdings"), portfolio::holdings)
+        self.http().request_rows(&ApiRequest::get("/portfolio/holdings"), portfolio::holdings)
     }
 
     fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        self.http().rows(&Call::get("/user/margins"), portfolio::margins)
+        self.http().request_rows(&ApiRequest::get("/user/margins"), portfolio::margins)
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
-        self.http().build(&Call::get("/user/profile"), portfolio::profile)
+        self.http().request_data(&ApiRequest::get("/user/profile"), portfolio::profile)
     }
 
     fn instruments(
@@ -208,16 +214,18 @@ impl Broker for Kite {
         exchange: Option<&Exchange>,
     ) -> Result<Rows<InstrumentInfo>, BrokerError> {
         let path = match exchange {
-            Some(exchange) => format!("/instruments/{}", segment("exchange", exchange.as_str())?),
+            Some(exchange) => {
+                format!("/instruments/{}", path_segment("exchange", exchange.as_str())?)
+            }
             None => "/instruments".to_owned(),
         };
-        let listed = self.http().listing(&Call::dump(path))?;
-        let token = |info: &InstrumentInfo| numbered(&info.instrument, info.token.as_deref());
+        let listed = self.http().request_listing(&ApiRequest::get_listing(path))?;
+        let token = |info: &InstrumentInfo| with_token(&info.instrument, info.token.as_deref());
         let numbered = listed.iter().filter_map(token);
         // What is missing from a part of a listing may well be listed.
         match listed.is_complete() {
             true => self.inner.tokens.replace(exchange, numbered),
-            false => self.inner.tokens.learn(numbered),
+            false => self.inner.tokens.extend(numbered),
         }
         Ok(listed)
     }
@@ -227,24 +235,24 @@ impl Broker for Kite {
         if instruments.is_empty() {
             return Ok(Quotes::default());
         }
-        let call = Call::get(quotes::path(instruments)?);
-        let quotes = self.http().rows(&call, |data| quotes::quotes(data, instruments))?;
-        let token = |quote: &Quote| numbered(&quote.instrument, quote.token.as_deref());
-        self.inner.tokens.learn(quotes.values().filter_map(token));
+        let call = ApiRequest::get(quotes::path(instruments)?);
+        let quotes = self.http().request_rows(&call, |data| quotes::quotes(data, instruments))?;
+        let token = |quote: &Quote| with_token(&quote.instrument, quote.token.as_deref());
+        self.inner.tokens.extend(quotes.values().filter_map(token));
         Ok(quotes)
     }
 
     /// Kite asks for candles by the instrument's number, which this adapter learns from
     /// [`instruments`](Broker::instruments) and [`quotes`](Broker::quotes). Call one of them first.
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        let Some(token) = self.inner.tokens.of(&request.instrument) else {
-            return Err(not_sent(format!(
+        let Some(token) = self.inner.tokens.get(&request.instrument) else {
+            return Err(not_sent_error(format!(
                 "Kite's number of {} is not known, and candles are asked for by it: call \
                  `instruments` or `quotes` first",
                 request.instrument
             )));
         };
-        self.http().rows(&Call::get(candles::path(request, token)?), candles::candles)
+        self.http().request_rows(&ApiRequest::get(candles::path(request, token)?), candles::candles)
     }
 
     fn session(&self) -> Option<Session> {
@@ -252,7 +260,7 @@ impl Broker for Kite {
     }
 
     fn order_tags(&self) -> OrderTags {
-        OrderTags::echoed(order_form::LONGEST_TAG).zone(zone()).changed_in_place()
+        OrderTags::echoed(order_form::MAX_TAG_LENGTH).zone(zone()).changed_in_place()
     }
 
     fn documented_limits(&self) -> Limits {
@@ -260,11 +268,11 @@ impl Broker for Kite {
     }
 
     fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        quotes::CHUNK
+        quotes::BATCH_LIMIT
     }
 }
 
 /// An instrument and its number, where it has one.
-fn numbered(instrument: &Instrument, token: Option<&str>) -> Option<(Instrument, u64)> {
+fn with_token(instrument: &Instrument, token: Option<&str>) -> Option<(Instrument, u64)> {
     Some((instrument.clone(), token?.parse().ok()?))
 }

@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use super::classify::Unusable;
-use super::de::{Book, List, Num, Text};
-use super::marks::{callers_tags, first_slice, is_mark};
-use super::order_id::{is_number, number, order_id};
+use super::classify::ResponseError;
+use super::de::{List, Num, Text, WireRows};
+use super::marks::{caller_tags, first_slice_id, is_slice_tag};
+use super::order_id::{is_order_number, order_id, order_number};
 use super::time;
 use crate::broker::{
     Instrument, Order, OrderId, OrderRequest, OrderStatus, OrderType, Product, Rows, Side,
@@ -59,73 +59,79 @@ pub(super) struct WireTrade {
     exchange_timestamp: Text,
 }
 
-pub(super) fn orders(book: Book<WireOrder>) -> Result<Rows<Order>, String> {
+pub(super) fn orders(book: WireRows<WireOrder>) -> Result<Rows<Order>, String> {
     let mut rows = book.build("order_id", order)?;
     for problem in &mut rows.problems {
         // A row is not known by what is no id: it may be any order's.
-        problem.name.take_if(|name| !is_number(name));
+        problem.name.take_if(|name| !is_order_number(name));
     }
     Ok(rows)
 }
 
 /// The history of the order that Kite knows by `number`.
-pub(super) fn history(book: Book<WireOrder>, number: &str) -> Result<Rows<Order>, Unusable> {
+pub(super) fn history(
+    book: WireRows<WireOrder>,
+    number: &str,
+) -> Result<Rows<Order>, ResponseError> {
     let rows = orders(book)?;
-    rows.iter().try_for_each(|order| is_of(&order.id, number))?;
+    rows.iter().try_for_each(|order| check_order_id(&order.id, number))?;
     Ok(rows)
 }
 
 /// Trades, under the ids that Kite gives them.
-pub(super) fn trades(book: Book<WireTrade>) -> Result<Rows<Trade>, String> {
+pub(super) fn trades(book: WireRows<WireTrade>) -> Result<Rows<Trade>, String> {
     book.build("trade_id", |wire| trade(wire, None))
 }
 
 /// The trades of an order, which Kite knows by `number`. They go by the name that was asked for, which says
 /// more: Kite does not tell the variety with a trade.
-pub(super) fn trades_of(
-    book: Book<WireTrade>,
+pub(super) fn order_trades(
+    book: WireRows<WireTrade>,
     asked: &OrderId,
     number: &str,
-) -> Result<Rows<Trade>, Unusable> {
+) -> Result<Rows<Trade>, ResponseError> {
     let mut rows = book.build("trade_id", |wire| trade(wire, Some(number)))?;
     for trade in rows.iter_mut() {
-        is_of(&trade.order_id, number)?;
+        check_order_id(&trade.order_id, number)?;
         trade.order_id = asked.clone();
     }
     Ok(rows)
 }
 
 /// Whether a row is about the order that was asked for.
-fn is_of(id: &OrderId, asked: &str) -> Result<(), Unusable> {
-    if number(id).is_ok_and(|number| number == asked) {
+fn check_order_id(id: &OrderId, asked: &str) -> Result<(), ResponseError> {
+    if order_number(id).is_ok_and(|number| number == asked) {
         return Ok(());
     }
-    Err(Unusable::OfAnother(format!("it is about the order {id}, and not {asked}")))
+    Err(ResponseError::WrongRequest(format!("it is about the order {id}, and not {asked}")))
 }
 
 /// Kite's answer to a change or a cancellation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Done {
+pub(super) struct WireConfirmation {
     order_id: Text,
 }
 
 /// Whether the change or the cancellation of the order `number` was done: the answer names that order.
-pub(super) fn done(done: &Done, number: &str) -> Result<(), Unusable> {
+pub(super) fn check_confirmation(
+    done: &WireConfirmation,
+    number: &str,
+) -> Result<(), ResponseError> {
     match done.order_id.as_deref() {
         Some(named) if named == number => Ok(()),
         Some(other) => Err(format!("it names the order {other:?}, and not {number}")),
         None => Err(format!("it does not name the order {number}")),
     }
-    .map_err(Unusable::OfAnother)
+    .map_err(ResponseError::WrongRequest)
 }
 
 fn order(wire: WireOrder) -> Result<Order, String> {
     let variety = wire.variety.as_deref().map_or(Variety::Regular, Variety::from);
-    let id = order_id(&variety, &wire.order_id.needed("order_id")?)?;
+    let id = order_id(&variety, &wire.order_id.required("order_id")?)?;
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
     let side = side(wire.transaction_type)?;
-    let status = status(&wire.status.needed("status")?);
+    let status = status(&wire.status.required("status")?);
 
     let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
     request.order_type = wire.order_type.as_deref().map_or(OrderType::Market, order_type);
@@ -136,12 +142,12 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     request.disclosed_quantity = wire.disclosed_quantity.non_zero();
     let mut tags: Vec<String> = wire.tag.0.into_iter().collect();
     tags.extend(wire.tags.into_iter().flat_map(|tags| tags.0).filter_map(|tag| tag.0));
-    request.autoslice = tags.iter().any(|tag| is_mark(tag));
+    request.autoslice = tags.iter().any(|tag| is_slice_tag(tag));
     request.variety = variety.clone();
-    let marked = tags.iter().find_map(|tag| first_slice(tag)).filter(|id| is_number(id));
+    let marked = tags.iter().find_map(|tag| first_slice_id(tag)).filter(|id| is_order_number(id));
     let marked = marked.map(str::to_owned);
     let parent = wire.parent_order_id.0.or(marked);
-    let mut tags = callers_tags(tags).into_iter();
+    let mut tags = caller_tags(tags).into_iter();
     request.tag = tags.next();
 
     let mut order = Order::new(id, status, &request);
@@ -152,17 +158,18 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     order.filled_quantity = wire.filled_quantity.or_zero();
     order.cancelled_quantity = wire.cancelled_quantity.or_zero();
     order.average_price = wire.average_price.non_zero();
-    order.placed_at = at(&wire.order_timestamp);
-    order.updated_at = at(&wire.exchange_update_timestamp).or_else(|| order.placed_at.clone());
+    order.placed_at = timestamp(&wire.order_timestamp);
+    order.updated_at =
+        timestamp(&wire.exchange_update_timestamp).or_else(|| order.placed_at.clone());
     Ok(order)
 }
 
 /// `of` is the number of its order, if the row may lack it.
 fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
-    let id = wire.trade_id.needed("trade_id")?;
+    let id = wire.trade_id.required("trade_id")?;
     let number = match of {
         Some(of) => wire.order_id.0.unwrap_or_else(|| of.to_owned()),
-        None => wire.order_id.needed("order_id")?,
+        None => wire.order_id.required("order_id")?,
     };
     let order_id = order_id(&Variety::Regular, &number)?;
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
@@ -172,7 +179,7 @@ fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
     request.product = wire.product.as_deref().map(Product::from);
     let order = Order::new(order_id, OrderStatus::Filled, &request);
     let mut trade = Trade::new(id, &order, wire.quantity.or_zero(), wire.average_price.or_zero());
-    trade.at = at(&wire.fill_timestamp).or_else(|| at(&wire.exchange_timestamp));
+    trade.at = timestamp(&wire.fill_timestamp).or_else(|| timestamp(&wire.exchange_timestamp));
     Ok(trade)
 }
 
@@ -194,18 +201,18 @@ fn order_type(word: &str) -> OrderType {
 }
 
 pub(super) fn instrument(exchange: Text, symbol: Text) -> Result<Instrument, String> {
-    Ok(Instrument::new(exchange.needed("exchange")?, symbol.needed("tradingsymbol")?))
+    Ok(Instrument::new(exchange.required("exchange")?, symbol.required("tradingsymbol")?))
 }
 
 fn side(word: Text) -> Result<Side, String> {
-    match word.needed("transaction_type")?.as_str() {
+    match word.required("transaction_type")?.as_str() {
         "BUY" => Ok(Side::Buy),
         "SELL" => Ok(Side::Sell),
         other => Err(format!("its transaction_type is {other:?}, neither BUY nor SELL")),
     }
 }
 
-fn at(text: &Text) -> Option<jiff::Zoned> {
+fn timestamp(text: &Text) -> Option<jiff::Zoned> {
     text.as_deref().and_then(time::parse)
 }
 
@@ -319,8 +326,8 @@ mod tests {
         let book = || serde_json::from_str(json).unwrap();
         assert_eq!(trades(book()).unwrap()[0].order_id.as_str(), "1");
         let amo = OrderId::new("amo/1");
-        let trade = trades_of(book(), &amo, "1").unwrap().remove(0);
-        assert!(matches!(trades_of(book(), &amo, "2"), Err(Unusable::OfAnother(_))));
+        let trade = order_trades(book(), &amo, "1").unwrap().remove(0);
+        assert!(matches!(order_trades(book(), &amo, "2"), Err(ResponseError::WrongRequest(_))));
         assert_eq!((trade.order_id, trade.quantity, trade.price), (amo, 5.into(), 1500.into()));
         assert!(trade.at.is_some());
     }

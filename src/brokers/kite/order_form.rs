@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use form_urlencoded::Serializer;
 use rust_decimal::Decimal;
 
-use super::http::not_sent;
-use super::marks::is_mark;
+use super::http::not_sent_error;
+use super::marks::is_slice_tag;
 use crate::broker::{
     BrokerError, MarketProtection, OrderCancel, OrderChange, OrderRequest, OrderType, Product,
     TimeInForce,
@@ -17,7 +17,7 @@ use crate::broker::{
 
 /// Fields that this adapter fills in or leaves out on purpose. An extra may not speak for them: it
 /// would pass by the checks, or contradict what the caller sees in the request.
-const KNOWN: [&str; 15] = [
+const RESERVED_FIELDS: [&str; 15] = [
     "exchange",
     "tradingsymbol",
     "transaction_type",
@@ -36,7 +36,7 @@ const KNOWN: [&str; 15] = [
 ];
 
 /// The most characters of a tag.
-pub(super) const LONGEST_TAG: usize = 20;
+pub(super) const MAX_TAG_LENGTH: usize = 20;
 
 /// The form that places `order`.
 pub(super) fn placement(
@@ -46,17 +46,20 @@ pub(super) fn placement(
 ) -> Result<String, BrokerError> {
     let (exchange, symbol) = (order.instrument.exchange(), order.instrument.symbol());
     if exchange.is_empty() || symbol.is_empty() {
-        return Err(not_sent(format!("`{}` lacks an exchange or a symbol", order.instrument)));
+        return Err(not_sent_error(format!(
+            "`{}` lacks an exchange or a symbol",
+            order.instrument
+        )));
     }
     let mut form = Serializer::new(String::new());
     form.append_pair("exchange", exchange)
         .append_pair("tradingsymbol", symbol)
         .append_pair("transaction_type", &order.side.to_string())
-        .append_pair("quantity", &whole("quantity", order.quantity, Decimal::ONE)?)
+        .append_pair("quantity", &quantity_text("quantity", order.quantity, Decimal::ONE)?)
         .append_pair("product", order.product.as_ref().unwrap_or(default_product).as_str())
         .append_pair("order_type", order_type(&order.order_type))
         .append_pair("validity", validity(&order.time_in_force)?);
-    prices(&order.order_type, order.price, order.trigger_price)?;
+    check_prices(&order.order_type, order.price, order.trigger_price)?;
     if let Some(price) = order.price {
         form.append_pair("price", &price_text("price", price)?);
     }
@@ -64,16 +67,16 @@ pub(super) fn placement(
         form.append_pair("trigger_price", &price_text("trigger price", price)?);
     }
     if let Some(quantity) = order.disclosed_quantity {
-        let text = whole("disclosed quantity", quantity, Decimal::ZERO)?;
+        let text = quantity_text("disclosed quantity", quantity, Decimal::ZERO)?;
         form.append_pair("disclosed_quantity", &text);
     }
     let (kind, own) = (Some(&order.order_type), order.market_protection);
-    protect(&mut form, kind, own, default_protection)?;
+    add_protection(&mut form, kind, own, default_protection)?;
     if order.autoslice {
         form.append_pair("autoslice", "true");
     }
     if let Some(tag) = &order.tag {
-        form.append_pair("tag", checked_tag(tag)?);
+        form.append_pair("tag", check_tag(tag)?);
     }
     add_extras(&mut form, &order.extra)?;
     Ok(form.finish())
@@ -85,11 +88,11 @@ pub(super) fn modification(
     default_protection: Option<MarketProtection>,
 ) -> Result<String, BrokerError> {
     if *change == OrderChange::new() {
-        return Err(not_sent("the change changes nothing"));
+        return Err(not_sent_error("the change changes nothing"));
     }
     let mut form = Serializer::new(String::new());
     if let Some(quantity) = change.quantity {
-        form.append_pair("quantity", &whole("quantity", quantity, Decimal::ONE)?);
+        form.append_pair("quantity", &quantity_text("quantity", quantity, Decimal::ONE)?);
     }
     if let Some(price) = change.price {
         form.append_pair("price", &price_text("price", price)?);
@@ -104,11 +107,11 @@ pub(super) fn modification(
         form.append_pair("validity", validity(time)?);
     }
     if let Some(quantity) = change.disclosed_quantity {
-        let text = whole("disclosed quantity", quantity, Decimal::ZERO)?;
+        let text = quantity_text("disclosed quantity", quantity, Decimal::ZERO)?;
         form.append_pair("disclosed_quantity", &text);
     }
     let (kind, own) = (change.order_type.as_ref(), change.market_protection);
-    protect(&mut form, kind, own, default_protection)?;
+    add_protection(&mut form, kind, own, default_protection)?;
     add_extras(&mut form, &change.extra)?;
     Ok(form.finish())
 }
@@ -127,7 +130,7 @@ pub(super) fn cancellation(cancel: &OrderCancel) -> Result<String, BrokerError> 
 /// Adds the market protection: what the caller named, or the default where Kite asks for one. Kite asks
 /// for it with each order of these types, and with a change *to* one of them; an order that already is
 /// of such a type keeps its own. It has no meaning for the other types, so naming it there is a mistake.
-fn protect(
+fn add_protection(
     form: &mut Serializer<'_, String>,
     kind: Option<&OrderType>,
     own: Option<MarketProtection>,
@@ -135,7 +138,7 @@ fn protect(
 ) -> Result<(), BrokerError> {
     let protection = match (kind, own) {
         (Some(kind @ (OrderType::Limit | OrderType::StopLimit)), Some(_)) => {
-            return Err(not_sent(format!(
+            return Err(not_sent_error(format!(
                 "a {kind} order has its own price and takes no market protection"
             )));
         }
@@ -143,7 +146,7 @@ fn protect(
         (_, own) => own,
     };
     if let Some(protection) = protection {
-        let text = protection.as_percent().map_or_else(|| AUTOMATIC.to_owned(), plain);
+        let text = protection.as_percent().map_or_else(|| AUTOMATIC.to_owned(), decimal_text);
         form.append_pair("market_protection", &text);
     }
     Ok(())
@@ -158,8 +161,8 @@ fn add_extras(
     extra: &BTreeMap<String, String>,
 ) -> Result<(), BrokerError> {
     for (key, value) in extra {
-        if key.is_empty() || KNOWN.contains(&key.as_str()) {
-            return Err(not_sent(format!(
+        if key.is_empty() || RESERVED_FIELDS.contains(&key.as_str()) {
+            return Err(not_sent_error(format!(
                 "the extra field {key:?} is one that this adapter fills in itself: set it by its own \
                  method"
             )));
@@ -181,59 +184,61 @@ fn order_type(kind: &OrderType) -> &str {
 /// Kite's word for a time in force. What Kite does not have must not become a day order in silence.
 fn validity(time: &TimeInForce) -> Result<&str, BrokerError> {
     match time {
-        TimeInForce::Fok | TimeInForce::Gtc => {
-            Err(not_sent(format!("Kite has no {time} orders: DAY, IOC and TTL are what it takes")))
-        }
+        TimeInForce::Fok | TimeInForce::Gtc => Err(not_sent_error(format!(
+            "Kite has no {time} orders: DAY, IOC and TTL are what it takes"
+        ))),
         other => Ok(other.as_str()),
     }
 }
 
 /// Whether the prices that the order type needs are there.
-fn prices(
+fn check_prices(
     kind: &OrderType,
     price: Option<Decimal>,
     trigger: Option<Decimal>,
 ) -> Result<(), BrokerError> {
     if matches!(kind, OrderType::Limit | OrderType::StopLimit) && price.is_none() {
-        return Err(not_sent(format!("a {kind} order needs a price")));
+        return Err(not_sent_error(format!("a {kind} order needs a price")));
     }
     if matches!(kind, OrderType::Stop | OrderType::StopLimit) && trigger.is_none() {
-        return Err(not_sent(format!("a {kind} order needs a trigger price")));
+        return Err(not_sent_error(format!("a {kind} order needs a trigger price")));
     }
     Ok(())
 }
 
 fn price_text(what: &str, price: Decimal) -> Result<String, BrokerError> {
     if price <= Decimal::ZERO {
-        return Err(not_sent(format!("the {what} is {price}, and must be above zero")));
+        return Err(not_sent_error(format!("the {what} is {price}, and must be above zero")));
     }
-    Ok(plain(price))
+    Ok(decimal_text(price))
 }
 
-fn whole(what: &str, quantity: Decimal, least: Decimal) -> Result<String, BrokerError> {
+fn quantity_text(what: &str, quantity: Decimal, least: Decimal) -> Result<String, BrokerError> {
     if !quantity.fract().is_zero() || quantity < least {
-        return Err(not_sent(format!(
+        return Err(not_sent_error(format!(
             "the {what} is {quantity}, and must be a whole number of at least {least}"
         )));
     }
-    Ok(plain(quantity))
+    Ok(decimal_text(quantity))
 }
 
 /// Without an exponent, as `Decimal` always writes, and without zeros that say nothing.
-fn plain(number: Decimal) -> String {
+fn decimal_text(number: Decimal) -> String {
     number.normalize().to_string()
 }
 
-fn checked_tag(tag: &str) -> Result<&str, BrokerError> {
-    if is_mark(tag) {
+fn check_tag(tag: &str) -> Result<&str, BrokerError> {
+    if is_slice_tag(tag) {
         let why = "is Kite's own mark of a slice, and would not be shown as yours: take another";
-        return Err(not_sent(format!("the tag {tag:?} {why}")));
+        return Err(not_sent_error(format!("the tag {tag:?} {why}")));
     }
-    let fits = !tag.is_empty() && tag.len() <= LONGEST_TAG;
+    let fits = !tag.is_empty() && tag.len() <= MAX_TAG_LENGTH;
     if fits && tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Ok(tag);
     }
-    Err(not_sent(format!("the tag {tag:?} must be 1 to {LONGEST_TAG} ASCII letters and digits")))
+    Err(not_sent_error(format!(
+        "the tag {tag:?} must be 1 to {MAX_TAG_LENGTH} ASCII letters and digits"
+    )))
 }
 
 #[cfg(test)]
@@ -338,7 +343,7 @@ mod tests {
         let cancel = OrderCancel::new().extra("parent_order_id", "7").extra("x", "&");
         assert_eq!(cancellation(&cancel).unwrap(), "?parent_order_id=7&x=%26");
         assert_eq!(cancellation(&OrderCancel::new()).unwrap(), "");
-        for key in KNOWN.into_iter().chain([""]) {
+        for key in RESERVED_FIELDS.into_iter().chain([""]) {
             assert!(refused(&order.clone().extra(key, "1")).contains(&format!("{key:?}")));
             let change = change.clone().extra(key, "1");
             let cancel = OrderCancel::new().extra(key, "1");

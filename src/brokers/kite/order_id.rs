@@ -8,57 +8,59 @@
 //! The same rule holds for what Kite sends as an id. Kite documents digits; the rule is wider, as nothing
 //! depends on digits. What breaks it is no [`OrderId`], so no caller is handed one that cannot be used.
 
-use super::http::not_sent;
-use super::secrets::shorten;
+use super::http::not_sent_error;
+use super::secrets::truncate;
 use crate::broker::{BrokerError, OrderId, Variety};
 
 /// Longer than any id Kite gives (19 digits).
-const LONGEST: usize = 64;
+const MAX_SEGMENT_LENGTH: usize = 64;
 
 /// The id by which this adapter finds the order `number` again.
 ///
 /// # Errors
 /// The variety or the number cannot be a part of a path.
 pub(super) fn order_id(variety: &Variety, number: &str) -> Result<OrderId, String> {
-    let number = plain("order id", number)?;
+    let number = check_segment("order id", number)?;
     Ok(match variety {
         Variety::Regular => OrderId::new(number),
-        other => OrderId::new(format!("{}/{number}", plain("order variety", other.as_str())?)),
+        other => {
+            OrderId::new(format!("{}/{number}", check_segment("order variety", other.as_str())?))
+        }
     })
 }
 
 /// Whether `text` can be the number of an order.
-pub(super) fn is_number(text: &str) -> bool {
-    plain("order id", text).is_ok()
+pub(super) fn is_order_number(text: &str) -> bool {
+    check_segment("order id", text).is_ok()
 }
 
 /// The number that Kite knows the order by.
-pub(super) fn number(id: &OrderId) -> Result<&str, BrokerError> {
-    parts(id).map(|(_, number)| number)
+pub(super) fn order_number(id: &OrderId) -> Result<&str, BrokerError> {
+    split_id(id).map(|(_, number)| number)
 }
 
 /// `variety/number`, as paths have it.
-pub(super) fn variety_and_number(id: &OrderId) -> Result<String, BrokerError> {
-    let (variety, number) = parts(id)?;
+pub(super) fn order_path(id: &OrderId) -> Result<String, BrokerError> {
+    let (variety, number) = split_id(id)?;
     Ok(format!("{variety}/{number}"))
 }
 
 /// `text`, if it can stand in a path as it is.
-pub(super) fn segment<'a>(what: &str, text: &'a str) -> Result<&'a str, BrokerError> {
-    plain(what, text).map_err(|why| not_sent(shorten(&why)))
+pub(super) fn path_segment<'a>(what: &str, text: &'a str) -> Result<&'a str, BrokerError> {
+    check_segment(what, text).map_err(|why| not_sent_error(truncate(&why)))
 }
 
-fn plain<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
+fn check_segment<'a>(what: &str, text: &'a str) -> Result<&'a str, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if (1..=LONGEST).contains(&text.len()) && text.bytes().all(is_plain) {
+    if (1..=MAX_SEGMENT_LENGTH).contains(&text.len()) && text.bytes().all(is_plain) {
         return Ok(text);
     }
-    Err(format!("no {what}, which is 1 to {LONGEST} letters, digits, - and _: {text:?}"))
+    Err(format!("no {what}, which is 1 to {MAX_SEGMENT_LENGTH} letters, digits, - and _: {text:?}"))
 }
 
-fn parts(id: &OrderId) -> Result<(&str, &str), BrokerError> {
+fn split_id(id: &OrderId) -> Result<(&str, &str), BrokerError> {
     let (variety, number) = id.as_str().split_once('/').unwrap_or(("regular", id.as_str()));
-    Ok((segment("order variety", variety)?, segment("order id", number)?))
+    Ok((path_segment("order variety", variety)?, path_segment("order id", number)?))
 }
 
 #[cfg(test)]
@@ -69,11 +71,11 @@ mod tests {
     fn the_regular_variety_goes_without_saying() {
         let plain = order_id(&Variety::Regular, "151220000000000").unwrap();
         assert_eq!(plain.as_str(), "151220000000000");
-        assert_eq!(variety_and_number(&plain).unwrap(), "regular/151220000000000");
+        assert_eq!(order_path(&plain).unwrap(), "regular/151220000000000");
         let amo = order_id(&Variety::Amo, "151220000000000").unwrap();
         assert_eq!(amo.as_str(), "amo/151220000000000");
-        assert_eq!(variety_and_number(&amo).unwrap(), "amo/151220000000000");
-        assert_eq!(number(&amo).unwrap(), "151220000000000");
+        assert_eq!(order_path(&amo).unwrap(), "amo/151220000000000");
+        assert_eq!(order_number(&amo).unwrap(), "151220000000000");
     }
 
     #[test]
@@ -81,12 +83,12 @@ mod tests {
         for id in
             ["", "../user", "amo/", "/1", "amo/../1", "amo/1/2", "1?x=1", "1#", "1 2", "%2e", "१"]
         {
-            let error = number(&OrderId::new(id)).unwrap_err();
+            let error = order_number(&OrderId::new(id)).unwrap_err();
             assert!(matches!(error, BrokerError::NotSent(_)), "{id}");
             // Nor does one that the broker sent become an id.
             let whole = id.split_once('/').unwrap_or(("regular", id));
             assert!(order_id(&Variety::from(whole.0), whole.1).is_err(), "{id}");
         }
-        assert!(number(&OrderId::new("1".repeat(65))).is_err());
+        assert!(order_number(&OrderId::new("1".repeat(65))).is_err());
     }
 }

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::de::{Book, List, Num, Text, note, problem};
+use super::de::{List, Num, Text, WireRows, push_problem, row_problem};
 use super::order_book::instrument;
 use crate::broker::{
     Holding, Margin, Margins, Partial, Position, Positions, Product, Profile, Rows,
@@ -15,8 +15,8 @@ use crate::broker::{
 /// Both views must be there: a missing one would read as an account without positions.
 #[derive(Debug, Deserialize)]
 pub(super) struct WirePositions {
-    net: Book<WirePosition>,
-    day: Book<WirePosition>,
+    net: WireRows<WirePosition>,
+    day: WireRows<WirePosition>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,7 +78,7 @@ pub(super) struct WireProfile {
 }
 
 pub(super) fn positions(wire: WirePositions) -> Result<Partial<Positions>, String> {
-    let view = |view: &str, book: Book<WirePosition>| {
+    let view = |view: &str, book: WireRows<WirePosition>| {
         book.build("tradingsymbol", |wire| position(wire).map_err(|why| format!("{view}: {why}")))
     };
     let (net, day) = (view("net", wire.net)?, view("day", wire.day)?);
@@ -86,7 +86,7 @@ pub(super) fn positions(wire: WirePositions) -> Result<Partial<Positions>, Strin
     Ok(positions.with_problems(net.problems).with_problems(day.problems))
 }
 
-pub(super) fn holdings(wire: Book<WireHolding>) -> Result<Rows<Holding>, String> {
+pub(super) fn holdings(wire: WireRows<WireHolding>) -> Result<Rows<Holding>, String> {
     wire.build("tradingsymbol", holding)
 }
 
@@ -101,7 +101,10 @@ pub(super) fn margins(wire: BTreeMap<String, Value>) -> Result<Partial<Margins>,
             Ok(wire) => drop(margins.segments.insert(segment, margin(wire))),
             Err(error) => {
                 let why = error.to_string();
-                note(&mut margins.problems, problem(at, "", &value, &why).name(segment))?;
+                push_problem(
+                    &mut margins.problems,
+                    row_problem(at, "", &value, &why).name(segment),
+                )?;
             }
         }
     }
@@ -113,7 +116,7 @@ pub(super) fn profile(wire: WireProfile) -> Result<Profile, String> {
         list.map(|list| list.0.into_iter().filter_map(|word| word.0).collect()).unwrap_or_default()
     };
     Ok(Profile {
-        user_id: wire.user_id.needed("user_id")?,
+        user_id: wire.user_id.required("user_id")?,
         user_name: wire.user_name.0.unwrap_or_default(),
         email: wire.email.0.unwrap_or_default(),
         broker: wire.broker.0.unwrap_or_default(),

@@ -6,9 +6,9 @@ use form_urlencoded::Serializer;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::classify::Unusable;
-use super::de::{List, Num, Text, note, problem};
-use super::http::not_sent;
+use super::classify::ResponseError;
+use super::de::{List, Num, Text, push_problem, row_problem};
+use super::http::not_sent_error;
 use super::time;
 use crate::broker::{
     BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteBatchLimit, Quotes,
@@ -19,7 +19,7 @@ use crate::broker::{
 /// Kite documents 500 for `/quote`. Its gateway refuses long addresses before it counts: with
 /// `/quote/ltp`, which may name 1000, about 825 keys worked, more gave 400, and still more 414. That
 /// is what a request line of 8 KiB holds. 7500 leaves room for the rest of the line.
-pub(super) const CHUNK: QuoteBatchLimit =
+pub(super) const BATCH_LIMIT: QuoteBatchLimit =
     QuoteBatchLimit { count: 500, bytes: 7500, overhead: "i=&".len() };
 
 #[derive(Debug, Default, Deserialize)]
@@ -69,14 +69,14 @@ struct WireLevel {
 
 /// The path that asks for `instruments`, if they fit in one request.
 pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
-    let bytes: usize = instruments.iter().map(|instrument| CHUNK.cost(instrument)).sum();
-    if instruments.len() > CHUNK.count || bytes > CHUNK.bytes {
-        return Err(not_sent(format!(
+    let bytes: usize = instruments.iter().map(|instrument| BATCH_LIMIT.cost(instrument)).sum();
+    if instruments.len() > BATCH_LIMIT.count || bytes > BATCH_LIMIT.bytes {
+        return Err(not_sent_error(format!(
             "{} instruments in {bytes} bytes of address are too many for one request, which takes {} \
              in {}: put a QuoteCache in front, it divides them up",
             instruments.len(),
-            CHUNK.count,
-            CHUNK.bytes
+            BATCH_LIMIT.count,
+            BATCH_LIMIT.bytes
         )));
     }
     let mut query = Serializer::new(String::new());
@@ -96,7 +96,7 @@ pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
 ///
 /// # Errors
 /// The data is of another shape, or no entry of it was asked for.
-pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, Unusable> {
+pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, ResponseError> {
     let entries = match data {
         Value::Object(entries) => entries,
         Value::Null => return Ok(Quotes::default()),
@@ -106,7 +106,7 @@ pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, Unusab
     let was_asked = |key: &str| names.contains(key);
     match entries.keys().next() {
         Some(first) if !entries.keys().any(|key| was_asked(key)) => {
-            return Err(Unusable::OfAnother(format!("{first:?} was not asked for")));
+            return Err(ResponseError::WrongRequest(format!("{first:?} was not asked for")));
         }
         _ => {}
     }
@@ -121,7 +121,9 @@ pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, Unusab
                 quotes.insert(quote.instrument.clone(), quote);
             }
             Ok(None) => {}
-            Err(why) => note(&mut quotes.problems, problem(at, "", &value, &why).name(key))?,
+            Err(why) => {
+                push_problem(&mut quotes.problems, row_problem(at, "", &value, &why).name(key))?
+            }
         }
     }
     Ok(quotes)
@@ -259,7 +261,7 @@ mod tests {
             let instrument = Instrument::new("NSE", symbol);
             let sent = path(std::slice::from_ref(&instrument)).unwrap();
             // The first has no `&` before it.
-            assert!(CHUNK.cost(&instrument) > sent.len() - "/quote?".len(), "{sent}");
+            assert!(BATCH_LIMIT.cost(&instrument) > sent.len() - "/quote?".len(), "{sent}");
         }
     }
 }

@@ -12,15 +12,15 @@ use crate::broker::{
 };
 
 /// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
-pub(super) const LONGEST: usize = 400;
+pub(super) const MAX_MESSAGE_LENGTH: usize = 400;
 
 /// The least length of a secret, in bytes: half of the shortest that Kite gives (an api_key has 16 characters, a
 /// token 32). A shorter value is a word of somebody's test. It stands in messages for itself, and cut out it would
 /// tear other words apart.
-const LEAST: usize = 8;
+const MIN_SECRET_LENGTH: usize = 8;
 
 /// What stands where a secret was.
-const CUT: &str = "[secret]";
+const PLACEHOLDER: &str = "[secret]";
 
 /// The secrets of one account. Its `Debug` is that of [`SecretString`], which shows nothing.
 #[derive(Debug, Clone, Default)]
@@ -29,25 +29,25 @@ pub(super) struct Secrets(Vec<SecretString>);
 impl Secrets {
     /// Those of them that are [long enough](LEAST).
     pub(super) fn new(mut secrets: Vec<SecretString>) -> Self {
-        secrets.retain(|secret| secret.expose_secret().len() >= LEAST);
+        secrets.retain(|secret| secret.expose_secret().len() >= MIN_SECRET_LENGTH);
         Self(secrets)
     }
 
     /// The error without secrets, and no longer than a person reads.
-    pub(super) fn clean(&self, error: BrokerError) -> BrokerError {
+    pub(super) fn redact(&self, error: BrokerError) -> BrokerError {
         match error {
             BrokerError::PartlyPlaced(order) => {
-                BrokerError::PartlyPlaced(Box::new(self.clean_slices(*order)))
+                BrokerError::PartlyPlaced(Box::new(self.redact_slices(*order)))
             }
-            other => with_detail(other, |detail| self.clean_detail(detail)),
+            other => map_detail(other, |detail| self.redact_detail(detail)),
         }
     }
 
     /// The order with what is told of its slices without secrets.
-    pub(super) fn clean_slices(&self, mut order: SlicedOrder) -> SlicedOrder {
-        change_slices(&mut order, |detail| self.clean_detail(detail));
+    pub(super) fn redact_slices(&self, mut order: SlicedOrder) -> SlicedOrder {
+        map_slice_details(&mut order, |detail| self.redact_detail(detail));
         // An id that holds a secret is none.
-        let clean = |id: &mut OrderId| *id = OrderId::new(self.scrub(id.as_str()));
+        let clean = |id: &mut OrderId| *id = OrderId::new(self.redact_text(id.as_str()));
         if let Some(parent) = &mut order.parent {
             clean(parent);
         }
@@ -59,38 +59,38 @@ impl Secrets {
         order
     }
 
-    fn clean_detail(&self, detail: ErrorDetail) -> ErrorDetail {
+    fn redact_detail(&self, detail: ErrorDetail) -> ErrorDetail {
         ErrorDetail {
             // Cleaned before it is cut: half a token at the cut would not be found.
-            message: shorten(&self.scrub(&detail.message)),
-            code: detail.code.map(|code| shorten(&self.scrub(&code))),
+            message: truncate(&self.redact_text(&detail.message)),
+            code: detail.code.map(|code| truncate(&self.redact_text(&code))),
             ..detail
         }
     }
 
     /// The answer with what is told of its unreadable rows without secrets.
-    pub(super) fn clean_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
+    pub(super) fn redact_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
         for problem in &mut partial.problems {
             let RowProblem { name, tag, reason: why, text, .. } = problem;
             for text in [Some(why), Some(text), name.as_mut(), tag.as_mut()].into_iter().flatten() {
-                *text = shorten(&self.scrub(text));
+                *text = truncate(&self.redact_text(text));
             }
         }
         partial
     }
 
     /// Whether a secret is in `text`.
-    pub(super) fn are_in(&self, text: &str) -> bool {
-        !self.places(text.as_bytes()).is_empty()
+    pub(super) fn appear_in(&self, text: &str) -> bool {
+        !self.find(text.as_bytes()).is_empty()
     }
 
     /// The text with each secret cut out. Secrets that overlap are cut out as one, to the last byte.
-    fn scrub(&self, text: &str) -> String {
+    fn redact_text(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
-        for Range { start, end } in self.places(bytes) {
+        for Range { start, end } in self.find(bytes) {
             kept.extend_from_slice(bytes.get(from..start).unwrap_or_default());
-            kept.extend_from_slice(CUT.as_bytes());
+            kept.extend_from_slice(PLACEHOLDER.as_bytes());
             from = end;
         }
         kept.extend_from_slice(bytes.get(from..).unwrap_or_default());
@@ -99,11 +99,12 @@ impl Secrets {
 
     /// Where the secrets are, from left to right; no two places overlap. All are looked for in the text as it
     /// came, so that what stands for one is never searched for another.
-    fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
+    fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut places: Vec<Range<usize>> = Vec::new();
         for start in 0..text.len() {
             let Some(rest) = text.get(start..) else { break };
-            let spelled = |secret: &SecretString| spelling(rest, secret.expose_secret().as_bytes());
+            let spelled =
+                |secret: &SecretString| encoded_length(rest, secret.expose_secret().as_bytes());
             let Some(length) = self.0.iter().filter_map(spelled).max() else { continue };
             let end = start + length;
             match places.last_mut() {
@@ -116,7 +117,7 @@ impl Secrets {
 }
 
 /// The same error with another detail.
-pub(super) fn with_detail(
+pub(super) fn map_detail(
     error: BrokerError,
     mut change: impl FnMut(ErrorDetail) -> ErrorDetail,
 ) -> BrokerError {
@@ -133,7 +134,7 @@ pub(super) fn with_detail(
         BrokerError::Rejected(detail) => BrokerError::Rejected(change(detail)),
         BrokerError::Fatal(detail) => BrokerError::Fatal(change(detail)),
         BrokerError::PartlyPlaced(mut order) => {
-            change_slices(&mut order, change);
+            map_slice_details(&mut order, change);
             BrokerError::PartlyPlaced(order)
         }
         quiet @ BrokerError::NoQuote { .. } => quiet,
@@ -141,7 +142,7 @@ pub(super) fn with_detail(
 }
 
 /// Gives what was said of each slice another detail.
-fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(ErrorDetail) -> ErrorDetail) {
+fn map_slice_details(order: &mut SlicedOrder, mut change: impl FnMut(ErrorDetail) -> ErrorDetail) {
     for slice in &mut order.slices {
         match &mut slice.outcome {
             SliceOutcome::Rejected(detail)
@@ -154,21 +155,21 @@ fn change_slices(order: &mut SlicedOrder, mut change: impl FnMut(ErrorDetail) ->
 
 /// How many bytes `secret` takes at the beginning of `text`, however its bytes are spelled: as they are, as in
 /// a form or an address, as in JSON. `None` if it is not there.
-fn spelling(text: &[u8], secret: &[u8]) -> Option<usize> {
+fn encoded_length(text: &[u8], secret: &[u8]) -> Option<usize> {
     let encoded = secret
         .iter()
-        .try_fold(text, |rest, &byte| after_spelling(rest, byte))
+        .try_fold(text, |rest, &byte| strip_encoded_byte(rest, byte))
         .map(|rest| text.len() - rest.len());
     // A `%25` of the secret's own would pass for a `%` that was encoded.
     encoded.max(text.starts_with(secret).then_some(secret.len()))
 }
 
 /// What follows if `text` begins with a spelling of `byte`.
-fn after_spelling(text: &[u8], byte: u8) -> Option<&[u8]> {
+fn strip_encoded_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
     if let Some(mut rest) = text.strip_prefix(b"%") {
         // An address within an address is encoded twice, and its `%` is then `%25`.
         loop {
-            if let Some(after) = after_hex(rest, byte) {
+            if let Some(after) = strip_hex_byte(rest, byte) {
                 return Some(after);
             }
             let Some(inner) = rest.strip_prefix(b"25") else { break };
@@ -176,7 +177,7 @@ fn after_spelling(text: &[u8], byte: u8) -> Option<&[u8]> {
         }
     }
     if let Some(rest) = text.strip_prefix(b"\\u00") {
-        return after_hex(rest, byte);
+        return strip_hex_byte(rest, byte);
     }
     match text {
         [b'\\', second, rest @ ..] if *second == byte => Some(rest),
@@ -187,17 +188,17 @@ fn after_spelling(text: &[u8], byte: u8) -> Option<&[u8]> {
 }
 
 /// What follows if `text` begins with `byte` in two hexadecimal digits of either case.
-fn after_hex(text: &[u8], byte: u8) -> Option<&[u8]> {
+fn strip_hex_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
     let (digits, rest) = text.split_at_checked(2)?;
     let spelled = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     (spelled == byte).then_some(rest)
 }
 
-pub(super) fn shorten(text: &str) -> String {
-    if text.chars().count() <= LONGEST {
+pub(super) fn truncate(text: &str) -> String {
+    if text.chars().count() <= MAX_MESSAGE_LENGTH {
         return text.to_owned();
     }
-    text.chars().take(LONGEST).chain("..".chars()).collect()
+    text.chars().take(MAX_MESSAGE_LENGTH).chain("..".chars()).collect()
 }
 
 #[cfg(test)]
@@ -211,7 +212,7 @@ mod tests {
         let error = BrokerError::Rejected(
             ErrorDetail::new("Authorization: token k:s3cr3t-t0ken").code("another-one"),
         );
-        let clean = secrets.clean(error);
+        let clean = secrets.redact(error);
         assert_eq!(
             clean.to_string(),
             "rejected by the broker: Authorization: token k:[secret] ([secret])"
@@ -236,10 +237,10 @@ mod tests {
             r"a\u002bb\u002Fs%t é\u003d",
         ] {
             let text = format!("DELETE /x?t={spelled}&é 100%2");
-            assert_eq!(secrets.scrub(&text), "DELETE /x?t=[secret]&é 100%2", "{spelled}");
+            assert_eq!(secrets.redact_text(&text), "DELETE /x?t=[secret]&é 100%2", "{spelled}");
         }
         for other in ["a%2Bb%2F", "%", "%2", "a+b/s%t é", r"a\", r"\u00"] {
-            assert_eq!(secrets.scrub(other), other);
+            assert_eq!(secrets.redact_text(other), other);
         }
     }
 
@@ -250,8 +251,8 @@ mod tests {
         let id = OrderId::new("s3cr3t-t0ken");
         let slices = [Slice::rejected(said()), Slice::unknown(said()), Slice::placed(id.clone())];
         let order = SlicedOrder::new(Some(id), 3, slices);
-        let clean = secrets.clean_slices(order.clone());
-        let error = secrets.clean(BrokerError::PartlyPlaced(Box::new(order)));
+        let clean = secrets.redact_slices(order.clone());
+        let error = secrets.redact(BrokerError::PartlyPlaced(Box::new(order)));
         for text in [format!("{clean:?}"), format!("{error:?} {error}")] {
             assert!(!text.contains("s3cr3t") && text.contains("token k:[secret]"), "{text}");
         }
@@ -260,7 +261,7 @@ mod tests {
     #[test]
     fn what_was_cut_out_is_not_searched_again() {
         let secrets = Secrets::new(vec!["sec-ret-token".into(), "[secret]".into(), "t".into()]);
-        assert_eq!(secrets.scrub("sec-ret-token: timeout"), "[secret]: timeout");
+        assert_eq!(secrets.redact_text("sec-ret-token: timeout"), "[secret]: timeout");
     }
 
     /// It would be found in words that have nothing to do with it.
@@ -268,7 +269,7 @@ mod tests {
     fn what_is_too_short_for_a_secret_is_left_alone() {
         let secrets =
             Secrets::new(vec!["t".into(), "".into(), "1234567".into(), "12345678".into()]);
-        assert_eq!(secrets.scrub("timeout 1234567 12345678"), "timeout 1234567 [secret]");
+        assert_eq!(secrets.redact_text("timeout 1234567 12345678"), "timeout 1234567 [secret]");
     }
 
     #[test]
@@ -281,7 +282,7 @@ mod tests {
             names.rotate_left(1);
             let secrets = Secrets::new(names.iter().map(|&name| name.into()).collect());
             assert_eq!(
-                secrets.scrub(text),
+                secrets.redact_text(text),
                 "<[secret]> <[secret]> <[secret]> [secret]",
                 "{names:?}"
             );
@@ -291,8 +292,8 @@ mod tests {
     #[test]
     fn a_secret_across_the_cut_leaves_no_half() {
         let secrets = Secrets::new(vec!["s3cr3t-t0ken".into()]);
-        let long = format!("{}s3cr3t-t0ken", "x".repeat(LONGEST - 3));
-        let clean = secrets.clean(BrokerError::Fatal(ErrorDetail::new(long))).to_string();
+        let long = format!("{}s3cr3t-t0ken", "x".repeat(MAX_MESSAGE_LENGTH - 3));
+        let clean = secrets.redact(BrokerError::Fatal(ErrorDetail::new(long))).to_string();
         assert!(!clean.contains("s3c"), "{clean}");
     }
 }

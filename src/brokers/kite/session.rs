@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::builder::{KiteBuildError, KiteBuilder, check_token};
 use super::de::Text;
-use super::http::{Call, Http, not_sent};
+use super::http::{ApiRequest, Http, not_sent_error};
 use super::{Kite, time};
 use crate::broker::BrokerError;
 
@@ -81,13 +81,13 @@ impl KiteBuilder {
             .append_pair("request_token", request_token.expose_secret())
             .append_pair("checksum", checksum.expose_secret())
             .finish();
-        let bare = self.http(None).map_err(|error| not_sent(error.to_string()))?;
-        let credentials = bare.credentials.and(&[request_token, api_secret, checksum]);
+        let bare = self.build_http(None).map_err(|error| not_sent_error(error.to_string()))?;
+        let credentials = bare.credentials.with_secrets(&[request_token, api_secret, checksum]);
         let http = Http { credentials, ..bare };
-        http.build(&Call::login("/session/token", form), |wire: WireSession| {
+        http.request_data(&ApiRequest::login("/session/token", form), |wire: WireSession| {
             Ok::<_, String>(KiteSession {
                 user_id: wire.user_id.0.unwrap_or_default(),
-                access_token: wire.access_token.needed("access_token")?.into(),
+                access_token: wire.access_token.required("access_token")?.into(),
                 login_at: wire.login_time.as_deref().and_then(time::parse),
             })
         })
@@ -140,7 +140,7 @@ impl Kite {
             .append_pair("api_key", &http.api_key)
             .append_pair("access_token", token.unwrap_or_default())
             .finish();
-        http.done(&Call::delete(format!("/session/token?{query}")))
+        http.execute(&ApiRequest::delete(format!("/session/token?{query}")))
     }
 }
 

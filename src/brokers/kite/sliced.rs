@@ -14,8 +14,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::answer::Answer;
-use super::classify::{self, Unusable};
+use super::answer::RawResponse;
+use super::classify::{self, ResponseError};
 use super::de::{Num, Text};
 use super::order_id::order_id;
 use crate::Effect;
@@ -24,13 +24,13 @@ use crate::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest, Slice, Slic
 /// Kite's answer to a placement.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Placed {
+pub(super) struct WirePlacement {
     order_id: Text,
     children: Value,
 }
 
 /// Far more than Kite makes of one order (10).
-const MOST_CHILDREN: usize = 1000;
+const MAX_CHILDREN: usize = 1000;
 
 /// What the placement of `order` came to. `is_new` says of an id whether it can be that of a new order, and
 /// is asked once for each.
@@ -38,31 +38,33 @@ const MOST_CHILDREN: usize = 1000;
 /// # Errors
 /// The answer has no id for the whole, one that is not new, or more children than Kite can make: the order must
 /// be looked for. The words name the children that were placed.
-pub(super) fn placed(
-    placed: Placed,
+pub(super) fn sliced_order(
+    placed: WirePlacement,
     order: &OrderRequest,
     mut is_new: impl FnMut(&str) -> bool,
-) -> Result<SlicedOrder, Unusable> {
+) -> Result<SlicedOrder, ResponseError> {
     let variety = &order.variety;
     // Before the children, none of which has its id.
     let parent = placed
         .order_id
-        .needed("order_id")
-        .map_err(Unusable::from)
+        .required("order_id")
+        .map_err(ResponseError::from)
         .and_then(|number| new_id(variety, &number, &mut is_new));
     let children = match placed.children {
         Value::Null => Vec::new(),
-        Value::Array(children) if children.len() <= MOST_CHILDREN => {
+        Value::Array(children) if children.len() <= MAX_CHILDREN => {
             children.iter().map(|child| slice(child, variety, &mut is_new)).collect()
         }
         Value::Array(children) => return Err(format!("it has {} children", children.len()).into()),
-        other => vec![unknown("its children are no list", &other)],
+        other => vec![unknown_slice("its children are no list", &other)],
     };
     let parent = match parent {
         Ok(parent) => parent,
         Err(why) if children.is_empty() => return Err(why),
         Err(why) => {
-            return Err(why.and(&SlicedOrder::new(None, order.quantity, children).to_string()));
+            return Err(
+                why.with_context(&SlicedOrder::new(None, order.quantity, children).to_string())
+            );
         }
     };
     if children.is_empty() {
@@ -77,12 +79,12 @@ fn new_id(
     variety: &Variety,
     number: &str,
     is_new: &mut impl FnMut(&str) -> bool,
-) -> Result<OrderId, Unusable> {
+) -> Result<OrderId, ResponseError> {
     let id = order_id(variety, number)?;
     if is_new(number) {
         return Ok(id);
     }
-    Err(Unusable::OfAnother(format!("its order_id {number:?} is that of another order")))
+    Err(ResponseError::WrongRequest(format!("its order_id {number:?} is that of another order")))
 }
 
 fn slice(child: &Value, variety: &Variety, is_new: &mut impl FnMut(&str) -> bool) -> Slice {
@@ -90,27 +92,29 @@ fn slice(child: &Value, variety: &Variety, is_new: &mut impl FnMut(&str) -> bool
     match (id, child.get("error").filter(|error| !error.is_null())) {
         (Some(id), None) => match new_id(variety, &id, is_new) {
             Ok(id) => Slice::placed(id),
-            Err(Unusable::Unreadable(why) | Unusable::OfAnother(why)) => unknown(&why, child),
+            Err(ResponseError::Unreadable(why) | ResponseError::WrongRequest(why)) => {
+                unknown_slice(&why, child)
+            }
         },
-        (None, Some(Value::Object(error))) => refusal(error),
-        (None, None) => unknown("a slice has neither an order_id nor an error", child),
-        (Some(_), Some(_)) => unknown("a slice has an order_id and an error", child),
-        (None, Some(_)) => unknown("the error of a slice cannot be read", child),
+        (None, Some(Value::Object(error))) => refused_slice(error),
+        (None, None) => unknown_slice("a slice has neither an order_id nor an error", child),
+        (Some(_), Some(_)) => unknown_slice("a slice has an order_id and an error", child),
+        (None, Some(_)) => unknown_slice("the error of a slice cannot be read", child),
     }
 }
 
 /// What the error of a child says, by the rules for whole answers: its `code` is the status.
-fn refusal(error: &Map<String, Value>) -> Slice {
+fn refused_slice(error: &Map<String, Value>) -> Slice {
     let status = error.get("code").and_then(|code| Num::from(code).0?.try_into().ok());
     let mut envelope = error.clone();
     envelope.remove("code");
     envelope.insert("status".to_owned(), "error".into());
-    let answer = Answer {
+    let answer = RawResponse {
         status: status.unwrap_or_default(),
         body: Value::Object(envelope).to_string().into_bytes(),
-        ..Answer::default()
+        ..RawResponse::default()
     };
-    match classify::refusal(&answer, Effect::Write) {
+    match classify::classify_refusal(&answer, Effect::Write) {
         BrokerError::Throttled { retry_after, detail } => {
             Slice::rejected(detail.throttled(retry_after))
         }
@@ -122,7 +126,7 @@ fn refusal(error: &Map<String, Value>) -> Slice {
 }
 
 /// Not shortened here: that is done once it is without secrets.
-fn unknown(why: &str, what: &Value) -> Slice {
+fn unknown_slice(why: &str, what: &Value) -> Slice {
     Slice::unknown(ErrorDetail::new(format!("{why}: {what}")))
 }
 
@@ -131,14 +135,14 @@ mod tests {
     use super::*;
     use crate::broker::{Instrument, Side, SliceOutcome};
 
-    fn read(data: &str) -> Result<SlicedOrder, Unusable> {
+    fn read(data: &str) -> Result<SlicedOrder, ResponseError> {
         let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 5000);
-        placed(serde_json::from_str(data).unwrap(), &order, |_| true)
+        sliced_order(serde_json::from_str(data).unwrap(), &order, |_| true)
     }
 
     fn why_not(data: &str) -> String {
         match read(data) {
-            Err(Unusable::Unreadable(why)) => why,
+            Err(ResponseError::Unreadable(why)) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -225,7 +229,9 @@ mod tests {
         let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 5000);
         let data = r#"{"order_id":"1","children":[{"order_id":"2"}]}"#;
         let order =
-            placed(serde_json::from_str(data).unwrap(), &order.variety(Variety::Amo), |_| true);
+            sliced_order(serde_json::from_str(data).unwrap(), &order.variety(Variety::Amo), |_| {
+                true
+            });
         let ids: Vec<String> = order.unwrap().placed().map(ToString::to_string).collect();
         assert_eq!(ids, ["amo/1", "amo/2"]);
     }

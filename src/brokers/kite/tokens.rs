@@ -7,15 +7,15 @@ use parking_lot::RwLock;
 use crate::broker::{Exchange, Instrument};
 
 /// More than all exchanges list together, so that only a broker gone mad meets it.
-pub(super) const MOST: usize = 500_000;
+pub(super) const MAX_TOKENS: usize = 500_000;
 
 /// What was learned from listings and quotes. Shared by the clones of an adapter.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(RwLock<HashMap<Instrument, u64>>);
+pub(super) struct InstrumentTokens(RwLock<HashMap<Instrument, u64>>);
 
-impl Tokens {
+impl InstrumentTokens {
     /// The number of `instrument`, if an answer carried it.
-    pub(super) fn of(&self, instrument: &Instrument) -> Option<u64> {
+    pub(super) fn get(&self, instrument: &Instrument) -> Option<u64> {
         self.0.read().get(instrument).copied()
     }
 
@@ -30,14 +30,14 @@ impl Tokens {
             Some(exchange) => known.retain(|one, _| one.exchange() != exchange.as_str()),
             None => known.clear(),
         }
-        known.extend(listed.take(MOST));
+        known.extend(listed.take(MAX_TOKENS));
     }
 
     /// Adds what a quote told.
-    pub(super) fn learn(&self, told: impl Iterator<Item = (Instrument, u64)>) {
+    pub(super) fn extend(&self, told: impl Iterator<Item = (Instrument, u64)>) {
         let mut known = self.0.write();
         for (instrument, token) in told {
-            if known.len() < MOST || known.contains_key(&instrument) {
+            if known.len() < MAX_TOKENS || known.contains_key(&instrument) {
                 known.insert(instrument, token);
             }
         }
@@ -55,11 +55,14 @@ mod tests {
             Instrument::new("BSE", "SBIN"),
             Instrument::new("NSE", "TCS"),
         );
-        let tokens = Tokens::default();
+        let tokens = InstrumentTokens::default();
         tokens.replace(None, [(infy.clone(), 1), (sbin.clone(), 2)].into_iter());
         tokens.replace(Some(&Exchange::Nse), [(tcs.clone(), 3)].into_iter());
-        assert_eq!((tokens.of(&infy), tokens.of(&sbin), tokens.of(&tcs)), (None, Some(2), Some(3)));
-        tokens.learn([(infy.clone(), 4)].into_iter());
-        assert_eq!(tokens.of(&infy), Some(4));
+        assert_eq!(
+            (tokens.get(&infy), tokens.get(&sbin), tokens.get(&tcs)),
+            (None, Some(2), Some(3))
+        );
+        tokens.extend([(infy.clone(), 4)].into_iter());
+        assert_eq!(tokens.get(&infy), Some(4));
     }
 }

@@ -9,17 +9,17 @@ use std::io::{self, ErrorKind, Read};
 
 use ureq::{Error, Timeout};
 
-use super::classify::lost;
+use super::classify::no_answer_error;
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail};
 
 /// A form on its way, which knows whether any of it was handed over.
-pub(super) struct Form<'a> {
+pub(super) struct TrackedBody<'a> {
     rest: &'a [u8],
     handed_over: bool,
 }
 
-impl<'a> Form<'a> {
+impl<'a> TrackedBody<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self { rest: text.as_bytes(), handed_over: false }
     }
@@ -30,7 +30,7 @@ impl<'a> Form<'a> {
     }
 }
 
-impl Read for Form<'_> {
+impl Read for TrackedBody<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.handed_over = true;
         self.rest.read(into)
@@ -38,14 +38,18 @@ impl Read for Form<'_> {
 }
 
 /// Classes a failure of the transport. `form_left` is `None` for a request without a form.
-pub(super) fn failure(error: &Error, effect: Effect, form_left: Option<bool>) -> BrokerError {
+pub(super) fn transport_error(
+    error: &Error,
+    effect: Effect,
+    form_left: Option<bool>,
+) -> BrokerError {
     let detail = ErrorDetail::new(error.to_string());
     match form_left {
         Some(false) => BrokerError::NotSent(detail),
         // Even an error that looks like one of connecting proves nothing once the form is gone.
-        Some(true) => lost(effect, detail),
-        None if before_sending(error) => BrokerError::NotSent(detail),
-        None => lost(effect, detail),
+        Some(true) => no_answer_error(effect, detail),
+        None if is_before_sending(error) => BrokerError::NotSent(detail),
+        None => no_answer_error(effect, detail),
     }
 }
 
@@ -53,7 +57,7 @@ pub(super) fn failure(error: &Error, effect: Effect, form_left: Option<bool>) ->
 ///
 /// Not among them: `Io` of any other kind and `Rustls`, which come from a handshake as well as from
 /// a connection in use, and the global timeout, which says nothing about where the time went.
-fn before_sending(error: &Error) -> bool {
+fn is_before_sending(error: &Error) -> bool {
     match error {
         Error::BadUri(_)
         | Error::Http(_)
@@ -76,7 +80,7 @@ mod tests {
     use super::*;
 
     fn class(error: &Error, effect: Effect, form_left: Option<bool>) -> &'static str {
-        match failure(error, effect, form_left) {
+        match transport_error(error, effect, form_left) {
             BrokerError::NotSent(_) => "not sent",
             BrokerError::OutcomeUnknown(_) => "unknown",
             BrokerError::Transient(_) => "transient",
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn reading_the_form_is_noticed() {
-        let mut form = Form::new("quantity=10");
+        let mut form = TrackedBody::new("quantity=10");
         assert!(!form.handed_over());
         let mut text = String::new();
         form.read_to_string(&mut text).unwrap();

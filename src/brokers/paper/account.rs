@@ -11,20 +11,20 @@ use crate::broker::{Instrument, Margin, Margins, Position, Positions, Product, S
 /// A position holds its entry value, long or short; its profit is added to the cash when it is
 /// realised. There is no leverage and there are no charges.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct PaperAccount {
     cash: Decimal,
     blocked: Decimal,
-    held: Decimal,
+    entry_value: Decimal,
     realised: Decimal,
     positions: BTreeMap<(Instrument, Option<Product>), Position>,
 }
 
-impl Account {
+impl PaperAccount {
     pub(super) fn new(cash: Decimal) -> Self {
         Self {
             cash,
             blocked: Decimal::ZERO,
-            held: Decimal::ZERO,
+            entry_value: Decimal::ZERO,
             realised: Decimal::ZERO,
             positions: BTreeMap::new(),
         }
@@ -32,11 +32,11 @@ impl Account {
 
     /// What can be used now.
     pub(super) fn available(&self) -> Decimal {
-        self.cash + self.realised - self.held - self.blocked
+        self.cash + self.realised - self.entry_value - self.blocked
     }
 
     /// Money that an order at `price` would hold. What closes a position needs none.
-    pub(super) fn needed(
+    pub(super) fn required_margin(
         &self,
         instrument: &Instrument,
         product: Option<&Product>,
@@ -46,7 +46,7 @@ impl Account {
     ) -> Decimal {
         let key = (instrument.clone(), product.cloned());
         let before = self.positions.get(&key).map_or(Decimal::ZERO, |position| position.quantity);
-        let after = before + signed(side, quantity);
+        let after = before + signed_quantity(side, quantity);
         (after.abs() - before.abs()).max(Decimal::ZERO) * price
     }
 
@@ -61,7 +61,7 @@ impl Account {
     }
 
     /// Takes a fill to account.
-    pub(super) fn fill(
+    pub(super) fn apply_fill(
         &mut self,
         instrument: &Instrument,
         product: Option<&Product>,
@@ -73,7 +73,7 @@ impl Account {
             .positions
             .entry((instrument.clone(), product.cloned()))
             .or_insert_with(|| Position::new(instrument.clone(), product.cloned()));
-        self.held -= position.quantity.abs() * position.average_price;
+        self.entry_value -= position.quantity.abs() * position.average_price;
         match side {
             Side::Buy => {
                 position.buy_quantity += quantity;
@@ -85,7 +85,7 @@ impl Account {
             }
         }
         let before = position.quantity;
-        let after = before + signed(side, quantity);
+        let after = before + signed_quantity(side, quantity);
         let opens = before.is_zero() || before.is_sign_positive() == (side == Side::Buy);
         if opens {
             let value = before.abs() * position.average_price + quantity * price;
@@ -104,7 +104,7 @@ impl Account {
             }
         }
         position.quantity = after;
-        self.held += after.abs() * position.average_price;
+        self.entry_value += after.abs() * position.average_price;
     }
 
     /// All positions, valued at the prices that `price_of` gives.
@@ -140,8 +140,8 @@ impl Account {
                 ("live_balance".to_owned(), self.available()),
             ]),
             used: BTreeMap::from([
-                ("debits".to_owned(), self.held + self.blocked - self.realised),
-                ("exposure".to_owned(), self.held),
+                ("debits".to_owned(), self.entry_value + self.blocked - self.realised),
+                ("exposure".to_owned(), self.entry_value),
                 ("m2m_realised".to_owned(), self.realised),
                 ("orders".to_owned(), self.blocked),
             ]),
@@ -150,7 +150,7 @@ impl Account {
     }
 }
 
-fn signed(side: Side, quantity: Decimal) -> Decimal {
+fn signed_quantity(side: Side, quantity: Decimal) -> Decimal {
     match side {
         Side::Buy => quantity,
         Side::Sell => -quantity,
@@ -173,10 +173,10 @@ mod tests {
             fills in prop::collection::vec((any::<bool>(), 1_i64..50, 1_i64..500), 1..40),
             last in 1_i64..500,
         ) {
-            let mut account = Account::new(Decimal::from(1_000_000));
+            let mut account = PaperAccount::new(Decimal::from(1_000_000));
             for (buy, quantity, price) in fills {
                 let side = if buy { Side::Buy } else { Side::Sell };
-                account.fill(&x(), None, side, Decimal::from(quantity), Decimal::from(price));
+                account.apply_fill(&x(), None, side, Decimal::from(quantity), Decimal::from(price));
             }
             let last = Decimal::from(last);
             let position = account.positions(|_| Some(last)).net.remove(0);
@@ -195,12 +195,18 @@ mod tests {
 
     #[test]
     fn closing_needs_no_money_and_turning_round_needs_it_for_the_rest() {
-        let mut account = Account::new(Decimal::from(1000));
+        let mut account = PaperAccount::new(Decimal::from(1000));
         let (three, ten) = (Decimal::from(3), Decimal::from(10));
-        account.fill(&x(), None, Side::Buy, three, ten);
+        account.apply_fill(&x(), None, Side::Buy, three, ten);
         assert_eq!(account.available(), Decimal::from(970));
         let needed = |quantity: i64| {
-            account.needed(&x(), None, Side::Sell, Decimal::from(quantity), Decimal::from(20))
+            account.required_margin(
+                &x(),
+                None,
+                Side::Sell,
+                Decimal::from(quantity),
+                Decimal::from(20),
+            )
         };
         assert_eq!(needed(3), Decimal::ZERO);
         assert_eq!(needed(6), Decimal::ZERO);

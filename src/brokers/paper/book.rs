@@ -14,18 +14,18 @@ use crate::broker::{
     TimeInForce, Trade,
 };
 
-use super::account::Account;
-use super::checks::{check, funds};
-use super::refusal::Refusal;
+use super::account::PaperAccount;
+use super::checks::{required_funds, validate};
+use super::refusal::PaperError;
 use super::replay::Replay;
 use super::resting::{Resting, Wait};
 
 /// How often one order may be changed, as at Kite.
-const MOST_CHANGES: u32 = 25;
+const MAX_CHANGES: u32 = 25;
 
 /// An order in the book, open or done.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct OrderEntry {
     /// As it was asked for, with the changes since.
     pub(crate) request: OrderRequest,
     /// The states it went through, oldest first.
@@ -35,16 +35,16 @@ pub(crate) struct Entry {
     /// How often it was changed.
     pub(crate) changes: u32,
     /// Where its trade is among the trades. Orders fill whole, so there is one at most.
-    trade: Option<usize>,
+    trade_index: Option<usize>,
     /// The trigger of a stop order was met.
     triggered: bool,
     /// What it waits for, while it rests.
-    waits: Option<Wait>,
+    wait: Option<Wait>,
     /// The money it holds while it is open.
     blocked: Decimal,
 }
 
-impl Entry {
+impl OrderEntry {
     fn next_wait(&self) -> Option<Wait> {
         let request = &self.request;
         let kind = match (&request.order_type, self.triggered) {
@@ -52,55 +52,55 @@ impl Entry {
             (OrderType::StopLimit, true) => &OrderType::Limit,
             (kind, _) => kind,
         };
-        Wait::of(kind, request.side, request.price, request.trigger_price)
+        Wait::for_order(kind, request.side, request.price, request.trigger_price)
     }
 
     fn awaits_trigger(&self) -> bool {
         !self.triggered && matches!(self.request.order_type, OrderType::Stop | OrderType::StopLimit)
     }
 
-    fn push(&mut self, status: OrderStatus, at: &Zoned) {
+    fn record_status(&mut self, status: OrderStatus, at: &Zoned) {
         self.order.status = status;
         self.order.updated_at = Some(at.clone());
         self.history.push(self.order.clone());
     }
 
     /// Notes where the order now stands, unless it stood there already.
-    fn enter(&mut self, status: OrderStatus, at: &Zoned) {
+    fn set_status(&mut self, status: OrderStatus, at: &Zoned) {
         if self.order.status != status {
-            self.push(status, at);
+            self.record_status(status, at);
         }
     }
 }
 
 /// All orders of the day, and the account they trade for.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct OrderBook {
     replay: Replay,
     origin: Zoned,
     now: Duration,
-    position: u64,
-    entries: Vec<Entry>,
+    tape_position: u64,
+    entries: Vec<OrderEntry>,
     index: HashMap<OrderId, usize>,
     // Apart from the entries, so that a move of the tape costs nothing for orders that are done.
     resting: BTreeMap<Instrument, Resting>,
     trades: Vec<Trade>,
-    account: Account,
+    account: PaperAccount,
 }
 
-impl Book {
+impl OrderBook {
     /// An empty book whose tape starts at the wall time `origin`.
     pub(super) fn new(replay: Replay, origin: Zoned, cash: Decimal) -> Self {
         Self {
             replay,
             origin,
             now: Duration::ZERO,
-            position: 0,
+            tape_position: 0,
             entries: Vec::new(),
             index: HashMap::new(),
             resting: BTreeMap::new(),
             trades: Vec::new(),
-            account: Account::new(cash),
+            account: PaperAccount::new(cash),
         }
     }
 
@@ -108,15 +108,15 @@ impl Book {
         &self.replay
     }
 
-    pub(super) fn account(&self) -> &Account {
+    pub(super) fn account(&self) -> &PaperAccount {
         &self.account
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[OrderEntry] {
         &self.entries
     }
 
-    pub(super) fn entry(&self, id: &OrderId) -> Option<&Entry> {
+    pub(super) fn entry(&self, id: &OrderId) -> Option<&OrderEntry> {
         self.index.get(id).and_then(|&index| self.entries.get(index))
     }
 
@@ -124,12 +124,12 @@ impl Book {
         &self.trades
     }
 
-    pub(super) fn trade_of(&self, entry: &Entry) -> Option<&Trade> {
-        entry.trade.and_then(|trade| self.trades.get(trade))
+    pub(super) fn trade_of(&self, entry: &OrderEntry) -> Option<&Trade> {
+        entry.trade_index.and_then(|trade| self.trades.get(trade))
     }
 
     /// The wall time when `elapsed` had passed.
-    pub(super) fn wall(&self, elapsed: Duration) -> Zoned {
+    pub(super) fn wall_time(&self, elapsed: Duration) -> Zoned {
         SignedDuration::try_from(elapsed)
             .ok()
             .and_then(|elapsed| self.origin.checked_add(elapsed).ok())
@@ -145,7 +145,7 @@ impl Book {
     pub(super) fn advance(&mut self, elapsed: Duration) {
         self.now = self.now.max(elapsed);
         let position = self.replay.position(self.now);
-        let from = std::mem::replace(&mut self.position, position);
+        let from = std::mem::replace(&mut self.tape_position, position);
         // One round of the tape meets every trigger that it can meet, a second one every limit
         // behind such a trigger. After that nothing new happens, however long nobody looked.
         let rounds = self.resting.keys().filter_map(|instrument| self.replay.series(instrument));
@@ -160,14 +160,14 @@ impl Book {
             for (instrument, resting) in &self.resting {
                 if let Some(bar) = self.replay.bar(instrument, at) {
                     let price = bar.ohlc.close;
-                    met.extend(resting.met(price).into_iter().map(|order| (order, price)));
+                    met.extend(resting.orders_met(price).into_iter().map(|order| (order, price)));
                 }
             }
             met.sort_unstable_by_key(|&(order, _)| order);
-            let at = self.wall(at);
+            let at = self.wall_time(at);
             for (order, price) in met {
                 self.stop_resting(order);
-                self.settle(order, price, &at);
+                self.try_fill(order, price, &at);
             }
         }
     }
@@ -178,40 +178,40 @@ impl Book {
         &mut self,
         request: &OrderRequest,
         elapsed: Duration,
-    ) -> Result<OrderId, Refusal> {
+    ) -> Result<OrderId, PaperError> {
         self.advance(elapsed);
-        let price = check(self, request)?;
+        let price = validate(self, request)?;
         let mut request = request.clone();
         request.product.get_or_insert(Product::Cnc);
-        let at = self.wall(self.now);
+        let at = self.wall_time(self.now);
         let number = self.entries.len() + 1;
         let id = OrderId::new(format!("{}{number:09}", self.origin.strftime("%y%m%d")));
         let received = OrderStatus::from("PUT ORDER REQ RECEIVED");
         let mut order = Order::new(id.clone(), received.clone(), &request);
         order.placed_at = Some(at.clone());
-        let funds = funds(self, &request, price);
-        let mut entry = Entry {
+        let funds = required_funds(self, &request, price);
+        let mut entry = OrderEntry {
             request,
             history: Vec::new(),
             order,
             changes: 0,
-            trade: None,
+            trade_index: None,
             triggered: false,
-            waits: None,
+            wait: None,
             blocked: Decimal::ZERO,
         };
-        entry.push(received, &at);
+        entry.record_status(received, &at);
         match funds {
             Ok(needed) => {
                 entry.order.exchange_order_id = Some(format!("11{number:014}"));
                 entry.blocked = needed;
                 self.account.block(needed);
                 self.entries.push(entry);
-                self.settle(number - 1, price, &at);
+                self.try_fill(number - 1, price, &at);
             }
             Err(refusal) => {
                 entry.order.status_message = Some(refusal.to_string());
-                entry.push(OrderStatus::Rejected, &at);
+                entry.record_status(OrderStatus::Rejected, &at);
                 self.entries.push(entry);
             }
         }
@@ -226,10 +226,10 @@ impl Book {
         slice: &OrderRequest,
         parent: Option<OrderId>,
         elapsed: Duration,
-    ) -> Result<OrderId, Refusal> {
+    ) -> Result<OrderId, PaperError> {
         self.advance(elapsed);
-        let price = check(self, slice)?;
-        funds(self, slice, price)?;
+        let price = validate(self, slice)?;
+        required_funds(self, slice, price)?;
         let id = self.place(slice, elapsed)?;
         if let Some(entry) = self.entries.last_mut() {
             for order in entry.history.iter_mut().chain([&mut entry.order]) {
@@ -245,11 +245,11 @@ impl Book {
         id: &OrderId,
         change: &OrderChange,
         elapsed: Duration,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PaperError> {
         self.advance(elapsed);
-        let (index, entry) = self.open(id)?;
-        if entry.changes >= MOST_CHANGES {
-            return Err(Refusal::TooManyChanges);
+        let (index, entry) = self.open_entry(id)?;
+        if entry.changes >= MAX_CHANGES {
+            return Err(PaperError::TooManyChanges);
         }
         let old = &entry.request;
         let mut request = old.clone();
@@ -268,9 +268,9 @@ impl Book {
         // A new trigger is a new wait; a new limit price behind a trigger that was met is not.
         let rearmed = request.order_type != old.order_type || change.trigger_price.is_some();
         let held = entry.blocked;
-        let price = check(self, &request)?;
+        let price = validate(self, &request)?;
         self.account.unblock(held);
-        let needed = match funds(self, &request, price) {
+        let needed = match required_funds(self, &request, price) {
             Ok(needed) => needed,
             Err(refusal) => {
                 self.account.block(held);
@@ -279,7 +279,7 @@ impl Book {
         };
         self.account.block(needed);
         self.stop_resting(index);
-        let at = self.wall(self.now);
+        let at = self.wall_time(self.now);
         if let Some(entry) = self.entries.get_mut(index) {
             entry.blocked = needed;
             entry.changes += 1;
@@ -290,51 +290,51 @@ impl Book {
             entry.order.order_type = request.order_type.clone();
             entry.order.time_in_force = request.time_in_force.clone();
             entry.request = request;
-            entry.push(OrderStatus::from("MODIFY VALIDATION PENDING"), &at);
+            entry.record_status(OrderStatus::from("MODIFY VALIDATION PENDING"), &at);
         }
-        self.settle(index, price, &at);
+        self.try_fill(index, price, &at);
         Ok(())
     }
 
     /// Takes an open order out of the market.
-    pub(super) fn cancel(&mut self, id: &OrderId, elapsed: Duration) -> Result<(), Refusal> {
+    pub(super) fn cancel(&mut self, id: &OrderId, elapsed: Duration) -> Result<(), PaperError> {
         self.advance(elapsed);
-        let (index, _) = self.open(id)?;
+        let (index, _) = self.open_entry(id)?;
         self.stop_resting(index);
-        let at = self.wall(self.now);
-        self.withdraw(index, &at);
+        let at = self.wall_time(self.now);
+        self.cancel_entry(index, &at);
         Ok(())
     }
 
-    fn open(&self, id: &OrderId) -> Result<(usize, &Entry), Refusal> {
-        let unknown = || Refusal::NoOrder(id.clone());
+    fn open_entry(&self, id: &OrderId) -> Result<(usize, &OrderEntry), PaperError> {
+        let unknown = || PaperError::UnknownOrder(id.clone());
         let index = *self.index.get(id).ok_or_else(unknown)?;
         let entry = self.entries.get(index).ok_or_else(unknown)?;
         if entry.order.status.is_final() {
-            return Err(Refusal::Done { status: entry.order.status.to_string() });
+            return Err(PaperError::OrderFinal { status: entry.order.status.to_string() });
         }
         Ok((index, entry))
     }
 
     /// Fills an order at `price`, or lets it rest, or cancels it, as its kind demands.
-    fn settle(&mut self, index: usize, price: Decimal, at: &Zoned) {
+    fn try_fill(&mut self, index: usize, price: Decimal, at: &Zoned) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let mut wait = entry.next_wait();
         if entry.awaits_trigger() && wait.is_some_and(|wait| wait.is_met(price)) {
-            entry.enter(OrderStatus::TriggerPending, at);
+            entry.set_status(OrderStatus::TriggerPending, at);
             entry.triggered = true;
             wait = entry.next_wait();
         }
         let status =
             if entry.awaits_trigger() { OrderStatus::TriggerPending } else { OrderStatus::Open };
-        entry.enter(status, at);
+        entry.set_status(status, at);
         match wait {
             Some(wait) if !wait.is_met(price) => {
                 let at_once = [TimeInForce::Ioc, TimeInForce::Fok];
                 if at_once.contains(&entry.request.time_in_force) {
-                    self.withdraw(index, at);
+                    self.cancel_entry(index, at);
                 } else {
-                    entry.waits = Some(wait);
+                    entry.wait = Some(wait);
                     let instrument = entry.request.instrument.clone();
                     self.resting.entry(instrument).or_default().insert(wait, index);
                 }
@@ -346,8 +346,7 @@ impl Book {
     fn stop_resting(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let instrument = &entry.request.instrument;
-        if let (Some(wait), Some(resting)) = (entry.waits.take(), self.resting.get_mut(instrument))
-        {
+        if let (Some(wait), Some(resting)) = (entry.wait.take(), self.resting.get_mut(instrument)) {
             resting.remove(wait, index);
             if resting.is_empty() {
                 self.resting.remove(instrument);
@@ -355,11 +354,11 @@ impl Book {
         }
     }
 
-    fn withdraw(&mut self, index: usize, at: &Zoned) {
+    fn cancel_entry(&mut self, index: usize, at: &Zoned) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         self.account.unblock(std::mem::take(&mut entry.blocked));
         entry.order.cancelled_quantity = entry.order.quantity - entry.order.filled_quantity;
-        entry.push(OrderStatus::Cancelled, at);
+        entry.record_status(OrderStatus::Cancelled, at);
     }
 
     fn fill(&mut self, index: usize, price: Decimal, at: &Zoned) {
@@ -372,9 +371,9 @@ impl Book {
         let mut trade = Trade::new(format!("{number:08}"), order, order.quantity, price);
         trade.at = Some(at.clone());
         let product = order.product.as_ref();
-        self.account.fill(&order.instrument, product, order.side, order.quantity, price);
-        entry.trade = Some(self.trades.len());
-        entry.push(OrderStatus::Filled, at);
+        self.account.apply_fill(&order.instrument, product, order.side, order.quantity, price);
+        entry.trade_index = Some(self.trades.len());
+        entry.record_status(OrderStatus::Filled, at);
         self.trades.push(trade);
     }
 }

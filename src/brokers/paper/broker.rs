@@ -15,12 +15,12 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
 
-use super::book::{Book, Entry};
+use super::book::{OrderBook, OrderEntry};
 use super::builder::PaperBuilder;
 use super::candles;
 use super::quotes::quote;
-use super::refusal::Refusal;
-use super::tokens::Tokens;
+use super::refusal::PaperError;
+use super::tokens::InstrumentTable;
 
 /// A broker in memory; see the [module](crate::brokers::paper). Cheap to clone; clones are the
 /// same account.
@@ -45,14 +45,14 @@ use super::tokens::Tokens;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct PaperBroker(Arc<Shared>);
+pub struct PaperBroker(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shared {
-    book: Mutex<Book>,
+struct Inner {
+    book: Mutex<OrderBook>,
     clock: Clock,
     started: Moment,
-    tokens: Tokens,
+    tokens: InstrumentTable,
     holdings: Vec<Holding>,
 }
 
@@ -62,16 +62,16 @@ impl PaperBroker {
         PaperBuilder::new()
     }
 
-    pub(super) fn new(book: Book, clock: Clock, holdings: Vec<Holding>) -> Self {
-        let tokens = Tokens::new(book.replay().prices());
+    pub(super) fn new(book: OrderBook, clock: Clock, holdings: Vec<Holding>) -> Self {
+        let tokens = InstrumentTable::new(book.replay().prices());
         let started = clock.now();
-        Self(Arc::new(Shared { book: Mutex::new(book), clock, started, tokens, holdings }))
+        Self(Arc::new(Inner { book: Mutex::new(book), clock, started, tokens, holdings }))
     }
 
     /// What time it is at the broker.
     pub fn now(&self) -> Zoned {
         let elapsed = self.elapsed();
-        self.0.book.lock().wall(elapsed)
+        self.0.book.lock().wall_time(elapsed)
     }
 
     fn elapsed(&self) -> Duration {
@@ -79,7 +79,7 @@ impl PaperBroker {
     }
 
     /// Looks at the book as it is now.
-    fn book<R>(&self, look: impl FnOnce(&mut Book, Duration) -> R) -> R {
+    fn with_book<R>(&self, look: impl FnOnce(&mut OrderBook, Duration) -> R) -> R {
         let mut book = self.0.book.lock();
         // Read inside the lock, so that the book sees times in order.
         let elapsed = self.elapsed();
@@ -87,8 +87,8 @@ impl PaperBroker {
         look(&mut book, elapsed)
     }
 
-    pub(crate) fn place(&self, order: &OrderRequest) -> Result<OrderId, Refusal> {
-        self.book(|book, now| book.place(order, now))
+    pub(crate) fn place(&self, order: &OrderRequest) -> Result<OrderId, PaperError> {
+        self.with_book(|book, now| book.place(order, now))
     }
 
     /// Places a slice of an order, the first of them without a parent. One that lacks funds is refused, and
@@ -98,53 +98,53 @@ impl PaperBroker {
         &self,
         slice: &OrderRequest,
         parent: Option<OrderId>,
-    ) -> Result<OrderId, Refusal> {
-        self.book(|book, now| book.place_slice(slice, parent, now))
+    ) -> Result<OrderId, PaperError> {
+        self.with_book(|book, now| book.place_slice(slice, parent, now))
     }
 
-    pub(crate) fn modify(&self, id: &OrderId, change: &OrderChange) -> Result<(), Refusal> {
-        self.book(|book, now| book.modify(id, change, now))
+    pub(crate) fn modify(&self, id: &OrderId, change: &OrderChange) -> Result<(), PaperError> {
+        self.with_book(|book, now| book.modify(id, change, now))
     }
 
-    pub(crate) fn cancel(&self, id: &OrderId) -> Result<(), Refusal> {
-        self.book(|book, now| book.cancel(id, now))
+    pub(crate) fn cancel(&self, id: &OrderId) -> Result<(), PaperError> {
+        self.with_book(|book, now| book.cancel(id, now))
     }
 
     /// Reads an order, with what the trait does not show.
-    pub(crate) fn entry<R>(
+    pub(crate) fn read_entry<R>(
         &self,
         id: &OrderId,
-        read: impl FnOnce(&Entry, Option<&Trade>) -> R,
-    ) -> Result<R, Refusal> {
-        self.book(|book, _| {
-            let entry = book.entry(id).ok_or_else(|| Refusal::NoOrder(id.clone()))?;
+        read: impl FnOnce(&OrderEntry, Option<&Trade>) -> R,
+    ) -> Result<R, PaperError> {
+        self.with_book(|book, _| {
+            let entry = book.entry(id).ok_or_else(|| PaperError::UnknownOrder(id.clone()))?;
             Ok(read(entry, book.trade_of(entry)))
         })
     }
 
     #[cfg(feature = "exchange")]
-    pub(crate) fn entries<R>(&self, read: impl FnMut(&Entry) -> R) -> Vec<R> {
-        self.book(|book, _| book.entries().iter().map(read).collect())
+    pub(crate) fn map_entries<R>(&self, read: impl FnMut(&OrderEntry) -> R) -> Vec<R> {
+        self.with_book(|book, _| book.entries().iter().map(read).collect())
     }
 
-    pub(crate) fn candles_of(&self, request: &CandleRequest) -> Result<Vec<Candle>, Refusal> {
-        self.book(|book, _| match book.replay().series(&request.instrument) {
+    pub(crate) fn find_candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, PaperError> {
+        self.with_book(|book, _| match book.replay().series(&request.instrument) {
             Some(series) => candles::candles(series, request),
-            None => Err(Refusal::Instrument(request.instrument.clone())),
+            None => Err(PaperError::UnknownInstrument(request.instrument.clone())),
         })
     }
 
-    pub(crate) fn quote_of(&self, instrument: &Instrument) -> Option<Quote> {
-        self.book(|book, now| {
+    pub(crate) fn find_quote(&self, instrument: &Instrument) -> Option<Quote> {
+        self.with_book(|book, now| {
             let series = book.replay().series(instrument)?;
             let position = book.replay().position(now);
-            let moved_at = book.wall(book.replay().moved_at(position));
+            let moved_at = book.wall_time(book.replay().moved_at(position));
             Some(quote(instrument, series, position, self.token(instrument), moved_at))
         })
     }
 
     pub(crate) fn token(&self, instrument: &Instrument) -> Option<u32> {
-        self.0.tokens.of(instrument)
+        self.0.tokens.token(instrument)
     }
 
     /// The step of its prices, as it is listed; `None` if it is not.
@@ -159,7 +159,7 @@ impl PaperBroker {
     }
 
     fn price(&self, instrument: &Instrument) -> Option<Decimal> {
-        self.book(|book, _| book.price(instrument))
+        self.with_book(|book, _| book.price(instrument))
     }
 }
 
@@ -187,24 +187,25 @@ impl Broker for PaperBroker {
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        Ok(self.entry(id, |entry, _| entry.history.clone())?.into())
+        Ok(self.read_entry(id, |entry, _| entry.history.clone())?.into())
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        Ok(self.book(|book, _| book.entries().iter().map(|entry| entry.order.clone()).collect()))
+        Ok(self
+            .with_book(|book, _| book.entries().iter().map(|entry| entry.order.clone()).collect()))
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        Ok(self.book(|book, _| book.trades().to_vec()).into())
+        Ok(self.with_book(|book, _| book.trades().to_vec()).into())
     }
 
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        Ok(self.entry(id, |_, trade| trade.cloned().into_iter().collect::<Vec<_>>())?.into())
+        Ok(self.read_entry(id, |_, trade| trade.cloned().into_iter().collect::<Vec<_>>())?.into())
     }
 
     fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
         Ok(self
-            .book(|book, _| book.account().positions(|instrument| book.price(instrument)))
+            .with_book(|book, _| book.account().positions(|instrument| book.price(instrument)))
             .into())
     }
 
@@ -220,11 +221,11 @@ impl Broker for PaperBroker {
     }
 
     fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        Ok(self.book(|book, _| book.account().margins()).into())
+        Ok(self.with_book(|book, _| book.account().margins()).into())
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
-        let mut exchanges: Vec<String> = self.book(|book, _| {
+        let mut exchanges: Vec<String> = self.with_book(|book, _| {
             let instruments = book.replay().prices().instruments();
             instruments.map(|instrument| instrument.exchange().to_owned()).collect()
         });
@@ -250,12 +251,12 @@ impl Broker for PaperBroker {
     }
 
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        let quotes = instruments.iter().filter_map(|instrument| self.quote_of(instrument));
+        let quotes = instruments.iter().filter_map(|instrument| self.find_quote(instrument));
         Ok(quotes.map(|quote| (quote.instrument.clone(), quote)).collect())
     }
 
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        Ok(self.candles_of(request)?.into())
+        Ok(self.find_candles(request)?.into())
     }
 
     fn order_tags(&self) -> OrderTags {

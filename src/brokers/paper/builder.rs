@@ -9,9 +9,9 @@ use crate::broker::Holding;
 use crate::brokers::india::zone;
 use crate::clock::Clock;
 
-use super::book::Book;
+use super::book::OrderBook;
 use super::broker::PaperBroker;
-use super::prices::{LARGEST, LARGEST_SUM, Prices};
+use super::prices::{MAX_SUM, MAX_VALUE, Prices};
 use super::replay::Replay;
 
 /// Settings of a [`PaperBroker`]; made by [`PaperBroker::builder`].
@@ -36,7 +36,7 @@ pub enum PaperBuildError {
     #[error("starts_at is of a zone that is not known; give it in one, as Asia/Kolkata or +05:30")]
     NoZone,
     /// Cash below zero, or too much to count with.
-    #[error("the cash {cash} is not between 0 and {LARGEST_SUM}")]
+    #[error("the cash {cash} is not between 0 and {MAX_SUM}")]
     Cash {
         /// What was set.
         cash: Decimal,
@@ -114,11 +114,11 @@ impl PaperBuilder {
         if self.starts_at.as_ref().is_some_and(|start| start.time_zone().is_unknown()) {
             return Err(PaperBuildError::NoZone);
         }
-        if self.cash.is_sign_negative() || self.cash > LARGEST_SUM {
+        if self.cash.is_sign_negative() || self.cash > MAX_SUM {
             return Err(PaperBuildError::Cash { cash: self.cash });
         }
         for holding in &self.holdings {
-            if holding.quantity.abs() > LARGEST || holding.average_price.abs() > LARGEST {
+            if holding.quantity.abs() > MAX_VALUE || holding.average_price.abs() > MAX_VALUE {
                 let instrument = holding.instrument.clone();
                 return Err(PaperBuildError::Holding { instrument });
             }
@@ -126,7 +126,7 @@ impl PaperBuilder {
         let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(zone()));
         let prices = self.prices.unwrap_or_else(Prices::sample);
         let replay = Replay::new(prices, self.bar_every);
-        let book = Book::new(replay, origin, self.cash);
+        let book = OrderBook::new(replay, origin, self.cash);
         Ok(PaperBroker::new(book, self.clock, self.holdings))
     }
 }

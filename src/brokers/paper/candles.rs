@@ -5,25 +5,29 @@ use jiff::{ToSpan, Zoned};
 
 use crate::broker::{Candle, CandleRequest, Interval, Ohlc};
 
-use super::prices::Series;
-use super::refusal::Refusal;
+use super::prices::BarSeries;
+use super::refusal::PaperError;
 
 /// The candles that began from `request.from` to `request.to`, both included. A time without a zone is
 /// what the bars' own times show.
-pub(super) fn candles(series: &Series, request: &CandleRequest) -> Result<Vec<Candle>, Refusal> {
-    let (from, to) = request.range(series.bar(0).at.time_zone()).map_err(Refusal::Time)?;
+pub(super) fn candles(
+    series: &BarSeries,
+    request: &CandleRequest,
+) -> Result<Vec<Candle>, PaperError> {
+    let (from, to) =
+        request.range(series.bar(0).at.time_zone()).map_err(PaperError::InvalidTime)?;
     if from > to {
-        return Err(Refusal::field("from", "it is later than `to`"));
+        return Err(PaperError::invalid_field("from", "it is later than `to`"));
     }
-    let minutes = minutes(&request.interval)?;
+    let minutes = interval_minutes(&request.interval)?;
     // Kite counts intervals from the opening of the session, not from midnight.
     let opening = series.iter().map(|bar| bar.at.time()).min().unwrap_or_default();
     let opening = i64::from(opening.hour()) * 60 + i64::from(opening.minute());
     let mut candles: Vec<Candle> = Vec::new();
     for bar in series.iter() {
-        let at = begin(&bar.at, minutes, opening);
+        let at = interval_start(&bar.at, minutes, opening);
         match candles.last_mut() {
-            Some(candle) if candle.at == at => join(candle, bar),
+            Some(candle) if candle.at == at => merge(candle, bar),
             _ => candles.push(Candle::new(at, bar.ohlc, bar.volume)),
         }
     }
@@ -41,7 +45,7 @@ pub(super) fn candles(series: &Series, request: &CandleRequest) -> Result<Vec<Ca
 }
 
 /// The length of the interval; 0 is a day.
-fn minutes(interval: &Interval) -> Result<i64, Refusal> {
+fn interval_minutes(interval: &Interval) -> Result<i64, PaperError> {
     Ok(match interval {
         Interval::Minute => 1,
         Interval::ThreeMinutes => 3,
@@ -52,13 +56,13 @@ fn minutes(interval: &Interval) -> Result<i64, Refusal> {
         Interval::Hour => 60,
         Interval::Day => 0,
         Interval::Other(word) => {
-            return Err(Refusal::field("interval", format!("`{word}` is unknown")));
+            return Err(PaperError::invalid_field("interval", format!("`{word}` is unknown")));
         }
     })
 }
 
 /// When the interval that `at` lies in began.
-fn begin(at: &Zoned, minutes: i64, opening: i64) -> Zoned {
+fn interval_start(at: &Zoned, minutes: i64, opening: i64) -> Zoned {
     let midnight = DateTime::from(at.date());
     let of_day = i64::from(at.hour()) * 60 + i64::from(at.minute());
     let begin = match (of_day - opening).checked_rem_euclid(minutes) {
@@ -71,7 +75,7 @@ fn begin(at: &Zoned, minutes: i64, opening: i64) -> Zoned {
         .unwrap_or_else(|_| at.clone())
 }
 
-fn join(candle: &mut Candle, bar: &Candle) {
+fn merge(candle: &mut Candle, bar: &Candle) {
     candle.ohlc = Ohlc {
         open: candle.ohlc.open,
         high: candle.ohlc.high.max(bar.ohlc.high),
@@ -88,7 +92,7 @@ mod tests {
     use crate::broker::Instrument;
     use rust_decimal::Decimal;
 
-    fn ask(interval: Interval, from: &str, to: &str) -> Result<Vec<Candle>, Refusal> {
+    fn ask(interval: Interval, from: &str, to: &str) -> Result<Vec<Candle>, PaperError> {
         let prices = Prices::sample();
         let yes = Instrument::new("NSE", "YESBANK");
         let time = |text: &str| format!("{text}+05:30[+05:30]").parse::<Zoned>().unwrap();

@@ -4,19 +4,19 @@ use rust_decimal::Decimal;
 
 use crate::broker::{OrderRequest, OrderType};
 
-use super::book::Book;
-use super::prices::LARGEST;
-use super::refusal::Refusal;
+use super::book::OrderBook;
+use super::prices::MAX_VALUE;
+use super::refusal::PaperError;
 
 /// Whether the order can be understood; gives the present price of its instrument.
-pub(super) fn check(book: &Book, request: &OrderRequest) -> Result<Decimal, Refusal> {
+pub(super) fn validate(book: &OrderBook, request: &OrderRequest) -> Result<Decimal, PaperError> {
     let now = book
         .price(&request.instrument)
-        .ok_or_else(|| Refusal::Instrument(request.instrument.clone()))?;
+        .ok_or_else(|| PaperError::UnknownInstrument(request.instrument.clone()))?;
     let in_range = |field, value: Decimal| {
-        if value <= Decimal::ZERO || value > LARGEST {
-            let what = format!("`{value}` is not more than 0 and at most {LARGEST}");
-            return Err(Refusal::field(field, what));
+        if value <= Decimal::ZERO || value > MAX_VALUE {
+            let what = format!("`{value}` is not more than 0 and at most {MAX_VALUE}");
+            return Err(PaperError::invalid_field(field, what));
         }
         Ok(())
     };
@@ -24,7 +24,7 @@ pub(super) fn check(book: &Book, request: &OrderRequest) -> Result<Decimal, Refu
         Some(value) => in_range(field, value),
         None => {
             let what = format!("a {} order needs it", request.order_type);
-            Err(Refusal::field(field, what))
+            Err(PaperError::invalid_field(field, what))
         }
     };
     in_range("quantity", request.quantity)?;
@@ -37,26 +37,33 @@ pub(super) fn check(book: &Book, request: &OrderRequest) -> Result<Decimal, Refu
             needs("price", request.price)?;
         }
         OrderType::Other(ref word) => {
-            return Err(Refusal::field("order_type", format!("`{word}` is unknown")));
+            return Err(PaperError::invalid_field("order_type", format!("`{word}` is unknown")));
         }
     }
     if request
         .disclosed_quantity
         .is_some_and(|disclosed| disclosed.is_sign_negative() || disclosed > request.quantity)
     {
-        return Err(Refusal::field("disclosed_quantity", "it is not a part of the quantity"));
+        return Err(PaperError::invalid_field(
+            "disclosed_quantity",
+            "it is not a part of the quantity",
+        ));
     }
     Ok(now)
 }
 
 /// The money that the order will hold.
-pub(super) fn funds(book: &Book, request: &OrderRequest, now: Decimal) -> Result<Decimal, Refusal> {
+pub(super) fn required_funds(
+    book: &OrderBook,
+    request: &OrderRequest,
+    now: Decimal,
+) -> Result<Decimal, PaperError> {
     let price = match request.order_type {
         OrderType::Limit | OrderType::StopLimit => request.price,
         OrderType::Stop => request.trigger_price,
         _ => None,
     };
-    let required = book.account().needed(
+    let required = book.account().required_margin(
         &request.instrument,
         request.product.as_ref(),
         request.side,
@@ -65,7 +72,7 @@ pub(super) fn funds(book: &Book, request: &OrderRequest, now: Decimal) -> Result
     );
     let available = book.account().available();
     if required > available {
-        return Err(Refusal::Funds {
+        return Err(PaperError::InsufficientFunds {
             required: required.round_dp(2).to_string(),
             available: available.round_dp(2).to_string(),
         });

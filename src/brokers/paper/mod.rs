@@ -28,10 +28,10 @@ mod resting;
 mod tokens;
 
 #[cfg(feature = "exchange")]
-pub(crate) use book::Entry;
+pub(crate) use book::OrderEntry;
 pub use broker::PaperBroker;
 pub use builder::{PaperBuildError, PaperBuilder};
 pub use prices::{Prices, PricesError};
 #[cfg(feature = "exchange")]
-pub(crate) use refusal::Refusal;
+pub(crate) use refusal::PaperError;
 pub use replay::Replay;

@@ -16,13 +16,13 @@ const COLUMNS: [&str; 8] = ["time", "exchange", "symbol", "open", "high", "low",
 
 /// No price and no quantity may be larger. It keeps every product and sum that the account makes of
 /// them far inside what a decimal can hold.
-pub(super) const LARGEST: Decimal = whole(1_000_000_000);
+pub(super) const MAX_VALUE: Decimal = integer(1_000_000_000);
 
 /// The same for sums: a day's volume, an account's cash.
-pub(super) const LARGEST_SUM: Decimal = whole(1_000_000_000_000_000);
+pub(super) const MAX_SUM: Decimal = integer(1_000_000_000_000_000);
 
 /// A whole number, in constants, where `Decimal::from` cannot be used.
-const fn whole(number: u64) -> Decimal {
+const fn integer(number: u64) -> Decimal {
     Decimal::from_parts((number & 0xFFFF_FFFF) as u32, (number >> 32) as u32, 0, false, 0)
 }
 
@@ -41,12 +41,12 @@ const fn whole(number: u64) -> Decimal {
 #[derive(Debug, Clone)]
 pub struct Prices {
     // Ordered, so that listings and tokens do not change from run to run.
-    series: BTreeMap<Instrument, Series>,
+    series: BTreeMap<Instrument, BarSeries>,
 }
 
 /// The bars of one instrument, at least one, each later than the one before.
 #[derive(Debug, Clone)]
-pub(super) struct Series {
+pub(super) struct BarSeries {
     first: Candle,
     rest: Vec<Candle>,
 }
@@ -72,7 +72,7 @@ pub enum PricesError {
 }
 
 /// What is read of a file: minutes of a year for a dozen instruments, in lines that no bar comes near.
-const MOST: Most = Most::new(128 << 20, 4096);
+const READ_LIMIT: Most = Most::new(128 << 20, 4096);
 
 impl Prices {
     /// Reads the file at `path`, which may be a pipe.
@@ -107,28 +107,28 @@ impl Prices {
     /// assert_eq!(error.to_string(), "cannot read the prices: line 1 is longer than 4096 bytes");
     /// ```
     pub fn from_reader(reader: impl Read) -> Result<Self, PricesError> {
-        Self::read(Bounded::new(reader, MOST))
+        Self::read(Bounded::new(reader, READ_LIMIT))
     }
 
     fn read(reader: Bounded<impl Read>) -> Result<Self, PricesError> {
         let mut lines = csv::Reader::from_reader(reader);
-        let header = lines.headers().map_err(unreadable)?;
+        let header = lines.headers().map_err(csv_error)?;
         if header.iter().ne(COLUMNS) {
             let found = header.iter().collect::<Vec<_>>().join(",");
             let what = format!("the header must be `{}`, not `{found}`", COLUMNS.join(","));
             return Err(PricesError::Line { line: 1, what });
         }
-        let mut series: BTreeMap<Instrument, Series> = BTreeMap::new();
+        let mut series: BTreeMap<Instrument, BarSeries> = BTreeMap::new();
         for record in lines.records() {
-            let record = record.map_err(unreadable)?;
+            let record = record.map_err(csv_error)?;
             let wrong = |what| PricesError::Line {
                 line: record.position().map_or(0, csv::Position::line),
                 what,
             };
-            let (instrument, bar) = parse(&record).map_err(wrong)?;
+            let (instrument, bar) = parse_row(&record).map_err(wrong)?;
             match series.get_mut(&instrument) {
                 None => {
-                    series.insert(instrument, Series { first: bar, rest: Vec::new() });
+                    series.insert(instrument, BarSeries { first: bar, rest: Vec::new() });
                 }
                 Some(known) if known.last().at < bar.at => known.rest.push(bar),
                 Some(known) => {
@@ -162,15 +162,15 @@ impl Prices {
 
     /// The bars of `instrument`, in the order of time; none if it is unknown.
     pub fn bars(&self, instrument: &Instrument) -> impl Iterator<Item = &Candle> {
-        self.series.get(instrument).into_iter().flat_map(Series::iter)
+        self.series.get(instrument).into_iter().flat_map(BarSeries::iter)
     }
 
-    pub(super) fn series(&self, instrument: &Instrument) -> Option<&Series> {
+    pub(super) fn series(&self, instrument: &Instrument) -> Option<&BarSeries> {
         self.series.get(instrument)
     }
 }
 
-impl Series {
+impl BarSeries {
     pub(super) fn len(&self) -> usize {
         self.rest.len() + 1
     }
@@ -191,7 +191,7 @@ impl Series {
     }
 }
 
-fn unreadable(error: csv::Error) -> PricesError {
+fn csv_error(error: csv::Error) -> PricesError {
     let line = error.position().map_or(1, csv::Position::line);
     match error.into_kind() {
         csv::ErrorKind::Io(error) => PricesError::Read(error),
@@ -203,7 +203,7 @@ fn unreadable(error: csv::Error) -> PricesError {
     }
 }
 
-fn parse(record: &csv::StringRecord) -> Result<(Instrument, Candle), String> {
+fn parse_row(record: &csv::StringRecord) -> Result<(Instrument, Candle), String> {
     let field = |column: usize| record.get(column).unwrap_or_default();
     let (exchange, symbol) = (field(1), field(2));
     if exchange.is_empty() || exchange.contains(':') {
@@ -212,7 +212,7 @@ fn parse(record: &csv::StringRecord) -> Result<(Instrument, Candle), String> {
     if symbol.is_empty() {
         return Err("the symbol is missing".to_owned());
     }
-    let price = |column| number(record, column, Decimal::ZERO, LARGEST);
+    let price = |column| parse_number(record, column, Decimal::ZERO, MAX_VALUE);
     let ohlc = Ohlc { open: price(3)?, high: price(4)?, low: price(5)?, close: price(6)? };
     if ohlc.low.is_zero() {
         return Err("a price must be more than 0".to_owned());
@@ -223,11 +223,11 @@ fn parse(record: &csv::StringRecord) -> Result<(Instrument, Candle), String> {
             "the open {open} and close {close} must lie between the low {low} and high {high}"
         ));
     }
-    let volume = number(record, 7, Decimal::ZERO, LARGEST_SUM)?;
-    Ok((Instrument::new(exchange, symbol), Candle::new(time(field(0))?, ohlc, volume)))
+    let volume = parse_number(record, 7, Decimal::ZERO, MAX_SUM)?;
+    Ok((Instrument::new(exchange, symbol), Candle::new(parse_time(field(0))?, ohlc, volume)))
 }
 
-fn number(
+fn parse_number(
     record: &csv::StringRecord,
     column: usize,
     least: Decimal,
@@ -242,7 +242,7 @@ fn number(
     Ok(number)
 }
 
-fn time(text: &str) -> Result<Zoned, String> {
+fn parse_time(text: &str) -> Result<Zoned, String> {
     let wrong = || {
         format!("`{text}` is not a time with an offset; write it as in 2019-01-01T09:15:00+05:30")
     };
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_bounds_are_what_they_say() {
-        assert_eq!(LARGEST, Decimal::from(1_000_000_000_u64));
-        assert_eq!(LARGEST_SUM, Decimal::from(1_000_000_000_000_000_u64));
+        assert_eq!(MAX_VALUE, Decimal::from(1_000_000_000_u64));
+        assert_eq!(MAX_SUM, Decimal::from(1_000_000_000_000_000_u64));
     }
 }

@@ -5,7 +5,7 @@ use rust_decimal::Decimal;
 
 use crate::broker::{Candle, Depth, DepthLevel, Instrument, Ohlc, Quote};
 
-use super::prices::Series;
+use super::prices::BarSeries;
 
 /// The step of prices that is listed, and that is between the levels of the book.
 pub(super) const TICK_SIZE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
@@ -14,7 +14,7 @@ const LEVELS: u32 = 5;
 /// The quote when the tape is at `position`. The day is the one of the present bar.
 pub(super) fn quote(
     instrument: &Instrument,
-    series: &Series,
+    series: &BarSeries,
     position: u64,
     token: Option<u32>,
     moved_at: Zoned,

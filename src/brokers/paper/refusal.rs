@@ -4,47 +4,49 @@ use crate::broker::{BrokerError, ErrorDetail, Instrument, OrderId};
 
 /// A refusal. An order that is refused so never reaches the book.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum PaperError {
     #[error("Invalid `{field}`: {what}.")]
-    Field { field: &'static str, what: String },
+    InvalidField { field: &'static str, what: String },
     /// A time that no broker could read: not even sent.
     #[error("{0}")]
-    Time(BrokerError),
+    InvalidTime(BrokerError),
     #[error("The instrument {0} does not exist or has expired.")]
-    Instrument(Instrument),
+    UnknownInstrument(Instrument),
     #[error("Couldn't find the order `{0}`.")]
-    NoOrder(OrderId),
+    UnknownOrder(OrderId),
     #[error("The order cannot be changed: it is {status} already.")]
-    Done { status: String },
+    OrderFinal { status: String },
     #[error(
         "Insufficient funds. Required margin is {required} but available margin is {available}."
     )]
-    Funds { required: String, available: String },
+    InsufficientFunds { required: String, available: String },
     // Kite's own words: a client tells it from other errors of its kind by them alone.
     #[error("Maximum allowed order modifications exceeded.")]
     TooManyChanges,
 }
 
-impl Refusal {
-    pub(crate) fn field(field: &'static str, what: impl Into<String>) -> Self {
-        Self::Field { field, what: what.into() }
+impl PaperError {
+    pub(crate) fn invalid_field(field: &'static str, what: impl Into<String>) -> Self {
+        Self::InvalidField { field, what: what.into() }
     }
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Field { .. } | Self::Time(_) | Self::Instrument(_) => "input",
-            Self::NoOrder(_) => "no_such_order",
-            Self::Done { .. } => "order_done",
-            Self::Funds { .. } => "funds",
+            Self::InvalidField { .. } | Self::InvalidTime(_) | Self::UnknownInstrument(_) => {
+                "input"
+            }
+            Self::UnknownOrder(_) => "no_such_order",
+            Self::OrderFinal { .. } => "order_done",
+            Self::InsufficientFunds { .. } => "funds",
             Self::TooManyChanges => "modifications",
         }
     }
 }
 
-impl From<Refusal> for BrokerError {
-    fn from(refusal: Refusal) -> Self {
+impl From<PaperError> for BrokerError {
+    fn from(refusal: PaperError) -> Self {
         match refusal {
-            Refusal::Time(error) => error,
+            PaperError::InvalidTime(error) => error,
             refusal => Self::Rejected(ErrorDetail::new(refusal.to_string()).code(refusal.code())),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::{Candle, Instrument};
 
-use super::prices::{Prices, Series};
+use super::prices::{BarSeries, Prices};
 
 /// A tape of [`Prices`] that moves on by one bar every so often, and starts again at its end.
 ///
@@ -43,7 +43,7 @@ impl Replay {
         &self.prices
     }
 
-    pub(super) fn series(&self, instrument: &Instrument) -> Option<&Series> {
+    pub(super) fn series(&self, instrument: &Instrument) -> Option<&BarSeries> {
         self.prices.series(instrument)
     }
 

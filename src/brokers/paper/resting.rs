@@ -18,7 +18,7 @@ pub(super) enum Wait {
 
 impl Wait {
     /// What an order of this kind waits for; `None` if it waits for nothing.
-    pub(super) fn of(
+    pub(super) fn for_order(
         order_type: &OrderType,
         side: Side,
         price: Option<Decimal>,
@@ -69,7 +69,7 @@ impl Resting {
     }
 
     /// The orders that `price` meets, oldest first.
-    pub(super) fn met(&self, price: Decimal) -> Vec<usize> {
+    pub(super) fn orders_met(&self, price: Decimal) -> Vec<usize> {
         let fall = self.fall.range((price, 0)..);
         let rise = self.rise.range(..=(price, usize::MAX));
         let mut met: Vec<usize> = fall.chain(rise).map(|&(_, order)| order).collect();
@@ -103,7 +103,7 @@ mod tests {
             let price = Decimal::from(price);
             let expected: Vec<usize> =
                 (0..waits.len()).filter(|&order| waits[order].is_met(price)).collect();
-            prop_assert_eq!(resting.met(price), expected);
+            prop_assert_eq!(resting.orders_met(price), expected);
             for (order, &wait) in waits.iter().enumerate() {
                 resting.remove(wait, order);
             }

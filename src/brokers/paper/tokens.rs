@@ -11,44 +11,44 @@ use super::quotes::TICK_SIZE;
 
 /// The numbers by which instruments go on Kite's wire.
 #[derive(Debug)]
-pub(super) struct Tokens {
-    of: BTreeMap<Instrument, u32>,
-    by: BTreeMap<u32, Instrument>,
+pub(super) struct InstrumentTable {
+    by_instrument: BTreeMap<Instrument, u32>,
+    by_token: BTreeMap<u32, Instrument>,
 }
 
-impl Tokens {
+impl InstrumentTable {
     /// Numbers made from the names, so that an instrument has the same one in every price file
     /// (unless two names fall on one number).
     pub(super) fn new(prices: &Prices) -> Self {
-        let mut tokens = Self { of: BTreeMap::new(), by: BTreeMap::new() };
+        let mut tokens = Self { by_instrument: BTreeMap::new(), by_token: BTreeMap::new() };
         for instrument in prices.instruments() {
             let mut token = hash(instrument.as_str());
-            while tokens.by.contains_key(&token) {
+            while tokens.by_token.contains_key(&token) {
                 token = (token + 256) & 0x7FFF_FFFF;
             }
-            tokens.of.insert(instrument.clone(), token);
-            tokens.by.insert(token, instrument.clone());
+            tokens.by_instrument.insert(instrument.clone(), token);
+            tokens.by_token.insert(token, instrument.clone());
         }
         tokens
     }
 
-    pub(super) fn of(&self, instrument: &Instrument) -> Option<u32> {
-        self.of.get(instrument).copied()
+    pub(super) fn token(&self, instrument: &Instrument) -> Option<u32> {
+        self.by_instrument.get(instrument).copied()
     }
 
     #[cfg(feature = "exchange")]
     pub(super) fn instrument(&self, token: u32) -> Option<&Instrument> {
-        self.by.get(&token)
+        self.by_token.get(&token)
     }
 
     #[cfg(feature = "exchange")]
     pub(super) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
-        self.of.contains_key(instrument).then_some(TICK_SIZE)
+        self.by_instrument.contains_key(instrument).then_some(TICK_SIZE)
     }
 
     /// What the broker lists about each instrument.
     pub(super) fn listing(&self) -> impl Iterator<Item = InstrumentInfo> {
-        self.of.iter().map(|(instrument, token)| {
+        self.by_instrument.iter().map(|(instrument, token)| {
             let mut info = InstrumentInfo::new(instrument.clone());
             info.token = Some(token.to_string());
             info.name = instrument.symbol().to_owned();
@@ -81,9 +81,9 @@ mod tests {
         )
         .unwrap();
         let yes = Instrument::new("NSE", "YESBANK");
-        let token = Tokens::new(&alone).of(&yes).unwrap();
-        let sample = Tokens::new(&Prices::sample());
-        assert_eq!(sample.of(&yes), Some(token));
-        assert_eq!(sample.by.get(&token), Some(&yes));
+        let token = InstrumentTable::new(&alone).token(&yes).unwrap();
+        let sample = InstrumentTable::new(&Prices::sample());
+        assert_eq!(sample.token(&yes), Some(token));
+        assert_eq!(sample.by_token.get(&token), Some(&yes));
     }
 }

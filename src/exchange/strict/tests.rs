@@ -52,14 +52,14 @@ proptest! {
         windows in prop::collection::vec((1_u32..6, prop_oneof![Just(10_u64), Just(20), 1_u64..50]), 1..3),
     ) {
         for algorithm in Algorithm::ALL {
-            let mut strict = Strict::new(algorithm, &quota(&windows));
+            let mut strict = StrictCounter::new(algorithm, &quota(&windows));
             let mut admitted = Vec::new();
             for now in times(gaps.clone()) {
                 let expected = windows.iter().all(|&(limit, length)| {
                     model(algorithm, u64::from(limit), length, &admitted, now)
                 });
                 prop_assert_eq!(
-                    strict.arrive(Moment::from_nanos(now)), expected,
+                    strict.admit(Moment::from_nanos(now)), expected,
                     "{} at {} after {:?}", algorithm, now, admitted
                 );
                 if expected {
@@ -76,12 +76,12 @@ proptest! {
         length in 1_u64..50,
     ) {
         let mut strict =
-            Strict::new(Algorithm::SlidingLog, &quota(&[(limit, length)])).count_refused(true);
+            StrictCounter::new(Algorithm::SlidingLog, &quota(&[(limit, length)])).count_refused(true);
         let times = times(gaps);
         for (i, &now) in times.iter().enumerate() {
             let expected =
                 model(Algorithm::SlidingLog, u64::from(limit), length, &times[..i], now);
-            prop_assert_eq!(strict.arrive(Moment::from_nanos(now)), expected);
+            prop_assert_eq!(strict.admit(Moment::from_nanos(now)), expected);
         }
     }
 }
@@ -94,37 +94,37 @@ fn two_bursts_around_a_border_tell_the_algorithms_apart() {
     for (algorithm, expected) in
         [(Algorithm::SlidingLog, 10), (Algorithm::FixedWindow, 0), (Algorithm::TokenBucket, 10)]
     {
-        let mut strict = Strict::new(algorithm, &quota);
+        let mut strict = StrictCounter::new(algorithm, &quota);
         let arrivals = (0..20).map(|n| Moment::from_nanos(second - 10 + n));
-        let refused = arrivals.filter(|&at| !strict.arrive(at)).count();
+        let refused = arrivals.filter(|&at| !strict.admit(at)).count();
         assert_eq!(refused, expected, "{algorithm}");
     }
 }
 
 #[test]
 fn a_call_a_whole_second_old_is_forgotten() {
-    let mut strict = Strict::new(Algorithm::SlidingLog, &Quota::per_second(1));
-    assert!(strict.arrive(Moment::from_nanos(0)));
-    assert!(!strict.arrive(Moment::from_nanos(999_999_999)));
-    assert!(strict.arrive(Moment::from_nanos(1_000_000_000)));
+    let mut strict = StrictCounter::new(Algorithm::SlidingLog, &Quota::per_second(1));
+    assert!(strict.admit(Moment::from_nanos(0)));
+    assert!(!strict.admit(Moment::from_nanos(999_999_999)));
+    assert!(strict.admit(Moment::from_nanos(1_000_000_000)));
 }
 
 #[test]
 fn a_bucket_refills_to_the_nanosecond() {
     // 3 per second does not divide: the fourth token is there after 333,333,334 ns, not before.
-    let mut early = Strict::new(Algorithm::TokenBucket, &Quota::per_second(3));
+    let mut early = StrictCounter::new(Algorithm::TokenBucket, &Quota::per_second(3));
     for _ in 0..3 {
-        assert!(early.arrive(Moment::ORIGIN));
+        assert!(early.admit(Moment::ORIGIN));
     }
     let mut late = early.clone();
-    assert!(!early.arrive(Moment::from_nanos(333_333_333)));
-    assert!(late.arrive(Moment::from_nanos(333_333_334)));
+    assert!(!early.admit(Moment::from_nanos(333_333_333)));
+    assert!(late.admit(Moment::from_nanos(333_333_334)));
 }
 
 #[test]
 fn a_call_that_one_window_refuses_costs_nothing_in_the_others() {
-    let mut strict = Strict::new(Algorithm::FixedWindow, &quota(&[(1, 10), (2, 100)]));
-    let arrive = |strict: &mut Strict, at| strict.arrive(Moment::from_nanos(at));
+    let mut strict = StrictCounter::new(Algorithm::FixedWindow, &quota(&[(1, 10), (2, 100)]));
+    let arrive = |strict: &mut StrictCounter, at| strict.admit(Moment::from_nanos(at));
     assert!(arrive(&mut strict, 0));
     for _ in 0..5 {
         assert!(!arrive(&mut strict, 5));
@@ -135,20 +135,21 @@ fn a_call_that_one_window_refuses_costs_nothing_in_the_others() {
 
 #[test]
 fn a_full_bucket_is_emptied_by_refused_calls_if_they_count() {
-    let mut strict = Strict::new(Algorithm::TokenBucket, &quota(&[(1, 10)])).count_refused(true);
-    assert!(strict.arrive(Moment::from_nanos(0)));
-    assert!(!strict.arrive(Moment::from_nanos(9)));
-    assert!(!strict.arrive(Moment::from_nanos(10)));
-    assert!(strict.arrive(Moment::from_nanos(20)));
+    let mut strict =
+        StrictCounter::new(Algorithm::TokenBucket, &quota(&[(1, 10)])).count_refused(true);
+    assert!(strict.admit(Moment::from_nanos(0)));
+    assert!(!strict.admit(Moment::from_nanos(9)));
+    assert!(!strict.admit(Moment::from_nanos(10)));
+    assert!(strict.admit(Moment::from_nanos(20)));
 }
 
 #[test]
 fn absurd_windows_and_times_do_not_panic() {
     for algorithm in Algorithm::ALL {
         for window in [(0, 0), (u32::MAX, u64::MAX), (1, u64::MAX)] {
-            let mut strict = Strict::new(algorithm, &quota(&[window])).count_refused(true);
+            let mut strict = StrictCounter::new(algorithm, &quota(&[window])).count_refused(true);
             for at in [0, u64::MAX, 5, u64::MAX] {
-                strict.arrive(Moment::from_nanos(at));
+                strict.admit(Moment::from_nanos(at));
             }
         }
     }

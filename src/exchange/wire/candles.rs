@@ -8,34 +8,34 @@ use crate::broker::{Candle, CandleRequest, Interval};
 use crate::brokers::PaperBroker;
 use crate::brokers::india::zone;
 
-use super::super::answer::{Answer, ApiError, Body};
-use super::super::form::Fields;
-use super::{num, num_or_zero};
+use super::super::answer::{ApiData, ApiError, ApiResult};
+use super::super::form::FormFields;
+use super::{json_number, json_number_or_zero};
 
 pub(in super::super) fn historical(
     broker: &PaperBroker,
     token: &str,
     interval: &str,
-    query: &Fields,
-) -> Answer {
+    query: &FormFields,
+) -> ApiResult {
     let token = token.parse().ok().and_then(|token| broker.instrument(token));
     let instrument = token.ok_or_else(|| ApiError::input("invalid token"))?;
     let interval = Interval::from(interval);
-    let from = time(query, "from", Time::midnight())?;
-    let to = time(query, "to", Time::constant(23, 59, 59, 0))?;
-    let most = most_days(&interval);
+    let from = parse_time(query, "from", Time::midnight())?;
+    let to = parse_time(query, "to", Time::constant(23, 59, 59, 0))?;
+    let most = max_days(&interval);
     if from.duration_until(&to) > SignedDuration::from_hours(24 * most) {
         return Err(ApiError::input(format!("interval exceeds max limit: {most} days")));
     }
     let mut request = CandleRequest::new(instrument, interval, from, to);
     request.continuous = query.get("continuous") == Some("1");
     request.open_interest = query.get("oi") == Some("1");
-    let candles: Vec<Value> = broker.candles_of(&request)?.iter().map(candle_json).collect();
-    Ok(Body::Json(json!({"candles": candles})))
+    let candles: Vec<Value> = broker.find_candles(&request)?.iter().map(candle_json).collect();
+    Ok(ApiData::Json(json!({"candles": candles})))
 }
 
 /// Kite's bound of one request.
-fn most_days(interval: &Interval) -> i64 {
+fn max_days(interval: &Interval) -> i64 {
     match interval {
         Interval::Minute => 60,
         Interval::FifteenMinutes | Interval::ThirtyMinutes => 200,
@@ -46,11 +46,11 @@ fn most_days(interval: &Interval) -> i64 {
 }
 
 /// A naive time in India, or a day: then `of_day` is meant.
-fn time(query: &Fields, name: &str, of_day: Time) -> Result<Zoned, ApiError> {
-    let text = query.need(name)?;
+fn parse_time(query: &FormFields, name: &str, of_day: Time) -> Result<Zoned, ApiError> {
+    let text = query.require(name)?;
     let time = DateTime::strptime("%Y-%m-%d %H:%M:%S", text)
         .or_else(|_| Date::strptime("%Y-%m-%d", text).map(|date| date.to_datetime(of_day)));
-    time.and_then(|time| time.to_zoned(zone())).map_err(|_| Fields::invalid(name))
+    time.and_then(|time| time.to_zoned(zone())).map_err(|_| FormFields::invalid(name))
 }
 
 fn candle_json(candle: &Candle) -> Value {
@@ -58,14 +58,14 @@ fn candle_json(candle: &Candle) -> Value {
     let ohlc = &candle.ohlc;
     let mut json = vec![
         at.into(),
-        num(ohlc.open),
-        num(ohlc.high),
-        num(ohlc.low),
-        num(ohlc.close),
-        num(candle.volume),
+        json_number(ohlc.open),
+        json_number(ohlc.high),
+        json_number(ohlc.low),
+        json_number(ohlc.close),
+        json_number(candle.volume),
     ];
     if candle.open_interest.is_some() {
-        json.push(num_or_zero(candle.open_interest));
+        json.push(json_number_or_zero(candle.open_interest));
     }
     json.into()
 }

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::broker::{Broker, DepthLevel, Exchange, Ohlc, Quote};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{Answer, ApiError, Body};
-use super::super::form::Fields;
-use super::{naive_or_null, num, num_or_zero};
+use super::super::answer::{ApiData, ApiError, ApiResult};
+use super::super::form::FormFields;
+use super::{json_number, json_number_or_zero, naive_time_or_null};
 
 const COLUMNS: [&str; 12] = [
     "instrument_token",
@@ -24,35 +24,35 @@ const COLUMNS: [&str; 12] = [
     "exchange",
 ];
 
-pub(in super::super) fn quote(broker: &PaperBroker, query: &Fields) -> Answer {
+pub(in super::super) fn quote(broker: &PaperBroker, query: &FormFields) -> ApiResult {
     quotes(broker, query, 500, full_json)
 }
 
-pub(in super::super) fn ohlc(broker: &PaperBroker, query: &Fields) -> Answer {
+pub(in super::super) fn ohlc(broker: &PaperBroker, query: &FormFields) -> ApiResult {
     quotes(broker, query, 1000, |token, quote| {
         json!({
             "instrument_token": token,
-            "last_price": num(quote.last_price),
+            "last_price": json_number(quote.last_price),
             "ohlc": ohlc_json(quote.ohlc.as_ref()),
         })
     })
 }
 
-pub(in super::super) fn ltp(broker: &PaperBroker, query: &Fields) -> Answer {
+pub(in super::super) fn ltp(broker: &PaperBroker, query: &FormFields) -> ApiResult {
     quotes(
         broker,
         query,
         1000,
-        |token, quote| json!({"instrument_token": token, "last_price": num(quote.last_price)}),
+        |token, quote| json!({"instrument_token": token, "last_price": json_number(quote.last_price)}),
     )
 }
 
 fn quotes(
     broker: &PaperBroker,
-    query: &Fields,
+    query: &FormFields,
     most: usize,
     json: impl Fn(Option<u32>, &Quote) -> Value,
-) -> Answer {
+) -> ApiResult {
     let keys: Vec<&str> = query.all("i").collect();
     if keys.is_empty() {
         return Err(ApiError::input("Missing or empty field `i`"));
@@ -65,19 +65,19 @@ fn quotes(
         .into_iter()
         .filter_map(|key| {
             let instrument = key.parse().ok()?;
-            let quote = broker.quote_of(&instrument)?;
+            let quote = broker.find_quote(&instrument)?;
             Some((key.to_owned(), json(broker.token(&instrument), &quote)))
         })
         .collect();
-    Ok(Body::Json(answer.into()))
+    Ok(ApiData::Json(answer.into()))
 }
 
 fn full_json(token: Option<u32>, quote: &Quote) -> Value {
     let levels = |levels: &[DepthLevel]| -> Vec<Value> {
         let level = |level: &DepthLevel| {
             json!({
-                "price": num(level.price),
-                "quantity": num(level.quantity),
+                "price": json_number(level.price),
+                "quantity": json_number(level.quantity),
                 "orders": level.orders,
             })
         };
@@ -86,27 +86,27 @@ fn full_json(token: Option<u32>, quote: &Quote) -> Value {
     let depth = quote.depth.clone().unwrap_or_default();
     json!({
         "instrument_token": token,
-        "timestamp": naive_or_null(quote.at.as_ref()),
-        "last_trade_time": naive_or_null(quote.last_trade_at.as_ref()),
-        "last_price": num(quote.last_price),
-        "last_quantity": num_or_zero(quote.last_quantity),
-        "buy_quantity": num_or_zero(quote.buy_quantity),
-        "sell_quantity": num_or_zero(quote.sell_quantity),
-        "volume": num_or_zero(quote.volume),
-        "average_price": num_or_zero(quote.average_price),
-        "oi": num_or_zero(quote.open_interest),
+        "timestamp": naive_time_or_null(quote.at.as_ref()),
+        "last_trade_time": naive_time_or_null(quote.last_trade_at.as_ref()),
+        "last_price": json_number(quote.last_price),
+        "last_quantity": json_number_or_zero(quote.last_quantity),
+        "buy_quantity": json_number_or_zero(quote.buy_quantity),
+        "sell_quantity": json_number_or_zero(quote.sell_quantity),
+        "volume": json_number_or_zero(quote.volume),
+        "average_price": json_number_or_zero(quote.average_price),
+        "oi": json_number_or_zero(quote.open_interest),
         "oi_day_high": 0,
         "oi_day_low": 0,
-        "net_change": num_or_zero(quote.net_change),
-        "lower_circuit_limit": num_or_zero(quote.lower_circuit),
-        "upper_circuit_limit": num_or_zero(quote.upper_circuit),
+        "net_change": json_number_or_zero(quote.net_change),
+        "lower_circuit_limit": json_number_or_zero(quote.lower_circuit),
+        "upper_circuit_limit": json_number_or_zero(quote.upper_circuit),
         "ohlc": ohlc_json(quote.ohlc.as_ref()),
         "depth": {"buy": levels(&depth.bids), "sell": levels(&depth.asks)},
     })
 }
 
 fn ohlc_json(ohlc: Option<&Ohlc>) -> Value {
-    let field = |field: fn(&Ohlc) -> rust_decimal::Decimal| num_or_zero(ohlc.map(field));
+    let field = |field: fn(&Ohlc) -> rust_decimal::Decimal| json_number_or_zero(ohlc.map(field));
     json!({
         "open": field(|ohlc| ohlc.open),
         "high": field(|ohlc| ohlc.high),
@@ -115,7 +115,7 @@ fn ohlc_json(ohlc: Option<&Ohlc>) -> Value {
     })
 }
 
-pub(in super::super) fn instruments(broker: &PaperBroker, exchange: Option<&str>) -> Answer {
+pub(in super::super) fn instruments(broker: &PaperBroker, exchange: Option<&str>) -> ApiResult {
     let exchange = exchange.map(Exchange::from);
     let listed = broker.instruments(exchange.as_ref()).map_err(|_| ApiError::internal())?;
     let text = |decimal: Option<rust_decimal::Decimal>| {
@@ -146,5 +146,5 @@ pub(in super::super) fn instruments(broker: &PaperBroker, exchange: Option<&str>
         ])?;
     }
     let bytes = csv.into_inner().map_err(|_| ApiError::internal())?;
-    Ok(Body::Csv(String::from_utf8(bytes).map_err(|_| ApiError::internal())?))
+    Ok(ApiData::Csv(String::from_utf8(bytes).map_err(|_| ApiError::internal())?))
 }

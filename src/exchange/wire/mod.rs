@@ -19,21 +19,21 @@ use crate::brokers::india::zone;
 
 /// A decimal as a JSON number, without zeros at its end: whole prices come as integers, as Kite
 /// sends them.
-fn num(decimal: Decimal) -> Value {
+fn json_number(decimal: Decimal) -> Value {
     serde_json::from_str(&decimal.normalize().to_string()).unwrap_or(Value::Null)
 }
 
-fn num_or_zero(decimal: Option<Decimal>) -> Value {
-    num(decimal.unwrap_or_default())
+fn json_number_or_zero(decimal: Option<Decimal>) -> Value {
+    json_number(decimal.unwrap_or_default())
 }
 
 /// `2019-01-01 09:15:00`, in India.
-fn naive(time: &Zoned) -> String {
+fn naive_time(time: &Zoned) -> String {
     time.with_time_zone(zone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-fn naive_or_null(time: Option<&Zoned>) -> Value {
-    time.map_or(Value::Null, |time| naive(time).into())
+fn naive_time_or_null(time: Option<&Zoned>) -> Value {
+    time.map_or(Value::Null, |time| naive_time(time).into())
 }
 
 #[cfg(test)]
@@ -45,14 +45,14 @@ mod tests {
         for (decimal, expected) in
             [("292.00", "292"), ("99725.05000000002", "99725.05000000002"), ("-0.50", "-0.5")]
         {
-            assert_eq!(num(decimal.parse().unwrap()).to_string(), expected);
+            assert_eq!(json_number(decimal.parse().unwrap()).to_string(), expected);
         }
-        assert_eq!(num_or_zero(None).to_string(), "0");
+        assert_eq!(json_number_or_zero(None).to_string(), "0");
     }
 
     #[test]
     fn times_are_those_of_india() {
         let time: Zoned = "2019-01-01T03:45:00+00:00[+00:00]".parse().unwrap();
-        assert_eq!(naive(&time), "2019-01-01 09:15:00");
+        assert_eq!(naive_time(&time), "2019-01-01 09:15:00");
     }
 }

@@ -8,13 +8,13 @@ use crate::broker::{
 };
 
 use super::super::answer::ApiError;
-use super::super::form::Fields;
+use super::super::form::FormFields;
 
 /// Kite's bound of a tag.
-const LONGEST_TAG: usize = 20;
+const MAX_TAG_LENGTH: usize = 20;
 
 /// The fields that Kite documents of a placement, and the variety, which its clients send once more.
-const OF_PLACEMENT: [&str; 19] = [
+const PLACEMENT_FIELDS: [&str; 19] = [
     "variety",
     "exchange",
     "tradingsymbol",
@@ -37,7 +37,7 @@ const OF_PLACEMENT: [&str; 19] = [
 ];
 
 /// Those of a change. Kite's clients may repeat what the order is, which no change can touch.
-const OF_CHANGE: [&str; 15] = [
+const MODIFICATION_FIELDS: [&str; 15] = [
     "variety",
     "order_id",
     "parent_order_id",
@@ -56,32 +56,32 @@ const OF_CHANGE: [&str; 15] = [
 ];
 
 /// Those of a cancellation.
-const OF_CANCELLATION: [&str; 3] = ["variety", "order_id", "parent_order_id"];
+const CANCELLATION_FIELDS: [&str; 3] = ["variety", "order_id", "parent_order_id"];
 
 /// The variety that an address names.
-pub(super) fn variety(word: &str) -> Result<Variety, ApiError> {
+pub(super) fn parse_variety(word: &str) -> Result<Variety, ApiError> {
     match Variety::from(word) {
-        Variety::Other(_) => Err(Fields::invalid("variety")),
+        Variety::Other(_) => Err(FormFields::invalid("variety")),
         known => Ok(known),
     }
 }
 
 /// The order that a form places.
-pub(super) fn placement(variety: Variety, form: &Fields) -> Result<OrderRequest, ApiError> {
-    form.only(&OF_PLACEMENT)?;
-    form.agrees("variety", variety.as_str())?;
-    let exchange = form.need("exchange")?;
-    let instrument = Instrument::new(exchange, form.need("tradingsymbol")?);
-    let side = match form.need("transaction_type")? {
+pub(super) fn placement(variety: Variety, form: &FormFields) -> Result<OrderRequest, ApiError> {
+    form.reject_unknown(&PLACEMENT_FIELDS)?;
+    form.check_same("variety", variety.as_str())?;
+    let exchange = form.require("exchange")?;
+    let instrument = Instrument::new(exchange, form.require("tradingsymbol")?);
+    let side = match form.require("transaction_type")? {
         "BUY" => Side::Buy,
         "SELL" => Side::Sell,
-        _ => return Err(Fields::invalid("transaction_type")),
+        _ => return Err(FormFields::invalid("transaction_type")),
     };
-    let kind = order_type(form.need("order_type")?)?;
-    form.need("quantity")?;
-    let quantity = quantity(form)?.unwrap_or_default();
-    let product = match Product::from(form.need("product")?) {
-        Product::Other(_) => return Err(Fields::invalid("product")),
+    let kind = parse_order_type(form.require("order_type")?)?;
+    form.require("quantity")?;
+    let quantity = parse_quantity(form)?.unwrap_or_default();
+    let product = match Product::from(form.require("product")?) {
+        Product::Other(_) => return Err(FormFields::invalid("product")),
         known => known,
     };
     let mut order = OrderRequest::market(instrument, side, quantity).variety(variety);
@@ -89,50 +89,50 @@ pub(super) fn placement(variety: Variety, form: &Fields) -> Result<OrderRequest,
     order.product = Some(product);
     order.price = form.price("price")?;
     order.trigger_price = form.price("trigger_price")?;
-    order.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
+    order.disclosed_quantity = form.integer("disclosed_quantity")?.map(Into::into);
     order.market_protection = protection(form, &order.order_type, None)?;
     order.autoslice = match form.get("autoslice") {
         None | Some("false") => false,
         Some("true") => true,
-        Some(_) => return Err(Fields::invalid("autoslice")),
+        Some(_) => return Err(FormFields::invalid("autoslice")),
     };
     if let Some(word) = form.get("validity") {
-        order.time_in_force = validity(word)?;
+        order.time_in_force = parse_validity(word)?;
     }
     if let Some(tag) = form.get("tag") {
-        if tag.len() > LONGEST_TAG || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(Fields::invalid("tag"));
+        if tag.len() > MAX_TAG_LENGTH || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(FormFields::invalid("tag"));
         }
         order.tag = Some(tag.to_owned());
     }
-    if let Some(minutes) = form.whole("validity_ttl")? {
+    if let Some(minutes) = form.integer("validity_ttl")? {
         if !(1..=1440).contains(&minutes) {
-            return Err(Fields::invalid("validity_ttl"));
+            return Err(FormFields::invalid("validity_ttl"));
         }
         order = order.extra("validity_ttl", minutes.to_string());
     }
     if order.time_in_force == TimeInForce::Ttl && !order.extra.contains_key("validity_ttl") {
-        return Err(Fields::invalid("validity_ttl"));
+        return Err(FormFields::invalid("validity_ttl"));
     }
     if order.time_in_force == TimeInForce::Ioc && exchange == Exchange::Mcx.as_str() {
-        return Err(Fields::invalid("validity"));
+        return Err(FormFields::invalid("validity"));
     }
-    of_variety(&mut order, form)?;
+    apply_variety(&mut order, form)?;
     Ok(order)
 }
 
 /// What the variety of an order asks for.
-fn of_variety(order: &mut OrderRequest, form: &Fields) -> Result<(), ApiError> {
+fn apply_variety(order: &mut OrderRequest, form: &FormFields) -> Result<(), ApiError> {
     match order.variety {
-        Variety::Iceberg => legs(order, form)?,
-        Variety::Auction => form.need("auction_number").map(|_| ())?,
+        Variety::Iceberg => apply_legs(order, form)?,
+        Variety::Auction => form.require("auction_number").map(|_| ())?,
         Variety::Co => {
-            form.need("trigger_price")?;
+            form.require("trigger_price")?;
             if !matches!(order.order_type, OrderType::Market | OrderType::Limit) {
-                return Err(Fields::invalid("order_type"));
+                return Err(FormFields::invalid("order_type"));
             }
             if !matches!(order.product, Some(Product::Mis | Product::Co)) {
-                return Err(Fields::invalid("product"));
+                return Err(FormFields::invalid("product"));
             }
         }
         _ => {}
@@ -144,34 +144,34 @@ fn of_variety(order: &mut OrderRequest, form: &Fields) -> Result<(), ApiError> {
         ("auction_number", Variety::Auction),
     ] {
         if form.get(name).is_some() && order.variety != of {
-            return Err(Fields::invalid(name));
+            return Err(FormFields::invalid(name));
         }
     }
     Ok(())
 }
 
 /// Where an iceberg order keeps the quantity of a leg.
-pub(in super::super) const LEG: &str = "iceberg_quantity";
+pub(in super::super) const LEG_QUANTITY_FIELD: &str = "iceberg_quantity";
 
 /// The most legs of an iceberg order.
-const MOST_LEGS: i64 = 50;
+const MAX_LEGS: i64 = 50;
 
 /// The legs of an iceberg order: 2 to 50, each for an equal part of the quantity, or for one more if that
 /// cannot be divided. They are not played out: the order rests as one.
-fn legs(order: &mut OrderRequest, form: &Fields) -> Result<(), ApiError> {
+fn apply_legs(order: &mut OrderRequest, form: &FormFields) -> Result<(), ApiError> {
     if order.autoslice {
-        return Err(Fields::invalid("autoslice"));
+        return Err(FormFields::invalid("autoslice"));
     }
-    form.need("iceberg_legs")?;
-    form.need("iceberg_quantity")?;
-    let legs = form.whole("iceberg_legs")?.filter(|legs| (2..=MOST_LEGS).contains(legs));
-    let legs = Decimal::from(legs.ok_or_else(|| Fields::invalid("iceberg_legs"))?);
-    let of_leg = form.whole("iceberg_quantity")?.map(Decimal::from);
+    form.require("iceberg_legs")?;
+    form.require("iceberg_quantity")?;
+    let legs = form.integer("iceberg_legs")?.filter(|legs| (2..=MAX_LEGS).contains(legs));
+    let legs = Decimal::from(legs.ok_or_else(|| FormFields::invalid("iceberg_legs"))?);
+    let of_leg = form.integer("iceberg_quantity")?.map(Decimal::from);
     let part = order.quantity / legs;
     let of_leg = of_leg.filter(|of_leg| [part.floor(), part.ceil()].contains(of_leg));
     let of_leg = of_leg.filter(|of_leg| *of_leg >= Decimal::ONE);
-    let of_leg = of_leg.ok_or_else(|| Fields::invalid("iceberg_quantity"))?;
-    order.extra.insert(LEG.to_owned(), of_leg.to_string());
+    let of_leg = of_leg.ok_or_else(|| FormFields::invalid("iceberg_quantity"))?;
+    order.extra.insert(LEG_QUANTITY_FIELD.to_owned(), of_leg.to_string());
     Ok(())
 }
 
@@ -179,57 +179,57 @@ fn legs(order: &mut OrderRequest, form: &Fields) -> Result<(), ApiError> {
 pub(super) fn modification(
     shown: &Order,
     order: &OrderRequest,
-    form: &Fields,
+    form: &FormFields,
 ) -> Result<OrderChange, ApiError> {
-    form.only(&OF_CHANGE)?;
-    is_of(shown, form)?;
-    form.agrees("exchange", order.instrument.exchange())?;
-    form.agrees("tradingsymbol", order.instrument.symbol())?;
-    form.agrees("transaction_type", &order.side.to_string())?;
-    form.agrees("product", order.product.as_ref().map_or("", Product::as_str))?;
+    form.reject_unknown(&MODIFICATION_FIELDS)?;
+    check_identity(shown, form)?;
+    form.check_same("exchange", order.instrument.exchange())?;
+    form.check_same("tradingsymbol", order.instrument.symbol())?;
+    form.check_same("transaction_type", &order.side.to_string())?;
+    form.check_same("product", order.product.as_ref().map_or("", Product::as_str))?;
     let mut change = OrderChange::new();
-    change.quantity = quantity(form)?;
+    change.quantity = parse_quantity(form)?;
     change.price = form.price("price")?;
     change.trigger_price = form.price("trigger_price")?;
-    change.order_type = form.get("order_type").map(order_type).transpose()?;
-    change.time_in_force = form.get("validity").map(validity).transpose()?;
-    change.disclosed_quantity = form.whole("disclosed_quantity")?.map(Into::into);
+    change.order_type = form.get("order_type").map(parse_order_type).transpose()?;
+    change.time_in_force = form.get("validity").map(parse_validity).transpose()?;
+    change.disclosed_quantity = form.integer("disclosed_quantity")?.map(Into::into);
     let kind = change.order_type.as_ref().unwrap_or(&order.order_type);
     change.market_protection = protection(form, kind, Some(order))?;
     Ok(change)
 }
 
 /// Whether the fields of a cancellation are those of the order.
-pub(super) fn cancellation(shown: &Order, fields: &Fields) -> Result<(), ApiError> {
-    fields.only(&OF_CANCELLATION)?;
-    is_of(shown, fields)
+pub(super) fn cancellation(shown: &Order, fields: &FormFields) -> Result<(), ApiError> {
+    fields.reject_unknown(&CANCELLATION_FIELDS)?;
+    check_identity(shown, fields)
 }
 
 /// Whether the names in a request are those of the order that its address names.
-fn is_of(order: &Order, fields: &Fields) -> Result<(), ApiError> {
-    fields.agrees("variety", order.variety.as_str())?;
-    fields.agrees("order_id", order.id.as_str())?;
-    fields.agrees("parent_order_id", order.parent.as_ref().map_or("", |parent| parent.as_str()))
+fn check_identity(order: &Order, fields: &FormFields) -> Result<(), ApiError> {
+    fields.check_same("variety", order.variety.as_str())?;
+    fields.check_same("order_id", order.id.as_str())?;
+    fields.check_same("parent_order_id", order.parent.as_ref().map_or("", |parent| parent.as_str()))
 }
 
-fn quantity(form: &Fields) -> Result<Option<Decimal>, ApiError> {
-    Ok(form.whole("quantity")?.map(Into::into))
+fn parse_quantity(form: &FormFields) -> Result<Option<Decimal>, ApiError> {
+    Ok(form.integer("quantity")?.map(Into::into))
 }
 
 /// Kite's words for a market order without protection, when it is placed and when an order becomes one.
-const UNPROTECTED: &str = "Market orders without market protection are not allowed via API. Please set \
+const NO_PROTECTION_MESSAGE: &str = "Market orders without market protection are not allowed via API. Please set \
                            market protection or use a Limit order.";
 
 /// The market protection of an order that is, or becomes, one of type `kind`. One that was a market
 /// order `before` keeps what it has. Kite takes any value of it with the other types, where it means
 /// nothing.
 fn protection(
-    form: &Fields,
+    form: &FormFields,
     kind: &OrderType,
     before: Option<&OrderRequest>,
 ) -> Result<Option<MarketProtection>, ApiError> {
     let named = match form.get("market_protection") {
-        Some(text) => Some(named_protection(text)?),
+        Some(text) => Some(parse_protection(text)?),
         None => None,
     };
     let is_market = |kind: &OrderType| matches!(kind, OrderType::Market | OrderType::Stop);
@@ -238,11 +238,11 @@ fn protection(
     }
     let kept = before.filter(|order| is_market(&order.order_type));
     let protection = named.unwrap_or_else(|| kept.and_then(|order| order.market_protection));
-    protection.map(Some).ok_or_else(|| ApiError::input(UNPROTECTED))
+    protection.map(Some).ok_or_else(|| ApiError::input(NO_PROTECTION_MESSAGE))
 }
 
 /// The protection that a client writes as -1, for the broker's choice, or as a percentage; 0 is none.
-fn named_protection(text: &str) -> Result<Option<MarketProtection>, ApiError> {
+fn parse_protection(text: &str) -> Result<Option<MarketProtection>, ApiError> {
     let number: Decimal = text.parse().map_err(|_| {
         ApiError::input(format!(
             "Invalid request (failed to decode market_protection, got: {text} (expected decimal))"
@@ -255,23 +255,23 @@ fn named_protection(text: &str) -> Result<Option<MarketProtection>, ApiError> {
         return Ok(Some(MarketProtection::AUTO));
     }
     let percent = MarketProtection::percent(number);
-    percent.map(Some).map_err(|_| Fields::invalid("market_protection"))
+    percent.map(Some).map_err(|_| FormFields::invalid("market_protection"))
 }
 
-fn order_type(word: &str) -> Result<OrderType, ApiError> {
+fn parse_order_type(word: &str) -> Result<OrderType, ApiError> {
     Ok(match word {
         "MARKET" => OrderType::Market,
         "LIMIT" => OrderType::Limit,
         "SL" => OrderType::StopLimit,
         "SL-M" => OrderType::Stop,
-        _ => return Err(Fields::invalid("order_type")),
+        _ => return Err(FormFields::invalid("order_type")),
     })
 }
 
-fn validity(word: &str) -> Result<TimeInForce, ApiError> {
+fn parse_validity(word: &str) -> Result<TimeInForce, ApiError> {
     match TimeInForce::from(word) {
         known @ (TimeInForce::Day | TimeInForce::Ioc | TimeInForce::Ttl) => Ok(known),
-        _ => Err(Fields::invalid("validity")),
+        _ => Err(FormFields::invalid("validity")),
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
                           &order_type=MARKET";
 
     fn placed(more: &str) -> Result<Option<MarketProtection>, ApiError> {
-        let form = Fields::parse(format!("{MARKET}{more}").as_bytes());
+        let form = FormFields::parse(format!("{MARKET}{more}").as_bytes());
         placement(Variety::Regular, &form).map(|order| order.market_protection)
     }
 
@@ -297,7 +297,7 @@ mod tests {
             assert_eq!(protection.as_percent(), percent);
         }
         for none in ["", "&market_protection=0", "&market_protection=0.0", "&market_protection="] {
-            assert_eq!(placed(none), Err(ApiError::input(UNPROTECTED)), "{none}");
+            assert_eq!(placed(none), Err(ApiError::input(NO_PROTECTION_MESSAGE)), "{none}");
         }
         for wrong in ["-2", "100.5", "True", "NaN"] {
             assert!(placed(&format!("&market_protection={wrong}")).is_err(), "{wrong}");
@@ -309,7 +309,7 @@ mod tests {
         let order = |variety: Variety, quantity: &str, more: &str| {
             let form =
                 format!("{MARKET}&market_protection=-1{more}").replace("quantity=1", quantity);
-            placement(variety, &Fields::parse(form.as_bytes())).map(drop)
+            placement(variety, &FormFields::parse(form.as_bytes())).map(drop)
         };
         let iceberg = |quantity: &str, legs: &str, of_leg: &str| {
             let more = format!("&iceberg_legs={legs}&iceberg_quantity={of_leg}");
@@ -331,7 +331,7 @@ mod tests {
         }
         assert!(order(Variety::Auction, "quantity=1", "").is_err());
         assert_eq!(order(Variety::Auction, "quantity=1", "&auction_number=7"), Ok(()));
-        let co = |form: &str| placement(Variety::Co, &Fields::parse(form.as_bytes())).map(drop);
+        let co = |form: &str| placement(Variety::Co, &FormFields::parse(form.as_bytes())).map(drop);
         let good = format!("{MARKET}&market_protection=-1&trigger_price=5").replace("CNC", "MIS");
         assert_eq!(co(&good), Ok(()));
         assert!(co(&good.replace("&trigger_price=5", "")).is_err());
@@ -344,7 +344,7 @@ mod tests {
         let x = || Instrument::new("NSE", "X");
         let changed = |order: &OrderRequest, form: &str| {
             let shown = Order::new(OrderId::new("1"), OrderStatus::Open, order);
-            let form = Fields::parse(form.as_bytes());
+            let form = FormFields::parse(form.as_bytes());
             modification(&shown, order, &form).map(|it| it.market_protection)
         };
         let stop =
@@ -353,7 +353,10 @@ mod tests {
         assert_eq!(changed(&stop, "order_type=MARKET"), Ok(Some(MarketProtection::AUTO)));
         assert!(changed(&stop, "quantity=2&market_protection=0").is_err());
         let limit = OrderRequest::limit(x(), Side::Sell, 1, 5);
-        assert_eq!(changed(&limit, "order_type=MARKET"), Err(ApiError::input(UNPROTECTED)));
+        assert_eq!(
+            changed(&limit, "order_type=MARKET"),
+            Err(ApiError::input(NO_PROTECTION_MESSAGE))
+        );
         assert_eq!(changed(&limit, "price=4"), Ok(None));
         // One that was a market order before is none now.
         let was_stop = limit.clone().market_protection(MarketProtection::AUTO);

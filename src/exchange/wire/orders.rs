@@ -6,29 +6,29 @@ use crate::broker::{
     Broker, MarketProtection, Order, OrderId, OrderStatus, OrderType, Trade, Variety,
 };
 use crate::brokers::PaperBroker;
-use crate::brokers::paper::{Entry, Refusal};
+use crate::brokers::paper::{OrderEntry, PaperError};
 
-use super::super::answer::{Answer, ApiError, Body};
-use super::super::form::Fields;
-use super::super::rules::{Rules, ticks};
-use super::{naive_or_null, num, num_or_zero, order_form};
+use super::super::answer::{ApiData, ApiError, ApiResult};
+use super::super::form::FormFields;
+use super::super::rules::{OrderRules, check_ticks};
+use super::{json_number, json_number_or_zero, naive_time_or_null, order_form};
 
 pub(in super::super) fn modify(
     broker: &PaperBroker,
-    rules: &Rules,
+    rules: &OrderRules,
     variety: &str,
     id: &str,
-    form: &Fields,
-) -> Answer {
-    let id = find(broker, order_form::variety(variety)?, id)?;
+    form: &FormFields,
+) -> ApiResult {
+    let id = find(broker, order_form::parse_variety(variety)?, id)?;
     let (shown, order) =
-        broker.entry(&id, |entry, _| (entry.order.clone(), entry.request.clone()))?;
+        broker.read_entry(&id, |entry, _| (entry.order.clone(), entry.request.clone()))?;
     let change = order_form::modification(&shown, &order, form)?;
     rules.check(&order, change.quantity.unwrap_or(order.quantity))?;
     let tick = broker.tick_size(&order.instrument);
-    ticks(tick, [("price", change.price), ("trigger price", change.trigger_price)])?;
+    check_ticks(tick, [("price", change.price), ("trigger price", change.trigger_price)])?;
     broker.modify(&id, &change)?;
-    Ok(Body::Json(json!({"order_id": id})))
+    Ok(ApiData::Json(json!({"order_id": id})))
 }
 
 /// Takes an order out of the market. What a client sends with it is in its query, or in a form.
@@ -36,46 +36,46 @@ pub(in super::super) fn cancel(
     broker: &PaperBroker,
     variety: &str,
     id: &str,
-    sent: [&Fields; 2],
-) -> Answer {
-    let id = find(broker, order_form::variety(variety)?, id)?;
-    let order = broker.entry(&id, |entry, _| entry.order.clone())?;
+    sent: [&FormFields; 2],
+) -> ApiResult {
+    let id = find(broker, order_form::parse_variety(variety)?, id)?;
+    let order = broker.read_entry(&id, |entry, _| entry.order.clone())?;
     for fields in sent {
         order_form::cancellation(&order, fields)?;
     }
     broker.cancel(&id)?;
-    Ok(Body::Json(json!({"order_id": id})))
+    Ok(ApiData::Json(json!({"order_id": id})))
 }
 
-pub(in super::super) fn all(broker: &PaperBroker) -> Answer {
-    let orders = broker.entries(|entry| order_json(broker, entry, &entry.order));
-    Ok(Body::Json(orders.into()))
+pub(in super::super) fn all(broker: &PaperBroker) -> ApiResult {
+    let orders = broker.map_entries(|entry| order_json(broker, entry, &entry.order));
+    Ok(ApiData::Json(orders.into()))
 }
 
-pub(in super::super) fn history(broker: &PaperBroker, id: &str) -> Answer {
-    let history: Vec<Value> = broker.entry(&OrderId::new(id), |entry, _| {
+pub(in super::super) fn history(broker: &PaperBroker, id: &str) -> ApiResult {
+    let history: Vec<Value> = broker.read_entry(&OrderId::new(id), |entry, _| {
         entry.history.iter().map(|order| order_json(broker, entry, order)).collect()
     })?;
-    Ok(Body::Json(history.into()))
+    Ok(ApiData::Json(history.into()))
 }
 
-pub(in super::super) fn trades(broker: &PaperBroker) -> Answer {
+pub(in super::super) fn trades(broker: &PaperBroker) -> ApiResult {
     let trades = broker.trades().map_err(|_| ApiError::internal())?;
     let trades: Vec<Value> = trades.iter().map(|trade| trade_json(broker, trade)).collect();
-    Ok(Body::Json(trades.into()))
+    Ok(ApiData::Json(trades.into()))
 }
 
-pub(in super::super) fn order_trades(broker: &PaperBroker, id: &str) -> Answer {
-    let trade = broker.entry(&OrderId::new(id), |_, trade| trade.cloned())?;
+pub(in super::super) fn order_trades(broker: &PaperBroker, id: &str) -> ApiResult {
+    let trade = broker.read_entry(&OrderId::new(id), |_, trade| trade.cloned())?;
     let trades: Vec<Value> = trade.iter().map(|trade| trade_json(broker, trade)).collect();
-    Ok(Body::Json(trades.into()))
+    Ok(ApiData::Json(trades.into()))
 }
 
 /// The order, if it went the way that the address names.
 fn find(broker: &PaperBroker, variety: Variety, id: &str) -> Result<OrderId, ApiError> {
     let id = OrderId::new(id);
-    let matches = broker.entry(&id, |entry, _| entry.request.variety == variety)?;
-    if matches { Ok(id) } else { Err(Refusal::NoOrder(id).into()) }
+    let matches = broker.read_entry(&id, |entry, _| entry.request.variety == variety)?;
+    if matches { Ok(id) } else { Err(PaperError::UnknownOrder(id).into()) }
 }
 
 fn order_type_word(order_type: &OrderType) -> &str {
@@ -93,7 +93,7 @@ fn status_word(status: &OrderStatus) -> &str {
     }
 }
 
-fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
+fn order_json(broker: &PaperBroker, entry: &OrderEntry, order: &Order) -> Value {
     let extra = |name: &str| {
         let value = entry.request.extra.get(name).and_then(|value| value.parse::<i64>().ok());
         value.unwrap_or_default()
@@ -110,9 +110,9 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
         "status": status_word(&order.status),
         "status_message": order.status_message,
         "status_message_raw": order.status_message,
-        "order_timestamp": naive_or_null(placed),
-        "exchange_update_timestamp": naive_or_null(updated),
-        "exchange_timestamp": naive_or_null(placed.filter(|_| at_exchange)),
+        "order_timestamp": naive_time_or_null(placed),
+        "exchange_update_timestamp": naive_time_or_null(updated),
+        "exchange_timestamp": naive_time_or_null(placed.filter(|_| at_exchange)),
         "variety": order.variety,
         "modified": entry.changes > 0,
         "exchange": order.instrument.exchange(),
@@ -123,14 +123,14 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
         "validity": order.time_in_force,
         "validity_ttl": extra("validity_ttl"),
         "product": order.product,
-        "quantity": num(order.quantity),
-        "disclosed_quantity": num_or_zero(entry.request.disclosed_quantity),
-        "price": num_or_zero(order.price),
-        "trigger_price": num_or_zero(order.trigger_price),
-        "average_price": num_or_zero(order.average_price),
-        "filled_quantity": num(order.filled_quantity),
-        "pending_quantity": num(order.pending_quantity()),
-        "cancelled_quantity": num(order.cancelled_quantity),
+        "quantity": json_number(order.quantity),
+        "disclosed_quantity": json_number_or_zero(entry.request.disclosed_quantity),
+        "price": json_number_or_zero(order.price),
+        "trigger_price": json_number_or_zero(order.trigger_price),
+        "average_price": json_number_or_zero(order.average_price),
+        "filled_quantity": json_number(order.filled_quantity),
+        "pending_quantity": json_number(order.pending_quantity()),
+        "cancelled_quantity": json_number(order.cancelled_quantity),
         "market_protection": entry.request.market_protection.map_or(0.into(), protection_json),
         "meta": {},
         "tag": order.tag,
@@ -146,7 +146,7 @@ fn order_json(broker: &PaperBroker, entry: &Entry, order: &Order) -> Value {
 
 /// The client's tag, and the marks by which Kite tells slices: all of them have one, and those after the
 /// first name it.
-fn tags(entry: &Entry, order: &Order) -> Vec<String> {
+fn tags(entry: &OrderEntry, order: &Order) -> Vec<String> {
     let mut tags: Vec<String> = order.tag.clone().into_iter().collect();
     if entry.request.autoslice {
         tags.push("autoslice".to_owned());
@@ -157,13 +157,13 @@ fn tags(entry: &Entry, order: &Order) -> Vec<String> {
 
 /// As the client sent it.
 fn protection_json(protection: MarketProtection) -> Value {
-    protection.as_percent().map_or((-1).into(), num)
+    protection.as_percent().map_or((-1).into(), json_number)
 }
 
 fn trade_json(broker: &PaperBroker, trade: &Trade) -> Value {
     let exchange_order_id =
-        broker.entry(&trade.order_id, |entry, _| entry.order.exchange_order_id.clone());
-    let at = naive_or_null(trade.at.as_ref());
+        broker.read_entry(&trade.order_id, |entry, _| entry.order.exchange_order_id.clone());
+    let at = naive_time_or_null(trade.at.as_ref());
     // The one time that Kite gives as a time of day alone.
     let time_of_day = trade.at.as_ref().map(|at| at.strftime("%H:%M:%S").to_string());
     json!({
@@ -175,8 +175,8 @@ fn trade_json(broker: &PaperBroker, trade: &Trade) -> Value {
         "instrument_token": broker.token(&trade.instrument),
         "transaction_type": trade.side,
         "product": trade.product,
-        "quantity": num(trade.quantity),
-        "average_price": num(trade.price),
+        "quantity": json_number(trade.quantity),
+        "average_price": json_number(trade.price),
         "order_timestamp": time_of_day,
         "exchange_timestamp": at,
         "fill_timestamp": at,

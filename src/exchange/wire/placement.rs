@@ -5,27 +5,27 @@ use serde_json::{Value, json};
 use crate::broker::{OrderId, OrderRequest};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{Answer, ApiError, Body};
+use super::super::answer::{ApiData, ApiError, ApiResult};
 use super::super::fault::Fault;
-use super::super::form::Fields;
-use super::super::mishap::timed_out;
-use super::super::rules::{Rules, ticks};
+use super::super::form::FormFields;
+use super::super::mishap::timed_out_error;
+use super::super::rules::{OrderRules, check_ticks};
 use super::order_form;
 
 /// Places the order of a form. A fault may be that of one of its slices.
 pub(in super::super) fn place(
     broker: &PaperBroker,
-    rules: &Rules,
+    rules: &OrderRules,
     variety: &str,
-    form: &Fields,
+    form: &FormFields,
     fault: Option<Fault>,
-) -> Answer {
-    let order = order_form::placement(order_form::variety(variety)?, form)?;
+) -> ApiResult {
+    let order = order_form::placement(order_form::parse_variety(variety)?, form)?;
     let quantities = rules.slices(&order)?;
     let tick = broker.tick_size(&order.instrument);
-    ticks(tick, [("price", order.price), ("trigger price", order.trigger_price)])?;
+    check_ticks(tick, [("price", order.price), ("trigger price", order.trigger_price)])?;
     if !order.autoslice {
-        return Ok(Body::Json(json!({"order_id": broker.place(&order)?})));
+        return Ok(ApiData::Json(json!({"order_id": broker.place(&order)?})));
     }
     let mut slices =
         quantities.into_iter().map(|quantity| OrderRequest { quantity, ..order.clone() });
@@ -34,9 +34,9 @@ pub(in super::super) fn place(
     let parent = broker.place_slice(&first, None)?;
     let children: Vec<Value> = slices
         .zip(2..)
-        .map(|(slice, number)| child(place_slice(broker, &slice, &parent, fault, number)))
+        .map(|(slice, number)| slice_json(place_slice(broker, &slice, &parent, fault, number)))
         .collect();
-    Ok(Body::Json(json!({"order_id": parent, "children": children})))
+    Ok(ApiData::Json(json!({"order_id": parent, "children": children})))
 }
 
 fn place_slice(
@@ -51,15 +51,15 @@ fn place_slice(
     }
     let placed = broker.place_slice(slice, Some(parent.clone()))?;
     match fault {
-        Some(Fault::SliceLost(lost)) if lost == number => Err(timed_out()),
+        Some(Fault::SliceLost(lost)) if lost == number => Err(timed_out_error()),
         _ => Ok(placed),
     }
 }
 
 /// A slice as the answer shows it.
-fn child(placed: Result<OrderId, ApiError>) -> Value {
+fn slice_json(placed: Result<OrderId, ApiError>) -> Value {
     match placed {
         Ok(id) => json!({"order_id": id}),
-        Err(error) => json!({"error": error.of_child()}),
+        Err(error) => json!({"error": error.to_slice_json()}),
     }
 }

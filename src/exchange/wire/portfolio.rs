@@ -6,25 +6,25 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Holding, Position};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{Answer, ApiError, Body};
-use super::{num, num_or_zero};
+use super::super::answer::{ApiData, ApiError, ApiResult};
+use super::{json_number, json_number_or_zero};
 
-pub(in super::super) fn positions(broker: &PaperBroker) -> Answer {
+pub(in super::super) fn positions(broker: &PaperBroker) -> ApiResult {
     let positions = broker.positions().map_err(|_| ApiError::internal())?;
     let list = |positions: &[Position]| -> Vec<Value> {
         positions.iter().map(|position| position_json(broker, position)).collect()
     };
-    Ok(Body::Json(json!({"net": list(&positions.net), "day": list(&positions.day)})))
+    Ok(ApiData::Json(json!({"net": list(&positions.net), "day": list(&positions.day)})))
 }
 
-pub(in super::super) fn holdings(broker: &PaperBroker) -> Answer {
+pub(in super::super) fn holdings(broker: &PaperBroker) -> ApiResult {
     let holdings = broker.holdings().map_err(|_| ApiError::internal())?;
     let list: Vec<Value> = holdings.iter().map(|holding| holding_json(broker, holding)).collect();
-    Ok(Body::Json(list.into()))
+    Ok(ApiData::Json(list.into()))
 }
 
 fn close_price(broker: &PaperBroker, instrument: &crate::broker::Instrument) -> Decimal {
-    let ohlc = broker.quote_of(instrument).and_then(|quote| quote.ohlc);
+    let ohlc = broker.find_quote(instrument).and_then(|quote| quote.ohlc);
     ohlc.map_or(Decimal::ZERO, |ohlc| ohlc.close)
 }
 
@@ -33,26 +33,28 @@ fn mean(value: Decimal, quantity: Decimal) -> Decimal {
 }
 
 fn position_json(broker: &PaperBroker, position: &Position) -> Value {
-    let buy_price = num(mean(position.buy_value, position.buy_quantity));
-    let sell_price = num(mean(position.sell_value, position.sell_quantity));
-    let (buy_value, sell_value) = (num(position.buy_value), num(position.sell_value));
-    let (buy_quantity, sell_quantity) = (num(position.buy_quantity), num(position.sell_quantity));
+    let buy_price = json_number(mean(position.buy_value, position.buy_quantity));
+    let sell_price = json_number(mean(position.sell_value, position.sell_quantity));
+    let (buy_value, sell_value) =
+        (json_number(position.buy_value), json_number(position.sell_value));
+    let (buy_quantity, sell_quantity) =
+        (json_number(position.buy_quantity), json_number(position.sell_quantity));
     json!({
         "tradingsymbol": position.instrument.symbol(),
         "exchange": position.instrument.exchange(),
         "instrument_token": broker.token(&position.instrument),
         "product": position.product,
-        "quantity": num(position.quantity),
-        "overnight_quantity": num(position.overnight_quantity),
-        "multiplier": num(position.multiplier),
-        "average_price": num(position.average_price.round_dp(6)),
-        "close_price": num(close_price(broker, &position.instrument)),
-        "last_price": num_or_zero(position.last_price),
-        "value": num(position.sell_value - position.buy_value),
-        "pnl": num_or_zero(position.pnl),
-        "m2m": num_or_zero(position.pnl),
-        "unrealised": num_or_zero(position.unrealised),
-        "realised": num_or_zero(position.realised),
+        "quantity": json_number(position.quantity),
+        "overnight_quantity": json_number(position.overnight_quantity),
+        "multiplier": json_number(position.multiplier),
+        "average_price": json_number(position.average_price.round_dp(6)),
+        "close_price": json_number(close_price(broker, &position.instrument)),
+        "last_price": json_number_or_zero(position.last_price),
+        "value": json_number(position.sell_value - position.buy_value),
+        "pnl": json_number_or_zero(position.pnl),
+        "m2m": json_number_or_zero(position.pnl),
+        "unrealised": json_number_or_zero(position.unrealised),
+        "realised": json_number_or_zero(position.realised),
         "buy_quantity": buy_quantity,
         "buy_price": buy_price,
         "buy_value": buy_value,
@@ -80,23 +82,23 @@ fn holding_json(broker: &PaperBroker, holding: &Holding) -> Value {
         "isin": holding.isin.as_deref().unwrap_or_default(),
         "product": "CNC",
         "price": 0,
-        "quantity": num(holding.quantity),
+        "quantity": json_number(holding.quantity),
         "used_quantity": 0,
-        "t1_quantity": num(holding.unsettled_quantity),
-        "realised_quantity": num(holding.quantity),
+        "t1_quantity": json_number(holding.unsettled_quantity),
+        "realised_quantity": json_number(holding.quantity),
         "authorised_quantity": 0,
         "authorised_date": "2019-01-01 00:00:00",
         "authorisation": {},
-        "opening_quantity": num(holding.quantity + holding.unsettled_quantity),
+        "opening_quantity": json_number(holding.quantity + holding.unsettled_quantity),
         "short_quantity": 0,
         "collateral_quantity": 0,
         "collateral_type": "",
         "discrepancy": false,
-        "average_price": num(holding.average_price),
-        "last_price": num_or_zero(holding.last_price),
-        "close_price": num(close),
-        "pnl": num_or_zero(holding.pnl),
-        "day_change": num(change),
-        "day_change_percentage": num(mean(change * Decimal::ONE_HUNDRED, close)),
+        "average_price": json_number(holding.average_price),
+        "last_price": json_number_or_zero(holding.last_price),
+        "close_price": json_number(close),
+        "pnl": json_number_or_zero(holding.pnl),
+        "day_change": json_number(change),
+        "day_change_percentage": json_number(mean(change * Decimal::ONE_HUNDRED, close)),
     })
 }

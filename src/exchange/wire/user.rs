@@ -5,38 +5,38 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Margin, Profile};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{Answer, ApiError, Body};
-use super::super::form::Fields;
+use super::super::answer::{ApiData, ApiError, ApiResult};
+use super::super::form::FormFields;
 use super::super::sessions::Sessions;
-use super::{naive, num, num_or_zero};
+use super::{json_number, json_number_or_zero, naive_time};
 
-pub(in super::super) fn profile(broker: &PaperBroker) -> Answer {
+pub(in super::super) fn profile(broker: &PaperBroker) -> ApiResult {
     let profile = broker.profile().map_err(|_| ApiError::internal())?;
-    Ok(Body::Json(profile_json(&profile)))
+    Ok(ApiData::Json(profile_json(&profile)))
 }
 
-pub(in super::super) fn margins(broker: &PaperBroker) -> Answer {
+pub(in super::super) fn margins(broker: &PaperBroker) -> ApiResult {
     let margins = broker.margins().map_err(|_| ApiError::internal())?;
     let segment = |name| margin_json(margins.segment(name));
-    Ok(Body::Json(json!({"equity": segment("equity"), "commodity": segment("commodity")})))
+    Ok(ApiData::Json(json!({"equity": segment("equity"), "commodity": segment("commodity")})))
 }
 
-pub(in super::super) fn segment_margins(broker: &PaperBroker, segment: &str) -> Answer {
+pub(in super::super) fn segment_margins(broker: &PaperBroker, segment: &str) -> ApiResult {
     if !["equity", "commodity"].contains(&segment) {
-        return Err(Fields::invalid("segment"));
+        return Err(FormFields::invalid("segment"));
     }
     let margins = broker.margins().map_err(|_| ApiError::internal())?;
-    Ok(Body::Json(margin_json(margins.segment(segment))))
+    Ok(ApiData::Json(margin_json(margins.segment(segment))))
 }
 
 pub(in super::super) fn begin_session(
     broker: &PaperBroker,
     sessions: &Sessions,
-    form: &Fields,
-) -> Answer {
-    let api_key = form.need("api_key")?;
-    form.need("request_token")?;
-    let checksum = form.need("checksum")?;
+    form: &FormFields,
+) -> ApiResult {
+    let api_key = form.require("api_key")?;
+    form.require("request_token")?;
+    let checksum = form.require("checksum")?;
     // The secret is the client's own; what can be seen is whether this is a SHA-256 at all.
     if checksum.len() != 64 || !checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(ApiError::token("Invalid `checksum`."));
@@ -49,14 +49,14 @@ pub(in super::super) fn begin_session(
     json["refresh_token"] = "".into();
     json["enctoken"] = "".into();
     json["silo"] = "".into();
-    json["login_time"] = naive(&broker.now()).into();
-    Ok(Body::Json(json))
+    json["login_time"] = naive_time(&broker.now()).into();
+    Ok(ApiData::Json(json))
 }
 
-pub(in super::super) fn end_session(sessions: &Sessions, query: &Fields) -> Answer {
-    query.need("api_key")?;
-    sessions.end(query.need("access_token")?);
-    Ok(Body::Json(true.into()))
+pub(in super::super) fn end_session(sessions: &Sessions, query: &FormFields) -> ApiResult {
+    query.require("api_key")?;
+    sessions.end(query.require("access_token")?);
+    Ok(ApiData::Json(true.into()))
 }
 
 fn profile_json(profile: &Profile) -> Value {
@@ -78,11 +78,12 @@ fn profile_json(profile: &Profile) -> Value {
 
 /// A segment's money. One that the account does not have is there, and not enabled.
 fn margin_json(margin: Option<&Margin>) -> Value {
-    let available = |name: &str| num_or_zero(margin.and_then(|m| m.available.get(name).copied()));
-    let used = |name: &str| num_or_zero(margin.and_then(|m| m.used.get(name).copied()));
+    let available =
+        |name: &str| json_number_or_zero(margin.and_then(|m| m.available.get(name).copied()));
+    let used = |name: &str| json_number_or_zero(margin.and_then(|m| m.used.get(name).copied()));
     json!({
         "enabled": margin.is_some_and(|margin| margin.enabled),
-        "net": margin.map_or(0.into(), |margin| num(margin.net)),
+        "net": margin.map_or(0.into(), |margin| json_number(margin.net)),
         "available": {
             "adhoc_margin": 0,
             "cash": available("cash"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::words::{BreakerMode, CallCounts};
-use crate::resilience::setting::{PolicyError, demand, demand_percent, demand_time};
+use crate::resilience::setting::{PolicyError, ensure, ensure_percent, ensure_time};
 
 /// When a lane stops calling a broker that does not answer, and how it finds its way back. Each route class of the
 /// lane has a breaker of its own, by these settings.
@@ -28,14 +28,14 @@ pub struct BreakerPolicy {
     pub(super) window: Duration,
     minimum: u32,
     failures: Option<u32>,
-    run: Option<u32>,
+    failures_in_a_row: Option<u32>,
     slow: Option<(Duration, u32)>,
     open_for: Duration,
     growth: u32,
     max_open: Duration,
     pub(super) probes: u32,
     pub(super) probe_deadline: Duration,
-    pub(super) longest_trial: Duration,
+    pub(super) max_half_open: Duration,
     pub(super) mode: BreakerMode,
 }
 
@@ -48,14 +48,14 @@ impl Default for BreakerPolicy {
             window: Duration::from_secs(30),
             minimum: 10,
             failures: Some(50),
-            run: Some(5),
+            failures_in_a_row: Some(5),
             slow: None,
             open_for: Duration::from_secs(5),
             growth: 2,
             max_open: Duration::from_secs(60),
             probes: 2,
             probe_deadline: Duration::from_secs(10),
-            longest_trial: Duration::from_secs(30),
+            max_half_open: Duration::from_secs(30),
             mode: BreakerMode::Automatic,
         }
     }
@@ -94,7 +94,7 @@ impl BreakerPolicy {
     /// default; `None` does not look at that.
     #[must_use]
     pub fn failures_in_a_row(mut self, calls: Option<u32>) -> Self {
-        self.run = calls;
+        self.failures_in_a_row = calls;
         self
     }
 
@@ -151,7 +151,7 @@ impl BreakerPolicy {
     /// default.
     #[must_use]
     pub fn max_half_open(mut self, time: Duration) -> Self {
-        self.longest_trial = time;
+        self.max_half_open = time;
         self
     }
 
@@ -171,33 +171,34 @@ impl BreakerPolicy {
     pub fn check(&self) -> Result<(), PolicyError> {
         const COUNT: &str = "a number from 1 to 10000";
         let is_count = |calls: u32| (1..=10_000).contains(&calls);
-        demand_time("window", self.window)?;
-        demand(is_count(self.minimum), "minimum", self.minimum, COUNT)?;
+        ensure_time("window", self.window)?;
+        ensure(is_count(self.minimum), "minimum", self.minimum, COUNT)?;
         if let Some(percent) = self.failures {
-            demand_percent("failures", percent)?;
+            ensure_percent("failures", percent)?;
         }
-        if let Some(calls) = self.run {
-            demand(is_count(calls), "failures_in_a_row", calls, COUNT)?;
+        if let Some(calls) = self.failures_in_a_row {
+            ensure(is_count(calls), "failures_in_a_row", calls, COUNT)?;
         }
         if let Some((after, percent)) = self.slow {
-            demand_time("slow", after)?;
-            demand_percent("slow", percent)?;
+            ensure_time("slow", after)?;
+            ensure_percent("slow", percent)?;
         }
-        let can_open = self.failures.is_some() || self.run.is_some() || self.slow.is_some();
+        let can_open =
+            self.failures.is_some() || self.failures_in_a_row.is_some() || self.slow.is_some();
         let idle = "a share or a number, or BreakerPolicy::disabled()";
-        demand(can_open, "failures", self.failures, idle)?;
-        demand_time("open_for", self.open_for)?;
-        demand((1..=10).contains(&self.growth), "growth", self.growth, "a factor from 1 to 10")?;
-        demand_time("max_open", self.max_open)?;
+        ensure(can_open, "failures", self.failures, idle)?;
+        ensure_time("open_for", self.open_for)?;
+        ensure((1..=10).contains(&self.growth), "growth", self.growth, "a factor from 1 to 10")?;
+        ensure_time("max_open", self.max_open)?;
         let grows = self.max_open >= self.open_for;
-        demand(grows, "max_open", self.max_open, "no less than open_for")?;
-        demand((1..=100).contains(&self.probes), "probes", self.probes, "a number from 1 to 100")?;
-        demand_time("probe_deadline", self.probe_deadline)?;
-        demand_time("max_half_open", self.longest_trial)
+        ensure(grows, "max_open", self.max_open, "no less than open_for")?;
+        ensure((1..=100).contains(&self.probes), "probes", self.probes, "a number from 1 to 100")?;
+        ensure_time("probe_deadline", self.probe_deadline)?;
+        ensure_time("max_half_open", self.max_half_open)
     }
 
     /// Who decides at first.
-    pub(crate) fn starts_in(&self) -> BreakerMode {
+    pub(crate) fn initial_mode(&self) -> BreakerMode {
         self.mode
     }
 
@@ -211,14 +212,14 @@ impl BreakerPolicy {
         let reached = |seen: u32, percent: u32| {
             u64::from(seen) * 100 >= u64::from(percent) * u64::from(counts.calls)
         };
-        let in_a_row = self.run.is_some_and(|most| run >= most);
+        let in_a_row = self.failures_in_a_row.is_some_and(|most| run >= most);
         let failing = self.failures.is_some_and(|percent| reached(counts.failures, percent));
         let slow = self.slow.is_some_and(|(_, percent)| reached(counts.slow, percent));
         in_a_row || (counts.calls >= self.minimum && (failing || slow))
     }
 
     /// How long it stays open when it opens for the `nth` time in a row, before luck.
-    pub(super) fn open_time(&self, nth: u32) -> Duration {
+    pub(super) fn open_duration(&self, nth: u32) -> Duration {
         let factor = self.growth.saturating_pow(nth.saturating_sub(1));
         self.open_for.saturating_mul(factor).min(self.max_open)
     }
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn the_time_open_grows_up_to_the_longest() {
         let seconds: Vec<u64> =
-            (1..=6).map(|nth| BreakerPolicy::default().open_time(nth).as_secs()).collect();
+            (1..=6).map(|nth| BreakerPolicy::default().open_duration(nth).as_secs()).collect();
         assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
     }
 }

@@ -18,13 +18,13 @@
 use std::time::Duration;
 
 use super::config::BreakerPolicy;
-use super::trial::{Trial, Verdict};
+use super::trial::{HalfOpen, ProbeVerdict};
 use super::words::{
     Admission, BreakerMode, BreakerState, CallCounts, CallNotPermitted, CallOutcome,
 };
 use crate::quota::Moment;
-use crate::resilience::buckets::Buckets;
-use crate::resilience::luck::{self, part};
+use crate::resilience::buckets::RollingCounter;
+use crate::resilience::luck::{self, scale};
 use crate::resilience::setting::PolicyError;
 
 /// A circuit breaker at work. A pure state machine: every method is told the time.
@@ -61,27 +61,27 @@ pub struct CircuitBreaker {
     state: State,
     generation: u64,
     /// How many times it opened without having been closed for a window.
-    opened: u32,
+    times_opened: u32,
     /// When the last trial began that failed, unless it has been closed since.
-    in_vain: Option<Moment>,
-    luck: u64,
+    last_failed_half_open: Option<Moment>,
+    random: u64,
     latest: Moment,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
-    Closed(Watch),
+    Closed(ClosedStats),
     Open { until: Moment },
-    HalfOpen(Trial),
+    HalfOpen(HalfOpen),
 }
 
 /// What is seen of the calls while it is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Watch {
-    since: Moment,
-    lately: Buckets<CallCounts>,
+struct ClosedStats {
+    closed_since: Moment,
+    recent: RollingCounter<CallCounts>,
     /// How many failed one after the other, up to now.
-    run: u32,
+    failures_in_a_row: u32,
 }
 
 impl CircuitBreaker {
@@ -92,15 +92,24 @@ impl CircuitBreaker {
     /// The settings make no sense, see [`BreakerPolicy::check`].
     pub fn new(config: BreakerPolicy, luck: u64) -> Result<Self, PolicyError> {
         config.check()?;
-        Ok(Self::checked(config, luck))
+        Ok(Self::from_checked(config, luck))
     }
 
     /// Of settings that were checked.
-    pub(crate) fn checked(config: BreakerPolicy, luck: u64) -> Self {
-        let state = State::Closed(Watch::new(&config, Moment::ORIGIN));
+    pub(crate) fn from_checked(config: BreakerPolicy, luck: u64) -> Self {
+        let state = State::Closed(ClosedStats::new(&config, Moment::ORIGIN));
         let mode = config.mode;
         let latest = Moment::ORIGIN;
-        Self { config, mode, state, generation: 0, opened: 0, in_vain: None, luck, latest }
+        Self {
+            config,
+            mode,
+            state,
+            generation: 0,
+            times_opened: 0,
+            last_failed_half_open: None,
+            random: luck,
+            latest,
+        }
     }
 
     /// Whether a call would be let through now. Only looks.
@@ -108,14 +117,14 @@ impl CircuitBreaker {
     /// # Errors
     /// It would not; says when to come back.
     pub fn when(&mut self, now: Moment) -> Result<(), CallNotPermitted> {
-        let now = self.settle(now);
+        let now = self.advance_to(now);
         match (self.mode, &self.state) {
             (BreakerMode::ForcedOpen, _) => Err(CallNotPermitted::Forced),
             (BreakerMode::Automatic, State::Open { until }) if now < *until => {
                 Err(CallNotPermitted::Open { until: *until })
             }
             (BreakerMode::Automatic, State::HalfOpen(trial)) if trial.is_full(&self.config) => {
-                Err(CallNotPermitted::Probing { until: trial.decided().0 })
+                Err(CallNotPermitted::Probing { until: trial.decision().0 })
             }
             _ => Ok(()),
         }
@@ -129,7 +138,7 @@ impl CircuitBreaker {
         self.when(now)?;
         let now = self.latest;
         if matches!(self.state, State::Open { .. }) {
-            self.enter(State::HalfOpen(Trial::new(&self.config, now)));
+            self.set_state(State::HalfOpen(HalfOpen::new(&self.config, now)));
         }
         let probe = match &mut self.state {
             State::HalfOpen(trial) => trial.admit(&self.config, now),
@@ -181,27 +190,27 @@ impl CircuitBreaker {
         outcome: CallOutcome,
         took: Duration,
     ) {
-        let now = self.settle(now);
+        let now = self.advance_to(now);
         if admission.generation != self.generation || self.mode == BreakerMode::Disabled {
             return;
         }
         let slow = self.config.is_slow(took);
         match &mut self.state {
             State::Closed(watch) => {
-                watch.saw(now, outcome, slow);
+                watch.record_outcome(now, outcome, slow);
                 let counts = watch.counts(now);
-                let trips =
-                    outcome != CallOutcome::Ignored && self.config.trips(&counts, watch.run);
+                let trips = outcome != CallOutcome::Ignored
+                    && self.config.trips(&counts, watch.failures_in_a_row);
                 if trips && self.mode == BreakerMode::Automatic {
                     self.open(now);
                 }
             }
             State::HalfOpen(trial) => {
-                trial.returned(admission.probe);
+                trial.on_probe_returned(admission.probe);
                 match outcome {
                     CallOutcome::Ignored => {}
                     CallOutcome::Success if !slow => {
-                        if trial.succeeded(&self.config) {
+                        if trial.on_success(&self.config) {
                             self.close(now);
                         }
                     }
@@ -211,10 +220,10 @@ impl CircuitBreaker {
             // Opening began a generation in which nothing but exits was let through.
             State::Open { .. } => {
                 if outcome == CallOutcome::Success && !slow {
-                    let mut trial = Trial::new(&self.config, now);
-                    match trial.succeeded(&self.config) {
+                    let mut trial = HalfOpen::new(&self.config, now);
+                    match trial.on_success(&self.config) {
                         true => self.close(now),
-                        false => self.enter(State::HalfOpen(trial)),
+                        false => self.set_state(State::HalfOpen(trial)),
                     }
                 }
             }
@@ -224,17 +233,17 @@ impl CircuitBreaker {
     /// When time alone will change what [`when`](Self::when) says, if it will: the next moment to look
     /// again. It lies after `now`.
     pub fn next_change(&mut self, now: Moment) -> Option<Moment> {
-        let now = self.settle(now);
+        let now = self.advance_to(now);
         match &self.state {
             State::Open { until } if *until > now => Some(*until),
-            State::HalfOpen(trial) => Some(trial.decided().0),
+            State::HalfOpen(trial) => Some(trial.decision().0),
             State::Open { .. } | State::Closed(_) => None,
         }
     }
 
     /// What it does at the moment. Forced open is open, forced closed and disabled are closed.
     pub fn state(&mut self, now: Moment) -> BreakerState {
-        let now = self.settle(now);
+        let now = self.advance_to(now);
         match (self.mode, &self.state) {
             (BreakerMode::ForcedOpen, _) => BreakerState::Open,
             (_, State::Closed(_)) => BreakerState::Closed,
@@ -245,7 +254,7 @@ impl CircuitBreaker {
 
     /// What was seen of the calls in the window, while it is closed. Nothing otherwise.
     pub fn counts(&mut self, now: Moment) -> CallCounts {
-        let now = self.settle(now);
+        let now = self.advance_to(now);
         match &mut self.state {
             State::Closed(watch) => watch.counts(now),
             State::Open { .. } | State::HalfOpen(_) => CallCounts::default(),
@@ -254,8 +263,8 @@ impl CircuitBreaker {
 
     /// When the last half-open state began, if it ended without success and the breaker has not been closed
     /// since.
-    pub(crate) fn in_vain(&self) -> Option<Moment> {
-        self.in_vain
+    pub(crate) fn last_failed_half_open(&self) -> Option<Moment> {
+        self.last_failed_half_open
     }
 
     /// Who decides.
@@ -266,22 +275,22 @@ impl CircuitBreaker {
     /// Says who decides from now on. What was seen so far is forgotten, and calls under way tell
     /// nothing any more.
     pub fn set_mode(&mut self, mode: BreakerMode, now: Moment) {
-        let now = self.settle(now);
+        let now = self.advance_to(now);
         self.mode = mode;
-        self.opened = 0;
+        self.times_opened = 0;
         self.close(now);
     }
 
     /// Makes up for what time has decided since the last look.
-    fn settle(&mut self, now: Moment) -> Moment {
+    fn advance_to(&mut self, now: Moment) -> Moment {
         self.latest = self.latest.max(now);
         if let State::HalfOpen(trial) = &self.state {
-            let (at, verdict) = trial.decided();
+            let (at, verdict) = trial.decision();
             if at <= self.latest {
                 match verdict {
-                    Verdict::Failed => self.open(at),
-                    Verdict::Worked => self.close(at),
-                    Verdict::Nothing => self.stay_open(at),
+                    ProbeVerdict::Failed => self.open(at),
+                    ProbeVerdict::Succeeded => self.close(at),
+                    ProbeVerdict::Inconclusive => self.stay_open(at),
                 }
             }
         }
@@ -289,52 +298,58 @@ impl CircuitBreaker {
     }
 
     fn close(&mut self, now: Moment) {
-        self.in_vain = None;
-        self.enter(State::Closed(Watch::new(&self.config, now)));
+        self.last_failed_half_open = None;
+        self.set_state(State::Closed(ClosedStats::new(&self.config, now)));
     }
 
     /// Opens for longer than the last time, unless that is long ago.
     fn open(&mut self, now: Moment) {
         match &self.state {
-            State::Closed(watch) if now.since(watch.since) >= self.config.window => self.opened = 0,
-            State::HalfOpen(trial) => self.in_vain = Some(trial.began),
+            State::Closed(watch) if now.since(watch.closed_since) >= self.config.window => {
+                self.times_opened = 0
+            }
+            State::HalfOpen(trial) => self.last_failed_half_open = Some(trial.started_at),
             State::Closed(_) | State::Open { .. } => {}
         }
-        self.opened = self.opened.saturating_add(1);
+        self.times_opened = self.times_opened.saturating_add(1);
         self.stay_open(now);
     }
 
     fn stay_open(&mut self, now: Moment) {
-        self.luck = luck::next(self.luck);
-        let time = self.config.open_time(self.opened);
-        let until = now + (time - part(time / 4, self.luck));
-        self.enter(State::Open { until });
+        self.random = luck::next(self.random);
+        let time = self.config.open_duration(self.times_opened);
+        let until = now + (time - scale(time / 4, self.random));
+        self.set_state(State::Open { until });
     }
 
-    fn enter(&mut self, state: State) {
+    fn set_state(&mut self, state: State) {
         self.state = state;
         self.generation += 1;
     }
 }
 
-impl Watch {
+impl ClosedStats {
     fn new(config: &BreakerPolicy, since: Moment) -> Self {
-        Self { since, lately: Buckets::new(config.window), run: 0 }
+        Self {
+            closed_since: since,
+            recent: RollingCounter::new(config.window),
+            failures_in_a_row: 0,
+        }
     }
 
-    fn saw(&mut self, now: Moment, outcome: CallOutcome, slow: bool) {
+    fn record_outcome(&mut self, now: Moment, outcome: CallOutcome, slow: bool) {
         let failed = match outcome {
             CallOutcome::Ignored => return,
             CallOutcome::Success => false,
             CallOutcome::Failure => true,
         };
-        self.run = if failed { self.run.saturating_add(1) } else { 0 };
+        self.failures_in_a_row = if failed { self.failures_in_a_row.saturating_add(1) } else { 0 };
         let seen = CallCounts { calls: 1, failures: failed.into(), slow: slow.into() };
-        let bucket = self.lately.now(now);
-        *bucket = bucket.and(seen);
+        let bucket = self.recent.bucket_at(now);
+        *bucket = bucket.plus(seen);
     }
 
     fn counts(&mut self, now: Moment) -> CallCounts {
-        self.lately.span(now).fold(CallCounts::default(), CallCounts::and)
+        self.recent.buckets_until(now).fold(CallCounts::default(), CallCounts::plus)
     }
 }

@@ -8,36 +8,36 @@ use crate::quota::Moment;
 
 /// One time of being half open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trial {
-    pub(super) began: Moment,
-    ends: Moment,
+pub(super) struct HalfOpen {
+    pub(super) started_at: Moment,
+    ends_at: Moment,
     /// Those under way, in the order of their deadlines.
-    probes: Vec<Probe>,
-    sent: u64,
-    succeeded: u32,
+    probes: Vec<PendingProbe>,
+    probes_sent: u64,
+    successes: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Probe {
+struct PendingProbe {
     number: u64,
     deadline: Moment,
 }
 
 /// What time alone has decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ProbeVerdict {
     /// A probe did not come back in time.
     Failed,
     /// It was over, some probe had succeeded and none had failed.
-    Worked,
+    Succeeded,
     /// It was over, and no probe told anything.
-    Nothing,
+    Inconclusive,
 }
 
-impl Trial {
+impl HalfOpen {
     pub(super) fn new(config: &BreakerPolicy, now: Moment) -> Self {
-        let ends = now + config.longest_trial;
-        Self { began: now, ends, probes: Vec::new(), sent: 0, succeeded: 0 }
+        let ends = now + config.max_half_open;
+        Self { started_at: now, ends_at: ends, probes: Vec::new(), probes_sent: 0, successes: 0 }
     }
 
     /// Lets one more probe through, if there may be one. Gives its number.
@@ -45,9 +45,9 @@ impl Trial {
         if self.is_full(config) {
             return None;
         }
-        let number = self.sent;
-        self.sent += 1;
-        self.probes.push(Probe { number, deadline: now + config.probe_deadline });
+        let number = self.probes_sent;
+        self.probes_sent += 1;
+        self.probes.push(PendingProbe { number, deadline: now + config.probe_deadline });
         Some(number)
     }
 
@@ -56,22 +56,22 @@ impl Trial {
     }
 
     /// A probe is back, whatever it brought.
-    pub(super) fn returned(&mut self, probe: Option<u64>) {
+    pub(super) fn on_probe_returned(&mut self, probe: Option<u64>) {
         self.probes.retain(|known| Some(known.number) != probe);
     }
 
     /// A probe succeeded. Says whether that is enough of them.
-    pub(super) fn succeeded(&mut self, config: &BreakerPolicy) -> bool {
-        self.succeeded += 1;
-        self.succeeded >= config.probes
+    pub(super) fn on_success(&mut self, config: &BreakerPolicy) -> bool {
+        self.successes += 1;
+        self.successes >= config.probes
     }
 
     /// When it is decided, if no probe comes back before.
-    pub(super) fn decided(&self) -> (Moment, Verdict) {
+    pub(super) fn decision(&self) -> (Moment, ProbeVerdict) {
         match self.probes.first() {
-            Some(probe) if probe.deadline <= self.ends => (probe.deadline, Verdict::Failed),
-            _ if self.succeeded > 0 => (self.ends, Verdict::Worked),
-            _ => (self.ends, Verdict::Nothing),
+            Some(probe) if probe.deadline <= self.ends_at => (probe.deadline, ProbeVerdict::Failed),
+            _ if self.successes > 0 => (self.ends_at, ProbeVerdict::Succeeded),
+            _ => (self.ends_at, ProbeVerdict::Inconclusive),
         }
     }
 }

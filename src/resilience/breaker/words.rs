@@ -141,7 +141,7 @@ pub struct CallCounts {
 }
 
 impl CallCounts {
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             calls: self.calls.saturating_add(other.calls),
             failures: self.failures.saturating_add(other.failures),

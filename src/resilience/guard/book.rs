@@ -11,16 +11,16 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::patience::Patience;
+use super::patience::Polling;
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, Rows};
 use crate::quota::Moment;
 
 /// The order book, as it was last read.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct SharedOrderBook {
     state: Mutex<State>,
     /// A look is over.
-    landed: Condvar,
+    read_finished: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -28,107 +28,114 @@ struct State {
     /// Numbers the askings and the sendings, so that their order is known even if the clock stands.
     number: u64,
     /// The look that is under way.
-    under_way: Option<UnderWay>,
-    last: Option<Reading>,
+    pending_read: Option<PendingRead>,
+    last_read: Option<BookSnapshot>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct UnderWay {
-    sent: u64,
-    at: Moment,
+struct PendingRead {
+    send_number: u64,
+    sent_at: Moment,
 }
 
 #[derive(Debug)]
-struct Reading {
-    sent: u64,
+struct BookSnapshot {
+    send_number: u64,
     orders: Result<Arc<Rows<Order>>, BrokerError>,
 }
 
 impl State {
-    fn next(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
 }
 
-impl Book {
+impl SharedOrderBook {
     /// The book, by a look that is sent after this is called. After `until`, nobody waits for a look
     /// that hangs; and when its caller is to `leave`, not for any look of another.
     pub(super) fn read(
         &self,
         broker: &dyn Broker,
-        patience: &Patience,
-        until: Moment,
-        leave: Option<Moment>,
+        patience: &Polling,
+        search_deadline: Moment,
+        caller_deadline: Option<Moment>,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
         let sent = {
             let mut state = self.state.lock();
-            let asked = state.next();
+            let asked = state.next_number();
             loop {
-                if let Some(reading) = state.last.as_ref().filter(|it| it.sent > asked) {
+                if let Some(reading) = state.last_read.as_ref().filter(|it| it.send_number > asked)
+                {
                     return reading.orders.clone();
                 }
                 let now = patience.clock.now();
-                let Some(under_way) = state.under_way else { break };
-                if leave.is_some_and(|leave| now >= leave) {
+                let Some(under_way) = state.pending_read else { break };
+                if caller_deadline.is_some_and(|leave| now >= leave) {
                     return Err(BrokerError::Transient(ErrorDetail::new(
                         "another look into the order book was under way when its caller left",
                     )));
                 }
-                let hangs = under_way.at + patience.settle;
+                let hangs = under_way.sent_at + patience.settle_time;
                 if now >= hangs {
-                    if now >= until {
+                    if now >= search_deadline {
                         return Err(BrokerError::Transient(ErrorDetail::new(
                             "somebody else's look into the order book does not end",
                         )));
                     }
                     // One that was sent since is somebody's who was tired of waiting too.
-                    if under_way.sent < asked {
+                    if under_way.send_number < asked {
                         break;
                     }
                 }
-                let until = if now < hangs { hangs } else { until };
-                self.wait(&mut state, patience, leave.map_or(until, |leave| leave.min(until)));
+                let until = if now < hangs { hangs } else { search_deadline };
+                self.wait(
+                    &mut state,
+                    patience,
+                    caller_deadline.map_or(until, |leave| leave.min(until)),
+                );
             }
-            let sent = state.next();
-            state.under_way = Some(UnderWay { sent, at: patience.clock.now() });
+            let sent = state.next_number();
+            state.pending_read =
+                Some(PendingRead { send_number: sent, sent_at: patience.clock.now() });
             sent
         };
-        let landing = Landing { book: self, sent };
+        let landing = ReadGuard { book: self, send_number: sent };
         let orders = broker.orders().map(Arc::new);
-        landing.with(&orders);
+        landing.complete(&orders);
         orders
     }
 
-    fn wait(&self, state: &mut MutexGuard<'_, State>, patience: &Patience, until: Moment) {
-        let _ = self.landed.wait_for(state, patience.clock.longest_sleep(until));
+    fn wait(&self, state: &mut MutexGuard<'_, State>, patience: &Polling, until: Moment) {
+        let _ = self.read_finished.wait_for(state, patience.clock.longest_sleep(until));
     }
 }
 
 /// Ends a look, even by a panic, so that the next may begin.
-struct Landing<'a> {
-    book: &'a Book,
-    sent: u64,
+struct ReadGuard<'a> {
+    book: &'a SharedOrderBook,
+    send_number: u64,
 }
 
-impl Landing<'_> {
-    fn with(self, orders: &Result<Arc<Rows<Order>>, BrokerError>) {
+impl ReadGuard<'_> {
+    fn complete(self, orders: &Result<Arc<Rows<Order>>, BrokerError>) {
         let mut state = self.book.state.lock();
         // One that was taken to hang may come after a later one.
-        if state.last.as_ref().is_none_or(|last| last.sent < self.sent) {
-            state.last = Some(Reading { sent: self.sent, orders: orders.clone() });
+        if state.last_read.as_ref().is_none_or(|last| last.send_number < self.send_number) {
+            state.last_read =
+                Some(BookSnapshot { send_number: self.send_number, orders: orders.clone() });
         }
     }
 }
 
-impl Drop for Landing<'_> {
+impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.book.state.lock();
-        if state.under_way.is_some_and(|under_way| under_way.sent == self.sent) {
-            state.under_way = None;
+        if state.pending_read.is_some_and(|under_way| under_way.send_number == self.send_number) {
+            state.pending_read = None;
         }
         drop(state);
-        self.book.landed.notify_all();
+        self.book.read_finished.notify_all();
     }
 }
 
@@ -145,8 +152,8 @@ mod tests {
     fn a_sound_look_is_waited_for_even_when_ones_own_time_is_up() {
         let clock = ManualClock::new();
         let settle = Duration::from_secs(10);
-        let patience = Patience { clock: clock.clone().into(), settle };
-        let (book, now) = (Book::default(), clock.now());
+        let patience = Polling { clock: clock.clone().into(), settle_time: settle };
+        let (book, now) = (SharedOrderBook::default(), clock.now());
         let ((began, begins), (go_on, told)) = (channel::<()>(), channel::<()>());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(2).returning(move || {
@@ -172,8 +179,8 @@ mod tests {
     fn one_alone_looks_in_place_of_a_look_that_hangs() {
         let clock = ManualClock::new();
         let settle = Duration::from_secs(10);
-        let patience = Patience { clock: clock.clone().into(), settle };
-        let (book, until) = (Book::default(), clock.now() + settle * 5);
+        let patience = Polling { clock: clock.clone().into(), settle_time: settle };
+        let (book, until) = (SharedOrderBook::default(), clock.now() + settle * 5);
         let ((began, begins), (go_on, told)) = (channel::<()>(), channel::<()>());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(2).returning(move || {
@@ -207,8 +214,8 @@ mod tests {
     #[test]
     fn a_look_that_panics_lets_the_next_one_begin() {
         let patience =
-            Patience { clock: ManualClock::new().into(), settle: Duration::from_secs(10) };
-        let (book, until) = (Book::default(), patience.clock.now());
+            Polling { clock: ManualClock::new().into(), settle_time: Duration::from_secs(10) };
+        let (book, until) = (SharedOrderBook::default(), patience.clock.now());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| panic!("in the broker"));
         let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &patience, until, None));

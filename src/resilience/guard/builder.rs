@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::book::Book;
+use super::book::SharedOrderBook;
 use super::find::Intent;
-use super::hooks::{Hook, Hooks, Unrecorded};
-use super::identity::Identity;
-use super::intents::{Intents, Record};
+use super::hooks::{GuardHooks, Hook, Unrecorded};
+use super::identity::BookHistory;
+use super::intents::{IntentLog, PendingIntents};
 use super::order_guard::OrderGuard;
-use super::patience::Patience;
+use super::patience::Polling;
 use super::recover::RecoveredOrder;
-use super::shared::Shared;
-use super::tags::{CallerTags, SHORTEST, Tags};
+use super::shared::GuardState;
+use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
 
@@ -20,21 +20,21 @@ use crate::clock::Clock;
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct OrderGuardBuilder<B> {
-    within: B,
-    lookups: Option<Lookups>,
-    settle: Duration,
+    inner: B,
+    lookup_broker: Option<LookupBroker>,
+    settle_time: Duration,
     caller_tags: CallerTags,
     clock: Clock,
-    hooks: Hooks,
+    hooks: GuardHooks,
     #[cfg(feature = "journal")]
     journal: Option<std::path::PathBuf>,
 }
 
 /// The handle of the broker that is asked what became of an order.
 #[derive(Clone)]
-pub(super) struct Lookups(pub(super) Arc<dyn Broker>);
+pub(super) struct LookupBroker(pub(super) Arc<dyn Broker>);
 
-impl std::fmt::Debug for Lookups {
+impl std::fmt::Debug for LookupBroker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Lookups")
     }
@@ -49,7 +49,7 @@ pub enum GuardBuildError {
     NoSettleTime,
     /// The broker's tags have no room for one that is unique.
     #[error(
-        "the broker takes tags of {longest} characters, and {SHORTEST} are needed to tell orders apart"
+        "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed to tell orders apart"
     )]
     ShortTags {
         /// What the broker takes.
@@ -72,12 +72,12 @@ pub enum GuardBuildError {
 impl<B: Broker> OrderGuardBuilder<B> {
     pub(super) fn new(within: B) -> Self {
         Self {
-            within,
-            lookups: None,
-            settle: Duration::from_secs(20),
+            inner: within,
+            lookup_broker: None,
+            settle_time: Duration::from_secs(20),
             caller_tags: CallerTags::default(),
             clock: Clock::system(),
-            hooks: Hooks::default(),
+            hooks: GuardHooks::default(),
             #[cfg(feature = "journal")]
             journal: None,
         }
@@ -86,7 +86,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// Another handle of the same broker, by which to look into the order book; as a rule the same
     /// proxy with an urgent priority. Without one, looks go the way that everything goes.
     pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
-        self.lookups = Some(Lookups(Arc::new(broker)));
+        self.lookup_broker = Some(LookupBroker(Arc::new(broker)));
         self
     }
 
@@ -94,7 +94,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by
     /// default.
     pub fn settle_time(mut self, settle: Duration) -> Self {
-        self.settle = settle;
+        self.settle_time = settle;
         self
     }
 
@@ -131,7 +131,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # }
     /// ```
     pub fn on_turned_up(mut self, tell: impl Fn(&RecoveredOrder) + Send + Sync + 'static) -> Self {
-        self.hooks.turned_up = Hook::new(tell);
+        self.hooks.on_turned_up = Hook::new(tell);
         self
     }
 
@@ -151,7 +151,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # }
     /// ```
     pub fn on_unrecorded(mut self, tell: impl Fn(&Unrecorded) + Send + Sync + 'static) -> Self {
-        self.hooks.unrecorded = Hook::new(tell);
+        self.hooks.on_unrecorded = Hook::new(tell);
         self
     }
 
@@ -178,42 +178,42 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # Errors
     /// A setting makes no sense, or the journal cannot be used; the error says what to do.
     pub fn build(self) -> Result<OrderGuard<B>, GuardBuildError> {
-        if self.settle.is_zero() {
+        if self.settle_time.is_zero() {
             return Err(GuardBuildError::NoSettleTime);
         }
-        let support = self.within.order_tags();
+        let support = self.inner.order_tags();
         let longest = support.max_length();
-        if longest < SHORTEST && *support.support() != TagSupport::None {
+        if longest < MIN_TAG_LENGTH && *support.support() != TagSupport::None {
             return Err(GuardBuildError::ShortTags { longest });
         }
         if support.day_zone().is_unknown() {
             return Err(GuardBuildError::NoZone);
         }
-        let tags = Tags::new(longest.max(SHORTEST));
+        let tags = TagGenerator::new(longest.max(MIN_TAG_LENGTH));
         let tags = tags.map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
         let (record, left) = self.open()?;
-        Ok(self.around(support, tags, record, left))
+        Ok(self.assemble(support, tags, record, left))
     }
 
-    fn around(
+    fn assemble(
         self,
         support: OrderTags,
-        tags: Tags,
-        record: Option<Box<dyn Record>>,
+        tags: TagGenerator,
+        record: Option<Box<dyn IntentLog>>,
         left: Vec<Intent>,
     ) -> OrderGuard<B> {
         let zone = support.day_zone().clone();
         OrderGuard::new(
-            self.within,
-            Shared {
-                lookups: self.lookups,
-                intents: Intents::new(self.clock.clone(), zone, record, left),
-                patience: Patience { clock: self.clock, settle: self.settle },
+            self.inner,
+            GuardState {
+                lookup_broker: self.lookup_broker,
+                pending_intents: PendingIntents::new(self.clock.clone(), zone, record, left),
+                polling: Polling { clock: self.clock, settle_time: self.settle_time },
                 caller_tags: self.caller_tags,
-                support,
-                tags,
-                book: Book::default(),
-                identity: Identity::default(),
+                order_tags: support,
+                tag_generator: tags,
+                order_book: SharedOrderBook::default(),
+                book_history: BookHistory::default(),
                 hooks: self.hooks,
             },
         )
@@ -233,7 +233,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
 }
 
 /// The journal, and the intents it holds.
-type Opened = (Option<Box<dyn Record>>, Vec<Intent>);
+type Opened = (Option<Box<dyn IntentLog>>, Vec<Intent>);
 
 #[cfg(all(test, feature = "mock"))]
 mod tests {
@@ -241,7 +241,7 @@ mod tests {
 
     use parking_lot::Mutex;
 
-    use super::super::intents::End;
+    use super::super::intents::IntentOutcome;
     use super::*;
     use crate::broker::{
         BrokerError, ErrorDetail, Instrument, MockBroker, OrderId, OrderRequest, Side,
@@ -250,16 +250,16 @@ mod tests {
 
     /// A journal that cannot take another line.
     #[derive(Debug)]
-    struct Full;
+    struct FullLog;
 
-    impl Record for Full {
-        fn begin(&self, _: &Intent) -> io::Result<()> {
+    impl IntentLog for FullLog {
+        fn record_intent(&self, _: &Intent) -> io::Result<()> {
             Err(io::ErrorKind::StorageFull.into())
         }
 
-        fn take_back(&self, _: &str) {}
+        fn retract(&self, _: &str) {}
 
-        fn end(&self, _: &str, _: &End) {}
+        fn record_outcome(&self, _: &str, _: &IntentOutcome) {}
     }
 
     #[test]
@@ -267,10 +267,10 @@ mod tests {
         let mut mock = MockBroker::new();
         mock.expect_place_order().never();
         mock.expect_cancel_order().returning(|_| Ok(()));
-        let guard = OrderGuard::builder(mock).around(
+        let guard = OrderGuard::builder(mock).assemble(
             OrderTags::echoed(20),
-            Tags::new(20).unwrap(),
-            Some(Box::new(Full)),
+            TagGenerator::new(20).unwrap(),
+            Some(Box::new(FullLog)),
             Vec::new(),
         );
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
@@ -300,10 +300,10 @@ mod tests {
             panic!("and whoever is told dies");
         });
         let clock = ManualClock::auto_advancing();
-        let guard = guard.clock(clock).around(
+        let guard = guard.clock(clock).assemble(
             OrderTags::none(),
-            Tags::new(20).unwrap(),
-            Some(Box::new(Full)),
+            TagGenerator::new(20).unwrap(),
+            Some(Box::new(FullLog)),
             Vec::new(),
         );
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1);

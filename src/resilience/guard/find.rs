@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::broker::{Order, OrderRequest, RowProblem, Rows};
 
 /// How far the clocks of client and broker may be apart.
-pub(super) const SKEW: Duration = Duration::from_secs(60);
+pub(super) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// An order that is about to be sent, or was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +30,13 @@ impl Intent {
     /// of the caller's may be on another order too; so the instrument and the side must be right, and
     /// the time. Quantity and price say nothing: somebody may have changed them since.
     pub(super) fn matches(&self, order: &Order) -> bool {
-        self.matches_but_time(order)
-            && (!self.own || order.placed_at.as_ref().is_none_or(|it| time_fits(self.at, it)))
+        self.matches_identity(order)
+            && (!self.own
+                || order.placed_at.as_ref().is_none_or(|it| is_time_plausible(self.at, it)))
     }
 
     /// The same, whatever the clocks say.
-    pub(super) fn matches_but_time(&self, order: &Order) -> bool {
+    pub(super) fn matches_identity(&self, order: &Order) -> bool {
         if !self.own {
             return order.tags().any(|tag| tag.eq_ignore_ascii_case(&self.tag));
         }
@@ -46,11 +47,11 @@ impl Intent {
 
     /// Why this order cannot be called absent by a book in which it was not found, in words: one of the `candidates`
     /// matches in all but its time, and a clock may be wrong; or a row of the book cannot be read, and may be it.
-    pub(super) fn doubt(&self, candidates: &[Order], book: &Rows<Order>) -> Option<String> {
+    pub(super) fn ambiguity(&self, candidates: &[Order], book: &Rows<Order>) -> Option<String> {
         if let Some(Order { id, .. }) = candidates.first() {
             return Some(format!(
                 "order {id} has the tag, the instrument and the side, and by the clocks another time: \
-                 it is an earlier one of that tag, or a clock is wrong by more than {SKEW:?}"
+                 it is an earlier one of that tag, or a clock is wrong by more than {MAX_CLOCK_SKEW:?}"
             ));
         }
         self.unreadable_row(book)
@@ -71,8 +72,8 @@ impl Intent {
 
 /// Whether an order that was placed then may be one that was sent `at`: not before, and of the same day, by the
 /// zone in which the order says it.
-pub(super) fn time_fits(at: Timestamp, placed: &Zoned) -> bool {
-    let skew = SignedDuration::try_from(SKEW).unwrap_or_default();
+pub(super) fn is_time_plausible(at: Timestamp, placed: &Zoned) -> bool {
+    let skew = SignedDuration::try_from(MAX_CLOCK_SKEW).unwrap_or_default();
     let earliest = at.checked_sub(skew).unwrap_or(at);
     let latest = at.checked_add(skew).unwrap_or(at);
     let last_day = latest.to_zoned(placed.time_zone().clone()).date();
@@ -177,10 +178,10 @@ pub(super) mod tests {
             problem.tag = tag.map(str::to_owned);
             Rows::from(Vec::new()).with_problems([problem])
         };
-        let doubt = |tag| intent(false).doubt(&[], &book(tag));
+        let doubt = |tag| intent(false).ambiguity(&[], &book(tag));
         assert!(doubt(None).is_some_and(|words| words.contains("row 1 (9): it has no status")));
         assert!(doubt(Some("T1")).is_some());
         assert_eq!(doubt(Some("t2")), None);
-        assert_eq!(intent(false).doubt(&[], &Rows::default()), None);
+        assert_eq!(intent(false).ambiguity(&[], &Rows::default()), None);
     }
 }

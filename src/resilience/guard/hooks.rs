@@ -9,11 +9,11 @@ use crate::contain::contain;
 
 /// Who is told.
 #[derive(Debug, Default)]
-pub(super) struct Hooks {
+pub(super) struct GuardHooks {
     /// Of orders that turn up after their callers were answered.
-    pub(super) turned_up: Hook<RecoveredOrder>,
+    pub(super) on_turned_up: Hook<RecoveredOrder>,
     /// Of exits that are not in the journal.
-    pub(super) unrecorded: Hook<Unrecorded>,
+    pub(super) on_unrecorded: Hook<Unrecorded>,
 }
 
 /// An order that was sent although it could not be written into the journal; see
@@ -30,9 +30,9 @@ pub struct Unrecorded {
 }
 
 /// A function of the caller's, if there is one.
-pub(super) struct Hook<T>(Option<Arc<Tell<T>>>);
+pub(super) struct Hook<T>(Option<Arc<Callback<T>>>);
 
-type Tell<T> = dyn Fn(&T) + Send + Sync;
+type Callback<T> = dyn Fn(&T) + Send + Sync;
 
 impl<T> Hook<T> {
     pub(super) fn new(tell: impl Fn(&T) + Send + Sync + 'static) -> Self {
@@ -44,7 +44,7 @@ impl<T> Hook<T> {
     }
 
     /// A panic in it is the caller's own, and no reason to lose an answer.
-    pub(super) fn tell(&self, what: &T) {
+    pub(super) fn call(&self, what: &T) {
         if let Some(tell) = &self.0 {
             let _ = contain(|| tell(what));
         }

@@ -17,39 +17,39 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use parking_lot::Mutex;
 
-use super::find::{Intent, time_fits};
+use super::find::{Intent, is_time_plausible};
 use crate::broker::{Order, OrderId};
 
 /// What the books of a day showed.
 #[derive(Debug, Default)]
-pub(super) struct Identity {
+pub(super) struct BookHistory {
     state: Mutex<State>,
     /// The day of which a baseline was tried.
-    pub(super) tried: Mutex<Option<Date>>,
+    pub(super) baseline_tried_on: Mutex<Option<Date>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     day: Option<Date>,
     /// Numbers what was read.
-    number: u64,
+    read_number: u64,
     /// The first book of the day that was read without a problem.
     baseline: Option<u64>,
     /// What showed an order first.
-    first: HashMap<OrderId, u64>,
+    first_seen: HashMap<OrderId, u64>,
     /// When the orders were sent whose ids the broker itself answered.
-    sent: HashMap<OrderId, Timestamp>,
+    sent_at: HashMap<OrderId, Timestamp>,
 }
 
 impl State {
     /// Ids and times are of one day. Says whether it is this one: a thread that was slow may come with one that is
     /// over.
-    fn turn_to(&mut self, day: Date) -> bool {
+    fn switch_to_day(&mut self, day: Date) -> bool {
         if self.day.is_none_or(|known| known < day) {
             self.day = Some(day);
             self.baseline = None;
-            self.first.clear();
-            self.sent.clear();
+            self.first_seen.clear();
+            self.sent_at.clear();
         }
         self.day == Some(day)
     }
@@ -57,24 +57,24 @@ impl State {
 
 /// What is known of the times of a book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Times {
+enum BookClock {
     Right,
     Wrong,
     Unproven,
 }
 
-impl Identity {
+impl BookHistory {
     /// These orders were shown on this `day`: by a whole book, or by something else.
-    pub(super) fn note(&self, day: Date, orders: &[Order], is_whole: bool) {
+    pub(super) fn record_orders(&self, day: Date, orders: &[Order], is_whole: bool) {
         let mut state = self.state.lock();
-        if !state.turn_to(day) {
+        if !state.switch_to_day(day) {
             return;
         }
-        state.number += 1;
-        let number = state.number;
+        state.read_number += 1;
+        let number = state.read_number;
         for order in orders.iter().filter(|order| order.tags().next().is_some()) {
-            if !state.first.contains_key(&order.id) {
-                state.first.insert(order.id.clone(), number);
+            if !state.first_seen.contains_key(&order.id) {
+                state.first_seen.insert(order.id.clone(), number);
             }
         }
         if is_whole {
@@ -83,16 +83,16 @@ impl Identity {
     }
 
     /// The broker answered an order that was sent `at` with this id.
-    pub(super) fn answered(&self, day: Date, id: &OrderId, at: Timestamp) {
+    pub(super) fn record_placement(&self, day: Date, id: &OrderId, at: Timestamp) {
         let mut state = self.state.lock();
-        if state.turn_to(day) {
-            state.sent.insert(id.clone(), at);
+        if state.switch_to_day(day) {
+            state.sent_at.insert(id.clone(), at);
         }
     }
 
     /// The number of what was read last. What comes later was not there before.
-    pub(super) fn now(&self) -> u64 {
-        self.state.lock().number
+    pub(super) fn last_read_number(&self) -> u64 {
+        self.state.lock().read_number
     }
 
     pub(super) fn has_baseline(&self, day: Date) -> bool {
@@ -105,27 +105,27 @@ impl Identity {
     pub(super) fn candidates(
         &self,
         intent: &Intent,
-        begun: u64,
+        last_read_before_send: u64,
         of_today: bool,
         book: &[Order],
     ) -> Vec<Order> {
-        let fits = || book.iter().filter(|order| intent.matches_but_time(order));
+        let fits = || book.iter().filter(|order| intent.matches_identity(order));
         if !intent.own {
             return fits().cloned().collect();
         }
         let state = self.state.lock();
-        let first = |order: &Order| state.first.get(&order.id).copied();
+        let first = |order: &Order| state.first_seen.get(&order.id).copied();
         let mut candidates: Vec<Order> = fits()
-            .filter(|order| first(order).is_none_or(|first| first > begun))
+            .filter(|order| first(order).is_none_or(|first| first > last_read_before_send))
             .cloned()
             .collect();
         if candidates.is_empty() || !of_today {
             return candidates;
         }
-        let times = state.times(book);
+        let times = state.check_clock(book);
         for order in &mut candidates {
             let came = first(order).zip(state.baseline).is_some_and(|(first, base)| first > base);
-            if times == Times::Wrong || (came && times == Times::Unproven) {
+            if times == BookClock::Wrong || (came && times == BookClock::Unproven) {
                 order.placed_at = None;
             }
         }
@@ -135,16 +135,16 @@ impl Identity {
 
 impl State {
     /// What a book says of the orders of which it is known when they were sent.
-    fn times(&self, book: &[Order]) -> Times {
+    fn check_clock(&self, book: &[Order]) -> BookClock {
         let fits = |order: &Order| {
-            let sent = self.sent.get(&order.id)?;
-            Some(time_fits(*sent, order.placed_at.as_ref()?))
+            let sent = self.sent_at.get(&order.id)?;
+            Some(is_time_plausible(*sent, order.placed_at.as_ref()?))
         };
         let known: Vec<bool> = book.iter().filter_map(fits).collect();
         match (known.contains(&false), known.is_empty()) {
-            (true, _) => Times::Wrong,
-            (false, true) => Times::Unproven,
-            (false, false) => Times::Right,
+            (true, _) => BookClock::Wrong,
+            (false, true) => BookClock::Unproven,
+            (false, false) => BookClock::Right,
         }
     }
 }

@@ -9,11 +9,11 @@ use rust_decimal::Decimal;
 use super::builder::OrderGuardBuilder;
 use super::change;
 use super::find::Intent;
-use super::follow::{is_open, unknown};
-use super::intents::{End, Flight};
+use super::follow::{is_outcome_unknown, unresolved_error};
+use super::intents::{ClaimedIntent, IntentOutcome};
 use super::recover::RecoveredOrder;
-use super::shared::Shared;
-use super::tags::{CallerTags, checked};
+use super::shared::GuardState;
+use super::tags::{CallerTags, validate_caller_tag};
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
@@ -72,9 +72,9 @@ use crate::quota::{Limits, Moment};
 /// ```
 pub struct OrderGuard<B> {
     inner: B,
-    shared: Arc<Shared>,
+    state: Arc<GuardState>,
     /// Its orders are exits: they are sent even if they cannot be written down first.
-    exits: bool,
+    is_for_exits: bool,
     /// For how long a caller waits once an answer is lost; `None` as long as it takes.
     max_search_wait: Option<Duration>,
 }
@@ -85,8 +85,8 @@ impl<B: Broker> OrderGuard<B> {
         OrderGuardBuilder::new(broker)
     }
 
-    pub(super) fn new(within: B, shared: Shared) -> Self {
-        Self { inner: within, shared: Arc::new(shared), exits: false, max_search_wait: None }
+    pub(super) fn new(within: B, shared: GuardState) -> Self {
+        Self { inner: within, state: Arc::new(shared), is_for_exits: false, max_search_wait: None }
     }
 
     /// The broker within.
@@ -109,8 +109,13 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_inner<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        let shared = Arc::clone(&self.shared);
-        OrderGuard { inner: broker, shared, exits: false, max_search_wait: self.max_search_wait }
+        let shared = Arc::clone(&self.state);
+        OrderGuard {
+            inner: broker,
+            state: shared,
+            is_for_exits: false,
+            max_search_wait: self.max_search_wait,
+        }
     }
 
     /// The same guard for callers that wait no longer than this once an answer is lost. Then they leave, with
@@ -177,7 +182,7 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_exits<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard { exits: true, ..self.with_inner(broker) }
+        OrderGuard { is_for_exits: true, ..self.with_inner(broker) }
     }
 
     /// Asks after every order without a final answer: those that an earlier process left in the
@@ -213,15 +218,19 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recover(&self) -> Vec<RecoveredOrder> {
-        self.shared.ask_after(self.shared.intents.left(), self.lookups(), self.leaves())
+        self.state.recover_orders(
+            self.state.pending_intents.claim_orphaned(),
+            self.lookup_broker(),
+            self.caller_deadline(),
+        )
     }
 
     /// The same for the order of this tag alone, which is in the trail of the error that its caller got. `None` if
     /// nothing is to be asked: somebody waits for its answer, or the answer is known, as after
     /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) was told. See [`patience`](Self::max_search_wait) for an example.
     pub fn recover_one(&self, tag: &str) -> Option<RecoveredOrder> {
-        let left = self.shared.intents.left_under(tag)?;
-        self.shared.ask_after(vec![left], self.lookups(), self.leaves()).pop()
+        let left = self.state.pending_intents.claim_orphaned_by_tag(tag)?;
+        self.state.recover_orders(vec![left], self.lookup_broker(), self.caller_deadline()).pop()
     }
 
     /// Asks no more after the order of this tag, which stayed
@@ -229,8 +238,8 @@ impl<B: Broker> OrderGuard<B> {
     /// broker's statements or a telephone. Says whether there was one. One whose caller still waits
     /// is left alone, and so is one that [`recover`](Self::recover) asks after at this moment.
     pub fn abandon(&self, tag: &str) -> bool {
-        let left = self.shared.intents.left_under(tag);
-        left.map(|flight| flight.end(&End::Forgotten)).is_some()
+        let left = self.state.pending_intents.claim_orphaned_by_tag(tag);
+        left.map(|flight| flight.close_as(&IntentOutcome::Forgotten)).is_some()
     }
 
     /// Hands in the state of an order that was learned elsewhere: from a postback, a stream, a page. If it is
@@ -240,20 +249,20 @@ impl<B: Broker> OrderGuard<B> {
     /// each order the [id](Order::id) that the broker's book gives it, for by that it is known again. While its caller
     /// waits, the order is found by this as well.
     pub fn order_update(&self, order: &Order) {
-        self.shared.look_over(std::slice::from_ref(order), false);
+        self.state.scan_book(std::slice::from_ref(order), false);
     }
 
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(super) fn state(&self) -> &GuardState {
+        &self.state
     }
 
     /// When a caller leaves that begins to wait now.
-    pub(super) fn leaves(&self) -> Option<Moment> {
-        self.max_search_wait.map(|patience| self.shared.patience.clock.now() + patience)
+    pub(super) fn caller_deadline(&self) -> Option<Moment> {
+        self.max_search_wait.map(|patience| self.state.polling.clock.now() + patience)
     }
 
-    pub(super) fn lookups(&self) -> &dyn Broker {
-        match &self.shared.lookups {
+    pub(super) fn lookup_broker(&self) -> &dyn Broker {
+        match &self.state.lookup_broker {
             Some(lookups) => &*lookups.0,
             None => &self.inner,
         }
@@ -261,26 +270,34 @@ impl<B: Broker> OrderGuard<B> {
 
     /// Notes an order that is about to be sent. Before the first one with a tag of the caller's own the book is read;
     /// an exit does not wait for that.
-    fn begin(&self, order: &OrderRequest) -> Result<Flight<'_>, BrokerError> {
-        let shared = &self.shared;
+    fn register_intent(&self, order: &OrderRequest) -> Result<ClaimedIntent<'_>, BrokerError> {
+        let shared = &self.state;
         let has_own = shared.caller_tags == CallerTags::AsIs
             && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
-            && *shared.support.support() != TagSupport::None;
-        if has_own && !self.exits {
+            && *shared.order_tags.support() != TagSupport::None;
+        if has_own && !self.is_for_exits {
             // By the handle of the order, whose deadline holds for this too: an order must not go later than its
             // caller would have it.
-            shared.read_baseline(&self.inner, self.leaves());
+            shared.read_baseline(&self.inner, self.caller_deadline());
         }
-        let begun = shared.identity.now();
-        shared.intents.begin(self.intent(order)?, self.exits, begun)
+        let begun = shared.book_history.last_read_number();
+        shared.pending_intents.register(self.new_intent(order)?, self.is_for_exits, begun)
     }
 
     /// The order with a tag that no other has.
-    fn intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
-        let Shared { caller_tags, tags, patience, support, .. } = &*self.shared;
+    fn new_intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
+        let GuardState {
+            caller_tags,
+            tag_generator: tags,
+            polling: patience,
+            order_tags: support,
+            ..
+        } = &*self.state;
         let tag = order.tag.as_deref().unwrap_or_default();
         let (tag, own) = match caller_tags {
-            CallerTags::AsIs if !tag.is_empty() => (checked(tag, support)?.to_owned(), true),
+            CallerTags::AsIs if !tag.is_empty() => {
+                (validate_caller_tag(tag, support)?.to_owned(), true)
+            }
             CallerTags::AsIs | CallerTags::Prefix => (tags.next(tag)?, false),
         };
         let at = patience.clock.wall_clock().timestamp;
@@ -290,71 +307,77 @@ impl<B: Broker> OrderGuard<B> {
 
 impl<B: Broker> Broker for OrderGuard<B> {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.begin(order)?;
+        let flight = self.register_intent(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || {
             let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
         let placed = match self.inner.place_order(&intent.order) {
-            Err(lost) if is_open(&lost) => {
-                self.find_out(&flight, lost, again).and_then(SlicedOrder::complete)
+            Err(lost) if is_outcome_unknown(&lost) => {
+                self.resolve_placement(&flight, lost, again).and_then(SlicedOrder::complete)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
-                Err(BrokerError::PartlyPlaced(Box::new(intent.traced(*order))))
+                Err(BrokerError::PartlyPlaced(Box::new(intent.with_lookup(*order))))
             }
             known => {
                 // One that waited over midnight has a time of two days.
-                if let (Ok(id), true) = (&known, self.shared.intents.is_of_today(intent.at)) {
-                    self.shared.identity.answered(self.shared.intents.today(), id, intent.at);
+                if let (Ok(id), true) =
+                    (&known, self.state.pending_intents.is_in_todays_book(intent.at))
+                {
+                    self.state.book_history.record_placement(
+                        self.state.pending_intents.today(),
+                        id,
+                        intent.at,
+                    );
                 }
                 known
             }
         };
         // After the sending, which it must not hold up.
-        self.shared.tell_unrecorded(&flight);
-        flight.answered(&placed);
+        self.state.report_unrecorded(&flight);
+        flight.record_answer(&placed);
         placed
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let flight = self.begin(order)?;
+        let flight = self.register_intent(order)?;
         let intent = Arc::clone(&flight.intent);
         let again = || self.inner.place_sliced(&intent.order);
         let placed = match self.inner.place_sliced(&intent.order) {
-            Err(lost) if is_open(&lost) => {
-                self.find_out(&flight, lost, again).and_then(SlicedOrder::in_market)
+            Err(lost) if is_outcome_unknown(&lost) => {
+                self.resolve_placement(&flight, lost, again).and_then(SlicedOrder::in_market)
             }
-            known => known.map(|order| intent.traced(order)),
+            known => known.map(|order| intent.with_lookup(order)),
         };
-        self.shared.tell_unrecorded(&flight);
+        self.state.report_unrecorded(&flight);
         match &placed {
-            Ok(order) => flight.answered_in_slices(order),
-            Err(error) => flight.answered(&Err(error.clone())),
+            Ok(order) => flight.record_sliced_answer(order),
+            Err(error) => flight.record_answer(&Err(error.clone())),
         }
         placed
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         match self.inner.modify_order(id, change) {
-            Err(lost) if is_open(&lost) && !change::shows(change) => {
-                let words = format!("order {id} does not show {}", change::UNSEEN);
-                Err(unknown(lost, &words, None, LookupResult::Unclear))
+            Err(lost) if is_outcome_unknown(&lost) && !change::is_visible(change) => {
+                let words = format!("order {id} does not show {}", change::INVISIBLE_PARTS);
+                Err(unresolved_error(lost, &words, None, LookupResult::Unclear))
             }
-            Err(lost) if is_open(&lost) => {
-                let in_place = self.shared.support.is_changed_in_place();
-                self.look_at(id, lost, |order| change::changed(order, change, in_place))
+            Err(lost) if is_outcome_unknown(&lost) => {
+                let in_place = self.state.order_tags.is_changed_in_place();
+                self.resolve_by_id(id, lost, |order| change::check_amended(order, change, in_place))
             }
             known => known,
         }
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.cancel(id, || self.inner.cancel_order(id))
+        self.cancel_and_resolve(id, || self.inner.cancel_order(id))
     }
 
     fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
-        self.cancel(id, || self.inner.cancel_order_with(id, cancel))
+        self.cancel_and_resolve(id, || self.inner.cancel_order_with(id, cancel))
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
@@ -363,7 +386,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         let book = self.inner.orders()?;
-        self.shared.look_over(&book, book.problems.is_empty());
+        self.state.scan_book(&book, book.problems.is_empty());
         Ok(book)
     }
 
@@ -445,18 +468,24 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { inner: within, shared, exits, max_search_wait: patience } = self;
+        let Self { inner: within, state: shared, is_for_exits: exits, max_search_wait: patience } =
+            self;
         let shared = Arc::clone(shared);
-        Self { inner: within.clone(), shared, exits: *exits, max_search_wait: *patience }
+        Self {
+            inner: within.clone(),
+            state: shared,
+            is_for_exits: *exits,
+            max_search_wait: *patience,
+        }
     }
 }
 
 impl<B: fmt::Debug> fmt::Debug for OrderGuard<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { patience, caller_tags, support, .. } = &*self.shared;
+        let GuardState { polling: patience, caller_tags, order_tags: support, .. } = &*self.state;
         f.debug_struct("OrderGuard")
             .field("within", &self.inner)
-            .field("settle", &patience.settle)
+            .field("settle", &patience.settle_time)
             .field("caller_tags", caller_tags)
             .field("tags", support)
             .finish_non_exhaustive()

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::evidence::Evidence;
 use super::find::Intent;
-use super::intents::{End, Flight};
-use super::known::BEHIND;
-use super::patience::{Look, Unsettled};
-use super::shared::{Shared, Sought};
+use super::intents::{ClaimedIntent, IntentOutcome};
+use super::known::STALE_BOOK;
+use super::patience::{Observation, Unresolved};
+use super::shared::{GuardState, PlacementQuery};
 use crate::broker::{
     Absence, Broker, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderLookup,
     OrderRequest, SlicedOrder,
@@ -55,7 +55,7 @@ pub enum RecoveredOutcome {
 
 impl RecoveredOutcome {
     /// What an order that was found shows.
-    pub(super) fn of(order: SlicedOrder) -> Self {
+    pub(super) fn from_order(order: SlicedOrder) -> Self {
         match order.complete() {
             Ok(id) => Self::Placed(id),
             Err(BrokerError::PartlyPlaced(order)) => Self::PartlyPlaced(order),
@@ -68,49 +68,56 @@ impl RecoveredOutcome {
     }
 }
 
-impl Shared {
+impl GuardState {
     /// Asks after these orders without a final answer, until all are found, until the evidence says of all that
     /// they are absent, or until the caller is to `leave`.
     ///
     /// What is found is noted at the very end: a process that dies before has told nobody, and the
     /// next one is to find it again.
-    pub(super) fn ask_after(
+    pub(super) fn recover_orders(
         &self,
-        mut open: Vec<Flight<'_>>,
+        mut open: Vec<ClaimedIntent<'_>>,
         broker: &dyn Broker,
-        leave: Option<Moment>,
+        caller_deadline: Option<Moment>,
     ) -> Vec<RecoveredOrder> {
         let mut found = Vec::with_capacity(open.len());
-        let evidence = open.iter().map(Flight::evidence).reduce(Evidence::of_both);
+        let evidence = open.iter().map(ClaimedIntent::evidence).reduce(Evidence::intersect);
         let Some(mut evidence) = evidence else { return Vec::new() };
-        let (twice, until) = (self.sends_twice(), self.patience.until());
-        let settled = self.search(&mut evidence, leave, |turn| {
-            let book = match self.read_book(broker, until, leave) {
+        let (twice, until) = (self.may_resend(), self.polling.search_deadline());
+        let settled = self.search(&mut evidence, caller_deadline, |turn| {
+            let book = match self.read_book(broker, until, caller_deadline) {
                 Ok(book) => book,
-                Err(error) => return Look::Failed(error),
+                Err(error) => return Observation::Failed(error),
             };
             // One of another day is in no book of this one.
             let is_behind = open.iter().any(|flight| {
-                self.intents.is_of_today(flight.intent.at)
-                    && flight.known(|known| known.is_ahead_of(&book))
+                self.pending_intents.is_in_todays_book(flight.intent.at)
+                    && flight.with_observed(|known| known.is_ahead_of(&book))
             });
             let mut unclear = None;
             for flight in std::mem::take(&mut open) {
                 let intent = &*flight.intent;
-                let sought = Sought { intent, twice, lost: None };
-                let rows = self.rows_for(intent, flight.known(|known| known.begun), &book);
-                let words = match self.look_for(sought, &flight, &rows, &book, turn) {
-                    Look::Settled(order) => {
-                        found.push((flight, RecoveredOutcome::of(order)));
+                let sought = PlacementQuery { intent, was_resent: twice, lost_detail: None };
+                let rows = self.candidates_in_book(
+                    intent,
+                    flight.with_observed(|known| known.last_read_before_send),
+                    &book,
+                );
+                let words = match self.observe_order(sought, &flight, &rows, &book, turn) {
+                    Observation::Conclusive(order) => {
+                        found.push((flight, RecoveredOutcome::from_order(order)));
                         continue;
                     }
-                    Look::Unclear(words) => Some(words),
-                    Look::NotYet | Look::Failed(_) => is_behind.then(|| BEHIND.to_owned()),
+                    Observation::Unclear(words) => Some(words),
+                    Observation::NotFound | Observation::Failed(_) => {
+                        is_behind.then(|| STALE_BOOK.to_owned())
+                    }
                 };
                 match words {
-                    Some(words) if turn.is_late => {
-                        let words = self.in_words(intent, &Unsettled::Unclear(words));
-                        let outcome = self.not_found(&flight, words, LookupResult::Unclear);
+                    Some(words) if turn.is_after_settle_time => {
+                        let words = self.describe(intent, &Unresolved::Unclear(words));
+                        let outcome =
+                            self.unresolved_outcome(&flight, words, LookupResult::Unclear);
                         found.push((flight, outcome));
                     }
                     words => {
@@ -120,53 +127,55 @@ impl Shared {
                 }
             }
             // What is of another day will not appear any more.
-            let may_appear = open.iter().any(|flight| self.intents.is_of_today(flight.intent.at));
+            let may_appear =
+                open.iter().any(|flight| self.pending_intents.is_in_todays_book(flight.intent.at));
             match unclear {
-                _ if !may_appear => Look::Settled(()),
+                _ if !may_appear => Observation::Conclusive(()),
                 // Of one order it is unclear: the look is no evidence for the others either.
-                Some(words) => Look::Unclear(words),
-                None => Look::NotYet,
+                Some(words) => Observation::Unclear(words),
+                None => Observation::NotFound,
             }
         });
         found.extend(open.into_iter().map(|flight| {
-            flight.keep(flight.evidence().after(evidence));
+            flight.set_evidence(flight.evidence().after_search(evidence));
             let intent = &*flight.intent;
-            let is_there = flight.known(|known| known.is_there);
-            let is_of_today = self.intents.is_of_today(intent.at);
+            let is_there = flight.with_observed(|known| known.is_known_to_broker);
+            let is_of_today = self.pending_intents.is_in_todays_book(intent.at);
             let (words, seen) = match &settled {
-                Err(Unsettled::Absent(absence)) if is_of_today && !is_there => (
-                    self.in_words(intent, &Unsettled::Absent(*absence)),
+                Err(Unresolved::Absent(absence)) if is_of_today && !is_there => (
+                    self.describe(intent, &Unresolved::Absent(*absence)),
                     LookupResult::Absent(*absence),
                 ),
                 // Only what is of another day is still open then.
-                Ok(()) => (self.of_another_day(intent), LookupResult::Unclear),
-                Err(_) if is_there => (self.not_shown(intent), LookupResult::Unclear),
-                Err(other @ Unsettled::Unread(_)) => {
-                    (self.in_words(intent, other), LookupResult::Unreadable)
+                Ok(()) => (self.describe_other_day(intent), LookupResult::Unclear),
+                Err(_) if is_there => (self.describe_hidden(intent), LookupResult::Unclear),
+                Err(other @ Unresolved::Unreadable(_)) => {
+                    (self.describe(intent, other), LookupResult::Unreadable)
                 }
-                Err(Unsettled::NotYet) if is_of_today => {
-                    (self.in_words(intent, &Unsettled::NotYet), LookupResult::NotYet)
+                Err(Unresolved::NotYet) if is_of_today => {
+                    (self.describe(intent, &Unresolved::NotYet), LookupResult::NotYet)
                 }
-                Err(other) => (self.in_words(intent, other), LookupResult::Unclear),
+                Err(other) => (self.describe(intent, other), LookupResult::Unclear),
             };
-            let outcome = self.not_found(&flight, words, seen);
+            let outcome = self.unresolved_outcome(&flight, words, seen);
             (flight, outcome)
         }));
-        found.into_iter().map(conclude).collect()
+        found.into_iter().map(close_recovered).collect()
     }
 
     /// What is to be said of an order that no look settled; in `words`, why.
-    fn not_found(
+    fn unresolved_outcome(
         &self,
-        flight: &Flight<'_>,
+        flight: &ClaimedIntent<'_>,
         words: String,
         seen: LookupResult,
     ) -> RecoveredOutcome {
         let intent = &*flight.intent;
         // A postback may have come since the last look.
-        let so_far = flight.known(|known| self.so_far(known, intent, (&words, seen)));
+        let so_far =
+            flight.with_observed(|known| self.partial_result(known, intent, (&words, seen)));
         match (so_far, seen) {
-            (Some(order), _) => RecoveredOutcome::of(order),
+            (Some(order), _) => RecoveredOutcome::from_order(order),
             (None, LookupResult::Absent(absence)) => RecoveredOutcome::Absent(absence),
             (None, _) => {
                 let trail = OrderLookup::new(Some(intent.tag.clone()), seen);
@@ -177,22 +186,27 @@ impl Shared {
 
     /// The rows of a book that may be an order, which may be of another day than the book. A tag of the caller's
     /// may be on another order by now, which only its time would tell.
-    pub(super) fn rows_for(&self, intent: &Intent, begun: u64, book: &[Order]) -> Vec<Order> {
-        let mut rows = self.candidates(intent, begun, book);
-        let takes_all = !intent.own || self.intents.is_of_today(intent.at);
+    pub(super) fn candidates_in_book(
+        &self,
+        intent: &Intent,
+        last_read_before_send: u64,
+        book: &[Order],
+    ) -> Vec<Order> {
+        let mut rows = self.candidates(intent, last_read_before_send, book);
+        let takes_all = !intent.own || self.pending_intents.is_in_todays_book(intent.at);
         rows.retain(|order| takes_all || order.placed_at.is_some());
         rows
     }
 }
 
-fn conclude((flight, outcome): (Flight<'_>, RecoveredOutcome)) -> RecoveredOrder {
+fn close_recovered((flight, outcome): (ClaimedIntent<'_>, RecoveredOutcome)) -> RecoveredOrder {
     let intent = &flight.intent;
     let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
     match &outcome {
-        RecoveredOutcome::Placed(id) => flight.end(&End::Placed(id.clone())),
-        RecoveredOutcome::PartlyPlaced(order) => flight.recovered_in_slices(order),
-        RecoveredOutcome::Rejected(_) => flight.end(&End::NotPlaced),
-        RecoveredOutcome::Absent(_) => flight.end_absent(&End::NotPlaced),
+        RecoveredOutcome::Placed(id) => flight.close_as(&IntentOutcome::Placed(id.clone())),
+        RecoveredOutcome::PartlyPlaced(order) => flight.record_recovered_slices(order),
+        RecoveredOutcome::Rejected(_) => flight.close_as(&IntentOutcome::NotPlaced),
+        RecoveredOutcome::Absent(_) => flight.close_as_absent(&IntentOutcome::NotPlaced),
         RecoveredOutcome::Unknown(_) => drop(flight),
     }
     RecoveredOrder { tag, at, order, outcome }

@@ -1,16 +1,16 @@
 //! What all guards of one account share.
 
-use super::book::Book;
-use super::builder::Lookups;
-use super::evidence::{Evidence, Turn};
+use super::book::SharedOrderBook;
+use super::builder::LookupBroker;
+use super::evidence::{Evidence, PollContext};
 use super::find::Intent;
-use super::hooks::{Hooks, Unrecorded};
-use super::identity::Identity;
-use super::intents::{Flight, Intents};
-use super::known::Known;
-use super::patience::{Look, Patience, Unsettled};
-use super::shown::Shown;
-use super::tags::{CallerTags, Tags};
+use super::hooks::{GuardHooks, Unrecorded};
+use super::identity::BookHistory;
+use super::intents::{ClaimedIntent, PendingIntents};
+use super::known::ObservedOrder;
+use super::patience::{Observation, Polling, Unresolved};
+use super::shown::OrderInBook;
+use super::tags::{CallerTags, TagGenerator};
 use crate::broker::{
     BrokerError, ErrorDetail, LookupResult, Order, OrderLookup, OrderTags, Rows, Slice,
     SlicedOrder, TagSupport,
@@ -18,89 +18,93 @@ use crate::broker::{
 use crate::quota::Moment;
 
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) lookups: Option<Lookups>,
-    pub(super) intents: Intents,
-    pub(super) patience: Patience,
+pub(super) struct GuardState {
+    pub(super) lookup_broker: Option<LookupBroker>,
+    pub(super) pending_intents: PendingIntents,
+    pub(super) polling: Polling,
     pub(super) caller_tags: CallerTags,
-    pub(super) support: OrderTags,
-    pub(super) tags: Tags,
-    pub(super) book: Book,
-    pub(super) identity: Identity,
-    pub(super) hooks: Hooks,
+    pub(super) order_tags: OrderTags,
+    pub(super) tag_generator: TagGenerator,
+    pub(super) order_book: SharedOrderBook,
+    pub(super) book_history: BookHistory,
+    pub(super) hooks: GuardHooks,
 }
 
 /// An order that is looked for.
 #[derive(Clone, Copy)]
-pub(super) struct Sought<'a> {
+pub(super) struct PlacementQuery<'a> {
     pub(super) intent: &'a Intent,
     /// It was sent twice under one tag: one that was rejected may be the second, and the first still on its way.
-    pub(super) twice: bool,
+    pub(super) was_resent: bool,
     /// What was said when its answer was lost, if that is known.
-    pub(super) lost: Option<&'a ErrorDetail>,
+    pub(super) lost_detail: Option<&'a ErrorDetail>,
 }
 
-impl Shared {
+impl GuardState {
     /// Looks for orders by their tags, where the broker shows them.
     pub(super) fn search<A>(
         &self,
         evidence: &mut Evidence,
-        leave: Option<Moment>,
-        look: impl FnMut(Turn) -> Look<A>,
-    ) -> Result<A, Unsettled> {
-        match self.support.support() {
-            TagSupport::None => Err(Unsettled::Unread(BrokerError::NotSent(ErrorDetail::new(
-                "this broker's order book shows no tags",
-            )))),
-            _ => self.patience.settle(evidence, leave, look),
+        caller_deadline: Option<Moment>,
+        poll: impl FnMut(PollContext) -> Observation<A>,
+    ) -> Result<A, Unresolved> {
+        match self.order_tags.support() {
+            TagSupport::None => Err(Unresolved::Unreadable(BrokerError::NotSent(
+                ErrorDetail::new("this broker's order book shows no tags"),
+            ))),
+            _ => self.polling.poll_until_settled(evidence, caller_deadline, poll),
         }
     }
 
     /// Tells of an order that is not in the journal.
-    pub(super) fn tell_unrecorded(&self, flight: &Flight<'_>) {
-        let Some(error) = &flight.unrecorded else { return };
+    pub(super) fn report_unrecorded(&self, flight: &ClaimedIntent<'_>) {
+        let Some(error) = &flight.log_error else { return };
         let Intent { tag, order, .. } = &*flight.intent;
         let error = error.to_string();
-        self.hooks.unrecorded.tell(&Unrecorded { tag: tag.clone(), order: order.clone(), error });
+        self.hooks.on_unrecorded.call(&Unrecorded {
+            tag: tag.clone(),
+            order: order.clone(),
+            error,
+        });
     }
 
     /// Whether the broker takes a second order of one tag for the first, so that each is sent twice if need be.
-    pub(super) fn sends_twice(&self) -> bool {
-        matches!(self.support.support(), TagSupport::Unique { .. })
+    pub(super) fn may_resend(&self) -> bool {
+        matches!(self.order_tags.support(), TagSupport::Unique { .. })
     }
 
     /// What a look shows of an order, if that is its last word. After the settle time it is if the book leaves a
     /// doubt, and of the last look it always is: the quantity that it does not show is a slice of unknown outcome
     /// then, or one that is absent.
-    fn last_word(
+    fn final_result(
         &self,
-        sought: Sought<'_>,
-        shown: Shown,
+        query: PlacementQuery<'_>,
+        shown: OrderInBook,
         book: &Rows<Order>,
-        turn: Turn,
+        turn: PollContext,
     ) -> Option<SlicedOrder> {
-        let doubt = shown.rest_doubt.map(str::to_owned);
-        let doubt = doubt.or_else(|| sought.intent.unreadable_row(book));
-        if turn.absence.is_none() && !(turn.is_late && doubt.is_some()) {
-            return shown.is_final(sought.twice).then_some(shown.order);
+        let doubt = shown.missing_doubt.map(str::to_owned);
+        let doubt = doubt.or_else(|| query.intent.unreadable_row(book));
+        if turn.absence.is_none() && !(turn.is_after_settle_time && doubt.is_some()) {
+            return shown.is_final(query.was_resent).then_some(shown.order);
         }
-        let Intent { tag, at, order, .. } = sought.intent;
-        let (rest, of, settle) = (shown.rest, order.quantity, self.patience.settle);
-        Some(shown.with_rest(|| {
+        let Intent { tag, at, order, .. } = query.intent;
+        let (rest, of, settle) = (shown.missing, order.quantity, self.polling.settle_time);
+        Some(shown.with_missing(|| {
             let shows = format!(
                 "{settle:?} later the order book shows no {rest} of {of} with the tag {tag}"
             );
             let because = |words: &str, seen| {
-                let detail = sought.lost.cloned().unwrap_or_default();
+                let detail = query.lost_detail.cloned().unwrap_or_default();
                 detail
-                    .and(&format!("{shows}{words}"))
+                    .append_message(&format!("{shows}{words}"))
                     .lookup(OrderLookup::new(Some(tag.clone()), seen))
             };
             match (doubt, turn.absence) {
                 (Some(row), _) => {
                     Slice::unknown(because(&format!("; {row}"), LookupResult::Unclear))
                 }
-                (None, Some(absence)) if self.intents.is_of_today(*at) => {
+                (None, Some(absence)) if self.pending_intents.is_in_todays_book(*at) => {
                     Slice::absent(because(&format!(": {absence}"), LookupResult::Absent(absence)))
                 }
                 (None, _) => Slice::unknown(because(
@@ -112,55 +116,62 @@ impl Shared {
     }
 
     /// The orders of a book that may be the one of this intent, which was sent after `begun`.
-    pub(super) fn candidates(&self, intent: &Intent, begun: u64, book: &[Order]) -> Vec<Order> {
-        let of_today = self.intents.is_of_today(intent.at);
-        self.identity.candidates(intent, begun, of_today, book)
+    pub(super) fn candidates(
+        &self,
+        intent: &Intent,
+        last_read_before_send: u64,
+        book: &[Order],
+    ) -> Vec<Order> {
+        let of_today = self.pending_intents.is_in_todays_book(intent.at);
+        self.book_history.candidates(intent, last_read_before_send, of_today, book)
     }
 
     /// What a book shows of an order, of which `rows` may be it, with all that was seen before.
-    pub(super) fn look_for(
+    pub(super) fn observe_order(
         &self,
-        sought: Sought<'_>,
-        flight: &Flight<'_>,
+        query: PlacementQuery<'_>,
+        flight: &ClaimedIntent<'_>,
         rows: &[Order],
         book: &Rows<Order>,
-        turn: Turn,
-    ) -> Look<SlicedOrder> {
-        let intent = sought.intent;
-        let Some(shown) = flight.known(|known| known.look_into(intent, rows, book)) else {
-            return intent.doubt(rows, book).map_or(Look::NotYet, Look::Unclear);
+        turn: PollContext,
+    ) -> Observation<SlicedOrder> {
+        let intent = query.intent;
+        let Some(shown) = flight.with_observed(|known| known.merge_book(intent, rows, book)) else {
+            return intent
+                .ambiguity(rows, book)
+                .map_or(Observation::NotFound, Observation::Unclear);
         };
-        let doubt = shown.rest_doubt.map(str::to_owned);
-        match self.last_word(sought, shown, book, turn) {
-            Some(order) => Look::Settled(order),
-            None => {
-                doubt.or_else(|| intent.unreadable_row(book)).map_or(Look::NotYet, Look::Unclear)
-            }
+        let doubt = shown.missing_doubt.map(str::to_owned);
+        match self.final_result(query, shown, book, turn) {
+            Some(order) => Observation::Conclusive(order),
+            None => doubt
+                .or_else(|| intent.unreadable_row(book))
+                .map_or(Observation::NotFound, Observation::Unclear),
         }
     }
 
     /// What was seen of an order, if something of it is in the market, when there is no last word. The quantity
     /// that was not seen is a slice of unknown outcome; in `words`, why.
-    pub(super) fn so_far(
+    pub(super) fn partial_result(
         &self,
-        known: &Known,
+        known: &ObservedOrder,
         intent: &Intent,
         (words, seen): (&str, LookupResult),
     ) -> Option<SlicedOrder> {
-        let shown = known.shown(intent)?;
+        let shown = known.order_in_book(intent)?;
         shown.order.placed().next()?;
         let trail = OrderLookup::new(Some(intent.tag.clone()), seen);
-        Some(shown.with_rest(|| Slice::unknown(ErrorDetail::new(words).lookup(trail))))
+        Some(shown.with_missing(|| Slice::unknown(ErrorDetail::new(words).lookup(trail))))
     }
 
     /// Why nothing is known of an order that the broker has and does not show.
-    pub(super) fn not_shown(&self, intent: &Intent) -> String {
+    pub(super) fn describe_hidden(&self, intent: &Intent) -> String {
         let tag = &intent.tag;
         format!("the broker has an order with the tag {tag}, and does not show it")
     }
 
     /// Why a book says nothing of an order of another day.
-    pub(super) fn of_another_day(&self, intent: &Intent) -> String {
+    pub(super) fn describe_other_day(&self, intent: &Intent) -> String {
         let tag = &intent.tag;
         format!(
             "the order book is of another day or about to be, look for the tag {tag} in the statements"
@@ -168,21 +179,21 @@ impl Shared {
     }
 
     /// Why nobody knows what became of an order.
-    pub(super) fn in_words(&self, intent: &Intent, unsettled: &Unsettled) -> String {
+    pub(super) fn describe(&self, intent: &Intent, unsettled: &Unresolved) -> String {
         let tag = &intent.tag;
         match unsettled {
-            Unsettled::Absent(_) if !self.intents.is_of_today(intent.at) => {
-                self.of_another_day(intent)
+            Unresolved::Absent(_) if !self.pending_intents.is_in_todays_book(intent.at) => {
+                self.describe_other_day(intent)
             }
-            Unsettled::Absent(absence) => {
-                let settle = self.patience.settle;
+            Unresolved::Absent(absence) => {
+                let settle = self.polling.settle_time;
                 format!("the order book does not show the tag {tag} {settle:?} later: {absence}")
             }
-            Unsettled::NotYet => format!(
+            Unresolved::NotYet => format!(
                 "the order book did not show the tag {tag} by the time its caller left, which says nothing yet"
             ),
-            Unsettled::Unclear(words) => format!("{words} (the tag is {tag})"),
-            Unsettled::Unread(error) => {
+            Unresolved::Unclear(words) => format!("{words} (the tag is {tag})"),
+            Unresolved::Unreadable(error) => {
                 format!("the order book could not be searched for the tag {tag}: {error}")
             }
         }

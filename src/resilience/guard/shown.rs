@@ -3,40 +3,40 @@
 use rust_decimal::Decimal;
 
 use super::find::Intent;
-use crate::broker::sum;
+use crate::broker::saturating_sum;
 use crate::broker::{
     ErrorDetail, LookupResult, Order, OrderLookup, OrderStatus, Slice, SliceOutcome, SlicedOrder,
 };
 
 /// Whether something of the order is, or was, in the market.
-pub(super) fn lives(order: &Order) -> bool {
+pub(super) fn is_live(order: &Order) -> bool {
     order.status != OrderStatus::Rejected || !order.filled_quantity.is_zero()
 }
 
 /// What a book shows of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct OrderInBook {
     /// The order, or the slices of it that are in the book.
     pub(super) order: SlicedOrder,
     /// The quantity that was asked for and that the book does not show.
-    pub(super) rest: Decimal,
+    pub(super) missing: Decimal,
     /// Why the rest is not absent, in words: an order of it shows no quantity, say.
-    pub(super) rest_doubt: Option<&'static str>,
+    pub(super) missing_doubt: Option<&'static str>,
     /// It may not be the last word: there is a rest, or all that is there are slices that were refused,
     /// while the others may be on their way.
-    pub(super) is_in_doubt: bool,
+    pub(super) is_inconclusive: bool,
 }
 
-impl Shown {
+impl OrderInBook {
     /// Whether it is the last word before the settle time is over. Where the order was sent `twice`, one that was
     /// refused may be the second, and the first still on its way.
     pub(super) fn is_final(&self, twice: bool) -> bool {
-        !self.is_in_doubt && (!twice || self.order.placed().next().is_some())
+        !self.is_inconclusive && (!twice || self.order.placed().next().is_some())
     }
 
     /// The whole order, with what the book does not show as one more slice.
-    pub(super) fn with_rest(self, slice: impl FnOnce() -> Slice) -> SlicedOrder {
-        let Self { mut order, rest, .. } = self;
+    pub(super) fn with_missing(self, slice: impl FnOnce() -> Slice) -> SlicedOrder {
+        let Self { mut order, missing: rest, .. } = self;
         if !rest.is_zero() {
             order.slices.push(slice().quantity(rest));
         }
@@ -50,18 +50,27 @@ impl Intent {
     /// There may be several of its tag. One that lives speaks before one that was rejected, and among
     /// those one that belongs to no other: the others are its legs. If it was to be sliced, or there are
     /// only slices, all of them are the order.
-    pub(super) fn shown<'a>(&self, book: impl IntoIterator<Item = &'a Order>) -> Option<Shown> {
+    pub(super) fn find_in_book<'a>(
+        &self,
+        book: impl IntoIterator<Item = &'a Order>,
+    ) -> Option<OrderInBook> {
         let ours: Vec<&Order> = book.into_iter().filter(|order| self.matches(order)).collect();
-        let first = ours.iter().min_by_key(|order| (!lives(order), order.parent.is_some()))?;
+        let first = ours.iter().min_by_key(|order| (!is_live(order), order.parent.is_some()))?;
         if self.order.autoslice || first.parent.is_some() {
-            return Some(self.in_slices(&ours));
+            return Some(self.as_slices(&ours));
         }
-        let order = SlicedOrder::new(Some(first.id.clone()), self.order.quantity, [slice(first)]);
-        Some(Shown { order, rest: Decimal::ZERO, rest_doubt: None, is_in_doubt: false })
+        let order =
+            SlicedOrder::new(Some(first.id.clone()), self.order.quantity, [to_slice(first)]);
+        Some(OrderInBook {
+            order,
+            missing: Decimal::ZERO,
+            missing_doubt: None,
+            is_inconclusive: false,
+        })
     }
 
     /// The orders of the book as the slices of this one.
-    fn in_slices(&self, ours: &[&Order]) -> Shown {
+    fn as_slices(&self, ours: &[&Order]) -> OrderInBook {
         let named = |order: &&Order| order.parent.clone();
         let parent = match ours {
             // The first slice, or an order that needed no slicing.
@@ -79,19 +88,24 @@ impl Intent {
         };
         let mut slices: Vec<&Order> = ours.iter().copied().filter(is_slice).collect();
         slices.sort_by_key(|order| !is_parent(order));
-        let shown = sum(slices.iter().map(|order| order.quantity));
+        let shown = saturating_sum(slices.iter().map(|order| order.quantity));
         let rest = self.order.quantity.saturating_sub(shown).max(Decimal::ZERO);
         let has_none = slices.iter().any(|order| order.quantity.is_zero());
         let rest_doubt = has_none
             .then_some("it shows an order with the tag and without a quantity, which may be that");
-        let is_in_doubt = !rest.is_zero() || !slices.iter().any(|order| lives(order));
-        let slices = slices.into_iter().map(slice);
+        let is_in_doubt = !rest.is_zero() || !slices.iter().any(|order| is_live(order));
+        let slices = slices.into_iter().map(to_slice);
         let order = SlicedOrder::new(parent, self.order.quantity, slices);
-        Shown { order, rest, rest_doubt, is_in_doubt }
+        OrderInBook {
+            order,
+            missing: rest,
+            missing_doubt: rest_doubt,
+            is_inconclusive: is_in_doubt,
+        }
     }
 
     /// The same answer, with the tag by which slices of unknown outcome are to be looked for.
-    pub(super) fn traced(&self, mut order: SlicedOrder) -> SlicedOrder {
+    pub(super) fn with_lookup(&self, mut order: SlicedOrder) -> SlicedOrder {
         for slice in &mut order.slices {
             if let SliceOutcome::Unknown(detail) = &mut slice.outcome {
                 let trail =
@@ -104,8 +118,8 @@ impl Intent {
 }
 
 /// What became of an order in the book when it was placed.
-fn slice(order: &Order) -> Slice {
-    let slice = if lives(order) {
+fn to_slice(order: &Order) -> Slice {
+    let slice = if is_live(order) {
         Slice::placed(order.id.clone())
     } else {
         let why = order.status_message.as_deref().unwrap_or("the order book does not say why");
@@ -121,7 +135,7 @@ mod tests {
     use crate::broker::{BrokerError, OrderId};
 
     fn found(intent: &Intent, book: &[Order]) -> Option<String> {
-        let shown = intent.shown(book)?;
+        let shown = intent.find_in_book(book)?;
         Some(shown.order.complete().map_or_else(|error| error.to_string(), |id| id.to_string()))
     }
 
@@ -141,7 +155,7 @@ mod tests {
 
     /// The parent, the ids of the slices that were placed, how many were refused, and the rest.
     fn slices(book: &[Order]) -> (Option<String>, Vec<String>, usize, i64) {
-        let Shown { order, rest, .. } = sliced().shown(book).unwrap();
+        let OrderInBook { order, missing: rest, .. } = sliced().find_in_book(book).unwrap();
         let placed = order.placed().map(ToString::to_string).collect();
         let rest = rest.to_string().parse().unwrap();
         (order.parent.as_ref().map(ToString::to_string), placed, order.rejected().count(), rest)
@@ -186,7 +200,7 @@ mod tests {
 
     #[test]
     fn slices_are_in_doubt_while_some_are_missing_or_all_refused() {
-        let in_doubt = |book: &[Order]| sliced().shown(book).unwrap().is_in_doubt;
+        let in_doubt = |book: &[Order]| sliced().find_in_book(book).unwrap().is_inconclusive;
         let rejected = |id: &str, quantity| {
             let mut order = slice_of(id, Some("1"), quantity);
             order.status = OrderStatus::Rejected;
@@ -197,8 +211,8 @@ mod tests {
         assert!(!in_doubt(&[slice_of("1", None, 4), rejected("2", 6)]));
         assert!(in_doubt(&[rejected("1", 4), rejected("2", 6)]));
         // Not asked to slice, a broker may all the same.
-        assert!(intent(false).shown(&[rejected("1", 10)]).unwrap().is_in_doubt);
-        assert!(!intent(false).shown(&[order("1")]).unwrap().is_in_doubt);
+        assert!(intent(false).find_in_book(&[rejected("1", 10)]).unwrap().is_inconclusive);
+        assert!(!intent(false).find_in_book(&[order("1")]).unwrap().is_inconclusive);
     }
 
     #[test]
@@ -217,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_order_found_rejected_is_the_brokers_refusal() {
-        let answer = |order: Order| intent(false).shown(&[order]).unwrap().order.complete();
+        let answer = |order: Order| intent(false).find_in_book(&[order]).unwrap().order.complete();
         assert_eq!(answer(order("1")), Ok(OrderId::new("1")));
         let mut rejected = order("1");
         rejected.status = OrderStatus::Rejected;

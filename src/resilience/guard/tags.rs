@@ -9,12 +9,12 @@ use crate::broker::{BrokerError, ErrorDetail, OrderTags, TagSupport};
 
 const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// Digits of the count: 60 million orders of one run.
-const COUNT: usize = 5;
-const COUNTS: u64 = 36_u64.pow(5);
+const COUNTER_DIGITS: usize = 5;
+const COUNTER_LIMIT: u64 = 36_u64.pow(5);
 /// The fewest digits of a tag: with 7 of luck, two of a hundred runs a day meet once in 40,000 years.
-pub(super) const SHORTEST: usize = COUNT + 7;
+pub(super) const MIN_TAG_LENGTH: usize = COUNTER_DIGITS + 7;
 /// More digits than this add nothing.
-const LONGEST: usize = 20;
+const MAX_TAG_LENGTH: usize = 20;
 
 /// What becomes of a tag that the caller set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +41,10 @@ pub enum CallerTags {
 
 /// A tag of the caller's, if the broker's book would show it as it is. Where no book shows tags, any
 /// will do.
-pub(super) fn checked<'a>(tag: &'a str, tags: &OrderTags) -> Result<&'a str, BrokerError> {
+pub(super) fn validate_caller_tag<'a>(
+    tag: &'a str,
+    tags: &OrderTags,
+) -> Result<&'a str, BrokerError> {
     let (longest, symbols) = (tags.max_length(), tags.allowed_symbols());
     let is_one = |letter: char| letter.is_ascii_alphanumeric() || symbols.contains(letter);
     let fits = tag.len() <= longest && tag.chars().all(is_one);
@@ -57,37 +60,40 @@ pub(super) fn checked<'a>(tag: &'a str, tags: &OrderTags) -> Result<&'a str, Bro
 
 /// Makes tags.
 #[derive(Debug)]
-pub(super) struct Tags {
-    longest: usize,
-    run: Mutex<Run>,
+pub(super) struct TagGenerator {
+    max_length: usize,
+    series: Mutex<TagSeries>,
 }
 
 #[derive(Debug)]
-struct Run {
-    luck: u128,
+struct TagSeries {
+    random: u128,
     count: u64,
 }
 
-impl Tags {
+impl TagGenerator {
     /// Tags of at most `longest` letters and digits, which must be [`SHORTEST`] or more.
     pub(super) fn new(longest: usize) -> Result<Self, getrandom::Error> {
-        Ok(Self { longest, run: Mutex::new(Run { luck: luck()?, count: 0 }) })
+        Ok(Self {
+            max_length: longest,
+            series: Mutex::new(TagSeries { random: system_random()?, count: 0 }),
+        })
     }
 
     /// A tag that begins with `label`.
     pub(super) fn next(&self, label: &str) -> Result<String, BrokerError> {
-        let room = self.longest.min(LONGEST.max(label.len() + SHORTEST));
+        let room = self.max_length.min(MAX_TAG_LENGTH.max(label.len() + MIN_TAG_LENGTH));
         let room = room.saturating_sub(label.len());
-        if room < SHORTEST || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            let longest = self.longest.saturating_sub(SHORTEST);
+        if room < MIN_TAG_LENGTH || !label.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            let longest = self.max_length.saturating_sub(MIN_TAG_LENGTH);
             return Err(BrokerError::NotSent(ErrorDetail::new(format!(
                 "the label {label:?} is to be at most {longest} ASCII letters and digits, as the \
                  rest of the tag is what tells the orders apart: shorten it"
             ))));
         }
-        let mut run = self.run.lock();
-        if run.count == COUNTS {
-            run.luck = luck().map_err(|error| {
+        let mut run = self.series.lock();
+        if run.count == COUNTER_LIMIT {
+            run.random = system_random().map_err(|error| {
                 BrokerError::NotSent(ErrorDetail::new(format!("no luck for a new tag: {error}")))
             })?;
             run.count = 0;
@@ -95,13 +101,13 @@ impl Tags {
         let count = run.count;
         run.count += 1;
         let mut tag = label.to_owned();
-        tag.extend(digits(run.luck, room - COUNT));
-        tag.extend(digits(u128::from(count), COUNT));
+        tag.extend(digits(run.random, room - COUNTER_DIGITS));
+        tag.extend(digits(u128::from(count), COUNTER_DIGITS));
         Ok(tag)
     }
 }
 
-fn luck() -> Result<u128, getrandom::Error> {
+fn system_random() -> Result<u128, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(u128::from_le_bytes(bytes))
@@ -124,7 +130,7 @@ mod tests {
 
     #[test]
     fn tags_fill_the_room_and_are_all_different() {
-        let (one, other) = (Tags::new(20).unwrap(), Tags::new(20).unwrap());
+        let (one, other) = (TagGenerator::new(20).unwrap(), TagGenerator::new(20).unwrap());
         let tags: Vec<String> =
             (0..2000).flat_map(|_| [&one, &other]).map(|tags| tags.next("").unwrap()).collect();
         assert!(tags.iter().all(|tag| tag.len() == 20));
@@ -134,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_used_up_count_begins_another_run() {
-        let tags = Tags::new(SHORTEST).unwrap();
-        tags.run.lock().count = COUNTS - 1;
+        let tags = TagGenerator::new(MIN_TAG_LENGTH).unwrap();
+        tags.series.lock().count = COUNTER_LIMIT - 1;
         let (last, first) = (tags.next("").unwrap(), tags.next("").unwrap());
         assert!(last.ends_with("zzzzz"), "{last}");
         assert!(first.ends_with("00000"), "{first}");
@@ -144,16 +150,16 @@ mod tests {
 
     #[test]
     fn a_label_begins_the_tag_and_leaves_room_for_the_rest() {
-        let tags = Tags::new(20).unwrap();
+        let tags = TagGenerator::new(20).unwrap();
         let tag = tags.next("alpha").unwrap();
         assert!(tag.starts_with("alpha") && tag.len() == 20, "{tag}");
         for label in ["ninechars", "a b", "ä"] {
             assert!(matches!(tags.next(label), Err(BrokerError::NotSent(_))), "{label}");
         }
         // A broker with room to spare has longer labels, and no longer luck.
-        let roomy = Tags::new(48).unwrap();
+        let roomy = TagGenerator::new(48).unwrap();
         assert_eq!(roomy.next("").unwrap().len(), 20);
         assert!(roomy.next("a-strategy").is_err());
-        assert_eq!(roomy.next("astrategyofmine").unwrap().len(), 15 + SHORTEST);
+        assert_eq!(roomy.next("astrategyofmine").unwrap().len(), 15 + MIN_TAG_LENGTH);
     }
 }

@@ -7,72 +7,87 @@
 use std::sync::Arc;
 
 use super::find::Intent;
-use super::intents::{End, News};
-use super::known::Known;
+use super::intents::{Finding, IntentOutcome};
+use super::known::ObservedOrder;
 use super::recover::{RecoveredOrder, RecoveredOutcome};
-use super::shared::Shared;
+use super::shared::GuardState;
 use crate::broker::{Broker, BrokerError, LookupResult, Order, Rows};
 use crate::contain::contain;
 use crate::quota::Moment;
 
-impl Shared {
+impl GuardState {
     /// Reads the order book for a search, and looks it over for other orders.
     pub(super) fn read_book(
         &self,
         broker: &dyn Broker,
-        until: Moment,
-        leave: Option<Moment>,
+        search_deadline: Moment,
+        caller_deadline: Option<Moment>,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
-        let book = self.book.read(broker, &self.patience, until, leave)?;
-        self.look_over(&book, book.problems.is_empty());
+        let book = self.order_book.read(broker, &self.polling, search_deadline, caller_deadline)?;
+        self.scan_book(&book, book.problems.is_empty());
         Ok(book)
     }
 
     /// Reads the book before the first order of an own tag on a day, so that what is in it is not taken for that order.
     /// Only once: if the book cannot be read, no order is to wait for it again. Orders that come meanwhile share the
     /// look. No lock is held: who is told of what the look finds may place an order.
-    pub(super) fn read_baseline(&self, broker: &dyn Broker, leave: Option<Moment>) {
-        let today = self.intents.today();
-        if self.identity.has_baseline(today) || *self.identity.tried.lock() == Some(today) {
+    pub(super) fn read_baseline(&self, broker: &dyn Broker, caller_deadline: Option<Moment>) {
+        let today = self.pending_intents.today();
+        if self.book_history.has_baseline(today)
+            || *self.book_history.baseline_tried_on.lock() == Some(today)
+        {
             return;
         }
         // A broker that panics says nothing, and the order itself will show it.
-        let _ = contain(|| self.read_book(broker, self.patience.until(), leave));
-        *self.identity.tried.lock() = Some(today);
+        let _ = contain(|| self.read_book(broker, self.polling.search_deadline(), caller_deadline));
+        *self.book_history.baseline_tried_on.lock() = Some(today);
     }
 
     /// Looks for all orders without a final answer, and tells of those that nobody waits for any more. Without a
     /// hook it only remembers what is here; `recover` tells then. It may be a whole book, or less.
-    pub(super) fn look_over(&self, book: &[Order], is_whole: bool) {
-        self.identity.note(self.intents.today(), book, is_whole);
-        let turned_up = self.intents.look_over(|intent, known, is_left| {
-            let is_here = known.note(intent, &self.rows_for(intent, known.begun, book));
-            let is_told = is_here && is_left && self.hooks.turned_up.is_set();
-            is_told.then(|| self.news(intent, known)).flatten()
+    pub(super) fn scan_book(&self, book: &[Order], is_whole: bool) {
+        self.book_history.record_orders(self.pending_intents.today(), book, is_whole);
+        let turned_up = self.pending_intents.collect_findings(|intent, known, is_left| {
+            let is_here = known.record(
+                intent,
+                &self.candidates_in_book(intent, known.last_read_before_send, book),
+            );
+            let is_told = is_here && is_left && self.hooks.on_turned_up.is_set();
+            is_told.then(|| self.new_finding(intent, known)).flatten()
         });
-        for (intent, News { what: outcome, is_final }) in turned_up {
+        for (intent, Finding { outcome, is_final }) in turned_up {
             if is_final {
                 let id = match &outcome {
                     RecoveredOutcome::Placed(id) => Some(id),
-                    RecoveredOutcome::PartlyPlaced(order) => order.names().next(),
+                    RecoveredOutcome::PartlyPlaced(order) => order.known_ids().next(),
                     _ => None,
                 };
-                let end = id.map_or(End::NotPlaced, |id| End::Placed(id.clone()));
-                self.intents.note_late(&intent, &end);
+                let end =
+                    id.map_or(IntentOutcome::NotPlaced, |id| IntentOutcome::Placed(id.clone()));
+                self.pending_intents.record_late_outcome(&intent, &end);
             }
             let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
-            self.hooks.turned_up.tell(&RecoveredOrder { tag, at, order, outcome });
+            self.hooks.on_turned_up.call(&RecoveredOrder { tag, at, order, outcome });
         }
     }
 
     /// What is to be told of an order: the last word, or that another slice of it is in the market.
-    fn news(&self, intent: &Intent, known: &mut Known) -> Option<News<RecoveredOutcome>> {
-        let shown = known.shown(intent)?;
-        if shown.is_final(self.sends_twice()) {
-            return Some(News { what: RecoveredOutcome::of(shown.order), is_final: true });
+    fn new_finding(
+        &self,
+        intent: &Intent,
+        known: &mut ObservedOrder,
+    ) -> Option<Finding<RecoveredOutcome>> {
+        let shown = known.order_in_book(intent)?;
+        if shown.is_final(self.may_resend()) {
+            return Some(Finding {
+                outcome: RecoveredOutcome::from_order(shown.order),
+                is_final: true,
+            });
         }
         let words = "it was not seen so far, while other slices of its order were";
-        let order = self.so_far(known, intent, (words, LookupResult::Unclear))?;
-        known.tell(&order).then(|| News { what: RecoveredOutcome::of(order), is_final: false })
+        let order = self.partial_result(known, intent, (words, LookupResult::Unclear))?;
+        known
+            .mark_reported(&order)
+            .then(|| Finding { outcome: RecoveredOutcome::from_order(order), is_final: false })
     }
 }

@@ -23,16 +23,16 @@ use std::time::Duration;
 
 use super::policy::ThrottlePolicy;
 use crate::quota::{Moment, Quota};
-use crate::resilience::buckets::Buckets;
+use crate::resilience::buckets::RollingCounter;
 use crate::resilience::setting::PolicyError;
 
 /// Limits are counted in thousandths of a call, since a cut may leave less than one for a window.
-const CALL: u64 = 1000;
+const UNITS_PER_CALL: u64 = 1000;
 /// A cut window is no longer than this. A share of an hour's calls, most of them made already, could
 /// stop a lane for as long.
-const LONGEST_WINDOW: Duration = Duration::from_secs(60);
+const MAX_CUT_WINDOW: Duration = Duration::from_secs(60);
 /// Nor is one that was made longer, for less than a call or for a heavy one.
-const LONGEST_CUT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_STRETCHED_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 /// The window of a lane that has none.
 const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 
@@ -66,24 +66,24 @@ pub struct Throttle {
     window: Duration,
     paused_until: Moment,
     last_cut: Option<Moment>,
-    cut: Option<Cut>,
+    cut: Option<RateCut>,
     /// Since when each call that left left others waiting.
     busy_since: Option<Moment>,
-    lately: Buckets<u64>,
+    recent: RollingCounter<u64>,
     /// What the heaviest call weighs that was heard of.
-    heaviest: u32,
-    changed: bool,
+    max_weight: u32,
+    quota_changed: bool,
     latest: Moment,
 }
 
 /// A rate that was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
+struct RateCut {
     /// What goes in a window, and what would without the cut.
     limit: u64,
-    full: u64,
+    full_limit: u64,
     /// The last cut, the end of the last pause, or the last step back up.
-    moved: Moment,
+    changed_at: Moment,
 }
 
 /// When a call left, and how much left in the window that ended with it, itself included. It goes with
@@ -91,7 +91,7 @@ struct Cut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendStamp {
     at: Moment,
-    sent: u64,
+    sent_in_window: u64,
 }
 
 impl Throttle {
@@ -101,7 +101,7 @@ impl Throttle {
     /// The policy makes no sense, see [`ThrottlePolicy::check`].
     pub fn new(policy: ThrottlePolicy, quota: Quota) -> Result<Self, PolicyError> {
         policy.check()?;
-        let window = window_of(&quota);
+        let window = cut_window(&quota);
         Ok(Self {
             policy,
             configured: quota,
@@ -110,31 +110,32 @@ impl Throttle {
             last_cut: None,
             cut: None,
             busy_since: None,
-            lately: Buckets::new(window),
-            heaviest: 1,
-            changed: false,
+            recent: RollingCounter::new(window),
+            max_weight: 1,
+            quota_changed: false,
             latest: Moment::ORIGIN,
         })
     }
 
     /// There are calls of so much weight. A cut leaves room for one of them, if the quota does.
     pub fn ensure_room_for(&mut self, weight: u32) {
-        let has_room = self.full().is_none_or(|full| u64::from(weight) * CALL <= full);
-        if has_room && weight > self.heaviest {
-            self.heaviest = weight;
-            self.changed |= self.cut.is_some();
+        let has_room =
+            self.full_limit().is_none_or(|full| u64::from(weight) * UNITS_PER_CALL <= full);
+        if has_room && weight > self.max_weight {
+            self.max_weight = weight;
+            self.quota_changed |= self.cut.is_some();
         }
     }
 
     /// A call leaves, of so much weight. `waiting` is whether others wait that would have left, had
     /// the quota permitted.
     pub fn on_send(&mut self, now: Moment, weight: u32, waiting: bool) -> SendStamp {
-        let now = self.at(now);
-        let bucket = self.lately.now(now);
+        let now = self.advance_to(now);
+        let bucket = self.recent.bucket_at(now);
         *bucket = bucket.saturating_add(weight.max(1).into());
         self.busy_since = waiting.then(|| self.busy_since.unwrap_or(now));
-        self.step(now);
-        SendStamp { at: now, sent: self.sent_lately(now) }
+        self.recover_step(now);
+        SendStamp { at: now, sent_in_window: self.recently_sent(now) }
     }
 
     /// A call was refused for coming too fast. `retry_after` is how long the broker asked to wait, if
@@ -145,19 +146,24 @@ impl Throttle {
         now: Moment,
         retry_after: Option<Duration>,
     ) {
-        let now = self.at(now);
+        let now = self.advance_to(now);
         self.paused_until = self.paused_until.max(now + self.policy.pause(retry_after));
-        if self.is_news(departure, now) {
-            let sent = departure.sent.max(self.sent_lately(now)).saturating_mul(CALL);
-            let full = self.full().unwrap_or(sent).max(self.cut.map_or(0, |cut| cut.full));
+        if self.warrants_cut(departure, now) {
+            let sent = departure
+                .sent_in_window
+                .max(self.recently_sent(now))
+                .saturating_mul(UNITS_PER_CALL);
+            let full =
+                self.full_limit().unwrap_or(sent).max(self.cut.map_or(0, |cut| cut.full_limit));
             let limit = self.cut.map_or(full, |cut| cut.limit).min(sent);
-            let limit = self.policy.cut(limit, full);
+            let limit = self.policy.cut_limit(limit, full);
             self.last_cut = Some(now);
-            self.changed = true;
-            self.cut = (limit < full).then_some(Cut { limit, full, moved: now });
+            self.quota_changed = true;
+            self.cut =
+                (limit < full).then_some(RateCut { limit, full_limit: full, changed_at: now });
         }
         if let Some(cut) = &mut self.cut {
-            cut.moved = cut.moved.max(self.paused_until);
+            cut.changed_at = cut.changed_at.max(self.paused_until);
         }
     }
 
@@ -174,7 +180,7 @@ impl Throttle {
     /// The window of the cut; no window if nothing is cut.
     pub fn cut(&self) -> Quota {
         match self.cut {
-            Some(cut) => cut.quota(self.window, self.least_room()),
+            Some(cut) => cut.quota(self.window, self.min_window_limit()),
             None => Quota::unlimited(),
         }
     }
@@ -182,12 +188,14 @@ impl Throttle {
     /// The quota that holds, if it has changed since this was asked last. Ask after each
     /// [`heard`](Self::heard) and [`sent`](Self::sent).
     pub fn take_new_quota(&mut self) -> Option<Quota> {
-        std::mem::take(&mut self.changed).then(|| self.quota())
+        std::mem::take(&mut self.quota_changed).then(|| self.quota())
     }
 
     /// How many percent of the full rate are allowed: 100 if nothing is cut.
     pub fn percent(&self) -> u32 {
-        self.cut.map_or(100, |cut| u32::try_from(cut.limit * 100 / cut.full.max(1)).unwrap_or(100))
+        self.cut.map_or(100, |cut| {
+            u32::try_from(cut.limit * 100 / cut.full_limit.max(1)).unwrap_or(100)
+        })
     }
 
     /// The quota without a cut.
@@ -197,85 +205,88 @@ impl Throttle {
 
     /// Gives the lane another quota. A cut stays, as the same share of it.
     pub fn set_quota(&mut self, quota: Quota) {
-        let window = window_of(&quota);
+        let window = cut_window(&quota);
         if window != self.window {
             self.window = window;
-            self.lately = Buckets::new(window);
+            self.recent = RollingCounter::new(window);
         }
         self.configured = quota;
-        self.changed = true;
-        if let (Some(full), Some(cut)) = (self.full(), &mut self.cut) {
-            let share = u128::from(cut.limit) * u128::from(full) / u128::from(cut.full.max(1));
+        self.quota_changed = true;
+        if let (Some(full), Some(cut)) = (self.full_limit(), &mut self.cut) {
+            let share =
+                u128::from(cut.limit) * u128::from(full) / u128::from(cut.full_limit.max(1));
             cut.limit = u64::try_from(share).unwrap_or(full).max(1);
-            cut.full = full;
+            cut.full_limit = full;
         }
     }
 
     /// Whether a refusal tells anything that the last cut did not answer yet.
-    fn is_news(&self, departure: SendStamp, now: Moment) -> bool {
-        let least = self.least_room();
-        let window = self.cut.map_or(self.window, |cut| cut.length(self.window, least));
+    fn warrants_cut(&self, departure: SendStamp, now: Moment) -> bool {
+        let least = self.min_window_limit();
+        let window = self.cut.map_or(self.window, |cut| cut.window_length(self.window, least));
         self.last_cut.is_none_or(|last| departure.at > last && now >= last + window)
     }
 
     /// Gives back a part of the rate, if calls waited for a whole window.
-    fn step(&mut self, now: Moment) {
-        let least = self.least_room();
+    fn recover_step(&mut self, now: Moment) {
+        let least = self.min_window_limit();
         let (Some(cut), Some(busy_since)) = (&mut self.cut, self.busy_since) else { return };
-        if now < cut.moved.max(busy_since) + cut.length(self.window, least) {
+        if now < cut.changed_at.max(busy_since) + cut.window_length(self.window, least) {
             return;
         }
-        cut.limit = cut.limit.saturating_add(self.policy.step_of(cut.full));
-        cut.moved = now;
-        if cut.limit >= cut.full {
+        cut.limit = cut.limit.saturating_add(self.policy.recovery_step(cut.full_limit));
+        cut.changed_at = now;
+        if cut.limit >= cut.full_limit {
             self.cut = None;
         }
-        self.changed = true;
+        self.quota_changed = true;
     }
 
     /// What the configured quota allows in the window of a cut. `None` if it has no window that
     /// short: then what was sent when it was first refused has to do.
-    fn full(&self) -> Option<u64> {
+    fn full_limit(&self) -> Option<u64> {
         let windows = self.configured.windows().iter();
         let limits = windows.filter(|window| window.length == self.window);
-        limits.map(|window| u64::from(window.limit) * CALL).min()
+        limits.map(|window| u64::from(window.limit) * UNITS_PER_CALL).min()
     }
 
     /// What a cut window has room for at the least, in thousandths like all limits.
-    fn least_room(&self) -> u64 {
-        let most = self.full().unwrap_or(u64::MAX);
-        (u64::from(self.heaviest) * CALL).min(most).max(CALL)
+    fn min_window_limit(&self) -> u64 {
+        let most = self.full_limit().unwrap_or(u64::MAX);
+        (u64::from(self.max_weight) * UNITS_PER_CALL).min(most).max(UNITS_PER_CALL)
     }
 
-    fn sent_lately(&mut self, now: Moment) -> u64 {
-        self.lately.span(now).fold(0, u64::saturating_add)
+    fn recently_sent(&mut self, now: Moment) -> u64 {
+        self.recent.buckets_until(now).fold(0, u64::saturating_add)
     }
 
-    fn at(&mut self, now: Moment) -> Moment {
+    fn advance_to(&mut self, now: Moment) -> Moment {
         self.latest = self.latest.max(now);
         self.latest
     }
 }
 
-impl Cut {
+impl RateCut {
     /// Whole calls in a window; where there is less than the `least` room, that in a longer one.
     fn quota(&self, window: Duration, least: u64) -> Quota {
-        let calls = u32::try_from(self.limit.max(least) / CALL).unwrap_or(u32::MAX).max(1);
-        Quota::new(calls, self.length(window, least))
+        let calls =
+            u32::try_from(self.limit.max(least) / UNITS_PER_CALL).unwrap_or(u32::MAX).max(1);
+        Quota::new(calls, self.window_length(window, least))
     }
 
-    fn length(&self, window: Duration, least: u64) -> Duration {
+    fn window_length(&self, window: Duration, least: u64) -> Duration {
         if self.limit >= least {
             return window;
         }
         let nanos = window.as_nanos().saturating_mul(u128::from(least));
-        let nanos = nanos.div_ceil(u128::from(self.limit.max(1))).min(LONGEST_CUT.as_nanos());
+        let nanos =
+            nanos.div_ceil(u128::from(self.limit.max(1))).min(MAX_STRETCHED_WINDOW.as_nanos());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
 /// The shortest window of a quota, if that is short enough to be cut in.
-fn window_of(quota: &Quota) -> Duration {
+fn cut_window(quota: &Quota) -> Duration {
     let shortest = quota.windows().iter().map(|window| window.length).min();
-    shortest.unwrap_or(WINDOW_WITHOUT_QUOTA).min(LONGEST_WINDOW)
+    shortest.unwrap_or(WINDOW_WITHOUT_QUOTA).min(MAX_CUT_WINDOW)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::resilience::setting::{PolicyError, demand, demand_percent, demand_time};
+use crate::resilience::setting::{PolicyError, ensure, ensure_percent, ensure_time};
 
 /// How a lane waits and slows down after the broker refused a call for coming too fast.
 ///
@@ -17,9 +17,9 @@ use crate::resilience::setting::{PolicyError, demand, demand_percent, demand_tim
 pub struct ThrottlePolicy {
     default_pause: Duration,
     max_pause: Duration,
-    keep: u32,
-    step: u32,
-    least: u32,
+    keep_percent: u32,
+    step_percent: u32,
+    min_percent: u32,
 }
 
 impl Default for ThrottlePolicy {
@@ -29,9 +29,9 @@ impl Default for ThrottlePolicy {
         Self {
             default_pause: Duration::from_secs(1),
             max_pause: Duration::from_secs(300),
-            keep: 70,
-            step: 5,
-            least: 10,
+            keep_percent: 70,
+            step_percent: 5,
+            min_percent: 10,
         }
     }
 }
@@ -56,7 +56,7 @@ impl ThrottlePolicy {
     /// default; 100 does not cut.
     #[must_use]
     pub fn keep_percent(mut self, percent: u32) -> Self {
-        self.keep = percent;
+        self.keep_percent = percent;
         self
     }
 
@@ -64,14 +64,14 @@ impl ThrottlePolicy {
     /// the time. 5 by default.
     #[must_use]
     pub fn step_percent(mut self, percent: u32) -> Self {
-        self.step = percent;
+        self.step_percent = percent;
         self
     }
 
     /// How many percent of the full rate stay, however often it is cut. 10 by default.
     #[must_use]
     pub fn min_percent(mut self, percent: u32) -> Self {
-        self.least = percent;
+        self.min_percent = percent;
         self
     }
 
@@ -81,14 +81,20 @@ impl ThrottlePolicy {
     /// A time of less than a millisecond or more than a day; a longest pause below the default one;
     /// a percentage that is not one.
     pub fn check(&self) -> Result<(), PolicyError> {
-        let Self { default_pause, max_pause, keep, step, least } = *self;
-        demand_time("default_pause", default_pause)?;
-        demand_time("max_pause", max_pause)?;
+        let Self {
+            default_pause,
+            max_pause,
+            keep_percent: keep,
+            step_percent: step,
+            min_percent: least,
+        } = *self;
+        ensure_time("default_pause", default_pause)?;
+        ensure_time("max_pause", max_pause)?;
         let allowed = "no less than default_pause";
-        demand(default_pause <= max_pause, "max_pause", max_pause, allowed)?;
-        demand_percent("keep_percent", keep)?;
-        demand_percent("step_percent", step)?;
-        demand_percent("min_percent", least)
+        ensure(default_pause <= max_pause, "max_pause", max_pause, allowed)?;
+        ensure_percent("keep_percent", keep)?;
+        ensure_percent("step_percent", step)?;
+        ensure_percent("min_percent", least)
     }
 
     pub(super) fn pause(&self, asked: Option<Duration>) -> Duration {
@@ -96,13 +102,13 @@ impl ThrottlePolicy {
     }
 
     /// What is left of a `limit` when it is cut, in whatever unit.
-    pub(super) fn cut(&self, limit: u64, full: u64) -> u64 {
-        percent(limit, self.keep).max(percent(full, self.least)).max(1)
+    pub(super) fn cut_limit(&self, limit: u64, full: u64) -> u64 {
+        percent(limit, self.keep_percent).max(percent(full, self.min_percent)).max(1)
     }
 
     /// What comes back of `full` at once.
-    pub(super) fn step_of(&self, full: u64) -> u64 {
-        percent(full, self.step).max(1)
+    pub(super) fn recovery_step(&self, full: u64) -> u64 {
+        percent(full, self.step_percent).max(1)
     }
 }
 

@@ -13,7 +13,7 @@ fn at(millis: u64) -> Moment {
     Moment::ORIGIN + ms(millis)
 }
 
-fn of(quota: Quota) -> Throttle {
+fn throttle(quota: Quota) -> Throttle {
     Throttle::new(ThrottlePolicy::default(), quota).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn send(throttle: &mut Throttle, count: u32, now: Moment) -> SendStamp {
 #[test]
 fn the_cut_is_of_what_was_really_sent() {
     let quota = Quota::per_second(10).and(Quota::per_day(5000));
-    let mut throttle = of(quota.clone());
+    let mut throttle = throttle(quota.clone());
     let departure = send(&mut throttle, 5, at(0));
     assert_eq!(throttle.take_new_quota(), None);
     throttle.on_throttled(departure, at(40), None);
@@ -38,7 +38,7 @@ fn the_cut_is_of_what_was_really_sent() {
 
 #[test]
 fn weights_count() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departure = throttle.on_send(at(0), 10, true);
     throttle.on_throttled(departure, at(40), None);
     assert_eq!(throttle.percent(), 70);
@@ -46,7 +46,7 @@ fn weights_count() {
 
 #[test]
 fn less_than_a_call_a_window_is_a_call_in_a_longer_one() {
-    let mut throttle = of(Quota::per_second(1));
+    let mut throttle = throttle(Quota::per_second(1));
     let departure = throttle.on_send(at(0), 1, true);
     throttle.on_throttled(departure, at(40), None);
     let slower = Quota::new(1, Duration::from_nanos(1_428_571_429));
@@ -55,7 +55,7 @@ fn less_than_a_call_a_window_is_a_call_in_a_longer_one() {
 
 #[test]
 fn a_storm_cuts_once_and_the_longest_wait_holds() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departures: Vec<_> = (0..10).map(|_| throttle.on_send(at(0), 1, true)).collect();
     let waits = [Some(ms(2000)), Some(ms(9000)), Some(ms(1)), None, None];
     for (i, &departure) in departures.iter().enumerate() {
@@ -68,7 +68,7 @@ fn a_storm_cuts_once_and_the_longest_wait_holds() {
 
 #[test]
 fn a_refusal_that_took_long_counts_what_was_sent_when_its_call_left() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
     throttle.on_throttled(departure, at(5000), None);
     assert_eq!(throttle.percent(), 70);
@@ -86,7 +86,7 @@ fn a_policy_that_keeps_everything_only_pauses() {
 
 #[test]
 fn nothing_comes_back_during_a_pause_or_faster_than_a_step_a_window() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
     throttle.on_throttled(departure, at(0), Some(ms(9500)));
     let percents: Vec<u32> = (0..130)
@@ -102,7 +102,7 @@ fn nothing_comes_back_during_a_pause_or_faster_than_a_step_a_window() {
 
 #[test]
 fn a_window_has_one_cut_even_if_the_rate_after_it_is_too_high_as_well() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let first = send(&mut throttle, 10, at(0));
     throttle.on_throttled(first, at(10), Some(Duration::ZERO));
     let second = send(&mut throttle, 7, at(20));
@@ -114,7 +114,7 @@ fn a_window_has_one_cut_even_if_the_rate_after_it_is_too_high_as_well() {
 
 #[test]
 fn an_absurd_wait_is_cut_short() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departure = throttle.on_send(at(0), 1, true);
     throttle.on_throttled(departure, at(0), Some(Duration::MAX));
     assert_eq!(throttle.pause(at(0)), Some(at(300_000)));
@@ -122,7 +122,7 @@ fn an_absurd_wait_is_cut_short() {
 
 #[test]
 fn the_rate_comes_back_while_calls_wait_and_not_otherwise() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
     throttle.on_throttled(departure, at(0), None);
     assert_eq!(throttle.percent(), 70);
@@ -148,7 +148,7 @@ fn the_rate_comes_back_while_calls_wait_and_not_otherwise() {
 #[test]
 fn a_long_window_is_cut_in_a_short_one() {
     for (quota, window) in [(Quota::per_hour(1000), ms(60_000)), (Quota::unlimited(), ms(1000))] {
-        let mut throttle = of(quota.clone());
+        let mut throttle = throttle(quota.clone());
         let departure = send(&mut throttle, 100, at(0));
         throttle.on_throttled(departure, at(0), None);
         assert_eq!(throttle.quota(), quota.clone().and(Quota::new(70, window)));
@@ -161,7 +161,7 @@ fn a_long_window_is_cut_in_a_short_one() {
 
 #[test]
 fn another_quota_keeps_the_share() {
-    let mut throttle = of(Quota::per_second(10));
+    let mut throttle = throttle(Quota::per_second(10));
     let departure = send(&mut throttle, 10, at(0));
     throttle.on_throttled(departure, at(0), None);
     throttle.set_quota(Quota::per_minute(200));

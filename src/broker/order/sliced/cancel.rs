@@ -59,8 +59,8 @@ impl SlicedOrder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_all(&self, broker: &dyn Broker) -> Vec<SliceCancel> {
-        let mut ends = at_once(&self.slices, |slice| match &slice.outcome {
-            SliceOutcome::Placed(id) => cancel(broker, id),
+        let mut ends = map_concurrently(&self.slices, |slice| match &slice.outcome {
+            SliceOutcome::Placed(id) => cancel_slice(broker, id),
             SliceOutcome::Rejected(why) => SliceCancel::Rejected(why.clone()),
             SliceOutcome::Absent(why) | SliceOutcome::Unknown(why) => {
                 SliceCancel::Unknown(why.clone())
@@ -68,8 +68,8 @@ impl SlicedOrder {
         });
         let book = contain(|| broker.orders()).ok().and_then(Result::ok).unwrap_or_default();
         let others: Vec<&Order> =
-            self.others(&book).filter(|order| !order.status.is_final()).collect();
-        ends.extend(at_once(&others, |order| cancel(broker, &order.id)));
+            self.unlisted_slices(&book).filter(|order| !order.status.is_final()).collect();
+        ends.extend(map_concurrently(&others, |order| cancel_slice(broker, &order.id)));
         for end in &mut ends {
             let SliceCancel::Failed(id, _) = end else { continue };
             let shown = book.iter().find(|order| order.id == *id);
@@ -81,7 +81,7 @@ impl SlicedOrder {
     }
 }
 
-fn cancel(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
+fn cancel_slice(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
     match contain(|| broker.cancel_order(id)) {
         Ok(Ok(())) => SliceCancel::Cancelled(id.clone()),
         Ok(Err(error)) => SliceCancel::Failed(id.clone(), error),
@@ -93,11 +93,11 @@ fn cancel(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
 }
 
 /// On how many threads cancellations are made at once. Kite makes ten slices of an order at most.
-const AT_ONCE: usize = 16;
+const MAX_CANCEL_THREADS: usize = 16;
 
 /// What `work` gives for each of `items`, in their order. The calling thread works too, so that a system
 /// which gives no more threads makes it slower and loses nothing.
-fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+fn map_concurrently<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(items.len()));
     let share = || {
@@ -109,7 +109,7 @@ fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<
         }
     };
     thread::scope(|scope| {
-        for _ in 1..items.len().min(AT_ONCE) {
+        for _ in 1..items.len().min(MAX_CANCEL_THREADS) {
             let name = thread::Builder::new().name("lanekeeper-cancel".to_owned());
             if name.spawn_scoped(scope, share).is_err() {
                 break;
@@ -221,7 +221,7 @@ mod tests {
         // Nothing is done before all ten have begun.
         let begun = Barrier::new(10);
         let numbers: Vec<usize> = (0..10).collect();
-        let done = at_once(&numbers, |number| {
+        let done = map_concurrently(&numbers, |number| {
             begun.wait();
             *number
         });

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{Slice, SliceOutcome, SlicedOrder, sum};
+use super::{Slice, SliceOutcome, SlicedOrder, saturating_sum};
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, Rows};
 
 /// Where the slices of an order stood when the book was read.
@@ -52,19 +52,22 @@ impl SlicedOrder {
     /// Those of [`Broker::orders`]. A slice that cannot be seen fails nothing: its place says why.
     pub fn follow(&self, broker: &dyn Broker) -> Result<SlicedState, BrokerError> {
         let book = broker.orders()?;
-        let slices = self.slices.iter().map(|slice| state(slice, &book)).collect();
-        let others = self.others(&book).cloned().collect();
+        let slices = self.slices.iter().map(|slice| slice_state(slice, &book)).collect();
+        let others = self.unlisted_slices(&book).cloned().collect();
         let (filled, pending) = (Decimal::ZERO, Decimal::ZERO);
         let mut found = SlicedState { slices, others, filled, pending };
-        found.filled = sum(found.orders().map(|order| order.filled_quantity));
-        found.pending = sum(found.orders().map(Order::pending_quantity));
+        found.filled = saturating_sum(found.orders().map(|order| order.filled_quantity));
+        found.pending = saturating_sum(found.orders().map(Order::pending_quantity));
         Ok(found)
     }
 
     /// The slices in the book that this order does not know by id: those of unknown outcome, if they are
     /// there. Only what is like a slice that is known: the parent of a cover order, say, has a leg on the
     /// other side, which is no slice.
-    pub(super) fn others<'a>(&'a self, book: &'a [Order]) -> impl Iterator<Item = &'a Order> {
+    pub(super) fn unlisted_slices<'a>(
+        &'a self,
+        book: &'a [Order],
+    ) -> impl Iterator<Item = &'a Order> {
         let is_known =
             |id: &OrderId| self.parent.as_ref() == Some(id) || self.placed().any(|it| it == id);
         let like = book.iter().find(|order| is_known(&order.id));
@@ -77,7 +80,7 @@ impl SlicedOrder {
     }
 }
 
-fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
+fn slice_state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
     let id = match &slice.outcome {
         SliceOutcome::Placed(id) => id,
         SliceOutcome::Rejected(why) => return Err(BrokerError::Rejected(why.clone())),
@@ -88,8 +91,10 @@ fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
         return Ok(order.clone());
     }
     // A row without a name may be that of any order.
-    let problem =
-        book.problems.iter().find(|it| it.name.as_deref().is_none_or(|name| is(name, id)));
+    let problem = book
+        .problems
+        .iter()
+        .find(|it| it.name.as_deref().is_none_or(|name| name_matches(name, id)));
     Err(match problem {
         Some(problem) => BrokerError::Malformed(ErrorDetail::new(problem.to_string())),
         None => BrokerError::Absent(ErrorDetail::new(format!(
@@ -100,7 +105,7 @@ fn state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> {
 
 /// Whether a row of this name may be the order `id`, which may carry more than the broker's name for it
 /// (Kite: the variety).
-fn is(name: &str, id: &OrderId) -> bool {
+fn name_matches(name: &str, id: &OrderId) -> bool {
     id.as_str().rsplit('/').next() == Some(name)
 }
 

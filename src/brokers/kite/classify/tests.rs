@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::super::de::Text;
 use super::*;
 
-fn answer(status: u16, body: &str) -> Answer {
-    Answer { status, body: body.into(), ..Answer::default() }
+fn answer(status: u16, body: &str) -> RawResponse {
+    RawResponse { status, body: body.into(), ..RawResponse::default() }
 }
 
-fn kite(status: u16, code: &str, message: &str) -> Answer {
+fn kite(status: u16, code: &str, message: &str) -> RawResponse {
     let body = serde_json::json!({ "status": "error", "message": message, "error_type": code });
     answer(status, &body.to_string())
 }
@@ -29,13 +29,13 @@ fn class(error: &BrokerError) -> &'static str {
 }
 
 /// The `data` of an answer, as `Http::build` reads it.
-fn data<T: DeserializeOwned>(answer: &Answer, effect: Effect) -> Result<T, BrokerError> {
-    success(answer, effect)?;
-    super::data(answer).map_err(|why| unusable(answer, effect, &why))
+fn data<T: DeserializeOwned>(answer: &RawResponse, effect: Effect) -> Result<T, BrokerError> {
+    check_success(answer, effect)?;
+    super::parse_data(answer).map_err(|why| response_error(answer, effect, &why))
 }
 
 /// The class for a write and for a read.
-fn classes(answer: &Answer) -> (&'static str, &'static str) {
+fn classes(answer: &RawResponse) -> (&'static str, &'static str) {
     let class = |effect| class(&data::<serde_json::Value>(answer, effect).unwrap_err());
     (class(Effect::Write), class(Effect::Read))
 }
@@ -200,7 +200,8 @@ fn a_good_status_is_a_refusal_only_with_a_whole_error_of_kite() {
     ] {
         assert_eq!(write(200, body), "unknown", "{body}");
     }
-    let edge = Answer { mitigated: true, ..answer(200, r#"{"error_type":"InputException"}"#) };
+    let edge =
+        RawResponse { answered_by_edge: true, ..answer(200, r#"{"error_type":"InputException"}"#) };
     assert_eq!(classes(&edge).0, "unknown");
 }
 
@@ -252,14 +253,14 @@ fn a_doubtful_answer_keeps_the_order_that_it_names() {
 #[test]
 fn a_list_is_no_envelope() {
     let list = answer(200, r#"["success"]"#);
-    assert_eq!(class(&success(&list, Effect::Write).unwrap_err()), "unknown");
+    assert_eq!(class(&check_success(&list, Effect::Write).unwrap_err()), "unknown");
 }
 
 #[test]
 fn what_the_edge_turned_away_was_not_executed() {
-    let challenge = Answer { mitigated: true, ..answer(400, PAGE) };
+    let challenge = RawResponse { answered_by_edge: true, ..answer(400, PAGE) };
     assert_eq!(classes(&challenge), ("fatal", "fatal"));
-    let down = Answer { mitigated: true, ..answer(503, PAGE) };
+    let down = RawResponse { answered_by_edge: true, ..answer(503, PAGE) };
     assert_eq!(classes(&down), ("unknown", "transient"));
 }
 
@@ -288,7 +289,7 @@ fn a_call_is_done_only_where_the_answer_says_success() {
 
 #[test]
 fn an_error_carries_what_was_said() {
-    let error = refusal(&kite(400, "InputException", "Invalid `quantity`"), Effect::Write);
+    let error = classify_refusal(&kite(400, "InputException", "Invalid `quantity`"), Effect::Write);
     let detail = ErrorDetail::new("Invalid `quantity`").status(400).code("InputException");
     assert_eq!(error, BrokerError::Rejected(detail));
 }
@@ -297,7 +298,8 @@ fn an_error_carries_what_was_said() {
 fn a_throttle_carries_how_long_to_wait() {
     let mut answer = kite(429, "NetworkException", "Too many requests");
     answer.retry_after = Some("2".into());
-    let BrokerError::Throttled { retry_after, detail } = refusal(&answer, Effect::Write) else {
+    let BrokerError::Throttled { retry_after, detail } = classify_refusal(&answer, Effect::Write)
+    else {
         panic!("not throttled");
     };
     assert_eq!(retry_after, Some(Duration::from_secs(2)));

@@ -11,67 +11,67 @@ use crate::files::{leads_to, private, with_suffix};
 
 /// What is where the next process will look for the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum PathState {
     /// The open file, as long as it should be.
     Ours,
-    Nothing,
+    Missing,
     /// Somebody else's; in words, what.
-    Other(&'static str),
+    Foreign(&'static str),
 }
 
 /// A file that grows at its end.
-pub(super) trait Disk: Send + Sync + fmt::Debug {
+pub(super) trait JournalFile: Send + Sync + fmt::Debug {
     /// Writes at the end: all of it, or an error and a part of it.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
     /// Cuts it to `len` bytes.
-    fn cut(&self, len: u64) -> io::Result<()>;
+    fn truncate(&self, len: u64) -> io::Result<()>;
     /// Returns when all that was written is safe.
     fn sync(&self) -> io::Result<()>;
     /// What is at its path, where a file of `len` bytes should be.
-    fn found(&self, len: u64) -> io::Result<Found>;
+    fn check_path(&self, len: u64) -> io::Result<PathState>;
     /// Puts a file with these bytes in its place, which is safe.
-    fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced>;
+    fn replace_with(&self, bytes: &[u8]) -> Result<Arc<dyn JournalFile>, ReplaceError>;
 }
 
 /// Why a file was not replaced.
 #[derive(Debug)]
-pub(super) struct NotReplaced {
+pub(super) struct ReplaceError {
     /// What was tried.
     pub(super) action: &'static str,
     /// With which file.
     pub(super) path: PathBuf,
     pub(super) source: io::Error,
     /// The new file may be in the place of the old one, or may be gone after a power cut.
-    pub(super) in_doubt: bool,
+    pub(super) may_have_replaced: bool,
 }
 
 /// A real file, opened for appending, and where it is.
 #[derive(Debug)]
-pub(super) struct OnDisk {
+pub(super) struct DiskFile {
     file: File,
-    at: At,
+    location: FileLocation,
 }
 
 /// Where a file is.
 #[derive(Debug, Clone)]
-pub(super) struct At {
+pub(super) struct FileLocation {
     /// Without links.
     pub(super) path: PathBuf,
     /// As it was named: the next process will come by this, over the same links.
     pub(super) name: PathBuf,
 }
 
-impl OnDisk {
+impl DiskFile {
     /// A new file with these bytes, in the place of what may be there.
     ///
     /// It is written beside it, and takes the place when it is safe. A process that dies in between
     /// leaves the one or the other, and at most a `.new`, which the next one removes.
-    pub(super) fn replace(at: &At, bytes: &[u8]) -> Result<Self, NotReplaced> {
+    pub(super) fn create_in_place(at: &FileLocation, bytes: &[u8]) -> Result<Self, ReplaceError> {
         let path = &at.path;
         let new = with_suffix(path, ".new");
         let failed = |action, path: &Path, in_doubt| {
             let path = path.to_owned();
-            move |source| NotReplaced { action, path, source, in_doubt }
+            move |source| ReplaceError { action, path, source, may_have_replaced: in_doubt }
         };
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -85,13 +85,13 @@ impl OnDisk {
             file.sync_all()?;
             Ok(file)
         };
-        let removed = |failure: NotReplaced| {
+        let removed = |failure: ReplaceError| {
             // Half of it would take room that the old file may need.
             let _ = fs::remove_file(&new);
             failure
         };
         // What cannot be opened is to be known while the old file is still there.
-        let folder = open_folder(path).map_err(failed("open the folder of", path, false))?;
+        let folder = open_parent_dir(path).map_err(failed("open the folder of", path, false))?;
         let file = create().map_err(failed("write", &new, false)).map_err(removed)?;
         fs::rename(&new, path).map_err(|error| {
             // A folder that is far away may have done it, and its answer be lost.
@@ -100,16 +100,16 @@ impl OnDisk {
         })?;
         let safe = folder.map_or(Ok(()), |folder| folder.sync_all());
         safe.map_err(failed("make safe the folder of", path, true))?;
-        Ok(Self { file, at: at.clone() })
+        Ok(Self { file, location: at.clone() })
     }
 }
 
-impl Disk for OnDisk {
+impl JournalFile for DiskFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.file).write_all(bytes)
     }
 
-    fn cut(&self, len: u64) -> io::Result<()> {
+    fn truncate(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
 
@@ -117,37 +117,41 @@ impl Disk for OnDisk {
         self.file.sync_data()
     }
 
-    fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced> {
-        Ok(Arc::new(Self::replace(&self.at, bytes)?))
+    fn replace_with(&self, bytes: &[u8]) -> Result<Arc<dyn JournalFile>, ReplaceError> {
+        Ok(Arc::new(Self::create_in_place(&self.location, bytes)?))
     }
 
-    fn found(&self, len: u64) -> io::Result<Found> {
-        let At { path, name } = &self.at;
+    fn check_path(&self, len: u64) -> io::Result<PathState> {
+        let FileLocation { path, name } = &self.location;
         if !leads_to(name, &self.file)? {
-            if is_gone(name) && leads_to(path, &self.file)? {
+            if is_missing(name) && leads_to(path, &self.file)? {
                 // Only the link is gone, and may come back.
                 let why = "the link to it is gone; put it back";
                 return Err(io::Error::new(ErrorKind::NotFound, why));
             }
-            let is_gone = [name, path].iter().all(|path| is_gone(path));
-            return Ok(if is_gone { Found::Nothing } else { Found::Other("another file") });
+            let is_gone = [name, path].iter().all(|path| is_missing(path));
+            return Ok(if is_gone {
+                PathState::Missing
+            } else {
+                PathState::Foreign("another file")
+            });
         }
         Ok(match self.file.metadata()?.len().cmp(&len) {
-            Ordering::Equal => Found::Ours,
-            Ordering::Less => Found::Other("a file that somebody made shorter"),
-            Ordering::Greater => Found::Other("a file that somebody made longer"),
+            Ordering::Equal => PathState::Ours,
+            Ordering::Less => PathState::Foreign("a file that somebody made shorter"),
+            Ordering::Greater => PathState::Foreign("a file that somebody made longer"),
         })
     }
 }
 
 /// Whether nothing is at `path`, or a link to where nothing is.
-fn is_gone(path: &Path) -> bool {
+fn is_missing(path: &Path) -> bool {
     matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// The folder of a file: a new name in it is safe when the folder is. Elsewhere than on Unix a folder
 /// cannot be opened, and the system sees to it.
-fn open_folder(path: &Path) -> io::Result<Option<File>> {
+fn open_parent_dir(path: &Path) -> io::Result<Option<File>> {
     if !cfg!(unix) {
         return Ok(None);
     }

@@ -29,24 +29,24 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use self::line::{Entry, decode, encode};
+use self::line::{JournalRecord, decode, encode};
 pub use self::open::JournalError;
-use self::tail::Tail;
+use self::tail::JournalWriter;
 use super::find::Intent;
-use super::intents::{End, Record};
+use super::intents::{IntentLog, IntentOutcome};
 use crate::files::Lock;
 
 /// The open journal of one process.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
-    tail: Mutex<Tail>,
-    safe: Mutex<Safe>,
+    writer: Mutex<JournalWriter>,
+    synced: Mutex<SyncState>,
 }
 
 /// What is safe. Held while waiting for the disk, and while the file is replaced.
 #[derive(Debug)]
-struct Safe {
+struct SyncState {
     /// How many writes are on the disk, where the next process will find them.
     writes: u64,
     /// What keeps other guards out; `None` in tests alone.
@@ -54,43 +54,43 @@ struct Safe {
 }
 
 /// How often a journal that is not there is made anew for one order.
-const TRIES: u32 = 3;
+const MAX_REPLACE_ATTEMPTS: u32 = 3;
 
 impl Journal {
     /// Notes an intent, and waits until it is safe.
-    fn write(&self, tag: &str, line: Vec<u8>) -> io::Result<()> {
-        let number = self.tail.lock().begin(tag, line)?;
-        let mut safe = self.safe.lock();
+    fn write_durably(&self, tag: &str, line: Vec<u8>) -> io::Result<()> {
+        let number = self.writer.lock().write_intent(tag, line)?;
+        let mut safe = self.synced.lock();
         if safe.writes >= number {
             return Ok(()); // By the wait of another order.
         }
         let (disk, writes) = {
-            let tail = self.tail.lock();
-            tail.check()?;
-            (Arc::clone(&tail.disk), tail.writes)
+            let tail = self.writer.lock();
+            tail.check_usable()?;
+            (Arc::clone(&tail.file), tail.write_count)
         };
         if let Err(error) = disk.sync() {
             // What is on the disk now, nobody knows: a later sync may succeed without this line.
             let why = format!("the disk could not confirm a line: {error}");
-            self.tail.lock().break_off(why);
+            self.writer.lock().poison(why);
             return Err(error);
         }
-        safe.writes = self.in_place(safe.lock.as_mut(), writes)?;
+        safe.writes = self.ensure_in_place(safe.lock.as_mut(), writes)?;
         Ok(())
     }
 
     /// Makes sure that the next process will find the first `writes`, which are on the disk. Gives how many of them
     /// it will find.
-    fn in_place(&self, mut lock: Option<&mut Lock>, mut writes: u64) -> io::Result<u64> {
-        for _ in 0..TRIES {
+    fn ensure_in_place(&self, mut lock: Option<&mut Lock>, mut writes: u64) -> io::Result<u64> {
+        for _ in 0..MAX_REPLACE_ATTEMPTS {
             if let Some(lock) = &mut lock {
                 lock.renew().map_err(JournalError::from).map_err(io::Error::other)?;
             }
-            let mut tail = self.tail.lock();
+            let mut tail = self.writer.lock();
             if !tail.replace_if_needed()? {
                 return Ok(writes);
             }
-            writes = tail.writes; // And is there what was put there?
+            writes = tail.write_count; // And is there what was put there?
         }
         Err(io::Error::other(
             "it was written anew, and is not at its path; put back what leads there",
@@ -98,29 +98,29 @@ impl Journal {
     }
 }
 
-impl Record for Journal {
-    fn begin(&self, intent: &Intent) -> io::Result<()> {
+impl IntentLog for Journal {
+    fn record_intent(&self, intent: &Intent) -> io::Result<()> {
         let mut intent = intent.clone();
         // Nobody knows what is in them, and no search needs them.
         intent.order.extra.clear();
         let tag = intent.tag.clone();
-        let line = encode(&Entry::Intent(Box::new(intent)))?;
+        let line = encode(&JournalRecord::Intent(Box::new(intent)))?;
         // What could not be read back would keep the journal shut at the next start.
         decode(line.trim_ascii_end()).map_err(io::Error::other)?;
-        self.write(&tag, line).map_err(|error| {
+        self.write_durably(&tag, line).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
         })
     }
 
-    fn end(&self, tag: &str, end: &End) {
-        let entry = Entry::End { tag: tag.to_owned(), end: end.clone() };
+    fn record_outcome(&self, tag: &str, end: &IntentOutcome) {
+        let entry = JournalRecord::End { tag: tag.to_owned(), end: end.clone() };
         let Ok(line) = encode(&entry) else { return };
-        self.tail.lock().end(tag, &line);
+        self.writer.lock().write_outcome(tag, &line);
     }
 
-    fn take_back(&self, tag: &str) {
-        if self.tail.lock().has(tag) {
-            self.end(tag, &End::NotPlaced);
+    fn retract(&self, tag: &str) {
+        if self.writer.lock().is_open(tag) {
+            self.record_outcome(tag, &IntentOutcome::NotPlaced);
         }
     }
 }

@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::disk::{At, NotReplaced, OnDisk};
-use super::line::{Damage, replay};
-use super::tail::Tail;
-use super::{Journal, Safe};
+use super::disk::{DiskFile, FileLocation, ReplaceError};
+use super::line::{Corruption, replay};
+use super::tail::JournalWriter;
+use super::{Journal, SyncState};
 use crate::bounded::Most;
 use crate::files::{Lock, NotLocked, true_path, whole, with_suffix};
 use crate::resilience::guard::find::Intent;
 
 /// A journal is shortened as it grows, and never comes near it.
-const MOST: Most = Most::new(1 << 30, 1 << 30);
+const MAX_JOURNAL_SIZE: Most = Most::new(1 << 30, 1 << 30);
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +79,8 @@ fn named(open: &[String]) -> String {
 }
 
 impl JournalError {
-    fn of(path: &Path, damage: Damage) -> Self {
-        let Damage { line, why, is_whole, left } = damage;
+    fn from_corruption(path: &Path, damage: Corruption) -> Self {
+        let Corruption { line, why, is_intact: is_whole, open_intents: left } = damage;
         let path = path.to_owned();
         let open = left.into_iter().map(|intent| intent.tag).collect();
         match is_whole {
@@ -90,8 +90,8 @@ impl JournalError {
     }
 }
 
-impl From<NotReplaced> for JournalError {
-    fn from(NotReplaced { action, path, source, .. }: NotReplaced) -> Self {
+impl From<ReplaceError> for JournalError {
+    fn from(ReplaceError { action, path, source, .. }: ReplaceError) -> Self {
         Self::Io { action, path, source }
     }
 }
@@ -105,7 +105,7 @@ impl From<NotLocked> for JournalError {
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
     move |source| JournalError::Io { action, path, source }
 }
@@ -115,29 +115,30 @@ impl Journal {
     pub(in crate::resilience::guard) fn open(
         path: &Path,
     ) -> Result<(Self, Vec<Intent>), JournalError> {
-        let name = path::absolute(path).map_err(failed("find", path))?;
-        let path = true_path(path).map_err(failed("find", path))?;
+        let name = path::absolute(path).map_err(io_error("find", path))?;
+        let path = true_path(path).map_err(io_error("find", path))?;
         if path.extension().is_some_and(|ending| ending == "new" || ending == "lock") {
             let why = "a name with this ending belongs to the journal without it; take another one";
-            return Err(failed("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
         }
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
             let why = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
-            return Err(failed("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
         }
         let lock = Lock::take(&with_suffix(&path, ".lock"))?;
-        let journal = match whole(&path, MOST) {
+        let journal = match whole(&path, MAX_JOURNAL_SIZE) {
             Ok(journal) => journal,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(failed("read", &path)(error)),
+            Err(error) => return Err(io_error("read", &path)(error)),
         };
-        let left = replay(&journal).map_err(|damage| JournalError::of(&path, damage))?;
-        let (lines, open) = Tail::lines_of(&left).map_err(failed("write", &path))?;
-        let at = At { path, name };
-        let disk = OnDisk::replace(&at, &lines)?;
-        let tail = Mutex::new(Tail::new(Arc::new(disk), lines.len() as u64, open));
-        let safe = Mutex::new(Safe { writes: 0, lock: Some(lock) });
-        let journal = Self { path: at.path, tail, safe };
+        let left =
+            replay(&journal).map_err(|damage| JournalError::from_corruption(&path, damage))?;
+        let (lines, open) = JournalWriter::encode_open(&left).map_err(io_error("write", &path))?;
+        let at = FileLocation { path, name };
+        let disk = DiskFile::create_in_place(&at, &lines)?;
+        let tail = Mutex::new(JournalWriter::new(Arc::new(disk), lines.len() as u64, open));
+        let safe = Mutex::new(SyncState { writes: 0, lock: Some(lock) });
+        let journal = Self { path: at.path, writer: tail, synced: safe };
         Ok((journal, left))
     }
 }

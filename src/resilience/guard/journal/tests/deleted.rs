@@ -6,13 +6,13 @@ use super::*;
 fn deleted_file_is_written_anew_before_the_order_may_go() {
     let (journal, fake) = journal();
     for tag in ["a", "b"] {
-        journal.begin(&intent(tag)).unwrap();
+        journal.record_intent(&intent(tag)).unwrap();
     }
-    journal.end("a", &placed());
+    journal.record_outcome("a", &placed());
     for (tag, open) in [("c", &["b", "c"][..]), ("d", &["b", "c", "d"])] {
-        fake.0.lock().instead = Some(Found::Nothing);
-        journal.begin(&intent(tag)).unwrap();
-        assert_eq!(left(&fake), open);
+        fake.0.lock().path_state = Some(PathState::Missing);
+        journal.record_intent(&intent(tag)).unwrap();
+        assert_eq!(open_tags(&fake), open);
         let fakery = fake.0.lock();
         assert_eq!(fakery.synced, fakery.bytes.len());
     }
@@ -23,26 +23,26 @@ fn deleted_file_is_written_anew_before_the_order_may_go() {
 #[test]
 fn deleted_file_that_cannot_be_written_anew_takes_no_order_until_it_can() {
     let (journal, fake) = journal();
-    journal.begin(&intent("a")).unwrap();
-    fake.0.lock().instead = Some(Found::Nothing);
-    fake.0.lock().irreplaceable = Some(false);
+    journal.record_intent(&intent("a")).unwrap();
+    fake.0.lock().path_state = Some(PathState::Missing);
+    fake.0.lock().replace_failure = Some(false);
     for _ in 0..2 {
-        journal.begin(&intent("b")).unwrap_err();
-        journal.take_back("b");
+        journal.record_intent(&intent("b")).unwrap_err();
+        journal.retract("b");
     }
-    fake.0.lock().irreplaceable = None;
-    journal.begin(&intent("c")).unwrap();
-    assert_eq!(left(&fake), ["a", "c"]);
+    fake.0.lock().replace_failure = None;
+    journal.record_intent(&intent("c")).unwrap();
+    assert_eq!(open_tags(&fake), ["a", "c"]);
 }
 
 #[test]
 fn another_file_breaks_the_journal() {
     let (journal, fake) = journal();
-    journal.begin(&intent("a")).unwrap();
-    fake.0.lock().instead = Some(Found::Other("a file of another"));
-    journal.begin(&intent("b")).unwrap_err();
-    fake.0.lock().instead = None;
-    let error = journal.begin(&intent("c")).unwrap_err().to_string();
+    journal.record_intent(&intent("a")).unwrap();
+    fake.0.lock().path_state = Some(PathState::Foreign("a file of another"));
+    journal.record_intent(&intent("b")).unwrap_err();
+    fake.0.lock().path_state = None;
+    let error = journal.record_intent(&intent("c")).unwrap_err().to_string();
     assert!(
         error.contains("a file of another") && error.contains("recover in this one"),
         "{error}"
@@ -54,28 +54,28 @@ fn another_file_breaks_the_journal() {
 #[test]
 fn file_that_vanishes_each_time_takes_no_order() {
     #[derive(Debug)]
-    struct Vanishing(Fake);
-    impl Disk for Vanishing {
+    struct Vanishing(FakeFile);
+    impl JournalFile for Vanishing {
         fn append(&self, bytes: &[u8]) -> io::Result<()> {
             self.0.append(bytes)
         }
-        fn cut(&self, len: u64) -> io::Result<()> {
-            self.0.cut(len)
+        fn truncate(&self, len: u64) -> io::Result<()> {
+            self.0.truncate(len)
         }
         fn sync(&self) -> io::Result<()> {
             self.0.sync()
         }
-        fn replaced(&self, bytes: &[u8]) -> Result<Arc<dyn Disk>, NotReplaced> {
-            self.0.replaced(bytes)?;
+        fn replace_with(&self, bytes: &[u8]) -> Result<Arc<dyn JournalFile>, ReplaceError> {
+            self.0.replace_with(bytes)?;
             Ok(Arc::new(Self(self.0.clone())))
         }
-        fn found(&self, _: u64) -> io::Result<Found> {
-            Ok(Found::Nothing)
+        fn check_path(&self, _: u64) -> io::Result<PathState> {
+            Ok(PathState::Missing)
         }
     }
     let (journal, fake) = journal();
-    journal.tail.lock().disk = Arc::new(Vanishing(fake));
-    let error = journal.begin(&intent("a")).unwrap_err().to_string();
+    journal.writer.lock().file = Arc::new(Vanishing(fake));
+    let error = journal.record_intent(&intent("a")).unwrap_err().to_string();
     assert!(error.contains("not at its path"), "{error}");
 }
 
@@ -83,10 +83,10 @@ fn file_that_vanishes_each_time_takes_no_order() {
 #[test]
 fn order_that_was_refused_is_taken_back() {
     let (journal, fake) = journal();
-    journal.begin(&intent("a")).unwrap();
-    journal.take_back("a");
-    assert_eq!(left(&fake), [""; 0]);
+    journal.record_intent(&intent("a")).unwrap();
+    journal.retract("a");
+    assert_eq!(open_tags(&fake), [""; 0]);
     let len = fake.0.lock().bytes.len();
-    journal.take_back("never written");
+    journal.retract("never written");
     assert_eq!(fake.0.lock().bytes.len(), len);
 }

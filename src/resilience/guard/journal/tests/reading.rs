@@ -6,16 +6,16 @@ use super::*;
 
 #[test]
 fn a_journal_cut_anywhere_keeps_every_whole_line() {
-    let mut journal = encode(&Entry::header()).unwrap();
+    let mut journal = encode(&JournalRecord::header()).unwrap();
     let mut ends = vec![(journal.len(), Vec::new())];
     let mut open: Vec<String> = Vec::new();
     for number in 0..5 {
         let tag = format!("t{number}");
-        journal.extend(encode(&Entry::Intent(Box::new(intent(&tag)))).unwrap());
+        journal.extend(encode(&JournalRecord::Intent(Box::new(intent(&tag)))).unwrap());
         open.push(tag.clone());
         ends.push((journal.len(), open.clone()));
         if number % 2 == 0 {
-            journal.extend(encode(&Entry::End { tag, end: placed() }).unwrap());
+            journal.extend(encode(&JournalRecord::End { tag, end: placed() }).unwrap());
             open.pop();
             ends.push((journal.len(), open.clone()));
         }
@@ -32,9 +32,9 @@ fn a_journal_cut_anywhere_keeps_every_whole_line() {
 
 #[test]
 fn a_change_anywhere_but_in_a_torn_line_is_seen() {
-    let mut journal = encode(&Entry::header()).unwrap();
+    let mut journal = encode(&JournalRecord::header()).unwrap();
     for tag in ["a", "b", "c"] {
-        journal.extend(encode(&Entry::Intent(Box::new(intent(tag)))).unwrap());
+        journal.extend(encode(&JournalRecord::Intent(Box::new(intent(tag)))).unwrap());
     }
     for index in 0..journal.len() - 1 {
         for flip in [1, 0x20, 0x80] {
@@ -42,7 +42,7 @@ fn a_change_anywhere_but_in_a_torn_line_is_seen() {
             changed[index] ^= flip;
             // Hexadecimal digits may be large as well as small; they say the same.
             match replay(&changed) {
-                Err(damage) => assert!(damage.line >= 1 && !damage.is_whole, "{damage:?}"),
+                Err(damage) => assert!(damage.line >= 1 && !damage.is_intact, "{damage:?}"),
                 Ok(left) => {
                     let tags: Vec<_> = left.iter().map(|intent| intent.tag.as_str()).collect();
                     assert_eq!(tags, ["a", "b", "c"], "{index} {flip}");
@@ -55,22 +55,23 @@ fn a_change_anywhere_but_in_a_torn_line_is_seen() {
 
 #[test]
 fn what_the_other_lines_tell_of_a_damaged_journal_is_kept() {
-    let mut lines = vec![encode(&Entry::header()).unwrap()];
+    let mut lines = vec![encode(&JournalRecord::header()).unwrap()];
     for tag in ["a", "b", "c", "d"] {
-        lines.push(encode(&Entry::Intent(Box::new(intent(tag)))).unwrap());
+        lines.push(encode(&JournalRecord::Intent(Box::new(intent(tag)))).unwrap());
     }
-    lines.push(encode(&Entry::End { tag: "c".to_owned(), end: placed() }).unwrap());
+    lines.push(encode(&JournalRecord::End { tag: "c".to_owned(), end: placed() }).unwrap());
     lines[2][20] ^= 1;
     let damage = replay(&lines.concat()).unwrap_err();
-    let tags: Vec<_> = damage.left.iter().map(|intent| intent.tag.as_str()).collect();
-    assert_eq!((damage.line, damage.is_whole, tags), (3, false, vec!["a", "d"]));
+    let tags: Vec<_> = damage.open_intents.iter().map(|intent| intent.tag.as_str()).collect();
+    assert_eq!((damage.line, damage.is_intact, tags), (3, false, vec!["a", "d"]));
 }
 
 #[test]
 fn a_line_of_a_newer_version_is_not_called_damaged() {
     let sealed = |json: &str| format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
-    let header = String::from_utf8(encode(&Entry::header()).unwrap()).unwrap();
-    let known = String::from_utf8(encode(&Entry::Intent(Box::new(intent("a")))).unwrap()).unwrap();
+    let header = String::from_utf8(encode(&JournalRecord::header()).unwrap()).unwrap();
+    let known =
+        String::from_utf8(encode(&JournalRecord::Intent(Box::new(intent("a")))).unwrap()).unwrap();
     for (journal, line) in [
         (format!("{header}{}{known}", sealed(r#"{"split":{"tag":"b"}}"#)), 2),
         // Even as the last of all, and without its end.
@@ -78,8 +79,8 @@ fn a_line_of_a_newer_version_is_not_called_damaged() {
         (format!("{}{known}", sealed(r#"{"journal":{"version":2}}"#)), 1),
     ] {
         let damage = replay(journal.as_bytes()).unwrap_err();
-        assert!(damage.is_whole && damage.line == line, "{damage:?}");
-        assert_eq!(damage.left.len(), 1);
+        assert!(damage.is_intact && damage.line == line, "{damage:?}");
+        assert_eq!(damage.open_intents.len(), 1);
     }
 }
 

@@ -5,61 +5,61 @@ use super::*;
 #[test]
 fn a_long_journal_is_shortened_to_what_is_open() {
     let (journal, fake) = journal();
-    journal.tail.lock().long = 4000;
+    journal.writer.lock().compact_above = 4000;
     for tag in ["a", "b"] {
-        journal.begin(&intent(tag)).unwrap();
+        journal.record_intent(&intent(tag)).unwrap();
     }
-    journal.end("a", &placed());
+    journal.record_outcome("a", &placed());
     let mut most = 0;
     for number in 0..100 {
         let tag = format!("t{number}");
-        journal.begin(&intent(&tag)).unwrap();
+        journal.record_intent(&intent(&tag)).unwrap();
         {
             let fakery = fake.0.lock();
             assert_eq!(fakery.synced, fakery.bytes.len(), "{tag}");
             most = most.max(fakery.bytes.len());
         }
-        journal.tail.lock().long = 4000;
-        assert_eq!(left(&fake), ["b".to_owned(), tag.clone()]);
-        journal.end(&tag, &placed());
+        journal.writer.lock().compact_above = 4000;
+        assert_eq!(open_tags(&fake), ["b".to_owned(), tag.clone()]);
+        journal.record_outcome(&tag, &placed());
     }
     assert!(most < 4500 && fake.0.lock().replaced > 5, "{most}");
-    assert_eq!(left(&fake), ["b"]);
+    assert_eq!(open_tags(&fake), ["b"]);
 }
 
 #[test]
 fn what_is_open_is_not_rewritten_over_and_over() {
     let (journal, fake) = journal();
-    journal.tail.lock().long = 1000;
+    journal.writer.lock().compact_above = 1000;
     for number in 0..100 {
-        journal.begin(&intent(&format!("t{number}"))).unwrap();
+        journal.record_intent(&intent(&format!("t{number}"))).unwrap();
     }
-    assert_eq!((left(&fake).len(), fake.0.lock().replaced), (100, 0));
+    assert_eq!((open_tags(&fake).len(), fake.0.lock().replaced), (100, 0));
 }
 
 /// Without room for another file the old one goes on.
 #[test]
 fn a_journal_that_cannot_be_shortened_grows() {
     let (journal, fake) = journal();
-    journal.tail.lock().long = 1000;
-    fake.0.lock().irreplaceable = Some(false);
+    journal.writer.lock().compact_above = 1000;
+    fake.0.lock().replace_failure = Some(false);
     for number in 0..50 {
         let tag = format!("t{number}");
-        journal.begin(&intent(&tag)).unwrap();
+        journal.record_intent(&intent(&tag)).unwrap();
         {
             let fakery = fake.0.lock();
             assert_eq!(fakery.synced, fakery.bytes.len());
         }
-        journal.end(&tag, &placed());
+        journal.record_outcome(&tag, &placed());
     }
-    assert_eq!(left(&fake), [""; 0]);
+    assert_eq!(open_tags(&fake), [""; 0]);
     // Where nobody knows which of the two files is there, no order is safe.
-    fake.0.lock().irreplaceable = Some(true);
-    journal.tail.lock().long = 1000;
+    fake.0.lock().replace_failure = Some(true);
+    journal.writer.lock().compact_above = 1000;
     for _ in 0..2 {
-        journal.begin(&intent("lost")).unwrap_err();
+        journal.record_intent(&intent("lost")).unwrap_err();
     }
-    let error = journal.begin(&intent("lost")).unwrap_err().to_string();
+    let error = journal.record_intent(&intent("lost")).unwrap_err().to_string();
     assert!(error.contains("could not confirm a new file"), "{error}");
 }
 
@@ -75,10 +75,10 @@ fn a_file_that_is_shortened_loses_nothing() {
             scope.spawn(move || {
                 for number in 0..60 {
                     let tag = format!("t{thread}n{number}");
-                    journal.tail.lock().long = 3000;
-                    journal.begin(&intent(&tag)).unwrap();
+                    journal.writer.lock().compact_above = 3000;
+                    journal.record_intent(&intent(&tag)).unwrap();
                     if number % 20 != 0 {
-                        journal.end(&tag, &placed());
+                        journal.record_outcome(&tag, &placed());
                     }
                 }
             });
@@ -96,8 +96,8 @@ fn a_file_that_is_shortened_loses_nothing() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
-fn at(path: &std::path::Path) -> At {
-    At { path: path.to_owned(), name: path.to_owned() }
+fn at(path: &std::path::Path) -> FileLocation {
+    FileLocation { path: path.to_owned(), name: path.to_owned() }
 }
 
 #[test]
@@ -107,17 +107,17 @@ fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
     std::fs::write(&path, "old").unwrap();
     // Nothing can take the place of a folder's `.new`.
     std::fs::create_dir(folder.path().join("file.new")).unwrap();
-    let failure = OnDisk::replace(&at(&path), b"new").unwrap_err();
-    assert!(!failure.in_doubt, "{failure:?}");
+    let failure = DiskFile::create_in_place(&at(&path), b"new").unwrap_err();
+    assert!(!failure.may_have_replaced, "{failure:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"old");
     std::fs::remove_dir(folder.path().join("file.new")).unwrap();
     // What was written in vain takes no room.
     let place = folder.path().join("place");
     std::fs::create_dir(&place).unwrap();
-    let failure = OnDisk::replace(&at(&place), b"new").unwrap_err();
-    assert!(!failure.in_doubt, "{failure:?}");
+    let failure = DiskFile::create_in_place(&at(&place), b"new").unwrap_err();
+    assert!(!failure.may_have_replaced, "{failure:?}");
     assert!(!folder.path().join("place.new").exists());
-    let disk = OnDisk::replace(&at(&path), b"new").unwrap();
+    let disk = DiskFile::create_in_place(&at(&path), b"new").unwrap();
     disk.append(b"er").unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"newer");
 }
