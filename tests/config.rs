@@ -161,8 +161,8 @@ fn every_policy_of_a_lane_can_be_set() {
         when_full = 'block'
         aging = 'off'
         user_interval = '20ms'
-        retry = { attempts = 3, base = '50ms', budget_floor = 0 }
-        throttle = { keep = 50, default_pause = '2s' }
+        retry = { attempts = 3, base_delay = '50ms', budget_floor = 0 }
+        throttle = { keep_percent = 50, default_pause = '2s' }
         [lanes.x.breaker]
         failures = 'off'
         mode = 'forced_closed'
@@ -216,7 +216,7 @@ fn the_cache_and_the_users_are_set_up() {
 
     let mut file = String::from(
         "preset = 'kite'\n[cache]\nttl = '1min'\n[users.alpha]\nmax_age = '0s'\n\
-         [guard]\nsettle = '3s'\nown_tags = 'label'\n",
+         [guard]\nsettle_time = '3s'\ncaller_tags = 'prefix'\n",
     );
     if cfg!(feature = "journal") {
         file += "journal = 'orders.journal'";
@@ -240,7 +240,7 @@ fn the_cache_and_the_users_are_set_up() {
     let unknown = config.user("alhpa").unwrap_err().to_string();
     assert!(unknown.contains("users.alhpa") && unknown.contains("has users: alpha"), "{unknown}");
     let guard = format!("{:?}", OrderGuard::builder(cached).config(&config));
-    assert!(guard.contains("settle: 3s") && guard.contains("caller_tags: Label"), "{guard}");
+    assert!(guard.contains("settle_time: 3s") && guard.contains("caller_tags: Prefix"), "{guard}");
     #[cfg(feature = "journal")]
     assert!(guard.contains(r#"journal: Some("orders.journal")"#), "{guard}");
 }

@@ -175,7 +175,7 @@ fn every_key_takes_effect() {
         "500/min",
         "block",
         "hold",
-        "unique",
+        "as_is",
         "forced_open",
         "dhan",
         "x",

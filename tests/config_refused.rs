@@ -65,6 +65,25 @@ fn what_makes_no_sense_is_refused_with_what_would() {
 }
 
 #[test]
+fn a_key_of_an_earlier_version_is_answered_with_its_name_of_today() {
+    for (file, text) in [
+        ("cache.gather = '2ms'", "line 1: cache.gather: this key is called `linger` now"),
+        (
+            "lanes.quote.retry.cap = '2s'",
+            "line 1: lanes.quote.retry.cap: this key is called `max_delay` now",
+        ),
+        (
+            "guard.own_tags = 'label'",
+            "line 1: guard.own_tags: this key is called `caller_tags` now",
+        ),
+        // The name of today is one of another table.
+        ("lanes.quote.idle = '2s'", "line 1: lanes.quote.idle: there is no such key; there are: "),
+    ] {
+        assert!(refusal(file).starts_with(text), "{}", refusal(file));
+    }
+}
+
+#[test]
 fn a_reserve_of_a_preset_without_a_budget_keeps_nothing() {
     let text = refusal("preset = 'alpaca'\nbudgets.orders.reserve = 2");
     assert!(text.starts_with("line 2: budgets.orders.reserve: nothing can be kept back"), "{text}");
@@ -88,7 +107,7 @@ failures_in_a_row = 'off'
     let begin = [
         "line 1: preset: `kitee` will not do: write one of \"kite\", \"alpaca\"",
         "line 3: lanes.quote.quota: `10` is no quota: write calls/time",
-        "line 4: lanes.quote.retry.max_delay: 5s will not do: write no less than the base",
+        "line 4: lanes.quote.retry.max_delay: 5s will not do: write no less than base_delay",
         "line 7: lanes.quote.breaker.slow.percent: write this too",
         "line 8: lanes.quote.breaker.failures: off will not do: write a share or a number, or `breaker",
         "line 10: cahce: there is no such key; there are: preset, lanes, budgets, cache, guard, users",

@@ -172,7 +172,7 @@ fn under_faults_the_report_stays_true() {
             "rejected" => assert!(known.is_none_or(|k| k.status == OrderStatus::Rejected)),
             "not_sent" => assert!(known.is_none(), "{order}"),
             "absent" => {
-                assert!(known.is_none() && order["seen"]["absent"]["looks"].as_u64() > Some(1))
+                assert!(known.is_none() && order["seen"]["absent"]["reads"].as_u64() > Some(1))
             }
             "unknown" => not_found += usize::from(known.is_some()),
             other => panic!("{other}"),

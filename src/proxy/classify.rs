@@ -1,9 +1,9 @@
 //! What a proxied trait's own error type tells about a call.
 //!
-//! Implementing [`Classify`] is a choice. A generated proxy asks [`PendingProbe`], which finds the
+//! Implementing [`Classify`] is a choice. A generated proxy asks [`ErrorProbe`], which finds the
 //! implementation if there is one and knows nothing if not, by the order in which methods are looked
-//! up: `(&PendingProbe(&error)).failure()` meets [`Classified`], for a `PendingProbe`, before [`Unclassified`], for a
-//! `&PendingProbe`.
+//! up: `(&ErrorProbe(&error)).failure()` meets [`Classified`], for a `ErrorProbe`, before [`Unclassified`], for a
+//! `&ErrorProbe`.
 
 use crate::{ErrorClass, Failure};
 

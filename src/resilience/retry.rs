@@ -255,9 +255,15 @@ mod tests {
         let policy = RetryPolicy::default();
         assert_eq!(refused(policy.attempts(0)), "attempts(0): write a number from 1 to 20");
         assert_eq!(refused(policy.attempts(21)), "attempts(21): write a number from 1 to 20");
-        assert_eq!(refused(policy.base_delay(ms(0))), "base(0ns): write a time from 1 ms to a day");
-        assert!(refused(policy.max_delay(Duration::MAX)).starts_with("cap("));
-        assert_eq!(refused(policy.max_delay(ms(99))), "cap(99ms): write no less than base_delay");
+        assert_eq!(
+            refused(policy.base_delay(ms(0))),
+            "base_delay(0ns): write a time from 1 ms to a day"
+        );
+        assert!(refused(policy.max_delay(Duration::MAX)).starts_with("max_delay("));
+        assert_eq!(
+            refused(policy.max_delay(ms(99))),
+            "max_delay(99ms): write no less than base_delay"
+        );
         assert!(refused(policy.max_wait(ms(0))).starts_with("max_wait(0ns)"));
         assert!(refused(policy.budget_life(ms(0))).starts_with("budget_life(0ns)"));
         assert!(refused(policy.budget_floor(1001)).starts_with("budget_floor(1001)"));

@@ -129,10 +129,13 @@ mod tests {
         assert!(refused(policy.max_pause(ever)).starts_with("max_pause("));
         let long = policy.default_pause(Duration::from_secs(301));
         assert_eq!(refused(long), "max_pause(300s): write no less than default_pause");
-        assert_eq!(refused(policy.keep_percent(0)), "keep(0): write a percentage from 1 to 100");
-        assert!(refused(policy.keep_percent(101)).starts_with("keep(101)"));
-        assert!(refused(policy.step_percent(0)).starts_with("step(0)"));
-        assert!(refused(policy.min_percent(0)).starts_with("least(0)"));
+        assert_eq!(
+            refused(policy.keep_percent(0)),
+            "keep_percent(0): write a percentage from 1 to 100"
+        );
+        assert!(refused(policy.keep_percent(101)).starts_with("keep_percent(101)"));
+        assert!(refused(policy.step_percent(0)).starts_with("step_percent(0)"));
+        assert!(refused(policy.min_percent(0)).starts_with("min_percent(0)"));
         assert_eq!(policy.check(), Ok(()));
     }
 }
