@@ -77,15 +77,6 @@
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
 
-#[cfg(all(
-    doctest,
-    feature = "config",
-    feature = "journal",
-    feature = "kite",
-    feature = "mock",
-    feature = "paper"
-))]
-mod book;
 #[cfg(any(feature = "config", feature = "journal", feature = "paper"))]
 mod bounded;
 pub mod broker;
@@ -96,11 +87,21 @@ pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
 mod contain;
+#[cfg(all(
+    doctest,
+    feature = "config",
+    feature = "journal",
+    feature = "kite",
+    feature = "mock",
+    feature = "paper"
+))]
+mod doctests;
 #[cfg(feature = "exchange")]
 pub mod exchange;
 #[cfg(feature = "journal")]
 mod files;
 pub mod lane;
+pub mod order_guard;
 #[cfg(feature = "journal")]
 mod pace_file;
 pub mod presets;
@@ -130,11 +131,11 @@ pub use clock::{Clock, ManualClock};
 pub use config::Config;
 pub use lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Status, Ticket};
 pub use lanekeeper_macros::proxy;
+pub use order_guard::OrderGuard;
 #[cfg(feature = "journal")]
 pub use pace_file::{PaceFile, PaceFileError};
 pub use proxy::{BuildError, Observer};
 pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
-pub use resilience::guard::OrderGuard;
 pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
 pub use session::Session;

@@ -13,7 +13,7 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::exchange::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 
 /// An exchange that takes 10 of an instrument at most in one order, and an account with `cash`.
 fn builder(cash: u64) -> SimulatorBuilder {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use lanekeeper::OrderGuard;
 use lanekeeper::broker::{Broker, BrokerError, OrderTags};
-use lanekeeper::resilience::guard::{GuardBuildError, JournalError};
+use lanekeeper::order_guard::{GuardBuildError, JournalError};
 use shaky::{Fate, Shaky, order, transient};
 use tempfile::TempDir;
 

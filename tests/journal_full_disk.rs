@@ -12,7 +12,7 @@ mod shaky;
 use std::process::Command;
 
 use lanekeeper::broker::OrderTags;
-use lanekeeper::resilience::guard::{GuardBuildError, JournalError};
+use lanekeeper::order_guard::{GuardBuildError, JournalError};
 use shaky::Shaky;
 
 const JOURNAL: &str = "LANEKEEPER_FULL_DISK";

@@ -14,7 +14,7 @@ use lanekeeper::broker::{
 };
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 
 /// An adapter that knows only what every adapter must, and notes what it is asked.
 #[derive(Clone, Default)]

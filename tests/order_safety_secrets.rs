@@ -21,7 +21,7 @@ use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::RetryPolicy;
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 use printed::{Printed, TOKEN};
 
 const FAULTS: [&str; 15] = [

@@ -25,7 +25,7 @@ use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{PriorUsage, Quota};
-use lanekeeper::resilience::guard::{OrderGuard, RecoveredOutcome};
+use lanekeeper::order_guard::{OrderGuard, RecoveredOutcome};
 use lanekeeper::resilience::{BreakerPolicy, ThrottlePolicy};
 
 type Stack = OrderGuard<QuoteCache<BrokerProxy<Kite>>>;

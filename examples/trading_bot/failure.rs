@@ -4,7 +4,7 @@ use std::fmt;
 
 use lanekeeper::broker::BrokerError;
 use lanekeeper::proxy::BuildError;
-use lanekeeper::resilience::guard::GuardBuildError;
+use lanekeeper::order_guard::GuardBuildError;
 
 /// One clear line.
 #[derive(Debug)]

@@ -43,7 +43,7 @@ use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 
 use args::Args;
 use crowd::Crowd;

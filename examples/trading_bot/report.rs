@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lanekeeper::cache::CacheStats;
 use lanekeeper::quota::Limits;
-use lanekeeper::resilience::guard::{RecoveredOrder, RecoveredOutcome};
+use lanekeeper::order_guard::{RecoveredOrder, RecoveredOutcome};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;

@@ -8,11 +8,11 @@ use quote::{quote, quote_spanned};
 use syn::Ident;
 use syn::ext::IdentExt;
 
-use crate::forward::{associated_types, forward};
-use crate::lane_keys::{Effect, LaneKeys};
+use crate::lane_attr::{Effect, LaneKeys};
 use crate::method::{Method, MethodKind};
 use crate::model::Model;
-use crate::{builder, laned, submit};
+use crate::pointers::{associated_types, forward};
+use crate::{builder, lane_method, submit};
 
 /// The three types and all that is implemented for them.
 pub(crate) fn proxy(model: &Model) -> TokenStream {
@@ -230,7 +230,7 @@ fn implementation(model: &Model) -> TokenStream {
 fn lane_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let Method { attributes: carried, signature, self_token, .. } = method;
     let attributes = carried.all();
-    let body = laned::body(model, (method, keys), "call", &quote!(#self_token));
+    let body = lane_method::body(model, (method, keys), "call", &quote!(#self_token));
     quote!(#attributes #signature #body)
 }
 

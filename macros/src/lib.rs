@@ -9,13 +9,13 @@ mod attributes;
 mod builder;
 mod errors;
 mod expand;
-mod forward;
-mod keys;
-mod lane_keys;
-mod laned;
+mod lane_attr;
+mod lane_method;
 mod method;
 mod model;
 mod names;
+mod pointers;
+mod proxy_attr;
 mod submit;
 
 use proc_macro::TokenStream;
@@ -165,7 +165,7 @@ pub fn proxy(args: TokenStream, input: TokenStream) -> TokenStream {
     let generated = match model {
         Ok(model) => {
             let proxy = expand::proxy(&model);
-            let pointers = forward::pointer_impls(&model);
+            let pointers = pointers::pointer_impls(&model);
             quote!(#proxy #pointers)
         }
         Err(error) => error.into_compile_error(),

@@ -11,7 +11,7 @@ use syn::{
 use crate::argument::{Argument, first_borrow};
 use crate::attributes::CarriedAttributes;
 use crate::errors::Errors;
-use crate::lane_keys::LaneKeys;
+use crate::lane_attr::LaneKeys;
 
 /// The proxy has these of its own, and they would hide the trait's.
 const RESERVED_METHODS: [&str; 7] =

@@ -11,9 +11,9 @@ use syn::{GenericParam, Generics, Ident, ItemTrait, Token, TraitItem, TraitItemT
 
 use crate::attributes::CarriedAttributes;
 use crate::errors::Errors;
-use crate::keys::ProxyKeys;
 use crate::method::{self, Method, MethodKind};
 use crate::names::{self, NameList};
+use crate::proxy_attr::ProxyKeys;
 
 /// All that code is written from.
 pub(crate) struct Model {

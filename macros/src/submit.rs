@@ -9,8 +9,8 @@ use syn::ext::IdentExt;
 use syn::{GenericArgument, GenericParam, Ident, PathArguments, ReturnType, Type, parse_quote};
 
 use crate::expand::bounds;
-use crate::lane_keys::LaneKeys;
-use crate::laned;
+use crate::lane_attr::LaneKeys;
+use crate::lane_method;
 use crate::method::{Method, MethodKind};
 use crate::model::Model;
 
@@ -122,7 +122,7 @@ fn submit_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream
         let ticket = ticket_type(answer);
         signature.output = parse_quote!(-> #ticket);
     }
-    let body = laned::body(model, (method, keys), "submit", &quote!(#this.proxy));
+    let body = lane_method::body(model, (method, keys), "submit", &quote!(#this.proxy));
     quote! {
         #[doc = #about]
         #attributes

@@ -320,8 +320,8 @@ fn throttling(order: &SlicedOrder) -> Option<Throttling> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{OrderId, Slice};
     use super::*;
-    use crate::broker::{OrderId, Slice};
 
     #[test]
     fn an_order_placed_in_part_was_answered_and_is_never_sent_again() {

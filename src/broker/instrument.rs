@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::vocabulary::open_enum;
+use super::open_enum::open_enum;
 
 open_enum! {
     /// A market place, by the code that brokers use for it.

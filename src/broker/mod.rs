@@ -8,15 +8,15 @@ pub mod lanes;
 
 mod error;
 mod instrument;
-mod lane;
+mod lane_errors;
 #[cfg(feature = "mock")]
 mod mock;
+mod open_enum;
 mod order;
 mod partial;
 mod portfolio;
 mod quote;
 mod time;
-mod vocabulary;
 
 use rust_decimal::Decimal;
 

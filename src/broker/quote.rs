@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::BrokerError;
 use super::instrument::Instrument;
+use super::open_enum::open_enum;
 use super::time::BrokerTime;
-use super::vocabulary::open_enum;
 
 /// The open, high, low and close of a period, in the instrument's currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

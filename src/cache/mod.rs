@@ -16,32 +16,11 @@
 //! - `batch.rs` is what callers see of it; `wait.rs` is how they wait.
 //! - `quotes.rs` is the broker in front; `quote_request.rs` is one request to the broker within.
 
-mod answer;
 mod batch;
-mod board;
-mod bounds;
-mod build;
-mod core;
-mod doubts;
-mod fetcher;
-mod flight;
-mod forward;
-mod memory;
-mod proxied;
-mod quote_request;
-mod quotes;
-mod seats;
-mod settings;
-mod stats;
-mod wait;
+mod quote;
 
-pub use answer::{BatchResult, Cached, FetchError, GetOptions, Origin};
-pub use batch::BatchCache;
-pub use bounds::{Key, Shared};
-pub use build::BatchBuilder;
-pub use fetcher::Batch;
-pub use memory::CacheFull;
-pub use proxied::{CachedProxyBuilder, CachedStatus};
-pub use quotes::{QuoteCache, QuoteCacheBuilder};
-pub use settings::BatchConfig;
-pub use stats::CacheStats;
+pub use batch::{
+    Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, CacheFull, CacheStats, Cached,
+    FetchError, GetOptions, Key, Origin, Shared,
+};
+pub use quote::{CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder};

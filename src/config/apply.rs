@@ -3,8 +3,8 @@
 use super::Config;
 use crate::broker::{Broker, BrokerProxyBuilder};
 use crate::cache::{BatchConfig, CachedProxyBuilder, QuoteCacheBuilder};
+use crate::order_guard::OrderGuardBuilder;
 use crate::proxy::ProxyConfig;
-use crate::resilience::guard::OrderGuardBuilder;
 
 /// The lanes and budgets: for the method `config` of any proxy's builder.
 impl From<&Config> for ProxyConfig {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::table::Table;
 use crate::cache::BatchConfig;
 use crate::lane::{CallOptions, Priority};
-use crate::resilience::guard::CallerTags;
+use crate::order_guard::CallerTags;
 
 /// A quarter of the earth's listings; more is a slip of the pen.
 const MAX_COUNT: usize = 1 << 24;

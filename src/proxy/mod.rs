@@ -3,7 +3,7 @@
 //! The generated code is thin: it turns borrowed arguments into owned ones and names the lane. All
 //! the rest is here, where it can be read and tested without a macro.
 
-mod build;
+mod builder;
 mod classify;
 mod settings;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::after;
 
-pub use build::{BuildError, LanesBuilder};
+pub use builder::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use settings::{BudgetSettings, ProxyConfig};
 
@@ -235,7 +235,7 @@ impl Lanes {
     /// The budget cannot be kept, and the old one stays; or there is none of that name.
     pub fn set_budget(&self, name: &str, budget: &Budget) -> Result<(), QuotaError> {
         let Some(index) = self.0.budgets.iter().position(|known| *known == name) else {
-            let (name, known) = (name.to_owned(), build::join_names(self.0.budgets));
+            let (name, known) = (name.to_owned(), builder::join_names(self.0.budgets));
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::error::QuotaError;
+use super::quota::Quota;
 use super::window::Window;
-use super::windows::Quota;
 
 /// A reserve of more than this is a mistake: the budget is for the calls that are not urgent.
 const MAX_RESERVE_PERCENT: u32 = 50;

@@ -18,11 +18,11 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::charge::NotYet;
-use super::meter::{QueueAhead, WindowQuery};
+use super::cost::NotYet;
 use super::moment::{Moment, nanos};
-use super::wall::WallClockSample;
+use super::wall_clock::WallClockSample;
 use super::window::Window;
+use super::window_state::{QueueAhead, WindowQuery};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 

@@ -1,7 +1,7 @@
 //! The quotas of a broker, by the names of its lanes and budgets.
 
 use super::budget::Budget;
-use super::windows::Quota;
+use super::quota::Quota;
 
 /// What a broker documents of its limits: a quota for each lane and each budget, by name.
 ///

@@ -15,46 +15,48 @@
 //! - [`WallClockSample`] pairs the time of all this with the clock on the wall, for windows that begin at midnight.
 //! - [`RoundTrip`] remembers the least round trip, from which the credit comes.
 
-mod allowance;
-#[cfg(test)]
-mod allowance_tests;
 mod budget;
 mod calendar;
-mod charge;
+mod completion_log;
+mod cost;
 mod error;
-mod gauge;
 mod limits;
-mod log;
-mod meter;
 mod moment;
 mod pace_snapshot;
 mod pacer;
-mod past;
-mod path;
+mod pacing_state;
+#[cfg(test)]
+mod pacing_state_tests;
+mod parse;
+mod prior_usage;
+// Named after the type that it holds.
+#[allow(clippy::module_inception)]
+mod quota;
+mod quota_state;
+#[cfg(test)]
+mod quota_tests;
 mod round_trip;
 mod sliding_counter;
 mod sliding_log;
-mod text;
 mod token_bucket;
-mod wall;
+mod wall_clock;
+mod warm_connections;
 mod window;
-mod windows;
-#[cfg(test)]
-mod windows_tests;
+mod window_state;
 
-pub use allowance::PacingState;
 pub use budget::{Budget, Reserve};
-pub use charge::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
+pub use cost::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
 pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;
 pub use pace_snapshot::PaceSnapshot;
 pub use pacer::Pacer;
-pub use past::PriorUsage;
-pub use round_trip::{RoundTrip, RttCredit};
-pub use text::ParseQuotaError;
+pub use pacing_state::PacingState;
+pub use parse::ParseQuotaError;
 #[cfg(feature = "config")]
-pub(crate) use text::parse_time;
-pub use wall::WallClockSample;
+pub(crate) use parse::parse_time;
+pub use prior_usage::PriorUsage;
+pub use quota::Quota;
+pub use round_trip::{RoundTrip, RttCredit};
+pub use wall_clock::WallClockSample;
 pub use window::{Window, WindowKind};
-pub use windows::Quota;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::moment::{Moment, nanos};
-use super::wall::WallClockSample;
+use super::wall_clock::WallClockSample;
 
 /// What the lanes and budgets of a proxy have used, by their names.
 ///

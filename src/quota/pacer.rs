@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::allowance::PacingState;
-use super::charge::{Cost, NotYet, Permit};
+use super::cost::{Cost, NotYet, Permit};
 use super::error::QuotaError;
 use super::moment::Moment;
+use super::pacing_state::PacingState;
+use super::quota::Quota;
 use super::round_trip::RttCredit;
-use super::wall::WallClockSample;
-use super::windows::Quota;
+use super::wall_clock::WallClockSample;
 
 /// The state of one quota. A pure state machine: every method is told the time.
 ///

@@ -22,10 +22,10 @@
 //! Levels are whole numbers: in units of a token over the nanoseconds of `length`, a nanosecond
 //! brings exactly `limit`.
 
-use super::charge::NotYet;
-use super::meter::{QueueAhead, WindowQuery};
+use super::cost::NotYet;
 use super::moment::{Moment, nanos};
 use super::window::Window;
+use super::window_state::{QueueAhead, WindowQuery};
 
 #[derive(Debug, Clone)]
 pub(super) struct TokenBucket {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::moment::nanos;
-use super::text::zone_name;
+use super::parse::zone_name;
 
 /// By how much clocks differ that are set over the network, and then some.
 pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);

@@ -1,7 +1,6 @@
 //! What to do when a broker fails: try again, wait, or leave it alone for a while.
 //!
-//! But for [`guard`], which settles what became of an order, everything in here is a pure function of
-//! time and luck. There are no threads, no sleeping, no I/O
+//! Everything in here is a pure function of time and randomness. There are no threads, no sleeping, no I/O
 //! and no look at a clock: whoever calls says what time it is, as a [`Moment`](crate::quota::Moment),
 //! and brings the randomness. So a storm of refusals that lasts for hours is a test of milliseconds.
 //!
@@ -13,16 +12,14 @@
 //!   for coming too fast.
 //! - [`retry_after()`] reads what a broker says in `Retry-After`.
 
-pub mod guard;
-
 mod breaker;
-mod buckets;
-mod luck;
+mod random;
 mod retry;
 mod retry_after;
 mod retry_budget;
-mod setting;
+mod rolling;
 mod throttle;
+mod validate;
 
 pub use breaker::{
     Admission, BreakerMode, BreakerPolicy, BreakerState, CallCounts, CallNotPermitted, CallOutcome,
@@ -31,5 +28,5 @@ pub use breaker::{
 pub use retry::RetryPolicy;
 pub use retry_after::retry_after;
 pub use retry_budget::RetryBudget;
-pub use setting::PolicyError;
 pub use throttle::{SendStamp, Throttle, ThrottlePolicy};
+pub use validate::PolicyError;

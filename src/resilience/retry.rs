@@ -11,8 +11,8 @@
 
 use std::time::Duration;
 
-use super::luck::scale;
-use super::setting::{PolicyError, ensure, ensure_percent, ensure_time};
+use super::random::scale;
+use super::validate::{PolicyError, ensure, ensure_percent, ensure_time};
 use crate::Effect;
 use crate::ErrorClass;
 

@@ -5,9 +5,9 @@
 //! call earns a fraction of a retry, which is worth nothing some seconds later; and there is a small
 //! floor, for a lane that makes few calls.
 
-use super::buckets::RollingCounter;
 use super::retry::RetryPolicy;
-use super::setting::PolicyError;
+use super::rolling::RollingCounter;
+use super::validate::PolicyError;
 use crate::quota::Moment;
 
 /// The retries that a lane may still make.

@@ -18,7 +18,7 @@ use super::catalogue::{
     BREAKER_CHANGES, CALL_DURATION, CALLS, ESTIMATE_ERROR, LATE, QUEUE_WAIT, REFUSED, RETRIES,
     THROTTLED, UNANSWERED, UNKNOWN, describe,
 };
-use super::users::{UserLabel, UserLabels};
+use super::user_labels::{UserLabel, UserLabels};
 use crate::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass};

@@ -61,15 +61,15 @@ let sampler = Sampler::every(Duration::from_secs(5), move || metrics.sample(&wat
 #[cfg(feature = "metrics")]
 mod catalogue;
 #[cfg(feature = "metrics")]
-mod metrics;
+mod gauges;
 #[cfg(feature = "metrics")]
-mod sample;
+mod metrics;
 #[cfg(feature = "metrics")]
 mod sampler;
 #[cfg(feature = "tracing")]
 mod tracer;
 #[cfg(feature = "metrics")]
-mod users;
+mod user_labels;
 
 #[cfg(feature = "metrics")]
 pub use self::catalogue::{Kind, METRICS, Metric, SECONDS};

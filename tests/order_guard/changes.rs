@@ -6,7 +6,7 @@ use lanekeeper::broker::{
     Broker, BrokerError, ErrorDetail, LookupResult, MarketProtection, OrderCancel, OrderChange,
     OrderId, OrderStatus, OrderTags, OrderType,
 };
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 
 use super::shaky::{Fate, SETTLE, Shaky, order, to_price, transient};
 

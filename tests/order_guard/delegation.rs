@@ -23,7 +23,7 @@ fn every_other_call_goes_through() {
         BrokerError, CandleRequest, ErrorDetail, Exchange, Instrument, Interval, MockBroker,
         OrderCancel, OrderId,
     };
-    use lanekeeper::resilience::guard::OrderGuard;
+    use lanekeeper::order_guard::OrderGuard;
 
     fn said<A>(what: &str) -> Result<A, BrokerError> {
         Err(BrokerError::Rejected(ErrorDetail::new(what)))

@@ -6,7 +6,7 @@ use lanekeeper::broker::{
     Broker, BrokerError, LookupResult, Order, OrderId, OrderStatus, OrderTags,
 };
 use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use lanekeeper::resilience::guard::RecoveredOutcome;
+use lanekeeper::order_guard::RecoveredOutcome;
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};

@@ -10,7 +10,7 @@ use lanekeeper::broker::{
 };
 use lanekeeper::lane::{LaneConfig, OpenBreakerPolicy};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
 
 use super::shaky::{Fate, SETTLE, Shaky, order, transient};

@@ -10,7 +10,7 @@ use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::Priority;
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
-use lanekeeper::resilience::guard::{CallerTags, GuardBuildError, OrderGuard, RecoveredOutcome};
+use lanekeeper::order_guard::{CallerTags, GuardBuildError, OrderGuard, RecoveredOutcome};
 
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerError, LookupResult, OrderId};
-use lanekeeper::resilience::guard::RecoveredOutcome;
+use lanekeeper::order_guard::RecoveredOutcome;
 
 use super::looks::{Hanging, hanging, pass_until_over};
 use super::orders::{echoed, trail};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lanekeeper::broker::{
     Broker, ErrorDetail, LookupResult, Order, OrderId, OrderRequest, OrderStatus, OrderTags,
 };
-use lanekeeper::resilience::guard::RecoveredOutcome;
+use lanekeeper::order_guard::RecoveredOutcome;
 
 use super::orders::{echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};

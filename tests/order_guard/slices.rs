@@ -7,7 +7,7 @@ use lanekeeper::broker::{
     Broker, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderRequest, OrderStatus,
     Slice, SliceOutcome, SlicedOrder,
 };
-use lanekeeper::resilience::guard::RecoveredOutcome;
+use lanekeeper::order_guard::RecoveredOutcome;
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{Fate, SENT, SETTLE, Shaky, order, transient};
@@ -216,7 +216,7 @@ fn an_order_in_one_piece_is_found_as_ever() {
 mod answered {
     use lanekeeper::broker::{MockBroker, OrderTags, RowProblem, Rows};
     use lanekeeper::clock::ManualClock;
-    use lanekeeper::resilience::guard::OrderGuard;
+    use lanekeeper::order_guard::OrderGuard;
 
     use super::*;
 

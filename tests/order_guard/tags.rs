@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerError, Order, OrderId, OrderStatus, OrderTags};
 use lanekeeper::jiff::{SignedDuration, Timestamp, Zoned, tz};
-use lanekeeper::resilience::guard::RecoveredOutcome;
+use lanekeeper::order_guard::RecoveredOutcome;
 
 use super::shaky::{Fate, Shaky, order};
 

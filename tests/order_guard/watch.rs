@@ -6,7 +6,7 @@ use std::time::Duration;
 use lanekeeper::broker::{
     Broker, BrokerError, ErrorDetail, Order, OrderId, OrderStatus, OrderTags,
 };
-use lanekeeper::resilience::guard::{OrderGuard, RecoveredOrder, RecoveredOutcome};
+use lanekeeper::order_guard::{OrderGuard, RecoveredOrder, RecoveredOutcome};
 
 use super::orders::{absence, echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};

@@ -9,7 +9,7 @@ use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::BreakerPolicy;
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 use std::time::Duration;
 
 use super::check::{Answer, Booked, Tally, check};

@@ -16,7 +16,7 @@ use lanekeeper::exchange::{Faults, Rule, SimulatedExchange};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
-use lanekeeper::resilience::guard::OrderGuard;
+use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
 use super::check::{Answer, Booked, Tally, check};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::enums::{OrderType, Product, Side, TimeInForce, Variety};
 use super::protection::MarketProtection;
-use super::words::{OrderType, Product, Side, TimeInForce, Variety};
 use crate::broker::Instrument;
 
 /// An order to be placed.

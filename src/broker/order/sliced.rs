@@ -10,7 +10,7 @@ use std::fmt;
 
 use rust_decimal::Decimal;
 
-use super::book::OrderId;
+use super::model::OrderId;
 use crate::broker::{BrokerError, ErrorDetail};
 
 pub use cancel::SliceCancel;

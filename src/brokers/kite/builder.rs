@@ -13,8 +13,8 @@ use ureq::http::{HeaderValue, Uri};
 use super::Kite;
 use super::credentials::Credentials;
 use super::http::Http;
+use super::instrument_tokens::InstrumentTokens;
 use super::known_ids::KnownIds;
-use super::tokens::InstrumentTokens;
 use crate::Session;
 use crate::broker::{MarketProtection, Product};
 

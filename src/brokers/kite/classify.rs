@@ -20,8 +20,8 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{BodyKind, RawResponse};
 use super::order_id::is_order_number;
+use super::response::{BodyKind, RawResponse};
 use super::secrets::map_detail;
 use crate::broker::{BrokerError, ErrorDetail};
 use crate::{Effect, Throttling};

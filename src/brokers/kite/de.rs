@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::marks::caller_tags;
+use super::slice_tags::caller_tags;
 use crate::broker::{RowProblem, Rows};
 
 /// A number, however it is written; `None` for null, `NaN` and what is no number.

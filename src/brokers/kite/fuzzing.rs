@@ -6,15 +6,18 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::RawResponse;
-use super::classify::{self, ResponseError};
+use super::classify;
+use super::classify::ResponseError;
 use super::http::read_limited;
 use super::known_ids::KnownIds;
-use super::order_book::{self, WireConfirmation};
 use super::order_id;
+use super::orders;
+use super::orders::WireConfirmation;
+use super::placement;
+use super::placement::WirePlacement;
+use super::response::RawResponse;
 use super::secrets::{MAX_MESSAGE_LENGTH, Secrets};
-use super::sliced::{self, WirePlacement};
-use super::{candles, listing, portfolio, quotes};
+use super::{candles, instruments, portfolio, quotes};
 use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
 use crate::lane::Effect;
 use crate::{ErrorClass, Sent};
@@ -63,17 +66,17 @@ pub fn check(body: &[u8]) {
 fn check_reads(answer: &RawResponse) {
     let asked = [Instrument::new("NSE", "INFY")];
     let results = [
-        check_read(answer, order_book::orders),
-        check_read(answer, |book| order_book::history(book, "1")),
-        check_read(answer, order_book::trades),
-        check_read(answer, |book| order_book::order_trades(book, &OrderId::new("1"), "1")),
+        check_read(answer, orders::orders),
+        check_read(answer, |book| orders::history(book, "1")),
+        check_read(answer, orders::trades),
+        check_read(answer, |book| orders::order_trades(book, &OrderId::new("1"), "1")),
         check_read(answer, portfolio::positions),
         check_read(answer, portfolio::holdings),
         check_read(answer, portfolio::margins),
         check_read(answer, portfolio::profile),
         check_read(answer, |data| quotes::quotes(data, &asked)),
         check_read(answer, candles::candles),
-        listing::parse_response(answer).map(drop),
+        instruments::parse_response(answer).map(drop),
     ];
     for error in results.into_iter().filter_map(Result::err) {
         let class = error.class();
@@ -119,12 +122,12 @@ fn check_writes(answer: &RawResponse) {
     let new = known.begin_placement();
     let secrets = Secrets::new(vec![SECRET.into()]);
     let is_new = |id: &str| !secrets.appear_in(id) && new.claim(id);
-    let placed = |placed: WirePlacement| sliced::sliced_order(placed, &order, is_new);
+    let placed = |placed: WirePlacement| placement::sliced_order(placed, &order, is_new);
     let placed = build_data(answer, Effect::Write, placed)
         .and_then(|placed| Secrets::new(vec![SECRET.into()]).redact_slices(placed).complete())
         .map(|id| assert!(order_id::order_number(&id).is_ok_and(|number| number != "1"), "{id:?}"));
     let done = build_data(answer, Effect::Write, |done: WireConfirmation| {
-        order_book::check_confirmation(&done, "1")
+        orders::check_confirmation(&done, "1")
     });
     // Whoever heard that it was done, and by which id, heard it under a good status.
     assert!((200..300).contains(&answer.status) || (placed.is_err() && done.is_err()));

@@ -5,7 +5,7 @@
 //! nothing in it catches an error to try again, stale connection or not (read in 3.5.1). Before it
 //! takes a connection from its pool it looks whether the peer has closed it or said anything, and
 //! takes another one if so; that is before the first byte is written. A connection that dies between
-//! that look and the answer is an error, which [`transport`](super::transport) classes. Redirects
+//! that look and the answer is an error, which [`transport`](super::transport_error) classes. Redirects
 //! are switched off, for an order that follows one is sent twice.
 //!
 //! # Answers out of step
@@ -26,11 +26,13 @@ use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use ureq::{Agent, Body, SendBody};
 
-use super::answer::RawResponse;
-use super::classify::{self, ResponseError};
+use super::classify;
+use super::classify::ResponseError;
 use super::credentials::Credentials;
-use super::listing;
-use super::transport::{self, TrackedBody};
+use super::instruments;
+use super::response::RawResponse;
+use super::transport_error;
+use super::transport_error::TrackedBody;
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail, InstrumentInfo, Partial, Rows, SlicedOrder};
 
@@ -160,7 +162,7 @@ impl Http {
         &self,
         call: &ApiRequest,
     ) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.request(call, listing::parse_response).map(|rows| self.redact_rows(rows))
+        self.request(call, instruments::parse_response).map(|rows| self.redact_rows(rows))
     }
 
     fn redact_rows<T>(&self, partial: Partial<T>) -> Partial<T> {
@@ -206,7 +208,7 @@ impl Http {
         };
         match result {
             Ok(response) => self.read_response(response, call),
-            Err(error) => Err(transport::transport_error(&error, call.effect, form_left)),
+            Err(error) => Err(transport_error::transport_error(&error, call.effect, form_left)),
         }
     }
 

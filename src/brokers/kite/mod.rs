@@ -6,7 +6,6 @@
 //! What a call may be tried again after is decided in one place, from the status and the words of the
 //! answer, and erring on the side of "outcome unknown": see [`BrokerError`].
 
-mod answer;
 mod builder;
 mod candles;
 mod classify;
@@ -16,20 +15,21 @@ mod de;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod instrument_tokens;
+mod instruments;
 mod known_ids;
-mod listing;
-mod marks;
-mod order_book;
 mod order_form;
 mod order_id;
+mod orders;
+mod placement;
 mod portfolio;
 mod quotes;
+mod response;
 mod secrets;
 mod session;
-mod sliced;
+mod slice_tags;
 mod time;
-mod tokens;
-mod transport;
+mod transport_error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,18 +39,18 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
 use self::http::{ApiRequest, Http, not_sent_error};
+use self::instrument_tokens::InstrumentTokens;
 use self::known_ids::KnownIds;
-use self::order_book::WireConfirmation;
 use self::order_id::{order_number, order_path, path_segment};
-use self::sliced::WirePlacement;
-use self::tokens::InstrumentTokens;
+use self::orders::WireConfirmation;
+use self::placement::WirePlacement;
+use super::india::zone;
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
     Partial, Positions, Product, Profile, Quote, QuoteBatchLimit, Quotes, Rows, SlicedOrder, Trade,
 };
-use crate::brokers::india::zone;
 use crate::presets;
 use crate::quota::Limits;
 
@@ -116,14 +116,14 @@ impl Kite {
         let secrets = http.credentials.secrets();
         let is_new = |id: &str| !secrets.appear_in(id) && new.claim(id);
         http.request_slices(&call, |placed: WirePlacement| {
-            sliced::sliced_order(placed, order, is_new)
+            placement::sliced_order(placed, order, is_new)
         })
     }
 
     /// Sends a change or a cancellation of the order that Kite knows by `number`.
     fn send_change(&self, call: &ApiRequest, number: &str) -> Result<(), BrokerError> {
         self.http().request_data(call, |done: WireConfirmation| {
-            order_book::check_confirmation(&done, number)
+            orders::check_confirmation(&done, number)
         })?;
         self.inner.known_ids.record(number);
         Ok(())
@@ -172,11 +172,11 @@ impl Broker for Kite {
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         let number = order_number(id)?;
         let call = ApiRequest::get(format!("/orders/{number}"));
-        self.http().request_rows(&call, |book| order_book::history(book, number))
+        self.http().request_rows(&call, |book| orders::history(book, number))
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        let orders = self.http().request_rows(&ApiRequest::get("/orders"), order_book::orders)?;
+        let orders = self.http().request_rows(&ApiRequest::get("/orders"), orders::orders)?;
         self.inner
             .known_ids
             .record_all(orders.iter().filter_map(|order| order_number(&order.id).ok()));
@@ -184,13 +184,13 @@ impl Broker for Kite {
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.http().request_rows(&ApiRequest::get("/trades"), order_book::trades)
+        self.http().request_rows(&ApiRequest::get("/trades"), orders::trades)
     }
 
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         let number = order_number(id)?;
         let call = ApiRequest::get(format!("/orders/{number}/trades"));
-        self.http().request_rows(&call, |book| order_book::order_trades(book, id, number))
+        self.http().request_rows(&call, |book| orders::order_trades(book, id, number))
     }
 
     fn positions(&self) -> Result<Partial<Positions>, BrokerError> {

@@ -9,7 +9,7 @@ use form_urlencoded::Serializer;
 use rust_decimal::Decimal;
 
 use super::http::not_sent_error;
-use super::marks::is_slice_tag;
+use super::slice_tags::is_slice_tag;
 use crate::broker::{
     BrokerError, MarketProtection, OrderCancel, OrderChange, OrderRequest, OrderType, Product,
     TimeInForce,

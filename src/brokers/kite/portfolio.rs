@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::de::{List, Num, Text, WireRows, push_problem, row_problem};
-use super::order_book::instrument;
+use super::orders::instrument;
 use crate::broker::{
     Holding, Margin, Margins, Partial, Position, Positions, Product, Profile, Rows,
 };

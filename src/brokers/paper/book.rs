@@ -3,6 +3,9 @@
 //! Before anything else, each call moves the tape on to the time it is given, so that resting
 //! orders fill at the bar that met them, in the order of the bars, however late somebody looks.
 
+mod resting;
+mod validation;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -14,11 +17,11 @@ use crate::broker::{
     TimeInForce, Trade,
 };
 
+use self::resting::{Resting, Wait};
+use self::validation::{required_funds, validate};
 use super::account::PaperAccount;
-use super::checks::{required_funds, validate};
-use super::refusal::PaperError;
+use super::error::PaperError;
 use super::replay::Replay;
-use super::resting::{Resting, Wait};
 
 /// How often one order may be changed, as at Kite.
 const MAX_CHANGES: u32 = 25;

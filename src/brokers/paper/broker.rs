@@ -18,9 +18,9 @@ use crate::quota::{Limits, Moment, Quota};
 use super::book::{OrderBook, OrderEntry};
 use super::builder::PaperBuilder;
 use super::candles;
+use super::error::PaperError;
+use super::instruments::InstrumentTable;
 use super::quotes::quote;
-use super::refusal::PaperError;
-use super::tokens::InstrumentTable;
 
 /// A broker in memory; see the [module](crate::brokers::paper). Cheap to clone; clones are the
 /// same account.

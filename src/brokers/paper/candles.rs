@@ -5,8 +5,8 @@ use jiff::{ToSpan, Zoned};
 
 use crate::broker::{Candle, CandleRequest, Interval, Ohlc};
 
+use super::error::PaperError;
 use super::prices::BarSeries;
-use super::refusal::PaperError;
 
 /// The candles that began from `request.from` to `request.to`, both included. A time without a zone is
 /// what the bars' own times show.

@@ -19,19 +19,19 @@ mod book;
 mod broker;
 mod builder;
 mod candles;
-mod checks;
+
+mod error;
 mod prices;
 mod quotes;
-mod refusal;
 mod replay;
-mod resting;
-mod tokens;
+
+mod instruments;
 
 #[cfg(feature = "exchange")]
 pub(crate) use book::OrderEntry;
 pub use broker::PaperBroker;
 pub use builder::{PaperBuildError, PaperBuilder};
-pub use prices::{Prices, PricesError};
 #[cfg(feature = "exchange")]
-pub(crate) use refusal::PaperError;
+pub(crate) use error::PaperError;
+pub use prices::{Prices, PricesError};
 pub use replay::Replay;

@@ -8,9 +8,9 @@ use crate::broker::{Candle, CandleRequest, Interval};
 use crate::brokers::PaperBroker;
 use crate::brokers::india::zone;
 
-use super::super::answer::{ApiData, ApiError, ApiResult};
-use super::super::form::FormFields;
 use super::{json_number, json_number_or_zero};
+use crate::exchange::answer::{ApiData, ApiError, ApiResult};
+use crate::exchange::form::FormFields;
 
 pub(in super::super) fn historical(
     broker: &PaperBroker,

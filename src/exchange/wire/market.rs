@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use crate::broker::{Broker, DepthLevel, Exchange, Ohlc, Quote};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{ApiData, ApiError, ApiResult};
-use super::super::form::FormFields;
 use super::{json_number, json_number_or_zero, naive_time_or_null};
+use crate::exchange::answer::{ApiData, ApiError, ApiResult};
+use crate::exchange::form::FormFields;
 
 const COLUMNS: [&str; 12] = [
     "instrument_token",

@@ -7,8 +7,8 @@ use crate::broker::{
     Side, TimeInForce, Variety,
 };
 
-use super::super::answer::ApiError;
-use super::super::form::FormFields;
+use crate::exchange::answer::ApiError;
+use crate::exchange::form::FormFields;
 
 /// Kite's bound of a tag.
 const MAX_TAG_LENGTH: usize = 20;

@@ -8,10 +8,10 @@ use crate::broker::{
 use crate::brokers::PaperBroker;
 use crate::brokers::paper::{OrderEntry, PaperError};
 
-use super::super::answer::{ApiData, ApiError, ApiResult};
-use super::super::form::FormFields;
-use super::super::rules::{OrderRules, check_ticks};
 use super::{json_number, json_number_or_zero, naive_time_or_null, order_form};
+use crate::exchange::answer::{ApiData, ApiError, ApiResult};
+use crate::exchange::form::FormFields;
+use crate::exchange::rules::{OrderRules, check_ticks};
 
 pub(in super::super) fn modify(
     broker: &PaperBroker,

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use crate::broker::{OrderId, OrderRequest};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{ApiData, ApiError, ApiResult};
-use super::super::fault::Fault;
-use super::super::form::FormFields;
-use super::super::mishap::timed_out_error;
-use super::super::rules::{OrderRules, check_ticks};
 use super::order_form;
+use crate::exchange::answer::{ApiData, ApiError, ApiResult};
+use crate::exchange::fault::Fault;
+use crate::exchange::form::FormFields;
+use crate::exchange::mishap::timed_out_error;
+use crate::exchange::rules::{OrderRules, check_ticks};
 
 /// Places the order of a form. A fault may be that of one of its slices.
 pub(in super::super) fn place(

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Holding, Position};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{ApiData, ApiError, ApiResult};
 use super::{json_number, json_number_or_zero};
+use crate::exchange::answer::{ApiData, ApiError, ApiResult};
 
 pub(in super::super) fn positions(broker: &PaperBroker) -> ApiResult {
     let positions = broker.positions().map_err(|_| ApiError::internal())?;

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Margin, Profile};
 use crate::brokers::PaperBroker;
 
-use super::super::answer::{ApiData, ApiError, ApiResult};
-use super::super::form::FormFields;
-use super::super::sessions::Sessions;
 use super::{json_number, json_number_or_zero, naive_time};
+use crate::exchange::answer::{ApiData, ApiError, ApiResult};
+use crate::exchange::form::FormFields;
+use crate::exchange::sessions::Sessions;
 
 pub(in super::super) fn profile(broker: &PaperBroker) -> ApiResult {
     let profile = broker.profile().map_err(|_| ApiError::internal())?;

@@ -17,15 +17,16 @@
 
 use std::time::Duration;
 
-use super::config::BreakerPolicy;
-use super::trial::{HalfOpen, ProbeVerdict};
-use super::words::{
+use super::half_open::{HalfOpen, ProbeVerdict};
+use super::policy::BreakerPolicy;
+use super::types::{
     Admission, BreakerMode, BreakerState, CallCounts, CallNotPermitted, CallOutcome,
 };
 use crate::quota::Moment;
-use crate::resilience::buckets::RollingCounter;
-use crate::resilience::luck::{self, scale};
-use crate::resilience::setting::PolicyError;
+use crate::resilience::random;
+use crate::resilience::random::scale;
+use crate::resilience::rolling::RollingCounter;
+use crate::resilience::validate::PolicyError;
 
 /// A circuit breaker at work. A pure state machine: every method is told the time.
 ///
@@ -316,7 +317,7 @@ impl CircuitBreaker {
     }
 
     fn stay_open(&mut self, now: Moment) {
-        self.random = luck::next(self.random);
+        self.random = random::next(self.random);
         let time = self.config.open_duration(self.times_opened);
         let until = now + (time - scale(time / 4, self.random));
         self.set_state(State::Open { until });

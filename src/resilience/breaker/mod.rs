@@ -5,11 +5,11 @@
 //! - `machine.rs` is the states and the ways between them: [`CircuitBreaker`].
 //! - `trial.rs` is the half-open state: a few probes, and what they came to.
 
-mod config;
+mod half_open;
 mod machine;
-mod trial;
-mod words;
+mod policy;
+mod types;
 
-pub use config::BreakerPolicy;
 pub use machine::CircuitBreaker;
-pub use words::{Admission, BreakerMode, BreakerState, CallCounts, CallNotPermitted, CallOutcome};
+pub use policy::BreakerPolicy;
+pub use types::{Admission, BreakerMode, BreakerState, CallCounts, CallNotPermitted, CallOutcome};

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use super::policy::ThrottlePolicy;
 use crate::quota::{Moment, Quota};
-use crate::resilience::buckets::RollingCounter;
-use crate::resilience::setting::PolicyError;
+use crate::resilience::rolling::RollingCounter;
+use crate::resilience::validate::PolicyError;
 
 /// Limits are counted in thousandths of a call, since a cut may leave less than one for a window.
 const UNITS_PER_CALL: u64 = 1000;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::resilience::setting::{PolicyError, ensure, ensure_percent, ensure_time};
+use crate::resilience::validate::{PolicyError, ensure, ensure_percent, ensure_time};
 
 /// How a lane waits and slows down after the broker refused a call for coming too fast.
 ///

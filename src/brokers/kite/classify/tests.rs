@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::de::Text;
 use super::*;
+use crate::brokers::kite::de::Text;
 
 fn answer(status: u16, body: &str) -> RawResponse {
     RawResponse { status, body: body.into(), ..RawResponse::default() }

@@ -1,0 +1,272 @@
+//! Reads what stands in the brackets of `#[lane(..)]`.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use proc_macro2::Span;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
+
+use crate::proxy_attr::comma;
+
+/// The builder has these methods already, or gives them to every proxy.
+const RESERVED_SETTERS: [&str; 11] = [
+    "limits",
+    "config",
+    "clock",
+    "observer",
+    "session",
+    "pace_snapshot",
+    "pace_log",
+    "prior_usage",
+    "build",
+    "builder",
+    "new",
+];
+
+const PRIORITY_RANGE: &str = "a priority is a number from 1 (highest) to 10";
+const WEIGHT_RANGE: &str =
+    "a weight is a number from 1 to 4294967295: how many calls this one counts as";
+
+/// Whether a call changes something at the other end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Read,
+    Write,
+}
+
+/// What `#[lane(..)]` says.
+pub(crate) struct LaneKeys {
+    pub(crate) name: Ident,
+    pub(crate) effect: Effect,
+    /// 1 goes first, 10 last.
+    pub(crate) priority: u8,
+    /// As how many calls it counts.
+    pub(crate) weight: u32,
+    /// The budgets that it is charged to, each once.
+    pub(crate) budgets: Vec<Ident>,
+    /// Whether the lane may make the call again.
+    pub(crate) retries: bool,
+    /// The calls among which the health of the other end is counted.
+    pub(crate) route: String,
+    /// Whether the call gets its caller out, so that nothing of ours may refuse it.
+    pub(crate) exit: bool,
+}
+
+/// The keys after the lane's name, as far as they are read.
+#[derive(Default)]
+struct ParsedKeys {
+    effect: Option<Effect>,
+    priority: Option<u8>,
+    weight: Option<u32>,
+    budgets: Vec<Ident>,
+    never_retry: Option<()>,
+    route: Option<Ident>,
+    exit: Option<Ident>,
+}
+
+impl LaneKeys {
+    /// If nothing is said: in the middle.
+    pub(crate) const DEFAULT_PRIORITY: u8 = 5;
+    /// If nothing is said: as one.
+    pub(crate) const DEFAULT_WEIGHT: u32 = 1;
+    /// Of an exit: the first.
+    const URGENT: u8 = 1;
+
+    /// Reads `#[lane(NAME, read|write, ..)]`.
+    pub(crate) fn parse(attribute: &Attribute) -> Result<Self> {
+        let whole = attribute.path().get_ident().map_or_else(Span::call_site, Ident::span);
+        match &attribute.meta {
+            Meta::List(list) => {
+                let read = |input: ParseStream<'_>| Self::read(input, whole);
+                read.parse2(list.tokens.clone())
+            }
+            Meta::Path(_) | Meta::NameValue(_) => {
+                Err(Error::new(whole, "name the lane: #[lane(NAME, read)] or #[lane(NAME, write)]"))
+            }
+        }
+    }
+
+    fn read(input: ParseStream<'_>, whole: Span) -> Result<Self> {
+        if input.is_empty() {
+            let message = "name the lane: #[lane(NAME, read)] or #[lane(NAME, write)]";
+            return Err(Error::new(whole, message));
+        }
+        if input.peek(LitStr) {
+            return Err(input.error("the name of a lane is written without quotes"));
+        }
+        let name: Ident = input.parse()?;
+        if input.is_empty() && parse_effect(&name).is_some() {
+            let message = format!("the name of the lane comes first: #[lane(NAME, {name})]");
+            return Err(Error::new(name.span(), message));
+        }
+        check_not_reserved("lane", &name)?;
+        comma(input)?;
+
+        let mut said = ParsedKeys::default();
+        while !input.is_empty() {
+            said.parse_key(input)?;
+            comma(input)?;
+        }
+        let Some(effect) = said.effect else {
+            let message = format!(
+                "say what the call does: #[lane({name}, read)], or #[lane({name}, write)] if it \
+                 changes something"
+            );
+            return Err(Error::new(name.span(), message));
+        };
+        if let (Some(exit), Some(_)) = (&said.exit, said.priority) {
+            let message = "an exit is always of priority 1: leave `priority` out";
+            return Err(Error::new(exit.span(), message));
+        }
+        let by_default = if said.exit.is_some() { Self::URGENT } else { Self::DEFAULT_PRIORITY };
+        let by_effect = if effect == Effect::Read { "reads" } else { "writes" };
+        Ok(Self {
+            name,
+            effect,
+            priority: said.priority.unwrap_or(by_default),
+            weight: said.weight.unwrap_or(Self::DEFAULT_WEIGHT),
+            budgets: said.budgets,
+            retries: said.never_retry.is_none(),
+            route: said
+                .route
+                .map_or_else(|| by_effect.to_owned(), |route| route.unraw().to_string()),
+            exit: said.exit.is_some(),
+        })
+    }
+}
+
+impl ParsedKeys {
+    /// Reads one key with its value.
+    fn parse_key(&mut self, input: ParseStream<'_>) -> Result<()> {
+        let key: Ident = input.parse()?;
+        if let Some(effect) = parse_effect(&key) {
+            return match self.effect.replace(effect) {
+                None => Ok(()),
+                Some(_) => Err(Error::new(key.span(), "say `read` or `write` once")),
+            };
+        }
+        if key == "exit" {
+            return set_once(&mut self.exit, key.clone(), &key);
+        }
+        if key == "route" {
+            let route = parse_name(input, &key, "route = NAME", "a route")?;
+            return set_once(&mut self.route, route, &key);
+        }
+        if key == "priority" {
+            let priority = parse_number(input, &key, "priority = 1", 1..=10, PRIORITY_RANGE)?;
+            return set_once(&mut self.priority, priority, &key);
+        }
+        if key == "weight" {
+            let weight = parse_number(input, &key, "weight = 2", 1..=u32::MAX, WEIGHT_RANGE)?;
+            return set_once(&mut self.weight, weight, &key);
+        }
+        if key == "budget" {
+            let budget = parse_budget(input, &key)?;
+            if self.budgets.contains(&budget) {
+                let message = format!(
+                    "the budget `{budget}` is named twice: for a call that counts as more than \
+                     one, say `weight = 2`"
+                );
+                return Err(Error::new(budget.span(), message));
+            }
+            self.budgets.push(budget);
+            return Ok(());
+        }
+        if key == "retry" {
+            parse_equals(input, &key, "retry = never")?;
+            let there = input.span();
+            let never: Option<Ident> = input.parse().ok();
+            if never.is_none_or(|never| never != "never") {
+                return Err(Error::new(
+                    there,
+                    "write `retry = never`, or nothing: how a lane sends again is set with \
+                     `LaneConfig::retry`",
+                ));
+            }
+            return set_once(&mut self.never_retry, (), &key);
+        }
+        let message = format!(
+            "#[lane] has no key `{key}`; there are the lane's name, `read` or `write`, \
+             `priority = 1`, `exit`, `budget = NAME`, `weight = 2`, `route = NAME` and \
+             `retry = never`"
+        );
+        Err(Error::new(key.span(), message))
+    }
+}
+
+fn parse_effect(key: &Ident) -> Option<Effect> {
+    if key == "read" {
+        Some(Effect::Read)
+    } else if key == "write" {
+        Some(Effect::Write)
+    } else {
+        None
+    }
+}
+
+/// The builder has one setter for each name.
+fn check_not_reserved(what: &str, name: &Ident) -> Result<()> {
+    if RESERVED_SETTERS.iter().any(|setter| name == setter) {
+        let message = format!(
+            "a {what} cannot be called `{name}`: the builder has a method of that name already"
+        );
+        return Err(Error::new(name.span(), message));
+    }
+    Ok(())
+}
+
+fn set_once<T>(place: &mut Option<T>, value: T, key: &Ident) -> Result<()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(key.span(), format!("`{key}` is said twice"))),
+    }
+}
+
+/// The `=` after `key`. Something must follow it; `example` is how the whole is written.
+fn parse_equals(input: ParseStream<'_>, key: &Ident, example: &str) -> Result<()> {
+    if !input.peek(Token![=]) {
+        return Err(Error::new(key.span(), format!("`{key}` has a value: `{example}`")));
+    }
+    let equals: Token![=] = input.parse()?;
+    if input.is_empty() {
+        // At the end of the list there is nothing to point at.
+        return Err(Error::new(equals.span, format!("`{key}` has a value: `{example}`")));
+    }
+    Ok(())
+}
+
+/// The value of `key`, a literal in `range`. `about` says what numbers there are.
+fn parse_number<T>(
+    input: ParseStream<'_>,
+    key: &Ident,
+    example: &str,
+    range: RangeInclusive<T>,
+    about: &str,
+) -> Result<T>
+where
+    T: FromStr<Err: Display> + PartialOrd,
+{
+    parse_equals(input, key, example)?;
+    let there = input.span();
+    let literal: LitInt = input.parse().map_err(|_| Error::new(there, about))?;
+    let number = literal.base10_parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| Error::new(literal.span(), about))
+}
+
+fn parse_budget(input: ParseStream<'_>, key: &Ident) -> Result<Ident> {
+    let name = parse_name(input, key, "budget = NAME", "a budget")?;
+    check_not_reserved("budget", &name)?;
+    Ok(name)
+}
+
+/// The name after `key`. `what` is named by it.
+fn parse_name(input: ParseStream<'_>, key: &Ident, example: &str, what: &str) -> Result<Ident> {
+    parse_equals(input, key, example)?;
+    if input.peek(LitStr) {
+        return Err(input.error(format!("the name of {what} is written without quotes")));
+    }
+    input.parse()
+}

@@ -1,0 +1,160 @@
+//! What a method does that goes through a lane: it packs its arguments and hands the call over.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::Ident;
+use syn::ext::IdentExt;
+
+use crate::argument::Argument;
+use crate::lane_attr::{Effect, LaneKeys};
+use crate::method::Method;
+use crate::model::Model;
+
+/// The body of such a method. `how` is the function of `Lanes` that takes the call, and `proxy` an
+/// expression for the proxy that is called.
+pub(crate) fn body(
+    model: &Model,
+    (method, keys): (&Method, &LaneKeys),
+    how: &str,
+    proxy: &TokenStream,
+) -> TokenStream {
+    let (inner, path, name) = (&model.inner, model.path(), &method.name);
+    let (packed, unpacked) = (
+        method.arguments.iter().map(Argument::pack),
+        method.arguments.iter().map(|argument| argument.unpack(keys.retries)),
+    );
+    // Work that may be done again keeps its arguments.
+    let how = if keys.retries { format!("{how}_repeatable") } else { how.to_owned() };
+    // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
+    // written here: let that be the type that the user wrote.
+    let there = Span::call_site().located_at(method.return_span);
+    let how = Ident::new(&how, there);
+    let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
+    let about = call_spec(model, method, keys);
+    let call = quote_spanned! {there=>
+        ::lanekeeper::proxy::Lanes::#how(
+            &#proxy.lanes,
+            #about,
+            &#proxy.options,
+            move || <#inner as #path>::#name(&#target #(, #unpacked)*),
+            |error| {
+                // Either the error type says what kind of failure it is, or it says nothing: then the
+                // second trait answers, which the compiler tries last.
+                use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
+                (&::lanekeeper::proxy::ErrorProbe(error)).failure()
+            },
+        )
+    };
+    quote!({
+        let #target = ::std::sync::Arc::clone(&#proxy.inner);
+        #(#packed)*
+        #call
+    })
+}
+
+/// What the lanes are told of the call, apart from the work itself.
+fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
+    let (lane, name) = (model.lanes.position(&keys.name), method.name.unraw().to_string());
+    let effect = match keys.effect {
+        Effect::Read => quote!(::lanekeeper::proxy::Effect::Read),
+        Effect::Write => quote!(::lanekeeper::proxy::Effect::Write),
+    };
+    let LaneKeys { priority, weight, route, exit, .. } = keys;
+    let budgets = keys.budgets.iter().map(|budget| model.budgets.position(budget));
+    quote! {
+        ::lanekeeper::proxy::CallSpec {
+            lane: #lane,
+            method: #name,
+            effect: #effect,
+            priority: #priority,
+            weight: #weight,
+            route: #route,
+            exit: #exit,
+            // Counting variants is no expression that lives for ever unless told to.
+            budgets: const { &[#(#budgets),*] },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::*;
+    use crate::method::MethodKind;
+    use crate::model;
+
+    #[test]
+    fn the_lanes_are_told_what_the_keys_say() {
+        let (_, model) = model::read(
+            TokenStream::new(),
+            parse_quote! {
+                trait Weather {
+                    #[lane(general, read)]
+                    fn forecast(&self) -> Result<(), Failure>;
+                    #[lane(alerts, weight = 5, budget = sms, write, exit, route = alarms, budget = day)]
+                    fn send(&self) -> Result<(), Failure>;
+                    #[lane(general, read, budget = day)]
+                    fn r#match(&self) -> Result<(), Failure>;
+                }
+            },
+        );
+        let model = model.unwrap();
+        let about = |at: usize| {
+            let method: &Method = &model.methods[at];
+            let MethodKind::Lane(keys) = &method.kind else {
+                panic!("{} has no lane", method.name)
+            };
+            call_spec(&model, method, keys).to_string()
+        };
+        let call =
+            |parts: TokenStream| quote!(::lanekeeper::proxy::CallSpec { #parts }).to_string();
+
+        assert_eq!(
+            about(0),
+            call(quote! {
+                lane: __LkLane::N0 as ::core::primitive::usize,
+                method: "forecast",
+                effect: ::lanekeeper::proxy::Effect::Read,
+                priority: 5u8,
+                weight: 1u32,
+                route: "reads",
+                exit: false,
+                budgets: const { &[] },
+            })
+        );
+        assert_eq!(
+            about(1),
+            call(quote! {
+                lane: __LkLane::N1 as ::core::primitive::usize,
+                method: "send",
+                effect: ::lanekeeper::proxy::Effect::Write,
+                priority: 1u8,
+                weight: 5u32,
+                route: "alarms",
+                exit: true,
+                budgets: const {
+                    &[
+                        __LkBudget::N0 as ::core::primitive::usize,
+                        __LkBudget::N1 as ::core::primitive::usize
+                    ]
+                },
+            })
+        );
+        assert_eq!(
+            about(2),
+            call(quote! {
+                lane: __LkLane::N0 as ::core::primitive::usize,
+                method: "match",
+                effect: ::lanekeeper::proxy::Effect::Read,
+                priority: 5u8,
+                weight: 1u32,
+                route: "reads",
+                exit: false,
+                budgets: const { &[__LkBudget::N1 as ::core::primitive::usize] },
+            })
+        );
+        assert_eq!(model.lanes.list().to_string(), quote!("general", "alerts").to_string());
+        assert_eq!(model.budgets.list().to_string(), quote!("sms", "day").to_string());
+    }
+}

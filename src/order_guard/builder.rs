@@ -1,0 +1,326 @@
+//! How an [`OrderGuard`] is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::guard::OrderGuard;
+use super::hooks::{GuardHooks, Hook, Unrecorded};
+use super::pending::{IntentLog, PendingIntents};
+use super::reconcile::book_history::BookHistory;
+use super::reconcile::matching::Intent;
+use super::reconcile::order_book::SharedOrderBook;
+use super::reconcile::polling::Polling;
+use super::recover::RecoveredOrder;
+use super::state::GuardState;
+use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
+use crate::broker::{Broker, OrderTags, TagSupport};
+use crate::clock::Clock;
+
+/// Settings of an [`OrderGuard`]; made by [`OrderGuard::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct OrderGuardBuilder<B> {
+    inner: B,
+    lookup_broker: Option<LookupBroker>,
+    settle_time: Duration,
+    caller_tags: CallerTags,
+    clock: Clock,
+    hooks: GuardHooks,
+    #[cfg(feature = "journal")]
+    journal: Option<std::path::PathBuf>,
+}
+
+/// The handle of the broker that is asked what became of an order.
+#[derive(Clone)]
+pub(super) struct LookupBroker(pub(super) Arc<dyn Broker>);
+
+impl std::fmt::Debug for LookupBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lookups")
+    }
+}
+
+/// Settings that make no guard.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardBuildError {
+    /// An order that is not there at once would be given up at once.
+    #[error("the settle time is zero; give it longer than an order may take to appear, as 20 s")]
+    NoSettleTime,
+    /// The broker's tags have no room for one that is unique.
+    #[error(
+        "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed to tell orders apart"
+    )]
+    ShortTags {
+        /// What the broker takes.
+        longest: usize,
+    },
+    /// The adapter does not know when the broker's day ends, and its order book with it.
+    #[error(
+        "the broker's `order_tags` name a zone that is not known; name one, as Asia/Kolkata or +05:30"
+    )]
+    NoZone,
+    /// The system has no luck to give, by which tags become unique.
+    #[error("no random numbers from the system, so no unique tags: {0}")]
+    NoEntropy(String),
+    /// The journal cannot be used.
+    #[cfg(feature = "journal")]
+    #[error(transparent)]
+    Journal(#[from] super::JournalError),
+}
+
+impl<B: Broker> OrderGuardBuilder<B> {
+    pub(super) fn new(within: B) -> Self {
+        Self {
+            inner: within,
+            lookup_broker: None,
+            settle_time: Duration::from_secs(20),
+            caller_tags: CallerTags::default(),
+            clock: Clock::system(),
+            hooks: GuardHooks::default(),
+            #[cfg(feature = "journal")]
+            journal: None,
+        }
+    }
+
+    /// Another handle of the same broker, by which to look into the order book; as a rule the same
+    /// proxy with an urgent priority. Without one, looks go the way that everything goes.
+    pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
+        self.lookup_broker = Some(LookupBroker(Arc::new(broker)));
+        self
+    }
+
+    /// How long after a call was given up its order may still appear in the book; see [the
+    /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by
+    /// default.
+    pub fn settle_time(mut self, settle: Duration) -> Self {
+        self.settle_time = settle;
+        self
+    }
+
+    /// What becomes of tags that the caller set.
+    pub fn caller_tags(mut self, caller_tags: CallerTags) -> Self {
+        self.caller_tags = caller_tags;
+        self
+    }
+
+    /// What time it is; take the one that the broker's proxy has.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Tells of an order that turns up after its caller was told that it is
+    /// [`Absent`](crate::BrokerError::Absent) or of unknown outcome, or after
+    /// [`recover`](OrderGuard::recover) said so. Of an order in slices it tells each time that another slice is
+    /// found in the market, until all are. It is found in any order book that is read through this guard,
+    /// and in what is handed to [`told`](OrderGuard::order_update); nothing is read for it alone. Its end is noted in the
+    /// journal. Without this, only `recover` tells.
+    ///
+    /// `tell` is called on the thread that read the book, with no lock held; of two threads that found two slices,
+    /// the one with fewer may tell last. A panic in it is contained.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::OrderGuard;
+    ///
+    /// let guard = OrderGuard::builder(MockBroker::new())
+    ///     .on_turned_up(|late| eprintln!("{} is in the market after all: {:?}", late.tag, late.outcome));
+    /// # let _ = guard;
+    /// # }
+    /// ```
+    pub fn on_turned_up(mut self, tell: impl Fn(&RecoveredOrder) + Send + Sync + 'static) -> Self {
+        self.hooks.on_turned_up = Hook::new(tell);
+        self
+    }
+
+    /// Tells of an order that went [for an exit](OrderGuard::for_exits) without being in the journal, after it was
+    /// sent. No other order is sent then.
+    ///
+    /// `tell` is called on the thread that placed the order. A panic in it is contained.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::OrderGuard;
+    ///
+    /// let guard = OrderGuard::builder(MockBroker::new())
+    ///     .on_unrecorded(|it| eprintln!("{} is not in the journal: {}", it.tag, it.error));
+    /// # let _ = guard;
+    /// # }
+    /// ```
+    pub fn on_unrecorded(mut self, tell: impl Fn(&Unrecorded) + Send + Sync + 'static) -> Self {
+        self.hooks.on_unrecorded = Hook::new(tell);
+        self
+    }
+
+    /// Writes each order into the file `path` before it is sent, and what became of it after; so
+    /// that what was unknown when the process ended can be asked by
+    /// [`recover`](OrderGuard::recover) after a restart. The file is made if it is not there; one
+    /// file is for one account, by whatever path it is reached. Beside it, the file's path with `.lock`
+    /// keeps a second process out, and `.new` is the next journal in the making.
+    ///
+    /// If somebody deletes the file while the guard has it open, it is made anew before the next order. If somebody
+    /// replaces or changes it, no order is sent any more.
+    ///
+    /// An order that cannot be written down is not sent. A change or a cancellation is not written
+    /// down: the order itself shows what became of it, and a full disk must keep nobody from
+    /// getting out.
+    #[cfg(feature = "journal")]
+    pub fn journal(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.journal = Some(path.into());
+        self
+    }
+
+    /// The guard.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the journal cannot be used; the error says what to do.
+    pub fn build(self) -> Result<OrderGuard<B>, GuardBuildError> {
+        if self.settle_time.is_zero() {
+            return Err(GuardBuildError::NoSettleTime);
+        }
+        let support = self.inner.order_tags();
+        let longest = support.max_length();
+        if longest < MIN_TAG_LENGTH && *support.support() != TagSupport::None {
+            return Err(GuardBuildError::ShortTags { longest });
+        }
+        if support.day_zone().is_unknown() {
+            return Err(GuardBuildError::NoZone);
+        }
+        let tags = TagGenerator::new(longest.max(MIN_TAG_LENGTH));
+        let tags = tags.map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
+        let (record, left) = self.open()?;
+        Ok(self.assemble(support, tags, record, left))
+    }
+
+    fn assemble(
+        self,
+        support: OrderTags,
+        tags: TagGenerator,
+        record: Option<Box<dyn IntentLog>>,
+        left: Vec<Intent>,
+    ) -> OrderGuard<B> {
+        let zone = support.day_zone().clone();
+        OrderGuard::new(
+            self.inner,
+            GuardState {
+                lookup_broker: self.lookup_broker,
+                pending_intents: PendingIntents::new(self.clock.clone(), zone, record, left),
+                polling: Polling { clock: self.clock, settle_time: self.settle_time },
+                caller_tags: self.caller_tags,
+                order_tags: support,
+                tag_generator: tags,
+                order_book: SharedOrderBook::default(),
+                book_history: BookHistory::default(),
+                hooks: self.hooks,
+            },
+        )
+    }
+
+    #[cfg(feature = "journal")]
+    fn open(&self) -> Result<Opened, super::JournalError> {
+        let Some(path) = &self.journal else { return Ok((None, Vec::new())) };
+        let (journal, left) = super::journal::Journal::open(path)?;
+        Ok((Some(Box::new(journal)), left))
+    }
+
+    #[cfg(not(feature = "journal"))]
+    fn open(&self) -> Result<Opened, GuardBuildError> {
+        Ok((None, Vec::new()))
+    }
+}
+
+/// The journal, and the intents it holds.
+type Opened = (Option<Box<dyn IntentLog>>, Vec<Intent>);
+
+#[cfg(all(test, feature = "mock"))]
+mod tests {
+    use std::io;
+
+    use parking_lot::Mutex;
+
+    use super::super::pending::IntentOutcome;
+    use super::*;
+    use crate::broker::{
+        BrokerError, ErrorDetail, Instrument, MockBroker, OrderId, OrderRequest, Side,
+    };
+    use crate::clock::ManualClock;
+
+    /// A journal that cannot take another line.
+    #[derive(Debug)]
+    struct FullLog;
+
+    impl IntentLog for FullLog {
+        fn record_intent(&self, _: &Intent) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn retract(&self, _: &str) {}
+
+        fn record_outcome(&self, _: &str, _: &IntentOutcome) {}
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_written_down_is_not_sent_and_may_be_tried_again() {
+        let mut mock = MockBroker::new();
+        mock.expect_place_order().never();
+        mock.expect_cancel_order().returning(|_| Ok(()));
+        let guard = OrderGuard::builder(mock).assemble(
+            OrderTags::echoed(20),
+            TagGenerator::new(20).unwrap(),
+            Some(Box::new(FullLog)),
+            Vec::new(),
+        );
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
+        for _ in 0..2 {
+            // Under a tag of one's own, which stays free.
+            let error = guard.place_order(&order.clone().tag("mine")).unwrap_err();
+            assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+            assert!(error.to_string().contains("could not be written into the journal"), "{error}");
+        }
+        assert_eq!(guard.recover(), []);
+        // Out one always gets.
+        assert_eq!(guard.cancel_order(&OrderId::new("1")), Ok(()));
+    }
+
+    #[test]
+    fn an_exit_that_cannot_be_written_down_is_sent_and_told() {
+        let mut urgent = MockBroker::new();
+        let placed = |id: &'static str| move |_: &OrderRequest| Ok(OrderId::new(id));
+        urgent.expect_place_order().times(1).returning(placed("1"));
+        urgent.expect_place_order().times(1).returning(placed("2"));
+        let lost = || BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset"));
+        urgent.expect_place_order().times(1).returning(move |_| Err(lost()));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let guard = OrderGuard::builder(MockBroker::new()).on_unrecorded(move |it| {
+            tell.lock().push((it.tag.clone(), it.error.clone()));
+            panic!("and whoever is told dies");
+        });
+        let clock = ManualClock::auto_advancing();
+        let guard = guard.clock(clock).assemble(
+            OrderTags::none(),
+            TagGenerator::new(20).unwrap(),
+            Some(Box::new(FullLog)),
+            Vec::new(),
+        );
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1);
+        let exits = guard.for_exits(Arc::new(urgent));
+        for (exits, tag) in [(exits.clone(), "a"), (exits, "b")] {
+            assert!(guard.place_order(&order).is_err());
+            assert!(exits.place_order(&order.clone().tag(tag)).is_ok());
+            let twice = exits.place_order(&order.clone().tag(tag)).unwrap_err();
+            assert!(matches!(twice, BrokerError::NotSent(_)), "{twice}");
+            if tag == "b" {
+                // It can still be asked after, as long as this process lives.
+                exits.place_order(&order.clone().tag("c")).unwrap_err();
+            }
+        }
+        assert_eq!(guard.recover().remove(0).tag, "c");
+        let full = io::Error::from(io::ErrorKind::StorageFull).to_string();
+        let told = std::mem::take(&mut *told.lock());
+        assert_eq!(told, ["a", "b", "c"].map(|tag| (tag.to_owned(), full.clone())));
+    }
+}

@@ -1,0 +1,142 @@
+//! From a path to an open journal.
+//!
+//! What is answered is dropped on the way, so that the file does not grow for ever: the rest is
+//! written to a new file, which takes the place of the old one when it is safe (`disk`).
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::file::{DiskFile, FileLocation, ReplaceError};
+use super::record::{Corruption, replay};
+use super::writer::JournalWriter;
+use super::{Journal, SyncState};
+use crate::bounded::Most;
+use crate::files::{Lock, NotLocked, true_path, whole, with_suffix};
+use crate::order_guard::reconcile::matching::Intent;
+
+/// A journal is shortened as it grows, and never comes near it.
+const MAX_JOURNAL_SIZE: Most = Most::new(1 << 30, 1 << 30);
+
+/// A journal that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The system said no: a folder that is missing or read-only, a full disk.
+    #[error("cannot {action} {}: {source}; without it no order can be written down before it is sent, so give the journal a folder that can be written to", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another guard has it open, in this process or in another one.
+    #[error("{} is in use: another guard has this journal open; stop the other process, or give each its own file", path.display())]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A line in the middle is not what was written, so that an order may be lost there.
+    #[error("{}, line {line}: {why}; an order may be lost there: look through the broker's order book{}, then move the file away", path.display(), named(open))]
+    Corrupt {
+        /// The journal.
+        path: PathBuf,
+        /// The first such line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+        /// The tags of the orders without an answer in the other lines. Look for them in the broker's
+        /// order book, and for orders that nobody knows of.
+        open: Vec<String>,
+    },
+    /// A line is as it was written, by a version of this library that knows more.
+    #[error("{}, line {line}: {why}; open the journal with the newer version that wrote it, or look through the broker's order book{}, then move the file away", path.display(), named(open))]
+    NotUnderstood {
+        /// The journal.
+        path: PathBuf,
+        /// The first such line, counted from 1.
+        line: usize,
+        /// What is not understood.
+        why: String,
+        /// The tags of the orders without an answer in the other lines.
+        open: Vec<String>,
+    },
+}
+
+/// The tags to look for.
+fn named(open: &[String]) -> String {
+    match open {
+        [] => String::new(),
+        tags => {
+            format!(", also for the tags without an answer in the other lines: {}", tags.join(", "))
+        }
+    }
+}
+
+impl JournalError {
+    fn from_corruption(path: &Path, damage: Corruption) -> Self {
+        let Corruption { line, why, is_intact: is_whole, open_intents: left } = damage;
+        let path = path.to_owned();
+        let open = left.into_iter().map(|intent| intent.tag).collect();
+        match is_whole {
+            true => Self::NotUnderstood { path, line, why, open },
+            false => Self::Corrupt { path, line, why, open },
+        }
+    }
+}
+
+impl From<ReplaceError> for JournalError {
+    fn from(ReplaceError { action, path, source, .. }: ReplaceError) -> Self {
+        Self::Io { action, path, source }
+    }
+}
+
+impl From<NotLocked> for JournalError {
+    fn from(failure: NotLocked) -> Self {
+        match failure {
+            NotLocked::InUse { path } => Self::InUse { path },
+            NotLocked::Io { action, path, source } => Self::Io { action, path, source },
+        }
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { action, path, source }
+}
+
+impl Journal {
+    /// Opens the journal at `path`, and gives the intents in it that have no end.
+    pub(in crate::order_guard) fn open(path: &Path) -> Result<(Self, Vec<Intent>), JournalError> {
+        let name = path::absolute(path).map_err(io_error("find", path))?;
+        let path = true_path(path).map_err(io_error("find", path))?;
+        if path.extension().is_some_and(|ending| ending == "new" || ending == "lock") {
+            let why = "a name with this ending belongs to the journal without it; take another one";
+            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+        }
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            let why = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
+            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+        }
+        let lock = Lock::take(&with_suffix(&path, ".lock"))?;
+        let journal = match whole(&path, MAX_JOURNAL_SIZE) {
+            Ok(journal) => journal,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        let left =
+            replay(&journal).map_err(|damage| JournalError::from_corruption(&path, damage))?;
+        let (lines, open) = JournalWriter::encode_open(&left).map_err(io_error("write", &path))?;
+        let at = FileLocation { path, name };
+        let disk = DiskFile::create_in_place(&at, &lines)?;
+        let tail = Mutex::new(JournalWriter::new(Arc::new(disk), lines.len() as u64, open));
+        let safe = Mutex::new(SyncState { writes: 0, lock: Some(lock) });
+        let journal = Self { path: at.path, writer: tail, synced: safe };
+        Ok((journal, left))
+    }
+}

@@ -1,0 +1,139 @@
+//! One line of the journal: a checksum of the rest, in eight hexadecimal digits, a space, and JSON.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::order_guard::pending::IntentOutcome;
+use crate::order_guard::reconcile::matching::Intent;
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum JournalRecord {
+    /// The first line.
+    Journal {
+        /// Of the format.
+        version: u32,
+    },
+    /// An order is about to be sent.
+    Intent(Box<Intent>),
+    /// What became of it.
+    End {
+        /// Of which.
+        tag: String,
+        /// How it ended.
+        end: IntentOutcome,
+    },
+}
+
+impl JournalRecord {
+    /// The first line of a journal.
+    pub(super) fn header() -> Self {
+        Self::Journal { version: VERSION }
+    }
+}
+
+/// The line, with its end.
+pub(super) fn encode(entry: &JournalRecord) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_string(entry)?;
+    Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes())
+}
+
+/// Why a line cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DecodeError {
+    /// It is not what was written.
+    #[error("the line and its checksum disagree")]
+    Damaged,
+    /// It is what was written, but who wrote it knew more.
+    #[error("the line is not understood: {0}")]
+    NotUnderstood(String),
+}
+
+/// Reads a line without its end.
+pub(super) fn decode(line: &[u8]) -> Result<JournalRecord, DecodeError> {
+    let json = verify_checksum(line).ok_or(DecodeError::Damaged)?;
+    serde_json::from_slice(json).map_err(|error| DecodeError::NotUnderstood(error.to_string()))
+}
+
+/// What stands after a checksum that is right.
+fn verify_checksum(line: &[u8]) -> Option<&[u8]> {
+    let (sum, json) = line.split_at_checked(8)?;
+    let json = json.strip_prefix(b" ")?;
+    let sum = u32::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    (crc32fast::hash(json) == sum).then_some(json)
+}
+
+/// A journal of which not all can be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Corruption {
+    /// The first such line, counted from 1.
+    pub(super) line: usize,
+    pub(super) why: String,
+    /// The line is what was written.
+    pub(super) is_intact: bool,
+    /// The intents without an end, as far as the other lines tell.
+    pub(super) open_intents: Vec<Intent>,
+}
+
+/// The intents without an end in a journal, in the order of their noting.
+///
+/// Only the last line may be torn: it has no end, and was not waited for to the end, so that what it
+/// was about was never sent. Any other bad line may be an order that was.
+pub(super) fn replay(journal: &[u8]) -> Result<Vec<Intent>, Corruption> {
+    let header = encode(&JournalRecord::header()).unwrap_or_default();
+    if header.starts_with(journal) {
+        return Ok(Vec::new()); // Empty, or not even begun.
+    }
+    let mut left: Vec<Intent> = Vec::new();
+    let mut first_bad = None;
+    for (index, line) in journal.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let whole = line.strip_suffix(b"\n");
+        let bad = match decode(whole.unwrap_or(line)) {
+            Err(DecodeError::Damaged) if index == 0 => {
+                Some(corrupt("this is no journal of orders"))
+            }
+            Err(DecodeError::Damaged) if whole.is_none() => None,
+            Err(DecodeError::Damaged) => Some(corrupt(DecodeError::Damaged)),
+            Err(unread @ DecodeError::NotUnderstood(_)) => Some((unread.to_string(), true)),
+            Ok(JournalRecord::Journal { version: VERSION }) if index == 0 => None,
+            Ok(JournalRecord::Journal { version }) if index == 0 => Some((
+                format!("the journal is of version {version}, and {VERSION} is understood"),
+                true,
+            )),
+            Ok(JournalRecord::Journal { .. }) => {
+                Some(corrupt("a journal begins within the journal"))
+            }
+            Ok(entry) => {
+                apply_record(entry, &mut left);
+                (index == 0).then(|| corrupt("the journal has lost its beginning"))
+            }
+        };
+        first_bad = first_bad.or(bad.map(|bad| (index + 1, bad)));
+    }
+    match first_bad {
+        None => Ok(left),
+        Some((line, (why, is_whole))) => {
+            Err(Corruption { line, why, is_intact: is_whole, open_intents: left })
+        }
+    }
+}
+
+fn corrupt(why: impl ToString) -> (String, bool) {
+    (why.to_string(), false)
+}
+
+fn apply_record(entry: JournalRecord, left: &mut Vec<Intent>) {
+    match entry {
+        JournalRecord::Journal { .. } => {}
+        JournalRecord::Intent(intent) => {
+            left.retain(|other| other.tag != intent.tag);
+            left.push(*intent);
+        }
+        JournalRecord::End { tag, .. } => left.retain(|intent| intent.tag != tag),
+    }
+}

@@ -1,0 +1,229 @@
+//! The journal on a disk that fails.
+
+mod compacting;
+mod deleted;
+mod reading;
+
+use std::sync::Arc;
+
+use super::file::{DiskFile, FileLocation, JournalFile, PathState, ReplaceError};
+use super::record::replay;
+use super::writer::OpenLines;
+use super::*;
+use crate::broker::{Instrument, OrderId, OrderRequest, Side};
+
+/// A disk in memory that can be full, cannot be cut, or cannot be waited for.
+#[derive(Debug, Clone, Default)]
+struct FakeFile(Arc<Mutex<FakeFileState>>);
+
+#[derive(Debug, Default)]
+struct FakeFileState {
+    bytes: Vec<u8>,
+    synced: usize,
+    syncs: usize,
+    room: Option<usize>,
+    fails_truncate: bool,
+    fails_sync: bool,
+    /// What comes of the wish for another file in its place: whether it is in doubt.
+    replace_failure: Option<bool>,
+    replaced: usize,
+    /// What is at its path, if not the file.
+    path_state: Option<PathState>,
+}
+
+impl JournalFile for FakeFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut fake = self.0.lock();
+        let room = fake.room.unwrap_or(usize::MAX).min(bytes.len());
+        fake.bytes.extend_from_slice(&bytes[..room]);
+        fake.room = fake.room.map(|left| left - room);
+        if room < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut fake = self.0.lock();
+        if fake.fails_truncate {
+            return Err(io::Error::other("cannot cut"));
+        }
+        let len = usize::try_from(len).unwrap();
+        if let Some(room) = fake.room {
+            fake.room = Some(room + fake.bytes.len() - len);
+        }
+        fake.bytes.truncate(len);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut fake = self.0.lock();
+        if fake.fails_sync {
+            return Err(io::Error::other("lost the disk"));
+        }
+        fake.synced = fake.bytes.len();
+        fake.syncs += 1;
+        Ok(())
+    }
+
+    fn replace_with(&self, bytes: &[u8]) -> Result<Arc<dyn JournalFile>, ReplaceError> {
+        let mut fake = self.0.lock();
+        if let Some(in_doubt) = fake.replace_failure {
+            let (action, path, source) = ("write", "new".into(), io::Error::other("no room"));
+            return Err(ReplaceError { action, path, source, may_have_replaced: in_doubt });
+        }
+        fake.bytes = bytes.to_vec();
+        fake.synced = bytes.len();
+        fake.replaced += 1;
+        fake.path_state = None;
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn check_path(&self, len: u64) -> io::Result<PathState> {
+        let fake = self.0.lock();
+        assert_eq!(fake.bytes.len() as u64, len);
+        Ok(fake.path_state.unwrap_or(PathState::Ours))
+    }
+}
+
+fn journal() -> (Journal, FakeFile) {
+    let fake = FakeFile::default();
+    let header = encode(&JournalRecord::header()).unwrap();
+    fake.append(&header).unwrap();
+    let tail = JournalWriter::new(Arc::new(fake.clone()), header.len() as u64, OpenLines::new());
+    let safe = Mutex::new(SyncState { writes: 0, lock: None });
+    (Journal { path: "orders.journal".into(), writer: Mutex::new(tail), synced: safe }, fake)
+}
+
+fn intent(tag: &str) -> Intent {
+    let order = OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Buy, 10, 1500).tag(tag);
+    Intent {
+        tag: tag.to_owned(),
+        own: false,
+        at: "2026-01-05T04:00:00Z".parse().unwrap(),
+        order: order.extra("algo_id", "not for the disk"),
+    }
+}
+
+fn placed() -> IntentOutcome {
+    IntentOutcome::Placed(OrderId::new("1"))
+}
+
+fn open_tags(fake: &FakeFile) -> Vec<String> {
+    replay(&fake.0.lock().bytes).unwrap().into_iter().map(|intent| intent.tag).collect()
+}
+
+#[test]
+fn an_intent_is_safe_before_it_may_be_sent() {
+    let (journal, fake) = journal();
+    for tag in ["a", "b", "c"] {
+        journal.record_intent(&intent(tag)).unwrap();
+        let fakery = fake.0.lock();
+        assert_eq!(fakery.synced, fakery.bytes.len(), "{tag}");
+    }
+}
+
+#[test]
+fn what_is_answered_is_not_left() {
+    let (journal, fake) = journal();
+    for tag in ["a", "b", "c"] {
+        journal.record_intent(&intent(tag)).unwrap();
+    }
+    journal.record_outcome("b", &placed());
+    assert_eq!(open_tags(&fake), ["a", "c"]);
+    // Sent anew under the tag of one that was not.
+    journal.record_outcome("a", &IntentOutcome::NotPlaced);
+    journal.record_intent(&intent("a")).unwrap();
+    assert_eq!(open_tags(&fake), ["c", "a"]);
+}
+
+#[test]
+fn extra_fields_do_not_reach_the_disk() {
+    let (journal, fake) = journal();
+    journal.record_intent(&intent("a")).unwrap();
+    let bytes = fake.0.lock().bytes.clone();
+    assert!(!String::from_utf8(bytes).unwrap().contains("not for the disk"));
+}
+
+#[test]
+fn a_full_disk_takes_no_order_and_leaves_no_trace() {
+    let (journal, fake) = journal();
+    journal.record_intent(&intent("a")).unwrap();
+    for room in [0, 1, 100] {
+        fake.0.lock().room = Some(room);
+        let error = journal.record_intent(&intent("b")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().starts_with("orders.journal: "), "{error}");
+        assert_eq!(open_tags(&fake), ["a"], "{room}");
+    }
+    // An answer that does not fit waits for room, and goes first.
+    fake.0.lock().room = Some(3);
+    journal.record_outcome("a", &placed());
+    assert_eq!(open_tags(&fake), ["a"]);
+    fake.0.lock().room = None;
+    journal.record_intent(&intent("c")).unwrap();
+    assert_eq!(open_tags(&fake), ["c"]);
+}
+
+#[test]
+fn half_a_line_that_cannot_be_cut_breaks_the_journal() {
+    let (journal, fake) = journal();
+    fake.0.lock().room = Some(20);
+    fake.0.lock().fails_truncate = true;
+    journal.record_intent(&intent("a")).unwrap_err();
+    fake.0.lock().room = None;
+    fake.0.lock().fails_truncate = false;
+    let error = journal.record_intent(&intent("b")).unwrap_err().to_string();
+    assert!(error.contains("written by half"), "{error}");
+    assert!(error.contains("start again"), "{error}");
+    // The half is the last line, and so is seen for what it is.
+    assert_eq!(open_tags(&fake), [""; 0]);
+}
+
+#[test]
+fn a_disk_that_cannot_confirm_breaks_the_journal() {
+    let (journal, fake) = journal();
+    fake.0.lock().fails_sync = true;
+    journal.record_intent(&intent("a")).unwrap_err();
+    fake.0.lock().fails_sync = false;
+    // The next confirmation may be of less than was written, so there is none.
+    let error = journal.record_intent(&intent("b")).unwrap_err().to_string();
+    assert!(error.contains("could not confirm"), "{error}");
+    assert_eq!(open_tags(&fake), ["a"]);
+}
+
+#[test]
+fn many_orders_share_one_wait_and_each_is_safe() {
+    let (journal, fake) = journal();
+    // Nobody gets to the disk until all have written.
+    let held = journal.synced.lock();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let journal = &journal;
+            scope.spawn(move || journal.record_intent(&intent(&format!("t{number}"))).unwrap());
+        }
+        while journal.writer.lock().write_count < 8 {
+            std::thread::yield_now();
+        }
+        drop(held);
+    });
+    let fakery = fake.0.lock();
+    assert_eq!((fakery.syncs, fakery.synced), (1, fakery.bytes.len()));
+}
+
+/// Ends that cannot be written, from many threads, while another may.
+#[test]
+fn no_answer_that_waits_for_room_is_lost() {
+    let (journal, fake) = journal();
+    for number in 0..16 {
+        journal.record_intent(&intent(&format!("t{number}"))).unwrap();
+    }
+    fake.0.lock().room = Some(5);
+    std::thread::scope(|scope| {
+        for number in 0..16 {
+            let journal = &journal;
+            scope.spawn(move || journal.record_outcome(&format!("t{number}"), &placed()));
+        }
+    });
+    assert_eq!(open_tags(&fake).len(), 16);
+    fake.0.lock().room = None;
+    journal.record_intent(&intent("last")).unwrap();
+    assert_eq!(open_tags(&fake), ["last"]);
+}

@@ -1,0 +1,223 @@
+//! Whether a change or a cancellation was made, as the order itself shows.
+
+use super::polling::Observation;
+use crate::broker::{
+    BrokerError, ErrorDetail, Order, OrderChange, OrderId, OrderStatus, OrderType,
+};
+
+/// What the broker would have answered to a cancellation of this order.
+pub(super) fn check_cancelled(order: &Order) -> Observation<Result<(), BrokerError>> {
+    match &order.status {
+        OrderStatus::Cancelled => Observation::Conclusive(Ok(())),
+        OrderStatus::Other(_) => Observation::Unclear(in_transition(order)),
+        status if status.is_final() => Observation::Conclusive(Err(too_late(order))),
+        _ => Observation::NotFound,
+    }
+}
+
+/// What no order book shows of a change, in words.
+pub(in crate::order_guard) const INVISIBLE_PARTS: &str =
+    "its visible quantity, its market protection or extra fields";
+
+/// Whether `change` has a part that no order book shows.
+fn has_invisible_part(change: &OrderChange) -> bool {
+    let OrderChange { disclosed_quantity, market_protection, extra, .. } = change;
+    disclosed_quantity.is_some() || market_protection.is_some() || !extra.is_empty()
+}
+
+/// Whether an order would show that `change` was made, at least in part.
+pub(in crate::order_guard) fn is_visible(change: &OrderChange) -> bool {
+    let OrderChange { quantity, price, trigger_price, order_type, time_in_force, .. } = change;
+    quantity.is_some()
+        || price.is_some()
+        || trigger_price.is_some()
+        || order_type.is_some()
+        || time_in_force.is_some()
+}
+
+/// What the broker would have answered to `change` of this order. In a state between two that have
+/// a name the order may show the change before the exchange has agreed to it. Unless the broker
+/// changes orders `in_place`, a cancelled one may have been changed: by another that took its place.
+pub(in crate::order_guard) fn check_amended(
+    order: &Order,
+    change: &OrderChange,
+    in_place: bool,
+) -> Observation<Result<OrderId, BrokerError>> {
+    fn is<T: PartialEq>(wanted: Option<&T>, shown: Option<&T>) -> bool {
+        wanted.is_none() || wanted == shown
+    }
+    let made = is(change.quantity.as_ref(), Some(&order.quantity))
+        && is(change.price.as_ref(), order.price.as_ref())
+        && is(change.trigger_price.as_ref(), order.trigger_price.as_ref())
+        && is(change.order_type.as_ref(), Some(&order.order_type))
+        && is(change.time_in_force.as_ref(), Some(&order.time_in_force));
+    let id = &order.id;
+    match &order.status {
+        OrderStatus::Other(_) => Observation::Unclear(in_transition(order)),
+        OrderStatus::Rejected => Observation::Conclusive(Err(too_late(order))),
+        OrderStatus::Cancelled if !in_place => Observation::Unclear(format!(
+            "order {id} is CANCELLED, perhaps with another order in its place: look for that one"
+        )),
+        // What shows may have been so before.
+        _ if made && has_invisible_part(change) => {
+            Observation::Unclear(format!("order {id} does not show {INVISIBLE_PARTS}"))
+        }
+        _ if made => Observation::Conclusive(Ok(id.clone())),
+        status if status.is_final() => Observation::Conclusive(Err(too_late(order))),
+        _ if may_be_protected_market(order, change) => Observation::Unclear(format!(
+            "order {id} is a {} order, as which a protected {} order may show",
+            order.order_type,
+            change.order_type.as_ref().unwrap_or(&order.order_type)
+        )),
+        _ => Observation::NotFound,
+    }
+}
+
+/// Whether the order may be the market order that `change` asks for: with a market protection, some
+/// brokers (Kite) show it as the limit order that they make of it.
+fn may_be_protected_market(order: &Order, change: &OrderChange) -> bool {
+    matches!(
+        (&change.order_type, &order.order_type),
+        (Some(OrderType::Market), OrderType::Limit) | (Some(OrderType::Stop), OrderType::StopLimit)
+    )
+}
+
+fn in_transition(order: &Order) -> String {
+    let Order { id, status, .. } = order;
+    format!("order {id} is {status}, neither as before nor as asked for")
+}
+
+fn too_late(order: &Order) -> BrokerError {
+    let Order { id, status, .. } = order;
+    BrokerError::Rejected(ErrorDetail::new(format!("too late: order {id} is {status}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+
+    use super::*;
+    use crate::broker::{Instrument, MarketProtection, OrderRequest, Side, TimeInForce};
+
+    fn order(status: &str) -> Order {
+        let infy = Instrument::new("NSE", "INFY");
+        let request = OrderRequest::limit(infy, Side::Buy, 10, 1500);
+        Order::new(OrderId::new("1"), OrderStatus::from(status), &request)
+    }
+
+    /// `yes`, `late`, `not yet`.
+    fn describe<A>(look: Observation<Result<A, BrokerError>>) -> &'static str {
+        match look {
+            Observation::Conclusive(Ok(_)) => "yes",
+            Observation::Conclusive(Err(BrokerError::Rejected(_))) => "late",
+            Observation::NotFound => "not yet",
+            Observation::Unclear(_) => "unclear",
+            _ => "never",
+        }
+    }
+
+    #[test]
+    fn only_a_cancelled_order_is_cancelled() {
+        let cases = [
+            ("CANCELLED", "yes"),
+            ("FILLED", "late"),
+            ("REJECTED", "late"),
+            ("EXPIRED", "late"),
+            ("OPEN", "not yet"),
+            ("PARTIALLY FILLED", "not yet"),
+            ("CANCEL PENDING", "unclear"),
+        ];
+        for (status, verdict) in cases {
+            assert_eq!(describe(check_cancelled(&order(status))), verdict, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_when_every_field_shows_it() {
+        let as_it_is = OrderChange::new()
+            .quantity(10)
+            .price(Decimal::new(150_000, 2))
+            .order_type(OrderType::Limit)
+            .time_in_force(TimeInForce::Day);
+        assert_eq!(describe(check_amended(&order("OPEN"), &as_it_is, true)), "yes");
+        for change in [
+            as_it_is.clone().quantity(11),
+            as_it_is.clone().price(1501),
+            as_it_is.clone().trigger_price(1499),
+            as_it_is.clone().order_type(OrderType::StopLimit),
+            as_it_is.clone().time_in_force(TimeInForce::Ioc),
+        ] {
+            assert_eq!(
+                describe(check_amended(&order("OPEN"), &change, true)),
+                "not yet",
+                "{change:?}"
+            );
+            assert_eq!(
+                describe(check_amended(&order("FILLED"), &change, true)),
+                "late",
+                "{change:?}"
+            );
+        }
+        assert_eq!(describe(check_amended(&order("FILLED"), &as_it_is, true)), "yes");
+        assert_eq!(describe(check_amended(&order("REJECTED"), &as_it_is, true)), "late");
+        assert_eq!(
+            describe(check_amended(&order("MODIFY VALIDATION PENDING"), &as_it_is, true)),
+            "unclear"
+        );
+    }
+
+    #[test]
+    fn a_cancelled_order_was_changed_or_not() {
+        let change = OrderChange::new().price(1501);
+        assert_eq!(describe(check_amended(&order("CANCELLED"), &change, true)), "late");
+        assert_eq!(describe(check_amended(&order("CANCELLED"), &change, false)), "unclear");
+        for in_place in [true, false] {
+            assert_eq!(describe(check_amended(&order("FILLED"), &change, in_place)), "late");
+        }
+    }
+
+    #[test]
+    fn nothing_confirms_a_visible_quantity() {
+        let change = OrderChange::new().price(1500).disclosed_quantity(1);
+        assert_eq!(describe(check_amended(&order("OPEN"), &change, true)), "unclear");
+        assert_eq!(
+            describe(check_amended(&order("OPEN"), &change.clone().price(1501), true)),
+            "not yet"
+        );
+        assert_eq!(describe(check_amended(&order("FILLED"), &change.price(1501), true)), "late");
+    }
+
+    #[test]
+    fn nothing_confirms_a_protection_or_an_extra_field() {
+        let change = OrderChange::new().price(1500);
+        for unseen in [
+            change.clone().market_protection(MarketProtection::AUTO),
+            change.clone().extra("parent_order_id", "7"),
+        ] {
+            assert_eq!(describe(check_amended(&order("OPEN"), &unseen, true)), "unclear");
+        }
+    }
+
+    /// Kite makes a limit order of it.
+    #[test]
+    fn a_market_order_may_show_as_a_limit_order() {
+        let exit = OrderChange::new().order_type(OrderType::Market);
+        assert_eq!(describe(check_amended(&order("OPEN"), &exit, true)), "unclear");
+        assert_eq!(describe(check_amended(&order("FILLED"), &exit, true)), "late");
+        let mut shown = order("OPEN");
+        shown.order_type = OrderType::Market;
+        assert_eq!(describe(check_amended(&shown, &exit, true)), "yes");
+        shown.order_type = OrderType::StopLimit;
+        assert_eq!(describe(check_amended(&shown, &exit, true)), "not yet");
+        let stop = OrderChange::new().order_type(OrderType::Stop);
+        assert_eq!(describe(check_amended(&shown, &stop, true)), "unclear");
+    }
+
+    #[test]
+    fn what_shows_nowhere_alone() {
+        assert!(!is_visible(&OrderChange::new().disclosed_quantity(1)));
+        assert!(!is_visible(&OrderChange::new().market_protection(MarketProtection::AUTO)));
+        assert!(!is_visible(&OrderChange::new().extra("parent_order_id", "7")));
+        assert!(is_visible(&OrderChange::new().disclosed_quantity(1).price(2)));
+    }
+}

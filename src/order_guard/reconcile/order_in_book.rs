@@ -1,0 +1,244 @@
+//! What a book shows of an order that was meant: one order, or the slices of it.
+
+use rust_decimal::Decimal;
+
+use super::matching::Intent;
+use crate::broker::saturating_sum;
+use crate::broker::{
+    ErrorDetail, LookupResult, Order, OrderLookup, OrderStatus, Slice, SliceOutcome, SlicedOrder,
+};
+
+/// Whether something of the order is, or was, in the market.
+pub(super) fn is_live(order: &Order) -> bool {
+    order.status != OrderStatus::Rejected || !order.filled_quantity.is_zero()
+}
+
+/// What a book shows of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::order_guard) struct OrderInBook {
+    /// The order, or the slices of it that are in the book.
+    pub(in crate::order_guard) order: SlicedOrder,
+    /// The quantity that was asked for and that the book does not show.
+    pub(in crate::order_guard) missing: Decimal,
+    /// Why the rest is not absent, in words: an order of it shows no quantity, say.
+    pub(in crate::order_guard) missing_doubt: Option<&'static str>,
+    /// It may not be the last word: there is a rest, or all that is there are slices that were refused,
+    /// while the others may be on their way.
+    pub(super) is_inconclusive: bool,
+}
+
+impl OrderInBook {
+    /// Whether it is the last word before the settle time is over. Where the order was sent `twice`, one that was
+    /// refused may be the second, and the first still on its way.
+    pub(in crate::order_guard) fn is_final(&self, twice: bool) -> bool {
+        !self.is_inconclusive && (!twice || self.order.placed().next().is_some())
+    }
+
+    /// The whole order, with what the book does not show as one more slice.
+    pub(in crate::order_guard) fn with_missing(self, slice: impl FnOnce() -> Slice) -> SlicedOrder {
+        let Self { mut order, missing: rest, .. } = self;
+        if !rest.is_zero() {
+            order.slices.push(slice().quantity(rest));
+        }
+        order
+    }
+}
+
+impl Intent {
+    /// What a book shows of the order of this intent; `None` if it shows nothing.
+    ///
+    /// There may be several of its tag. One that lives speaks before one that was rejected, and among
+    /// those one that belongs to no other: the others are its legs. If it was to be sliced, or there are
+    /// only slices, all of them are the order.
+    pub(super) fn find_in_book<'a>(
+        &self,
+        book: impl IntoIterator<Item = &'a Order>,
+    ) -> Option<OrderInBook> {
+        let ours: Vec<&Order> = book.into_iter().filter(|order| self.matches(order)).collect();
+        let first = ours.iter().min_by_key(|order| (!is_live(order), order.parent.is_some()))?;
+        if self.order.autoslice || first.parent.is_some() {
+            return Some(self.as_slices(&ours));
+        }
+        let order =
+            SlicedOrder::new(Some(first.id.clone()), self.order.quantity, [to_slice(first)]);
+        Some(OrderInBook {
+            order,
+            missing: Decimal::ZERO,
+            missing_doubt: None,
+            is_inconclusive: false,
+        })
+    }
+
+    /// The orders of the book as the slices of this one.
+    fn as_slices(&self, ours: &[&Order]) -> OrderInBook {
+        let named = |order: &&Order| order.parent.clone();
+        let parent = match ours {
+            // The first slice, or an order that needed no slicing.
+            [only] => only.parent.clone().or_else(|| Some(only.id.clone())),
+            several => {
+                let parent = several.iter().find_map(named);
+                let is_of_all = several.iter().filter_map(named).all(|it| Some(it) == parent);
+                parent.filter(|_| is_of_all)
+            }
+        };
+        let is_parent = |order: &Order| parent.as_ref() == Some(&order.id);
+        // A parent of the whole quantity is no slice, but a name for them. At Kite it is the first slice.
+        let is_slice = |order: &&Order| {
+            ours.len() == 1 || !is_parent(order) || order.quantity < self.order.quantity
+        };
+        let mut slices: Vec<&Order> = ours.iter().copied().filter(is_slice).collect();
+        slices.sort_by_key(|order| !is_parent(order));
+        let shown = saturating_sum(slices.iter().map(|order| order.quantity));
+        let rest = self.order.quantity.saturating_sub(shown).max(Decimal::ZERO);
+        let has_none = slices.iter().any(|order| order.quantity.is_zero());
+        let rest_doubt = has_none
+            .then_some("it shows an order with the tag and without a quantity, which may be that");
+        let is_in_doubt = !rest.is_zero() || !slices.iter().any(|order| is_live(order));
+        let slices = slices.into_iter().map(to_slice);
+        let order = SlicedOrder::new(parent, self.order.quantity, slices);
+        OrderInBook {
+            order,
+            missing: rest,
+            missing_doubt: rest_doubt,
+            is_inconclusive: is_in_doubt,
+        }
+    }
+
+    /// The same answer, with the tag by which slices of unknown outcome are to be looked for.
+    pub(in crate::order_guard) fn with_lookup(&self, mut order: SlicedOrder) -> SlicedOrder {
+        for slice in &mut order.slices {
+            if let SliceOutcome::Unknown(detail) = &mut slice.outcome {
+                let trail =
+                    || Box::new(OrderLookup::new(Some(self.tag.clone()), LookupResult::Unreadable));
+                detail.lookup.get_or_insert_with(trail);
+            }
+        }
+        order
+    }
+}
+
+/// What became of an order in the book when it was placed.
+fn to_slice(order: &Order) -> Slice {
+    let slice = if is_live(order) {
+        Slice::placed(order.id.clone())
+    } else {
+        let why = order.status_message.as_deref().unwrap_or("the order book does not say why");
+        Slice::rejected(ErrorDetail::new(format!("order {}: {why}", order.id)))
+    };
+    slice.quantity(order.quantity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::matching::tests::{intent, order};
+    use super::*;
+    use crate::broker::{BrokerError, OrderId};
+
+    fn found(intent: &Intent, book: &[Order]) -> Option<String> {
+        let shown = intent.find_in_book(book)?;
+        Some(shown.order.complete().map_or_else(|error| error.to_string(), |id| id.to_string()))
+    }
+
+    /// An order that is to be sliced, and one slice of it in the book.
+    fn sliced() -> Intent {
+        let mut intent = intent(false);
+        intent.order.autoslice = true;
+        intent
+    }
+
+    fn slice_of(id: &str, parent: Option<&str>, quantity: i64) -> Order {
+        let mut order = order(id);
+        order.parent = parent.map(OrderId::new);
+        order.quantity = quantity.into();
+        order
+    }
+
+    /// The parent, the ids of the slices that were placed, how many were refused, and the rest.
+    fn slices(book: &[Order]) -> (Option<String>, Vec<String>, usize, i64) {
+        let OrderInBook { order, missing: rest, .. } = sliced().find_in_book(book).unwrap();
+        let placed = order.placed().map(ToString::to_string).collect();
+        let rest = rest.to_string().parse().unwrap();
+        (order.parent.as_ref().map(ToString::to_string), placed, order.rejected().count(), rest)
+    }
+
+    #[test]
+    fn an_order_stands_for_its_legs_and_a_leg_for_nothing_but_its_parent() {
+        let mut leg = order("1");
+        leg.parent = Some(OrderId::new("2"));
+        assert_eq!(found(&intent(false), &[leg.clone(), order("2")]), Some("2".into()));
+        assert_eq!(found(&intent(false), &[leg]), Some("2".into()));
+    }
+
+    #[test]
+    fn slices_are_told_with_what_is_missing() {
+        let of = |id: &str, quantity| slice_of(id, Some("1"), quantity);
+        let first = || slice_of("1", None, 4);
+        let some = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let parent = Some("1".to_owned());
+        let whole = [of("2", 4), first(), of("3", 2)];
+        assert_eq!(slices(&whole), (parent.clone(), some(&["1", "2", "3"]), 0, 0));
+        assert_eq!(found(&sliced(), &whole), Some("1".into()));
+        assert_eq!(slices(&whole[..2]), (parent.clone(), some(&["1", "2"]), 0, 2));
+        // The parent may be on its way still; its slices name it.
+        assert_eq!(slices(&whole[..1]), (parent.clone(), some(&["2"]), 0, 6));
+        assert_eq!(slices(&[first()]), (parent.clone(), some(&["1"]), 0, 6));
+        let mut refused = of("3", 2);
+        refused.status = OrderStatus::Rejected;
+        let mixed = [first(), of("2", 4), refused];
+        assert_eq!(slices(&mixed), (parent.clone(), some(&["1", "2"]), 1, 0));
+        // A parent of the whole quantity is a name for its slices.
+        let named = [slice_of("1", None, 10), of("2", 5), of("3", 5)];
+        assert_eq!(slices(&named), (parent.clone(), some(&["2", "3"]), 0, 0));
+        // What needed no slicing.
+        assert_eq!(slices(&[slice_of("1", None, 10)]), (parent, some(&["1"]), 0, 0));
+        // Nothing says which of them is the parent.
+        let nameless = [slice_of("1", None, 5), slice_of("2", None, 5)];
+        assert_eq!(slices(&nameless), (None, some(&["1", "2"]), 0, 0));
+        let strangers = [slice_of("1", Some("7"), 5), slice_of("2", Some("8"), 5)];
+        assert_eq!(slices(&strangers), (None, some(&["1", "2"]), 0, 0));
+    }
+
+    #[test]
+    fn slices_are_in_doubt_while_some_are_missing_or_all_refused() {
+        let in_doubt = |book: &[Order]| sliced().find_in_book(book).unwrap().is_inconclusive;
+        let rejected = |id: &str, quantity| {
+            let mut order = slice_of(id, Some("1"), quantity);
+            order.status = OrderStatus::Rejected;
+            order
+        };
+        assert!(in_doubt(&[slice_of("1", None, 4)]));
+        assert!(!in_doubt(&[slice_of("1", None, 4), slice_of("2", Some("1"), 6)]));
+        assert!(!in_doubt(&[slice_of("1", None, 4), rejected("2", 6)]));
+        assert!(in_doubt(&[rejected("1", 4), rejected("2", 6)]));
+        // Not asked to slice, a broker may all the same.
+        assert!(intent(false).find_in_book(&[rejected("1", 10)]).unwrap().is_inconclusive);
+        assert!(!intent(false).find_in_book(&[order("1")]).unwrap().is_inconclusive);
+    }
+
+    #[test]
+    fn one_that_lives_speaks_for_those_that_were_rejected() {
+        let mut rejected = order("rejected");
+        rejected.status = OrderStatus::Rejected;
+        for book in [[rejected.clone(), order("live")], [order("live"), rejected.clone()]] {
+            assert_eq!(found(&intent(false), &book), Some("live".into()));
+        }
+        // A part of it was in the market.
+        let mut filled = rejected.clone();
+        filled.id = OrderId::new("filled");
+        filled.filled_quantity = 1.into();
+        assert_eq!(found(&intent(false), &[rejected, filled]), Some("filled".into()));
+    }
+
+    #[test]
+    fn an_order_found_rejected_is_the_brokers_refusal() {
+        let answer = |order: Order| intent(false).find_in_book(&[order]).unwrap().order.complete();
+        assert_eq!(answer(order("1")), Ok(OrderId::new("1")));
+        let mut rejected = order("1");
+        rejected.status = OrderStatus::Rejected;
+        rejected.status_message = Some("no funds".to_owned());
+        assert_eq!(
+            answer(rejected),
+            Err(BrokerError::Rejected(ErrorDetail::new("order 1: no funds")))
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! When to look, and when a look is the last word.
+
+use std::time::Duration;
+
+use super::evidence::{Evidence, PollContext};
+use crate::broker::{Absence, BrokerError};
+use crate::clock::Clock;
+use crate::quota::Moment;
+
+/// The pause after the first look. Each is twice the one before, up to [`MAX_PAUSE`].
+const INITIAL_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// How often a look that would be the last word may fail before there is no word; and how often in a row
+/// the broker may say that nothing will work until somebody mends it, before it is believed: the page of
+/// a gateway says so too, and the next look passes it by.
+const MAX_FINAL_FAILURES: u32 = 5;
+
+/// What one look has shown.
+#[derive(Debug)]
+pub(in crate::order_guard) enum Observation<A> {
+    /// The answer.
+    Conclusive(A),
+    /// Nothing yet.
+    NotFound,
+    /// Something, from which nobody can tell; in words.
+    Unclear(String),
+    /// The look itself failed, and says nothing.
+    Failed(BrokerError),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::order_guard) enum Unresolved {
+    /// The broker was asked after the settle time, twice, and shows no trace.
+    Absent(Absence),
+    /// The caller left before that. The broker shows no trace so far.
+    NotYet,
+    /// The broker was asked after the settle time, or last before the caller left, and shows something that does
+    /// not tell.
+    Unclear(String),
+    /// The broker could not be asked in time; the last failure.
+    Unreadable(BrokerError),
+}
+
+/// How long to wait for a write to show, on which clock.
+#[derive(Debug, Clone)]
+pub(in crate::order_guard) struct Polling {
+    pub(in crate::order_guard) clock: Clock,
+    pub(in crate::order_guard) settle_time: Duration,
+}
+
+impl Polling {
+    /// Looks until there is an answer, until the `evidence` says that there is none, or until the caller is to
+    /// `leave`; then once more. Each look is told what it would say. One after the settle time is tried a few times;
+    /// the others are made up for by the next.
+    pub(in crate::order_guard) fn poll_until_settled<A>(
+        &self,
+        evidence: &mut Evidence,
+        caller_deadline: Option<Moment>,
+        mut poll: impl FnMut(PollContext) -> Observation<A>,
+    ) -> Result<A, Unresolved> {
+        let mut pause = INITIAL_PAUSE;
+        let (mut last_looks, mut fatal) = (0, 0);
+        loop {
+            let sent = self.clock.wall_clock();
+            let turn = evidence.poll_context(sent, self.settle_time);
+            let mut asked = Duration::ZERO;
+            let so_far = match poll(turn) {
+                Observation::Conclusive(answer) => return Ok(answer),
+                Observation::NotFound => {
+                    evidence.record_clean_read(sent.moment, self.clock.now(), self.settle_time);
+                    if let Some(absence) = turn.absence {
+                        return Err(Unresolved::Absent(absence));
+                    }
+                    (last_looks, fatal) = (0, 0);
+                    Unresolved::NotYet
+                }
+                Observation::Unclear(words) if turn.is_after_settle_time => {
+                    return Err(Unresolved::Unclear(words));
+                }
+                Observation::Unclear(words) => {
+                    fatal = 0;
+                    Unresolved::Unclear(words)
+                }
+                Observation::Failed(error) => {
+                    last_looks += u32::from(turn.is_after_settle_time);
+                    let is_lasting =
+                        matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
+                    fatal = if is_lasting { fatal + 1 } else { 0 };
+                    if last_looks.max(fatal) >= MAX_FINAL_FAILURES {
+                        return Err(Unresolved::Unreadable(error));
+                    }
+                    asked = self.requested_wait(&error);
+                    Unresolved::Unreadable(error)
+                }
+            };
+            let now = self.clock.now();
+            // Not past the moment from which a look counts for more, unless the broker asked for that.
+            let due = evidence.next_conclusive_at(self.settle_time).since(now);
+            let wait = if due.is_zero() { pause } else { pause.min(due) };
+            let wait = wait.max(asked);
+            match caller_deadline.map(|leave| leave.since(now)) {
+                Some(left) if left.is_zero() || left < asked => return Err(so_far),
+                Some(left) => self.clock.sleep(wait.min(left)),
+                None => self.clock.sleep(wait),
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Until when somebody else's look that hangs is waited for, by a search that begins now: the settle time, and
+    /// as long again for the last word.
+    pub(in crate::order_guard) fn search_deadline(&self) -> Moment {
+        self.clock.now() + self.settle_time.saturating_mul(2)
+    }
+
+    /// The broker, or a lane whose breaker is open, may say when to come back. For longer than the
+    /// settle time nobody is waited for at once: the caller waits too.
+    fn requested_wait(&self, error: &BrokerError) -> Duration {
+        let wait = match error {
+            BrokerError::Throttled { retry_after, .. } => *retry_after,
+            other => other.detail().and_then(|detail| detail.retry_in),
+        };
+        wait.unwrap_or_default().min(self.settle_time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::ErrorDetail;
+    use crate::clock::ManualClock;
+
+    const SETTLE: Duration = Duration::from_secs(10);
+
+    fn transient() -> BrokerError {
+        BrokerError::Transient(ErrorDetail::new("no answer"))
+    }
+
+    fn absence<A: std::fmt::Debug>(answer: &Result<A, Unresolved>) -> Absence {
+        match answer {
+            Err(Unresolved::Absent(absence)) => *absence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Runs to the end, and gives when the looks were sent, in milliseconds.
+    fn run_polls(
+        mut look: impl FnMut(Duration, usize) -> Observation<u8>,
+    ) -> (Result<u8, Unresolved>, Vec<u128>) {
+        let clock = ManualClock::auto_advancing();
+        let since = clock.now();
+        let patience = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let mut sent = Vec::new();
+        let answer = patience.poll_until_settled(&mut Evidence::starting_at(since), None, |_| {
+            let at = clock.now().since(since);
+            sent.push(at.as_millis());
+            look(at, sent.len())
+        });
+        (answer, sent)
+    }
+
+    #[test]
+    fn not_there_counts_only_from_a_look_after_the_settle_time() {
+        let (answer, sent) = run_polls(|_, _| Observation::NotFound);
+        let absence = absence(&answer);
+        assert_eq!((absence.reads, absence.span), (10, SETTLE + SETTLE / 10));
+        assert_eq!(sent, [0, 250, 750, 1750, 3750, 5750, 7750, 9750, 10_000, 11_000]);
+    }
+
+    #[test]
+    fn a_look_under_way_as_the_time_passes_is_not_the_last() {
+        let clock = ManualClock::auto_advancing();
+        let patience = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let mut looked = 0;
+        let evidence = &mut Evidence::starting_at(clock.now());
+        let answer: Result<(), _> = patience.poll_until_settled(evidence, None, |_| {
+            looked += 1;
+            clock.advance(Duration::from_secs(60));
+            Observation::NotFound
+        });
+        // The second is the first to count, and the third comes too soon after its answer.
+        assert_eq!((absence(&answer).reads, looked), (4, 4));
+    }
+
+    #[test]
+    fn a_failed_look_is_not_a_no() {
+        let late = |at: Duration, _| {
+            if at < Duration::from_secs(9) {
+                Observation::Failed(transient())
+            } else {
+                Observation::Conclusive(1)
+            }
+        };
+        assert_eq!(run_polls(late).0, Ok(1));
+        // Nor is it the last word.
+        let (answer, sent) = run_polls(|at, _| match at {
+            at if at < SETTLE => Observation::NotFound,
+            _ => Observation::Failed(transient()),
+        });
+        assert_eq!(answer, Err(Unresolved::Unreadable(transient())));
+        assert_eq!(sent.iter().filter(|&&at| at >= 10_000).count(), 5);
+        let (answer, _) = run_polls(|_, number| match number {
+            1..=11 => Observation::Failed(transient()),
+            _ => Observation::NotFound,
+        });
+        assert!(matches!(answer, Err(Unresolved::Absent(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn search_goes_on_where_the_last_one_ended() {
+        let clock = ManualClock::auto_advancing();
+        let patience = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let mut evidence = Evidence::starting_at(clock.now());
+        let mut search = |leave: Duration, fails: bool| {
+            let (began, mut looked) = (clock.now(), 0);
+            let answer: Result<(), _> =
+                patience.poll_until_settled(&mut evidence, Some(began + leave), |_| {
+                    looked += 1;
+                    if fails { Observation::Failed(transient()) } else { Observation::NotFound }
+                });
+            (answer, looked, clock.now().since(began))
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(search(second, false), (Err(Unresolved::NotYet), 4, second));
+        assert_eq!(search(second, true), (Err(Unresolved::Unreadable(transient())), 4, second));
+        // One look each.
+        assert_eq!(search(Duration::ZERO, false), (Err(Unresolved::NotYet), 1, Duration::ZERO));
+        clock.advance(SETTLE);
+        // The first that counts, and after a second, the last.
+        assert_eq!(search(Duration::ZERO, false), (Err(Unresolved::NotYet), 1, Duration::ZERO));
+        clock.advance(second);
+        let (answer, looked, _) = search(Duration::ZERO, false);
+        let absence = absence(&answer);
+        assert_eq!((absence.reads, absence.span, looked), (7, SETTLE + second * 3, 1));
+    }
+
+    #[test]
+    fn what_will_not_work_is_believed_the_fifth_time_in_a_row() {
+        let fatal = BrokerError::Fatal(ErrorDetail::new("the token is dead"));
+        let (answer, sent) = run_polls(|_, _| Observation::Failed(fatal.clone()));
+        assert_eq!(answer, Err(Unresolved::Unreadable(fatal.clone())));
+        assert_eq!(sent, [0, 250, 750, 1750, 3750]);
+        // In a row, that is.
+        for other in [|| Observation::Failed(transient()), || Observation::NotFound] {
+            let (answer, sent) = run_polls(|_, number| match number {
+                5 => other(),
+                1..=9 => Observation::Failed(fatal.clone()),
+                _ => Observation::Conclusive(1),
+            });
+            assert_eq!((answer, sent.len()), (Ok(1), 10));
+        }
+    }
+
+    #[test]
+    fn what_does_not_tell_is_looked_at_until_the_settle_time() {
+        let (answer, sent) = run_polls(|_, number| match number {
+            1..=8 => Observation::NotFound,
+            _ => Observation::Unclear("pending".to_owned()),
+        });
+        assert_eq!(answer, Err(Unresolved::Unclear("pending".to_owned())));
+        assert_eq!(sent.last(), Some(&10_000));
+        let (answer, _) = run_polls(|_, number| match number {
+            1 => Observation::Unclear("pending".to_owned()),
+            _ => Observation::NotFound,
+        });
+        assert!(matches!(answer, Err(Unresolved::Absent(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn a_refused_look_waits_for_the_named_time_within_reason() {
+        let down = |seconds| {
+            let detail = ErrorDetail::new("the breaker is open");
+            Observation::Failed(BrokerError::NotSent(detail.retry_in(Duration::from_secs(seconds))))
+        };
+        let (answer, sent) = run_polls(|at, _| match at.as_secs() {
+            0..5 => down(5 - at.as_secs()),
+            _ => Observation::Conclusive(1),
+        });
+        assert_eq!((answer, sent), (Ok(1), vec![0, 5000]));
+        let (answer, sent) = run_polls(|at, _| match at.as_secs() {
+            0..45 => down(45 - at.as_secs()),
+            _ => Observation::Conclusive(1),
+        });
+        assert_eq!((answer, sent), (Ok(1), vec![0, 10_000, 20_000, 30_000, 40_000, 45_000]));
+        let (answer, sent) = run_polls(|_, _| down(3600));
+        assert!(matches!(answer, Err(Unresolved::Unreadable(_))), "{answer:?}");
+        assert_eq!(sent, [0, 10_000, 20_000, 30_000, 40_000, 50_000]);
+    }
+
+    #[test]
+    fn a_throttled_look_waits_as_asked_within_reason() {
+        let throttled = |seconds| BrokerError::Throttled {
+            retry_after: Some(Duration::from_secs(seconds)),
+            detail: ErrorDetail::new("too many"),
+        };
+        let (answer, sent) = run_polls(|_, number| match number {
+            1 => Observation::Failed(throttled(7)),
+            2 => Observation::Failed(throttled(86_400)),
+            _ => Observation::Conclusive(3),
+        });
+        assert_eq!((answer, sent), (Ok(3), vec![0, 7000, 17_000]));
+    }
+}

@@ -1,0 +1,201 @@
+//! What all guards of one account share.
+
+use super::builder::LookupBroker;
+use super::hooks::{GuardHooks, Unrecorded};
+use super::pending::{ClaimedIntent, PendingIntents};
+use super::reconcile::book_history::BookHistory;
+use super::reconcile::evidence::{Evidence, PollContext};
+use super::reconcile::matching::Intent;
+use super::reconcile::observed_order::ObservedOrder;
+use super::reconcile::order_book::SharedOrderBook;
+use super::reconcile::order_in_book::OrderInBook;
+use super::reconcile::polling::{Observation, Polling, Unresolved};
+use super::tags::{CallerTags, TagGenerator};
+use crate::broker::{
+    BrokerError, ErrorDetail, LookupResult, Order, OrderLookup, OrderTags, Rows, Slice,
+    SlicedOrder, TagSupport,
+};
+use crate::quota::Moment;
+
+#[derive(Debug)]
+pub(super) struct GuardState {
+    pub(super) lookup_broker: Option<LookupBroker>,
+    pub(super) pending_intents: PendingIntents,
+    pub(super) polling: Polling,
+    pub(super) caller_tags: CallerTags,
+    pub(super) order_tags: OrderTags,
+    pub(super) tag_generator: TagGenerator,
+    pub(super) order_book: SharedOrderBook,
+    pub(super) book_history: BookHistory,
+    pub(super) hooks: GuardHooks,
+}
+
+/// An order that is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct PlacementQuery<'a> {
+    pub(super) intent: &'a Intent,
+    /// It was sent twice under one tag: one that was rejected may be the second, and the first still on its way.
+    pub(super) was_resent: bool,
+    /// What was said when its answer was lost, if that is known.
+    pub(super) lost_detail: Option<&'a ErrorDetail>,
+}
+
+impl GuardState {
+    /// Looks for orders by their tags, where the broker shows them.
+    pub(super) fn search<A>(
+        &self,
+        evidence: &mut Evidence,
+        caller_deadline: Option<Moment>,
+        poll: impl FnMut(PollContext) -> Observation<A>,
+    ) -> Result<A, Unresolved> {
+        match self.order_tags.support() {
+            TagSupport::None => Err(Unresolved::Unreadable(BrokerError::NotSent(
+                ErrorDetail::new("this broker's order book shows no tags"),
+            ))),
+            _ => self.polling.poll_until_settled(evidence, caller_deadline, poll),
+        }
+    }
+
+    /// Tells of an order that is not in the journal.
+    pub(super) fn report_unrecorded(&self, flight: &ClaimedIntent<'_>) {
+        let Some(error) = &flight.log_error else { return };
+        let Intent { tag, order, .. } = &*flight.intent;
+        let error = error.to_string();
+        self.hooks.on_unrecorded.call(&Unrecorded {
+            tag: tag.clone(),
+            order: order.clone(),
+            error,
+        });
+    }
+
+    /// Whether the broker takes a second order of one tag for the first, so that each is sent twice if need be.
+    pub(super) fn may_resend(&self) -> bool {
+        matches!(self.order_tags.support(), TagSupport::Unique { .. })
+    }
+
+    /// What a look shows of an order, if that is its last word. After the settle time it is if the book leaves a
+    /// doubt, and of the last look it always is: the quantity that it does not show is a slice of unknown outcome
+    /// then, or one that is absent.
+    fn final_result(
+        &self,
+        query: PlacementQuery<'_>,
+        shown: OrderInBook,
+        book: &Rows<Order>,
+        turn: PollContext,
+    ) -> Option<SlicedOrder> {
+        let doubt = shown.missing_doubt.map(str::to_owned);
+        let doubt = doubt.or_else(|| query.intent.unreadable_row(book));
+        if turn.absence.is_none() && !(turn.is_after_settle_time && doubt.is_some()) {
+            return shown.is_final(query.was_resent).then_some(shown.order);
+        }
+        let Intent { tag, at, order, .. } = query.intent;
+        let (rest, of, settle) = (shown.missing, order.quantity, self.polling.settle_time);
+        Some(shown.with_missing(|| {
+            let shows = format!(
+                "{settle:?} later the order book shows no {rest} of {of} with the tag {tag}"
+            );
+            let because = |words: &str, seen| {
+                let detail = query.lost_detail.cloned().unwrap_or_default();
+                detail
+                    .append_message(&format!("{shows}{words}"))
+                    .lookup(OrderLookup::new(Some(tag.clone()), seen))
+            };
+            match (doubt, turn.absence) {
+                (Some(row), _) => {
+                    Slice::unknown(because(&format!("; {row}"), LookupResult::Unclear))
+                }
+                (None, Some(absence)) if self.pending_intents.is_in_todays_book(*at) => {
+                    Slice::absent(because(&format!(": {absence}"), LookupResult::Absent(absence)))
+                }
+                (None, _) => Slice::unknown(because(
+                    ", and is of another day or about to be",
+                    LookupResult::Unclear,
+                )),
+            }
+        }))
+    }
+
+    /// The orders of a book that may be the one of this intent, which was sent after `begun`.
+    pub(super) fn candidates(
+        &self,
+        intent: &Intent,
+        last_read_before_send: u64,
+        book: &[Order],
+    ) -> Vec<Order> {
+        let of_today = self.pending_intents.is_in_todays_book(intent.at);
+        self.book_history.candidates(intent, last_read_before_send, of_today, book)
+    }
+
+    /// What a book shows of an order, of which `rows` may be it, with all that was seen before.
+    pub(super) fn observe_order(
+        &self,
+        query: PlacementQuery<'_>,
+        flight: &ClaimedIntent<'_>,
+        rows: &[Order],
+        book: &Rows<Order>,
+        turn: PollContext,
+    ) -> Observation<SlicedOrder> {
+        let intent = query.intent;
+        let Some(shown) = flight.with_observed(|known| known.merge_book(intent, rows, book)) else {
+            return intent
+                .ambiguity(rows, book)
+                .map_or(Observation::NotFound, Observation::Unclear);
+        };
+        let doubt = shown.missing_doubt.map(str::to_owned);
+        match self.final_result(query, shown, book, turn) {
+            Some(order) => Observation::Conclusive(order),
+            None => doubt
+                .or_else(|| intent.unreadable_row(book))
+                .map_or(Observation::NotFound, Observation::Unclear),
+        }
+    }
+
+    /// What was seen of an order, if something of it is in the market, when there is no last word. The quantity
+    /// that was not seen is a slice of unknown outcome; in `words`, why.
+    pub(super) fn partial_result(
+        &self,
+        known: &ObservedOrder,
+        intent: &Intent,
+        (words, seen): (&str, LookupResult),
+    ) -> Option<SlicedOrder> {
+        let shown = known.order_in_book(intent)?;
+        shown.order.placed().next()?;
+        let trail = OrderLookup::new(Some(intent.tag.clone()), seen);
+        Some(shown.with_missing(|| Slice::unknown(ErrorDetail::new(words).lookup(trail))))
+    }
+
+    /// Why nothing is known of an order that the broker has and does not show.
+    pub(super) fn describe_hidden(&self, intent: &Intent) -> String {
+        let tag = &intent.tag;
+        format!("the broker has an order with the tag {tag}, and does not show it")
+    }
+
+    /// Why a book says nothing of an order of another day.
+    pub(super) fn describe_other_day(&self, intent: &Intent) -> String {
+        let tag = &intent.tag;
+        format!(
+            "the order book is of another day or about to be, look for the tag {tag} in the statements"
+        )
+    }
+
+    /// Why nobody knows what became of an order.
+    pub(super) fn describe(&self, intent: &Intent, unsettled: &Unresolved) -> String {
+        let tag = &intent.tag;
+        match unsettled {
+            Unresolved::Absent(_) if !self.pending_intents.is_in_todays_book(intent.at) => {
+                self.describe_other_day(intent)
+            }
+            Unresolved::Absent(absence) => {
+                let settle = self.polling.settle_time;
+                format!("the order book does not show the tag {tag} {settle:?} later: {absence}")
+            }
+            Unresolved::NotYet => format!(
+                "the order book did not show the tag {tag} by the time its caller left, which says nothing yet"
+            ),
+            Unresolved::Unclear(words) => format!("{words} (the tag is {tag})"),
+            Unresolved::Unreadable(error) => {
+                format!("the order book could not be searched for the tag {tag}: {error}")
+            }
+        }
+    }
+}

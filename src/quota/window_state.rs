@@ -1,0 +1,136 @@
+//! The state of one window, of whatever kind.
+
+use std::time::Duration;
+
+use super::calendar::Calendar;
+use super::completion_log::CompletionLog;
+use super::cost::NotYet;
+use super::moment::Moment;
+use super::sliding_counter::SlidingCounter;
+use super::sliding_log::SlidingLog;
+use super::token_bucket::TokenBucket;
+use super::wall_clock::WallClockSample;
+use super::window::{Window, WindowKind};
+
+/// What a window looks at to answer.
+#[derive(Clone, Copy)]
+pub(super) struct WindowQuery<'a> {
+    pub(super) now: Moment,
+    /// In nanoseconds.
+    pub(super) credit: u64,
+    pub(super) wall_clock: WallClockSample,
+    pub(super) log: &'a CompletionLog,
+    /// The weight in flight.
+    pub(super) in_flight: u64,
+}
+
+impl WindowQuery<'_> {
+    pub(super) fn credit(&self) -> Duration {
+        Duration::from_nanos(self.credit)
+    }
+}
+
+/// The calls that an estimate is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueAhead {
+    /// The weight of those ahead, and the call's own. At least 1.
+    pub(super) weight: u64,
+    /// The weight of one call.
+    pub(super) call_weight: u64,
+    /// What none of them may use.
+    pub(super) reserve: u64,
+    /// How long a call takes, in nanoseconds.
+    pub(super) round_trip: u64,
+    /// When the calls in flight will have been answered.
+    pub(super) in_flight_answered_at: Moment,
+}
+
+impl QueueAhead {
+    /// The place of the last slot that is needed, counted from zero.
+    pub(super) fn last_slot(&self) -> u64 {
+        self.weight.saturating_sub(1)
+    }
+}
+
+/// The state of one window.
+#[derive(Debug, Clone)]
+pub(super) enum WindowState {
+    Log(SlidingLog),
+    Bucket(TokenBucket),
+    Counter(SlidingCounter),
+    Calendar(Calendar),
+}
+
+impl WindowState {
+    /// Nothing used.
+    pub(super) fn new(window: &Window) -> Self {
+        match &window.kind {
+            WindowKind::SlidingLog => Self::Log(SlidingLog::new(window)),
+            WindowKind::TokenBucket { burst } => Self::Bucket(TokenBucket::new(window, *burst)),
+            WindowKind::SlidingCounter => Self::Counter(SlidingCounter::new(window)),
+            WindowKind::Calendar { zone, guard } => {
+                Self::Calendar(Calendar::new(window, zone, *guard))
+            }
+        }
+    }
+
+    /// Used as much as `old`, if that counts in the same way.
+    pub(super) fn carry_over(&self, old: &Self) -> Option<Self> {
+        match (self.clone(), old) {
+            (Self::Bucket(new), Self::Bucket(old)) => new.carry_over(old).map(Self::Bucket),
+            (Self::Counter(new), Self::Counter(old)) => new.carry_over(old).map(Self::Counter),
+            (Self::Calendar(new), Self::Calendar(old)) => new.carry_over(old).map(Self::Calendar),
+            _ => None,
+        }
+    }
+
+    /// What is used, without what is in flight.
+    pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
+        match self {
+            Self::Log(log) => log.used_slots(query),
+            Self::Bucket(bucket) => bucket.used_slots(query),
+            Self::Counter(counter) => counter.used_slots(query),
+            Self::Calendar(calendar) => calendar.used_slots(query),
+        }
+    }
+
+    /// Whether there is room for `claim`.
+    pub(super) fn check_room(
+        &mut self,
+        query: &WindowQuery<'_>,
+        needed: u64,
+    ) -> Result<(), NotYet> {
+        match self {
+            Self::Log(log) => log.check_room(query, needed),
+            Self::Bucket(bucket) => bucket.check_room(query, needed),
+            Self::Counter(counter) => counter.check_room(query, needed),
+            Self::Calendar(calendar) => calendar.check_room(query, needed),
+        }
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        weight: u64,
+        taken: Moment,
+        finished: Moment,
+        wall: WallClockSample,
+    ) {
+        match self {
+            // It looks into the log of the quota.
+            Self::Log(_) => {}
+            Self::Bucket(bucket) => bucket.finish(weight, finished),
+            Self::Counter(counter) => counter.finish(weight, finished, wall),
+            Self::Calendar(calendar) => calendar.finish(weight, taken, finished, wall),
+        }
+    }
+
+    /// When the last call of the queue would be let go.
+    pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
+        match self {
+            Self::Log(log) => log.estimate(query, queue),
+            Self::Bucket(bucket) => bucket.estimate(query, queue),
+            Self::Counter(counter) => counter.estimate(query, queue),
+            Self::Calendar(calendar) => calendar.estimate(query, queue),
+        }
+    }
+}
