@@ -16,25 +16,25 @@ use jiff::Timestamp;
 
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
-pub(crate) use self::resting::{Resters, Resting};
+pub(crate) use self::resting::{IdleGuard, IdleSet};
 use crate::quota::{Moment, WallClockSample};
 
 /// Two readings no further apart than this are taken to be of one moment.
-const CLOSE: Duration = Duration::from_millis(1);
+const MAX_READING_GAP: Duration = Duration::from_millis(1);
 
 /// So much time lies before the start of the machine's clock: what an earlier process sent is counted by
 /// moments before it. The longest window that brokers count by is a day.
 const HISTORY: Duration = Duration::from_secs(48 * 3600);
 
 /// For how long at most a change of the clock on the wall goes unseen by those who wait for it.
-const UNSEEN: Duration = Duration::from_secs(60);
+const WALL_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A clock: the machine's, or one for tests. Cheap to clone; clones tell the same time.
 #[derive(Debug, Clone)]
-pub struct Clock(Kind);
+pub struct Clock(ClockSource);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum ClockSource {
     System { origin: Instant },
     Manual(ManualClock),
 }
@@ -42,20 +42,20 @@ enum Kind {
 impl Clock {
     /// The machine's monotonic clock.
     pub fn system() -> Self {
-        Self(Kind::System { origin: Instant::now() })
+        Self(ClockSource::System { origin: Instant::now() })
     }
 
     /// What time it is.
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Kind::System { origin } => Moment::ORIGIN + HISTORY + origin.elapsed(),
-            Kind::Manual(clock) => clock.now(),
+            ClockSource::System { origin } => Moment::ORIGIN + HISTORY + origin.elapsed(),
+            ClockSource::Manual(clock) => clock.now(),
         }
     }
 
     /// Whether it is the machine's.
     pub(crate) fn is_system(&self) -> bool {
-        matches!(self.0, Kind::System { .. })
+        matches!(self.0, ClockSource::System { .. })
     }
 
     /// Sleeps for `time` of this clock. A [`ManualClock`] that stands still has to be moved by
@@ -63,73 +63,75 @@ impl Clock {
     /// before.
     pub fn sleep(&self, time: Duration) {
         let until = self.now() + time;
-        let alarm = self.alarm();
+        let alarm = self.parker();
         // Who takes part already is not one more.
-        let _awake = (!self.takes_part()).then(|| self.awake());
+        let _awake = (!self.is_participant()).then(|| self.active_guard());
         while self.now() < until {
-            alarm.sleep_until(Some(until));
+            alarm.park_until(Some(until));
         }
     }
 
     /// The machine's name for a moment, where this clock is the machine's.
     pub(crate) fn instant_of(&self, moment: Moment) -> Option<Instant> {
         match &self.0 {
-            Kind::System { origin } => origin.checked_add(moment.since(Moment::ORIGIN + HISTORY)),
-            Kind::Manual(_) => None,
+            ClockSource::System { origin } => {
+                origin.checked_add(moment.since(Moment::ORIGIN + HISTORY))
+            }
+            ClockSource::Manual(_) => None,
         }
     }
 
     /// For how long a thread that waits until `until` may sleep where no alarm wakes it, before it looks
     /// at this clock again. One that is moved by hand wakes nobody there, and is only in tests: a look
     /// now and then will do.
-    pub(crate) fn longest_sleep(&self, until: Moment) -> Duration {
+    pub(crate) fn max_wait(&self, until: Moment) -> Duration {
         match &self.0 {
-            Kind::System { .. } => until.since(self.now()),
-            Kind::Manual(_) => Duration::from_millis(1),
+            ClockSource::System { .. } => until.since(self.now()),
+            ClockSource::Manual(_) => Duration::from_millis(1),
         }
     }
 
     /// What time it is, on this clock and on the wall.
     pub(crate) fn wall_clock(&self) -> WallClockSample {
         match &self.0 {
-            Kind::System { .. } => {
+            ClockSource::System { .. } => {
                 let pair = || {
                     let (before, timestamp) = (self.now(), Timestamp::now());
                     (WallClockSample { moment: before, timestamp }, self.now().since(before))
                 };
                 // A thread that is interrupted between the two would see the wall ahead by as long.
                 let again = |first: (WallClockSample, Duration)| {
-                    if first.1 < CLOSE { first } else { pair() }
+                    if first.1 < MAX_READING_GAP { first } else { pair() }
                 };
                 again(again(pair())).0
             }
-            Kind::Manual(clock) => clock.0.lock().wall(),
+            ClockSource::Manual(clock) => clock.0.lock().wall_clock(),
         }
     }
 
     /// When somebody who waits for a time on the wall is to look at it again: it may have been set, or have
     /// gone on while the machine slept, and nobody is told of that. `None`: it cannot without waking them.
-    pub(crate) fn looks_at_the_wall_again(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn next_wall_check(&self, now: Moment) -> Option<Moment> {
         match &self.0 {
-            Kind::System { .. } => Some(now + UNSEEN),
-            Kind::Manual(_) => None,
+            ClockSource::System { .. } => Some(now + WALL_CHECK_INTERVAL),
+            ClockSource::Manual(_) => None,
         }
     }
 
     /// One thread more takes part in this time, until the guard is dropped: a clock that jumps does
     /// so only while all who take part sleep.
-    pub(crate) fn awake(&self) -> Awake {
-        if let Kind::Manual(clock) = &self.0 {
-            clock.0.lock().awake += 1;
+    pub(crate) fn active_guard(&self) -> ActiveGuard {
+        if let ClockSource::Manual(clock) = &self.0 {
+            clock.0.lock().active += 1;
         }
-        Awake(self.clone())
+        ActiveGuard(self.clone())
     }
 
     /// Whether this thread takes part in this time.
-    fn takes_part(&self) -> bool {
+    fn is_participant(&self) -> bool {
         match &self.0 {
-            Kind::System { .. } => false,
-            Kind::Manual(ManualClock(clock)) => PART.with_borrow(|part| {
+            ClockSource::System { .. } => false,
+            ClockSource::Manual(ManualClock(clock)) => PARTICIPATES_IN.with_borrow(|part| {
                 part.as_ref().is_some_and(|ManualClock(mine)| Arc::ptr_eq(mine, clock))
             }),
         }
@@ -138,30 +140,32 @@ impl Clock {
     /// This thread is about to wait for something that is not time, such as an answer, and no longer
     /// than `until`. If it takes part, it sleeps until what is given is dropped, by it or by whoever
     /// wakes it, and the clock may jump.
-    pub(crate) fn rest(&self, until: Option<Moment>) -> Option<Resting> {
+    pub(crate) fn idle_guard(&self, until: Option<Moment>) -> Option<IdleGuard> {
         match &self.0 {
-            Kind::Manual(clock) if self.takes_part() => Some(Resting::on(clock, until)),
+            ClockSource::Manual(clock) if self.is_participant() => {
+                Some(IdleGuard::new(clock, until))
+            }
             _ => None,
         }
     }
 
     /// An alarm of this clock: the place where one thread sleeps.
-    pub(crate) fn alarm(&self) -> Alarm {
+    pub(crate) fn parker(&self) -> Parker {
         let (ring, rings) = bounded(1);
-        if let Kind::Manual(clock) = &self.0 {
+        if let ClockSource::Manual(clock) = &self.0 {
             clock.0.lock().sleepers.push(Sleeper {
-                ring: ring.clone(),
-                asleep: None,
-                hears_rings: true,
+                wake_tx: ring.clone(),
+                parked_until: None,
+                rechecks_on_wake: true,
             });
         }
-        Alarm { clock: self.clone(), ring, rings }
+        Parker { clock: self.clone(), wake_tx: ring, wake_rx: rings }
     }
 }
 
 impl From<ManualClock> for Clock {
     fn from(clock: ManualClock) -> Self {
-        Self(Kind::Manual(clock))
+        Self(ClockSource::Manual(clock))
     }
 }
 
@@ -173,77 +177,79 @@ impl Default for Clock {
 
 thread_local! {
     /// The clock in whose time this thread takes part.
-    static PART: RefCell<Option<ManualClock>> = const { RefCell::new(None) };
+    static PARTICIPATES_IN: RefCell<Option<ManualClock>> = const { RefCell::new(None) };
 }
 
 /// A thread takes part. Says nothing to the system clock.
 #[derive(Debug)]
-pub(crate) struct Awake(Clock);
+pub(crate) struct ActiveGuard(Clock);
 
-impl Awake {
+impl ActiveGuard {
     /// This thread is the one, to its end.
-    pub(crate) fn is_this_thread(&self) {
-        if let Kind::Manual(clock) = &self.0.0 {
-            PART.set(Some(clock.clone()));
+    pub(crate) fn bind_to_thread(&self) {
+        if let ClockSource::Manual(clock) = &self.0.0 {
+            PARTICIPATES_IN.set(Some(clock.clone()));
         }
     }
 }
 
-impl Drop for Awake {
+impl Drop for ActiveGuard {
     fn drop(&mut self) {
-        if let Kind::Manual(clock) = &self.0.0 {
-            clock.0.lock().rest();
+        if let ClockSource::Manual(clock) = &self.0.0 {
+            clock.0.lock().mark_idle();
         }
     }
 }
 
 /// Where one thread sleeps until a moment, or until somebody rings.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub(crate) struct Parker {
     clock: Clock,
-    ring: Sender<()>,
-    rings: Receiver<()>,
+    wake_tx: Sender<()>,
+    wake_rx: Receiver<()>,
 }
 
-impl Alarm {
+impl Parker {
     /// Wakes the sleeper, or the next one to sleep. Rings do not add up.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn unpark(&self) {
         match &self.clock.0 {
-            Kind::System { .. } => ring(&self.ring),
-            Kind::Manual(clock) => clock.0.lock().wake(|sleeper| sleeper.is(&self.ring)),
+            ClockSource::System { .. } => send_wakeup(&self.wake_tx),
+            ClockSource::Manual(clock) => {
+                clock.0.lock().wake(|sleeper| sleeper.is_woken_by(&self.wake_tx))
+            }
         }
     }
 
     /// A thread that takes part goes to sleep elsewhere, until somebody lets it [`rise`](Self::rise).
-    pub(crate) fn rest(&self) {
-        if let Kind::Manual(clock) = &self.clock.0 {
-            clock.0.lock().rest();
+    pub(crate) fn mark_idle(&self) {
+        if let ClockSource::Manual(clock) = &self.clock.0 {
+            clock.0.lock().mark_idle();
         }
     }
 
     /// A thread that rests is awake from now on, although it may not run yet.
-    pub(crate) fn rise(&self) {
-        if let Kind::Manual(clock) = &self.clock.0 {
-            clock.0.lock().awake += 1;
+    pub(crate) fn mark_active(&self) {
+        if let ClockSource::Manual(clock) = &self.clock.0 {
+            clock.0.lock().active += 1;
         }
     }
 
     /// Forgets a ring that nobody slept through.
-    pub(crate) fn quiet(&self) {
-        let _ = self.rings.try_recv();
+    pub(crate) fn clear(&self) {
+        let _ = self.wake_rx.try_recv();
     }
 
     /// Sleeps until `until`, or for ever if that is `None`, or until the next ring. May wake
     /// early: whoever calls looks at the time again. It is one who takes part.
-    pub(crate) fn sleep_until(&self, until: Option<Moment>) {
+    pub(crate) fn park_until(&self, until: Option<Moment>) {
         match (&self.clock.0, until) {
-            (Kind::System { .. }, None) => {
-                let _ = self.rings.recv();
+            (ClockSource::System { .. }, None) => {
+                let _ = self.wake_rx.recv();
             }
-            (Kind::Manual(clock), until) => clock.sleep_until(until, self),
-            (Kind::System { origin }, Some(until)) => {
+            (ClockSource::Manual(clock), until) => clock.park_until(until, self),
+            (ClockSource::System { origin }, Some(until)) => {
                 let until = *origin + until.since(Moment::ORIGIN + HISTORY);
-                match self.rings.recv_deadline(until) {
+                match self.wake_rx.recv_deadline(until) {
                     Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
                 }
             }
@@ -251,15 +257,15 @@ impl Alarm {
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Parker {
     fn drop(&mut self) {
-        if let Kind::Manual(clock) = &self.clock.0 {
-            clock.0.lock().sleepers.retain(|sleeper| !sleeper.is(&self.ring));
+        if let ClockSource::Manual(clock) = &self.clock.0 {
+            clock.0.lock().sleepers.retain(|sleeper| !sleeper.is_woken_by(&self.wake_tx));
         }
     }
 }
 
-fn ring(ring: &Sender<()>) {
+fn send_wakeup(ring: &Sender<()>) {
     // Full means that a ring is waiting already.
     let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = ring.try_send(());
 }

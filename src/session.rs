@@ -50,50 +50,55 @@ use parking_lot::Mutex;
 /// # assert!(client.session().is_some_and(|session| !session.is_expired()));
 /// ```
 #[derive(Clone)]
-pub struct Session(Arc<Shared>);
+pub struct Session(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     /// There is a way to new credentials; without one a session that is over would be over for ever.
     can_be_renewed: bool,
     /// Counts the renewals.
     generation: AtomicU64,
     /// The generation that was refused last, plus one; 0 if none was.
-    refused: AtomicU64,
-    listeners: Mutex<Vec<Weak<dyn Listener>>>,
+    refused_generation: AtomicU64,
+    listeners: Mutex<Vec<Weak<dyn RenewalListener>>>,
 }
 
 /// Is told when the calls of a session may go again.
-pub(crate) trait Listener: Send + Sync {
-    fn session_is_valid(&self);
+pub(crate) trait RenewalListener: Send + Sync {
+    fn on_session_valid(&self);
 }
 
 impl Session {
     /// A session with credentials that nobody has refused.
     pub fn new() -> Self {
-        Self::that(true)
+        Self::with_renewal(true)
     }
 
     /// The session of calls of which it was not said in what session they are made. No refusal ends it: there
     /// would be no [`renew`](Self::renew) to end the wait of the calls that were held.
-    pub(crate) fn untold() -> Self {
-        Self::that(false)
+    pub(crate) fn without_renewal() -> Self {
+        Self::with_renewal(false)
     }
 
-    fn that(can_be_renewed: bool) -> Self {
+    fn with_renewal(can_be_renewed: bool) -> Self {
         let (generation, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self(Arc::new(Shared { can_be_renewed, generation, refused, listeners: Mutex::default() }))
+        Self(Arc::new(Inner {
+            can_be_renewed,
+            generation,
+            refused_generation: refused,
+            listeners: Mutex::default(),
+        }))
     }
 
     /// There are new credentials, and they are in use. What the lanes held goes on.
     pub fn renew(&self) {
         self.0.generation.fetch_add(1, Ordering::SeqCst);
-        self.tell();
+        self.notify_listeners();
     }
 
     /// Whether the broker has refused the present credentials.
     pub fn is_expired(&self) -> bool {
         // In this order: a renewal in between makes a refusal old, and no old refusal new.
-        let refused = self.0.refused.load(Ordering::SeqCst);
+        let refused = self.0.refused_generation.load(Ordering::SeqCst);
         refused == self.generation() + 1
     }
 
@@ -107,28 +112,28 @@ impl Session {
         if !self.0.can_be_renewed {
             return false;
         }
-        let known = self.0.refused.fetch_max(generation + 1, Ordering::SeqCst);
+        let known = self.0.refused_generation.fetch_max(generation + 1, Ordering::SeqCst);
         known <= generation && generation == self.generation()
     }
 
     /// A call with the credentials of this generation was done: if they were refused before, that is withdrawn.
-    pub(crate) fn works(&self, generation: u64) {
+    pub(crate) fn mark_valid(&self, generation: u64) {
         let order = (Ordering::SeqCst, Ordering::SeqCst);
-        if self.0.refused.compare_exchange(generation + 1, 0, order.0, order.1).is_ok() {
-            self.tell();
+        if self.0.refused_generation.compare_exchange(generation + 1, 0, order.0, order.1).is_ok() {
+            self.notify_listeners();
         }
     }
 
     /// Has `listener` told of it when calls may go again.
-    pub(crate) fn listen(&self, listener: Weak<dyn Listener>) {
+    pub(crate) fn add_listener(&self, listener: Weak<dyn RenewalListener>) {
         let mut listeners = self.0.listeners.lock();
         listeners.retain(|known| known.strong_count() > 0);
         listeners.push(listener);
     }
 
-    fn tell(&self) {
+    fn notify_listeners(&self) {
         let listeners: Vec<_> = self.0.listeners.lock().iter().filter_map(Weak::upgrade).collect();
-        listeners.iter().for_each(|listener| listener.session_is_valid());
+        listeners.iter().for_each(|listener| listener.on_session_valid());
     }
 }
 
@@ -165,15 +170,15 @@ mod tests {
         assert!(session.expire(session.generation()));
         session.expire(old);
         assert!(session.is_expired());
-        session.works(old);
+        session.mark_valid(old);
         assert!(session.is_expired());
-        session.works(session.generation());
+        session.mark_valid(session.generation());
         assert!(!session.is_expired());
     }
 
     #[test]
     fn a_session_that_no_adapter_renews_does_not_end() {
-        let session = Session::untold();
+        let session = Session::without_renewal();
         assert!(!session.expire(session.generation()));
         assert!(!session.is_expired());
     }
@@ -181,20 +186,20 @@ mod tests {
     #[test]
     fn listeners_hear_of_a_renewal_as_long_as_they_live() {
         struct Count(AtomicUsize);
-        impl Listener for Count {
-            fn session_is_valid(&self) {
+        impl RenewalListener for Count {
+            fn on_session_valid(&self) {
                 self.0.fetch_add(1, Ordering::SeqCst);
             }
         }
         let (session, count) = (Session::new(), Arc::new(Count(AtomicUsize::new(0))));
-        let listener: Arc<dyn Listener> = Arc::<Count>::clone(&count);
-        session.listen(Arc::downgrade(&listener));
+        let listener: Arc<dyn RenewalListener> = Arc::<Count>::clone(&count);
+        session.add_listener(Arc::downgrade(&listener));
         drop(listener);
         session.renew();
-        session.works(session.generation());
+        session.mark_valid(session.generation());
         assert_eq!(count.0.load(Ordering::SeqCst), 1, "only what was refused is good again");
         session.expire(session.generation());
-        session.works(session.generation());
+        session.mark_valid(session.generation());
         assert_eq!(count.0.load(Ordering::SeqCst), 2);
         drop(count);
         session.renew();

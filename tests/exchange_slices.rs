@@ -12,8 +12,8 @@ use lanekeeper::broker::{
 };
 use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::exchange::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
-use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::order_guard::OrderGuard;
+use lanekeeper::quota::{Limits, Quota};
 
 /// An exchange that takes 10 of an instrument at most in one order, and an account with `cash`.
 fn builder(cash: u64) -> SimulatorBuilder {

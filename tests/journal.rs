@@ -19,9 +19,7 @@ use lanekeeper::broker::{
     Broker, BrokerError, ErrorDetail, Instrument, OrderId, OrderRequest, OrderStatus, OrderTags,
     Side,
 };
-use lanekeeper::order_guard::{
-    GuardBuildError, JournalError, RecoveredOrder, RecoveredOutcome,
-};
+use lanekeeper::order_guard::{GuardBuildError, JournalError, RecoveredOrder, RecoveredOutcome};
 use shaky::{Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 use tempfile::TempDir;
 

@@ -13,8 +13,8 @@ use lanekeeper::broker::{
     Trade, lanes,
 };
 use lanekeeper::cache::QuoteCache;
-use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::order_guard::OrderGuard;
+use lanekeeper::quota::{Limits, Quota};
 
 /// An adapter that knows only what every adapter must, and notes what it is asked.
 #[derive(Clone, Default)]

@@ -18,10 +18,10 @@ use lanekeeper::cache::QuoteCache;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::exchange::{Faults, Rule, SimulatedExchange, Target};
 use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::RetryPolicy;
-use lanekeeper::order_guard::OrderGuard;
 use printed::{Printed, TOKEN};
 
 const FAULTS: [&str; 15] = [

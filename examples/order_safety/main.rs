@@ -23,9 +23,9 @@ use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Instrument, OrderRequ
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::order_guard::{OrderGuard, RecoveredOutcome};
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{PriorUsage, Quota};
-use lanekeeper::order_guard::{OrderGuard, RecoveredOutcome};
 use lanekeeper::resilience::{BreakerPolicy, ThrottlePolicy};
 
 type Stack = OrderGuard<QuoteCache<BrokerProxy<Kite>>>;

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use lanekeeper::broker::BrokerError;
-use lanekeeper::proxy::BuildError;
 use lanekeeper::order_guard::GuardBuildError;
+use lanekeeper::proxy::BuildError;
 
 /// One clear line.
 #[derive(Debug)]

@@ -42,8 +42,8 @@ use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::Priority;
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::order_guard::OrderGuard;
+use lanekeeper::proxy::CallOptions;
 
 use args::Args;
 use crowd::Crowd;

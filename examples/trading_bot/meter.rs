@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use lanekeeper::Sent;
 use lanekeeper::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest};
-use lanekeeper::proxy::{FinishedCall, Observer};
 use lanekeeper::order_guard::RecoveredOrder;
+use lanekeeper::proxy::{FinishedCall, Observer};
 
 use crate::orders::Orders;
 use crate::tap::CallListener;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanekeeper::cache::CacheStats;
-use lanekeeper::quota::Limits;
 use lanekeeper::order_guard::{RecoveredOrder, RecoveredOutcome};
+use lanekeeper::quota::Limits;
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;

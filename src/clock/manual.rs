@@ -7,11 +7,11 @@ use crossbeam_channel::Sender;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-use super::{Alarm, ring};
+use super::{Parker, send_wakeup};
 use crate::quota::{Moment, WallClockSample};
 
 /// Where the clock on the wall stands when a test begins.
-const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
+const INITIAL_WALL_CLOCK: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// A clock that moves only when told to, for tests.
 ///
@@ -56,36 +56,36 @@ const NEW_YEAR: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// # Ok::<(), lanekeeper::proxy::BuildError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct ManualClock(pub(super) Arc<Mutex<Manual>>);
+pub struct ManualClock(pub(super) Arc<Mutex<ManualState>>);
 
 #[derive(Debug)]
-pub(super) struct Manual {
+pub(super) struct ManualState {
     now: Moment,
     /// What the clock on the wall said at some moment.
-    wall: WallClockSample,
-    jumps: bool,
+    wall_clock: WallClockSample,
+    auto_advances: bool,
     /// How many of those who take part do not sleep. Who is woken counts from that moment on and not
     /// only once it runs, so no other can move time in between.
-    pub(super) awake: usize,
+    pub(super) active: usize,
     pub(super) sleepers: Vec<Sleeper>,
 }
 
 /// An alarm, and whether somebody sleeps there, and until when if it is not for ever.
 #[derive(Debug)]
 pub(super) struct Sleeper {
-    pub(super) ring: Sender<()>,
-    pub(super) asleep: Option<Option<Moment>>,
+    pub(super) wake_tx: Sender<()>,
+    pub(super) parked_until: Option<Option<Moment>>,
     /// Whether it looks again whenever it is rung; or else only when its time has come.
-    pub(super) hears_rings: bool,
+    pub(super) rechecks_on_wake: bool,
 }
 
 impl Sleeper {
-    pub(super) fn is(&self, ring: &Sender<()>) -> bool {
-        self.ring.same_channel(ring)
+    pub(super) fn is_woken_by(&self, ring: &Sender<()>) -> bool {
+        self.wake_tx.same_channel(ring)
     }
 
-    fn until(&self) -> Option<Moment> {
-        self.asleep.flatten()
+    fn wakes_at(&self) -> Option<Moment> {
+        self.parked_until.flatten()
     }
 }
 
@@ -94,15 +94,21 @@ impl ManualClock {
     pub fn new() -> Self {
         // Not at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: NEW_YEAR };
+        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: INITIAL_WALL_CLOCK };
         let sleepers = Vec::new();
-        Self(Arc::new(Mutex::new(Manual { now, wall, jumps: false, awake: 0, sleepers })))
+        Self(Arc::new(Mutex::new(ManualState {
+            now,
+            wall_clock: wall,
+            auto_advances: false,
+            active: 0,
+            sleepers,
+        })))
     }
 
     /// A clock that jumps to the earliest moment that somebody waits for, while all do.
     pub fn auto_advancing() -> Self {
         let clock = Self::new();
-        clock.0.lock().jumps = true;
+        clock.0.lock().auto_advances = true;
         clock
     }
 
@@ -117,7 +123,7 @@ impl ManualClock {
         let now = manual.now + by;
         manual.now = now;
         // Nobody else: a lane that sleeps for too long would be helped along by it.
-        manual.wake(|sleeper| sleeper.until().is_some_and(|until| until <= now));
+        manual.wake(|sleeper| sleeper.wakes_at().is_some_and(|until| until <= now));
     }
 
     /// Sets the clock on the wall, which windows that begin at midnight go by. It goes on from there with
@@ -136,31 +142,32 @@ impl ManualClock {
     /// ```
     pub fn set_wall_clock(&self, timestamp: Timestamp) {
         let mut manual = self.0.lock();
-        manual.wall = WallClockSample { moment: manual.now, timestamp };
-        manual.wake(|sleeper| sleeper.hears_rings);
+        manual.wall_clock = WallClockSample { moment: manual.now, timestamp };
+        manual.wake(|sleeper| sleeper.rechecks_on_wake);
     }
 
     /// Sleeps in the place of `alarm`.
-    pub(super) fn sleep_until(&self, until: Option<Moment>, alarm: &Alarm) {
+    pub(super) fn park_until(&self, until: Option<Moment>, parker: &Parker) {
         {
             let mut manual = self.0.lock();
             let is_over = until.is_some_and(|until| manual.now >= until);
-            if is_over || alarm.rings.try_recv().is_ok() {
+            if is_over || parker.wake_rx.try_recv().is_ok() {
                 return;
             }
-            let sleeper = manual.sleepers.iter_mut().find(|sleeper| sleeper.is(&alarm.ring));
+            let sleeper =
+                manual.sleepers.iter_mut().find(|sleeper| sleeper.is_woken_by(&parker.wake_tx));
             let Some(sleeper) = sleeper else { return };
-            sleeper.asleep = Some(until);
+            sleeper.parked_until = Some(until);
             // The clock may jump now, and wake this very one.
-            manual.rest();
+            manual.mark_idle();
         }
-        let _ = alarm.rings.recv();
+        let _ = parker.wake_rx.recv();
     }
 }
 
-impl Manual {
-    pub(super) fn wall(&self) -> WallClockSample {
-        let WallClockSample { moment, timestamp } = self.wall;
+impl ManualState {
+    pub(super) fn wall_clock(&self) -> WallClockSample {
+        let WallClockSample { moment, timestamp } = self.wall_clock;
         let since = SignedDuration::try_from(self.now.since(moment));
         let now = since.ok().and_then(|since| timestamp.checked_add(since).ok());
         // Beyond the last year that can be told it stands still.
@@ -170,23 +177,23 @@ impl Manual {
     /// Rings some of the alarms.
     pub(super) fn wake(&mut self, which: impl Fn(&Sleeper) -> bool) {
         for sleeper in self.sleepers.iter_mut().filter(|sleeper| which(sleeper)) {
-            if sleeper.asleep.take().is_some() {
-                self.awake += 1;
+            if sleeper.parked_until.take().is_some() {
+                self.active += 1;
             }
-            ring(&sleeper.ring);
+            send_wakeup(&sleeper.wake_tx);
         }
     }
 
     /// One of those who take part sleeps now, or goes. If it was the last that was awake, a clock that
     /// jumps goes to the earliest moment that somebody sleeps for.
-    pub(super) fn rest(&mut self) {
-        self.awake = self.awake.saturating_sub(1);
-        if self.awake > 0 || !self.jumps {
+    pub(super) fn mark_idle(&mut self) {
+        self.active = self.active.saturating_sub(1);
+        if self.active > 0 || !self.auto_advances {
             return;
         }
-        if let Some(earliest) = self.sleepers.iter().filter_map(Sleeper::until).min() {
+        if let Some(earliest) = self.sleepers.iter().filter_map(Sleeper::wakes_at).min() {
             self.now = self.now.max(earliest);
-            self.wake(|sleeper| sleeper.until() == Some(earliest));
+            self.wake(|sleeper| sleeper.wakes_at() == Some(earliest));
         }
     }
 }

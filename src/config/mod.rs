@@ -65,7 +65,7 @@ pub use error::{ConfigError, Problem};
 use self::layers::{CacheOverrides, GuardOverrides};
 use self::node::ConfigNode;
 use self::table::{Problems, Table};
-use crate::bounded::{Bounded, Most};
+use crate::bounded::{BoundedReader, ReadLimit};
 use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
@@ -92,11 +92,11 @@ pub struct UnknownUser {
 }
 
 /// No configuration comes near it.
-const READ_LIMIT: Most = Most::new(1 << 20, 1 << 20);
+const READ_LIMIT: ReadLimit = ReadLimit::new(1 << 20, 1 << 20);
 
 fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    Bounded::new(File::open(path)?, READ_LIMIT).read_to_string(&mut text)?;
+    BoundedReader::new(File::open(path)?, READ_LIMIT).read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -8,67 +8,67 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{leads_to, private};
+use super::{owner_only_options, path_refers_to};
 
 /// How often the lock file may vanish while it is being locked.
-const TRIES: u32 = 10;
+const MAX_ATTEMPTS: u32 = 10;
 
 /// A lock that was not taken.
 #[derive(Debug)]
-pub(crate) enum NotLocked {
+pub(crate) enum LockError {
     /// Somebody else has it.
     InUse { path: PathBuf },
     /// The system said no.
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> NotLocked {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
     let path = path.to_owned();
-    move |source| NotLocked::Io { action, path, source }
+    move |source| LockError::Io { action, path, source }
 }
 
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub(crate) struct FileLock {
     path: PathBuf,
     /// Kept open for its lock.
     file: File,
 }
 
-impl Lock {
+impl FileLock {
     /// Takes the lock whose file is at `path`, which is made if it is not there.
-    pub(crate) fn take(path: &Path) -> Result<Self, NotLocked> {
-        for _ in 0..TRIES {
-            if let Some(file) = locked(open(path)?, path)? {
+    pub(crate) fn acquire(path: &Path) -> Result<Self, LockError> {
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(file) = try_lock(open_lock_file(path)?, path)? {
                 return Ok(Self { path: path.to_owned(), file });
             }
         }
-        Err(NotLocked::InUse { path: path.to_owned() })
+        Err(LockError::InUse { path: path.to_owned() })
     }
 
     /// Makes sure that others are kept out still: takes the lock again if its file was deleted or replaced.
-    pub(crate) fn renew(&mut self) -> Result<(), NotLocked> {
-        if !leads_to(&self.path, &self.file).map_err(failed("look at", &self.path))? {
-            *self = Self::take(&self.path)?;
+    pub(crate) fn ensure_held(&mut self) -> Result<(), LockError> {
+        if !path_refers_to(&self.path, &self.file).map_err(io_error("look at", &self.path))? {
+            *self = Self::acquire(&self.path)?;
         }
         Ok(())
     }
 }
 
-fn open(path: &Path) -> Result<File, NotLocked> {
-    let file = private().write(true).create(true).truncate(false).open(path);
-    file.map_err(failed("open", path))
+fn open_lock_file(path: &Path) -> Result<File, LockError> {
+    let file = owner_only_options().write(true).create(true).truncate(false).open(path);
+    file.map_err(io_error("open", path))
 }
 
 /// The file, locked; `None` if by then it is not at `path` any more.
-fn locked(file: File, path: &Path) -> Result<Option<File>, NotLocked> {
+fn try_lock(file: File, path: &Path) -> Result<Option<File>, LockError> {
     match fs4::FileExt::try_lock(&file) {
         Ok(()) => {}
         Err(fs4::TryLockError::WouldBlock) => {
-            return Err(NotLocked::InUse { path: path.to_owned() });
+            return Err(LockError::InUse { path: path.to_owned() });
         }
-        Err(fs4::TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
+        Err(fs4::TryLockError::Error(error)) => return Err(io_error("lock", path)(error)),
     }
-    let is_there = leads_to(path, &file).map_err(failed("look at", path))?;
+    let is_there = path_refers_to(path, &file).map_err(io_error("look at", path))?;
     Ok(is_there.then_some(file))
 }
 
@@ -82,18 +82,18 @@ mod tests {
     fn lock_whose_file_was_deleted_is_taken_again_unless_another_has_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let mut first = Lock::take(&path).unwrap();
+        let mut first = FileLock::acquire(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        first.renew().unwrap();
-        assert!(matches!(Lock::take(&path), Err(NotLocked::InUse { .. })));
+        first.ensure_held().unwrap();
+        assert!(matches!(FileLock::acquire(&path), Err(LockError::InUse { .. })));
         fs::remove_file(&path).unwrap();
-        let second = Lock::take(&path).unwrap();
+        let second = FileLock::acquire(&path).unwrap();
         for _ in 0..2 {
-            assert!(matches!(first.renew(), Err(NotLocked::InUse { .. })));
+            assert!(matches!(first.ensure_held(), Err(LockError::InUse { .. })));
         }
         drop(second);
-        first.renew().unwrap();
-        assert!(matches!(Lock::take(&path), Err(NotLocked::InUse { .. })));
+        first.ensure_held().unwrap();
+        assert!(matches!(FileLock::acquire(&path), Err(LockError::InUse { .. })));
     }
 
     /// Two guards find no lock file, and it is deleted between the opening of the one and its locking.
@@ -101,9 +101,9 @@ mod tests {
     fn file_that_vanished_before_it_was_locked_is_no_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let file = open(&path).unwrap();
+        let file = open_lock_file(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        let _other = Lock::take(&path).unwrap();
-        assert!(locked(file, &path).unwrap().is_none());
+        let _other = FileLock::acquire(&path).unwrap();
+        assert!(try_lock(file, &path).unwrap().is_none());
     }
 }

@@ -8,11 +8,11 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::lock::{Lock, NotLocked};
-use crate::bounded::{Bounded, Most};
+pub(crate) use self::lock::{FileLock, LockError};
+use crate::bounded::{BoundedReader, ReadLimit};
 
 /// For one's own eyes: what somebody trades is nobody else's business.
-pub(crate) fn private() -> OpenOptions {
+pub(crate) fn owner_only_options() -> OpenOptions {
     #[allow(unused_mut)] // Where files have no mode.
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -27,16 +27,16 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Whether `path` leads to this open file. If there is nothing, it does not.
-pub(crate) fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+pub(crate) fn path_refers_to(path: &Path, file: &File) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(there) => Ok(is_same(&there, &file.metadata()?)),
+        Ok(there) => Ok(is_same_file(&there, &file.metadata()?)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
 }
 
 #[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
@@ -48,15 +48,15 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 /// All of a file, which may be so large.
-pub(crate) fn whole(path: &Path, most: Most) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, most: ReadLimit) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
-    Bounded::new(file, most).read_to_end(&mut bytes)?;
+    BoundedReader::new(file, most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The one path of a file that has several: whoever locks it by any of them locks it for all.
-pub(crate) fn true_path(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn canonical_path(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found,

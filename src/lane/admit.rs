@@ -7,87 +7,92 @@ use std::time::Duration;
 
 use super::config::ExpiredSessionPolicy;
 use super::error::LaneErrorKind;
-use super::job::Info;
-use super::places::{OverflowPolicy, Place};
-use super::routes::Down;
-use super::shared::Shared;
+use super::job::CallMeta;
+use super::places::{OverflowPolicy, QueueSlot};
+use super::routes::BlockedRoute;
+use super::shared::LaneCore;
 use super::within;
 use crate::quota::{Moment, NotYet};
 
 /// A place for a call, if it may come in; and how long it will wait for its turn, if that was asked.
 pub(super) fn admit(
-    lane: &Shared,
-    info: &Info,
+    lane: &LaneCore,
+    info: &CallMeta,
     when_full: OverflowPolicy,
-) -> Result<(Place, Option<Duration>), LaneErrorKind> {
+) -> Result<(QueueSlot, Option<Duration>), LaneErrorKind> {
     if !lane.state().is_open() {
         return Err(LaneErrorKind::Closed);
     }
-    is_up(lane, info)?;
-    if lane.when_expired == ExpiredSessionPolicy::Refuse
+    check_breaker(lane, info)?;
+    if lane.expired_session_policy == ExpiredSessionPolicy::Refuse
         && !info.is_urgent()
         && lane.session.is_expired()
     {
         return Err(LaneErrorKind::SessionExpired);
     }
-    know_weight(lane, info);
+    note_weight(lane, info);
     let turn = match info.deadline {
         // An estimate may be wrong, and an exit that could have gone is worse than one that was kept in vain.
-        Some(deadline) if !info.is_urgent() => Some(could_be_in_time(lane, info, deadline)?),
+        Some(deadline) if !info.is_urgent() => Some(check_deadline(lane, info, deadline)?),
         _ => {
-            could_ever_go(lane, info)?;
-            lane.watch.wants_estimates().then(|| turn_of(lane, info).0).flatten()
+            check_fits_quota(lane, info)?;
+            lane.observer.wants_estimates().then(|| estimate_turn(lane, info).0).flatten()
         }
     };
-    let place = match lane.places.take() {
+    let place = match lane.queue_capacity.try_acquire() {
         Some(place) => place,
-        None => when_full_does(lane, info, when_full)?,
+        None => handle_full(lane, info, when_full)?,
     };
-    Ok((place, turn.map(|turn| turn.since(info.entered))))
+    Ok((place, turn.map(|turn| turn.since(info.submitted_at))))
 }
 
-fn when_full_does(
-    lane: &Shared,
-    info: &Info,
+fn handle_full(
+    lane: &LaneCore,
+    info: &CallMeta,
     when_full: OverflowPolicy,
-) -> Result<Place, LaneErrorKind> {
-    let full = LaneErrorKind::QueueFull { capacity: lane.places.capacity() };
+) -> Result<QueueSlot, LaneErrorKind> {
+    let full = LaneErrorKind::QueueFull { capacity: lane.queue_capacity.limit() };
     match when_full {
         // Callers that wait for their place are not to lose it, so one more waits than should.
-        OverflowPolicy::Block if info.is_urgent() => Ok(lane.places.overdraw()),
+        OverflowPolicy::Block if info.is_urgent() => Ok(lane.queue_capacity.acquire_over_limit()),
         // It holds a worker, so the place that it waits for may never come free.
-        OverflowPolicy::Block if within::is_within(lane) => Ok(lane.places.overdraw()),
+        OverflowPolicy::Block if within::is_reentrant(lane) => {
+            Ok(lane.queue_capacity.acquire_over_limit())
+        }
         // A lesser call gives up its place, if there is one.
         _ if info.is_urgent() => {
-            let place = lane.shed(info.priority).or_else(|| lane.places.take());
-            Ok(place.unwrap_or_else(|| lane.places.overdraw()))
+            let place = lane.shed(info.priority).or_else(|| lane.queue_capacity.try_acquire());
+            Ok(place.unwrap_or_else(|| lane.queue_capacity.acquire_over_limit()))
         }
         OverflowPolicy::Refuse => Err(full),
         OverflowPolicy::Block => {
             let is_shut = || !lane.state().is_open();
-            let place = lane.places.wait(&lane.clock, info.deadline, is_shut);
+            let place = lane.queue_capacity.acquire(&lane.clock, info.deadline, is_shut);
             place.ok_or_else(|| match is_shut() {
                 true => LaneErrorKind::Closed,
-                false => {
-                    LaneErrorKind::DeadlinePassed { waited: lane.clock.now().since(info.entered) }
-                }
+                false => LaneErrorKind::DeadlinePassed {
+                    waited: lane.clock.now().since(info.submitted_at),
+                },
             })
         }
-        OverflowPolicy::Shed => lane.shed(info.priority).or_else(|| lane.places.take()).ok_or(full),
+        OverflowPolicy::Shed => {
+            lane.shed(info.priority).or_else(|| lane.queue_capacity.try_acquire()).ok_or(full)
+        }
     }
 }
 
 /// Calls of a route that is down are refused, unless they are held.
-fn is_up(lane: &Shared, info: &Info) -> Result<(), LaneErrorKind> {
-    let now = info.entered;
+fn check_breaker(lane: &LaneCore, info: &CallMeta) -> Result<(), LaneErrorKind> {
+    let now = info.submitted_at;
     let (refusal, change) = {
-        let mut care = lane.care();
-        (care.refusal(info, now), care.breaker_news(info.route, now))
+        let mut care = lane.health();
+        (care.blocked_route(info, now), care.take_breaker_change(info.route, now))
     };
-    lane.tell_of_breakers(change);
+    lane.report_breakers(change);
     // Half of the queue is for calls that can go, as far as the door can tell.
-    let has_room = lane.places.taken() * 2 < lane.places.capacity().max(2);
-    let is_held = |down: &Down| has_room && lane.when_down.holds(info, down);
+    let has_room = lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2);
+    let is_held =
+        |down: &BlockedRoute| has_room && lane.open_breaker_policy.should_hold(info, down);
     match refusal.filter(|down| !is_held(down)) {
         Some(down) => {
             Err(LaneErrorKind::BrokerDown { retry_in: down.until.map(|until| until.since(now)) })
@@ -97,38 +102,42 @@ fn is_up(lane: &Shared, info: &Info) -> Result<(), LaneErrorKind> {
 }
 
 /// A rate that was cut makes heavy calls rare, and does not refuse them for ever.
-fn know_weight(lane: &Shared, info: &Info) {
-    if info.charge.weight > 1 {
-        let (mut allowance, now) = lane.pace.allowance();
-        let mut care = lane.care();
-        care.weighs(info.charge.weight);
-        lane.apply(&mut care, &mut allowance, now);
+fn note_weight(lane: &LaneCore, info: &CallMeta) {
+    if info.cost.weight > 1 {
+        let (mut allowance, now) = lane.pacing.lock();
+        let mut care = lane.health();
+        care.ensure_room_for(info.cost.weight);
+        lane.apply_rate_change(&mut care, &mut allowance, now);
     }
 }
 
 /// A call that weighs more than some window ever has would wait for ever.
-fn could_ever_go(lane: &Shared, info: &Info) -> Result<(), LaneErrorKind> {
+fn check_fits_quota(lane: &LaneCore, info: &CallMeta) -> Result<(), LaneErrorKind> {
     // Only a weight can be too much: every window has room for one.
-    if info.charge.weight <= 1 {
+    if info.cost.weight <= 1 {
         return Ok(());
     }
-    let (mut allowance, now) = lane.pace.allowance();
-    match allowance.available_at(info.charge, now) {
+    let (mut allowance, now) = lane.pacing.lock();
+    match allowance.available_at(info.cost, now) {
         Err(NotYet::Never) => Err(LaneErrorKind::TooHeavy),
         Ok(()) | Err(NotYet::Until(_) | NotYet::InFlight) => Ok(()),
     }
 }
 
 /// When a call would have its turn, and what time it is.
-fn turn_of(lane: &Shared, info: &Info) -> (Option<Moment>, Moment) {
-    let queue = lane.take_stock();
-    let ahead = queue.schedule.ahead_of_next(info.priority, &info.user);
-    lane.estimate(&queue, info.charge, &ahead)
+fn estimate_turn(lane: &LaneCore, info: &CallMeta) -> (Option<Moment>, Moment) {
+    let queue = lane.lock_queue();
+    let ahead = queue.scheduler.load_ahead_of_next(info.priority, &info.user);
+    lane.estimate(&queue, info.cost, &ahead)
 }
 
 /// Refuses a call that would have its turn after its deadline. Gives when it will have it.
-fn could_be_in_time(lane: &Shared, info: &Info, deadline: Moment) -> Result<Moment, LaneErrorKind> {
-    match turn_of(lane, info) {
+fn check_deadline(
+    lane: &LaneCore,
+    info: &CallMeta,
+    deadline: Moment,
+) -> Result<Moment, LaneErrorKind> {
+    match estimate_turn(lane, info) {
         (None, _) => Err(LaneErrorKind::TooHeavy),
         (Some(turn), now) if turn >= deadline => {
             Err(LaneErrorKind::TooLate { retry_in: turn.since(now) })

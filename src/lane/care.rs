@@ -6,95 +6,95 @@
 use std::time::Duration;
 
 use super::config::LaneConfig;
-use super::job::{Attempt, Info, Next};
-use super::routes::{Change, Down, Routes};
+use super::job::{Attempt, CallMeta, Disposition};
+use super::routes::{BlockedRoute, BreakerChange, RouteBreakers};
 use crate::quota::{Moment, Quota};
 use crate::resilience::{
     Admission, BreakerMode, CallOutcome, PolicyError, RetryBudget, RetryPolicy, SendStamp, Throttle,
 };
 use crate::{ErrorClass, Session, Throttling};
 
-pub(crate) struct Care {
+pub(crate) struct LaneHealth {
     retry: RetryPolicy,
-    budget: RetryBudget,
-    routes: Routes,
+    retry_budget: RetryBudget,
+    routes: RouteBreakers,
     throttle: Throttle,
     rng: fastrand::Rng,
     /// When a call was held up for a permit, and for how long.
-    held_up: Option<(Moment, Duration)>,
+    last_queued: Option<(Moment, Duration)>,
     /// Whether the cut holds for urgent calls too: one of them was refused for coming too fast since it was made,
     /// so that it is no guess any more.
-    holds_for_all: bool,
+    cut_holds_for_urgent: bool,
     /// That has changed.
-    changed: bool,
+    limits_changed: bool,
 }
 
 /// What limits a lane at present.
-pub(super) struct Limits {
+pub(super) struct LaneLimits {
     /// For all calls.
-    pub(super) firm: Quota,
+    pub(super) all_calls: Quota,
     /// Besides, for those that are not urgent.
-    pub(super) lesser: Quota,
+    pub(super) normal_calls: Quota,
 }
 
 /// A call that waits for as long would have gone sooner at a higher rate: it is more than a hop takes.
-const HELD_UP: Duration = Duration::from_millis(1);
+const MIN_QUEUE_WAIT: Duration = Duration::from_millis(1);
 
 /// What a call carries along while it is under way.
-pub(super) struct Pass {
+pub(super) struct AttemptContext {
     admission: Option<Admission>,
-    departure: SendStamp,
+    send_stamp: SendStamp,
     /// The generation of the credentials that it is made with.
-    pub(super) made_with: u64,
+    pub(super) session_generation: u64,
     /// What the breaker of its route became, if that is news.
-    pub(super) breaker: Option<Change>,
+    pub(super) breaker_change: Option<BreakerChange>,
 }
 
 /// What follows the end of an attempt.
-pub(super) struct After {
-    pub(super) next: Next,
+pub(super) struct AttemptResult {
+    pub(super) disposition: Disposition,
     /// When the next attempt may go, if there is one.
-    pub(super) again_at: Moment,
+    pub(super) retry_at: Moment,
     /// Until when the lane pauses, if the broker has just asked for it.
-    pub(super) pause: Option<Moment>,
+    pub(super) paused_until: Option<Moment>,
     /// What the breaker of the call's route became, if that is news.
-    pub(super) breaker: Option<Change>,
+    pub(super) breaker_change: Option<BreakerChange>,
 }
 
-impl Care {
+impl LaneHealth {
     pub(super) fn new(config: &LaneConfig) -> Result<Self, PolicyError> {
         let mut rng = fastrand::Rng::new();
-        let retry = *config.its_retry();
+        let retry = *config.retry_policy();
         retry.check()?;
         Ok(Self {
             retry,
-            budget: RetryBudget::new(&retry)?,
-            routes: Routes::new(*config.its_breaker(), rng.fork())?,
-            throttle: Throttle::new(*config.its_throttle(), config.quota().clone())?,
+            retry_budget: RetryBudget::new(&retry)?,
+            routes: RouteBreakers::new(*config.breaker_policy(), rng.fork())?,
+            throttle: Throttle::new(*config.throttle_policy(), config.quota().clone())?,
             rng,
-            held_up: None,
-            holds_for_all: false,
-            changed: false,
+            last_queued: None,
+            cut_holds_for_urgent: false,
+            limits_changed: false,
         })
     }
 
     /// Until when no call of the lane goes, because the broker asked for a pause.
-    pub(super) fn pause(&self, now: Moment) -> Option<Moment> {
+    pub(super) fn paused_until(&self, now: Moment) -> Option<Moment> {
         self.throttle.pause(now)
     }
 
     /// The routes whose calls are refused now.
-    pub(super) fn down(&mut self, now: Moment) -> Vec<Down> {
-        self.routes.down(now)
+    pub(super) fn blocked_routes(&mut self, now: Moment) -> Vec<BlockedRoute> {
+        self.routes.blocked_routes(now)
     }
 
     /// Why this call is refused now, if it is.
-    pub(super) fn refusal(&mut self, info: &Info, now: Moment) -> Option<Down> {
-        self.routes.refusal(info.route, info.is_urgent(), now)
+    pub(super) fn blocked_route(&mut self, info: &CallMeta, now: Moment) -> Option<BlockedRoute> {
+        self.routes.blocked_route(info.route, info.is_urgent(), now)
     }
 
     /// There are calls of so much weight: a rate that is cut leaves room for them.
-    pub(super) fn weighs(&mut self, weight: u32) {
+    pub(super) fn ensure_room_for(&mut self, weight: u32) {
         self.throttle.ensure_room_for(weight);
     }
 
@@ -102,32 +102,40 @@ impl Care {
     ///
     /// One caller that calls again and again leaves nobody waiting, but is held up itself: once in
     /// each window, for about as long. That is a busy lane too.
-    pub(super) fn sent(&mut self, now: Moment, info: &Info, others: bool, made_with: u64) -> Pass {
-        let waited = now.since(info.entered);
-        if waited >= HELD_UP {
-            self.held_up = Some((now, waited));
+    pub(super) fn on_dispatch(
+        &mut self,
+        now: Moment,
+        info: &CallMeta,
+        others: bool,
+        made_with: u64,
+    ) -> AttemptContext {
+        let waited = now.since(info.submitted_at);
+        if waited >= MIN_QUEUE_WAIT {
+            self.last_queued = Some((now, waited));
         }
         let lately = |(at, waited): (Moment, Duration)| now.since(at) <= waited * 2;
-        let waiting = others || self.held_up.is_some_and(lately);
-        Pass {
+        let waiting = others || self.last_queued.is_some_and(lately);
+        AttemptContext {
             // It was not refused a moment ago, under the same lock.
             admission: self.routes.admit(info.route, info.is_urgent(), now),
-            departure: self.throttle.on_send(now, info.charge.weight, waiting),
-            made_with,
-            breaker: self.routes.change(info.route, now),
+            send_stamp: self.throttle.on_send(now, info.cost.weight, waiting),
+            session_generation: made_with,
+            breaker_change: self.routes.take_change(info.route, now),
         }
     }
 
     /// A call is over, after so long.
-    pub(super) fn over(
+    pub(super) fn on_attempt_end(
         &mut self,
-        pass: Pass,
+        pass: AttemptContext,
         (now, took): (Moment, Duration),
         attempt: Attempt,
-        info: &Info,
+        info: &CallMeta,
         session: &Session,
-    ) -> After {
-        let Pass { admission, departure, made_with, .. } = pass;
+    ) -> AttemptResult {
+        let AttemptContext {
+            admission, send_stamp: departure, session_generation: made_with, ..
+        } = pass;
         let outcome = match attempt.failure {
             Some(_) if attempt.panicked => CallOutcome::Ignored,
             failure => failure.map_or(CallOutcome::Success, CallOutcome::from),
@@ -136,17 +144,22 @@ impl Care {
             self.routes.record(info.route, admission, now, (outcome, took));
         }
         if attempt.number == 1 {
-            self.budget.deposit(now);
+            self.retry_budget.deposit(now);
         }
-        let breaker = self.routes.change(info.route, now);
-        let mut after = After { next: Next::Answer, again_at: now, pause: None, breaker };
+        let breaker = self.routes.take_change(info.route, now);
+        let mut after = AttemptResult {
+            disposition: Disposition::Complete,
+            retry_at: now,
+            paused_until: None,
+            breaker_change: breaker,
+        };
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
             self.throttle.on_throttled(departure, now, retry_after);
-            if info.is_urgent() && !self.holds_for_all {
-                (self.holds_for_all, self.changed) = (true, true);
+            if info.is_urgent() && !self.cut_holds_for_urgent {
+                (self.cut_holds_for_urgent, self.limits_changed) = (true, true);
             }
-            after.pause = self.throttle.pause(now);
+            after.paused_until = self.throttle.pause(now);
         }
         if !attempt.is_repeatable {
             return after;
@@ -155,72 +168,80 @@ impl Care {
         let is_outdated =
             failure.class == ErrorClass::Unauthorized && made_with != session.generation();
         if is_outdated && attempt.number < self.retry.max_attempts() {
-            return After { next: Next::Again, ..after };
+            return AttemptResult { disposition: Disposition::Retry, ..after };
         }
         let delay = self.retry.delay(failure.class, info.effect, attempt.number, self.rng.u64(..));
         if let Some(delay) = delay {
             let at = now + delay;
             let is_in_time = info.deadline.is_none_or(|deadline| at < deadline);
             // What the retries of lesser calls have spent must not keep an urgent one from going.
-            if is_in_time && (info.is_urgent() || self.budget.withdraw(now)) {
-                after = After { next: Next::Again, again_at: at, ..after };
+            if is_in_time && (info.is_urgent() || self.retry_budget.withdraw(now)) {
+                after = AttemptResult { disposition: Disposition::Retry, retry_at: at, ..after };
             }
         }
         after
     }
 
     /// A call that was let through never began, which tells nothing.
-    pub(super) fn was_not_begun(&mut self, pass: Pass, now: Moment, info: &Info) {
+    pub(super) fn on_not_started(&mut self, pass: AttemptContext, now: Moment, info: &CallMeta) {
         if let Some(admission) = pass.admission {
             self.routes.record(info.route, admission, now, (CallOutcome::Ignored, Duration::ZERO));
         }
     }
 
     /// What limits the lane from now on, if it has changed.
-    pub(super) fn take_change(&mut self) -> Option<Limits> {
+    pub(super) fn take_new_limits(&mut self) -> Option<LaneLimits> {
         let changed = self.throttle.take_new_quota().is_some();
-        (changed || self.changed).then(|| self.limits())
+        (changed || self.limits_changed).then(|| self.current_limits())
     }
 
     /// Gives the lane another quota. Gives what limits it now.
-    pub(super) fn set_quota(&mut self, quota: &Quota) -> Limits {
+    pub(super) fn set_quota(&mut self, quota: &Quota) -> LaneLimits {
         self.throttle.set_quota(quota.clone());
         let _ = self.throttle.take_new_quota();
-        self.limits()
+        self.current_limits()
     }
 
-    fn limits(&mut self) -> Limits {
-        self.changed = false;
+    fn current_limits(&mut self) -> LaneLimits {
+        self.limits_changed = false;
         let cut = self.throttle.cut();
-        self.holds_for_all &= !cut.windows().is_empty();
-        match self.holds_for_all {
-            true => Limits { firm: self.throttle.quota(), lesser: Quota::unlimited() },
-            false => Limits { firm: self.throttle.configured().clone(), lesser: cut },
+        self.cut_holds_for_urgent &= !cut.windows().is_empty();
+        match self.cut_holds_for_urgent {
+            true => {
+                LaneLimits { all_calls: self.throttle.quota(), normal_calls: Quota::unlimited() }
+            }
+            false => {
+                LaneLimits { all_calls: self.throttle.configured().clone(), normal_calls: cut }
+            }
         }
     }
 
     /// How many percent of the configured rate the lane goes at, at most.
-    pub(super) fn percent(&self) -> u32 {
+    pub(super) fn rate_percent(&self) -> u32 {
         self.throttle.percent()
     }
 
-    pub(super) fn configured(&self) -> &Quota {
+    pub(super) fn configured_quota(&self) -> &Quota {
         self.throttle.configured()
     }
 
     /// What the breaker of each route does.
-    pub(super) fn breakers(&mut self, now: Moment) -> Vec<Change> {
+    pub(super) fn breaker_states(&mut self, now: Moment) -> Vec<BreakerChange> {
         self.routes.states(now)
     }
 
     /// What the breaker of a route has become, if it was not told.
-    pub(super) fn breaker_news(&mut self, route: &'static str, now: Moment) -> Option<Change> {
-        self.routes.change(route, now)
+    pub(super) fn take_breaker_change(
+        &mut self,
+        route: &'static str,
+        now: Moment,
+    ) -> Option<BreakerChange> {
+        self.routes.take_change(route, now)
     }
 
     /// Forces the breakers, or leaves them to themselves. Gives what they became.
-    pub(super) fn set_breaker(&mut self, mode: BreakerMode, now: Moment) -> Vec<Change> {
+    pub(super) fn set_breaker(&mut self, mode: BreakerMode, now: Moment) -> Vec<BreakerChange> {
         self.routes.set_mode(mode, now);
-        self.routes.changes(now)
+        self.routes.take_changes(now)
     }
 }

@@ -46,18 +46,18 @@ pub enum ExpiredSessionPolicy {
 }
 
 /// Threads are cheap but not free; a lane that needs more says so itself.
-const MOST_WORKERS_BY_DEFAULT: u32 = 16;
-const MOST_WORKERS: usize = 1024;
+const DEFAULT_MAX_WORKERS: u32 = 16;
+const MAX_WORKERS: usize = 1024;
 /// Enough for a few positions to be closed at once beside calls that hang.
-const URGENT_WORKERS_BY_DEFAULT: usize = 4;
-const MOST_URGENT_WORKERS: usize = 64;
-const QUEUE_BY_DEFAULT: usize = 1024;
+const DEFAULT_URGENT_WORKERS: usize = 4;
+const MAX_URGENT_WORKERS: usize = 64;
+const DEFAULT_QUEUE: usize = 1024;
 /// Late enough for priorities to mean something, and soon enough to wait for.
-const AGING_BY_DEFAULT: u32 = 10;
+const DEFAULT_AGING: u32 = 10;
 /// More than a machine has memory for, and an absurd number must not pass.
-const LONGEST_QUEUE: usize = 1 << 24;
+const MAX_QUEUE: usize = 1 << 24;
 /// A user who may call once a day is meant otherwise.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_USER_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl LaneConfig {
     /// A lane that keeps to `quota`.
@@ -67,10 +67,10 @@ impl LaneConfig {
             credit: RttCredit::default(),
             in_flight: None,
             urgent_workers: None,
-            queue: QUEUE_BY_DEFAULT,
+            queue: DEFAULT_QUEUE,
             when_full: OverflowPolicy::default(),
             user_interval: Duration::ZERO,
-            aging: Some(AGING_BY_DEFAULT),
+            aging: Some(DEFAULT_AGING),
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
             throttle: ThrottlePolicy::default(),
@@ -207,78 +207,78 @@ impl LaneConfig {
     /// Its quota cannot be kept, or a setting makes no sense; the error says what would.
     pub fn check(&self) -> Result<(), LaneConfigError> {
         self.quota.check()?;
-        self.workers()?;
-        self.its_urgent_workers()?;
-        self.capacity()?;
-        self.its_interval()?;
-        self.its_aging()?;
+        self.checked_in_flight()?;
+        self.checked_urgent_workers()?;
+        self.checked_queue()?;
+        self.checked_user_interval()?;
+        self.checked_aging()?;
         self.retry.check()?;
         self.breaker.check()?;
         Ok(self.throttle.check()?)
     }
 
-    pub(super) fn workers(&self) -> Result<usize, LaneConfigError> {
+    pub(super) fn checked_in_flight(&self) -> Result<usize, LaneConfigError> {
         let by_default = || {
-            let most = self.quota.max_in_flight().unwrap_or(MOST_WORKERS_BY_DEFAULT);
-            most.clamp(1, MOST_WORKERS_BY_DEFAULT) as usize
+            let most = self.quota.max_in_flight().unwrap_or(DEFAULT_MAX_WORKERS);
+            most.clamp(1, DEFAULT_MAX_WORKERS) as usize
         };
         match self.in_flight.unwrap_or_else(by_default) {
-            calls @ 1..=MOST_WORKERS => Ok(calls),
+            calls @ 1..=MAX_WORKERS => Ok(calls),
             calls => Err(LaneConfigError::InFlight { calls }),
         }
     }
 
-    pub(super) fn its_urgent_workers(&self) -> Result<usize, LaneConfigError> {
-        let by_default = self.workers()?.min(URGENT_WORKERS_BY_DEFAULT);
+    pub(super) fn checked_urgent_workers(&self) -> Result<usize, LaneConfigError> {
+        let by_default = self.checked_in_flight()?.min(DEFAULT_URGENT_WORKERS);
         match self.urgent_workers.unwrap_or(by_default) {
-            calls @ 0..=MOST_URGENT_WORKERS => Ok(calls),
+            calls @ 0..=MAX_URGENT_WORKERS => Ok(calls),
             calls => Err(LaneConfigError::UrgentWorkers { calls }),
         }
     }
 
-    pub(super) fn capacity(&self) -> Result<usize, LaneConfigError> {
+    pub(super) fn checked_queue(&self) -> Result<usize, LaneConfigError> {
         match self.queue {
-            1..=LONGEST_QUEUE => Ok(self.queue),
+            1..=MAX_QUEUE => Ok(self.queue),
             calls => Err(LaneConfigError::Queue { calls }),
         }
     }
 
-    pub(crate) fn its_credit(&self) -> RttCredit {
+    pub(crate) fn rtt_credit(&self) -> RttCredit {
         self.credit
     }
 
-    pub(super) fn its_retry(&self) -> &RetryPolicy {
+    pub(super) fn retry_policy(&self) -> &RetryPolicy {
         &self.retry
     }
 
-    pub(super) fn its_breaker(&self) -> &BreakerPolicy {
+    pub(super) fn breaker_policy(&self) -> &BreakerPolicy {
         &self.breaker
     }
 
-    pub(super) fn its_throttle(&self) -> &ThrottlePolicy {
+    pub(super) fn throttle_policy(&self) -> &ThrottlePolicy {
         &self.throttle
     }
 
-    pub(super) fn its_when_expired(&self) -> ExpiredSessionPolicy {
+    pub(super) fn expired_session_policy(&self) -> ExpiredSessionPolicy {
         self.when_expired
     }
 
-    pub(super) fn its_when_down(&self) -> OpenBreakerPolicy {
+    pub(super) fn open_breaker_policy(&self) -> OpenBreakerPolicy {
         self.when_down
     }
 
-    pub(super) fn its_when_full(&self) -> OverflowPolicy {
+    pub(super) fn overflow_policy(&self) -> OverflowPolicy {
         self.when_full
     }
 
-    pub(super) fn its_interval(&self) -> Result<Duration, LaneConfigError> {
+    pub(super) fn checked_user_interval(&self) -> Result<Duration, LaneConfigError> {
         match self.user_interval {
-            interval if interval <= LONGEST_INTERVAL => Ok(interval),
+            interval if interval <= MAX_USER_INTERVAL => Ok(interval),
             interval => Err(LaneConfigError::UserInterval { interval }),
         }
     }
 
-    pub(super) fn its_aging(&self) -> Result<Option<u32>, LaneConfigError> {
+    pub(super) fn checked_aging(&self) -> Result<Option<u32>, LaneConfigError> {
         match self.aging {
             Some(0) => Err(LaneConfigError::Aging),
             aging => Ok(aging),
@@ -300,19 +300,19 @@ pub enum LaneConfigError {
     #[error(transparent)]
     Quota(#[from] QuotaError),
     /// No calls at once, or absurdly many.
-    #[error("in_flight({calls}): write a number from 1 to {MOST_WORKERS}")]
+    #[error("in_flight({calls}): write a number from 1 to {MAX_WORKERS}")]
     InFlight {
         /// What was asked for.
         calls: usize,
     },
     /// More threads than anybody has exits.
-    #[error("urgent_workers({calls}): write a number from 0 to {MOST_URGENT_WORKERS}")]
+    #[error("urgent_workers({calls}): write a number from 0 to {MAX_URGENT_WORKERS}")]
     UrgentWorkers {
         /// What was asked for.
         calls: usize,
     },
     /// No place to wait, or absurdly many.
-    #[error("queue({calls}): write a number from 1 to {LONGEST_QUEUE}")]
+    #[error("queue({calls}): write a number from 1 to {MAX_QUEUE}")]
     Queue {
         /// What was asked for.
         calls: usize,

@@ -16,32 +16,32 @@
 //! (`tests/loom_crew.rs` tries it in every order.)
 
 use super::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, fence, wait};
-use crate::clock::Alarm;
+use crate::clock::Parker;
 use crate::quota::Moment;
 
 /// What the workers look at.
-pub(crate) trait Lookout {
+pub(crate) trait WorkSource {
     /// A call to make.
-    type Chosen;
+    type Call;
     /// Looks for one.
-    fn look(&self, role: Role) -> Look<Self::Chosen>;
+    fn poll(&self, role: Role) -> NextWork<Self::Call>;
     /// Whether something has arrived at which no worker has looked.
-    fn has_news(&self) -> bool;
+    fn has_unseen_calls(&self) -> bool;
     /// Whether a look has left something to be done that runs code which is not ours.
-    fn has_chores(&self) -> bool;
+    fn has_deferred(&self) -> bool;
     /// Does it. Neither a looker does, nor who has the seat: the lane would stand still meanwhile.
-    fn do_chores(&self);
+    fn run_deferred(&self);
     /// Whether somebody is to look while the one who asks makes a call.
-    fn wants_leader(&self) -> bool;
+    fn needs_leader(&self) -> bool;
 }
 
 /// What a look came to.
 #[derive(Debug)]
-pub(crate) enum Look<C> {
+pub(crate) enum NextWork<C> {
     /// This call goes now.
-    Go(C),
+    Run(C),
     /// Nothing goes before this moment, or before something changes.
-    Wait(Option<Moment>),
+    Sleep(Option<Moment>),
     /// The lane is closed.
     Closed,
 }
@@ -56,195 +56,195 @@ pub(crate) enum Role {
 }
 
 /// What wakes the leader.
-pub(crate) trait Bell {
+pub(crate) trait Park {
     /// Wakes the sleeper, or the next one to sleep. Rings do not add up.
-    fn ring(&self);
+    fn unpark(&self);
     /// Forgets a ring that nobody slept through.
-    fn quiet(&self);
+    fn clear(&self);
     /// Sleeps until then, or until a ring. May wake early.
-    fn sleep_until(&self, until: Option<Moment>);
+    fn park_until(&self, until: Option<Moment>);
     /// A follower goes to sleep.
-    fn rest(&self) {}
+    fn mark_idle(&self) {}
     /// A follower is woken, and counts as awake before it runs.
-    fn rise(&self) {}
+    fn mark_active(&self) {}
 }
 
 /// The workers of one lane.
 #[derive(Debug)]
-pub(crate) struct Crew<B> {
+pub(crate) struct LeaderFollowers<B> {
     /// Workers that will look before they sleep.
-    lookers: AtomicUsize,
+    searching: AtomicUsize,
     /// Whether the seat is taken.
-    seated: AtomicBool,
-    bell: B,
+    has_leader: AtomicBool,
+    parker: B,
     followers: Mutex<Followers>,
-    vacancy: Condvar,
+    leader_gone: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Followers {
     /// The lane is shut, and nobody is to sit down any more.
-    shut: bool,
+    closed: bool,
     asleep: usize,
     /// How many of those are to wake.
-    called: usize,
+    wakeups: usize,
 }
 
-impl<B: Bell> Crew<B> {
+impl<B: Park> LeaderFollowers<B> {
     pub(crate) fn new(bell: B) -> Self {
         Self {
-            lookers: AtomicUsize::new(0),
-            seated: AtomicBool::new(false),
-            bell,
+            searching: AtomicUsize::new(0),
+            has_leader: AtomicBool::new(false),
+            parker: bell,
             followers: Mutex::new(Followers::default()),
-            vacancy: Condvar::new(),
+            leader_gone: Condvar::new(),
         }
     }
 
     /// A worker says that it will call [`next`](Self::next) soon. Once before each time.
-    pub(crate) fn will_look(&self) {
-        self.lookers.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn begin_search(&self) {
+        self.searching.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A worker takes its word back: it runs code that is not ours, for who knows how long.
-    pub(crate) fn will_not_look<L: Lookout>(&self, lane: &L) {
-        self.lookers.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) fn cancel_search<L: WorkSource>(&self, lane: &L) {
+        self.searching.fetch_sub(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if lane.wants_leader() {
-            self.ring();
+        if lane.needs_leader() {
+            self.wake_one();
         }
     }
 
     /// Waits for a call to make. `None`: the lane is closed.
-    pub(crate) fn next<L: Lookout>(&self, lane: &L) -> Option<L::Chosen> {
+    pub(crate) fn next_call<L: WorkSource>(&self, lane: &L) -> Option<L::Call> {
         loop {
-            let look = lane.look(Role::Other);
-            self.lookers.fetch_sub(1, Ordering::SeqCst);
+            let look = lane.poll(Role::Other);
+            self.searching.fetch_sub(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             // What came in the meantime may have relied on this worker.
-            let missed = lane.has_news();
-            let has_chores = lane.has_chores();
+            let missed = lane.has_unseen_calls();
+            let has_chores = lane.has_deferred();
             match look {
-                Look::Go(chosen) => {
+                NextWork::Run(chosen) => {
                     if missed || has_chores {
-                        self.ring();
+                        self.wake_one();
                     }
                     return Some(chosen);
                 }
-                Look::Wait(_) | Look::Closed if has_chores => lane.do_chores(),
-                Look::Closed => return None,
-                Look::Wait(_) if missed => {}
-                Look::Wait(_) => {
-                    let chosen = self.sit().then(|| self.lead(lane)).flatten();
+                NextWork::Sleep(_) | NextWork::Closed if has_chores => lane.run_deferred(),
+                NextWork::Closed => return None,
+                NextWork::Sleep(_) if missed => {}
+                NextWork::Sleep(_) => {
+                    let chosen = self.become_leader().then(|| self.lead(lane)).flatten();
                     if chosen.is_some() {
                         return chosen;
                     }
                 }
             }
-            self.will_look();
+            self.begin_search();
         }
     }
 
     /// A call was brought. A worker that is awake looks at it, or else one is woken for it, if
     /// `needs_one` says that it cannot wait until some worker is done.
-    pub(crate) fn arrived(&self, needs_one: impl FnOnce() -> bool) {
+    pub(crate) fn notify_arrival(&self, needs_one: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
-        if self.lookers.load(Ordering::SeqCst) == 0 && needs_one() {
-            self.ring();
+        if self.searching.load(Ordering::SeqCst) == 0 && needs_one() {
+            self.wake_one();
         }
     }
 
     /// Something changed: the leader is to look, or whoever becomes it.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn wake_one(&self) {
         fence(Ordering::SeqCst);
-        match self.seated.load(Ordering::SeqCst) {
-            true => self.bell.ring(),
+        match self.has_leader.load(Ordering::SeqCst) {
+            true => self.parker.unpark(),
             false => {
                 // Through the lock, so that who found the seat taken a moment ago sleeps already.
                 let mut followers = self.followers.lock();
-                if followers.called < followers.asleep {
-                    followers.called += 1;
-                    self.bell.rise();
+                if followers.wakeups < followers.asleep {
+                    followers.wakeups += 1;
+                    self.parker.mark_active();
                 }
                 drop(followers);
-                self.vacancy.notify_one();
+                self.leader_gone.notify_one();
             }
         }
     }
 
     /// Sends everybody away.
-    pub(crate) fn shut(&self) {
+    pub(crate) fn close(&self) {
         {
             let mut followers = self.followers.lock();
-            followers.shut = true;
-            (followers.called..followers.asleep).for_each(|_| self.bell.rise());
-            followers.called = followers.asleep;
+            followers.closed = true;
+            (followers.wakeups..followers.asleep).for_each(|_| self.parker.mark_active());
+            followers.wakeups = followers.asleep;
         }
-        self.vacancy.notify_all();
-        self.bell.ring();
+        self.leader_gone.notify_all();
+        self.parker.unpark();
     }
 
     /// Waits until the seat is vacant, and takes it. False: the lane is shut.
-    fn sit(&self) -> bool {
+    fn become_leader(&self) -> bool {
         let mut followers = self.followers.lock();
         loop {
-            if followers.shut {
+            if followers.closed {
                 return false;
             }
             let take = (Ordering::SeqCst, Ordering::SeqCst);
-            if self.seated.compare_exchange(false, true, take.0, take.1).is_ok() {
+            if self.has_leader.compare_exchange(false, true, take.0, take.1).is_ok() {
                 return true;
             }
             followers.asleep += 1;
-            self.bell.rest();
-            while followers.called == 0 {
-                followers = wait(&self.vacancy, followers);
+            self.parker.mark_idle();
+            while followers.wakeups == 0 {
+                followers = wait(&self.leader_gone, followers);
             }
-            followers.called -= 1;
+            followers.wakeups -= 1;
             followers.asleep -= 1;
         }
     }
 
     /// Keeps the seat until there is a call to make, or a chore, or the lane is closed.
-    fn lead<L: Lookout>(&self, lane: &L) -> Option<L::Chosen> {
+    fn lead<L: WorkSource>(&self, lane: &L) -> Option<L::Call> {
         let chosen = loop {
             // A ring up to here is about something that is seen now.
-            self.bell.quiet();
+            self.parker.clear();
             fence(Ordering::SeqCst);
-            match lane.look(Role::Leader) {
-                Look::Wait(_) if lane.has_chores() => break None,
-                Look::Wait(until) => self.bell.sleep_until(until),
-                Look::Go(chosen) => break Some(chosen),
-                Look::Closed => break None,
+            match lane.poll(Role::Leader) {
+                NextWork::Sleep(_) if lane.has_deferred() => break None,
+                NextWork::Sleep(until) => self.parker.park_until(until),
+                NextWork::Run(chosen) => break Some(chosen),
+                NextWork::Closed => break None,
             }
         };
-        self.seated.store(false, Ordering::SeqCst);
+        self.has_leader.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if lane.wants_leader() || (chosen.is_some() && lane.has_chores()) {
-            self.ring();
+        if lane.needs_leader() || (chosen.is_some() && lane.has_deferred()) {
+            self.wake_one();
         }
         chosen
     }
 }
 
-impl Bell for Alarm {
-    fn ring(&self) {
-        Alarm::ring(self);
+impl Park for Parker {
+    fn unpark(&self) {
+        Parker::unpark(self);
     }
 
-    fn quiet(&self) {
-        Alarm::quiet(self);
+    fn clear(&self) {
+        Parker::clear(self);
     }
 
-    fn sleep_until(&self, until: Option<Moment>) {
-        Alarm::sleep_until(self, until);
+    fn park_until(&self, until: Option<Moment>) {
+        Parker::park_until(self, until);
     }
 
-    fn rest(&self) {
-        Alarm::rest(self);
+    fn mark_idle(&self) {
+        Parker::mark_idle(self);
     }
 
-    fn rise(&self) {
-        Alarm::rise(self);
+    fn mark_active(&self) {
+        Parker::mark_active(self);
     }
 }

@@ -5,8 +5,8 @@
 //! not held for ever: if a trial that began while the call waited fails, the call is refused. So its caller hears of
 //! it once in each time that the breaker is open.
 
-use super::job::Info;
-use super::routes::Down;
+use super::job::CallMeta;
+use super::routes::BlockedRoute;
 
 /// What a lane does with calls of a route class whose [circuit breaker](crate::resilience::BreakerPolicy) is open.
 /// [Urgent](super::Priority::URGENT) calls go all the same, and a breaker that was forced open by hand refuses
@@ -36,7 +36,7 @@ pub enum OpenBreakerPolicy {
 
 impl OpenBreakerPolicy {
     /// Whether a call waits for the breaker.
-    pub(super) fn holds(self, info: &Info, down: &Down) -> bool {
+    pub(super) fn should_hold(self, info: &CallMeta, down: &BlockedRoute) -> bool {
         let Some(until) = down.until.filter(|_| !down.is_forced) else { return false };
         let has_time = match (self, info.deadline) {
             (Self::Refuse, _) | (Self::HoldWithoutDeadline, Some(_)) => false,
@@ -45,6 +45,8 @@ impl OpenBreakerPolicy {
         };
         // Of one that was tried there is an answer to give.
         let is_untried = info.attempts() == 0;
-        has_time && is_untried && down.in_vain.is_none_or(|trial| trial <= info.entered)
+        has_time
+            && is_untried
+            && down.last_failed_half_open.is_none_or(|trial| trial <= info.submitted_at)
     }
 }

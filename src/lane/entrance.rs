@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use parking_lot::Mutex;
 
-use super::care::Care;
-use super::job::{Info, Task, Waits, Work};
-use super::observer::Watch;
-use super::pace::Pace;
+use super::care::LaneHealth;
+use super::job::{CallHandle, CallMeta, Task, Work};
+use super::observer::ObserverHandle;
+use super::pace::SharedPacing;
 use super::places::OverflowPolicy;
 use super::priority::Priority;
-use super::shared::{Parts, Shared, workers};
+use super::shared::{CoreConfig, LaneCore, thread_count};
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::{
-    CallOptions, LaneConfig, LaneConfigError, LaneError, Method, Shutdown, ShutdownSummary, admit,
-    within,
+    CallOptions, LaneConfig, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary,
+    admit, within,
 };
 use crate::clock::Clock;
 use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
@@ -32,17 +32,17 @@ use crate::{Failure, Session};
 /// any wait, is one whose call was [cut off](super::LaneErrorKind::CutOff) before.
 #[derive(Debug)]
 pub struct Lane {
-    shared: Arc<Shared>,
-    when_full: OverflowPolicy,
-    numbers: AtomicU64,
+    core: Arc<LaneCore>,
+    overflow_policy: OverflowPolicy,
+    next_number: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,
     /// A word of each worker that is done.
-    done: Receiver<()>,
+    finished_workers: Receiver<()>,
 }
 
 /// For so long a lane that is dropped waits for its calls under way, in time that passes by itself: longer than
 /// an adapter with timeouts takes to give an answer up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Lane {
     /// Starts the workers of the lane `name`, which is the one of `index` in its allowance.
@@ -51,41 +51,47 @@ impl Lane {
         index: usize,
         config: &LaneConfig,
         clock: &Clock,
-        pace: &Arc<Pace>,
-        watch: Watch,
+        pace: &Arc<SharedPacing>,
+        watch: ObserverHandle,
         session: &Session,
     ) -> Result<Self, LaneConfigError> {
-        let most_running = config.workers()?;
-        let urgent_workers = config.its_urgent_workers()?;
-        let shared = Arc::new(Shared::new(Parts {
+        let most_running = config.checked_in_flight()?;
+        let urgent_workers = config.checked_urgent_workers()?;
+        let shared = Arc::new(LaneCore::new(CoreConfig {
             name,
             index,
             clock: clock.clone(),
-            pace: Arc::clone(pace),
-            watch,
-            capacity: config.capacity()?,
-            most_running,
+            pacing: Arc::clone(pace),
+            observer: watch,
+            queue_capacity: config.checked_queue()?,
+            max_in_flight: most_running,
             urgent_workers,
-            interval: config.its_interval()?,
-            aging: config.its_aging()?,
-            care: Care::new(config)?,
+            user_interval: config.checked_user_interval()?,
+            aging: config.checked_aging()?,
+            health: LaneHealth::new(config)?,
             session: session.clone(),
-            when_expired: config.its_when_expired(),
-            when_down: config.its_when_down(),
+            expired_session_policy: config.expired_session_policy(),
+            open_breaker_policy: config.open_breaker_policy(),
         }));
-        let when_full = config.its_when_full();
+        let when_full = config.overflow_policy();
         let numbers = AtomicU64::new(0);
-        let count = workers(most_running, urgent_workers);
+        let count = thread_count(most_running, urgent_workers);
         let (tell, done): (Sender<()>, _) = bounded(count);
-        let lane = Self { shared, when_full, numbers, workers: Mutex::default(), done };
+        let lane = Self {
+            core: shared,
+            overflow_policy: when_full,
+            next_number: numbers,
+            workers: Mutex::default(),
+            finished_workers: done,
+        };
         for number in 0..count {
-            let shared = Arc::clone(&lane.shared);
-            let (awake, tell) = (clock.awake(), tell.clone());
+            let shared = Arc::clone(&lane.core);
+            let (awake, tell) = (clock.active_guard(), tell.clone());
             let worker = thread::Builder::new()
                 .name(format!("lane-{name}-{number}"))
                 .spawn(move || {
-                    awake.is_this_thread();
-                    shared.work(number);
+                    awake.bind_to_thread();
+                    shared.run_worker(number);
                     // There is room for a word of each.
                     let _ = tell.send(());
                 })
@@ -95,28 +101,28 @@ impl Lane {
         Ok(lane)
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn core(&self) -> &Arc<LaneCore> {
+        &self.core
     }
 
     /// The lane's name.
     pub fn name(&self) -> &'static str {
-        self.shared.name
+        self.core.name
     }
 
     /// How many calls wait for their turn.
     pub fn queued(&self) -> usize {
-        self.shared.places.taken()
+        self.core.queue_capacity.in_use()
     }
 
     /// Lets no call go until [`resume`](Self::resume). Those under way are not touched.
     pub fn pause(&self) {
-        self.shared.enter(LaneState::Paused);
+        self.core.set_state(LaneState::Paused);
     }
 
     /// Lets calls go again.
     pub fn resume(&self) {
-        self.shared.enter(LaneState::Running);
+        self.core.set_state(LaneState::Running);
     }
 
     /// Gives the lane another quota, at once. What was used stays used.
@@ -126,11 +132,16 @@ impl Lane {
     pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let changed = {
-            let (mut allowance, now) = self.shared.pace.allowance_to_change();
-            let limits = self.shared.care().set_quota(quota);
-            allowance.set_lane_and_cut(self.shared.index, &limits.firm, &limits.lesser, now)
+            let (mut allowance, now) = self.core.pacing.lock_with_fresh_wall_clock();
+            let limits = self.core.health().set_quota(quota);
+            allowance.set_lane_and_cut(
+                self.core.index,
+                &limits.all_calls,
+                &limits.normal_calls,
+                now,
+            )
         };
-        self.shared.ring();
+        self.core.wake_one();
         changed
     }
 
@@ -139,42 +150,42 @@ impl Lane {
     pub fn set_breaker(&self, mode: BreakerMode) {
         let news = {
             // A look holds it from its first glance at the breaker to the end.
-            let (_allowance, now) = self.shared.pace.allowance();
-            let mut care = self.shared.care();
+            let (_allowance, now) = self.core.pacing.lock();
+            let mut care = self.core.health();
             care.set_breaker(mode, now)
         };
-        self.shared.tell_of_breakers(news);
-        self.shared.ring();
+        self.core.report_breakers(news);
+        self.core.wake_one();
     }
 
     /// How the lane is doing.
     pub fn status(&self) -> LaneStatus {
-        let shared = &self.shared;
+        let shared = &self.core;
         let (census, estimate, retrying) = {
-            let queue = shared.take_stock();
-            let ahead = queue.schedule.ahead_of_next(Priority::default(), &None);
+            let queue = shared.lock_queue();
+            let ahead = queue.scheduler.load_ahead_of_next(Priority::default(), &None);
             let (turn, _) = shared.estimate(&queue, Cost::to_lane(shared.index), &ahead);
-            (queue.schedule.census(), turn, queue.schedule.retrying())
+            (queue.scheduler.stats(), turn, queue.scheduler.retrying())
         };
-        let (mut allowance, now) = shared.pace.allowance();
+        let (mut allowance, now) = shared.pacing.lock();
         let windows = allowance.lane_use(shared.index, now);
-        let mut care = shared.care();
-        let pause = care.pause(now);
-        let breakers = care.breakers(now).into_iter();
+        let mut care = shared.health();
+        let pause = care.paused_until(now);
+        let breakers = care.breaker_states(now).into_iter();
         let breakers: BTreeMap<_, _> = breakers.map(|known| (known.route, known.state)).collect();
         LaneStatus {
             lane: shared.name,
             state: shared.state(),
-            queued: shared.places.taken(),
-            capacity: shared.places.capacity(),
+            queued: shared.queue_capacity.in_use(),
+            capacity: shared.queue_capacity.limit(),
             queued_by_priority: census.by_priority,
             queued_by_user: census.by_user,
             oldest_wait: census.oldest.map(|oldest| now.since(oldest)),
             in_flight: allowance.in_flight(shared.index),
-            workers: shared.most_running,
+            workers: shared.max_in_flight,
             urgent_workers: shared.urgent_workers,
             windows: {
-                let configured = care.configured().windows();
+                let configured = care.configured_quota().windows();
                 let status = |used: &WindowUse| WindowStatus {
                     is_cut: !configured.contains(&used.window),
                     ..WindowStatus::new(used, Reserve::NONE, now)
@@ -183,10 +194,10 @@ impl Lane {
             },
             estimated_wait: estimate.map(|at| at.since(now)),
             paused_for: pause.map(|until| until.since(now)),
-            quota: care.configured().to_string(),
-            rate: rate_of(care.configured()),
-            rate_percent: care.percent(),
-            breaker: worst(&breakers),
+            quota: care.configured_quota().to_string(),
+            rate: rate_of(care.configured_quota()),
+            rate_percent: care.rate_percent(),
+            breaker: worst_state(&breakers),
             breakers,
             retrying,
             credit: allowance.credit(shared.index),
@@ -202,7 +213,7 @@ impl Lane {
             Shutdown::Drain(limit) => self.drain(limit),
         };
         // A call whose caller has its answer is over, though its worker may not be back yet.
-        let under_way = self.shared.pace.allowance().0.in_flight(self.shared.index);
+        let under_way = self.core.pacing.lock().0.in_flight(self.core.index);
         ShutdownSummary {
             rejected: refused,
             in_flight: usize::try_from(under_way).unwrap_or(usize::MAX),
@@ -211,39 +222,39 @@ impl Lane {
 
     /// Refuses what waits, and says how much that was.
     fn close(&self) -> usize {
-        self.shared.enter(LaneState::Closed);
-        self.shared.refuse_all()
+        self.core.set_state(LaneState::Closed);
+        self.core.reject_all()
     }
 
     fn drain(&self, limit: Duration) -> usize {
-        let shared = &self.shared;
+        let shared = &self.core;
         let until = shared.clock.now() + limit;
         // What somebody stopped by hand is not sent because somebody else shuts the lane.
         let stopped = if shared.state() == LaneState::Paused { self.close() } else { 0 };
-        shared.enter(LaneState::Draining);
+        shared.set_state(LaneState::Draining);
         // A call of this lane that shuts it would wait for itself.
         let own = self.own_worker();
-        let is_settled = shared.wait_until_settled(usize::from(own.is_some()), until);
+        let is_settled = shared.wait_until_idle(usize::from(own.is_some()), until);
         let refused = stopped + self.close();
         refused + if is_settled { 0 } else { shared.cut_off_all(own) }
     }
 
     /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
     /// all are back for which there was reason to wait, and that word is still to come.
-    pub(crate) fn end(&mut self, limit: &Receiver<Instant>) -> bool {
+    pub(crate) fn close_and_join(&mut self, limit: &Receiver<Instant>) -> bool {
         self.close();
         let own = self.own_worker();
-        let _resting = self.shared.clock.rest(None);
+        let _resting = self.core.clock.idle_guard(None);
         let mut threads = std::mem::take(self.workers.get_mut());
         if let Some(own) = own {
             // A worker that drops the lane itself cannot wait for its own end.
             threads.swap_remove(own);
         }
-        let away = self.shared.hands.away(own);
+        let away = self.core.in_flight_calls.still_running(own);
         let mut is_over = false;
-        let are_back = (away..threads.len()).all(|_| self.is_one_done(limit, &mut is_over));
+        let are_back = (away..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_over));
         if !are_back || away > 0 {
-            self.shared.cut_off_all(own);
+            self.core.cut_off_all(own);
         }
         for worker in threads {
             // The others are left to themselves. One that panicked has nothing more to tell.
@@ -261,8 +272,8 @@ impl Lane {
     }
 
     /// Waits for one more thread to be done. There is one word from `limit`, and `is_over` says that it came.
-    fn is_one_done(&self, limit: &Receiver<Instant>, is_over: &mut bool) -> bool {
-        let is_done = || self.done.try_recv().is_ok();
+    fn wait_for_worker(&self, limit: &Receiver<Instant>, is_over: &mut bool) -> bool {
+        let is_done = || self.finished_workers.try_recv().is_ok();
         if is_done() {
             return true;
         }
@@ -270,7 +281,7 @@ impl Lane {
             return false;
         }
         select! {
-            recv(self.done) -> word => word.is_ok(),
+            recv(self.finished_workers) -> word => word.is_ok(),
             recv(limit) -> _ => {
                 *is_over = true;
                 is_done()
@@ -284,44 +295,46 @@ impl Lane {
     /// result if that is a failure.
     pub(crate) fn submit<R: Send + 'static>(
         &self,
-        method: Method,
+        method: MethodSpec,
         options: &CallOptions,
         work: impl Work<R> + 'static,
         failure: impl Fn(&R) -> Option<Failure> + Send + 'static,
-    ) -> Result<Arc<dyn Waits<R>>, LaneError> {
-        let shared = &self.shared;
-        let priority = match method.exit {
+    ) -> Result<Arc<dyn CallHandle<R>>, LaneError> {
+        let shared = &self.core;
+        let priority = match method.is_exit {
             true => Priority::URGENT,
             false => options.priority.unwrap_or(method.priority),
         };
         let entered = shared.clock.now();
-        let mut info = Info {
-            number: self.numbers.fetch_add(1, Ordering::Relaxed),
+        let mut info = CallMeta {
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
             lane: shared.name,
             method: method.name,
             effect: method.effect,
             priority,
             user: options.user.clone(),
-            charge: Cost { urgent: priority == Priority::URGENT, ..method.charge },
+            cost: Cost { urgent: priority == Priority::URGENT, ..method.cost },
             route: method.route,
-            entered,
+            submitted_at: entered,
             deadline: options.deadline.map(|limit| entered + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
-            within: within::here(),
+            caller_chain: within::current_chain(),
             #[cfg(feature = "tracing")]
-            caller: crate::telemetry::CallerSpan::current(),
+            caller_span: crate::telemetry::CallerSpan::current(),
         };
-        match admit::admit(shared, &info, self.when_full) {
+        match admit::admit(shared, &info, self.overflow_policy) {
             Ok((place, estimated_wait)) => {
                 info.estimated_wait = estimated_wait;
                 let task = Arc::new(Task::new(info, place, work, failure));
-                shared.watch.tell(|observer| observer.submitted(&Waits::<R>::info(&*task).seen()));
-                shared.send(Arc::clone(&task) as super::band::Job);
+                shared.observer.notify(|observer| {
+                    observer.submitted(&CallHandle::<R>::meta(&*task).to_call_info())
+                });
+                shared.submit(Arc::clone(&task) as super::band::Job);
                 Ok(task)
             }
             Err(reason) => {
-                shared.watch.tell(|observer| observer.refused(&info.seen(), &reason));
+                shared.observer.notify(|observer| observer.refused(&info.to_call_info(), &reason));
                 Err(info.error(reason))
             }
         }
@@ -329,7 +342,7 @@ impl Lane {
 }
 
 /// What the breaker does that is furthest from closed.
-fn worst(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState {
+fn worst_state(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState {
     let any = |state| breakers.values().any(|known| *known == state);
     [BreakerState::Open, BreakerState::HalfOpen]
         .into_iter()
@@ -346,7 +359,7 @@ fn rate_of(quota: &Quota) -> Option<f64> {
 impl Drop for Lane {
     fn drop(&mut self) {
         // What waits belongs to tickets: nobody else can hold a lane open.
-        self.end(&after(PATIENCE));
+        self.close_and_join(&after(DROP_TIMEOUT));
     }
 }
 

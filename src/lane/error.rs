@@ -48,7 +48,7 @@ pub enum LaneErrorKind {
         waited: Duration,
     },
     /// Its turn would come after its deadline, so it was not even queued.
-    #[error("not sent: it could go in about {:?}, which is after its deadline", about(*retry_in))]
+    #[error("not sent: it could go in about {:?}, which is after its deadline", round_up_to_millis(*retry_in))]
     TooLate {
         /// When it could go, from now.
         retry_in: Duration,
@@ -57,7 +57,7 @@ pub enum LaneErrorKind {
     #[error("not sent: it weighs more than the quota or a budget ever allows at once")]
     TooHeavy,
     /// The circuit breaker of the call's route class is open: the broker did not answer too often lately.
-    #[error("not sent: the broker was silent too often lately{}", come_back(*retry_in))]
+    #[error("not sent: the broker was silent too often lately{}", retry_hint(*retry_in))]
     BrokerDown {
         /// When calls are let through again, from now; if that is known.
         retry_in: Option<Duration>,
@@ -140,12 +140,14 @@ impl LaneError {
     }
 }
 
-fn come_back(retry_in: Option<Duration>) -> String {
-    retry_in.map_or_else(String::new, |wait| format!(", call again in about {:?}", about(wait)))
+fn retry_hint(retry_in: Option<Duration>) -> String {
+    retry_in.map_or_else(String::new, |wait| {
+        format!(", call again in about {:?}", round_up_to_millis(wait))
+    })
 }
 
 /// To the next millisecond: more would be no truth.
-fn about(wait: Duration) -> Duration {
+fn round_up_to_millis(wait: Duration) -> Duration {
     let rest = wait.subsec_nanos() % 1_000_000;
     let up = if rest == 0 { 0 } else { 1_000_000 - rest };
     wait.saturating_add(Duration::from_nanos(up.into()))
@@ -157,12 +159,12 @@ mod tests {
 
     #[test]
     fn a_guess_is_told_in_whole_milliseconds_and_never_too_early() {
-        let said = |nanos| about(Duration::from_nanos(nanos));
+        let said = |nanos| round_up_to_millis(Duration::from_nanos(nanos));
         assert_eq!(said(0), Duration::ZERO);
         assert_eq!(said(1), Duration::from_millis(1));
         assert_eq!(said(58_989_292_651), Duration::from_millis(58_990));
         assert_eq!(said(60_000_000_000), Duration::from_secs(60));
-        assert_eq!(about(Duration::MAX), Duration::MAX);
+        assert_eq!(round_up_to_millis(Duration::MAX), Duration::MAX);
         let reason = LaneErrorKind::TooLate { retry_in: Duration::from_nanos(1_000_001) };
         assert!(reason.to_string().contains("in about 2ms, which"), "{reason}");
         let down = |retry_in| LaneErrorKind::BrokerDown { retry_in }.to_string();

@@ -1,7 +1,7 @@
 //! A call on its way through a lane.
 //!
 //! A [`Task`] knows the types of one call. Its lane holds it as [`Queued`], which does not, and its
-//! caller as [`Waits`]; both are the same allocation. What may become of it is in `life.rs`.
+//! caller as [`CallHandle`]; both are the same allocation. What may become of it is in `life.rs`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,39 +10,39 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::error::{LaneError, LaneErrorKind};
-use super::life::{GiveUp, Life, Sleep};
-use super::places::Place;
+use super::life::{Abandoned, CallState, WaitLimit};
+use super::places::QueueSlot;
 use super::priority::Priority;
-use super::within::Within;
+use super::within::CallerChain;
 use crate::clock::Clock;
-use crate::contain::contain;
+use crate::contain::catch_panic;
 use crate::quota::{Cost, Moment};
 use crate::{Effect, ErrorClass, Failure, Sent};
 
 /// What is known of a call, whatever its types.
 #[derive(Debug)]
-pub(crate) struct Info {
+pub(crate) struct CallMeta {
     pub(crate) number: u64,
     pub(crate) lane: &'static str,
     pub(crate) method: &'static str,
     pub(crate) effect: Effect,
     pub(crate) priority: Priority,
     pub(crate) user: Option<Arc<str>>,
-    pub(crate) charge: Cost,
+    pub(crate) cost: Cost,
     pub(crate) route: &'static str,
-    pub(crate) entered: Moment,
+    pub(crate) submitted_at: Moment,
     pub(crate) deadline: Option<Moment>,
     /// How long it was to wait when it came, if that was asked.
     pub(crate) estimated_wait: Option<Duration>,
     /// How often it was chosen.
     pub(crate) attempts: AtomicU32,
     /// The calls that led to it.
-    pub(super) within: Option<Arc<Within>>,
+    pub(super) caller_chain: Option<Arc<CallerChain>>,
     #[cfg(feature = "tracing")]
-    pub(crate) caller: crate::telemetry::CallerSpan,
+    pub(crate) caller_span: crate::telemetry::CallerSpan,
 }
 
-impl Info {
+impl CallMeta {
     /// How often it was sent, this time included.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
@@ -50,7 +50,7 @@ impl Info {
 
     /// Whether it may not be refused for the sake of other calls.
     pub(crate) fn is_urgent(&self) -> bool {
-        self.charge.urgent
+        self.cost.urgent
     }
 
     pub(crate) fn error(&self, reason: LaneErrorKind) -> LaneError {
@@ -82,307 +82,328 @@ impl Attempt {
 
 /// What came of refusing a call, or of cutting it off.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum RejectResult {
     /// Answered already, or under way.
-    TooLate,
+    AlreadyDispatched,
     /// Cut off under way: what becomes of it is unknown.
     Unanswered,
     /// Never sent.
-    Unsent,
+    NeverSent,
     /// Tried before: it was answered with what this attempt came to. If the caller had left, the answer is
     /// here: an [`Answer`] of its type.
-    Tried(Attempt, Option<Box<dyn Any + Send>>),
+    AfterAttempt(Attempt, Option<Box<dyn Any + Send>>),
 }
 
 /// What follows an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Next {
+pub(crate) enum Disposition {
     #[default]
-    Answer,
-    Again,
+    Complete,
+    Retry,
 }
 
 /// What is left to do once a call was made.
 #[derive(Default)]
-pub(crate) struct Ran {
-    pub(crate) next: Next,
+pub(crate) struct RunOutput {
+    pub(crate) disposition: Disposition,
     /// Who is to be woken for the answer.
     pub(crate) waker: Option<Waker>,
     /// The answer, if the caller has left: an [`Answer`] of its type.
-    pub(crate) late: Option<Box<dyn Any + Send>>,
+    pub(crate) late_answer: Option<Box<dyn Any + Send>>,
     /// It was to go again, but its caller left: this attempt was the last.
-    pub(crate) last: Option<Attempt>,
+    pub(crate) last_attempt: Option<Attempt>,
 }
 
 /// What a lane does with a call.
-pub(crate) trait Queued: Send + Sync {
-    fn info(&self) -> &Info;
+pub(crate) trait QueuedCall: Send + Sync {
+    fn meta(&self) -> &CallMeta;
     /// Chooses it. From now on it counts as sent.
     fn dispatch(&self) -> bool;
     /// Whether it is queued.
     fn is_queued(&self) -> bool;
     /// Whether there is no answer yet.
-    fn is_open(&self) -> bool;
+    fn is_pending(&self) -> bool;
     /// Makes the call that was chosen. A panic of the work is caught. `finished` is told before the
     /// caller is, and says what follows; `answering` is told just before that. Between the two and
     /// the end no code runs that is not ours.
-    fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran;
+    fn run(
+        &self,
+        finished: &mut dyn FnMut(Attempt) -> Disposition,
+        answering: &mut dyn FnMut(),
+    ) -> RunOutput;
     /// Answers in place of the broker, if it is still queued: with `reason`, or with what the last
     /// attempt came to if there was one. Its place in the queue is free before its caller is told;
     /// or it is put `into` somebody's hand. One that waited for another attempt has none.
-    fn refuse(&self, reason: LaneErrorKind, into: Option<&mut Option<Place>>) -> Refusal;
+    fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult;
     /// Answers in place of the broker, if it is under way and its caller waits: with `reason`. If it has not
     /// begun it never will, and is answered as one that was queued when its lane was closed, or with what its last
     /// attempt came to.
-    fn cut_off(&self, reason: LaneErrorKind) -> Refusal;
+    fn cut_off(&self, reason: LaneErrorKind) -> RejectResult;
 }
 
 /// What a caller does with its call.
-pub(crate) trait Waits<R>: Send + Sync {
-    fn info(&self) -> &Info;
-    fn take(&self) -> Option<Answer<R>>;
+pub(crate) trait CallHandle<R>: Send + Sync {
+    fn meta(&self) -> &CallMeta;
+    fn take_answer(&self) -> Option<Answer<R>>;
     /// Whether the answer was handed out already.
-    fn is_over(&self) -> bool;
+    fn is_closed(&self) -> bool;
     fn poll(&self, waker: &Waker) -> Poll<Option<Answer<R>>>;
     /// Waits for as long as `sleep` does.
-    fn wait(&self, sleep: Sleep<'_>, clock: &Clock) -> Option<Answer<R>>;
+    fn wait(&self, sleep: WaitLimit<'_>, clock: &Clock) -> Option<Answer<R>>;
     /// Leaves, whatever stage it is in. A call that was not sent never will be; one that waited for
     /// another attempt gives what this one came to.
-    fn give_up(&self) -> (GiveUp<Answer<R>>, Option<Attempt>);
+    fn abandon(&self) -> (Abandoned<Answer<R>>, Option<Attempt>);
     /// Leaves, and lets the call go on. `late` is told of the answer if it had come already.
-    fn leave(&self, late: &mut dyn FnMut(&dyn Any));
+    fn detach(&self, late: &mut dyn FnMut(&dyn Any));
     /// Takes it back if it is still queued. One that waits for another attempt is answered with what
     /// the last one came to.
-    fn cancel(&self) -> Refusal;
+    fn cancel(&self) -> RejectResult;
     /// Whether it was taken back in time, and so never sent.
-    fn was_taken_back(&self) -> bool;
+    fn was_cancelled(&self) -> bool;
     /// The same call, as its lane has it.
-    fn as_queued(self: Arc<Self>) -> Arc<dyn Queued>;
+    fn as_queued_call(self: Arc<Self>) -> Arc<dyn QueuedCall>;
 }
 
 /// What is to be done for a call.
 pub(crate) trait Work<R>: Send {
     /// Does it. `None`: it was done already, and cannot be done twice.
-    fn act(&mut self) -> Option<R>;
+    fn execute(&mut self) -> Option<R>;
     /// Whether it can be done again.
     const IS_REPEATABLE: bool;
 }
 
 /// Work that is done once.
-pub(crate) struct Once<F>(pub(crate) Option<F>);
+pub(crate) struct OnceWork<F>(pub(crate) Option<F>);
 
-impl<R, F: FnOnce() -> R + Send> Work<R> for Once<F> {
-    fn act(&mut self) -> Option<R> {
+impl<R, F: FnOnce() -> R + Send> Work<R> for OnceWork<F> {
+    fn execute(&mut self) -> Option<R> {
         self.0.take().map(|work| work())
     }
     const IS_REPEATABLE: bool = false;
 }
 
 /// Work that can be done again.
-pub(crate) struct Again<F>(pub(crate) F);
+pub(crate) struct RepeatableWork<F>(pub(crate) F);
 
-impl<R, F: FnMut() -> R + Send> Work<R> for Again<F> {
-    fn act(&mut self) -> Option<R> {
+impl<R, F: FnMut() -> R + Send> Work<R> for RepeatableWork<F> {
+    fn execute(&mut self) -> Option<R> {
         Some((self.0)())
     }
     const IS_REPEATABLE: bool = true;
 }
 
-struct Load<R, W, C> {
+struct Payload<R, W, C> {
     work: W,
     /// Tells what is known of a result that is a failure.
-    failure: C,
+    classify: C,
     /// Its place in the queue, free as soon as it is queued no more.
-    place: Option<Place>,
+    queue_slot: Option<QueueSlot>,
     /// What the last attempt came to, while it waits for the next. Few calls ever do: it takes no room
     /// in the others.
-    last: Option<Box<(R, Attempt)>>,
+    last_attempt: Option<Box<(R, Attempt)>>,
 }
 
 /// One call, with its types.
 pub(crate) struct Task<R, W, C> {
-    info: Info,
-    taken_back: AtomicBool,
-    life: Life<Load<R, W, C>, Answer<R>>,
+    meta: CallMeta,
+    cancelled: AtomicBool,
+    state: CallState<Payload<R, W, C>, Answer<R>>,
 }
 
 impl<R, W, C> Task<R, W, C> {
-    pub(crate) fn new(info: Info, place: Place, work: W, failure: C) -> Self {
-        let load = Load { work, failure, place: Some(place), last: None };
-        Self { info, taken_back: AtomicBool::new(false), life: Life::new(load) }
+    pub(crate) fn new(info: CallMeta, place: QueueSlot, work: W, failure: C) -> Self {
+        let load = Payload { work, classify: failure, queue_slot: Some(place), last_attempt: None };
+        Self { meta: info, cancelled: AtomicBool::new(false), state: CallState::new(load) }
     }
 }
 
-impl<R, W, C> Queued for Task<R, W, C>
+impl<R, W, C> QueuedCall for Task<R, W, C>
 where
     R: Send + 'static,
     W: Work<R>,
     C: Fn(&R) -> Option<Failure> + Send,
 {
-    fn info(&self) -> &Info {
-        &self.info
+    fn meta(&self) -> &CallMeta {
+        &self.meta
     }
 
     fn dispatch(&self) -> bool {
-        let is_chosen = self.life.dispatch();
+        let is_chosen = self.state.dispatch();
         if is_chosen {
             // Read by whoever makes the call, which is the same thread.
-            self.info.attempts.fetch_add(1, Ordering::Relaxed);
+            self.meta.attempts.fetch_add(1, Ordering::Relaxed);
         }
         is_chosen
     }
 
     fn is_queued(&self) -> bool {
-        self.life.is_queued()
+        self.state.is_queued()
     }
 
-    fn is_open(&self) -> bool {
-        self.life.is_open()
+    fn is_pending(&self) -> bool {
+        self.state.is_pending()
     }
 
-    fn run(&self, finished: &mut dyn FnMut(Attempt) -> Next, answering: &mut dyn FnMut()) -> Ran {
-        let Some(mut load) = self.life.begin() else { return Ran::default() };
-        drop(load.place.take());
-        let outcome = contain(|| {
-            let result = load.work.act()?;
-            let failure = (load.failure)(&result);
+    fn run(
+        &self,
+        finished: &mut dyn FnMut(Attempt) -> Disposition,
+        answering: &mut dyn FnMut(),
+    ) -> RunOutput {
+        let Some(mut load) = self.state.take_work() else { return RunOutput::default() };
+        drop(load.queue_slot.take());
+        let outcome = catch_panic(|| {
+            let result = load.work.execute()?;
+            let failure = (load.classify)(&result);
             Some((result, failure))
         });
         let (answer, failure, is_repeatable) = match outcome {
             Ok(Some((result, failure))) => (Ok(result), failure, W::IS_REPEATABLE),
-            Ok(None) => (Err(self.info.error(LaneErrorKind::AlreadyTaken)), None, false),
+            Ok(None) => (Err(self.meta.error(LaneErrorKind::AlreadyTaken)), None, false),
             Err(message) => {
-                let panicked = self.info.error(LaneErrorKind::Panicked { message });
-                (Err(panicked), Some(ErrorClass::unknown(self.info.effect).into()), false)
+                let panicked = self.meta.error(LaneErrorKind::Panicked { message });
+                (Err(panicked), Some(ErrorClass::unknown(self.meta.effect).into()), false)
             }
         };
         // What the attempt before came to is no news any more.
-        let _ = contain(|| drop(load.last.take()));
+        let _ = catch_panic(|| drop(load.last_attempt.take()));
         let panicked = answer.is_err() && failure.is_some();
-        let number = self.info.attempts();
+        let number = self.meta.attempts();
         let attempt = Attempt { failure, number, is_repeatable, panicked };
         let next = finished(attempt);
         let mut ended = None;
         let answer = match (next, answer) {
-            (Next::Again, Ok(result)) => {
-                load.last = Some(Box::new((result, attempt)));
-                match self.life.requeue(load) {
-                    Ok(()) => return Ran { next: Next::Again, ..Ran::default() },
+            (Disposition::Retry, Ok(result)) => {
+                load.last_attempt = Some(Box::new((result, attempt)));
+                match self.state.requeue(load) {
+                    Ok(()) => {
+                        return RunOutput {
+                            disposition: Disposition::Retry,
+                            ..RunOutput::default()
+                        };
+                    }
                     // Its caller has left.
                     Err(mut load) => {
-                        let last = load.last.take();
-                        let _ = contain(|| drop(load));
+                        let last = load.last_attempt.take();
+                        let _ = catch_panic(|| drop(load));
                         ended = Some(attempt);
                         match last {
                             Some(last) => Ok(last.0),
-                            None => return Ran::default(),
+                            None => return RunOutput::default(),
                         }
                     }
                 }
             }
             (_, answer) => {
-                let _ = contain(|| drop(load));
+                let _ = catch_panic(|| drop(load));
                 answer
             }
         };
         answering();
-        match self.life.complete(answer) {
-            Ok(waker) => Ran { waker, ..Ran::default() },
-            Err(answer) => Ran { late: Some(Box::new(answer)), last: ended, ..Ran::default() },
+        match self.state.complete(answer) {
+            Ok(waker) => RunOutput { waker, ..RunOutput::default() },
+            Err(answer) => RunOutput {
+                late_answer: Some(Box::new(answer)),
+                last_attempt: ended,
+                ..RunOutput::default()
+            },
         }
     }
 
-    fn refuse(&self, reason: LaneErrorKind, into: Option<&mut Option<Place>>) -> Refusal {
+    fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult {
         let mut tried = None;
-        let refusal = |load: &mut Load<R, W, C>| {
-            let place = load.place.take();
+        let refusal = |load: &mut Payload<R, W, C>| {
+            let place = load.queue_slot.take();
             if let Some(hand) = into {
                 *hand = place;
             }
-            match load.last.take() {
+            match load.last_attempt.take() {
                 Some(last) => {
                     tried = Some(last.1);
                     Ok(last.0)
                 }
                 None => {
                     // Under the lock: whoever finds the call gone sees why.
-                    self.taken_back.store(reason == LaneErrorKind::Cancelled, Ordering::Relaxed);
-                    Err(self.info.error(reason))
+                    self.cancelled.store(reason == LaneErrorKind::Cancelled, Ordering::Relaxed);
+                    Err(self.meta.error(reason))
                 }
             }
         };
-        let Some((load, unheard)) = self.life.refuse(refusal) else { return Refusal::TooLate };
-        let _ = contain(|| drop(load));
+        let Some((load, unheard)) = self.state.reject(refusal) else {
+            return RejectResult::AlreadyDispatched;
+        };
+        let _ = catch_panic(|| drop(load));
         match tried {
             // That it was never sent is told as such: this answer is ours alone.
-            None => Refusal::Unsent,
-            Some(attempt) => Refusal::Tried(attempt, unheard.map(|answer| Box::new(answer) as _)),
+            None => RejectResult::NeverSent,
+            Some(attempt) => {
+                RejectResult::AfterAttempt(attempt, unheard.map(|answer| Box::new(answer) as _))
+            }
         }
     }
 
-    fn cut_off(&self, reason: LaneErrorKind) -> Refusal {
-        let mut refusal = Refusal::Unanswered;
-        let answer = |load: Option<&mut Load<R, W, C>>| {
-            let Some(load) = load else { return Err(self.info.error(reason)) };
-            drop(load.place.take());
-            match load.last.take() {
+    fn cut_off(&self, reason: LaneErrorKind) -> RejectResult {
+        let mut refusal = RejectResult::Unanswered;
+        let answer = |load: Option<&mut Payload<R, W, C>>| {
+            let Some(load) = load else { return Err(self.meta.error(reason)) };
+            drop(load.queue_slot.take());
+            match load.last_attempt.take() {
                 Some(last) => {
-                    refusal = Refusal::Tried(last.1, None);
+                    refusal = RejectResult::AfterAttempt(last.1, None);
                     Ok(last.0)
                 }
                 None => {
-                    refusal = Refusal::Unsent;
-                    Err(self.info.error(LaneErrorKind::Closed))
+                    refusal = RejectResult::NeverSent;
+                    Err(self.meta.error(LaneErrorKind::Closed))
                 }
             }
         };
-        let Some(load) = self.life.cut_off(answer) else { return Refusal::TooLate };
-        let _ = contain(|| drop(load));
+        let Some(load) = self.state.cut_off(answer) else { return RejectResult::AlreadyDispatched };
+        let _ = catch_panic(|| drop(load));
         refusal
     }
 }
 
-impl<R, W, C> Waits<R> for Task<R, W, C>
+impl<R, W, C> CallHandle<R> for Task<R, W, C>
 where
     R: Send + 'static,
     W: Work<R> + 'static,
     C: Fn(&R) -> Option<Failure> + Send + 'static,
 {
-    fn info(&self) -> &Info {
-        &self.info
+    fn meta(&self) -> &CallMeta {
+        &self.meta
     }
 
-    fn take(&self) -> Option<Answer<R>> {
-        self.life.take()
+    fn take_answer(&self) -> Option<Answer<R>> {
+        self.state.take_answer()
     }
 
-    fn is_over(&self) -> bool {
-        self.life.is_over()
+    fn is_closed(&self) -> bool {
+        self.state.is_closed()
     }
 
     fn poll(&self, waker: &Waker) -> Poll<Option<Answer<R>>> {
-        self.life.poll(waker)
+        self.state.poll(waker)
     }
 
-    fn wait(&self, sleep: Sleep<'_>, clock: &Clock) -> Option<Answer<R>> {
-        self.life.wait(sleep, || clock.rest(sleep.until()))
+    fn wait(&self, sleep: WaitLimit<'_>, clock: &Clock) -> Option<Answer<R>> {
+        self.state.wait(sleep, || clock.idle_guard(sleep.until()))
     }
 
-    fn give_up(&self) -> (GiveUp<Answer<R>>, Option<Attempt>) {
-        let (found, load) = self.life.give_up();
+    fn abandon(&self) -> (Abandoned<Answer<R>>, Option<Attempt>) {
+        let (found, load) = self.state.abandon();
         let last = load.and_then(|mut load| {
-            let last = load.last.take();
-            let _ = contain(|| drop(load));
+            let last = load.last_attempt.take();
+            let _ = catch_panic(|| drop(load));
             last
         });
         match last {
-            Some(last) => (GiveUp::Answered(Ok(last.0)), Some(last.1)),
+            Some(last) => (Abandoned::Completed(Ok(last.0)), Some(last.1)),
             None => (found, None),
         }
     }
 
-    fn leave(&self, late: &mut dyn FnMut(&dyn Any)) {
-        let Some(answer) = self.life.leave() else { return };
+    fn detach(&self, late: &mut dyn FnMut(&dyn Any)) {
+        let Some(answer) = self.state.detach() else { return };
         // That it was never sent, the observer has heard already.
         let was_sent = answer.as_ref().err().is_none_or(|error| error.was_sent() != Sent::No);
         if was_sent {
@@ -390,15 +411,15 @@ where
         }
     }
 
-    fn cancel(&self) -> Refusal {
-        Queued::refuse(self, LaneErrorKind::Cancelled, None)
+    fn cancel(&self) -> RejectResult {
+        QueuedCall::reject(self, LaneErrorKind::Cancelled, None)
     }
 
-    fn was_taken_back(&self) -> bool {
-        self.taken_back.load(Ordering::Relaxed)
+    fn was_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
-    fn as_queued(self: Arc<Self>) -> Arc<dyn Queued> {
+    fn as_queued_call(self: Arc<Self>) -> Arc<dyn QueuedCall> {
         self
     }
 }

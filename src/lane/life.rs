@@ -6,7 +6,7 @@
 //!   | |  `--refuse---------|--------------------------------'
 //!   | `--give_up--> Over   |`--give_up, leave--> Abandoned --complete--> Over: the answer is late
 //!   |                       `--give_up, before the work begins--> Over
-//!   `--leave--> Orphaned --dispatch--> Abandoned
+//!   `--leave--> QueuedDetached --dispatch--> Abandoned
 //!                  `--refuse--> Over
 //! Dispatched --requeue--> Queued: it failed, and may be sent again
 //! ```
@@ -24,20 +24,20 @@
 use std::task::{Poll, Waker};
 
 use super::sync::{Condvar, Mutex, MutexGuard, wait};
-use crate::clock::{Clock, Resting};
-use crate::contain::contain;
+use crate::clock::{Clock, IdleGuard};
+use crate::contain::catch_panic;
 use crate::quota::Moment;
 
 enum Stage<W, A> {
     Queued(W),
     /// Still to be sent, and its caller has left; the answer will be late.
-    Orphaned(W),
+    QueuedDetached(W),
     /// Chosen; the work is here until it begins.
-    Dispatched(Option<W>),
+    InFlight(Option<W>),
     /// Chosen, and its caller has left; the answer will be late.
-    Abandoned(Option<W>),
-    Answered(A),
-    Over,
+    InFlightDetached(Option<W>),
+    Completed(A),
+    Closed,
 }
 
 struct Inner<W, A> {
@@ -45,40 +45,44 @@ struct Inner<W, A> {
     /// Who is woken by the answer, beside the thread that waits.
     waker: Option<Waker>,
     /// While a thread waits, if it is one for which a clock that jumps stands still: in tests alone.
-    resting: Option<Box<Resting>>,
+    idle_guard: Option<Box<IdleGuard>>,
 }
 
 /// One call, as its caller and its lane both hold it. `W` is the work, `A` the answer.
-pub(crate) struct Life<W, A> {
+pub(crate) struct CallState<W, A> {
     inner: Mutex<Inner<W, A>>,
-    told: Condvar,
+    ready: Condvar,
 }
 
 /// How long a caller waits.
 #[derive(Clone, Copy)]
-pub(crate) enum Sleep<'a> {
+pub(crate) enum WaitLimit<'a> {
     /// Until it is answered.
-    ForEver,
+    Unlimited,
     /// Until this moment of this clock.
     #[cfg_attr(loom, expect(dead_code, reason = "the model checker has no time"))]
     Until(&'a Clock, Moment),
 }
 
-impl Sleep<'_> {
+impl WaitLimit<'_> {
     pub(crate) fn until(self) -> Option<Moment> {
         match self {
-            Self::ForEver => None,
+            Self::Unlimited => None,
             Self::Until(_, until) => Some(until),
         }
     }
 
     /// Sleeps once on `told`; says whether that was enough.
-    fn on<'a, T>(self, told: &Condvar, guard: MutexGuard<'a, T>) -> (MutexGuard<'a, T>, bool) {
+    fn wait_once<'a, T>(
+        self,
+        told: &Condvar,
+        guard: MutexGuard<'a, T>,
+    ) -> (MutexGuard<'a, T>, bool) {
         match self {
-            Self::ForEver => (wait(told, guard), false),
+            Self::Unlimited => (wait(told, guard), false),
             #[cfg(not(loom))]
             Self::Until(clock, until) => {
-                let guard = super::sync::wait_for(told, guard, clock.longest_sleep(until));
+                let guard = super::sync::wait_for(told, guard, clock.max_wait(until));
                 // Whether the time has come is asked of the clock.
                 (guard, clock.now() >= until)
             }
@@ -91,33 +95,33 @@ impl Sleep<'_> {
 
 /// What a caller that leaves finds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum GiveUp<A> {
+pub(crate) enum Abandoned<A> {
     /// It had not been sent, and never will be.
     NeverSent,
     /// It is under way; its answer will be late.
-    UnderWay,
+    InFlight,
     /// The answer had come already.
-    Answered(A),
+    Completed(A),
     /// There was nothing left to give up.
-    Over,
+    Closed,
 }
 
-impl<W, A> Life<W, A> {
+impl<W, A> CallState<W, A> {
     pub(crate) fn new(work: W) -> Self {
-        let inner = Inner { stage: Stage::Queued(work), waker: None, resting: None };
-        Self { inner: Mutex::new(inner), told: Condvar::new() }
+        let inner = Inner { stage: Stage::Queued(work), waker: None, idle_guard: None };
+        Self { inner: Mutex::new(inner), ready: Condvar::new() }
     }
 
     /// The lane chooses the call. From when its work begins it counts as sent.
     pub(crate) fn dispatch(&self) -> bool {
         let mut inner = self.inner.lock();
-        match inner.end() {
+        match inner.take_stage() {
             Stage::Queued(work) => {
-                inner.stage = Stage::Dispatched(Some(work));
+                inner.stage = Stage::InFlight(Some(work));
                 true
             }
-            Stage::Orphaned(work) => {
-                inner.stage = Stage::Abandoned(Some(work));
+            Stage::QueuedDetached(work) => {
+                inner.stage = Stage::InFlightDetached(Some(work));
                 true
             }
             other => {
@@ -128,9 +132,9 @@ impl<W, A> Life<W, A> {
     }
 
     /// The work of a call that was chosen. Once.
-    pub(crate) fn begin(&self) -> Option<W> {
+    pub(crate) fn take_work(&self) -> Option<W> {
         match &mut self.inner.lock().stage {
-            Stage::Dispatched(work) | Stage::Abandoned(work) => work.take(),
+            Stage::InFlight(work) | Stage::InFlightDetached(work) => work.take(),
             _ => None,
         }
     }
@@ -138,8 +142,8 @@ impl<W, A> Life<W, A> {
     /// The call is not over: it waits for another turn, if its caller still waits for it.
     pub(crate) fn requeue(&self, work: W) -> Result<(), W> {
         let mut inner = self.inner.lock();
-        match inner.end() {
-            Stage::Dispatched(None) => {
+        match inner.take_stage() {
+            Stage::InFlight(None) => {
                 inner.stage = Stage::Queued(work);
                 Ok(())
             }
@@ -152,18 +156,18 @@ impl<W, A> Life<W, A> {
 
     /// The lane answers in place of the broker, if the call is still queued. The answer may depend on
     /// the work, which is given back; and so is the answer, if nobody waits for it.
-    pub(crate) fn refuse(&self, answer: impl FnOnce(&mut W) -> A) -> Option<(W, Option<A>)> {
+    pub(crate) fn reject(&self, answer: impl FnOnce(&mut W) -> A) -> Option<(W, Option<A>)> {
         let mut inner = self.inner.lock();
-        match inner.end() {
+        match inner.take_stage() {
             Stage::Queued(mut work) => {
                 let answer = answer(&mut work);
-                if let Some(waker) = self.tell(inner, answer) {
+                if let Some(waker) = self.publish(inner, answer) {
                     // Whoever answers has other callers to answer too.
-                    let _ = contain(|| waker.wake());
+                    let _ = catch_panic(|| waker.wake());
                 }
                 Some((work, None))
             }
-            Stage::Orphaned(mut work) => {
+            Stage::QueuedDetached(mut work) => {
                 let unheard = answer(&mut work);
                 Some((work, Some(unheard)))
             }
@@ -179,11 +183,11 @@ impl<W, A> Life<W, A> {
     /// its caller has left already.
     pub(crate) fn cut_off(&self, answer: impl FnOnce(Option<&mut W>) -> A) -> Option<Option<W>> {
         let mut inner = self.inner.lock();
-        match inner.end() {
-            Stage::Dispatched(mut work) => {
+        match inner.take_stage() {
+            Stage::InFlight(mut work) => {
                 let answer = answer(work.as_mut());
-                if let Some(waker) = self.tell(inner, answer) {
-                    let _ = contain(|| waker.wake());
+                if let Some(waker) = self.publish(inner, answer) {
+                    let _ = catch_panic(|| waker.wake());
                 }
                 Some(work)
             }
@@ -196,23 +200,23 @@ impl<W, A> Life<W, A> {
 
     /// Whether it is queued.
     pub(crate) fn is_queued(&self) -> bool {
-        matches!(self.inner.lock().stage, Stage::Queued(_) | Stage::Orphaned(_))
+        matches!(self.inner.lock().stage, Stage::Queued(_) | Stage::QueuedDetached(_))
     }
 
     /// Whether there is no answer yet.
     #[cfg_attr(loom, expect(dead_code, reason = "a plain look"))]
-    pub(crate) fn is_open(&self) -> bool {
-        !matches!(self.inner.lock().stage, Stage::Answered(_) | Stage::Over)
+    pub(crate) fn is_pending(&self) -> bool {
+        !matches!(self.inner.lock().stage, Stage::Completed(_) | Stage::Closed)
     }
 
     /// The call is over. Gives who else is to be woken; or the answer back, if nobody waits for it any
     /// more.
     pub(crate) fn complete(&self, answer: A) -> Result<Option<Waker>, A> {
         let mut inner = self.inner.lock();
-        match inner.end() {
+        match inner.take_stage() {
             // The work was taken out by `begin`.
-            Stage::Dispatched(_) => Ok(self.tell(inner, answer)),
-            Stage::Abandoned(_) => Err(answer),
+            Stage::InFlight(_) => Ok(self.publish(inner, answer)),
+            Stage::InFlightDetached(_) => Err(answer),
             other => {
                 inner.stage = other;
                 Err(answer)
@@ -222,54 +226,56 @@ impl<W, A> Life<W, A> {
 
     /// The caller leaves, and takes the call back if it was not sent. Work that was never sent is
     /// handed out, to be dropped.
-    pub(crate) fn give_up(&self) -> (GiveUp<A>, Option<W>) {
-        self.leaving(|inner| match inner.end() {
+    pub(crate) fn abandon(&self) -> (Abandoned<A>, Option<W>) {
+        self.detach_with(|inner| match inner.take_stage() {
             // Chosen, and not begun: it never will be, however long its worker still takes.
-            Stage::Queued(work) | Stage::Orphaned(work) | Stage::Dispatched(Some(work)) => {
-                (GiveUp::NeverSent, Some(work))
+            Stage::Queued(work) | Stage::QueuedDetached(work) | Stage::InFlight(Some(work)) => {
+                (Abandoned::NeverSent, Some(work))
             }
-            Stage::Dispatched(work @ None) | Stage::Abandoned(work) => {
-                inner.stage = Stage::Abandoned(work);
-                (GiveUp::UnderWay, None)
+            Stage::InFlight(work @ None) | Stage::InFlightDetached(work) => {
+                inner.stage = Stage::InFlightDetached(work);
+                (Abandoned::InFlight, None)
             }
-            Stage::Answered(answer) => (GiveUp::Answered(answer), None),
-            Stage::Over => (GiveUp::Over, None),
+            Stage::Completed(answer) => (Abandoned::Completed(answer), None),
+            Stage::Closed => (Abandoned::Closed, None),
         })
     }
 
     /// The caller leaves, and the call goes on without it. Gives the answer if it had come already.
-    pub(crate) fn leave(&self) -> Option<A> {
-        self.leaving(|inner| {
-            match inner.end() {
-                Stage::Queued(work) | Stage::Orphaned(work) => inner.stage = Stage::Orphaned(work),
-                Stage::Dispatched(work) | Stage::Abandoned(work) => {
-                    inner.stage = Stage::Abandoned(work);
+    pub(crate) fn detach(&self) -> Option<A> {
+        self.detach_with(|inner| {
+            match inner.take_stage() {
+                Stage::Queued(work) | Stage::QueuedDetached(work) => {
+                    inner.stage = Stage::QueuedDetached(work)
                 }
-                Stage::Answered(answer) => return Some(answer),
-                Stage::Over => {}
+                Stage::InFlight(work) | Stage::InFlightDetached(work) => {
+                    inner.stage = Stage::InFlightDetached(work);
+                }
+                Stage::Completed(answer) => return Some(answer),
+                Stage::Closed => {}
             }
             None
         })
     }
 
     /// Who leaves takes its waker along: a worker that others rely on would drop it at the end.
-    fn leaving<T>(&self, leave: impl FnOnce(&mut Inner<W, A>) -> T) -> T {
+    fn detach_with<T>(&self, leave: impl FnOnce(&mut Inner<W, A>) -> T) -> T {
         let (left, waker) = {
             let mut inner = self.inner.lock();
             (leave(&mut inner), inner.waker.take())
         };
-        let _ = contain(|| drop(waker));
+        let _ = catch_panic(|| drop(waker));
         left
     }
 
     /// The answer, if it is here.
-    pub(crate) fn take(&self) -> Option<A> {
-        self.inner.lock().take()
+    pub(crate) fn take_answer(&self) -> Option<A> {
+        self.inner.lock().take_answer()
     }
 
     /// Whether the answer was handed out already.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(self.inner.lock().stage, Stage::Over)
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.inner.lock().stage, Stage::Closed)
     }
 
     /// The answer, if it is here; or else `waker` is woken once it is. `Ready(None)`: somebody has
@@ -277,9 +283,9 @@ impl<W, A> Life<W, A> {
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Option<A>> {
         let fresh = waker.clone();
         let mut inner = self.inner.lock();
-        let poll = match inner.take() {
+        let poll = match inner.take_answer() {
             Some(answer) => return Poll::Ready(Some(answer)),
-            None if matches!(inner.stage, Stage::Over) => Poll::Ready(None),
+            None if matches!(inner.stage, Stage::Closed) => Poll::Ready(None),
             None => Poll::Pending,
         };
         let stale = inner.waker.replace(fresh);
@@ -292,52 +298,52 @@ impl<W, A> Life<W, A> {
     /// did not come in that time, or somebody has it already.
     pub(crate) fn wait(
         &self,
-        sleep: Sleep<'_>,
-        rest: impl FnOnce() -> Option<Resting>,
+        sleep: WaitLimit<'_>,
+        rest: impl FnOnce() -> Option<IdleGuard>,
     ) -> Option<A> {
         let mut inner = self.inner.lock();
         let mut rest = Some(rest);
         let answer = loop {
-            if let Some(answer) = inner.take() {
+            if let Some(answer) = inner.take_answer() {
                 break Some(answer);
             }
-            if matches!(inner.stage, Stage::Over) {
+            if matches!(inner.stage, Stage::Closed) {
                 break None;
             }
             if let Some(rest) = rest.take() {
-                inner.resting = rest().map(Box::new);
+                inner.idle_guard = rest().map(Box::new);
             }
             let enough;
-            (inner, enough) = sleep.on(&self.told, inner);
+            (inner, enough) = sleep.wait_once(&self.ready, inner);
             if enough {
-                break inner.take();
+                break inner.take_answer();
             }
         };
-        inner.resting = None;
+        inner.idle_guard = None;
         answer
     }
 
     /// Hands the answer over and wakes who waits, with the lock given back first. Gives the waker of
     /// a task, whose code is not ours.
-    fn tell(&self, mut inner: MutexGuard<'_, Inner<W, A>>, answer: A) -> Option<Waker> {
-        inner.stage = Stage::Answered(answer);
+    fn publish(&self, mut inner: MutexGuard<'_, Inner<W, A>>, answer: A) -> Option<Waker> {
+        inner.stage = Stage::Completed(answer);
         let waker = inner.waker.take();
         // Who is told is awake from now on, and not only once it runs.
-        inner.resting = None;
+        inner.idle_guard = None;
         drop(inner);
-        self.told.notify_all();
+        self.ready.notify_all();
         waker
     }
 }
 
 impl<W, A> Inner<W, A> {
-    fn end(&mut self) -> Stage<W, A> {
-        std::mem::replace(&mut self.stage, Stage::Over)
+    fn take_stage(&mut self) -> Stage<W, A> {
+        std::mem::replace(&mut self.stage, Stage::Closed)
     }
 
-    fn take(&mut self) -> Option<A> {
-        match self.end() {
-            Stage::Answered(answer) => Some(answer),
+    fn take_answer(&mut self) -> Option<A> {
+        match self.take_stage() {
+            Stage::Completed(answer) => Some(answer),
             other => {
                 self.stage = other;
                 None

@@ -72,8 +72,8 @@ use std::time::Duration;
 
 pub use config::{ExpiredSessionPolicy, LaneConfig, LaneConfigError};
 pub use down::OpenBreakerPolicy;
+pub(crate) use entrance::DROP_TIMEOUT;
 pub use entrance::Lane;
-pub(crate) use entrance::PATIENCE;
 pub use error::{LaneError, LaneErrorKind};
 pub use observer::{CallInfo, FinishedCall, Observer};
 pub use options::CallOptions;
@@ -88,25 +88,25 @@ pub use ticket::Ticket;
 pub use crate::class::Effect;
 
 #[cfg(feature = "tracing")]
-pub(crate) use job::Info;
+pub(crate) use job::CallMeta;
 
-pub(crate) use job::{Again, Once, Work};
-pub(crate) use observer::Watch;
-pub(crate) use pace::{Notes, Pace};
+pub(crate) use job::{OnceWork, RepeatableWork, Work};
+pub(crate) use observer::ObserverHandle;
+pub(crate) use pace::{PaceRecorder, SharedPacing};
 
 use crate::quota::Cost;
 
 /// What the trait says of one of its methods.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Method {
+pub(crate) struct MethodSpec {
     pub(crate) name: &'static str,
     pub(crate) effect: Effect,
     pub(crate) priority: Priority,
-    pub(crate) charge: Cost,
+    pub(crate) cost: Cost,
     /// The calls among which the broker's health is counted.
     pub(crate) route: &'static str,
     /// It gets its caller out: it is urgent, whatever the caller's options say.
-    pub(crate) exit: bool,
+    pub(crate) is_exit: bool,
 }
 
 /// How a lane is shut.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::Effect;
 use super::error::LaneErrorKind;
-use super::job::{Attempt, Info};
+use super::job::{Attempt, CallMeta};
 use super::priority::Priority;
 use super::state::LaneState;
-use crate::contain::contain;
+use crate::contain::catch_panic;
 use crate::resilience::BreakerState;
 use crate::{ErrorClass, Sent};
 
@@ -158,7 +158,7 @@ pub struct FinishedCall<'a> {
 
 impl<'a> FinishedCall<'a> {
     pub(super) fn new(
-        info: &'a Info,
+        info: &'a CallMeta,
         attempt: Attempt,
         (queued, round_trip): (Duration, Duration),
     ) -> Self {
@@ -167,7 +167,7 @@ impl<'a> FinishedCall<'a> {
         let number = attempt.number;
         let already_reported = false;
         Self {
-            call: info.seen(),
+            call: info.to_call_info(),
             queued,
             round_trip,
             sent,
@@ -178,14 +178,14 @@ impl<'a> FinishedCall<'a> {
     }
 
     /// An attempt after which the call was to go again, and did not.
-    pub(super) fn the_last(info: &'a Info, attempt: Attempt) -> Self {
+    pub(super) fn last_attempt(info: &'a CallMeta, attempt: Attempt) -> Self {
         let told = Self::new(info, attempt, (Duration::ZERO, Duration::ZERO));
         Self { already_reported: true, ..told }
     }
 }
 
-impl Info {
-    pub(crate) fn seen(&self) -> CallInfo<'_> {
+impl CallMeta {
+    pub(crate) fn to_call_info(&self) -> CallInfo<'_> {
         CallInfo {
             number: self.number,
             lane: self.lane,
@@ -202,26 +202,26 @@ impl Info {
 
 /// The observer, if there is one, at arm's length.
 #[derive(Clone, Default)]
-pub(crate) struct Watch {
+pub(crate) struct ObserverHandle {
     observer: Option<Arc<dyn Observer>>,
     wants_estimates: bool,
 }
 
-impl Watch {
+impl ObserverHandle {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
         let ask = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
-        let wants_estimates = contain(ask).unwrap_or_default();
+        let wants_estimates = catch_panic(ask).unwrap_or_default();
         Self { observer, wants_estimates }
     }
 
-    pub(crate) fn tell(&self, what: impl Fn(&dyn Observer)) {
+    pub(crate) fn notify(&self, what: impl Fn(&dyn Observer)) {
         // An observer that panics must cost neither a worker nor an answer.
         #[cfg(feature = "tracing")]
         if crate::telemetry::is_traced() {
-            let _ = contain(|| what(&crate::telemetry::Tracer));
+            let _ = catch_panic(|| what(&crate::telemetry::Tracer));
         }
         if let Some(observer) = &self.observer {
-            let _ = contain(|| what(&**observer));
+            let _ = catch_panic(|| what(&**observer));
         }
     }
 

@@ -7,18 +7,18 @@ use std::time::Duration;
 use super::error::LaneErrorKind;
 use super::observer::{CallInfo, FinishedCall, Observer};
 use super::state::LaneState;
-use crate::contain::contain;
+use crate::contain::catch_panic;
 use crate::resilience::BreakerState;
 
 /// Tells the others too, whatever this one does.
-fn apart(tell: impl FnOnce()) {
-    let _ = contain(tell);
+fn notify_isolated(tell: impl FnOnce()) {
+    let _ = catch_panic(tell);
 }
 
 /// Tells everything to each of `$all`, which is made from `$this`.
-macro_rules! tells_each {
+macro_rules! fan_out {
     ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr) => {
-        tells_each! {
+        fan_out! {
             [$($bounds)*] $who, $this => $all;
             submitted(call: &CallInfo<'_>);
             dispatched(call: &CallInfo<'_>, queued: Duration);
@@ -42,21 +42,21 @@ macro_rules! tells_each {
             $(fn $event(&self, $($name: $ty),*) {
                 let $this = self;
                 for one in $all {
-                    apart(|| one.$event($($name),*));
+                    notify_isolated(|| one.$event($($name),*));
                 }
             })*
 
             fn wants_estimates(&self) -> bool {
                 let $this = self;
-                $all.into_iter().any(|one| contain(|| one.wants_estimates()).unwrap_or_default())
+                $all.into_iter().any(|one| catch_panic(|| one.wants_estimates()).unwrap_or_default())
             }
         }
     };
 }
 
-tells_each!([O: Observer] Vec<O>, all => all.iter());
-tells_each!([A: Observer, B: Observer] (A, B), both => [&both.0 as &dyn Observer, &both.1]);
-tells_each!([O: Observer + ?Sized] Arc<O>, shared => [&**shared]);
+fan_out!([O: Observer] Vec<O>, all => all.iter());
+fan_out!([A: Observer, B: Observer] (A, B), both => [&both.0 as &dyn Observer, &both.1]);
+fan_out!([O: Observer + ?Sized] Arc<O>, shared => [&**shared]);
 
 #[cfg(test)]
 mod tests {

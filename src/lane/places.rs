@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::clock::{Clock, Resters};
+use crate::clock::{Clock, IdleSet};
 use crate::quota::Moment;
 
 /// What happens to a call that finds the queue full, unless it is
@@ -25,108 +25,108 @@ pub enum OverflowPolicy {
 
 /// The places of one queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Places(Arc<Shared>);
+pub(crate) struct QueueCapacity(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shared {
-    taken: Mutex<Taken>,
-    freed: Condvar,
-    capacity: usize,
+struct Inner {
+    state: Mutex<State>,
+    released: Condvar,
+    limit: usize,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    places: usize,
-    resters: Resters,
+struct State {
+    in_use: usize,
+    idle_set: IdleSet,
 }
 
-impl Places {
+impl QueueCapacity {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self(Arc::new(Shared { taken: Mutex::default(), freed: Condvar::new(), capacity }))
+        Self(Arc::new(Inner { state: Mutex::default(), released: Condvar::new(), limit: capacity }))
     }
 
-    pub(crate) fn capacity(&self) -> usize {
-        self.0.capacity
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
     }
 
-    pub(crate) fn taken(&self) -> usize {
-        self.0.taken.lock().places
+    pub(crate) fn in_use(&self) -> usize {
+        self.0.state.lock().in_use
     }
 
     /// A place, if one is left.
-    pub(crate) fn take(&self) -> Option<Place> {
-        let mut taken = self.0.taken.lock();
-        if taken.places >= self.0.capacity {
+    pub(crate) fn try_acquire(&self) -> Option<QueueSlot> {
+        let mut taken = self.0.state.lock();
+        if taken.in_use >= self.0.limit {
             return None;
         }
-        taken.places += 1;
-        Some(Place(Arc::clone(&self.0)))
+        taken.in_use += 1;
+        Some(QueueSlot(Arc::clone(&self.0)))
     }
 
     /// A place, though none may be left.
-    pub(crate) fn overdraw(&self) -> Place {
-        self.0.taken.lock().places += 1;
-        Place(Arc::clone(&self.0))
+    pub(crate) fn acquire_over_limit(&self) -> QueueSlot {
+        self.0.state.lock().in_use += 1;
+        QueueSlot(Arc::clone(&self.0))
     }
 
     /// Waits for a place, until `until` if that is a moment, or until `gone` says that there will be
     /// none.
-    pub(crate) fn wait(
+    pub(crate) fn acquire(
         &self,
         clock: &Clock,
         until: Option<Moment>,
         gone: impl Fn() -> bool,
-    ) -> Option<Place> {
+    ) -> Option<QueueSlot> {
         let mut mine = None;
-        let mut taken = self.0.taken.lock();
+        let mut taken = self.0.state.lock();
         let place = loop {
             if gone() {
                 // The ring that a freed place gave is passed on: it may have been for another.
-                self.0.freed.notify_one();
+                self.0.released.notify_one();
                 break None;
             }
-            if taken.places < self.0.capacity {
-                taken.places += 1;
-                break Some(Place(Arc::clone(&self.0)));
+            if taken.in_use < self.0.limit {
+                taken.in_use += 1;
+                break Some(QueueSlot(Arc::clone(&self.0)));
             }
             if until.is_some_and(|until| clock.now() >= until) {
                 break None;
             }
-            taken.resters.rest(&mut mine, clock, until);
+            taken.idle_set.mark_idle(&mut mine, clock, until);
             match until {
                 Some(until) => {
-                    let _ = self.0.freed.wait_for(&mut taken, clock.longest_sleep(until));
+                    let _ = self.0.released.wait_for(&mut taken, clock.max_wait(until));
                 }
-                None => self.0.freed.wait(&mut taken),
+                None => self.0.released.wait(&mut taken),
             }
         };
-        taken.resters.leave(mine);
+        taken.idle_set.remove(mine);
         place
     }
 
     /// Wakes those who wait for a place, to look again whether there will ever be one.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn wake_waiters(&self) {
         // Through the lock, so that who looked just before sleeps already.
-        let _ = self.0.taken.lock().resters.rise();
-        self.0.freed.notify_all();
+        let _ = self.0.state.lock().idle_set.mark_all_active();
+        self.0.released.notify_all();
     }
 }
 
 /// A place in the queue. It is free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Shared>);
+pub(crate) struct QueueSlot(Arc<Inner>);
 
-impl Drop for Place {
+impl Drop for QueueSlot {
     fn drop(&mut self) {
-        let mut taken = self.0.taken.lock();
-        taken.places -= 1;
+        let mut taken = self.0.state.lock();
+        taken.in_use -= 1;
         // Who is counted as awake has to be woken.
-        let all = taken.resters.rise();
+        let all = taken.idle_set.mark_all_active();
         drop(taken);
         if all {
-            self.0.freed.notify_all();
+            self.0.released.notify_all();
         } else {
-            self.0.freed.notify_one();
+            self.0.released.notify_one();
         }
     }
 }
@@ -137,29 +137,29 @@ mod tests {
 
     #[test]
     fn there_are_as_many_places_as_were_set_up() {
-        let places = Places::new(2);
-        let first = places.take().unwrap();
-        let _second = places.take().unwrap();
-        assert!(places.take().is_none());
+        let places = QueueCapacity::new(2);
+        let first = places.try_acquire().unwrap();
+        let _second = places.try_acquire().unwrap();
+        assert!(places.try_acquire().is_none());
         drop(first);
-        assert_eq!(places.taken(), 1);
-        assert!(places.take().is_some());
+        assert_eq!(places.in_use(), 1);
+        assert!(places.try_acquire().is_some());
     }
     #[test]
     fn who_waits_gets_a_place_that_is_free_and_no_other() {
-        let places = Places::new(2);
+        let places = QueueCapacity::new(2);
         let clock = Clock::from(crate::clock::ManualClock::new());
-        let wait = || places.wait(&clock, Some(clock.now()), || false);
+        let wait = || places.acquire(&clock, Some(clock.now()), || false);
         let first = wait().unwrap();
         let _second = wait().unwrap();
         assert!(wait().is_none());
-        assert_eq!(places.taken(), 2);
-        let third = places.overdraw();
-        assert_eq!(places.taken(), 3);
+        assert_eq!(places.in_use(), 2);
+        let third = places.acquire_over_limit();
+        assert_eq!(places.in_use(), 3);
         drop(first);
         assert!(wait().is_none());
         drop(third);
         assert!(wait().is_some());
-        assert!(places.wait(&clock, None, || true).is_none());
+        assert!(places.acquire(&clock, None, || true).is_none());
     }
 }

@@ -4,14 +4,14 @@
 //! more often than writes, and the looks of a guard for orders without an answer are urgent reads: so urgent
 //! reads may take half of these workers, and an exit finds the others.
 
-use super::job::Info;
+use super::job::CallMeta;
 use crate::Effect;
 
 /// Which workers a call may take. A later one may take all that an earlier one may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// Any call that is not urgent.
-    Lesser,
+    Normal,
     /// An urgent call that changes nothing.
     UrgentRead,
     /// An urgent call that may change something.
@@ -19,23 +19,23 @@ pub(super) enum Rank {
 }
 
 impl Rank {
-    pub(super) const ALL: [Self; 3] = [Self::Lesser, Self::UrgentRead, Self::UrgentWrite];
+    pub(super) const ALL: [Self; 3] = [Self::Normal, Self::UrgentRead, Self::UrgentWrite];
 
     /// How many calls may be under way as one of this rank begins.
-    pub(super) fn most(self, most_running: usize, urgent_workers: usize) -> usize {
+    pub(super) fn max_in_flight(self, most_running: usize, urgent_workers: usize) -> usize {
         match self {
-            Self::Lesser => most_running,
+            Self::Normal => most_running,
             Self::UrgentRead => most_running + urgent_workers / 2,
             Self::UrgentWrite => most_running + urgent_workers,
         }
     }
 }
 
-impl Info {
+impl CallMeta {
     /// Which workers it may take.
     pub(super) fn rank(&self) -> Rank {
         match (self.is_urgent(), self.effect) {
-            (false, _) => Rank::Lesser,
+            (false, _) => Rank::Normal,
             (true, Effect::Read) => Rank::UrgentRead,
             (true, Effect::Write) => Rank::UrgentWrite,
         }

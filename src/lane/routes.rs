@@ -15,15 +15,15 @@ use crate::resilience::{
 };
 
 /// The breakers of one lane.
-pub(super) struct Routes {
+pub(super) struct RouteBreakers {
     policy: BreakerPolicy,
     rng: fastrand::Rng,
-    routes: Vec<Route>,
+    routes: Vec<RouteBreaker>,
     /// Whether any of them may refuse a call. Nearly always none does, and then none is asked.
-    is_troubled: bool,
+    may_refuse: bool,
 }
 
-struct Route {
+struct RouteBreaker {
     name: &'static str,
     breaker: CircuitBreaker,
     /// The state that was reported last.
@@ -32,64 +32,64 @@ struct Route {
 
 /// What the breaker of a route has become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct BreakerChange {
     pub(super) route: &'static str,
     pub(super) state: BreakerState,
 }
 
 /// A route whose calls are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Down {
+pub(super) struct BlockedRoute {
     pub(super) route: &'static str,
     /// Until when, if that is known.
     pub(super) until: Option<Moment>,
     /// It was forced open by hand, so urgent calls are refused too.
     pub(super) is_forced: bool,
     /// When the last trial began that failed.
-    pub(super) in_vain: Option<Moment>,
+    pub(super) last_failed_half_open: Option<Moment>,
 }
 
-impl Route {
+impl RouteBreaker {
     /// Whether its calls are refused.
-    fn down(&mut self, now: Moment) -> Option<Down> {
+    fn blocked(&mut self, now: Moment) -> Option<BlockedRoute> {
         let refused = self.breaker.when(now).err()?;
         let (until, is_forced) = (refused.until(), refused == CallNotPermitted::Forced);
-        Some(Down {
+        Some(BlockedRoute {
             route: self.name,
             until,
             is_forced,
-            in_vain: self.breaker.last_failed_half_open(),
+            last_failed_half_open: self.breaker.last_failed_half_open(),
         })
     }
 }
 
-impl Routes {
+impl RouteBreakers {
     pub(super) fn new(policy: BreakerPolicy, rng: fastrand::Rng) -> Result<Self, PolicyError> {
         policy.check()?;
         let is_troubled = policy.initial_mode() == BreakerMode::ForcedOpen;
-        Ok(Self { policy, rng, routes: Vec::new(), is_troubled })
+        Ok(Self { policy, rng, routes: Vec::new(), may_refuse: is_troubled })
     }
 
     /// Why a call of `route` is refused now, if it is.
-    pub(super) fn refusal(
+    pub(super) fn blocked_route(
         &mut self,
         route: &'static str,
         is_urgent: bool,
         now: Moment,
-    ) -> Option<Down> {
-        if !self.is_troubled {
+    ) -> Option<BlockedRoute> {
+        if !self.may_refuse {
             return None;
         }
-        let down = self.of(route).down(now)?;
+        let down = self.route_mut(route).blocked(now)?;
         (down.is_forced || !is_urgent).then_some(down)
     }
 
     /// The routes whose calls are refused now.
-    pub(super) fn down(&mut self, now: Moment) -> Vec<Down> {
-        if !self.is_troubled {
+    pub(super) fn blocked_routes(&mut self, now: Moment) -> Vec<BlockedRoute> {
+        if !self.may_refuse {
             return Vec::new();
         }
-        self.routes.iter_mut().filter_map(|route| route.down(now)).collect()
+        self.routes.iter_mut().filter_map(|route| route.blocked(now)).collect()
     }
 
     /// Lets a call through that was not refused a moment ago.
@@ -99,10 +99,10 @@ impl Routes {
         is_urgent: bool,
         now: Moment,
     ) -> Option<Admission> {
-        let breaker = &mut self.of(route).breaker;
+        let breaker = &mut self.route_mut(route).breaker;
         let admitted = if is_urgent { breaker.admit_exit(now) } else { breaker.admit(now) };
         let is_closed = breaker.state(now) == BreakerState::Closed;
-        self.look_for_trouble(is_closed, now);
+        self.update_may_refuse(is_closed, now);
         admitted.ok()
     }
 
@@ -114,31 +114,37 @@ impl Routes {
         now: Moment,
         (outcome, took): (CallOutcome, Duration),
     ) {
-        let breaker = &mut self.of(route).breaker;
+        let breaker = &mut self.route_mut(route).breaker;
         breaker.record(admission, now, outcome, took);
         let is_closed = breaker.state(now) == BreakerState::Closed;
-        self.look_for_trouble(is_closed, now);
+        self.update_may_refuse(is_closed, now);
     }
 
     /// What the breaker of a route has become, if it was not reported.
-    pub(super) fn change(&mut self, route: &'static str, now: Moment) -> Option<Change> {
-        let known = self.of(route);
+    pub(super) fn take_change(
+        &mut self,
+        route: &'static str,
+        now: Moment,
+    ) -> Option<BreakerChange> {
+        let known = self.route_mut(route);
         let state = known.breaker.state(now);
         let is_new = state != known.reported;
         known.reported = state;
-        is_new.then_some(Change { route, state })
+        is_new.then_some(BreakerChange { route, state })
     }
 
     /// The same of all routes.
-    pub(super) fn changes(&mut self, now: Moment) -> Vec<Change> {
+    pub(super) fn take_changes(&mut self, now: Moment) -> Vec<BreakerChange> {
         let names: Vec<_> = self.routes.iter().map(|route| route.name).collect();
-        names.into_iter().filter_map(|route| self.change(route, now)).collect()
+        names.into_iter().filter_map(|route| self.take_change(route, now)).collect()
     }
 
     /// What each breaker does.
-    pub(super) fn states(&mut self, now: Moment) -> Vec<Change> {
-        let state =
-            |route: &mut Route| Change { route: route.name, state: route.breaker.state(now) };
+    pub(super) fn states(&mut self, now: Moment) -> Vec<BreakerChange> {
+        let state = |route: &mut RouteBreaker| BreakerChange {
+            route: route.name,
+            state: route.breaker.state(now),
+        };
         self.routes.iter_mut().map(state).collect()
     }
 
@@ -146,22 +152,22 @@ impl Routes {
     pub(super) fn set_mode(&mut self, mode: BreakerMode, now: Moment) {
         self.policy = self.policy.mode(mode);
         self.routes.iter_mut().for_each(|route| route.breaker.set_mode(mode, now));
-        self.is_troubled = mode == BreakerMode::ForcedOpen;
+        self.may_refuse = mode == BreakerMode::ForcedOpen;
     }
 
     /// A breaker was asked or told something, and is closed or not.
-    fn look_for_trouble(&mut self, is_closed: bool, now: Moment) {
-        let may_refuse = |route: &mut Route| route.breaker.state(now) != BreakerState::Closed;
-        self.is_troubled =
-            !is_closed || (self.is_troubled && self.routes.iter_mut().any(may_refuse));
+    fn update_may_refuse(&mut self, is_closed: bool, now: Moment) {
+        let may_refuse =
+            |route: &mut RouteBreaker| route.breaker.state(now) != BreakerState::Closed;
+        self.may_refuse = !is_closed || (self.may_refuse && self.routes.iter_mut().any(may_refuse));
     }
 
-    fn of(&mut self, name: &'static str) -> &mut Route {
+    fn route_mut(&mut self, name: &'static str) -> &mut RouteBreaker {
         let index = match self.routes.iter().position(|route| route.name == name) {
             Some(index) => index,
             None => {
                 let breaker = CircuitBreaker::from_checked(self.policy, self.rng.u64(..));
-                self.routes.push(Route { name, breaker, reported: BreakerState::Closed });
+                self.routes.push(RouteBreaker { name, breaker, reported: BreakerState::Closed });
                 self.routes.len() - 1
             }
         };
@@ -176,12 +182,17 @@ mod tests {
     const TOOK: Duration = Duration::from_millis(40);
     const NOW: Moment = Moment::ORIGIN;
 
-    fn routes() -> Routes {
+    fn routes() -> RouteBreakers {
         let policy = BreakerPolicy::default().failures_in_a_row(Some(2));
-        Routes::new(policy, fastrand::Rng::with_seed(1)).unwrap()
+        RouteBreakers::new(policy, fastrand::Rng::with_seed(1)).unwrap()
     }
 
-    fn call(routes: &mut Routes, route: &'static str, is_urgent: bool, outcome: CallOutcome) {
+    fn call(
+        routes: &mut RouteBreakers,
+        route: &'static str,
+        is_urgent: bool,
+        outcome: CallOutcome,
+    ) {
         let admission = routes.admit(route, is_urgent, NOW).unwrap();
         routes.record(route, admission, NOW, (outcome, TOOK));
     }
@@ -190,17 +201,17 @@ mod tests {
     fn a_route_that_fails_does_not_stop_another() {
         let mut routes = routes();
         call(&mut routes, "reads", false, CallOutcome::Success);
-        assert_eq!(routes.down(NOW), []);
+        assert_eq!(routes.blocked_routes(NOW), []);
         call(&mut routes, "writes", false, CallOutcome::Failure);
         call(&mut routes, "writes", false, CallOutcome::Failure);
-        let down = routes.refusal("writes", false, NOW).unwrap();
+        let down = routes.blocked_route("writes", false, NOW).unwrap();
         assert!(down.until.is_some() && !down.is_forced);
-        assert_eq!(routes.down(NOW), [down]);
-        assert_eq!(routes.refusal("reads", false, NOW), None);
-        assert_eq!(routes.refusal("never called", false, NOW), None);
-        let change = Change { route: "writes", state: BreakerState::Open };
-        assert_eq!(routes.changes(NOW), [change]);
-        assert_eq!(routes.changes(NOW), []);
+        assert_eq!(routes.blocked_routes(NOW), [down]);
+        assert_eq!(routes.blocked_route("reads", false, NOW), None);
+        assert_eq!(routes.blocked_route("never called", false, NOW), None);
+        let change = BreakerChange { route: "writes", state: BreakerState::Open };
+        assert_eq!(routes.take_changes(NOW), [change]);
+        assert_eq!(routes.take_changes(NOW), []);
     }
 
     #[test]
@@ -208,16 +219,16 @@ mod tests {
         let mut routes = routes();
         call(&mut routes, "writes", false, CallOutcome::Failure);
         call(&mut routes, "writes", false, CallOutcome::Failure);
-        assert_eq!(routes.refusal("writes", true, NOW), None);
+        assert_eq!(routes.blocked_route("writes", true, NOW), None);
         call(&mut routes, "writes", true, CallOutcome::Failure);
-        assert!(routes.refusal("writes", false, NOW).is_some());
+        assert!(routes.blocked_route("writes", false, NOW).is_some());
         call(&mut routes, "writes", true, CallOutcome::Success);
-        assert_eq!(routes.refusal("writes", false, NOW), None);
+        assert_eq!(routes.blocked_route("writes", false, NOW), None);
         routes.set_mode(BreakerMode::ForcedOpen, NOW);
         for route in ["writes", "never called"] {
-            assert!(routes.refusal(route, true, NOW).is_some_and(|down| down.is_forced));
+            assert!(routes.blocked_route(route, true, NOW).is_some_and(|down| down.is_forced));
         }
         routes.set_mode(BreakerMode::Automatic, NOW);
-        assert_eq!(routes.refusal("writes", false, NOW), None);
+        assert_eq!(routes.blocked_route("writes", false, NOW), None);
     }
 }

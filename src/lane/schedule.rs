@@ -20,42 +20,42 @@ mod round;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use self::held::Held;
-use self::round::{Round, Verdicts};
-use super::band::{Band, Entry, Job, User};
-use super::job::Info;
+use self::held::HeldCalls;
+use self::round::{Availability, SelectionPass};
+use super::band::{Job, PriorityLevel, QueueEntry, User};
+use super::job::CallMeta;
 use super::priority::Priority;
 use super::rank::Rank;
-use super::routes::Down;
-use super::tally::Tally;
+use super::routes::BlockedRoute;
+use super::tally::QueueLoad;
 use crate::quota::{Cost, Moment, NoCapacity, NotYet};
 
 /// The calls that wait in one lane.
-pub(crate) struct Schedule {
-    bands: [Band; Priority::COUNT],
+pub(crate) struct Scheduler {
+    levels: [PriorityLevel; Priority::COUNT],
     /// When each call is overdue, by kind of charge: a kind that cannot be paid is looked at once.
-    overdue: Vec<(Cost, Timed)>,
+    overdue: Vec<(Cost, JobsByTime)>,
     /// When each call's deadline passes.
-    deadlines: Timed,
+    deadlines: JobsByTime,
     /// Calls that failed and go again, by when they may.
-    later: BTreeMap<(Moment, u64), Entry>,
+    delayed_retries: BTreeMap<(Moment, u64), QueueEntry>,
     /// Users whose interval is not over, by when it is.
-    resting: BTreeMap<(Moment, u64), (usize, User)>,
-    tally: Tally,
-    interval: Duration,
+    cooling_down: BTreeMap<(Moment, u64), (usize, User)>,
+    load: QueueLoad,
+    user_interval: Duration,
     /// How many of all these are urgent reads, and how many urgent writes.
     urgent_reads: usize,
     urgent_writes: usize,
     /// How many of the others there are of each route class.
     by_route: Vec<(&'static str, usize)>,
-    held: Held,
+    held: HeldCalls,
 }
 
 /// Calls by a time, and by number where that is the same.
-type Timed = BTreeMap<(Moment, u64), Job>;
+type JobsByTime = BTreeMap<(Moment, u64), Job>;
 
 /// What the leader is to do.
-pub(crate) enum Choice {
+pub(crate) enum Selection {
     /// This call is the next, and there is room for it now.
     Next(Job),
     /// Nothing can go before this moment, or before something changes.
@@ -65,96 +65,97 @@ pub(crate) enum Choice {
 }
 
 /// How long a call that goes again lets the first attempts of its priority pass.
-const LONGEST_BEHIND: Duration = Duration::from_secs(10);
+const RETRY_AGING: Duration = Duration::from_secs(10);
 
-fn note_overdue(all: &mut Vec<(Cost, Timed)>, charge: Cost, key: (Moment, u64), job: Job) {
+fn insert_overdue(all: &mut Vec<(Cost, JobsByTime)>, charge: Cost, key: (Moment, u64), job: Job) {
     match all.iter_mut().find(|(known, _)| *known == charge) {
         Some((_, timed)) => drop(timed.insert(key, job)),
-        None => all.push((charge, Timed::from([(key, job)]))),
+        None => all.push((charge, JobsByTime::from([(key, job)]))),
     }
 }
 
-impl Schedule {
+impl Scheduler {
     /// `interval` is the least time between two calls of one user of the same priority.
     pub(crate) fn new(interval: Duration) -> Self {
         Self {
-            bands: Default::default(),
+            levels: Default::default(),
             overdue: Vec::new(),
             deadlines: BTreeMap::new(),
-            later: BTreeMap::new(),
-            resting: BTreeMap::new(),
-            tally: Tally::default(),
-            interval,
+            delayed_retries: BTreeMap::new(),
+            cooling_down: BTreeMap::new(),
+            load: QueueLoad::default(),
+            user_interval: interval,
             urgent_reads: 0,
             urgent_writes: 0,
             by_route: Vec::new(),
-            held: Held::default(),
+            held: HeldCalls::default(),
         }
     }
 
     /// Takes a call in, which is overdue at `overdue` if it ever is.
     pub(crate) fn push(&mut self, job: Job, overdue: Option<Moment>) {
-        let info = job.info();
-        *self.count(info) += 1;
+        let info = job.meta();
+        *self.counter_mut(info) += 1;
         if let Some(at) = info.deadline {
             self.deadlines.insert((at, info.number), job.clone());
         }
-        self.line_up(Entry { job, overdue });
+        self.enqueue(QueueEntry { job, overdue_at: overdue });
     }
 
-    fn line_up(&mut self, entry: Entry) {
-        let info = entry.job.info();
-        let (number, charge) = (info.number, info.charge);
-        self.tally.add(charge);
-        if let Some(at) = entry.overdue {
-            note_overdue(&mut self.overdue, charge, (at, number), entry.job.clone());
+    fn enqueue(&mut self, entry: QueueEntry) {
+        let info = entry.job.meta();
+        let (number, charge) = (info.number, info.cost);
+        self.load.add(charge);
+        if let Some(at) = entry.overdue_at {
+            insert_overdue(&mut self.overdue, charge, (at, number), entry.job.clone());
         }
-        self.bands[info.priority.index()].push(entry);
+        self.levels[info.priority.index()].push(entry);
     }
 
     /// Takes a call in that failed, and may go again from `at` on: after the others of its priority. From
     /// `overdue` on it goes before all but the urgent ones, as any other does.
-    pub(crate) fn push_again(&mut self, job: Job, at: Moment, overdue: Option<Moment>) {
-        let info = job.info();
-        *self.count(info) += 1;
+    pub(crate) fn push_retry(&mut self, job: Job, at: Moment, overdue: Option<Moment>) {
+        let info = job.meta();
+        *self.counter_mut(info) += 1;
         if let Some(deadline) = info.deadline {
             self.deadlines.insert((deadline, info.number), job.clone());
         }
-        self.later.insert((at, info.number), Entry { job, overdue });
+        self.delayed_retries.insert((at, info.number), QueueEntry { job, overdue_at: overdue });
     }
 
     /// How many calls wait for another attempt.
     pub(crate) fn retrying(&self) -> usize {
-        self.later.len() + self.bands.iter().map(|band| band.again().count()).sum::<usize>()
+        self.delayed_retries.len()
+            + self.levels.iter().map(|band| band.retries().count()).sum::<usize>()
     }
 
     /// Takes a call out, if it is here. What is given is to be dropped where no lock is held.
     #[must_use]
-    pub(crate) fn remove(&mut self, info: &Info) -> Option<Job> {
-        let removed = self.take_out(info)?;
-        *self.count(info) -= 1;
+    pub(crate) fn remove(&mut self, info: &CallMeta) -> Option<Job> {
+        let removed = self.remove_uncounted(info)?;
+        *self.counter_mut(info) -= 1;
         Some(removed)
     }
 
-    fn take_out(&mut self, info: &Info) -> Option<Job> {
+    fn remove_uncounted(&mut self, info: &CallMeta) -> Option<Job> {
         let number = info.number;
         if let Some(at) = info.deadline {
             self.deadlines.remove(&(at, number));
         }
-        if let Some(entry) = self.fall_out(info).or_else(|| self.held.remove(info)) {
+        if let Some(entry) = self.dequeue(info).or_else(|| self.held.remove(info)) {
             return Some(entry.job);
         }
         // There are few of these: retries have a budget.
-        let at = self.later.keys().find(|(_, other)| *other == number).copied()?;
-        self.later.remove(&at).map(|entry| entry.job)
+        let at = self.delayed_retries.keys().find(|(_, other)| *other == number).copied()?;
+        self.delayed_retries.remove(&at).map(|entry| entry.job)
     }
 
-    /// The reverse of [`line_up`](Self::line_up).
-    fn fall_out(&mut self, info: &Info) -> Option<Entry> {
-        let Info { number, charge, .. } = *info;
-        let entry = self.bands[info.priority.index()].remove(&info.user, charge, number)?;
-        self.tally.remove(charge);
-        if let Some(at) = entry.overdue {
+    /// The reverse of [`enqueue`](Self::enqueue).
+    fn dequeue(&mut self, info: &CallMeta) -> Option<QueueEntry> {
+        let CallMeta { number, cost: charge, .. } = *info;
+        let entry = self.levels[info.priority.index()].remove(&info.user, charge, number)?;
+        self.load.remove(charge);
+        if let Some(at) = entry.overdue_at {
             if let Some(index) = self.overdue.iter().position(|(known, _)| *known == charge) {
                 self.overdue[index].1.remove(&(at, number));
                 if self.overdue[index].1.is_empty() {
@@ -167,31 +168,31 @@ impl Schedule {
 
     /// Takes out the call that goes now: its user had a turn.
     #[must_use]
-    pub(crate) fn sent(&mut self, info: &Info, now: Moment) -> Option<Job> {
+    pub(crate) fn take_dispatched(&mut self, info: &CallMeta, now: Moment) -> Option<Job> {
         let band = info.priority.index();
         // Nothing holds up an exit, and so not the exit before it.
-        let has_interval = !self.interval.is_zero() && !info.is_urgent();
-        let eligible = has_interval.then(|| now + self.interval);
-        self.bands[band].had_turn(&info.user, eligible);
+        let has_interval = !self.user_interval.is_zero() && !info.is_urgent();
+        let eligible = has_interval.then(|| now + self.user_interval);
+        self.levels[band].rotate(&info.user, eligible);
         if let Some(eligible) = eligible {
-            self.resting.insert((eligible, info.number), (band, info.user.clone()));
+            self.cooling_down.insert((eligible, info.number), (band, info.user.clone()));
         }
         self.remove(info)
     }
 
     /// Nothing waits, and nobody has to: a call that comes now needs no place here.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is_empty() && self.interval.is_zero()
+        self.is_empty() && self.user_interval.is_zero()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.tally.is_empty() && self.later.is_empty() && self.held.is_empty()
+        self.load.is_empty() && self.delayed_retries.is_empty() && self.held.is_empty()
     }
 
     /// Whether a call of this rank waits, for another attempt too.
-    pub(super) fn has(&self, rank: Rank) -> bool {
+    pub(super) fn has_waiting(&self, rank: Rank) -> bool {
         let waiting = match rank {
-            Rank::Lesser => self.by_route.iter().map(|(_, calls)| *calls).sum(),
+            Rank::Normal => self.by_route.iter().map(|(_, calls)| *calls).sum(),
             Rank::UrgentRead => self.urgent_reads,
             Rank::UrgentWrite => self.urgent_writes,
         };
@@ -199,8 +200,8 @@ impl Schedule {
     }
 
     /// What waits, by kind.
-    pub(crate) fn tally(&self) -> &Tally {
-        &self.tally
+    pub(crate) fn load(&self) -> &QueueLoad {
+        &self.load
     }
 
     /// When the next deadline passes.
@@ -209,156 +210,167 @@ impl Schedule {
     }
 
     /// Takes out the calls whose deadline has passed. They are still to be refused.
-    pub(crate) fn expired(&mut self, now: Moment) -> Vec<Job> {
+    pub(crate) fn take_expired(&mut self, now: Moment) -> Vec<Job> {
         let mut expired = Vec::new();
         while let Some((_, job)) =
             self.deadlines.first_key_value().filter(|((at, _), _)| *at <= now)
         {
             let job = job.clone();
-            expired.extend(self.remove(job.info()));
+            expired.extend(self.remove(job.meta()));
         }
         expired
     }
 
     /// The call that goes next, if there is room for one: of those of the rank `least` or a higher one. `room`
     /// tells of a charge whether there is.
-    pub(super) fn choose(
+    pub(super) fn select(
         &mut self,
         now: Moment,
         least: Rank,
         mut room: impl FnMut(Cost) -> Result<(), NoCapacity>,
-    ) -> Choice {
-        self.end_rests(now);
-        self.end_delays(now);
-        let kinds = self.tally.kinds().filter(|kind| kind.urgent || least == Rank::Lesser);
-        let verdicts: Verdicts = kinds.map(|kind| (kind, room(kind))).collect();
+    ) -> Selection {
+        self.expire_cooldowns(now);
+        self.enqueue_due_retries(now);
+        let kinds = self.load.costs().filter(|kind| kind.urgent || least == Rank::Normal);
+        let verdicts: Availability = kinds.map(|kind| (kind, room(kind))).collect();
         let never = |verdict: &Result<(), NoCapacity>| {
             matches!(verdict, Err(NoCapacity { not_yet: NotYet::Never, .. }))
         };
         if let Some((kind, _)) = verdicts.iter().find(|(_, verdict)| never(verdict)) {
-            return Choice::Never(*kind);
+            return Selection::Never(*kind);
         }
-        let next_again = self.later.first_key_value().map(|((at, _), _)| *at);
-        let next_rested = self.resting.first_key_value().map(|((at, _), _)| *at);
-        let next_rested = next_rested.filter(|_| !self.tally.is_empty());
+        let next_again = self.delayed_retries.first_key_value().map(|((at, _), _)| *at);
+        let next_rested = self.cooling_down.first_key_value().map(|((at, _), _)| *at);
+        let next_rested = next_rested.filter(|_| !self.load.is_empty());
         let wait = next_again.into_iter().chain(next_rested).min();
-        let round = Round::new(now, &verdicts, wait);
+        let round = SelectionPass::new(now, &verdicts, wait);
         match least {
-            Rank::Lesser => round.choose(&self.bands, &self.overdue),
-            Rank::UrgentRead => round.choose(&self.bands[..1], &[]),
-            Rank::UrgentWrite => round.choose_write(&self.bands[0]),
+            Rank::Normal => round.select(&self.levels, &self.overdue),
+            Rank::UrgentRead => round.select(&self.levels[..1], &[]),
+            Rank::UrgentWrite => round.select_write(&self.levels[0]),
         }
     }
 
-    fn end_rests(&mut self, now: Moment) {
-        while let Some(first) = self.resting.first_entry().filter(|first| first.key().0 <= now) {
+    fn expire_cooldowns(&mut self, now: Moment) {
+        while let Some(first) = self.cooling_down.first_entry().filter(|first| first.key().0 <= now)
+        {
             let (band, user) = first.remove();
-            self.bands[band].rested(&user, now);
+            self.levels[band].end_cooldown(&user, now);
         }
     }
 
     /// Calls whose delay is over wait like any other, but behind the first attempts.
-    fn end_delays(&mut self, now: Moment) {
-        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= now) {
+    fn enqueue_due_retries(&mut self, now: Moment) {
+        while let Some(first) =
+            self.delayed_retries.first_entry().filter(|first| first.key().0 <= now)
+        {
             let due = first.key().0;
             let entry = first.remove();
-            let info = entry.job.info();
-            let (charge, number, band) = (info.charge, info.number, info.priority.index());
-            self.tally.add(charge);
-            if let Some(at) = entry.overdue {
-                note_overdue(&mut self.overdue, charge, (at, number), entry.job.clone());
+            let info = entry.job.meta();
+            let (charge, number, band) = (info.cost, info.number, info.priority.index());
+            self.load.add(charge);
+            if let Some(at) = entry.overdue_at {
+                insert_overdue(&mut self.overdue, charge, (at, number), entry.job.clone());
             }
-            self.bands[band].push_again(entry, due + LONGEST_BEHIND);
+            self.levels[band].push_retry(entry, due + RETRY_AGING);
         }
     }
 
     /// Everything that waits, taken out. It is still to be refused.
     pub(crate) fn drain(&mut self) -> Vec<Job> {
-        let later = std::mem::take(&mut self.later);
+        let later = std::mem::take(&mut self.delayed_retries);
         self.overdue.clear();
         self.deadlines.clear();
-        self.resting.clear();
-        self.tally = Tally::default();
+        self.cooling_down.clear();
+        self.load = QueueLoad::default();
         (self.urgent_reads, self.urgent_writes) = (0, 0);
         self.by_route.clear();
-        let held = std::mem::take(&mut self.held).into_calls();
-        self.bands
+        let held = std::mem::take(&mut self.held).into_entries();
+        self.levels
             .iter_mut()
-            .flat_map(Band::drain)
+            .flat_map(PriorityLevel::drain)
             .chain(later.into_values().chain(held).map(|entry| entry.job))
             .collect()
     }
 
     /// Every call of one kind, taken out. They are still to be refused.
-    pub(crate) fn drain_kind(&mut self, charge: Cost) -> Vec<Job> {
-        let all = self.bands.iter().flat_map(Band::lines);
-        let of_kind = all.flat_map(|(_, line)| line.of_kind(charge));
-        let again = self.bands.iter().flat_map(Band::again);
-        let again = again.filter(|job| job.info().charge == charge);
+    pub(crate) fn drain_cost(&mut self, charge: Cost) -> Vec<Job> {
+        let all = self.levels.iter().flat_map(PriorityLevel::user_queues);
+        let of_kind = all.flat_map(|(_, line)| line.with_cost(charge));
+        let again = self.levels.iter().flat_map(PriorityLevel::retries);
+        let again = again.filter(|job| job.meta().cost == charge);
         let of_kind: Vec<Job> = of_kind.chain(again).cloned().collect();
-        of_kind.into_iter().filter_map(|job| self.remove(job.info())).collect()
+        of_kind.into_iter().filter_map(|job| self.remove(job.meta())).collect()
     }
 
     /// Every call of a route class that is down and that is not urgent: those that `waits` speaks for are held, and
     /// the others taken out. They are still to be refused.
-    pub(super) fn hold_back(&mut self, down: &Down, waits: impl Fn(&Info) -> bool) -> Vec<Job> {
+    pub(super) fn hold_or_refuse(
+        &mut self,
+        down: &BlockedRoute,
+        waits: impl Fn(&CallMeta) -> bool,
+    ) -> Vec<Job> {
         // Asked at each look while a route is down: it must not cost a walk through all that waits.
         let of_route = self.by_route.iter().find(|(route, _)| *route == down.route);
         let calls = of_route.map_or(0, |(_, calls)| *calls);
-        let is_news = self.held.is_news(down);
+        let is_news = self.held.note_failed_half_open(down);
         let mut refused = Vec::new();
         if calls > self.held.count(down.route) {
-            let of_route = self.lesser(|route| route == down.route);
+            let of_route = self.normal_calls(|route| route == down.route);
             let (to_hold, to_refuse): (Vec<_>, Vec<_>) =
-                of_route.into_iter().partition(|job| waits(job.info()));
-            let entries = to_hold.into_iter().filter_map(|job| self.fall_out(job.info()));
+                of_route.into_iter().partition(|job| waits(job.meta()));
+            let entries = to_hold.into_iter().filter_map(|job| self.dequeue(job.meta()));
             let entries: Vec<_> = entries.collect();
-            self.held.add(down.route, entries);
+            self.held.hold(down.route, entries);
             refused.extend(to_refuse);
         }
         if is_news {
-            refused.extend(self.held.those(down.route, |info| !waits(info)));
+            refused.extend(self.held.matching(down.route, |info| !waits(info)));
         }
-        refused.into_iter().filter_map(|job| self.remove(job.info())).collect()
+        refused.into_iter().filter_map(|job| self.remove(job.meta())).collect()
     }
 
     /// Whether calls of a route are held.
-    pub(super) fn holds(&self, route: &'static str) -> bool {
+    pub(super) fn holds_route(&self, route: &'static str) -> bool {
         self.held.count(route) > 0
     }
 
     /// The calls of routes that are down no more wait like any other.
-    pub(super) fn release(&mut self, is_down: impl Fn(&'static str) -> bool) {
+    pub(super) fn release_held(&mut self, is_down: impl Fn(&'static str) -> bool) {
         for entry in self.held.release(is_down) {
-            self.line_up(entry);
+            self.enqueue(entry);
         }
     }
 
     /// Every call that is not urgent, taken out. They are still to be refused.
-    pub(crate) fn drain_lesser(&mut self) -> Vec<Job> {
-        if !self.has(Rank::Lesser) {
+    pub(crate) fn drain_normal(&mut self) -> Vec<Job> {
+        if !self.has_waiting(Rank::Normal) {
             return Vec::new();
         }
         let held = self.held.calls().cloned();
-        let lesser: Vec<Job> = self.lesser(|_| true).into_iter().chain(held).collect();
-        lesser.into_iter().filter_map(|job| self.remove(job.info())).collect()
+        let lesser: Vec<Job> = self.normal_calls(|_| true).into_iter().chain(held).collect();
+        lesser.into_iter().filter_map(|job| self.remove(job.meta())).collect()
     }
 
     /// Those of the calls that are not urgent whose route is meant, but for those that are held.
-    fn lesser(&self, is_meant: impl Fn(&'static str) -> bool) -> Vec<Job> {
-        let lines = self.bands.iter().flat_map(Band::lines).flat_map(|(_, line)| line.jobs());
-        let again = self.bands.iter().flat_map(Band::again);
-        let later = self.later.values().map(|entry| &entry.job);
-        let is_lesser = |job: &&Job| is_meant(job.info().route) && !job.info().is_urgent();
+    fn normal_calls(&self, is_meant: impl Fn(&'static str) -> bool) -> Vec<Job> {
+        let lines = self
+            .levels
+            .iter()
+            .flat_map(PriorityLevel::user_queues)
+            .flat_map(|(_, line)| line.jobs());
+        let again = self.levels.iter().flat_map(PriorityLevel::retries);
+        let later = self.delayed_retries.values().map(|entry| &entry.job);
+        let is_lesser = |job: &&Job| is_meant(job.meta().route) && !job.meta().is_urgent();
         lines.chain(again).chain(later).filter(is_lesser).cloned().collect()
     }
 
     /// The count in which a call is.
-    fn count(&mut self, info: &Info) -> &mut usize {
+    fn counter_mut(&mut self, info: &CallMeta) -> &mut usize {
         match info.rank() {
             Rank::UrgentRead => return &mut self.urgent_reads,
             Rank::UrgentWrite => return &mut self.urgent_writes,
-            Rank::Lesser => {}
+            Rank::Normal => {}
         }
         let index = match self.by_route.iter().position(|(known, _)| *known == info.route) {
             Some(index) => index,
@@ -371,43 +383,43 @@ impl Schedule {
     }
 
     /// The call to shed for one of `priority`: of the lowest priority, the last to come in.
-    pub(crate) fn to_shed(&self, priority: Priority) -> Option<Job> {
-        let lower = self.bands.iter().skip(priority.index() + 1).filter_map(Band::last);
-        let held = self.held.calls().filter(|job| job.info().priority > priority);
-        lower.chain(held).max_by_key(|job| (job.info().priority, job.info().number)).cloned()
+    pub(crate) fn shed_candidate(&self, priority: Priority) -> Option<Job> {
+        let lower = self.levels.iter().skip(priority.index() + 1).filter_map(PriorityLevel::newest);
+        let held = self.held.calls().filter(|job| job.meta().priority > priority);
+        lower.chain(held).max_by_key(|job| (job.meta().priority, job.meta().number)).cloned()
     }
 
     /// What goes before a call, as things stand: all of higher priority, and of its own the turns of
     /// the others until it is reached. `None` if it does not wait.
-    pub(crate) fn ahead_of(&self, info: &Info) -> Option<Tally> {
-        let line = self.bands[info.priority.index()].line(&info.user)?;
-        let waits = line.holds(info.charge, info.number);
-        waits.then(|| self.ahead(info.priority, &info.user, Some(info.number)))
+    pub(crate) fn load_ahead_of(&self, info: &CallMeta) -> Option<QueueLoad> {
+        let line = self.levels[info.priority.index()].user_queue(&info.user)?;
+        let waits = line.contains(info.cost, info.number);
+        waits.then(|| self.load_ahead(info.priority, &info.user, Some(info.number)))
     }
 
     /// What would go before one more call of this user.
-    pub(crate) fn ahead_of_next(&self, priority: Priority, user: &User) -> Tally {
-        self.ahead(priority, user, None)
+    pub(crate) fn load_ahead_of_next(&self, priority: Priority, user: &User) -> QueueLoad {
+        self.load_ahead(priority, user, None)
     }
 
-    fn ahead(&self, priority: Priority, user: &User, number: Option<u64>) -> Tally {
-        let mut ahead = Tally::default();
-        for band in &self.bands[..priority.index()] {
-            ahead.add_all(band.tally());
+    fn load_ahead(&self, priority: Priority, user: &User, number: Option<u64>) -> QueueLoad {
+        let mut ahead = QueueLoad::default();
+        for band in &self.levels[..priority.index()] {
+            ahead.add_load(band.load());
         }
-        self.bands[priority.index()].count_ahead(user, number, &mut ahead);
+        self.levels[priority.index()].add_load_ahead(user, number, &mut ahead);
         ahead
     }
 
     /// Calls that wait, by priority and by user, and since when the oldest does.
-    pub(crate) fn census(&self) -> Census {
-        let mut census = Census::default();
-        for (band, priority) in self.bands.iter().zip(1_u8..) {
-            let first_attempts = band.tally().calls() - band.again().count();
+    pub(crate) fn stats(&self) -> QueueStats {
+        let mut census = QueueStats::default();
+        for (band, priority) in self.levels.iter().zip(1_u8..) {
+            let first_attempts = band.load().calls() - band.retries().count();
             if first_attempts > 0 {
                 census.by_priority.insert(priority, first_attempts);
             }
-            for (user, line) in band.lines() {
+            for (user, line) in band.user_queues() {
                 let user = user.as_deref().unwrap_or_default();
                 match census.by_user.get_mut(user) {
                     Some(calls) => *calls += line.calls(),
@@ -416,11 +428,11 @@ impl Schedule {
                 census.oldest = census.oldest.into_iter().chain(line.oldest()).min();
             }
         }
-        for info in self.held.calls().map(|job| job.info()) {
+        for info in self.held.calls().map(|job| job.meta()) {
             *census.by_priority.entry(info.priority.get()).or_default() += 1;
             let user = info.user.as_deref().unwrap_or_default().to_owned();
             *census.by_user.entry(user).or_default() += 1;
-            census.oldest = census.oldest.into_iter().chain([info.entered]).min();
+            census.oldest = census.oldest.into_iter().chain([info.submitted_at]).min();
         }
         census
     }
@@ -428,7 +440,7 @@ impl Schedule {
 
 /// Who waits.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
+pub(crate) struct QueueStats {
     pub(crate) by_priority: BTreeMap<u8, usize>,
     pub(crate) by_user: BTreeMap<String, usize>,
     pub(crate) oldest: Option<Moment>,

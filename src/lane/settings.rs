@@ -70,23 +70,23 @@ impl LaneSettings {
             when_expired,
             when_down,
         } = self;
-        let config = change(config, quota.clone(), LaneConfig::with_quota);
-        let config = change(config, *credit, LaneConfig::credit);
-        let config = change(config, *in_flight, LaneConfig::in_flight);
-        let config = change(config, *urgent_workers, LaneConfig::urgent_workers);
-        let config = change(config, *queue, LaneConfig::queue);
-        let config = change(config, *when_full, LaneConfig::when_full);
-        let config = change(config, *user_interval, LaneConfig::user_interval);
-        let config = change(config, *aging, LaneConfig::aging);
-        let config = change(config, *retry, LaneConfig::retry);
-        let config = change(config, *breaker, LaneConfig::breaker);
-        let config = change(config, *throttle, LaneConfig::throttle);
-        let config = change(config, *when_expired, LaneConfig::when_expired);
-        change(config, *when_down, LaneConfig::when_down)
+        let config = apply_override(config, quota.clone(), LaneConfig::with_quota);
+        let config = apply_override(config, *credit, LaneConfig::credit);
+        let config = apply_override(config, *in_flight, LaneConfig::in_flight);
+        let config = apply_override(config, *urgent_workers, LaneConfig::urgent_workers);
+        let config = apply_override(config, *queue, LaneConfig::queue);
+        let config = apply_override(config, *when_full, LaneConfig::when_full);
+        let config = apply_override(config, *user_interval, LaneConfig::user_interval);
+        let config = apply_override(config, *aging, LaneConfig::aging);
+        let config = apply_override(config, *retry, LaneConfig::retry);
+        let config = apply_override(config, *breaker, LaneConfig::breaker);
+        let config = apply_override(config, *throttle, LaneConfig::throttle);
+        let config = apply_override(config, *when_expired, LaneConfig::when_expired);
+        apply_override(config, *when_down, LaneConfig::when_down)
     }
 }
 
-fn change<T>(
+fn apply_override<T>(
     config: LaneConfig,
     to: Option<T>,
     set: fn(LaneConfig, T) -> LaneConfig,

@@ -17,158 +17,176 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::band::Job;
-use super::care::Care;
+use super::care::LaneHealth;
 use super::config::ExpiredSessionPolicy;
-use super::crew::Crew;
+use super::crew::LeaderFollowers;
 use super::down::OpenBreakerPolicy;
 use super::error::LaneErrorKind;
-use super::hands::Hands;
-use super::job::{Attempt, Info, Refusal};
-use super::look::Leftovers;
-use super::observer::{FinishedCall, Watch};
-use super::pace::Pace;
-use super::places::{Place, Places};
+use super::hands::InFlightCalls;
+use super::job::{Attempt, CallMeta, RejectResult};
+use super::look::Deferred;
+use super::observer::{FinishedCall, ObserverHandle};
+use super::pace::SharedPacing;
+use super::places::{QueueCapacity, QueueSlot};
 use super::priority::Priority;
 use super::rank::Rank;
-use super::routes::Change;
-use super::schedule::Schedule;
-use super::settled::Settled;
-use super::state::{LaneState, SharedState};
-use super::within::Awaited;
+use super::routes::BreakerChange;
+use super::schedule::Scheduler;
+use super::settled::IdleSignal;
+use super::state::{AtomicLaneState, LaneState};
+use super::within::AwaitedCalls;
 use crate::Session;
-use crate::clock::{Alarm, Clock};
-use crate::contain::contain;
+use crate::clock::{Clock, Parker};
+use crate::contain::catch_panic;
 use crate::quota::Moment;
 
 /// What the callers and workers of a lane share.
-pub(crate) struct Shared {
+pub(crate) struct LaneCore {
     pub(super) name: &'static str,
     pub(super) index: usize,
     pub(super) clock: Clock,
-    pub(super) places: Places,
-    pub(super) pace: Arc<Pace>,
-    pub(super) watch: Watch,
+    pub(super) queue_capacity: QueueCapacity,
+    pub(super) pacing: Arc<SharedPacing>,
+    pub(super) observer: ObserverHandle,
     /// How many fair waits a call waits at most.
     aging: Option<u32>,
     /// How many calls may be under way at once.
-    pub(super) most_running: usize,
+    pub(super) max_in_flight: usize,
     /// How many urgent ones may be besides.
     pub(super) urgent_workers: usize,
     pub(super) queue: Mutex<Queue>,
     /// Taken last, within the lock of the allowance or alone.
-    pub(super) care: Mutex<Care>,
+    pub(super) health: Mutex<LaneHealth>,
     intake: Sender<Job>,
     pub(super) arrivals: Receiver<Job>,
-    pub(super) crew: Crew<Alarm>,
-    state: SharedState,
+    pub(super) pool: LeaderFollowers<Parker>,
+    state: AtomicLaneState,
     /// Calls that were chosen and are not over.
-    pub(super) running: AtomicUsize,
+    pub(super) in_flight: AtomicUsize,
     /// Calls that are over, but for telling the observer or waking a task.
-    pub(super) telling: AtomicUsize,
+    pub(super) reporting: AtomicUsize,
     /// Something was moved into the schedule by somebody who is no worker, and no worker has looked.
-    pub(super) moved: AtomicBool,
+    pub(super) unseen_moves: AtomicBool,
     /// What looks have left to be done.
-    pub(super) chores: Mutex<Vec<Leftovers>>,
-    pub(super) has_chores: AtomicBool,
-    pub(super) settled: Settled,
+    pub(super) deferred: Mutex<Vec<Deferred>>,
+    pub(super) has_deferred: AtomicBool,
+    pub(super) idle: IdleSignal,
     pub(super) session: Session,
-    pub(super) when_expired: ExpiredSessionPolicy,
-    pub(super) when_down: OpenBreakerPolicy,
-    pub(super) hands: Hands,
-    pub(super) awaited: Awaited,
+    pub(super) expired_session_policy: ExpiredSessionPolicy,
+    pub(super) open_breaker_policy: OpenBreakerPolicy,
+    pub(super) in_flight_calls: InFlightCalls,
+    pub(super) awaited_calls: AwaitedCalls,
 }
 
 /// What waits, and what the leader waits for.
 pub(super) struct Queue {
-    pub(super) schedule: Schedule,
+    pub(super) scheduler: Scheduler,
     /// When the leader looks again by itself, while one sleeps.
-    pub(super) leader_wakes: Option<Moment>,
+    pub(super) leader_wakes_at: Option<Moment>,
 }
 
 /// What a lane is made of.
-pub(super) struct Parts {
+pub(super) struct CoreConfig {
     pub(super) name: &'static str,
     pub(super) index: usize,
     pub(super) clock: Clock,
-    pub(super) pace: Arc<Pace>,
-    pub(super) watch: Watch,
-    pub(super) capacity: usize,
-    pub(super) most_running: usize,
+    pub(super) pacing: Arc<SharedPacing>,
+    pub(super) observer: ObserverHandle,
+    pub(super) queue_capacity: usize,
+    pub(super) max_in_flight: usize,
     pub(super) urgent_workers: usize,
-    pub(super) interval: Duration,
+    pub(super) user_interval: Duration,
     pub(super) aging: Option<u32>,
-    pub(super) care: Care,
+    pub(super) health: LaneHealth,
     pub(super) session: Session,
-    pub(super) when_expired: ExpiredSessionPolicy,
-    pub(super) when_down: OpenBreakerPolicy,
+    pub(super) expired_session_policy: ExpiredSessionPolicy,
+    pub(super) open_breaker_policy: OpenBreakerPolicy,
 }
 
 /// How many threads a lane has: one more than calls run, which keeps the deadlines while all of those hang.
-pub(super) fn workers(most_running: usize, urgent_workers: usize) -> usize {
+pub(super) fn thread_count(most_running: usize, urgent_workers: usize) -> usize {
     most_running + urgent_workers + 1
 }
 
 /// The channel is the quick way in; callers who find it full carry their call into the schedule
 /// themselves. So it need not have all the places of the queue.
-const LONGEST_CHANNEL: usize = 256;
+const MAX_INTAKE_CAPACITY: usize = 256;
 
-impl Shared {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts { name, index, clock, pace, watch, session, when_expired, when_down, .. } = parts;
-        let Parts { capacity, most_running, urgent_workers, interval, aging, care, .. } = parts;
-        let (intake, arrivals) = bounded(capacity.min(LONGEST_CHANNEL));
-        let crew = Crew::new(clock.alarm());
+impl LaneCore {
+    pub(super) fn new(parts: CoreConfig) -> Self {
+        let CoreConfig {
+            name,
+            index,
+            clock,
+            pacing: pace,
+            observer: watch,
+            session,
+            expired_session_policy: when_expired,
+            open_breaker_policy: when_down,
+            ..
+        } = parts;
+        let CoreConfig {
+            queue_capacity: capacity,
+            max_in_flight: most_running,
+            urgent_workers,
+            user_interval: interval,
+            aging,
+            health: care,
+            ..
+        } = parts;
+        let (intake, arrivals) = bounded(capacity.min(MAX_INTAKE_CAPACITY));
+        let crew = LeaderFollowers::new(clock.parker());
         Self {
             name,
             index,
             clock,
-            places: Places::new(capacity),
-            pace,
-            watch,
+            queue_capacity: QueueCapacity::new(capacity),
+            pacing: pace,
+            observer: watch,
             aging,
-            most_running,
+            max_in_flight: most_running,
             urgent_workers,
-            care: Mutex::new(care),
-            queue: Mutex::new(Queue { schedule: Schedule::new(interval), leader_wakes: None }),
+            health: Mutex::new(care),
+            queue: Mutex::new(Queue { scheduler: Scheduler::new(interval), leader_wakes_at: None }),
             intake,
             arrivals,
-            crew,
-            state: SharedState::new(),
-            running: AtomicUsize::new(0),
-            telling: AtomicUsize::new(0),
-            moved: AtomicBool::new(false),
-            chores: Mutex::default(),
-            has_chores: AtomicBool::new(false),
-            settled: Settled::default(),
+            pool: crew,
+            state: AtomicLaneState::new(),
+            in_flight: AtomicUsize::new(0),
+            reporting: AtomicUsize::new(0),
+            unseen_moves: AtomicBool::new(false),
+            deferred: Mutex::default(),
+            has_deferred: AtomicBool::new(false),
+            idle: IdleSignal::default(),
             session,
-            when_expired,
-            when_down,
-            hands: Hands::new(workers(most_running, urgent_workers)),
-            awaited: Awaited::default(),
+            expired_session_policy: when_expired,
+            open_breaker_policy: when_down,
+            in_flight_calls: InFlightCalls::new(thread_count(most_running, urgent_workers)),
+            awaited_calls: AwaitedCalls::default(),
         }
     }
 
     /// Something changed that a sleeping worker may wait for.
-    pub(super) fn ring(&self) {
-        self.crew.ring();
+    pub(super) fn wake_one(&self) {
+        self.pool.wake_one();
     }
 
     /// Hands a job in. It has a place.
-    pub(super) fn send(&self, job: Job) {
-        let (has_deadline, rank) = (job.info().deadline.is_some(), job.info().rank());
+    pub(super) fn submit(&self, job: Job) {
+        let (has_deadline, rank) = (job.meta().deadline.is_some(), job.meta().rank());
         match self.intake.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
-                let mut queue = self.take_stock();
-                self.moved.store(true, Ordering::SeqCst);
-                self.put(&mut queue.schedule, job);
+                let mut queue = self.lock_queue();
+                self.unseen_moves.store(true, Ordering::SeqCst);
+                self.enqueue(&mut queue.scheduler, job);
             }
         }
         // If as many calls run as may, the next worker to be done looks: nothing can go before that.
-        self.crew.arrived(|| has_deadline || self.may_run(rank));
+        self.pool.notify_arrival(|| has_deadline || self.may_run(rank));
         // A lane that was shut meanwhile may have nobody left to look.
         if self.state() == LaneState::Closed {
-            self.refuse_all();
+            self.reject_all();
         }
     }
 
@@ -176,210 +194,210 @@ impl Shared {
         self.state.get()
     }
 
-    pub(super) fn running(&self) -> usize {
-        self.running.load(Ordering::SeqCst)
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// Whether one more call of this rank may run.
     pub(super) fn may_run(&self, rank: Rank) -> bool {
-        self.running() < rank.most(self.most_running, self.urgent_workers)
+        self.in_flight() < rank.max_in_flight(self.max_in_flight, self.urgent_workers)
     }
 
     /// What is to be done about a broker that fails.
-    pub(super) fn care(&self) -> MutexGuard<'_, Care> {
-        self.care.lock()
+    pub(super) fn health(&self) -> MutexGuard<'_, LaneHealth> {
+        self.health.lock()
     }
 
     /// The queue, with everything in it that has arrived; for whoever is no worker.
-    pub(super) fn take_stock(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn lock_queue(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue.lock();
         if !self.arrivals.is_empty() {
             // First the word, and then the deed: a worker that misses the arrivals sees this.
-            self.moved.store(true, Ordering::SeqCst);
-            self.take_in(&mut queue.schedule);
+            self.unseen_moves.store(true, Ordering::SeqCst);
+            self.drain_arrivals(&mut queue.scheduler);
         }
         queue
     }
 
     /// Moves arrivals into the schedule.
-    pub(super) fn take_in(&self, schedule: &mut Schedule) {
+    pub(super) fn drain_arrivals(&self, schedule: &mut Scheduler) {
         for job in self.arrivals.try_iter() {
-            self.put(schedule, job);
+            self.enqueue(schedule, job);
         }
     }
 
-    pub(super) fn put(&self, schedule: &mut Schedule, job: Job) {
-        let overdue = self.overdue(schedule, job.info(), job.info().entered);
+    pub(super) fn enqueue(&self, schedule: &mut Scheduler, job: Job) {
+        let overdue = self.overdue_at(schedule, job.meta(), job.meta().submitted_at);
         schedule.push(job, overdue);
     }
 
     /// Takes a call in that failed, and may be sent again from `at` on.
-    pub(super) fn put_again(&self, job: Job, at: Moment) {
+    pub(super) fn requeue(&self, job: Job, at: Moment) {
         let mut queue = self.queue.lock();
         // Who took it back meanwhile found nothing to take out; who does from now on waits for this lock.
         if job.is_queued() {
-            let overdue = self.overdue(&queue.schedule, job.info(), at);
-            queue.schedule.push_again(job, at, overdue);
+            let overdue = self.overdue_at(&queue.scheduler, job.meta(), at);
+            queue.scheduler.push_retry(job, at, overdue);
         }
     }
 
     /// Goes from one state to another, if that is a way it can go.
-    pub(super) fn enter(&self, next: LaneState) {
-        if self.state.enter(next) {
+    pub(super) fn set_state(&self, next: LaneState) {
+        if self.state.transition(next) {
             // Through the lock: a look that saw the old state is over after this.
             drop(self.queue.lock());
             match next {
-                LaneState::Closed => self.crew.shut(),
-                _ => self.ring(),
+                LaneState::Closed => self.pool.close(),
+                _ => self.wake_one(),
             }
-            self.places.wake();
-            self.settled.tell();
-            self.watch.tell(|observer| observer.lane_state(self.name, next));
+            self.queue_capacity.wake_waiters();
+            self.idle.notify();
+            self.observer.notify(|observer| observer.lane_state(self.name, next));
         }
     }
 
     /// A caller took its call back: it keeps no place here.
-    pub(super) fn forget(&self, info: &Info) {
-        let dead = self.take_stock().schedule.remove(info);
+    pub(super) fn remove(&self, info: &CallMeta) {
+        let dead = self.lock_queue().scheduler.remove(info);
         // What it held up may go now.
-        self.ring();
-        let _ = contain(|| drop(dead));
-        self.settled.tell();
+        self.wake_one();
+        let _ = catch_panic(|| drop(dead));
+        self.idle.notify();
     }
 
     /// Answers calls that were taken out of the schedule, and then tells of them: who is told may shut
     /// the lane, and would wait for the others. Gives how many were still queued.
-    pub(super) fn refuse(&self, calls: impl IntoIterator<Item = (Job, LaneErrorKind)>) -> usize {
+    pub(super) fn reject(&self, calls: impl IntoIterator<Item = (Job, LaneErrorKind)>) -> usize {
         let refuse = |(job, reason): (Job, LaneErrorKind)| {
-            let refusal = job.refuse(reason.clone(), None);
+            let refusal = job.reject(reason.clone(), None);
             (job, reason, refusal)
         };
-        self.tell_of_all(calls.into_iter().map(refuse).collect())
+        self.report_all_rejected(calls.into_iter().map(refuse).collect())
     }
 
     /// Tells of calls that were all answered before. Gives how many were never sent, or will not be again.
-    fn tell_of_all(&self, refused: Vec<(Job, LaneErrorKind, Refusal)>) -> usize {
-        let told = refused.into_iter().map(|refused| self.tell_of_refused(refused));
+    fn report_all_rejected(&self, refused: Vec<(Job, LaneErrorKind, RejectResult)>) -> usize {
+        let told = refused.into_iter().map(|refused| self.report_rejected(refused));
         told.filter(|is_unsent| *is_unsent).count()
     }
 
     /// Says whether it was never sent, or will not be again.
-    fn tell_of_refused(&self, (job, reason, refusal): (Job, LaneErrorKind, Refusal)) -> bool {
-        let info = job.info();
+    fn report_rejected(&self, (job, reason, refusal): (Job, LaneErrorKind, RejectResult)) -> bool {
+        let info = job.meta();
         let was_queued = match refusal {
-            Refusal::TooLate => false,
-            Refusal::Unanswered => {
-                self.watch.tell(|observer| observer.deadline_missed(&info.seen()));
+            RejectResult::AlreadyDispatched => false,
+            RejectResult::Unanswered => {
+                self.observer.notify(|observer| observer.deadline_missed(&info.to_call_info()));
                 false
             }
-            Refusal::Unsent => {
-                self.watch.tell(|observer| match &reason {
-                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&info.seen()),
-                    reason => observer.refused(&info.seen(), reason),
+            RejectResult::NeverSent => {
+                self.observer.notify(|observer| match &reason {
+                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&info.to_call_info()),
+                    reason => observer.refused(&info.to_call_info(), reason),
                 });
                 true
             }
-            Refusal::Tried(attempt, unheard) => {
-                self.tell_of_the_last(info, attempt);
-                self.tell_of_the_late(info, unheard);
+            RejectResult::AfterAttempt(attempt, unheard) => {
+                self.report_last_attempt(info, attempt);
+                self.report_late_result(info, unheard);
                 true
             }
         };
-        let _ = contain(|| drop(job));
+        let _ = catch_panic(|| drop(job));
         was_queued
     }
 
     /// Refuses a call of lower priority, and gives its place.
-    pub(super) fn shed(&self, priority: Priority) -> Option<Place> {
+    pub(super) fn shed(&self, priority: Priority) -> Option<QueueSlot> {
         loop {
             let job = {
-                let mut queue = self.take_stock();
+                let mut queue = self.lock_queue();
                 // Somebody may have left since.
-                if let Some(place) = self.places.take() {
+                if let Some(place) = self.queue_capacity.try_acquire() {
                     return Some(place);
                 }
-                let job = queue.schedule.to_shed(priority)?;
+                let job = queue.scheduler.shed_candidate(priority)?;
                 // Another call takes its place: whether it is still queued shows itself below.
-                let _same = queue.schedule.remove(job.info());
+                let _same = queue.scheduler.remove(job.meta());
                 job
             };
             let mut place = None;
-            let refusal = job.refuse(LaneErrorKind::Shed, Some(&mut place));
-            self.tell_of_refused((job, LaneErrorKind::Shed, refusal));
+            let refusal = job.reject(LaneErrorKind::Shed, Some(&mut place));
+            self.report_rejected((job, LaneErrorKind::Shed, refusal));
             if place.is_some() {
-                self.ring();
+                self.wake_one();
                 return place;
             }
         }
     }
 
     /// Tells of a call that waited for another attempt, and has been answered with this one.
-    pub(super) fn tell_of_the_last(&self, info: &Info, attempt: Attempt) {
-        let call = FinishedCall::the_last(info, attempt);
-        self.watch.tell(|observer| observer.finished(&call));
+    pub(super) fn report_last_attempt(&self, info: &CallMeta, attempt: Attempt) {
+        let call = FinishedCall::last_attempt(info, attempt);
+        self.observer.notify(|observer| observer.finished(&call));
     }
 
     /// Tells of an answer whose caller has left, if there is one.
-    pub(super) fn tell_of_the_late(&self, info: &Info, answer: Option<Box<dyn Any + Send>>) {
+    pub(super) fn report_late_result(&self, info: &CallMeta, answer: Option<Box<dyn Any + Send>>) {
         if let Some(answer) = answer {
-            self.watch.tell(|observer| observer.late_result(&info.seen(), &*answer));
-            let _ = contain(|| drop(answer));
+            self.observer.notify(|observer| observer.late_result(&info.to_call_info(), &*answer));
+            let _ = catch_panic(|| drop(answer));
         }
     }
 
     /// Tells of breakers that changed their state. No lock is held.
-    pub(super) fn tell_of_breakers(&self, changes: impl IntoIterator<Item = Change>) {
-        for Change { route, state } in changes {
-            self.watch.tell(|observer| observer.breaker(self.name, route, state));
+    pub(super) fn report_breakers(&self, changes: impl IntoIterator<Item = BreakerChange>) {
+        for BreakerChange { route, state } in changes {
+            self.observer.notify(|observer| observer.breaker(self.name, route, state));
         }
     }
 
     /// Refuses everything that waits.
-    pub(super) fn refuse_all(&self) -> usize {
-        let waiting = self.take_stock().schedule.drain();
-        let refused = self.refuse(waiting.into_iter().map(|job| (job, LaneErrorKind::Closed)));
-        self.settled.tell();
+    pub(super) fn reject_all(&self) -> usize {
+        let waiting = self.lock_queue().scheduler.drain();
+        let refused = self.reject(waiting.into_iter().map(|job| (job, LaneErrorKind::Closed)));
+        self.idle.notify();
         refused
     }
 
     /// Answers those whose calls are under way; but for a call that the worker `own` makes. Whatever is
     /// dispatched from now on is answered likewise. Gives how many had not begun, and so were not sent.
     pub(super) fn cut_off_all(&self, own: Option<usize>) -> usize {
-        let calls = self.hands.cut_off(own).into_iter();
-        let unsent = self.tell_of_all(calls.map(cut_off).collect());
-        self.settled.tell();
+        let calls = self.in_flight_calls.cut_off(own).into_iter();
+        let unsent = self.report_all_rejected(calls.map(cut_off).collect());
+        self.idle.notify();
         unsent
     }
 
     /// Cuts off the call that a worker takes up after the others were.
     pub(super) fn cut_off_one(&self, job: &Job) {
-        self.tell_of_refused(cut_off(Job::clone(job)));
+        self.report_rejected(cut_off(Job::clone(job)));
     }
 
     /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether
     /// it came to that.
-    pub(super) fn wait_until_settled(&self, running: usize, until: Moment) -> bool {
+    pub(super) fn wait_until_idle(&self, in_flight_left: usize, until: Moment) -> bool {
         let is_settled = || {
             // A call is dispatched under this lock, and counts as running until it waits again.
-            let queue = self.take_stock();
-            let has_chores = self.has_chores.load(Ordering::SeqCst);
-            let under_way = self.running() + self.telling.load(Ordering::SeqCst);
+            let queue = self.lock_queue();
+            let has_chores = self.has_deferred.load(Ordering::SeqCst);
+            let under_way = self.in_flight() + self.reporting.load(Ordering::SeqCst);
             !has_chores
-                && queue.schedule.is_empty()
-                && self.places.taken() == 0
-                && under_way <= running
+                && queue.scheduler.is_empty()
+                && self.queue_capacity.in_use() == 0
+                && under_way <= in_flight_left
         };
-        self.settled.wait(&self.clock, until, is_settled)
+        self.idle.wait(&self.clock, until, is_settled)
     }
 }
 
 /// Answers the caller of a call that is under way; if that has not begun, as of one that was refused.
-fn cut_off(job: Job) -> (Job, LaneErrorKind, Refusal) {
+fn cut_off(job: Job) -> (Job, LaneErrorKind, RejectResult) {
     let refusal = job.cut_off(LaneErrorKind::CutOff);
     (job, LaneErrorKind::Closed, refusal)
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for LaneCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("name", &self.name).finish_non_exhaustive()
     }

@@ -49,9 +49,9 @@ impl LaneState {
 
 /// A state that many threads see, without a lock.
 #[derive(Debug)]
-pub(super) struct SharedState(AtomicU8);
+pub(super) struct AtomicLaneState(AtomicU8);
 
-impl SharedState {
+impl AtomicLaneState {
     pub(super) fn new() -> Self {
         Self(AtomicU8::new(LaneState::Running as u8))
     }
@@ -62,7 +62,7 @@ impl SharedState {
     }
 
     /// Goes on to `next`, if that is a way it can go.
-    pub(super) fn enter(&self, next: LaneState) -> bool {
+    pub(super) fn transition(&self, next: LaneState) -> bool {
         loop {
             let now = self.get();
             if !now.may_become(next) {
@@ -83,12 +83,12 @@ mod tests {
 
     #[test]
     fn a_lane_that_is_shut_never_opens_again() {
-        let state = SharedState::new();
-        assert!(state.enter(LaneState::Paused) && state.enter(LaneState::Running));
-        assert!(!state.enter(LaneState::Running), "it runs already");
-        assert!(state.enter(LaneState::Draining));
-        assert!(!state.enter(LaneState::Running) && !state.enter(LaneState::Paused));
-        assert!(state.enter(LaneState::Closed));
-        assert!(LaneState::ALL.iter().all(|next| !state.enter(*next)));
+        let state = AtomicLaneState::new();
+        assert!(state.transition(LaneState::Paused) && state.transition(LaneState::Running));
+        assert!(!state.transition(LaneState::Running), "it runs already");
+        assert!(state.transition(LaneState::Draining));
+        assert!(!state.transition(LaneState::Running) && !state.transition(LaneState::Paused));
+        assert!(state.transition(LaneState::Closed));
+        assert!(LaneState::ALL.iter().all(|next| !state.transition(*next)));
     }
 }

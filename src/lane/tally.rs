@@ -4,22 +4,22 @@ use crate::quota::Cost;
 
 /// Calls by what they are charged to. There are a handful of kinds, so a list will do.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tally(Vec<Kind>);
+pub(super) struct QueueLoad(Vec<CostLoad>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kind {
-    charge: Cost,
+struct CostLoad {
+    cost: Cost,
     calls: usize,
     weight: u64,
 }
 
-impl Tally {
+impl QueueLoad {
     pub(super) fn add(&mut self, charge: Cost) {
         self.add_many(charge, 1, weight_of(charge));
     }
 
     pub(super) fn remove(&mut self, charge: Cost) {
-        if let Some(index) = self.0.iter().position(|kind| kind.charge == charge) {
+        if let Some(index) = self.0.iter().position(|kind| kind.cost == charge) {
             let kind = &mut self.0[index];
             kind.calls -= 1;
             kind.weight -= weight_of(charge);
@@ -29,17 +29,17 @@ impl Tally {
         }
     }
 
-    pub(super) fn add_all(&mut self, other: &Self) {
+    pub(super) fn add_load(&mut self, other: &Self) {
         for kind in &other.0 {
-            self.add_many(kind.charge, kind.calls, kind.weight);
+            self.add_many(kind.cost, kind.calls, kind.weight);
         }
     }
 
     /// Adds the first `calls` of `other`, taken for a fair sample of it.
-    pub(super) fn add_first(&mut self, other: &Self, calls: usize) {
+    pub(super) fn add_sample(&mut self, other: &Self, calls: usize) {
         let all = other.calls();
         if calls >= all {
-            return self.add_all(other);
+            return self.add_load(other);
         }
         let mut left = calls;
         for (index, kind) in other.0.iter().enumerate() {
@@ -49,27 +49,27 @@ impl Tally {
             let share = usize::try_from(even).unwrap_or(left).min(left);
             let share = if is_last { left } else { share };
             left -= share;
-            self.add_many(kind.charge, share, weight_of(kind.charge) * share as u64);
+            self.add_many(kind.cost, share, weight_of(kind.cost) * share as u64);
         }
     }
 
     /// Of each kind no more than so much weight.
-    pub(super) fn at_most(&self, mut weight: impl FnMut(Cost) -> u64) -> Self {
-        let of_kind = |kind: &Kind| {
-            let weight = weight(kind.charge).min(kind.weight);
-            let calls = usize::try_from(weight / weight_of(kind.charge)).unwrap_or(kind.calls);
-            Kind { calls, weight, ..*kind }
+    pub(super) fn capped(&self, mut weight: impl FnMut(Cost) -> u64) -> Self {
+        let of_kind = |kind: &CostLoad| {
+            let weight = weight(kind.cost).min(kind.weight);
+            let calls = usize::try_from(weight / weight_of(kind.cost)).unwrap_or(kind.calls);
+            CostLoad { calls, weight, ..*kind }
         };
         Self(self.0.iter().map(of_kind).filter(|kind| kind.calls > 0).collect())
     }
 
     fn add_many(&mut self, charge: Cost, calls: usize, weight: u64) {
-        match self.0.iter_mut().find(|kind| kind.charge == charge) {
+        match self.0.iter_mut().find(|kind| kind.cost == charge) {
             Some(kind) => {
                 kind.calls += calls;
                 kind.weight += weight;
             }
-            None if calls > 0 => self.0.push(Kind { charge, calls, weight }),
+            None if calls > 0 => self.0.push(CostLoad { cost: charge, calls, weight }),
             None => {}
         }
     }
@@ -82,13 +82,13 @@ impl Tally {
         self.0.is_empty()
     }
 
-    pub(super) fn kinds(&self) -> impl Iterator<Item = Cost> {
-        self.0.iter().map(|kind| kind.charge)
+    pub(super) fn costs(&self) -> impl Iterator<Item = Cost> {
+        self.0.iter().map(|kind| kind.cost)
     }
 
     /// Each kind with its weight, for an estimate.
     pub(super) fn weights(&self) -> Vec<(Cost, u64)> {
-        self.0.iter().map(|kind| (kind.charge, kind.weight)).collect()
+        self.0.iter().map(|kind| (kind.cost, kind.weight)).collect()
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_is_gone() {
-        let mut tally = Tally::default();
+        let mut tally = QueueLoad::default();
         tally.add(LIGHT);
         tally.add(HEAVY);
         tally.add(HEAVY);
@@ -119,33 +119,33 @@ mod tests {
 
     #[test]
     fn the_first_of_many_are_a_sample() {
-        let (mut all, mut some) = (Tally::default(), Tally::default());
+        let (mut all, mut some) = (QueueLoad::default(), QueueLoad::default());
         for _ in 0..4 {
             all.add(LIGHT);
             all.add(HEAVY);
         }
-        some.add_first(&all, 2);
+        some.add_sample(&all, 2);
         assert_eq!(some.weights(), [(LIGHT, 1), (HEAVY, 5)]);
         // What a sample cannot divide evenly goes to the last.
-        let mut three = Tally::default();
-        three.add_first(&all, 3);
+        let mut three = QueueLoad::default();
+        three.add_sample(&all, 3);
         assert_eq!(three.weights(), [(LIGHT, 1), (HEAVY, 10)]);
-        let mut one = Tally::default();
-        one.add_first(&all, 1);
+        let mut one = QueueLoad::default();
+        one.add_sample(&all, 1);
         assert_eq!(one.weights(), [(HEAVY, 5)]);
-        some.add_first(&all, 100);
+        some.add_sample(&all, 100);
         assert_eq!((some.calls(), some.weights()), (10, vec![(LIGHT, 5), (HEAVY, 25)]));
     }
 
     #[test]
     fn of_each_kind_only_so_much_counts() {
-        let mut all = Tally::default();
+        let mut all = QueueLoad::default();
         for _ in 0..4 {
             all.add(LIGHT);
             all.add(HEAVY);
         }
-        let some = all.at_most(|kind| if kind == HEAVY { 12 } else { u64::MAX });
+        let some = all.capped(|kind| if kind == HEAVY { 12 } else { u64::MAX });
         assert_eq!((some.calls(), some.weights()), (6, vec![(LIGHT, 4), (HEAVY, 12)]));
-        assert!(all.at_most(|_| 0).is_empty());
+        assert!(all.capped(|_| 0).is_empty());
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::Effect;
 use super::error::{LaneError, LaneErrorKind};
-use super::job::{Answer, Info, Refusal, Waits};
-use super::life::{GiveUp, Sleep};
-use super::shared::Shared;
-use super::within::Waiting;
+use super::job::{Answer, CallHandle, CallMeta, RejectResult};
+use super::life::{Abandoned, WaitLimit};
+use super::shared::LaneCore;
+use super::within::ReentrantWait;
 
 /// A call that was queued. Wait for it, look after it, take it back, or `await` it on any executor.
 ///
@@ -28,23 +28,23 @@ pub struct Ticket<R, E> {
 
 enum State<R, E> {
     Queued {
-        call: Arc<dyn Waits<Result<R, E>>>,
-        lane: Arc<Shared>,
+        call: Arc<dyn CallHandle<Result<R, E>>>,
+        lane: Arc<LaneCore>,
     },
     /// The lane did not take it in; and whether its caller knows.
     Refused {
         error: LaneError,
-        told: bool,
+        is_taken: bool,
     },
 }
 
 impl<R, E: From<LaneError>> Ticket<R, E> {
-    pub(crate) fn new(call: Arc<dyn Waits<Result<R, E>>>, lane: Arc<Shared>) -> Self {
+    pub(crate) fn new(call: Arc<dyn CallHandle<Result<R, E>>>, lane: Arc<LaneCore>) -> Self {
         Self { state: State::Queued { call, lane } }
     }
 
     pub(crate) fn refused(error: LaneError) -> Self {
-        Self { state: State::Refused { error, told: false } }
+        Self { state: State::Refused { error, is_taken: false } }
     }
 
     /// Waits for the answer, or until the deadline.
@@ -52,33 +52,33 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     /// # Errors
     /// What the call answers, or what the lane has to say instead.
     pub fn wait(mut self) -> Result<R, E> {
-        let State::Queued { call, lane, .. } = &self.state else { return self.refusal() };
-        let info = call.info();
-        let _waiting = Waiting::on(lane, || Arc::clone(call).as_queued());
+        let State::Queued { call, lane, .. } = &self.state else { return self.take_refusal() };
+        let info = call.meta();
+        let _waiting = ReentrantWait::begin(lane, || Arc::clone(call).as_queued_call());
         let Some(deadline) = info.deadline else {
-            return opened(call.wait(Sleep::ForEver, &lane.clock), info);
+            return into_result(call.wait(WaitLimit::Unlimited, &lane.clock), info);
         };
-        let sleep = Sleep::Until(&lane.clock, deadline);
+        let sleep = WaitLimit::Until(&lane.clock, deadline);
         if let Some(answer) = call.wait(sleep, &lane.clock) {
-            return opened(Some(answer), info);
+            return into_result(Some(answer), info);
         }
-        let (found, tried) = call.give_up();
-        lane.forget(info);
+        let (found, tried) = call.abandon();
+        lane.remove(info);
         if let Some(attempt) = tried {
-            lane.tell_of_the_last(info, attempt);
+            lane.report_last_attempt(info, attempt);
         }
         match found {
-            GiveUp::NeverSent => {
-                lane.watch.tell(|observer| observer.expired(&info.seen()));
-                let waited = lane.clock.now().since(info.entered);
+            Abandoned::NeverSent => {
+                lane.observer.notify(|observer| observer.expired(&info.to_call_info()));
+                let waited = lane.clock.now().since(info.submitted_at);
                 Err(info.error(LaneErrorKind::DeadlinePassed { waited }).into())
             }
-            GiveUp::UnderWay => {
-                lane.watch.tell(|observer| observer.deadline_missed(&info.seen()));
+            Abandoned::InFlight => {
+                lane.observer.notify(|observer| observer.deadline_missed(&info.to_call_info()));
                 Err(info.error(LaneErrorKind::Unanswered).into())
             }
-            GiveUp::Answered(answer) => opened(Some(answer), info),
-            GiveUp::Over => opened(None, info),
+            Abandoned::Completed(answer) => into_result(Some(answer), info),
+            Abandoned::Closed => into_result(None, info),
         }
     }
 
@@ -87,12 +87,12 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         match &self.state {
             State::Queued { call, lane, .. } => {
                 let until = lane.clock.now() + timeout;
-                let sleep = Sleep::Until(&lane.clock, until);
+                let sleep = WaitLimit::Until(&lane.clock, until);
                 let answer = call.wait(sleep, &lane.clock);
-                let is_known = answer.is_some() || call.is_over();
-                is_known.then(|| opened(answer, call.info()))
+                let is_known = answer.is_some() || call.is_closed();
+                is_known.then(|| into_result(answer, call.meta()))
             }
-            State::Refused { .. } => Some(self.refusal()),
+            State::Refused { .. } => Some(self.take_refusal()),
         }
     }
 
@@ -100,22 +100,22 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     pub fn try_wait(&mut self) -> Option<Result<R, E>> {
         match &self.state {
             State::Queued { call, .. } => {
-                let answer = call.take();
-                let is_known = answer.is_some() || call.is_over();
-                is_known.then(|| opened(answer, call.info()))
+                let answer = call.take_answer();
+                let is_known = answer.is_some() || call.is_closed();
+                is_known.then(|| into_result(answer, call.meta()))
             }
-            State::Refused { .. } => Some(self.refusal()),
+            State::Refused { .. } => Some(self.take_refusal()),
         }
     }
 
-    fn refusal(&mut self) -> Result<R, E> {
+    fn take_refusal(&mut self) -> Result<R, E> {
         match &mut self.state {
-            State::Refused { error, told } => {
+            State::Refused { error, is_taken: told } => {
                 let again = std::mem::replace(told, true);
                 let reason = if again { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
                 Err(LaneError { kind: reason, ..error.clone() }.into())
             }
-            State::Queued { call, .. } => opened(None, call.info()),
+            State::Queued { call, .. } => into_result(None, call.meta()),
         }
     }
 }
@@ -127,18 +127,19 @@ impl<R, E> Ticket<R, E> {
         match &self.state {
             State::Queued { call, lane } => {
                 match call.cancel() {
-                    Refusal::TooLate | Refusal::Unanswered => {}
-                    Refusal::Unsent => {
-                        lane.forget(call.info());
-                        lane.watch.tell(|observer| observer.cancelled(&call.info().seen()));
+                    RejectResult::AlreadyDispatched | RejectResult::Unanswered => {}
+                    RejectResult::NeverSent => {
+                        lane.remove(call.meta());
+                        lane.observer
+                            .notify(|observer| observer.cancelled(&call.meta().to_call_info()));
                     }
-                    Refusal::Tried(attempt, unheard) => {
-                        lane.forget(call.info());
-                        lane.tell_of_the_last(call.info(), attempt);
-                        lane.tell_of_the_late(call.info(), unheard);
+                    RejectResult::AfterAttempt(attempt, unheard) => {
+                        lane.remove(call.meta());
+                        lane.report_last_attempt(call.meta(), attempt);
+                        lane.report_late_result(call.meta(), unheard);
                     }
                 }
-                call.was_taken_back()
+                call.was_cancelled()
             }
             State::Refused { .. } => true,
         }
@@ -150,7 +151,7 @@ impl<R, E> Ticket<R, E> {
     /// It counts the calls of its own user one by one, so it is not for a tight loop.
     pub fn position(&self) -> Option<usize> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
-        let ahead = lane.take_stock().schedule.ahead_of(call.info())?;
+        let ahead = lane.lock_queue().scheduler.load_ahead_of(call.meta())?;
         Some(ahead.calls())
     }
 
@@ -158,17 +159,17 @@ impl<R, E> Ticket<R, E> {
     /// another attempt or an open breaker.
     pub fn estimated_wait(&self) -> Option<Duration> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
-        let queue = lane.take_stock();
-        let ahead = queue.schedule.ahead_of(call.info())?;
-        let (turn, now) = lane.estimate(&queue, call.info().charge, &ahead);
+        let queue = lane.lock_queue();
+        let ahead = queue.scheduler.load_ahead_of(call.meta())?;
+        let (turn, now) = lane.estimate(&queue, call.meta().cost, &ahead);
         turn.map(|turn| turn.since(now))
     }
 }
 
 /// What the caller gets.
-fn opened<R, E: From<LaneError>>(
+fn into_result<R, E: From<LaneError>>(
     answer: Option<Answer<Result<R, E>>>,
-    info: &Info,
+    info: &CallMeta,
 ) -> Result<R, E> {
     match answer {
         Some(Ok(result)) => result,
@@ -184,9 +185,9 @@ impl<R, E: From<LaneError>> Future for Ticket<R, E> {
         let ticket = self.get_mut();
         match &ticket.state {
             State::Queued { call, .. } => {
-                call.poll(context.waker()).map(|answer| opened(answer, call.info()))
+                call.poll(context.waker()).map(|answer| into_result(answer, call.meta()))
             }
-            State::Refused { .. } => Poll::Ready(ticket.refusal()),
+            State::Refused { .. } => Poll::Ready(ticket.take_refusal()),
         }
     }
 }
@@ -197,12 +198,13 @@ impl<R, E> Unpin for Ticket<R, E> {}
 impl<R, E> Drop for Ticket<R, E> {
     fn drop(&mut self) {
         let State::Queued { call, lane, .. } = &self.state else { return };
-        if call.info().effect == Effect::Read && self.cancel() {
+        if call.meta().effect == Effect::Read && self.cancel() {
             return;
         }
         // Nobody waits any more. An answer that is here, or yet to come, is told to the observer.
-        call.leave(&mut |answer| {
-            lane.watch.tell(|observer| observer.late_result(&call.info().seen(), answer));
+        call.detach(&mut |answer| {
+            lane.observer
+                .notify(|observer| observer.late_result(&call.meta().to_call_info(), answer));
         });
     }
 }

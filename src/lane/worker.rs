@@ -10,171 +10,183 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::band::Job;
-use super::care::{After, Pass};
-use super::job::{Attempt, Info, Next, Ran};
-use super::look::Turn;
+use super::care::{AttemptContext, AttemptResult};
+use super::job::{Attempt, CallMeta, Disposition, RunOutput};
+use super::look::Dispatch;
 use super::observer::FinishedCall;
-use super::pace::Noted;
-use super::shared::Shared;
+use super::pace::UsageRecord;
+use super::shared::LaneCore;
 use super::state::LaneState;
-use super::within::Working;
-use crate::contain::contain;
+use super::within::CurrentCallGuard;
+use crate::contain::catch_panic;
 use crate::quota::{Moment, Permit};
 use crate::{ErrorClass, Failure, Sent};
 
-impl Shared {
+impl LaneCore {
     /// The life of a worker, until the lane is closed.
-    pub(super) fn work(&self, worker: usize) {
-        self.crew.will_look();
-        while let Some((job, turn)) = self.crew.next(self) {
-            if self.hands.take_up(worker, &job) {
+    pub(super) fn run_worker(&self, worker: usize) {
+        self.pool.begin_search();
+        while let Some((job, turn)) = self.pool.next_call(self) {
+            if self.in_flight_calls.start(worker, &job) {
                 self.cut_off_one(&job);
             }
-            self.make(job, turn, worker);
+            self.execute(job, turn, worker);
         }
     }
 
     /// Makes the call that was chosen. The worker counts as a looker from then on.
-    fn make(&self, job: Job, turn: Turn, worker: usize) {
+    fn execute(&self, job: Job, turn: Dispatch, worker: usize) {
         let mut is_looker = false;
-        let (ran, noted) = contain(|| self.run(&job, turn, &mut is_looker)).unwrap_or_default();
+        let (ran, noted) =
+            catch_panic(|| self.run_attempt(&job, turn, &mut is_looker)).unwrap_or_default();
         if !is_looker {
-            self.is_done();
+            self.mark_done();
         }
-        self.hands.lay_down(worker);
-        let Ran { waker, late, last, .. } = ran;
+        self.in_flight_calls.finish(worker);
+        let RunOutput { waker, late_answer: late, last_attempt: last, .. } = ran;
         if waker.is_some() || late.is_some() || last.is_some() || noted.is_some() {
             // A task that is woken or an observer may take its time, and may call the lane again.
-            self.crew.will_not_look(self);
-            let _ = contain(|| waker.map(Waker::wake));
+            self.pool.cancel_search(self);
+            let _ = catch_panic(|| waker.map(Waker::wake));
             if let Some(attempt) = last {
-                self.tell_of_the_last(job.info(), attempt);
+                self.report_last_attempt(job.meta(), attempt);
             }
-            self.tell_of_the_late(job.info(), late);
+            self.report_late_result(job.meta(), late);
             if let Some(noted) = noted {
-                self.pace.note_over(&noted, &self.watch);
+                self.pacing.record_end(&noted, &self.observer);
             }
-            self.crew.will_look();
+            self.pool.begin_search();
         }
-        let _ = contain(|| drop(job));
-        self.telling.fetch_sub(1, Ordering::SeqCst);
-        self.settled.tell();
+        let _ = catch_panic(|| drop(job));
+        self.reporting.fetch_sub(1, Ordering::SeqCst);
+        self.idle.notify();
     }
 
     /// The call runs no more: its worker will look for another, and has only to tell of this one.
-    fn is_done(&self) {
-        self.telling.fetch_add(1, Ordering::SeqCst);
-        self.running.fetch_sub(1, Ordering::SeqCst);
-        self.crew.will_look();
+    fn mark_done(&self) {
+        self.reporting.fetch_add(1, Ordering::SeqCst);
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.pool.begin_search();
     }
 
-    fn run(&self, job: &Job, turn: Turn, is_looker: &mut bool) -> (Ran, Option<Noted>) {
-        let Turn { permit, pass } = turn;
-        let info = job.info();
-        let _working = Working::on(self, info);
+    fn run_attempt(
+        &self,
+        job: &Job,
+        turn: Dispatch,
+        is_looker: &mut bool,
+    ) -> (RunOutput, Option<UsageRecord>) {
+        let Dispatch { permit, context: pass } = turn;
+        let info = job.meta();
+        let _working = CurrentCallGuard::enter(self, info);
         let begun = permit.taken_at();
         let charge = permit.charge();
-        let queued = begun.since(info.entered);
-        self.tell_of_breakers(pass.breaker);
+        let queued = begun.since(info.submitted_at);
+        self.report_breakers(pass.breaker_change);
         let mut held = Some((permit, pass));
         let mut again_at = begun;
         #[cfg(feature = "tracing")]
         let mut span = crate::telemetry::AttemptSpan::enter(info, queued);
-        self.watch.tell(|observer| observer.dispatched(&info.seen(), queued));
-        let mut noted = self.pace.note(charge, &self.watch);
+        self.observer.notify(|observer| observer.dispatched(&info.to_call_info(), queued));
+        let mut noted = self.pacing.record_start(charge, &self.observer);
         let mut finished = |attempt: Attempt| {
-            let Some((permit, pass)) = held.take() else { return Next::Answer };
+            let Some((permit, pass)) = held.take() else { return Disposition::Complete };
             // The slot first: its time runs from here.
-            let (now, after) = self.finish(permit, pass, attempt, info);
+            let (now, after) = self.finish_attempt(permit, pass, attempt, info);
             if let Some(noted) = &mut noted {
                 let is_lost = attempt.was_sent() == Sent::Unknown;
                 let lost = if is_lost { now.since(begun) } else { Duration::ZERO };
-                noted.over = self.pace.over(lost);
+                noted.ended_at = self.pacing.ended_at(lost);
             }
-            again_at = after.again_at;
+            again_at = after.retry_at;
             // This lane's own workers look by themselves.
-            self.pace.ring_others(self, charge);
-            self.tell_of(attempt, &after, (info, queued), (begun, now));
+            self.pacing.wake_others(self, charge);
+            self.report_attempt(attempt, &after, (info, queued), (begun, now));
             #[cfg(feature = "tracing")]
             span.finish(attempt.failure.map(|failure| failure.class));
-            after.next
+            after.disposition
         };
         let mut answering = || {
             // Before the caller is told, who may call again at once.
-            self.is_done();
+            self.mark_done();
             *is_looker = true;
         };
         let ran = job.run(&mut finished, &mut answering);
         if let Some((permit, pass)) = held {
-            self.was_not_begun(permit, pass, info);
-            self.pace.ring_others(self, charge);
+            self.on_not_started(permit, pass, info);
+            self.pacing.wake_others(self, charge);
         }
-        if ran.next == Next::Again {
-            self.put_again(job.clone(), again_at);
+        if ran.disposition == Disposition::Retry {
+            self.requeue(job.clone(), again_at);
             // Whoever closed the lane meanwhile has not seen it.
             if self.state() == LaneState::Closed {
-                self.refuse_all();
+                self.reject_all();
             }
         }
         (ran, noted)
     }
 
     /// Its caller left, or it was cut off, before the work began.
-    fn was_not_begun(&self, permit: Permit, pass: Pass, info: &Info) {
-        let (mut allowance, now) = self.pace.allowance();
+    fn on_not_started(&self, permit: Permit, pass: AttemptContext, info: &CallMeta) {
+        let (mut allowance, now) = self.pacing.lock();
         allowance.give_back(permit);
-        self.care.lock().was_not_begun(pass, now, info);
+        self.health.lock().on_not_started(pass, now, info);
     }
 
-    fn finish(&self, permit: Permit, pass: Pass, attempt: Attempt, info: &Info) -> (Moment, After) {
-        self.note_session(pass.made_with, attempt);
+    fn finish_attempt(
+        &self,
+        permit: Permit,
+        pass: AttemptContext,
+        attempt: Attempt,
+        info: &CallMeta,
+    ) -> (Moment, AttemptResult) {
+        self.update_session(pass.session_generation, attempt);
         let begun = permit.taken_at();
-        let (mut allowance, now) = self.pace.allowance();
+        let (mut allowance, now) = self.pacing.lock();
         match attempt.was_sent() {
             Sent::Yes => allowance.finish(permit, now),
             Sent::No => allowance.finish_unsent(permit, now),
             Sent::Unknown => allowance.finish_unanswered(permit, now),
         }
-        let mut care = self.care.lock();
+        let mut care = self.health.lock();
         let times = (now, now.since(begun));
-        let after = care.over(pass, times, attempt, info, &self.session);
-        self.apply(&mut care, &mut allowance, now);
+        let after = care.on_attempt_end(pass, times, attempt, info, &self.session);
+        self.apply_rate_change(&mut care, &mut allowance, now);
         (now, after)
     }
 
     /// What an attempt shows of the credentials that it was made with.
-    fn note_session(&self, made_with: u64, attempt: Attempt) {
+    fn update_session(&self, made_with: u64, attempt: Attempt) {
         let Some(Failure { class, .. }) = attempt.failure else {
             if self.session.is_expired() {
-                self.session.works(made_with);
+                self.session.mark_valid(made_with);
             }
             return;
         };
         if class == ErrorClass::Unauthorized && self.session.expire(made_with) {
-            self.watch.tell(|observer| observer.session_expired(self.name));
+            self.observer.notify(|observer| observer.session_expired(self.name));
             // A lane that refuses its calls does so now.
-            self.pace.ring_all();
+            self.pacing.wake_all();
         }
     }
 
     /// Tells the observer how an attempt ended.
-    fn tell_of(
+    fn report_attempt(
         &self,
         attempt: Attempt,
-        after: &After,
-        (info, queued): (&Info, Duration),
+        after: &AttemptResult,
+        (info, queued): (&CallMeta, Duration),
         (begun, now): (Moment, Moment),
     ) {
-        self.tell_of_breakers(after.breaker);
-        if let Some(until) = after.pause {
-            self.watch.tell(|observer| observer.throttled(self.name, until.since(now)));
+        self.report_breakers(after.breaker_change);
+        if let Some(until) = after.paused_until {
+            self.observer.notify(|observer| observer.throttled(self.name, until.since(now)));
         }
         let call = FinishedCall::new(info, attempt, (queued, now.since(begun)));
-        match after.next {
-            Next::Answer => self.watch.tell(|observer| observer.finished(&call)),
-            Next::Again => {
-                let delay = after.again_at.since(now);
-                self.watch.tell(|observer| observer.attempt_failed(&call, delay));
+        match after.disposition {
+            Disposition::Complete => self.observer.notify(|observer| observer.finished(&call)),
+            Disposition::Retry => {
+                let delay = after.retry_at.since(now);
+                self.observer.notify(|observer| observer.attempt_failed(&call, delay));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::recover::RecoveredOrder;
 use crate::broker::OrderRequest;
-use crate::contain::contain;
+use crate::contain::catch_panic;
 
 /// Who is told.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl<T> Hook<T> {
     /// A panic in it is the caller's own, and no reason to lose an answer.
     pub(super) fn call(&self, what: &T) {
         if let Some(tell) = &self.0 {
-            let _ = contain(|| tell(what));
+            let _ = catch_panic(|| tell(what));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::reconcile::observed_order::ObservedOrder;
 use super::recover::{RecoveredOrder, RecoveredOutcome};
 use super::state::GuardState;
 use crate::broker::{Broker, BrokerError, LookupResult, Order, Rows};
-use crate::contain::contain;
+use crate::contain::catch_panic;
 use crate::quota::Moment;
 
 impl GuardState {
@@ -39,7 +39,8 @@ impl GuardState {
             return;
         }
         // A broker that panics says nothing, and the order itself will show it.
-        let _ = contain(|| self.read_book(broker, self.polling.search_deadline(), caller_deadline));
+        let _ =
+            catch_panic(|| self.read_book(broker, self.polling.search_deadline(), caller_deadline));
         *self.book_history.baseline_tried_on.lock() = Some(today);
     }
 

@@ -9,7 +9,7 @@
 //!
 //! - `follow` finds out what became of a write whose answer is lost.
 //! - `find` says whether an order in the book, or a row that cannot be read, is the one that was meant.
-//! - `identity` says whose an order is by what the book showed before, where the clocks are wrong.
+//! - `book_history` says whose an order is by what the book showed before, where the clocks are wrong.
 //! - `shown` is what a book shows of it: one order, or slices.
 //! - `hooks` are who is told of what is in no answer.
 //! - `change` tells from an order whether a change or a cancellation was made.

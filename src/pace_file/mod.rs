@@ -18,9 +18,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use self::line::{Line, Used};
-use crate::bounded::Most;
-use crate::files::{Lock, NotLocked, private, true_path, whole, with_suffix};
+use self::line::{PaceRecord, UsedCall};
+use crate::bounded::ReadLimit;
+use crate::files::{
+    FileLock, LockError, canonical_path, owner_only_options, read_bounded, with_suffix,
+};
 use crate::lane::{PaceLog, RecordedCall, RecordedUsage};
 use crate::quota::{PaceSnapshot, PriorUsage};
 
@@ -51,31 +53,31 @@ pub struct PaceFile {
     path: PathBuf,
     state: Mutex<State>,
     /// Lines of urgent calls, which wait for no disk. They go before the next line.
-    waiting: Mutex<String>,
+    pending_lines: Mutex<String>,
     /// Kept open for its lock.
-    _lock: Lock,
+    _lock: FileLock,
 }
 
 #[derive(Debug)]
 struct State {
     /// None before it has begun, and once it is broken.
     file: Option<File>,
-    broken: bool,
+    poisoned: bool,
     len: u64,
     /// From which length on the file is written anew.
-    long: u64,
+    compact_above: u64,
     /// For how long each lane and budget remembers a call.
-    remember: HashMap<String, Duration>,
+    retention: HashMap<String, Duration>,
     /// What is true of the time before the file.
-    before: PriorUsage,
+    prior_usage: PriorUsage,
 }
 
 /// A file that is not longer than this is never worth writing anew.
-const LONG: u64 = 1 << 20;
+const MIN_COMPACT_LEN: u64 = 1 << 20;
 /// A minute of silence, and a second for what is on its way.
-const LEAST_KEPT: Duration = Duration::from_secs(61);
+const MIN_RETENTION: Duration = Duration::from_secs(61);
 /// A file of more than this is none of ours: a day of calls at the pace of any broker is a tenth of it.
-const MOST: Most = Most::new(1 << 28, 1 << 28);
+const READ_LIMIT: ReadLimit = ReadLimit::new(1 << 28, 1 << 28);
 
 /// A pace file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +107,11 @@ pub enum PaceFileError {
     },
 }
 
-impl From<NotLocked> for PaceFileError {
-    fn from(failure: NotLocked) -> Self {
+impl From<LockError> for PaceFileError {
+    fn from(failure: LockError) -> Self {
         match failure {
-            NotLocked::InUse { path } => Self::InUse { path },
-            NotLocked::Io { action, path, source } => Self::Io { action, path, source },
+            LockError::InUse { path } => Self::InUse { path },
+            LockError::Io { action, path, source } => Self::Io { action, path, source },
         }
     }
 }
@@ -122,56 +124,67 @@ impl PaceFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PaceFileError> {
         let path = path.as_ref();
         let failed = |source| PaceFileError::Io { action: "find", path: path.to_owned(), source };
-        let path = true_path(path).map_err(failed)?;
+        let path = canonical_path(path).map_err(failed)?;
         // What is there is looked at before anything is made beside it.
-        read(&path)?;
-        let lock = Lock::take(&with_suffix(&path, ".lock"))?;
+        read_text(&path)?;
+        let lock = FileLock::acquire(&with_suffix(&path, ".lock"))?;
         let remember = HashMap::new();
         let before = PriorUsage::UNKNOWN;
-        let state = State { file: None, broken: false, len: 0, long: LONG, remember, before };
-        Ok(Self { path, state: Mutex::new(state), waiting: Mutex::default(), _lock: lock })
+        let state = State {
+            file: None,
+            poisoned: false,
+            len: 0,
+            compact_above: MIN_COMPACT_LEN,
+            retention: remember,
+            prior_usage: before,
+        };
+        Ok(Self { path, state: Mutex::new(state), pending_lines: Mutex::default(), _lock: lock })
     }
 
     /// Writes the file anew, with what counts at `now`. Gives what that is.
     ///
     /// `at_start`: calls that are not over in it are those of a process that died. They may have reached the broker
     /// until a moment ago.
-    fn renew(
+    fn compact(
         &self,
         state: &mut State,
         now: Timestamp,
         at_start: bool,
     ) -> io::Result<RecordedUsage> {
-        let text = read(&self.path).map_err(io::Error::other)?;
-        let line::Known { mut since, calls, is_whole } = line::read(text.as_deref(), now);
+        let text = read_text(&self.path).map_err(io::Error::other)?;
+        let line::PaceContents { mut since, calls, is_intact: is_whole } =
+            line::parse_file(text.as_deref(), now);
         // Of a file that was damaged nobody knows more than it says.
-        if at_start && is_whole && state.before == PriorUsage::None {
+        if at_start && is_whole && state.prior_usage == PriorUsage::None {
             since = None;
         }
         let (mut text, mut used) = (String::new(), PaceSnapshot::at(now));
         for (number, call) in calls {
-            let keep = state.keep(&call.names);
-            if call.finished.is_some_and(|finished| since_then(now, finished) > keep) {
+            let keep = state.retention_of(&call.names);
+            if call.finished_at.is_some_and(|finished| elapsed_since(now, finished) > keep) {
                 // From here on it is true of a shorter time that all of it is in here.
                 let kept_since = now.checked_sub(keep).unwrap_or(now);
                 since = Some(since.map_or(kept_since, |since| since.max(kept_since)));
                 continue;
             }
             // One that is over in time to come is still on its way.
-            let finished = call.finished.filter(|finished| *finished <= now);
-            let ago = |time| since_then(now, time);
-            for name in call.names.iter().filter(|name| state.remember.contains_key(*name)) {
-                used.add(name, ago(call.taken), finished.map(ago), call.weight);
+            let finished = call.finished_at.filter(|finished| *finished <= now);
+            let ago = |time| elapsed_since(now, time);
+            for name in call.names.iter().filter(|name| state.retention.contains_key(*name)) {
+                used.add(name, ago(call.taken_at), finished.map(ago), call.weight);
             }
             text += &match number.filter(|_| !at_start) {
-                Some(number) => Line::Taken(number, call),
-                None => Line::Used(Used { finished: call.finished.or(Some(now)), ..call }),
+                Some(number) => PaceRecord::Taken(number, call),
+                None => PaceRecord::Used(UsedCall {
+                    finished_at: call.finished_at.or(Some(now)),
+                    ..call
+                }),
             }
             .to_string();
         }
-        let text = Line::Begin(since).to_string() + &text;
+        let text = PaceRecord::Begin(since).to_string() + &text;
         let new = with_suffix(&self.path, ".new");
-        let mut file = private().write(true).create(true).truncate(true).open(&new)?;
+        let mut file = owner_only_options().write(true).create(true).truncate(true).open(&new)?;
         file.write_all(text.as_bytes())?;
         if at_start {
             // What was used of a day is in there. While the process runs no call is to wait for the disk.
@@ -180,14 +193,14 @@ impl PaceFile {
         fs::rename(&new, &self.path)?;
         // What is written from now on is at its end.
         (state.len, state.file) = (text.len() as u64, Some(file));
-        state.long = LONG.max(state.len.saturating_mul(4));
+        state.compact_above = MIN_COMPACT_LEN.max(state.len.saturating_mul(4));
         Ok(RecordedUsage { used, since })
     }
 
     /// Writes a line, after those that wait. `now` is when the file may be written anew, if it has become long.
     fn write(&self, state: &mut State, line: &str, now: Option<Timestamp>) -> io::Result<()> {
-        let text = std::mem::take(&mut *self.waiting.lock()) + line;
-        if state.broken {
+        let text = std::mem::take(&mut *self.pending_lines.lock()) + line;
+        if state.poisoned {
             return Ok(()); // That was told.
         }
         let written = match &mut state.file {
@@ -195,8 +208,8 @@ impl PaceFile {
             None => Err(io::Error::other("it was not begun")),
         };
         state.len += text.len() as u64;
-        let written = match (written, now.filter(|_| state.len > state.long)) {
-            (Ok(()), Some(now)) => self.renew(state, now, false).map(drop),
+        let written = match (written, now.filter(|_| state.len > state.compact_above)) {
+            (Ok(()), Some(now)) => self.compact(state, now, false).map(drop),
             (written, _) => written,
         };
         written.inspect_err(|_| {
@@ -206,19 +219,19 @@ impl PaceFile {
             if !is_empty {
                 let _ = fs::remove_file(&self.path);
             }
-            state.broken = true;
+            state.poisoned = true;
         })
     }
 
     /// Writes a line if that can be at once, or keeps it for the next who writes.
-    fn write_without_waiting(&self, line: &Line) -> io::Result<()> {
-        *self.waiting.lock() += &line.to_string();
-        self.write_what_waits()
+    fn try_write(&self, line: &PaceRecord) -> io::Result<()> {
+        *self.pending_lines.lock() += &line.to_string();
+        self.flush_pending()
     }
 
     /// Whoever has written looks once more: who came meanwhile has left its line behind.
-    fn write_what_waits(&self) -> io::Result<()> {
-        while !self.waiting.lock().is_empty() {
+    fn flush_pending(&self) -> io::Result<()> {
+        while !self.pending_lines.lock().is_empty() {
             let Some(mut state) = self.state.try_lock() else { break };
             self.write(&mut state, "", None)?;
         }
@@ -229,18 +242,18 @@ impl PaceFile {
 impl State {
     /// For how long a call is kept that is charged to these: for as long as any of them remembers it, and never for
     /// less than a process holds still for what is not known.
-    fn keep(&self, names: &[String]) -> Duration {
-        let unknown = match self.before {
+    fn retention_of(&self, names: &[String]) -> Duration {
+        let unknown = match self.prior_usage {
             PriorUsage::Unknown(up_to) => up_to.saturating_add(Duration::from_secs(1)),
             PriorUsage::None => Duration::ZERO,
         };
-        let remember = names.iter().filter_map(|name| self.remember.get(name)).copied();
-        remember.fold(LEAST_KEPT.max(unknown), Duration::max)
+        let remember = names.iter().filter_map(|name| self.retention.get(name)).copied();
+        remember.fold(MIN_RETENTION.max(unknown), Duration::max)
     }
 }
 
 /// How long ago it was. What lies ahead is now.
-fn since_then(now: Timestamp, then: Timestamp) -> Duration {
+fn elapsed_since(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
 
@@ -252,38 +265,39 @@ impl PaceLog for PaceFile {
         before: PriorUsage,
     ) -> io::Result<RecordedUsage> {
         let mut state = self.state.lock();
-        state.before = before;
-        state.remember = remember.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
-        self.renew(&mut state, now, true)
+        state.prior_usage = before;
+        state.retention = remember.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
+        self.compact(&mut state, now, true)
     }
 
     fn taken(&self, call: &RecordedCall<'_>, now: Timestamp) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
-        let used = Used { taken: now, finished: None, weight: call.weight, names };
-        let line = Line::Taken(call.number, used).to_string();
+        let used = UsedCall { taken_at: now, finished_at: None, weight: call.weight, names };
+        let line = PaceRecord::Taken(call.number, used).to_string();
         self.write(&mut self.state.lock(), &line, Some(now))?;
-        self.write_what_waits()
+        self.flush_pending()
     }
 
     fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()> {
-        self.write_without_waiting(&Line::Finished(number, finished))
+        self.try_write(&PaceRecord::Finished(number, finished))
     }
 
     fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
-        let used = Used { taken, finished: Some(over), weight: call.weight, names };
-        self.write_without_waiting(&Line::Used(used))
+        let used =
+            UsedCall { taken_at: taken, finished_at: Some(over), weight: call.weight, names };
+        self.try_write(&PaceRecord::Used(used))
     }
 }
 
 /// What is at `path`, if anything is.
-fn read(path: &Path) -> Result<Option<String>, PaceFileError> {
+fn read_text(path: &Path) -> Result<Option<String>, PaceFileError> {
     let failed = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
     let not_ours = || PaceFileError::NotOurs { path: path.to_owned() };
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(not_ours());
     }
-    let bytes = match whole(path, MOST) {
+    let bytes = match read_bounded(path, READ_LIMIT) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(not_ours()),
@@ -291,5 +305,5 @@ fn read(path: &Path) -> Result<Option<String>, PaceFileError> {
     };
     // What is torn by a power cut may be anything, but not in the first line.
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    if line::is_ours(&text) { Ok(Some(text)) } else { Err(not_ours()) }
+    if line::is_pace_file(&text) { Ok(Some(text)) } else { Err(not_ours()) }
 }

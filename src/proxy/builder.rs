@@ -7,12 +7,12 @@ use std::time::Duration;
 use super::{BudgetSettings, Inner, Lanes, Observer, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
-use crate::contain::contain;
+use crate::contain::catch_panic;
 use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
-use crate::lane::{Notes, Pace, PaceLog, RecordedUsage, Watch};
+use crate::lane::{ObserverHandle, PaceLog, PaceRecorder, RecordedUsage, SharedPacing};
 use crate::quota::Limits;
 use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, QuotaError};
-use crate::session::Listener;
+use crate::session::RenewalListener;
 
 /// The settings of a proxy's lanes, kept by the generated builder.
 pub struct LanesBuilder {
@@ -162,7 +162,7 @@ impl LanesBuilder {
         let mut ready = Vec::with_capacity(self.names.len());
         for (index, &lane) in self.names.iter().enumerate() {
             let config = self.lane_config(index, lane, documented)?;
-            let index = allowance.add_lane(config.quota(), config.its_credit());
+            let index = allowance.add_lane(config.quota(), config.rtt_credit());
             let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
             ready.push((lane, index, config));
         }
@@ -180,18 +180,18 @@ impl LanesBuilder {
         }
         self.restore_usage(&mut allowance, past)?;
         let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
-        let session = session.unwrap_or_else(Session::untold);
-        let notes = pace_log.map(|log| Notes::new(log, names, budget_names));
-        let pace = Pace::new(allowance, clock.clone(), notes);
-        let watch = Watch::new(observer);
+        let session = session.unwrap_or_else(Session::without_renewal);
+        let notes = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
+        let pace = SharedPacing::new(allowance, clock.clone(), notes);
+        let watch = ObserverHandle::new(observer);
         let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
             Lane::start(lane, index, &config, &clock, &pace, watch.clone(), &session)
                 .map_err(|source| BuildError::Lane { lane, source })
         };
         let lanes = ready.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        pace.know(lanes.iter().map(|lane| Arc::downgrade(lane.shared())).collect());
-        let listener: Arc<dyn Listener> = Arc::<Pace>::clone(&pace);
-        session.listen(Arc::downgrade(&listener));
+        pace.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
+        let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pace);
+        session.add_listener(Arc::downgrade(&listener));
         Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, limiter: pace, clock, session })))
     }
 
@@ -224,7 +224,7 @@ impl LanesBuilder {
         if let Some(log) = &self.pace_log {
             let names = self.names.iter().chain(self.budget_names).copied();
             let remember: Vec<_> = names.zip(allowance.retention()).collect();
-            let begun = contain(|| log.begin(wall.timestamp, &remember, past));
+            let begun = catch_panic(|| log.begin(wall.timestamp, &remember, past));
             let known = begun.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
             let RecordedUsage { used, since } =
                 known.map_err(|error| BuildError::PaceLog { error: error.to_string() })?;

@@ -24,8 +24,8 @@ pub use crate::lane::{
 
 use crate::clock::Clock;
 use crate::lane::{
-    Again, BudgetStatus, Lane, LaneError, LaneErrorKind, Method, Once, PATIENCE, Pace, Priority,
-    WindowStatus, Work,
+    BudgetStatus, DROP_TIMEOUT, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
+    RepeatableWork, SharedPacing, WindowStatus, Work,
 };
 use crate::quota::{Budget, Cost, PaceSnapshot, QuotaError};
 use crate::{ErrorClass, Failure, Session};
@@ -85,7 +85,7 @@ pub struct Lanes(Arc<Inner>);
 struct Inner {
     lanes: Vec<Lane>,
     budgets: &'static [&'static str],
-    limiter: Arc<Pace>,
+    limiter: Arc<SharedPacing>,
     clock: Clock,
     session: Session,
 }
@@ -93,9 +93,9 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // One span of patience for all of them, whatever the broker does.
-        let mut limit = after(PATIENCE);
+        let mut limit = after(DROP_TIMEOUT);
         for lane in &mut self.lanes {
-            if !lane.end(&limit) {
+            if !lane.close_and_join(&limit) {
                 limit = after(Duration::ZERO);
             }
         }
@@ -138,7 +138,7 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.enqueue(call, options, Once(Some(work)), failure)
+        self.enqueue(call, options, OnceWork(Some(work)), failure)
     }
 
     /// As [`call`](Self::call), but the lane may do the work again, by its
@@ -174,7 +174,7 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.enqueue(call, options, Again(work), failure)
+        self.enqueue(call, options, RepeatableWork(work), failure)
     }
 
     fn enqueue<R, E, F>(
@@ -197,13 +197,13 @@ impl Lanes {
             let lane = "(no such lane)";
             return Ticket::refused(LaneError { lane, method: name, effect, kind: reason });
         };
-        let method = Method {
+        let method = MethodSpec {
             name,
             effect,
             priority: Priority::nearest(priority),
-            charge: Cost { lane: index, budgets, weight, urgent: false },
+            cost: Cost { lane: index, budgets, weight, urgent: false },
             route,
-            exit,
+            is_exit: exit,
         };
         let unknown = Failure::from(ErrorClass::unknown(effect));
         let failure = move |result: &Result<R, E>| {
@@ -219,7 +219,7 @@ impl Lanes {
             })
         };
         match lane.submit(method, options, work, failure) {
-            Ok(call) => Ticket::new(call, Arc::clone(lane.shared())),
+            Ok(call) => Ticket::new(call, Arc::clone(lane.core())),
             Err(error) => Ticket::refused(error),
         }
     }
@@ -239,10 +239,10 @@ impl Lanes {
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {
-            let (mut allowance, now) = self.0.limiter.allowance_to_change();
+            let (mut allowance, now) = self.0.limiter.lock_with_fresh_wall_clock();
             allowance.set_budget(index, budget, now)
         };
-        self.0.limiter.ring_all();
+        self.0.limiter.wake_all();
         changed
     }
 
@@ -250,14 +250,14 @@ impl Lanes {
     /// lanes down before; a call that is under way is counted by the new proxy from its beginning on.
     pub fn pace_snapshot(&self) -> PaceSnapshot {
         let lanes: Vec<_> = self.names().collect();
-        let (mut allowance, _) = self.0.limiter.allowance_to_change();
+        let (mut allowance, _) = self.0.limiter.lock_with_fresh_wall_clock();
         allowance.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
     }
 
     /// How the lanes and budgets are doing.
     pub fn status(&self) -> Status {
         let lanes = self.0.lanes.iter().map(Lane::status).collect();
-        let (mut allowance, now) = self.0.limiter.allowance();
+        let (mut allowance, now) = self.0.limiter.lock();
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = allowance.budget_use(index, now);
             let reserve = allowance.reserve(index);
@@ -327,8 +327,8 @@ mod tests {
         let ticket = lanes.submit(call, &CallOptions::new(), never, |_| None::<ErrorClass>);
         began.recv().unwrap();
         let inner = Arc::get_mut(&mut lanes.0).unwrap();
-        assert!(!inner.lanes[0].end(&after(Duration::from_millis(1))));
-        assert!(inner.lanes[1].end(&after(PATIENCE)));
+        assert!(!inner.lanes[0].close_and_join(&after(Duration::from_millis(1))));
+        assert!(inner.lanes[1].close_and_join(&after(DROP_TIMEOUT)));
         assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::CutOff);
         drop(lanes);
         drop(go);

@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{EnteredSpan, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
-use crate::contain::contain;
-use crate::lane::{CallInfo, FinishedCall, Info, LaneErrorKind, LaneState, Observer};
+use crate::contain::catch_panic;
+use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, Observer};
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass};
 
@@ -28,7 +28,7 @@ pub(crate) struct CallerSpan(Span);
 impl CallerSpan {
     pub(crate) fn current() -> Self {
         let is_wanted = || span_enabled!(target: TARGET, Level::INFO);
-        let span = contain(|| is_wanted().then(Span::current)).ok().flatten();
+        let span = catch_panic(|| is_wanted().then(Span::current)).ok().flatten();
         Self(span.unwrap_or_else(Span::none))
     }
 
@@ -44,7 +44,7 @@ impl Drop for CallerSpan {
     fn drop(&mut self) {
         // A subscriber may panic as a span is closed, on the thread of a caller with its answer in hand.
         let span = std::mem::replace(&mut self.0, Span::none());
-        let _ = contain(|| drop(span));
+        let _ = catch_panic(|| drop(span));
     }
 }
 
@@ -52,15 +52,15 @@ impl Drop for CallerSpan {
 pub(crate) struct AttemptSpan(Option<EnteredSpan>);
 
 impl AttemptSpan {
-    pub(crate) fn enter(info: &Info, waited: Duration) -> Self {
+    pub(crate) fn enter(info: &CallMeta, waited: Duration) -> Self {
         if !is_traced() {
             return Self(None);
         }
-        let span = contain(|| {
+        let span = catch_panic(|| {
             let new = || {
                 info_span!(
                     target: TARGET,
-                    parent: &info.caller.0,
+                    parent: &info.caller_span.0,
                     "call",
                     lane = info.lane,
                     method = info.method,
@@ -72,7 +72,7 @@ impl AttemptSpan {
                     outcome = field::Empty,
                 )
             };
-            info.caller.child_span(new).entered()
+            info.caller_span.child_span(new).entered()
         });
         Self(span.ok())
     }
@@ -80,7 +80,7 @@ impl AttemptSpan {
     /// The attempt is over.
     pub(crate) fn finish(&mut self, failure: Option<ErrorClass>) {
         if let Some(span) = self.0.take() {
-            let _ = contain(|| {
+            let _ = catch_panic(|| {
                 span.record("outcome", failure.map_or("done", ErrorClass::as_str));
                 drop(span);
             });

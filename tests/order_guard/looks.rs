@@ -9,8 +9,8 @@ use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, LookupResult, OrderId, OrderTags, lanes,
 };
 use lanekeeper::lane::{LaneConfig, OpenBreakerPolicy};
-use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::order_guard::OrderGuard;
+use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
 
 use super::shaky::{Fate, SETTLE, Shaky, order, transient};

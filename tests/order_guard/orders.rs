@@ -8,9 +8,9 @@ use lanekeeper::broker::{
 };
 use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::Priority;
+use lanekeeper::order_guard::{CallerTags, GuardBuildError, OrderGuard, RecoveredOutcome};
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
-use lanekeeper::order_guard::{CallerTags, GuardBuildError, OrderGuard, RecoveredOutcome};
 
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 

@@ -13,8 +13,8 @@ use lanekeeper::broker::{
 };
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::{Timestamp, Zoned};
-use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::order_guard::{OrderGuard, OrderGuardBuilder, RecoveredOutcome};
+use lanekeeper::quota::{Limits, Moment, Quota};
 
 /// How long an order may take to appear, in these tests.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);

@@ -6,10 +6,10 @@ use lanekeeper::broker::{
 };
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::BreakerPolicy;
-use lanekeeper::order_guard::OrderGuard;
 use std::time::Duration;
 
 use super::check::{Answer, Booked, Tally, check};

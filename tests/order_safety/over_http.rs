@@ -14,9 +14,9 @@ use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::exchange::{Faults, Rule, SimulatedExchange};
 use lanekeeper::lane::{LaneConfig, Priority};
+use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
-use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
 use super::check::{Answer, Booked, Tally, check};

@@ -9,7 +9,7 @@ use jiff::fmt::temporal::Pieces;
 use jiff::{Zoned, tz::TimeZone};
 use rust_decimal::Decimal;
 
-use crate::bounded::{Bounded, Most};
+use crate::bounded::{BoundedReader, ReadLimit};
 use crate::broker::{Candle, Instrument, Ohlc};
 
 const COLUMNS: [&str; 8] = ["time", "exchange", "symbol", "open", "high", "low", "close", "volume"];
@@ -72,7 +72,7 @@ pub enum PricesError {
 }
 
 /// What is read of a file: minutes of a year for a dozen instruments, in lines that no bar comes near.
-const READ_LIMIT: Most = Most::new(128 << 20, 4096);
+const READ_LIMIT: ReadLimit = ReadLimit::new(128 << 20, 4096);
 
 impl Prices {
     /// Reads the file at `path`, which may be a pipe.
@@ -107,10 +107,10 @@ impl Prices {
     /// assert_eq!(error.to_string(), "cannot read the prices: line 1 is longer than 4096 bytes");
     /// ```
     pub fn from_reader(reader: impl Read) -> Result<Self, PricesError> {
-        Self::read(Bounded::new(reader, READ_LIMIT))
+        Self::read(BoundedReader::new(reader, READ_LIMIT))
     }
 
-    fn read(reader: Bounded<impl Read>) -> Result<Self, PricesError> {
+    fn read(reader: BoundedReader<impl Read>) -> Result<Self, PricesError> {
         let mut lines = csv::Reader::from_reader(reader);
         let header = lines.headers().map_err(csv_error)?;
         if header.iter().ne(COLUMNS) {
@@ -323,8 +323,9 @@ mod tests {
         });
         let bars = HEADER.to_owned() + &bars.collect::<String>();
         let read = |bytes| {
-            let most = Most::new(bytes, 100);
-            Prices::read(Bounded::new(bars.as_bytes(), most)).map_err(|error| error.to_string())
+            let most = ReadLimit::new(bytes, 100);
+            Prices::read(BoundedReader::new(bars.as_bytes(), most))
+                .map_err(|error| error.to_string())
         };
         assert!(read(bars.len() as u64).is_ok());
         let why = "cannot read the prices: it is larger than 10000 bytes";

@@ -13,7 +13,7 @@ use super::bounds::{Key, Shared};
 use super::core::Core;
 use super::lookup::FetchError;
 use super::pending::{PendingRequests, Refresh};
-use crate::contain::contain;
+use crate::contain::catch_panic;
 use crate::quota::Moment;
 
 /// What fetches. A key without a value and without an error is one that the source has nothing for.
@@ -75,7 +75,7 @@ pub(super) fn spawn<K: Key, V: Shared, E: Shared + Clone>(
     thread::Builder::new().name("batch-cache".to_owned()).spawn(move || {
         let _grounded = FailPendingOnExit(&core);
         loop {
-            match contain(|| core.next_fetch()) {
+            match catch_panic(|| core.next_fetch()) {
                 Ok(Some(turn)) => core.run_fetch(turn),
                 Ok(None) => return,
                 Err(_) => core.reset_after_panic(),
@@ -90,7 +90,7 @@ struct FailPendingOnExit<'a, K: Key, V: Shared, E: Shared>(&'a Core<K, V, E>);
 impl<K: Key, V: Shared, E: Shared> Drop for FailPendingOnExit<'_, K, V, E> {
     fn drop(&mut self) {
         let flights = self.0.pending.lock().take_all();
-        let _ = contain(|| drop(flights));
+        let _ = catch_panic(|| drop(flights));
     }
 }
 
@@ -103,7 +103,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             board.fetching = false;
             (std::mem::take(&mut board.to_refresh), std::mem::take(&mut board.refreshing))
         };
-        let _ = contain(|| drop(looked_at));
+        let _ = catch_panic(|| drop(looked_at));
     }
 
     /// Waits until there is something to fetch. `None`: the cache is gone.
@@ -131,7 +131,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             }
             // It is somebody else's to tell, who may want to take locks for it.
             drop(board);
-            let spare = contain(|| (self.hooks.refresh_if)()).unwrap_or(false);
+            let spare = catch_panic(|| (self.hooks.refresh_if)()).unwrap_or(false);
             board = self.pending.lock();
             if spare {
                 break;
@@ -155,7 +155,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let strong: Arc<dyn KeySource<K>> = Arc::clone(self) as _;
         let batch = Batch { source: Arc::downgrade(&strong), generation: turn };
         drop(strong);
-        let fetched = contain(|| (self.fetch)(&batch));
+        let fetched = catch_panic(|| (self.fetch)(&batch));
         // Whoever still holds the batch comes too late.
         self.pending.lock().fetching = false;
         let outcome = match fetched {
@@ -163,8 +163,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             Err(message) => Err(FetchError::Panicked { message }),
         };
         // What is not ours runs in there too: the keys' `Eq`, the values' `Drop`.
-        if let Err(message) = contain(|| self.complete_fetch(outcome)) {
-            let _ = contain(|| self.complete_fetch(Err(FetchError::Panicked { message })));
+        if let Err(message) = catch_panic(|| self.complete_fetch(outcome)) {
+            let _ = catch_panic(|| self.complete_fetch(Err(FetchError::Panicked { message })));
         }
     }
 }

@@ -87,7 +87,7 @@ impl<K, V, E> PendingRequest<K, V, E> {
                     None => self.completed.wait(&mut door),
                     Some(until) if clock.now() >= until => break,
                     Some(until) => {
-                        self.completed.wait_for(&mut door, clock.longest_sleep(until));
+                        self.completed.wait_for(&mut door, clock.max_wait(until));
                     }
                 }
             }

@@ -4,31 +4,36 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use super::{Queue, Shared};
-use crate::lane::job::Info;
+use super::{LaneCore, Queue};
+use crate::lane::job::CallMeta;
 use crate::lane::priority::Priority;
-use crate::lane::schedule::Schedule;
-use crate::lane::tally::Tally;
+use crate::lane::schedule::Scheduler;
+use crate::lane::tally::QueueLoad;
 use crate::quota::{Cost, Moment};
 
 /// Less than this is no wait to speak of: a fair one is taken for at least as long.
-const LEAST_FAIR_WAIT: Duration = Duration::from_secs(1);
+const MIN_FAIR_WAIT: Duration = Duration::from_secs(1);
 
 /// For how many rounds of calls an estimate tries what the slots and the workers do together. More
 /// would change it by less than a tenth.
-const MOST_ROUNDS: u32 = 16;
+const MAX_ROUNDS: u32 = 16;
 
-impl Shared {
+impl LaneCore {
     /// When a call is overdue that waits from `from` on: since it came, or until it may be sent again.
     /// `None`: it never is.
-    pub(super) fn overdue(&self, schedule: &Schedule, info: &Info, from: Moment) -> Option<Moment> {
+    pub(super) fn overdue_at(
+        &self,
+        schedule: &Scheduler,
+        info: &CallMeta,
+        from: Moment,
+    ) -> Option<Moment> {
         // The urgent ones go before the overdue ones anyway.
         let aging = self.aging.filter(|_| info.priority != Priority::URGENT)?;
-        let ahead = schedule.tally().weights();
-        let (mut allowance, now) = self.pace.allowance();
-        let turn = allowance.estimate_behind(info.charge, &ahead, now);
-        let fair = turn.map_or(LEAST_FAIR_WAIT, |turn| turn.since(from.min(now)));
-        Some(from + fair.max(LEAST_FAIR_WAIT).saturating_mul(aging))
+        let ahead = schedule.load().weights();
+        let (mut allowance, now) = self.pacing.lock();
+        let turn = allowance.estimate_behind(info.cost, &ahead, now);
+        let fair = turn.map_or(MIN_FAIR_WAIT, |turn| turn.since(from.min(now)));
+        Some(from + fair.max(MIN_FAIR_WAIT).saturating_mul(aging))
     }
 
     /// When a call of this charge would go with this ahead of it, and what time it is. With the
@@ -37,23 +42,23 @@ impl Shared {
         &self,
         _queue: &MutexGuard<'_, Queue>,
         charge: Cost,
-        ahead: &Tally,
+        ahead: &QueueLoad,
     ) -> (Option<Moment>, Moment) {
-        let (mut allowance, now) = self.pace.allowance();
+        let (mut allowance, now) = self.pacing.lock();
         let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
-        let pause = self.care.lock().pause(now);
+        let pause = self.health.lock().paused_until(now);
         let worker = allowance.typical_call(self.index, now).map_or(now, |(answered, typical)| {
             // What waits for a budget of its own keeps no worker from this call.
-            let ahead = ahead.at_most(|kind| allowance.slots_ahead(kind, charge, now));
+            let ahead = ahead.capped(|kind| allowance.slots_ahead(kind, charge, now));
             // Which call goes before it is not known: the one that goes soonest keeps no call out that
             // would be in time.
-            let slot = |first: &Tally| {
+            let slot = |first: &QueueLoad| {
                 let first = first.weights();
                 let of_kind = |kind| allowance.estimate_behind(kind, &first, now);
-                ahead.kinds().filter_map(of_kind).min()
+                ahead.costs().filter_map(of_kind).min()
             };
-            let workers = self.most_running + if charge.urgent { self.urgent_workers } else { 0 };
-            self.worker_free(workers, &ahead, (answered, typical), slot).unwrap_or(now)
+            let workers = self.max_in_flight + if charge.urgent { self.urgent_workers } else { 0 };
+            self.worker_free_at(workers, &ahead, (answered, typical), slot).unwrap_or(now)
         });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
@@ -62,20 +67,20 @@ impl Shared {
     /// When a worker is free for a call with this ahead of it. When as many calls run as may, one
     /// goes for each that is answered. Those that run then may have waited for their slots, each
     /// behind calls that waited for a worker: the latest of all these ways counts.
-    fn worker_free(
+    fn worker_free_at(
         &self,
         most: usize,
-        ahead: &Tally,
+        ahead: &QueueLoad,
         (answered, typical): (Moment, Duration),
-        mut slot: impl FnMut(&Tally) -> Option<Moment>,
+        mut slot: impl FnMut(&QueueLoad) -> Option<Moment>,
     ) -> Option<Moment> {
         let waiting = ahead.calls();
         let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
-        let beyond = (waiting + self.running()).checked_sub(most);
+        let beyond = (waiting + self.in_flight()).checked_sub(most);
         let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));
-        let by_slot = (1..=rounds(waiting).min(MOST_ROUNDS)).filter_map(|round| {
-            let mut first = Tally::default();
-            first.add_first(ahead, waiting - round as usize * most);
+        let by_slot = (1..=rounds(waiting).min(MAX_ROUNDS)).filter_map(|round| {
+            let mut first = QueueLoad::default();
+            first.add_sample(ahead, waiting - round as usize * most);
             Some(slot(&first)? + typical.saturating_mul(round))
         });
         by_slot.chain(none_waits).max()

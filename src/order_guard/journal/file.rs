@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::files::{leads_to, private, with_suffix};
+use crate::files::{owner_only_options, path_refers_to, with_suffix};
 
 /// What is where the next process will look for the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl DiskFile {
             _ => {}
         }
         let create = || -> io::Result<File> {
-            let mut file = private().append(true).create_new(true).open(&new)?;
+            let mut file = owner_only_options().append(true).create_new(true).open(&new)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             Ok(file)
@@ -123,8 +123,8 @@ impl JournalFile for DiskFile {
 
     fn check_path(&self, len: u64) -> io::Result<PathState> {
         let FileLocation { path, name } = &self.location;
-        if !leads_to(name, &self.file)? {
-            if is_missing(name) && leads_to(path, &self.file)? {
+        if !path_refers_to(name, &self.file)? {
+            if is_missing(name) && path_refers_to(path, &self.file)? {
                 // Only the link is gone, and may come back.
                 let why = "the link to it is gone; put it back";
                 return Err(io::Error::new(ErrorKind::NotFound, why));

@@ -34,7 +34,7 @@ use self::record::{JournalRecord, decode, encode};
 use self::writer::JournalWriter;
 use super::pending::{IntentLog, IntentOutcome};
 use super::reconcile::matching::Intent;
-use crate::files::Lock;
+use crate::files::FileLock;
 
 /// The open journal of one process.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct SyncState {
     /// How many writes are on the disk, where the next process will find them.
     writes: u64,
     /// What keeps other guards out; `None` in tests alone.
-    lock: Option<Lock>,
+    lock: Option<FileLock>,
 }
 
 /// How often a journal that is not there is made anew for one order.
@@ -81,10 +81,10 @@ impl Journal {
 
     /// Makes sure that the next process will find the first `writes`, which are on the disk. Gives how many of them
     /// it will find.
-    fn ensure_in_place(&self, mut lock: Option<&mut Lock>, mut writes: u64) -> io::Result<u64> {
+    fn ensure_in_place(&self, mut lock: Option<&mut FileLock>, mut writes: u64) -> io::Result<u64> {
         for _ in 0..MAX_REPLACE_ATTEMPTS {
             if let Some(lock) = &mut lock {
-                lock.renew().map_err(JournalError::from).map_err(io::Error::other)?;
+                lock.ensure_held().map_err(JournalError::from).map_err(io::Error::other)?;
             }
             let mut tail = self.writer.lock();
             if !tail.replace_if_needed()? {

@@ -14,12 +14,12 @@ use super::file::{DiskFile, FileLocation, ReplaceError};
 use super::record::{Corruption, replay};
 use super::writer::JournalWriter;
 use super::{Journal, SyncState};
-use crate::bounded::Most;
-use crate::files::{Lock, NotLocked, true_path, whole, with_suffix};
+use crate::bounded::ReadLimit;
+use crate::files::{FileLock, LockError, canonical_path, read_bounded, with_suffix};
 use crate::order_guard::reconcile::matching::Intent;
 
 /// A journal is shortened as it grows, and never comes near it.
-const MAX_JOURNAL_SIZE: Most = Most::new(1 << 30, 1 << 30);
+const MAX_JOURNAL_SIZE: ReadLimit = ReadLimit::new(1 << 30, 1 << 30);
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,11 +96,11 @@ impl From<ReplaceError> for JournalError {
     }
 }
 
-impl From<NotLocked> for JournalError {
-    fn from(failure: NotLocked) -> Self {
+impl From<LockError> for JournalError {
+    fn from(failure: LockError) -> Self {
         match failure {
-            NotLocked::InUse { path } => Self::InUse { path },
-            NotLocked::Io { action, path, source } => Self::Io { action, path, source },
+            LockError::InUse { path } => Self::InUse { path },
+            LockError::Io { action, path, source } => Self::Io { action, path, source },
         }
     }
 }
@@ -114,7 +114,7 @@ impl Journal {
     /// Opens the journal at `path`, and gives the intents in it that have no end.
     pub(in crate::order_guard) fn open(path: &Path) -> Result<(Self, Vec<Intent>), JournalError> {
         let name = path::absolute(path).map_err(io_error("find", path))?;
-        let path = true_path(path).map_err(io_error("find", path))?;
+        let path = canonical_path(path).map_err(io_error("find", path))?;
         if path.extension().is_some_and(|ending| ending == "new" || ending == "lock") {
             let why = "a name with this ending belongs to the journal without it; take another one";
             return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
@@ -123,8 +123,8 @@ impl Journal {
             let why = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
             return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
         }
-        let lock = Lock::take(&with_suffix(&path, ".lock"))?;
-        let journal = match whole(&path, MAX_JOURNAL_SIZE) {
+        let lock = FileLock::acquire(&with_suffix(&path, ".lock"))?;
+        let journal = match read_bounded(&path, MAX_JOURNAL_SIZE) {
             Ok(journal) => journal,
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(io_error("read", &path)(error)),

@@ -107,7 +107,7 @@ impl SharedOrderBook {
     }
 
     fn wait(&self, state: &mut MutexGuard<'_, State>, patience: &Polling, until: Moment) {
-        let _ = self.read_finished.wait_for(state, patience.clock.longest_sleep(until));
+        let _ = self.read_finished.wait_for(state, patience.clock.max_wait(until));
     }
 }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::{SliceOutcome, SlicedOrder};
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, OrderStatus};
-use crate::contain::contain;
+use crate::contain::catch_panic;
 
 /// What became of the cancellation of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl SlicedOrder {
                 SliceCancel::Unknown(why.clone())
             }
         });
-        let book = contain(|| broker.orders()).ok().and_then(Result::ok).unwrap_or_default();
+        let book = catch_panic(|| broker.orders()).ok().and_then(Result::ok).unwrap_or_default();
         let others: Vec<&Order> =
             self.unlisted_slices(&book).filter(|order| !order.status.is_final()).collect();
         ends.extend(map_concurrently(&others, |order| cancel_slice(broker, &order.id)));
@@ -82,7 +82,7 @@ impl SlicedOrder {
 }
 
 fn cancel_slice(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
-    match contain(|| broker.cancel_order(id)) {
+    match catch_panic(|| broker.cancel_order(id)) {
         Ok(Ok(())) => SliceCancel::Cancelled(id.clone()),
         Ok(Err(error)) => SliceCancel::Failed(id.clone(), error),
         Err(panic) => {
