@@ -4,8 +4,8 @@
 //! the machine; a [`ManualClock`] stands still until it is moved, so that a test of an hour's
 //! pacing takes milliseconds.
 
+mod idle;
 mod manual;
-mod resting;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use jiff::Timestamp;
 
+pub(crate) use self::idle::{IdleGuard, IdleSet};
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
-pub(crate) use self::resting::{IdleGuard, IdleSet};
 use crate::quota::{Moment, WallClockSample};
 
 /// Two readings no further apart than this are taken to be of one moment.

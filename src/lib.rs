@@ -86,7 +86,6 @@ mod class;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
-mod contain;
 #[cfg(all(
     doctest,
     feature = "config",
@@ -104,6 +103,7 @@ pub mod lane;
 pub mod order_guard;
 #[cfg(feature = "journal")]
 mod pace_file;
+mod panic;
 pub mod presets;
 pub mod proxy;
 pub mod quota;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::down::OpenBreakerPolicy;
-use super::places::OverflowPolicy;
+use super::capacity::OverflowPolicy;
+use super::open_breaker::OpenBreakerPolicy;
 use crate::quota::{Quota, QuotaError, RttCredit};
 use crate::resilience::{BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 

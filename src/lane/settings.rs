@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::capacity::OverflowPolicy;
 use super::config::{ExpiredSessionPolicy, LaneConfig};
-use super::down::OpenBreakerPolicy;
-use super::places::OverflowPolicy;
+use super::open_breaker::OpenBreakerPolicy;
 use crate::quota::{Quota, RttCredit};
 use crate::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 

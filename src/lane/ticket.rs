@@ -8,11 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Effect;
+use super::call::state::{Abandoned, WaitLimit};
+use super::call::task::{CallHandle, RejectResult};
+use super::call::{Answer, CallMeta};
+use super::core::LaneCore;
+use super::core::reentrancy::ReentrantWait;
 use super::error::{LaneError, LaneErrorKind};
-use super::job::{Answer, CallHandle, CallMeta, RejectResult};
-use super::life::{Abandoned, WaitLimit};
-use super::shared::LaneCore;
-use super::within::ReentrantWait;
 
 /// A call that was queued. Wait for it, look after it, take it back, or `await` it on any executor.
 ///

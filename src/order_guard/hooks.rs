@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::recover::RecoveredOrder;
 use crate::broker::OrderRequest;
-use crate::contain::catch_panic;
+use crate::panic::catch_panic;
 
 /// Who is told.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use super::reconcile::observed_order::ObservedOrder;
 use super::recover::{RecoveredOrder, RecoveredOutcome};
 use super::state::GuardState;
 use crate::broker::{Broker, BrokerError, LookupResult, Order, Rows};
-use crate::contain::catch_panic;
+use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 impl GuardState {

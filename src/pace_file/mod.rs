@@ -7,7 +7,7 @@
 //! - `line` is one line.
 //! - A file that is long is written anew with what still counts, beside the old one, and takes its place.
 
-mod line;
+mod record;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use self::line::{PaceRecord, UsedCall};
+use self::record::{PaceRecord, UsedCall};
 use crate::bounded::ReadLimit;
 use crate::files::{
     FileLock, LockError, canonical_path, owner_only_options, read_bounded, with_suffix,
@@ -152,8 +152,8 @@ impl PaceFile {
         at_start: bool,
     ) -> io::Result<RecordedUsage> {
         let text = read_text(&self.path).map_err(io::Error::other)?;
-        let line::PaceContents { mut since, calls, is_intact: is_whole } =
-            line::parse_file(text.as_deref(), now);
+        let record::PaceContents { mut since, calls, is_intact: is_whole } =
+            record::parse_file(text.as_deref(), now);
         // Of a file that was damaged nobody knows more than it says.
         if at_start && is_whole && state.prior_usage == PriorUsage::None {
             since = None;
@@ -305,5 +305,5 @@ fn read_text(path: &Path) -> Result<Option<String>, PaceFileError> {
     };
     // What is torn by a power cut may be anything, but not in the first line.
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    if line::is_pace_file(&text) { Ok(Some(text)) } else { Err(not_ours()) }
+    if record::is_pace_file(&text) { Ok(Some(text)) } else { Err(not_ours()) }
 }

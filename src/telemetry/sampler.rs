@@ -36,7 +36,7 @@ impl Sampler {
         let asked = Arc::clone(&stop);
         let work = move || {
             while {
-                let _ = crate::contain::catch_panic(&sample);
+                let _ = crate::panic::catch_panic(&sample);
                 !asked.wait_timeout(period)
             } {}
         };

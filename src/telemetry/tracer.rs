@@ -9,8 +9,8 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{EnteredSpan, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
-use crate::contain::catch_panic;
 use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, Observer};
+use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass};
 

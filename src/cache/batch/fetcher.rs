@@ -13,7 +13,7 @@ use super::bounds::{Key, Shared};
 use super::core::Core;
 use super::lookup::FetchError;
 use super::pending::{PendingRequests, Refresh};
-use crate::contain::catch_panic;
+use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 /// What fetches. A key without a value and without an error is one that the source has nothing for.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::{SliceOutcome, SlicedOrder};
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, OrderStatus};
-use crate::contain::catch_panic;
+use crate::panic::catch_panic;
 
 /// What became of the cancellation of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,166 @@
+//! What the lanes of one proxy share: their allowance, and a bell for each.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::core::LaneCore;
+use super::observer::ObserverHandle;
+use super::pace_log::{PaceLog, RecordedCall};
+use crate::clock::Clock;
+use crate::panic::catch_panic;
+use crate::quota::{Cost, Moment, PacingState};
+use crate::session::RenewalListener;
+
+/// The allowance of a proxy, and the lanes that live on it.
+pub(crate) struct SharedPacing {
+    state: Mutex<PacingState>,
+    clock: Clock,
+    recorder: Option<PaceRecorder>,
+    /// Set once, as soon as all lanes are there.
+    lanes: OnceLock<Vec<Weak<LaneCore>>>,
+}
+
+impl SharedPacing {
+    pub(crate) fn new(
+        allowance: PacingState,
+        clock: Clock,
+        notes: Option<PaceRecorder>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(allowance),
+            clock,
+            recorder: notes,
+            lanes: OnceLock::new(),
+        })
+    }
+
+    /// Notes a call that is about to be sent, if the next process is to know. No lock is held.
+    pub(super) fn record_start(&self, charge: Cost, watch: &ObserverHandle) -> Option<UsageRecord> {
+        let notes = self.recorder.as_ref()?;
+        let number = notes.next_number.fetch_add(1, Ordering::Relaxed);
+        let taken = self.clock.wall_clock().timestamp;
+        let noted = UsageRecord { number, cost: charge, taken_at: taken, ended_at: taken };
+        if !charge.urgent {
+            notes.write(watch, |log, call| log.taken(call, taken), &noted);
+        }
+        Some(noted)
+    }
+
+    /// A call is over, and its caller has the answer. One that is urgent was not noted before.
+    pub(super) fn record_end(&self, noted: &UsageRecord, watch: &ObserverHandle) {
+        if let Some(notes) = &self.recorder {
+            let UsageRecord { cost: charge, taken_at: taken, ended_at: over, .. } = *noted;
+            let note = |log: &dyn PaceLog, call: &RecordedCall<'_>| match charge.urgent {
+                true => log.urgent(call, taken, over),
+                false => log.finished(call.number, over),
+            };
+            notes.write(watch, note, noted);
+        }
+    }
+
+    /// When a call is over that ends now, and of which something may be on its way for so long.
+    pub(super) fn ended_at(&self, lost: Duration) -> Timestamp {
+        let now = self.clock.wall_clock().timestamp;
+        now.checked_add(lost).unwrap_or(now)
+    }
+
+    /// The allowance, and what time it is, read under its lock so that times enter it in order.
+    ///
+    /// The clock on the wall is asked each time if a window goes by it: it may be set at any moment, or go on
+    /// while the machine sleeps and the other clock stands still.
+    pub(crate) fn lock(&self) -> (MutexGuard<'_, PacingState>, Moment) {
+        self.lock_and_read_clock(PacingState::uses_wall_clock)
+    }
+
+    /// The same, for whoever is about to change what the windows go by.
+    pub(crate) fn lock_with_fresh_wall_clock(&self) -> (MutexGuard<'_, PacingState>, Moment) {
+        self.lock_and_read_clock(|_| true)
+    }
+
+    fn lock_and_read_clock(
+        &self,
+        asks_the_wall: impl FnOnce(&PacingState) -> bool,
+    ) -> (MutexGuard<'_, PacingState>, Moment) {
+        let mut allowance = self.state.lock();
+        if asks_the_wall(&allowance) {
+            allowance.set_wall_clock(self.clock.wall_clock());
+        }
+        let now = self.clock.now();
+        (allowance, now)
+    }
+
+    pub(crate) fn register_lanes(&self, lanes: Vec<Weak<LaneCore>>) {
+        let _ = self.lanes.set(lanes);
+    }
+
+    /// Wakes the other lanes, if they may wait for what `charge` has held.
+    pub(crate) fn wake_others(&self, own: &LaneCore, charge: Cost) {
+        if !charge.budgets.is_empty() {
+            self.lanes().filter(|lane| lane.index != own.index).for_each(|lane| lane.wake_one());
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.lanes().for_each(|lane| lane.wake_one());
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = Arc<LaneCore>> {
+        self.lanes.get().into_iter().flatten().filter_map(Weak::upgrade)
+    }
+}
+
+impl RenewalListener for SharedPacing {
+    fn on_session_valid(&self) {
+        self.wake_all();
+    }
+}
+
+/// Where calls are noted, and by which names.
+pub(crate) struct PaceRecorder {
+    log: Arc<dyn PaceLog>,
+    lane_names: &'static [&'static str],
+    budget_names: &'static [&'static str],
+    next_number: AtomicU64,
+}
+
+/// A call that was noted, or is to be.
+pub(super) struct UsageRecord {
+    number: u64,
+    cost: Cost,
+    taken_at: Timestamp,
+    pub(super) ended_at: Timestamp,
+}
+
+impl PaceRecorder {
+    pub(crate) fn new(
+        log: Arc<dyn PaceLog>,
+        lanes: &'static [&'static str],
+        budgets: &'static [&'static str],
+    ) -> Self {
+        Self { log, lane_names: lanes, budget_names: budgets, next_number: AtomicU64::new(0) }
+    }
+
+    fn write(
+        &self,
+        watch: &ObserverHandle,
+        note: impl Fn(&dyn PaceLog, &RecordedCall<'_>) -> io::Result<()>,
+        noted: &UsageRecord,
+    ) {
+        let UsageRecord { number, cost: charge, .. } = noted;
+        let lane = self.lane_names.get(charge.lane);
+        let budgets = charge.distinct_budgets().filter_map(|index| self.budget_names.get(index));
+        let names: Vec<&'static str> = lane.into_iter().chain(budgets).copied().collect();
+        let call = RecordedCall::new(*number, charge.weight.max(1), &names);
+        // It is somebody else's code, perhaps.
+        let noted = catch_panic(|| note(&*self.log, &call))
+            .unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        if let Err(error) = noted {
+            watch.notify(|observer| observer.pace_log_failed(&error));
+        }
+    }
+}

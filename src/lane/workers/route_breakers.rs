@@ -1,0 +1,234 @@
+//! The health of the broker, counted by route class.
+//!
+//! The calls of a lane share its quota, and go to different parts of the broker: placing orders may fail
+//! while the order book answers. So each route class has a circuit breaker of its own, and one that is out
+//! of order does not stop the calls of another. A route class comes into being with its first call.
+//!
+//! An urgent call is refused by no breaker that opened by itself: it goes, and its answer counts.
+
+use std::time::Duration;
+
+use crate::quota::Moment;
+use crate::resilience::{
+    Admission, BreakerMode, BreakerPolicy, BreakerState, CallNotPermitted, CallOutcome,
+    CircuitBreaker, PolicyError,
+};
+
+/// The breakers of one lane.
+pub(super) struct RouteBreakers {
+    policy: BreakerPolicy,
+    rng: fastrand::Rng,
+    routes: Vec<RouteBreaker>,
+    /// Whether any of them may refuse a call. Nearly always none does, and then none is asked.
+    may_refuse: bool,
+}
+
+struct RouteBreaker {
+    name: &'static str,
+    breaker: CircuitBreaker,
+    /// The state that was reported last.
+    reported: BreakerState,
+}
+
+/// What the breaker of a route has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::lane) struct BreakerChange {
+    pub(in crate::lane) route: &'static str,
+    pub(in crate::lane) state: BreakerState,
+}
+
+/// A route whose calls are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::lane) struct BlockedRoute {
+    pub(in crate::lane) route: &'static str,
+    /// Until when, if that is known.
+    pub(in crate::lane) until: Option<Moment>,
+    /// It was forced open by hand, so urgent calls are refused too.
+    pub(in crate::lane) is_forced: bool,
+    /// When the last trial began that failed.
+    pub(in crate::lane) last_failed_half_open: Option<Moment>,
+}
+
+impl RouteBreaker {
+    /// Whether its calls are refused.
+    fn blocked(&mut self, now: Moment) -> Option<BlockedRoute> {
+        let refused = self.breaker.when(now).err()?;
+        let (until, is_forced) = (refused.until(), refused == CallNotPermitted::Forced);
+        Some(BlockedRoute {
+            route: self.name,
+            until,
+            is_forced,
+            last_failed_half_open: self.breaker.last_failed_half_open(),
+        })
+    }
+}
+
+impl RouteBreakers {
+    pub(super) fn new(policy: BreakerPolicy, rng: fastrand::Rng) -> Result<Self, PolicyError> {
+        policy.check()?;
+        let is_troubled = policy.initial_mode() == BreakerMode::ForcedOpen;
+        Ok(Self { policy, rng, routes: Vec::new(), may_refuse: is_troubled })
+    }
+
+    /// Why a call of `route` is refused now, if it is.
+    pub(super) fn blocked_route(
+        &mut self,
+        route: &'static str,
+        is_urgent: bool,
+        now: Moment,
+    ) -> Option<BlockedRoute> {
+        if !self.may_refuse {
+            return None;
+        }
+        let down = self.route_mut(route).blocked(now)?;
+        (down.is_forced || !is_urgent).then_some(down)
+    }
+
+    /// The routes whose calls are refused now.
+    pub(super) fn blocked_routes(&mut self, now: Moment) -> Vec<BlockedRoute> {
+        if !self.may_refuse {
+            return Vec::new();
+        }
+        self.routes.iter_mut().filter_map(|route| route.blocked(now)).collect()
+    }
+
+    /// Lets a call through that was not refused a moment ago.
+    pub(super) fn admit(
+        &mut self,
+        route: &'static str,
+        is_urgent: bool,
+        now: Moment,
+    ) -> Option<Admission> {
+        let breaker = &mut self.route_mut(route).breaker;
+        let admitted = if is_urgent { breaker.admit_exit(now) } else { breaker.admit(now) };
+        let is_closed = breaker.state(now) == BreakerState::Closed;
+        self.update_may_refuse(is_closed, now);
+        admitted.ok()
+    }
+
+    /// What became of a call.
+    pub(super) fn record(
+        &mut self,
+        route: &'static str,
+        admission: Admission,
+        now: Moment,
+        (outcome, took): (CallOutcome, Duration),
+    ) {
+        let breaker = &mut self.route_mut(route).breaker;
+        breaker.record(admission, now, outcome, took);
+        let is_closed = breaker.state(now) == BreakerState::Closed;
+        self.update_may_refuse(is_closed, now);
+    }
+
+    /// What the breaker of a route has become, if it was not reported.
+    pub(super) fn take_change(
+        &mut self,
+        route: &'static str,
+        now: Moment,
+    ) -> Option<BreakerChange> {
+        let known = self.route_mut(route);
+        let state = known.breaker.state(now);
+        let is_new = state != known.reported;
+        known.reported = state;
+        is_new.then_some(BreakerChange { route, state })
+    }
+
+    /// The same of all routes.
+    pub(super) fn take_changes(&mut self, now: Moment) -> Vec<BreakerChange> {
+        let names: Vec<_> = self.routes.iter().map(|route| route.name).collect();
+        names.into_iter().filter_map(|route| self.take_change(route, now)).collect()
+    }
+
+    /// What each breaker does.
+    pub(super) fn states(&mut self, now: Moment) -> Vec<BreakerChange> {
+        let state = |route: &mut RouteBreaker| BreakerChange {
+            route: route.name,
+            state: route.breaker.state(now),
+        };
+        self.routes.iter_mut().map(state).collect()
+    }
+
+    /// Says who decides from now on, in every route.
+    pub(super) fn set_mode(&mut self, mode: BreakerMode, now: Moment) {
+        self.policy = self.policy.mode(mode);
+        self.routes.iter_mut().for_each(|route| route.breaker.set_mode(mode, now));
+        self.may_refuse = mode == BreakerMode::ForcedOpen;
+    }
+
+    /// A breaker was asked or told something, and is closed or not.
+    fn update_may_refuse(&mut self, is_closed: bool, now: Moment) {
+        let may_refuse =
+            |route: &mut RouteBreaker| route.breaker.state(now) != BreakerState::Closed;
+        self.may_refuse = !is_closed || (self.may_refuse && self.routes.iter_mut().any(may_refuse));
+    }
+
+    fn route_mut(&mut self, name: &'static str) -> &mut RouteBreaker {
+        let index = match self.routes.iter().position(|route| route.name == name) {
+            Some(index) => index,
+            None => {
+                let breaker = CircuitBreaker::from_checked(self.policy, self.rng.u64(..));
+                self.routes.push(RouteBreaker { name, breaker, reported: BreakerState::Closed });
+                self.routes.len() - 1
+            }
+        };
+        &mut self.routes[index]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOOK: Duration = Duration::from_millis(40);
+    const NOW: Moment = Moment::ORIGIN;
+
+    fn routes() -> RouteBreakers {
+        let policy = BreakerPolicy::default().failures_in_a_row(Some(2));
+        RouteBreakers::new(policy, fastrand::Rng::with_seed(1)).unwrap()
+    }
+
+    fn call(
+        routes: &mut RouteBreakers,
+        route: &'static str,
+        is_urgent: bool,
+        outcome: CallOutcome,
+    ) {
+        let admission = routes.admit(route, is_urgent, NOW).unwrap();
+        routes.record(route, admission, NOW, (outcome, TOOK));
+    }
+
+    #[test]
+    fn a_route_that_fails_does_not_stop_another() {
+        let mut routes = routes();
+        call(&mut routes, "reads", false, CallOutcome::Success);
+        assert_eq!(routes.blocked_routes(NOW), []);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        let down = routes.blocked_route("writes", false, NOW).unwrap();
+        assert!(down.until.is_some() && !down.is_forced);
+        assert_eq!(routes.blocked_routes(NOW), [down]);
+        assert_eq!(routes.blocked_route("reads", false, NOW), None);
+        assert_eq!(routes.blocked_route("never called", false, NOW), None);
+        let change = BreakerChange { route: "writes", state: BreakerState::Open };
+        assert_eq!(routes.take_changes(NOW), [change]);
+        assert_eq!(routes.take_changes(NOW), []);
+    }
+
+    #[test]
+    fn an_urgent_call_is_refused_only_by_hand() {
+        let mut routes = routes();
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        assert_eq!(routes.blocked_route("writes", true, NOW), None);
+        call(&mut routes, "writes", true, CallOutcome::Failure);
+        assert!(routes.blocked_route("writes", false, NOW).is_some());
+        call(&mut routes, "writes", true, CallOutcome::Success);
+        assert_eq!(routes.blocked_route("writes", false, NOW), None);
+        routes.set_mode(BreakerMode::ForcedOpen, NOW);
+        for route in ["writes", "never called"] {
+            assert!(routes.blocked_route(route, true, NOW).is_some_and(|down| down.is_forced));
+        }
+        routes.set_mode(BreakerMode::Automatic, NOW);
+        assert_eq!(routes.blocked_route("writes", false, NOW), None);
+    }
+}
