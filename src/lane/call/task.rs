@@ -5,19 +5,17 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use super::state::{Abandoned, CallState, WaitLimit};
 use super::work::Work;
 use super::{Answer, Attempt, CallMeta};
 use crate::clock::Clock;
 use crate::lane::capacity::QueueSlot;
-use crate::lane::error::{LaneError, LaneErrorKind};
+use crate::lane::error::LaneErrorKind;
 use crate::panic::catch_panic;
-use crate::quota::{Cost, Moment};
-use crate::{Effect, ErrorClass, Failure, Sent};
+use crate::{ErrorClass, Failure, Sent};
 
 /// What came of refusing a call, or of cutting it off.
 #[derive(Debug)]

@@ -34,7 +34,7 @@ enum NotDispatched {
 
 /// What a look leaves to be done without its locks.
 #[derive(Default)]
-pub(super) struct Deferred {
+pub(in crate::lane) struct Deferred {
     /// Calls whose deadline has passed, as of this moment.
     expired: Vec<Job>,
     now: Moment,

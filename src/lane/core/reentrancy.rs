@@ -91,7 +91,7 @@ impl Drop for CurrentCallGuard {
 
 /// Calls for which somebody within the lane waits, each with the number of the call that waits for it.
 #[derive(Default)]
-pub(super) struct AwaitedCalls(Mutex<Vec<(Job, u64)>>);
+pub(in crate::lane) struct AwaitedCalls(Mutex<Vec<(Job, u64)>>);
 
 /// While somebody within a lane waits for another of its calls.
 pub(in crate::lane) struct ReentrantWait<'a> {

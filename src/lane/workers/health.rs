@@ -31,7 +31,7 @@ pub(crate) struct LaneHealth {
 }
 
 /// What limits a lane at present.
-pub(super) struct LaneLimits {
+pub(in crate::lane) struct LaneLimits {
     /// For all calls.
     pub(in crate::lane) all_calls: Quota,
     /// Besides, for those that are not urgent.
