@@ -1,12 +1,13 @@
 //! lanekeeper and its peers in front of the same broker, in the same weather.
 //!
 //! Drives the same saturated workload through each limiter in virtual time, counts what a modelled
-//! broker refuses, and writes the tables and plots into `docs/`. With `--http`, three of them also run
-//! over real HTTP against the strict exchange, in real time. Fails if lanekeeper is refused once,
-//! or falls more than 2 % short of what a safe client can use.
+//! broker refuses, and writes the tables, plots and drawings into `docs/`. With `--http`, three of
+//! them also run over real HTTP against the strict exchange, in real time. Fails if lanekeeper is
+//! refused once, or falls more than 2 % short of what a safe client can use.
 
 mod broker;
 mod crowd;
+mod drawings;
 mod grid;
 mod http;
 mod page;
@@ -56,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(args.docs.join("comparison.csv"), tables::csv(&grid))?;
     plot::arrivals(&images.join("arrivals.svg"))?;
     plot::latency(&images.join("latency.svg"))?;
+    drawings::write(&images)?;
     if args.http {
         let text = tables::http(&http::run()?);
         println!("{text}");
