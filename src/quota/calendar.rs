@@ -18,11 +18,11 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::wall_clock::WallClockSample;
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 

@@ -28,7 +28,9 @@ mod pacing_state;
 #[cfg(test)]
 mod pacing_state_tests;
 mod parse;
+mod permit;
 mod prior_usage;
+mod query;
 // Named after the type that it holds.
 #[allow(clippy::module_inception)]
 mod quota;
@@ -45,7 +47,7 @@ mod window;
 mod window_state;
 
 pub use budget::{Budget, Reserve};
-pub use cost::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
+pub use cost::Cost;
 pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;
@@ -55,6 +57,7 @@ pub use pacing_state::PacingState;
 pub use parse::ParseQuotaError;
 #[cfg(feature = "config")]
 pub(crate) use parse::parse_time;
+pub use permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 pub use prior_usage::PriorUsage;
 pub use quota::Quota;
 pub use round_trip::{RoundTrip, RttCredit};

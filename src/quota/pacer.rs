@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::cost::{Cost, NotYet, Permit};
+use super::cost::Cost;
 use super::error::QuotaError;
 use super::moment::Moment;
 use super::pacing_state::PacingState;
+use super::permit::{NotYet, Permit};
 use super::quota::Quota;
 use super::round_trip::RttCredit;
 use super::wall_clock::WallClockSample;

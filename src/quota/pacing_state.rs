@@ -28,10 +28,11 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::budget::{Budget, Reserve};
-use super::cost::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
+use super::cost::Cost;
 use super::error::QuotaError;
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
+use super::permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 use super::quota::Quota;
 use super::quota_state::{QuotaState, SlotRequest};
 use super::round_trip::{RoundTrip, RttCredit};

@@ -11,6 +11,7 @@
 //!          | a rule in parentheses, as (EST5EDT,M3.2.0,M11.1.0)
 //! ```
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use jiff::tz::TimeZone;
 
 use super::error::QuotaError;
 use super::quota::Quota;
+use super::window::{DEFAULT_CLOCK_GUARD, Window, WindowKind};
 
 const BURSTS: &str = " with bursts of ";
 const COUNTER: &str = " by a sliding counter";
@@ -170,9 +172,52 @@ fn parse_zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
 }
 
 /// The name of a zone, as [`zone`] reads it; none for the machine's own zone, if that has no name.
-pub(super) fn zone_name(zone: &TimeZone) -> Option<String> {
+fn zone_name(zone: &TimeZone) -> Option<String> {
     let name = DateTimePrinter::new().time_zone_to_string(zone).ok()?;
     Some(if name.contains(',') { format!("({name})") } else { name })
+}
+
+/// Writes the window in the grammar above, which [`Quota`]'s `FromStr` reads.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.length.as_secs() {
+            _ if self.length.subsec_nanos() != 0 => write!(f, "{}/{:?}", self.limit, self.length),
+            1 => write!(f, "{}/s", self.limit),
+            60 => write!(f, "{}/min", self.limit),
+            3600 => write!(f, "{}/h", self.limit),
+            86_400 => write!(f, "{}/day", self.limit),
+            seconds => write!(f, "{}/{seconds}s", self.limit),
+        }?;
+        match &self.kind {
+            WindowKind::SlidingLog => Ok(()),
+            WindowKind::TokenBucket { burst } => write!(f, " with bursts of {burst}"),
+            WindowKind::SlidingCounter => f.write_str(" by a sliding counter"),
+            WindowKind::Calendar { zone, guard } => {
+                match zone_name(zone) {
+                    Some(name) => write!(f, " from midnight {name}"),
+                    None => f.write_str(" from local midnight"),
+                }?;
+                if *guard == DEFAULT_CLOCK_GUARD {
+                    Ok(())
+                } else {
+                    write!(f, " give or take {guard:?}")
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.windows().is_empty() {
+            return f.write_str("unlimited");
+        }
+        for (i, window) in self.windows().iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{window}")?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

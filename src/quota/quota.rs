@@ -1,6 +1,5 @@
 //! A quota: the set of windows that users write.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -161,19 +160,6 @@ impl Quota {
                 }
                 _ => {}
             }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Quota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.windows.is_empty() {
-            return f.write_str("unlimited");
-        }
-        for (i, window) in self.windows.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{window}")?;
         }
         Ok(())
     }

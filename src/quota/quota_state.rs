@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use super::budget::Reserve;
 use super::completion_log::CompletionLog;
-use super::cost::{NotYet, WindowUse};
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::{CallUsage, MAX_TRANSIT, RestoredCall};
+use super::permit::{NotYet, WindowUse};
+use super::query::{EstimateQuery, QueueAhead, WindowQuery};
 use super::wall_clock::WallClockSample;
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery, WindowState};
+use super::window_state::WindowState;
 
 /// The windows of one quota. A call takes its slots in all of them or in none.
 #[derive(Debug, Clone)]
@@ -368,17 +369,6 @@ fn room_beside_hung_calls(
         soonest = NotYet::either(soonest, room);
     }
     soonest
-}
-
-/// What an estimate is asked for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EstimateQuery {
-    pub(super) urgent: bool,
-    pub(super) weight_ahead: u64,
-    pub(super) weight: u64,
-    pub(super) reserve: Reserve,
-    /// In nanoseconds.
-    pub(super) round_trip: u64,
 }
 
 /// A meter that is told what is in the log.

@@ -21,11 +21,11 @@
 //! twice N in one span. Use it for a broker that is known to count like that, beside a sliding log
 //! for what must never happen.
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::wall_clock::WallClockSample;
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 #[derive(Debug, Clone)]
 pub(super) struct SlidingCounter {

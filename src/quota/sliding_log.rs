@@ -26,10 +26,10 @@
 //! Such a schedule passes a sliding log, and with it any fixed window of W and any token bucket of
 //! capacity N and rate N / W.
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 /// Where in the log the slots begin that are not free yet.
 #[derive(Debug, Clone)]

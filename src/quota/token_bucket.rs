@@ -22,10 +22,10 @@
 //! Levels are whole numbers: in units of a token over the nanoseconds of `length`, a nanosecond
 //! brings exactly `limit`.
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 #[derive(Debug, Clone)]
 pub(super) struct TokenBucket {

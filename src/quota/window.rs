@@ -1,12 +1,10 @@
 //! One window: how many calls, in how long a time, and how the count is reset.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::moment::nanos;
-use super::parse::zone_name;
 
 /// By how much clocks differ that are set over the network, and then some.
 pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);
@@ -78,36 +76,6 @@ impl Window {
             // The longest day has 25 hours.
             WindowKind::Calendar { guard, .. } => {
                 length.saturating_add(length / 24).saturating_add(nanos(guard).saturating_mul(2))
-            }
-        }
-    }
-}
-
-/// As it can be read again, see the `FromStr` of [`Quota`](super::Quota).
-impl fmt::Display for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.length.as_secs() {
-            _ if self.length.subsec_nanos() != 0 => write!(f, "{}/{:?}", self.limit, self.length),
-            1 => write!(f, "{}/s", self.limit),
-            60 => write!(f, "{}/min", self.limit),
-            3600 => write!(f, "{}/h", self.limit),
-            86_400 => write!(f, "{}/day", self.limit),
-            seconds => write!(f, "{}/{seconds}s", self.limit),
-        }?;
-        match &self.kind {
-            WindowKind::SlidingLog => Ok(()),
-            WindowKind::TokenBucket { burst } => write!(f, " with bursts of {burst}"),
-            WindowKind::SlidingCounter => f.write_str(" by a sliding counter"),
-            WindowKind::Calendar { zone, guard } => {
-                match zone_name(zone) {
-                    Some(name) => write!(f, " from midnight {name}"),
-                    None => f.write_str(" from local midnight"),
-                }?;
-                if *guard == DEFAULT_CLOCK_GUARD {
-                    Ok(())
-                } else {
-                    write!(f, " give or take {guard:?}")
-                }
             }
         }
     }

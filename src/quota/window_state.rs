@@ -1,56 +1,14 @@
 //! The state of one window, of whatever kind.
 
-use std::time::Duration;
-
 use super::calendar::Calendar;
-use super::completion_log::CompletionLog;
-use super::cost::NotYet;
 use super::moment::Moment;
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::sliding_counter::SlidingCounter;
 use super::sliding_log::SlidingLog;
 use super::token_bucket::TokenBucket;
 use super::wall_clock::WallClockSample;
 use super::window::{Window, WindowKind};
-
-/// What a window looks at to answer.
-#[derive(Clone, Copy)]
-pub(super) struct WindowQuery<'a> {
-    pub(super) now: Moment,
-    /// In nanoseconds.
-    pub(super) credit: u64,
-    pub(super) wall_clock: WallClockSample,
-    pub(super) log: &'a CompletionLog,
-    /// The weight in flight.
-    pub(super) in_flight: u64,
-}
-
-impl WindowQuery<'_> {
-    pub(super) fn credit(&self) -> Duration {
-        Duration::from_nanos(self.credit)
-    }
-}
-
-/// The calls that an estimate is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QueueAhead {
-    /// The weight of those ahead, and the call's own. At least 1.
-    pub(super) weight: u64,
-    /// The weight of one call.
-    pub(super) call_weight: u64,
-    /// What none of them may use.
-    pub(super) reserve: u64,
-    /// How long a call takes, in nanoseconds.
-    pub(super) round_trip: u64,
-    /// When the calls in flight will have been answered.
-    pub(super) in_flight_answered_at: Moment,
-}
-
-impl QueueAhead {
-    /// The place of the last slot that is needed, counted from zero.
-    pub(super) fn last_slot(&self) -> u64 {
-        self.weight.saturating_sub(1)
-    }
-}
 
 /// The state of one window.
 #[derive(Debug, Clone)]

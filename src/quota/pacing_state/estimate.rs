@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{LaneQuota, PacingState};
 use crate::quota::moment::nanos;
-use crate::quota::quota_state::EstimateQuery;
+use crate::quota::query::EstimateQuery;
 use crate::quota::{Cost, Moment, NoCapacity, NotYet, Reserve};
 
 impl PacingState {
