@@ -1,21 +1,21 @@
 //! What a call costs: the lane and budgets that it takes slots of, and how many.
 
-/// What a call is charged to, and how much.
+/// The lane and budgets whose slots a call takes, and how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cost {
     /// The lane, by the number that [`PacingState::add_lane`](super::PacingState::add_lane) gave.
     pub lane: usize,
-    /// The budgets, by their numbers. One that is named twice is charged once.
+    /// The budgets, by their numbers. A budget that is named twice counts once.
     pub budgets: &'static [usize],
-    /// How many slots it takes in every window. Zero is taken as one: nothing is free by being
-    /// forgotten.
+    /// How many slots the call takes in every window. Zero counts as one, so that a forgotten weight does not make
+    /// calls free.
     pub weight: u32,
-    /// It may use the reserve of its budgets, and the slots of calls that hang.
+    /// Whether the call may use the reserve of its budgets, and the slots of hung calls.
     pub urgent: bool,
 }
 
 impl Cost {
-    /// A call of weight one that is charged to its lane alone.
+    /// Creates the cost of a call of weight one that uses its lane alone.
     pub const fn to_lane(lane: usize) -> Self {
         Self { lane, budgets: &[], weight: 1, urgent: false }
     }
@@ -24,7 +24,7 @@ impl Cost {
         u64::from(self.weight.max(1))
     }
 
-    /// Its budgets, each once.
+    /// Iterates over the budgets, each once.
     pub(crate) fn distinct_budgets(&self) -> impl Iterator<Item = usize> + use<> {
         let budgets = self.budgets;
         let earlier = move |i: usize| budgets.get(..i).unwrap_or_default();

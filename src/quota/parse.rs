@@ -1,4 +1,4 @@
-//! Quotas as text: what [`Quota`] prints can be read again, and people can write it.
+//! Quotas as text. `FromStr` reads what `Display` prints, and people can write it.
 //!
 //! ```text
 //! quota   = "unlimited" | window { "," window }
@@ -29,11 +29,11 @@ const MIDNIGHT: &str = " from midnight ";
 const GUARD: &str = " give or take ";
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A text that is no quota.
+/// The error for a text that is not a quota.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseQuotaError {
-    /// It is not of the form of one.
+    /// The text does not have the form of a quota.
     #[error(
         "`{text}` is no quota: write calls/time, as 10/s, 400/min, 60/10min or 5000/day, several with \
          commas between them; or `unlimited`"
@@ -48,7 +48,7 @@ pub enum ParseQuotaError {
         /// The part that is wrong.
         text: String,
     },
-    /// The midnight is nobody's.
+    /// The time zone of a calendar window is unknown.
     #[error(
         "`{text}` is no zone that is known: write its name, as Asia/Kolkata, or an offset, as +05:30"
     )]
@@ -56,7 +56,7 @@ pub enum ParseQuotaError {
         /// The part that is wrong.
         text: String,
     },
-    /// It can be read, and cannot be kept.
+    /// The text can be read, but the quota is invalid.
     #[error(transparent)]
     Quota(#[from] QuotaError),
 }
@@ -98,7 +98,7 @@ impl FromStr for Quota {
     }
 }
 
-/// The text between the commas, except those in parentheses.
+/// Splits at commas, except those in parentheses.
 fn split_windows(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.split(move |c| {
@@ -141,7 +141,7 @@ fn parse_window(text: &str) -> Result<Quota, ParseQuotaError> {
     Ok(Quota::new(limit, length))
 }
 
-/// The length of a window, where `s` is one second.
+/// Reads the length of a window, where `s` alone is one second.
 fn parse_length(text: &str) -> Result<Duration, ParseQuotaError> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return parse_time(text);
@@ -149,7 +149,7 @@ fn parse_length(text: &str) -> Result<Duration, ParseQuotaError> {
     parse_time(&format!("1{text}")).map_err(|_| ParseQuotaError::Time { text: text.to_owned() })
 }
 
-/// A time as people write it: `100ms`, `1.5s`, `1h 30min`, `2 days`. A number without a unit is none.
+/// Reads a time as people write it: `100ms`, `1.5s`, `1h 30min`, `2 days`. A number without a unit is an error.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, ParseQuotaError> {
     let text = text.trim();
     let days = ["days", "day", "d"].iter().find_map(|unit| text.strip_suffix(unit));
@@ -162,7 +162,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, ParseQuotaError> {
 }
 
 fn parse_zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
-    // Not a name in the database of every system.
+    // Not every system's zone database has this name.
     if text == "UTC" {
         return Ok(TimeZone::UTC);
     }

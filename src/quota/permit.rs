@@ -4,59 +4,56 @@ use super::cost::Cost;
 use super::moment::Moment;
 use super::window::Window;
 
-/// The right to make one call now. It holds its slots until it is given to
-/// [`PacingState::finish`](super::PacingState::finish),
-/// [`finish_unsent`](super::PacingState::finish_unsent),
-/// [`finish_unanswered`](super::PacingState::finish_unanswered) or
-/// [`give_back`](super::PacingState::give_back).
+/// The right to send one call now. It holds its slots until it is passed to
+/// [`PacingState::finish`](super::PacingState::finish), [`finish_unsent`](super::PacingState::finish_unsent),
+/// [`finish_unanswered`](super::PacingState::finish_unanswered) or [`give_back`](super::PacingState::give_back).
 ///
-/// A permit that is lost holds its slots for ever: too few calls go out, never too many.
+/// A permit that is dropped holds its slots for ever: then too few calls are sent, never too many.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a permit that is dropped holds its slots for ever"]
 pub struct Permit {
     pub(super) taken_at: Moment,
-    pub(super) charge: Cost,
-    /// It begins on a path in use.
+    pub(super) cost: Cost,
+    /// Whether the call starts on a warm connection.
     pub(super) is_warm: bool,
-    /// What it took of the slots of hung calls.
+    /// How many slots of hung calls it took.
     pub(super) borrowed: u64,
 }
 
 impl Permit {
-    /// When it was taken.
+    /// Returns when it was taken.
     pub fn taken_at(&self) -> Moment {
         self.taken_at
     }
 
-    /// What it was taken for.
-    pub fn charge(&self) -> Cost {
-        self.charge
+    /// Returns the cost that it was taken for.
+    pub fn cost(&self) -> Cost {
+        self.cost
     }
 
-    /// By how many slots it is beyond what its windows hold, because it took those of calls that hang.
-    /// Only an urgent call does. At a broker that counts one of them late, as many calls may be one too
-    /// many.
+    /// Returns how many slots of hung calls it took, beyond the capacity of its windows. Only urgent calls do that.
+    /// If the broker counted such a hung call late, it may count this many calls too many.
     pub fn borrowed(&self) -> u64 {
         self.borrowed
     }
 }
 
-/// No permit now.
+/// Why no permit is available now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
-    /// At this moment, and no sooner, unless an answer comes in before.
+    /// There is capacity at this moment, and not before, unless an answer arrives earlier.
     #[error("the quota is used up until {0:?}")]
     Until(Moment),
     /// The slots it needs are held by calls in flight: only an answer can free them.
     #[error("too many slots are held by calls in flight")]
     InFlight,
-    /// It costs more than some window ever has, or its lane or a budget does not exist.
+    /// The call costs more than some window ever has, or its lane or a budget does not exist.
     #[error("the call costs more than the quota ever has")]
     Never,
 }
 
 impl NotYet {
-    /// What holds for a call that has two ways to go.
+    /// Returns the result for a call that may be sent if either condition holds.
     pub(super) fn either(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
         match (one, other) {
             (Ok(()), _) | (_, Ok(())) => Ok(()),
@@ -67,7 +64,7 @@ impl NotYet {
         }
     }
 
-    /// What holds for a call that has to satisfy both.
+    /// Returns the result for a call that may be sent only if both conditions hold.
     pub(super) fn both(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
         match (one, other) {
             (Ok(()), rest) | (rest, Ok(())) => rest,
@@ -78,29 +75,29 @@ impl NotYet {
     }
 }
 
-/// A refusal, and who refuses.
+/// Why a call cannot be sent now, and which quotas block it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{not_yet}")]
 pub struct NoCapacity {
-    /// When there will be room everywhere.
+    /// When every quota will have capacity.
     #[source]
     pub not_yet: NotYet,
-    /// Where there is none.
+    /// Which quotas have no capacity.
     pub by: BlockedBy,
 }
 
-/// Where a call finds no room.
+/// What blocks a call: its lane's windows, or specific budgets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlockedBy {
-    /// In the windows of its lane, and there alone. Whoever goes before it makes it wait longer.
+    /// Only the windows of its lane. Any call of that lane that is sent first makes it wait longer.
     Lane,
-    /// In these budgets, each with when it has room by itself, and whether the lane has room or not. Those
-    /// who are not charged to them may go.
+    /// These budgets, each with when it has capacity itself, whether or not the lane has capacity. Calls that do not
+    /// use these budgets may be sent.
     Budgets(Vec<(usize, NotYet)>),
 }
 
 impl NoCapacity {
-    /// The budgets that have no room.
+    /// Returns the budgets that have no capacity.
     pub fn budgets(&self) -> impl Iterator<Item = usize> + '_ {
         let budgets = match &self.by {
             BlockedBy::Lane => &[][..],
@@ -109,8 +106,8 @@ impl NoCapacity {
         budgets.iter().map(|(budget, _)| *budget)
     }
 
-    /// The first moment at which one of those in the way has room, if it is not an answer that makes it:
-    /// something may be possible then that is not now.
+    /// Returns the first moment at which one of the blocking quotas has capacity again, if time alone brings it.
+    /// Another call may be possible then.
     pub fn next_change(&self) -> Option<Moment> {
         let until = |not_yet: &NotYet| match not_yet {
             NotYet::Until(until) => Some(*until),
@@ -118,7 +115,7 @@ impl NoCapacity {
         };
         match &self.by {
             BlockedBy::Lane => until(&self.not_yet),
-            // Room everywhere comes no sooner than in the first of them.
+            // No call can be sent before the first of them has capacity.
             BlockedBy::Budgets(budgets) => {
                 budgets.iter().filter_map(|(_, not_yet)| until(not_yet)).min()
             }
@@ -136,9 +133,8 @@ pub struct WindowUse {
     pub used: u32,
     /// The slots that calls in flight hold.
     pub in_flight: u32,
-    /// From when on there is room for one more: now, if there is. None if only an answer can make
-    /// room.
+    /// When there is room for one more call: now, if there is already. `None` if only an answer can free a slot.
     pub next_free: Option<Moment>,
-    /// From when on all of it is free again, if nothing more is sent. None while calls are in flight.
+    /// When the whole window is free again, if nothing more is sent. `None` while calls are in flight.
     pub all_free: Option<Moment>,
 }

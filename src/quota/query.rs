@@ -1,4 +1,4 @@
-//! What the states of windows and quotas are asked.
+//! The questions that the states of windows and quotas answer.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::completion_log::CompletionLog;
 use super::moment::Moment;
 use super::wall_clock::WallClockSample;
 
-/// What a window looks at to answer.
+/// What a window needs to know to answer.
 #[derive(Clone, Copy)]
 pub(super) struct WindowQuery<'a> {
     pub(super) now: Moment,
@@ -28,26 +28,26 @@ impl WindowQuery<'_> {
 /// The calls that an estimate is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueAhead {
-    /// The weight of those ahead, and the call's own. At least 1.
+    /// The weight of the calls ahead plus the call's own. At least 1.
     pub(super) weight: u64,
     /// The weight of one call.
     pub(super) call_weight: u64,
-    /// What none of them may use.
+    /// The slots that none of them may use.
     pub(super) reserve: u64,
-    /// How long a call takes, in nanoseconds.
+    /// The round trip of a call, in nanoseconds.
     pub(super) round_trip: u64,
-    /// When the calls in flight will have been answered.
+    /// When the calls in flight will probably have been answered.
     pub(super) in_flight_answered_at: Moment,
 }
 
 impl QueueAhead {
-    /// The place of the last slot that is needed, counted from zero.
+    /// Returns the index of the last slot that is needed, counted from zero.
     pub(super) fn last_slot(&self) -> u64 {
         self.weight.saturating_sub(1)
     }
 }
 
-/// What an estimate is asked for.
+/// The call that an estimate is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EstimateQuery {
     pub(super) urgent: bool,

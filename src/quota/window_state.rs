@@ -32,7 +32,7 @@ impl WindowState {
         }
     }
 
-    /// Used as much as `old`, if that counts in the same way.
+    /// Returns this window with the usage of `old`, if both count in the same way.
     pub(super) fn carry_over(&self, old: &Self) -> Option<Self> {
         match (self.clone(), old) {
             (Self::Bucket(new), Self::Bucket(old)) => new.carry_over(old).map(Self::Bucket),
@@ -42,7 +42,7 @@ impl WindowState {
         }
     }
 
-    /// What is used, without what is in flight.
+    /// Returns the used slots, without those of calls in flight.
     pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
         match self {
             Self::Log(log) => log.used_slots(query),
@@ -52,7 +52,7 @@ impl WindowState {
         }
     }
 
-    /// Whether there is room for `claim`.
+    /// Checks whether there is room for `needed` slots beside the calls in flight.
     pub(super) fn check_room(
         &mut self,
         query: &WindowQuery<'_>,
@@ -71,18 +71,18 @@ impl WindowState {
         weight: u64,
         taken: Moment,
         finished: Moment,
-        wall: WallClockSample,
+        wall_clock: WallClockSample,
     ) {
         match self {
-            // It looks into the log of the quota.
+            // A sliding log reads the quota's completion log instead.
             Self::Log(_) => {}
             Self::Bucket(bucket) => bucket.finish(weight, finished),
-            Self::Counter(counter) => counter.finish(weight, finished, wall),
-            Self::Calendar(calendar) => calendar.finish(weight, taken, finished, wall),
+            Self::Counter(counter) => counter.finish(weight, finished, wall_clock),
+            Self::Calendar(calendar) => calendar.finish(weight, taken, finished, wall_clock),
         }
     }
 
-    /// When the last call of the queue would be let go.
+    /// Estimates when the last call of the queue is sent.
     pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         match self {
             Self::Log(log) => log.estimate(query, queue),
