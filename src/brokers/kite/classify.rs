@@ -196,12 +196,12 @@ pub(super) fn classify_refusal(answer: &RawResponse, effect: Effect) -> BrokerEr
     }
 }
 
-/// Whether a write may have been done, whatever the answer says of it.
+/// Returns whether a write may have been executed, whatever the answer claims.
 ///
-/// What must be feared is a gateway that sent the order on, heard nothing, sent it again, and hands
-/// down what the second one met: too many requests, say.
+/// The danger is a gateway that forwarded the order, got no answer, sent it again, and returns the result of the
+/// second attempt, such as "too many requests".
 fn may_have_executed(answer: &RawResponse, words: &str, code: Option<&str>) -> bool {
-    // Two answers in one, a gateway whose timeout expired, or an order system that answered, and was not understood.
+    // Two answers in one, a gateway whose timeout expired, or an order system whose answer Kite could not read.
     if answer.hints_at_success()
         || is_ambiguous_message(words)
         || code.is_some_and(|code| is_ambiguous_message(code) || code == "DataException")
@@ -209,13 +209,13 @@ fn may_have_executed(answer: &RawResponse, words: &str, code: Option<&str>) -> b
         return true;
     }
     match answer.status {
-        // It needs no words, so it may break off.
+        // The status alone decides, so the body may be cut.
         429 => false,
         // A timeout of a gateway (408), or a refusal of early data (425).
         408 | 425 | 499 => true,
         400..=499 => answer.is_broken_envelope(),
-        // A good status and a refusal disagree; only Kite itself, and in full, may say that. Its
-        // limiter never does.
+        // A success status contradicts a refusal; only a complete error of Kite itself is believed. Its limiter never
+        // answers like that.
         200..=299 => !answer.is_complete_error() || is_throttle_message(words),
         503 => {
             let exactly = |phrase: &str| words.trim_end_matches('.').eq_ignore_ascii_case(phrase);

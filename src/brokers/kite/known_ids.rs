@@ -2,8 +2,10 @@
 //!
 //! An answer that belongs to another call looks like the right one; only its id can tell (see [`http`](super::http)).
 //! Kite never reuses an id: ids begin with the date. So an id that this client has seen in an answer is that of
-//! another order, if - it was the answer to another placement, or - any other answer named it before this placement
-//! was sent. After that it may be the new order itself, seen in the order book.
+//! another order, if
+//! - it was the answer to another placement, or
+//! - any other answer named it before this placement was sent. After that it may be the new order itself, seen in the
+//!   order book.
 //!
 //! This does not detect an answer with an id that this client has not seen: an order of another program, or, with two
 //! placements in flight, the answer to the other one. In the latter case the second answer with the same id is

@@ -5,8 +5,8 @@
 //! whole trading day in milliseconds.
 //!
 //! - [`Prices`] are the bars, read from a CSV file.
-//! - [`Replay`] selects the current bar, as a pure function of the
-//!   time passed. - `book` takes orders and fills them; `account` updates the money and positions.
+//! - [`Replay`] selects the current bar, as a pure function of the time passed.
+//! - `book` takes orders and fills them; `account` updates the money and positions.
 //! - [`PaperBroker`] puts them behind the [`Broker`](crate::broker::Broker) trait.
 //!
 //! Orders always fill whole, at the close of the current bar. A market order fills at once; a limit order as soon as
