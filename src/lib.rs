@@ -66,16 +66,19 @@
 //!
 //! | layer | module | types at the root |
 //! |---|---|---|
-//! | orders | [`broker`] | [`OrderRequest`], [`OrderChange`], [`OrderCancel`], [`MarketProtection`], [`Side`], [`Instrument`] |
+//! | orders | [`broker`] | [`OrderRequest`], [`OrderChange`], [`OrderCancel`], [`MarketProtection`], [`Side`] |
 //! | answers | [`broker`] | [`Order`], [`OrderStatus`], [`OrderId`], [`SlicedOrder`], [`Quote`], [`Partial`] |
 //! | errors | [`broker`] | [`BrokerError`], [`ErrorDetail`], [`LookupResult`], [`Absence`], [`LaneError`], [`Sent`] |
 //! | order safety | [`order_guard`] | [`OrderGuard`] |
-//! | quotes | [`cache`] | [`QuoteCache`] |
-//! | lanes | [`lane`], [`mod@proxy`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Lane`], [`LaneConfig`], [`Status`], [`Observer`], [`BuildError`] |
-//! | pacing | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`], [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
+//! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`] |
+//! | calls | [`lane`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Observer`] |
+//! | lanes | [`lane`], [`mod@proxy`] | [`Lane`], [`LaneConfig`], [`Status`], [`BuildError`] |
+//! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
+//! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
 //! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
-//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker`; to write one: [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`], [`Session`] |
-//! | running it | `config`, `telemetry` | `Config` |
+//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker` |
+//! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`], [`Session`] |
+//! | operation | `config`, `telemetry` | `Config` |
 //! | time | [`clock`] | [`Clock`], [`ManualClock`] |
 //!
 //! # Features
@@ -174,7 +177,7 @@ pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
 #[doc(inline)]
 pub use session::Session;
-// Their types are in the public interface. Users who name them through here have the same versions. jiff uses the time
-// zones of the system, or else its bundled copy.
+// Their types are in the public interface. Named through here, they have the same versions. jiff uses the time zones of
+// the system, or else its bundled copy.
 #[doc(no_inline)]
 pub use {jiff, rust_decimal};
