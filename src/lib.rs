@@ -76,8 +76,8 @@
 //! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
 //! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
 //! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
-//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker` |
-//! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`], [`Session`] |
+//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker`; [`Session`] |
+//! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`] |
 //! | operation | `config`, `telemetry` | `Config` |
 //! | time | [`clock`] | [`Clock`], [`ManualClock`] |
 //!
