@@ -6,7 +6,7 @@
 //!   `fetch.rs` what it shares with the source.
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
 //! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
-//!   `quarantine.rs` remembers the keys of refused requests.
+//!   `quarantine.rs` keeps the keys of refused requests.
 //! - `builder.rs` and `config.rs` set the cache up, `stats.rs` counts, `bounds.rs` names the bounds
 //!   on key and value types.
 
