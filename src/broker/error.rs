@@ -281,7 +281,7 @@ impl BrokerError {
     /// use lanekeeper::broker::BrokerError;
     ///
     /// fn may_be_placed_anew(error: &BrokerError) -> bool {
-    /// Three clean reads of the order book are enough for this strategy.
+    ///     // Three clean reads of the order book are enough for this strategy.
     ///     error.absence().is_some_and(|absence| absence.reads >= 3)
     /// }
     /// # let _ = may_be_placed_anew;

@@ -249,7 +249,7 @@ impl CandleRequest {
     /// let day = date(2026, 1, 5);
     /// let (opening, close) = (day.at(9, 15, 0, 0), day.at(15, 30, 0, 0));
     /// let session = CandleRequest::new(infy.clone(), Interval::Minute, opening, close);
-    /// The last hour.
+    /// // The last hour.
     /// let now = Zoned::now();
     /// let hour = now.timestamp() - lanekeeper::jiff::SignedDuration::from_hours(1);
     /// let last = CandleRequest::new(infy, Interval::Minute, hour, now.timestamp());

@@ -27,10 +27,10 @@ use crate::ErrorClass;
 /// let policy = RetryPolicy::default().attempts(3).base_delay(Duration::from_millis(50));
 /// policy.check()?;
 ///
-/// A write of unknown outcome is never retried. A write that never left is.
+/// // A write of unknown outcome is never retried. A write that never left is.
 /// assert_eq!(policy.delay(ErrorClass::Unknown, Effect::Write, 1, 0), None);
 /// assert!(policy.delay(ErrorClass::NotSent, Effect::Write, 1, 0).is_some());
-/// The third attempt was the last.
+/// // The third attempt was the last.
 /// assert_eq!(policy.delay(ErrorClass::NotSent, Effect::Write, 3, 0), None);
 /// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```

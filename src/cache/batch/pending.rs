@@ -14,7 +14,7 @@
 //! A refused request is sent again without the keys that no caller waits for. If that is refused
 //! too, it is split in halves, and so on, down to single keys. If the first of two halves is
 //! answered, the other half has a bad key, and is split without being sent. So one bad key among n
-//! costs at most `2 log2 n + 2` requests.
+//! costs at most `2 log2 n + 2` more requests.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;

@@ -33,7 +33,7 @@ use crate::clock::Clock;
 /// use lanekeeper::cache::QuoteCache;
 ///
 /// let mut inner = MockBroker::new();
-/// Called once for two lookups.
+/// // Called once for two lookups.
 /// inner.expect_quotes().times(1).returning(|instruments| {
 ///     Ok(instruments.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect())
 /// });

@@ -29,7 +29,7 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// let broker = BrokerProxy::builder(MockBroker::new())
     ///     .limits(limits)
     ///     .quote_ttl(Duration::from_secs(5))
-    /// Refreshed after 4 s, if the quote lane is idle.
+    ///     // Refreshed after 4 s, if the quote lane is idle.
     ///     .configure(|cache| cache.refresh_ahead = Some(0.8))
     ///     .build()?;
     /// # }

@@ -42,14 +42,14 @@ use crate::resilience::validate::PolicyError;
 /// let mut breaker = CircuitBreaker::new(config, 0)?;
 /// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
 ///
-/// Two failures in a row open it, and a rejected caller gets the time to come back.
+/// // Two failures in a row open it, and a rejected caller gets the time to come back.
 /// for _ in 0..2 {
 ///     let admission = breaker.admit(now).unwrap();
 ///     breaker.record(admission, now, CallOutcome::Failure, took);
 /// }
 /// let Err(CallNotPermitted::Open { until }) = breaker.admit(now) else { panic!("it is open") };
 ///
-/// Then one call is a probe, and closes it.
+/// // Then one call is a probe, and closes it.
 /// let probe = breaker.admit(until).unwrap();
 /// assert!(breaker.admit(until).is_err());
 /// breaker.record(probe, until + took, CallOutcome::Success, took);
@@ -170,7 +170,7 @@ impl CircuitBreaker {
     /// breaker.record(call, now, CallOutcome::Failure, took);
     /// assert!(breaker.admit(now).is_err());
     ///
-    /// An exit is admitted, and its answer shows that the broker can be reached.
+    /// // An exit is admitted, and its answer shows that the broker can be reached.
     /// let exit = breaker.admit_exit(now).unwrap();
     /// breaker.record(exit, now, CallOutcome::Success, took);
     /// assert_eq!(breaker.state(now), BreakerState::HalfOpen);

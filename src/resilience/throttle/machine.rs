@@ -60,10 +60,10 @@ const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 /// }
 /// let tenth = throttle.on_send(now, 1, true);
 ///
-/// The tenth call is throttled for 3 s: the lane pauses, and then sends at 70 %.
+/// // The tenth call is throttled for 3 s: the lane pauses, and then sends at 70 %.
 /// throttle.on_throttled(tenth, now, Some(Duration::from_secs(3)));
 /// assert_eq!(throttle.pause(now), Some(now + Duration::from_secs(3)));
-/// assert_eq!(throttle.take_change(), Some(Quota::per_second(10).and(Quota::per_second(7))));
+/// assert_eq!(throttle.take_new_quota(), Some(Quota::per_second(10).and(Quota::per_second(7))));
 /// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
