@@ -204,8 +204,8 @@ pub enum BrokerError {
     /// executed, and no call will succeed until the credentials are replaced.
     #[error("the broker does not take the credentials: {0}")]
     Unauthorized(ErrorDetail),
-    /// The broker split the order into slices, and some of them are not in the market, or may not
-    /// be. Or no single id stands for the whole order. Sent again, a part of it would be placed
+    /// The broker split the order into slices. Some are in the market, and others are not, or may
+    /// not be. Or no single id stands for the whole order. Sent again, a part of it would be placed
     /// twice.
     #[error("placed in part, look at its slices before anything else: {0}")]
     PartlyPlaced(Box<SlicedOrder>),

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 /// [`RetryPolicy`](super::RetryPolicy) limit waits that are too long. A value that cannot be
 /// parsed, such as a negative number, is `None`.
 ///
-/// A date is compared with `now`, so the wait is off by the difference between the two clocks.
+/// A date is compared with `now`, so the wait is wrong by as much as the clocks of the broker and
+/// of this machine differ.
 ///
 /// ```
 /// use std::time::Duration;

@@ -9,8 +9,8 @@ use crate::{ErrorClass, Failure, Reachability};
 /// [`CircuitBreaker::record`](super::CircuitBreaker::record).
 ///
 /// It carries the generation in which the call was admitted: an outcome that arrives after a change
-/// of state is ignored. If the admission of a probe is lost, the probe counts as failed at its
-/// deadline.
+/// of state is ignored. If the admission of a probe is lost, the breaker waits for it only until
+/// the deadline of the probe.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the outcome of the call has to be recorded"]
 pub struct Admission {
