@@ -80,7 +80,7 @@ impl SharedOrderBook {
                 if now >= hangs {
                     if now >= search_deadline {
                         return Err(BrokerError::Transient(ErrorDetail::new(
-                            "somebody else's read into the order book does not end",
+                            "the read of the order book by another call does not end",
                         )));
                     }
                     // A read that was sent since then belongs to another waiter that gave up waiting.
