@@ -22,14 +22,14 @@ pub(crate) struct ReadLimit {
 
 impl ReadLimit {
     /// So many bytes, in lines of so many.
-    pub(crate) const fn new(bytes: u64, line: u64) -> Self {
-        Self { bytes, line_bytes: line }
+    pub(crate) const fn new(bytes: u64, line_bytes: u64) -> Self {
+        Self { bytes, line_bytes }
     }
 }
 
 impl<R: Read> BoundedReader<R> {
-    pub(crate) fn new(reader: R, most: ReadLimit) -> Self {
-        Self { reader, limit: most, bytes_read: 0, line_number: 1, line_length: 0 }
+    pub(crate) fn new(reader: R, limit: ReadLimit) -> Self {
+        Self { reader, limit, bytes_read: 0, line_number: 1, line_length: 0 }
     }
 
     fn check_limit(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -59,8 +59,8 @@ impl<R: Read> BoundedReader<R> {
     }
 }
 
-fn too_large(why: String) -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, why)
+fn too_large(reason: String) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, reason)
 }
 
 impl<R: Read> Read for BoundedReader<R> {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     /// What is read of `text`, in pieces of `piece` bytes.
-    fn read(text: &str, piece: usize, most: ReadLimit) -> Result<String, String> {
+    fn read(text: &str, piece: usize, limit: ReadLimit) -> Result<String, String> {
         let pieces = text
             .as_bytes()
             .chunks(piece)
@@ -84,7 +84,7 @@ mod tests {
                 Box::new(before.chain(piece))
             });
         let mut all = String::new();
-        let done = BoundedReader::new(pieces, most).read_to_string(&mut all);
+        let done = BoundedReader::new(pieces, limit).read_to_string(&mut all);
         done.map(|_| all).map_err(|error| error.to_string())
     }
 
@@ -92,7 +92,7 @@ mod tests {
     fn a_text_is_read_up_to_its_bounds_and_no_further() {
         let text = "12345\n1234567\n\n123";
         for piece in 1..=text.len() {
-            let all = |bytes, line| read(text, piece, ReadLimit::new(bytes, line));
+            let all = |bytes, line_bytes| read(text, piece, ReadLimit::new(bytes, line_bytes));
             assert_eq!(all(18, 7), Ok(text.to_owned()), "{piece}");
             assert_eq!(all(17, 7), Err("it is larger than 17 bytes".to_owned()), "{piece}");
             assert_eq!(all(18, 6), Err("line 2 is longer than 6 bytes".to_owned()), "{piece}");

@@ -63,11 +63,11 @@ impl Clock {
     /// before.
     pub fn sleep(&self, time: Duration) {
         let until = self.now() + time;
-        let alarm = self.parker();
+        let parker = self.parker();
         // Who takes part already is not one more.
-        let _awake = (!self.is_participant()).then(|| self.active_guard());
+        let _active = (!self.is_participant()).then(|| self.active_guard());
         while self.now() < until {
-            alarm.park_until(Some(until));
+            parker.park_until(Some(until));
         }
     }
 
@@ -132,7 +132,7 @@ impl Clock {
         match &self.0 {
             ClockSource::System { .. } => false,
             ClockSource::Manual(ManualClock(clock)) => PARTICIPATES_IN.with_borrow(|part| {
-                part.as_ref().is_some_and(|ManualClock(mine)| Arc::ptr_eq(mine, clock))
+                part.as_ref().is_some_and(|ManualClock(bound)| Arc::ptr_eq(bound, clock))
             }),
         }
     }
@@ -151,15 +151,15 @@ impl Clock {
 
     /// An alarm of this clock: the place where one thread sleeps.
     pub(crate) fn parker(&self) -> Parker {
-        let (ring, rings) = bounded(1);
+        let (wake_tx, wake_rx) = bounded(1);
         if let ClockSource::Manual(clock) = &self.0 {
             clock.0.lock().sleepers.push(Sleeper {
-                wake_tx: ring.clone(),
+                wake_tx: wake_tx.clone(),
                 parked_until: None,
                 rechecks_on_wake: true,
             });
         }
-        Parker { clock: self.clone(), wake_tx: ring, wake_rx: rings }
+        Parker { clock: self.clone(), wake_tx, wake_rx }
     }
 }
 
@@ -265,7 +265,8 @@ impl Drop for Parker {
     }
 }
 
-fn send_wakeup(ring: &Sender<()>) {
+fn send_wakeup(wake_tx: &Sender<()>) {
     // Full means that a ring is waiting already.
-    let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = ring.try_send(());
+    let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) =
+        wake_tx.try_send(());
 }

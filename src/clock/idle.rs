@@ -20,13 +20,13 @@ pub(crate) struct IdleGuard {
 impl IdleGuard {
     pub(super) fn new(clock: &ManualClock, until: Option<Moment>) -> Self {
         // Only a name: nobody listens.
-        let (ring, _) = bounded(1);
+        let (wake_tx, _) = bounded(1);
         let sleeper =
-            Sleeper { wake_tx: ring.clone(), parked_until: None, rechecks_on_wake: false };
+            Sleeper { wake_tx: wake_tx.clone(), parked_until: None, rechecks_on_wake: false };
         clock.0.lock().sleepers.push(sleeper);
-        let resting = Self { clock: clock.clone(), wake_tx: ring, until };
-        resting.mark_idle();
-        resting
+        let guard = Self { clock: clock.clone(), wake_tx, until };
+        guard.mark_idle();
+        guard
     }
 
     /// It is awake, and may rest again.
@@ -68,14 +68,14 @@ impl IdleSet {
 
     /// They are about to be told, all of them if there are any.
     pub(crate) fn mark_all_active(&self) -> bool {
-        self.0.iter().for_each(|resting| resting.mark_active());
+        self.0.iter().for_each(|guard| guard.mark_active());
         !self.0.is_empty()
     }
 
     /// One of them waits no more.
     pub(crate) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
         if let Some(mine) = mine {
-            self.0.retain(|resting| !Arc::ptr_eq(resting, &mine));
+            self.0.retain(|guard| !Arc::ptr_eq(guard, &mine));
         }
     }
 }

@@ -80,8 +80,8 @@ pub(super) struct Sleeper {
 }
 
 impl Sleeper {
-    pub(super) fn is_woken_by(&self, ring: &Sender<()>) -> bool {
-        self.wake_tx.same_channel(ring)
+    pub(super) fn is_woken_by(&self, wake_tx: &Sender<()>) -> bool {
+        self.wake_tx.same_channel(wake_tx)
     }
 
     fn wakes_at(&self) -> Option<Moment> {
@@ -94,11 +94,11 @@ impl ManualClock {
     pub fn new() -> Self {
         // Not at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: INITIAL_WALL_CLOCK };
+        let wall_clock = WallClockSample { moment: Moment::ORIGIN, timestamp: INITIAL_WALL_CLOCK };
         let sleepers = Vec::new();
         Self(Arc::new(Mutex::new(ManualState {
             now,
-            wall_clock: wall,
+            wall_clock,
             auto_advances: false,
             active: 0,
             sleepers,
@@ -150,8 +150,8 @@ impl ManualClock {
     pub(super) fn park_until(&self, until: Option<Moment>, parker: &Parker) {
         {
             let mut manual = self.0.lock();
-            let is_over = until.is_some_and(|until| manual.now >= until);
-            if is_over || parker.wake_rx.try_recv().is_ok() {
+            let is_past = until.is_some_and(|until| manual.now >= until);
+            if is_past || parker.wake_rx.try_recv().is_ok() {
                 return;
             }
             let sleeper =

@@ -68,8 +68,8 @@ fn try_lock(file: File, path: &Path) -> Result<Option<File>, LockError> {
         }
         Err(fs4::TryLockError::Error(error)) => return Err(io_error("lock", path)(error)),
     }
-    let is_there = path_refers_to(path, &file).map_err(io_error("look at", path))?;
-    Ok(is_there.then_some(file))
+    let is_at_path = path_refers_to(path, &file).map_err(io_error("look at", path))?;
+    Ok(is_at_path.then_some(file))
 }
 
 #[cfg(all(test, unix))]

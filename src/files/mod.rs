@@ -29,7 +29,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Whether `path` leads to this open file. If there is nothing, it does not.
 pub(crate) fn path_refers_to(path: &Path, file: &File) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(there) => Ok(is_same_file(&there, &file.metadata()?)),
+        Ok(metadata) => Ok(is_same_file(&metadata, &file.metadata()?)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -48,10 +48,10 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 /// All of a file, which may be so large.
-pub(crate) fn read_bounded(path: &Path, most: ReadLimit) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, limit: ReadLimit) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
-    BoundedReader::new(file, most).read_to_end(&mut bytes)?;
+    BoundedReader::new(file, limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

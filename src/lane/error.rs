@@ -148,9 +148,9 @@ fn retry_hint(retry_in: Option<Duration>) -> String {
 
 /// To the next millisecond: more would be no truth.
 fn round_up_to_millis(wait: Duration) -> Duration {
-    let rest = wait.subsec_nanos() % 1_000_000;
-    let up = if rest == 0 { 0 } else { 1_000_000 - rest };
-    wait.saturating_add(Duration::from_nanos(up.into()))
+    let excess = wait.subsec_nanos() % 1_000_000;
+    let missing = if excess == 0 { 0 } else { 1_000_000 - excess };
+    wait.saturating_add(Duration::from_nanos(missing.into()))
 }
 
 #[cfg(test)]
@@ -159,17 +159,17 @@ mod tests {
 
     #[test]
     fn a_guess_is_told_in_whole_milliseconds_and_never_too_early() {
-        let said = |nanos| round_up_to_millis(Duration::from_nanos(nanos));
-        assert_eq!(said(0), Duration::ZERO);
-        assert_eq!(said(1), Duration::from_millis(1));
-        assert_eq!(said(58_989_292_651), Duration::from_millis(58_990));
-        assert_eq!(said(60_000_000_000), Duration::from_secs(60));
+        let rounded = |nanos| round_up_to_millis(Duration::from_nanos(nanos));
+        assert_eq!(rounded(0), Duration::ZERO);
+        assert_eq!(rounded(1), Duration::from_millis(1));
+        assert_eq!(rounded(58_989_292_651), Duration::from_millis(58_990));
+        assert_eq!(rounded(60_000_000_000), Duration::from_secs(60));
         assert_eq!(round_up_to_millis(Duration::MAX), Duration::MAX);
-        let reason = LaneErrorKind::TooLate { retry_in: Duration::from_nanos(1_000_001) };
-        assert!(reason.to_string().contains("in about 2ms, which"), "{reason}");
-        let down = |retry_in| LaneErrorKind::BrokerDown { retry_in }.to_string();
-        let said = down(Some(Duration::from_secs(3)));
-        assert!(said.ends_with(", call again in about 3s"), "{said}");
-        assert!(!down(None).contains("again"));
+        let kind = LaneErrorKind::TooLate { retry_in: Duration::from_nanos(1_000_001) };
+        assert!(kind.to_string().contains("in about 2ms, which"), "{kind}");
+        let broker_down = |retry_in| LaneErrorKind::BrokerDown { retry_in }.to_string();
+        let message = broker_down(Some(Duration::from_secs(3)));
+        assert!(message.ends_with(", call again in about 3s"), "{message}");
+        assert!(!broker_down(None).contains("again"));
     }
 }

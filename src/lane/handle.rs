@@ -52,20 +52,20 @@ impl Lane {
         index: usize,
         config: &LaneConfig,
         clock: &Clock,
-        pace: &Arc<SharedPacing>,
-        watch: ObserverHandle,
+        pacing: &Arc<SharedPacing>,
+        observer: ObserverHandle,
         session: &Session,
     ) -> Result<Self, LaneConfigError> {
-        let most_running = config.checked_in_flight()?;
+        let max_in_flight = config.checked_in_flight()?;
         let urgent_workers = config.checked_urgent_workers()?;
-        let shared = Arc::new(LaneCore::new(CoreConfig {
+        let core = Arc::new(LaneCore::new(CoreConfig {
             name,
             index,
             clock: clock.clone(),
-            pacing: Arc::clone(pace),
-            observer: watch,
+            pacing: Arc::clone(pacing),
+            observer,
             queue_capacity: config.checked_queue()?,
-            max_in_flight: most_running,
+            max_in_flight,
             urgent_workers,
             user_interval: config.checked_user_interval()?,
             aging: config.checked_aging()?,
@@ -74,27 +74,27 @@ impl Lane {
             expired_session_policy: config.expired_session_policy(),
             open_breaker_policy: config.open_breaker_policy(),
         }));
-        let when_full = config.overflow_policy();
-        let numbers = AtomicU64::new(0);
-        let count = thread_count(most_running, urgent_workers);
-        let (tell, done): (Sender<()>, _) = bounded(count);
+        let overflow_policy = config.overflow_policy();
+        let next_number = AtomicU64::new(0);
+        let count = thread_count(max_in_flight, urgent_workers);
+        let (finished_tx, finished_workers): (Sender<()>, _) = bounded(count);
         let lane = Self {
-            core: shared,
-            overflow_policy: when_full,
-            next_number: numbers,
+            core,
+            overflow_policy,
+            next_number,
             workers: Mutex::default(),
-            finished_workers: done,
+            finished_workers,
         };
         for number in 0..count {
-            let shared = Arc::clone(&lane.core);
-            let (awake, tell) = (clock.active_guard(), tell.clone());
+            let core = Arc::clone(&lane.core);
+            let (active_guard, finished_tx) = (clock.active_guard(), finished_tx.clone());
             let worker = thread::Builder::new()
                 .name(format!("lane-{name}-{number}"))
                 .spawn(move || {
-                    awake.bind_to_thread();
-                    shared.run_worker(number);
+                    active_guard.bind_to_thread();
+                    core.run_worker(number);
                     // There is room for a word of each.
-                    let _ = tell.send(());
+                    let _ = finished_tx.send(());
                 })
                 .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
             lane.workers.lock().push(worker);
@@ -133,9 +133,9 @@ impl Lane {
     pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let changed = {
-            let (mut allowance, now) = self.core.pacing.lock_with_fresh_wall_clock();
+            let (mut pacing_state, now) = self.core.pacing.lock_with_fresh_wall_clock();
             let limits = self.core.health().set_quota(quota);
-            allowance.set_lane_and_cut(
+            pacing_state.set_lane_and_cut(
                 self.core.index,
                 &limits.all_calls,
                 &limits.normal_calls,
@@ -149,44 +149,45 @@ impl Lane {
     /// Forces the lane's circuit breakers open or closed, switches them off, or leaves them to themselves.
     /// Forced open, they refuse urgent calls too.
     pub fn set_breaker(&self, mode: BreakerMode) {
-        let news = {
+        let changes = {
             // A look holds it from its first glance at the breaker to the end.
-            let (_allowance, now) = self.core.pacing.lock();
-            let mut care = self.core.health();
-            care.set_breaker(mode, now)
+            let (_pacing_state, now) = self.core.pacing.lock();
+            let mut health = self.core.health();
+            health.set_breaker(mode, now)
         };
-        self.core.report_breakers(news);
+        self.core.report_breakers(changes);
         self.core.wake_one();
     }
 
     /// How the lane is doing.
     pub fn status(&self) -> LaneStatus {
-        let shared = &self.core;
-        let (census, estimate, retrying) = {
-            let queue = shared.lock_queue();
+        let core = &self.core;
+        let (stats, estimate, retrying) = {
+            let queue = core.lock_queue();
             let ahead = queue.scheduler.load_ahead_of_next(Priority::default(), &None);
-            let (turn, _) = shared.estimate(&queue, Cost::to_lane(shared.index), &ahead);
+            let (turn, _) = core.estimate(&queue, Cost::to_lane(core.index), &ahead);
             (queue.scheduler.stats(), turn, queue.scheduler.retrying())
         };
-        let (mut allowance, now) = shared.pacing.lock();
-        let windows = allowance.lane_use(shared.index, now);
-        let mut care = shared.health();
-        let pause = care.paused_until(now);
-        let breakers = care.breaker_states(now).into_iter();
-        let breakers: BTreeMap<_, _> = breakers.map(|known| (known.route, known.state)).collect();
+        let (mut pacing_state, now) = core.pacing.lock();
+        let windows = pacing_state.lane_use(core.index, now);
+        let mut health = core.health();
+        let pause = health.paused_until(now);
+        let breakers = health.breaker_states(now).into_iter();
+        let breakers: BTreeMap<_, _> =
+            breakers.map(|breaker| (breaker.route, breaker.state)).collect();
         LaneStatus {
-            lane: shared.name,
-            state: shared.state(),
-            queued: shared.queue_capacity.in_use(),
-            capacity: shared.queue_capacity.limit(),
-            queued_by_priority: census.by_priority,
-            queued_by_user: census.by_user,
-            oldest_wait: census.oldest.map(|oldest| now.since(oldest)),
-            in_flight: allowance.in_flight(shared.index),
-            workers: shared.max_in_flight,
-            urgent_workers: shared.urgent_workers,
+            lane: core.name,
+            state: core.state(),
+            queued: core.queue_capacity.in_use(),
+            capacity: core.queue_capacity.limit(),
+            queued_by_priority: stats.by_priority,
+            queued_by_user: stats.by_user,
+            oldest_wait: stats.oldest.map(|oldest| now.since(oldest)),
+            in_flight: pacing_state.in_flight(core.index),
+            workers: core.max_in_flight,
+            urgent_workers: core.urgent_workers,
             windows: {
-                let configured = care.configured_quota().windows();
+                let configured = health.configured_quota().windows();
                 let status = |used: &WindowUse| WindowStatus {
                     is_cut: !configured.contains(&used.window),
                     ..WindowStatus::new(used, Reserve::NONE, now)
@@ -195,30 +196,27 @@ impl Lane {
             },
             estimated_wait: estimate.map(|at| at.since(now)),
             paused_for: pause.map(|until| until.since(now)),
-            quota: care.configured_quota().to_string(),
-            rate: rate_of(care.configured_quota()),
-            rate_percent: care.rate_percent(),
+            quota: health.configured_quota().to_string(),
+            rate: rate_of(health.configured_quota()),
+            rate_percent: health.rate_percent(),
             breaker: worst_state(&breakers),
             breakers,
             retrying,
-            credit: allowance.credit(shared.index),
-            min_round_trip: allowance.min_round_trip(shared.index),
+            credit: pacing_state.credit(core.index),
+            min_round_trip: pacing_state.min_round_trip(core.index),
         }
     }
 
     /// Shuts the lane. Every caller that waits in the queue is answered, and after a
     /// [`Drain`](Shutdown::Drain) every other one too, but for a call that shuts its own lane.
     pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
-        let refused = match how {
+        let rejected = match how {
             Shutdown::Now => self.close(),
             Shutdown::Drain(limit) => self.drain(limit),
         };
         // A call whose caller has its answer is over, though its worker may not be back yet.
-        let under_way = self.core.pacing.lock().0.in_flight(self.core.index);
-        ShutdownSummary {
-            rejected: refused,
-            in_flight: usize::try_from(under_way).unwrap_or(usize::MAX),
-        }
+        let in_flight = self.core.pacing.lock().0.in_flight(self.core.index);
+        ShutdownSummary { rejected, in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX) }
     }
 
     /// Refuses what waits, and says how much that was.
@@ -228,42 +226,44 @@ impl Lane {
     }
 
     fn drain(&self, limit: Duration) -> usize {
-        let shared = &self.core;
-        let until = shared.clock.now() + limit;
+        let core = &self.core;
+        let deadline = core.clock.now() + limit;
         // What somebody stopped by hand is not sent because somebody else shuts the lane.
-        let stopped = if shared.state() == LaneState::Paused { self.close() } else { 0 };
-        shared.set_state(LaneState::Draining);
+        let rejected_while_paused =
+            if core.state() == LaneState::Paused { self.close() } else { 0 };
+        core.set_state(LaneState::Draining);
         // A call of this lane that shuts it would wait for itself.
-        let own = self.own_worker();
-        let is_settled = shared.wait_until_idle(usize::from(own.is_some()), until);
-        let refused = stopped + self.close();
-        refused + if is_settled { 0 } else { shared.cut_off_all(own) }
+        let own_worker = self.own_worker();
+        let is_idle = core.wait_until_idle(usize::from(own_worker.is_some()), deadline);
+        let rejected = rejected_while_paused + self.close();
+        rejected + if is_idle { 0 } else { core.cut_off_all(own_worker) }
     }
 
     /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
     /// all are back for which there was reason to wait, and that word is still to come.
     pub(crate) fn close_and_join(&mut self, limit: &Receiver<Instant>) -> bool {
         self.close();
-        let own = self.own_worker();
-        let _resting = self.core.clock.idle_guard(None);
+        let own_worker = self.own_worker();
+        let _idle_guard = self.core.clock.idle_guard(None);
         let mut threads = std::mem::take(self.workers.get_mut());
-        if let Some(own) = own {
+        if let Some(own_worker) = own_worker {
             // A worker that drops the lane itself cannot wait for its own end.
-            threads.swap_remove(own);
+            threads.swap_remove(own_worker);
         }
-        let away = self.core.in_flight_calls.still_running(own);
-        let mut is_over = false;
-        let are_back = (away..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_over));
-        if !are_back || away > 0 {
-            self.core.cut_off_all(own);
+        let still_running = self.core.in_flight_calls.still_running(own_worker);
+        let mut is_timed_out = false;
+        let are_finished =
+            (still_running..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_timed_out));
+        if !are_finished || still_running > 0 {
+            self.core.cut_off_all(own_worker);
         }
         for worker in threads {
             // The others are left to themselves. One that panicked has nothing more to tell.
-            if (are_back && away == 0) || worker.is_finished() {
+            if (are_finished && still_running == 0) || worker.is_finished() {
                 let _ = worker.join();
             }
         }
-        are_back && !is_over
+        are_finished && !is_timed_out
     }
 
     /// The number of the worker that this thread is, if it is one.
@@ -273,18 +273,18 @@ impl Lane {
     }
 
     /// Waits for one more thread to be done. There is one word from `limit`, and `is_over` says that it came.
-    fn wait_for_worker(&self, limit: &Receiver<Instant>, is_over: &mut bool) -> bool {
+    fn wait_for_worker(&self, limit: &Receiver<Instant>, is_timed_out: &mut bool) -> bool {
         let is_done = || self.finished_workers.try_recv().is_ok();
         if is_done() {
             return true;
         }
-        if *is_over {
+        if *is_timed_out {
             return false;
         }
         select! {
             recv(self.finished_workers) -> word => word.is_ok(),
             recv(limit) -> _ => {
-                *is_over = true;
+                *is_timed_out = true;
                 is_done()
             }
         }
@@ -301,42 +301,42 @@ impl Lane {
         work: impl Work<R> + 'static,
         failure: impl Fn(&R) -> Option<Failure> + Send + 'static,
     ) -> Result<Arc<dyn CallHandle<R>>, LaneError> {
-        let shared = &self.core;
+        let core = &self.core;
         let priority = match method.is_exit {
             true => Priority::URGENT,
             false => options.priority.unwrap_or(method.priority),
         };
-        let entered = shared.clock.now();
-        let mut info = CallMeta {
+        let submitted_at = core.clock.now();
+        let mut meta = CallMeta {
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
-            lane: shared.name,
+            lane: core.name,
             method: method.name,
             effect: method.effect,
             priority,
             user: options.user.clone(),
             cost: Cost { urgent: priority == Priority::URGENT, ..method.cost },
             route: method.route,
-            submitted_at: entered,
-            deadline: options.deadline.map(|limit| entered + limit),
+            submitted_at,
+            deadline: options.deadline.map(|limit| submitted_at + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
             caller_chain: reentrancy::current_chain(),
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
         };
-        match admission::admit(shared, &info, self.overflow_policy) {
-            Ok((place, estimated_wait)) => {
-                info.estimated_wait = estimated_wait;
-                let task = Arc::new(Task::new(info, place, work, failure));
-                shared.observer.notify(|observer| {
+        match admission::admit(core, &meta, self.overflow_policy) {
+            Ok((slot, estimated_wait)) => {
+                meta.estimated_wait = estimated_wait;
+                let task = Arc::new(Task::new(meta, slot, work, failure));
+                core.observer.notify(|observer| {
                     observer.submitted(&CallHandle::<R>::meta(&*task).to_call_info())
                 });
-                shared.submit(Arc::clone(&task) as super::queue::priority_level::Job);
+                core.submit(Arc::clone(&task) as super::queue::priority_level::Job);
                 Ok(task)
             }
             Err(reason) => {
-                shared.observer.notify(|observer| observer.refused(&info.to_call_info(), &reason));
-                Err(info.error(reason))
+                core.observer.notify(|observer| observer.refused(&meta.to_call_info(), &reason));
+                Err(meta.error(reason))
             }
         }
     }
@@ -344,7 +344,7 @@ impl Lane {
 
 /// What the breaker does that is furthest from closed.
 fn worst_state(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState {
-    let any = |state| breakers.values().any(|known| *known == state);
+    let any = |state| breakers.values().any(|breaker| *breaker == state);
     [BreakerState::Open, BreakerState::HalfOpen]
         .into_iter()
         .find(|state| any(*state))

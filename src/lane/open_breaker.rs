@@ -36,17 +36,17 @@ pub enum OpenBreakerPolicy {
 
 impl OpenBreakerPolicy {
     /// Whether a call waits for the breaker.
-    pub(super) fn should_hold(self, info: &CallMeta, down: &BlockedRoute) -> bool {
-        let Some(until) = down.until.filter(|_| !down.is_forced) else { return false };
-        let has_time = match (self, info.deadline) {
+    pub(super) fn should_hold(self, meta: &CallMeta, blocked: &BlockedRoute) -> bool {
+        let Some(retry_at) = blocked.until.filter(|_| !blocked.is_forced) else { return false };
+        let has_time = match (self, meta.deadline) {
             (Self::Refuse, _) | (Self::HoldWithoutDeadline, Some(_)) => false,
             (Self::HoldWithoutDeadline | Self::Hold, None) => true,
-            (Self::Hold, Some(deadline)) => until < deadline,
+            (Self::Hold, Some(deadline)) => retry_at < deadline,
         };
         // Of one that was tried there is an answer to give.
-        let is_untried = info.attempts() == 0;
+        let is_untried = meta.attempts() == 0;
         has_time
             && is_untried
-            && down.last_failed_half_open.is_none_or(|trial| trial <= info.submitted_at)
+            && blocked.last_failed_half_open.is_none_or(|failed_at| failed_at <= meta.submitted_at)
     }
 }

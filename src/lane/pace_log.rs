@@ -56,8 +56,8 @@ pub trait PaceLog: Send + Sync + fmt::Debug {
     fn begin(
         &self,
         now: Timestamp,
-        remember: &[(&str, Duration)],
-        before: PriorUsage,
+        retention: &[(&str, Duration)],
+        prior_usage: PriorUsage,
     ) -> io::Result<RecordedUsage>;
 
     /// A call is about to be sent.
@@ -71,14 +71,19 @@ pub trait PaceLog: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// It could not be noted.
-    fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()>;
+    fn urgent(
+        &self,
+        call: &RecordedCall<'_>,
+        taken_at: Timestamp,
+        ended_at: Timestamp,
+    ) -> io::Result<()>;
 
     /// The call of this number is over, and its slots are free a window after `finished`. It may lie ahead: a call
     /// without an answer may still be on its way. What cannot be written at once is kept until the next call is.
     ///
     /// # Errors
     /// It could not be noted.
-    fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()>;
+    fn finished(&self, number: u64, finished_at: Timestamp) -> io::Result<()>;
 }
 
 /// A call that is noted.

@@ -36,16 +36,16 @@ impl<T> Mutex<T> {
 }
 
 /// Waits until told. May wake early.
-pub(crate) fn wait<'a, T>(told: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    told.wait(guard).unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until told, for at most `time`. May wake early.
 #[cfg(not(loom))]
 pub(crate) fn wait_for<'a, T>(
-    told: &Condvar,
+    condvar: &Condvar,
     guard: MutexGuard<'a, T>,
-    time: std::time::Duration,
+    timeout: std::time::Duration,
 ) -> MutexGuard<'a, T> {
-    told.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+    condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }

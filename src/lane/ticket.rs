@@ -54,32 +54,32 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     /// What the call answers, or what the lane has to say instead.
     pub fn wait(mut self) -> Result<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return self.take_refusal() };
-        let info = call.meta();
+        let meta = call.meta();
         let _waiting = ReentrantWait::begin(lane, || Arc::clone(call).as_queued_call());
-        let Some(deadline) = info.deadline else {
-            return into_result(call.wait(WaitLimit::Unlimited, &lane.clock), info);
+        let Some(deadline) = meta.deadline else {
+            return into_result(call.wait(WaitLimit::Unlimited, &lane.clock), meta);
         };
-        let sleep = WaitLimit::Until(&lane.clock, deadline);
-        if let Some(answer) = call.wait(sleep, &lane.clock) {
-            return into_result(Some(answer), info);
+        let limit = WaitLimit::Until(&lane.clock, deadline);
+        if let Some(answer) = call.wait(limit, &lane.clock) {
+            return into_result(Some(answer), meta);
         }
-        let (found, tried) = call.abandon();
-        lane.remove(info);
-        if let Some(attempt) = tried {
-            lane.report_last_attempt(info, attempt);
+        let (abandoned, last_attempt) = call.abandon();
+        lane.remove(meta);
+        if let Some(attempt) = last_attempt {
+            lane.report_last_attempt(meta, attempt);
         }
-        match found {
+        match abandoned {
             Abandoned::NeverSent => {
-                lane.observer.notify(|observer| observer.expired(&info.to_call_info()));
-                let waited = lane.clock.now().since(info.submitted_at);
-                Err(info.error(LaneErrorKind::DeadlinePassed { waited }).into())
+                lane.observer.notify(|observer| observer.expired(&meta.to_call_info()));
+                let waited = lane.clock.now().since(meta.submitted_at);
+                Err(meta.error(LaneErrorKind::DeadlinePassed { waited }).into())
             }
             Abandoned::InFlight => {
-                lane.observer.notify(|observer| observer.deadline_missed(&info.to_call_info()));
-                Err(info.error(LaneErrorKind::Unanswered).into())
+                lane.observer.notify(|observer| observer.deadline_missed(&meta.to_call_info()));
+                Err(meta.error(LaneErrorKind::Unanswered).into())
             }
-            Abandoned::Completed(answer) => into_result(Some(answer), info),
-            Abandoned::Closed => into_result(None, info),
+            Abandoned::Completed(answer) => into_result(Some(answer), meta),
+            Abandoned::Closed => into_result(None, meta),
         }
     }
 
@@ -87,9 +87,9 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<R, E>> {
         match &self.state {
             State::Queued { call, lane, .. } => {
-                let until = lane.clock.now() + timeout;
-                let sleep = WaitLimit::Until(&lane.clock, until);
-                let answer = call.wait(sleep, &lane.clock);
+                let deadline = lane.clock.now() + timeout;
+                let limit = WaitLimit::Until(&lane.clock, deadline);
+                let answer = call.wait(limit, &lane.clock);
                 let is_known = answer.is_some() || call.is_closed();
                 is_known.then(|| into_result(answer, call.meta()))
             }
@@ -111,10 +111,10 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
 
     fn take_refusal(&mut self) -> Result<R, E> {
         match &mut self.state {
-            State::Refused { error, is_taken: told } => {
-                let again = std::mem::replace(told, true);
-                let reason = if again { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
-                Err(LaneError { kind: reason, ..error.clone() }.into())
+            State::Refused { error, is_taken } => {
+                let was_taken = std::mem::replace(is_taken, true);
+                let kind = if was_taken { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
+                Err(LaneError { kind, ..error.clone() }.into())
             }
             State::Queued { call, .. } => into_result(None, call.meta()),
         }
@@ -134,10 +134,10 @@ impl<R, E> Ticket<R, E> {
                         lane.observer
                             .notify(|observer| observer.cancelled(&call.meta().to_call_info()));
                     }
-                    RejectResult::AfterAttempt(attempt, unheard) => {
+                    RejectResult::AfterAttempt(attempt, answer) => {
                         lane.remove(call.meta());
                         lane.report_last_attempt(call.meta(), attempt);
-                        lane.report_late_result(call.meta(), unheard);
+                        lane.report_late_result(call.meta(), answer);
                     }
                 }
                 call.was_cancelled()
@@ -162,20 +162,20 @@ impl<R, E> Ticket<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
         let queue = lane.lock_queue();
         let ahead = queue.scheduler.load_ahead_of(call.meta())?;
-        let (turn, now) = lane.estimate(&queue, call.meta().cost, &ahead);
-        turn.map(|turn| turn.since(now))
+        let (turn_at, now) = lane.estimate(&queue, call.meta().cost, &ahead);
+        turn_at.map(|turn_at| turn_at.since(now))
     }
 }
 
 /// What the caller gets.
 fn into_result<R, E: From<LaneError>>(
     answer: Option<Answer<Result<R, E>>>,
-    info: &CallMeta,
+    meta: &CallMeta,
 ) -> Result<R, E> {
     match answer {
         Some(Ok(result)) => result,
         Some(Err(error)) => Err(error.into()),
-        None => Err(info.error(LaneErrorKind::AlreadyTaken).into()),
+        None => Err(meta.error(LaneErrorKind::AlreadyTaken).into()),
     }
 }
 

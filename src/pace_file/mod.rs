@@ -123,20 +123,20 @@ impl PaceFile {
     /// Another process has it open, it is not a pace file, or the system does not let it be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PaceFileError> {
         let path = path.as_ref();
-        let failed = |source| PaceFileError::Io { action: "find", path: path.to_owned(), source };
-        let path = canonical_path(path).map_err(failed)?;
+        let io_error = |source| PaceFileError::Io { action: "find", path: path.to_owned(), source };
+        let path = canonical_path(path).map_err(io_error)?;
         // What is there is looked at before anything is made beside it.
         read_text(&path)?;
         let lock = FileLock::acquire(&with_suffix(&path, ".lock"))?;
-        let remember = HashMap::new();
-        let before = PriorUsage::UNKNOWN;
+        let retention = HashMap::new();
+        let prior_usage = PriorUsage::UNKNOWN;
         let state = State {
             file: None,
             poisoned: false,
             len: 0,
             compact_above: MIN_COMPACT_LEN,
-            retention: remember,
-            prior_usage: before,
+            retention,
+            prior_usage,
         };
         Ok(Self { path, state: Mutex::new(state), pending_lines: Mutex::default(), _lock: lock })
     }
@@ -152,26 +152,29 @@ impl PaceFile {
         at_start: bool,
     ) -> io::Result<RecordedUsage> {
         let text = read_text(&self.path).map_err(io::Error::other)?;
-        let record::PaceContents { mut since, calls, is_intact: is_whole } =
+        let record::PaceContents { mut since, calls, is_intact } =
             record::parse_file(text.as_deref(), now);
         // Of a file that was damaged nobody knows more than it says.
-        if at_start && is_whole && state.prior_usage == PriorUsage::None {
+        if at_start && is_intact && state.prior_usage == PriorUsage::None {
             since = None;
         }
         let (mut text, mut used) = (String::new(), PaceSnapshot::at(now));
         for (number, call) in calls {
-            let keep = state.retention_of(&call.names);
-            if call.finished_at.is_some_and(|finished| elapsed_since(now, finished) > keep) {
+            let retention = state.retention_of(&call.names);
+            if call
+                .finished_at
+                .is_some_and(|finished_at| elapsed_since(now, finished_at) > retention)
+            {
                 // From here on it is true of a shorter time that all of it is in here.
-                let kept_since = now.checked_sub(keep).unwrap_or(now);
+                let kept_since = now.checked_sub(retention).unwrap_or(now);
                 since = Some(since.map_or(kept_since, |since| since.max(kept_since)));
                 continue;
             }
             // One that is over in time to come is still on its way.
-            let finished = call.finished_at.filter(|finished| *finished <= now);
+            let finished_at = call.finished_at.filter(|finished_at| *finished_at <= now);
             let ago = |time| elapsed_since(now, time);
             for name in call.names.iter().filter(|name| state.retention.contains_key(*name)) {
-                used.add(name, ago(call.taken_at), finished.map(ago), call.weight);
+                used.add(name, ago(call.taken_at), finished_at.map(ago), call.weight);
             }
             text += &match number.filter(|_| !at_start) {
                 Some(number) => PaceRecord::Taken(number, call),
@@ -247,8 +250,8 @@ impl State {
             PriorUsage::Unknown(up_to) => up_to.saturating_add(Duration::from_secs(1)),
             PriorUsage::None => Duration::ZERO,
         };
-        let remember = names.iter().filter_map(|name| self.retention.get(name)).copied();
-        remember.fold(MIN_RETENTION.max(unknown), Duration::max)
+        let retention = names.iter().filter_map(|name| self.retention.get(name)).copied();
+        retention.fold(MIN_RETENTION.max(unknown), Duration::max)
     }
 }
 
@@ -261,12 +264,13 @@ impl PaceLog for PaceFile {
     fn begin(
         &self,
         now: Timestamp,
-        remember: &[(&str, Duration)],
-        before: PriorUsage,
+        retention: &[(&str, Duration)],
+        prior_usage: PriorUsage,
     ) -> io::Result<RecordedUsage> {
         let mut state = self.state.lock();
-        state.prior_usage = before;
-        state.retention = remember.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
+        state.prior_usage = prior_usage;
+        state.retention =
+            retention.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
         self.compact(&mut state, now, true)
     }
 
@@ -278,21 +282,25 @@ impl PaceLog for PaceFile {
         self.flush_pending()
     }
 
-    fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()> {
-        self.try_write(&PaceRecord::Finished(number, finished))
+    fn finished(&self, number: u64, finished_at: Timestamp) -> io::Result<()> {
+        self.try_write(&PaceRecord::Finished(number, finished_at))
     }
 
-    fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
+    fn urgent(
+        &self,
+        call: &RecordedCall<'_>,
+        taken_at: Timestamp,
+        ended_at: Timestamp,
+    ) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
-        let used =
-            UsedCall { taken_at: taken, finished_at: Some(over), weight: call.weight, names };
+        let used = UsedCall { taken_at, finished_at: Some(ended_at), weight: call.weight, names };
         self.try_write(&PaceRecord::Used(used))
     }
 }
 
 /// What is at `path`, if anything is.
 fn read_text(path: &Path) -> Result<Option<String>, PaceFileError> {
-    let failed = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
+    let io_error = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
     let not_ours = || PaceFileError::NotOurs { path: path.to_owned() };
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(not_ours());
@@ -301,7 +309,7 @@ fn read_text(path: &Path) -> Result<Option<String>, PaceFileError> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(not_ours()),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(io_error(error)),
     };
     // What is torn by a power cut may be anything, but not in the first line.
     let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -53,28 +53,28 @@ pub(super) fn parse_file(text: Option<&str>, now: Timestamp) -> PaceContents {
     let unknown = PaceContents { since: Some(now), calls: Vec::new(), is_intact: text.is_none() };
     let Some((first, rest)) = text.and_then(|text| text.split_once('\n')) else { return unknown };
     let Some(PaceRecord::Begin(since)) = parse_record(first) else { return unknown };
-    let mut known = PaceContents { since, calls: Vec::new(), is_intact: true };
+    let mut contents = PaceContents { since, calls: Vec::new(), is_intact: true };
     let mut open: BTreeMap<u64, usize> = BTreeMap::new();
     for line in rest.split_inclusive('\n') {
-        let Some(whole) = line.strip_suffix('\n') else { break };
-        match parse_record(whole) {
-            Some(PaceRecord::Used(used)) => known.calls.push((None, used)),
+        let Some(complete) = line.strip_suffix('\n') else { break };
+        match parse_record(complete) {
+            Some(PaceRecord::Used(used)) => contents.calls.push((None, used)),
             Some(PaceRecord::Taken(number, used)) => {
-                open.insert(number, known.calls.len());
-                known.calls.push((Some(number), used));
+                open.insert(number, contents.calls.len());
+                contents.calls.push((Some(number), used));
             }
-            Some(PaceRecord::Finished(number, finished)) => {
-                let call = open.remove(&number).and_then(|index| known.calls.get_mut(index));
+            Some(PaceRecord::Finished(number, finished_at)) => {
+                let call = open.remove(&number).and_then(|index| contents.calls.get_mut(index));
                 if let Some((number, call)) = call {
-                    (*number, call.finished_at) = (None, Some(finished));
+                    (*number, call.finished_at) = (None, Some(finished_at));
                 }
             }
             Some(PaceRecord::Begin(_)) | None => {
-                (known.since, known.is_intact) = (Some(now), false)
+                (contents.since, contents.is_intact) = (Some(now), false)
             }
         }
     }
-    known
+    contents
 }
 
 fn parse_record(line: &str) -> Option<PaceRecord> {
@@ -86,11 +86,11 @@ fn parse_record(line: &str) -> Option<PaceRecord> {
     let line = match kind {
         "T" | "U" => {
             let number = if kind == "T" { words.next()?.parse().ok()? } else { 0 };
-            let taken = parse_time(words.next()?)?;
-            let finished = if kind == "U" { Some(parse_time(words.next()?)?) } else { None };
+            let taken_at = parse_time(words.next()?)?;
+            let finished_at = if kind == "U" { Some(parse_time(words.next()?)?) } else { None };
             let weight = words.next()?.parse().ok()?;
             let names: Vec<_> = words.by_ref().map(str::to_owned).collect();
-            let used = UsedCall { taken_at: taken, finished_at: finished, weight, names };
+            let used = UsedCall { taken_at, finished_at, weight, names };
             if kind == "T" { PaceRecord::Taken(number, used) } else { PaceRecord::Used(used) }
         }
         "F" => PaceRecord::Finished(words.next()?.parse().ok()?, parse_time(words.next()?)?),
@@ -115,16 +115,16 @@ impl fmt::Display for PaceRecord {
         };
         match self {
             Self::Begin(since) => writeln!(f, "{HEADER}{}", or_dash(since)),
-            Self::Taken(number, UsedCall { taken_at: taken, weight, names, .. }) => {
-                writeln!(f, "T {number} {} {weight} {}", taken.as_nanosecond(), names.join(" "))
+            Self::Taken(number, UsedCall { taken_at, weight, names, .. }) => {
+                writeln!(f, "T {number} {} {weight} {}", taken_at.as_nanosecond(), names.join(" "))
             }
-            Self::Finished(number, finished) => {
-                writeln!(f, "F {number} {}", finished.as_nanosecond())
+            Self::Finished(number, finished_at) => {
+                writeln!(f, "F {number} {}", finished_at.as_nanosecond())
             }
-            Self::Used(UsedCall { taken_at: taken, finished_at: finished, weight, names }) => {
-                let finished = finished.unwrap_or(*taken).as_nanosecond();
-                let taken = taken.as_nanosecond();
-                writeln!(f, "U {taken} {finished} {weight} {}", names.join(" "))
+            Self::Used(UsedCall { taken_at, finished_at, weight, names }) => {
+                let finished_at = finished_at.unwrap_or(*taken_at).as_nanosecond();
+                let taken_at = taken_at.as_nanosecond();
+                writeln!(f, "U {taken_at} {finished_at} {weight} {}", names.join(" "))
             }
         }
     }

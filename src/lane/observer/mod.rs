@@ -160,7 +160,7 @@ pub struct FinishedCall<'a> {
 
 impl<'a> FinishedCall<'a> {
     pub(super) fn new(
-        info: &'a CallMeta,
+        meta: &'a CallMeta,
         attempt: Attempt,
         (queued, round_trip): (Duration, Duration),
     ) -> Self {
@@ -169,7 +169,7 @@ impl<'a> FinishedCall<'a> {
         let number = attempt.number;
         let already_reported = false;
         Self {
-            call: info.to_call_info(),
+            call: meta.to_call_info(),
             queued,
             round_trip,
             sent,
@@ -180,9 +180,9 @@ impl<'a> FinishedCall<'a> {
     }
 
     /// An attempt after which the call was to go again, and did not.
-    pub(super) fn last_attempt(info: &'a CallMeta, attempt: Attempt) -> Self {
-        let told = Self::new(info, attempt, (Duration::ZERO, Duration::ZERO));
-        Self { already_reported: true, ..told }
+    pub(super) fn last_attempt(meta: &'a CallMeta, attempt: Attempt) -> Self {
+        let finished = Self::new(meta, attempt, (Duration::ZERO, Duration::ZERO));
+        Self { already_reported: true, ..finished }
     }
 }
 
@@ -211,19 +211,19 @@ pub(crate) struct ObserverHandle {
 
 impl ObserverHandle {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        let ask = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
-        let wants_estimates = catch_panic(ask).unwrap_or_default();
+        let ask_observer = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
+        let wants_estimates = catch_panic(ask_observer).unwrap_or_default();
         Self { observer, wants_estimates }
     }
 
-    pub(crate) fn notify(&self, what: impl Fn(&dyn Observer)) {
+    pub(crate) fn notify(&self, event: impl Fn(&dyn Observer)) {
         // An observer that panics must cost neither a worker nor an answer.
         #[cfg(feature = "tracing")]
         if crate::telemetry::is_traced() {
-            let _ = catch_panic(|| what(&crate::telemetry::Tracer));
+            let _ = catch_panic(|| event(&crate::telemetry::Tracer));
         }
         if let Some(observer) = &self.observer {
-            let _ = catch_panic(|| what(&**observer));
+            let _ = catch_panic(|| event(&**observer));
         }
     }
 
