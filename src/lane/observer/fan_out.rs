@@ -1,4 +1,4 @@
-//! Several observers, told one after the other; and one that is shared.
+//! Implements [`Observer`] for several observers, which are notified one after the other, and for a shared one.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 
-/// Tells the others too, whatever this one does.
+/// Catches a panic of one observer, so that the others are notified too.
 fn notify_isolated(event: impl FnOnce()) {
     let _ = catch_panic(event);
 }
 
-/// Tells everything to each of `$all`, which is made from `$this`.
+/// Implements [`Observer`] for a type. Each event goes to every observer of `$all`, an expression over `$this`.
 macro_rules! fan_out {
     ([$($bounds:tt)*] $observer:ty, $this:ident => $all:expr) => {
         fan_out! {
