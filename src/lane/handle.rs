@@ -1,4 +1,4 @@
-//! A lane, as its proxy holds it: the way in, the controls, and the threads.
+//! The handle of a lane, as its proxy holds it: submission, controls, and the worker threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,25 +28,25 @@ use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
 use crate::{Failure, Session};
 
-/// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way, for ten
-/// seconds at most, and ends the threads. One whose call is not back by then is left to itself, and so, without
-/// any wait, is one whose call was [cut off](super::LaneErrorKind::CutOff) before.
+/// A paced lane and its worker threads. Dropping it rejects the queued calls, waits up to ten seconds for the calls in
+/// flight, and ends the threads. A thread whose call has not returned by then is detached. If its call was [cut
+/// off](super::LaneErrorKind::CutOff) before, the drop does not wait for it at all.
 #[derive(Debug)]
 pub struct Lane {
     core: Arc<LaneCore>,
     overflow_policy: OverflowPolicy,
     next_number: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,
-    /// A word of each worker that is done.
+    /// Receives one message from each worker that has finished.
     finished_workers: Receiver<()>,
 }
 
-/// For so long a lane that is dropped waits for its calls under way, in time that passes by itself: longer than
-/// an adapter with timeouts takes to give an answer up.
+/// How long dropping a lane waits for its calls in flight, in real time. It is longer than an adapter with timeouts
+/// takes to give up an answer.
 pub(crate) const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Lane {
-    /// Starts the workers of the lane `name`, which is the one of `index` in its allowance.
+    /// Starts the workers of the lane `name`, which has index `index` in the pacing state.
     pub(crate) fn start(
         name: &'static str,
         index: usize,
@@ -93,7 +93,7 @@ impl Lane {
                 .spawn(move || {
                     active_guard.bind_to_thread();
                     core.run_worker(number);
-                    // There is room for a word of each.
+                    // The channel has capacity for one message of each worker.
                     let _ = finished_tx.send(());
                 })
                 .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
@@ -106,30 +106,30 @@ impl Lane {
         &self.core
     }
 
-    /// The lane's name.
+    /// Returns the lane's name.
     pub fn name(&self) -> &'static str {
         self.core.name
     }
 
-    /// How many calls wait for their turn.
+    /// Returns the number of queued calls.
     pub fn queued(&self) -> usize {
         self.core.queue_capacity.in_use()
     }
 
-    /// Lets no call go until [`resume`](Self::resume). Those under way are not touched.
+    /// Stops sending calls until [`resume`](Self::resume). Calls in flight are not affected.
     pub fn pause(&self) {
         self.core.set_state(LaneState::Paused);
     }
 
-    /// Lets calls go again.
+    /// Resumes sending calls.
     pub fn resume(&self) {
         self.core.set_state(LaneState::Running);
     }
 
-    /// Gives the lane another quota, at once. What was used stays used.
+    /// Replaces the lane's quota at once. Slots in use stay in use.
     ///
     /// # Errors
-    /// The quota cannot be kept; the old one stays.
+    /// The quota is invalid. The old one stays.
     pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let changed = {
@@ -146,11 +146,12 @@ impl Lane {
         changed
     }
 
-    /// Forces the lane's circuit breakers open or closed, switches them off, or leaves them to themselves.
-    /// Forced open, they refuse urgent calls too.
+    /// Forces the lane's circuit breakers open or closed, disables them, or returns them to automatic mode. Forced
+    /// open, they refuse urgent calls too.
     pub fn set_breaker(&self, mode: BreakerMode) {
         let changes = {
-            // A look holds it from its first glance at the breaker to the end.
+            // A poll holds this lock from its first read of the breaker to its end, so the mode does not change within
+            // a poll.
             let (_pacing_state, now) = self.core.pacing.lock();
             let mut health = self.core.health();
             health.set_breaker(mode, now)
@@ -159,7 +160,7 @@ impl Lane {
         self.core.wake_one();
     }
 
-    /// How the lane is doing.
+    /// Returns a point-in-time snapshot of the lane.
     pub fn status(&self) -> LaneStatus {
         let core = &self.core;
         let (stats, estimate, retrying) = {
@@ -207,19 +208,19 @@ impl Lane {
         }
     }
 
-    /// Shuts the lane. Every caller that waits in the queue is answered, and after a
-    /// [`Drain`](Shutdown::Drain) every other one too, but for a call that shuts its own lane.
+    /// Shuts the lane. Every queued call is answered. After a [`Drain`](Shutdown::Drain) every call in flight is
+    /// answered too, except one that itself shuts its lane.
     pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
         let rejected = match how {
             Shutdown::Now => self.close(),
             Shutdown::Drain(limit) => self.drain(limit),
         };
-        // A call whose caller has its answer is over, though its worker may not be back yet.
+        // A call whose caller has the answer has ended, even if its worker has not finished it yet.
         let in_flight = self.core.pacing.lock().0.in_flight(self.core.index);
         ShutdownSummary { rejected, in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX) }
     }
 
-    /// Refuses what waits, and says how much that was.
+    /// Rejects all queued calls. Returns their number.
     fn close(&self) -> usize {
         self.core.set_state(LaneState::Closed);
         self.core.reject_all()
@@ -228,26 +229,26 @@ impl Lane {
     fn drain(&self, limit: Duration) -> usize {
         let core = &self.core;
         let deadline = core.clock.now() + limit;
-        // What somebody stopped by hand is not sent because somebody else shuts the lane.
+        // Calls in a paused lane were stopped on purpose, so a drain rejects them instead of sending them.
         let rejected_while_paused =
             if core.state() == LaneState::Paused { self.close() } else { 0 };
         core.set_state(LaneState::Draining);
-        // A call of this lane that shuts it would wait for itself.
+        // The drain must not wait for a call of this lane that itself runs the drain.
         let own_worker = self.own_worker();
         let is_idle = core.wait_until_idle(usize::from(own_worker.is_some()), deadline);
         let rejected = rejected_while_paused + self.close();
         rejected + if is_idle { 0 } else { core.cut_off_all(own_worker) }
     }
 
-    /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
-    /// all are back for which there was reason to wait, and that word is still to come.
+    /// Closes the lane and joins its threads, until `limit` fires. Returns whether every thread that was waited for has
+    /// finished, and `limit` has not fired yet. Threads whose calls were cut off before are not waited for.
     pub(crate) fn close_and_join(&mut self, limit: &Receiver<Instant>) -> bool {
         self.close();
         let own_worker = self.own_worker();
         let _idle_guard = self.core.clock.idle_guard(None);
         let mut threads = std::mem::take(self.workers.get_mut());
         if let Some(own_worker) = own_worker {
-            // A worker that drops the lane itself cannot wait for its own end.
+            // A worker that drops the lane itself cannot join itself.
             threads.swap_remove(own_worker);
         }
         let still_running = self.core.in_flight_calls.still_running(own_worker);
@@ -258,7 +259,7 @@ impl Lane {
             self.core.cut_off_all(own_worker);
         }
         for worker in threads {
-            // The others are left to themselves. One that panicked has nothing more to tell.
+            // The other threads are detached. The panic of a worker needs no report here.
             if (are_finished && still_running == 0) || worker.is_finished() {
                 let _ = worker.join();
             }
@@ -266,13 +267,14 @@ impl Lane {
         are_finished && !is_timed_out
     }
 
-    /// The number of the worker that this thread is, if it is one.
+    /// Returns the number of the worker that runs on the present thread, if any.
     fn own_worker(&self) -> Option<usize> {
         let me = thread::current().id();
         self.workers.lock().iter().position(|worker| worker.thread().id() == me)
     }
 
-    /// Waits for one more thread to be done. There is one word from `limit`, and `is_over` says that it came.
+    /// Waits until one more worker finishes, or `limit` fires. Returns whether one finished. `limit` fires only once, so
+    /// `is_timed_out` records that it did.
     fn wait_for_worker(&self, limit: &Receiver<Instant>, is_timed_out: &mut bool) -> bool {
         let is_done = || self.finished_workers.try_recv().is_ok();
         if is_done() {
@@ -282,7 +284,7 @@ impl Lane {
             return false;
         }
         select! {
-            recv(self.finished_workers) -> word => word.is_ok(),
+            recv(self.finished_workers) -> message => message.is_ok(),
             recv(limit) -> _ => {
                 *is_timed_out = true;
                 is_done()
@@ -290,10 +292,10 @@ impl Lane {
         }
     }
 
-    /// Queues a call. Its answer comes by the ticket, a refusal too.
+    /// Queues a call. The returned handle gets its answer, or a rejection.
     ///
-    /// `work` runs on a worker thread, when the quota permits. `failure` says what is known of its
-    /// result if that is a failure.
+    /// `work` runs on a worker thread once the quota permits. `failure` extracts the failure from a result, if it is
+    /// one.
     pub(crate) fn submit<R: Send + 'static>(
         &self,
         method: MethodSpec,
@@ -342,7 +344,7 @@ impl Lane {
     }
 }
 
-/// What the breaker does that is furthest from closed.
+/// Returns the state that is furthest from closed.
 fn worst_state(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState {
     let any = |state| breakers.values().any(|breaker| *breaker == state);
     [BreakerState::Open, BreakerState::HalfOpen]
@@ -351,7 +353,7 @@ fn worst_state(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState 
         .unwrap_or(BreakerState::Closed)
 }
 
-/// How many calls a second the shortest window of a quota allows, if it has one.
+/// Returns the rate in calls per second that the shortest window of a quota allows, if it has a window.
 fn rate_of(quota: &Quota) -> Option<f64> {
     let shortest = quota.windows().iter().min_by_key(|window| window.length)?;
     Some(f64::from(shortest.limit) / shortest.length.as_secs_f64())
@@ -359,7 +361,7 @@ fn rate_of(quota: &Quota) -> Option<f64> {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        // What waits belongs to tickets: nobody else can hold a lane open.
+        // Only tickets can hold queued calls, and they do not keep a lane open.
         self.close_and_join(&after(DROP_TIMEOUT));
     }
 }

@@ -1,4 +1,4 @@
-//! What the lanes of one proxy share: their allowance, and a bell for each.
+//! What the lanes of one proxy share: the pacing state, its clock, and the recorder of calls.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use crate::panic::catch_panic;
 use crate::quota::{Cost, Moment, PacingState};
 use crate::session::RenewalListener;
 
-/// The allowance of a proxy, and the lanes that live on it.
+/// The pacing state of a proxy, and the lanes that use it.
 pub(crate) struct SharedPacing {
     state: Mutex<PacingState>,
     clock: Clock,
     recorder: Option<PaceRecorder>,
-    /// Set once, as soon as all lanes are there.
+    /// Set once, when all lanes exist.
     lanes: OnceLock<Vec<Weak<LaneCore>>>,
 }
 
@@ -34,7 +34,7 @@ impl SharedPacing {
         Arc::new(Self { state: Mutex::new(pacing_state), clock, recorder, lanes: OnceLock::new() })
     }
 
-    /// Notes a call that is about to be sent, if the next process is to know. No lock is held.
+    /// Records a call that is about to be sent, if there is a recorder. No lock is held.
     pub(super) fn record_start(
         &self,
         cost: Cost,
@@ -50,7 +50,7 @@ impl SharedPacing {
         Some(record)
     }
 
-    /// A call is over, and its caller has the answer. One that is urgent was not noted before.
+    /// Records the end of a call, after its caller has the answer. An urgent call is recorded only here.
     pub(super) fn record_end(&self, record: &UsageRecord, observer: &ObserverHandle) {
         if let Some(recorder) = &self.recorder {
             let UsageRecord { cost, taken_at, ended_at, .. } = *record;
@@ -62,21 +62,21 @@ impl SharedPacing {
         }
     }
 
-    /// When a call is over that ends now, and of which something may be on its way for so long.
+    /// Returns when a call that ends now counts as ended, if its request may be in transit for `in_transit` more.
     pub(super) fn ended_at(&self, in_transit: Duration) -> Timestamp {
         let now = self.clock.wall_clock().timestamp;
         now.checked_add(in_transit).unwrap_or(now)
     }
 
-    /// The allowance, and what time it is, read under its lock so that times enter it in order.
+    /// Locks the pacing state and reads the time under that lock, so that times enter the state in order.
     ///
-    /// The clock on the wall is asked each time if a window goes by it: it may be set at any moment, or go on
-    /// while the machine sleeps and the other clock stands still.
+    /// Re-reads the wall clock on every call if any window depends on it. The wall clock can be adjusted, and it keeps
+    /// running while the machine is suspended. The monotonic clock may not.
     pub(crate) fn lock(&self) -> (MutexGuard<'_, PacingState>, Moment) {
         self.lock_and_read_clock(PacingState::uses_wall_clock)
     }
 
-    /// The same, for whoever is about to change what the windows go by.
+    /// Does the same, but always re-reads the wall clock, for a caller that is about to change the windows.
     pub(crate) fn lock_with_fresh_wall_clock(&self) -> (MutexGuard<'_, PacingState>, Moment) {
         self.lock_and_read_clock(|_| true)
     }
@@ -97,7 +97,7 @@ impl SharedPacing {
         let _ = self.lanes.set(lanes);
     }
 
-    /// Wakes the other lanes, if they may wait for what `charge` has held.
+    /// Wakes the other lanes, if they may wait for the budgets that `cost` has held.
     pub(crate) fn wake_others(&self, own: &LaneCore, cost: Cost) {
         if !cost.budgets.is_empty() {
             self.lanes().filter(|lane| lane.index != own.index).for_each(|lane| lane.wake_one());
@@ -119,7 +119,7 @@ impl RenewalListener for SharedPacing {
     }
 }
 
-/// Where calls are noted, and by which names.
+/// Records calls in a [`PaceLog`], under the names of their lanes and budgets.
 pub(crate) struct PaceRecorder {
     log: Arc<dyn PaceLog>,
     lane_names: &'static [&'static str],
@@ -127,7 +127,7 @@ pub(crate) struct PaceRecorder {
     next_number: AtomicU64,
 }
 
-/// A call that was noted, or is to be.
+/// A call that was recorded, or will be.
 pub(super) struct UsageRecord {
     number: u64,
     cost: Cost,
@@ -155,7 +155,7 @@ impl PaceRecorder {
         let budgets = cost.distinct_budgets().filter_map(|index| self.budget_names.get(index));
         let names: Vec<&'static str> = lane.into_iter().chain(budgets).copied().collect();
         let call = RecordedCall::new(*number, cost.weight.max(1), &names);
-        // It is somebody else's code, perhaps.
+        // A `PaceLog` may be user code.
         let written = catch_panic(|| write_record(&*self.log, &call))
             .unwrap_or_else(|panic| Err(io::Error::other(panic)));
         if let Err(error) = written {
