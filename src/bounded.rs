@@ -1,19 +1,19 @@
-//! A reader that ends with an error after too much: a path may name a device or a pipe that never ends.
+//! A reader that fails once its input is too large, since a path may name a device or a pipe that never ends.
 
 use std::io::{self, ErrorKind, Read};
 
-/// Reads up to `bytes` of another reader, in lines of up to `line` bytes. More is an error.
+/// A reader that fails after `limit.bytes` bytes, or in a line of more than `limit.line_bytes` bytes.
 #[derive(Debug)]
 pub(crate) struct BoundedReader<R> {
     reader: R,
     limit: ReadLimit,
     bytes_read: u64,
-    /// The number of the present line, from 1, and its bytes so far.
+    /// The number of the present line, from 1, and its length so far.
     line_number: u64,
     line_length: u64,
 }
 
-/// How much may be read.
+/// The maximum size of an input and of its lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadLimit {
     bytes: u64,
@@ -21,7 +21,7 @@ pub(crate) struct ReadLimit {
 }
 
 impl ReadLimit {
-    /// So many bytes, in lines of so many.
+    /// Allows this many bytes, in lines of at most this many.
     pub(crate) const fn new(bytes: u64, line_bytes: u64) -> Self {
         Self { bytes, line_bytes }
     }
@@ -75,7 +75,7 @@ impl<R: Read> Read for BoundedReader<R> {
 mod tests {
     use super::*;
 
-    /// What is read of `text`, in pieces of `piece` bytes.
+    /// Returns what is read of `text`, if it comes in pieces of `piece` bytes.
     fn read(text: &str, piece: usize, limit: ReadLimit) -> Result<String, String> {
         let pieces = text
             .as_bytes()
