@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 /// use std::sync::RwLock;
 /// use lanekeeper::Session;
 ///
-/// /// An adapter whose token can be replaced while calls are under way.
+/// /// An adapter whose token can be replaced while calls are in flight.
 /// struct Client {
 ///     token: RwLock<String>,
 ///     session: Session,

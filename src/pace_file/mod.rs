@@ -47,7 +47,7 @@ use crate::quota::{PaceSnapshot, PriorUsage};
 /// ```
 ///
 /// The first process finds no file and knows nothing of earlier calls, so its windows of up to a minute count as full
-/// at first; see [`PriorUsage`](crate::quota::PriorUsage).
+/// at first; see [`PriorUsage`].
 #[derive(Debug)]
 pub struct PaceFile {
     path: PathBuf,
