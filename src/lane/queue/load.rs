@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_kind_only_so_much_counts() {
+    fn of_each_cost_only_so_much_counts() {
         let mut all = QueueLoad::default();
         for _ in 0..4 {
             all.add(LIGHT);
