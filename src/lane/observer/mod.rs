@@ -47,9 +47,9 @@ pub trait Observer: Send + Sync {
     fn submitted(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
-    /// A call was selected for sending after it was queued for `queued`. Normally it is sent next. If its caller
-    /// detaches before the worker starts it, [`expired`](Self::expired) follows, or [`refused`](Self::refused) if the
-    /// lane was shut.
+    /// A call was selected for sending, `queued` after its submission. Normally it is sent next. If its caller detaches
+    /// before the worker starts it, [`expired`](Self::expired) follows, or [`refused`](Self::refused) if the lane was
+    /// shut.
     fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
         let _ = (call, queued);
     }
@@ -144,7 +144,7 @@ pub struct CallInfo<'a> {
 pub struct FinishedCall<'a> {
     /// The call.
     pub call: CallInfo<'a>,
-    /// How long the call was queued before this attempt.
+    /// The time from submission to the dispatch of this attempt. For a retry, that includes the earlier attempts.
     pub queued: Duration,
     /// The time from dispatch to answer.
     pub round_trip: Duration,
