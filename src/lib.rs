@@ -60,19 +60,20 @@
 //! - [`presets`] are the limits that brokers document.
 //! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
 //! - `config` (a feature) is settings from a file.
-//! - `exchange` (a feature) is a strict exchange on loopback.
 //! - `telemetry` (the features `metrics` and `tracing`) tells exporters and subscribers how it goes.
 //!
 //! # Features
 //!
-//! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
-//! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker;
+//! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory; `mock` the mock broker;
 //! `journal` the file of an [`OrderGuard`]; `config` settings from a file, TOML or YAML; `metrics` and
-//! `tracing` tell of the calls to whatever exporter and subscriber listens; `cli` the command
-//! `lanekeeper`. Without default features there is no HTTP client.
+//! `tracing` report the calls to whatever exporter and subscriber is installed. Without default features there
+//! is no HTTP client.
 //!
-//! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
-//! user of that crate in the same build: prices must not go through a float.
+//! Two crates of the same repository come on top: `lanekeeper-simulator`, a strict exchange on loopback that
+//! speaks Kite's wire, and `lanekeeper-cli`, the command `lanekeeper`.
+//!
+//! `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that
+//! crate in the same build: prices must not go through a float.
 
 // Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
 extern crate self as lanekeeper;
@@ -95,8 +96,6 @@ pub mod config;
     feature = "paper"
 ))]
 mod doctests;
-#[cfg(feature = "exchange")]
-pub mod exchange;
 #[cfg(feature = "journal")]
 mod files;
 pub mod lane;

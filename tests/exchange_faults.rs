@@ -2,7 +2,7 @@
 //! exchange's own ledger says. The two together are what a client has to get right.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "exchange", feature = "kite"))]
+#![cfg(feature = "kite")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,9 +13,9 @@ use lanekeeper::broker::{
     lanes,
 };
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::{ErrorClass, OrderStatus};
+use lanekeeper_simulator::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use rust_decimal::Decimal;
 
 const SHORT: Duration = Duration::from_millis(1);

@@ -1,7 +1,6 @@
 //! The exchange over real HTTP, asked by a client too plain to help it along.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "exchange")]
 
 mod support;
 
@@ -10,8 +9,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use lanekeeper::broker::{Broker, lanes};
-use lanekeeper::exchange::{Algorithm, SimulatedExchange, SimulatorBuilder};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Algorithm, SimulatedExchange, SimulatorBuilder};
 use serde_json::Value;
 use support::oracle;
 
@@ -559,7 +558,7 @@ fn each_account_has_its_own_counters() {
     assert_eq!([get("a"), get("a"), get("a")], [200, 200, 429]);
     assert_eq!([get("b"), get("b")], [200, 200]);
     let (a, b) = (exchange.account("a"), exchange.account("b"));
-    let of = |counts: lanekeeper::exchange::RequestCounts| (counts.admitted, counts.refused);
+    let of = |counts: lanekeeper_simulator::RequestCounts| (counts.admitted, counts.refused);
     assert_eq!((of(a.counts("transactional")), of(b.counts("transactional"))), ((2, 1), (2, 0)));
     assert_eq!((a.refused(), b.refused(), exchange.refused()), (1, 0, 1));
     assert_eq!(of(exchange.counts("transactional")), (4, 1));

@@ -2,7 +2,7 @@
 //! them, held against the exchange's own ledger.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "exchange", feature = "kite"))]
+#![cfg(feature = "kite")]
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use lanekeeper::broker::{
     Side, SliceCancel, SlicedOrder, lanes,
 };
 use lanekeeper::brokers::{Kite, PaperBroker};
-use lanekeeper::exchange::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 
 /// An exchange that takes 10 of an instrument at most in one order, and an account with `cash`.
 fn builder(cash: u64) -> SimulatorBuilder {

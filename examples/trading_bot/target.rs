@@ -5,7 +5,7 @@ use std::time::Duration;
 use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::brokers::{Kite, PaperBroker};
-use lanekeeper::exchange::SimulatedExchange;
+use lanekeeper_simulator::SimulatedExchange;
 
 use crate::args::Args;
 use crate::failure::Failure;

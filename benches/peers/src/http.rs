@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use lanekeeper::exchange::Exchange;
+use lanekeeper_simulator::SimulatedExchange;
 use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, Past};
 
 use crate::broker::LIMIT;
