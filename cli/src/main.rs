@@ -1,5 +1,17 @@
-//! The `lanekeeper` command: a strict exchange to try clients and limiters on, and a look at a
-//! configuration file.
+//! The command `lanekeeper`: tools around the library of the same name.
+//!
+//! - `lanekeeper exchange` runs a strict simulated exchange on loopback, to try clients and rate limiters on. It
+//!   listens until a signal or `--for` ends it, and then prints what it counted.
+//! - `lanekeeper check-config FILE` checks a configuration file and prints the quotas that result from it.
+//!
+//! Errors go to standard error: one line, or one line for each problem of a configuration file. The exit code is 2 for
+//! wrong arguments and 1 for any other error.
+//!
+//! ```text
+//! cargo install --locked --path cli
+//! lanekeeper exchange --listen 127.0.0.1:8080 --latency 40ms --jitter 30ms
+//! lanekeeper check-config lanes.toml
+//! ```
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,7 +31,7 @@ use lanekeeper::quota::{Budget, Limits, ParseQuotaError, Quota};
 use lanekeeper_simulator::{Algorithm, Faults, Rule, SimulatedExchange};
 use rust_decimal::Decimal;
 
-/// The exit code of a process that a second signal ended, as shells have it after an interrupt.
+/// The exit code after a second signal: the code that shells report after an interrupt.
 const INTERRUPTED: i32 = 130;
 
 #[derive(Parser)]
@@ -31,12 +43,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a strict exchange that speaks Kite Connect v3, on loopback, with paper money.
+    /// Run a strict simulated exchange that speaks Kite Connect v3, on loopback, with paper money.
     ///
-    /// SIGINT, SIGTERM and SIGHUP (under nohup too) end it, and it says what was counted; a second one
+    /// SIGINT, SIGTERM and SIGHUP (under nohup too) end it, and it prints what was counted. A second signal
     /// ends it at once.
     Exchange(ExchangeArgs),
-    /// Say what is wrong with a configuration file, TOML or YAML, and start nothing
+    /// Check a configuration file, TOML or YAML, without starting anything
     CheckConfig(CheckArgs),
 }
 
@@ -44,17 +56,17 @@ enum Command {
 struct CheckArgs {
     /// The file
     file: PathBuf,
-    /// The lanes of your own trait; without it, those of a broker
+    /// The lanes of your own trait. Without it, the lanes of a broker
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     lanes: Option<Vec<String>>,
-    /// The budgets of your own trait; without it, and without --lanes, that of a broker
+    /// The budgets of your own trait. Without it and without --lanes, the budget of a broker
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     budgets: Option<Vec<String>>,
 }
 
 #[derive(Args)]
 struct ExchangeArgs {
-    /// Where to listen; loopback only. Port 0 takes a free one
+    /// The address to listen on, loopback only. Port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// The bars to replay: CSV with time,exchange,symbol,open,high,low,close,volume.
@@ -64,36 +76,36 @@ struct ExchangeArgs {
     /// How requests are counted: sliding-log, fixed-window or token-bucket
     #[arg(long, default_value_t)]
     algorithm: Algorithm,
-    /// A lane's limit, as in transactional=10/s,400/min. Lanes: transactional, quote, historical
+    /// The limit of a lane, as in transactional=10/s,400/min. Lanes: transactional, quote, historical
     #[arg(long, value_name = "LANE=LIMIT", value_parser = limit)]
     limit: Vec<(String, Quota)>,
     /// Let refused requests use the quota too
     #[arg(long)]
     count_refused: bool,
-    /// The least time that a message travels, each way
+    /// The minimum network delay in each direction
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     latency: Duration,
-    /// The mean of what comes on top, each way, exponentially distributed
+    /// The mean of the exponentially distributed delay on top, in each direction
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// What goes wrong on purpose, as in place=reset-after@30% or orders=hang-before@1,4: the route,
-    /// the fault, and how often or at which requests. Can be given several times
+    /// A fault to inject, as in place=reset-after@30% or orders=hang-before@1,4: the route, the fault, and the
+    /// share or the numbers of the requests. Can be given several times
     #[arg(long, value_name = "RULE")]
     fault: Vec<Rule>,
-    /// The same as a TOML file: `seed = 7`, and for each rule a table `[[rule]]` with the keys on,
-    /// fault, and share or calls
+    /// Faults from a TOML file: `seed = 7`, and for each rule a table `[[rule]]` with the keys on, fault, and
+    /// share or calls
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
-    /// The seed of the jitter, and of the faults unless they come from a file, which has its own
+    /// The seed of the jitter, and of the faults unless they come from a file, which has its own seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How long each bar is the present one
+    /// The time for which each bar is the present one
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     bar_every: Duration,
-    /// The money to begin with
+    /// The initial cash of the account
     #[arg(long, default_value = "10000000")]
     cash: Decimal,
-    /// Stop by itself after this time
+    /// Stop after this time
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     run_for: Option<Duration>,
 }
@@ -103,12 +115,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage_error(&error),
     };
-    let done = match cli.command {
+    let result = match cli.command {
         Command::Exchange(args) => run_exchange(args).map_err(|error| format!("error: {error}")),
-        // Each line of it begins with the file already, as editors like it.
+        // Each line of this error begins with the file already, in the form that editors parse.
         Command::CheckConfig(args) => check_config(&args).map_err(|error| error.to_string()),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -117,34 +129,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Looks at a file, and says how fast it lets the lanes go.
+/// Checks a configuration file, and prints the quota of each lane and budget.
 fn check_config(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_path(&args.file)?;
-    let given = |names: &Option<Vec<String>>, of_broker: &[&str]| match names {
+    let names_or = |names: &Option<Vec<String>>, of_broker: &[&str]| match names {
         Some(names) => names.clone(),
         None if args.lanes.is_some() => Vec::new(),
         None => of_broker.iter().map(|name| (*name).to_owned()).collect(),
     };
     let (lanes, budgets) =
-        (given(&args.lanes, &lanes::ALL), given(&args.budgets, &[lanes::ORDERS]));
-    let named = config.check_names(&str_refs(&lanes), &str_refs(&budgets));
-    named.map_err(|error| error.in_file(&args.file))?;
+        (names_or(&args.lanes, &lanes::ALL), names_or(&args.budgets, &[lanes::ORDERS]));
+    let checked = config.check_names(&str_refs(&lanes), &str_refs(&budgets));
+    checked.map_err(|error| error.in_file(&args.file))?;
 
     let mut out = io::stdout();
     writeln!(out, "{}: good", args.file.display())?;
     let settings = config.settings();
     let preset = settings.documented_limits();
     for lane in &lanes {
-        let mut said = settings.lanes().filter(|(name, _)| name == lane);
-        let said = said.find_map(|(_, lane)| lane.quota.as_ref());
-        let quota = said.or_else(|| preset.and_then(|limits| limits.of_lane(lane)));
+        let mut configured = settings.lanes().filter(|(name, _)| name == lane);
+        let configured = configured.find_map(|(_, lane)| lane.quota.as_ref());
+        let quota = configured.or_else(|| preset.and_then(|limits| limits.of_lane(lane)));
         write_quota(&mut out, "lane", lane, quota)?;
     }
     for budget in &budgets {
-        let mut said = settings.budgets().filter(|(name, _)| name == budget);
-        let said = said.find_map(|(_, budget)| budget.quota.as_ref());
+        let mut configured = settings.budgets().filter(|(name, _)| name == budget);
+        let configured = configured.find_map(|(_, budget)| budget.quota.as_ref());
         let preset = || preset?.of_budget(budget).map(Budget::quota);
-        write_quota(&mut out, "budget", budget, said.or_else(preset))?;
+        write_quota(&mut out, "budget", budget, configured.or_else(preset))?;
     }
     Ok(())
 }
@@ -165,7 +177,7 @@ fn write_quota(
     }
 }
 
-/// Says what is wrong with the arguments in one line, for people and logs alike.
+/// Prints what is wrong with the arguments in one line, for people and logs alike.
 fn usage_error(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp
@@ -212,7 +224,7 @@ fn run_exchange(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = io::stdout();
     writeln!(out, "listening on {}", exchange.base_url())?;
     out.flush()?;
-    // However the wait ends. The sender lives as long as the process.
+    // Both results end the run. The sender lives as long as the process.
     let _ = match args.run_for {
         Some(time) => stopped.recv_timeout(time).ok(),
         None => stopped.recv().ok(),
@@ -221,40 +233,40 @@ fn run_exchange(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         let counts = exchange.counts(lane);
         writeln!(out, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
     }
-    let struck = exchange.arrivals().iter().filter(|arrival| arrival.fault.is_some()).count();
-    writeln!(out, "{struck} met a fault; {} orders booked", exchange.orders().len())?;
+    let faulty = exchange.arrivals().iter().filter(|arrival| arrival.fault.is_some()).count();
+    writeln!(out, "{faulty} met a fault; {} orders booked", exchange.orders().len())?;
     Ok(())
 }
 
-/// Is sent to by the first signal that asks the process to end: SIGINT, SIGTERM or SIGHUP. A second one
-/// ends the process where it is.
+/// Returns a channel that receives a message at the first SIGINT, SIGTERM or SIGHUP. A second signal ends the process
+/// at once.
 fn stop_signal() -> Result<Receiver<()>, ctrlc::Error> {
     let (stop, stopped) = mpsc::channel();
-    let mut asked = false;
+    let mut signalled = false;
     ctrlc::set_handler(move || {
-        if asked {
+        if signalled {
             std::process::exit(INTERRUPTED);
         }
-        asked = true;
-        // Nobody listens any more if the process is ending by itself.
+        signalled = true;
+        // The receiver is gone if `--for` is ending the process.
         let _ = stop.send(());
     })?;
     Ok(stopped)
 }
 
-/// Reads a file of faults, with an error in one line that says where it is wrong.
+/// Reads a file of faults. An error is one line, with the line number in the file.
 fn read_faults(path: &Path) -> Result<Faults, String> {
-    let named = |why: String| format!("{}: {why}", path.display());
+    let in_file = |why: String| format!("{}: {why}", path.display());
     let text =
-        read_text(path).map_err(|error| named(format!("cannot read the faults: {error}")))?;
+        read_text(path).map_err(|error| in_file(format!("cannot read the faults: {error}")))?;
     toml::from_str(&text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        named(format!("line {line}: {}", error.message().replace('\n', " ")))
+        let text_before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = text_before.matches('\n').count() + 1;
+        in_file(format!("line {line}: {}", error.message().replace('\n', " ")))
     })
 }
 
-/// Reads a file that a person wrote. A path may as well name a device or a pipe that never ends.
+/// Reads a text file of at most 1 MiB: the path may name a device or a pipe that never ends.
 fn read_text(path: &Path) -> io::Result<String> {
     const MAX_BYTES: u64 = 1 << 20;
     let mut text = String::new();
@@ -265,10 +277,10 @@ fn read_text(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Reads `LANE=10/s,400/min`.
+/// Parses `LANE=10/s,400/min`.
 fn limit(text: &str) -> Result<(String, Quota), String> {
-    let wrong = || "write LANE=LIMIT, as in transactional=10/s,400/min".to_owned();
-    let (lane, windows) = text.split_once('=').ok_or_else(wrong)?;
+    let usage = || "write LANE=LIMIT, as in transactional=10/s,400/min".to_owned();
+    let (lane, windows) = text.split_once('=').ok_or_else(usage)?;
     let quota = windows.parse().map_err(|error: ParseQuotaError| error.to_string())?;
     Ok((lane.to_owned(), quota))
 }

@@ -1,11 +1,11 @@
 //! The command `lanekeeper check-config`.
-// The helpers stand outside of the test functions, where clippy does not look for them.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
 use std::process::Command;
 
-/// The exit code, and what was said on both.
+/// Returns the exit code, standard output and standard error.
 fn check(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
     let output = command.arg("check-config").arg(file).args(more).output().unwrap();
@@ -14,7 +14,7 @@ fn check(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_file_is_looked_at_and_nothing_is_started() {
+fn a_file_is_checked_and_nothing_is_started() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lanes.toml");
     let write = |text: &str| std::fs::write(&file, text).unwrap();
@@ -57,7 +57,7 @@ fn a_file_is_looked_at_and_nothing_is_started() {
     assert!(errors.contains("budgets.sms: there is no budget of this name; there are: none"));
 }
 
-/// The command must know whatever a program may have switched on, or it refuses a good file.
+/// The command must know every key that a program may have enabled, or it would refuse a valid file.
 #[test]
 fn the_file_with_every_key_is_good() {
     let chapter = include_str!("../../docs/configuration.md");
@@ -72,7 +72,7 @@ fn the_file_with_every_key_is_good() {
     }
 }
 
-/// A name may lead to a device that never ends.
+/// A path may name a device that never ends.
 #[test]
 #[cfg(unix)]
 fn a_file_without_an_end_is_given_up() {
