@@ -471,7 +471,8 @@ fn fields_that_are_unknown_or_repeated_are_refused() {
         ("&stoploss=1", "unknown field `stoploss`"),
         ("&Quantity=1", "unknown field `Quantity`"),
     ] {
-        let words = rejection_message(&exchange, "POST", "/orders/regular", &format!("{ORDER}{more}"));
+        let words =
+            rejection_message(&exchange, "POST", "/orders/regular", &format!("{ORDER}{more}"));
         assert_eq!(words, format!("Invalid request ({what})"));
     }
     for (form, what) in [
@@ -479,7 +480,10 @@ fn fields_that_are_unknown_or_repeated_are_refused() {
         ("quantity=2&tag=x", "unknown field `tag`"),
         ("quantity=2&autoslice=true", "unknown field `autoslice`"),
     ] {
-        assert_eq!(rejection_message(&exchange, "PUT", &path, form), format!("Invalid request ({what})"));
+        assert_eq!(
+            rejection_message(&exchange, "PUT", &path, form),
+            format!("Invalid request ({what})")
+        );
     }
     for query in ["price=1", "parent_order_id=1&parent_order_id=1"] {
         let words = rejection_message(&exchange, "DELETE", &format!("{path}?{query}"), "");
@@ -507,7 +511,8 @@ fn names_that_are_not_those_of_the_order_are_refused() {
             .contains("variety")
     );
     assert!(
-        rejection_message(&exchange, "DELETE", &format!("{path}?parent_order_id=1"), "").contains("parent")
+        rejection_message(&exchange, "DELETE", &format!("{path}?parent_order_id=1"), "")
+            .contains("parent")
     );
     let id = path.rsplit('/').next().unwrap();
     let same =
@@ -539,10 +544,16 @@ fn each_variety_is_asked_for_its_own_fields() {
     let large = |legs: u64, leg: u64| format!("{large}&iceberg_legs={legs}&iceberg_quantity={leg}");
     assert_eq!(post(&exchange, "/orders/iceberg", &large(4, 100_000)).status, 200);
     assert!(
-        rejection_message(&exchange, "POST", "/orders/iceberg", &large(2, 200_000)).contains("200000 lots")
+        rejection_message(&exchange, "POST", "/orders/iceberg", &large(2, 200_000))
+            .contains("200000 lots")
     );
-    assert_eq!(rejection_message(&exchange, "POST", "/orders/regular", &whole), "Invalid `iceberg_legs`.");
-    assert!(rejection_message(&exchange, "POST", "/orders/auction", ORDER).contains("auction_number"));
+    assert_eq!(
+        rejection_message(&exchange, "POST", "/orders/regular", &whole),
+        "Invalid `iceberg_legs`."
+    );
+    assert!(
+        rejection_message(&exchange, "POST", "/orders/auction", ORDER).contains("auction_number")
+    );
     let cover = ORDER.replace("CNC", "MIS");
     assert!(rejection_message(&exchange, "POST", "/orders/co", &cover).contains("trigger_price"));
     assert_eq!(post(&exchange, "/orders/co", &format!("{cover}&trigger_price=9")).status, 200);
