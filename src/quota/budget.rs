@@ -1,4 +1,4 @@
-//! A quota that only some calls are charged to, with a part kept back for the urgent ones.
+//! A quota that only some calls use, with an optional reserve for urgent calls.
 
 use std::fmt;
 
@@ -6,15 +6,16 @@ use super::error::QuotaError;
 use super::quota::Quota;
 use super::window::Window;
 
-/// A reserve of more than this is a mistake: the budget is for the calls that are not urgent.
+/// Upper bound of a reserve in percent. A larger one is a mistake, as most of a budget is for calls that are not
+/// urgent.
 const MAX_RESERVE_PERCENT: u32 = 50;
 
 /// How much of each window of a budget is only for urgent calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reserve {
-    /// So many slots.
+    /// This many slots.
     Slots(u32),
-    /// So many percent of the window, rounded up; but never all of it.
+    /// This percentage of the window, rounded up, but never all of it.
     Percent(u32),
 }
 
@@ -22,7 +23,7 @@ impl Reserve {
     /// Nothing is kept back.
     pub const NONE: Self = Self::Slots(0);
 
-    /// How many slots that is of a window that has `most`.
+    /// Returns how many slots this is of a window with `most` slots.
     ///
     /// ```
     /// use lanekeeper::quota::Reserve;
@@ -78,7 +79,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of `quota`, all of it for everybody.
+    /// Creates a budget of `quota`, without a reserve.
     pub fn new(quota: Quota) -> Self {
         Self { quota, reserve: Reserve::NONE }
     }

@@ -1,4 +1,4 @@
-//! Why the paper broker does not do what it is asked.
+//! The errors of the paper broker.
 
 use crate::broker::{BrokerError, ErrorDetail, Instrument, OrderId};
 
