@@ -49,7 +49,7 @@ pub enum GuardBuildError {
     NoSettleTime,
     /// The broker's tags are too short to be unique.
     #[error(
-        "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed to callback orders apart"
+        "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed to tell orders apart"
     )]
     ShortTags {
         /// The longest tag that the broker takes.

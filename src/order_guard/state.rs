@@ -175,7 +175,7 @@ impl GuardState {
     pub(super) fn describe_other_day(&self, intent: &Intent) -> String {
         let tag = &intent.tag;
         format!(
-            "the order book is of another day or about to be, read for the tag {tag} in the statements"
+            "the order book is of another day or about to be, look for the tag {tag} in the statements"
         )
     }
 
