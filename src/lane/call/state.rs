@@ -204,7 +204,6 @@ impl<W, A> CallState<W, A> {
     }
 
     /// Whether there is no answer yet.
-    #[cfg_attr(loom, expect(dead_code, reason = "a plain look"))]
     pub(crate) fn is_pending(&self) -> bool {
         !matches!(self.inner.lock().stage, Stage::Completed(_) | Stage::Closed)
     }
