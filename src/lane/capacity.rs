@@ -55,11 +55,11 @@ impl QueueCapacity {
 
     /// A place, if one is left.
     pub(crate) fn try_acquire(&self) -> Option<QueueSlot> {
-        let mut taken = self.0.state.lock();
-        if taken.in_use >= self.0.limit {
+        let mut state = self.0.state.lock();
+        if state.in_use >= self.0.limit {
             return None;
         }
-        taken.in_use += 1;
+        state.in_use += 1;
         Some(QueueSlot(Arc::clone(&self.0)))
     }
 
@@ -78,30 +78,30 @@ impl QueueCapacity {
         gone: impl Fn() -> bool,
     ) -> Option<QueueSlot> {
         let mut mine = None;
-        let mut taken = self.0.state.lock();
-        let place = loop {
+        let mut state = self.0.state.lock();
+        let slot = loop {
             if gone() {
                 // The ring that a freed place gave is passed on: it may have been for another.
                 self.0.released.notify_one();
                 break None;
             }
-            if taken.in_use < self.0.limit {
-                taken.in_use += 1;
+            if state.in_use < self.0.limit {
+                state.in_use += 1;
                 break Some(QueueSlot(Arc::clone(&self.0)));
             }
             if until.is_some_and(|until| clock.now() >= until) {
                 break None;
             }
-            taken.idle_set.mark_idle(&mut mine, clock, until);
+            state.idle_set.mark_idle(&mut mine, clock, until);
             match until {
                 Some(until) => {
-                    let _ = self.0.released.wait_for(&mut taken, clock.max_wait(until));
+                    let _ = self.0.released.wait_for(&mut state, clock.max_wait(until));
                 }
-                None => self.0.released.wait(&mut taken),
+                None => self.0.released.wait(&mut state),
             }
         };
-        taken.idle_set.remove(mine);
-        place
+        state.idle_set.remove(mine);
+        slot
     }
 
     /// Wakes those who wait for a place, to look again whether there will ever be one.
@@ -118,11 +118,11 @@ pub(crate) struct QueueSlot(Arc<Inner>);
 
 impl Drop for QueueSlot {
     fn drop(&mut self) {
-        let mut taken = self.0.state.lock();
-        taken.in_use -= 1;
+        let mut state = self.0.state.lock();
+        state.in_use -= 1;
         // Who is counted as awake has to be woken.
-        let all = taken.idle_set.mark_all_active();
-        drop(taken);
+        let all = state.idle_set.mark_all_active();
+        drop(state);
         if all {
             self.0.released.notify_all();
         } else {
@@ -137,29 +137,29 @@ mod tests {
 
     #[test]
     fn there_are_as_many_places_as_were_set_up() {
-        let places = QueueCapacity::new(2);
-        let first = places.try_acquire().unwrap();
-        let _second = places.try_acquire().unwrap();
-        assert!(places.try_acquire().is_none());
+        let capacity = QueueCapacity::new(2);
+        let first = capacity.try_acquire().unwrap();
+        let _second = capacity.try_acquire().unwrap();
+        assert!(capacity.try_acquire().is_none());
         drop(first);
-        assert_eq!(places.in_use(), 1);
-        assert!(places.try_acquire().is_some());
+        assert_eq!(capacity.in_use(), 1);
+        assert!(capacity.try_acquire().is_some());
     }
     #[test]
     fn who_waits_gets_a_place_that_is_free_and_no_other() {
-        let places = QueueCapacity::new(2);
+        let capacity = QueueCapacity::new(2);
         let clock = Clock::from(crate::clock::ManualClock::new());
-        let wait = || places.acquire(&clock, Some(clock.now()), || false);
+        let wait = || capacity.acquire(&clock, Some(clock.now()), || false);
         let first = wait().unwrap();
         let _second = wait().unwrap();
         assert!(wait().is_none());
-        assert_eq!(places.in_use(), 2);
-        let third = places.acquire_over_limit();
-        assert_eq!(places.in_use(), 3);
+        assert_eq!(capacity.in_use(), 2);
+        let third = capacity.acquire_over_limit();
+        assert_eq!(capacity.in_use(), 3);
         drop(first);
         assert!(wait().is_none());
         drop(third);
         assert!(wait().is_some());
-        assert!(places.acquire(&clock, None, || true).is_none());
+        assert!(capacity.acquire(&clock, None, || true).is_none());
     }
 }

@@ -24,13 +24,13 @@ impl Rank {
     /// How many calls may be under way as one of this rank begins.
     pub(in crate::lane) fn max_in_flight(
         self,
-        most_running: usize,
+        max_in_flight: usize,
         urgent_workers: usize,
     ) -> usize {
         match self {
-            Self::Normal => most_running,
-            Self::UrgentRead => most_running + urgent_workers / 2,
-            Self::UrgentWrite => most_running + urgent_workers,
+            Self::Normal => max_in_flight,
+            Self::UrgentRead => max_in_flight + urgent_workers / 2,
+            Self::UrgentWrite => max_in_flight + urgent_workers,
         }
     }
 }

@@ -75,20 +75,20 @@ impl WaitLimit<'_> {
     /// Sleeps once on `told`; says whether that was enough.
     fn wait_once<'a, T>(
         self,
-        told: &Condvar,
+        condvar: &Condvar,
         guard: MutexGuard<'a, T>,
     ) -> (MutexGuard<'a, T>, bool) {
         match self {
-            Self::Unlimited => (wait(told, guard), false),
+            Self::Unlimited => (wait(condvar, guard), false),
             #[cfg(not(loom))]
             Self::Until(clock, until) => {
-                let guard = crate::lane::sync::wait_for(told, guard, clock.max_wait(until));
+                let guard = crate::lane::sync::wait_for(condvar, guard, clock.max_wait(until));
                 // Whether the time has come is asked of the clock.
                 (guard, clock.now() >= until)
             }
             // The model checker has no time.
             #[cfg(loom)]
-            Self::Until(..) => (wait(told, guard), false),
+            Self::Until(..) => (wait(condvar, guard), false),
         }
     }
 }
@@ -298,10 +298,10 @@ impl<W, A> CallState<W, A> {
     pub(crate) fn wait(
         &self,
         sleep: WaitLimit<'_>,
-        rest: impl FnOnce() -> Option<IdleGuard>,
+        mark_idle: impl FnOnce() -> Option<IdleGuard>,
     ) -> Option<A> {
         let mut inner = self.inner.lock();
-        let mut rest = Some(rest);
+        let mut mark_idle = Some(mark_idle);
         let answer = loop {
             if let Some(answer) = inner.take_answer() {
                 break Some(answer);
@@ -309,8 +309,8 @@ impl<W, A> CallState<W, A> {
             if matches!(inner.stage, Stage::Closed) {
                 break None;
             }
-            if let Some(rest) = rest.take() {
-                inner.idle_guard = rest().map(Box::new);
+            if let Some(mark_idle) = mark_idle.take() {
+                inner.idle_guard = mark_idle().map(Box::new);
             }
             let enough;
             (inner, enough) = sleep.wait_once(&self.ready, inner);

@@ -120,9 +120,10 @@ pub(crate) struct Task<R, W, C> {
 }
 
 impl<R, W, C> Task<R, W, C> {
-    pub(crate) fn new(info: CallMeta, place: QueueSlot, work: W, failure: C) -> Self {
-        let load = Payload { work, classify: failure, queue_slot: Some(place), last_attempt: None };
-        Self { meta: info, cancelled: AtomicBool::new(false), state: CallState::new(load) }
+    pub(crate) fn new(meta: CallMeta, slot: QueueSlot, work: W, failure: C) -> Self {
+        let payload =
+            Payload { work, classify: failure, queue_slot: Some(slot), last_attempt: None };
+        Self { meta, cancelled: AtomicBool::new(false), state: CallState::new(payload) }
     }
 }
 
@@ -158,11 +159,11 @@ where
         finished: &mut dyn FnMut(Attempt) -> Disposition,
         answering: &mut dyn FnMut(),
     ) -> RunOutput {
-        let Some(mut load) = self.state.take_work() else { return RunOutput::default() };
-        drop(load.queue_slot.take());
+        let Some(mut payload) = self.state.take_work() else { return RunOutput::default() };
+        drop(payload.queue_slot.take());
         let outcome = catch_panic(|| {
-            let result = load.work.execute()?;
-            let failure = (load.classify)(&result);
+            let result = payload.work.execute()?;
+            let failure = (payload.classify)(&result);
             Some((result, failure))
         });
         let (answer, failure, is_repeatable) = match outcome {
@@ -174,7 +175,7 @@ where
             }
         };
         // What the attempt before came to is no news any more.
-        let _ = catch_panic(|| drop(load.last_attempt.take()));
+        let _ = catch_panic(|| drop(payload.last_attempt.take()));
         let panicked = answer.is_err() && failure.is_some();
         let number = self.meta.attempts();
         let attempt = Attempt { failure, number, is_repeatable, panicked };
@@ -182,8 +183,8 @@ where
         let mut ended = None;
         let answer = match (next, answer) {
             (Disposition::Retry, Ok(result)) => {
-                load.last_attempt = Some(Box::new((result, attempt)));
-                match self.state.requeue(load) {
+                payload.last_attempt = Some(Box::new((result, attempt)));
+                match self.state.requeue(payload) {
                     Ok(()) => {
                         return RunOutput {
                             disposition: Disposition::Retry,
@@ -191,9 +192,9 @@ where
                         };
                     }
                     // Its caller has left.
-                    Err(mut load) => {
-                        let last = load.last_attempt.take();
-                        let _ = catch_panic(|| drop(load));
+                    Err(mut payload) => {
+                        let last = payload.last_attempt.take();
+                        let _ = catch_panic(|| drop(payload));
                         ended = Some(attempt);
                         match last {
                             Some(last) => Ok(last.0),
@@ -203,7 +204,7 @@ where
                 }
             }
             (_, answer) => {
-                let _ = catch_panic(|| drop(load));
+                let _ = catch_panic(|| drop(payload));
                 answer
             }
         };
@@ -220,12 +221,12 @@ where
 
     fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult {
         let mut tried = None;
-        let refusal = |load: &mut Payload<R, W, C>| {
-            let place = load.queue_slot.take();
+        let refusal = |payload: &mut Payload<R, W, C>| {
+            let slot = payload.queue_slot.take();
             if let Some(hand) = into {
-                *hand = place;
+                *hand = slot;
             }
-            match load.last_attempt.take() {
+            match payload.last_attempt.take() {
                 Some(last) => {
                     tried = Some(last.1);
                     Ok(last.0)
@@ -237,10 +238,10 @@ where
                 }
             }
         };
-        let Some((load, unheard)) = self.state.reject(refusal) else {
+        let Some((payload, unheard)) = self.state.reject(refusal) else {
             return RejectResult::AlreadyDispatched;
         };
-        let _ = catch_panic(|| drop(load));
+        let _ = catch_panic(|| drop(payload));
         match tried {
             // That it was never sent is told as such: this answer is ours alone.
             None => RejectResult::NeverSent,
@@ -252,10 +253,10 @@ where
 
     fn cut_off(&self, reason: LaneErrorKind) -> RejectResult {
         let mut refusal = RejectResult::Unanswered;
-        let answer = |load: Option<&mut Payload<R, W, C>>| {
-            let Some(load) = load else { return Err(self.meta.error(reason)) };
-            drop(load.queue_slot.take());
-            match load.last_attempt.take() {
+        let answer = |payload: Option<&mut Payload<R, W, C>>| {
+            let Some(payload) = payload else { return Err(self.meta.error(reason)) };
+            drop(payload.queue_slot.take());
+            match payload.last_attempt.take() {
                 Some(last) => {
                     refusal = RejectResult::AfterAttempt(last.1, None);
                     Ok(last.0)
@@ -266,8 +267,10 @@ where
                 }
             }
         };
-        let Some(load) = self.state.cut_off(answer) else { return RejectResult::AlreadyDispatched };
-        let _ = catch_panic(|| drop(load));
+        let Some(payload) = self.state.cut_off(answer) else {
+            return RejectResult::AlreadyDispatched;
+        };
+        let _ = catch_panic(|| drop(payload));
         refusal
     }
 }
@@ -299,10 +302,10 @@ where
     }
 
     fn abandon(&self) -> (Abandoned<Answer<R>>, Option<Attempt>) {
-        let (found, load) = self.state.abandon();
-        let last = load.and_then(|mut load| {
-            let last = load.last_attempt.take();
-            let _ = catch_panic(|| drop(load));
+        let (found, payload) = self.state.abandon();
+        let last = payload.and_then(|mut payload| {
+            let last = payload.last_attempt.take();
+            let _ = catch_panic(|| drop(payload));
             last
         });
         match last {

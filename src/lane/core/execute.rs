@@ -37,15 +37,15 @@ impl LaneCore {
 
     /// Makes the call that was chosen. The worker counts as a looker from then on.
     fn execute(&self, job: Job, turn: Dispatch, worker: usize) {
-        let mut is_looker = false;
-        let (ran, noted) =
-            catch_panic(|| self.run_attempt(&job, turn, &mut is_looker)).unwrap_or_default();
-        if !is_looker {
+        let mut is_searching = false;
+        let (ran, record) =
+            catch_panic(|| self.run_attempt(&job, turn, &mut is_searching)).unwrap_or_default();
+        if !is_searching {
             self.mark_done();
         }
         self.in_flight_calls.finish(worker);
         let RunOutput { waker, late_answer: late, last_attempt: last, .. } = ran;
-        if waker.is_some() || late.is_some() || last.is_some() || noted.is_some() {
+        if waker.is_some() || late.is_some() || last.is_some() || record.is_some() {
             // A task that is woken or an observer may take its time, and may call the lane again.
             self.pool.cancel_search(self);
             let _ = catch_panic(|| waker.map(Waker::wake));
@@ -53,8 +53,8 @@ impl LaneCore {
                 self.report_last_attempt(job.meta(), attempt);
             }
             self.report_late_result(job.meta(), late);
-            if let Some(noted) = noted {
-                self.pacing.record_end(&noted, &self.observer);
+            if let Some(record) = record {
+                self.pacing.record_end(&record, &self.observer);
             }
             self.pool.begin_search();
         }
@@ -74,34 +74,34 @@ impl LaneCore {
         &self,
         job: &Job,
         turn: Dispatch,
-        is_looker: &mut bool,
+        is_searching: &mut bool,
     ) -> (RunOutput, Option<UsageRecord>) {
-        let Dispatch { permit, context: pass } = turn;
-        let info = job.meta();
-        let _working = CurrentCallGuard::enter(self, info);
+        let Dispatch { permit, context } = turn;
+        let meta = job.meta();
+        let _working = CurrentCallGuard::enter(self, meta);
         let begun = permit.taken_at();
-        let charge = permit.cost();
-        let queued = begun.since(info.submitted_at);
-        self.report_breakers(pass.breaker_change);
-        let mut held = Some((permit, pass));
+        let cost = permit.cost();
+        let queued = begun.since(meta.submitted_at);
+        self.report_breakers(context.breaker_change);
+        let mut held = Some((permit, context));
         let mut again_at = begun;
         #[cfg(feature = "tracing")]
-        let mut span = crate::telemetry::AttemptSpan::enter(info, queued);
-        self.observer.notify(|observer| observer.dispatched(&info.to_call_info(), queued));
-        let mut noted = self.pacing.record_start(charge, &self.observer);
+        let mut span = crate::telemetry::AttemptSpan::enter(meta, queued);
+        self.observer.notify(|observer| observer.dispatched(&meta.to_call_info(), queued));
+        let mut record = self.pacing.record_start(cost, &self.observer);
         let mut finished = |attempt: Attempt| {
-            let Some((permit, pass)) = held.take() else { return Disposition::Complete };
+            let Some((permit, context)) = held.take() else { return Disposition::Complete };
             // The slot first: its time runs from here.
-            let (now, after) = self.finish_attempt(permit, pass, attempt, info);
-            if let Some(noted) = &mut noted {
+            let (now, after) = self.finish_attempt(permit, context, attempt, meta);
+            if let Some(record) = &mut record {
                 let is_lost = attempt.was_sent() == Sent::Unknown;
                 let lost = if is_lost { now.since(begun) } else { Duration::ZERO };
-                noted.ended_at = self.pacing.ended_at(lost);
+                record.ended_at = self.pacing.ended_at(lost);
             }
             again_at = after.retry_at;
             // This lane's own workers look by themselves.
-            self.pacing.wake_others(self, charge);
-            self.report_attempt(attempt, &after, (info, queued), (begun, now));
+            self.pacing.wake_others(self, cost);
+            self.report_attempt(attempt, &after, (meta, queued), (begun, now));
             #[cfg(feature = "tracing")]
             span.finish(attempt.failure.map(|failure| failure.class));
             after.disposition
@@ -109,12 +109,12 @@ impl LaneCore {
         let mut answering = || {
             // Before the caller is told, who may call again at once.
             self.mark_done();
-            *is_looker = true;
+            *is_searching = true;
         };
         let ran = job.run(&mut finished, &mut answering);
-        if let Some((permit, pass)) = held {
-            self.on_not_started(permit, pass, info);
-            self.pacing.wake_others(self, charge);
+        if let Some((permit, context)) = held {
+            self.on_not_started(permit, context, meta);
+            self.pacing.wake_others(self, cost);
         }
         if ran.disposition == Disposition::Retry {
             self.requeue(job.clone(), again_at);
@@ -123,35 +123,35 @@ impl LaneCore {
                 self.reject_all();
             }
         }
-        (ran, noted)
+        (ran, record)
     }
 
     /// Its caller left, or it was cut off, before the work began.
-    fn on_not_started(&self, permit: Permit, pass: AttemptContext, info: &CallMeta) {
-        let (mut allowance, now) = self.pacing.lock();
-        allowance.give_back(permit);
-        self.health.lock().on_not_started(pass, now, info);
+    fn on_not_started(&self, permit: Permit, context: AttemptContext, meta: &CallMeta) {
+        let (mut pacing_state, now) = self.pacing.lock();
+        pacing_state.give_back(permit);
+        self.health.lock().on_not_started(context, now, meta);
     }
 
     fn finish_attempt(
         &self,
         permit: Permit,
-        pass: AttemptContext,
+        context: AttemptContext,
         attempt: Attempt,
-        info: &CallMeta,
+        meta: &CallMeta,
     ) -> (Moment, AttemptResult) {
-        self.update_session(pass.session_generation, attempt);
+        self.update_session(context.session_generation, attempt);
         let begun = permit.taken_at();
-        let (mut allowance, now) = self.pacing.lock();
+        let (mut pacing_state, now) = self.pacing.lock();
         match attempt.was_sent() {
-            Sent::Yes => allowance.finish(permit, now),
-            Sent::No => allowance.finish_unsent(permit, now),
-            Sent::Unknown => allowance.finish_unanswered(permit, now),
+            Sent::Yes => pacing_state.finish(permit, now),
+            Sent::No => pacing_state.finish_unsent(permit, now),
+            Sent::Unknown => pacing_state.finish_unanswered(permit, now),
         }
-        let mut care = self.health.lock();
+        let mut health = self.health.lock();
         let times = (now, now.since(begun));
-        let after = care.on_attempt_end(pass, times, attempt, info, &self.session);
-        self.apply_rate_change(&mut care, &mut allowance, now);
+        let after = health.on_attempt_end(context, times, attempt, meta, &self.session);
+        self.apply_rate_change(&mut health, &mut pacing_state, now);
         (now, after)
     }
 
@@ -175,14 +175,14 @@ impl LaneCore {
         &self,
         attempt: Attempt,
         after: &AttemptResult,
-        (info, queued): (&CallMeta, Duration),
+        (meta, queued): (&CallMeta, Duration),
         (begun, now): (Moment, Moment),
     ) {
         self.report_breakers(after.breaker_change);
         if let Some(until) = after.paused_until {
             self.observer.notify(|observer| observer.throttled(self.name, until.since(now)));
         }
-        let call = FinishedCall::new(info, attempt, (queued, now.since(begun)));
+        let call = FinishedCall::new(meta, attempt, (queued, now.since(begun)));
         match after.disposition {
             Disposition::Complete => self.observer.notify(|observer| observer.finished(&call)),
             Disposition::Retry => {

@@ -109,8 +109,8 @@ pub(super) struct CoreConfig {
 }
 
 /// How many threads a lane has: one more than calls run, which keeps the deadlines while all of those hang.
-pub(super) fn thread_count(most_running: usize, urgent_workers: usize) -> usize {
-    most_running + urgent_workers + 1
+pub(super) fn thread_count(max_in_flight: usize, urgent_workers: usize) -> usize {
+    max_in_flight + urgent_workers + 1
 }
 
 /// The channel is the quick way in; callers who find it full carry their call into the schedule
@@ -123,39 +123,39 @@ impl LaneCore {
             name,
             index,
             clock,
-            pacing: pace,
-            observer: watch,
+            pacing,
+            observer,
             session,
-            expired_session_policy: when_expired,
-            open_breaker_policy: when_down,
+            expired_session_policy,
+            open_breaker_policy,
             ..
         } = parts;
         let CoreConfig {
             queue_capacity: capacity,
-            max_in_flight: most_running,
+            max_in_flight,
             urgent_workers,
             user_interval: interval,
             aging,
-            health: care,
+            health,
             ..
         } = parts;
         let (intake, arrivals) = bounded(capacity.min(MAX_INTAKE_CAPACITY));
-        let crew = LeaderFollowers::new(clock.parker());
+        let pool = LeaderFollowers::new(clock.parker());
         Self {
             name,
             index,
             clock,
             queue_capacity: QueueCapacity::new(capacity),
-            pacing: pace,
-            observer: watch,
+            pacing,
+            observer,
             aging,
-            max_in_flight: most_running,
+            max_in_flight,
             urgent_workers,
-            health: Mutex::new(care),
+            health: Mutex::new(health),
             queue: Mutex::new(Queue { scheduler: Scheduler::new(interval), leader_wakes_at: None }),
             intake,
             arrivals,
-            pool: crew,
+            pool,
             state: AtomicLaneState::new(),
             in_flight: AtomicUsize::new(0),
             reporting: AtomicUsize::new(0),
@@ -164,9 +164,9 @@ impl LaneCore {
             has_deferred: AtomicBool::new(false),
             idle: IdleSignal::default(),
             session,
-            expired_session_policy: when_expired,
-            open_breaker_policy: when_down,
-            in_flight_calls: InFlightCalls::new(thread_count(most_running, urgent_workers)),
+            expired_session_policy,
+            open_breaker_policy,
+            in_flight_calls: InFlightCalls::new(thread_count(max_in_flight, urgent_workers)),
             awaited_calls: AwaitedCalls::default(),
         }
     }
@@ -225,15 +225,15 @@ impl LaneCore {
     }
 
     /// Moves arrivals into the schedule.
-    pub(super) fn drain_arrivals(&self, schedule: &mut Scheduler) {
+    pub(super) fn drain_arrivals(&self, scheduler: &mut Scheduler) {
         for job in self.arrivals.try_iter() {
-            self.enqueue(schedule, job);
+            self.enqueue(scheduler, job);
         }
     }
 
-    pub(super) fn enqueue(&self, schedule: &mut Scheduler, job: Job) {
-        let overdue = self.overdue_at(schedule, job.meta(), job.meta().submitted_at);
-        schedule.push(job, overdue);
+    pub(super) fn enqueue(&self, scheduler: &mut Scheduler, job: Job) {
+        let overdue = self.overdue_at(scheduler, job.meta(), job.meta().submitted_at);
+        scheduler.push(job, overdue);
     }
 
     /// Takes a call in that failed, and may be sent again from `at` on.
@@ -262,8 +262,8 @@ impl LaneCore {
     }
 
     /// A caller took its call back: it keeps no place here.
-    pub(super) fn remove(&self, info: &CallMeta) {
-        let dead = self.lock_queue().scheduler.remove(info);
+    pub(super) fn remove(&self, meta: &CallMeta) {
+        let dead = self.lock_queue().scheduler.remove(meta);
         // What it held up may go now.
         self.wake_one();
         let _ = catch_panic(|| drop(dead));
@@ -288,23 +288,23 @@ impl LaneCore {
 
     /// Says whether it was never sent, or will not be again.
     fn report_rejected(&self, (job, reason, refusal): (Job, LaneErrorKind, RejectResult)) -> bool {
-        let info = job.meta();
+        let meta = job.meta();
         let was_queued = match refusal {
             RejectResult::AlreadyDispatched => false,
             RejectResult::Unanswered => {
-                self.observer.notify(|observer| observer.deadline_missed(&info.to_call_info()));
+                self.observer.notify(|observer| observer.deadline_missed(&meta.to_call_info()));
                 false
             }
             RejectResult::NeverSent => {
                 self.observer.notify(|observer| match &reason {
-                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&info.to_call_info()),
-                    reason => observer.refused(&info.to_call_info(), reason),
+                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&meta.to_call_info()),
+                    reason => observer.refused(&meta.to_call_info(), reason),
                 });
                 true
             }
             RejectResult::AfterAttempt(attempt, unheard) => {
-                self.report_last_attempt(info, attempt);
-                self.report_late_result(info, unheard);
+                self.report_last_attempt(meta, attempt);
+                self.report_late_result(meta, unheard);
                 true
             }
         };
@@ -318,34 +318,34 @@ impl LaneCore {
             let job = {
                 let mut queue = self.lock_queue();
                 // Somebody may have left since.
-                if let Some(place) = self.queue_capacity.try_acquire() {
-                    return Some(place);
+                if let Some(slot) = self.queue_capacity.try_acquire() {
+                    return Some(slot);
                 }
                 let job = queue.scheduler.shed_candidate(priority)?;
                 // Another call takes its place: whether it is still queued shows itself below.
                 let _same = queue.scheduler.remove(job.meta());
                 job
             };
-            let mut place = None;
-            let refusal = job.reject(LaneErrorKind::Shed, Some(&mut place));
+            let mut slot = None;
+            let refusal = job.reject(LaneErrorKind::Shed, Some(&mut slot));
             self.report_rejected((job, LaneErrorKind::Shed, refusal));
-            if place.is_some() {
+            if slot.is_some() {
                 self.wake_one();
-                return place;
+                return slot;
             }
         }
     }
 
     /// Tells of a call that waited for another attempt, and has been answered with this one.
-    pub(super) fn report_last_attempt(&self, info: &CallMeta, attempt: Attempt) {
-        let call = FinishedCall::last_attempt(info, attempt);
+    pub(super) fn report_last_attempt(&self, meta: &CallMeta, attempt: Attempt) {
+        let call = FinishedCall::last_attempt(meta, attempt);
         self.observer.notify(|observer| observer.finished(&call));
     }
 
     /// Tells of an answer whose caller has left, if there is one.
-    pub(super) fn report_late_result(&self, info: &CallMeta, answer: Option<Box<dyn Any + Send>>) {
+    pub(super) fn report_late_result(&self, meta: &CallMeta, answer: Option<Box<dyn Any + Send>>) {
         if let Some(answer) = answer {
-            self.observer.notify(|observer| observer.late_result(&info.to_call_info(), &*answer));
+            self.observer.notify(|observer| observer.late_result(&meta.to_call_info(), &*answer));
             let _ = catch_panic(|| drop(answer));
         }
     }

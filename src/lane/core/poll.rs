@@ -55,12 +55,12 @@ impl WorkSource for LaneCore {
 
     /// One look at what waits and what is permitted.
     fn poll(&self, role: Role) -> NextWork<(Job, Dispatch)> {
-        let (look, ring) = {
-            let mut left = Deferred::default();
+        let (work, ring) = {
+            let mut deferred = Deferred::default();
             let mut queue = self.queue.lock();
             self.unseen_moves.store(false, Ordering::SeqCst);
-            let look = self.poll_locked(&mut queue.scheduler, &mut left);
-            let next = match &look {
+            let work = self.poll_locked(&mut queue.scheduler, &mut deferred);
+            let next = match &work {
                 NextWork::Sleep(until) => *until,
                 NextWork::Run(..) => queue.scheduler.next_deadline(),
                 NextWork::Closed => None,
@@ -73,21 +73,21 @@ impl WorkSource for LaneCore {
                 Role::Other => {
                     let sooner = |at| queue.leader_wakes_at.is_none_or(|wakes| at < wakes);
                     let more =
-                        matches!(look, NextWork::Run(..)) && self.can_take_more(&queue.scheduler);
+                        matches!(work, NextWork::Run(..)) && self.can_take_more(&queue.scheduler);
                     ring = more || next.is_some_and(sooner);
                 }
             }
             // Under the lock: who drains the lane sees what was taken out here or there.
-            if !left.is_empty() {
-                self.deferred.lock().push(left);
+            if !deferred.is_empty() {
+                self.deferred.lock().push(deferred);
                 self.has_deferred.store(true, Ordering::SeqCst);
             }
-            (look, ring)
+            (work, ring)
         };
         if ring {
             self.wake_one();
         }
-        look
+        work
     }
 
     fn has_unseen_calls(&self) -> bool {
@@ -103,8 +103,8 @@ impl WorkSource for LaneCore {
         // Who drains the lane waits for this too; one who does so from in here does not wait for itself.
         self.reporting.fetch_add(1, Ordering::SeqCst);
         self.has_deferred.store(false, Ordering::SeqCst);
-        let chores = std::mem::take(&mut *self.deferred.lock());
-        self.complete_deferred(chores);
+        let deferred = std::mem::take(&mut *self.deferred.lock());
+        self.complete_deferred(deferred);
         self.reporting.fetch_sub(1, Ordering::SeqCst);
         self.idle.notify();
     }
@@ -120,97 +120,99 @@ impl WorkSource for LaneCore {
 
 impl LaneCore {
     /// Whether one more worker might find something to do.
-    fn can_take_more(&self, schedule: &Scheduler) -> bool {
+    fn can_take_more(&self, scheduler: &Scheduler) -> bool {
         let may_go = |rank| rank != Rank::Normal || !self.session.is_expired();
         Rank::ALL
             .into_iter()
-            .any(|rank| schedule.has_waiting(rank) && self.may_run(rank) && may_go(rank))
+            .any(|rank| scheduler.has_waiting(rank) && self.may_run(rank) && may_go(rank))
     }
 
     fn poll_locked(
         &self,
-        schedule: &mut Scheduler,
-        left: &mut Deferred,
+        scheduler: &mut Scheduler,
+        deferred: &mut Deferred,
     ) -> NextWork<(Job, Dispatch)> {
         match self.state() {
             LaneState::Closed => return NextWork::Closed,
             LaneState::Paused => {
-                self.drain_arrivals(schedule);
-                left.collect_expired(schedule, self.clock.now());
-                return NextWork::Sleep(schedule.next_deadline());
+                self.drain_arrivals(scheduler);
+                deferred.collect_expired(scheduler, self.clock.now());
+                return NextWork::Sleep(scheduler.next_deadline());
             }
             LaneState::Running | LaneState::Draining => {}
         }
         let may_run = self.may_run(Rank::Normal);
-        if may_run && schedule.is_idle() && self.arrivals.len() == 1 {
-            if let Some(go) = self.try_fast_path(schedule, left) {
+        if may_run && scheduler.is_idle() && self.arrivals.len() == 1 {
+            if let Some(go) = self.try_fast_path(scheduler, deferred) {
                 return go;
             }
         }
-        self.drain_arrivals(schedule);
-        let (mut allowance, now) = self.pacing.lock();
-        left.collect_expired(schedule, now);
-        let (down, pause) = {
-            let mut care = self.health.lock();
-            (care.blocked_routes(now), care.paused_until(now))
+        self.drain_arrivals(scheduler);
+        let (mut pacing_state, now) = self.pacing.lock();
+        deferred.collect_expired(scheduler, now);
+        let (blocked, pause) = {
+            let mut health = self.health.lock();
+            (health.blocked_routes(now), health.paused_until(now))
         };
-        schedule.release_held(|route| down.iter().any(|down| down.route == route));
+        scheduler.release_held(|route| blocked.iter().any(|blocked| blocked.route == route));
         // When a route that calls are held for may be tried, or its trial is decided.
         let mut trial = None;
-        for known in down {
+        for known in blocked {
             let calls = match known.is_forced {
-                true => schedule.drain(),
-                false => schedule.hold_or_refuse(&known, |info| {
-                    self.open_breaker_policy.should_hold(info, &known)
+                true => scheduler.drain(),
+                false => scheduler.hold_or_refuse(&known, |meta| {
+                    self.open_breaker_policy.should_hold(meta, &known)
                 }),
             };
-            left.breaker_open.extend(calls.into_iter().map(|job| (job, known.until)));
+            deferred.breaker_open.extend(calls.into_iter().map(|job| (job, known.until)));
             trial = known
                 .until
-                .filter(|_| schedule.holds_route(known.route))
+                .filter(|_| scheduler.holds_route(known.route))
                 .into_iter()
                 .chain(trial)
                 .min();
         }
         let is_expired = self.session.is_expired();
         if is_expired && self.expired_session_policy == ExpiredSessionPolicy::Refuse {
-            left.unauthorized = schedule.drain_normal();
+            deferred.unauthorized = scheduler.drain_normal();
         }
         let least = match (may_run && !is_expired, self.may_run(Rank::UrgentRead)) {
             (true, _) => Rank::Normal,
             (false, true) => Rank::UrgentRead,
             (false, false) => Rank::UrgentWrite,
         };
-        if least > Rank::Normal && !self.can_take_more(schedule) {
-            return NextWork::Sleep(schedule.next_deadline());
+        if least > Rank::Normal && !self.can_take_more(scheduler) {
+            return NextWork::Sleep(scheduler.next_deadline());
         }
-        if let Some(until) = pause.filter(|_| !schedule.is_empty()) {
-            return NextWork::Sleep(schedule.next_deadline().into_iter().chain([until]).min());
+        if let Some(until) = pause.filter(|_| !scheduler.is_empty()) {
+            return NextWork::Sleep(scheduler.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match schedule.select(now, least, |charge| allowance.check(charge, now)) {
-                Selection::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
-                    Ok(turn) => {
-                        // One of two hands on the same call: no code of a user's runs here.
-                        drop(schedule.take_dispatched(job.meta(), now));
-                        return NextWork::Run((job, turn));
+            match scheduler.select(now, least, |cost| pacing_state.check(cost, now)) {
+                Selection::Next(job) => {
+                    match self.dispatch(&job, &mut pacing_state, now, scheduler) {
+                        Ok(turn) => {
+                            // One of two hands on the same call: no code of a user's runs here.
+                            drop(scheduler.take_dispatched(job.meta(), now));
+                            return NextWork::Run((job, turn));
+                        }
+                        Err(NotDispatched::NoLongerQueued) => {
+                            deferred.to_drop.extend(scheduler.remove(job.meta()));
+                            deferred.to_drop.push(job);
+                        }
+                        Err(NotDispatched::NoPermit) => break Some(now),
                     }
-                    Err(NotDispatched::NoLongerQueued) => {
-                        left.to_drop.extend(schedule.remove(job.meta()));
-                        left.to_drop.push(job);
-                    }
-                    Err(NotDispatched::NoPermit) => break Some(now),
-                },
-                Selection::Never(charge) => left.too_heavy.extend(schedule.drain_cost(charge)),
+                }
+                Selection::Never(cost) => deferred.too_heavy.extend(scheduler.drain_cost(cost)),
                 Selection::Wait(until) => break until,
             }
         };
-        let release = allowance.next_release(now);
+        let release = pacing_state.next_release(now);
         // A call without an answer lets go of its slot by itself.
         if release.is_none() {
             // Nothing will go by itself, at a later time or after a trial of the broker.
             let is_stuck = until.is_none() && trial.is_none();
-            let is_held = |job: &Job| match allowance.check(job.meta().cost, now) {
+            let is_held = |job: &Job| match pacing_state.check(job.meta().cost, now) {
                 // A heavier one before it waits for a slot.
                 Ok(()) => is_stuck && job.meta().cost.budgets.is_empty(),
                 // Who holds a budget may be of another lane.
@@ -219,13 +221,13 @@ impl LaneCore {
                 }
             };
             if let Some(job) = self.find_slot_starved(is_held) {
-                left.reentrant.extend(schedule.remove(job.meta()));
-                left.to_drop.push(job);
+                deferred.reentrant.extend(scheduler.remove(job.meta()));
+                deferred.to_drop.push(job);
             }
         }
-        let deadline = schedule.next_deadline().into_iter().chain(trial).min();
-        let release = release.filter(|_| !schedule.is_empty());
-        let waits_for_the_wall = !schedule.is_empty() && allowance.uses_wall_clock();
+        let deadline = scheduler.next_deadline().into_iter().chain(trial).min();
+        let release = release.filter(|_| !scheduler.is_empty());
+        let waits_for_the_wall = !scheduler.is_empty() && pacing_state.uses_wall_clock();
         let wall = self.clock.next_wall_check(now).filter(|_| waits_for_the_wall);
         NextWork::Sleep(until.into_iter().chain(release).chain(deadline).chain(wall).min())
     }
@@ -233,31 +235,31 @@ impl LaneCore {
     /// The one call that there is: if it may go, it needs no place in the schedule.
     fn try_fast_path(
         &self,
-        schedule: &mut Scheduler,
-        left: &mut Deferred,
+        scheduler: &mut Scheduler,
+        deferred: &mut Deferred,
     ) -> Option<NextWork<(Job, Dispatch)>> {
         let job = self.arrivals.try_recv().ok()?;
-        let (mut allowance, now) = self.pacing.lock();
+        let (mut pacing_state, now) = self.pacing.lock();
         let is_in_time = job.meta().deadline.is_none_or(|deadline| now < deadline);
         let may_go = || {
-            let mut care = self.health.lock();
+            let mut health = self.health.lock();
             let has_session = job.meta().is_urgent() || !self.session.is_expired();
             has_session
-                && care.paused_until(now).is_none()
-                && care.blocked_route(job.meta(), now).is_none()
+                && health.paused_until(now).is_none()
+                && health.blocked_route(job.meta(), now).is_none()
         };
         if is_in_time && may_go() {
-            match self.dispatch(&job, &mut allowance, now, schedule) {
+            match self.dispatch(&job, &mut pacing_state, now, scheduler) {
                 Ok(turn) => return Some(NextWork::Run((job, turn))),
                 Err(NotDispatched::NoLongerQueued) => {
-                    left.to_drop.push(job);
+                    deferred.to_drop.push(job);
                     return None;
                 }
                 Err(NotDispatched::NoPermit) => {}
             }
         }
-        drop(allowance);
-        self.enqueue(schedule, job);
+        drop(pacing_state);
+        self.enqueue(scheduler, job);
         None
     }
 
@@ -265,37 +267,38 @@ impl LaneCore {
     fn dispatch(
         &self,
         job: &Job,
-        allowance: &mut PacingState,
+        pacing_state: &mut PacingState,
         now: Moment,
-        schedule: &Scheduler,
+        scheduler: &Scheduler,
     ) -> Result<Dispatch, NotDispatched> {
-        let permit = allowance.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
+        let permit =
+            pacing_state.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
         if !job.dispatch() {
-            allowance.give_back(permit);
+            pacing_state.give_back(permit);
             return Err(NotDispatched::NoLongerQueued);
         }
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let pass = {
-            let mut care = self.health.lock();
+        let context = {
+            let mut health = self.health.lock();
             // The call itself may still be in there.
-            let others = schedule.load().calls() > 1;
-            let pass = care.on_dispatch(now, job.meta(), others, self.session.generation());
-            self.apply_rate_change(&mut care, allowance, now);
-            pass
+            let others = scheduler.load().calls() > 1;
+            let context = health.on_dispatch(now, job.meta(), others, self.session.generation());
+            self.apply_rate_change(&mut health, pacing_state, now);
+            context
         };
-        Ok(Dispatch { permit, context: pass })
+        Ok(Dispatch { permit, context })
     }
 
     /// Tells the allowance of a rate that was cut, or grew back.
     pub(super) fn apply_rate_change(
         &self,
-        care: &mut LaneHealth,
-        allowance: &mut PacingState,
+        health: &mut LaneHealth,
+        pacing_state: &mut PacingState,
         now: Moment,
     ) {
-        if let Some(limits) = care.take_new_limits() {
+        if let Some(limits) = health.take_new_limits() {
             // What was configured is valid, and a cut of it is.
-            let _ = allowance.set_lane_and_cut(
+            let _ = pacing_state.set_lane_and_cut(
                 self.index,
                 &limits.all_calls,
                 &limits.normal_calls,
@@ -305,17 +308,17 @@ impl LaneCore {
     }
 
     /// Does what looks have left over: all calls are answered before anybody is told.
-    fn complete_deferred(&self, chores: Vec<Deferred>) {
+    fn complete_deferred(&self, deferred: Vec<Deferred>) {
         let (mut refused, mut gone) = (Vec::new(), Vec::new());
         for Deferred {
             expired,
             now,
             too_heavy,
-            breaker_open: down,
+            breaker_open: blocked,
             unauthorized,
             reentrant,
             to_drop: dead,
-        } in chores
+        } in deferred
         {
             refused.extend(reentrant.into_iter().map(|job| (job, LaneErrorKind::Reentrant)));
             refused.extend(expired.into_iter().map(|job| {
@@ -323,7 +326,7 @@ impl LaneCore {
                 (job, LaneErrorKind::DeadlinePassed { waited })
             }));
             refused.extend(too_heavy.into_iter().map(|job| (job, LaneErrorKind::TooHeavy)));
-            refused.extend(down.into_iter().map(|(job, until)| {
+            refused.extend(blocked.into_iter().map(|(job, until)| {
                 let retry_in = until.map(|until| until.since(now));
                 (job, LaneErrorKind::BrokerDown { retry_in })
             }));
@@ -344,17 +347,17 @@ impl Deferred {
             expired,
             now: _,
             too_heavy,
-            breaker_open: down,
+            breaker_open: blocked,
             unauthorized,
             reentrant,
             to_drop: dead,
         } = self;
         let lists = [expired, too_heavy, unauthorized, reentrant, dead];
-        down.is_empty() && lists.iter().all(|calls| calls.is_empty())
+        blocked.is_empty() && lists.iter().all(|calls| calls.is_empty())
     }
 
-    fn collect_expired(&mut self, schedule: &mut Scheduler, now: Moment) {
+    fn collect_expired(&mut self, scheduler: &mut Scheduler, now: Moment) {
         self.now = now;
-        self.expired.extend(schedule.take_expired(now));
+        self.expired.extend(scheduler.take_expired(now));
     }
 }
