@@ -6,6 +6,7 @@
 
 mod idle;
 mod manual;
+mod timed_condvar;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use jiff::Timestamp;
 
-pub(crate) use self::idle::{IdleGuard, IdleSet};
+pub(crate) use self::idle::IdleGuard;
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
+pub(crate) use self::timed_condvar::TimedCondvar;
 use crate::quota::{Moment, WallClockSample};
 
 /// Two readings no further apart than this are taken to be of one moment.

@@ -47,11 +47,11 @@ impl IdleGuard {
 
 /// Those who wait for one and the same thing, each of whom looks again when it is told.
 #[derive(Debug, Default)]
-pub(crate) struct IdleSet(Vec<Arc<IdleGuard>>);
+pub(super) struct IdleSet(Vec<Arc<IdleGuard>>);
 
 impl IdleSet {
     /// One of them is about to sleep, see [`Clock::rest`].
-    pub(crate) fn mark_idle(
+    pub(super) fn mark_idle(
         &mut self,
         mine: &mut Option<Arc<IdleGuard>>,
         clock: &Clock,
@@ -67,13 +67,18 @@ impl IdleSet {
     }
 
     /// They are about to be told, all of them if there are any.
-    pub(crate) fn mark_all_active(&self) -> bool {
+    pub(super) fn mark_all_active(&self) -> bool {
         self.0.iter().for_each(|resting| resting.mark_active());
         !self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// One of them waits no more.
-    pub(crate) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
+    pub(super) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
         if let Some(mine) = mine {
             self.0.retain(|resting| !Arc::ptr_eq(resting, &mine));
         }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::lookup::FetchError;
 use super::store::Snapshot;
-use crate::clock::Clock;
+use crate::clock::{Clock, TimedCondvar};
 use crate::quota::Moment;
 
 /// Which request carries which key.
@@ -30,7 +30,7 @@ pub(super) struct PendingRequest<K, V, E> {
     /// Held for a moment between setting the outcome and ringing, so that nobody falls asleep in
     /// between.
     wait_lock: Mutex<()>,
-    completed: Condvar,
+    completed: TimedCondvar,
 }
 
 /// A flight, and the duty to tell how it ended. If it is lost on the way, because code that is not
@@ -39,7 +39,7 @@ pub(super) struct ResponseGuard<K, V, E>(Arc<PendingRequest<K, V, E>>);
 
 impl<K, V, E> ResponseGuard<K, V, E> {
     pub(super) fn new() -> Self {
-        let (outcome, door, bell) = (OnceLock::new(), Mutex::new(()), Condvar::new());
+        let (outcome, door, bell) = (OnceLock::new(), Mutex::new(()), TimedCondvar::default());
         Self(Arc::new(PendingRequest { outcome, wait_lock: door, completed: bell }))
     }
 
@@ -65,8 +65,7 @@ impl<K, V, E> PendingRequest<K, V, E> {
     /// Tells the outcome. The first word counts.
     pub(super) fn complete(&self, outcome: RequestOutcome<K, V, E>) {
         if self.outcome.set(outcome).is_ok() {
-            drop(self.wait_lock.lock());
-            self.completed.notify_all();
+            self.completed.notify_all(self.wait_lock.lock());
         }
     }
 
@@ -81,16 +80,9 @@ impl<K, V, E> PendingRequest<K, V, E> {
         until: Option<Moment>,
     ) -> Option<&RequestOutcome<K, V, E>> {
         if self.outcome.get().is_none() {
-            let mut door = self.wait_lock.lock();
-            while self.outcome.get().is_none() {
-                match until {
-                    None => self.completed.wait(&mut door),
-                    Some(until) if clock.now() >= until => break,
-                    Some(until) => {
-                        self.completed.wait_for(&mut door, clock.max_wait(until));
-                    }
-                }
-            }
+            let mut guard = self.wait_lock.lock();
+            let is_pending = |(): &mut ()| self.outcome.get().is_none();
+            self.completed.wait_while(&mut guard, clock, until, is_pending);
         }
         self.outcome.get()
     }
