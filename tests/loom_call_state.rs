@@ -238,11 +238,12 @@ fn who_polls_is_woken_or_has_the_answer() {
 fn a_call_that_is_retried_has_one_winner() {
     model(|call, counters| {
         assert!(call.dispatch() && call.take_work() == Some(WORK));
-        let lane = beside(&call, &counters, |call, counters| match call.requeue(WORK) {
-            Ok(()) => worker(call, counters),
-            // The caller has abandoned the call: this attempt was the last.
-            Err(_) => drop(call.complete(DONE).map_err(|_| counters.late.fetch_add(1, SeqCst))),
-        });
+        let lane =
+            beside(&call, &counters, |call, counters| match call.requeue(WORK, |work| work) {
+                Ok(()) => worker(call, counters),
+                // The caller has abandoned the call: this attempt was the last.
+                Err(_) => drop(call.complete(DONE).map_err(|_| counters.late.fetch_add(1, SeqCst))),
+            });
         let closing = beside(&call, &counters, shutdown);
         let found = call.abandon().0;
         lane.join().unwrap();
@@ -262,7 +263,7 @@ fn a_call_that_is_retried_has_one_winner() {
 
 /// Puts a call that is retried on the list of queued calls, as `LaneCore::requeue` does.
 fn requeue(call: &CallState<u8, &'static str>, list: &sync::Mutex<bool>) {
-    if call.requeue(WORK).is_ok() {
+    if call.requeue(WORK, |work| work).is_ok() {
         let mut is_listed = list.lock();
         if call.is_queued() {
             *is_listed = true;

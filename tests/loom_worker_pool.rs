@@ -129,11 +129,12 @@ impl Lane {
                 begun = self.begun_changed.wait(begun).unwrap();
             }
             drop(begun);
-            // The lane's order: begin to search, report the answer, then free the place for another call.
+            // In the order of `LaneCore::run_attempt`: the call is not in flight any more, its worker begins to search,
+            // and then its answer is visible.
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
             self.pool.begin_search();
             *self.done.lock().unwrap() += 1;
             self.done_changed.notify_all();
-            self.in_flight.fetch_sub(1, Ordering::SeqCst);
         }
     }
 

@@ -78,7 +78,23 @@ impl CallMeta {
 /// The answer to a call: what the work gave, or what the lane has to say instead.
 pub(crate) type Answer<R> = Result<R, LaneError>;
 
-/// How an attempt ended, as far as it is no matter of types.
+/// When an attempt was dispatched and when it ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AttemptTimes {
+    /// The time from submission to dispatch.
+    pub(crate) queued: Duration,
+    pub(crate) dispatched_at: Moment,
+    pub(crate) ended_at: Moment,
+}
+
+impl AttemptTimes {
+    /// Returns how long the attempt took.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.ended_at.since(self.dispatched_at)
+    }
+}
+
+/// The end of an attempt, without the types of its call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     /// What is known of the failure, if it was one.

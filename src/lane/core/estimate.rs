@@ -48,7 +48,7 @@ impl LaneCore {
         let permit = pacing_state.estimate_behind(cost, &ahead.weights(), now);
         let pause = self.health.lock().paused_until(now);
         let worker =
-            pacing_state.typical_call(self.index, now).map_or(now, |(answered, typical)| {
+            pacing_state.typical_call(self.index, now).map_or(now, |(answered_at, typical)| {
                 // What waits for a budget of its own keeps no worker from this call.
                 let ahead = ahead.capped(|kind| pacing_state.slots_ahead(kind, cost, now));
                 // Which call goes before it is not known: the one that goes soonest keeps no call out that
@@ -60,7 +60,7 @@ impl LaneCore {
                 };
                 let workers =
                     self.max_in_flight + if cost.urgent { self.urgent_workers } else { 0 };
-                self.worker_free_at(workers, &ahead, (answered, typical), slot).unwrap_or(now)
+                self.worker_free_at(workers, &ahead, answered_at, typical, slot).unwrap_or(now)
             });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
@@ -73,13 +73,14 @@ impl LaneCore {
         &self,
         most: usize,
         ahead: &QueueLoad,
-        (answered, typical): (Moment, Duration),
+        answered_at: Moment,
+        typical: Duration,
         mut slot: impl FnMut(&QueueLoad) -> Option<Moment>,
     ) -> Option<Moment> {
         let waiting = ahead.calls();
         let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
         let beyond = (waiting + self.in_flight()).checked_sub(most);
-        let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));
+        let none_waits = beyond.map(|beyond| answered_at + typical.saturating_mul(rounds(beyond)));
         let by_slot = (1..=rounds(waiting).min(MAX_ROUNDS)).filter_map(|round| {
             let mut first = QueueLoad::default();
             first.add_sample(ahead, waiting - round as usize * most);

@@ -51,6 +51,15 @@ pub(in crate::lane) struct AttemptContext {
     pub(in crate::lane) breaker_change: Option<BreakerChange>,
 }
 
+/// The end of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lane) struct AttemptEnd {
+    pub(in crate::lane) attempt: Attempt,
+    pub(in crate::lane) at: Moment,
+    /// How long the attempt took.
+    pub(in crate::lane) took: Duration,
+}
+
 /// What follows the end of an attempt.
 pub(in crate::lane) struct AttemptResult {
     pub(in crate::lane) disposition: Disposition,
@@ -133,8 +142,7 @@ impl LaneHealth {
     pub(in crate::lane) fn on_attempt_end(
         &mut self,
         context: AttemptContext,
-        (now, took): (Moment, Duration),
-        attempt: Attempt,
+        AttemptEnd { attempt, at: now, took }: AttemptEnd,
         meta: &CallMeta,
         session: &Session,
     ) -> AttemptResult {
@@ -144,7 +152,7 @@ impl LaneHealth {
             failure => failure.map_or(CallOutcome::Success, CallOutcome::from),
         };
         if let Some(admission) = admission {
-            self.routes.record(meta.route, admission, now, (outcome, took));
+            self.routes.record(meta.route, admission, now, outcome, took);
         }
         if attempt.number == 1 {
             self.retry_budget.deposit(now);
@@ -193,7 +201,7 @@ impl LaneHealth {
         meta: &CallMeta,
     ) {
         if let Some(admission) = context.admission {
-            self.routes.record(meta.route, admission, now, (CallOutcome::Ignored, Duration::ZERO));
+            self.routes.record(meta.route, admission, now, CallOutcome::Ignored, Duration::ZERO);
         }
     }
 

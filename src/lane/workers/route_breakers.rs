@@ -112,7 +112,8 @@ impl RouteBreakers {
         route: &'static str,
         admission: Admission,
         now: Moment,
-        (outcome, took): (CallOutcome, Duration),
+        outcome: CallOutcome,
+        took: Duration,
     ) {
         let breaker = &mut self.route_mut(route).breaker;
         breaker.record(admission, now, outcome, took);
@@ -194,7 +195,7 @@ mod tests {
         outcome: CallOutcome,
     ) {
         let admission = routes.admit(route, is_urgent, NOW).unwrap();
-        routes.record(route, admission, NOW, (outcome, TOOK));
+        routes.record(route, admission, NOW, outcome, TOOK);
     }
 
     #[test]
