@@ -23,15 +23,15 @@ impl LaneCore {
     /// `None`: it never is.
     pub(super) fn overdue_at(
         &self,
-        schedule: &Scheduler,
-        info: &CallMeta,
+        scheduler: &Scheduler,
+        meta: &CallMeta,
         from: Moment,
     ) -> Option<Moment> {
         // The urgent ones go before the overdue ones anyway.
-        let aging = self.aging.filter(|_| info.priority != Priority::URGENT)?;
-        let ahead = schedule.load().weights();
-        let (mut allowance, now) = self.pacing.lock();
-        let turn = allowance.estimate_behind(info.cost, &ahead, now);
+        let aging = self.aging.filter(|_| meta.priority != Priority::URGENT)?;
+        let ahead = scheduler.load().weights();
+        let (mut pacing_state, now) = self.pacing.lock();
+        let turn = pacing_state.estimate_behind(meta.cost, &ahead, now);
         let fair = turn.map_or(MIN_FAIR_WAIT, |turn| turn.since(from.min(now)));
         Some(from + fair.max(MIN_FAIR_WAIT).saturating_mul(aging))
     }
@@ -41,25 +41,27 @@ impl LaneCore {
     pub(in crate::lane) fn estimate(
         &self,
         _queue: &MutexGuard<'_, Queue>,
-        charge: Cost,
+        cost: Cost,
         ahead: &QueueLoad,
     ) -> (Option<Moment>, Moment) {
-        let (mut allowance, now) = self.pacing.lock();
-        let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
+        let (mut pacing_state, now) = self.pacing.lock();
+        let permit = pacing_state.estimate_behind(cost, &ahead.weights(), now);
         let pause = self.health.lock().paused_until(now);
-        let worker = allowance.typical_call(self.index, now).map_or(now, |(answered, typical)| {
-            // What waits for a budget of its own keeps no worker from this call.
-            let ahead = ahead.capped(|kind| allowance.slots_ahead(kind, charge, now));
-            // Which call goes before it is not known: the one that goes soonest keeps no call out that
-            // would be in time.
-            let slot = |first: &QueueLoad| {
-                let first = first.weights();
-                let of_kind = |kind| allowance.estimate_behind(kind, &first, now);
-                ahead.costs().filter_map(of_kind).min()
-            };
-            let workers = self.max_in_flight + if charge.urgent { self.urgent_workers } else { 0 };
-            self.worker_free_at(workers, &ahead, (answered, typical), slot).unwrap_or(now)
-        });
+        let worker =
+            pacing_state.typical_call(self.index, now).map_or(now, |(answered_at, typical)| {
+                // What waits for a budget of its own keeps no worker from this call.
+                let ahead = ahead.capped(|kind| pacing_state.slots_ahead(kind, cost, now));
+                // Which call goes before it is not known: the one that goes soonest keeps no call out that
+                // would be in time.
+                let slot = |first: &QueueLoad| {
+                    let first = first.weights();
+                    let of_kind = |kind| pacing_state.estimate_behind(kind, &first, now);
+                    ahead.costs().filter_map(of_kind).min()
+                };
+                let workers =
+                    self.max_in_flight + if cost.urgent { self.urgent_workers } else { 0 };
+                self.worker_free_at(workers, &ahead, answered_at, typical, slot).unwrap_or(now)
+            });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
     }
@@ -71,13 +73,14 @@ impl LaneCore {
         &self,
         most: usize,
         ahead: &QueueLoad,
-        (answered, typical): (Moment, Duration),
+        answered_at: Moment,
+        typical: Duration,
         mut slot: impl FnMut(&QueueLoad) -> Option<Moment>,
     ) -> Option<Moment> {
         let waiting = ahead.calls();
         let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
         let beyond = (waiting + self.in_flight()).checked_sub(most);
-        let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));
+        let none_waits = beyond.map(|beyond| answered_at + typical.saturating_mul(rounds(beyond)));
         let by_slot = (1..=rounds(waiting).min(MAX_ROUNDS)).filter_map(|round| {
             let mut first = QueueLoad::default();
             first.add_sample(ahead, waiting - round as usize * most);

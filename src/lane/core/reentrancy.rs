@@ -76,8 +76,8 @@ fn lane_id(lane: &LaneCore) -> usize {
 pub(super) struct CurrentCallGuard;
 
 impl CurrentCallGuard {
-    pub(super) fn enter(lane: &LaneCore, info: &CallMeta) -> Self {
-        let (call, outer) = (info.number, info.caller_chain.clone());
+    pub(super) fn enter(lane: &LaneCore, meta: &CallMeta) -> Self {
+        let (call, outer) = (meta.number, meta.caller_chain.clone());
         CURRENT.set(Some(CallerChain { lane_id: lane_id(lane), call_number: call, outer }));
         Self
     }

@@ -51,6 +51,15 @@ pub(in crate::lane) struct AttemptContext {
     pub(in crate::lane) breaker_change: Option<BreakerChange>,
 }
 
+/// The end of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lane) struct AttemptEnd {
+    pub(in crate::lane) attempt: Attempt,
+    pub(in crate::lane) at: Moment,
+    /// How long the attempt took.
+    pub(in crate::lane) took: Duration,
+}
+
 /// What follows the end of an attempt.
 pub(in crate::lane) struct AttemptResult {
     pub(in crate::lane) disposition: Disposition,
@@ -92,10 +101,10 @@ impl LaneHealth {
     /// Why this call is refused now, if it is.
     pub(in crate::lane) fn blocked_route(
         &mut self,
-        info: &CallMeta,
+        meta: &CallMeta,
         now: Moment,
     ) -> Option<BlockedRoute> {
-        self.routes.blocked_route(info.route, info.is_urgent(), now)
+        self.routes.blocked_route(meta.route, meta.is_urgent(), now)
     }
 
     /// There are calls of so much weight: a rate that is cut leaves room for them.
@@ -110,11 +119,11 @@ impl LaneHealth {
     pub(in crate::lane) fn on_dispatch(
         &mut self,
         now: Moment,
-        info: &CallMeta,
+        meta: &CallMeta,
         others: bool,
         made_with: u64,
     ) -> AttemptContext {
-        let waited = now.since(info.submitted_at);
+        let waited = now.since(meta.submitted_at);
         if waited >= MIN_QUEUE_WAIT {
             self.last_queued = Some((now, waited));
         }
@@ -122,36 +131,33 @@ impl LaneHealth {
         let waiting = others || self.last_queued.is_some_and(lately);
         AttemptContext {
             // It was not refused a moment ago, under the same lock.
-            admission: self.routes.admit(info.route, info.is_urgent(), now),
-            send_stamp: self.throttle.on_send(now, info.cost.weight, waiting),
+            admission: self.routes.admit(meta.route, meta.is_urgent(), now),
+            send_stamp: self.throttle.on_send(now, meta.cost.weight, waiting),
             session_generation: made_with,
-            breaker_change: self.routes.take_change(info.route, now),
+            breaker_change: self.routes.take_change(meta.route, now),
         }
     }
 
     /// A call is over, after so long.
     pub(in crate::lane) fn on_attempt_end(
         &mut self,
-        pass: AttemptContext,
-        (now, took): (Moment, Duration),
-        attempt: Attempt,
-        info: &CallMeta,
+        context: AttemptContext,
+        AttemptEnd { attempt, at: now, took }: AttemptEnd,
+        meta: &CallMeta,
         session: &Session,
     ) -> AttemptResult {
-        let AttemptContext {
-            admission, send_stamp: departure, session_generation: made_with, ..
-        } = pass;
+        let AttemptContext { admission, send_stamp, session_generation: made_with, .. } = context;
         let outcome = match attempt.failure {
             Some(_) if attempt.panicked => CallOutcome::Ignored,
             failure => failure.map_or(CallOutcome::Success, CallOutcome::from),
         };
         if let Some(admission) = admission {
-            self.routes.record(info.route, admission, now, (outcome, took));
+            self.routes.record(meta.route, admission, now, outcome, took);
         }
         if attempt.number == 1 {
             self.retry_budget.deposit(now);
         }
-        let breaker = self.routes.take_change(info.route, now);
+        let breaker = self.routes.take_change(meta.route, now);
         let mut after = AttemptResult {
             disposition: Disposition::Complete,
             retry_at: now,
@@ -160,8 +166,8 @@ impl LaneHealth {
         };
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
-            self.throttle.on_throttled(departure, now, retry_after);
-            if info.is_urgent() && !self.cut_holds_for_urgent {
+            self.throttle.on_throttled(send_stamp, now, retry_after);
+            if meta.is_urgent() && !self.cut_holds_for_urgent {
                 (self.cut_holds_for_urgent, self.limits_changed) = (true, true);
             }
             after.paused_until = self.throttle.pause(now);
@@ -175,12 +181,12 @@ impl LaneHealth {
         if is_outdated && attempt.number < self.retry.max_attempts() {
             return AttemptResult { disposition: Disposition::Retry, ..after };
         }
-        let delay = self.retry.delay(failure.class, info.effect, attempt.number, self.rng.u64(..));
+        let delay = self.retry.delay(failure.class, meta.effect, attempt.number, self.rng.u64(..));
         if let Some(delay) = delay {
             let at = now + delay;
-            let is_in_time = info.deadline.is_none_or(|deadline| at < deadline);
+            let is_in_time = meta.deadline.is_none_or(|deadline| at < deadline);
             // What the retries of lesser calls have spent must not keep an urgent one from going.
-            if is_in_time && (info.is_urgent() || self.retry_budget.withdraw(now)) {
+            if is_in_time && (meta.is_urgent() || self.retry_budget.withdraw(now)) {
                 after = AttemptResult { disposition: Disposition::Retry, retry_at: at, ..after };
             }
         }
@@ -190,12 +196,12 @@ impl LaneHealth {
     /// A call that was let through never began, which tells nothing.
     pub(in crate::lane) fn on_not_started(
         &mut self,
-        pass: AttemptContext,
+        context: AttemptContext,
         now: Moment,
-        info: &CallMeta,
+        meta: &CallMeta,
     ) {
-        if let Some(admission) = pass.admission {
-            self.routes.record(info.route, admission, now, (CallOutcome::Ignored, Duration::ZERO));
+        if let Some(admission) = context.admission {
+            self.routes.record(meta.route, admission, now, CallOutcome::Ignored, Duration::ZERO);
         }
     }
 

@@ -118,13 +118,13 @@ impl<B: Park> LeaderFollowers<B> {
     /// Waits for a call to make. `None`: the lane is closed.
     pub(crate) fn next_call<L: WorkSource>(&self, lane: &L) -> Option<L::Call> {
         loop {
-            let look = lane.poll(Role::Other);
+            let work = lane.poll(Role::Other);
             self.searching.fetch_sub(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             // What came in the meantime may have relied on this worker.
             let missed = lane.has_unseen_calls();
             let has_chores = lane.has_deferred();
-            match look {
+            match work {
                 NextWork::Run(chosen) => {
                     if missed || has_chores {
                         self.wake_one();

@@ -80,8 +80,8 @@ impl RouteBreakers {
         if !self.may_refuse {
             return None;
         }
-        let down = self.route_mut(route).blocked(now)?;
-        (down.is_forced || !is_urgent).then_some(down)
+        let blocked = self.route_mut(route).blocked(now)?;
+        (blocked.is_forced || !is_urgent).then_some(blocked)
     }
 
     /// The routes whose calls are refused now.
@@ -112,7 +112,8 @@ impl RouteBreakers {
         route: &'static str,
         admission: Admission,
         now: Moment,
-        (outcome, took): (CallOutcome, Duration),
+        outcome: CallOutcome,
+        took: Duration,
     ) {
         let breaker = &mut self.route_mut(route).breaker;
         breaker.record(admission, now, outcome, took);
@@ -194,7 +195,7 @@ mod tests {
         outcome: CallOutcome,
     ) {
         let admission = routes.admit(route, is_urgent, NOW).unwrap();
-        routes.record(route, admission, NOW, (outcome, TOOK));
+        routes.record(route, admission, NOW, outcome, TOOK);
     }
 
     #[test]
@@ -204,9 +205,9 @@ mod tests {
         assert_eq!(routes.blocked_routes(NOW), []);
         call(&mut routes, "writes", false, CallOutcome::Failure);
         call(&mut routes, "writes", false, CallOutcome::Failure);
-        let down = routes.blocked_route("writes", false, NOW).unwrap();
-        assert!(down.until.is_some() && !down.is_forced);
-        assert_eq!(routes.blocked_routes(NOW), [down]);
+        let blocked = routes.blocked_route("writes", false, NOW).unwrap();
+        assert!(blocked.until.is_some() && !blocked.is_forced);
+        assert_eq!(routes.blocked_routes(NOW), [blocked]);
         assert_eq!(routes.blocked_route("reads", false, NOW), None);
         assert_eq!(routes.blocked_route("never called", false, NOW), None);
         let change = BreakerChange { route: "writes", state: BreakerState::Open };
@@ -226,7 +227,9 @@ mod tests {
         assert_eq!(routes.blocked_route("writes", false, NOW), None);
         routes.set_mode(BreakerMode::ForcedOpen, NOW);
         for route in ["writes", "never called"] {
-            assert!(routes.blocked_route(route, true, NOW).is_some_and(|down| down.is_forced));
+            assert!(
+                routes.blocked_route(route, true, NOW).is_some_and(|blocked| blocked.is_forced)
+            );
         }
         routes.set_mode(BreakerMode::Automatic, NOW);
         assert_eq!(routes.blocked_route("writes", false, NOW), None);
