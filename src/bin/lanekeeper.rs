@@ -136,13 +136,13 @@ fn check_config(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
     let preset = settings.documented_limits();
     for lane in &lanes {
         let mut said = settings.lanes().filter(|(name, _)| name == lane);
-        let said = said.find_map(|(_, lane)| lane.quota.as_ref());
+        let said = said.find_map(|(_, lane)| lane.quota());
         let quota = said.or_else(|| preset.and_then(|limits| limits.of_lane(lane)));
         write_quota(&mut out, "lane", lane, quota)?;
     }
     for budget in &budgets {
-        let mut said = settings.budgets().filter(|(name, _)| name == budget);
-        let said = said.find_map(|(_, budget)| budget.quota.as_ref());
+        let mut said = settings.budgets().filter(|(name, ..)| name == budget);
+        let said = said.find_map(|(_, quota, _)| quota);
         let preset = || preset?.of_budget(budget).map(Budget::quota);
         write_quota(&mut out, "budget", budget, said.or_else(preset))?;
     }

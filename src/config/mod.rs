@@ -69,7 +69,7 @@ use crate::bounded::{BoundedReader, ReadLimit};
 use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
-use crate::proxy::{BudgetSettings, ProxyConfig};
+use crate::proxy::ProxyConfig;
 use crate::quota::{Budget, Limits, Quota, Reserve};
 
 /// Settings of lanes, budgets and layers, as a file gives them; see [the module](self).
@@ -178,7 +178,8 @@ impl Config {
     /// Some are named that it does not have.
     pub fn check_names(&self, lanes: &[&str], budgets: &[&str]) -> Result<(), ConfigError> {
         let named = self.settings.lanes().map(|(name, _)| ("lane", name, lanes));
-        let named = named.chain(self.settings.budgets().map(|(name, _)| ("budget", name, budgets)));
+        let named =
+            named.chain(self.settings.budgets().map(|(name, ..)| ("budget", name, budgets)));
         let problems: Vec<Problem> = named
             .filter(|(_, name, known)| !known.contains(name))
             .map(|(what, name, known)| {
@@ -217,7 +218,8 @@ impl Config {
             if is_stranger(name, &[of_brokers::ORDERS]) {
                 table.report_misplaced(unknown_name_message("budget", &[of_brokers::ORDERS]));
             }
-            settings = settings.budget(name, budget(name, table, preset.as_ref()));
+            let (quota, reserve) = budget(name, table, preset.as_ref());
+            settings = settings.change_budget(name, quota, reserve);
         }
         if let Some(limits) = preset {
             settings = settings.documented(limits);
@@ -233,16 +235,20 @@ impl Config {
 }
 
 /// A budget. Whether its reserve leaves anything can be told where its quota is known.
-fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSettings {
-    let settings =
-        BudgetSettings { quota: table.quota("quota"), reserve: table.reserve("reserve") };
-    let known = preset.and_then(|limits| limits.of_budget(name)).cloned();
-    let is_known = known.is_some() || settings.quota.is_some();
-    let budget = settings.apply_to(known.unwrap_or(Budget::new(Quota::unlimited())));
+fn budget(
+    name: &str,
+    mut table: Table<'_>,
+    preset: Option<&Limits>,
+) -> (Option<Quota>, Option<Reserve>) {
+    let (quota, reserve) = (table.quota("quota"), table.reserve("reserve"));
+    let documented = preset.and_then(|limits| limits.of_budget(name));
+    let known = quota.as_ref().or(documented.map(Budget::quota));
+    let budget = Budget::new(known.cloned().unwrap_or_else(Quota::unlimited))
+        .with_reserve(reserve.or(documented.map(Budget::reserved)).unwrap_or(Reserve::NONE));
     if let Err(error) = budget.check() {
         table.report_invalid("reserve", error.to_string());
-    } else if is_known
-        && settings.reserve.is_some_and(is_non_zero)
+    } else if known.is_some()
+        && reserve.is_some_and(is_non_zero)
         && budget.quota().windows().is_empty()
     {
         table.report_invalid(
@@ -251,7 +257,7 @@ fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSe
         );
     }
     table.finish();
-    settings
+    (quota, reserve)
 }
 
 /// Whether a reserve keeps anything back of a window that has enough.

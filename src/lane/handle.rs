@@ -17,12 +17,11 @@ use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
 use super::observer::ObserverHandle;
 use super::pacing::SharedPacing;
+use super::resolved_config::ResolvedLaneConfig;
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::workers::health::LaneHealth;
-use super::{
-    CallOptions, LaneConfig, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary,
-};
+use super::{CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary};
 use crate::clock::Clock;
 use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
@@ -50,37 +49,34 @@ impl Lane {
     pub(crate) fn start(
         name: &'static str,
         index: usize,
-        config: &LaneConfig,
+        config: &ResolvedLaneConfig,
         clock: &Clock,
         pace: &Arc<SharedPacing>,
         watch: ObserverHandle,
         session: &Session,
     ) -> Result<Self, LaneConfigError> {
-        let most_running = config.checked_in_flight()?;
-        let urgent_workers = config.checked_urgent_workers()?;
         let shared = Arc::new(LaneCore::new(CoreConfig {
             name,
             index,
             clock: clock.clone(),
             pacing: Arc::clone(pace),
             observer: watch,
-            queue_capacity: config.checked_queue()?,
-            max_in_flight: most_running,
-            urgent_workers,
-            user_interval: config.checked_user_interval()?,
-            aging: config.checked_aging()?,
+            queue_capacity: config.queue,
+            max_in_flight: config.in_flight,
+            urgent_workers: config.urgent_workers,
+            user_interval: config.user_interval,
+            aging: config.aging,
             health: LaneHealth::new(config)?,
             session: session.clone(),
-            expired_session_policy: config.expired_session_policy(),
-            open_breaker_policy: config.open_breaker_policy(),
+            expired_session_policy: config.when_expired,
+            open_breaker_policy: config.when_down,
         }));
-        let when_full = config.overflow_policy();
         let numbers = AtomicU64::new(0);
-        let count = thread_count(most_running, urgent_workers);
+        let count = thread_count(config.in_flight, config.urgent_workers);
         let (tell, done): (Sender<()>, _) = bounded(count);
         let lane = Self {
             core: shared,
-            overflow_policy: when_full,
+            overflow_policy: config.when_full,
             next_number: numbers,
             workers: Mutex::default(),
             finished_workers: done,

@@ -15,7 +15,7 @@
 //! - `workers/` is the pool of threads, and what the lane knows of the broker's health.
 //! - `observer/` are the callbacks.
 //! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` where calls are recorded for the next process.
-//! - `capacity.rs` bounds the queue; `config.rs`, `settings.rs`, `status.rs`, `state.rs`, `shutdown.rs` and `error.rs`
+//! - `capacity.rs` bounds the queue; `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs` and `error.rs`
 //!   are the types of the interface.
 //! - `sync.rs` holds the locks that the model checker replaces.
 
@@ -30,7 +30,7 @@ mod open_breaker;
 mod pace_log;
 mod pacing;
 mod queue;
-mod settings;
+mod resolved_config;
 mod shutdown;
 mod state;
 mod status;
@@ -44,7 +44,7 @@ pub use call::options::CallOptions;
 pub use call::priority::{Priority, PriorityError};
 pub(crate) use call::{MethodSpec, OnceWork, RepeatableWork, Work};
 pub use capacity::OverflowPolicy;
-pub use config::{ExpiredSessionPolicy, LaneConfig, LaneConfigError};
+pub use config::{ExpiredSessionPolicy, LaneConfig};
 pub use error::{LaneError, LaneErrorKind};
 pub(crate) use handle::DROP_TIMEOUT;
 pub use handle::Lane;
@@ -53,7 +53,8 @@ pub use observer::{CallInfo, FinishedCall, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
-pub use settings::LaneSettings;
+pub use resolved_config::LaneConfigError;
+pub(crate) use resolved_config::ResolvedLaneConfig;
 pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};
