@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, QuoteBatchLimit, Quotes, Rows, SlicedOrder, Trade,
+    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, Partial, Positions, Profile,
+    Quotes, Rows, SlicedOrder, Trade,
 };
-use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
 
 /// Who listens in.
@@ -64,6 +63,15 @@ impl<B: Broker, L: CallListener> Tap<B, L> {
 }
 
 impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
+    // What makes no call of its own goes to the broker inside. The methods that are neither forwarded nor written here
+    // keep their default body, whose calls come through this listener.
+    lanekeeper::delegate_broker! {
+        to self.inner;
+        except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, order_history, orders,
+            trades, order_trades, positions, holdings, margins, profile, instruments, quotes, quotes_of, quote, ltp,
+            ohlc, candles, order
+    }
+
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let began = Instant::now();
         let result = self.write(|broker| broker.place_order(order));
@@ -120,14 +128,5 @@ impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
     }
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         self.call("historical", |broker| broker.candles(request))
-    }
-    fn documented_limits(&self) -> Limits {
-        self.inner.documented_limits()
-    }
-    fn order_tags(&self) -> OrderTags {
-        self.inner.order_tags()
-    }
-    fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        self.inner.quote_batch_limit()
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
-
 use super::builder::OrderGuardBuilder;
 use super::pending::{ClaimedIntent, IntentOutcome};
 use super::reconcile::amendment;
@@ -14,14 +12,11 @@ use super::reconcile::resolve::{is_outcome_unknown, unresolved_error};
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
 use super::tags::{CallerTags, validate_caller_tag};
-use crate::Session;
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    LookupResult, Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Profile, Quote, QuoteBatch, QuoteBatchLimit, Quotes, Rows, SlicedOrder,
-    TagSupport, Trade,
+    Broker, BrokerError, LookupResult, Order, OrderCancel, OrderChange, OrderId, OrderRequest,
+    Rows, SlicedOrder, TagSupport, delegate_broker,
 };
-use crate::quota::{Limits, Moment};
+use crate::quota::Moment;
 
 /// A [`Broker`] that finds out what became of an order when the broker within cannot say; see [the
 /// module](super). All other calls go through.
@@ -306,6 +301,11 @@ impl<B: Broker> OrderGuard<B> {
 }
 
 impl<B: Broker> Broker for OrderGuard<B> {
+    delegate_broker! {
+        to self.inner;
+        except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, orders
+    }
+
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let flight = self.register_intent(order)?;
         let intent = Arc::clone(&flight.intent);
@@ -382,89 +382,10 @@ impl<B: Broker> Broker for OrderGuard<B> {
         self.cancel_and_resolve(id, || self.inner.cancel_order_with(id, cancel))
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        self.inner.order_history(id)
-    }
-
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         let book = self.inner.orders()?;
         self.state.scan_book(&book, book.problems.is_empty());
         Ok(book)
-    }
-
-    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.inner.trades()
-    }
-
-    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        self.inner.order_trades(id)
-    }
-
-    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        self.inner.positions()
-    }
-
-    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        self.inner.holdings()
-    }
-
-    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        self.inner.margins()
-    }
-
-    fn profile(&self) -> Result<Profile, BrokerError> {
-        self.inner.profile()
-    }
-
-    fn instruments(
-        &self,
-        exchange: Option<&Exchange>,
-    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.inner.instruments(exchange)
-    }
-
-    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        self.inner.quotes(instruments)
-    }
-
-    fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
-        self.inner.quotes_of(batch)
-    }
-
-    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        self.inner.candles(request)
-    }
-
-    fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
-        self.inner.quote(instrument)
-    }
-
-    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
-        self.inner.ltp(instrument)
-    }
-
-    fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
-        self.inner.ohlc(instrument)
-    }
-
-    fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
-        self.inner.order(id)
-    }
-
-    fn documented_limits(&self) -> Limits {
-        self.inner.documented_limits()
-    }
-
-    fn session(&self) -> Option<Session> {
-        self.inner.session()
-    }
-
-    fn order_tags(&self) -> OrderTags {
-        self.inner.order_tags()
-    }
-
-    fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        self.inner.quote_batch_limit()
     }
 }
 
