@@ -1,4 +1,4 @@
-//! The settings of a lane, and of its policies. Keys have the names of the methods that set them.
+//! Reads the settings of a lane and of its policies. Keys have the names of the methods that set them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::lane::{
 use crate::quota::RttCredit;
 use crate::resilience::{BreakerMode, BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
-/// Sets what a table has, by keys that have the names of the methods.
+/// Calls a setter for each key that is in a table. A key has the name of its setter.
 macro_rules! set {
     ($policy:ident, $table:ident, $($kind:ident: $($key:ident),+);+) => {
         $($(
@@ -20,7 +20,7 @@ macro_rules! set {
     };
 }
 
-/// A lane.
+/// Reads a lane.
 pub(super) fn lane(mut table: Table<'_>) -> LaneConfig {
     let overflow = [
         ("refuse", OverflowPolicy::Refuse),
@@ -96,7 +96,7 @@ fn check_lane(config: &LaneConfig, table: &Table<'_>) {
         LaneConfigError::UserInterval { .. } => "user_interval",
         _ => "quota",
     };
-    // `queue(0): write ..`, of which the path says the first part.
+    // The message is `queue(0): write ..`, whose first part repeats the path.
     let text = error.to_string();
     let value = text.strip_prefix(key).and_then(|rest| rest.strip_prefix('('));
     table.report_invalid(
@@ -138,16 +138,16 @@ fn breaker(mut table: Table<'_>) -> BreakerPolicy {
     policy
 }
 
-/// Both of its keys are needed, and each is looked at by itself.
+/// Reads the table `slow`. Both keys are needed, and each is checked on its own.
 fn with_slow_calls(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
-    let with = |after, percent| BreakerPolicy::default().slow(after, percent).check();
+    let check = |after, percent| BreakerPolicy::default().slow(after, percent).check();
     let after: Option<Duration> = table.time("after");
     let percent = table.number("percent");
-    for (key, refused) in [
-        ("after", after.and_then(|after| with(after, 100).err())),
-        ("percent", percent.and_then(|percent| with(Duration::from_secs(1), percent).err())),
+    for (key, error) in [
+        ("after", after.and_then(|after| check(after, 100).err())),
+        ("percent", percent.and_then(|percent| check(Duration::from_secs(1), percent).err())),
     ] {
-        if let Some(PolicyError { value, allowed, .. }) = refused {
+        if let Some(PolicyError { value, allowed, .. }) = error {
             table.report_invalid(key, format!("{value} will not do: write {allowed}"));
         } else if !table.has(key) {
             table
@@ -156,7 +156,9 @@ fn with_slow_calls(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy
     }
     table.finish();
     match (after, percent) {
-        (Some(after), Some(percent)) if with(after, percent).is_ok() => policy.slow(after, percent),
+        (Some(after), Some(percent)) if check(after, percent).is_ok() => {
+            policy.slow(after, percent)
+        }
         _ => policy,
     }
 }
