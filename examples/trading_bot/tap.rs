@@ -1,4 +1,4 @@
-//! A broker that lets somebody listen in: the bot measures itself with nothing but the trait.
+//! A decorator that reports each call to a listener, so that the bot measures itself through the trait alone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,15 +10,15 @@ use lanekeeper::broker::{
 };
 use rust_decimal::Decimal;
 
-/// Who listens in.
+/// Callbacks for the calls that go through a [`Tap`].
 pub trait CallListener: Send + Sync {
-    /// May refuse a call that changes something, before it is made.
+    /// Called before each write. An error refuses the write.
     fn allow_write(&self) -> Result<(), BrokerError> {
         Ok(())
     }
-    /// A call is over.
+    /// Called after each call.
     fn on_call(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>);
-    /// It was an order.
+    /// Called after each order, in addition to [`on_call`](Self::on_call).
     fn on_order(
         &self,
         _order: &OrderRequest,
@@ -28,15 +28,15 @@ pub trait CallListener: Send + Sync {
     }
 }
 
-/// A broker, and who listens in on it.
+/// A broker whose calls are reported to a listener.
 pub struct Tap<B, L> {
     inner: B,
     listener: Arc<L>,
 }
 
 impl<B: Broker, L: CallListener> Tap<B, L> {
-    pub fn new(within: B, listener: Arc<L>) -> Self {
-        Self { inner: within, listener }
+    pub fn new(inner: B, listener: Arc<L>) -> Self {
+        Self { inner, listener }
     }
 
     pub fn inner(&self) -> &B {
@@ -63,8 +63,8 @@ impl<B: Broker, L: CallListener> Tap<B, L> {
 }
 
 impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
-    // What makes no call of its own goes to the broker inside. The methods that are neither forwarded nor written here
-    // keep their default body, whose calls come through this listener.
+    // Only the methods without a lane are forwarded. Those that are neither forwarded nor written here keep their
+    // default body, whose calls are reported.
     lanekeeper::delegate_broker! {
         to self.inner;
         except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, order_history, orders,

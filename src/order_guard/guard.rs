@@ -307,21 +307,21 @@ impl<B: Broker> Broker for OrderGuard<B> {
     }
 
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.register_intent(order)?;
-        let intent = Arc::clone(&flight.intent);
-        let again = || {
+        let claim = self.register_intent(order)?;
+        let intent = Arc::clone(&claim.intent);
+        let resend = || {
             let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
         let placed = match self.inner.place_order(&intent.order) {
             Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&flight, lost, again).and_then(SlicedOrder::complete)
+                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::complete)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.with_lookup(*order))))
             }
             known => {
-                // One that waited over midnight has a time of two days.
+                // If the order waited past midnight, `intent.at` is a time of the day before.
                 if let (Ok(id), true) =
                     (&known, self.state.pending_intents.is_in_todays_book(intent.at))
                 {
@@ -334,26 +334,26 @@ impl<B: Broker> Broker for OrderGuard<B> {
                 known
             }
         };
-        // After the sending, which it must not hold up.
-        self.state.report_unrecorded(&flight);
-        flight.record_answer(&placed);
+        // Reported after the order was sent, because the callback must not delay it.
+        self.state.report_unrecorded(&claim);
+        claim.record_answer(&placed);
         placed
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let flight = self.register_intent(order)?;
-        let intent = Arc::clone(&flight.intent);
-        let again = || self.inner.place_sliced(&intent.order);
+        let claim = self.register_intent(order)?;
+        let intent = Arc::clone(&claim.intent);
+        let resend = || self.inner.place_sliced(&intent.order);
         let placed = match self.inner.place_sliced(&intent.order) {
             Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&flight, lost, again).and_then(SlicedOrder::in_market)
+                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::in_market)
             }
             known => known.map(|order| intent.with_lookup(order)),
         };
-        self.state.report_unrecorded(&flight);
+        self.state.report_unrecorded(&claim);
         match &placed {
-            Ok(order) => flight.record_sliced_answer(order),
-            Err(error) => flight.record_answer(&Err(error.clone())),
+            Ok(order) => claim.record_sliced_answer(order),
+            Err(error) => claim.record_answer(&Err(error.clone())),
         }
         placed
     }
@@ -361,8 +361,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         match self.inner.modify_order(id, change) {
             Err(lost) if is_outcome_unknown(&lost) && !amendment::is_visible(change) => {
-                let words = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
-                Err(unresolved_error(lost, &words, None, LookupResult::Unclear))
+                let reason = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
+                Err(unresolved_error(lost, &reason, None, LookupResult::Unclear))
             }
             Err(lost) if is_outcome_unknown(&lost) => {
                 let in_place = self.state.order_tags.is_changed_in_place();
