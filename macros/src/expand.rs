@@ -229,9 +229,9 @@ fn implementation(model: &Model) -> TokenStream {
     let parameters = model.parameters(&quote!(#inner: #bounds));
     let clause = &model.generics.where_clause;
     // One span for the whole type, so that rustc has one place to point at if a supertrait is not met.
-    let (there, mut parameter) = (proxy.span(), inner.clone());
-    parameter.set_span(there);
-    let this = quote_spanned!(there=> #proxy<#parameter>);
+    let (span, mut parameter) = (proxy.span(), inner.clone());
+    parameter.set_span(span);
+    let this = quote_spanned!(span=> #proxy<#parameter>);
     let types = associated_types(model);
     let methods = model.methods.iter().map(|method| match &method.kind {
         MethodKind::Lane(keys) => lane_method(model, method, keys),

@@ -45,7 +45,7 @@ pub(crate) struct Model {
     pub(crate) delegate: Option<Path>,
 }
 
-/// Reads the trait. The trait is returned without the helper attributes even if it has errors. If it were missing, rustc
+/// Reads the trait. The trait is returned without the helper attributes even if it has errors. Without the trait, rustc
 /// would report many more.
 pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::Result<Model>) {
     let mut errors = Errors::default();
@@ -93,7 +93,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         if methods.iter().any(|method| method.attributes.is_conditional()) {
             let message = "`delegate` is for a trait whose methods have no #[cfg]: the macro is used in other \
                            crates, whose features are others";
-            errors.at(path.span(), message);
+            errors.add(syn::Error::new_spanned(path, message));
         }
     }
 

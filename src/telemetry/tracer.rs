@@ -129,14 +129,14 @@ impl Observer for Tracer {
                 call,
                 attempt,
                 seconds,
-                "done in part: look at what the answer says before sending the rest of it"
+                "done in part: check the answer before sending the rest"
             ),
             Some(ErrorClass::Fatal) => event!(
                 error,
                 call,
                 attempt,
                 seconds,
-                "failed, and will until somebody mends it: a blocked app or a wrong address, as a rule"
+                "failed, and every call will until the cause is fixed: usually a blocked app or a wrong address"
             ),
             Some(class) => event!(debug, call, attempt, seconds, class = class.as_str(), "failed"),
         }
@@ -145,7 +145,7 @@ impl Observer for Tracer {
     fn attempt_failed(&self, end: &FinishedCall<'_>, delay: Duration) {
         let class = end.failure.map(ErrorClass::as_str);
         let delay_seconds = delay.as_secs_f64();
-        event!(info, end.call, attempt = end.attempt, class, delay_seconds, "goes again");
+        event!(info, end.call, attempt = end.attempt, class, delay_seconds, "will be retried");
     }
 
     fn throttled(&self, lane: &'static str, pause: Duration) {
@@ -154,7 +154,7 @@ impl Observer for Tracer {
     }
 
     fn cancelled(&self, call: &CallInfo<'_>) {
-        event!(debug, call, "taken back, never sent");
+        event!(debug, call, "cancelled, never sent");
     }
 
     fn expired(&self, call: &CallInfo<'_>) {
@@ -186,7 +186,7 @@ impl Observer for Tracer {
     }
 
     fn session_expired(&self, lane: &'static str) {
-        tracing::error!(target: TARGET, lane, "the broker does not take the credentials any more");
+        tracing::error!(target: TARGET, lane, "the broker no longer accepts the credentials");
     }
 
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
