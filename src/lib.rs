@@ -1,18 +1,32 @@
 //! A transparent, paced proxy in front of a brokerage API trait.
 //!
-//! Many synchronous strategy threads share one broker account. lanekeeper puts a proxy in front of
-//! the broker that still is the broker's trait: strategy code does not change, never sleeps, and
-//! never meets a rate limit. It makes four promises:
+//! Many synchronous strategy threads share one broker account. lanekeeper puts a proxy in front of the broker that
+//! implements the same trait: strategy code does not change, does not sleep, and does not meet a rate limit. It makes
+//! four promises:
 //!
-//! 1. **Never over the quota, where it counts: at the broker.** Slots are stamped by the *answer*,
-//!    not by the sending, so jitter on the way cannot push one call too many into a window. See
-//!    [`quota`].
-//! 2. **All of the quota.** A lane never idles while it has work that its allowance permits.
-//! 3. **At most once, and always an answer.** A write is executed at most once: it is sent again only
-//!    if it surely was not, or if the broker itself refuses a second. Every caller gets exactly one
-//!    answer, which says whether the call was sent.
-//! 4. **Whatever fails, an exit goes out.** Cancellations and urgent calls are not refused by a circuit
-//!    breaker or a full queue, and do not wait behind calls that hang.
+//! 1. **Never over the quota, where it counts: at the broker.** A slot is freed by the *answer*, not by the sending, so
+//!    jitter cannot push one call too many into a window. See [`quota`].
+//! 2. **All of the quota.** A lane never idles while it has work that its quota permits.
+//! 3. **At most once, and always an answer.** A write is executed at most once: it is sent again only if it surely was
+//!    not executed, or if the broker itself refuses a second one. Every caller gets exactly one answer, which states
+//!    whether the call was sent.
+//! 4. **Whatever fails, an exit goes out.** Cancellations and urgent calls are not refused by a circuit breaker or a
+//!    full queue, and do not wait behind calls that hang.
+//!
+//! # Start here
+//!
+//! | you want | start with |
+//! |---|---|
+//! | the trait of your strategies | [`Broker`], with [`OrderRequest`], [`OrderId`], [`Quote`], [`BrokerError`] |
+//! | rate limits, queues, retries | [`BrokerProxy`], in front of any `Broker` |
+//! | an order whose answer is lost | [`OrderGuard`] |
+//! | one quote request for all strategies | [`QuoteCache`], or `quote_ttl` on the proxy's builder |
+//! | Zerodha's Kite Connect | `Kite` (feature `kite`, on by default) |
+//! | priorities, users, deadlines of a call | [`CallOptions`] |
+//! | whether a failed call was sent | [`Sent`], by `error.was_sent()` |
+//! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |
+//! | a trait of your own | [`#[proxy]`](macro@proxy) |
+//! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!
 //! ```
 //! # #[cfg(all(feature = "mock", feature = "kite"))] {
@@ -20,7 +34,7 @@
 //! use lanekeeper::{Broker, BrokerError, BrokerProxy, Instrument, Kite, OrderRequest, Side};
 //! use lanekeeper::rust_decimal::Decimal;
 //!
-//! // Strategy code is written against the trait, and stays as it is.
+//! // Strategy code is written against the trait, and does not know what is behind it.
 //! fn strategy(broker: &dyn Broker) -> Result<(), BrokerError> {
 //!     let infy = Instrument::new("NSE", "INFY");
 //!     if broker.ltp(&infy)? < Decimal::from(1500) {
@@ -30,15 +44,15 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A plain, unpaced adapter, and the proxy in front of it: Kite's documented limits by default.
+//! // A plain adapter, and the proxy in front of it, with the limits that Kite documents.
 //! let kite = Kite::builder().api_key("key").access_token("token").build()?;
 //! let broker = BrokerProxy::builder(kite).quote_ttl(Duration::from_secs(5)).build()?;
 //! # Ok(()) }
 //!
-//! // In a unit test, the same function of a mock.
+//! // In a unit test, the same function takes a mock.
 //! let mut broker = lanekeeper::MockBroker::new();
 //! broker.expect_ltp().returning(|_| Ok(Decimal::from(1600)));
-//! strategy(&broker)?; // Too dear: any order would fail this test.
+//! strategy(&broker)?; // The price is too high: any order would fail this test.
 //! # }
 //! # Ok::<(), lanekeeper::BrokerError>(())
 //! ```
@@ -46,35 +60,43 @@
 //! # Layers
 //!
 //! ```text
-//! strategy -> OrderGuard -> QuoteCache -> BrokerProxy (lanes: schedule, pace, retry, break) -> Kite -> HTTP
+//! strategy -> OrderGuard -> QuoteCache -> BrokerProxy -> Kite -> HTTP
+//!                                         lanes: schedule, pace, retry, break
 //! ```
 //!
-//! - [`broker`] is the trait and the nouns of trading.
-//! - [`quota`] is windows and pacing, as pure functions of time.
-//! - [`lane`] is one lane, with its queue and its workers.
-//! - [`mod@proxy`] is what the attribute [`#[proxy]`](macro@proxy) expands against. It works on any
-//!   trait of yours.
-//! - [`cache`] is one quote request for everybody.
-//! - [`resilience`] is what keeps a failure from becoming two orders, or none.
-//! - [`brokers`] are adapters.
-//! - [`presets`] are the limits that brokers document.
-//! - [`clock`] is the one place that knows what time it is, and has a clock for tests.
-//! - `config` (a feature) is settings from a file.
-//! - `exchange` (a feature) is a strict exchange on loopback.
-//! - `telemetry` (the features `metrics` and `tracing`) tells exporters and subscribers how it goes.
+//! | layer | module | types at the root |
+//! |---|---|---|
+//! | orders | [`broker`] | [`OrderRequest`], [`OrderChange`], [`OrderCancel`], [`MarketProtection`], [`Side`] |
+//! | answers | [`broker`] | [`Order`], [`OrderStatus`], [`OrderId`], [`SlicedOrder`], [`Quote`], [`Partial`] |
+//! | errors | [`broker`] | [`BrokerError`], [`ErrorDetail`], [`LookupResult`], [`Absence`], [`LaneError`], [`Sent`] |
+//! | order safety | [`order_guard`] | [`OrderGuard`] |
+//! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`] |
+//! | calls | [`lane`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Observer`] |
+//! | lanes | [`lane`], [`mod@proxy`] | [`Lane`], [`LaneConfig`], [`Status`], [`BuildError`] |
+//! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
+//! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
+//! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
+//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker`; [`Session`] |
+//! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`] |
+//! | operation | `config`, `telemetry` | `Config` |
+//! | time | [`clock`] | [`Clock`], [`ManualClock`] |
 //!
 //! # Features
 //!
-//! `kite` (default) is the adapter for Zerodha's Kite Connect; `paper` a broker in memory;
-//! `exchange` a strict exchange on loopback that speaks Kite's wire; `mock` the mock broker;
-//! `journal` the file of an [`OrderGuard`]; `config` settings from a file, TOML or YAML; `metrics` and
-//! `tracing` tell of the calls to whatever exporter and subscriber listens; `cli` the command
-//! `lanekeeper`. Without default features there is no HTTP client.
+//! | feature | what it adds |
+//! |---|---|
+//! | `kite` (default) | the adapter for Zerodha's Kite Connect. Without it there is no HTTP client |
+//! | `paper` | a broker in memory |
+//! | `mock` | `MockBroker` |
+//! | `journal` | the file of an [`OrderGuard`], and `PaceFile` |
+//! | `config` | settings from a file, TOML or YAML |
+//! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
-//! `kite`, `exchange`, `journal` and `cli` switch on `arbitrary_precision` of `serde_json`, which holds for every
-//! user of that crate in the same build: prices must not go through a float.
+//! `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
+//! the same build: prices must not go through a float. The crate `lanekeeper-simulator` has a simulated exchange that
+//! speaks Kite's wire.
 
-// Lets `#[proxy]`, which writes `::lanekeeper::..`, serve inside the crate too.
+// `#[proxy]` writes paths that begin with `::lanekeeper`. This makes them valid inside the crate too.
 extern crate self as lanekeeper;
 
 #[cfg(any(feature = "config", feature = "journal", feature = "paper"))]
@@ -114,31 +136,48 @@ mod session;
 pub mod telemetry;
 
 #[cfg(feature = "mock")]
+#[doc(inline)]
 pub use broker::MockBroker;
+#[doc(inline)]
 pub use broker::{
     Absence, Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, LookupResult,
     MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial,
     Quote, Side, SlicedOrder,
 };
 #[cfg(feature = "kite")]
+#[doc(inline)]
 pub use brokers::Kite;
 #[cfg(feature = "paper")]
+#[doc(inline)]
 pub use brokers::PaperBroker;
+#[doc(inline)]
 pub use cache::QuoteCache;
+#[doc(inline)]
 pub use class::{Effect, ErrorClass, Failure, Reachability, Throttling};
+#[doc(inline)]
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
+#[doc(inline)]
 pub use config::Config;
+#[doc(inline)]
 pub use lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Status, Ticket};
 pub use lanekeeper_macros::proxy;
+#[doc(inline)]
 pub use order_guard::OrderGuard;
 #[cfg(feature = "journal")]
+#[doc(inline)]
 pub use pace_file::{PaceFile, PaceFileError};
+#[doc(inline)]
 pub use proxy::{BuildError, Observer};
+#[doc(inline)]
 pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
+#[doc(inline)]
 pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
+#[doc(inline)]
 pub use sent::Sent;
+#[doc(inline)]
 pub use session::Session;
-// Types of theirs are in our interface: use them through here, and versions agree. jiff has the time
-// zones of the system, or else a copy of its own.
+// Their types are in the public interface. Named through here, they have the same versions. jiff uses the time zones of
+// the system, or else its bundled copy.
+#[doc(no_inline)]
 pub use {jiff, rust_decimal};

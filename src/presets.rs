@@ -1,5 +1,4 @@
-//! What brokers document of their limits, ready to pace by, for the lanes and the budget of a
-//! [`Broker`](crate::Broker).
+//! The documented limits of brokers, for the lanes and the budget of a [`Broker`](crate::Broker).
 //!
 //! ```
 //! use lanekeeper::broker::lanes;
@@ -11,18 +10,17 @@
 //! # Ok::<(), &str>(())
 //! ```
 //!
-//! They are for an adapter of your own to answer from
-//! [`documented_limits`](crate::Broker::documented_limits), for the `limits` of a proxy's builder, and
-//! for the key `preset` of a configuration file.
+//! Use them in [`documented_limits`](crate::Broker::documented_limits) of your own adapter, in the `limits` of a
+//! proxy's builder, or as the key `preset` of a configuration file.
 //!
-//! Brokers limit by other groups of calls than the trait has lanes. A preset keeps to every figure all
-//! the same, and so is stricter than the broker where a lane holds calls of several groups (the least
-//! figure of them counts), where several lanes share one figure (it is divided), and where a page and
-//! another one differ (the lower figure counts). Whoever knows better sets the lane. A day is any 24
-//! hours, unless the broker's day is known. What no lane can express is said of each preset.
+//! Brokers group their calls in other ways than the lanes of the trait. A preset keeps every figure, so it is
+//! stricter than the broker where a lane holds calls of several groups (the lowest figure counts), where several
+//! lanes share one figure (it is divided), and where two pages differ (the lower figure counts). Set the lane
+//! yourself if you know better. A day is any 24 hours, unless the broker's day is known. Each preset lists what no
+//! lane can express.
 //!
-//! The figures are those that the named pages had on the named day, as far as copies of them show. Brokers
-//! change them without a word: look before you trust them with money.
+//! The figures are those of the named pages on the named day, as far as copies show. Brokers change them without
+//! notice: check them before you trust them with money.
 
 use std::time::Duration;
 
@@ -55,12 +53,11 @@ pub fn by_name(name: &str) -> Option<Limits> {
 /// | `historical` | `3/s` | the same page |
 /// | `orders` | `400/min`, `5000/day from midnight +05:30` | the same: of one account, over all its keys |
 ///
-/// At the cap of the day one cannot even exit, so the last [`KITE_RESERVE`] percent of the order budget are
-/// for urgent placements alone: 20 of the minute's 400, and 250 of the day's 5000. A budget of your own in
+/// Once the day's limit is used up, not even an exit can be placed. So the last [`KITE_RESERVE`] percent of the order
+/// budget are only for urgent placements: 20 of the minute's 400, and 250 of the day's 5000. A budget of your own in
 /// its place (`.orders(..)` on the proxy's builder, `budgets.orders` in a file) keeps back what it says.
 ///
-/// Older pages have 200 orders a minute and 3000 a day: they are out of date. Not in here: 25 changes of
-/// one order.
+/// Older pages have 200 orders a minute and 3000 a day; they are out of date. Not covered: 25 changes of one order.
 pub fn kite() -> Limits {
     Limits::new()
         .shared_account()
@@ -74,7 +71,7 @@ pub fn kite() -> Limits {
         )
 }
 
-/// How many percent of the order budget of [`kite`] are for urgent placements alone.
+/// The percentage of the order budget of [`kite`] that only urgent placements may use.
 pub const KITE_RESERVE: u32 = 5;
 
 /// Alpaca, with the free plan for market data.
@@ -148,9 +145,9 @@ pub fn upstox() -> Limits {
 /// | `historical` | `3/s`, `500/min`, `5000/h` | the same page: `getCandleData` |
 /// | `orders` | `10/s`, `500/min`, `1000/h` | the same page: `placeOrder` 20 a second, and `modifyOrder` and `cancelOrder` as much of their own; but since April 2026 an algorithm that needs no registration has 10, <https://www.angelone.in/news/market-updates/what-s-changing-in-angel-one-s-smartapi-access-from-april-1-2026> |
 ///
-/// The broker lets 10 orders a second through, and the lane does not, because the order book is in it.
-/// Who asks for the book, the trades, the positions and the holdings no more than once a second each
-/// may set the lane to `10/s, 500/min, 1000/h`.
+/// The broker lets 10 orders a second through, and the lane does not, because the order book is in it. If you request
+/// the order book, the trades, the positions and the holdings at most once a second each, you may set the lane to
+/// `10/s, 500/min, 1000/h`.
 pub fn angel_one() -> Limits {
     let data =
         |second| Quota::per_second(second).and(Quota::per_minute(500)).and(Quota::per_hour(5000));
@@ -172,8 +169,8 @@ pub fn angel_one() -> Limits {
 /// | `historical` | `5/2s`, `60/600s` | <https://interactivebrokers.github.io/tws-api/historical_limitations.html>, with the figures as <https://aifinhub.io/articles/ibkr-tws-api-rate-limits-2026/> has them: 60 in 10 minutes, and fewer than 6 for one contract in 2 s |
 /// | `orders` | `unlimited` | no figure of its own beside the messages |
 ///
-/// Not in here: the same historical request again within 15 s, requests for bid and ask, which count
-/// twice, and calls of an adapter that take several messages, which must be given their weight.
+/// Not covered: the same historical request within 15 s, requests for bid and ask, which count twice, and calls of an
+/// adapter that take several messages, which need a weight.
 pub fn ibkr() -> Limits {
     let historical = Quota::new(5, Duration::from_secs(2));
     Limits::new()

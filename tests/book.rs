@@ -1,4 +1,4 @@
-//! The pages: the README and the chapters of the book in `docs/`. What they link to is there, each has
+//! The pages: both READMEs and the chapters of the book in `docs/`. What they link to is there, each has
 //! its place in the book, and the code in each is tested.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -79,6 +79,7 @@ fn chapters() -> Vec<Page> {
 fn pages() -> Vec<Page> {
     let mut pages = chapters();
     pages.push(Page::read(root().join("README.md")));
+    pages.push(Page::read(root().join("tests/README.md")));
     pages
 }
 
@@ -128,13 +129,13 @@ fn every_chapter_has_its_place_in_the_book_once() {
 #[test]
 fn all_code_in_the_pages_is_tested() {
     let source = |name| fs::read_to_string(root().join("src").join(name)).unwrap();
-    let tested = source("book.rs") + &source("lib.rs");
+    let tested = source("doctests.rs") + &source("lib.rs");
     let with_code: Vec<Page> =
         pages().into_iter().filter(|page| page.rust().next().is_some()).collect();
     assert!(with_code.len() > 5);
     for page in with_code {
         let hook = format!("include_str!(\"../{}\")", page.name());
-        assert!(tested.contains(&hook), "add {} to src/book.rs", page.name());
+        assert!(tested.contains(&hook), "add {} to src/doctests.rs", page.name());
         for code in page.rust() {
             assert!(!code.contains("ignore"), "{}: `{code}` is not even compiled", page.name());
         }

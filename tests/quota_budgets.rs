@@ -198,7 +198,7 @@ impl Run {
             }
             self.answers.pop();
             let permit = self.permits[call].take().unwrap();
-            let lane = permit.charge().lane;
+            let lane = permit.cost().lane;
             // An unmeasured call may have been counted all the same.
             if self.rng.u8(..20) == 0 {
                 self.allowance.finish_unsent(permit, self.moment());

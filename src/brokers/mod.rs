@@ -1,4 +1,4 @@
-//! Adapters: the brokers that this crate can talk to, each a plain [`Broker`](crate::broker::Broker).
+//! Adapters for brokers, each a plain [`Broker`](crate::broker::Broker).
 
 pub(crate) mod india;
 #[cfg(feature = "kite")]

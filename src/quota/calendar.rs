@@ -1,28 +1,25 @@
-//! A window that begins at midnight, in the zone of the broker: at most N from one midnight to the
-//! next.
+//! A window that begins at midnight in the broker's time zone: at most N calls from one midnight to the next.
 //!
-//! A call is counted in every day that its time in the air touches, from when it was let go to when
-//! it was answered: the broker counted it in one of them, and which one is not known. A call that
-//! is in the air at midnight counts in both days. The time in the air is made wider on both sides by
-//! a guard, because the clock that says when it is midnight is the broker's, and ours may be off by
-//! as much: 2 s, unless [`Quota::clock_guard`](super::Quota::clock_guard) says otherwise.
+//! A call is counted in every day that its time in flight touches, from when it was sent to when it was answered. The
+//! broker counted it in one of these days, but it is unknown in which. So a call in flight at midnight counts in both
+//! days. The time in flight is widened on both sides by a guard, because the broker's clock decides when it is
+//! midnight, and ours may differ by that much: 2 s, or as set by [`Quota::clock_guard`](super::Quota::clock_guard).
 //!
-//! Why that is safe. Say the broker counted call `j` in a day. Then `j` was in the air in that day,
-//! give or take the guard, and so was any other call that it counted in that day. Of these take the
-//! one that was let go last. The others were in flight then, and were counted in every day that this
-//! one could touch; or they had been answered, and were counted in the days that they touched. So
-//! with it they are at most N.
+//! Why this is safe: take the calls that the broker counted in one day. Each of them was in flight in that day, give
+//! or take the guard. Let `j` be the one that was sent last. The others were in flight when `j` was sent, and were
+//! counted in every day that `j` could touch; or they had been answered, and were counted in the days that they
+//! touched. So together with `j` they are at most N.
 //!
-//! A day is as long as the zone says, 23 or 25 hours when the clocks change.
+//! A day is as long as the zone defines it: 23 or 25 hours when the clocks change.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::wall_clock::WallClockSample;
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
@@ -31,8 +28,8 @@ pub(super) struct Calendar {
     limit: u64,
     zone: TimeZone,
     guard: i128,
-    /// The earliest day in which a new call may be counted, and the one after it. All times are
-    /// those of the clock on the wall.
+    /// The earliest day in which a new call may be counted, and the one after it. All times are those of the wall
+    /// clock.
     first_day: Day,
     second_day: Day,
 }
@@ -40,7 +37,7 @@ pub(super) struct Calendar {
 #[derive(Debug, Clone, Copy)]
 struct Day {
     end: i128,
-    /// The weight of the calls that were answered and touched it.
+    /// The weight of the answered calls that touched it.
     used: u64,
 }
 
@@ -51,14 +48,14 @@ impl Calendar {
         Self { limit, zone: zone.clone(), guard, first_day: never, second_day: never }
     }
 
-    /// This calendar with the counts of `old`, if its days are the same.
+    /// Returns this calendar with the counts of `old`, if their days are the same.
     pub(super) fn carry_over(self, old: &Self) -> Option<Self> {
         (self.zone == old.zone && self.guard == old.guard)
             .then(|| Self { limit: self.limit, ..old.clone() })
     }
 
-    /// The weight in the earliest day that still counts. What was answered and touched the second
-    /// touched the first as well, so there is never more in that.
+    /// Returns the weight in the earliest day that still counts. Every answered call that touched the second day
+    /// touched the first one too, so the second never holds more.
     pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
         self.roll(query.wall_clock, query.now);
         self.first_day.used
@@ -90,10 +87,10 @@ impl Calendar {
         weight: u64,
         taken: Moment,
         finished: Moment,
-        wall: WallClockSample,
+        wall_clock: WallClockSample,
     ) {
-        let now = self.roll(wall, finished);
-        if wall.nanos_at(taken).saturating_sub(self.guard) < self.first_day.end {
+        let now = self.roll(wall_clock, finished);
+        if wall_clock.nanos_at(taken).saturating_sub(self.guard) < self.first_day.end {
             self.first_day.used = self.first_day.used.saturating_add(weight);
         }
         if self.counts_in_second_day(now) {
@@ -119,10 +116,10 @@ impl Calendar {
         now.saturating_add(self.guard) >= self.first_day.end
     }
 
-    /// Moves on to the days in which a call of `moment` may be counted; says what the clock on the
-    /// wall reads. Should that have been set back a little, the days stay.
-    fn roll(&mut self, wall: WallClockSample, moment: Moment) -> i128 {
-        let now = wall.nanos_at(moment);
+    /// Moves on to the days in which a call at `moment` may be counted. Returns the reading of the wall clock. If
+    /// that stepped back a little, the days stay.
+    fn roll(&mut self, wall_clock: WallClockSample, moment: Moment) -> i128 {
+        let now = wall_clock.nanos_at(moment);
         let earliest = now.saturating_sub(self.guard);
         if earliest >= self.first_day.end {
             let used = if earliest < self.second_day.end { self.second_day.used } else { 0 };
@@ -133,7 +130,7 @@ impl Calendar {
         now
     }
 
-    /// The midnight after `at`. Beyond the years that a calendar knows, days have 24 hours.
+    /// Returns the midnight after `at`. Beyond the years that jiff covers, days have 24 hours.
     fn end_of_day(&self, at: i128) -> i128 {
         let midnight = || {
             let here = Timestamp::from_nanosecond(at).ok()?.to_zoned(self.zone.clone());

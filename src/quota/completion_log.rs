@@ -1,4 +1,4 @@
-//! What was finished lately: the memory that the windows of one quota share.
+//! The recently finished calls, which the windows of one quota share.
 
 use std::collections::VecDeque;
 
@@ -9,26 +9,26 @@ use super::Moment;
 pub(super) struct LoggedCall {
     pub(super) taken_at: Moment,
     pub(super) finished_at: Moment,
-    /// The weight of this call and of all before it, so that the weight of any stretch is one
-    /// difference and a place in it is found by halving.
+    /// The weight of this call and of all before it, so that the weight of any range is one subtraction, and a
+    /// position is found by binary search.
     pub(super) cumulative_weight: u64,
 }
 
-/// Finished calls in the order of their answers, for as long as the longest window wants them.
+/// Finished calls in the order of their answers, kept for as long as the longest window needs them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CompletionLog {
     entries: VecDeque<LoggedCall>,
-    /// The number of the first entry, counted from the beginning of time.
+    /// The number of the first entry, counted from the first call ever logged.
     first_number: u64,
-    /// The weight of everything forgotten.
+    /// The weight of all entries that were dropped.
     dropped_weight: u64,
-    /// How long a call is remembered. It never becomes shorter: a window that was taken away and
-    /// comes back finds its count again.
+    /// How long a call is kept, in nanoseconds. It never shrinks, so a window that was removed and added again finds
+    /// its count.
     retention: u64,
 }
 
 impl CompletionLog {
-    /// Remembers calls for `nanos` nanoseconds, at least.
+    /// Keeps calls for at least `nanos` nanoseconds.
     pub(super) fn retain_for(&mut self, nanos: u64) {
         self.retention = self.retention.max(nanos);
     }
@@ -53,12 +53,12 @@ impl CompletionLog {
         }
     }
 
-    /// The number of the first entry, and the weight of everything before it.
+    /// Returns the number of the first entry, and the weight of everything before it.
     pub(super) fn start(&self) -> (u64, u64) {
         (self.first_number, self.dropped_weight)
     }
 
-    /// The weight of everything so far.
+    /// Returns the weight of all calls so far.
     pub(super) fn total_weight(&self) -> u64 {
         self.entries.back().map_or(self.dropped_weight, |last| last.cumulative_weight)
     }
@@ -68,13 +68,13 @@ impl CompletionLog {
         self.entries.get(index)
     }
 
-    /// The first entry up to and with which the weight is at least `total`.
+    /// Returns the first entry whose cumulative weight is at least `total`.
     pub(super) fn first_reaching(&self, total: u64) -> Option<&LoggedCall> {
         let index = self.entries.partition_point(|entry| entry.cumulative_weight < total);
         self.entries.get(index)
     }
 
-    /// All entries with their weights, oldest first.
+    /// Iterates over all entries with their weights, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&LoggedCall, u64)> {
         let mut before = self.dropped_weight;
         self.entries.iter().map(move |entry| {

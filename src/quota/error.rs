@@ -3,23 +3,23 @@
 use super::budget::Reserve;
 use super::window::Window;
 
-/// A quota that cannot be kept.
+/// The error for an invalid quota.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuotaError {
-    /// It would never let a call through.
+    /// The window never lets a call through.
     #[error("the window {window} allows no calls; write at least 1")]
     NoCalls {
         /// The window.
         window: Window,
     },
-    /// It would never hold a call back.
+    /// The window never holds a call back.
     #[error("the window {window} has no length; for no limit write Quota::unlimited()")]
     NoTime {
         /// The window.
         window: Window,
     },
-    /// It would never end.
+    /// The window is too long.
     #[error("the window {window} is longer than a hundred years")]
     TooLong {
         /// The window.
@@ -31,13 +31,13 @@ pub enum QuotaError {
         /// The window.
         window: Window,
     },
-    /// Nobody knows when its midnight is.
+    /// The time zone of its midnight is unknown.
     #[error("the window {window} needs a known time zone; name one, as Asia/Kolkata or +05:30")]
     NoZone {
         /// The window.
         window: Window,
     },
-    /// The clocks are allowed to differ absurdly.
+    /// The clock guard is too large.
     #[error("the window {window} has a clock guard of {guard:?}; write 6 h at most")]
     Guard {
         /// The window.

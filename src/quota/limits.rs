@@ -24,60 +24,61 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Nothing documented.
+    /// Creates empty limits: nothing is documented.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The quota of the lane `name`. The last word counts.
+    /// Sets the quota of the lane `name`. A later call replaces it.
     #[must_use]
     pub fn lane(mut self, name: impl Into<String>, quota: Quota) -> Self {
         self.lanes.set(name.into(), quota);
         self
     }
 
-    /// The budget `name`. The last word counts.
+    /// Sets the budget `name`. A later call replaces it.
     #[must_use]
     pub fn budget(mut self, name: impl Into<String>, budget: impl Into<Budget>) -> Self {
         self.budgets.set(name.into(), budget.into());
         self
     }
 
-    /// They are of an account that other processes have used, or may have: what those sent counts. So a proxy with
-    /// these limits begins with [`PriorUsage::UNKNOWN`](super::PriorUsage::UNKNOWN), unless it is told what was used.
+    /// Marks the limits as those of an account that other processes may have used, so that their calls count too. A
+    /// proxy with these limits starts with [`PriorUsage::UNKNOWN`](super::PriorUsage::UNKNOWN), unless its builder
+    /// sets the prior usage.
     #[must_use]
     pub fn shared_account(mut self) -> Self {
         self.shared_account = true;
         self
     }
 
-    /// Whether they are.
+    /// Returns whether other processes may have used the account.
     pub fn is_shared_account(&self) -> bool {
         self.shared_account
     }
 
-    /// The quota of the lane `name`, if one is documented.
+    /// Returns the quota of the lane `name`, if one is documented.
     pub fn of_lane(&self, name: &str) -> Option<&Quota> {
         self.lanes.get(name)
     }
 
-    /// The budget `name`, if one is documented.
+    /// Returns the budget `name`, if one is documented.
     pub fn of_budget(&self, name: &str) -> Option<&Budget> {
         self.budgets.get(name)
     }
 
-    /// All lanes and their quotas, in the order in which they were written.
+    /// Returns all lanes and their quotas, in the order in which they were set.
     pub fn lanes(&self) -> impl Iterator<Item = (&str, &Quota)> {
         self.lanes.iter()
     }
 
-    /// All budgets, in the order in which they were written.
+    /// Returns all budgets, in the order in which they were set.
     pub fn budgets(&self) -> impl Iterator<Item = (&str, &Budget)> {
         self.budgets.iter()
     }
 }
 
-/// A handful at most, so a list in the order of writing beats a map.
+/// A map that keeps the order of insertion. There are only a few entries, so a list is enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct OrderedMap<T>(Vec<(String, T)>);
 

@@ -1,19 +1,19 @@
-//! How often calls may go out: windows, and pacing by completion.
+//! How often calls may be sent: windows, and pacing by completion.
 //!
-//! Everything in here is a pure function of time. There are no threads, no sleeping, no I/O and no
-//! look at a clock: whoever calls says what time it is, as a [`Moment`]. So the whole of the pacing
-//! can be driven through months of virtual time by a property test.
+//! Everything in here is a pure function of time. There are no threads, no sleeping, no I/O, and no clock is read:
+//! the caller passes the time as a [`Moment`]. So a property test can drive the pacing through months of virtual
+//! time.
 //!
 //! - [`Quota`] is the value that users write: `Quota::per_second(10).and(Quota::per_minute(400))`.
-//! - [`Budget`] is a quota that only some calls are charged to, perhaps with a reserve.
+//! - [`Budget`] is a quota that only some calls use, with an optional reserve.
 //! - [`Limits`] names the quotas of a broker's lanes and budgets.
 //! - [`WindowKind`] is how a window counts: a sliding log unless something else is asked for.
 //! - [`PacingState`] holds the state of all quotas of one proxy: what is used, and when it is free.
-//! - [`PaceSnapshot`] is what was used of them, for the next proxy, and [`PriorUsage`] what nobody has written down.
+//! - [`PaceSnapshot`] is what was used of them, for the next proxy; [`PriorUsage`] is what was not recorded.
 //! - [`Pacer`] is one quota alone, for a limiter of your own.
-//! - [`Cost`] is what a call takes, and [`Permit`] what it was given for it.
-//! - [`WallClockSample`] pairs the time of all this with the clock on the wall, for windows that begin at midnight.
-//! - [`RoundTrip`] remembers the least round trip, from which the credit comes.
+//! - [`Cost`] is what a call takes, and [`Permit`] is the right to send it.
+//! - [`WallClockSample`] pairs this time with the wall clock, for windows that begin at midnight.
+//! - [`RoundTrip`] keeps the least round trip, from which the credit is computed.
 
 mod budget;
 mod calendar;
@@ -28,7 +28,9 @@ mod pacing_state;
 #[cfg(test)]
 mod pacing_state_tests;
 mod parse;
+mod permit;
 mod prior_usage;
+mod query;
 // Named after the type that it holds.
 #[allow(clippy::module_inception)]
 mod quota;
@@ -45,7 +47,7 @@ mod window;
 mod window_state;
 
 pub use budget::{Budget, Reserve};
-pub use cost::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
+pub use cost::Cost;
 pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;
@@ -55,6 +57,7 @@ pub use pacing_state::PacingState;
 pub use parse::ParseQuotaError;
 #[cfg(feature = "config")]
 pub(crate) use parse::parse_time;
+pub use permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 pub use prior_usage::PriorUsage;
 pub use quota::Quota;
 pub use round_trip::{RoundTrip, RttCredit};

@@ -1,4 +1,4 @@
-//! A point in time, as the pacing counts it.
+//! A point in time of the monotonic clock.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

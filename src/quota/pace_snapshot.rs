@@ -1,7 +1,7 @@
-//! What was used of the quotas, to be handed to another proxy or kept over a restart.
+//! What was used of the quotas, to be handed to another proxy or kept across a restart.
 //!
-//! A broker does not forget what a process sent before it ended. A proxy that begins with nothing used sends
-//! a full burst right after the last one of its predecessor, and starts the day's count at zero.
+//! A broker still counts what a process sent before it ended. A proxy that starts empty sends a full burst right
+//! after the last one of its predecessor, and starts the day's count at zero.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::wall_clock::WallClockSample;
 ///
 /// Take it with [`Lanes::pace_snapshot`](crate::proxy::Lanes::pace_snapshot) once the old proxy is shut down, and
 /// give it to the builder of the new one (`pace_snapshot`). It can be written to a file with serde, for the next
-/// process. Times are kept by the clock on the wall: the time in between counts. A pause that the broker asked for,
-/// and a rate that was cut, are not in it: the new proxy finds them out by itself.
+/// process. Times are those of the wall clock, so the time in between counts. A pause that the broker asked for and a
+/// rate cut are not part of it; the new proxy learns of them from the broker.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,25 +39,25 @@ use super::wall_clock::WallClockSample;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaceSnapshot {
-    /// What the clock on the wall said as it was taken.
+    /// The wall clock when the snapshot was taken.
     saved_at: Timestamp,
     used: BTreeMap<String, Vec<CallUsage>>,
 }
 
-/// A call, or several at one moment. Times are in nanoseconds.
+/// A call, or several calls at one moment. Times are in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CallUsage {
-    /// How long before the save it was answered; `None` if it was under way then.
+    /// How long before the snapshot it was answered; `None` if it was in flight then.
     pub(super) ago: Option<u64>,
     /// How long it took, or had taken by then.
     pub(super) took: u64,
     pub(super) weight: u64,
 }
 
-/// A call that was under way when the state was taken is assumed to reach the broker within this time.
+/// A call that was in flight when the snapshot was taken is assumed to reach the broker within this time.
 pub(super) const MAX_TRANSIT: Duration = Duration::from_secs(1);
 
-/// A call that is to be counted again.
+/// A call of a snapshot, as moments of the present clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RestoredCall {
     pub(super) taken_at: Moment,
@@ -66,12 +66,12 @@ pub(super) struct RestoredCall {
 }
 
 impl PaceSnapshot {
-    /// Nothing used, as of this time.
+    /// Creates an empty snapshot, as of `time`.
     pub fn at(time: Timestamp) -> Self {
         Self { saved_at: time, used: BTreeMap::new() }
     }
 
-    /// So many calls of weight 1 were charged to this lane or budget, all of them so long ago.
+    /// Adds `calls` calls of weight 1 to a lane or budget, all of them `ago` before the snapshot.
     #[must_use]
     pub fn used(mut self, name: impl Into<String>, calls: u32, ago: Duration) -> Self {
         self.used.entry(name.into()).or_default().push(CallUsage {
@@ -82,13 +82,13 @@ impl PaceSnapshot {
         self
     }
 
-    /// The names of the lanes and budgets that something is known of.
+    /// Returns the names of the lanes and budgets in it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.used.keys().map(String::as_str)
     }
 
-    /// One call of this weight was charged to this lane or budget: sent so long ago, and answered so long ago if it
-    /// was. For whoever keeps a [`PaceLog`](crate::lane::PaceLog).
+    /// Adds one call to a lane or budget: how long ago it was `sent`, and `answered`, if it was. For implementations
+    /// of [`PaceLog`](crate::lane::PaceLog).
     pub fn add(&mut self, name: &str, sent: Duration, answered: Option<Duration>, weight: u32) {
         let took = sent.saturating_sub(answered.unwrap_or_default());
         let call = CallUsage { ago: answered.map(nanos), took: nanos(took), weight: weight.into() };
@@ -99,11 +99,11 @@ impl PaceSnapshot {
         self.used.insert(name.to_owned(), uses);
     }
 
-    /// What was used of this lane or budget, in the order of the answers, as moments of a clock that is
-    /// paired with the wall like this. A call that was under way has no answer: it may still arrive, and is
-    /// counted from as much later as it had taken, up to [`MAX_TRANSIT`].
+    /// Returns the calls of a lane or budget in the order of their answers, as moments of the clock paired by `now`.
+    /// A call that was in flight has no answer and may still arrive. It counts from `now` plus the time that it had
+    /// taken, up to [`MAX_TRANSIT`].
     pub(super) fn restored_calls(&self, name: &str, now: WallClockSample) -> Vec<RestoredCall> {
-        // Should the wall have been set back, no time has passed.
+        // If the wall clock was set back, no time has passed.
         let passed = now.timestamp.duration_since(self.saved_at);
         let passed = Duration::try_from(passed).unwrap_or_default();
         let saved = now.moment - passed;
@@ -111,7 +111,7 @@ impl PaceSnapshot {
             let took = Duration::from_nanos(took);
             let lost = now.moment + took.min(MAX_TRANSIT);
             let finished = ago.map_or(lost, |ago| saved - Duration::from_nanos(ago));
-            // A file may say anything; no window is larger than this, and sums of it do not overflow.
+            // A file may contain any number. No window is larger than this, and sums of it do not overflow.
             let weight = weight.min(u32::MAX.into());
             RestoredCall { taken_at: finished - took, finished_at: finished, weight }
         };

@@ -1,20 +1,21 @@
-//! One quota alone: an [`PacingState`] of a single lane and no budgets.
+//! One quota alone: a [`PacingState`] with a single lane and no budgets.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::cost::{Cost, NotYet, Permit};
+use super::cost::Cost;
 use super::error::QuotaError;
 use super::moment::Moment;
 use super::pacing_state::PacingState;
+use super::permit::{NotYet, Permit};
 use super::quota::Quota;
 use super::round_trip::RttCredit;
 use super::wall_clock::WallClockSample;
 
-/// The state of one quota. A pure state machine: every method is told the time.
+/// The state of one quota. A pure state machine: every method takes the time.
 ///
-/// Should the time it is told ever go back, it takes the latest that it has heard.
+/// If `now` ever goes back, the latest time so far is used instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,49 +38,50 @@ pub struct Pacer(PacingState);
 const LANE: usize = 0;
 
 impl Pacer {
-    /// A pacer that has sent nothing yet. It takes the clock's origin for 1970, which is no matter
-    /// to a quota that does not count by the calendar.
+    /// Creates a pacer that has sent nothing yet. It assumes that the clock's origin is 1970, which matters only to
+    /// calendar windows.
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
     pub fn new(quota: &Quota, credit: RttCredit) -> Result<Self, QuotaError> {
-        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-        Self::with_wall_clock(quota, credit, wall)
+        let wall_clock =
+            WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+        Self::with_wall_clock(quota, credit, wall_clock)
     }
 
-    /// A pacer that has sent nothing yet, and knows the time of day.
+    /// Creates a pacer that has sent nothing yet and knows the wall clock.
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
     pub fn with_wall_clock(
         quota: &Quota,
         credit: RttCredit,
-        wall: WallClockSample,
+        wall_clock: WallClockSample,
     ) -> Result<Self, QuotaError> {
-        let mut allowance = PacingState::new(wall);
-        allowance.add_lane(quota, credit)?;
-        Ok(Self(allowance))
+        let mut pacing = PacingState::new(wall_clock);
+        pacing.add_lane(quota, credit)?;
+        Ok(Self(pacing))
     }
 
     /// Takes a slot in every window, or in none.
     ///
     /// # Errors
-    /// Some window has no free slot; says when one will be free.
+    /// Some window has no free slot; the error says when one will be free.
     pub fn take(&mut self, now: Moment) -> Result<Permit, NotYet> {
         self.0.take(Cost::to_lane(LANE), now)
     }
 
-    /// The call was answered. Its slots cool for a window, less the credit.
+    /// Ends a call that was answered. Its slots are free one window after `now`, less the credit.
     pub fn finish(&mut self, permit: Permit, now: Moment) {
         self.0.finish(permit, now);
     }
 
-    /// The call never left, see [`PacingState::finish_unsent`].
+    /// Ends a call that never left, see [`PacingState::finish_unsent`].
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
         self.0.finish_unsent(permit, now);
     }
 
-    /// No answer came, see [`PacingState::finish_unanswered`].
+    /// Ends a call without an answer, see [`PacingState::finish_unanswered`].
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         self.0.finish_unanswered(permit, now);
     }
@@ -89,22 +91,22 @@ impl Pacer {
         self.0.next_release(now)
     }
 
-    /// The permit was not used. Its slots are free at once.
+    /// Returns an unused permit. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
         self.0.give_back(permit);
     }
 
-    /// How many calls are in flight.
+    /// Returns how many calls are in flight.
     pub fn in_flight(&self) -> u32 {
         self.0.in_flight(LANE)
     }
 
-    /// The least round trip seen so far.
+    /// Returns the least round trip so far.
     pub fn min_round_trip(&self) -> Option<Duration> {
         self.0.min_round_trip(LANE)
     }
 
-    /// The credit that a slot is given now.
+    /// Returns the credit in force now.
     pub fn credit(&self) -> Duration {
         self.0.credit(LANE)
     }

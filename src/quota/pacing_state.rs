@@ -1,25 +1,23 @@
 //! What one proxy may send: the quotas of its lanes, and the budgets that they share.
 //!
-//! All of it is one state, so that a call takes its slots in its lane and in all of its budgets, or
-//! nowhere. Checks that are made one after the other leak: the first has been charged when the
-//! second refuses.
+//! The quotas form one state, so that a call takes its slots in its lane and in all of its budgets, or nowhere.
+//! Separate checks leak slots: the first quota has been charged when the second refuses.
 //!
 //! # The credit of a budget
 //!
-//! A window may be entered the earlier the longer calls are known to take, by a credit that must not
-//! be more than `return_i + forward_j` for any call `i` before and the call `j` to be sent. Within a
-//! lane the least round trip bounds that sum. A budget is charged by several lanes, and `i` and `j`
-//! may belong to two of them, A and B. The least round trips are `forward_A + return_A` and
-//! `forward_B + return_B`, each the sum of its least parts, and what is needed is `return_A +
-//! forward_B`. That is at least one of the two sums unless B is quicker on the way there *and* A is
-//! quicker on the way back: if `forward_B >= forward_A` it is at least A's sum, and if `return_A >=
-//! return_B` it is at least B's. Lanes go to one broker by one path, and differ in how long it
-//! works on them; wherever it counts, either the way before or the way after is common to both. So
-//! the smallest credit of all lanes that were ever charged to the budget is safe, and it is zero as
-//! long as one of them has none: strict, or not measured enough.
+//! A window may be entered the earlier the longer calls are known to take, by a credit that must not be more than
+//! `return_i + forward_j` for any call `i` before and the call `j` to be sent. Within a lane the least round trip
+//! bounds that sum. A budget is charged by several lanes, and `i` and `j` may belong to two of them, A and B. The
+//! least round trips are `forward_A + return_A` and `forward_B + return_B`, each the sum of its least parts, and what
+//! is needed is `return_A + forward_B`. That is at least one of the two sums unless B is quicker on the way there
+//! *and* A is quicker on the way back: if `forward_B >= forward_A` it is at least A's sum, and if `return_A >=
+//! return_B` it is at least B's. Lanes go to one broker by one path, and differ in how long it works on them;
+//! wherever it counts, either the way before or the way after is common to both. So the smallest credit of all lanes
+//! that ever took slots of the budget is safe. It is zero as long as one of these lanes has none, because it is
+//! strict or has too few samples.
 //!
-//! The credit is applied when a slot is asked for, not when it is stamped. So a lane that joins a
-//! budget later has its say about the calls of the others before it.
+//! The credit is applied when a slot is asked for, not when it is stamped. So a lane that uses a budget for the first
+//! time also shortens the credit for the earlier calls of other lanes.
 
 mod estimate;
 
@@ -28,10 +26,11 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::budget::{Budget, Reserve};
-use super::cost::{BlockedBy, Cost, NoCapacity, NotYet, Permit, WindowUse};
+use super::cost::Cost;
 use super::error::QuotaError;
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
+use super::permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 use super::quota::Quota;
 use super::quota_state::{QuotaState, SlotRequest};
 use super::round_trip::{RoundTrip, RttCredit};
@@ -39,9 +38,9 @@ use super::wall_clock::WallClockSample;
 use super::warm_connections::WarmConnections;
 use super::window::DEFAULT_CLOCK_GUARD;
 
-/// The state of all quotas of one proxy. A pure state machine: every method is told the time.
+/// The state of all quotas of one proxy. A pure state machine: every method takes the time.
 ///
-/// Should the time it is told ever go back, it takes the latest that it has heard.
+/// If `now` ever goes back, the latest time so far is used instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,21 +48,21 @@ use super::window::DEFAULT_CLOCK_GUARD;
 /// use lanekeeper::quota::{PacingState, Budget, Cost, RttCredit, Moment, NotYet, Quota, WallClockSample};
 ///
 /// let start = Moment::from_nanos(0);
-/// let mut allowance = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
-/// let lane = allowance.add_lane(&Quota::per_second(10), RttCredit::STRICT)?;
-/// let orders = allowance.add_budget(&Budget::new(Quota::per_minute(2)).reserve(1))?;
+/// let mut pacing = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+/// let lane = pacing.add_lane(&Quota::per_second(10), RttCredit::STRICT)?;
+/// let orders = pacing.add_budget(&Budget::new(Quota::per_minute(2)).reserve(1))?;
 /// assert_eq!((lane, orders), (0, 0));
 ///
 /// let order = Cost { lane: 0, budgets: &[0], weight: 1, urgent: false };
-/// let permit = allowance.take(order, start).unwrap();
+/// let permit = pacing.take(order, start).unwrap();
 /// let answered = start + Duration::from_millis(40);
-/// allowance.finish(permit, answered);
+/// pacing.finish(permit, answered);
 ///
 /// // The lane has room. What is left of the budget is for urgent calls.
-/// assert_eq!(allowance.available_at(Cost { budgets: &[], ..order }, answered), Ok(()));
+/// assert_eq!(pacing.available_at(Cost { budgets: &[], ..order }, answered), Ok(()));
 /// let free = answered + Duration::from_secs(60);
-/// assert_eq!(allowance.available_at(order, answered), Err(NotYet::Until(free)));
-/// assert_eq!(allowance.available_at(Cost { urgent: true, ..order }, answered), Ok(()));
+/// assert_eq!(pacing.available_at(order, answered), Err(NotYet::Until(free)));
+/// assert_eq!(pacing.available_at(Cost { urgent: true, ..order }, answered), Ok(()));
 /// # Ok::<(), lanekeeper::quota::QuotaError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -72,7 +71,7 @@ pub struct PacingState {
     latest: Moment,
     lanes: Vec<LaneQuota>,
     budgets: Vec<SharedBudget>,
-    /// Calls that were given up without an answer, and hold their slots for a while yet.
+    /// Calls that ended without an answer and still hold their slots.
     unanswered_calls: BinaryHeap<Reverse<UnansweredCall>>,
 }
 
@@ -80,7 +79,7 @@ pub struct PacingState {
 struct UnansweredCall {
     release_at: Moment,
     taken_at: Moment,
-    charge: Cost,
+    cost: Cost,
 }
 
 #[derive(Debug, Clone)]
@@ -88,15 +87,14 @@ struct LaneQuota {
     quota: QuotaState,
     credit_policy: RttCredit,
     connections: WarmConnections,
-    /// Calls that hold their slots, and are in flight no more: no answer came.
+    /// The number of calls that ended without an answer and still hold their slots.
     unanswered: u64,
     round_trip: RoundTrip,
-    /// How long the last call took that was answered.
+    /// The round trip of the last call that was answered.
     last_round_trip: Option<Duration>,
-    /// How long the slowest one took that was.
+    /// The longest round trip so far.
     max_round_trip: Duration,
-    /// What the setting comes to, in nanoseconds. Kept, since every look wants it and only an
-    /// answer changes it.
+    /// The credit in nanoseconds. Cached, because every check reads it and only an answer changes it.
     credit: u64,
 }
 
@@ -104,15 +102,15 @@ struct LaneQuota {
 struct SharedBudget {
     quota: QuotaState,
     reserve: Reserve,
-    /// The lanes that were ever charged to it.
+    /// The lanes that ever took slots of it.
     lanes: Vec<usize>,
 }
 
 impl PacingState {
     /// Without lanes and budgets.
-    pub fn new(wall: WallClockSample) -> Self {
+    pub fn new(wall_clock: WallClockSample) -> Self {
         Self {
-            wall_clock: wall,
+            wall_clock,
             latest: Moment::ORIGIN,
             lanes: Vec::new(),
             budgets: Vec::new(),
@@ -120,37 +118,37 @@ impl PacingState {
         }
     }
 
-    /// Pairs the two clocks anew, for whoever knows that one was set or stood still.
+    /// Replaces the pairing of the two clocks. Call this after either clock was set, or stood still.
     ///
-    /// Set back by more than 2 s, windows that go by the wall count anew what is remembered of the calls, by
-    /// this reading: what the wall said before was wrong.
-    pub fn set_wall_clock(&mut self, wall: WallClockSample) {
-        let was = std::mem::replace(&mut self.wall_clock, wall);
-        if was.is_ahead_of(wall, DEFAULT_CLOCK_GUARD) {
+    /// If the wall clock steps back by more than 2 s, the earlier readings were wrong. Windows that depend on it are
+    /// then recounted from the call history, by the new reading.
+    pub fn set_wall_clock(&mut self, wall_clock: WallClockSample) {
+        let was = std::mem::replace(&mut self.wall_clock, wall_clock);
+        if was.is_ahead_of(wall_clock, DEFAULT_CLOCK_GUARD) {
             let lanes = self.lanes.iter_mut().map(|lane| &mut lane.quota);
             let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
-            lanes.chain(budgets).for_each(|gauge| gauge.recount(wall));
+            lanes.chain(budgets).for_each(|quota| quota.recount(wall_clock));
         }
     }
 
-    /// Whether the clock on the wall matters to any window.
+    /// Returns whether any window depends on the wall clock.
     pub fn uses_wall_clock(&self) -> bool {
         let lanes = self.lanes.iter().map(|lane| &lane.quota);
         let budgets = self.budgets.iter().map(|budget| &budget.quota);
         lanes.chain(budgets).any(QuotaState::uses_wall_clock)
     }
 
-    /// One more lane. Its number is the count of those before it.
+    /// Adds a lane. Returns its number: the count of lanes before it.
     ///
     /// # Errors
     /// The quota cannot be kept, see [`Quota::check`].
     pub fn add_lane(&mut self, quota: &Quota, credit: RttCredit) -> Result<usize, QuotaError> {
         quota.check()?;
-        let gauge = QuotaState::new(quota.windows());
+        let quota = QuotaState::new(quota.windows());
         let round_trip = RoundTrip::new();
         let path = WarmConnections::default();
         let lane = LaneQuota {
-            quota: gauge,
+            quota: quota,
             credit_policy: credit,
             connections: path,
             unanswered: 0,
@@ -163,28 +161,28 @@ impl PacingState {
         Ok(self.lanes.len() - 1)
     }
 
-    /// One more budget. Its number is the count of those before it.
+    /// Adds a budget. Returns its number: the count of budgets before it.
     ///
     /// # Errors
     /// The budget cannot be kept, see [`Budget::check`].
     pub fn add_budget(&mut self, budget: &Budget) -> Result<usize, QuotaError> {
         budget.check()?;
-        let gauge = QuotaState::new(budget.quota().windows());
+        let quota = QuotaState::new(budget.quota().windows());
         let reserve = budget.reserved();
-        self.budgets.push(SharedBudget { quota: gauge, reserve, lanes: Vec::new() });
+        self.budgets.push(SharedBudget { quota: quota, reserve, lanes: Vec::new() });
         Ok(self.budgets.len() - 1)
     }
 
-    /// What the lanes and budgets of these names have used, in the order of their numbers. `wall` is the
-    /// present.
+    /// Returns what the lanes and budgets have used, under the given names, which are in the order of their numbers.
+    /// `wall_clock` is the present time.
     pub fn save(
         &mut self,
         lanes: &[&str],
         budgets: &[&str],
-        wall: WallClockSample,
+        wall_clock: WallClockSample,
     ) -> PaceSnapshot {
-        let now = self.advance_to(wall.moment);
-        let mut state = PaceSnapshot::at(wall.timestamp);
+        let now = self.advance_to(wall_clock.moment);
+        let mut state = PaceSnapshot::at(wall_clock.timestamp);
         for (name, lane) in lanes.iter().zip(&self.lanes) {
             state.set_usage(name, lane.quota.export(now));
         }
@@ -194,25 +192,26 @@ impl PacingState {
         state
     }
 
-    /// Begins with what another one has used. To be called before anything is taken; `wall` is the present.
+    /// Adds what an earlier state has used. Call this before any permit is taken; `wall_clock` is the present time.
     pub fn restore(
         &mut self,
         state: &PaceSnapshot,
         lanes: &[&str],
         budgets: &[&str],
-        wall: WallClockSample,
+        wall_clock: WallClockSample,
     ) {
         for (name, lane) in lanes.iter().zip(&mut self.lanes) {
-            lane.quota.restore(&state.restored_calls(name, wall), wall);
+            lane.quota.restore(&state.restored_calls(name, wall_clock), wall_clock);
         }
         for (name, budget) in budgets.iter().zip(&mut self.budgets) {
-            budget.quota.restore(&state.restored_calls(name, wall), wall);
+            budget.quota.restore(&state.restored_calls(name, wall_clock), wall_clock);
         }
     }
 
-    /// Nothing is known of what was sent before `unknown_before`, by a process that may have been busy until then.
-    /// So windows that remember for `up_to` at most count as full until they have forgotten it, and a second
-    /// more, since what was sent last was on its way. Urgent calls do not wait for that.
+    /// Treats windows as full because the calls sent before `unknown_before` are unknown, as after a restart. This
+    /// holds for windows that remember calls for at most `up_to`. Each such quota is blocked until its windows have
+    /// forgotten every unknown call, and for one second more, because the last of them may still have been on its
+    /// way. Urgent calls are not blocked.
     ///
     /// ```
     /// use std::time::Duration;
@@ -220,12 +219,12 @@ impl PacingState {
     /// use lanekeeper::quota::{PacingState, Cost, RttCredit, Moment, NotYet, Quota, WallClockSample};
     ///
     /// let start = Moment::from_nanos(0);
-    /// let mut allowance = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
-    /// let lane = allowance.add_lane(&Quota::per_second(10).and(Quota::per_day(500)), RttCredit::STRICT)?;
-    /// allowance.block_until_forgotten(start, Duration::from_secs(60));
+    /// let mut pacing = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+    /// let lane = pacing.add_lane(&Quota::per_second(10).and(Quota::per_day(500)), RttCredit::STRICT)?;
+    /// pacing.block_until_forgotten(start, Duration::from_secs(60));
     /// let call = Cost::to_lane(lane);
-    /// assert_eq!(allowance.available_at(call, start), Err(NotYet::Until(start + Duration::from_secs(2))));
-    /// assert_eq!(allowance.available_at(Cost { urgent: true, ..call }, start), Ok(()));
+    /// assert_eq!(pacing.available_at(call, start), Err(NotYet::Until(start + Duration::from_secs(2))));
+    /// assert_eq!(pacing.available_at(Cost { urgent: true, ..call }, start), Ok(()));
     /// # Ok::<(), lanekeeper::quota::QuotaError>(())
     /// ```
     pub fn block_until_forgotten(&mut self, unknown_before: Moment, up_to: Duration) {
@@ -233,60 +232,60 @@ impl PacingState {
         let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
         lanes
             .chain(budgets)
-            .for_each(|gauge| gauge.block_until_forgotten(unknown_before, nanos(up_to)));
+            .for_each(|quota| quota.block_until_forgotten(unknown_before, nanos(up_to)));
     }
 
-    /// For how long the longest window of each lane and budget remembers a call, lanes first.
+    /// Returns how long the longest window of each lane and budget remembers a call, lanes first.
     pub(crate) fn retention(&self) -> impl Iterator<Item = Duration> {
         let lanes = self.lanes.iter().map(|lane| &lane.quota);
         lanes.chain(self.budgets.iter().map(|budget| &budget.quota)).map(QuotaState::retention)
     }
 
-    /// Whether the call could go now. Only looks.
+    /// Checks whether the call could be sent now. Takes nothing.
     ///
     /// # Errors
-    /// It could not; says when it could.
-    pub fn available_at(&mut self, charge: Cost, now: Moment) -> Result<(), NotYet> {
-        self.check(charge, now).map_err(|refused| refused.not_yet)
+    /// The call cannot be sent now; the error says when it can.
+    pub fn available_at(&mut self, cost: Cost, now: Moment) -> Result<(), NotYet> {
+        self.check(cost, now).map_err(|refused| refused.not_yet)
     }
 
-    /// Whether the call could go now, and if not, where there is no room. Only looks.
+    /// Checks whether the call could be sent now, and if not, which quotas block it. Takes nothing.
     ///
     /// # Errors
-    /// It could not; says when it could, and who is in the way.
-    pub fn check(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
+    /// The call cannot be sent now; the error says when it can, and which quotas block it.
+    pub fn check(&mut self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
         let now = self.advance_to(now);
-        self.check_room(charge, now)
+        self.check_room(cost, now)
     }
 
-    /// Takes the slots of a call in every window of its lane and of its budgets, or in none.
+    /// Takes the slots of a call in every window of its lane and budgets, or in none.
     ///
     /// # Errors
-    /// Some window has not room enough; says when all will have. A refusal changes nothing.
-    pub fn take(&mut self, charge: Cost, now: Moment) -> Result<Permit, NotYet> {
+    /// Some window has too few free slots; the error says when all windows have enough. Nothing was taken.
+    pub fn take(&mut self, cost: Cost, now: Moment) -> Result<Permit, NotYet> {
         let now = self.advance_to(now);
-        self.check_room(charge, now).map_err(|refused| refused.not_yet)?;
-        let borrowed = if charge.urgent { self.borrowed_slots(charge, now) } else { 0 };
-        self.for_each_quota(charge, |gauge| gauge.take(charge.slots(), now));
-        for index in charge.distinct_budgets() {
+        self.check_room(cost, now).map_err(|refused| refused.not_yet)?;
+        let borrowed = if cost.urgent { self.borrowed_slots(cost, now) } else { 0 };
+        self.for_each_quota(cost, |quota| quota.take(cost.slots(), now));
+        for index in cost.distinct_budgets() {
             if let Some(budget) = self.budgets.get_mut(index) {
-                if !budget.lanes.contains(&charge.lane) {
-                    budget.lanes.push(charge.lane);
+                if !budget.lanes.contains(&cost.lane) {
+                    budget.lanes.push(cost.lane);
                 }
             }
         }
-        let in_flight = self.in_flight(charge.lane);
-        let lane = self.lanes.get(charge.lane);
+        let in_flight = self.in_flight(cost.lane);
+        let lane = self.lanes.get(cost.lane);
         let warm = lane.is_some_and(|lane| lane.connections.is_warm(in_flight, now));
-        Ok(Permit { taken_at: now, charge, is_warm: warm, borrowed })
+        Ok(Permit { taken_at: now, cost, is_warm: warm, borrowed })
     }
 
-    /// The call was answered. Its slots cool for a window, less the credit.
+    /// Ends a call that was answered. Its slots are free one window after `now`, less the credit.
     pub fn finish(&mut self, permit: Permit, now: Moment) {
         let now = self.advance_to(now);
-        let in_flight = self.in_flight(permit.charge.lane);
-        if let Some(lane) = self.lanes.get_mut(permit.charge.lane) {
-            // Only an answer shows that there was a path.
+        let in_flight = self.in_flight(permit.cost.lane);
+        if let Some(lane) = self.lanes.get_mut(permit.cost.lane) {
+            // Only an answer proves that there was a connection.
             lane.connections.record_use(in_flight, now);
             let round_trip = now.since(permit.taken_at);
             match permit.is_warm {
@@ -300,59 +299,58 @@ impl PacingState {
         self.finish_unsent(permit, now);
     }
 
-    /// The call is over, and it never left, as far as anyone can tell. The time it took says nothing
-    /// about the way to the broker. It is charged all the same: to believe it, and be wrong, would
-    /// be one call too many; and a broker that refuses connections is not to be hammered.
+    /// Ends a call that apparently never left this process. Its duration is no sample of the round trip. Its slots
+    /// are held for a window nevertheless: if that judgement is wrong, a free slot would mean one call too many, and
+    /// a broker that refuses connections should not be hammered.
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
-        let (now, wall) = (self.advance_to(now), self.wall_clock);
-        let Permit { taken_at: taken, charge, .. } = permit;
-        self.for_each_quota(charge, |gauge| gauge.finish(charge.slots(), taken, now, wall));
+        let (now, wall_clock) = (self.advance_to(now), self.wall_clock);
+        let Permit { taken_at: taken, cost, .. } = permit;
+        self.for_each_quota(cost, |quota| quota.finish(cost.slots(), taken, now, wall_clock));
     }
 
-    /// The call is over, and no answer came: it timed out, or the connection broke. The broker may
-    /// yet count it, as what is on the way arrives. Nobody can say when, so its slots stay held for
-    /// as long again as the call took; and for a round trip more, since the credit counts on a way
-    /// back, and there was none.
+    /// Ends a call without an answer: it timed out, or the connection broke. The broker may still count it later, at
+    /// an unknown time. So its slots are held for twice the call's duration, plus one round trip, because the credit
+    /// assumes a way back that this call did not have.
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         let now = self.advance_to(now);
-        let Permit { taken_at: taken, charge, .. } = permit;
+        let Permit { taken_at: taken, cost, .. } = permit;
         let mut until = now + now.since(taken);
-        if let Some(lane) = self.lanes.get_mut(charge.lane) {
+        if let Some(lane) = self.lanes.get_mut(cost.lane) {
             lane.unanswered += 1;
             until = until + lane.round_trip.min().unwrap_or_default();
         }
         self.unanswered_calls.push(Reverse(UnansweredCall {
             release_at: until,
             taken_at: taken,
-            charge,
+            cost,
         }));
     }
 
-    /// When the next call without an answer lets go of its slots, if there is one: something may be
-    /// possible then of which a refusal could not say when.
+    /// Returns when the next call without an answer releases its slots, if there is one. A call that is refused with
+    /// [`NotYet::InFlight`] may be possible then.
     pub fn next_release(&mut self, now: Moment) -> Option<Moment> {
         self.advance_to(now);
-        self.unanswered_calls.peek().map(|Reverse(lost)| lost.release_at)
+        self.unanswered_calls.peek().map(|Reverse(unanswered)| unanswered.release_at)
     }
 
-    /// The permit was not used. Its slots are free at once.
+    /// Returns an unused permit. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
-        let Permit { taken_at: taken, charge, .. } = permit;
-        self.for_each_quota(charge, |gauge| gauge.give_back(charge.slots(), taken));
+        let Permit { taken_at: taken, cost, .. } = permit;
+        self.for_each_quota(cost, |quota| quota.give_back(cost.slots(), taken));
     }
 
-    /// Gives a lane another quota, at once. What was used stays used, and what is in flight stays
-    /// held. A window that is wider than any before it begins with the history that there is.
+    /// Replaces the quota of a lane, at once. Used slots stay used, and calls in flight keep theirs. A window longer
+    /// than all earlier ones starts with the history that was kept for those.
     ///
     /// # Errors
-    /// The quota cannot be kept, or there is no such lane. Then the old one stays.
+    /// The quota is invalid, or there is no such lane. The old quota stays.
     pub fn set_lane(&mut self, lane: usize, quota: &Quota, now: Moment) -> Result<(), QuotaError> {
         self.set_lane_and_cut(lane, quota, &Quota::unlimited(), now)
     }
 
-    /// The same, with a `cut` beside the quota: windows that hold for all calls but the urgent ones. Of a
-    /// cut it is only guessed that the broker wants it, and an exit does not wait for a guess. An urgent call is
-    /// counted in it all the same.
+    /// Like [`set_lane`](Self::set_lane), with a `cut` beside the quota: windows that bind all calls except urgent
+    /// ones. A cut is only a guess about what the broker wants, and an exit does not wait for a guess. Urgent calls
+    /// are counted in the cut, though.
     ///
     /// # Errors
     /// Those of [`set_lane`](Self::set_lane), for the cut too.
@@ -366,16 +364,16 @@ impl PacingState {
         quota.check()?;
         cut.check()?;
         self.advance_to(now);
-        let wall = self.wall_clock;
+        let wall_clock = self.wall_clock;
         let known = self.lanes.get_mut(lane).ok_or(QuotaError::NoLane { lane })?;
-        known.quota.set_windows(quota.windows(), cut.windows(), wall);
+        known.quota.set_windows(quota.windows(), cut.windows(), wall_clock);
         Ok(())
     }
 
-    /// Gives a budget another quota and another reserve, as [`set_lane`](Self::set_lane) does.
+    /// Replaces the quota and the reserve of a budget, as [`set_lane`](Self::set_lane) does.
     ///
     /// # Errors
-    /// The budget cannot be kept, or there is no such budget. Then the old one stays.
+    /// The budget is invalid, or there is no such budget. The old one stays.
     pub fn set_budget(
         &mut self,
         budget: usize,
@@ -384,39 +382,39 @@ impl PacingState {
     ) -> Result<(), QuotaError> {
         to.check()?;
         self.advance_to(now);
-        let wall = self.wall_clock;
+        let wall_clock = self.wall_clock;
         let known = self.budgets.get_mut(budget).ok_or(QuotaError::NoBudget { budget })?;
-        known.quota.set_windows(to.quota().windows(), &[], wall);
+        known.quota.set_windows(to.quota().windows(), &[], wall_clock);
         known.reserve = to.reserved();
         Ok(())
     }
 
-    /// How much of each window of a lane is used. Empty if there is no such lane.
+    /// Returns how much of each window of a lane is used. Empty if there is no such lane.
     pub fn lane_use(&mut self, lane: usize, now: Moment) -> Vec<WindowUse> {
-        let (now, wall) = (self.advance_to(now), self.wall_clock);
+        let (now, wall_clock) = (self.advance_to(now), self.wall_clock);
         let lane = self.lanes.get_mut(lane);
-        lane.map(|lane| lane.quota.usage(now, wall, lane.credit)).unwrap_or_default()
+        lane.map(|lane| lane.quota.usage(now, wall_clock, lane.credit)).unwrap_or_default()
     }
 
-    /// How much of each window of a budget is for urgent calls alone. None if there is no such budget.
+    /// Returns the reserve of a budget for urgent calls. [`Reserve::NONE`] if there is no such budget.
     pub fn reserve(&self, budget: usize) -> Reserve {
         self.budgets.get(budget).map_or(Reserve::NONE, |budget| budget.reserve)
     }
 
-    /// How much of each window of a budget is used. Empty if there is no such budget.
+    /// Returns how much of each window of a budget is used. Empty if there is no such budget.
     pub fn budget_use(&mut self, budget: usize, now: Moment) -> Vec<WindowUse> {
-        let (now, wall) = (self.advance_to(now), self.wall_clock);
+        let (now, wall_clock) = (self.advance_to(now), self.wall_clock);
         let Self { lanes, budgets, .. } = self;
         let budget = budgets.get_mut(budget);
         budget
             .map(|budget| {
                 let credit = budget.lanes.iter().map(|&lane| lane_credit(lanes, lane)).min();
-                budget.quota.usage(now, wall, credit.unwrap_or(0))
+                budget.quota.usage(now, wall_clock, credit.unwrap_or(0))
             })
             .unwrap_or_default()
     }
 
-    /// How many calls of a lane are in flight. Those that were given up are not.
+    /// Returns how many calls of a lane are in flight. Calls that ended without an answer do not count.
     pub fn in_flight(&self, lane: usize) -> u32 {
         let calls = self
             .lanes
@@ -425,46 +423,49 @@ impl PacingState {
         u32::try_from(calls).unwrap_or(u32::MAX)
     }
 
-    /// By how much a slot of a lane is free earlier than a window after its answer.
+    /// Returns the credit of a lane: how much earlier than one window after the answer a slot is free.
     pub fn credit(&self, lane: usize) -> Duration {
         Duration::from_nanos(lane_credit(&self.lanes, lane))
     }
 
-    /// The least round trip of a lane so far.
+    /// Returns the least round trip of a lane so far.
     pub fn min_round_trip(&self, lane: usize) -> Option<Duration> {
         self.lanes.get(lane)?.round_trip.min()
     }
 
     fn advance_to(&mut self, now: Moment) -> Moment {
         self.latest = self.latest.max(now);
-        let (now, wall) = (self.latest, self.wall_clock);
-        while let Some(Reverse(lost)) =
-            self.unanswered_calls.peek().copied().filter(|lost| lost.0.release_at <= now)
+        let (now, wall_clock) = (self.latest, self.wall_clock);
+        while let Some(Reverse(unanswered)) = self
+            .unanswered_calls
+            .peek()
+            .copied()
+            .filter(|unanswered| unanswered.0.release_at <= now)
         {
             self.unanswered_calls.pop();
-            let UnansweredCall { release_at: until, taken_at: taken, charge } = lost;
-            if let Some(lane) = self.lanes.get_mut(charge.lane) {
+            let UnansweredCall { release_at: until, taken_at: taken, cost } = unanswered;
+            if let Some(lane) = self.lanes.get_mut(cost.lane) {
                 lane.unanswered = lane.unanswered.saturating_sub(1);
             }
-            self.for_each_quota(charge, |gauge| gauge.finish(charge.slots(), taken, until, wall));
+            self.for_each_quota(cost, |quota| quota.finish(cost.slots(), taken, until, wall_clock));
         }
         now
     }
 
-    fn check_room(&mut self, charge: Cost, now: Moment) -> Result<(), NoCapacity> {
+    fn check_room(&mut self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
         let never = || NoCapacity { not_yet: NotYet::Never, by: BlockedBy::Lane };
-        let Self { wall_clock: wall, lanes, budgets, .. } = self;
-        let lane = lanes.get_mut(charge.lane).ok_or_else(never)?;
-        let patience = charge.urgent.then(|| nanos(lane.hung_after()));
+        let Self { wall_clock, lanes, budgets, .. } = self;
+        let lane = lanes.get_mut(cost.lane).ok_or_else(never)?;
+        let patience = cost.urgent.then(|| nanos(lane.hung_after()));
         let claim =
-            SlotRequest { weight: charge.slots(), reserve: Reserve::NONE, hung_after: patience };
-        let mut answer = lane.quota.check_room(now, *wall, lane.credit, claim);
+            SlotRequest { weight: cost.slots(), reserve: Reserve::NONE, hung_after: patience };
+        let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
         let mut full = Vec::new();
-        for index in charge.distinct_budgets() {
+        for index in cost.distinct_budgets() {
             let budget = budgets.get_mut(index).ok_or_else(never)?;
-            let credit = budget.credit(lanes, charge.lane);
-            let claim = SlotRequest { reserve: budget.reserve_for(charge), ..claim };
-            let room = budget.quota.check_room(now, *wall, credit, claim);
+            let credit = budget.credit(lanes, cost.lane);
+            let claim = SlotRequest { reserve: budget.reserve_for(cost), ..claim };
+            let room = budget.quota.check_room(now, *wall_clock, credit, claim);
             if let Err(not_yet) = room {
                 full.push((index, not_yet));
             }
@@ -474,27 +475,27 @@ impl PacingState {
         answer.map_err(|not_yet| NoCapacity { not_yet, by: by() })
     }
 
-    /// What a call would take of the slots of hung calls.
-    fn borrowed_slots(&mut self, charge: Cost, now: Moment) -> u64 {
-        let Self { wall_clock: wall, lanes, budgets, .. } = self;
-        let weight = charge.slots();
-        let Some(lane) = lanes.get_mut(charge.lane) else { return 0 };
-        let mut beyond = lane.quota.borrowed_slots(now, *wall, lane.credit, weight);
-        for index in charge.distinct_budgets() {
+    /// Returns how many slots of hung calls a call would take.
+    fn borrowed_slots(&mut self, cost: Cost, now: Moment) -> u64 {
+        let Self { wall_clock, lanes, budgets, .. } = self;
+        let weight = cost.slots();
+        let Some(lane) = lanes.get_mut(cost.lane) else { return 0 };
+        let mut beyond = lane.quota.borrowed_slots(now, *wall_clock, lane.credit, weight);
+        for index in cost.distinct_budgets() {
             if let Some(budget) = budgets.get_mut(index) {
-                let credit = budget.credit(lanes, charge.lane);
-                beyond = beyond.max(budget.quota.borrowed_slots(now, *wall, credit, weight));
+                let credit = budget.credit(lanes, cost.lane);
+                beyond = beyond.max(budget.quota.borrowed_slots(now, *wall_clock, credit, weight));
             }
         }
         beyond
     }
 
-    /// The quotas of the lane and of the budgets.
-    fn for_each_quota(&mut self, charge: Cost, mut change: impl FnMut(&mut QuotaState)) {
-        if let Some(lane) = self.lanes.get_mut(charge.lane) {
+    /// Applies `change` to the quotas of the lane and of the budgets.
+    fn for_each_quota(&mut self, cost: Cost, mut change: impl FnMut(&mut QuotaState)) {
+        if let Some(lane) = self.lanes.get_mut(cost.lane) {
             change(&mut lane.quota);
         }
-        for index in charge.distinct_budgets() {
+        for index in cost.distinct_budgets() {
             if let Some(budget) = self.budgets.get_mut(index) {
                 change(&mut budget.quota);
             }
@@ -502,29 +503,29 @@ impl PacingState {
     }
 }
 
-/// A call that was in flight for less than this does not hang.
+/// A call that has been in flight for less than this does not count as hung.
 const MIN_HUNG_AFTER: Duration = Duration::from_secs(1);
-/// One that was in flight for longer than this does, however slow the others were: the broker counts a
-/// call as it arrives, and works on it after that.
+/// A call that has been in flight for longer than this counts as hung, however slow other calls are. The broker
+/// counts a call when it arrives, before it works on it, so two seconds are enough.
 const MAX_HUNG_AFTER: Duration = Duration::from_secs(2);
 
 impl LaneQuota {
-    /// How long a call has to be in flight before an urgent one may take its slots: longer than every
-    /// round trip seen so far, within bounds. Each window adds that it is never less than its length.
+    /// Returns how long a call must be in flight before an urgent call may take its slots: longer than every round
+    /// trip so far, within bounds. Each window raises this to at least its own length.
     fn hung_after(&self) -> Duration {
         self.max_round_trip.clamp(MIN_HUNG_AFTER, MAX_HUNG_AFTER)
     }
 }
 
 impl SharedBudget {
-    /// The smallest credit of the lanes that were charged to it, and of `lane`, which is to be.
+    /// Returns the smallest credit of `lane` and of the lanes that ever took slots of it.
     fn credit(&self, lanes: &[LaneQuota], lane: usize) -> u64 {
         let others = self.lanes.iter().map(|&other| lane_credit(lanes, other));
         others.fold(lane_credit(lanes, lane), u64::min)
     }
 
-    fn reserve_for(&self, charge: Cost) -> Reserve {
-        if charge.urgent { Reserve::NONE } else { self.reserve }
+    fn reserve_for(&self, cost: Cost) -> Reserve {
+        if cost.urgent { Reserve::NONE } else { self.reserve }
     }
 }
 

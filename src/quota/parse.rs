@@ -1,4 +1,4 @@
-//! Quotas as text: what [`Quota`] prints can be read again, and people can write it.
+//! Quotas as text. `FromStr` reads what `Display` prints, and people can write it.
 //!
 //! ```text
 //! quota   = "unlimited" | window { "," window }
@@ -11,6 +11,7 @@
 //!          | a rule in parentheses, as (EST5EDT,M3.2.0,M11.1.0)
 //! ```
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use jiff::tz::TimeZone;
 
 use super::error::QuotaError;
 use super::quota::Quota;
+use super::window::{DEFAULT_CLOCK_GUARD, Window, WindowKind};
 
 const BURSTS: &str = " with bursts of ";
 const COUNTER: &str = " by a sliding counter";
@@ -27,11 +29,11 @@ const MIDNIGHT: &str = " from midnight ";
 const GUARD: &str = " give or take ";
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A text that is no quota.
+/// The error for a text that is not a quota.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseQuotaError {
-    /// It is not of the form of one.
+    /// The text does not have the form of a quota.
     #[error(
         "`{text}` is no quota: write calls/time, as 10/s, 400/min, 60/10min or 5000/day, several with \
          commas between them; or `unlimited`"
@@ -46,7 +48,7 @@ pub enum ParseQuotaError {
         /// The part that is wrong.
         text: String,
     },
-    /// The midnight is nobody's.
+    /// The time zone of a calendar window is unknown.
     #[error(
         "`{text}` is no zone that is known: write its name, as Asia/Kolkata, or an offset, as +05:30"
     )]
@@ -54,7 +56,7 @@ pub enum ParseQuotaError {
         /// The part that is wrong.
         text: String,
     },
-    /// It can be read, and cannot be kept.
+    /// The text can be read, but the quota is invalid.
     #[error(transparent)]
     Quota(#[from] QuotaError),
 }
@@ -96,7 +98,7 @@ impl FromStr for Quota {
     }
 }
 
-/// The text between the commas, except those in parentheses.
+/// Splits at commas, except those in parentheses.
 fn split_windows(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.split(move |c| {
@@ -139,7 +141,7 @@ fn parse_window(text: &str) -> Result<Quota, ParseQuotaError> {
     Ok(Quota::new(limit, length))
 }
 
-/// The length of a window, where `s` is one second.
+/// Reads the length of a window, where `s` alone is one second.
 fn parse_length(text: &str) -> Result<Duration, ParseQuotaError> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return parse_time(text);
@@ -147,7 +149,7 @@ fn parse_length(text: &str) -> Result<Duration, ParseQuotaError> {
     parse_time(&format!("1{text}")).map_err(|_| ParseQuotaError::Time { text: text.to_owned() })
 }
 
-/// A time as people write it: `100ms`, `1.5s`, `1h 30min`, `2 days`. A number without a unit is none.
+/// Reads a time as people write it: `100ms`, `1.5s`, `1h 30min`, `2 days`. A number without a unit is an error.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, ParseQuotaError> {
     let text = text.trim();
     let days = ["days", "day", "d"].iter().find_map(|unit| text.strip_suffix(unit));
@@ -160,7 +162,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, ParseQuotaError> {
 }
 
 fn parse_zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
-    // Not a name in the database of every system.
+    // Not every system's zone database has this name.
     if text == "UTC" {
         return Ok(TimeZone::UTC);
     }
@@ -170,9 +172,52 @@ fn parse_zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
 }
 
 /// The name of a zone, as [`zone`] reads it; none for the machine's own zone, if that has no name.
-pub(super) fn zone_name(zone: &TimeZone) -> Option<String> {
+fn zone_name(zone: &TimeZone) -> Option<String> {
     let name = DateTimePrinter::new().time_zone_to_string(zone).ok()?;
     Some(if name.contains(',') { format!("({name})") } else { name })
+}
+
+/// Writes the window in the grammar above, which [`Quota`]'s `FromStr` reads.
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.length.as_secs() {
+            _ if self.length.subsec_nanos() != 0 => write!(f, "{}/{:?}", self.limit, self.length),
+            1 => write!(f, "{}/s", self.limit),
+            60 => write!(f, "{}/min", self.limit),
+            3600 => write!(f, "{}/h", self.limit),
+            86_400 => write!(f, "{}/day", self.limit),
+            seconds => write!(f, "{}/{seconds}s", self.limit),
+        }?;
+        match &self.kind {
+            WindowKind::SlidingLog => Ok(()),
+            WindowKind::TokenBucket { burst } => write!(f, " with bursts of {burst}"),
+            WindowKind::SlidingCounter => f.write_str(" by a sliding counter"),
+            WindowKind::Calendar { zone, guard } => {
+                match zone_name(zone) {
+                    Some(name) => write!(f, " from midnight {name}"),
+                    None => f.write_str(" from local midnight"),
+                }?;
+                if *guard == DEFAULT_CLOCK_GUARD {
+                    Ok(())
+                } else {
+                    write!(f, " give or take {guard:?}")
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.windows().is_empty() {
+            return f.write_str("unlimited");
+        }
+        for (i, window) in self.windows().iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{window}")?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

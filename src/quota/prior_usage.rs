@@ -1,11 +1,11 @@
-//! What was sent before there was a proxy.
+//! What was sent to the account before the proxy started.
 
 use std::time::Duration;
 
-/// What other processes may have sent to the account a moment ago, as far as nobody has written it down.
+/// What other processes may have sent to the account recently, as far as no pace log recorded it.
 ///
-/// A process that starts knows nothing of the last second. If its predecessor was busy until then, a first burst
-/// comes on top of the last one, and the broker counts both.
+/// A new process knows nothing of the last second. If its predecessor was busy until then, the first burst adds to
+/// the last one, and the broker counts both.
 ///
 /// ```
 /// # #[cfg(feature = "kite")] {
@@ -22,16 +22,16 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriorUsage {
-    /// Nothing, for as long as any window remembers. Right for an account that lives in this process, and for one
-    /// that nobody has used today.
+    /// No calls, within any window. Right for an account that only this process uses, and for one that was not used
+    /// today.
     None,
-    /// Anything. So windows that remember for no longer than this count as full at first: no call that is charged
-    /// to one of them goes before it has forgotten everything, but for urgent ones. A longer window is taken to
-    /// be unused, since an hour without an order is too much to ask.
+    /// Unknown. Windows that remember calls for at most this long count as full at first: no call is sent through
+    /// them before they have forgotten everything, except urgent calls. Longer windows count as unused, since an hour
+    /// without orders is too long a wait.
     Unknown(Duration),
 }
 
 impl PriorUsage {
-    /// Anything, for windows of up to a minute.
+    /// Unknown, for windows of up to a minute.
     pub const UNKNOWN: Self = Self::Unknown(Duration::from_secs(60));
 }

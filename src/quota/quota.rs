@@ -1,6 +1,5 @@
 //! A quota: the set of windows that users write.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -9,7 +8,7 @@ use super::error::QuotaError;
 use super::moment::nanos;
 use super::window::{DEFAULT_CLOCK_GUARD, Window, WindowKind};
 
-/// A guard must stay well below half a day, lest a call count in three.
+/// Upper bound of a clock guard. It must stay well below half a day, or a call could count in three days.
 const MAX_CLOCK_GUARD: Duration = Duration::from_secs(6 * 3600);
 
 /// A set of windows, all of which hold. As text it can be printed and read: `10/s, 400/min`.
@@ -26,8 +25,8 @@ const MAX_CLOCK_GUARD: Duration = Duration::from_secs(6 * 3600);
 /// assert_eq!(spaced.windows().len(), 2);
 /// ```
 ///
-/// A quota that cannot be kept (no calls at all, no time) is told apart when the lane is built, see
-/// [`Quota::check`].
+/// An invalid quota (no calls at all, no length) is an error when the lane is built, see [`Quota::check`]. The
+/// constructors accept any value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
     windows: Vec<Window>,
@@ -88,8 +87,8 @@ impl Quota {
         Self::single(limit, Duration::from_secs(86_400), kind)
     }
 
-    /// By how much the broker's clock may differ from ours, in windows that begin at midnight: 2 s
-    /// unless this says otherwise. For so long before and after it, a call counts in both days.
+    /// Sets how much the broker's clock may differ from ours, in windows that begin at midnight. 2 s by default. For
+    /// this long before and after midnight, a call counts in both days.
     #[must_use]
     pub fn clock_guard(mut self, within: Duration) -> Self {
         for window in &mut self.windows {
@@ -100,7 +99,7 @@ impl Quota {
         self
     }
 
-    /// No limit. Say it aloud: nothing becomes unlimited by being forgotten.
+    /// No limit. It must be written explicitly: a forgotten quota is an error, not unlimited.
     pub fn unlimited() -> Self {
         Self { windows: Vec::new() }
     }
@@ -109,25 +108,24 @@ impl Quota {
         Self { windows: vec![Window { limit, length, kind }] }
     }
 
-    /// This quota and `other`: the windows of both hold.
+    /// Combines two quotas: the windows of both apply.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.windows.extend(other.windows);
         self
     }
 
-    /// The windows, in the order in which they were written.
+    /// Returns the windows, in the order in which they were written.
     pub fn windows(&self) -> &[Window] {
         &self.windows
     }
 
-    /// The most calls that can be in flight at once, each of which holds a slot; `None` if nothing
-    /// limits it.
+    /// Returns the most calls that can be in flight at once, as each holds a slot. `None` if there is no limit.
     pub fn max_in_flight(&self) -> Option<u32> {
         self.windows.iter().map(Window::capacity).min()
     }
 
-    /// Whether the quota can be kept at all.
+    /// Checks whether the quota is valid.
     ///
     /// # Errors
     /// A window without calls or without time, or of more than a hundred years; a bucket that holds
@@ -155,25 +153,12 @@ impl Quota {
                 WindowKind::Calendar { guard, .. } if *guard > MAX_CLOCK_GUARD => {
                     return Err(QuotaError::Guard { window: refused(), guard: *guard });
                 }
-                // A bucket so large that it takes longer than that to fill is never full again.
+                // A bucket that takes longer than that to fill would never be full again.
                 WindowKind::TokenBucket { .. } if window.retention() > nanos(MAX_LENGTH) => {
                     return Err(QuotaError::TooLong { window: refused() });
                 }
                 _ => {}
             }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Quota {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.windows.is_empty() {
-            return f.write_str("unlimited");
-        }
-        for (i, window) in self.windows.iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(f, "{comma}{window}")?;
         }
         Ok(())
     }

@@ -1,43 +1,43 @@
 //! The least round trip, and the credit that it gives.
 //!
-//! A slot may be used again one window after the broker *counted* the call, but only the sending
-//! and the answer are seen from here. Waiting a window from the answer is always safe; it gives
-//! away the time that the answer took to come back and that the next call takes to get there. The
-//! least round trip bounds that time from below, so most of it can be taken back: the credit.
+//! A slot may be used again one window after the broker *counted* the call, but a client sees only when it was sent
+//! and answered. To wait one window from the answer is always safe, but wastes the time that the answer took to
+//! return and that the next call takes to arrive. The least round trip bounds that time from below, so most of it can
+//! be taken back: the credit.
 //!
-//! Two things keep it honest. It is never more than a set share of the least round trip, for a path
-//! that turns a little faster than it ever was. And it is less by `2 (mean - least) / sqrt(n)` after
-//! `n` round trips, because the least of a few samples lies above the true one: a round trip is the
-//! sum of two delays, the density of such a sum rises linearly from its least value, and so the
-//! excess of the least of `n` shrinks as `1 / sqrt(n)`. For two exponential delays the factor 2
-//! leaves a chance of `exp(-8)`, one in 3000, that the true least lies below the credit at all.
+//! Two bounds keep it safe. The credit is never more than a set share of the least round trip, in case the path
+//! becomes slightly faster. And it is smaller by `2 (mean - least) / sqrt(n)` after `n` round trips, because the
+//! least of a few samples lies above the true one: a round trip is the sum of two delays, the density of such a sum
+//! rises linearly from its least value, and so the excess of the least of `n` samples shrinks as `1 / sqrt(n)`. For
+//! two exponential delays, the factor 2 leaves a chance of `exp(-8)`, one in 3000, that the true least lies below the
+//! credit at all.
 //!
-//! Only round trips on a path in use are counted, see `path.rs`.
+//! Only round trips on warm connections are counted, see `warm_connections.rs`.
 
 use std::time::Duration;
 
 use super::moment::nanos;
 
-/// How many round trips must have been seen before a mean and a least of them say anything.
+/// How many samples are needed before their mean and minimum are used.
 const MIN_SAMPLES: u64 = 16;
 
-/// The percentage of the least round trip below which another one shows a path that turned faster. The
-/// most that [`RttCredit`] counts on by default.
+/// The percentage of the least round trip below which a shorter one shows that the path has become faster. It is also
+/// the most that [`RttCredit`] uses by default.
 const SAME_PATH_PERCENT: u32 = 95;
 
-/// The share of the least round trip by which, at most, a slot is free earlier than a window after
-/// its answer.
+/// The credit policy: the largest share of the least round trip by which a slot is free earlier than one window after
+/// its answer. It is about round-trip times, not money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RttCredit {
     percent: u8,
 }
 
 impl RttCredit {
-    /// No credit, and no assumption at all: a slot is free a whole window after the answer.
+    /// No credit, and no assumption: a slot is free a whole window after the answer.
     pub const STRICT: Self = Self { percent: 0 };
 
-    /// At most `percent` of the least round trip. It assumes that no round trip is ever shorter
-    /// than this share of the shortest one so far. More than 100 is taken as 100.
+    /// At most `percent` of the least round trip. This assumes that no round trip is ever shorter than this share of
+    /// the shortest one so far. More than 100 counts as 100.
     pub const fn percent(percent: u8) -> Self {
         Self { percent: if percent > 100 { 100 } else { percent } }
     }
@@ -51,9 +51,8 @@ impl Default for RttCredit {
     }
 }
 
-/// The round trips seen so far: of those on a path in use how many and their sum, and the least of
-/// all. The least is never forgotten: a path that got slower makes the credit smaller than it could
-/// be, which is safe.
+/// Statistics of round trips: the number and sum of those on warm connections, and the minimum of all. The minimum is
+/// never forgotten. If the path becomes slower, the credit is smaller than it could be, which is safe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoundTrip {
     samples: u64,
@@ -62,23 +61,23 @@ pub struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// None seen yet.
+    /// Creates empty statistics.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Another one was seen, on a path in use.
+    /// Adds a round trip on a warm connection.
     pub fn record(&mut self, round_trip: Duration) {
         self.record_cold(round_trip);
         self.samples = self.samples.saturating_add(1);
         self.sum = self.sum.saturating_add(round_trip);
     }
 
-    /// One was seen that may have had to open its path first. It is no evidence of how short a
-    /// round trip can be, unless it is the shortest.
+    /// Adds a round trip that may have had to open its connection first. It is no evidence of how short a round trip
+    /// can be, unless it is the shortest.
     ///
-    /// One that is more than a twentieth shorter than the least shows that the path has changed: what
-    /// was seen before is no evidence of how far the least can be trusted.
+    /// A round trip that is more than 5 % shorter than the minimum shows that the path has changed. Then the earlier
+    /// samples are dropped, as they do not show how far the new minimum can be trusted.
     pub fn record_cold(&mut self, round_trip: Duration) {
         if self.min.is_some_and(|least| round_trip < least * SAME_PATH_PERCENT / 100) {
             (self.samples, self.sum) = (0, Duration::ZERO);
@@ -86,18 +85,18 @@ impl RoundTrip {
         self.min = Some(self.min.map_or(round_trip, |least| least.min(round_trip)));
     }
 
-    /// The least so far.
+    /// Returns the minimum so far.
     pub fn min(&self) -> Option<Duration> {
         self.min
     }
 
-    /// The mean of those on a path in use, since the path last turned faster.
+    /// Returns the mean on warm connections, since the path last became faster.
     pub fn mean(&self) -> Option<Duration> {
         let mean = nanos(self.sum).checked_div(self.samples)?;
         Some(Duration::from_nanos(mean))
     }
 
-    /// What `credit` comes to now: zero until enough round trips were seen.
+    /// Returns the credit in force under the policy `credit`: zero until there are enough samples.
     pub fn credit(&self, credit: RttCredit) -> Duration {
         let Some(least) = self.min.filter(|_| self.samples >= MIN_SAMPLES) else {
             return Duration::ZERO;
@@ -106,7 +105,7 @@ impl RoundTrip {
         share.min(least.saturating_sub(self.uncertainty(least)))
     }
 
-    /// By how much the least seen may lie above the true least.
+    /// Returns by how much the minimum of the samples may lie above the true minimum.
     fn uncertainty(&self, least: Duration) -> Duration {
         let mean = nanos(self.sum) / self.samples.max(1);
         let above = mean.saturating_sub(nanos(least));

@@ -1,37 +1,35 @@
-//! A sliding counter: two counts that follow each other, the older one weighted by how much of it
-//! a window that ends now still covers.
+//! A sliding counter: the counts of two consecutive intervals, the older one weighted by the share of it that a
+//! window ending now still covers.
 //!
 //! ```text
 //! previous * (time left in this one / length) + current + in flight  <=  N
 //! ```
 //!
-//! The counts begin at whole multiples of the length since 1970, as such counters do. A call is
-//! counted here when its answer comes; at the broker it was counted before.
+//! Intervals begin at whole multiples of the length since 1970, as is usual for such counters. A call is counted here
+//! when its answer arrives, which is after the broker counted it.
 //!
-//! Why that is safe. What a call weighs at a later moment `t` is 1 if it was counted in the same
-//! stretch as `t`, the part that is left of it if in the one before, and else 0. The later it was
-//! counted, the more it weighs; the later one asks, the less. Call `j` arrives no sooner than it is
-//! let go, and any other call was counted no later than it is counted here. So what a call weighs
-//! here when `j` is let go is at least what it weighs there when `j` arrives, and calls in flight
-//! weigh 1. This asks two things of the broker: that it begins its stretches where they begin here,
-//! and that its clock agrees with ours.
+//! Why this is safe: at a later moment `t`, a call weighs 1 if it was counted in the interval of `t`, the remaining
+//! share of that interval if it was counted in the one before, and 0 otherwise. This weight grows with the moment of
+//! counting and shrinks with `t`. Call `j` arrives no sooner than it is sent, and the broker counted any other call
+//! no later than it is counted here. So a call weighs at least as much here when `j` is sent as it weighs there when
+//! `j` arrives, and calls in flight weigh 1. Two things are assumed of the broker: its intervals begin at the same
+//! moments, and its clock agrees with ours.
 //!
-//! It must not be the only guard. If the calls of the previous stretch came bunched at its end, its
-//! weight falls as if they had been spread out, and a broker that keeps an exact log counts up to
-//! twice N in one span. Use it for a broker that is known to count like that, beside a sliding log
-//! for what must never happen.
+//! It must not be the only window of a lane. If the calls of the previous interval arrived in a burst at its end,
+//! their weight falls as if they had been spread out, and an exact log then counts up to twice N in one span. Use it
+//! for a broker that is known to count like this, beside a sliding log for the hard limit.
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::wall_clock::WallClockSample;
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 #[derive(Debug, Clone)]
 pub(super) struct SlidingCounter {
     limit: u64,
     length: i128,
-    /// When the current stretch ends, by the clock on the wall.
+    /// When the current interval ends, by the wall clock.
     interval_end: i128,
     previous: u64,
     current: u64,
@@ -49,12 +47,12 @@ impl SlidingCounter {
         }
     }
 
-    /// This counter with the counts of `old`, if its stretches are the same.
+    /// Returns this counter with the counts of `old`, if their intervals are the same.
     pub(super) fn carry_over(self, old: &Self) -> Option<Self> {
         (self.length == old.length).then(|| Self { limit: self.limit, ..old.clone() })
     }
 
-    /// What the counts weigh now, a broken call counted whole.
+    /// Returns the weight of the counts now, rounded up to whole calls.
     pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
         let now = self.roll(query.wall_clock, query.now);
         let weighted = i128::from(self.previous).saturating_mul(self.interval_end - now);
@@ -69,7 +67,7 @@ impl SlidingCounter {
     ) -> Result<(), NotYet> {
         let now = self.roll(query.wall_clock, query.now);
         let wanted = query.in_flight.saturating_add(needed);
-        // In this stretch; or in the next, where the calls of this one weigh less and less.
+        // In this interval, or in the next one, where the calls of this interval weigh less and less.
         let here = (self.previous, self.current.saturating_add(wanted), self.interval_end);
         let next = (self.current, wanted, self.interval_end + self.length);
         for (fading, firm, end) in [here, next] {
@@ -81,12 +79,12 @@ impl SlidingCounter {
         Err(NotYet::InFlight)
     }
 
-    pub(super) fn finish(&mut self, weight: u64, finished: Moment, wall: WallClockSample) {
-        self.roll(wall, finished);
+    pub(super) fn finish(&mut self, weight: u64, finished: Moment, wall_clock: WallClockSample) {
+        self.roll(wall_clock, finished);
         self.current = self.current.saturating_add(weight);
     }
 
-    /// Each stretch takes a limit of calls, evenly once the first is over, less what is in flight.
+    /// After the current interval, each interval takes `limit` calls, evenly spread, without those in flight.
     pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         self.roll(query.wall_clock, query.now);
         let slots = self.limit.saturating_sub(queue.reserve).max(1);
@@ -105,8 +103,8 @@ impl SlidingCounter {
         query.wall_clock.moment_at(at).max(query.now)
     }
 
-    /// From when on `fading` calls of the stretch before weigh no more than `rest`, in the stretch
-    /// that ends at `end`.
+    /// Returns from when on `fading` calls of the previous interval weigh at most `rest`, within the interval that
+    /// ends at `end`.
     fn fits_at(&self, fading: u64, rest: u64, end: i128) -> i128 {
         match i128::from(rest).saturating_mul(self.length).checked_div(fading.into()) {
             None => end - self.length,
@@ -114,16 +112,16 @@ impl SlidingCounter {
         }
     }
 
-    /// Moves on to the stretch of `moment`; says what the clock on the wall reads.
-    fn roll(&mut self, wall: WallClockSample, moment: Moment) -> i128 {
-        let at = wall.nanos_at(moment);
+    /// Moves on to the interval of `moment`. Returns the reading of the wall clock.
+    fn roll(&mut self, wall_clock: WallClockSample, moment: Moment) -> i128 {
+        let at = wall_clock.nanos_at(moment);
         if at >= self.interval_end {
             let end = at.div_euclid(self.length).saturating_add(1).saturating_mul(self.length);
             let follows = self.interval_end.saturating_add(self.length) == end;
             self.previous = if follows { self.current } else { 0 };
             (self.current, self.interval_end) = (0, end);
         }
-        // Should the wall's clock have been set back a little, this stretch goes on.
+        // If the wall clock stepped back a little, the current interval continues.
         at.max(self.interval_end - self.length)
     }
 }

@@ -1,44 +1,43 @@
 //! A sliding log: at most N in any span of W, paced by completion.
 //!
-//! A limiter that stamps calls when they are sent is wrong at the broker: a slow call followed by a
-//! quick one arrives late and close, and the broker counts one too many. So a slot is stamped when
-//! the *answer* is here. Call `j` is let go at `now` if those in flight, those with
+//! A limiter that stamps a slot when its call is *sent* is wrong at the broker: if a slow call is followed by a quick
+//! one, both arrive close together, and the broker counts one too many. So a slot is stamped when the *answer*
+//! arrives. Call `j` may be sent at `now` if the calls in flight, the calls with
 //!
 //! ```text
 //! finished > now + credit - W
 //! ```
 //!
-//! and `j` itself are no more than N. In other words, a slot is free again at
-//! `finished - credit + W`, where the credit is the one of the moment at which it is asked for.
+//! and `j` itself are at most N. In other words, a slot is free again at `finished - credit + W`, with the credit at
+//! the moment of the check.
 //!
-//! Why that is safe. Take any calls that the broker counted within less than W of each other, and of
-//! them the one, `j`, that was let go last. Any other, `i`, was either in flight then, and so was
-//! counted. Or it had been answered: then it arrived no later than `finished_i - return_i`, while
-//! `j` arrived no sooner than `now + forward_j`. These are less than W apart, so
+//! Why this is safe: take any calls that the broker counted within less than W of each other, and let `j` be the one
+//! that was sent last. Any other call `i` was either still in flight when `j` was sent, and so was counted here. Or
+//! it had been answered: then it arrived no later than `finished_i - return_i`, while `j` arrived no sooner than `now
+//! + forward_j`. These are less than W apart, so
 //!
 //! ```text
 //! finished_i > now + forward_j + return_i - W >= now + credit - W
 //! ```
 //!
-//! as long as `credit <= return_i + forward_j`: it was counted too. So they are at most N, whatever
-//! the network does, and however long a call takes. With weights, "how many" is "how much".
+//! as long as `credit <= return_i + forward_j`, and `i` was counted here too. So there are at most N such calls,
+//! whatever the network does and however long a call takes. With weights, read "how much" for "how many".
 //!
-//! Such a schedule passes a sliding log, and with it any fixed window of W and any token bucket of
-//! capacity N and rate N / W.
+//! Calls that pass a sliding log also pass any fixed window of W and any token bucket of capacity N and rate N / W.
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
-/// Where in the log the slots begin that are not free yet.
+/// The position in the completion log from which on slots are not free yet.
 #[derive(Debug, Clone)]
 pub(super) struct SlidingLog {
     limit: u64,
     length: u64,
-    /// The number of the first entry whose slots are not free.
+    /// The number of the first entry whose slots are not free yet.
     next_entry: u64,
-    /// The weight of all before it.
+    /// The weight of all entries before that.
     freed_weight: u64,
 }
 
@@ -52,7 +51,7 @@ impl SlidingLog {
         }
     }
 
-    /// The weight that cools: answered, but not free yet.
+    /// Returns the weight of calls that were answered and whose slots are not free yet.
     pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
         self.roll(query);
         query.log.total_weight().saturating_sub(self.freed_weight)
@@ -77,10 +76,10 @@ impl SlidingLog {
         }
     }
 
-    /// In a saturated lane each slot is used once in `W - credit + round trip`. So the slots are
-    /// handed out in the order in which they become free, round after round.
+    /// In a saturated lane each slot is used once in `W - credit + round trip`. So the estimate hands out slots in
+    /// the order in which they become free, round after round.
     pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
-        // What is left over when as many calls as fit hold theirs is of no use.
+        // Slots left over when as many calls as fit hold theirs cannot be used.
         let each = queue.call_weight.max(1);
         let slots = (self.limit.saturating_sub(queue.reserve) / each).max(1) * each;
         let used = self.used_slots(query).saturating_add(query.in_flight);
@@ -96,9 +95,9 @@ impl SlidingLog {
         Moment::from_nanos(later).max(query.now)
     }
 
-    /// When `weight` more will be free.
+    /// Returns when `weight` more slots will be free.
     fn next_free_at(&self, query: &WindowQuery<'_>, weight: u64) -> Option<Moment> {
-        // Nearly always the first one is enough.
+        // The first entry is nearly always enough.
         let wanted = self.freed_weight.saturating_add(weight);
         let entry = query
             .log
@@ -113,7 +112,7 @@ impl SlidingLog {
         Moment::from_nanos(uncredited.saturating_sub(credit))
     }
 
-    /// Frees the slots whose time has come; and takes some back if the credit has become less.
+    /// Frees the slots whose window has passed, and takes some back if the credit has become smaller.
     fn roll(&mut self, query: &WindowQuery<'_>) {
         let (first, forgotten) = query.log.start();
         if self.next_entry < first {

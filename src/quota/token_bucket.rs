@@ -1,53 +1,53 @@
 //! A token bucket: `burst` tokens at first and at most, `limit` more in each `length`, paced by
 //! completion.
 //!
-//! The bucket here is spent from when an answer comes, the latest at which the broker may have
-//! counted the call. Call `j` is let go at `now` if the bucket, as it will be at `now + credit`,
-//! holds a token for each call in flight and one for `j`.
+//! A token is taken when the answer arrives, which is the latest moment at which the broker may have counted the
+//! call. Call `j` may be sent at `now` if the bucket, as it will be at `now + credit`, holds a token for each call in
+//! flight and one for `j`.
 //!
-//! Why that is safe. A bucket of burst `b` and rate `r` refuses nothing if and only if between any
-//! two moments `s <= t` there come at most `b + r (t - s)`. Take any calls that came from `s` to `t`,
-//! and of them the one, `j`, that was let go last. Of the others, some were in flight then, say `m`,
-//! and the rest had been answered; let `i` be the one of those that was answered first, at `x`. The
-//! rest are among those answered since `x`, and since the level was at least `m + 1`,
+//! Why this is safe: a bucket of burst `b` and rate `r` refuses nothing if and only if at most `b + r (t - s)` calls
+//! arrive between any two moments `s <= t`. Take any calls that arrived from `s` to `t`, and let `j` be the one that
+//! was sent last. Of the others, `m` were in flight when `j` was sent, and the rest had been answered; let `i` be the
+//! one of those that was answered first, at `x`. The rest are among the calls answered since `x`, and because the
+//! level was at least `m + 1`,
 //!
 //! ```text
 //! how many answered since x + m + 1  <=  b + r (now + credit - x)
 //! ```
 //!
-//! Now `i` came at `x - return_i` or before, so `s <= x - return_i`; and `t >= now + forward_j`. With
-//! `credit <= return_i + forward_j` the right side is at most `b + r (t - s)`. If none had been
-//! answered, `m + 1 <= b` says the same. With weights, "how many" is "how much".
+//! Call `i` arrived at `x - return_i` or before, so `s <= x - return_i`; and `t >= now + forward_j`. With `credit <=
+//! return_i + forward_j` the right side is at most `b + r (t - s)`. If none had been answered, `m + 1 <= b` says the
+//! same. With weights, read "how much" for "how many".
 //!
-//! Levels are whole numbers: in units of a token over the nanoseconds of `length`, a nanosecond
-//! brings exactly `limit`.
+//! Levels are whole numbers, in units of one token divided by the nanoseconds of `length`: one nanosecond adds
+//! exactly `limit` units.
 
-use super::cost::NotYet;
 use super::moment::{Moment, nanos};
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::window::Window;
-use super::window_state::{QueueAhead, WindowQuery};
 
 #[derive(Debug, Clone)]
 pub(super) struct TokenBucket {
     limit: u64,
     length: u64,
     burst: u64,
-    /// The level at `at`. Below zero if an answer came sooner than the credit promised.
+    /// The level at `updated_at`. Negative if an answer arrived sooner than the credit assumed.
     level: i128,
     updated_at: u64,
 }
 
 impl TokenBucket {
-    /// Full.
+    /// Returns a full bucket.
     pub(super) fn new(window: &Window, burst: u32) -> Self {
-        // A window without calls or length is refused before; this only rules out dividing by zero.
+        // `Quota::check` refuses a window without calls or length. The `max` only rules out a division by zero.
         let (limit, length) = (u64::from(window.limit).max(1), nanos(window.length).max(1));
         let burst = u64::from(burst);
         Self { limit, length, burst, level: i128::from(burst) * i128::from(length), updated_at: 0 }
     }
 
-    /// This bucket with the tokens that are missing in `old`, if it fills as fast. Exact: the level
-    /// is the least of `burst - spent since x + filled since x`, and only `burst` differs.
+    /// Returns this bucket with the tokens that are missing in `old`, if both fill at the same rate. This is exact:
+    /// the level is the minimum of `burst - spent since x + filled since x`, and only `burst` differs.
     pub(super) fn carry_over(mut self, old: &Self) -> Option<Self> {
         if (self.limit, self.length) != (old.limit, old.length) {
             return None;
@@ -57,7 +57,7 @@ impl TokenBucket {
         Some(self)
     }
 
-    /// The tokens that are not there, a broken one counted whole.
+    /// Returns the number of missing tokens, rounded up.
     pub(super) fn used_slots(&self, query: &WindowQuery<'_>) -> u64 {
         let missing = self.capacity() - self.level_at(query.now + query.credit());
         let length = i128::from(self.length);
@@ -78,12 +78,11 @@ impl TokenBucket {
 
     pub(super) fn finish(&mut self, weight: u64, finished: Moment) {
         self.level = self.level_at(finished).saturating_sub(self.units(weight));
-        // A call of an earlier process may count from a time to come.
+        // A call of an earlier process may count from a moment in the future.
         self.updated_at = self.updated_at.max(finished.as_nanos());
     }
 
-    /// Tokens come at their rate, unless the calls in flight hold so many that the bucket stands
-    /// full meanwhile.
+    /// Tokens are added at their rate, unless the calls in flight hold so many that the bucket is full meanwhile.
     pub(super) fn estimate(&self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         let slots = self.burst.saturating_sub(queue.reserve).max(1);
         let held = query.in_flight.saturating_add(queue.reserve);
@@ -92,11 +91,11 @@ impl TokenBucket {
         let wait = u128::from(free.as_nanos() - query.now.as_nanos());
         let filling = |tokens: u64| u128::from(tokens) * u128::from(self.length);
         let passing = |nanos: u64| u128::from(nanos) * u128::from(self.limit);
-        // A token is back in use when its call was answered and it has been filled again.
+        // A token can be used again when its call was answered and the bucket has been refilled.
         let again = filling(queue.call_weight).saturating_sub(passing(query.credit));
         let turn = passing(queue.round_trip).saturating_add(again);
         let fill = filling(slots);
-        // In parts of a thousand, so that the product keeps far from the end of the range.
+        // In thousandths, so that the product cannot overflow.
         let slower = (turn.saturating_mul(1000) / fill).max(1000);
         let wait = wait.saturating_mul(slower) / 1000;
         Moment::from_nanos(
@@ -117,7 +116,7 @@ impl TokenBucket {
         self.capacity().min(self.level.saturating_add(passed * i128::from(self.limit)))
     }
 
-    /// When the level would be `wanted`, were the bucket large enough from now on.
+    /// Returns when the level reaches `wanted`, as if the bucket were large enough.
     fn reaches_at(&self, wanted: i128, now: Moment) -> Moment {
         let limit = i128::from(self.limit);
         let missing = wanted.saturating_sub(self.level_at(now)).max(0);

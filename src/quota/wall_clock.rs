@@ -1,4 +1,4 @@
-//! One pairing of the clock that paces with the clock on the wall.
+//! A pairing of the monotonic clock with the wall clock.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use jiff::Timestamp;
 
 use super::moment::{Moment, nanos};
 
-/// What the clock on the wall said at a moment of the clock that paces. Windows that begin at
-/// midnight need it; no other does.
+/// A reading of the wall clock at a moment of the monotonic clock. Only windows that begin at times of the day need
+/// it.
 ///
-/// It is given from outside, since nothing in here reads a clock.
+/// It is passed in, since nothing in `quota` reads a clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WallClockSample {
     /// The moment.
     pub moment: Moment,
-    /// What the clock on the wall said then.
+    /// The reading of the wall clock at that moment.
     pub timestamp: Timestamp,
 }
 
 impl WallClockSample {
-    /// What the clock on the wall says at `moment`, in nanoseconds since 1970.
+    /// Returns the wall clock at `moment`, in nanoseconds since 1970.
     pub(super) fn nanos_at(&self, moment: Moment) -> i128 {
         let passed = i128::from(moment.as_nanos()) - i128::from(self.moment.as_nanos());
         self.timestamp.as_nanosecond() + passed
     }
 
-    /// Whether by this pairing the clock on the wall says more than `other` does, by more than `least`.
+    /// Returns whether, by this pairing, the wall clock is ahead of the reading `other` by more than `least`.
     pub(super) fn is_ahead_of(&self, other: Self, least: Duration) -> bool {
         self.nanos_at(other.moment).saturating_sub(other.timestamp.as_nanosecond())
             > i128::from(nanos(least))
     }
 
-    /// When the clock on the wall says `nanos`.
+    /// Returns when the wall clock reads `nanos`.
     pub(super) fn moment_at(&self, nanos: i128) -> Moment {
         let passed = nanos.saturating_sub(self.timestamp.as_nanosecond());
         let moment = i128::from(self.moment.as_nanos()).saturating_add(passed);
@@ -46,14 +46,14 @@ mod tests {
 
     #[test]
     fn each_clock_tells_what_the_other_says() {
-        let wall =
+        let wall_clock =
             WallClockSample { moment: Moment::from_nanos(5), timestamp: Timestamp::UNIX_EPOCH };
-        assert_eq!(wall.nanos_at(Moment::from_nanos(7)), 2);
-        assert_eq!(wall.moment_at(2), Moment::from_nanos(7));
-        assert_eq!(wall.moment_at(-5), Moment::ORIGIN);
+        assert_eq!(wall_clock.nanos_at(Moment::from_nanos(7)), 2);
+        assert_eq!(wall_clock.moment_at(2), Moment::from_nanos(7));
+        assert_eq!(wall_clock.moment_at(-5), Moment::ORIGIN);
         // Before the first moment is the first, and after the last is the last.
-        assert_eq!(wall.moment_at(-6), Moment::ORIGIN);
-        assert_eq!(wall.moment_at(i128::MIN), Moment::ORIGIN);
-        assert_eq!(wall.moment_at(i128::MAX), Moment::from_nanos(u64::MAX));
+        assert_eq!(wall_clock.moment_at(-6), Moment::ORIGIN);
+        assert_eq!(wall_clock.moment_at(i128::MIN), Moment::ORIGIN);
+        assert_eq!(wall_clock.moment_at(i128::MAX), Moment::from_nanos(u64::MAX));
     }
 }

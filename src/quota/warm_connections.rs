@@ -1,37 +1,35 @@
-//! Whether a call begins on a path in use.
+//! Whether a call starts on a warm connection.
 //!
-//! A call that has to open its connection first takes a round trip or three longer. If a broker is
-//! asked so seldom that every connection is cold, the least round trip is that of a cold one, and
-//! the first burst on warm ones would be let out too early by the difference. So only round trips
-//! on warm connections are evidence for the credit.
+//! A call that must open its connection first takes one to three round trips longer. If a broker is called so rarely
+//! that every connection is cold, the least round trip is that of a cold one, and the first burst on warm connections
+//! would be sent too early by the difference. So only round trips on warm connections are evidence for the credit.
 //!
-//! From here no connection is seen, but their number is: when three calls are under way there are
-//! three, and as they end they are warm. The next call is warm if as many as it makes were under
-//! way a moment ago.
+//! Connections are not visible here, but their number is: three calls in flight use three connections, which are warm
+//! when the calls end. A call that makes `n` calls in flight is warm if `n` connections were in use a moment ago.
 
 use std::time::Duration;
 
 use super::Moment;
 
-/// How long an idle connection is taken for warm. Long enough for a lane of one call a second,
-/// whose connection idles for a second at a time; and servers keep them for 5 s or more.
+/// How long an idle connection counts as warm. Long enough for a lane of one call a second, whose connection is idle
+/// for a second at a time. Servers keep idle connections for 5 s or more.
 const WARM_FOR: Duration = Duration::from_millis(1_200);
 
-/// When so many connections were last in use at the same time.
+/// When a given number of connections was last in use at the same time.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WarmConnections {
-    /// `used[n]`: when more than `n` were.
+    /// `last_used[n]`: when more than `n` connections were in use.
     last_used: Vec<Moment>,
 }
 
 impl WarmConnections {
-    /// A call begins as one of `in_flight`.
+    /// Returns whether a call that makes `in_flight` calls in flight starts on a warm connection.
     pub(super) fn is_warm(&self, in_flight: u32, now: Moment) -> bool {
         let used = (in_flight as usize).checked_sub(1).and_then(|n| self.last_used.get(n));
         used.is_some_and(|&used| now.since(used) <= WARM_FOR)
     }
 
-    /// A call ends that was one of `in_flight`.
+    /// Records the end of a call that was one of `in_flight`.
     pub(super) fn record_use(&mut self, in_flight: u32, now: Moment) {
         let count = in_flight as usize;
         if self.last_used.len() < count {

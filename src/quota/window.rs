@@ -1,14 +1,12 @@
 //! One window: how many calls, in how long a time, and how the count is reset.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::moment::nanos;
-use super::parse::zone_name;
 
-/// By how much clocks differ that are set over the network, and then some.
+/// The default clock guard. Clocks synchronised over the network (NTP) differ by well under this.
 pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);
 
 /// How a window counts, and how its count is reset.
@@ -17,18 +15,18 @@ pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);
 pub enum WindowKind {
     /// At most `limit` calls in any span of `length`, wherever it begins.
     SlidingLog,
-    /// A bucket of tokens that fills at `limit` in each `length`. A call takes one.
+    /// A bucket of tokens that gains `limit` tokens per `length`. A call takes one.
     TokenBucket {
-        /// How many it holds, at first and at most.
+        /// How many tokens it holds, at first and at most.
         burst: u32,
     },
-    /// The calls of the current stretch of `length`, and those of the one before, weighted by how
-    /// much of it a window that ends now still covers. Lets more than `limit` through in some spans
-    /// of `length`; for brokers that count like that.
+    /// The calls of the current interval of `length`, plus those of the one before, weighted by the share of it that
+    /// a window ending now still covers. Lets more than `limit` calls through in some spans of `length`. For brokers
+    /// that count like this.
     SlidingCounter,
     /// From one midnight to the next.
     Calendar {
-        /// Whose midnight.
+        /// The time zone that defines midnight.
         zone: TimeZone,
         /// By how much the broker's clock may differ from ours.
         guard: Duration,
@@ -40,14 +38,14 @@ pub enum WindowKind {
 pub struct Window {
     /// How many calls.
     pub limit: u32,
-    /// In how long a time. A day of the calendar is written as 24 hours.
+    /// The length. A calendar day has 24 hours here.
     pub length: Duration,
     /// How they are counted.
     pub kind: WindowKind,
 }
 
 impl Window {
-    /// The most that can be used at one moment.
+    /// Returns the most slots that can be used at one moment.
     pub(crate) fn capacity(&self) -> u32 {
         match self.kind {
             WindowKind::TokenBucket { burst } => burst,
@@ -55,7 +53,7 @@ impl Window {
         }
     }
 
-    /// Whether it begins when the clock on the wall says so.
+    /// Returns whether the window begins at times of the wall clock.
     pub(super) fn uses_wall_clock(&self) -> bool {
         match self.kind {
             WindowKind::SlidingCounter | WindowKind::Calendar { .. } => true,
@@ -63,7 +61,7 @@ impl Window {
         }
     }
 
-    /// For how many nanoseconds a call has a bearing on it, at most.
+    /// Returns for how many nanoseconds a call counts in it, at most.
     pub(super) fn retention(&self) -> u64 {
         let length = nanos(self.length);
         match self.kind {
@@ -78,36 +76,6 @@ impl Window {
             // The longest day has 25 hours.
             WindowKind::Calendar { guard, .. } => {
                 length.saturating_add(length / 24).saturating_add(nanos(guard).saturating_mul(2))
-            }
-        }
-    }
-}
-
-/// As it can be read again, see the `FromStr` of [`Quota`](super::Quota).
-impl fmt::Display for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.length.as_secs() {
-            _ if self.length.subsec_nanos() != 0 => write!(f, "{}/{:?}", self.limit, self.length),
-            1 => write!(f, "{}/s", self.limit),
-            60 => write!(f, "{}/min", self.limit),
-            3600 => write!(f, "{}/h", self.limit),
-            86_400 => write!(f, "{}/day", self.limit),
-            seconds => write!(f, "{}/{seconds}s", self.limit),
-        }?;
-        match &self.kind {
-            WindowKind::SlidingLog => Ok(()),
-            WindowKind::TokenBucket { burst } => write!(f, " with bursts of {burst}"),
-            WindowKind::SlidingCounter => f.write_str(" by a sliding counter"),
-            WindowKind::Calendar { zone, guard } => {
-                match zone_name(zone) {
-                    Some(name) => write!(f, " from midnight {name}"),
-                    None => f.write_str(" from local midnight"),
-                }?;
-                if *guard == DEFAULT_CLOCK_GUARD {
-                    Ok(())
-                } else {
-                    write!(f, " give or take {guard:?}")
-                }
             }
         }
     }

@@ -1,56 +1,14 @@
 //! The state of one window, of whatever kind.
 
-use std::time::Duration;
-
 use super::calendar::Calendar;
-use super::completion_log::CompletionLog;
-use super::cost::NotYet;
 use super::moment::Moment;
+use super::permit::NotYet;
+use super::query::{QueueAhead, WindowQuery};
 use super::sliding_counter::SlidingCounter;
 use super::sliding_log::SlidingLog;
 use super::token_bucket::TokenBucket;
 use super::wall_clock::WallClockSample;
 use super::window::{Window, WindowKind};
-
-/// What a window looks at to answer.
-#[derive(Clone, Copy)]
-pub(super) struct WindowQuery<'a> {
-    pub(super) now: Moment,
-    /// In nanoseconds.
-    pub(super) credit: u64,
-    pub(super) wall_clock: WallClockSample,
-    pub(super) log: &'a CompletionLog,
-    /// The weight in flight.
-    pub(super) in_flight: u64,
-}
-
-impl WindowQuery<'_> {
-    pub(super) fn credit(&self) -> Duration {
-        Duration::from_nanos(self.credit)
-    }
-}
-
-/// The calls that an estimate is about.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct QueueAhead {
-    /// The weight of those ahead, and the call's own. At least 1.
-    pub(super) weight: u64,
-    /// The weight of one call.
-    pub(super) call_weight: u64,
-    /// What none of them may use.
-    pub(super) reserve: u64,
-    /// How long a call takes, in nanoseconds.
-    pub(super) round_trip: u64,
-    /// When the calls in flight will have been answered.
-    pub(super) in_flight_answered_at: Moment,
-}
-
-impl QueueAhead {
-    /// The place of the last slot that is needed, counted from zero.
-    pub(super) fn last_slot(&self) -> u64 {
-        self.weight.saturating_sub(1)
-    }
-}
 
 /// The state of one window.
 #[derive(Debug, Clone)]
@@ -74,7 +32,7 @@ impl WindowState {
         }
     }
 
-    /// Used as much as `old`, if that counts in the same way.
+    /// Returns this window with the usage of `old`, if both count in the same way.
     pub(super) fn carry_over(&self, old: &Self) -> Option<Self> {
         match (self.clone(), old) {
             (Self::Bucket(new), Self::Bucket(old)) => new.carry_over(old).map(Self::Bucket),
@@ -84,7 +42,7 @@ impl WindowState {
         }
     }
 
-    /// What is used, without what is in flight.
+    /// Returns the used slots, without those of calls in flight.
     pub(super) fn used_slots(&mut self, query: &WindowQuery<'_>) -> u64 {
         match self {
             Self::Log(log) => log.used_slots(query),
@@ -94,7 +52,7 @@ impl WindowState {
         }
     }
 
-    /// Whether there is room for `claim`.
+    /// Checks whether there is room for `needed` slots beside the calls in flight.
     pub(super) fn check_room(
         &mut self,
         query: &WindowQuery<'_>,
@@ -113,18 +71,18 @@ impl WindowState {
         weight: u64,
         taken: Moment,
         finished: Moment,
-        wall: WallClockSample,
+        wall_clock: WallClockSample,
     ) {
         match self {
-            // It looks into the log of the quota.
+            // A sliding log reads the quota's completion log instead.
             Self::Log(_) => {}
             Self::Bucket(bucket) => bucket.finish(weight, finished),
-            Self::Counter(counter) => counter.finish(weight, finished, wall),
-            Self::Calendar(calendar) => calendar.finish(weight, taken, finished, wall),
+            Self::Counter(counter) => counter.finish(weight, finished, wall_clock),
+            Self::Calendar(calendar) => calendar.finish(weight, taken, finished, wall_clock),
         }
     }
 
-    /// When the last call of the queue would be let go.
+    /// Estimates when the last call of the queue is sent.
     pub(super) fn estimate(&mut self, query: &WindowQuery<'_>, queue: &QueueAhead) -> Moment {
         match self {
             Self::Log(log) => log.estimate(query, queue),

@@ -1,4 +1,4 @@
-//! Making a [`Kite`], with all that can be wrong about it found before the first call.
+//! The builder of a [`Kite`]. It finds every wrong setting before the first call.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,24 +20,25 @@ use crate::broker::{MarketProtection, Product};
 
 /// Kite's own address.
 const BASE_URL: &str = "https://api.kite.trade";
-/// That of the vendor's own client.
+/// The timeout of the vendor's own client.
 const TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Nobody waits longer for one call, and ureq panics over a time too far away to be told.
+/// Upper bound of the timeouts. No caller waits longer for one call, and ureq panics on a deadline beyond the range
+/// of its clock.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
-/// A day's 5000 orders are about 7 MB. Decoding takes a few times as much memory as the answer has
-/// bytes, and eighty times if somebody is out to do harm.
+/// A day's 5000 orders are about 7 MB. Decoding takes a few times as much memory as the answer has bytes, and up to
+/// eighty times for a malicious answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
-/// The listing of all instruments is about 10 MB, and grows. Its rows are bounded by their count too.
+/// The listing of all instruments is about 10 MB, and grows. The number of its rows is bounded too.
 const MAX_LISTING: u64 = 64 * 1024 * 1024;
-/// One for each call in flight of a busy set of lanes. ureq keeps 3 for a host by default, and so
-/// would pay for a handshake on most calls of a burst.
+/// One for each call in flight of busy lanes. ureq keeps 3 per host by default, and would need a handshake for most
+/// calls of a burst.
 const MAX_IDLE_CONNECTIONS: usize = 32;
-/// ureq's own choice, written down because it matters: an old idle connection is one that the other
-/// side, or something in between, may have forgotten.
+/// ureq's default, written down because it matters: the peer, or a device in between, may have dropped an older idle
+/// connection.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
 
-/// Collects what a [`Kite`] needs. See [`Kite::builder`].
+/// The settings of a [`Kite`], from [`Kite::builder`].
 ///
 /// Kite refuses market orders by API that have no market protection. Those that name none get
 /// [`market_protection`](Self::market_protection), by default [`MarketProtection::AUTO`].
@@ -57,14 +58,14 @@ pub struct KiteBuilder {
     allow_plain_http: bool,
 }
 
-/// A [`Kite`] cannot be made from these settings.
+/// Why a [`Kite`] cannot be built from these settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KiteBuildError {
-    /// Something that must be set is not.
+    /// A required setting is missing.
     #[error("`{0}` is missing: set it with KiteBuilder::{0}")]
     Missing(&'static str),
-    /// A setting holds what no HTTP header can carry.
+    /// A setting holds characters that an HTTP header cannot carry.
     #[error("`{0}` holds a blank, a control or a non-ASCII character, which a header cannot carry")]
     NotHeaderText(&'static str),
     /// The base URL cannot be used. It is not shown, as it may hold a password.
@@ -79,10 +80,10 @@ pub enum KiteBuildError {
         /// The other machine.
         host: String,
     },
-    /// A timeout of nothing lets no call succeed.
+    /// A timeout of zero lets no call succeed.
     #[error("`{0}` is zero, so no call could succeed")]
     Zero(&'static str),
-    /// A timeout that is no timeout.
+    /// A timeout longer than an hour.
     #[error("`{0}` is longer than an hour, which is the longest")]
     TooLong(&'static str),
 }
@@ -104,54 +105,53 @@ impl KiteBuilder {
         }
     }
 
-    /// The key of your app. Like every secret it is cut out of what errors quote; one of less than 8 bytes is not,
-    /// as no key of Kite's is so short (16) and it would be found in other words.
+    /// Sets the key of your app. Like every secret it is removed from what errors quote. A key of less than 8 bytes
+    /// is not removed, because it would match parts of other words; Kite's keys have 16.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = key.into();
         self
     }
 
-    /// The day's token, from [`KiteBuilder::login`]. It dies at about six in the morning in India.
+    /// Sets the day's access token, from [`KiteBuilder::login`]. It expires at about six in the morning in India.
     ///
-    /// It is cut out of what errors quote. **One of less than 8 bytes is not**, as no token of Kite's is so short
-    /// (32) and it would be found in other words: give a test a short token only if it may be shown.
+    /// It is removed from what errors quote. **A token of less than 8 bytes is not removed**, because it would match
+    /// parts of other words; Kite's tokens have 32. Use a short token in a test only if it may be shown.
     pub fn access_token(mut self, token: impl Into<SecretString>) -> Self {
         self.access_token = Some(token.into());
         self
     }
 
-    /// Where the API is, `https://api.kite.trade` by default.
+    /// Sets the address of the API, `https://api.kite.trade` by default.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = url.into();
         self
     }
 
-    /// How long one call may take, from looking up the name to the last byte; 7 s by default
-    /// and an hour at most. The dump of instruments may take ten times as long.
+    /// Sets how long one call may take, from the name lookup to the last byte. 7 s by default, an hour at most. The
+    /// listing of instruments may take ten times as long.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long connecting may take, the TLS handshake included; 3 s by default and an hour
-    /// at most.
+    /// Sets how long connecting may take, including the TLS handshake. 3 s by default, an hour at most.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// The product of orders that name none; CNC by default.
+    /// Sets the product of orders that name none. CNC by default.
     pub fn default_product(mut self, product: Product) -> Self {
         self.default_product = product;
         self
     }
 
-    /// The market protection of MARKET and SL-M orders that name none, and of changes *to* one of these
-    /// types that name none; [`MarketProtection::AUTO`] by default (Kite: -1). LIMIT and SL orders are
-    /// sent without one. An order that already is of such a type keeps its own through a change.
+    /// Sets the market protection of MARKET and SL-M orders that name none, and of changes *to* one of these types
+    /// that name none. [`MarketProtection::AUTO`] by default (Kite: -1). LIMIT and SL orders are sent without one. An
+    /// order that already has such a type keeps its own when it is changed.
     ///
-    /// With `None` nothing is sent unless the order or the change names it, and Kite then refuses
-    /// market orders: "Market orders without market protection are not allowed via API."
+    /// With `None`, it is sent only if the order or the change names it. Kite then refuses market orders: "Market
+    /// orders without market protection are not allowed via API."
     ///
     /// ```
     /// use lanekeeper::Kite;
@@ -169,22 +169,22 @@ impl KiteBuilder {
         self
     }
 
-    /// How this client names itself.
+    /// Sets the `User-Agent` header.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = name.into();
         self
     }
 
-    /// The longest answer that is read, in bytes and unpacked; 16 MiB by default. Of a longer one
-    /// no more than that is kept, and the call fails: [`Malformed`](crate::BrokerError::Malformed)
-    /// for a read, [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown) for a write. The listing of
-    /// instruments has a bound of its own.
+    /// Sets the longest answer that is read, in bytes after decompression. 16 MiB by default. A longer answer is cut
+    /// there, and the call fails: [`Malformed`](crate::BrokerError::Malformed) for a read,
+    /// [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown) for a write. The listing of instruments has its own
+    /// bound.
     pub fn max_answer(mut self, bytes: u64) -> Self {
         self.max_answer = bytes;
         self
     }
 
-    /// The longest listing of instruments that is read, in bytes and unpacked; 64 MiB by default.
+    /// Sets the longest listing of instruments that is read, in bytes after decompression. 64 MiB by default.
     pub fn max_listing(mut self, bytes: u64) -> Self {
         self.max_listing = bytes;
         self
@@ -196,7 +196,7 @@ impl KiteBuilder {
         self
     }
 
-    /// A plain, unpaced adapter. Sends nothing yet.
+    /// Builds the adapter, which is plain and unpaced. Sends nothing yet.
     ///
     /// # Errors
     /// A setting is missing or cannot be used; the error says which.
@@ -219,7 +219,7 @@ impl KiteBuilder {
         })
     }
 
-    /// What sends the requests, with the header of `token` if there is one.
+    /// Builds the HTTP client, with the header for `token` if there is one.
     pub(super) fn build_http(&self, token: Option<SecretString>) -> Result<Http, KiteBuildError> {
         if self.api_key.is_empty() {
             return Err(KiteBuildError::Missing("api_key"));
@@ -227,7 +227,7 @@ impl KiteBuilder {
         if !is_visible_ascii(&self.api_key) {
             return Err(KiteBuildError::NotHeaderText("api_key"));
         }
-        // ureq panics over a name that is no header.
+        // ureq panics on a name that is not a valid header value.
         if HeaderValue::from_str(&self.user_agent).is_err() || !self.user_agent.is_ascii() {
             return Err(KiteBuildError::NotHeaderText("user_agent"));
         }
@@ -253,7 +253,7 @@ impl KiteBuilder {
             .max_idle_age(MAX_IDLE_AGE)
             .user_agent(&self.user_agent);
         if on_this_machine {
-            // A proxy named by the environment cannot reach this machine's loopback.
+            // A proxy from the environment cannot reach this machine's loopback.
             config = config.proxy(None);
         }
         Ok(Http {
@@ -267,7 +267,7 @@ impl KiteBuilder {
         })
     }
 
-    /// The base URL without a slash at its end, and whether it leads to this machine.
+    /// Returns the base URL without a trailing slash, and whether it points to this machine.
     fn parse_base_url(&self) -> Result<(String, bool), KiteBuildError> {
         let text = self.base_url.trim_end_matches('/');
         let Ok(uri) = text.parse::<Uri>() else {
@@ -307,7 +307,7 @@ impl fmt::Debug for KiteBuilder {
     }
 }
 
-/// Whether a header can carry the token.
+/// Checks whether a header can carry the token.
 pub(super) fn check_token(token: &SecretString) -> Result<(), KiteBuildError> {
     if token.expose_secret().is_empty() {
         return Err(KiteBuildError::Missing("access_token"));

@@ -1,4 +1,4 @@
-//! Candles: asked for by an instrument's number, answered as rows without names.
+//! Candles: requested by an instrument's number, answered as rows without field names.
 
 use form_urlencoded::Serializer;
 use serde::Deserialize;
@@ -10,13 +10,13 @@ use super::time;
 use crate::broker::{BrokerError, Candle, CandleRequest, Ohlc, Rows};
 use crate::brokers::india::zone;
 
-/// The rows, which must be there.
+/// The rows, which are required.
 #[derive(Debug, Deserialize)]
 pub(super) struct WireCandles {
     candles: WireRows<Vec<Value>>,
 }
 
-/// The path that asks for `request`, of the instrument that Kite numbers `token`.
+/// Returns the path for `request`, of the instrument with the number `token`.
 pub(super) fn path(request: &CandleRequest, token: u64) -> Result<String, BrokerError> {
     let interval = path_segment("interval", request.interval.as_str())?;
     let (from, to) = request.range(&zone())?;

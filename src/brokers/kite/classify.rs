@@ -1,20 +1,21 @@
-//! What an answer means for whoever asked: the one place that turns Kite's errors into classes.
+//! What an answer means for the caller: the one place that turns Kite's errors into classes.
 //!
-//! A pure function of the answer, so that every trap has a line in a table of tests. Kite's
-//! `error_type` alone decides nothing: `NetworkException` is a throttle (429), an unreachable order
-//! system (503) and a permanent refusal (too many modifications). So status *and* words count.
+//! A pure function of the answer, so that every trap is a row in a table of tests. Kite's `error_type` alone decides
+//! nothing: `NetworkException` is a throttle (429), an unreachable order system (503) and a permanent refusal (too
+//! many modifications). So the status *and* the message count.
 //!
-//! When in doubt a write is [`BrokerError::OutcomeUnknown`]: a needless look in the order book costs
-//! one call, a second order costs money. So for a write every class that says "not executed" needs a
-//! reason; [`may_have_executed`] turns away all answers that give none. What it lets pass:
+//! When in doubt, a write is [`BrokerError::OutcomeUnknown`]: a needless read of the order book costs one call, a
+//! second order costs money. So for a write, every class that means "not executed" needs a reason.
+//! [`may_have_executed`] rejects all answers without one. It accepts:
 //! - 429: a limiter stands before what it protects.
 //! - 4xx in the words of a limiter: the same, by gateways that use 400 or 403 for it.
 //! - 503 in the exact words of Kite's limiter.
 //! - The 26th change of an order: Kite counts before it changes.
 //! - 4xx by Cloudflare's edge: Kite never saw the request.
-//! - 4xx, or a whole error under a good status, with a code by which Kite says that it refused: a dead
-//!   session, bad input, no funds, no permission. These are checks before the order is made.
-//! - 401 and 403: nobody unknown or forbidden gets as far as an order.
+//! - 4xx, or a whole error under a good status, with a code by which Kite says that it refused: a dead session, bad
+//!   input, no funds, no permission. These are checks before the order is made.
+//! - 401 and 403: an unknown or
+//!   forbidden client cannot place an order.
 //! - 404, 405, 411, 413, 414, 415, 431: the request fits no route, so nothing took it.
 
 use serde::Deserialize;
@@ -29,7 +30,7 @@ use crate::{Effect, Throttling};
 #[cfg(test)]
 mod tests;
 
-/// No answer tells what became of the call.
+/// Returns the error for a call whose outcome no answer shows.
 pub(super) fn no_answer_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Transient(detail),
@@ -37,8 +38,8 @@ pub(super) fn no_answer_error(effect: Effect, detail: ErrorDetail) -> BrokerErro
     }
 }
 
-/// An answer arrived that cannot be decoded. A read is not to be asked again for it, since the next
-/// answer would be the same; a write may have been done.
+/// Returns the error for an answer that cannot be decoded. A read is not repeated, since the next answer would be the
+/// same. A write may have been executed.
 pub(super) fn decode_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match effect {
         Effect::Read => BrokerError::Malformed(detail),
@@ -46,13 +47,13 @@ pub(super) fn decode_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
     }
 }
 
-/// Why the data of a successful answer is of no use.
+/// Why the data of a successful answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ResponseError {
     /// It cannot be read.
     Unreadable(String),
-    /// It is about something else than what was asked for: it may be the answer to another call, which
-    /// came late or twice over the same connection.
+    /// It is about something other than the request. It may be the answer to another call, which arrived late or
+    /// twice on the same connection.
     WrongRequest(String),
 }
 
@@ -63,7 +64,7 @@ impl From<String> for ResponseError {
 }
 
 impl ResponseError {
-    /// The same with more words.
+    /// Returns the same error with more context.
     pub(super) fn with_context(self, more: &str) -> Self {
         match self {
             Self::Unreadable(why) => Self::Unreadable(format!("{why}; {more}")),
@@ -72,7 +73,7 @@ impl ResponseError {
     }
 }
 
-/// The `data` of an answer that is known for a [`success`].
+/// Parses the `data` of an answer that [`check_success`] accepted.
 pub(super) fn parse_data<T: DeserializeOwned>(answer: &RawResponse) -> Result<T, ResponseError> {
     #[derive(Deserialize)]
     struct Data<T> {
@@ -85,7 +86,7 @@ pub(super) fn parse_data<T: DeserializeOwned>(answer: &RawResponse) -> Result<T,
     }
 }
 
-/// What it means for the call that its answer cannot be used.
+/// Returns the error of a call whose answer cannot be used.
 pub(super) fn response_error(
     answer: &RawResponse,
     effect: Effect,
@@ -93,7 +94,7 @@ pub(super) fn response_error(
 ) -> BrokerError {
     match why {
         ResponseError::Unreadable(why) => unreadable_error(answer, effect, why),
-        // The call itself has had no answer. A read may be asked again.
+        // The call itself got no answer. A read may be repeated.
         ResponseError::WrongRequest(why) => {
             let message = format!("the answer is that to another call: {why}");
             no_answer_error(effect, ErrorDetail::new(message).status(answer.status))
@@ -101,7 +102,7 @@ pub(super) fn response_error(
     }
 }
 
-/// Whether the broker says that it did what it was asked.
+/// Checks whether the answer reports success.
 pub(super) fn check_success(answer: &RawResponse, effect: Effect) -> Result<(), BrokerError> {
     if !(200..300).contains(&answer.status) {
         return Err(classify_refusal(answer, effect));
@@ -109,8 +110,8 @@ pub(super) fn check_success(answer: &RawResponse, effect: Effect) -> Result<(), 
     match answer.envelope() {
         Err(error) => Err(unreadable_error(answer, effect, &error.to_string())),
         Ok(envelope) if envelope.is_error() => Err(classify_refusal(answer, effect)),
-        // Of a write the word is all there is; and an empty order book that nobody vouches for would make a lost
-        // order absent.
+        // For a write, this word is the only evidence. And an empty order book without it would make a lost order
+        // look absent.
         Ok(envelope) if !envelope.is_success() => {
             Err(unreadable_error(answer, effect, "it does not say `success`"))
         }
@@ -118,11 +119,11 @@ pub(super) fn check_success(answer: &RawResponse, effect: Effect) -> Result<(), 
     }
 }
 
-/// A good status over a body that cannot be used: a write may well have been done.
+/// Returns the error for a success status with a body that cannot be used. A write may well have been executed.
 pub(super) fn unreadable_error(answer: &RawResponse, effect: Effect, why: &str) -> BrokerError {
     let (voice, words, _) = answer.describe();
     let too_fast = signals_throttling(answer, voice, &words);
-    // For a write the words prove nothing of the order: they may stand beside its id.
+    // For a write the message proves nothing about the order: it may stand beside its id.
     if effect == Effect::Read && too_fast {
         return throttled_error(answer, ErrorDetail::new(words).status(answer.status));
     }
@@ -134,7 +135,7 @@ pub(super) fn unreadable_error(answer: &RawResponse, effect: Effect, why: &str) 
     decode_error(effect, if too_fast { detail.throttled(answer.retry_delay()) } else { detail })
 }
 
-/// All that is told of an answer to a login that cannot be read.
+/// The whole message for an answer to a login that cannot be read.
 const UNREADABLE_LOGIN_MESSAGE: &str = "the login's answer cannot be read";
 
 /// The error of a login, which must not quote its answer: there are fresh tokens in it, under
@@ -195,13 +196,12 @@ pub(super) fn classify_refusal(answer: &RawResponse, effect: Effect) -> BrokerEr
     }
 }
 
-/// Whether a write may have been done, whatever the answer says of it.
+/// Returns whether a write may have been executed, whatever the answer claims.
 ///
-/// What must be feared is a gateway that sent the order on, heard nothing, sent it again, and hands
-/// down what the second one met: too many requests, say.
+/// The danger is a gateway that forwarded the order, got no answer, sent it again, and returns the result of the
+/// second attempt, such as "too many requests".
 fn may_have_executed(answer: &RawResponse, words: &str, code: Option<&str>) -> bool {
-    // Two answers in one, somebody whose patience ran out, or an order system that answered, and
-    // was not understood.
+    // Two answers in one, a gateway whose timeout expired, or an order system whose answer Kite could not read.
     if answer.hints_at_success()
         || is_ambiguous_message(words)
         || code.is_some_and(|code| is_ambiguous_message(code) || code == "DataException")
@@ -209,13 +209,13 @@ fn may_have_executed(answer: &RawResponse, words: &str, code: Option<&str>) -> b
         return true;
     }
     match answer.status {
-        // It needs no words, so it may break off.
+        // The status alone decides, so the body may be cut.
         429 => false,
-        // Somebody's patience ran out, or somebody fears a replay.
+        // A timeout of a gateway (408), or a refusal of early data (425).
         408 | 425 | 499 => true,
         400..=499 => answer.is_broken_envelope(),
-        // A good status and a refusal disagree; only Kite itself, and in full, may say that. Its
-        // limiter never does.
+        // A success status contradicts a refusal; only a complete error of Kite itself is believed. Its limiter never
+        // answers like that.
         200..=299 => !answer.is_complete_error() || is_throttle_message(words),
         503 => {
             let exactly = |phrase: &str| words.trim_end_matches('.').eq_ignore_ascii_case(phrase);

@@ -1,15 +1,14 @@
-//! The access token and the other secrets of a client. The token may be replaced while calls are under way.
+//! The access token and the other secrets of a client. The token may be replaced while calls are in flight.
 
 use parking_lot::RwLock;
 use secrecy::SecretString;
 
 use super::secrets::Secrets;
 
-/// So many old tokens are still looked for in what a broker echoes. A token lives for a day, and an answer
-/// for seconds.
+/// How many replaced tokens are still removed from messages. A token is valid for a day, and an answer takes seconds.
 const MAX_PREVIOUS_TOKENS: usize = 8;
 
-/// The present access token, and all that must never be shown.
+/// The current access token, and everything that must never be shown.
 #[derive(Debug, Default)]
 pub(super) struct Credentials(RwLock<CredentialState>);
 
@@ -32,18 +31,18 @@ impl Credentials {
         }))
     }
 
-    /// The same, with more that must not be shown.
+    /// Adds more secrets.
     pub(super) fn with_secrets(self, more: &[SecretString]) -> Self {
         self.0.write().other_secrets.extend_from_slice(more);
         self
     }
 
-    /// The token that the next request is made with.
+    /// Returns the token of the next request.
     pub(super) fn token(&self) -> Option<SecretString> {
         self.0.read().token.clone()
     }
 
-    /// Another token from the next request on.
+    /// Replaces the token, from the next request on.
     pub(super) fn replace(&self, token: SecretString) {
         let mut current = self.0.write();
         if let Some(old) = current.token.replace(token) {
@@ -54,7 +53,7 @@ impl Credentials {
         }
     }
 
-    /// What must not be shown.
+    /// Returns what must not be shown.
     pub(super) fn secrets(&self) -> Secrets {
         let current = self.0.read();
         let CredentialState { token, previous_tokens: old, other_secrets: fixed } = &*current;

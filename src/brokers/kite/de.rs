@@ -1,8 +1,7 @@
-//! Decoding what Kite sends, which is looser than its documents say.
+//! Decoding of Kite's answers, which are looser than its documentation.
 //!
-//! Prices come as `99725.05000000002`, as integers, now and then as text; fields come and go. So a
-//! field is read as what it can be read as, and is `None` otherwise. What a value cannot do without
-//! is asked for by the one who builds it.
+//! Prices arrive as `99725.05000000002`, as integers, sometimes as text; fields come and go. So every field is
+//! optional here, and `None` if it cannot be read. The code that builds a value checks for what it requires.
 
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -15,7 +14,7 @@ use serde_json::Value;
 use super::slice_tags::caller_tags;
 use crate::broker::{RowProblem, Rows};
 
-/// A number, however it is written; `None` for null, `NaN` and what is no number.
+/// A number in any notation. `None` for null, `NaN` and anything else.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Num(pub(super) Option<Decimal>);
 
@@ -40,7 +39,7 @@ impl<'de> Deserialize<'de> for Num {
 impl From<&Value> for Num {
     fn from(value: &Value) -> Self {
         Self(match value {
-            // The digits as they were sent: a float in between would already have changed them.
+            // Reads the digits as they were sent: a float would already have changed them.
             Value::Number(number) => parse_decimal(number.as_str()),
             Value::String(text) => parse_decimal(text),
             _ => None,
@@ -48,8 +47,8 @@ impl From<&Value> for Num {
     }
 }
 
-/// Text that says something; `None` for null and for nothing between the quotes. A number is taken
-/// as its digits, for ids that lost their quotes.
+/// A text that is not empty. `None` for null and for an empty text. A number is read as its digits, for ids without
+/// quotes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text(pub(super) Option<String>);
 
@@ -58,7 +57,7 @@ impl Text {
         self.0.as_deref()
     }
 
-    /// The text, or an error that names what lacks it.
+    /// Returns the text, or an error that names what is missing.
     pub(super) fn required(self, what: &str) -> Result<String, String> {
         self.0.ok_or_else(|| format!("it has no {what}"))
     }
@@ -74,10 +73,10 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A list that must be there, but may be null: Kite writes null for an empty one.
+/// Reads a list that is required but may be null: Kite writes null for an empty one.
 ///
-/// It reads a value and not an `Option`, which serde would take for `None` where the field is
-/// missing: an order book that is not in the answer must not pass for an empty one.
+/// It reads a value and not an `Option`, which serde would set to `None` for a missing field: an order book that is
+/// missing from the answer must not count as empty.
 fn null_as_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
     match Value::deserialize(from)? {
         Value::Null => Ok(Vec::new()),
@@ -86,7 +85,7 @@ fn null_as_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Er
     }
 }
 
-/// A list of small things, all of which can be read.
+/// A list of small values, all of which can be read.
 #[derive(Debug, Default)]
 pub(super) struct List<T>(pub(super) Vec<T>);
 
@@ -97,11 +96,10 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
     }
 }
 
-/// A list of large things: orders, trades, positions.
+/// A list of large values: orders, trades, positions.
 ///
-/// Each entry is read and built before the next is looked at. An order on its way in takes five
-/// hundred bytes where the answer may have written `{}`, so a book read as a whole before its first
-/// entry is found to be none could fill the memory.
+/// Each entry is read and built before the next. A decoded order takes five hundred bytes where the answer may have
+/// only `{}`, so decoding a whole order book before its first entry is checked could fill the memory.
 #[derive(Debug)]
 pub(super) struct WireRows<T> {
     entries: Vec<Value>,
@@ -115,8 +113,8 @@ impl<'de, T> Deserialize<'de> for WireRows<T> {
 }
 
 impl<T: DeserializeOwned> WireRows<T> {
-    /// Builds each entry. One that cannot be read or built is a problem, named by its field `name`: none is
-    /// left out in silence, since an order that nobody sees may be placed again.
+    /// Builds each entry. An entry that cannot be read or built becomes a problem, named by its field `name`. No
+    /// entry is dropped silently, since a strategy may place an order again that it does not see.
     ///
     /// # Errors
     /// More than [`MAX_PROBLEMS`] of them.
@@ -137,10 +135,10 @@ impl<T: DeserializeOwned> WireRows<T> {
     }
 }
 
-/// An answer with more rows than this that cannot be read is none of which a part is worth having.
+/// An answer with more unreadable rows than this fails as a whole.
 pub(super) const MAX_PROBLEMS: usize = 1000;
 
-/// Adds a problem, if there are not too many already.
+/// Adds a problem, unless there are too many already.
 pub(super) fn push_problem(
     problems: &mut Vec<RowProblem>,
     problem: RowProblem,
@@ -153,8 +151,8 @@ pub(super) fn push_problem(
     Ok(())
 }
 
-/// What is told of an entry that cannot be read: what it is called, and the whole of it. It is shortened once it
-/// is without secrets, for half of one at the cut would not be found.
+/// Returns the problem for an entry that cannot be read: its name and its whole text. The text is shortened only
+/// after secrets are removed, since half a secret at the cut would not be found.
 pub(super) fn row_problem(row: usize, name: &str, entry: &Value, why: &str) -> RowProblem {
     let text = |value: &Value| Text::deserialize(value).ok().and_then(|text| text.0);
     let field = |name: &str| entry.get(name).and_then(text);
@@ -162,7 +160,7 @@ pub(super) fn row_problem(row: usize, name: &str, entry: &Value, why: &str) -> R
     problem.name = field(name);
     let more = entry.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(text);
     let mut tags = caller_tags(field("tag").into_iter().chain(more)).into_iter();
-    // Of several it is not known which is the caller's; then it may be any order.
+    // If there are several tags, it is unknown which one is the caller's.
     problem.tag = tags.next().filter(|_| tags.next().is_none());
     problem
 }
@@ -178,7 +176,7 @@ fn json_type(value: &Value) -> &'static str {
     }
 }
 
-/// A part that may be missing, null, or of a shape not known.
+/// Reads a part that may be missing, null, or of an unknown shape.
 pub(super) fn lenient<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,7 +1,7 @@
-//! The decoding of answers as a function of bytes, for those who try to break it.
+//! The decoding of answers as a function of bytes, for fuzzing.
 //!
-//! Not a part of the interface: it may change in any version. It is called by the fuzz target in
-//! `fuzz/` and by the test `kite_fuzz`, which runs the same without a fuzzer.
+//! Not part of the interface: it may change in any version. The fuzz target in `fuzz/` calls it, and so does the test
+//! `kite_fuzz`, which needs no fuzzer.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -47,7 +47,7 @@ const RESPONSE_HEADS: [(u16, bool); 15] = [
 /// Decodes `body` in every way that the adapter decodes an answer.
 ///
 /// # Panics
-/// Something that holds for every answer does not hold for this one.
+/// The answer violates a property that holds for every answer.
 pub fn check(body: &[u8]) {
     for (status, mitigated) in RESPONSE_HEADS {
         let answer = RawResponse {
@@ -103,7 +103,7 @@ fn check_read<T: DeserializeOwned, U, E: Into<ResponseError>>(
     build_data(answer, Effect::Read, build).map(drop)
 }
 
-/// As `Http::build` does it.
+/// Builds the data as `Http::request_data` does.
 fn build_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
     answer: &RawResponse,
     effect: Effect,
@@ -129,7 +129,7 @@ fn check_writes(answer: &RawResponse) {
     let done = build_data(answer, Effect::Write, |done: WireConfirmation| {
         orders::check_confirmation(&done, "1")
     });
-    // Whoever heard that it was done, and by which id, heard it under a good status.
+    // Success, and an id, are accepted only under a success status.
     assert!((200..300).contains(&answer.status) || (placed.is_err() && done.is_err()));
     for error in [placed, done].into_iter().filter_map(Result::err) {
         let class = error.class();

@@ -1,20 +1,20 @@
-//! The mechanics of HTTP: send one request, once, and read its answer to the end.
+//! HTTP: sends one request once, and reads its answer to the end.
 //!
 //! # At most once
-//! ureq 3 sends a request once: its `run` has one loop, which goes round for redirects only, and
-//! nothing in it catches an error to try again, stale connection or not (read in 3.5.1). Before it
-//! takes a connection from its pool it looks whether the peer has closed it or said anything, and
-//! takes another one if so; that is before the first byte is written. A connection that dies between
-//! that look and the answer is an error, which [`transport`](super::transport_error) classes. Redirects
-//! are switched off, for an order that follows one is sent twice.
+//! ureq 3 sends a request once: its `run` has one loop, for redirects only, and nothing in it catches
+//! an error to retry, not even on a stale connection (read in 3.5.1). Before it takes a connection from its pool, it
+//! checks whether the peer has closed it or sent anything, and takes another one if so; that is before the first byte
+//! is written. If a connection breaks between that check and the answer, the call fails, and
+//! [`transport_error`](super::transport_error) classifies the error. Redirects are switched off, because an order
+//! that follows one is sent twice.
 //!
 //! # Answers out of step
-//! HTTP/1.1 pairs answers with requests by their order alone. ureq drops a connection that says more than
-//! its answer, both when it returns it to the pool (from 3.4.1 on, what it has read already too) and when it
-//! takes it out again. What it cannot see are bytes that arrive after that look: a second answer to an earlier
-//! request that comes while the next is under way, or one that is sent unasked on a new connection. Those look
-//! like the answer, and only what they say can tell: an answer that names another order than the one that was
-//! asked for, or for a new order one that [is known](super::known_ids), is [`ResponseError::WrongRequest`].
+//! HTTP/1.1 pairs answers with requests only by their order. ureq drops a connection with bytes
+//! beyond its answer, both when it returns the connection to the pool (from 3.4.1 on, this includes bytes that it has
+//! read already) and when it takes it out again. It cannot see bytes that arrive after that check: a second answer to
+//! an earlier request that arrives while the next one is in flight, or an unsolicited answer on a new connection.
+//! Such bytes look like the answer, and only their content can tell: an answer about another order than the requested
+//! one, or, for a new order, with an id that [is known](super::known_ids), is [`ResponseError::WrongRequest`].
 
 use std::io::Read;
 use std::time::Duration;
@@ -39,11 +39,11 @@ use crate::broker::{BrokerError, ErrorDetail, InstrumentInfo, Partial, Rows, Sli
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";
 
-/// The dump of all instruments is megabytes, and Kite builds it on request. It gets this many times
-/// the ordinary timeout.
+/// The listing of all instruments has megabytes, and Kite builds it on request. It gets this many times the ordinary
+/// timeout.
 const LISTING_TIMEOUT_FACTOR: u32 = 10;
 
-/// One request to be made. No `Debug`: the form of a login and the path of a logout hold secrets.
+/// One request. No `Debug`: the form of a login and the path of a logout hold secrets.
 pub(super) struct ApiRequest {
     method: Method,
     /// From the root of the API, with the query string; made of checked segments.
@@ -51,7 +51,7 @@ pub(super) struct ApiRequest {
     form: Option<String>,
     effect: Effect,
     is_listing: bool,
-    /// Its answer holds secrets that nobody knows yet, so none of it may be shown.
+    /// Whether its answer holds new secrets, so that none of it may be shown.
     has_secret_response: bool,
 }
 
@@ -60,7 +60,7 @@ impl ApiRequest {
         Self::new(Method::GET, path, None, Effect::Read)
     }
 
-    /// The dump of instruments, which takes its time.
+    /// Creates the request for the listing of instruments, which has a longer timeout.
     pub(super) fn get_listing(path: impl Into<String>) -> Self {
         Self { is_listing: true, ..Self::get(path) }
     }
@@ -69,7 +69,7 @@ impl ApiRequest {
         Self::new(Method::POST, path, Some(form), Effect::Write)
     }
 
-    /// Asks for a token.
+    /// Creates the request for a token.
     pub(super) fn login(path: impl Into<String>, form: String) -> Self {
         Self { has_secret_response: true, ..Self::post(path, form) }
     }
@@ -94,24 +94,23 @@ impl ApiRequest {
     }
 }
 
-/// A connection pool, an address, and the key to it.
+/// A connection pool, the address of the API, and the credentials.
 pub(super) struct Http {
-    /// Replaced when its connections are no longer to be trusted.
+    /// Replaced when its connections can no longer be trusted.
     pub(super) agent: RwLock<Agent>,
     /// Without a slash at its end.
     pub(super) base: String,
     pub(super) timeout: Duration,
-    /// The longest answer, in bytes and unpacked.
+    /// The longest answer, in bytes after decompression.
     pub(super) max_answer: u64,
-    /// The same of the dump of instruments.
+    /// The same for the listing of instruments.
     pub(super) max_listing: u64,
     pub(super) api_key: String,
     pub(super) credentials: Credentials,
 }
 
 impl Http {
-    /// The `data` of Kite's answer, made into something. What `build` cannot make is an answer that
-    /// cannot be used.
+    /// Sends a request and builds a value from the `data` of the answer. If `build` fails, the answer cannot be used.
     pub(super) fn request_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
         &self,
         call: &ApiRequest,
@@ -128,10 +127,10 @@ impl Http {
         })
     }
 
-    /// Leaves all connections behind if an answer may have been that to another call: on a connection that
-    /// is out of step each answer is that to the call before. Calls under way keep theirs to their end. A read
-    /// that cannot be read is no such sign, since the next one would come to the same, and the handshakes would
-    /// slow down the orders.
+    /// Drops all idle connections if an answer may have belonged to another call: on a connection that is out of
+    /// step, each answer is that to the call before. Calls in flight keep their connections. A read whose answer
+    /// cannot be decoded is not such a sign: the next answer would be the same, and new handshakes would slow down
+    /// orders.
     fn drop_connections_if_out_of_step(&self, effect: Effect, why: &ResponseError) {
         if effect == Effect::Write || matches!(why, ResponseError::WrongRequest(_)) {
             let mut agent = self.agent.write();
@@ -139,7 +138,7 @@ impl Http {
         }
     }
 
-    /// The same of an answer of many rows.
+    /// Like `request_data`, for an answer of many rows.
     pub(super) fn request_rows<T: DeserializeOwned, U, E: Into<ResponseError>>(
         &self,
         call: &ApiRequest,
@@ -148,7 +147,7 @@ impl Http {
         self.request_data(call, build).map(|partial| self.redact_rows(partial))
     }
 
-    /// The same of an order that may have been divided.
+    /// Like `request_data`, for an order that Kite may have divided into slices.
     pub(super) fn request_slices<T: DeserializeOwned>(
         &self,
         call: &ApiRequest,
@@ -157,7 +156,7 @@ impl Http {
         self.request_data(call, build).map(|order| self.credentials.secrets().redact_slices(order))
     }
 
-    /// The rows of a listing of instruments.
+    /// Requests the rows of a listing of instruments.
     pub(super) fn request_listing(
         &self,
         call: &ApiRequest,
@@ -173,12 +172,12 @@ impl Http {
         }
     }
 
-    /// Kite's word that it was done, whatever else it says.
+    /// Sends a request and checks only that Kite reports success.
     pub(super) fn execute(&self, call: &ApiRequest) -> Result<(), BrokerError> {
         self.request(call, |answer| classify::check_success(answer, call.effect))
     }
 
-    /// Sends `call` once and reads the answer. Every error leaves without secrets.
+    /// Sends `call` once and reads the answer. Secrets are removed from every error.
     pub(super) fn request<T>(
         &self,
         call: &ApiRequest,
@@ -218,8 +217,7 @@ impl Http {
             .uri(format!("{}{}", self.base, call.path))
             .header("X-Kite-Version", API_VERSION);
         if let Some(form) = &call.form {
-            // With its length known the form goes out as it is, not in chunks, which not every
-            // gateway takes.
+            // With a known length the form is sent as it is, not in chunks, which some gateways refuse.
             request = request
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .header(header::CONTENT_LENGTH, form.len());
@@ -231,7 +229,7 @@ impl Http {
             request = request.header(header::AUTHORIZATION, value);
         }
         let patience = if call.is_listing { LISTING_TIMEOUT_FACTOR } else { 1 };
-        // Cloned, so that nobody waits for the lock during the call.
+        // Cloned, so that no other thread waits for the lock during the call.
         let agent = self.agent.read().clone();
         let request = agent
             .configure_request(request.body(body)?)
@@ -258,15 +256,15 @@ impl Http {
         let Err(cut) = read_limited(most, body.into_reader(), &mut answer.body) else {
             return Ok(answer);
         };
-        // A throttle needs no words. Anything else may be the beginning of any answer.
+        // A throttle is recognised by its status. The beginning of any other answer proves nothing.
         if answer.status == 429 {
             return Ok(answer);
         }
         let detail = ErrorDetail::new(cut.to_string()).status(answer.status);
         Err(match cut {
-            // The next one may be whole.
+            // The next answer may be complete.
             BodyReadError::Interrupted(_) => classify::no_answer_error(call.effect, detail),
-            // The next one would be as long.
+            // The next answer would be as long.
             BodyReadError::TooLong(_) => classify::decode_error(call.effect, detail),
         })
     }
@@ -281,9 +279,8 @@ pub(super) enum BodyReadError {
     TooLong(u64),
 }
 
-/// Reads all of `body`, if it is `most` bytes at most; else a beginning, and why that is not all.
-/// What is counted was unpacked, so a small gzip cannot fill the memory; and it is counted as it
-/// comes, whatever the head says.
+/// Reads `body`, at most `most` bytes of it, and returns an error if that is not all. It counts bytes after
+/// decompression, so a small gzip cannot fill the memory, and it ignores the length that the header announces.
 pub(super) fn read_limited(
     most: u64,
     body: impl Read,
@@ -301,7 +298,7 @@ fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Refused here; nothing left this process.
+/// Returns the error for a request that was refused locally: nothing left this process.
 pub(super) fn not_sent_error(why: impl Into<String>) -> BrokerError {
     BrokerError::NotSent(ErrorDetail::new(why).local())
 }

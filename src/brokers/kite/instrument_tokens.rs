@@ -1,4 +1,4 @@
-//! The numbers by which Kite knows instruments, which candles are asked for by.
+//! Kite's numbers for instruments, which requests for candles need.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use parking_lot::RwLock;
 
 use crate::broker::{Exchange, Instrument};
 
-/// More than all exchanges list together, so that only a broker gone mad meets it.
+/// More than all exchanges list together, so only a faulty answer reaches it.
 pub(super) const MAX_TOKENS: usize = 500_000;
 
-/// What was learned from listings and quotes. Shared by the clones of an adapter.
+/// The numbers from listings and quotes. Shared by the clones of an adapter.
 #[derive(Debug, Default)]
 pub(super) struct InstrumentTokens(RwLock<HashMap<Instrument, u64>>);
 
 impl InstrumentTokens {
-    /// The number of `instrument`, if an answer carried it.
+    /// Returns the number of `instrument`, if an answer contained it.
     pub(super) fn get(&self, instrument: &Instrument) -> Option<u64> {
         self.0.read().get(instrument).copied()
     }
 
-    /// A new listing takes the place of the old one: of `exchange`, or of all.
+    /// Replaces the numbers by those of a new listing: of `exchange`, or of all.
     pub(super) fn replace(
         &self,
         exchange: Option<&Exchange>,
@@ -33,7 +33,7 @@ impl InstrumentTokens {
         known.extend(listed.take(MAX_TOKENS));
     }
 
-    /// Adds what a quote told.
+    /// Adds the numbers of quotes.
     pub(super) fn extend(&self, told: impl Iterator<Item = (Instrument, u64)>) {
         let mut known = self.0.write();
         for (instrument, token) in told {

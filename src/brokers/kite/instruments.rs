@@ -1,4 +1,4 @@
-//! The dump of instruments: CSV with a head, tens of thousands of rows.
+//! The listing of instruments: CSV with a header, tens of thousands of rows.
 //!
 //! It is read line by line: a stray quote in one row must not swallow the rows after it.
 
@@ -15,12 +15,12 @@ use super::response::{BodyKind, RawResponse};
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail, Instrument, InstrumentInfo, RowProblem, Rows};
 
-/// Reads an answer of the dump. An error comes as JSON here too, and that under status 200.
+/// Reads an answer with the listing. An error is JSON here too, even under status 200.
 pub(super) fn parse_response(answer: &RawResponse) -> Result<Rows<InstrumentInfo>, BrokerError> {
     let good = (200..300).contains(&answer.status);
-    // The voice is looked at only where it is cheap: a dump of megabytes is neither.
+    // The kind of the body is determined only for short answers, not for megabytes of CSV.
     if good && answer.body.starts_with(b"instrument_token") {
-        // Its beginning is tens of instruments that are not to blame.
+        // The beginning of the body would quote instruments that are not at fault.
         let undecodable = |why| ErrorDetail::new(format!("the listing cannot be read: {why}"));
         return parse_rows(&answer.body, instrument_tokens::MAX_TOKENS).map_err(|why| {
             classify::decode_error(Effect::Read, undecodable(why).status(answer.status))
@@ -38,8 +38,8 @@ pub(super) fn parse_response(answer: &RawResponse) -> Result<Rows<InstrumentInfo
     }
 }
 
-/// Reads the rows, `most` at most: a listing takes many times the memory of a row that is hardly one.
-/// Columns are found by name, as Kite adds some now and then.
+/// Reads at most `most` rows: a decoded row takes many times the memory of a nearly empty line. Columns are found by
+/// name, as Kite adds columns from time to time.
 fn parse_rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
     let mut lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
     let mut fields = ByteRecord::new();
@@ -50,7 +50,7 @@ fn parse_rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> 
     for (row, line) in lines.filter(|line| !line.is_empty()).enumerate() {
         let read = read_line(line, &mut fields).and_then(|()| match fields.len() {
             of if of == width => columns.parse_row(&fields),
-            // The last row of a dump that was cut is one of these.
+            // This is what the last row of a cut listing looks like.
             of => Err(format!("it has {of} columns where the head has {width}")),
         });
         match read {
@@ -67,7 +67,7 @@ fn parse_rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> 
     Ok(listed)
 }
 
-/// The fields of one line.
+/// Reads the fields of one line.
 fn read_line(line: &[u8], into: &mut ByteRecord) -> Result<(), String> {
     into.clear();
     let mut reader =
@@ -107,7 +107,7 @@ impl Columns {
         })
     }
 
-    /// The listing in `row`.
+    /// Reads the instrument in `row`.
     fn parse_row(&self, row: &ByteRecord) -> Result<InstrumentInfo, String> {
         // Names of companies are not always UTF-8.
         let text = |column: usize| row.get(column).map(String::from_utf8_lossy).unwrap_or_default();

@@ -1,26 +1,26 @@
-//! The ids of orders that are known, so that none of them passes for that of a new order.
+//! The ids of known orders, so that none of them is accepted as the id of a new order.
 //!
-//! An answer that belongs to another call looks like the right one; its id alone can tell (see
-//! [`http`](super::http)). Kite gives an id once: ids begin with the day. So an id that this client has seen in
-//! an answer is that of another order, if
+//! An answer that belongs to another call looks like the right one; only its id can tell (see [`http`](super::http)).
+//! Kite never reuses an id: ids begin with the date. So an id that this client has seen in an answer is that of
+//! another order, if
 //! - it was the answer to another placement, or
-//! - any other answer named it before this placement was sent. After that it may be the new order itself, seen
-//!   by a look into the order book.
+//! - any other answer named it before this placement was sent. After that it may be the new order itself, seen in the
+//!   order book.
 //!
-//! What this cannot tell is an answer with an id that nobody here has seen: an order of another program, or, of
-//! two placements under way at once, the answer to the other. Of the latter, the one that is answered second by
-//! the same id is found out; only the order book says which of the two it belongs to.
+//! This does not detect an answer with an id that this client has not seen: an order of another program, or, with two
+//! placements in flight, the answer to the other one. In the latter case the second answer with the same id is
+//! detected; only the order book shows which of the two it belongs to.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// So many ids are kept; beyond that the oldest is forgotten. Kite takes 5000 orders a day, so a day of a full
-/// account is known twice over, in about 1 MB. A late answer comes within seconds.
+/// How many ids are kept; beyond that the oldest is dropped. Kite takes 5000 orders a day, so this covers two full
+/// days, in about 1 MB. A late answer arrives within seconds.
 const MAX_IDS: usize = 10_000;
 
-/// The ids that one client has seen. The number alone counts: Kite gives the same one to no two varieties.
+/// The ids that one client has seen. Only the number counts: no two varieties share one.
 #[derive(Debug, Default)]
 pub(super) struct KnownIds(Mutex<SeenIds>);
 
@@ -33,9 +33,9 @@ struct SeenIds {
 
 #[derive(Debug, Clone, Copy)]
 struct SeenId {
-    /// How many placements had begun.
+    /// How many placements had begun when it was first seen.
     placements_before: u64,
-    /// It was the answer to a placement.
+    /// Whether it was the answer to a placement.
     is_assigned: bool,
 }
 
@@ -46,19 +46,19 @@ pub(super) struct PendingPlacement<'a> {
 }
 
 impl KnownIds {
-    /// Call it before the order is sent.
+    /// Begins a placement. Call this before the order is sent.
     pub(super) fn begin_placement(&self) -> PendingPlacement<'_> {
         let mut known = self.0.lock();
         known.placements += 1;
         PendingPlacement { known: self, number: known.placements }
     }
 
-    /// There is an order of this id.
+    /// Records the id of an existing order.
     pub(super) fn record(&self, id: &str) {
         self.record_all([id]);
     }
 
-    /// The same of many.
+    /// Records many ids.
     pub(super) fn record_all<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         let mut known = self.0.lock();
         for id in ids {
@@ -71,7 +71,7 @@ impl KnownIds {
 }
 
 impl PendingPlacement<'_> {
-    /// Whether `id` can be that of the new order. It is known from then on.
+    /// Returns whether `id` can be that of the new order, and records it.
     pub(super) fn claim(&self, id: &str) -> bool {
         let mut known = self.known.0.lock();
         let at = known.placements;
@@ -90,7 +90,7 @@ impl PendingPlacement<'_> {
 }
 
 impl SeenIds {
-    /// Adds an id that is not there yet.
+    /// Adds an id that is not known yet.
     fn insert(&mut self, id: &str, seen: SeenId) {
         if self.oldest_first.len() >= MAX_IDS {
             if let Some(oldest) = self.oldest_first.pop_front() {

@@ -1,10 +1,10 @@
 //! Zerodha's Kite Connect v3, over HTTP.
 //!
-//! [`Kite`] is a plain adapter: it sends each call at once, and once. Nothing in it waits, retries or
-//! follows a redirect; a `BrokerProxy` in front keeps the pace.
+//! [`Kite`] is a plain adapter: it sends each call at once, and once. Nothing in it waits, retries or follows a
+//! redirect; a `BrokerProxy` in front paces the calls.
 //!
-//! What a call may be tried again after is decided in one place, from the status and the words of the
-//! answer, and erring on the side of "outcome unknown": see [`BrokerError`].
+//! `classify.rs` decides what an error means, from the status and the message of the answer. When in doubt, a write
+//! is "outcome unknown": see [`BrokerError`].
 
 mod builder;
 mod candles;
@@ -54,7 +54,7 @@ use crate::broker::{
 use crate::presets;
 use crate::quota::Limits;
 
-/// An account at Zerodha. A clone is the same account and shares its connections.
+/// An account at Zerodha. Cheap to clone: a clone is the same account and shares its connections.
 ///
 /// ```no_run
 /// use lanekeeper::broker::{Broker, Instrument};
@@ -67,13 +67,13 @@ use crate::quota::Limits;
 /// # }
 /// ```
 ///
-/// No error and no `Debug` shows a token, nor does what the HTTP client logs, down to the debug level.
-/// At the *trace* level of the crate `log` it writes what it sends byte by byte, the token with it:
-/// keep `ureq` and `ureq_proto` above that.
+/// No error and no `Debug` shows a token, and neither do the logs of the HTTP client down to the debug level. At the
+/// *trace* level of the crate `log`, ureq writes every byte that it sends, the token included: keep `ureq` and
+/// `ureq_proto` above that level.
 ///
 /// An [`OrderId`] is Kite's number, with the variety before it where that is not the regular one:
-/// `amo/151220000000000`. The day's [`trades`](Broker::trades) are the exception: Kite does not tell
-/// the variety with them, so they carry the plain number.
+/// `amo/151220000000000`. The day's [`trades`](Broker::trades) are the exception: Kite does not send the variety with
+/// them, so they carry the plain number.
 ///
 /// An answer to a placement, a change or a cancellation counts only if it names the right order. A new order has
 /// an id of 1 to 64 letters, digits, `-` and `_` that this client has not seen before; a change names the order
@@ -94,25 +94,25 @@ struct Inner {
 }
 
 impl Kite {
-    /// Begins with Kite's address and the timeouts of the vendor's own client.
+    /// Returns a builder with Kite's address and the timeouts of the vendor's own client.
     pub fn builder() -> KiteBuilder {
         KiteBuilder::new()
     }
 
-    /// What Zerodha documents of its limits: [`presets::kite`].
+    /// Returns the limits that Zerodha documents: [`presets::kite`].
     pub fn limits() -> Limits {
         presets::kite()
     }
 
-    /// Places an order, and gives what came of each slice of it.
+    /// Places an order, and returns the outcome of each slice.
     fn place(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
         let Inner { http, default_product, market_protection, .. } = &*self.inner;
         let variety = path_segment("order variety", order.variety.as_str())?;
         let form = order_form::placement(order, default_product, *market_protection)?;
         let call = ApiRequest::post(format!("/orders/{variety}"), form);
         let new = self.inner.known_ids.begin_placement();
-        // Success without an id is an order that we cannot name: it must be looked for. So is one by the id
-        // of another order.
+        // Success without an id is an order that cannot be named, so it must be searched for. The same holds for the
+        // id of another order.
         let secrets = http.credentials.secrets();
         let is_new = |id: &str| !secrets.appear_in(id) && new.claim(id);
         http.request_slices(&call, |placed: WirePlacement| {
@@ -222,7 +222,7 @@ impl Broker for Kite {
         let listed = self.http().request_listing(&ApiRequest::get_listing(path))?;
         let token = |info: &InstrumentInfo| with_token(&info.instrument, info.token.as_deref());
         let numbered = listed.iter().filter_map(token);
-        // What is missing from a part of a listing may well be listed.
+        // An instrument that is missing from a partial listing may well exist.
         match listed.is_complete() {
             true => self.inner.tokens.replace(exchange, numbered),
             false => self.inner.tokens.extend(numbered),
@@ -231,7 +231,7 @@ impl Broker for Kite {
     }
 
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        // Kite calls a request for nothing an error; there is nothing to ask.
+        // Kite rejects a request without instruments, so none is sent.
         if instruments.is_empty() {
             return Ok(Quotes::default());
         }
@@ -242,7 +242,7 @@ impl Broker for Kite {
         Ok(quotes)
     }
 
-    /// Kite asks for candles by the instrument's number, which this adapter learns from
+    /// Kite identifies the instrument by a number here, which this adapter learns from
     /// [`instruments`](Broker::instruments) and [`quotes`](Broker::quotes). Call one of them first.
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         let Some(token) = self.inner.tokens.get(&request.instrument) else {
@@ -272,7 +272,7 @@ impl Broker for Kite {
     }
 }
 
-/// An instrument and its number, where it has one.
+/// Returns the instrument with its number, if it has one.
 fn with_token(instrument: &Instrument, token: Option<&str>) -> Option<(Instrument, u64)> {
     Some((instrument.clone(), token?.parse().ok()?))
 }

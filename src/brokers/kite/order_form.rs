@@ -1,7 +1,7 @@
-//! Orders and changes on their way out: checked, then written as the forms Kite reads.
+//! Orders and changes: checked, then written as the forms that Kite reads.
 //!
-//! What Kite would refuse for sure is refused here, as an invalid order counts against the day's
-//! allowance like any other. What only Kite can know (lots, ticks, funds) is left to Kite.
+//! What Kite would certainly refuse is refused here, since an invalid order counts against the day's limit like any
+//! other. What only Kite can know (lots, ticks, funds) is left to Kite.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use crate::broker::{
     TimeInForce,
 };
 
-/// Fields that this adapter fills in or leaves out on purpose. An extra may not speak for them: it
-/// would pass by the checks, or contradict what the caller sees in the request.
+/// Fields that this adapter sets or omits on purpose. An extra field may not set them: it would bypass the checks, or
+/// contradict the request that the caller sees.
 const RESERVED_FIELDS: [&str; 15] = [
     "exchange",
     "tradingsymbol",
@@ -38,7 +38,7 @@ const RESERVED_FIELDS: [&str; 15] = [
 /// The most characters of a tag.
 pub(super) const MAX_TAG_LENGTH: usize = 20;
 
-/// The form that places `order`.
+/// Returns the form that places `order`.
 pub(super) fn placement(
     order: &OrderRequest,
     default_product: &Product,
@@ -82,7 +82,7 @@ pub(super) fn placement(
     Ok(form.finish())
 }
 
-/// The form that makes `change`.
+/// Returns the form that makes `change`.
 pub(super) fn modification(
     change: &OrderChange,
     default_protection: Option<MarketProtection>,
@@ -116,8 +116,8 @@ pub(super) fn modification(
     Ok(form.finish())
 }
 
-/// The query string of a cancellation, with its `?`; empty if nothing goes with it. Kite's own clients
-/// send `parent_order_id` so, since a DELETE has no form.
+/// Returns the query string of a cancellation with its `?`, or an empty text. Kite's own clients send
+/// `parent_order_id` this way, since a DELETE has no form.
 pub(super) fn cancellation(cancel: &OrderCancel) -> Result<String, BrokerError> {
     if cancel.extra.is_empty() {
         return Ok(String::new());
@@ -127,9 +127,9 @@ pub(super) fn cancellation(cancel: &OrderCancel) -> Result<String, BrokerError> 
     Ok(format!("?{}", query.finish()))
 }
 
-/// Adds the market protection: what the caller named, or the default where Kite asks for one. Kite asks
-/// for it with each order of these types, and with a change *to* one of them; an order that already is
-/// of such a type keeps its own. It has no meaning for the other types, so naming it there is a mistake.
+/// Adds the market protection: what the caller named, or the default where Kite requires one. Kite requires it for
+/// each order of these types, and for a change *to* one of them. An order that already has such a type keeps its own.
+/// It has no meaning for other types, so it is an error there.
 fn add_protection(
     form: &mut Serializer<'_, String>,
     kind: Option<&OrderType>,
@@ -152,10 +152,10 @@ fn add_protection(
     Ok(())
 }
 
-/// Kite's word for a market protection that it chooses itself.
+/// Kite's value for a market protection that it chooses itself.
 const AUTOMATIC: &str = "-1";
 
-/// Adds the fields that this adapter does not know.
+/// Adds the extra fields.
 fn add_extras(
     form: &mut Serializer<'_, String>,
     extra: &BTreeMap<String, String>,
@@ -172,7 +172,7 @@ fn add_extras(
     Ok(())
 }
 
-/// Kite's word for an order type.
+/// Returns Kite's name for an order type.
 fn order_type(kind: &OrderType) -> &str {
     match kind {
         OrderType::Stop => "SL-M",
@@ -181,7 +181,7 @@ fn order_type(kind: &OrderType) -> &str {
     }
 }
 
-/// Kite's word for a time in force. What Kite does not have must not become a day order in silence.
+/// Returns Kite's name for a time in force. A value that Kite does not have must not silently become a day order.
 fn validity(time: &TimeInForce) -> Result<&str, BrokerError> {
     match time {
         TimeInForce::Fok | TimeInForce::Gtc => Err(not_sent_error(format!(
@@ -191,7 +191,7 @@ fn validity(time: &TimeInForce) -> Result<&str, BrokerError> {
     }
 }
 
-/// Whether the prices that the order type needs are there.
+/// Checks that the prices which the order type needs are set.
 fn check_prices(
     kind: &OrderType,
     price: Option<Decimal>,
@@ -222,7 +222,7 @@ fn quantity_text(what: &str, quantity: Decimal, least: Decimal) -> Result<String
     Ok(decimal_text(quantity))
 }
 
-/// Without an exponent, as `Decimal` always writes, and without zeros that say nothing.
+/// Writes a number without an exponent and without trailing zeros.
 fn decimal_text(number: Decimal) -> String {
     number.normalize().to_string()
 }

@@ -1,12 +1,11 @@
-//! Order ids and the paths they make.
+//! Order ids, and the paths made of them.
 //!
-//! To change or cancel an order, Kite wants its variety as well as its number. So an id carries the
-//! variety, where it is not the regular one: `amo/151220000000000`. Everything that becomes a part
-//! of a path is checked here, and only letters, digits, `-` and `_` pass; so no id can leave its
-//! place in the path, and nothing needs to be encoded.
+//! To change or cancel an order, Kite requires its variety as well as its number. So an id carries the variety, where
+//! it is not the regular one: `amo/151220000000000`. Everything that becomes part of a path is checked here, and only
+//! letters, digits, `-` and `_` are allowed. So no id can change the path, and nothing needs to be encoded.
 //!
-//! The same rule holds for what Kite sends as an id. Kite documents digits; the rule is wider, as nothing
-//! depends on digits. What breaks it is no [`OrderId`], so no caller is handed one that cannot be used.
+//! The same rule holds for the ids that Kite sends. Kite documents digits; the rule is wider, as nothing depends on
+//! digits. An id that violates it never becomes an [`OrderId`], so every [`OrderId`] can be used.
 
 use super::http::not_sent_error;
 use super::secrets::truncate;
@@ -15,10 +14,10 @@ use crate::broker::{BrokerError, OrderId, Variety};
 /// Longer than any id Kite gives (19 digits).
 const MAX_SEGMENT_LENGTH: usize = 64;
 
-/// The id by which this adapter finds the order `number` again.
+/// Returns the id by which this adapter finds the order `number` again.
 ///
 /// # Errors
-/// The variety or the number cannot be a part of a path.
+/// The variety or the number cannot be part of a path.
 pub(super) fn order_id(variety: &Variety, number: &str) -> Result<OrderId, String> {
     let number = check_segment("order id", number)?;
     Ok(match variety {
@@ -29,23 +28,23 @@ pub(super) fn order_id(variety: &Variety, number: &str) -> Result<OrderId, Strin
     })
 }
 
-/// Whether `text` can be the number of an order.
+/// Returns whether `text` can be the number of an order.
 pub(super) fn is_order_number(text: &str) -> bool {
     check_segment("order id", text).is_ok()
 }
 
-/// The number that Kite knows the order by.
+/// Returns Kite's number of the order.
 pub(super) fn order_number(id: &OrderId) -> Result<&str, BrokerError> {
     split_id(id).map(|(_, number)| number)
 }
 
-/// `variety/number`, as paths have it.
+/// Returns `variety/number`, as used in paths.
 pub(super) fn order_path(id: &OrderId) -> Result<String, BrokerError> {
     let (variety, number) = split_id(id)?;
     Ok(format!("{variety}/{number}"))
 }
 
-/// `text`, if it can stand in a path as it is.
+/// Returns `text` if it can be a path segment as it is.
 pub(super) fn path_segment<'a>(what: &str, text: &'a str) -> Result<&'a str, BrokerError> {
     check_segment(what, text).map_err(|why| not_sent_error(truncate(&why)))
 }

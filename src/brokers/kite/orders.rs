@@ -1,4 +1,4 @@
-//! Orders and trades on their way in.
+//! Decoding of orders and trades.
 
 use serde::Deserialize;
 
@@ -12,8 +12,7 @@ use crate::broker::{
     TimeInForce, Trade, Variety,
 };
 
-/// An order as Kite writes it. An order is of use only with its id, instrument, side and status; the
-/// rest may be missing.
+/// An order as Kite writes it. Its id, instrument, side and status are required; the rest may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireOrder {
@@ -62,13 +61,13 @@ pub(super) struct WireTrade {
 pub(super) fn orders(book: WireRows<WireOrder>) -> Result<Rows<Order>, String> {
     let mut rows = book.build("order_id", order)?;
     for problem in &mut rows.problems {
-        // A row is not known by what is no id: it may be any order's.
+        // A name that is not an order id does not identify the row.
         problem.name.take_if(|name| !is_order_number(name));
     }
     Ok(rows)
 }
 
-/// The history of the order that Kite knows by `number`.
+/// Builds the history of the order with Kite's number `number`.
 pub(super) fn history(
     book: WireRows<WireOrder>,
     number: &str,
@@ -78,13 +77,13 @@ pub(super) fn history(
     Ok(rows)
 }
 
-/// Trades, under the ids that Kite gives them.
+/// Builds trades, with the order ids that Kite gives.
 pub(super) fn trades(book: WireRows<WireTrade>) -> Result<Rows<Trade>, String> {
     book.build("trade_id", |wire| trade(wire, None))
 }
 
-/// The trades of an order, which Kite knows by `number`. They go by the name that was asked for, which says
-/// more: Kite does not tell the variety with a trade.
+/// Builds the trades of an order with Kite's number `number`. They carry the id that was asked for, which has the
+/// variety: Kite does not send it with a trade.
 pub(super) fn order_trades(
     book: WireRows<WireTrade>,
     asked: &OrderId,
@@ -98,7 +97,7 @@ pub(super) fn order_trades(
     Ok(rows)
 }
 
-/// Whether a row is about the order that was asked for.
+/// Checks that a row is about the order that was asked for.
 fn check_order_id(id: &OrderId, asked: &str) -> Result<(), ResponseError> {
     if order_number(id).is_ok_and(|number| number == asked) {
         return Ok(());
@@ -113,7 +112,7 @@ pub(super) struct WireConfirmation {
     order_id: Text,
 }
 
-/// Whether the change or the cancellation of the order `number` was done: the answer names that order.
+/// Checks that the answer confirms the change or cancellation of the order `number`, by naming that order.
 pub(super) fn check_confirmation(
     done: &WireConfirmation,
     number: &str,
@@ -164,7 +163,7 @@ fn order(wire: WireOrder) -> Result<Order, String> {
     Ok(order)
 }
 
-/// `of` is the number of its order, if the row may lack it.
+/// Builds a trade. `of` is the number of its order, for rows that may lack it.
 fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
     let id = wire.trade_id.required("trade_id")?;
     let number = match of {
@@ -174,7 +173,7 @@ fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
     let order_id = order_id(&Variety::Regular, &number)?;
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
     let side = side(wire.transaction_type)?;
-    // A trade has no constructor of its own: it begins as one of its order.
+    // `Trade` has no constructor of its own, so it is made from an order.
     let mut request = OrderRequest::market(instrument, side, wire.quantity.or_zero());
     request.product = wire.product.as_deref().map(Product::from);
     let order = Order::new(order_id, OrderStatus::Filled, &request);
@@ -183,7 +182,7 @@ fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
     Ok(trade)
 }
 
-/// What Kite calls complete is what we call filled; after-market cancellations have their own word.
+/// Returns the status for Kite's word. Kite's COMPLETE is filled; cancelled after-market orders have their own word.
 fn status(word: &str) -> OrderStatus {
     match word {
         "COMPLETE" => OrderStatus::Filled,
@@ -228,7 +227,7 @@ mod tests {
     const LEAST: &str = r#"{"order_id":"1","exchange":"NSE","tradingsymbol":"INFY",
         "transaction_type":"BUY","status":"OPEN"}"#;
 
-    /// By one of Kite's own marks it would pass for an order of somebody else.
+    /// A tag that Kite added would make it look like the order of another client.
     #[test]
     fn a_slice_that_cannot_be_read_shows_its_callers_tag() {
         let tag = |tags: &str| {

@@ -1,4 +1,4 @@
-//! The answer to a placement, which may have come to several orders.
+//! The answer to a placement, which may have become several orders.
 //!
 //! Kite divides an order with `autoslice=true`, and answers with the parent's `order_id` and a list of
 //! `children`, each with an `order_id` or an `error`. The parent is not a name alone: **it is the first
@@ -30,22 +30,22 @@ pub(super) struct WirePlacement {
     children: Value,
 }
 
-/// Far more than Kite makes of one order (10).
+/// Far more slices than Kite makes of one order (10).
 const MAX_CHILDREN: usize = 1000;
 
-/// What the placement of `order` came to. `is_new` says of an id whether it can be that of a new order, and
-/// is asked once for each.
+/// Builds the outcome of the placement of `order`. `is_new` returns whether an id can be that of a new order, and is
+/// called once for each id.
 ///
 /// # Errors
-/// The answer has no id for the whole, one that is not new, or more children than Kite can make: the order must
-/// be looked for. The words name the children that were placed.
+/// The answer has no id, an id that is not new, or more children than Kite can make: the order must be
+/// searched for. The message names the children that were placed.
 pub(super) fn sliced_order(
     placed: WirePlacement,
     order: &OrderRequest,
     mut is_new: impl FnMut(&str) -> bool,
 ) -> Result<SlicedOrder, ResponseError> {
     let variety = &order.variety;
-    // Before the children, none of which has its id.
+    // Checked before the children, none of which has its id.
     let parent = placed
         .order_id
         .required("order_id")
@@ -75,7 +75,7 @@ pub(super) fn sliced_order(
     Ok(SlicedOrder::new(Some(parent), order.quantity, slices))
 }
 
-/// The id of a new order.
+/// Returns the id of a new order.
 fn new_id(
     variety: &Variety,
     number: &str,
@@ -104,7 +104,7 @@ fn slice(child: &Value, variety: &Variety, is_new: &mut impl FnMut(&str) -> bool
     }
 }
 
-/// What the error of a child says, by the rules for whole answers: its `code` is the status.
+/// Classifies the error of a child by the rules for whole answers: its `code` is the status.
 fn refused_slice(error: &Map<String, Value>) -> Slice {
     let status = error.get("code").and_then(|code| Num::from(code).0?.try_into().ok());
     let mut envelope = error.clone();
@@ -126,7 +126,7 @@ fn refused_slice(error: &Map<String, Value>) -> Slice {
     }
 }
 
-/// Not shortened here: that is done once it is without secrets.
+/// Not shortened here: secrets must be removed first.
 fn unknown_slice(why: &str, what: &Value) -> Slice {
     Slice::unknown(ErrorDetail::new(format!("{why}: {what}")))
 }

@@ -1,4 +1,4 @@
-//! Positions, holdings, margins and the profile on their way in.
+//! Decoding of positions, holdings, margins and the profile.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::broker::{
     Holding, Margin, Margins, Partial, Position, Positions, Product, Profile, Rows,
 };
 
-/// Both views must be there: a missing one would read as an account without positions.
+/// Both views are required: a missing one would look like an account without positions.
 #[derive(Debug, Deserialize)]
 pub(super) struct WirePositions {
     net: WireRows<WirePosition>,
@@ -90,7 +90,7 @@ pub(super) fn holdings(wire: WireRows<WireHolding>) -> Result<Rows<Holding>, Str
     wire.build("tradingsymbol", holding)
 }
 
-/// One entry for each segment. A segment that is null is one that the account does not have.
+/// Builds one entry for each segment. A segment that is null does not exist in this account.
 pub(super) fn margins(wire: BTreeMap<String, Value>) -> Result<Partial<Margins>, String> {
     let mut margins = Partial::<Margins>::default();
     for (at, (segment, value)) in wire.into_iter().enumerate() {
@@ -154,7 +154,7 @@ fn holding(wire: WireHolding) -> Result<Holding, String> {
     Ok(holding)
 }
 
-/// A quantity that is not there is not zero: whoever believes it would not close the position.
+/// Returns a required quantity. A missing one is not zero: a strategy would not close the position.
 fn quantity(number: Num) -> Result<Decimal, String> {
     number.0.ok_or_else(|| "it has no quantity".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Quotes: which may be asked for together, and what comes back.
+//! Quotes: how many instruments fit in one request, and the decoding of the answer.
 
 use std::collections::HashSet;
 
@@ -14,11 +14,11 @@ use crate::broker::{
     BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteBatchLimit, Quotes,
 };
 
-/// What one request may name.
+/// The limit of one request.
 ///
-/// Kite documents 500 for `/quote`. Its gateway refuses long addresses before it counts: with
-/// `/quote/ltp`, which may name 1000, about 825 keys worked, more gave 400, and still more 414. That
-/// is what a request line of 8 KiB holds. 7500 leaves room for the rest of the line.
+/// Kite documents 500 for `/quote`. Its gateway refuses long addresses before it counts instruments: with
+/// `/quote/ltp`, which may name 1000, about 825 keys worked, more gave 400, and still more 414. That is what a
+/// request line of 8 KiB holds. 7500 leaves room for the rest of the line.
 pub(super) const BATCH_LIMIT: QuoteBatchLimit =
     QuoteBatchLimit { count: 500, bytes: 7500, overhead: "i=&".len() };
 
@@ -67,7 +67,7 @@ struct WireLevel {
     orders: Num,
 }
 
-/// The path that asks for `instruments`, if they fit in one request.
+/// Returns the path that requests `instruments`, if they fit in one request.
 pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
     let bytes: usize = instruments.iter().map(|instrument| BATCH_LIMIT.cost(instrument)).sum();
     if instruments.len() > BATCH_LIMIT.count || bytes > BATCH_LIMIT.bytes {
@@ -86,16 +86,15 @@ pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
     Ok(format!("/quote?{}", query.finish()))
 }
 
-/// The quotes of an answer. An instrument without data is absent, or null, or has no price.
+/// Builds the quotes of an answer. An instrument without data is absent, or null, or has no price.
 ///
-/// An entry that cannot be read is a problem: one request serves many callers, and an odd entry must
-/// not starve those who asked for another. It is named by its key, so that whoever asked for it can tell
-/// it from one without data.
+/// An entry that cannot be read becomes a problem: one request serves many callers, and one bad entry must not fail
+/// the others. It is named by its key, so that its caller can tell it from one without data.
 ///
-/// An entry that was not `asked` for is a problem too: what is missing beside it is not known to be without data.
+/// An entry that was not `asked` for is a problem too: then a missing instrument may have data under another name.
 ///
 /// # Errors
-/// The data is of another shape, or no entry of it was asked for.
+/// The data has another shape, or none of its entries was asked for.
 pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, ResponseError> {
     let entries = match data {
         Value::Object(entries) => entries,
@@ -129,12 +128,12 @@ pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, Respon
     Ok(quotes)
 }
 
-/// The quote of one entry, or `None` where Kite has no data.
+/// Builds the quote of one entry, or `None` if Kite has no data.
 fn entry(key: &str, value: &Value) -> Result<Option<Quote>, String> {
     if value.is_null() {
         return Ok(None);
     }
-    // serde would read a list too, by position.
+    // serde would accept a list too, by position.
     if !value.is_object() {
         return Err("the quote is not an object".to_owned());
     }
@@ -171,7 +170,7 @@ fn depth(wire: WireDepth) -> Depth {
     Depth { bids: levels(wire.buy), asks: levels(wire.sell) }
 }
 
-/// Kite fills each side up to five with levels of nothing; those are not prices.
+/// Kite pads each side to five levels with zeros; those are not prices.
 fn levels(wire: List<WireLevel>) -> Vec<DepthLevel> {
     let level = |level: WireLevel| {
         Some(DepthLevel {

@@ -1,4 +1,4 @@
-//! An answer as it came, and what it says about itself before anyone decodes it.
+//! An answer as it arrived, and what can be read from it before decoding.
 
 use std::time::Duration;
 
@@ -19,21 +19,21 @@ pub(super) struct RawResponse {
     pub(super) retry_after: Option<String>,
     /// The broker's `Date`; against it a `Retry-After` is right even where our clock is wrong.
     pub(super) date: Option<String>,
-    /// By our clock, where the answer carries no date of its own.
+    /// Our clock, for an answer without a date.
     pub(super) received: Timestamp,
     /// Cloudflare's `cf-mitigated`: its edge answered, Kite never saw the request.
     pub(super) answered_by_edge: bool,
     pub(super) body: Vec<u8>,
 }
 
-/// The part of Kite's envelope that tells success from failure.
+/// The part of Kite's envelope that distinguishes success from failure.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Envelope {
     pub(super) status: Text,
     pub(super) message: Text,
     pub(super) error_type: Text,
-    /// Where gateways in front of Kite say what Kite says in `message`.
+    /// Where gateways in front of Kite put what Kite puts in `message`.
     error: Text,
 }
 
@@ -42,18 +42,18 @@ impl Envelope {
         self.status.as_deref() == Some("success")
     }
 
-    /// As Kite's own client decides it: by either field.
+    /// Returns whether it is an error, by the rule of Kite's own client: either field decides.
     pub(super) fn is_error(&self) -> bool {
         self.status.as_deref() == Some("error") || self.error_type.0.is_some()
     }
 }
 
-/// Who wrote the body.
+/// The kind of a body, which shows its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyKind {
-    /// Kite, in its envelope.
+    /// Kite's JSON envelope.
     Envelope,
-    /// A page for people: an edge, a proxy, a hotel's login.
+    /// An HTML page: of an edge server, a proxy, or a hotel's login.
     Html,
     /// Anything else.
     Plain,
@@ -61,19 +61,19 @@ pub(super) enum BodyKind {
 
 impl RawResponse {
     pub(super) fn envelope(&self) -> Result<Envelope, serde_json::Error> {
-        // serde would read a list too, by position.
+        // serde would accept a list too, by position.
         if !self.body.trim_ascii_start().starts_with(b"{") {
             return Err(serde_json::Error::custom("it is not an object"));
         }
         serde_json::from_slice(&self.body)
     }
 
-    /// Whether it begins as an envelope and is none: cut, or two in one.
+    /// Returns whether it begins as an envelope but is not one: it was cut, or there are two in one.
     pub(super) fn is_broken_envelope(&self) -> bool {
         self.body.trim_ascii_start().starts_with(b"{") && self.envelope().is_err()
     }
 
-    /// Whether it is an error as Kite documents it, from end to end, and nothing besides.
+    /// Returns whether the whole body is an error as Kite documents it, and nothing else.
     pub(super) fn is_complete_error(&self) -> bool {
         let is_error = |envelope: Envelope| {
             envelope.status.as_deref() == Some("error") && envelope.error_type.0.is_some()
@@ -86,9 +86,9 @@ impl RawResponse {
         self.envelope().is_ok_and(is_error) && self.top_level_members().iter().all(no_more)
     }
 
-    /// Whether anything in it speaks of something done, whatever else it says.
+    /// Returns whether anything in it hints at success, whatever else it contains.
     pub(super) fn hints_at_success(&self) -> bool {
-        // In a message the quotes would have a backslash before them.
+        // Within a message the quotes would be escaped.
         if self.contains("\"order_id\"") {
             return true;
         }
@@ -97,7 +97,7 @@ impl RawResponse {
             || self.top_level_members().get("data").is_some_and(|data| !is_empty_value(data))
     }
 
-    /// The id of the order that it names where a success has it.
+    /// Returns the order id at the place where a success has it.
     pub(super) fn order_id(&self) -> Option<String> {
         let data = self.top_level_members().remove("data")?;
         serde_json::from_value::<Text>(data.get("order_id")?.clone()).ok()?.0
@@ -107,7 +107,7 @@ impl RawResponse {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether the body has these words, in letters of either case.
+    /// Returns whether the body contains these words, ignoring case.
     pub(super) fn contains_ignoring_case(&self, words: &str) -> bool {
         self.body.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
     }
@@ -116,7 +116,7 @@ impl RawResponse {
         self.body.windows(text.len()).any(|part| part == text.as_bytes())
     }
 
-    /// Who speaks, what they say, and the code they give it.
+    /// Returns the kind of the body, its message, and its error code.
     pub(super) fn describe(&self) -> (BodyKind, String, Option<String>) {
         if let Ok(envelope) = self.envelope() {
             let message = envelope.message.0.or(envelope.error.0);
@@ -133,7 +133,7 @@ impl RawResponse {
         (BodyKind::Plain, words.to_owned(), None)
     }
 
-    /// How long the broker asked to wait: in seconds, a broken number of them too, or until a date.
+    /// Returns how long the broker asked to wait: in seconds, possibly fractional, or until a date.
     pub(super) fn retry_delay(&self) -> Option<Duration> {
         let text = self.retry_after.as_deref()?;
         let from = self.date.as_deref().and_then(parse_http_date).unwrap_or(self.received);
@@ -152,7 +152,7 @@ fn is_empty_value(value: &Value) -> bool {
     }
 }
 
-/// A year. A longer wait is a mistake, and might overflow whoever adds it to a time.
+/// A year. A longer wait is a mistake, and might overflow when added to a time.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(366 * 86_400);
 
 fn parse_http_date(text: &str) -> Option<Timestamp> {
@@ -160,7 +160,7 @@ fn parse_http_date(text: &str) -> Option<Timestamp> {
 }
 
 fn page_title(page: &str) -> Option<&str> {
-    // ASCII lower case keeps every byte where it is.
+    // ASCII lower case keeps the position of every byte.
     let lower = page.to_ascii_lowercase();
     let from = lower.find("<title>")? + "<title>".len();
     let to = from + lower.get(from..)?.find("</title>")?;

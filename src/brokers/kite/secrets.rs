@@ -1,7 +1,7 @@
-//! What must never be printed, and the cleaning of what a broker echoes.
+//! Secrets, and their removal from what a broker echoes.
 //!
-//! A gateway in trouble may send the request back, `Authorization` and all. Every error on its way
-//! out passes through here, so that no classification needs to think of it.
+//! A faulty gateway may send the request back, including `Authorization`. Every error passes through here before it
+//! is returned, so that the classification need not care.
 
 use std::ops::Range;
 
@@ -11,15 +11,14 @@ use crate::broker::{
     BrokerError, ErrorDetail, OrderId, Partial, RowProblem, SliceOutcome, SlicedOrder,
 };
 
-/// The longest message an error carries. Enough for all of Kite's; a page of HTML is no message.
+/// The longest message of an error. Enough for all of Kite's messages; a whole HTML page is of no use.
 pub(super) const MAX_MESSAGE_LENGTH: usize = 400;
 
-/// The least length of a secret, in bytes: half of the shortest that Kite gives (an api_key has 16 characters, a
-/// token 32). A shorter value is a word of somebody's test. It stands in messages for itself, and cut out it would
-/// tear other words apart.
+/// The least length of a secret, in bytes: half of the shortest that Kite issues (an api_key has 16 characters, a
+/// token 32). A shorter value comes from a test, and to remove it would tear other words apart.
 const MIN_SECRET_LENGTH: usize = 8;
 
-/// What stands where a secret was.
+/// The text that replaces a secret.
 const PLACEHOLDER: &str = "[secret]";
 
 /// The secrets of one account. Its `Debug` is that of [`SecretString`], which shows nothing.
@@ -27,13 +26,13 @@ const PLACEHOLDER: &str = "[secret]";
 pub(super) struct Secrets(Vec<SecretString>);
 
 impl Secrets {
-    /// Those of them that are [long enough](LEAST).
+    /// Keeps the secrets that are [long enough](MIN_SECRET_LENGTH).
     pub(super) fn new(mut secrets: Vec<SecretString>) -> Self {
         secrets.retain(|secret| secret.expose_secret().len() >= MIN_SECRET_LENGTH);
         Self(secrets)
     }
 
-    /// The error without secrets, and no longer than a person reads.
+    /// Returns the error without secrets, and with a bounded message.
     pub(super) fn redact(&self, error: BrokerError) -> BrokerError {
         match error {
             BrokerError::PartlyPlaced(order) => {
@@ -43,10 +42,10 @@ impl Secrets {
         }
     }
 
-    /// The order with what is told of its slices without secrets.
+    /// Returns the order with secrets removed from the messages of its slices.
     pub(super) fn redact_slices(&self, mut order: SlicedOrder) -> SlicedOrder {
         map_slice_details(&mut order, |detail| self.redact_detail(detail));
-        // An id that holds a secret is none.
+        // An id that contains a secret is not an id.
         let clean = |id: &mut OrderId| *id = OrderId::new(self.redact_text(id.as_str()));
         if let Some(parent) = &mut order.parent {
             clean(parent);
@@ -61,14 +60,14 @@ impl Secrets {
 
     fn redact_detail(&self, detail: ErrorDetail) -> ErrorDetail {
         ErrorDetail {
-            // Cleaned before it is cut: half a token at the cut would not be found.
+            // Secrets are removed before the cut: half a token at the cut would not be found.
             message: truncate(&self.redact_text(&detail.message)),
             code: detail.code.map(|code| truncate(&self.redact_text(&code))),
             ..detail
         }
     }
 
-    /// The answer with what is told of its unreadable rows without secrets.
+    /// Returns the answer with secrets removed from its unreadable rows.
     pub(super) fn redact_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
         for problem in &mut partial.problems {
             let RowProblem { name, tag, reason: why, text, .. } = problem;
@@ -79,12 +78,12 @@ impl Secrets {
         partial
     }
 
-    /// Whether a secret is in `text`.
+    /// Returns whether `text` contains a secret.
     pub(super) fn appear_in(&self, text: &str) -> bool {
         !self.find(text.as_bytes()).is_empty()
     }
 
-    /// The text with each secret cut out. Secrets that overlap are cut out as one, to the last byte.
+    /// Returns the text without secrets. Overlapping secrets are replaced as one.
     fn redact_text(&self, text: &str) -> String {
         let bytes = text.as_bytes();
         let (mut kept, mut from) = (Vec::with_capacity(bytes.len()), 0);
@@ -97,8 +96,8 @@ impl Secrets {
         String::from_utf8_lossy(&kept).into_owned()
     }
 
-    /// Where the secrets are, from left to right; no two places overlap. All are looked for in the text as it
-    /// came, so that what stands for one is never searched for another.
+    /// Returns the ranges of the secrets, from left to right and without overlap. All are searched for in the
+    /// original text, so that a placeholder is never searched.
     fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut places: Vec<Range<usize>> = Vec::new();
         for start in 0..text.len() {
@@ -116,7 +115,7 @@ impl Secrets {
     }
 }
 
-/// The same error with another detail.
+/// Returns the same error with another detail.
 pub(super) fn map_detail(
     error: BrokerError,
     mut change: impl FnMut(ErrorDetail) -> ErrorDetail,
@@ -141,7 +140,7 @@ pub(super) fn map_detail(
     }
 }
 
-/// Gives what was said of each slice another detail.
+/// Replaces the detail of each slice.
 fn map_slice_details(order: &mut SlicedOrder, mut change: impl FnMut(ErrorDetail) -> ErrorDetail) {
     for slice in &mut order.slices {
         match &mut slice.outcome {
@@ -153,21 +152,21 @@ fn map_slice_details(order: &mut SlicedOrder, mut change: impl FnMut(ErrorDetail
     }
 }
 
-/// How many bytes `secret` takes at the beginning of `text`, however its bytes are spelled: as they are, as in
-/// a form or an address, as in JSON. `None` if it is not there.
+/// Returns how many bytes `secret` takes at the beginning of `text`, in any encoding: plain, percent-encoded, or
+/// JSON-escaped. `None` if it is not there.
 fn encoded_length(text: &[u8], secret: &[u8]) -> Option<usize> {
     let encoded = secret
         .iter()
         .try_fold(text, |rest, &byte| strip_encoded_byte(rest, byte))
         .map(|rest| text.len() - rest.len());
-    // A `%25` of the secret's own would pass for a `%` that was encoded.
+    // A `%25` in the secret itself would look like an encoded `%`.
     encoded.max(text.starts_with(secret).then_some(secret.len()))
 }
 
-/// What follows if `text` begins with a spelling of `byte`.
+/// Returns the rest of `text` if it begins with an encoding of `byte`.
 fn strip_encoded_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
     if let Some(mut rest) = text.strip_prefix(b"%") {
-        // An address within an address is encoded twice, and its `%` is then `%25`.
+        // An address within an address is encoded twice, so its `%` is `%25`.
         loop {
             if let Some(after) = strip_hex_byte(rest, byte) {
                 return Some(after);
@@ -187,7 +186,7 @@ fn strip_encoded_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
     }
 }
 
-/// What follows if `text` begins with `byte` in two hexadecimal digits of either case.
+/// Returns the rest of `text` if it begins with `byte` as two hexadecimal digits of either case.
 fn strip_hex_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
     let (digits, rest) = text.split_at_checked(2)?;
     let spelled = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
@@ -232,7 +231,7 @@ mod tests {
             "%61%2Bb/s%25t%20%C3%A9%3D",
             // Twice.
             "a%252Bb%252Fs%25t%2520%25C3%25A9%253D",
-            // As in a piece of JSON that nobody could decode.
+            // As in JSON that could not be decoded.
             r"a+b\/s%t é=",
             r"a\u002bb\u002Fs%t é\u003d",
         ] {

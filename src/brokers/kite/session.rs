@@ -1,8 +1,7 @@
 //! Logging in and out.
 //!
-//! The first half of a login happens in a browser: the user signs in at [`login_url`], and Kite
-//! sends them back to your app with a request token. The second half is [`KiteBuilder::login`],
-//! which makes the day's access token of it.
+//! The first half of a login happens in a browser: the user signs in at [`login_url`], and Kite redirects to your app
+//! with a request token. The second half is [`KiteBuilder::login`], which exchanges it for the day's access token.
 
 use std::fmt::Write as _;
 
@@ -18,7 +17,7 @@ use super::http::{ApiRequest, Http, not_sent_error};
 use super::{Kite, time};
 use crate::broker::BrokerError;
 
-/// Where a user signs in, to come back to your app with a request token.
+/// Returns the address where a user signs in, and which redirects to your app with a request token.
 pub fn login_url(api_key: &str) -> String {
     let query = Serializer::new(String::new())
         .append_pair("v", "3")
@@ -27,15 +26,15 @@ pub fn login_url(api_key: &str) -> String {
     format!("https://kite.zerodha.com/connect/login?{query}")
 }
 
-/// What a login brought. Its `Debug` shows no token.
+/// The result of a login. Its `Debug` shows no token.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct KiteSession {
-    /// Whose account it is.
+    /// The user of the account.
     pub user_id: String,
-    /// The key to it until about six in the morning in India.
+    /// The access token, valid until about six in the morning in India.
     pub access_token: SecretString,
-    /// When the login was.
+    /// The time of the login.
     pub login_at: Option<Zoned>,
 }
 
@@ -48,7 +47,7 @@ struct WireSession {
 }
 
 impl KiteBuilder {
-    /// Makes an access token of a request token, which can be done once for each.
+    /// Exchanges a request token for an access token. Each request token works once.
     ///
     /// ```no_run
     /// use lanekeeper::brokers::Kite;
@@ -63,12 +62,11 @@ impl KiteBuilder {
     /// ```
     ///
     /// # Errors
-    /// As for a write of the trait [`Broker`](crate::broker::Broker):
-    /// [`NotSent`](BrokerError::NotSent) if the settings make no client or there is no connection;
-    /// [`Unauthorized`](BrokerError::Unauthorized) or [`Rejected`](BrokerError::Rejected) if Kite refuses,
-    /// as it does a request token that was used before; [`Throttled`](BrokerError::Throttled); and
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) if no answer tells what became of it. The
-    /// request token may be spent then: let the user sign in again.
+    /// As for a write of the trait [`Broker`](crate::broker::Broker): [`NotSent`](BrokerError::NotSent) if
+    /// the settings are invalid or there is no connection; [`Unauthorized`](BrokerError::Unauthorized) or
+    /// [`Rejected`](BrokerError::Rejected) if Kite refuses, as it does a request token that was used before;
+    /// [`Throttled`](BrokerError::Throttled); and [`OutcomeUnknown`](BrokerError::OutcomeUnknown) if no answer shows
+    /// the outcome. The request token may be used up then: let the user sign in again.
     pub fn login(
         &self,
         request_token: impl Into<SecretString>,
@@ -95,9 +93,9 @@ impl KiteBuilder {
 }
 
 impl Kite {
-    /// Makes all requests from now on with another access token, here and in every clone: that of a new day,
-    /// from [`KiteBuilder::login`]. The lanes of a `BrokerProxy` go on with the calls that they held since
-    /// Kite refused the old one.
+    /// Replaces the access token in this adapter and every clone, as on a new day, with one from
+    /// [`KiteBuilder::login`]. The lanes of a `BrokerProxy` then send the calls that they have held since Kite
+    /// refused the old token.
     ///
     /// ```no_run
     /// use lanekeeper::{Broker, BrokerProxy, Kite};
@@ -114,28 +112,28 @@ impl Kite {
     /// ```
     ///
     /// # Errors
-    /// The token is empty, or no header can carry it; the old one stays.
+    /// The token is empty, or a header cannot carry it. The old token stays.
     pub fn set_access_token(&self, token: impl Into<SecretString>) -> Result<(), KiteBuildError> {
         let token = token.into();
         check_token(&token)?;
         self.inner.http.credentials.replace(token);
-        // After it: a call that is made in the new session has the new token.
+        // After the token: a call of the new session must have the new token.
         self.inner.session.renew();
         Ok(())
     }
 
-    /// Ends the session: the access token is dead from then on, here and everywhere.
+    /// Ends the session: the access token is invalid from then on, here and everywhere.
     ///
     /// # Errors
     /// As for a write of the trait [`Broker`](crate::broker::Broker). After
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) the token may be dead or alive; asking again
-    /// does no harm.
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) the token may be valid or not; calling this again does no
+    /// harm.
     pub fn invalidate_session(&self) -> Result<(), BrokerError> {
         let http = &self.inner.http;
         let token = http.credentials.token();
         let token = token.as_ref().map(ExposeSecret::expose_secret);
-        // Kite wants the token in the address here. ureq logs addresses, like all that it sends, at its
-        // trace level only.
+        // Kite requires the token in the address here. ureq logs addresses at its trace level only, like everything
+        // that it sends.
         let query = Serializer::new(String::new())
             .append_pair("api_key", &http.api_key)
             .append_pair("access_token", token.unwrap_or_default())
@@ -144,7 +142,7 @@ impl Kite {
     }
 }
 
-/// Kite's proof that we hold the secret, without sending it.
+/// Returns the checksum that proves to Kite that we hold the secret, without sending it.
 fn checksum(
     api_key: &str,
     request_token: &SecretString,

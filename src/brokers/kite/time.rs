@@ -1,4 +1,4 @@
-//! Times, which Kite writes without a zone and means in that of India.
+//! Times, which Kite writes without a zone, as Indian time.
 
 use jiff::civil::DateTime;
 use jiff::{Timestamp, Zoned};
@@ -7,12 +7,11 @@ use crate::brokers::india::zone;
 
 /// Reads `2021-05-31 09:18:57` (in India) and `2017-12-15T09:15:00+0530`.
 ///
-/// A time of day alone is `None`: it does not say of which day, and a guess is wrong for whoever
-/// looks shortly after midnight. So are the zero times `0000-..`, `0001-01-01 ..` and `1970-01-01 ..`, by which
-/// Kite says "never".
+/// A time of day alone is `None`: the day is unknown, and a guess is wrong shortly after midnight. The zero times
+/// `0000-..`, `0001-01-01 ..` and `1970-01-01 ..`, which mean "never", are `None` too.
 pub(super) fn parse(text: &str) -> Option<Zoned> {
     let text = text.trim();
-    // A date alone would be read as its midnight, which nobody said.
+    // A date alone would be read as midnight, which Kite did not write.
     if text.len() < "2021-05-31 09:18:57".len() {
         return None;
     }

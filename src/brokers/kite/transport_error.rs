@@ -1,9 +1,9 @@
-//! What became of a request whose answer never came.
+//! The outcome of a request without an answer.
 //!
-//! "Not sent" is said only where it is certain; anything in doubt is "outcome unknown". Certainty
-//! has two sources. For a request with a form, the form itself: ureq asks for its first byte after
-//! the head has gone out, so a form that was never asked for means that the broker cannot have an
-//! order to execute, whatever the error. Without a form, the kind of the error.
+//! An error is "not sent" only if that is certain; anything in doubt is "outcome unknown". Certainty has two sources.
+//! For a request with a form, the form itself: ureq reads its first byte after the header was sent, so if the form
+//! was never read, the broker cannot have an order to execute, whatever the error. Without a form, the kind of the
+//! error.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -13,7 +13,7 @@ use super::classify::no_answer_error;
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail};
 
-/// A form on its way, which knows whether any of it was handed over.
+/// A form that records whether any of it was read.
 pub(super) struct TrackedBody<'a> {
     rest: &'a [u8],
     handed_over: bool,
@@ -24,7 +24,7 @@ impl<'a> TrackedBody<'a> {
         Self { rest: text.as_bytes(), handed_over: false }
     }
 
-    /// Whether a byte of it may have left.
+    /// Returns whether a byte of it may have been sent.
     pub(super) fn handed_over(&self) -> bool {
         self.handed_over
     }
@@ -37,7 +37,7 @@ impl Read for TrackedBody<'_> {
     }
 }
 
-/// Classes a failure of the transport. `form_left` is `None` for a request without a form.
+/// Classifies a failure of the transport. `form_left` is `None` for a request without a form.
 pub(super) fn transport_error(
     error: &Error,
     effect: Effect,
@@ -46,17 +46,17 @@ pub(super) fn transport_error(
     let detail = ErrorDetail::new(error.to_string());
     match form_left {
         Some(false) => BrokerError::NotSent(detail),
-        // Even an error that looks like one of connecting proves nothing once the form is gone.
+        // Once the form was read, even an error that looks like a failed connection proves nothing.
         Some(true) => no_answer_error(effect, detail),
         None if is_before_sending(error) => BrokerError::NotSent(detail),
         None => no_answer_error(effect, detail),
     }
 }
 
-/// Errors that ureq can only make before it writes the first byte of a request.
+/// Returns whether ureq can make this error only before it writes the first byte of a request.
 ///
-/// Not among them: `Io` of any other kind and `Rustls`, which come from a handshake as well as from
-/// a connection in use, and the global timeout, which says nothing about where the time went.
+/// Not among them are `Io` of any other kind and `Rustls`, which can come from a handshake as well as from a
+/// connection in use, and the global timeout, which does not show where the time was spent.
 fn is_before_sending(error: &Error) -> bool {
     match error {
         Error::BadUri(_)

@@ -1,4 +1,4 @@
-//! The money and the positions: what fills do to them.
+//! The money and the positions, and how fills change them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use crate::broker::{Instrument, Margin, Margins, Position, Positions, Product, Side};
 
-/// Cash, what open orders hold of it, and positions.
+/// Cash, the part of it that open orders block, and positions.
 ///
 /// A position holds its entry value, long or short; its profit is added to the cash when it is
 /// realised. There is no leverage and there are no charges.
@@ -30,12 +30,12 @@ impl PaperAccount {
         }
     }
 
-    /// What can be used now.
+    /// Returns the money that is available now.
     pub(super) fn available(&self) -> Decimal {
         self.cash + self.realised - self.entry_value - self.blocked
     }
 
-    /// Money that an order at `price` would hold. What closes a position needs none.
+    /// Returns the money that an order at `price` would block. Closing a position needs none.
     pub(super) fn required_margin(
         &self,
         instrument: &Instrument,
@@ -50,17 +50,17 @@ impl PaperAccount {
         (after.abs() - before.abs()).max(Decimal::ZERO) * price
     }
 
-    /// Holds `amount` for an open order.
+    /// Blocks `amount` for an open order.
     pub(super) fn block(&mut self, amount: Decimal) {
         self.blocked += amount;
     }
 
-    /// Lets go of what an order held.
+    /// Releases what an order blocked.
     pub(super) fn unblock(&mut self, amount: Decimal) {
         self.blocked -= amount;
     }
 
-    /// Takes a fill to account.
+    /// Books a fill.
     pub(super) fn apply_fill(
         &mut self,
         instrument: &Instrument,
@@ -99,7 +99,7 @@ impl PaperAccount {
             if after.is_zero() {
                 position.average_price = Decimal::ZERO;
             } else if quantity > closed {
-                // Through zero and out on the other side: a new position at this price.
+                // The fill crossed zero: the rest is a new position at this price.
                 position.average_price = price;
             }
         }
@@ -107,7 +107,7 @@ impl PaperAccount {
         self.entry_value += after.abs() * position.average_price;
     }
 
-    /// All positions, valued at the prices that `price_of` gives.
+    /// Returns all positions, valued at the prices that `price_of` returns.
     pub(super) fn positions(&self, price_of: impl Fn(&Instrument) -> Option<Decimal>) -> Positions {
         let net: Vec<Position> = self
             .positions
@@ -125,11 +125,11 @@ impl PaperAccount {
                 position
             })
             .collect();
-        // Nothing is carried over night here, so the day's view is the same.
+        // Nothing is carried overnight here, so the day's view is the same.
         Positions::new(net.clone(), net)
     }
 
-    /// The account's money, all in the segment `equity`.
+    /// Returns the account's money, all in the segment `equity`.
     pub(super) fn margins(&self) -> Margins {
         let equity = Margin {
             enabled: true,

@@ -1,7 +1,7 @@
-//! The order book: a state machine that is told the time and the orders, and looks at no clock.
+//! The order book: a state machine that is passed the time and reads no clock.
 //!
-//! Before anything else, each call moves the tape on to the time it is given, so that resting
-//! orders fill at the bar that met them, in the order of the bars, however late somebody looks.
+//! Each call first advances the tape to the given time, so that resting orders fill at the bar that met them, in the
+//! order of the bars, however rarely the book is used.
 
 mod resting;
 mod validation;
@@ -39,9 +39,9 @@ pub(crate) struct OrderEntry {
     pub(crate) changes: u32,
     /// Where its trade is among the trades. Orders fill whole, so there is one at most.
     trade_index: Option<usize>,
-    /// The trigger of a stop order was met.
+    /// Whether the trigger of a stop order was met.
     triggered: bool,
-    /// What it waits for, while it rests.
+    /// The price that it waits for, while it rests.
     wait: Option<Wait>,
     /// The money it holds while it is open.
     blocked: Decimal,
@@ -68,7 +68,7 @@ impl OrderEntry {
         self.history.push(self.order.clone());
     }
 
-    /// Notes where the order now stands, unless it stood there already.
+    /// Records a new status, unless the order has it already.
     fn set_status(&mut self, status: OrderStatus, at: &Zoned) {
         if self.order.status != status {
             self.record_status(status, at);
@@ -85,14 +85,14 @@ pub(super) struct OrderBook {
     tape_position: u64,
     entries: Vec<OrderEntry>,
     index: HashMap<OrderId, usize>,
-    // Apart from the entries, so that a move of the tape costs nothing for orders that are done.
+    // Separate from the entries, so that advancing the tape costs nothing for finished orders.
     resting: BTreeMap<Instrument, Resting>,
     trades: Vec<Trade>,
     account: PaperAccount,
 }
 
 impl OrderBook {
-    /// An empty book whose tape starts at the wall time `origin`.
+    /// Creates an empty book whose tape starts at the wall-clock time `origin`.
     pub(super) fn new(replay: Replay, origin: Zoned, cash: Decimal) -> Self {
         Self {
             replay,
@@ -131,7 +131,7 @@ impl OrderBook {
         entry.trade_index.and_then(|trade| self.trades.get(trade))
     }
 
-    /// The wall time when `elapsed` had passed.
+    /// Returns the wall-clock time after `elapsed`.
     pub(super) fn wall_time(&self, elapsed: Duration) -> Zoned {
         SignedDuration::try_from(elapsed)
             .ok()
@@ -139,18 +139,18 @@ impl OrderBook {
             .unwrap_or_else(|| self.origin.clone())
     }
 
-    /// The price of `instrument` now.
+    /// Returns the current price of `instrument`.
     pub(super) fn price(&self, instrument: &Instrument) -> Option<Decimal> {
         self.replay.bar(instrument, self.now).map(|bar| bar.ohlc.close)
     }
 
-    /// Moves the tape on, and fills what its bars meet. Time does not run back.
+    /// Advances the tape, and fills the orders that its bars meet. Time never goes back.
     pub(super) fn advance(&mut self, elapsed: Duration) {
         self.now = self.now.max(elapsed);
         let position = self.replay.position(self.now);
         let from = std::mem::replace(&mut self.tape_position, position);
-        // One round of the tape meets every trigger that it can meet, a second one every limit
-        // behind such a trigger. After that nothing new happens, however long nobody looked.
+        // One pass of the tape meets every trigger that it can meet, and a second one every limit behind such a
+        // trigger. After that nothing new happens, however much time has passed.
         let rounds = self.resting.keys().filter_map(|instrument| self.replay.series(instrument));
         let longest = rounds.map(|series| series.len() as u64).max().unwrap_or(0);
         let last = position.min(from.saturating_add(longest.saturating_mul(2)));
@@ -175,8 +175,8 @@ impl OrderBook {
         }
     }
 
-    /// Takes an order in. A refusal leaves no trace; an order without funds is in the book as
-    /// rejected, as brokers have it.
+    /// Places an order. A refused order leaves no trace; an order without funds is in the book as rejected, as at
+    /// real brokers.
     pub(super) fn place(
         &mut self,
         request: &OrderRequest,
@@ -268,7 +268,7 @@ impl OrderBook {
         if let Some(time_in_force) = &change.time_in_force {
             request.time_in_force = time_in_force.clone();
         }
-        // A new trigger is a new wait; a new limit price behind a trigger that was met is not.
+        // A new trigger must be met again; a new limit price after the trigger was met need not.
         let rearmed = request.order_type != old.order_type || change.trigger_price.is_some();
         let held = entry.blocked;
         let price = validate(self, &request)?;
@@ -299,7 +299,7 @@ impl OrderBook {
         Ok(())
     }
 
-    /// Takes an open order out of the market.
+    /// Cancels an open order.
     pub(super) fn cancel(&mut self, id: &OrderId, elapsed: Duration) -> Result<(), PaperError> {
         self.advance(elapsed);
         let (index, _) = self.open_entry(id)?;
@@ -319,7 +319,7 @@ impl OrderBook {
         Ok((index, entry))
     }
 
-    /// Fills an order at `price`, or lets it rest, or cancels it, as its kind demands.
+    /// Fills an order at `price`, lets it rest, or cancels it, according to its kind.
     fn try_fill(&mut self, index: usize, price: Decimal, at: &Zoned) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         let mut wait = entry.next_wait();

@@ -1,4 +1,4 @@
-//! The book behind the [`Broker`] trait.
+//! The paper broker: the order book behind the [`Broker`] trait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ struct Inner {
 }
 
 impl PaperBroker {
-    /// Settings, from which the broker is built.
+    /// Returns a builder.
     pub fn builder() -> PaperBuilder {
         PaperBuilder::new()
     }
@@ -68,7 +68,7 @@ impl PaperBroker {
         Self(Arc::new(Inner { book: Mutex::new(book), clock, started, tokens, holdings }))
     }
 
-    /// What time it is at the broker.
+    /// Returns the time at the broker.
     pub fn now(&self) -> Zoned {
         let elapsed = self.elapsed();
         self.0.book.lock().wall_time(elapsed)
@@ -78,10 +78,10 @@ impl PaperBroker {
         self.0.clock.now().since(self.0.started)
     }
 
-    /// Looks at the book as it is now.
+    /// Calls a closure with the order book, at the current time.
     fn with_book<R>(&self, look: impl FnOnce(&mut OrderBook, Duration) -> R) -> R {
         let mut book = self.0.book.lock();
-        // Read inside the lock, so that the book sees times in order.
+        // Read under the lock, so that the book gets the times in order.
         let elapsed = self.elapsed();
         book.advance(elapsed);
         look(&mut book, elapsed)
@@ -181,7 +181,7 @@ impl Broker for PaperBroker {
         Ok(self.cancel(id)?)
     }
 
-    /// Extra fields have no meaning here, and are taken as those of a placement are.
+    /// Extra fields have no meaning here, and are ignored like those of a placement.
     fn cancel_order_with(&self, id: &OrderId, _: &OrderCancel) -> Result<(), BrokerError> {
         self.cancel_order(id)
     }
@@ -260,12 +260,12 @@ impl Broker for PaperBroker {
     }
 
     fn order_tags(&self) -> OrderTags {
-        // It takes longer ones, but what is tried here is to work at a real broker. One tape, one day.
+        // Longer tags would work, but a strategy tried here must work at a real broker. The tape is one day.
         OrderTags::echoed(20).changed_in_place()
     }
 
     fn documented_limits(&self) -> Limits {
-        // Said aloud: a proxy in front of this broker needs no settings, and does not pace.
+        // Explicit, so that a proxy in front of this broker needs no settings, and does not pace.
         lanes::ALL
             .into_iter()
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))

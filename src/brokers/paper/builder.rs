@@ -1,4 +1,4 @@
-//! How a paper broker is set up.
+//! The builder of a paper broker.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::broker::PaperBroker;
 use super::prices::{MAX_SUM, MAX_VALUE, Prices};
 use super::replay::Replay;
 
-/// Settings of a [`PaperBroker`]; made by [`PaperBroker::builder`].
+/// Settings of a [`PaperBroker`], from [`PaperBroker::builder`].
 #[derive(Debug, Clone)]
 pub struct PaperBuilder {
     prices: Option<Prices>,
@@ -25,26 +25,26 @@ pub struct PaperBuilder {
     holdings: Vec<Holding>,
 }
 
-/// Settings that make no paper broker.
+/// Why a paper broker cannot be built from these settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PaperBuildError {
-    /// Bars that are shown for no time at all.
+    /// Each bar would last no time.
     #[error("bar_every is zero; give each bar some time")]
     NoTime,
-    /// A start in a zone that is not known, in which orders would be stamped as if it were UTC.
+    /// The start has an unknown time zone, so orders would be stamped as if it were UTC.
     #[error("starts_at is of a zone that is not known; give it in one, as Asia/Kolkata or +05:30")]
     NoZone,
-    /// Cash below zero, or too much to count with.
+    /// The cash is negative, or too large for the arithmetic.
     #[error("the cash {cash} is not between 0 and {MAX_SUM}")]
     Cash {
         /// What was set.
         cash: Decimal,
     },
-    /// A holding whose numbers are too large to count with.
+    /// A holding is too large for the arithmetic.
     #[error("the holding of {instrument} is too large to count with")]
     Holding {
-        /// Of what.
+        /// The instrument.
         instrument: crate::broker::Instrument,
     },
 }
@@ -61,49 +61,49 @@ impl PaperBuilder {
         }
     }
 
-    /// The bars to replay. Default: [`Prices::sample`].
+    /// Sets the bars to replay. Default: [`Prices::sample`].
     #[must_use]
     pub fn prices(mut self, prices: Prices) -> Self {
         self.prices = Some(prices);
         self
     }
 
-    /// The money to begin with. Default: 10,000,000.
+    /// Sets the initial cash. Default: 10,000,000.
     #[must_use]
     pub fn cash(mut self, cash: impl Into<Decimal>) -> Self {
         self.cash = cash.into();
         self
     }
 
-    /// For how long each bar is the present one. Default: a second.
+    /// Sets how long each bar is the current one. Default: one second.
     #[must_use]
     pub fn bar_every(mut self, bar_every: Duration) -> Self {
         self.bar_every = bar_every;
         self
     }
 
-    /// The clock that moves the tape. Default: the machine's.
+    /// Sets the clock that moves the tape. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
         self
     }
 
-    /// The wall time at the start, in the zone that orders are stamped in. Default: now, in India.
+    /// Sets the wall-clock time at the start, in the zone that orders are stamped in. Default: now, in India.
     #[must_use]
     pub fn starts_at(mut self, starts_at: Zoned) -> Self {
         self.starts_at = Some(starts_at);
         self
     }
 
-    /// Shares that are held from before. May be called again.
+    /// Adds shares that are held from before. May be called more than once.
     #[must_use]
     pub fn holding(mut self, holding: Holding) -> Self {
         self.holdings.push(holding);
         self
     }
 
-    /// The broker. Its tape starts now.
+    /// Builds the broker. Its tape starts now.
     ///
     /// # Errors
     /// A setting makes no sense; the error says which.

@@ -1,4 +1,4 @@
-//! Candles of any interval, made of the bars.
+//! Candles of any interval, made from the bars.
 
 use jiff::civil::DateTime;
 use jiff::{ToSpan, Zoned};
@@ -8,8 +8,8 @@ use crate::broker::{Candle, CandleRequest, Interval, Ohlc};
 use super::error::PaperError;
 use super::prices::BarSeries;
 
-/// The candles that began from `request.from` to `request.to`, both included. A time without a zone is
-/// what the bars' own times show.
+/// Returns the candles that began from `request.from` to `request.to`, both included. A time without a zone is in the
+/// zone of the bars.
 pub(super) fn candles(
     series: &BarSeries,
     request: &CandleRequest,
@@ -31,7 +31,7 @@ pub(super) fn candles(
             _ => candles.push(Candle::new(at, bar.ohlc, bar.volume)),
         }
     }
-    // The offset of a bar may be another than that of the first: in summer.
+    // The offset of a bar may differ from that of the first one, because of daylight saving time.
     candles.retain(|candle| {
         let range = request.range(candle.at.time_zone());
         range.is_ok_and(|(from, to)| from <= candle.at && candle.at <= to)
@@ -44,7 +44,7 @@ pub(super) fn candles(
     Ok(candles)
 }
 
-/// The length of the interval; 0 is a day.
+/// Returns the length of the interval in minutes; 0 is a day.
 fn interval_minutes(interval: &Interval) -> Result<i64, PaperError> {
     Ok(match interval {
         Interval::Minute => 1,
@@ -61,7 +61,7 @@ fn interval_minutes(interval: &Interval) -> Result<i64, PaperError> {
     })
 }
 
-/// When the interval that `at` lies in began.
+/// Returns when the interval that contains `at` began.
 fn interval_start(at: &Zoned, minutes: i64, opening: i64) -> Zoned {
     let midnight = DateTime::from(at.date());
     let of_day = i64::from(at.hour()) * 60 + i64::from(at.minute());

@@ -1,13 +1,13 @@
-//! Why the paper broker does not do what it is asked.
+//! The errors of the paper broker.
 
 use crate::broker::{BrokerError, ErrorDetail, Instrument, OrderId};
 
-/// A refusal. An order that is refused so never reaches the book.
+/// Why a call is refused. A refused order never reaches the order book.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PaperError {
     #[error("Invalid `{field}`: {what}.")]
     InvalidField { field: &'static str, what: String },
-    /// A time that no broker could read: not even sent.
+    /// A time that no broker could read, so the call counts as not sent.
     #[error("{0}")]
     InvalidTime(BrokerError),
     #[error("The instrument {0} does not exist or has expired.")]
@@ -20,7 +20,7 @@ pub(crate) enum PaperError {
         "Insufficient funds. Required margin is {required} but available margin is {available}."
     )]
     InsufficientFunds { required: String, available: String },
-    // Kite's own words: a client tells it from other errors of its kind by them alone.
+    // Kite's own message: clients recognise this error only by it.
     #[error("Maximum allowed order modifications exceeded.")]
     TooManyChanges,
 }

@@ -1,4 +1,4 @@
-//! The instruments: the number of each, and what the broker lists about it.
+//! The instruments: the number of each, and its listing.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::broker::{Instrument, InstrumentInfo};
 use super::prices::Prices;
 use super::quotes::TICK_SIZE;
 
-/// The numbers by which instruments go on Kite's wire.
+/// The numbers that identify instruments in Kite's protocol.
 #[derive(Debug)]
 pub(super) struct InstrumentTable {
     by_instrument: BTreeMap<Instrument, u32>,
@@ -17,8 +17,8 @@ pub(super) struct InstrumentTable {
 }
 
 impl InstrumentTable {
-    /// Numbers made from the names, so that an instrument has the same one in every price file
-    /// (unless two names fall on one number).
+    /// Computes numbers from the names, so that an instrument has the same one in every price file, unless two names
+    /// collide.
     pub(super) fn new(prices: &Prices) -> Self {
         let mut tokens = Self { by_instrument: BTreeMap::new(), by_token: BTreeMap::new() };
         for instrument in prices.instruments() {
@@ -46,7 +46,7 @@ impl InstrumentTable {
         self.by_instrument.contains_key(instrument).then_some(TICK_SIZE)
     }
 
-    /// What the broker lists about each instrument.
+    /// Returns the listing of each instrument.
     pub(super) fn listing(&self) -> impl Iterator<Item = InstrumentInfo> {
         self.by_instrument.iter().map(|(instrument, token)| {
             let mut info = InstrumentInfo::new(instrument.clone());
@@ -61,7 +61,7 @@ impl InstrumentTable {
     }
 }
 
-/// FNV-1a, in Kite's form: the exchange's own number times 256, plus 1 for the segment.
+/// Returns an FNV-1a hash in Kite's form: the exchange's own number times 256, plus 1 for the segment.
 fn hash(text: &str) -> u32 {
     let hash = text
         .bytes()

@@ -1,18 +1,17 @@
 //! A broker in memory, for trying a strategy without money and for tests without a network.
 //!
-//! It replays bars from a price file and fills orders at the replayed prices. Everything in it is a
-//! function of the time that its [`Clock`](crate::clock::Clock) tells, so a test with a
-//! [`ManualClock`](crate::clock::ManualClock) drives a whole trading day in milliseconds.
+//! It replays bars from a price file and fills orders at the replayed prices. Everything in it is a function of the
+//! time of its [`Clock`](crate::clock::Clock), so a test with a [`ManualClock`](crate::clock::ManualClock) drives a
+//! whole trading day in milliseconds.
 //!
 //! - [`Prices`] are the bars, read from a CSV file.
-//! - [`Replay`] says which bar is the present one, as a pure function of the time passed.
-//! - `book` takes orders and fills them; `account` counts what the fills did to the money.
+//! - [`Replay`] selects the current bar, as a pure function of the time passed.
+//! - `book` takes orders and fills them; `account` updates the money and positions.
 //! - [`PaperBroker`] puts them behind the [`Broker`](crate::broker::Broker) trait.
 //!
-//! How orders fill: always whole, at the close of the present bar. A market order fills at once; a
-//! limit order as soon as that price is as good as its limit; a stop order becomes one of these
-//! when the price meets its trigger. Selling what is not held is allowed. A duplicated tag is
-//! allowed too, since brokers allow it.
+//! Orders always fill whole, at the close of the current bar. A market order fills at once; a limit order as soon as
+//! that price is as good as its limit; a stop order becomes one of these when the price meets its trigger. Short
+//! selling is allowed. A duplicated tag is allowed too, since brokers allow it.
 
 mod account;
 mod book;

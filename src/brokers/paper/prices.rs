@@ -18,10 +18,10 @@ const COLUMNS: [&str; 8] = ["time", "exchange", "symbol", "open", "high", "low",
 /// them far inside what a decimal can hold.
 pub(super) const MAX_VALUE: Decimal = integer(1_000_000_000);
 
-/// The same for sums: a day's volume, an account's cash.
+/// The same bound for sums: a day's volume, an account's cash.
 pub(super) const MAX_SUM: Decimal = integer(1_000_000_000_000_000);
 
-/// A whole number, in constants, where `Decimal::from` cannot be used.
+/// Returns a whole number in a constant, where `Decimal::from` cannot be used.
 const fn integer(number: u64) -> Decimal {
     Decimal::from_parts((number & 0xFFFF_FFFF) as u32, (number >> 32) as u32, 0, false, 0)
 }
@@ -66,12 +66,12 @@ pub enum PricesError {
         /// What is wrong with it, in words.
         what: String,
     },
-    /// There is nothing in it but a header.
+    /// The file has no bars.
     #[error("the prices hold no bars")]
     Empty,
 }
 
-/// What is read of a file: minutes of a year for a dozen instruments, in lines that no bar comes near.
+/// The bounds of a file: enough for a year of minutes of a dozen instruments, and lines far longer than any bar.
 const READ_LIMIT: ReadLimit = ReadLimit::new(128 << 20, 4096);
 
 impl Prices {
@@ -96,14 +96,13 @@ impl Prices {
     /// At most 128 MiB are read, in lines of at most 4096 bytes.
     ///
     /// # Errors
-    /// The first line that is wrong: its number, and what is wrong with it. [`PricesError::Read`] for
-    /// more than is read, by the time that it is read.
+    /// The first wrong line, with its number and what is wrong. [`PricesError::Read`] once more than the
+    /// limit was read.
     ///
     /// ```
     /// use lanekeeper::brokers::paper::Prices;
     ///
-    /// // A device that never ends, say.
-    /// let error = Prices::from_reader(std::io::repeat(0)).unwrap_err();
+    /// // An endless device, for example. let error = Prices::from_reader(std::io::repeat(0)).unwrap_err();
     /// assert_eq!(error.to_string(), "cannot read the prices: line 1 is longer than 4096 bytes");
     /// ```
     pub fn from_reader(reader: impl Read) -> Result<Self, PricesError> {
@@ -150,17 +149,17 @@ impl Prices {
     /// A small real series, for trials and examples: two days of NSE:YESBANK and three of
     /// NSE:JUNIORBEES, a bar a minute.
     pub fn sample() -> Self {
-        // The file is part of the crate and a test reads it, so the fallback is never seen.
+        // The file is part of the crate and a test reads it, so the fallback is never used.
         Self::from_csv(include_str!("../../../data/nse_minute.csv"))
             .unwrap_or_else(|_| Self { series: BTreeMap::new() })
     }
 
-    /// What there are prices of, in the order of the alphabet.
+    /// Returns the instruments, in alphabetical order.
     pub fn instruments(&self) -> impl Iterator<Item = &Instrument> {
         self.series.keys()
     }
 
-    /// The bars of `instrument`, in the order of time; none if it is unknown.
+    /// Returns the bars of `instrument` in time order; none if it is unknown.
     pub fn bars(&self, instrument: &Instrument) -> impl Iterator<Item = &Candle> {
         self.series.get(instrument).into_iter().flat_map(BarSeries::iter)
     }
@@ -175,9 +174,9 @@ impl BarSeries {
         self.rest.len() + 1
     }
 
-    /// The bar number `index`, counted round and round.
+    /// Returns the bar with number `index`, modulo the number of bars.
     pub(super) fn bar(&self, index: u64) -> &Candle {
-        // The remainder is below `len`, so the fallback is never taken.
+        // The remainder is below `len`, so the fallback is never used.
         let index = usize::try_from(index % self.len() as u64).unwrap_or(0);
         index.checked_sub(1).and_then(|rest| self.rest.get(rest)).unwrap_or(&self.first)
     }

@@ -1,4 +1,4 @@
-//! What is quoted while a bar is the present one.
+//! The quotes while a bar is the current one.
 
 use jiff::Zoned;
 use rust_decimal::Decimal;
@@ -7,11 +7,11 @@ use crate::broker::{Candle, Depth, DepthLevel, Instrument, Ohlc, Quote};
 
 use super::prices::BarSeries;
 
-/// The step of prices that is listed, and that is between the levels of the book.
+/// The tick size that is listed, and that separates the levels of the depth.
 pub(super) const TICK_SIZE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 const LEVELS: u32 = 5;
 
-/// The quote when the tape is at `position`. The day is the one of the present bar.
+/// Returns the quote when the tape is at `position`. The day is that of the current bar.
 pub(super) fn quote(
     instrument: &Instrument,
     series: &BarSeries,
@@ -34,8 +34,8 @@ pub(super) fn quote(
         value += past.volume * past.ohlc.close;
     }
     let last = bar.ohlc.close;
-    // In a live quote, `close` is that of the day before. On the first day of the tape the open
-    // stands in for it, so that the change of the day makes sense.
+    // In a live quote, `close` is that of the previous day. On the first day of the tape the open replaces it, so
+    // that the day's change makes sense.
     let before = series.iter().rev().find(|past| past.at.date() < today);
     let close = before.map_or(day.open, |past: &Candle| past.ohlc.close);
     let fifth = (close / Decimal::from(5)).round_dp(2);
@@ -60,7 +60,7 @@ pub(super) fn quote(
     quote
 }
 
-/// A made-up book around `last`, a step between its levels: the bars hold none.
+/// Returns an invented depth around `last`, one tick between its levels, as the bars have none.
 fn depth(last: Decimal) -> Depth {
     let level = |number: u32, away: Decimal| DepthLevel {
         price: (last + away).max(TICK_SIZE),

@@ -1,4 +1,4 @@
-//! Which bar is the present one: a pure function of the time passed since the start.
+//! Selects the current bar: a pure function of the time since the start.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::broker::{Candle, Instrument};
 
 use super::prices::{BarSeries, Prices};
 
-/// A tape of [`Prices`] that moves on by one bar every so often, and starts again at its end.
+/// A tape of [`Prices`] that advances by one bar per period, and starts again at its end.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,18 +27,17 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// A tape that shows each bar for `bar_every`. One of no length shows the first bar for ever.
+    /// Creates a tape that shows each bar for `bar_every`. With zero it shows the first bar for ever.
     pub fn new(prices: impl Into<Arc<Prices>>, bar_every: Duration) -> Self {
         Self { prices: prices.into(), bar_every }
     }
 
-    /// The bar of `instrument` when `elapsed` has passed since the start; none if the instrument
-    /// is unknown.
+    /// Returns the bar of `instrument` at `elapsed` since the start, or `None` if the instrument is unknown.
     pub fn bar(&self, instrument: &Instrument, elapsed: Duration) -> Option<&Candle> {
         Some(self.prices.series(instrument)?.bar(self.position(elapsed)))
     }
 
-    /// The bars themselves.
+    /// Returns the bars.
     pub fn prices(&self) -> &Prices {
         &self.prices
     }
@@ -47,7 +46,7 @@ impl Replay {
         self.prices.series(instrument)
     }
 
-    /// Where the tape is: how often it has moved on.
+    /// Returns the position of the tape: how often it has advanced.
     pub(super) fn position(&self, elapsed: Duration) -> u64 {
         match elapsed.as_nanos().checked_div(self.bar_every.as_nanos()) {
             Some(moves) => u64::try_from(moves).unwrap_or(u64::MAX),
@@ -55,7 +54,7 @@ impl Replay {
         }
     }
 
-    /// When the tape came to `position`.
+    /// Returns when the tape reached `position`.
     pub(super) fn moved_at(&self, position: u64) -> Duration {
         let nanos = self.bar_every.as_nanos().saturating_mul(u128::from(position));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

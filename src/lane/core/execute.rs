@@ -80,7 +80,7 @@ impl LaneCore {
         let info = job.meta();
         let _working = CurrentCallGuard::enter(self, info);
         let begun = permit.taken_at();
-        let charge = permit.charge();
+        let charge = permit.cost();
         let queued = begun.since(info.submitted_at);
         self.report_breakers(pass.breaker_change);
         let mut held = Some((permit, pass));

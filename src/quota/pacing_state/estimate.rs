@@ -1,58 +1,58 @@
-//! When a call would go, as things stand: nothing here takes a slot.
+//! Estimates of when a call would be sent. Nothing here takes a slot.
 
 use std::time::Duration;
 
 use super::{LaneQuota, PacingState};
 use crate::quota::moment::nanos;
-use crate::quota::quota_state::EstimateQuery;
+use crate::quota::query::EstimateQuery;
 use crate::quota::{Cost, Moment, NoCapacity, NotYet, Reserve};
 
 impl PacingState {
-    /// When a call would get its permit with `ahead` of weight of its equals before it, if calls
-    /// take as long as they do on the average. None if it never will.
-    pub fn estimate(&mut self, charge: Cost, ahead: u64, now: Moment) -> Option<Moment> {
-        self.estimate_behind(charge, &[(charge, ahead)], now)
+    /// Estimates when a call gets its permit behind calls of the same cost with a total weight of `ahead`, if each
+    /// call takes the average round trip. Returns `None` if it never will.
+    pub fn estimate(&mut self, cost: Cost, ahead: u64, now: Moment) -> Option<Moment> {
+        self.estimate_behind(cost, &[(cost, ahead)], now)
     }
 
-    /// When a call would get its permit with so much weight of each kind before it, in its lane. A
-    /// kind that waits for a budget which the call itself is not charged to is not in its way.
+    /// Estimates when a call gets its permit behind the given costs and weights in its lane. Calls that wait for a
+    /// budget which this call does not use are not in its way.
     pub fn estimate_behind(
         &mut self,
-        charge: Cost,
+        cost: Cost,
         ahead: &[(Cost, u64)],
         now: Moment,
     ) -> Option<Moment> {
         let now = self.advance_to(now);
         let mut weight_ahead: u64 = 0;
         for (other, weight) in ahead {
-            let in_the_way = self.slots_ahead(*other, charge, now).min(*weight);
+            let in_the_way = self.slots_ahead(*other, cost, now).min(*weight);
             weight_ahead = weight_ahead.saturating_add(in_the_way);
         }
-        let Self { wall_clock: wall, lanes, budgets, .. } = self;
-        let lane = lanes.get_mut(charge.lane)?;
+        let Self { wall_clock, lanes, budgets, .. } = self;
+        let lane = lanes.get_mut(cost.lane)?;
         let round_trip = nanos(lane.typical_round_trip().unwrap_or_default());
-        let ask = EstimateQuery {
-            urgent: charge.urgent,
+        let query = EstimateQuery {
+            urgent: cost.urgent,
             weight_ahead,
-            weight: charge.slots(),
+            weight: cost.slots(),
             reserve: Reserve::NONE,
             round_trip,
         };
-        let mut latest = lane.quota.estimate(now, *wall, lane.credit, ask)?;
-        for index in charge.distinct_budgets() {
+        let mut latest = lane.quota.estimate(now, *wall_clock, lane.credit, query)?;
+        for index in cost.distinct_budgets() {
             let budget = budgets.get_mut(index)?;
-            let credit = budget.credit(lanes, charge.lane);
+            let credit = budget.credit(lanes, cost.lane);
             let charged = ahead.iter().filter(|(other, _)| other.budgets.contains(&index));
             let ahead = charged.fold(0, |sum: u64, (_, weight)| sum.saturating_add(*weight));
-            let ask =
-                EstimateQuery { weight_ahead: ahead, reserve: budget.reserve_for(charge), ..ask };
-            latest = latest.max(budget.quota.estimate(now, *wall, credit, ask)?);
+            let query =
+                EstimateQuery { weight_ahead: ahead, reserve: budget.reserve_for(cost), ..query };
+            latest = latest.max(budget.quota.estimate(now, *wall_clock, credit, query)?);
         }
-        // Those ahead of an urgent call are urgent too, and may all take the slots of hung calls.
-        let beside_hung = charge.urgent.then(|| {
-            let weight = weight_ahead.saturating_add(charge.slots());
+        // The calls ahead of an urgent call are urgent too, so all of them may take the slots of hung calls.
+        let beside_hung = cost.urgent.then(|| {
+            let weight = weight_ahead.saturating_add(cost.slots());
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-            match self.check_room(Cost { weight, ..charge }, now) {
+            match self.check_room(Cost { weight, ..cost }, now) {
                 Ok(()) => Some(now),
                 Err(NoCapacity { not_yet: NotYet::Until(at), .. }) => Some(at),
                 Err(_) => None,
@@ -61,23 +61,23 @@ impl PacingState {
         Some(beside_hung.flatten().map_or(latest, |at| latest.min(at)))
     }
 
-    /// What weight of `other` is in the way of `charge`: as much as may go now, as far as those
-    /// budgets are concerned that `charge` has nothing to do with.
-    pub fn slots_ahead(&mut self, other: Cost, charge: Cost, now: Moment) -> u64 {
-        let Self { wall_clock: wall, lanes, budgets, .. } = self;
-        let elsewhere = other.distinct_budgets().filter(|index| !charge.budgets.contains(index));
+    /// Returns the weight of `other` calls that can be sent before a call of `cost`: as much as the budgets that
+    /// `cost` does not use have room for now.
+    pub fn slots_ahead(&mut self, other: Cost, cost: Cost, now: Moment) -> u64 {
+        let Self { wall_clock, lanes, budgets, .. } = self;
+        let elsewhere = other.distinct_budgets().filter(|index| !cost.budgets.contains(index));
         let free = elsewhere.map(|index| {
             budgets.get_mut(index).map_or(0, |budget| {
                 let credit = budget.credit(lanes, other.lane);
                 let reserve = budget.reserve_for(other);
-                budget.quota.free_slots(now, *wall, credit, reserve)
+                budget.quota.free_slots(now, *wall_clock, credit, reserve)
             })
         });
         free.min().unwrap_or(u64::MAX)
     }
 
-    /// When the calls of a lane that are in flight will have been answered, and how long one takes: on
-    /// the average of those on a path in use; of a lane that calls seldom, as long as its last one.
+    /// Estimates when the calls in flight of a lane will have been answered, and how long one call takes: the mean
+    /// over warm connections, or the last round trip in a lane that is called too seldom for one.
     pub fn typical_call(&mut self, lane: usize, now: Moment) -> Option<(Moment, Duration)> {
         let now = self.advance_to(now);
         let lane = self.lanes.get(lane)?;

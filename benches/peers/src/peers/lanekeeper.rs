@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lanekeeper::quota::{Credit, Moment, NotYet, Pacer, Permit, Quota};
+use lanekeeper::quota::{Moment, NotYet, Pacer, Permit, Quota, RttCredit};
 
 use super::{Peer, before};
 
@@ -13,7 +13,7 @@ pub struct Lanekeeper {
 
 impl Lanekeeper {
     #[allow(clippy::expect_used)] // The quotas of the table can be kept.
-    pub fn new(quota: &Quota, credit: Credit) -> Self {
+    pub fn new(quota: &Quota, credit: RttCredit) -> Self {
         let pacer = Pacer::new(quota, credit).expect("a quota");
         Self { pacer, permits: HashMap::new() }
     }

@@ -11,7 +11,7 @@ mod timed;
 
 use std::time::Duration;
 
-use ::lanekeeper::{Credit, Quota};
+use ::lanekeeper::{Quota, RttCredit};
 
 use self::lanekeeper::Lanekeeper;
 use self::simple::{Naive, SendLog};
@@ -105,28 +105,28 @@ pub const ALL: [Kind; 11] = [
         about: "`Quota::per_second(10)`, the default credit",
         colour: (31, 119, 180),
         only: None,
-        make: || Box::new(Lanekeeper::new(&Quota::per_second(LIMIT), Credit::default())),
+        make: || Box::new(Lanekeeper::new(&Quota::per_second(LIMIT), RttCredit::default())),
     },
     Kind {
         name: "**lanekeeper, strict**",
-        about: "`Credit::STRICT`: nothing is assumed of the path",
+        about: "`RttCredit::STRICT`: nothing is assumed of the path",
         colour: (44, 160, 44),
         only: None,
-        make: || Box::new(Lanekeeper::new(&Quota::per_second(LIMIT), Credit::STRICT)),
+        make: || Box::new(Lanekeeper::new(&Quota::per_second(LIMIT), RttCredit::STRICT)),
     },
     Kind {
         name: "**lanekeeper, token bucket**",
         about: "`Quota::token_bucket(10, 1 s, 10)`, for a broker that is known to count so",
         colour: (23, 190, 207),
         only: Some(Counting::TokenBucket),
-        make: || Box::new(Lanekeeper::new(&tokens(), Credit::default())),
+        make: || Box::new(Lanekeeper::new(&tokens(), RttCredit::default())),
     },
     Kind {
         name: "**lanekeeper, token bucket, strict**",
-        about: "the same with `Credit::STRICT`",
+        about: "the same with `RttCredit::STRICT`",
         colour: (0, 0, 0),
         only: Some(Counting::TokenBucket),
-        make: || Box::new(Lanekeeper::new(&tokens(), Credit::STRICT)),
+        make: || Box::new(Lanekeeper::new(&tokens(), RttCredit::STRICT)),
     },
 ];
 

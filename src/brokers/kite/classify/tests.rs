@@ -224,7 +224,7 @@ fn words_of_a_gateway_prove_nothing_about_a_write() {
 #[test]
 fn doubt_outweighs_a_refusal_of_a_write() {
     for (status, body) in [
-        // Cut, so nobody knows what else it said.
+        // The answer was cut, so the rest is unknown.
         (400, r#"{"status":"error","message":"Too many requests","error_ty"#),
         (403, r#"{"status":"error","message":"Order request ti"#),
         (429, r#"{"status":"error","message":"Order request timed out. Please ch"#),

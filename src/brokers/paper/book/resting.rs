@@ -1,5 +1,5 @@
-//! The orders of one instrument that wait for a price, sorted so that a price finds those it meets
-//! without a look at the others.
+//! The orders of one instrument that wait for a price, sorted so that a price finds the orders it meets without
+//! scanning the others.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use crate::broker::{OrderType, Side};
 
-/// What an order waits for.
+/// The price that an order waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     /// The price falls to this or below: a buy limit, or a sell stop.
@@ -17,7 +17,7 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    /// What an order of this kind waits for; `None` if it waits for nothing.
+    /// Returns what an order of this kind waits for; `None` if it waits for nothing.
     pub(super) fn for_order(
         order_type: &OrderType,
         side: Side,
@@ -33,7 +33,7 @@ impl Wait {
         }
     }
 
-    /// Whether `price` is what was waited for.
+    /// Returns whether `price` meets it.
     pub(super) fn is_met(self, price: Decimal) -> bool {
         match self {
             Self::Fall(level) => price <= level,
@@ -42,7 +42,7 @@ impl Wait {
     }
 }
 
-/// Orders by their place in the book, under what they wait for.
+/// Orders, as indices into the order book, by what they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Resting {
     fall: BTreeSet<(Decimal, usize)>,
@@ -68,7 +68,7 @@ impl Resting {
         };
     }
 
-    /// The orders that `price` meets, oldest first.
+    /// Returns the orders that `price` meets, oldest first.
     pub(super) fn orders_met(&self, price: Decimal) -> Vec<usize> {
         let fall = self.fall.range((price, 0)..);
         let rise = self.rise.range(..=(price, usize::MAX));

@@ -1,4 +1,4 @@
-//! What is asked of an order before it may enter the book.
+//! The checks of an order before it enters the order book.
 
 use rust_decimal::Decimal;
 
@@ -8,7 +8,7 @@ use super::OrderBook;
 use crate::brokers::paper::error::PaperError;
 use crate::brokers::paper::prices::MAX_VALUE;
 
-/// Whether the order can be understood; gives the present price of its instrument.
+/// Checks the order. Returns the current price of its instrument.
 pub(super) fn validate(book: &OrderBook, request: &OrderRequest) -> Result<Decimal, PaperError> {
     let now = book
         .price(&request.instrument)
@@ -52,7 +52,7 @@ pub(super) fn validate(book: &OrderBook, request: &OrderRequest) -> Result<Decim
     Ok(now)
 }
 
-/// The money that the order will hold.
+/// Returns the money that the order will block.
 pub(super) fn required_funds(
     book: &OrderBook,
     request: &OrderRequest,
