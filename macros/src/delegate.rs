@@ -36,7 +36,7 @@ pub(crate) fn check(path: &Path, item: &syn::ItemTrait) -> Result<()> {
     Ok(())
 }
 
-/// The macro, if the trait asks for one.
+/// Returns the macro, if the attribute has the key `delegate`.
 pub(crate) fn declaration(model: &Model) -> TokenStream {
     let Some(path) = &model.delegate else { return TokenStream::new() };
     let Some(last) = path.segments.last() else { return TokenStream::new() };
@@ -44,54 +44,78 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
     // The path as seen from another crate: `$crate::broker::`.
     let module = path.segments.iter().skip(1).take(path.segments.len() - 2).map(|it| &it.ident);
     let module = quote!($crate:: #(#module::)*);
-    let methods: Vec<_> = model.methods.iter().collect();
-    let names = methods.iter().map(|method| &method.name);
-    let each = names.map(|method| quote!(#module #name! { @#method $this ($target) [$($own)*] }));
-    let each: Vec<_> = each.collect();
-    let rules = methods.iter().map(|method| rules(model, method, &module, name));
+    // The rules of the methods are in a macro of their own, so that the documentation shows only how to call it.
+    let rules_name = format_ident!("__{name}");
+    let rules_path = quote!(#module #rules_name);
+    let methods = model.methods.iter().map(|method| &method.name);
+    let each = methods.map(|method| quote!(#rules_path! { @#method $this ($target) [$($own)*] }));
+    let rules = model.methods.iter().map(|method| rules(model, method, &module, &rules_path));
+    let cfg = model.attributes.cfg();
     let is_public = matches!(model.visibility, Visibility::Public(_));
     let export = if is_public { quote!(#[macro_export]) } else { TokenStream::new() };
     let visibility = if is_public { quote!(pub) } else { quote!(pub(crate)) };
+    let first = model.methods.first().map(|method| method.name.to_string()).unwrap_or_default();
+    let link = quote!(#path).to_string().replace(' ', "");
+    let link = link.replace(&name.to_string(), &trait_name.to_string());
     let about = format!(
-        "Forwards the methods of `{trait_name}` to the value inside a decorator, for use in the decorator's \
-         `impl {trait_name}`. It writes every method but those after `except`, provided ones too, so a method \
-         that is added to the trait later is forwarded as well.\n\n\
-         The value is a field or a method of `self`: `{name}! {{ to self.inner }}` or \
-         `{name}! {{ to self.inner() }}`. Methods that the decorator writes itself come after it: \
-         `{name}! {{ to self.inner; except place, cancel }}`."
+        "Forwards the methods of [`{trait_name}`]({link}) to the value inside a decorator, for use in the \
+         decorator's `impl {trait_name}`.\n\n\
+         It writes every method except those after `except`, provided ones too, so a method that is added to the \
+         trait later is forwarded as well. The value is a field or the result of a method of `self`:\n\n\
+         ```text\n{name}! {{ to self.inner }}\n{name}! {{ to self.inner() }}\n\
+         {name}! {{ to self.inner; except {first} }}\n```\n\n\
+         A method after `except` is written by the decorator, or keeps its default body."
     );
     quote! {
         #[doc = #about]
+        #cfg
         #export
         macro_rules! #name {
             (to $this:ident . $field:ident $(; except $($own:ident),+ $(,)?)?) => {
-                #module #name! { @all $this ($this.$field) [$($($own)+)?] }
+                #rules_path! { @all $this ($this.$field) [$($($own)+)?] }
             };
-            (to $this:ident . $field:ident () $(; except $($own:ident),+ $(,)?)?) => {
-                #module #name! { @all $this ($this.$field()) [$($($own)+)?] }
+            (to $this:ident . $method:ident () $(; except $($own:ident),+ $(,)?)?) => {
+                #rules_path! { @all $this ($this.$method()) [$($($own)+)?] }
             };
+        }
+        #[allow(unused_imports)]
+        #cfg
+        #visibility use #name;
+
+        #[doc(hidden)]
+        #cfg
+        #export
+        macro_rules! #rules_name {
             (@all $this:ident ($target:expr) [$($own:ident)*]) => { #(#each)* };
             #(#rules)*
         }
         #[allow(unused_imports)]
-        #visibility use #name;
+        #[doc(hidden)]
+        #cfg
+        #visibility use #rules_name;
     }
 }
 
-/// The rules for one method. They take the names after `except` off one by one, and write the method if it is not
+/// Returns the rules for one method. They remove the names after `except` one by one, and write the method if it is not
 /// among them.
-fn rules(model: &Model, method: &Method, module: &TokenStream, name: &syn::Ident) -> TokenStream {
+fn rules(
+    model: &Model,
+    method: &Method,
+    module: &TokenStream,
+    rules_path: &TokenStream,
+) -> TokenStream {
     let (method_name, trait_name) = (&method.name, &model.name);
     let function = function(method, &quote!(#module #trait_name), module);
     quote! {
         (@#method_name $this:ident ($target:expr) [#method_name $($own:ident)*]) => {};
         (@#method_name $this:ident ($target:expr) [$other:ident $($own:ident)*]) => {
-            #module #name! { @#method_name $this ($target) [$($own)*] }
+            #rules_path! { @#method_name $this ($target) [$($own)*] }
         };
         (@#method_name $this:ident ($target:expr) []) => { #function };
     }
 }
 
+/// Returns a method that forwards its call to `$target`, with all paths written out.
 fn function(method: &Method, path: &TokenStream, module: &TokenStream) -> TokenStream {
     let mut signature = method.signature.clone();
     for input in &mut signature.inputs {
@@ -103,7 +127,9 @@ fn function(method: &Method, path: &TokenStream, module: &TokenStream) -> TokenS
     let name = &method.name;
     let arguments = method.arguments.iter().map(|argument| &argument.name);
     let signature = expand_markers(quote!(#signature), module);
+    let attributes = method.attributes.all();
     quote! {
+        #attributes
         #signature {
             #path::#name(&$target #(, #arguments)*)
         }
