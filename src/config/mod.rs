@@ -9,7 +9,7 @@
 //!
 //!     [lanes.quote]
 //!     quota = "100/min"
-//!     retry = { attempts = 3, base = "50ms" }
+//!     retry = { attempts = 3, base_delay = "50ms" }
 //!
 //!     [budgets]
 //!     orders = "5000/day"
