@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::route_breakers::{BlockedRoute, BreakerChange, RouteBreakers};
 use crate::lane::call::task::Disposition;
 use crate::lane::call::{Attempt, CallMeta};
-use crate::lane::config::LaneConfig;
+use crate::lane::resolved_config::ResolvedLaneConfig;
 use crate::quota::{Moment, Quota};
 use crate::resilience::{
     Admission, BreakerMode, CallOutcome, PolicyError, RetryBudget, RetryPolicy, SendStamp, Throttle,
@@ -72,15 +72,15 @@ pub(in crate::lane) struct AttemptResult {
 }
 
 impl LaneHealth {
-    pub(in crate::lane) fn new(config: &LaneConfig) -> Result<Self, PolicyError> {
+    pub(in crate::lane) fn new(config: &ResolvedLaneConfig) -> Result<Self, PolicyError> {
         let mut rng = fastrand::Rng::new();
-        let retry = *config.retry_policy();
+        let retry = config.retry;
         retry.check()?;
         Ok(Self {
             retry,
             retry_budget: RetryBudget::new(&retry)?,
-            routes: RouteBreakers::new(*config.breaker_policy(), rng.fork())?,
-            throttle: Throttle::new(*config.throttle_policy(), config.quota().clone())?,
+            routes: RouteBreakers::new(config.breaker, rng.fork())?,
+            throttle: Throttle::new(config.throttle, config.quota.clone())?,
             rng,
             last_queued: None,
             cut_holds_for_urgent: false,
