@@ -1,8 +1,8 @@
-//! Every fault of the exchange over real HTTP: what the Kite adapter makes of it, and what the
-//! exchange's own ledger says. The two together are what a client has to get right.
-// The helpers stand outside of the test functions, where clippy does not look for them.
+//! Every fault of the simulated exchange over real HTTP: the error that the Kite adapter returns, beside the orders
+//! that the exchange really has. A client must get both right.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "exchange", feature = "kite"))]
+#![cfg(feature = "kite")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,13 +13,13 @@ use lanekeeper::broker::{
     lanes,
 };
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::{ErrorClass, OrderStatus};
+use lanekeeper_simulator::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use rust_decimal::Decimal;
 
 const SHORT: Duration = Duration::from_millis(1);
-/// So long that only a hang fails.
+/// A timeout so long that only a hang fails.
 const LONG: Duration = Duration::from_secs(60);
 
 fn start(faults: Faults) -> SimulatedExchange {
@@ -29,7 +29,7 @@ fn start(faults: Faults) -> SimulatedExchange {
     SimulatedExchange::builder().limits(open).faults(faults).start().unwrap()
 }
 
-/// Every request to `on` meets `fault`.
+/// Returns an exchange on which every request to `on` meets `fault`.
 fn always(on: Target, fault: &str) -> SimulatedExchange {
     start(Faults::new().rule(Rule::new(on, fault.parse().unwrap())))
 }
@@ -49,7 +49,7 @@ fn order(tag: &str) -> OrderRequest {
     OrderRequest::limit(instrument, Side::Buy, 1, Decimal::new(5, 2)).tag(tag)
 }
 
-/// How many orders with that tag are in the ledger.
+/// Returns how many orders with this tag the exchange has.
 fn booked(exchange: &SimulatedExchange, tag: &str) -> usize {
     exchange.orders().iter().filter(|order| order.tag.as_deref() == Some(tag)).count()
 }
@@ -62,15 +62,15 @@ fn until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Silence can only be told by waiting. Any wait will do, as nothing is on its way.
-fn patience(fault: &str) -> Duration {
+/// Returns the client's timeout for `fault`. Silence is detected only by waiting, and any wait will do, as nothing is
+/// in transit.
+fn client_timeout(fault: &str) -> Duration {
     if fault.starts_with("hang") { Duration::from_millis(100) } else { LONG }
 }
 
 const THROTTLED: ErrorClass = ErrorClass::Throttled { retry_after: None };
 
-/// The fault, what a write comes to, how many orders are in the ledger then, and what a read comes
-/// to.
+/// The fault, the result of a write, how many orders the exchange then has, and the result of a read.
 const FAULTS: [(&str, ErrorClass, usize, ErrorClass); 21] = [
     ("reset-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
     ("reset-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
@@ -99,13 +99,13 @@ const FAULTS: [(&str, ErrorClass, usize, ErrorClass); 21] = [
 fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
     for (fault, write, in_ledger, _) in FAULTS {
         let exchange = always(Target::Place, fault);
-        let error = kite(&exchange, patience(fault)).place_order(&order("a1")).unwrap_err();
+        let error = kite(&exchange, client_timeout(fault)).place_order(&order("a1")).unwrap_err();
         assert_eq!(error.class(), write, "{fault}: {error}");
         assert_eq!(booked(&exchange, "a1"), in_ledger, "{fault}: {error}");
-        // Sent once, whatever came of it.
+        // Sent once, whatever the result.
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
-        // The promise behind all of it: what is called not done is not in the ledger.
+        // The promise behind the classes: an order that is reported as not executed is not on the exchange.
         assert!(in_ledger == 0 || write == ErrorClass::Unknown, "{fault}");
     }
 }
@@ -114,7 +114,7 @@ fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
 fn a_read_that_meets_a_fault_may_be_asked_again_or_not() {
     for (fault, _, _, read) in FAULTS {
         let exchange = always(Target::Reads, fault);
-        let kite = kite(&exchange, patience(fault));
+        let kite = kite(&exchange, client_timeout(fault));
         let error = kite.orders().unwrap_err();
         assert_eq!(error.class(), read, "{fault}: {error}");
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
@@ -128,7 +128,7 @@ fn changes_and_cancellations_meet_faults_too() {
     for (fault, write, in_ledger, _) in FAULTS {
         let exchange = start(Faults::new());
         let id = kite(&exchange, LONG).place_order(&order("a1")).unwrap();
-        let kite = kite(&exchange, patience(fault));
+        let kite = kite(&exchange, client_timeout(fault));
         let fault_of = |on| Faults::new().rule(Rule::new(on, fault.parse().unwrap()));
         exchange.set_faults(&fault_of(Target::Modify)).unwrap();
         let error = kite.modify_order(&id, &OrderChange::new().quantity(7)).unwrap_err();
@@ -148,7 +148,7 @@ fn every_read_of_the_adapter_survives_every_fault() {
     let infy = Instrument::new("NSE", "YESBANK");
     for (fault, _, _, read) in FAULTS {
         let exchange = always(Target::Reads, fault);
-        let kite = kite(&exchange, patience(fault));
+        let kite = kite(&exchange, client_timeout(fault));
         let id = OrderId::new("1");
         for (what, error) in [
             ("history", kite.order_history(&id).unwrap_err()),
@@ -160,7 +160,7 @@ fn every_read_of_the_adapter_survives_every_fault() {
             ("profile", kite.profile().unwrap_err()),
             ("quotes", kite.quotes(std::slice::from_ref(&infy)).unwrap_err()),
         ] {
-            // Half an answer of "no such order" is an error like another.
+            // Half of a "no such order" response is an error like any other.
             let refused = error.class() == ErrorClass::Rejected && what != "quotes";
             assert!(error.class() == read || refused, "{fault}: {what}: {error}");
         }
@@ -206,7 +206,7 @@ fn a_throttle_asks_to_wait_in_seconds_or_until_a_date() {
         let wait = wait_of(fault);
         assert!((least..=most).contains(&wait.as_millis()), "{fault}: {wait:?}");
     }
-    // A date is in whole seconds, and so is the date of the answer that it is counted from.
+    // A date is in whole seconds, and so is the date of the response that it is counted from.
     let wait = wait_of("429:date:60s");
     assert!((59..=61).contains(&wait.as_secs()), "{wait:?}");
 }
@@ -234,14 +234,14 @@ fn the_listing_may_come_as_an_error_with_a_good_status() {
 }
 
 #[test]
-fn the_edges_page_is_told_by_its_title() {
+fn the_edges_page_is_reported_by_its_title() {
     let exchange = always(Target::All, "page-403-before");
     let error = kite(&exchange, LONG).orders().unwrap_err();
     assert!(error.to_string().contains("Just a moment..."), "{error}");
 }
 
 #[test]
-fn faults_strike_by_the_number_of_the_request_to_their_route() {
+fn faults_apply_by_the_number_of_the_request_to_their_route() {
     let cut = Fault::Gateway { status: 502, when: Timing::After };
     let exchange = start(Faults::new().rule(Rule::new(Target::Place, cut).calls([2, 3])));
     let kite = kite(&exchange, LONG);
@@ -270,7 +270,7 @@ fn a_run_can_be_repeated_by_its_seed() {
 }
 
 #[test]
-fn who_is_refused_by_the_counters_meets_no_fault() {
+fn a_request_that_the_counters_refuse_meets_no_fault() {
     let limits = Limits::new().lane(lanes::TRANSACTIONAL, Quota::new(1, Duration::from_secs(3600)));
     let faults = Faults::new().rule("all=502-before".parse().unwrap());
     let exchange = SimulatedExchange::builder().limits(limits).faults(faults).start().unwrap();
@@ -298,7 +298,7 @@ fn a_truncated_answer_breaks_off_in_the_middle_of_what_it_promised() {
     let request = "GET /user/profile HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: token key:token\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    // However the connection ends, the half is here.
+    // Half of the response is received, however the connection ends.
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -323,7 +323,7 @@ fn a_hung_answer_does_not_keep_the_exchange_from_stopping() {
                 "{fault}"
             );
         });
-        // Its records are still there.
+        // The records can still be read.
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
     }
 }

@@ -1,4 +1,4 @@
-//! What came of a run, for people's programs: JSON.
+//! The results of a run as JSON, for other programs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,36 +14,36 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::meter::{StrategySummary, WireStats};
 
-/// Everything that was measured.
+/// The results of a run.
 pub struct Report {
     pub took: Duration,
     pub limits: Limits,
-    pub desk: StrategySummary,
+    pub strategies: StrategySummary,
     pub wire: BTreeMap<&'static str, WireStats>,
     pub queue: BTreeMap<&'static str, Vec<Duration>>,
     pub cache: Option<CacheStats>,
-    /// What became of the orders that an earlier run left in the journal.
+    /// The outcomes of the orders that an earlier run left in the journal.
     pub recovered: Vec<RecoveredOrder>,
     /// The orders of this run that turned up late.
     pub turned_up: Vec<RecoveredOrder>,
-    /// What the exchange counted, where it can be asked.
+    /// The refused requests as the simulated exchange counted them; `None` at an address.
     pub refused: Option<u64>,
 }
 
-/// Where the report goes. It is written beside the file and moved over it when it is whole: an older
-/// report is kept until there is a new one.
+/// The file of the report. It is written to a temporary file and renamed when complete, so an older report is kept
+/// until there is a new one.
 pub struct ReportFile {
     path: PathBuf,
-    beside: PathBuf,
+    temporary: PathBuf,
 }
 
 impl ReportFile {
-    /// Tries the place, so that a bad one is told before the run.
+    /// Tries to create the file, so that an unusable path is reported before the run.
     pub fn create(path: &Path) -> Result<Self, Failure> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let file = Self { path: path.to_owned(), beside: beside.into() };
-        let tried = File::create(&file.beside).and_then(|_| fs::remove_file(&file.beside));
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".part");
+        let file = Self { path: path.to_owned(), temporary: temporary.into() };
+        let tried = File::create(&file.temporary).and_then(|_| fs::remove_file(&file.temporary));
         match tried {
             Ok(()) if path.is_dir() => Err(file.failure("it is a folder")),
             Ok(()) => Ok(file),
@@ -51,7 +51,7 @@ impl ReportFile {
         }
     }
 
-    /// Writes `report`, and beside it what the bare crowd met.
+    /// Writes `report`, with the results of the bare crowd.
     pub fn write(&self, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
         let mut report = report.json();
         if let Some(bare) = bare {
@@ -64,8 +64,8 @@ impl ReportFile {
         }
         let text = serde_json::to_string_pretty(&Value::Object(report));
         text.map_err(io::Error::from)
-            .and_then(|text| fs::write(&self.beside, text + "\n"))
-            .and_then(|()| fs::rename(&self.beside, &self.path))
+            .and_then(|text| fs::write(&self.temporary, text + "\n"))
+            .and_then(|()| fs::rename(&self.temporary, &self.path))
             .map_err(|error| self.failure(error))
     }
 
@@ -87,7 +87,7 @@ impl Report {
         self.cache.map_or(0, |cache| cache.served())
     }
 
-    /// The share of a lane's quota that was sent, by its narrowest window.
+    /// Returns the share of a lane's quota that was sent, by its narrowest window.
     pub fn quota_used(&self, lane: &str) -> f64 {
         let sent = self.wire.get(lane).map_or(0, |lane| lane.sent) as f64;
         let windows = self.limits.of_lane(lane).map_or(&[][..], |quota| quota.windows());
@@ -112,7 +112,7 @@ impl Report {
         report.insert(
             "calls".into(),
             json!({
-                "asked": self.desk.asked,
+                "asked": self.strategies.asked,
                 "sent": self.sent(),
                 "from_cache": self.answered_from_memory(),
                 "throttled": self.throttled(),
@@ -132,8 +132,8 @@ impl Report {
             report.insert("quotes".into(), quotes);
         }
         report.insert("lanes".into(), Value::Object(lanes));
-        report.insert("orders".into(), json!(self.desk.orders.listed));
-        report.insert("not_sent".into(), json!(self.desk.orders.not_sent));
+        report.insert("orders".into(), json!(self.strategies.orders.listed));
+        report.insert("not_sent".into(), json!(self.strategies.orders.not_sent));
         report.insert("recovered".into(), self.recovered.iter().map(recovered).collect());
         report.insert("turned_up".into(), self.turned_up.iter().map(recovered).collect());
         report

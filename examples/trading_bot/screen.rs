@@ -1,4 +1,4 @@
-//! What people see: live lines while it runs, and a table at the end.
+//! The output: live lines during the run, and a table at the end.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::meter::WireMeter;
 use crate::orders::Outcome;
 use crate::report::Report;
 
-/// The live lines. Hidden by themselves where standard error is no terminal.
+/// The live lines. indicatif hides them if standard error is not a terminal.
 pub struct Screen {
     lines: MultiProgress,
     time: ProgressBar,
@@ -24,7 +24,7 @@ pub struct Screen {
 
 impl Screen {
     pub fn start(args: &Args, target: &str, wire: &Arc<WireMeter>) -> Self {
-        say(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
+        print_text(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
         let lines = MultiProgress::new();
         let style = |template: &str| {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -59,7 +59,7 @@ impl Screen {
     }
 
     pub fn end(self) {
-        // A bar that cannot be cleared is still drawn; nothing depends on it.
+        // If clearing fails, the bars stay visible, which does no harm.
         let _ = self.lines.clear();
     }
 }
@@ -76,7 +76,7 @@ pub fn print(report: &Report, bare: Option<&Report>) {
         line(name, of(report), bare.map(of).unwrap_or_default());
     };
     row("seconds", &|r| format!("{:.1}", r.took.as_secs_f64()));
-    row("calls asked", &|r| r.desk.asked.to_string());
+    row("calls asked", &|r| r.strategies.asked.to_string());
     row("quotes answered from memory", &|r| match r.cache {
         Some(cache) => {
             let share = 100.0 * cache.hit_ratio();
@@ -84,13 +84,13 @@ pub fn print(report: &Report, bare: Option<&Report>) {
         }
         None => "-".into(),
     });
-    row("quotes that shared a call", &|r| of_cache(r, |cache| cache.joined.to_string()));
-    row("quote calls saved", &|r| of_cache(r, |cache| cache.calls_saved().to_string()));
+    row("quotes that shared a call", &|r| cache_column(r, |cache| cache.joined.to_string()));
+    row("quote calls saved", &|r| cache_column(r, |cache| cache.calls_saved().to_string()));
     row("instruments in a quote call", &|r| {
-        of_cache(r, |cache| format!("{:.1}", cache.keys_per_batch()))
+        cache_column(r, |cache| format!("{:.1}", cache.keys_per_batch()))
     });
     row("age of a quote, mean/most", &|r| {
-        of_cache(r, |cache| {
+        cache_column(r, |cache| {
             let [mean, oldest] = [cache.mean_age, cache.oldest].map(|age| age.as_millis());
             format!("{mean}/{oldest} ms")
         })
@@ -123,24 +123,26 @@ pub fn print(report: &Report, bare: Option<&Report>) {
             Outcome::Absent => "orders not in the book",
             Outcome::Unknown => "orders of unknown outcome",
         };
-        row(name, &|r| r.desk.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
+        row(name, &|r| {
+            r.strategies.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string()
+        });
     }
     if !report.turned_up.is_empty() {
         row("orders that turned up late", &|r| r.turned_up.len().to_string());
     }
-    say(&table);
+    print_text(&table);
 }
 
-/// Prints. Where nobody reads it, there is nobody to tell: a closed pipe must not end the program.
-fn say(text: &str) {
+/// Prints `text`. An error is ignored: a closed pipe must not end the program.
+fn print_text(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-fn of_cache(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
+fn cache_column(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
     report.cache.as_ref().map_or_else(|| "-".into(), show)
 }
 
-/// `p50/p99` in milliseconds.
+/// Returns `p50/p99` in milliseconds.
 fn percentiles(durations: &[Duration]) -> String {
     if durations.is_empty() {
         return "-".into();

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use lanekeeper::exchange::Exchange;
-use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, Past};
+use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, PriorUsage};
+use lanekeeper_simulator::SimulatedExchange;
 
 use crate::broker::LIMIT;
 use crate::crowd::CALLERS;
@@ -74,21 +74,25 @@ pub fn run() -> Result<Vec<Run>, Box<dyn Error>> {
     runs.push(crowd("governor", &exchange, &governed)?);
 
     let (exchange, kite) = start()?;
-    let proxy = BrokerProxy::builder(kite).prior_usage(Past::Nothing).build()?;
+    let proxy = BrokerProxy::builder(kite).prior_usage(PriorUsage::None).build()?;
     let kept = || proxy.margins().map(drop);
     runs.push(crowd("**lanekeeper**", &exchange, &kept)?);
     Ok(runs)
 }
 
-fn start() -> Result<(Exchange, Kite), Box<dyn Error>> {
-    let exchange = Exchange::builder().latency(LATENCY).jitter(JITTER).seed(1).start()?;
+fn start() -> Result<(SimulatedExchange, Kite), Box<dyn Error>> {
+    let exchange = SimulatedExchange::builder().latency(LATENCY).jitter(JITTER).seed(1).start()?;
     let url = exchange.base_url();
     let kite = Kite::builder().api_key("key").access_token("token").base_url(url).build()?;
     Ok((exchange, kite))
 }
 
 /// Callers that ask again as soon as they are answered, and after a refusal at once.
-fn crowd(name: &'static str, exchange: &Exchange, ask: Ask<'_>) -> Result<Run, Box<dyn Error>> {
+fn crowd(
+    name: &'static str,
+    exchange: &SimulatedExchange,
+    ask: Ask<'_>,
+) -> Result<Run, Box<dyn Error>> {
     let (stop, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let failed = AtomicUsize::new(0);
     thread::scope(|scope| {
