@@ -91,7 +91,7 @@ fn a_call_that_was_abandoned_unsent_is_never_sent_and_no_answer_is_lost() {
             // The answer comes, and is reported as late exactly once.
             Abandoned::InFlight => assert_eq!(counts, (1, 1)),
             Abandoned::Completed(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
-            Abandoned::Closed => panic!("nobody else took it"),
+            Abandoned::Closed => panic!("no other thread takes the answer"),
         }
     });
 }

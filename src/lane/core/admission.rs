@@ -1,7 +1,6 @@
-//! Which calls come in at all.
+//! Admission control: which calls are queued at all.
 //!
-//! A call that could never go, or not in time, is refused at the door: its caller learns it while
-//! there is still something else to do.
+//! A call that could never be sent, or not in time, is refused at admission, so that its caller learns it early.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::workers::route_breakers::BlockedRoute;
 use crate::quota::{Moment, NotYet};
 
-/// A place for a call, if it may come in; and how long it will wait for its turn, if that was asked.
+/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted.
 pub(in crate::lane) fn admit(
     lane: &LaneCore,
     meta: &CallMeta,
@@ -32,7 +31,8 @@ pub(in crate::lane) fn admit(
     }
     note_weight(lane, meta);
     let turn = match meta.deadline {
-        // An estimate may be wrong, and an exit that could have gone is worse than one that was kept in vain.
+        // An estimate may be wrong, and to refuse an exit that could have been sent is worse than to queue it in
+        // vain.
         Some(deadline) if !meta.is_urgent() => Some(check_deadline(lane, meta, deadline)?),
         _ => {
             check_fits_quota(lane, meta)?;
@@ -53,13 +53,13 @@ fn handle_full(
 ) -> Result<QueueSlot, LaneErrorKind> {
     let full = LaneErrorKind::QueueFull { capacity: lane.queue_capacity.limit() };
     match overflow_policy {
-        // Callers that wait for their place are not to lose it, so one more waits than should.
+        // Callers that block for a slot must not lose it, so one call more than the limit waits.
         OverflowPolicy::Block if meta.is_urgent() => Ok(lane.queue_capacity.acquire_over_limit()),
-        // It holds a worker, so the place that it waits for may never come free.
+        // It holds a worker, so the slot that it waits for may never be freed.
         OverflowPolicy::Block if reentrancy::is_reentrant(lane) => {
             Ok(lane.queue_capacity.acquire_over_limit())
         }
-        // A lesser call gives up its place, if there is one.
+        // A call of lower priority loses its slot, if there is one.
         _ if meta.is_urgent() => {
             let slot = lane.shed(meta.priority).or_else(|| lane.queue_capacity.try_acquire());
             Ok(slot.unwrap_or_else(|| lane.queue_capacity.acquire_over_limit()))
@@ -81,7 +81,7 @@ fn handle_full(
     }
 }
 
-/// Calls of a route that is down are refused, unless they are held.
+/// Refuses a call whose breaker is open, unless it is to be held.
 fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> {
     let now = meta.submitted_at;
     let (refusal, change) = {
@@ -89,7 +89,7 @@ fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> 
         (health.blocked_route(meta, now), health.take_breaker_change(meta.route, now))
     };
     lane.report_breakers(change);
-    // Half of the queue is for calls that can go, as far as the door can tell.
+    // Held calls may take half of the queue; the other half is for calls that can be sent.
     let has_room = lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2);
     let is_held =
         |down: &BlockedRoute| has_room && lane.open_breaker_policy.should_hold(meta, down);
@@ -101,7 +101,7 @@ fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> 
     }
 }
 
-/// A rate that was cut makes heavy calls rare, and does not refuse them for ever.
+/// Records the weight of a call, so that a rate cut leaves room for it and does not refuse it for ever.
 fn note_weight(lane: &LaneCore, meta: &CallMeta) {
     if meta.cost.weight > 1 {
         let (mut pacing_state, now) = lane.pacing.lock();
@@ -111,9 +111,9 @@ fn note_weight(lane: &LaneCore, meta: &CallMeta) {
     }
 }
 
-/// A call that weighs more than some window ever has would wait for ever.
+/// Refuses a call that weighs more than some window ever has: it would wait for ever.
 fn check_fits_quota(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> {
-    // Only a weight can be too much: every window has room for one.
+    // Every window has room for a weight of one.
     if meta.cost.weight <= 1 {
         return Ok(());
     }
@@ -124,14 +124,14 @@ fn check_fits_quota(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKin
     }
 }
 
-/// When a call would have its turn, and what time it is.
+/// Estimates when a call would have its turn. Returns the time too.
 fn estimate_turn(lane: &LaneCore, meta: &CallMeta) -> (Option<Moment>, Moment) {
     let queue = lane.lock_queue();
     let ahead = queue.scheduler.load_ahead_of_next(meta.priority, &meta.user);
     lane.estimate(&queue, meta.cost, &ahead)
 }
 
-/// Refuses a call that would have its turn after its deadline. Gives when it will have it.
+/// Refuses a call that would have its turn after its deadline. Returns the estimate.
 fn check_deadline(
     lane: &LaneCore,
     meta: &CallMeta,
