@@ -197,12 +197,17 @@ impl<B: Broker> OrderGuard<B> {
     /// use lanekeeper::order_guard::RecoveredOutcome;
     /// use lanekeeper::{OrderGuard, PaperBroker};
     ///
-    /// let broker = OrderGuard::builder(PaperBroker::builder().build()?).build()?; for order in broker.recover() {
-    /// match &order.outcome { RecoveredOutcome::Placed(id) => println!("{} is order {id}", order.tag),
-    /// RecoveredOutcome::PartlyPlaced(slices) => println!("{}: {slices}", order.tag), RecoveredOutcome::Rejected(why)
-    /// => println!("{} was rejected: {why}", order.tag), RecoveredOutcome::Absent(evidence) => println!("{} is not
-    /// there: {evidence}", order.tag), // A person has to find out, and then calls `abandon`. other => println!("{}:
-    /// {other:?}", order.tag), } }
+    /// let broker = OrderGuard::builder(PaperBroker::builder().build()?).build()?;
+    /// for order in broker.recover() {
+    ///     match &order.outcome {
+    ///         RecoveredOutcome::Placed(id) => println!("{} is order {id}", order.tag),
+    ///         RecoveredOutcome::PartlyPlaced(slices) => println!("{}: {slices}", order.tag),
+    ///         RecoveredOutcome::Rejected(why) => println!("{} was rejected: {why}", order.tag),
+    ///         RecoveredOutcome::Absent(evidence) => println!("{} is not there: {evidence}", order.tag),
+    ///         // A person has to find out, and then calls `abandon`.
+    ///         other => println!("{}: {other:?}", order.tag),
+    ///     }
+    /// }
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
