@@ -13,8 +13,7 @@ use crate::failure::Failure;
 #[derive(Debug, Parser)]
 #[command(name = "trading_bot")]
 pub struct Args {
-    /// Work against this address instead of an exchange of our own. Keys come from KITE_API_KEY
-    /// and KITE_ACCESS_TOKEN
+    /// Work against this address instead of a simulated exchange. Keys come from KITE_API_KEY and KITE_ACCESS_TOKEN
     #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
 
@@ -30,23 +29,23 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Note every order there before it is sent. A run that finds orders of an earlier one in it,
-    /// of which nobody knows what became, asks after them first
+    /// Record every order there before it is sent. A run that finds orders of an earlier one in it whose outcome is
+    /// unknown recovers them first
     #[cfg(feature = "journal")]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 
-    /// Note every call there, so that the next run is not over the quota together with this one
+    /// Record every call there, so that the next run is not over the quota together with this one
     #[cfg(feature = "journal")]
     #[arg(long, value_name = "FILE")]
     pub pace: Option<PathBuf>,
 
-    /// Nobody has used the account in the last minute, so begin at once. With --base-url orders wait for a
-    /// minute otherwise, unless the file of --pace reaches back that far
+    /// The account was not used in the last minute, so begin at once. Otherwise orders with --base-url wait for a
+    /// minute, unless the file of --pace reaches back that far
     #[arg(long)]
     pub fresh: bool,
 
-    /// How long an order whose answer was lost is looked for in the order book
+    /// How long to search the order book for an order whose answer was lost
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub settle: u32,
 

@@ -10,7 +10,7 @@ use crate::strategy::{Tags, follow_averages};
 
 /// How often the screen is drawn.
 const TICK: Duration = Duration::from_millis(100);
-/// How many instruments a strategy looks at.
+/// How many instruments a strategy watches.
 const EACH: usize = 4;
 
 pub struct Crowd {
@@ -20,8 +20,8 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Lets the strategies trade until their time is over or `interrupted` is set, and says how long
-    /// it took until the last one was done.
+    /// Lets the strategies trade until their time is over or `interrupted` is set. Returns how long it took until the
+    /// last one finished.
     pub fn run(
         &self,
         broker: &dyn Broker,
@@ -29,7 +29,7 @@ impl Crowd {
         mut tick: impl FnMut(),
     ) -> Duration {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Unlike any other run of the same day, in eight letters.
+        // Differs from any other run of the same day, in eight letters.
         let run = since_epoch.as_millis() as u64;
         let stop = AtomicBool::new(false);
         let began = Instant::now();
@@ -53,7 +53,7 @@ impl Crowd {
         began.elapsed()
     }
 
-    /// A few instruments each, so that all of them are watched and many by several.
+    /// Returns a few instruments for each strategy, so that all of them are watched and many by several.
     fn share_of(&self, number: usize) -> Vec<Instrument> {
         let all = self.instruments.iter().cycle().skip(number);
         all.take(EACH.min(self.instruments.len())).cloned().collect()

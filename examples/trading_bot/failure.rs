@@ -6,14 +6,14 @@ use lanekeeper::broker::BrokerError;
 use lanekeeper::order_guard::GuardBuildError;
 use lanekeeper::proxy::BuildError;
 
-/// One clear line.
+/// An error message of one line.
 #[derive(Debug)]
 pub struct Failure(String);
 
 impl Failure {
     pub fn new(line: impl Into<String>) -> Self {
         let line: String = line.into();
-        // Whatever an underlying error had to say, it is one line here.
+        // Any underlying error message is folded into one line.
         Self(line.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }

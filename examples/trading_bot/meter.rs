@@ -1,4 +1,4 @@
-//! What is measured, and where: at the strategies' desks, in the queue, and on the wire.
+//! The measurements, by place: at the strategies, in the queue, and on the wire.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use lanekeeper::proxy::{FinishedCall, Observer};
 use crate::orders::Orders;
 use crate::tap::CallListener;
 
-/// The outermost layer: what the strategies asked for, and what they were told.
+/// The outermost layer: what the strategies asked for, and what was returned to them.
 pub struct StrategyMeter {
     may_trade: bool,
     asked: AtomicU64,
@@ -79,7 +79,7 @@ impl WireMeter {
         locked(&self.lanes).clone()
     }
 
-    /// Sent and refused so far in `lane`.
+    /// Returns how many calls were sent and refused so far in `lane`.
     pub fn so_far(&self, lane: &str) -> (u64, u64) {
         locked(&self.lanes).get(lane).map_or((0, 0), |lane| (lane.sent, lane.throttled))
     }
@@ -99,7 +99,7 @@ impl CallListener for WireMeter {
     }
 }
 
-/// In between: how long calls waited for their turn.
+/// In between: how long calls were queued.
 #[derive(Default)]
 pub struct QueueMeter(Mutex<BTreeMap<&'static str, Vec<Duration>>>);
 
@@ -115,7 +115,7 @@ impl Observer for QueueMeter {
     }
 }
 
-/// The orders that turned up after their strategies were told that they are absent or unknown.
+/// The orders that appeared after their strategies were told that they are absent or unknown.
 #[derive(Default)]
 pub struct LateOrders(Mutex<Vec<RecoveredOrder>>);
 
@@ -129,7 +129,7 @@ impl LateOrders {
     }
 }
 
-/// Nobody here panics while holding a lock; if somebody did, the numbers are still numbers.
+/// Locks `mutex`. A poisoned lock is used as it is: the numbers are still numbers.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

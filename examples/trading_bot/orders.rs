@@ -1,7 +1,7 @@
 //! What became of the orders that the strategies wanted.
 //!
-//! Orders that were sent are all kept: the quota bounds their number. Those that were never sent are
-//! bounded by nothing, so they are counted by reason, and only the first of them are kept.
+//! Orders that were sent are all kept: the quota bounds their number. Nothing bounds those that were never sent, so
+//! they are counted by reason, and only the first of them are kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use serde::Serialize;
 
 /// How many orders that were not sent are kept.
 const MAX_LISTED: usize = 1000;
-/// How many reasons are told apart, and how many letters each may have. Any further one counts as [`OTHER`].
+/// How many reasons are distinguished, and how many letters each may have. Any further one counts as [`OTHER`].
 const MAX_REASONS: usize = 20;
 const MAX_REASON_LENGTH: usize = 200;
 const OTHER: &str = "other";
 
-/// What became of an order that a strategy wanted.
+/// The outcome of an order that a strategy wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -47,13 +47,13 @@ impl Outcome {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BookLookup {
-    /// Nothing, in so many clean looks.
+    /// Not shown, in the given number of clean reads.
     Absent(Absence),
-    /// Something that may be it, and may not.
+    /// An order that may or may not be it.
     Unclear,
     /// The book could not be read in time.
     Unread,
-    /// Nothing yet, when its strategy left.
+    /// Not found yet when its strategy left.
     NotYet,
 }
 
@@ -75,7 +75,7 @@ pub struct WantedOrder {
     pub tag: String,
     pub outcome: Outcome,
     pub order_id: Option<String>,
-    /// Of one whose answer was lost: what the order book showed of it.
+    /// What the order book showed of the order, if its answer was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<BookLookup>,
     pub latency_ms: f64,
@@ -91,7 +91,7 @@ pub struct UnsentOrders {
 }
 
 impl UnsentOrders {
-    /// Counts one. Says whether it is to be listed too.
+    /// Counts one. Returns whether it is to be listed too.
     fn count(&mut self, error: &BrokerError) -> bool {
         self.count += 1;
         let reason = reason(error);
@@ -104,8 +104,8 @@ impl UnsentOrders {
     }
 }
 
-/// Why an order was not sent, without what differs from one to the next: a number stands as `#`, and a
-/// part after a comma, as "call again in about 3s", is left out.
+/// Returns why an order was not sent, without what differs from one to the next: a number becomes `#`, and a part
+/// after a comma, such as "call again in about 3s", is left out.
 fn reason(error: &BrokerError) -> String {
     let message = error.detail().map_or("", |detail| detail.message.as_str());
     let mut reason = String::new();
@@ -122,7 +122,7 @@ fn reason(error: &BrokerError) -> String {
 /// All orders that the strategies wanted.
 #[derive(Debug, Default, Clone)]
 pub struct Orders {
-    /// In the order in which they were answered; of those that were not sent the first ones only.
+    /// In the order in which they were answered. Of those that were not sent, only the first.
     pub listed: Vec<WantedOrder>,
     pub not_sent: UnsentOrders,
 }
@@ -149,7 +149,7 @@ impl Orders {
         });
     }
 
-    /// How many there are of each outcome, those that are not listed too.
+    /// Returns how many there are of each outcome, including those that are not listed.
     pub fn outcomes(&self) -> BTreeMap<Outcome, u64> {
         let mut outcomes = BTreeMap::new();
         for order in self.listed.iter().filter(|order| order.outcome != Outcome::NotSent) {

@@ -1,4 +1,4 @@
-//! What came of a run, for people's programs: JSON.
+//! The result of a run as JSON, for other programs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,27 +18,27 @@ use crate::meter::{StrategySummary, WireStats};
 pub struct Report {
     pub took: Duration,
     pub limits: Limits,
-    pub desk: StrategySummary,
+    pub strategies: StrategySummary,
     pub wire: BTreeMap<&'static str, WireStats>,
     pub queue: BTreeMap<&'static str, Vec<Duration>>,
     pub cache: Option<CacheStats>,
     /// What became of the orders that an earlier run left in the journal.
     pub recovered: Vec<RecoveredOrder>,
-    /// The orders of this run that turned up late.
+    /// The orders of this run that appeared late.
     pub turned_up: Vec<RecoveredOrder>,
-    /// What the exchange counted, where it can be asked.
+    /// What the simulator counted, if the bot runs against one.
     pub refused: Option<u64>,
 }
 
-/// Where the report goes. It is written beside the file and moved over it when it is whole: an older
-/// report is kept until there is a new one.
+/// The file of the report. The report is written beside it and moved over it when it is complete: an older report
+/// is kept until there is a new one.
 pub struct ReportFile {
     path: PathBuf,
     beside: PathBuf,
 }
 
 impl ReportFile {
-    /// Tries the place, so that a bad one is told before the run.
+    /// Checks that the file can be written, so that a bad path is reported before the run.
     pub fn create(path: &Path) -> Result<Self, Failure> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".part");
@@ -51,7 +51,7 @@ impl ReportFile {
         }
     }
 
-    /// Writes `report`, and beside it what the bare crowd met.
+    /// Writes `report`, and beside it the result of the bare crowd.
     pub fn write(&self, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
         let mut report = report.json();
         if let Some(bare) = bare {
@@ -87,7 +87,7 @@ impl Report {
         self.cache.map_or(0, |cache| cache.served())
     }
 
-    /// The share of a lane's quota that was sent, by its narrowest window.
+    /// Returns the share of a lane's quota that was sent, by its narrowest window.
     pub fn quota_used(&self, lane: &str) -> f64 {
         let sent = self.wire.get(lane).map_or(0, |lane| lane.sent) as f64;
         let windows = self.limits.of_lane(lane).map_or(&[][..], |quota| quota.windows());
@@ -112,7 +112,7 @@ impl Report {
         report.insert(
             "calls".into(),
             json!({
-                "asked": self.desk.asked,
+                "asked": self.strategies.asked,
                 "sent": self.sent(),
                 "from_cache": self.answered_from_memory(),
                 "throttled": self.throttled(),
@@ -132,8 +132,8 @@ impl Report {
             report.insert("quotes".into(), quotes);
         }
         report.insert("lanes".into(), Value::Object(lanes));
-        report.insert("orders".into(), json!(self.desk.orders.listed));
-        report.insert("not_sent".into(), json!(self.desk.orders.not_sent));
+        report.insert("orders".into(), json!(self.strategies.orders.listed));
+        report.insert("not_sent".into(), json!(self.strategies.orders.not_sent));
         report.insert("recovered".into(), self.recovered.iter().map(recovered).collect());
         report.insert("turned_up".into(), self.turned_up.iter().map(recovered).collect());
         report

@@ -1,4 +1,4 @@
-//! What people see: live lines while it runs, and a table at the end.
+//! Output for people: live lines during the run, and a table at the end.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::meter::WireMeter;
 use crate::orders::Outcome;
 use crate::report::Report;
 
-/// The live lines. Hidden by themselves where standard error is no terminal.
+/// The live lines. Hidden automatically if standard error is no terminal.
 pub struct Screen {
     lines: MultiProgress,
     time: ProgressBar,
@@ -59,7 +59,7 @@ impl Screen {
     }
 
     pub fn end(self) {
-        // A bar that cannot be cleared is still drawn; nothing depends on it.
+        // A bar that cannot be cleared is still drawn, and nothing depends on it.
         let _ = self.lines.clear();
     }
 }
@@ -76,7 +76,7 @@ pub fn print(report: &Report, bare: Option<&Report>) {
         line(name, of(report), bare.map(of).unwrap_or_default());
     };
     row("seconds", &|r| format!("{:.1}", r.took.as_secs_f64()));
-    row("calls asked", &|r| r.desk.asked.to_string());
+    row("calls asked", &|r| r.strategies.asked.to_string());
     row("quotes answered from memory", &|r| match r.cache {
         Some(cache) => {
             let share = 100.0 * cache.hit_ratio();
@@ -123,7 +123,7 @@ pub fn print(report: &Report, bare: Option<&Report>) {
             Outcome::Absent => "orders not in the book",
             Outcome::Unknown => "orders of unknown outcome",
         };
-        row(name, &|r| r.desk.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
+        row(name, &|r| r.strategies.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
     }
     if !report.turned_up.is_empty() {
         row("orders that turned up late", &|r| r.turned_up.len().to_string());
@@ -131,7 +131,7 @@ pub fn print(report: &Report, bare: Option<&Report>) {
     say(&table);
 }
 
-/// Prints. Where nobody reads it, there is nobody to tell: a closed pipe must not end the program.
+/// Prints `text`. Errors are ignored: a closed pipe must not end the program.
 fn say(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
@@ -140,7 +140,7 @@ fn of_cache(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
     report.cache.as_ref().map_or_else(|| "-".into(), show)
 }
 
-/// `p50/p99` in milliseconds.
+/// Returns `p50/p99` in milliseconds.
 fn percentiles(durations: &[Duration]) -> String {
     if durations.is_empty() {
         return "-".into();

@@ -1,5 +1,5 @@
-//! One strategy: an ordinary function of `&dyn Broker`. It knows nothing of lanes, limits or
-//! threads. It sleeps only after a call that was refused unsent, for as long as the refusal says.
+//! One strategy: an ordinary function of `&dyn Broker`. It knows nothing of lanes, limits or threads. It sleeps
+//! only after a call that was refused unsent, for as long as the refusal says.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,20 +15,20 @@ use rust_decimal::Decimal;
 const FAST: usize = 3;
 const SLOW: usize = 8;
 
-/// The pause after a call that was refused unsent, if the refusal does not say how long; and the longest.
+/// The pause after a call that was refused unsent, if the refusal does not say how long, and the maximum pause.
 const USUAL_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How often a strategy that pauses looks whether it is to stop.
+/// How often a pausing strategy checks whether it is to stop.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Gives each order a tag of its own, within the 20 letters and digits that Kite takes.
+/// Generates a unique tag for each order, within the 20 letters and digits that Kite takes.
 pub struct Tags {
     prefix: String,
     next: u32,
 }
 
 impl Tags {
-    /// `run` tells runs apart, `strategy` the strategies of one.
+    /// Creates the tags of one strategy. `run` distinguishes runs, `strategy` the strategies of one run.
     pub fn new(run: u64, strategy: usize) -> Self {
         Self { prefix: format!("lk{}s{strategy}", base36(run)), next: 0 }
     }
@@ -48,7 +48,7 @@ fn base36(mut number: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// What a strategy remembers of an instrument.
+/// What a strategy keeps of an instrument.
 #[derive(Default)]
 struct View {
     prices: VecDeque<Decimal>,
@@ -69,7 +69,7 @@ impl View {
         sum.checked_div(Decimal::from(count))
     }
 
-    /// Buy when the fast mean is above the slow one, and sell when below.
+    /// Returns the side to take: buy when the fast mean is above the slow one, sell when below.
     fn signal(&self) -> Option<Side> {
         let (fast, slow) = (self.mean_of_last(FAST)?, self.mean_of_last(SLOW)?);
         match fast.cmp(&slow) {
@@ -80,8 +80,8 @@ impl View {
     }
 }
 
-/// Follows moving averages until it is told to stop. Errors are part of the day: what matters of
-/// an order is written down by the desk.
+/// Follows moving averages until `stop` is set. Errors are expected: the strategy meter records the outcome of each
+/// order.
 pub fn follow_averages(
     broker: &dyn Broker,
     instruments: &[Instrument],
@@ -103,7 +103,7 @@ pub fn follow_averages(
         }
         let instrument = &instruments[round % instruments.len()];
         let Some(view) = views.get_mut(instrument) else {
-            // Without a price there is nothing to decide; the account can be looked at all the same.
+            // Without a price there is nothing to decide, but the account can still be read.
             if let Err(error) = broker.margins() {
                 pause = pause.max(pause_after(&error));
             }
@@ -114,7 +114,7 @@ pub fn follow_averages(
         let done: Result<(), BrokerError> = match (round % 6, view.signal()) {
             (0, _) => broker.orders().map(drop),
             (3, _) => broker.positions().map(drop),
-            // A resting order follows the price once, and is then taken out.
+            // A resting order follows the price once, and is then cancelled.
             (2, _) if !resting.is_empty() => change_first(broker, &mut resting),
             (5, _) if !resting.is_empty() => cancel_first(broker, &mut resting),
             (_, Some(side)) => {
@@ -130,17 +130,17 @@ pub fn follow_averages(
                 placed.map(|id| resting.push_back((id, bid)))
             }
         };
-        // The next round decides afresh; an order of unknown outcome is not sent again.
+        // The next round decides afresh. An order of unknown outcome is not sent again.
         sleep(pause.max(done.err().as_ref().map_or(Duration::ZERO, pause_after)), stop);
     }
-    // Nothing of ours stays in the market. One try each: what fails here is in the order book.
+    // No order of this strategy stays in the market. One try each: what fails here is in the order book.
     for _ in 0..resting.len() {
         let _ = cancel_first(broker, &mut resting);
     }
 }
 
-/// How long to wait after `error` before the next call: not at all, unless the call was refused unsent.
-/// Whoever asks again at once is refused again at once, and does nothing else any more.
+/// Returns how long to wait after `error` before the next call: zero, unless the call was refused unsent. A
+/// strategy that asks again at once would be refused again at once, and do nothing else.
 fn pause_after(error: &BrokerError) -> Duration {
     if error.was_sent() != Sent::No {
         return Duration::ZERO;
@@ -149,7 +149,7 @@ fn pause_after(error: &BrokerError) -> Duration {
     said.unwrap_or(USUAL_PAUSE).min(MAX_PAUSE)
 }
 
-/// Sleeps, unless it is time to stop.
+/// Sleeps for `pause`, or until it is time to stop.
 fn sleep(pause: Duration, stop: &AtomicBool) {
     let began = Instant::now();
     while let Some(left) = pause.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
@@ -166,7 +166,7 @@ type Resting = VecDeque<(OrderId, Decimal)>;
 fn change_first(broker: &dyn Broker, resting: &mut Resting) -> Result<(), BrokerError> {
     let Some((id, at)) = resting.pop_front() else { return Ok(()) };
     let changed = broker.modify_order(&id, &OrderChange::new().price(at - Decimal::ONE));
-    // If it failed the order is still there, under its old name.
+    // If the change failed, the order is still there, under its old id.
     resting.push_back((changed.clone().unwrap_or(id), at));
     changed.map(drop)
 }

@@ -1,4 +1,4 @@
-//! Where the bot trades: an exchange of its own, or an address.
+//! Where the bot trades: a simulated exchange of its own, or an address.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use lanekeeper::exchange::SimulatedExchange;
 use crate::args::Args;
 use crate::failure::Failure;
 
-/// Shares that trade every day, for an address of which nothing is known.
+/// Shares that trade every day, for an address whose instruments are unknown.
 const DEFAULT_SYMBOLS: [&str; 12] = [
     "INFY",
     "TCS",
@@ -26,12 +26,12 @@ const DEFAULT_SYMBOLS: [&str; 12] = [
     "MARUTI",
 ];
 
-/// The most instruments that the strategies share among them.
+/// Bounds how many instruments the strategies share among them.
 const MAX_INSTRUMENTS: usize = 40;
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
-/// Quick enough for moving averages to cross within seconds.
+/// Short enough for moving averages to cross within seconds.
 const BAR_EVERY: Duration = Duration::from_millis(250);
 
 pub enum Target {
@@ -64,7 +64,7 @@ impl Target {
         })
     }
 
-    /// An exchange of our own, as strict as Kite and with a path as long.
+    /// Starts a simulated exchange, as strict as Kite and with a path as long.
     pub fn own() -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the exchange: {error}"));
         let market = PaperBroker::builder().prices(Prices::sample()).bar_every(BAR_EVERY).build();
@@ -94,7 +94,7 @@ impl Target {
         }
     }
 
-    /// The plain, unpaced adapter.
+    /// Returns the plain, unpaced adapter.
     pub fn kite(&self) -> Result<Kite, Failure> {
         let builder = Kite::builder();
         let built = match self {
@@ -110,10 +110,10 @@ impl Target {
         built.map_err(|error| Failure::new(error.to_string()))
     }
 
-    /// What can be traded there: those with a price among the ones that were asked for, or else
-    /// among the usual ones, or else what the broker lists.
+    /// Returns what can be traded there: the requested instruments that have a price, or else the default ones that
+    /// have one, or else what the broker lists.
     pub fn instruments(&self, broker: &dyn Broker) -> Result<Vec<Instrument>, Failure> {
-        // The first thing that is asked of the address: here it shows whether anybody is there.
+        // The first request to the address: it shows whether a broker answers there.
         self.priced(broker).map_err(|failure| match self {
             Self::Own(_) => failure,
             Self::Address { url, .. } => Failure::new(format!("--base-url {url}: {failure}")),
@@ -138,7 +138,7 @@ impl Target {
         }
     }
 
-    /// How many requests our own exchange refused. An address does not tell.
+    /// Returns how many requests the simulator refused. An address does not report that.
     pub fn refused(&self) -> Option<u64> {
         match self {
             Self::Own(exchange) => Some(exchange.refused()),
@@ -157,7 +157,7 @@ fn with_price(broker: &dyn Broker, wanted: &[Instrument]) -> Result<Vec<Instrume
     Ok(wanted.iter().filter(|instrument| quotes.contains_key(*instrument)).cloned().collect())
 }
 
-/// Whether the address is on this machine; `None` if it is no address.
+/// Returns whether the address is on this machine, or `None` if it is no address.
 fn is_loopback(url: &str) -> Option<bool> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -168,7 +168,7 @@ fn is_loopback(url: &str) -> Option<bool> {
     if host.is_empty() || authority.contains('@') {
         return None;
     }
-    // A name other than this one may be anywhere, whatever it looks like.
+    // Any other name may resolve to anywhere, whatever it looks like.
     let address = host.parse::<std::net::IpAddr>();
     Some(host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback()))
 }

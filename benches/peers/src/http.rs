@@ -1,4 +1,4 @@
-//! Three of them over real HTTP and the real clock, against the strict exchange on loopback.
+//! Three of the limiters over real HTTP and the real clock, against the strict simulator on loopback.
 
 use std::error::Error;
 use std::num::NonZeroU32;
@@ -8,19 +8,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use lanekeeper::exchange::Exchange;
-use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, Past};
+use lanekeeper::exchange::SimulatedExchange;
+use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, PriorUsage};
 
 use crate::broker::LIMIT;
 use crate::crowd::CALLERS;
 
 const LENGTH: Duration = Duration::from_secs(15);
-/// Each way: the least, and the mean of what comes on top.
+/// Each way: the minimum, and the mean of what comes on top.
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
 const LANE: &str = "transactional";
 
-/// What came of a run.
+/// The result of a run.
 pub struct Run {
     pub name: &'static str,
     pub arrived: usize,
@@ -29,12 +29,12 @@ pub struct Run {
     pub failed: usize,
     pub used: f64,
     pub bound: f64,
-    /// From the first asking to the answer that was none of a refusal, sorted.
+    /// From a caller's first attempt to the first answer that was no refusal, sorted.
     answered: Vec<Duration>,
 }
 
 impl Run {
-    /// So many of a hundred had their answer after this, in seconds.
+    /// Returns the time after which `percent` of the callers had their answer, in seconds.
     pub fn answered(&self, percent: usize) -> f64 {
         let index =
             (self.answered.len() * percent / 100).min(self.answered.len().saturating_sub(1));
@@ -44,10 +44,10 @@ impl Run {
 
 type Ask<'a> = &'a (dyn Fn() -> Result<(), BrokerError> + Sync);
 
-/// One after the other, each on an exchange of its own.
+/// Runs them one after the other, each on a simulator of its own.
 ///
 /// # Errors
-/// The exchange does not start, or the broker cannot be built.
+/// If the simulator does not start, or the broker cannot be built.
 pub fn run() -> Result<Vec<Run>, Box<dyn Error>> {
     let mut runs = Vec::new();
 
@@ -74,21 +74,21 @@ pub fn run() -> Result<Vec<Run>, Box<dyn Error>> {
     runs.push(crowd("governor", &exchange, &governed)?);
 
     let (exchange, kite) = start()?;
-    let proxy = BrokerProxy::builder(kite).prior_usage(Past::Nothing).build()?;
+    let proxy = BrokerProxy::builder(kite).prior_usage(PriorUsage::None).build()?;
     let kept = || proxy.margins().map(drop);
     runs.push(crowd("**lanekeeper**", &exchange, &kept)?);
     Ok(runs)
 }
 
-fn start() -> Result<(Exchange, Kite), Box<dyn Error>> {
-    let exchange = Exchange::builder().latency(LATENCY).jitter(JITTER).seed(1).start()?;
+fn start() -> Result<(SimulatedExchange, Kite), Box<dyn Error>> {
+    let exchange = SimulatedExchange::builder().latency(LATENCY).jitter(JITTER).seed(1).start()?;
     let url = exchange.base_url();
     let kite = Kite::builder().api_key("key").access_token("token").base_url(url).build()?;
     Ok((exchange, kite))
 }
 
-/// Callers that ask again as soon as they are answered, and after a refusal at once.
-fn crowd(name: &'static str, exchange: &Exchange, ask: Ask<'_>) -> Result<Run, Box<dyn Error>> {
+/// Runs callers that ask again as soon as they are answered, and after a refusal at once.
+fn crowd(name: &'static str, exchange: &SimulatedExchange, ask: Ask<'_>) -> Result<Run, Box<dyn Error>> {
     let (stop, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let failed = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn crowd(name: &'static str, exchange: &Exchange, ask: Ask<'_>) -> Result<Run, B
     });
     let mut answered = answered.into_inner()?;
     answered.sort_unstable();
-    // What came in the first quarter of a minute. What was on its way then is no part of it.
+    // Only the arrivals of the first quarter of a minute count. Calls in flight at its end are no part of it.
     let all = exchange.arrivals();
     let began = all.iter().map(|arrival| arrival.at).min().unwrap_or_default();
     let arrivals: Vec<_> = all.iter().filter(|arrival| arrival.at < began + LENGTH).collect();
