@@ -1,4 +1,4 @@
-//! The batch cache: what is remembered and for how long, and what goes into a request.
+//! The batch cache: what is stored and for how long, and which keys a request carries.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -17,7 +17,7 @@ use source::{Cache, Fake, settings};
 const TTL: Duration = Duration::from_secs(5);
 const NANO: Duration = Duration::from_nanos(1);
 
-/// A cache in front of a source that answers at once.
+/// Returns a cache in front of a source that answers at once.
 fn cache(clock: &ManualClock) -> (Cache, Arc<Fake>) {
     tuned(clock, |_| ())
 }
@@ -94,7 +94,7 @@ fn who_names_an_age_gets_nothing_older() {
     assert_eq!(cache.get_with(&1, &young(3)).unwrap().unwrap().origin, Origin::Fetched);
     assert_eq!(cache.get_with(&1, &young(0)).unwrap().unwrap().origin, Origin::Fetched);
     assert_eq!(source.asked().len(), 3);
-    // One may also be content with less than the cache would be.
+    // A caller may also accept an older value than the cache would return by default.
     clock.advance(TTL * 2);
     assert_eq!(cache.get_with(&1, &young(11)).unwrap().unwrap().age, TTL * 2);
 }
@@ -290,7 +290,7 @@ fn what_is_invalidated_is_fetched_again_even_if_it_was_under_way() {
     cache.get(&1).unwrap();
     assert_eq!(source.asked().len(), 2);
 
-    // The request is under way while its key is invalidated.
+    // The request is in flight while its key is invalidated.
     let itself: Arc<Mutex<Option<Arc<Cache>>>> = Arc::default();
     let of_fetch = Arc::clone(&itself);
     let cache: Arc<Cache> = Arc::new(BatchCache::new(settings(&clock), move |keys: &[u32]| {
@@ -329,14 +329,14 @@ fn what_is_untracked_while_it_is_under_way_stays_untracked() {
     clock.advance(TTL);
     cache.get(&2).unwrap();
     assert_eq!(*requests.lock().unwrap(), [vec![1, 8], vec![2]]);
-    // And once somebody asks, it is tracked again.
+    // The next `get` tracks it again.
     cache.get(&1).unwrap();
     clock.advance(TTL);
     cache.get(&2).unwrap();
     assert_eq!(requests.lock().unwrap().last().unwrap().len(), 2);
 }
 
-/// Asks until the answer is of the second request.
+/// Gets the value until it is that of the second request.
 fn until_renewed(cache: &Cache) {
     while *cache.get(&1).unwrap().unwrap().value < 2 {
         thread::yield_now();
@@ -382,7 +382,7 @@ fn a_hot_key_is_renewed_in_advance_when_there_is_capacity_to_spare() {
     }
     assert_eq!(source.asked().len(), 1, "there is nothing to spare");
     spare.store(true, Ordering::SeqCst);
-    // Who asks again at once is not listened to: that would be a look at the lane for each hit.
+    // Asking again at once requests no refresh: that would be a poll of the lane for each hit.
     clock.advance(TTL / 10);
     cache.get(&1).unwrap();
     until_renewed(&cache);
@@ -394,7 +394,7 @@ fn a_crowd_gets_what_it_asked_for_one_request_at_a_time() {
     let clock = ManualClock::new();
     let mut settings = settings(&clock);
     settings.max_batch_keys = 7;
-    // The threads move time for one another, by as much as the machine lets them.
+    // The threads advance time for one another, by as much as the machine's speed allows.
     settings.max_age = Some(Duration::MAX);
     let under_way = AtomicUsize::new(0);
     let cache = BatchCache::new(settings, move |keys: &[u32]| {
@@ -456,7 +456,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
     let cache: Arc<Cache> = Arc::new(BatchCache::new(settings, move |keys: &[u32]| {
         slow.advance(Duration::from_secs(1));
         if requests.fetch_add(1, Ordering::SeqCst) == 2 {
-            // The last request comes back after its caller has left.
+            // The last request returns after its caller has left.
             slow.advance(Duration::from_secs(9));
             let cache = of_fetch.get().and_then(Weak::upgrade).unwrap();
             while cache.stats().timed_out == 0 {
@@ -468,7 +468,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
     itself.set(Arc::downgrade(&cache)).unwrap();
     cache.get(&1).unwrap();
     clock.advance(Duration::from_secs(3));
-    // 1 is four seconds old. Once 2 has come it is five, and is asked for again.
+    // 1 is four seconds old. Once 2 has come it is five, and is fetched again.
     let answers = cache.get_many_with(&[1, 2], &GetOptions::new().deadline(Duration::from_secs(2)));
     assert_eq!(answers.failed, HashMap::new());
     let ages = [1, 2].map(|key| answers.values[&key].age.as_secs());

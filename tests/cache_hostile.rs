@@ -1,5 +1,5 @@
-//! The batch cache and code of its users that does what it should not: keys that panic, values and
-//! weights that ask the cache again. Nobody is left waiting. A test that fails here hangs.
+//! The batch cache and hostile user code: keys that panic, values and weights that call the cache again. No waiter
+//! is left waiting. A test that fails here hangs.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -20,7 +20,7 @@ use source::{Cache, settings};
 
 const TTL: Duration = Duration::from_secs(5);
 
-/// What a key does, any of which may panic.
+/// An operation of a key, any of which may panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Hash,
@@ -29,13 +29,13 @@ enum Deed {
     Drop,
 }
 
-/// When to panic.
+/// A planned panic.
 #[derive(Debug, Clone, Copy)]
 struct Planned {
     at: Deed,
-    /// On the cache's own thread, or on any other.
+    /// On the fetcher thread, or on any other.
     on_fetcher: bool,
-    /// How many deeds of the kind go well before.
+    /// How many operations of the kind succeed before.
     after: usize,
     /// Once, or from then on.
     once: bool,
@@ -52,7 +52,7 @@ impl Plan {
         *self.planned.lock().unwrap() = Some(planned);
     }
 
-    /// Calls it off. Says how often a key panicked.
+    /// Cancels the plan. Returns how often a key panicked.
     fn end(&self) -> usize {
         *self.planned.lock().unwrap() = None;
         self.panics.load(Ordering::SeqCst)
@@ -84,7 +84,7 @@ impl Plan {
 
 static QUIET: Once = Once::new();
 
-/// There are thousands of them, and each would print where it comes from.
+/// Silences the panic messages: there are thousands of them, and each would print its origin.
 fn quiet() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -95,7 +95,7 @@ fn quiet() {
     }));
 }
 
-/// A key that does as is planned.
+/// A key that panics as planned.
 #[derive(Debug)]
 struct Touchy(u32, Arc<Plan>);
 
@@ -141,8 +141,8 @@ fn touchy(clock: &ManualClock) -> TouchyCache {
     )
 }
 
-/// What a cache goes through: misses, hits, a refused request, keys along, a stale answer and its
-/// renewal. Whatever becomes of each, it comes back.
+/// Takes a cache through everything: misses, hits, a refused request, piggybacked keys, a stale answer and its
+/// refresh. Whatever becomes of each, it returns.
 fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
     let attempt = |step: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(step)));
     attempt(&|| drop(cache.get_many(&[key(1), key(2)])));
@@ -173,7 +173,7 @@ fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
                 let _ = other.join().unwrap();
             });
             let panics = plan.end();
-            // A turn that a panic ended may be under way yet; who comes aboard meanwhile is told of it.
+            // A fetch that a panic ended may still be in flight, and callers that join it meanwhile get its error.
             let answer = cache.get(&key(7)).or_else(|_| cache.get(&key(7)));
             assert_eq!(*answer.unwrap().unwrap().value, 7, "after {panics} panics at {at:?}");
             if panics == 0 {
@@ -194,7 +194,7 @@ fn a_weight_may_ask_the_cache() {
         BatchBuilder::new(settings(&clock))
             .weigher(move |_: &u32| {
                 counted.fetch_add(1, Ordering::SeqCst);
-                // What asks for the cache's lock in the first place.
+                // This takes the cache's lock.
                 of_weight.get().and_then(Weak::upgrade).inspect(|cache| cache.invalidate(&99));
                 1
             })
@@ -204,12 +204,12 @@ fn a_weight_may_ask_the_cache() {
     cache.track(&[8]).unwrap();
     cache.get_many(&[1, 2]).complete().unwrap();
     clock.advance(TTL / 2);
-    // 1, 2 and 8 are due, and 1 is wanted along.
+    // 1, 2 and 8 are due, and 1 is piggybacked.
     assert_eq!(cache.get_many(&[1, 3]).complete().unwrap().len(), 2);
     assert!(weighed.load(Ordering::SeqCst) > 0);
 }
 
-/// A value that asks its cache when it is dropped.
+/// A value that calls its cache when it is dropped.
 struct Asks(Arc<OnceLock<Weak<BatchCache<u32, Asks, String>>>>, Arc<AtomicUsize>);
 
 impl Drop for Asks {
@@ -235,7 +235,7 @@ fn a_value_may_ask_the_cache_as_it_is_dropped() {
         }
     };
     for number in 0..3 {
-        // The new value takes the place of the old one, which goes.
+        // The new value replaces the old one, which is dropped.
         cache.get(&1).unwrap();
         until_dropped(number);
         clock.advance(TTL);
@@ -255,7 +255,7 @@ fn a_key_that_panics_as_the_cache_looks_for_work_does_not_end_it() {
     cache.get(&key(1)).unwrap();
     clock.advance(TTL);
     plan.set(Planned { at: Deed::Hash, on_fetcher: true, after: 0, once: false });
-    // The renewal is what the cache's thread looks at.
+    // The fetcher finds the requested refresh.
     assert_eq!(cache.get(&key(1)).unwrap().unwrap().origin, Origin::Stale);
     while plan.panics.load(Ordering::SeqCst) == 0 {
         thread::yield_now();

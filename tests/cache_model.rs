@@ -16,12 +16,12 @@ use source::settings;
 
 const TTL: u64 = 5000;
 const ABSENT_TTL: u64 = 12_000;
-/// Nothing may be older.
+/// The hard limit: no value may be older.
 const HARD: u64 = 20_000;
 /// Keys from here on have no value.
 const ABSENT_FROM: u32 = 10;
 
-/// What happens next. Times are in milliseconds.
+/// A step of the test. Times are in milliseconds.
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),
@@ -46,8 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the cache should know: of each key the number of the request that brought it, and when that
-/// was sent.
+/// What the cache should hold: for each key the number of the request that fetched it, and when that was sent.
 #[derive(Debug, Default)]
 struct Model {
     now: u64,
@@ -76,7 +75,7 @@ impl Model {
     }
 }
 
-/// What the source is to do next, and what it was asked.
+/// What the source is to do next, and the requests that it got.
 #[derive(Debug, Default)]
 struct Script {
     takes: Duration,
@@ -183,7 +182,7 @@ proptest! {
     }
 }
 
-/// What the source saw of one request.
+/// One request, as the source saw it.
 #[derive(Debug)]
 struct Request {
     sent: Moment,
@@ -193,8 +192,8 @@ struct Request {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// Many threads, whose order nobody knows: what holds whatever it is. The source refuses a request
-    /// that names a bad key.
+    /// Many threads in an unknown order: checks what holds in every order. The source refuses a request that names a
+    /// bad key.
     #[test]
     fn whoever_asks_is_answered_of_a_request_that_named_its_key_and_is_young_enough(
         seed in any::<u64>(),
@@ -208,7 +207,7 @@ proptest! {
         let mut settings = settings(&clock);
         settings.ttl = Duration::from_secs(1);
         settings.max_batch_keys = room;
-        // The threads move time for one another, by as much as the machine lets them.
+        // The threads advance time for one another, by as much as the machine's speed allows.
         settings.max_age = Some(Duration::MAX);
         let (requests, time) = (Arc::clone(&log), clock.clone());
         let under_way = Mutex::new(());
@@ -260,7 +259,7 @@ proptest! {
                 (0..THREADS).map(|number| scope.spawn(move || ask_all(number))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
         });
-        // Who came too late for what was in the air asks twice.
+        // A caller that comes too late for the request in flight asks twice.
         let stats = cache.stats();
         prop_assert!(stats.requests() >= answered);
         prop_assert_eq!(stats.batches as usize, log.lock().unwrap().len());

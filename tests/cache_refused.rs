@@ -1,4 +1,4 @@
-//! A key that makes the source refuse a whole request: what it costs the others.
+//! A key for which the source refuses a whole request, and what it costs the others.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -26,7 +26,7 @@ impl Requests {
     }
 }
 
-/// A source that refuses whatever has a bad key in it, and what it was asked.
+/// Returns a source that refuses every request with a bad key in it, and the requests that it got.
 fn cache(
     clock: &ManualClock,
     bad: impl Fn(u32) -> bool + Send + Sync + 'static,
@@ -45,7 +45,7 @@ fn cache(
     (cache, requests)
 }
 
-/// What those who ask for a bad key are told.
+/// Returns the error that callers of a bad key get.
 fn bad_key() -> FetchError<String> {
     FetchError::KeyFailed("refused".to_owned())
 }
@@ -112,10 +112,10 @@ fn one_bad_key_is_found_and_costs_the_others_no_answer() {
     );
     assert_eq!(answers.failed, HashMap::from([(77, bad_key())]));
     let asked = requests.look();
-    // 80 is halved seven times.
+    // 80 keys are split in halves seven times.
     assert!(asked.len() <= 1 + 2 * 7, "{} requests", asked.len());
     assert!(asked.contains(&vec![77]), "only a request for it alone shows that it is bad");
-    // All others go together from now on, and it is answered from memory.
+    // All others go together from now on, and the bad key is answered from the cache.
     clock.advance(TTL);
     let answers = cache.get_many(&keys);
     assert_eq!((answers.values.len(), &answers.failed[&77]), (79, &bad_key()));
@@ -127,7 +127,7 @@ fn one_bad_key_is_found_and_costs_the_others_no_answer() {
 fn a_half_that_is_known_to_have_the_bad_key_is_not_asked_for() {
     let (cache, requests) = cache(&ManualClock::new(), |key| key == 3);
     assert_eq!(cache.get_many(&[0, 1, 2, 3]).values.len(), 3);
-    // The halves of 0 and 1, and of 2 and 3: the first is answered, so the second has it.
+    // The halves of 0 and 1, and of 2 and 3: the first is answered, so the second has the bad key.
     assert_eq!(requests.look(), [vec![0, 1, 2, 3], vec![0, 1], vec![2], vec![3]]);
 }
 
@@ -144,7 +144,7 @@ fn a_bad_key_is_tried_again_alone_and_ever_more_seldom() {
     while trials.len() < 7 {
         clock.advance(Duration::from_secs(1));
         seconds += 1;
-        // The age that the caller allows says nothing of a refusal.
+        // The age that the caller allows does not apply to a refusal.
         let answers = cache.get_many_with(&[1, 7], &GetOptions::new().max_age(Duration::ZERO));
         assert_eq!((answers.values.len(), &answers.failed[&7]), (1, &bad_key()));
         let asked = requests.look();
@@ -155,7 +155,7 @@ fn a_bad_key_is_tried_again_alone_and_ever_more_seldom() {
         }
     }
     assert_eq!(trials, [30, 60, 120, 240, 480, 480, 480]);
-    // Once it is answered it is a key like the others.
+    // Once it is answered, it is a key like the others.
     is_bad.store(false, Ordering::SeqCst);
     clock.advance(Duration::from_secs(480));
     assert_eq!(cache.get_many(&[1, 7]).values.len(), 2);
@@ -178,7 +178,7 @@ fn a_bad_key_does_not_come_back_among_the_others_however_long_nobody_asks_for_it
     clock.advance(TTL);
     assert_eq!(cache.get_many(&[1, 2, 7]).values.len(), 2);
     assert_eq!(sorted_requests(&requests), [vec![1, 2], vec![7]]);
-    // Nor if its refusal is called out of date. It is asked for at once then.
+    // Nor if its refusal is invalidated: then it is fetched at once.
     cache.invalidate(&7);
     clock.advance(TTL);
     assert_eq!(cache.get_many(&[1, 2, 7]).values.len(), 2);
@@ -211,14 +211,14 @@ fn a_source_that_refuses_everything_is_asked_for_each_key_once() {
     let answers = cache.get_many(&keys);
     assert!(answers.values.is_empty());
     assert!(answers.failed.len() == 200 && answers.failed.values().all(|it| *it == bad_key()));
-    // The request, three refusals more, and each key alone: not two for each, as by halving alone.
+    // The request, three refusals more, and each key alone: not two for each, as by splitting alone.
     assert_eq!(requests.look().len(), 4 + 200);
     down.store(false, Ordering::SeqCst);
     clock.advance(Duration::from_secs(30));
     assert_eq!(cache.get_many(&keys).values.len(), 200);
 }
 
-/// The good ones may be the last that are found, whatever is picked.
+/// The good keys may be the last that are found, whichever are isolated.
 #[test]
 fn no_number_of_bad_keys_fails_a_good_one() {
     for (good, bad) in [(1, 16), (1, 60), (10, 90), (50, 100)] {
@@ -284,7 +284,7 @@ fn those_who_wait_for_a_good_key_do_not_hear_of_the_bad_one() {
     });
 }
 
-/// A cache that renews what is asked for in advance, and whose key 7 is bad while it is said to be.
+/// Returns a cache that refreshes ahead, and whose key 7 is bad while `is_bad` is set.
 fn renewing(clock: &ManualClock, is_bad: &Arc<AtomicBool>) -> (Cache, Requests) {
     let (requests, bad) = (Requests::default(), Arc::clone(is_bad));
     let log = requests.clone();
@@ -316,7 +316,7 @@ fn a_key_in_doubt_comes_along_again_although_nobody_misses_anything() {
     let mut renewals = Vec::new();
     for _ in 0..11 {
         clock.advance(Duration::from_secs(3));
-        // Renewed in advance, and nobody waits for it.
+        // Refreshed ahead, with no waiter.
         while cache.get(&1).unwrap().unwrap().sent < clock.now() {
             std::thread::yield_now();
         }
@@ -341,7 +341,7 @@ fn nobody_goes_for_a_stale_key_in_doubt() {
     for key in 100..120 {
         clock.advance(Duration::from_millis(400));
         let _ = cache.get(&7);
-        // The next look of the fetcher is over.
+        // After this miss the fetcher has searched for due keys once more.
         cache.get(&key).unwrap();
     }
     assert!(requests.look().iter().all(|keys| !keys.is_empty()), "a turn for nothing");
@@ -366,7 +366,7 @@ fn who_leaves_a_divided_request_leaves_its_parts_too() {
     std::thread::scope(|scope| {
         let (cache, hurried) = (&cache, GetOptions::new().deadline(Duration::from_secs(1)));
         let asking = scope.spawn(move || cache.get_many_with(&[1, 2, 3, 4], &hurried).complete());
-        // The first part is under way, the other waits for its turn.
+        // The first part is in flight, the other waits for its turn.
         while requests.0.lock().unwrap().len() < 2 {
             std::thread::yield_now();
         }

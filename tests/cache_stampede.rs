@@ -1,4 +1,4 @@
-//! The batch cache and a crowd that all want the same at once.
+//! The batch cache and many threads that all want the same at once.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -16,7 +16,7 @@ use source::{Answer, Cache, Fake, settings};
 
 type Told = Result<u64, FetchError<String>>;
 
-/// How many were or are waiting.
+/// Returns how many callers were or are waiting.
 fn waiters(cache: &Cache) -> u64 {
     cache.stats().misses + cache.stats().joined
 }
@@ -27,7 +27,7 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// A source that answers only once it is let go, and counts how often it was asked.
+/// Returns a source that answers only once it is released, and counts its requests.
 fn held(
     outcome: impl Fn(&[u32]) -> Answer + Send + Sync + 'static,
 ) -> (impl Fn(&[u32]) -> Answer + Send + Sync + 'static, mpsc::Sender<()>, Arc<AtomicUsize>) {
@@ -42,8 +42,8 @@ fn held(
     (fetch, let_go, fetches)
 }
 
-/// Starts so many threads that all ask for one key, holds the fetch until all of them wait for it,
-/// and gives what each was told and how many fetches there were.
+/// Starts threads that all ask for one key, holds the fetch until all of them wait for it, and returns what each
+/// got and how many fetches there were.
 fn stampede(
     crowd: u64,
     outcome: impl Fn(&[u32]) -> Answer + Send + Sync + 'static,
@@ -131,7 +131,7 @@ fn when_a_fetch_hangs_each_leaves_at_its_own_deadline() {
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
 }
 
-/// A source that has to wait before it may ask, as in a lane.
+/// A source that has to wait before it may send, as in a lane.
 struct Queued {
     cache: Cache,
     source: Arc<Fake>,
@@ -201,7 +201,7 @@ fn a_request_that_everybody_left_before_it_went_is_not_made() {
     });
     go.send(()).unwrap();
     until(|| chosen.load(Ordering::SeqCst) == 1);
-    // The next one to ask makes the next request, and nobody is told of the one that was not made.
+    // The next caller makes the next request, and gets no error of the one that was never made.
     go.send(()).unwrap();
     assert!(cache.get(&3).unwrap().is_some());
     assert_eq!(source.asked(), [[3]]);
@@ -260,7 +260,7 @@ fn a_deadline_says_whether_any_request_was_sent() {
         drop(let_go);
         told
     });
-    // The request for 1 is under way, those for 2 and for 3 were never sent.
+    // The request for 1 is in flight, those for 2 and for 3 were never sent.
     let left = |under_way| {
         Err(FetchError::TimedOut { waited: Duration::from_secs(1), maybe_sent: under_way })
     };
@@ -316,7 +316,7 @@ fn a_batch_that_is_kept_for_too_long_is_empty() {
     });
     cache.get(&1).unwrap();
     let late = kept.lock().unwrap().take().unwrap();
-    // Something is due, but nobody would bring it.
+    // A key is due, but nothing would fetch it.
     cache.track(&[9]).unwrap();
     assert!(late.keys().is_empty() && late.sent().is_none());
     drop(cache);

@@ -14,7 +14,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Ends the process, whatever becomes of the test.
+/// Ends the process, even if the test fails.
 struct Running(Child);
 
 impl Drop for Running {
@@ -25,7 +25,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Where it says that it listens.
+    /// Returns the address that it reports to listen on.
     fn address(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -66,7 +66,7 @@ fn it_stops_by_itself_and_says_what_it_counted() {
     assert_eq!(lines[4], "0 met a fault; 0 orders booked");
 }
 
-/// However somebody ends it: by hand, by a service manager, or by closing the terminal.
+/// However it is ended: by hand, by a service manager, or by closing the terminal.
 #[test]
 #[cfg(unix)]
 fn a_signal_stops_it_and_it_says_what_it_counted() {
@@ -88,7 +88,7 @@ fn a_signal_stops_it_and_it_says_what_it_counted() {
 #[test]
 fn what_cannot_be_done_is_said_in_one_line() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    // What is taken by mistake ends by itself.
+    // If it starts by mistake, it ends after 10 ms.
     let free = ["--listen", "127.0.0.1:0", "--for", "10ms"];
     for (args, expected) in [
         (&["--listen", "0.0.0.0:0"][..], "0.0.0.0:0 is not a loopback address"),
@@ -133,7 +133,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
     }
 }
 
-/// A file that is gone after the test.
+/// A file that is removed after the test.
 struct File(PathBuf);
 
 impl File {
@@ -169,7 +169,7 @@ fn what_is_wrong_in_a_file_of_faults_is_said_with_its_line() {
     {
         let file = File::new(&format!("{at}.toml"), text);
         let path = file.0.to_str().unwrap();
-        // Were it taken, the exchange would end by itself.
+        // If the file were accepted, the simulator would end after 10 ms.
         let args = ["--listen", "127.0.0.1:0", "--for", "10ms", "--faults", path];
         let output = command(&args).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

@@ -1,5 +1,5 @@
-//! A clock that jumps, and several lanes that wait at once: time goes to the earliest moment that any
-//! of them waits for, and no further.
+//! An auto-advancing clock, and several lanes that wait at once: time advances to the earliest moment that any of
+//! them waits for, and no further.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,10 +19,10 @@ use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, unti
 
 const NAMES: [&str; 6] = ["gate", "a", "b", "c", "d", "e"];
 
-/// One lane and what is asked of it.
+/// One lane and its calls.
 #[derive(Debug, Clone)]
 struct Load {
-    /// So many calls in so many milliseconds.
+    /// The number of calls, and the milliseconds in which they are allowed.
     windows: Vec<(u32, u64)>,
     in_flight: usize,
     /// How long a call takes, in milliseconds.
@@ -50,7 +50,7 @@ fn lanes(loads: &[Load], clock: &ManualClock) -> Lanes {
     builder.build(Limits::new()).unwrap()
 }
 
-/// When each call of each lane went, counted from the first. All are queued before time may move.
+/// Returns when each call of each lane was sent, counted from the first. All are queued before time may advance.
 fn moments(loads: &[Load]) -> Vec<Vec<Duration>> {
     let clock = ManualClock::auto_advancing();
     let lanes = lanes(loads, &clock);
@@ -174,13 +174,13 @@ fn calls_that_take_time_take_it_side_by_side() {
         };
         let calls = [takes(1, 300), takes(2, 50), takes(1, 100), takes(2, 200), takes(2, 70)];
         gate.let_go().wait().unwrap();
-        // Two at a time: the last one begins when the call of 50 ms is over.
+        // Two at a time: the last one begins when the call of 50 ms ends.
         let over = calls.map(|call| call.wait().unwrap());
         assert_eq!(over, [300, 50, 100, 200, 120].map(ms));
     });
 }
 
-/// Makes another call of the lane whenever one is over, and waits for it: three in all.
+/// Makes another call of the lane whenever one ends, and waits for it: three in all.
 #[derive(Default)]
 struct Chatty(OnceLock<Weak<Lanes>>, AtomicUsize);
 
@@ -206,7 +206,7 @@ fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
     });
 }
 
-/// Two lanes of one call a second each, the second of which has this setting.
+/// Returns two lanes of one call a second each, the second of which has this setting.
 fn two_lanes(clock: &ManualClock, second: impl FnOnce(LaneConfig) -> LaneConfig) -> Arc<Lanes> {
     let mut builder = LanesBuilder::new("Test", &NAMES[..2], &[]);
     builder.clock(clock.clone().into());
@@ -226,7 +226,7 @@ fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
         let (began, inner) = (clock.now(), Arc::clone(&lanes));
         let outer = submit(&lanes, WRITE, &options(), move || {
             let call = || submit(&inner, OTHER, &options(), || ());
-            // The first goes at once; the last waits for the place of one that waits.
+            // The first goes at once. The last waits for the queue slot of one that waits.
             [call(), call(), call(), call()].into_iter().for_each(|call| call.wait().unwrap());
         });
         outer.wait().unwrap();
@@ -305,7 +305,7 @@ fn who_has_an_answer_is_awake_at_once() {
                 let calls = [(); 2].map(|()| submit(&inner, OTHER, &options(), || ()));
                 let [first, second] = calls;
                 first.wait().unwrap();
-                // The second waits for a second, and nobody but us is awake.
+                // The second waits for a second, and only the test's thread is active.
                 assert_eq!(their.now(), began);
                 second.wait().unwrap();
             });

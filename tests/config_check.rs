@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The exit code, and what was said on both.
+/// Returns the exit code, and what was printed on both streams.
 fn check(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
     let output = command.arg("check-config").arg(file).args(more).output().unwrap();
@@ -58,7 +58,7 @@ fn a_file_is_looked_at_and_nothing_is_started() {
     assert!(errors.contains("budgets.sms: there is no budget of this name; there are: none"));
 }
 
-/// The command must know whatever a program may have switched on, or it refuses a good file.
+/// The command must know everything that a program may have enabled, or it would refuse a good file.
 #[test]
 fn the_file_with_every_key_is_good() {
     let chapter = include_str!("../docs/configuration.md");
@@ -73,7 +73,7 @@ fn the_file_with_every_key_is_good() {
     }
 }
 
-/// A name may lead to a device that never ends.
+/// A name may refer to a device that never ends.
 #[test]
 #[cfg(unix)]
 fn a_file_without_an_end_is_given_up() {

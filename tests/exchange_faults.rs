@@ -1,5 +1,5 @@
-//! Every fault of the exchange over real HTTP: what the Kite adapter makes of it, and what the
-//! exchange's own ledger says. The two together are what a client has to get right.
+//! Every fault of the simulator over real HTTP: what the Kite adapter makes of it, and what the simulator's own
+//! ledger shows. The two together are what a client has to get right.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
 #![cfg(all(feature = "exchange", feature = "kite"))]
@@ -19,7 +19,7 @@ use lanekeeper::{ErrorClass, OrderStatus};
 use rust_decimal::Decimal;
 
 const SHORT: Duration = Duration::from_millis(1);
-/// So long that only a hang fails.
+/// So long that only a hang exceeds it.
 const LONG: Duration = Duration::from_secs(60);
 
 fn start(faults: Faults) -> SimulatedExchange {
@@ -29,7 +29,7 @@ fn start(faults: Faults) -> SimulatedExchange {
     SimulatedExchange::builder().limits(open).faults(faults).start().unwrap()
 }
 
-/// Every request to `on` meets `fault`.
+/// Returns a simulator that injects `fault` into every request to `on`.
 fn always(on: Target, fault: &str) -> SimulatedExchange {
     start(Faults::new().rule(Rule::new(on, fault.parse().unwrap())))
 }
@@ -49,7 +49,7 @@ fn order(tag: &str) -> OrderRequest {
     OrderRequest::limit(instrument, Side::Buy, 1, Decimal::new(5, 2)).tag(tag)
 }
 
-/// How many orders with that tag are in the ledger.
+/// Returns how many orders with that tag are in the ledger.
 fn booked(exchange: &SimulatedExchange, tag: &str) -> usize {
     exchange.orders().iter().filter(|order| order.tag.as_deref() == Some(tag)).count()
 }
@@ -62,15 +62,14 @@ fn until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Silence can only be told by waiting. Any wait will do, as nothing is on its way.
+/// Returns the timeout of a client. Only a wait can detect silence, and any wait will do, as nothing is in transit.
 fn patience(fault: &str) -> Duration {
     if fault.starts_with("hang") { Duration::from_millis(100) } else { LONG }
 }
 
 const THROTTLED: ErrorClass = ErrorClass::Throttled { retry_after: None };
 
-/// The fault, what a write comes to, how many orders are in the ledger then, and what a read comes
-/// to.
+/// The fault, the class of a write that meets it, how many orders are in the ledger then, and the class of a read.
 const FAULTS: [(&str, ErrorClass, usize, ErrorClass); 21] = [
     ("reset-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
     ("reset-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
@@ -102,10 +101,10 @@ fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
         let error = kite(&exchange, patience(fault)).place_order(&order("a1")).unwrap_err();
         assert_eq!(error.class(), write, "{fault}: {error}");
         assert_eq!(booked(&exchange, "a1"), in_ledger, "{fault}: {error}");
-        // Sent once, whatever came of it.
+        // Sent once, whatever the outcome.
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
-        // The promise behind all of it: what is called not done is not in the ledger.
+        // The promise behind all of it: a write that is reported as not done is not in the ledger.
         assert!(in_ledger == 0 || write == ErrorClass::Unknown, "{fault}");
     }
 }
@@ -160,7 +159,7 @@ fn every_read_of_the_adapter_survives_every_fault() {
             ("profile", kite.profile().unwrap_err()),
             ("quotes", kite.quotes(std::slice::from_ref(&infy)).unwrap_err()),
         ] {
-            // Half an answer of "no such order" is an error like another.
+            // Half a response of "no such order" is an error like another.
             let refused = error.class() == ErrorClass::Rejected && what != "quotes";
             assert!(error.class() == read || refused, "{fault}: {what}: {error}");
         }
@@ -206,7 +205,7 @@ fn a_throttle_asks_to_wait_in_seconds_or_until_a_date() {
         let wait = wait_of(fault);
         assert!((least..=most).contains(&wait.as_millis()), "{fault}: {wait:?}");
     }
-    // A date is in whole seconds, and so is the date of the answer that it is counted from.
+    // A date is in whole seconds, and so is the date of the response that it is counted from.
     let wait = wait_of("429:date:60s");
     assert!((59..=61).contains(&wait.as_secs()), "{wait:?}");
 }
@@ -298,7 +297,7 @@ fn a_truncated_answer_breaks_off_in_the_middle_of_what_it_promised() {
     let request = "GET /user/profile HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: token key:token\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    // However the connection ends, the half is here.
+    // However the connection ends, the first half has arrived.
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -323,7 +322,7 @@ fn a_hung_answer_does_not_keep_the_exchange_from_stopping() {
                 "{fault}"
             );
         });
-        // Its records are still there.
+        // The simulator's records are still there.
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
     }
 }

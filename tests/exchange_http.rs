@@ -1,4 +1,4 @@
-//! The exchange over real HTTP, asked by a client too plain to help it along.
+//! The simulator over real HTTP, used by a client too simple to repair anything.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "exchange")]
@@ -43,7 +43,7 @@ fn send(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    // A server that has refused already may have hung up.
+    // A server that has refused already may have closed the connection.
     let _ = stream.write_all(body);
     stream
 }
@@ -70,7 +70,7 @@ fn post(exchange: &SimulatedExchange, path: &str, form: &str) -> Reply {
     ask(exchange, "POST", path, AUTH, form.as_bytes())
 }
 
-/// An exchange whose windows are so long that the time a test takes does not matter.
+/// Returns a simulator whose windows are so long that the time a test takes does not matter.
 fn tight(limit: u32) -> SimulatorBuilder {
     let quota = Quota::new(limit, Duration::from_secs(3600));
     let limits =
@@ -78,7 +78,7 @@ fn tight(limit: u32) -> SimulatorBuilder {
     SimulatedExchange::builder().limits(limits)
 }
 
-/// Waits for something that will come; so long that only a hang fails.
+/// Waits for something that will happen, so long that only a hang fails.
 fn until(mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
@@ -172,7 +172,7 @@ fn a_limit_order_becomes_a_market_order_only_with_a_protection() {
     assert_eq!((reply.status, &reply.json()["message"]), (400, &UNPROTECTED.into()));
     assert_eq!(exchange.orders()[0].status, lanekeeper::OrderStatus::Open);
     assert_eq!(put("order_type=SL-M&trigger_price=9999&market_protection=2.5").status, 200);
-    // It keeps what it has.
+    // The order keeps what it has.
     assert_eq!(put("quantity=2").status, 200);
     assert_eq!(get(&exchange, "/orders").json()["data"][0]["market_protection"], 2.5);
     assert_eq!(put("order_type=MARKET").status, 200);
@@ -181,7 +181,7 @@ fn a_limit_order_becomes_a_market_order_only_with_a_protection() {
 
 #[test]
 fn arrivals_are_recorded_without_secrets_and_agree_with_the_oracle() {
-    // One quota that time refills while the test runs, and one that it does not.
+    // One quota that refills while the test runs, and one that does not.
     let lanes = [
         ("transactional", "/orders", (3, Duration::from_millis(20))),
         ("quote", "/quote/ltp", (9, Duration::from_secs(3600))),
@@ -393,7 +393,7 @@ fn it_is_gone_after_shutdown_but_its_records_are_not() {
     exchange.shutdown();
     exchange.shutdown();
     assert!(TcpStream::connect(address).is_err());
-    // Reset or closed, but not left hanging for ten minutes.
+    // Reset or closed, but not left open for ten minutes.
     let _ = waiting.read(&mut [0]);
     assert_eq!(exchange.arrivals(), []);
 }
@@ -417,7 +417,7 @@ fn limits_that_make_no_sense_are_refused() {
     assert!(error.contains("allows no calls"), "{error}");
 }
 
-/// What is refused, and in which words; nothing of it is in the ledger.
+/// Returns the message of a refusal, and checks that nothing of it is in the ledger.
 fn refusal(exchange: &SimulatedExchange, method: &str, path: &str, form: &str) -> String {
     let before: Vec<_> = exchange.orders();
     let reply = ask(exchange, method, path, AUTH, form.as_bytes());
@@ -427,7 +427,7 @@ fn refusal(exchange: &SimulatedExchange, method: &str, path: &str, form: &str) -
     json["message"].as_str().unwrap().to_owned()
 }
 
-/// An exchange with one order that rests, and the address of that order.
+/// Returns a simulator with one order that rests, and the address of that order.
 fn with_order() -> (SimulatedExchange, String) {
     let exchange = tight(1000).start().unwrap();
     let placed = post(&exchange, "/orders/regular", ORDER).json();
@@ -489,7 +489,7 @@ fn fields_that_are_unknown_or_said_twice_are_refused() {
     assert!(refusal(&exchange, "DELETE", &path, "quantity=1").contains("unknown field"));
 }
 
-/// What a client repeats must be what the order is; its parent, above all.
+/// What a client repeats must match the order, especially its parent.
 #[test]
 fn names_that_are_not_those_of_the_order_are_refused() {
     let (exchange, path) = with_order();
@@ -535,7 +535,7 @@ fn each_variety_is_asked_for_its_own_fields() {
     }
     let whole = iceberg("&iceberg_legs=5&iceberg_quantity=200");
     assert_eq!(post(&exchange, "/orders/iceberg", &whole).status, 200);
-    // It is the leg that the exchange gets to see.
+    // The limit applies to the quantity of a leg.
     let large = ORDER.replace("quantity=1", "quantity=400000");
     let large = |legs: u64, leg: u64| format!("{large}&iceberg_legs={legs}&iceberg_quantity={leg}");
     assert_eq!(post(&exchange, "/orders/iceberg", &large(4, 100_000)).status, 200);
@@ -568,8 +568,8 @@ fn each_account_has_its_own_counters() {
     assert_eq!(exchange.account("c").counts("transactional"), Default::default());
 }
 
-/// Reads until the exchange closes the connection. Only one that does not fails, and one that waits as long
-/// as hyper does by itself (30 s).
+/// Reads until the simulator closes the connection. Fails only if it does not, or if it waits as long as hyper does
+/// by default (30 s).
 fn until_closed(mut stream: TcpStream) -> String {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut answer = String::new();
@@ -580,7 +580,7 @@ fn until_closed(mut stream: TcpStream) -> String {
     }
 }
 
-/// A connection on which this much of a request was sent.
+/// Opens a connection and sends this much of a request.
 fn begin(exchange: &SimulatedExchange, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
@@ -591,7 +591,7 @@ fn begin(exchange: &SimulatedExchange, text: &str) -> TcpStream {
 fn a_client_that_sends_half_a_request_is_cut_off() {
     let exchange = tight(10).read_timeout(Duration::from_millis(50)).start().unwrap();
     let begun = |text: &str| begin(&exchange, text);
-    // Many at once, as they would pile up.
+    // Many at once, as they would accumulate.
     let half = format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}");
     let open: Vec<_> = (0..50).map(|_| begun(&half)).collect();
     for stream in open {
@@ -601,7 +601,7 @@ fn a_client_that_sends_half_a_request_is_cut_off() {
     let late = format!("{half}Content-Length: 1000\r\n\r\n{ORDER}");
     assert!(until_closed(begun(&late)).starts_with("HTTP/1.1 408 "), "a body that does not come");
     assert_eq!((exchange.orders(), exchange.arrivals().len()), (vec![], 0));
-    // The time is for sending: an answer may take longer.
+    // The limit is for sending: a response may take longer.
     let slow =
         tight(10).read_timeout(Duration::from_millis(50)).latency(Duration::from_millis(200));
     assert_eq!(get(&slow.start().unwrap(), "/trades").status, 200);
@@ -622,7 +622,7 @@ fn connections_beyond_the_bound_are_closed_at_once() {
     for _ in 0..50 {
         assert_eq!(until_closed(begin(&exchange, HALF[0])), "");
     }
-    // Those that are held go on, and make room when they end.
+    // Those that are held go on, and their end frees permits.
     for mut stream in held {
         stream.write_all(HALF[1].as_bytes()).unwrap();
         assert!(until_closed(stream).starts_with("HTTP/1.1 200 "));
@@ -635,12 +635,12 @@ fn connections_beyond_the_bound_are_closed_at_once() {
 
 #[test]
 fn half_sent_requests_do_not_hold_up_the_shutdown() {
-    // What is under way ends in an order that differs from time to time.
+    // Requests in flight end in an order that differs from run to run.
     (0..20).for_each(|_| stopped_with_half_sent_requests());
 }
 
 fn stopped_with_half_sent_requests() {
-    // The time to send is the default, which is longer than `until_closed` waits.
+    // The limit for sending is the default, which is longer than `until_closed` waits.
     let exchange = tight(1000).start().unwrap();
     let body =
         format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 9\r\n\r\nx");
@@ -664,7 +664,7 @@ fn a_client_that_takes_no_answer_is_cut_off() {
     assert!(answer.body.len() > 10_000, "{}", answer.body);
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-    // Answers pile up until no buffer takes any more.
+    // Responses accumulate until no buffer takes any more.
     let requests = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n").repeat(100);
     let error = loop {
         if let Err(error) = stream.write_all(requests.as_bytes()) {

@@ -1,5 +1,5 @@
-//! Orders that the exchange divides into slices, over real HTTP: what the adapter and the guard say of
-//! them, held against the exchange's own ledger.
+//! Orders that the simulator divides into slices, over real HTTP: what the adapter and the guard report of them,
+//! compared with the simulator's own ledger.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
 #![cfg(all(feature = "exchange", feature = "kite"))]
@@ -15,7 +15,7 @@ use lanekeeper::exchange::{Faults, SimulatedExchange, SimulatorBuilder, Simulato
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
 
-/// An exchange that takes 10 of an instrument at most in one order, and an account with `cash`.
+/// Returns a simulator that takes at most 10 of an instrument in one order, and an account with `cash`.
 fn builder(cash: u64) -> SimulatorBuilder {
     let open = lanes::ALL
         .into_iter()
@@ -37,7 +37,7 @@ fn kite(exchange: &SimulatedExchange) -> Kite {
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
 
-/// One that rests far below the market.
+/// Returns an order that rests far below the market.
 fn order(quantity: u64) -> OrderRequest {
     OrderRequest::limit(Instrument::new("NSE", "YESBANK"), Side::Buy, quantity, 1)
 }
@@ -66,7 +66,7 @@ fn partly(answer: Result<OrderId, BrokerError>) -> SlicedOrder {
     }
 }
 
-/// The ids of the ledger, oldest first.
+/// Returns the ids of the ledger, oldest first.
 fn ledger(exchange: &SimulatedExchange) -> Vec<OrderId> {
     exchange.orders().into_iter().map(|order| order.id).collect()
 }
@@ -126,7 +126,7 @@ fn slices_beyond_the_funds_are_refused_and_the_others_stay() {
     assert_eq!((why.status, why.code.as_deref()), (Some(400), Some("MarginException")));
     assert!(why.message.starts_with("Insufficient funds. Required margin is 10"), "{why}");
 
-    // Without the first there are none.
+    // Without the first slice there are none.
     let poor = builder(5).start().unwrap();
     let error = kite(&poor).place_order(&sliced(40)).unwrap_err();
     assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
@@ -145,7 +145,7 @@ fn a_slice_that_a_fault_strikes_is_told_and_the_ledger_agrees() {
     assert_eq!((placed.placed().count(), placed.unknown().count()), (2, 1));
     assert!(placed.unknown().next().unwrap().message.contains("check the order book"));
     assert_eq!(ledger(&exchange).len(), 3, "the one of unknown outcome is in the market");
-    // An order in one piece has no slices to be struck.
+    // An order in one piece has no slices that a fault could apply to.
     assert!(kite(&exchange).place_order(&order(5)).is_ok());
 }
 
@@ -201,7 +201,7 @@ fn a_lost_answer_is_made_good_as_a_whole() {
 
 #[test]
 fn of_a_lost_answer_what_the_book_does_not_show_is_absent() {
-    // Two of four slices are refused for want of money, and the book shows nothing of those.
+    // Two of four slices are refused for want of money, and the order book does not show those.
     let faults = Faults::new().rule("place=reset-after".parse().unwrap());
     let exchange = builder(22).faults(faults).start().unwrap();
     let placed = partly(guard(&exchange).place_order(&sliced(40)));

@@ -1,7 +1,7 @@
-//! A journal on a full disk: told when the guard is built, before any order.
+//! A journal on a full disk: reported when the guard is built, before any order.
 //!
-//! Alone in its process: it starts another, which for a moment holds the locks of every journal that
-//! is open in this one.
+//! The test is alone in its process: it starts another, which for a moment holds the locks of every journal that is
+//! open in this one.
 
 #![cfg(all(feature = "journal", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
@@ -17,7 +17,7 @@ use shaky::Shaky;
 
 const JOURNAL: &str = "LANEKEEPER_FULL_DISK";
 
-/// In the other process no file may grow: that is as good as a full disk.
+/// In the other process no file may grow, which is equivalent to a full disk.
 #[test]
 fn a_full_disk_is_told_at_once() {
     if let Some(path) = std::env::var_os(JOURNAL) {

@@ -1,4 +1,4 @@
-//! Crowds: many threads at once on real ones, and every call answered once.
+//! Many real threads at once, and every call answered once.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use lanekeeper::quota::{Budget, Limits, Quota};
 use support::lanes::{WRITE, ms, one, options, status, submit, the, unlimited, within_reason};
 use support::oracle::{Algorithm, refused};
 
-/// What the calls of a proper broker answer.
+/// The errors of calls to a correct broker.
 #[derive(Debug, PartialEq)]
 enum Failure {
     Broker,
@@ -29,10 +29,10 @@ impl From<LaneError> for Failure {
     }
 }
 
-/// When calls were sent: the lane, whether the budget was charged, and the moment.
+/// When calls were sent: the lane, whether they cost the budget, and the moment.
 type Sendings = Arc<Mutex<Vec<(usize, bool, u64)>>>;
 
-/// Two lanes on one budget, eight callers, and somebody who pauses and looks all the time.
+/// Two lanes on one budget, eight callers, and a thread that pauses, resumes and reads the status all the time.
 fn storm(when_full: OverflowPolicy) {
     let clock = ManualClock::auto_advancing();
     let mut builder = LanesBuilder::new("Test", &["test", "other"], &["budget"]);
@@ -105,7 +105,7 @@ fn one_of_many(
     };
     let ticket = lanes.submit(call, &options, work, |_| None::<lanekeeper::ErrorClass>);
     if number % 7 == 2 && ticket.cancel() {
-        // What was taken back is gone, and with it the work.
+        // A cancelled call is gone, and its work with it.
         assert_eq!((runs.load(Ordering::SeqCst), Arc::strong_count(&runs)), (0, 1));
         return;
     }
@@ -129,8 +129,8 @@ fn a_storm_of_everything_answers_each_call_once_and_keeps_the_quota() {
     });
 }
 
-/// No limit in the way, and answers at once: nothing but the lane itself.
-/// There are as many places as callers, so nobody is refused who calls again after an answer.
+/// No limit applies and answers come at once, so only the lane itself is tested. There are as many queue slots as
+/// callers, so no caller is refused that calls again after an answer.
 #[test]
 fn sixty_four_threads_get_each_their_own_answers() {
     const CALLS: u64 = 10_000;

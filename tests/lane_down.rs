@@ -1,4 +1,4 @@
-//! What a lane does with calls while the broker does not answer: who is held, for how long, and who hears at once.
+//! What a lane does with calls while the broker fails: which are held, for how long, and which are refused at once.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -36,7 +36,7 @@ fn broken(when_down: OpenBreakerPolicy) -> (Lanes, ManualClock) {
     (lanes, clock)
 }
 
-/// Queues a call that ends so.
+/// Queues a call that ends with `fault`.
 fn submit(
     lanes: &Lanes,
     call: CallSpec,
@@ -70,7 +70,7 @@ fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
             panic!()
         };
         assert!((6 * SECOND..=8 * SECOND).contains(&wait), "{wait:?}");
-        // What goes another way goes.
+        // Calls of another route go.
         assert_eq!(submit(&lanes, ELSEWHERE, &options(), None).wait(), Ok(()));
         clock.advance(wait - ms(1));
         assert!(is_held(&mut held));
@@ -92,7 +92,7 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
         clock.advance(8 * SECOND);
         until(|| first.begun() == 1);
         clock.advance(ms(1));
-        // Its probe is under way: nobody else goes.
+        // Its probe is in flight: no other call goes.
         let mut later = submit(&lanes, READ, &options(), None);
         until(|| the(&lanes).queued() == 3);
         first.end(Some(TRANSIENT));
@@ -110,7 +110,7 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
     });
 }
 
-/// What an unmodified bot did against a broker whose writes failed: 2.8 million refusals in ten seconds.
+/// An unmodified bot got 2.8 million refusals in ten seconds from a broker whose writes failed.
 #[test]
 fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_open() {
     within_reason(|| {
@@ -160,7 +160,7 @@ fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
         clock.advance(8 * SECOND);
         for call in calls {
             let (number, place) = call.wait().unwrap();
-            // Those of higher priority first, and in each the first in.
+            // Calls of higher priority first, and within a priority first in, first out.
             let expected = if number % 2 == 1 { number / 2 } else { 150 + number / 2 };
             assert_eq!(place, expected, "{number}");
         }
@@ -180,7 +180,7 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
         assert!(cancelled.cancel());
         assert_eq!(reason(cancelled.wait()), LaneErrorKind::Cancelled);
         assert_eq!(the(&lanes).queued(), 2);
-        // The lane is paused by hand, so that there is no trial.
+        // The lane is paused manually, so that there is no half-open period.
         the(&lanes).pause();
         clock.advance(20 * SECOND);
         until(|| the(&lanes).queued() == 1);
@@ -250,8 +250,8 @@ fn who_wants_to_know_at_once_is_refused() {
     assert!(matches!(reason(answer), LaneErrorKind::BrokerDown { retry_in: Some(_) }));
 }
 
-/// A broker that dies and comes back in virtual time, behind callers of two routes that never give up: they are all
-/// served, nobody spins, and the route that is well is never held up.
+/// A broker that fails and recovers in virtual time, behind callers of two routes that never give up: they are all
+/// served, none spins, and the working route is never held up.
 #[test]
 fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
     within_reason(|| {
@@ -261,7 +261,7 @@ fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
         let began = clock.now();
         let loops = 8;
         std::thread::scope(|scope| {
-            // They take part before any of them runs, or the clock would jump without them.
+            // They participate before any of them runs, or the clock would advance without them.
             for number in 0..loops {
                 let (lanes, dead, clock) = (&lanes, &dead, &clock);
                 scope.spawn(move || {

@@ -1,4 +1,4 @@
-//! How long a call will wait: what the lane says, against what comes to pass.
+//! How long a call will wait: the lane's estimate, against the real wait.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -28,7 +28,7 @@ fn lane(limit: u32, length: u64, in_flight: usize) -> Stepped {
     Stepped::new(&[config], &[Budget::new(Quota::per_hour(2))])
 }
 
-/// Calls that went before, so that the lane knows how long they take.
+/// Makes calls first, so that the lane knows how long they take.
 fn warm_up(lane: &mut Stepped, course: Course) {
     for _ in 0..48 {
         drop(lane.submit(WRITE, &options(), course));
@@ -39,12 +39,12 @@ fn warm_up(lane: &mut Stepped, course: Course) {
     }
 }
 
-/// By how much a slot is free earlier. A lane in which that changes is not steady yet.
+/// Returns by how much a slot is free earlier. A lane in which that changes is not steady yet.
 fn credit(lane: &Stepped) -> Duration {
     lane.lane(0).status().credit
 }
 
-/// Within a tenth, or within `slack` where that is more.
+/// Checks that the estimate is within a tenth, or within `slack` where that is more.
 fn check(said: Duration, began: u64, sent: u64, slack: Duration) -> Result<(), TestCaseError> {
     let real = Duration::from_nanos(sent - began);
     let off = said.abs_diff(real);
@@ -52,9 +52,8 @@ fn check(said: Duration, began: u64, sent: u64, slack: Duration) -> Result<(), T
     Ok(())
 }
 
-/// Of the calls under way an estimate knows when they began on the average, not each: what waits for
-/// one of them may be wrong by as long as the first has been under way. Otherwise a millisecond is no
-/// matter.
+/// An estimate knows when the calls in flight began on average, not each. So the wait for one of them may be wrong
+/// by as long as the first has been in flight. Otherwise a millisecond is tolerated.
 fn slack(lane: &Stepped, course: Course) -> Duration {
     let takes = u64::try_from(course.takes.as_nanos()).unwrap();
     let all_sent = (0..lane.submitted()).filter_map(|call| lane.sent_at(call));
@@ -86,11 +85,11 @@ proptest! {
         }
         let by_ticket: Vec<_> = tickets.iter().map(Ticket::estimated_wait).collect();
         lane.run_until_answered(tickets.last_mut().unwrap());
-        // Calls so rare that each is taken for one that opens a path of its own have a test below.
+        // Calls so rare that each counts as opening a connection of its own have a test below.
         prop_assume!(credit(&lane) == knew && (takes == 0 || !knew.is_zero()));
         for (place, by_ticket) in by_ticket.into_iter().enumerate() {
             let sent = lane.sent_at(first + place).unwrap();
-            // What was said before it came, and what its ticket said with all of them there.
+            // The estimate before it was submitted, and its ticket's estimate with all of them queued.
             check(said[place], began, sent, slack)?;
             check(by_ticket.unwrap_or_default(), began, sent, slack)?;
         }
@@ -126,8 +125,8 @@ proptest! {
         prop_assert!(waiting.iter_mut().take(2).all(|order| order.try_wait().is_some()));
     }
 
-    /// Fewer calls may be under way than the quota lets through in the time that they take: then it
-    /// is the workers that a call waits for.
+    /// Fewer calls may be in flight than the quota lets through in the time that they take. Then a call waits for a
+    /// worker.
     #[test]
     fn where_calls_wait_for_a_worker_the_estimates_count_that_in(
         limit in 5..=10_u32, in_flight in 1..=2_usize, takes in 400..=800_u64, depth in 3..=12_usize,
@@ -146,8 +145,8 @@ proptest! {
         check(said.unwrap_or_default(), began, sent, ms(1))?;
     }
 
-    /// Both ways: refused with any deadline up to the moment that the refusal names, taken in and
-    /// sent in time with any after that.
+    /// Both ways: refused with any deadline up to the moment that the refusal names, admitted and sent in time with
+    /// any after that.
     #[test]
     fn what_is_refused_as_too_late_is_possible_when_the_refusal_says(
         limit in 1..=5_u32, length in 200..=2_000_u64, depth in 0..=12_usize,
@@ -185,8 +184,8 @@ proptest! {
     }
 }
 
-/// Calls so rare that each may have had to open its path: of those there is no mean, and without the
-/// time of the last the estimate takes them for instant.
+/// Calls so rare that each may have had to open its connection: these yield no mean, and without the time of the
+/// last call the estimate would take them for instant.
 #[test]
 fn an_estimate_counts_the_time_that_rare_calls_take() {
     let mut lane = lane(1, 5_000, 1);
@@ -202,7 +201,7 @@ fn an_estimate_counts_the_time_that_rare_calls_take() {
     check(said, began, lane.sent_at(call).unwrap(), ms(1)).unwrap();
 }
 
-/// Slots that come free together are used one after the other, where one call is made at a time.
+/// Slots that come free together are used one after the other, if one call is executed at a time.
 #[test]
 fn who_waits_for_a_slot_waits_for_those_who_had_one_before() {
     let mut lane = lane(3, 60_000, 1);
@@ -220,8 +219,8 @@ fn who_waits_for_a_slot_waits_for_those_who_had_one_before() {
     assert_eq!(said[2] - said[0], ms(10_000));
 }
 
-/// While a light call is made the slots come free that a heavy one waits for: it waits for the later
-/// of the two, and not for one after the other.
+/// While a light call is executed, the slots come free that a heavy one waits for. The heavy one waits for the
+/// later of the two, not for one after the other.
 #[test]
 fn slots_that_come_free_while_another_call_is_made_are_not_waited_for_twice() {
     let (said, real) = within_reason(|| {

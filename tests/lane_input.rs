@@ -1,4 +1,4 @@
-//! Bad input: a clear error, when the lanes are built or at the door; never a hang, never a panic.
+//! Bad input: a clear error when the lanes are built or at admission, never a hang, never a panic.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ use support::lanes::{
     READ, SECOND, WRITE, one, options, status, submit, the, unlimited, within_reason,
 };
 
-/// One lane and one budget.
+/// Builds one lane and one budget.
 fn build(config: LaneConfig, budget: Budget) -> Result<Lanes, BuildError> {
     let mut builder = LanesBuilder::new("Test", &["test"], &["budget"]);
     builder.lane(0, config);
@@ -70,7 +70,7 @@ fn a_quota_that_cannot_be_kept_is_refused_in_a_lane_in_a_budget_and_while_they_r
         assert_eq!(the(&lanes).set_quota(&quota), Err(by_lane.clone()));
         assert_eq!(lanes.set_budget("budget", &quota.into()), Err(by_lane));
     }
-    // The old ones stay.
+    // The old quotas stay.
     assert_eq!(status(&lanes).windows[0].limit, 5);
     assert_eq!(lanes.status().budget("budget").unwrap().windows[0].limit, 5);
     assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
@@ -137,7 +137,7 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
         let unknown = lanes.set_budget("orders", &Quota::per_second(1).into());
         let said = unknown.unwrap_err().to_string();
         assert_eq!(said, "there is no budget `orders`; there are: none");
-        // Settings for what is not there go nowhere.
+        // Settings for a lane that does not exist are ignored.
         let mut builder = LanesBuilder::new("Test", &["test"], &[]);
         builder.lane(7, unlimited(1));
         builder.budget(7, Quota::per_second(1).into());
@@ -168,7 +168,7 @@ fn a_priority_is_a_number_from_one_to_ten() {
     }
     let words = "0 is not a priority: write a number from 1, the most urgent, to 10";
     assert_eq!(Priority::new(0).unwrap_err().to_string(), words);
-    // The macro refuses it when it is compiled; by hand, it is the nearest there is.
+    // The macro refuses it at compile time. Without the macro, the nearest valid priority is used.
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     let _calls =

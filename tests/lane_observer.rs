@@ -1,4 +1,4 @@
-//! What an observer hears, in which order, and that its panics cost nobody anything.
+//! Which events an observer gets, in which order, and that its panics affect no other code.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,12 +18,12 @@ use support::lanes::{
 };
 use support::notes::{Event, Notes};
 
-/// What was heard of a call of the one lane.
+/// Returns the events of one call of the one lane.
 fn heard(notes: &Notes, number: u64) -> Vec<Event> {
     notes.of("test", number)
 }
 
-/// One call of each fate there is, in the order of their numbers.
+/// Makes one call of each possible fate, in the order of their numbers.
 fn each_fate(notes: &Arc<Notes>) {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1).queue(2);
@@ -31,10 +31,10 @@ fn each_fate(notes: &Arc<Notes>) {
         observed(config.when_full(OverflowPolicy::Shed), clock.clone(), Some(notes.clone()));
     // 0: sent and answered.
     assert_eq!(submit(&lanes, WRITE, &options(), || 0).wait(), Ok(0));
-    // 1: taken back. 2: a read that was dropped.
+    // 1: cancelled. 2: a read that was dropped.
     assert!(submit(&lanes, WRITE, &options(), || 1).cancel());
     drop(submit(&lanes, READ, &options(), || 2));
-    // 3 and 5: their deadlines pass; 4 and 6: taken back. The lane finds it, or the caller who waits.
+    // 3 and 5: their deadlines pass. 4 and 6: cancelled. The lane finds it, or the waiting caller does.
     for by_caller in [false, true] {
         the(&lanes).pause();
         let mut late = submit(&lanes, READ, &options().deadline(ms(1_500)), || 3);
@@ -49,10 +49,10 @@ fn each_fate(notes: &Arc<Notes>) {
         the(&lanes).resume();
         until(|| the(&lanes).queued() == 0);
     }
-    // 7: refused at the door.
+    // 7: refused at admission.
     let too_late = submit(&lanes, WRITE, &options().deadline(Duration::ZERO), || 7);
     assert!(matches!(too_late.wait().unwrap_err().kind, LaneErrorKind::TooLate { .. }));
-    // 8 is shed for 10, and 11 finds no place.
+    // 8 is shed for 10, and 11 finds no queue slot.
     the(&lanes).pause();
     let shed = submit(&lanes, WRITE, &priority(9), || 8);
     let nine = submit(&lanes, WRITE, &priority(2), || 9);
@@ -66,7 +66,7 @@ fn each_fate(notes: &Arc<Notes>) {
     until(|| heard(notes, 9).last() == Some(&Event::Late));
     clock.advance(SECOND);
     assert_eq!(ten.wait(), Ok(10));
-    // 12: what comes after it is over. 13: refused by the shutdown, 14 after it.
+    // 12: refused as too heavy. 13: refused by the shutdown. 14: refused after it.
     let twelve = submit(&lanes, CallSpec { weight: 2, ..WRITE }, &options(), || 12);
     assert_eq!(twelve.wait().unwrap_err().kind, LaneErrorKind::TooHeavy);
     let shut = submit(&lanes, WRITE, &options(), || 13);

@@ -1,5 +1,5 @@
-//! Promises 1 and 3 through the lanes: two of them and a shared budget, with everything that may
-//! happen to a call mixed in, and an exact count of what the broker saw.
+//! Promises 1 and 3 through the lanes: two of them and a shared budget, with everything that may happen to a call
+//! mixed in, and an exact count of what the broker saw.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -24,7 +24,7 @@ use support::notes::Event;
 use support::oracle::{Count, Seen, over, over_in_force};
 use support::stepped::{Answer, Course, End, Failure, Stepped};
 
-/// The way there and the way back take at least this long each, in nanoseconds.
+/// The minimum time of the way there, and of the way back, in nanoseconds.
 const LEAST: u64 = 20_000_000;
 const HEAVIEST: u32 = 3;
 const USERS: [&str; 3] = ["a", "b", "c"];
@@ -32,7 +32,7 @@ const USERS: [&str; 3] = ["a", "b", "c"];
 #[derive(Debug, Clone)]
 enum Step {
     Submit(Submit),
-    /// Cancels, drops or awaits one of the tickets in hand.
+    /// Cancels, drops or awaits one of the tickets that the test holds.
     Cancel(usize),
     Drop(usize),
     Await(usize),
@@ -52,14 +52,14 @@ struct Submit {
     priority: u8,
     user: usize,
     deadline: Option<u64>,
-    /// What the way there and the way back take beyond the least, in milliseconds.
+    /// The time beyond the minimum of the way there and of the way back, in milliseconds.
     forward: u64,
     back: u64,
     end: End,
 }
 
-/// Limits of 200 ms, of 1 s and of 3 s. The last is always there, so that no change makes a lane
-/// remember longer than it did.
+/// Limits of 200 ms, of 1 s and of 3 s. The last is always there, so that no change makes a lane retain more than
+/// before.
 type Windows = (Option<u32>, Option<u32>, u32);
 
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ fn quota(windows: Windows) -> Quota {
     })
 }
 
-/// A call, and all that came of it.
+/// A call, and everything that became of it.
 struct Known {
     what: Submit,
     /// Its number in its lane.
@@ -158,9 +158,9 @@ struct Run {
     /// What the broker saw of each of them.
     seen: [Vec<Seen>; 3],
     looked_at: usize,
-    /// What the credit assumes of the path is so.
+    /// The assumption of the credit about the path holds.
     assumption_held: bool,
-    /// No idle lane could have sent anything, as far as can be told from outside.
+    /// No idle lane could have sent anything, as far as can be seen from outside.
     busy: bool,
 }
 
@@ -168,7 +168,7 @@ impl Run {
     fn new(settings: &[Setting; 2], budget: Windows) -> Self {
         let config = |setting: &Setting| {
             LaneConfig::new(quota(setting.windows))
-                // A lane that holds calls for a broker that fails is idle with room, and rightly so.
+                // A lane that holds calls for a failing broker is idle with capacity, and rightly so.
                 .when_down(OpenBreakerPolicy::Refuse)
                 .in_flight(setting.in_flight)
                 .queue(setting.queue)
@@ -189,7 +189,7 @@ impl Run {
         }
     }
 
-    /// As many calls as the lanes need to learn how long the way is.
+    /// Makes as many calls as the lanes need to learn how long the way is.
     fn warm_up(&mut self) {
         for lane in [0, 1].repeat(20) {
             let (least, end) = (0, End::Answered);
@@ -268,7 +268,7 @@ impl Run {
         self.known.push(Known { what, number, ticket, answer: None, cancelled: false });
     }
 
-    /// One of the calls whose ticket is in hand and whose answer is not.
+    /// Returns one of the calls whose ticket the test holds and which has no answer yet.
     fn in_hand(&mut self, which: usize) -> Option<&mut Known> {
         let open = |known: &&mut Known| {
             known.ticket.is_some() && known.answer.is_none() && !known.cancelled
@@ -277,7 +277,7 @@ impl Run {
         self.known.iter_mut().filter(open).nth(which.checked_rem(count)?)
     }
 
-    /// Waits for a call whose deadline has passed: it is under way, or just over.
+    /// Waits for a call whose deadline has passed: it is in flight, or has just ended.
     fn wait_too_long(&mut self, which: usize) {
         let now = self.lanes.now();
         let sent: Vec<Option<u64>> =
@@ -296,7 +296,7 @@ impl Run {
         }
     }
 
-    /// Sees what was sent and what was answered, and that no lane is idle that need not be.
+    /// Reads what was sent and what was answered, and checks that no lane is idle that need not be.
     fn look(&mut self) {
         for sending in &self.lanes.sent[self.looked_at..] {
             let what = &self.known[sending.call].what;
@@ -334,10 +334,10 @@ impl Run {
             windows.iter().all(|window| window.left >= HEAVIEST)
         };
         for (index, lane) in status.lanes.iter().enumerate() {
-            // What the credit assumes: no way there and back is shorter than this share of the least.
+            // The assumption of the credit: no round trip is shorter than this share of the minimum.
             let least = lane.min_round_trip.unwrap_or_default().as_nanos() as u64;
             self.assumption_held &= least * 95 / 100 <= 2 * LEAST;
-            // The status of a budget goes by the credits of the lanes that were charged to it so far.
+            // The status of a budget uses the credits of the lanes whose calls have cost it so far.
             let was_charged = self.lanes.sent.iter().any(|sending| {
                 let what = &self.known[sending.call].what;
                 what.lane == index && what.charged
@@ -353,7 +353,7 @@ impl Run {
         }
     }
 
-    /// Lets everything come to its end, and checks what every caller was told.
+    /// Lets everything come to its end, and checks every caller's answer.
     fn end(&mut self) -> Result<(), TestCaseError> {
         let end = self.lanes.now() + 500_000_000;
         self.lanes.run_to(end);
@@ -378,7 +378,7 @@ impl Run {
                 prop_assert_eq!(*number, call, "the answer of another");
                 Some(Sent::Yes)
             }
-            // It did not leave, but it was made.
+            // It did not leave, but it was executed.
             Some(Err(Failure::NotSent)) => Some(Sent::Yes),
             Some(Err(failure)) => Some(failure.class().map_or(Sent::Unknown, ErrorClass::was_sent)),
             None => None,
@@ -396,7 +396,7 @@ impl Run {
         self.check_events(known, times == 1)
     }
 
-    /// The observer heard of it in order, of one end, and of a late answer if nobody had it.
+    /// Checks that the observer got the events in order, with one end, and a late answer if no caller took it.
     fn check_events(&self, known: &Known, sent: bool) -> Result<(), TestCaseError> {
         use Event::{Cancelled, Dispatched, Expired, Finished, Late, Refused, Submitted};
         let name = self.lanes.lane(known.what.lane).name();
@@ -409,7 +409,7 @@ impl Run {
             (false, _) => {
                 let last = events.last().copied();
                 prop_assert!(matches!(last, Some(Cancelled | Expired | Refused)), "{events:?}");
-                // Refused at the door, it never came in.
+                // If it was refused at admission, it was never submitted.
                 let came_in = events.len() == 2;
                 let first = came_in.then_some(Submitted);
                 first.into_iter().chain(last).collect()
@@ -435,7 +435,7 @@ fn run(
         prop_assume!(run.assumption_held);
     }
     run.end()?;
-    // A user's interval may keep a lane idle; nothing else.
+    // Only a user's interval may keep a lane idle.
     prop_assert!(run.busy || settings.iter().any(|setting| setting.interval > 0), "idle with room");
     Ok(run.seen)
 }

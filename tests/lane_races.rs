@@ -26,8 +26,8 @@ use support::lanes::{
 #[cfg(target_os = "linux")]
 use support::stepped::{Course, Failure, Stepped};
 
-/// They hang in calls of another lane that is paused, so that time goes on to the next deadline. There
-/// is nobody else whom it could wake.
+/// They hang in calls of another lane that is paused, so time advances to the next deadline. No other thread could
+/// wake them.
 #[test]
 fn deadlines_are_kept_while_every_worker_hangs() {
     within_reason(|| {
@@ -39,7 +39,7 @@ fn deadlines_are_kept_while_every_worker_hangs() {
             submit(&lanes, WRITE, &options(), move || never.wait().unwrap())
         });
         until(|| status(&lanes).in_flight == 2);
-        // Not only the first one.
+        // Not only the first deadline.
         for _ in 0..3 {
             let work = || panic!("sent after its deadline");
             let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), work);
@@ -51,7 +51,7 @@ fn deadlines_are_kept_while_every_worker_hangs() {
     });
 }
 
-/// All workers sleep before: one that only begins would find the deadlines by itself.
+/// All workers sleep before: one that is just starting would find the deadlines anyway.
 #[cfg(target_os = "linux")]
 #[test]
 fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
@@ -70,7 +70,7 @@ fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
     });
 }
 
-/// Time goes on while a call is on its way in.
+/// Advances time while a call is being submitted.
 struct Meanwhile(ManualClock, Duration);
 
 impl Observer for Meanwhile {
@@ -89,7 +89,7 @@ fn a_call_whose_deadline_passes_on_its_way_in_is_not_sent() {
             let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), || 7);
             let reason = answer(&mut late).unwrap_err().kind;
             assert_eq!(reason, LaneErrorKind::DeadlinePassed { waited: passes });
-            // What is in time goes.
+            // A call that is in time goes.
             let call = submit(&lanes, WRITE, &options().deadline(passes + ms(1)), || 8);
             assert_eq!(call.wait(), Ok(8));
         }
@@ -188,16 +188,16 @@ fn the_answer_of_a_write_whose_ticket_was_dropped_under_way_is_late() {
         let late = Arc::new(Late::default());
         let lanes = observed(unlimited(1), Clock::system(), Some(late.clone()));
         let held = hold(&lanes, WRITE);
-        // To drop what is held lets it go.
+        // Dropping the held call lets it finish.
         drop(held);
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
-        // It is told by a worker that holds up nobody meanwhile, and a drain waits for it.
+        // The observer is notified by a worker that holds up no other call meanwhile, and a drain waits for it.
         lanes.shutdown(Shutdown::Drain(Duration::MAX));
         assert_eq!(late.0.load(Ordering::SeqCst), 1);
     });
 }
 
-/// A waker that panics, which costs nobody else anything.
+/// A waker that panics, which affects no other code.
 struct Bad;
 
 impl Wake for Bad {
@@ -233,7 +233,7 @@ fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
         let clock = ManualClock::new();
         let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(1), clock.clone());
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
-        // In one look, a deadline is found to have passed and this one is chosen.
+        // One poll finds that a deadline has passed, and selects this call.
         let good = submit(&lanes, CallSpec { priority: 2, ..WRITE }, &options(), || 7);
         let mut bad = submit(&lanes, WRITE, &options().deadline(5 * SECOND), || 0);
         poll_badly(&mut bad);
@@ -307,7 +307,7 @@ fn the_longest_wait_times_the_largest_multiple_is_no_overflow() {
     });
 }
 
-/// Looks at its lanes as it is dropped, which it must not be with a lock held.
+/// Reads the status of its lanes as it is dropped, which must not happen with a lock held.
 struct Looks(Arc<Lanes>, Arc<AtomicUsize>);
 
 impl Drop for Looks {
@@ -330,7 +330,7 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
             submit(&lanes, call, options, move || looks)
         };
         let is = |number| until(|| dropped.load(Ordering::SeqCst) == number);
-        // Taken back, expired, shed, answered late, and refused at the end.
+        // Cancelled, expired, shed, answered late, and refused at the end.
         assert!(send(WRITE, &options()).cancel());
         is(1);
         let expired = send(WRITE, &options().deadline(ms(1_500)));
@@ -365,13 +365,13 @@ fn light_calls_ahead_are_not_taken_for_as_heavy_as_the_call_that_asks() {
     let lanes = one(LaneConfig::new(Quota::per_second(10)).in_flight(1), ManualClock::new());
     the(&lanes).pause();
     let _ahead: Vec<_> = (0..10).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
-    // Ten slots for those ahead, and the ten of the next second for this one.
+    // Ten slots for the calls ahead, and the ten of the next second for this one.
     let heavy = CallSpec { weight: 10, ..WRITE };
     let mut ticket = submit(&lanes, heavy, &options().deadline(3 * SECOND), || ());
     assert_eq!(ticket.try_wait(), None);
 }
 
-/// Writes down how many wait as it is woken.
+/// Records how many calls wait as it is woken.
 struct Counts(Lanes, AtomicUsize);
 
 impl Wake for Counts {
@@ -380,7 +380,7 @@ impl Wake for Counts {
     }
 }
 
-/// Whoever is told may call at once, and must find the place free.
+/// A caller that is notified may call at once, and must find the slot free.
 #[test]
 fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
     within_reason(|| {
@@ -406,7 +406,7 @@ fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
             let (go, gone) = mpsc::channel::<()>();
             let moves = clock.clone();
             let mut first = submit(&lanes, WRITE, &options(), move || {
-                // So that a call is known to take a second.
+                // So that the lane knows that a call takes a second.
                 moves.advance(SECOND);
                 let _ = gone.recv();
             });
@@ -414,7 +414,7 @@ fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
             let held = hold(&lanes, WRITE);
             drop(go);
             answer(&mut first).unwrap();
-            // One of the two workers is free: it would not be, as long as the other call takes.
+            // One of the two workers is free, though the other call still runs.
             let next = submit(&lanes, WRITE, &options().deadline(ms(500)), || ());
             next.wait().unwrap();
             clock.advance(SECOND);

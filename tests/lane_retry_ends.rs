@@ -1,5 +1,5 @@
-//! How a call ends that was tried before: whatever ends it, its observer hears of one end, and of the
-//! last attempt as that end.
+//! How a call ends that was attempted before: whatever ends it, its observer gets one end, and the last attempt as
+//! that end.
 
 #![allow(clippy::unwrap_used)]
 
@@ -34,10 +34,10 @@ fn tried(call: CallSpec) -> Tried {
     Tried { clock, diary, lanes, ticket }
 }
 
-/// Everything that is heard of a call whose first attempt is its last.
+/// All events of a call whose first attempt is its last.
 const ONE_END: [Heard; 2] = [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(1, NOT_SENT)];
 
-/// The same of one whose caller left: its answer is told to nobody else.
+/// The same for one whose caller detached: its answer is also reported as late.
 const ONE_END_AND_LATE: [Heard; 3] =
     [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(1, NOT_SENT), Heard::Late];
 
@@ -120,8 +120,7 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
     });
 }
 
-/// One that would go again a second before its deadline or earlier, in a lane that is paused, so
-/// that it never does.
+/// Returns a call whose retry would be due `retry_in` from now, in a lane that is paused, so that it never goes.
 fn soon_over(retry_in: Duration) -> Tried {
     let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
     let retry = RetryPolicy::default().base_delay(retry_in).max_delay(retry_in);
@@ -147,7 +146,7 @@ fn one_whose_deadline_the_lane_finds_passed_has_one_end() {
     });
 }
 
-/// Holds up whoever drops it, until it is let go.
+/// Blocks the thread that drops it, until it is released.
 struct HoldsUp(Sender<()>, Receiver<()>);
 
 impl Drop for HoldsUp {
@@ -160,7 +159,7 @@ impl Drop for HoldsUp {
 fn one_whose_deadline_its_caller_finds_passed_has_one_end() {
     within_reason(|| {
         let Tried { clock, diary, lanes, ticket } = soon_over(3 * SECOND);
-        // Each of the two threads of the lane drops what an expired call holds, and is held up.
+        // Each of the two threads of the lane drops what an expired call holds, and is blocked.
         let held_up = [(); 2].map(|()| {
             let (is_held_up, seen) = mpsc::channel();
             let (let_go, held) = mpsc::channel();

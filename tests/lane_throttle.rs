@@ -1,5 +1,5 @@
-//! A lane whose broker says that calls come too fast: for how long it pauses, by how much it slows
-//! down, and that it comes back.
+//! A lane whose broker reports that calls come too fast: for how long it pauses, by how much it slows down, and
+//! that it recovers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,19 +27,19 @@ const fn slow_down(seconds: u64) -> Fault {
     Some(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) })
 }
 
-/// Ten a second, all of them at once if need be, and each sent once.
+/// Ten a second, all of them at once if necessary, and each sent once.
 fn paced() -> LaneConfig {
     LaneConfig::new(Quota::per_second(LIMIT)).in_flight(LIMIT as usize).retry(RetryPolicy::none())
 }
 
-/// So many calls, all of them under way.
+/// Returns `calls` calls, all of them in flight.
 fn under_way(lanes: &Lanes, gated: &Gated, calls: usize) -> Vec<Ticket<(), Failed>> {
     let tickets = (0..calls).map(|_| gated.submit(lanes)).collect();
     until(|| gated.begun() == calls);
     tickets
 }
 
-/// Ends so many of the calls as refused, and waits until the lane has heard of it.
+/// Ends `calls` of the calls as refused, and waits until the lane has recorded it.
 fn refuse(gated: &Gated, tickets: &mut Vec<Ticket<(), Failed>>, calls: usize, fault: Fault) {
     let left = tickets.len() - calls;
     (0..calls).for_each(|_| gated.end(Some(fault)));
@@ -49,7 +49,7 @@ fn refuse(gated: &Gated, tickets: &mut Vec<Ticket<(), Failed>>, calls: usize, fa
     }
 }
 
-/// Makes a call that is answered so, and sent once.
+/// Makes a call that is answered with `fault`, and sent once.
 fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
     lanes.call(READ, &options(), move || ended(fault), class)
 }
@@ -100,7 +100,7 @@ fn a_cut_outlives_a_change_of_the_quota() {
     assert!(seen.windows.iter().any(|window| window.limit == 14), "{:?}", seen.windows);
 }
 
-/// A call that takes half of what the lane has in a second.
+/// A call that costs half of the lane's slots in a second.
 const HEAVY: CallSpec = CallSpec { weight: 5, ..READ };
 
 #[test]
@@ -109,14 +109,14 @@ fn a_cut_leaves_room_for_the_heaviest_call() {
         let clock = ManualClock::auto_advancing();
         let lanes = one(paced(), clock.clone());
         let heavy = |fault| lanes.call(HEAVY, &options(), move || ended(fault), class);
-        // Only five were sent, and so much was too fast.
+        // Only five were sent, and that was too fast.
         let _ = heavy(Some(TOO_FAST));
         assert_eq!(status(&lanes).rate_percent, 35);
         let paused = clock.now();
         for _ in 0..3 {
             assert_eq!(heavy(None), Ok(()));
         }
-        // Half a call in each second of the cut, where there was room for two.
+        // Half a call in each second of the cut, where there was capacity for two.
         assert!(clock.now().since(paused) > SECOND * 2, "{:?}", clock.now().since(paused));
     });
 }
@@ -157,11 +157,11 @@ fn a_call_that_could_never_go_changes_no_cut() {
     }
 }
 
-/// The percentage after a cut and then `calls` of one caller, `rests` apart.
+/// Returns the percentage after a cut and then `calls` calls of one caller, `rests` apart.
 fn after_one_caller(calls: usize, rests: Duration) -> u32 {
     let clock = ManualClock::auto_advancing();
     let lanes = one(paced(), clock.clone());
-    // Of ten it is the only one: so much is too fast.
+    // Of ten it is the only one, and that was too fast.
     let _ = call(&lanes, Some(TOO_FAST));
     assert_eq!(status(&lanes).rate_percent, 10);
     for _ in 0..calls {
@@ -171,7 +171,7 @@ fn after_one_caller(calls: usize, rests: Duration) -> u32 {
     status(&lanes).rate_percent
 }
 
-/// It leaves nobody waiting, but is held up itself, once in each window.
+/// Such a caller leaves no call waiting, but is held up itself, once in each window.
 #[test]
 fn one_caller_alone_gets_the_rate_back() {
     assert_eq!(after_one_caller(200, Duration::ZERO), 100);
@@ -184,7 +184,7 @@ fn nobody_gets_a_rate_back_that_nobody_uses() {
     assert_eq!(after_one_caller(50, SECOND * 2), 10);
 }
 
-/// A call in the queue is not another one that waits.
+/// A queued call does not count as another waiting call.
 #[test]
 fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
     let clock = ManualClock::new();
@@ -194,7 +194,7 @@ fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
         clock.advance(SECOND * 2);
         the(&lanes).pause();
         let alone = lanes.submit(READ, &options(), || ended(None), class);
-        // It is in the queue, and no time passes there.
+        // It is queued, and no time passes there.
         assert_eq!(status(&lanes).queued, 1);
         the(&lanes).resume();
         assert_eq!(alone.wait(), Ok(()));
@@ -257,7 +257,7 @@ fn an_absurd_wait_does_not_stop_the_lane_for_as_long() {
     let log = Log::new(&clock);
     let forever = Some(ErrorClass::Throttled { retry_after: Some(Duration::MAX) });
     let work = log.fails("", [forever]);
-    // Nobody waits for ever for another attempt.
+    // No call waits for ever for another attempt.
     let answer = submit_repeatable(&lanes, WRITE, &options(), work).wait();
     assert_eq!((answer, log.len()), (Err(Failed::Broker(1, forever)), 1));
     assert_eq!(status(&lanes).paused_for, Some(SECOND * 300));
@@ -276,13 +276,13 @@ fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
 
 // ---- the way back -------------------------------------------------------------------------------
 
-/// A broker that bears less than its documents say, for a while. It counts exactly.
+/// A broker that admits less than it documents, for a while. It counts exactly.
 struct Exchange {
     clock: ManualClock,
     bears: fn(Moment) -> usize,
-    /// What it answered.
+    /// The calls that it answered.
     served: Mutex<Vec<Moment>>,
-    /// Whatever arrived, and how fast the lane meant to go just then.
+    /// Everything that arrived, and the lane's rate at that moment.
     seen: Mutex<Vec<(Moment, u32)>>,
 }
 
@@ -318,7 +318,7 @@ impl Exchange {
 #[test]
 fn in_a_storm_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() {
     const CALLS: usize = 900;
-    // Half of what was promised, for a minute.
+    // Half of the documented rate, for a minute.
     let bears = |now: Moment| if now.as_nanos() < 60_000_000_000 { 5 } else { LIMIT as usize };
     let clock = ManualClock::auto_advancing();
     let retry = RetryPolicy::default().attempts(20).budget_percent(100).budget_floor(1000);

@@ -1,4 +1,4 @@
-//! What comes of good answers, as Kite gives them.
+//! The results of good responses, as Kite sends them.
 
 use std::sync::{Arc, Barrier};
 

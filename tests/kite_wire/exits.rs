@@ -1,6 +1,6 @@
-//! Exits at a Kite that answers with what cannot be used: given as the bytes that a server sends.
+//! Exits at a Kite whose responses cannot be used: given as the bytes that a server sends.
 //!
-//! The requests go over real sockets; the lanes are paced by a clock that is moved by hand.
+//! The requests use real sockets. The lanes are paced by a clock that is advanced manually.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use crate::server::{Reply, Server, answer, json};
 const DONE: &str = r#"{"status":"success","data":{"order_id":"9"}}"#;
 const EMPTY: &str = r#"{"status":"success","data":[]}"#;
 
-/// A broker that is well: it takes every order and every cancellation. Of the rest, `odd` decides.
+/// Returns a broker that works: it takes every order and every cancellation. For all other requests, `odd` decides.
 fn well(odd: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Server {
     Server::answering(move |line| {
         odd(line).unwrap_or_else(|| match line.split(' ').next() {
@@ -50,7 +50,7 @@ fn answers_to_polls_that_cannot_be_read_cost_no_cancellation() {
     let row = r#"{"status":"success","data":[{"order_id":"9","exchange":"NSE","tradingsymbol":"INFY","transaction_type":null,"status":"REJECTED"}]}"#;
     let bodies = [
         row,
-        // Others of the kind.
+        // More responses of that kind.
         r#"{"status":"success","data":[{"order_id":["9"],"exchange":7,"tradingsymbol":{},"status":5}]}"#,
         r#"{"status":"success","data":{"orders":[]}}"#,
         r#"{"status":"success","data":[{"order_id":"9""#,
@@ -162,7 +162,7 @@ fn five_hundreds_on_placing_do_not_close_the_way_out() {
     }
 }
 
-/// Refused by the adapter, as no broker could take them.
+/// Refused by the adapter, because no broker could take them.
 #[test]
 fn orders_that_make_no_sense_do_not_close_the_way_for_those_that_do() {
     let server = well(|_| None);
@@ -185,7 +185,7 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
     let broker = proxy(&server, &clock);
     let guard = OrderGuard::builder(broker.clone()).clock(clock).build().unwrap();
     let error = guard.place_order(&OrderRequest::limit(infy(), Side::Buy, 1, 1500)).unwrap_err();
-    // The row shows no tag: it may be the order.
+    // The row shows no tag, so it may be the order.
     assert!(error.to_string().contains("cannot be read, and may be this order"), "{error}");
     for _ in 0..10 {
         assert_eq!(guard.cancel_order(&OrderId::new("9")), Ok(()));
@@ -193,8 +193,8 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
     assert_eq!(broker.status().lanes[0].breaker, BreakerState::Closed);
 }
 
-/// What was not in the book before is the order, whatever its date says. If nobody knows what was, a date that
-/// cannot be one is none, and one that differs is said in words: the book was read all the same.
+/// An order that was not in the book before is the one, whatever its date is. Without a baseline, an impossible
+/// date counts as no date, and a date that differs is reported in words: the book itself was readable.
 #[test]
 fn an_order_of_a_wrong_date_is_found_or_told_of() {
     let dates = [
@@ -272,7 +272,7 @@ fn a_write_of_unknown_outcome_that_came_too_fast_slows_the_lane_down() {
         let before = clock.now();
         assert!(broker.place_order(&order).is_ok());
         assert!(clock.now().since(before) >= Duration::from_secs(2), "it did not wait");
-        // Never sent again by itself.
+        // The guard never sends it again.
         assert_eq!(posts.load(Ordering::SeqCst), 2);
     }
 }

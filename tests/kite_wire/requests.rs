@@ -1,4 +1,4 @@
-//! What each call puts on the wire.
+//! What each call sends.
 
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerTime, CandleRequest, Exchange, Instrument, Interval,
@@ -107,7 +107,7 @@ fn market_orders_go_with_a_protection_unless_that_is_switched_off() {
             assert_eq!(sent, expected, "{}", heard.body);
         }
     }
-    // Said nothing, it is the broker's choice; said at the order, it is that.
+    // By default the broker chooses. What is set at the order takes precedence.
     let server = Server::ok(&[PLACED, NEXT_PLACED]);
     server.kite().place_order(&stop).unwrap();
     server.kite().place_order(&stop.market_protection(own)).unwrap();
@@ -209,7 +209,7 @@ fn candles_go_by_the_number_learned_before() {
     kite.quotes(&[infy()]).unwrap();
     kite.candles(&of(infy()).continuous().open_interest()).unwrap();
     kite.instruments(Some(&Exchange::Bse)).unwrap();
-    // A clone knows what the original learned.
+    // A clone has the instrument tokens that the original learned.
     kite.clone().candles(&of(Instrument::new("NSE", "RELIANCE"))).unwrap();
     let heard = server.heard();
     assert_eq!(

@@ -57,7 +57,7 @@ fn an_echoed_token_is_cut_out_of_every_error() {
         let error = kite.place_order(&order).unwrap_err();
         assert_clean(&error, TOKEN);
         assert!(!error.to_string().contains(TOKEN), "{at}: {error}");
-        // Nor a part of it that a cut might leave.
+        // Nor a part of it that truncation might leave.
         assert!(!error.to_string().contains(&TOKEN[..6]), "{at}: {error}");
     }
     assert_eq!(server.heard().len(), count);
@@ -94,7 +94,7 @@ fn an_echoed_token_is_cut_out_of_what_is_said_of_slices() {
     assert_clean(&sliced, &TOKEN[..6]);
 }
 
-/// Wherever the row is cut: half a token would not be found any more.
+/// Wherever the row is truncated: half a token would not be found any more.
 #[test]
 fn an_echoed_token_is_cut_out_of_rows_that_cannot_be_read() {
     for before in (0..20).chain(320..420) {
@@ -181,7 +181,7 @@ fn an_answer_to_a_login_is_not_quoted() {
     assert_eq!(server.heard().len(), count);
 }
 
-/// ureq does not quote it; this says so of the next version too.
+/// ureq does not quote it. This test checks that of the next version too.
 #[test]
 fn nor_is_its_head() {
     let raw = |head: &str| Reply::Raw(format!("HTTP/1.1 {head}\r\n\r\n").into_bytes());

@@ -1,4 +1,4 @@
-//! A server on loopback that says what its script says, and notes what it hears.
+//! A server on loopback that follows a script, and records the requests that it gets.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,13 +20,13 @@ pub(crate) enum Reply {
     Together(Arc<Barrier>, &'static str),
     /// Writes these bytes and closes.
     Raw(Vec<u8>),
-    /// Closes without a word.
+    /// Closes without a response.
     Close,
     /// Closes with a part of the request unread, which resets the connection.
     Reset,
-    /// Says nothing until the end of the test.
+    /// Sends nothing until the end of the test.
     Hang,
-    /// Begins with `head` and goes on with `more` until nobody listens any longer.
+    /// Begins with `head` and continues with `more` until the client closes the connection.
     Endless { head: &'static str, more: &'static str },
 }
 
@@ -44,7 +44,7 @@ impl Heard {
     }
 }
 
-/// What is answered to a request, where no script is left.
+/// The response to a request, if no script is left.
 type Answers = Arc<dyn Fn(&Heard) -> Reply + Send + Sync>;
 
 #[derive(Default)]
@@ -126,7 +126,7 @@ impl Server {
         self.shared.lock().unwrap().heard.clone()
     }
 
-    /// The only request.
+    /// Returns the only request.
     pub(crate) fn only(&self) -> Heard {
         let mut heard = self.heard();
         assert_eq!(heard.len(), 1, "{heard:?}");
@@ -137,8 +137,8 @@ impl Server {
         self.shared.lock().unwrap().connections
     }
 
-    /// Waits until the server has closed `count` connections; not for ever, so that a fault fails the
-    /// test and does not hang it.
+    /// Waits until the server has closed `count` connections, up to a limit, so that a fault fails the test and does
+    /// not hang it.
     pub(crate) fn wait_for_closed(&self, count: usize) {
         let state = self.shared.lock().unwrap();
         let waiting = |state: &mut Shared| state.closed < count;
@@ -151,7 +151,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.lock().unwrap().closing = true;
-        // Wakes the listener, so that it sees that it is over.
+        // Wakes the listener, so that it sees that the server is closed.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -173,7 +173,7 @@ pub(crate) fn json(status: u16, body: &str) -> Reply {
 }
 
 fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
-    // Byte by byte, so that what was not read is still in the socket, as a reset needs it.
+    // Byte by byte, so that the unread rest is still in the socket: a reset requires that.
     let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
     let mut stream = stream;
     while let Some(mut heard) = head(&mut reader) {
@@ -186,7 +186,7 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
         };
         if matches!(reply, Reply::Reset) {
             shared.lock().unwrap().heard.push(heard);
-            // The body is here, and is not read.
+            // The body has arrived, and is not read.
             stream.peek(&mut [0]).unwrap();
             return;
         }

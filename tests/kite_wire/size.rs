@@ -1,4 +1,4 @@
-//! An answer above its bound is refused, however it comes; what is asked may have been done.
+//! A response above its bound is refused, however it is sent. The request may have been executed.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ fn gzip(text: &str) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-/// `body` in all the ways that HTTP has to send it.
+/// Returns `body` in all the ways in which HTTP can send it.
 fn ways(body: &str) -> [Reply; 4] {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
     let chunked: String = body
@@ -105,7 +105,7 @@ fn a_small_gzip_does_not_fill_the_memory() {
     assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
 }
 
-/// Would never return, were the answer read to its end.
+/// Reading the response to its end would never return.
 #[test]
 fn an_answer_without_an_end_is_refused() {
     let chunks = Reply::Endless {

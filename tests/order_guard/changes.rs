@@ -136,7 +136,7 @@ fn a_change_that_shows_nowhere_is_not_looked_for() {
     assert_eq!(broker.state().looks, 0);
 }
 
-/// With a market protection, Kite shows the limit order that it makes of it.
+/// For an order with market protection, Kite shows the limit order that it makes of it.
 #[test]
 fn an_exit_that_shows_as_a_limit_order_is_not_said_to_be_as_before() {
     let (broker, guard, id) = with_order();
@@ -147,7 +147,7 @@ fn an_exit_that_shows_as_a_limit_order_is_not_said_to_be_as_before() {
     assert!(message.contains("a LIMIT order, as which a protected MARKET order"), "{message}");
 }
 
-/// Where a change may make a new order, the old one shows as cancelled whether or not it did.
+/// Where a change may make a new order, the old one shows as cancelled whether or not it was replaced.
 #[test]
 fn a_cancelled_order_may_have_been_replaced() {
     let (broker, guard, id) = with_order();
@@ -178,7 +178,7 @@ fn an_order_between_two_states_is_not_as_before() {
     }
 }
 
-/// The rest of the change was true before: it says nothing of the part that shows nowhere.
+/// The rest of the change was true before: it is no evidence for the part that shows nowhere.
 #[test]
 fn what_shows_does_not_speak_for_the_visible_quantity() {
     let (broker, guard, id) = with_order();

@@ -1,4 +1,5 @@
-//! Orders of a caller's own tag in a book whose times are wrong: they are known by what the book showed before.
+//! Orders with a caller's tag in an order book whose times are wrong: they are recognised by the book's earlier
+//! contents.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use lanekeeper::broker::{Broker, LookupResult, Order, OrderId, OrderStatus};
 use super::orders::{absence, echoed, trail};
 use super::shaky::{Fate, Shaky, order, transient};
 
-/// A broker that dates all orders by months too early.
+/// Returns a broker that dates all orders months too early.
 fn wrongly_dated() -> Shaky {
     let broker = echoed();
     broker.state().dated = Some("2025-06-30T10:00:00+05:30[+05:30]".parse().unwrap());
@@ -36,7 +37,7 @@ fn without_a_baseline_the_order_goes_and_is_known_by_its_coming() {
     let guard = broker.guard();
     broker.blind(1, &transient());
     broker.fates([Fate::LostAfter(Duration::from_secs(3))]);
-    // A look after the sending did not show it.
+    // A read after it was sent did not show it.
     assert_eq!(guard.place_order(&order(1).tag("mine")), Ok(OrderId::new("000001")));
 }
 
@@ -59,7 +60,7 @@ fn times_that_known_orders_contradict_are_discarded() {
     }
 }
 
-/// Its time says that it may be the one.
+/// Its time suggests that it may be the one.
 #[test]
 fn order_that_was_in_the_book_before_is_not_taken_for_the_one_that_was_sent() {
     let broker = echoed();
@@ -95,7 +96,7 @@ fn exit_does_not_wait_for_a_baseline() {
     assert_eq!(broker.placed_and_looks(), (1, 0));
 }
 
-/// A book that was read by anybody is a baseline too.
+/// A book that was read for any reason is a baseline too.
 #[test]
 fn book_that_was_read_before_is_enough() {
     let broker = wrongly_dated();
@@ -106,7 +107,7 @@ fn book_that_was_read_before_is_enough() {
     assert_eq!(broker.state().looks, 2);
 }
 
-/// The handle of the order has the caller's deadline, and an order must not go after that.
+/// The handle for orders has the caller's deadline, and an order must not go after that.
 #[test]
 fn baseline_is_read_by_the_handle_of_the_order() {
     let (broker, lookups) = (echoed(), echoed());
@@ -115,8 +116,8 @@ fn baseline_is_read_by_the_handle_of_the_order() {
     assert_eq!((broker.state().looks, lookups.state().looks), (1, 0));
 }
 
-/// Somebody else has used the tag since the baseline. Where a known order shows that the book's times are right, its
-/// time tells; where none does, nothing can.
+/// Another client has used the tag since the baseline. If a known order shows that the book's times are right, its
+/// time decides. If none does, nothing can.
 #[test]
 fn order_of_somebody_else_under_the_same_tag_is_told_by_a_time_that_is_right() {
     for is_known in [true, false] {

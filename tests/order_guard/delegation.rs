@@ -1,4 +1,4 @@
-//! Whatever is no order goes through as it is.
+//! Calls that are no order pass through unchanged.
 
 use lanekeeper::broker::{Broker, OrderTags};
 
@@ -15,7 +15,7 @@ fn what_the_broker_says_of_itself_goes_through() {
     assert_eq!(rewrapped.order_tags(), OrderTags::unique(30, "7"));
 }
 
-/// Each method is asked of the same method within, those with a default body too.
+/// Each method calls the same method of the inner broker, including those with a default body.
 #[cfg(feature = "mock")]
 #[test]
 fn every_other_call_goes_through() {

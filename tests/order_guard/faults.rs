@@ -1,4 +1,4 @@
-//! Thousands of orders at a broker that loses its answers, and the ledger to check them by.
+//! Thousands of orders at a broker that loses its answers, checked against its ledger.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,8 +12,8 @@ use lanekeeper::broker::{
 
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
 
-/// A day on which 30 % of the writes and 20 % of the looks go wrong, and now and then the book
-/// cannot be read for a long time.
+/// Runs a day on which 30 % of the writes and 20 % of the reads go wrong, and now and then the book cannot be read
+/// for a long time.
 fn bad_day(broker: &Shaky, rng: &mut Rng, orders: usize) {
     let fates = (0..orders * 2).map(|_| match rng.u32(0..100) {
         0..7 => Fate::LostBefore,
@@ -53,7 +53,7 @@ struct Tally {
     unread: usize,
 }
 
-/// Whether the answers, by the quantities of their orders, agree with the ledger.
+/// Checks whether the answers, by the quantities of their orders, agree with the ledger.
 fn check(
     answers: &HashMap<usize, Result<OrderId, BrokerError>>,
     ledger: &[Order],
@@ -112,7 +112,7 @@ fn run(broker: &Shaky, front: &impl Broker, orders: usize) -> Result<Tally, Stri
     check(&answers, &broker.ledger())
 }
 
-/// The field's most expensive bug.
+/// A blind retry: the most expensive bug in the field.
 struct ThreeTimes(Shaky);
 
 impl ThreeTimes {
@@ -188,7 +188,7 @@ fn nor_from_many_threads() {
     }
 }
 
-/// The check can fail: it sees what a blind retry does on the same days.
+/// Shows that the check can fail: it detects a blind retry on the same days.
 #[test]
 fn three_times_shows_duplicates() {
     let mut doubled = 0;

@@ -1,4 +1,4 @@
-//! Looks into the book that fail, are refused, or hang.
+//! Reads of the order book that fail, are refused, or hang.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ fn a_page_in_the_way_does_not_end_the_search() {
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(4, &page);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
-    // If nothing works, nobody waits for the settle time.
+    // If every read fails, the guard does not wait for the settle time.
     let broker = echoed();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(500, &page);
@@ -44,7 +44,7 @@ fn a_page_in_the_way_does_not_end_the_search() {
     assert!(broker.clock.now().since(before) < SETTLE);
 }
 
-/// The breaker of the way by which the guard looks opens at the first look.
+/// The breaker of the route by which the guard reads opens at the first read.
 #[test]
 fn an_open_breaker_is_waited_for() {
     for (open_for, found) in [(35, true), (600, false)] {
@@ -81,7 +81,7 @@ fn an_open_breaker_is_waited_for() {
     }
 }
 
-/// A look that does not end before it is told to, and how to tell.
+/// Returns a broker whose reads do not end before they are released, and how to release them.
 pub(super) fn hanging(
     broker: &Shaky,
     hangs: impl Fn(usize) -> bool + Send + Sync + 'static,
@@ -105,11 +105,11 @@ pub(super) struct Hanging {
     pub(super) go_on: Sender<()>,
 }
 
-/// Moves time on until `thread` is over.
+/// Advances time until `thread` ends.
 pub(super) fn pass_until_over<T>(broker: &Shaky, thread: &thread::ScopedJoinHandle<'_, T>) {
     while !thread.is_finished() {
         broker.clock.advance(Duration::from_millis(10));
-        thread::sleep(Duration::from_micros(100)); // Nobody waits for it: others need the machine.
+        thread::sleep(Duration::from_micros(100)); // It only yields: other threads need the machine.
     }
 }
 
@@ -150,7 +150,7 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
         while broker.state().placed < 3 {
             thread::yield_now();
         }
-        // One of them looks by itself, the other one keeps to its own time.
+        // One of them reads on its own, the other one keeps to its own time.
         while !others.iter().any(thread::ScopedJoinHandle::is_finished) {
             broker.clock.advance(Duration::from_millis(10));
             thread::sleep(Duration::from_micros(100));
@@ -167,7 +167,7 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
     });
 }
 
-/// A broker that calls the guard from within a look does not wait for itself for ever.
+/// A broker that calls the guard from within a read does not wait for itself for ever.
 #[test]
 fn a_look_within_a_look_ends() {
     let broker = echoed();
