@@ -1,5 +1,5 @@
-//! What an order, a change or a cancellation carries reaches the adapter through every layer, or is
-//! refused in words: nothing is dropped on the way.
+//! What an order, a change or a cancellation carries reaches the adapter through every layer, or is refused with a
+//! message: nothing is dropped on the way.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use lanekeeper::cache::QuoteCache;
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
 
-/// An adapter that knows only what every adapter must, and notes what it is asked.
+/// An adapter that implements only the required methods, and records its calls.
 #[derive(Clone, Default)]
 struct Plain(Arc<Mutex<Vec<String>>>);
 
@@ -91,7 +91,7 @@ impl Broker for Plain {
     }
 }
 
-/// All the layers in front of an adapter.
+/// Returns an adapter with all the layers in front of it.
 fn stack<B: Broker + 'static>(adapter: B) -> OrderGuard<QuoteCache<BrokerProxy<B>>> {
     let unlimited = |limits: Limits, lane| limits.lane(lane, Quota::unlimited());
     let limits = lanes::ALL.into_iter().fold(Limits::new(), unlimited);

@@ -1,5 +1,5 @@
-//! A whole faulty run through every layer, and no secret in anything that can be printed or is written
-//! down: no error, no `Debug`, no line of a log, no journal. The adapter alone is in `kite_secrets`.
+//! A whole faulty run through every layer: no secret is in anything that is printed or written to disk, be it an
+//! error, a `Debug`, a line of a log or a journal. The adapter alone is in `kite_secrets.rs`.
 #![allow(clippy::unwrap_used)]
 #![cfg(all(feature = "kite", feature = "exchange", feature = "journal"))]
 
@@ -42,7 +42,7 @@ const FAULTS: [&str; 15] = [
     "slow:1ms",
 ];
 
-/// What the lanes tell of every call.
+/// Records what the lanes report of every call.
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
 
@@ -82,7 +82,7 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         let journal = folder.path().join("orders.journal");
         let builder = OrderGuard::builder(QuoteCache::new(proxy.clone()))
             .lookup_broker(urgent.clone())
-            // The book cannot be read: nobody here waits until the guard believes it.
+            // The book cannot be read, and the test need not wait in real time until the guard gives up.
             .clock(ManualClock::auto_advancing())
             .journal(&journal);
         printed.add(&builder);
@@ -96,12 +96,12 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         printed.error(broker.orders());
         printed.error(broker.ltp(&share));
         printed.add(&broker.recover());
-        // A dead token, so that the broker's words about it are among what is printed.
+        // A dead token, so that the broker's message about it is among what is printed.
         exchange.set_faults(&Faults::new()).unwrap();
-        // On a slow machine it may time out, and be done all the same.
+        // On a slow machine it may time out, and still be done.
         let _ = proxy.inner().invalidate_session();
         printed.error(broker.place_order(&OrderRequest::market(share, Side::Buy, 1)));
-        // A second guard finds the journal in use, and says so.
+        // A second guard finds the journal in use, and its error names it.
         let second = OrderGuard::builder(QuoteCache::new(proxy.clone())).journal(&journal).build();
         printed.text(second.err().unwrap().to_string());
 

@@ -1,4 +1,4 @@
-//! What was used of the quotas, handed from one proxy to the next.
+//! The usage of the quotas, handed from one proxy to the next.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -54,7 +54,7 @@ fn a_rebuilt_proxy_goes_on_where_the_old_one_stopped() {
         let lanes = builder.build(Limits::new()).unwrap();
         let status = lanes.status();
         let used = |windows: &[lanekeeper::lane::WindowStatus]| windows[0].used;
-        // The second of the burst before is not over; and the day counts on.
+        // The lane's window of a second has passed since the previous burst, and the day counts on.
         assert_eq!(used(&status.lanes[0].windows), if round == 1 { 0 } else { 3 });
         assert_eq!(used(&status.budgets[0].windows), 3 * (round - 1));
         clock.advance(SECOND);
@@ -98,7 +98,7 @@ fn what_another_process_used_is_not_counted_as_used_now() {
     assert!(free <= 50 * SECOND, "{free:?}");
 }
 
-/// It may have been written by hand.
+/// A snapshot may have been written by hand.
 #[test]
 fn no_number_in_a_state_breaks_a_proxy() {
     let most = u64::MAX;
@@ -136,22 +136,22 @@ fn a_name_that_the_proxy_does_not_have_is_refused() {
     assert!(error.to_string().ends_with("it has: test, orders"), "{error}");
 }
 
-/// What a process knows of those before it.
+/// What a process knows of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Memory {
-    /// Its predecessor ended in order, and handed its state over.
+    /// Its predecessor ended in order, and handed over its snapshot.
     Kept,
-    /// Its predecessor noted each call in a file, and was killed.
+    /// Its predecessor recorded each call in a file, and was killed.
     #[cfg(feature = "journal")]
     Noted,
-    /// Nothing: it holds still for a window.
+    /// Nothing: it blocks for a window.
     None,
-    /// Nothing, and it does not care.
+    /// Nothing, and it does not block.
     Careless,
 }
 
-/// A process that is ended now and then, and started again at once or a little later; each has a clock of its own.
-/// Gives how many of its calls the broker has counted beyond the limit, and how many there were.
+/// Runs a process that is ended now and then, and started again at once or a little later, each with a clock of its
+/// own. Returns how many of its calls the broker counted beyond the limit, and how many there were.
 fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, usize) {
     let mut rng = Rng::with_seed(seed);
     let quota = Quota::new(limit, Duration::from_millis(length)).and(Quota::token_bucket(
@@ -251,7 +251,8 @@ fn without_a_memory_restarts_go_over_the_quota() {
     assert!(over > 5, "{over} of {all}");
 }
 
-/// The window of a second is silent for one second and the way of the last call, for all but urgent calls.
+/// For a window of a second, all but urgent calls are blocked for one second and the time in transit of the last
+/// call.
 #[test]
 fn a_proxy_that_knows_nothing_holds_still_for_one_window() {
     let clock = ManualClock::new();
@@ -275,7 +276,7 @@ fn a_proxy_that_knows_nothing_holds_still_for_one_window() {
     order.wait().unwrap();
 }
 
-/// Only a clock that passes by itself and an account that others know have a past.
+/// Only a clock that advances in real time and an account that others share have prior usage.
 #[test]
 fn who_holds_still_by_itself() {
     let waits = |builder: LanesBuilder, documented: Limits| {
@@ -299,7 +300,7 @@ fn who_holds_still_by_itself() {
     };
     assert!(!waits(told(PriorUsage::None), limits().shared_account()));
     assert!(waits(told(PriorUsage::UNKNOWN), limits()));
-    // Limits that were set speak for an adapter that says nothing, and not against one that does.
+    // Explicit limits count for an adapter that documents nothing, not against one that does.
     let set = || {
         let mut builder = plain(Clock::system());
         builder.limits(limits().shared_account());

@@ -1,7 +1,7 @@
-//! The official Python client, unmodified, against the exchange.
+//! The official Python client, unmodified, against the simulator.
 //!
-//! Needs a Python with `tests/python/requirements.txt`: `LANEKEEPER_PYTHON`, or `python3`. Without
-//! one the test is skipped, unless `CI=true` says that it must run.
+//! Needs a Python with `tests/python/requirements.txt`: `LANEKEEPER_PYTHON`, or `python3`. Without one the test is
+//! skipped, unless `CI=true` requires it.
 #![cfg(feature = "exchange")]
 
 use std::process::Command;

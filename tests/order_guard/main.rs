@@ -1,4 +1,4 @@
-//! What becomes of orders whose answer is lost: once at most, and always an answer.
+//! What becomes of orders whose answer is lost: at most once, and always an answer.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

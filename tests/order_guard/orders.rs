@@ -18,7 +18,7 @@ pub(super) fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
 }
 
-/// What is known of an order whose outcome is not.
+/// Returns what is known of an order whose outcome is unknown.
 pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> OrderLookup {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail)) => {
@@ -30,7 +30,7 @@ pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> OrderLookup {
     }
 }
 
-/// The evidence that an order did not reach the broker.
+/// Returns the evidence that an order did not reach the broker.
 pub(super) fn absence<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> Absence {
     match answer {
         Err(error @ BrokerError::Absent(_)) => *error.absence().expect("the evidence"),
@@ -80,7 +80,7 @@ fn an_order_that_appears_late_is_waited_for() {
 
 #[test]
 fn an_order_that_appears_at_the_last_moment_is_found() {
-    // Exactly as late as is assumed: the last look must not be sent before.
+    // Exactly as late as is assumed: the last read must not be sent before.
     let broker = echoed();
     broker.fates([Fate::LostAfter(SETTLE)]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
@@ -94,7 +94,7 @@ fn an_order_found_rejected_is_rejected() {
     assert_eq!(answer, Err(BrokerError::Rejected(ErrorDetail::new("order 000001: no funds"))));
 }
 
-/// A broker that slices orders up books one slice after the other.
+/// A broker that slices orders books one slice after the other.
 #[test]
 fn a_rejected_slice_is_not_the_last_word() {
     for others_live in [true, false] {
@@ -114,7 +114,7 @@ fn a_rejected_slice_is_not_the_last_word() {
         broker.fates([Fate::LostBefore]);
         let answer = broker.guard().place_order(&order(1).tag("mine"));
         if others_live {
-            // It was not asked for in slices; the id of one is not that of the order.
+            // Slicing was not requested, and the id of one slice is not that of the order.
             let Err(BrokerError::PartlyPlaced(order)) = answer else { panic!("{answer:?}") };
             assert_eq!(order.parent, Some(OrderId::new("parent")));
             assert_eq!(order.placed().collect::<Vec<_>>(), [&OrderId::new("other")]);
@@ -138,7 +138,7 @@ fn a_lost_order_is_not_sent_again() {
     let absence = absence(answer);
     let shown = format!("the order book does not show the tag {tag} 10s later: {absence}");
     assert_eq!(detail.message, format!("connection reset; {shown}"));
-    // The first look was sent a quarter of a second after the answer was lost, or later; the last one now.
+    // The first read was sent a quarter of a second after the answer was lost, or later, the last one now.
     assert_eq!(absence.reads as usize, broker.state().looks);
     assert!(absence.span >= SETTLE - Duration::from_secs(1) && absence.span <= SETTLE * 2);
     // A manual clock begins with the year.
@@ -181,7 +181,7 @@ fn looks_go_by_the_handle_for_looks() {
     let (broker, other) = (echoed(), echoed());
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     let guard = broker.guarded().lookup_broker(other.clone()).build().unwrap();
-    // The other one is another book, so that it shows.
+    // The other handle reads another book, so that it shows.
     absence(guard.place_order(&order(1)));
     assert_eq!(broker.state().looks, 0);
     assert!(other.state().looks > 1);
@@ -200,12 +200,12 @@ fn at_a_broker_with_unique_tags_the_order_is_sent_again() {
     broker.fates([Fate::LostAfter(Duration::from_secs(1))]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
     assert_eq!((broker.ledger().len(), broker.state().placed), (1, 2));
-    // Neither: a refusal of the second says nothing about the first.
+    // Neither: a refusal of the second is no evidence about the first.
     let broker = unique();
     broker.fates([Fate::LostBefore, Fate::Rejected]);
     absence(broker.guard().place_order(&order(1)));
     assert_eq!(broker.state().placed, 2);
-    // It is there, and cannot be named.
+    // It is there, and its id cannot be found.
     let broker = unique();
     broker.fates([Fate::LostAfter(SETTLE * 2)]);
     let answer = broker.guard().place_order(&order(1));
@@ -234,13 +234,13 @@ fn a_tag_of_ones_own_is_used_once() {
     assert!(matches!(&again, BrokerError::NotSent(_)), "{again}");
     assert_eq!(broker.ledger()[0].tag.as_deref(), Some("mine"));
     assert_eq!(broker.ledger().len(), 1);
-    // Of an order that is surely nowhere, the tag is free again.
+    // The tag of an order that certainly does not exist is free again.
     for fate in [Fate::NotSent, Fate::Throttled] {
         broker.fates([fate]);
         guard.place_order(&order(3).tag("another")).unwrap_err();
     }
     guard.place_order(&order(3).tag("another")).unwrap();
-    // Of one that is in the book as rejected it is not: the next would be taken for it.
+    // The tag of one that is in the book as rejected is not: the next order would be mistaken for it.
     for (tag, fate) in [("a", Fate::LostRejected), ("b", Fate::Rejected), ("c", Fate::LostBefore)] {
         broker.fates([fate]);
         guard.place_order(&order(4).tag(tag)).unwrap_err();
@@ -285,7 +285,7 @@ fn settings_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_broker_that_calls_a_lost_order_transient_is_not_believed() {
-    // The contract says never; should one do so, it may have been sent all the same.
+    // The contract forbids it. If a broker does so anyway, the order may have been sent.
     let broker = echoed();
     broker.fates([Fate::Mislabelled]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));

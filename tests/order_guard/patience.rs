@@ -1,4 +1,4 @@
-//! Callers that leave before the search for their order is over.
+//! Callers that stop waiting before the search for their order has ended.
 
 use std::sync::{Arc, Mutex};
 use std::thread;

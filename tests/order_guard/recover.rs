@@ -1,4 +1,4 @@
-//! Asking again after orders without an answer, in the same process. Over a restart: `tests/journal`.
+//! Recovering orders without an answer, in the same process. Over a restart: `tests/journal.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn what_was_unknown_can_be_asked_again() {
     assert_eq!(broker.state().placed, 3);
 }
 
-/// Where an order was sent twice, a rejected one may be the second of them, and the first on its way.
+/// Where an order was sent twice, a rejected one may be the second of them, with the first in transit.
 #[test]
 fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
     for (late, outcome) in [(true, "placed"), (false, "rejected")] {
@@ -52,7 +52,7 @@ fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
         let now = broker.clock.now();
         broker.state().ledger.push((now, booked("second", OrderStatus::Rejected)));
         if late {
-            // The settle time is over, and `recover` looks twice.
+            // The settle time is over, and `recover` reads twice.
             let landing = now + Duration::from_millis(500);
             broker.state().ledger.push((landing, booked("first", OrderStatus::Open)));
         }
@@ -92,7 +92,7 @@ fn what_stays_unknown_is_kept() {
     assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
 }
 
-/// The settle time counts from when the answer was lost, whoever looks, and however the first search ended.
+/// The settle time counts from when the answer was lost, whichever call reads, and however the first search ended.
 #[test]
 fn recover_does_not_wait_for_the_settle_time_again() {
     let broker = echoed();
@@ -114,7 +114,7 @@ fn recover_does_not_wait_for_the_settle_time_again() {
     assert!(took < SETTLE / 2, "{took:?}");
 }
 
-/// The first of the two looks that make an order absent was that of `place_order`.
+/// The first of the two reads that make an order absent was that of `place_order`.
 #[test]
 fn looks_of_place_order_count_for_recover() {
     let broker = echoed();
@@ -141,7 +141,7 @@ fn a_book_of_another_day_is_no_evidence() {
     assert!(why.message.contains("another day"), "{why}");
 }
 
-/// Of one of yesterday a slice was seen, which is in no book of today.
+/// A slice of yesterday's order was observed, which is in no book of today.
 #[test]
 fn a_book_of_today_is_not_behind_for_what_it_lacks_of_yesterday() {
     let broker = echoed();
@@ -173,7 +173,7 @@ fn what_cannot_be_found_out_can_be_forgotten() {
     assert!(guard.abandon(&tag));
     assert_eq!(guard.recover(), []);
     assert!(!guard.abandon(&tag));
-    // An order under way is somebody's.
+    // An order in flight belongs to its caller.
     let (mine, other) = (guard.clone(), guard.clone());
     broker.fates([Fate::LostBefore]);
     broker.meanwhile(move |_| assert!(!other.abandon("mine")));

@@ -1,4 +1,4 @@
-//! Placing an order that the broker divides into slices: the guard answers for the whole of it.
+//! Placing an order that the broker divides into slices: the guard answers for the complete order.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use lanekeeper::order_guard::RecoveredOutcome;
 use super::orders::{absence, echoed, trail};
 use super::shaky::{Fate, SENT, SETTLE, Shaky, order, transient};
 
-/// An order of 10 that is to be sliced.
+/// Returns an order of 10 that is to be sliced.
 fn large() -> OrderRequest {
     order(10).autoslice(true).tag("mine")
 }
 
-/// A slice in the book, some seconds from now; the first has no parent.
+/// Books a slice some seconds from now. The first has no parent.
 fn booked(broker: &Shaky, id: &str, quantity: u64, status: &str, seconds: u64) {
     let request = order(quantity as usize).tag("mine");
     let mut slice = Order::new(OrderId::new(id), OrderStatus::from(status), &request);
@@ -26,7 +26,7 @@ fn booked(broker: &Shaky, id: &str, quantity: u64, status: &str, seconds: u64) {
     broker.state().ledger.push((at, slice));
 }
 
-/// A broker that lost the answer to its slicing.
+/// Returns a broker that lost the answer to its slicing.
 fn lost(slices: &[(&str, u64, &str, u64)]) -> Shaky {
     let broker = echoed();
     for (id, quantity, status, seconds) in slices {
@@ -64,7 +64,7 @@ fn an_order_whose_slices_are_all_in_the_book_is_placed() {
     assert_eq!(quantities, [4, 4, 2].map(|quantity| Some(quantity.into())));
 }
 
-/// The id of one slice would pass for the whole.
+/// The id of one slice would be mistaken for the complete order.
 #[test]
 fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
     for shown in [&WHOLE[..1], &WHOLE[..2], &WHOLE[1..]] {
@@ -85,7 +85,7 @@ fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
         assert_eq!(trail.tag.as_deref(), Some("mine"));
         assert!(absent.message.contains(&format!("no {} of 10", 10 - of_shown)), "{absent}");
         assert_eq!(broker.state().placed, 1);
-        // Slice by slice it is the same.
+        // Reported slice by slice, the result is the same.
         assert_eq!(lost(shown).guard().place_sliced(&large()), Ok(order));
     }
 }
@@ -108,7 +108,7 @@ fn an_order_of_which_every_slice_was_rejected_is_rejected_in_the_end() {
     assert_eq!(answer, Err(BrokerError::Rejected(ErrorDetail::new(why))));
     assert!(broker.clock.now().since(before) >= SETTLE);
     assert!(matches!(lost(&all).guard().place_sliced(&large()), Err(BrokerError::Rejected(_))));
-    // The rest is not there.
+    // The missing quantity is absent.
     absence(lost(&all[..1]).guard().place_order(&large()));
 }
 
@@ -118,7 +118,7 @@ fn an_order_of_which_nothing_is_in_the_book_is_absent() {
     absence(lost(&[]).guard().place_sliced(&large()));
 }
 
-/// It completes what was seen of the order before.
+/// It completes what was observed of the order before.
 #[test]
 fn a_slice_that_lands_late_makes_the_order_whole() {
     for asked_after in [false, true] {
@@ -151,7 +151,7 @@ fn unknown_and_absent(order: &SlicedOrder) -> [Option<u64>; 2] {
         .map(|quantity| quantity.map(|it| it.try_into().unwrap()))
 }
 
-/// An order without a quantity may be the whole rest.
+/// An order without a quantity may be all of the missing quantity.
 #[test]
 fn what_shows_no_quantity_makes_nothing_absent() {
     let broker = lost(&[WHOLE[0], ("2", 0, "OPEN", 0)]);
@@ -172,7 +172,7 @@ fn what_was_seen_once_stays_known() {
     });
     let order = broker.guard().place_sliced(&large()).unwrap();
     assert_eq!(placed(&order), ["1"]);
-    // The last book lacks what is there, so it is no evidence for the rest.
+    // The last book lacks what is there, so it is no evidence about the missing quantity.
     assert_eq!(unknown_and_absent(&order), [Some(6), Some(0)]);
     assert_eq!(broker.state().ledger.len(), 0);
 }
@@ -190,7 +190,7 @@ fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
     let guard = broker.guard();
     let order = partly(guard.place_order(&large()));
     assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
-    // Nor can it be now.
+    // Nor can it be read now.
     let outcome = guard.recover().remove(0).outcome;
     let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
     assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
@@ -200,7 +200,7 @@ fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
     assert_eq!(guard.recover().remove(0).outcome, RecoveredOutcome::Placed(OrderId::new("1")));
 }
 
-/// What needed no slicing is one order, and another broker may not slice at all.
+/// An order that needed no slicing is one order, and another broker may not slice at all.
 #[test]
 fn an_order_in_one_piece_is_found_as_ever() {
     for sliced in [true, false] {
@@ -249,7 +249,7 @@ mod answered {
         let guard = guard(mock);
         assert_eq!(partly(guard.place_order(&large())), answer);
         assert_eq!(guard.place_sliced(&large().tag("other")), Ok(answer));
-        // Both are answered: nothing is left to be asked after.
+        // Both are answered: nothing is left to recover.
         assert_eq!(guard.recover(), []);
     }
 
@@ -296,7 +296,7 @@ mod answered {
         let doubt = order.unknown().next().unwrap();
         assert_eq!(doubt.lookup.as_ref().unwrap().result, LookupResult::Unclear);
         assert!(doubt.message.contains("it has no status"), "{doubt}");
-        // Nor is it said to be out of the market later.
+        // Nor is it reported as absent later.
         let RecoveredOutcome::PartlyPlaced(order) = guard.recover().remove(0).outcome else {
             panic!()
         };
@@ -318,7 +318,7 @@ fn what_is_found_later_is_told_as_a_whole() {
             RecoveredOutcome::PartlyPlaced(order) => {
                 assert!(!whole);
                 assert_eq!(placed(&order), ["1", "2"]);
-                // Long after it was sent, what is not there is not asked after again.
+                // Long after it was sent, an absent order is not recovered again.
                 assert_eq!(order.absent_quantity(), Some(2.into()));
             }
             other => panic!("{other:?}"),

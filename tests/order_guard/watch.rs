@@ -1,4 +1,4 @@
-//! Orders that turn up after their callers were answered.
+//! Orders that appear after their callers were answered.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use lanekeeper::order_guard::{OrderGuard, RecoveredOrder, RecoveredOutcome};
 use super::orders::{absence, echoed, trail};
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 
-/// What was told of late orders.
+/// The late orders that the hook reported.
 #[derive(Clone, Default)]
 struct Late(Arc<Mutex<Vec<RecoveredOrder>>>);
 
@@ -22,7 +22,7 @@ impl Late {
         guard.on_turned_up(move |it| late.0.lock().unwrap().push(it.clone())).build().unwrap()
     }
 
-    /// What was told since the last time.
+    /// Returns what was reported since the last call.
     fn told(&self) -> Vec<(u64, RecoveredOutcome)> {
         let told = std::mem::take(&mut *self.0.lock().unwrap());
         let short = |it: RecoveredOrder| (it.order.quantity.try_into().unwrap(), it.outcome);
@@ -34,13 +34,13 @@ fn placed(id: &str) -> RecoveredOutcome {
     RecoveredOutcome::Placed(OrderId::new(id))
 }
 
-/// An order that lands only after its caller was told that it is absent.
+/// Places an order that lands only after its caller was told that it is absent.
 fn told_absent(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
     broker.fates([Fate::LostAfter(SETTLE * 2)]);
     absence(guard.place_order(&order(quantity)));
 }
 
-/// An order of which its caller was told that nothing is known: no book could be read.
+/// Places an order whose caller gets an unknown outcome: no book could be read.
 fn told_unknown(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
     broker.blind(50, &transient());
     trail(guard.place_order(&order(quantity)));
@@ -89,7 +89,7 @@ fn a_look_for_another_order_tells_of_it_too() {
     told_absent(&broker, &guard, 1);
     broker.clock.advance(SETTLE * 2);
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
-    // The one that is being looked for has a caller, who is told.
+    // The order that is being searched for has a caller, which gets the answer.
     assert_eq!(guard.place_order(&order(2)), Ok(OrderId::new("000002")));
     assert_eq!(late.told(), [(1, placed("000001"))]);
 }
@@ -125,7 +125,7 @@ fn what_recover_found_absent_is_watched_for() {
     assert_eq!(late.told(), [(1, placed("000001"))]);
 }
 
-/// The order is its caller's as long as that one waits.
+/// An order belongs to its caller as long as that waits.
 #[test]
 fn a_caller_who_waits_is_answered_and_nobody_else_told() {
     let (broker, late) = (echoed(), Late::default());
@@ -172,7 +172,7 @@ fn one_rejected_of_two_sendings_is_not_the_last_word() {
     assert_eq!(late.told(), [(1, placed("1"))]);
 }
 
-/// Postbacks come within a second, and the book may be behind for longer.
+/// Postbacks come within a second, and the book may be stale for longer.
 #[test]
 fn what_is_told_while_its_caller_waits_makes_no_order_absent() {
     let broker = echoed();
@@ -200,7 +200,7 @@ fn what_a_book_showed_between_is_not_absent_to_recover() {
     assert_eq!(guard.recover().remove(0).outcome, placed("000001"));
 }
 
-/// The one that is absent may turn up under it, and would be taken for the other.
+/// The absent order may appear under the tag, and would be mistaken for the other.
 #[test]
 fn the_tag_of_an_absent_order_is_not_used_again() {
     let (broker, late) = (echoed(), Late::default());
@@ -217,7 +217,7 @@ fn the_tag_of_an_absent_order_is_not_used_again() {
     assert_eq!(late.told(), [(1, placed("000001"))]);
 }
 
-/// The slices of an order of ten, which turn up one after the other.
+/// The slices of an order of ten, which appear one after the other.
 const SLICES: [(&str, u64); 3] = [("1", 4), ("2", 4), ("3", 2)];
 
 fn slice((id, quantity): (&str, u64)) -> Order {
@@ -227,7 +227,7 @@ fn slice((id, quantity): (&str, u64)) -> Order {
     slice
 }
 
-/// The ids of the slices that are in the market, and the quantity of which nothing is known.
+/// Returns the ids of the slices that are in the market, and the unknown quantity.
 fn in_part(outcome: &RecoveredOutcome) -> (Vec<&str>, u64) {
     let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
     let rest = order.unknown_quantity().unwrap();
@@ -300,7 +300,7 @@ fn whoever_is_told_may_use_the_guard_and_panic() {
     let inner = Arc::clone(&within);
     let guard = broker.guarded().on_turned_up(move |late| {
         let guard = inner.lock().unwrap().take().expect("told once");
-        // An exit of what nobody expected to be in the market any more.
+        // The exit of an order that was no longer expected in the market.
         let RecoveredOutcome::Placed(id) = &late.outcome else { panic!("{late:?}") };
         guard.cancel_order(id).unwrap();
         assert!(guard.orders().unwrap().rows[0].status.is_final());
@@ -316,7 +316,7 @@ fn whoever_is_told_may_use_the_guard_and_panic() {
     guard.orders().unwrap();
 }
 
-/// Without anybody to tell, `recover` has it, as before.
+/// Without a hook, `recover` still returns it.
 #[test]
 fn where_nobody_listens_recover_still_tells() {
     let broker = echoed();

@@ -1,4 +1,4 @@
-//! Whether what the callers were told is what happened.
+//! Checks whether what the callers were told is what happened.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use lanekeeper::broker::{BrokerError, LookupResult, Order, OrderId, OrderStatus}
 use lanekeeper::exchange::PlacedOrder;
 use rust_decimal::Decimal;
 
-/// What a caller was told of its order.
+/// The answer to a caller.
 pub(crate) type Answer = Result<OrderId, BrokerError>;
 
 /// An order in the broker's ledger. The quantity names the intent: no two have the same.
@@ -44,12 +44,12 @@ impl From<&PlacedOrder> for Booked {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) placed: usize,
-    /// Understood and refused, throttled, or nothing will work.
+    /// Understood and refused, throttled, or an error that no retry cures.
     pub(crate) rejected: usize,
     pub(crate) not_sent: usize,
-    /// The answer was lost, and it is not in the book after the settle time.
+    /// The answer was lost, and the order is not in the book after the settle time.
     pub(crate) absent: usize,
-    /// Unknown, since the book could not be read in time.
+    /// Unknown, because the book could not be read in time.
     pub(crate) unread: usize,
 }
 
@@ -67,7 +67,7 @@ impl Tally {
     }
 }
 
-/// Whether the answers to the intents 1 to `intents`, by their numbers, agree with the ledger.
+/// Checks whether the answers to the intents 1 to `intents`, by their numbers, agree with the ledger.
 pub(crate) fn check(
     intents: u64,
     answers: &[(u64, Answer)],
@@ -91,7 +91,7 @@ pub(crate) fn check(
     }
 }
 
-/// Each tag and each intent is in the ledger once at most.
+/// Checks that each tag and each intent is in the ledger once at most.
 pub(crate) fn no_duplicates(ledger: &[Booked]) -> Result<(), String> {
     let (mut tags, mut quantities) = (HashSet::new(), HashSet::new());
     for order in ledger {

@@ -1,4 +1,4 @@
-//! The stack in front of a broker in virtual time, which loses answers as it is told to.
+//! The stack in front of a broker in virtual time, which loses answers on demand.
 
 use fastrand::Rng;
 use lanekeeper::broker::{
@@ -19,11 +19,11 @@ const INTENTS: usize = 100;
 const DAYS: u64 = 100;
 
 fn lane() -> LaneConfig {
-    // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
+    // A third of all writes goes wrong: the breaker would stop nearly everything.
     LaneConfig::new(Quota::per_second(10)).breaker(BreakerPolicy::disabled())
 }
 
-/// Guard, cache and lanes, all by the clock of `broker`.
+/// Returns guard, cache and lanes, all on the clock of `broker`.
 fn stack(broker: &Shaky) -> OrderGuard<QuoteCache<BrokerProxy<Shaky>>> {
     let proxy = BrokerProxy::builder(broker.clone())
         .transactional(lane())
@@ -43,8 +43,8 @@ fn stack(broker: &Shaky) -> OrderGuard<QuoteCache<BrokerProxy<Shaky>>> {
         .unwrap()
 }
 
-/// A day on which 30 % of the writes and 20 % of the looks go wrong, and now and then the book
-/// cannot be read for a long time.
+/// Runs a day on which 30 % of the writes and 20 % of the reads go wrong, and now and then the book cannot be read
+/// for a long time.
 pub(super) fn bad_day(broker: &Shaky, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let fate = |rng: &mut Rng| match rng.u32(0..100) {

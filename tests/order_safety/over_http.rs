@@ -1,5 +1,4 @@
-//! The stack over real HTTP, in front of an exchange of which every fault has been seen at a real
-//! broker.
+//! The stack over real HTTP, in front of a simulator each of whose faults has been seen at a real broker.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -21,7 +20,7 @@ use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
 use super::check::{Answer, Booked, Tally, check};
 
-/// 30 % of the writes. A request that meets two of them meets the first.
+/// 30 % of the writes. If two faults apply to a request, the first is injected.
 pub(super) const ON_WRITES: [&str; 19] = [
     "writes=reset-before@3%",
     "writes=reset-after@3%",
@@ -60,11 +59,11 @@ const ON_READS: [&str; 12] = [
     "reads=slow:50ms@2%",
 ];
 
-/// A call that gets no answer is given up after this.
+/// The client gives up a call without an answer after this.
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// Longer than a call may take, and than an order may take to land.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// Orders of one account, so that its book stays short enough to be read at leisure.
+/// Orders of one account, so that its book stays short enough to be read quickly.
 const OF_AN_ACCOUNT: u64 = 1000;
 const CALLERS: usize = 250;
 
@@ -73,7 +72,7 @@ pub(super) fn faults(seed: u64, rules: &[&str]) -> Faults {
     rules.fold(Faults::new().seed(seed), Faults::rule)
 }
 
-/// An exchange that is in no hurry to refuse, and a rich account there.
+/// Returns a simulator with wide limits, and a rich account there.
 pub(super) fn exchange(faults: Faults) -> SimulatedExchange {
     let open = lanes::ALL
         .into_iter()
@@ -82,20 +81,20 @@ pub(super) fn exchange(faults: Faults) -> SimulatedExchange {
     SimulatedExchange::builder().broker(market).limits(open).faults(faults).start().unwrap()
 }
 
-/// Lanes that are as open: what is shown here is not pacing.
+/// Returns lanes that are as wide: pacing is not tested here.
 pub(super) fn lane() -> LaneConfig {
     LaneConfig::new(Quota::per_second(50_000))
         .in_flight(64)
         .queue(8192)
         .retry(RetryPolicy::default().base_delay(Duration::from_millis(5)).budget_percent(100))
-        // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
+        // A third of all writes goes wrong: the breaker would stop nearly everything.
         .breaker(BreakerPolicy::disabled())
         .throttle(
             ThrottlePolicy::default().default_pause(Duration::from_millis(5)).keep_percent(100),
         )
 }
 
-/// What stands before the exchange, but for the guard.
+/// Returns the stack in front of the simulator, without the guard.
 pub(super) fn proxy(exchange: &SimulatedExchange, transactional: LaneConfig) -> BrokerProxy<Kite> {
     let kite = Kite::builder()
         .api_key("key")
@@ -128,9 +127,9 @@ fn stack_of(
     OrderGuard::builder(cache).lookup_broker(urgent).settle_time(SETTLE).build().unwrap()
 }
 
-/// The order of an intent, which its quantity names. Most rest far below the market; some are filled,
-/// some are rejected for want of money, and some are for what nobody trades. Every other one has a
-/// tag of the caller's, some of which Kite does not take.
+/// Returns the order of an intent, which its quantity identifies. Most rest far below the market, some are filled,
+/// some are rejected for want of money, and some are for instruments that are not traded. Every other one has a
+/// caller's tag, some of which Kite does not take.
 pub(super) fn order(number: u64) -> OrderRequest {
     let yesbank = Instrument::new("NSE", "YESBANK");
     let order = match number % 20 {
@@ -147,7 +146,7 @@ pub(super) fn order(number: u64) -> OrderRequest {
     }
 }
 
-/// An intent and its answer, and when it was asked and answered: since the exchange started.
+/// An intent and its answer, and when it was placed and answered, since the simulator started.
 struct Answered {
     number: u64,
     answer: Answer,
@@ -155,7 +154,7 @@ struct Answered {
     to: Duration,
 }
 
-/// One account, and what came of `intents` orders from many threads at once.
+/// Runs one account, and returns the answers to `intents` orders from many threads at once.
 fn trade(started: Instant, broker: &impl Broker, intents: u64) -> Vec<Answered> {
     let next = AtomicU64::new(1);
     let answers = Mutex::new(Vec::new());
@@ -169,7 +168,7 @@ fn trade(started: Instant, broker: &impl Broker, intents: u64) -> Vec<Answered> 
                     }
                     let order = order(number);
                     if number % 8 == 0 {
-                        // Quotes have their own day; what they say is not looked at here.
+                        // Quotes have their own tests. Their contents are not checked here.
                         let _ = broker.ltp(&order.instrument);
                     }
                     let from = started.elapsed();
@@ -192,7 +191,8 @@ fn is_unread(answer: &Answer) -> bool {
     detail.lookup.as_ref().is_some_and(|trail| trail.result == LookupResult::Unreadable)
 }
 
-/// Unknown only where the book could not be read: the guard's last word takes five failed looks.
+/// Checks that an outcome is unknown only where the book could not be read: the guard concludes that after five
+/// failed reads.
 fn unread_was_unreadable(exchange: &SimulatedExchange, answers: &[Answered]) {
     let failed: Vec<Duration> = exchange
         .arrivals()
@@ -213,7 +213,7 @@ fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -
     check(intents, &answers, &ledger(exchange)).unwrap_or_else(|wrong| panic!("{wrong}"))
 }
 
-/// The share of the requests by `method` that a fault struck, between the bounds.
+/// Checks that the share of the requests by `method` that met a fault is between the bounds.
 fn struck(exchange: &SimulatedExchange, method: &str, bounds: Range<f64>) {
     let arrivals = exchange.arrivals();
     let asked = arrivals.iter().filter(|it| it.method == method);
@@ -264,7 +264,7 @@ fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
     assert!(percent(total.unread) < 3, "{total:?}");
 }
 
-/// Where nobody can read the book, nobody is told that an order is not there.
+/// Where the book cannot be read, no caller is told that an order is not there.
 #[test]
 fn while_the_book_cannot_be_read_nothing_is_concluded() {
     let rules = [&ON_WRITES[..], &["orders=503-before"]].concat();
@@ -277,8 +277,8 @@ fn while_the_book_cannot_be_read_nothing_is_concluded() {
     assert!(tally.placed > 100, "{tally:?}");
 }
 
-/// A crowd before a lane with few places: who finds it full is told so, and nothing of it is in the
-/// book.
+/// Many callers of a lane with few queue slots: a caller that finds it full is told so, and nothing of its order is
+/// in the book.
 #[test]
 fn what_a_full_lane_refuses_never_left() {
     let exchange = exchange(faults(7, &ON_WRITES));
@@ -290,7 +290,7 @@ fn what_a_full_lane_refuses_never_left() {
     assert!(tally.not_sent > 100, "{tally:?}");
 }
 
-/// Without faults each kind of order has the answer that is its own.
+/// Without faults each kind of order has its own answer.
 #[test]
 fn without_faults_only_what_nobody_trades_is_refused() {
     let exchange = exchange(Faults::new());
