@@ -1,5 +1,5 @@
-//! Lanes that share budgets, in virtual time: every kind of window, weights, reserves, and changes
-//! of the quotas while calls are on their way.
+//! Lanes that share budgets, in virtual time: every kind of window, weights, reserves, and changes of the quotas
+//! while calls are in flight.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests may panic as tests do.
 mod support;
@@ -27,15 +27,14 @@ const fn ms(millis: u64) -> Duration {
 const INDIA: i32 = 19_800;
 const DAY: u64 = 86_400_000_000_000;
 const NO_BUDGETS: &[usize] = &[];
-/// What a call may be charged to. One names a budget twice.
+/// The budgets that a call may cost. One entry names a budget twice.
 const BUDGETS: [&[usize]; 5] = [NO_BUDGETS, &[0], &[1], &[0, 1], &[1, 0, 1]];
 
 fn india() -> TimeZone {
     TimeZone::fixed(Offset::from_seconds(INDIA).unwrap())
 }
 
-/// One window of any kind. None allows fewer than four, so that there is room for a reserve and
-/// for weights.
+/// One window of any kind. None allows fewer than four calls, so that there is room for a reserve and for weights.
 fn windows() -> impl Strategy<Value = Quota> {
     let length = prop_oneof![50..=2_000_u64, 2_000..=30_000_u64];
     (4..=30_u32, length, 0..8, 4..=20_u32).prop_map(|(limit, length, kind, burst)| match kind {
@@ -67,7 +66,7 @@ fn paths() -> impl Strategy<Value = Latency> {
 struct Plan {
     lanes: Vec<(Quota, Latency)>,
     budgets: Vec<(Quota, u32)>,
-    /// Where the clock on the wall stands at the start, before or after midnight in India.
+    /// What the wall clock shows at the start, before or after midnight in India.
     before_midnight: i64,
     /// By how many milliseconds the broker's clock is ahead.
     skew: i64,
@@ -88,7 +87,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A call that went out: when the broker counted it, for what, and how many slots of hung calls it took.
+/// A call that was sent: when the broker counted it, its cost, and how many slots of hung calls it took.
 type Sent = (u64, Cost, u64);
 
 struct Run {
@@ -142,7 +141,7 @@ impl Run {
         }
     }
 
-    /// Calls for `length` of virtual time, 500 at most: the oracle is naive.
+    /// Makes calls for `length` of virtual time, 500 at most: the oracle is naive.
     fn go(&mut self, length: Duration, changes: bool) -> Result<(), TestCaseError> {
         let end = length.as_nanos() as u64;
         let mut idle = 0;
@@ -199,7 +198,7 @@ impl Run {
             self.answers.pop();
             let permit = self.permits[call].take().unwrap();
             let lane = permit.cost().lane;
-            // An unmeasured call may have been counted all the same.
+            // A call without a recorded answer may still have been counted.
             if self.rng.u8(..20) == 0 {
                 self.allowance.finish_unsent(permit, self.moment());
             } else {
@@ -210,7 +209,7 @@ impl Run {
         }
     }
 
-    /// A refusal changes nothing, and is right to the nanosecond.
+    /// Checks that a refusal changes nothing, and is right to the nanosecond.
     fn check_refusal(&mut self, charge: Cost, refused: NotYet) -> Result<(), TestCaseError> {
         let now = self.moment();
         let before = self.uses();
@@ -233,7 +232,7 @@ impl Run {
                 prop_assert_eq!(take(later), Err(NotYet::InFlight));
             }
             NotYet::Never => {
-                // The windows of the lane and then of the budgets, as they are at the moment.
+                // The present windows of the lane and then of the budgets.
                 let most = |window: &Window| match window.kind {
                     WindowKind::TokenBucket { burst } => burst,
                     _ => window.limit,
@@ -260,7 +259,7 @@ impl Run {
         lanes.into_iter().chain(budgets).collect()
     }
 
-    /// Narrows a quota, adds a window to it, or puts it back; never above what the plan says.
+    /// Narrows a quota, adds a window to it, or restores it, but never above the plan.
     fn change(&mut self) -> Result<(), TestCaseError> {
         let now = self.moment();
         let before = self.uses();
@@ -291,8 +290,8 @@ impl Run {
         Ok(())
     }
 
-    /// How often the broker would have said no, but for urgent calls that took the slots of hung ones: those
-    /// know that they may be one too many.
+    /// Returns how often the broker would have refused, without urgent calls that took the slots of hung ones: those
+    /// may be one too many.
     fn refusals(&self) -> usize {
         let all = |counts: &dyn Fn(&Cost) -> bool| -> Vec<Arrival> {
             let is_counted = |sent: &&Sent| counts(&sent.1) && sent.2 == 0;
@@ -368,7 +367,7 @@ proptest! {
     }
 }
 
-/// A lane that is always busy: how far off are the estimates?
+/// Returns by how much the estimates of a lane that is always busy are wrong.
 fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
     let mut allowance = PacingState::new(wall);

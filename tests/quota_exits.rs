@@ -1,4 +1,4 @@
-//! What it costs that an urgent call may take the slot of a call that hangs; see `src/quota/gauge.rs`.
+//! The cost of letting an urgent call take the slot of a call that hangs, see `src/quota/quota_state.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -24,9 +24,9 @@ const URGENT: Cost = Cost { urgent: true, ..ORDINARY };
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     limit: u32,
-    /// Of the window, in milliseconds.
+    /// The length of the window, in milliseconds.
     length: u64,
-    /// The way to the broker: at least, and at most so much more, in milliseconds.
+    /// The way to the broker: the minimum, and the maximum on top of it, in milliseconds.
     base: u64,
     jitter: u64,
     /// How many percent of the calls hang, and for how long, in milliseconds.
@@ -54,7 +54,7 @@ fn plans(jitter: impl Strategy<Value = u64>) -> impl Strategy<Value = Plan> {
     )
 }
 
-/// What the broker counted: when, and whether the call was one that took the slot of another.
+/// What the broker counted: when, and whether the call took the slot of another.
 struct Day {
     arrivals: Vec<(u64, bool)>,
 }
@@ -71,7 +71,7 @@ impl Day {
     }
 }
 
-/// The lane is always busy, and now and then an urgent call comes.
+/// Runs a day on which the lane is always busy, and now and then an urgent call comes.
 fn day(plan: Plan) -> Result<Day, TestCaseError> {
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
     let mut allowance = PacingState::new(wall);
@@ -83,7 +83,7 @@ fn day(plan: Plan) -> Result<Day, TestCaseError> {
     let mut permits: Vec<Option<Permit>> = Vec::new();
     let mut day = Day { arrivals: Vec::new() };
     let mut now = 0_u64;
-    // When an urgent call came that still waits.
+    // The moment at which the waiting urgent call came.
     let mut waits: Option<u64> = None;
     while day.arrivals.len() < 300 {
         let moment = Moment::from_nanos(now);
@@ -109,8 +109,8 @@ fn day(plan: Plan) -> Result<Day, TestCaseError> {
             Err(NotYet::Never) => prop_assert!(false),
         }
         if let Some(came) = waits {
-            // A hung call gives its slot up after two seconds or a window; one that is answered meanwhile
-            // keeps it for another window.
+            // A hung call gives its slot up after two seconds or a window. One that is answered meanwhile keeps it for
+            // another window.
             let patience = plan.length.max(2_000) + plan.length;
             let bound = (patience + 2 * (plan.base + plan.jitter)) * MS;
             prop_assert!(now - came <= bound, "an exit waits for {} ms", (now - came) / MS);
@@ -132,17 +132,17 @@ fn day(plan: Plan) -> Result<Day, TestCaseError> {
 proptest! {
     #![proptest_config(cases(200))]
 
-    /// On a path that takes the same time there each time, the broker refuses nothing at all.
+    /// On a path whose way there always takes the same time, the broker refuses nothing at all.
     #[test]
     fn on_a_steady_path_the_slot_of_a_hung_call_costs_nothing(plan in plans(Just(0))) {
         let day = day(plan)?;
         prop_assert_eq!(day.over(&plan, true), 0);
     }
 
-    /// On one that does not, no more calls are too many than took such a slot; and without them none is.
+    /// On any other path, at most as many calls are too many as took such a slot, and without them none is.
     #[test]
     fn it_costs_one_call_too_many_at_most_and_no_other_call(plan in plans(0..=1_500_u64)) {
-        // The credit rests on an assumption of its own.
+        // The credit relies on an assumption of its own.
         let plan = Plan { strict: true, ..plan };
         let day = day(plan)?;
         prop_assert_eq!(day.over(&plan, false), 0);
@@ -150,7 +150,7 @@ proptest! {
     }
 }
 
-/// The properties above say something: calls hang, exits take their slots, and it can cost a refusal.
+/// The properties above are not vacuous: calls hang, exits take their slots, and that can cost a refusal.
 #[test]
 fn slots_are_taken_and_a_late_arrival_is_one_too_many() {
     let plan = Plan {

@@ -1,5 +1,5 @@
-//! Promises 1 and 2 in virtual time: never over the quota where the broker counts, and as much of
-//! it as a safe client can use.
+//! Promises 1 and 2 in virtual time: never over the quota where the broker counts, and as much of it as a safe
+//! client can use.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn paths() -> impl Strategy<Value = Latency> {
     )
 }
 
-/// What the broker would have refused, however it counts.
+/// Returns how many calls the broker would have refused, for any way of counting.
 fn refusals(arrivals: &[u64], quota: &Quota, phase: u64) -> usize {
     let mut most = 0;
     for window in quota.windows() {
@@ -132,8 +132,8 @@ fn the_strict_setting_uses_98_percent_of_its_bound() {
     }
 }
 
-/// A bot that asks now and then pays for a new connection each time, and so learns nothing of how
-/// short the way can be. Its first busy minute must not pay for that.
+/// A bot that calls rarely opens a new connection each time, and so learns nothing of the minimum round trip. Its
+/// first busy minute must not exceed the quota for that.
 #[test]
 fn a_burst_after_quiet_hours_is_not_let_out_early() {
     let (cold, warm) = (ms(300), ms(50));
@@ -145,7 +145,7 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
         pacer.finish(permit, now + cold);
         now = now + ms(20_000);
     }
-    // Ten on new connections, counted just before their answers, and ten on those that are open.
+    // Ten on new connections, counted just before their answers, and ten on the open ones.
     let burst: Vec<_> = (0..10).map(|_| pacer.take(now).unwrap()).collect();
     let counted = now + cold - warm / 2;
     burst.into_iter().for_each(|permit| pacer.finish(permit, now + cold));
@@ -155,8 +155,8 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
     assert!(again + warm / 2 >= counted + ms(1_000), "{:?} early", counted.since(again));
 }
 
-/// A call that was lost, or never left, leaves no open connection behind: the next one that pays for
-/// a new one is no evidence of how short the way can be.
+/// A call that was lost, or never left, leaves no open connection behind. So the next one that opens a connection
+/// is no evidence of the minimum round trip.
 #[test]
 fn calls_without_an_answer_leave_no_path_in_use() {
     for never_left in [true, false] {
@@ -179,12 +179,12 @@ fn calls_without_an_answer_leave_no_path_in_use() {
     }
 }
 
-/// The check can fail: the same model, with slots stamped at sending.
+/// Shows that the check can fail: the same model, with slots stamped at sending.
 #[test]
 fn stamping_at_sending_is_over_the_quota() {
     let path = row(50, 20, 0.01);
     let mut rng = fastrand::Rng::with_seed(7);
-    // At full load, a log of sending times lets a burst of ten out each second.
+    // At full load, a log of sending times releases a burst of ten each second.
     let arrivals: Vec<u64> = (0..6_000_u64)
         .map(|call| {
             let sent = call / 10 * 1_000_000_000;

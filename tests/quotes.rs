@@ -62,7 +62,7 @@ proptest! {
             .quote(once_a_second)
             .clock(clock.clone())
             .quote_ttl(Duration::from_millis(ttl))
-            // The threads move time for one another, by as much as the machine lets them.
+            // The threads advance time for one another, by as much as the machine's speed allows.
             .configure(|cache| cache.max_age = Some(Duration::MAX))
             .build()
             .unwrap();
@@ -124,14 +124,14 @@ fn a_failed_fetch_reaches_the_strategy_as_it_was() {
     assert_eq!(broker.ltp(&Instrument::new("NSE", "INFY")), Err(error));
 }
 
-/// Instruments by number.
+/// Returns the instrument of this number.
 fn instrument(number: usize) -> Instrument {
     Instrument::new("NSE", format!("S{number}"))
 }
 
 type Stack = QuoteCache<BrokerProxy<MockBroker>>;
 
-/// A stack in virtual time, and the instruments of each call that reached the broker.
+/// Returns a stack in virtual time, and the instruments of each call that reached the broker.
 fn stack(clock: &ManualClock) -> (Stack, Arc<Mutex<Vec<usize>>>) {
     let calls: Arc<Mutex<Vec<usize>>> = Arc::default();
     let mut within = MockBroker::new();
@@ -159,7 +159,7 @@ fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
         for number in 0..200 {
             let broker = &broker;
             scope.spawn(move || broker.ltp(&instrument(number)).unwrap());
-            // The first call waits in its lane before anybody else asks.
+            // The first call waits in its lane before any other thread asks.
             until(|| lane.queued() == 1);
         }
         until(|| broker.stats().misses == 200);
@@ -197,7 +197,7 @@ fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
     });
     let broker = QuoteCache::builder(within).clock(clock).build();
     let [first, second] = [1, 2].map(|number| broker.quote(&instrument(number)).unwrap());
-    // A clock that is moved by hand began with the year 2026, a second before it was made.
+    // A manual clock began with the year 2026, a second before the call was made.
     assert_eq!(first.fetched_at.unwrap().to_string(), "2026-01-01T00:00:01Z");
     assert_eq!(second.fetched_at.unwrap().to_string(), "2026-01-01T00:00:02Z");
 }
@@ -231,7 +231,7 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
         let _ = held.lock().unwrap().recv();
         Ok(answer(instruments))
     });
-    // Time stands still in this test, so no call may have to wait for a permit.
+    // Time does not advance in this test, so no call may have to wait for a permit.
     let unlimited = limits().lane("quote", Quota::unlimited());
     let broker = BrokerProxy::builder(within).limits(unlimited).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(5)).build().unwrap();
@@ -252,7 +252,7 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
     let error = told(&|| began.load(Ordering::SeqCst) == 1);
     assert!(matches!(error, BrokerError::Transient(_)), "{error}");
     drop(let_go);
-    // It was of use all the same.
+    // Its answer was still stored.
     until(|| broker.stats().entries == 1);
     assert!(broker.quote(&instrument(1)).unwrap().cached);
 }
@@ -291,7 +291,7 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
             }
         }
     });
-    // Eight, then four, two and one, each time with its other half unless that is known to be bad.
+    // Eight, then four, two and one, each time with the other half unless that is known to be bad.
     let calls = calls.load(Ordering::SeqCst) as u64;
     assert!((5..=7).contains(&calls), "{calls} calls");
     let used = clock.now().since(lanekeeper::quota::Moment::ORIGIN);
@@ -316,7 +316,7 @@ fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
         clock.advance(Duration::from_millis(4500));
         assert!(broker.quote(&instrument(1)).unwrap().cached);
         until(|| broker.stats().batches > before);
-        // It has landed once a question for a young one is answered.
+        // The request has completed once a query for a young quote is answered.
         broker
             .with_options(GetOptions::new().max_age(Duration::from_secs(1)))
             .ltp(&instrument(1))
@@ -341,7 +341,7 @@ fn a_broker_that_panics_is_an_error_and_no_end() {
     let mut within = MockBroker::new();
     within.expect_quotes().times(1).returning(|_| panic!("a bug"));
     within.expect_quotes().returning(|instruments| Ok(answer(instruments)));
-    // Without a proxy, which would contain the panic itself.
+    // Without a proxy, which would catch the panic itself.
     let broker = QuoteCache::new(within);
     let error = broker.ltp(&instrument(1)).unwrap_err();
     assert!(matches!(&error, BrokerError::Transient(d) if d.message.contains("a bug")), "{error}");

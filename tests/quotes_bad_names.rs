@@ -1,5 +1,5 @@
-//! Names that the broker does not like, among many that it does: what each caller is told, and how many
-//! calls it takes. In virtual time, on a quote lane of one call a second.
+//! Names that the broker rejects, among many that it accepts: each caller's answer, and the number of calls. In
+//! virtual time, on a quote lane of one call a second.
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ fn refusal() -> BrokerError {
     BrokerError::Rejected(ErrorDetail::new("no such instrument").status(400))
 }
 
-/// When each call reached the broker, and what it named.
+/// When each call reached the broker, and its names.
 type Calls = Arc<Mutex<Vec<(Moment, Vec<Instrument>)>>>;
 
 fn stack(
@@ -56,14 +56,14 @@ fn stack(
         .quote(LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT))
         .clock(clock.clone())
         .quote_ttl(TTL)
-        // The threads are as slow as the machine lets them, and time is not.
+        // The threads are as slow as the machine is, and virtual time is not.
         .configure(|cache| cache.max_age = Some(Duration::MAX))
         .build()
         .unwrap();
     (broker, calls)
 }
 
-/// A broker that rejects whatever names one of the bad ones.
+/// Returns a broker that rejects every call with one of the bad names.
 fn strict(
     bad: impl IntoIterator<Item = usize>,
 ) -> impl Fn(&[Instrument]) -> Result<Quotes, BrokerError> {
@@ -78,7 +78,7 @@ fn priced(asked: &[Instrument]) -> Quotes {
     asked.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect()
 }
 
-/// Lets all of them ask, one thread for each, and the first call go once all of them wait.
+/// Lets all of them ask, each in a thread, and releases the first call once all of them wait.
 fn all_at_once<R: Send>(
     broker: &Stack,
     callers: Vec<Vec<Instrument>>,
@@ -121,11 +121,11 @@ fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
             good => Ok(broker.quotes(good).unwrap().complete().unwrap().len()),
         });
     assert_eq!(told, [Ok(100), Err(refusal())]);
-    // 101 names are halved seven times.
+    // 101 names are split in halves seven times.
     let made = calls.lock().unwrap().len();
     assert!(made <= 1 + 2 * 7, "{made} calls");
     assert!(one_a_second(&calls));
-    // The next time the hundred go together, and the bad one is told from memory.
+    // The next time the hundred go together, and the bad one is answered from the cache.
     broker.with_options(GetOptions::new().max_age(Duration::ZERO)).ltp(&instrument(0)).unwrap();
     assert_eq!(broker.ltp(&instrument(1000)), Err(refusal()));
     assert_eq!(calls.lock().unwrap().len(), made + 1);
@@ -138,7 +138,7 @@ fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails() {
     let told = all_at_once(&broker, callers, |names| (names[0].clone(), broker.ltp(&names[0])));
     let failed: Vec<_> = told.into_iter().filter(|(_, told)| told.is_err()).collect();
     assert_eq!(failed, [(instrument(222), Err(refusal()))]);
-    // 400 names are halved nine times.
+    // 400 names are split in halves nine times.
     assert!(calls.lock().unwrap().len() <= 1 + 2 * 9, "{} calls", calls.lock().unwrap().len());
     assert!(one_a_second(&calls));
 }
@@ -153,9 +153,9 @@ fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
         let problem =
             |number| RowProblem::from_error(number, refusal()).name(instrument(number).as_str());
         assert_eq!(quotes.problems, [problem(40), problem(41)]);
-        // Then they are remembered.
+        // The second time they are answered from the cache.
     }
-    // If there is nothing to give, the call is refused, as it would be without the cache.
+    // If there is no quote to return, the call is refused, as it would be without the cache.
     assert_eq!(broker.quotes(&instruments([40, 41, 40])), Err(refusal()));
     assert_eq!(broker.quote(&instrument(40)), Err(refusal()));
     assert_eq!(broker.ohlc(&instrument(41)), Err(refusal()));
@@ -210,7 +210,7 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
         log.lock().unwrap().push(asked.len());
         let answer = bad(asked);
         time.advance(Duration::from_secs(1));
-        // No call comes back after the deadline before the caller has left.
+        // No call returns after the deadline before the caller has left.
         let mut deadline = has_left.lock().unwrap();
         if time.now().since(*deadline) >= limit {
             let rounds = *gone.lock().unwrap();
@@ -265,7 +265,7 @@ fn a_quote_that_cannot_be_read_is_told_to_those_who_ask_for_it_and_costs_no_othe
         assert!(alone.is_empty() && alone.problems == [unreadable.clone()], "as without the cache");
     }
     assert_eq!(calls.lock().unwrap().len(), 1, "it is not fetched again for each who asks");
-    // But as soon as a quote would be.
+    // But no later than a quote would be fetched again.
     *readable.lock().unwrap() = true;
     clock.advance(TTL);
     assert!(broker.ltp(&instrument(7)).is_ok());
@@ -286,7 +286,7 @@ fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
     });
     let first = broker.quote(&instrument(1)).unwrap();
     clock.advance(TTL / 2);
-    // It comes along, and nobody waits for it.
+    // It is piggybacked, and no caller waits for it.
     broker.quote(&instrument(2)).unwrap();
     let known = broker.quote(&instrument(1)).unwrap();
     assert!(known.cached && known.fetched_at == first.fetched_at);
@@ -378,7 +378,7 @@ proptest! {
                 }
             }
         }
-        // Only what was refused alone is a bad name.
+        // Each bad name was refused alone, exactly once.
         let made = calls.lock().unwrap().clone();
         for name in asked.iter().filter(|name| is_bad(name)) {
             let alone = made.iter().filter(|(_, names)| names == std::slice::from_ref(name));
@@ -386,11 +386,11 @@ proptest! {
         }
         let rounds = asked.len().next_power_of_two().ilog2() as usize;
         let refused = asked.iter().filter(|name| is_bad(name)).count();
-        // Halving, and now and then a single name that shows that the broker still answers.
+        // Splitting, and now and then a single name that shows whether the broker still answers.
         let most = 1 + refused * (2 * rounds + 1);
         prop_assert!(made.len() <= most, "{} calls, of {most}", made.len());
         prop_assert!(one_a_second(&calls));
-        // And now that they are known, none of them costs the others anything.
+        // Now that they are known, none of them costs the others anything.
         let all: Vec<_> = asked.into_iter().collect();
         broker.with_options(GetOptions::new().max_age(Duration::ZERO)).quotes(&all).ok();
         for (_, names) in &calls.lock().unwrap()[made.len()..] {

@@ -1,5 +1,5 @@
-//! What is sent again, and when: a write never twice by guess, nothing before it was asked for, and
-//! never more than the budget.
+//! What is retried, and when: a write never twice by guess, nothing before the requested wait, and never more than
+//! the budget.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A policy, and its base and its cap in milliseconds.
+/// A policy, and its base delay and its maximum delay in milliseconds.
 fn policies() -> impl Strategy<Value = (RetryPolicy, u64, u64)> {
     (1..=20_u32, 1..=2000_u64, 0..=60_000_u64, 1..=86_400_000_u64).prop_map(
         |(attempts, base, more, longest)| {
@@ -42,7 +42,7 @@ fn effects() -> impl Strategy<Value = Effect> {
     prop_oneof![Just(Effect::Read), Just(Effect::Write)]
 }
 
-/// The luck of every attempt, with its extremes more often than by chance.
+/// The random number of every attempt, with the extremes more often than by chance.
 fn lucks() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(u64::MAX), any::<u64>()]
 }
@@ -118,7 +118,7 @@ proptest! {
         prop_assert_eq!(RetryPolicy::none().delay(class, effect, attempt, luck), None);
     }
 
-    /// Against a plain model: every look counts the whole history.
+    /// Against a plain model that counts the whole history at each step.
     #[test]
     fn the_budget_holds_over_any_history(
         percent in 1..=100_u32, floor in 0..=5_u32, life in 10..=20_000_u64,
@@ -149,7 +149,7 @@ proptest! {
                 retries.push(now);
             }
         }
-        // And all in all: a share of all calls, and the floor for each life.
+        // In total: a share of all calls, and the floor for each life.
         let lives = now / (life / 10 * 9) + 1;
         let most = lives * u64::from(floor) * 100 + calls.len() as u64 * u64::from(percent);
         prop_assert!(retries.len() as u64 * 100 <= most);

@@ -1,5 +1,5 @@
-//! A lane that is refused for coming too fast: one cut for a storm, a pause that nothing shortens, the
-//! rate that comes back, and never a call above the quota.
+//! A lane that is refused for coming too fast: one cut for many refusals, a pause that nothing shortens, the rate
+//! that comes back, and never a call above the quota.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -26,7 +26,7 @@ fn at(millis: u64) -> Moment {
     Moment::ORIGIN + ms(millis)
 }
 
-/// Calls by the second or by the minute, alone or beside a longer window.
+/// Calls by the second or by the minute, with or without a longer window.
 fn quotas() -> impl Strategy<Value = Quota> {
     let length = prop_oneof![200..=2_000_u64, Just(60_000)];
     (1..=40_u32, length, prop::option::of(100..=1000_u32)).prop_map(|(limit, length, hourly)| {
@@ -75,7 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-/// The calls a second that a quota allows beside the configured one, if it does not allow more.
+/// Returns the calls a second that a quota allows beside the configured one, if it does not allow more.
 fn cut_of(throttle: &Throttle, configured: &Quota) -> Option<f64> {
     let quota = throttle.quota();
     let windows = quota.windows();
@@ -111,7 +111,7 @@ proptest! {
                     let until = throttle.pause(at(now));
                     prop_assert!(until >= paused, "a pause must not become shorter");
                     let asked = retry_after.filter(|asked| *asked < ms(1_000_000));
-                    // As long as was asked for, if that is not absurd.
+                    // As long as the broker asked for, within the policy's bound.
                     if let Some(asked) = asked.filter(|asked| !asked.is_zero()) {
                         let least = throttle_pause(policy, asked);
                         prop_assert!(until >= Some(at(now) + least));
@@ -128,7 +128,7 @@ proptest! {
                 prop_assert!(since.is_none_or(|since| since >= shortest), "two cuts in a window");
                 last_cut = Some(now);
             }
-            // Whoever asks for changes knows them all.
+            // `take_new_quota` returns every change of the percentage.
             match throttle.take_new_quota() {
                 Some(quota) => prop_assert_eq!(quota, throttle.quota()),
                 None => prop_assert_eq!(cut.unwrap_or(full), rate),
@@ -185,8 +185,8 @@ proptest! {
         }
     }
 
-    /// A lane that always has calls, a path, and a broker that admits fewer than it documents for a
-    /// while: the exact oracle counts what arrives.
+    /// A lane that always has calls, a path, and a broker that for a while admits fewer than it documents: the exact
+    /// oracle counts what arrives.
     #[test]
     fn a_throttled_lane_is_never_over_its_quota_and_comes_back(
         limit in 1..=20_u32, share in 10..=90_u32, round_trip in 0..=1_500_u64,
@@ -208,7 +208,7 @@ proptest! {
     }
 }
 
-/// The wait that was asked for, cut to the policy's longest pause as the policy would.
+/// Returns the requested wait, limited to the policy's maximum pause as the policy would.
 fn throttle_pause(policy: ThrottlePolicy, asked: Duration) -> Duration {
     let mut fresh = Throttle::new(policy, Quota::unlimited()).unwrap();
     let departure = fresh.on_send(at(0), 1, false);
@@ -225,8 +225,8 @@ struct Seen {
     percent_in_the_end: u32,
 }
 
-/// Five virtual minutes. In the first, the broker admits `admits` calls in a second and refuses the
-/// others, with a wait of 2 s for every third; then it admits what it documents.
+/// Runs five virtual minutes. In the first, the broker admits `admits` calls in a second and refuses the others,
+/// with a wait of 2 s for every third. Then it admits what it documents.
 fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) -> Seen {
     const BAD: u64 = 60_000_000_000;
     const END: u64 = 300_000_000_000;

@@ -1,4 +1,4 @@
-//! The dashboard and the chapter for operators go by the names that there are.
+//! The dashboard and the chapter for operators name exactly the metrics that exist.
 
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used)]
@@ -14,7 +14,7 @@ const CHAPTER: &str = include_str!("../docs/operations.md");
 /// Metrics that the dashboard leaves out, and why. None.
 const NOT_SHOWN: &[(&str, &str)] = &[];
 
-/// The queries in the dashboard: of panels, and of the choices at its top.
+/// Collects the queries in the dashboard: of panels, and of the choices at its top.
 fn queries(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -32,13 +32,13 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The metrics that a text names, as the exporter writes them.
+/// Returns the metrics that a text names, as the exporter writes them.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
     words.filter(|word| word.starts_with("lanekeeper_")).map(str::to_owned).collect()
 }
 
-/// What an exporter makes of a metric.
+/// Returns what an exporter makes of a metric.
 fn written(metric: &Metric) -> Vec<String> {
     match metric.kind {
         Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],

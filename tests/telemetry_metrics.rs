@@ -1,5 +1,4 @@
-//! What is told to a recorder of the `metrics` facade: that the figures are true, and all that is in
-//! the table, and nothing that is nobody's business.
+//! What a recorder of the `metrics` facade gets: the figures are true and complete, and no private data is in them.
 
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used)]
@@ -35,7 +34,7 @@ const REJECTED: Fault = Some(ErrorClass::Rejected);
 /// A name with its labels, as Prometheus writes them: `name{a="b"}`.
 type Series = String;
 
-/// What a recorder was told so far.
+/// What a recorder has recorded so far.
 struct Told {
     snapshotter: Snapshotter,
     kinds: BTreeMap<Series, MetricKind>,
@@ -59,7 +58,7 @@ fn metrics() -> (Metrics, Told) {
 }
 
 impl Told {
-    /// A look empties the recorder, so what it shows is added up here.
+    /// Reads the recorder. A read empties it, so the values are added up here.
     fn look(&mut self) -> &Self {
         self.gauges.clear();
         for (key, _, description, value) in self.snapshotter.snapshot().into_vec() {
@@ -80,7 +79,7 @@ impl Told {
         self
     }
 
-    /// The counters of this name that are not zero.
+    /// Returns the counters of this name that are not zero.
     fn counts(&self, name: &str) -> Vec<(&str, u64)> {
         let of_name = self.counters.iter().filter(|(series, _)| name_of(series) == name);
         let told = of_name.map(|(series, count)| (&series[name.len()..], *count));
@@ -100,7 +99,7 @@ fn name_of(series: &str) -> &str {
     series.split_once('{').unwrap().0
 }
 
-/// What a lane does, with everything that can happen to its calls, a known number of times.
+/// Runs a lane with everything that can happen to its calls, a known number of times.
 fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
     let clock = ManualClock::auto_advancing();
     let lanes = observed(
@@ -125,7 +124,7 @@ fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
     again(WRITE, &[UNKNOWN]);
     again(WRITE, &[THROTTLED]);
     again(WRITE, &[REJECTED]);
-    // Two taken back, two that the queue has no room for, one that is shut out.
+    // Two cancelled, two for which the queue has no slot, one that is refused by the shutdown.
     the(&lanes).pause();
     let queued: Vec<_> = (0..3).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
     for _ in 0..2 {
@@ -213,7 +212,7 @@ fn times_are_told_in_seconds_as_the_clock_has_them() {
         };
         assert_eq!(of("lanekeeper_call_duration_seconds"), [0.04, 0.04, 0.04]);
         assert_eq!(of("lanekeeper_queue_wait_seconds"), [2.5, 2.54, 2.58]);
-        // Nobody could know that the lane would stand still.
+        // It was not foreseeable that the lane would be paused.
         let errors = "lanekeeper_estimated_wait_error_seconds{lane=\"test\",turn=\"later\"}";
         assert_eq!(told.histogram(errors).len(), 3);
         assert!(told.histogram(errors).iter().all(|error| (2.4..2.6).contains(error)));
@@ -224,7 +223,7 @@ fn times_are_told_in_seconds_as_the_clock_has_them() {
 fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
     within_reason(|| {
         let (metrics, mut told) = metrics();
-        // It stands still, so the second attempt never comes.
+        // Time does not advance, so the second attempt never comes.
         let lanes = observed(unlimited(1), ManualClock::new(), Some(Arc::new(metrics)));
         let ticket = submit_repeatable(&lanes, READ, &options(), || {
             Err::<(), _>(Failed::Broker(1, TRANSIENT))
@@ -334,7 +333,7 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
             };
             ["closed", "open", "half_open"].map(|word| told.gauge(&of(word)))
         };
-        // A route class comes into being with its first call.
+        // A route's breaker is created with its first call.
         call(None);
         assert_eq!(state(), [1.0, 0.0, 0.0]);
         (0..3).for_each(|_| call(Some(TRANSIENT)));
@@ -352,7 +351,7 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
     });
 }
 
-/// One lane and a budget.
+/// Builds one lane and a budget.
 fn budgeted(observer: Arc<dyn Observer>, clock: impl Into<Clock>) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
     builder.lane(0, LaneConfig::new(Quota::per_second(10)).queue(7).in_flight(2));
@@ -483,7 +482,7 @@ fn a_cache_is_told_by_its_own_figures() {
         cache.get(&key).unwrap();
     }
     let stats: CacheStats = cache.stats();
-    // Twice: what is told is how often altogether, and not how often since.
+    // Twice: a sample is the total so far, not the difference since the last.
     for _ in 0..2 {
         metrics.sample_cache("quotes", &stats);
     }
@@ -525,7 +524,7 @@ fn what_is_told_is_what_the_table_lists_with_its_labels() {
         metrics.sample(&lanes.status());
         metrics.sample_cache("quotes", &CacheStats::default());
         let watched: &dyn Observer = &*metrics;
-        // What only happens in the tests above.
+        // Events that occur only in the tests above.
         watched.breaker("test", "reads", lanekeeper::resilience::BreakerState::Open);
         struct Once(Arc<Metrics>);
         impl Observer for Once {

@@ -1,8 +1,8 @@
-//! Spans and events: under whose span a call is, what they say, what they never say, and that a
-//! subscriber that fails costs nobody an answer.
+//! Spans and events: the parent of a call's span, what they contain, what they never contain, and that a subscriber
+//! that fails costs no caller an answer.
 //!
-//! The subscriber is of the process, since calls are made on the threads of a lane. So each test calls
-//! on behalf of a user of its own, and looks at the spans and events of that one.
+//! The subscriber is global to the process, since calls run on the threads of a lane. So each test calls on behalf
+//! of a user of its own, and checks the spans and events of that user.
 
 #![cfg(feature = "tracing")]
 #![allow(clippy::unwrap_used)]
@@ -31,7 +31,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 type Fields = BTreeMap<&'static str, String>;
 
-/// A span, or an event, as a subscriber sees it.
+/// A span or an event, as a subscriber gets it.
 #[derive(Debug, Clone)]
 struct Seen {
     /// The id of a span.
@@ -53,7 +53,7 @@ impl Seen {
 
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
-/// Notes all there is; and panics at what is done for the user `panics`.
+/// Records everything, and panics at spans and events of the user `panics`.
 struct Notes;
 
 struct Words<'a>(&'a mut Fields);
@@ -130,7 +130,7 @@ fn subscribe() {
     });
 }
 
-/// What was seen of the calls of a user, in order.
+/// Returns the spans and events of a user's calls, in order.
 fn of(user: &str) -> Vec<Seen> {
     SEEN.lock().unwrap().iter().filter(|seen| seen.field("user") == user).cloned().collect()
 }
@@ -267,7 +267,7 @@ fn a_subscriber_that_panics_costs_nobody_an_answer() {
         }
         the(&lanes).pause();
         assert!(submit(&lanes, WRITE, &options().user("panics"), || ()).cancel());
-        // All workers come to their end.
+        // All workers end.
         drop(lanes);
         assert!(of("panics").len() >= 12);
     });
@@ -282,7 +282,7 @@ fn a_span_that_panics_as_it_closes_costs_its_caller_no_answer() {
         let ticket = strategy.in_scope(|| submit(&lanes, WRITE, &options(), || 7));
         lanes.shutdown(Shutdown::Drain(SECOND));
         drop(lanes);
-        // The ticket is the last that holds it.
+        // The ticket holds the last reference.
         drop(strategy);
         assert_eq!(ticket.wait(), Ok(7));
     });
@@ -332,7 +332,7 @@ fn a_caller_that_leaves_is_told_of_at_once() {
     });
 }
 
-/// Over a real proxy, with orders, answers and errors full of what is nobody's business.
+/// A real proxy, with orders, answers and errors full of private data.
 #[cfg(feature = "mock")]
 #[test]
 fn nothing_of_an_order_an_answer_or_an_error_is_told() {

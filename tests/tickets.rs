@@ -1,4 +1,4 @@
-//! A call in its caller's hand: waiting for it, looking after it, taking it back, awaiting it.
+//! The ticket of a call: waiting for it, its position, cancelling it, awaiting it.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -24,20 +24,20 @@ use support::lanes::{
     unlimited, until, within_reason,
 };
 
-/// One lane that is paused, so that what is submitted waits.
+/// Returns a paused lane, so that submitted calls wait.
 fn paused() -> Lanes {
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     lanes
 }
 
-/// Hears of late answers, all of them `Result<u8, _>`.
+/// Records late answers, all of them `Result<u8, _>`.
 #[derive(Default)]
 struct Late(AtomicUsize);
 
 impl Observer for Late {
     fn late_result(&self, _: &CallInfo<'_>, answer: &dyn Any) {
-        // What a method returns is a result already, and the lane's own word is around it.
+        // A method returns a result already, and the lane's own result is around it.
         let answer = answer.downcast_ref::<Result<Result<u8, LaneError>, LaneError>>().unwrap();
         assert_eq!(*answer, Ok(Ok(7)));
         self.0.fetch_add(1, Ordering::SeqCst);
@@ -277,7 +277,7 @@ fn whoever_of_two_takes_a_call_back_hears_that_it_was_taken_back() {
     });
 }
 
-/// A waker that tells on which thread it was dropped.
+/// A waker that sends the id of the thread on which it was dropped.
 struct Dropped(Mutex<mpsc::Sender<ThreadId>>);
 
 impl Wake for Dropped {
@@ -302,14 +302,14 @@ fn whoever_leaves_takes_its_waker_along() {
         let waker = Waker::from(Arc::new(Dropped(Mutex::new(tell))));
         assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
-        // A worker would drop it while others rely on that worker.
+        // If a worker dropped it, others that rely on that worker would wait.
         drop(ticket);
         assert_eq!(told.try_recv(), Ok(thread::current().id()));
         drop(go);
     });
 }
 
-/// An error whose end is not for the lane to answer for.
+/// An error whose destructor panics.
 struct Bomb;
 
 impl From<LaneError> for Bomb {
@@ -333,7 +333,7 @@ fn a_result_that_nobody_hears_of_harms_nobody_when_it_is_dropped() {
         let ticket: Ticket<(), Bomb> =
             lanes.submit_repeatable(WRITE, &options(), || Err(Bomb), |_| Some(ErrorClass::NotSent));
         until(|| status(&lanes).retrying == 1);
-        // A write goes on without its caller, and is refused here while it waits to go again.
+        // A write goes on without its caller, and is refused here while it waits for its retry.
         drop(ticket);
         assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
     });

@@ -1,4 +1,4 @@
-//! Random settings, random days of a breaker, and what both kinds of test need.
+//! Random settings and random days of a breaker, and helpers for both kinds of test.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub fn at(millis: u64) -> Moment {
 
 pub const QUICK: Duration = ms(10);
 
-/// The settings, where the model can read them. Times in milliseconds.
+/// The settings in a form that the model can read. Times in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub window: u64,
@@ -133,7 +133,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-/// Lets `steps` happen. Gives the time after them, and the calls that are still under way.
+/// Executes `steps`. Returns the time after them, and the calls that are still in flight.
 pub fn run(breaker: &mut CircuitBreaker, steps: Vec<Step>, mut now: u64) -> (u64, Vec<Admission>) {
     let mut out = Vec::new();
     for step in steps {
@@ -154,7 +154,7 @@ pub fn run(breaker: &mut CircuitBreaker, steps: Vec<Step>, mut now: u64) -> (u64
     (now, out)
 }
 
-/// A breaker that opened, and the moment at which its first probe may go.
+/// Returns a breaker that opened, and the moment at which its first probe may go.
 pub fn opened(settings: Settings, luck: u64) -> (CircuitBreaker, Moment) {
     let mut breaker = settings.breaker(luck);
     loop {

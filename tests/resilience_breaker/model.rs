@@ -1,4 +1,4 @@
-//! The breaker against a plain model that looks at the whole history.
+//! The breaker against a plain model that evaluates the whole history.
 
 use lanekeeper::quota::Moment;
 use lanekeeper::resilience::{Admission, BreakerState, CallCounts, CallOutcome, CircuitBreaker};
@@ -7,7 +7,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 use crate::days::{Settings, Step, at, ms, settings, steps};
 
-/// What the breaker ought to do: naive, eager, and with the whole history at hand.
+/// A plain model of the breaker: naive, eager, and with the whole history at hand.
 struct Model {
     settings: Settings,
     state: Known,
@@ -15,7 +15,7 @@ struct Model {
     generation: u32,
     /// Every outcome ever: in which generation, when, whether it failed, and whether it was slow.
     history: Vec<(u32, u64, bool, bool)>,
-    /// When it opened, each time, since it last was closed for a window.
+    /// How often it opened since it last was closed for a window.
     opened: u32,
     closed_at: u64,
 }
@@ -23,12 +23,12 @@ struct Model {
 #[derive(Debug, Clone)]
 enum Known {
     Closed,
-    /// Since when; until when is luck, within bounds, and learned by asking.
+    /// Since when. Until when is random, within bounds, and learned from the breaker.
     Open {
         since: u64,
         until: Option<Moment>,
     },
-    /// Since when; and when each probe under way left.
+    /// Since when, and when each probe in flight was sent.
     HalfOpen {
         since: u64,
         probes: Vec<(usize, u64)>,
@@ -60,7 +60,7 @@ impl Model {
         self.enter(Known::Closed);
     }
 
-    /// The moment at which the trial is decided by time, and how.
+    /// Returns the moment at which the half-open period is decided by time, and how.
     fn decided(&self) -> Option<(u64, &'static str)> {
         let Known::HalfOpen { since, probes, succeeded } = &self.state else { return None };
         let end = since + self.settings.longest_trial;
@@ -81,7 +81,7 @@ impl Model {
         }
     }
 
-    /// Asks the breaker how long it is open, which is luck, and checks the bounds.
+    /// Learns how long the breaker is open, which is random, and checks the bounds.
     fn learn(&mut self, breaker: &mut CircuitBreaker, now: u64) -> Result<(), TestCaseError> {
         let factor = (1..self.opened)
             .fold(1_u64, |factor, _| (factor * u64::from(self.settings.growth)).min(1 << 30));
@@ -154,7 +154,7 @@ impl Model {
                     }
                 }
             }
-            // An exit: nothing else was let through.
+            // An exit: no other call was let through.
             Known::Open { .. } if outcome == CallOutcome::Success && !slow => {
                 match self.settings.probes {
                     1 => self.close(now),
@@ -168,7 +168,7 @@ impl Model {
         }
     }
 
-    /// Lets a call through as the breaker ought to. Says whether it is a probe.
+    /// Lets a call through as the breaker should. Returns whether it is a probe.
     fn admit(&mut self, call: usize, now: u64) -> Option<bool> {
         if let Known::Open { until: Some(until), .. } = self.state {
             if at(now) < until {

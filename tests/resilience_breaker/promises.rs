@@ -1,4 +1,4 @@
-//! What matters most of a breaker, promise by promise, whatever its settings and its luck.
+//! The main promises of a breaker, one by one, for all settings and all random numbers.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ proptest! {
         prop_assert_eq!(breaker.next_change(at(now)), Some(until));
         match breaker.when(until) {
             Ok(()) => {}
-            // The probes decided for open: for a while longer.
+            // The probes opened it again: for a while longer.
             Err(CallNotPermitted::Open { until: later }) => {
                 let probing = matches!(refused, CallNotPermitted::Probing { .. });
                 prop_assert!(probing && later > until);
@@ -50,7 +50,7 @@ proptest! {
     ) {
         let mut breaker = settings.breaker(luck);
         let (now, late) = run(&mut breaker, before, 0);
-        // Whatever happens, the breaker has changed its state at least once after that.
+        // After that, the breaker has changed its state at least once.
         breaker.set_mode(BreakerMode::Automatic, at(now));
         let (now, _) = run(&mut breaker, between, now);
         let _ = breaker.state(at(now));
@@ -78,7 +78,7 @@ proptest! {
         let (mut breaker, mut now) = opened(settings, luck);
         for _ in 0..cancelled {
             let probe = breaker.admit(now).unwrap();
-            // Not so long that the time half open is over.
+            // Not so long that the half-open period ends.
             now = now + ms(settings.longest_trial.min(settings.deadline)) / 100;
             breaker.record(probe, now, CallOutcome::Ignored, Duration::MAX);
             prop_assert_eq!(breaker.state(now), BreakerState::HalfOpen);
@@ -100,14 +100,15 @@ proptest! {
             breaker.record(probe, now, CallOutcome::Success, QUICK);
         }
         prop_assert_eq!(breaker.state(now), BreakerState::Closed);
-        // And what it brings in the end is no news.
+        // And its late result changes nothing.
         let late = now + ms(settings.deadline);
         breaker.record(hung, late, CallOutcome::Failure, ms(settings.deadline));
         prop_assert_eq!(breaker.counts(late).calls, 0);
         prop_assert!(breaker.admit(late).is_ok());
     }
 
-    /// Even if all of them hang, for ever, again and again: it is always decided, and probed again.
+    /// Even if all of them hang for ever, again and again: each half-open period is decided, and the next one probes
+    /// again.
     #[test]
     fn hung_probes_never_block_for_longer_than_their_deadline(
         settings in settings(), luck in any::<u64>(),

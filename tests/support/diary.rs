@@ -1,4 +1,4 @@
-//! An observer that writes down what it hears, in order, of calls that are tried more than once.
+//! An observer that records its events, in order, of calls that are attempted more than once.
 
 use std::any::Any;
 use std::sync::Mutex;

@@ -1,4 +1,4 @@
-//! A saturated lane in virtual time: the allowance under test, a path, and what the broker saw.
+//! A saturated lane in virtual time: the pacing state under test, a path, and what the broker saw.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,33 +12,32 @@ use lanekeeper::quota::{
 
 use super::latency::Latency;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// When the broker counted each call, in nanoseconds, in the order of sending.
     pub arrivals: Vec<u64>,
     /// The sum of all round trips.
     pub round_trips: Duration,
-    /// Whether every credit given was within what the path can never undercut: the one assumption
-    /// that the credit makes.
+    /// Whether every credit was within what the path can never undercut: the one assumption of the credit.
     pub assumption_held: bool,
 }
 
 impl Seen {
-    /// The share of `limit` per `window` that arrived between `from` and `to`.
+    /// Returns the share of `limit` per `window` that arrived between `from` and `to`.
     pub fn used(&self, limit: u32, window: Duration, from: Duration, to: Duration) -> f64 {
         let span = from.as_nanos() as u64..to.as_nanos() as u64;
         let calls = self.arrivals.iter().filter(|at| span.contains(at)).count() as f64;
         calls / (f64::from(limit) * (to - from).as_secs_f64() / window.as_secs_f64())
     }
 
-    /// The mean round trip.
+    /// Returns the mean round trip.
     pub fn mean(&self) -> Duration {
         self.round_trips / self.arrivals.len() as u32
     }
 }
 
-/// Calls without end through a lane, at most `in_flight` at once, for `length` of virtual time.
+/// Sends an endless supply of calls through a lane, at most `in_flight` at once, for `length` of virtual time.
 pub fn saturate(
     quota: &Quota,
     credit: RttCredit,
@@ -53,8 +52,8 @@ pub fn saturate(
 /// How long a caller waits for an answer that never comes.
 const GIVE_UP: u64 = 2_000_000_000;
 
-/// The same, where a share of the calls gets no answer: it is given up after a while, and arrives
-/// at any time up to as long again.
+/// The same, where a share of the calls gets no answer: the caller gives up after a while, and the call arrives at
+/// any time up to twice that.
 pub fn saturate_with_losses(
     quota: &Quota,
     credit: RttCredit,

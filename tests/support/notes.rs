@@ -1,4 +1,4 @@
-//! An observer that writes down what it hears of each call.
+//! An observer that records the events of each call.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ pub enum Event {
     Late,
 }
 
-/// What was heard of each call, by its lane and its number, in order.
+/// The events of each call, by its lane and its number, in order.
 pub type Heard = HashMap<(String, u64), Vec<Event>>;
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// If it `panics`, it does so each time, when all is written down.
+    /// Creates the observer. If it `panics`, it does so at each event, after recording it.
     pub fn new(panics: bool) -> Self {
         Self { panics, ..Self::default() }
     }
@@ -42,7 +42,7 @@ impl Notes {
         self.heard.lock().unwrap().clone()
     }
 
-    /// The states that lanes went into.
+    /// Returns the states that lanes entered.
     pub fn states(&self) -> Vec<LaneState> {
         self.states.lock().unwrap().clone()
     }

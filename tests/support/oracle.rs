@@ -1,12 +1,12 @@
 //! The exact oracle: would a broker that counts these arrivals have refused one?
 //!
-//! Deliberately naive, and unlike the code under test: it looks at a finished list of arrival times
-//! in nanoseconds, with whole numbers only.
+//! Deliberately naive, and unlike the code under test: it evaluates a finished list of arrival times in
+//! nanoseconds, with whole numbers only.
 
 /// How a broker counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// The last `limit` arrivals, exactly. An arrival a whole window old is forgotten.
+    /// The last `limit` arrivals, exactly. An arrival expires after a whole window.
     SlidingLog,
     /// Windows that begin at `phase` and follow each other.
     FixedWindow { phase: u64 },
@@ -14,8 +14,8 @@ pub enum Algorithm {
     TokenBucket,
 }
 
-/// How many of `arrivals` (any order) a broker that counts by `algorithm` would have refused. A
-/// refused arrival uses up nothing.
+/// Returns how many of `arrivals` (in any order) a broker that counts by `algorithm` would have refused. A refused
+/// arrival uses up nothing.
 pub fn refused(arrivals: &[u64], limit: u32, length: u64, algorithm: Algorithm) -> usize {
     let mut sorted = arrivals.to_vec();
     sorted.sort_unstable();
@@ -66,7 +66,7 @@ pub fn refused(arrivals: &[u64], limit: u32, length: u64, algorithm: Algorithm) 
     refusals
 }
 
-/// What a broker counts: when, and for how much.
+/// An arrival at a broker: when, and its weight.
 pub type Arrival = (u64, u64);
 
 /// How a broker counts calls that differ in weight.
@@ -83,7 +83,7 @@ pub enum Count {
     Counter { limit: u64, length: u64, offset: i128 },
 }
 
-/// How many arrivals are one too many.
+/// Returns how many arrivals are one too many.
 pub fn over(arrivals: &[Arrival], count: Count) -> usize {
     let mut sorted = arrivals.to_vec();
     sorted.sort_unstable();
@@ -132,9 +132,8 @@ pub struct Seen {
     pub windows: Vec<(u64, u64)>,
 }
 
-/// How many calls were one too many when they were sent, where the quota changes meanwhile: no
-/// window of time that the call arrives in may hold more than was allowed as it was sent, of it and
-/// of those sent before it.
+/// Returns how many calls were one too many when they were sent, if the quota changes meanwhile: no window of time
+/// that the call arrives in may hold more than was allowed as it was sent, of it and of those sent before it.
 pub fn over_in_force(calls: &[Seen]) -> usize {
     let wrong = |last: &Seen| {
         let earlier: Vec<&Seen> = calls.iter().filter(|call| call.step <= last.step).collect();
@@ -190,7 +189,7 @@ mod tests {
     fn the_oracle_of_changes_goes_by_what_was_in_force() {
         let call =
             |step, arrived, limit| Seen { step, arrived, weight: 1, windows: vec![(limit, 100)] };
-        // Two were allowed, and then one: who was sent before that is no fault.
+        // Two were allowed, and then one: calls sent before the change count as right.
         assert_eq!(over_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 150, 1)]), 0);
         assert_eq!(over_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 149, 1)]), 1);
         // A call that overtakes an earlier one counts with it.
