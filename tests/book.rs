@@ -64,9 +64,10 @@ impl Page {
 
 /// Returns the anchor of a heading, on the web and in the book: lower case, no signs, dashes for spaces.
 fn anchor(heading: String) -> String {
-    let kept = heading.trim().to_lowercase();
-    let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
-    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+    let anchor_text = heading.trim().to_lowercase();
+    let anchor_text =
+        anchor_text.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    anchor_text.map(|it| if it == ' ' { '-' } else { it }).collect()
 }
 
 /// Returns the chapters, by their names in `docs/`.
@@ -99,16 +100,16 @@ fn fault(page: &Page, link: &str) -> Option<String> {
 
 #[test]
 fn every_link_and_every_picture_is_there() {
-    let mut looked_at = 0;
+    let mut checked = 0;
     let mut faults = Vec::new();
     for page in pages() {
         for link in page.relative() {
-            looked_at += 1;
+            checked += 1;
             let fault = fault(&page, link);
             faults.extend(fault.map(|fault| format!("{}: {link} {fault}", page.name())));
         }
     }
-    assert!(looked_at > 50, "only {looked_at} links were found");
+    assert!(checked > 50, "only {checked} links were found");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
@@ -145,7 +146,7 @@ fn all_code_in_the_pages_is_tested() {
 #[test]
 fn every_example_that_a_page_has_a_command_for_is_there() {
     let examples = root().join("examples");
-    let mut looked_at = BTreeSet::new();
+    let mut checked = BTreeSet::new();
     for page in pages() {
         let text = fs::read_to_string(&page.path).unwrap();
         for rest in text.split("--example ").skip(1) {
@@ -154,8 +155,8 @@ fn every_example_that_a_page_has_a_command_for_is_there() {
             let is_there =
                 examples.join(name).is_dir() || examples.join(format!("{name}.rs")).is_file();
             assert!(is_there, "{}: there is no example {name}", page.name());
-            looked_at.insert(name.to_owned());
+            checked.insert(name.to_owned());
         }
     }
-    assert!(looked_at.len() >= 5, "{looked_at:?}");
+    assert!(checked.len() >= 5, "{checked:?}");
 }

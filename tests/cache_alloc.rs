@@ -30,16 +30,16 @@ fn full(instrument: &Instrument) -> Quote {
 }
 
 #[test]
-fn an_answer_from_memory_allocates_nothing() {
-    let mut within = MockBroker::new();
-    within
+fn a_cache_hit_allocates_nothing() {
+    let mut inner = MockBroker::new();
+    inner
         .expect_quotes()
         .returning(|instruments| Ok(instruments.iter().map(|i| (i.clone(), full(i))).collect()));
     let limits = ["transactional", "quote", "historical"]
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
         .budget("orders", Quota::unlimited());
-    let broker = BrokerProxy::builder(within).limits(limits);
+    let broker = BrokerProxy::builder(inner).limits(limits);
     let broker = broker.quote_ttl(Duration::from_secs(3600)).build().unwrap();
     let careful = broker.with(CallOptions::new().max_age(Duration::from_secs(3600)));
     let infy = Instrument::new("NSE", "INFY");

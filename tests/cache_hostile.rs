@@ -22,7 +22,7 @@ const TTL: Duration = Duration::from_secs(5);
 
 /// An operation of a key, any of which may panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum Operation {
     Hash,
     Eq,
     Clone,
@@ -32,7 +32,7 @@ enum Deed {
 /// A planned panic.
 #[derive(Debug, Clone, Copy)]
 struct Planned {
-    at: Deed,
+    at: Operation,
     /// On the fetcher thread, or on any other.
     on_fetcher: bool,
     /// How many operations of the kind succeed before.
@@ -58,14 +58,14 @@ impl Plan {
         self.panics.load(Ordering::SeqCst)
     }
 
-    fn step(&self, deed: Deed) {
+    fn step(&self, operation: Operation) {
         thread_local!(static FETCHER: Cell<Option<bool>> = const { Cell::new(None) });
         let mut plan = self.planned.lock().unwrap();
         let Some(Planned { at, on_fetcher, after, once }) = plan.as_mut() else { return };
         let named = || thread::current().name() == Some("batch-cache");
         let is_fetcher = FETCHER.get().unwrap_or_else(named);
         FETCHER.set(Some(is_fetcher));
-        if *at != deed || *on_fetcher != is_fetcher || thread::panicking() {
+        if *at != operation || *on_fetcher != is_fetcher || thread::panicking() {
             return;
         }
         if *after > 0 {
@@ -78,7 +78,7 @@ impl Plan {
         drop(plan);
         self.panics.fetch_add(1, Ordering::SeqCst);
         QUIET.call_once(quiet);
-        panic!("a key panics at {deed:?}");
+        panic!("a key panics at {operation:?}");
     }
 }
 
@@ -101,14 +101,14 @@ struct Touchy(u32, Arc<Plan>);
 
 impl Hash for Touchy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.1.step(Deed::Hash);
+        self.1.step(Operation::Hash);
         self.0.hash(state);
     }
 }
 
 impl PartialEq for Touchy {
     fn eq(&self, other: &Self) -> bool {
-        self.1.step(Deed::Eq);
+        self.1.step(Operation::Eq);
         self.0 == other.0
     }
 }
@@ -117,14 +117,14 @@ impl Eq for Touchy {}
 
 impl Clone for Touchy {
     fn clone(&self) -> Self {
-        self.1.step(Deed::Clone);
+        self.1.step(Operation::Clone);
         Self(self.0, Arc::clone(&self.1))
     }
 }
 
 impl Drop for Touchy {
     fn drop(&mut self) {
-        self.1.step(Deed::Drop);
+        self.1.step(Operation::Drop);
     }
 }
 
@@ -143,7 +143,7 @@ fn touchy(clock: &ManualClock) -> TouchyCache {
 
 /// Takes a cache through everything: misses, hits, a refused request, piggybacked keys, a stale answer and its
 /// refresh. Whatever becomes of each, it returns.
-fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
+fn exercise(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
     let attempt = |step: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(step)));
     attempt(&|| drop(cache.get_many(&[key(1), key(2)])));
     attempt(&|| _ = cache.track(&[key(3)]));
@@ -157,9 +157,9 @@ fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
 }
 
 #[test]
-fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
-    let deeds = [Deed::Hash, Deed::Eq, Deed::Clone, Deed::Drop];
-    let places = deeds.into_iter().flat_map(|at| [(at, true), (at, false)]);
+fn wherever_a_key_panics_no_caller_waits_for_ever_and_the_cache_goes_on() {
+    let operations = [Operation::Hash, Operation::Eq, Operation::Clone, Operation::Drop];
+    let places = operations.into_iter().flat_map(|at| [(at, true), (at, false)]);
     for ((at, on_fetcher), once) in places.flat_map(|place| [(place, true), (place, false)]) {
         for after in 0.. {
             let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
@@ -167,7 +167,7 @@ fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
             let key = |number| Touchy(number, Arc::clone(&plan));
             plan.set(Planned { at, on_fetcher, after, once });
             thread::scope(|scope| {
-                let mine = || catch_unwind(AssertUnwindSafe(|| life(&cache, &clock, key)));
+                let mine = || catch_unwind(AssertUnwindSafe(|| exercise(&cache, &clock, key)));
                 let other = scope.spawn(mine);
                 let _ = mine();
                 let _ = other.join().unwrap();
@@ -177,7 +177,7 @@ fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
             let answer = cache.get(&key(7)).or_else(|_| cache.get(&key(7)));
             assert_eq!(*answer.unwrap().unwrap().value, 7, "after {panics} panics at {at:?}");
             if panics == 0 {
-                assert!(after > 0 || at == Deed::Eq, "{at:?} was never tried");
+                assert!(after > 0 || at == Operation::Eq, "{at:?} was never tried");
                 break;
             }
         }
@@ -248,13 +248,13 @@ fn a_value_may_ask_the_cache_as_it_is_dropped() {
 }
 
 #[test]
-fn a_key_that_panics_as_the_cache_looks_for_work_does_not_end_it() {
+fn a_key_that_panics_as_the_fetcher_searches_for_work_does_not_end_it() {
     let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
     let cache = touchy(&clock);
     let key = |number| Touchy(number, Arc::clone(&plan));
     cache.get(&key(1)).unwrap();
     clock.advance(TTL);
-    plan.set(Planned { at: Deed::Hash, on_fetcher: true, after: 0, once: false });
+    plan.set(Planned { at: Operation::Hash, on_fetcher: true, after: 0, once: false });
     // The fetcher finds the requested refresh.
     assert_eq!(cache.get(&key(1)).unwrap().unwrap().origin, Origin::Stale);
     while plan.panics.load(Ordering::SeqCst) == 0 {
@@ -266,12 +266,12 @@ fn a_key_that_panics_as_the_cache_looks_for_work_does_not_end_it() {
 }
 
 #[test]
-fn a_key_that_panics_before_its_request_goes_is_told_to_who_waits() {
+fn a_key_that_panics_before_its_request_goes_is_reported_to_its_waiter() {
     let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
     let cache = touchy(&clock);
     cache.track(&[Touchy(3, Arc::clone(&plan))]).unwrap();
-    plan.set(Planned { at: Deed::Clone, on_fetcher: true, after: 0, once: false });
-    let told = cache.get(&Touchy(1, Arc::clone(&plan))).unwrap_err();
-    assert_eq!(told, FetchError::Panicked { message: "a key panics at Clone".to_owned() });
+    plan.set(Planned { at: Operation::Clone, on_fetcher: true, after: 0, once: false });
+    let error = cache.get(&Touchy(1, Arc::clone(&plan))).unwrap_err();
+    assert_eq!(error, FetchError::Panicked { message: "a key panics at Clone".to_owned() });
     assert_eq!(plan.end(), 1);
 }

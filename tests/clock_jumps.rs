@@ -111,11 +111,11 @@ fn no_deadline_passes_because_another_lane_waits_for_longer() {
             let late = vec![at(1, 100_000)];
             let soon: Vec<_> = (0..3).map(|_| at(2, 3500)).collect();
             gate.let_go().wait().unwrap();
-            let told = |tickets: Vec<Ticket<Moment, LaneError>>| {
+            let answers = |tickets: Vec<Ticket<Moment, LaneError>>| {
                 tickets.into_iter().map(|t| t.wait().unwrap().since(began)).collect::<Vec<_>>()
             };
-            assert_eq!(told(soon), [1000, 2000, 3000].map(ms));
-            assert_eq!(told(late), [ms(60_000)]);
+            assert_eq!(answers(soon), [1000, 2000, 3000].map(ms));
+            assert_eq!(answers(late), [ms(60_000)]);
         });
     }
 }
@@ -137,7 +137,7 @@ fn a_deadline_is_a_moment_to_go_to_as_well() {
 }
 
 #[test]
-fn lanes_that_are_gone_hold_up_nobody() {
+fn lanes_that_are_gone_hold_up_no_other() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let load = Load { windows: vec![(1, 1000)], in_flight: 3, takes: 0, calls: 3 };
@@ -194,7 +194,7 @@ impl Observer for Chatty {
 }
 
 #[test]
-fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
+fn a_call_that_waits_for_another_call_does_not_stop_time() {
     within_reason(|| {
         let (clock, chatty) = (ManualClock::auto_advancing(), Arc::new(Chatty::default()));
         let config = LaneConfig::new(Quota::per_second(1)).in_flight(4);
@@ -219,7 +219,7 @@ fn two_lanes(clock: &ManualClock, second: impl FnOnce(LaneConfig) -> LaneConfig)
 const OTHER: CallSpec = CallSpec { lane: 1, ..WRITE };
 
 #[test]
-fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
+fn a_call_that_waits_for_a_slot_does_not_stop_time() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config.queue(1).when_full(OverflowPolicy::Block));
@@ -235,7 +235,7 @@ fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
 }
 
 #[test]
-fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
+fn a_call_that_shuts_another_lane_does_not_stop_time() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config);
@@ -252,7 +252,7 @@ fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
 }
 
 #[test]
-fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
+fn a_call_that_drops_other_lanes_does_not_stop_time() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config);
@@ -270,7 +270,7 @@ fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
 }
 
 #[test]
-fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
+fn a_call_that_waits_for_so_long_waits_no_longer() {
     for _ in 0..50 {
         within_reason(|| {
             let clock = ManualClock::auto_advancing();
@@ -294,7 +294,7 @@ fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
 }
 
 #[test]
-fn who_has_an_answer_is_awake_at_once() {
+fn a_caller_with_an_answer_is_active_at_once() {
     for _ in 0..200 {
         within_reason(|| {
             let clock = ManualClock::auto_advancing();

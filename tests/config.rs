@@ -63,7 +63,7 @@ fn a_preset_stands_in_for_what_the_broker_documents_and_the_file_goes_over_it() 
 }
 
 #[test]
-fn what_is_said_later_counts() {
+fn what_is_configured_later_counts() {
     let file = config("[lanes.quote]\nquota = '2/s'\n[budgets]\norders = '9/h'");
     let lane = || LaneConfig::new(Quota::per_second(3)).queue(7);
     let budget = || Budget::new(Quota::per_second(3)).reserve(1);
@@ -139,7 +139,7 @@ impl Weather for Sunny {
 }
 
 #[test]
-fn a_trait_of_ones_own_takes_a_file_too() {
+fn a_custom_trait_takes_a_file_too() {
     let file = "lanes: { general: 10/s, alerts: { quota: 20/min, in_flight: 2 } }\nbudgets: { sms: 500/day }";
     let config = Config::from_yaml(file).unwrap();
     let weather = WeatherProxy::builder(Sunny).config(&config).build().unwrap();
@@ -246,7 +246,7 @@ fn the_cache_and_the_users_are_set_up() {
 }
 
 #[test]
-fn settings_can_be_a_part_of_a_file_of_ones_own() {
+fn settings_can_be_a_part_of_another_file() {
     let read = |json: &str| serde_json::from_str::<Config>(json);
     let json = r#"{ "lanes": { "quote": { "queue": 7, "retry": false } }, "cache": { "ttl_jitter": 0.5 } }"#;
     let same = config("lanes.quote = { queue = 7, retry = 'off' }\ncache.ttl_jitter = 0.5");
@@ -266,7 +266,7 @@ fn settings_can_be_a_part_of_a_file_of_ones_own() {
 }
 
 #[test]
-fn a_reserve_that_leaves_nothing_is_refused_where_that_can_be_told() {
+fn a_reserve_that_leaves_nothing_is_refused_where_that_is_known() {
     let all = "reserve = 400";
     assert!(refusal(&format!("[budgets.orders]\nquota = '400/min'\n{all}")).contains("reserve"));
     assert!(refusal(&format!("preset = 'kite'\n[budgets.orders]\n{all}")).contains("reserve"));

@@ -15,7 +15,7 @@ fn check(file: &Path, more: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_file_is_looked_at_and_nothing_is_started() {
+fn a_file_is_checked_and_nothing_is_started() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lanes.toml");
     let write = |text: &str| std::fs::write(&file, text).unwrap();
@@ -23,7 +23,7 @@ fn a_file_is_looked_at_and_nothing_is_started() {
     write(
         "preset = 'alpaca'\n[lanes]\nquote = '2/s'\n[budgets.orders]\nreserve = 3\nquota = '9/h'",
     );
-    let (code, said, errors) = check(&file, &[]);
+    let (code, output, errors) = check(&file, &[]);
     let lines = [
         format!("{}: good", file.display()),
         "lane transactional: 200/min".into(),
@@ -32,13 +32,13 @@ fn a_file_is_looked_at_and_nothing_is_started() {
         "budget orders: 9/h".into(),
     ];
     assert_eq!(
-        (code, said.lines().collect::<Vec<_>>(), errors.as_str()),
+        (code, output.lines().collect::<Vec<_>>(), errors.as_str()),
         (Some(0), lines.iter().map(String::as_str).collect(), "")
     );
 
     write("[lanes.general]\nqueue = 0\n[lanes.alert]\nquota = '1/s'");
-    let (code, said, errors) = check(&file, &[]);
-    assert_eq!((code, said.as_str()), (Some(1), ""));
+    let (code, output, errors) = check(&file, &[]);
+    assert_eq!((code, output.as_str()), (Some(1), ""));
     let begin = format!("{}:2: lanes.general.queue: 0 will not do: write a number", file.display());
     assert!(errors.starts_with(&begin) && errors.lines().count() == 1, "{errors}");
 
@@ -46,12 +46,12 @@ fn a_file_is_looked_at_and_nothing_is_started() {
     let (code, _, errors) = check(&file, &["--lanes", "general,alerts"]);
     let begin = format!("{}: lanes.alert: there is no lane of this name", file.display());
     assert!(code == Some(1) && errors.starts_with(&begin), "{errors}");
-    let (code, said, _) = check(&file, &["--lanes", "general,alert", "--budgets", "sms"]);
+    let (code, output, _) = check(&file, &["--lanes", "general,alert", "--budgets", "sms"]);
     assert!(
-        code == Some(0) && said.contains("lane general: as the adapter documents it"),
-        "{said}"
+        code == Some(0) && output.contains("lane general: as the adapter documents it"),
+        "{output}"
     );
-    assert!(said.contains("budget sms: as the adapter"), "{said}");
+    assert!(output.contains("budget sms: as the adapter"), "{output}");
 
     write("budgets.sms = '1/s'");
     let (_, _, errors) = check(&file, &["--lanes", "general"]);
@@ -68,8 +68,8 @@ fn the_file_with_every_key_is_good() {
         let (_, text) = rest.split_once(&format!("```{kind}\n")).unwrap();
         let file = folder.path().join(format!("every.{kind}"));
         std::fs::write(&file, text.split("```").next().unwrap()).unwrap();
-        let (code, said, errors) = check(&file, &[]);
-        assert_eq!((code, errors.as_str()), (Some(0), ""), "{said}");
+        let (code, output, errors) = check(&file, &[]);
+        assert_eq!((code, errors.as_str()), (Some(0), ""), "{output}");
     }
 }
 

@@ -97,8 +97,9 @@ impl Form {
     #[track_caller]
     fn refuses(self, text: &str, path: &str, line: usize) {
         let error = (self.read)(text).expect_err(path);
-        let told = error.problems().iter().any(|it| it.path == path && it.line == Some(line));
-        assert!(told, "{path}, line {line}, is not among: {error}");
+        let is_reported =
+            error.problems().iter().any(|it| it.path == path && it.line == Some(line));
+        assert!(is_reported, "{path}, line {line}, is not among: {error}");
     }
 }
 

@@ -90,7 +90,7 @@ fn a_reserve_of_a_preset_without_a_budget_keeps_nothing() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
+fn all_that_is_wrong_is_reported_at_once_in_the_order_of_the_lines() {
     let text = refusal(
         "preset = 'kitee'
 [lanes.quote]

@@ -63,7 +63,7 @@ fn until(mut done: impl FnMut() -> bool) {
 }
 
 /// Returns the timeout of a client. Only a wait can detect silence, and any wait will do, as nothing is in transit.
-fn patience(fault: &str) -> Duration {
+fn client_timeout(fault: &str) -> Duration {
     if fault.starts_with("hang") { Duration::from_millis(100) } else { LONG }
 }
 
@@ -98,7 +98,7 @@ const FAULTS: [(&str, ErrorClass, usize, ErrorClass); 21] = [
 fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
     for (fault, write, in_ledger, _) in FAULTS {
         let exchange = always(Target::Place, fault);
-        let error = kite(&exchange, patience(fault)).place_order(&order("a1")).unwrap_err();
+        let error = kite(&exchange, client_timeout(fault)).place_order(&order("a1")).unwrap_err();
         assert_eq!(error.class(), write, "{fault}: {error}");
         assert_eq!(booked(&exchange, "a1"), in_ledger, "{fault}: {error}");
         // Sent once, whatever the outcome.
@@ -113,7 +113,7 @@ fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
 fn a_read_that_meets_a_fault_may_be_asked_again_or_not() {
     for (fault, _, _, read) in FAULTS {
         let exchange = always(Target::Reads, fault);
-        let kite = kite(&exchange, patience(fault));
+        let kite = kite(&exchange, client_timeout(fault));
         let error = kite.orders().unwrap_err();
         assert_eq!(error.class(), read, "{fault}: {error}");
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
@@ -127,7 +127,7 @@ fn changes_and_cancellations_meet_faults_too() {
     for (fault, write, in_ledger, _) in FAULTS {
         let exchange = start(Faults::new());
         let id = kite(&exchange, LONG).place_order(&order("a1")).unwrap();
-        let kite = kite(&exchange, patience(fault));
+        let kite = kite(&exchange, client_timeout(fault));
         let fault_of = |on| Faults::new().rule(Rule::new(on, fault.parse().unwrap()));
         exchange.set_faults(&fault_of(Target::Modify)).unwrap();
         let error = kite.modify_order(&id, &OrderChange::new().quantity(7)).unwrap_err();
@@ -147,7 +147,7 @@ fn every_read_of_the_adapter_survives_every_fault() {
     let infy = Instrument::new("NSE", "YESBANK");
     for (fault, _, _, read) in FAULTS {
         let exchange = always(Target::Reads, fault);
-        let kite = kite(&exchange, patience(fault));
+        let kite = kite(&exchange, client_timeout(fault));
         let id = OrderId::new("1");
         for (what, error) in [
             ("history", kite.order_history(&id).unwrap_err()),
@@ -233,14 +233,14 @@ fn the_listing_may_come_as_an_error_with_a_good_status() {
 }
 
 #[test]
-fn the_edges_page_is_told_by_its_title() {
+fn the_edges_page_is_recognised_by_its_title() {
     let exchange = always(Target::All, "page-403-before");
     let error = kite(&exchange, LONG).orders().unwrap_err();
     assert!(error.to_string().contains("Just a moment..."), "{error}");
 }
 
 #[test]
-fn faults_strike_by_the_number_of_the_request_to_their_route() {
+fn faults_apply_by_the_number_of_the_request_to_their_route() {
     let cut = Fault::Gateway { status: 502, when: Timing::After };
     let exchange = start(Faults::new().rule(Rule::new(Target::Place, cut).calls([2, 3])));
     let kite = kite(&exchange, LONG);
@@ -269,7 +269,7 @@ fn a_run_can_be_repeated_by_its_seed() {
 }
 
 #[test]
-fn who_is_refused_by_the_counters_meets_no_fault() {
+fn a_request_that_the_counters_refuse_meets_no_fault() {
     let limits = Limits::new().lane(lanes::TRANSACTIONAL, Quota::new(1, Duration::from_secs(3600)));
     let faults = Faults::new().rule("all=502-before".parse().unwrap());
     let exchange = SimulatedExchange::builder().limits(limits).faults(faults).start().unwrap();
@@ -306,7 +306,7 @@ fn a_truncated_answer_breaks_off_in_the_middle_of_what_it_promised() {
 }
 
 #[test]
-fn a_hung_answer_does_not_keep_the_exchange_from_stopping() {
+fn a_hung_answer_does_not_keep_the_simulator_from_stopping() {
     for fault in ["hang-before", "hang-after", "slow:1h", "timed-out:1h"] {
         let mut exchange = always(Target::All, fault);
         let patient = kite(&exchange, LONG);

@@ -273,7 +273,7 @@ fn half_a_request_never_arrives() {
 }
 
 #[test]
-fn who_has_no_token_gets_no_further_than_the_door() {
+fn a_request_without_a_token_is_not_counted() {
     let exchange = tight(1).start().unwrap();
     for headers in [
         "",
@@ -463,7 +463,7 @@ fn a_price_that_is_no_step_is_refused_in_kites_words() {
 }
 
 #[test]
-fn fields_that_are_unknown_or_said_twice_are_refused() {
+fn fields_that_are_unknown_or_repeated_are_refused() {
     let (exchange, path) = with_order();
     for (more, what) in [
         ("&quantity=1000", "repeated field `quantity`"),
@@ -654,7 +654,7 @@ fn stopped_with_half_sent_requests() {
 }
 
 #[test]
-fn a_client_that_takes_no_answer_is_cut_off() {
+fn a_client_that_does_not_read_is_cut_off() {
     let exchange = tight(1_000_000).read_timeout(Duration::from_millis(50)).start().unwrap();
     let listing = get(&exchange, "/instruments").body;
     let token = listing.lines().nth(1).and_then(|line| line.split(',').next()).unwrap();

@@ -93,7 +93,7 @@ fn what_the_dead_process_sent_is_found() {
             (3, absent()),
         ]
     );
-    assert!(broker.clock.now().since(at) >= SETTLE, "not placed is said too soon");
+    assert!(broker.clock.now().since(at) >= SETTLE, "absence is reported too soon");
     assert_eq!(broker.state().placed, 3);
     drop(guard);
     assert_eq!(open(&broker, &path).recover(), []);
@@ -115,7 +115,7 @@ fn what_was_answered_as_unknown_is_asked_after_a_restart() {
     broker.state().blind.clear();
     drop(guard);
     let recovery = open(&broker, &path).recover().remove(0);
-    assert_eq!(Some(recovery.tag), detail.lookup.and_then(|trail| trail.tag));
+    assert_eq!(Some(recovery.tag), detail.lookup.and_then(|lookup| lookup.tag));
     assert_eq!(
         recovery.outcome,
         RecoveredOutcome::Rejected(ErrorDetail::new("order 000001: no funds"))
@@ -124,12 +124,12 @@ fn what_was_answered_as_unknown_is_asked_after_a_restart() {
 
 /// Once it was reported there is nothing left to recover, and the first answer of `recover` does not count.
 #[test]
-fn what_turns_up_late_is_noted() {
-    for says_first in ["nobody", "recover"] {
+fn what_turns_up_late_is_recorded() {
+    for says_first in ["watch", "recover"] {
         let (_folder, path) = folder();
         let broker = echoed();
-        let told = Arc::new(AtomicU32::new(0));
-        let count = Arc::clone(&told);
+        let reported = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&reported);
         let guard = broker.guarded().journal(&path).on_turned_up(move |late| {
             assert_eq!(late.outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
             count.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +144,7 @@ fn what_turns_up_late_is_noted() {
         }
         broker.clock.advance(late);
         guard.orders().unwrap();
-        assert_eq!(told.load(Ordering::Relaxed), 1, "{says_first}");
+        assert_eq!(reported.load(Ordering::Relaxed), 1, "{says_first}");
         drop(guard);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.lines().last().unwrap().contains("000001"), "{text}");
@@ -153,7 +153,7 @@ fn what_turns_up_late_is_noted() {
 }
 
 #[test]
-fn a_tag_of_ones_own_stays_used_over_a_restart() {
+fn a_callers_tag_stays_used_over_a_restart() {
     let (_folder, path) = folder();
     let broker = echoed();
     broker.fates([Fate::LostBefore]);
@@ -171,7 +171,7 @@ fn killed_as_it_recovers_it_loses_no_answer() {
     die(&broker, open(&broker, &path), 2, Fate::DiesBefore);
     let guard = open(&broker, &path);
     // The first order was found by then.
-    broker.meanwhile(|look| assert!(look != 3, "killed"));
+    broker.meanwhile(|read| assert!(read != 3, "killed"));
     catch_unwind(AssertUnwindSafe(|| guard.recover())).unwrap_err();
     drop(guard);
     let expected = [(1, RecoveredOutcome::Placed(OrderId::new("000001"))), (2, absent())];
@@ -180,7 +180,7 @@ fn killed_as_it_recovers_it_loses_no_answer() {
 
 /// It will not appear any more, so the guard does not wait for it, and a human has to decide what became of it.
 #[test]
-fn nobody_waits_for_an_order_of_another_day() {
+fn no_caller_waits_for_an_order_of_another_day() {
     let (_folder, path) = folder();
     let broker = echoed();
     die(&broker, open(&broker, &path), 1, Fate::DiesBefore);
@@ -205,7 +205,7 @@ fn nobody_waits_for_an_order_of_another_day() {
 }
 
 #[test]
-fn what_is_forgotten_is_not_asked_after_a_restart() {
+fn what_is_abandoned_is_not_asked_after_a_restart() {
     let (_folder, path) = folder();
     let broker = echoed();
     for quantity in 1..=2 {
@@ -227,8 +227,8 @@ fn an_order_that_cannot_be_read_back_is_not_sent() {
     let (_folder, path) = folder();
     let broker = echoed();
     let guard = open(&broker, &path);
-    let odd = OrderRequest::market(Instrument::new("", "INFY"), Side::Buy, 1);
-    let error = guard.place_order(&odd).unwrap_err();
+    let corrupt = OrderRequest::market(Instrument::new("", "INFY"), Side::Buy, 1);
+    let error = guard.place_order(&corrupt).unwrap_err();
     assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
     assert!(error.to_string().contains("`:INFY` is not an instrument"), "{error}");
     assert_eq!(broker.state().placed, 0);
@@ -317,7 +317,7 @@ fn a_journal_cut_anywhere_can_be_opened() {
 }
 
 #[test]
-fn a_change_in_the_middle_is_told_with_its_line() {
+fn a_change_in_the_middle_is_reported_with_its_line() {
     let (_folder, path) = folder();
     let broker = echoed();
     let guard = open(&broker, &path);
@@ -370,7 +370,7 @@ fn a_second_guard_is_kept_out_until_the_first_is_gone() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_told_at_once() {
+fn a_folder_that_cannot_be_written_to_is_reported_at_once() {
     let (folder, path) = folder();
     fs::write(&path, "").unwrap();
     let missing = folder.path().join("missing").join("orders.journal");
@@ -451,7 +451,7 @@ fn a_new_file_that_is_there_already_is_not_written_through() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_read_it() {
+fn only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let (_folder, path) = folder();
     open(&echoed(), &path);

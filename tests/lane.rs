@@ -140,7 +140,7 @@ fn a_full_queue_refuses_and_says_that_nothing_was_sent() {
 }
 
 #[test]
-fn a_panic_costs_its_caller_one_answer_and_nobody_else_anything() {
+fn a_panic_costs_its_caller_one_answer_and_others_nothing() {
     let clock = ManualClock::auto_advancing();
     let lane = one(LaneConfig::new(Quota::per_second(10)).in_flight(1), clock.clone());
     for _ in 0..50 {
@@ -152,10 +152,10 @@ fn a_panic_costs_its_caller_one_answer_and_nobody_else_anything() {
     assert_eq!(call(&lane, || 7), Ok(7));
 }
 
-type Heard = (String, Effect, Sent, Duration, Duration);
+type DiaryEvent = (String, Effect, Sent, Duration, Duration);
 
 #[derive(Default)]
-struct Records(Mutex<Vec<Heard>>);
+struct Records(Mutex<Vec<DiaryEvent>>);
 
 impl Observer for Records {
     fn finished(&self, call: &FinishedCall<'_>) {
@@ -167,7 +167,7 @@ impl Observer for Records {
 }
 
 #[test]
-fn the_observer_hears_of_a_call_before_its_caller_does_and_may_panic() {
+fn the_observer_is_notified_of_a_call_before_its_caller_is_and_may_panic() {
     let clock = ManualClock::auto_advancing();
     let records = Arc::new(Records::default());
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);

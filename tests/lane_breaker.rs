@@ -59,7 +59,7 @@ fn retry_in(answer: Result<(), Failed>) -> Option<Duration> {
 }
 
 #[test]
-fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
+fn when_it_opens_waiting_calls_are_refused_with_the_time_to_retry() {
     let clock = ManualClock::new();
     let lanes = one(broken(1, breaker()), clock.clone());
     the(&lanes).pause();
@@ -87,19 +87,19 @@ fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
 
 /// Records the states of the breaker.
 #[derive(Default)]
-struct Heard(Mutex<Vec<BreakerState>>);
+struct BreakerLog(Mutex<Vec<BreakerState>>);
 
-impl Observer for Heard {
+impl Observer for BreakerLog {
     fn breaker(&self, _: &'static str, _: &'static str, state: BreakerState) {
         self.0.lock().unwrap().push(state);
     }
 }
 
 #[test]
-fn each_change_is_told_once() {
-    let (clock, heard) = (ManualClock::new(), Arc::new(Heard::default()));
+fn each_change_is_reported_once() {
+    let (clock, states) = (ManualClock::new(), Arc::new(BreakerLog::default()));
     let config = broken(1, breaker().probes(1));
-    let lanes = observed(config, clock.clone(), Some(heard.clone()));
+    let lanes = observed(config, clock.clone(), Some(states.clone()));
     call(&lanes, None).unwrap();
     break_it(&lanes);
     let _ = retry_in(call(&lanes, None));
@@ -107,7 +107,7 @@ fn each_change_is_told_once() {
     call(&lanes, None).unwrap();
     call(&lanes, None).unwrap();
     use BreakerState::{Closed, HalfOpen, Open};
-    assert_eq!(*heard.0.lock().unwrap(), [Open, HalfOpen, Closed]);
+    assert_eq!(*states.0.lock().unwrap(), [Open, HalfOpen, Closed]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_probe_that_fails_opens_it_for_longer() {
 }
 
 #[test]
-fn a_hung_probe_blocks_nobody_and_what_it_brings_later_changes_nothing() {
+fn a_hung_probe_blocks_no_call_and_its_late_result_changes_nothing() {
     let clock = ManualClock::new();
     // One failure opens it, so that a probe too many shows.
     let breaker = breaker().probes(1).failures_in_a_row(Some(1)).probe_deadline(SECOND);
@@ -191,7 +191,7 @@ fn a_success_of_before_it_opened_does_not_close_it() {
 }
 
 #[test]
-fn a_lane_whose_only_place_hangs_keeps_deadlines() {
+fn a_lane_whose_only_slot_hangs_keeps_deadlines() {
     let clock = ManualClock::new();
     let lanes = one(broken(1, breaker().probes(1)), clock.clone());
     break_it(&lanes);
@@ -245,7 +245,7 @@ fn it_can_be_forced_open_and_closed_and_switched_off() {
 }
 
 #[test]
-fn one_that_is_forced_open_refuses_those_who_wait_behind_a_hung_call() {
+fn one_that_is_forced_open_refuses_calls_that_wait_behind_a_hung_one() {
     let lanes = one(broken(1, breaker()), ManualClock::new());
     let gated = Gated::new();
     let hung = gated.submit(&lanes);
@@ -352,7 +352,7 @@ impl Crowd {
     }
 
     /// Advances time, but not while a thread waits whose deadline has passed.
-    fn pass(&self, time: Duration) {
+    fn advance(&self, time: Duration) {
         let end = self.clock.now() + time;
         while self.clock.now() < end {
             self.step();
@@ -369,7 +369,7 @@ impl Crowd {
     /// Returns how many of the threads the broker answers in a while.
     fn answered(&self) -> usize {
         self.answers.iter().for_each(|answers| answers.store(0, Ordering::SeqCst));
-        self.pass(OPEN_FOR * 2);
+        self.advance(OPEN_FOR * 2);
         self.answers.iter().filter(|answers| answers.load(Ordering::SeqCst) > 0).count()
     }
 }
@@ -390,7 +390,7 @@ fn sixty_four_threads_outlive_a_broker_that_dies_and_comes_back() {
         assert_eq!(crowd.answered(), Crowd::THREADS);
         for dead in [HANGS, FAILS, HANGS] {
             crowd.becomes(dead);
-            crowd.pass(SECOND * 30);
+            crowd.advance(SECOND * 30);
             crowd.becomes(ALIVE);
             assert_eq!(crowd.answered(), Crowd::THREADS);
         }

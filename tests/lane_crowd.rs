@@ -32,8 +32,8 @@ impl From<LaneError> for Failure {
 /// When calls were sent: the lane, whether they cost the budget, and the moment.
 type Sendings = Arc<Mutex<Vec<(usize, bool, u64)>>>;
 
-/// Two lanes on one budget, eight callers, and a thread that pauses, resumes and reads the status all the time.
-fn storm(when_full: OverflowPolicy) {
+/// Runs two lanes on one budget, eight callers, and a thread that pauses, resumes and reads the status all the time.
+fn run_mixed_load(when_full: OverflowPolicy) {
     let clock = ManualClock::auto_advancing();
     let mut builder = LanesBuilder::new("Test", &["test", "other"], &["budget"]);
     for lane in 0..2 {
@@ -43,10 +43,10 @@ fn storm(when_full: OverflowPolicy) {
     builder.budget(0, Budget::new(Quota::per_second(15)));
     builder.clock(clock.clone().into());
     let lanes = builder.build(Limits::new()).unwrap();
-    let (sendings, over) = (Sendings::default(), AtomicBool::new(false));
+    let (sendings, finished) = (Sendings::default(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !finished.load(Ordering::SeqCst) {
                 the(&lanes).pause();
                 let _ = lanes.status();
                 the(&lanes).resume();
@@ -64,7 +64,7 @@ fn storm(when_full: OverflowPolicy) {
             })
             .collect();
         let ends: Vec<_> = callers.into_iter().map(|caller| caller.join()).collect();
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         assert!(ends.iter().all(Result::is_ok));
     });
     assert!(lanes.status().lanes.iter().all(|lane| lane.queued == 0));
@@ -73,10 +73,10 @@ fn storm(when_full: OverflowPolicy) {
         sendings.iter().filter(|sending| which(sending)).map(|sending| sending.2).collect()
     };
     let second = 1_000_000_000;
-    let over = |arrivals: &[u64], limit| refused(arrivals, limit, second, Algorithm::SlidingLog);
-    assert_eq!(over(&of(&|sending| sending.0 == 0), 20), 0);
-    assert_eq!(over(&of(&|sending| sending.0 == 1), 20), 0);
-    assert_eq!(over(&of(&|sending| sending.1), 15), 0);
+    let excess = |arrivals: &[u64], limit| refused(arrivals, limit, second, Algorithm::SlidingLog);
+    assert_eq!(excess(&of(&|sending| sending.0 == 0), 20), 0);
+    assert_eq!(excess(&of(&|sending| sending.0 == 1), 20), 0);
+    assert_eq!(excess(&of(&|sending| sending.1), 15), 0);
 }
 
 fn one_of_many(
@@ -119,12 +119,12 @@ fn one_of_many(
 }
 
 #[test]
-fn a_storm_of_everything_answers_each_call_once_and_keeps_the_quota() {
+fn a_mixed_load_answers_each_call_once_and_keeps_the_quota() {
     within_reason(|| {
         for _ in 0..8 {
             [OverflowPolicy::Block, OverflowPolicy::Shed, OverflowPolicy::Refuse]
                 .into_iter()
-                .for_each(storm);
+                .for_each(run_mixed_load);
         }
     });
 }

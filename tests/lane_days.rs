@@ -115,7 +115,7 @@ fn a_counter_whose_clock_is_set_back_an_hour_does_not_wait_for_it() {
 }
 
 #[test]
-fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
+fn days_that_a_lane_is_given_later_begin_by_the_wall_clock_of_then() {
     within_reason(|| {
         let clock = ManualClock::new();
         set(&clock, "2026-11-20T12:00:00+05:30");
@@ -131,7 +131,7 @@ fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
 }
 
 #[test]
-fn days_that_a_budget_is_given_later_begin_by_the_wall_of_then() {
+fn days_that_a_budget_is_given_later_begin_by_the_wall_clock_of_then() {
     within_reason(|| {
         let clock = ManualClock::new();
         set(&clock, "2026-11-20T12:00:00+05:30");

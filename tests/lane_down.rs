@@ -61,7 +61,7 @@ fn is_held(ticket: &mut Ticket<(), Failed>) -> bool {
 }
 
 #[test]
-fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
+fn by_default_a_caller_that_can_wait_is_held_until_the_next_half_open_period() {
     within_reason(|| {
         let (lanes, clock) = broken(OpenBreakerPolicy::default());
         let mut held = submit(&lanes, READ, &options(), None);
@@ -82,7 +82,8 @@ fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
 }
 
 #[test]
-fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_next() {
+fn a_caller_that_waited_through_a_failed_half_open_period_is_refused_and_later_ones_wait_for_the_next()
+ {
     within_reason(|| {
         let (lanes, clock) = broken(OpenBreakerPolicy::Hold);
         let first = Gated::new();
@@ -112,7 +113,7 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
 
 /// An unmodified bot got 2.8 million refusals in ten seconds from a broker whose writes failed.
 #[test]
-fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_open() {
+fn a_strategy_in_a_loop_is_refused_by_an_open_breaker_once_in_each_time_that_it_is_open() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = one(config(OpenBreakerPolicy::default()), clock.clone());
@@ -140,7 +141,7 @@ fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_op
 }
 
 #[test]
-fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
+fn many_held_calls_go_in_their_order_once_the_broker_is_back() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(config(OpenBreakerPolicy::default()).in_flight(1), clock.clone());
@@ -168,7 +169,7 @@ fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
 }
 
 #[test]
-fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
+fn a_held_call_can_detach_expire_be_shed_and_be_shut_out() {
     within_reason(|| {
         let (lanes, clock) = broken(OpenBreakerPolicy::Hold);
         let cancelled = submit(&lanes, READ, &options(), None);
@@ -213,7 +214,7 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
 }
 
 #[test]
-fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
+fn an_exit_goes_and_by_its_answer_the_held_calls_do() {
     within_reason(|| {
         let (lanes, _clock) = broken(OpenBreakerPolicy::default());
         let held = submit(&lanes, READ, &options(), None);
@@ -224,7 +225,7 @@ fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
 }
 
 #[test]
-fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
+fn a_breaker_that_is_forced_open_or_switched_off_holds_no_call() {
     within_reason(|| {
         for (mode, goes) in [(BreakerMode::ForcedOpen, false), (BreakerMode::Disabled, true)] {
             let (lanes, _clock) = broken(OpenBreakerPolicy::Hold);
@@ -244,7 +245,7 @@ fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
 }
 
 #[test]
-fn who_wants_to_know_at_once_is_refused() {
+fn a_caller_that_does_not_wait_is_refused_at_once() {
     let (lanes, _clock) = broken(OpenBreakerPolicy::Refuse);
     let answer = submit(&lanes, READ, &options(), None).wait();
     assert!(matches!(reason(answer), LaneErrorKind::BrokerDown { retry_in: Some(_) }));

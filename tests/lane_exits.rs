@@ -16,11 +16,11 @@ use lanekeeper::lane::{
 use lanekeeper::proxy::CallSpec;
 use lanekeeper::quota::{Budget, Quota, RttCredit};
 use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
-use lanekeeper::{ErrorClass, Failure as Known, Reachability};
+use lanekeeper::{ErrorClass, Failure as LaneFailure, Reachability};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::lanes::{options, priority, unlimited};
-use support::oracle::{Arrival, Count, over};
+use support::oracle::{Arrival, Count, count_excess};
 use support::stepped::{Course, End, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
@@ -44,7 +44,7 @@ fn unanswered() -> Course {
 
 /// The broker answers, with an error of this class.
 fn answered(class: ErrorClass) -> Course {
-    Course::fails(Known::from(class).with_reachability(Reachability::Answered))
+    Course::fails(LaneFailure::from(class).with_reachability(Reachability::Answered))
 }
 
 fn per_second(calls: u32) -> LaneConfig {
@@ -71,7 +71,7 @@ fn creep(lane: &mut Stepped, end: u64) {
 }
 
 #[test]
-fn answers_that_nobody_can_decode_close_nothing() {
+fn answers_that_cannot_be_decoded_open_no_breaker() {
     let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
     for class in
         [ErrorClass::Malformed, ErrorClass::Transient, ErrorClass::Rejected, ErrorClass::Fatal]
@@ -91,7 +91,7 @@ fn answers_that_nobody_can_decode_close_nothing() {
 #[test]
 fn a_call_that_was_refused_on_this_side_says_nothing_of_the_broker() {
     let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
-    let local = Known::from(ErrorClass::NotSent).with_reachability(Reachability::NotTried);
+    let local = LaneFailure::from(ErrorClass::NotSent).with_reachability(Reachability::NotTried);
     (0..12).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(local))));
     assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Closed);
     (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(ErrorClass::NotSent))));
@@ -115,7 +115,7 @@ fn a_route_that_is_out_of_order_stops_no_other() {
 }
 
 #[test]
-fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way() {
+fn an_exit_passes_a_breaker_that_opened_automatically_and_its_answer_closes_it() {
     let config = unlimited(1).retry(RetryPolicy::none()).when_down(OpenBreakerPolicy::Refuse);
     let mut lane = Stepped::new(&[config], &[]);
     (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), unanswered())));
@@ -314,9 +314,9 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
         }
     };
     let mut exits: Vec<_> = (0..60)
-        .map(|_| lane.lanes.submit_repeatable(CANCEL, &options(), exit(), Failure::known))
+        .map(|_| lane.lanes.submit_repeatable(CANCEL, &options(), exit(), Failure::classify))
         .collect();
-    lane.look();
+    lane.run_until_idle();
     let end = lane.now() + 120 * SECOND;
     creep(&mut lane, end);
     let gone = exits.iter_mut().map(|exit| exit.try_wait().is_some_and(|answer| answer.is_ok()));
@@ -324,7 +324,7 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
 }
 
 #[test]
-fn at_a_full_queue_an_exit_takes_the_place_of_a_lesser_call() {
+fn at_a_full_queue_an_exit_takes_the_slot_of_a_normal_call() {
     for when_full in [OverflowPolicy::Refuse, OverflowPolicy::Shed] {
         let config = per_second(1).in_flight(1).queue(3).when_full(when_full);
         let mut lane = Stepped::new(&[config], &[]);
@@ -358,7 +358,7 @@ fn an_interval_of_its_user_holds_up_no_exit() {
 
 /// Reads that fail have spent the retry budget of the lane. An exit that comes too fast is still sent again.
 #[test]
-fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
+fn retries_of_normal_calls_keep_no_exit_from_another_attempt() {
     let none_left = RetryPolicy::default().budget_percent(0).budget_floor(1);
     let mut lane = Stepped::new(&[unlimited(1).retry(none_left)], &[]);
     let tried = |lane: &mut Stepped, call: CallSpec| {
@@ -368,8 +368,8 @@ fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
             let throttled = ErrorClass::Throttled { retry_after: Some(Duration::from_secs(1)) };
             if attempts < 3 { Err(Failure::Broker(throttled.into())) } else { Ok(attempts) }
         };
-        let mut ticket = lane.lanes.submit_repeatable(call, &options(), work, Failure::known);
-        lane.look();
+        let mut ticket = lane.lanes.submit_repeatable(call, &options(), work, Failure::classify);
+        lane.run_until_idle();
         for _ in 0..40 {
             lane.move_to(lane.now() + SECOND / 2);
         }
@@ -389,8 +389,9 @@ enum Step {
 }
 
 fn ends() -> impl Strategy<Value = End> {
-    let fails = |failure: Known| End::Fails(failure);
-    let answered = |class| End::Fails(Known::from(class).with_reachability(Reachability::Answered));
+    let fails = |failure: LaneFailure| End::Fails(failure);
+    let answered =
+        |class| End::Fails(LaneFailure::from(class).with_reachability(Reachability::Answered));
     let too_fast = move |seconds: u64| {
         fails(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into())
     };
@@ -461,14 +462,14 @@ proptest! {
                     lane.run_to((last_exit + 3 * length * MILLISECOND).max(lane.now()));
                     let exit = lane.submitted();
                     drop(lane.submit(CANCEL, &options(), Course::INSTANT));
-                    let (mut waited, mut longest) = (0, 0);
+                    let (mut waited, mut max_window) = (0, 0);
                     while lane.sent_at(exit).is_none() {
                         let status = lane.lanes.status().lanes.remove(0);
-                        longest = longest.max(longest_window(&status));
+                        max_window = max_window.max(longest_window(&status));
                         let step = 10 * MILLISECOND;
                         lane.move_to(lane.now() + step);
                         waited += if status.paused_for.is_some() { 0 } else { step };
-                        let bound = longest.max(2 * SECOND) + longest;
+                        let bound = max_window.max(2 * SECOND) + max_window;
                         prop_assert!(waited <= bound, "{exit} waits {status:?}");
                     }
                     exits.insert(exit);
@@ -480,7 +481,7 @@ proptest! {
         let all = lane.sent.iter().filter(|sending| !exits.contains(&sending.call));
         let arrivals: Vec<Arrival> = all.map(|sending| (sending.at, 1)).collect();
         let length = Duration::from_millis(length).as_nanos() as u64;
-        prop_assert_eq!(over(&arrivals, Count::Log { limit: limit.into(), length }), 0);
+        prop_assert_eq!(count_excess(&arrivals, Count::Log { limit: limit.into(), length }), 0);
     }
 }
 
@@ -489,14 +490,14 @@ proptest! {
 fn a_reserve_lets_urgent_placements_out() {
     let budget = Budget::new(Quota::per_day(20)).reserve_percent(10);
     let mut lane = Stepped::new(&[unlimited(1)], &[budget]);
-    let place = CallSpec { budgets: &[0], ..PLACE };
+    let placement = CallSpec { budgets: &[0], ..PLACE };
     let mut orders: Vec<_> =
-        (0..19).map(|_| lane.submit(place, &options(), Course::INSTANT)).collect();
+        (0..19).map(|_| lane.submit(placement, &options(), Course::INSTANT)).collect();
     assert_eq!(lane.sent.len(), 18);
     assert_eq!(orders.pop().unwrap().try_wait(), None);
     let urgent = options().priority(Priority::URGENT);
     for exit in 0..2 {
-        let mut exit_ticket = lane.submit(place, &urgent, Course::INSTANT);
+        let mut exit_ticket = lane.submit(placement, &urgent, Course::INSTANT);
         assert_eq!(exit_ticket.try_wait(), Some(Ok(19 + exit)));
     }
 }

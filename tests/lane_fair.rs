@@ -72,7 +72,7 @@ fn lane(limit: u32, aging: Option<u32>) -> Stepped {
 }
 
 /// Advances time.
-fn pass(lane: &mut Stepped, nanos: u64) {
+fn advance(lane: &mut Stepped, nanos: u64) {
     let end = lane.now() + nanos;
     lane.run_to(end);
 }
@@ -88,7 +88,7 @@ fn creep_and_ring(lane: &mut Stepped, nanos: u64) -> Result<(), TestCaseError> {
         creep(lane, STEP);
         let sent = lane.sent.len();
         lane.lane(0).set_breaker(BreakerMode::Disabled);
-        lane.look();
+        lane.run_until_idle();
         prop_assert_eq!(lane.sent.len(), sent, "rung at {} ms", lane.now() / MILLISECOND);
     }
     Ok(())
@@ -101,7 +101,7 @@ fn three_taken(gap: u64) -> (Stepped, u64) {
     let began = lane.now();
     for _ in 0..3 {
         drop(lane.submit(WRITE, &options(), Course::INSTANT));
-        pass(&mut lane, gap);
+        advance(&mut lane, gap);
     }
     (lane, began)
 }
@@ -120,15 +120,15 @@ proptest! {
         for (number, user, gap) in queue {
             // A write goes on without its ticket.
             drop(lane.submit(WRITE, &priority(number).user(USERS[user]), Course::INSTANT));
-            pass(&mut lane, gap * MILLISECOND / u64::from(limit));
+            advance(&mut lane, gap * MILLISECOND / u64::from(limit));
         }
-        pass(&mut lane, runs * MILLISECOND);
+        advance(&mut lane, runs * MILLISECOND);
         // If no call waits, there is no next one.
         prop_assume!(lane.lane(0).queued() > 0);
         let (before, number) = (lane.sent.len(), lane.submitted());
         let call = CallSpec { weight: weight.min(limit), ..WRITE };
         drop(lane.submit(call, &priority(1).user("d"), Course::INSTANT));
-        pass(&mut lane, 2 * SECOND);
+        advance(&mut lane, 2 * SECOND);
         prop_assert_eq!(lane.sent[before].call, number);
     }
 
@@ -148,10 +148,10 @@ proptest! {
                     shares.follow(&lane)?;
                 }
             }
-            pass(&mut lane, seconds * SECOND);
+            advance(&mut lane, seconds * SECOND);
             shares.follow(&lane)?;
         }
-        pass(&mut lane, 120 * SECOND);
+        advance(&mut lane, 120 * SECOND);
         shares.follow(&lane)?;
         prop_assert!(shares.waiting.is_empty());
     }
@@ -182,7 +182,7 @@ proptest! {
     /// became overdue after it, and before all that are not. So once overdue, it waits one turn for each that was
     /// overdue before it, and one for the call that has just gone.
     #[test]
-    fn nobody_starves_under_an_endless_flood_of_higher_priority(
+    fn no_call_starves_under_an_endless_flood_of_higher_priority(
         aging in 1..=4_u32,
         calls in prop::collection::vec(
             (prop_oneof![6 => 2..=4_u8, 1 => 5..=10_u8], 0..3_usize, 1..=1_000_u64), 1..80,
@@ -195,10 +195,10 @@ proptest! {
             ages.submitted(&lane, number);
             drop(lane.submit(WRITE, &priority(number).user(USERS[user]), Course::INSTANT));
             ages.follow(&lane)?;
-            pass(&mut lane, gap * MILLISECOND);
+            advance(&mut lane, gap * MILLISECOND);
             ages.follow(&lane)?;
         }
-        pass(&mut lane, 100 * SECOND);
+        advance(&mut lane, 100 * SECOND);
         ages.follow(&lane)?;
         prop_assert!(ages.waiting.is_empty());
     }
@@ -241,34 +241,34 @@ proptest! {
 
 /// The fair wait is derived from the slots, also for a call with none queued behind it.
 #[test]
-fn who_is_first_to_wait_for_a_far_slot_is_not_overdue_before_it() {
+fn the_first_call_to_wait_for_a_far_slot_is_not_overdue_before_it() {
     let quota = Quota::new(1, Duration::from_secs(3_600));
     let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(2))], &[]);
     for number in [5, 9, 2] {
         drop(lane.submit(WRITE, &priority(number), Course::INSTANT));
-        pass(&mut lane, 60 * SECOND);
+        advance(&mut lane, 60 * SECOND);
     }
-    pass(&mut lane, 3_600 * SECOND);
+    advance(&mut lane, 3_600 * SECOND);
     assert!(lane.sent_at(2).is_some() && lane.sent_at(1).is_none());
 }
 
 /// A lane sleeps no longer than until a call may pass that may not now.
 #[test]
-fn who_has_room_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
+fn a_call_with_capacity_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
     let (mut lane, began) = three_taken(1_500 * MILLISECOND);
-    pass(&mut lane, 1_400 * MILLISECOND);
+    advance(&mut lane, 1_400 * MILLISECOND);
     // Its fair wait is taken as a second: it is overdue at 6.9 s.
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
     // From 6 s on there is capacity for one, from 9 s on for this.
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
-    pass(&mut lane, 950 * MILLISECOND);
+    advance(&mut lane, 950 * MILLISECOND);
     assert_eq!(lane.sent_at(3), None);
-    pass(&mut lane, 100 * MILLISECOND);
+    advance(&mut lane, 100 * MILLISECOND);
     assert_eq!(lane.sent_at(3).map(|at| at - began), Some(6_950 * MILLISECOND));
 }
 
 #[test]
-fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
+fn a_call_with_capacity_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
     let budgets = [Quota::per_hour(2), Quota::per_second(2)].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(1)], &budgets);
     let began = lane.now();
@@ -276,21 +276,21 @@ fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
     for (budgets, weight) in kinds {
         drop(lane.submit(CallSpec { budgets, weight, ..WRITE }, &options(), Course::INSTANT));
     }
-    pass(&mut lane, 1_500 * MILLISECOND);
+    advance(&mut lane, 1_500 * MILLISECOND);
     assert_eq!(lane.sent_at(3).map(|at| at - began), Some(SECOND));
     assert_eq!(lane.sent_at(2), None);
 }
 
 /// Though it takes the slot of the lane that the other could use half a second later.
 #[test]
-fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
+fn a_call_that_costs_no_budget_passes_one_that_waits_for_a_budget() {
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
     let mut lane = Stepped::new(&[config], &[Budget::new(Quota::new(1, Duration::from_secs(10)))]);
     let (began, order) = (lane.now(), CallSpec { budgets: &[0], ..WRITE });
     for number in [5, 1] {
         drop(lane.submit(order, &priority(number), Course::INSTANT));
     }
-    pass(&mut lane, 1_500 * MILLISECOND);
+    advance(&mut lane, 1_500 * MILLISECOND);
     for _ in 0..9 {
         drop(lane.submit(WRITE, &options(), Course::INSTANT));
     }
@@ -300,7 +300,7 @@ fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
 }
 
 #[test]
-fn who_is_urgent_passes_a_heavier_one_that_waits_for_a_budget() {
+fn an_urgent_call_passes_a_heavier_one_that_waits_for_a_budget() {
     let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_second(2))]);
     for (weight, number) in [(1, 5), (2, 1), (1, 1)] {
         let call = CallSpec { budgets: &[0], weight, ..WRITE };
@@ -311,7 +311,7 @@ fn who_is_urgent_passes_a_heavier_one_that_waits_for_a_budget() {
 
 /// A call that failed lets the first attempts of its priority pass for ten seconds.
 #[test]
-fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_enough() {
+fn a_retry_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_enough() {
     let quota = Quota::new(3, Duration::from_secs(60));
     let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(None)], &[]);
     let began = lane.now();
@@ -323,7 +323,7 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
         if seen.len() == 1 { Err(Failure::NotSent) } else { Ok(0) }
     };
     let _call = lane.lanes.submit_repeatable(READ, &options(), fails_once, Failure::class);
-    lane.look();
+    lane.run_until_idle();
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &options(), Course::INSTANT));
     creep(&mut lane, 15 * SECOND);
     let tries = tries.lock().unwrap().clone();
@@ -333,12 +333,12 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
 
 /// A lane that waits for a heavy call polls again when a light one goes before it.
 #[test]
-fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
+fn an_overdue_call_does_not_wait_for_the_slots_of_a_heavier_one() {
     let (mut lane, began) = three_taken(2 * SECOND);
     // The first slot is free again, and goes to the first of these.
     drop(lane.submit(WRITE, &priority(3), Course::INSTANT));
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
-    pass(&mut lane, 200 * MILLISECOND);
+    advance(&mut lane, 200 * MILLISECOND);
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
     creep(&mut lane, 8 * SECOND);
     let sent = |call| lane.sent_at(call).map(|at| (at - began) / SECOND);
@@ -346,7 +346,7 @@ fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
 }
 
 #[test]
-fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
+fn a_call_that_waits_at_one_budget_for_a_hung_call_keeps_no_other() {
     let two_seconds = Quota::new(1, Duration::from_secs(2));
     let budgets = [Quota::per_second(1), two_seconds].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(2).aging(Some(2))], &budgets);
@@ -356,13 +356,13 @@ fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
     drop(lane.submit(both, &priority(2), Course::INSTANT));
     for _ in 0..10 {
         drop(lane.submit(CallSpec { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
-        pass(&mut lane, 2 * SECOND);
+        advance(&mut lane, 2 * SECOND);
     }
     assert_eq!(lane.sent.len(), 11);
 }
 
 #[test]
-fn who_waits_for_one_budget_for_hours_keeps_no_other() {
+fn a_call_that_waits_for_one_budget_for_hours_keeps_no_other() {
     let budgets = [Quota::per_hour(1), Quota::per_second(1)].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(1).aging(Some(2))], &budgets);
     drop(lane.submit(CallSpec { budgets: &[0], ..WRITE }, &options(), Course::INSTANT));
@@ -370,37 +370,37 @@ fn who_waits_for_one_budget_for_hours_keeps_no_other() {
     drop(lane.submit(both, &priority(1), Course::INSTANT));
     for _ in 0..10 {
         drop(lane.submit(CallSpec { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
-        pass(&mut lane, SECOND);
+        advance(&mut lane, SECOND);
     }
     assert_eq!(lane.sent.len(), 11);
 }
 
 /// The fast path is for a lane in which no call waits.
 #[test]
-fn who_comes_alone_does_not_pass_one_who_waits_for_more_room() {
+fn a_lone_call_does_not_pass_one_that_waits_for_more_capacity() {
     let config = LaneConfig::new(Quota::per_second(3)).in_flight(2);
     let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     for weight in [1, 3, 1] {
         drop(lane.submit(CallSpec { weight, ..WRITE }, &options(), Course::INSTANT));
-        pass(&mut lane, MILLISECOND);
+        advance(&mut lane, MILLISECOND);
     }
-    pass(&mut lane, 4 * SECOND);
+    advance(&mut lane, 4 * SECOND);
     let sent = [0, 1, 2].map(|call| (lane.sent_at(call).unwrap() - began) / SECOND);
     assert_eq!(sent, [0, 1, 2]);
 }
 
 #[test]
-fn who_comes_alone_keeps_its_interval() {
+fn a_lone_call_keeps_its_interval() {
     let config = LaneConfig::new(Quota::unlimited()).user_interval(Duration::from_secs(10));
     let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     for user in ["a", "a", "b"] {
         drop(lane.submit(WRITE, &options().user(user), Course::INSTANT));
-        pass(&mut lane, SECOND);
+        advance(&mut lane, SECOND);
     }
     // An interval is no window: the steps do not see it.
-    (0..20).for_each(|_| pass(&mut lane, SECOND));
+    (0..20).for_each(|_| advance(&mut lane, SECOND));
     let sent = [0, 1, 2].map(|call| (lane.sent_at(call).unwrap() - began) / SECOND);
     assert_eq!(sent, [0, 10, 2]);
 }

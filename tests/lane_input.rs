@@ -127,7 +127,7 @@ fn lanes_and_budgets_without_a_quota_and_quotas_without_either_are_refused() {
 }
 
 #[test]
-fn what_has_no_lane_is_refused_and_hangs_nobody() {
+fn what_has_no_lane_is_refused_and_hangs_no_caller() {
     within_reason(|| {
         let lanes = LanesBuilder::new("Empty", &[], &[]).build(Limits::new()).unwrap();
         let error = submit(&lanes, WRITE, &options(), || ()).wait().unwrap_err();
@@ -135,8 +135,8 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
         assert!(lanes.lane("test").is_none() && lanes.status().lanes.is_empty());
         assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).rejected, 0);
         let unknown = lanes.set_budget("orders", &Quota::per_second(1).into());
-        let said = unknown.unwrap_err().to_string();
-        assert_eq!(said, "there is no budget `orders`; there are: none");
+        let message = unknown.unwrap_err().to_string();
+        assert_eq!(message, "there is no budget `orders`; there are: none");
         // Settings for a lane that does not exist are ignored.
         let mut builder = LanesBuilder::new("Test", &["test"], &[]);
         builder.lane(7, unlimited(1));
@@ -231,7 +231,7 @@ fn a_block_until_for_ever_and_a_drain_for_ever_end_when_there_is_nothing_to_wait
 }
 
 #[test]
-fn a_drain_of_no_time_is_a_drop() {
+fn a_drain_of_no_time_is_a_shutdown_now() {
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     let waiting = submit(&lanes, WRITE, &options(), || ());

@@ -112,7 +112,7 @@ fn users_take_turns_however_much_one_asks_for() {
 }
 
 #[test]
-fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
+fn a_user_keeps_the_minimum_interval_and_holds_up_no_other() {
     let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(10)).user_interval(SECOND).in_flight(1);
     let lanes = build(config, Quota::unlimited().into(), &clock);
@@ -180,7 +180,7 @@ fn a_position_counts_the_turns_of_others() {
 }
 
 #[test]
-fn a_call_whose_budget_is_spent_holds_up_nobody() {
+fn a_call_whose_budget_is_spent_holds_up_no_other() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(100));
     let lanes = build(config, Quota::per_minute(2).into(), &clock);
@@ -281,7 +281,7 @@ fn a_full_queue_sheds_the_least_urgent() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_queue_blocks_until_there_is_a_place() {
+fn a_full_queue_blocks_until_there_is_a_slot() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let mut lane = Stepped::new(&[config], &[]);
@@ -297,7 +297,7 @@ fn a_full_queue_blocks_until_there_is_a_place() {
 }
 
 #[test]
-fn a_shutdown_answers_everybody_and_takes_nobody_in() {
+fn a_shutdown_answers_every_caller_and_admits_none() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();
@@ -359,7 +359,7 @@ fn the_calls_of_a_user_are_counted_in_each_priority_and_in_all() {
 }
 
 #[test]
-fn the_status_tells_who_waits_and_what_is_left() {
+fn the_status_shows_which_calls_wait_and_what_is_left() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();

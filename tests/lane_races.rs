@@ -54,17 +54,19 @@ fn deadlines_are_kept_while_every_worker_hangs() {
 /// All workers sleep before: one that is just starting would find the deadlines anyway.
 #[cfg(target_os = "linux")]
 #[test]
-fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
+fn a_leader_that_executes_a_call_finds_another_to_keep_the_deadlines() {
     within_reason(|| {
         let mut lane = Stepped::new(&[unlimited(1)], &[]);
         lane.lane(0).pause();
         let mut first = lane.submit(WRITE, &options(), Course::answered_after(2 * SECOND));
         let mut late = lane.submit(WRITE, &options().deadline(SECOND), Course::INSTANT);
         lane.lane(0).resume();
-        lane.look();
+        lane.run_until_idle();
         assert_eq!((lane.sent.len(), lane.lane(0).queued()), (1, 1));
         lane.move_to(lane.now() + 1_000_000_000);
-        let Some(Err(Failure::Lane(error))) = late.try_wait() else { panic!("nobody saw it pass") };
+        let Some(Err(Failure::Lane(error))) = late.try_wait() else {
+            panic!("no worker saw it pass")
+        };
         assert_eq!(error.kind, LaneErrorKind::DeadlinePassed { waited: SECOND });
         assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
     });
@@ -112,7 +114,7 @@ fn a_deadline_that_passes_together_with_the_wait_for_a_slot_comes_first() {
 }
 
 #[test]
-fn callers_that_block_for_a_place_are_answered_by_a_drain() {
+fn callers_that_block_for_a_slot_are_answered_by_a_drain() {
     within_reason(|| {
         for _ in 0..300 {
             let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
@@ -140,7 +142,7 @@ fn callers_that_block_for_a_place_are_answered_by_a_drain() {
 }
 
 #[test]
-fn a_caller_that_blocks_for_a_place_keeps_its_deadline() {
+fn a_caller_that_blocks_for_a_slot_keeps_its_deadline() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(1).queue(1).when_full(OverflowPolicy::Block), clock.clone());
@@ -161,7 +163,7 @@ fn a_caller_that_blocks_for_a_place_keeps_its_deadline() {
 }
 
 #[test]
-fn calls_that_were_taken_back_take_no_place() {
+fn calls_that_were_cancelled_take_no_slot() {
     within_reason(|| {
         let lanes = one(unlimited(1).queue(2), Clock::system());
         let held = hold(&lanes, WRITE);
@@ -176,7 +178,7 @@ fn calls_that_were_taken_back_take_no_place() {
 }
 
 #[test]
-fn the_answer_of_a_write_whose_ticket_was_dropped_under_way_is_late() {
+fn the_answer_of_a_write_whose_ticket_was_dropped_in_flight_is_late() {
     #[derive(Default)]
     struct Late(AtomicUsize);
     impl Observer for Late {
@@ -213,7 +215,7 @@ fn poll_badly<R>(ticket: &mut Ticket<R, LaneError>) {
 }
 
 #[test]
-fn a_waker_that_panics_at_a_shutdown_leaves_nobody_unanswered() {
+fn a_waker_that_panics_at_a_shutdown_leaves_no_caller_unanswered() {
     within_reason(|| {
         let lanes = one(unlimited(1), Clock::system());
         the(&lanes).pause();
@@ -244,7 +246,7 @@ fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
 }
 
 #[test]
-fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_nobody() {
+fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_no_other() {
     within_reason(|| {
         let lanes = one(LaneConfig::new(Quota::per_second(5)), ManualClock::auto_advancing());
         the(&lanes).pause();
@@ -308,9 +310,9 @@ fn the_longest_wait_times_the_largest_multiple_is_no_overflow() {
 }
 
 /// Reads the status of its lanes as it is dropped, which must not happen with a lock held.
-struct Looks(Arc<Lanes>, Arc<AtomicUsize>);
+struct ReadsStatus(Arc<Lanes>, Arc<AtomicUsize>);
 
-impl Drop for Looks {
+impl Drop for ReadsStatus {
     fn drop(&mut self) {
         let _ = (self.0.status(), the(&self.0).queued());
         self.1.fetch_add(1, Ordering::SeqCst);
@@ -326,8 +328,8 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
         let dropped = Arc::new(AtomicUsize::new(0));
         let send = |call, options: &_| {
-            let looks = Looks(Arc::clone(&lanes), Arc::clone(&dropped));
-            submit(&lanes, call, options, move || looks)
+            let reads_status = ReadsStatus(Arc::clone(&lanes), Arc::clone(&dropped));
+            submit(&lanes, call, options, move || reads_status)
         };
         let is = |number| until(|| dropped.load(Ordering::SeqCst) == number);
         // Cancelled, expired, shed, answered late, and refused at the end.
@@ -382,7 +384,7 @@ impl Wake for Counts {
 
 /// A caller that is notified may call at once, and must find the slot free.
 #[test]
-fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
+fn a_call_that_expires_has_given_back_its_slot_when_its_caller_is_notified() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(1).queue(1), clock.clone());
@@ -398,7 +400,7 @@ fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
 }
 
 #[test]
-fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
+fn a_caller_with_its_answer_is_not_waited_for_by_the_next() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(2), clock.clone());

@@ -15,7 +15,7 @@ use lanekeeper::lane::{LaneConfig, LaneErrorKind, Shutdown, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::{BreakerPolicy, BreakerState, RetryPolicy, ThrottlePolicy};
-use support::diary::{Diary, Heard};
+use support::diary::{Diary, DiaryEvent};
 use support::failing::{
     DAY, Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, patient, submit_repeatable,
     waiting,
@@ -259,7 +259,7 @@ fn busy(clock: &ManualClock) -> Lanes {
 
 /// Checks that a retry lets first attempts go before it for ten seconds. A hundred go in those, and ten each in the
 /// seconds in which they begin and end.
-fn went_again_in_time(log: &Log) {
+fn assert_retried_in_time(log: &Log) {
     let names = log.names();
     let attempts: Vec<usize> = (0..names.len()).filter(|at| names[*at] == "it").collect();
     assert!(matches!(attempts[..], [_, ..=120]), "attempts {attempts:?} of {} calls", names.len());
@@ -280,7 +280,7 @@ fn a_retry_does_not_starve_behind_a_queue_that_is_never_empty() {
             others.push_back(other());
         }
         assert_eq!(retried.wait(), Ok(2));
-        went_again_in_time(&log);
+        assert_retried_in_time(&log);
     });
 }
 
@@ -309,7 +309,7 @@ fn a_retry_does_not_starve_behind_calls_that_come_one_by_one() {
         the(&lanes).resume();
         is_done.recv().unwrap();
         assert_eq!(retried.wait(), Ok(2));
-        went_again_in_time(&log);
+        assert_retried_in_time(&log);
     });
 }
 
@@ -408,7 +408,7 @@ fn one_that_is_cancelled_takes_no_other_along() {
 }
 
 #[test]
-fn a_read_that_nobody_waits_for_is_not_sent_again() {
+fn a_read_without_a_waiter_is_not_sent_again() {
     let clock = ManualClock::new();
     let lanes = one(unlimited(2).retry(patient()), clock.clone());
     let log = Log::new(&clock);
@@ -467,7 +467,7 @@ fn a_lane_that_drains_makes_the_attempts_that_are_left() {
 // ---- the events of an observer -------------------------------------------------------------------
 
 #[test]
-fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
+fn an_observer_is_notified_of_each_attempt_and_of_the_end_once() {
     let clock = ManualClock::auto_advancing();
     let diary = Arc::new(Diary::default());
     let config = retrying(unlimited(2), eager());
@@ -479,22 +479,22 @@ fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
     assert!(submit_repeatable(&lanes, WRITE, &options(), fails).wait().is_err());
     drop(lanes);
     assert_eq!(
-        diary.heard(),
+        diary.events(),
         [
-            Heard::FailedAttempt(1, NOT_SENT),
-            Heard::Throttled(ms(1)),
-            Heard::FailedAttempt(2, TOO_FAST),
-            Heard::Finished(3, None),
-            Heard::FailedAttempt(1, NOT_SENT),
-            Heard::FailedAttempt(2, NOT_SENT),
-            Heard::FailedAttempt(3, NOT_SENT),
-            Heard::Finished(4, NOT_SENT),
+            DiaryEvent::FailedAttempt(1, NOT_SENT),
+            DiaryEvent::Throttled(ms(1)),
+            DiaryEvent::FailedAttempt(2, TOO_FAST),
+            DiaryEvent::Finished(3, None),
+            DiaryEvent::FailedAttempt(1, NOT_SENT),
+            DiaryEvent::FailedAttempt(2, NOT_SENT),
+            DiaryEvent::FailedAttempt(3, NOT_SENT),
+            DiaryEvent::Finished(4, NOT_SENT),
         ]
     );
 }
 
 #[test]
-fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
+fn a_call_that_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(2)).in_flight(2);
     let lanes = one(retrying(config, eager()), clock.clone());
@@ -517,7 +517,7 @@ fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
 }
 
 #[test]
-fn who_has_become_too_heavy_for_another_attempt_is_told_and_others_go_on() {
+fn a_call_that_has_become_too_heavy_for_another_attempt_is_refused_and_others_go_on() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(4)).in_flight(2);
     let lanes = one(retrying(config, eager()), clock.clone());

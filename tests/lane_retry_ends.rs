@@ -13,7 +13,7 @@ use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{Shutdown, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::resilience::RetryPolicy;
-use support::diary::{Diary, Heard};
+use support::diary::{Diary, DiaryEvent};
 use support::failing::{DAY, Failed, Log, NOT_SENT, patient, submit_repeatable, waiting};
 use support::lanes::{
     READ, SECOND, WRITE, observed, options, status, submit, the, unlimited, until, within_reason,
@@ -35,11 +35,12 @@ fn tried(call: CallSpec) -> Tried {
 }
 
 /// All events of a call whose first attempt is its last.
-const ONE_END: [Heard; 2] = [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(1, NOT_SENT)];
+const ONE_END: [DiaryEvent; 2] =
+    [DiaryEvent::FailedAttempt(1, NOT_SENT), DiaryEvent::Finished(1, NOT_SENT)];
 
 /// The same for one whose caller detached: its answer is also reported as late.
-const ONE_END_AND_LATE: [Heard; 3] =
-    [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(1, NOT_SENT), Heard::Late];
+const ONE_END_AND_LATE: [DiaryEvent; 3] =
+    [DiaryEvent::FailedAttempt(1, NOT_SENT), DiaryEvent::Finished(1, NOT_SENT), DiaryEvent::Late];
 
 #[test]
 fn one_that_is_cancelled_has_one_end() {
@@ -49,7 +50,7 @@ fn one_that_is_cancelled_has_one_end() {
             assert!(!ticket.cancel());
             assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
             drop(lanes);
-            assert_eq!(diary.heard(), ONE_END, "{call:?}");
+            assert_eq!(diary.events(), ONE_END, "{call:?}");
         }
     });
 }
@@ -60,7 +61,7 @@ fn a_read_that_is_dropped_has_one_end() {
         let Tried { diary, lanes, ticket, .. } = tried(READ);
         drop(ticket);
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END_AND_LATE);
+        assert_eq!(diary.events(), ONE_END_AND_LATE);
     });
 }
 
@@ -70,12 +71,12 @@ fn a_write_that_is_dropped_and_then_refused_has_one_end() {
         let Tried { diary, lanes, ticket, .. } = tried(WRITE);
         drop(ticket);
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END_AND_LATE);
+        assert_eq!(diary.events(), ONE_END_AND_LATE);
     });
 }
 
 #[test]
-fn a_write_that_is_dropped_goes_again_and_has_one_end() {
+fn a_write_that_is_dropped_is_retried_and_has_one_end() {
     within_reason(|| {
         let Tried { clock, diary, lanes, ticket } = tried(WRITE);
         drop(ticket);
@@ -83,8 +84,12 @@ fn a_write_that_is_dropped_goes_again_and_has_one_end() {
         until(|| status(&lanes).retrying == 0);
         drop(lanes);
         assert_eq!(
-            diary.heard(),
-            [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(2, None), Heard::Late]
+            diary.events(),
+            [
+                DiaryEvent::FailedAttempt(1, NOT_SENT),
+                DiaryEvent::Finished(2, None),
+                DiaryEvent::Late
+            ]
         );
     });
 }
@@ -96,12 +101,12 @@ fn one_that_a_shutdown_ends_has_one_end() {
         assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END);
+        assert_eq!(diary.events(), ONE_END);
     });
 }
 
 #[test]
-fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
+fn one_that_was_to_be_retried_when_its_caller_detached_has_one_end() {
     within_reason(|| {
         let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
         let lanes = observed(unlimited(2).retry(patient()), clock, Some(diary.clone()));
@@ -116,7 +121,7 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
         drop(ticket);
         go.send(()).unwrap();
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END_AND_LATE);
+        assert_eq!(diary.events(), ONE_END_AND_LATE);
     });
 }
 
@@ -142,7 +147,7 @@ fn one_whose_deadline_the_lane_finds_passed_has_one_end() {
         until(|| status(&lanes).retrying == 0);
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END);
+        assert_eq!(diary.events(), ONE_END);
     });
 }
 
@@ -176,7 +181,7 @@ fn one_whose_deadline_its_caller_finds_passed_has_one_end() {
             assert!(expires.wait().is_err());
         }
         drop(lanes);
-        let of_the_others = [Heard::Expired, Heard::Expired];
-        assert_eq!(diary.heard(), [&ONE_END[..], &of_the_others].concat());
+        let of_the_others = [DiaryEvent::Expired, DiaryEvent::Expired];
+        assert_eq!(diary.events(), [&ONE_END[..], &of_the_others].concat());
     });
 }

@@ -47,7 +47,7 @@ fn a_lane_holds_its_calls_until_the_session_is_renewed() {
     );
 
     lane.lanes.session().renew();
-    lane.look();
+    lane.run_until_idle();
     lane.run_to(lane.now() + 30 * SECOND);
     // The new credentials are no better, and it takes another few calls to find out.
     assert_eq!(lane.sent.len(), 8);
@@ -67,7 +67,7 @@ fn what_was_held_goes_in_its_order_and_within_the_pace() {
     assert_eq!(lane.sent.len(), 1);
     let renewed = lane.now();
     lane.lanes.session().renew();
-    lane.look();
+    lane.run_until_idle();
     lane.run_to(renewed + 10 * SECOND);
     let sent: Vec<_> = lane.sent[1..].iter().map(|one| (one.call, one.at - renewed)).collect();
     assert_eq!(sent, [(4, 0), (2, 0), (1, SECOND), (3, SECOND)]);
@@ -94,7 +94,7 @@ fn a_lane_that_is_to_refuses_what_waits_and_what_comes() {
     let mut held = lane.submit(elsewhere, &options(), Course::INSTANT);
     assert_eq!(held.try_wait(), None);
     lane.lanes.session().renew();
-    lane.look();
+    lane.run_until_idle();
     assert!(held.try_wait().unwrap().is_ok());
 }
 
@@ -115,7 +115,7 @@ fn an_urgent_call_goes_and_if_the_broker_takes_it_so_do_the_others() {
 
 /// Its call was in flight as the session was renewed, so nothing is known against the new one.
 #[test]
-fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_goes_again() {
+fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_is_retried() {
     let mut lane = Stepped::new(&[unlimited(2)], &[]);
     let attempts = Arc::new(AtomicUsize::new(0));
     let (counted, session) = (Arc::clone(&attempts), lane.lanes.session().clone());
@@ -127,8 +127,8 @@ fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_goes_again() {
         }
         Ok(7_usize)
     };
-    let mut ticket = lane.lanes.submit_repeatable(WRITE, &options(), work, Failure::known);
-    lane.look();
+    let mut ticket = lane.lanes.submit_repeatable(WRITE, &options(), work, Failure::classify);
+    lane.run_until_idle();
     assert_eq!(ticket.try_wait(), Some(Ok(7)));
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
     assert!(!lane.lanes.status().session_expired);
@@ -141,9 +141,9 @@ fn without_a_session_a_refusal_is_the_answer_of_one_call_alone() {
     builder.lane(0, unlimited(1));
     let lanes = builder.build(Limits::new()).unwrap();
     let refused = || Err::<u8, _>(Failure::Broker(ErrorClass::Unauthorized.into()));
-    assert!(lanes.call(WRITE, &options(), refused, Failure::known).is_err());
+    assert!(lanes.call(WRITE, &options(), refused, Failure::classify).is_err());
     // The deadline ends the test if the call is held.
     let soon = options().deadline(Duration::from_secs(10));
-    assert_eq!(lanes.call(WRITE, &soon, || Ok::<_, Failure>(1), Failure::known), Ok(1));
+    assert_eq!(lanes.call(WRITE, &soon, || Ok::<_, Failure>(1), Failure::classify), Ok(1));
     assert!(!lanes.status().session_expired);
 }

@@ -70,7 +70,7 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_drain_waits_for_what_is_under_way() {
+fn a_drain_waits_for_calls_in_flight() {
     within_reason(|| {
         let mut lanes = Stepped::new(&[unlimited(2)], &[]);
         let held = lanes.submit(WRITE, &options(), Course::answered_after(SECOND));
@@ -100,7 +100,7 @@ fn a_drain_sends_nothing_that_a_pause_holds() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
+fn a_caller_that_blocks_for_a_slot_is_refused_as_soon_as_a_drain_begins() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let mut lanes = Stepped::new(&[config], &[]);
@@ -118,7 +118,7 @@ fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
 }
 
 #[test]
-fn a_drop_leaves_what_is_under_way_to_its_end() {
+fn a_shutdown_now_leaves_calls_in_flight_to_their_end() {
     within_reason(|| {
         let lanes = one(unlimited(2), Clock::system());
         let held = hold(&lanes, WRITE);
@@ -337,32 +337,34 @@ fn drained_by_its_observer(
     clock: &ManualClock,
     at_others: impl Fn(&'static str) + Send + Sync + 'static,
 ) -> (Lanes, mpsc::Receiver<ShutdownSummary>) {
-    let (tell, told) = mpsc::channel();
+    let (summary_tx, summary_rx) = mpsc::channel();
     let mine: Arc<OnceLock<Lanes>> = Arc::default();
     let its = Arc::clone(&mine);
     let drains = OnExpiry(move |method| match (method, its.get()) {
-        ("x", Some(lanes)) => tell.send(the(lanes).shutdown(Shutdown::Drain(SECOND))).unwrap(),
+        ("x", Some(lanes)) => {
+            summary_tx.send(the(lanes).shutdown(Shutdown::Drain(SECOND))).unwrap()
+        }
         _ => at_others(method),
     });
     // A third worker, for urgent calls, could take `x` away from the call that is to be in flight.
     let config = unlimited(1).urgent_workers(0);
     let lanes = observed(config, clock.clone(), Some(Arc::new(drains)));
     let _ = mine.set(lanes.clone());
-    (lanes, told)
+    (lanes, summary_rx)
 }
 
 #[test]
-fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered() {
+fn a_drain_by_the_observer_of_one_call_does_not_wait_for_others_that_are_answered() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let (lanes, told) = drained_by_its_observer(&clock, |_| ());
+        let (lanes, summary_rx) = drained_by_its_observer(&clock, |_| ());
         let held = hold(&lanes, READ);
         let both = [soon(&lanes, "x", SECOND), soon(&lanes, "y", SECOND)];
         until(|| the(&lanes).queued() == 2);
         // One poll finds that both have expired, and the clock does not advance again.
         clock.advance(SECOND);
         held.let_go().wait().unwrap();
-        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
+        assert_eq!(summary_rx.recv().unwrap(), ShutdownSummary::default());
         for call in both {
             let reason = call.wait().unwrap_err().kind;
             assert!(matches!(reason, LaneErrorKind::DeadlinePassed { .. }));
@@ -371,13 +373,13 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered()
 }
 
 #[test]
-fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
+fn a_drain_by_the_observer_of_one_call_does_not_wait_for_those_of_another_poll() {
     within_reason(|| {
         let clock = ManualClock::new();
         let (is_held, holds) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Mutex::new(gone);
-        let (lanes, told) = drained_by_its_observer(&clock, move |method| {
+        let (lanes, summary_rx) = drained_by_its_observer(&clock, move |method| {
             if method == "holds" {
                 is_held.send(()).unwrap();
                 let _ = gone.lock().unwrap().recv();
@@ -408,16 +410,16 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
         }
         drop(go);
         // It waits for the worker that still reports, and for nothing else.
-        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
+        assert_eq!(summary_rx.recv().unwrap(), ShutdownSummary::default());
         assert!(holding.wait().is_err());
     });
 }
 
 #[test]
-fn a_drain_by_who_hears_of_one_call_waits_for_another_that_is_under_way() {
+fn a_drain_by_the_observer_of_one_call_waits_for_another_that_is_in_flight() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let (lanes, told) = drained_by_its_observer(&clock, |_| ());
+        let (lanes, summary_rx) = drained_by_its_observer(&clock, |_| ());
         let held = hold(&lanes, WRITE);
         let mut late = soon(&lanes, "x", SECOND);
         until(|| the(&lanes).queued() == 1);
@@ -425,32 +427,32 @@ fn a_drain_by_who_hears_of_one_call_waits_for_another_that_is_under_way() {
         assert!(answer(&mut late).is_err());
         until(|| status(&lanes).state == LaneState::Draining);
         held.let_go().wait().unwrap();
-        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
+        assert_eq!(summary_rx.recv().unwrap(), ShutdownSummary::default());
     });
 }
 
 #[test]
-fn a_drain_is_over_when_the_observer_has_heard_of_all() {
+fn a_drain_ends_when_the_observer_was_notified_of_all() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let heard = Arc::new(AtomicUsize::new(0));
-        let (tells, is_told) = mpsc::channel();
+        let notified = Arc::new(AtomicUsize::new(0));
+        let (notifying_tx, notifying_rx) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Mutex::new(gone);
-        let hears = {
-            let heard = Arc::clone(&heard);
+        let observer = {
+            let notified = Arc::clone(&notified);
             OnExpiry(move |_| {
-                tells.send(()).unwrap();
+                notifying_tx.send(()).unwrap();
                 let _ = gone.lock().unwrap().recv();
-                heard.fetch_add(1, Ordering::SeqCst);
+                notified.fetch_add(1, Ordering::SeqCst);
             })
         };
-        let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(hears)));
+        let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(observer)));
         let held = hold(&lanes, WRITE);
         let late = soon(&lanes, "late", SECOND);
         until(|| the(&lanes).queued() == 1);
         clock.advance(SECOND);
-        is_told.recv().unwrap();
+        notifying_rx.recv().unwrap();
         held.let_go().wait().unwrap();
         thread::scope(|scope| {
             let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(SECOND)));
@@ -459,7 +461,7 @@ fn a_drain_is_over_when_the_observer_has_heard_of_all() {
             assert!(!drain.is_finished());
             drop(go);
             assert_eq!(drain.join().unwrap(), ShutdownSummary::default());
-            assert_eq!(heard.load(Ordering::SeqCst), 1);
+            assert_eq!(notified.load(Ordering::SeqCst), 1);
         });
         assert!(late.wait().is_err());
     });

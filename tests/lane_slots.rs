@@ -65,7 +65,7 @@ fn what_is_left_of_a_bucket_is_what_it_holds() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
+fn a_lane_that_sleeps_until_a_budget_is_free_is_woken_when_it_is_changed() {
     within_reason(|| {
         let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_hour(1))]);
         let order = CallSpec { budgets: &[0], ..WRITE };
@@ -80,7 +80,7 @@ fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
 }
 
 #[test]
-fn the_status_of_a_budget_tells_its_reserve() {
+fn the_status_of_a_budget_shows_its_reserve() {
     let lanes = with_reserve(&ManualClock::new());
     let reserve = || lanes.status().budget("orders").unwrap().windows[0].reserve;
     assert_eq!(reserve(), 1);

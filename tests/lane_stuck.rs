@@ -26,17 +26,17 @@ use support::lanes::{
 
 /// Records calls that were cut off: which callers detached, and which answers came late.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(&'static str, u64)>>);
+struct CutOffLog(Mutex<Vec<(&'static str, u64)>>);
 
-impl Heard {
+impl CutOffLog {
     fn so_far(&self) -> Vec<(&'static str, u64)> {
-        let mut heard = self.0.lock().unwrap().clone();
-        heard.sort_unstable();
-        heard
+        let mut cut_off_log = self.0.lock().unwrap().clone();
+        cut_off_log.sort_unstable();
+        cut_off_log
     }
 }
 
-impl Observer for Heard {
+impl Observer for CutOffLog {
     fn deadline_missed(&self, call: &CallInfo<'_>) {
         self.0.lock().unwrap().push(("unanswered", call.number));
     }
@@ -52,8 +52,8 @@ impl Observer for Heard {
 fn at_the_limit_of_a_drain_every_caller_is_answered_and_the_proxy_can_be_dropped() {
     within_reason(|| {
         for pause in [false, true] {
-            let heard = Arc::new(Heard::default());
-            let lanes = observed(unlimited(2), Clock::system(), Some(heard.clone()));
+            let cut_off_log = Arc::new(CutOffLog::default());
+            let lanes = observed(unlimited(2), Clock::system(), Some(cut_off_log.clone()));
             let held = [hold(&lanes, WRITE), hold(&lanes, READ)];
             let waits = submit(&lanes, WRITE, &options(), || ());
             if pause {
@@ -75,18 +75,21 @@ fn at_the_limit_of_a_drain_every_caller_is_answered_and_the_proxy_can_be_dropped
             }
             // The broker has not returned, and may never.
             drop(lanes);
-            assert_eq!(heard.so_far(), [("refused", 2), ("unanswered", 0), ("unanswered", 1)]);
+            assert_eq!(
+                cut_off_log.so_far(),
+                [("refused", 2), ("unanswered", 0), ("unanswered", 1)]
+            );
             // If it does, its answer is reported.
             drop(go);
-            until(|| heard.so_far().len() == 5);
-            assert_eq!(heard.so_far()[..2], [("late", 0), ("late", 1)]);
+            until(|| cut_off_log.so_far().len() == 5);
+            assert_eq!(cut_off_log.so_far()[..2], [("late", 0), ("late", 1)]);
         }
     });
 }
 
 /// A thread that waits in a blocking call, and a task that is polled.
 #[test]
-fn a_drain_answers_whoever_waits_in_whatever_way() {
+fn a_drain_answers_every_waiter_however_it_waits() {
     struct Wakes(mpsc::Sender<()>);
     impl std::task::Wake for Wakes {
         fn wake(self: Arc<Self>) {
@@ -186,7 +189,7 @@ fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
 
 /// A call whose deadline passes before it begins is never sent, however late its worker comes to it.
 #[test]
-fn a_call_whose_caller_left_before_it_began_is_never_sent() {
+fn a_call_whose_caller_detached_before_it_began_is_never_sent() {
     within_reason(|| {
         let clock = ManualClock::new();
         let unbegun = Unbegun::new(clock.clone(), &options().deadline(SECOND));
@@ -197,7 +200,7 @@ fn a_call_whose_caller_left_before_it_began_is_never_sent() {
 }
 
 #[test]
-fn a_storm_of_calls_that_never_return_leaves_no_waiter() {
+fn many_calls_that_never_return_leave_no_waiter() {
     within_reason(|| {
         let lanes = one(unlimited(8).queue(16), Clock::system());
         let (go, gone) = mpsc::channel::<()>();
@@ -275,7 +278,7 @@ fn nested(
 }
 
 #[test]
-fn a_call_that_would_wait_for_its_own_worker_is_refused_with_words() {
+fn a_call_that_would_wait_for_its_own_worker_is_refused_with_a_message() {
     within_reason(|| {
         for workers in 1..=4 {
             let lanes = one(unlimited(workers), ManualClock::new());
@@ -342,7 +345,7 @@ fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<
 
 /// A reentrant call is held while a breaker is open, as any other is: it does not count as waiting for itself.
 #[test]
-fn a_call_from_within_waits_for_an_open_breaker() {
+fn a_reentrant_call_waits_for_an_open_breaker() {
     within_reason(|| {
         let breaker = BreakerPolicy::default().failures_in_a_row(Some(1));
         let clock = ManualClock::new();
@@ -391,7 +394,7 @@ fn of_several_that_hold_all_slots_one_is_refused() {
 
 /// A call of another lane holds the budget, and gives it back.
 #[test]
-fn who_waits_for_a_budget_that_others_hold_is_not_refused() {
+fn a_call_that_waits_for_a_budget_that_others_hold_is_not_refused() {
     within_reason(|| {
         let mut builder = LanesBuilder::new("Test", &["test", "other"], &["both"]);
         (0..2).for_each(|lane| builder.lane(lane, unlimited(4)));
@@ -413,7 +416,7 @@ fn who_waits_for_a_budget_that_others_hold_is_not_refused() {
 
 /// A heavier call waits for the slot that it holds, and it waits behind that one.
 #[test]
-fn a_call_from_within_behind_a_heavier_one_is_refused() {
+fn a_reentrant_call_behind_a_heavier_one_is_refused() {
     within_reason(|| {
         // Nothing becomes overdue, so no time changes anything.
         let config = LaneConfig::new(Quota::per_second(3)).in_flight(4).aging(None);
@@ -427,7 +430,7 @@ fn a_call_from_within_behind_a_heavier_one_is_refused() {
 
 /// The queue is full behind it, and it would wait for a slot that only it can free.
 #[test]
-fn a_call_from_within_waits_for_no_place_in_the_queue() {
+fn a_reentrant_call_waits_for_no_slot_in_the_queue() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let lanes = one(config, ManualClock::new());
@@ -473,7 +476,7 @@ fn a_call_that_only_queues_others_is_not_refused() {
 
 /// Callers that meet in the lane by chance: all are answered, whichever have the workers.
 #[test]
-fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
+fn broker_code_that_calls_itself_from_many_threads_blocks_no_caller() {
     within_reason(|| {
         // These refusals do not come from the broker, and here the error type does not tell the breaker so.
         let lanes = one(unlimited(3).breaker(BreakerPolicy::disabled()), Clock::system());

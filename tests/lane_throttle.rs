@@ -33,7 +33,7 @@ fn paced() -> LaneConfig {
 }
 
 /// Returns `calls` calls, all of them in flight.
-fn under_way(lanes: &Lanes, gated: &Gated, calls: usize) -> Vec<Ticket<(), Failed>> {
+fn in_flight_calls(lanes: &Lanes, gated: &Gated, calls: usize) -> Vec<Ticket<(), Failed>> {
     let tickets = (0..calls).map(|_| gated.submit(lanes)).collect();
     until(|| gated.begun() == calls);
     tickets
@@ -57,11 +57,11 @@ fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
 // ---- the cut ------------------------------------------------------------------------------------
 
 #[test]
-fn a_storm_of_refusals_cuts_the_rate_once_a_window() {
+fn many_refusals_cut_the_rate_once_a_window() {
     let clock = ManualClock::new();
     let lanes = one(paced(), clock.clone());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     let seen = status(&lanes);
     assert_eq!((seen.rate_percent, seen.paused_for), (70, Some(SECOND)));
@@ -80,7 +80,7 @@ fn refusals_of_calls_that_left_before_a_cut_do_not_cut_again() {
     let clock = ManualClock::new();
     let lanes = one(paced(), clock.clone());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     for _ in 0..5 {
         refuse(&gated, &mut tickets, 2, TOO_FAST);
         assert_eq!(status(&lanes).rate_percent, 70);
@@ -92,7 +92,7 @@ fn refusals_of_calls_that_left_before_a_cut_do_not_cut_again() {
 fn a_cut_outlives_a_change_of_the_quota() {
     let lanes = one(paced(), ManualClock::new());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     the(&lanes).set_quota(&Quota::per_second(20)).unwrap();
     let seen = status(&lanes);
@@ -128,7 +128,7 @@ fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
             let clock = ManualClock::new();
             let lanes = Arc::new(one(paced(), clock.clone()));
             let gated = Gated::new();
-            let mut tickets = under_way(&lanes, &gated, 6);
+            let mut tickets = in_flight_calls(&lanes, &gated, 6);
             let heavy = || submit_repeatable(&lanes, HEAVY, &options(), || ended(None));
             let early = waits.then(heavy);
             refuse(&gated, &mut tickets, 6, TOO_FAST);
@@ -147,7 +147,7 @@ fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
 fn a_call_that_could_never_go_changes_no_cut() {
     let lanes = one(paced(), ManualClock::new());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     for weight in [11, u32::MAX] {
         let call = CallSpec { weight, ..READ };
@@ -157,15 +157,15 @@ fn a_call_that_could_never_go_changes_no_cut() {
     }
 }
 
-/// Returns the percentage after a cut and then `calls` calls of one caller, `rests` apart.
-fn after_one_caller(calls: usize, rests: Duration) -> u32 {
+/// Returns the percentage after a cut and then `calls` calls of one caller, `gap` apart.
+fn after_one_caller(calls: usize, gap: Duration) -> u32 {
     let clock = ManualClock::auto_advancing();
     let lanes = one(paced(), clock.clone());
     // Of ten it is the only one, and that was too fast.
     let _ = call(&lanes, Some(TOO_FAST));
     assert_eq!(status(&lanes).rate_percent, 10);
     for _ in 0..calls {
-        clock.advance(rests);
+        clock.advance(gap);
         assert_eq!(call(&lanes, None), Ok(()));
     }
     status(&lanes).rate_percent
@@ -180,13 +180,13 @@ fn one_caller_alone_gets_the_rate_back() {
 }
 
 #[test]
-fn nobody_gets_a_rate_back_that_nobody_uses() {
+fn a_rate_that_is_not_used_does_not_come_back() {
     assert_eq!(after_one_caller(50, SECOND * 2), 10);
 }
 
 /// A queued call does not count as another waiting call.
 #[test]
-fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
+fn no_call_waits_behind_one_that_is_alone_in_the_queue() {
     let clock = ManualClock::new();
     let lanes = one(paced(), clock.clone());
     let _ = call(&lanes, Some(TOO_FAST));
@@ -205,11 +205,11 @@ fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
 // ---- the pause ----------------------------------------------------------------------------------
 
 #[test]
-fn a_shorter_wait_that_is_heard_later_does_not_shorten_the_pause() {
+fn a_shorter_wait_that_comes_later_does_not_shorten_the_pause() {
     let clock = ManualClock::new();
     let lanes = one(unlimited(3).retry(RetryPolicy::none()), clock.clone());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 3);
+    let mut tickets = in_flight_calls(&lanes, &gated, 3);
     let paused_for = || status(&lanes).paused_for.unwrap().as_secs();
     refuse(&gated, &mut tickets, 1, slow_down(30));
     assert_eq!(paused_for(), 30);
@@ -264,7 +264,7 @@ fn an_absurd_wait_does_not_stop_the_lane_for_as_long() {
 }
 
 #[test]
-fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
+fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_refused_at_once() {
     let lanes = one(unlimited(1).retry(RetryPolicy::none()), ManualClock::new());
     assert!(call(&lanes, Some(slow_down(30))).is_err());
     let soon = options().deadline(SECOND * 10);
@@ -277,7 +277,7 @@ fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
 // ---- the way back -------------------------------------------------------------------------------
 
 /// A broker that admits less than it documents, for a while. It counts exactly.
-struct Exchange {
+struct CountingBroker {
     clock: ManualClock,
     bears: fn(Moment) -> usize,
     /// The calls that it answered.
@@ -286,7 +286,7 @@ struct Exchange {
     seen: Mutex<Vec<(Moment, u32)>>,
 }
 
-impl Exchange {
+impl CountingBroker {
     fn new(clock: &ManualClock, bears: fn(Moment) -> usize) -> Arc<Self> {
         let (served, seen) = (Mutex::default(), Mutex::default());
         Arc::new(Self { clock: clock.clone(), bears, served, seen })
@@ -316,7 +316,7 @@ impl Exchange {
 }
 
 #[test]
-fn in_a_storm_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() {
+fn under_many_refusals_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() {
     const CALLS: usize = 900;
     // Half of the documented rate, for a minute.
     let bears = |now: Moment| if now.as_nanos() < 60_000_000_000 { 5 } else { LIMIT as usize };
@@ -324,7 +324,7 @@ fn in_a_storm_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() 
     let retry = RetryPolicy::default().attempts(20).budget_percent(100).budget_floor(1000);
     let throttle = ThrottlePolicy::default();
     let lanes = one(paced().in_flight(4).retry(retry).throttle(throttle), clock.clone());
-    let exchange = Exchange::new(&clock, bears);
+    let exchange = CountingBroker::new(&clock, bears);
     the(&lanes).pause();
     let tickets: Vec<_> = (0..CALLS)
         .map(|_| submit_repeatable(&lanes, WRITE, &options(), exchange.work(&lanes)))

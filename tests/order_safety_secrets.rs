@@ -44,9 +44,9 @@ const FAULTS: [&str; 15] = [
 
 /// Records what the lanes report of every call.
 #[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
+struct CallReports(Mutex<Vec<String>>);
 
-impl Observer for Heard {
+impl Observer for CallReports {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.lock().unwrap().push(format!("{call:?}"));
     }
@@ -67,14 +67,14 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         let exchange = SimulatedExchange::builder().limits(open).faults(faults).start().unwrap();
         let kite = Kite::builder().api_key("key").access_token(TOKEN).base_url(exchange.base_url());
         let kite = kite.timeout(Duration::from_millis(50)).build().unwrap();
-        let heard = Arc::new(Heard::default());
+        let reports = Arc::new(CallReports::default());
         let builder = BrokerProxy::builder(kite)
             .prior_usage(PriorUsage::None)
             .transactional(lane())
             .quote(lane())
             .historical(lane())
             .orders(Quota::unlimited())
-            .observer(Arc::clone(&heard) as Arc<dyn Observer>);
+            .observer(Arc::clone(&reports) as Arc<dyn Observer>);
         printed.add(&builder);
         let proxy = builder.build().unwrap();
         let urgent = proxy.with(CallOptions::new().user("alpha").priority(Priority::URGENT));
@@ -109,7 +109,7 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         printed.add(&proxy);
         printed.add(&urgent);
         printed.add(&proxy.status());
-        heard.0.lock().unwrap().drain(..).for_each(|call| printed.text(call));
+        reports.0.lock().unwrap().drain(..).for_each(|call| printed.text(call));
         let text = fs::read_to_string(&journal).unwrap();
         assert!(text.contains("YESBANK"), "nothing was written down");
         printed.text(text);

@@ -74,7 +74,7 @@ fn the_next_process_finds_what_still_counts() {
     assert_eq!(known.since, Some(at(0)));
     let orders = [(Some(12), 1, 2), (Some(2), 1, 1), (None, 1, 1), (None, 3, 1)];
     assert_eq!(uses(&known, "orders"), orders);
-    assert_eq!(uses(&known, "transactional"), orders, "who is charged together is kept together");
+    assert_eq!(uses(&known, "transactional"), orders, "names of one call are kept together");
     assert_eq!(uses(&known, "quote"), [(Some(22), 1, 1)], "a minute is kept of all");
     drop(file);
     // The next start concludes that the call in flight had ended by then.
@@ -91,7 +91,7 @@ fn the_next_process_finds_what_still_counts() {
 }
 
 #[test]
-fn who_knows_that_nothing_was_before_need_say_so_once() {
+fn a_process_that_knows_that_nothing_was_before_need_say_so_once() {
     let (_folder, path) = folder();
     let file = PaceFile::open(&path).unwrap();
     assert_eq!(file.begin(at(0), &REMEMBER, PriorUsage::None).unwrap().since, None);
@@ -110,7 +110,7 @@ fn one_process_at_a_time() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_left_as_it_is() {
+fn a_foreign_file_is_left_as_it_is() {
     let (folder, path) = folder();
     fs::write(&path, "my thesis\n").unwrap();
     let error = PaceFile::open(&path).unwrap_err();
@@ -145,20 +145,20 @@ fn a_torn_end_is_forgiven_and_a_hole_in_the_middle_is_not_believed() {
 }
 
 #[test]
-fn a_long_file_is_written_anew_and_loses_nothing() {
+fn a_long_file_is_compacted_and_loses_nothing() {
     let (_folder, path) = folder();
     let (file, _) = begin(&path, at(0));
     file.taken(&RecordedCall::new(0, 1, &ORDER), at(1)).unwrap();
-    let mut longest = 0;
+    let mut max_length = 0;
     for number in 1..60_000 {
         let now = at(1).checked_add(Duration::from_millis(number * 10)).unwrap();
         file.taken(&RecordedCall::new(number, 1, &["quote"]), now).unwrap();
         file.finished(number, now).unwrap();
         if number % 1_000 == 0 {
-            longest = longest.max(fs::metadata(&path).unwrap().len());
+            max_length = max_length.max(fs::metadata(&path).unwrap().len());
         }
     }
-    assert!((100_000..2_500_000).contains(&longest), "{longest}");
+    assert!((100_000..2_500_000).contains(&max_length), "{max_length}");
     // It was in flight all the time.
     file.finished(0, at(700)).unwrap();
     drop(file);
@@ -171,7 +171,7 @@ fn a_long_file_is_written_anew_and_loses_nothing() {
 struct Fake(Arc<Mutex<(Vec<String>, bool)>>);
 
 impl Fake {
-    fn note(&self, line: String) -> io::Result<()> {
+    fn record(&self, line: String) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.0.push(line);
         if state.1 { Err(io::Error::other("no room")) } else { Ok(()) }
@@ -188,24 +188,24 @@ impl PaceLog for Fake {
         remember: &[(&str, Duration)],
         _: PriorUsage,
     ) -> io::Result<RecordedUsage> {
-        self.note(format!("begin {remember:?}"))?;
+        self.record(format!("begin {remember:?}"))?;
         Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
     }
     fn taken(&self, call: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
-        self.note(format!("taken {} {} {:?}", call.number, call.weight, call.names))
+        self.record(format!("taken {} {} {:?}", call.number, call.weight, call.names))
     }
     fn urgent(&self, call: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
-        self.note(format!("urgent {} {:?}", call.number, call.names))
+        self.record(format!("urgent {} {:?}", call.number, call.names))
     }
     fn finished(&self, number: u64, _: Timestamp) -> io::Result<()> {
-        self.note(format!("finished {number}"))
+        self.record(format!("finished {number}"))
     }
 }
 
 #[derive(Default)]
-struct Hears(Mutex<Vec<String>>);
+struct FailureLog(Mutex<Vec<String>>);
 
-impl Observer for Hears {
+impl Observer for FailureLog {
     fn pace_log_failed(&self, error: &io::Error) {
         self.0.lock().unwrap().push(error.to_string());
     }
@@ -213,22 +213,22 @@ impl Observer for Hears {
 
 const CHARGED: CallSpec = CallSpec { budgets: &[0], weight: 2, ..WRITE };
 
-fn lanes(log: impl PaceLog + 'static, hears: &Arc<Hears>) -> Lanes {
+fn lanes(log: impl PaceLog + 'static, failures: &Arc<FailureLog>) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
     builder.lane(0, LaneConfig::new(Quota::per_second(5)).credit(RttCredit::STRICT).in_flight(1));
     builder.budget(0, Quota::per_minute(8).into());
     builder.clock(ManualClock::new().into());
-    builder.observer(Arc::clone(hears) as _);
+    builder.observer(Arc::clone(failures) as _);
     builder.pace_log(Arc::new(log));
     builder.prior_usage(PriorUsage::UNKNOWN);
     builder.build(Limits::new()).unwrap()
 }
 
 #[test]
-fn each_call_is_noted_before_it_leaves_and_an_urgent_one_when_it_is_over() {
+fn each_call_is_recorded_before_it_leaves_and_an_urgent_one_when_it_has_ended() {
     within_reason(|| {
-        let (fake, hears) = (Fake::default(), Arc::new(Hears::default()));
-        let lanes = lanes(fake.clone(), &hears);
+        let (fake, failures) = (Fake::default(), Arc::new(FailureLog::default()));
+        let lanes = lanes(fake.clone(), &failures);
         let its = fake.clone();
         let seen = submit(&lanes, CHARGED, &options(), move || its.lines().len()).wait();
         assert_eq!(seen, Ok(2), "it was noted before");
@@ -249,8 +249,8 @@ fn each_call_is_noted_before_it_leaves_and_an_urgent_one_when_it_is_over() {
         // A call that cannot be recorded still goes, and the failure is reported.
         fake.0.lock().unwrap().1 = true;
         assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
-        until(|| hears.0.lock().unwrap().len() == 2);
-        assert_eq!(*hears.0.lock().unwrap(), ["no room", "no room"]);
+        until(|| failures.0.lock().unwrap().len() == 2);
+        assert_eq!(*failures.0.lock().unwrap(), ["no room", "no room"]);
     });
 }
 
@@ -260,12 +260,12 @@ fn each_call_is_noted_before_it_leaves_and_an_urgent_one_when_it_is_over() {
 fn a_proxy_goes_on_where_one_that_was_killed_had_come() {
     within_reason(|| {
         let (_folder, path) = folder();
-        let hears = Arc::new(Hears::default());
+        let failures = Arc::new(FailureLog::default());
         let used = |lanes: &Lanes| {
             let status = lanes.status();
             (status.lanes[0].windows[0].used, status.budgets[0].windows[0].used)
         };
-        let first = lanes(PaceFile::open(&path).unwrap(), &hears);
+        let first = lanes(PaceFile::open(&path).unwrap(), &failures);
         let urgent = options().priority(Priority::URGENT);
         submit(&first, CHARGED, &urgent, || ()).wait().unwrap();
         let held = hold(&first, CallSpec { priority: 1, ..CHARGED });
@@ -274,16 +274,16 @@ fn a_proxy_goes_on_where_one_that_was_killed_had_come() {
         let copy = path.with_extension("copy");
         until(|| fs::read_to_string(&path).unwrap().lines().count() == 2);
         fs::copy(&path, &copy).unwrap();
-        let second = lanes(PaceFile::open(&copy).unwrap(), &hears);
+        let second = lanes(PaceFile::open(&copy).unwrap(), &failures);
         assert_eq!(used(&second), (2, 2), "an urgent call is noted when it is over");
         drop(held);
         first.shutdown(Shutdown::Drain(SECOND));
         drop(first);
-        let third = lanes(PaceFile::open(&path).unwrap(), &hears);
+        let third = lanes(PaceFile::open(&path).unwrap(), &failures);
         assert_eq!(used(&third), (4, 4));
         // Nothing is known of what was before the first.
         assert!(third.status().lanes[0].estimated_wait.unwrap() > SECOND);
-        assert_eq!(*hears.0.lock().unwrap(), [""; 0]);
+        assert_eq!(*failures.0.lock().unwrap(), [""; 0]);
     });
 }
 
@@ -298,7 +298,7 @@ fn a_file_that_cannot_be_written_to_any_more_says_so_to_the_next_process() {
     for number in 1..40_000 {
         failed += usize::from(file.taken(&RecordedCall::new(number, 1, &ORDER), at(2)).is_err());
     }
-    assert_eq!(failed, 1, "it is told once");
+    assert_eq!(failed, 1, "it is reported once");
     drop(file);
     fs::remove_dir(folder.path().join("account.pace.new")).unwrap();
     // The next process does not trust it, even one that was told that nothing was used before.

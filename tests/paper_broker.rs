@@ -74,7 +74,7 @@ fn a_market_order_fills_at_once_at_the_replayed_price() {
 }
 
 #[test]
-fn a_limit_order_fills_when_the_tape_crosses_it_however_late_one_looks() {
+fn a_limit_order_fills_when_the_replay_crosses_it_however_late_it_is_read() {
     let (paper, clock) = paper(&[10, 9, 7, 20]);
     let id = paper.place_order(&OrderRequest::limit(x(), Side::Buy, 1, 8)).unwrap();
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
@@ -132,7 +132,7 @@ fn a_stop_limit_waits_twice() {
 }
 
 #[test]
-fn a_stop_limit_fills_in_the_second_round_of_the_tape_after_a_long_silence() {
+fn a_stop_limit_fills_in_the_second_round_of_the_replay_after_a_long_silence() {
     // The trigger is met at the end of the first round, and the limit only far into the second.
     let (paper, clock) = paper(&[12, 10, 9]);
     clock.advance(SECOND);

@@ -161,7 +161,7 @@ pub mod forms {
     }
 
     #[test]
-    fn the_proxy_tells_and_ends_what_the_lanes_do() {
+    fn the_proxy_reports_and_ends_what_the_lanes_do() {
         let _: fn(&FormsProxy<Echo>) -> Status = FormsProxy::status;
         let _: fn(&FormsProxy<Echo>, Shutdown) -> ShutdownSummary = FormsProxy::shutdown;
     }

@@ -25,7 +25,7 @@ fn python() -> Result<String, String> {
 }
 
 #[test]
-fn the_official_python_client_trades_on_the_exchange() {
+fn the_official_python_client_trades_on_the_simulator() {
     let python = match python() {
         Ok(python) => python,
         Err(why) => {

@@ -14,7 +14,7 @@ use lanekeeper::quota::{
 };
 use proptest::prelude::*;
 use support::cases::cases;
-use support::oracle::{Arrival, Count, over};
+use support::oracle::{Arrival, Count, count_excess};
 
 const MS: u64 = 1_000_000;
 const ORDINARY: Cost = Cost::to_lane(0);
@@ -60,10 +60,10 @@ struct Day {
 }
 
 impl Day {
-    fn over(&self, plan: &Plan, with_borrowed: bool) -> usize {
+    fn count_excess(&self, plan: &Plan, with_borrowed: bool) -> usize {
         let counted = self.arrivals.iter().filter(|(_, borrowed)| with_borrowed || !borrowed);
         let arrivals: Vec<Arrival> = counted.map(|(at, _)| (*at, 1)).collect();
-        over(&arrivals, Count::Log { limit: plan.limit.into(), length: plan.length * MS })
+        count_excess(&arrivals, Count::Log { limit: plan.limit.into(), length: plan.length * MS })
     }
 
     fn borrowed(&self) -> usize {
@@ -73,11 +73,11 @@ impl Day {
 
 /// Runs a day on which the lane is always busy, and now and then an urgent call comes.
 fn day(plan: Plan) -> Result<Day, TestCaseError> {
-    let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut allowance = PacingState::new(wall);
+    let wall_clock = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
+    let mut pacing_state = PacingState::new(wall_clock);
     let credit = if plan.strict { RttCredit::STRICT } else { RttCredit::default() };
     let length = Duration::from_millis(plan.length);
-    allowance.add_lane(&Quota::new(plan.limit, length), credit).unwrap();
+    pacing_state.add_lane(&Quota::new(plan.limit, length), credit).unwrap();
     let mut rng = Rng::with_seed(plan.seed);
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut permits: Vec<Option<Permit>> = Vec::new();
@@ -90,29 +90,29 @@ fn day(plan: Plan) -> Result<Day, TestCaseError> {
         if waits.is_none() && rng.u8(..5) == 0 {
             waits = Some(now);
         }
-        let charge = if waits.is_some() { URGENT } else { ORDINARY };
+        let cost = if waits.is_some() { URGENT } else { ORDINARY };
         let mut next = now + 50 * MS;
-        match allowance.take(charge, moment) {
+        match pacing_state.take(cost, moment) {
             Ok(permit) => {
                 let way = |rng: &mut Rng| (plan.base + rng.u64(..=plan.jitter)) * MS;
                 let arrival = now + way(&mut rng);
-                let hangs = !charge.urgent && rng.u32(..100) < plan.hang;
+                let hangs = !cost.urgent && rng.u32(..100) < plan.hang;
                 let works = if hangs { plan.hangs * MS } else { 0 };
                 day.arrivals.push((arrival, permit.borrowed() > 0));
                 answers.push(Reverse((arrival + works + way(&mut rng), permits.len())));
                 permits.push(Some(permit));
-                waits = waits.filter(|_| !charge.urgent);
+                waits = waits.filter(|_| !cost.urgent);
                 continue;
             }
             Err(NotYet::Until(free)) => next = next.min(free.as_nanos()),
-            Err(NotYet::InFlight) => prop_assert!(!charge.urgent, "an exit waits for an answer"),
+            Err(NotYet::InFlight) => prop_assert!(!cost.urgent, "an exit waits for an answer"),
             Err(NotYet::Never) => prop_assert!(false),
         }
         if let Some(came) = waits {
             // A hung call gives its slot up after two seconds or a window. One that is answered meanwhile keeps it for
             // another window.
-            let patience = plan.length.max(2_000) + plan.length;
-            let bound = (patience + 2 * (plan.base + plan.jitter)) * MS;
+            let hung_after = plan.length.max(2_000) + plan.length;
+            let bound = (hung_after + 2 * (plan.base + plan.jitter)) * MS;
             prop_assert!(now - came <= bound, "an exit waits for {} ms", (now - came) / MS);
         }
         now = answers.peek().map_or(next, |Reverse((at, _))| next.min(*at));
@@ -121,8 +121,8 @@ fn day(plan: Plan) -> Result<Day, TestCaseError> {
             answers.pop();
             let permit = permits[call].take().unwrap();
             match rng.u8(..10) {
-                0 => allowance.finish_unanswered(permit, Moment::from_nanos(at)),
-                _ => allowance.finish(permit, Moment::from_nanos(at)),
+                0 => pacing_state.finish_unanswered(permit, Moment::from_nanos(at)),
+                _ => pacing_state.finish(permit, Moment::from_nanos(at)),
             }
         }
     }
@@ -136,7 +136,7 @@ proptest! {
     #[test]
     fn on_a_steady_path_the_slot_of_a_hung_call_costs_nothing(plan in plans(Just(0))) {
         let day = day(plan)?;
-        prop_assert_eq!(day.over(&plan, true), 0);
+        prop_assert_eq!(day.count_excess(&plan, true), 0);
     }
 
     /// On any other path, at most as many calls are too many as took such a slot, and without them none is.
@@ -145,8 +145,8 @@ proptest! {
         // The credit relies on an assumption of its own.
         let plan = Plan { strict: true, ..plan };
         let day = day(plan)?;
-        prop_assert_eq!(day.over(&plan, false), 0);
-        prop_assert!(day.over(&plan, true) <= day.borrowed());
+        prop_assert_eq!(day.count_excess(&plan, false), 0);
+        prop_assert!(day.count_excess(&plan, true) <= day.borrowed());
     }
 }
 
@@ -165,5 +165,5 @@ fn slots_are_taken_and_a_late_arrival_is_one_too_many() {
     };
     let day = day(plan).unwrap();
     assert!(day.borrowed() > 20, "{}", day.borrowed());
-    assert!((1..day.borrowed()).contains(&day.over(&plan, true)));
+    assert!((1..day.borrowed()).contains(&day.count_excess(&plan, true)));
 }

@@ -61,8 +61,8 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let seen = saturate(&quota, RttCredit::STRICT, path, in_flight, ms(120_000), seed);
-        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+        let stats = saturate(&quota, RttCredit::STRICT, path, in_flight, ms(120_000), seed);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }
 
     #[test]
@@ -71,9 +71,9 @@ proptest! {
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
         let credit = RttCredit::default();
-        let seen = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
-        prop_assume!(seen.assumption_held);
-        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+        let stats = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
+        prop_assume!(stats.assumption_held);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }
 
     #[test]
@@ -81,9 +81,9 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize, percent in 1..=100_u8,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let seen = saturate(&quota, RttCredit::percent(percent), path, in_flight, ms(120_000), seed);
-        prop_assume!(seen.assumption_held);
-        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+        let stats = saturate(&quota, RttCredit::percent(percent), path, in_flight, ms(120_000), seed);
+        prop_assume!(stats.assumption_held);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }
 }
 
@@ -101,16 +101,16 @@ fn the_credit_uses_98_percent_of_what_a_safe_client_can() {
     for (base, jitter, late) in ROWS {
         let path = row(base, jitter, late);
         let quota = Quota::per_second(10);
-        let seen = saturate(&quota, RttCredit::default(), path, 16, LENGTH, 7);
-        let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
-        let bound = 1.0 / (1.0 + (seen.mean() - ms(base)).as_secs_f64());
+        let stats = saturate(&quota, RttCredit::default(), path, 16, LENGTH, 7);
+        let used = stats.used(10, WINDOW, Duration::ZERO, LENGTH);
+        let bound = 1.0 / (1.0 + (stats.mean() - ms(base)).as_secs_f64());
         println!(
             "{base} ms, {jitter} ms, credit: {:.1} % used, {:.1} % of the bound",
             100.0 * used,
             100.0 * used / bound
         );
         assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
-        assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
+        assert_eq!(refusals(&stats.arrivals, &quota, 0), 0);
     }
 }
 
@@ -119,16 +119,16 @@ fn the_strict_setting_uses_98_percent_of_its_bound() {
     for (base, jitter, late) in ROWS {
         let path = row(base, jitter, late);
         let quota = Quota::per_second(10);
-        let seen = saturate(&quota, RttCredit::STRICT, path, 16, LENGTH, 7);
-        let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
-        let bound = 1.0 / (1.0 + seen.mean().as_secs_f64());
+        let stats = saturate(&quota, RttCredit::STRICT, path, 16, LENGTH, 7);
+        let used = stats.used(10, WINDOW, Duration::ZERO, LENGTH);
+        let bound = 1.0 / (1.0 + stats.mean().as_secs_f64());
         println!(
             "{base} ms, {jitter} ms, strict: {:.1} % used, {:.1} % of the bound",
             100.0 * used,
             100.0 * used / bound
         );
         assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
-        assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
+        assert_eq!(refusals(&stats.arrivals, &quota, 0), 0);
     }
 }
 
@@ -158,7 +158,7 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
 /// A call that was lost, or never left, leaves no open connection behind. So the next one that opens a connection
 /// is no evidence of the minimum round trip.
 #[test]
-fn calls_without_an_answer_leave_no_path_in_use() {
+fn calls_without_an_answer_leave_no_warm_connection() {
     for never_left in [true, false] {
         let mut pacer = Pacer::new(&Quota::per_second(10), RttCredit::default()).unwrap();
         let mut now = Moment::ORIGIN;

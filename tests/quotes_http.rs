@@ -63,7 +63,7 @@ fn was_asked(exchange: &SimulatedExchange, times: usize) {
 }
 
 #[test]
-fn everybody_asks_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
+fn all_threads_ask_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
     const CHUNK: usize = 200;
     let (exchange, broker) = stack(|cache| cache.max_batch_keys = CHUNK);
     let all = instruments();
@@ -73,7 +73,7 @@ fn everybody_asks_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
 }
 
 #[test]
-fn everybody_asks_for_one_after_another_of_what_is_tracked() {
+fn all_threads_ask_for_one_after_another_of_what_is_tracked() {
     let (exchange, broker) = stack(|_| ());
     let all = instruments();
     broker.track(&all).unwrap();

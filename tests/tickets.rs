@@ -104,7 +104,7 @@ fn a_call_that_is_cancelled_was_not_sent_and_never_will_be() {
 }
 
 #[test]
-fn whoever_awaits_a_cancelled_call_is_told_that_it_was_not_sent() {
+fn a_task_that_awaits_a_cancelled_call_gets_that_it_was_not_sent() {
     let lanes = paused();
     let ticket = submit(&lanes, WRITE, &options(), || 7);
     assert!(ticket.cancel());
@@ -121,7 +121,7 @@ fn to_cancel_twice_is_to_cancel() {
 }
 
 #[test]
-fn a_call_under_way_cannot_be_taken_back() {
+fn a_call_in_flight_cannot_be_cancelled() {
     let lanes = one(unlimited(1), Clock::system());
     let held = hold(&lanes, WRITE);
     assert!(!held.ticket.cancel());
@@ -146,7 +146,7 @@ fn position_and_estimate_follow_the_queue() {
 }
 
 #[test]
-fn a_dropped_read_is_taken_back() {
+fn a_dropped_read_is_cancelled() {
     let lanes = paused();
     drop(submit(&lanes, READ, &options(), || panic!("sent")));
     assert_eq!(the(&lanes).queued(), 0);
@@ -155,7 +155,7 @@ fn a_dropped_read_is_taken_back() {
 }
 
 #[test]
-fn a_dropped_write_goes_on_and_its_answer_is_told_to_the_observer_once() {
+fn a_dropped_write_goes_on_and_its_answer_is_reported_to_the_observer_once() {
     let (lanes, late) = with_late(Clock::system());
     the(&lanes).pause();
     drop(submit(&lanes, WRITE, &options(), || 7_u8));
@@ -166,7 +166,7 @@ fn a_dropped_write_goes_on_and_its_answer_is_told_to_the_observer_once() {
 }
 
 #[test]
-fn an_answer_that_nobody_took_is_told_to_the_observer_too() {
+fn an_answer_that_was_never_taken_is_reported_to_the_observer_too() {
     let (lanes, late) = with_late(Clock::system());
     let ticket = submit(&lanes, WRITE, &options(), || 7_u8);
     lanes.shutdown(Shutdown::Drain(Duration::MAX));
@@ -176,7 +176,7 @@ fn an_answer_that_nobody_took_is_told_to_the_observer_too() {
 }
 
 #[test]
-fn the_answer_after_a_deadline_is_told_to_the_observer_once() {
+fn the_answer_after_a_deadline_is_reported_to_the_observer_once() {
     let clock = ManualClock::new();
     let (lanes, late) = with_late(clock.clone());
     let (go, held) = mpsc::channel::<()>();
@@ -263,7 +263,7 @@ fn a_refused_ticket_is_ready_at_once() {
 }
 
 #[test]
-fn whoever_of_two_takes_a_call_back_hears_that_it_was_taken_back() {
+fn each_of_two_that_cancel_a_call_gets_that_it_was_cancelled() {
     within_reason(|| {
         let lanes = paused();
         for _ in 0..2_000 {
@@ -291,20 +291,20 @@ impl Drop for Dropped {
 }
 
 #[test]
-fn whoever_leaves_takes_its_waker_along() {
+fn a_caller_that_detaches_takes_its_waker_along() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
         let (go, gone) = mpsc::channel::<()>();
         let mut ticket = submit(&lanes, WRITE, &options(), move || {
             let _ = gone.recv();
         });
-        let (tell, told) = mpsc::channel();
-        let waker = Waker::from(Arc::new(Dropped(Mutex::new(tell))));
+        let (thread_tx, thread_rx) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Dropped(Mutex::new(thread_tx))));
         assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
         // If a worker dropped it, others that rely on that worker would wait.
         drop(ticket);
-        assert_eq!(told.try_recv(), Ok(thread::current().id()));
+        assert_eq!(thread_rx.try_recv(), Ok(thread::current().id()));
         drop(go);
     });
 }
@@ -327,7 +327,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_result_that_nobody_hears_of_harms_nobody_when_it_is_dropped() {
+fn a_result_that_is_never_taken_does_no_harm_when_it_is_dropped() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
         let ticket: Ticket<(), Bomb> =
@@ -391,7 +391,7 @@ fn a_ticket_that_was_polled_is_awaited_on_another_thread() {
 }
 
 #[test]
-fn who_awaits_is_woken_by_a_shutdown_and_by_a_deadline() {
+fn an_awaiting_task_is_woken_by_a_shutdown_and_by_a_deadline() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(1), clock.clone());

@@ -229,7 +229,7 @@ fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
 
     // A tag that was sent twice is an error here.
     let mut ledger = by_tag(&exchange);
-    let mut tally: HashMap<&str, usize> = HashMap::new();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
     let orders = report["orders"].as_array().unwrap();
     for order in orders {
         let known = ledger.remove(order["tag"].as_str().unwrap());
@@ -242,14 +242,14 @@ fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
             // The same holds for "unknown": an order that the broker has is found.
             _ => assert!(known.is_none(), "{order} is in the ledger: {known:?}"),
         }
-        *tally.entry(outcome).or_default() += 1;
+        *counts.entry(outcome).or_default() += 1;
     }
     assert!(ledger.is_empty(), "the report knows nothing of {ledger:?}");
-    println!("{} placements: {tally:?}", orders.len());
-    let of = |outcome: &str| tally.get(outcome).copied().unwrap_or(0);
-    assert!(of("absent") > 0, "{tally:?}");
+    println!("{} placements: {counts:?}", orders.len());
+    let of = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
+    assert!(of("absent") > 0, "{counts:?}");
     // At most 2 %.
-    assert!(of("unknown") * 50 <= orders.len(), "{tally:?}");
+    assert!(of("unknown") * 50 <= orders.len(), "{counts:?}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn a_killed_run_is_found_out_by_the_next_one() {
     for order in report["orders"].as_array().unwrap() {
         ledger.remove(order["tag"].as_str().unwrap());
     }
-    assert!(ledger.is_empty(), "nobody knows of {ledger:?}");
+    assert!(ledger.is_empty(), "missing in the report: {ledger:?}");
 }
 
 /// Killed or ended in order twenty times, each time after up to a second and a half, and started again at once: the
@@ -344,19 +344,21 @@ fn twenty_quick_restarts_are_not_refused_once() {
 }
 
 #[test]
-fn what_cannot_work_is_told_in_one_line() {
-    let told = |args: &[&str]| refused(&with_keys(bot()).args(args).output().unwrap());
-    assert!(told(&["--strategys", "3"]).contains("--strategys"));
-    assert!(told(&["--strategies", "0"]).contains("0"));
-    assert!(told(&["--seconds", "soon"]).contains("soon"));
-    assert!(told(&["--instruments", "INFY"]).contains("EXCHANGE:SYMBOL"));
-    assert!(told(&["--base-url", "ftp://localhost"]).contains("ftp://localhost"));
-    assert!(told(&["--journal", "/no/such/folder/journal"]).contains("/no/such/folder"));
-    assert!(told(&["--pace", "/no/such/folder/pace"]).contains("/no/such/folder"));
-    assert!(told(&["--report", "/no/such/folder/report.json"]).contains("/no/such/folder"));
+fn what_cannot_work_is_reported_in_one_line() {
+    let refused_line = |args: &[&str]| refused(&with_keys(bot()).args(args).output().unwrap());
+    assert!(refused_line(&["--strategys", "3"]).contains("--strategys"));
+    assert!(refused_line(&["--strategies", "0"]).contains("0"));
+    assert!(refused_line(&["--seconds", "soon"]).contains("soon"));
+    assert!(refused_line(&["--instruments", "INFY"]).contains("EXCHANGE:SYMBOL"));
+    assert!(refused_line(&["--base-url", "ftp://localhost"]).contains("ftp://localhost"));
+    assert!(refused_line(&["--journal", "/no/such/folder/journal"]).contains("/no/such/folder"));
+    assert!(refused_line(&["--pace", "/no/such/folder/pace"]).contains("/no/such/folder"));
+    assert!(refused_line(&["--report", "/no/such/folder/report.json"]).contains("/no/such/folder"));
     // Nothing listens there: the port was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(told(&["--fresh", "--base-url", &format!("http://{free}")]).contains("not sent"));
+    assert!(
+        refused_line(&["--fresh", "--base-url", &format!("http://{free}")]).contains("not sent")
+    );
 }
 
 #[test]
@@ -477,7 +479,7 @@ fn a_run_that_is_refused_most_orders_stays_small() {
         .unwrap();
     let mut used = Used::default();
     let status = loop {
-        used.look_at(bot.id());
+        used.update(bot.id());
         if let Some(status) = bot.try_wait().unwrap() {
             break status;
         }
@@ -516,7 +518,7 @@ struct Used {
 #[cfg(target_os = "linux")]
 impl Used {
     /// Reads the process. One that is gone keeps its last values.
-    fn look_at(&mut self, id: u32) {
+    fn update(&mut self, id: u32) {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
         let status = read("status").unwrap_or_default();
         let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -538,14 +540,17 @@ fn orders_that_were_not_sent_are_counted_and_few_of_them_kept() {
         OrderRequest::market(stock, side, 1).tag(number.to_string())
     };
     let mut orders = orders::Orders::default();
-    let mut heard = |number, result| orders.record(&order(number), Duration::ZERO, &result);
+    let mut record = |number, result| orders.record(&order(number), Duration::ZERO, &result);
     for number in 0..5000 {
         let wait = Duration::from_millis(number);
         let why = ErrorDetail::new(format!("the broker was silent, call again in {wait:?}"));
-        heard(number, Err(BrokerError::NotSent(why)));
+        record(number, Err(BrokerError::NotSent(why)));
         // The messages of an unknown broker, all different.
-        heard(number, Err(BrokerError::NotSent(ErrorDetail::new("x".repeat(1 + number as usize)))));
-        heard(number, Ok(OrderId::new(number.to_string())));
+        record(
+            number,
+            Err(BrokerError::NotSent(ErrorDetail::new("x".repeat(1 + number as usize)))),
+        );
+        record(number, Ok(OrderId::new(number.to_string())));
     }
     let not_sent = &orders.not_sent;
     assert_eq!((not_sent.count, not_sent.listed), (10_000, 1000));

@@ -123,7 +123,9 @@ pub fn print(report: &Report, bare: Option<&Report>) {
             Outcome::Absent => "orders not in the book",
             Outcome::Unknown => "orders of unknown outcome",
         };
-        row(name, &|r| r.strategies.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string());
+        row(name, &|r| {
+            r.strategies.orders.outcomes().get(&outcome).copied().unwrap_or(0).to_string()
+        });
     }
     if !report.turned_up.is_empty() {
         row("orders that turned up late", &|r| r.turned_up.len().to_string());

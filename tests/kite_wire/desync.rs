@@ -42,8 +42,8 @@ fn assert_unknown<T: std::fmt::Debug>(result: Result<T, BrokerError>, words: &st
 /// with the next of `answers`, and writes on the present connection what the test sends it.
 struct Prompted {
     address: SocketAddr,
-    say: Sender<String>,
-    said: Receiver<()>,
+    write_tx: Sender<String>,
+    written: Receiver<()>,
     thread: JoinHandle<Vec<usize>>,
 }
 
@@ -51,8 +51,8 @@ impl Prompted {
     fn new(answers: impl IntoIterator<Item = String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (say, to_say) = channel::<String>();
-        let (saying, said) = channel();
+        let (write_tx, to_say) = channel::<String>();
+        let (written_tx, written) = channel();
         let answers: Vec<String> = answers.into_iter().collect();
         let mut answers = answers.into_iter();
         let thread = spawn(move || {
@@ -67,7 +67,7 @@ impl Prompted {
                     (&stream).write_all(answer.as_bytes()).unwrap();
                     if let Ok(more) = to_say.recv() {
                         let _ = (&stream).write_all(more.as_bytes());
-                        saying.send(()).unwrap();
+                        written_tx.send(()).unwrap();
                     }
                 }
                 if count == 0 {
@@ -76,7 +76,7 @@ impl Prompted {
                 requests.push(count);
             }
         });
-        Self { address, say, said, thread }
+        Self { address, write_tx, written, thread }
     }
 
     fn kite(&self) -> Kite {
@@ -86,14 +86,14 @@ impl Prompted {
     }
 
     /// Makes the server write this on the connection that it has just answered.
-    fn say(&self, text: &str) {
-        self.say.send(text.to_owned()).unwrap();
-        self.said.recv().unwrap();
+    fn write_tx(&self, text: &str) {
+        self.write_tx.send(text.to_owned()).unwrap();
+        self.written.recv().unwrap();
     }
 
     /// Returns how many requests came over each connection. The client must be gone.
     fn requests(self) -> Vec<usize> {
-        drop(self.say);
+        drop(self.write_tx);
         // A connection without a request ends the server.
         drop(TcpStream::connect(self.address));
         self.thread.join().unwrap()
@@ -125,15 +125,15 @@ fn a_connection_with_more_than_its_answer_is_not_used_again() {
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("2")));
-    assert_eq!((server.heard().len(), server.connections()), (2, 2));
+    assert_eq!((server.received().len(), server.connections()), (2, 2));
 }
 
 #[test]
-fn what_an_idle_connection_says_unasked_is_no_answer() {
+fn what_an_idle_connection_sends_unasked_is_no_answer() {
     let server = Prompted::new([http(&placed("1")), http(&placed("2"))]);
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
-    server.say(&http(&placed("666")));
+    server.write_tx(&http(&placed("666")));
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("2")));
     drop(kite);
     assert_eq!(server.requests(), [1, 1]);
@@ -150,7 +150,7 @@ fn the_id_of_an_earlier_order_is_not_that_of_a_new_one() {
     assert_unknown(kite.place_order(&order()), "\"1\" is that of another order");
     // That connection is out of step, so no call uses it again.
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("3")));
-    assert_eq!((server.heard().len(), server.connections()), (3, 2));
+    assert_eq!((server.received().len(), server.connections()), (3, 2));
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn no_connection_outlives_an_answer_to_another_call() {
     let server = Prompted::new([http(&placed("1")), http(&placed("1")), http(&placed("3"))]);
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
-    server.say("");
+    server.write_tx("");
     assert_unknown(kite.place_order(&order()), "another order");
-    server.say("");
+    server.write_tx("");
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("3")));
     drop(kite);
     assert_eq!(server.requests(), [2, 1]);
@@ -216,7 +216,7 @@ fn a_change_is_done_only_if_the_answer_names_the_order() {
 }
 
 #[test]
-fn what_is_told_of_one_order_is_about_that_order() {
+fn what_is_reported_of_one_order_is_about_that_order() {
     let row = r#"{"status":"success","data":[{"order_id":"2","exchange":"NSE","tradingsymbol":"INFY",
         "transaction_type":"BUY","status":"OPEN","trade_id":"9","quantity":1,"average_price":1}]}"#;
     let server = Server::ok(&[row, row, row, row]);
@@ -320,5 +320,5 @@ fn an_id_made_by_hand_that_is_none_is_not_sent() {
             }
         }
     }
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }

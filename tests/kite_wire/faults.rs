@@ -55,7 +55,7 @@ fn a_kept_connection_that_dies_under_a_write_is_not_tried_again() {
         kite.orders().unwrap();
         let error = kite.place_order(&order()).unwrap_err();
         assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
-        assert_eq!((server.heard().len(), server.connections()), (2, 1));
+        assert_eq!((server.received().len(), server.connections()), (2, 1));
     }
 }
 
@@ -68,7 +68,7 @@ fn a_connection_that_was_closed_meanwhile_is_not_used() {
     kite.orders().unwrap();
     server.wait_for_closed(1);
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
-    assert_eq!((server.heard().len(), server.connections()), (2, 2));
+    assert_eq!((server.received().len(), server.connections()), (2, 2));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn silence_is_unknown() {
     assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
     let error = kite.orders().unwrap_err();
     assert!(matches!(error, BrokerError::Transient(_)), "{error}");
-    assert_eq!(server.heard().len(), 3);
+    assert_eq!(server.received().len(), 3);
 }
 
 #[test]

@@ -32,26 +32,26 @@ pub(crate) enum Reply {
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Heard {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// The response to a request, if no script is left.
-type Answers = Arc<dyn Fn(&Heard) -> Reply + Send + Sync>;
+type Answers = Arc<dyn Fn(&ReceivedRequest) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     script: VecDeque<Reply>,
     answers: Option<Answers>,
-    heard: Vec<Heard>,
+    received: Vec<ReceivedRequest>,
     connections: usize,
     closed: usize,
     hung: Vec<TcpStream>,
@@ -73,7 +73,7 @@ impl Server {
         let shared = Arc::new(Mutex::new(Shared { script, ..Shared::default() }));
         let theirs = Arc::clone(&shared);
         let closed = Arc::new(Condvar::new());
-        let bell = Arc::clone(&closed);
+        let wakeup = Arc::clone(&closed);
         let thread = spawn(move || {
             for stream in listener.incoming() {
                 let mut state = theirs.lock().unwrap();
@@ -82,11 +82,11 @@ impl Server {
                 }
                 state.connections += 1;
                 drop(state);
-                let (shared, bell) = (Arc::clone(&theirs), Arc::clone(&bell));
+                let (shared, wakeup) = (Arc::clone(&theirs), Arc::clone(&wakeup));
                 spawn(move || {
                     serve(stream.unwrap(), &shared);
                     shared.lock().unwrap().closed += 1;
-                    bell.notify_all();
+                    wakeup.notify_all();
                 });
             }
         });
@@ -95,11 +95,13 @@ impl Server {
 
     /// Answers each request by its first line.
     pub(crate) fn answering(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::hearing(move |heard| answers(&heard.line))
+        Self::answering_requests(move |received| answers(&received.line))
     }
 
     /// Answers each request by its head.
-    pub(crate) fn hearing(answers: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering_requests(
+        answers: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let server = Self::new([]);
         server.shared.lock().unwrap().answers = Some(Arc::new(answers));
         server
@@ -122,15 +124,15 @@ impl Server {
         self.builder().build().unwrap()
     }
 
-    pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.shared.lock().unwrap().heard.clone()
+    pub(crate) fn received(&self) -> Vec<ReceivedRequest> {
+        self.shared.lock().unwrap().received.clone()
     }
 
     /// Returns the only request.
-    pub(crate) fn only(&self) -> Heard {
-        let mut heard = self.heard();
-        assert_eq!(heard.len(), 1, "{heard:?}");
-        heard.remove(0)
+    pub(crate) fn only(&self) -> ReceivedRequest {
+        let mut received = self.received();
+        assert_eq!(received.len(), 1, "{received:?}");
+        received.remove(0)
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -176,24 +178,24 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
     // Byte by byte, so that the unread rest is still in the socket: a reset requires that.
     let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
     let mut stream = stream;
-    while let Some(mut heard) = head(&mut reader) {
-        let length = heard.header("content-length").map_or(0, |text| text.parse().unwrap());
+    while let Some(mut received) = head(&mut reader) {
+        let length = received.header("content-length").map_or(0, |text| text.parse().unwrap());
         let reply = {
             let mut shared = shared.lock().unwrap();
             let answers = shared.answers.clone();
-            let answered = || answers.map_or(Reply::Close, |answers| answers(&heard));
+            let answered = || answers.map_or(Reply::Close, |answers| answers(&received));
             shared.script.pop_front().unwrap_or_else(answered)
         };
         if matches!(reply, Reply::Reset) {
-            shared.lock().unwrap().heard.push(heard);
+            shared.lock().unwrap().received.push(received);
             // The body has arrived, and is not read.
             stream.peek(&mut [0]).unwrap();
             return;
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        heard.body = String::from_utf8(body).unwrap();
-        shared.lock().unwrap().heard.push(heard);
+        received.body = String::from_utf8(body).unwrap();
+        shared.lock().unwrap().received.push(received);
         let reply = match reply {
             Reply::Together(barrier, body) => {
                 barrier.wait();
@@ -228,7 +230,7 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
     }
 }
 
-fn head(reader: &mut BufReader<TcpStream>) -> Option<Heard> {
+fn head(reader: &mut BufReader<TcpStream>) -> Option<ReceivedRequest> {
     let line = next_line(reader)?;
     let mut headers = Vec::new();
     loop {
@@ -236,7 +238,7 @@ fn head(reader: &mut BufReader<TcpStream>) -> Option<Heard> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Heard { line, headers, body: String::new() })
+    Some(ReceivedRequest { line, headers, body: String::new() })
 }
 
 fn next_line(reader: &mut BufReader<TcpStream>) -> Option<String> {

@@ -173,7 +173,7 @@ fn the_edge_turns_away_with_a_page_and_for_ever() {
 }
 
 #[test]
-fn the_script_of_a_page_is_not_taken_for_words() {
+fn the_script_of_a_page_is_not_taken_for_its_message() {
     // The page contains `setTimeout`, which is not the order system's timeout.
     assert_eq!(placed(page(403, "Blocked", "")).class(), ErrorClass::Fatal);
     assert_eq!(placed(page(429, "Slow down", "")).class(), THROTTLED);
@@ -257,7 +257,7 @@ fn a_sliced_order_of_which_some_were_refused_is_not_placed_as_a_whole() {
 }
 
 #[test]
-fn a_sliced_order_without_a_name_must_be_looked_for() {
+fn a_sliced_order_without_an_id_must_be_searched_for() {
     let body = r#"{"status":"success","data":{"children":[{"order_id":"16"},{"order_id":"17"}]}}"#;
     let server = Server::ok(&[body, body]);
     for error in [
@@ -270,7 +270,7 @@ fn a_sliced_order_without_a_name_must_be_looked_for() {
 }
 
 #[test]
-fn statuses_and_times_that_nobody_documents_are_borne() {
+fn undocumented_statuses_and_times_are_accepted() {
     let server = Server::ok(&[r#"{"status":"success","data":[{"order_id":"1512200000000001234",
         "exchange":"NSE","tradingsymbol":"INFY","transaction_type":"BUY","status":"AMO REQ RECEIVED",
         "order_timestamp":"09:15:01","average_price":99725.05000000002,"price":1500}]}"#]);

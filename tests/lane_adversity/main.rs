@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod ends;
+mod mixed_load;
 mod observers;
 mod order;
-mod storms;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -116,7 +116,7 @@ fn a_slow_observer_of_a_late_result_holds_up_no_call() {
 
 /// The same with the quota exhausted: the slot came free, and no worker polls.
 #[test]
-fn a_slot_that_comes_free_is_used_while_a_late_result_is_told() {
+fn a_slot_that_comes_free_is_used_while_a_late_result_is_reported() {
     within_reason(|| {
         let (observer, is_in, let_go) = blocks(true, false);
         let quota = Quota::new(1, Duration::from_millis(20));
@@ -189,7 +189,7 @@ fn a_slow_observer_of_an_expired_call_holds_up_no_call() {
 
 /// An observer that is notified of an expired call must not run before the call that the same poll selected.
 #[test]
-fn a_chosen_call_is_sent_before_others_are_told_that_theirs_expired() {
+fn a_selected_call_is_sent_before_others_are_notified_that_theirs_expired() {
     within_reason(|| {
         let (observer, is_in, let_go) = blocks(false, true);
         let clock = ManualClock::new();

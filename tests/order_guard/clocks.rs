@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, LookupResult, Order, OrderId, OrderStatus};
 
-use super::orders::{absence, echoed, trail};
+use super::orders::{absence, echoed, lookup};
 use super::shaky::{Fate, Shaky, order, transient};
 
 /// Returns a broker that dates all orders months too early.
@@ -20,7 +20,7 @@ fn lost_and_booked(broker: &Shaky) {
 }
 
 #[test]
-fn orders_of_own_tags_are_found_by_a_baseline_whatever_their_time() {
+fn orders_of_callers_tags_are_found_by_a_baseline_whatever_their_time() {
     let broker = wrongly_dated();
     let guard = broker.guard();
     for number in 1..=20 {
@@ -28,7 +28,7 @@ fn orders_of_own_tags_are_found_by_a_baseline_whatever_their_time() {
         let id = guard.place_order(&order(number).tag(format!("mine{number}")));
         assert_eq!(id, Ok(OrderId::new(format!("{number:06}"))));
     }
-    assert_eq!(broker.placed_and_looks(), (20, 21), "one look for the baseline");
+    assert_eq!(broker.placed_and_reads(), (20, 21), "one read for the baseline");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn times_that_known_orders_contradict_are_discarded() {
         match is_known {
             true => assert_eq!(answer, Ok(OrderId::new("000002"))),
             // It may have been there before.
-            false => assert_eq!(trail(answer).result, LookupResult::Unclear),
+            false => assert_eq!(lookup(answer).result, LookupResult::Unclear),
         }
     }
 }
@@ -73,17 +73,17 @@ fn order_that_was_in_the_book_before_is_not_taken_for_the_one_that_was_sent() {
 }
 
 #[test]
-fn baseline_is_read_once_a_day_before_the_first_order_of_an_own_tag() {
+fn baseline_is_read_once_a_day_before_the_first_order_of_a_callers_tag() {
     let broker = echoed();
     let guard = broker.guard();
     guard.place_order(&order(1)).unwrap();
-    assert_eq!(broker.state().looks, 0, "the guard's own tags need none");
+    assert_eq!(broker.state().reads, 0, "the guard's own tags need none");
     for (day, fails) in [(1, false), (2, true)] {
         broker.blind(usize::from(fails), &transient());
         for number in 0..3 {
             guard.place_order(&order(1).tag(format!("mine{number}"))).unwrap();
         }
-        assert_eq!(broker.state().looks, day);
+        assert_eq!(broker.state().reads, day);
         broker.clock.advance(Duration::from_secs(86_400));
     }
 }
@@ -93,7 +93,7 @@ fn exit_does_not_wait_for_a_baseline() {
     let broker = echoed();
     let exits = broker.guard().for_exits(broker.clone());
     exits.place_order(&order(1).tag("mine")).unwrap();
-    assert_eq!(broker.placed_and_looks(), (1, 0));
+    assert_eq!(broker.placed_and_reads(), (1, 0));
 }
 
 /// A book that was read for any reason is a baseline too.
@@ -104,7 +104,7 @@ fn book_that_was_read_before_is_enough() {
     guard.orders().unwrap();
     lost_and_booked(&broker);
     assert_eq!(guard.place_order(&order(1).tag("mine")), Ok(OrderId::new("000001")));
-    assert_eq!(broker.state().looks, 2);
+    assert_eq!(broker.state().reads, 2);
 }
 
 /// The handle for orders has the caller's deadline, and an order must not go after that.
@@ -113,13 +113,13 @@ fn baseline_is_read_by_the_handle_of_the_order() {
     let (broker, lookups) = (echoed(), echoed());
     let guard = broker.guarded().lookup_broker(lookups.clone()).build().unwrap();
     guard.place_order(&order(1).tag("mine")).unwrap();
-    assert_eq!((broker.state().looks, lookups.state().looks), (1, 0));
+    assert_eq!((broker.state().reads, lookups.state().reads), (1, 0));
 }
 
 /// Another client has used the tag since the baseline. If a known order shows that the book's times are right, its
 /// time decides. If none does, nothing can.
 #[test]
-fn order_of_somebody_else_under_the_same_tag_is_told_by_a_time_that_is_right() {
+fn order_of_another_client_under_the_same_tag_is_recognised_by_a_time_that_is_right() {
     for is_known in [true, false] {
         let broker = echoed();
         let guard = broker.guard();
@@ -136,7 +136,7 @@ fn order_of_somebody_else_under_the_same_tag_is_told_by_a_time_that_is_right() {
         broker.fates([Fate::LostBefore]);
         let answer = guard.place_order(&order(2).tag("mine"));
         match is_known {
-            true => assert_eq!(trail(answer).result, LookupResult::Unclear),
+            true => assert_eq!(lookup(answer).result, LookupResult::Unclear),
             false => assert_eq!(answer, Ok(OrderId::new("other"))),
         }
     }

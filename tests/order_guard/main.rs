@@ -5,12 +5,12 @@
 mod changes;
 mod clocks;
 mod delegation;
-mod doubts;
 mod faults;
-mod looks;
+mod inconclusive;
 mod orders;
-mod patience;
+mod reads;
 mod recover;
+mod search_wait;
 mod shaky;
 mod slices;
 mod tags;

@@ -73,9 +73,9 @@ pub(crate) struct State {
     /// The extra fields of the last cancellation.
     pub(crate) cancelled_with: OrderCancel,
     pub(crate) modified: usize,
-    pub(crate) looks: usize,
+    pub(crate) reads: usize,
     /// How many reads failed one after the other.
-    pub(crate) failed_looks: usize,
+    pub(crate) failed_reads: usize,
     /// A callback in the middle of a read, which gets its number from 1.
     meanwhile: Option<Meanwhile>,
 }
@@ -119,9 +119,9 @@ impl Shaky {
         self.state().meanwhile = Some(Arc::new(happens));
     }
 
-    pub(crate) fn placed_and_looks(&self) -> (usize, usize) {
+    pub(crate) fn placed_and_reads(&self) -> (usize, usize) {
         let state = self.state();
-        (state.placed, state.looks)
+        (state.placed, state.reads)
     }
 
     /// Returns all orders that are in the book in the end.
@@ -186,29 +186,29 @@ impl Shaky {
                 doing(&mut self.state(), now + late, false);
                 panic!("killed");
             }
-            Fate::Throttled => Err(BrokerError::Throttled { retry_after: None, detail: said() }),
-            Fate::NotSent => Err(BrokerError::NotSent(said())),
-            Fate::Rejected => Err(BrokerError::Rejected(said())),
+            Fate::Throttled => Err(BrokerError::Throttled { retry_after: None, detail: detail() }),
+            Fate::NotSent => Err(BrokerError::NotSent(detail())),
+            Fate::Rejected => Err(BrokerError::Rejected(detail())),
         }
     }
 
-    fn look<R>(&self, seen: impl FnOnce(&State, Moment) -> R) -> Result<R, BrokerError> {
+    fn read<R>(&self, detail_of: impl FnOnce(&State, Moment) -> R) -> Result<R, BrokerError> {
         let now = self.now();
         let (number, meanwhile) = {
             let mut state = self.state();
-            state.looks += 1;
-            (state.looks, state.meanwhile.clone())
+            state.reads += 1;
+            (state.reads, state.meanwhile.clone())
         };
         if let Some(happens) = meanwhile {
             happens(number);
         }
         let mut state = self.state();
         if let Some(Some(error)) = state.blind.pop_front() {
-            state.failed_looks += 1;
+            state.failed_reads += 1;
             return Err(error);
         }
-        state.failed_looks = 0;
-        Ok(seen(&state, now))
+        state.failed_reads = 0;
+        Ok(detail_of(&state, now))
     }
 
     /// Returns whether the order can still be changed, as the broker would answer.
@@ -221,7 +221,7 @@ impl Shaky {
     }
 }
 
-fn said() -> ErrorDetail {
+fn detail() -> ErrorDetail {
     ErrorDetail::new("as it was fated")
 }
 
@@ -283,16 +283,16 @@ impl Broker for Shaky {
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        self.look(|state, _| {
+        self.read(|state, _| {
             let orders = state.ledger.iter().map(|(_, order)| order.clone());
             orders.filter(|order| order.id == *id).collect()
         })
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        self.look(|state, now| {
-            let seen = state.ledger.iter().filter(|(from, _)| *from <= now);
-            seen.map(|(_, order)| order.clone()).collect()
+        self.read(|state, now| {
+            let detail_of = state.ledger.iter().filter(|(from, _)| *from <= now);
+            detail_of.map(|(_, order)| order.clone()).collect()
         })
     }
 

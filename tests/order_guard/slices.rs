@@ -9,7 +9,7 @@ use lanekeeper::broker::{
 };
 use lanekeeper::order_guard::RecoveredOutcome;
 
-use super::orders::{absence, echoed, trail};
+use super::orders::{absence, echoed, lookup};
 use super::shaky::{Fate, SENT, SETTLE, Shaky, order, transient};
 
 /// Returns an order of 10 that is to be sliced.
@@ -66,7 +66,7 @@ fn an_order_whose_slices_are_all_in_the_book_is_placed() {
 
 /// The id of one slice would be mistaken for the complete order.
 #[test]
-fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
+fn an_order_of_which_a_slice_is_missing_is_not_reported_as_placed() {
     for shown in [&WHOLE[..1], &WHOLE[..2], &WHOLE[1..]] {
         let broker = lost(shown);
         let before = broker.clock.now();
@@ -77,12 +77,12 @@ fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
         assert_eq!(order.placed_quantity(), Some(of_shown.into()));
         assert_eq!(order.absent_quantity(), Some((10 - of_shown).into()));
         let absent = order.absent().next().unwrap();
-        let trail = absent.lookup.as_ref().unwrap();
+        let lookup = absent.lookup.as_ref().unwrap();
         assert!(
-            matches!(trail.result, LookupResult::Absent(absence) if absence.reads > 5),
-            "{trail:?}"
+            matches!(lookup.result, LookupResult::Absent(absence) if absence.reads > 5),
+            "{lookup:?}"
         );
-        assert_eq!(trail.tag.as_deref(), Some("mine"));
+        assert_eq!(lookup.tag.as_deref(), Some("mine"));
         assert!(absent.message.contains(&format!("no {} of 10", 10 - of_shown)), "{absent}");
         assert_eq!(broker.state().placed, 1);
         // Reported slice by slice, the result is the same.
@@ -91,7 +91,7 @@ fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
 }
 
 #[test]
-fn a_slice_that_was_rejected_is_told_beside_those_that_live() {
+fn a_slice_that_was_rejected_is_reported_beside_the_live_ones() {
     let broker = lost(&[("1", 4, "OPEN", 0), ("2", 6, "REJECTED", 1)]);
     let order = partly(broker.guard().place_order(&large()));
     assert_eq!((placed(&order), order.rejected().count()), (vec!["1"], 1));
@@ -120,13 +120,13 @@ fn an_order_of_which_nothing_is_in_the_book_is_absent() {
 
 /// It completes what was observed of the order before.
 #[test]
-fn a_slice_that_lands_late_makes_the_order_whole() {
+fn a_slice_that_lands_late_completes_the_order() {
     for asked_after in [false, true] {
         let broker = lost(&[WHOLE[0], WHOLE[1], ("3", 2, "OPEN", 60)]);
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let tell = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&reported);
         let guard = broker.guarded().on_turned_up(move |late| {
-            tell.lock().unwrap().push((late.tag.clone(), late.outcome.clone()));
+            sink.lock().unwrap().push((late.tag.clone(), late.outcome.clone()));
         });
         let guard = guard.build().unwrap();
         assert_eq!(partly(guard.place_order(&large())).absent_quantity(), Some(2.into()));
@@ -141,7 +141,7 @@ fn a_slice_that_lands_late_makes_the_order_whole() {
         guard.orders().unwrap();
         guard.orders().unwrap();
         let whole = RecoveredOutcome::Placed(OrderId::new("1"));
-        assert_eq!(*told.lock().unwrap(), [("mine".to_owned(), whole)]);
+        assert_eq!(*reported.lock().unwrap(), [("mine".to_owned(), whole)]);
         assert_eq!(guard.recover(), []);
     }
 }
@@ -162,7 +162,7 @@ fn what_shows_no_quantity_makes_nothing_absent() {
 
 /// The book may be read from a server that is behind another.
 #[test]
-fn what_was_seen_once_stays_known() {
+fn what_was_observed_once_stays_known() {
     let broker = lost(&[WHOLE[0]]);
     let (behind, began) = (broker.clone(), broker.clock.now());
     broker.meanwhile(move |_| {
@@ -178,12 +178,12 @@ fn what_was_seen_once_stays_known() {
 }
 
 #[test]
-fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
+fn what_was_observed_is_reported_when_the_book_cannot_be_read_any_more() {
     let broker = lost(&[WHOLE[0]]);
     let blind = broker.clone();
-    broker.meanwhile(move |look| {
+    broker.meanwhile(move |read| {
         // The first is the baseline.
-        if look == 3 {
+        if read == 3 {
             blind.blind(100, &transient());
         }
     });
@@ -273,8 +273,11 @@ mod answered {
         });
         let guard = guard(mock);
         let order = partly(guard.place_order(&large()));
-        let trail = order.unknown().next().unwrap().lookup.clone().unwrap();
-        assert_eq!((trail.tag.as_deref(), trail.result), (Some("mine"), LookupResult::Unreadable));
+        let lookup = order.unknown().next().unwrap().lookup.clone().unwrap();
+        assert_eq!(
+            (lookup.tag.as_deref(), lookup.result),
+            (Some("mine"), LookupResult::Unreadable)
+        );
         assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("1")));
         assert_eq!(guard.recover(), []);
     }
@@ -293,9 +296,9 @@ mod answered {
         });
         let guard = guard(mock);
         let order = partly(guard.place_order(&large()));
-        let doubt = order.unknown().next().unwrap();
-        assert_eq!(doubt.lookup.as_ref().unwrap().result, LookupResult::Unclear);
-        assert!(doubt.message.contains("it has no status"), "{doubt}");
+        let unknown = order.unknown().next().unwrap();
+        assert_eq!(unknown.lookup.as_ref().unwrap().result, LookupResult::Unclear);
+        assert!(unknown.message.contains("it has no status"), "{unknown}");
         // Nor is it reported as absent later.
         let RecoveredOutcome::PartlyPlaced(order) = guard.recover().remove(0).outcome else {
             panic!()
@@ -306,12 +309,12 @@ mod answered {
 }
 
 #[test]
-fn what_is_found_later_is_told_as_a_whole() {
+fn what_is_found_later_is_reported_completely() {
     for (shown, whole) in [(&WHOLE[..], true), (&WHOLE[..2], false)] {
         let broker = lost(shown);
         let guard = broker.guard();
         broker.blind(100, &transient());
-        assert_eq!(trail(guard.place_order(&large())).result, LookupResult::Unreadable);
+        assert_eq!(lookup(guard.place_order(&large())).result, LookupResult::Unreadable);
         broker.state().blind.clear();
         match guard.recover().remove(0).outcome {
             RecoveredOutcome::Placed(id) => assert_eq!((id, whole), (OrderId::new("1"), true)),

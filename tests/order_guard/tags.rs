@@ -22,7 +22,7 @@ fn not_sent(answer: Result<OrderId, BrokerError>) -> String {
 }
 
 /// Returns the wall clock's time `since` the manual clocks began, in India.
-fn wall(since: Duration) -> Zoned {
+fn wall_time(since: Duration) -> Zoned {
     let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let at = began + SignedDuration::try_from(since).unwrap();
     at.to_zoned(tz::TimeZone::fixed(tz::offset(5)))
@@ -108,13 +108,13 @@ fn an_order_of_another_day_does_not_deceive() {
     guard.place_order(&order(1).tag("mine")).unwrap_err();
     broker.clock.advance(DAY);
     let mut other = Order::new(OrderId::new("1"), OrderStatus::Open, &order(1).tag("mine"));
-    other.placed_at = Some(wall(DAY + Duration::from_secs(60)));
+    other.placed_at = Some(wall_time(DAY + Duration::from_secs(60)));
     let now = broker.clock.now();
     broker.state().ledger.push((now, other));
     let outcome = guard.recover().remove(0).outcome;
     assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
     // An order of the same day is the one.
-    broker.state().ledger[0].1.placed_at = Some(wall(Duration::from_secs(60)));
+    broker.state().ledger[0].1.placed_at = Some(wall_time(Duration::from_secs(60)));
     let outcome = guard.recover().remove(0).outcome;
     assert_eq!(outcome, RecoveredOutcome::Placed(OrderId::new("1")));
 }

@@ -42,7 +42,7 @@ impl From<&PlacedOrder> for Booked {
 
 /// How many answers there were of each kind.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Tally {
+pub(crate) struct AnswerCounts {
     pub(crate) placed: usize,
     /// Understood and refused, throttled, or an error that no retry cures.
     pub(crate) rejected: usize,
@@ -53,7 +53,7 @@ pub(crate) struct Tally {
     pub(crate) unread: usize,
 }
 
-impl Tally {
+impl AnswerCounts {
     pub(crate) fn all(&self) -> usize {
         self.placed + self.rejected + self.not_sent + self.absent + self.unread
     }
@@ -72,7 +72,7 @@ pub(crate) fn check(
     intents: u64,
     answers: &[(u64, Answer)],
     ledger: &[Booked],
-) -> Result<Tally, String> {
+) -> Result<AnswerCounts, String> {
     no_duplicates(ledger)?;
     let mut booked: HashMap<Decimal, &Booked> =
         ledger.iter().map(|order| (order.quantity, order)).collect();
@@ -80,14 +80,14 @@ pub(crate) fn check(
     if answers.len() != answered.len() || answered != (1..=intents).collect() {
         return Err(format!("{} answers to {intents} intents", answers.len()));
     }
-    let mut tally = Tally::default();
+    let mut counts = AnswerCounts::default();
     for (number, answer) in answers {
-        judge(answer, booked.remove(&Decimal::from(*number)), &mut tally)
+        judge(answer, booked.remove(&Decimal::from(*number)), &mut counts)
             .map_err(|wrong| format!("intent {number}: {wrong}"))?;
     }
     match booked.values().next() {
-        Some(order) => Err(format!("nobody asked for {order:?}")),
-        None => Ok(tally),
+        Some(order) => Err(format!("no caller asked for {order:?}")),
+        None => Ok(counts),
     }
 }
 
@@ -105,23 +105,27 @@ pub(crate) fn no_duplicates(ledger: &[Booked]) -> Result<(), String> {
     Ok(())
 }
 
-fn judge(answer: &Answer, booked: Option<&Booked>, tally: &mut Tally) -> Result<(), String> {
+fn judge(
+    answer: &Answer,
+    booked: Option<&Booked>,
+    counts: &mut AnswerCounts,
+) -> Result<(), String> {
     let wrong = || Err(format!("answered {answer:?}, but in the ledger: {booked:?}"));
     let count = match answer {
-        Ok(id) if booked.is_some_and(|order| order.id == *id) => &mut tally.placed,
+        Ok(id) if booked.is_some_and(|order| order.id == *id) => &mut counts.placed,
         Err(BrokerError::Rejected(_)) if booked.is_none_or(|order| order.rejected) => {
-            &mut tally.rejected
+            &mut counts.rejected
         }
         Err(
             BrokerError::Throttled { .. } | BrokerError::Unauthorized(_) | BrokerError::Fatal(_),
-        ) if booked.is_none() => &mut tally.rejected,
-        Err(BrokerError::NotSent(_)) if booked.is_none() => &mut tally.not_sent,
+        ) if booked.is_none() => &mut counts.rejected,
+        Err(BrokerError::NotSent(_)) if booked.is_none() => &mut counts.not_sent,
         Err(error @ BrokerError::Absent(_)) if booked.is_none() && error.absence().is_some() => {
-            &mut tally.absent
+            &mut counts.absent
         }
         Err(BrokerError::OutcomeUnknown(detail)) => {
             match detail.lookup.as_ref().map(|it| it.result) {
-                Some(LookupResult::Unreadable) => &mut tally.unread,
+                Some(LookupResult::Unreadable) => &mut counts.unread,
                 _ => return wrong(),
             }
         }

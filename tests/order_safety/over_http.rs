@@ -18,7 +18,7 @@ use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
-use super::check::{Answer, Booked, Tally, check};
+use super::check::{Answer, AnswerCounts, Booked, check};
 
 /// 30 % of the writes. If two faults apply to a request, the first is injected.
 pub(super) const ON_WRITES: [&str; 19] = [
@@ -188,7 +188,7 @@ pub(super) fn ledger(exchange: &SimulatedExchange) -> Vec<Booked> {
 
 fn is_unread(answer: &Answer) -> bool {
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { return false };
-    detail.lookup.as_ref().is_some_and(|trail| trail.result == LookupResult::Unreadable)
+    detail.lookup.as_ref().is_some_and(|lookup| lookup.result == LookupResult::Unreadable)
 }
 
 /// Checks that an outcome is unknown only where the book could not be read: the guard concludes that after five
@@ -201,12 +201,12 @@ fn unread_was_unreadable(exchange: &SimulatedExchange, answers: &[Answered]) {
         .map(|it| it.at)
         .collect();
     for it in answers.iter().filter(|it| is_unread(&it.answer)) {
-        let looks = failed.iter().filter(|&&at| it.from <= at && at <= it.to).count();
-        assert!(looks >= 5, "after {looks} looks that failed: {:?}", it.answer);
+        let reads = failed.iter().filter(|&&at| it.from <= at && at <= it.to).count();
+        assert!(reads >= 5, "after {reads} reads that failed: {:?}", it.answer);
     }
 }
 
-fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -> Tally {
+fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -> AnswerCounts {
     unread_was_unreadable(exchange, &answers);
     let answers: Vec<(u64, Answer)> =
         answers.into_iter().map(|it| (it.number, it.answer)).collect();
@@ -214,22 +214,23 @@ fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -
 }
 
 /// Checks that the share of the requests by `method` that met a fault is between the bounds.
-fn struck(exchange: &SimulatedExchange, method: &str, bounds: Range<f64>) {
+fn check_fault_share(exchange: &SimulatedExchange, method: &str, bounds: Range<f64>) {
     let arrivals = exchange.arrivals();
     let asked = arrivals.iter().filter(|it| it.method == method);
-    let (all, struck) =
-        asked.fold((0, 0), |(all, struck), it| (all + 1, struck + i32::from(it.fault.is_some())));
-    let share = f64::from(struck) / f64::from(all.max(1));
-    assert!(bounds.contains(&share), "{struck} of {all} {method} were struck");
+    let (all, check_fault_share) = asked.fold((0, 0), |(all, check_fault_share), it| {
+        (all + 1, check_fault_share + i32::from(it.fault.is_some()))
+    });
+    let share = f64::from(check_fault_share) / f64::from(all.max(1));
+    assert!(bounds.contains(&share), "{check_fault_share} of {all} {method} were struck");
 }
 
-fn bad_account(seed: u64, intents: u64) -> Tally {
+fn bad_account(seed: u64, intents: u64) -> AnswerCounts {
     let rules = [&ON_WRITES[..], &ON_READS].concat();
     let exchange = exchange(faults(seed, &rules));
     let started = Instant::now();
     let answers = trade(started, &stack(&exchange), intents);
-    struck(&exchange, "POST", 0.24..0.36);
-    struck(&exchange, "GET", 0.05..0.4);
+    check_fault_share(&exchange, "POST", 0.24..0.36);
+    check_fault_share(&exchange, "GET", 0.05..0.4);
     checked(&exchange, intents, answers)
 }
 
@@ -239,7 +240,7 @@ fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
         std::env::var("LANEKEEPER_INTENTS").map_or(2000, |number| number.parse().unwrap());
     let accounts = u64::div_ceil(intents, OF_AN_ACCOUNT);
     let next = AtomicU64::new(0);
-    let total = Mutex::new(Tally::default());
+    let total = Mutex::new(AnswerCounts::default());
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -249,8 +250,8 @@ fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
                         return;
                     }
                     let left = intents - account * OF_AN_ACCOUNT;
-                    let tally = bad_account(account, left.min(OF_AN_ACCOUNT));
-                    total.lock().unwrap().add(tally);
+                    let counts = bad_account(account, left.min(OF_AN_ACCOUNT));
+                    total.lock().unwrap().add(counts);
                 }
             });
         }
@@ -271,10 +272,10 @@ fn while_the_book_cannot_be_read_nothing_is_concluded() {
     let exchange = exchange(faults(99, &rules));
     let started = Instant::now();
     let answers = trade(started, &stack(&exchange), 200);
-    let tally = checked(&exchange, 200, answers);
-    assert_eq!(tally.absent, 0, "{tally:?}");
-    assert!(tally.unread > 20, "{tally:?}");
-    assert!(tally.placed > 100, "{tally:?}");
+    let counts = checked(&exchange, 200, answers);
+    assert_eq!(counts.absent, 0, "{counts:?}");
+    assert!(counts.unread > 20, "{counts:?}");
+    assert!(counts.placed > 100, "{counts:?}");
 }
 
 /// Many callers of a lane with few queue slots: a caller that finds it full is told so, and nothing of its order is
@@ -286,17 +287,18 @@ fn what_a_full_lane_refuses_never_left() {
     let answers = trade(Instant::now(), &stack_of(&exchange, narrow), 1000);
     let answers: Vec<(u64, Answer)> =
         answers.into_iter().map(|it| (it.number, it.answer)).collect();
-    let tally = check(1000, &answers, &ledger(&exchange)).unwrap_or_else(|wrong| panic!("{wrong}"));
-    assert!(tally.not_sent > 100, "{tally:?}");
+    let counts =
+        check(1000, &answers, &ledger(&exchange)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(counts.not_sent > 100, "{counts:?}");
 }
 
 /// Without faults each kind of order has its own answer.
 #[test]
-fn without_faults_only_what_nobody_trades_is_refused() {
+fn without_faults_only_what_is_not_traded_is_refused() {
     let exchange = exchange(Faults::new());
     let answers = trade(Instant::now(), &stack(&exchange), 40);
-    let tally = checked(&exchange, 40, answers);
-    assert_eq!((tally.placed, tally.rejected, tally.not_sent), (37, 2, 1), "{tally:?}");
+    let counts = checked(&exchange, 40, answers);
+    assert_eq!((counts.placed, counts.rejected, counts.not_sent), (37, 2, 1), "{counts:?}");
     let rejected = ledger(&exchange).into_iter().filter(|order| order.rejected);
     assert_eq!(rejected.count(), 2, "for want of money");
 }

@@ -64,7 +64,7 @@ impl Conditional for Here {
 }
 
 #[test]
-fn what_is_not_there_leaves_no_trace() {
+fn what_is_compiled_out_leaves_no_trace() {
     // The lane `absent` would have no quota and keep the proxy from being built.
     let proxy = ConditionalProxy::builder(Here).last(ample()).build().unwrap();
     assert_eq!((proxy.present(), proxy.last()), (Ok(1), Ok(2)));

@@ -53,8 +53,8 @@ fn the_time_open_grows_until_it_stayed_closed_for_a_window() {
 fn breakers_that_open_together_come_back_apart() {
     let mut times: Vec<u64> = (0..32_u64)
         .map(|number| {
-            let luck = number.wrapping_mul(0xD134_2543_DE82_EF95);
-            let mut breaker = CircuitBreaker::new(one_failure_opens(), luck).unwrap();
+            let random = number.wrapping_mul(0xD134_2543_DE82_EF95);
+            let mut breaker = CircuitBreaker::new(one_failure_opens(), random).unwrap();
             fails_at(&mut breaker, at(0));
             open_time(&mut breaker, at(0))
         })
@@ -92,7 +92,7 @@ fn a_probe_that_is_due_at_the_end_of_the_time_half_open_has_failed() {
 }
 
 #[test]
-fn calls_that_tell_nothing_are_not_counted() {
+fn calls_without_evidence_are_not_counted() {
     let mut breaker = CircuitBreaker::new(BreakerPolicy::default(), 0).unwrap();
     for millis in 0..100 {
         let admission = breaker.admit(at(millis)).unwrap();
@@ -147,7 +147,7 @@ fn at_the_end_of_the_time_half_open_nothing_opens_it_for_as_long_as_before() {
 }
 
 #[test]
-fn who_forces_it_decides() {
+fn a_forced_mode_decides() {
     let mut breaker = CircuitBreaker::new(one_failure_opens(), 0).unwrap();
     breaker.set_mode(BreakerMode::ForcedOpen, at(0));
     assert_eq!(breaker.admit(at(0)), Err(CallNotPermitted::Forced));

@@ -20,9 +20,9 @@ proptest! {
     /// Refused at every instant before, and no more at exactly that instant.
     #[test]
     fn a_refusal_names_the_moment_to_come_back(
-        settings in settings(), steps in steps(), luck in any::<u64>(), early in 0..1000_u64,
+        settings in settings(), steps in steps(), random in any::<u64>(), early in 0..1000_u64,
     ) {
-        let mut breaker = settings.breaker(luck);
+        let mut breaker = settings.breaker(random);
         let now = run(&mut breaker, steps, 0).0;
         let Err(refused) = breaker.when(at(now)) else { return Ok(()) };
         let until = refused.until().unwrap();
@@ -45,10 +45,10 @@ proptest! {
 
     #[test]
     fn what_comes_back_late_changes_nothing(
-        settings in settings(), before in steps(), between in steps(), luck in any::<u64>(),
+        settings in settings(), before in steps(), between in steps(), random in any::<u64>(),
         outcome in outcomes(), took in 0..=400_u64,
     ) {
-        let mut breaker = settings.breaker(luck);
+        let mut breaker = settings.breaker(random);
         let (now, late) = run(&mut breaker, before, 0);
         // After that, the breaker has changed its state at least once.
         breaker.set_mode(BreakerMode::Automatic, at(now));
@@ -63,9 +63,9 @@ proptest! {
 
     #[test]
     fn half_open_lets_the_configured_probes_through_and_no_more(
-        settings in settings(), luck in any::<u64>(), callers in 1..=64_usize,
+        settings in settings(), random in any::<u64>(), callers in 1..=64_usize,
     ) {
-        let (mut breaker, opened) = opened(settings, luck);
+        let (mut breaker, opened) = opened(settings, random);
         let admitted: Vec<_> = (0..callers).filter_map(|_| breaker.admit(opened).ok()).collect();
         prop_assert_eq!(admitted.len(), callers.min(settings.probes as usize));
         prop_assert!(admitted.iter().all(Admission::is_probe));
@@ -73,13 +73,13 @@ proptest! {
 
     #[test]
     fn a_cancelled_probe_gives_its_permit_back_and_no_verdict(
-        settings in settings(), luck in any::<u64>(), cancelled in 1..=64_usize,
+        settings in settings(), random in any::<u64>(), cancelled in 1..=64_usize,
     ) {
-        let (mut breaker, mut now) = opened(settings, luck);
+        let (mut breaker, mut now) = opened(settings, random);
         for _ in 0..cancelled {
             let probe = breaker.admit(now).unwrap();
             // Not so long that the half-open period ends.
-            now = now + ms(settings.longest_trial.min(settings.deadline)) / 100;
+            now = now + ms(settings.max_half_open.min(settings.deadline)) / 100;
             breaker.record(probe, now, CallOutcome::Ignored, Duration::MAX);
             prop_assert_eq!(breaker.state(now), BreakerState::HalfOpen);
         }
@@ -89,11 +89,11 @@ proptest! {
 
     /// The others close the breaker long before the deadline of the one that hangs.
     #[test]
-    fn one_hung_probe_blocks_nobody(
-        settings in settings(), luck in any::<u64>(), probes in 2..=5_u32,
+    fn one_hung_probe_blocks_no_other(
+        settings in settings(), random in any::<u64>(), probes in 2..=5_u32,
     ) {
         let settings = Settings { probes, slow: None, ..settings };
-        let (mut breaker, now) = opened(settings, luck);
+        let (mut breaker, now) = opened(settings, random);
         let hung = breaker.admit(now).unwrap();
         for _ in 0..probes {
             let probe = breaker.admit(now).unwrap();
@@ -111,13 +111,13 @@ proptest! {
     /// again.
     #[test]
     fn hung_probes_never_block_for_longer_than_their_deadline(
-        settings in settings(), luck in any::<u64>(),
+        settings in settings(), random in any::<u64>(),
     ) {
-        let (mut breaker, mut now) = opened(settings, luck);
+        let (mut breaker, mut now) = opened(settings, random);
         for _ in 0..20 {
             let _hung = breaker.admit(now).unwrap();
             let decided = breaker.next_change(now).unwrap();
-            prop_assert!(decided <= now + ms(settings.deadline.min(settings.longest_trial)));
+            prop_assert!(decided <= now + ms(settings.deadline.min(settings.max_half_open)));
             let Err(CallNotPermitted::Open { until }) = breaker.when(decided) else {
                 return Err(TestCaseError::fail("a hung probe must not close it"));
             };

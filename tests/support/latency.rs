@@ -20,7 +20,7 @@ pub enum Latency {
 
 impl Latency {
     /// Returns the minimum.
-    pub fn least(&self) -> u64 {
+    pub fn min(&self) -> u64 {
         match *self {
             Self::Constant { base }
             | Self::Exponential { base, .. }
@@ -34,7 +34,7 @@ impl Latency {
         let exponential = |mean: Duration, rng: &mut Rng| {
             (-(1.0 - rng.f64()).ln() * mean.as_nanos() as f64) as u64
         };
-        let base = self.least();
+        let base = self.min();
         match *self {
             Self::Constant { .. } => base,
             Self::Exponential { jitter, late, .. } => {

@@ -14,7 +14,7 @@ use super::latency::Latency;
 
 /// The result of a run.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct RunStats {
     /// When the broker counted each call, in nanoseconds, in the order of sending.
     pub arrivals: Vec<u64>,
     /// The sum of all round trips.
@@ -23,7 +23,7 @@ pub struct Seen {
     pub assumption_held: bool,
 }
 
-impl Seen {
+impl RunStats {
     /// Returns the share of `limit` per `window` that arrived between `from` and `to`.
     pub fn used(&self, limit: u32, window: Duration, from: Duration, to: Duration) -> f64 {
         let span = from.as_nanos() as u64..to.as_nanos() as u64;
@@ -45,7 +45,7 @@ pub fn saturate(
     in_flight: usize,
     length: Duration,
     seed: u64,
-) -> Seen {
+) -> RunStats {
     saturate_with_losses(quota, credit, path, in_flight, length, seed, 0.0)
 }
 
@@ -62,14 +62,14 @@ pub fn saturate_with_losses(
     length: Duration,
     seed: u64,
     lost: f64,
-) -> Seen {
+) -> RunStats {
     let mut rng = Rng::with_seed(seed);
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
     let mut pacer = PacingState::new(wall);
     let lane = pacer.add_lane(quota, credit).unwrap();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut permits: Vec<Option<(Permit, bool)>> = Vec::new();
-    let mut seen = Seen { assumption_held: true, ..Seen::default() };
+    let mut stats = RunStats { assumption_held: true, ..RunStats::default() };
     let end = length.as_nanos() as u64;
     let mut now = 0;
     while now < end {
@@ -78,13 +78,13 @@ pub fn saturate_with_losses(
                 Ok(permit) => {
                     let is_lost = rng.f64() < lost;
                     let (arrival, answer) = if is_lost {
-                        (now + path.least() + rng.u64(0..GIVE_UP), now + GIVE_UP)
+                        (now + path.min() + rng.u64(0..GIVE_UP), now + GIVE_UP)
                     } else {
                         let arrival = now + path.draw(now, &mut rng);
                         (arrival, arrival + path.draw(arrival, &mut rng))
                     };
-                    seen.round_trips += Duration::from_nanos(answer - now);
-                    seen.arrivals.push(arrival);
+                    stats.round_trips += Duration::from_nanos(answer - now);
+                    stats.arrivals.push(arrival);
                     answers.push(Reverse((answer, permits.len())));
                     permits.push(Some((permit, is_lost)));
                     continue;
@@ -112,10 +112,10 @@ pub fn saturate_with_losses(
                 true => pacer.finish_unanswered(permit, Moment::from_nanos(now)),
                 false => pacer.finish(permit, Moment::from_nanos(now)),
             }
-            if pacer.credit(lane).as_nanos() as u64 > 2 * path.least() {
-                seen.assumption_held = false;
+            if pacer.credit(lane).as_nanos() as u64 > 2 * path.min() {
+                stats.assumption_held = false;
             }
         }
     }
-    seen
+    stats
 }

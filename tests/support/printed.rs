@@ -62,8 +62,8 @@ impl Printed {
         self.add(&error);
     }
 
-    /// Asserts that no text and no line of the log contains a secret. There have to be at least that many errors and
-    /// lines: a run in which nothing went wrong shows nothing.
+    /// Asserts that no text and no line of the log contains a secret. There have to be more than `errors` errors and
+    /// more than `lines` lines: a run in which nothing went wrong shows nothing.
     pub fn assert_clean(&self, errors: usize, lines: usize) {
         assert!(self.errors > errors, "only {} errors", self.errors);
         let logged = LINES.0.lock().unwrap();

@@ -24,7 +24,7 @@ use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits};
 use lanekeeper::{ErrorClass, Session};
 
-use super::notes::Notes;
+use super::notes::EventLog;
 
 /// The answer of a call in these tests: its number, or how it failed.
 pub type Answer = Result<usize, Failure>;
@@ -48,11 +48,11 @@ impl From<LaneError> for Failure {
 
 impl Failure {
     pub fn class(&self) -> Option<ErrorClass> {
-        self.known().map(|failure| failure.class)
+        self.classify().map(|failure| failure.class)
     }
 
     /// Returns the failure as the lane gets it.
-    pub fn known(&self) -> Option<lanekeeper::Failure> {
+    pub fn classify(&self) -> Option<lanekeeper::Failure> {
         match self {
             Self::NotSent => Some(ErrorClass::NotSent.into()),
             Self::Lost => None,
@@ -110,7 +110,7 @@ struct Begun {
 pub struct Stepped {
     pub lanes: Lanes,
     pub clock: ManualClock,
-    pub notes: Arc<Notes>,
+    pub event_log: Arc<EventLog>,
     /// Everything that was sent, in order if one call at a time is in flight.
     pub sent: Vec<Sending>,
     names: &'static [&'static str],
@@ -135,7 +135,7 @@ impl Stepped {
         let names: &'static [&'static str] =
             Box::leak(names.collect::<Vec<_>>().into_boxed_slice());
         let clock = ManualClock::new();
-        let notes = Arc::new(Notes::default());
+        let event_log = Arc::new(EventLog::default());
         let mut builder = LanesBuilder::new("Test", names, &BUDGETS[..budgets.len()]);
         for (index, config) in configs.iter().enumerate() {
             builder.lane(index, config.clone());
@@ -145,14 +145,14 @@ impl Stepped {
         }
         builder.clock(clock.clone().into());
         builder.session(Session::new());
-        builder.observer(notes.clone());
+        builder.observer(event_log.clone());
         let lanes = builder.build(Limits::new()).unwrap();
         let threads = threads_of(&lanes);
         let (begin, begun) = mpsc::channel();
         let stepped = Self {
             lanes,
             clock,
-            notes,
+            event_log,
             sent: Vec::new(),
             names,
             threads,
@@ -199,8 +199,8 @@ impl Stepped {
                 End::Fails(failure) => Err(Failure::Broker(failure)),
             }
         };
-        let ticket = self.lanes.submit(call, options, work, Failure::known);
-        self.look();
+        let ticket = self.lanes.submit(call, options, work, Failure::classify);
+        self.run_until_idle();
         ticket
     }
 
@@ -209,14 +209,14 @@ impl Stepped {
         &mut self,
         work: impl FnOnce(&Lanes) -> R + Send + 'static,
     ) -> JoinHandle<R> {
-        let (tell, told) = mpsc::channel();
+        let (thread_tx, thread_rx) = mpsc::channel();
         let lanes = self.lanes.clone();
         let thread = thread::spawn(move || {
-            tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            thread_tx.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
             work(&lanes)
         });
-        self.threads.push(Path::new("/proc").join(told.recv().unwrap()).join("status"));
-        self.look();
+        self.threads.push(Path::new("/proc").join(thread_rx.recv().unwrap()).join("status"));
+        self.run_until_idle();
         thread
     }
 
@@ -226,7 +226,7 @@ impl Stepped {
     }
 
     /// Lets the lanes run until they are idle, and collects what they sent.
-    pub fn look(&mut self) {
+    pub fn run_until_idle(&mut self) {
         self.settle();
         self.step += 1;
         while let Ok(Begun { call, at, go }) = self.begun.try_recv() {
@@ -254,9 +254,9 @@ impl Stepped {
             self.under_way.pop();
             let index = self.gates.iter().position(|(held, _)| *held == call).unwrap();
             let _ = self.gates.swap_remove(index).1.send(());
-            self.look();
+            self.run_until_idle();
         }
-        self.look();
+        self.run_until_idle();
     }
 
     /// Returns when something may happen next, as far as can be seen from outside: an answer, or a window with
@@ -316,7 +316,7 @@ impl Drop for Stepped {
     fn drop(&mut self) {
         // The lanes wait for calls in flight, so there must be none, and none may begin.
         self.lanes.shutdown(Shutdown::Now);
-        self.look();
+        self.run_until_idle();
         self.gates.clear();
     }
 }

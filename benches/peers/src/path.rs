@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_trip_takes_what_the_path_says_on_average_and_never_less_than_the_least() {
+    fn a_round_trip_takes_what_the_path_says_on_average_and_never_less_than_the_minimum() {
         let mut rng = Rng::with_seed(1);
         // 250 ms, 50 ms of jitter, and 2 % of the messages a quarter of a second late on average.
         let path = PATHS[2];

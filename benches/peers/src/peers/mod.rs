@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_lets_out_what_its_documentation_says() {
+    fn each_releases_what_its_documentation_says() {
         let burst = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let then = |later: [u64; 2]| Some([&burst[..], &later].concat());
         assert_eq!(release_times("execute, then sleep", 3), Some(vec![0, 100, 200]));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_let_out_later_than_asked_for() {
+    fn no_call_is_released_later_than_asked_for() {
         for kind in &ALL {
             let mut peer = (kind.make)();
             let release_times = (0..20).filter_map(|call| peer.grant(call, 0, 50 * MS)).count();

@@ -15,7 +15,7 @@ use super::support::lanes::{READ, WRITE, one, priority, submit, the};
 /// Everything at once: every caller gets an answer, no call runs twice, and no call runs that was reported as never
 /// sent.
 #[test]
-fn in_a_storm_every_call_is_answered_truly() {
+fn under_a_mixed_load_every_call_is_answered_truly() {
     fn run(round: u64) {
         let full = [OverflowPolicy::Refuse, OverflowPolicy::Block, OverflowPolicy::Shed]
             [(round % 3) as usize];

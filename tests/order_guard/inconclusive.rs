@@ -8,7 +8,7 @@ use lanekeeper::broker::{
 use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lanekeeper::order_guard::RecoveredOutcome;
 
-use super::orders::{absence, echoed, trail};
+use super::orders::{absence, echoed, lookup};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -20,13 +20,13 @@ fn mine(id: &str) -> Order {
 
 /// Where a lost order is sent once more, the second sending may be refused before the first arrives.
 #[test]
-fn a_refusal_of_the_second_sending_is_no_word_on_the_first() {
+fn a_refusal_of_the_second_sending_is_no_evidence_about_the_first() {
     for first_arrives in [true, false] {
         let broker = Shaky::new(OrderTags::unique(20, DUPLICATE));
         broker.fates([Fate::LostBefore, Fate::LostRejected]);
         let (before, late) = (broker.clock.now(), broker.clone());
-        broker.meanwhile(move |look| {
-            if first_arrives && look == 2 {
+        broker.meanwhile(move |read| {
+            if first_arrives && read == 2 {
                 let now = late.clock.now();
                 late.state().ledger.push((now, mine("first")));
             }
@@ -74,7 +74,7 @@ fn a_book_read_at_midnight_is_no_evidence() {
         let answer = broker.guard().place_order(&order(1));
         match is_evidence {
             true => drop(absence(answer)),
-            false => assert_eq!(trail(answer).result, LookupResult::Unclear),
+            false => assert_eq!(lookup(answer).result, LookupResult::Unclear),
         }
     }
 }
@@ -95,9 +95,9 @@ fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
     broker.blind(1, &transient());
     broker.fates([Fate::LostBefore]);
     let answer = guard.place_order(&order(1).tag("mine"));
-    let words = answer.as_ref().unwrap_err().to_string();
-    assert!(words.contains("order there") && words.contains("clock"), "{words}");
-    assert_eq!(trail(answer).result, LookupResult::Unclear);
+    let message = answer.as_ref().unwrap_err().to_string();
+    assert!(message.contains("order there") && message.contains("clock"), "{message}");
+    assert_eq!(lookup(answer).result, LookupResult::Unclear);
     let outcome = guard.recover().remove(0).outcome;
     assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
     // An order that differs by more than that belongs to another client.
