@@ -1,7 +1,7 @@
-//! Calls that nobody blocks for: tickets that are awaited, on tokio and on ten lines of executor.
+//! Calls without a blocked thread: tickets that are awaited, on tokio and on a ten-line executor.
 //!
-//! A ticket is a plain `Future`. It needs no runtime of its own: the lane's worker makes the call and
-//! wakes whoever awaits. The program ends with an error if anything that it prints did not hold.
+//! A ticket is a plain `Future`. It needs no particular runtime: a worker of the lane executes the call and wakes the
+//! task that awaits the ticket. The program ends with an error if any statement that it prints does not hold.
 //!
 //! ```text
 //! cargo run --features paper --example async_tickets
@@ -15,17 +15,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use lanekeeper::broker::{Margins, Partial, lanes};
+use lanekeeper::broker::{Margins, Partial};
 use lanekeeper::lane::{CallOptions, Priority, Ticket};
 use lanekeeper::{
-    Broker, BrokerError, BrokerProxy, Instrument, Lane, OrderRequest, PaperBroker, Quota, Side,
+    Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, PaperBroker, Quota, Side,
 };
 
 type Account = BrokerProxy<PaperBroker>;
-type Waiting = Ticket<Partial<Margins>, BrokerError>;
+type MarginsTicket = Ticket<Partial<Margins>, BrokerError>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Ten calls in any quarter of a second, so that there is something to wait for.
+    // Ten calls in any quarter of a second, so that calls have to wait.
     let broker = BrokerProxy::builder(PaperBroker::builder().build()?)
         .transactional(Quota::new(10, Duration::from_millis(250)))
         .build()?;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     block_on(an_urgent_order(&broker))
 }
 
-/// Forty tasks on one thread. Each awaits its own answer; nobody sleeps, and no thread is blocked.
+/// Runs forty tasks on one thread. Each awaits its own answer, and no thread is blocked.
 async fn many_at_once(broker: &Account) -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let tasks: Vec<_> = (0..40).map(|_| tokio::spawn(broker.submit().margins())).collect();
@@ -48,57 +48,53 @@ async fn many_at_once(broker: &Account) -> Result<(), Box<dyn Error>> {
         "tokio:        40 tasks on one thread, {:.1?} at ten each quarter of a second",
         began.elapsed()
     );
-    // The first ten go at once, and the last ten after three of those.
+    // The first ten are sent at once, and the last ten after three quarters of a second.
     check(began.elapsed() >= Duration::from_millis(750), "the quota is kept")
 }
 
-/// A time-out of the executor drops the ticket. A read that still waits is taken back by that, and
-/// costs nothing of the quota; a write would go on.
+/// Times out on the executor, which drops the ticket. That cancels a read that is still queued, and the read uses no
+/// quota. A write would go on.
 async fn not_for_ever(broker: &Account) -> Result<(), Box<dyn Error>> {
-    // Paused by hand, so that all of this waits for certain.
-    lane(broker)?.pause();
-    let queue: Vec<Waiting> = (0..20).map(|_| broker.submit().margins()).collect();
+    // Paused, so that all of these calls certainly wait.
+    broker.transactional_lane().pause();
+    let queue: Vec<MarginsTicket> = (0..20).map(|_| broker.submit().margins()).collect();
     let impatient = broker.submit().margins();
     check(impatient.position() == Some(20), "twenty calls are ahead of the next")?;
     let answer = tokio::time::timeout(Duration::from_millis(1), impatient).await;
     check(answer.is_err(), "the executor's time-out ends the wait")?;
-    check(lane(broker)?.queued() == 20, "a dropped read is taken back")?;
+    check(broker.transactional_lane().queued() == 20, "a dropped read is cancelled")?;
 
-    // By hand, and with an answer: true says that it was not sent, and never will be.
+    // An explicit cancellation returns true if the call was not sent and never will be.
     let last = queue.last().ok_or("the queue has twenty")?;
-    check(last.cancel(), "a queued call can be taken back")?;
-    lane(broker)?.resume();
+    check(last.cancel(), "a queued call can be cancelled")?;
+    broker.transactional_lane().resume();
     let mut sent = 0;
     for ticket in queue {
         sent += usize::from(ticket.await.is_ok());
     }
-    println!("taken back:   {sent} of 21 were sent");
+    println!("cancelled:    {sent} of 21 were sent");
     check(sent == 19, "all others are answered")
 }
 
-/// An urgent order overtakes the reads that wait.
+/// Places an urgent order, which overtakes the queued reads.
 async fn an_urgent_order(broker: &Account) -> Result<(), Box<dyn Error>> {
-    lane(broker)?.pause();
-    let reads: Vec<Waiting> = (0..20).map(|_| broker.submit().margins()).collect();
+    broker.transactional_lane().pause();
+    let reads: Vec<MarginsTicket> = (0..20).map(|_| broker.submit().margins()).collect();
     let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
     let yes = Instrument::new("NSE", "YESBANK");
     let order = urgent.submit().place_order(&OrderRequest::market(yes, Side::Buy, 10));
     check(order.position() == Some(0), "nothing goes before an urgent call")?;
     check(reads.last().and_then(Ticket::position) == Some(20), "and the reads moved back")?;
-    lane(broker)?.resume();
+    broker.transactional_lane().resume();
     let id = order.await?;
-    println!("an executor:  order {id} went before 20 reads that had come before it");
+    println!("an executor:  order {id} was sent before 20 reads that were submitted earlier");
     for read in reads {
         read.await?;
     }
     check(broker.order(&id)?.id == id, "the order is in the book")
 }
 
-fn lane(broker: &Account) -> Result<&Lane, Box<dyn Error>> {
-    Ok(broker.lanes().lane(lanes::TRANSACTIONAL).ok_or("every broker has this lane")?)
-}
-
-/// All that it takes to run a future: a waker that wakes this thread.
+/// Runs a future to its end with a waker that unparks this thread.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -118,7 +114,7 @@ impl Wake for Unpark {
     }
 }
 
-/// An error that says which claim failed.
+/// Returns an error that names the claim if it does not hold.
 fn check(holds: bool, claim: &str) -> Result<(), Box<dyn Error>> {
     if holds { Ok(()) } else { Err(format!("this did not hold: {claim}").into()) }
 }

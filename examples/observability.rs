@@ -1,8 +1,7 @@
-//! What an operator sees: metrics over HTTP, and a line for each call.
+//! Metrics over HTTP and a log line for each call, as an operator sees them.
 //!
-//! Four strategies share a paper account, whose lanes are narrow enough that calls wait. While it
-//! runs, <http://127.0.0.1:9464/metrics> is what Prometheus would scrape; `docs/grafana.json` is a
-//! dashboard for it.
+//! Four strategies share a paper account with limits so low that calls wait. During the run, Prometheus can scrape
+//! <http://127.0.0.1:9464/metrics>, and `docs/grafana.json` is a dashboard for these metrics.
 //!
 //! ```text
 //! cargo run --features metrics,tracing,paper --example observability -- --seconds 60
@@ -29,17 +28,17 @@ use tracing_subscriber::fmt::format::FmtSpan;
 /// Runs four strategies, prints their calls, and serves their metrics.
 #[derive(Parser)]
 struct Args {
-    /// For how long.
+    /// How long to run.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Where the metrics are served.
+    /// The address that serves the metrics.
     #[arg(long, default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    // Each span is a line when it closes, after those of its strategy.
+    // Each span is printed as a line when it closes, with the spans around it.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_span_events(FmtSpan::CLOSE)
@@ -60,9 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .observer(metrics.clone())
         .quote_ttl(Duration::from_millis(500))
         .build()?;
-    let watched = broker.clone();
+    let sampled = broker.clone();
     let sampler = Sampler::every(Duration::from_secs(1), move || {
-        let status = watched.status();
+        let status = sampled.status();
         metrics.sample(&status.proxy);
         metrics.sample_cache("quotes", &status.quotes);
     })?;
@@ -76,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let instrument = &instruments[number % instruments.len()];
             scope.spawn(move || {
                 while Instant::now() < end {
-                    // All that is done here, on whatever thread, is under this span.
+                    // Every call of this round belongs to this span, on whatever thread it runs.
                     let _round = info_span!("round", strategy = name).entered();
                     if let Err(error) = strategy(&broker, instrument) {
                         info!(%error, "this round came to nothing");
@@ -91,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Buys one, and sells it again if the price is above that of a moment ago.
+/// Buys one share, and sells it again if the price has risen since.
 fn strategy(broker: &dyn Broker, instrument: &Instrument) -> Result<(), BrokerError> {
     let before = broker.ltp(instrument)?;
     broker.place_order(&OrderRequest::market(instrument.clone(), Side::Buy, 1))?;
@@ -101,7 +100,7 @@ fn strategy(broker: &dyn Broker, instrument: &Instrument) -> Result<(), BrokerEr
     broker.positions().map(drop)
 }
 
-/// As Prometheus does it.
+/// Fetches the metrics, as Prometheus does.
 fn scrape(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
@@ -110,7 +109,7 @@ fn scrape(address: SocketAddr) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The lines that tell how the calls ended.
+/// Returns the lines that count how the calls ended.
 fn calls_of(metrics: &str) -> Result<String, &'static str> {
     let calls = metrics.lines().filter(|line| line.starts_with("lanekeeper_calls_total{"));
     match calls.collect::<Vec<_>>().join("\n") {

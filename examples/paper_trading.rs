@@ -1,9 +1,9 @@
 //! A strategy on paper: real prices from a file, an account in memory, no network and no money.
 //!
-//! It holds a share while the mean of its last prices is above that of more of them. The tape moves by
-//! hand, one bar of a minute at a time, and the lanes go by the same clock: so two days of trading take
-//! less than a second, and waiting for a permit costs the strategy the time that it would cost there.
-//! The program ends with an error if anything that it prints did not hold.
+//! It holds a share while the mean of its last prices is above the mean over a longer time. The replay advances
+//! manually, one bar of a minute at a time, and the lanes use the same clock. So two days of trading take less than a
+//! second, and waiting for a permit costs the strategy as much market time as in reality. The program ends with an
+//! error if any statement that it prints does not hold.
 //!
 //! ```text
 //! cargo run --features paper --example paper_trading
@@ -25,7 +25,7 @@ const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/nse_minute.csv")
 const BAR: Duration = Duration::from_secs(60);
 const CASH: i64 = 1_000_000;
 
-/// Follows the trend of one share: `fast` and `slow` are how many prices each mean is taken of.
+/// A strategy that follows the trend of one share. `fast` and `slow` are the numbers of prices in each mean.
 struct Crossover {
     share: Instrument,
     quantity: Decimal,
@@ -41,7 +41,7 @@ impl Crossover {
         Self { share, quantity, fast, slow, prices: VecDeque::new(), holds: false }
     }
 
-    /// Looks at the market once, and trades if the means have crossed.
+    /// Reads the price once, and trades if the means have crossed.
     fn step(&mut self, broker: &dyn Broker) -> Result<Option<OrderId>, BrokerError> {
         self.prices.push_front(broker.ltp(&self.share)?);
         self.prices.truncate(self.slow);
@@ -51,7 +51,7 @@ impl Crossover {
         self.trade(broker).map(Some)
     }
 
-    /// Out of the market, if it is in it.
+    /// Sells the share, if it is held.
     fn close(&mut self, broker: &dyn Broker) -> Result<Option<OrderId>, BrokerError> {
         if self.holds { self.trade(broker).map(Some) } else { Ok(None) }
     }
@@ -68,7 +68,7 @@ impl Crossover {
         let side = if self.holds { Side::Sell } else { Side::Buy };
         let order = OrderRequest::market(self.share.clone(), side, self.quantity);
         let id = broker.place_order(&order)?;
-        // Only now: an order that failed is in nobody's book.
+        // Only after success: an order that failed was not placed.
         self.holds = !self.holds;
         Ok(id)
     }
@@ -79,8 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let share = Instrument::new("NSE", "YESBANK");
     let bars = prices.bars(&share).count();
 
-    // The broker, and in front of it what would be in front of a real one: the limits of one (a paper
-    // broker has none of its own), and the guard that finds out what became of lost orders.
+    // The broker behind the layers of a real one: the limits (a paper broker has none of its own), and the guard
+    // that looks up lost orders.
     let clock = ManualClock::auto_advancing();
     let paper =
         PaperBroker::builder().prices(prices).cash(CASH).bar_every(BAR).clock(clock.clone());
@@ -108,7 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let earned: Decimal = trades.iter().map(value).sum();
     println!("  profit and loss {earned:>44.2}");
 
-    // What the account says of it.
+    // The account must agree.
     for id in &placed {
         check(broker.order(id)?.status == OrderStatus::Filled, "every order was filled")?;
     }
@@ -123,7 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A purchase and the sale that closed it.
+/// Prints a purchase and the sale that closed it.
 fn report(pair: &[Trade]) {
     let [bought, sold] = pair else { return };
     let gain = value(bought) + value(sold);
@@ -133,13 +133,13 @@ fn report(pair: &[Trade]) {
     );
 }
 
-/// What a trade brought, in the account's currency; a purchase less than nothing.
+/// Returns the cash flow of a trade in the account's currency; that of a purchase is negative.
 fn value(trade: &Trade) -> Decimal {
     let value = trade.quantity * trade.price;
     if trade.side == Side::Buy { -value } else { value }
 }
 
-/// An error that says which claim failed.
+/// Returns an error that names the claim if it does not hold.
 fn check(holds: bool, claim: &str) -> Result<(), Box<dyn Error>> {
     if holds { Ok(()) } else { Err(format!("this did not hold: {claim}").into()) }
 }

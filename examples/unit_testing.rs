@@ -1,4 +1,4 @@
-//! A strategy with its unit tests: no network, no sleeping, and the same times on every machine.
+//! A strategy with unit tests: no network, no sleeping, and the same times on every machine.
 //!
 //! ```text
 //! cargo test --features mock,paper --example unit_testing     the tests, at the end of this file
@@ -15,11 +15,10 @@ use lanekeeper::{
     Broker, BrokerError, Instrument, ManualClock, OrderId, OrderRequest, PaperBroker, Side,
 };
 
-/// Sells all of `instrument` once its price has fallen to `floor`. `None`: there was nothing to do.
+/// Sells all of `instrument` once its price has fallen to `floor`. Returns `None` if there was nothing to sell.
 ///
-/// It takes a `&dyn Broker`, so it cannot tell a mock from a paper broker from the real one behind its
-/// lanes. It does not sleep, and it does not try again: what may be tried again is for the lane to
-/// know, which never sends an order twice.
+/// It takes a `&dyn Broker`, so a mock, a paper broker and a real broker behind its lanes are all the same to it. It
+/// does not sleep and does not retry: the lane knows which calls may be retried, and never sends an order twice.
 pub fn stop_loss(
     broker: &dyn Broker,
     instrument: &Instrument,
@@ -38,7 +37,7 @@ pub fn stop_loss(
     broker.place_order(&OrderRequest::market(instrument.clone(), Side::Sell, quantity)).map(Some)
 }
 
-/// The strategy on a replayed day. Time is moved by hand, so the day takes milliseconds.
+/// Runs the strategy on a replayed day. The clock is advanced manually, so the day takes milliseconds.
 fn main() -> Result<(), Box<dyn Error>> {
     let bar = Duration::from_secs(60);
     let clock = ManualClock::new();
@@ -59,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let order = broker.order(&id)?;
             let price = order.average_price.ok_or("a market order is filled at once")?;
             println!("sold {} at {price} after {minute} minutes", order.filled_quantity);
-            // A second look must not sell again.
+            // A second run must not sell again.
             let again = stop_loss(&broker, &yes, floor)?;
             if price > floor || order.filled_quantity != Decimal::from(100) || again.is_some() {
                 return Err(format!("this is not what was asked for: {order:?}, {again:?}").into());
@@ -92,7 +91,7 @@ mod tests {
         Positions::new(vec![position], Vec::new())
     }
 
-    /// A broker that quotes `price` and holds `quantity`. Any order fails the test that expects none.
+    /// Returns a broker that quotes `price` and holds `quantity`. An order that a test does not expect fails the test.
     fn mock(price: i64, quantity: i64) -> MockBroker {
         let mut mock = MockBroker::new();
         mock.expect_ltp().returning(move |_| Ok(price.into()));
@@ -148,7 +147,7 @@ mod tests {
         assert_eq!(stop_loss(&broker, &infy(), FLOOR), Ok(Some(OrderId::new("1512"))));
     }
 
-    /// The proxy in front of a mock. Its `ltp` asks the broker for `quotes`, so that is expected.
+    /// Returns a proxy in front of a mock. The proxy's `ltp` calls `quotes` of the mock, so the mock expects that.
     fn paced(orders: usize) -> (BrokerProxy<MockBroker>, ManualClock) {
         let mut mock = MockBroker::new();
         mock.expect_quotes().returning(|_| {
@@ -173,9 +172,9 @@ mod tests {
         for _ in 0..40 {
             assert!(stop_loss(&broker, &infy(), FLOOR).unwrap().is_some());
         }
-        // An order and a look at the positions each: ten a second.
+        // An order and a read of the positions each, ten a second.
         assert_eq!(clock.now().since(began), Duration::from_secs(7));
-        // The budget of the minute is spent, and the next order waits for it.
+        // The budget of the minute is used up, so the next order waits.
         assert!(stop_loss(&broker, &infy(), FLOOR).unwrap().is_some());
         let took = clock.now().since(began);
         assert_eq!(took, Duration::from_secs(60));

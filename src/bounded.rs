@@ -1,19 +1,19 @@
-//! A reader that ends with an error after too much: a path may name a device or a pipe that never ends.
+//! A reader that fails once its input is too large, since a path may name a device or a pipe that never ends.
 
 use std::io::{self, ErrorKind, Read};
 
-/// Reads up to `bytes` of another reader, in lines of up to `line` bytes. More is an error.
+/// A reader that fails after `limit.bytes` bytes, or in a line of more than `limit.line_bytes` bytes.
 #[derive(Debug)]
 pub(crate) struct BoundedReader<R> {
     reader: R,
     limit: ReadLimit,
     bytes_read: u64,
-    /// The number of the present line, from 1, and its bytes so far.
+    /// The number of the present line, from 1, and its length so far.
     line_number: u64,
     line_length: u64,
 }
 
-/// How much may be read.
+/// The maximum size of an input and of its lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadLimit {
     bytes: u64,
@@ -21,15 +21,15 @@ pub(crate) struct ReadLimit {
 }
 
 impl ReadLimit {
-    /// So many bytes, in lines of so many.
-    pub(crate) const fn new(bytes: u64, line: u64) -> Self {
-        Self { bytes, line_bytes: line }
+    /// Allows this many bytes, in lines of at most this many.
+    pub(crate) const fn new(bytes: u64, line_bytes: u64) -> Self {
+        Self { bytes, line_bytes }
     }
 }
 
 impl<R: Read> BoundedReader<R> {
-    pub(crate) fn new(reader: R, most: ReadLimit) -> Self {
-        Self { reader, limit: most, bytes_read: 0, line_number: 1, line_length: 0 }
+    pub(crate) fn new(reader: R, limit: ReadLimit) -> Self {
+        Self { reader, limit, bytes_read: 0, line_number: 1, line_length: 0 }
     }
 
     fn check_limit(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -59,8 +59,8 @@ impl<R: Read> BoundedReader<R> {
     }
 }
 
-fn too_large(why: String) -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, why)
+fn too_large(reason: String) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, reason)
 }
 
 impl<R: Read> Read for BoundedReader<R> {
@@ -75,8 +75,8 @@ impl<R: Read> Read for BoundedReader<R> {
 mod tests {
     use super::*;
 
-    /// What is read of `text`, in pieces of `piece` bytes.
-    fn read(text: &str, piece: usize, most: ReadLimit) -> Result<String, String> {
+    /// Returns what is read of `text`, if it comes in pieces of `piece` bytes.
+    fn read(text: &str, piece: usize, limit: ReadLimit) -> Result<String, String> {
         let pieces = text
             .as_bytes()
             .chunks(piece)
@@ -84,7 +84,7 @@ mod tests {
                 Box::new(before.chain(piece))
             });
         let mut all = String::new();
-        let done = BoundedReader::new(pieces, most).read_to_string(&mut all);
+        let done = BoundedReader::new(pieces, limit).read_to_string(&mut all);
         done.map(|_| all).map_err(|error| error.to_string())
     }
 
@@ -92,7 +92,7 @@ mod tests {
     fn a_text_is_read_up_to_its_bounds_and_no_further() {
         let text = "12345\n1234567\n\n123";
         for piece in 1..=text.len() {
-            let all = |bytes, line| read(text, piece, ReadLimit::new(bytes, line));
+            let all = |bytes, line_bytes| read(text, piece, ReadLimit::new(bytes, line_bytes));
             assert_eq!(all(18, 7), Ok(text.to_owned()), "{piece}");
             assert_eq!(all(17, 7), Err("it is larger than 17 bytes".to_owned()), "{piece}");
             assert_eq!(all(18, 6), Err("line 2 is longer than 6 bytes".to_owned()), "{piece}");

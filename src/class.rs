@@ -1,51 +1,50 @@
-//! What a call does and what a failed one was, for whoever has to decide what may be done next.
+//! The effect of a call and the class of a failure, from which callers decide what is safe to do next.
 
 use std::time::Duration;
 
 use crate::Sent;
 
-/// Whether a call changes anything at the broker. What may be done after a failure follows from it.
+/// Whether a call changes anything at the broker. It decides what is safe after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Only looks. May be asked again.
+    /// Reads only. It may be repeated.
     Read,
-    /// Changes something. Sent again only if it surely was not executed.
+    /// Changes something. It is sent again only if it certainly was not executed.
     Write,
 }
 
-/// The class of a failure. An adapter decides it once, since it alone has seen the status and the
-/// words; what is safe to do next follows from it and from whether the call reads or writes.
+/// The class of a failure. The adapter decides it once, since only the adapter sees the status and the message. What is
+/// safe to do next follows from the class, and from whether the call reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// Refused for coming too fast, and not executed.
+    /// The broker refused the call for coming too fast, and did not execute it.
     Throttled {
-        /// How long the broker asked to wait, if it said.
+        /// How long the broker asked to wait, if it did.
         retry_after: Option<Duration>,
     },
-    /// It surely never left this process.
+    /// The call certainly never left this process.
     NotSent,
-    /// A call that changes nothing failed on the way.
+    /// A read failed on the way.
     Transient,
-    /// It was sent, and what became of it is unknown.
+    /// The call was sent, and its outcome is unknown.
     Unknown,
-    /// The answer to a read arrived and cannot be decoded. The next one would look the same, so it is
-    /// not asked for again.
+    /// The answer to a read arrived and cannot be decoded. The next answer would look the same, so the read is not
+    /// retried.
     Malformed,
-    /// The broker does not take the credentials: no call will work until there are new ones. It was not
-    /// executed.
+    /// The broker refuses the credentials: no call works until there are new ones. The call was not executed.
     Unauthorized,
-    /// The broker understood it and refused.
+    /// The broker understood the call and refused it.
     Rejected,
-    /// The broker did a part of it and refused the rest. The answer says which; sent again, that part
-    /// would be done twice.
+    /// The broker executed a part of the call and refused the rest. The answer has the details. Sent again, that part
+    /// would be executed twice.
     PartlyDone,
-    /// Nothing will work until somebody mends it.
+    /// No call works until an operator fixes the cause.
     Fatal,
 }
 
 impl ErrorClass {
-    /// What a failure is taken for of which nothing more is known.
+    /// Returns the class of a failure of which nothing more is known.
     pub(crate) fn unknown(effect: Effect) -> Self {
         match effect {
             Effect::Read => Self::Transient,
@@ -53,7 +52,7 @@ impl ErrorClass {
         }
     }
 
-    /// In one word, for a label or a field of a log. A few words, and never others.
+    /// Returns a fixed word for the class, for a label or a log field. The set of words is small and closed.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throttled { .. } => "throttled",
@@ -68,7 +67,7 @@ impl ErrorClass {
         }
     }
 
-    /// Whether the call left this process.
+    /// Returns whether the call left this process.
     pub fn was_sent(self) -> Sent {
         match self {
             Self::NotSent => Sent::No,
@@ -83,36 +82,36 @@ impl ErrorClass {
     }
 }
 
-/// Whether a failed call shows that the broker can be reached. A circuit breaker counts nothing else:
-/// what an answer says is the business of whoever asked.
+/// Whether a failed call shows that the broker can be reached. A circuit breaker counts nothing else. What an answer
+/// says is for the caller to judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reachability {
-    /// An answer arrived, whatever it said and whether or not it could be decoded.
+    /// An answer arrived, whatever its content, and whether or not it could be decoded.
     Answered,
     /// No connection was made, or no answer came.
     Unreachable,
-    /// The call was refused on this side before anything was tried, as for a bad argument.
+    /// The call was refused on this side before anything was tried, for example because of an invalid argument.
     NotTried,
 }
 
-/// What the broker said of the speed of the calls: too fast.
+/// A report by the broker that calls come too fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Throttling {
-    /// How long the broker asked to wait, if it said.
+    /// How long the broker asked to wait, if it did.
     pub retry_after: Option<Duration>,
 }
 
 impl Throttling {
-    /// Too fast; wait for `retry_after` if that is given.
+    /// Creates a report, with how long to wait if the broker said so.
     pub fn new(retry_after: Option<Duration>) -> Self {
         Self { retry_after }
     }
 }
 
-/// All that a lane has to know of a failed call. What may be done with the call follows from its class;
-/// the other two are about the broker, and independent of it: a write answered with 500 has an unknown
-/// outcome, at a broker that surely answers.
+/// Everything that a lane has to know about a failed call. What may be done with the call follows from its class. The
+/// other two fields are about the broker, and independent of the class: a write that is answered with 500 has an
+/// unknown outcome, but the broker certainly answers.
 ///
 /// ```
 /// use lanekeeper::{ErrorClass, Failure, Reachability};
@@ -120,31 +119,30 @@ impl Throttling {
 /// // By its class alone, a call without an outcome had no answer.
 /// let lost = Failure::from(ErrorClass::Unknown);
 /// assert_eq!(lost.reachability, Reachability::Unreachable);
-/// // It did, if whoever classed it saw one.
+/// // An adapter that saw an answer says so.
 /// let refused_by_a_gateway = lost.with_reachability(Reachability::Answered);
 /// assert_eq!(refused_by_a_gateway.class, ErrorClass::Unknown);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Failure {
-    /// What kind of failure it is.
+    /// The class of the failure.
     pub class: ErrorClass,
     /// Whether the broker can be reached.
     pub reachability: Reachability,
-    /// Whether the broker said that calls come too fast. It may say so of a call whose outcome is
-    /// unknown.
+    /// Whether the broker reported that calls come too fast. It may do so for a call whose outcome is unknown.
     pub throttling: Option<Throttling>,
 }
 
 impl Failure {
-    /// The same, with another word on whether the broker can be reached.
+    /// Replaces whether the broker can be reached.
     #[must_use]
     pub fn with_reachability(mut self, reachability: Reachability) -> Self {
         self.reachability = reachability;
         self
     }
 
-    /// The same, of a broker that says that calls come too fast.
+    /// Adds a report that calls come too fast, if there is one.
     #[must_use]
     pub fn with_throttling(mut self, throttling: Option<Throttling>) -> Self {
         self.throttling = throttling.or(self.throttling);
@@ -153,7 +151,7 @@ impl Failure {
 }
 
 impl From<ErrorClass> for Failure {
-    /// What the class alone tells. A call that was not sent is taken for one that found no connection.
+    /// Derives the other fields from the class. For a call that was not sent, it assumes that no connection was made.
     fn from(class: ErrorClass) -> Self {
         let (reachability, throttling) = match class {
             ErrorClass::Throttled { retry_after } => {

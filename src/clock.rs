@@ -1,11 +1,11 @@
-//! The one place that knows what time it is.
+//! The clock: the only source of time in the crate.
 //!
-//! Everything else is told the time as a [`Moment`]. [`Clock::system`] reads the monotonic clock of
-//! the machine; a [`ManualClock`] stands still until it is moved, so that a test of an hour's
-//! pacing takes milliseconds.
+//! All other code takes the time as a [`Moment`]. [`Clock::system`] reads the monotonic clock of the machine. A
+//! [`ManualClock`] does not advance until a test advances it, so a test of an hour's pacing takes milliseconds.
 
 mod idle;
 mod manual;
+mod timed_condvar;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -14,22 +14,24 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use jiff::Timestamp;
 
-pub(crate) use self::idle::{IdleGuard, IdleSet};
+pub(crate) use self::idle::IdleGuard;
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
+pub(crate) use self::timed_condvar::TimedCondvar;
 use crate::quota::{Moment, WallClockSample};
 
-/// Two readings no further apart than this are taken to be of one moment.
+/// Bounds the time between two readings that count as one moment. It is longer than two readings take, unless the
+/// thread is preempted between them.
 const MAX_READING_GAP: Duration = Duration::from_millis(1);
 
-/// So much time lies before the start of the machine's clock: what an earlier process sent is counted by
-/// moments before it. The longest window that brokers count by is a day.
+/// The time before the start of a system clock, for calls that an earlier process sent. Twice the longest window that
+/// brokers use, which is a day.
 const HISTORY: Duration = Duration::from_secs(48 * 3600);
 
-/// For how long at most a change of the clock on the wall goes unseen by those who wait for it.
+/// Bounds how long a thread that waits for a wall clock time can miss that the wall clock was adjusted.
 const WALL_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A clock: the machine's, or one for tests. Cheap to clone; clones tell the same time.
+/// A clock: the machine's, or one for tests. Cheap to clone, and clones share the same time.
 #[derive(Debug, Clone)]
 pub struct Clock(ClockSource);
 
@@ -40,12 +42,12 @@ enum ClockSource {
 }
 
 impl Clock {
-    /// The machine's monotonic clock.
+    /// Returns a clock that reads the machine's monotonic clock.
     pub fn system() -> Self {
         Self(ClockSource::System { origin: Instant::now() })
     }
 
-    /// What time it is.
+    /// Returns the present moment.
     pub fn now(&self) -> Moment {
         match &self.0 {
             ClockSource::System { origin } => Moment::ORIGIN + HISTORY + origin.elapsed(),
@@ -53,25 +55,24 @@ impl Clock {
         }
     }
 
-    /// Whether it is the machine's.
+    /// Returns whether this is the machine's clock.
     pub(crate) fn is_system(&self) -> bool {
         matches!(self.0, ClockSource::System { .. })
     }
 
-    /// Sleeps for `time` of this clock. A [`ManualClock`] that stands still has to be moved by
-    /// somebody else meanwhile; one that jumps goes there as soon as no lane on it has anything to do
-    /// before.
+    /// Sleeps for `time` of this clock. A [`ManualClock`] has to be advanced by another thread meanwhile. An
+    /// auto-advancing one advances to that time as soon as no lane on it has anything to do before.
     pub fn sleep(&self, time: Duration) {
         let until = self.now() + time;
-        let alarm = self.parker();
-        // Who takes part already is not one more.
-        let _awake = (!self.is_participant()).then(|| self.active_guard());
+        let parker = self.parker();
+        // A thread that already participates is not counted twice.
+        let _active = (!self.is_participant()).then(|| self.active_guard());
         while self.now() < until {
-            alarm.park_until(Some(until));
+            parker.park_until(Some(until));
         }
     }
 
-    /// The machine's name for a moment, where this clock is the machine's.
+    /// Returns the machine's `Instant` for a moment, if this is the machine's clock.
     pub(crate) fn instant_of(&self, moment: Moment) -> Option<Instant> {
         match &self.0 {
             ClockSource::System { origin } => {
@@ -81,9 +82,8 @@ impl Clock {
         }
     }
 
-    /// For how long a thread that waits until `until` may sleep where no alarm wakes it, before it looks
-    /// at this clock again. One that is moved by hand wakes nobody there, and is only in tests: a look
-    /// now and then will do.
+    /// Returns how long a thread that waits until `until` without a parker may sleep before it re-reads this clock. A
+    /// manual clock does not wake such a thread. It is used only in tests, so a poll every millisecond suffices.
     pub(crate) fn max_wait(&self, until: Moment) -> Duration {
         match &self.0 {
             ClockSource::System { .. } => until.since(self.now()),
@@ -91,7 +91,7 @@ impl Clock {
         }
     }
 
-    /// What time it is, on this clock and on the wall.
+    /// Reads this clock and the wall clock together.
     pub(crate) fn wall_clock(&self) -> WallClockSample {
         match &self.0 {
             ClockSource::System { .. } => {
@@ -99,7 +99,7 @@ impl Clock {
                     let (before, timestamp) = (self.now(), Timestamp::now());
                     (WallClockSample { moment: before, timestamp }, self.now().since(before))
                 };
-                // A thread that is interrupted between the two would see the wall ahead by as long.
+                // A thread that is preempted between the two readings would see the wall clock ahead by as much.
                 let again = |first: (WallClockSample, Duration)| {
                     if first.1 < MAX_READING_GAP { first } else { pair() }
                 };
@@ -109,8 +109,9 @@ impl Clock {
         }
     }
 
-    /// When somebody who waits for a time on the wall is to look at it again: it may have been set, or have
-    /// gone on while the machine slept, and nobody is told of that. `None`: it cannot without waking them.
+    /// Returns when a thread that waits for a wall clock time has to re-read the wall clock. It may have been adjusted,
+    /// or have kept running while the machine was suspended, and neither wakes a thread. `None` if the clock wakes its
+    /// waiters when the wall clock is set.
     pub(crate) fn next_wall_check(&self, now: Moment) -> Option<Moment> {
         match &self.0 {
             ClockSource::System { .. } => Some(now + WALL_CHECK_INTERVAL),
@@ -118,8 +119,8 @@ impl Clock {
         }
     }
 
-    /// One thread more takes part in this time, until the guard is dropped: a clock that jumps does
-    /// so only while all who take part sleep.
+    /// Counts one more participating thread until the guard is dropped. An auto-advancing clock advances only while all
+    /// participants are idle.
     pub(crate) fn active_guard(&self) -> ActiveGuard {
         if let ClockSource::Manual(clock) = &self.0 {
             clock.0.lock().active += 1;
@@ -127,19 +128,19 @@ impl Clock {
         ActiveGuard(self.clone())
     }
 
-    /// Whether this thread takes part in this time.
+    /// Returns whether the present thread participates in this clock.
     fn is_participant(&self) -> bool {
         match &self.0 {
             ClockSource::System { .. } => false,
             ClockSource::Manual(ManualClock(clock)) => PARTICIPATES_IN.with_borrow(|part| {
-                part.as_ref().is_some_and(|ManualClock(mine)| Arc::ptr_eq(mine, clock))
+                part.as_ref().is_some_and(|ManualClock(bound)| Arc::ptr_eq(bound, clock))
             }),
         }
     }
 
-    /// This thread is about to wait for something that is not time, such as an answer, and no longer
-    /// than `until`. If it takes part, it sleeps until what is given is dropped, by it or by whoever
-    /// wakes it, and the clock may jump.
+    /// Marks a participating thread idle while it waits for something other than time, such as an answer, and at most
+    /// until `until`. The clock may advance meanwhile. The thread counts as active again once the guard is dropped, by
+    /// the thread itself or by the one that wakes it. Returns `None` for a thread that does not participate.
     pub(crate) fn idle_guard(&self, until: Option<Moment>) -> Option<IdleGuard> {
         match &self.0 {
             ClockSource::Manual(clock) if self.is_participant() => {
@@ -149,17 +150,17 @@ impl Clock {
         }
     }
 
-    /// An alarm of this clock: the place where one thread sleeps.
+    /// Returns a parker of this clock, on which one thread can sleep.
     pub(crate) fn parker(&self) -> Parker {
-        let (ring, rings) = bounded(1);
+        let (wake_tx, wake_rx) = bounded(1);
         if let ClockSource::Manual(clock) = &self.0 {
             clock.0.lock().sleepers.push(Sleeper {
-                wake_tx: ring.clone(),
+                wake_tx: wake_tx.clone(),
                 parked_until: None,
                 rechecks_on_wake: true,
             });
         }
-        Parker { clock: self.clone(), wake_tx: ring, wake_rx: rings }
+        Parker { clock: self.clone(), wake_tx, wake_rx }
     }
 }
 
@@ -176,16 +177,16 @@ impl Default for Clock {
 }
 
 thread_local! {
-    /// The clock in whose time this thread takes part.
+    /// The manual clock in which this thread participates.
     static PARTICIPATES_IN: RefCell<Option<ManualClock>> = const { RefCell::new(None) };
 }
 
-/// A thread takes part. Says nothing to the system clock.
+/// Counts one thread as a participant of a manual clock. Has no effect on the system clock.
 #[derive(Debug)]
 pub(crate) struct ActiveGuard(Clock);
 
 impl ActiveGuard {
-    /// This thread is the one, to its end.
+    /// Makes the present thread the participant, until it ends.
     pub(crate) fn bind_to_thread(&self) {
         if let ClockSource::Manual(clock) = &self.0.0 {
             PARTICIPATES_IN.set(Some(clock.clone()));
@@ -201,7 +202,7 @@ impl Drop for ActiveGuard {
     }
 }
 
-/// Where one thread sleeps until a moment, or until somebody rings.
+/// A place where one thread sleeps until a moment, or until another thread wakes it.
 #[derive(Debug)]
 pub(crate) struct Parker {
     clock: Clock,
@@ -210,7 +211,8 @@ pub(crate) struct Parker {
 }
 
 impl Parker {
-    /// Wakes the sleeper, or the next one to sleep. Rings do not add up.
+    /// Wakes the parked thread. If none is parked, the next call to [`park_until`](Self::park_until) returns at once.
+    /// Repeated calls coalesce.
     pub(crate) fn unpark(&self) {
         match &self.clock.0 {
             ClockSource::System { .. } => send_wakeup(&self.wake_tx),
@@ -220,27 +222,27 @@ impl Parker {
         }
     }
 
-    /// A thread that takes part goes to sleep elsewhere, until somebody lets it [`rise`](Self::rise).
+    /// Marks a participating thread idle, which is about to sleep elsewhere until [`mark_active`](Self::mark_active).
     pub(crate) fn mark_idle(&self) {
         if let ClockSource::Manual(clock) = &self.clock.0 {
             clock.0.lock().mark_idle();
         }
     }
 
-    /// A thread that rests is awake from now on, although it may not run yet.
+    /// Marks an idle thread active from now on, although it may not run yet.
     pub(crate) fn mark_active(&self) {
         if let ClockSource::Manual(clock) = &self.clock.0 {
             clock.0.lock().active += 1;
         }
     }
 
-    /// Forgets a ring that nobody slept through.
+    /// Clears a pending wakeup.
     pub(crate) fn clear(&self) {
         let _ = self.wake_rx.try_recv();
     }
 
-    /// Sleeps until `until`, or for ever if that is `None`, or until the next ring. May wake
-    /// early: whoever calls looks at the time again. It is one who takes part.
+    /// Sleeps until `until`, or without limit if that is `None`, or until the next wakeup. May wake early, so the
+    /// caller re-reads the time. The caller participates in the clock.
     pub(crate) fn park_until(&self, until: Option<Moment>) {
         match (&self.clock.0, until) {
             (ClockSource::System { .. }, None) => {
@@ -265,7 +267,8 @@ impl Drop for Parker {
     }
 }
 
-fn send_wakeup(ring: &Sender<()>) {
-    // Full means that a ring is waiting already.
-    let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = ring.try_send(());
+fn send_wakeup(wake_tx: &Sender<()>) {
+    // A full channel means that a wakeup is already pending.
+    let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) =
+        wake_tx.try_send(());
 }

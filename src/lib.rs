@@ -117,8 +117,6 @@ pub mod config;
     feature = "paper"
 ))]
 mod doctests;
-#[cfg(feature = "exchange")]
-pub mod exchange;
 #[cfg(feature = "journal")]
 mod files;
 pub mod lane;

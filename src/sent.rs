@@ -1,12 +1,12 @@
-//! The question that matters most about a failed call: did it leave?
+//! Whether a failed call left this process, which decides whether it may be repeated.
 
 /// Whether a call left this process, as far as can be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sent {
-    /// It did not, and never will. Calling again cannot double anything.
+    /// It did not, and never will. Repeating the call cannot execute it twice.
     No,
     /// It did, and the broker answered.
     Yes,
-    /// It may have. Calling again may do it twice.
+    /// It may have. Repeating the call may execute it twice.
     Unknown,
 }

@@ -1,12 +1,11 @@
-//! Whether the broker takes the credentials of a client, and what happens when there are new ones.
+//! The validity of a client's credentials, shared by its adapter and its lanes.
 //!
-//! A session ends (Kite's at about six in the morning), and from then on every call is refused until there
-//! are new credentials. The adapter has the credentials, and the lanes have the calls that wait. A
-//! [`Session`] is what they share: a lane says that the credentials were refused, and the adapter says that
-//! it has others.
+//! A session ends (Kite's at about six in the morning). From then on the broker refuses every call until there are new
+//! credentials. The adapter has the credentials, and the lanes have the waiting calls. Through a [`Session`] a lane
+//! reports that the credentials were refused, and the adapter reports that it has new ones.
 //!
-//! Each set of credentials is a generation. A refusal counts only against the generation that the call was
-//! made with, so that a late answer to the old one does not spoil the new one.
+//! Each set of credentials is a generation. A refusal counts only against the generation with which the call was made,
+//! so a late answer to old credentials does not invalidate the new ones.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +13,18 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// The credentials of one client, as far as the lanes are concerned. Clones are the same session.
+/// The validity of one client's credentials. Clones share the same session.
 ///
-/// An adapter that can be given new credentials at run time keeps one, hands out a clone
-/// ([`Broker::session`](crate::Broker::session)), and calls [`renew`](Self::renew) once the new credentials
-/// are in use. While a session is expired, the lanes hold the calls that are not urgent, or refuse them: see
+/// An adapter that can be given new credentials at run time keeps a session, hands out a clone
+/// ([`Broker::session`](crate::Broker::session)), and calls [`renew`](Self::renew) once the new credentials are in use.
+/// While a session is expired, the lanes hold or refuse the calls that are not urgent: see
 /// [`LaneConfig::when_expired`](crate::LaneConfig::when_expired).
 ///
 /// ```
 /// use std::sync::RwLock;
 /// use lanekeeper::Session;
 ///
-/// /// An adapter whose token can be replaced while calls are under way.
+/// /// An adapter whose token can be replaced while calls are in flight.
 /// struct Client {
 ///     token: RwLock<String>,
 ///     session: Session,
@@ -53,28 +52,27 @@ use parking_lot::Mutex;
 pub struct Session(Arc<Inner>);
 
 struct Inner {
-    /// There is a way to new credentials; without one a session that is over would be over for ever.
+    /// Whether new credentials are possible. Without renewal, an expired session would stay expired for ever.
     can_be_renewed: bool,
-    /// Counts the renewals.
+    /// The number of renewals.
     generation: AtomicU64,
-    /// The generation that was refused last, plus one; 0 if none was.
+    /// The generation that was refused last, plus one. Zero if none was.
     refused_generation: AtomicU64,
     listeners: Mutex<Vec<Weak<dyn RenewalListener>>>,
 }
 
-/// Is told when the calls of a session may go again.
+/// Is notified when the calls of a session may be sent again.
 pub(crate) trait RenewalListener: Send + Sync {
     fn on_session_valid(&self);
 }
 
 impl Session {
-    /// A session with credentials that nobody has refused.
+    /// Creates a session with valid credentials.
     pub fn new() -> Self {
         Self::with_renewal(true)
     }
 
-    /// The session of calls of which it was not said in what session they are made. No refusal ends it: there
-    /// would be no [`renew`](Self::renew) to end the wait of the calls that were held.
+    /// Creates a session without renewal, for an adapter that provides none. No refusal expires it.
     pub(crate) fn without_renewal() -> Self {
         Self::with_renewal(false)
     }
@@ -89,25 +87,26 @@ impl Session {
         }))
     }
 
-    /// There are new credentials, and they are in use. What the lanes held goes on.
+    /// Reports that new credentials are in use. Calls that the lanes held are sent.
     pub fn renew(&self) {
         self.0.generation.fetch_add(1, Ordering::SeqCst);
         self.notify_listeners();
     }
 
-    /// Whether the broker has refused the present credentials.
+    /// Returns whether the broker has refused the present credentials.
     pub fn is_expired(&self) -> bool {
-        // In this order: a renewal in between makes a refusal old, and no old refusal new.
+        // Load the refusal first. A renewal in between can only make it outdated, and cannot make an old refusal count.
         let refused = self.0.refused_generation.load(Ordering::SeqCst);
         refused == self.generation() + 1
     }
 
-    /// The present generation, for a call that is about to be made.
+    /// Returns the present generation, for a call that is about to be made.
     pub(crate) fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::SeqCst)
     }
 
-    /// The broker refused the credentials of this generation. Says whether that is news.
+    /// Records that the broker refused the credentials of this generation. Returns whether that expires the session
+    /// now.
     pub(crate) fn expire(&self, generation: u64) -> bool {
         if !self.0.can_be_renewed {
             return false;
@@ -116,7 +115,7 @@ impl Session {
         known <= generation && generation == self.generation()
     }
 
-    /// A call with the credentials of this generation was done: if they were refused before, that is withdrawn.
+    /// Records that a call with the credentials of this generation succeeded. An earlier refusal of them is withdrawn.
     pub(crate) fn mark_valid(&self, generation: u64) {
         let order = (Ordering::SeqCst, Ordering::SeqCst);
         if self.0.refused_generation.compare_exchange(generation + 1, 0, order.0, order.1).is_ok() {
@@ -124,7 +123,7 @@ impl Session {
         }
     }
 
-    /// Has `listener` told of it when calls may go again.
+    /// Notifies `listener` whenever calls may be sent again.
     pub(crate) fn add_listener(&self, listener: Weak<dyn RenewalListener>) {
         let mut listeners = self.0.listeners.lock();
         listeners.retain(|known| known.strong_count() > 0);
@@ -164,7 +163,7 @@ mod tests {
         assert!(session.is_expired());
         session.renew();
         assert!(!session.is_expired());
-        // A call that was made with the old ones comes back late.
+        // A call that was made with the old credentials comes back late.
         assert!(!session.expire(old));
         assert!(!session.is_expired());
         assert!(session.expire(session.generation()));

@@ -4,7 +4,7 @@
 //! The program is the example `order_safety`, and it is really killed with SIGKILL. The simulator, its faults and
 //! its ledger live here. `LANEKEEPER_KILLS=200` sets how often it is killed.
 
-#![cfg(all(feature = "kite", feature = "exchange", feature = "journal"))]
+#![cfg(all(feature = "kite", feature = "journal"))]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "support/example.rs"]
@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use lanekeeper::broker::lanes;
-use lanekeeper::exchange::{Faults, Rule, SimulatedExchange};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Faults, Rule, SimulatedExchange};
 use serde_json::Value;
 use tempfile::TempDir;
 

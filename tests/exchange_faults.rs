@@ -1,8 +1,8 @@
-//! Every fault of the simulator over real HTTP: what the Kite adapter makes of it, and what the simulator's own
-//! ledger shows. The two together are what a client has to get right.
-// The helpers stand outside of the test functions, where clippy does not look for them.
+//! Every fault of the simulated exchange over real HTTP: the error that the Kite adapter returns, beside the orders
+//! that the exchange really has. A client must get both right.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "exchange", feature = "kite"))]
+#![cfg(feature = "kite")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -13,13 +13,13 @@ use lanekeeper::broker::{
     lanes,
 };
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::{ErrorClass, OrderStatus};
+use lanekeeper_simulator::{Fault, Faults, RetryAfter, Rule, SimulatedExchange, Target, Timing};
 use rust_decimal::Decimal;
 
 const SHORT: Duration = Duration::from_millis(1);
-/// So long that only a hang exceeds it.
+/// A timeout so long that only a hang fails.
 const LONG: Duration = Duration::from_secs(60);
 
 fn start(faults: Faults) -> SimulatedExchange {
@@ -29,7 +29,7 @@ fn start(faults: Faults) -> SimulatedExchange {
     SimulatedExchange::builder().limits(open).faults(faults).start().unwrap()
 }
 
-/// Returns a simulator that injects `fault` into every request to `on`.
+/// Returns an exchange on which every request to `on` meets `fault`.
 fn always(on: Target, fault: &str) -> SimulatedExchange {
     start(Faults::new().rule(Rule::new(on, fault.parse().unwrap())))
 }
@@ -49,7 +49,7 @@ fn order(tag: &str) -> OrderRequest {
     OrderRequest::limit(instrument, Side::Buy, 1, Decimal::new(5, 2)).tag(tag)
 }
 
-/// Returns how many orders with that tag are in the ledger.
+/// Returns how many orders with this tag the exchange has.
 fn booked(exchange: &SimulatedExchange, tag: &str) -> usize {
     exchange.orders().iter().filter(|order| order.tag.as_deref() == Some(tag)).count()
 }
@@ -62,14 +62,15 @@ fn until(mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Returns the timeout of a client. Only a wait can detect silence, and any wait will do, as nothing is in transit.
+/// Returns the client's timeout for `fault`. Silence is detected only by waiting, and any wait will do, as nothing is
+/// in transit.
 fn client_timeout(fault: &str) -> Duration {
     if fault.starts_with("hang") { Duration::from_millis(100) } else { LONG }
 }
 
 const THROTTLED: ErrorClass = ErrorClass::Throttled { retry_after: None };
 
-/// The fault, the class of a write that meets it, how many orders are in the ledger then, and the class of a read.
+/// The fault, the result of a write, how many orders the exchange then has, and the result of a read.
 const FAULTS: [(&str, ErrorClass, usize, ErrorClass); 21] = [
     ("reset-before", ErrorClass::Unknown, 0, ErrorClass::Transient),
     ("reset-after", ErrorClass::Unknown, 1, ErrorClass::Transient),
@@ -101,10 +102,10 @@ fn a_write_that_meets_a_fault_is_classed_by_what_may_have_happened() {
         let error = kite(&exchange, client_timeout(fault)).place_order(&order("a1")).unwrap_err();
         assert_eq!(error.class(), write, "{fault}: {error}");
         assert_eq!(booked(&exchange, "a1"), in_ledger, "{fault}: {error}");
-        // Sent once, whatever the outcome.
+        // Sent once, whatever the result.
         assert_eq!(exchange.arrivals().len(), 1, "{fault}");
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
-        // The promise behind all of it: a write that is reported as not done is not in the ledger.
+        // The promise behind the classes: an order that is reported as not executed is not on the exchange.
         assert!(in_ledger == 0 || write == ErrorClass::Unknown, "{fault}");
     }
 }
@@ -159,7 +160,7 @@ fn every_read_of_the_adapter_survives_every_fault() {
             ("profile", kite.profile().unwrap_err()),
             ("quotes", kite.quotes(std::slice::from_ref(&infy)).unwrap_err()),
         ] {
-            // Half a response of "no such order" is an error like another.
+            // Half of a "no such order" response is an error like any other.
             let refused = error.class() == ErrorClass::Rejected && what != "quotes";
             assert!(error.class() == read || refused, "{fault}: {what}: {error}");
         }
@@ -297,7 +298,7 @@ fn a_truncated_answer_breaks_off_in_the_middle_of_what_it_promised() {
     let request = "GET /user/profile HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: token key:token\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    // However the connection ends, the first half has arrived.
+    // Half of the response is received, however the connection ends.
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -322,7 +323,7 @@ fn a_hung_answer_does_not_keep_the_simulator_from_stopping() {
                 "{fault}"
             );
         });
-        // The simulator's records are still there.
+        // The records can still be read.
         assert_eq!(exchange.arrivals()[0].fault, Some(fault.parse().unwrap()));
     }
 }

@@ -1,7 +1,6 @@
-//! The simulator over real HTTP, used by a client too simple to repair anything.
-// The helpers stand outside of the test functions, where clippy does not look for them.
+//! The simulated exchange over real HTTP, with a client that adds nothing of its own to a request.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
-#![cfg(feature = "exchange")]
 
 mod support;
 
@@ -10,8 +9,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use lanekeeper::broker::{Broker, lanes};
-use lanekeeper::exchange::{Algorithm, SimulatedExchange, SimulatorBuilder};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Algorithm, SimulatedExchange, SimulatorBuilder};
 use serde_json::Value;
 use support::oracle;
 
@@ -43,7 +42,7 @@ fn send(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
-    // A server that has refused already may have closed the connection.
+    // A server that has refused the request already may have closed the connection.
     let _ = stream.write_all(body);
     stream
 }
@@ -70,7 +69,7 @@ fn post(exchange: &SimulatedExchange, path: &str, form: &str) -> Reply {
     ask(exchange, "POST", path, AUTH, form.as_bytes())
 }
 
-/// Returns a simulator whose windows are so long that the time a test takes does not matter.
+/// Returns an exchange whose windows are so long that the duration of a test does not matter.
 fn tight(limit: u32) -> SimulatorBuilder {
     let quota = Quota::new(limit, Duration::from_secs(3600));
     let limits =
@@ -78,7 +77,7 @@ fn tight(limit: u32) -> SimulatorBuilder {
     SimulatedExchange::builder().limits(limits)
 }
 
-/// Waits for something that will happen, so long that only a hang fails.
+/// Waits for an event that will happen. The timeout is so long that only a hang fails.
 fn until(mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
@@ -172,7 +171,7 @@ fn a_limit_order_becomes_a_market_order_only_with_a_protection() {
     assert_eq!((reply.status, &reply.json()["message"]), (400, &UNPROTECTED.into()));
     assert_eq!(exchange.orders()[0].status, lanekeeper::OrderStatus::Open);
     assert_eq!(put("order_type=SL-M&trigger_price=9999&market_protection=2.5").status, 200);
-    // The order keeps what it has.
+    // A change keeps the present protection.
     assert_eq!(put("quantity=2").status, 200);
     assert_eq!(get(&exchange, "/orders").json()["data"][0]["market_protection"], 2.5);
     assert_eq!(put("order_type=MARKET").status, 200);
@@ -181,7 +180,7 @@ fn a_limit_order_becomes_a_market_order_only_with_a_protection() {
 
 #[test]
 fn arrivals_are_recorded_without_secrets_and_agree_with_the_oracle() {
-    // One quota that refills while the test runs, and one that does not.
+    // One quota refills while the test runs, and the other does not.
     let lanes = [
         ("transactional", "/orders", (3, Duration::from_millis(20))),
         ("quote", "/quote/ltp", (9, Duration::from_secs(3600))),
@@ -245,7 +244,7 @@ fn delays_do_not_hold_up_other_requests() {
             scope.spawn(|| assert_eq!(get(&exchange, "/user/profile").status, 200));
         }
     });
-    // One after the other they would take twenty seconds.
+    // In sequence they would take twenty seconds.
     assert!(sent.elapsed() < Duration::from_secs(10));
 }
 
@@ -393,7 +392,7 @@ fn it_is_gone_after_shutdown_but_its_records_are_not() {
     exchange.shutdown();
     exchange.shutdown();
     assert!(TcpStream::connect(address).is_err());
-    // Reset or closed, but not left open for ten minutes.
+    // The connection is reset or closed, and does not hang for ten minutes.
     let _ = waiting.read(&mut [0]);
     assert_eq!(exchange.arrivals(), []);
 }
@@ -417,8 +416,8 @@ fn limits_that_make_no_sense_are_refused() {
     assert!(error.contains("allows no calls"), "{error}");
 }
 
-/// Returns the message of a refusal, and checks that nothing of it is in the ledger.
-fn refusal(exchange: &SimulatedExchange, method: &str, path: &str, form: &str) -> String {
+/// Returns the message of a request that is rejected, and checks that it is not in the ledger.
+fn rejection_message(exchange: &SimulatedExchange, method: &str, path: &str, form: &str) -> String {
     let before: Vec<_> = exchange.orders();
     let reply = ask(exchange, method, path, AUTH, form.as_bytes());
     let json = reply.json();
@@ -427,7 +426,7 @@ fn refusal(exchange: &SimulatedExchange, method: &str, path: &str, form: &str) -
     json["message"].as_str().unwrap().to_owned()
 }
 
-/// Returns a simulator with one order that rests, and the address of that order.
+/// Returns an exchange with one resting order, and the path of that order.
 fn with_order() -> (SimulatedExchange, String) {
     let exchange = tight(1000).start().unwrap();
     let placed = post(&exchange, "/orders/regular", ORDER).json();
@@ -436,7 +435,7 @@ fn with_order() -> (SimulatedExchange, String) {
 }
 
 #[test]
-fn a_price_that_is_no_step_is_refused_in_kites_words() {
+fn a_price_that_is_no_multiple_of_the_tick_size_is_refused_in_kites_words() {
     let (exchange, path) = with_order();
     let words = |what: &str| {
         format!(
@@ -452,11 +451,11 @@ fn a_price_that_is_no_step_is_refused_in_kites_words() {
             "trigger price",
         ),
     ] {
-        assert_eq!(refusal(&exchange, "POST", "/orders/regular", &form), words(what));
+        assert_eq!(rejection_message(&exchange, "POST", "/orders/regular", &form), words(what));
     }
-    assert_eq!(refusal(&exchange, "PUT", &path, "price=1.02"), words("price"));
+    assert_eq!(rejection_message(&exchange, "PUT", &path, "price=1.02"), words("price"));
     assert_eq!(
-        refusal(&exchange, "PUT", &path, "order_type=SL&trigger_price=9.99"),
+        rejection_message(&exchange, "PUT", &path, "order_type=SL&trigger_price=9.99"),
         words("trigger price")
     );
     assert_eq!(ask(&exchange, "PUT", &path, AUTH, b"price=1.1").status, 200);
@@ -472,7 +471,8 @@ fn fields_that_are_unknown_or_repeated_are_refused() {
         ("&stoploss=1", "unknown field `stoploss`"),
         ("&Quantity=1", "unknown field `Quantity`"),
     ] {
-        let words = refusal(&exchange, "POST", "/orders/regular", &format!("{ORDER}{more}"));
+        let words =
+            rejection_message(&exchange, "POST", "/orders/regular", &format!("{ORDER}{more}"));
         assert_eq!(words, format!("Invalid request ({what})"));
     }
     for (form, what) in [
@@ -480,16 +480,19 @@ fn fields_that_are_unknown_or_repeated_are_refused() {
         ("quantity=2&tag=x", "unknown field `tag`"),
         ("quantity=2&autoslice=true", "unknown field `autoslice`"),
     ] {
-        assert_eq!(refusal(&exchange, "PUT", &path, form), format!("Invalid request ({what})"));
+        assert_eq!(
+            rejection_message(&exchange, "PUT", &path, form),
+            format!("Invalid request ({what})")
+        );
     }
     for query in ["price=1", "parent_order_id=1&parent_order_id=1"] {
-        let words = refusal(&exchange, "DELETE", &format!("{path}?{query}"), "");
+        let words = rejection_message(&exchange, "DELETE", &format!("{path}?{query}"), "");
         assert!(words.starts_with("Invalid request ("), "{words}");
     }
-    assert!(refusal(&exchange, "DELETE", &path, "quantity=1").contains("unknown field"));
+    assert!(rejection_message(&exchange, "DELETE", &path, "quantity=1").contains("unknown field"));
 }
 
-/// What a client repeats must match the order, especially its parent.
+/// The fields that a client repeats must match the order, above all its parent.
 #[test]
 fn names_that_are_not_those_of_the_order_are_refused() {
     let (exchange, path) = with_order();
@@ -500,15 +503,16 @@ fn names_that_are_not_those_of_the_order_are_refused() {
         "tradingsymbol=JUNIORBEES",
         "product=MIS",
     ] {
-        let words = refusal(&exchange, "PUT", &path, &format!("quantity=2&{form}"));
+        let words = rejection_message(&exchange, "PUT", &path, &format!("quantity=2&{form}"));
         assert_eq!(words, format!("Invalid `{}`.", form.split_once('=').unwrap().0));
     }
     assert!(
-        refusal(&exchange, "POST", "/orders/regular", &format!("{ORDER}&variety=amo"))
+        rejection_message(&exchange, "POST", "/orders/regular", &format!("{ORDER}&variety=amo"))
             .contains("variety")
     );
     assert!(
-        refusal(&exchange, "DELETE", &format!("{path}?parent_order_id=1"), "").contains("parent")
+        rejection_message(&exchange, "DELETE", &format!("{path}?parent_order_id=1"), "")
+            .contains("parent")
     );
     let id = path.rsplit('/').next().unwrap();
     let same =
@@ -531,21 +535,27 @@ fn each_variety_is_asked_for_its_own_fields() {
         "&iceberg_legs=5&iceberg_quantity=300",
         "&iceberg_legs=5&iceberg_quantity=200&autoslice=true",
     ] {
-        refusal(&exchange, "POST", "/orders/iceberg", &iceberg(more));
+        rejection_message(&exchange, "POST", "/orders/iceberg", &iceberg(more));
     }
     let whole = iceberg("&iceberg_legs=5&iceberg_quantity=200");
     assert_eq!(post(&exchange, "/orders/iceberg", &whole).status, 200);
-    // The limit applies to the quantity of a leg.
+    // The exchange sees one leg of an iceberg order.
     let large = ORDER.replace("quantity=1", "quantity=400000");
     let large = |legs: u64, leg: u64| format!("{large}&iceberg_legs={legs}&iceberg_quantity={leg}");
     assert_eq!(post(&exchange, "/orders/iceberg", &large(4, 100_000)).status, 200);
     assert!(
-        refusal(&exchange, "POST", "/orders/iceberg", &large(2, 200_000)).contains("200000 lots")
+        rejection_message(&exchange, "POST", "/orders/iceberg", &large(2, 200_000))
+            .contains("200000 lots")
     );
-    assert_eq!(refusal(&exchange, "POST", "/orders/regular", &whole), "Invalid `iceberg_legs`.");
-    assert!(refusal(&exchange, "POST", "/orders/auction", ORDER).contains("auction_number"));
+    assert_eq!(
+        rejection_message(&exchange, "POST", "/orders/regular", &whole),
+        "Invalid `iceberg_legs`."
+    );
+    assert!(
+        rejection_message(&exchange, "POST", "/orders/auction", ORDER).contains("auction_number")
+    );
     let cover = ORDER.replace("CNC", "MIS");
-    assert!(refusal(&exchange, "POST", "/orders/co", &cover).contains("trigger_price"));
+    assert!(rejection_message(&exchange, "POST", "/orders/co", &cover).contains("trigger_price"));
     assert_eq!(post(&exchange, "/orders/co", &format!("{cover}&trigger_price=9")).status, 200);
 }
 
@@ -559,7 +569,7 @@ fn each_account_has_its_own_counters() {
     assert_eq!([get("a"), get("a"), get("a")], [200, 200, 429]);
     assert_eq!([get("b"), get("b")], [200, 200]);
     let (a, b) = (exchange.account("a"), exchange.account("b"));
-    let of = |counts: lanekeeper::exchange::RequestCounts| (counts.admitted, counts.refused);
+    let of = |counts: lanekeeper_simulator::RequestCounts| (counts.admitted, counts.refused);
     assert_eq!((of(a.counts("transactional")), of(b.counts("transactional"))), ((2, 1), (2, 0)));
     assert_eq!((a.refused(), b.refused(), exchange.refused()), (1, 0, 1));
     assert_eq!(of(exchange.counts("transactional")), (4, 1));
@@ -568,19 +578,19 @@ fn each_account_has_its_own_counters() {
     assert_eq!(exchange.account("c").counts("transactional"), Default::default());
 }
 
-/// Reads until the simulator closes the connection. Fails only if it does not, or if it waits as long as hyper does
-/// by default (30 s).
+/// Reads until the exchange closes the connection. Fails if the exchange does not, or only after hyper's own
+/// timeout (30 s).
 fn until_closed(mut stream: TcpStream) -> String {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut answer = String::new();
-    // However the connection ends.
+    // The connection may end in any way.
     match stream.read_to_string(&mut answer) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("it is still open"),
         _ => answer,
     }
 }
 
-/// Opens a connection and sends this much of a request.
+/// Returns a connection on which `text`, the beginning of a request, was sent.
 fn begin(exchange: &SimulatedExchange, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
@@ -591,7 +601,7 @@ fn begin(exchange: &SimulatedExchange, text: &str) -> TcpStream {
 fn a_client_that_sends_half_a_request_is_cut_off() {
     let exchange = tight(10).read_timeout(Duration::from_millis(50)).start().unwrap();
     let begun = |text: &str| begin(&exchange, text);
-    // Many at once, as they would accumulate.
+    // Many at once, as such connections would pile up.
     let half = format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}");
     let open: Vec<_> = (0..50).map(|_| begun(&half)).collect();
     for stream in open {
@@ -601,7 +611,7 @@ fn a_client_that_sends_half_a_request_is_cut_off() {
     let late = format!("{half}Content-Length: 1000\r\n\r\n{ORDER}");
     assert!(until_closed(begun(&late)).starts_with("HTTP/1.1 408 "), "a body that does not come");
     assert_eq!((exchange.orders(), exchange.arrivals().len()), (vec![], 0));
-    // The limit is for sending: a response may take longer.
+    // The timeout applies to sending: a response may take longer.
     let slow =
         tight(10).read_timeout(Duration::from_millis(50)).latency(Duration::from_millis(200));
     assert_eq!(get(&slow.start().unwrap(), "/trades").status, 200);
@@ -622,7 +632,7 @@ fn connections_beyond_the_bound_are_closed_at_once() {
     for _ in 0..50 {
         assert_eq!(until_closed(begin(&exchange, HALF[0])), "");
     }
-    // Those that are held go on, and their end frees permits.
+    // The open connections continue, and free their permits when they end.
     for mut stream in held {
         stream.write_all(HALF[1].as_bytes()).unwrap();
         assert!(until_closed(stream).starts_with("HTTP/1.1 200 "));
@@ -635,12 +645,12 @@ fn connections_beyond_the_bound_are_closed_at_once() {
 
 #[test]
 fn half_sent_requests_do_not_hold_up_the_shutdown() {
-    // Requests in flight end in an order that differs from run to run.
+    // Requests in flight end in a different order each time.
     (0..20).for_each(|_| stopped_with_half_sent_requests());
 }
 
 fn stopped_with_half_sent_requests() {
-    // The limit for sending is the default, which is longer than `until_closed` waits.
+    // The read timeout is the default, which is longer than `until_closed` waits.
     let exchange = tight(1000).start().unwrap();
     let body =
         format!("POST /orders/regular HTTP/1.1\r\nHost: x\r\n{AUTH}Content-Length: 9\r\n\r\nx");
@@ -664,7 +674,7 @@ fn a_client_that_does_not_read_is_cut_off() {
     assert!(answer.body.len() > 10_000, "{}", answer.body);
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-    // Responses accumulate until no buffer takes any more.
+    // Responses pile up until all buffers are full.
     let requests = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{AUTH}\r\n").repeat(100);
     let error = loop {
         if let Err(error) = stream.write_all(requests.as_bytes()) {

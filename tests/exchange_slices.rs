@@ -1,8 +1,8 @@
-//! Orders that the simulator divides into slices, over real HTTP: what the adapter and the guard report of them,
-//! compared with the simulator's own ledger.
-// The helpers stand outside of the test functions, where clippy does not look for them.
+//! Orders that the exchange divides into slices, over real HTTP: the results of the adapter and of the guard, compared
+//! with the exchange's own records.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "exchange", feature = "kite"))]
+#![cfg(feature = "kite")]
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use lanekeeper::broker::{
     Side, SliceCancel, SlicedOrder, lanes,
 };
 use lanekeeper::brokers::{Kite, PaperBroker};
-use lanekeeper::exchange::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 
-/// Returns a simulator that takes at most 10 of an instrument in one order, and an account with `cash`.
+/// Returns a builder with a freeze quantity of 10 and an account with `cash`.
 fn builder(cash: u64) -> SimulatorBuilder {
     let open = lanes::ALL
         .into_iter()
@@ -66,7 +66,7 @@ fn partly(answer: Result<OrderId, BrokerError>) -> SlicedOrder {
     }
 }
 
-/// Returns the ids of the ledger, oldest first.
+/// Returns the ids of the exchange's orders, oldest first.
 fn ledger(exchange: &SimulatedExchange) -> Vec<OrderId> {
     exchange.orders().into_iter().map(|order| order.id).collect()
 }
@@ -89,7 +89,7 @@ fn an_order_above_the_freeze_quantity_is_sliced_if_it_asks_for_it() {
         assert_eq!(booked.tag.as_deref(), Some("mine"));
         assert_eq!(booked.parent, Some(ids[0].clone()).filter(|_| at > 0));
     }
-    // As Kite shows them: by tags, from which the adapter reads the parent.
+    // Kite shows slices by tags, from which the adapter reads the parent.
     for (shown, booked) in kite.orders().unwrap().iter().zip(exchange.orders()) {
         assert_eq!((&shown.tag, &shown.parent), (&booked.tag, &booked.parent));
     }
@@ -126,7 +126,7 @@ fn slices_beyond_the_funds_are_refused_and_the_others_stay() {
     assert_eq!((why.status, why.code.as_deref()), (Some(400), Some("MarginException")));
     assert!(why.message.starts_with("Insufficient funds. Required margin is 10"), "{why}");
 
-    // Without the first slice there are none.
+    // Without the first slice, none is placed.
     let poor = builder(5).start().unwrap();
     let error = kite(&poor).place_order(&sliced(40)).unwrap_err();
     assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
@@ -145,7 +145,7 @@ fn a_slice_with_a_fault_is_reported_and_the_ledger_agrees() {
     assert_eq!((placed.placed().count(), placed.unknown().count()), (2, 1));
     assert!(placed.unknown().next().unwrap().message.contains("check the order book"));
     assert_eq!(ledger(&exchange).len(), 3, "the one of unknown outcome is in the market");
-    // An order in one piece has no slices that a fault could apply to.
+    // A fault of a slice does not apply to an undivided order.
     assert!(kite(&exchange).place_order(&order(5)).is_ok());
 }
 
@@ -159,9 +159,9 @@ fn all_slices_are_followed_by_one_read_and_cancelled() {
     let at_market = OrderChange::new().order_type(lanekeeper::broker::OrderType::Market);
     kite.modify_order(&ids[3], &at_market).unwrap();
 
-    let looks = exchange.arrivals().len();
+    let reads_before = exchange.arrivals().len();
     let state = placed.follow(&kite).unwrap();
-    assert_eq!(exchange.arrivals().len(), looks + 1);
+    assert_eq!(exchange.arrivals().len(), reads_before + 1);
     let shown: Vec<_> = state.slices.iter().flatten().map(|order| &order.id).collect();
     assert_eq!(shown, known);
     assert!(matches!(state.slices[1], Err(BrokerError::OutcomeUnknown(_))));
@@ -201,7 +201,7 @@ fn a_lost_answer_is_recovered_completely() {
 
 #[test]
 fn of_a_lost_answer_what_the_book_does_not_show_is_absent() {
-    // Two of four slices are refused for want of money, and the order book does not show those.
+    // Two of four slices are rejected for lack of funds, and the order book does not show those.
     let faults = Faults::new().rule("place=reset-after".parse().unwrap());
     let exchange = builder(22).faults(faults).start().unwrap();
     let placed = partly(guard(&exchange).place_order(&sliced(40)));

@@ -2,7 +2,7 @@
 //! `Debug` or a line of a log.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "exchange", feature = "kite"))]
+#![cfg(feature = "kite")]
 
 #[path = "support/printed.rs"]
 mod printed;
@@ -14,8 +14,8 @@ use lanekeeper::broker::{
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::KiteBuilder;
-use lanekeeper::exchange::{Faults, Rule, SimulatedExchange, Target};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Faults, Rule, SimulatedExchange, Target};
 use printed::{Printed, TOKEN};
 
 const API_SECRET: &str = "s3cretQZXsecretQZX";

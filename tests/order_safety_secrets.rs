@@ -1,7 +1,7 @@
 //! A whole faulty run through every layer: no secret is in anything that is printed or written to disk, be it an
 //! error, a `Debug`, a line of a log or a journal. The adapter alone is in `kite_secrets.rs`.
 #![allow(clippy::unwrap_used)]
-#![cfg(all(feature = "kite", feature = "exchange", feature = "journal"))]
+#![cfg(all(feature = "kite", feature = "journal"))]
 
 #[path = "support/printed.rs"]
 mod printed;
@@ -16,12 +16,12 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::exchange::{Faults, Rule, SimulatedExchange, Target};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::RetryPolicy;
+use lanekeeper_simulator::{Faults, Rule, SimulatedExchange, Target};
 use printed::{Printed, TOKEN};
 
 const FAULTS: [&str; 15] = [

@@ -2,14 +2,13 @@
 //!
 //! Needs a Python with `tests/python/requirements.txt`: `LANEKEEPER_PYTHON`, or `python3`. Without one the test is
 //! skipped, unless `CI=true` requires it.
-#![cfg(feature = "exchange")]
 
 use std::process::Command;
 
 use lanekeeper::broker::{Holding, Instrument};
 use lanekeeper::brokers::PaperBroker;
-use lanekeeper::exchange::SimulatedExchange;
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::SimulatedExchange;
 use rust_decimal::Decimal;
 
 fn python() -> Result<String, String> {

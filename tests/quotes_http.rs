@@ -1,5 +1,5 @@
 //! A cold start of many threads, over real HTTP, on a quote lane of one call a second.
-#![cfg(all(feature = "kite", feature = "exchange"))]
+#![cfg(feature = "kite")]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Barrier;
@@ -10,8 +10,8 @@ use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::cache::{BatchConfig, QuoteCache};
-use lanekeeper::exchange::SimulatedExchange;
 use lanekeeper::quota::PriorUsage;
+use lanekeeper_simulator::SimulatedExchange;
 
 const THREADS: usize = 64;
 const INSTRUMENTS: usize = 500;

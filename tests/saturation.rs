@@ -1,6 +1,6 @@
 //! Promises 1 and 2 over real HTTP: many threads on a simulator that counts strictly, with latency and jitter both
 //! ways, for half a minute of real time. One of the few tests that need real time.
-#![cfg(all(feature = "kite", feature = "exchange"))]
+#![cfg(feature = "kite")]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
-use lanekeeper::exchange::{Algorithm, Arrival, SimulatedExchange};
 use lanekeeper::quota::PriorUsage;
+use lanekeeper_simulator::{Algorithm, Arrival, SimulatedExchange};
 
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);

@@ -1,6 +1,6 @@
 //! Every layer of a call, for every method of `Broker`: cache, proxy, lanes, Kite, HTTP, and the simulator at the
 //! other end.
-#![cfg(all(feature = "kite", feature = "exchange"))]
+#![cfg(feature = "kite")]
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -13,8 +13,8 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::cache::QuoteCache;
-use lanekeeper::exchange::SimulatedExchange;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
+use lanekeeper_simulator::SimulatedExchange;
 use rust_decimal::Decimal;
 
 const LANES: [&str; 3] = ["transactional", "quote", "historical"];

@@ -1,5 +1,5 @@
 //! The example as a program: what it reports must be what happened.
-#![cfg(all(feature = "kite", feature = "exchange", feature = "journal"))]
+#![cfg(all(feature = "kite", feature = "journal"))]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "support/example.rs"]
@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use lanekeeper::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest, OrderStatus};
-use lanekeeper::exchange::{Fault, Faults, PlacedOrder, Rule, SimulatedExchange, Target, Timing};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper_simulator::{Fault, Faults, PlacedOrder, Rule, SimulatedExchange, Target, Timing};
 use serde_json::Value;
 
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example::built("trading_bot"));
@@ -421,7 +421,7 @@ fn interrupted_run(signal: &str) {
     let orders = report["orders"].as_array().unwrap();
     let placed = orders.iter().filter(|order| order["outcome"] == "placed").count();
     assert_eq!(placed, exchange.orders().len());
-    let open = |order: &lanekeeper::exchange::PlacedOrder| order.status == OrderStatus::Open;
+    let open = |order: &lanekeeper_simulator::PlacedOrder| order.status == OrderStatus::Open;
     assert!(!exchange.orders().iter().any(open), "nothing of it stays in the market");
 }
 

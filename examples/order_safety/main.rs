@@ -1,13 +1,13 @@
-//! A program to be killed while it places orders, and to find out afterwards what became of them.
-//! The test `crash` does that to it a few hundred times.
+//! A program that is killed while it places orders, and that looks up their outcomes afterwards.
+//! The test `crash` kills it a few hundred times.
 //!
 //! ```text
-//! order_safety place   URL JOURNAL PREFIX     places orders until somebody ends it
-//! order_safety recover URL JOURNAL            asks after those without an answer, and ends
-//! order_safety resend  URL JOURNAL            sends those again, which is what nobody should do
+//! order_safety place   URL JOURNAL PREFIX     places orders until it is killed
+//! order_safety recover URL JOURNAL            looks up the orders without an answer, and ends
+//! order_safety resend  URL JOURNAL            sends those orders again, which must never be done
 //! ```
 //!
-//! Every line that it prints is whole before anything else happens: `ready`; `answer NUMBER WORD ID`
+//! Every line is written completely before anything else happens: `ready`; `answer NUMBER WORD ID`
 //! with `placed`, `rejected`, `not_sent`, `absent` or `unknown`; `recovered TAG WORD ID` with `placed`,
 //! `rejected`, `absent` or `unknown`.
 
@@ -31,21 +31,21 @@ use lanekeeper::resilience::{BreakerPolicy, ThrottlePolicy};
 type Stack = OrderGuard<QuoteCache<BrokerProxy<Kite>>>;
 
 const CALLERS: usize = 8;
-/// A call that gets no answer is given up after this.
+/// The timeout of a call.
 const TIMEOUT: Duration = Duration::from_millis(150);
-/// Longer than a call may take, and than an order may take to land.
+/// Longer than a call may take, and longer than an order may take to reach the order book.
 const SETTLE: Duration = Duration::from_millis(700);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match args[..] {
+    let result = match args[..] {
         ["place", url, journal, prefix] => stack(url, journal).and_then(|it| place(&it, prefix)),
         ["recover", url, journal] => stack(url, journal).and_then(|it| recover(&it)),
         ["resend", url, journal] => stack(url, journal).and_then(|it| resend(&it)),
         _ => Err("usage: order_safety place|recover|resend URL JOURNAL [PREFIX]".into()),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -54,9 +54,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The whole stack, in which nothing but the broker is slow.
+/// Builds the whole stack, in which only the broker is slow.
 fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
-    // A third of all that is written goes wrong: breaker and throttle would leave nothing to be seen.
+    // A third of all writes fail. A breaker or a throttle would stop the traffic that the test needs.
     let lane = || {
         LaneConfig::new(Quota::per_second(10_000))
             .in_flight(CALLERS)
@@ -65,7 +65,7 @@ fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
     };
     let kite = Kite::builder().api_key("key").access_token("token").base_url(url);
     let proxy = BrokerProxy::builder(kite.timeout(TIMEOUT).build()?)
-        // It is killed over and over, and the exchange counts nothing: no restart is too quick.
+        // The program is restarted often, and the exchange has no limits that count, so prior usage does not matter.
         .prior_usage(PriorUsage::None)
         .transactional(lane())
         .quote(lane())
@@ -78,7 +78,7 @@ fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
     Ok(guard.journal(journal).build()?)
 }
 
-/// Every second order has a tag of its own, which begins with `prefix`.
+/// Places orders. Every second order has a unique tag, which begins with `prefix`.
 fn place(broker: &Stack, prefix: &str) -> Result<(), Box<dyn Error>> {
     say("ready")?;
     let next = AtomicU64::new(1);
@@ -93,11 +93,11 @@ fn place(broker: &Stack, prefix: &str) -> Result<(), Box<dyn Error>> {
                         if number % 2 == 0 {
                             order = order.tag(format!("{prefix}n{number}"));
                         }
-                        let (word, id) = match broker.place_order(&order) {
+                        let (outcome, id) = match broker.place_order(&order) {
                             Ok(id) => ("placed", id.to_string()),
-                            Err(error) => (word(&error), String::new()),
+                            Err(error) => (outcome_name(&error), String::new()),
                         };
-                        say(&format!("answer {number} {word} {id}"))?;
+                        say(&format!("answer {number} {outcome} {id}"))?;
                     }
                 })
             })
@@ -109,7 +109,7 @@ fn place(broker: &Stack, prefix: &str) -> Result<(), Box<dyn Error>> {
     })
 }
 
-fn word(error: &BrokerError) -> &'static str {
+fn outcome_name(error: &BrokerError) -> &'static str {
     match error.was_sent() {
         _ if error.absence().is_some() => "absent",
         Sent::No => "not_sent",
@@ -121,18 +121,18 @@ fn word(error: &BrokerError) -> &'static str {
 fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
     say("ready")?;
     for recovery in broker.recover() {
-        let (word, id) = match recovery.outcome {
+        let (outcome, id) = match recovery.outcome {
             RecoveredOutcome::Placed(id) => ("placed", id.to_string()),
             RecoveredOutcome::Rejected(_) => ("rejected", String::new()),
             RecoveredOutcome::Absent(_) => ("absent", String::new()),
             _ => ("unknown", String::new()),
         };
-        say(&format!("recovered {} {word} {id}", recovery.tag))?;
+        say(&format!("recovered {} {outcome} {id}", recovery.tag))?;
     }
     Ok(())
 }
 
-/// What the journal is there to prevent.
+/// Sends orders without an answer again, which the journal exists to prevent.
 fn resend(broker: &Stack) -> Result<(), Box<dyn Error>> {
     for recovery in broker.recover() {
         drop(broker.inner().place_order(&recovery.order));
@@ -141,6 +141,6 @@ fn resend(broker: &Stack) -> Result<(), Box<dyn Error>> {
 }
 
 fn say(line: &str) -> io::Result<()> {
-    // One write: a line that is cut off by a kill has no end.
+    // One write: a line that is cut off by a kill has no newline.
     io::stdout().lock().write_all(format!("{line}\n").as_bytes())
 }

@@ -13,11 +13,11 @@ use crate::failure::Failure;
 #[derive(Debug, Parser)]
 #[command(name = "trading_bot")]
 pub struct Args {
-    /// Work against this address instead of a simulated exchange. Keys come from KITE_API_KEY and KITE_ACCESS_TOKEN
+    /// Trade at this address instead of a simulated exchange. Keys come from KITE_API_KEY and KITE_ACCESS_TOKEN
     #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
 
-    /// How many strategies, each on a thread of its own
+    /// How many strategies run, each on its own thread
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub strategies: u16,
 
@@ -25,42 +25,42 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
 
-    /// Write a report there, as JSON
+    /// Write a report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
-    /// Record every order there before it is sent. A run that finds orders of an earlier one in it whose outcome is
-    /// unknown recovers them first
+    /// Record every order in this file before it is sent. A run that finds orders of unknown outcome of an earlier
+    /// run in it looks them up first
     #[cfg(feature = "journal")]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 
-    /// Record every call there, so that the next run is not over the quota together with this one
+    /// Record every call in this file, so that this run and the next one together stay within the quota
     #[cfg(feature = "journal")]
     #[arg(long, value_name = "FILE")]
     pub pace: Option<PathBuf>,
 
-    /// The account was not used in the last minute, so begin at once. Otherwise orders with --base-url wait for a
-    /// minute, unless the file of --pace reaches back that far
+    /// Begin at once, because the account was not used in the last minute. Otherwise orders wait for a minute with
+    /// --base-url, unless the file of --pace reaches back that far
     #[arg(long)]
     pub fresh: bool,
 
-    /// How long to search the order book for an order whose answer was lost
+    /// How long the order book is searched for an order whose answer was lost
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub settle: u32,
 
-    /// Place real orders where the address is not on this machine. An address on this machine is
-    /// taken for a test exchange, so do not point it at a tunnel to a real one
+    /// Place real orders at an address that is not on this machine. An address on this machine counts as a test
+    /// exchange, so do not point it at a tunnel to a real one
     #[arg(long)]
     pub live: bool,
 
-    /// What to trade, as EXCHANGE:SYMBOL, separated by commas
+    /// The instruments to trade, as EXCHANGE:SYMBOL, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub instruments: Vec<Instrument>,
 }
 
 impl Args {
-    /// Reads the command line. `None`: it asked for help, and got it.
+    /// Reads the command line. Returns `None` if it requested help, which has been printed.
     pub fn read() -> Result<Option<Self>, Failure> {
         match Self::try_parse() {
             Ok(args) => Ok(Some(args)),

@@ -1,4 +1,4 @@
-//! Many strategies at once, each on a thread of its own.
+//! Many strategies at once, each on its own thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,8 +10,8 @@ use crate::strategy::{Tags, follow_averages};
 
 /// How often the screen is drawn.
 const TICK: Duration = Duration::from_millis(100);
-/// How many instruments a strategy watches.
-const EACH: usize = 4;
+/// How many instruments a strategy trades.
+const INSTRUMENTS_EACH: usize = 4;
 
 pub struct Crowd {
     pub strategies: u16,
@@ -20,8 +20,8 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Lets the strategies trade until their time is over or `interrupted` is set. Returns how long it took until the
-    /// last one finished.
+    /// Runs the strategies until their time has passed or `interrupted` is set. Returns how long it took until the
+    /// last one had finished.
     pub fn run(
         &self,
         broker: &dyn Broker,
@@ -29,7 +29,7 @@ impl Crowd {
         mut tick: impl FnMut(),
     ) -> Duration {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // Differs from any other run of the same day, in eight letters.
+        // Milliseconds since 1970: practically unique for a run, and eight characters in base 36.
         let run = since_epoch.as_millis() as u64;
         let stop = AtomicBool::new(false);
         let began = Instant::now();
@@ -41,11 +41,11 @@ impl Crowd {
                     follow_averages(broker, &instruments, &mut tags, number, stop);
                 });
             }
-            while let Some(left) = self.length.checked_sub(began.elapsed()) {
+            while let Some(remaining) = self.length.checked_sub(began.elapsed()) {
                 if interrupted.load(Ordering::Relaxed) {
                     break;
                 }
-                thread::sleep(TICK.min(left));
+                thread::sleep(TICK.min(remaining));
                 tick();
             }
             stop.store(true, Ordering::Relaxed);
@@ -53,9 +53,9 @@ impl Crowd {
         began.elapsed()
     }
 
-    /// Returns a few instruments for each strategy, so that all of them are watched and many by several.
+    /// Returns the instruments of a strategy. All instruments are traded, and many by several strategies.
     fn share_of(&self, number: usize) -> Vec<Instrument> {
         let all = self.instruments.iter().cycle().skip(number);
-        all.take(EACH.min(self.instruments.len())).cloned().collect()
+        all.take(INSTRUMENTS_EACH.min(self.instruments.len())).cloned().collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Why the bot could not go on, in one line.
+//! The error of the bot, in one line.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use lanekeeper::broker::BrokerError;
 use lanekeeper::order_guard::GuardBuildError;
 use lanekeeper::proxy::BuildError;
 
-/// An error message of one line.
+/// Why the bot cannot go on, as one line.
 #[derive(Debug)]
 pub struct Failure(String);
 
 impl Failure {
     pub fn new(line: impl Into<String>) -> Self {
         let line: String = line.into();
-        // Any underlying error message is folded into one line.
+        // An underlying error may have several lines. They are joined here.
         Self(line.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 }

@@ -1,23 +1,24 @@
 //! The main job: a crowd of strategies on one broker account.
 //!
-//! Sixteen ordinary functions of `&dyn Broker`, each on a thread of its own, together ask for more than the account
-//! may have. Without any setup, this starts a simulated exchange on loopback that speaks Kite's wire, with latency
-//! and jitter, and refuses clients that come too fast. Then it shows the same crowd on the bare adapter beside it.
+//! Sixteen ordinary functions of `&dyn Broker`, each on its own thread, together make more calls than the account
+//! allows. Without any setup, the example starts a simulated exchange on loopback that speaks Kite's wire, with
+//! latency and jitter, and refuses requests over the limit. Then it runs the same crowd on the bare adapter and
+//! prints both results side by side.
 //!
 //! ```text
-//! cargo run --release --features exchange --example trading_bot
+//! cargo run --release --example trading_bot
 //! ```
 //!
-//! No order is sent twice: an `OrderGuard` finds out what became of one whose answer was lost. With `--journal`
-//! (feature `journal`) the next run does so for the orders that this one leaves open.
+//! No order is sent twice: an `OrderGuard` looks up an order whose answer was lost. With `--journal` (feature
+//! `journal`) the next run looks up the orders that this run leaves open.
 //!
-//! SIGINT, SIGTERM and SIGHUP (under `nohup` too) end a run early: no strategy starts anything new, calls that wait
-//! in the lanes are still sent and answered, then the report is written. A second signal ends it at once, without a
-//! report.
+//! SIGINT, SIGTERM and SIGHUP (under `nohup` too) end a run early: the strategies make no new calls, the calls that
+//! wait in the lanes are still sent and answered, and the report is printed. A second signal ends it at once,
+//! without a report.
 //!
-//! With `--base-url` it works against Kite, or anything that speaks its wire. The keys come from
+//! With `--base-url` it trades at Kite, or at any server that speaks its wire. The keys come from
 //! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.
-#![allow(unreachable_pub)] // A program has no interface to keep small.
+#![allow(unreachable_pub)] // A program has no public interface.
 
 mod args;
 mod crowd;
@@ -56,7 +57,7 @@ use target::Target;
 
 /// How long the bare crowd runs: long enough to be refused a hundred times.
 const BARE_FOR: Duration = Duration::from_secs(4);
-/// The exit code after a second signal, as shells have it after an interrupt.
+/// The exit code after a second signal: the code that shells report after an interrupt.
 const INTERRUPTED: i32 = 130;
 const QUOTE_TTL: Duration = Duration::from_secs(2);
 
@@ -75,10 +76,10 @@ fn run(args: &Args) -> Result<(), Failure> {
     end_by_signal(Arc::clone(&stop))?;
 
     let target = Target::from(args)?;
-    // Before the run, not after it: if the report cannot be written, the bot should not trade at all.
+    // Checked before the run: without a writable report the run would be for nothing.
     let file = args.report.as_deref().map(ReportFile::create).transpose()?;
     let report = paced(args, &target, &stop)?;
-    // Write the report first: whatever fails from here on, it keeps what became of the orders.
+    // Written first, so that the outcomes of the orders are kept whatever fails after this.
     file.as_ref().map_or(Ok(()), |file| file.write(&report, None))?;
     if !target.is_own() || stop.load(Ordering::Relaxed) {
         screen::print(&report, None);
@@ -90,8 +91,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// SIGINT, SIGTERM or SIGHUP only ends the run early: what was traded is still reported. A second one ends the
-/// program at once, without a report. With `--journal` the next run finds out what became of the orders in flight.
+/// Ends the run early on SIGINT, SIGTERM or SIGHUP; the run is still reported. A second signal ends the program at
+/// once, without a report. With `--journal` the next run looks up the orders that were in flight.
 fn end_by_signal(stop: Arc<AtomicBool>) -> Result<(), Failure> {
     let on_signal = move || {
         if stop.swap(true, Ordering::Relaxed) {
@@ -102,7 +103,7 @@ fn end_by_signal(stop: Arc<AtomicBool>) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("no signal can be caught: {error}")))
 }
 
-/// The usual stack: a guard, a quote cache, and the lanes of the proxy.
+/// The usual layers: an order guard, a quote cache, and the lanes of the proxy.
 type Stack<B> = OrderGuard<QuoteCache<BrokerProxy<B>>>;
 
 fn stack<B: Broker + 'static>(
@@ -114,7 +115,7 @@ fn stack<B: Broker + 'static>(
     let late = Arc::clone(late);
     let proxy = BrokerProxy::builder(broker)
         .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>);
-    // The simulated exchange has just begun too, so nothing was used before.
+    // The own exchange has just started, so it has counted no calls.
     let proxy = if args.fresh || args.base_url.is_none() {
         proxy.prior_usage(PriorUsage::None)
     } else {
@@ -126,7 +127,7 @@ fn stack<B: Broker + 'static>(
         None => proxy,
     };
     let cache = proxy.quote_ttl(QUOTE_TTL).build()?;
-    // A read of the order book for a lost order goes before everything else.
+    // Lookups of lost orders are urgent: they are sent before all other calls.
     let urgent = cache.inner().with(CallOptions::new().priority(Priority::URGENT));
     let guard = OrderGuard::builder(cache).lookup_broker(urgent).settle_time(args.settle());
     let guard = guard.on_turned_up(move |order| late.turned_up(order));
@@ -145,7 +146,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     let kite = Tap::new(target.kite()?, Arc::clone(&wire));
     let late = Arc::new(LateOrders::default());
     let broker = stack(args, kite, &queue, &late)?;
-    // Before anything new: the orders that an earlier run left open.
+    // Before any new order: the orders that an earlier run left open.
     let recovered = broker.recover();
     let instruments = target.instruments(&broker)?;
     let strategies = Arc::new(StrategyMeter::new(target.may_trade()));
@@ -157,7 +158,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     screen.end();
     let strategies = strategies.summary();
     if strategies.orders.listed.iter().any(|order| order.seen.is_some()) {
-        // One last read through the guard, which reports the orders that have appeared since.
+        // A last read of the order book through the guard, which then reports orders that turned up late.
         let _ = stack.inner().orders();
     }
 
@@ -175,7 +176,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
     })
 }
 
-/// Runs the same crowd on the bare adapter, against a simulated exchange of its own.
+/// Runs the same crowd on the bare adapter, against an exchange of its own.
 fn bare_crowd(args: &Args, stop: &AtomicBool) -> Result<Report, Failure> {
     let target = Target::own()?;
     let wire = Arc::new(WireMeter::default());

@@ -1,4 +1,4 @@
-//! The measurements, by place: at the strategies, in the queue, and on the wire.
+//! The meters: calls and orders of the strategies, waits in the queue, and requests on the wire.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use lanekeeper::proxy::{FinishedCall, Observer};
 use crate::orders::Orders;
 use crate::tap::CallListener;
 
-/// The outermost layer: what the strategies asked for, and what was returned to them.
+/// The meter of the outermost layer: the calls of the strategies, and the outcomes of their orders.
 pub struct StrategyMeter {
     may_trade: bool,
     asked: AtomicU64,
@@ -61,7 +61,7 @@ impl CallListener for StrategyMeter {
     }
 }
 
-/// The innermost layer: what went to the broker, and how long it took.
+/// The meter of the innermost layer: the requests to the broker, and their round trips.
 #[derive(Default)]
 pub struct WireMeter {
     lanes: Mutex<BTreeMap<&'static str, WireStats>>,
@@ -79,7 +79,7 @@ impl WireMeter {
         locked(&self.lanes).clone()
     }
 
-    /// Returns how many calls were sent and refused so far in `lane`.
+    /// Returns how many requests of `lane` were sent and refused so far.
     pub fn so_far(&self, lane: &str) -> (u64, u64) {
         locked(&self.lanes).get(lane).map_or((0, 0), |lane| (lane.sent, lane.throttled))
     }
@@ -99,7 +99,7 @@ impl CallListener for WireMeter {
     }
 }
 
-/// In between: how long calls were queued.
+/// The meter of the lanes: how long calls were queued.
 #[derive(Default)]
 pub struct QueueMeter(Mutex<BTreeMap<&'static str, Vec<Duration>>>);
 
@@ -115,7 +115,7 @@ impl Observer for QueueMeter {
     }
 }
 
-/// The orders that appeared after their strategies were told that they are absent or unknown.
+/// The orders that turned up after their strategies had received an absent or unknown outcome.
 #[derive(Default)]
 pub struct LateOrders(Mutex<Vec<RecoveredOrder>>);
 
@@ -129,7 +129,7 @@ impl LateOrders {
     }
 }
 
-/// Locks `mutex`. A poisoned lock is used as it is: the numbers are still numbers.
+/// Locks `mutex`, and ignores poisoning: a panic leaves no invalid numbers behind.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

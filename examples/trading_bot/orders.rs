@@ -1,7 +1,7 @@
-//! What became of the orders that the strategies wanted.
+//! The outcomes of the orders that the strategies wanted.
 //!
-//! Orders that were sent are all kept: the quota bounds their number. Nothing bounds those that were never sent, so
-//! they are counted by reason, and only the first of them are kept.
+//! All orders that were sent are listed: the quota bounds their number. The number of orders that were never sent is
+//! unbounded, so they are counted by reason, and only the first ones are listed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use lanekeeper::Sent;
 use lanekeeper::broker::{Absence, BrokerError, LookupResult, OrderId, OrderRequest};
 use serde::Serialize;
 
-/// How many orders that were not sent are kept.
+/// Bounds the listed orders that were not sent.
 const MAX_LISTED: usize = 1000;
-/// How many reasons are distinguished, and how many letters each may have. Any further one counts as [`OTHER`].
+/// Bounds the reasons that are counted apart. Any further reason counts as [`OTHER`].
 const MAX_REASONS: usize = 20;
+/// Bounds the characters of a reason.
 const MAX_REASON_LENGTH: usize = 200;
 const OTHER: &str = "other";
 
@@ -24,7 +25,7 @@ pub enum Outcome {
     Placed,
     Rejected,
     NotSent,
-    /// Sent, and the order book was read cleanly since and does not show it.
+    /// Sent, but later complete reads of the order book do not show it.
     Absent,
     Unknown,
 }
@@ -43,24 +44,24 @@ impl Outcome {
     }
 }
 
-/// What the order book showed of an order whose answer was lost.
+/// What the order book showed about an order whose answer was lost.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BookLookup {
-    /// Not shown, in the given number of clean reads.
+    /// Nothing, in this many complete reads.
     Absent(Absence),
-    /// An order that may or may not be it.
+    /// An order that may or may not be this one.
     Unclear,
-    /// The book could not be read in time.
+    /// The order book could not be read in time.
     Unread,
-    /// Not found yet when its strategy left.
+    /// Nothing yet when its strategy stopped waiting.
     NotYet,
 }
 
 impl BookLookup {
     fn of(result: &Result<OrderId, BrokerError>) -> Option<Self> {
-        let trail = result.as_ref().err()?.detail()?.lookup.as_ref()?;
-        Some(match trail.result {
+        let lookup = result.as_ref().err()?.detail()?.lookup.as_ref()?;
+        Some(match lookup.result {
             LookupResult::Absent(absence) => Self::Absent(absence),
             LookupResult::Unclear => Self::Unclear,
             LookupResult::NotYet => Self::NotYet,
@@ -75,7 +76,7 @@ pub struct WantedOrder {
     pub tag: String,
     pub outcome: Outcome,
     pub order_id: Option<String>,
-    /// What the order book showed of the order, if its answer was lost.
+    /// What the order book showed, if the answer was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<BookLookup>,
     pub latency_ms: f64,
@@ -91,7 +92,7 @@ pub struct UnsentOrders {
 }
 
 impl UnsentOrders {
-    /// Counts one. Returns whether it is to be listed too.
+    /// Counts an order. Returns whether to list it too.
     fn count(&mut self, error: &BrokerError) -> bool {
         self.count += 1;
         let reason = reason(error);
@@ -104,8 +105,8 @@ impl UnsentOrders {
     }
 }
 
-/// Returns why an order was not sent, without what differs from one to the next: a number becomes `#`, and a part
-/// after a comma, such as "call again in about 3s", is left out.
+/// Returns why an order was not sent, without details that vary: a number becomes `#`, and the text after a comma,
+/// such as "call again in about 3s", is left out.
 fn reason(error: &BrokerError) -> String {
     let message = error.detail().map_or("", |detail| detail.message.as_str());
     let mut reason = String::new();
@@ -122,7 +123,7 @@ fn reason(error: &BrokerError) -> String {
 /// All orders that the strategies wanted.
 #[derive(Debug, Default, Clone)]
 pub struct Orders {
-    /// In the order in which they were answered. Of those that were not sent, only the first.
+    /// The orders in the order of their answers; of the orders that were not sent, only the first ones.
     pub listed: Vec<WantedOrder>,
     pub not_sent: UnsentOrders,
 }
@@ -149,7 +150,7 @@ impl Orders {
         });
     }
 
-    /// Returns how many there are of each outcome, including those that are not listed.
+    /// Returns the count of each outcome, including orders that are not listed.
     pub fn outcomes(&self) -> BTreeMap<Outcome, u64> {
         let mut outcomes = BTreeMap::new();
         for order in self.listed.iter().filter(|order| order.outcome != Outcome::NotSent) {

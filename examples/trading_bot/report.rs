@@ -1,4 +1,4 @@
-//! The result of a run as JSON, for other programs.
+//! The results of a run as JSON, for other programs.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::meter::{StrategySummary, WireStats};
 
-/// Everything that was measured.
+/// The results of a run.
 pub struct Report {
     pub took: Duration,
     pub limits: Limits,
@@ -22,28 +22,28 @@ pub struct Report {
     pub wire: BTreeMap<&'static str, WireStats>,
     pub queue: BTreeMap<&'static str, Vec<Duration>>,
     pub cache: Option<CacheStats>,
-    /// What became of the orders that an earlier run left in the journal.
+    /// The outcomes of the orders that an earlier run left in the journal.
     pub recovered: Vec<RecoveredOrder>,
-    /// The orders of this run that appeared late.
+    /// The orders of this run that turned up late.
     pub turned_up: Vec<RecoveredOrder>,
-    /// What the simulator counted, if the bot runs against one.
+    /// The refused requests as the simulated exchange counted them; `None` at an address.
     pub refused: Option<u64>,
 }
 
-/// The file of the report. The report is written beside it and moved over it when it is complete: an older report
-/// is kept until there is a new one.
+/// The file of the report. It is written to a temporary file and renamed when complete, so an older report is kept
+/// until there is a new one.
 pub struct ReportFile {
     path: PathBuf,
-    beside: PathBuf,
+    temporary: PathBuf,
 }
 
 impl ReportFile {
-    /// Checks that the file can be written, so that a bad path is reported before the run.
+    /// Tries to create the file, so that an unusable path is reported before the run.
     pub fn create(path: &Path) -> Result<Self, Failure> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
-        let file = Self { path: path.to_owned(), beside: beside.into() };
-        let tried = File::create(&file.beside).and_then(|_| fs::remove_file(&file.beside));
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".part");
+        let file = Self { path: path.to_owned(), temporary: temporary.into() };
+        let tried = File::create(&file.temporary).and_then(|_| fs::remove_file(&file.temporary));
         match tried {
             Ok(()) if path.is_dir() => Err(file.failure("it is a folder")),
             Ok(()) => Ok(file),
@@ -51,7 +51,7 @@ impl ReportFile {
         }
     }
 
-    /// Writes `report`, and beside it the result of the bare crowd.
+    /// Writes `report`, with the results of the bare crowd.
     pub fn write(&self, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
         let mut report = report.json();
         if let Some(bare) = bare {
@@ -64,8 +64,8 @@ impl ReportFile {
         }
         let text = serde_json::to_string_pretty(&Value::Object(report));
         text.map_err(io::Error::from)
-            .and_then(|text| fs::write(&self.beside, text + "\n"))
-            .and_then(|()| fs::rename(&self.beside, &self.path))
+            .and_then(|text| fs::write(&self.temporary, text + "\n"))
+            .and_then(|()| fs::rename(&self.temporary, &self.path))
             .map_err(|error| self.failure(error))
     }
 

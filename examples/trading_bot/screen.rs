@@ -1,4 +1,4 @@
-//! Output for people: live lines during the run, and a table at the end.
+//! The output: live lines during the run, and a table at the end.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::meter::WireMeter;
 use crate::orders::Outcome;
 use crate::report::Report;
 
-/// The live lines. Hidden automatically if standard error is no terminal.
+/// The live lines. indicatif hides them if standard error is not a terminal.
 pub struct Screen {
     lines: MultiProgress,
     time: ProgressBar,
@@ -24,7 +24,7 @@ pub struct Screen {
 
 impl Screen {
     pub fn start(args: &Args, target: &str, wire: &Arc<WireMeter>) -> Self {
-        say(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
+        print_text(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
         let lines = MultiProgress::new();
         let style = |template: &str| {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -59,7 +59,7 @@ impl Screen {
     }
 
     pub fn end(self) {
-        // A bar that cannot be cleared is still drawn, and nothing depends on it.
+        // If clearing fails, the bars stay visible, which does no harm.
         let _ = self.lines.clear();
     }
 }
@@ -84,13 +84,13 @@ pub fn print(report: &Report, bare: Option<&Report>) {
         }
         None => "-".into(),
     });
-    row("quotes that shared a call", &|r| of_cache(r, |cache| cache.joined.to_string()));
-    row("quote calls saved", &|r| of_cache(r, |cache| cache.calls_saved().to_string()));
+    row("quotes that shared a call", &|r| cache_column(r, |cache| cache.joined.to_string()));
+    row("quote calls saved", &|r| cache_column(r, |cache| cache.calls_saved().to_string()));
     row("instruments in a quote call", &|r| {
-        of_cache(r, |cache| format!("{:.1}", cache.keys_per_batch()))
+        cache_column(r, |cache| format!("{:.1}", cache.keys_per_batch()))
     });
     row("age of a quote, mean/most", &|r| {
-        of_cache(r, |cache| {
+        cache_column(r, |cache| {
             let [mean, oldest] = [cache.mean_age, cache.oldest].map(|age| age.as_millis());
             format!("{mean}/{oldest} ms")
         })
@@ -130,15 +130,15 @@ pub fn print(report: &Report, bare: Option<&Report>) {
     if !report.turned_up.is_empty() {
         row("orders that turned up late", &|r| r.turned_up.len().to_string());
     }
-    say(&table);
+    print_text(&table);
 }
 
-/// Prints `text`. Errors are ignored: a closed pipe must not end the program.
-fn say(text: &str) {
+/// Prints `text`. An error is ignored: a closed pipe must not end the program.
+fn print_text(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
-fn of_cache(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
+fn cache_column(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
     report.cache.as_ref().map_or_else(|| "-".into(), show)
 }
 

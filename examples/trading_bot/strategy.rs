@@ -1,5 +1,5 @@
-//! One strategy: an ordinary function of `&dyn Broker`. It knows nothing of lanes, limits or threads. It sleeps
-//! only after a call that was refused unsent, for as long as the refusal says.
+//! One strategy: an ordinary function of `&dyn Broker`, without any code for lanes, limits or threads.
+//! It sleeps only after a call that was rejected unsent, for as long as the error asks.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,20 +15,21 @@ use rust_decimal::Decimal;
 const FAST: usize = 3;
 const SLOW: usize = 8;
 
-/// The pause after a call that was refused unsent, if the refusal does not say how long, and the maximum pause.
-const USUAL_PAUSE: Duration = Duration::from_millis(100);
+/// The pause after a call that was rejected unsent, if the error has no `retry_in`.
+const DEFAULT_PAUSE: Duration = Duration::from_millis(100);
+/// Bounds that pause, so that a strategy notices soon that it can trade again.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// How often a pausing strategy checks whether it is to stop.
+/// How often a pausing strategy checks whether to stop.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Generates a unique tag for each order, within the 20 letters and digits that Kite takes.
+/// A source of unique order tags, within the 20 letters and digits that Kite accepts.
 pub struct Tags {
     prefix: String,
     next: u32,
 }
 
 impl Tags {
-    /// Creates the tags of one strategy. `run` distinguishes runs, `strategy` the strategies of one run.
+    /// Returns a source whose tags contain `run` and `strategy`, so no other run and no other strategy has them.
     pub fn new(run: u64, strategy: usize) -> Self {
         Self { prefix: format!("lk{}s{strategy}", base36(run)), next: 0 }
     }
@@ -48,7 +49,7 @@ fn base36(mut number: u64) -> String {
     digits.iter().rev().collect()
 }
 
-/// What a strategy keeps of an instrument.
+/// The last prices and the position of a strategy in an instrument.
 #[derive(Default)]
 struct View {
     prices: VecDeque<Decimal>,
@@ -69,7 +70,7 @@ impl View {
         sum.checked_div(Decimal::from(count))
     }
 
-    /// Returns the side to take: buy when the fast mean is above the slow one, sell when below.
+    /// Returns a buy if the fast mean is above the slow one, and a sell if it is below.
     fn signal(&self) -> Option<Side> {
         let (fast, slow) = (self.mean_of_last(FAST)?, self.mean_of_last(SLOW)?);
         match fast.cmp(&slow) {
@@ -80,7 +81,7 @@ impl View {
     }
 }
 
-/// Follows moving averages until `stop` is set. Errors are expected: the strategy meter records the outcome of each
+/// Follows moving averages until `stop` is set. Errors are expected: the strategy meter records the outcome of every
 /// order.
 pub fn follow_averages(
     broker: &dyn Broker,
@@ -103,7 +104,7 @@ pub fn follow_averages(
         }
         let instrument = &instruments[round % instruments.len()];
         let Some(view) = views.get_mut(instrument) else {
-            // Without a price there is nothing to decide, but the account can still be read.
+            // Without a price there is nothing to decide. The margins can be read anyway.
             if let Err(error) = broker.margins() {
                 pause = pause.max(pause_after(&error));
             }
@@ -123,50 +124,50 @@ pub fn follow_averages(
                 placed.map(|_| view.held += if side == Side::Buy { 1 } else { -1 })
             }
             (_, None) => {
-                // A bid well below the market, to be changed or cancelled later.
+                // A bid far below the market, which is changed or cancelled later.
                 let bid = (price * Decimal::new(9, 1)).round_dp(1);
                 let order = OrderRequest::limit(instrument.clone(), Side::Buy, 1, bid);
                 let placed = broker.place_order(&order.product(Product::Mis).tag(tags.next()));
                 placed.map(|id| resting.push_back((id, bid)))
             }
         };
-        // The next round decides afresh. An order of unknown outcome is not sent again.
+        // The next round decides anew. An order of unknown outcome is not sent again.
         sleep(pause.max(done.err().as_ref().map_or(Duration::ZERO, pause_after)), stop);
     }
-    // No order of this strategy stays in the market. One try each: what fails here is in the order book.
+    // Cancel the resting orders, with one attempt each. An order whose cancellation fails stays in the order book.
     for _ in 0..resting.len() {
         let _ = cancel_first(broker, &mut resting);
     }
 }
 
-/// Returns how long to wait after `error` before the next call: zero, unless the call was refused unsent. A
-/// strategy that asks again at once would be refused again at once, and do nothing else.
+/// Returns how long to wait after `error` before the next call: zero unless the call was rejected unsent. A strategy
+/// that calls again at once would be rejected again at once, in a busy loop.
 fn pause_after(error: &BrokerError) -> Duration {
     if error.was_sent() != Sent::No {
         return Duration::ZERO;
     }
-    let said = error.detail().and_then(|detail| detail.retry_in);
-    said.unwrap_or(USUAL_PAUSE).min(MAX_PAUSE)
+    let retry_in = error.detail().and_then(|detail| detail.retry_in);
+    retry_in.unwrap_or(DEFAULT_PAUSE).min(MAX_PAUSE)
 }
 
-/// Sleeps for `pause`, or until it is time to stop.
+/// Sleeps for `pause`, or until `stop` is set.
 fn sleep(pause: Duration, stop: &AtomicBool) {
     let began = Instant::now();
-    while let Some(left) = pause.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+    while let Some(remaining) = pause.checked_sub(began.elapsed()).filter(|it| !it.is_zero()) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        thread::sleep(STOP_CHECK_INTERVAL.min(left));
+        thread::sleep(STOP_CHECK_INTERVAL.min(remaining));
     }
 }
 
-/// The orders of a strategy that wait in the market, and their prices.
+/// The resting orders of a strategy, and their prices.
 type Resting = VecDeque<(OrderId, Decimal)>;
 
 fn change_first(broker: &dyn Broker, resting: &mut Resting) -> Result<(), BrokerError> {
     let Some((id, at)) = resting.pop_front() else { return Ok(()) };
     let changed = broker.modify_order(&id, &OrderChange::new().price(at - Decimal::ONE));
-    // If the change failed, the order is still there, under its old id.
+    // If the change failed, the order still rests under its old id.
     resting.push_back((changed.clone().unwrap_or(id), at));
     changed.map(drop)
 }

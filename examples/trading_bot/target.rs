@@ -5,12 +5,12 @@ use std::time::Duration;
 use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::brokers::{Kite, PaperBroker};
-use lanekeeper::exchange::SimulatedExchange;
+use lanekeeper_simulator::SimulatedExchange;
 
 use crate::args::Args;
 use crate::failure::Failure;
 
-/// Shares that trade every day, for an address whose instruments are unknown.
+/// Shares that trade every day, for an address without `--instruments`.
 const DEFAULT_SYMBOLS: [&str; 12] = [
     "INFY",
     "TCS",
@@ -26,7 +26,7 @@ const DEFAULT_SYMBOLS: [&str; 12] = [
     "MARUTI",
 ];
 
-/// Bounds how many instruments the strategies share among them.
+/// Bounds the instruments that all strategies together trade.
 const MAX_INSTRUMENTS: usize = 40;
 
 const LATENCY: Duration = Duration::from_millis(40);
@@ -52,19 +52,19 @@ impl Target {
             Ok(key) if !key.trim().is_empty() => Ok(key),
             _ => Err(Failure::new(format!("{name} is not set: --base-url needs it"))),
         };
-        let here = is_loopback(url).ok_or_else(|| {
+        let on_loopback = is_loopback(url).ok_or_else(|| {
             Failure::new(format!("--base-url {url}: not an http or https address"))
         })?;
         Ok(Self::Address {
             url: url.clone(),
             api_key: key("KITE_API_KEY")?,
             access_token: key("KITE_ACCESS_TOKEN")?,
-            trade: here || args.live,
+            trade: on_loopback || args.live,
             wanted: args.instruments.clone(),
         })
     }
 
-    /// Starts a simulated exchange, as strict as Kite and with a path as long.
+    /// Starts a simulated exchange, as strict as Kite and with a similar network delay.
     pub fn own() -> Result<Self, Failure> {
         let failed = |error: &dyn std::fmt::Display| Failure::new(format!("the exchange: {error}"));
         let market = PaperBroker::builder().prices(Prices::sample()).bar_every(BAR_EVERY).build();
@@ -110,10 +110,10 @@ impl Target {
         built.map_err(|error| Failure::new(error.to_string()))
     }
 
-    /// Returns what can be traded there: the requested instruments that have a price, or else the default ones that
-    /// have one, or else what the broker lists.
+    /// Returns the instruments with a price: of `--instruments` if given, else of the default ones, else of the
+    /// broker's listing.
     pub fn instruments(&self, broker: &dyn Broker) -> Result<Vec<Instrument>, Failure> {
-        // The first request to the address: it shows whether a broker answers there.
+        // This is the first request to the address, so it shows whether the address is reachable.
         self.priced(broker).map_err(|failure| match self {
             Self::Own(_) => failure,
             Self::Address { url, .. } => Failure::new(format!("--base-url {url}: {failure}")),
@@ -138,7 +138,7 @@ impl Target {
         }
     }
 
-    /// Returns how many requests the simulator refused. An address does not report that.
+    /// Returns how many requests the simulated exchange refused, or `None` at an address.
     pub fn refused(&self) -> Option<u64> {
         match self {
             Self::Own(exchange) => Some(exchange.refused()),
@@ -157,7 +157,7 @@ fn with_price(broker: &dyn Broker, wanted: &[Instrument]) -> Result<Vec<Instrume
     Ok(wanted.iter().filter(|instrument| quotes.contains_key(*instrument)).cloned().collect())
 }
 
-/// Returns whether the address is on this machine, or `None` if it is no address.
+/// Returns whether the address is on this machine, or `None` if it is not an address.
 fn is_loopback(url: &str) -> Option<bool> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -168,7 +168,7 @@ fn is_loopback(url: &str) -> Option<bool> {
     if host.is_empty() || authority.contains('@') {
         return None;
     }
-    // Any other name may resolve to anywhere, whatever it looks like.
+    // Any host name other than `localhost` may be on another machine.
     let address = host.parse::<std::net::IpAddr>();
     Some(host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback()))
 }

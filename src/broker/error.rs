@@ -1,8 +1,8 @@
-//! What can go wrong at a broker, classed by what a caller may do next.
+//! Errors of a broker, classified by what the caller may do next.
 //!
-//! The class is decided once, by the adapter, which alone has seen the status and the message. The
-//! question that matters most is whether an order may have been executed; so it has a method of its
-//! own, [`BrokerError::was_sent`].
+//! The adapter decides the class once, because it alone sees the status and the message. The most
+//! important question is whether an order may have been executed, so it has its own method:
+//! [`BrokerError::was_sent`].
 
 use std::fmt;
 use std::time::Duration;
@@ -14,58 +14,59 @@ use super::instrument::Instrument;
 use super::order::{SliceOutcome, SlicedOrder};
 use crate::{ErrorClass, Failure, Reachability, Sent, Throttling};
 
-/// What the broker said, or what was seen of the failure. Holds no secrets: adapters must not put
-/// headers or tokens here.
+/// The broker's message, or the observed failure. Holds no secrets: adapters must not put headers
+/// or tokens here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorDetail {
-    /// In words.
+    /// The message as text.
     pub message: String,
     /// The HTTP status, if an answer came.
     pub status: Option<u16>,
     /// The broker's own code for the error (Kite: `error_type`).
     pub code: Option<String>,
-    /// When the call could go, from when it was refused; if whoever refused it knows.
+    /// How long after the refusal the call could be sent, if that is known.
     pub retry_in: Option<Duration>,
-    /// How far somebody has followed up a write of unknown outcome, if somebody has.
+    /// How far a write of unknown outcome was looked up, if it was.
     pub lookup: Option<Box<OrderLookup>>,
-    /// The broker said that calls come too fast, though what became of this one is unknown.
+    /// The broker reported that calls come too fast, although the outcome of this call is unknown.
     pub throttling: Option<Throttling>,
-    /// The call was refused on this side before anything was tried, as for a bad argument. So it
-    /// says nothing of the broker.
+    /// The call was refused in this process before anything was tried, for example for a bad
+    /// argument. So the error is no evidence about the broker.
     pub local: bool,
 }
 
-/// How far a write of unknown outcome was followed up, for whoever goes on from there.
+/// How far a write of unknown outcome was looked up, so that a caller can continue the lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OrderLookup {
-    /// The tag by which the order is to be looked for. A change or a cancellation has none: its
-    /// order has an id.
+    /// The tag to look up the order by. A change or a cancellation has none, because its order has
+    /// an id.
     pub tag: Option<String>,
-    /// What was seen so far.
+    /// The result of the lookup so far.
     pub result: LookupResult,
 }
 
 impl OrderLookup {
-    /// A trail that was followed up to here.
-    pub fn new(tag: Option<String>, seen: LookupResult) -> Self {
-        Self { tag, result: seen }
+    /// Creates the state of a lookup.
+    pub fn new(tag: Option<String>, result: LookupResult) -> Self {
+        Self { tag, result }
     }
 }
 
-/// What the broker's book showed of a write whose answer was lost.
+/// What the broker's order book showed of a write whose answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LookupResult {
-    /// The book was read cleanly, the last two times after the settle time, and shows no trace of the write.
+    /// The book was read cleanly, the last two times after the settle time, and shows no trace of
+    /// the write.
     Absent(Absence),
-    /// The book was read and shows no trace of the write so far. The caller left before the settle time was over, so
-    /// that says nothing.
+    /// The book was read and shows no trace of the write so far. The caller left before the settle
+    /// time was over, so this is not conclusive.
     NotYet,
-    /// The book was read, and shows something from which nobody can tell: the message says what.
+    /// The book was read, and what it shows is ambiguous. The message describes it.
     Unclear,
-    /// The book could not be read in time, shows no tags at all, or was not looked into.
+    /// The book could not be read in time, shows no tags at all, or was not read.
     Unreadable,
 }
 
@@ -73,80 +74,80 @@ pub enum LookupResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Absence {
-    /// How often the book was read cleanly, and did not show the write.
+    /// The number of clean reads of the order book that did not show the write.
     pub reads: u32,
-    /// From the first of these looks to the last.
+    /// The time from the first of these reads to the last.
     pub span: Duration,
-    /// When the last of them was sent, by the clock on this machine's wall.
+    /// When the last of them was sent, by the wall clock of this machine.
     pub last_at: Timestamp,
 }
 
 impl Absence {
-    /// So many clean looks over so long a time, the last one at `last_at`.
-    pub fn new(looks: u32, over: Duration, last_at: Timestamp) -> Self {
-        Self { reads: looks, span: over, last_at }
+    /// Creates the evidence of `reads` clean reads within `span`, the last one sent at `last_at`.
+    pub fn new(reads: u32, span: Duration, last_at: Timestamp) -> Self {
+        Self { reads, span, last_at }
     }
 }
 
 impl fmt::Display for Absence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { reads: looks, span: over, last_at } = self;
-        write!(f, "{looks} clean looks over {over:?}, the last at {last_at:.0}")
+        let Self { reads, span, last_at } = self;
+        write!(f, "{reads} clean reads over {span:?}, the last at {last_at:.0}")
     }
 }
 
 impl ErrorDetail {
-    /// The same, and these words besides.
-    pub(crate) fn append_message(mut self, words: &str) -> Self {
+    /// Appends a text to the message.
+    pub(crate) fn append_message(mut self, text: &str) -> Self {
         let separator = if self.message.is_empty() { "" } else { "; " };
-        self.message = format!("{}{separator}{words}", self.message);
+        self.message = format!("{}{separator}{text}", self.message);
         self
     }
 
-    /// Words alone.
+    /// Creates a detail with only a message.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }
 
-    /// With the HTTP status of the answer.
+    /// Sets the HTTP status of the answer.
     #[must_use]
     pub fn status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// With the broker's own code.
+    /// Sets the broker's own code.
     #[must_use]
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());
         self
     }
 
-    /// With when the call could go, from now.
+    /// Sets how long from now the call could be sent.
     #[must_use]
     pub fn retry_in(mut self, wait: Duration) -> Self {
         self.retry_in = Some(wait);
         self
     }
 
-    /// With the broker's word that calls come too fast, and how long it asked to wait.
+    /// Sets that the broker reported calls that come too fast, and how long it asked to wait.
     #[must_use]
     pub fn throttled(mut self, retry_after: Option<Duration>) -> Self {
         self.throttling = Some(Throttling::new(retry_after));
         self
     }
 
-    /// Of a call that was refused on this side before anything was tried.
+    /// Marks a call that was refused in this process before anything was tried.
     #[must_use]
     pub fn local(mut self) -> Self {
         self.local = true;
         self
     }
 
-    /// With how far it was followed up.
+    /// Sets how far the write was looked up.
     #[must_use]
-    pub fn lookup(mut self, trail: OrderLookup) -> Self {
-        self.lookup = Some(Box::new(trail));
+    pub fn lookup(mut self, lookup: OrderLookup) -> Self {
+        self.lookup = Some(Box::new(lookup));
         self
     }
 }
@@ -163,62 +164,64 @@ impl fmt::Display for ErrorDetail {
     }
 }
 
-/// A call to a broker that brought no result.
+/// The error of a call to a broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// Refused for coming too fast; not executed. Wait, then send it again.
+    /// Refused because calls came too fast, and not executed. Wait, then send it again.
     #[error("throttled by the broker, not executed: {detail}")]
     Throttled {
-        /// How long the broker asked to wait, if it said.
+        /// How long the broker asked to wait, if it named a time.
         retry_after: Option<Duration>,
-        /// What it said.
+        /// The broker's message.
         detail: ErrorDetail,
     },
-    /// It never left this process: bad arguments, no connection, a full queue. Nothing happened at
-    /// the broker.
+    /// The call never left this process: bad arguments, no connection, a full queue. Nothing
+    /// happened at the broker.
     #[error("not sent: {0}")]
     NotSent(ErrorDetail),
-    /// A call that changes nothing failed on the way. It may be asked again.
+    /// A read failed on the way. It may be retried.
     #[error("failed on the way, may be asked again: {0}")]
     Transient(ErrorDetail),
-    /// A call that changes something was sent, and no answer tells what became of it. Look in the
-    /// order book before sending it again.
+    /// A write was sent, and its outcome is unknown because no answer came. Check the order book
+    /// before sending it again.
     #[error("outcome unknown, look in the order book before sending again: {0}")]
     OutcomeUnknown(ErrorDetail),
-    /// A call that changes something was sent, no answer came, and the broker's book does not show it: it was
-    /// read cleanly twice after the settle time. An [`OrderGuard`](crate::OrderGuard) says so; its evidence is in
-    /// [`absence`](Self::absence). It goes on watching, and tells if the write turns up after all.
+    /// A write was sent, no answer came, and the broker's order book does not show it: the book was
+    /// read cleanly twice after the settle time. [`OrderGuard`](crate::OrderGuard) returns this,
+    /// with its evidence in [`absence`](Self::absence). The guard continues to watch, and reports
+    /// the write if it appears later.
     #[error("sent, and the order book does not show it: {0}")]
     Absent(ErrorDetail),
-    /// The answer to a call that changes nothing arrived and cannot be decoded. Asked again, the
-    /// broker would send the same, so nothing asks again by itself.
+    /// The answer to a read arrived and cannot be decoded. It is not retried automatically, because
+    /// the broker would send the same answer again.
     #[error("the answer cannot be decoded: {0}")]
     Malformed(ErrorDetail),
-    /// The broker understood and refused: no funds, a bad price, no such order.
+    /// The broker understood the call and rejected it: no funds, a bad price, no such order.
     #[error("rejected by the broker: {0}")]
     Rejected(ErrorDetail),
-    /// The broker does not take the credentials: a dead or a wrong token. Nothing was executed, and
-    /// nothing will be until there are new ones.
+    /// The broker does not accept the credentials: an expired or a wrong token. Nothing was
+    /// executed, and no call will succeed until the credentials are replaced.
     #[error("the broker does not take the credentials: {0}")]
     Unauthorized(ErrorDetail),
-    /// The broker divided the order into slices, of which some are in the market and some are not, or may
-    /// not be; or no id stands for the whole. Sent again, it would be placed twice in part.
+    /// The broker split the order into slices. Some are in the market, and others are not, or may
+    /// not be. Or no single id stands for the whole order. Sent again, a part of it would be placed
+    /// twice.
     #[error("placed in part, look at its slices before anything else: {0}")]
     PartlyPlaced(Box<SlicedOrder>),
-    /// Nothing will work until somebody mends it: a blocked app, a wrong address.
+    /// No call will succeed until an operator fixes the cause: a blocked app, a wrong address.
     #[error("cannot go on: {0}")]
     Fatal(ErrorDetail),
     /// The broker has no data for the instrument.
     #[error("no quote for {instrument}: the broker has no data for it")]
     NoQuote {
-        /// The one asked for.
+        /// The requested instrument.
         instrument: Instrument,
     },
 }
 
 impl BrokerError {
-    /// Whether the call left this process.
+    /// Returns whether the call left this process.
     ///
     /// ```
     /// use lanekeeper::Sent;
@@ -231,7 +234,7 @@ impl BrokerError {
         self.class().was_sent()
     }
 
-    /// What kind of failure it is, without the words.
+    /// Returns the class of the failure, without the message.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Throttled { retry_after, .. } => {
@@ -248,8 +251,8 @@ impl BrokerError {
         }
     }
 
-    /// All that a lane has to know of it: the class, whether the broker answered at all, and whether
-    /// it said that calls come too fast.
+    /// Returns what a lane needs to know of the failure: its class, whether the broker answered at
+    /// all, and whether it reported calls that come too fast.
     ///
     /// ```
     /// use lanekeeper::Reachability;
@@ -272,13 +275,13 @@ impl BrokerError {
         failure.with_reachability(reachability).with_throttling(detail.throttling)
     }
 
-    /// The evidence that the write did not reach the broker, if there is any.
+    /// Returns the evidence that the write did not reach the broker, if there is any.
     ///
     /// ```
     /// use lanekeeper::broker::BrokerError;
     ///
     /// fn may_be_placed_anew(error: &BrokerError) -> bool {
-    ///     // Three looks at a book that can be read are enough for this strategy.
+    ///     // Three clean reads of the order book are enough for this strategy.
     ///     error.absence().is_some_and(|absence| absence.reads >= 3)
     /// }
     /// # let _ = may_be_placed_anew;
@@ -290,8 +293,8 @@ impl BrokerError {
         }
     }
 
-    /// What was said, where something was. Of an order in slices something is said of each slice, and
-    /// nothing of the whole.
+    /// Returns the detail, if the error has one. An order in slices has a detail for each slice,
+    /// and none for the whole order.
     pub fn detail(&self) -> Option<&ErrorDetail> {
         match self {
             Self::Throttled { detail, .. }
@@ -308,7 +311,7 @@ impl BrokerError {
     }
 }
 
-/// What was said of the speed of calls where a slice was not placed.
+/// Returns the throttling of the first slice that reports it.
 fn throttling(order: &SlicedOrder) -> Option<Throttling> {
     order.slices.iter().find_map(|slice| match &slice.outcome {
         SliceOutcome::Rejected(detail)
@@ -333,10 +336,10 @@ mod tests {
         assert_eq!((error.class(), error.was_sent()), (ErrorClass::PartlyDone, Sent::Yes));
         let failure = error.failure();
         assert_eq!((failure.reachability, failure.throttling), (Reachability::Answered, None));
-        let words = "placed in part, look at its slices before anything else: 1 of 2 slices placed \
+        let text = "placed in part, look at its slices before anything else: 1 of 2 slices placed \
                      (1), 1 rejected (first: no funds)";
-        assert_eq!(error.to_string(), words);
-        // That a slice came too fast slows the lane down.
+        assert_eq!(error.to_string(), text);
+        // A slice that came too fast slows down the lane.
         let failure = order(ErrorDetail::new("too many").throttled(None)).failure();
         assert_eq!(failure.throttling, Some(Throttling::new(None)));
     }

@@ -1,4 +1,4 @@
-//! What is traded: an exchange and a symbol, cheap to clone and to hash.
+//! Instruments: an exchange and a symbol, cheap to clone and to hash.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::open_enum::open_enum;
 
 open_enum! {
-    /// A market place, by the code that brokers use for it.
+    /// A marketplace, by the code that brokers use for it.
     pub enum Exchange {
         /// National Stock Exchange of India.
         Nse = "NSE",
@@ -28,17 +28,17 @@ open_enum! {
         Bcd = "BCD",
         /// Multi Commodity Exchange of India.
         Mcx = "MCX",
-        /// Equities of the United States, where a broker routes them itself.
+        /// Equities of the United States, where the broker chooses the venue.
         Us = "US",
-        /// Crypto currencies, where a broker does not name a venue.
+        /// Cryptocurrencies, where the broker names no venue.
         Crypto = "CRYPTO",
     }
 }
 
 /// An instrument: `EXCHANGE:SYMBOL`.
 ///
-/// A clone costs one reference count, so an instrument can be kept in every strategy, key every
-/// map and travel to a lane without a copy of its text.
+/// A clone increments one reference count. So an instrument can be kept in every strategy, used as
+/// a map key and moved to a lane without a copy of its text.
 ///
 /// ```
 /// use lanekeeper::broker::Instrument;
@@ -51,34 +51,34 @@ open_enum! {
 #[serde(try_from = "String", into = "String")]
 pub struct Instrument {
     key: Arc<str>,
-    /// Where the colon stands in `key`. An exchange code may be of any length.
+    /// The byte position of the colon in `key`. An exchange code may be of any length.
     colon: usize,
 }
 
 impl Instrument {
-    /// The instrument `symbol` on `exchange`.
+    /// Creates the instrument `symbol` on `exchange`.
     pub fn new(exchange: impl AsRef<str>, symbol: impl AsRef<str>) -> Self {
         let (exchange, symbol) = (exchange.as_ref(), symbol.as_ref());
         Self { key: format!("{exchange}:{symbol}").into(), colon: exchange.len() }
     }
 
-    /// The code of the exchange, `NSE`.
+    /// Returns the code of the exchange, for example `NSE`.
     pub fn exchange(&self) -> &str {
         &self.key[..self.colon]
     }
 
-    /// The symbol on that exchange, `INFY`.
+    /// Returns the symbol on that exchange, for example `INFY`.
     pub fn symbol(&self) -> &str {
         &self.key[self.colon + 1..]
     }
 
-    /// Both, as brokers write it: `NSE:INFY`.
+    /// Returns both as one text, for example `NSE:INFY`.
     pub fn as_str(&self) -> &str {
         &self.key
     }
 }
 
-// By the key alone: the same text is the same instrument, wherever it was split.
+// Compares the key only: the same text is the same instrument, wherever it was split.
 impl PartialEq for Instrument {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
@@ -117,11 +117,11 @@ impl fmt::Display for Instrument {
     }
 }
 
-/// The text is not `EXCHANGE:SYMBOL`.
+/// The error for a text that is not `EXCHANGE:SYMBOL`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an instrument: write EXCHANGE:SYMBOL, as in NSE:INFY")]
 pub struct InstrumentError {
-    /// What was given.
+    /// The text that was parsed.
     pub text: String,
 }
 
@@ -152,13 +152,13 @@ impl From<Instrument> for String {
     }
 }
 
-/// What a broker lists about an instrument.
+/// An instrument as the broker lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstrumentInfo {
     /// The instrument.
     pub instrument: Instrument,
-    /// The broker's own number or id for it, where it has one.
+    /// The broker's own number or id for the instrument, if it has one.
     pub token: Option<String>,
     /// The name of the company or contract; may be empty.
     pub name: String,
@@ -170,14 +170,14 @@ pub struct InstrumentInfo {
     pub expiry: Option<Date>,
     /// The strike price of an option.
     pub strike: Option<Decimal>,
-    /// The least step of a price.
+    /// The smallest step of a price.
     pub tick_size: Option<Decimal>,
-    /// The least step of a quantity.
+    /// The smallest step of a quantity.
     pub lot_size: Option<Decimal>,
 }
 
 impl InstrumentInfo {
-    /// A listing of which only the instrument is known.
+    /// Creates a listing with no details beside the instrument.
     pub fn new(instrument: Instrument) -> Self {
         Self {
             instrument,

@@ -1,4 +1,4 @@
-//! Where the nouns of trading meet the lanes.
+//! Conversion of lane errors to [`BrokerError`], and the classification that lanes need.
 
 use super::{BrokerError, ErrorDetail};
 use crate::lane::{LaneError, LaneErrorKind};
@@ -8,7 +8,7 @@ use crate::{Effect, ErrorClass, Failure, Sent};
 impl From<LaneError> for BrokerError {
     fn from(error: LaneError) -> Self {
         let mut detail = ErrorDetail::new(error.to_string());
-        // A proxy behind another one: that this lane refuses says nothing of the broker.
+        // Matters where a proxy is the broker of another one: this lane's refusal is no evidence about the broker.
         detail.local = error.was_sent() == Sent::No;
         detail.retry_in = match &error.kind {
             LaneErrorKind::BrokerDown { retry_in } => *retry_in,
@@ -17,7 +17,7 @@ impl From<LaneError> for BrokerError {
         };
         match (error.was_sent(), error.effect) {
             (Sent::No, _) => Self::NotSent(detail),
-            // A call that changes nothing has no outcome to be unknown.
+            // A read changes nothing, so it has no unknown outcome.
             (_, Effect::Read) => Self::Transient(detail),
             (_, Effect::Write) => Self::OutcomeUnknown(detail),
         }

@@ -1,5 +1,5 @@
-//! The lanes of [`Broker`](super::Broker), by name: where a limit or a count is asked for by lane,
-//! take the name from here.
+//! Names of the lanes and budgets of [`Broker`](super::Broker), for limits, metrics and settings
+//! that are keyed by lane.
 //!
 //! ```
 //! use lanekeeper::broker::lanes;
@@ -13,10 +13,10 @@
 pub const TRANSACTIONAL: &str = "transactional";
 /// Quotes.
 pub const QUOTE: &str = "quote";
-/// Prices of the past.
+/// Historical prices.
 pub const HISTORICAL: &str = "historical";
 
-/// The budget of order placement. Changing and cancelling are not charged to it.
+/// The budget of order placement. Changes and cancellations cost no slot of it.
 pub const ORDERS: &str = "orders";
 
 /// All lanes, in the order in which the trait names them.

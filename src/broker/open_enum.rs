@@ -1,53 +1,53 @@
-//! Words that a broker may add to without asking us.
+//! Open enums, to which a broker may add values at any time.
 //!
-//! A closed enum would turn tomorrow's order status into a failed order book. So each vocabulary
-//! keeps an unknown word in `Other`, spelled as the broker spelled it, and every word survives the
-//! way from text to value and back.
+//! With a closed enum, one new order status would make the whole order book unreadable. So each open
+//! enum keeps an unknown value in `Other`, spelled as the broker spelled it. Every value survives
+//! the conversion from text and back.
 
-/// Makes an open vocabulary: an enum with the known words and `Other`.
+/// Defines an open enum: the known values and `Other`.
 macro_rules! open_enum {
     (
         $(#[$outer:meta])*
-        pub enum $name:ident { $( $(#[$inner:meta])* $variant:ident = $word:literal ),+ $(,)? }
+        pub enum $name:ident { $( $(#[$inner:meta])* $variant:ident = $value:literal ),+ $(,)? }
     ) => {
         $(#[$outer])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum $name {
             $( $(#[$inner])* $variant, )+
-            /// A word this version does not know, as the broker spelled it.
+            /// A value that this version does not know, as the broker spelled it.
             Other(Box<str>),
         }
 
         impl $name {
-            /// The word itself.
+            /// Returns the value as the broker spells it.
             pub fn as_str(&self) -> &str {
                 match self {
-                    $( Self::$variant => $word, )+
-                    Self::Other(word) => word,
+                    $( Self::$variant => $value, )+
+                    Self::Other(value) => value,
                 }
             }
         }
 
         impl From<&str> for $name {
-            /// Never fails: an unknown word is kept as `Other`.
-            fn from(word: &str) -> Self {
-                match word {
-                    $( $word => Self::$variant, )+
+            /// Never fails: an unknown value becomes `Other`.
+            fn from(value: &str) -> Self {
+                match value {
+                    $( $value => Self::$variant, )+
                     other => Self::Other(other.into()),
                 }
             }
         }
 
         impl From<String> for $name {
-            fn from(word: String) -> Self {
-                Self::from(word.as_str())
+            fn from(value: String) -> Self {
+                Self::from(value.as_str())
             }
         }
 
         impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
+            fn from(value: $name) -> Self {
+                value.as_str().to_owned()
             }
         }
 
@@ -65,8 +65,8 @@ macro_rules! open_enum {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let word = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
-                Ok(Self::from(&*word))
+                let value = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(from)?;
+                Ok(Self::from(&*value))
             }
         }
     };
@@ -79,7 +79,7 @@ mod tests {
     use super::super::OrderStatus;
 
     #[test]
-    fn an_unknown_word_survives_the_way_there_and_back() {
+    fn an_unknown_value_survives_the_way_there_and_back() {
         let status = OrderStatus::from("QUANTUM PENDING");
         assert_eq!(status, OrderStatus::Other("QUANTUM PENDING".into()));
         assert_eq!(status.as_str(), "QUANTUM PENDING");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_word_is_known() {
+    fn a_known_value_is_known() {
         assert_eq!(OrderStatus::from("FILLED"), OrderStatus::Filled);
         assert_eq!(OrderStatus::Filled.to_string(), "FILLED");
     }

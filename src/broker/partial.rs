@@ -1,8 +1,9 @@
-//! Answers of many rows, of which one may be unreadable.
+//! Answers with many rows, of which some may be unreadable.
 //!
-//! One row that a broker wrote in a way nobody expected must not cost the others: an order book is
-//! what a strategy finds its way out by. Nor must it vanish in silence, since an order that is not
-//! seen may be placed again. So the rows come with a list of those that could not be read.
+//! A row in an unexpected format must not make the other rows unusable, because a strategy needs
+//! its order book to exit positions. The row must not be dropped silently either, because an order
+//! that is not seen may be placed again. So the rows come with a list of those that could not be
+//! read.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,10 +15,10 @@ use super::error::{BrokerError, ErrorDetail};
 use super::instrument::Instrument;
 use super::quote::Quote;
 
-/// An answer, and the rows of it that could not be read.
+/// An answer, with the rows that could not be read.
 ///
-/// It stands for the rows: it dereferences to them, and iterates over them. Look at
-/// [`problems`](Self::problems) where a missing row matters, or ask for [`whole`](Self::complete).
+/// It dereferences to the rows and iterates over them. Check [`problems`](Self::problems) where a
+/// missing row matters, or call [`complete`](Self::complete).
 ///
 /// ```
 /// use lanekeeper::broker::{Partial, RowProblem};
@@ -30,9 +31,9 @@ use super::quote::Quote;
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partial<T> {
-    /// What could be read.
+    /// The rows that could be read.
     pub rows: T,
-    /// The rows that could not, in the order of the answer.
+    /// The rows that could not be read, in the order of the answer.
     pub problems: Vec<RowProblem>,
 }
 
@@ -46,45 +47,45 @@ pub type Quotes = Partial<HashMap<Instrument, Quote>>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RowProblem {
-    /// Its place among the rows of the answer, counted from 0; of one that was refused, its place among the names
-    /// that were asked for.
+    /// The index of the row in the answer, from 0. For a refused row, the index of its name in the
+    /// request.
     pub row: usize,
-    /// What it is called, as far as that could be read: the id of an order, the key of a quote.
+    /// The name of the row, if it could be read: the id of an order, the key of a quote.
     pub name: Option<String>,
-    /// The tag in it, if it is an order and that could be read.
+    /// The tag of the row, if it is an order and the tag could be read.
     pub tag: Option<String>,
-    /// What is wrong with it.
+    /// The reason why the row could not be used.
     pub reason: String,
-    /// The row itself, or the beginning of a long one. Without secrets. Empty if there is no row: the
-    /// broker would not answer for it.
+    /// The row itself, or the beginning of a long row, without secrets. Empty if the broker sent no
+    /// row.
     pub text: String,
-    /// What came of this row alone, if it is another error than that it cannot be read: a name that the broker
-    /// refused ([`QuoteCache`](crate::QuoteCache)), or that was not answered in time. Not serialized.
+    /// The error of this row alone, if it is other than unreadable: a name that the broker refused
+    /// ([`QuoteCache`](crate::QuoteCache)), or that was not answered in time. Not serialized.
     #[serde(skip)]
     pub error: Option<Box<BrokerError>>,
 }
 
 impl<T> Partial<T> {
-    /// The same with these rows of the answer that could not be read.
+    /// Adds rows that could not be read.
     #[must_use]
     pub fn with_problems(mut self, problems: impl IntoIterator<Item = RowProblem>) -> Self {
         self.problems.extend(problems);
         self
     }
 
-    /// Whether every row could be read.
+    /// Returns whether every row could be read.
     pub fn is_complete(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The rows, if every one of them could be read.
+    /// Returns the rows, if every row could be read.
     ///
     /// # Errors
-    /// The [error](RowProblem::error) of the first that has one of its own; or else
-    /// [`BrokerError::Malformed`], with the first row that cannot be read.
+    /// Returns the first [error](RowProblem::error) that a row has of its own, otherwise
+    /// [`BrokerError::Malformed`] with the first row that could not be read.
     pub fn complete(self) -> Result<T, BrokerError> {
-        if let Some(own) = self.problems.iter().find_map(|problem| problem.error.as_deref()) {
-            return Err(own.clone());
+        if let Some(error) = self.problems.iter().find_map(|problem| problem.error.as_deref()) {
+            return Err(error.clone());
         }
         match self.problems.first() {
             None => Ok(self.rows),
@@ -97,31 +98,31 @@ impl<T> Partial<T> {
         }
     }
 
-    /// The rows, made into something else.
+    /// Converts the rows, and keeps the problems.
     pub fn map<U>(self, map: impl FnOnce(T) -> U) -> Partial<U> {
         Partial { rows: map(self.rows), problems: self.problems }
     }
 }
 
 impl RowProblem {
-    /// The row at this place, counted from 0, cannot be read.
-    pub fn new(row: usize, why: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { row, name: None, tag: None, reason: why.into(), text: text.into(), error: None }
+    /// Creates the problem of a row that could not be read, by its index from 0.
+    pub fn new(row: usize, reason: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { row, name: None, tag: None, reason: reason.into(), text: text.into(), error: None }
     }
 
-    /// The row at this place among those asked for has this error of its own.
+    /// Creates the problem of a row with its own error, by the index of its name in the request.
     pub fn from_error(row: usize, error: BrokerError) -> Self {
         Self { error: Some(Box::new(error.clone())), ..Self::new(row, error.to_string(), "") }
     }
 
-    /// With what the row is called.
+    /// Sets the name of the row.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// With the tag of the order in it.
+    /// Sets the tag of the order in the row.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tag = Some(tag.into());
@@ -131,17 +132,17 @@ impl RowProblem {
 
 impl fmt::Display for RowProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { row, name, reason: why, text, .. } = self;
+        let Self { row, name, reason, text, .. } = self;
         match name {
-            Some(name) => write!(f, "row {row} ({name}): {why}")?,
-            None => write!(f, "row {row}: {why}")?,
+            Some(name) => write!(f, "row {row} ({name}): {reason}")?,
+            None => write!(f, "row {row}: {reason}")?,
         }
         if text.is_empty() { Ok(()) } else { write!(f, ": {text}") }
     }
 }
 
 impl<T> From<T> for Partial<T> {
-    /// All of it could be read.
+    /// Creates an answer without problems.
     fn from(rows: T) -> Self {
         Self { rows, problems: Vec::new() }
     }
@@ -210,7 +211,7 @@ mod tests {
         assert!(error.ends_with("row 2: no: x"), "{error}");
         let two = one.with_problems([RowProblem::new(3, "no", "y")]);
         assert!(two.clone().complete().unwrap_err().to_string().contains("2 rows, first row 2"));
-        // One that was refused is not one that cannot be read.
+        // A refused row is not the same as an unreadable row.
         let refused = BrokerError::Rejected(ErrorDetail::new("no such name"));
         let mixed = two.with_problems([RowProblem::from_error(4, refused.clone())]);
         assert_eq!(mixed.problems[2].to_string(), format!("row 4: {refused}"));

@@ -1,4 +1,4 @@
-//! What the account holds and may spend.
+//! The account: its positions, holdings, margins and profile.
 
 use std::collections::BTreeMap;
 
@@ -8,42 +8,42 @@ use serde::{Deserialize, Serialize};
 use super::instrument::Instrument;
 use super::order::Product;
 
-/// An open position, or one that was closed today.
+/// A position that is open, or was closed today.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Position {
-    /// Of what.
+    /// The instrument that is held.
     pub instrument: Instrument,
     /// How the shares are held.
     pub product: Option<Product>,
-    /// How much; below zero is short.
+    /// The quantity. A negative quantity is a short position.
     pub quantity: Decimal,
-    /// The part of it carried over from the day before.
+    /// The part of the quantity that was carried over from the day before.
     pub overnight_quantity: Decimal,
     /// The units of value in one unit of quantity.
     pub multiplier: Decimal,
-    /// The mean price at which it was entered.
+    /// The mean price at which the position was entered.
     pub average_price: Decimal,
     /// The price of the last trade in the market.
     pub last_price: Option<Decimal>,
     /// Profit and loss, in the account's currency.
     pub pnl: Option<Decimal>,
-    /// The part of it that is sure.
+    /// The part of `pnl` that is realised by closing trades.
     pub realised: Option<Decimal>,
-    /// The part of it that still moves.
+    /// The part of `pnl` that still changes with the market.
     pub unrealised: Option<Decimal>,
-    /// Bought today.
+    /// The quantity bought today.
     pub buy_quantity: Decimal,
-    /// What the day's buys cost.
+    /// The value of today's buys.
     pub buy_value: Decimal,
-    /// Sold today.
+    /// The quantity sold today.
     pub sell_quantity: Decimal,
-    /// What the day's sales brought.
+    /// The value of today's sales.
     pub sell_value: Decimal,
 }
 
 impl Position {
-    /// An empty position.
+    /// Creates a position with no quantity.
     pub fn new(instrument: Instrument, product: Option<Product>) -> Self {
         Self {
             instrument,
@@ -64,34 +64,34 @@ impl Position {
     }
 }
 
-/// The account's positions, seen in two ways.
+/// The account's positions, in two views.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Positions {
-    /// What is held now.
+    /// The positions that are held now.
     pub net: Vec<Position>,
-    /// What today's trading did. Empty where a broker does not tell the two apart.
+    /// The positions from today's trading. Empty if the broker does not distinguish the two.
     pub day: Vec<Position>,
 }
 
 impl Positions {
-    /// Both views.
+    /// Creates positions from both views.
     pub fn new(net: Vec<Position>, day: Vec<Position>) -> Self {
         Self { net, day }
     }
 }
 
-/// Shares in the account, held beyond the day.
+/// Shares in the account that are held beyond the day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Holding {
-    /// Of what.
+    /// The instrument that is held.
     pub instrument: Instrument,
-    /// The international securities number, where known.
+    /// The International Securities Identification Number, if known.
     pub isin: Option<String>,
-    /// How many can be sold.
+    /// The quantity that can be sold.
     pub quantity: Decimal,
-    /// How many were bought but not yet delivered.
+    /// The quantity that was bought and is not delivered yet.
     pub unsettled_quantity: Decimal,
     /// The mean price paid.
     pub average_price: Decimal,
@@ -102,7 +102,7 @@ pub struct Holding {
 }
 
 impl Holding {
-    /// `quantity` shares bought at `average_price`.
+    /// Creates a holding of `quantity` shares bought at `average_price`.
     pub fn new(instrument: Instrument, quantity: Decimal, average_price: Decimal) -> Self {
         Self {
             instrument,
@@ -116,36 +116,36 @@ impl Holding {
     }
 }
 
-/// The money of one segment, in the account's currency.
+/// The funds of one segment, in the account's currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Margin {
     /// Whether the account may trade in the segment.
     pub enabled: bool,
-    /// What can be used now.
+    /// The amount that can be used now.
     pub net: Decimal,
-    /// Where it comes from, by the broker's own names (`cash`, `collateral`, ..).
+    /// The sources of the funds, by the broker's own names (`cash`, `collateral`, ..).
     pub available: BTreeMap<String, Decimal>,
-    /// What holds the rest, by the broker's own names (`debits`, `span`, ..).
+    /// The funds that are blocked, by the broker's own names (`debits`, `span`, ..).
     pub used: BTreeMap<String, Decimal>,
 }
 
-/// Margins by segment (`equity`, `commodity`; one called `account` where there is only one).
+/// Margins by segment: `equity`, `commodity`, or `account` if the broker has only one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Margins {
-    /// Each segment's money.
+    /// The funds of each segment.
     pub segments: BTreeMap<String, Margin>,
 }
 
 impl Margins {
-    /// The money of `segment`, if the account has it.
+    /// Returns the funds of `segment`, if the account has it.
     pub fn segment(&self, segment: &str) -> Option<&Margin> {
         self.segments.get(segment)
     }
 }
 
-/// Whose account it is.
+/// The account and its holder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Profile {
@@ -153,12 +153,12 @@ pub struct Profile {
     pub user_id: String,
     /// The holder's name.
     pub user_name: String,
-    /// The holder's address for mail; may be empty.
+    /// The holder's e-mail address; may be empty.
     pub email: String,
     /// The broker's name.
     pub broker: String,
-    /// Where the account may trade.
+    /// The exchanges on which the account may trade.
     pub exchanges: Vec<String>,
-    /// What it may hold, by the broker's words.
+    /// The products that the account may hold, by the broker's names.
     pub products: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Prices: quotes, their depth, and candles.
+//! Prices: quotes with market depth, and candles.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,83 +18,84 @@ use super::time::BrokerTime;
 pub struct Ohlc {
     /// The first price.
     pub open: Decimal,
-    /// The highest.
+    /// The highest price.
     pub high: Decimal,
-    /// The lowest.
+    /// The lowest price.
     pub low: Decimal,
-    /// The last; in a live quote, Kite puts the close of the day before here.
+    /// The last price. In a live quote, Kite puts the previous day's close here.
     pub close: Decimal,
 }
 
-/// One price of the order book.
+/// One price level of the order book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepthLevel {
     /// The price.
     pub price: Decimal,
-    /// How much is wanted or offered at it.
+    /// The quantity bid or offered at this price.
     pub quantity: Decimal,
-    /// By how many orders, where the broker says.
+    /// The number of orders, if the broker reports it.
     pub orders: u32,
 }
 
 /// The top of the order book, best prices first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Depth {
-    /// What others would buy at.
+    /// The prices that others would buy at.
     pub bids: Vec<DepthLevel>,
-    /// What others would sell at.
+    /// The prices that others would sell at.
     pub asks: Vec<DepthLevel>,
 }
 
-/// What is known of an instrument's price at one moment. Indices lack most of it.
+/// The price data of an instrument at one moment. Indices lack most fields.
 ///
-/// A clone allocates nothing: what is long is shared.
+/// A clone does not allocate: long fields are shared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Quote {
-    /// Of what.
+    /// The instrument.
     pub instrument: Instrument,
     /// The price of the last trade.
     pub last_price: Decimal,
     /// The quantity of the last trade.
     pub last_quantity: Option<Decimal>,
-    /// When the last trade was.
+    /// When the last trade happened.
     pub last_trade_at: Option<Zoned>,
-    /// The day so far.
+    /// The prices of the day so far.
     pub ohlc: Option<Ohlc>,
-    /// The day's mean price, weighted by volume.
+    /// The day's average price, weighted by volume.
     pub average_price: Option<Decimal>,
     /// The quantity traded today.
     pub volume: Option<Decimal>,
-    /// The quantity wanted, over the whole book.
+    /// The total quantity bid in the order book.
     pub buy_quantity: Option<Decimal>,
-    /// The quantity offered, over the whole book.
+    /// The total quantity offered in the order book.
     pub sell_quantity: Option<Decimal>,
-    /// The change since the day before, in currency.
+    /// The change from the previous day, in currency.
     pub net_change: Option<Decimal>,
-    /// Contracts open.
+    /// The open interest in contracts.
     pub open_interest: Option<Decimal>,
     /// The lowest price that the exchange allows today.
     pub lower_circuit: Option<Decimal>,
     /// The highest price that the exchange allows today.
     pub upper_circuit: Option<Decimal>,
-    /// The top of the book. Shared: a clone of a quote allocates nothing.
+    /// The top of the order book. Shared, so a clone of a quote does not allocate.
     pub depth: Option<Arc<Depth>>,
-    /// The broker's own number or id for the instrument, where the answer carried one.
+    /// The broker's own number or id for the instrument, if the answer contained it.
     pub token: Option<Arc<str>>,
-    /// When the exchange sent it.
+    /// When the exchange sent the quote.
     pub at: Option<Zoned>,
-    /// When this process sent the request that brought it, by this machine's clock: it is no older
-    /// than that. `None`: it came by no [`QuoteCache`](crate::cache::QuoteCache).
+    /// When this process sent the request for the quote, by this machine's wall clock. The quote is
+    /// no older than that. `None` if it did not come from a
+    /// [`QuoteCache`](crate::cache::QuoteCache).
     #[serde(default)]
     pub fetched_at: Option<Timestamp>,
-    /// Whether this answer came from memory, without a request of its own.
+    /// Whether the quote came from the cache, without its own request.
     #[serde(default)]
     pub cached: bool,
 }
 
 impl Quote {
-    /// A quote of which only the last price is known. Enough for most unit tests.
+    /// Creates a quote with only a last price, which is enough for most unit tests.
     pub fn new(instrument: Instrument, last_price: impl Into<Decimal>) -> Self {
         Self {
             instrument,
@@ -119,30 +120,30 @@ impl Quote {
     }
 }
 
-/// How many instruments one quote request may name.
+/// The maximum size of one quote request.
 ///
-/// Both bounds hold. The second one is of the address: servers refuse long ones before they count
-/// what is in them.
+/// Both bounds apply. The second bound limits the URL, because servers reject long URLs before they
+/// count the instruments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuoteBatchLimit {
-    /// The most instruments.
+    /// The maximum number of instruments.
     pub count: usize,
-    /// The most bytes of query string.
+    /// The maximum number of bytes in the query string.
     pub bytes: usize,
-    /// What each instrument costs in the query string beside its own encoded text (`i=` and `&`).
+    /// The bytes of each instrument in the query string beside its own encoded text (`i=` and `&`).
     pub overhead: usize,
 }
 
 impl QuoteBatchLimit {
-    /// At most `count` instruments, however long their names.
+    /// Limits the number of instruments, whatever the length of their names.
     pub const fn of(count: usize) -> Self {
         Self { count, bytes: usize::MAX, overhead: 0 }
     }
 
-    /// What `instrument` costs in the query string: its encoded text and the overhead.
+    /// Returns the bytes of `instrument` in the query string: its encoded text and the overhead.
     ///
-    /// Counted as three bytes for whatever some encoder escapes. A form writes a blank as one byte
-    /// and a path as three; the dearer of the two is right for both.
+    /// Counts three bytes for each character that some encoder escapes. Form encoding writes a
+    /// space as one byte and path encoding as three, so the larger count is safe for both.
     ///
     /// ```
     /// use lanekeeper::broker::{Instrument, QuoteBatchLimit};
@@ -159,28 +160,28 @@ impl QuoteBatchLimit {
 }
 
 impl Default for QuoteBatchLimit {
-    /// As many as are asked for: right for a broker in memory.
+    /// Sets no limits, which suits a broker in memory.
     fn default() -> Self {
         Self::of(usize::MAX)
     }
 }
 
-/// Instruments that are chosen when the request for them goes, and not before.
+/// Instruments that are chosen only when their request is sent.
 ///
-/// A request may wait a second for its turn in a quote lane. What others ask for in that second
-/// still fits into it, if its instruments are chosen at the end of the wait: see
+/// A request may wait a second for its turn in a quote lane. If the instruments are chosen at the
+/// end of the wait, those that other callers request meanwhile still fit into it, see
 /// [`Broker::quotes_of`](super::Broker::quotes_of).
 #[derive(Clone)]
 pub struct QuoteBatch(Arc<dyn Fn() -> Vec<Instrument> + Send + Sync>);
 
 impl QuoteBatch {
-    /// A batch that asks `choose`. It may be asked again, when the request is made again: then it is
-    /// to name the same instruments.
+    /// Creates a batch that calls `choose`. If the request is repeated, `choose` is called again
+    /// and must return the same instruments.
     pub fn new(choose: impl Fn() -> Vec<Instrument> + Send + Sync + 'static) -> Self {
         Self(Arc::new(choose))
     }
 
-    /// Chooses. Whoever asks makes the request at once.
+    /// Chooses the instruments. The caller must send the request at once.
     pub fn instruments(&self) -> Vec<Instrument> {
         (self.0)()
     }
@@ -188,7 +189,7 @@ impl QuoteBatch {
 
 impl fmt::Debug for QuoteBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Looking is not choosing.
+        // Formatting must not choose the instruments.
         f.write_str("QuoteBatch")
     }
 }
@@ -204,38 +205,38 @@ open_enum! {
         FiveMinutes = "5minute",
         /// Ten minutes.
         TenMinutes = "10minute",
-        /// A quarter of an hour.
+        /// 15 minutes.
         FifteenMinutes = "15minute",
-        /// Half an hour.
+        /// 30 minutes.
         ThirtyMinutes = "30minute",
-        /// An hour.
+        /// One hour.
         Hour = "60minute",
-        /// A trading day.
+        /// One trading day.
         Day = "day",
     }
 }
 
-/// Which candles are asked for.
+/// A request for candles.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CandleRequest {
-    /// Of what.
+    /// The instrument.
     pub instrument: Instrument,
-    /// How long each is.
+    /// The length of each candle.
     pub interval: Interval,
-    /// From here on.
+    /// The start of the range.
     pub from: BrokerTime,
-    /// Up to here.
+    /// The end of the range.
     pub to: BrokerTime,
-    /// Join the contracts of a future into one series.
+    /// Whether to join the contracts of a future into one series.
     pub continuous: bool,
-    /// With open interest.
+    /// Whether to include open interest.
     pub open_interest: bool,
 }
 
 impl CandleRequest {
-    /// The candles of `instrument` from `from` to `to`: instants, or times without a zone, which are
-    /// read in the broker's own.
+    /// Requests the candles of `instrument` from `from` to `to`. Each is an instant, or a time
+    /// without a zone, which is read in the broker's zone.
     ///
     /// ```
     /// use lanekeeper::Instrument;
@@ -263,10 +264,10 @@ impl CandleRequest {
         Self { instrument, interval, from, to, continuous: false, open_interest: false }
     }
 
-    /// From when to when, in the zone of the broker, which an adapter names.
+    /// Returns the start and end in the zone of the broker, which the adapter passes.
     ///
     /// # Errors
-    /// As for [`BrokerTime::at_broker`].
+    /// Fails like [`BrokerTime::at_broker`].
     pub fn range(&self, zone: &TimeZone) -> Result<(Zoned, Zoned), BrokerError> {
         Ok((self.from.at_broker(zone)?, self.to.at_broker(zone)?))
     }
@@ -278,7 +279,7 @@ impl CandleRequest {
         self
     }
 
-    /// Asks for open interest too.
+    /// Includes open interest.
     #[must_use]
     pub fn open_interest(mut self) -> Self {
         self.open_interest = true;
@@ -290,18 +291,18 @@ impl CandleRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Candle {
-    /// When it began.
+    /// The start of the interval.
     pub at: Zoned,
-    /// Its prices.
+    /// The prices.
     pub ohlc: Ohlc,
-    /// The quantity traded in it.
+    /// The quantity traded in the interval.
     pub volume: Decimal,
-    /// Contracts open at its end, if asked for.
+    /// The open interest in contracts at the end of the interval, if requested.
     pub open_interest: Option<Decimal>,
 }
 
 impl Candle {
-    /// A candle that began at `at`.
+    /// Creates a candle that begins at `at`.
     pub fn new(at: Zoned, ohlc: Ohlc, volume: impl Into<Decimal>) -> Self {
         Self { at, ohlc, volume: volume.into(), open_interest: None }
     }

@@ -1,8 +1,8 @@
-//! A time that a caller gives to a broker: an instant, or what the clock at the broker shows.
+//! A time that a caller passes to a broker: an instant, or a local time at the broker.
 //!
-//! Brokers write times without a zone and mean their own. A strategy that says 09:15 means the
-//! broker's too, wherever it runs. So a time without a zone is resolved by the adapter, and a time of a
-//! zone that is not known is refused: jiff takes it for UTC.
+//! Brokers write times without a zone and mean their own. A strategy that passes 09:15 means the
+//! broker's time too, wherever it runs. So the adapter resolves a time without a zone. A time with
+//! an unknown zone is refused, because jiff would interpret it as UTC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{BrokerError, ErrorDetail};
 
-/// A time that a caller gives to a broker.
+/// A time that a caller passes to a broker.
 ///
 /// | made of | means |
 /// |---|---|
@@ -32,27 +32,27 @@ use super::error::{BrokerError, ErrorDetail};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// As text, an instant has an offset, and a time at the broker has none.
+/// As text, an instant has an offset, and a local time at the broker has none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum BrokerTime {
     /// An instant.
     Instant(Timestamp),
-    /// An instant, and the zone in which the caller thinks of it.
+    /// An instant, with the zone in which the caller expressed it.
     Zoned(Zoned),
-    /// What the clock shows in the broker's own zone.
+    /// A local time in the broker's zone.
     AtBroker(DateTime),
 }
 
 impl BrokerTime {
-    /// This time in the zone of the broker, which an adapter names. A time that the clock there shows
-    /// twice, or not at all, when summer time ends or begins, is the earlier one, or as much later as the
-    /// clock was put forward.
+    /// Returns this time in the zone of the broker, which the adapter passes. When summer time
+    /// ends, a local time that occurs twice is the earlier one. When summer time begins, a local
+    /// time that is skipped moves forward by the length of the gap.
     ///
     /// # Errors
-    /// [`BrokerError::NotSent`]: it is of a zone that is not known (`Etc/Unknown`), or is at the end of
-    /// the calendar.
+    /// Returns [`BrokerError::NotSent`] if the zone of the time is unknown (`Etc/Unknown`), or if
+    /// the time is out of the range of the calendar.
     pub fn at_broker(&self, zone: &TimeZone) -> Result<Zoned, BrokerError> {
         let refused = |why: String| BrokerError::NotSent(ErrorDetail::new(why).local());
         match self {
@@ -122,7 +122,7 @@ impl TryFrom<String> for BrokerTime {
 impl FromStr for BrokerTime {
     type Err = jiff::Error;
 
-    /// Reads what [`Display`](fmt::Display) writes: `2026-01-05T03:45:00Z`,
+    /// Parses the output of [`Display`](fmt::Display): `2026-01-05T03:45:00Z`,
     /// `2026-01-05T09:15:00+05:30[Asia/Kolkata]` or `2026-01-05T09:15:00`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains('[') {

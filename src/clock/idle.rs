@@ -1,4 +1,4 @@
-//! Those who sleep where no alarm wakes them: for an answer, a place, or the end of a lane.
+//! Idle participants that sleep without a parker: they wait for an answer, a queue slot, or the end of a lane.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::manual::Sleeper;
 use super::{Clock, ManualClock};
 use crate::quota::Moment;
 
-/// A thread that takes part sleeps where no alarm wakes it. It is awake again when this is dropped, or
-/// when the time comes until which it waits.
+/// Marks a participating thread idle while it sleeps without a parker. It is active again when the guard is dropped, or
+/// when the clock reaches `until`.
 #[derive(Debug)]
 pub(crate) struct IdleGuard {
     clock: ManualClock,
@@ -19,22 +19,22 @@ pub(crate) struct IdleGuard {
 
 impl IdleGuard {
     pub(super) fn new(clock: &ManualClock, until: Option<Moment>) -> Self {
-        // Only a name: nobody listens.
-        let (ring, _) = bounded(1);
+        // The channel only identifies the sleeper. Nothing receives from it.
+        let (wake_tx, _) = bounded(1);
         let sleeper =
-            Sleeper { wake_tx: ring.clone(), parked_until: None, rechecks_on_wake: false };
+            Sleeper { wake_tx: wake_tx.clone(), parked_until: None, rechecks_on_wake: false };
         clock.0.lock().sleepers.push(sleeper);
-        let resting = Self { clock: clock.clone(), wake_tx: ring, until };
-        resting.mark_idle();
-        resting
+        let guard = Self { clock: clock.clone(), wake_tx, until };
+        guard.mark_idle();
+        guard
     }
 
-    /// It is awake, and may rest again.
+    /// Marks the thread active. It may become idle again.
     fn mark_active(&self) {
         self.clock.0.lock().wake(|sleeper| sleeper.is_woken_by(&self.wake_tx));
     }
 
-    /// It rests, if it does not already.
+    /// Marks the thread idle, if it is not already.
     fn mark_idle(&self) {
         let mut manual = self.clock.0.lock();
         let sleeper = manual.sleepers.iter_mut().find(|sleeper| sleeper.is_woken_by(&self.wake_tx));
@@ -45,13 +45,13 @@ impl IdleGuard {
     }
 }
 
-/// Those who wait for one and the same thing, each of whom looks again when it is told.
+/// The idle threads that wait for the same condition, and re-check it when notified.
 #[derive(Debug, Default)]
-pub(crate) struct IdleSet(Vec<Arc<IdleGuard>>);
+pub(super) struct IdleSet(Vec<Arc<IdleGuard>>);
 
 impl IdleSet {
-    /// One of them is about to sleep, see [`Clock::rest`].
-    pub(crate) fn mark_idle(
+    /// Marks a thread idle that is about to sleep, see [`Clock::idle_guard`].
+    pub(super) fn mark_idle(
         &mut self,
         mine: &mut Option<Arc<IdleGuard>>,
         clock: &Clock,
@@ -66,16 +66,21 @@ impl IdleSet {
         }
     }
 
-    /// They are about to be told, all of them if there are any.
-    pub(crate) fn mark_all_active(&self) -> bool {
-        self.0.iter().for_each(|resting| resting.mark_active());
+    /// Marks all of them active, before they are notified. Returns whether there are any.
+    pub(super) fn mark_all_active(&self) -> bool {
+        self.0.iter().for_each(|guard| guard.mark_active());
         !self.0.is_empty()
     }
 
-    /// One of them waits no more.
-    pub(crate) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes a thread that no longer waits.
+    pub(super) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
         if let Some(mine) = mine {
-            self.0.retain(|resting| !Arc::ptr_eq(resting, &mine));
+            self.0.retain(|guard| !Arc::ptr_eq(guard, &mine));
         }
     }
 }

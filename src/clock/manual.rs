@@ -1,4 +1,4 @@
-//! A clock that moves only when told to, for tests.
+//! A clock that only advances when a test makes it, or to the next moment that a thread waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,25 +10,24 @@ use parking_lot::Mutex;
 use super::{Parker, send_wakeup};
 use crate::quota::{Moment, WallClockSample};
 
-/// Where the clock on the wall stands when a test begins.
+/// The initial wall clock time: the start of 2026 in UTC.
 const INITIAL_WALL_CLOCK: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
-/// A clock that moves only when told to, for tests.
+/// A clock for tests, which advances only when a test makes it.
 ///
-/// By default it stands still until [`advance`](Self::advance). With
-/// [`jumping`](Self::jumping) it moves by itself to the next moment that a lane waits for, a permit
-/// or a deadline: the test runs as fast as the machine can, and never sleeps. A broker in such a
-/// test takes time by calling [`advance`](Self::advance), or [`Clock::sleep`](super::Clock::sleep) where
-/// several calls may be under way.
+/// By default it does not advance until [`advance`](Self::advance). An [auto-advancing](Self::auto_advancing) clock
+/// advances to the next moment that a lane waits for, such as a permit or a deadline: the test runs as fast as the
+/// machine can, and never sleeps. A broker in such a test takes time by calling [`advance`](Self::advance), or
+/// [`Clock::sleep`](super::Clock::sleep) where several calls may be in flight.
 ///
-/// It jumps only while all lanes on it have nothing to do and no call is under way, but for one that
-/// sleeps on this clock or waits for another, and then to the earliest moment that somebody waits for.
-/// So several lanes go as if each were alone, in whatever order the machine runs their threads. The
-/// test's own threads it does not know: it does not wait for what they are about to do. Calls that are
-/// to be queued at one and the same moment are submitted while another one is under way.
+/// It auto-advances only while no lane on it has anything to do, and each call in flight sleeps on this clock or waits
+/// for another call. It then advances to the earliest moment that a thread waits for. So several lanes behave as if
+/// each were alone, in whatever order the machine runs their threads. The clock does not know the test's own threads,
+/// and does not wait for what they are about to do. To queue several calls at the same moment, submit them while
+/// another call is in flight.
 ///
-/// A test of one thread wants a jumping clock: with one that stands still, its first call that has
-/// to wait for a permit waits for ever, since nobody is left to move time.
+/// A single-threaded test needs an auto-advancing clock. Otherwise its first call that has to wait for a permit waits
+/// for ever, since no other thread can advance the clock.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -61,27 +60,27 @@ pub struct ManualClock(pub(super) Arc<Mutex<ManualState>>);
 #[derive(Debug)]
 pub(super) struct ManualState {
     now: Moment,
-    /// What the clock on the wall said at some moment.
+    /// The wall clock time at some moment.
     wall_clock: WallClockSample,
     auto_advances: bool,
-    /// How many of those who take part do not sleep. Who is woken counts from that moment on and not
-    /// only once it runs, so no other can move time in between.
+    /// The number of participants that are not idle. A thread that is woken counts from that moment on, and not only
+    /// once it runs, so the clock cannot advance in between.
     pub(super) active: usize,
     pub(super) sleepers: Vec<Sleeper>,
 }
 
-/// An alarm, and whether somebody sleeps there, and until when if it is not for ever.
+/// A parker. `parked_until` is set while a thread sleeps on it, with the moment for which it sleeps, if any.
 #[derive(Debug)]
 pub(super) struct Sleeper {
     pub(super) wake_tx: Sender<()>,
     pub(super) parked_until: Option<Option<Moment>>,
-    /// Whether it looks again whenever it is rung; or else only when its time has come.
+    /// Whether the thread re-checks the time at every wakeup, or else only when its time has come.
     pub(super) rechecks_on_wake: bool,
 }
 
 impl Sleeper {
-    pub(super) fn is_woken_by(&self, ring: &Sender<()>) -> bool {
-        self.wake_tx.same_channel(ring)
+    pub(super) fn is_woken_by(&self, wake_tx: &Sender<()>) -> bool {
+        self.wake_tx.same_channel(wake_tx)
     }
 
     fn wakes_at(&self) -> Option<Moment> {
@@ -90,47 +89,46 @@ impl Sleeper {
 }
 
 impl ManualClock {
-    /// A clock that stands still.
+    /// Creates a clock that does not advance until [`advance`](Self::advance).
     pub fn new() -> Self {
-        // Not at the origin, so that a moment before the first one can be told apart.
+        // It does not start at the origin, so that a moment before the first one can be told apart.
         let now = Moment::ORIGIN + Duration::from_secs(1);
-        let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: INITIAL_WALL_CLOCK };
+        let wall_clock = WallClockSample { moment: Moment::ORIGIN, timestamp: INITIAL_WALL_CLOCK };
         let sleepers = Vec::new();
         Self(Arc::new(Mutex::new(ManualState {
             now,
-            wall_clock: wall,
+            wall_clock,
             auto_advances: false,
             active: 0,
             sleepers,
         })))
     }
 
-    /// A clock that jumps to the earliest moment that somebody waits for, while all do.
+    /// Creates a clock that, while all participants are idle, advances to the earliest moment for which one sleeps.
     pub fn auto_advancing() -> Self {
         let clock = Self::new();
         clock.0.lock().auto_advances = true;
         clock
     }
 
-    /// What time it is.
+    /// Returns the present moment.
     pub fn now(&self) -> Moment {
         self.0.lock().now
     }
 
-    /// Moves time on, and wakes whoever waited for it.
+    /// Advances the clock, and wakes the threads whose time has come.
     pub fn advance(&self, by: Duration) {
         let mut manual = self.0.lock();
         let now = manual.now + by;
         manual.now = now;
-        // Nobody else: a lane that sleeps for too long would be helped along by it.
+        // Others are not woken: that would hide a lane that sleeps for too long.
         manual.wake(|sleeper| sleeper.wakes_at().is_some_and(|until| until <= now));
     }
 
-    /// Sets the clock on the wall, which windows that begin at midnight go by. It goes on from there with
-    /// this one. Nobody's wait is over by that alone, as on a machine whose clock is set: a lane that
-    /// sleeps looks again, and only then knows.
+    /// Sets the wall clock, on which windows that begin at midnight depend. It advances with this clock from there.
+    /// Setting it ends no wait, as on a machine whose clock is set: a sleeping lane only re-reads it.
     ///
-    /// Until it is set, it says that the year 2026 began (UTC) a second before this clock was made.
+    /// Initially the wall clock says that the year 2026 began (UTC) a second before this clock was made.
     ///
     /// ```
     /// use lanekeeper::clock::ManualClock;
@@ -146,19 +144,19 @@ impl ManualClock {
         manual.wake(|sleeper| sleeper.rechecks_on_wake);
     }
 
-    /// Sleeps in the place of `alarm`.
+    /// Sleeps on `parker` until `until`, or until it is woken.
     pub(super) fn park_until(&self, until: Option<Moment>, parker: &Parker) {
         {
             let mut manual = self.0.lock();
-            let is_over = until.is_some_and(|until| manual.now >= until);
-            if is_over || parker.wake_rx.try_recv().is_ok() {
+            let is_past = until.is_some_and(|until| manual.now >= until);
+            if is_past || parker.wake_rx.try_recv().is_ok() {
                 return;
             }
             let sleeper =
                 manual.sleepers.iter_mut().find(|sleeper| sleeper.is_woken_by(&parker.wake_tx));
             let Some(sleeper) = sleeper else { return };
             sleeper.parked_until = Some(until);
-            // The clock may jump now, and wake this very one.
+            // This may advance the clock, and wake this very thread.
             manual.mark_idle();
         }
         let _ = parker.wake_rx.recv();
@@ -170,11 +168,11 @@ impl ManualState {
         let WallClockSample { moment, timestamp } = self.wall_clock;
         let since = SignedDuration::try_from(self.now.since(moment));
         let now = since.ok().and_then(|since| timestamp.checked_add(since).ok());
-        // Beyond the last year that can be told it stands still.
+        // The wall clock stops at the last timestamp that can be represented.
         WallClockSample { moment: self.now, timestamp: now.unwrap_or(timestamp) }
     }
 
-    /// Rings some of the alarms.
+    /// Wakes the sleepers for which `which` holds.
     pub(super) fn wake(&mut self, which: impl Fn(&Sleeper) -> bool) {
         for sleeper in self.sleepers.iter_mut().filter(|sleeper| which(sleeper)) {
             if sleeper.parked_until.take().is_some() {
@@ -184,8 +182,8 @@ impl ManualState {
         }
     }
 
-    /// One of those who take part sleeps now, or goes. If it was the last that was awake, a clock that
-    /// jumps goes to the earliest moment that somebody sleeps for.
+    /// Counts one participant less, which goes to sleep or ends. If it was the last active one, an auto-advancing clock
+    /// advances to the earliest moment for which a thread sleeps.
     pub(super) fn mark_idle(&mut self) {
         self.active = self.active.saturating_sub(1);
         if self.active > 0 || !self.auto_advances {

@@ -1,8 +1,8 @@
 //! A lock that keeps other processes out of a file.
 //!
-//! The lock has a file of its own, since the other one is replaced. It ends with the process, however that happens.
-//! A lock counts only while its file is at its path: if that file is deleted, another process makes a new one, and
-//! both would hold a lock.
+//! The lock has a file of its own, since the other file is replaced. The lock ends with the process, however the
+//! process ends. It counts only while its file is at its path: if that file is deleted, another process creates a new
+//! one, and both would hold a lock.
 
 use std::fs::File;
 use std::io;
@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 
 use super::{owner_only_options, path_refers_to};
 
-/// How often the lock file may vanish while it is being locked.
+/// Bounds how often the lock file may vanish while it is being locked. Each time needs another process that deletes it.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// A lock that was not taken.
+/// Why a lock could not be acquired.
 #[derive(Debug)]
 pub(crate) enum LockError {
-    /// Somebody else has it.
+    /// Another process, or this one, holds the lock.
     InUse { path: PathBuf },
-    /// The system said no.
+    /// A system call failed.
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -30,12 +30,12 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Lock
 #[derive(Debug)]
 pub(crate) struct FileLock {
     path: PathBuf,
-    /// Kept open for its lock.
+    /// Kept open, because closing it releases the lock.
     file: File,
 }
 
 impl FileLock {
-    /// Takes the lock whose file is at `path`, which is made if it is not there.
+    /// Acquires the lock whose file is at `path`, and creates the file if it is missing.
     pub(crate) fn acquire(path: &Path) -> Result<Self, LockError> {
         for _ in 0..MAX_ATTEMPTS {
             if let Some(file) = try_lock(open_lock_file(path)?, path)? {
@@ -45,9 +45,9 @@ impl FileLock {
         Err(LockError::InUse { path: path.to_owned() })
     }
 
-    /// Makes sure that others are kept out still: takes the lock again if its file was deleted or replaced.
+    /// Ensures that other processes are still kept out: acquires the lock again if its file was deleted or replaced.
     pub(crate) fn ensure_held(&mut self) -> Result<(), LockError> {
-        if !path_refers_to(&self.path, &self.file).map_err(io_error("look at", &self.path))? {
+        if !path_refers_to(&self.path, &self.file).map_err(io_error("check", &self.path))? {
             *self = Self::acquire(&self.path)?;
         }
         Ok(())
@@ -59,7 +59,7 @@ fn open_lock_file(path: &Path) -> Result<File, LockError> {
     file.map_err(io_error("open", path))
 }
 
-/// The file, locked; `None` if by then it is not at `path` any more.
+/// Locks the file. Returns `None` if it is no longer at `path` afterwards.
 fn try_lock(file: File, path: &Path) -> Result<Option<File>, LockError> {
     match fs4::FileExt::try_lock(&file) {
         Ok(()) => {}
@@ -68,8 +68,8 @@ fn try_lock(file: File, path: &Path) -> Result<Option<File>, LockError> {
         }
         Err(fs4::TryLockError::Error(error)) => return Err(io_error("lock", path)(error)),
     }
-    let is_there = path_refers_to(path, &file).map_err(io_error("look at", path))?;
-    Ok(is_there.then_some(file))
+    let is_at_path = path_refers_to(path, &file).map_err(io_error("check", path))?;
+    Ok(is_at_path.then_some(file))
 }
 
 #[cfg(all(test, unix))]
@@ -96,7 +96,7 @@ mod tests {
         assert!(matches!(FileLock::acquire(&path), Err(LockError::InUse { .. })));
     }
 
-    /// Two guards find no lock file, and it is deleted between the opening of the one and its locking.
+    /// Two guards find no lock file, and it is deleted after the first has opened it and before it is locked.
     #[test]
     fn file_that_vanished_before_it_was_locked_is_no_lock() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Files that a process keeps for the next one: who may read them, where they are, and who has them open.
+//! Files that a process keeps for the next one: their permissions, paths and locks.
 //!
-//! - `lock` keeps other processes out.
+//! - `lock.rs` keeps other processes out.
 
 mod lock;
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::lock::{FileLock, LockError};
 use crate::bounded::{BoundedReader, ReadLimit};
 
-/// For one's own eyes: what somebody trades is nobody else's business.
+/// Returns options that create a file readable by the owner only: trades are private.
 pub(crate) fn owner_only_options() -> OpenOptions {
     #[allow(unused_mut)] // Where files have no mode.
     let mut options = OpenOptions::new();
@@ -26,10 +26,10 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// Whether `path` leads to this open file. If there is nothing, it does not.
+/// Returns whether `path` refers to this open file. Returns `false` if there is no file at `path`.
 pub(crate) fn path_refers_to(path: &Path, file: &File) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(there) => Ok(is_same_file(&there, &file.metadata()?)),
+        Ok(metadata) => Ok(is_same_file(&metadata, &file.metadata()?)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -41,21 +41,21 @@ fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Elsewhere than on Unix the standard library does not tell files apart but by what they look like.
+/// Outside Unix the standard library offers no identity of a file, so this only compares kind and size.
 #[cfg(not(unix))]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
+fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     (one.is_file(), one.len()) == (other.is_file(), other.len())
 }
 
-/// All of a file, which may be so large.
-pub(crate) fn read_bounded(path: &Path, most: ReadLimit) -> io::Result<Vec<u8>> {
+/// Reads a complete file, up to a limit.
+pub(crate) fn read_bounded(path: &Path, limit: ReadLimit) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let mut bytes = Vec::new();
-    BoundedReader::new(file, most).read_to_end(&mut bytes)?;
+    BoundedReader::new(file, limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The one path of a file that has several: whoever locks it by any of them locks it for all.
+/// Returns the canonical path of a file, so that a lock taken by one of its paths holds for all of them.
 pub(crate) fn canonical_path(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -1,13 +1,13 @@
-//! What a lane answers when the broker did not.
+//! The errors with which a lane answers in place of the broker.
 
 use std::time::Duration;
 
 use crate::{Effect, ErrorClass, Sent};
 
-/// A call that the lane itself had to answer.
+/// An error from the lane itself, not from the broker.
 ///
-/// The error type of a proxied trait implements `From<LaneError>`.
-/// [`was_sent`](Self::was_sent) says what to think of it.
+/// The error type of a proxied trait implements `From<LaneError>`. Use [`was_sent`](Self::was_sent) to decide what to
+/// do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{method} in lane `{lane}`: {kind}")]
 #[non_exhaustive]
@@ -16,7 +16,7 @@ pub struct LaneError {
     pub lane: &'static str,
     /// The method that was called.
     pub method: &'static str,
-    /// Whether it changes anything at the broker.
+    /// Whether the call changes anything at the broker.
     pub effect: Effect,
     /// What happened.
     pub kind: LaneErrorKind,
@@ -26,73 +26,73 @@ pub struct LaneError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaneErrorKind {
-    /// Too many calls wait already.
+    /// The queue is full.
     #[error("not sent: {capacity} calls wait already, call again later")]
     QueueFull {
-        /// How many may wait.
+        /// The maximum number of queued calls.
         capacity: usize,
     },
-    /// A call of a higher priority needed the place.
+    /// A call of a higher priority needed the queue slot.
     #[error("not sent: it gave its place in the full queue to a more urgent call")]
     Shed,
     /// The lane is shut.
     #[error("not sent: the lane is closed")]
     Closed,
-    /// Its ticket was cancelled.
+    /// The call was cancelled through its ticket.
     #[error("not sent: cancelled")]
     Cancelled,
-    /// Its deadline passed while it waited. It never was and never will be sent.
+    /// The deadline passed while the call was queued. It was not sent, and never will be.
     #[error("not sent: its deadline passed after {waited:?} in the queue")]
     DeadlinePassed {
-        /// How long it waited.
+        /// How long the call was queued.
         waited: Duration,
     },
-    /// Its turn would come after its deadline, so it was not even queued.
+    /// The call was not queued, because its turn would come after its deadline.
     #[error("not sent: it could go in about {:?}, which is after its deadline", round_up_to_millis(*retry_in))]
     TooLate {
-        /// When it could go, from now.
+        /// When the call could be sent, from now.
         retry_in: Duration,
     },
-    /// It weighs more than some window allows at all.
+    /// The call weighs more than some window ever allows.
     #[error("not sent: it weighs more than the quota or a budget ever allows at once")]
     TooHeavy,
-    /// The circuit breaker of the call's route class is open: the broker did not answer too often lately.
+    /// The circuit breaker of the call's route class is open: too many recent calls got no answer.
     #[error("not sent: the broker was silent too often lately{}", retry_hint(*retry_in))]
     BrokerDown {
-        /// When calls are let through again, from now; if that is known.
+        /// When the breaker lets calls through again, from now, if known.
         retry_in: Option<Duration>,
     },
-    /// The broker has refused the credentials, and the lane is set up not to wait for new ones.
+    /// The broker has refused the credentials, and the lane is configured not to wait for new ones.
     #[error("not sent: the broker does not take the credentials, log in again")]
     SessionExpired,
-    /// It was made from within a call of the same lane, by code that waits for it, and calls like that hold all
-    /// the workers or all the slots: none would ever end. A broker that calls its own proxy needs more
+    /// A reentrant call: a call of the same lane made it and waits for it, and such waiting calls hold all workers or
+    /// all slots, so that none of them would ever end. A broker that calls its own proxy needs more
     /// [`in_flight`](super::LaneConfig::in_flight), a larger quota, or a way around the proxy.
     #[error(
         "not sent: it was made from within calls of its own lane that hold all the workers or slots, and would wait for itself; call the broker without the proxy, or raise `in_flight` or the quota"
     )]
     Reentrant,
-    /// It was sent, and its deadline passed before an answer came. What became of it is unknown;
-    /// the observer is told once it is known.
+    /// The call was sent, and its deadline passed before an answer came. Its outcome is unknown. The observer is
+    /// notified once it is known.
     #[error("sent, and not answered by its deadline: what became of it is unknown")]
     Unanswered,
-    /// It was sent, and no answer had come by the limit of a drain, or ten seconds after the proxy was dropped. What
-    /// became of it is unknown; the observer is told if an answer comes.
+    /// The call was sent, and no answer came within the limit of a drain, or within ten seconds after the proxy was
+    /// dropped. Its outcome is unknown. The observer is notified if an answer comes.
     #[error("sent, and not answered by the time the lane was shut: what became of it is unknown")]
     CutOff,
-    /// The broker's code panicked. What became of the call is unknown.
+    /// The broker's code panicked. The outcome of the call is unknown.
     #[error("the broker's code panicked, what became of it is unknown: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The panic message.
         message: String,
     },
-    /// The answer was taken already, through the same ticket.
+    /// The answer was already taken through the same ticket.
     #[error("its answer was taken already")]
     AlreadyTaken,
 }
 
 impl LaneErrorKind {
-    /// In one word, for a label or a field of a log. A few words, and never others.
+    /// Returns a fixed word for the kind, for a label or a log field. The set of words is small and closed.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::QueueFull { .. } => "queue_full",
@@ -114,12 +114,12 @@ impl LaneErrorKind {
 }
 
 impl LaneError {
-    /// Whether the call left this process.
+    /// Returns whether the call left this process.
     pub fn was_sent(&self) -> Sent {
         self.class().was_sent()
     }
 
-    /// What kind of failure it is.
+    /// Returns the class of the failure.
     pub fn class(&self) -> ErrorClass {
         match self.kind {
             LaneErrorKind::QueueFull { .. }
@@ -146,11 +146,11 @@ fn retry_hint(retry_in: Option<Duration>) -> String {
     })
 }
 
-/// To the next millisecond: more would be no truth.
+/// Rounds up to whole milliseconds. The estimate is not more precise than that.
 fn round_up_to_millis(wait: Duration) -> Duration {
-    let rest = wait.subsec_nanos() % 1_000_000;
-    let up = if rest == 0 { 0 } else { 1_000_000 - rest };
-    wait.saturating_add(Duration::from_nanos(up.into()))
+    let excess = wait.subsec_nanos() % 1_000_000;
+    let missing = if excess == 0 { 0 } else { 1_000_000 - excess };
+    wait.saturating_add(Duration::from_nanos(missing.into()))
 }
 
 #[cfg(test)]
@@ -159,17 +159,17 @@ mod tests {
 
     #[test]
     fn a_guess_is_told_in_whole_milliseconds_and_never_too_early() {
-        let said = |nanos| round_up_to_millis(Duration::from_nanos(nanos));
-        assert_eq!(said(0), Duration::ZERO);
-        assert_eq!(said(1), Duration::from_millis(1));
-        assert_eq!(said(58_989_292_651), Duration::from_millis(58_990));
-        assert_eq!(said(60_000_000_000), Duration::from_secs(60));
+        let rounded = |nanos| round_up_to_millis(Duration::from_nanos(nanos));
+        assert_eq!(rounded(0), Duration::ZERO);
+        assert_eq!(rounded(1), Duration::from_millis(1));
+        assert_eq!(rounded(58_989_292_651), Duration::from_millis(58_990));
+        assert_eq!(rounded(60_000_000_000), Duration::from_secs(60));
         assert_eq!(round_up_to_millis(Duration::MAX), Duration::MAX);
-        let reason = LaneErrorKind::TooLate { retry_in: Duration::from_nanos(1_000_001) };
-        assert!(reason.to_string().contains("in about 2ms, which"), "{reason}");
-        let down = |retry_in| LaneErrorKind::BrokerDown { retry_in }.to_string();
-        let said = down(Some(Duration::from_secs(3)));
-        assert!(said.ends_with(", call again in about 3s"), "{said}");
-        assert!(!down(None).contains("again"));
+        let kind = LaneErrorKind::TooLate { retry_in: Duration::from_nanos(1_000_001) };
+        assert!(kind.to_string().contains("in about 2ms, which"), "{kind}");
+        let broker_down = |retry_in| LaneErrorKind::BrokerDown { retry_in }.to_string();
+        let message = broker_down(Some(Duration::from_secs(3)));
+        assert!(message.ends_with(", call again in about 3s"), "{message}");
+        assert!(!broker_down(None).contains("again"));
     }
 }

@@ -1,4 +1,4 @@
-//! A lane, as its proxy holds it: the way in, the controls, and the threads.
+//! The handle of a lane, as its proxy holds it: submission, controls, and the worker threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,84 +17,80 @@ use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
 use super::observer::ObserverHandle;
 use super::pacing::SharedPacing;
+use super::resolved_config::ResolvedLaneConfig;
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::workers::health::LaneHealth;
-use super::{
-    CallOptions, LaneConfig, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary,
-};
+use super::{CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary};
 use crate::clock::Clock;
 use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
 use crate::{Failure, Session};
 
-/// A paced lane and its threads. Dropping it answers what is queued, waits for what is under way, for ten
-/// seconds at most, and ends the threads. One whose call is not back by then is left to itself, and so, without
-/// any wait, is one whose call was [cut off](super::LaneErrorKind::CutOff) before.
+/// A paced lane and its worker threads. Dropping it rejects the queued calls, waits up to ten seconds for the calls in
+/// flight, and ends the threads. A thread whose call has not returned by then is detached. If its call was [cut
+/// off](super::LaneErrorKind::CutOff) before, the drop does not wait for it at all.
 #[derive(Debug)]
 pub struct Lane {
     core: Arc<LaneCore>,
     overflow_policy: OverflowPolicy,
     next_number: AtomicU64,
     workers: Mutex<Vec<JoinHandle<()>>>,
-    /// A word of each worker that is done.
+    /// Receives one message from each worker that has finished.
     finished_workers: Receiver<()>,
 }
 
-/// For so long a lane that is dropped waits for its calls under way, in time that passes by itself: longer than
-/// an adapter with timeouts takes to give an answer up.
+/// How long dropping a lane waits for its calls in flight, in real time. It is longer than an adapter with timeouts
+/// takes to give up an answer.
 pub(crate) const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Lane {
-    /// Starts the workers of the lane `name`, which is the one of `index` in its allowance.
+    /// Starts the workers of the lane `name`, which has index `index` in the pacing state.
     pub(crate) fn start(
         name: &'static str,
         index: usize,
-        config: &LaneConfig,
+        config: &ResolvedLaneConfig,
         clock: &Clock,
-        pace: &Arc<SharedPacing>,
-        watch: ObserverHandle,
+        pacing: &Arc<SharedPacing>,
+        observer: ObserverHandle,
         session: &Session,
     ) -> Result<Self, LaneConfigError> {
-        let most_running = config.checked_in_flight()?;
-        let urgent_workers = config.checked_urgent_workers()?;
-        let shared = Arc::new(LaneCore::new(CoreConfig {
+        let core = Arc::new(LaneCore::new(CoreConfig {
             name,
             index,
             clock: clock.clone(),
-            pacing: Arc::clone(pace),
-            observer: watch,
-            queue_capacity: config.checked_queue()?,
-            max_in_flight: most_running,
-            urgent_workers,
-            user_interval: config.checked_user_interval()?,
-            aging: config.checked_aging()?,
+            pacing: Arc::clone(pacing),
+            observer,
+            queue_capacity: config.queue,
+            max_in_flight: config.in_flight,
+            urgent_workers: config.urgent_workers,
+            user_interval: config.user_interval,
+            aging: config.aging,
             health: LaneHealth::new(config)?,
             session: session.clone(),
-            expired_session_policy: config.expired_session_policy(),
-            open_breaker_policy: config.open_breaker_policy(),
+            expired_session_policy: config.when_expired,
+            open_breaker_policy: config.when_down,
         }));
-        let when_full = config.overflow_policy();
-        let numbers = AtomicU64::new(0);
-        let count = thread_count(most_running, urgent_workers);
-        let (tell, done): (Sender<()>, _) = bounded(count);
+        let next_number = AtomicU64::new(0);
+        let count = thread_count(config.in_flight, config.urgent_workers);
+        let (finished_tx, finished_workers): (Sender<()>, _) = bounded(count);
         let lane = Self {
-            core: shared,
-            overflow_policy: when_full,
-            next_number: numbers,
+            core,
+            overflow_policy: config.when_full,
+            next_number,
             workers: Mutex::default(),
-            finished_workers: done,
+            finished_workers,
         };
         for number in 0..count {
-            let shared = Arc::clone(&lane.core);
-            let (awake, tell) = (clock.active_guard(), tell.clone());
+            let core = Arc::clone(&lane.core);
+            let (active_guard, finished_tx) = (clock.active_guard(), finished_tx.clone());
             let worker = thread::Builder::new()
                 .name(format!("lane-{name}-{number}"))
                 .spawn(move || {
-                    awake.bind_to_thread();
-                    shared.run_worker(number);
-                    // There is room for a word of each.
-                    let _ = tell.send(());
+                    active_guard.bind_to_thread();
+                    core.run_worker(number);
+                    // The channel has capacity for one message of each worker.
+                    let _ = finished_tx.send(());
                 })
                 .map_err(|error| LaneConfigError::Thread { error: error.to_string() })?;
             lane.workers.lock().push(worker);
@@ -106,36 +102,36 @@ impl Lane {
         &self.core
     }
 
-    /// The lane's name.
+    /// Returns the lane's name.
     pub fn name(&self) -> &'static str {
         self.core.name
     }
 
-    /// How many calls wait for their turn.
+    /// Returns the number of queued calls.
     pub fn queued(&self) -> usize {
         self.core.queue_capacity.in_use()
     }
 
-    /// Lets no call go until [`resume`](Self::resume). Those under way are not touched.
+    /// Stops sending calls until [`resume`](Self::resume). Calls in flight are not affected.
     pub fn pause(&self) {
         self.core.set_state(LaneState::Paused);
     }
 
-    /// Lets calls go again.
+    /// Resumes sending calls.
     pub fn resume(&self) {
         self.core.set_state(LaneState::Running);
     }
 
-    /// Gives the lane another quota, at once. What was used stays used.
+    /// Replaces the lane's quota at once. Slots in use stay in use.
     ///
     /// # Errors
-    /// The quota cannot be kept; the old one stays.
+    /// The quota is invalid. The old one stays.
     pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
         quota.check()?;
         let changed = {
-            let (mut allowance, now) = self.core.pacing.lock_with_fresh_wall_clock();
+            let (mut pacing_state, now) = self.core.pacing.lock_with_fresh_wall_clock();
             let limits = self.core.health().set_quota(quota);
-            allowance.set_lane_and_cut(
+            pacing_state.set_lane_and_cut(
                 self.core.index,
                 &limits.all_calls,
                 &limits.normal_calls,
@@ -146,47 +142,49 @@ impl Lane {
         changed
     }
 
-    /// Forces the lane's circuit breakers open or closed, switches them off, or leaves them to themselves.
-    /// Forced open, they refuse urgent calls too.
+    /// Forces the lane's circuit breakers open or closed, disables them, or returns them to automatic mode. Forced
+    /// open, they refuse urgent calls too.
     pub fn set_breaker(&self, mode: BreakerMode) {
-        let news = {
-            // A look holds it from its first glance at the breaker to the end.
-            let (_allowance, now) = self.core.pacing.lock();
-            let mut care = self.core.health();
-            care.set_breaker(mode, now)
+        let changes = {
+            // A poll holds this lock from its first read of the breaker to its end, so the mode does not change within
+            // a poll.
+            let (_pacing_state, now) = self.core.pacing.lock();
+            let mut health = self.core.health();
+            health.set_breaker(mode, now)
         };
-        self.core.report_breakers(news);
+        self.core.report_breakers(changes);
         self.core.wake_one();
     }
 
-    /// How the lane is doing.
+    /// Returns a point-in-time snapshot of the lane.
     pub fn status(&self) -> LaneStatus {
-        let shared = &self.core;
-        let (census, estimate, retrying) = {
-            let queue = shared.lock_queue();
+        let core = &self.core;
+        let (stats, estimate, retrying) = {
+            let queue = core.lock_queue();
             let ahead = queue.scheduler.load_ahead_of_next(Priority::default(), &None);
-            let (turn, _) = shared.estimate(&queue, Cost::to_lane(shared.index), &ahead);
+            let (turn, _) = core.estimate(&queue, Cost::to_lane(core.index), &ahead);
             (queue.scheduler.stats(), turn, queue.scheduler.retrying())
         };
-        let (mut allowance, now) = shared.pacing.lock();
-        let windows = allowance.lane_use(shared.index, now);
-        let mut care = shared.health();
-        let pause = care.paused_until(now);
-        let breakers = care.breaker_states(now).into_iter();
-        let breakers: BTreeMap<_, _> = breakers.map(|known| (known.route, known.state)).collect();
+        let (mut pacing_state, now) = core.pacing.lock();
+        let windows = pacing_state.lane_use(core.index, now);
+        let mut health = core.health();
+        let pause = health.paused_until(now);
+        let breakers = health.breaker_states(now).into_iter();
+        let breakers: BTreeMap<_, _> =
+            breakers.map(|breaker| (breaker.route, breaker.state)).collect();
         LaneStatus {
-            lane: shared.name,
-            state: shared.state(),
-            queued: shared.queue_capacity.in_use(),
-            capacity: shared.queue_capacity.limit(),
-            queued_by_priority: census.by_priority,
-            queued_by_user: census.by_user,
-            oldest_wait: census.oldest.map(|oldest| now.since(oldest)),
-            in_flight: allowance.in_flight(shared.index),
-            workers: shared.max_in_flight,
-            urgent_workers: shared.urgent_workers,
+            lane: core.name,
+            state: core.state(),
+            queued: core.queue_capacity.in_use(),
+            capacity: core.queue_capacity.limit(),
+            queued_by_priority: stats.by_priority,
+            queued_by_user: stats.by_user,
+            oldest_wait: stats.oldest.map(|oldest| now.since(oldest)),
+            in_flight: pacing_state.in_flight(core.index),
+            workers: core.max_in_flight,
+            urgent_workers: core.urgent_workers,
             windows: {
-                let configured = care.configured_quota().windows();
+                let configured = health.configured_quota().windows();
                 let status = |used: &WindowUse| WindowStatus {
                     is_cut: !configured.contains(&used.window),
                     ..WindowStatus::new(used, Reserve::NONE, now)
@@ -195,105 +193,105 @@ impl Lane {
             },
             estimated_wait: estimate.map(|at| at.since(now)),
             paused_for: pause.map(|until| until.since(now)),
-            quota: care.configured_quota().to_string(),
-            rate: rate_of(care.configured_quota()),
-            rate_percent: care.rate_percent(),
+            quota: health.configured_quota().to_string(),
+            rate: rate_of(health.configured_quota()),
+            rate_percent: health.rate_percent(),
             breaker: worst_state(&breakers),
             breakers,
             retrying,
-            credit: allowance.credit(shared.index),
-            min_round_trip: allowance.min_round_trip(shared.index),
+            credit: pacing_state.credit(core.index),
+            min_round_trip: pacing_state.min_round_trip(core.index),
         }
     }
 
-    /// Shuts the lane. Every caller that waits in the queue is answered, and after a
-    /// [`Drain`](Shutdown::Drain) every other one too, but for a call that shuts its own lane.
+    /// Shuts the lane. Every queued call is answered. After a [`Drain`](Shutdown::Drain) every call in flight is
+    /// answered too, except one that itself shuts its lane.
     pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
-        let refused = match how {
+        let rejected = match how {
             Shutdown::Now => self.close(),
             Shutdown::Drain(limit) => self.drain(limit),
         };
-        // A call whose caller has its answer is over, though its worker may not be back yet.
-        let under_way = self.core.pacing.lock().0.in_flight(self.core.index);
-        ShutdownSummary {
-            rejected: refused,
-            in_flight: usize::try_from(under_way).unwrap_or(usize::MAX),
-        }
+        // A call whose caller has the answer has ended, even if its worker has not finished it yet.
+        let in_flight = self.core.pacing.lock().0.in_flight(self.core.index);
+        ShutdownSummary { rejected, in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX) }
     }
 
-    /// Refuses what waits, and says how much that was.
+    /// Rejects all queued calls. Returns their number.
     fn close(&self) -> usize {
         self.core.set_state(LaneState::Closed);
         self.core.reject_all()
     }
 
     fn drain(&self, limit: Duration) -> usize {
-        let shared = &self.core;
-        let until = shared.clock.now() + limit;
-        // What somebody stopped by hand is not sent because somebody else shuts the lane.
-        let stopped = if shared.state() == LaneState::Paused { self.close() } else { 0 };
-        shared.set_state(LaneState::Draining);
-        // A call of this lane that shuts it would wait for itself.
-        let own = self.own_worker();
-        let is_settled = shared.wait_until_idle(usize::from(own.is_some()), until);
-        let refused = stopped + self.close();
-        refused + if is_settled { 0 } else { shared.cut_off_all(own) }
+        let core = &self.core;
+        let deadline = core.clock.now() + limit;
+        // Calls in a paused lane were stopped on purpose, so a drain rejects them instead of sending them.
+        let rejected_while_paused =
+            if core.state() == LaneState::Paused { self.close() } else { 0 };
+        core.set_state(LaneState::Draining);
+        // The drain must not wait for a call of this lane that itself runs the drain.
+        let own_worker = self.own_worker();
+        let is_idle = core.wait_until_idle(usize::from(own_worker.is_some()), deadline);
+        let rejected = rejected_while_paused + self.close();
+        rejected + if is_idle { 0 } else { core.cut_off_all(own_worker) }
     }
 
-    /// Closes the lane for good, and waits for its threads until there is a word from `limit`. Says whether
-    /// all are back for which there was reason to wait, and that word is still to come.
+    /// Closes the lane and joins its threads, until `limit` fires. Returns whether every thread that was waited for has
+    /// finished, and `limit` has not fired yet. Threads whose calls were cut off before are not waited for.
     pub(crate) fn close_and_join(&mut self, limit: &Receiver<Instant>) -> bool {
         self.close();
-        let own = self.own_worker();
-        let _resting = self.core.clock.idle_guard(None);
+        let own_worker = self.own_worker();
+        let _idle_guard = self.core.clock.idle_guard(None);
         let mut threads = std::mem::take(self.workers.get_mut());
-        if let Some(own) = own {
-            // A worker that drops the lane itself cannot wait for its own end.
-            threads.swap_remove(own);
+        if let Some(own_worker) = own_worker {
+            // A worker that drops the lane itself cannot join itself.
+            threads.swap_remove(own_worker);
         }
-        let away = self.core.in_flight_calls.still_running(own);
-        let mut is_over = false;
-        let are_back = (away..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_over));
-        if !are_back || away > 0 {
-            self.core.cut_off_all(own);
+        let still_running = self.core.in_flight_calls.still_running(own_worker);
+        let mut is_timed_out = false;
+        let are_finished =
+            (still_running..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_timed_out));
+        if !are_finished || still_running > 0 {
+            self.core.cut_off_all(own_worker);
         }
         for worker in threads {
-            // The others are left to themselves. One that panicked has nothing more to tell.
-            if (are_back && away == 0) || worker.is_finished() {
+            // The other threads are detached. The panic of a worker needs no report here.
+            if (are_finished && still_running == 0) || worker.is_finished() {
                 let _ = worker.join();
             }
         }
-        are_back && !is_over
+        are_finished && !is_timed_out
     }
 
-    /// The number of the worker that this thread is, if it is one.
+    /// Returns the number of the worker that runs on the present thread, if any.
     fn own_worker(&self) -> Option<usize> {
         let me = thread::current().id();
         self.workers.lock().iter().position(|worker| worker.thread().id() == me)
     }
 
-    /// Waits for one more thread to be done. There is one word from `limit`, and `is_over` says that it came.
-    fn wait_for_worker(&self, limit: &Receiver<Instant>, is_over: &mut bool) -> bool {
+    /// Waits until one more worker finishes, or `limit` fires. Returns whether one finished. `limit` fires only once, so
+    /// `is_timed_out` records that it did.
+    fn wait_for_worker(&self, limit: &Receiver<Instant>, is_timed_out: &mut bool) -> bool {
         let is_done = || self.finished_workers.try_recv().is_ok();
         if is_done() {
             return true;
         }
-        if *is_over {
+        if *is_timed_out {
             return false;
         }
         select! {
-            recv(self.finished_workers) -> word => word.is_ok(),
+            recv(self.finished_workers) -> message => message.is_ok(),
             recv(limit) -> _ => {
-                *is_over = true;
+                *is_timed_out = true;
                 is_done()
             }
         }
     }
 
-    /// Queues a call. Its answer comes by the ticket, a refusal too.
+    /// Queues a call. The returned handle gets its answer, or a rejection.
     ///
-    /// `work` runs on a worker thread, when the quota permits. `failure` says what is known of its
-    /// result if that is a failure.
+    /// `work` runs on a worker thread once the quota permits. `failure` extracts the failure from a result, if it is
+    /// one.
     pub(crate) fn submit<R: Send + 'static>(
         &self,
         method: MethodSpec,
@@ -301,57 +299,57 @@ impl Lane {
         work: impl Work<R> + 'static,
         failure: impl Fn(&R) -> Option<Failure> + Send + 'static,
     ) -> Result<Arc<dyn CallHandle<R>>, LaneError> {
-        let shared = &self.core;
+        let core = &self.core;
         let priority = match method.is_exit {
             true => Priority::URGENT,
             false => options.priority.unwrap_or(method.priority),
         };
-        let entered = shared.clock.now();
-        let mut info = CallMeta {
+        let submitted_at = core.clock.now();
+        let mut meta = CallMeta {
             number: self.next_number.fetch_add(1, Ordering::Relaxed),
-            lane: shared.name,
+            lane: core.name,
             method: method.name,
             effect: method.effect,
             priority,
             user: options.user.clone(),
             cost: Cost { urgent: priority == Priority::URGENT, ..method.cost },
             route: method.route,
-            submitted_at: entered,
-            deadline: options.deadline.map(|limit| entered + limit),
+            submitted_at,
+            deadline: options.deadline.map(|limit| submitted_at + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
             caller_chain: reentrancy::current_chain(),
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
         };
-        match admission::admit(shared, &info, self.overflow_policy) {
-            Ok((place, estimated_wait)) => {
-                info.estimated_wait = estimated_wait;
-                let task = Arc::new(Task::new(info, place, work, failure));
-                shared.observer.notify(|observer| {
+        match admission::admit(core, &meta, self.overflow_policy) {
+            Ok((slot, estimated_wait)) => {
+                meta.estimated_wait = estimated_wait;
+                let task = Arc::new(Task::new(meta, slot, work, failure));
+                core.observer.notify(|observer| {
                     observer.submitted(&CallHandle::<R>::meta(&*task).to_call_info())
                 });
-                shared.submit(Arc::clone(&task) as super::queue::priority_level::Job);
+                core.submit(Arc::clone(&task) as super::queue::priority_level::Job);
                 Ok(task)
             }
             Err(reason) => {
-                shared.observer.notify(|observer| observer.refused(&info.to_call_info(), &reason));
-                Err(info.error(reason))
+                core.observer.notify(|observer| observer.refused(&meta.to_call_info(), &reason));
+                Err(meta.error(reason))
             }
         }
     }
 }
 
-/// What the breaker does that is furthest from closed.
+/// Returns the state that is furthest from closed.
 fn worst_state(breakers: &BTreeMap<&'static str, BreakerState>) -> BreakerState {
-    let any = |state| breakers.values().any(|known| *known == state);
+    let any = |state| breakers.values().any(|breaker| *breaker == state);
     [BreakerState::Open, BreakerState::HalfOpen]
         .into_iter()
         .find(|state| any(*state))
         .unwrap_or(BreakerState::Closed)
 }
 
-/// How many calls a second the shortest window of a quota allows, if it has one.
+/// Returns the rate in calls per second that the shortest window of a quota allows, if it has a window.
 fn rate_of(quota: &Quota) -> Option<f64> {
     let shortest = quota.windows().iter().min_by_key(|window| window.length)?;
     Some(f64::from(shortest.limit) / shortest.length.as_secs_f64())
@@ -359,7 +357,7 @@ fn rate_of(quota: &Quota) -> Option<f64> {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        // What waits belongs to tickets: nobody else can hold a lane open.
+        // Only tickets can hold queued calls, and they do not keep a lane open.
         self.close_and_join(&after(DROP_TIMEOUT));
     }
 }

@@ -1,23 +1,24 @@
-//! One lane: many callers in, a few paced workers out.
+//! One lane: many callers submit calls, a few paced workers send them.
 //!
-//! A caller pushes a job into a bounded channel and waits for its own answer. Workers move arrivals
-//! into the schedule, wait for a permit, and only **then** choose the job, so that what arrives during
-//! the wait can still go first. Whoever has chosen makes the call itself: one hop from thread to
-//! thread for each call, and up to `in_flight` calls at once.
+//! A caller pushes a job into a bounded channel and waits for its own answer. Workers move arrivals into the scheduler,
+//! wait for a permit, and only **then** select the job, so that a call that arrives during the wait can still go first.
+//! The worker that selected a call executes it. So each call crosses threads once, and up to `in_flight` calls run at
+//! once.
 //!
-//! Every caller is answered exactly once: with what the broker said, or with a [`LaneError`] that
-//! says whether the call was sent.
+//! Every caller is answered exactly once: with the broker's answer, or with a [`LaneError`] that says whether the call
+//! was sent.
 //!
-//! - `handle.rs` is the lane as its proxy holds it; `ticket.rs` is a call as its caller holds it.
+//! - `handle.rs` is the lane as its proxy holds it, and `ticket.rs` is a call as its caller holds it.
 //! - `core/` is the state that callers and workers share: admission, polling, execution, estimates.
-//! - `call/` is one call: what is known of it, its options, and the state machine of its answer. It knows no queue.
-//! - `queue/` decides which call is sent next, and is the only place that does. It is pure: no clock, no locks.
-//! - `workers/` is the pool of threads, and what the lane knows of the broker's health.
-//! - `observer/` are the callbacks.
-//! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` where calls are recorded for the next process.
-//! - `capacity.rs` bounds the queue; `config.rs`, `settings.rs`, `status.rs`, `state.rs`, `shutdown.rs` and `error.rs`
-//!   are the types of the interface.
-//! - `sync.rs` holds the locks that the model checker replaces.
+//! - `call/` is one call: its metadata, its options, and the state machine of its answer. It does not depend on the
+//!   queue.
+//! - `queue/` alone decides which call is sent next. It is pure: no clock, no locks.
+//! - `workers/` is the worker pool, and the health of the broker as the lane sees it.
+//! - `observer/` has the callbacks.
+//! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` records calls for the next process.
+//! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
+//!   `open_breaker.rs` are the types of the interface.
+//! - `sync.rs` has the locks that the model checker replaces.
 
 mod call;
 mod capacity;
@@ -30,7 +31,7 @@ mod open_breaker;
 mod pace_log;
 mod pacing;
 mod queue;
-mod settings;
+mod resolved_config;
 mod shutdown;
 mod state;
 mod status;
@@ -44,7 +45,7 @@ pub use call::options::CallOptions;
 pub use call::priority::{Priority, PriorityError};
 pub(crate) use call::{MethodSpec, OnceWork, RepeatableWork, Work};
 pub use capacity::OverflowPolicy;
-pub use config::{ExpiredSessionPolicy, LaneConfig, LaneConfigError};
+pub use config::{ExpiredSessionPolicy, LaneConfig};
 pub use error::{LaneError, LaneErrorKind};
 pub(crate) use handle::DROP_TIMEOUT;
 pub use handle::Lane;
@@ -53,7 +54,8 @@ pub use observer::{CallInfo, FinishedCall, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
-pub use settings::LaneSettings;
+pub use resolved_config::LaneConfigError;
+pub(crate) use resolved_config::ResolvedLaneConfig;
 pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};

@@ -1,4 +1,4 @@
-//! Somewhere that the calls are written down for the next process.
+//! The trait through which a proxy records its calls for the next process.
 
 use std::fmt;
 use std::io;
@@ -8,9 +8,9 @@ use jiff::Timestamp;
 
 use crate::quota::{PaceSnapshot, PriorUsage};
 
-/// Where a proxy notes what it uses of its quotas, so that the next process of the account can begin with it.
+/// A record of the quota that a proxy uses, with which the next process of the account can start.
 ///
-/// [`PaceFile`](crate::PaceFile) is one (feature `journal`).
+/// [`PaceFile`](crate::PaceFile) implements it (feature `journal`).
 ///
 /// ```
 /// use std::io;
@@ -19,7 +19,7 @@ use crate::quota::{PaceSnapshot, PriorUsage};
 /// use lanekeeper::lane::{RecordedUsage, RecordedCall, PaceLog};
 /// use lanekeeper::quota::{PaceSnapshot, PriorUsage};
 ///
-/// /// Knows of a counter that some other program keeps, and tells it of nothing.
+/// /// Reads a counter that another program keeps, and records nothing.
 /// #[derive(Debug)]
 /// struct Counter;
 ///
@@ -42,69 +42,76 @@ use crate::quota::{PaceSnapshot, PriorUsage};
 /// }
 /// ```
 ///
-/// [`begin`](Self::begin) is called by the thread that builds the proxy, the others by the one that makes the call, with
-/// no lock held. A call that is not urgent waits for
-/// [`taken`](Self::taken). The other two come when the call is answered, and are to wait for nothing: a disk that
-/// hangs must hold up no exit, and would take thread after thread.
+/// The thread that builds the proxy calls [`begin`](Self::begin). A worker that executes a call calls the other
+/// methods, with no lock held. A call that is not urgent is sent after [`taken`](Self::taken) returns. The other two
+/// methods run when a call is answered, and must not block: a disk that hangs must not hold up an exit, and would take
+/// one thread after another.
 pub trait PaceLog: Send + Sync + fmt::Debug {
-    /// What is known of the calls up to now, in which no call is looked for that is older than what its lane and
-    /// budgets `remember`. Asked once, as the proxy is built. `before` is what is to be taken for true of the time
-    /// before anything was noted.
+    /// Returns what is known of earlier calls. Calls older than the retention of their lane and budgets may be left
+    /// out. Called once, when the proxy is built. `retention` has the time for which each lane and budget needs a call.
+    /// `prior_usage` is what to assume of the time before anything was recorded.
     ///
     /// # Errors
-    /// What is there cannot be read or written.
+    /// The existing record cannot be read or written.
     fn begin(
         &self,
         now: Timestamp,
-        remember: &[(&str, Duration)],
-        before: PriorUsage,
+        retention: &[(&str, Duration)],
+        prior_usage: PriorUsage,
     ) -> io::Result<RecordedUsage>;
 
-    /// A call is about to be sent.
+    /// Records a call that is about to be sent.
     ///
     /// # Errors
-    /// It could not be noted. The call goes all the same; the next process is to be told that nothing is known.
+    /// The call could not be recorded. It is sent anyway, and the next process must learn that the record is
+    /// incomplete.
     fn taken(&self, call: &RecordedCall<'_>, now: Timestamp) -> io::Result<()>;
 
-    /// An urgent call is over, which was not noted before. What cannot be written at once is kept until the next call
-    /// is.
+    /// Records an urgent call that ended, in a single step. What cannot be written at once is kept until the next call
+    /// is recorded.
     ///
     /// # Errors
-    /// It could not be noted.
-    fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()>;
+    /// The call could not be recorded.
+    fn urgent(
+        &self,
+        call: &RecordedCall<'_>,
+        taken_at: Timestamp,
+        ended_at: Timestamp,
+    ) -> io::Result<()>;
 
-    /// The call of this number is over, and its slots are free a window after `finished`. It may lie ahead: a call
-    /// without an answer may still be on its way. What cannot be written at once is kept until the next call is.
+    /// Records the end of call `number`, whose slots are free a window after `finished_at`. That may lie in the future:
+    /// a call without an answer may still be in transit. What cannot be written at once is kept until the next call is
+    /// recorded.
     ///
     /// # Errors
-    /// It could not be noted.
-    fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()>;
+    /// The end could not be recorded.
+    fn finished(&self, number: u64, finished_at: Timestamp) -> io::Result<()>;
 }
 
-/// A call that is noted.
+/// A call to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordedCall<'a> {
-    /// Unlike that of any other call of the proxy.
+    /// Unique among the calls of the proxy.
     pub number: u64,
-    /// How many slots it takes.
+    /// How many slots the call costs.
     pub weight: u32,
-    /// The lane and the budgets that it is charged to.
+    /// The lane and the budgets whose slots it costs.
     pub names: &'a [&'static str],
 }
 
 impl<'a> RecordedCall<'a> {
-    /// A call of this number and weight, charged to these.
+    /// Creates a call with this number and weight, which costs slots of the lane and budgets `names`.
     pub fn new(number: u64, weight: u32, names: &'a [&'static str]) -> Self {
         Self { number, weight, names }
     }
 }
 
-/// What somebody wrote down.
+/// The usage that was recorded so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedUsage {
     /// The calls.
     pub used: PaceSnapshot,
-    /// Since when all of them are in there. None: for as long as any window remembers.
+    /// From when on the record is complete. `None` if it is complete for as long as any window needs.
     pub since: Option<Timestamp>,
 }

@@ -1,4 +1,4 @@
-//! What the lanes of one proxy share: their allowance, and a bell for each.
+//! What the lanes of one proxy share: the pacing state, its clock, and the recorder of calls.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,91 +16,90 @@ use crate::panic::catch_panic;
 use crate::quota::{Cost, Moment, PacingState};
 use crate::session::RenewalListener;
 
-/// The allowance of a proxy, and the lanes that live on it.
+/// The pacing state of a proxy, and the lanes that use it.
 pub(crate) struct SharedPacing {
     state: Mutex<PacingState>,
     clock: Clock,
     recorder: Option<PaceRecorder>,
-    /// Set once, as soon as all lanes are there.
+    /// Set once, when all lanes exist.
     lanes: OnceLock<Vec<Weak<LaneCore>>>,
 }
 
 impl SharedPacing {
     pub(crate) fn new(
-        allowance: PacingState,
+        pacing_state: PacingState,
         clock: Clock,
-        notes: Option<PaceRecorder>,
+        recorder: Option<PaceRecorder>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(allowance),
-            clock,
-            recorder: notes,
-            lanes: OnceLock::new(),
-        })
+        Arc::new(Self { state: Mutex::new(pacing_state), clock, recorder, lanes: OnceLock::new() })
     }
 
-    /// Notes a call that is about to be sent, if the next process is to know. No lock is held.
-    pub(super) fn record_start(&self, charge: Cost, watch: &ObserverHandle) -> Option<UsageRecord> {
-        let notes = self.recorder.as_ref()?;
-        let number = notes.next_number.fetch_add(1, Ordering::Relaxed);
-        let taken = self.clock.wall_clock().timestamp;
-        let noted = UsageRecord { number, cost: charge, taken_at: taken, ended_at: taken };
-        if !charge.urgent {
-            notes.write(watch, |log, call| log.taken(call, taken), &noted);
+    /// Records a call that is about to be sent, if there is a recorder. No lock is held.
+    pub(super) fn record_start(
+        &self,
+        cost: Cost,
+        observer: &ObserverHandle,
+    ) -> Option<UsageRecord> {
+        let recorder = self.recorder.as_ref()?;
+        let number = recorder.next_number.fetch_add(1, Ordering::Relaxed);
+        let taken_at = self.clock.wall_clock().timestamp;
+        let record = UsageRecord { number, cost, taken_at, ended_at: taken_at };
+        if !cost.urgent {
+            recorder.write(observer, |log, call| log.taken(call, taken_at), &record);
         }
-        Some(noted)
+        Some(record)
     }
 
-    /// A call is over, and its caller has the answer. One that is urgent was not noted before.
-    pub(super) fn record_end(&self, noted: &UsageRecord, watch: &ObserverHandle) {
-        if let Some(notes) = &self.recorder {
-            let UsageRecord { cost: charge, taken_at: taken, ended_at: over, .. } = *noted;
-            let note = |log: &dyn PaceLog, call: &RecordedCall<'_>| match charge.urgent {
-                true => log.urgent(call, taken, over),
-                false => log.finished(call.number, over),
+    /// Records the end of a call, after its caller has the answer. An urgent call is recorded only here.
+    pub(super) fn record_end(&self, record: &UsageRecord, observer: &ObserverHandle) {
+        if let Some(recorder) = &self.recorder {
+            let UsageRecord { cost, taken_at, ended_at, .. } = *record;
+            let write_record = |log: &dyn PaceLog, call: &RecordedCall<'_>| match cost.urgent {
+                true => log.urgent(call, taken_at, ended_at),
+                false => log.finished(call.number, ended_at),
             };
-            notes.write(watch, note, noted);
+            recorder.write(observer, write_record, record);
         }
     }
 
-    /// When a call is over that ends now, and of which something may be on its way for so long.
-    pub(super) fn ended_at(&self, lost: Duration) -> Timestamp {
+    /// Returns when a call that ends now counts as ended, if its request may be in transit for `in_transit` more.
+    pub(super) fn ended_at(&self, in_transit: Duration) -> Timestamp {
         let now = self.clock.wall_clock().timestamp;
-        now.checked_add(lost).unwrap_or(now)
+        now.checked_add(in_transit).unwrap_or(now)
     }
 
-    /// The allowance, and what time it is, read under its lock so that times enter it in order.
+    /// Locks the pacing state and reads the time under that lock, so that times enter the state in order.
     ///
-    /// The clock on the wall is asked each time if a window goes by it: it may be set at any moment, or go on
-    /// while the machine sleeps and the other clock stands still.
+    /// Re-reads the wall clock on every call if any window depends on it. The wall clock can be adjusted, and it keeps
+    /// running while the machine is suspended. The monotonic clock may not.
     pub(crate) fn lock(&self) -> (MutexGuard<'_, PacingState>, Moment) {
         self.lock_and_read_clock(PacingState::uses_wall_clock)
     }
 
-    /// The same, for whoever is about to change what the windows go by.
+    /// Does the same, but always re-reads the wall clock, for a caller that is about to change the windows.
     pub(crate) fn lock_with_fresh_wall_clock(&self) -> (MutexGuard<'_, PacingState>, Moment) {
         self.lock_and_read_clock(|_| true)
     }
 
     fn lock_and_read_clock(
         &self,
-        asks_the_wall: impl FnOnce(&PacingState) -> bool,
+        reads_wall_clock: impl FnOnce(&PacingState) -> bool,
     ) -> (MutexGuard<'_, PacingState>, Moment) {
-        let mut allowance = self.state.lock();
-        if asks_the_wall(&allowance) {
-            allowance.set_wall_clock(self.clock.wall_clock());
+        let mut pacing_state = self.state.lock();
+        if reads_wall_clock(&pacing_state) {
+            pacing_state.set_wall_clock(self.clock.wall_clock());
         }
         let now = self.clock.now();
-        (allowance, now)
+        (pacing_state, now)
     }
 
     pub(crate) fn register_lanes(&self, lanes: Vec<Weak<LaneCore>>) {
         let _ = self.lanes.set(lanes);
     }
 
-    /// Wakes the other lanes, if they may wait for what `charge` has held.
-    pub(crate) fn wake_others(&self, own: &LaneCore, charge: Cost) {
-        if !charge.budgets.is_empty() {
+    /// Wakes the other lanes, if they may wait for the budgets that `cost` has held.
+    pub(crate) fn wake_others(&self, own: &LaneCore, cost: Cost) {
+        if !cost.budgets.is_empty() {
             self.lanes().filter(|lane| lane.index != own.index).for_each(|lane| lane.wake_one());
         }
     }
@@ -120,7 +119,7 @@ impl RenewalListener for SharedPacing {
     }
 }
 
-/// Where calls are noted, and by which names.
+/// Records calls in a [`PaceLog`], under the names of their lanes and budgets.
 pub(crate) struct PaceRecorder {
     log: Arc<dyn PaceLog>,
     lane_names: &'static [&'static str],
@@ -128,7 +127,7 @@ pub(crate) struct PaceRecorder {
     next_number: AtomicU64,
 }
 
-/// A call that was noted, or is to be.
+/// A call that was recorded, or will be.
 pub(super) struct UsageRecord {
     number: u64,
     cost: Cost,
@@ -147,20 +146,20 @@ impl PaceRecorder {
 
     fn write(
         &self,
-        watch: &ObserverHandle,
-        note: impl Fn(&dyn PaceLog, &RecordedCall<'_>) -> io::Result<()>,
-        noted: &UsageRecord,
+        observer: &ObserverHandle,
+        write_record: impl Fn(&dyn PaceLog, &RecordedCall<'_>) -> io::Result<()>,
+        record: &UsageRecord,
     ) {
-        let UsageRecord { number, cost: charge, .. } = noted;
-        let lane = self.lane_names.get(charge.lane);
-        let budgets = charge.distinct_budgets().filter_map(|index| self.budget_names.get(index));
+        let UsageRecord { number, cost, .. } = record;
+        let lane = self.lane_names.get(cost.lane);
+        let budgets = cost.distinct_budgets().filter_map(|index| self.budget_names.get(index));
         let names: Vec<&'static str> = lane.into_iter().chain(budgets).copied().collect();
-        let call = RecordedCall::new(*number, charge.weight.max(1), &names);
-        // It is somebody else's code, perhaps.
-        let noted = catch_panic(|| note(&*self.log, &call))
+        let call = RecordedCall::new(*number, cost.weight.max(1), &names);
+        // A `PaceLog` may be user code.
+        let written = catch_panic(|| write_record(&*self.log, &call))
             .unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        if let Err(error) = noted {
-            watch.notify(|observer| observer.pace_log_failed(&error));
+        if let Err(error) = written {
+            observer.notify(|observer| observer.pace_log_failed(&error));
         }
     }
 }

@@ -1,36 +1,36 @@
-//! How a lane is shut down, and what came of it.
+//! How a lane is shut down, and the summary of a shutdown.
 
 use std::time::Duration;
 
 #[cfg(doc)]
 use super::{LaneErrorKind, Observer};
 
-/// How a lane is shut.
+/// How to shut a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// What waits still goes, for at most so long. What waits then is answered as not sent; and all
-    /// of it at once, in a lane that was paused by hand. Who waits for a call that is still under way then is
-    /// answered that its outcome is unknown ([`LaneErrorKind::CutOff`]), whatever the broker does; its answer, if it
-    /// ever comes, is told to the [`Observer`] as a late one.
+    /// Sends queued calls for at most this long. Calls that are still queued then are answered as not sent. In a lane
+    /// that was paused, that happens to all queued calls at once. A caller whose call is still in flight then is
+    /// answered with an unknown outcome ([`LaneErrorKind::CutOff`]), even if the broker never returns. A later answer
+    /// goes to the [`Observer`] as a late result.
     Drain(Duration),
-    /// What waits is answered as not sent, at once. Calls under way are left to the broker's answer. If that may
-    /// not come, use `Drain`: also after this.
+    /// Answers queued calls as not sent, at once. The callers of calls in flight wait for the broker's answer. If that
+    /// may never come, use `Drain`, which also works after this.
     Now,
 }
 
-/// What a shutdown came to.
+/// The summary of a shutdown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownSummary {
-    /// Calls that were answered as not sent.
+    /// The number of calls that were answered as not sent.
     pub rejected: usize,
-    /// Calls that are still under way. After a [`Drain`](Shutdown::Drain) their callers have been answered, as of
-    /// unknown outcome; else they will be by the broker.
+    /// The number of calls that are still in flight. After a [`Drain`](Shutdown::Drain) their callers have been
+    /// answered, as of unknown outcome. Otherwise the broker's answer is still to come.
     pub in_flight: usize,
 }
 
 impl ShutdownSummary {
-    /// Both together.
+    /// Adds both up.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             rejected: self.rejected + other.rejected,

@@ -1,29 +1,29 @@
-//! What a lane does at the moment, and which way it can go from there.
+//! The state of a lane, and its transitions.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 
-/// What a lane does at the moment.
+/// Whether a lane admits and sends calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LaneState {
-    /// Calls come and go.
+    /// Calls are admitted and sent.
     Running,
-    /// Calls come, and wait for [`resume`](super::Lane::resume).
+    /// Calls are admitted, and wait for [`resume`](super::Lane::resume).
     Paused,
-    /// No call comes any more; those that wait still go.
+    /// No call is admitted. Queued calls are still sent.
     Draining,
-    /// Nothing comes and nothing goes.
+    /// No call is admitted or sent.
     Closed,
 }
 
 impl LaneState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Running, Self::Paused, Self::Draining, Self::Closed];
 
-    /// In one word, for a label or a field of a log.
+    /// Returns a fixed word for the state, for a label or a log field.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -33,7 +33,7 @@ impl LaneState {
         }
     }
 
-    /// Whether calls may come in.
+    /// Returns whether calls are admitted.
     pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Running | Self::Paused)
     }
@@ -47,7 +47,7 @@ impl LaneState {
     }
 }
 
-/// A state that many threads see, without a lock.
+/// A lane state that threads share without a lock.
 #[derive(Debug)]
 pub(super) struct AtomicLaneState(AtomicU8);
 
@@ -61,7 +61,7 @@ impl AtomicLaneState {
         LaneState::ALL.get(usize::from(number)).copied().unwrap_or(LaneState::Closed)
     }
 
-    /// Goes on to `next`, if that is a way it can go.
+    /// Changes to `next`, if that transition is allowed. Returns whether it changed.
     pub(super) fn transition(&self, next: LaneState) -> bool {
         loop {
             let now = self.get();

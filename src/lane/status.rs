@@ -1,4 +1,4 @@
-//! How a lane is doing, at one moment.
+//! Point-in-time snapshots of lanes, windows, budgets and a proxy.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,96 +9,96 @@ use super::state::LaneState;
 use crate::quota::{Moment, Reserve, WindowUse};
 use crate::resilience::BreakerState;
 
-/// How a lane is doing.
+/// A point-in-time snapshot of a lane.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LaneStatus {
-    /// Its name.
+    /// The name of the lane.
     pub lane: &'static str,
-    /// What it does.
+    /// The state of the lane.
     pub state: LaneState,
-    /// How many calls wait.
+    /// The number of queued calls.
     pub queued: usize,
-    /// How many may.
+    /// The maximum number of queued calls.
     pub capacity: usize,
-    /// How many wait of each priority.
+    /// The number of queued calls by priority.
     pub queued_by_priority: BTreeMap<u8, usize>,
-    /// How many wait of each user; those that did not say who they are under the empty name.
+    /// The number of queued calls by user. Calls without a user count under the empty name.
     pub queued_by_user: BTreeMap<String, usize>,
-    /// How long the oldest has waited.
+    /// How long the oldest queued call has waited.
     pub oldest_wait: Option<Duration>,
-    /// How many failed and wait for another attempt, beside those that are queued.
+    /// The number of failed calls that wait for another attempt. They are not part of `queued`.
     pub retrying: usize,
-    /// How many are under way.
+    /// The number of calls in flight.
     pub in_flight: u32,
-    /// How many may be at once.
+    /// The maximum number of calls in flight.
     pub workers: usize,
-    /// How many urgent ones may be besides.
+    /// The maximum number of urgent calls in flight on top of `workers`.
     pub urgent_workers: usize,
-    /// For how long the broker asked it to pause, from now.
+    /// How long the lane pauses because the broker asked for it, from now.
     pub paused_for: Option<Duration>,
-    /// Its quota as configured, as people write it: `10/s, 400/min`.
+    /// The configured quota, in the notation `10/s, 400/min`.
     pub quota: String,
-    /// How many calls a second the shortest window of that allows. None without a quota.
+    /// The rate in calls per second that the shortest window of the configured quota allows. `None` without a quota.
     pub rate: Option<f64>,
-    /// How many percent of that it goes at, since the broker last said that calls come too fast.
+    /// The present rate in percent of the configured one. It is below 100 after the broker reported that calls come too
+    /// fast.
     pub rate_percent: u32,
-    /// The state that is furthest from closed, of the circuit breakers of its route classes.
+    /// Of the states of the lane's circuit breakers, the one that is furthest from closed.
     pub breaker: BreakerState,
-    /// The state of the circuit breaker of each route class that was called so far.
+    /// The circuit breaker state of each route class that was called so far.
     pub breakers: BTreeMap<&'static str, BreakerState>,
-    /// Each window of its quota, with that of a cut if there is one.
+    /// Each window of the quota, and the window of a rate cut if there is one.
     pub windows: Vec<WindowStatus>,
-    /// How long one more call of the default priority would wait, if that can be told.
+    /// The estimated wait of one more call of the default priority, if an estimate is possible.
     pub estimated_wait: Option<Duration>,
-    /// By how much a slot is free earlier than a window after its answer.
+    /// How much earlier a slot is free than one window after its answer.
     pub credit: Duration,
-    /// The least round trip seen.
+    /// The minimum round trip.
     pub min_round_trip: Option<Duration>,
 }
 
-/// How a window is used.
+/// The usage of a window.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WindowStatus {
-    /// The window, as people write it: `10/s`.
+    /// The window, in the notation `10/s`.
     pub window: String,
-    /// Whether it is that of a cut, and not of the quota as configured.
+    /// Whether the window belongs to a rate cut, not to the configured quota.
     pub is_cut: bool,
-    /// How many calls it allows in its length. A token bucket holds as many as its burst.
+    /// How many calls the window allows in its length. The capacity of a token bucket is its burst.
     pub limit: u32,
-    /// How many of them are taken, those under way too.
+    /// The number of slots in use, including those of calls in flight.
     pub used: u32,
-    /// How many are left.
+    /// The number of free slots.
     pub left: u32,
-    /// How many of those that are left are for urgent calls alone, if it is a window of a budget.
+    /// How many of the free slots are reserved for urgent calls, if it is a window of a budget.
     pub reserve: u32,
-    /// When the next one is free, from now; zero if one is. None while only an answer can free one.
+    /// When the next slot is free, from now. Zero if one is free. `None` while only an answer can free one.
     pub next_free: Option<Duration>,
-    /// When all of it is free again, from now, if nothing more is sent. None while calls are under
-    /// way.
+    /// When all slots are free, from now, if nothing more is sent. `None` while calls are in flight.
     pub resets: Option<Duration>,
 }
 
-/// How a budget is used.
+/// The usage of a budget.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct BudgetStatus {
-    /// Its name.
+    /// The name of the budget.
     pub budget: &'static str,
-    /// Each of its windows.
+    /// Each window of the budget.
     pub windows: Vec<WindowStatus>,
 }
 
-/// How a proxy is doing.
+/// A point-in-time snapshot of a proxy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// Its lanes, in the order in which the trait names them.
+    /// The lanes, in the order in which the trait names them.
     pub lanes: Vec<LaneStatus>,
-    /// Its budgets, likewise.
+    /// The budgets, in the order in which the trait names them.
     pub budgets: Vec<BudgetStatus>,
-    /// The broker does not take the credentials; see [`Session`](crate::Session).
+    /// Whether the broker refused the credentials; see [`Session`](crate::Session).
     pub session_expired: bool,
 }
 
@@ -117,12 +117,12 @@ impl Status {
         Self { lanes, budgets, session_expired }
     }
 
-    /// The lane `name`.
+    /// Returns the lane `name`.
     pub fn lane(&self, name: &str) -> Option<&LaneStatus> {
         self.lanes.iter().find(|lane| lane.lane == name)
     }
 
-    /// The budget `name`.
+    /// Returns the budget `name`.
     pub fn budget(&self, name: &str) -> Option<&BudgetStatus> {
         self.budgets.iter().find(|budget| budget.budget == name)
     }

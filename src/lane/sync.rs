@@ -1,9 +1,8 @@
-//! The locks and atomics under a call's life and under the crew: the standard ones, or loom's, which
-//! tries every order of events. Neither poisons: what a panic could leave half done is not under them.
+//! The locks and atomics of the call state and the worker pool: the standard ones, or those of loom, which tries every
+//! interleaving. None of them poisons: no data under these locks can be left half-done by a panic.
 //!
-//! Not parking_lot's, as elsewhere: a thread that sleeps on one of those goes through a table that all
-//! locks of the process share, which nobody has looked at for a while when a quiet lane is called.
-//! `docs/benchmarks.md` has what that costs.
+//! The rest of the crate uses parking_lot. There a thread that waits goes through a table that all locks of the process
+//! share, and that table has left the CPU caches when a quiet lane is called. `docs/benchmarks.md` has the cost.
 
 use std::sync::PoisonError;
 
@@ -35,17 +34,17 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Waits until told. May wake early.
-pub(crate) fn wait<'a, T>(told: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    told.wait(guard).unwrap_or_else(PoisonError::into_inner)
+/// Waits for a notification. May wake spuriously.
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until told, for at most `time`. May wake early.
+/// Waits for a notification, for at most `timeout`. May wake spuriously.
 #[cfg(not(loom))]
 pub(crate) fn wait_for<'a, T>(
-    told: &Condvar,
+    condvar: &Condvar,
     guard: MutexGuard<'a, T>,
-    time: std::time::Duration,
+    timeout: std::time::Duration,
 ) -> MutexGuard<'a, T> {
-    told.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+    condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }

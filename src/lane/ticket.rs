@@ -1,4 +1,4 @@
-//! A call that was queued, in its caller's hand.
+//! The handle with which a caller waits for a queued call.
 
 use std::fmt;
 use std::future::Future;
@@ -15,14 +15,14 @@ use super::core::LaneCore;
 use super::core::reentrancy::ReentrantWait;
 use super::error::{LaneError, LaneErrorKind};
 
-/// A call that was queued. Wait for it, look after it, take it back, or `await` it on any executor.
+/// A queued call. Wait for it, poll it, cancel it, or `await` it on any executor.
 ///
-/// Dropping the ticket of a read takes the call back if it still waits: nobody wants the answer. A
-/// write goes on, and its result is told to the [`Observer`](super::Observer) alone, as a late one.
+/// Dropping the ticket of a read cancels the call if it is still queued, since its answer would go unused. A write goes
+/// on, and the [`Observer`](super::Observer) gets its result as a late one.
 ///
-/// A deadline is kept by [`wait`](Self::wait), and by the lane while the call is queued. One who
-/// awaits a call that is under way has a timer of their executor for that.
-#[must_use = "dropping the ticket of a read takes the call back"]
+/// [`wait`](Self::wait) observes the deadline, and so does the lane while the call is queued. Code that awaits a call
+/// in flight needs a timer of its executor for that.
+#[must_use = "dropping the ticket of a read cancels the call"]
 pub struct Ticket<R, E> {
     state: State<R, E>,
 }
@@ -32,7 +32,7 @@ enum State<R, E> {
         call: Arc<dyn CallHandle<Result<R, E>>>,
         lane: Arc<LaneCore>,
     },
-    /// The lane did not take it in; and whether its caller knows.
+    /// The lane did not admit the call. `is_taken`: its caller has the error.
     Refused {
         error: LaneError,
         is_taken: bool,
@@ -51,45 +51,45 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     /// Waits for the answer, or until the deadline.
     ///
     /// # Errors
-    /// What the call answers, or what the lane has to say instead.
+    /// Returns the error of the call, or the lane's error in its place.
     pub fn wait(mut self) -> Result<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return self.take_refusal() };
-        let info = call.meta();
+        let meta = call.meta();
         let _waiting = ReentrantWait::begin(lane, || Arc::clone(call).as_queued_call());
-        let Some(deadline) = info.deadline else {
-            return into_result(call.wait(WaitLimit::Unlimited, &lane.clock), info);
+        let Some(deadline) = meta.deadline else {
+            return into_result(call.wait(WaitLimit::Unlimited, &lane.clock), meta);
         };
-        let sleep = WaitLimit::Until(&lane.clock, deadline);
-        if let Some(answer) = call.wait(sleep, &lane.clock) {
-            return into_result(Some(answer), info);
+        let limit = WaitLimit::Until(&lane.clock, deadline);
+        if let Some(answer) = call.wait(limit, &lane.clock) {
+            return into_result(Some(answer), meta);
         }
-        let (found, tried) = call.abandon();
-        lane.remove(info);
-        if let Some(attempt) = tried {
-            lane.report_last_attempt(info, attempt);
+        let (abandoned, last_attempt) = call.abandon();
+        lane.remove(meta);
+        if let Some(attempt) = last_attempt {
+            lane.report_last_attempt(meta, attempt);
         }
-        match found {
+        match abandoned {
             Abandoned::NeverSent => {
-                lane.observer.notify(|observer| observer.expired(&info.to_call_info()));
-                let waited = lane.clock.now().since(info.submitted_at);
-                Err(info.error(LaneErrorKind::DeadlinePassed { waited }).into())
+                lane.observer.notify(|observer| observer.expired(&meta.to_call_info()));
+                let waited = lane.clock.now().since(meta.submitted_at);
+                Err(meta.error(LaneErrorKind::DeadlinePassed { waited }).into())
             }
             Abandoned::InFlight => {
-                lane.observer.notify(|observer| observer.deadline_missed(&info.to_call_info()));
-                Err(info.error(LaneErrorKind::Unanswered).into())
+                lane.observer.notify(|observer| observer.deadline_missed(&meta.to_call_info()));
+                Err(meta.error(LaneErrorKind::Unanswered).into())
             }
-            Abandoned::Completed(answer) => into_result(Some(answer), info),
-            Abandoned::Closed => into_result(None, info),
+            Abandoned::Completed(answer) => into_result(Some(answer), meta),
+            Abandoned::Closed => into_result(None, meta),
         }
     }
 
-    /// Waits for the answer for at most `timeout`. `None`: it has not come, and may yet.
+    /// Waits for the answer for at most `timeout`. Returns `None` if it has not come yet.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<R, E>> {
         match &self.state {
             State::Queued { call, lane, .. } => {
-                let until = lane.clock.now() + timeout;
-                let sleep = WaitLimit::Until(&lane.clock, until);
-                let answer = call.wait(sleep, &lane.clock);
+                let deadline = lane.clock.now() + timeout;
+                let limit = WaitLimit::Until(&lane.clock, deadline);
+                let answer = call.wait(limit, &lane.clock);
                 let is_known = answer.is_some() || call.is_closed();
                 is_known.then(|| into_result(answer, call.meta()))
             }
@@ -97,7 +97,7 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         }
     }
 
-    /// The answer, if it is here.
+    /// Returns the answer, if it has come.
     pub fn try_wait(&mut self) -> Option<Result<R, E>> {
         match &self.state {
             State::Queued { call, .. } => {
@@ -111,10 +111,10 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
 
     fn take_refusal(&mut self) -> Result<R, E> {
         match &mut self.state {
-            State::Refused { error, is_taken: told } => {
-                let again = std::mem::replace(told, true);
-                let reason = if again { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
-                Err(LaneError { kind: reason, ..error.clone() }.into())
+            State::Refused { error, is_taken } => {
+                let was_taken = std::mem::replace(is_taken, true);
+                let kind = if was_taken { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
+                Err(LaneError { kind, ..error.clone() }.into())
             }
             State::Queued { call, .. } => into_result(None, call.meta()),
         }
@@ -122,8 +122,8 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
 }
 
 impl<R, E> Ticket<R, E> {
-    /// Takes the call back. True: it was not sent, and never will be. False: it is too late, and the
-    /// answer will come; that of a call that waits for another attempt is what the last one came to.
+    /// Cancels the call. Returns `true` if it was not sent and never will be. Returns `false` if it is too late, and
+    /// the answer will come. A call that waits for another attempt is answered with the result of its last one.
     pub fn cancel(&self) -> bool {
         match &self.state {
             State::Queued { call, lane } => {
@@ -134,10 +134,10 @@ impl<R, E> Ticket<R, E> {
                         lane.observer
                             .notify(|observer| observer.cancelled(&call.meta().to_call_info()));
                     }
-                    RejectResult::AfterAttempt(attempt, unheard) => {
+                    RejectResult::AfterAttempt(attempt, answer) => {
                         lane.remove(call.meta());
                         lane.report_last_attempt(call.meta(), attempt);
-                        lane.report_late_result(call.meta(), unheard);
+                        lane.report_late_result(call.meta(), answer);
                     }
                 }
                 call.was_cancelled()
@@ -146,36 +146,36 @@ impl<R, E> Ticket<R, E> {
         }
     }
 
-    /// How many calls go before it, as things stand. `None`: it does not wait, or it waits
-    /// for another attempt or an open breaker.
+    /// Returns how many calls go before it, in the present order. `None` if it is not queued, or if it waits for
+    /// another attempt or an open breaker.
     ///
-    /// It counts the calls of its own user one by one, so it is not for a tight loop.
+    /// It counts the calls of its own user one by one, so do not call it in a tight loop.
     pub fn position(&self) -> Option<usize> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
         let ahead = lane.lock_queue().scheduler.load_ahead_of(call.meta())?;
         Some(ahead.calls())
     }
 
-    /// How long it will wait for its turn, as things stand. `None`: it does not wait, or it waits for
-    /// another attempt or an open breaker.
+    /// Returns the estimated wait until it is sent, in the present order. `None` if it is not queued, or if it waits
+    /// for another attempt or an open breaker.
     pub fn estimated_wait(&self) -> Option<Duration> {
         let State::Queued { call, lane, .. } = &self.state else { return None };
         let queue = lane.lock_queue();
         let ahead = queue.scheduler.load_ahead_of(call.meta())?;
-        let (turn, now) = lane.estimate(&queue, call.meta().cost, &ahead);
-        turn.map(|turn| turn.since(now))
+        let (turn_at, now) = lane.estimate(&queue, call.meta().cost, &ahead);
+        turn_at.map(|turn_at| turn_at.since(now))
     }
 }
 
-/// What the caller gets.
+/// Converts an answer to the result for the caller.
 fn into_result<R, E: From<LaneError>>(
     answer: Option<Answer<Result<R, E>>>,
-    info: &CallMeta,
+    meta: &CallMeta,
 ) -> Result<R, E> {
     match answer {
         Some(Ok(result)) => result,
         Some(Err(error)) => Err(error.into()),
-        None => Err(info.error(LaneErrorKind::AlreadyTaken).into()),
+        None => Err(meta.error(LaneErrorKind::AlreadyTaken).into()),
     }
 }
 
@@ -193,7 +193,7 @@ impl<R, E: From<LaneError>> Future for Ticket<R, E> {
     }
 }
 
-// Nothing in a ticket is pinned.
+// No field of a ticket is structurally pinned.
 impl<R, E> Unpin for Ticket<R, E> {}
 
 impl<R, E> Drop for Ticket<R, E> {
@@ -202,7 +202,7 @@ impl<R, E> Drop for Ticket<R, E> {
         if call.meta().effect == Effect::Read && self.cancel() {
             return;
         }
-        // Nobody waits any more. An answer that is here, or yet to come, is told to the observer.
+        // The caller is gone. The observer gets the answer, now or when it comes.
         call.detach(&mut |answer| {
             lane.observer
                 .notify(|observer| observer.late_result(&call.meta().to_call_info(), answer));

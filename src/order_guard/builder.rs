@@ -1,4 +1,4 @@
-//! How an [`OrderGuard`] is set up.
+//! The builder of an [`OrderGuard`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
 
-/// Settings of an [`OrderGuard`]; made by [`OrderGuard::builder`].
+/// Settings of an [`OrderGuard`], from [`OrderGuard::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct OrderGuardBuilder<B> {
@@ -30,7 +30,7 @@ pub struct OrderGuardBuilder<B> {
     journal: Option<std::path::PathBuf>,
 }
 
-/// The handle of the broker that is asked what became of an order.
+/// The handle of the broker that reads the order book.
 #[derive(Clone)]
 pub(super) struct LookupBroker(pub(super) Arc<dyn Broker>);
 
@@ -40,27 +40,27 @@ impl std::fmt::Debug for LookupBroker {
     }
 }
 
-/// Settings that make no guard.
+/// Why a guard cannot be built from these settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuardBuildError {
-    /// An order that is not there at once would be given up at once.
+    /// The settle time is zero, so a lost order would be given up at once.
     #[error("the settle time is zero; give it longer than an order may take to appear, as 20 s")]
     NoSettleTime,
-    /// The broker's tags have no room for one that is unique.
+    /// The broker's tags are too short to be unique.
     #[error(
         "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed to tell orders apart"
     )]
     ShortTags {
-        /// What the broker takes.
+        /// The longest tag that the broker takes.
         longest: usize,
     },
-    /// The adapter does not know when the broker's day ends, and its order book with it.
+    /// The adapter does not know when the broker's day, and its order book, ends.
     #[error(
         "the broker's `order_tags` name a zone that is not known; name one, as Asia/Kolkata or +05:30"
     )]
     NoZone,
-    /// The system has no luck to give, by which tags become unique.
+    /// The operating system's random source failed, so unique tags cannot be generated.
     #[error("no random numbers from the system, so no unique tags: {0}")]
     NoEntropy(String),
     /// The journal cannot be used.
@@ -83,42 +83,40 @@ impl<B: Broker> OrderGuardBuilder<B> {
         }
     }
 
-    /// Another handle of the same broker, by which to look into the order book; as a rule the same
-    /// proxy with an urgent priority. Without one, looks go the way that everything goes.
+    /// Sets another handle of the same broker for reads of the order book, usually the same proxy with urgent
+    /// priority. Without one, reads use the guard's own handle.
     pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
         self.lookup_broker = Some(LookupBroker(Arc::new(broker)));
         self
     }
 
-    /// How long after a call was given up its order may still appear in the book; see [the
-    /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by
-    /// default.
+    /// Sets how long after a call was given up its order may still appear in the order book; see [the
+    /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by default.
     pub fn settle_time(mut self, settle: Duration) -> Self {
         self.settle_time = settle;
         self
     }
 
-    /// What becomes of tags that the caller set.
+    /// Sets how tags of the callers are used.
     pub fn caller_tags(mut self, caller_tags: CallerTags) -> Self {
         self.caller_tags = caller_tags;
         self
     }
 
-    /// What time it is; take the one that the broker's proxy has.
+    /// Sets the clock; use that of the broker's proxy.
     pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
         self.clock = clock.into();
         self
     }
 
-    /// Tells of an order that turns up after its caller was told that it is
-    /// [`Absent`](crate::BrokerError::Absent) or of unknown outcome, or after
-    /// [`recover`](OrderGuard::recover) said so. Of an order in slices it tells each time that another slice is
-    /// found in the market, until all are. It is found in any order book that is read through this guard,
-    /// and in what is handed to [`told`](OrderGuard::order_update); nothing is read for it alone. Its end is noted in the
-    /// journal. Without this, only `recover` tells.
+    /// Sets a callback for an order that appears after it was reported as [`Absent`](crate::BrokerError::Absent) or
+    /// of unknown outcome, to its caller or by [`recover`](OrderGuard::recover). For an order in slices, it is called
+    /// each time another slice is found in the market, until all are. Orders are found in any order book that is read
+    /// through this guard, and in an [`order_update`](OrderGuard::order_update); no read is made for this alone. The
+    /// outcome is recorded in the journal. Without a callback, only `recover` reports such orders.
     ///
-    /// `tell` is called on the thread that read the book, with no lock held; of two threads that found two slices,
-    /// the one with fewer may tell last. A panic in it is contained.
+    /// `callback` runs on the thread that read the order book, with no lock held. If two threads find two slices, the
+    /// call with fewer slices may come last. A panic in it is caught.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -130,15 +128,18 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # let _ = guard;
     /// # }
     /// ```
-    pub fn on_turned_up(mut self, tell: impl Fn(&RecoveredOrder) + Send + Sync + 'static) -> Self {
-        self.hooks.on_turned_up = Hook::new(tell);
+    pub fn on_turned_up(
+        mut self,
+        callback: impl Fn(&RecoveredOrder) + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_turned_up = Hook::new(callback);
         self
     }
 
-    /// Tells of an order that went [for an exit](OrderGuard::for_exits) without being in the journal, after it was
-    /// sent. No other order is sent then.
+    /// Sets a callback for an order that was sent [as an exit](OrderGuard::for_exits) although the journal could not
+    /// record it. It is called after the order was sent. Other orders are not sent in that case.
     ///
-    /// `tell` is called on the thread that placed the order. A panic in it is contained.
+    /// `callback` runs on the thread that placed the order. A panic in it is caught.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -150,33 +151,31 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # let _ = guard;
     /// # }
     /// ```
-    pub fn on_unrecorded(mut self, tell: impl Fn(&Unrecorded) + Send + Sync + 'static) -> Self {
-        self.hooks.on_unrecorded = Hook::new(tell);
+    pub fn on_unrecorded(mut self, callback: impl Fn(&Unrecorded) + Send + Sync + 'static) -> Self {
+        self.hooks.on_unrecorded = Hook::new(callback);
         self
     }
 
-    /// Writes each order into the file `path` before it is sent, and what became of it after; so
-    /// that what was unknown when the process ended can be asked by
-    /// [`recover`](OrderGuard::recover) after a restart. The file is made if it is not there; one
-    /// file is for one account, by whatever path it is reached. Beside it, the file's path with `.lock`
-    /// keeps a second process out, and `.new` is the next journal in the making.
+    /// Sets the file that records each order before it is sent, and its outcome. So [`recover`](OrderGuard::recover)
+    /// can find, after a restart, what was unknown when the process ended. The file is created if it does not exist.
+    /// One file is for one account, whichever path leads to it. Beside it, a file with the extension `.lock` excludes
+    /// a second process, and `.new` is a replacement that is being written.
     ///
-    /// If somebody deletes the file while the guard has it open, it is made anew before the next order. If somebody
-    /// replaces or changes it, no order is sent any more.
+    /// If the file is deleted while the guard has it open, it is recreated before the next order. If it is replaced
+    /// or changed, no more orders are sent.
     ///
-    /// An order that cannot be written down is not sent. A change or a cancellation is not written
-    /// down: the order itself shows what became of it, and a full disk must keep nobody from
-    /// getting out.
+    /// An order that cannot be recorded is not sent. Changes and cancellations are not recorded: the order itself
+    /// shows their outcome, and a full disk must not prevent an exit.
     #[cfg(feature = "journal")]
     pub fn journal(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.journal = Some(path.into());
         self
     }
 
-    /// The guard.
+    /// Builds the guard.
     ///
     /// # Errors
-    /// A setting makes no sense, or the journal cannot be used; the error says what to do.
+    /// A setting is invalid, or the journal cannot be used; the error says what to do.
     pub fn build(self) -> Result<OrderGuard<B>, GuardBuildError> {
         if self.settle_time.is_zero() {
             return Err(GuardBuildError::NoSettleTime);
@@ -232,7 +231,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     }
 }
 
-/// The journal, and the intents it holds.
+/// The journal, and the intents in it.
 type Opened = (Option<Box<dyn IntentLog>>, Vec<Intent>);
 
 #[cfg(all(test, feature = "mock"))]
@@ -248,7 +247,7 @@ mod tests {
     };
     use crate::clock::ManualClock;
 
-    /// A journal that cannot take another line.
+    /// A journal that cannot be written.
     #[derive(Debug)]
     struct FullLog;
 
@@ -275,13 +274,13 @@ mod tests {
         );
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1);
         for _ in 0..2 {
-            // Under a tag of one's own, which stays free.
+            // With a tag of the caller, which stays free.
             let error = guard.place_order(&order.clone().tag("mine")).unwrap_err();
             assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
             assert!(error.to_string().contains("could not be written into the journal"), "{error}");
         }
         assert_eq!(guard.recover(), []);
-        // Out one always gets.
+        // Cancelling must work even when the journal is full.
         assert_eq!(guard.cancel_order(&OrderId::new("1")), Ok(()));
     }
 
@@ -294,9 +293,9 @@ mod tests {
         let lost = || BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset"));
         urgent.expect_place_order().times(1).returning(move |_| Err(lost()));
         let told = Arc::new(Mutex::new(Vec::new()));
-        let tell = Arc::clone(&told);
+        let callback = Arc::clone(&told);
         let guard = OrderGuard::builder(MockBroker::new()).on_unrecorded(move |it| {
-            tell.lock().push((it.tag.clone(), it.error.clone()));
+            callback.lock().push((it.tag.clone(), it.error.clone()));
             panic!("and whoever is told dies");
         });
         let clock = ManualClock::auto_advancing();
@@ -314,7 +313,7 @@ mod tests {
             let twice = exits.place_order(&order.clone().tag(tag)).unwrap_err();
             assert!(matches!(twice, BrokerError::NotSent(_)), "{twice}");
             if tag == "b" {
-                // It can still be asked after, as long as this process lives.
+                // It can still be recovered, as long as this process lives.
                 exits.place_order(&order.clone().tag("c")).unwrap_err();
             }
         }

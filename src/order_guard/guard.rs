@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
-
 use super::builder::OrderGuardBuilder;
 use super::pending::{ClaimedIntent, IntentOutcome};
 use super::reconcile::amendment;
@@ -14,20 +12,17 @@ use super::reconcile::resolve::{is_outcome_unknown, unresolved_error};
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
 use super::tags::{CallerTags, validate_caller_tag};
-use crate::Session;
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    LookupResult, Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Profile, Quote, QuoteBatch, QuoteBatchLimit, Quotes, Rows, SlicedOrder,
-    TagSupport, Trade,
+    Broker, BrokerError, LookupResult, Order, OrderCancel, OrderChange, OrderId, OrderRequest,
+    Rows, SlicedOrder, TagSupport, delegate_broker,
 };
-use crate::quota::{Limits, Moment};
+use crate::quota::Moment;
 
-/// A [`Broker`] that finds out what became of an order when the broker within cannot say; see [the
-/// module](super). All other calls go through.
+/// A [`Broker`] that finds the outcome of an order whose answer was lost; see [the module](super). All other calls
+/// pass through.
 ///
-/// A clone, and a guard made by [`around`](Self::around), share the orders without an answer and
-/// the journal.
+/// Cheap to clone. Clones, and guards from [`with_inner`](Self::with_inner), share the pending orders and the
+/// journal.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -56,7 +51,7 @@ use crate::quota::{Limits, Moment};
 /// # Ok::<(), lanekeeper::order_guard::GuardBuildError>(())
 /// ```
 ///
-/// Looks into the order book go through the lanes like any other call. Let them go first:
+/// Reads of the order book pass through the lanes like any other call. Give them priority:
 ///
 /// ```
 /// # #[cfg(feature = "paper")] {
@@ -94,7 +89,7 @@ impl<B: Broker> OrderGuard<B> {
         &self.inner
     }
 
-    /// The same guard around another handle of the same broker, as one with other call options.
+    /// Returns the same guard around another handle of the same broker, for example one with other call options.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -118,16 +113,16 @@ impl<B: Broker> OrderGuard<B> {
         }
     }
 
-    /// The same guard for callers that wait no longer than this once an answer is lost. Then they leave, with
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) and [`LookupResult::NotYet`] in its trail, and go on. Without it a
-    /// caller waits for the settle time.
+    /// Returns the same guard for callers that wait at most this long once an answer is lost. Then they get
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) with [`LookupResult::NotYet`]. Without it a caller waits for
+    /// the settle time.
     ///
-    /// The order is not lost by that. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told if it is in a book
-    /// that is read later, and [`recover_one`](Self::recover_one) goes on with the search where its caller left it: in a
-    /// thread of its own, or with a patience of zero, which is one look each time, from the strategy's own loop.
+    /// The order stays pending. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is called if an order book that is
+    /// read later shows it. [`recover_one`](Self::recover_one) continues the search: in another thread, or from the
+    /// strategy's own loop with a wait of zero, which is one read each time.
     ///
-    /// A look that this caller sent is waited for: bound it by a deadline of the handle for
-    /// [`lookups`](OrderGuardBuilder::lookup_broker). One that another caller sent is not.
+    /// The caller waits for a read that it sent itself: bound it with a deadline on the handle of
+    /// [`lookup_broker`](OrderGuardBuilder::lookup_broker). It does not wait for a read of another caller.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -148,25 +143,26 @@ impl<B: Broker> OrderGuard<B> {
     /// let strategy = guard.clone().max_search_wait(Duration::from_secs(1));
     /// let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10);
     /// let error = strategy.place_order(&order).unwrap_err();
-    /// let trail = error.detail().and_then(|detail| detail.lookup.clone()).expect("a trail");
-    /// assert_eq!(trail.result, LookupResult::NotYet);
+    /// let lookup = error.detail().and_then(|detail| detail.lookup.clone()).expect("a lookup");
+    /// assert_eq!(lookup.result, LookupResult::NotYet);
     ///
-    /// // Elsewhere, or later.
-    /// let found = guard.recover_one(&trail.tag.unwrap_or_default()).expect("nobody else asked");
+    /// // In another thread, or later.
+    /// let tag = lookup.tag.unwrap_or_default();
+    /// let found = guard.recover_one(&tag).expect("no other search has it");
     /// assert!(matches!(found.outcome, RecoveredOutcome::Absent(_)));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "it is another handle of the same guard"]
-    pub fn max_search_wait(self, patience: Duration) -> Self {
-        Self { max_search_wait: Some(patience), ..self }
+    pub fn max_search_wait(self, polling: Duration) -> Self {
+        Self { max_search_wait: Some(polling), ..self }
     }
 
-    /// The same guard for exits, around a handle of the same broker, as one of
-    /// [`Priority::URGENT`](crate::Priority::URGENT): that the order goes first is a matter of the handle. What this
-    /// adds is that it is sent even if the journal cannot be written, as on a full disk: a position that cannot be closed is worse than an order
-    /// that is not asked after when the process dies within its call.
-    /// [`on_unrecorded`](OrderGuardBuilder::on_unrecorded) is told of it.
+    /// Returns the same guard for exits, around a handle of the same broker, for example one with
+    /// [`Priority::URGENT`](crate::Priority::URGENT). The handle decides the priority. This guard adds that an order
+    /// is sent even if the journal cannot be written, as on a full disk: a position that cannot be closed is worse
+    /// than an order that is not recovered if the process dies during its call.
+    /// [`on_unrecorded`](OrderGuardBuilder::on_unrecorded) is then called.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -185,35 +181,28 @@ impl<B: Broker> OrderGuard<B> {
         OrderGuard { is_for_exits: true, ..self.with_inner(broker) }
     }
 
-    /// Asks after every order without a final answer: those that an earlier process left in the
-    /// journal, and those of this one that were answered as [`OutcomeUnknown`](BrokerError::OutcomeUnknown) or
-    /// [`Absent`](BrokerError::Absent), or in part so. Nothing is sent again. Orders under way are
-    /// left alone.
+    /// Searches for every order without a final answer: those that an earlier process left in the journal, and those
+    /// of this one that ended as [`OutcomeUnknown`](BrokerError::OutcomeUnknown) or [`Absent`](BrokerError::Absent),
+    /// wholly or in part. Nothing is sent again. Orders in flight are left alone.
     ///
-    /// Waits until all are found, or for the settle time. It counts from when an order was given up, so what was
-    /// looked for that long already needs two looks at most; and for an order of an earlier process
-    /// from when this guard was built, since nobody knows when the other sent its last. What is
-    /// [`RecoveredOutcome::Unknown`](super::RecoveredOutcome), or has a slice of unknown outcome, is kept, and asked after again
-    /// by the next call; for
-    /// an order of another trading day nobody waits. Answers are noted in the journal at the end: if
-    /// the process dies before, the next one finds them again.
+    /// Waits until all are found, or for the settle time. This counts from when an order was given up, so an order
+    /// that was searched for that long needs two more reads at most. For an order of an earlier process it counts
+    /// from when this guard was built, because it is unknown when that process sent its last order. An order with the
+    /// outcome [`RecoveredOutcome::Unknown`](super::RecoveredOutcome), or with a slice of unknown outcome, stays
+    /// pending for the next call. There is no wait for an order of another trading day. Outcomes are recorded in the
+    /// journal at the end: if the process dies before, the next one finds them again.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
     /// use lanekeeper::order_guard::RecoveredOutcome;
     /// use lanekeeper::{OrderGuard, PaperBroker};
     ///
-    /// let broker = OrderGuard::builder(PaperBroker::builder().build()?).build()?;
-    /// for order in broker.recover() {
-    ///     match &order.outcome {
-    ///         RecoveredOutcome::Placed(id) => println!("{} is order {id}", order.tag),
-    ///         RecoveredOutcome::PartlyPlaced(slices) => println!("{}: {slices}", order.tag),
-    ///         RecoveredOutcome::Rejected(why) => println!("{} was rejected: {why}", order.tag),
-    ///         RecoveredOutcome::Absent(evidence) => println!("{} is not there: {evidence}", order.tag),
-    ///         // Somebody has to find out: `forget` it then.
-    ///         other => println!("{}: {other:?}", order.tag),
-    ///     }
-    /// }
+    /// let broker = OrderGuard::builder(PaperBroker::builder().build()?).build()?; for order in broker.recover() {
+    /// match &order.outcome { RecoveredOutcome::Placed(id) => println!("{} is order {id}", order.tag),
+    /// RecoveredOutcome::PartlyPlaced(slices) => println!("{}: {slices}", order.tag), RecoveredOutcome::Rejected(why)
+    /// => println!("{} was rejected: {why}", order.tag), RecoveredOutcome::Absent(evidence) => println!("{} is not
+    /// there: {evidence}", order.tag), // A person has to find out, and then calls `abandon`. other => println!("{}:
+    /// {other:?}", order.tag), } }
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -225,29 +214,30 @@ impl<B: Broker> OrderGuard<B> {
         )
     }
 
-    /// The same for the order of this tag alone, which is in the trail of the error that its caller got. `None` if
-    /// nothing is to be asked: somebody waits for its answer, or the answer is known, as after
-    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) was told. See [`patience`](Self::max_search_wait) for an example.
+    /// Like [`recover`](Self::recover), for the order with this tag alone; the tag is in the
+    /// [`OrderLookup`](crate::broker::OrderLookup) of its error. Returns `None` if there is nothing to search for: a
+    /// caller waits for its answer, or the answer is known, as after
+    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up). See [`max_search_wait`](Self::max_search_wait) for an
+    /// example.
     pub fn recover_one(&self, tag: &str) -> Option<RecoveredOrder> {
         let left = self.state.pending_intents.claim_orphaned_by_tag(tag)?;
         self.state.recover_orders(vec![left], self.lookup_broker(), self.caller_deadline()).pop()
     }
 
-    /// Asks no more after the order of this tag, which stayed
-    /// [`Unknown`](super::RecoveredOutcome::Unknown): somebody knows by now what became of it, from the
-    /// broker's statements or a telephone. Says whether there was one. One whose caller still waits
-    /// is left alone, and so is one that [`recover`](Self::recover) asks after at this moment.
+    /// Stops searching for the order with this tag, which stayed [`Unknown`](super::RecoveredOutcome::Unknown),
+    /// because its outcome is known from elsewhere, such as the broker's statements or a telephone call. Returns
+    /// whether there was such an order. It leaves an order alone whose caller still waits, or which
+    /// [`recover`](Self::recover) is searching for.
     pub fn abandon(&self, tag: &str) -> bool {
         let left = self.state.pending_intents.claim_orphaned_by_tag(tag);
-        left.map(|flight| flight.close_as(&IntentOutcome::Forgotten)).is_some()
+        left.map(|claimed| claimed.close_as(&IntentOutcome::Forgotten)).is_some()
     }
 
-    /// Hands in the state of an order that was learned elsewhere: from a postback, a stream, a page. If it is
-    /// one whose caller was told that it is absent or of unknown outcome, that is settled now, and
-    /// [`on_turned_up`](OrderGuardBuilder::on_turned_up) is told; where that is not set this does nothing. The
-    /// slices of an order may come one by one: each that is in the market is told, and the last settles it. Give
-    /// each order the [id](Order::id) that the broker's book gives it, for by that it is known again. While its caller
-    /// waits, the order is found by this as well.
+    /// Passes in the state of an order from another source: a postback, a stream, a page. If the order was reported
+    /// as absent or of unknown outcome, it is settled now, and [`on_turned_up`](OrderGuardBuilder::on_turned_up) is
+    /// called; without that callback this does nothing. The slices of an order may arrive one by one: each one in the
+    /// market is reported, and the last one settles the order. Each order needs the [id](Order::id) of the broker's
+    /// order book, which identifies it later. While its caller waits, this ends the wait as well.
     pub fn order_update(&self, order: &Order) {
         self.state.scan_book(std::slice::from_ref(order), false);
     }
@@ -256,9 +246,9 @@ impl<B: Broker> OrderGuard<B> {
         &self.state
     }
 
-    /// When a caller leaves that begins to wait now.
+    /// Returns when a caller that starts to wait now stops waiting.
     pub(super) fn caller_deadline(&self) -> Option<Moment> {
-        self.max_search_wait.map(|patience| self.state.polling.clock.now() + patience)
+        self.max_search_wait.map(|polling| self.state.polling.clock.now() + polling)
     }
 
     pub(super) fn lookup_broker(&self) -> &dyn Broker {
@@ -268,7 +258,7 @@ impl<B: Broker> OrderGuard<B> {
         }
     }
 
-    /// Notes an order that is about to be sent. Before the first one with a tag of the caller's own the book is read;
+    /// Registers an order that is about to be sent. Before the first one with a caller's tag, the order book is read;
     /// an exit does not wait for that.
     fn register_intent(&self, order: &OrderRequest) -> Result<ClaimedIntent<'_>, BrokerError> {
         let shared = &self.state;
@@ -276,23 +266,18 @@ impl<B: Broker> OrderGuard<B> {
             && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
             && *shared.order_tags.support() != TagSupport::None;
         if has_own && !self.is_for_exits {
-            // By the handle of the order, whose deadline holds for this too: an order must not go later than its
-            // caller would have it.
+            // Read by the handle of the order, whose deadline then applies: an order must not be sent later than its
+            // caller wants.
             shared.read_baseline(&self.inner, self.caller_deadline());
         }
-        let begun = shared.book_history.last_read_number();
-        shared.pending_intents.register(self.new_intent(order)?, self.is_for_exits, begun)
+        let last_read = shared.book_history.last_read_number();
+        shared.pending_intents.register(self.new_intent(order)?, self.is_for_exits, last_read)
     }
 
-    /// The order with a tag that no other has.
+    /// Returns the order with a unique tag.
     fn new_intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
-        let GuardState {
-            caller_tags,
-            tag_generator: tags,
-            polling: patience,
-            order_tags: support,
-            ..
-        } = &*self.state;
+        let GuardState { caller_tags, tag_generator: tags, polling, order_tags: support, .. } =
+            &*self.state;
         let tag = order.tag.as_deref().unwrap_or_default();
         let (tag, own) = match caller_tags {
             CallerTags::AsIs if !tag.is_empty() => {
@@ -300,28 +285,33 @@ impl<B: Broker> OrderGuard<B> {
             }
             CallerTags::AsIs | CallerTags::Prefix => (tags.next(tag)?, false),
         };
-        let at = patience.clock.wall_clock().timestamp;
+        let at = polling.clock.wall_clock().timestamp;
         Ok(Intent { order: order.clone().tag(tag.clone()), tag, own, at })
     }
 }
 
 impl<B: Broker> Broker for OrderGuard<B> {
+    delegate_broker! {
+        to self.inner;
+        except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, orders
+    }
+
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let flight = self.register_intent(order)?;
-        let intent = Arc::clone(&flight.intent);
-        let again = || {
+        let claim = self.register_intent(order)?;
+        let intent = Arc::clone(&claim.intent);
+        let resend = || {
             let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
         let placed = match self.inner.place_order(&intent.order) {
             Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&flight, lost, again).and_then(SlicedOrder::complete)
+                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::complete)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.with_lookup(*order))))
             }
             known => {
-                // One that waited over midnight has a time of two days.
+                // If the order waited past midnight, `intent.at` is a time of the day before.
                 if let (Ok(id), true) =
                     (&known, self.state.pending_intents.is_in_todays_book(intent.at))
                 {
@@ -334,26 +324,26 @@ impl<B: Broker> Broker for OrderGuard<B> {
                 known
             }
         };
-        // After the sending, which it must not hold up.
-        self.state.report_unrecorded(&flight);
-        flight.record_answer(&placed);
+        // Reported after the order was sent, because the callback must not delay it.
+        self.state.report_unrecorded(&claim);
+        claim.record_answer(&placed);
         placed
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let flight = self.register_intent(order)?;
-        let intent = Arc::clone(&flight.intent);
-        let again = || self.inner.place_sliced(&intent.order);
+        let claim = self.register_intent(order)?;
+        let intent = Arc::clone(&claim.intent);
+        let resend = || self.inner.place_sliced(&intent.order);
         let placed = match self.inner.place_sliced(&intent.order) {
             Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&flight, lost, again).and_then(SlicedOrder::in_market)
+                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::in_market)
             }
             known => known.map(|order| intent.with_lookup(order)),
         };
-        self.state.report_unrecorded(&flight);
+        self.state.report_unrecorded(&claim);
         match &placed {
-            Ok(order) => flight.record_sliced_answer(order),
-            Err(error) => flight.record_answer(&Err(error.clone())),
+            Ok(order) => claim.record_sliced_answer(order),
+            Err(error) => claim.record_answer(&Err(error.clone())),
         }
         placed
     }
@@ -361,8 +351,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         match self.inner.modify_order(id, change) {
             Err(lost) if is_outcome_unknown(&lost) && !amendment::is_visible(change) => {
-                let words = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
-                Err(unresolved_error(lost, &words, None, LookupResult::Unclear))
+                let reason = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
+                Err(unresolved_error(lost, &reason, None, LookupResult::Unclear))
             }
             Err(lost) if is_outcome_unknown(&lost) => {
                 let in_place = self.state.order_tags.is_changed_in_place();
@@ -382,112 +372,33 @@ impl<B: Broker> Broker for OrderGuard<B> {
         self.cancel_and_resolve(id, || self.inner.cancel_order_with(id, cancel))
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        self.inner.order_history(id)
-    }
-
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         let book = self.inner.orders()?;
         self.state.scan_book(&book, book.problems.is_empty());
         Ok(book)
     }
-
-    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.inner.trades()
-    }
-
-    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        self.inner.order_trades(id)
-    }
-
-    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        self.inner.positions()
-    }
-
-    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        self.inner.holdings()
-    }
-
-    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        self.inner.margins()
-    }
-
-    fn profile(&self) -> Result<Profile, BrokerError> {
-        self.inner.profile()
-    }
-
-    fn instruments(
-        &self,
-        exchange: Option<&Exchange>,
-    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.inner.instruments(exchange)
-    }
-
-    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        self.inner.quotes(instruments)
-    }
-
-    fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
-        self.inner.quotes_of(batch)
-    }
-
-    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        self.inner.candles(request)
-    }
-
-    fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
-        self.inner.quote(instrument)
-    }
-
-    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
-        self.inner.ltp(instrument)
-    }
-
-    fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
-        self.inner.ohlc(instrument)
-    }
-
-    fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
-        self.inner.order(id)
-    }
-
-    fn documented_limits(&self) -> Limits {
-        self.inner.documented_limits()
-    }
-
-    fn session(&self) -> Option<Session> {
-        self.inner.session()
-    }
-
-    fn order_tags(&self) -> OrderTags {
-        self.inner.order_tags()
-    }
-
-    fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        self.inner.quote_batch_limit()
-    }
 }
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { inner: within, state: shared, is_for_exits: exits, max_search_wait: patience } =
+        let Self { inner: within, state: shared, is_for_exits: exits, max_search_wait: polling } =
             self;
         let shared = Arc::clone(shared);
         Self {
             inner: within.clone(),
             state: shared,
             is_for_exits: *exits,
-            max_search_wait: *patience,
+            max_search_wait: *polling,
         }
     }
 }
 
 impl<B: fmt::Debug> fmt::Debug for OrderGuard<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GuardState { polling: patience, caller_tags, order_tags: support, .. } = &*self.state;
+        let GuardState { polling, caller_tags, order_tags: support, .. } = &*self.state;
         f.debug_struct("OrderGuard")
             .field("within", &self.inner)
-            .field("settle", &patience.settle_time)
+            .field("settle", &polling.settle_time)
             .field("caller_tags", caller_tags)
             .field("tags", support)
             .finish_non_exhaustive()

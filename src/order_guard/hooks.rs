@@ -1,4 +1,4 @@
-//! Who is told of what is in no answer: an order that turns up late, and an exit that is not in the journal.
+//! Callbacks for what no answer contains: an order that appears late, and an exit that is not in the journal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use super::recover::RecoveredOrder;
 use crate::broker::OrderRequest;
 use crate::panic::catch_panic;
 
-/// Who is told.
+/// The callbacks of a guard.
 #[derive(Debug, Default)]
 pub(super) struct GuardHooks {
-    /// Of orders that turn up after their callers were answered.
+    /// For orders that appear after their callers were answered.
     pub(super) on_turned_up: Hook<RecoveredOrder>,
-    /// Of exits that are not in the journal.
+    /// For exits that are not in the journal.
     pub(super) on_unrecorded: Hook<Unrecorded>,
 }
 
-/// An order that was sent although it could not be written into the journal; see
+/// An order that was sent although the journal could not record it; see
 /// [`on_unrecorded`](super::OrderGuardBuilder::on_unrecorded).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unrecorded {
-    /// The tag to look for in the order book, should its caller get no answer.
+    /// The tag to search for in the order book, if its caller gets no answer.
     pub tag: String,
     /// The order.
     pub order: OrderRequest,
@@ -29,7 +29,7 @@ pub struct Unrecorded {
     pub error: String,
 }
 
-/// A function of the caller's, if there is one.
+/// A user's callback, if there is one.
 pub(super) struct Hook<T>(Option<Arc<Callback<T>>>);
 
 type Callback<T> = dyn Fn(&T) + Send + Sync;
@@ -43,7 +43,7 @@ impl<T> Hook<T> {
         self.0.is_some()
     }
 
-    /// A panic in it is the caller's own, and no reason to lose an answer.
+    /// Calls it. A panic in it is caught, so that no answer is lost.
     pub(super) fn call(&self, what: &T) {
         if let Some(tell) = &self.0 {
             let _ = catch_panic(|| tell(what));

@@ -1,8 +1,8 @@
-//! Orders that turn up after all.
+//! Orders that appear after they were given up.
 //!
-//! A caller whose order was absent, or of unknown outcome, was answered, and goes on. If the order appears later it
-//! has to be told. Nothing is read for that alone: every order book that is read through the guard is looked
-//! over for all orders without a final answer, and of those whose callers were answered this tells.
+//! A caller whose order was absent or of unknown outcome got that answer and went on. If the order appears later, it
+//! must be reported. No read is made for this alone: every order book that is read through the guard is scanned for
+//! all pending orders, and those whose callers were answered are reported.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 impl GuardState {
-    /// Reads the order book for a search, and looks it over for other orders.
+    /// Reads the order book for a search, and scans it for other orders.
     pub(super) fn read_book(
         &self,
         broker: &dyn Broker,
@@ -28,9 +28,9 @@ impl GuardState {
         Ok(book)
     }
 
-    /// Reads the book before the first order of an own tag on a day, so that what is in it is not taken for that order.
-    /// Only once: if the book cannot be read, no order is to wait for it again. Orders that come meanwhile share the
-    /// look. No lock is held: who is told of what the look finds may place an order.
+    /// Reads the order book before the first order with a caller's tag on a day, so that orders in it are not
+    /// mistaken for that order. Only once: if the read fails, no later order waits for it again. Concurrent orders
+    /// share the read. No lock is held, because a callback for what the read finds may place an order.
     pub(super) fn read_baseline(&self, broker: &dyn Broker, caller_deadline: Option<Moment>) {
         let today = self.pending_intents.today();
         if self.book_history.has_baseline(today)
@@ -38,14 +38,14 @@ impl GuardState {
         {
             return;
         }
-        // A broker that panics says nothing, and the order itself will show it.
+        // A panic of the broker is ignored here; the order itself will meet it.
         let _ =
             catch_panic(|| self.read_book(broker, self.polling.search_deadline(), caller_deadline));
         *self.book_history.baseline_tried_on.lock() = Some(today);
     }
 
-    /// Looks for all orders without a final answer, and tells of those that nobody waits for any more. Without a
-    /// hook it only remembers what is here; `recover` tells then. It may be a whole book, or less.
+    /// Scans `book`, which may be incomplete, for all pending orders, and reports those without a waiting caller.
+    /// Without a callback it only records them, for `recover`.
     pub(super) fn scan_book(&self, book: &[Order], is_whole: bool) {
         self.book_history.record_orders(self.pending_intents.today(), book, is_whole);
         let turned_up = self.pending_intents.collect_findings(|intent, known, is_left| {
@@ -72,7 +72,7 @@ impl GuardState {
         }
     }
 
-    /// What is to be told of an order: the last word, or that another slice of it is in the market.
+    /// Returns what to report of an order: its final outcome, or that another slice is in the market.
     fn new_finding(
         &self,
         intent: &Intent,

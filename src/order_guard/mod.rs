@@ -1,24 +1,17 @@
 //! At most once, and always an answer: orders in front of a broker that may lose its own.
 //!
-//! A connection that breaks after an order was sent leaves the worst of questions: is it in the
-//! market? Sending it again may buy twice, and giving up may leave a position that nobody knows of.
-//! An [`OrderGuard`] finds out. It gives each order a unique tag, and when the outcome is unknown it
-//! looks for the tag in the broker's order book, until it is found or until an order would long be
-//! there. It is a decorator: strategies see a [`Broker`](crate::Broker), and nothing changes for
-//! them but the answers.
+//! If a connection breaks after an order was sent, it is unknown whether the order is in the market. To send it again
+//! may buy twice, and to give up may leave an unknown position. An [`OrderGuard`] finds out. It gives each order a
+//! unique tag. If the outcome is unknown, it searches the broker's order book for the tag, until the order is found
+//! or would have appeared. It is a decorator: strategies see a [`Broker`](crate::Broker), and only the answers
+//! change.
 //!
-//! - `follow` finds out what became of a write whose answer is lost.
-//! - `find` says whether an order in the book, or a row that cannot be read, is the one that was meant.
-//! - `book_history` says whose an order is by what the book showed before, where the clocks are wrong.
-//! - `shown` is what a book shows of it: one order, or slices.
-//! - `hooks` are who is told of what is in no answer.
-//! - `change` tells from an order whether a change or a cancellation was made.
-//! - `patience` says when to look, and `evidence` when the looks so far are the last word.
-//! - `book` shares one look into the book among all who wait for one.
-//! - `tags` makes tags that no other order has, and checks those of the callers.
-//! - `recover` asks after the orders without a final answer, and `watch` finds those that turn up late.
-//! - `intents` are the orders without a final answer.
-//! - `journal` (feature `journal`) keeps them over the end of the process.
+//! - `guard.rs` is the guard in front of a broker, `builder.rs` its settings, and `hooks.rs` its callbacks.
+//! - `tags.rs` makes unique tags, and validates those of the callers.
+//! - `pending.rs` holds the orders without a final answer; `journal/` (feature `journal`) keeps them across processes.
+//! - `reconcile/` finds the outcome of a write whose answer was lost, by reads of the order book.
+//! - `recover.rs` searches for the orders without a final answer; `late_orders.rs` finds those that appear later.
+//! - `state.rs` is what all handles of one guard share.
 //!
 //! # What becomes of a call
 //!
@@ -41,46 +34,45 @@
 //! | .. to a market order, which the broker may show as the limit order that it makes of it | nothing is sent again | `OutcomeUnknown`, `LookupResult::Unclear` |
 //! | .. of the visible quantity, the market protection or an extra field | nothing is sent again: no book shows it | `OutcomeUnknown`, `LookupResult::Unclear` |
 //!
-//! An error of unknown outcome, and one of an absent order, has a [`OrderLookup`](crate::broker::OrderLookup): the tag to
-//! look for, and what was seen so far. So has a slice of unknown outcome, and one that is absent. An order is
-//! left to be asked after by [`recover`](OrderGuard::recover) then, and is watched for: one that turns up after all, in any order book that is read through the guard or in what is handed to
-//! [`OrderGuard::order_update`], is reported to [`OrderGuardBuilder::on_turned_up`] and noted in the journal.
+//! An error of unknown outcome, or of an absent order, has an [`OrderLookup`](crate::broker::OrderLookup): the tag,
+//! and what the search has found so far. So has a slice of unknown outcome or that is absent. Such an order stays
+//! pending for [`recover`](OrderGuard::recover), and is watched for: if it appears later, in any order book that is
+//! read through the guard or in an [`OrderGuard::order_update`], it is reported to
+//! [`OrderGuardBuilder::on_turned_up`] and recorded in the journal.
 //!
-//! An order is taken for sliced if it asks for that ([`OrderRequest::autoslice`](crate::OrderRequest)), or
-//! if the book shows nothing of it but orders that have a parent. A parent whose own quantity is that of
-//! the whole order is a name for its slices; otherwise it is one of them, as at Kite.
+//! An order counts as sliced if it asks for that ([`OrderRequest::autoslice`](crate::OrderRequest)), or if the order
+//! book shows only orders with a parent for it. A parent whose own quantity is that of the whole order only groups
+//! its slices; otherwise it is one of them, as at Kite.
 //!
 //! # The settle time
 //!
-//! It is the one thing that is assumed: how long after a call was given up its order may still
-//! appear in the book. Kite had one appear after 8 s. It must also cover a call that its caller gave
-//! up while it was under way, so it is to be longer than the adapter's timeout. "Not there" counts
-//! only from two looks that were sent after the settle time, a tenth of it apart and not more than 2 s; and a look
-//! that failed is not "not there". The looks are kept with the order: [`recover`](OrderGuard::recover) goes on where
-//! the search of its caller ended, who may leave before ([`patience`](OrderGuard::max_search_wait)).
+//! The settle time is the one assumption: how long after a call was given up its order may still appear in the order
+//! book. At Kite one appeared after 8 s. It must also cover a call that its caller gave up while it was in flight, so
+//! it should be longer than the adapter's timeout. An order is absent only after two reads that were sent after the
+//! settle time, a tenth of it apart and at most 2 s, and did not show it. A failed read is no evidence. The evidence
+//! is kept with the order: [`recover`](OrderGuard::recover) continues where the search of its caller ended, which may
+//! stop earlier ([`max_search_wait`](OrderGuard::max_search_wait)).
 //!
-//! A look that is refused, by the broker for coming too fast or by a lane whose breaker is open, is
-//! sent again when it was told to come back, in no more than the settle time. One that fails otherwise
-//! is sent again soon. Five failures after the settle time end the search; so do, at any time, five
-//! answers in a row by which nothing works ([`Fatal`](crate::BrokerError::Fatal),
-//! [`Unauthorized`](crate::BrokerError::Unauthorized)), about 4 s: a gateway's page says "forbidden" too, but
-//! goes away. After a new login, [`recover`](OrderGuard::recover) finds what
-//! is left. A look that takes longer than the settle time is taken to hang: one of those
-//! who wait for it looks alone, and the others leave after the settle time and as long again.
+//! A read that is refused, because of throttling or an open circuit breaker, is repeated when the refusal allows it,
+//! after the settle time at most. A read that fails otherwise is repeated soon. Five failures after the settle time
+//! end the search. So do, at any time, five `Fatal` or `Unauthorized` answers in a row
+//! ([`Fatal`](crate::BrokerError::Fatal), [`Unauthorized`](crate::BrokerError::Unauthorized)), which takes about 4 s:
+//! a gateway's error page may say "forbidden" too, but only for a while. After a new login,
+//! [`recover`](OrderGuard::recover) finds the rest. A read that takes longer than the settle time counts as hung: one
+//! of its waiters reads alone, and the others leave after twice the settle time.
 //!
 //! # Tags
 //!
-//! The guard's tags are letters and digits, as long as the broker takes them: luck from the system,
-//! drawn once for each guard, and a count. For a tag of your own see [`CallerTags`].
+//! The guard's tags are letters and digits, as long as the broker allows: a random series, drawn once for each guard,
+//! and a counter. For a tag of your own see [`CallerTags`].
 //!
 //! # When the journal cannot be opened
 //!
-//! A torn last line is no harm: its order was not sent. Any other line that is not what was written is
-//! `JournalError::Corrupt`, as the order in it may be in the market. The error names the tags of the
-//! orders without an answer in the other lines. To go on: look through the broker's order book for
-//! those tags, and for orders that nobody knows of; then move the file away. A line that is whole but
-//! not understood is `JournalError::NotUnderstood`, and was written by a newer version: open it with
-//! that one, or do the same.
+//! A torn last line does no harm: its order was not sent. Any other damaged line is `JournalError::Corrupt`, because
+//! the order in it may be in the market. The error names the tags of the pending orders in the other lines. To
+//! continue, search the broker's order book for those tags, and for unknown orders; then move the file away. A line
+//! that is intact but not understood is `JournalError::NotUnderstood`, and was written by a newer version: open the
+//! journal with that version, or proceed in the same way.
 
 mod builder;
 mod guard;

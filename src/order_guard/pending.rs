@@ -1,7 +1,7 @@
-//! The orders without a final answer: under way, or given up on.
+//! The orders without a final answer: in flight, or given up.
 //!
-//! An order enters before it is sent and leaves with its final answer. With a record (the journal),
-//! both are written down, the first of them before anything is sent.
+//! An order is registered before it is sent, and removed with its final answer. With a log (the journal), both are
+//! recorded, the first one before the order is sent.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -26,21 +26,22 @@ use crate::quota::Moment;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum IntentOutcome {
-    /// The order is in the book under this id.
+    /// The order is in the order book under this id.
     Placed(OrderId),
-    /// It is not in the market, and will not be.
+    /// The order is not in the market, and will not be.
     NotPlaced,
-    /// Nobody knows, and nobody is to ask any more.
+    /// The outcome is unknown, and the search was abandoned.
     Forgotten,
 }
 
-/// Where intents are written down.
+/// A durable log of intents.
 pub(super) trait IntentLog: Send + Sync + fmt::Debug {
-    /// Notes an intent for good. It is not to be sent before this returns, nor after it fails.
+    /// Records an intent durably. Its order must not be sent before this returns, nor if it fails.
     fn record_intent(&self, intent: &Intent) -> io::Result<()>;
-    /// Notes that it was not sent: [`begin`](Self::begin) failed, and may have noted it all the same.
+    /// Records that the order was not sent: [`record_intent`](Self::record_intent) failed, and may have recorded it
+    /// nevertheless.
     fn retract(&self, tag: &str);
-    /// Notes how it ended, some time: until then it will be asked after again, which does no harm.
+    /// Records the outcome, possibly later. If it is lost, the order is searched for once more, which does no harm.
     fn record_outcome(&self, tag: &str, end: &IntentOutcome);
 }
 
@@ -48,7 +49,7 @@ pub(super) trait IntentLog: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub(super) struct PendingIntents {
     clock: Clock,
-    /// In which the broker's day ends.
+    /// The time zone of the broker's day.
     day_zone: TimeZone,
     log: Option<Box<dyn IntentLog>>,
     state: Mutex<State>,
@@ -57,25 +58,24 @@ pub(super) struct PendingIntents {
 #[derive(Debug, Default)]
 struct State {
     pending: BTreeMap<String, PendingIntent>,
-    /// Those that ended as absent, at least in part, and may turn up after all.
+    /// Intents that ended as absent, at least in part, and may appear later.
     absent: BTreeMap<String, (Arc<Intent>, ObservedOrder)>,
-    /// Tags of the callers' own that were sent, or may have been; and when.
+    /// Caller tags that were sent, or may have been, and when.
     caller_tags: HashMap<String, Timestamp>,
-    /// The day on which the old ones among them were last dropped.
+    /// The day on which expired caller tags were last dropped.
     tags_expired_on: Option<Date>,
 }
 
-/// For how long a tag of the caller's stays taken, even if its day is over: midnight may be at another
-/// time by the broker's clock.
+/// How long a caller tag stays reserved, even if its day is over: midnight may differ by the broker's clock.
 const TAG_GRACE: SignedDuration = SignedDuration::from_hours(1);
 
 #[derive(Debug)]
 struct PendingIntent {
     intent: Arc<Intent>,
     observed: ObservedOrder,
-    /// What the looks for it say, once somebody was to look.
+    /// The evidence of the reads, once a search has begun.
     evidence: Option<Evidence>,
-    /// Nobody waits for its answer.
+    /// Whether no caller waits for its answer.
     is_orphaned: bool,
 }
 
@@ -84,7 +84,8 @@ impl PendingIntent {
         Self { intent, observed: ObservedOrder::default(), evidence: None, is_orphaned: false }
     }
 
-    /// Nobody waits for its answer any more. If nobody looked for it yet, it was given up now.
+    /// Marks that no caller waits for its answer any more. If no search has begun, the order counts as given up at
+    /// `now`.
     fn mark_orphaned(&mut self, now: Moment) {
         self.evidence.get_or_insert(Evidence::starting_at(now));
         self.is_orphaned = true;
@@ -92,7 +93,7 @@ impl PendingIntent {
 }
 
 impl PendingIntents {
-    /// Begins with `left`, the intents that an earlier process left without an answer.
+    /// Creates it with the intents that an earlier process left without an answer.
     pub(super) fn new(
         clock: Clock,
         zone: TimeZone,
@@ -113,10 +114,10 @@ impl PendingIntents {
         Self { clock, day_zone: zone, log: record, state: Mutex::new(state) }
     }
 
-    /// Notes an intent that is about to be sent. If it cannot be written down, an `exit` goes all the same, and
-    /// the flight says so.
+    /// Registers an intent that is about to be sent. If the log fails, an exit is sent nevertheless, and the returned
+    /// intent has the error.
     ///
-    /// `begun` numbers what was read of the book before.
+    /// The number is that of the last read of the order book before it.
     pub(super) fn register(
         &self,
         intent: Intent,
@@ -131,15 +132,15 @@ impl PendingIntents {
             let tag = &intent.tag;
             let used = intent.own
                 && state.caller_tags.get(tag).is_some_and(|at| self.is_tag_reserved(*at, now));
-            // A tag of the guard's is known to its caller too, once the answer is lost.
-            // One that was absent may still turn up under it.
+            // The caller learns a generated tag from the error of a lost order. An absent order may still appear
+            // under it.
             let watched = state
                 .absent
                 .get(tag)
                 .is_some_and(|(absent, _)| self.is_tag_reserved(absent.at, now));
             if state.pending.contains_key(tag) || used || watched {
                 return Err(BrokerError::NotSent(ErrorDetail::new(format!(
-                    "the tag {tag:?} was used before, and by it the order could not be told from the \
+                    "the tag {tag:?} was used before, and by it the order could not be notified from the \
                      other: take another one for each order, or none"
                 ))));
             }
@@ -151,18 +152,18 @@ impl PendingIntents {
             open.observed.last_read_before_send = last_read_before_send;
             state.pending.insert(intent.tag.clone(), open);
         }
-        let mut flight = ClaimedIntent::new(self, intent);
-        match self.log.as_ref().map(|record| record.record_intent(&flight.intent)) {
-            None | Some(Ok(())) => Ok(flight),
+        let mut claimed = ClaimedIntent::new(self, intent);
+        match self.log.as_ref().map(|record| record.record_intent(&claimed.intent)) {
+            None | Some(Ok(())) => Ok(claimed),
             Some(Err(error)) if exit => {
-                flight.log_error = Some(error);
-                Ok(flight)
+                claimed.log_error = Some(error);
+                Ok(claimed)
             }
             Some(Err(error)) => {
                 if let Some(record) = &self.log {
-                    record.retract(&flight.intent.tag);
+                    record.retract(&claimed.intent.tag);
                 }
-                flight.discard();
+                claimed.discard();
                 Err(BrokerError::NotSent(ErrorDetail::new(format!(
                     "the order could not be written into the journal first, so it was not sent: \
                      {error}"
@@ -171,21 +172,21 @@ impl PendingIntents {
         }
     }
 
-    /// All intents that nobody waits for any more, to be asked after.
+    /// Claims all intents without a waiting caller, for a search.
     pub(super) fn claim_orphaned(&self) -> Vec<ClaimedIntent<'_>> {
         self.state.lock().pending.values_mut().filter_map(|open| open.claim(self)).collect()
     }
 
-    /// The intent of this tag, if nobody waits for it any more.
+    /// Claims the intent with this tag, if no caller waits for it.
     pub(super) fn claim_orphaned_by_tag(&self, tag: &str) -> Option<ClaimedIntent<'_>> {
         self.state.lock().pending.get_mut(tag)?.claim(self)
     }
 
-    /// Has `look` look for all intents; it is told whether nobody waits for the one. Gives the news of those, and
-    /// takes out the ones of which that is the last word.
+    /// Calls a closure for each intent, with whether no caller waits for it. Returns the findings about those, and
+    /// removes the intents whose finding is final.
     pub(super) fn collect_findings<T>(
         &self,
-        look: impl Fn(&Intent, &mut ObservedOrder, bool) -> Option<Finding<T>>,
+        read: impl Fn(&Intent, &mut ObservedOrder, bool) -> Option<Finding<T>>,
     ) -> Vec<(Arc<Intent>, Finding<T>)> {
         let mut state = self.state.lock();
         let State { pending: open, absent, .. } = &mut *state;
@@ -195,13 +196,13 @@ impl PendingIntents {
         let found: Vec<_> = open_ones
             .chain(absent_ones)
             .filter_map(|(intent, known, is_left)| {
-                let news = look(intent, known, is_left)?;
+                let news = read(intent, known, is_left)?;
                 is_left.then(|| (Arc::clone(intent), news))
             })
             .collect();
         for (intent, _) in found.iter().filter(|(_, news)| news.is_final) {
             let is_it = |other: &Arc<Intent>| Arc::ptr_eq(other, intent);
-            // The tag of an open one stays taken until its end is noted.
+            // The tag of a pending intent stays reserved until its outcome is recorded.
             if let Some(open) = open.get_mut(&intent.tag).filter(|open| is_it(&open.intent)) {
                 open.is_orphaned = false;
             }
@@ -212,10 +213,10 @@ impl PendingIntents {
         found
     }
 
-    /// Notes the end of an intent that was taken out.
+    /// Records the outcome of an intent that was removed.
     pub(super) fn record_late_outcome(&self, intent: &Arc<Intent>, end: &IntentOutcome) {
         let tag = &intent.tag;
-        // A day later another may have it.
+        // A day later another order may have the tag.
         if self.state.lock().pending.get(tag).is_some_and(|open| !Arc::ptr_eq(&open.intent, intent))
         {
             return;
@@ -229,8 +230,8 @@ impl PendingIntents {
         }
     }
 
-    /// Whether the book of now would show an order of this time: a book is of one day, which by the
-    /// broker's clock may be over a little sooner.
+    /// Returns whether today's order book would show an order of this time. An order book covers one day, which may
+    /// end a little earlier by the broker's clock.
     pub(super) fn is_in_todays_book(&self, at: Timestamp) -> bool {
         let now = self.clock.wall_clock().timestamp;
         let there = SignedDuration::try_from(MAX_CLOCK_SKEW)
@@ -239,7 +240,7 @@ impl PendingIntents {
         [now, there.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
     }
 
-    /// The day that it is.
+    /// Returns the current day in the broker's zone.
     pub(super) fn today(&self) -> Date {
         self.day(self.clock.wall_clock().timestamp)
     }
@@ -248,55 +249,55 @@ impl PendingIntents {
         at.to_zoned(self.day_zone.clone()).date()
     }
 
-    /// Whether a tag that was used then is taken now.
+    /// Returns whether a tag that was used at `at` is still reserved.
     fn is_tag_reserved(&self, at: Timestamp, now: Timestamp) -> bool {
         self.day(at) == self.day(now) || now.duration_since(at) < TAG_GRACE
     }
 
-    /// Once a day, so that they are not kept for ever.
+    /// Drops expired tags, once a day, so that they do not accumulate.
     fn expire_tags(&self, state: &mut State, now: Timestamp) {
         let today = self.day(now);
         if state.tags_expired_on.replace(today) == Some(today) {
             return;
         }
-        // What is of another day will not appear in a book of this one.
+        // An order of another day will not appear in today's order book.
         state.absent.retain(|_, (intent, _)| self.is_tag_reserved(intent.at, now));
-        // One of an order without an answer is taken all the same: it is among those.
+        // The tag of a pending order stays reserved nevertheless, by that order.
         state.caller_tags.retain(|_, at| self.is_tag_reserved(*at, now));
     }
 }
 
 impl PendingIntent {
-    /// The intent, for somebody who now waits for it; unless somebody does.
+    /// Claims the intent for a waiter, unless there is one already.
     fn claim<'a>(&mut self, intents: &'a PendingIntents) -> Option<ClaimedIntent<'a>> {
         let is_left = std::mem::take(&mut self.is_orphaned);
         is_left.then(|| ClaimedIntent::new(intents, Arc::clone(&self.intent)))
     }
 }
 
-/// What becomes of an intent that ended.
+/// What to do with an intent that ended.
 enum CloseAction {
     Nothing,
-    /// It may turn up after all.
+    /// It may still appear, so it is watched for.
     WatchForLate,
-    /// Its tag was not used.
+    /// Free its tag, which was not used.
     FreeTag,
 }
 
-/// What was found of an intent that nobody waits for.
+/// What a read shows of an intent without a waiting caller.
 pub(super) struct Finding<T> {
     pub(super) outcome: T,
-    /// Nothing more is to come.
+    /// Whether nothing more can follow.
     pub(super) is_final: bool,
 }
 
-/// An intent whose answer somebody waits for. Dropped without an end, even by a panic, it is left
-/// open, to be asked after.
+/// An intent with one waiter. If it is dropped without an outcome, even by a panic, it stays pending, for a later
+/// search.
 #[derive(Debug)]
 pub(super) struct ClaimedIntent<'a> {
     intents: &'a PendingIntents,
     pub(super) intent: Arc<Intent>,
-    /// Why it is not in the record, although there is one.
+    /// Why the log does not have it.
     pub(super) log_error: Option<io::Error>,
     is_closed: bool,
 }
@@ -306,36 +307,36 @@ impl<'a> ClaimedIntent<'a> {
         Self { intents, intent, log_error: None, is_closed: false }
     }
 
-    /// What is known of it. `look` is called under the lock of all intents.
-    pub(super) fn with_observed<R>(&self, look: impl FnOnce(&mut ObservedOrder) -> R) -> R {
+    /// Calls a closure with what is known of the order, under the lock of all intents.
+    pub(super) fn with_observed<R>(&self, read: impl FnOnce(&mut ObservedOrder) -> R) -> R {
         match self.intents.state.lock().pending.get_mut(&self.intent.tag) {
-            Some(open) => look(&mut open.observed),
-            None => look(&mut ObservedOrder::default()),
+            Some(open) => read(&mut open.observed),
+            None => read(&mut ObservedOrder::default()),
         }
     }
 
-    /// What the looks for it say so far.
+    /// Returns the evidence so far.
     pub(super) fn evidence(&self) -> Evidence {
         let evidence =
             self.intents.state.lock().pending.get(&self.intent.tag).and_then(|it| it.evidence);
         evidence.unwrap_or_else(|| Evidence::starting_at(self.intents.clock.now()))
     }
 
-    /// Keeps what the looks for it say, for whoever looks next.
+    /// Stores the evidence, for the next search.
     pub(super) fn set_evidence(&self, evidence: Evidence) {
         if let Some(open) = self.intents.state.lock().pending.get_mut(&self.intent.tag) {
             open.evidence = Some(evidence);
         }
     }
 
-    /// Notes what became of it, if that is known.
+    /// Records the outcome, if it is known.
     pub(super) fn record_answer(self, answer: &Result<OrderId, BrokerError>) {
         match answer {
             Ok(id) => self.close_as(&IntentOutcome::Placed(id.clone())),
             Err(BrokerError::PartlyPlaced(order)) => self.record_sliced_answer(order),
             Err(error) if error.was_sent() == Sent::Unknown => {}
             Err(error) => {
-                // Nothing of it may be anywhere, and then the caller may use its tag again.
+                // If nothing of it can be at the broker, the caller may use its tag again.
                 let unused =
                     matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. });
                 let after = if unused { CloseAction::FreeTag } else { CloseAction::Nothing };
@@ -344,8 +345,8 @@ impl<'a> ClaimedIntent<'a> {
         }
     }
 
-    /// Notes that something of it is in the market. While a slice is absent or of unknown outcome, the order is
-    /// left open, to be asked after.
+    /// Records that a part of it is in the market. While a slice is absent or of unknown outcome, the order stays
+    /// pending.
     pub(super) fn record_sliced_answer(self, order: &SlicedOrder) {
         self.with_observed(|known| known.mark_reported(order));
         let is_open = order.unknown().chain(order.absent()).next().is_some();
@@ -354,7 +355,7 @@ impl<'a> ClaimedIntent<'a> {
         }
     }
 
-    /// The same, once it was asked after: a slice that is absent is asked after no more. It may turn up after all.
+    /// Records the same after a search: absent slices are not searched for any more, but may still appear.
     pub(super) fn record_recovered_slices(self, order: &SlicedOrder) {
         self.with_observed(|known| known.mark_reported(order));
         match order.known_ids().next() {
@@ -365,18 +366,18 @@ impl<'a> ClaimedIntent<'a> {
         }
     }
 
-    /// Notes how it ended.
+    /// Records the outcome and removes the intent.
     pub(super) fn close_as(self, end: &IntentOutcome) {
         self.close_with(end, CloseAction::Nothing);
     }
 
-    /// Notes an end as far as it is known: what is not there may turn up after all.
+    /// Records an outcome with absent parts, which may still appear.
     pub(super) fn close_as_absent(self, end: &IntentOutcome) {
         self.close_with(end, CloseAction::WatchForLate);
     }
 
-    /// The end is noted first: as long as the intent is open nobody else can use its tag, and the end
-    /// of one would be taken for that of the next.
+    /// Records the outcome before the intent is removed: while the intent is pending no other order can use its tag,
+    /// so the outcome cannot be mistaken for that of the next.
     fn close_with(mut self, end: &IntentOutcome, after: CloseAction) {
         let tag = &self.intent.tag;
         if let Some(record) = &self.intents.log {
@@ -395,7 +396,7 @@ impl<'a> ClaimedIntent<'a> {
         self.is_closed = true;
     }
 
-    /// It never began.
+    /// Removes an intent that was never sent.
     fn discard(mut self) {
         self.is_closed = true;
         let mut state = self.intents.state.lock();
@@ -424,7 +425,7 @@ mod tests {
     use crate::broker::{Instrument, OrderRequest, Side};
     use crate::clock::ManualClock;
 
-    /// A record in the middle of which somebody places an order under the tag that ends.
+    /// A log that places an order with the same tag while it records an outcome.
     #[derive(Debug, Default)]
     struct Meanwhile {
         intents: OnceLock<Weak<PendingIntents>>,
@@ -446,7 +447,7 @@ mod tests {
         }
     }
 
-    /// A record in the middle of which somebody else reads a book that shows the order.
+    /// A log during which another thread reads an order book that shows the order.
     #[derive(Debug, Default)]
     struct ReadMeanwhile(OnceLock<Weak<PendingIntents>>);
 
@@ -459,7 +460,7 @@ mod tests {
 
         fn record_outcome(&self, _: &str, _: &IntentOutcome) {
             let intents = self.0.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.collect_findings(|_, _, _| found()).is_empty(), "told twice");
+            assert!(intents.collect_findings(|_, _, _| found()).is_empty(), "notified twice");
             assert!(intents.claim_orphaned().is_empty(), "asked after, although it was found");
         }
     }
@@ -499,8 +500,8 @@ mod tests {
         let clock = ManualClock::new().into();
         let intents = Arc::new(PendingIntents::new(clock, TimeZone::UTC, Some(boxed), Vec::new()));
         record.intents.set(Arc::downgrade(&intents)).unwrap();
-        // The caller knows the guard's tag from an error, and uses it again; and one of its own that
-        // was not sent.
+        // The caller knows the generated tag from an error and uses it again, and also one of its own that was not
+        // sent.
         intents
             .register(intent("t1", false), false, 0)
             .unwrap()

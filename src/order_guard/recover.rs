@@ -1,4 +1,4 @@
-//! What became of the orders without a final answer.
+//! Recovery: searches for all orders without a final answer.
 
 use jiff::Timestamp;
 
@@ -14,47 +14,48 @@ use crate::broker::{
 };
 use crate::quota::Moment;
 
-/// An order without a final answer, and what was found out about it.
+/// An order without a final answer, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveredOrder {
-    /// The tag it was sent with.
+    /// The tag that it was sent with.
     pub tag: String,
-    /// When it was about to be sent, by the clock on this machine's wall.
+    /// When it was about to be sent, by this machine's wall clock.
     pub at: Timestamp,
-    /// The order, without its extra fields: those are not kept.
+    /// The order, without its extra fields, which are not kept.
     pub order: OrderRequest,
-    /// What became of it.
+    /// The outcome.
     pub outcome: RecoveredOutcome,
 }
 
-/// What became of an order.
+/// The outcome of an order after recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveredOutcome {
-    /// It is in the broker's book under this id: open, filled or cancelled.
+    /// It is in the broker's order book under this id: open, filled or cancelled.
     Placed(OrderId),
-    /// Some slices of it are in the broker's book, and some were refused, or are absent as the whole order would
-    /// be. If a slice is of unknown outcome, the order will be asked after again.
+    /// Some slices are in the broker's order book, and some were rejected or are absent. If a slice is of unknown
+    /// outcome, the order stays pending.
     PartlyPlaced(Box<SlicedOrder>),
-    /// It is in the broker's book, and was rejected.
+    /// It is in the broker's order book as rejected.
     Rejected(ErrorDetail),
-    /// It is not in the broker's book: a book of the same day was read twice, the settle time after the order was
-    /// given up or the process that was to send it was gone, and does not show it. It may never have been sent. It is not asked after
-    /// again; if it turns up after all, [`on_turned_up`](super::OrderGuardBuilder::on_turned_up) is told. Never said
-    /// of an order of which this process heard that the broker refused a second sending as a duplicate; what an
-    /// earlier process heard is not in the journal.
+    /// It is not in the broker's order book: two reads of the same day, after the settle time, do not show it. The
+    /// settle time counts from when the order was given up, or from when this guard opened the journal of the process
+    /// that was to send it. It may never have been sent. It is not searched for again; if it appears later,
+    /// [`on_turned_up`](super::OrderGuardBuilder::on_turned_up) is called. This is never the outcome if the broker
+    /// refused a second sending to this process as a duplicate. What an earlier process was answered is not in the
+    /// journal.
     Absent(Absence),
-    /// Nothing is known, and it will be asked after again. Its trail has the tag and what was [`LookupResult`]; the words say
-    /// why: the caller left before the settle time was over, the book could not
-    /// be read, is of another day than the order, does not show tags, has a row that cannot be read, or
-    /// has an order of the same tag of the caller's that by its time is another. Once you know from
-    /// elsewhere, [`forget`](super::OrderGuard::abandon) it.
+    /// The outcome is unknown, and the order stays pending. Its lookup has the tag and the [`LookupResult`]. The
+    /// message says why: the caller left before the settle time was over; or the order book could not be read, is of
+    /// another day than the order, does not show tags, has an unreadable row, or has an order with the same caller
+    /// tag that by its time is another one. Once you know the outcome from elsewhere,
+    /// [`abandon`](super::OrderGuard::abandon) it.
     Unknown(ErrorDetail),
 }
 
 impl RecoveredOutcome {
-    /// What an order that was found shows.
+    /// Returns the outcome that an order in the order book shows.
     pub(super) fn from_order(order: SlicedOrder) -> Self {
         match order.complete() {
             Ok(id) => Self::Placed(id),
@@ -69,11 +70,11 @@ impl RecoveredOutcome {
 }
 
 impl GuardState {
-    /// Asks after these orders without a final answer, until all are found, until the evidence says of all that
-    /// they are absent, or until the caller is to `leave`.
+    /// Searches for these pending orders, until all are found, until the evidence shows that the rest are absent, or
+    /// until the caller's deadline.
     ///
-    /// What is found is noted at the very end: a process that dies before has told nobody, and the
-    /// next one is to find it again.
+    /// Outcomes are recorded at the very end: a process that dies before has reported none of them, so the next one
+    /// must find them again.
     pub(super) fn recover_orders(
         &self,
         mut open: Vec<ClaimedIntent<'_>>,
@@ -89,23 +90,23 @@ impl GuardState {
                 Ok(book) => book,
                 Err(error) => return Observation::Failed(error),
             };
-            // One of another day is in no book of this one.
-            let is_behind = open.iter().any(|flight| {
-                self.pending_intents.is_in_todays_book(flight.intent.at)
-                    && flight.with_observed(|known| known.is_ahead_of(&book))
+            // An order of another day is not in today's order book.
+            let is_behind = open.iter().any(|claimed| {
+                self.pending_intents.is_in_todays_book(claimed.intent.at)
+                    && claimed.with_observed(|known| known.is_ahead_of(&book))
             });
             let mut unclear = None;
-            for flight in std::mem::take(&mut open) {
-                let intent = &*flight.intent;
+            for claimed in std::mem::take(&mut open) {
+                let intent = &*claimed.intent;
                 let sought = PlacementQuery { intent, was_resent: twice, lost_detail: None };
                 let rows = self.candidates_in_book(
                     intent,
-                    flight.with_observed(|known| known.last_read_before_send),
+                    claimed.with_observed(|known| known.last_read_before_send),
                     &book,
                 );
-                let words = match self.observe_order(sought, &flight, &rows, &book, turn) {
+                let words = match self.observe_order(sought, &claimed, &rows, &book, turn) {
                     Observation::Conclusive(order) => {
-                        found.push((flight, RecoveredOutcome::from_order(order)));
+                        found.push((claimed, RecoveredOutcome::from_order(order)));
                         continue;
                     }
                     Observation::Unclear(words) => Some(words),
@@ -117,36 +118,37 @@ impl GuardState {
                     Some(words) if turn.is_after_settle_time => {
                         let words = self.describe(intent, &Unresolved::Unclear(words));
                         let outcome =
-                            self.unresolved_outcome(&flight, words, LookupResult::Unclear);
-                        found.push((flight, outcome));
+                            self.unresolved_outcome(&claimed, words, LookupResult::Unclear);
+                        found.push((claimed, outcome));
                     }
                     words => {
                         unclear = unclear.or(words);
-                        open.push(flight);
+                        open.push(claimed);
                     }
                 }
             }
-            // What is of another day will not appear any more.
-            let may_appear =
-                open.iter().any(|flight| self.pending_intents.is_in_todays_book(flight.intent.at));
+            // An order of another day will not appear any more.
+            let may_appear = open
+                .iter()
+                .any(|claimed| self.pending_intents.is_in_todays_book(claimed.intent.at));
             match unclear {
                 _ if !may_appear => Observation::Conclusive(()),
-                // Of one order it is unclear: the look is no evidence for the others either.
+                // If one order is unclear, the read is no evidence for the others either.
                 Some(words) => Observation::Unclear(words),
                 None => Observation::NotFound,
             }
         });
-        found.extend(open.into_iter().map(|flight| {
-            flight.set_evidence(flight.evidence().after_search(evidence));
-            let intent = &*flight.intent;
-            let is_there = flight.with_observed(|known| known.is_known_to_broker);
+        found.extend(open.into_iter().map(|claimed| {
+            claimed.set_evidence(claimed.evidence().after_search(evidence));
+            let intent = &*claimed.intent;
+            let is_there = claimed.with_observed(|known| known.is_known_to_broker);
             let is_of_today = self.pending_intents.is_in_todays_book(intent.at);
             let (words, seen) = match &settled {
                 Err(Unresolved::Absent(absence)) if is_of_today && !is_there => (
                     self.describe(intent, &Unresolved::Absent(*absence)),
                     LookupResult::Absent(*absence),
                 ),
-                // Only what is of another day is still open then.
+                // Only orders of another day are still pending then.
                 Ok(()) => (self.describe_other_day(intent), LookupResult::Unclear),
                 Err(_) if is_there => (self.describe_hidden(intent), LookupResult::Unclear),
                 Err(other @ Unresolved::Unreadable(_)) => {
@@ -157,23 +159,23 @@ impl GuardState {
                 }
                 Err(other) => (self.describe(intent, other), LookupResult::Unclear),
             };
-            let outcome = self.unresolved_outcome(&flight, words, seen);
-            (flight, outcome)
+            let outcome = self.unresolved_outcome(&claimed, words, seen);
+            (claimed, outcome)
         }));
         found.into_iter().map(close_recovered).collect()
     }
 
-    /// What is to be said of an order that no look settled; in `words`, why.
+    /// Returns the outcome of an order that no read settled, with the reason.
     fn unresolved_outcome(
         &self,
-        flight: &ClaimedIntent<'_>,
+        claimed: &ClaimedIntent<'_>,
         words: String,
         seen: LookupResult,
     ) -> RecoveredOutcome {
-        let intent = &*flight.intent;
-        // A postback may have come since the last look.
+        let intent = &*claimed.intent;
+        // A postback may have arrived since the last read.
         let so_far =
-            flight.with_observed(|known| self.partial_result(known, intent, (&words, seen)));
+            claimed.with_observed(|known| self.partial_result(known, intent, (&words, seen)));
         match (so_far, seen) {
             (Some(order), _) => RecoveredOutcome::from_order(order),
             (None, LookupResult::Absent(absence)) => RecoveredOutcome::Absent(absence),
@@ -184,8 +186,8 @@ impl GuardState {
         }
     }
 
-    /// The rows of a book that may be an order, which may be of another day than the book. A tag of the caller's
-    /// may be on another order by now, which only its time would tell.
+    /// Returns the rows of an order book that may be the order, which may be of another day. A caller tag may be on
+    /// another order by now, which only the time can tell.
     pub(super) fn candidates_in_book(
         &self,
         intent: &Intent,
@@ -199,15 +201,15 @@ impl GuardState {
     }
 }
 
-fn close_recovered((flight, outcome): (ClaimedIntent<'_>, RecoveredOutcome)) -> RecoveredOrder {
-    let intent = &flight.intent;
+fn close_recovered((claimed, outcome): (ClaimedIntent<'_>, RecoveredOutcome)) -> RecoveredOrder {
+    let intent = &claimed.intent;
     let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
     match &outcome {
-        RecoveredOutcome::Placed(id) => flight.close_as(&IntentOutcome::Placed(id.clone())),
-        RecoveredOutcome::PartlyPlaced(order) => flight.record_recovered_slices(order),
-        RecoveredOutcome::Rejected(_) => flight.close_as(&IntentOutcome::NotPlaced),
-        RecoveredOutcome::Absent(_) => flight.close_as_absent(&IntentOutcome::NotPlaced),
-        RecoveredOutcome::Unknown(_) => drop(flight),
+        RecoveredOutcome::Placed(id) => claimed.close_as(&IntentOutcome::Placed(id.clone())),
+        RecoveredOutcome::PartlyPlaced(order) => claimed.record_recovered_slices(order),
+        RecoveredOutcome::Rejected(_) => claimed.close_as(&IntentOutcome::NotPlaced),
+        RecoveredOutcome::Absent(_) => claimed.close_as_absent(&IntentOutcome::NotPlaced),
+        RecoveredOutcome::Unknown(_) => drop(claimed),
     }
     RecoveredOrder { tag, at, order, outcome }
 }

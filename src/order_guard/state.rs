@@ -1,4 +1,4 @@
-//! What all guards of one account share.
+//! The state that all handles of one guard share.
 
 use super::builder::LookupBroker;
 use super::hooks::{GuardHooks, Unrecorded};
@@ -30,18 +30,19 @@ pub(super) struct GuardState {
     pub(super) hooks: GuardHooks,
 }
 
-/// An order that is looked for.
+/// An order that is searched for.
 #[derive(Clone, Copy)]
 pub(super) struct PlacementQuery<'a> {
     pub(super) intent: &'a Intent,
-    /// It was sent twice under one tag: one that was rejected may be the second, and the first still on its way.
+    /// Whether it was sent twice under one tag. Then a rejected order may be the second sending, while the first is
+    /// still on its way.
     pub(super) was_resent: bool,
-    /// What was said when its answer was lost, if that is known.
+    /// The detail of the error by which its answer was lost, if known.
     pub(super) lost_detail: Option<&'a ErrorDetail>,
 }
 
 impl GuardState {
-    /// Looks for orders by their tags, where the broker shows them.
+    /// Searches for orders by their tags, if the broker shows tags.
     pub(super) fn search<A>(
         &self,
         evidence: &mut Evidence,
@@ -56,10 +57,10 @@ impl GuardState {
         }
     }
 
-    /// Tells of an order that is not in the journal.
-    pub(super) fn report_unrecorded(&self, flight: &ClaimedIntent<'_>) {
-        let Some(error) = &flight.log_error else { return };
-        let Intent { tag, order, .. } = &*flight.intent;
+    /// Reports an order that is not in the journal.
+    pub(super) fn report_unrecorded(&self, claimed: &ClaimedIntent<'_>) {
+        let Some(error) = &claimed.log_error else { return };
+        let Intent { tag, order, .. } = &*claimed.intent;
         let error = error.to_string();
         self.hooks.on_unrecorded.call(&Unrecorded {
             tag: tag.clone(),
@@ -68,14 +69,13 @@ impl GuardState {
         });
     }
 
-    /// Whether the broker takes a second order of one tag for the first, so that each is sent twice if need be.
+    /// Returns whether the broker refuses a second order with the same tag, so that an order may be sent twice.
     pub(super) fn may_resend(&self) -> bool {
         matches!(self.order_tags.support(), TagSupport::Unique { .. })
     }
 
-    /// What a look shows of an order, if that is its last word. After the settle time it is if the book leaves a
-    /// doubt, and of the last look it always is: the quantity that it does not show is a slice of unknown outcome
-    /// then, or one that is absent.
+    /// Returns what a read shows of an order, if that is final. After the settle time a doubtful order book is final
+    /// too, and the last read always is: then the missing quantity is a slice of unknown outcome, or an absent one.
     fn final_result(
         &self,
         query: PlacementQuery<'_>,
@@ -115,7 +115,7 @@ impl GuardState {
         }))
     }
 
-    /// The orders of a book that may be the one of this intent, which was sent after `begun`.
+    /// Returns the orders of an order book that may be the one of this intent.
     pub(super) fn candidates(
         &self,
         intent: &Intent,
@@ -126,17 +126,18 @@ impl GuardState {
         self.book_history.candidates(intent, last_read_before_send, of_today, book)
     }
 
-    /// What a book shows of an order, of which `rows` may be it, with all that was seen before.
+    /// Returns what an order book shows of an order, merged with everything seen before. `rows` are the candidates.
     pub(super) fn observe_order(
         &self,
         query: PlacementQuery<'_>,
-        flight: &ClaimedIntent<'_>,
+        claimed: &ClaimedIntent<'_>,
         rows: &[Order],
         book: &Rows<Order>,
         turn: PollContext,
     ) -> Observation<SlicedOrder> {
         let intent = query.intent;
-        let Some(shown) = flight.with_observed(|known| known.merge_book(intent, rows, book)) else {
+        let Some(shown) = claimed.with_observed(|known| known.merge_book(intent, rows, book))
+        else {
             return intent
                 .ambiguity(rows, book)
                 .map_or(Observation::NotFound, Observation::Unclear);
@@ -150,8 +151,8 @@ impl GuardState {
         }
     }
 
-    /// What was seen of an order, if something of it is in the market, when there is no last word. The quantity
-    /// that was not seen is a slice of unknown outcome; in `words`, why.
+    /// Returns what was seen of an order without a final outcome, if a part of it is in the market. The missing
+    /// quantity becomes a slice of unknown outcome, with the reason.
     pub(super) fn partial_result(
         &self,
         known: &ObservedOrder,
@@ -164,13 +165,13 @@ impl GuardState {
         Some(shown.with_missing(|| Slice::unknown(ErrorDetail::new(words).lookup(trail))))
     }
 
-    /// Why nothing is known of an order that the broker has and does not show.
+    /// Describes why nothing is known of an order that the broker has but does not show.
     pub(super) fn describe_hidden(&self, intent: &Intent) -> String {
         let tag = &intent.tag;
         format!("the broker has an order with the tag {tag}, and does not show it")
     }
 
-    /// Why a book says nothing of an order of another day.
+    /// Describes why an order book is no evidence for an order of another day.
     pub(super) fn describe_other_day(&self, intent: &Intent) -> String {
         let tag = &intent.tag;
         format!(
@@ -178,10 +179,10 @@ impl GuardState {
         )
     }
 
-    /// Why nobody knows what became of an order.
-    pub(super) fn describe(&self, intent: &Intent, unsettled: &Unresolved) -> String {
+    /// Describes why the outcome of an order is unknown.
+    pub(super) fn describe(&self, intent: &Intent, unresolved: &Unresolved) -> String {
         let tag = &intent.tag;
-        match unsettled {
+        match unresolved {
             Unresolved::Absent(_) if !self.pending_intents.is_in_todays_book(intent.at) => {
                 self.describe_other_day(intent)
             }

@@ -1,46 +1,44 @@
-//! Tags that no other order has: across threads, processes and restarts.
+//! Tags that are unique across threads, processes and restarts.
 //!
-//! A tag is a run and a count. The run is drawn from the system's luck when the guard is built, and
-//! drawn again when the count is used up. Letters are small: a broker that folds case does no harm.
+//! A tag is a series and a counter. The series is random, drawn from the operating system when the guard is built,
+//! and again when the counter is used up. Letters are lower case, so that a broker that ignores case does no harm.
 
 use parking_lot::Mutex;
 
 use crate::broker::{BrokerError, ErrorDetail, OrderTags, TagSupport};
 
 const DIGITS: [u8; 36] = *b"0123456789abcdefghijklmnopqrstuvwxyz";
-/// Digits of the count: 60 million orders of one run.
+/// Digits of the counter: 60 million orders of one series.
 const COUNTER_DIGITS: usize = 5;
 const COUNTER_LIMIT: u64 = 36_u64.pow(5);
-/// The fewest digits of a tag: with 7 of luck, two of a hundred runs a day meet once in 40,000 years.
+/// The least length of a tag. With 7 random digits and a hundred series a day, two collide once in 40,000 years.
 pub(super) const MIN_TAG_LENGTH: usize = COUNTER_DIGITS + 7;
-/// More digits than this add nothing.
+/// A longer tag is no safer.
 const MAX_TAG_LENGTH: usize = 20;
 
-/// What becomes of a tag that the caller set.
+/// How a tag that the caller set is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum CallerTags {
-    /// It is sent as it is, and must be unique for the day. A guard refuses to use one a second time
-    /// ([`NotSent`](BrokerError::NotSent)), unless the first order was surely not executed because it
-    /// was `NotSent` or `Throttled`; and one that the broker's book would not show: what is too long,
-    /// or has other characters than [`OrderTags`] allows. It knows only what passed through itself:
-    /// that another process, or the one before a restart, used the tag, it sees from the order's
-    /// instrument and side, if it looks for it. Where both are the same, what the book showed before decides:
-    /// before the first order of an own tag on a day, unless it is an exit, the guard reads the book. An order that is
-    /// in it then is not taken for yours, and one that comes later is yours, whatever its time. If the book could not
-    /// be read the time decides: an order
-    /// that was placed less than a minute before would be taken for yours, and an earlier one leaves the
-    /// outcome unknown ([`LookupResult::Unclear`](crate::LookupResult)), since the clock may be wrong. Leave the tag
-    /// empty (or `""`), and none of this concerns you.
+    /// The tag is sent as it is, and must be unique for the day. A guard refuses to use it a second time
+    /// ([`NotSent`](BrokerError::NotSent)), unless the first order was surely not executed, because it was `NotSent`
+    /// or `Throttled`. It also refuses a tag that the order book would not show: one that is too long, or has
+    /// characters that [`OrderTags`] does not allow. The guard knows only the orders that passed through it. If
+    /// another process, or the one before a restart, used the tag, a search compares the order's instrument and side.
+    /// If both match, earlier reads of the order book decide: the guard reads it before the first order with a caller
+    /// tag on a day, unless that is an exit. An order in that read is not yours, and an order that appears later is,
+    /// whatever its time. If the read failed, the time decides: an order placed less than a minute before counts as
+    /// yours, and an earlier one leaves the outcome unknown ([`LookupResult::Unclear`](crate::LookupResult)), since a
+    /// clock may be wrong. None of this applies if you leave the tag empty (or `""`).
     #[default]
     AsIs,
-    /// It names a strategy rather than an order: the order is sent with it as the beginning of a
-    /// tag of the guard's. What is longer than the broker's longest tag less 12 is `NotSent`.
+    /// The tag names a strategy rather than an order: it becomes the prefix of a generated tag. An order whose tag is
+    /// longer than the broker's longest tag less 12 characters is `NotSent`.
     Prefix,
 }
 
-/// A tag of the caller's, if the broker's book would show it as it is. Where no book shows tags, any
-/// will do.
+/// Returns the caller's tag if the broker's order book would show it unchanged. If the broker shows no tags, any tag
+/// is accepted.
 pub(super) fn validate_caller_tag<'a>(
     tag: &'a str,
     tags: &OrderTags,
@@ -58,7 +56,7 @@ pub(super) fn validate_caller_tag<'a>(
     ))))
 }
 
-/// Makes tags.
+/// Generates unique tags.
 #[derive(Debug)]
 pub(super) struct TagGenerator {
     max_length: usize,
@@ -72,7 +70,8 @@ struct TagSeries {
 }
 
 impl TagGenerator {
-    /// Tags of at most `longest` letters and digits, which must be [`SHORTEST`] or more.
+    /// Creates a generator of tags of at most `longest` letters and digits, which must be at least
+    /// [`MIN_TAG_LENGTH`].
     pub(super) fn new(longest: usize) -> Result<Self, getrandom::Error> {
         Ok(Self {
             max_length: longest,
@@ -80,7 +79,7 @@ impl TagGenerator {
         })
     }
 
-    /// A tag that begins with `label`.
+    /// Returns a tag that begins with `label`.
     pub(super) fn next(&self, label: &str) -> Result<String, BrokerError> {
         let room = self.max_length.min(MAX_TAG_LENGTH.max(label.len() + MIN_TAG_LENGTH));
         let room = room.saturating_sub(label.len());
@@ -113,7 +112,7 @@ fn system_random() -> Result<u128, getrandom::Error> {
     Ok(u128::from_le_bytes(bytes))
 }
 
-/// The lowest `count` digits of a number, highest first.
+/// Returns the lowest `count` digits of a number, the highest first.
 fn digits(number: u128, count: usize) -> impl Iterator<Item = char> {
     let places = (0..u32::try_from(count).unwrap_or(0)).rev();
     places.filter_map(move |place| {
@@ -156,7 +155,7 @@ mod tests {
         for label in ["ninechars", "a b", "ä"] {
             assert!(matches!(tags.next(label), Err(BrokerError::NotSent(_))), "{label}");
         }
-        // A broker with room to spare has longer labels, and no longer luck.
+        // With longer tags, labels may be longer, and the random part stays as long.
         let roomy = TagGenerator::new(48).unwrap();
         assert_eq!(roomy.next("").unwrap().len(), 20);
         assert!(roomy.next("a-strategy").is_err());

@@ -1,11 +1,11 @@
-//! A file of the calls that were made, for the next process of the same account.
+//! A file that records the calls of an account, for the account's next process.
 //!
-//! Each call is a line as it leaves and a line when it is over. They are handed to the system and not waited for:
-//! what a process wrote before it was killed is there. A power cut may lose the last of them. Windows of seconds
-//! are over by the next start; longer ones then begin with those calls missing.
+//! Each call is one record when it is sent, and one when it ends. Records are written without a sync: what a process
+//! wrote before it was killed is in the file, but a power failure may lose the last records. Windows of seconds have
+//! ended by the next start. Longer windows then start without those calls.
 //!
-//! - `line` is one line.
-//! - A file that is long is written anew with what still counts, beside the old one, and takes its place.
+//! - `record.rs` is one record.
+//! - A large file is compacted: the records that still count are written beside it, and replace it.
 
 mod record;
 
@@ -26,10 +26,10 @@ use crate::files::{
 use crate::lane::{PaceLog, RecordedCall, RecordedUsage};
 use crate::quota::{PaceSnapshot, PriorUsage};
 
-/// A file of the calls that were made: a [`PaceLog`].
+/// A file that records calls: a [`PaceLog`].
 ///
-/// One process at a time has it open, as long as nobody deletes the `.lock` beside it. A call costs two short writes,
-/// an urgent one a single one.
+/// One process at a time has it open, as long as the `.lock` file beside it is not deleted. A call costs two short
+/// writes, and an urgent call one.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,13 +46,14 @@ use crate::quota::{PaceSnapshot, PriorUsage};
 /// # }
 /// ```
 ///
-/// The first process finds no file and knows nothing of what was sent before, so its windows of up to a minute count
-/// as full at first; see [`PriorUsage`](crate::quota::PriorUsage).
+/// The first process finds no file and knows nothing of earlier calls, so its windows of up to a minute count as full
+/// at first; see [`PriorUsage`].
 #[derive(Debug)]
 pub struct PaceFile {
     path: PathBuf,
     state: Mutex<State>,
-    /// Lines of urgent calls, which wait for no disk. They go before the next line.
+    /// Records of urgent calls and of ended calls, which must not wait for the disk. They are written before the next
+    /// record.
     pending_lines: Mutex<String>,
     /// Kept open for its lock.
     _lock: FileLock,
@@ -60,37 +61,37 @@ pub struct PaceFile {
 
 #[derive(Debug)]
 struct State {
-    /// None before it has begun, and once it is broken.
+    /// `None` before `begin`, and once the file is poisoned.
     file: Option<File>,
     poisoned: bool,
     len: u64,
-    /// From which length on the file is written anew.
+    /// The length above which the file is compacted.
     compact_above: u64,
-    /// For how long each lane and budget remembers a call.
+    /// How long each lane and budget needs a call.
     retention: HashMap<String, Duration>,
-    /// What is true of the time before the file.
+    /// What to assume of the time before the file.
     prior_usage: PriorUsage,
 }
 
-/// A file that is not longer than this is never worth writing anew.
+/// The length up to which a file is not worth compacting.
 const MIN_COMPACT_LEN: u64 = 1 << 20;
-/// A minute of silence, and a second for what is on its way.
+/// The minimum time for which a call is kept: a minute of assumed prior usage, and a second for calls in transit.
 const MIN_RETENTION: Duration = Duration::from_secs(61);
-/// A file of more than this is none of ours: a day of calls at the pace of any broker is a tenth of it.
+/// A larger file is no pace file: a day of calls at the pace of any broker is a tenth of it.
 const READ_LIMIT: ReadLimit = ReadLimit::new(1 << 28, 1 << 28);
 
 /// A pace file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PaceFileError {
-    /// The system said no.
+    /// A system call failed.
     #[error("cannot {action} {}: {source}; give the pace file a folder that can be written to", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// Another proxy has it open, in this process or in another one.
@@ -99,7 +100,7 @@ pub enum PaceFileError {
         /// The lock file.
         path: PathBuf,
     },
-    /// It is some other file.
+    /// The file at the path is not a pace file.
     #[error("{} is no pace file, and was left as it is: name another one", path.display())]
     NotOurs {
         /// The file.
@@ -117,34 +118,34 @@ impl From<LockError> for PaceFileError {
 }
 
 impl PaceFile {
-    /// Opens the file at `path`, or makes it.
+    /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
     /// Another process has it open, it is not a pace file, or the system does not let it be read or written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, PaceFileError> {
         let path = path.as_ref();
-        let failed = |source| PaceFileError::Io { action: "find", path: path.to_owned(), source };
-        let path = canonical_path(path).map_err(failed)?;
-        // What is there is looked at before anything is made beside it.
+        let io_error = |source| PaceFileError::Io { action: "find", path: path.to_owned(), source };
+        let path = canonical_path(path).map_err(io_error)?;
+        // Check the present file before anything is created beside it.
         read_text(&path)?;
         let lock = FileLock::acquire(&with_suffix(&path, ".lock"))?;
-        let remember = HashMap::new();
-        let before = PriorUsage::UNKNOWN;
+        let retention = HashMap::new();
+        let prior_usage = PriorUsage::UNKNOWN;
         let state = State {
             file: None,
             poisoned: false,
             len: 0,
             compact_above: MIN_COMPACT_LEN,
-            retention: remember,
-            prior_usage: before,
+            retention,
+            prior_usage,
         };
         Ok(Self { path, state: Mutex::new(state), pending_lines: Mutex::default(), _lock: lock })
     }
 
-    /// Writes the file anew, with what counts at `now`. Gives what that is.
+    /// Compacts the file to the records that count at `now`, and returns the usage in them.
     ///
-    /// `at_start`: calls that are not over in it are those of a process that died. They may have reached the broker
-    /// until a moment ago.
+    /// With `at_start`, calls that have not ended belong to a process that died. Their requests may have reached the
+    /// broker until a moment ago, so they end at `now`.
     fn compact(
         &self,
         state: &mut State,
@@ -152,26 +153,29 @@ impl PaceFile {
         at_start: bool,
     ) -> io::Result<RecordedUsage> {
         let text = read_text(&self.path).map_err(io::Error::other)?;
-        let record::PaceContents { mut since, calls, is_intact: is_whole } =
+        let record::PaceContents { mut since, calls, is_intact } =
             record::parse_file(text.as_deref(), now);
-        // Of a file that was damaged nobody knows more than it says.
-        if at_start && is_whole && state.prior_usage == PriorUsage::None {
+        // Without prior usage an intact file is complete for all time. A damaged one is complete from its `since` on.
+        if at_start && is_intact && state.prior_usage == PriorUsage::None {
             since = None;
         }
         let (mut text, mut used) = (String::new(), PaceSnapshot::at(now));
         for (number, call) in calls {
-            let keep = state.retention_of(&call.names);
-            if call.finished_at.is_some_and(|finished| elapsed_since(now, finished) > keep) {
-                // From here on it is true of a shorter time that all of it is in here.
-                let kept_since = now.checked_sub(keep).unwrap_or(now);
+            let retention = state.retention_of(&call.names);
+            if call
+                .finished_at
+                .is_some_and(|finished_at| elapsed_since(now, finished_at) > retention)
+            {
+                // From here on the file is complete for a shorter time only.
+                let kept_since = now.checked_sub(retention).unwrap_or(now);
                 since = Some(since.map_or(kept_since, |since| since.max(kept_since)));
                 continue;
             }
-            // One that is over in time to come is still on its way.
-            let finished = call.finished_at.filter(|finished| *finished <= now);
+            // A call that ends in the future is still in transit.
+            let finished_at = call.finished_at.filter(|finished_at| *finished_at <= now);
             let ago = |time| elapsed_since(now, time);
             for name in call.names.iter().filter(|name| state.retention.contains_key(*name)) {
-                used.add(name, ago(call.taken_at), finished.map(ago), call.weight);
+                used.add(name, ago(call.taken_at), finished_at.map(ago), call.weight);
             }
             text += &match number.filter(|_| !at_start) {
                 Some(number) => PaceRecord::Taken(number, call),
@@ -187,21 +191,21 @@ impl PaceFile {
         let mut file = owner_only_options().write(true).create(true).truncate(true).open(&new)?;
         file.write_all(text.as_bytes())?;
         if at_start {
-            // What was used of a day is in there. While the process runs no call is to wait for the disk.
+            // The file has the usage of a day, so sync it. While the process runs, no call may wait for the disk.
             file.sync_data()?;
         }
         fs::rename(&new, &self.path)?;
-        // What is written from now on is at its end.
+        // Further records are appended to the new file.
         (state.len, state.file) = (text.len() as u64, Some(file));
         state.compact_above = MIN_COMPACT_LEN.max(state.len.saturating_mul(4));
         Ok(RecordedUsage { used, since })
     }
 
-    /// Writes a line, after those that wait. `now` is when the file may be written anew, if it has become long.
+    /// Writes a record, after the pending ones. With `now`, compacts the file at that time if it is too long.
     fn write(&self, state: &mut State, line: &str, now: Option<Timestamp>) -> io::Result<()> {
         let text = std::mem::take(&mut *self.pending_lines.lock()) + line;
         if state.poisoned {
-            return Ok(()); // That was told.
+            return Ok(()); // The error was reported.
         }
         let written = match &mut state.file {
             Some(file) => file.write_all(text.as_bytes()),
@@ -213,7 +217,7 @@ impl PaceFile {
             (written, _) => written,
         };
         written.inspect_err(|_| {
-            // The next process is to know that it knows nothing: an empty file says so.
+            // The next process must learn that the record is incomplete, and an empty or missing file shows that.
             let file = state.file.take();
             let is_empty = file.is_some_and(|file| file.set_len(0).is_ok());
             if !is_empty {
@@ -223,13 +227,13 @@ impl PaceFile {
         })
     }
 
-    /// Writes a line if that can be at once, or keeps it for the next who writes.
+    /// Writes a record if the file is free, or leaves it to the next writer.
     fn try_write(&self, line: &PaceRecord) -> io::Result<()> {
         *self.pending_lines.lock() += &line.to_string();
         self.flush_pending()
     }
 
-    /// Whoever has written looks once more: who came meanwhile has left its line behind.
+    /// Writes the pending records. Re-checks after each write, since another thread may have left a record meanwhile.
     fn flush_pending(&self) -> io::Result<()> {
         while !self.pending_lines.lock().is_empty() {
             let Some(mut state) = self.state.try_lock() else { break };
@@ -240,19 +244,19 @@ impl PaceFile {
 }
 
 impl State {
-    /// For how long a call is kept that is charged to these: for as long as any of them remembers it, and never for
-    /// less than a process holds still for what is not known.
+    /// Returns how long to keep a call of these lanes and budgets: as long as any of them needs it, and at least as
+    /// long as a process blocks for unknown prior usage.
     fn retention_of(&self, names: &[String]) -> Duration {
         let unknown = match self.prior_usage {
             PriorUsage::Unknown(up_to) => up_to.saturating_add(Duration::from_secs(1)),
             PriorUsage::None => Duration::ZERO,
         };
-        let remember = names.iter().filter_map(|name| self.retention.get(name)).copied();
-        remember.fold(MIN_RETENTION.max(unknown), Duration::max)
+        let retention = names.iter().filter_map(|name| self.retention.get(name)).copied();
+        retention.fold(MIN_RETENTION.max(unknown), Duration::max)
     }
 }
 
-/// How long ago it was. What lies ahead is now.
+/// Returns how long ago `then` was, or zero if it lies in the future.
 fn elapsed_since(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
 }
@@ -261,12 +265,13 @@ impl PaceLog for PaceFile {
     fn begin(
         &self,
         now: Timestamp,
-        remember: &[(&str, Duration)],
-        before: PriorUsage,
+        retention: &[(&str, Duration)],
+        prior_usage: PriorUsage,
     ) -> io::Result<RecordedUsage> {
         let mut state = self.state.lock();
-        state.prior_usage = before;
-        state.retention = remember.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
+        state.prior_usage = prior_usage;
+        state.retention =
+            retention.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
         self.compact(&mut state, now, true)
     }
 
@@ -278,21 +283,25 @@ impl PaceLog for PaceFile {
         self.flush_pending()
     }
 
-    fn finished(&self, number: u64, finished: Timestamp) -> io::Result<()> {
-        self.try_write(&PaceRecord::Finished(number, finished))
+    fn finished(&self, number: u64, finished_at: Timestamp) -> io::Result<()> {
+        self.try_write(&PaceRecord::Finished(number, finished_at))
     }
 
-    fn urgent(&self, call: &RecordedCall<'_>, taken: Timestamp, over: Timestamp) -> io::Result<()> {
+    fn urgent(
+        &self,
+        call: &RecordedCall<'_>,
+        taken_at: Timestamp,
+        ended_at: Timestamp,
+    ) -> io::Result<()> {
         let names = call.names.iter().map(|name| (*name).to_owned()).collect();
-        let used =
-            UsedCall { taken_at: taken, finished_at: Some(over), weight: call.weight, names };
+        let used = UsedCall { taken_at, finished_at: Some(ended_at), weight: call.weight, names };
         self.try_write(&PaceRecord::Used(used))
     }
 }
 
-/// What is at `path`, if anything is.
+/// Reads the file at `path`, if there is one.
 fn read_text(path: &Path) -> Result<Option<String>, PaceFileError> {
-    let failed = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
+    let io_error = |source| PaceFileError::Io { action: "read", path: path.to_owned(), source };
     let not_ours = || PaceFileError::NotOurs { path: path.to_owned() };
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(not_ours());
@@ -301,9 +310,9 @@ fn read_text(path: &Path) -> Result<Option<String>, PaceFileError> {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(not_ours()),
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(io_error(error)),
     };
-    // What is torn by a power cut may be anything, but not in the first line.
+    // A power failure may tear any line into arbitrary bytes, but not the first one.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     if record::is_pace_file(&text) { Ok(Some(text)) } else { Err(not_ours()) }
 }

@@ -1,10 +1,10 @@
-//! One line of a pace file. Times are in nanoseconds since 1970.
+//! One record of a pace file. Times are in nanoseconds since 1970.
 //!
 //! ```text
-//! lanekeeper-pace 1 SINCE               the first line: since when all calls are in it, `-` for ever
-//! T NUMBER TAKEN DEFAULT_WEIGHT NAME..          a call leaves
-//! F NUMBER FINISHED                     it is over
-//! U TAKEN FINISHED DEFAULT_WEIGHT NAME..        both in one
+//! lanekeeper-pace 1 SINCE               the first line: since when it is complete, `-` for all time
+//! T NUMBER TAKEN WEIGHT NAME..          a call is sent
+//! F NUMBER FINISHED                     it ends
+//! U TAKEN FINISHED WEIGHT NAME..        both in one
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 const HEADER: &str = "lanekeeper-pace 1 ";
 
-/// A call that was made.
+/// A call in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UsedCall {
     pub(super) taken_at: Timestamp,
@@ -23,7 +23,7 @@ pub(super) struct UsedCall {
     pub(super) names: Vec<String>,
 }
 
-/// A line, with its end.
+/// A record, which is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PaceRecord {
     Begin(Option<Timestamp>),
@@ -32,49 +32,49 @@ pub(super) enum PaceRecord {
     Used(UsedCall),
 }
 
-/// All that a file says.
+/// The contents of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PaceContents {
     pub(super) since: Option<Timestamp>,
-    /// In the order in which they left; with their numbers, as far as they are not over.
+    /// In the order of sending. A call that has not ended has its number.
     pub(super) calls: Vec<(Option<u64>, UsedCall)>,
-    /// There is no file, or one without damage.
+    /// Whether the file is missing or undamaged.
     pub(super) is_intact: bool,
 }
 
-/// Whether it is a pace file, or the beginning of one.
+/// Returns whether the text is a pace file, or the beginning of one.
 pub(super) fn is_pace_file(text: &str) -> bool {
     text.starts_with(HEADER) || HEADER.starts_with(text)
 }
 
-/// What a file says, or the lack of one. Only the last line may be torn: it was not waited for to the end. A bad
-/// line before it is a call of which nobody knows, so that nothing is known of what was before now.
+/// Parses a file. Only the last line may be torn, since a process may be killed while it writes. A bad line before it
+/// is an unknown call, so the file is complete only from `now` on. The same holds if there is no file.
 pub(super) fn parse_file(text: Option<&str>, now: Timestamp) -> PaceContents {
     let unknown = PaceContents { since: Some(now), calls: Vec::new(), is_intact: text.is_none() };
     let Some((first, rest)) = text.and_then(|text| text.split_once('\n')) else { return unknown };
     let Some(PaceRecord::Begin(since)) = parse_record(first) else { return unknown };
-    let mut known = PaceContents { since, calls: Vec::new(), is_intact: true };
+    let mut contents = PaceContents { since, calls: Vec::new(), is_intact: true };
     let mut open: BTreeMap<u64, usize> = BTreeMap::new();
     for line in rest.split_inclusive('\n') {
-        let Some(whole) = line.strip_suffix('\n') else { break };
-        match parse_record(whole) {
-            Some(PaceRecord::Used(used)) => known.calls.push((None, used)),
+        let Some(complete) = line.strip_suffix('\n') else { break };
+        match parse_record(complete) {
+            Some(PaceRecord::Used(used)) => contents.calls.push((None, used)),
             Some(PaceRecord::Taken(number, used)) => {
-                open.insert(number, known.calls.len());
-                known.calls.push((Some(number), used));
+                open.insert(number, contents.calls.len());
+                contents.calls.push((Some(number), used));
             }
-            Some(PaceRecord::Finished(number, finished)) => {
-                let call = open.remove(&number).and_then(|index| known.calls.get_mut(index));
+            Some(PaceRecord::Finished(number, finished_at)) => {
+                let call = open.remove(&number).and_then(|index| contents.calls.get_mut(index));
                 if let Some((number, call)) = call {
-                    (*number, call.finished_at) = (None, Some(finished));
+                    (*number, call.finished_at) = (None, Some(finished_at));
                 }
             }
             Some(PaceRecord::Begin(_)) | None => {
-                (known.since, known.is_intact) = (Some(now), false)
+                (contents.since, contents.is_intact) = (Some(now), false)
             }
         }
     }
-    known
+    contents
 }
 
 fn parse_record(line: &str) -> Option<PaceRecord> {
@@ -86,11 +86,11 @@ fn parse_record(line: &str) -> Option<PaceRecord> {
     let line = match kind {
         "T" | "U" => {
             let number = if kind == "T" { words.next()?.parse().ok()? } else { 0 };
-            let taken = parse_time(words.next()?)?;
-            let finished = if kind == "U" { Some(parse_time(words.next()?)?) } else { None };
+            let taken_at = parse_time(words.next()?)?;
+            let finished_at = if kind == "U" { Some(parse_time(words.next()?)?) } else { None };
             let weight = words.next()?.parse().ok()?;
             let names: Vec<_> = words.by_ref().map(str::to_owned).collect();
-            let used = UsedCall { taken_at: taken, finished_at: finished, weight, names };
+            let used = UsedCall { taken_at, finished_at, weight, names };
             if kind == "T" { PaceRecord::Taken(number, used) } else { PaceRecord::Used(used) }
         }
         "F" => PaceRecord::Finished(words.next()?.parse().ok()?, parse_time(words.next()?)?),
@@ -103,7 +103,7 @@ fn parse_time(word: &str) -> Option<Timestamp> {
     Timestamp::from_nanosecond(word.parse().ok()?).ok()
 }
 
-/// `-` is none.
+/// Parses a time, where `-` stands for `None`.
 fn parse_optional_time(word: &str) -> Option<Option<Timestamp>> {
     if word == "-" { Some(None) } else { parse_time(word).map(Some) }
 }
@@ -115,16 +115,16 @@ impl fmt::Display for PaceRecord {
         };
         match self {
             Self::Begin(since) => writeln!(f, "{HEADER}{}", or_dash(since)),
-            Self::Taken(number, UsedCall { taken_at: taken, weight, names, .. }) => {
-                writeln!(f, "T {number} {} {weight} {}", taken.as_nanosecond(), names.join(" "))
+            Self::Taken(number, UsedCall { taken_at, weight, names, .. }) => {
+                writeln!(f, "T {number} {} {weight} {}", taken_at.as_nanosecond(), names.join(" "))
             }
-            Self::Finished(number, finished) => {
-                writeln!(f, "F {number} {}", finished.as_nanosecond())
+            Self::Finished(number, finished_at) => {
+                writeln!(f, "F {number} {}", finished_at.as_nanosecond())
             }
-            Self::Used(UsedCall { taken_at: taken, finished_at: finished, weight, names }) => {
-                let finished = finished.unwrap_or(*taken).as_nanosecond();
-                let taken = taken.as_nanosecond();
-                writeln!(f, "U {taken} {finished} {weight} {}", names.join(" "))
+            Self::Used(UsedCall { taken_at, finished_at, weight, names }) => {
+                let finished_at = finished_at.unwrap_or(*taken_at).as_nanosecond();
+                let taken_at = taken_at.as_nanosecond();
+                writeln!(f, "U {taken_at} {finished_at} {weight} {}", names.join(" "))
             }
         }
     }

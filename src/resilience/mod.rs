@@ -1,16 +1,17 @@
-//! What to do when a broker fails: try again, wait, or leave it alone for a while.
+//! Policies for a failing broker: retry, pause, slow down, or stop calling it for a while.
 //!
-//! Everything in here is a pure function of time and randomness. There are no threads, no sleeping, no I/O
-//! and no look at a clock: whoever calls says what time it is, as a [`Moment`](crate::quota::Moment),
-//! and brings the randomness. So a storm of refusals that lasts for hours is a test of milliseconds.
+//! The lanes call these state machines. Everything in here is a pure function of time and
+//! randomness: no threads, no sleeping, no I/O and no clock. The caller passes the time as a
+//! [`Moment`](crate::quota::Moment), and a random number. So a test of a storm that lasts for hours
+//! takes milliseconds.
 //!
-//! - [`RetryPolicy`] says whether a call that failed is sent again, and when; [`RetryBudget`] keeps
-//!   the retries of a lane a small share of its calls.
-//! - [`BreakerPolicy`] sets up a [`CircuitBreaker`], which keeps calls from a broker that is down, and finds
-//!   out with a few of them when it is back.
-//! - [`ThrottlePolicy`] sets up a [`Throttle`], which pauses and slows a lane that the broker refused
-//!   for coming too fast.
-//! - [`retry_after()`] reads what a broker says in `Retry-After`.
+//! - [`RetryPolicy`] decides whether and when a failed call is retried. [`RetryBudget`] limits the
+//!   retries of a lane to a small fraction of its calls.
+//! - [`BreakerPolicy`] configures a [`CircuitBreaker`], which keeps calls from a broker that is
+//!   down, and probes with a few of them when it is back.
+//! - [`ThrottlePolicy`] configures a [`Throttle`], which pauses and slows down a lane whose calls
+//!   were too fast for the broker.
+//! - [`retry_after()`] parses a `Retry-After` header.
 
 mod breaker;
 mod random;

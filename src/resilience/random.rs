@@ -1,16 +1,17 @@
-//! Luck, as everything here is told it: a number of which every value is equally likely.
+//! Randomness is passed in as a uniformly distributed `u64`, so that tests are deterministic.
 
 use std::time::Duration;
 
-/// A part of `whole`: from nothing to just below all of it, as `luck` goes from 0 to its largest.
-pub(super) fn scale(whole: Duration, luck: u64) -> Duration {
-    let part = (u128::from(nanos(whole)) * u128::from(luck)) >> 64;
+/// Returns a random fraction of `whole`, from zero (`random` is 0) to just below all of it
+/// (`u64::MAX`).
+pub(super) fn scale(whole: Duration, random: u64) -> Duration {
+    let part = (u128::from(nanos(whole)) * u128::from(random)) >> 64;
     Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
 }
 
-/// The next of a row of lucks that are spread as evenly as can be: steps by the golden section.
-pub(super) fn next(luck: u64) -> u64 {
-    luck.wrapping_add(0x9E37_79B9_7F4A_7C15)
+/// Returns the next number of a sequence that is spread evenly: it advances by the golden ratio.
+pub(super) fn next(random: u64) -> u64 {
+    random.wrapping_add(0x9E37_79B9_7F4A_7C15)
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -33,12 +34,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_lucks_is_spread_evenly() {
+    fn a_row_of_random_numbers_is_spread_evenly() {
         let mut tenths = [0_u32; 10];
-        let mut luck = 7;
+        let mut random = 7;
         for _ in 0..1000 {
-            luck = next(luck);
-            tenths[(scale(Duration::from_nanos(10), luck).as_nanos()) as usize] += 1;
+            random = next(random);
+            tenths[(scale(Duration::from_nanos(10), random).as_nanos()) as usize] += 1;
         }
         assert!(tenths.iter().all(|count| (98..=102).contains(count)), "{tenths:?}");
     }

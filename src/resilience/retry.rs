@@ -1,13 +1,13 @@
-//! Whether a call that failed is sent again, and when.
+//! Whether and when a failed call is retried.
 //!
-//! A `write` is sent again only if the broker surely did not execute it: it never left, or it was
-//! refused for coming too fast. Everything else that may have happened to it is for somebody to find
-//! out, not for a loop to repeat. A `read` may be asked again whenever there is hope.
+//! A write is retried only if the broker surely did not execute it: it never left this process, or
+//! it was throttled. In every other case its outcome has to be looked up, and a retry could repeat
+//! it. A read may be retried whenever the failure may be temporary.
 //!
-//! Delays double from a base to a cap. After a fault on the way the whole delay is luck ("full
-//! jitter"), which spreads callers that failed together best. After a refusal for coming too fast half
-//! of it is (a delay of nothing would be the next refusal). And a wait that the broker asked for is
-//! kept in full, with the luck on top.
+//! Delays double from a base to a maximum. After a failure on the way the whole delay is random
+//! ("full jitter"), which best spreads callers that failed together. After a throttled call half of
+//! it is random, because a zero delay would be throttled again. A wait that the broker asked for is
+//! kept in full, with a random delay on top.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::validate::{PolicyError, ensure, ensure_percent, ensure_time};
 use crate::Effect;
 use crate::ErrorClass;
 
-/// How a lane sends calls again that failed.
+/// The policy by which a lane retries failed calls.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::ErrorClass;
 /// let policy = RetryPolicy::default().attempts(3).base_delay(Duration::from_millis(50));
 /// policy.check()?;
 ///
-/// // An order of which nobody knows what became is never sent again; one that never left is.
+/// // A write of unknown outcome is never retried. A write that never left is.
 /// assert_eq!(policy.delay(ErrorClass::Unknown, Effect::Write, 1, 0), None);
 /// assert!(policy.delay(ErrorClass::NotSent, Effect::Write, 1, 0).is_some());
 /// // The third attempt was the last.
@@ -46,8 +46,8 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// Four attempts, delays from 100 ms to 5 s, waits of a minute at most; retries are 20 % of the
-    /// calls of the last 10 s, and 5 more.
+    /// Four attempts, delays from 100 ms to 5 s, waits of up to 1 min. Retries are at most 20 % of
+    /// the calls of the last 10 s, plus 5.
     fn default() -> Self {
         Self {
             attempts: 4,
@@ -62,83 +62,84 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Nothing is ever sent again.
+    /// Creates a policy without retries.
     pub fn none() -> Self {
         Self { attempts: 1, budget_percent: 0, budget_floor: 0, ..Self::default() }
     }
 
-    /// How often a call is sent at most, the first time included. 4 by default.
+    /// Sets the maximum number of attempts of a call, including the first. 4 by default.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// The delay before the second attempt, at most. It doubles with every further one. 100 ms by
-    /// default.
+    /// Sets the maximum delay before the second attempt. It doubles with every further attempt. 100
+    /// ms by default.
     #[must_use]
-    pub fn base_delay(mut self, base: Duration) -> Self {
-        self.base_delay = base;
+    pub fn base_delay(mut self, base_delay: Duration) -> Self {
+        self.base_delay = base_delay;
         self
     }
 
-    /// What a delay grows to at most. 5 s by default.
+    /// Sets the maximum of the doubled delays. 5 s by default.
     #[must_use]
-    pub fn max_delay(mut self, cap: Duration) -> Self {
-        self.max_delay = cap;
+    pub fn max_delay(mut self, max_delay: Duration) -> Self {
+        self.max_delay = max_delay;
         self
     }
 
-    /// The longest wait asked for by the broker that a call is kept for. One that is asked to wait
-    /// longer is not sent again, since going earlier would be the next refusal: its caller is told
-    /// that it was throttled, and for how long. A minute by default.
+    /// Sets the longest wait that a call is kept for when the broker asks for one. A call with a
+    /// longer wait is not retried, because an earlier retry would be throttled again. Its caller
+    /// gets the throttling error with the wait. 1 min by default.
     #[must_use]
     pub fn max_wait(mut self, wait: Duration) -> Self {
         self.max_wait = wait;
         self
     }
 
-    /// How many retries a hundred calls earn. 20 by default.
+    /// Sets how many retries 100 calls deposit. 20 by default.
     #[must_use]
     pub fn budget_percent(mut self, percent: u32) -> Self {
         self.budget_percent = percent;
         self
     }
 
-    /// How many retries a lane may make in each [`budget_life`](Self::budget_life) besides, however
-    /// few its calls. 5 by default.
+    /// Sets how many retries a lane may make in each [`budget_life`](Self::budget_life) on top,
+    /// however few its calls. 5 by default.
     #[must_use]
     pub fn budget_floor(mut self, retries: u32) -> Self {
         self.budget_floor = retries;
         self
     }
 
-    /// For how long a call's share of a retry is good. 10 s by default.
+    /// Sets how long the deposit of a call is valid. 10 s by default.
     #[must_use]
     pub fn budget_life(mut self, life: Duration) -> Self {
         self.budget_life = life;
         self
     }
 
-    /// Whether the policy makes sense.
+    /// Returns whether the policy is valid.
     ///
     /// # Errors
-    /// No attempt at all, or more than 20; a time of less than a millisecond or more than a day; a
-    /// cap below the base; a percentage above 100; retries without a budget.
+    /// Fails for less than 1 or more than 20 attempts, a time below 1 ms or above one day, a
+    /// `max_delay` below `base_delay`, a percentage above 100, a floor above 1000, or retries
+    /// without a budget.
     pub fn check(&self) -> Result<(), PolicyError> {
         let Self {
             attempts,
-            base_delay: base,
-            max_delay: cap,
+            base_delay,
+            max_delay,
             max_wait,
             budget_percent: percent,
             budget_floor: floor,
             budget_life: life,
         } = *self;
         ensure((1..=20).contains(&attempts), "attempts", attempts, "a number from 1 to 20")?;
-        ensure_time("base_delay", base)?;
-        ensure_time("max_delay", cap)?;
-        ensure(base <= cap, "max_delay", cap, "no less than base_delay")?;
+        ensure_time("base_delay", base_delay)?;
+        ensure_time("max_delay", max_delay)?;
+        ensure(base_delay <= max_delay, "max_delay", max_delay, "no less than base_delay")?;
         ensure_time("max_wait", max_wait)?;
         ensure_time("budget_life", life)?;
         ensure(floor <= 1000, "budget_floor", floor, "a number from 0 to 1000")?;
@@ -150,11 +151,11 @@ impl RetryPolicy {
         ensure_percent("budget_percent", percent)
     }
 
-    /// How long after its failure a call is sent again; `None` if it is not.
+    /// Returns how long after its failure a call is retried, or `None` if it is not.
     ///
-    /// `attempt` is the number of the attempt that failed, from 1. `luck` is any number, each as
-    /// likely as the others. There has to be room in the [`RetryBudget`](super::RetryBudget) too, and
-    /// before the call's deadline.
+    /// `attempt` is the number of the failed attempt, from 1. `random` is uniformly distributed.
+    /// The retry also needs capacity in the [`RetryBudget`](super::RetryBudget) and time before the
+    /// deadline.
     #[must_use]
     pub fn delay(
         &self,
@@ -191,12 +192,12 @@ impl RetryPolicy {
         }
     }
 
-    /// How often a call is sent at most.
+    /// Returns the maximum number of attempts of a call.
     pub(crate) fn max_attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// The share in percent, the floor, and the life.
+    /// Returns the budget's percentage, floor and life.
     pub(super) fn budget(&self) -> (u32, u32, Duration) {
         (self.budget_percent, self.budget_floor, self.budget_life)
     }
@@ -215,17 +216,19 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// All but the last nanosecond.
-    const MOST: u64 = u64::MAX;
+    /// The random number for the maximum delay, which is 1 ns below the whole.
+    const MAX_RANDOM: u64 = u64::MAX;
 
     #[test]
     fn delays_double_up_to_the_cap() {
         let policy = RetryPolicy::default().attempts(20).base_delay(ms(100)).max_delay(ms(500));
-        let most: Vec<u128> = (1..=5)
-            .filter_map(|attempt| policy.delay(ErrorClass::NotSent, Effect::Read, attempt, MOST))
+        let max_delays: Vec<u128> = (1..=5)
+            .filter_map(|attempt| {
+                policy.delay(ErrorClass::NotSent, Effect::Read, attempt, MAX_RANDOM)
+            })
             .map(|delay| (delay + Duration::from_nanos(1)).as_millis())
             .collect();
-        assert_eq!(most, [100, 200, 400, 500, 500]);
+        assert_eq!(max_delays, [100, 200, 400, 500, 500]);
         assert_eq!(policy.delay(ErrorClass::NotSent, Effect::Read, 5, 0), Some(ms(0)));
     }
 
@@ -240,9 +243,9 @@ mod tests {
     #[test]
     fn a_wait_that_was_asked_for_is_kept_in_full_or_not_at_all() {
         let policy = RetryPolicy::default().max_wait(ms(2000));
-        let delay = |wait, luck| {
+        let delay = |wait, random| {
             let throttled = ErrorClass::Throttled { retry_after: Some(ms(wait)) };
-            policy.delay(throttled, Effect::Write, 1, luck)
+            policy.delay(throttled, Effect::Write, 1, random)
         };
         assert_eq!(delay(2000, 0), Some(ms(2000)));
         assert_eq!(delay(2000, 1 << 63), Some(ms(2050)));

@@ -1,19 +1,19 @@
-//! What a broker says in the header `Retry-After`.
+//! Parses the `Retry-After` header of a broker.
 
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-/// How long a `Retry-After` asks to wait, from `now` on.
+/// Returns how long a `Retry-After` header asks to wait, counted from `now`.
 ///
-/// It may be seconds, whole or with decimals, or a date in any of the three forms of HTTP. A date
-/// that has passed asks for no wait: zero. More seconds than a [`Duration`] holds are
-/// [`Duration::MAX`]; what is too long to be meant is for the
-/// [`ThrottlePolicy`](super::ThrottlePolicy) and the [`RetryPolicy`](super::RetryPolicy) to judge.
-/// `None` if it cannot be read, a negative number included: then nothing was said.
+/// The value is a number of seconds, whole or decimal, or a date in any of the three HTTP formats.
+/// A date in the past is a wait of zero. More seconds than a [`Duration`] holds are
+/// [`Duration::MAX`]. The [`ThrottlePolicy`](super::ThrottlePolicy) and the
+/// [`RetryPolicy`](super::RetryPolicy) limit waits that are too long. A value that cannot be
+/// parsed, such as a negative number, is `None`.
 ///
-/// A date is taken against the clock of this machine: the wait is wrong by as much as the two clocks
-/// differ.
+/// A date is compared with `now`, so the wait is wrong by as much as the clocks of the broker and
+/// of this machine differ.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,14 +29,14 @@ use jiff::Timestamp;
 /// ```
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
-    // A parser of numbers alone would take `-1`, `1e9`, `inf` and `NaN` for one.
+    // The float parser alone would also accept `-1`, `1e9`, `inf` and `NaN`.
     let is_plain = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if is_plain && value.starts_with(|first: char| first.is_ascii_digit()) {
         let seconds: f64 = value.parse().ok()?;
         return Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    // A date before now is an error here, and asks for no wait.
+    // For a date before `now`, `duration_since` is an error, and the wait is zero.
     Some(date.duration_since(SystemTime::from(now)).unwrap_or_default())
 }
 

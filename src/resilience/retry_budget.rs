@@ -1,9 +1,9 @@
-//! How many retries a lane may make: a small share of its calls.
+//! A retry budget: limits the retries of a lane to a small fraction of its calls.
 //!
-//! When a broker is down, every call fails and every one asks to be sent again: the load doubles or
-//! trebles just when the broker can bear it least, and its quota goes to calls that fail. So each
-//! call earns a fraction of a retry, which is worth nothing some seconds later; and there is a small
-//! floor, for a lane that makes few calls.
+//! When a broker is down, every call fails and is to be retried. The load doubles or trebles just
+//! when the broker can bear it least, and its quota goes to calls that fail. So each call deposits
+//! a fraction of a retry, which expires some seconds later. A small floor is for a lane that makes
+//! few calls.
 
 use super::retry::RetryPolicy;
 use super::rolling::RollingCounter;
@@ -12,8 +12,8 @@ use crate::quota::Moment;
 
 /// The retries that a lane may still make.
 ///
-/// At any time, the retries of the last while ([`RetryPolicy::budget_life`]) are at most the floor
-/// and the share of the calls of that while.
+/// At any time, the retries of the last [`RetryPolicy::budget_life`] are at most the floor plus the
+/// configured percentage of the calls in that time.
 ///
 /// ```
 /// use lanekeeper::quota::Moment;
@@ -32,45 +32,45 @@ use crate::quota::Moment;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryBudget {
-    /// What a call earns, in hundredths of a retry.
+    /// The deposit of a call, in hundredths of a retry.
     deposit: u64,
     floor: u64,
     recent: RollingCounter<BudgetCounts>,
 }
 
-/// What happened in a while.
+/// The calls and retries of one bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct BudgetCounts {
     calls: u64,
     retries: u64,
 }
 
-/// A retry, in hundredths of one.
+/// One retry in the unit of deposits, so that a percentage is a whole number of units.
 const HUNDREDTHS_PER_RETRY: u64 = 100;
 
 impl RetryBudget {
-    /// With nothing earned yet.
+    /// Creates a budget without deposits.
     ///
     /// # Errors
-    /// The policy makes no sense, see [`RetryPolicy::check`].
+    /// Fails if the policy is invalid, see [`RetryPolicy::check`].
     pub fn new(policy: &RetryPolicy) -> Result<Self, PolicyError> {
         policy.check()?;
         let (percent, floor, life) = policy.budget();
         Ok(Self { deposit: percent.into(), floor: floor.into(), recent: RollingCounter::new(life) })
     }
 
-    /// A call was sent for the first time.
+    /// Deposits the fraction for a call that is sent for the first time.
     pub fn deposit(&mut self, now: Moment) {
-        let account = self.recent.bucket_at(now);
-        account.calls = account.calls.saturating_add(1);
+        let counts = self.recent.bucket_at(now);
+        counts.calls = counts.calls.saturating_add(1);
     }
 
-    /// Takes one retry, if there is one.
+    /// Withdraws one retry. Returns whether the budget allowed it.
     #[must_use = "without a retry taken, the call must not be sent again"]
     pub fn withdraw(&mut self, now: Moment) -> bool {
         let (calls, retries) =
-            self.recent.buckets_until(now).fold((0_u64, 0_u64), |(calls, retries), of| {
-                (calls.saturating_add(of.calls), retries.saturating_add(of.retries))
+            self.recent.buckets_until(now).fold((0_u64, 0_u64), |(calls, retries), counts| {
+                (calls.saturating_add(counts.calls), retries.saturating_add(counts.retries))
             });
         let earned =
             calls.saturating_mul(self.deposit).saturating_add(self.floor * HUNDREDTHS_PER_RETRY);
@@ -92,7 +92,7 @@ mod tests {
         Moment::ORIGIN + Duration::from_secs(seconds)
     }
 
-    fn spends(budget: &mut RetryBudget, now: Moment) -> u32 {
+    fn count_withdrawals(budget: &mut RetryBudget, now: Moment) -> u32 {
         (0..1000).take_while(|_| budget.withdraw(now)).count() as u32
     }
 
@@ -100,16 +100,16 @@ mod tests {
     fn what_was_earned_is_worth_nothing_ten_seconds_later() {
         let mut budget = RetryBudget::new(&RetryPolicy::default().budget_floor(0)).unwrap();
         (0..50).for_each(|_| budget.deposit(at(0)));
-        assert_eq!(spends(&mut budget.clone(), at(9)), 10);
-        assert_eq!(spends(&mut budget, at(10)), 0);
+        assert_eq!(count_withdrawals(&mut budget.clone(), at(9)), 10);
+        assert_eq!(count_withdrawals(&mut budget, at(10)), 0);
     }
 
     #[test]
     fn the_floor_comes_back() {
         let mut budget = RetryBudget::new(&RetryPolicy::default().budget_floor(3)).unwrap();
-        assert_eq!(spends(&mut budget, at(0)), 3);
-        assert_eq!(spends(&mut budget, at(9)), 0);
-        assert_eq!(spends(&mut budget, at(10)), 3);
+        assert_eq!(count_withdrawals(&mut budget, at(0)), 3);
+        assert_eq!(count_withdrawals(&mut budget, at(9)), 0);
+        assert_eq!(count_withdrawals(&mut budget, at(10)), 3);
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! Counts of the last while, in a few buckets of time.
+//! Rolling counts over a recent span of time, in a few buckets.
 
 use std::time::Duration;
 
 use crate::quota::Moment;
 
-/// How many buckets a span has. The oldest falls away as a whole: what is counted is of the last
-/// span, less up to a tenth of it.
+/// The number of buckets in a span. The oldest bucket expires as a whole, so the counts cover
+/// between nine tenths of the span and all of it.
 const BUCKET_COUNT: usize = 10;
 
-/// What happened in the last span of time.
+/// Counts over the last span of time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RollingCounter<T> {
-    /// Of one bucket, in nanoseconds.
+    /// The length of a bucket, in nanoseconds.
     bucket_nanos: u64,
     /// The number of the current bucket, counted from the clock's origin.
     current: u64,
@@ -25,14 +25,14 @@ impl<T: Copy + Default> RollingCounter<T> {
         Self { bucket_nanos: length, current: 0, buckets: [T::default(); BUCKET_COUNT] }
     }
 
-    /// The bucket of `now`. A time before the latest one counts as the latest.
+    /// Returns the bucket of `now`. A time before the latest one counts as the latest.
     pub(super) fn bucket_at(&mut self, now: Moment) -> &mut T {
         self.expire(now);
-        let place = self.current % BUCKET_COUNT as u64;
-        &mut self.buckets[place as usize]
+        let index = self.current % BUCKET_COUNT as u64;
+        &mut self.buckets[index as usize]
     }
 
-    /// All buckets of the span that ends `now`.
+    /// Returns all buckets of the span that ends at `now`.
     pub(super) fn buckets_until(&mut self, now: Moment) -> impl Iterator<Item = T> {
         self.expire(now);
         self.buckets.iter().copied()
@@ -42,8 +42,8 @@ impl<T: Copy + Default> RollingCounter<T> {
         let number = now.as_nanos() / self.bucket_nanos;
         let passed = number.saturating_sub(self.current);
         for step in 1..=passed.min(BUCKET_COUNT as u64) {
-            let place = (self.current + step) % BUCKET_COUNT as u64;
-            self.buckets[place as usize] = T::default();
+            let index = (self.current + step) % BUCKET_COUNT as u64;
+            self.buckets[index as usize] = T::default();
         }
         self.current = self.current.max(number);
     }

@@ -1,22 +1,22 @@
-//! What is wrong with a setting, said once for all policies.
+//! Validation of settings, shared by all policies.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// A setting that no policy can work with. It says what can be written instead.
+/// The error for an invalid setting. Its message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}({value}): write {allowed}")]
 #[non_exhaustive]
 pub struct PolicyError {
-    /// The method that set it.
+    /// The method that sets it.
     pub setting: &'static str,
-    /// What was written.
+    /// The invalid value.
     pub value: String,
-    /// What may be.
+    /// The allowed values.
     pub allowed: &'static str,
 }
 
-/// Refuses a setting unless it `holds`.
+/// Returns an error for the setting unless `holds`.
 pub(super) fn ensure(
     holds: bool,
     setting: &'static str,
@@ -29,7 +29,7 @@ pub(super) fn ensure(
     Err(PolicyError { setting, value: format!("{value:?}"), allowed })
 }
 
-/// Refuses a time of less than a millisecond, which is a slip of the pen, and one of more than a day.
+/// Returns an error for a time below 1 ms, which is most likely a mistake, or above one day.
 pub(super) fn ensure_time(setting: &'static str, value: Duration) -> Result<(), PolicyError> {
     const MIN_TIME: Duration = Duration::from_millis(1);
     const MAX_TIME: Duration = Duration::from_secs(86_400);
@@ -37,7 +37,7 @@ pub(super) fn ensure_time(setting: &'static str, value: Duration) -> Result<(), 
     ensure(holds, setting, value, "a time from 1 ms to a day")
 }
 
-/// Refuses what is no share of something.
+/// Returns an error unless the value is a percentage from 1 to 100.
 pub(super) fn ensure_percent(setting: &'static str, value: u32) -> Result<(), PolicyError> {
     ensure((1..=100).contains(&value), setting, value, "a percentage from 1 to 100")
 }

@@ -161,7 +161,12 @@ fn where_every_read_hangs_its_waiters_leave() {
         for left in left {
             let answer = left.join().unwrap();
             assert_eq!(lookup_result(&answer), LookupResult::Unreadable);
-            assert!(answer.unwrap_err().to_string().contains("somebody else's look"));
+            assert!(
+                answer
+                    .unwrap_err()
+                    .to_string()
+                    .contains("the read of the order book by another call")
+            );
         }
         drop(go_on);
     });

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use lanekeeper::broker::{BrokerError, LookupResult, Order, OrderId, OrderStatus};
-use lanekeeper::exchange::PlacedOrder;
+use lanekeeper_simulator::PlacedOrder;
 use rust_decimal::Decimal;
 
 /// The answer to a caller.

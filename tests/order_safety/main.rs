@@ -7,7 +7,7 @@
 //!
 //! `LANEKEEPER_INTENTS=10000` sets how many orders go over HTTP.
 
-#![cfg(all(feature = "kite", feature = "exchange"))]
+#![cfg(feature = "kite")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod check;

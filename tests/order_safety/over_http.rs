@@ -11,12 +11,12 @@ use lanekeeper::broker::{
 };
 use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::cache::QuoteCache;
-use lanekeeper::exchange::{Faults, Rule, SimulatedExchange};
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
+use lanekeeper_simulator::{Faults, Rule, SimulatedExchange};
 
 use super::check::{Answer, AnswerCounts, Booked, check};
 

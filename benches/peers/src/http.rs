@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use lanekeeper::exchange::SimulatedExchange;
 use lanekeeper::{Broker, BrokerError, BrokerProxy, Kite, PriorUsage};
+use lanekeeper_simulator::SimulatedExchange;
 
 use crate::broker::LIMIT;
 use crate::crowd::CALLERS;
@@ -88,7 +88,11 @@ fn start() -> Result<(SimulatedExchange, Kite), Box<dyn Error>> {
 }
 
 /// Runs callers that ask again as soon as they are answered, and after a refusal at once.
-fn crowd(name: &'static str, exchange: &SimulatedExchange, ask: Ask<'_>) -> Result<Run, Box<dyn Error>> {
+fn crowd(
+    name: &'static str,
+    exchange: &SimulatedExchange,
+    ask: Ask<'_>,
+) -> Result<Run, Box<dyn Error>> {
     let (stop, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let failed = AtomicUsize::new(0);
     thread::scope(|scope| {

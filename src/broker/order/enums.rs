@@ -1,4 +1,4 @@
-//! The words of orders: sides, types, products, and where an order stands.
+//! Enums of orders: side, type, product, time in force, variety and status.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::open_enum::open_enum;
 
-/// Buy or sell.
+/// The side of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Side {
-    /// To own more, or owe less.
+    /// Increases a long position, or reduces a short one.
     Buy,
-    /// To own less, or owe more.
+    /// Reduces a long position, or increases a short one.
     Sell,
 }
 
 impl Side {
-    /// The side that undoes this one.
+    /// Returns the other side.
     pub fn opposite(self) -> Self {
         match self {
             Self::Buy => Self::Sell,
@@ -38,25 +38,25 @@ impl fmt::Display for Side {
 open_enum! {
     /// How the price of an order is set.
     pub enum OrderType {
-        /// At the best price there is.
+        /// At the best available price.
         Market = "MARKET",
         /// At this price or a better one.
         Limit = "LIMIT",
-        /// A market order once the trigger price is met.
+        /// Becomes a market order when the trigger price is reached.
         Stop = "STOP",
-        /// A limit order once the trigger price is met.
+        /// Becomes a limit order when the trigger price is reached.
         StopLimit = "STOP_LIMIT",
     }
 }
 
 open_enum! {
-    /// What an order's shares are held as. Brokers outside India have no such thing.
+    /// How the broker holds the shares of an order. Brokers outside India do not have it.
     pub enum Product {
-        /// Cash and carry: delivered, held for as long as one likes.
+        /// Cash and carry: delivered, and held without a time limit.
         Cnc = "CNC",
         /// Intraday, squared off by the broker at the end of the day.
         Mis = "MIS",
-        /// Derivatives carried over night.
+        /// Derivatives carried overnight.
         Nrml = "NRML",
         /// Margin trading facility.
         Mtf = "MTF",
@@ -70,58 +70,58 @@ open_enum! {
     pub enum TimeInForce {
         /// Until the end of the trading day.
         Day = "DAY",
-        /// Immediate or cancel: what is not filled at once is cancelled.
+        /// Immediate or cancel: the quantity that is not filled at once is cancelled.
         Ioc = "IOC",
-        /// Fill or kill: all at once, or none.
+        /// Fill or kill: the whole quantity is filled at once, or none of it.
         Fok = "FOK",
         /// Good till cancelled.
         Gtc = "GTC",
-        /// For a number of minutes; brokers that have it take the number as an extra.
+        /// Good for a number of minutes, which such brokers take as an extra field.
         Ttl = "TTL",
     }
 }
 
 open_enum! {
-    /// The way by which an order reaches the market.
+    /// The route by which an order reaches the market.
     pub enum Variety {
-        /// In the ordinary way.
+        /// A regular order.
         Regular = "regular",
-        /// After market hours, held until the market opens.
+        /// After-market order: held until the market opens.
         Amo = "amo",
         /// Cover order.
         Co = "co",
-        /// In several smaller legs.
+        /// Iceberg order: sent in several smaller legs.
         Iceberg = "iceberg",
-        /// In an auction session.
+        /// An order in an auction session.
         Auction = "auction",
     }
 }
 
 open_enum! {
-    /// Where an order stands. What lies between the broker's desk and the exchange has many names;
-    /// those stay in [`OrderStatus::Other`], as the broker spelled them.
+    /// The status of an order. Brokers have many names for the states between broker and exchange.
+    /// Those stay in [`OrderStatus::Other`], as the broker spelled them.
     pub enum OrderStatus {
-        /// In the market, nothing filled or a part of it.
+        /// In the market, with none or a part of it filled.
         Open = "OPEN",
-        /// Waits for its trigger price.
+        /// Waiting for the trigger price.
         TriggerPending = "TRIGGER PENDING",
-        /// A part is filled, the rest is still in the market.
+        /// Filled in part, with the rest still in the market.
         PartiallyFilled = "PARTIALLY FILLED",
-        /// All of it is filled.
+        /// Filled completely.
         Filled = "FILLED",
-        /// Cancelled, with what was filled before kept.
+        /// Cancelled. The quantity that was filled before stays filled.
         Cancelled = "CANCELLED",
-        /// Refused by the broker or the exchange.
+        /// Rejected by the broker or the exchange.
         Rejected = "REJECTED",
-        /// Its time in force is over.
+        /// Ended because its time in force has passed.
         Expired = "EXPIRED",
     }
 }
 
 impl OrderStatus {
-    /// Nothing will happen to an order in this state any more.
+    /// Returns whether an order of this status cannot change any more.
     ///
-    /// A status this version does not know is not final: looking again is the safe answer.
+    /// An unknown status is not final, because reading the order again is the safe choice.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Filled | Self::Cancelled | Self::Rejected | Self::Expired)
     }

@@ -1,4 +1,4 @@
-//! Orders: what is asked for, what became of it, and the trades it made.
+//! Orders: requests, orders as the broker shows them, their slices, and their trades.
 
 mod enums;
 mod model;

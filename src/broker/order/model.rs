@@ -1,4 +1,4 @@
-//! What the broker's book shows: orders as they stand, and the trades they made.
+//! Rows of the broker's order book and trade book: orders and trades.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use super::enums::{OrderStatus, OrderType, Product, Side, TimeInForce, Variety};
 use super::request::OrderRequest;
 use crate::broker::Instrument;
 
-/// The broker's name for an order.
+/// The broker's id of an order.
 ///
-/// Opaque: an adapter may put into it what it needs to reach the order again (Kite: the variety,
-/// when it is not the regular one). Cheap to clone.
+/// It is opaque: an adapter may add what it needs to address the order later (Kite: the variety, if
+/// it is not the regular one). Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OrderId(Arc<str>);
 
 impl OrderId {
-    /// The order that the broker calls `id`.
+    /// Creates the id from the broker's text.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
 
-    /// The name itself.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,58 +37,58 @@ impl fmt::Display for OrderId {
     }
 }
 
-/// An order as the broker's book shows it at one moment.
+/// An order as the broker's order book shows it at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Order {
-    /// The broker's name for it.
+    /// The broker's id of the order.
     pub id: OrderId,
-    /// The exchange's own name for it, once it has one.
+    /// The exchange's id of the order, once it has one.
     pub exchange_order_id: Option<String>,
-    /// The order this one belongs to, as a leg or a slice.
+    /// The order to which this one belongs, as a leg or a slice.
     pub parent: Option<OrderId>,
-    /// What is traded.
+    /// The instrument that is traded.
     pub instrument: Instrument,
     /// Buy or sell.
     pub side: Side,
-    /// Where it stands.
+    /// The status.
     pub status: OrderStatus,
-    /// Why it stands there, in the broker's words.
+    /// The reason of the status, as the broker's message.
     pub status_message: Option<String>,
     /// How the price is set.
     pub order_type: OrderType,
     /// How the shares are held.
     pub product: Option<Product>,
-    /// How long it waits.
+    /// How long it waits to be filled.
     pub time_in_force: TimeInForce,
-    /// The way it took to the market.
+    /// The route by which it reached the market.
     pub variety: Variety,
-    /// The quantity asked for.
+    /// The requested quantity.
     pub quantity: Decimal,
-    /// The part of it that is filled.
+    /// The part of the quantity that is filled.
     pub filled_quantity: Decimal,
-    /// The part of it that was cancelled.
+    /// The part of the quantity that was cancelled.
     pub cancelled_quantity: Decimal,
     /// The limit price.
     pub price: Option<Decimal>,
     /// The trigger price.
     pub trigger_price: Option<Decimal>,
-    /// The mean price of what is filled.
+    /// The mean price of the filled quantity.
     pub average_price: Option<Decimal>,
-    /// The caller's mark, as it was sent.
+    /// The caller's tag, as it was sent.
     pub tag: Option<String>,
-    /// Other tags that the broker shows with the order, if it shows several: which of all is the caller's, the
-    /// broker does not say. None of the broker's own marks.
+    /// Other tags that the broker shows with the order, if it shows several. The broker does not state which of all
+    /// is the caller's. The broker's own marks are not among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_tags: Vec<String>,
-    /// When the broker took it in.
+    /// When the broker accepted the order.
     pub placed_at: Option<Zoned>,
-    /// When this state began.
+    /// When the order was last updated.
     pub updated_at: Option<Zoned>,
 }
 
 impl Order {
-    /// The order that `request` asks for, with nothing filled, under the name `id`.
+    /// Creates the order `id` that `request` describes, with nothing filled.
     pub fn new(id: OrderId, status: OrderStatus, request: &OrderRequest) -> Self {
         Self {
             id,
@@ -115,45 +115,45 @@ impl Order {
         }
     }
 
-    /// All of its tags.
+    /// Returns all tags of the order.
     pub(crate) fn tags(&self) -> impl Iterator<Item = &String> {
         self.tag.iter().chain(&self.other_tags)
     }
 
-    /// What is neither filled nor cancelled, and can still be filled. Zero once the status is final.
+    /// Returns the quantity that is neither filled nor cancelled, or zero once the status is final.
     pub fn pending_quantity(&self) -> Decimal {
         if self.status.is_final() {
             return Decimal::ZERO;
         }
-        let left = self.quantity.saturating_sub(self.filled_quantity);
-        left.saturating_sub(self.cancelled_quantity).max(Decimal::ZERO)
+        let unfilled = self.quantity.saturating_sub(self.filled_quantity);
+        unfilled.saturating_sub(self.cancelled_quantity).max(Decimal::ZERO)
     }
 }
 
-/// A fill, or a part of one.
+/// A trade: a fill of an order, or a part of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Trade {
-    /// The exchange's name for the trade.
+    /// The exchange's id of the trade.
     pub id: String,
-    /// The order it belongs to.
+    /// The order to which it belongs.
     pub order_id: OrderId,
-    /// What was traded.
+    /// The instrument that was traded.
     pub instrument: Instrument,
-    /// Bought or sold.
+    /// Buy or sell.
     pub side: Side,
     /// How the shares are held.
     pub product: Option<Product>,
-    /// How much.
+    /// The quantity that was traded.
     pub quantity: Decimal,
-    /// At which price.
+    /// The price of the trade.
     pub price: Decimal,
-    /// When.
+    /// When the trade was made, if known.
     pub at: Option<Zoned>,
 }
 
 impl Trade {
-    /// A trade of `order` of which no time is known.
+    /// Creates a trade of `order` without a time.
     pub fn new(id: impl Into<String>, order: &Order, quantity: Decimal, price: Decimal) -> Self {
         Self {
             id: id.into(),

@@ -1,4 +1,4 @@
-//! How far from the last price a market order may be filled.
+//! Market protection: how far from the last price a market order may be filled.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,17 +6,18 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-/// The market protection of a market order, or of a stop order that becomes one: the broker turns it
-/// into a limit order at a price that is so far away from the last one. Beyond that price it is not
-/// filled, and what is left of it stays in the market.
+/// The market protection of a market order, or of a stop order that becomes one.
 ///
-/// Kite refuses MARKET and SL-M orders by API that have none, when they are placed and when an order is
-/// changed to one of these types; see its documentation of
+/// The broker turns the order into a limit order, at a price this far from the last one. Beyond that
+/// price it is not filled, and the unfilled part stays in the market.
+///
+/// Kite rejects MARKET and SL-M orders without a protection that are placed by API, and changes of an
+/// order to one of these types; see its documentation of
 /// [orders](https://kite.trade/docs/connect/v3/orders/#market-protection). Its field
-/// `market_protection` is -1 for [`AUTO`](Self::AUTO), or a percentage above 0 and up to 100. The value
-/// 0, which stands for no protection, is what Kite refuses, and cannot be said here.
+/// `market_protection` is -1 for [`AUTO`](Self::AUTO), or a percentage above 0 and up to 100. Kite
+/// rejects 0, which means no protection, so this type cannot represent it.
 ///
-/// As text, in JSON and in the journal too, it is `auto` or the number of the percentage.
+/// As text, including JSON and the journal, it is `auto` or the percentage as a number.
 ///
 /// ```
 /// use lanekeeper::broker::MarketProtection;
@@ -33,22 +34,22 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct MarketProtection(Option<Decimal>);
 
-/// A market protection that is no percentage above 0 and up to 100.
+/// The error for a market protection that is not a percentage above 0 and up to 100.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a market protection is `auto`, or a percentage above 0 and up to 100, and not `{given}`")]
 pub struct MarketProtectionError {
-    /// What was given.
+    /// The value that was passed.
     pub given: String,
 }
 
 impl MarketProtection {
-    /// The broker decides how far, by its rules for the instrument.
+    /// The broker decides the distance, by its rules for the instrument.
     pub const AUTO: Self = Self(None);
 
-    /// At most `percent` away from the last price.
+    /// Creates a protection of at most `percent` from the last price.
     ///
     /// # Errors
-    /// It is not above 0, or it is above 100.
+    /// Returns an error if `percent` is not above 0, or is above 100.
     pub fn percent(percent: impl Into<Decimal>) -> Result<Self, MarketProtectionError> {
         let percent = percent.into();
         if percent <= Decimal::ZERO || percent > Decimal::ONE_HUNDRED {
@@ -57,7 +58,7 @@ impl MarketProtection {
         Ok(Self(Some(percent.normalize())))
     }
 
-    /// The percentage; `None` if the broker decides.
+    /// Returns the percentage, or `None` if the broker decides.
     pub fn as_percent(&self) -> Option<Decimal> {
         self.0
     }

@@ -1,4 +1,4 @@
-//! What is asked for: a new order, a change of one, or its cancellation.
+//! Requests: a new order, a change of an order, and its cancellation.
 
 use std::collections::BTreeMap;
 
@@ -22,43 +22,43 @@ use crate::broker::Instrument;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OrderRequest {
-    /// What to trade.
+    /// The instrument to trade.
     pub instrument: Instrument,
     /// Buy or sell.
     pub side: Side,
-    /// How much, in units of the instrument. Some brokers take fractions.
+    /// The quantity, in units of the instrument. Some brokers accept fractions.
     pub quantity: Decimal,
     /// How the price is set.
     pub order_type: OrderType,
     /// The limit price, in the instrument's currency.
     pub price: Option<Decimal>,
-    /// The price that wakes a stop order.
+    /// The price that triggers a stop order.
     pub trigger_price: Option<Decimal>,
-    /// How the shares are held. None takes the adapter's default.
+    /// How the shares are held. `None` uses the adapter's default.
     pub product: Option<Product>,
-    /// How long it waits.
+    /// How long the order waits to be filled.
     pub time_in_force: TimeInForce,
-    /// The way to the market.
+    /// The route by which the order reaches the market.
     pub variety: Variety,
-    /// How much of the quantity the market may see.
+    /// The part of the quantity that is visible to the market.
     pub disclosed_quantity: Option<Decimal>,
-    /// How far from the last price a market or stop order may be filled. None takes the adapter's
+    /// How far from the last price a market or stop order may be filled. `None` uses the adapter's
     /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub market_protection: Option<MarketProtection>,
-    /// Whether the broker divides the order into slices that the exchange takes, where it is larger than
-    /// one order may be (Kite: above the freeze quantity). Place such an order by
-    /// [`Broker::place_sliced`](crate::Broker::place_sliced). An adapter of a broker that has no such
-    /// thing refuses it as [`NotSent`](crate::BrokerError::NotSent).
+    /// Whether the broker divides an order above the exchange's maximum into slices (Kite: above the
+    /// freeze quantity). Place such an order with
+    /// [`Broker::place_sliced`](crate::Broker::place_sliced). If the broker does not support it, the
+    /// adapter returns [`NotSent`](crate::BrokerError::NotSent).
     ///
-    /// Kite divides into 10 slices at most, and refuses to divide an order that needs no slicing.
+    /// Kite divides into at most 10 slices, and refuses to divide an order that needs no slicing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub autoslice: bool,
-    /// The caller's own mark on the order, echoed by the broker in its order book. By it an order
-    /// of unknown outcome is found again. Kite takes up to 20 letters and digits.
+    /// The caller's own mark on the order, which the broker shows in its order book. An order of
+    /// unknown outcome is found by it. Kite accepts up to 20 letters and digits.
     pub tag: Option<String>,
-    /// Fields that only one broker knows, sent as they are (Kite: `algo_id`, `validity_ttl`,
-    /// `iceberg_legs`). They may not speak for a field that the adapter fills in itself.
+    /// Broker-specific fields, sent unchanged (Kite: `algo_id`, `validity_ttl`, `iceberg_legs`). They
+    /// must not repeat a field that the adapter fills in itself.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -87,12 +87,12 @@ impl OrderRequest {
         }
     }
 
-    /// At the best price there is.
+    /// Creates an order at the best available price.
     pub fn market(instrument: Instrument, side: Side, quantity: impl Into<Decimal>) -> Self {
         Self::new(instrument, side, quantity, OrderType::Market)
     }
 
-    /// At `price` or a better one.
+    /// Creates an order at `price` or a better one.
     pub fn limit(
         instrument: Instrument,
         side: Side,
@@ -104,7 +104,7 @@ impl OrderRequest {
         order
     }
 
-    /// A market order once `trigger` is met.
+    /// Creates an order that becomes a market order when the price reaches `trigger`.
     pub fn stop(
         instrument: Instrument,
         side: Side,
@@ -116,7 +116,7 @@ impl OrderRequest {
         order
     }
 
-    /// A limit order at `price` once `trigger` is met.
+    /// Creates an order that becomes a limit order at `price` when the price reaches `trigger`.
     pub fn stop_limit(
         instrument: Instrument,
         side: Side,
@@ -130,49 +130,49 @@ impl OrderRequest {
         order
     }
 
-    /// Marks the order, see [`OrderRequest::tag`](#structfield.tag).
+    /// Sets the tag, see [`OrderRequest::tag`](#structfield.tag).
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tag = Some(tag.into());
         self
     }
 
-    /// Holds the shares as `product`.
+    /// Sets how the shares are held.
     #[must_use]
     pub fn product(mut self, product: Product) -> Self {
         self.product = Some(product);
         self
     }
 
-    /// Waits for as long as `time_in_force` says.
+    /// Sets how long the order waits to be filled.
     #[must_use]
     pub fn time_in_force(mut self, time_in_force: TimeInForce) -> Self {
         self.time_in_force = time_in_force;
         self
     }
 
-    /// Goes to the market by another way than the regular one.
+    /// Sets the route by which the order reaches the market, if not the regular one.
     #[must_use]
     pub fn variety(mut self, variety: Variety) -> Self {
         self.variety = variety;
         self
     }
 
-    /// Shows only `quantity` to the market.
+    /// Sets the part of the quantity that is visible to the market.
     #[must_use]
     pub fn disclosed_quantity(mut self, quantity: impl Into<Decimal>) -> Self {
         self.disclosed_quantity = Some(quantity.into());
         self
     }
 
-    /// Is filled no further than that from the last price; for market and stop orders.
+    /// Sets how far from the last price a market or stop order may be filled.
     #[must_use]
     pub fn market_protection(mut self, protection: MarketProtection) -> Self {
         self.market_protection = Some(protection);
         self
     }
 
-    /// Lets the broker divide the order into slices, see
+    /// Sets whether the broker divides the order into slices, see
     /// [`OrderRequest::autoslice`](#structfield.autoslice).
     #[must_use]
     pub fn autoslice(mut self, autoslice: bool) -> Self {
@@ -180,7 +180,7 @@ impl OrderRequest {
         self
     }
 
-    /// Sends a field that only one broker knows.
+    /// Adds a broker-specific field.
     #[must_use]
     pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.extra.insert(key.into(), value.into());
@@ -188,15 +188,15 @@ impl OrderRequest {
     }
 }
 
-/// What to change about an order in the market. What is `None` stays as it is.
+/// A change of an order in the market. A field that is `None` is not changed.
 ///
-/// The way out at any price: a limit order that does not fill becomes a market order.
+/// For an exit at any price, a limit order that does not fill becomes a market order:
 ///
 /// ```
 /// use lanekeeper::broker::{MarketProtection, OrderChange, OrderType};
 ///
 /// let exit = OrderChange::new().order_type(OrderType::Market);
-/// // Kite gets its default protection with it, or one of your own:
+/// // At Kite the change carries the default protection, unless another is set:
 /// let exit = exit.market_protection(MarketProtection::percent(5)?);
 /// # Ok::<(), lanekeeper::broker::MarketProtectionError>(())
 /// ```
@@ -209,78 +209,78 @@ pub struct OrderChange {
     pub price: Option<Decimal>,
     /// The new trigger price.
     pub trigger_price: Option<Decimal>,
-    /// The new way to set the price.
+    /// The new order type.
     pub order_type: Option<OrderType>,
     /// The new time in force.
     pub time_in_force: Option<TimeInForce>,
     /// The new visible quantity.
     pub disclosed_quantity: Option<Decimal>,
     /// How far from the last price the order may be filled, if it is or becomes a market or stop
-    /// order. A change to one of these types that names none takes the adapter's default.
+    /// order. A change to one of these types without a protection uses the adapter's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub market_protection: Option<MarketProtection>,
-    /// Fields that only one broker knows, sent as they are (Kite: `parent_order_id`). They may not
-    /// speak for a field that the adapter fills in itself.
+    /// Broker-specific fields, sent unchanged (Kite: `parent_order_id`). They must not repeat a field
+    /// that the adapter fills in itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, String>,
 }
 
 impl OrderChange {
-    /// Changes nothing yet.
+    /// Creates a change that changes nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// To a new total quantity.
+    /// Sets the new total quantity.
     #[must_use]
     pub fn quantity(mut self, quantity: impl Into<Decimal>) -> Self {
         self.quantity = Some(quantity.into());
         self
     }
 
-    /// To a new limit price.
+    /// Sets the new limit price.
     #[must_use]
     pub fn price(mut self, price: impl Into<Decimal>) -> Self {
         self.price = Some(price.into());
         self
     }
 
-    /// To a new trigger price.
+    /// Sets the new trigger price.
     #[must_use]
     pub fn trigger_price(mut self, price: impl Into<Decimal>) -> Self {
         self.trigger_price = Some(price.into());
         self
     }
 
-    /// To another way of setting the price.
+    /// Sets the new order type.
     #[must_use]
     pub fn order_type(mut self, order_type: OrderType) -> Self {
         self.order_type = Some(order_type);
         self
     }
 
-    /// To another time in force.
+    /// Sets the new time in force.
     #[must_use]
     pub fn time_in_force(mut self, time_in_force: TimeInForce) -> Self {
         self.time_in_force = Some(time_in_force);
         self
     }
 
-    /// To another visible quantity.
+    /// Sets the new visible quantity.
     #[must_use]
     pub fn disclosed_quantity(mut self, quantity: impl Into<Decimal>) -> Self {
         self.disclosed_quantity = Some(quantity.into());
         self
     }
 
-    /// To another market protection.
+    /// Sets the new market protection.
     #[must_use]
     pub fn market_protection(mut self, protection: MarketProtection) -> Self {
         self.market_protection = Some(protection);
         self
     }
 
-    /// Sends a field that only one broker knows.
+    /// Adds a broker-specific field.
     #[must_use]
     pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.extra.insert(key.into(), value.into());
@@ -288,31 +288,31 @@ impl OrderChange {
     }
 }
 
-/// What goes with a cancellation beside the order's id.
+/// The fields of a cancellation beside the order's id.
 ///
 /// ```
 /// use lanekeeper::broker::OrderCancel;
 ///
-/// // The leg of a cover order at Kite: the number of the order that it belongs to.
+/// // For the leg of a cover order, Kite requires the id of the parent order.
 /// let cancel = OrderCancel::new().extra("parent_order_id", "151220000000000");
 /// assert_eq!(cancel.extra.len(), 1);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OrderCancel {
-    /// Fields that only one broker knows, sent as they are (Kite: `parent_order_id`). They may not
-    /// speak for a field that the adapter fills in itself.
+    /// Broker-specific fields, sent unchanged (Kite: `parent_order_id`). They must not repeat a field
+    /// that the adapter fills in itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, String>,
 }
 
 impl OrderCancel {
-    /// Nothing but the order's id.
+    /// Creates a cancellation with no further fields.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sends a field that only one broker knows.
+    /// Adds a broker-specific field.
     #[must_use]
     pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.extra.insert(key.into(), value.into());
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<OrderRequest>(&json).unwrap(), request);
     }
 
-    /// As a journal of an earlier version has it.
+    /// A journal of an earlier version has such orders.
     #[test]
     fn an_order_without_the_newer_fields_is_read() {
         let request = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 10);

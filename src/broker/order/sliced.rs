@@ -1,7 +1,7 @@
-//! Orders that the broker divides into slices: what became of each, and of the whole.
+//! Orders that the broker divides into slices: the outcome of each slice, and of the whole.
 //!
-//! One id cannot stand for several orders of which some were refused. So an order that came back in
-//! slices is answered slice by slice; [`SlicedOrder::complete`] says when one id is enough.
+//! One id cannot represent several orders of which some were rejected. So a sliced order has an outcome
+//! for each slice. [`SlicedOrder::complete`] returns the one id if every slice was placed.
 
 mod cancel;
 mod follow;
@@ -16,8 +16,8 @@ use crate::broker::{BrokerError, ErrorDetail};
 pub use cancel::SliceCancel;
 pub use follow::SlicedState;
 
-/// An order that the broker divided into slices, and what became of each of them when it was placed;
-/// see [`Broker::place_sliced`](crate::Broker::place_sliced).
+/// An order that the broker divided into slices, with the outcome of each when it was placed; see
+/// [`Broker::place_sliced`](crate::Broker::place_sliced).
 ///
 /// ```
 /// use lanekeeper::BrokerError;
@@ -30,17 +30,17 @@ pub use follow::SlicedState;
 /// ];
 /// let order = SlicedOrder::new(Some(OrderId::new("1")), 2000, slices);
 /// assert_eq!(order.placed_quantity(), Some(Decimal::from(1800)));
-/// // No id stands for the whole.
+/// // No id represents the whole order.
 /// assert!(matches!(order.complete(), Err(BrokerError::PartlyPlaced(_))));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SlicedOrder {
-    /// The broker's name for the whole, if it is known. At Kite it is the id of the first slice.
+    /// The broker's id of the whole, if known. At Kite it is the id of the first slice.
     pub parent: Option<OrderId>,
-    /// The quantity that was asked for, of all slices together.
+    /// The requested quantity, of all slices together.
     pub quantity: Decimal,
-    /// The slices, in the order in which the broker has them.
+    /// The slices, in the broker's order.
     pub slices: Vec<Slice>,
 }
 
@@ -48,21 +48,21 @@ pub struct SlicedOrder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Slice {
-    /// What became of it.
+    /// The outcome of its placement.
     pub outcome: SliceOutcome,
-    /// Its quantity, if it is known. Kite does not say it when it answers a placement.
+    /// Its quantity, if known. Kite does not state it in the response to a placement.
     pub quantity: Option<Decimal>,
 }
 
-/// What became of a slice when the order was placed.
+/// The outcome of a slice when the order was placed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SliceOutcome {
-    /// The broker took it, as an order of this id.
+    /// The broker accepted it, as an order with this id.
     Placed(OrderId),
     /// The broker rejected it, and it is not in the market.
     Rejected(ErrorDetail),
-    /// Its answer was lost, and the order book, read cleanly, does not show it; see
+    /// Its answer was lost, and clean reads of the order book do not show it; see
     /// [`BrokerError::Absent`](crate::BrokerError::Absent).
     Absent(ErrorDetail),
     /// It may be in the market.
@@ -70,34 +70,35 @@ pub enum SliceOutcome {
 }
 
 impl Slice {
-    /// The broker took it, as an order of this id.
+    /// Creates a slice that the broker accepted, as an order with this id.
     pub fn placed(id: OrderId) -> Self {
         Self { outcome: SliceOutcome::Placed(id), quantity: None }
     }
 
-    /// The broker rejected it, for this reason.
+    /// Creates a slice that the broker rejected, with the reason.
     pub fn rejected(why: ErrorDetail) -> Self {
         Self { outcome: SliceOutcome::Rejected(why), quantity: None }
     }
 
-    /// Its answer was lost, and the order book does not show it. The trail has the evidence.
+    /// Creates a slice whose answer was lost and that the order book does not show. The detail has the
+    /// evidence.
     pub fn absent(why: ErrorDetail) -> Self {
         Self { outcome: SliceOutcome::Absent(why), quantity: None }
     }
 
-    /// It may be in the market; in words, why that is not known.
+    /// Creates a slice that may be in the market, with the reason why that is not known.
     pub fn unknown(why: ErrorDetail) -> Self {
         Self { outcome: SliceOutcome::Unknown(why), quantity: None }
     }
 
-    /// With its quantity.
+    /// Sets its quantity.
     #[must_use]
     pub fn quantity(mut self, quantity: impl Into<Decimal>) -> Self {
         self.quantity = Some(quantity.into());
         self
     }
 
-    /// The id of its order, if it was placed.
+    /// Returns the id of its order, if it was placed.
     pub fn id(&self) -> Option<&OrderId> {
         match &self.outcome {
             SliceOutcome::Placed(id) => Some(id),
@@ -128,7 +129,7 @@ impl Slice {
 }
 
 impl SlicedOrder {
-    /// An order of `quantity` that came back in these slices.
+    /// Creates an order of `quantity` that the broker divided into these slices.
     pub fn new(
         parent: Option<OrderId>,
         quantity: impl Into<Decimal>,
@@ -137,78 +138,79 @@ impl SlicedOrder {
         Self { parent, quantity: quantity.into(), slices: slices.into_iter().collect() }
     }
 
-    /// An order that was placed as it is, in one piece.
+    /// Creates an order that was placed undivided, as one slice.
     pub fn single(id: OrderId, quantity: impl Into<Decimal>) -> Self {
         let quantity = quantity.into();
         Self::new(Some(id.clone()), quantity, [Slice::placed(id).quantity(quantity)])
     }
 
-    /// The ids of the slices that were placed.
+    /// Returns the ids of the slices that were placed.
     pub fn placed(&self) -> impl Iterator<Item = &OrderId> {
         self.slices.iter().filter_map(Slice::id)
     }
 
-    /// Why slices were rejected, in their order.
+    /// Returns the reasons of rejected slices, in their order.
     pub fn rejected(&self) -> impl Iterator<Item = &ErrorDetail> {
         self.slices.iter().filter_map(Slice::rejected_detail)
     }
 
-    /// What is known of the slices that are absent, in their order.
+    /// Returns the evidence of absent slices, in their order.
     pub fn absent(&self) -> impl Iterator<Item = &ErrorDetail> {
         self.slices.iter().filter_map(Slice::absent_detail)
     }
 
-    /// Why it is not known of slices whether they are in the market, in their order.
+    /// Returns the reasons of slices of unknown outcome, in their order.
     pub fn unknown(&self) -> impl Iterator<Item = &ErrorDetail> {
         self.slices.iter().filter_map(Slice::unknown_detail)
     }
 
-    /// The names by which the order is known at the broker: that of the whole, then those of its slices.
+    /// Returns the ids of the order at the broker: of the whole, then of the placed slices.
     pub(crate) fn known_ids(&self) -> impl Iterator<Item = &OrderId> {
         self.parent.iter().chain(self.placed())
     }
 
-    /// Whether every slice was placed.
+    /// Returns whether every slice was placed.
     pub fn is_placed(&self) -> bool {
         self.placed().count() == self.slices.len()
     }
 
-    /// The quantity of the slices that were placed, if it is known.
+    /// Returns the quantity of the placed slices, if known.
     pub fn placed_quantity(&self) -> Option<Decimal> {
         self.quantity_where(|slice| slice.id().is_some())
     }
 
-    /// The quantity of the slices that were rejected, if it is known.
+    /// Returns the quantity of the rejected slices, if known.
     pub fn rejected_quantity(&self) -> Option<Decimal> {
         self.quantity_where(|slice| slice.rejected_detail().is_some())
     }
 
-    /// The quantity of the slices that are absent, if it is known.
+    /// Returns the quantity of the absent slices, if known.
     pub fn absent_quantity(&self) -> Option<Decimal> {
         self.quantity_where(|slice| slice.absent_detail().is_some())
     }
 
-    /// The quantity of the slices of which nothing is known, if it is known itself.
+    /// Returns the quantity of the slices of unknown outcome, if known.
     pub fn unknown_quantity(&self) -> Option<Decimal> {
         self.quantity_where(|slice| slice.unknown_detail().is_some())
     }
 
-    /// The quantity of the slices that are `such`: what they say, or what the others leave of the whole.
-    fn quantity_where(&self, such: impl Fn(&Slice) -> bool) -> Option<Decimal> {
+    /// Returns the quantity of the slices that `matches` selects: the sum of theirs if all are known, else
+    /// the whole less the sum of the others.
+    fn quantity_where(&self, matches: impl Fn(&Slice) -> bool) -> Option<Decimal> {
         let of = |wanted: bool| {
-            let slices = self.slices.iter().filter(|slice| such(slice) == wanted);
+            let slices = self.slices.iter().filter(|slice| matches(slice) == wanted);
             let quantities: Option<Vec<_>> = slices.map(|slice| slice.quantity).collect();
             quantities.map(saturating_sum)
         };
         of(true).or_else(|| Some(self.quantity.saturating_sub(of(false)?).max(Decimal::ZERO)))
     }
 
-    /// The id that stands for the whole order, if every slice was placed. It is what
-    /// [`Broker::place_order`](crate::Broker::place_order) answers.
+    /// Returns the id of the whole order, if every slice was placed. It is the result of
+    /// [`Broker::place_order`](crate::Broker::place_order).
     ///
     /// # Errors
-    /// [`PartlyPlaced`](BrokerError::PartlyPlaced) if some of it is in the market, or if all of it is
-    /// and no id stands for the whole; otherwise as [`in_market`](Self::in_market).
+    /// [`PartlyPlaced`](BrokerError::PartlyPlaced) if a part of it is in the market, or if all of it is
+    /// and the whole has no id; otherwise as [`in_market`](Self::in_market).
     pub fn complete(self) -> Result<OrderId, BrokerError> {
         let order = self.in_market()?;
         match &order.parent {
@@ -217,19 +219,21 @@ impl SlicedOrder {
         }
     }
 
-    /// The same order, if any of it was placed.
+    /// Returns the order itself, if any slice was placed.
     ///
     /// # Errors
-    /// [`Rejected`](BrokerError::Rejected) with the first reason, if every slice was rejected;
-    /// [`Absent`](BrokerError::Absent), if the order book shows none that was not;
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown), if it is not known that any was placed.
+    /// If no slice was placed, the first that applies of:
+    /// - [`OutcomeUnknown`](BrokerError::OutcomeUnknown), if a slice is of unknown outcome
+    /// - [`Absent`](BrokerError::Absent), if a slice is absent
+    /// - [`Rejected`](BrokerError::Rejected) with the first reason, if every slice was rejected
+    /// - [`OutcomeUnknown`](BrokerError::OutcomeUnknown), if there are no slices
     pub fn in_market(self) -> Result<Self, BrokerError> {
         if self.placed().next().is_some() {
             return Ok(self);
         }
-        if let Some(doubt) = self.unknown().next() {
-            let message = format!("{self}: {}", doubt.message);
-            return Err(BrokerError::OutcomeUnknown(ErrorDetail { message, ..doubt.clone() }));
+        if let Some(unknown) = self.unknown().next() {
+            let message = format!("{self}: {}", unknown.message);
+            return Err(BrokerError::OutcomeUnknown(ErrorDetail { message, ..unknown.clone() }));
         }
         if let Some(absent) = self.absent().next() {
             let message = format!("{self}: {}", absent.message);
@@ -242,23 +246,24 @@ impl SlicedOrder {
                 Err(BrokerError::Rejected(ErrorDetail { message, ..why.clone() }))
             }
             (None, _) => {
-                let words = "the order came back in no slices";
-                Err(BrokerError::OutcomeUnknown(ErrorDetail::new(words)))
+                let message = "the broker answered with no slices of the order";
+                Err(BrokerError::OutcomeUnknown(ErrorDetail::new(message)))
             }
         }
     }
 }
 
-/// The sum of quantities, which come from a broker and may be anything. The largest number where it is more.
+/// Returns the sum of quantities, capped at [`Decimal::MAX`]: they come from a broker and may be anything.
 pub(crate) fn saturating_sum(quantities: impl IntoIterator<Item = Decimal>) -> Decimal {
     quantities.into_iter().fold(Decimal::ZERO, Decimal::saturating_add)
 }
 
-/// So many ids are told in words.
+/// The maximum number of ids in the text of a sliced order. It covers Kite's 10 slices with room, and keeps a log line
+/// short.
 const MAX_IDS_SHOWN: usize = 20;
 
 impl fmt::Display for SlicedOrder {
-    /// How many slices came to what, with the ids of those that were placed.
+    /// Writes the number of slices of each outcome, with the ids of those that were placed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (placed, of) = (self.placed().count(), self.slices.len());
         write!(f, "{placed} of {of} slices placed")?;
@@ -271,7 +276,7 @@ impl fmt::Display for SlicedOrder {
             write!(f, ", {} rejected (first: {why})", self.rejected().count())?;
         }
         if let Some(why) = self.absent().next() {
-            write!(f, ", {} not in the book (first: {why})", self.absent().count())?;
+            write!(f, ", {} not in the order book (first: {why})", self.absent().count())?;
         }
         if let Some(why) = self.unknown().next() {
             write!(f, ", {} of unknown outcome (first: {why})", self.unknown().count())?;
@@ -326,21 +331,21 @@ mod tests {
         let message = "all 2 slices were rejected, first: no funds".to_owned();
         let all = BrokerError::Rejected(ErrorDetail { message, ..why });
         assert_eq!(order([rejected(), rejected()]).complete(), Err(all));
-        for doubt in [order([rejected(), unknown()]), order([unknown()]), order([])] {
-            let error = doubt.complete().unwrap_err();
+        for unclear in [order([rejected(), unknown()]), order([unknown()]), order([])] {
+            let error = unclear.complete().unwrap_err();
             assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
         }
     }
 
     #[test]
-    fn quantities_are_what_is_said_or_what_is_left() {
+    fn quantities_are_what_is_stated_or_what_is_left() {
         let sums = |order: &SlicedOrder| {
             [order.placed_quantity(), order.rejected_quantity(), order.unknown_quantity()]
                 .map(|sum| sum.map(|sum| sum.to_string().parse::<i64>().unwrap()))
         };
         let whole = [placed("1").quantity(4), placed("2").quantity(4), rejected().quantity(2)];
         assert_eq!(sums(&order(whole)), [Some(8), Some(2), Some(0)]);
-        // Kite tells no quantities; of an order that is in the market as a whole they are known.
+        // Kite states no quantities. If all of an order is in the market, they are known.
         assert_eq!(sums(&order([placed("1"), placed("2")])), [Some(10), Some(0), Some(0)]);
         assert_eq!(sums(&order([placed("1"), rejected()])), [None, None, Some(0)]);
         assert_eq!(sums(&order([placed("1").quantity(4), unknown()])), [Some(4), Some(0), Some(6)]);
@@ -348,14 +353,14 @@ mod tests {
 
     #[test]
     fn no_quantity_overflows() {
-        let most = || placed("1").quantity(Decimal::MAX);
-        let order = SlicedOrder::new(None, Decimal::MAX, [most(), most(), unknown()]);
+        let largest = || placed("1").quantity(Decimal::MAX);
+        let order = SlicedOrder::new(None, Decimal::MAX, [largest(), largest(), unknown()]);
         assert_eq!(order.placed_quantity(), Some(Decimal::MAX));
         assert_eq!(order.unknown_quantity(), Some(Decimal::ZERO));
     }
 
     #[test]
-    fn words_tell_what_came_of_how_many() {
+    fn the_text_counts_the_slices_of_each_outcome() {
         let text = order([placed("1"), rejected(), placed("2"), unknown(), rejected()]).to_string();
         assert_eq!(
             text,

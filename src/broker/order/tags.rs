@@ -1,11 +1,11 @@
-//! What a broker does with the tag of an order, and how else a lost order can be followed up.
+//! The broker's support of order tags, and other facts by which lost orders are reconciled.
 
 use jiff::tz::TimeZone;
 
-/// What a broker does with the tag of an order: whether an order can be found again by it, and
-/// whether it may be sent twice under it.
+/// The broker's support of order tags: whether an order can be found by its tag, and whether it may
+/// be sent twice under the same tag.
 ///
-/// An adapter says so by [`Broker::order_tags`](crate::Broker::order_tags).
+/// An adapter states it in [`Broker::order_tags`](crate::Broker::order_tags).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderTags {
     support: TagSupport,
@@ -15,24 +15,24 @@ pub struct OrderTags {
     is_changed_in_place: bool,
 }
 
-/// How far the tag of an order can be relied upon.
+/// How far a caller can rely on the tag of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TagSupport {
-    /// No order can be found by its tag.
+    /// Orders cannot be found by their tags.
     None,
-    /// The order book shows the tag as it was sent, and nobody checks that it is unique.
+    /// The order book shows the tag as it was sent. The broker does not check that it is unique.
     Echoed,
-    /// As `Echoed`, and the broker refuses a second order of the same tag. So an order whose outcome
-    /// is unknown may be sent again under its tag.
+    /// As `Echoed`, and the broker rejects a second order with the same tag. So an order of unknown
+    /// outcome may be sent again under its tag.
     Unique {
-        /// The code ([`ErrorDetail::code`](crate::ErrorDetail)) of that refusal.
+        /// The code ([`ErrorDetail::code`](crate::ErrorDetail)) of that rejection.
         duplicate: String,
     },
 }
 
 impl OrderTags {
-    /// No tags, or none that the order book shows.
+    /// Describes a broker without tags, or whose order book does not show them.
     pub fn none() -> Self {
         let (zone, in_place) = (TimeZone::UTC, false);
         Self {
@@ -44,62 +44,64 @@ impl OrderTags {
         }
     }
 
-    /// Tags of up to `longest` letters and digits, which the order book shows as they were sent.
-    pub fn echoed(longest: usize) -> Self {
-        Self { support: TagSupport::Echoed, max_length: longest, ..Self::none() }
+    /// Describes tags of up to `max_length` letters and digits, which the order book shows as they were
+    /// sent.
+    pub fn echoed(max_length: usize) -> Self {
+        Self { support: TagSupport::Echoed, max_length, ..Self::none() }
     }
 
-    /// Tags of up to `longest` letters and digits, of which the broker takes each but once; a second
-    /// order of the same tag is [`Rejected`](crate::BrokerError::Rejected) with the code `duplicate`.
-    pub fn unique(longest: usize, duplicate: impl Into<String>) -> Self {
+    /// Describes tags of up to `max_length` letters and digits, each of which the broker accepts once. A
+    /// second order with the same tag is [`Rejected`](crate::BrokerError::Rejected) with the code
+    /// `duplicate`.
+    pub fn unique(max_length: usize, duplicate: impl Into<String>) -> Self {
         let support = TagSupport::Unique { duplicate: duplicate.into() };
-        Self { support, max_length: longest, ..Self::none() }
+        Self { support, max_length, ..Self::none() }
     }
 
-    /// The zone in which the broker's day ends, and its order book with it. UTC if nobody says. One that
-    /// is not known (`Etc/Unknown`) is refused when a guard is built.
+    /// Sets the time zone in which the broker's day, and its order book, ends. UTC by default. Building
+    /// an order guard fails if the zone is unknown (`Etc/Unknown`).
     #[must_use]
     pub fn zone(mut self, zone: TimeZone) -> Self {
         self.day_zone = zone;
         self
     }
 
-    /// A tag may have these ASCII characters too, beside letters and digits: `"-_"`.
+    /// Sets the ASCII characters that a tag may have beside letters and digits, for example `"-_"`.
     #[must_use]
     pub fn symbols(mut self, symbols: &'static str) -> Self {
         self.allowed_symbols = symbols;
         self
     }
 
-    /// A change leaves an order its id, always. Unless an adapter says so, an order may have been
-    /// changed by another that took its place, in which case it shows as cancelled.
+    /// States that a changed order always keeps its id. Without this, a change may replace the order by
+    /// another one, and the order then shows as cancelled.
     #[must_use]
     pub fn changed_in_place(mut self) -> Self {
         self.is_changed_in_place = true;
         self
     }
 
-    /// How far a tag can be relied upon.
+    /// Returns how far a caller can rely on a tag.
     pub fn support(&self) -> &TagSupport {
         &self.support
     }
 
-    /// The most characters of a tag.
+    /// Returns the maximum number of characters of a tag.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
 
-    /// What a tag may have beside letters and digits.
+    /// Returns the characters that a tag may have beside letters and digits.
     pub fn allowed_symbols(&self) -> &'static str {
         self.allowed_symbols
     }
 
-    /// Whether a changed order keeps its id, always.
+    /// Returns whether a changed order always keeps its id.
     pub fn is_changed_in_place(&self) -> bool {
         self.is_changed_in_place
     }
 
-    /// The zone in which the broker's day ends.
+    /// Returns the time zone in which the broker's day ends.
     pub fn day_zone(&self) -> &TimeZone {
         &self.day_zone
     }

@@ -26,17 +26,17 @@ use super::replay::Replay;
 /// How often one order may be changed, as at Kite.
 const MAX_CHANGES: u32 = 25;
 
-/// An order in the book, open or done.
+/// The record of an order in the order book, open or closed.
 #[derive(Debug)]
-pub(crate) struct OrderEntry {
+pub struct OrderEntry {
     /// As it was asked for, with the changes since.
-    pub(crate) request: OrderRequest,
+    pub request: OrderRequest,
     /// The states it went through, oldest first.
-    pub(crate) history: Vec<Order>,
+    pub history: Vec<Order>,
     /// Its present state, the last of the history.
-    pub(crate) order: Order,
+    pub order: Order,
     /// How often it was changed.
-    pub(crate) changes: u32,
+    pub changes: u32,
     /// Where its trade is among the trades. Orders fill whole, so there is one at most.
     trade_index: Option<usize>,
     /// Whether the trigger of a stop order was met.
@@ -223,7 +223,6 @@ impl OrderBook {
     }
 
     /// Takes a slice of an order in. One without funds is refused, and leaves no trace.
-    #[cfg(feature = "exchange")]
     pub(super) fn place_slice(
         &mut self,
         slice: &OrderRequest,

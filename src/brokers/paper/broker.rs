@@ -93,7 +93,6 @@ impl PaperBroker {
 
     /// Places a slice of an order, the first of them without a parent. One that lacks funds is refused, and
     /// leaves no trace.
-    #[cfg(feature = "exchange")]
     pub(crate) fn place_slice(
         &self,
         slice: &OrderRequest,
@@ -122,7 +121,6 @@ impl PaperBroker {
         })
     }
 
-    #[cfg(feature = "exchange")]
     pub(crate) fn map_entries<R>(&self, read: impl FnMut(&OrderEntry) -> R) -> Vec<R> {
         self.with_book(|book, _| book.entries().iter().map(read).collect())
     }
@@ -148,12 +146,10 @@ impl PaperBroker {
     }
 
     /// The step of its prices, as it is listed; `None` if it is not.
-    #[cfg(feature = "exchange")]
     pub(crate) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
         self.0.tokens.tick_size(instrument)
     }
 
-    #[cfg(feature = "exchange")]
     pub(crate) fn instrument(&self, token: u32) -> Option<Instrument> {
         self.0.tokens.instrument(token).cloned()
     }

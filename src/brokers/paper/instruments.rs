@@ -36,12 +36,10 @@ impl InstrumentTable {
         self.by_instrument.get(instrument).copied()
     }
 
-    #[cfg(feature = "exchange")]
     pub(super) fn instrument(&self, token: u32) -> Option<&Instrument> {
         self.by_token.get(&token)
     }
 
-    #[cfg(feature = "exchange")]
     pub(super) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
         self.by_instrument.contains_key(instrument).then_some(TICK_SIZE)
     }

@@ -14,6 +14,7 @@
 //! selling is allowed. A duplicated tag is allowed too, since brokers allow it.
 
 mod account;
+mod backend;
 mod book;
 mod broker;
 mod builder;
@@ -26,11 +27,10 @@ mod replay;
 
 mod instruments;
 
-#[cfg(feature = "exchange")]
-pub(crate) use book::OrderEntry;
+pub use backend::PaperBackend;
+pub use book::OrderEntry;
 pub use broker::PaperBroker;
 pub use builder::{PaperBuildError, PaperBuilder};
-#[cfg(feature = "exchange")]
-pub(crate) use error::PaperError;
+pub use error::PaperError;
 pub use prices::{Prices, PricesError};
 pub use replay::Replay;

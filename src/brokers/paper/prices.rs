@@ -102,7 +102,8 @@ impl Prices {
     /// ```
     /// use lanekeeper::brokers::paper::Prices;
     ///
-    /// // An endless device, for example. let error = Prices::from_reader(std::io::repeat(0)).unwrap_err();
+    /// // An endless device, for example.
+    /// let error = Prices::from_reader(std::io::repeat(0)).unwrap_err();
     /// assert_eq!(error.to_string(), "cannot read the prices: line 1 is longer than 4096 bytes");
     /// ```
     pub fn from_reader(reader: impl Read) -> Result<Self, PricesError> {

@@ -1,14 +1,13 @@
-//! What a batch cache demands of the types that it is used with.
+//! Trait bounds on the key, value and error types of a batch cache.
 
 use std::hash::Hash;
 
-/// What can be a key: anything that is cheap to clone, can be looked up, and may go from thread to
-/// thread.
+/// A key: cheap to clone, hashable, and safe to share between threads.
 pub trait Key: Clone + Eq + Hash + Send + Sync + 'static {}
 
 impl<T: Clone + Eq + Hash + Send + Sync + 'static> Key for T {}
 
-/// What may be shared by threads: values, and errors.
+/// A value or an error that threads may share.
 pub trait Shared: Send + Sync + 'static {}
 
 impl<T: Send + Sync + 'static> Shared for T {}

@@ -1,4 +1,4 @@
-//! From settings to a cache.
+//! The builder of a batch cache.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,9 +7,9 @@ use super::BatchCache;
 use super::bounds::{Key, Shared};
 use super::config::BatchConfig;
 use super::core::{CacheHooks, Core};
-use super::fetcher::Batch;
+use super::fetch::Batch;
 
-/// Sets up a [`BatchCache`] that is told more of its keys and its source.
+/// A builder for a [`BatchCache`] with optional hooks for key weights, split errors and refreshes.
 #[must_use = "a builder makes nothing until it is built"]
 pub struct BatchBuilder<K, E> {
     config: BatchConfig,
@@ -17,7 +17,7 @@ pub struct BatchBuilder<K, E> {
 }
 
 impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
-    /// Nothing is told yet beside the settings.
+    /// Creates a builder with these settings and no hooks.
     pub fn new(settings: BatchConfig) -> Self {
         let hooks = CacheHooks {
             weigher: Box::new(|_| 0),
@@ -27,27 +27,27 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         Self { config: settings, hooks }
     }
 
-    /// What a key adds to the weight of a request. Nothing by default.
-    pub fn weigher(mut self, weigh: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
-        self.hooks.weigher = Box::new(weigh);
+    /// Sets the function that returns the weight of a key within a request. Zero by default.
+    pub fn weigher(mut self, weigher: impl Fn(&K) -> usize + Send + Sync + 'static) -> Self {
+        self.hooks.weigher = Box::new(weigher);
         self
     }
 
-    /// Which errors may be for the sake of one key. A request that fails with one is made again in
-    /// parts, until the key is found; see [`BatchCache`]. None by default.
-    pub fn split_on(mut self, refuses: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.hooks.split_on = Box::new(refuses);
+    /// Sets which errors may be caused by a single key. A request that fails with such an error is
+    /// split until the key is found, see [`BatchCache`]. No error by default.
+    pub fn split_on(mut self, split_on: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.hooks.split_on = Box::new(split_on);
         self
     }
 
-    /// Whether the source has capacity to spare for a refresh in advance. Always, by default.
-    pub fn refresh_if(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        self.hooks.refresh_if = Box::new(spare);
+    /// Sets whether the source has idle capacity for a refresh ahead of time. Always by default.
+    pub fn refresh_if(mut self, refresh_if: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.hooks.refresh_if = Box::new(refresh_if);
         self
     }
 
-    /// A cache in front of `fetch`, which gives a value for each key that it is asked for, and none
-    /// where there is none.
+    /// Builds a cache in front of `fetch`. It returns a value for each key, and omits the keys for
+    /// which the source has none.
     pub fn build<V: Shared>(
         self,
         fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
@@ -55,8 +55,9 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         self.build_late(move |batch| fetch(&batch.keys()))
     }
 
-    /// As [`build`](Self::build), but `fetch` chooses when the keys are chosen, by
-    /// [`Batch::keys`]: for one that has to wait before it can ask.
+    /// Builds a cache like [`build`](Self::build), except that `fetch` decides when the keys are
+    /// chosen, by calling [`Batch::keys`]. Use it if `fetch` has to wait before it can send the
+    /// request.
     pub fn build_late<V: Shared>(
         self,
         fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
@@ -66,9 +67,10 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         })
     }
 
-    /// As [`build_late`](Self::build_late), for a source that may fail for one key and answer for the
-    /// others of the same request. Those who ask for that key are told its error, as
-    /// [`FetchError::KeyFailed`](crate::cache::FetchError::KeyFailed), and the others have their values.
+    /// Builds a cache like [`build_late`](Self::build_late), for a source that can fail for single
+    /// keys of a request. Callers of such a key get its error as
+    /// [`FetchError::KeyFailed`](crate::cache::FetchError::KeyFailed), callers of the other keys
+    /// get their values.
     ///
     /// ```
     /// use std::collections::HashMap;

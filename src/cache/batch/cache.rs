@@ -1,4 +1,4 @@
-//! What callers see of the batched cache: questions, and the wait for their answers.
+//! The public API of the batch cache: queries, tracking and invalidation.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,29 +22,30 @@ use crate::quota::Moment;
 
 /// A read-through cache that fetches in batches.
 ///
-/// One request is under way at a time. A miss joins it if it carries the key and is young enough, or
-/// else the next one, which takes keys until it is really sent. Each request takes along all that is
-/// tracked and due, as long as there is room. A key is tracked from the first time that somebody asks
-/// for it until nobody has for a while, or for as long as [`track`](Self::track) says.
+/// One request is in flight at a time. A miss joins it if it carries the key and is young enough.
+/// Otherwise the miss joins the next request, which accepts keys until it is sent. Each request
+/// also carries all tracked keys that are due, up to the batch limit. A key is tracked from its
+/// first lookup until it has been idle for [`time_to_idle`](BatchConfig::time_to_idle), or while
+/// [`track`](Self::track) names it.
 ///
-/// **Age** counts from before the request was sent. An answer is either younger than what is allowed,
-/// or to a request that was sent after the question; and it is never older than the hard limit. If a
-/// deadline or an error ends the wait for other keys of the same question, an answer may have grown older
-/// than what is allowed meanwhile.
+/// **Age** counts from just before the request was sent. A returned value is younger than the
+/// allowed age, or its request was sent after the query began. It is never older than the hard
+/// limit. If a deadline or an error ends the wait for other keys of the same query, a value may
+/// have outgrown the allowed age meanwhile.
 ///
-/// **An error** is told to all who waited for that request, once, and is not kept.
+/// **An error** is returned once to every caller that waits for the request, and is not cached.
 ///
-/// **A refusal** may be for the sake of one key. Where the builder says which errors
-/// [are refusals](BatchBuilder::split_on), a request that is refused is made again without the keys that
-/// nobody waits for, and then in halves, down to single keys. Only a key that is refused when it is asked
-/// for alone is a bad one: those who ask for it are told the refusal ([`FetchError::KeyFailed`]), for
-/// [`negative_ttl`](BatchConfig::negative_ttl) from memory, and after that it is asked for alone. All others
-/// wait until they are answered, or until their own deadline. One bad key among n costs `2 log2 n + 2` more
-/// requests at most, and requests for keys of which nothing bad is known go in between. A source that
-/// refuses everything is asked for each key that somebody waits for, once.
+/// **A refusal** may be caused by a single key. The builder sets which errors [are
+/// refusals](BatchBuilder::split_on). A refused request is sent again without the keys that no
+/// caller waits for, then in halves, down to single keys. Only a key that is refused alone is a bad
+/// key. Its callers get the refusal ([`FetchError::KeyFailed`]) from the cache for
+/// [`negative_ttl`](BatchConfig::negative_ttl), and after that it is requested alone. All other
+/// callers wait for their values, at most until their own deadline. One bad key among n costs at
+/// most `2 log2 n + 2` more requests, and requests for trusted keys are sent in between. A source
+/// that refuses everything is asked for each awaited key once.
 ///
-/// The requests are made by a thread of the cache's own, so that whoever waits can leave at a
-/// deadline. It starts with the first miss.
+/// A thread of the cache sends the requests, so that each caller can stop waiting at its own
+/// deadline. The thread starts with the first miss.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -65,8 +66,8 @@ pub struct BatchCache<K: Key, V: Shared, E: Shared> {
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
-    /// An empty cache in front of `fetch`. It must not ask this cache in its turn: it would wait for
-    /// itself.
+    /// Creates an empty cache in front of `fetch`. `fetch` must not query this cache, since it
+    /// would wait for itself.
     pub fn new(
         settings: BatchConfig,
         fetch: impl Fn(&[K]) -> Result<HashMap<K, V>, E> + Send + Sync + 'static,
@@ -78,96 +79,104 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         Self { core: Arc::new(core), fetcher: Mutex::default() }
     }
 
-    /// The value of one key: `None` if the source has none.
+    /// Returns the value of a key, or `None` if the source has none.
     ///
     /// # Errors
-    /// The request for it failed, or the source did not answer for it.
+    /// Fails if the request for the key failed, or if the source did not answer for the key.
     pub fn get(&self, key: &K) -> Result<Option<Cached<V>>, FetchError<E>> {
         self.get_with(key, &GetOptions::new())
     }
 
-    /// As [`get`](Self::get), with demands.
+    /// Returns the value of a key like [`get`](Self::get), with options.
     ///
     /// # Errors
-    /// The request for it failed, or the source did not answer for it, or not in time.
-    pub fn get_with(&self, key: &K, ask: &GetOptions) -> Result<Option<Cached<V>>, FetchError<E>> {
-        self.get_cached(key, ask, |entry, age, origin| Cached::from_entry(entry, age, origin))
+    /// Fails if the request for the key failed, if the source did not answer for the key, or if the
+    /// deadline passed.
+    pub fn get_with(
+        &self,
+        key: &K,
+        options: &GetOptions,
+    ) -> Result<Option<Cached<V>>, FetchError<E>> {
+        self.get_cached(key, options, |entry, age, origin| Cached::from_entry(entry, age, origin))
             .unwrap_or_else(|| {
-                Ok(self.get_many_with(std::slice::from_ref(key), ask).complete()?.remove(key))
+                Ok(self.get_many_with(std::slice::from_ref(key), options).complete()?.remove(key))
             })
     }
 
-    /// The values of `keys`, and why a key has no answer.
+    /// Returns the values of `keys`, and an error for each key that has no answer.
     pub fn get_many(&self, keys: &[K]) -> BatchResult<K, V, E> {
         self.get_many_with(keys, &GetOptions::new())
     }
 
-    /// As [`get_many`](Self::get_many), with demands.
+    /// Returns the values of `keys` like [`get_many`](Self::get_many), with options.
     ///
-    /// What is fresh in memory is answered from there, all of one moment; for the rest it waits once.
-    /// If it has to wait, it takes the others from the same request too, where that has room for
-    /// them: then all are of one moment.
+    /// Fresh values come from one snapshot of the cache. For the other keys the caller waits once.
+    /// If it has to wait, it takes the fresh keys from the same request too, if the batch limit
+    /// allows. Then all values are of one moment.
     ///
-    /// It waits until each key is answered, or refused alone. At the deadline it gives what has come, and
-    /// the other keys have [`TimedOut`](FetchError::TimedOut). If a request for one of the keys fails, it
-    /// waits no longer, and all that have no answer yet have the error of that request.
-    pub fn get_many_with(&self, keys: &[K], ask: &GetOptions) -> BatchResult<K, V, E> {
-        let ages = &self.core.age_policy;
+    /// The call waits until each key is answered or refused alone. At the deadline it returns the
+    /// values that have arrived, and [`TimedOut`](FetchError::TimedOut) for the other keys. If a
+    /// request for one of the keys fails, the wait ends, and all keys without an answer get the
+    /// error of that request.
+    pub fn get_many_with(&self, keys: &[K], options: &GetOptions) -> BatchResult<K, V, E> {
+        let age_policy = &self.core.age_policy;
         let mut now = self.core.now();
-        let until = ask.deadline.map(|limit| now + limit);
-        let mut asking =
-            Query { options: ask, started_at: now, deadline: until, was_request_sent: false };
-        let mut known = HashMap::with_capacity(keys.len());
+        let deadline = options.deadline.map(|limit| now + limit);
+        let mut query = Query { options, started_at: now, deadline, was_request_sent: false };
+        let mut found = HashMap::with_capacity(keys.len());
         let mut missing = Vec::new();
         {
-            let shown = self.core.store.snapshot();
+            let snapshot = self.core.store.snapshot();
             for key in keys {
-                let held = |entry: &Arc<_>, _, origin| FoundEntry::from_memory(entry, origin);
-                match self.read_snapshot(&shown, key, now, ask, held) {
-                    Some(held) => drop(known.insert(key.clone(), held)),
+                let make = |entry: &Arc<_>, _, origin| FoundEntry::from_memory(entry, origin);
+                match self.read_snapshot(&snapshot, key, now, options, make) {
+                    Some(found_entry) => drop(found.insert(key.clone(), found_entry)),
                     None => missing.push(key.clone()),
                 }
             }
         }
         let mut failed = HashMap::new();
         let mut outgrown = HashMap::new();
-        let mut may_be_late = true;
+        let mut first_pass = true;
         while !missing.is_empty() {
             let stopped = match self.ensure_fetcher_running() {
-                Ok(()) => self.core.await_missing(&missing, &mut known, &mut asking),
+                Ok(()) => self.core.await_missing(&missing, &mut found, &mut query),
                 Err(error) => Some(error),
             };
             now = self.core.now();
             if let Some(error) = stopped {
-                // What was young enough when it was asked for is given, unless it is too old for anyone.
-                for (key, held) in outgrown {
-                    known.entry(key).or_insert(held);
+                // Return a value that was young enough at the query, unless it exceeds the hard
+                // limit by now.
+                for (key, found_entry) in outgrown {
+                    found.entry(key).or_insert(found_entry);
                 }
-                known.retain(|_, held| !self.exceeds_hard_limit(held, now));
-                let unanswered = keys.iter().filter(|key| !known.contains_key(*key));
+                found.retain(|_, found_entry| !self.exceeds_hard_limit(found_entry, now));
+                let unanswered = keys.iter().filter(|key| !found.contains_key(*key));
                 failed.extend(unanswered.map(|key| (key.clone(), error.clone())));
                 break;
             }
-            // It took its time. What is too old by now, and is not the answer to a request that was
-            // sent after the question, is asked for again; no later request can be older than that.
-            // What came in time, and grew too old while it waited for the others, is asked for once more.
-            let too_old = |(key, held): (&K, &FoundEntry<V, E>)| {
-                let age = now.since(held.entry.sent);
-                let old = held.entry.sent < asking.started_at
-                    && held.entry.freshness(age, ages, ask) == Freshness::TooOld;
-                let late =
-                    may_be_late && held.arrived_in_time && self.exceeds_hard_limit(held, now);
-                (old || late).then(|| key.clone())
+            // The wait took time. A value that is too old by now is fetched again, unless its
+            // request was sent after the query began: no later request can be older than that. A
+            // value that arrived within the hard limit and outgrew it while the caller waited for
+            // other keys is fetched again once.
+            let too_old = |(key, found_entry): (&K, &FoundEntry<V, E>)| {
+                let age = now.since(found_entry.entry.sent);
+                let is_too_old = found_entry.entry.sent < query.started_at
+                    && found_entry.entry.freshness(age, age_policy, options) == Freshness::TooOld;
+                let outgrew_limit = first_pass
+                    && found_entry.arrived_in_time
+                    && self.exceeds_hard_limit(found_entry, now);
+                (is_too_old || outgrew_limit).then(|| key.clone())
             };
-            missing = known.iter().filter_map(too_old).collect();
-            outgrown.extend(missing.iter().filter_map(|key| known.remove_entry(key)));
-            may_be_late = false;
+            missing = found.iter().filter_map(too_old).collect();
+            outgrown.extend(missing.iter().filter_map(|key| found.remove_entry(key)));
+            first_pass = false;
         }
-        let mut values = HashMap::with_capacity(known.len());
-        for (key, held) in known {
-            let FoundEntry { entry, origin, .. } = &held;
+        let mut values = HashMap::with_capacity(found.len());
+        for (key, found_entry) in found {
+            let FoundEntry { entry, origin, .. } = &found_entry;
             let age = now.since(entry.sent);
-            let answer = match self.exceeds_hard_limit(&held, now) {
+            let answer = match self.exceeds_hard_limit(&found_entry, now) {
                 true => Err(FetchError::TooOld { age }),
                 false => Cached::from_entry(entry, age, *origin),
             };
@@ -182,14 +191,15 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         BatchResult { values, failed }
     }
 
-    /// Whether it may not be given to anyone any more. What the source said of its own failure has no
-    /// such limit.
-    fn exceeds_hard_limit(&self, held: &FoundEntry<V, E>, now: Moment) -> bool {
-        held.entry.value().is_ok() && now.since(held.entry.sent) > self.core.age_policy.hard_limit()
+    /// Returns whether a value exceeds the hard limit and must not be returned to any caller. An
+    /// error of the source has no such limit.
+    fn exceeds_hard_limit(&self, found_entry: &FoundEntry<V, E>, now: Moment) -> bool {
+        found_entry.entry.value().is_ok()
+            && now.since(found_entry.entry.sent) > self.core.age_policy.hard_limit()
     }
 
-    /// What is made of the answer for `key`, if memory has one that satisfies `ask`. Allocates
-    /// nothing, takes no lock, and copies nothing that `make` does not.
+    /// Returns the result of `make` for the entry of `key`, if the cache holds one that satisfies
+    /// `options`. On a fresh hit it does not allocate or lock, and copies only what `make` copies.
     pub(in crate::cache) fn get_cached<R>(
         &self,
         key: &K,
@@ -227,7 +237,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         Some(make(entry, age, origin))
     }
 
-    /// Starts the fetcher, if none runs.
+    /// Starts the fetcher thread, if none is running.
     fn ensure_fetcher_running(&self) -> Result<(), FetchError<E>> {
         let mut fetcher = self.fetcher.lock();
         if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -239,29 +249,30 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         Ok(())
     }
 
-    /// Fetches `keys` along with every request from now on that has room, whether anybody asks for
-    /// them or not. It makes no request by itself.
+    /// Adds `keys` to every later request that has capacity left, even if no caller asks for them.
+    /// Does not send a request.
     ///
     /// # Errors
-    /// There would be more of them than the cache may remember; none was added.
+    /// Fails if more keys would be tracked than [`max_capacity`](BatchConfig::max_capacity). No key
+    /// is added then.
     pub fn track(&self, keys: &[K]) -> Result<(), CacheFull> {
         self.core.track(keys)
     }
 
-    /// Forgets `keys`, and what is known of them. They are tracked again once somebody asks. Whoever
-    /// waits for one already is answered, which does not count as asking.
+    /// Stops tracking `keys` and removes their entries. A later lookup tracks a key again. A caller
+    /// that already waits for a key gets its value, and its lookup does not count as use.
     pub fn untrack(&self, keys: &[K]) {
         self.core.untrack(keys);
     }
 
-    /// Forgets the value of a key, and the one that is on its way: the next one to ask waits for a
-    /// request that is sent after this. Whoever waits already is answered. Costs a copy of all that
-    /// is remembered.
+    /// Invalidates a key: its entry, and its value in the request in flight. The next lookup waits
+    /// for a request that is sent after this call. A caller that already waits gets the value in
+    /// flight. Costs a copy of the whole snapshot.
     pub fn invalidate(&self, key: &K) {
         self.core.invalidate(key);
     }
 
-    /// How often it was asked, and what it took.
+    /// Returns the lookup and request counters.
     pub fn stats(&self) -> CacheStats {
         self.core.counters.snapshot(self.core.store.snapshot().len())
     }
@@ -270,15 +281,15 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
 impl<K: Key, V: Shared, E: Shared> Drop for BatchCache<K, V, E> {
     fn drop(&mut self) {
         let fetching = {
-            let mut board = self.core.pending.lock();
-            board.closed = true;
-            board.fetching
+            let mut pending = self.core.pending.lock();
+            pending.closed = true;
+            pending.fetching
         };
         self.core.work_available.notify_all();
-        // A request that is under way is not waited for: its thread ends with it.
+        // Do not wait for a request in flight: the thread ends after it.
         if let Some(fetcher) = self.fetcher.get_mut().take().filter(|_| !fetching) {
             if fetcher.thread().id() != std::thread::current().id() {
-                // It ends by itself, and has contained what could panic.
+                // The thread ends on its own, and has caught any panic.
                 let _ = fetcher.join();
             }
         }

@@ -1,51 +1,53 @@
-//! How a batch cache is set up, and what follows for the age of an answer.
+//! The settings of a batch cache, and the freshness of an entry by its age.
 
 use std::time::Duration;
 
 use super::lookup::GetOptions;
 use crate::clock::Clock;
 
-/// How a [`BatchCache`](crate::cache::BatchCache) is set up.
+/// The settings of a [`BatchCache`](crate::cache::BatchCache).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct BatchConfig {
-    /// How long an answer is fresh, counted from just before its request was sent. 5 s by default;
-    /// with zero, only those who wait at the same time share an answer.
+    /// How long a value is fresh, counted from just before its request was sent. 5 s by default.
+    /// With zero, only callers that wait at the same time share a value.
     pub ttl: Duration,
-    /// By which share of `ttl` some answers stop being fresh earlier, at random, so that caches of
-    /// several processes do not ask in step. 0 to 1; 0 by default.
+    /// The fraction of `ttl` by which a value may expire earlier, at random, so that caches of
+    /// several processes do not send requests in step. 0 to 1, by default 0.
     pub ttl_jitter: f64,
-    /// How long it is remembered that the source has nothing for a key, and that it refused one. A key
-    /// that is refused again is remembered for twice as long, up to 16 times this. A key for which an
-    /// answer could not be read is remembered for this or for `ttl`, whichever is less. 30 s by default.
-    pub negative_ttl: Duration,
-    /// No answer is older than this, whatever happens and whoever asks. By default as long as the
-    /// other settings let an answer live, and a minute at least.
-    pub max_age: Option<Duration>,
-    /// For how long after `ttl` an answer is still given, while a new one is fetched. Zero by
-    /// default: never.
-    pub stale_while_revalidate: Duration,
-    /// After which share of its `ttl` an answer that is asked for is renewed in advance, if the
-    /// source has capacity to spare. Not by default. Less than 0.5 means 0.5.
-    pub refresh_ahead: Option<f64>,
-    /// How long a key that nobody asks for is still fetched along. 5 minutes by default.
-    pub time_to_idle: Duration,
-    /// The most keys that are remembered. When there are more, those go that were asked for the
-    /// longest ago; those that were named to [`track`](crate::cache::BatchCache::track) stay. 10,000 by
+    /// How long the cache keeps that the source has nothing for a key, or that it refused the key.
+    /// Each repeated refusal is kept twice as long as the last, up to 16 times this value. A key
+    /// whose row could not be read is kept for this or for `ttl`, whichever is less. 30 s by
     /// default.
+    pub negative_ttl: Duration,
+    /// The hard limit: no caller gets an older value, whatever its options. By default the longest
+    /// time that the other settings let a value live, and at least one minute.
+    pub max_age: Option<Duration>,
+    /// How long after `ttl` a value is still returned while a new one is fetched. Zero by default,
+    /// which means never.
+    pub stale_while_revalidate: Duration,
+    /// The fraction of its `ttl` after which a lookup of a value refreshes it ahead of time, if the
+    /// source has idle capacity. Off by default. A fraction below 0.5 counts as 0.5.
+    pub refresh_ahead: Option<f64>,
+    /// How long a key without lookups is still fetched with other keys. 5 minutes by default.
+    pub time_to_idle: Duration,
+    /// The maximum number of keys in the cache. Above it the least recently used keys are evicted,
+    /// except those named to [`track`](crate::cache::BatchCache::track). 10,000 by default.
     pub max_capacity: usize,
-    /// The most keys in one request.
+    /// The maximum number of keys in one request.
     pub max_batch_keys: usize,
-    /// The most weight in one request, see [`BatchBuilder::weigh`](crate::cache::BatchBuilder::weigher).
+    /// The maximum weight of one request, see
+    /// [`BatchBuilder::weigher`](crate::cache::BatchBuilder::weigher).
     pub max_batch_weight: usize,
-    /// How long the first to ask waits for company before the request is made. 2 ms by default:
-    /// what a crowd needs to wake up. A clock that is moved by hand never waits.
+    /// How long the fetcher lets other callers join before it sends a request. 2 ms by default,
+    /// which is about the time that a group of threads takes to wake up. With a manual clock the
+    /// fetcher does not wait.
     pub linger: Duration,
-    /// What time it is.
+    /// The clock that ages are measured with.
     pub clock: Clock,
 }
 
-/// What hard limit there is where none is set.
+/// The minimum of the default hard limit. A shorter limit has to be set explicitly.
 const MIN_HARD_LIMIT: Duration = Duration::from_secs(60);
 
 impl Default for BatchConfig {
@@ -67,25 +69,25 @@ impl Default for BatchConfig {
     }
 }
 
-/// What an age means for an answer from memory.
+/// What callers may do with a cached entry of some age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// It may be given.
+    /// It may be returned.
     Fresh,
-    /// It may be given, and is to be renewed if there is capacity to spare.
+    /// It may be returned, and is refreshed if the source has idle capacity.
     RefreshAhead,
-    /// It may be given, but must be renewed.
+    /// It may be returned, and must be refreshed.
     Stale,
-    /// It may not be given.
+    /// It must not be returned.
     TooOld,
 }
 
-/// A share of a time, whatever the time and the share.
+/// Returns a fraction of `time`, or `time` itself if the product is not a valid duration.
 pub(super) fn fraction_of(time: Duration, share: f64) -> Duration {
     Duration::try_from_secs_f64(time.as_secs_f64() * share).unwrap_or(time)
 }
 
-/// What the settings say of ages, worked out once: it is asked at every hit.
+/// The age limits of the settings, computed once, because every hit reads them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AgePolicy {
     hard_limit: Duration,
@@ -106,17 +108,17 @@ impl AgePolicy {
         }
     }
 
-    /// How old any answer may be.
+    /// Returns the maximum age of any returned value.
     pub(super) fn hard_limit(&self) -> Duration {
         self.hard_limit
     }
 
-    /// Up to which age, exclusive, an answer that is fresh for `ttl` satisfies `ask`.
+    /// Returns the age, exclusive, up to which a value that is fresh for `ttl` satisfies `options`.
     pub(super) fn max_age_for(&self, ttl: Duration, options: &GetOptions) -> Duration {
         options.max_age.unwrap_or(ttl).min(self.hard_limit)
     }
 
-    /// Whether an answer of this `age`, fresh for `ttl`, may be given.
+    /// Returns the freshness of a value of this `age` that is fresh for `ttl`.
     pub(super) fn freshness(
         &self,
         age: Duration,
@@ -129,7 +131,7 @@ impl AgePolicy {
                 _ => Freshness::Fresh,
             };
         }
-        // Who names an age means it.
+        // An explicit `max_age` disables serving stale values.
         let stale = options.max_age.is_none()
             && age < ttl.saturating_add(self.stale_while_revalidate)
             && age < self.hard_limit;
@@ -145,8 +147,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn freshness(settings: &BatchConfig, age: u64, ask: &GetOptions) -> Freshness {
-        AgePolicy::new(settings).freshness(secs(age), secs(10), ask)
+    fn freshness(settings: &BatchConfig, age: u64, options: &GetOptions) -> Freshness {
+        AgePolicy::new(settings).freshness(secs(age), secs(10), options)
     }
 
     #[test]
@@ -156,12 +158,12 @@ mod tests {
             refresh_ahead: Some(0.8),
             ..BatchConfig::default()
         };
-        let ask = GetOptions::new();
-        assert_eq!(freshness(&settings, 7, &ask), Freshness::Fresh);
-        assert_eq!(freshness(&settings, 8, &ask), Freshness::RefreshAhead);
-        assert_eq!(freshness(&settings, 10, &ask), Freshness::Stale);
-        assert_eq!(freshness(&settings, 14, &ask), Freshness::Stale);
-        assert_eq!(freshness(&settings, 15, &ask), Freshness::TooOld);
+        let options = GetOptions::new();
+        assert_eq!(freshness(&settings, 7, &options), Freshness::Fresh);
+        assert_eq!(freshness(&settings, 8, &options), Freshness::RefreshAhead);
+        assert_eq!(freshness(&settings, 10, &options), Freshness::Stale);
+        assert_eq!(freshness(&settings, 14, &options), Freshness::Stale);
+        assert_eq!(freshness(&settings, 15, &options), Freshness::TooOld);
     }
 
     #[test]
@@ -185,9 +187,12 @@ mod tests {
             let ttl = Duration::MAX;
             let settings =
                 BatchConfig { refresh_ahead: Some(share), ttl, ..BatchConfig::default() };
-            let ages = AgePolicy::new(&settings);
-            assert_eq!(ages.freshness(secs(1), ttl, &GetOptions::new()), Freshness::Fresh);
-            assert_eq!(ages.freshness(secs(9), secs(9), &GetOptions::new()), Freshness::TooOld);
+            let age_policy = AgePolicy::new(&settings);
+            assert_eq!(age_policy.freshness(secs(1), ttl, &GetOptions::new()), Freshness::Fresh);
+            assert_eq!(
+                age_policy.freshness(secs(9), secs(9), &GetOptions::new()),
+                Freshness::TooOld
+            );
         }
         assert_eq!(fraction_of(secs(10), 0.8), secs(8));
     }
@@ -203,8 +208,8 @@ mod tests {
             freshness(&settings, 3, &GetOptions::new().max_age(secs(100))),
             Freshness::Fresh
         );
-        for ask in [GetOptions::new(), GetOptions::new().max_age(secs(100))] {
-            assert_eq!(freshness(&settings, 4, &ask), Freshness::TooOld);
+        for options in [GetOptions::new(), GetOptions::new().max_age(secs(100))] {
+            assert_eq!(freshness(&settings, 4, &options), Freshness::TooOld);
         }
     }
 }

@@ -1,4 +1,7 @@
-//! Where callers, memory and the fetcher meet.
+//! The shared state of callers and fetcher: store, pending requests, and how a fetch completes.
+//!
+//! Lock order: `pending`, then the lock inside `Store`, then the wait lock of a request. Hooks run
+//! without locks, but the keys' `Hash` and `Eq` run under them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -10,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::bounds::{Key, Shared};
 use super::config::{AgePolicy, BatchConfig, Freshness, fraction_of};
-use super::fetcher::{Fetch, KeySource};
+use super::fetch::{Fetch, KeySource};
 use super::keys::{BatchLimit, BatchQueue};
 use super::lookup::{FetchError, GetOptions};
 use super::pending::{InFlightBatch, PendingRequests, Refresh};
@@ -20,7 +23,8 @@ use super::stats::Counters;
 use super::store::{CacheEntry, CacheFull, EntryContent, Snapshot, Store};
 use crate::quota::Moment;
 
-/// What a cache is told of its keys, its source and the source's errors.
+/// User hooks: the weight of a key, the errors that split a request, and idle capacity of the
+/// source.
 pub(super) struct CacheHooks<K, E> {
     pub(super) weigher: Box<dyn Fn(&K) -> usize + Send + Sync>,
     pub(super) split_on: Box<dyn Fn(&E) -> bool + Send + Sync>,
@@ -34,22 +38,22 @@ pub(super) struct Core<K, V, E> {
     pub(super) fetch: Box<Fetch<K, V, E>>,
     pub(super) store: Store<K, V, E>,
     pub(super) pending: Mutex<PendingRequests<K, V, E>>,
-    /// There is something to do for the fetcher.
+    /// Wakes the fetcher when a request or a refresh is pending.
     pub(super) work_available: Condvar,
     pub(super) counters: Counters,
-    /// Before this moment, in nanoseconds, nobody need ask for a refresh again.
+    /// The moment, in nanoseconds, before which no further refresh request is accepted.
     next_refresh_request: AtomicU64,
-    /// Where all that is random comes from.
+    /// The seed of all random numbers of the cache.
     seed: std::hash::RandomState,
 }
 
-/// A caller's place on a flight.
+/// A caller's wait for one key of a request.
 pub(super) struct Waiter<K, V, E> {
     pub(super) key: K,
     pub(super) request: Arc<PendingRequest<K, V, E>>,
 }
 
-/// Where the answer for a key will come from.
+/// Where the answer for a key comes from.
 pub(super) enum KeyLookup<K, V, E> {
     Hit(Arc<CacheEntry<V, E>>),
     Pending(Waiter<K, V, E>),
@@ -61,13 +65,13 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         hooks: CacheHooks<K, E>,
         fetch: Box<Fetch<K, V, E>>,
     ) -> Self {
-        let memory = Store::new(settings.time_to_idle, settings.max_capacity);
+        let store = Store::new(settings.time_to_idle, settings.max_capacity);
         Self {
             age_policy: AgePolicy::new(&settings),
             config: settings,
             hooks,
             fetch,
-            store: memory,
+            store,
             pending: Mutex::new(PendingRequests::new()),
             work_available: Condvar::new(),
             counters: Counters::default(),
@@ -84,59 +88,60 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         BatchLimit { keys: self.config.max_batch_keys, weight: self.config.max_batch_weight }
     }
 
-    /// Finds a flight for each key, all at once, so that they share one where there is room.
-    /// `along` is what a caller would like to have from the same flight, each with its weight.
+    /// Returns a cached entry or joins a request for each key, under one lock, so that the keys
+    /// share a request if they fit into one. `piggyback` names the keys that the caller would like
+    /// in the same request, each with its weight.
     pub(super) fn hit_or_join(
         &self,
         keys: &[K],
         piggyback: Vec<(K, usize)>,
         options: &GetOptions,
     ) -> Vec<KeyLookup<K, V, E>> {
-        let room = self.batch_limit();
-        // Before the lock is taken, for it is not ours: it may be slow, or ask the cache.
+        let limit = self.batch_limit();
+        // Run the weigher before locking: it is user code, which may be slow or query the cache.
         let weights: Vec<usize> = keys.iter().map(&self.hooks.weigher).collect();
-        let mut board = self.pending.lock();
+        let mut pending = self.pending.lock();
         let now = self.now();
-        // A flight may have come down since the first look.
-        let shown = self.store.snapshot();
-        board.quarantine.expire(now);
+        // A request may have completed since the caller read the snapshot.
+        let snapshot = self.store.snapshot();
+        pending.quarantine.expire(now);
         let find = |(key, weight): (&K, usize)| {
-            let entry = shown.get(key);
+            let entry = snapshot.get(key);
             let fresh = entry.filter(|entry| {
-                let verdict = entry.freshness(now.since(entry.sent), &self.age_policy, options);
-                matches!(verdict, Freshness::Fresh | Freshness::RefreshAhead)
+                let freshness = entry.freshness(now.since(entry.sent), &self.age_policy, options);
+                matches!(freshness, Freshness::Fresh | Freshness::RefreshAhead)
             });
             if let Some(entry) = fresh {
                 entry.touch(now);
                 return KeyLookup::Hit(Arc::clone(entry));
             }
-            let line = match entry.is_some_and(|entry| entry.is_refused()) {
+            let queue = match entry.is_some_and(|entry| entry.is_refused()) {
                 true => BatchQueue::Refused,
-                false if board.quarantine.contains(key, now) => BatchQueue::Quarantined,
+                false if pending.quarantine.contains(key, now) => BatchQueue::Quarantined,
                 false => BatchQueue::Trusted,
             };
             let allowed = self.age_policy.max_age_for(self.config.ttl, options);
             let young = |sent| now.since(sent) < allowed;
-            let (flight, joined) = board.join_or_open(key, weight, room, line, young);
+            let (request, joined) = pending.join_or_open(key, weight, limit, queue, young);
             let counter = if joined { &self.counters.joined } else { &self.counters.misses };
             counter.fetch_add(1, Ordering::Relaxed);
-            KeyLookup::Pending(Waiter { key: key.clone(), request: flight })
+            KeyLookup::Pending(Waiter { key: key.clone(), request })
         };
         let found: Vec<_> = keys.iter().zip(weights).map(find).collect();
         let first = found.iter().find_map(|found| match found {
-            KeyLookup::Pending(seat) => Some(Arc::clone(&seat.request)),
+            KeyLookup::Pending(waiter) => Some(Arc::clone(&waiter.request)),
             KeyLookup::Hit(_) => None,
         });
         if let Some(first) = first.filter(|_| !piggyback.is_empty()) {
-            board.add_piggyback(&first, piggyback);
+            pending.add_piggyback(&first, piggyback);
         }
-        drop(board);
+        drop(pending);
         self.work_available.notify_one();
         found
     }
 
-    /// Asks for a refresh of `key`, unless that was done a moment ago.
-    pub(super) fn request_refresh(&self, key: &K, now: Moment, urge: Refresh) {
+    /// Requests a refresh of `key`, unless a refresh was requested a moment ago.
+    pub(super) fn request_refresh(&self, key: &K, now: Moment, refresh: Refresh) {
         let next = self.next_refresh_request.load(Ordering::Relaxed);
         let pause = (self.config.ttl / 16).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let then = (now + pause).as_nanos();
@@ -146,23 +151,23 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         {
             return;
         }
-        let mut board = self.pending.lock();
-        let known = board.to_refresh.entry(key.clone()).or_insert(urge);
-        if urge == Refresh::Stale {
-            *known = urge;
+        let mut pending = self.pending.lock();
+        let known = pending.to_refresh.entry(key.clone()).or_insert(refresh);
+        if refresh == Refresh::Stale {
+            *known = refresh;
         }
-        drop(board);
+        drop(pending);
         self.work_available.notify_one();
     }
 
-    /// Forgets what is known of `key`, and what is on its way.
+    /// Invalidates the entry of `key`, and its value in the request in flight.
     pub(super) fn invalidate(&self, key: &K) {
-        let mut board = self.pending.lock();
-        if let Some(air) = &mut board.in_flight {
-            air.invalidated.insert(key.clone());
+        let mut pending = self.pending.lock();
+        if let Some(in_flight) = &mut pending.in_flight {
+            in_flight.invalidated.insert(key.clone());
         }
         let before = self.store.invalidate(key);
-        drop(board);
+        drop(pending);
         drop(before);
     }
 
@@ -170,23 +175,23 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         self.store.track(keys.iter().map(|key| (key.clone(), (self.hooks.weigher)(key))).collect())
     }
 
-    /// Forgets `keys`, what is known of them, and that what is on its way was asked for.
+    /// Stops tracking `keys`, removes their entries, and ends tracking by pending lookups of them.
     pub(super) fn untrack(&self, keys: &[K]) {
-        let mut board = self.pending.lock();
-        board.untrack(keys);
+        let mut pending = self.pending.lock();
+        pending.untrack(keys);
         let before = self.store.untrack(keys);
-        drop(board);
+        drop(pending);
         drop(before);
     }
 
-    /// What a request is to take along: what is to be refreshed, and then all else that is due,
-    /// oldest first.
-    fn due_keys(&self, board: &PendingRequests<K, V, E>, now: Moment) -> Vec<(K, usize)> {
+    /// Returns the keys to piggyback on a request: the refresh requests, then all other keys that
+    /// are due, oldest first.
+    fn due_keys(&self, pending: &PendingRequests<K, V, E>, now: Moment) -> Vec<(K, usize)> {
         let refreshing = |key: &K| Some((key.clone(), self.store.weight_if_due(key, now)?));
-        board.refreshing.iter().filter_map(refreshing).chain(self.store.due_keys(now)).collect()
+        pending.refreshing.iter().filter_map(refreshing).chain(self.store.due_keys(now)).collect()
     }
 
-    /// A turn of the fetcher is over: keeps what it brought, and tells those who wait.
+    /// Completes a fetch: stores its results and completes the waiters.
     pub(super) fn complete_fetch(&self, outcome: Result<HashMap<K, Result<V, E>>, FetchError<E>>) {
         let error = match outcome {
             Ok(answers) => {
@@ -195,7 +200,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                     Err(error) => EntryContent::Failed(Arc::new(error)),
                 };
                 let contents = answers.into_iter().map(|(key, answer)| (key, content(answer)));
-                // If nothing went, nobody may have wanted anything any more.
+                // If no keys were requested, all waiters may have left.
                 if self.store_results(contents.collect()) || self.pending.lock().keys_taken {
                     return;
                 }
@@ -213,52 +218,57 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             }
             error => error,
         };
-        let mut board = self.pending.lock();
-        let air = board.in_flight.take();
-        match &air {
-            Some(air) => air.response.request().complete(RequestOutcome::Failed(Arc::new(error))),
-            // It failed before it went: a full queue, a closed lane. Or nothing was to go, and it is
-            // nobody's failure.
-            None if board.keys_taken => {}
-            None => board.fail_next(error),
+        let mut pending = self.pending.lock();
+        let in_flight = pending.in_flight.take();
+        match &in_flight {
+            Some(in_flight) => {
+                in_flight.response.request().complete(RequestOutcome::Failed(Arc::new(error)))
+            }
+            // Without a request in flight, the fetch failed before it sent one, for example at a
+            // full queue or a closed lane. If the keys were taken and there were none to send, no
+            // waiter gets the error.
+            None if pending.keys_taken => {}
+            None => pending.fail_next(error),
         }
-        drop(board);
+        drop(pending);
     }
 
-    /// The source refused the request in the air: makes it again in parts, or remembers the refusal if
-    /// it was for one key. Otherwise gives the error back.
+    /// Handles the refusal of the request in flight: splits the request, or stores the refusal if
+    /// the request was for a single key. Returns the error if no request is in flight.
     fn handle_refusal(&self, error: E) -> Option<FetchError<E>> {
         let now = self.now();
-        let mut board = self.pending.lock();
-        match board.in_flight.as_ref().map(|air| air.batch_keys.keys()) {
+        let mut pending = self.pending.lock();
+        match pending.in_flight.as_ref().map(|in_flight| in_flight.batch_keys.keys()) {
             None => return Some(FetchError::Failed(error)),
             Some([key]) => {
                 let key = key.clone();
-                drop(board);
+                drop(pending);
                 self.store_results(HashMap::from([(key, EntryContent::Refused(Arc::new(error)))]));
                 return None;
             }
             Some(_) => {}
         }
-        let air = board.in_flight.take()?;
-        let parts = board.split(&air.batch_keys, now, self.config.negative_ttl);
+        let in_flight = pending.in_flight.take()?;
+        let parts = pending.split(&in_flight.batch_keys, now, self.config.negative_ttl);
         if parts.is_some() {
             self.counters.splits.fetch_add(1, Ordering::Relaxed);
         }
-        // With the board in hand: a flight is boarding, in the air, or told, whoever looks.
-        air.response.request().complete(match parts {
+        // Complete the request under the lock: it is then always open, in flight, or completed.
+        in_flight.response.request().complete(match parts {
             Some(parts) => RequestOutcome::Split(parts),
             None => RequestOutcome::Failed(Arc::new(FetchError::Failed(error))),
         });
-        drop(board);
+        drop(pending);
         None
     }
 
-    /// Remembers what the flight in the air brought, and tells it; false if there is none. A key that
-    /// is not in `contents` is absent.
+    /// Stores the results of the request in flight and completes it. Returns `false` if there is
+    /// none. A key that is not in `contents` is absent.
     fn store_results(&self, mut contents: HashMap<K, EntryContent<V, E>>) -> bool {
-        let flying = |air: &InFlightBatch<K, V, E>| (air.batch_keys.keys().to_vec(), air.sent);
-        let Some((keys, sent)) = self.pending.lock().in_flight.as_ref().map(flying) else {
+        let keys_of = |in_flight: &InFlightBatch<K, V, E>| {
+            (in_flight.batch_keys.keys().to_vec(), in_flight.sent)
+        };
+        let Some((keys, sent)) = self.pending.lock().in_flight.as_ref().map(keys_of) else {
             return false;
         };
         let now = self.now();
@@ -271,34 +281,36 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             (key, Arc::new(CacheEntry::new(content, sent, ttl, weight, now)))
         };
         let entries: Snapshot<K, V, E> = keys.into_iter().map(entry_of).collect();
-        // Who misses a key looks again with the board in hand, so it finds either the flight or what
-        // the flight brought.
-        let mut board = self.pending.lock();
-        let Some(air) = &board.in_flight else { return false };
-        let forgotten = |key: &K| air.invalidated.contains(key) || air.batch_keys.is_untracked(key);
+        // A caller that misses a key reads the store again under this lock. So it finds either the
+        // request in flight or the stored results.
+        let mut pending = self.pending.lock();
+        let Some(in_flight) = &pending.in_flight else { return false };
+        let is_invalidated =
+            |key: &K| in_flight.invalidated.contains(key) || in_flight.batch_keys.is_untracked(key);
         let before = self.store.insert_batch(
             &entries,
-            |key| air.batch_keys.has_waiter_for(key),
-            forgotten,
+            |key| in_flight.batch_keys.has_waiter_for(key),
+            is_invalidated,
             now,
         );
-        let air = board.in_flight.take();
-        if let Some(air) = &air {
-            air.response
+        let in_flight = pending.in_flight.take();
+        if let Some(in_flight) = &in_flight {
+            in_flight
+                .response
                 .request()
                 .complete(RequestOutcome::Completed { entries, received_at: now });
             match is_refusal {
-                true => board.on_single_refused(air),
-                false => board.on_answered(air),
+                true => pending.on_single_refused(in_flight),
+                false => pending.on_answered(in_flight),
             }
         }
-        // What is not ours is dropped with no lock held.
-        drop(board);
-        drop((air, before));
+        // Drop user values without holding a lock.
+        drop(pending);
+        drop((in_flight, before));
         true
     }
 
-    /// How long `content` of a request that was sent at `sent` is remembered.
+    /// Returns how long `content` of a request that was sent at `sent` is kept.
     fn ttl_of(&self, key: &K, content: &EntryContent<V, E>, sent: Moment) -> Duration {
         let BatchConfig { ttl, negative_ttl, .. } = self.config;
         match content {
@@ -328,47 +340,48 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 }
 
 impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
-    /// Leaves a flight. Says whether it may have been sent.
-    pub(super) fn remove_waiter(&self, seat: &Waiter<K, V, E>) -> bool {
-        self.pending.lock().remove_waiter(&seat.request, &seat.key)
+    /// Removes a waiter from its request. Returns whether the request may have been sent.
+    pub(super) fn remove_waiter(&self, waiter: &Waiter<K, V, E>) -> bool {
+        self.pending.lock().remove_waiter(&waiter.request, &waiter.key)
     }
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> KeySource<K> for Core<K, V, E> {
-    fn take_keys(&self, turn: u64) -> Vec<K> {
-        let mut board = self.pending.lock();
-        if board.generation != turn || !board.fetching {
+    fn take_keys(&self, generation: u64) -> Vec<K> {
+        let mut pending = self.pending.lock();
+        if pending.generation != generation || !pending.fetching {
             return Vec::new();
         }
         let now = self.now();
-        // The source makes the request again: the same keys, and newer prices.
-        if let Some(air) = &mut board.in_flight {
-            air.sent = now;
-            return air.batch_keys.keys().to_vec();
+        // The source repeats the request: the keys stay the same, and the values are newer.
+        if let Some(in_flight) = &mut pending.in_flight {
+            in_flight.sent = now;
+            return in_flight.batch_keys.keys().to_vec();
         }
-        let due = self.due_keys(&board, now);
-        let shown = self.store.snapshot();
-        let had_value = |key: &K| shown.get(key).is_some_and(|entry| entry.has_value());
-        let air = board.dispatch(now, due, self.batch_limit(), had_value, self.random(turn));
-        let keys = air.map(|air| air.batch_keys.keys().to_vec());
+        let due = self.due_keys(&pending, now);
+        let snapshot = self.store.snapshot();
+        let had_value = |key: &K| snapshot.get(key).is_some_and(|entry| entry.has_value());
+        let in_flight =
+            pending.dispatch(now, due, self.batch_limit(), had_value, self.random(generation));
+        let keys = in_flight.map(|in_flight| in_flight.batch_keys.keys().to_vec());
         let keys = keys.unwrap_or_default();
-        // If what is not ours panicked on the way, nobody has taken anything.
-        board.keys_taken = true;
+        // Set this last: if user code above panicked, no keys were taken.
+        pending.keys_taken = true;
         if !keys.is_empty() {
             self.counters.record_batch(keys.len());
         }
         keys
     }
 
-    fn taken_keys(&self, turn: u64) -> Vec<K> {
-        let board = self.pending.lock();
-        let air = board.in_flight.as_ref().filter(|_| board.generation == turn);
-        air.map(|air| air.batch_keys.keys().to_vec()).unwrap_or_default()
+    fn taken_keys(&self, generation: u64) -> Vec<K> {
+        let pending = self.pending.lock();
+        let in_flight = pending.in_flight.as_ref().filter(|_| pending.generation == generation);
+        in_flight.map(|in_flight| in_flight.batch_keys.keys().to_vec()).unwrap_or_default()
     }
 
-    fn sent(&self, turn: u64) -> Option<Moment> {
-        let board = self.pending.lock();
-        let air = board.in_flight.as_ref().filter(|_| board.generation == turn)?;
-        Some(air.sent)
+    fn sent(&self, generation: u64) -> Option<Moment> {
+        let pending = self.pending.lock();
+        let in_flight = pending.in_flight.as_ref().filter(|_| pending.generation == generation)?;
+        Some(in_flight.sent)
     }
 }

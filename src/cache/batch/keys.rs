@@ -1,4 +1,4 @@
-//! The keys of one request, and who waits for them.
+//! The keys of one request, and the number of waiters for each.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use super::request::{PendingRequest, ResponseGuard};
 
-/// How much one request takes.
+/// The maximum size of one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchLimit {
     pub(super) keys: usize,
     pub(super) weight: usize,
 }
 
-/// Which keys a request carries. Requests of the three kinds take turns (`board.rs`).
+/// The kind of keys that a request carries. The kinds take turns (`pending.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchQueue {
-    /// Keys of which nothing bad is known. It takes what is due along.
+    /// Keys without a known problem. Such a request also carries keys that are due.
     Trusted,
-    /// Keys that were in a refused request and in none that was answered since.
+    /// Keys of a refused request that no answered request has carried since.
     Quarantined,
-    /// One key that was refused when it was asked for alone.
+    /// A single key that was refused alone before.
     Refused,
 }
 
@@ -28,19 +28,19 @@ impl BatchQueue {
     pub(super) const ALL: [Self; 3] = [Self::Trusted, Self::Quarantined, Self::Refused];
 }
 
-/// The keys of one request, and how many wait for each.
+/// The keys of one request, and the number of waiters for each.
 #[derive(Debug)]
 pub(super) struct BatchKeys<K> {
     pub(super) queue: BatchQueue,
     keys: Vec<K>,
     waiters: HashMap<K, usize>,
     weight: usize,
-    /// Taken along if there is room, before all else that is due.
+    /// Keys to piggyback if the limit allows, before all other keys that are due.
     pub(super) piggyback: Vec<(K, usize)>,
-    /// Keys that were given up since they came aboard: whoever waits is answered, but that they were
-    /// asked for does not count any more.
+    /// Keys that were untracked since they joined: their waiters get values, but the lookups no
+    /// longer count as use.
     untracked: HashSet<K>,
-    /// It is a part of a request that was refused, and takes no other keys.
+    /// The request is part of a refused request, and accepts no other keys.
     pub(super) is_part: bool,
 }
 
@@ -57,8 +57,8 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
         }
     }
 
-    /// Adds a key if there is room, or is there already. The first one always finds room: a request
-    /// for one key is the least there is.
+    /// Adds a key. Returns whether the request carries it, which is `false` if the request is full
+    /// or closed. The first key is always accepted, because no request is smaller than one key.
     pub(super) fn add(&mut self, key: &K, weight: usize, limit: BatchLimit) -> bool {
         if self.contains(key) {
             return true;
@@ -68,7 +68,7 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
         if (full || self.is_closed()) && !self.keys.is_empty() {
             return false;
         }
-        // What can panic first, so that a key is in both or in neither.
+        // Run the code that can panic first, so that a key is in both collections or in neither.
         let (listed, awaited) = (key.clone(), key.clone());
         self.waiters.insert(awaited, 0);
         self.keys.push(listed);
@@ -88,12 +88,12 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
         &self.keys
     }
 
-    /// Whether somebody waits for `key`.
+    /// Returns whether a caller waits for `key`.
     pub(super) fn has_waiter_for(&self, key: &K) -> bool {
         self.waiters.get(key).is_some_and(|waiting| *waiting > 0)
     }
 
-    /// Whether it was given up, and nobody has asked for it since.
+    /// Returns whether the key was untracked, and has not been requested since.
     pub(super) fn is_untracked(&self, key: &K) -> bool {
         self.untracked.contains(key)
     }
@@ -102,7 +102,7 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
         self.waiters.values().any(|waiting| *waiting > 0)
     }
 
-    /// One more waits for `key`, or one fewer.
+    /// Adds a waiter for `key`, which tracks it again.
     pub(super) fn add_waiter(&mut self, key: &K) {
         if let Some(waiting) = self.waiters.get_mut(key) {
             *waiting += 1;
@@ -116,17 +116,17 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
         }
     }
 
-    /// Somebody asked for them before they were given up.
+    /// Marks `keys` as untracked: earlier lookups no longer count as use.
     pub(super) fn untrack(&mut self, keys: &[K]) {
         self.untracked.extend(keys.iter().cloned());
     }
 
-    /// It takes the key along, although that was given up.
+    /// Removes the mark: the request carries the key as one that is due.
     pub(super) fn track(&mut self, key: &K) {
         self.untracked.remove(key);
     }
 
-    /// The same waiters, for `keys` alone.
+    /// Returns the given keys with their waiters, as a part of this request.
     pub(super) fn subset(&self, keys: &[K]) -> Self {
         let of = |key: &K| (key.clone(), self.waiters.get(key).copied().unwrap_or(0));
         Self {
@@ -139,17 +139,17 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
     }
 }
 
-/// A request that still waits for its turn.
+/// A request that has not been sent and still accepts keys.
 pub(super) struct OpenBatch<K, V, E> {
     pub(super) response: ResponseGuard<K, V, E>,
     pub(super) batch_keys: BatchKeys<K>,
-    /// The other half of a request that was refused. If that is answered, this one has a bad key.
+    /// The other half of a refused request. If the other half is answered, this half has a bad key.
     pub(super) other_half: Option<Arc<PendingRequest<K, V, E>>>,
 }
 
 impl<K, V, E> OpenBatch<K, V, E> {
-    pub(super) fn new(seats: BatchKeys<K>) -> Self {
-        Self { response: ResponseGuard::new(), batch_keys: seats, other_half: None }
+    pub(super) fn new(batch_keys: BatchKeys<K>) -> Self {
+        Self { response: ResponseGuard::new(), batch_keys, other_half: None }
     }
 }
 
@@ -157,47 +157,47 @@ impl<K, V, E> OpenBatch<K, V, E> {
 mod tests {
     use super::*;
 
-    const ROOM: BatchLimit = BatchLimit { keys: 3, weight: 10 };
+    const LIMIT: BatchLimit = BatchLimit { keys: 3, weight: 10 };
 
     #[test]
     fn a_request_is_full_by_count_or_by_weight() {
-        let mut seats = BatchKeys::new(BatchQueue::Trusted);
-        assert!((0..3).all(|key| seats.add(&key, 1, ROOM)));
-        assert!(!seats.add(&3, 1, ROOM));
-        assert!(seats.add(&2, 1, ROOM), "it is in already");
+        let mut batch_keys = BatchKeys::new(BatchQueue::Trusted);
+        assert!((0..3).all(|key| batch_keys.add(&key, 1, LIMIT)));
+        assert!(!batch_keys.add(&3, 1, LIMIT));
+        assert!(batch_keys.add(&2, 1, LIMIT), "it is in already");
 
-        let mut seats = BatchKeys::new(BatchQueue::Trusted);
-        assert!(seats.add(&0, 6, ROOM));
-        assert!(!seats.add(&1, 5, ROOM));
-        assert!(seats.add(&2, 4, ROOM));
+        let mut batch_keys = BatchKeys::new(BatchQueue::Trusted);
+        assert!(batch_keys.add(&0, 6, LIMIT));
+        assert!(!batch_keys.add(&1, 5, LIMIT));
+        assert!(batch_keys.add(&2, 4, LIMIT));
     }
 
     #[test]
     fn a_key_too_heavy_for_any_request_goes_alone() {
-        let mut seats = BatchKeys::new(BatchQueue::Trusted);
-        assert!(seats.add(&0, 99, ROOM));
-        assert!(!seats.add(&1, 0, ROOM));
+        let mut batch_keys = BatchKeys::new(BatchQueue::Trusted);
+        assert!(batch_keys.add(&0, 99, LIMIT));
+        assert!(!batch_keys.add(&1, 0, LIMIT));
     }
 
     #[test]
     fn a_refused_key_goes_alone() {
-        let mut seats = BatchKeys::new(BatchQueue::Refused);
-        assert!(seats.add(&0, 1, ROOM));
-        assert!(!seats.add(&1, 1, ROOM));
+        let mut batch_keys = BatchKeys::new(BatchQueue::Refused);
+        assert!(batch_keys.add(&0, 1, LIMIT));
+        assert!(!batch_keys.add(&1, 1, LIMIT));
     }
 
     #[test]
     fn a_part_has_the_waiters_of_its_keys_and_takes_no_others() {
-        let mut seats = BatchKeys::new(BatchQueue::Trusted);
+        let mut batch_keys = BatchKeys::new(BatchQueue::Trusted);
         for key in [1, 2, 3] {
-            seats.add(&key, 1, ROOM);
+            batch_keys.add(&key, 1, LIMIT);
         }
-        seats.add_waiter(&2);
-        seats.untrack(&[3]);
-        let mut part = seats.subset(&[2, 3]);
+        batch_keys.add_waiter(&2);
+        batch_keys.untrack(&[3]);
+        let mut part = batch_keys.subset(&[2, 3]);
         assert!(part.has_waiter_for(&2) && !part.has_waiter_for(&3) && part.is_untracked(&3));
-        assert!(!part.contains(&1) && !part.add(&4, 1, ROOM));
+        assert!(!part.contains(&1) && !part.add(&4, 1, LIMIT));
         part.remove_waiter(&2);
-        assert!(!part.has_waiters() && seats.has_waiters());
+        assert!(!part.has_waiters() && batch_keys.has_waiters());
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked of a batch cache, and what it says.
+//! The options and results of a query to a batch cache.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::store::CacheEntry;
 use crate::quota::Moment;
 
-/// What a caller demands of an answer. What is not said is as the cache was set up.
+/// Options of a single query. Options that are not set follow the settings of the cache.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,21 +24,21 @@ pub struct GetOptions {
 }
 
 impl GetOptions {
-    /// As the cache was set up, and for as long as it takes.
+    /// Creates options that follow the settings of the cache and set no deadline.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An answer from memory has to be younger than this, in place of the cache's own time to live.
-    /// Zero: only the answer to a request that is sent after the question. The hard limit of the
-    /// cache holds all the same.
+    /// Sets the age that a cached value must be younger than, in place of the `ttl` of the cache.
+    /// With zero, only a request that is sent after the query satisfies it. The hard limit of the
+    /// cache still applies.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = Some(max_age);
         self
     }
 
-    /// Wait for a request no longer than this.
+    /// Sets how long the caller waits for a request at most.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -46,34 +46,34 @@ impl GetOptions {
     }
 }
 
-/// Where an answer came from.
+/// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
-    /// From memory, and fresh.
+    /// From the cache, and fresh.
     Memory,
-    /// From memory, and past its time; a new one is on its way.
+    /// From the cache, past its `ttl`. A refresh was requested.
     Stale,
-    /// By a request that the caller waited for.
+    /// From a request that the caller waited for.
     Fetched,
 }
 
-/// A value, and how good it is.
+/// A value with its age and origin.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Cached<V> {
-    /// The value, shared with whoever else asked.
+    /// The value, shared with the cache and other callers.
     pub value: Arc<V>,
-    /// Just before its request was sent.
+    /// The moment just before the request was sent.
     pub sent: Moment,
-    /// How old it was when it was given: the time since `sent`.
+    /// The age of the value when it was returned: the time since `sent`.
     pub age: Duration,
-    /// Where it came from.
+    /// Where the value came from.
     pub origin: Origin,
 }
 
 impl<V> Cached<V> {
-    /// `None` if there is no value.
+    /// Returns the value of an entry, or `None` if the source has none.
     pub(super) fn from_entry<E: Clone>(
         entry: &CacheEntry<V, E>,
         age: Duration,
@@ -99,24 +99,24 @@ impl<V: PartialEq> PartialEq for Cached<V> {
     }
 }
 
-/// What came of a question for many keys. One key without an answer does not cost the others theirs.
+/// The result of a query for many keys. A key without an answer does not affect the others.
 ///
-/// A key that was asked for is in `values` or in `failed`. A key that is in neither is one for which
-/// the source has nothing.
+/// Each requested key is in `values` or in `failed`. A key that is in neither is one for which the
+/// source has nothing.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct BatchResult<K: Eq + Hash, V, E> {
     /// The values.
     pub values: HashMap<K, Cached<V>>,
-    /// The keys without an answer, and why.
+    /// The keys without an answer, and the reason.
     pub failed: HashMap<K, FetchError<E>>,
 }
 
 impl<K: Eq + Hash, V, E> BatchResult<K, V, E> {
-    /// The values, if no key failed.
+    /// Returns the values, if no key failed.
     ///
     /// # Errors
-    /// Why a key failed; if several did, one of them.
+    /// Returns the error of a failed key. If several failed, it is any of them.
     pub fn complete(self) -> Result<HashMap<K, Cached<V>>, FetchError<E>> {
         match self.failed.into_values().next() {
             None => Ok(self.values),
@@ -125,48 +125,48 @@ impl<K: Eq + Hash, V, E> BatchResult<K, V, E> {
     }
 }
 
-/// A question that brought no answer. Everybody who waited for the same request is told the same.
+/// The reason why a query has no answer. All callers that wait for a request get the same error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError<E> {
-    /// The request failed. It says nothing of any one key.
+    /// The request failed. The error is not about a particular key.
     #[error(transparent)]
     Failed(E),
-    /// The source did not answer for this key: it refused a request for the key alone, or said what is
-    /// wrong with the key in an answer for others. This is remembered for a while.
+    /// The source did not answer for this key. It refused a request for the key alone, or reported
+    /// a problem of the key in a response for others. The error is cached for a while.
     #[error(transparent)]
     KeyFailed(E),
-    /// The code that fetches panicked, or what a key or a value does as it is looked up or dropped.
-    #[error("the code that fetches panicked: {message}")]
+    /// The fetch function panicked, or a lookup or drop of a key or a value did.
+    #[error("the fetch function panicked: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The panic message.
         message: String,
     },
-    /// The deadline of the one who asked passed. The request goes on for the others.
+    /// The caller's deadline passed. The request goes on for other callers.
     #[error("no answer after {waited:?}, which is the deadline; {}", stage(*.maybe_sent))]
     TimedOut {
-        /// How long it waited.
+        /// How long the caller waited.
         waited: Duration,
         /// Whether a request for any of its keys may have been sent by then.
         maybe_sent: bool,
     },
-    /// The answer was so long on its way that it is older than any answer may be.
+    /// The response took so long that its values exceed the hard limit.
     #[error("the answer came {age:?} after its request was sent, which is older than is allowed")]
     TooOld {
-        /// How old.
+        /// The age of the value.
         age: Duration,
     },
-    /// The code that fetches returned without asking for anything.
-    #[error("not sent: the code that fetches did not take its keys")]
+    /// The fetch function returned without taking its keys.
+    #[error("not sent: the fetch function did not take its keys")]
     KeysNotTaken,
-    /// The machine gave no thread to fetch with.
-    #[error("not sent: no thread to fetch with: {error}")]
+    /// The operating system could not start the fetcher thread.
+    #[error("not sent: cannot start the fetcher thread: {error}")]
     NoThread {
-        /// What it said.
+        /// The message of the operating system.
         error: String,
     },
 }
 
-fn stage(under_way: bool) -> &'static str {
-    if under_way { "the request is under way" } else { "the request was not sent yet" }
+fn stage(maybe_sent: bool) -> &'static str {
+    if maybe_sent { "the request is in flight" } else { "the request was not sent yet" }
 }

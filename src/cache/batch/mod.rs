@@ -1,18 +1,22 @@
-//! A read-through cache that fetches in batches: the machinery, for keys and values of any kind.
+//! A read-through cache that fetches in batches, for keys and values of any type.
 //!
-//! - `cache.rs` is what callers see, `wait.rs` how they wait, `lookup.rs` what they ask for and get.
-//! - `core.rs` joins the parts below; `fetcher.rs` is the thread that makes the requests.
-//! - `store.rs` holds the values: one snapshot, read without a lock.
-//! - `pending.rs` decides which request carries which key; `request.rs` is one request, `keys.rs` its keys, and
-//!   `quarantine.rs` remembers keys that a refused request casts doubt on.
-//! - `builder.rs` and `config.rs` set it up; `stats.rs` counts; `bounds.rs` names what keys must be able to do.
+//! - `cache.rs` is the public API, `wait.rs` the wait of a caller, `lookup.rs` the options and
+//!   results.
+//! - `core.rs` joins the parts below. `fetcher.rs` is the thread that sends the requests,
+//!   `fetch.rs` what it shares with the source.
+//! - `store.rs` holds the entries: one snapshot, read without a lock.
+//! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
+//!   `quarantine.rs` keeps the keys of refused requests.
+//! - `builder.rs` and `config.rs` set the cache up, `stats.rs` counts, `bounds.rs` names the bounds
+//!   on key and value types.
 
 mod bounds;
 pub(super) mod builder;
 mod cache;
 pub(super) mod config;
 mod core;
-pub(super) mod fetcher;
+pub(super) mod fetch;
+mod fetcher;
 mod keys;
 pub(super) mod lookup;
 mod pending;
@@ -26,7 +30,7 @@ pub use bounds::{Key, Shared};
 pub use builder::BatchBuilder;
 pub use cache::BatchCache;
 pub use config::BatchConfig;
-pub use fetcher::Batch;
+pub use fetch::Batch;
 pub use lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
 pub use stats::CacheStats;
 pub use store::CacheFull;

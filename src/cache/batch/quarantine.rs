@@ -1,17 +1,20 @@
-//! What a refused request says of its keys, and of the source.
+//! The quarantine: keys of refused requests, and when to isolate single keys. `pending.rs` owns it.
 //!
-//! A source that *refuses* a request (as opposed to one that is lost on the way) may refuse it because
-//! of one key. All of its keys are then in doubt: they are asked for apart from the others, and are not
-//! taken along. A key is trusted again when a request with it is answered, or after a while. Only a key
-//! that is refused when it is asked for alone is a bad one, and that is remembered in `memory.rs`.
+//! A source that *refuses* a request (as opposed to one that is lost on the way) may do so because
+//! of one key. All keys of the request are then quarantined: they are requested apart from the
+//! others, and are not piggybacked. A key is released when a request with it is answered, or after
+//! a while. Only a key that is refused alone is a bad key, and `store.rs` keeps that.
 //!
-//! `board.rs` finds the bad keys by halving. Where most of the keys are bad, or the source refuses everything,
-//! that takes two requests for each key. So after [`REFUSALS_BEFORE_ISOLATION`] refusals in a row single keys are
-//! picked out of the parts and asked for first, which takes one for each. One that is answered shows that the
-//! source still answers, and halving goes on; the next picking takes twice as many refusals.
+//! # Isolating single keys
 //!
-//! No number of bad keys shows that the others are bad. So a source that refuses everything is asked for each key
-//! that somebody waits for, and each caller waits until its deadline at most.
+//! `pending.rs` finds the bad keys by halving. If most keys are bad, or the source refuses
+//! everything, halving takes two requests for each key. So after [`REFUSALS_BEFORE_ISOLATION`]
+//! refusals in a row, single keys are isolated from the parts and requested first, which takes one
+//! request each. An answered one shows that the source still answers, and halving continues. The
+//! next isolation then takes twice as many refusals.
+//!
+//! No number of bad keys proves that the others are bad. So a source that refuses everything is
+//! asked for each awaited key, and each caller waits until its deadline at most.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,32 +23,35 @@ use std::time::Duration;
 use super::keys::BatchQueue;
 use crate::quota::Moment;
 
-/// After so many refusals in a row single keys are picked. One bad key among any number of good ones
-/// brings three in a row at most: the request, the same without what was only taken along, and a half.
+/// The number of refusals in a row after which single keys are isolated. One bad key among any
+/// number of good ones causes at most three in a row: the request, the request without piggybacked
+/// keys, and a half.
 const REFUSALS_BEFORE_ISOLATION: u32 = 4;
 
-/// How many times the first time of a refusal the time of a repeated one is, at most.
+/// The maximum ratio of a repeated quarantine or refusal to the first one. Bounds the doubling to 8
+/// min for a first duration of 30 s.
 const MAX_BACKOFF_FACTOR: u32 = 16;
 
-/// For how long a refusal counts that comes after one that counted for `before`.
+/// Returns how long a refusal is kept that follows one that was kept for `before`.
 pub(super) fn next_backoff(before: Duration, first: Duration) -> Duration {
     before.saturating_mul(2).clamp(first, first.saturating_mul(MAX_BACKOFF_FACTOR))
 }
 
-/// A key in doubt.
+/// The quarantine of one key.
 #[derive(Debug, Clone, Copy)]
 struct QuarantineEntry {
     until: Moment,
-    /// How long it lasts. It lasts longer if the key is in a refused request again soon after.
+    /// How long the quarantine lasts. It is doubled if the key is in a refused request again soon
+    /// after.
     duration: Duration,
 }
 
 #[derive(Debug)]
 pub(super) struct Quarantine<K> {
     keys: HashMap<K, QuarantineEntry>,
-    /// Requests for keys in doubt that were refused since one of them was answered.
+    /// Refused requests for quarantined keys since one of them was answered.
     refusals_in_a_row: u32,
-    /// How many refusals in a row it takes to pick single keys.
+    /// The number of refusals in a row after which single keys are isolated.
     isolate_after: u32,
 }
 
@@ -59,23 +65,23 @@ impl<K: Clone + Eq + Hash> Quarantine<K> {
     }
 
     pub(super) fn contains(&self, key: &K, now: Moment) -> bool {
-        self.keys.get(key).is_some_and(|doubt| now < doubt.until)
+        self.keys.get(key).is_some_and(|entry| now < entry.until)
     }
 
-    /// A request for `keys` was refused.
+    /// Quarantines `keys` after a request for them was refused.
     pub(super) fn on_refused(&mut self, keys: &[K], now: Moment, first: Duration) {
         self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
         for key in keys {
-            let time = match self.keys.get(key) {
+            let duration = match self.keys.get(key) {
                 None => first,
-                Some(doubt) if now < doubt.until => doubt.duration,
-                Some(doubt) => next_backoff(doubt.duration, first),
+                Some(entry) if now < entry.until => entry.duration,
+                Some(entry) => next_backoff(entry.duration, first),
             };
-            self.keys.insert(key.clone(), QuarantineEntry { until: now + time, duration: time });
+            self.keys.insert(key.clone(), QuarantineEntry { until: now + duration, duration });
         }
     }
 
-    /// A request was answered: there is no doubt of its keys.
+    /// Releases `keys` after a request for them was answered.
     pub(super) fn on_answered(&mut self, queue: BatchQueue, keys: &[K]) {
         keys.iter().for_each(|key| self.remove(key));
         if queue == BatchQueue::Quarantined {
@@ -86,7 +92,7 @@ impl<K: Clone + Eq + Hash> Quarantine<K> {
         }
     }
 
-    /// A key out of a refused request was refused alone.
+    /// Counts the refusal of a single key of a split request.
     pub(super) fn on_single_refused(&mut self) {
         self.refusals_in_a_row = self.refusals_in_a_row.saturating_add(1);
     }
@@ -99,14 +105,15 @@ impl<K: Clone + Eq + Hash> Quarantine<K> {
         self.refusals_in_a_row >= self.isolate_after
     }
 
-    /// Nothing is left of a refused request.
+    /// Resets the refusal counts: no part of a refused request is left.
     pub(super) fn reset(&mut self) {
         (self.refusals_in_a_row, self.isolate_after) = (0, REFUSALS_BEFORE_ISOLATION);
     }
 
-    /// What was in doubt long ago is as any other key.
+    /// Removes the keys whose quarantine ended long enough ago that the next one is a first one
+    /// again.
     pub(super) fn expire(&mut self, now: Moment) {
-        self.keys.retain(|_, doubt| now < doubt.until + doubt.duration);
+        self.keys.retain(|_, entry| now < entry.until + entry.duration);
     }
 }
 
@@ -123,44 +130,44 @@ mod tests {
     }
 
     #[test]
-    fn a_doubt_ends_with_an_answer_or_with_its_time() {
-        let mut doubts = Quarantine::new();
-        doubts.on_refused(&[1, 2], at(0), secs(30));
+    fn quarantine_ends_with_an_answer_or_with_its_time() {
+        let mut quarantine = Quarantine::new();
+        quarantine.on_refused(&[1, 2], at(0), secs(30));
         assert!(
-            doubts.contains(&1, at(29))
-                && !doubts.contains(&1, at(30))
-                && !doubts.contains(&3, at(0))
+            quarantine.contains(&1, at(29))
+                && !quarantine.contains(&1, at(30))
+                && !quarantine.contains(&3, at(0))
         );
-        doubts.on_answered(BatchQueue::Quarantined, &[1]);
-        assert!(!doubts.contains(&1, at(0)) && doubts.contains(&2, at(0)));
+        quarantine.on_answered(BatchQueue::Quarantined, &[1]);
+        assert!(!quarantine.contains(&1, at(0)) && quarantine.contains(&2, at(0)));
     }
 
     #[test]
-    fn a_doubt_that_comes_back_lasts_longer() {
-        let mut doubts = Quarantine::new();
-        doubts.on_refused(&[1], at(0), secs(30));
-        doubts.on_refused(&[1], at(10), secs(30));
-        assert!(!doubts.contains(&1, at(40)), "it is still the first");
-        doubts.expire(at(41));
-        doubts.on_refused(&[1], at(41), secs(30));
-        assert!(doubts.contains(&1, at(100)) && !doubts.contains(&1, at(101)));
-        doubts.expire(at(161));
-        doubts.on_refused(&[1], at(161), secs(30));
-        assert!(!doubts.contains(&1, at(191)), "and after a while it is the first again");
+    fn quarantine_that_comes_back_lasts_longer() {
+        let mut quarantine = Quarantine::new();
+        quarantine.on_refused(&[1], at(0), secs(30));
+        quarantine.on_refused(&[1], at(10), secs(30));
+        assert!(!quarantine.contains(&1, at(40)), "it is still the first");
+        quarantine.expire(at(41));
+        quarantine.on_refused(&[1], at(41), secs(30));
+        assert!(quarantine.contains(&1, at(100)) && !quarantine.contains(&1, at(101)));
+        quarantine.expire(at(161));
+        quarantine.on_refused(&[1], at(161), secs(30));
+        assert!(!quarantine.contains(&1, at(191)), "and after a while it is the first again");
         assert_eq!(next_backoff(secs(400), secs(30)), secs(480));
         assert_eq!(next_backoff(Duration::ZERO, secs(30)), secs(30));
     }
 
     #[test]
-    fn single_keys_are_picked_after_refusals_in_a_row_and_then_more_seldom() {
-        let mut doubts = Quarantine::new();
+    fn single_keys_are_isolated_after_refusals_in_a_row_and_then_more_seldom() {
+        let mut quarantine = Quarantine::new();
         let mut refused = |times| {
-            (0..times).for_each(|_| doubts.on_refused(&[1], at(0), secs(30)));
-            let picks = doubts.should_isolate_keys();
-            doubts.on_answered(BatchQueue::Trusted, &[]);
-            assert_eq!(doubts.should_isolate_keys(), picks, "it is no answer of a part");
-            doubts.on_answered(BatchQueue::Quarantined, &[]);
-            picks
+            (0..times).for_each(|_| quarantine.on_refused(&[1], at(0), secs(30)));
+            let isolates = quarantine.should_isolate_keys();
+            quarantine.on_answered(BatchQueue::Trusted, &[]);
+            assert_eq!(quarantine.should_isolate_keys(), isolates, "it is no answer of a part");
+            quarantine.on_answered(BatchQueue::Quarantined, &[]);
+            isolates
         };
         assert_eq!([refused(3), refused(4), refused(4), refused(8)], [false, true, false, true]);
     }

@@ -1,54 +1,56 @@
-//! One request, as those who wait for it hold it.
+//! A single request, as its waiters share it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::lookup::FetchError;
 use super::store::Snapshot;
-use crate::clock::Clock;
+use crate::clock::{Clock, TimedCondvar};
 use crate::quota::Moment;
 
-/// Which request carries which key.
+/// Which part of a split request carries which key.
 pub(super) type SplitRequests<K, V, E> = HashMap<K, Arc<PendingRequest<K, V, E>>>;
 
-/// How a request ended. All who wait for it share this.
+/// How a request ended, shared by all its waiters.
 pub(super) enum RequestOutcome<K, V, E> {
-    /// An entry for every key that it asked for, and when they came.
+    /// An entry for every key of the request, and when the response arrived.
     Completed {
         entries: Snapshot<K, V, E>,
         received_at: Moment,
     },
     Failed(Arc<FetchError<E>>),
-    /// Its keys are asked for in parts: it was refused, or it holds a key that surely is.
+    /// The keys are requested in parts: the request was refused, surely has a bad key, or a key was
+    /// isolated from it.
     Split(SplitRequests<K, V, E>),
 }
 
 pub(super) struct PendingRequest<K, V, E> {
     outcome: OnceLock<RequestOutcome<K, V, E>>,
-    /// Held for a moment between setting the outcome and ringing, so that nobody falls asleep in
-    /// between.
+    /// Locked briefly between setting the outcome and notifying, so that no waiter starts to wait
+    /// in between and misses the notification.
     wait_lock: Mutex<()>,
-    completed: Condvar,
+    completed: TimedCondvar,
 }
 
-/// A flight, and the duty to tell how it ended. If it is lost on the way, because code that is not
-/// ours panicked, those who wait are told that.
+/// The obligation to complete a request. If the guard is dropped first, because user code panicked,
+/// the waiters get an error.
 pub(super) struct ResponseGuard<K, V, E>(Arc<PendingRequest<K, V, E>>);
 
 impl<K, V, E> ResponseGuard<K, V, E> {
     pub(super) fn new() -> Self {
-        let (outcome, door, bell) = (OnceLock::new(), Mutex::new(()), Condvar::new());
-        Self(Arc::new(PendingRequest { outcome, wait_lock: door, completed: bell }))
+        let (outcome, wait_lock, completed) =
+            (OnceLock::new(), Mutex::new(()), TimedCondvar::default());
+        Self(Arc::new(PendingRequest { outcome, wait_lock, completed }))
     }
 
     pub(super) fn request(&self) -> &Arc<PendingRequest<K, V, E>> {
         &self.0
     }
 
-    pub(super) fn guards(&self, flight: &Arc<PendingRequest<K, V, E>>) -> bool {
-        Arc::ptr_eq(&self.0, flight)
+    pub(super) fn guards(&self, request: &Arc<PendingRequest<K, V, E>>) -> bool {
+        Arc::ptr_eq(&self.0, request)
     }
 }
 
@@ -62,11 +64,10 @@ impl<K, V, E> Drop for ResponseGuard<K, V, E> {
 }
 
 impl<K, V, E> PendingRequest<K, V, E> {
-    /// Tells the outcome. The first word counts.
+    /// Completes the request and wakes its waiters. Only the first outcome counts.
     pub(super) fn complete(&self, outcome: RequestOutcome<K, V, E>) {
         if self.outcome.set(outcome).is_ok() {
-            drop(self.wait_lock.lock());
-            self.completed.notify_all();
+            self.completed.notify_all(self.wait_lock.lock());
         }
     }
 
@@ -74,23 +75,16 @@ impl<K, V, E> PendingRequest<K, V, E> {
         self.outcome.get()
     }
 
-    /// Waits for the outcome. `None`: `until` came first.
+    /// Waits for the outcome. Returns `None` if `deadline` passed first.
     pub(super) fn wait(
         &self,
         clock: &Clock,
-        until: Option<Moment>,
+        deadline: Option<Moment>,
     ) -> Option<&RequestOutcome<K, V, E>> {
         if self.outcome.get().is_none() {
-            let mut door = self.wait_lock.lock();
-            while self.outcome.get().is_none() {
-                match until {
-                    None => self.completed.wait(&mut door),
-                    Some(until) if clock.now() >= until => break,
-                    Some(until) => {
-                        self.completed.wait_for(&mut door, clock.max_wait(until));
-                    }
-                }
-            }
+            let mut guard = self.wait_lock.lock();
+            let is_pending = |(): &mut ()| self.outcome.get().is_none();
+            self.completed.wait_while(&mut guard, clock, deadline, is_pending);
         }
         self.outcome.get()
     }

@@ -1,7 +1,7 @@
-//! How often a cache was asked, and what it took.
+//! Counters of a batch cache.
 //!
-//! An answer from memory takes some fifty nanoseconds, so counting must not make threads wait for one
-//! another: what is counted on that path is in stripes, a thread to a stripe.
+//! A cached value is returned within about 50 ns, so counting must not make threads contend. The
+//! counters on that path are striped, and each thread is assigned one stripe.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,61 +11,61 @@ use serde::Serialize;
 
 use super::lookup::Origin;
 
-/// How often the cache was asked, and what it took to answer. A question for many keys counts once
-/// for each.
+/// Lookup and request counters of a cache. A query for many keys counts once for each key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Answered from memory, fresh.
+    /// Lookups of a fresh cached value.
     pub hits: u64,
-    /// Answered from memory, past their time, while a new answer was fetched.
+    /// Lookups of a cached value past its `ttl`, returned while a new one was fetched.
     pub stale: u64,
-    /// The first to ask for what was not in memory.
+    /// Lookups of a key that was neither cached nor already requested by another caller.
     pub misses: u64,
-    /// Asked for what somebody else already waited for, and shared the request.
+    /// Lookups that shared a request: it was in flight, or another caller already waited for the
+    /// key.
     pub joined: u64,
-    /// Requests made.
+    /// Requests sent.
     pub batches: u64,
-    /// Keys in all of them together.
+    /// Keys in all requests together.
     pub fetched: u64,
-    /// Keys in the largest.
+    /// Keys in the largest request.
     pub largest_batch: u64,
-    /// Requests that failed. Those that were divided are among them.
+    /// Requests that failed, including those that were split.
     pub failures: u64,
-    /// Requests that were refused, and made again in parts.
+    /// Requests that were refused and sent again in parts.
     pub splits: u64,
-    /// Gave up at their deadline.
+    /// Queries that reached their deadline. A query for many keys counts once.
     pub timed_out: u64,
-    /// The mean age of an answer when it was given.
+    /// The mean age of the returned values.
     pub mean_age: Duration,
-    /// The oldest that was given.
+    /// The maximum age of a returned value.
     pub oldest: Duration,
-    /// Keys in memory.
+    /// Keys in the cache.
     pub entries: usize,
 }
 
 impl CacheStats {
-    /// How often it was asked.
+    /// Returns the number of lookups.
     pub fn requests(&self) -> u64 {
         self.hits + self.stale + self.misses + self.joined
     }
 
-    /// How often it answered from memory.
+    /// Returns the number of lookups that were answered from the cache.
     pub fn served(&self) -> u64 {
         self.hits + self.stale
     }
 
-    /// The share that was answered from memory, 0 to 1.
+    /// Returns the fraction of lookups that were answered from the cache, 0 to 1.
     pub fn hit_ratio(&self) -> f64 {
         self.served() as f64 / self.requests().max(1) as f64
     }
 
-    /// Requests saved against asking for one key at a time.
+    /// Returns the number of requests saved compared with one request for each lookup.
     pub fn calls_saved(&self) -> u64 {
         self.requests().saturating_sub(self.batches)
     }
 
-    /// The mean number of keys in a request.
+    /// Returns the mean number of keys in a request.
     pub fn keys_per_batch(&self) -> f64 {
         self.fetched as f64 / self.batches.max(1) as f64
     }
@@ -78,7 +78,7 @@ struct Stripe {
     hits: AtomicU64,
     stale: AtomicU64,
     fetched: AtomicU64,
-    /// The ages of all answers together, in nanoseconds: 584 years of them.
+    /// The sum of all ages, in nanoseconds. Overflows after 584 years.
     age_nanos: AtomicU64,
     oldest_nanos: AtomicU64,
 }
@@ -103,7 +103,7 @@ thread_local! {
 }
 
 impl Counters {
-    /// An answer was given.
+    /// Records a returned value.
     pub(super) fn record_answer(&self, origin: Origin, age: Duration) {
         let mine = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
         let Some(stripe) = self.stripes.get(mine) else { return };
@@ -120,14 +120,14 @@ impl Counters {
         }
     }
 
-    /// A request goes, for so many keys.
+    /// Records a request for `keys` keys.
     pub(super) fn record_batch(&self, keys: usize) {
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.fetched.fetch_add(keys as u64, Ordering::Relaxed);
         self.largest_batch.fetch_max(keys as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self, remembered: usize) -> CacheStats {
+    pub(super) fn snapshot(&self, entries: usize) -> CacheStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let sum = |of_stripe: fn(&Stripe) -> &AtomicU64| -> u64 {
             self.stripes.iter().map(|stripe| of(of_stripe(stripe))).sum()
@@ -148,7 +148,7 @@ impl Counters {
             timed_out: of(&self.timed_out),
             mean_age: Duration::from_nanos(sum(|s| &s.age_nanos) / answers),
             oldest: Duration::from_nanos(oldest.unwrap_or(0)),
-            entries: remembered,
+            entries,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What is known, and what of it is due.
+//! The store of cached entries, and which of them are due for a refresh.
 //!
-//! All of it is one snapshot that is replaced as a whole when a request comes back. Whoever reads
-//! takes no lock and sees the prices of one moment; whoever writes copies the map, which is done
-//! about once a second and costs less than the request that led to it.
+//! All entries form one snapshot, which is replaced as a whole when a response arrives. Readers
+//! take no lock and see the prices of one moment. A writer copies the map, which happens about once
+//! a second and costs less than the request before it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,30 +17,30 @@ use super::config::{AgePolicy, Freshness};
 use super::lookup::GetOptions;
 use crate::quota::Moment;
 
-/// What the source said of a key.
+/// What the source returned for a key.
 #[derive(Debug)]
 pub(super) enum EntryContent<V, E> {
-    /// Its value.
+    /// The value.
     Value(Arc<V>),
-    /// The source has nothing for it.
+    /// The source has nothing for the key.
     Absent,
-    /// The source could not answer for it, in an answer for others.
+    /// The source could not answer for the key, in a response for other keys.
     Failed(Arc<E>),
     /// The source refused a request for this key alone.
     Refused(Arc<E>),
 }
 
-/// What is remembered of a key.
+/// The cached entry of a key.
 #[derive(Debug)]
 pub(in crate::cache) struct CacheEntry<V, E> {
     pub(super) content: EntryContent<V, E>,
-    /// Just before the request was sent.
+    /// The moment just before the request was sent.
     pub(super) sent: Moment,
-    /// How long it is fresh.
+    /// How long the entry is fresh.
     pub(super) ttl: Duration,
-    /// What its key adds to a request.
+    /// The weight of the key in a request.
     pub(super) weight: usize,
-    /// When somebody last wanted it, in nanoseconds; roughly, see [`Entry::touch`].
+    /// The last use, in nanoseconds. Approximate, see [`CacheEntry::touch`].
     last_used: AtomicU64,
 }
 
@@ -55,7 +55,7 @@ impl<V, E> CacheEntry<V, E> {
         Self { content, sent, ttl, weight, last_used: AtomicU64::new(last_use.as_nanos()) }
     }
 
-    /// The value, `None` if there is none, or why the source did not answer for this key.
+    /// Returns the value, `None` if there is none, or why the source did not answer for the key.
     pub(in crate::cache) fn value(&self) -> Result<Option<&Arc<V>>, &E> {
         match &self.content {
             EntryContent::Value(value) => Ok(Some(value)),
@@ -64,7 +64,7 @@ impl<V, E> CacheEntry<V, E> {
         }
     }
 
-    /// How old its value is. What is no value has no age.
+    /// Returns the age of the value, or zero for an error.
     pub(super) fn value_age(&self, now: Moment) -> Duration {
         if self.value().is_ok() { now.since(self.sent) } else { Duration::ZERO }
     }
@@ -77,7 +77,7 @@ impl<V, E> CacheEntry<V, E> {
         matches!(self.content, EntryContent::Refused(_))
     }
 
-    /// The same refusal with its time over, if it is one.
+    /// Returns this refusal with its time expired, or `None` if the entry is no refusal.
     fn expired_refusal(&self) -> Option<Self> {
         let EntryContent::Refused(error) = &self.content else { return None };
         let content = EntryContent::Refused(Arc::clone(error));
@@ -85,25 +85,26 @@ impl<V, E> CacheEntry<V, E> {
         Some(Self::new(content, sent, Duration::ZERO, weight, self.last_used()))
     }
 
-    /// Whether an answer of this `age` may be given to `ask`. A refusal has a time of its own, which no
-    /// caller shortens: it is no price, and each trial costs the others a request.
+    /// Returns whether an entry of this `age` satisfies `options`. A refusal is kept for its own
+    /// time, which no caller can shorten: it is not a price, and each retry costs the other callers
+    /// a request.
     pub(super) fn freshness(
         &self,
         age: Duration,
-        ages: &AgePolicy,
+        age_policy: &AgePolicy,
         options: &GetOptions,
     ) -> Freshness {
-        match (&self.content, ages.freshness(age, self.ttl, options)) {
+        match (&self.content, age_policy.freshness(age, self.ttl, options)) {
             (EntryContent::Refused(_), _) if age < self.ttl => Freshness::Fresh,
             (EntryContent::Refused(_), _) | (EntryContent::Failed(_), Freshness::Stale) => {
                 Freshness::TooOld
             }
-            (_, verdict) => verdict,
+            (_, freshness) => freshness,
         }
     }
 
-    /// Somebody wants it. Written down only now and then: many threads that write to one place wait
-    /// for one another.
+    /// Records a use. Writes only every 100 ms, because threads that write to the same location
+    /// contend.
     pub(super) fn touch(&self, now: Moment) {
         const TOUCH_RESOLUTION: Duration = Duration::from_millis(100);
         if now.since(self.last_used()) >= TOUCH_RESOLUTION {
@@ -115,9 +116,10 @@ impl<V, E> CacheEntry<V, E> {
         Moment::from_nanos(self.last_used.load(Ordering::Relaxed))
     }
 
-    /// Whether a request that has room takes it along: once half its time is over, so that keys that
-    /// were asked for one after another soon are fetched together. That there is no value is looked
-    /// at again only when its time is over. A key that was refused is never taken along.
+    /// Returns whether a request with capacity left should carry the key. A value is due after half
+    /// its `ttl`, so that keys that were first requested one after another are soon fetched
+    /// together. An absent or failed key is due only when its `ttl` is over. A refused key is never
+    /// piggybacked.
     pub(super) fn is_due(&self, now: Moment) -> bool {
         let age = now.since(self.sent);
         match self.content {
@@ -127,18 +129,18 @@ impl<V, E> CacheEntry<V, E> {
         }
     }
 
-    /// Whether `newer` leaves this in its place: a row that could not be read says nothing of a price
-    /// that is fresh.
+    /// Returns whether to keep this entry in place of `newer`: a row that could not be read does
+    /// not replace a fresh price.
     fn outlasts(&self, newer: &Self, now: Moment) -> bool {
         matches!((&self.content, &newer.content), (EntryContent::Value(_), EntryContent::Failed(_)))
             && now.since(self.sent) < self.ttl
     }
 }
 
-/// All that is known at one moment.
+/// All entries at one moment.
 pub(super) type Snapshot<K, V, E> = HashMap<K, Arc<CacheEntry<V, E>>>;
 
-/// More keys were to be tracked than the cache may remember.
+/// The error for tracking more keys than the cache may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{wanted} keys to be tracked are more than the cache may remember, which is {capacity}: \
@@ -146,65 +148,61 @@ pub(super) type Snapshot<K, V, E> = HashMap<K, Arc<CacheEntry<V, E>>>;
 )]
 #[non_exhaustive]
 pub struct CacheFull {
-    /// How many there would have been.
+    /// How many keys would be tracked.
     pub wanted: usize,
-    /// How many there may be.
+    /// How many keys may be tracked.
     pub capacity: usize,
 }
 
-/// What was known up to a moment ago. Whoever is given it drops it with no lock held, for the values'
-/// `Drop` is not ours and may ask the cache again.
+/// The snapshot that was replaced. Drop it without holding a lock: the values' `Drop` is user code
+/// and may query the cache.
 type Replaced<K, V, E> = Arc<Snapshot<K, V, E>>;
 
 pub(super) struct Store<K, V, E> {
     current: ArcSwap<Snapshot<K, V, E>>,
-    /// Those that were named by hand, and what each adds to a request. Its lock is also the right to
-    /// write.
+    /// The keys named to `track`, with their weights. Writers of `current` hold this lock.
     tracked: Mutex<HashMap<K, usize>>,
     time_to_idle: Duration,
     max_capacity: usize,
 }
 
 impl<K: Clone + Eq + Hash, V, E> Store<K, V, E> {
-    pub(super) fn new(idle: Duration, capacity: usize) -> Self {
-        Self {
-            current: ArcSwap::default(),
-            tracked: Mutex::default(),
-            time_to_idle: idle,
-            max_capacity: capacity,
-        }
+    pub(super) fn new(time_to_idle: Duration, max_capacity: usize) -> Self {
+        Self { current: ArcSwap::default(), tracked: Mutex::default(), time_to_idle, max_capacity }
     }
 
-    /// What is known now.
+    /// Returns the current snapshot.
     pub(super) fn snapshot(&self) -> Guard<Arc<Snapshot<K, V, E>>> {
         self.current.load()
     }
 
-    /// Remembers what a request brought. What was only fetched along is not used by that, or it would
-    /// be tracked for ever; `was_asked` says for which keys somebody waited.
+    /// Stores the results of a request. A key that was only piggybacked keeps its last use, because
+    /// it would be tracked for ever otherwise. `had_waiter` returns whether a caller waited for a
+    /// key.
     pub(super) fn insert_batch(
         &self,
         entries: &Snapshot<K, V, E>,
-        was_asked: impl Fn(&K) -> bool,
-        forgotten: impl Fn(&K) -> bool,
+        had_waiter: impl Fn(&K) -> bool,
+        is_invalidated: impl Fn(&K) -> bool,
         now: Moment,
     ) -> Replaced<K, V, E> {
         let tracked = self.tracked.lock();
         let mut next = Snapshot::clone(&self.current.load());
-        for (key, entry) in entries.iter().filter(|(key, _)| !forgotten(key)) {
+        for (key, entry) in entries.iter().filter(|(key, _)| !is_invalidated(key)) {
             if let Some(before) = next.get(key).filter(|before| before.outlasts(entry, now)) {
-                if was_asked(key) {
+                if had_waiter(key) {
                     before.touch(now);
                 }
                 continue;
             }
             let before = next.insert(key.clone(), Arc::clone(entry));
-            let used_before = before.filter(|_| !was_asked(key)).map(|before| before.last_used());
+            let used_before = before.filter(|_| !had_waiter(key)).map(|before| before.last_used());
             if let Some(used_before) = used_before {
                 entry.last_used.store(used_before.as_nanos(), Ordering::Relaxed);
             }
         }
-        // That a key was refused is remembered while there is room: it must not be asked for in company.
+        // A refused key is kept while there is capacity, because it must not be requested with
+        // others.
         next.retain(|key, entry| {
             entry.is_refused() || !self.is_idle(entry, now) || tracked.contains_key(key)
         });
@@ -223,16 +221,16 @@ impl<K: Clone + Eq + Hash, V, E> Store<K, V, E> {
         now.since(entry.last_used()) > self.time_to_idle
     }
 
-    /// Forgets what is known of `key`; but of one that was refused only the refusal, and not that it is
-    /// to be asked for alone.
+    /// Removes the entry of `key`. For a refused key only the time of the refusal ends: the key is
+    /// still requested alone.
     pub(super) fn invalidate(&self, key: &K) -> Replaced<K, V, E> {
         let _writing = self.tracked.lock();
-        let shown = self.current.load();
-        let Some(over) = shown.get(key).and_then(|entry| entry.expired_refusal()) else {
+        let snapshot = self.current.load();
+        let Some(expired) = snapshot.get(key).and_then(|entry| entry.expired_refusal()) else {
             return self.remove(std::slice::from_ref(key));
         };
-        let mut next = Snapshot::clone(&shown);
-        next.insert(key.clone(), Arc::new(over));
+        let mut next = Snapshot::clone(&snapshot);
+        next.insert(key.clone(), Arc::new(expired));
         self.current.swap(Arc::new(next))
     }
 
@@ -264,23 +262,24 @@ impl<K: Clone + Eq + Hash, V, E> Store<K, V, E> {
         self.remove(keys)
     }
 
-    /// What `key` adds to a request, if it is known and a request should take it along.
+    /// Returns the weight of `key`, if it is in the store and due.
     pub(super) fn weight_if_due(&self, key: &K, now: Moment) -> Option<usize> {
-        let shown = self.current.load();
-        let entry = shown.get(key)?;
+        let snapshot = self.current.load();
+        let entry = snapshot.get(key)?;
         entry.is_due(now).then_some(entry.weight)
     }
 
-    /// All that is due, oldest first, each with its weight; what was never fetched is the oldest.
+    /// Returns all keys that are due with their weights, oldest first. Keys without an entry come
+    /// first.
     pub(super) fn due_keys(&self, now: Moment) -> Vec<(K, usize)> {
         let tracked = self.tracked.lock();
-        let shown = self.current.load();
+        let snapshot = self.current.load();
         let due = |(key, entry): &(&K, &Arc<CacheEntry<V, E>>)| {
             entry.is_due(now) && (!self.is_idle(entry, now) || tracked.contains_key(*key))
         };
-        let mut known: Vec<_> = shown.iter().filter(due).collect();
+        let mut known: Vec<_> = snapshot.iter().filter(due).collect();
         known.sort_by_key(|(_, entry)| entry.sent);
-        let unknown = tracked.iter().filter(|(key, _)| !shown.contains_key(*key));
+        let unknown = tracked.iter().filter(|(key, _)| !snapshot.contains_key(*key));
         let unknown = unknown.map(|(key, weight)| (key.clone(), *weight));
         unknown.chain(known.into_iter().map(|(key, e)| (key.clone(), e.weight))).collect()
     }

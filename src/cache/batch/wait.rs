@@ -1,4 +1,4 @@
-//! The wait of a caller for the requests that carry its keys.
+//! The wait of a caller for the requests that carry its keys. `cache.rs` calls it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,57 +11,57 @@ use super::request::{PendingRequest, RequestOutcome};
 use super::store::CacheEntry;
 use crate::quota::Moment;
 
-/// What is known so far of what was asked.
+/// The entries found so far for a query.
 pub(super) type FoundEntries<K, V, E> = HashMap<K, FoundEntry<V, E>>;
 
-/// What is known of one key.
+/// The entry found for one key.
 pub(super) struct FoundEntry<V, E> {
     pub(super) entry: Arc<CacheEntry<V, E>>,
     pub(super) origin: Origin,
-    /// It was not too old for anyone when it came.
+    /// The entry was within the hard limit when it arrived.
     pub(super) arrived_in_time: bool,
 }
 
 impl<V: Shared, E: Shared + Clone> FoundEntry<V, E> {
-    /// From memory, so it was young enough.
+    /// Wraps a cached entry, which was young enough.
     pub(super) fn from_memory(entry: &Arc<CacheEntry<V, E>>, origin: Origin) -> Self {
         Self { entry: Arc::clone(entry), origin, arrived_in_time: true }
     }
 
-    /// By a request that came back at `at`.
+    /// Wraps an entry of a response that arrived at `received_at`.
     fn from_response<K: Key>(
         entry: &Arc<CacheEntry<V, E>>,
-        at: Moment,
+        received_at: Moment,
         core: &Core<K, V, E>,
     ) -> Self {
-        let came_in_time = at.since(entry.sent) <= core.age_policy.hard_limit();
-        Self { entry: Arc::clone(entry), origin: Origin::Fetched, arrived_in_time: came_in_time }
+        let arrived_in_time = received_at.since(entry.sent) <= core.age_policy.hard_limit();
+        Self { entry: Arc::clone(entry), origin: Origin::Fetched, arrived_in_time }
     }
 }
 
-/// What one question demands, and since when.
+/// The options and times of one query.
 pub(super) struct Query<'a> {
     pub(super) options: &'a GetOptions,
     pub(super) started_at: Moment,
     pub(super) deadline: Option<Moment>,
-    /// A request was sent for it.
+    /// A request for one of its keys was sent.
     pub(super) was_request_sent: bool,
 }
 
-/// The places of one who waits, given back when it leaves.
+/// A caller's waiters, which are removed from their requests on drop.
 struct WaiterGuard<'a, K: Key, V: Shared, E: Shared> {
     core: &'a Core<K, V, E>,
     waiting: Vec<Waiter<K, V, E>>,
-    /// Those that had no answer in time.
+    /// The waiters whose requests did not complete in time.
     unanswered: Vec<Waiter<K, V, E>>,
 }
 
 impl<K: Key, V: Shared, E: Shared> WaiterGuard<'_, K, V, E> {
-    /// Gives all of them back. Says whether a request for one may have been sent.
+    /// Removes all waiters. Returns whether a request for one of them may have been sent.
     fn release_all(&mut self) -> bool {
         let mut was_sent = false;
-        for seat in self.waiting.drain(..).chain(self.unanswered.drain(..)) {
-            was_sent |= self.core.remove_waiter(&seat);
+        for waiter in self.waiting.drain(..).chain(self.unanswered.drain(..)) {
+            was_sent |= self.core.remove_waiter(&waiter);
         }
         was_sent
     }
@@ -74,84 +74,85 @@ impl<K: Key, V: Shared, E: Shared> Drop for WaiterGuard<'_, K, V, E> {
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
-    /// Boards a flight for each key, and waits until they are down. If it stops waiting before, gives the
-    /// reason, which holds for all keys that are not known by then.
+    /// Joins a request for each missing key and waits until all of them complete. If the wait ends
+    /// early, returns the reason, which applies to all keys that are not found by then.
     pub(super) fn await_missing(
         &self,
         missing: &[K],
-        known: &mut FoundEntries<K, V, E>,
-        asking: &mut Query<'_>,
+        found: &mut FoundEntries<K, V, E>,
+        query: &mut Query<'_>,
     ) -> Option<FetchError<E>> {
-        let with_values = known.iter().filter(|(_, held)| held.entry.value().is_ok());
+        let with_values = found.iter().filter(|(_, found_entry)| found_entry.entry.value().is_ok());
         let others: Vec<(K, usize)> =
-            with_values.map(|(key, held)| (key.clone(), held.entry.weight)).collect();
-        let mut places = WaiterGuard { core: self, waiting: Vec::new(), unanswered: Vec::new() };
-        for (key, found) in
-            missing.iter().zip(self.hit_or_join(missing, others.clone(), asking.options))
+            with_values.map(|(key, found_entry)| (key.clone(), found_entry.entry.weight)).collect();
+        let mut waiters = WaiterGuard { core: self, waiting: Vec::new(), unanswered: Vec::new() };
+        for (key, lookup) in
+            missing.iter().zip(self.hit_or_join(missing, others.clone(), query.options))
         {
-            match found {
-                KeyLookup::Pending(seat) => places.waiting.push(seat),
+            match lookup {
+                KeyLookup::Pending(waiter) => waiters.waiting.push(waiter),
                 KeyLookup::Hit(entry) => {
                     self.counters.record_answer(Origin::Memory, entry.value_age(self.now()));
-                    known.insert(key.clone(), FoundEntry::from_memory(&entry, Origin::Memory));
+                    found.insert(key.clone(), FoundEntry::from_memory(&entry, Origin::Memory));
                 }
             }
         }
-        let mut flown: Vec<Arc<PendingRequest<K, V, E>>> = Vec::new();
+        let mut completed: Vec<Arc<PendingRequest<K, V, E>>> = Vec::new();
         let mut failed = None;
-        while let Some(Waiter { key, request: flight }) = places.waiting.pop() {
-            // Once it does not wait any more, it still takes what has come.
-            let until = if failed.is_some() { Some(asking.started_at) } else { asking.deadline };
-            match flight.wait(&self.config.clock, until) {
-                None => places.unanswered.push(Waiter { key, request: flight }),
+        while let Some(Waiter { key, request }) = waiters.waiting.pop() {
+            // After a failure, take only the outcomes that have already arrived.
+            let deadline = if failed.is_some() { Some(query.started_at) } else { query.deadline };
+            match request.wait(&self.config.clock, deadline) {
+                None => waiters.unanswered.push(Waiter { key, request }),
                 Some(RequestOutcome::Failed(error)) => {
                     failed.get_or_insert_with(|| FetchError::clone(error));
                 }
                 Some(RequestOutcome::Split(parts)) => {
-                    asking.was_request_sent = true;
-                    // Every key that somebody waits for is in a part.
+                    query.was_request_sent = true;
+                    // Every awaited key is in a part.
                     match parts.get(&key) {
                         Some(part) => {
-                            places.waiting.push(Waiter { key, request: Arc::clone(part) })
+                            waiters.waiting.push(Waiter { key, request: Arc::clone(part) })
                         }
                         None => failed = Some(FetchError::KeysNotTaken),
                     }
                 }
-                Some(RequestOutcome::Completed { entries, received_at: at }) => {
-                    asking.was_request_sent = true;
-                    // And every key of a request has an entry.
+                Some(RequestOutcome::Completed { entries, received_at }) => {
+                    query.was_request_sent = true;
+                    // Every key of a request has an entry.
                     match entries.get(&key) {
-                        Some(entry) => {
-                            drop(known.insert(key, FoundEntry::from_response(entry, *at, self)))
-                        }
+                        Some(entry) => drop(
+                            found.insert(key, FoundEntry::from_response(entry, *received_at, self)),
+                        ),
                         None => failed = Some(FetchError::KeysNotTaken),
                     }
-                    if !flown.iter().any(|known| Arc::ptr_eq(known, &flight)) {
-                        flown.push(Arc::clone(&flight));
+                    if !completed.iter().any(|seen| Arc::ptr_eq(seen, &request)) {
+                        completed.push(Arc::clone(&request));
                     }
                 }
             }
         }
-        // What was known came along, if it could: then all are of one moment.
+        // If the request carried the keys found before, take their new entries: then all are of one
+        // moment.
         for (key, _) in others {
-            let landed = flown.iter().find_map(|flight| match flight.outcome()? {
-                RequestOutcome::Completed { entries, received_at: at } => {
-                    entries.get(&key).map(|entry| (entry, *at))
+            let newer = completed.iter().find_map(|request| match request.outcome()? {
+                RequestOutcome::Completed { entries, received_at } => {
+                    entries.get(&key).map(|entry| (entry, *received_at))
                 }
                 _ => None,
             });
-            if let Some((entry, at)) = landed.filter(|(entry, _)| entry.value().is_ok()) {
-                known.insert(key, FoundEntry::from_response(entry, at, self));
+            if let Some((entry, received_at)) = newer.filter(|(entry, _)| entry.value().is_ok()) {
+                found.insert(key, FoundEntry::from_response(entry, received_at, self));
             }
         }
-        if places.unanswered.is_empty() {
+        if waiters.unanswered.is_empty() {
             return failed;
         }
-        let may_have_been_sent = places.release_all() || asking.was_request_sent;
+        let maybe_sent = waiters.release_all() || query.was_request_sent;
         Some(failed.unwrap_or_else(|| {
             self.counters.timed_out.fetch_add(1, Ordering::Relaxed);
-            let waited = self.now().since(asking.started_at);
-            FetchError::TimedOut { waited, maybe_sent: may_have_been_sent }
+            let waited = self.now().since(query.started_at);
+            FetchError::TimedOut { waited, maybe_sent }
         }))
     }
 }

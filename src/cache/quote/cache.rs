@@ -14,17 +14,17 @@ use crate::cache::batch::stats::CacheStats;
 use crate::cache::batch::store::CacheFull;
 use crate::clock::Clock;
 
-/// A [`Broker`] that answers quotes from memory while they are fresh, and asks for many at once
-/// when they are not. All other calls go through to the broker within.
+/// A [`Broker`] that returns quotes from a cache while they are fresh, and fetches many at once
+/// otherwise. All other calls are forwarded to the inner broker.
 ///
-/// `quote`, `ltp` and `ohlc` share one entry, and an answer from memory allocates nothing. A clone
-/// shares the memory. What is asked for while a request waits in its lane goes with it. A [`Quote`]
-/// says when it was fetched, and whether it came from memory.
+/// `quote`, `ltp` and `ohlc` share one entry, and a cache hit does not allocate. A clone shares the
+/// cache. Instruments that are requested while a request waits in its lane join it. A [`Quote`]
+/// carries the time of its fetch, and whether it was cached.
 ///
-/// If the broker rejects a whole request, it is made again in parts, as [`BatchCache`] says, until the
-/// instrument that it does not like is found. That costs the others some seconds once, and not their
-/// quotes. `quotes` gives what there is: an instrument that was refused, or whose quote cannot be read,
-/// is among the [problems](crate::broker::Partial::problems) of the answer.
+/// If the broker rejects a request, the cache splits it, as described at [`BatchCache`], until it
+/// finds the bad instrument. That delays the other quotes by some seconds once. `quotes` returns
+/// the quotes that arrived. An instrument that was refused, or whose quote cannot be read, is among
+/// the [problems](crate::broker::Partial::problems) of the result.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -32,12 +32,12 @@ use crate::clock::Clock;
 /// use lanekeeper::broker::{Broker, Instrument, MockBroker, Quote};
 /// use lanekeeper::cache::QuoteCache;
 ///
-/// let mut within = MockBroker::new();
-/// // Once, although it is asked twice.
-/// within.expect_quotes().times(1).returning(|instruments| {
+/// let mut inner = MockBroker::new();
+/// // Called once for two lookups.
+/// inner.expect_quotes().times(1).returning(|instruments| {
 ///     Ok(instruments.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect())
 /// });
-/// let broker = QuoteCache::new(within);
+/// let broker = QuoteCache::new(inner);
 /// let infy = Instrument::new("NSE", "INFY");
 /// assert_eq!(broker.ltp(&infy)?, broker.quote(&infy)?.last_price);
 /// assert!(broker.quote(&infy)?.cached);
@@ -53,64 +53,64 @@ pub struct QuoteCache<B> {
 
 impl<B> Clone for QuoteCache<B> {
     fn clone(&self) -> Self {
-        let Self { inner: within, options: ask, cache } = self;
-        Self { inner: Arc::clone(within), options: *ask, cache: Arc::clone(cache) }
+        let Self { inner, options, cache } = self;
+        Self { inner: Arc::clone(inner), options: *options, cache: Arc::clone(cache) }
     }
 }
 
 impl<B> QuoteCache<B> {
-    /// The broker within.
+    /// Returns the inner broker.
     pub fn inner(&self) -> &B {
         &self.inner
     }
 
-    /// How often it was asked, and what it took.
+    /// Returns the lookup and request counters.
     pub fn stats(&self) -> CacheStats {
         self.cache.stats()
     }
 
-    /// The same cache, with these demands for each quote that is asked for through it.
+    /// Returns a handle to the same cache that applies these options to each quote.
     #[must_use = "the cache itself keeps the demands it has"]
-    pub fn with_options(&self, ask: GetOptions) -> Self {
-        Self { options: ask, ..self.clone() }
+    pub fn with_options(&self, options: GetOptions) -> Self {
+        Self { options, ..self.clone() }
     }
 
-    /// The same memory, in front of the same broker as it is called in another way.
-    pub(super) fn with_broker(&self, within: B, options: GetOptions) -> Self {
-        Self { inner: Arc::new(within), options, cache: Arc::clone(&self.cache) }
+    /// Returns a handle to the same cache, with another handle to the same broker.
+    pub(super) fn with_broker(&self, inner: B, options: GetOptions) -> Self {
+        Self { inner: Arc::new(inner), options, cache: Arc::clone(&self.cache) }
     }
 
-    /// Fetches `instruments` along with every request from now on that has room, whether anybody asks
-    /// for them or not. It makes no request by itself.
+    /// Adds `instruments` to every later request that has capacity left, even if no caller asks for
+    /// them. Does not send a request.
     ///
     /// # Errors
-    /// There would be more of them than the cache may remember; none was added.
+    /// Fails if more instruments would be tracked than the cache may hold. None is added then.
     pub fn track(&self, instruments: &[Instrument]) -> Result<(), CacheFull> {
         self.cache.track(instruments)
     }
 
-    /// Forgets `instruments` and their quotes. They are tracked again once somebody asks.
+    /// Stops tracking `instruments` and removes their quotes. A later lookup tracks them again.
     pub fn untrack(&self, instruments: &[Instrument]) {
         self.cache.untrack(instruments);
     }
 
-    /// Forgets a quote: the next one to ask waits for a request that is sent after this.
+    /// Invalidates a quote. The next lookup waits for a request that is sent after this call.
     pub fn invalidate(&self, instrument: &Instrument) {
         self.cache.invalidate(instrument);
     }
 
-    /// What `make` takes of a quote. From memory, this costs what `make` costs and little more.
+    /// Returns the result of `make` for a quote. A cache hit costs little more than `make`.
     pub(super) fn read_quote<R>(
         &self,
         instrument: &Instrument,
         make: impl Fn(QuoteRef<'_>) -> Option<R>,
     ) -> Result<R, BrokerError> {
-        let known = self.cache.get_cached(instrument, &self.options, |entry, _, _| {
+        let cached = self.cache.get_cached(instrument, &self.options, |entry, _, _| {
             let made = |quote: &Arc<Quote>| make(QuoteRef { quote, from_memory: true });
             Ok(entry.value().map_err(QuoteFetchError::clone)?.and_then(made))
         });
-        let made = match known {
-            Some(known) => known.map_err(|fault: QuoteFetchError| fault.into()),
+        let made = match cached {
+            Some(cached) => cached.map_err(|error: QuoteFetchError| error.into()),
             None => {
                 let answer =
                     self.cache.get_with(instrument, &self.options).map_err(to_broker_error);
@@ -120,18 +120,18 @@ impl<B> QuoteCache<B> {
         made?.ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
-    /// The quotes that there are, and a problem for each instrument that the broker refused, whose quote
-    /// it sent in a way that cannot be read, or that was not answered by the deadline.
+    /// Returns the quotes that arrived, and a problem for each instrument that the broker refused,
+    /// whose quote could not be read, or that had no quote by the deadline.
     ///
     /// # Errors
-    /// A request failed; or nothing came that is worth an answer.
+    /// Fails if a request failed, or if every instrument was refused or had no quote in time.
     pub(super) fn read_quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         let BatchResult { values, mut failed } =
             self.cache.get_many_with(instruments, &self.options);
         let mut nothing_came = !failed.is_empty() && failed.len() >= count_distinct(instruments);
         let mut first = None;
         let mut problems = Vec::new();
-        for (place, instrument) in instruments.iter().enumerate() {
+        for (index, instrument) in instruments.iter().enumerate() {
             let Some(error) = failed.remove(instrument) else { continue };
             let problem = match error {
                 FetchError::KeyFailed(QuoteFetchError::UnreadableRow(problem)) => {
@@ -143,7 +143,7 @@ impl<B> QuoteCache<B> {
                 | FetchError::TooOld { .. } => {
                     let error = to_broker_error(error);
                     first.get_or_insert(error.clone());
-                    RowProblem::from_error(place, error).name(instrument.as_str())
+                    RowProblem::from_error(index, error).name(instrument.as_str())
                 }
                 error => return Err(to_broker_error(error)),
             };
@@ -157,22 +157,22 @@ impl<B> QuoteCache<B> {
     }
 }
 
-/// How many instruments are named, each counted once.
+/// Returns the number of distinct instruments.
 fn count_distinct(instruments: &[Instrument]) -> usize {
     instruments.iter().collect::<HashSet<_>>().len()
 }
 
 impl<B: Broker + 'static> QuoteCache<B> {
-    /// A cache with the default settings: quotes are fresh for 5 s.
-    pub fn new(within: B) -> Self {
-        Self::builder(within).build()
+    /// Creates a cache with the default settings: quotes are fresh for 5 s.
+    pub fn new(inner: B) -> Self {
+        Self::builder(inner).build()
     }
 
-    /// A cache to be set up.
-    pub fn builder(within: B) -> QuoteCacheBuilder<B> {
+    /// Returns a builder of a cache.
+    pub fn builder(inner: B) -> QuoteCacheBuilder<B> {
         let settings = BatchConfig::default();
         QuoteCacheBuilder {
-            inner: within,
+            inner,
             fetch_broker: None,
             config: settings,
             refresh_if: Box::new(|| true),
@@ -180,7 +180,7 @@ impl<B: Broker + 'static> QuoteCache<B> {
     }
 }
 
-/// A quote in memory, and how it came to the one who asks.
+/// A cached quote, and how the caller got it.
 pub(super) struct QuoteRef<'a> {
     pub(super) quote: &'a Quote,
     from_memory: bool,
@@ -201,7 +201,7 @@ impl<'a> From<&'a Cached<Quote>> for QuoteRef<'a> {
 fn to_broker_error(error: FetchError<QuoteFetchError>) -> BrokerError {
     let detail = |error: &FetchError<QuoteFetchError>| ErrorDetail::new(format!("quotes: {error}"));
     match error {
-        FetchError::Failed(fault) | FetchError::KeyFailed(fault) => fault.into(),
+        FetchError::Failed(error) | FetchError::KeyFailed(error) => error.into(),
         FetchError::TimedOut { maybe_sent: false, .. }
         | FetchError::KeysNotTaken
         | FetchError::NoThread { .. } => BrokerError::NotSent(detail(&error)),
@@ -211,40 +211,41 @@ fn to_broker_error(error: FetchError<QuoteFetchError>) -> BrokerError {
     }
 }
 
-/// How a [`QuoteCache`] is set up.
+/// A builder for a [`QuoteCache`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct QuoteCacheBuilder<B> {
     inner: B,
-    /// By which the requests are made, where that is not `within`.
+    /// The handle that sends the requests, if it is not `inner`.
     fetch_broker: Option<B>,
     config: BatchConfig,
     refresh_if: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl<B: Broker + 'static> QuoteCacheBuilder<B> {
-    /// How long a quote is fresh, counted from before it was asked for. 5 s by default; with zero,
-    /// only those who wait at the same time share an answer.
+    /// Sets how long a quote is fresh, counted from just before its request was sent. 5 s by
+    /// default. With zero, only callers that wait at the same time share a quote.
     pub fn ttl(self, ttl: Duration) -> Self {
         self.configure(|settings| settings.ttl = ttl)
     }
 
-    /// How long an instrument that nobody asks for is still fetched along. 5 minutes by default.
-    pub fn time_to_idle(self, idle: Duration) -> Self {
-        self.configure(|settings| settings.time_to_idle = idle)
+    /// Sets how long an instrument without lookups is still fetched with others. 5 minutes by
+    /// default.
+    pub fn time_to_idle(self, time_to_idle: Duration) -> Self {
+        self.configure(|settings| settings.time_to_idle = time_to_idle)
     }
 
-    /// The most instruments that are remembered. 10,000 by default.
+    /// Sets the maximum number of instruments in the cache. 10,000 by default.
     pub fn max_capacity(self, instruments: usize) -> Self {
         self.configure(|settings| settings.max_capacity = instruments)
     }
 
-    /// What time it is.
+    /// Sets the clock that ages are measured with.
     pub fn clock(self, clock: impl Into<Clock>) -> Self {
         self.configure(|settings| settings.clock = clock.into())
     }
 
-    /// Sets whatever else can be set. How much goes into one request, the broker says itself; what is
-    /// set here can only make it less.
+    /// Sets any other setting. The broker's batch limit bounds a request. Settings can only lower
+    /// it.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -258,39 +259,39 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     ///     .build();
     /// # }
     /// ```
-    pub fn configure(mut self, tune: impl FnOnce(&mut BatchConfig)) -> Self {
-        tune(&mut self.config);
+    pub fn configure(mut self, configure: impl FnOnce(&mut BatchConfig)) -> Self {
+        configure(&mut self.config);
         self
     }
 
-    /// Whether the broker has requests to spare for quotes that soon will be due, see
-    /// [`BatchConfig::refresh_ahead`]. Always, by default; a proxy's own cache asks its lane.
-    pub fn refresh_if(mut self, spare: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        self.refresh_if = Box::new(spare);
+    /// Sets whether the broker has idle capacity to refresh quotes ahead of time, see
+    /// [`BatchConfig::refresh_ahead`]. Always by default. The cache of a proxy checks its quote
+    /// lane.
+    pub fn refresh_if(mut self, refresh_if: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.refresh_if = Box::new(refresh_if);
         self
     }
 
-    pub(super) fn fetch_with(mut self, fetching: B) -> Self {
-        self.fetch_broker = Some(fetching);
+    pub(super) fn fetch_with(mut self, fetch_broker: B) -> Self {
+        self.fetch_broker = Some(fetch_broker);
         self
     }
 
-    /// The cache.
+    /// Builds the cache.
     pub fn build(self) -> QuoteCache<B> {
-        let Self { inner: within, fetch_broker: fetching, config: mut settings, refresh_if: spare } =
-            self;
-        let within = Arc::new(within);
-        let fetching = fetching.map_or_else(|| Arc::clone(&within), Arc::new);
-        let chunk = within.quote_batch_limit();
-        settings.max_batch_keys = settings.max_batch_keys.min(chunk.count);
-        settings.max_batch_weight = settings.max_batch_weight.min(chunk.bytes);
+        let Self { inner, fetch_broker, config: mut settings, refresh_if } = self;
+        let inner = Arc::new(inner);
+        let fetch_broker = fetch_broker.map_or_else(|| Arc::clone(&inner), Arc::new);
+        let limit = inner.quote_batch_limit();
+        settings.max_batch_keys = settings.max_batch_keys.min(limit.count);
+        settings.max_batch_weight = settings.max_batch_weight.min(limit.bytes);
         let clock = settings.clock.clone();
         let cache = BatchBuilder::new(settings)
-            .weigher(move |instrument| chunk.cost(instrument))
-            .split_on(|fault| matches!(fault, QuoteFetchError::Broker(BrokerError::Rejected(_))))
-            .refresh_if(spare)
-            .build_each(move |batch| fetch_quotes(&*fetching, batch, &clock));
-        QuoteCache { inner: within, options: GetOptions::new(), cache: Arc::new(cache) }
+            .weigher(move |instrument| limit.cost(instrument))
+            .split_on(|error| matches!(error, QuoteFetchError::Broker(BrokerError::Rejected(_))))
+            .refresh_if(refresh_if)
+            .build_each(move |batch| fetch_quotes(&*fetch_broker, batch, &clock));
+        QuoteCache { inner, options: GetOptions::new(), cache: Arc::new(cache) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One request for quotes: what comes back for each instrument.
+//! One request for quotes, and its result for each instrument.
 
 use std::collections::HashMap;
 
@@ -7,23 +7,23 @@ use jiff::{SignedDuration, Timestamp};
 use crate::broker::{
     Broker, BrokerError, ErrorDetail, Instrument, Quote, QuoteBatch, Quotes, RowProblem,
 };
-use crate::cache::batch::fetcher::Batch;
+use crate::cache::batch::fetch::Batch;
 use crate::clock::Clock;
 use crate::quota::Moment;
 
-/// What a request for quotes can come to, for all of its instruments or for one.
+/// The error of a quote request, for all of its instruments or for one.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum QuoteFetchError {
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The quote came, and cannot be read.
+    /// The quote arrived but cannot be read.
     #[error("{0}")]
     UnreadableRow(RowProblem),
 }
 
 impl From<QuoteFetchError> for BrokerError {
-    fn from(fault: QuoteFetchError) -> Self {
-        match fault {
+    fn from(error: QuoteFetchError) -> Self {
+        match error {
             QuoteFetchError::Broker(error) => error,
             QuoteFetchError::UnreadableRow(problem) => {
                 Self::Malformed(ErrorDetail::new(problem.to_string()))
@@ -32,32 +32,34 @@ impl From<QuoteFetchError> for BrokerError {
     }
 }
 
-/// One request: a quote for each instrument, with when it was sent; or what is wrong with the one that
-/// came.
+/// Sends one request. Returns for each instrument its quote with the time of the fetch, or the
+/// problem of its row.
 pub(super) fn fetch_quotes(
     broker: &impl Broker,
     batch: &Batch<Instrument>,
     clock: &Clock,
 ) -> Result<HashMap<Instrument, Result<Quote, QuoteFetchError>>, QuoteFetchError> {
-    let late = batch.clone();
-    let Quotes { rows, problems } = broker.quotes_of(&QuoteBatch::new(move || late.keys()))?;
+    let late_batch = batch.clone();
+    let Quotes { rows, problems } =
+        broker.quotes_of(&QuoteBatch::new(move || late_batch.keys()))?;
     let fetched_at = batch.sent().and_then(|sent| wall_time_at(clock, sent));
-    let dated = |(instrument, quote)| (instrument, Ok(Quote { fetched_at, ..quote }));
-    let mut answers: HashMap<_, _> = rows.into_iter().map(dated).collect();
+    let with_time = |(instrument, quote)| (instrument, Ok(Quote { fetched_at, ..quote }));
+    let mut answers: HashMap<_, _> = rows.into_iter().map(with_time).collect();
     if !problems.is_empty() {
         assign_problems(&batch.taken_keys(), problems, &mut answers);
     }
     Ok(answers)
 }
 
-/// Gives each problem to the instrument that it names. One that names none of them may be of any that
-/// has no answer: none of these may pass for one that the broker has no data for.
+/// Assigns each problem to the instrument that it names. A problem without a known name is assigned
+/// to every instrument without a quote: none of these may be mistaken for one that the broker has
+/// no data for.
 fn assign_problems(
     asked: &[Instrument],
     problems: Vec<RowProblem>,
     answers: &mut HashMap<Instrument, Result<Quote, QuoteFetchError>>,
 ) {
-    let mut nameless = None;
+    let mut unnamed = None;
     let by_name: HashMap<&str, &Instrument> =
         asked.iter().map(|instrument| (instrument.as_str(), instrument)).collect();
     for problem in problems {
@@ -67,10 +69,10 @@ fn assign_problems(
                     .entry(Instrument::clone(instrument))
                     .or_insert(Err(QuoteFetchError::UnreadableRow(problem)));
             }
-            None => drop(nameless.get_or_insert(problem)),
+            None => drop(unnamed.get_or_insert(problem)),
         }
     }
-    if let Some(problem) = nameless {
+    if let Some(problem) = unnamed {
         for instrument in asked {
             answers
                 .entry(instrument.clone())
@@ -79,7 +81,7 @@ fn assign_problems(
     }
 }
 
-/// What the clock on the wall said at `moment`.
+/// Returns the wall clock time at `moment`.
 fn wall_time_at(clock: &Clock, moment: Moment) -> Option<Timestamp> {
     let wall = clock.wall_clock();
     let since = SignedDuration::try_from(wall.moment.since(moment)).ok()?;

@@ -1,8 +1,8 @@
-//! A [`Broker`](crate::Broker) with a quote cache in front.
+//! A quote cache in front of a [`Broker`](crate::Broker).
 //!
 //! - `cache.rs` is the cache, `broker_impl.rs` its implementation of `Broker`.
-//! - `fetch.rs` is one request to the broker behind it.
-//! - `proxied.rs` builds a cache and the paced proxy behind it in one go.
+//! - `fetch.rs` is one request to the inner broker.
+//! - `proxied.rs` builds a cache together with the paced proxy behind it.
 
 mod broker_impl;
 mod cache;

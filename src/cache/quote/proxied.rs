@@ -1,4 +1,4 @@
-//! The usual stack in one go: a quote cache in front of a proxy.
+//! A quote cache and the paced proxy behind it, built together.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::cache::batch::stats::CacheStats;
 use crate::proxy::{BuildError, CallOptions, Status};
 
 impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
-    /// Puts a [`QuoteCache`] in front of the proxy, in which quotes are fresh for `ttl`. Set the
-    /// lanes before.
+    /// Puts a [`QuoteCache`] in front of the proxy, in which quotes are fresh for `ttl`. Configure
+    /// the lanes before this call.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -29,7 +29,7 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// let broker = BrokerProxy::builder(MockBroker::new())
     ///     .limits(limits)
     ///     .quote_ttl(Duration::from_secs(5))
-    ///     // Renewed after 4 s, if the quote lane has nothing else to do.
+    ///     // Refreshed after 4 s, if the quote lane is idle.
     ///     .configure(|cache| cache.refresh_ahead = Some(0.8))
     ///     .build()?;
     /// # }
@@ -41,19 +41,19 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     }
 }
 
-/// How a proxy and the quote cache in front of it are doing.
+/// A point-in-time snapshot of a proxy and the quote cache in front of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CachedStatus {
     /// The proxy: its `lanes` and `budgets`.
     #[serde(flatten)]
     pub proxy: Status,
-    /// The cache.
+    /// The counters of the cache.
     pub quotes: CacheStats,
 }
 
 impl<T: Broker + Send + Sync + 'static> QuoteCache<BrokerProxy<T>> {
-    /// How the lanes, the budgets and the quotes are doing.
+    /// Returns a snapshot of the lanes, the budgets and the cache.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -78,7 +78,7 @@ impl<T: Broker + Send + Sync + 'static> QuoteCache<BrokerProxy<T>> {
     }
 }
 
-/// A proxy with a quote cache in front, to be built.
+/// A builder for a proxy with a quote cache in front.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CachedProxyBuilder<T> {
@@ -88,15 +88,15 @@ pub struct CachedProxyBuilder<T> {
 }
 
 impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
-    /// Sets whatever else can be set of the cache. The clock is the one of the proxy, and how much
-    /// goes into one request, the broker says itself.
-    pub fn configure(mut self, tune: impl FnOnce(&mut BatchConfig)) -> Self {
-        tune(&mut self.config);
+    /// Sets any other setting of the cache. The clock is that of the proxy, and the broker's batch
+    /// limit bounds a request.
+    pub fn configure(mut self, configure: impl FnOnce(&mut BatchConfig)) -> Self {
+        configure(&mut self.config);
         self
     }
 
-    /// How long a request for quotes may take, with its wait in the lane. One that takes longer
-    /// fails for all who wait for it, and the next can go. As long as the broker lets it, by default.
+    /// Sets how long a request for quotes may take, including its wait in the lane. A request that
+    /// takes longer fails for all its waiters, and the next one can be sent. Not set by default.
     pub fn request_deadline(mut self, deadline: Duration) -> Self {
         self.request_deadline = Some(deadline);
         self
@@ -105,29 +105,30 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
     /// Starts the lanes.
     ///
     /// # Errors
-    /// As for [`BrokerProxyBuilder::build`].
+    /// Fails like [`BrokerProxyBuilder::build`].
     pub fn build(self) -> Result<QuoteCache<BrokerProxy<T>>, BuildError> {
         let Self { proxy, config: settings, request_deadline: deadline } = self;
         let proxy = proxy.build()?;
         let quote_lane = proxy.lanes().clone();
-        let spare = move || {
+        let is_idle = move || {
             let status = quote_lane.lane(lanes::QUOTE).map(|lane| lane.status());
             status
                 .is_some_and(|lane| lane.queued == 0 && lane.estimated_wait == Some(Duration::ZERO))
         };
         let options = CallOptions { deadline, ..CallOptions::new() };
-        let fetching = proxy.with(options);
+        let fetch_broker = proxy.with(options);
         let clock = proxy.lanes().clock().clone();
         let cache = QuoteCache::builder(proxy).configure(|own| *own = settings).clock(clock);
-        Ok(cache.fetch_with(fetching).refresh_if(spare).build())
+        Ok(cache.fetch_with(fetch_broker).refresh_if(is_idle).build())
     }
 }
 
 impl<T> QuoteCache<BrokerProxy<T>> {
-    /// The same proxy and the same memory, with these options for each call that is made through it.
+    /// Returns a handle to the same proxy and cache that applies these options to each call.
     ///
-    /// Of a quote they say how old it may be and how long the caller waits for it. A request for
-    /// quotes is everybody's, so it has neither the user nor the priority of one.
+    /// For a quote they set how old it may be and how long the caller waits for it. A request for
+    /// quotes is shared by all callers, so it has neither the user nor the priority of a single
+    /// caller.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -155,7 +156,7 @@ impl<T> QuoteCache<BrokerProxy<T>> {
     /// ```
     #[must_use = "the cache itself keeps the options it has"]
     pub fn with(&self, options: CallOptions) -> Self {
-        let ask = GetOptions { max_age: options.max_age, deadline: options.deadline };
-        self.with_broker(self.inner().with(options), ask)
+        let get_options = GetOptions { max_age: options.max_age, deadline: options.deadline };
+        self.with_broker(self.inner().with(options), get_options)
     }
 }

@@ -1,4 +1,4 @@
-//! Several observers, told one after the other; and one that is shared.
+//! Implements [`Observer`] for several observers, which are notified one after the other, and for a shared one.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 
-/// Tells the others too, whatever this one does.
-fn notify_isolated(tell: impl FnOnce()) {
-    let _ = catch_panic(tell);
+/// Catches a panic of one observer, so that the others are notified too.
+fn notify_isolated(event: impl FnOnce()) {
+    let _ = catch_panic(event);
 }
 
-/// Tells everything to each of `$all`, which is made from `$this`.
+/// Implements [`Observer`] for a type. Each event goes to every observer of `$all`, an expression over `$this`.
 macro_rules! fan_out {
-    ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr) => {
+    ([$($bounds:tt)*] $observer:ty, $this:ident => $all:expr) => {
         fan_out! {
-            [$($bounds)*] $who, $this => $all;
+            [$($bounds)*] $observer, $this => $all;
             submitted(call: &CallInfo<'_>);
             dispatched(call: &CallInfo<'_>, queued: Duration);
             finished(call: &FinishedCall<'_>);
@@ -36,19 +36,19 @@ macro_rules! fan_out {
             pace_log_failed(error: &std::io::Error);
         }
     };
-    ([$($bounds:tt)*] $who:ty, $this:ident => $all:expr;
+    ([$($bounds:tt)*] $observer:ty, $this:ident => $all:expr;
      $($event:ident($($name:ident: $ty:ty),*);)*) => {
-        impl<$($bounds)*> Observer for $who {
+        impl<$($bounds)*> Observer for $observer {
             $(fn $event(&self, $($name: $ty),*) {
                 let $this = self;
-                for one in $all {
-                    notify_isolated(|| one.$event($($name),*));
+                for observer in $all {
+                    notify_isolated(|| observer.$event($($name),*));
                 }
             })*
 
             fn wants_estimates(&self) -> bool {
                 let $this = self;
-                $all.into_iter().any(|one| catch_panic(|| one.wants_estimates()).unwrap_or_default())
+                $all.into_iter().any(|observer| catch_panic(|| observer.wants_estimates()).unwrap_or_default())
             }
         }
     };
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn each_is_told_though_another_panics() {
         let counts = Arc::new(Counts::default());
-        let one: Arc<dyn Observer> = counts.clone();
-        let all: Vec<Arc<dyn Observer>> = vec![Arc::new(Panics), one, counts.clone()];
+        let observer: Arc<dyn Observer> = counts.clone();
+        let all: Vec<Arc<dyn Observer>> = vec![Arc::new(Panics), observer, counts.clone()];
         let both = (Panics, (all, counts.clone()));
         both.throttled("test", Duration::ZERO);
         assert_eq!(counts.0.load(Ordering::Relaxed), 3);

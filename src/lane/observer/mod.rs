@@ -1,4 +1,4 @@
-//! What a proxy tells of its calls.
+//! Callbacks for events in the life of a call, and the guarded handle through which a lane calls them.
 
 mod fan_out;
 
@@ -15,16 +15,15 @@ use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 use crate::{ErrorClass, Sent};
 
-/// Hears of the calls of a proxy. Every method has a default body that does nothing.
+/// Callbacks for events in the life of a call. Every method has a default body that does nothing.
 ///
-/// It is called with no lock held, on the thread where the thing happened, so be quick: a caller gets
-/// its answer after `finished` was told of it, and in `dispatched` and `finished` the call still takes
-/// one of the places for calls in flight. Whichever it is, do not wait in it for another call of the same
-/// lane, nor drain that: it may be the lane's last free worker that tells, and `submitted` and `refused` may
-/// be told on the way of a call that the drain waits for. Hand such work to a thread of your own. A panic in
-/// an observer is contained.
+/// Callbacks run with no lock held, on the thread where the event happened, so they should be quick. A caller gets its
+/// answer only after `finished` has returned. During `dispatched` and `finished` the call still counts as in flight. No
+/// callback may wait for another call of the same lane, or drain the lane: the callback may run on the last free
+/// worker, and a call that the drain waits for may be inside `submitted` or `refused`. Hand such work to a separate
+/// thread. A panic in an observer is caught.
 ///
-/// Several observers at once are a [`Vec`] of them, or a pair: each is told, whatever the others do.
+/// To use several observers, pass a [`Vec`] of them, or a pair. Each is notified, even if another one panics.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -34,7 +33,7 @@ use crate::{ErrorClass, Sent};
 /// struct Log;
 /// impl Observer for Log {
 ///     fn cancelled(&self, call: &CallInfo<'_>) {
-///         eprintln!("{} was taken back", call.method);
+///         eprintln!("{} was cancelled", call.method);
 ///     }
 /// }
 /// # struct Count;
@@ -48,25 +47,26 @@ pub trait Observer: Send + Sync {
     fn submitted(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
-    /// A call had its turn, after so long a wait. Now it is sent, unless its caller leaves before its worker gets to it:
-    /// then [`expired`](Self::expired) is told of it, or [`refused`](Self::refused) if the lane was shut.
+    /// A call was selected for sending, `queued` after its submission. Normally it is sent next. If its caller detaches
+    /// before the worker starts it, [`expired`](Self::expired) follows, or [`refused`](Self::refused) if the lane was
+    /// shut.
     fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
         let _ = (call, queued);
     }
-    /// A call is over. One that waited for another attempt, and was cancelled, expired or refused
-    /// then, is over with what its last attempt came to: the times of that were told before.
+    /// A call ended. If it was cancelled, expired or rejected while it waited for another attempt, it ends with the
+    /// result of its last attempt. The times of that attempt were reported before.
     fn finished(&self, call: &FinishedCall<'_>) {
         let _ = call;
     }
-    /// An attempt failed, and the call goes again after this delay at the least.
+    /// An attempt failed, and the call is retried after at least `delay`.
     fn attempt_failed(&self, call: &FinishedCall<'_>, delay: Duration) {
         let _ = (call, delay);
     }
-    /// The broker said that calls come too fast. Nothing of the lane is sent for so long.
+    /// The broker reported that calls come too fast. The lane sends nothing for `pause`.
     fn throttled(&self, lane: &'static str, pause: Duration) {
         let _ = (lane, pause);
     }
-    /// Its caller took a call back before it was sent. It never will be.
+    /// The caller cancelled a call before it was sent. It never will be.
     fn cancelled(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
@@ -74,93 +74,93 @@ pub trait Observer: Send + Sync {
     fn expired(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
-    /// The lane did not take a call in, or gave its place to another. It never will be sent.
+    /// The lane did not admit a call, or rejected it while it was queued. It never will be sent.
     fn refused(&self, call: &CallInfo<'_>, reason: &LaneErrorKind) {
         let _ = (call, reason);
     }
-    /// The caller of a call that was sent left at its deadline. What becomes of the call is told by
-    /// [`finished`](Self::finished), and its answer by [`late_result`](Self::late_result).
+    /// The deadline of a call passed after it was sent, and its caller left. [`finished`](Self::finished) reports the
+    /// end of the call, and [`late_result`](Self::late_result) its answer.
     fn deadline_missed(&self, call: &CallInfo<'_>) {
         let _ = call;
     }
-    /// The answer to a call whose caller had left. `answer` is the `Result<R, LaneError>` of the call,
-    /// where `R` is what the method returns: downcast it to look at it.
+    /// The answer to a call whose caller had detached. `answer` is the `Result<R, LaneError>` of the call, where `R` is
+    /// the return type of the method. Downcast it to read it.
     fn late_result(&self, call: &CallInfo<'_>, answer: &dyn Any) {
         let _ = (call, answer);
     }
-    /// A lane began to run, was paused, drains or is closed.
+    /// A lane started running, was paused, is draining, or was closed.
     fn lane_state(&self, lane: &'static str, state: LaneState) {
         let _ = (lane, state);
     }
-    /// The broker has refused the credentials, as a call of this lane was the first to find out. The lanes of
-    /// the proxy hold or refuse their calls until the [`Session`](crate::Session) is renewed.
+    /// The broker refused the credentials, and a call of this lane was the first to find out. The lanes of the proxy
+    /// hold or refuse their calls until the [`Session`](crate::Session) is renewed.
     fn session_expired(&self, lane: &'static str) {
         let _ = lane;
     }
-    /// The circuit breaker of a route class was seen to have changed its state. What time decides shows
-    /// at the next call of that class.
+    /// The circuit breaker of a route class changed its state. A change that only depends on time is reported at the
+    /// next call of that class.
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
         let _ = (lane, route, state);
     }
-    /// A call could not be noted for the next process, see [`PaceLog`](super::PaceLog). The call goes all the same.
+    /// A call could not be recorded for the next process, see [`PaceLog`](super::PaceLog). The call is sent anyway.
     fn pace_log_failed(&self, error: &std::io::Error) {
         let _ = error;
     }
-    /// Whether each call is to be told how long it will have to wait, in
-    /// [`CallInfo::estimated_wait`]. It costs a look at what waits. Asked once, when the proxy is
-    /// built. A call with a deadline is estimated anyway, unless it is urgent.
+    /// Returns whether to estimate the wait of each call, for [`CallInfo::estimated_wait`]. An estimate walks through
+    /// the queue's statistics. Called once, when the proxy is built. A call with a deadline is always estimated, unless
+    /// it is urgent.
     fn wants_estimates(&self) -> bool {
         false
     }
 }
 
-/// Which call it is about.
+/// The description of a call, for an observer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallInfo<'a> {
-    /// The number of the call, unlike any other of its lane.
+    /// The number of the call, unique in its lane.
     pub number: u64,
-    /// The lane it goes through.
+    /// The lane of the call.
     pub lane: &'static str,
     /// The method that was called.
     pub method: &'static str,
-    /// Whether it changes anything.
+    /// Whether the call changes anything at the broker.
     pub effect: Effect,
-    /// The calls among which the broker's health is counted.
+    /// The route class: the group of calls for which the broker's health is tracked.
     pub route: &'static str,
-    /// How urgent it is.
+    /// The priority of the call.
     pub priority: Priority,
-    /// On whose behalf.
+    /// The user on whose behalf the call is made.
     pub user: Option<&'a str>,
-    /// How often it was sent, this time included. Zero before its first turn.
+    /// The number of attempts, the present one included. Zero before the first one.
     pub attempts: u32,
-    /// How long it was to wait for its first turn, as things stood when it came; if that was asked.
+    /// The estimated wait for the first attempt, as of submission. `None` if it was not estimated.
     pub estimated_wait: Option<Duration>,
 }
 
-/// A call that is over.
+/// A call, or one attempt of it, that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FinishedCall<'a> {
-    /// Which call.
+    /// The call.
     pub call: CallInfo<'a>,
-    /// How long it waited for its turn.
+    /// The time from submission to the dispatch of this attempt. For a retry, that includes the earlier attempts.
     pub queued: Duration,
-    /// How long it took from its turn to its answer.
+    /// The time from dispatch to answer.
     pub round_trip: Duration,
-    /// Whether it left this process.
+    /// Whether the call left this process.
     pub sent: Sent,
-    /// What kind of failure it was, if it was one.
+    /// The class of the failure, if the call failed.
     pub failure: Option<ErrorClass>,
-    /// Which attempt it was. The first is 1.
+    /// The number of the attempt. The first is 1.
     pub attempt: u32,
-    /// This attempt was told of before, by [`Observer::attempt_failed`], and so were its times.
+    /// Whether [`Observer::attempt_failed`] already reported this attempt and its times.
     pub already_reported: bool,
 }
 
 impl<'a> FinishedCall<'a> {
     pub(super) fn new(
-        info: &'a CallMeta,
+        meta: &'a CallMeta,
         attempt: Attempt,
         (queued, round_trip): (Duration, Duration),
     ) -> Self {
@@ -169,7 +169,7 @@ impl<'a> FinishedCall<'a> {
         let number = attempt.number;
         let already_reported = false;
         Self {
-            call: info.to_call_info(),
+            call: meta.to_call_info(),
             queued,
             round_trip,
             sent,
@@ -179,10 +179,10 @@ impl<'a> FinishedCall<'a> {
         }
     }
 
-    /// An attempt after which the call was to go again, and did not.
-    pub(super) fn last_attempt(info: &'a CallMeta, attempt: Attempt) -> Self {
-        let told = Self::new(info, attempt, (Duration::ZERO, Duration::ZERO));
-        Self { already_reported: true, ..told }
+    /// The last attempt of a call that was due for a retry that did not happen.
+    pub(super) fn last_attempt(meta: &'a CallMeta, attempt: Attempt) -> Self {
+        let finished = Self::new(meta, attempt, (Duration::ZERO, Duration::ZERO));
+        Self { already_reported: true, ..finished }
     }
 }
 
@@ -202,7 +202,7 @@ impl CallMeta {
     }
 }
 
-/// The observer, if there is one, at arm's length.
+/// The observer, if any. Catches its panics.
 #[derive(Clone, Default)]
 pub(crate) struct ObserverHandle {
     observer: Option<Arc<dyn Observer>>,
@@ -211,19 +211,19 @@ pub(crate) struct ObserverHandle {
 
 impl ObserverHandle {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        let ask = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
-        let wants_estimates = catch_panic(ask).unwrap_or_default();
+        let ask_observer = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
+        let wants_estimates = catch_panic(ask_observer).unwrap_or_default();
         Self { observer, wants_estimates }
     }
 
-    pub(crate) fn notify(&self, what: impl Fn(&dyn Observer)) {
-        // An observer that panics must cost neither a worker nor an answer.
+    pub(crate) fn notify(&self, event: impl Fn(&dyn Observer)) {
+        // A panic in an observer must cost neither a worker nor an answer.
         #[cfg(feature = "tracing")]
         if crate::telemetry::is_traced() {
-            let _ = catch_panic(|| what(&crate::telemetry::Tracer));
+            let _ = catch_panic(|| event(&crate::telemetry::Tracer));
         }
         if let Some(observer) = &self.observer {
-            let _ = catch_panic(|| what(&**observer));
+            let _ = catch_panic(|| event(&**observer));
         }
     }
 

@@ -1,9 +1,9 @@
-//! Which call is sent next. Pure: the scheduler is told the time, and locks nothing.
+//! Decides which call is sent next. Pure: the scheduler takes the time as an argument, and locks nothing.
 //!
-//! - `scheduler.rs` holds what waits; `selection.rs` is one pass over it to select a call.
-//! - `priority_level.rs` holds the calls of one priority, one queue for each user.
-//! - `held.rs` keeps calls aside while the circuit breaker of their route is open.
-//! - `load.rs` counts what waits, by cost.
+//! - `scheduler.rs` holds the queued calls, and `selection.rs` is one pass over them that selects a call.
+//! - `priority_level.rs` holds the calls of one priority, in one queue for each user.
+//! - `held.rs` keeps calls aside while the circuit breaker of their route class is open.
+//! - `load.rs` counts queued calls and their weight, by cost.
 
 pub(super) mod held;
 pub(super) mod load;

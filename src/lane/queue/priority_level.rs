@@ -1,4 +1,4 @@
-//! The calls of one priority: a line for each user, and whose turn it is.
+//! The calls of one priority: a queue for each user, and the round-robin order of the users.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,39 +7,37 @@ use super::load::QueueLoad;
 use crate::lane::call::task::QueuedCall;
 use crate::quota::{Cost, Moment};
 
-/// A call that waits.
+/// A queued call.
 pub(crate) type Job = Arc<dyn QueuedCall>;
 
-/// A user, or those who did not say who they are.
+/// A user, or `None` for all calls that name no user.
 pub(super) type User = Option<Arc<str>>;
 
 /// The calls of one priority.
 #[derive(Default)]
 pub(super) struct PriorityLevel {
     users: HashMap<User, UserQueue>,
-    /// For each kind of charge the users with such calls, in the order of their turns; but for those
-    /// whose interval is not over. By kind, so that one that cannot be paid is looked at once, however
-    /// many wait for it.
+    /// For each cost, the users with such calls, by turn. Users in cooldown are left out. Grouped by cost, so that a
+    /// cost without capacity is considered once, however many calls have it.
     turns: Vec<(Cost, BTreeMap<u64, User>)>,
     next_turn: u64,
-    /// Calls that failed and go again, after all the others; and from when on before them.
+    /// Retries, with the moment from which they go before first attempts. Until then they go after all of them.
     retries: BTreeMap<u64, (QueueEntry, Moment)>,
     load: QueueLoad,
 }
 
-/// The calls of one user: a queue for each kind of charge, so that one that cannot be paid holds up
-/// none that can.
+/// The calls of one user: a queue for each cost, so that a cost without capacity holds up no other.
 #[derive(Default)]
 pub(super) struct UserQueue {
-    /// Its place in the turns, while there are calls.
+    /// The user's position in the round-robin order, while it has calls.
     turn: u64,
     by_cost: Vec<(Cost, BTreeMap<u64, QueueEntry>)>,
     load: QueueLoad,
-    /// Not before this moment.
+    /// The end of the user's cooldown, if one is set.
     eligible_at: Option<Moment>,
 }
 
-/// A call in its line.
+/// A queued call, and when it becomes overdue.
 pub(super) struct QueueEntry {
     pub(super) job: Job,
     pub(super) overdue_at: Option<Moment>,
@@ -47,127 +45,130 @@ pub(super) struct QueueEntry {
 
 impl PriorityLevel {
     pub(super) fn push(&mut self, entry: QueueEntry) {
-        let info = entry.job.meta();
-        let (number, charge) = (info.number, info.cost);
-        let line = self.users.entry(info.user.clone()).or_default();
-        if line.load.is_empty() {
-            line.turn = self.next_turn;
+        let meta = entry.job.meta();
+        let (number, cost) = (meta.number, meta.cost);
+        let user_queue = self.users.entry(meta.user.clone()).or_default();
+        if user_queue.load.is_empty() {
+            user_queue.turn = self.next_turn;
             self.next_turn += 1;
         }
-        line.load.add(charge);
-        self.load.add(charge);
-        match line.by_cost.iter_mut().find(|(known, _)| *known == charge) {
+        user_queue.load.add(cost);
+        self.load.add(cost);
+        match user_queue.by_cost.iter_mut().find(|(known, _)| *known == cost) {
             Some((_, queue)) => drop(queue.insert(number, entry)),
             None => {
-                if line.eligible_at.is_none() {
-                    insert_turn(&mut self.turns, charge, line.turn, &info.user);
+                if user_queue.eligible_at.is_none() {
+                    insert_turn(&mut self.turns, cost, user_queue.turn, &meta.user);
                 }
-                line.by_cost.push((charge, BTreeMap::from([(number, entry)])));
+                user_queue.by_cost.push((cost, BTreeMap::from([(number, entry)])));
             }
         }
     }
 
-    /// Takes a call in that goes again: behind the others until `first`, and then before them.
-    pub(super) fn push_retry(&mut self, entry: QueueEntry, first: Moment) {
-        let info = entry.job.meta();
-        let (number, charge) = (info.number, info.cost);
-        self.load.add(charge);
-        self.retries.insert(number, (entry, first));
+    /// Inserts a retry. It goes after first attempts until `aged_at`, and before them from then on.
+    pub(super) fn push_retry(&mut self, entry: QueueEntry, aged_at: Moment) {
+        let meta = entry.job.meta();
+        let (number, cost) = (meta.number, meta.cost);
+        self.load.add(cost);
+        self.retries.insert(number, (entry, aged_at));
     }
 
-    /// The calls that go again, the first to have come in first.
+    /// Returns the retries, in the order of submission.
     pub(super) fn retries(&self) -> impl Iterator<Item = &Job> {
         self.retries.values().map(|(entry, _)| &entry.job)
     }
 
-    /// Those of them that let the others pass for long enough.
+    /// Returns the retries that have aged and go before first attempts.
     pub(super) fn aged_retries(&self, now: Moment) -> impl Iterator<Item = &Job> {
-        self.retries.values().filter(move |(_, first)| *first <= now).map(|(entry, _)| &entry.job)
+        self.retries
+            .values()
+            .filter(move |(_, aged_at)| *aged_at <= now)
+            .map(|(entry, _)| &entry.job)
     }
 
-    /// When the next of the others has done so.
+    /// Returns when the next retry ages.
     pub(super) fn next_retry_aging(&self, now: Moment) -> Option<Moment> {
-        self.retries.values().map(|(_, first)| *first).filter(|first| *first > now).min()
+        self.retries.values().map(|(_, aged_at)| *aged_at).filter(|aged_at| *aged_at > now).min()
     }
 
-    /// Whether a call goes again.
+    /// Returns whether the call is a retry.
     pub(super) fn is_retry(&self, number: u64) -> bool {
         self.retries.contains_key(&number)
     }
 
-    /// Takes a call out, wherever it stands.
-    pub(super) fn remove(&mut self, user: &User, charge: Cost, number: u64) -> Option<QueueEntry> {
+    /// Removes a call, from the retries or from its user's queue.
+    pub(super) fn remove(&mut self, user: &User, cost: Cost, number: u64) -> Option<QueueEntry> {
         if let Some((entry, _)) = self.retries.remove(&number) {
-            self.load.remove(charge);
+            self.load.remove(cost);
             return Some(entry);
         }
-        let line = self.users.get_mut(user)?;
-        let index = line.by_cost.iter().position(|(known, _)| *known == charge)?;
-        let queue = &mut line.by_cost[index].1;
+        let user_queue = self.users.get_mut(user)?;
+        let index = user_queue.by_cost.iter().position(|(known, _)| *known == cost)?;
+        let queue = &mut user_queue.by_cost[index].1;
         let entry = queue.remove(&number)?;
         if queue.is_empty() {
-            line.by_cost.swap_remove(index);
-            remove_turn(&mut self.turns, charge, line.turn);
+            user_queue.by_cost.swap_remove(index);
+            remove_turn(&mut self.turns, cost, user_queue.turn);
         }
-        line.load.remove(charge);
-        self.load.remove(charge);
-        // A user who is gone keeps nothing but an interval that is not over.
-        if line.load.is_empty() && line.eligible_at.is_none() {
+        user_queue.load.remove(cost);
+        self.load.remove(cost);
+        // A user without calls is kept only for a cooldown that has not ended.
+        if user_queue.load.is_empty() && user_queue.eligible_at.is_none() {
             self.users.remove(user);
         }
         Some(entry)
     }
 
-    /// A user had its turn: the others come first now, and it waits until `eligible`.
+    /// Moves a user to the back of the round-robin order, and starts its cooldown until `eligible`.
     pub(super) fn rotate(&mut self, user: &User, eligible: Option<Moment>) {
-        // One who has nothing more may have an interval to keep all the same.
+        // A cooldown is kept even for a user that has no more calls.
         if eligible.is_some() && !self.users.contains_key(user) {
             self.users.insert(user.clone(), UserQueue::default());
         }
-        let Some(line) = self.users.get_mut(user) else { return };
-        for (charge, _) in &line.by_cost {
-            remove_turn(&mut self.turns, *charge, line.turn);
+        let Some(user_queue) = self.users.get_mut(user) else { return };
+        for (cost, _) in &user_queue.by_cost {
+            remove_turn(&mut self.turns, *cost, user_queue.turn);
         }
-        line.eligible_at = eligible;
-        line.turn = self.next_turn;
+        user_queue.eligible_at = eligible;
+        user_queue.turn = self.next_turn;
         self.next_turn += 1;
         if eligible.is_none() {
-            for (charge, _) in &line.by_cost {
-                insert_turn(&mut self.turns, *charge, line.turn, user);
+            for (cost, _) in &user_queue.by_cost {
+                insert_turn(&mut self.turns, *cost, user_queue.turn, user);
             }
         }
     }
 
-    /// The interval of a user is over.
+    /// Ends the cooldown of a user, if it is due.
     pub(super) fn end_cooldown(&mut self, user: &User, now: Moment) {
-        let Some(line) = self.users.get_mut(user) else { return };
-        if line.eligible_at.is_some_and(|eligible| eligible <= now) {
-            line.eligible_at = None;
-            for (charge, _) in &line.by_cost {
-                insert_turn(&mut self.turns, *charge, line.turn, user);
+        let Some(user_queue) = self.users.get_mut(user) else { return };
+        if user_queue.eligible_at.is_some_and(|eligible| eligible <= now) {
+            user_queue.eligible_at = None;
+            for (cost, _) in &user_queue.by_cost {
+                insert_turn(&mut self.turns, *cost, user_queue.turn, user);
             }
-            if line.load.is_empty() {
+            if user_queue.load.is_empty() {
                 self.users.remove(user);
             }
         }
     }
 
-    /// The call of each kind whose turn it is, in the order of their turns.
+    /// Returns, for each cost, the call whose turn it is, in the order of the turns.
     pub(super) fn heads(&self) -> Vec<&Job> {
-        let first = |(charge, turns): &(Cost, BTreeMap<u64, User>)| {
+        let head = |(cost, turns): &(Cost, BTreeMap<u64, User>)| {
             let (turn, user) = turns.first_key_value()?;
-            let (number, job) = self.users.get(user)?.head(*charge)?;
+            let (number, job) = self.users.get(user)?.head(*cost)?;
             Some((*turn, number, job))
         };
-        let mut firsts: Vec<_> = self.turns.iter().filter_map(first).collect();
-        // Of one user the one that came first.
-        firsts.sort_unstable_by_key(|(turn, number, ..)| (*turn, *number));
-        firsts.into_iter().map(|(_, _, job)| job).collect()
+        let mut heads: Vec<_> = self.turns.iter().filter_map(head).collect();
+        // Among the heads of one user, the call that was submitted first goes first.
+        heads.sort_unstable_by_key(|(turn, number, ..)| (*turn, *number));
+        heads.into_iter().map(|(_, _, job)| job).collect()
     }
 
-    /// Every user with calls.
+    /// Returns every user with first attempts, and its queue.
     pub(super) fn user_queues(&self) -> impl Iterator<Item = (&User, &UserQueue)> {
-        self.users.iter().filter(|(_, line)| !line.load.is_empty())
+        self.users.iter().filter(|(_, user_queue)| !user_queue.load.is_empty())
     }
 
     pub(super) fn user_queue(&self, user: &User) -> Option<&UserQueue> {
@@ -178,50 +179,51 @@ impl PriorityLevel {
         &self.load
     }
 
-    /// The last call to have come in.
+    /// Returns the first attempt that was submitted last.
     pub(super) fn newest(&self) -> Option<&Job> {
-        let lasts = self.users.values().filter_map(|line| {
-            let lasts = line.by_cost.iter().filter_map(|(_, queue)| queue.last_key_value());
-            lasts.max_by_key(|(number, _)| **number)
+        let newest = self.users.values().filter_map(|user_queue| {
+            let newest = user_queue.by_cost.iter().filter_map(|(_, queue)| queue.last_key_value());
+            newest.max_by_key(|(number, _)| **number)
         });
-        lasts.max_by_key(|(number, _)| **number).map(|(_, entry)| &entry.job)
+        newest.max_by_key(|(number, _)| **number).map(|(_, entry)| &entry.job)
     }
 
-    /// Adds to `ahead` what goes before the call `number` of this user as turns are, or before one
-    /// more call of it if that is `None`. While a user has so many calls to go, each other one has a
-    /// turn for each of them, and one more if its turn comes first.
+    /// Adds to `ahead` the calls that go before call `number` of this user, in the present order of turns.
+    /// `None` stands for one more call of the user. For each call of its own that goes before, each other user has one
+    /// turn, and one more if that user's turn comes first.
     pub(super) fn add_load_ahead(&self, user: &User, number: Option<u64>, ahead: &mut QueueLoad) {
-        let own = self.users.get(user).filter(|line| !line.load.is_empty());
-        let before = own.map_or_else(QueueLoad::default, |line| line.load_before(number));
+        let own = self.users.get(user).filter(|user_queue| !user_queue.load.is_empty());
+        let before =
+            own.map_or_else(QueueLoad::default, |user_queue| user_queue.load_before(number));
         let calls = before.calls();
-        for (other, line) in self.user_queues() {
+        for (other, user_queue) in self.user_queues() {
             if other != user {
-                let is_first = own.is_none_or(|own| line.turn < own.turn);
-                ahead.add_sample(&line.load, calls + usize::from(is_first));
+                let is_first = own.is_none_or(|own| user_queue.turn < own.turn);
+                ahead.add_sample(&user_queue.load, calls + usize::from(is_first));
             }
         }
         ahead.add_load(&before);
     }
 
-    /// Everything, taken out.
+    /// Removes and returns all calls.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Job> + use<> {
-        let Self { users, retries: again, .. } = std::mem::take(self);
-        let queues = users.into_values().flat_map(|line| line.by_cost);
+        let Self { users, retries, .. } = std::mem::take(self);
+        let queues = users.into_values().flat_map(|user_queue| user_queue.by_cost);
         let entries = queues.flat_map(|(_, queue)| queue.into_values());
-        let again = again.into_values().map(|(entry, _)| entry);
-        entries.chain(again).map(|entry| entry.job)
+        let retries = retries.into_values().map(|(entry, _)| entry);
+        entries.chain(retries).map(|entry| entry.job)
     }
 }
 
-fn insert_turn(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, charge: Cost, turn: u64, user: &User) {
-    match turns.iter_mut().find(|(known, _)| *known == charge) {
+fn insert_turn(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, cost: Cost, turn: u64, user: &User) {
+    match turns.iter_mut().find(|(known, _)| *known == cost) {
         Some((_, turns)) => drop(turns.insert(turn, user.clone())),
-        None => turns.push((charge, BTreeMap::from([(turn, user.clone())]))),
+        None => turns.push((cost, BTreeMap::from([(turn, user.clone())]))),
     }
 }
 
-fn remove_turn(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, charge: Cost, turn: u64) {
-    if let Some(index) = turns.iter().position(|(known, _)| *known == charge) {
+fn remove_turn(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, cost: Cost, turn: u64) {
+    if let Some(index) = turns.iter().position(|(known, _)| *known == cost) {
         turns[index].1.remove(&turn);
         if turns[index].1.is_empty() {
             turns.swap_remove(index);
@@ -230,38 +232,38 @@ fn remove_turn(turns: &mut Vec<(Cost, BTreeMap<u64, User>)>, charge: Cost, turn:
 }
 
 impl UserQueue {
-    /// From when on it may go, if not now.
+    /// Returns when the cooldown ends, or `None` if the user may send now.
     pub(super) fn cooling_down_until(&self, now: Moment) -> Option<Moment> {
         self.eligible_at.filter(|eligible| *eligible > now)
     }
 
-    /// The first call of a kind, with its number.
-    pub(super) fn head(&self, charge: Cost) -> Option<(u64, &Job)> {
-        let (_, queue) = self.by_cost.iter().find(|(known, _)| *known == charge)?;
+    /// Returns the first call with this cost, and its number.
+    pub(super) fn head(&self, cost: Cost) -> Option<(u64, &Job)> {
+        let (_, queue) = self.by_cost.iter().find(|(known, _)| *known == cost)?;
         queue.first_key_value().map(|(number, entry)| (*number, &entry.job))
     }
 
-    /// When the first of its calls came in.
+    /// Returns when the oldest of its calls was submitted.
     pub(super) fn oldest(&self) -> Option<Moment> {
-        let fronts = self.by_cost.iter().filter_map(|(charge, _)| self.head(*charge));
-        fronts.map(|(_, job)| job.meta().submitted_at).min()
+        let heads = self.by_cost.iter().filter_map(|(cost, _)| self.head(*cost));
+        heads.map(|(_, job)| job.meta().submitted_at).min()
     }
 
     pub(super) fn calls(&self) -> usize {
         self.load.calls()
     }
 
-    pub(super) fn contains(&self, charge: Cost, number: u64) -> bool {
-        let queue = self.by_cost.iter().find(|(known, _)| *known == charge);
+    pub(super) fn contains(&self, cost: Cost, number: u64) -> bool {
+        let queue = self.by_cost.iter().find(|(known, _)| *known == cost);
         queue.is_some_and(|(_, queue)| queue.contains_key(&number))
     }
 
-    pub(super) fn with_cost(&self, charge: Cost) -> impl Iterator<Item = &Job> {
-        let queues = self.by_cost.iter().filter(move |(known, _)| *known == charge);
+    pub(super) fn with_cost(&self, cost: Cost) -> impl Iterator<Item = &Job> {
+        let queues = self.by_cost.iter().filter(move |(known, _)| *known == cost);
         queues.flat_map(|(_, queue)| queue.values().map(|entry| &entry.job))
     }
 
-    /// All of its calls.
+    /// Returns all of its calls.
     pub(super) fn jobs(&self) -> impl Iterator<Item = &Job> {
         self.by_cost.iter().flat_map(|(_, queue)| queue.values().map(|entry| &entry.job))
     }
@@ -269,9 +271,9 @@ impl UserQueue {
     fn load_before(&self, number: Option<u64>) -> QueueLoad {
         let Some(number) = number else { return self.load.clone() };
         let mut before = QueueLoad::default();
-        for (charge, queue) in &self.by_cost {
+        for (cost, queue) in &self.by_cost {
             for _ in queue.range(..number) {
-                before.add(*charge);
+                before.add(*cost);
             }
         }
         before

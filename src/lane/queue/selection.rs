@@ -1,4 +1,4 @@
-//! One round over the calls that wait, by rank, until one can go.
+//! One selection pass over the queued calls, in the order of their rank, until a call can be sent.
 
 use std::ops::Bound;
 
@@ -7,150 +7,161 @@ use super::scheduler::{JobsByTime, Selection};
 use crate::Effect;
 use crate::quota::{BlockedBy, Cost, Moment, NoCapacity};
 
-/// What is known of each kind of charge that waits.
+/// The result of the capacity check for each cost in the queue.
 pub(super) type Availability = Vec<(Cost, Result<(), NoCapacity>)>;
 
-/// How many overdue calls of users whose interval is not over are passed by in one look: behind more
-/// of them an overdue call has its turn like any other.
+/// Bounds how many overdue calls of users in cooldown a pass skips for each cost. An overdue call behind more of them
+/// waits for its turn like any other.
 const MAX_SKIPPED_OVERDUE: usize = 64;
 
-/// One round.
+/// The state of one selection pass.
 pub(super) struct SelectionPass<'a> {
     now: Moment,
     availability: &'a Availability,
-    /// Budgets that a call of higher rank waits for.
+    /// Budgets that a call considered earlier in the pass waits for.
     blocked_budgets: Vec<usize>,
-    /// The soonest moment at which to look again.
+    /// The earliest moment at which another pass may select a call.
     wake_at: Option<Moment>,
 }
 
-/// Where a round ends.
+/// Where a pass ends.
 enum Step<'a> {
     Select(&'a Job),
-    /// A call waits for room in the lane, which nobody may take from it.
+    /// A call waits for capacity in the lane, and no call of lower rank may take it.
     Stop,
 }
 
 impl<'a> SelectionPass<'a> {
-    /// `wait` is when to look again whatever the round comes to.
-    pub(super) fn new(now: Moment, verdicts: &'a Availability, wait: Option<Moment>) -> Self {
-        Self { now, availability: verdicts, blocked_budgets: Vec::new(), wake_at: wait }
+    /// Starts a pass. `wake_at` is when to run another one at the latest, whatever this pass finds.
+    pub(super) fn new(
+        now: Moment,
+        availability: &'a Availability,
+        wake_at: Option<Moment>,
+    ) -> Self {
+        Self { now, availability, blocked_budgets: Vec::new(), wake_at }
     }
 
-    /// The urgent ones, those that are overdue, and then the others.
+    /// Considers urgent calls, then overdue ones, then all others.
     pub(super) fn select(
         mut self,
-        bands: &'a [PriorityLevel],
+        levels: &'a [PriorityLevel],
         overdue: &'a [(Cost, JobsByTime)],
     ) -> Selection {
-        if self.availability.iter().all(|(_, verdict)| verdict.is_err()) {
-            for (_, verdict) in self.availability {
-                self.note_retry_time(verdict);
+        if self.availability.iter().all(|(_, capacity)| capacity.is_err()) {
+            for (_, capacity) in self.availability {
+                self.note_retry_time(capacity);
             }
             return Selection::Wait(self.wake_at);
         }
-        let step = self.scan_levels(&bands[..1]);
-        let step = step.or_else(|| self.scan_overdue(overdue, bands));
-        let step = step.or_else(|| self.scan_levels(&bands[1..]));
-        self.finish(step, bands, overdue)
+        let step = self.scan_levels(&levels[..1]);
+        let step = step.or_else(|| self.scan_overdue(overdue, levels));
+        let step = step.or_else(|| self.scan_levels(&levels[1..]));
+        self.finish(step, levels, overdue)
     }
 
-    /// The first write of a band to have come in: reads have no worker left.
-    pub(super) fn select_write(mut self, band: &'a PriorityLevel) -> Selection {
-        let jobs = band.user_queues().flat_map(|(_, line)| line.jobs()).chain(band.retries());
+    /// Selects the first write of a priority level, in the order of submission: there is no worker left for reads.
+    pub(super) fn select_write(mut self, level: &'a PriorityLevel) -> Selection {
+        let jobs = level
+            .user_queues()
+            .flat_map(|(_, user_queue)| user_queue.jobs())
+            .chain(level.retries());
         let mut writes: Vec<_> = jobs.filter(|job| job.meta().effect == Effect::Write).collect();
         writes.sort_unstable_by_key(|job| job.meta().number);
         let step = writes.into_iter().find_map(|job| self.consider(job.meta().cost, job));
-        self.finish(step, std::slice::from_ref(band), &[])
+        self.finish(step, std::slice::from_ref(level), &[])
     }
 
     fn finish(
         mut self,
         step: Option<Step<'a>>,
-        bands: &'a [PriorityLevel],
+        levels: &'a [PriorityLevel],
         overdue: &'a [(Cost, JobsByTime)],
     ) -> Selection {
         match step {
             Some(Step::Select(job)) => Selection::Next(job.clone()),
             Some(Step::Stop) | None => {
-                // What has room and is held up goes before others once it is overdue, or has let the first
-                // attempts pass for long enough.
+                // A call that has capacity but is held up goes before others once it becomes overdue, or, if it is a
+                // retry, once it has aged.
                 let now = self.now;
                 let overdue = overdue.iter().filter_map(|(_, timed)| first_after(timed, now));
-                let again = bands.iter().filter_map(|band| band.next_retry_aging(now));
-                overdue.chain(again).for_each(|at| self.note_wake_time(at));
+                let aging_retries = levels.iter().filter_map(|level| level.next_retry_aging(now));
+                overdue.chain(aging_retries).for_each(|at| self.note_wake_time(at));
                 Selection::Wait(self.wake_at)
             }
         }
     }
 
-    fn scan_levels(&mut self, bands: &'a [PriorityLevel]) -> Option<Step<'a>> {
-        bands.iter().find_map(|band| {
+    fn scan_levels(&mut self, levels: &'a [PriorityLevel]) -> Option<Step<'a>> {
+        levels.iter().find_map(|level| {
             let now = self.now;
-            let may_go = |job: &&Job| {
-                let line = band.user_queue(&job.meta().user);
-                line.is_none_or(|line| line.cooling_down_until(now).is_none())
+            let is_eligible = |job: &&Job| {
+                let user_queue = level.user_queue(&job.meta().user);
+                user_queue.is_none_or(|user_queue| user_queue.cooling_down_until(now).is_none())
             };
-            let mut of_call = |job: &'a Job| self.consider(job.meta().cost, job);
-            let step = band.aged_retries(now).filter(may_go).find_map(&mut of_call);
-            let step = step.or_else(|| band.heads().into_iter().find_map(&mut of_call));
-            step.or_else(|| band.retries().filter(may_go).find_map(&mut of_call))
+            let mut consider = |job: &'a Job| self.consider(job.meta().cost, job);
+            let step = level.aged_retries(now).filter(is_eligible).find_map(&mut consider);
+            let step = step.or_else(|| level.heads().into_iter().find_map(&mut consider));
+            step.or_else(|| level.retries().filter(is_eligible).find_map(&mut consider))
         })
     }
 
-    /// The overdue calls, in the order in which they became so. One of a user that made another before
-    /// it lets that one go first.
+    /// Considers the overdue calls, in the order in which they became overdue. If the user of one has an earlier call
+    /// with the same cost, that call goes first.
     fn scan_overdue(
         &mut self,
         overdue: &'a [(Cost, JobsByTime)],
-        bands: &'a [PriorityLevel],
+        levels: &'a [PriorityLevel],
     ) -> Option<Step<'a>> {
         let now = self.now;
-        let mut firsts: Vec<(&(Moment, u64), &Job)> = Vec::new();
-        for (charge, timed) in overdue {
-            let passed = timed.iter().take_while(|((at, _), _)| *at <= now);
-            // A user's interval is kept, however long its calls have waited.
-            let front = |(key, job): (&'a (Moment, u64), &'a Job)| {
-                let info = job.meta();
-                let band = &bands[info.priority.index()];
-                let line = band.user_queue(&info.user);
-                if line.is_some_and(|line| line.cooling_down_until(now).is_some()) {
+        let mut heads: Vec<(&(Moment, u64), &Job)> = Vec::new();
+        for (cost, timed) in overdue {
+            let due = timed.iter().take_while(|((at, _), _)| *at <= now);
+            // A user's cooldown is kept, however long its calls have waited.
+            let head = |(key, job): (&'a (Moment, u64), &'a Job)| {
+                let meta = job.meta();
+                let level = &levels[meta.priority.index()];
+                let user_queue = level.user_queue(&meta.user);
+                if user_queue.is_some_and(|user_queue| user_queue.cooling_down_until(now).is_some())
+                {
                     return None;
                 }
-                let front = match band.is_retry(info.number) {
+                let head = match level.is_retry(meta.number) {
                     true => job,
-                    false => line?.head(*charge)?.1,
+                    false => user_queue?.head(*cost)?.1,
                 };
-                Some((key, front))
+                Some((key, head))
             };
-            firsts.extend(passed.take(MAX_SKIPPED_OVERDUE).find_map(front));
+            heads.extend(due.take(MAX_SKIPPED_OVERDUE).find_map(head));
         }
-        firsts.sort_unstable_by_key(|(key, _)| **key);
-        firsts.into_iter().find_map(|(_, job)| self.consider(job.meta().cost, job))
+        heads.sort_unstable_by_key(|(key, _)| **key);
+        heads.into_iter().find_map(|(_, job)| self.consider(job.meta().cost, job))
     }
 
-    fn consider(&mut self, charge: Cost, job: &'a Job) -> Option<Step<'a>> {
-        let verdict =
-            self.availability.iter().find(|(kind, _)| *kind == charge).map(|(_, room)| room);
-        // Every kind that waits was looked at.
-        let verdict = verdict?;
-        match verdict {
+    fn consider(&mut self, cost: Cost, job: &'a Job) -> Option<Step<'a>> {
+        let capacity = self
+            .availability
+            .iter()
+            .find(|(known, _)| *known == cost)
+            .map(|(_, capacity)| capacity);
+        // The capacity of every cost in the queue was checked.
+        let capacity = capacity?;
+        match capacity {
             Ok(()) => {
-                let is_held =
-                    charge.budgets.iter().any(|budget| self.blocked_budgets.contains(budget));
-                (charge.urgent || !is_held).then_some(Step::Select(job))
+                let is_blocked =
+                    cost.budgets.iter().any(|budget| self.blocked_budgets.contains(budget));
+                (cost.urgent || !is_blocked).then_some(Step::Select(job))
             }
-            Err(refused) => {
-                self.note_retry_time(verdict);
-                self.blocked_budgets.extend(refused.budgets());
-                (refused.by == BlockedBy::Lane).then_some(Step::Stop)
+            Err(no_capacity) => {
+                self.note_retry_time(capacity);
+                self.blocked_budgets.extend(no_capacity.budgets());
+                (no_capacity.by == BlockedBy::Lane).then_some(Step::Stop)
             }
         }
     }
 
-    /// What it holds up may go as soon as one of the budgets in its way has room.
-    fn note_retry_time(&mut self, verdict: &Result<(), NoCapacity>) {
-        let changes = verdict.as_ref().err().and_then(NoCapacity::next_change);
+    /// Calls that are held up by this cost may be sent as soon as one of its blocking budgets has capacity.
+    fn note_retry_time(&mut self, capacity: &Result<(), NoCapacity>) {
+        let changes = capacity.as_ref().err().and_then(NoCapacity::next_change);
         changes.into_iter().for_each(|at| self.note_wake_time(at));
     }
 
@@ -159,7 +170,7 @@ impl<'a> SelectionPass<'a> {
     }
 }
 
-/// The first moment after this one.
+/// Returns the first moment after `now`.
 fn first_after(timed: &JobsByTime, now: Moment) -> Option<Moment> {
     let later = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
     timed.range(later).next().map(|((at, _), _)| *at)

@@ -1,4 +1,4 @@
-//! The file under the journal, as far as the journal needs one.
+//! The file under the journal, as a trait that tests can replace.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,63 +9,63 @@ use std::sync::Arc;
 
 use crate::files::{owner_only_options, path_refers_to, with_suffix};
 
-/// What is where the next process will look for the journal.
+/// What is at the path where the next process will open the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PathState {
-    /// The open file, as long as it should be.
+    /// The open file, with the expected length.
     Ours,
     Missing,
-    /// Somebody else's; in words, what.
+    /// Another file, described.
     Foreign(&'static str),
 }
 
-/// A file that grows at its end.
+/// A file that is appended to.
 pub(super) trait JournalFile: Send + Sync + fmt::Debug {
-    /// Writes at the end: all of it, or an error and a part of it.
+    /// Appends `bytes`. After an error, a part of them may have been written.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
-    /// Cuts it to `len` bytes.
+    /// Truncates the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// Returns when all that was written is safe.
+    /// Returns once everything that was written is durable.
     fn sync(&self) -> io::Result<()>;
-    /// What is at its path, where a file of `len` bytes should be.
+    /// Returns what is at its path, where a file of `len` bytes should be.
     fn check_path(&self, len: u64) -> io::Result<PathState>;
-    /// Puts a file with these bytes in its place, which is safe.
+    /// Replaces it by a durable file with these bytes.
     fn replace_with(&self, bytes: &[u8]) -> Result<Arc<dyn JournalFile>, ReplaceError>;
 }
 
 /// Why a file was not replaced.
 #[derive(Debug)]
 pub(super) struct ReplaceError {
-    /// What was tried.
+    /// The action that failed.
     pub(super) action: &'static str,
-    /// With which file.
+    /// The file.
     pub(super) path: PathBuf,
     pub(super) source: io::Error,
-    /// The new file may be in the place of the old one, or may be gone after a power cut.
+    /// Whether the new file may have replaced the old one, or may be gone after a power cut.
     pub(super) may_have_replaced: bool,
 }
 
-/// A real file, opened for appending, and where it is.
+/// A real file, opened for appending, and its location.
 #[derive(Debug)]
 pub(super) struct DiskFile {
     file: File,
     location: FileLocation,
 }
 
-/// Where a file is.
+/// The location of a file.
 #[derive(Debug, Clone)]
 pub(super) struct FileLocation {
-    /// Without links.
+    /// The path without links.
     pub(super) path: PathBuf,
-    /// As it was named: the next process will come by this, over the same links.
+    /// The path as given: the next process will use it, over the same links.
     pub(super) name: PathBuf,
 }
 
 impl DiskFile {
-    /// A new file with these bytes, in the place of what may be there.
+    /// Creates a new file with these bytes, in place of an existing one.
     ///
-    /// It is written beside it, and takes the place when it is safe. A process that dies in between
-    /// leaves the one or the other, and at most a `.new`, which the next one removes.
+    /// The new file is written beside the old one, and is renamed once it is durable. A process that dies in between
+    /// leaves one of the two, and at most a `.new`, which the next process removes.
     pub(super) fn create_in_place(at: &FileLocation, bytes: &[u8]) -> Result<Self, ReplaceError> {
         let path = &at.path;
         let new = with_suffix(path, ".new");
@@ -86,15 +86,15 @@ impl DiskFile {
             Ok(file)
         };
         let removed = |failure: ReplaceError| {
-            // Half of it would take room that the old file may need.
+            // A partial file would take space that the old file may need.
             let _ = fs::remove_file(&new);
             failure
         };
-        // What cannot be opened is to be known while the old file is still there.
+        // A failure to open must show while the old file is still there.
         let folder = open_parent_dir(path).map_err(failed("open the folder of", path, false))?;
         let file = create().map_err(failed("write", &new, false)).map_err(removed)?;
         fs::rename(&new, path).map_err(|error| {
-            // A folder that is far away may have done it, and its answer be lost.
+            // On a network file system the rename may have happened although the answer was lost.
             let in_doubt = fs::symlink_metadata(&new).is_err();
             removed(failed("replace", path, in_doubt)(error))
         })?;
@@ -125,7 +125,7 @@ impl JournalFile for DiskFile {
         let FileLocation { path, name } = &self.location;
         if !path_refers_to(name, &self.file)? {
             if is_missing(name) && path_refers_to(path, &self.file)? {
-                // Only the link is gone, and may come back.
+                // Only the link is gone, and may be restored.
                 let why = "the link to it is gone; put it back";
                 return Err(io::Error::new(ErrorKind::NotFound, why));
             }
@@ -144,13 +144,13 @@ impl JournalFile for DiskFile {
     }
 }
 
-/// Whether nothing is at `path`, or a link to where nothing is.
+/// Returns whether nothing is at `path`, or only a dangling link.
 fn is_missing(path: &Path) -> bool {
     matches!(fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
-/// The folder of a file: a new name in it is safe when the folder is. Elsewhere than on Unix a folder
-/// cannot be opened, and the system sees to it.
+/// Opens the folder of a file: a new name in it is durable once the folder is synced. On systems other than Unix a
+/// folder cannot be opened, and the system syncs it.
 fn open_parent_dir(path: &Path) -> io::Result<Option<File>> {
     if !cfg!(unix) {
         return Ok(None);

@@ -1,22 +1,22 @@
 //! The journal: a file of the orders without a final answer.
 //!
-//! A line is written, and is safe on the disk, before an order is sent; another when its answer is
-//! known. The second is not waited for: if it is lost, the order is asked after once more, which does
-//! no harm. Many orders at once share one wait for the disk.
+//! A line is written and durable before an order is sent, and another is written when its answer is known. The guard
+//! does not wait for the second: if it is lost, the order is searched for once more, which does no harm. Concurrent
+//! orders share one sync.
 //!
-//! - `line` is one line: a checksum and JSON.
-//! - `disk` is the file, so that tests can have one that is full.
-//! - `open` reads what is there and drops what is answered.
-//! - `tail` is where the file grows; it is shortened there once it is long.
+//! - `record.rs` is the format of one line: a checksum and JSON.
+//! - `writer.rs` appends lines, and compacts the file once it is long.
+//! - `file.rs` is the file, a trait so that tests can have one that is full.
+//! - `open.rs` reads an existing journal and drops what is answered.
 //!
 //! # Deleted or replaced while it is open
 //!
-//! A line helps only if the next process finds it. So once a line is safe on the disk, and before its order may go,
-//! the lock and the file are compared with what is at their paths, by a look at each. What is missing is made anew,
-//! with all that is open. Another file is somebody else's: no order is written down any more.
+//! A line helps only if the next process finds it. So once a line is durable, and before its order is sent, the lock
+//! and the file are compared with what is at their paths. If a file is missing, it is recreated with all pending
+//! intents. If another file is there, no more orders are recorded.
 //!
-//! The lock is looked at after the line is safe, and a guard reads a journal after it took the lock. So a guard that
-//! takes the lock after that look reads the line, and one that took it before is seen.
+//! The lock is checked after the line is durable, and a guard reads a journal only after it took the lock. So a guard
+//! that takes the lock after this check reads the line, and one that took it before is noticed.
 
 mod file;
 mod open;
@@ -44,25 +44,25 @@ pub(super) struct Journal {
     synced: Mutex<SyncState>,
 }
 
-/// What is safe. Held while waiting for the disk, and while the file is replaced.
+/// What is durable. The lock is held during a sync, and while the file is replaced.
 #[derive(Debug)]
 struct SyncState {
-    /// How many writes are on the disk, where the next process will find them.
+    /// How many writes are durable, where the next process will find them.
     writes: u64,
-    /// What keeps other guards out; `None` in tests alone.
+    /// The lock file that excludes other guards; `None` only in tests.
     lock: Option<FileLock>,
 }
 
-/// How often a journal that is not there is made anew for one order.
+/// How often a missing journal is recreated for one order.
 const MAX_REPLACE_ATTEMPTS: u32 = 3;
 
 impl Journal {
-    /// Notes an intent, and waits until it is safe.
+    /// Writes an intent, and waits until it is durable.
     fn write_durably(&self, tag: &str, line: Vec<u8>) -> io::Result<()> {
         let number = self.writer.lock().write_intent(tag, line)?;
         let mut safe = self.synced.lock();
         if safe.writes >= number {
-            return Ok(()); // By the wait of another order.
+            return Ok(()); // The sync of another order covered it.
         }
         let (disk, writes) = {
             let tail = self.writer.lock();
@@ -70,7 +70,7 @@ impl Journal {
             (Arc::clone(&tail.file), tail.write_count)
         };
         if let Err(error) = disk.sync() {
-            // What is on the disk now, nobody knows: a later sync may succeed without this line.
+            // The content of the disk is unknown now: a later sync may succeed without this line.
             let why = format!("the disk could not confirm a line: {error}");
             self.writer.lock().poison(why);
             return Err(error);
@@ -79,8 +79,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes sure that the next process will find the first `writes`, which are on the disk. Gives how many of them
-    /// it will find.
+    /// Ensures that the next process will find the first `writes`, which are durable. Returns how many writes it will
+    /// find.
     fn ensure_in_place(&self, mut lock: Option<&mut FileLock>, mut writes: u64) -> io::Result<u64> {
         for _ in 0..MAX_REPLACE_ATTEMPTS {
             if let Some(lock) = &mut lock {
@@ -90,7 +90,7 @@ impl Journal {
             if !tail.replace_if_needed()? {
                 return Ok(writes);
             }
-            writes = tail.write_count; // And is there what was put there?
+            writes = tail.write_count; // And is the new file in place?
         }
         Err(io::Error::other(
             "it was written anew, and is not at its path; put back what leads there",
@@ -101,11 +101,11 @@ impl Journal {
 impl IntentLog for Journal {
     fn record_intent(&self, intent: &Intent) -> io::Result<()> {
         let mut intent = intent.clone();
-        // Nobody knows what is in them, and no search needs them.
+        // They may contain anything, and no search needs them.
         intent.order.extra.clear();
         let tag = intent.tag.clone();
         let line = encode(&JournalRecord::Intent(Box::new(intent)))?;
-        // What could not be read back would keep the journal shut at the next start.
+        // A line that cannot be read back would make the journal unreadable at the next start.
         decode(line.trim_ascii_end()).map_err(io::Error::other)?;
         self.write_durably(&tag, line).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))

@@ -1,7 +1,7 @@
-//! From a path to an open journal.
+//! Opening a journal.
 //!
-//! What is answered is dropped on the way, so that the file does not grow for ever: the rest is
-//! written to a new file, which takes the place of the old one when it is safe (`disk`).
+//! Answered intents are dropped on opening, so that the file does not grow for ever: the rest is written to a new
+//! file, which replaces the old one once it is durable (`file.rs`).
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -18,21 +18,21 @@ use crate::bounded::ReadLimit;
 use crate::files::{FileLock, LockError, canonical_path, read_bounded, with_suffix};
 use crate::order_guard::reconcile::matching::Intent;
 
-/// A journal is shortened as it grows, and never comes near it.
+/// Upper bound of the size. A journal is compacted as it grows, and stays far below it.
 const MAX_JOURNAL_SIZE: ReadLimit = ReadLimit::new(1 << 30, 1 << 30);
 
-/// A journal that cannot be used.
+/// The error for a journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// The system said no: a folder that is missing or read-only, a full disk.
+    /// The operating system refused: the folder is missing or read-only, or the disk is full.
     #[error("cannot {action} {}: {source}; without it no order can be written down before it is sent, so give the journal a folder that can be written to", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Another guard has it open, in this process or in another one.
@@ -41,7 +41,7 @@ pub enum JournalError {
         /// The lock file.
         path: PathBuf,
     },
-    /// A line in the middle is not what was written, so that an order may be lost there.
+    /// A line in the middle is damaged, so an order may be lost there.
     #[error("{}, line {line}: {why}; an order may be lost there: look through the broker's order book{}, then move the file away", path.display(), named(open))]
     Corrupt {
         /// The journal.
@@ -50,11 +50,11 @@ pub enum JournalError {
         line: usize,
         /// What is wrong with it.
         why: String,
-        /// The tags of the orders without an answer in the other lines. Look for them in the broker's
-        /// order book, and for orders that nobody knows of.
+        /// The tags of the pending orders in the other lines. Search the broker's order book for them, and for
+        /// unknown orders.
         open: Vec<String>,
     },
-    /// A line is as it was written, by a version of this library that knows more.
+    /// A line is intact, but was written by a newer version of this library.
     #[error("{}, line {line}: {why}; open the journal with the newer version that wrote it, or look through the broker's order book{}, then move the file away", path.display(), named(open))]
     NotUnderstood {
         /// The journal.
@@ -68,7 +68,7 @@ pub enum JournalError {
     },
 }
 
-/// The tags to look for.
+/// Formats the tags to search for.
 fn named(open: &[String]) -> String {
     match open {
         [] => String::new(),
@@ -111,7 +111,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Jour
 }
 
 impl Journal {
-    /// Opens the journal at `path`, and gives the intents in it that have no end.
+    /// Opens the journal at `path`, and returns the pending intents in it.
     pub(in crate::order_guard) fn open(path: &Path) -> Result<(Self, Vec<Intent>), JournalError> {
         let name = path::absolute(path).map_err(io_error("find", path))?;
         let path = canonical_path(path).map_err(io_error("find", path))?;

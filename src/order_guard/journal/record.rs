@@ -10,20 +10,20 @@ use crate::order_guard::reconcile::matching::Intent;
 /// The version of the format.
 const VERSION: u32 = 1;
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum JournalRecord {
     /// The first line.
     Journal {
-        /// Of the format.
+        /// The version of the format.
         version: u32,
     },
     /// An order is about to be sent.
     Intent(Box<Intent>),
     /// What became of it.
     End {
-        /// Of which.
+        /// The tag of the order.
         tag: String,
         /// How it ended.
         end: IntentOutcome,
@@ -31,13 +31,13 @@ pub(super) enum JournalRecord {
 }
 
 impl JournalRecord {
-    /// The first line of a journal.
+    /// Returns the first line of a journal.
     pub(super) fn header() -> Self {
         Self::Journal { version: VERSION }
     }
 }
 
-/// The line, with its end.
+/// Encodes a line, with its newline.
 pub(super) fn encode(entry: &JournalRecord) -> io::Result<Vec<u8>> {
     let json = serde_json::to_string(entry)?;
     Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes())
@@ -46,21 +46,21 @@ pub(super) fn encode(entry: &JournalRecord) -> io::Result<Vec<u8>> {
 /// Why a line cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DecodeError {
-    /// It is not what was written.
+    /// The line is damaged.
     #[error("the line and its checksum disagree")]
     Damaged,
-    /// It is what was written, but who wrote it knew more.
+    /// The line is intact, but was written by a newer version.
     #[error("the line is not understood: {0}")]
     NotUnderstood(String),
 }
 
-/// Reads a line without its end.
+/// Decodes a line without its newline.
 pub(super) fn decode(line: &[u8]) -> Result<JournalRecord, DecodeError> {
     let json = verify_checksum(line).ok_or(DecodeError::Damaged)?;
     serde_json::from_slice(json).map_err(|error| DecodeError::NotUnderstood(error.to_string()))
 }
 
-/// What stands after a checksum that is right.
+/// Returns the rest of the line, if its checksum is right.
 fn verify_checksum(line: &[u8]) -> Option<&[u8]> {
     let (sum, json) = line.split_at_checked(8)?;
     let json = json.strip_prefix(b" ")?;
@@ -68,26 +68,26 @@ fn verify_checksum(line: &[u8]) -> Option<&[u8]> {
     (crc32fast::hash(json) == sum).then_some(json)
 }
 
-/// A journal of which not all can be read.
+/// A journal with an unreadable line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Corruption {
     /// The first such line, counted from 1.
     pub(super) line: usize,
     pub(super) why: String,
-    /// The line is what was written.
+    /// Whether the line is intact.
     pub(super) is_intact: bool,
-    /// The intents without an end, as far as the other lines tell.
+    /// The pending intents of the other lines.
     pub(super) open_intents: Vec<Intent>,
 }
 
-/// The intents without an end in a journal, in the order of their noting.
+/// Returns the pending intents of a journal, in the order of their lines.
 ///
-/// Only the last line may be torn: it has no end, and was not waited for to the end, so that what it
-/// was about was never sent. Any other bad line may be an order that was.
+/// Only the last line may be torn: without a newline it never became durable, so its order was never sent. Any other
+/// damaged line may be an order that was sent.
 pub(super) fn replay(journal: &[u8]) -> Result<Vec<Intent>, Corruption> {
     let header = encode(&JournalRecord::header()).unwrap_or_default();
     if header.starts_with(journal) {
-        return Ok(Vec::new()); // Empty, or not even begun.
+        return Ok(Vec::new()); // Empty, or without a complete first line.
     }
     let mut left: Vec<Intent> = Vec::new();
     let mut first_bad = None;

@@ -12,7 +12,7 @@ use super::writer::OpenLines;
 use super::*;
 use crate::broker::{Instrument, OrderId, OrderRequest, Side};
 
-/// A disk in memory that can be full, cannot be cut, or cannot be waited for.
+/// A file in memory that can be full, or fail to truncate or sync.
 #[derive(Debug, Clone, Default)]
 struct FakeFile(Arc<Mutex<FakeFileState>>);
 
@@ -24,7 +24,7 @@ struct FakeFileState {
     room: Option<usize>,
     fails_truncate: bool,
     fails_sync: bool,
-    /// What comes of the wish for another file in its place: whether it is in doubt.
+    /// The failure of a replacement: whether its outcome is in doubt.
     replace_failure: Option<bool>,
     replaced: usize,
     /// What is at its path, if not the file.
@@ -128,7 +128,7 @@ fn what_is_answered_is_not_left() {
     }
     journal.record_outcome("b", &placed());
     assert_eq!(open_tags(&fake), ["a", "c"]);
-    // Sent anew under the tag of one that was not.
+    // Sent again under the tag of an order that was not sent.
     journal.record_outcome("a", &IntentOutcome::NotPlaced);
     journal.record_intent(&intent("a")).unwrap();
     assert_eq!(open_tags(&fake), ["c", "a"]);
@@ -153,7 +153,7 @@ fn a_full_disk_takes_no_order_and_leaves_no_trace() {
         assert!(error.to_string().starts_with("orders.journal: "), "{error}");
         assert_eq!(open_tags(&fake), ["a"], "{room}");
     }
-    // An answer that does not fit waits for room, and goes first.
+    // An outcome that does not fit waits for space, and is written first.
     fake.0.lock().room = Some(3);
     journal.record_outcome("a", &placed());
     assert_eq!(open_tags(&fake), ["a"]);
@@ -173,7 +173,7 @@ fn half_a_line_that_cannot_be_cut_breaks_the_journal() {
     let error = journal.record_intent(&intent("b")).unwrap_err().to_string();
     assert!(error.contains("written by half"), "{error}");
     assert!(error.contains("start again"), "{error}");
-    // The half is the last line, and so is seen for what it is.
+    // The half line is the last one, so it counts as torn.
     assert_eq!(open_tags(&fake), [""; 0]);
 }
 
@@ -183,7 +183,7 @@ fn a_disk_that_cannot_confirm_breaks_the_journal() {
     fake.0.lock().fails_sync = true;
     journal.record_intent(&intent("a")).unwrap_err();
     fake.0.lock().fails_sync = false;
-    // The next confirmation may be of less than was written, so there is none.
+    // A later sync may cover less than was written, so there is none.
     let error = journal.record_intent(&intent("b")).unwrap_err().to_string();
     assert!(error.contains("could not confirm"), "{error}");
     assert_eq!(open_tags(&fake), ["a"]);
@@ -192,7 +192,7 @@ fn a_disk_that_cannot_confirm_breaks_the_journal() {
 #[test]
 fn many_orders_share_one_wait_and_each_is_safe() {
     let (journal, fake) = journal();
-    // Nobody gets to the disk until all have written.
+    // No thread syncs until all have written.
     let held = journal.synced.lock();
     std::thread::scope(|scope| {
         for number in 0..8 {
@@ -208,7 +208,7 @@ fn many_orders_share_one_wait_and_each_is_safe() {
     assert_eq!((fakery.syncs, fakery.synced), (1, fakery.bytes.len()));
 }
 
-/// Ends that cannot be written, from many threads, while another may.
+/// Outcomes that cannot be written, from many threads, while one can.
 #[test]
 fn no_answer_that_waits_for_room_is_lost() {
     let (journal, fake) = journal();

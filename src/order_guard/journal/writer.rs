@@ -1,8 +1,8 @@
-//! The end of the journal, where it grows, and what is open in it.
+//! Appends lines to the journal, and compacts it.
 //!
-//! What cannot be written leaves no trace: the file is cut back to the last whole line. Only if that
-//! fails too, or if the disk fails to confirm, is the journal broken, and no order can be sent until
-//! it is opened anew; what the disk then holds, nobody knows.
+//! A failed write leaves no trace: the file is truncated to the last whole line. If that fails too, or if a sync
+//! fails, the content of the disk is unknown. Then the journal is poisoned, and no order is sent until it is
+//! reopened.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,32 +12,32 @@ use super::file::{JournalFile, PathState, ReplaceError};
 use super::record::{JournalRecord, encode};
 use crate::order_guard::reconcile::matching::Intent;
 
-/// A file that is not longer than this is never worth shortening.
+/// A file up to this length is never compacted.
 const MIN_COMPACT_LEN: u64 = 1 << 20;
-/// How many times longer than what is open in it a file is that is shortened.
+/// A file is compacted when it is this many times longer than its pending lines.
 const COMPACT_RATIO: u64 = 4;
 
-/// The lines of the intents without an end, by their tags.
+/// The lines of the pending intents, by tag.
 pub(super) type OpenLines = BTreeMap<String, Vec<u8>>;
 
 #[derive(Debug)]
 pub(super) struct JournalWriter {
     pub(super) file: Arc<dyn JournalFile>,
-    /// Bytes, of whole lines.
+    /// The length in bytes, of whole lines.
     len: u64,
-    /// How often something was written.
+    /// The number of writes.
     pub(super) write_count: u64,
     open_lines: OpenLines,
-    /// Answers that could not be written. They go before the next line.
+    /// Outcomes that could not be written yet. They are written before the next line.
     unwritten_outcomes: Vec<u8>,
-    /// From which length on the file is shortened.
+    /// The length above which the file is compacted.
     pub(super) compact_above: u64,
     /// Why nothing can be written any more.
     poisoned: Option<String>,
 }
 
 impl JournalWriter {
-    /// The end of a file of `len` bytes, in which these lines are open.
+    /// Creates a writer for a file of `len` bytes with these pending lines.
     pub(super) fn new(disk: Arc<dyn JournalFile>, len: u64, open: OpenLines) -> Self {
         Self {
             file: disk,
@@ -50,7 +50,7 @@ impl JournalWriter {
         }
     }
 
-    /// A journal of these intents alone, and its open lines.
+    /// Encodes a journal of these intents alone. Returns its bytes and its pending lines.
     pub(super) fn encode_open(left: &[Intent]) -> io::Result<(Vec<u8>, OpenLines)> {
         let mut open = OpenLines::new();
         for intent in left {
@@ -60,15 +60,15 @@ impl JournalWriter {
         Ok((encode_file(&open)?, open))
     }
 
-    /// Writes an intent. Gives the number of the write.
+    /// Writes an intent. Returns the number of the write.
     pub(super) fn write_intent(&mut self, tag: &str, line: Vec<u8>) -> io::Result<u64> {
         self.append(&line)?;
         self.open_lines.insert(tag.to_owned(), line);
         Ok(self.write_count)
     }
 
-    /// Writes how an intent ended, or keeps it until something can be written again. Nothing is lost
-    /// by waiting; and the next order hears of the trouble.
+    /// Writes an outcome, or keeps it until a write succeeds again. Nothing is lost by waiting, and the next order
+    /// gets the error.
     pub(super) fn write_outcome(&mut self, tag: &str, line: &[u8]) {
         self.open_lines.remove(tag);
         if self.append(line).is_err() {
@@ -76,7 +76,7 @@ impl JournalWriter {
         }
     }
 
-    /// Whether the intent of this tag is in the journal and has no end.
+    /// Returns whether the intent with this tag is pending.
     pub(super) fn is_open(&self, tag: &str) -> bool {
         self.open_lines.contains_key(tag)
     }
@@ -97,8 +97,8 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Puts a file of what is open at the path of the journal, if nothing is there or if the one that is there is
-    /// much longer. Says whether it did, after which all that was written is safe.
+    /// Replaces the journal by a file of the pending lines, if it is missing at its path or much longer than they
+    /// are. Returns whether it did; then everything that was written is durable.
     pub(super) fn replace_if_needed(&mut self) -> io::Result<bool> {
         match self.file.check_path(self.len)? {
             PathState::Ours if self.len <= self.compact_above => Ok(false),
@@ -127,21 +127,21 @@ impl JournalWriter {
             Ok(()) => Ok(true),
             Err(failure) if failure.may_have_replaced => Err(failure.source),
             Err(_) => {
-                // A long file does no harm. If the disk is in trouble, the next line tells.
+                // A long file does no harm. If the disk fails, the next line shows it.
                 self.compact_above = self.len.saturating_mul(2);
                 Ok(false)
             }
         }
     }
 
-    /// Puts a file of these lines, which are all that is open, in the place of this one.
+    /// Replaces the file by one with these lines, which are all pending ones.
     fn replace(&mut self, lines: &[u8]) -> Result<(), ReplaceError> {
         match self.file.replace_with(lines) {
             Ok(disk) => {
                 self.file = disk;
                 self.len = lines.len() as u64;
                 self.compact_above = MIN_COMPACT_LEN;
-                // Ends of what is not in there any more.
+                // Outcomes of intents that are not in the file any more.
                 self.unwritten_outcomes.clear();
                 Ok(())
             }
@@ -155,7 +155,7 @@ impl JournalWriter {
         }
     }
 
-    /// Nothing can be written from now on.
+    /// Refuses all further writes.
     pub(super) fn poison(&mut self, why: String) {
         self.poisoned = Some(format!("{why}; start again, and recover"));
     }

@@ -1,11 +1,11 @@
-//! Whether a change or a cancellation was made, as the order itself shows.
+//! Whether a change or a cancellation was made, judged by the order itself.
 
 use super::polling::Observation;
 use crate::broker::{
     BrokerError, ErrorDetail, Order, OrderChange, OrderId, OrderStatus, OrderType,
 };
 
-/// What the broker would have answered to a cancellation of this order.
+/// Returns what the broker would have answered to a cancellation of this order.
 pub(super) fn check_cancelled(order: &Order) -> Observation<Result<(), BrokerError>> {
     match &order.status {
         OrderStatus::Cancelled => Observation::Conclusive(Ok(())),
@@ -15,17 +15,17 @@ pub(super) fn check_cancelled(order: &Order) -> Observation<Result<(), BrokerErr
     }
 }
 
-/// What no order book shows of a change, in words.
+/// The parts of a change that no order book shows.
 pub(in crate::order_guard) const INVISIBLE_PARTS: &str =
     "its visible quantity, its market protection or extra fields";
 
-/// Whether `change` has a part that no order book shows.
+/// Returns whether `change` has a part that no order book shows.
 fn has_invisible_part(change: &OrderChange) -> bool {
     let OrderChange { disclosed_quantity, market_protection, extra, .. } = change;
     disclosed_quantity.is_some() || market_protection.is_some() || !extra.is_empty()
 }
 
-/// Whether an order would show that `change` was made, at least in part.
+/// Returns whether an order would show that `change` was made, at least in part.
 pub(in crate::order_guard) fn is_visible(change: &OrderChange) -> bool {
     let OrderChange { quantity, price, trigger_price, order_type, time_in_force, .. } = change;
     quantity.is_some()
@@ -35,9 +35,9 @@ pub(in crate::order_guard) fn is_visible(change: &OrderChange) -> bool {
         || time_in_force.is_some()
 }
 
-/// What the broker would have answered to `change` of this order. In a state between two that have
-/// a name the order may show the change before the exchange has agreed to it. Unless the broker
-/// changes orders `in_place`, a cancelled one may have been changed: by another that took its place.
+/// Returns what the broker would have answered to `change` of this order. In an intermediate state the order may show
+/// the change before the exchange has accepted it. Unless the broker changes orders `in_place`, a cancelled order may
+/// have been changed, by a new order that replaced it.
 pub(in crate::order_guard) fn check_amended(
     order: &Order,
     change: &OrderChange,
@@ -73,8 +73,8 @@ pub(in crate::order_guard) fn check_amended(
     }
 }
 
-/// Whether the order may be the market order that `change` asks for: with a market protection, some
-/// brokers (Kite) show it as the limit order that they make of it.
+/// Returns whether the order may be the market order that `change` asks for. With a market protection, some brokers
+/// (Kite) show it as a limit order.
 fn may_be_protected_market(order: &Order, change: &OrderChange) -> bool {
     matches!(
         (&change.order_type, &order.order_type),

@@ -1,15 +1,15 @@
-//! Which orders of a book are somebody else's, and which are ours, whatever the clocks say.
+//! Which orders of an order book are ours, decided without relying on clocks.
 //!
-//! An order of a caller's own tag may have been in the book before. Its time tells that only if the clocks are right,
-//! so what was in the book before is asked first:
+//! An order with a caller tag may have been in the order book before ours was sent. Its time shows that only if the
+//! clocks are right, so earlier reads of the order book decide first:
 //!
-//! - An order that the book showed before ours was sent is not ours.
-//! - One that an earlier book of the day did not show came since. By its tag it is ours: a caller's tag is unique for
-//!   the day.
-//! - If the book gives another time to an order of which the guard knows when it was sent, its times say nothing. If
-//!   it gives the right one, they speak even against an order that came since: the tag may have been used twice.
+//! - An order that the order book showed before ours was sent is not ours. - An order that an earlier read of the day
+//!   did not show is new. By its tag it is ours: a caller tag is unique for the day. - If the order book shows a
+//!   wrong time for an order whose sending time the guard knows, its times are ignored. If it shows the right one,
+//!   times count even against a new order: the tag may have been used twice.
 //!
-//! So one book is read before the first order of an own tag: the baseline. If it cannot be read, the order goes.
+//! So the order book is read once before the first order with a caller tag: the baseline. If that read fails, the
+//! order is sent nevertheless.
 
 use std::collections::HashMap;
 
@@ -20,30 +20,30 @@ use parking_lot::Mutex;
 use super::matching::{Intent, is_time_plausible};
 use crate::broker::{Order, OrderId};
 
-/// What the books of a day showed.
+/// What the order book has shown during one day.
 #[derive(Debug, Default)]
 pub(in crate::order_guard) struct BookHistory {
     state: Mutex<State>,
-    /// The day of which a baseline was tried.
+    /// The day on which a baseline read was tried.
     pub(in crate::order_guard) baseline_tried_on: Mutex<Option<Date>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     day: Option<Date>,
-    /// Numbers what was read.
+    /// The number of the last read.
     read_number: u64,
-    /// The first book of the day that was read without a problem.
+    /// The first complete read of the day.
     baseline: Option<u64>,
-    /// What showed an order first.
+    /// The read that showed each order first.
     first_seen: HashMap<OrderId, u64>,
-    /// When the orders were sent whose ids the broker itself answered.
+    /// When the orders whose ids the broker returned were sent.
     sent_at: HashMap<OrderId, Timestamp>,
 }
 
 impl State {
-    /// Ids and times are of one day. Says whether it is this one: a thread that was slow may come with one that is
-    /// over.
+    /// Moves on to `day`, as ids and times are of one day. Returns whether that is the current day: a slow thread may
+    /// still bring an earlier one.
     fn switch_to_day(&mut self, day: Date) -> bool {
         if self.day.is_none_or(|known| known < day) {
             self.day = Some(day);
@@ -55,7 +55,7 @@ impl State {
     }
 }
 
-/// What is known of the times of a book.
+/// What is known of the times in an order book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BookClock {
     Right,
@@ -64,7 +64,7 @@ enum BookClock {
 }
 
 impl BookHistory {
-    /// These orders were shown on this `day`: by a whole book, or by something else.
+    /// Records orders that were shown on `day`, by a complete order book or by another source.
     pub(in crate::order_guard) fn record_orders(
         &self,
         day: Date,
@@ -87,7 +87,7 @@ impl BookHistory {
         }
     }
 
-    /// The broker answered an order that was sent `at` with this id.
+    /// Records the id that the broker returned for an order sent at `at`.
     pub(in crate::order_guard) fn record_placement(&self, day: Date, id: &OrderId, at: Timestamp) {
         let mut state = self.state.lock();
         if state.switch_to_day(day) {
@@ -95,7 +95,7 @@ impl BookHistory {
         }
     }
 
-    /// The number of what was read last. What comes later was not there before.
+    /// Returns the number of the last read. An order that a later read shows first was not there before.
     pub(in crate::order_guard) fn last_read_number(&self) -> u64 {
         self.state.lock().read_number
     }
@@ -105,8 +105,8 @@ impl BookHistory {
         state.day == Some(day) && state.baseline.is_some()
     }
 
-    /// The orders of a book that was noted, and that may be the order of this intent, sent after `begun`. If it is
-    /// `of_today`, those that are it have no time, as the book's says nothing.
+    /// Returns the orders of a recorded order book that may be the order of this intent. If times are to be ignored,
+    /// the returned orders have none.
     pub(in crate::order_guard) fn candidates(
         &self,
         intent: &Intent,
@@ -139,7 +139,7 @@ impl BookHistory {
 }
 
 impl State {
-    /// What a book says of the orders of which it is known when they were sent.
+    /// Compares the times in an order book with those of the orders whose sending time is known.
     fn check_clock(&self, book: &[Order]) -> BookClock {
         let fits = |order: &Order| {
             let sent = self.sent_at.get(&order.id)?;

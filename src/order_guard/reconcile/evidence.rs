@@ -1,47 +1,47 @@
-//! What the looks so far say of a write that none of them showed.
+//! The evidence of reads that did not show a write.
 //!
-//! A write is absent after two clean looks that were sent after the settle time. The second is sent some time after
-//! the first was answered, so that one server that is behind is not believed. The looks are kept with an order as long
-//! as it is open. Whoever asks after it next, the caller or `recover`, goes on where the last search ended.
+//! A write is absent after two clean reads that were sent after the settle time. The second is sent some time after
+//! the first was answered, so that a single server that lags behind is not believed. The evidence is kept with an
+//! order while it is pending. The next search, by a caller or by `recover`, continues where the last one ended.
 
 use std::time::Duration;
 
 use crate::broker::Absence;
 use crate::quota::{Moment, WallClockSample};
 
-/// How far apart the two looks are: this part of the settle time, and not more than this.
+/// The distance of the two reads: this fraction of the settle time, up to `MAX_CONFIRMATION_GAP`.
 const CONFIRMATION_GAP_DIVISOR: u32 = 10;
 const MAX_CONFIRMATION_GAP: Duration = Duration::from_secs(2);
 
-/// The looks so far.
+/// The reads so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::order_guard) struct Evidence {
     /// When the write was given up. The settle time counts from here.
     given_up_at: Moment,
-    /// How many looks were clean and showed nothing.
+    /// How many reads were clean and did not show the write.
     clean_reads: u32,
     /// When the first of these was sent.
     first_clean_at: Option<Moment>,
-    /// When the first of these was answered that counts.
+    /// When the first of these that was sent after the settle time was answered.
     first_conclusive_at: Option<Moment>,
 }
 
-/// What a look of this moment would say.
+/// What a read that is sent at this moment would prove.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::order_guard) struct PollContext {
-    /// It is sent after the settle time.
+    /// Whether it is sent after the settle time.
     pub(in crate::order_guard) is_after_settle_time: bool,
-    /// It is the last word if it is clean and shows nothing: this is known then.
+    /// The absence that is proven if this read is clean and does not show the write.
     pub(in crate::order_guard) absence: Option<Absence>,
 }
 
 impl Evidence {
-    /// No look yet at what was given up then.
+    /// Creates empty evidence for a write that was given up at `since`.
     pub(in crate::order_guard) fn starting_at(since: Moment) -> Self {
         Self { given_up_at: since, clean_reads: 0, first_clean_at: None, first_conclusive_at: None }
     }
 
-    /// What both of two writes have, so that a look is a last word on both.
+    /// Returns the evidence that two writes share, so that one read is conclusive for both.
     pub(in crate::order_guard) fn intersect(self, other: Self) -> Self {
         let both = |one: Option<Moment>, other: Option<Moment>| Some(one?.max(other?));
         Self {
@@ -52,13 +52,13 @@ impl Evidence {
         }
     }
 
-    /// This, after a search for several writes that showed none of them.
+    /// Returns this evidence after a search for several writes that showed none of them.
     pub(in crate::order_guard) fn after_search(self, search: Self) -> Self {
         let has_more = search.first_conclusive_at.is_some() || self.first_conclusive_at.is_none();
         if has_more { Self { given_up_at: self.given_up_at, ..search } } else { self }
     }
 
-    /// What a look that is sent now would say.
+    /// Returns what a read that is sent now would prove.
     pub(super) fn poll_context(&self, sent: WallClockSample, settle: Duration) -> PollContext {
         let is_late = sent.moment >= self.given_up_at + settle;
         let is_last =
@@ -68,8 +68,8 @@ impl Evidence {
         PollContext { is_after_settle_time: is_late, absence: is_last.then(absence) }
     }
 
-    /// A look that was sent then was clean and showed nothing, as is known now. It may have waited for long before
-    /// the broker saw it, so the next one that counts is some time after its answer.
+    /// Records a clean read without the write. The read may have waited long before the broker processed it, so the
+    /// next one counts only some time after its answer.
     pub(super) fn record_clean_read(&mut self, sent: Moment, now: Moment, settle: Duration) {
         self.clean_reads = self.clean_reads.saturating_add(1);
         self.first_clean_at.get_or_insert(sent);
@@ -78,7 +78,7 @@ impl Evidence {
         }
     }
 
-    /// From when on a look counts that did not count before.
+    /// Returns when the next read that counts may be sent.
     pub(super) fn next_conclusive_at(&self, settle: Duration) -> Moment {
         match self.first_conclusive_at {
             None => self.given_up_at + settle,

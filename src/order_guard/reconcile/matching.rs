@@ -1,4 +1,4 @@
-//! Whether an order in the book, or a row that cannot be read, is the one that was meant.
+//! Whether an order in the order book, or an unreadable row, is the one that was sent.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::{Order, OrderRequest, RowProblem, Rows};
 
-/// How far the clocks of client and broker may be apart.
+/// How far the clocks of client and broker may differ.
 pub(in crate::order_guard) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// An order that is about to be sent, or was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::order_guard) struct Intent {
-    /// What is looked for.
+    /// The tag that is searched for.
     pub(in crate::order_guard) tag: String,
-    /// The caller set the tag, so that somebody else may have used it before.
+    /// Whether the caller set the tag, so that another program may have used it before.
     pub(in crate::order_guard) own: bool,
     /// When it was about to be sent.
     pub(in crate::order_guard) at: Timestamp,
@@ -24,18 +24,18 @@ pub(in crate::order_guard) struct Intent {
 }
 
 impl Intent {
-    /// Whether `order` is the one that was meant.
+    /// Returns whether `order` is the one of this intent.
     ///
-    /// The guard's own tag says it all; its letters are small, and a broker may make them large. A tag
-    /// of the caller's may be on another order too; so the instrument and the side must be right, and
-    /// the time. Quantity and price say nothing: somebody may have changed them since.
+    /// A generated tag is sufficient; its letters are lower case, and a broker may turn them into upper case. A
+    /// caller tag may be on another order too, so the instrument, the side and the time must match as well. Quantity
+    /// and price are ignored, since the order may have been changed.
     pub(super) fn matches(&self, order: &Order) -> bool {
         self.matches_identity(order)
             && (!self.own
                 || order.placed_at.as_ref().is_none_or(|it| is_time_plausible(self.at, it)))
     }
 
-    /// The same, whatever the clocks say.
+    /// Returns the same, ignoring the time.
     pub(super) fn matches_identity(&self, order: &Order) -> bool {
         if !self.own {
             return order.tags().any(|tag| tag.eq_ignore_ascii_case(&self.tag));
@@ -45,8 +45,8 @@ impl Intent {
             && order.side == self.order.side
     }
 
-    /// Why this order cannot be called absent by a book in which it was not found, in words: one of the `candidates`
-    /// matches in all but its time, and a clock may be wrong; or a row of the book cannot be read, and may be it.
+    /// Describes why an order book without this order does not prove that it is absent: one of the `candidates`
+    /// matches in everything but its time, and a clock may be wrong; or an unreadable row may be the order.
     pub(in crate::order_guard) fn ambiguity(
         &self,
         candidates: &[Order],
@@ -61,21 +61,20 @@ impl Intent {
         self.unreadable_row(book)
     }
 
-    /// Which row of a book that cannot be read may be this order, or a slice of it, in words.
+    /// Describes the unreadable row that may be this order, or a slice of it.
     pub(in crate::order_guard) fn unreadable_row(&self, book: &Rows<Order>) -> Option<String> {
         let problem = book.problems.iter().find(|problem| self.row_may_match(problem))?;
         Some(format!("a row of the order book cannot be read, and may be this order: {problem}"))
     }
 
-    /// Whether a row that cannot be read may be the order that was meant: it has its tag, or none that
-    /// could be read.
+    /// Returns whether an unreadable row may be the order: it has its tag, or no readable one.
     fn row_may_match(&self, problem: &RowProblem) -> bool {
         problem.tag.as_deref().is_none_or(|tag| tag.eq_ignore_ascii_case(&self.tag))
     }
 }
 
-/// Whether an order that was placed then may be one that was sent `at`: not before, and of the same day, by the
-/// zone in which the order says it.
+/// Returns whether an order placed at `placed` may be one that was sent at `at`: not before, and on the same day in
+/// the zone of `placed`.
 pub(super) fn is_time_plausible(at: Timestamp, placed: &Zoned) -> bool {
     let skew = SignedDuration::try_from(MAX_CLOCK_SKEW).unwrap_or_default();
     let earliest = at.checked_sub(skew).unwrap_or(at);
@@ -165,9 +164,9 @@ pub(super) mod tests {
         assert!(placed("2026-01-05T23:59:59+05:30[+05:30]"));
         assert!(!placed("2026-01-06T00:00:00+05:30[+05:30]"));
         assert!(!placed("2026-01-04T09:30:00+05:30[+05:30]"));
-        // Where it is said in another zone, the day is another.
+        // In another zone the day differs.
         assert!(placed("2026-01-05T23:59:59+00:00[+00:00]"));
-        // About midnight, the clocks may differ.
+        // Around midnight, the clocks may differ.
         let mut late = intent(true);
         late.at = "2026-01-05T18:29:30Z".parse().unwrap();
         let mut after = order("1");

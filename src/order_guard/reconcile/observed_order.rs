@@ -1,8 +1,8 @@
-//! What is known of one order by all that was seen of it so far.
+//! Everything that has been seen of one order.
 //!
-//! A book may come from a server that is behind the one before, and a postback shows one slice alone. So what was
-//! seen of an order once stays known, whoever read it and whether its caller waits or was answered: it is never
-//! absent after that, and its slices add up.
+//! An order book may come from a server that lags behind an earlier one, and a postback shows a single slice. So an
+//! order that was seen once stays known, whichever search saw it and whether or not its caller still waits: it is
+//! never absent after that, and its slices add up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +13,22 @@ use crate::broker::{Order, OrderId, SlicedOrder};
 /// What is known of one order.
 #[derive(Debug, Clone, Default)]
 pub(in crate::order_guard) struct ObservedOrder {
-    /// The orders that were seen and are this one, or slices of it; each as it was seen last.
+    /// The orders that are this one, or slices of it, each as it was seen last.
     orders: BTreeMap<OrderId, Order>,
-    /// Those whose placement somebody was told of.
+    /// The orders whose placement was reported.
     reported: BTreeSet<OrderId>,
-    /// What was read last before it was sent, as `BookHistory` numbers it.
+    /// The last read before it was sent, by the numbers of `BookHistory`.
     pub(in crate::order_guard) last_read_before_send: u64,
-    /// The broker refused a second sending because it has the first.
+    /// Whether the broker refused a second sending as a duplicate of the first.
     pub(in crate::order_guard) is_known_to_broker: bool,
 }
 
-/// Why a book says nothing of what it does not show.
+/// Why an order is not absent although an order book does not show it.
 pub(in crate::order_guard) const STALE_BOOK: &str =
     "it lacks an order that was seen before, so it is behind";
 
 impl ObservedOrder {
-    /// Adds what these rows show of the order. Says whether they show something of it.
+    /// Records what these rows show of the order. Returns whether they show any of it.
     pub(in crate::order_guard) fn record<'a>(
         &mut self,
         intent: &Intent,
@@ -42,13 +42,13 @@ impl ObservedOrder {
         any
     }
 
-    /// All that was seen of the order.
+    /// Returns everything that was seen of the order.
     pub(in crate::order_guard) fn order_in_book(&self, intent: &Intent) -> Option<OrderInBook> {
         intent.find_in_book(self.orders.values())
     }
 
-    /// All that was seen of the order once a whole book was read, of which `rows` may be this order. If the book is
-    /// behind, what it does not show is not absent.
+    /// Records a complete order book, whose `rows` may be this order, and returns everything that was seen. If the
+    /// order book lags behind, what it does not show is not absent.
     pub(in crate::order_guard) fn merge_book<'a>(
         &mut self,
         intent: &Intent,
@@ -63,12 +63,12 @@ impl ObservedOrder {
         Some(shown)
     }
 
-    /// Whether this book is behind another that was read: it lacks what was seen there.
+    /// Returns whether this order book lags behind an earlier read: it lacks an order that was seen there.
     pub(in crate::order_guard) fn is_ahead_of(&self, book: &[Order]) -> bool {
         self.orders.keys().any(|id| !book.iter().any(|order| order.id == *id))
     }
 
-    /// Somebody is told of the slices that were placed. Says whether one of them is news.
+    /// Marks the placed slices as reported. Returns whether one of them was not reported before.
     pub(in crate::order_guard) fn mark_reported(&mut self, order: &SlicedOrder) -> bool {
         let before = self.reported.len();
         self.reported.extend(order.placed().cloned());

@@ -1,33 +1,34 @@
-//! One look into the order book for everybody who waits for one.
+//! One read of the order book, shared by all waiters (single-flight).
 //!
-//! When a broker falters it loses many orders at once, and each of them would ask for the whole book
-//! again and again. So whoever asks while a look is under way waits, and shares the next one: a look
-//! counts for a caller only if it was sent after the caller asked.
+//! When a broker fails, many orders lose their answers at once, and each would read the whole order book repeatedly.
+//! So a caller that asks while a read is in flight waits and shares the next one: a read counts for a caller only if
+//! it was sent after the caller asked.
 //!
-//! Nobody waits for ever. A look that takes longer than the settle time is taken to hang, and one of
-//! those who wait looks by itself. The others wait for that one, and leave when their own time is up.
+//! No waiter waits for ever. A read that takes longer than the settle time counts as hung, and one of the waiters
+//! reads alone. The others wait for that read, and leave at their own deadline.
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::polling::Polling;
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, Rows};
+use crate::clock::TimedCondvar;
 use crate::quota::Moment;
 
-/// The order book, as it was last read.
+/// The last read of the order book.
 #[derive(Debug, Default)]
 pub(in crate::order_guard) struct SharedOrderBook {
     state: Mutex<State>,
-    /// A look is over.
-    read_finished: Condvar,
+    /// Notified when a read has finished.
+    read_finished: TimedCondvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Numbers the askings and the sendings, so that their order is known even if the clock stands.
+    /// Numbers requests and sendings, so that their order is known even if the clock stands still.
     number: u64,
-    /// The look that is under way.
+    /// The read in flight.
     pending_read: Option<PendingRead>,
     last_read: Option<BookSnapshot>,
 }
@@ -52,12 +53,12 @@ impl State {
 }
 
 impl SharedOrderBook {
-    /// The book, by a look that is sent after this is called. After `until`, nobody waits for a look
-    /// that hangs; and when its caller is to `leave`, not for any look of another.
+    /// Returns the order book from a read that is sent after this call. It waits for a hung read only until `until`,
+    /// and for a read of another caller only until its own caller must leave.
     pub(in crate::order_guard) fn read(
         &self,
         broker: &dyn Broker,
-        patience: &Polling,
+        polling: &Polling,
         search_deadline: Moment,
         caller_deadline: Option<Moment>,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
@@ -69,35 +70,32 @@ impl SharedOrderBook {
                 {
                     return reading.orders.clone();
                 }
-                let now = patience.clock.now();
-                let Some(under_way) = state.pending_read else { break };
+                let now = polling.clock.now();
+                let Some(pending_read) = state.pending_read else { break };
                 if caller_deadline.is_some_and(|leave| now >= leave) {
                     return Err(BrokerError::Transient(ErrorDetail::new(
-                        "another look into the order book was under way when its caller left",
+                        "another read of the order book was in flight when its caller left",
                     )));
                 }
-                let hangs = under_way.sent_at + patience.settle_time;
+                let hangs = pending_read.sent_at + polling.settle_time;
                 if now >= hangs {
                     if now >= search_deadline {
                         return Err(BrokerError::Transient(ErrorDetail::new(
-                            "somebody else's look into the order book does not end",
+                            "the read of the order book by another call does not end",
                         )));
                     }
-                    // One that was sent since is somebody's who was tired of waiting too.
-                    if under_way.send_number < asked {
+                    // A read that was sent since then belongs to another waiter that gave up waiting.
+                    if pending_read.send_number < asked {
                         break;
                     }
                 }
                 let until = if now < hangs { hangs } else { search_deadline };
-                self.wait(
-                    &mut state,
-                    patience,
-                    caller_deadline.map_or(until, |leave| leave.min(until)),
-                );
+                let until = caller_deadline.map_or(until, |leave| leave.min(until));
+                self.read_finished.wait(&mut state, &polling.clock, until);
             }
             let sent = state.next_number();
             state.pending_read =
-                Some(PendingRead { send_number: sent, sent_at: patience.clock.now() });
+                Some(PendingRead { send_number: sent, sent_at: polling.clock.now() });
             sent
         };
         let landing = ReadGuard { book: self, send_number: sent };
@@ -105,13 +103,9 @@ impl SharedOrderBook {
         landing.complete(&orders);
         orders
     }
-
-    fn wait(&self, state: &mut MutexGuard<'_, State>, patience: &Polling, until: Moment) {
-        let _ = self.read_finished.wait_for(state, patience.clock.max_wait(until));
-    }
 }
 
-/// Ends a look, even by a panic, so that the next may begin.
+/// Ends a read, even by a panic, so that the next one may begin.
 struct ReadGuard<'a> {
     book: &'a SharedOrderBook,
     send_number: u64,
@@ -120,7 +114,7 @@ struct ReadGuard<'a> {
 impl ReadGuard<'_> {
     fn complete(self, orders: &Result<Arc<Rows<Order>>, BrokerError>) {
         let mut state = self.book.state.lock();
-        // One that was taken to hang may come after a later one.
+        // A read that counted as hung may finish after a later one.
         if state.last_read.as_ref().is_none_or(|last| last.send_number < self.send_number) {
             state.last_read =
                 Some(BookSnapshot { send_number: self.send_number, orders: orders.clone() });
@@ -131,11 +125,13 @@ impl ReadGuard<'_> {
 impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.book.state.lock();
-        if state.pending_read.is_some_and(|under_way| under_way.send_number == self.send_number) {
+        if state
+            .pending_read
+            .is_some_and(|pending_read| pending_read.send_number == self.send_number)
+        {
             state.pending_read = None;
         }
-        drop(state);
-        self.book.read_finished.notify_all();
+        self.book.read_finished.notify_all(state);
     }
 }
 
@@ -152,19 +148,19 @@ mod tests {
     fn a_sound_look_is_waited_for_even_when_ones_own_time_is_up() {
         let clock = ManualClock::new();
         let settle = Duration::from_secs(10);
-        let patience = Polling { clock: clock.clone().into(), settle_time: settle };
+        let polling = Polling { clock: clock.clone().into(), settle_time: settle };
         let (book, now) = (SharedOrderBook::default(), clock.now());
-        let ((began, begins), (go_on, told)) = (channel::<()>(), channel::<()>());
+        let ((began, begins), (go_on, notified)) = (channel::<()>(), channel::<()>());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(2).returning(move || {
             let _ = began.send(());
-            let _ = told.recv(); // Until the other end is dropped.
+            let _ = notified.recv(); // Until the other end is dropped.
             Ok(Rows::default())
         });
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| book.read(&mock, &patience, now + settle, None));
+            let first = scope.spawn(|| book.read(&mock, &polling, now + settle, None));
             begins.recv().unwrap();
-            let second = scope.spawn(|| book.read(&mock, &patience, now, None));
+            let second = scope.spawn(|| book.read(&mock, &polling, now, None));
             // The first has asked and sent, the second has asked.
             while book.state.lock().number < 3 {
                 std::thread::yield_now();
@@ -179,18 +175,18 @@ mod tests {
     fn one_alone_looks_in_place_of_a_look_that_hangs() {
         let clock = ManualClock::new();
         let settle = Duration::from_secs(10);
-        let patience = Polling { clock: clock.clone().into(), settle_time: settle };
+        let polling = Polling { clock: clock.clone().into(), settle_time: settle };
         let (book, until) = (SharedOrderBook::default(), clock.now() + settle * 5);
-        let ((began, begins), (go_on, told)) = (channel::<()>(), channel::<()>());
+        let ((began, begins), (go_on, notified)) = (channel::<()>(), channel::<()>());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(2).returning(move || {
             let _ = began.send(());
-            let _ = told.recv();
+            let _ = notified.recv();
             Ok(Rows::default())
         });
         std::thread::scope(|scope| {
-            let (book, mock, patience) = (&book, &mock, &patience);
-            let read = move || book.read(mock, patience, until, None);
+            let (book, mock, polling) = (&book, &mock, &polling);
+            let read = move || book.read(mock, polling, until, None);
             let number = || book.state.lock().number;
             let first = scope.spawn(read);
             begins.recv().unwrap();
@@ -198,11 +194,11 @@ mod tests {
             while number() < 4 {
                 std::thread::yield_now();
             }
-            // Asked three times and sent twice, however late it gets.
+            // Three requests and two sendings, however late.
             while !others.iter().any(|other| other.is_finished()) {
                 clock.advance(Duration::from_millis(100));
-                assert!(number() <= 5, "the second look hangs too, and a third was sent");
-                std::thread::sleep(Duration::from_millis(1)); // So often they look at the clock.
+                assert!(number() <= 5, "the second read hangs too, and a third was sent");
+                std::thread::sleep(Duration::from_millis(1)); // How often they read the clock.
             }
             assert!(clock.now() >= until && !first.is_finished());
             drop(go_on);
@@ -213,15 +209,15 @@ mod tests {
 
     #[test]
     fn a_look_that_panics_lets_the_next_one_begin() {
-        let patience =
+        let polling =
             Polling { clock: ManualClock::new().into(), settle_time: Duration::from_secs(10) };
-        let (book, until) = (SharedOrderBook::default(), patience.clock.now());
+        let (book, until) = (SharedOrderBook::default(), polling.clock.now());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| panic!("in the broker"));
-        let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &patience, until, None));
+        let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &polling, until, None));
         std::panic::catch_unwind(read).unwrap_err();
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
-        assert!(book.read(&mock, &patience, until, None).is_ok());
+        assert!(book.read(&mock, &polling, until, None).is_ok());
     }
 }

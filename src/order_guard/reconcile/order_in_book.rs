@@ -1,4 +1,4 @@
-//! What a book shows of an order that was meant: one order, or the slices of it.
+//! What an order book shows of an order: the order itself, or its slices.
 
 use rust_decimal::Decimal;
 
@@ -8,33 +8,33 @@ use crate::broker::{
     ErrorDetail, LookupResult, Order, OrderLookup, OrderStatus, Slice, SliceOutcome, SlicedOrder,
 };
 
-/// Whether something of the order is, or was, in the market.
+/// Returns whether a part of the order is, or was, in the market.
 pub(super) fn is_live(order: &Order) -> bool {
     order.status != OrderStatus::Rejected || !order.filled_quantity.is_zero()
 }
 
-/// What a book shows of an order.
+/// What an order book shows of one order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::order_guard) struct OrderInBook {
-    /// The order, or the slices of it that are in the book.
+    /// The order, or those of its slices that are in the order book.
     pub(in crate::order_guard) order: SlicedOrder,
-    /// The quantity that was asked for and that the book does not show.
+    /// The ordered quantity that the order book does not show.
     pub(in crate::order_guard) missing: Decimal,
-    /// Why the rest is not absent, in words: an order of it shows no quantity, say.
+    /// Why the missing quantity is not absent; for example, one of the orders shows no quantity.
     pub(in crate::order_guard) missing_doubt: Option<&'static str>,
-    /// It may not be the last word: there is a rest, or all that is there are slices that were refused,
-    /// while the others may be on their way.
+    /// Whether it may change: a quantity is missing, or there are only rejected slices, while others may still be on
+    /// their way.
     pub(super) is_inconclusive: bool,
 }
 
 impl OrderInBook {
-    /// Whether it is the last word before the settle time is over. Where the order was sent `twice`, one that was
-    /// refused may be the second, and the first still on its way.
+    /// Returns whether it is final before the settle time is over. If the order was sent `twice`, a rejected one may
+    /// be the second sending, while the first is still on its way.
     pub(in crate::order_guard) fn is_final(&self, twice: bool) -> bool {
         !self.is_inconclusive && (!twice || self.order.placed().next().is_some())
     }
 
-    /// The whole order, with what the book does not show as one more slice.
+    /// Returns the whole order, with the missing quantity as one more slice.
     pub(in crate::order_guard) fn with_missing(self, slice: impl FnOnce() -> Slice) -> SlicedOrder {
         let Self { mut order, missing: rest, .. } = self;
         if !rest.is_zero() {
@@ -45,11 +45,11 @@ impl OrderInBook {
 }
 
 impl Intent {
-    /// What a book shows of the order of this intent; `None` if it shows nothing.
+    /// Returns what an order book shows of the order of this intent; `None` if nothing.
     ///
-    /// There may be several of its tag. One that lives speaks before one that was rejected, and among
-    /// those one that belongs to no other: the others are its legs. If it was to be sliced, or there are
-    /// only slices, all of them are the order.
+    /// There may be several orders with its tag. A live one wins over a rejected one, and among those, one without a
+    /// parent: the others are its legs. If the order was to be sliced, or there are only slices, all of them are the
+    /// order.
     pub(super) fn find_in_book<'a>(
         &self,
         book: impl IntoIterator<Item = &'a Order>,
@@ -69,11 +69,11 @@ impl Intent {
         })
     }
 
-    /// The orders of the book as the slices of this one.
+    /// Returns the orders as the slices of this one.
     fn as_slices(&self, ours: &[&Order]) -> OrderInBook {
         let named = |order: &&Order| order.parent.clone();
         let parent = match ours {
-            // The first slice, or an order that needed no slicing.
+            // The first slice, or an order that was not sliced.
             [only] => only.parent.clone().or_else(|| Some(only.id.clone())),
             several => {
                 let parent = several.iter().find_map(named);
@@ -82,7 +82,7 @@ impl Intent {
             }
         };
         let is_parent = |order: &Order| parent.as_ref() == Some(&order.id);
-        // A parent of the whole quantity is no slice, but a name for them. At Kite it is the first slice.
+        // A parent of the whole quantity only groups the slices. At Kite the parent is the first slice.
         let is_slice = |order: &&Order| {
             ours.len() == 1 || !is_parent(order) || order.quantity < self.order.quantity
         };
@@ -104,7 +104,7 @@ impl Intent {
         }
     }
 
-    /// The same answer, with the tag by which slices of unknown outcome are to be looked for.
+    /// Adds the tag for the lookup to slices of unknown outcome.
     pub(in crate::order_guard) fn with_lookup(&self, mut order: SlicedOrder) -> SlicedOrder {
         for slice in &mut order.slices {
             if let SliceOutcome::Unknown(detail) = &mut slice.outcome {
@@ -117,7 +117,7 @@ impl Intent {
     }
 }
 
-/// What became of an order in the book when it was placed.
+/// Returns the outcome of the placement of an order in the order book.
 fn to_slice(order: &Order) -> Slice {
     let slice = if is_live(order) {
         Slice::placed(order.id.clone())

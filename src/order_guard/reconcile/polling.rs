@@ -1,4 +1,4 @@
-//! When to look, and when a look is the last word.
+//! When to read the order book, and when a read ends the search.
 
 use std::time::Duration;
 
@@ -7,42 +7,40 @@ use crate::broker::{Absence, BrokerError};
 use crate::clock::Clock;
 use crate::quota::Moment;
 
-/// The pause after the first look. Each is twice the one before, up to [`MAX_PAUSE`].
+/// The pause after the first read. Each pause is twice the one before, up to [`MAX_PAUSE`].
 const INITIAL_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// How often a look that would be the last word may fail before there is no word; and how often in a row
-/// the broker may say that nothing will work until somebody mends it, before it is believed: the page of
-/// a gateway says so too, and the next look passes it by.
+/// How many final reads may fail before the search ends without a result; and how many fatal answers in a row are
+/// ignored: the error page of a gateway looks fatal too, and the next read may get past it.
 const MAX_FINAL_FAILURES: u32 = 5;
 
-/// What one look has shown.
+/// What one read has shown.
 #[derive(Debug)]
 pub(in crate::order_guard) enum Observation<A> {
     /// The answer.
     Conclusive(A),
-    /// Nothing yet.
+    /// The write is not there yet.
     NotFound,
-    /// Something, from which nobody can tell; in words.
+    /// Something ambiguous, described.
     Unclear(String),
-    /// The look itself failed, and says nothing.
+    /// The read itself failed, which is no evidence.
     Failed(BrokerError),
 }
 
-/// Why there is no answer.
+/// Why a search has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::order_guard) enum Unresolved {
-    /// The broker was asked after the settle time, twice, and shows no trace.
+    /// Two reads after the settle time show no trace.
     Absent(Absence),
-    /// The caller left before that. The broker shows no trace so far.
+    /// The caller left before that. There is no trace so far.
     NotYet,
-    /// The broker was asked after the settle time, or last before the caller left, and shows something that does
-    /// not tell.
+    /// The last read, after the settle time or before the caller left, shows something ambiguous.
     Unclear(String),
-    /// The broker could not be asked in time; the last failure.
+    /// No read succeeded in time; the last failure.
     Unreadable(BrokerError),
 }
 
-/// How long to wait for a write to show, on which clock.
+/// How long to wait for a write to appear, and by which clock.
 #[derive(Debug, Clone)]
 pub(in crate::order_guard) struct Polling {
     pub(in crate::order_guard) clock: Clock,
@@ -50,9 +48,9 @@ pub(in crate::order_guard) struct Polling {
 }
 
 impl Polling {
-    /// Looks until there is an answer, until the `evidence` says that there is none, or until the caller is to
-    /// `leave`; then once more. Each look is told what it would say. One after the settle time is tried a few times;
-    /// the others are made up for by the next.
+    /// Reads until there is a result, until the `evidence` proves absence, or until the caller must leave; then once
+    /// more. Each read is passed what it would prove. A failed read after the settle time is repeated a few times; an
+    /// earlier one is replaced by the next.
     pub(in crate::order_guard) fn poll_until_settled<A>(
         &self,
         evidence: &mut Evidence,
@@ -95,7 +93,7 @@ impl Polling {
                 }
             };
             let now = self.clock.now();
-            // Not past the moment from which a look counts for more, unless the broker asked for that.
+            // Not beyond the moment of the next read that counts, unless the broker asked for a longer wait.
             let due = evidence.next_conclusive_at(self.settle_time).since(now);
             let wait = if due.is_zero() { pause } else { pause.min(due) };
             let wait = wait.max(asked);
@@ -108,14 +106,13 @@ impl Polling {
         }
     }
 
-    /// Until when somebody else's look that hangs is waited for, by a search that begins now: the settle time, and
-    /// as long again for the last word.
+    /// Returns until when a search that begins now waits for a hung read of another: twice the settle time.
     pub(in crate::order_guard) fn search_deadline(&self) -> Moment {
         self.clock.now() + self.settle_time.saturating_mul(2)
     }
 
-    /// The broker, or a lane whose breaker is open, may say when to come back. For longer than the
-    /// settle time nobody is waited for at once: the caller waits too.
+    /// Returns the wait that the broker, or a lane with an open breaker, asked for: the settle time at most, because
+    /// a caller is waiting.
     fn requested_wait(&self, error: &BrokerError) -> Duration {
         let wait = match error {
             BrokerError::Throttled { retry_after, .. } => *retry_after,
@@ -144,18 +141,18 @@ mod tests {
         }
     }
 
-    /// Runs to the end, and gives when the looks were sent, in milliseconds.
+    /// Runs to the end, and returns when the reads were sent, in milliseconds.
     fn run_polls(
-        mut look: impl FnMut(Duration, usize) -> Observation<u8>,
+        mut read: impl FnMut(Duration, usize) -> Observation<u8>,
     ) -> (Result<u8, Unresolved>, Vec<u128>) {
         let clock = ManualClock::auto_advancing();
         let since = clock.now();
-        let patience = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
         let mut sent = Vec::new();
-        let answer = patience.poll_until_settled(&mut Evidence::starting_at(since), None, |_| {
+        let answer = polling.poll_until_settled(&mut Evidence::starting_at(since), None, |_| {
             let at = clock.now().since(since);
             sent.push(at.as_millis());
-            look(at, sent.len())
+            read(at, sent.len())
         });
         (answer, sent)
     }
@@ -171,15 +168,15 @@ mod tests {
     #[test]
     fn a_look_under_way_as_the_time_passes_is_not_the_last() {
         let clock = ManualClock::auto_advancing();
-        let patience = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
         let mut looked = 0;
         let evidence = &mut Evidence::starting_at(clock.now());
-        let answer: Result<(), _> = patience.poll_until_settled(evidence, None, |_| {
+        let answer: Result<(), _> = polling.poll_until_settled(evidence, None, |_| {
             looked += 1;
             clock.advance(Duration::from_secs(60));
             Observation::NotFound
         });
-        // The second is the first to count, and the third comes too soon after its answer.
+        // The second read is the first that counts, and the third is too soon after its answer.
         assert_eq!((absence(&answer).reads, looked), (4, 4));
     }
 
@@ -193,7 +190,7 @@ mod tests {
             }
         };
         assert_eq!(run_polls(late).0, Ok(1));
-        // Nor is it the last word.
+        // Nor does it end the search.
         let (answer, sent) = run_polls(|at, _| match at {
             at if at < SETTLE => Observation::NotFound,
             _ => Observation::Failed(transient()),
@@ -210,12 +207,12 @@ mod tests {
     #[test]
     fn search_goes_on_where_the_last_one_ended() {
         let clock = ManualClock::auto_advancing();
-        let patience = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
         let mut evidence = Evidence::starting_at(clock.now());
         let mut search = |leave: Duration, fails: bool| {
             let (began, mut looked) = (clock.now(), 0);
             let answer: Result<(), _> =
-                patience.poll_until_settled(&mut evidence, Some(began + leave), |_| {
+                polling.poll_until_settled(&mut evidence, Some(began + leave), |_| {
                     looked += 1;
                     if fails { Observation::Failed(transient()) } else { Observation::NotFound }
                 });
@@ -224,10 +221,10 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(search(second, false), (Err(Unresolved::NotYet), 4, second));
         assert_eq!(search(second, true), (Err(Unresolved::Unreadable(transient())), 4, second));
-        // One look each.
+        // One read each.
         assert_eq!(search(Duration::ZERO, false), (Err(Unresolved::NotYet), 1, Duration::ZERO));
         clock.advance(SETTLE);
-        // The first that counts, and after a second, the last.
+        // The first that counts, and after a second, the last one.
         assert_eq!(search(Duration::ZERO, false), (Err(Unresolved::NotYet), 1, Duration::ZERO));
         clock.advance(second);
         let (answer, looked, _) = search(Duration::ZERO, false);

@@ -1,4 +1,4 @@
-//! What became of a write whose answer is lost.
+//! The outcome of a write whose answer was lost.
 
 use super::amendment;
 use super::evidence::Evidence;
@@ -12,56 +12,56 @@ use crate::order_guard::pending::ClaimedIntent;
 use crate::order_guard::state::PlacementQuery;
 
 impl<B: Broker> OrderGuard<B> {
-    /// What became of an order whose answer is `lost`, slice by slice. Where the broker enforces unique
-    /// tags it is sent `again`, once.
+    /// Finds the outcome of an order whose answer was `lost`, slice by slice. If the broker enforces unique tags, the
+    /// order is sent `again`, once.
     pub(in crate::order_guard) fn resolve_placement(
         &self,
-        flight: &ClaimedIntent<'_>,
+        claimed: &ClaimedIntent<'_>,
         lost: BrokerError,
         again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
     ) -> Result<SlicedOrder, BrokerError> {
         let shared = self.state();
         let mut twice = false;
-        let intent = &*flight.intent;
+        let intent = &*claimed.intent;
         if let TagSupport::Unique { duplicate } = shared.order_tags.support() {
             match again() {
                 Ok(order) => return Ok(order),
-                // Any other refusal leaves open what became of the first.
+                // Any other refusal leaves the outcome of the first sending open.
                 Err(error) => {
                     let is_there = is_duplicate_rejection(&error, duplicate);
-                    flight.with_observed(|known| known.is_known_to_broker = is_there);
+                    claimed.with_observed(|known| known.is_known_to_broker = is_there);
                     twice = error.was_sent() != Sent::No;
                 }
             }
         }
         let sought = PlacementQuery { intent, was_resent: twice, lost_detail: lost.detail() };
         let mut evidence = Evidence::starting_at(shared.polling.clock.now());
-        // Before the search, too: a panic may end it.
-        flight.set_evidence(evidence);
+        // Stored before the search too, since a panic may end it.
+        claimed.set_evidence(evidence);
         let (until, leave) = (shared.polling.search_deadline(), self.caller_deadline());
-        let begun = flight.with_observed(|known| known.last_read_before_send);
+        let begun = claimed.with_observed(|known| known.last_read_before_send);
         let settled = shared.search(&mut evidence, leave, |turn| {
             let book = match shared.read_book(self.lookup_broker(), until, leave) {
                 Ok(book) => book,
                 Err(error) => return Observation::Failed(error),
             };
             let rows = shared.candidates(intent, begun, &book);
-            match shared.observe_order(sought, flight, &rows, &book, turn) {
+            match shared.observe_order(sought, claimed, &rows, &book, turn) {
                 Observation::Conclusive(order) => Observation::Conclusive(Ok(order)),
                 Observation::NotFound => Observation::NotFound,
                 Observation::Unclear(words) => Observation::Unclear(words),
                 Observation::Failed(error) => Observation::Failed(error),
             }
         });
-        flight.set_evidence(evidence);
-        settled.unwrap_or_else(|unsettled| {
+        claimed.set_evidence(evidence);
+        settled.unwrap_or_else(|unresolved| {
             let is_of_today = shared.pending_intents.is_in_todays_book(intent.at);
-            let is_there = flight.with_observed(|known| known.is_known_to_broker);
+            let is_there = claimed.with_observed(|known| known.is_known_to_broker);
             let words = match is_there {
                 true => shared.describe_hidden(intent),
-                false => shared.describe(intent, &unsettled),
+                false => shared.describe(intent, &unresolved),
             };
-            let seen = match unsettled {
+            let seen = match unresolved {
                 Unresolved::Absent(absence) if is_of_today && !is_there => {
                     LookupResult::Absent(absence)
                 }
@@ -71,7 +71,8 @@ impl<B: Broker> OrderGuard<B> {
                 }
                 Unresolved::Unreadable(_) => LookupResult::Unreadable,
             };
-            match flight.with_observed(|known| shared.partial_result(known, intent, (&words, seen)))
+            match claimed
+                .with_observed(|known| shared.partial_result(known, intent, (&words, seen)))
             {
                 Some(order) => Ok(order),
                 None => Err(unresolved_error(lost, &words, Some(intent.tag.clone()), seen)),
@@ -79,8 +80,8 @@ impl<B: Broker> OrderGuard<B> {
         })
     }
 
-    /// Cancels an order by `send`, and once more if the outcome is unknown: two cancellations do what one
-    /// does, and the caller wants to be out. After that the order is looked at.
+    /// Cancels an order by `send`, and once more if the outcome is unknown: a cancellation is idempotent, and the
+    /// caller wants to exit. After that it reads the order.
     pub(in crate::order_guard) fn cancel_and_resolve(
         &self,
         id: &OrderId,
@@ -95,30 +96,30 @@ impl<B: Broker> OrderGuard<B> {
         }
     }
 
-    /// What became of a write to an order that has an id, by looks at the order.
+    /// Finds the outcome of a write to an order that has an id, by reading the order.
     pub(in crate::order_guard) fn resolve_by_id<A>(
         &self,
         id: &OrderId,
         lost: BrokerError,
         verdict: impl Fn(&Order) -> Observation<Result<A, BrokerError>>,
     ) -> Result<A, BrokerError> {
-        let patience = &self.state().polling;
+        let polling = &self.state().polling;
         let mut last = None;
-        let evidence = &mut Evidence::starting_at(patience.clock.now());
-        let settled = patience.poll_until_settled(evidence, self.caller_deadline(), |_| match self
+        let evidence = &mut Evidence::starting_at(polling.clock.now());
+        let settled = polling.poll_until_settled(evidence, self.caller_deadline(), |_| match self
             .lookup_broker()
             .order(id)
         {
             Ok(order) => {
-                let look = verdict(&order);
+                let read = verdict(&order);
                 last = Some(order.status);
-                look
+                read
             }
             Err(error) => Observation::Failed(error),
         });
-        settled.unwrap_or_else(|unsettled| {
-            let settle = patience.settle_time;
-            let (words, seen) = match (unsettled, last) {
+        settled.unwrap_or_else(|unresolved| {
+            let settle = polling.settle_time;
+            let (words, seen) = match (unresolved, last) {
                 (Unresolved::Absent(absence), status) => {
                     let words = match status {
                         Some(status) => format!("order {id} is {status} and as before"),
@@ -143,7 +144,7 @@ impl<B: Broker> OrderGuard<B> {
     }
 }
 
-/// Whether nobody knows if it was done.
+/// Returns whether the outcome is unknown.
 pub(in crate::order_guard) fn is_outcome_unknown(error: &BrokerError) -> bool {
     error.was_sent() == Sent::Unknown
 }
@@ -152,8 +153,8 @@ fn is_duplicate_rejection(error: &BrokerError, code: &str) -> bool {
     matches!(error, BrokerError::Rejected(detail) if detail.code.as_deref() == Some(code))
 }
 
-/// The error `lost`, with what is known besides. Where the book was read cleanly and does not show the write,
-/// that is more than an unknown outcome.
+/// Returns the error `lost` with what the search has found. If clean reads do not show the write, the error is
+/// `Absent`.
 pub(in crate::order_guard) fn unresolved_error(
     lost: BrokerError,
     words: &str,

@@ -1,17 +1,17 @@
-//! The half-open state: a few probes, and what they came to.
+//! The half-open state: a few probes and their outcomes. `machine.rs` owns it.
 //!
-//! Each probe has a deadline, and the whole has an end. So whatever becomes of the probes, there is a
-//! moment at which it is decided.
+//! Each probe has a deadline, and the half-open period has an end. So there is always a moment at
+//! which the period is decided, even if no probe returns.
 
 use super::policy::BreakerPolicy;
 use crate::quota::Moment;
 
-/// One time of being half open.
+/// One half-open period.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HalfOpen {
     pub(super) started_at: Moment,
     ends_at: Moment,
-    /// Those under way, in the order of their deadlines.
+    /// The probes in flight, in the order of their deadlines.
     probes: Vec<PendingProbe>,
     probes_sent: u64,
     successes: u32,
@@ -23,24 +23,24 @@ struct PendingProbe {
     deadline: Moment,
 }
 
-/// What time alone has decided.
+/// The outcome of a half-open period that passing time alone decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeVerdict {
-    /// A probe did not come back in time.
+    /// A probe did not return before its deadline.
     Failed,
-    /// It was over, some probe had succeeded and none had failed.
+    /// The period ended. At least one probe succeeded, and none failed.
     Succeeded,
-    /// It was over, and no probe told anything.
+    /// The period ended without an outcome of any probe.
     Inconclusive,
 }
 
 impl HalfOpen {
     pub(super) fn new(config: &BreakerPolicy, now: Moment) -> Self {
-        let ends = now + config.max_half_open;
-        Self { started_at: now, ends_at: ends, probes: Vec::new(), probes_sent: 0, successes: 0 }
+        let ends_at = now + config.max_half_open;
+        Self { started_at: now, ends_at, probes: Vec::new(), probes_sent: 0, successes: 0 }
     }
 
-    /// Lets one more probe through, if there may be one. Gives its number.
+    /// Admits one more probe, if the limit allows. Returns its number.
     pub(super) fn admit(&mut self, config: &BreakerPolicy, now: Moment) -> Option<u64> {
         if self.is_full(config) {
             return None;
@@ -55,18 +55,18 @@ impl HalfOpen {
         self.probes.len() >= config.probes as usize
     }
 
-    /// A probe is back, whatever it brought.
+    /// Removes a probe that returned, whatever its outcome.
     pub(super) fn on_probe_returned(&mut self, probe: Option<u64>) {
-        self.probes.retain(|known| Some(known.number) != probe);
+        self.probes.retain(|pending| Some(pending.number) != probe);
     }
 
-    /// A probe succeeded. Says whether that is enough of them.
+    /// Counts a successful probe. Returns whether enough probes have succeeded.
     pub(super) fn on_success(&mut self, config: &BreakerPolicy) -> bool {
         self.successes += 1;
         self.successes >= config.probes
     }
 
-    /// When it is decided, if no probe comes back before.
+    /// Returns when and how the period is decided if no further probe returns.
     pub(super) fn decision(&self) -> (Moment, ProbeVerdict) {
         match self.probes.first() {
             Some(probe) if probe.deadline <= self.ends_at => (probe.deadline, ProbeVerdict::Failed),

@@ -1,19 +1,20 @@
-//! The states of the breaker, and the ways between them.
+//! The states of the circuit breaker and their transitions.
 //!
 //! ```text
-//!            enough failed                     the time is over, and a call comes
+//!            enough calls failed               the open time is over, and a call comes
 //!   closed ----------------> open ----------------------------------------------> half open
 //!      ^                      ^                                                    |     |
-//!      |                      +------- a probe failed, or did not come back -------+     |
+//!      |                      +------ a probe failed, or did not return in time ---+     |
 //!      +------------------------------- enough probes succeeded -------------------------+
 //! ```
 //!
-//! An exit is let through in every state: see [`CircuitBreaker::admit_exit`]. One that is answered while the breaker
-//! is open ends that state at once, as the broker can be reached; one that is not changes nothing then.
+//! An exit is admitted in every state, see [`CircuitBreaker::admit_exit`]. An exit that succeeds
+//! while the breaker is open ends the open state at once, because the broker can be reached. A
+//! failed exit then changes nothing.
 //!
-//! Nothing happens by itself: what time decides is made up for at the next look, as of the moment at
-//! which it was due. Each change of state begins a new generation, and an outcome of an older one
-//! changes nothing.
+//! No timer runs. Transitions due by time are applied by the next method call, as of the moment at
+//! which they were due. Each transition begins a new generation, and outcomes of older generations
+//! are ignored.
 
 use std::time::Duration;
 
@@ -28,9 +29,9 @@ use crate::resilience::random::scale;
 use crate::resilience::rolling::RollingCounter;
 use crate::resilience::validate::PolicyError;
 
-/// A circuit breaker at work. A pure state machine: every method is told the time.
+/// A circuit breaker: a pure state machine whose methods take the current time.
 ///
-/// Should the time it is told ever go back, it takes the latest that it has heard.
+/// If the time passed in goes back, the latest time so far counts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +42,7 @@ use crate::resilience::validate::PolicyError;
 /// let mut breaker = CircuitBreaker::new(config, 0)?;
 /// let (now, took) = (Moment::ORIGIN, Duration::from_millis(40));
 ///
-/// // Two failures in a row open it, and who comes then is told when to come back.
+/// // Two failures in a row open it, and a rejected caller gets the time to come back.
 /// for _ in 0..2 {
 ///     let admission = breaker.admit(now).unwrap();
 ///     breaker.record(admission, now, CallOutcome::Failure, took);
@@ -61,9 +62,9 @@ pub struct CircuitBreaker {
     mode: BreakerMode,
     state: State,
     generation: u64,
-    /// How many times it opened without having been closed for a window.
+    /// How many times it has opened since it was last closed for a whole window.
     times_opened: u32,
-    /// When the last trial began that failed, unless it has been closed since.
+    /// The start of the last failed half-open period, unless the breaker has been closed since.
     last_failed_half_open: Option<Moment>,
     random: u64,
     latest: Moment,
@@ -76,28 +77,28 @@ enum State {
     HalfOpen(HalfOpen),
 }
 
-/// What is seen of the calls while it is closed.
+/// The statistics of the closed state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ClosedStats {
     closed_since: Moment,
     recent: RollingCounter<CallCounts>,
-    /// How many failed one after the other, up to now.
+    /// The number of failures in a row up to now.
     failures_in_a_row: u32,
 }
 
 impl CircuitBreaker {
-    /// Closed, unless the mode says otherwise. `luck` is any number; it spreads the times of
-    /// breakers that open together.
+    /// Creates a breaker in the closed state, unless the mode overrides it. `random` is uniformly
+    /// distributed. It spreads the open times of breakers that open together.
     ///
     /// # Errors
-    /// The settings make no sense, see [`BreakerPolicy::check`].
-    pub fn new(config: BreakerPolicy, luck: u64) -> Result<Self, PolicyError> {
+    /// Fails if the policy is invalid, see [`BreakerPolicy::check`].
+    pub fn new(config: BreakerPolicy, random: u64) -> Result<Self, PolicyError> {
         config.check()?;
-        Ok(Self::from_checked(config, luck))
+        Ok(Self::from_checked(config, random))
     }
 
-    /// Of settings that were checked.
-    pub(crate) fn from_checked(config: BreakerPolicy, luck: u64) -> Self {
+    /// Creates a breaker from a policy that was validated before.
+    pub(crate) fn from_checked(config: BreakerPolicy, random: u64) -> Self {
         let state = State::Closed(ClosedStats::new(&config, Moment::ORIGIN));
         let mode = config.mode;
         let latest = Moment::ORIGIN;
@@ -108,15 +109,15 @@ impl CircuitBreaker {
             generation: 0,
             times_opened: 0,
             last_failed_half_open: None,
-            random: luck,
+            random,
             latest,
         }
     }
 
-    /// Whether a call would be let through now. Only looks.
+    /// Returns whether a call would be admitted now. Does not admit one.
     ///
     /// # Errors
-    /// It would not; says when to come back.
+    /// If it would not, with the time to come back.
     pub fn when(&mut self, now: Moment) -> Result<(), CallNotPermitted> {
         let now = self.advance_to(now);
         match (self.mode, &self.state) {
@@ -124,17 +125,19 @@ impl CircuitBreaker {
             (BreakerMode::Automatic, State::Open { until }) if now < *until => {
                 Err(CallNotPermitted::Open { until: *until })
             }
-            (BreakerMode::Automatic, State::HalfOpen(trial)) if trial.is_full(&self.config) => {
-                Err(CallNotPermitted::Probing { until: trial.decision().0 })
+            (BreakerMode::Automatic, State::HalfOpen(half_open))
+                if half_open.is_full(&self.config) =>
+            {
+                Err(CallNotPermitted::Probing { until: half_open.decision().0 })
             }
             _ => Ok(()),
         }
     }
 
-    /// Lets a call through, or not. Ask right before it is sent.
+    /// Admits or rejects a call. Call this right before the call is sent.
     ///
     /// # Errors
-    /// It must not be sent; says when to come back.
+    /// If the call must not be sent, with the time to come back.
     pub fn admit(&mut self, now: Moment) -> Result<Admission, CallNotPermitted> {
         self.when(now)?;
         let now = self.latest;
@@ -142,18 +145,18 @@ impl CircuitBreaker {
             self.set_state(State::HalfOpen(HalfOpen::new(&self.config, now)));
         }
         let probe = match &mut self.state {
-            State::HalfOpen(trial) => trial.admit(&self.config, now),
+            State::HalfOpen(half_open) => half_open.admit(&self.config, now),
             State::Closed(_) | State::Open { .. } => None,
         };
         Ok(Admission { generation: self.generation, probe })
     }
 
-    /// Lets a call through that must not be refused for the broker's sake, such as the cancellation of an
-    /// order. It is a probe if one is due, and goes without being one if not: its outcome counts all the
-    /// same.
+    /// Admits a call that must not be rejected to protect the broker, such as the cancellation of
+    /// an order. It is a probe if one is due, and is admitted without being one otherwise. Its
+    /// outcome counts in either case.
     ///
     /// # Errors
-    /// The breaker was forced open by hand.
+    /// If the breaker was forced open.
     ///
     /// ```
     /// use std::time::Duration;
@@ -167,7 +170,7 @@ impl CircuitBreaker {
     /// breaker.record(call, now, CallOutcome::Failure, took);
     /// assert!(breaker.admit(now).is_err());
     ///
-    /// // An exit goes, and its answer shows that the broker can be reached.
+    /// // An exit is admitted, and its answer shows that the broker can be reached.
     /// let exit = breaker.admit_exit(now).unwrap();
     /// breaker.record(exit, now, CallOutcome::Success, took);
     /// assert_eq!(breaker.state(now), BreakerState::HalfOpen);
@@ -182,8 +185,8 @@ impl CircuitBreaker {
         }
     }
 
-    /// What became of a call, and how long it took from dispatch to answer. A call that was not sent
-    /// after all gives its admission back with [`CallOutcome::Ignored`].
+    /// Records the outcome of a call, and how long it took from dispatch to answer. For a call that
+    /// was not sent after all, record [`CallOutcome::Ignored`].
     pub fn record(
         &mut self,
         admission: Admission,
@@ -197,52 +200,52 @@ impl CircuitBreaker {
         }
         let slow = self.config.is_slow(took);
         match &mut self.state {
-            State::Closed(watch) => {
-                watch.record_outcome(now, outcome, slow);
-                let counts = watch.counts(now);
+            State::Closed(stats) => {
+                stats.record_outcome(now, outcome, slow);
+                let counts = stats.counts(now);
                 let trips = outcome != CallOutcome::Ignored
-                    && self.config.trips(&counts, watch.failures_in_a_row);
+                    && self.config.trips(&counts, stats.failures_in_a_row);
                 if trips && self.mode == BreakerMode::Automatic {
                     self.open(now);
                 }
             }
-            State::HalfOpen(trial) => {
-                trial.on_probe_returned(admission.probe);
+            State::HalfOpen(half_open) => {
+                half_open.on_probe_returned(admission.probe);
                 match outcome {
                     CallOutcome::Ignored => {}
                     CallOutcome::Success if !slow => {
-                        if trial.on_success(&self.config) {
+                        if half_open.on_success(&self.config) {
                             self.close(now);
                         }
                     }
                     CallOutcome::Success | CallOutcome::Failure => self.open(now),
                 }
             }
-            // Opening began a generation in which nothing but exits was let through.
+            // Opening began a generation in which only exits were admitted.
             State::Open { .. } => {
                 if outcome == CallOutcome::Success && !slow {
-                    let mut trial = HalfOpen::new(&self.config, now);
-                    match trial.on_success(&self.config) {
+                    let mut half_open = HalfOpen::new(&self.config, now);
+                    match half_open.on_success(&self.config) {
                         true => self.close(now),
-                        false => self.set_state(State::HalfOpen(trial)),
+                        false => self.set_state(State::HalfOpen(half_open)),
                     }
                 }
             }
         }
     }
 
-    /// When time alone will change what [`when`](Self::when) says, if it will: the next moment to look
-    /// again. It lies after `now`.
+    /// Returns the next moment after `now` at which time alone changes the result of
+    /// [`when`](Self::when), if there is one.
     pub fn next_change(&mut self, now: Moment) -> Option<Moment> {
         let now = self.advance_to(now);
         match &self.state {
             State::Open { until } if *until > now => Some(*until),
-            State::HalfOpen(trial) => Some(trial.decision().0),
+            State::HalfOpen(half_open) => Some(half_open.decision().0),
             State::Open { .. } | State::Closed(_) => None,
         }
     }
 
-    /// What it does at the moment. Forced open is open, forced closed and disabled are closed.
+    /// Returns the current state. Forced open counts as open, forced closed and disabled as closed.
     pub fn state(&mut self, now: Moment) -> BreakerState {
         let now = self.advance_to(now);
         match (self.mode, &self.state) {
@@ -253,28 +256,28 @@ impl CircuitBreaker {
         }
     }
 
-    /// What was seen of the calls in the window, while it is closed. Nothing otherwise.
+    /// Returns the counts of the window while the breaker is closed, otherwise zeros.
     pub fn counts(&mut self, now: Moment) -> CallCounts {
         let now = self.advance_to(now);
         match &mut self.state {
-            State::Closed(watch) => watch.counts(now),
+            State::Closed(stats) => stats.counts(now),
             State::Open { .. } | State::HalfOpen(_) => CallCounts::default(),
         }
     }
 
-    /// When the last half-open state began, if it ended without success and the breaker has not been closed
-    /// since.
+    /// Returns the start of the last half-open period that failed, unless the breaker has been
+    /// closed since. An inconclusive period does not count.
     pub(crate) fn last_failed_half_open(&self) -> Option<Moment> {
         self.last_failed_half_open
     }
 
-    /// Who decides.
+    /// Returns the mode.
     pub fn mode(&self) -> BreakerMode {
         self.mode
     }
 
-    /// Says who decides from now on. What was seen so far is forgotten, and calls under way tell
-    /// nothing any more.
+    /// Sets the mode and closes the breaker. Discards the statistics, and outcomes of calls in
+    /// flight are ignored.
     pub fn set_mode(&mut self, mode: BreakerMode, now: Moment) {
         let now = self.advance_to(now);
         self.mode = mode;
@@ -282,11 +285,11 @@ impl CircuitBreaker {
         self.close(now);
     }
 
-    /// Makes up for what time has decided since the last look.
+    /// Applies the transitions that time has decided since the last call. Returns the latest time.
     fn advance_to(&mut self, now: Moment) -> Moment {
         self.latest = self.latest.max(now);
-        if let State::HalfOpen(trial) = &self.state {
-            let (at, verdict) = trial.decision();
+        if let State::HalfOpen(half_open) = &self.state {
+            let (at, verdict) = half_open.decision();
             if at <= self.latest {
                 match verdict {
                     ProbeVerdict::Failed => self.open(at),
@@ -303,13 +306,13 @@ impl CircuitBreaker {
         self.set_state(State::Closed(ClosedStats::new(&self.config, now)));
     }
 
-    /// Opens for longer than the last time, unless that is long ago.
+    /// Opens for longer than the last time, unless the breaker was closed for a whole window.
     fn open(&mut self, now: Moment) {
         match &self.state {
-            State::Closed(watch) if now.since(watch.closed_since) >= self.config.window => {
+            State::Closed(stats) if now.since(stats.closed_since) >= self.config.window => {
                 self.times_opened = 0
             }
-            State::HalfOpen(trial) => self.last_failed_half_open = Some(trial.started_at),
+            State::HalfOpen(half_open) => self.last_failed_half_open = Some(half_open.started_at),
             State::Closed(_) | State::Open { .. } => {}
         }
         self.times_opened = self.times_opened.saturating_add(1);
@@ -330,12 +333,8 @@ impl CircuitBreaker {
 }
 
 impl ClosedStats {
-    fn new(config: &BreakerPolicy, since: Moment) -> Self {
-        Self {
-            closed_since: since,
-            recent: RollingCounter::new(config.window),
-            failures_in_a_row: 0,
-        }
+    fn new(config: &BreakerPolicy, closed_since: Moment) -> Self {
+        Self { closed_since, recent: RollingCounter::new(config.window), failures_in_a_row: 0 }
     }
 
     fn record_outcome(&mut self, now: Moment, outcome: CallOutcome, slow: bool) {

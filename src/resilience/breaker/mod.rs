@@ -1,9 +1,9 @@
-//! A circuit breaker: keeps calls from a broker that is down, and finds out when it is back.
+//! A circuit breaker: keeps calls from a broker that is down, and probes until it is back.
 //!
-//! - `config.rs` is what users set: [`BreakerPolicy`].
-//! - `words.rs` is what goes in and out of the machine.
-//! - `machine.rs` is the states and the ways between them: [`CircuitBreaker`].
-//! - `trial.rs` is the half-open state: a few probes, and what they came to.
+//! - `policy.rs` is the configuration: [`BreakerPolicy`].
+//! - `types.rs` holds the inputs and outputs of the state machine.
+//! - `machine.rs` holds the states and their transitions: [`CircuitBreaker`].
+//! - `half_open.rs` is the half-open state: a few probes and their outcomes.
 
 mod half_open;
 mod machine;

@@ -1,17 +1,17 @@
-//! What users set of a circuit breaker.
+//! The configuration of a circuit breaker.
 
 use std::time::Duration;
 
 use super::types::{BreakerMode, CallCounts};
 use crate::resilience::validate::{PolicyError, ensure, ensure_percent, ensure_time};
 
-/// When a lane stops calling a broker that does not answer, and how it finds its way back. Each route class of the
-/// lane has a breaker of its own, by these settings.
+/// When a lane stops calling a broker that does not answer, and how it resumes. Each route class of
+/// a lane has its own breaker with these settings.
 ///
-/// A call fails here if it gets no answer ([`Reachability`](crate::Reachability)): an answer that says no is
-/// one. The breaker opens when, of the calls of the last [`window`](Self::window), too large a share failed or was
-/// slow, or when a number of calls failed one after the other. Open, it lets nothing through for a while but urgent
-/// calls. Then it is half open: a few calls go through as probes, and decide.
+/// A call fails here if it gets no answer ([`Reachability`](crate::Reachability)). A rejection is
+/// an answer. The breaker opens if too many of the calls in the last [`window`](Self::window)
+/// failed or were slow, or if a number of calls failed in a row. While it is open it admits only
+/// urgent calls. Then it is half open: it admits a few calls as probes, and their outcomes decide.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,9 +40,9 @@ pub struct BreakerPolicy {
 }
 
 impl Default for BreakerPolicy {
-    /// Opens when half of at least 10 calls in 30 s failed, or 5 in a row; slowness is not looked at.
-    /// Open for 5 s, twice as long each time it does not help, a minute at most. Half open with 2
-    /// probes of 10 s each, for 30 s at most.
+    /// Opens if half of at least 10 calls in 30 s failed, or 5 in a row. Slow calls do not count.
+    /// Stays open for 5 s, and twice as long each time that does not help, up to 1 min. Half open
+    /// with 2 probes of 10 s each, for up to 30 s.
     fn default() -> Self {
         Self {
             window: Duration::from_secs(30),
@@ -62,112 +62,113 @@ impl Default for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    /// One that never opens and counts nothing.
+    /// Creates a policy that never opens and counts nothing.
     pub fn disabled() -> Self {
         Self::default().mode(BreakerMode::Disabled)
     }
 
-    /// The time over which calls are counted, less up to a tenth of it. 30 s by default.
+    /// Sets the time over which calls are counted, less up to a tenth of it. 30 s by default.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// How many calls in the window it takes before a share of them says anything. 10 by default:
-    /// a broker sees few calls.
+    /// Sets how many calls in the window are needed before a percentage of them counts. 10 by
+    /// default, because a broker gets few calls.
     #[must_use]
     pub fn minimum(mut self, calls: u32) -> Self {
         self.minimum = calls;
         self
     }
 
-    /// Opens when so many percent of the calls in the window failed. 50 by default; `None` does not
-    /// look at the share.
+    /// Sets the percentage of failed calls in the window that opens the breaker. 50 by default.
+    /// `None` ignores the percentage.
     #[must_use]
     pub fn failures(mut self, percent: Option<u32>) -> Self {
         self.failures = percent;
         self
     }
 
-    /// Opens when so many calls failed one after the other, however few and far between. 5 by
-    /// default; `None` does not look at that.
+    /// Sets the number of failures in a row that opens the breaker, however far apart they are. 5
+    /// by default. `None` ignores them.
     #[must_use]
     pub fn failures_in_a_row(mut self, calls: Option<u32>) -> Self {
         self.failures_in_a_row = calls;
         self
     }
 
-    /// Opens when so many percent of the calls in the window took `after` or longer, from dispatch to
-    /// answer. And a probe that slow has failed. Not looked at by default: what is slow depends on
-    /// the broker.
+    /// Sets the percentage of slow calls in the window that opens the breaker. A call is slow if it
+    /// takes `after` or longer from dispatch to answer. A slow probe has failed. Off by default,
+    /// because what is slow depends on the broker.
     #[must_use]
     pub fn slow(mut self, after: Duration, percent: u32) -> Self {
         self.slow = Some((after, percent));
         self
     }
 
-    /// How long it stays open the first time, less up to a quarter by luck, so that many lanes do not
-    /// come back at one moment. 5 s by default.
+    /// Sets how long the breaker stays open the first time. The actual time is up to a quarter
+    /// shorter, at random, so that many lanes do not resume at one moment. 5 s by default.
     #[must_use]
     pub fn open_for(mut self, time: Duration) -> Self {
         self.open_for = time;
         self
     }
 
-    /// How many times longer it stays open each time it opens without having been closed for a whole
-    /// window. 2 by default; 1 does not grow.
+    /// Sets the factor by which the open time grows each time the breaker opens without having been
+    /// closed for a whole window. 2 by default. 1 does not grow.
     #[must_use]
     pub fn growth(mut self, factor: u32) -> Self {
         self.growth = factor;
         self
     }
 
-    /// What the time open grows to at most. A minute by default.
+    /// Sets the maximum open time. 1 min by default.
     #[must_use]
     pub fn max_open(mut self, time: Duration) -> Self {
         self.max_open = time;
         self
     }
 
-    /// How many probes may be under way at once while it is half open, and how many have to succeed
-    /// to close it. 2 by default. With more than one, a probe that hangs does not hold up the others.
+    /// Sets how many probes may be in flight while the breaker is half open, and how many have to
+    /// succeed to close it. 2 by default. With more than one, a probe that hangs does not delay the
+    /// others.
     #[must_use]
     pub fn probes(mut self, calls: u32) -> Self {
         self.probes = calls;
         self
     }
 
-    /// How long a probe may take. One that is not back by then has failed, unless the others have
-    /// closed the breaker meanwhile. 10 s by default.
+    /// Sets how long a probe may take. A probe that does not return by then has failed, unless the
+    /// others have closed the breaker meanwhile. 10 s by default.
     #[must_use]
     pub fn probe_deadline(mut self, time: Duration) -> Self {
         self.probe_deadline = time;
         self
     }
 
-    /// The longest time half open, from the first probe on. No probe failed in it, or it would have
-    /// ended: so it closes if any succeeded, and opens for as long as before if none did. 30 s by
-    /// default.
+    /// Sets the maximum length of the half-open period, from the first probe on. If no probe failed
+    /// in it, the breaker closes if any succeeded, and otherwise opens for as long as before. 30 s
+    /// by default.
     #[must_use]
     pub fn max_half_open(mut self, time: Duration) -> Self {
         self.max_half_open = time;
         self
     }
 
-    /// Who decides at first: the breaker itself, unless this says otherwise.
+    /// Sets the initial mode. [`BreakerMode::Automatic`] by default.
     #[must_use]
     pub fn mode(mut self, mode: BreakerMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Whether the settings make sense.
+    /// Returns whether the policy is valid.
     ///
     /// # Errors
-    /// A time of less than a millisecond or more than a day; a longest time open below the first; a
-    /// count of none, or of more than 10,000; a percentage that is not one; no more than 100 probes;
-    /// growth of 1 to 10; nothing that could ever open it, where it is not disabled.
+    /// Fails for a time below 1 ms or above one day, a `max_open` below `open_for`, a count outside
+    /// 1 to 10,000, a percentage outside 1 to 100, a number of probes outside 1 to 100, a growth
+    /// outside 1 to 10, or a policy without any condition to open.
     pub fn check(&self) -> Result<(), PolicyError> {
         const COUNT: &str = "a number from 1 to 10000";
         let is_count = |calls: u32| (1..=10_000).contains(&calls);
@@ -185,8 +186,8 @@ impl BreakerPolicy {
         }
         let can_open =
             self.failures.is_some() || self.failures_in_a_row.is_some() || self.slow.is_some();
-        let idle = "a share or a number, or BreakerPolicy::disabled()";
-        ensure(can_open, "failures", self.failures, idle)?;
+        let allowed = "a share or a number, or BreakerPolicy::disabled()";
+        ensure(can_open, "failures", self.failures, allowed)?;
         ensure_time("open_for", self.open_for)?;
         ensure((1..=10).contains(&self.growth), "growth", self.growth, "a factor from 1 to 10")?;
         ensure_time("max_open", self.max_open)?;
@@ -197,28 +198,28 @@ impl BreakerPolicy {
         ensure_time("max_half_open", self.max_half_open)
     }
 
-    /// Who decides at first.
+    /// Returns the initial mode.
     pub(crate) fn initial_mode(&self) -> BreakerMode {
         self.mode
     }
 
-    /// Whether a call that took so long was slow.
+    /// Returns whether a call that took this long was slow.
     pub(super) fn is_slow(&self, took: Duration) -> bool {
         self.slow.is_some_and(|(after, _)| took >= after)
     }
 
-    /// Whether what was seen is enough to open.
-    pub(super) fn trips(&self, counts: &CallCounts, run: u32) -> bool {
+    /// Returns whether the statistics are enough to open.
+    pub(super) fn trips(&self, counts: &CallCounts, failures_in_a_row: u32) -> bool {
         let reached = |seen: u32, percent: u32| {
             u64::from(seen) * 100 >= u64::from(percent) * u64::from(counts.calls)
         };
-        let in_a_row = self.failures_in_a_row.is_some_and(|most| run >= most);
+        let in_a_row = self.failures_in_a_row.is_some_and(|limit| failures_in_a_row >= limit);
         let failing = self.failures.is_some_and(|percent| reached(counts.failures, percent));
         let slow = self.slow.is_some_and(|(_, percent)| reached(counts.slow, percent));
         in_a_row || (counts.calls >= self.minimum && (failing || slow))
     }
 
-    /// How long it stays open when it opens for the `nth` time in a row, before luck.
+    /// Returns the time it stays open when it opens for the `nth` time in a row, before randomness.
     pub(super) fn open_duration(&self, nth: u32) -> Duration {
         let factor = self.growth.saturating_pow(nth.saturating_sub(1));
         self.open_for.saturating_mul(factor).min(self.max_open)

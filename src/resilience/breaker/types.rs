@@ -1,16 +1,16 @@
-//! What goes into the breaker and what comes out of it.
+//! The inputs and outputs of the circuit breaker.
 
 use serde::Serialize;
 
 use crate::quota::Moment;
 use crate::{ErrorClass, Failure, Reachability};
 
-/// The right to make one call, to be given back with its outcome to
+/// The permission to make one call, to be returned with its outcome to
 /// [`CircuitBreaker::record`](super::CircuitBreaker::record).
 ///
-/// It carries the generation in which the call was let through: what comes back after the breaker
-/// changed its state is no news any more. The admission of a probe that is lost is missed only until
-/// the probe's deadline.
+/// It carries the generation in which the call was admitted: an outcome that arrives after a change
+/// of state is ignored. If the admission of a probe is lost, the breaker waits for it only until
+/// the deadline of the probe.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the outcome of the call has to be recorded"]
 pub struct Admission {
@@ -19,28 +19,28 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Whether the call is a probe: one of the few that decide whether the breaker closes. A read
-    /// does no harm if it hangs, so choose one if there is a choice.
+    /// Returns whether the call is a probe: one of the few that decide whether the breaker closes.
+    /// If there is a choice, use a read as the probe, because a read that hangs does no harm.
     pub fn is_probe(&self) -> bool {
         self.probe.is_some()
     }
 }
 
-/// What became of a call, as far as it tells how the broker is.
+/// The outcome of a call, as evidence of the broker's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
-    /// The broker can be reached: it answered, if only with a refusal.
+    /// The broker can be reached: it answered, even if with an error.
     Success,
     /// The broker could not be reached, or gave no answer.
     Failure,
-    /// It tells nothing: the call was cancelled, or was never sent.
+    /// No evidence: the call was cancelled, or was never sent.
     Ignored,
 }
 
 impl From<Failure> for CallOutcome {
-    /// Any answer is one of a broker that can be reached: a refusal, a 429, a 500, one that nobody can
-    /// decode. A connection that was refused or lost, and an answer that never came, are failures. A call
-    /// that was refused on this side tells nothing.
+    /// Any answer shows that the broker can be reached: a rejection, a 429, a 500, an answer that
+    /// cannot be decoded. A refused or lost connection and a missing answer are failures. A call
+    /// that was refused in this process is no evidence.
     fn from(failure: Failure) -> Self {
         match failure.reachability {
             Reachability::Answered => Self::Success,
@@ -51,34 +51,34 @@ impl From<Failure> for CallOutcome {
 }
 
 impl From<ErrorClass> for CallOutcome {
-    /// As of a [`Failure`] of which no more than the class is known.
+    /// Converts like a [`Failure`] of which only the class is known.
     fn from(class: ErrorClass) -> Self {
         Failure::from(class).into()
     }
 }
 
-/// A call was not let through.
+/// The reason why a call was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CallNotPermitted {
-    /// The broker is down, as far as known.
+    /// The broker is taken to be down.
     #[error("the circuit breaker is open")]
     Open {
-        /// When the next call is let through, as a probe.
+        /// When the next call is admitted, as a probe.
         until: Moment,
     },
-    /// The broker may be back: as many probes as may be are under way.
-    #[error("the circuit breaker is half open, and its probes are under way")]
+    /// The broker may be back, and the maximum number of probes is in flight.
+    #[error("the circuit breaker is half open, and its probes are in flight")]
     Probing {
-        /// When this is decided at the latest. Sooner if a probe comes back.
+        /// When this is decided at the latest. Sooner if a probe returns.
         until: Moment,
     },
-    /// Somebody forced the breaker open.
+    /// The breaker was forced open.
     #[error("the circuit breaker is forced open")]
     Forced,
 }
 
 impl CallNotPermitted {
-    /// When to come back, if that is known.
+    /// Returns when to come back, if that is known.
     pub fn until(self) -> Option<Moment> {
         match self {
             Self::Open { until } | Self::Probing { until } => Some(until),
@@ -87,38 +87,39 @@ impl CallNotPermitted {
     }
 }
 
-/// Who decides whether calls go through.
+/// What decides whether calls are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerMode {
-    /// The breaker, by what it sees.
+    /// The breaker, by the outcomes of the calls.
     #[default]
     Automatic,
-    /// Nothing goes through.
+    /// No call is admitted.
     ForcedOpen,
-    /// Everything goes through, and is counted.
+    /// All calls are admitted and counted.
     ForcedClosed,
-    /// Everything goes through, and nothing is counted.
+    /// All calls are admitted, and none is counted.
     Disabled,
 }
 
-/// What a breaker does at the moment.
+/// The current state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Calls go through.
+    /// Calls are admitted.
     Closed,
-    /// None does, but urgent ones, which count as probes.
+    /// Only urgent calls are admitted. A success of one ends this state.
     Open,
-    /// A few do, as probes. So it is from the end of the time open on, though nobody came yet.
+    /// A few calls are admitted as probes. This state begins at the end of the open time, even
+    /// before the first probe.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
-    /// In one word, for a label or a field of a log.
+    /// Returns the state as one word, for a label or a log field.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -128,15 +129,15 @@ impl BreakerState {
     }
 }
 
-/// What was seen of the calls in the window.
+/// The calls in the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CallCounts {
-    /// Those that tell something.
+    /// Calls whose outcome is not [`CallOutcome::Ignored`].
     pub calls: u32,
-    /// Those of them that failed.
+    /// Calls that failed.
     pub failures: u32,
-    /// Those of them that were slow, failed or not.
+    /// Calls that were slow, whether they failed or not.
     pub slow: u32,
 }
 

@@ -1,23 +1,29 @@
-//! The pause and the cut of a lane that was refused for coming too fast.
+//! The pause and the rate cut of a lane whose calls were throttled. `lane/workers/health.rs` owns
+//! it.
 //!
-//! The pause is for all of the lane, and lasts until the latest moment that any refusal asked for.
+//! The pause applies to the whole lane, and lasts until the latest moment that any throttled call
+//! asked for.
 //!
-//! The cut is one more window beside those of the configured quota, as long as the shortest of them.
-//! So the lane is never over its quota, and a day's allowance is not cut by a bad second. It allows a
-//! share of what was really sent, because that, and not what the quota would have allowed, is the rate
-//! that was too high. What was sent is counted over the window that ended when the refused call left,
-//! and over the one that ends when the refusal is heard: the first call of a burst left alone, and a
-//! refusal that took long comes when the lane is quiet. The larger of the two counts. A storm of
-//! refusals cuts once: a call that left before the last cut tells nothing of the rate after it.
+//! The cut is one more window beside those of the configured quota, as long as the shortest of
+//! them. So the lane never exceeds its quota, and one bad second does not cut the quota of a day. A
+//! cut makes calls rarer, and never impossible: if it leaves less than the largest weight of a
+//! call, it allows that weight in a longer window.
 //!
-//! A cut makes calls rarer, and none impossible: where it leaves less than the heaviest call weighs, it
-//! is that much in a longer window.
+//! # How much is cut
 //!
-//! A cut is a guess at the rate that the broker would bear, so a lane does not hold urgent calls back for it, until
-//! one of them is refused too (`lane/care.rs`). The pause holds for all.
+//! A cut keeps a fraction of the calls that were really sent, because that was the rate that was
+//! too high, not the rate that the quota would have allowed. The sent calls are counted over two
+//! windows, and the larger count is used. One window ends when the throttled call was sent, because
+//! an answer that takes long may arrive when the lane is quiet. The other ends when the answer
+//! arrives, because the first call of a burst was sent alone. A storm of throttled calls cuts once:
+//! a call that was sent before the last cut is no evidence of the rate after it.
 //!
-//! The cut grows back in steps, each for a window in which calls were waiting all the time: a lane
-//! that sends little learns nothing of what the broker would bear.
+//! A cut is a guess at the rate that the broker accepts. So a lane does not apply it to urgent
+//! calls until one of them is throttled too (`lane/workers/health.rs`). The pause applies to all
+//! calls.
+//!
+//! The cut recovers in steps, one for each window in which calls were waiting all the time. A lane
+//! that sends few calls has no evidence of what the broker accepts.
 
 use std::time::Duration;
 
@@ -26,19 +32,21 @@ use crate::quota::{Moment, Quota};
 use crate::resilience::rolling::RollingCounter;
 use crate::resilience::validate::PolicyError;
 
-/// Limits are counted in thousandths of a call, since a cut may leave less than one for a window.
+/// Limits are counted in thousandths of a call, since a cut may leave less than one call in a
+/// window.
 const UNITS_PER_CALL: u64 = 1000;
-/// A cut window is no longer than this. A share of an hour's calls, most of them made already, could
-/// stop a lane for as long.
+/// The maximum window of a cut. A cut of an hour's calls, most of them already made, could stop a
+/// lane for an hour.
 const MAX_CUT_WINDOW: Duration = Duration::from_secs(60);
-/// Nor is one that was made longer, for less than a call or for a heavy one.
+/// The maximum window of a cut that was stretched, for less than one call or for a large weight.
 const MAX_STRETCHED_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-/// The window of a lane that has none.
+/// The cut window of a lane without a quota window.
 const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 
-/// A lane's answer to "too many requests". A pure state machine: every method is told the time.
+/// A lane's reaction to "too many requests": a pure state machine whose methods take the current
+/// time.
 ///
-/// Should the time it is told ever go back, it takes the latest that it has heard.
+/// If the time passed in goes back, the latest time so far counts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,25 +60,25 @@ const WINDOW_WITHOUT_QUOTA: Duration = Duration::from_secs(1);
 /// }
 /// let tenth = throttle.on_send(now, 1, true);
 ///
-/// // The tenth call is refused, for three seconds: the lane pauses, and then goes at 70 %.
+/// // The tenth call is throttled for 3 s: the lane pauses, and then sends at 70 %.
 /// throttle.on_throttled(tenth, now, Some(Duration::from_secs(3)));
 /// assert_eq!(throttle.pause(now), Some(now + Duration::from_secs(3)));
-/// assert_eq!(throttle.take_change(), Some(Quota::per_second(10).and(Quota::per_second(7))));
+/// assert_eq!(throttle.take_new_quota(), Some(Quota::per_second(10).and(Quota::per_second(7))));
 /// # Ok::<(), lanekeeper::resilience::PolicyError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Throttle {
     policy: ThrottlePolicy,
     configured: Quota,
-    /// The window that a cut is made in.
+    /// The window of a cut.
     window: Duration,
     paused_until: Moment,
     last_cut: Option<Moment>,
     cut: Option<RateCut>,
-    /// Since when each call that left left others waiting.
+    /// Since when each call that was sent left others waiting.
     busy_since: Option<Moment>,
     recent: RollingCounter<u64>,
-    /// What the heaviest call weighs that was heard of.
+    /// The largest weight of a call so far that fits into the quota.
     max_weight: u32,
     quota_changed: bool,
     latest: Moment,
@@ -79,15 +87,15 @@ pub struct Throttle {
 /// A rate that was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RateCut {
-    /// What goes in a window, and what would without the cut.
+    /// The limit of a window with the cut, and without it.
     limit: u64,
     full_limit: u64,
-    /// The last cut, the end of the last pause, or the last step back up.
+    /// The last cut, the end of the last pause, or the last recovery step.
     changed_at: Moment,
 }
 
-/// When a call left, and how much left in the window that ended with it, itself included. It goes with
-/// the call, to be shown if the call is refused for coming too fast.
+/// When a call was sent, and the weight that was sent in the window that ended with it, the call
+/// included. Pass it to [`Throttle::on_throttled`] if the call is throttled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendStamp {
     at: Moment,
@@ -95,10 +103,10 @@ pub struct SendStamp {
 }
 
 impl Throttle {
-    /// Neither paused nor cut.
+    /// Creates a throttle that is neither paused nor cut.
     ///
     /// # Errors
-    /// The policy makes no sense, see [`ThrottlePolicy::check`].
+    /// Fails if the policy is invalid, see [`ThrottlePolicy::check`].
     pub fn new(policy: ThrottlePolicy, quota: Quota) -> Result<Self, PolicyError> {
         policy.check()?;
         let window = cut_window(&quota);
@@ -117,7 +125,8 @@ impl Throttle {
         })
     }
 
-    /// There are calls of so much weight. A cut leaves room for one of them, if the quota does.
+    /// Registers the weight of a call. A cut leaves room for one call of this weight, if the quota
+    /// does.
     pub fn ensure_room_for(&mut self, weight: u32) {
         let has_room =
             self.full_limit().is_none_or(|full| u64::from(weight) * UNITS_PER_CALL <= full);
@@ -127,8 +136,8 @@ impl Throttle {
         }
     }
 
-    /// A call leaves, of so much weight. `waiting` is whether others wait that would have left, had
-    /// the quota permitted.
+    /// Records that a call of this weight is sent. `waiting` is whether other calls wait that the
+    /// quota alone holds back.
     pub fn on_send(&mut self, now: Moment, weight: u32, waiting: bool) -> SendStamp {
         let now = self.advance_to(now);
         let bucket = self.recent.bucket_at(now);
@@ -138,21 +147,14 @@ impl Throttle {
         SendStamp { at: now, sent_in_window: self.recently_sent(now) }
     }
 
-    /// A call was refused for coming too fast. `retry_after` is how long the broker asked to wait, if
-    /// it said.
-    pub fn on_throttled(
-        &mut self,
-        departure: SendStamp,
-        now: Moment,
-        retry_after: Option<Duration>,
-    ) {
+    /// Records that a call was throttled. `retry_after` is the wait that the broker asked for, if
+    /// any.
+    pub fn on_throttled(&mut self, stamp: SendStamp, now: Moment, retry_after: Option<Duration>) {
         let now = self.advance_to(now);
         self.paused_until = self.paused_until.max(now + self.policy.pause(retry_after));
-        if self.warrants_cut(departure, now) {
-            let sent = departure
-                .sent_in_window
-                .max(self.recently_sent(now))
-                .saturating_mul(UNITS_PER_CALL);
+        if self.warrants_cut(stamp, now) {
+            let sent =
+                stamp.sent_in_window.max(self.recently_sent(now)).saturating_mul(UNITS_PER_CALL);
             let full =
                 self.full_limit().unwrap_or(sent).max(self.cut.map_or(0, |cut| cut.full_limit));
             let limit = self.cut.map_or(full, |cut| cut.limit).min(sent);
@@ -167,17 +169,17 @@ impl Throttle {
         }
     }
 
-    /// Until when nothing of the lane may leave, if it pauses.
+    /// Returns until when the lane must not send, if it pauses.
     pub fn pause(&self, now: Moment) -> Option<Moment> {
         (self.paused_until > now).then_some(self.paused_until)
     }
 
-    /// The quota that holds: the configured one, and the window of the cut.
+    /// Returns the effective quota: the configured windows and the window of the cut.
     pub fn quota(&self) -> Quota {
         self.configured.clone().and(self.cut())
     }
 
-    /// The window of the cut; no window if nothing is cut.
+    /// Returns the window of the cut, or an unlimited quota if nothing is cut.
     pub fn cut(&self) -> Quota {
         match self.cut {
             Some(cut) => cut.quota(self.window, self.min_window_limit()),
@@ -185,25 +187,25 @@ impl Throttle {
         }
     }
 
-    /// The quota that holds, if it has changed since this was asked last. Ask after each
-    /// [`heard`](Self::heard) and [`sent`](Self::sent).
+    /// Returns the effective quota if it has changed since the last call. Call this after each
+    /// [`on_throttled`](Self::on_throttled) and [`on_send`](Self::on_send).
     pub fn take_new_quota(&mut self) -> Option<Quota> {
         std::mem::take(&mut self.quota_changed).then(|| self.quota())
     }
 
-    /// How many percent of the full rate are allowed: 100 if nothing is cut.
+    /// Returns the allowed percentage of the full rate: 100 if nothing is cut.
     pub fn percent(&self) -> u32 {
         self.cut.map_or(100, |cut| {
             u32::try_from(cut.limit * 100 / cut.full_limit.max(1)).unwrap_or(100)
         })
     }
 
-    /// The quota without a cut.
+    /// Returns the quota without a cut.
     pub fn configured(&self) -> &Quota {
         &self.configured
     }
 
-    /// Gives the lane another quota. A cut stays, as the same share of it.
+    /// Sets another quota. A cut remains, as the same fraction of it.
     pub fn set_quota(&mut self, quota: Quota) {
         let window = cut_window(&quota);
         if window != self.window {
@@ -220,18 +222,18 @@ impl Throttle {
         }
     }
 
-    /// Whether a refusal tells anything that the last cut did not answer yet.
-    fn warrants_cut(&self, departure: SendStamp, now: Moment) -> bool {
-        let least = self.min_window_limit();
-        let window = self.cut.map_or(self.window, |cut| cut.window_length(self.window, least));
-        self.last_cut.is_none_or(|last| departure.at > last && now >= last + window)
+    /// Returns whether a throttled call is evidence that the last cut was not enough.
+    fn warrants_cut(&self, stamp: SendStamp, now: Moment) -> bool {
+        let min_limit = self.min_window_limit();
+        let window = self.cut.map_or(self.window, |cut| cut.window_length(self.window, min_limit));
+        self.last_cut.is_none_or(|last| stamp.at > last && now >= last + window)
     }
 
-    /// Gives back a part of the rate, if calls waited for a whole window.
+    /// Restores a part of the rate, if calls waited for a whole window.
     fn recover_step(&mut self, now: Moment) {
-        let least = self.min_window_limit();
+        let min_limit = self.min_window_limit();
         let (Some(cut), Some(busy_since)) = (&mut self.cut, self.busy_since) else { return };
-        if now < cut.changed_at.max(busy_since) + cut.window_length(self.window, least) {
+        if now < cut.changed_at.max(busy_since) + cut.window_length(self.window, min_limit) {
             return;
         }
         cut.limit = cut.limit.saturating_add(self.policy.recovery_step(cut.full_limit));
@@ -242,18 +244,18 @@ impl Throttle {
         self.quota_changed = true;
     }
 
-    /// What the configured quota allows in the window of a cut. `None` if it has no window that
-    /// short: then what was sent when it was first refused has to do.
+    /// Returns the limit of the configured quota in the window of a cut, or `None` if it has no
+    /// window of that length. Then the count of sent calls at the first cut takes its place.
     fn full_limit(&self) -> Option<u64> {
         let windows = self.configured.windows().iter();
         let limits = windows.filter(|window| window.length == self.window);
         limits.map(|window| u64::from(window.limit) * UNITS_PER_CALL).min()
     }
 
-    /// What a cut window has room for at the least, in thousandths like all limits.
+    /// Returns the minimum limit of a cut window, in thousandths of a call.
     fn min_window_limit(&self) -> u64 {
-        let most = self.full_limit().unwrap_or(u64::MAX);
-        (u64::from(self.max_weight) * UNITS_PER_CALL).min(most).max(UNITS_PER_CALL)
+        let max_limit = self.full_limit().unwrap_or(u64::MAX);
+        (u64::from(self.max_weight) * UNITS_PER_CALL).min(max_limit).max(UNITS_PER_CALL)
     }
 
     fn recently_sent(&mut self, now: Moment) -> u64 {
@@ -267,25 +269,26 @@ impl Throttle {
 }
 
 impl RateCut {
-    /// Whole calls in a window; where there is less than the `least` room, that in a longer one.
-    fn quota(&self, window: Duration, least: u64) -> Quota {
+    /// Returns whole calls in a window. If the cut leaves less than `min_limit`, allows that in a
+    /// longer window.
+    fn quota(&self, window: Duration, min_limit: u64) -> Quota {
         let calls =
-            u32::try_from(self.limit.max(least) / UNITS_PER_CALL).unwrap_or(u32::MAX).max(1);
-        Quota::new(calls, self.window_length(window, least))
+            u32::try_from(self.limit.max(min_limit) / UNITS_PER_CALL).unwrap_or(u32::MAX).max(1);
+        Quota::new(calls, self.window_length(window, min_limit))
     }
 
-    fn window_length(&self, window: Duration, least: u64) -> Duration {
-        if self.limit >= least {
+    fn window_length(&self, window: Duration, min_limit: u64) -> Duration {
+        if self.limit >= min_limit {
             return window;
         }
-        let nanos = window.as_nanos().saturating_mul(u128::from(least));
+        let nanos = window.as_nanos().saturating_mul(u128::from(min_limit));
         let nanos =
             nanos.div_ceil(u128::from(self.limit.max(1))).min(MAX_STRETCHED_WINDOW.as_nanos());
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
-/// The shortest window of a quota, if that is short enough to be cut in.
+/// Returns the shortest window of a quota, at most [`MAX_CUT_WINDOW`].
 fn cut_window(quota: &Quota) -> Duration {
     let shortest = quota.windows().iter().map(|window| window.length).min();
     shortest.unwrap_or(WINDOW_WITHOUT_QUOTA).min(MAX_CUT_WINDOW)

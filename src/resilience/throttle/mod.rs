@@ -1,7 +1,7 @@
-//! What a lane does when the broker refuses its calls for coming too fast.
+//! Pauses and slows down a lane whose calls the broker throttles.
 //!
-//! - `policy.rs` is what users set: [`ThrottlePolicy`].
-//! - `machine.rs` is the pause and the cut: [`Throttle`].
+//! - `policy.rs` is the configuration: [`ThrottlePolicy`].
+//! - `machine.rs` is the pause and the rate cut: [`Throttle`].
 
 mod machine;
 mod policy;

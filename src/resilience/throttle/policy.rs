@@ -1,10 +1,10 @@
-//! What users set of a lane that is refused for coming too fast.
+//! The configuration of a throttle.
 
 use std::time::Duration;
 
 use crate::resilience::validate::{PolicyError, ensure, ensure_percent, ensure_time};
 
-/// How a lane waits and slows down after the broker refused a call for coming too fast.
+/// How a lane pauses and slows down after the broker throttled a call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,8 +23,8 @@ pub struct ThrottlePolicy {
 }
 
 impl Default for ThrottlePolicy {
-    /// A pause of 1 s where the broker did not say, and of 5 minutes at most. A cut keeps 70 % of
-    /// the rate, and 10 % of the full one at the least. It comes back in steps of 5 %.
+    /// A pause of 1 s if the broker names none, and of at most 5 min. A cut keeps 70 % of the rate,
+    /// and at least 10 % of the full rate. It recovers in steps of 5 %.
     fn default() -> Self {
         Self {
             default_pause: Duration::from_secs(1),
@@ -37,56 +37,57 @@ impl Default for ThrottlePolicy {
 }
 
 impl ThrottlePolicy {
-    /// How long the lane pauses where the broker did not say. 1 s by default.
+    /// Sets how long the lane pauses if the broker names no wait. 1 s by default.
     #[must_use]
     pub fn default_pause(mut self, pause: Duration) -> Self {
         self.default_pause = pause;
         self
     }
 
-    /// The longest pause for one refusal, whatever the broker said: 5 minutes by default. Then a call
-    /// goes out, and if it is refused as well the lane pauses again.
+    /// Sets the longest pause for one throttled call, whatever wait the broker names. After it a
+    /// call is sent, and if that is throttled too, the lane pauses again. 5 min by default.
     #[must_use]
     pub fn max_pause(mut self, pause: Duration) -> Self {
         self.max_pause = pause;
         self
     }
 
-    /// How many percent of what was really sent in the last window are sent after a cut. 70 by
-    /// default; 100 does not cut.
+    /// Sets the percentage of the calls really sent in the last window that a cut keeps. 70 by
+    /// default. 100 does not cut.
     #[must_use]
     pub fn keep_percent(mut self, percent: u32) -> Self {
         self.keep_percent = percent;
         self
     }
 
-    /// How many percent of the full rate come back for each window in which calls were waiting all
-    /// the time. 5 by default.
+    /// Sets the percentage of the full rate that is restored for each window in which calls were
+    /// waiting all the time. 5 by default.
     #[must_use]
     pub fn step_percent(mut self, percent: u32) -> Self {
         self.step_percent = percent;
         self
     }
 
-    /// How many percent of the full rate stay, however often it is cut. 10 by default.
+    /// Sets the minimum percentage of the full rate that remains after any number of cuts. 10 by
+    /// default.
     #[must_use]
     pub fn min_percent(mut self, percent: u32) -> Self {
         self.min_percent = percent;
         self
     }
 
-    /// Whether the policy makes sense.
+    /// Returns whether the policy is valid.
     ///
     /// # Errors
-    /// A time of less than a millisecond or more than a day; a longest pause below the default one;
-    /// a percentage that is not one.
+    /// Fails for a time below 1 ms or above one day, a `max_pause` below `default_pause`, or a
+    /// percentage outside 1 to 100.
     pub fn check(&self) -> Result<(), PolicyError> {
         let Self {
             default_pause,
             max_pause,
             keep_percent: keep,
             step_percent: step,
-            min_percent: least,
+            min_percent: min,
         } = *self;
         ensure_time("default_pause", default_pause)?;
         ensure_time("max_pause", max_pause)?;
@@ -94,19 +95,19 @@ impl ThrottlePolicy {
         ensure(default_pause <= max_pause, "max_pause", max_pause, allowed)?;
         ensure_percent("keep_percent", keep)?;
         ensure_percent("step_percent", step)?;
-        ensure_percent("min_percent", least)
+        ensure_percent("min_percent", min)
     }
 
-    pub(super) fn pause(&self, asked: Option<Duration>) -> Duration {
-        asked.unwrap_or(self.default_pause).min(self.max_pause)
+    pub(super) fn pause(&self, retry_after: Option<Duration>) -> Duration {
+        retry_after.unwrap_or(self.default_pause).min(self.max_pause)
     }
 
-    /// What is left of a `limit` when it is cut, in whatever unit.
+    /// Returns what remains of `limit` after a cut, in the unit of `limit`.
     pub(super) fn cut_limit(&self, limit: u64, full: u64) -> u64 {
         percent(limit, self.keep_percent).max(percent(full, self.min_percent)).max(1)
     }
 
-    /// What comes back of `full` at once.
+    /// Returns the part of `full` that one step restores.
     pub(super) fn recovery_step(&self, full: u64) -> u64 {
         percent(full, self.step_percent).max(1)
     }

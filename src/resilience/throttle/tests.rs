@@ -27,9 +27,9 @@ fn send(throttle: &mut Throttle, count: u32, now: Moment) -> SendStamp {
 fn the_cut_is_of_what_was_really_sent() {
     let quota = Quota::per_second(10).and(Quota::per_day(5000));
     let mut throttle = throttle(quota.clone());
-    let departure = send(&mut throttle, 5, at(0));
+    let stamp = send(&mut throttle, 5, at(0));
     assert_eq!(throttle.take_new_quota(), None);
-    throttle.on_throttled(departure, at(40), None);
+    throttle.on_throttled(stamp, at(40), None);
     assert_eq!(throttle.take_new_quota(), Some(quota.and(Quota::per_second(3))));
     assert_eq!(throttle.take_new_quota(), None);
     assert_eq!((throttle.percent(), throttle.pause(at(40))), (35, Some(at(1040))));
@@ -39,16 +39,16 @@ fn the_cut_is_of_what_was_really_sent() {
 #[test]
 fn weights_count() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departure = throttle.on_send(at(0), 10, true);
-    throttle.on_throttled(departure, at(40), None);
+    let stamp = throttle.on_send(at(0), 10, true);
+    throttle.on_throttled(stamp, at(40), None);
     assert_eq!(throttle.percent(), 70);
 }
 
 #[test]
 fn less_than_a_call_a_window_is_a_call_in_a_longer_one() {
     let mut throttle = throttle(Quota::per_second(1));
-    let departure = throttle.on_send(at(0), 1, true);
-    throttle.on_throttled(departure, at(40), None);
+    let stamp = throttle.on_send(at(0), 1, true);
+    throttle.on_throttled(stamp, at(40), None);
     let slower = Quota::new(1, Duration::from_nanos(1_428_571_429));
     assert_eq!(throttle.quota(), Quota::per_second(1).and(slower));
 }
@@ -56,21 +56,21 @@ fn less_than_a_call_a_window_is_a_call_in_a_longer_one() {
 #[test]
 fn a_storm_cuts_once_and_the_longest_wait_holds() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departures: Vec<_> = (0..10).map(|_| throttle.on_send(at(0), 1, true)).collect();
+    let stamps: Vec<_> = (0..10).map(|_| throttle.on_send(at(0), 1, true)).collect();
     let waits = [Some(ms(2000)), Some(ms(9000)), Some(ms(1)), None, None];
-    for (i, &departure) in departures.iter().enumerate() {
-        throttle.on_throttled(departure, at(500 * i as u64), waits[i % waits.len()]);
+    for (i, &stamp) in stamps.iter().enumerate() {
+        throttle.on_throttled(stamp, at(500 * i as u64), waits[i % waits.len()]);
     }
     assert_eq!(throttle.percent(), 70);
-    // The sixth and the seventh of ten: heard at 3 s, for 9 s. What was heard later asked for less.
+    // The sixth and the seventh of ten: throttled at 3 s, for 9 s. Later ones asked for less.
     assert_eq!(throttle.pause(at(4500)), Some(at(12_000)));
 }
 
 #[test]
 fn a_refusal_that_took_long_counts_what_was_sent_when_its_call_left() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departure = send(&mut throttle, 10, at(0));
-    throttle.on_throttled(departure, at(5000), None);
+    let stamp = send(&mut throttle, 10, at(0));
+    throttle.on_throttled(stamp, at(5000), None);
     assert_eq!(throttle.percent(), 70);
 }
 
@@ -78,8 +78,8 @@ fn a_refusal_that_took_long_counts_what_was_sent_when_its_call_left() {
 fn a_policy_that_keeps_everything_only_pauses() {
     let policy = ThrottlePolicy::default().keep_percent(100);
     let mut throttle = Throttle::new(policy, Quota::per_second(10)).unwrap();
-    let departure = send(&mut throttle, 10, at(0));
-    throttle.on_throttled(departure, at(0), None);
+    let stamp = send(&mut throttle, 10, at(0));
+    throttle.on_throttled(stamp, at(0), None);
     assert_eq!(throttle.quota(), Quota::per_second(10));
     assert_eq!(throttle.pause(at(0)), Some(at(1000)));
 }
@@ -87,8 +87,8 @@ fn a_policy_that_keeps_everything_only_pauses() {
 #[test]
 fn nothing_comes_back_during_a_pause_or_faster_than_a_step_a_window() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departure = send(&mut throttle, 10, at(0));
-    throttle.on_throttled(departure, at(0), Some(ms(9500)));
+    let stamp = send(&mut throttle, 10, at(0));
+    throttle.on_throttled(stamp, at(0), Some(ms(9500)));
     let percents: Vec<u32> = (0..130)
         .map(|tenth| {
             throttle.on_send(at(tenth * 100), 1, true);
@@ -115,23 +115,23 @@ fn a_window_has_one_cut_even_if_the_rate_after_it_is_too_high_as_well() {
 #[test]
 fn an_absurd_wait_is_cut_short() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departure = throttle.on_send(at(0), 1, true);
-    throttle.on_throttled(departure, at(0), Some(Duration::MAX));
+    let stamp = throttle.on_send(at(0), 1, true);
+    throttle.on_throttled(stamp, at(0), Some(Duration::MAX));
     assert_eq!(throttle.pause(at(0)), Some(at(300_000)));
 }
 
 #[test]
 fn the_rate_comes_back_while_calls_wait_and_not_otherwise() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departure = send(&mut throttle, 10, at(0));
-    throttle.on_throttled(departure, at(0), None);
+    let stamp = send(&mut throttle, 10, at(0));
+    throttle.on_throttled(stamp, at(0), None);
     assert_eq!(throttle.percent(), 70);
-    // Nobody waits: an hour changes nothing.
+    // No call waits: an hour changes nothing.
     for second in 1..3600 {
         throttle.on_send(at(second * 1000), 1, false);
     }
     assert_eq!(throttle.percent(), 70);
-    // One waits, now and then.
+    // A call waits now and then.
     for second in 3600..3700 {
         throttle.on_send(at(second * 1000), 1, second % 2 == 0);
     }
@@ -149,8 +149,8 @@ fn the_rate_comes_back_while_calls_wait_and_not_otherwise() {
 fn a_long_window_is_cut_in_a_short_one() {
     for (quota, window) in [(Quota::per_hour(1000), ms(60_000)), (Quota::unlimited(), ms(1000))] {
         let mut throttle = throttle(quota.clone());
-        let departure = send(&mut throttle, 100, at(0));
-        throttle.on_throttled(departure, at(0), None);
+        let stamp = send(&mut throttle, 100, at(0));
+        throttle.on_throttled(stamp, at(0), None);
         assert_eq!(throttle.quota(), quota.clone().and(Quota::new(70, window)));
         for window_number in 0..20 {
             throttle.on_send(at(1000) + window * window_number, 1, true);
@@ -162,8 +162,8 @@ fn a_long_window_is_cut_in_a_short_one() {
 #[test]
 fn another_quota_keeps_the_share() {
     let mut throttle = throttle(Quota::per_second(10));
-    let departure = send(&mut throttle, 10, at(0));
-    throttle.on_throttled(departure, at(0), None);
+    let stamp = send(&mut throttle, 10, at(0));
+    throttle.on_throttled(stamp, at(0), None);
     throttle.set_quota(Quota::per_minute(200));
     let cut = Quota::per_minute(200).and(Quota::per_minute(140));
     assert_eq!(throttle.take_new_quota(), Some(cut));

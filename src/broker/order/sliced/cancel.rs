@@ -1,4 +1,4 @@
-//! Taking all slices of an order out of the market.
+//! Cancellation of all slices of an order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -9,41 +9,43 @@ use super::{SliceOutcome, SlicedOrder};
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, OrderStatus};
 use crate::panic::catch_panic;
 
-/// What became of the cancellation of a slice.
+/// The outcome of the cancellation of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SliceCancel {
-    /// It was taken out of the market.
+    /// The broker confirmed the cancellation.
     Cancelled(OrderId),
-    /// Its cancellation failed, and the book shows it in this final state.
+    /// The cancellation failed, and the order book shows the slice in this final state.
     Final(OrderId, OrderStatus),
-    /// The cancellation failed; the error says whether it was sent.
+    /// The cancellation failed. The error states whether it was sent.
     Failed(OrderId, BrokerError),
-    /// It was rejected when it was placed, so there is nothing to cancel.
+    /// The slice was rejected when it was placed, so there is nothing to cancel.
     Rejected(ErrorDetail),
-    /// It may be in the market, or is absent, and no id is known by which to cancel it.
+    /// The slice is absent or may be in the market, and cannot be cancelled because its id is not known.
     Unknown(ErrorDetail),
 }
 
 impl SliceCancel {
-    /// Whether nothing of the slice can be filled any more.
+    /// Returns whether the slice cannot be filled any further.
     pub fn is_out(&self) -> bool {
         matches!(self, Self::Cancelled(_) | Self::Final(..) | Self::Rejected(_))
     }
 }
 
 impl SlicedOrder {
-    /// Cancels every slice that is in the market, and says what became of each: first the slices, in their
-    /// order; then slices of the same parent that were not known before, if the book shows any.
+    /// Cancels every slice that is in the market. Returns the outcome of each slice, in their order. Unlisted
+    /// slices follow: those of the same parent that the order book shows and `self` does not list.
     ///
-    /// The cancellations are made at once, up to 16 of them from threads of their own: behind a
-    /// [`BrokerProxy`](crate::BrokerProxy) the lane paces them, and one whose answer is lost, and which an
-    /// [`OrderGuard`](crate::OrderGuard) asks after for the settle time, does not delay the next. The book is read
-    /// after them: for others of the same parent, and for the state of those whose cancellation failed. It is read
-    /// through the same handle: take an urgent one, with a deadline, so that an expired session or a queue does not
-    /// hold the answer up.
+    /// Up to 16 cancellations are made concurrently. Behind a [`BrokerProxy`](crate::BrokerProxy) the lane paces
+    /// them. If an answer is lost, an [`OrderGuard`](crate::OrderGuard) reads the order book for the settle time,
+    /// and that does not delay the next cancellation.
     ///
-    /// A panic of the broker in one cancellation is [`Failed`](SliceCancel::Failed) with
+    /// The order book is read after the cancellations, for unlisted slices, which are cancelled too, and for the
+    /// state of slices whose cancellation failed. It is read through the same handle. So pass an urgent handle with
+    /// a deadline, so that an expired session or a long queue does not delay the result. If it cannot be read,
+    /// unlisted slices are not found.
+    ///
+    /// If the broker panics in a cancellation, that slice is [`Failed`](SliceCancel::Failed) with
     /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown).
     ///
     /// ```
@@ -59,7 +61,7 @@ impl SlicedOrder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_all(&self, broker: &dyn Broker) -> Vec<SliceCancel> {
-        let mut ends = map_concurrently(&self.slices, |slice| match &slice.outcome {
+        let mut outcomes = map_concurrently(&self.slices, |slice| match &slice.outcome {
             SliceOutcome::Placed(id) => cancel_slice(broker, id),
             SliceOutcome::Rejected(why) => SliceCancel::Rejected(why.clone()),
             SliceOutcome::Absent(why) | SliceOutcome::Unknown(why) => {
@@ -69,15 +71,15 @@ impl SlicedOrder {
         let book = catch_panic(|| broker.orders()).ok().and_then(Result::ok).unwrap_or_default();
         let others: Vec<&Order> =
             self.unlisted_slices(&book).filter(|order| !order.status.is_final()).collect();
-        ends.extend(map_concurrently(&others, |order| cancel_slice(broker, &order.id)));
-        for end in &mut ends {
-            let SliceCancel::Failed(id, _) = end else { continue };
+        outcomes.extend(map_concurrently(&others, |order| cancel_slice(broker, &order.id)));
+        for outcome in &mut outcomes {
+            let SliceCancel::Failed(id, _) = outcome else { continue };
             let shown = book.iter().find(|order| order.id == *id);
             if let Some(order) = shown.filter(|order| order.status.is_final()) {
-                *end = SliceCancel::Final(id.clone(), order.status.clone());
+                *outcome = SliceCancel::Final(id.clone(), order.status.clone());
             }
         }
-        ends
+        outcomes
     }
 }
 
@@ -86,21 +88,22 @@ fn cancel_slice(broker: &dyn Broker, id: &OrderId) -> SliceCancel {
         Ok(Ok(())) => SliceCancel::Cancelled(id.clone()),
         Ok(Err(error)) => SliceCancel::Failed(id.clone(), error),
         Err(panic) => {
-            let words = format!("the broker panicked: {panic}");
-            SliceCancel::Failed(id.clone(), BrokerError::OutcomeUnknown(ErrorDetail::new(words)))
+            let message = format!("the broker panicked: {panic}");
+            SliceCancel::Failed(id.clone(), BrokerError::OutcomeUnknown(ErrorDetail::new(message)))
         }
     }
 }
 
-/// On how many threads cancellations are made at once. Kite makes ten slices of an order at most.
+/// The maximum number of threads, including the caller's, for concurrent cancellations. Kite divides an order into
+/// at most 10 slices, so each gets a thread.
 const MAX_CANCEL_THREADS: usize = 16;
 
-/// What `work` gives for each of `items`, in their order. The calling thread works too, so that a system
-/// which gives no more threads makes it slower and loses nothing.
+/// Runs `work` for each of `items` on several threads, and returns the results in the order of the items. The
+/// calling thread works too: if the system starts no more threads, the work is slower, and no item is lost.
 fn map_concurrently<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(items.len()));
-    let share = || {
+    let run_items = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(item) = items.get(index) else { return };
@@ -111,11 +114,11 @@ fn map_concurrently<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync
     thread::scope(|scope| {
         for _ in 1..items.len().min(MAX_CANCEL_THREADS) {
             let name = thread::Builder::new().name("lanekeeper-cancel".to_owned());
-            if name.spawn_scoped(scope, share).is_err() {
+            if name.spawn_scoped(scope, run_items).is_err() {
                 break;
             }
         }
-        share();
+        run_items();
     });
     let mut done = done.into_inner();
     done.sort_by_key(|(index, _)| *index);
@@ -147,60 +150,61 @@ mod tests {
         order
     }
 
-    /// A broker that notes which orders were cancelled, and answers of each what `answer` says.
-    fn noting(
+    /// Makes the mock record which orders are cancelled, and answer each with `answer`.
+    fn recording(
         mock: &mut MockBroker,
         answer: impl Fn(&str) -> Result<(), BrokerError> + Send + 'static,
     ) -> Arc<Mutex<Vec<String>>> {
         let cancelled = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&cancelled);
+        let recorded = Arc::clone(&cancelled);
         mock.expect_cancel_order().returning(move |id| {
-            noted.lock().push(id.to_string());
+            recorded.lock().push(id.to_string());
             answer(id.as_str())
         });
         cancelled
     }
 
     #[test]
-    fn every_placed_slice_is_cancelled_if_the_book_cannot_be_read() {
+    fn every_placed_slice_is_cancelled_if_the_order_book_cannot_be_read() {
         let mut mock = MockBroker::new();
         mock.expect_orders()
             .returning(|| Err(BrokerError::Transient(ErrorDetail::new("no answer"))));
-        let cancelled = noting(&mut mock, |id| match id {
+        let cancelled = recording(&mut mock, |id| match id {
             "1" => Err(BrokerError::OutcomeUnknown(ErrorDetail::new("reset"))),
             _ => Ok(()),
         });
-        let ends = order().cancel_all(&mock);
-        assert!(matches!(&ends[0], SliceCancel::Failed(it, _) if *it == id("1")));
-        assert_eq!(ends[1..3], ["2", "3"].map(|it| SliceCancel::Cancelled(id(it))));
-        let is_out: Vec<bool> = ends.iter().map(SliceCancel::is_out).collect();
+        let outcomes = order().cancel_all(&mock);
+        assert!(matches!(&outcomes[0], SliceCancel::Failed(it, _) if *it == id("1")));
+        assert_eq!(outcomes[1..3], ["2", "3"].map(|it| SliceCancel::Cancelled(id(it))));
+        let is_out: Vec<bool> = outcomes.iter().map(SliceCancel::is_out).collect();
         assert_eq!(is_out, [false, true, true, false]);
         assert_eq!(cancelled.lock().len(), 3);
     }
 
     #[test]
-    fn what_is_final_says_so_and_what_was_unknown_is_found() {
+    fn a_final_slice_is_reported_and_an_unknown_one_is_found() {
         let mut mock = MockBroker::new();
         let late = || BrokerError::Rejected(ErrorDetail::new("it is filled"));
-        let cancelled = noting(&mut mock, move |id| if id == "1" { Err(late()) } else { Ok(()) });
+        let cancelled =
+            recording(&mut mock, move |id| if id == "1" { Err(late()) } else { Ok(()) });
         let before = Arc::clone(&cancelled);
         mock.expect_orders().times(1).returning(move || {
-            assert_eq!(before.lock().len(), 3, "the book was read before all were cancelled");
+            assert_eq!(before.lock().len(), 3, "the order book was read before all were cancelled");
             let slice = |id, status| shown(id, Side::Buy, status);
             let book = vec![
                 slice("1", OrderStatus::Filled),
                 slice("2", OrderStatus::PartiallyFilled),
-                // Not the third: the book may be behind.
+                // The third is missing, because the order book may be stale.
                 slice("4", OrderStatus::Open),
                 slice("5", OrderStatus::Cancelled),
-                // The exit leg of a cover order is no slice.
+                // The exit leg of a cover order is not a slice.
                 shown("6", Side::Sell, OrderStatus::TriggerPending),
             ];
             Ok(book.into())
         });
-        let ends = order().cancel_all(&mock);
+        let outcomes = order().cancel_all(&mock);
         assert_eq!(
-            ends,
+            outcomes,
             [
                 SliceCancel::Final(id("1"), OrderStatus::Filled),
                 SliceCancel::Cancelled(id("2")),
@@ -217,38 +221,38 @@ mod tests {
     }
 
     #[test]
-    fn one_that_takes_its_time_does_not_delay_the_next() {
-        // Nothing is done before all ten have begun.
+    fn a_slow_item_does_not_delay_the_next() {
+        // No item finishes before all ten have begun.
         let begun = Barrier::new(10);
         let numbers: Vec<usize> = (0..10).collect();
         let done = map_concurrently(&numbers, |number| {
             begun.wait();
             *number
         });
-        assert_eq!(done, numbers, "in the order in which they were given");
+        assert_eq!(done, numbers, "in the order of the items");
     }
 
     #[test]
     fn all_are_cancelled_in_the_order_of_the_slices() {
         let mut mock = MockBroker::new();
         mock.expect_orders().returning(|| Ok(Rows::default()));
-        noting(&mut mock, |_| Ok(()));
+        recording(&mut mock, |_| Ok(()));
         let expected: Vec<_> = placed(10).placed().cloned().map(SliceCancel::Cancelled).collect();
         assert_eq!(placed(10).cancel_all(&mock), expected);
     }
 
-    /// An answer may name the parent alone, or a list may have been cut short.
+    /// An answer may name only the parent, or its list of slices may be incomplete.
     #[test]
     fn what_the_answer_did_not_name_is_cancelled_too() {
         let mut mock = MockBroker::new();
-        let cancelled = noting(&mut mock, |_| Ok(()));
+        let cancelled = recording(&mut mock, |_| Ok(()));
         mock.expect_orders().times(1).returning(|| {
             let book: Vec<_> =
                 ["1", "2", "3"].map(|id| shown(id, Side::Buy, OrderStatus::Open)).into();
             Ok(book.into())
         });
-        let ends = SlicedOrder::single(id("1"), 10).cancel_all(&mock);
-        assert_eq!(ends, ["1", "2", "3"].map(|it| SliceCancel::Cancelled(id(it))));
+        let outcomes = SlicedOrder::single(id("1"), 10).cancel_all(&mock);
+        assert_eq!(outcomes, ["1", "2", "3"].map(|it| SliceCancel::Cancelled(id(it))));
         assert_eq!(cancelled.lock().len(), 3);
     }
 
@@ -256,22 +260,22 @@ mod tests {
     fn each_of_many_is_cancelled_once() {
         let mut mock = MockBroker::new();
         mock.expect_orders().returning(|| Ok(Rows::default()));
-        let cancelled = noting(&mut mock, |_| Ok(()));
+        let cancelled = recording(&mut mock, |_| Ok(()));
         assert!(placed(40).cancel_all(&mock).iter().all(SliceCancel::is_out));
         let cancelled = cancelled.lock();
         assert_eq!((cancelled.len(), cancelled.iter().collect::<HashSet<_>>().len()), (40, 40));
     }
 
     #[test]
-    fn a_panic_of_the_broker_is_an_outcome_that_nobody_knows() {
+    fn a_panic_of_the_broker_is_an_unknown_outcome() {
         let mut mock = MockBroker::new();
         mock.expect_orders().returning(|| panic!("in the book"));
-        noting(&mut mock, |_| panic!("in the adapter"));
-        let ends = placed(1).cancel_all(&mock);
+        recording(&mut mock, |_| panic!("in the adapter"));
+        let outcomes = placed(1).cancel_all(&mock);
         assert!(
-            matches!(&ends[0], SliceCancel::Failed(_, BrokerError::OutcomeUnknown(detail))
+            matches!(&outcomes[0], SliceCancel::Failed(_, BrokerError::OutcomeUnknown(detail))
                 if detail.message.contains("in the adapter")),
-            "{ends:?}"
+            "{outcomes:?}"
         );
     }
 }

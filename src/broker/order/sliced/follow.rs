@@ -1,24 +1,25 @@
-//! Where the slices of an order stand now.
+//! The current state of the slices of an order.
 
 use rust_decimal::Decimal;
 
 use super::{Slice, SliceOutcome, SlicedOrder, saturating_sum};
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, OrderId, Rows};
 
-/// Where the slices of an order stood when the book was read.
+/// The state of the slices of an order when the order book was read.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SlicedState {
-    /// One for each of [`SlicedOrder::slices`], in their order: its order in the book, or why there is
-    /// none to be seen.
+    /// One entry for each of [`SlicedOrder::slices`], in their order: its order in the order book, or the
+    /// reason why there is none.
     ///
-    /// [`Rejected`](BrokerError::Rejected): it was rejected when it was placed;
-    /// [`Absent`](BrokerError::Absent): the book does not show it, or not yet;
-    /// [`Malformed`](BrokerError::Malformed): its row cannot be read;
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown): it was not known whether it is in the market.
+    /// | error | reason |
+    /// |---|---|
+    /// | [`Rejected`](BrokerError::Rejected) | it was rejected when it was placed |
+    /// | [`Absent`](BrokerError::Absent) | it was absent before, or the order book does not show it (yet) |
+    /// | [`Malformed`](BrokerError::Malformed) | its row, or a row without a name, cannot be read |
+    /// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | it was unknown whether it is in the market |
     pub slices: Vec<Result<Order, BrokerError>>,
-    /// Slices of the same parent that were not known before: those of unknown outcome, if they are in
-    /// the market after all.
+    /// Unlisted slices of the same parent: those of unknown outcome, if they are in the market after all.
     pub others: Vec<Order>,
     /// The quantity that is filled, of all the orders above, in units of the instrument.
     pub filled: Decimal,
@@ -27,14 +28,14 @@ pub struct SlicedState {
 }
 
 impl SlicedState {
-    /// Every order of it that the book shows.
+    /// Returns every order of it that the order book shows.
     pub fn orders(&self) -> impl Iterator<Item = &Order> {
         self.slices.iter().flatten().chain(&self.others)
     }
 }
 
 impl SlicedOrder {
-    /// Where each slice stands now, by one look into the order book.
+    /// Returns the current state of each slice, from one read of the order book.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -49,7 +50,7 @@ impl SlicedOrder {
     /// ```
     ///
     /// # Errors
-    /// Those of [`Broker::orders`]. A slice that cannot be seen fails nothing: its place says why.
+    /// Those of [`Broker::orders`]. A slice that the order book does not show fails only its own entry.
     pub fn follow(&self, broker: &dyn Broker) -> Result<SlicedState, BrokerError> {
         let book = broker.orders()?;
         let slices = self.slices.iter().map(|slice| slice_state(slice, &book)).collect();
@@ -61,21 +62,21 @@ impl SlicedOrder {
         Ok(found)
     }
 
-    /// The slices in the book that this order does not know by id: those of unknown outcome, if they are
-    /// there. Only what is like a slice that is known: the parent of a cover order, say, has a leg on the
-    /// other side, which is no slice.
+    /// Returns the orders in the order book that are slices of this order and not listed by id: those of
+    /// unknown outcome, if they are there. Instrument and side must be those of a listed slice. For
+    /// example, the parent of a cover order has a leg on the other side, which is not a slice.
     pub(super) fn unlisted_slices<'a>(
         &'a self,
         book: &'a [Order],
     ) -> impl Iterator<Item = &'a Order> {
         let is_known =
             |id: &OrderId| self.parent.as_ref() == Some(id) || self.placed().any(|it| it == id);
-        let like = book.iter().find(|order| is_known(&order.id));
+        let known = book.iter().find(|order| is_known(&order.id));
         book.iter().filter(move |order| {
-            let is_like =
-                like.is_some_and(|it| it.instrument == order.instrument && it.side == order.side);
-            let of_same = order.parent.is_some() && order.parent == self.parent;
-            of_same && is_like && !is_known(&order.id)
+            let is_similar =
+                known.is_some_and(|it| it.instrument == order.instrument && it.side == order.side);
+            let has_same_parent = order.parent.is_some() && order.parent == self.parent;
+            has_same_parent && is_similar && !is_known(&order.id)
         })
     }
 }
@@ -90,7 +91,7 @@ fn slice_state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> 
     if let Some(order) = book.iter().find(|order| order.id == *id) {
         return Ok(order.clone());
     }
-    // A row without a name may be that of any order.
+    // An unreadable row without a name may be any order.
     let problem = book
         .problems
         .iter()
@@ -103,8 +104,8 @@ fn slice_state(slice: &Slice, book: &Rows<Order>) -> Result<Order, BrokerError> 
     })
 }
 
-/// Whether a row of this name may be the order `id`, which may carry more than the broker's name for it
-/// (Kite: the variety).
+/// Returns whether a row with this name may be the order `id`. The id may contain more than the broker's id
+/// (Kite: the variety before a `/`).
 fn name_matches(name: &str, id: &OrderId) -> bool {
     id.as_str().rsplit('/').next() == Some(name)
 }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_book_that_cannot_be_read_is_told() {
+    fn a_failed_read_of_the_order_book_is_an_error() {
         let mut mock = MockBroker::new();
         let lost = || BrokerError::Transient(ErrorDetail::new("no answer"));
         mock.expect_orders().returning(move || Err(lost()));

@@ -53,7 +53,7 @@ fn a_journal_that_cannot_be_shortened_grows() {
         journal.record_outcome(&tag, &placed());
     }
     assert_eq!(open_tags(&fake), [""; 0]);
-    // Where nobody knows which of the two files is there, no order is safe.
+    // If it is unknown which of the two files is there, no order is safe.
     fake.0.lock().replace_failure = Some(true);
     journal.writer.lock().compact_above = 1000;
     for _ in 0..2 {
