@@ -1,14 +1,14 @@
-//! What an answer from memory costs, beside the parts that it could be made of, all in one run.
+//! Measures the cost of a cache hit beside the parts that it could be made of, all in one run.
 //!
 //! ```text
 //! cargo bench --bench cache
 //! ```
 //!
-//! Each thread asks for one instrument after the other. The figure is the time that one thread takes
-//! for one answer while so many do the same. It is `BatchCache` with an entry's age looked at by the
-//! machine's clock and with all its counting, `QuoteCache::ltp` and `QuoteCache::quote` on top of it,
-//! against a bare moka get (with a time to live, as a cache needs one), a map behind an `RwLock`, and a
-//! snapshot in an arc-swap. The bare parts look at no clock of their own and count nothing.
+//! Each thread gets one instrument after the other. The figure is the time that one thread takes for one answer
+//! while the given number of threads do the same. Measured are `BatchCache`, which reads the machine's clock for an
+//! entry's age and counts every hit, and `QuoteCache::ltp` and `QuoteCache::quote` on top of it. They are compared
+//! with a bare moka get (with a time to live, as a cache needs one), a map behind an `RwLock`, and a snapshot in an
+//! arc-swap. The bare parts read no clock of their own and count nothing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ use parking_lot::RwLock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A broker that has a quote for everything, and nothing else.
+/// A broker that returns a quote for every instrument, and nothing else.
 struct Quoter;
 
 fn none<T>() -> Result<T, BrokerError> {
@@ -78,8 +78,8 @@ impl Broker for Quoter {
     }
 }
 
-/// How long it takes until every thread has asked so often, each for all instruments in turn and each
-/// from a place of its own.
+/// Returns how long it takes until every thread has asked `times` times. Each thread goes through all instruments
+/// in turn, from a start of its own.
 fn together(
     threads: usize,
     times: u64,

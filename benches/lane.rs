@@ -1,11 +1,11 @@
-//! What a call costs on its way through a lane, beside the bare parts of such a way.
+//! Measures the cost of a call through a lane, beside the bare parts of such a path.
 //!
 //! ```text
 //! taskset -c 0 cargo bench --no-default-features --bench lane
 //! ```
 //!
-//! On one core: whether the caller and its worker sit on one or on two makes a factor of ten in a hop,
-//! bare or not, and the system decides it anew for each pair of threads. What is measured then is that.
+//! Run it on one core. Whether caller and worker run on one core or on two makes a factor of ten in a hop, bare or
+//! not, and the system decides it anew for each pair of threads. On several cores the benchmark would measure that.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -24,10 +24,10 @@ use support::{each, paired};
 
 const CALL: CallSpec = CallSpec::new(0, "call", Effect::Write);
 
-/// A broker, as far as a lane can tell.
+/// A broker, as far as a lane needs one.
 #[lanekeeper::proxy]
 pub trait Echo: Send + Sync {
-    /// Gives back what it was given.
+    /// Returns its argument.
     #[lane(main, write)]
     fn echo(&self, number: u64) -> Result<u64, LaneError>;
 }
@@ -40,7 +40,7 @@ impl Echo for Instant0 {
     }
 }
 
-/// A worker, a channel of jobs, and a channel for each answer: the least that a hop needs.
+/// A worker, a channel of jobs, and a channel for each answer: the minimum for a hop.
 struct Bare {
     jobs: Option<Sender<(u64, oneshot::Sender<u64>)>>,
     worker: Option<thread::JoinHandle<()>>,
@@ -76,7 +76,7 @@ fn proxy(in_flight: usize) -> EchoProxy<Instant0> {
     EchoProxy::builder(Instant0).main(config).build().unwrap()
 }
 
-/// A call after which the worker has had time to fall asleep.
+/// Measures calls before each of which the worker has had time to fall asleep.
 fn asleep(count: u64, mut once: impl FnMut()) -> Duration {
     let mut sum = Duration::ZERO;
     for _ in 0..count {
@@ -88,7 +88,7 @@ fn asleep(count: u64, mut once: impl FnMut()) -> Duration {
     sum
 }
 
-/// A hop there and back.
+/// Measures a hop there and back.
 fn hop(criterion: &mut Criterion) {
     let (bare, proxied) = (Bare::new(), proxy(4));
     let mut group = criterion.benchmark_group("hop");
@@ -111,7 +111,7 @@ fn hop(criterion: &mut Criterion) {
             || each(2_000, || assert_eq!(proxied.echo(black_box(7)), Ok(7))),
             || each(2_000, || assert_eq!(bare.echo(black_box(7)), 7)),
         );
-        // One by one: a mean would be that of the few that something else got in the way of.
+        // One by one: a mean would be dominated by the few calls that something else on the machine delayed.
         paired(
             &format!("asleep, in flight {in_flight}"),
             1_000,
@@ -132,7 +132,7 @@ fn submit(lanes: &Lanes, options: &CallOptions) -> Ticket<(), LaneError> {
     lanes.submit(CALL, options, || Ok(()), |error: &LaneError| Some(error.class()))
 }
 
-/// A call in and out of a queue of many, which are of a lower priority and stay where they are.
+/// Measures a call in and out of a queue of many calls that have a lower priority and stay queued.
 fn queued(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("queued");
     group.sample_size(20).measurement_time(Duration::from_secs(2));
@@ -158,7 +158,7 @@ fn queued(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The whole of a queue, drained by one worker: what each call costs.
+/// Measures what each call costs when one worker drains the whole queue.
 fn drained(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("drained");
     group.sample_size(10).measurement_time(Duration::from_secs(3));

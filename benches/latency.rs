@@ -1,4 +1,4 @@
-//! How long an order takes while 64 threads wait for quotes, beside an idle quote lane.
+//! Measures how long an order takes while 64 threads wait for quotes, beside an idle quote lane.
 //!
 //! ```text
 //! cargo bench --no-default-features --bench latency
@@ -24,7 +24,7 @@ pub trait Desk: Send + Sync {
     fn quote(&self) -> Result<(), LaneError>;
 }
 
-/// Answers after as long as a broker nearby takes.
+/// A broker that answers after as long as one nearby takes.
 struct Nearby;
 
 impl Desk for Nearby {
@@ -60,7 +60,7 @@ fn main() {
     let desk = || {
         DeskProxy::builder(Nearby)
             .transactional(LaneConfig::new(Quota::unlimited()).in_flight(2))
-            // As brokers have it: one a second. The threads wait nearly all of the time.
+            // As brokers have it: one call a second. The threads wait nearly all of the time.
             .quote(LaneConfig::new(Quota::per_second(1)))
             .build()
             .unwrap()
@@ -69,13 +69,13 @@ fn main() {
     let stop = Arc::new(AtomicBool::new(false));
     for _ in 0..64 {
         let (busy, stop) = (Arc::clone(&busy), Arc::clone(&stop));
-        // They are answered when the proxy is shut.
+        // They are answered when the proxy is closed.
         thread::spawn(move || while !stop.load(Ordering::Relaxed) && busy.quote().is_ok() {});
     }
     while busy.quote_lane().queued() < 60 {
         thread::yield_now();
     }
-    // In turns, so that whatever else the machine does falls on both alike.
+    // In turns, so that other load on the machine affects both alike.
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! What a lane takes of memory: bytes for each queued call, and for a proxy that does nothing.
+//! Measures the memory of a lane: bytes for each queued call, and for an idle proxy.
 //!
 //! ```text
 //! cargo bench --no-default-features --bench memory
@@ -12,14 +12,14 @@ use lanekeeper::quota::{Limits, Quota};
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// Bytes in use.
+/// Returns the bytes in use.
 fn in_use() -> usize {
     dhat::HeapStats::get().curr_bytes
 }
 
 const CALL: CallSpec = CallSpec::new(0, "call", Effect::Write);
 
-/// What an order of a broker's takes along.
+/// The size of what an order of a broker carries.
 struct Order([u8; 160]);
 
 fn submit(lanes: &Lanes, options: &CallOptions) -> Ticket<usize, LaneError> {
@@ -54,7 +54,7 @@ fn main() {
         let mut tickets = Vec::with_capacity(calls);
         let before = in_use();
         tickets.extend((0..calls).map(|_| submit(&lanes, &options)));
-        // All of it in the schedule, where it takes the most.
+        // Moves all calls into the scheduler, where they take the most memory.
         let _ = lanes.status();
         let bytes = in_use() - before;
         println!(

@@ -1,4 +1,4 @@
-//! What it costs to decide whether a call may go, beside a bare check of a plain limiter.
+//! Measures the decision whether a call may go, beside the check of a plain limiter.
 //!
 //! ```text
 //! cargo bench --no-default-features --bench pacing
@@ -19,7 +19,7 @@ use lanekeeper::quota::{Cost, Moment, PacingState, Quota, RttCredit, WallClockSa
 use support::{each, paired};
 
 const CALL: Cost = Cost::to_lane(0);
-/// From one call to the next: slow enough for every window.
+/// The time from one call to the next: slow enough for every window.
 const STEP: Duration = Duration::from_millis(20);
 
 fn quota(windows: u32) -> Quota {
@@ -28,23 +28,23 @@ fn quota(windows: u32) -> Quota {
     })
 }
 
-/// An allowance of one lane that has been in use for a while.
-fn allowance(windows: u32) -> (PacingState, Moment) {
+/// Returns the pacing state of one lane that has been in use for a while.
+fn pacing_state(windows: u32) -> (PacingState, Moment) {
     let mut now = Moment::ORIGIN;
-    let mut allowance =
+    let mut pacing_state =
         PacingState::new(WallClockSample { moment: now, timestamp: Timestamp::UNIX_EPOCH });
-    allowance.add_lane(&quota(windows), RttCredit::default()).unwrap();
+    pacing_state.add_lane(&quota(windows), RttCredit::default()).unwrap();
     for _ in 0..10_000 {
-        call(&mut allowance, &mut now);
+        call(&mut pacing_state, &mut now);
     }
-    (allowance, now)
+    (pacing_state, now)
 }
 
-/// One call: its permit, and its answer.
-fn call(allowance: &mut PacingState, now: &mut Moment) {
+/// Makes one call: takes its permit, and records its answer.
+fn call(pacing_state: &mut PacingState, now: &mut Moment) {
     *now = *now + STEP;
-    let permit = allowance.take(CALL, *now).unwrap();
-    allowance.finish(permit, *now);
+    let permit = pacing_state.take(CALL, *now).unwrap();
+    pacing_state.finish(permit, *now);
 }
 
 fn main() {
@@ -62,21 +62,21 @@ fn main() {
         });
     });
     for windows in [1, 3, 6] {
-        let (mut allowance, mut now) = allowance(windows);
+        let (mut pacing_state, mut now) = pacing_state(windows);
         group.bench_function(BenchmarkId::new("whether it may go", windows), |b| {
             b.iter(|| {
                 now = now + STEP;
-                black_box(allowance.available_at(CALL, now))
+                black_box(pacing_state.available_at(CALL, now))
             });
         });
         group.bench_function(BenchmarkId::new("its permit and its answer", windows), |b| {
-            b.iter(|| call(&mut allowance, &mut now));
+            b.iter(|| call(&mut pacing_state, &mut now));
         });
     }
     group.finish();
 
     for windows in [1, 3, 6] {
-        let (mut allowance, mut now) = allowance(windows);
+        let (mut pacing_state, mut now) = pacing_state(windows);
         let check = || {
             clock.advance(STEP);
             let _ = black_box(governor.check());
@@ -84,17 +84,17 @@ fn main() {
         paired(
             &format!("permit and answer, {windows} windows"),
             60,
-            || each(20_000, || call(&mut allowance, &mut now)),
+            || each(20_000, || call(&mut pacing_state, &mut now)),
             || each(20_000, check),
         );
-        let (mut allowance, mut now) = self::allowance(windows);
+        let (mut pacing_state, mut now) = self::pacing_state(windows);
         paired(
             &format!("whether it may go, {windows} windows"),
             60,
             || {
                 each(20_000, || {
                     now = now + STEP;
-                    let _ = black_box(allowance.available_at(CALL, now));
+                    let _ = black_box(pacing_state.available_at(CALL, now));
                 })
             },
             || each(20_000, check),

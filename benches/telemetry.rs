@@ -1,13 +1,13 @@
-//! What telemetry costs a call while nobody listens: no recorder, and no subscriber.
+//! Measures what telemetry costs a call without a recorder and without a subscriber.
 //!
 //! ```text
 //! taskset -c 0 cargo bench --no-default-features --features metrics,tracing --bench telemetry
 //! ```
 //!
-//! On one core, for the reason that `lane.rs` gives.
+//! Run it on one core, for the reason that `benches/lane.rs` gives.
 //!
-//! The cost of an observer is seen within one run. The spans and events are compiled in or not, so
-//! for those two builds are compared: `benches/telemetry.sh` runs them in turns.
+//! The cost of an observer shows within one run. The spans and events are compiled in or not, so for those two
+//! builds are compared: `benches/telemetry.sh` runs them in turns.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -19,10 +19,10 @@ use lanekeeper::lane::{LaneConfig, LaneError};
 use lanekeeper::quota::Quota;
 use support::{each, paired};
 
-/// A broker, as far as a lane can tell.
+/// A broker, as far as a lane needs one.
 #[lanekeeper::proxy]
 pub trait Echo: Send + Sync {
-    /// Gives back what it was given.
+    /// Returns its argument.
     #[lane(main, write)]
     fn echo(&self, number: u64) -> Result<u64, LaneError>;
 }
@@ -45,11 +45,11 @@ fn calls(proxy: &EchoProxy<AtOnce>) -> Duration {
 }
 
 fn main() {
-    // Few of them make a short turn beside another build.
+    // A small number of rounds makes a short run beside another build.
     let rounds = std::env::var("LANEKEEPER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
     let rounds = rounds.unwrap_or(400);
     let (plain, same) = (builder().build().unwrap(), builder().build().unwrap());
-    // How much of a difference is noise.
+    // Shows how large a difference is noise.
     paired("the same call", rounds, || calls(&same), || calls(&plain));
     #[cfg(feature = "metrics")]
     {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a call costs with spans and events compiled in and nobody subscribed, against a build without
-# them. The two builds run in turns, so that whatever else the machine does falls on both alike, and on
-# one core where there is taskset: see lane.rs.
+# Measures the cost of a call with spans and events compiled in and no subscriber, against a build without
+# them. The two builds run in turns, so that other load on the machine affects both alike, and on one core
+# if there is taskset: see benches/lane.rs.
 #
 #   benches/telemetry.sh [TURNS]
 set -euo pipefail

@@ -1,4 +1,4 @@
-//! The pages: both READMEs and the chapters of the book in `docs/`. What they link to is there, each has
+//! The pages: both READMEs and the chapters of the book in `docs/`. Everything that they link to exists, each has
 //! its place in the book, and the code in each is tested.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,11 +15,11 @@ fn root() -> &'static Path {
 /// One page, read.
 struct Page {
     path: PathBuf,
-    /// What it links to or shows, as written.
+    /// The links and pictures, as written.
     links: Vec<String>,
-    /// The names by which its headings are linked to.
+    /// The anchors of its headings.
     anchors: BTreeSet<String>,
-    /// What stands behind the three ticks of its pieces of code.
+    /// The info strings of its code blocks.
     code: Vec<String>,
 }
 
@@ -51,25 +51,26 @@ impl Page {
         self.path.strip_prefix(root()).unwrap().display().to_string()
     }
 
-    /// Its links to other files, and to itself.
+    /// Returns its links to other files, and to itself.
     fn relative(&self) -> impl Iterator<Item = &str> {
         self.links.iter().map(String::as_str).filter(|link| !link.contains("://"))
     }
 
-    /// The Rust in it.
+    /// Returns the Rust in it.
     fn rust(&self) -> impl Iterator<Item = &str> {
         self.code.iter().map(String::as_str).filter(|code| code.split(',').any(|it| it == "rust"))
     }
 }
 
-/// As it is linked to on the web and in the book: small letters, no signs, dashes for spaces.
+/// Returns the anchor of a heading, on the web and in the book: lower case, no signs, dashes for spaces.
 fn anchor(heading: String) -> String {
-    let kept = heading.trim().to_lowercase();
-    let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
-    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+    let anchor_text = heading.trim().to_lowercase();
+    let anchor_text =
+        anchor_text.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    anchor_text.map(|it| if it == ' ' { '-' } else { it }).collect()
 }
 
-/// The chapters, by their names in `docs/`.
+/// Returns the chapters, by their names in `docs/`.
 fn chapters() -> Vec<Page> {
     let entries = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let is_page = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "md");
@@ -83,7 +84,7 @@ fn pages() -> Vec<Page> {
     pages
 }
 
-/// Why the link is of no use, if it is not.
+/// Returns what is wrong with the link, if anything is.
 fn fault(page: &Page, link: &str) -> Option<String> {
     let (file, wanted) = link.split_once('#').map_or((link, None), |(file, it)| (file, Some(it)));
     let folder = page.path.parent().unwrap();
@@ -99,16 +100,16 @@ fn fault(page: &Page, link: &str) -> Option<String> {
 
 #[test]
 fn every_link_and_every_picture_is_there() {
-    let mut looked_at = 0;
+    let mut checked = 0;
     let mut faults = Vec::new();
     for page in pages() {
         for link in page.relative() {
-            looked_at += 1;
+            checked += 1;
             let fault = fault(&page, link);
             faults.extend(fault.map(|fault| format!("{}: {link} {fault}", page.name())));
         }
     }
-    assert!(looked_at > 50, "only {looked_at} links were found");
+    assert!(checked > 50, "only {checked} links were found");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
@@ -145,7 +146,7 @@ fn all_code_in_the_pages_is_tested() {
 #[test]
 fn every_example_that_a_page_has_a_command_for_is_there() {
     let examples = root().join("examples");
-    let mut looked_at = BTreeSet::new();
+    let mut checked = BTreeSet::new();
     for page in pages() {
         let text = fs::read_to_string(&page.path).unwrap();
         for rest in text.split("--example ").skip(1) {
@@ -154,8 +155,8 @@ fn every_example_that_a_page_has_a_command_for_is_there() {
             let is_there =
                 examples.join(name).is_dir() || examples.join(format!("{name}.rs")).is_file();
             assert!(is_there, "{}: there is no example {name}", page.name());
-            looked_at.insert(name.to_owned());
+            checked.insert(name.to_owned());
         }
     }
-    assert!(looked_at.len() >= 5, "{looked_at:?}");
+    assert!(checked.len() >= 5, "{checked:?}");
 }

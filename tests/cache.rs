@@ -1,4 +1,4 @@
-//! The batch cache: what is remembered and for how long, and what goes into a request.
+//! The batch cache: what is stored and for how long, and which keys a request carries.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -17,7 +17,7 @@ use source::{Cache, Fake, settings};
 const TTL: Duration = Duration::from_secs(5);
 const NANO: Duration = Duration::from_nanos(1);
 
-/// A cache in front of a source that answers at once.
+/// Returns a cache in front of a source that answers at once.
 fn cache(clock: &ManualClock) -> (Cache, Arc<Fake>) {
     tuned(clock, |_| ())
 }
@@ -84,7 +84,7 @@ fn its_age_counts_from_before_the_request() {
 }
 
 #[test]
-fn who_names_an_age_gets_nothing_older() {
+fn a_caller_that_names_an_age_gets_nothing_older() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
     let young = |secs| GetOptions::new().max_age(Duration::from_secs(secs));
@@ -94,7 +94,7 @@ fn who_names_an_age_gets_nothing_older() {
     assert_eq!(cache.get_with(&1, &young(3)).unwrap().unwrap().origin, Origin::Fetched);
     assert_eq!(cache.get_with(&1, &young(0)).unwrap().unwrap().origin, Origin::Fetched);
     assert_eq!(source.asked().len(), 3);
-    // One may also be content with less than the cache would be.
+    // A caller may also accept an older value than the cache would return by default.
     clock.advance(TTL * 2);
     assert_eq!(cache.get_with(&1, &young(11)).unwrap().unwrap().age, TTL * 2);
 }
@@ -118,7 +118,7 @@ fn nothing_is_older_than_the_hard_limit_whatever_happens() {
 }
 
 #[test]
-fn an_answer_that_was_under_way_for_too_long_is_an_error() {
+fn an_answer_that_was_in_flight_for_too_long_is_an_error() {
     let clock = ManualClock::new();
     let mut settings = settings(&clock);
     settings.max_age = Some(Duration::from_secs(8));
@@ -143,7 +143,7 @@ fn what_the_source_does_not_have_is_absent_and_has_a_time_of_its_own() {
     clock.advance(TTL * 3 - NANO);
     assert_eq!(cache.get(&5000), Ok(None));
     cache.get(&1).unwrap();
-    assert_eq!(source.asked(), [[1]], "what is known not to be is not taken along");
+    assert_eq!(source.asked(), [[1]], "what is known to be absent is not piggybacked");
     clock.advance(NANO);
     assert_eq!(cache.get(&5000), Ok(None));
     assert_eq!(source.asked(), [[5000]]);
@@ -165,7 +165,7 @@ fn a_share_of_the_time_to_live_may_be_left_to_chance() {
 }
 
 #[test]
-fn a_key_nobody_asks_for_is_dropped_after_a_while() {
+fn a_key_that_is_not_asked_for_is_dropped_after_a_while() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
     cache.get_many(&[1, 2]).complete().unwrap();
@@ -180,11 +180,11 @@ fn a_key_nobody_asks_for_is_dropped_after_a_while() {
 }
 
 #[test]
-fn a_key_that_is_tracked_by_hand_comes_along_until_it_is_not() {
+fn a_key_that_is_tracked_explicitly_is_piggybacked_until_it_is_not() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
     cache.track(&[8, 9]).unwrap();
-    assert_eq!(source.asked().len(), 0, "nobody asked yet");
+    assert_eq!(source.asked().len(), 0, "no caller asked yet");
     for _ in 0..100 {
         cache.get(&1).unwrap();
         clock.advance(TTL);
@@ -196,7 +196,7 @@ fn a_key_that_is_tracked_by_hand_comes_along_until_it_is_not() {
 }
 
 #[test]
-fn when_memory_is_full_those_go_that_were_not_asked_for_the_longest() {
+fn when_the_store_is_full_the_least_recently_used_keys_go() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.max_capacity = 3);
     cache.track(&[9]).unwrap();
@@ -217,11 +217,11 @@ fn when_memory_is_full_those_go_that_were_not_asked_for_the_longest() {
     assert_eq!((full.wanted, full.capacity), (4, 3));
     cache.track(&[9, 4, 5]).unwrap();
     let answer = cache.get_many(&[10, 11, 12, 13]).complete().unwrap();
-    assert_eq!(answer.len(), 4, "who asks is answered, remembered or not");
+    assert_eq!(answer.len(), 4, "a caller is answered, whether its key is stored or not");
 }
 
 #[test]
-fn requests_are_divided_by_count() {
+fn requests_are_split_by_count() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.max_batch_keys = 3);
     let keys: Vec<u32> = (0..10).collect();
@@ -230,7 +230,7 @@ fn requests_are_divided_by_count() {
 }
 
 #[test]
-fn requests_are_divided_by_weight() {
+fn requests_are_split_by_weight() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.max_batch_weight = 100);
     assert_eq!(cache.get_many(&[60, 30, 10, 50, 99, 500]).complete().unwrap().len(), 6);
@@ -266,7 +266,7 @@ fn a_question_for_many_is_answered_of_one_moment() {
 }
 
 #[test]
-fn an_error_is_not_remembered_and_what_came_is() {
+fn an_error_is_not_stored_and_what_came_is() {
     let clock = ManualClock::new();
     let (cache, source) = tuned(&clock, |settings| settings.max_batch_keys = 1);
     source.fail(true);
@@ -282,7 +282,7 @@ fn an_error_is_not_remembered_and_what_came_is() {
 }
 
 #[test]
-fn what_is_invalidated_is_fetched_again_even_if_it_was_under_way() {
+fn what_is_invalidated_is_fetched_again_even_if_it_was_in_flight() {
     let clock = ManualClock::new();
     let (cache, source) = cache(&clock);
     cache.get(&1).unwrap();
@@ -290,7 +290,7 @@ fn what_is_invalidated_is_fetched_again_even_if_it_was_under_way() {
     cache.get(&1).unwrap();
     assert_eq!(source.asked().len(), 2);
 
-    // The request is under way while its key is invalidated.
+    // The request is in flight while its key is invalidated.
     let itself: Arc<Mutex<Option<Arc<Cache>>>> = Arc::default();
     let of_fetch = Arc::clone(&itself);
     let cache: Arc<Cache> = Arc::new(BatchCache::new(settings(&clock), move |keys: &[u32]| {
@@ -309,7 +309,7 @@ fn what_is_invalidated_is_fetched_again_even_if_it_was_under_way() {
 }
 
 #[test]
-fn what_is_untracked_while_it_is_under_way_stays_untracked() {
+fn what_is_untracked_while_it_is_in_flight_stays_untracked() {
     let clock = ManualClock::new();
     let itself: Arc<Mutex<Option<Arc<Cache>>>> = Arc::default();
     let of_fetch = Arc::clone(&itself);
@@ -324,19 +324,19 @@ fn what_is_untracked_while_it_is_under_way_stays_untracked() {
     }));
     *itself.lock().unwrap() = Some(Arc::clone(&cache));
     cache.track(&[8]).unwrap();
-    assert!(cache.get(&1).unwrap().is_some(), "who waits is answered");
+    assert!(cache.get(&1).unwrap().is_some(), "a waiter is answered");
     assert_eq!(cache.stats().entries, 0);
     clock.advance(TTL);
     cache.get(&2).unwrap();
     assert_eq!(*requests.lock().unwrap(), [vec![1, 8], vec![2]]);
-    // And once somebody asks, it is tracked again.
+    // The next `get` tracks it again.
     cache.get(&1).unwrap();
     clock.advance(TTL);
     cache.get(&2).unwrap();
     assert_eq!(requests.lock().unwrap().last().unwrap().len(), 2);
 }
 
-/// Asks until the answer is of the second request.
+/// Gets the value until it is that of the second request.
 fn until_renewed(cache: &Cache) {
     while *cache.get(&1).unwrap().unwrap().value < 2 {
         thread::yield_now();
@@ -353,23 +353,23 @@ fn a_stale_answer_is_given_while_a_new_one_is_fetched() {
     assert_eq!((stale.origin, stale.age), (Origin::Stale, TTL));
     until_renewed(&cache);
     assert_eq!(source.asked(), [[1], [1]]);
-    assert_eq!(cache.stats().misses, 1, "nobody waited");
+    assert_eq!(cache.stats().misses, 1, "no caller waited");
     clock.advance(TTL * 2);
     assert_eq!(cache.get(&1).unwrap().unwrap().origin, Origin::Fetched, "too stale");
 }
 
 #[test]
-fn a_hot_key_is_renewed_in_advance_when_there_is_capacity_to_spare() {
+fn a_hot_key_is_refreshed_ahead_when_there_is_idle_capacity() {
     let clock = ManualClock::new();
-    let (source, spare) = (Arc::new(Fake::default()), Arc::new(AtomicBool::new(false)));
-    let looks = Arc::new(AtomicUsize::new(0));
+    let (source, is_idle) = (Arc::new(Fake::default()), Arc::new(AtomicBool::new(false)));
+    let polls = Arc::new(AtomicUsize::new(0));
     let mut settings = settings(&clock);
     settings.refresh_ahead = Some(0.8);
-    let (asked, is_spare, counted) = (Arc::clone(&source), Arc::clone(&spare), Arc::clone(&looks));
+    let (asked, idle, counted) = (Arc::clone(&source), Arc::clone(&is_idle), Arc::clone(&polls));
     let cache: Cache = BatchBuilder::new(settings)
         .refresh_if(move || {
             counted.fetch_add(1, Ordering::SeqCst);
-            is_spare.load(Ordering::SeqCst)
+            idle.load(Ordering::SeqCst)
         })
         .build(move |keys| asked.fetch(keys));
     cache.get(&1).unwrap();
@@ -377,16 +377,16 @@ fn a_hot_key_is_renewed_in_advance_when_there_is_capacity_to_spare() {
     cache.get(&1).unwrap();
     clock.advance(NANO);
     cache.get(&1).unwrap();
-    while looks.load(Ordering::SeqCst) == 0 {
+    while polls.load(Ordering::SeqCst) == 0 {
         thread::yield_now();
     }
     assert_eq!(source.asked().len(), 1, "there is nothing to spare");
-    spare.store(true, Ordering::SeqCst);
-    // Who asks again at once is not listened to: that would be a look at the lane for each hit.
+    is_idle.store(true, Ordering::SeqCst);
+    // Asking again at once requests no refresh: that would be a poll of the lane for each hit.
     clock.advance(TTL / 10);
     cache.get(&1).unwrap();
     until_renewed(&cache);
-    assert_eq!(cache.stats().misses, 1, "nobody waited");
+    assert_eq!(cache.stats().misses, 1, "no caller waited");
 }
 
 #[test]
@@ -394,16 +394,16 @@ fn a_crowd_gets_what_it_asked_for_one_request_at_a_time() {
     let clock = ManualClock::new();
     let mut settings = settings(&clock);
     settings.max_batch_keys = 7;
-    // The threads move time for one another, by as much as the machine lets them.
+    // The threads advance time for one another, by as much as the machine's speed allows.
     settings.max_age = Some(Duration::MAX);
-    let under_way = AtomicUsize::new(0);
+    let in_flight = AtomicUsize::new(0);
     let cache = BatchCache::new(settings, move |keys: &[u32]| {
-        assert_eq!(under_way.fetch_add(1, Ordering::SeqCst), 0, "two requests at a time");
+        assert_eq!(in_flight.fetch_add(1, Ordering::SeqCst), 0, "two requests at a time");
         assert!(keys.len() <= 7);
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "asked twice");
         thread::yield_now();
         let answer = keys.iter().map(|key| (*key, u64::from(*key) * 2)).collect();
-        under_way.fetch_sub(1, Ordering::SeqCst);
+        in_flight.fetch_sub(1, Ordering::SeqCst);
         Ok::<_, String>(answer)
     });
     thread::scope(|scope| {
@@ -456,7 +456,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
     let cache: Arc<Cache> = Arc::new(BatchCache::new(settings, move |keys: &[u32]| {
         slow.advance(Duration::from_secs(1));
         if requests.fetch_add(1, Ordering::SeqCst) == 2 {
-            // The last request comes back after its caller has left.
+            // The last request returns after its caller has left.
             slow.advance(Duration::from_secs(9));
             let cache = of_fetch.get().and_then(Weak::upgrade).unwrap();
             while cache.stats().timed_out == 0 {
@@ -468,7 +468,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
     itself.set(Arc::downgrade(&cache)).unwrap();
     cache.get(&1).unwrap();
     clock.advance(Duration::from_secs(3));
-    // 1 is four seconds old. Once 2 has come it is five, and is asked for again.
+    // 1 is four seconds old. Once 2 has come it is five, and is fetched again.
     let answers = cache.get_many_with(&[1, 2], &GetOptions::new().deadline(Duration::from_secs(2)));
     assert_eq!(answers.failed, HashMap::new());
     let ages = [1, 2].map(|key| answers.values[&key].age.as_secs());
@@ -476,7 +476,7 @@ fn what_grew_too_old_while_its_caller_waited_is_given_at_the_deadline_all_the_sa
 }
 
 #[test]
-fn a_key_that_failed_for_itself_is_not_told_so_any_longer_than_its_time() {
+fn a_key_that_failed_alone_fails_no_longer_than_its_time() {
     let clock = ManualClock::new();
     let mut settings = settings(&clock);
     settings.stale_while_revalidate = TTL * 10;
@@ -490,7 +490,7 @@ fn a_key_that_failed_for_itself_is_not_told_so_any_longer_than_its_time() {
     assert_eq!(answers.failed, HashMap::from([(1, FetchError::KeyFailed("odd".to_owned()))]));
     assert_eq!(*answers.values[&2].value, 7);
     clock.advance(TTL - NANO);
-    assert_eq!(cache.get(&1), Err(FetchError::KeyFailed("odd".to_owned())), "from memory");
+    assert_eq!(cache.get(&1), Err(FetchError::KeyFailed("odd".to_owned())), "from the cache");
     clock.advance(NANO);
     assert_eq!(
         cache.get(&1).unwrap().unwrap().origin,

@@ -1,4 +1,4 @@
-//! An answer from memory allocates nothing. A binary of its own: it counts what is allocated.
+//! A hit allocates nothing. The test is a binary of its own, because it counts allocations.
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Quota};
 use rust_decimal::Decimal;
 
-/// A quote with everything that a broker can say.
+/// Returns a quote with every field set.
 fn full(instrument: &Instrument) -> Quote {
     let price = Decimal::from(1500);
     let level = DepthLevel { price, quantity: Decimal::TEN, orders: 3 };
@@ -30,16 +30,16 @@ fn full(instrument: &Instrument) -> Quote {
 }
 
 #[test]
-fn an_answer_from_memory_allocates_nothing() {
-    let mut within = MockBroker::new();
-    within
+fn a_cache_hit_allocates_nothing() {
+    let mut inner = MockBroker::new();
+    inner
         .expect_quotes()
         .returning(|instruments| Ok(instruments.iter().map(|i| (i.clone(), full(i))).collect()));
     let limits = ["transactional", "quote", "historical"]
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
         .budget("orders", Quota::unlimited());
-    let broker = BrokerProxy::builder(within).limits(limits);
+    let broker = BrokerProxy::builder(inner).limits(limits);
     let broker = broker.quote_ttl(Duration::from_secs(3600)).build().unwrap();
     let careful = broker.with(CallOptions::new().max_age(Duration::from_secs(3600)));
     let infy = Instrument::new("NSE", "INFY");
@@ -47,7 +47,7 @@ fn an_answer_from_memory_allocates_nothing() {
     let miss = measure(|| drop(black_box(broker.quote(&infy).unwrap())));
     assert!(miss.count_total > 0, "what is counted here is counted");
     for broker in [&broker, &careful] {
-        // The first of a thread sets up what the thread keeps.
+        // The first hit of a thread sets up the thread's own state.
         broker.ltp(&infy).unwrap();
         let hits = measure(|| {
             for _ in 0..100 {

@@ -1,5 +1,5 @@
-//! The batch cache and code of its users that does what it should not: keys that panic, values and
-//! weights that ask the cache again. Nobody is left waiting. A test that fails here hangs.
+//! The batch cache and hostile user code: keys that panic, values and weights that call the cache again. No waiter
+//! is left waiting. A test that fails here hangs.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -20,22 +20,22 @@ use source::{Cache, settings};
 
 const TTL: Duration = Duration::from_secs(5);
 
-/// What a key does, any of which may panic.
+/// An operation of a key, any of which may panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+enum Operation {
     Hash,
     Eq,
     Clone,
     Drop,
 }
 
-/// When to panic.
+/// A planned panic.
 #[derive(Debug, Clone, Copy)]
 struct Planned {
-    at: Deed,
-    /// On the cache's own thread, or on any other.
+    at: Operation,
+    /// On the fetcher thread, or on any other.
     on_fetcher: bool,
-    /// How many deeds of the kind go well before.
+    /// How many operations of the kind succeed before.
     after: usize,
     /// Once, or from then on.
     once: bool,
@@ -52,20 +52,20 @@ impl Plan {
         *self.planned.lock().unwrap() = Some(planned);
     }
 
-    /// Calls it off. Says how often a key panicked.
+    /// Cancels the plan. Returns how often a key panicked.
     fn end(&self) -> usize {
         *self.planned.lock().unwrap() = None;
         self.panics.load(Ordering::SeqCst)
     }
 
-    fn step(&self, deed: Deed) {
+    fn step(&self, operation: Operation) {
         thread_local!(static FETCHER: Cell<Option<bool>> = const { Cell::new(None) });
         let mut plan = self.planned.lock().unwrap();
         let Some(Planned { at, on_fetcher, after, once }) = plan.as_mut() else { return };
         let named = || thread::current().name() == Some("batch-cache");
         let is_fetcher = FETCHER.get().unwrap_or_else(named);
         FETCHER.set(Some(is_fetcher));
-        if *at != deed || *on_fetcher != is_fetcher || thread::panicking() {
+        if *at != operation || *on_fetcher != is_fetcher || thread::panicking() {
             return;
         }
         if *after > 0 {
@@ -78,13 +78,13 @@ impl Plan {
         drop(plan);
         self.panics.fetch_add(1, Ordering::SeqCst);
         QUIET.call_once(quiet);
-        panic!("a key panics at {deed:?}");
+        panic!("a key panics at {operation:?}");
     }
 }
 
 static QUIET: Once = Once::new();
 
-/// There are thousands of them, and each would print where it comes from.
+/// Silences the panic messages: there are thousands of them, and each would print its origin.
 fn quiet() {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -95,20 +95,20 @@ fn quiet() {
     }));
 }
 
-/// A key that does as is planned.
+/// A key that panics as planned.
 #[derive(Debug)]
 struct Touchy(u32, Arc<Plan>);
 
 impl Hash for Touchy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.1.step(Deed::Hash);
+        self.1.step(Operation::Hash);
         self.0.hash(state);
     }
 }
 
 impl PartialEq for Touchy {
     fn eq(&self, other: &Self) -> bool {
-        self.1.step(Deed::Eq);
+        self.1.step(Operation::Eq);
         self.0 == other.0
     }
 }
@@ -117,14 +117,14 @@ impl Eq for Touchy {}
 
 impl Clone for Touchy {
     fn clone(&self) -> Self {
-        self.1.step(Deed::Clone);
+        self.1.step(Operation::Clone);
         Self(self.0, Arc::clone(&self.1))
     }
 }
 
 impl Drop for Touchy {
     fn drop(&mut self) {
-        self.1.step(Deed::Drop);
+        self.1.step(Operation::Drop);
     }
 }
 
@@ -141,9 +141,9 @@ fn touchy(clock: &ManualClock) -> TouchyCache {
     )
 }
 
-/// What a cache goes through: misses, hits, a refused request, keys along, a stale answer and its
-/// renewal. Whatever becomes of each, it comes back.
-fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
+/// Takes a cache through everything: misses, hits, a refused request, piggybacked keys, a stale answer and its
+/// refresh. Whatever becomes of each, it returns.
+fn exercise(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
     let attempt = |step: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(step)));
     attempt(&|| drop(cache.get_many(&[key(1), key(2)])));
     attempt(&|| _ = cache.track(&[key(3)]));
@@ -157,9 +157,9 @@ fn life(cache: &TouchyCache, clock: &ManualClock, key: impl Fn(u32) -> Touchy) {
 }
 
 #[test]
-fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
-    let deeds = [Deed::Hash, Deed::Eq, Deed::Clone, Deed::Drop];
-    let places = deeds.into_iter().flat_map(|at| [(at, true), (at, false)]);
+fn wherever_a_key_panics_no_caller_waits_for_ever_and_the_cache_goes_on() {
+    let operations = [Operation::Hash, Operation::Eq, Operation::Clone, Operation::Drop];
+    let places = operations.into_iter().flat_map(|at| [(at, true), (at, false)]);
     for ((at, on_fetcher), once) in places.flat_map(|place| [(place, true), (place, false)]) {
         for after in 0.. {
             let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
@@ -167,17 +167,17 @@ fn wherever_a_key_panics_nobody_waits_for_ever_and_the_cache_goes_on() {
             let key = |number| Touchy(number, Arc::clone(&plan));
             plan.set(Planned { at, on_fetcher, after, once });
             thread::scope(|scope| {
-                let mine = || catch_unwind(AssertUnwindSafe(|| life(&cache, &clock, key)));
+                let mine = || catch_unwind(AssertUnwindSafe(|| exercise(&cache, &clock, key)));
                 let other = scope.spawn(mine);
                 let _ = mine();
                 let _ = other.join().unwrap();
             });
             let panics = plan.end();
-            // A turn that a panic ended may be under way yet; who comes aboard meanwhile is told of it.
+            // A fetch that a panic ended may still be in flight, and callers that join it meanwhile get its error.
             let answer = cache.get(&key(7)).or_else(|_| cache.get(&key(7)));
             assert_eq!(*answer.unwrap().unwrap().value, 7, "after {panics} panics at {at:?}");
             if panics == 0 {
-                assert!(after > 0 || at == Deed::Eq, "{at:?} was never tried");
+                assert!(after > 0 || at == Operation::Eq, "{at:?} was never tried");
                 break;
             }
         }
@@ -194,7 +194,7 @@ fn a_weight_may_ask_the_cache() {
         BatchBuilder::new(settings(&clock))
             .weigher(move |_: &u32| {
                 counted.fetch_add(1, Ordering::SeqCst);
-                // What asks for the cache's lock in the first place.
+                // This takes the cache's lock.
                 of_weight.get().and_then(Weak::upgrade).inspect(|cache| cache.invalidate(&99));
                 1
             })
@@ -204,12 +204,12 @@ fn a_weight_may_ask_the_cache() {
     cache.track(&[8]).unwrap();
     cache.get_many(&[1, 2]).complete().unwrap();
     clock.advance(TTL / 2);
-    // 1, 2 and 8 are due, and 1 is wanted along.
+    // 1, 2 and 8 are due, and 1 is piggybacked.
     assert_eq!(cache.get_many(&[1, 3]).complete().unwrap().len(), 2);
     assert!(weighed.load(Ordering::SeqCst) > 0);
 }
 
-/// A value that asks its cache when it is dropped.
+/// A value that calls its cache when it is dropped.
 struct Asks(Arc<OnceLock<Weak<BatchCache<u32, Asks, String>>>>, Arc<AtomicUsize>);
 
 impl Drop for Asks {
@@ -235,7 +235,7 @@ fn a_value_may_ask_the_cache_as_it_is_dropped() {
         }
     };
     for number in 0..3 {
-        // The new value takes the place of the old one, which goes.
+        // The new value replaces the old one, which is dropped.
         cache.get(&1).unwrap();
         until_dropped(number);
         clock.advance(TTL);
@@ -248,14 +248,14 @@ fn a_value_may_ask_the_cache_as_it_is_dropped() {
 }
 
 #[test]
-fn a_key_that_panics_as_the_cache_looks_for_work_does_not_end_it() {
+fn a_key_that_panics_as_the_fetcher_searches_for_work_does_not_end_it() {
     let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
     let cache = touchy(&clock);
     let key = |number| Touchy(number, Arc::clone(&plan));
     cache.get(&key(1)).unwrap();
     clock.advance(TTL);
-    plan.set(Planned { at: Deed::Hash, on_fetcher: true, after: 0, once: false });
-    // The renewal is what the cache's thread looks at.
+    plan.set(Planned { at: Operation::Hash, on_fetcher: true, after: 0, once: false });
+    // The fetcher finds the requested refresh.
     assert_eq!(cache.get(&key(1)).unwrap().unwrap().origin, Origin::Stale);
     while plan.panics.load(Ordering::SeqCst) == 0 {
         thread::yield_now();
@@ -266,12 +266,12 @@ fn a_key_that_panics_as_the_cache_looks_for_work_does_not_end_it() {
 }
 
 #[test]
-fn a_key_that_panics_before_its_request_goes_is_told_to_who_waits() {
+fn a_key_that_panics_before_its_request_goes_is_reported_to_its_waiter() {
     let (clock, plan) = (ManualClock::new(), Arc::new(Plan::default()));
     let cache = touchy(&clock);
     cache.track(&[Touchy(3, Arc::clone(&plan))]).unwrap();
-    plan.set(Planned { at: Deed::Clone, on_fetcher: true, after: 0, once: false });
-    let told = cache.get(&Touchy(1, Arc::clone(&plan))).unwrap_err();
-    assert_eq!(told, FetchError::Panicked { message: "a key panics at Clone".to_owned() });
+    plan.set(Planned { at: Operation::Clone, on_fetcher: true, after: 0, once: false });
+    let error = cache.get(&Touchy(1, Arc::clone(&plan))).unwrap_err();
+    assert_eq!(error, FetchError::Panicked { message: "a key panics at Clone".to_owned() });
     assert_eq!(plan.end(), 1);
 }

@@ -16,12 +16,12 @@ use source::settings;
 
 const TTL: u64 = 5000;
 const ABSENT_TTL: u64 = 12_000;
-/// Nothing may be older.
+/// The hard limit: no value may be older.
 const HARD: u64 = 20_000;
 /// Keys from here on have no value.
 const ABSENT_FROM: u32 = 10;
 
-/// What happens next. Times are in milliseconds.
+/// A step of the test. Times are in milliseconds.
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),
@@ -46,8 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the cache should know: of each key the number of the request that brought it, and when that
-/// was sent.
+/// What the cache should hold: for each key the number of the request that fetched it, and when that was sent.
 #[derive(Debug, Default)]
 struct Model {
     now: u64,
@@ -76,7 +75,7 @@ impl Model {
     }
 }
 
-/// What the source is to do next, and what it was asked.
+/// What the source is to do next, and the requests that it got.
 #[derive(Debug, Default)]
 struct Script {
     takes: Duration,
@@ -96,9 +95,9 @@ proptest! {
         settings.negative_ttl = Duration::from_millis(ABSENT_TTL);
         settings.max_age = Some(Duration::from_millis(HARD));
         settings.time_to_idle = Duration::from_secs(1 << 30);
-        let (told, time) = (Arc::clone(&script), clock.clone());
+        let (source_script, time) = (Arc::clone(&script), clock.clone());
         let cache = BatchCache::new(settings, move |keys: &[u32]| {
-            let mut script = told.lock().unwrap();
+            let mut script = source_script.lock().unwrap();
             script.requests.push(keys.iter().copied().collect());
             assert_eq!(script.requests.last().unwrap().len(), keys.len(), "a key twice");
             time.advance(script.takes);
@@ -168,14 +167,14 @@ proptest! {
                     let answer = answer.unwrap();
                     for key in keys {
                         let (number, sent) = model.known[&key];
-                        let Some(told) = answer.get(&key) else {
+                        let Some(cached) = answer.get(&key) else {
                             prop_assert!(key >= ABSENT_FROM, "{} is not absent", key);
                             continue;
                         };
                         prop_assert!(key < ABSENT_FROM);
-                        prop_assert_eq!((*told.value, told.sent), (number, origin + Duration::from_millis(sent)));
-                        prop_assert_eq!(told.age, Duration::from_millis(model.now - sent));
-                        prop_assert_eq!(told.origin == Origin::Fetched, missing > 0);
+                        prop_assert_eq!((*cached.value, cached.sent), (number, origin + Duration::from_millis(sent)));
+                        prop_assert_eq!(cached.age, Duration::from_millis(model.now - sent));
+                        prop_assert_eq!(cached.origin == Origin::Fetched, missing > 0);
                     }
                 }
             }
@@ -183,7 +182,7 @@ proptest! {
     }
 }
 
-/// What the source saw of one request.
+/// One request, as the source saw it.
 #[derive(Debug)]
 struct Request {
     sent: Moment,
@@ -193,10 +192,10 @@ struct Request {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// Many threads, whose order nobody knows: what holds whatever it is. The source refuses a request
-    /// that names a bad key.
+    /// Many threads in an unknown order: checks what holds in every order. The source refuses a request that names a
+    /// bad key.
     #[test]
-    fn whoever_asks_is_answered_of_a_request_that_named_its_key_and_is_young_enough(
+    fn a_caller_is_answered_by_a_request_that_named_its_key_and_is_young_enough(
         seed in any::<u64>(),
         room in 3..20_usize,
         bad in prop::collection::hash_set(0..30_u32, 0..12),
@@ -208,15 +207,15 @@ proptest! {
         let mut settings = settings(&clock);
         settings.ttl = Duration::from_secs(1);
         settings.max_batch_keys = room;
-        // The threads move time for one another, by as much as the machine lets them.
+        // The threads advance time for one another, by as much as the machine's speed allows.
         settings.max_age = Some(Duration::MAX);
         let (requests, time) = (Arc::clone(&log), clock.clone());
-        let under_way = Mutex::new(());
+        let in_flight = Mutex::new(());
         let latency = Mutex::new(fastrand::Rng::with_seed(seed));
         let refused = bad.clone();
         let builder = BatchBuilder::new(settings).split_on(|error: &String| error == "refused");
         let cache = builder.build(move |keys: &[u32]| {
-            let _one_at_a_time = under_way.try_lock().map_err(|_| "two at a time".to_owned())?;
+            let _one_at_a_time = in_flight.try_lock().map_err(|_| "two at a time".to_owned())?;
             let number = {
                 let mut requests = requests.lock().unwrap();
                 requests.push(Request { sent: time.now(), keys: keys.iter().copied().collect() });
@@ -241,13 +240,13 @@ proptest! {
                         assert_eq!(answers.failed[key], FetchError::KeyFailed("refused".to_owned()));
                         continue;
                     }
-                    let told = &answers.values[key];
+                    let cached = &answers.values[key];
                     let log = log.lock().unwrap();
-                    let request = &log[*told.value as usize];
+                    let request = &log[*cached.value as usize];
                     assert!(request.keys.contains(key), "{key} was not in {request:?}");
                     assert!(request.keys.len() <= room);
-                    assert!(told.sent <= request.sent, "younger than it is");
-                    assert!(told.sent >= asked || told.age < allowed, "{told:?} of {allowed:?}");
+                    assert!(cached.sent <= request.sent, "younger than it is");
+                    assert!(cached.sent >= asked || cached.age < allowed, "{cached:?} of {allowed:?}");
                 }
                 answered += keys.len() as u64;
                 clock.advance(Duration::from_millis(rng.u64(0..200)));
@@ -260,7 +259,7 @@ proptest! {
                 (0..THREADS).map(|number| scope.spawn(move || ask_all(number))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u64>()
         });
-        // Who came too late for what was in the air asks twice.
+        // A caller that comes too late for the request in flight asks twice.
         let stats = cache.stats();
         prop_assert!(stats.requests() >= answered);
         prop_assert_eq!(stats.batches as usize, log.lock().unwrap().len());

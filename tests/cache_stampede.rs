@@ -1,4 +1,4 @@
-//! The batch cache and a crowd that all want the same at once.
+//! The batch cache and many threads that all want the same at once.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/source.rs"]
@@ -14,9 +14,9 @@ use lanekeeper::cache::{BatchBuilder, BatchCache, FetchError, GetOptions};
 use lanekeeper::clock::ManualClock;
 use source::{Answer, Cache, Fake, settings};
 
-type Told = Result<u64, FetchError<String>>;
+type Answered = Result<u64, FetchError<String>>;
 
-/// How many were or are waiting.
+/// Returns how many callers were or are waiting.
 fn waiters(cache: &Cache) -> u64 {
     cache.stats().misses + cache.stats().joined
 }
@@ -27,7 +27,7 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// A source that answers only once it is let go, and counts how often it was asked.
+/// Returns a source that answers only once it is released, and counts its requests.
 fn held(
     outcome: impl Fn(&[u32]) -> Answer + Send + Sync + 'static,
 ) -> (impl Fn(&[u32]) -> Answer + Send + Sync + 'static, mpsc::Sender<()>, Arc<AtomicUsize>) {
@@ -42,46 +42,46 @@ fn held(
     (fetch, let_go, fetches)
 }
 
-/// Starts so many threads that all ask for one key, holds the fetch until all of them wait for it,
-/// and gives what each was told and how many fetches there were.
+/// Starts threads that all ask for one key, holds the fetch until all of them wait for it, and returns what each
+/// got and how many fetches there were.
 fn stampede(
     crowd: u64,
     outcome: impl Fn(&[u32]) -> Answer + Send + Sync + 'static,
-) -> (Vec<Told>, usize) {
+) -> (Vec<Answered>, usize) {
     let (fetch, let_go, fetches) = held(outcome);
     let cache = BatchCache::new(settings(&ManualClock::new()), fetch);
-    let told = thread::scope(|scope| {
+    let answers = thread::scope(|scope| {
         let ask = || Ok(*cache.get(&1)?.unwrap().value);
         let threads: Vec<_> = (0..crowd).map(|_| scope.spawn(ask)).collect();
         until(|| waiters(&cache) == crowd);
         drop(let_go);
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    (told, fetches.load(Ordering::SeqCst))
+    (answers, fetches.load(Ordering::SeqCst))
 }
 
 #[test]
 fn a_thousand_waiters_make_one_fetch() {
-    let (told, fetches) = stampede(1000, |_| Ok(HashMap::from([(1, 7)])));
+    let (answers, fetches) = stampede(1000, |_| Ok(HashMap::from([(1, 7)])));
     assert_eq!(fetches, 1);
-    assert!(told.len() == 1000 && told.iter().all(|told| *told == Ok(7)));
+    assert!(answers.len() == 1000 && answers.iter().all(|answer| *answer == Ok(7)));
 }
 
 #[test]
 fn a_fetch_that_fails_fails_once_for_all() {
-    let (told, fetches) = stampede(1000, |_| Err("no line".to_owned()));
+    let (answers, fetches) = stampede(1000, |_| Err("no line".to_owned()));
     assert_eq!(fetches, 1);
     let failed = Err(FetchError::Failed("no line".to_owned()));
-    assert!(told.len() == 1000 && told.iter().all(|told| *told == failed));
+    assert!(answers.len() == 1000 && answers.iter().all(|answer| *answer == failed));
 }
 
 #[test]
-fn a_fetch_that_panics_leaves_nobody_waiting_and_the_next_one_works() {
-    let (told, fetches) = stampede(1000, |_| panic!("the source is broken"));
+fn a_fetch_that_panics_leaves_no_waiter_and_the_next_one_works() {
+    let (answers, fetches) = stampede(1000, |_| panic!("the source is broken"));
     assert_eq!(fetches, 1);
     let message = "the source is broken".to_owned();
     let panicked = Err(FetchError::Panicked { message });
-    assert!(told.len() == 1000 && told.iter().all(|told| *told == panicked));
+    assert!(answers.len() == 1000 && answers.iter().all(|answer| *answer == panicked));
 
     let calls = AtomicUsize::new(0);
     let cache = BatchCache::new(settings(&ManualClock::new()), move |keys: &[u32]| {
@@ -112,26 +112,26 @@ fn when_a_fetch_hangs_each_leaves_at_its_own_deadline() {
         until(|| waiters(&cache) == GROUPS * EACH + 1 && fetches.load(Ordering::SeqCst) == 1);
         for second in 1..=GROUPS {
             clock.advance(Duration::from_secs(1) - Duration::from_nanos(1));
-            assert_eq!(cache.stats().timed_out, (second - 1) * EACH, "nobody leaves early");
+            assert_eq!(cache.stats().timed_out, (second - 1) * EACH, "no caller leaves early");
             clock.advance(Duration::from_nanos(1));
             until(|| cache.stats().timed_out == second * EACH);
         }
         for thread in threads {
-            let (limit, told) = thread.join().unwrap();
-            let Err(FetchError::TimedOut { waited, maybe_sent: under_way }) = told else {
-                panic!("{told:?}")
+            let (limit, answer) = thread.join().unwrap();
+            let Err(FetchError::TimedOut { waited, maybe_sent }) = answer else {
+                panic!("{answer:?}")
             };
-            assert!(under_way && waited == limit, "{waited:?} of {limit:?}");
+            assert!(maybe_sent && waited == limit, "{waited:?} of {limit:?}");
         }
         drop(let_go);
         patient.join().unwrap()
     });
-    assert_eq!(patient, Some(7), "who has no deadline is answered all the same");
+    assert_eq!(patient, Some(7), "a caller without a deadline is still answered");
     assert_eq!(clock.now().since(began), Duration::from_secs(GROUPS));
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
 }
 
-/// A source that has to wait before it may ask, as in a lane.
+/// A source that has to wait before it may send, as in a lane.
 struct Queued {
     cache: Cache,
     source: Arc<Fake>,
@@ -186,7 +186,7 @@ fn what_is_asked_for_while_a_request_waits_for_its_turn_goes_with_it() {
 }
 
 #[test]
-fn a_request_that_everybody_left_before_it_went_is_not_made() {
+fn a_request_without_waiters_is_not_sent() {
     let clock = ManualClock::new();
     let Queued { cache, source, turns, chosen, go } = queued(&clock);
     let at_once = GetOptions::new().deadline(Duration::ZERO);
@@ -201,14 +201,14 @@ fn a_request_that_everybody_left_before_it_went_is_not_made() {
     });
     go.send(()).unwrap();
     until(|| chosen.load(Ordering::SeqCst) == 1);
-    // The next one to ask makes the next request, and nobody is told of the one that was not made.
+    // The next caller makes the next request, and gets no error of the one that was never made.
     go.send(()).unwrap();
     assert!(cache.get(&3).unwrap().is_some());
     assert_eq!(source.asked(), [[3]]);
 }
 
 #[test]
-fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
+fn a_fetch_that_fails_before_it_was_sent_is_reported_to_its_waiters() {
     let Queued { cache, turns, go, .. } = queued(&ManualClock::new());
     drop(go);
     assert_eq!(cache.get(&1), Err(FetchError::Failed("closed".to_owned())));
@@ -218,7 +218,7 @@ fn a_fetch_that_fails_before_it_was_sent_is_told_to_those_who_wait() {
 }
 
 #[test]
-fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
+fn what_is_untracked_before_its_request_goes_is_answered_and_not_stored() {
     let clock = ManualClock::new();
     let Queued { cache, source, turns, go, .. } = queued(&clock);
     go.send(()).unwrap();
@@ -235,7 +235,7 @@ fn what_is_untracked_before_its_request_goes_is_answered_and_not_remembered() {
         assert!(first.join().unwrap() == 3 && second.join().unwrap());
     });
     assert_eq!(source.asked(), [[1, 2]], "5 was to come along, for it was tracked");
-    assert_eq!(cache.stats().entries, 1, "somebody asked for 2 since");
+    assert_eq!(cache.stats().entries, 1, "2 was asked for since");
     go.send(()).unwrap();
     assert!(cache.get(&1).unwrap().is_some());
     assert_eq!(source.asked(), [[1]]);
@@ -248,7 +248,7 @@ fn a_deadline_says_whether_any_request_was_sent() {
     let mut settings = settings(&clock);
     settings.max_batch_keys = 1;
     let cache: Cache = BatchCache::new(settings, fetch);
-    let told = thread::scope(|scope| {
+    let answers = thread::scope(|scope| {
         let ask = GetOptions::new().deadline(Duration::from_secs(1));
         let cache = &cache;
         let many = scope.spawn(move || cache.get_many_with(&[1, 2], &ask).complete());
@@ -256,19 +256,18 @@ fn a_deadline_says_whether_any_request_was_sent() {
         let one = scope.spawn(move || cache.get_with(&3, &ask).map(|_| HashMap::new()));
         until(|| waiters(cache) == 3);
         clock.advance(Duration::from_secs(1));
-        let told = [many.join().unwrap(), one.join().unwrap()];
+        let answers = [many.join().unwrap(), one.join().unwrap()];
         drop(let_go);
-        told
+        answers
     });
-    // The request for 1 is under way, those for 2 and for 3 were never sent.
-    let left = |under_way| {
-        Err(FetchError::TimedOut { waited: Duration::from_secs(1), maybe_sent: under_way })
-    };
-    assert_eq!(told, [left(true), left(false)]);
+    // The request for 1 is in flight, those for 2 and for 3 were never sent.
+    let left =
+        |maybe_sent| Err(FetchError::TimedOut { waited: Duration::from_secs(1), maybe_sent });
+    assert_eq!(answers, [left(true), left(false)]);
 }
 
 #[test]
-fn a_turn_for_nothing_that_fails_is_nobodys_failure() {
+fn a_fetch_for_nothing_that_fails_is_no_callers_failure() {
     let clock = ManualClock::new();
     let (go, permits) = mpsc::channel::<()>();
     let (permits, turns) = (Mutex::new(permits), Arc::new(AtomicUsize::new(0)));
@@ -300,7 +299,7 @@ fn a_turn_for_nothing_that_fails_is_nobodys_failure() {
 }
 
 #[test]
-fn a_fetch_that_takes_no_keys_is_told_so() {
+fn a_fetch_that_takes_no_keys_is_an_error() {
     let cache: Cache = BatchBuilder::new(settings(&ManualClock::new()))
         .build_late(|_| Ok::<_, String>(HashMap::new()));
     assert_eq!(cache.get(&1), Err(FetchError::KeysNotTaken));
@@ -316,7 +315,7 @@ fn a_batch_that_is_kept_for_too_long_is_empty() {
     });
     cache.get(&1).unwrap();
     let late = kept.lock().unwrap().take().unwrap();
-    // Something is due, but nobody would bring it.
+    // A key is due, but nothing would fetch it.
     cache.track(&[9]).unwrap();
     assert!(late.keys().is_empty() && late.sent().is_none());
     drop(cache);

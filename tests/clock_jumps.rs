@@ -1,5 +1,5 @@
-//! A clock that jumps, and several lanes that wait at once: time goes to the earliest moment that any
-//! of them waits for, and no further.
+//! An auto-advancing clock, and several lanes that wait at once: time advances to the earliest moment that any of
+//! them waits for, and no further.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,10 +19,10 @@ use support::lanes::{WRITE, hold, ms, observed, options, submit, unlimited, unti
 
 const NAMES: [&str; 6] = ["gate", "a", "b", "c", "d", "e"];
 
-/// One lane and what is asked of it.
+/// One lane and its calls.
 #[derive(Debug, Clone)]
 struct Load {
-    /// So many calls in so many milliseconds.
+    /// The number of calls, and the milliseconds in which they are allowed.
     windows: Vec<(u32, u64)>,
     in_flight: usize,
     /// How long a call takes, in milliseconds.
@@ -50,7 +50,7 @@ fn lanes(loads: &[Load], clock: &ManualClock) -> Lanes {
     builder.build(Limits::new()).unwrap()
 }
 
-/// When each call of each lane went, counted from the first. All are queued before time may move.
+/// Returns when each call of each lane was sent, counted from the first. All are queued before time may advance.
 fn moments(loads: &[Load]) -> Vec<Vec<Duration>> {
     let clock = ManualClock::auto_advancing();
     let lanes = lanes(loads, &clock);
@@ -111,11 +111,11 @@ fn no_deadline_passes_because_another_lane_waits_for_longer() {
             let late = vec![at(1, 100_000)];
             let soon: Vec<_> = (0..3).map(|_| at(2, 3500)).collect();
             gate.let_go().wait().unwrap();
-            let told = |tickets: Vec<Ticket<Moment, LaneError>>| {
+            let answers = |tickets: Vec<Ticket<Moment, LaneError>>| {
                 tickets.into_iter().map(|t| t.wait().unwrap().since(began)).collect::<Vec<_>>()
             };
-            assert_eq!(told(soon), [1000, 2000, 3000].map(ms));
-            assert_eq!(told(late), [ms(60_000)]);
+            assert_eq!(answers(soon), [1000, 2000, 3000].map(ms));
+            assert_eq!(answers(late), [ms(60_000)]);
         });
     }
 }
@@ -137,7 +137,7 @@ fn a_deadline_is_a_moment_to_go_to_as_well() {
 }
 
 #[test]
-fn lanes_that_are_gone_hold_up_nobody() {
+fn lanes_that_are_gone_hold_up_no_other() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let load = Load { windows: vec![(1, 1000)], in_flight: 3, takes: 0, calls: 3 };
@@ -174,13 +174,13 @@ fn calls_that_take_time_take_it_side_by_side() {
         };
         let calls = [takes(1, 300), takes(2, 50), takes(1, 100), takes(2, 200), takes(2, 70)];
         gate.let_go().wait().unwrap();
-        // Two at a time: the last one begins when the call of 50 ms is over.
+        // Two at a time: the last one begins when the call of 50 ms ends.
         let over = calls.map(|call| call.wait().unwrap());
         assert_eq!(over, [300, 50, 100, 200, 120].map(ms));
     });
 }
 
-/// Makes another call of the lane whenever one is over, and waits for it: three in all.
+/// Makes another call of the lane whenever one ends, and waits for it: three in all.
 #[derive(Default)]
 struct Chatty(OnceLock<Weak<Lanes>>, AtomicUsize);
 
@@ -194,7 +194,7 @@ impl Observer for Chatty {
 }
 
 #[test]
-fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
+fn a_call_that_waits_for_another_call_does_not_stop_time() {
     within_reason(|| {
         let (clock, chatty) = (ManualClock::auto_advancing(), Arc::new(Chatty::default()));
         let config = LaneConfig::new(Quota::per_second(1)).in_flight(4);
@@ -206,7 +206,7 @@ fn who_waits_for_another_call_from_within_a_lane_does_not_stop_time() {
     });
 }
 
-/// Two lanes of one call a second each, the second of which has this setting.
+/// Returns two lanes of one call a second each, the second of which has this setting.
 fn two_lanes(clock: &ManualClock, second: impl FnOnce(LaneConfig) -> LaneConfig) -> Arc<Lanes> {
     let mut builder = LanesBuilder::new("Test", &NAMES[..2], &[]);
     builder.clock(clock.clone().into());
@@ -219,14 +219,14 @@ fn two_lanes(clock: &ManualClock, second: impl FnOnce(LaneConfig) -> LaneConfig)
 const OTHER: CallSpec = CallSpec { lane: 1, ..WRITE };
 
 #[test]
-fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
+fn a_call_that_waits_for_a_slot_does_not_stop_time() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config.queue(1).when_full(OverflowPolicy::Block));
         let (began, inner) = (clock.now(), Arc::clone(&lanes));
         let outer = submit(&lanes, WRITE, &options(), move || {
             let call = || submit(&inner, OTHER, &options(), || ());
-            // The first goes at once; the last waits for the place of one that waits.
+            // The first goes at once. The last waits for the queue slot of one that waits.
             [call(), call(), call(), call()].into_iter().for_each(|call| call.wait().unwrap());
         });
         outer.wait().unwrap();
@@ -235,7 +235,7 @@ fn who_waits_for_a_place_from_within_a_call_does_not_stop_time() {
 }
 
 #[test]
-fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
+fn a_call_that_shuts_another_lane_does_not_stop_time() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config);
@@ -252,7 +252,7 @@ fn who_shuts_another_lane_from_within_a_call_does_not_stop_time() {
 }
 
 #[test]
-fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
+fn a_call_that_drops_other_lanes_does_not_stop_time() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = two_lanes(&clock, |config| config);
@@ -270,7 +270,7 @@ fn who_drops_other_lanes_from_within_a_call_does_not_stop_time() {
 }
 
 #[test]
-fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
+fn a_call_that_waits_for_so_long_waits_no_longer() {
     for _ in 0..50 {
         within_reason(|| {
             let clock = ManualClock::auto_advancing();
@@ -294,7 +294,7 @@ fn who_waits_for_so_long_from_within_a_call_waits_no_longer() {
 }
 
 #[test]
-fn who_has_an_answer_is_awake_at_once() {
+fn a_caller_with_an_answer_is_active_at_once() {
     for _ in 0..200 {
         within_reason(|| {
             let clock = ManualClock::auto_advancing();
@@ -305,7 +305,7 @@ fn who_has_an_answer_is_awake_at_once() {
                 let calls = [(); 2].map(|()| submit(&inner, OTHER, &options(), || ()));
                 let [first, second] = calls;
                 first.wait().unwrap();
-                // The second waits for a second, and nobody but us is awake.
+                // The second waits for a second, and only the test's thread is active.
                 assert_eq!(their.now(), began);
                 second.wait().unwrap();
             });

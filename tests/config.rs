@@ -1,5 +1,5 @@
-//! Settings from a file: what counts when several say something, what is refused, and that a secret is
-//! never repeated.
+//! Settings from a file: which of several sources takes precedence, what is refused, and that a secret is never
+//! repeated.
 #![cfg(all(feature = "config", feature = "kite", feature = "mock"))]
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -15,7 +15,7 @@ use lanekeeper::{
     BreakerPolicy, BuildError, Config, Kite, Limits, Quota, RetryPolicy, ThrottlePolicy,
 };
 
-/// A broker that documents its limits. Nobody calls it.
+/// A broker that documents its limits and is never called.
 fn broker() -> Kite {
     Kite::builder().api_key("key").access_token("token").build().unwrap()
 }
@@ -55,7 +55,7 @@ fn a_preset_stands_in_for_what_the_broker_documents_and_the_file_goes_over_it() 
     assert_eq!(quota(&status, lanes::QUOTE), "2/s");
     assert_eq!(windows(&status), ["9/h"]);
 
-    // What the code says of limits is nearer than a preset.
+    // Limits set in code take precedence over a preset.
     let limits = Limits::new().lane(lanes::HISTORICAL, Quota::per_second(5));
     let proxy = BrokerProxy::builder(broker()).limits(limits).config(&file).build().unwrap();
     assert_eq!(quota(&proxy.status(), lanes::HISTORICAL), "5/s");
@@ -63,7 +63,7 @@ fn a_preset_stands_in_for_what_the_broker_documents_and_the_file_goes_over_it() 
 }
 
 #[test]
-fn what_is_said_later_counts() {
+fn what_is_configured_later_counts() {
     let file = config("[lanes.quote]\nquota = '2/s'\n[budgets]\norders = '9/h'");
     let lane = || LaneConfig::new(Quota::per_second(3)).queue(7);
     let budget = || Budget::new(Quota::per_second(3)).reserve(1);
@@ -81,7 +81,7 @@ fn what_is_said_later_counts() {
         (quota(&status, lanes::QUOTE).as_str(), windows(&status)),
         ("2/s", vec!["9/h".into()])
     );
-    // Of the lane in the code, the file changes the quota alone.
+    // Of the lane in the code, the file changes only the quota.
     assert_eq!(status.lane(lanes::QUOTE).unwrap().capacity, 7);
 
     // Of the lane in the file, the code changes what it names.
@@ -117,7 +117,7 @@ fn a_lane_that_the_proxy_does_not_have_is_refused() {
     let names = file.check_names(&lanes::ALL, &[lanes::ORDERS]).unwrap_err();
     assert!(names.to_string().starts_with("lanes.qoute: there is no lane of this name"), "{names}");
     assert_eq!(file.check_names(&["qoute"], &[]), Ok(()));
-    // With a preset the lanes are known, and the file alone shows the mistake.
+    // With a preset the lanes are known, so the file alone shows the mistake.
     assert!(
         refusal("preset = 'kite'\n[lanes]\nqoute = '1/s'").starts_with("line 3: lanes.qoute: ")
     );
@@ -145,7 +145,7 @@ impl Weather for Sunny {
 }
 
 #[test]
-fn a_trait_of_ones_own_takes_a_file_too() {
+fn a_custom_trait_takes_a_file_too() {
     let file = "lanes: { general: 10/s, alerts: { quota: 20/min, in_flight: 2 } }\nbudgets: { sms: 500/day }";
     let config = Config::from_yaml(file).unwrap();
     let weather = WeatherProxy::builder(Sunny).config(&config).build().unwrap();
@@ -154,7 +154,7 @@ fn a_trait_of_ones_own_takes_a_file_too() {
     assert_eq!(quota(&status, "alerts"), "20/min");
     assert_eq!(status.lane("alerts").unwrap().workers, 2);
     assert_eq!(status.budget("sms").unwrap().windows[0].window, "500/day");
-    // Half a file is not enough, and the error says what is missing.
+    // Half a file is not enough, and the error names what is missing.
     let half = Config::from_yaml("lanes: { general: 10/s }").unwrap();
     let error = WeatherProxy::builder(Sunny).config(&half).build().unwrap_err();
     assert!(matches!(error, BuildError::NoQuota { lane: "alerts", .. }), "{error}");
@@ -208,7 +208,7 @@ fn a_reserve_is_a_number_or_a_share() {
     }
     let text = refusal("preset = 'kite'\n[budgets.orders]\nreserve = '51%'");
     assert!(text.contains("a reserve of 51 % leaves too little"), "{text}");
-    // What the preset keeps back is of its own quota.
+    // The preset's reserve is part of its own quota.
     assert!(Config::from_toml("preset = 'kite'\nbudgets.orders = 'unlimited'").is_ok());
 }
 
@@ -236,7 +236,7 @@ fn the_cache_and_the_users_are_set_up() {
     cached.ltp(&infy).unwrap();
     clock.advance(Duration::from_secs(50));
     assert!(cached.quote(&infy).unwrap().cached);
-    // A user who takes nothing from memory.
+    // A user whose answers are never served from the cache.
     let careful = cached.with(config.user("alpha").unwrap());
     assert!(!careful.quote(&infy).unwrap().cached);
     assert_eq!(config.users().collect::<Vec<_>>(), ["alpha"]);
@@ -249,11 +249,11 @@ fn the_cache_and_the_users_are_set_up() {
 }
 
 #[test]
-fn settings_can_be_a_part_of_a_file_of_ones_own() {
+fn settings_can_be_a_part_of_another_file() {
     let read = |json: &str| serde_json::from_str::<Config>(json);
     let json = r#"{ "lanes": { "quote": { "queue": 7, "retry": false } }, "cache": { "ttl_jitter": 0.5 } }"#;
     let same = config("lanes.quote = { queue = 7, retry = 'off' }\ncache.ttl_jitter = 0.5");
-    // Numbers too, which this build's JSON hands on as texts.
+    // Numbers too, which this build's JSON passes on as texts.
     assert_eq!(read(json).unwrap(), same);
     for (json, path) in [
         (r#"{ "lanes": { "quote": { "queue": -7 } } }"#, "lanes.quote.queue: -7 will not do"),
@@ -269,7 +269,7 @@ fn settings_can_be_a_part_of_a_file_of_ones_own() {
 }
 
 #[test]
-fn a_reserve_that_leaves_nothing_is_refused_where_that_can_be_told() {
+fn a_reserve_that_leaves_nothing_is_refused_where_that_is_known() {
     let all = "reserve = 400";
     assert!(refusal(&format!("[budgets.orders]\nquota = '400/min'\n{all}")).contains("reserve"));
     assert!(refusal(&format!("preset = 'kite'\n[budgets.orders]\n{all}")).contains("reserve"));

@@ -1,5 +1,5 @@
-//! The file in `docs/configuration.md` that has every key: both of its forms say the same, each key takes
-//! effect, and whatever is broken in it is refused with the path and the line.
+//! The file in `docs/configuration.md` that has every key: both of its forms mean the same, each key takes effect,
+//! and any mistake in it is refused with the path and the line.
 #![cfg(all(feature = "config", feature = "journal"))]
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 const CHAPTER: &str = include_str!("../docs/configuration.md");
 
-/// The code in the chapter's last block of this language.
+/// Returns the code in the chapter's last block of this language.
 fn block(language: &str) -> &'static str {
     let start = format!("```{language}\n");
     let (_, rest) = CHAPTER.rsplit_once(&start).expect("the chapter has such a block");
@@ -30,7 +30,7 @@ fn yaml() -> Form {
 struct Form {
     text: &'static str,
     read: fn(&str) -> Result<Config, lanekeeper::config::ConfigError>,
-    /// What stands between a key and its value.
+    /// The sign between a key and its value.
     sign: &'static str,
     lines: fn(&str) -> Vec<Line>,
 }
@@ -80,7 +80,7 @@ impl Form {
         (self.read)(self.text).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The file, with another key or another value in one line.
+    /// Returns the file with another key or another value in one line.
     fn with(self, line: &Line, key: &str, value: Option<&str>) -> String {
         let change = |(number, text): (usize, &str)| {
             if number != line.number {
@@ -93,12 +93,13 @@ impl Form {
         (1..).zip(self.text.lines()).map(change).collect()
     }
 
-    /// The file with this line broken is refused, for this path and this line.
+    /// Asserts that the file with this line broken is refused, for this path and this line.
     #[track_caller]
     fn refuses(self, text: &str, path: &str, line: usize) {
         let error = (self.read)(text).expect_err(path);
-        let told = error.problems().iter().any(|it| it.path == path && it.line == Some(line));
-        assert!(told, "{path}, line {line}, is not among: {error}");
+        let is_reported =
+            error.problems().iter().any(|it| it.path == path && it.line == Some(line));
+        assert!(is_reported, "{path}, line {line}, is not among: {error}");
     }
 }
 
@@ -114,7 +115,7 @@ fn toml_and_yaml_say_the_same() {
     assert_eq!(paths(toml()).len(), 59, "a new key belongs in the chapter");
 }
 
-/// The rows of the chapter's table: the key, with `*` for names, and its default.
+/// Returns the rows of the chapter's table: the key, with `*` for names, and its default.
 fn rows() -> Vec<(&'static str, &'static str)> {
     let table = CHAPTER.split_once("## Every key").expect("the table").1;
     let table = table.split_once("\n## ").expect("the next heading").0;
@@ -147,7 +148,7 @@ fn every_key_of_the_file_is_in_the_table_and_the_other_way_round() {
 
 #[test]
 fn the_defaults_in_the_table_are_the_defaults() {
-    // Each written out, and nothing changes.
+    // Each default written out changes nothing.
     let mut seen = 0;
     for (row, default) in rows().into_iter().filter(|(_, default)| !default.is_empty()) {
         let path = row.replace('*', "x");
@@ -183,7 +184,7 @@ fn every_key_takes_effect() {
             let texts = texts.map(|text| format!("\"{text}\""));
             let mut values = numbers.iter().copied().chain(texts.iter().map(String::as_str));
             let other = |value: &str| (form.read)(&form.with(&line, &line.key, Some(value))).ok();
-            // What is off, another value of the same kind turns on.
+            // What is off is turned on by another value of the same kind.
             let on = || other("{}").is_some_and(|config| config != before);
             let changes = values.any(|value| other(value).is_some_and(|config| config != before));
             assert!(changes || on(), "{} is read and forgotten", line.path);
@@ -208,7 +209,7 @@ fn a_table_that_is_misspelt_is_refused() {
     for (number, header) in (1..).zip(form.text.lines()).filter(|(_, it)| it.starts_with('[')) {
         let name = header.trim_matches(['[', ']']);
         if name == "lanes" || name.starts_with("users.") {
-            continue; // Users have any names; and the table of lanes is begun by other headers too.
+            continue; // Users have any names, and the table of lanes is begun by other headers too.
         }
         let wrong = format!("[{name}x]");
         let text = form.text.replacen(&format!("{header}\n"), &format!("{wrong}\n"), 1);
@@ -227,7 +228,7 @@ fn a_value_of_a_wrong_kind_is_refused() {
     ] {
         for line in form.lines() {
             for value in common.clone().chain(own) {
-                // A path can be any text; and of a table that is off, a key within is the wrong one.
+                // A path can be any text. For a table that is off, a key in it is the wrong one.
                 if line.key == "journal" && value.starts_with('"') && value != "\"\"" {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! Files that cannot be used: each problem with its path and its line, all at once, and never with a
+//! Files that cannot be used: each problem is reported with its path and its line, all at once, and never with a
 //! secret in it.
 #![cfg(feature = "config")]
 // The helpers stand outside of the test functions, where clippy does not look for them.
@@ -76,7 +76,7 @@ fn a_key_of_an_earlier_version_is_answered_with_its_name_of_today() {
             "guard.own_tags = 'label'",
             "line 1: guard.own_tags: this key is called `caller_tags` now",
         ),
-        // The name of today is one of another table.
+        // The present name is a key of another table.
         ("lanes.quote.idle = '2s'", "line 1: lanes.quote.idle: there is no such key; there are: "),
     ] {
         assert!(refusal(file).starts_with(text), "{}", refusal(file));
@@ -90,7 +90,7 @@ fn a_reserve_of_a_preset_without_a_budget_keeps_nothing() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
+fn all_that_is_wrong_is_reported_at_once_in_the_order_of_the_lines() {
     let text = refusal(
         "preset = 'kitee'
 [lanes.quote]

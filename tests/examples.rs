@@ -1,5 +1,5 @@
-//! The small examples as programs. Each checks its own claims, and ends with an error if one does not
-//! hold; that it says something is checked here.
+//! The small examples as programs. Each checks its own claims, and ends with an error if one does not hold. That it
+//! prints something is checked here.
 #![cfg(all(feature = "metrics", feature = "mock", feature = "paper", feature = "tracing"))]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
@@ -9,7 +9,7 @@ mod example;
 use std::net::TcpListener;
 use std::process::Command;
 
-/// What the example `name` prints, which has to end well.
+/// Returns what the example `name` prints. It has to succeed.
 fn printed(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(example::built(name)).args(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -234,7 +234,7 @@ fn the_listing_may_come_as_an_error_with_a_good_status() {
 }
 
 #[test]
-fn the_edges_page_is_reported_by_its_title() {
+fn the_edges_page_is_recognised_by_its_title() {
     let exchange = always(Target::All, "page-403-before");
     let error = kite(&exchange, LONG).orders().unwrap_err();
     assert!(error.to_string().contains("Just a moment..."), "{error}");
@@ -307,7 +307,7 @@ fn a_truncated_answer_breaks_off_in_the_middle_of_what_it_promised() {
 }
 
 #[test]
-fn a_hung_answer_does_not_keep_the_exchange_from_stopping() {
+fn a_hung_answer_does_not_keep_the_simulator_from_stopping() {
     for fault in ["hang-before", "hang-after", "slow:1h", "timed-out:1h"] {
         let mut exchange = always(Target::All, fault);
         let patient = kite(&exchange, LONG);

@@ -664,7 +664,7 @@ fn stopped_with_half_sent_requests() {
 }
 
 #[test]
-fn a_client_that_takes_no_answer_is_cut_off() {
+fn a_client_that_does_not_read_is_cut_off() {
     let exchange = tight(1_000_000).read_timeout(Duration::from_millis(50)).start().unwrap();
     let listing = get(&exchange, "/instruments").body;
     let token = listing.lines().nth(1).and_then(|line| line.split(',').next()).unwrap();

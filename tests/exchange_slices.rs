@@ -72,7 +72,7 @@ fn ledger(exchange: &SimulatedExchange) -> Vec<OrderId> {
 }
 
 #[test]
-fn an_order_above_the_freeze_quantity_is_divided_if_it_asks_for_it() {
+fn an_order_above_the_freeze_quantity_is_sliced_if_it_asks_for_it() {
     let exchange = start("");
     let kite = kite(&exchange);
     let placed = kite.place_sliced(&sliced(25)).unwrap();
@@ -98,7 +98,7 @@ fn an_order_above_the_freeze_quantity_is_divided_if_it_asks_for_it() {
 }
 
 #[test]
-fn an_order_that_cannot_be_divided_is_refused_in_kites_words() {
+fn an_order_that_cannot_be_sliced_is_refused_in_kites_words() {
     let exchange = start("");
     let kite = kite(&exchange);
     assert_eq!(
@@ -183,7 +183,7 @@ fn guard(exchange: &SimulatedExchange) -> OrderGuard<Kite> {
 }
 
 #[test]
-fn a_lost_answer_is_made_good_as_a_whole() {
+fn a_lost_answer_is_recovered_completely() {
     let exchange = start("reset-after");
     let guard = guard(&exchange);
     let placed = guard.place_sliced(&sliced(25)).unwrap();
@@ -208,9 +208,9 @@ fn of_a_lost_answer_what_the_book_does_not_show_is_absent() {
     assert_eq!(placed.placed().cloned().collect::<Vec<_>>(), ledger(&exchange));
     assert_eq!(placed.placed_quantity(), Some(20.into()));
     assert_eq!(placed.absent_quantity(), Some(20.into()));
-    let trail = placed.absent().next().unwrap().lookup.clone().unwrap();
-    assert!(matches!(trail.result, LookupResult::Absent(_)), "{trail:?}");
-    assert_eq!(trail.tag.as_deref(), Some("mine"));
+    let lookup = placed.absent().next().unwrap().lookup.clone().unwrap();
+    assert!(matches!(lookup.result, LookupResult::Absent(_)), "{lookup:?}");
+    assert_eq!(lookup.tag.as_deref(), Some("mine"));
 
     let exchange = start("reset-before");
     let error = guard(&exchange).place_order(&sliced(25)).unwrap_err();

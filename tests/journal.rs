@@ -1,4 +1,4 @@
-//! The journal of a guard: what a process leaves behind, and what the next one makes of it.
+//! The journal of a guard: what a process leaves open, and what the next one makes of it.
 
 #![cfg(feature = "journal")]
 #![allow(clippy::unwrap_used)]
@@ -45,7 +45,7 @@ fn refused(broker: &Shaky, path: &Path) -> JournalError {
     }
 }
 
-/// Places an order in the middle of which the process dies, whatever else is under way.
+/// Places an order during which the process dies.
 fn die(broker: &Shaky, guard: OrderGuard<Shaky>, quantity: usize, fate: Fate) {
     broker.state().fates.push_front(fate);
     catch_unwind(AssertUnwindSafe(|| guard.place_order(&order(quantity)))).unwrap_err();
@@ -70,7 +70,7 @@ fn what_was_answered_is_not_asked_again() {
     drop(guard);
     let guard = open(&broker, &path);
     assert_eq!(guard.recover(), []);
-    // And it does not grow for ever: nothing but the first line is left.
+    // The journal does not grow for ever: only the first line is left.
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
 }
 
@@ -93,7 +93,7 @@ fn what_the_dead_process_sent_is_found() {
             (3, absent()),
         ]
     );
-    assert!(broker.clock.now().since(at) >= SETTLE, "not placed is said too soon");
+    assert!(broker.clock.now().since(at) >= SETTLE, "absence is reported too soon");
     assert_eq!(broker.state().placed, 3);
     drop(guard);
     assert_eq!(open(&broker, &path).recover(), []);
@@ -110,26 +110,26 @@ fn what_was_answered_as_unknown_is_asked_after_a_restart() {
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { panic!("{answer:?}") };
     drop(guard);
     let guard = open(&broker, &path);
-    // Still blind: nothing is concluded, and nothing is forgotten.
+    // The order book still cannot be read: nothing is concluded, and nothing is discarded.
     assert!(matches!(guard.recover()[0].outcome, RecoveredOutcome::Unknown(_)));
     broker.state().blind.clear();
     drop(guard);
     let recovery = open(&broker, &path).recover().remove(0);
-    assert_eq!(Some(recovery.tag), detail.lookup.and_then(|trail| trail.tag));
+    assert_eq!(Some(recovery.tag), detail.lookup.and_then(|lookup| lookup.tag));
     assert_eq!(
         recovery.outcome,
         RecoveredOutcome::Rejected(ErrorDetail::new("order 000001: no funds"))
     );
 }
 
-/// Once it was told there is nothing left to ask after, and what `recover` said first does not count.
+/// Once it was reported there is nothing left to recover, and the first answer of `recover` does not count.
 #[test]
-fn what_turns_up_late_is_noted() {
-    for says_first in ["nobody", "recover"] {
+fn what_turns_up_late_is_recorded() {
+    for says_first in ["watch", "recover"] {
         let (_folder, path) = folder();
         let broker = echoed();
-        let told = Arc::new(AtomicU32::new(0));
-        let count = Arc::clone(&told);
+        let reported = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&reported);
         let guard = broker.guarded().journal(&path).on_turned_up(move |late| {
             assert_eq!(late.outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
             count.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +144,7 @@ fn what_turns_up_late_is_noted() {
         }
         broker.clock.advance(late);
         guard.orders().unwrap();
-        assert_eq!(told.load(Ordering::Relaxed), 1, "{says_first}");
+        assert_eq!(reported.load(Ordering::Relaxed), 1, "{says_first}");
         drop(guard);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.lines().last().unwrap().contains("000001"), "{text}");
@@ -153,7 +153,7 @@ fn what_turns_up_late_is_noted() {
 }
 
 #[test]
-fn a_tag_of_ones_own_stays_used_over_a_restart() {
+fn a_callers_tag_stays_used_over_a_restart() {
     let (_folder, path) = folder();
     let broker = echoed();
     broker.fates([Fate::LostBefore]);
@@ -162,7 +162,7 @@ fn a_tag_of_ones_own_stays_used_over_a_restart() {
     assert!(matches!(again, BrokerError::NotSent(_)), "{again}");
 }
 
-/// A process that dies while it recovers has told nobody what it found.
+/// A process that dies while it recovers has reported none of its findings.
 #[test]
 fn killed_as_it_recovers_it_loses_no_answer() {
     let (_folder, path) = folder();
@@ -170,17 +170,17 @@ fn killed_as_it_recovers_it_loses_no_answer() {
     die(&broker, open(&broker, &path), 1, Fate::DiesAfter(Duration::ZERO));
     die(&broker, open(&broker, &path), 2, Fate::DiesBefore);
     let guard = open(&broker, &path);
-    // The first was found by then.
-    broker.meanwhile(|look| assert!(look != 3, "killed"));
+    // The first order was found by then.
+    broker.meanwhile(|read| assert!(read != 3, "killed"));
     catch_unwind(AssertUnwindSafe(|| guard.recover())).unwrap_err();
     drop(guard);
     let expected = [(1, RecoveredOutcome::Placed(OrderId::new("000001"))), (2, absent())];
     assert_eq!(outcomes(open(&broker, &path).recover()), expected);
 }
 
-/// It will not appear any more, so nobody waits for it, and a human is to say what became of it.
+/// It will not appear any more, so the guard does not wait for it, and a human has to decide what became of it.
 #[test]
-fn nobody_waits_for_an_order_of_another_day() {
+fn no_caller_waits_for_an_order_of_another_day() {
     let (_folder, path) = folder();
     let broker = echoed();
     die(&broker, open(&broker, &path), 1, Fate::DiesBefore);
@@ -193,7 +193,7 @@ fn nobody_waits_for_an_order_of_another_day() {
     assert!(guard.abandon(&recovery.tag));
     drop(guard);
     assert_eq!(open(&broker, &path).recover(), []);
-    // If another is of today, it is waited for.
+    // If another order is of today, the guard waits for it.
     for day in 0..2 {
         die(&broker, open(&broker, &path), day, Fate::DiesBefore);
         broker.clock.advance(Duration::from_secs(86_400 * (1 - day as u64)));
@@ -205,7 +205,7 @@ fn nobody_waits_for_an_order_of_another_day() {
 }
 
 #[test]
-fn what_is_forgotten_is_not_asked_after_a_restart() {
+fn what_is_abandoned_is_not_asked_after_a_restart() {
     let (_folder, path) = folder();
     let broker = echoed();
     for quantity in 1..=2 {
@@ -221,24 +221,24 @@ fn what_is_forgotten_is_not_asked_after_a_restart() {
     );
 }
 
-/// What could not be read back would keep the journal shut after the next start.
+/// A record that cannot be read back would keep the journal from opening after the next start.
 #[test]
 fn an_order_that_cannot_be_read_back_is_not_sent() {
     let (_folder, path) = folder();
     let broker = echoed();
     let guard = open(&broker, &path);
-    let odd = OrderRequest::market(Instrument::new("", "INFY"), Side::Buy, 1);
-    let error = guard.place_order(&odd).unwrap_err();
+    let corrupt = OrderRequest::market(Instrument::new("", "INFY"), Side::Buy, 1);
+    let error = guard.place_order(&corrupt).unwrap_err();
     assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
     assert!(error.to_string().contains("`:INFY` is not an instrument"), "{error}");
     assert_eq!(broker.state().placed, 0);
-    // The journal is none the worse.
+    // The journal is not damaged by it.
     guard.place_order(&order(1)).unwrap();
     drop(guard);
     assert_eq!(open(&broker, &path).recover(), []);
 }
 
-/// Killed at random moments of a bad day, over and over: all is answered, and nothing sent twice.
+/// Killed at random moments of a bad day, again and again: every order gets its answer, and none is sent twice.
 #[test]
 fn killed_at_random_every_order_gets_its_answer() {
     let mut kinds = [0; 2];
@@ -309,7 +309,7 @@ fn a_journal_cut_anywhere_can_be_opened() {
         let guard = open(&broker, &path);
         let left = guard.recover().len();
         assert_eq!(left, lines(&whole[..cut]).saturating_sub(1), "cut at {cut}");
-        // And it can be written to: what was torn is gone.
+        // And it can be written to: a torn last line is gone.
         guard.place_order(&order(9)).unwrap();
         drop(guard);
         assert_eq!(open(&broker, &path).recover(), [], "cut at {cut}");
@@ -317,7 +317,7 @@ fn a_journal_cut_anywhere_can_be_opened() {
 }
 
 #[test]
-fn a_change_in_the_middle_is_told_with_its_line() {
+fn a_change_in_the_middle_is_reported_with_its_line() {
     let (_folder, path) = folder();
     let broker = echoed();
     let guard = open(&broker, &path);
@@ -330,7 +330,7 @@ fn a_change_in_the_middle_is_told_with_its_line() {
     let error = refused(&broker, &path);
     assert!(matches!(error, JournalError::Corrupt { line: 2, .. }), "{error}");
     assert!(error.to_string().contains("look through the broker's order book"), "{error}");
-    // Which of the others are without an answer, a human can look up.
+    // A human can look up which of the others are without an answer.
     let first = broker.ledger()[0].tag.clone().unwrap();
     let JournalError::Corrupt { open, .. } = &error else { unreachable!() };
     assert_eq!(open, &[] as &[String]);
@@ -370,7 +370,7 @@ fn a_second_guard_is_kept_out_until_the_first_is_gone() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_told_at_once() {
+fn a_folder_that_cannot_be_written_to_is_reported_at_once() {
     let (folder, path) = folder();
     fs::write(&path, "").unwrap();
     let missing = folder.path().join("missing").join("orders.journal");
@@ -405,11 +405,11 @@ fn a_journal_is_one_by_every_name() {
         assert!(matches!(error, JournalError::InUse { .. }), "{error}");
     }
     drop(guard);
-    // Opened by its other name, it is still the one.
+    // Opened by its other name, it is still the same journal.
     die(&broker, open(&broker, &link), 1, Fate::DiesAfter(Duration::ZERO));
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(open(&broker, &path).recover().len(), 1);
-    // A link that leads nowhere is not replaced.
+    // A link whose target is missing is not replaced.
     let nowhere = folder.path().join("nowhere");
     std::os::unix::fs::symlink(folder.path().join("gone").join("x"), &nowhere).unwrap();
     let error = refused(&broker, &nowhere);
@@ -417,7 +417,7 @@ fn a_journal_is_one_by_every_name() {
     assert!(fs::symlink_metadata(&nowhere).unwrap().is_symlink());
 }
 
-/// The other one would remove it, or lock it for its own.
+/// The other journal would remove the file, or lock it for itself.
 #[test]
 fn a_journal_is_not_what_belongs_to_another() {
     let (_folder, path) = folder();
@@ -430,7 +430,7 @@ fn a_journal_is_not_what_belongs_to_another() {
     }
 }
 
-/// What an earlier process left half written is replaced, and what somebody put there not followed.
+/// A new file that an earlier process left half written is replaced, and a link in its place is not followed.
 #[cfg(unix)]
 #[test]
 fn a_new_file_that_is_there_already_is_not_written_through() {
@@ -451,7 +451,7 @@ fn a_new_file_that_is_there_already_is_not_written_through() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_can_read_it() {
+fn only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let (_folder, path) = folder();
     open(&echoed(), &path);

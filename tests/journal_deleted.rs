@@ -44,7 +44,7 @@ impl Setup {
         self.folder.path().join("orders.journal.lock")
     }
 
-    /// An order in the market, of which its caller was told that nothing is known.
+    /// Places an order that reaches the market, and whose caller gets an unknown outcome.
     fn lose(&self, guard: &OrderGuard<Shaky>, quantity: usize) {
         self.broker.fates([Fate::LostAfter(Duration::ZERO)]);
         self.broker.blind(50, &transient());
@@ -52,7 +52,7 @@ impl Setup {
         self.broker.state().blind.clear();
     }
 
-    /// The quantities of the orders that the next process asks after.
+    /// Returns the quantities of the orders that the next process recovers.
     fn found_by_the_next(&self) -> Vec<u64> {
         let left = self.open().recover();
         let mut left: Vec<_> =
@@ -62,7 +62,7 @@ impl Setup {
     }
 }
 
-/// Why an order was not sent.
+/// Returns why an order was not sent.
 fn not_sent(guard: &OrderGuard<Shaky>) -> String {
     match guard.place_order(&order(9)) {
         Err(BrokerError::NotSent(detail)) => detail.message,
@@ -83,7 +83,7 @@ fn deleted_journal_is_written_anew_with_all_open_orders() {
         }
         setup.lose(&guard, quantity);
         assert!(setup.path.exists(), "the order went without a journal");
-        // It is the journal from now on.
+        // The file that was written anew is the journal from now on.
         guard.place_order(&order(8)).unwrap();
     }
     drop(guard);
@@ -103,7 +103,7 @@ fn guard_whose_lock_file_is_deleted_keeps_others_out() {
     assert!(second.err().as_ref().is_some_and(in_use));
 }
 
-/// The second one got in before the first could notice.
+/// The second guard opened the journal before the first could notice.
 #[test]
 fn guard_whose_lock_another_took_sends_no_order() {
     let setup = Setup::new();
@@ -114,7 +114,7 @@ fn guard_whose_lock_another_took_sends_no_order() {
     let sent = setup.broker.state().placed;
     assert!(not_sent(&first).contains("is in use"));
     assert_eq!(setup.broker.state().placed, sent);
-    // The journal is the other's, which knows of the order, and stays so.
+    // The journal belongs to the second guard, which records its order, and stays that way.
     second.place_order(&order(2)).unwrap();
     assert_eq!(second.recover().len(), 1);
     setup.lose(&second, 3);
@@ -169,7 +169,7 @@ fn moved_folder_is_refused_until_it_is_back() {
     not_sent(&guard);
     fs::rename(&moved, &folder).unwrap();
     setup.lose(&guard, 2);
-    // An empty folder of that name gets a journal of what is open.
+    // An empty folder of that name gets a journal with the open orders.
     fs::remove_dir_all(&folder).unwrap();
     not_sent(&guard);
     fs::create_dir(&folder).unwrap();
@@ -183,7 +183,7 @@ fn moved_folder_is_refused_until_it_is_back() {
     assert!([1, 2, 3].iter().all(|it| quantities.contains(it)), "{quantities:?}");
 }
 
-/// The next process comes by the link.
+/// The next process opens the journal by the link.
 #[test]
 fn link_that_leads_elsewhere_is_noticed() {
     for elsewhere in [true, false] {

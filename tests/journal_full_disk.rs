@@ -1,7 +1,7 @@
-//! A journal on a full disk: told when the guard is built, before any order.
+//! A journal on a full disk: reported when the guard is built, before any order.
 //!
-//! Alone in its process: it starts another, which for a moment holds the locks of every journal that
-//! is open in this one.
+//! The test is alone in its process: it starts another, which for a moment holds the locks of every journal that is
+//! open in this one.
 
 #![cfg(all(feature = "journal", target_os = "linux"))]
 #![allow(clippy::unwrap_used)]
@@ -17,9 +17,9 @@ use shaky::Shaky;
 
 const JOURNAL: &str = "LANEKEEPER_FULL_DISK";
 
-/// In the other process no file may grow: that is as good as a full disk.
+/// In the other process no file may grow, which is equivalent to a full disk.
 #[test]
-fn a_full_disk_is_told_at_once() {
+fn a_full_disk_is_reported_at_once() {
     if let Some(path) = std::env::var_os(JOURNAL) {
         let refused = Shaky::new(OrderTags::echoed(20)).guarded().journal(path).build().err();
         let Some(GuardBuildError::Journal(error)) = refused else { panic!("{refused:?}") };
@@ -28,13 +28,13 @@ fn a_full_disk_is_told_at_once() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --exact a_full_disk_is_told_at_once";
+    let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" --exact a_full_disk_is_reported_at_once";
     let output = Command::new("sh")
         .args(["-c", script])
         .arg(std::env::current_exe().unwrap())
         .env(JOURNAL, folder.path().join("orders.journal"))
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stdout.contains("1 passed"), "{stdout}");
 }

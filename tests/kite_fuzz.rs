@@ -1,7 +1,7 @@
-//! The decoding of Kite's answers, fed with what no broker sends: the corpus of the fuzz target in
-//! `fuzz/`, and changes of it. The same checks as there, without a fuzzer.
+//! The decoding of Kite's responses, given input that no broker sends: the corpus of the fuzz target in `fuzz/`,
+//! and mutations of it. The same checks as there, without a fuzzer.
 //!
-//! By default a few hundred changes. `LANEKEEPER_FUZZ_SECONDS=60` goes on for a minute, and
+//! By default a few hundred mutations. `LANEKEEPER_FUZZ_SECONDS=60` goes on for a minute, and
 //! `LANEKEEPER_FUZZ_SEED` changes what is tried.
 #![cfg(feature = "fuzzing")]
 // The helpers stand outside of the test functions, where clippy does not look for them.
@@ -15,17 +15,17 @@ use fastrand::Rng;
 use lanekeeper::brokers::kite::fuzzing::{SECRET, check};
 use peak_alloc::PeakAlloc;
 
-/// Counts what is allocated; see `memory_is_bounded_by_the_length_of_the_answer`.
+/// Counts allocations, see `memory_is_bounded_by_the_length_of_the_answer`.
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// The allocator counts for the whole process, so one test at a time.
+/// The allocator counts for the whole process, so one test runs at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const CHANGES: u64 = 500;
 const LONGEST: usize = 20_000;
 
-/// What decoding turns on.
+/// The words on which decoding depends.
 const WORDS: [&str; 35] = [
     "{",
     "}",
@@ -77,7 +77,7 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// Says what was tried when the check fails, ready to be put into the corpus.
+/// Prints the input when the check fails, in a form for the corpus.
 struct Tried<'a>(&'a [u8]);
 
 impl Drop for Tried<'_> {
@@ -136,7 +136,7 @@ fn no_answer_breaks_the_decoding() {
     println!("{count} changes of {} answers", corpus.len());
 }
 
-/// No more than so many times the length of the answer, whatever is in it.
+/// The bound is a multiple of the response's length, whatever is in it.
 #[test]
 fn memory_is_bounded_by_the_length_of_the_answer() {
     const TIMES: usize = 100;

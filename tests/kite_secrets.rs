@@ -1,5 +1,5 @@
-//! A whole run in which everything goes wrong, and no secret in anything that can be printed: no
-//! error, no `Debug`, no line of a log.
+//! A whole run in which everything goes wrong: no secret is in anything that can be printed, be it an error, a
+//! `Debug` or a line of a log.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
 #![cfg(feature = "kite")]
@@ -89,7 +89,7 @@ fn nothing_that_is_printed_in_a_faulty_run_holds_a_secret() {
         }
         printed.error(login);
         printed.error(kite.invalidate_session());
-        // Once for sure, so that a dead token is among what is tried.
+        // Once without faults, so that a dead token is certainly among what is tried.
         exchange.set_faults(&Faults::new()).unwrap();
         kite.invalidate_session().unwrap_or_else(|error| printed.error::<()>(Err(error)));
         printed.error(kite.orders());

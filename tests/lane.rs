@@ -1,4 +1,4 @@
-//! One lane, with real threads and a clock that jumps: what a caller may rely on.
+//! One lane, with real threads and an auto-advancing clock: what a caller may rely on.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ use support::lanes::{
 };
 use support::oracle::{Algorithm, refused};
 
-/// A call that does `work`, of which nothing more is known.
+/// Returns a call that does `work`, of which nothing more is known.
 fn call<R: Send + 'static>(
     lanes: &Lanes,
     work: impl FnOnce() -> R + Send + 'static,
@@ -52,7 +52,7 @@ fn four_hundred_calls_of_sixteen_threads_stay_within_every_window() {
     for (limit, length) in [(10, NANOS), (100, 60 * NANOS)] {
         assert_eq!(refused(&arrivals, limit, length, Algorithm::SlidingLog), 0);
     }
-    // And none of the quota was left lying: the last of 400 goes as the fourth minute begins.
+    // And no quota was left unused: the last of 400 goes as the fourth minute begins.
     let first = arrivals.iter().min().unwrap();
     let last = arrivals.iter().max().unwrap();
     assert!(last - first <= 190 * NANOS, "{} s", (last - first) / NANOS);
@@ -62,7 +62,7 @@ fn four_hundred_calls_of_sixteen_threads_stay_within_every_window() {
 fn calls_run_at_once_up_to_the_number_in_flight() {
     let clock = ManualClock::auto_advancing();
     let lane = one(unlimited(4), clock.clone());
-    // Each of the four waits for the other three: one worker alone would never come back.
+    // Each of the four waits for the other three: one worker alone would never return.
     let together = Arc::new(Barrier::new(4));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -106,7 +106,7 @@ fn the_first_in_is_the_first_out() {
     let clock = ManualClock::auto_advancing();
     let lane = one(LaneConfig::new(Quota::per_second(1)), clock.clone());
     let order = Arc::new(Mutex::new(Vec::new()));
-    // With the only slot held, the next ones queue up one after the other.
+    // With the only slot held, the next calls queue one after the other.
     let held = hold(&lane, WRITE);
     let calls: Vec<_> = (0..8)
         .map(|number| {
@@ -125,7 +125,7 @@ fn a_full_queue_refuses_and_says_that_nothing_was_sent() {
         let clock = ManualClock::new();
         let lane = one(LaneConfig::new(Quota::per_second(1)).queue(2), clock.clone());
         call(&lane, || ()).unwrap();
-        // Time stands still and the slot is used up, so these two wait.
+        // Time does not advance and the slot is used up, so these two wait.
         let waiting = [1, 2].map(|number| submit(&lane, WRITE, &options(), move || number));
         let refused = call(&lane, || panic!("must not run")).unwrap_err();
         assert_eq!(refused.kind, LaneErrorKind::QueueFull { capacity: 2 });
@@ -140,7 +140,7 @@ fn a_full_queue_refuses_and_says_that_nothing_was_sent() {
 }
 
 #[test]
-fn a_panic_costs_its_caller_one_answer_and_nobody_else_anything() {
+fn a_panic_costs_its_caller_one_answer_and_others_nothing() {
     let clock = ManualClock::auto_advancing();
     let lane = one(LaneConfig::new(Quota::per_second(10)).in_flight(1), clock.clone());
     for _ in 0..50 {
@@ -152,10 +152,10 @@ fn a_panic_costs_its_caller_one_answer_and_nobody_else_anything() {
     assert_eq!(call(&lane, || 7), Ok(7));
 }
 
-type Heard = (String, Effect, Sent, Duration, Duration);
+type DiaryEvent = (String, Effect, Sent, Duration, Duration);
 
 #[derive(Default)]
-struct Records(Mutex<Vec<Heard>>);
+struct Records(Mutex<Vec<DiaryEvent>>);
 
 impl Observer for Records {
     fn finished(&self, call: &FinishedCall<'_>) {
@@ -167,7 +167,7 @@ impl Observer for Records {
 }
 
 #[test]
-fn the_observer_hears_of_a_call_before_its_caller_does_and_may_panic() {
+fn the_observer_is_notified_of_a_call_before_its_caller_is_and_may_panic() {
     let clock = ManualClock::auto_advancing();
     let records = Arc::new(Records::default());
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);

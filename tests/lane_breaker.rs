@@ -1,4 +1,4 @@
-//! A lane whose broker dies and comes back: who is let through, who is refused, and for how long.
+//! A lane whose broker fails and recovers: which calls are let through, which are refused, and for how long.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,18 +28,18 @@ fn breaker() -> BreakerPolicy {
     BreakerPolicy::default().failures_in_a_row(Some(3)).open_for(OPEN_FOR).probes(2)
 }
 
-/// A lane without retries, which would only blur the count.
+/// A lane without retries, which would only obscure the count.
 fn broken(in_flight: usize, breaker: BreakerPolicy) -> LaneConfig {
     let config = unlimited(in_flight).retry(RetryPolicy::none()).breaker(breaker);
     config.when_down(OpenBreakerPolicy::Refuse)
 }
 
-/// Makes a call that ends so, and gives its answer.
+/// Makes a call that ends with `fault`, and returns its answer.
 fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
     lanes.call(READ, &options(), move || ended(fault), class)
 }
 
-/// Fails until the breaker is open.
+/// Fails calls until the breaker is open.
 fn break_it(lanes: &Lanes) {
     for _ in 0..3 {
         assert_eq!(call(lanes, Some(TRANSIENT)), Err(Failed::Broker(1, TRANSIENT)));
@@ -47,7 +47,7 @@ fn break_it(lanes: &Lanes) {
     assert_eq!(status(lanes).breaker, BreakerState::Open);
 }
 
-/// In how long a refused caller may come back, if it was told.
+/// Returns in how long a refused caller may retry, if the answer says so.
 fn retry_in(answer: Result<(), Failed>) -> Option<Duration> {
     match answer {
         Err(Failed::Lane(error)) => match error.kind {
@@ -59,7 +59,7 @@ fn retry_in(answer: Result<(), Failed>) -> Option<Duration> {
 }
 
 #[test]
-fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
+fn when_it_opens_waiting_calls_are_refused_with_the_time_to_retry() {
     let clock = ManualClock::new();
     let lanes = one(broken(1, breaker()), clock.clone());
     the(&lanes).pause();
@@ -75,7 +75,7 @@ fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
         let wait = retry_in(within_reason(move || ticket.wait())).unwrap();
         assert!((OPEN_FOR * 3 / 4..=OPEN_FOR).contains(&wait), "{wait:?}");
     }
-    // Who comes now is not even queued, and is told the same.
+    // A caller that comes now is not even queued, and gets the same answer.
     let first = retry_in(call(&lanes, None)).unwrap();
     clock.advance(SECOND);
     assert_eq!(retry_in(call(&lanes, None)), Some(first - SECOND));
@@ -85,21 +85,21 @@ fn when_it_opens_those_who_wait_are_refused_and_told_when_to_come_back() {
     assert_eq!(call(&lanes, None), Ok(()));
 }
 
-/// Hears what becomes of the breaker.
+/// Records the states of the breaker.
 #[derive(Default)]
-struct Heard(Mutex<Vec<BreakerState>>);
+struct BreakerLog(Mutex<Vec<BreakerState>>);
 
-impl Observer for Heard {
+impl Observer for BreakerLog {
     fn breaker(&self, _: &'static str, _: &'static str, state: BreakerState) {
         self.0.lock().unwrap().push(state);
     }
 }
 
 #[test]
-fn each_change_is_told_once() {
-    let (clock, heard) = (ManualClock::new(), Arc::new(Heard::default()));
+fn each_change_is_reported_once() {
+    let (clock, states) = (ManualClock::new(), Arc::new(BreakerLog::default()));
     let config = broken(1, breaker().probes(1));
-    let lanes = observed(config, clock.clone(), Some(heard.clone()));
+    let lanes = observed(config, clock.clone(), Some(states.clone()));
     call(&lanes, None).unwrap();
     break_it(&lanes);
     let _ = retry_in(call(&lanes, None));
@@ -107,7 +107,7 @@ fn each_change_is_told_once() {
     call(&lanes, None).unwrap();
     call(&lanes, None).unwrap();
     use BreakerState::{Closed, HalfOpen, Open};
-    assert_eq!(*heard.0.lock().unwrap(), [Open, HalfOpen, Closed]);
+    assert_eq!(*states.0.lock().unwrap(), [Open, HalfOpen, Closed]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn half_open_lets_only_the_probes_through() {
     let gated = Gated::new();
     let mut tickets: Vec<_> = (0..10).map(|_| gated.submit(&lanes)).collect();
     the(&lanes).resume();
-    // The other eight are answered, so nobody is left to go.
+    // The other eight are answered, so none is left that could go.
     for ticket in tickets.split_off(2) {
         assert!(retry_in(within_reason(move || ticket.wait())).is_some());
     }
@@ -154,9 +154,9 @@ fn a_probe_that_fails_opens_it_for_longer() {
 }
 
 #[test]
-fn a_hung_probe_blocks_nobody_and_what_it_brings_later_changes_nothing() {
+fn a_hung_probe_blocks_no_call_and_its_late_result_changes_nothing() {
     let clock = ManualClock::new();
-    // One failure opens it, so that one too many is seen.
+    // One failure opens it, so that a probe too many shows.
     let breaker = breaker().probes(1).failures_in_a_row(Some(1)).probe_deadline(SECOND);
     let lanes = one(broken(2, breaker), clock.clone());
     assert!(call(&lanes, Some(TRANSIENT)).is_err());
@@ -164,7 +164,7 @@ fn a_hung_probe_blocks_nobody_and_what_it_brings_later_changes_nothing() {
     let gated = Gated::new();
     let hung = gated.submit(&lanes);
     until(|| gated.begun() == 1);
-    // Nobody else goes, and nobody waits for it either: time stands still.
+    // No other call goes, and none waits for it either: time does not advance.
     assert_eq!(retry_in(call(&lanes, None)), Some(SECOND));
     clock.advance(SECOND);
     assert_eq!(status(&lanes).breaker, BreakerState::Open);
@@ -191,7 +191,7 @@ fn a_success_of_before_it_opened_does_not_close_it() {
 }
 
 #[test]
-fn a_lane_whose_only_place_hangs_keeps_deadlines() {
+fn a_lane_whose_only_slot_hangs_keeps_deadlines() {
     let clock = ManualClock::new();
     let lanes = one(broken(1, breaker().probes(1)), clock.clone());
     break_it(&lanes);
@@ -225,7 +225,7 @@ fn it_can_be_forced_open_and_closed_and_switched_off() {
     let waiting = lanes.submit(READ, &options(), || ended(None), class);
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
     the(&lanes).resume();
-    // Nobody knows when somebody will let go of it.
+    // It is unknown when the breaker will be released.
     assert_eq!(retry_in(within_reason(move || waiting.wait())), None);
     clock.advance(OPEN_FOR * 100);
     assert_eq!(retry_in(call(&lanes, None)), None);
@@ -238,14 +238,14 @@ fn it_can_be_forced_open_and_closed_and_switched_off() {
         }
         assert_eq!(status(&lanes).breaker, BreakerState::Closed);
     }
-    // What failed before is forgotten.
+    // Earlier failures are forgotten.
     the(&lanes).set_breaker(BreakerMode::Automatic);
     assert_eq!(call(&lanes, None), Ok(()));
     break_it(&lanes);
 }
 
 #[test]
-fn one_that_is_forced_open_refuses_those_who_wait_behind_a_hung_call() {
+fn one_that_is_forced_open_refuses_calls_that_wait_behind_a_hung_one() {
     let lanes = one(broken(1, breaker()), ManualClock::new());
     let gated = Gated::new();
     let hung = gated.submit(&lanes);
@@ -275,18 +275,18 @@ const HANGS: u8 = 1;
 const FAILS: u8 = 2;
 const OVER: u8 = 3;
 
-/// A broker, and 64 threads that call it, in a time that moves only when nobody is late.
+/// A broker, and 64 threads that call it, in a time that advances only when no thread is late.
 struct Crowd {
     clock: ManualClock,
     lanes: Lanes,
     broker: AtomicU8,
-    /// Held while time moves, and while it must not.
+    /// Held while time advances, and while it must not.
     steps: Mutex<()>,
     step: Condvar,
-    /// By when each thread has moved on: the deadline of its call, or the end of its rest.
+    /// By when each thread has moved on: the deadline of its call, or the end of its pause.
     due: Vec<AtomicU64>,
     answers: Vec<AtomicUsize>,
-    /// Attempts that reached a broker that fails.
+    /// Attempts that reached a failing broker.
     failed: AtomicUsize,
 }
 
@@ -351,8 +351,8 @@ impl Crowd {
         self.step.notify_all();
     }
 
-    /// Time passes, but not while somebody waits whose deadline has passed.
-    fn pass(&self, time: Duration) {
+    /// Advances time, but not while a thread waits whose deadline has passed.
+    fn advance(&self, time: Duration) {
         let end = self.clock.now() + time;
         while self.clock.now() < end {
             self.step();
@@ -366,10 +366,10 @@ impl Crowd {
         }
     }
 
-    /// How many of the threads are answered by the broker in a while.
+    /// Returns how many of the threads the broker answers in a while.
     fn answered(&self) -> usize {
         self.answers.iter().for_each(|answers| answers.store(0, Ordering::SeqCst));
-        self.pass(OPEN_FOR * 2);
+        self.advance(OPEN_FOR * 2);
         self.answers.iter().filter(|answers| answers.load(Ordering::SeqCst) > 0).count()
     }
 }
@@ -390,12 +390,11 @@ fn sixty_four_threads_outlive_a_broker_that_dies_and_comes_back() {
         assert_eq!(crowd.answered(), Crowd::THREADS);
         for dead in [HANGS, FAILS, HANGS] {
             crowd.becomes(dead);
-            crowd.pass(SECOND * 30);
+            crowd.advance(SECOND * 30);
             crowd.becomes(ALIVE);
             assert_eq!(crowd.answered(), Crowd::THREADS);
         }
-        // Those that opened it and those beside them, and two probes each time: it is open for 6 s
-        // at the least.
+        // Those that opened it and those beside them, and two probes each time: it is open for 6 s at the least.
         let failed = crowd.failed.load(Ordering::SeqCst);
         assert!(
             (3 + 3..=3 + 3 + 2 * 5).contains(&failed),
@@ -412,7 +411,7 @@ fn a_share_of_failures_opens_it_however_they_are_spread() {
     let clock = ManualClock::new();
     let share = BreakerPolicy::default().failures_in_a_row(None).failures(Some(50)).minimum(6);
     let lanes = one(broken(1, share.window(SECOND * 10)), clock.clone());
-    // Two of five is too few to judge by; then two of six is a third, and four of eight is half.
+    // Two of five are too few to judge by. Then two of six are a third, and four of eight are half.
     for fault in [Some(TRANSIENT), None, Some(TRANSIENT), None, None, None, Some(TRANSIENT)] {
         let _ = call(&lanes, fault);
         assert_eq!(status(&lanes).breaker, BreakerState::Closed);
@@ -436,7 +435,7 @@ fn calls_that_are_answered_too_slowly_open_it_as_well() {
         assert_eq!(lanes.call(READ, &options(), answer, class), Ok(()));
         status(&lanes).breaker
     };
-    // At 500 ms it is not yet slow.
+    // At 500 ms a call is not yet slow.
     let quick = [ms(500), ms(1), ms(501)].map(takes);
     assert_eq!(quick, [BreakerState::Closed; 3]);
     assert_eq!(takes(SECOND), BreakerState::Open);

@@ -1,4 +1,4 @@
-//! Crowds: many threads at once on real ones, and every call answered once.
+//! Many real threads at once, and every call answered once.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use lanekeeper::quota::{Budget, Limits, Quota};
 use support::lanes::{WRITE, ms, one, options, status, submit, the, unlimited, within_reason};
 use support::oracle::{Algorithm, refused};
 
-/// What the calls of a proper broker answer.
+/// The errors of calls to a correct broker.
 #[derive(Debug, PartialEq)]
 enum Failure {
     Broker,
@@ -29,11 +29,11 @@ impl From<LaneError> for Failure {
     }
 }
 
-/// When calls were sent: the lane, whether the budget was charged, and the moment.
+/// When calls were sent: the lane, whether they cost the budget, and the moment.
 type Sendings = Arc<Mutex<Vec<(usize, bool, u64)>>>;
 
-/// Two lanes on one budget, eight callers, and somebody who pauses and looks all the time.
-fn storm(when_full: OverflowPolicy) {
+/// Runs two lanes on one budget, eight callers, and a thread that pauses, resumes and reads the status all the time.
+fn run_mixed_load(when_full: OverflowPolicy) {
     let clock = ManualClock::auto_advancing();
     let mut builder = LanesBuilder::new("Test", &["test", "other"], &["budget"]);
     for lane in 0..2 {
@@ -43,10 +43,10 @@ fn storm(when_full: OverflowPolicy) {
     builder.budget(0, Budget::new(Quota::per_second(15)));
     builder.clock(clock.clone().into());
     let lanes = builder.build(Limits::new()).unwrap();
-    let (sendings, over) = (Sendings::default(), AtomicBool::new(false));
+    let (sendings, finished) = (Sendings::default(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !over.load(Ordering::SeqCst) {
+            while !finished.load(Ordering::SeqCst) {
                 the(&lanes).pause();
                 let _ = lanes.status();
                 the(&lanes).resume();
@@ -64,7 +64,7 @@ fn storm(when_full: OverflowPolicy) {
             })
             .collect();
         let ends: Vec<_> = callers.into_iter().map(|caller| caller.join()).collect();
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         assert!(ends.iter().all(Result::is_ok));
     });
     assert!(lanes.status().lanes.iter().all(|lane| lane.queued == 0));
@@ -73,10 +73,10 @@ fn storm(when_full: OverflowPolicy) {
         sendings.iter().filter(|sending| which(sending)).map(|sending| sending.2).collect()
     };
     let second = 1_000_000_000;
-    let over = |arrivals: &[u64], limit| refused(arrivals, limit, second, Algorithm::SlidingLog);
-    assert_eq!(over(&of(&|sending| sending.0 == 0), 20), 0);
-    assert_eq!(over(&of(&|sending| sending.0 == 1), 20), 0);
-    assert_eq!(over(&of(&|sending| sending.1), 15), 0);
+    let excess = |arrivals: &[u64], limit| refused(arrivals, limit, second, Algorithm::SlidingLog);
+    assert_eq!(excess(&of(&|sending| sending.0 == 0), 20), 0);
+    assert_eq!(excess(&of(&|sending| sending.0 == 1), 20), 0);
+    assert_eq!(excess(&of(&|sending| sending.1), 15), 0);
 }
 
 fn one_of_many(
@@ -105,7 +105,7 @@ fn one_of_many(
     };
     let ticket = lanes.submit(call, &options, work, |_| None::<lanekeeper::ErrorClass>);
     if number % 7 == 2 && ticket.cancel() {
-        // What was taken back is gone, and with it the work.
+        // A cancelled call is gone, and its work with it.
         assert_eq!((runs.load(Ordering::SeqCst), Arc::strong_count(&runs)), (0, 1));
         return;
     }
@@ -119,18 +119,18 @@ fn one_of_many(
 }
 
 #[test]
-fn a_storm_of_everything_answers_each_call_once_and_keeps_the_quota() {
+fn a_mixed_load_answers_each_call_once_and_keeps_the_quota() {
     within_reason(|| {
         for _ in 0..8 {
             [OverflowPolicy::Block, OverflowPolicy::Shed, OverflowPolicy::Refuse]
                 .into_iter()
-                .for_each(storm);
+                .for_each(run_mixed_load);
         }
     });
 }
 
-/// No limit in the way, and answers at once: nothing but the lane itself.
-/// There are as many places as callers, so nobody is refused who calls again after an answer.
+/// No limit applies and answers come at once, so only the lane itself is tested. There are as many queue slots as
+/// callers, so no caller is refused that calls again after an answer.
 #[test]
 fn sixty_four_threads_get_each_their_own_answers() {
     const CALLS: u64 = 10_000;

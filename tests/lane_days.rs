@@ -1,4 +1,4 @@
-//! A lane whose day begins at midnight somewhere, while the clock on the wall is set.
+//! A lane whose day begins at midnight in a time zone, while the wall clock is set.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use support::lanes::{
     READ, SECOND, WRITE, hold, one, options, status, submit, the, until, within_reason,
 };
 
-/// As days are in India.
+/// A quota of days as in India.
 fn calls_a_day(calls: u32) -> Quota {
     let india = TimeZone::fixed(Offset::from_seconds(19_800).unwrap());
     Quota::per_calendar_day(calls, india).clock_guard(Duration::ZERO)
@@ -29,7 +29,7 @@ fn set(clock: &ManualClock, time: &str) {
     clock.set_wall_clock(time.parse().unwrap());
 }
 
-/// Makes the call of a day.
+/// Makes the one call of a day.
 fn spend(lanes: &Lanes) {
     submit(lanes, READ, &options(), || ()).wait().unwrap();
     until(|| status(lanes).in_flight == 0);
@@ -76,7 +76,7 @@ fn a_busy_lane_sees_that_the_clock_was_set() {
         set(&clock, "2026-11-21T12:00:00+05:30");
         let gone = held.let_go();
         gone.wait().unwrap();
-        // What began on the day before is answered, and counts, on this one: one more may go.
+        // A call that began on the day before is answered, and counts, on this one: one more may go.
         until(|| calls[0].position().is_none() && status(&lanes).in_flight == 0);
         until(|| calls[1].estimated_wait() == Some(12 * 3_600 * SECOND));
         assert_eq!(calls.iter().filter(|call| call.position().is_some()).count(), 3);
@@ -90,7 +90,7 @@ fn a_call_is_not_too_late_by_the_clock_of_yesterday() {
         set(&clock, "2026-11-20T12:00:00+05:30");
         let lanes = one(LaneConfig::new(calls_a_day(2)).in_flight(1), clock.clone());
         spend(&lanes);
-        // All of the day is spent, and the worker that would look is making a call.
+        // The day's quota is spent, and the worker that would poll is executing a call.
         let held = hold(&lanes, WRITE);
         set(&clock, "2026-11-21T12:00:00+05:30");
         let next = submit(&lanes, WRITE, &options().deadline(3_600 * SECOND), || ());
@@ -115,14 +115,14 @@ fn a_counter_whose_clock_is_set_back_an_hour_does_not_wait_for_it() {
 }
 
 #[test]
-fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
+fn days_that_a_lane_is_given_later_begin_by_the_wall_clock_of_then() {
     within_reason(|| {
         let clock = ManualClock::new();
         set(&clock, "2026-11-20T12:00:00+05:30");
         let an_hour = LaneConfig::new(Quota::per_hour(100)).in_flight(1);
         let lanes = one(an_hour, clock.clone());
         spend(&lanes);
-        // So the call was one of this new day, and not of the one that the wall said before.
+        // So the call was one of this new day, and not of the one that the wall clock showed before.
         set(&clock, "2026-11-21T00:30:00+05:30");
         the(&lanes).set_quota(&calls_a_day(1)).unwrap();
         let next = submit(&lanes, READ, &options(), || ());
@@ -131,7 +131,7 @@ fn days_that_a_lane_is_given_later_begin_by_the_wall_of_then() {
 }
 
 #[test]
-fn days_that_a_budget_is_given_later_begin_by_the_wall_of_then() {
+fn days_that_a_budget_is_given_later_begin_by_the_wall_clock_of_then() {
     within_reason(|| {
         let clock = ManualClock::new();
         set(&clock, "2026-11-20T12:00:00+05:30");

@@ -1,4 +1,4 @@
-//! What a lane does with calls while the broker does not answer: who is held, for how long, and who hears at once.
+//! What a lane does with calls while the broker fails: which are held, for how long, and which are refused at once.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -36,7 +36,7 @@ fn broken(when_down: OpenBreakerPolicy) -> (Lanes, ManualClock) {
     (lanes, clock)
 }
 
-/// Queues a call that ends so.
+/// Queues a call that ends with `fault`.
 fn submit(
     lanes: &Lanes,
     call: CallSpec,
@@ -61,7 +61,7 @@ fn is_held(ticket: &mut Ticket<(), Failed>) -> bool {
 }
 
 #[test]
-fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
+fn by_default_a_caller_that_can_wait_is_held_until_the_next_half_open_period() {
     within_reason(|| {
         let (lanes, clock) = broken(OpenBreakerPolicy::default());
         let mut held = submit(&lanes, READ, &options(), None);
@@ -70,7 +70,7 @@ fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
             panic!()
         };
         assert!((6 * SECOND..=8 * SECOND).contains(&wait), "{wait:?}");
-        // What goes another way goes.
+        // Calls of another route go.
         assert_eq!(submit(&lanes, ELSEWHERE, &options(), None).wait(), Ok(()));
         clock.advance(wait - ms(1));
         assert!(is_held(&mut held));
@@ -82,7 +82,8 @@ fn by_default_a_caller_who_can_wait_is_held_until_the_next_trial() {
 }
 
 #[test]
-fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_next() {
+fn a_caller_that_waited_through_a_failed_half_open_period_is_refused_and_later_ones_wait_for_the_next()
+ {
     within_reason(|| {
         let (lanes, clock) = broken(OpenBreakerPolicy::Hold);
         let first = Gated::new();
@@ -92,7 +93,7 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
         clock.advance(8 * SECOND);
         until(|| first.begun() == 1);
         clock.advance(ms(1));
-        // Its probe is under way: nobody else goes.
+        // Its probe is in flight: no other call goes.
         let mut later = submit(&lanes, READ, &options(), None);
         until(|| the(&lanes).queued() == 3);
         first.end(Some(TRANSIENT));
@@ -110,9 +111,9 @@ fn who_waited_through_a_trial_in_vain_is_told_and_who_came_later_waits_for_the_n
     });
 }
 
-/// What an unmodified bot did against a broker whose writes failed: 2.8 million refusals in ten seconds.
+/// An unmodified bot got 2.8 million refusals in ten seconds from a broker whose writes failed.
 #[test]
-fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_open() {
+fn a_strategy_in_a_loop_is_refused_by_an_open_breaker_once_in_each_time_that_it_is_open() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = one(config(OpenBreakerPolicy::default()), clock.clone());
@@ -140,7 +141,7 @@ fn a_strategy_in_a_loop_hears_of_an_open_breaker_once_in_each_time_that_it_is_op
 }
 
 #[test]
-fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
+fn many_held_calls_go_in_their_order_once_the_broker_is_back() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(config(OpenBreakerPolicy::default()).in_flight(1), clock.clone());
@@ -160,7 +161,7 @@ fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
         clock.advance(8 * SECOND);
         for call in calls {
             let (number, place) = call.wait().unwrap();
-            // Those of higher priority first, and in each the first in.
+            // Calls of higher priority first, and within a priority first in, first out.
             let expected = if number % 2 == 1 { number / 2 } else { 150 + number / 2 };
             assert_eq!(place, expected, "{number}");
         }
@@ -168,7 +169,7 @@ fn many_who_are_held_go_in_their_order_once_the_broker_is_back() {
 }
 
 #[test]
-fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
+fn a_held_call_can_detach_expire_be_shed_and_be_shut_out() {
     within_reason(|| {
         let (lanes, clock) = broken(OpenBreakerPolicy::Hold);
         let cancelled = submit(&lanes, READ, &options(), None);
@@ -180,7 +181,7 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
         assert!(cancelled.cancel());
         assert_eq!(reason(cancelled.wait()), LaneErrorKind::Cancelled);
         assert_eq!(the(&lanes).queued(), 2);
-        // The lane is paused by hand, so that there is no trial.
+        // The lane is paused manually, so that there is no half-open period.
         the(&lanes).pause();
         clock.advance(20 * SECOND);
         until(|| the(&lanes).queued() == 1);
@@ -213,7 +214,7 @@ fn who_is_held_can_leave_expire_be_shed_and_be_shut_out() {
 }
 
 #[test]
-fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
+fn an_exit_goes_and_by_its_answer_the_held_calls_do() {
     within_reason(|| {
         let (lanes, _clock) = broken(OpenBreakerPolicy::default());
         let held = submit(&lanes, READ, &options(), None);
@@ -224,7 +225,7 @@ fn an_exit_goes_and_by_its_answer_those_who_are_held_do() {
 }
 
 #[test]
-fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
+fn a_breaker_that_is_forced_open_or_switched_off_holds_no_call() {
     within_reason(|| {
         for (mode, goes) in [(BreakerMode::ForcedOpen, false), (BreakerMode::Disabled, true)] {
             let (lanes, _clock) = broken(OpenBreakerPolicy::Hold);
@@ -244,14 +245,14 @@ fn a_breaker_that_is_forced_open_or_switched_off_holds_nobody() {
 }
 
 #[test]
-fn who_wants_to_know_at_once_is_refused() {
+fn a_caller_that_does_not_wait_is_refused_at_once() {
     let (lanes, _clock) = broken(OpenBreakerPolicy::Refuse);
     let answer = submit(&lanes, READ, &options(), None).wait();
     assert!(matches!(reason(answer), LaneErrorKind::BrokerDown { retry_in: Some(_) }));
 }
 
-/// A broker that dies and comes back in virtual time, behind callers of two routes that never give up: they are all
-/// served, nobody spins, and the route that is well is never held up.
+/// A broker that fails and recovers in virtual time, behind callers of two routes that never give up: they are all
+/// served, none spins, and the working route is never held up.
 #[test]
 fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
     within_reason(|| {
@@ -261,7 +262,7 @@ fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
         let began = clock.now();
         let loops = 8;
         std::thread::scope(|scope| {
-            // They take part before any of them runs, or the clock would jump without them.
+            // They participate before any of them runs, or the clock would advance without them.
             for number in 0..loops {
                 let (lanes, dead, clock) = (&lanes, &dead, &clock);
                 scope.spawn(move || {

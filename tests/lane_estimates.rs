@@ -1,4 +1,4 @@
-//! How long a call will wait: what the lane says, against what comes to pass.
+//! How long a call will wait: the lane's estimate, against the real wait.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -28,7 +28,7 @@ fn lane(limit: u32, length: u64, in_flight: usize) -> Stepped {
     Stepped::new(&[config], &[Budget::new(Quota::per_hour(2))])
 }
 
-/// Calls that went before, so that the lane knows how long they take.
+/// Makes calls first, so that the lane knows how long they take.
 fn warm_up(lane: &mut Stepped, course: Course) {
     for _ in 0..48 {
         drop(lane.submit(WRITE, &options(), course));
@@ -39,22 +39,21 @@ fn warm_up(lane: &mut Stepped, course: Course) {
     }
 }
 
-/// By how much a slot is free earlier. A lane in which that changes is not steady yet.
+/// Returns by how much a slot is free earlier. A lane in which that changes is not steady yet.
 fn credit(lane: &Stepped) -> Duration {
     lane.lane(0).status().credit
 }
 
-/// Within a tenth, or within `slack` where that is more.
-fn check(said: Duration, began: u64, sent: u64, slack: Duration) -> Result<(), TestCaseError> {
+/// Checks that the estimate is within a tenth, or within `slack` where that is more.
+fn check(estimate: Duration, began: u64, sent: u64, slack: Duration) -> Result<(), TestCaseError> {
     let real = Duration::from_nanos(sent - began);
-    let off = said.abs_diff(real);
-    prop_assert!(off <= (real / 10).max(slack), "said {said:?}, and it was {real:?}");
+    let off = estimate.abs_diff(real);
+    prop_assert!(off <= (real / 10).max(slack), "estimated {estimate:?}, and it was {real:?}");
     Ok(())
 }
 
-/// Of the calls under way an estimate knows when they began on the average, not each: what waits for
-/// one of them may be wrong by as long as the first has been under way. Otherwise a millisecond is no
-/// matter.
+/// An estimate knows when the calls in flight began on average, not each. So the wait for one of them may be wrong
+/// by as long as the first has been in flight. Otherwise a millisecond is tolerated.
 fn slack(lane: &Stepped, course: Course) -> Duration {
     let takes = u64::try_from(course.takes.as_nanos()).unwrap();
     let all_sent = (0..lane.submitted()).filter_map(|call| lane.sent_at(call));
@@ -78,20 +77,20 @@ proptest! {
         let (first, knew) = (lane.submitted(), credit(&lane));
         let slack = slack(&lane, course);
         let one_more = |lane: &Stepped| lane.lane(0).status().estimated_wait.unwrap();
-        let mut said = vec![one_more(&lane)];
+        let mut estimate = vec![one_more(&lane)];
         let mut tickets: Vec<Ticket<usize, Failure>> = Vec::new();
         for _ in 0..depth {
             tickets.push(lane.submit(WRITE, &options(), course));
-            said.push(one_more(&lane));
+            estimate.push(one_more(&lane));
         }
         let by_ticket: Vec<_> = tickets.iter().map(Ticket::estimated_wait).collect();
         lane.run_until_answered(tickets.last_mut().unwrap());
-        // Calls so rare that each is taken for one that opens a path of its own have a test below.
+        // Calls so rare that each counts as opening a connection of its own have a test below.
         prop_assume!(credit(&lane) == knew && (takes == 0 || !knew.is_zero()));
-        for (place, by_ticket) in by_ticket.into_iter().enumerate() {
-            let sent = lane.sent_at(first + place).unwrap();
-            // What was said before it came, and what its ticket said with all of them there.
-            check(said[place], began, sent, slack)?;
+        for (index, by_ticket) in by_ticket.into_iter().enumerate() {
+            let sent = lane.sent_at(first + index).unwrap();
+            // The estimate before it was submitted, and its ticket's estimate with all of them queued.
+            check(estimate[index], began, sent, slack)?;
             check(by_ticket.unwrap_or_default(), began, sent, slack)?;
         }
     }
@@ -113,12 +112,12 @@ proptest! {
         let first = lane.submitted();
         let mut others: Vec<_> =
             (0..depth).map(|_| lane.submit(WRITE, &options(), course)).collect();
-        let said: Vec<_> = others.iter().map(|other| other.estimated_wait()).collect();
+        let estimate: Vec<_> = others.iter().map(|other| other.estimated_wait()).collect();
         let order = waiting[0].estimated_wait().unwrap();
         lane.run_until_answered(others.last_mut().unwrap());
         prop_assume!(credit(&lane) == knew);
-        for (place, said) in said.into_iter().enumerate() {
-            check(said.unwrap_or_default(), began, lane.sent_at(first + place).unwrap(), slack)?;
+        for (index, estimate) in estimate.into_iter().enumerate() {
+            check(estimate.unwrap_or_default(), began, lane.sent_at(first + index).unwrap(), slack)?;
         }
         let end = began + 3_700 * SECOND;
         lane.run_to(end);
@@ -126,8 +125,8 @@ proptest! {
         prop_assert!(waiting.iter_mut().take(2).all(|order| order.try_wait().is_some()));
     }
 
-    /// Fewer calls may be under way than the quota lets through in the time that they take: then it
-    /// is the workers that a call waits for.
+    /// Fewer calls may be in flight than the quota lets through in the time that they take. Then a call waits for a
+    /// worker.
     #[test]
     fn where_calls_wait_for_a_worker_the_estimates_count_that_in(
         limit in 5..=10_u32, in_flight in 1..=2_usize, takes in 400..=800_u64, depth in 3..=12_usize,
@@ -140,14 +139,14 @@ proptest! {
         let first = lane.submitted();
         let mut tickets: Vec<_> =
             (0..depth).map(|_| lane.submit(WRITE, &options(), course)).collect();
-        let said = tickets.last().unwrap().estimated_wait();
+        let estimate = tickets.last().unwrap().estimated_wait();
         lane.run_until_answered(tickets.last_mut().unwrap());
         let sent = lane.sent_at(first + depth - 1).unwrap();
-        check(said.unwrap_or_default(), began, sent, ms(1))?;
+        check(estimate.unwrap_or_default(), began, sent, ms(1))?;
     }
 
-    /// Both ways: refused with any deadline up to the moment that the refusal names, taken in and
-    /// sent in time with any after that.
+    /// Both ways: refused with any deadline up to the moment that the refusal names, admitted and sent in time with
+    /// any after that.
     #[test]
     fn what_is_refused_as_too_late_is_possible_when_the_refusal_says(
         limit in 1..=5_u32, length in 200..=2_000_u64, depth in 0..=12_usize,
@@ -185,8 +184,8 @@ proptest! {
     }
 }
 
-/// Calls so rare that each may have had to open its path: of those there is no mean, and without the
-/// time of the last the estimate takes them for instant.
+/// Calls so rare that each may have had to open its connection: these yield no mean, and without the time of the
+/// last call the estimate would take them for instant.
 #[test]
 fn an_estimate_counts_the_time_that_rare_calls_take() {
     let mut lane = lane(1, 5_000, 1);
@@ -197,34 +196,34 @@ fn an_estimate_counts_the_time_that_rare_calls_take() {
     drop(lane.submit(WRITE, &options(), course));
     let (began, call) = (lane.now(), lane.submitted());
     let mut waits = lane.submit(WRITE, &options(), course);
-    let said = waits.estimated_wait().unwrap();
+    let estimate = waits.estimated_wait().unwrap();
     lane.run_until_answered(&mut waits);
-    check(said, began, lane.sent_at(call).unwrap(), ms(1)).unwrap();
+    check(estimate, began, lane.sent_at(call).unwrap(), ms(1)).unwrap();
 }
 
-/// Slots that come free together are used one after the other, where one call is made at a time.
+/// Slots that come free together are used one after the other, if one call is executed at a time.
 #[test]
-fn who_waits_for_a_slot_waits_for_those_who_had_one_before() {
+fn a_call_that_waits_for_a_slot_waits_for_those_that_had_one_before() {
     let mut lane = lane(3, 60_000, 1);
     let course = Course::answered_after(ms(5_000));
     let mut heavy = lane.submit(CallSpec { weight: 3, ..WRITE }, &options(), course);
     lane.run_until_answered(&mut heavy);
     let (began, call) = (lane.now(), lane.submitted());
     let mut light: Vec<_> = (0..3).map(|_| lane.submit(WRITE, &options(), course)).collect();
-    let said: Vec<_> = light.iter().map(|ticket| ticket.estimated_wait().unwrap()).collect();
+    let estimate: Vec<_> = light.iter().map(|ticket| ticket.estimated_wait().unwrap()).collect();
     for ticket in &mut light {
         let _ = lane.run_until_answered(ticket);
     }
     let sent = (call..call + 3).map(|call| lane.sent_at(call).unwrap() - began);
-    assert_eq!(said, sent.map(Duration::from_nanos).collect::<Vec<_>>());
-    assert_eq!(said[2] - said[0], ms(10_000));
+    assert_eq!(estimate, sent.map(Duration::from_nanos).collect::<Vec<_>>());
+    assert_eq!(estimate[2] - estimate[0], ms(10_000));
 }
 
-/// While a light call is made the slots come free that a heavy one waits for: it waits for the later
-/// of the two, and not for one after the other.
+/// While a light call is executed, the slots come free that a heavy one waits for. The heavy one waits for the
+/// later of the two, not for one after the other.
 #[test]
 fn slots_that_come_free_while_another_call_is_made_are_not_waited_for_twice() {
-    let (said, real) = within_reason(|| {
+    let (estimate, real) = within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
         let lanes = one(config, clock.clone());
@@ -247,11 +246,11 @@ fn slots_that_come_free_while_another_call_is_made_are_not_waited_for_twice() {
         let light = call(1, None);
         let heavy = call(5, None);
         until(|| light.position() == Some(0));
-        let said = heavy.estimated_wait().unwrap();
+        let estimate = heavy.estimated_wait().unwrap();
         begin.send(()).unwrap();
         let began = first.wait().unwrap();
         light.wait().unwrap();
-        (said, heavy.wait().unwrap().since(began))
+        (estimate, heavy.wait().unwrap().since(began))
     });
-    assert_eq!(said, real);
+    assert_eq!(estimate, real);
 }

@@ -16,11 +16,11 @@ use lanekeeper::lane::{
 use lanekeeper::proxy::CallSpec;
 use lanekeeper::quota::{Budget, Quota, RttCredit};
 use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
-use lanekeeper::{ErrorClass, Failure as Known, Reachability};
+use lanekeeper::{ErrorClass, Failure as LaneFailure, Reachability};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::lanes::{options, priority, unlimited};
-use support::oracle::{Arrival, Count, over};
+use support::oracle::{Arrival, Count, count_excess};
 use support::stepped::{Course, End, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
@@ -42,9 +42,9 @@ fn unanswered() -> Course {
     Course::fails(ErrorClass::Transient)
 }
 
-/// The broker answers, with what is of no use.
+/// The broker answers, with an error of this class.
 fn answered(class: ErrorClass) -> Course {
-    Course::fails(Known::from(class).with_reachability(Reachability::Answered))
+    Course::fails(LaneFailure::from(class).with_reachability(Reachability::Answered))
 }
 
 fn per_second(calls: u32) -> LaneConfig {
@@ -58,12 +58,12 @@ fn reason(answer: Option<Result<usize, Failure>>) -> Option<LaneErrorKind> {
     }
 }
 
-/// When the call was sent, in milliseconds from `began`.
+/// Returns when the call was sent, in milliseconds from `began`.
 fn sent(lane: &Stepped, call: usize, began: u64) -> Option<u64> {
     lane.sent_at(call).map(|at| (at - began) / MILLISECOND)
 }
 
-/// Goes on in small steps: a hung call gives up its slot at a moment that no status tells.
+/// Advances in small steps: no status shows the moment at which a hung call gives up its slot.
 fn creep(lane: &mut Stepped, end: u64) {
     while lane.now() < end {
         lane.move_to(lane.now() + 100 * MILLISECOND);
@@ -71,7 +71,7 @@ fn creep(lane: &mut Stepped, end: u64) {
 }
 
 #[test]
-fn answers_that_nobody_can_decode_close_nothing() {
+fn answers_that_cannot_be_decoded_open_no_breaker() {
     let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
     for class in
         [ErrorClass::Malformed, ErrorClass::Transient, ErrorClass::Rejected, ErrorClass::Fatal]
@@ -91,7 +91,7 @@ fn answers_that_nobody_can_decode_close_nothing() {
 #[test]
 fn a_call_that_was_refused_on_this_side_says_nothing_of_the_broker() {
     let mut lane = Stepped::new(&[unlimited(1).retry(RetryPolicy::none())], &[]);
-    let local = Known::from(ErrorClass::NotSent).with_reachability(Reachability::NotTried);
+    let local = LaneFailure::from(ErrorClass::NotSent).with_reachability(Reachability::NotTried);
     (0..12).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(local))));
     assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Closed);
     (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), Course::fails(ErrorClass::NotSent))));
@@ -115,7 +115,7 @@ fn a_route_that_is_out_of_order_stops_no_other() {
 }
 
 #[test]
-fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way() {
+fn an_exit_passes_a_breaker_that_opened_automatically_and_its_answer_closes_it() {
     let config = unlimited(1).retry(RetryPolicy::none()).when_down(OpenBreakerPolicy::Refuse);
     let mut lane = Stepped::new(&[config], &[]);
     (0..5).for_each(|_| drop(lane.submit(PLACE, &options(), unanswered())));
@@ -137,7 +137,7 @@ fn an_exit_passes_a_breaker_that_opened_by_itself_and_its_answer_opens_the_way()
     assert_eq!(lane.lanes.status().lanes[0].breaker, BreakerState::Closed);
 }
 
-/// Those that wait are refused; an exit among them is not.
+/// Calls that wait are refused. An exit among them is not.
 #[test]
 fn an_exit_that_waits_as_the_breaker_opens_is_sent() {
     let config = per_second(5).in_flight(5).when_down(OpenBreakerPolicy::Refuse);
@@ -164,7 +164,7 @@ fn a_breaker_forced_open_by_hand_refuses_an_exit_too() {
 fn an_exit_is_urgent_whatever_its_caller_says() {
     let mut lane = Stepped::new(&[per_second(1).in_flight(1)], &[]);
     drop(lane.submit(READS, &options(), Course::INSTANT));
-    // A read whose ticket is dropped would be taken back.
+    // A read whose ticket is dropped would be cancelled.
     let calls = [(READS, 2), (CANCEL, 10), (READS, 2)];
     let _tickets = calls.map(|(call, level)| lane.submit(call, &priority(level), Course::INSTANT));
     lane.run_to(lane.now() + 5 * SECOND);
@@ -172,8 +172,8 @@ fn an_exit_is_urgent_whatever_its_caller_says() {
     assert_eq!(order, [0, 2, 1, 3]);
 }
 
-/// Ten slots and ten workers are held by calls that hang. An exit is at the broker within one window, and
-/// so are others, up to one for each slot; every other call waits.
+/// Ten slots and ten workers are held by calls that hang. An exit is at the broker within one window, and so are
+/// others, up to one for each slot. Every other call waits.
 #[test]
 fn beside_calls_that_hang_an_exit_is_at_the_broker_within_one_window() {
     for (limit, length, call) in [(10, 1_000, READS), (10, 1_000, PLACE), (3, 2_500, ACCOUNT)] {
@@ -199,13 +199,13 @@ fn beside_calls_that_hang_an_exit_is_at_the_broker_within_one_window() {
             for exit in first..first + few {
                 assert_eq!(sent(&lane, exit, began), Some(expected), "{limit} {length} {wait}");
             }
-            // Nothing else took the slot of a hung call.
+            // No other call took the slot of a hung call.
             assert_eq!(lane.sent.len(), limit as usize + few);
         }
     }
 }
 
-/// The calls hang in a lane whose callers are in no hurry, and hold the workers alone.
+/// The hung calls are not urgent, and hold only their own workers.
 #[test]
 fn a_worker_is_there_for_an_exit_when_all_others_hang() {
     let mut lane = Stepped::new(&[unlimited(2).urgent_workers(1)], &[]);
@@ -232,7 +232,7 @@ fn a_deadline_is_judged_by_the_slots_of_hung_calls_too() {
     assert!(matches!(reason(read.try_wait()), Some(LaneErrorKind::TooLate { .. })));
 }
 
-/// The looks of a guard for lost orders are urgent reads.
+/// The queries of a guard for lost orders are urgent reads.
 #[test]
 fn urgent_reads_that_hang_leave_a_worker_to_an_exit() {
     let mut lane = Stepped::new(&[unlimited(4).urgent_workers(4)], &[]);
@@ -248,8 +248,8 @@ fn urgent_reads_that_hang_leave_a_worker_to_an_exit() {
     assert_eq!(lane.sent.len(), 8);
 }
 
-/// Reads took 12 s each, and as many of them hang as may be under way: by an estimate of that, an exit with a
-/// deadline of 3 s goes too late. Two exits that are quick are before it.
+/// Reads took 12 s each, and as many of them hang as may be in flight: estimated by that, an exit with a deadline
+/// of 3 s goes too late. Two quick exits are before it.
 #[test]
 fn no_estimate_refuses_an_exit() {
     let slow = Course::answered_after(Duration::from_secs(12));
@@ -275,7 +275,7 @@ fn no_estimate_refuses_an_exit() {
     assert!(matches!(reason(late.try_wait()), Some(LaneErrorKind::DeadlinePassed { .. })));
 }
 
-/// What was really sent was one call, so the lane goes at 70 % of that.
+/// Only one call was really sent, so the lane goes at 70 % of that.
 #[test]
 fn a_rate_that_was_cut_holds_up_no_exit() {
     let mut lane = Stepped::new(&[per_second(10)], &[]);
@@ -288,14 +288,14 @@ fn a_rate_that_was_cut_holds_up_no_exit() {
         calls.map(|call| lane.submit(call, &options(), Course::INSTANT)).collect();
     creep(&mut lane, began + 60 * SECOND);
     let exits: Vec<_> = (first..first + 10).map(|call| sent(&lane, call, began)).collect();
-    // The refused call takes one of the ten slots, and it is no sooner than the pause is over.
+    // The refused call holds one of the ten slots, and no exit goes before the pause ends.
     assert!(exits.iter().all(|at| at.is_some_and(|at| (1000..=2100).contains(&at))), "{exits:?}");
     let reads: Vec<_> = (first + 10..first + 20).map(|call| sent(&lane, call, began)).collect();
-    // Uncut, they would all go in the next second.
+    // Without a cut, they would all go in the next second.
     assert!(reads[9].is_some_and(|at| at >= 5000), "{reads:?}");
 }
 
-/// The broker bears two calls a second, whatever was configured, and refuses the others for a second.
+/// The broker admits two calls a second, whatever was configured, and refuses the others with a wait of a second.
 #[test]
 fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
     let config = LaneConfig::new(Quota::per_second(10)).credit(RttCredit::STRICT);
@@ -314,9 +314,9 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
         }
     };
     let mut exits: Vec<_> = (0..60)
-        .map(|_| lane.lanes.submit_repeatable(CANCEL, &options(), exit(), Failure::known))
+        .map(|_| lane.lanes.submit_repeatable(CANCEL, &options(), exit(), Failure::classify))
         .collect();
-    lane.look();
+    lane.run_until_idle();
     let end = lane.now() + 120 * SECOND;
     creep(&mut lane, end);
     let gone = exits.iter_mut().map(|exit| exit.try_wait().is_some_and(|answer| answer.is_ok()));
@@ -324,7 +324,7 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
 }
 
 #[test]
-fn at_a_full_queue_an_exit_takes_the_place_of_a_lesser_call() {
+fn at_a_full_queue_an_exit_takes_the_slot_of_a_normal_call() {
     for when_full in [OverflowPolicy::Refuse, OverflowPolicy::Shed] {
         let config = per_second(1).in_flight(1).queue(3).when_full(when_full);
         let mut lane = Stepped::new(&[config], &[]);
@@ -335,7 +335,7 @@ fn at_a_full_queue_an_exit_takes_the_place_of_a_lesser_call() {
         assert!(matches!(reason(late.try_wait()), Some(LaneErrorKind::QueueFull { .. })));
         let mut exits: Vec<_> =
             (0..5).map(|_| lane.submit(CANCEL, &options(), Course::INSTANT)).collect();
-        // The lesser ones are gone, the lowest first; and there is room for exits without end.
+        // The normal calls are gone, the lowest priority first, and exits are always admitted.
         let gone: Vec<_> = waiting.iter_mut().map(|ticket| reason(ticket.try_wait())).collect();
         assert_eq!(gone, vec![Some(LaneErrorKind::Shed); 3]);
         assert_eq!(lane.lane(0).queued(), 5);
@@ -356,9 +356,9 @@ fn an_interval_of_its_user_holds_up_no_exit() {
     assert_eq!(calls, [0, 1, 2]);
 }
 
-/// Reads that fail have spent the retries of the lane. An exit that comes too fast is sent again all the same.
+/// Reads that fail have spent the retry budget of the lane. An exit that comes too fast is still sent again.
 #[test]
-fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
+fn retries_of_normal_calls_keep_no_exit_from_another_attempt() {
     let none_left = RetryPolicy::default().budget_percent(0).budget_floor(1);
     let mut lane = Stepped::new(&[unlimited(1).retry(none_left)], &[]);
     let tried = |lane: &mut Stepped, call: CallSpec| {
@@ -368,8 +368,8 @@ fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
             let throttled = ErrorClass::Throttled { retry_after: Some(Duration::from_secs(1)) };
             if attempts < 3 { Err(Failure::Broker(throttled.into())) } else { Ok(attempts) }
         };
-        let mut ticket = lane.lanes.submit_repeatable(call, &options(), work, Failure::known);
-        lane.look();
+        let mut ticket = lane.lanes.submit_repeatable(call, &options(), work, Failure::classify);
+        lane.run_until_idle();
         for _ in 0..40 {
             lane.move_to(lane.now() + SECOND / 2);
         }
@@ -379,7 +379,7 @@ fn retries_of_lesser_calls_keep_no_exit_from_another_attempt() {
     assert_eq!(tried(&mut lane, CANCEL), Some(Ok(3)));
 }
 
-/// What a day of trouble is made of.
+/// A step of a day of failures.
 #[derive(Debug, Clone)]
 enum Step {
     /// A call, how long it takes in milliseconds, and how it ends.
@@ -389,8 +389,9 @@ enum Step {
 }
 
 fn ends() -> impl Strategy<Value = End> {
-    let fails = |failure: Known| End::Fails(failure);
-    let answered = |class| End::Fails(Known::from(class).with_reachability(Reachability::Answered));
+    let fails = |failure: LaneFailure| End::Fails(failure);
+    let answered =
+        |class| End::Fails(LaneFailure::from(class).with_reachability(Reachability::Answered));
     let too_fast = move |seconds: u64| {
         fails(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) }.into())
     };
@@ -417,7 +418,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// Of all windows that the lane keeps to, with that of a cut, in nanoseconds.
+/// Returns the longest of all windows that the lane keeps to, including that of a cut, in nanoseconds.
 fn longest_window(status: &LaneStatus) -> u64 {
     let lengths = status.windows.iter().map(|window| {
         let quota: Quota = window.window.parse().unwrap();
@@ -429,9 +430,9 @@ fn longest_window(status: &LaneStatus) -> u64 {
 proptest! {
     #![proptest_config(cases(40))]
 
-    /// With any mix of failures on any routes, an exit is at the broker within the pace: two windows, or two
-    /// seconds and one window where a call hangs, of time in which the broker has not asked for a pause. Where
-    /// the broker made the lane slow down, the window is that of the slower rate.
+    /// With any mix of failures on any routes, an exit is at the broker within the pace: two windows, or two seconds
+    /// and one window where a call hangs, of time in which the broker has not asked for a pause. Where the broker made
+    /// the lane slow down, the window is that of the slower rate.
     #[test]
     fn whatever_fails_an_exit_goes_out_within_the_pace(
         steps in steps(), limit in 2..=6_u32, length in 200..=2_000_u64, in_flight in 1..=4_usize,
@@ -461,14 +462,14 @@ proptest! {
                     lane.run_to((last_exit + 3 * length * MILLISECOND).max(lane.now()));
                     let exit = lane.submitted();
                     drop(lane.submit(CANCEL, &options(), Course::INSTANT));
-                    let (mut waited, mut longest) = (0, 0);
+                    let (mut waited, mut max_window) = (0, 0);
                     while lane.sent_at(exit).is_none() {
                         let status = lane.lanes.status().lanes.remove(0);
-                        longest = longest.max(longest_window(&status));
+                        max_window = max_window.max(longest_window(&status));
                         let step = 10 * MILLISECOND;
                         lane.move_to(lane.now() + step);
                         waited += if status.paused_for.is_some() { 0 } else { step };
-                        let bound = longest.max(2 * SECOND) + longest;
+                        let bound = max_window.max(2 * SECOND) + max_window;
                         prop_assert!(waited <= bound, "{exit} waits {status:?}");
                     }
                     exits.insert(exit);
@@ -476,27 +477,27 @@ proptest! {
                 }
             }
         }
-        // What the broker counted as each call came, without those that may be one too many.
+        // What the broker counted as each call arrived, without the exits, which may be one too many.
         let all = lane.sent.iter().filter(|sending| !exits.contains(&sending.call));
         let arrivals: Vec<Arrival> = all.map(|sending| (sending.at, 1)).collect();
         let length = Duration::from_millis(length).as_nanos() as u64;
-        prop_assert_eq!(over(&arrivals, Count::Log { limit: limit.into(), length }), 0);
+        prop_assert_eq!(count_excess(&arrivals, Count::Log { limit: limit.into(), length }), 0);
     }
 }
 
-/// The day's orders are spent but for the reserve, which is for exits that are placements.
+/// The day's orders are spent except for the reserve, which is for exits that are placements.
 #[test]
 fn a_reserve_lets_urgent_placements_out() {
     let budget = Budget::new(Quota::per_day(20)).reserve_percent(10);
     let mut lane = Stepped::new(&[unlimited(1)], &[budget]);
-    let place = CallSpec { budgets: &[0], ..PLACE };
+    let placement = CallSpec { budgets: &[0], ..PLACE };
     let mut orders: Vec<_> =
-        (0..19).map(|_| lane.submit(place, &options(), Course::INSTANT)).collect();
+        (0..19).map(|_| lane.submit(placement, &options(), Course::INSTANT)).collect();
     assert_eq!(lane.sent.len(), 18);
     assert_eq!(orders.pop().unwrap().try_wait(), None);
     let urgent = options().priority(Priority::URGENT);
     for exit in 0..2 {
-        let mut exit_ticket = lane.submit(place, &urgent, Course::INSTANT);
+        let mut exit_ticket = lane.submit(placement, &urgent, Course::INSTANT);
         assert_eq!(exit_ticket.try_wait(), Some(Ok(19 + exit)));
     }
 }

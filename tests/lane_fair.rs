@@ -1,4 +1,4 @@
-//! Whose turn it is, as properties: urgency, fairness, and an end to every wait.
+//! Scheduling order, as properties: urgency, fairness, and an end to every wait.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -24,7 +24,7 @@ const MILLISECOND: u64 = 1_000_000;
 const STEP: u64 = 10 * MILLISECOND;
 const USERS: [&str; 3] = ["a", "b", "c"];
 
-/// Budgets of a call, its weight, its priority, and for how long nothing comes after it.
+/// Budgets of a call, its weight, its priority, and the time until the next call is submitted.
 fn calls() -> impl Strategy<Value = (&'static [usize], u32, u8, u64)> {
     const SETS: [&[usize]; 7] = [&[0], &[1], &[2], &[0, 1], &[1, 2], &[0, 2], &[0, 1, 2]];
     let set = prop::sample::select(&SETS[..]);
@@ -32,7 +32,7 @@ fn calls() -> impl Strategy<Value = (&'static [usize], u32, u8, u64)> {
     (set, 1..=3_u32, 2..=9_u8, pause)
 }
 
-/// A lane, and three budgets, with room for all those calls.
+/// A lane, and three budgets, with capacity for all those calls.
 fn settings() -> impl Strategy<Value = (LaneConfig, [Budget; 3])> {
     let tenths = |tenths: u32| Duration::from_millis(100) * tenths;
     let quota =
@@ -66,42 +66,42 @@ fn deadlines() -> impl Strategy<Value = Option<u64>> {
     prop_oneof![3 => Just(None), 1 => (100..=3_000_u64).prop_map(Some)]
 }
 
-/// `limit` calls a second, one at a time, so that the order of sending can be seen.
+/// Returns a lane of `limit` calls a second, one at a time, so that the order of sending shows.
 fn lane(limit: u32, aging: Option<u32>) -> Stepped {
     Stepped::new(&[LaneConfig::new(Quota::per_second(limit)).in_flight(1).aging(aging)], &[])
 }
 
-/// Lets this much time pass.
-fn pass(lane: &mut Stepped, nanos: u64) {
+/// Advances time.
+fn advance(lane: &mut Stepped, nanos: u64) {
     let end = lane.now() + nanos;
     lane.run_to(end);
 }
 
-/// The same, a little at a time: not all that may happen can be told from outside.
+/// Advances time in small steps: not every event can be seen from outside.
 fn creep(lane: &mut Stepped, nanos: u64) {
     (0..nanos / STEP).for_each(|_| lane.move_to(lane.now() + STEP));
 }
 
-/// Lets this much time pass, and rings all the while: there is nothing to send that was not sent.
+/// Advances time, and wakes the lane all the while: there is nothing to send that was not sent.
 fn creep_and_ring(lane: &mut Stepped, nanos: u64) -> Result<(), TestCaseError> {
     for _ in 0..nanos / STEP {
         creep(lane, STEP);
         let sent = lane.sent.len();
         lane.lane(0).set_breaker(BreakerMode::Disabled);
-        lane.look();
+        lane.run_until_idle();
         prop_assert_eq!(lane.sent.len(), sent, "rung at {} ms", lane.now() / MILLISECOND);
     }
     Ok(())
 }
 
-/// Three slots in six seconds, taken one after the other; and when the first was.
+/// Returns a lane of three slots in six seconds, taken one after the other, and when the first was taken.
 fn three_taken(gap: u64) -> (Stepped, u64) {
     let quota = Quota::new(3, Duration::from_secs(6));
     let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(1))], &[]);
     let began = lane.now();
     for _ in 0..3 {
         drop(lane.submit(WRITE, &options(), Course::INSTANT));
-        pass(&mut lane, gap);
+        advance(&mut lane, gap);
     }
     (lane, began)
 }
@@ -120,19 +120,19 @@ proptest! {
         for (number, user, gap) in queue {
             // A write goes on without its ticket.
             drop(lane.submit(WRITE, &priority(number).user(USERS[user]), Course::INSTANT));
-            pass(&mut lane, gap * MILLISECOND / u64::from(limit));
+            advance(&mut lane, gap * MILLISECOND / u64::from(limit));
         }
-        pass(&mut lane, runs * MILLISECOND);
-        // With nothing to wait for there is no next one.
+        advance(&mut lane, runs * MILLISECOND);
+        // If no call waits, there is no next one.
         prop_assume!(lane.lane(0).queued() > 0);
         let (before, number) = (lane.sent.len(), lane.submitted());
         let call = CallSpec { weight: weight.min(limit), ..WRITE };
         drop(lane.submit(call, &priority(1).user("d"), Course::INSTANT));
-        pass(&mut lane, 2 * SECOND);
+        advance(&mut lane, 2 * SECOND);
         prop_assert_eq!(lane.sent[before].call, number);
     }
 
-    /// Over any stretch in which both have work, whatever the pattern of their calls.
+    /// Over any interval in which both have work, whatever the pattern of their calls.
     #[test]
     fn two_users_are_served_within_one_call_of_each_other_however_one_floods(
         limit in 1..=3_u32,
@@ -148,15 +148,15 @@ proptest! {
                     shares.follow(&lane)?;
                 }
             }
-            pass(&mut lane, seconds * SECOND);
+            advance(&mut lane, seconds * SECOND);
             shares.follow(&lane)?;
         }
-        pass(&mut lane, 120 * SECOND);
+        advance(&mut lane, 120 * SECOND);
         shares.follow(&lane)?;
         prop_assert!(shares.waiting.is_empty());
     }
 
-    /// It sleeps no longer than until somebody may go: whoever wakes it in between finds it nothing to send.
+    /// A lane sleeps no longer than until a call may go: a wake-up in between finds nothing to send.
     #[test]
     fn a_lane_needs_no_reminder(
         setting in settings(),
@@ -178,11 +178,11 @@ proptest! {
         creep_and_ring(&mut lane, 5 * SECOND)?;
     }
 
-    /// The rule of `LaneConfig::aging`, checked at every call that is sent: an overdue call goes
-    /// before all that became overdue after it, and all that are not. So once overdue, it waits one
-    /// turn for each that was overdue before it, and one for the call that has just gone.
+    /// The rule of `LaneConfig::aging`, checked at every call that is sent: an overdue call goes before all that
+    /// became overdue after it, and before all that are not. So once overdue, it waits one turn for each that was
+    /// overdue before it, and one for the call that has just gone.
     #[test]
-    fn nobody_starves_under_an_endless_flood_of_higher_priority(
+    fn no_call_starves_under_an_endless_flood_of_higher_priority(
         aging in 1..=4_u32,
         calls in prop::collection::vec(
             (prop_oneof![6 => 2..=4_u8, 1 => 5..=10_u8], 0..3_usize, 1..=1_000_u64), 1..80,
@@ -195,10 +195,10 @@ proptest! {
             ages.submitted(&lane, number);
             drop(lane.submit(WRITE, &priority(number).user(USERS[user]), Course::INSTANT));
             ages.follow(&lane)?;
-            pass(&mut lane, gap * MILLISECOND);
+            advance(&mut lane, gap * MILLISECOND);
             ages.follow(&lane)?;
         }
-        pass(&mut lane, 100 * SECOND);
+        advance(&mut lane, 100 * SECOND);
         ages.follow(&lane)?;
         prop_assert!(ages.waiting.is_empty());
     }
@@ -226,7 +226,7 @@ proptest! {
             submit(&mut lane, call);
         }
         let (came, number) = (lane.now(), lane.submitted());
-        // One of several budgets may be taken by others while it waits for the next.
+        // One of several budgets may be taken by other calls while it waits for the next.
         let (budgets, weight, _, millis) = urgent;
         let wait = submit(&mut lane, (&budgets[..1], weight, 1, millis));
         for call in after {
@@ -239,36 +239,36 @@ proptest! {
     }
 }
 
-/// What is fair is seen from the slots, also for one behind whom nobody waits yet.
+/// The fair wait is derived from the slots, also for a call with none queued behind it.
 #[test]
-fn who_is_first_to_wait_for_a_far_slot_is_not_overdue_before_it() {
+fn the_first_call_to_wait_for_a_far_slot_is_not_overdue_before_it() {
     let quota = Quota::new(1, Duration::from_secs(3_600));
     let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(Some(2))], &[]);
     for number in [5, 9, 2] {
         drop(lane.submit(WRITE, &priority(number), Course::INSTANT));
-        pass(&mut lane, 60 * SECOND);
+        advance(&mut lane, 60 * SECOND);
     }
-    pass(&mut lane, 3_600 * SECOND);
+    advance(&mut lane, 3_600 * SECOND);
     assert!(lane.sent_at(2).is_some() && lane.sent_at(1).is_none());
 }
 
-/// A lane sleeps no longer than until somebody may pass who may not now.
+/// A lane sleeps no longer than until a call may pass that may not now.
 #[test]
-fn who_has_room_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
+fn a_call_with_capacity_goes_before_a_heavier_one_as_soon_as_it_is_overdue() {
     let (mut lane, began) = three_taken(1_500 * MILLISECOND);
-    pass(&mut lane, 1_400 * MILLISECOND);
-    // Its fair wait is taken for a second: it is overdue at 6.9 s.
+    advance(&mut lane, 1_400 * MILLISECOND);
+    // Its fair wait is taken as a second: it is overdue at 6.9 s.
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
-    // From 6 s on there is room for one, from 9 s on for this.
+    // From 6 s on there is capacity for one, from 9 s on for this.
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
-    pass(&mut lane, 950 * MILLISECOND);
+    advance(&mut lane, 950 * MILLISECOND);
     assert_eq!(lane.sent_at(3), None);
-    pass(&mut lane, 100 * MILLISECOND);
+    advance(&mut lane, 100 * MILLISECOND);
     assert_eq!(lane.sent_at(3).map(|at| at - began), Some(6_950 * MILLISECOND));
 }
 
 #[test]
-fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
+fn a_call_with_capacity_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
     let budgets = [Quota::per_hour(2), Quota::per_second(2)].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(1)], &budgets);
     let began = lane.now();
@@ -276,21 +276,21 @@ fn who_has_room_goes_as_soon_as_a_heavier_one_waits_for_another_budget_alone() {
     for (budgets, weight) in kinds {
         drop(lane.submit(CallSpec { budgets, weight, ..WRITE }, &options(), Course::INSTANT));
     }
-    pass(&mut lane, 1_500 * MILLISECOND);
+    advance(&mut lane, 1_500 * MILLISECOND);
     assert_eq!(lane.sent_at(3).map(|at| at - began), Some(SECOND));
     assert_eq!(lane.sent_at(2), None);
 }
 
 /// Though it takes the slot of the lane that the other could use half a second later.
 #[test]
-fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
+fn a_call_that_costs_no_budget_passes_one_that_waits_for_a_budget() {
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
     let mut lane = Stepped::new(&[config], &[Budget::new(Quota::new(1, Duration::from_secs(10)))]);
     let (began, order) = (lane.now(), CallSpec { budgets: &[0], ..WRITE });
     for number in [5, 1] {
         drop(lane.submit(order, &priority(number), Course::INSTANT));
     }
-    pass(&mut lane, 1_500 * MILLISECOND);
+    advance(&mut lane, 1_500 * MILLISECOND);
     for _ in 0..9 {
         drop(lane.submit(WRITE, &options(), Course::INSTANT));
     }
@@ -300,7 +300,7 @@ fn who_is_charged_to_none_passes_one_that_waits_for_a_budget() {
 }
 
 #[test]
-fn who_is_urgent_passes_a_heavier_one_that_waits_for_a_budget() {
+fn an_urgent_call_passes_a_heavier_one_that_waits_for_a_budget() {
     let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_second(2))]);
     for (weight, number) in [(1, 5), (2, 1), (1, 1)] {
         let call = CallSpec { budgets: &[0], weight, ..WRITE };
@@ -311,7 +311,7 @@ fn who_is_urgent_passes_a_heavier_one_that_waits_for_a_budget() {
 
 /// A call that failed lets the first attempts of its priority pass for ten seconds.
 #[test]
-fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_enough() {
+fn a_retry_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_enough() {
     let quota = Quota::new(3, Duration::from_secs(60));
     let mut lane = Stepped::new(&[LaneConfig::new(quota).in_flight(1).aging(None)], &[]);
     let began = lane.now();
@@ -323,7 +323,7 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
         if seen.len() == 1 { Err(Failure::NotSent) } else { Ok(0) }
     };
     let _call = lane.lanes.submit_repeatable(READ, &options(), fails_once, Failure::class);
-    lane.look();
+    lane.run_until_idle();
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &options(), Course::INSTANT));
     creep(&mut lane, 15 * SECOND);
     let tries = tries.lock().unwrap().clone();
@@ -331,14 +331,14 @@ fn who_goes_again_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_eno
     assert!(matches!(tries[..], [0, 10_000..=10_110]), "{tries:?}");
 }
 
-/// A lane that waits for a heavy call looks again when a light one goes before it.
+/// A lane that waits for a heavy call polls again when a light one goes before it.
 #[test]
-fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
+fn an_overdue_call_does_not_wait_for_the_slots_of_a_heavier_one() {
     let (mut lane, began) = three_taken(2 * SECOND);
     // The first slot is free again, and goes to the first of these.
     drop(lane.submit(WRITE, &priority(3), Course::INSTANT));
     drop(lane.submit(WRITE, &options(), Course::INSTANT));
-    pass(&mut lane, 200 * MILLISECOND);
+    advance(&mut lane, 200 * MILLISECOND);
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &priority(2), Course::INSTANT));
     creep(&mut lane, 8 * SECOND);
     let sent = |call| lane.sent_at(call).map(|at| (at - began) / SECOND);
@@ -346,7 +346,7 @@ fn who_is_overdue_does_not_wait_for_the_slots_of_a_heavier_one() {
 }
 
 #[test]
-fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
+fn a_call_that_waits_at_one_budget_for_a_hung_call_keeps_no_other() {
     let two_seconds = Quota::new(1, Duration::from_secs(2));
     let budgets = [Quota::per_second(1), two_seconds].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(2).aging(Some(2))], &budgets);
@@ -356,13 +356,13 @@ fn who_waits_at_one_budget_for_a_call_that_hangs_keeps_no_other() {
     drop(lane.submit(both, &priority(2), Course::INSTANT));
     for _ in 0..10 {
         drop(lane.submit(CallSpec { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
-        pass(&mut lane, 2 * SECOND);
+        advance(&mut lane, 2 * SECOND);
     }
     assert_eq!(lane.sent.len(), 11);
 }
 
 #[test]
-fn who_waits_for_one_budget_for_hours_keeps_no_other() {
+fn a_call_that_waits_for_one_budget_for_hours_keeps_no_other() {
     let budgets = [Quota::per_hour(1), Quota::per_second(1)].map(Budget::new);
     let mut lane = Stepped::new(&[unlimited(1).aging(Some(2))], &budgets);
     drop(lane.submit(CallSpec { budgets: &[0], ..WRITE }, &options(), Course::INSTANT));
@@ -370,48 +370,48 @@ fn who_waits_for_one_budget_for_hours_keeps_no_other() {
     drop(lane.submit(both, &priority(1), Course::INSTANT));
     for _ in 0..10 {
         drop(lane.submit(CallSpec { budgets: &[1], ..WRITE }, &options(), Course::INSTANT));
-        pass(&mut lane, SECOND);
+        advance(&mut lane, SECOND);
     }
     assert_eq!(lane.sent.len(), 11);
 }
 
-/// The quick way in is for a lane in which nobody waits.
+/// The fast path is for a lane in which no call waits.
 #[test]
-fn who_comes_alone_does_not_pass_one_who_waits_for_more_room() {
+fn a_lone_call_does_not_pass_one_that_waits_for_more_capacity() {
     let config = LaneConfig::new(Quota::per_second(3)).in_flight(2);
     let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     for weight in [1, 3, 1] {
         drop(lane.submit(CallSpec { weight, ..WRITE }, &options(), Course::INSTANT));
-        pass(&mut lane, MILLISECOND);
+        advance(&mut lane, MILLISECOND);
     }
-    pass(&mut lane, 4 * SECOND);
+    advance(&mut lane, 4 * SECOND);
     let sent = [0, 1, 2].map(|call| (lane.sent_at(call).unwrap() - began) / SECOND);
     assert_eq!(sent, [0, 1, 2]);
 }
 
 #[test]
-fn who_comes_alone_keeps_its_interval() {
+fn a_lone_call_keeps_its_interval() {
     let config = LaneConfig::new(Quota::unlimited()).user_interval(Duration::from_secs(10));
     let mut lane = Stepped::new(&[config], &[]);
     let began = lane.now();
     for user in ["a", "a", "b"] {
         drop(lane.submit(WRITE, &options().user(user), Course::INSTANT));
-        pass(&mut lane, SECOND);
+        advance(&mut lane, SECOND);
     }
-    // An interval is no window: the steps know nothing of it.
-    (0..20).for_each(|_| pass(&mut lane, SECOND));
+    // An interval is no window: the steps do not see it.
+    (0..20).for_each(|_| advance(&mut lane, SECOND));
     let sent = [0, 1, 2].map(|call| (lane.sent_at(call).unwrap() - began) / SECOND);
     assert_eq!(sent, [0, 10, 2]);
 }
 
-/// What each of two users had, while both had work.
+/// What each of two users got, while both had work.
 #[derive(Default)]
 struct Shares {
-    /// Calls that were not sent yet, and whose they are.
+    /// Calls that were not sent yet, and their users.
     waiting: Vec<(usize, usize)>,
     seen: usize,
-    /// How many more the first had than the second, at the least, now and at the most.
+    /// How many more calls the first user had than the second: the minimum, the present number and the maximum.
     ahead: (i64, i64, i64),
 }
 
@@ -435,7 +435,7 @@ impl Shares {
     }
 }
 
-/// When each call is overdue, by the words of the documentation, for a lane of one call a second.
+/// When each call is overdue, by the definition in the documentation, for a lane of one call a second.
 struct Ages {
     aging: u64,
     /// Calls that were not sent yet: when each is overdue, its number, and its priority.
@@ -448,7 +448,7 @@ impl Ages {
         Self { aging: aging.into(), waiting: Vec::new(), seen: 0 }
     }
 
-    /// A call comes in now.
+    /// Records a call that is submitted now.
     fn submitted(&mut self, lane: &Stepped, priority: u8) {
         let now = lane.now();
         let free = lane.sent.last().map_or(now, |last| now.max(last.at + SECOND));
@@ -466,7 +466,7 @@ impl Ages {
             // And before that, priorities hold.
             let highest = self.waiting.iter().map(|waits| waits.2).min();
             prop_assert!(first.is_some() || highest == Some(sent.2), "{sent:?} out of turn");
-            // The bound: a second for each that was overdue before it, and one for the last turn.
+            // The bound: a second for each call that was overdue before it, and one for the last turn.
             let before = lane.sent[..self.seen].iter().filter(|other| other.at > sent.0).count();
             let bound = sent.0 + (before as u64 + 1) * SECOND;
             prop_assert!(sending.at <= bound, "{sent:?} sent at {}", sending.at);

@@ -1,4 +1,4 @@
-//! Bad input: a clear error, when the lanes are built or at the door; never a hang, never a panic.
+//! Bad input: a clear error when the lanes are built or at admission, never a hang, never a panic.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +19,7 @@ use support::lanes::{
     READ, SECOND, WRITE, one, options, status, submit, the, unlimited, within_reason,
 };
 
-/// One lane and one budget.
+/// Builds one lane and one budget.
 fn build(config: LaneConfig, budget: Budget) -> Result<Lanes, BuildError> {
     let mut builder = LanesBuilder::new("Test", &["test"], &["budget"]);
     builder.lane(0, config);
@@ -70,7 +70,7 @@ fn a_quota_that_cannot_be_kept_is_refused_in_a_lane_in_a_budget_and_while_they_r
         assert_eq!(the(&lanes).set_quota(&quota), Err(by_lane.clone()));
         assert_eq!(lanes.set_budget("budget", &quota.into()), Err(by_lane));
     }
-    // The old ones stay.
+    // The old quotas stay.
     assert_eq!(status(&lanes).windows[0].limit, 5);
     assert_eq!(lanes.status().budget("budget").unwrap().windows[0].limit, 5);
     assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
@@ -127,7 +127,7 @@ fn lanes_and_budgets_without_a_quota_and_quotas_without_either_are_refused() {
 }
 
 #[test]
-fn what_has_no_lane_is_refused_and_hangs_nobody() {
+fn what_has_no_lane_is_refused_and_hangs_no_caller() {
     within_reason(|| {
         let lanes = LanesBuilder::new("Empty", &[], &[]).build(Limits::new()).unwrap();
         let error = submit(&lanes, WRITE, &options(), || ()).wait().unwrap_err();
@@ -135,9 +135,9 @@ fn what_has_no_lane_is_refused_and_hangs_nobody() {
         assert!(lanes.lane("test").is_none() && lanes.status().lanes.is_empty());
         assert_eq!(lanes.shutdown(Shutdown::Drain(Duration::MAX)).rejected, 0);
         let unknown = lanes.set_budget("orders", &Quota::per_second(1).into());
-        let said = unknown.unwrap_err().to_string();
-        assert_eq!(said, "there is no budget `orders`; there are: none");
-        // Settings for what is not there go nowhere.
+        let message = unknown.unwrap_err().to_string();
+        assert_eq!(message, "there is no budget `orders`; there are: none");
+        // Settings for a lane that does not exist are ignored.
         let mut builder = LanesBuilder::new("Test", &["test"], &[]);
         builder.lane(7, unlimited(1));
         builder.budget(7, Quota::per_second(1).into());
@@ -168,7 +168,7 @@ fn a_priority_is_a_number_from_one_to_ten() {
     }
     let words = "0 is not a priority: write a number from 1, the most urgent, to 10";
     assert_eq!(Priority::new(0).unwrap_err().to_string(), words);
-    // The macro refuses it when it is compiled; by hand, it is the nearest there is.
+    // The macro refuses it at compile time. Without the macro, the nearest valid priority is used.
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     let _calls =
@@ -231,7 +231,7 @@ fn a_block_until_for_ever_and_a_drain_for_ever_end_when_there_is_nothing_to_wait
 }
 
 #[test]
-fn a_drain_of_no_time_is_a_drop() {
+fn a_drain_of_no_time_is_a_shutdown_now() {
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     let waiting = submit(&lanes, WRITE, &options(), || ());

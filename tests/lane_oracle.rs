@@ -1,5 +1,5 @@
-//! Promises 1 and 3 through the lanes: two of them and a shared budget, with everything that may
-//! happen to a call mixed in, and an exact count of what the broker saw.
+//! Promises 1 and 3 through the lanes: two of them and a shared budget, with everything that may happen to a call
+//! mixed in, and an exact count of what the broker saw.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -21,10 +21,10 @@ use proptest::test_runner::TestCaseError;
 use support::cases::cases;
 use support::lanes::{READ, WRITE, ms, priority};
 use support::notes::Event;
-use support::oracle::{Count, Seen, over, over_in_force};
+use support::oracle::{Count, CountedCall, count_excess, count_excess_in_force};
 use support::stepped::{Answer, Course, End, Failure, Stepped};
 
-/// The way there and the way back take at least this long each, in nanoseconds.
+/// The minimum time of the way there, and of the way back, in nanoseconds.
 const LEAST: u64 = 20_000_000;
 const HEAVIEST: u32 = 3;
 const USERS: [&str; 3] = ["a", "b", "c"];
@@ -32,7 +32,7 @@ const USERS: [&str; 3] = ["a", "b", "c"];
 #[derive(Debug, Clone)]
 enum Step {
     Submit(Submit),
-    /// Cancels, drops or awaits one of the tickets in hand.
+    /// Cancels, drops or awaits one of the tickets that the test holds.
     Cancel(usize),
     Drop(usize),
     Await(usize),
@@ -46,20 +46,20 @@ enum Step {
 #[derive(Debug, Clone)]
 struct Submit {
     lane: usize,
-    charged: bool,
+    costs_budget: bool,
     read: bool,
     weight: u32,
     priority: u8,
     user: usize,
     deadline: Option<u64>,
-    /// What the way there and the way back take beyond the least, in milliseconds.
+    /// The time beyond the minimum of the way there and of the way back, in milliseconds.
     forward: u64,
     back: u64,
     end: End,
 }
 
-/// Limits of 200 ms, of 1 s and of 3 s. The last is always there, so that no change makes a lane
-/// remember longer than it did.
+/// Limits of 200 ms, of 1 s and of 3 s. The last is always there, so that no change makes a lane retain more than
+/// before.
 type Windows = (Option<u32>, Option<u32>, u32);
 
 #[derive(Debug, Clone)]
@@ -104,8 +104,22 @@ fn submits() -> impl Strategy<Value = Submit> {
         (deadline, extra(), extra(), end),
     )
         .prop_map(
-            |((lane, charged, read, weight, priority, user), (deadline, forward, back, end))| {
-                Submit { lane, charged, read, weight, priority, user, deadline, forward, back, end }
+            |(
+                (lane, costs_budget, read, weight, priority, user),
+                (deadline, forward, back, end),
+            )| {
+                Submit {
+                    lane,
+                    costs_budget,
+                    read,
+                    weight,
+                    priority,
+                    user,
+                    deadline,
+                    forward,
+                    back,
+                    end,
+                }
             },
         )
 }
@@ -138,8 +152,8 @@ fn quota(windows: Windows) -> Quota {
     })
 }
 
-/// A call, and all that came of it.
-struct Known {
+/// A call, and everything that became of it.
+struct SubmittedCall {
     what: Submit,
     /// Its number in its lane.
     number: u64,
@@ -151,16 +165,16 @@ struct Known {
 
 struct Run {
     lanes: Stepped,
-    known: Vec<Known>,
+    submitted: Vec<SubmittedCall>,
     numbers: [u64; 2],
     /// The windows in force in the lanes and in the budget.
     force: [Windows; 3],
     /// What the broker saw of each of them.
-    seen: [Vec<Seen>; 3],
-    looked_at: usize,
-    /// What the credit assumes of the path is so.
+    seen: [Vec<CountedCall>; 3],
+    collected: usize,
+    /// The assumption of the credit about the path holds.
     assumption_held: bool,
-    /// No idle lane could have sent anything, as far as can be told from outside.
+    /// No idle lane could have sent anything, as far as can be seen from outside.
     busy: bool,
 }
 
@@ -168,7 +182,7 @@ impl Run {
     fn new(settings: &[Setting; 2], budget: Windows) -> Self {
         let config = |setting: &Setting| {
             LaneConfig::new(quota(setting.windows))
-                // A lane that holds calls for a broker that fails is idle with room, and rightly so.
+                // A lane that holds calls for a failing broker is idle with capacity, and rightly so.
                 .when_down(OpenBreakerPolicy::Refuse)
                 .in_flight(setting.in_flight)
                 .queue(setting.queue)
@@ -179,30 +193,30 @@ impl Run {
         };
         Self {
             lanes: Stepped::new(&settings.each_ref().map(config), &[Budget::new(quota(budget))]),
-            known: Vec::new(),
+            submitted: Vec::new(),
             numbers: [0; 2],
             force: [settings[0].windows, settings[1].windows, budget],
             seen: Default::default(),
-            looked_at: 0,
+            collected: 0,
             assumption_held: true,
             busy: true,
         }
     }
 
-    /// As many calls as the lanes need to learn how long the way is.
+    /// Makes as many calls as the lanes need to learn how long the way is.
     fn warm_up(&mut self) {
         for lane in [0, 1].repeat(20) {
-            let (least, end) = (0, End::Answered);
+            let (min, end) = (0, End::Answered);
             self.submit(Submit {
                 lane,
-                charged: false,
+                costs_budget: false,
                 read: false,
                 weight: 1,
                 priority: 5,
                 user: lane,
                 deadline: None,
-                forward: least,
-                back: least,
+                forward: min,
+                back: min,
                 end,
             });
             while self.lanes.lane(lane).queued() > 0 {
@@ -211,7 +225,7 @@ impl Run {
                 let next = next.unwrap_or(self.lanes.now() + 10_000_000);
                 self.lanes.move_to(next);
             }
-            self.look();
+            self.collect();
         }
     }
 
@@ -219,13 +233,13 @@ impl Run {
         match step {
             Step::Submit(what) => self.submit(what),
             Step::Cancel(which) => {
-                if let Some(known) = self.in_hand(which) {
-                    known.cancelled = known.ticket.as_ref().unwrap().cancel();
+                if let Some(submitted) = self.in_hand(which) {
+                    submitted.cancelled = submitted.ticket.as_ref().unwrap().cancel();
                 }
             }
             Step::Drop(which) => {
-                if let Some(known) = self.in_hand(which) {
-                    known.ticket = None;
+                if let Some(submitted) = self.in_hand(which) {
+                    submitted.ticket = None;
                 }
             }
             Step::Await(which) => self.wait_too_long(which),
@@ -234,7 +248,7 @@ impl Run {
                 while self.lanes.now() < end {
                     let next = self.lanes.next_moment().map_or(end, |next| next.min(end));
                     self.lanes.move_to(next);
-                    self.look();
+                    self.collect();
                 }
             }
             Step::Pause(lane) => self.lanes.lane(lane).pause(),
@@ -248,8 +262,8 @@ impl Run {
                 self.force[2] = windows;
             }
         }
-        self.lanes.look();
-        self.look();
+        self.lanes.run_until_idle();
+        self.collect();
     }
 
     fn submit(&mut self, what: Submit) {
@@ -257,7 +271,7 @@ impl Run {
         if let Some(deadline) = what.deadline {
             options = options.deadline(ms(deadline));
         }
-        let budgets: &[usize] = if what.charged { &[0] } else { &[] };
+        let budgets: &[usize] = if what.costs_budget { &[0] } else { &[] };
         let kind = if what.read { READ } else { WRITE };
         let call = CallSpec { lane: what.lane, weight: what.weight, budgets, ..kind };
         let takes = Duration::from_nanos(2 * LEAST) + ms(what.forward + what.back);
@@ -265,41 +279,41 @@ impl Run {
         let number = self.numbers[what.lane];
         self.numbers[what.lane] += 1;
         let ticket = Some(ticket);
-        self.known.push(Known { what, number, ticket, answer: None, cancelled: false });
+        self.submitted.push(SubmittedCall { what, number, ticket, answer: None, cancelled: false });
     }
 
-    /// One of the calls whose ticket is in hand and whose answer is not.
-    fn in_hand(&mut self, which: usize) -> Option<&mut Known> {
-        let open = |known: &&mut Known| {
-            known.ticket.is_some() && known.answer.is_none() && !known.cancelled
+    /// Returns one of the calls whose ticket the test holds and which has no answer yet.
+    fn in_hand(&mut self, which: usize) -> Option<&mut SubmittedCall> {
+        let open = |submitted: &&mut SubmittedCall| {
+            submitted.ticket.is_some() && submitted.answer.is_none() && !submitted.cancelled
         };
-        let count = self.known.iter_mut().filter(open).count();
-        self.known.iter_mut().filter(open).nth(which.checked_rem(count)?)
+        let count = self.submitted.iter_mut().filter(open).count();
+        self.submitted.iter_mut().filter(open).nth(which.checked_rem(count)?)
     }
 
-    /// Waits for a call whose deadline has passed: it is under way, or just over.
+    /// Waits for a call whose deadline has passed: it is in flight, or has just ended.
     fn wait_too_long(&mut self, which: usize) {
         let now = self.lanes.now();
         let sent: Vec<Option<u64>> =
-            (0..self.known.len()).map(|call| self.lanes.sent_at(call)).collect();
-        let index = (0..self.known.len()).filter(|&call| {
-            let (known, sent) = (&self.known[call], sent[call]);
-            let deadline = known.what.deadline.map(|deadline| deadline * 1_000_000);
+            (0..self.submitted.len()).map(|call| self.lanes.sent_at(call)).collect();
+        let index = (0..self.submitted.len()).filter(|&call| {
+            let (submitted, sent) = (&self.submitted[call], sent[call]);
+            let deadline = submitted.what.deadline.map(|deadline| deadline * 1_000_000);
             // It was submitted before it was sent.
             let passed = sent.zip(deadline).is_some_and(|(sent, deadline)| sent + deadline <= now);
-            passed && known.ticket.is_some() && known.answer.is_none()
+            passed && submitted.ticket.is_some() && submitted.answer.is_none()
         });
         let all: Vec<usize> = index.collect();
         if let Some(place) = which.checked_rem(all.len()) {
-            let known = &mut self.known[all[place]];
-            known.answer = Some(known.ticket.take().unwrap().wait());
+            let submitted = &mut self.submitted[all[place]];
+            submitted.answer = Some(submitted.ticket.take().unwrap().wait());
         }
     }
 
-    /// Sees what was sent and what was answered, and that no lane is idle that need not be.
-    fn look(&mut self) {
-        for sending in &self.lanes.sent[self.looked_at..] {
-            let what = &self.known[sending.call].what;
+    /// Reads what was sent and what was answered, and checks that no lane is idle that need not be.
+    fn collect(&mut self) {
+        for sending in &self.lanes.sent[self.collected..] {
+            let what = &self.submitted[sending.call].what;
             let forward = LEAST + what.forward * 1_000_000;
             let takes = 2 * LEAST + (what.forward + what.back) * 1_000_000;
             let arrived = match what.end {
@@ -308,24 +322,24 @@ impl Run {
                 End::Lost => sending.at + LEAST + (2 * takes - LEAST) * what.forward / 61,
                 End::NeverLeft | End::Fails(_) => continue,
             };
-            let charged = [Some(what.lane), what.charged.then_some(2)];
-            for index in charged.into_iter().flatten() {
+            let counted_in = [Some(what.lane), what.costs_budget.then_some(2)];
+            for index in counted_in.into_iter().flatten() {
                 let windows = limits(self.force[index]);
                 let (step, weight) = (sending.step, what.weight.into());
-                self.seen[index].push(Seen { step, arrived, weight, windows });
+                self.seen[index].push(CountedCall { step, arrived, weight, windows });
             }
         }
-        self.looked_at = self.lanes.sent.len();
-        for known in &mut self.known {
-            match known.ticket.as_mut().and_then(Ticket::try_wait) {
+        self.collected = self.lanes.sent.len();
+        for submitted in &mut self.submitted {
+            match submitted.ticket.as_mut().and_then(Ticket::try_wait) {
                 None
                 | Some(Err(Failure::Lane(LaneError {
                     kind: LaneErrorKind::AlreadyTaken | LaneErrorKind::Cancelled,
                     ..
                 }))) => {}
                 Some(answer) => {
-                    assert!(known.answer.is_none() && !known.cancelled, "answered twice");
-                    known.answer = Some(answer);
+                    assert!(submitted.answer.is_none() && !submitted.cancelled, "answered twice");
+                    submitted.answer = Some(answer);
                 }
             }
         }
@@ -334,13 +348,13 @@ impl Run {
             windows.iter().all(|window| window.left >= HEAVIEST)
         };
         for (index, lane) in status.lanes.iter().enumerate() {
-            // What the credit assumes: no way there and back is shorter than this share of the least.
-            let least = lane.min_round_trip.unwrap_or_default().as_nanos() as u64;
-            self.assumption_held &= least * 95 / 100 <= 2 * LEAST;
-            // The status of a budget goes by the credits of the lanes that were charged to it so far.
+            // The assumption of the credit: no round trip is shorter than this share of the minimum.
+            let min = lane.min_round_trip.unwrap_or_default().as_nanos() as u64;
+            self.assumption_held &= min * 95 / 100 <= 2 * LEAST;
+            // The status of a budget uses the credits of the lanes whose calls have cost it so far.
             let was_charged = self.lanes.sent.iter().any(|sending| {
-                let what = &self.known[sending.call].what;
-                what.lane == index && what.charged
+                let what = &self.submitted[sending.call].what;
+                what.lane == index && what.costs_budget
             });
             let is_as_it_says =
                 was_charged || status.lanes.iter().all(|other| lane.credit >= other.credit);
@@ -353,69 +367,69 @@ impl Run {
         }
     }
 
-    /// Lets everything come to its end, and checks what every caller was told.
+    /// Lets everything come to its end, and checks every caller's answer.
     fn end(&mut self) -> Result<(), TestCaseError> {
         let end = self.lanes.now() + 500_000_000;
         self.lanes.run_to(end);
-        self.look();
+        self.collect();
         self.lanes.lanes.shutdown(Shutdown::Now);
         while let Some(next) = self.lanes.next_answer() {
             self.lanes.move_to(next);
         }
-        self.look();
-        for (call, known) in self.known.iter().enumerate() {
-            self.check(call, known)?;
+        self.collect();
+        for (call, submitted) in self.submitted.iter().enumerate() {
+            self.check(call, submitted)?;
         }
         Ok(())
     }
 
-    fn check(&self, call: usize, known: &Known) -> Result<(), TestCaseError> {
+    fn check(&self, call: usize, submitted: &SubmittedCall) -> Result<(), TestCaseError> {
         let times = self.lanes.sent.iter().filter(|sending| sending.call == call).count();
         prop_assert!(times <= 1, "sent {times} times");
-        let told = match &known.answer {
-            _ if known.cancelled => Some(Sent::No),
+        let was_sent = match &submitted.answer {
+            _ if submitted.cancelled => Some(Sent::No),
             Some(Ok(number)) => {
                 prop_assert_eq!(*number, call, "the answer of another");
                 Some(Sent::Yes)
             }
-            // It did not leave, but it was made.
+            // It did not leave, but it was executed.
             Some(Err(Failure::NotSent)) => Some(Sent::Yes),
             Some(Err(failure)) => Some(failure.class().map_or(Sent::Unknown, ErrorClass::was_sent)),
             None => None,
         };
-        match told {
-            Some(Sent::No) => prop_assert_eq!(times, 0, "{:?} and sent", known.answer),
+        match was_sent {
+            Some(Sent::No) => prop_assert_eq!(times, 0, "{:?} and sent", submitted.answer),
             Some(Sent::Yes | Sent::Unknown) => prop_assert_eq!(times, 1),
-            None => prop_assert!(known.ticket.is_none(), "no answer to {:?}", known.what),
+            None => prop_assert!(submitted.ticket.is_none(), "no answer to {:?}", submitted.what),
         }
-        if let Some(Err(Failure::Lane(LaneError { kind: reason, .. }))) = &known.answer {
+        if let Some(Err(Failure::Lane(LaneError { kind: reason, .. }))) = &submitted.answer {
             let is_wrong =
                 matches!(reason, LaneErrorKind::AlreadyTaken | LaneErrorKind::Panicked { .. });
             prop_assert!(!is_wrong, "{reason}");
         }
-        self.check_events(known, times == 1)
+        self.check_events(submitted, times == 1)
     }
 
-    /// The observer heard of it in order, of one end, and of a late answer if nobody had it.
-    fn check_events(&self, known: &Known, sent: bool) -> Result<(), TestCaseError> {
+    /// Checks that the observer got the events in order, with one end, and a late answer if no caller took it.
+    fn check_events(&self, submitted: &SubmittedCall, sent: bool) -> Result<(), TestCaseError> {
         use Event::{Cancelled, Dispatched, Expired, Finished, Late, Refused, Submitted};
-        let name = self.lanes.lane(known.what.lane).name();
-        let events = self.lanes.notes.of(name, known.number);
-        let unheard =
-            known.ticket.is_none() && matches!(known.answer, None | Some(Err(Failure::Lane(_))));
+        let name = self.lanes.lane(submitted.what.lane).name();
+        let events = self.lanes.event_log.of(name, submitted.number);
+        let unheard = submitted.ticket.is_none()
+            && matches!(submitted.answer, None | Some(Err(Failure::Lane(_))));
         let expected = match (sent, unheard) {
             (true, true) => vec![Submitted, Dispatched, Finished, Late],
             (true, false) => vec![Submitted, Dispatched, Finished],
             (false, _) => {
                 let last = events.last().copied();
                 prop_assert!(matches!(last, Some(Cancelled | Expired | Refused)), "{events:?}");
-                // Refused at the door, it never came in.
+                // If it was refused at admission, it was never submitted.
                 let came_in = events.len() == 2;
                 let first = came_in.then_some(Submitted);
                 first.into_iter().chain(last).collect()
             }
         };
-        prop_assert_eq!(events, expected, "{:?}", known.answer);
+        prop_assert_eq!(events, expected, "{:?}", submitted.answer);
         Ok(())
     }
 }
@@ -425,7 +439,7 @@ fn run(
     budget: Windows,
     warm: bool,
     steps: Vec<Step>,
-) -> Result<[Vec<Seen>; 3], TestCaseError> {
+) -> Result<[Vec<CountedCall>; 3], TestCaseError> {
     let mut run = Run::new(&settings, budget);
     if warm {
         run.warm_up();
@@ -435,7 +449,7 @@ fn run(
         prop_assume!(run.assumption_held);
     }
     run.end()?;
-    // A user's interval may keep a lane idle; nothing else.
+    // Only a user's interval may keep a lane idle.
     prop_assert!(run.busy || settings.iter().any(|setting| setting.interval > 0), "idle with room");
     Ok(run.seen)
 }
@@ -444,7 +458,7 @@ proptest! {
     #![proptest_config(cases(32))]
 
     #[test]
-    fn however_the_broker_counts_nothing_is_over_the_quota_and_everybody_is_told_the_truth(
+    fn however_the_broker_counts_nothing_is_over_the_quota_and_every_answer_is_true(
         settings in [settings(), settings()], budget in windows(), warm in any::<bool>(),
         steps in steps(false),
         offset in 0..3_000_000_000_i128,
@@ -454,9 +468,9 @@ proptest! {
         for (windows, seen) in force.into_iter().zip(seen) {
             let arrivals: Vec<_> = seen.iter().map(|seen| (seen.arrived, seen.weight)).collect();
             for (limit, length) in limits(windows) {
-                prop_assert_eq!(over(&arrivals, Count::Log { limit, length }), 0);
-                prop_assert_eq!(over(&arrivals, Count::Days { limit, length, offset }), 0);
-                prop_assert_eq!(over(&arrivals, Count::Bucket { limit, length, burst: limit }), 0);
+                prop_assert_eq!(count_excess(&arrivals, Count::Log { limit, length }), 0);
+                prop_assert_eq!(count_excess(&arrivals, Count::Days { limit, length, offset }), 0);
+                prop_assert_eq!(count_excess(&arrivals, Count::Bucket { limit, length, burst: limit }), 0);
             }
         }
     }
@@ -467,7 +481,7 @@ proptest! {
         steps in steps(true),
     ) {
         for seen in run(settings, budget, warm, steps)? {
-            prop_assert_eq!(over_in_force(&seen), 0);
+            prop_assert_eq!(count_excess_in_force(&seen), 0);
         }
     }
 }

@@ -32,14 +32,14 @@ fn build(config: LaneConfig, orders: Budget, clock: &ManualClock) -> Lanes {
     builder.build(Limits::new()).unwrap()
 }
 
-/// One call a second, and a budget that is no matter.
+/// Returns lanes of one call a second, and a budget that does not limit them.
 fn once_a_second(clock: &ManualClock) -> Lanes {
     build(LaneConfig::new(Quota::per_second(1)), Quota::unlimited().into(), clock)
 }
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Queues a call that writes its name down when it is made.
+/// Queues a call that logs its name when it runs.
 fn submit(
     lanes: &Lanes,
     call: CallSpec,
@@ -51,7 +51,7 @@ fn submit(
     lanes::submit(lanes, call, options, move || log.lock().unwrap().push(name))
 }
 
-/// Queues what `queue` does while the lane is paused, and gives the order in which it went.
+/// Runs `queue` while the lane is paused, and returns the order in which the calls went.
 fn order_of(lanes: &Lanes, queue: impl FnOnce(&Log) -> Vec<Ticket<(), LaneError>>) -> Vec<String> {
     let log = Log::default();
     the(lanes).pause();
@@ -86,7 +86,7 @@ fn an_urgent_call_that_comes_while_the_lane_waits_is_the_next_one_sent() {
     first.wait().unwrap();
     let waiting: Vec<_> =
         (0..5).map(|i| submit(&lanes, READ, &options(), &log, format!("{i}"))).collect();
-    // The lane waits for its next second, with five before this one.
+    // The lane waits for its next second, with five calls before this one.
     let urgent = submit(&lanes, READ, &priority(1), &log, "urgent");
     assert_eq!(urgent.position(), Some(0));
     assert_eq!(waiting[4].position(), Some(5));
@@ -112,7 +112,7 @@ fn users_take_turns_however_much_one_asks_for() {
 }
 
 #[test]
-fn a_user_keeps_the_least_interval_and_holds_up_nobody() {
+fn a_user_keeps_the_minimum_interval_and_holds_up_no_other() {
     let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(10)).user_interval(SECOND).in_flight(1);
     let lanes = build(config, Quota::unlimited().into(), &clock);
@@ -151,7 +151,7 @@ fn an_overdue_call_lets_those_of_its_user_that_came_before_it_go_first() {
     let order = order_of(&lanes, |log| {
         let queue = |priority_of, name: &str| {
             let ticket = submit(&lanes, READ, &priority(priority_of), log, name);
-            // What its fair wait is shows when it is in the queue.
+            // The fair wait is only known once the call is in the queue.
             let _ = status(&lanes);
             ticket
         };
@@ -163,7 +163,7 @@ fn an_overdue_call_lets_those_of_its_user_that_came_before_it_go_first() {
         [first, second].into_iter().chain(rest).collect()
     });
     let at = |name| order.iter().position(|went| went == name).unwrap();
-    // A fair wait of two seconds makes the second overdue after four; that of the first was half a minute.
+    // A fair wait of two seconds makes the second overdue after four. That of the first was half a minute.
     assert!(at("first") < 10, "{}", at("first"));
     assert_eq!(at("second"), at("first") + 1);
 }
@@ -180,7 +180,7 @@ fn a_position_counts_the_turns_of_others() {
 }
 
 #[test]
-fn a_call_whose_budget_is_spent_holds_up_nobody() {
+fn a_call_whose_budget_is_spent_holds_up_no_other() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(100));
     let lanes = build(config, Quota::per_minute(2).into(), &clock);
@@ -195,7 +195,7 @@ fn a_call_whose_budget_is_spent_holds_up_nobody() {
     let mut third = orders.next().unwrap();
     assert!(third.try_wait().is_none());
     assert_eq!(third.estimated_wait(), Some(60 * SECOND));
-    // And one that comes later still goes.
+    // And one that is submitted later still goes.
     submit(&lanes, READ, &options(), &log, "later").wait().unwrap();
     clock.advance(60 * SECOND);
     third.wait().unwrap();
@@ -212,7 +212,7 @@ fn a_call_that_cannot_be_in_time_is_refused_with_when_it_could_be() {
     let error = submit(&lanes, ORDER, &soon, &log, "second").wait().unwrap_err();
     assert_eq!(error.kind, LaneErrorKind::TooLate { retry_in: 60 * SECOND });
     assert_eq!(error.was_sent(), Sent::No);
-    // What does not touch the budget goes.
+    // A call that does not cost the budget goes.
     submit(&lanes, READ, &soon, &log, "read").wait().unwrap();
 }
 
@@ -224,7 +224,7 @@ fn a_deadline_that_passes_in_the_queue_is_never_sent() {
     submit(&lanes, READ, &options(), &log, "first").wait().unwrap();
     let late = options().deadline(ms(1_500)).user("late");
     let ticket = submit(&lanes, READ, &late, &log, "late");
-    // More urgent ones come and take its second.
+    // More urgent calls are submitted and take its second.
     let _urgent: Vec<_> = (0..9).map(|_| submit(&lanes, ORDER, &priority(1), &log, "u")).collect();
     clock.advance(ms(1_500));
     let error = ticket.wait().unwrap_err();
@@ -271,7 +271,7 @@ fn a_full_queue_sheds_the_least_urgent() {
     let high = submit(&lanes, READ, &priority(2), &log, "high");
     assert_eq!(lower.wait().unwrap_err().kind, LaneErrorKind::Shed);
     assert_eq!((high.position(), low.position()), (Some(0), Some(1)));
-    // Nobody makes room for an equal.
+    // A full queue sheds no call for one of equal priority.
     for number in [9, 10] {
         let late = submit(&lanes, READ, &priority(number), &log, "late");
         assert_eq!(late.wait().unwrap_err().kind, LaneErrorKind::QueueFull { capacity: 2 });
@@ -281,14 +281,14 @@ fn a_full_queue_sheds_the_least_urgent() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_queue_blocks_until_there_is_a_place() {
+fn a_full_queue_blocks_until_there_is_a_slot() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let mut lane = Stepped::new(&[config], &[]);
         lane.lane(0).pause();
         let mut first = lane.submit(WRITE, &options(), Course::INSTANT);
         let second = lane.beside(|lanes| lanes::submit(lanes, WRITE, &options(), || 2).wait());
-        // It sleeps, with neither a place nor an answer.
+        // It sleeps, with neither a queue slot nor an answer.
         assert_eq!((lane.lane(0).queued(), second.is_finished()), (1, false));
         lane.lane(0).resume();
         assert_eq!(second.join().unwrap(), Ok(2));
@@ -297,7 +297,7 @@ fn a_full_queue_blocks_until_there_is_a_place() {
 }
 
 #[test]
-fn a_shutdown_answers_everybody_and_takes_nobody_in() {
+fn a_shutdown_answers_every_caller_and_admits_none() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();
@@ -359,7 +359,7 @@ fn the_calls_of_a_user_are_counted_in_each_priority_and_in_all() {
 }
 
 #[test]
-fn the_status_tells_who_waits_and_what_is_left() {
+fn the_status_shows_which_calls_wait_and_what_is_left() {
     let clock = ManualClock::new();
     let lanes = once_a_second(&clock);
     let log = Log::default();

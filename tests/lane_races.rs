@@ -26,8 +26,8 @@ use support::lanes::{
 #[cfg(target_os = "linux")]
 use support::stepped::{Course, Failure, Stepped};
 
-/// They hang in calls of another lane that is paused, so that time goes on to the next deadline. There
-/// is nobody else whom it could wake.
+/// They hang in calls of another lane that is paused, so time advances to the next deadline. No other thread could
+/// wake them.
 #[test]
 fn deadlines_are_kept_while_every_worker_hangs() {
     within_reason(|| {
@@ -39,7 +39,7 @@ fn deadlines_are_kept_while_every_worker_hangs() {
             submit(&lanes, WRITE, &options(), move || never.wait().unwrap())
         });
         until(|| status(&lanes).in_flight == 2);
-        // Not only the first one.
+        // Not only the first deadline.
         for _ in 0..3 {
             let work = || panic!("sent after its deadline");
             let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), work);
@@ -51,26 +51,28 @@ fn deadlines_are_kept_while_every_worker_hangs() {
     });
 }
 
-/// All workers sleep before: one that only begins would find the deadlines by itself.
+/// All workers sleep before: one that is just starting would find the deadlines anyway.
 #[cfg(target_os = "linux")]
 #[test]
-fn who_leaves_the_deadlines_to_make_a_call_finds_somebody_to_keep_them() {
+fn a_leader_that_executes_a_call_finds_another_to_keep_the_deadlines() {
     within_reason(|| {
         let mut lane = Stepped::new(&[unlimited(1)], &[]);
         lane.lane(0).pause();
         let mut first = lane.submit(WRITE, &options(), Course::answered_after(2 * SECOND));
         let mut late = lane.submit(WRITE, &options().deadline(SECOND), Course::INSTANT);
         lane.lane(0).resume();
-        lane.look();
+        lane.run_until_idle();
         assert_eq!((lane.sent.len(), lane.lane(0).queued()), (1, 1));
         lane.move_to(lane.now() + 1_000_000_000);
-        let Some(Err(Failure::Lane(error))) = late.try_wait() else { panic!("nobody saw it pass") };
+        let Some(Err(Failure::Lane(error))) = late.try_wait() else {
+            panic!("no worker saw it pass")
+        };
         assert_eq!(error.kind, LaneErrorKind::DeadlinePassed { waited: SECOND });
         assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
     });
 }
 
-/// Time goes on while a call is on its way in.
+/// Advances time while a call is being submitted.
 struct Meanwhile(ManualClock, Duration);
 
 impl Observer for Meanwhile {
@@ -89,7 +91,7 @@ fn a_call_whose_deadline_passes_on_its_way_in_is_not_sent() {
             let mut late = submit(&lanes, WRITE, &options().deadline(SECOND), || 7);
             let reason = answer(&mut late).unwrap_err().kind;
             assert_eq!(reason, LaneErrorKind::DeadlinePassed { waited: passes });
-            // What is in time goes.
+            // A call that is in time goes.
             let call = submit(&lanes, WRITE, &options().deadline(passes + ms(1)), || 8);
             assert_eq!(call.wait(), Ok(8));
         }
@@ -112,7 +114,7 @@ fn a_deadline_that_passes_together_with_the_wait_for_a_slot_comes_first() {
 }
 
 #[test]
-fn callers_that_block_for_a_place_are_answered_by_a_drain() {
+fn callers_that_block_for_a_slot_are_answered_by_a_drain() {
     within_reason(|| {
         for _ in 0..300 {
             let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
@@ -140,7 +142,7 @@ fn callers_that_block_for_a_place_are_answered_by_a_drain() {
 }
 
 #[test]
-fn a_caller_that_blocks_for_a_place_keeps_its_deadline() {
+fn a_caller_that_blocks_for_a_slot_keeps_its_deadline() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(1).queue(1).when_full(OverflowPolicy::Block), clock.clone());
@@ -161,7 +163,7 @@ fn a_caller_that_blocks_for_a_place_keeps_its_deadline() {
 }
 
 #[test]
-fn calls_that_were_taken_back_take_no_place() {
+fn calls_that_were_cancelled_take_no_slot() {
     within_reason(|| {
         let lanes = one(unlimited(1).queue(2), Clock::system());
         let held = hold(&lanes, WRITE);
@@ -176,7 +178,7 @@ fn calls_that_were_taken_back_take_no_place() {
 }
 
 #[test]
-fn the_answer_of_a_write_whose_ticket_was_dropped_under_way_is_late() {
+fn the_answer_of_a_write_whose_ticket_was_dropped_in_flight_is_late() {
     #[derive(Default)]
     struct Late(AtomicUsize);
     impl Observer for Late {
@@ -188,16 +190,16 @@ fn the_answer_of_a_write_whose_ticket_was_dropped_under_way_is_late() {
         let late = Arc::new(Late::default());
         let lanes = observed(unlimited(1), Clock::system(), Some(late.clone()));
         let held = hold(&lanes, WRITE);
-        // To drop what is held lets it go.
+        // Dropping the held call lets it finish.
         drop(held);
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
-        // It is told by a worker that holds up nobody meanwhile, and a drain waits for it.
+        // The observer is notified by a worker that holds up no other call meanwhile, and a drain waits for it.
         lanes.shutdown(Shutdown::Drain(Duration::MAX));
         assert_eq!(late.0.load(Ordering::SeqCst), 1);
     });
 }
 
-/// A waker that panics, which costs nobody else anything.
+/// A waker that panics, which affects no other code.
 struct Bad;
 
 impl Wake for Bad {
@@ -213,7 +215,7 @@ fn poll_badly<R>(ticket: &mut Ticket<R, LaneError>) {
 }
 
 #[test]
-fn a_waker_that_panics_at_a_shutdown_leaves_nobody_unanswered() {
+fn a_waker_that_panics_at_a_shutdown_leaves_no_caller_unanswered() {
     within_reason(|| {
         let lanes = one(unlimited(1), Clock::system());
         the(&lanes).pause();
@@ -233,7 +235,7 @@ fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
         let clock = ManualClock::new();
         let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(1), clock.clone());
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
-        // In one look, a deadline is found to have passed and this one is chosen.
+        // One poll finds that a deadline has passed, and selects this call.
         let good = submit(&lanes, CallSpec { priority: 2, ..WRITE }, &options(), || 7);
         let mut bad = submit(&lanes, WRITE, &options().deadline(5 * SECOND), || 0);
         poll_badly(&mut bad);
@@ -244,7 +246,7 @@ fn a_waker_that_panics_at_a_deadline_costs_no_worker_and_no_call() {
 }
 
 #[test]
-fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_nobody() {
+fn a_call_that_a_new_quota_has_no_room_for_is_refused_and_holds_up_no_other() {
     within_reason(|| {
         let lanes = one(LaneConfig::new(Quota::per_second(5)), ManualClock::auto_advancing());
         the(&lanes).pause();
@@ -307,10 +309,10 @@ fn the_longest_wait_times_the_largest_multiple_is_no_overflow() {
     });
 }
 
-/// Looks at its lanes as it is dropped, which it must not be with a lock held.
-struct Looks(Arc<Lanes>, Arc<AtomicUsize>);
+/// Reads the status of its lanes as it is dropped, which must not happen with a lock held.
+struct ReadsStatus(Arc<Lanes>, Arc<AtomicUsize>);
 
-impl Drop for Looks {
+impl Drop for ReadsStatus {
     fn drop(&mut self) {
         let _ = (self.0.status(), the(&self.0).queued());
         self.1.fetch_add(1, Ordering::SeqCst);
@@ -326,11 +328,11 @@ fn what_a_call_holds_is_dropped_with_no_lock_held_however_it_ends() {
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
         let dropped = Arc::new(AtomicUsize::new(0));
         let send = |call, options: &_| {
-            let looks = Looks(Arc::clone(&lanes), Arc::clone(&dropped));
-            submit(&lanes, call, options, move || looks)
+            let reads_status = ReadsStatus(Arc::clone(&lanes), Arc::clone(&dropped));
+            submit(&lanes, call, options, move || reads_status)
         };
         let is = |number| until(|| dropped.load(Ordering::SeqCst) == number);
-        // Taken back, expired, shed, answered late, and refused at the end.
+        // Cancelled, expired, shed, answered late, and refused at the end.
         assert!(send(WRITE, &options()).cancel());
         is(1);
         let expired = send(WRITE, &options().deadline(ms(1_500)));
@@ -365,13 +367,13 @@ fn light_calls_ahead_are_not_taken_for_as_heavy_as_the_call_that_asks() {
     let lanes = one(LaneConfig::new(Quota::per_second(10)).in_flight(1), ManualClock::new());
     the(&lanes).pause();
     let _ahead: Vec<_> = (0..10).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
-    // Ten slots for those ahead, and the ten of the next second for this one.
+    // Ten slots for the calls ahead, and the ten of the next second for this one.
     let heavy = CallSpec { weight: 10, ..WRITE };
     let mut ticket = submit(&lanes, heavy, &options().deadline(3 * SECOND), || ());
     assert_eq!(ticket.try_wait(), None);
 }
 
-/// Writes down how many wait as it is woken.
+/// Records how many calls wait as it is woken.
 struct Counts(Lanes, AtomicUsize);
 
 impl Wake for Counts {
@@ -380,9 +382,9 @@ impl Wake for Counts {
     }
 }
 
-/// Whoever is told may call at once, and must find the place free.
+/// A caller that is notified may call at once, and must find the slot free.
 #[test]
-fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
+fn a_call_that_expires_has_given_back_its_slot_when_its_caller_is_notified() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(1).queue(1), clock.clone());
@@ -398,7 +400,7 @@ fn a_call_that_expires_has_given_back_its_place_when_its_caller_is_told() {
 }
 
 #[test]
-fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
+fn a_caller_with_its_answer_is_not_waited_for_by_the_next() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(2), clock.clone());
@@ -406,7 +408,7 @@ fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
             let (go, gone) = mpsc::channel::<()>();
             let moves = clock.clone();
             let mut first = submit(&lanes, WRITE, &options(), move || {
-                // So that a call is known to take a second.
+                // So that the lane knows that a call takes a second.
                 moves.advance(SECOND);
                 let _ = gone.recv();
             });
@@ -414,7 +416,7 @@ fn whoever_has_its_answer_is_not_waited_for_by_the_next() {
             let held = hold(&lanes, WRITE);
             drop(go);
             answer(&mut first).unwrap();
-            // One of the two workers is free: it would not be, as long as the other call takes.
+            // One of the two workers is free, though the other call still runs.
             let next = submit(&lanes, WRITE, &options().deadline(ms(500)), || ());
             next.wait().unwrap();
             clock.advance(SECOND);

@@ -1,4 +1,4 @@
-//! What a lane sends again, how often, until when; and that nothing else is sent twice.
+//! What a lane retries, how often and until when, and that nothing else is sent twice.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use lanekeeper::lane::{LaneConfig, LaneErrorKind, Shutdown, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::{BreakerPolicy, BreakerState, RetryPolicy, ThrottlePolicy};
-use support::diary::{Diary, Heard};
+use support::diary::{Diary, DiaryEvent};
 use support::failing::{
     DAY, Failed, Fault, Log, NOT_SENT, TOO_FAST, TRANSIENT, class, patient, submit_repeatable,
     waiting,
@@ -26,25 +26,25 @@ use support::lanes::{
 };
 use support::oracle::{Algorithm, refused};
 
-/// Retries as many as one likes, after next to no delay.
+/// Retries with no limit that matters, after hardly any delay.
 fn eager() -> RetryPolicy {
     RetryPolicy::default().attempts(4).base_delay(ms(1)).max_delay(ms(1)).budget_floor(1000)
 }
 
-/// A lane of which nothing but its retries is looked at.
+/// Returns a lane that only tests retries.
 fn retrying(config: LaneConfig, retry: RetryPolicy) -> LaneConfig {
     let throttle = ThrottlePolicy::default().default_pause(ms(1)).keep_percent(100);
     config.retry(retry).breaker(BreakerPolicy::disabled()).throttle(throttle)
 }
 
-// ---- what is sent again -------------------------------------------------------------------------
+// ---- what is retried -----------------------------------------------------------------------------
 
 #[test]
 fn what_is_sent_again_follows_from_what_it_does_and_how_it_failed() {
     let clock = ManualClock::auto_advancing();
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
     let cases: [(Fault, bool, bool); 7] = [
-        // How it failed, whether a write is sent again, whether a read is.
+        // How it failed, whether a write is retried, whether a read is.
         (TOO_FAST, true, true),
         (NOT_SENT, true, true),
         (TRANSIENT, false, true),
@@ -138,7 +138,7 @@ fn a_wait_beyond_the_deadline_is_not_begun() {
     let log = Log::new(&clock);
     let soon = options().deadline(SECOND);
     let ticket = submit_repeatable(&lanes, WRITE, &soon, log.fails("", repeat_n(slow_down, 9)));
-    // The clock stands still: it is answered at once, or never.
+    // The clock does not advance: it is answered at once, or never.
     assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, slow_down)));
 }
 
@@ -206,7 +206,7 @@ fn every_attempt_passes_the_pacer() {
     }
 }
 
-/// The order of attempts when `first` fails once, and two calls of the default priority wait.
+/// Returns the order of attempts when `first` fails once, and two calls of the default priority wait.
 fn order_with(first: u8) -> Vec<&'static str> {
     let clock = ManualClock::auto_advancing();
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(1);
@@ -251,15 +251,15 @@ fn a_user_keeps_its_interval_for_every_attempt() {
     });
 }
 
-/// Ten calls a second, one at a time.
+/// Returns lanes of ten calls a second, one at a time.
 fn busy(clock: &ManualClock) -> Lanes {
     let config = LaneConfig::new(Quota::per_second(10)).in_flight(1);
     one(retrying(config, eager()), clock.clone())
 }
 
-/// It lets first attempts go before it for ten seconds. A hundred go in those, and ten each in the
+/// Checks that a retry lets first attempts go before it for ten seconds. A hundred go in those, and ten each in the
 /// seconds in which they begin and end.
-fn went_again_in_time(log: &Log) {
+fn assert_retried_in_time(log: &Log) {
     let names = log.names();
     let attempts: Vec<usize> = (0..names.len()).filter(|at| names[*at] == "it").collect();
     assert!(matches!(attempts[..], [_, ..=120]), "attempts {attempts:?} of {} calls", names.len());
@@ -280,11 +280,11 @@ fn a_retry_does_not_starve_behind_a_queue_that_is_never_empty() {
             others.push_back(other());
         }
         assert_eq!(retried.wait(), Ok(2));
-        went_again_in_time(&log);
+        assert_retried_in_time(&log);
     });
 }
 
-/// A call that makes the next, as long as some are left.
+/// Submits a call that submits the next, as long as some are left.
 fn chain(lanes: &Lanes, log: &Log, left: u32, done: mpsc::Sender<()>) {
     let (own, log) = (lanes.clone(), log.clone());
     // A write goes on without its ticket.
@@ -309,12 +309,12 @@ fn a_retry_does_not_starve_behind_calls_that_come_one_by_one() {
         the(&lanes).resume();
         is_done.recv().unwrap();
         assert_eq!(retried.wait(), Ok(2));
-        went_again_in_time(&log);
+        assert_retried_in_time(&log);
     });
 }
 
-/// A call of the lowest priority fails, while sixty of a higher one come, one during the other; one a second
-/// may go. How many of those had gone when it went again.
+/// A call of the lowest priority fails, while sixty of a higher one are submitted, each during the one before. One
+/// a second may go. Returns how many of those had gone when it was retried.
 fn ahead_of_a_retry(aging: Option<u32>) -> usize {
     within_reason(move || {
         let clock = ManualClock::auto_advancing();
@@ -325,7 +325,7 @@ fn ahead_of_a_retry(aging: Option<u32>) -> usize {
         let mut fails = log.fails("low", [TRANSIENT]);
         let low = submit_repeatable(&lanes, READ, &priority(10), move || {
             begun.send(()).unwrap();
-            // The second time nobody is there any more.
+            // The second time the receiver is gone.
             let _ = gone.recv();
             fails()
         });
@@ -351,7 +351,7 @@ fn a_retry_goes_before_a_higher_priority_only_when_it_is_overdue() {
 
 // ---- while it waits for another attempt ---------------------------------------------------------
 
-/// Time goes on; whatever would be sent is.
+/// Advances time far enough that every call that may go is sent.
 fn much_later(clock: &ManualClock, lanes: &Lanes) {
     for _ in 0..4 {
         clock.advance(Duration::from_secs(43_200));
@@ -380,7 +380,7 @@ fn one_that_is_cancelled_is_answered_with_the_last_error_and_not_sent_again() {
         let lanes = one(unlimited(2).retry(patient()), clock.clone());
         let log = Log::new(&clock);
         let ticket = waiting(&lanes, call, &log);
-        // It was tried: nobody may say that it never was.
+        // It was attempted, so it must not be reported as never sent.
         assert!(!ticket.cancel());
         assert!(!ticket.cancel());
         assert_eq!(within_reason(move || ticket.wait()), Err(Failed::Broker(1, NOT_SENT)));
@@ -408,7 +408,7 @@ fn one_that_is_cancelled_takes_no_other_along() {
 }
 
 #[test]
-fn a_read_that_nobody_waits_for_is_not_sent_again() {
+fn a_read_without_a_waiter_is_not_sent_again() {
     let clock = ManualClock::new();
     let lanes = one(unlimited(2).retry(patient()), clock.clone());
     let log = Log::new(&clock);
@@ -420,7 +420,7 @@ fn a_read_that_nobody_waits_for_is_not_sent_again() {
 #[test]
 fn one_whose_deadline_passes_has_the_last_error() {
     let clock = ManualClock::new();
-    // A pause by hand, so that the deadline comes first.
+    // A manual pause, so that the deadline comes first.
     let lanes =
         one(retrying(unlimited(2), eager().base_delay(ms(900)).max_delay(ms(900))), clock.clone());
     let log = Log::new(&clock);
@@ -464,10 +464,10 @@ fn a_lane_that_drains_makes_the_attempts_that_are_left() {
     assert_eq!((drained.rejected, ticket.wait()), (0, Ok(3)));
 }
 
-// ---- what an observer hears ---------------------------------------------------------------------
+// ---- the events of an observer -------------------------------------------------------------------
 
 #[test]
-fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
+fn an_observer_is_notified_of_each_attempt_and_of_the_end_once() {
     let clock = ManualClock::auto_advancing();
     let diary = Arc::new(Diary::default());
     let config = retrying(unlimited(2), eager());
@@ -479,22 +479,22 @@ fn an_observer_hears_of_each_attempt_and_of_the_end_once() {
     assert!(submit_repeatable(&lanes, WRITE, &options(), fails).wait().is_err());
     drop(lanes);
     assert_eq!(
-        diary.heard(),
+        diary.events(),
         [
-            Heard::FailedAttempt(1, NOT_SENT),
-            Heard::Throttled(ms(1)),
-            Heard::FailedAttempt(2, TOO_FAST),
-            Heard::Finished(3, None),
-            Heard::FailedAttempt(1, NOT_SENT),
-            Heard::FailedAttempt(2, NOT_SENT),
-            Heard::FailedAttempt(3, NOT_SENT),
-            Heard::Finished(4, NOT_SENT),
+            DiaryEvent::FailedAttempt(1, NOT_SENT),
+            DiaryEvent::Throttled(ms(1)),
+            DiaryEvent::FailedAttempt(2, TOO_FAST),
+            DiaryEvent::Finished(3, None),
+            DiaryEvent::FailedAttempt(1, NOT_SENT),
+            DiaryEvent::FailedAttempt(2, NOT_SENT),
+            DiaryEvent::FailedAttempt(3, NOT_SENT),
+            DiaryEvent::Finished(4, NOT_SENT),
         ]
     );
 }
 
 #[test]
-fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
+fn a_call_that_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(2)).in_flight(2);
     let lanes = one(retrying(config, eager()), clock.clone());
@@ -502,7 +502,7 @@ fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
     let tickets =
         [(); 2].map(|()| submit_repeatable(&lanes, READ, &options(), log.fails("it", [TRANSIENT])));
     until(|| status(&lanes).retrying == 2);
-    // The delay is over, and there is no slot: they are looked at, and stay.
+    // The delay is over, and there is no slot: they are polled, and stay queued.
     clock.advance(SECOND / 2);
     for _ in 0..200 {
         let seen = status(&lanes);
@@ -517,7 +517,7 @@ fn who_waits_for_another_attempt_is_counted_before_and_after_the_delay() {
 }
 
 #[test]
-fn who_has_become_too_heavy_for_another_attempt_is_told_and_others_go_on() {
+fn a_call_that_has_become_too_heavy_for_another_attempt_is_refused_and_others_go_on() {
     let clock = ManualClock::new();
     let config = LaneConfig::new(Quota::per_second(4)).in_flight(2);
     let lanes = one(retrying(config, eager()), clock.clone());

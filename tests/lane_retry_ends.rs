@@ -1,5 +1,5 @@
-//! How a call ends that was tried before: whatever ends it, its observer hears of one end, and of the
-//! last attempt as that end.
+//! How a call ends that was attempted before: whatever ends it, its observer gets one end, and the last attempt as
+//! that end.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{Shutdown, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::resilience::RetryPolicy;
-use support::diary::{Diary, Heard};
+use support::diary::{Diary, DiaryEvent};
 use support::failing::{DAY, Failed, Log, NOT_SENT, patient, submit_repeatable, waiting};
 use support::lanes::{
     READ, SECOND, WRITE, observed, options, status, submit, the, unlimited, until, within_reason,
@@ -34,12 +34,13 @@ fn tried(call: CallSpec) -> Tried {
     Tried { clock, diary, lanes, ticket }
 }
 
-/// Everything that is heard of a call whose first attempt is its last.
-const ONE_END: [Heard; 2] = [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(1, NOT_SENT)];
+/// All events of a call whose first attempt is its last.
+const ONE_END: [DiaryEvent; 2] =
+    [DiaryEvent::FailedAttempt(1, NOT_SENT), DiaryEvent::Finished(1, NOT_SENT)];
 
-/// The same of one whose caller left: its answer is told to nobody else.
-const ONE_END_AND_LATE: [Heard; 3] =
-    [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(1, NOT_SENT), Heard::Late];
+/// The same for one whose caller detached: its answer is also reported as late.
+const ONE_END_AND_LATE: [DiaryEvent; 3] =
+    [DiaryEvent::FailedAttempt(1, NOT_SENT), DiaryEvent::Finished(1, NOT_SENT), DiaryEvent::Late];
 
 #[test]
 fn one_that_is_cancelled_has_one_end() {
@@ -49,7 +50,7 @@ fn one_that_is_cancelled_has_one_end() {
             assert!(!ticket.cancel());
             assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
             drop(lanes);
-            assert_eq!(diary.heard(), ONE_END, "{call:?}");
+            assert_eq!(diary.events(), ONE_END, "{call:?}");
         }
     });
 }
@@ -60,7 +61,7 @@ fn a_read_that_is_dropped_has_one_end() {
         let Tried { diary, lanes, ticket, .. } = tried(READ);
         drop(ticket);
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END_AND_LATE);
+        assert_eq!(diary.events(), ONE_END_AND_LATE);
     });
 }
 
@@ -70,12 +71,12 @@ fn a_write_that_is_dropped_and_then_refused_has_one_end() {
         let Tried { diary, lanes, ticket, .. } = tried(WRITE);
         drop(ticket);
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END_AND_LATE);
+        assert_eq!(diary.events(), ONE_END_AND_LATE);
     });
 }
 
 #[test]
-fn a_write_that_is_dropped_goes_again_and_has_one_end() {
+fn a_write_that_is_dropped_is_retried_and_has_one_end() {
     within_reason(|| {
         let Tried { clock, diary, lanes, ticket } = tried(WRITE);
         drop(ticket);
@@ -83,8 +84,12 @@ fn a_write_that_is_dropped_goes_again_and_has_one_end() {
         until(|| status(&lanes).retrying == 0);
         drop(lanes);
         assert_eq!(
-            diary.heard(),
-            [Heard::FailedAttempt(1, NOT_SENT), Heard::Finished(2, None), Heard::Late]
+            diary.events(),
+            [
+                DiaryEvent::FailedAttempt(1, NOT_SENT),
+                DiaryEvent::Finished(2, None),
+                DiaryEvent::Late
+            ]
         );
     });
 }
@@ -96,12 +101,12 @@ fn one_that_a_shutdown_ends_has_one_end() {
         assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END);
+        assert_eq!(diary.events(), ONE_END);
     });
 }
 
 #[test]
-fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
+fn one_that_was_to_be_retried_when_its_caller_detached_has_one_end() {
     within_reason(|| {
         let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
         let lanes = observed(unlimited(2).retry(patient()), clock, Some(diary.clone()));
@@ -116,12 +121,11 @@ fn one_that_was_to_go_again_when_its_caller_left_has_one_end() {
         drop(ticket);
         go.send(()).unwrap();
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END_AND_LATE);
+        assert_eq!(diary.events(), ONE_END_AND_LATE);
     });
 }
 
-/// One that would go again a second before its deadline or earlier, in a lane that is paused, so
-/// that it never does.
+/// Returns a call whose retry would be due `retry_in` from now, in a lane that is paused, so that it never goes.
 fn soon_over(retry_in: Duration) -> Tried {
     let (clock, diary) = (ManualClock::new(), Arc::new(Diary::default()));
     let retry = RetryPolicy::default().base_delay(retry_in).max_delay(retry_in);
@@ -143,11 +147,11 @@ fn one_whose_deadline_the_lane_finds_passed_has_one_end() {
         until(|| status(&lanes).retrying == 0);
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, NOT_SENT)));
         drop(lanes);
-        assert_eq!(diary.heard(), ONE_END);
+        assert_eq!(diary.events(), ONE_END);
     });
 }
 
-/// Holds up whoever drops it, until it is let go.
+/// Blocks the thread that drops it, until it is released.
 struct HoldsUp(Sender<()>, Receiver<()>);
 
 impl Drop for HoldsUp {
@@ -160,7 +164,7 @@ impl Drop for HoldsUp {
 fn one_whose_deadline_its_caller_finds_passed_has_one_end() {
     within_reason(|| {
         let Tried { clock, diary, lanes, ticket } = soon_over(3 * SECOND);
-        // Each of the two threads of the lane drops what an expired call holds, and is held up.
+        // Each of the two threads of the lane drops what an expired call holds, and is blocked.
         let held_up = [(); 2].map(|()| {
             let (is_held_up, seen) = mpsc::channel();
             let (let_go, held) = mpsc::channel();
@@ -177,7 +181,7 @@ fn one_whose_deadline_its_caller_finds_passed_has_one_end() {
             assert!(expires.wait().is_err());
         }
         drop(lanes);
-        let of_the_others = [Heard::Expired, Heard::Expired];
-        assert_eq!(diary.heard(), [&ONE_END[..], &of_the_others].concat());
+        let of_the_others = [DiaryEvent::Expired, DiaryEvent::Expired];
+        assert_eq!(diary.events(), [&ONE_END[..], &of_the_others].concat());
     });
 }

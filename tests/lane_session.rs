@@ -1,4 +1,4 @@
-//! Calls at a broker that does not take the credentials any more.
+//! Calls at a broker that no longer accepts the credentials.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -31,13 +31,13 @@ fn a_lane_holds_its_calls_until_the_session_is_renewed() {
     let mut tickets: Vec<_> =
         (0..40).map(|_| lane.submit(WRITE, &options(), refused_after(50))).collect();
     lane.run_to(lane.now() + 30 * SECOND);
-    // Those that were under way as the first refusal came.
+    // The calls in flight when the first refusal came.
     assert_eq!(lane.sent.len(), 4);
     assert!(lane.lanes.status().session_expired);
     assert_eq!(lane.lane(0).queued(), 36);
     let answers = tickets.iter_mut().filter_map(|ticket| ticket.try_wait());
     assert_eq!(answers.count(), 4);
-    // A call with a deadline leaves when that passes.
+    // A call with a deadline is answered when that passes.
     let soon = options().deadline(Duration::from_secs(20));
     let mut impatient = lane.submit(WRITE, &soon, Course::INSTANT);
     lane.run_to(lane.now() + 30 * SECOND);
@@ -47,7 +47,7 @@ fn a_lane_holds_its_calls_until_the_session_is_renewed() {
     );
 
     lane.lanes.session().renew();
-    lane.look();
+    lane.run_until_idle();
     lane.run_to(lane.now() + 30 * SECOND);
     // The new credentials are no better, and it takes another few calls to find out.
     assert_eq!(lane.sent.len(), 8);
@@ -67,7 +67,7 @@ fn what_was_held_goes_in_its_order_and_within_the_pace() {
     assert_eq!(lane.sent.len(), 1);
     let renewed = lane.now();
     lane.lanes.session().renew();
-    lane.look();
+    lane.run_until_idle();
     lane.run_to(renewed + 10 * SECOND);
     let sent: Vec<_> = lane.sent[1..].iter().map(|one| (one.call, one.at - renewed)).collect();
     assert_eq!(sent, [(4, 0), (2, 0), (1, SECOND), (3, SECOND)]);
@@ -94,11 +94,11 @@ fn a_lane_that_is_to_refuses_what_waits_and_what_comes() {
     let mut held = lane.submit(elsewhere, &options(), Course::INSTANT);
     assert_eq!(held.try_wait(), None);
     lane.lanes.session().renew();
-    lane.look();
+    lane.run_until_idle();
     assert!(held.try_wait().unwrap().is_ok());
 }
 
-/// The broker is asked all the same, and may have been wrong.
+/// The call is still sent: the broker may have been wrong.
 #[test]
 fn an_urgent_call_goes_and_if_the_broker_takes_it_so_do_the_others() {
     let mut lane = Stepped::new(&[unlimited(1)], &[]);
@@ -113,22 +113,22 @@ fn an_urgent_call_goes_and_if_the_broker_takes_it_so_do_the_others() {
     assert!(!lane.lanes.status().session_expired);
 }
 
-/// Its call was under way as the session was renewed, so nothing is known against the new one.
+/// Its call was in flight as the session was renewed, so nothing is known against the new one.
 #[test]
-fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_goes_again() {
+fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_is_retried() {
     let mut lane = Stepped::new(&[unlimited(2)], &[]);
     let attempts = Arc::new(AtomicUsize::new(0));
     let (counted, session) = (Arc::clone(&attempts), lane.lanes.session().clone());
     let work = move || {
-        // The first attempt is overtaken by a renewal.
+        // The session is renewed during the first attempt.
         if counted.fetch_add(1, Ordering::SeqCst) == 0 {
             session.renew();
             return Err(Failure::Broker(ErrorClass::Unauthorized.into()));
         }
         Ok(7_usize)
     };
-    let mut ticket = lane.lanes.submit_repeatable(WRITE, &options(), work, Failure::known);
-    lane.look();
+    let mut ticket = lane.lanes.submit_repeatable(WRITE, &options(), work, Failure::classify);
+    lane.run_until_idle();
     assert_eq!(ticket.try_wait(), Some(Ok(7)));
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
     assert!(!lane.lanes.status().session_expired);
@@ -141,9 +141,9 @@ fn without_a_session_a_refusal_is_the_answer_of_one_call_alone() {
     builder.lane(0, unlimited(1));
     let lanes = builder.build(Limits::new()).unwrap();
     let refused = || Err::<u8, _>(Failure::Broker(ErrorClass::Unauthorized.into()));
-    assert!(lanes.call(WRITE, &options(), refused, Failure::known).is_err());
-    // The deadline is for the test to end if the call is held.
+    assert!(lanes.call(WRITE, &options(), refused, Failure::classify).is_err());
+    // The deadline ends the test if the call is held.
     let soon = options().deadline(Duration::from_secs(10));
-    assert_eq!(lanes.call(WRITE, &soon, || Ok::<_, Failure>(1), Failure::known), Ok(1));
+    assert_eq!(lanes.call(WRITE, &soon, || Ok::<_, Failure>(1), Failure::classify), Ok(1));
     assert!(!lanes.status().session_expired);
 }

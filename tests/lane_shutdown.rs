@@ -1,4 +1,4 @@
-//! The end of a lane, from wherever it comes: every caller is answered, and no thread is left.
+//! The end of a lane, in every way that it can end: every caller is answered, and no thread is left.
 
 #![allow(clippy::unwrap_used)]
 
@@ -45,13 +45,13 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
                 clock.advance(SECOND);
                 left(19 - sent);
             }
-            // Nobody opens it again.
+            // Nothing resumes it.
             the(&lanes).pause();
             the(&lanes).resume();
             let late = submit(&lanes, WRITE, &options(), || 0).wait().unwrap_err();
             assert_eq!(late.kind, LaneErrorKind::Closed);
             assert!(!drain.is_finished());
-            // Its limit is over 500 ms from here, or 3.5 s if it was slow to begin.
+            // Its limit ends 500 ms from here, or after 3.5 s if it was slow to begin.
             until(|| {
                 clock.advance(Duration::from_micros(10));
                 drain.is_finished()
@@ -70,7 +70,7 @@ fn a_drain_sends_what_it_can_within_its_limit_and_refuses_the_rest() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_drain_waits_for_what_is_under_way() {
+fn a_drain_waits_for_calls_in_flight() {
     within_reason(|| {
         let mut lanes = Stepped::new(&[unlimited(2)], &[]);
         let held = lanes.submit(WRITE, &options(), Course::answered_after(SECOND));
@@ -100,7 +100,7 @@ fn a_drain_sends_nothing_that_a_pause_holds() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
+fn a_caller_that_blocks_for_a_slot_is_refused_as_soon_as_a_drain_begins() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let mut lanes = Stepped::new(&[config], &[]);
@@ -109,7 +109,7 @@ fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
         let blocked = lanes.beside(|lanes| submit(lanes, WRITE, &options(), || ()).wait());
         assert!(!blocked.is_finished());
         let drain = lanes.beside(|lanes| lanes.shutdown(Shutdown::Drain(Duration::MAX)));
-        // No place has come free yet.
+        // No queue slot has come free yet.
         assert_eq!(blocked.join().unwrap().unwrap_err().kind, LaneErrorKind::Closed);
         lanes.move_to(lanes.now() + 1_000_000_000);
         assert_eq!(drain.join().unwrap().rejected, 0);
@@ -118,7 +118,7 @@ fn a_caller_that_blocks_for_a_place_is_refused_as_soon_as_a_drain_begins() {
 }
 
 #[test]
-fn a_drop_leaves_what_is_under_way_to_its_end() {
+fn a_shutdown_now_leaves_calls_in_flight_to_their_end() {
     within_reason(|| {
         let lanes = one(unlimited(2), Clock::system());
         let held = hold(&lanes, WRITE);
@@ -161,10 +161,10 @@ fn a_shutdown_while_thirty_two_threads_submit_answers_them_all() {
                 until(|| done.load(Ordering::SeqCst) > 50);
                 lanes.shutdown(ways[round / 3 % 3]);
             });
-            // A worker may be about to give back the place of a call that was cut off.
+            // A worker may be about to give back the slot of a call that was cut off.
             until(|| the(&lanes).queued() == 0);
             drop(lanes);
-            // Who ran was answered, or cut off; and nobody who was told otherwise ran.
+            // Every call that ran was answered, or cut off, and no call ran that was reported otherwise.
             let answered = done.into_inner();
             let ran = runs.load(Ordering::SeqCst);
             assert!((answered..=answered + cut_off.into_inner()).contains(&ran));
@@ -183,14 +183,14 @@ fn a_call_may_shut_its_own_lane() {
             let waits = submit(&lanes, WRITE, &options(), || ());
             the(&lanes).resume();
             let drained = shuts.wait().unwrap();
-            // It is under way itself; and the only worker is busy with it.
+            // It is in flight itself, and the only worker runs it.
             assert_eq!((drained.rejected, drained.in_flight), (1, 1));
             assert_eq!(waits.wait().unwrap_err().kind, LaneErrorKind::Closed);
         }
     });
 }
 
-/// Held by every thread of a lane: gone when the last of them is.
+/// Held by every thread of a lane: dropped when the last of them is gone.
 struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
@@ -220,7 +220,7 @@ fn the_last_handle_takes_the_threads_with_it() {
             drop(lanes);
             assert_eq!(count.load(Ordering::SeqCst), 1, "a handle is left");
             drop(clone);
-            // Tickets hold the lane's memory, but no thread.
+            // Tickets keep the lane's memory, but no thread.
             calls.into_iter().for_each(|call| drop(call.wait()));
             assert_eq!(count.load(Ordering::SeqCst), 0);
         }
@@ -280,10 +280,10 @@ fn no_thread_of_a_lane_that_is_gone_is_left_in_the_system() {
     let mut builder = LanesBuilder::new("Test", &["gone"], &[]);
     builder.lane(0, unlimited(5).urgent_workers(2));
     let lanes = builder.build(Limits::new()).unwrap();
-    // One more than calls may run, urgent ones too; each takes its name as it begins.
+    // One more than the calls in flight, and those for urgent calls. Each sets its name as it begins.
     until(|| threads() == 8);
     drop(lanes);
-    // Those that were waited for may be in the list for a moment yet.
+    // Joined threads may be in the list for a moment yet.
     until(|| threads() == 0);
 }
 
@@ -318,7 +318,7 @@ fn pauses_and_resumes_from_everywhere_lose_no_call() {
     });
 }
 
-/// What it does when it hears of a call that expired, by the method of the call.
+/// The action when a call expires, by the method of the call.
 struct OnExpiry<F>(F);
 
 impl<F: Fn(&'static str) + Send + Sync> Observer for OnExpiry<F> {
@@ -332,37 +332,39 @@ fn soon(lanes: &Lanes, method: &'static str, deadline: Duration) -> Ticket<(), L
     submit(lanes, CallSpec { method, ..WRITE }, &options().deadline(deadline), || ())
 }
 
-/// A lane of one call at a time, and an observer that drains it when `x` expires. It says what came of it.
+/// Returns a lane of one call at a time, and an observer that drains it when `x` expires and sends the summary.
 fn drained_by_its_observer(
     clock: &ManualClock,
     at_others: impl Fn(&'static str) + Send + Sync + 'static,
 ) -> (Lanes, mpsc::Receiver<ShutdownSummary>) {
-    let (tell, told) = mpsc::channel();
+    let (summary_tx, summary_rx) = mpsc::channel();
     let mine: Arc<OnceLock<Lanes>> = Arc::default();
     let its = Arc::clone(&mine);
     let drains = OnExpiry(move |method| match (method, its.get()) {
-        ("x", Some(lanes)) => tell.send(the(lanes).shutdown(Shutdown::Drain(SECOND))).unwrap(),
+        ("x", Some(lanes)) => {
+            summary_tx.send(the(lanes).shutdown(Shutdown::Drain(SECOND))).unwrap()
+        }
         _ => at_others(method),
     });
-    // A third worker, for urgent calls, could take `x` away from the call that is to be under way.
+    // A third worker, for urgent calls, could take `x` away from the call that is to be in flight.
     let config = unlimited(1).urgent_workers(0);
     let lanes = observed(config, clock.clone(), Some(Arc::new(drains)));
     let _ = mine.set(lanes.clone());
-    (lanes, told)
+    (lanes, summary_rx)
 }
 
 #[test]
-fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered() {
+fn a_drain_by_the_observer_of_one_call_does_not_wait_for_others_that_are_answered() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let (lanes, told) = drained_by_its_observer(&clock, |_| ());
+        let (lanes, summary_rx) = drained_by_its_observer(&clock, |_| ());
         let held = hold(&lanes, READ);
         let both = [soon(&lanes, "x", SECOND), soon(&lanes, "y", SECOND)];
         until(|| the(&lanes).queued() == 2);
-        // One look finds that both have expired; and the clock does not move again.
+        // One poll finds that both have expired, and the clock does not advance again.
         clock.advance(SECOND);
         held.let_go().wait().unwrap();
-        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
+        assert_eq!(summary_rx.recv().unwrap(), ShutdownSummary::default());
         for call in both {
             let reason = call.wait().unwrap_err().kind;
             assert!(matches!(reason, LaneErrorKind::DeadlinePassed { .. }));
@@ -371,19 +373,19 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_others_that_are_answered()
 }
 
 #[test]
-fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
+fn a_drain_by_the_observer_of_one_call_does_not_wait_for_those_of_another_poll() {
     within_reason(|| {
         let clock = ManualClock::new();
         let (is_held, holds) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Mutex::new(gone);
-        let (lanes, told) = drained_by_its_observer(&clock, move |method| {
+        let (lanes, summary_rx) = drained_by_its_observer(&clock, move |method| {
             if method == "holds" {
                 is_held.send(()).unwrap();
                 let _ = gone.lock().unwrap().recv();
             }
         });
-        // One worker makes a call, and the other tells of one that expired, for long.
+        // One worker runs a call, and the other reports one that expired, for long.
         let first = hold(&lanes, WRITE);
         let holding = soon(&lanes, "holds", SECOND);
         let (begun, began) = mpsc::channel();
@@ -395,7 +397,7 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
         let both = [soon(&lanes, "x", 2 * SECOND), soon(&lanes, "y", 3 * SECOND)];
         clock.advance(SECOND);
         holds.recv().unwrap();
-        // A look that finds a call to make finds `x` too; and the next, `y`.
+        // The poll that selects a call also finds `x` expired, and the next poll finds `y`.
         clock.advance(SECOND);
         first.let_go().wait().unwrap();
         began.recv().unwrap();
@@ -407,17 +409,17 @@ fn a_drain_by_who_hears_of_one_call_does_not_wait_for_those_of_another_look() {
             assert!(matches!(reason, LaneErrorKind::DeadlinePassed { .. }));
         }
         drop(go);
-        // It waits for the one that still tells, and for nothing else.
-        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
+        // It waits for the worker that still reports, and for nothing else.
+        assert_eq!(summary_rx.recv().unwrap(), ShutdownSummary::default());
         assert!(holding.wait().is_err());
     });
 }
 
 #[test]
-fn a_drain_by_who_hears_of_one_call_waits_for_another_that_is_under_way() {
+fn a_drain_by_the_observer_of_one_call_waits_for_another_that_is_in_flight() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let (lanes, told) = drained_by_its_observer(&clock, |_| ());
+        let (lanes, summary_rx) = drained_by_its_observer(&clock, |_| ());
         let held = hold(&lanes, WRITE);
         let mut late = soon(&lanes, "x", SECOND);
         until(|| the(&lanes).queued() == 1);
@@ -425,41 +427,41 @@ fn a_drain_by_who_hears_of_one_call_waits_for_another_that_is_under_way() {
         assert!(answer(&mut late).is_err());
         until(|| status(&lanes).state == LaneState::Draining);
         held.let_go().wait().unwrap();
-        assert_eq!(told.recv().unwrap(), ShutdownSummary::default());
+        assert_eq!(summary_rx.recv().unwrap(), ShutdownSummary::default());
     });
 }
 
 #[test]
-fn a_drain_is_over_when_the_observer_has_heard_of_all() {
+fn a_drain_ends_when_the_observer_was_notified_of_all() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let heard = Arc::new(AtomicUsize::new(0));
-        let (tells, is_told) = mpsc::channel();
+        let notified = Arc::new(AtomicUsize::new(0));
+        let (notifying_tx, notifying_rx) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
         let gone = Mutex::new(gone);
-        let hears = {
-            let heard = Arc::clone(&heard);
+        let observer = {
+            let notified = Arc::clone(&notified);
             OnExpiry(move |_| {
-                tells.send(()).unwrap();
+                notifying_tx.send(()).unwrap();
                 let _ = gone.lock().unwrap().recv();
-                heard.fetch_add(1, Ordering::SeqCst);
+                notified.fetch_add(1, Ordering::SeqCst);
             })
         };
-        let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(hears)));
+        let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(observer)));
         let held = hold(&lanes, WRITE);
         let late = soon(&lanes, "late", SECOND);
         until(|| the(&lanes).queued() == 1);
         clock.advance(SECOND);
-        is_told.recv().unwrap();
+        notifying_rx.recv().unwrap();
         held.let_go().wait().unwrap();
         thread::scope(|scope| {
             let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(SECOND)));
             until(|| status(&lanes).state == LaneState::Draining);
-            // All are answered, and one is still told of.
+            // All are answered, and one is still being reported.
             assert!(!drain.is_finished());
             drop(go);
             assert_eq!(drain.join().unwrap(), ShutdownSummary::default());
-            assert_eq!(heard.load(Ordering::SeqCst), 1);
+            assert_eq!(notified.load(Ordering::SeqCst), 1);
         });
         assert!(late.wait().is_err());
     });

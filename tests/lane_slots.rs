@@ -1,4 +1,4 @@
-//! Which slots a call takes on its way through a lane, and when they come back.
+//! Which slots a call takes in a lane, and when they come back.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +16,7 @@ use support::lanes::{
 #[cfg(target_os = "linux")]
 use support::stepped::{Course, Stepped};
 
-/// Two slots a minute, of which one is for urgent calls.
+/// Two slots a minute, one of which is for urgent calls.
 fn with_reserve(clock: &ManualClock) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
     builder.lane(0, unlimited(1));
@@ -38,10 +38,10 @@ fn the_reserve_is_for_calls_that_are_urgent_whatever_their_method_is() {
                 clock.now().since(began)
             };
             assert_eq!(call(method(5), &options()), ms(0));
-            // An urgent method that is called without haste: the slot that is left is not for it.
+            // An urgent method that is called with a normal priority: the remaining slot is not for it.
             assert_eq!(call(method(1), &priority(5)), 60 * SECOND);
             assert_eq!(call(urgent, &its_options), 60 * SECOND);
-            // It is a part of the limit, and no more than that.
+            // It is part of the limit, not on top of it.
             assert_eq!(lanes.status().budget("orders").unwrap().windows[0].limit, 2);
         }
     });
@@ -65,13 +65,13 @@ fn what_is_left_of_a_bucket_is_what_it_holds() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
+fn a_lane_that_sleeps_until_a_budget_is_free_is_woken_when_it_is_changed() {
     within_reason(|| {
         let mut lane = Stepped::new(&[unlimited(1)], &[Budget::new(Quota::per_hour(1))]);
         let order = CallSpec { budgets: &[0], ..WRITE };
         let mut first = lane.submit(order, &options(), Course::INSTANT);
         assert_eq!(lane.run_until_answered(&mut first), Some(Ok(0)));
-        // Now all of its threads sleep, and time stands still.
+        // Now all of its threads sleep, and time does not advance.
         let next = lane.submit(order, &options(), Course::INSTANT);
         assert_eq!(next.position(), Some(0));
         lane.lanes.set_budget("one", &Budget::new(Quota::per_hour(5))).unwrap();
@@ -80,7 +80,7 @@ fn a_lane_that_sleeps_until_a_budget_is_free_hears_that_it_was_changed() {
 }
 
 #[test]
-fn the_status_of_a_budget_tells_its_reserve() {
+fn the_status_of_a_budget_shows_its_reserve() {
     let lanes = with_reserve(&ManualClock::new());
     let reserve = || lanes.status().budget("orders").unwrap().windows[0].reserve;
     assert_eq!(reserve(), 1);
@@ -120,7 +120,7 @@ fn a_lane_that_waits_for_the_slot_of_a_lost_call_wakes_by_itself() {
         };
         lanes.call(WRITE, &options(), lost, class).unwrap_err();
         lanes.call(WRITE, &options(), || Ok(()), class).unwrap();
-        // It took a second, may be on its way for another, and its slot cools for one.
+        // It took a second, may be in transit for another, and its slot is in the window for one.
         assert_eq!(clock.now().since(began), 3 * SECOND);
     });
 }

@@ -1,4 +1,4 @@
-//! A broker that never returns, and one that calls its own lane: every caller is answered, and nothing blocks.
+//! A broker that never returns, and one that calls its own lane: every caller is answered, and none blocks.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -24,19 +24,19 @@ use support::lanes::{
     unlimited, until, within_reason,
 };
 
-/// What an observer hears of calls that were cut off: who left, and what came late.
+/// Records calls that were cut off: which callers detached, and which answers came late.
 #[derive(Default)]
-struct Heard(Mutex<Vec<(&'static str, u64)>>);
+struct CutOffLog(Mutex<Vec<(&'static str, u64)>>);
 
-impl Heard {
+impl CutOffLog {
     fn so_far(&self) -> Vec<(&'static str, u64)> {
-        let mut heard = self.0.lock().unwrap().clone();
-        heard.sort_unstable();
-        heard
+        let mut cut_off_log = self.0.lock().unwrap().clone();
+        cut_off_log.sort_unstable();
+        cut_off_log
     }
 }
 
-impl Observer for Heard {
+impl Observer for CutOffLog {
     fn deadline_missed(&self, call: &CallInfo<'_>) {
         self.0.lock().unwrap().push(("unanswered", call.number));
     }
@@ -52,8 +52,8 @@ impl Observer for Heard {
 fn at_the_limit_of_a_drain_every_caller_is_answered_and_the_proxy_can_be_dropped() {
     within_reason(|| {
         for pause in [false, true] {
-            let heard = Arc::new(Heard::default());
-            let lanes = observed(unlimited(2), Clock::system(), Some(heard.clone()));
+            let cut_off_log = Arc::new(CutOffLog::default());
+            let lanes = observed(unlimited(2), Clock::system(), Some(cut_off_log.clone()));
             let held = [hold(&lanes, WRITE), hold(&lanes, READ)];
             let waits = submit(&lanes, WRITE, &options(), || ());
             if pause {
@@ -75,18 +75,21 @@ fn at_the_limit_of_a_drain_every_caller_is_answered_and_the_proxy_can_be_dropped
             }
             // The broker has not returned, and may never.
             drop(lanes);
-            assert_eq!(heard.so_far(), [("refused", 2), ("unanswered", 0), ("unanswered", 1)]);
-            // If it does, what it says is told.
+            assert_eq!(
+                cut_off_log.so_far(),
+                [("refused", 2), ("unanswered", 0), ("unanswered", 1)]
+            );
+            // If it does, its answer is reported.
             drop(go);
-            until(|| heard.so_far().len() == 5);
-            assert_eq!(heard.so_far()[..2], [("late", 0), ("late", 1)]);
+            until(|| cut_off_log.so_far().len() == 5);
+            assert_eq!(cut_off_log.so_far()[..2], [("late", 0), ("late", 1)]);
         }
     });
 }
 
-/// A thread that waits in a plain call, and a task that is polled.
+/// A thread that waits in a blocking call, and a task that is polled.
 #[test]
-fn a_drain_answers_whoever_waits_in_whatever_way() {
+fn a_drain_answers_every_waiter_however_it_waits() {
     struct Wakes(mpsc::Sender<()>);
     impl std::task::Wake for Wakes {
         fn wake(self: Arc<Self>) {
@@ -119,7 +122,7 @@ fn a_drain_answers_whoever_waits_in_whatever_way() {
     });
 }
 
-/// After a `Drop`, which leaves them to the broker, a drain cuts them off all the same.
+/// `Shutdown::Now` leaves them to the broker, and a later drain still cuts them off.
 #[test]
 fn calls_that_were_left_to_the_broker_can_be_cut_off_later() {
     within_reason(|| {
@@ -131,7 +134,7 @@ fn calls_that_were_left_to_the_broker_can_be_cut_off_later() {
     });
 }
 
-/// An observer that takes its time before a call begins.
+/// An observer that blocks before a call begins.
 struct Slow(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
 impl Observer for Slow {
     fn dispatched(&self, _: &CallInfo<'_>, _: Duration) {
@@ -140,7 +143,7 @@ impl Observer for Slow {
     }
 }
 
-/// A call whose worker has it, and is still told of it by an observer that takes its time.
+/// A call that a worker has taken, and is still reporting to an observer that blocks.
 struct Unbegun {
     lanes: Lanes,
     call: Ticket<usize, LaneError>,
@@ -161,7 +164,7 @@ impl Unbegun {
         Self { lanes, call, go, runs }
     }
 
-    /// Its worker may go on: its slot is given back, and it never runs. Gives how it was answered.
+    /// Lets its worker go on: its slot is given back, and it never runs. Returns how it was answered.
     fn never_runs(self) -> LaneError {
         let error = self.call.wait().unwrap_err();
         assert_eq!(error.was_sent(), Sent::No, "{error}");
@@ -184,9 +187,9 @@ fn a_call_that_is_cut_off_before_it_begins_is_never_sent() {
     });
 }
 
-/// The same of a caller whose deadline passes: what never began is never sent, however late its worker comes to it.
+/// A call whose deadline passes before it begins is never sent, however late its worker comes to it.
 #[test]
-fn a_call_whose_caller_left_before_it_began_is_never_sent() {
+fn a_call_whose_caller_detached_before_it_began_is_never_sent() {
     within_reason(|| {
         let clock = ManualClock::new();
         let unbegun = Unbegun::new(clock.clone(), &options().deadline(SECOND));
@@ -197,7 +200,7 @@ fn a_call_whose_caller_left_before_it_began_is_never_sent() {
 }
 
 #[test]
-fn a_storm_of_calls_that_never_return_leaves_no_waiter() {
+fn many_calls_that_never_return_leave_no_waiter() {
     within_reason(|| {
         let lanes = one(unlimited(8).queue(16), Clock::system());
         let (go, gone) = mpsc::channel::<()>();
@@ -235,7 +238,7 @@ fn a_storm_of_calls_that_never_return_leaves_no_waiter() {
     });
 }
 
-/// The trait's other lanes are not kept waiting for one that hangs.
+/// The trait's other lanes do not wait for one that hangs.
 #[test]
 fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
     within_reason(|| {
@@ -260,7 +263,7 @@ fn one_lane_that_hangs_is_cut_off_and_the_others_drain() {
     });
 }
 
-/// A broker whose method calls its own lane, so many times one within the other.
+/// A broker whose method calls its own lane, nested `depth` times.
 fn nested(
     lanes: &Lanes,
     depth: usize,
@@ -275,7 +278,7 @@ fn nested(
 }
 
 #[test]
-fn a_call_that_would_wait_for_its_own_worker_is_refused_with_words() {
+fn a_call_that_would_wait_for_its_own_worker_is_refused_with_a_message() {
     within_reason(|| {
         for workers in 1..=4 {
             let lanes = one(unlimited(workers), ManualClock::new());
@@ -287,7 +290,7 @@ fn a_call_that_would_wait_for_its_own_worker_is_refused_with_words() {
                 (LaneErrorKind::Reentrant, Sent::No)
             );
             assert!(error.to_string().contains("raise `in_flight`"), "{error}");
-            // The lane works on.
+            // The lane still works.
             assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
         }
     });
@@ -304,7 +307,7 @@ fn a_way_back_through_another_lane_is_seen() {
         assert_eq!(nested(&lanes, 1, by_turns), Ok(1));
         assert_eq!(nested(&lanes, 2, by_turns).unwrap_err().kind, LaneErrorKind::Reentrant);
         assert_eq!(nested(&lanes, 3, by_turns).unwrap_err().kind, LaneErrorKind::Reentrant);
-        // Other proxies have lanes of their own.
+        // Another proxy has lanes of its own.
         let others = one(unlimited(1), ManualClock::new());
         let inner = others.clone();
         let across = submit(&lanes, WRITE, &options(), move || nested(&inner, 0, |_| WRITE));
@@ -312,7 +315,7 @@ fn a_way_back_through_another_lane_is_seen() {
     });
 }
 
-/// A call under way that makes another one within, once it is told to go on.
+/// Starts a call in flight that makes another one of its lane, once it is told to go on.
 fn waits_within(
     lanes: &Lanes,
     call: CallSpec,
@@ -329,7 +332,7 @@ fn waits_within(
     (outer, go)
 }
 
-/// The answer, while time passes a second at a time.
+/// Returns the answer, while time passes a second at a time.
 fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
     loop {
         if let Some(answer) = ticket.try_wait() {
@@ -340,9 +343,9 @@ fn in_time<R>(clock: &ManualClock, ticket: &mut Ticket<R, LaneError>) -> Result<
     }
 }
 
-/// A call from within is held while a breaker is open, as any other is: it is not taken for one that waits for itself.
+/// A reentrant call is held while a breaker is open, as any other is: it does not count as waiting for itself.
 #[test]
-fn a_call_from_within_waits_for_an_open_breaker() {
+fn a_reentrant_call_waits_for_an_open_breaker() {
     within_reason(|| {
         let breaker = BreakerPolicy::default().failures_in_a_row(Some(1));
         let clock = ManualClock::new();
@@ -352,14 +355,14 @@ fn a_call_from_within_waits_for_an_open_breaker() {
         lanes.submit(WRITE, &options(), || ended(Some(TRANSIENT)), class).wait().unwrap_err();
         assert_eq!(status(&lanes).breaker, BreakerState::Open);
         go.send(()).unwrap();
-        // Held, and looked at.
+        // Held, after a poll.
         until(|| status(&lanes).queued == 1 || status(&lanes).in_flight == 0);
         (0..50).for_each(|_| submit(&lanes, elsewhere, &options(), || ()).wait().unwrap());
         assert_eq!(in_time(&clock, &mut outer), Ok(Ok(0)));
     });
 }
 
-/// They hold no worker too many, but all the slots.
+/// They occupy fewer workers than there are, but all the slots.
 #[test]
 fn calls_that_would_wait_for_their_own_slots_are_refused_too() {
     within_reason(|| {
@@ -389,9 +392,9 @@ fn of_several_that_hold_all_slots_one_is_refused() {
     });
 }
 
-/// Somebody else's call of another lane holds the budget, and gives it back.
+/// A call of another lane holds the budget, and gives it back.
 #[test]
-fn who_waits_for_a_budget_that_others_hold_is_not_refused() {
+fn a_call_that_waits_for_a_budget_that_others_hold_is_not_refused() {
     within_reason(|| {
         let mut builder = LanesBuilder::new("Test", &["test", "other"], &["both"]);
         (0..2).for_each(|lane| builder.lane(lane, unlimited(4)));
@@ -411,9 +414,9 @@ fn who_waits_for_a_budget_that_others_hold_is_not_refused() {
     });
 }
 
-/// Its heavier neighbour waits for the slot that it holds, and it waits behind that one.
+/// A heavier call waits for the slot that it holds, and it waits behind that one.
 #[test]
-fn a_call_from_within_behind_a_heavier_one_is_refused() {
+fn a_reentrant_call_behind_a_heavier_one_is_refused() {
     within_reason(|| {
         // Nothing becomes overdue, so no time changes anything.
         let config = LaneConfig::new(Quota::per_second(3)).in_flight(4).aging(None);
@@ -425,9 +428,9 @@ fn a_call_from_within_behind_a_heavier_one_is_refused() {
     });
 }
 
-/// The queue is full behind it, and it would wait for a place that only it can make free.
+/// The queue is full behind it, and it would wait for a slot that only it can free.
 #[test]
-fn a_call_from_within_waits_for_no_place_in_the_queue() {
+fn a_reentrant_call_waits_for_no_slot_in_the_queue() {
     within_reason(|| {
         let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
         let lanes = one(config, ManualClock::new());
@@ -439,7 +442,7 @@ fn a_call_from_within_waits_for_no_place_in_the_queue() {
     });
 }
 
-/// Each call queues the next and waits for none: that is no chain that grows.
+/// Each call queues the next and does not wait for it: that is no growing chain.
 #[test]
 fn a_call_that_queues_itself_again_and_again_leaves_nothing_behind() {
     fn again(lanes: &Lanes, left: usize, done: mpsc::Sender<()>) {
@@ -452,13 +455,13 @@ fn a_call_that_queues_itself_again_and_again_leaves_nothing_behind() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
         let (done, is_done) = mpsc::channel();
-        // A chain of so many links would overflow the stack of whoever drops it.
+        // A chain of so many links would overflow the stack of the thread that drops it.
         again(&lanes, 300_000, done);
         is_done.recv().unwrap();
     });
 }
 
-/// It leaves tickets behind, and waits for none.
+/// It drops its tickets, and waits for none.
 #[test]
 fn a_call_that_only_queues_others_is_not_refused() {
     within_reason(|| {
@@ -471,11 +474,11 @@ fn a_call_that_only_queues_others_is_not_refused() {
     });
 }
 
-/// Callers that meet in the lane by chance: all are answered, whoever has the workers.
+/// Callers that meet in the lane by chance: all are answered, whichever have the workers.
 #[test]
-fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
+fn broker_code_that_calls_itself_from_many_threads_blocks_no_caller() {
     within_reason(|| {
-        // These refusals say nothing of the broker, and here nobody tells the breaker so.
+        // These refusals do not come from the broker, and here the error type does not tell the breaker so.
         let lanes = one(unlimited(3).breaker(BreakerPolicy::disabled()), Clock::system());
         let refused = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -499,7 +502,7 @@ fn broker_code_that_calls_itself_from_many_threads_blocks_nobody() {
     });
 }
 
-/// An observer is code on a worker too.
+/// An observer runs on a worker too.
 #[test]
 fn an_observer_that_would_wait_for_its_own_worker_is_refused() {
     #[derive(Default)]
@@ -512,7 +515,7 @@ fn an_observer_that_would_wait_for_its_own_worker_is_refused() {
                     self.1.lock().unwrap().push(answer.map_err(|error| error.kind));
                 };
                 ask(options());
-                // An urgent one has a worker of its own.
+                // An urgent call has a worker of its own.
                 ask(options().priority(Priority::URGENT));
             }
         }

@@ -1,5 +1,5 @@
-//! A lane whose broker says that calls come too fast: for how long it pauses, by how much it slows
-//! down, and that it comes back.
+//! A lane whose broker reports that calls come too fast: for how long it pauses, by how much it slows down, and
+//! that it recovers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,19 +27,19 @@ const fn slow_down(seconds: u64) -> Fault {
     Some(ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) })
 }
 
-/// Ten a second, all of them at once if need be, and each sent once.
+/// Ten a second, all of them at once if necessary, and each sent once.
 fn paced() -> LaneConfig {
     LaneConfig::new(Quota::per_second(LIMIT)).in_flight(LIMIT as usize).retry(RetryPolicy::none())
 }
 
-/// So many calls, all of them under way.
-fn under_way(lanes: &Lanes, gated: &Gated, calls: usize) -> Vec<Ticket<(), Failed>> {
+/// Returns `calls` calls, all of them in flight.
+fn in_flight_calls(lanes: &Lanes, gated: &Gated, calls: usize) -> Vec<Ticket<(), Failed>> {
     let tickets = (0..calls).map(|_| gated.submit(lanes)).collect();
     until(|| gated.begun() == calls);
     tickets
 }
 
-/// Ends so many of the calls as refused, and waits until the lane has heard of it.
+/// Ends `calls` of the calls as refused, and waits until the lane has recorded it.
 fn refuse(gated: &Gated, tickets: &mut Vec<Ticket<(), Failed>>, calls: usize, fault: Fault) {
     let left = tickets.len() - calls;
     (0..calls).for_each(|_| gated.end(Some(fault)));
@@ -49,7 +49,7 @@ fn refuse(gated: &Gated, tickets: &mut Vec<Ticket<(), Failed>>, calls: usize, fa
     }
 }
 
-/// Makes a call that is answered so, and sent once.
+/// Makes a call that is answered with `fault`, and sent once.
 fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
     lanes.call(READ, &options(), move || ended(fault), class)
 }
@@ -57,11 +57,11 @@ fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
 // ---- the cut ------------------------------------------------------------------------------------
 
 #[test]
-fn a_storm_of_refusals_cuts_the_rate_once_a_window() {
+fn many_refusals_cut_the_rate_once_a_window() {
     let clock = ManualClock::new();
     let lanes = one(paced(), clock.clone());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     let seen = status(&lanes);
     assert_eq!((seen.rate_percent, seen.paused_for), (70, Some(SECOND)));
@@ -80,7 +80,7 @@ fn refusals_of_calls_that_left_before_a_cut_do_not_cut_again() {
     let clock = ManualClock::new();
     let lanes = one(paced(), clock.clone());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     for _ in 0..5 {
         refuse(&gated, &mut tickets, 2, TOO_FAST);
         assert_eq!(status(&lanes).rate_percent, 70);
@@ -92,7 +92,7 @@ fn refusals_of_calls_that_left_before_a_cut_do_not_cut_again() {
 fn a_cut_outlives_a_change_of_the_quota() {
     let lanes = one(paced(), ManualClock::new());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     the(&lanes).set_quota(&Quota::per_second(20)).unwrap();
     let seen = status(&lanes);
@@ -100,7 +100,7 @@ fn a_cut_outlives_a_change_of_the_quota() {
     assert!(seen.windows.iter().any(|window| window.limit == 14), "{:?}", seen.windows);
 }
 
-/// A call that takes half of what the lane has in a second.
+/// A call that costs half of the lane's slots in a second.
 const HEAVY: CallSpec = CallSpec { weight: 5, ..READ };
 
 #[test]
@@ -109,14 +109,14 @@ fn a_cut_leaves_room_for_the_heaviest_call() {
         let clock = ManualClock::auto_advancing();
         let lanes = one(paced(), clock.clone());
         let heavy = |fault| lanes.call(HEAVY, &options(), move || ended(fault), class);
-        // Only five were sent, and so much was too fast.
+        // Only five were sent, and that was too fast.
         let _ = heavy(Some(TOO_FAST));
         assert_eq!(status(&lanes).rate_percent, 35);
         let paused = clock.now();
         for _ in 0..3 {
             assert_eq!(heavy(None), Ok(()));
         }
-        // Half a call in each second of the cut, where there was room for two.
+        // Half a call in each second of the cut, where there was capacity for two.
         assert!(clock.now().since(paused) > SECOND * 2, "{:?}", clock.now().since(paused));
     });
 }
@@ -128,7 +128,7 @@ fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
             let clock = ManualClock::new();
             let lanes = Arc::new(one(paced(), clock.clone()));
             let gated = Gated::new();
-            let mut tickets = under_way(&lanes, &gated, 6);
+            let mut tickets = in_flight_calls(&lanes, &gated, 6);
             let heavy = || submit_repeatable(&lanes, HEAVY, &options(), || ended(None));
             let early = waits.then(heavy);
             refuse(&gated, &mut tickets, 6, TOO_FAST);
@@ -147,7 +147,7 @@ fn a_cut_refuses_no_heavy_call_that_comes_later_or_waits_already() {
 fn a_call_that_could_never_go_changes_no_cut() {
     let lanes = one(paced(), ManualClock::new());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 10);
+    let mut tickets = in_flight_calls(&lanes, &gated, 10);
     refuse(&gated, &mut tickets, 10, TOO_FAST);
     for weight in [11, u32::MAX] {
         let call = CallSpec { weight, ..READ };
@@ -157,21 +157,21 @@ fn a_call_that_could_never_go_changes_no_cut() {
     }
 }
 
-/// The percentage after a cut and then `calls` of one caller, `rests` apart.
-fn after_one_caller(calls: usize, rests: Duration) -> u32 {
+/// Returns the percentage after a cut and then `calls` calls of one caller, `gap` apart.
+fn after_one_caller(calls: usize, gap: Duration) -> u32 {
     let clock = ManualClock::auto_advancing();
     let lanes = one(paced(), clock.clone());
-    // Of ten it is the only one: so much is too fast.
+    // Of ten it is the only one, and that was too fast.
     let _ = call(&lanes, Some(TOO_FAST));
     assert_eq!(status(&lanes).rate_percent, 10);
     for _ in 0..calls {
-        clock.advance(rests);
+        clock.advance(gap);
         assert_eq!(call(&lanes, None), Ok(()));
     }
     status(&lanes).rate_percent
 }
 
-/// It leaves nobody waiting, but is held up itself, once in each window.
+/// Such a caller leaves no call waiting, but is held up itself, once in each window.
 #[test]
 fn one_caller_alone_gets_the_rate_back() {
     assert_eq!(after_one_caller(200, Duration::ZERO), 100);
@@ -180,13 +180,13 @@ fn one_caller_alone_gets_the_rate_back() {
 }
 
 #[test]
-fn nobody_gets_a_rate_back_that_nobody_uses() {
+fn a_rate_that_is_not_used_does_not_come_back() {
     assert_eq!(after_one_caller(50, SECOND * 2), 10);
 }
 
-/// A call in the queue is not another one that waits.
+/// A queued call does not count as another waiting call.
 #[test]
-fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
+fn no_call_waits_behind_one_that_is_alone_in_the_queue() {
     let clock = ManualClock::new();
     let lanes = one(paced(), clock.clone());
     let _ = call(&lanes, Some(TOO_FAST));
@@ -194,7 +194,7 @@ fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
         clock.advance(SECOND * 2);
         the(&lanes).pause();
         let alone = lanes.submit(READ, &options(), || ended(None), class);
-        // It is in the queue, and no time passes there.
+        // It is queued, and no time passes there.
         assert_eq!(status(&lanes).queued, 1);
         the(&lanes).resume();
         assert_eq!(alone.wait(), Ok(()));
@@ -205,11 +205,11 @@ fn nobody_waits_behind_a_call_that_is_alone_in_the_queue() {
 // ---- the pause ----------------------------------------------------------------------------------
 
 #[test]
-fn a_shorter_wait_that_is_heard_later_does_not_shorten_the_pause() {
+fn a_shorter_wait_that_comes_later_does_not_shorten_the_pause() {
     let clock = ManualClock::new();
     let lanes = one(unlimited(3).retry(RetryPolicy::none()), clock.clone());
     let gated = Gated::new();
-    let mut tickets = under_way(&lanes, &gated, 3);
+    let mut tickets = in_flight_calls(&lanes, &gated, 3);
     let paused_for = || status(&lanes).paused_for.unwrap().as_secs();
     refuse(&gated, &mut tickets, 1, slow_down(30));
     assert_eq!(paused_for(), 30);
@@ -257,14 +257,14 @@ fn an_absurd_wait_does_not_stop_the_lane_for_as_long() {
     let log = Log::new(&clock);
     let forever = Some(ErrorClass::Throttled { retry_after: Some(Duration::MAX) });
     let work = log.fails("", [forever]);
-    // Nobody waits for ever for another attempt.
+    // No call waits for ever for another attempt.
     let answer = submit_repeatable(&lanes, WRITE, &options(), work).wait();
     assert_eq!((answer, log.len()), (Err(Failed::Broker(1, forever)), 1));
     assert_eq!(status(&lanes).paused_for, Some(SECOND * 300));
 }
 
 #[test]
-fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
+fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_refused_at_once() {
     let lanes = one(unlimited(1).retry(RetryPolicy::none()), ManualClock::new());
     assert!(call(&lanes, Some(slow_down(30))).is_err());
     let soon = options().deadline(SECOND * 10);
@@ -276,17 +276,17 @@ fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_told_at_once() {
 
 // ---- the way back -------------------------------------------------------------------------------
 
-/// A broker that bears less than its documents say, for a while. It counts exactly.
-struct Exchange {
+/// A broker that admits less than it documents, for a while. It counts exactly.
+struct CountingBroker {
     clock: ManualClock,
     bears: fn(Moment) -> usize,
-    /// What it answered.
+    /// The calls that it answered.
     served: Mutex<Vec<Moment>>,
-    /// Whatever arrived, and how fast the lane meant to go just then.
+    /// Everything that arrived, and the lane's rate at that moment.
     seen: Mutex<Vec<(Moment, u32)>>,
 }
 
-impl Exchange {
+impl CountingBroker {
     fn new(clock: &ManualClock, bears: fn(Moment) -> usize) -> Arc<Self> {
         let (served, seen) = (Mutex::default(), Mutex::default());
         Arc::new(Self { clock: clock.clone(), bears, served, seen })
@@ -316,15 +316,15 @@ impl Exchange {
 }
 
 #[test]
-fn in_a_storm_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() {
+fn under_many_refusals_the_rate_falls_once_a_window_and_comes_back_and_the_quota_holds() {
     const CALLS: usize = 900;
-    // Half of what was promised, for a minute.
+    // Half of the documented rate, for a minute.
     let bears = |now: Moment| if now.as_nanos() < 60_000_000_000 { 5 } else { LIMIT as usize };
     let clock = ManualClock::auto_advancing();
     let retry = RetryPolicy::default().attempts(20).budget_percent(100).budget_floor(1000);
     let throttle = ThrottlePolicy::default();
     let lanes = one(paced().in_flight(4).retry(retry).throttle(throttle), clock.clone());
-    let exchange = Exchange::new(&clock, bears);
+    let exchange = CountingBroker::new(&clock, bears);
     the(&lanes).pause();
     let tickets: Vec<_> = (0..CALLS)
         .map(|_| submit_repeatable(&lanes, WRITE, &options(), exchange.work(&lanes)))

@@ -1,5 +1,5 @@
-//! What an order, a change or a cancellation carries reaches the adapter through every layer, or is
-//! refused in words: nothing is dropped on the way.
+//! What an order, a change or a cancellation carries reaches the adapter through every layer, or is refused with a
+//! message: nothing is dropped on the way.
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used)]
 
@@ -16,16 +16,16 @@ use lanekeeper::cache::QuoteCache;
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
 
-/// An adapter that knows only what every adapter must, and notes what it is asked.
+/// An adapter that implements only the required methods, and records its calls.
 #[derive(Clone, Default)]
 struct Plain(Arc<Mutex<Vec<String>>>);
 
 impl Plain {
-    fn note(&self, what: String) {
+    fn record(&self, what: String) {
         self.0.lock().unwrap().push(what);
     }
 
-    fn noted(&self) -> Vec<String> {
+    fn recorded(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
@@ -36,17 +36,17 @@ fn nothing<A>() -> Result<A, BrokerError> {
 
 impl Broker for Plain {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        self.note(format!("place {:?} {:?}", order.market_protection, order.extra));
+        self.record(format!("place {:?} {:?}", order.market_protection, order.extra));
         Ok(OrderId::new("1"))
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
-        self.note(format!("modify {id} {:?} {:?}", change.market_protection, change.extra));
+        self.record(format!("modify {id} {:?} {:?}", change.market_protection, change.extra));
         Ok(id.clone())
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.note(format!("cancel {id}"));
+        self.record(format!("cancel {id}"));
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Broker for Plain {
     }
 }
 
-/// All the layers in front of an adapter.
+/// Returns an adapter with all the layers in front of it.
 fn stack<B: Broker + 'static>(adapter: B) -> OrderGuard<QuoteCache<BrokerProxy<B>>> {
     let unlimited = |limits: Limits, lane| limits.lane(lane, Quota::unlimited());
     let limits = lanes::ALL.into_iter().fold(Limits::new(), unlimited);
@@ -113,7 +113,7 @@ fn protection_and_extra_fields_reach_the_adapter() {
     broker.modify_order(&id, &OrderChange::new().market_protection(own).extra("b", "2")).unwrap();
     let own = "Some(MarketProtection(None))";
     let placed = format!(r#"place {own} {{"a": "1"}}"#);
-    assert_eq!(plain.noted(), [placed, format!(r#"modify 1 {own} {{"b": "2"}}"#)]);
+    assert_eq!(plain.recorded(), [placed, format!(r#"modify 1 {own} {{"b": "2"}}"#)]);
 }
 
 #[test]
@@ -123,11 +123,11 @@ fn an_adapter_that_sends_nothing_with_a_cancellation_refuses_it() {
     for broker in [&plain as &dyn Broker, &stack(plain.clone())] {
         let cancel = OrderCancel::new();
         assert_eq!(broker.cancel_order_with(&id, &cancel), Ok(()));
-        assert_eq!(plain.noted(), ["cancel 1"]);
+        assert_eq!(plain.recorded(), ["cancel 1"]);
         let error = broker.cancel_order_with(&id, &cancel.extra("parent", "7")).unwrap_err();
         let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
         assert!(detail.local && detail.message.contains("\"parent\""), "{error}");
-        assert_eq!(plain.noted(), [""; 0]);
+        assert_eq!(plain.recorded(), [""; 0]);
     }
 }
 
@@ -163,7 +163,7 @@ fn an_order_in_one_piece_is_one_slice() {
     for broker in [&plain as &dyn Broker, &stack(plain.clone())] {
         let placed = SlicedOrder::single(OrderId::new("1"), 10);
         assert_eq!(broker.place_sliced(&market()), Ok(placed));
-        assert_eq!(plain.noted().len(), 1);
+        assert_eq!(plain.recorded().len(), 1);
     }
 }
 

@@ -1,5 +1,5 @@
-//! A whole faulty run through every layer, and no secret in anything that can be printed or is written
-//! down: no error, no `Debug`, no line of a log, no journal. The adapter alone is in `kite_secrets`.
+//! A whole faulty run through every layer: no secret is in anything that is printed or written to disk, be it an
+//! error, a `Debug`, a line of a log or a journal. The adapter alone is in `kite_secrets.rs`.
 #![allow(clippy::unwrap_used)]
 #![cfg(all(feature = "kite", feature = "journal"))]
 
@@ -42,11 +42,11 @@ const FAULTS: [&str; 15] = [
     "slow:1ms",
 ];
 
-/// What the lanes tell of every call.
+/// Records what the lanes report of every call.
 #[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
+struct CallReports(Mutex<Vec<String>>);
 
-impl Observer for Heard {
+impl Observer for CallReports {
     fn finished(&self, call: &FinishedCall<'_>) {
         self.0.lock().unwrap().push(format!("{call:?}"));
     }
@@ -67,14 +67,14 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         let exchange = SimulatedExchange::builder().limits(open).faults(faults).start().unwrap();
         let kite = Kite::builder().api_key("key").access_token(TOKEN).base_url(exchange.base_url());
         let kite = kite.timeout(Duration::from_millis(50)).build().unwrap();
-        let heard = Arc::new(Heard::default());
+        let reports = Arc::new(CallReports::default());
         let builder = BrokerProxy::builder(kite)
             .prior_usage(PriorUsage::None)
             .transactional(lane())
             .quote(lane())
             .historical(lane())
             .orders(Quota::unlimited())
-            .observer(Arc::clone(&heard) as Arc<dyn Observer>);
+            .observer(Arc::clone(&reports) as Arc<dyn Observer>);
         printed.add(&builder);
         let proxy = builder.build().unwrap();
         let urgent = proxy.with(CallOptions::new().user("alpha").priority(Priority::URGENT));
@@ -82,7 +82,7 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         let journal = folder.path().join("orders.journal");
         let builder = OrderGuard::builder(QuoteCache::new(proxy.clone()))
             .lookup_broker(urgent.clone())
-            // The book cannot be read: nobody here waits until the guard believes it.
+            // The book cannot be read, and the test need not wait in real time until the guard gives up.
             .clock(ManualClock::auto_advancing())
             .journal(&journal);
         printed.add(&builder);
@@ -96,12 +96,12 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         printed.error(broker.orders());
         printed.error(broker.ltp(&share));
         printed.add(&broker.recover());
-        // A dead token, so that the broker's words about it are among what is printed.
+        // A dead token, so that the broker's message about it is among what is printed.
         exchange.set_faults(&Faults::new()).unwrap();
-        // On a slow machine it may time out, and be done all the same.
+        // On a slow machine it may time out, and still be done.
         let _ = proxy.inner().invalidate_session();
         printed.error(broker.place_order(&OrderRequest::market(share, Side::Buy, 1)));
-        // A second guard finds the journal in use, and says so.
+        // A second guard finds the journal in use, and its error names it.
         let second = OrderGuard::builder(QuoteCache::new(proxy.clone())).journal(&journal).build();
         printed.text(second.err().unwrap().to_string());
 
@@ -109,7 +109,7 @@ fn nothing_that_any_layer_prints_or_writes_down_holds_the_token() {
         printed.add(&proxy);
         printed.add(&urgent);
         printed.add(&proxy.status());
-        heard.0.lock().unwrap().drain(..).for_each(|call| printed.text(call));
+        reports.0.lock().unwrap().drain(..).for_each(|call| printed.text(call));
         let text = fs::read_to_string(&journal).unwrap();
         assert!(text.contains("YESBANK"), "nothing was written down");
         printed.text(text);

@@ -1,4 +1,4 @@
-//! The file of the calls that were made: what the next process finds in it.
+//! The file of the calls that were made, and what the next process finds in it.
 #![cfg(feature = "journal")]
 #![allow(clippy::unwrap_used)]
 
@@ -32,7 +32,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_767_225_600 + seconds).unwrap()
 }
 
-/// Three lanes of which one forgets in a second, and a budget that remembers a day.
+/// Three lanes, one of which retains calls for a second, and a budget that retains them for a day.
 const REMEMBER: [(&str, Duration); 3] =
     [("quote", SECOND), ("transactional", SECOND), ("orders", DAY)];
 const ORDER: [&str; 2] = ["transactional", "orders"];
@@ -43,7 +43,7 @@ fn begin(path: &Path, now: Timestamp) -> (PaceFile, RecordedUsage) {
     (file, known)
 }
 
-/// What was used under a name: how many seconds ago it was over, how many it took, and the weight.
+/// Returns the usage under a name: how many seconds ago it ended, how many it took, and the weight.
 fn uses(known: &RecordedUsage, name: &str) -> Vec<(Option<u64>, u64, u64)> {
     let state = serde_json::to_value(&known.used).unwrap();
     let uses = state["used"][name].as_array().cloned().unwrap_or_default();
@@ -64,7 +64,7 @@ fn the_next_process_finds_what_still_counts() {
     file.taken(&RecordedCall::new(1, 2, &ORDER), at(20)).unwrap();
     file.finished(1, at(21)).unwrap();
     file.urgent(&RecordedCall::new(2, 1, &ORDER), at(30), at(31)).unwrap();
-    // It is killed while these are under way; of one it was known that no answer would come.
+    // The process is killed while these are in flight. For one of them it was known that no answer would come.
     file.taken(&RecordedCall::new(3, 1, &ORDER), at(32)).unwrap();
     file.taken(&RecordedCall::new(4, 1, &ORDER), at(30)).unwrap();
     file.finished(4, at(50)).unwrap();
@@ -74,14 +74,14 @@ fn the_next_process_finds_what_still_counts() {
     assert_eq!(known.since, Some(at(0)));
     let orders = [(Some(12), 1, 2), (Some(2), 1, 1), (None, 1, 1), (None, 3, 1)];
     assert_eq!(uses(&known, "orders"), orders);
-    assert_eq!(uses(&known, "transactional"), orders, "who is charged together is kept together");
+    assert_eq!(uses(&known, "transactional"), orders, "names of one call are kept together");
     assert_eq!(uses(&known, "quote"), [(Some(22), 1, 1)], "a minute is kept of all");
     drop(file);
-    // Of the one that was under way it is known at the next start that it was over by now.
+    // The next start concludes that the call in flight had ended by then.
     let (file, known) = begin(&path, at(100));
     let agos = uses(&known, "orders").into_iter().map(|(ago, ..)| ago.unwrap());
     assert_eq!(agos.collect::<Vec<_>>(), [79, 69, 67, 50]);
-    // A day later it is all forgotten, and of nothing before is it said that it is known.
+    // A day later everything has expired, and nothing earlier is claimed to be known.
     drop(file);
     let (_file, known) = begin(&path, at(100 + 90_000));
     assert_eq!(
@@ -91,7 +91,7 @@ fn the_next_process_finds_what_still_counts() {
 }
 
 #[test]
-fn who_knows_that_nothing_was_before_need_say_so_once() {
+fn a_process_that_knows_that_nothing_was_before_need_say_so_once() {
     let (_folder, path) = folder();
     let file = PaceFile::open(&path).unwrap();
     assert_eq!(file.begin(at(0), &REMEMBER, PriorUsage::None).unwrap().since, None);
@@ -110,7 +110,7 @@ fn one_process_at_a_time() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_left_as_it_is() {
+fn a_foreign_file_is_left_as_it_is() {
     let (folder, path) = folder();
     fs::write(&path, "my thesis\n").unwrap();
     let error = PaceFile::open(&path).unwrap_err();
@@ -133,45 +133,45 @@ fn a_torn_end_is_forgiven_and_a_hole_in_the_middle_is_not_believed() {
     for end in 0..whole.len() {
         fs::write(&path, &whole[..end]).unwrap();
         let (_file, known) = begin(&path, at(3));
-        // Without its first line it says nothing.
+        // Without its first line it proves nothing.
         let is_known = end > whole.find('\n').unwrap();
         assert_eq!(known.since, Some(if is_known { at(0) } else { at(3) }), "{end}");
     }
     fs::write(&path, whole.replace("T 0", "T zero")).unwrap();
-    // Nor by one that knows of nothing before.
+    // Nor does a process accept it that knows that nothing was used before.
     let file = PaceFile::open(&path).unwrap();
     let known = file.begin(at(3), &REMEMBER, PriorUsage::None).unwrap();
     assert_eq!(known.since, Some(at(3)));
 }
 
 #[test]
-fn a_long_file_is_written_anew_and_loses_nothing() {
+fn a_long_file_is_compacted_and_loses_nothing() {
     let (_folder, path) = folder();
     let (file, _) = begin(&path, at(0));
     file.taken(&RecordedCall::new(0, 1, &ORDER), at(1)).unwrap();
-    let mut longest = 0;
+    let mut max_length = 0;
     for number in 1..60_000 {
         let now = at(1).checked_add(Duration::from_millis(number * 10)).unwrap();
         file.taken(&RecordedCall::new(number, 1, &["quote"]), now).unwrap();
         file.finished(number, now).unwrap();
         if number % 1_000 == 0 {
-            longest = longest.max(fs::metadata(&path).unwrap().len());
+            max_length = max_length.max(fs::metadata(&path).unwrap().len());
         }
     }
-    assert!((100_000..2_500_000).contains(&longest), "{longest}");
-    // It was under way all the time.
+    assert!((100_000..2_500_000).contains(&max_length), "{max_length}");
+    // It was in flight all the time.
     file.finished(0, at(700)).unwrap();
     drop(file);
     let (_file, known) = begin(&path, at(701));
     assert_eq!(uses(&known, "orders"), [(Some(1), 699, 1)]);
 }
 
-/// A log that is broken, for a while.
+/// A log that fails for a while.
 #[derive(Debug, Default, Clone)]
 struct Fake(Arc<Mutex<(Vec<String>, bool)>>);
 
 impl Fake {
-    fn note(&self, line: String) -> io::Result<()> {
+    fn record(&self, line: String) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.0.push(line);
         if state.1 { Err(io::Error::other("no room")) } else { Ok(()) }
@@ -188,24 +188,24 @@ impl PaceLog for Fake {
         remember: &[(&str, Duration)],
         _: PriorUsage,
     ) -> io::Result<RecordedUsage> {
-        self.note(format!("begin {remember:?}"))?;
+        self.record(format!("begin {remember:?}"))?;
         Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
     }
     fn taken(&self, call: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
-        self.note(format!("taken {} {} {:?}", call.number, call.weight, call.names))
+        self.record(format!("taken {} {} {:?}", call.number, call.weight, call.names))
     }
     fn urgent(&self, call: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
-        self.note(format!("urgent {} {:?}", call.number, call.names))
+        self.record(format!("urgent {} {:?}", call.number, call.names))
     }
     fn finished(&self, number: u64, _: Timestamp) -> io::Result<()> {
-        self.note(format!("finished {number}"))
+        self.record(format!("finished {number}"))
     }
 }
 
 #[derive(Default)]
-struct Hears(Mutex<Vec<String>>);
+struct FailureLog(Mutex<Vec<String>>);
 
-impl Observer for Hears {
+impl Observer for FailureLog {
     fn pace_log_failed(&self, error: &io::Error) {
         self.0.lock().unwrap().push(error.to_string());
     }
@@ -213,22 +213,22 @@ impl Observer for Hears {
 
 const CHARGED: CallSpec = CallSpec { budgets: &[0], weight: 2, ..WRITE };
 
-fn lanes(log: impl PaceLog + 'static, hears: &Arc<Hears>) -> Lanes {
+fn lanes(log: impl PaceLog + 'static, failures: &Arc<FailureLog>) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
     builder.lane(0, LaneConfig::new(Quota::per_second(5)).credit(RttCredit::STRICT).in_flight(1));
     builder.budget(0, Quota::per_minute(8).into());
     builder.clock(ManualClock::new().into());
-    builder.observer(Arc::clone(hears) as _);
+    builder.observer(Arc::clone(failures) as _);
     builder.pace_log(Arc::new(log));
     builder.prior_usage(PriorUsage::UNKNOWN);
     builder.build(Limits::new()).unwrap()
 }
 
 #[test]
-fn each_call_is_noted_before_it_leaves_and_an_urgent_one_when_it_is_over() {
+fn each_call_is_recorded_before_it_leaves_and_an_urgent_one_when_it_has_ended() {
     within_reason(|| {
-        let (fake, hears) = (Fake::default(), Arc::new(Hears::default()));
-        let lanes = lanes(fake.clone(), &hears);
+        let (fake, failures) = (Fake::default(), Arc::new(FailureLog::default()));
+        let lanes = lanes(fake.clone(), &failures);
         let its = fake.clone();
         let seen = submit(&lanes, CHARGED, &options(), move || its.lines().len()).wait();
         assert_eq!(seen, Ok(2), "it was noted before");
@@ -246,44 +246,44 @@ fn each_call_is_noted_before_it_leaves_and_an_urgent_one_when_it_is_over() {
                 r#"urgent 1 ["test", "orders"]"#,
             ]
         );
-        // One that cannot be noted goes all the same, and it is told.
+        // A call that cannot be recorded still goes, and the failure is reported.
         fake.0.lock().unwrap().1 = true;
         assert_eq!(submit(&lanes, WRITE, &options(), || 7).wait(), Ok(7));
-        until(|| hears.0.lock().unwrap().len() == 2);
-        assert_eq!(*hears.0.lock().unwrap(), ["no room", "no room"]);
+        until(|| failures.0.lock().unwrap().len() == 2);
+        assert_eq!(*failures.0.lock().unwrap(), ["no room", "no room"]);
     });
 }
 
-/// It is killed while a call is under way; the next one begins with what was used, and holds still for what was
-/// before the file.
+/// A process is killed while a call is in flight. The next one begins with the recorded usage, and blocks for what
+/// was before the file.
 #[test]
 fn a_proxy_goes_on_where_one_that_was_killed_had_come() {
     within_reason(|| {
         let (_folder, path) = folder();
-        let hears = Arc::new(Hears::default());
+        let failures = Arc::new(FailureLog::default());
         let used = |lanes: &Lanes| {
             let status = lanes.status();
             (status.lanes[0].windows[0].used, status.budgets[0].windows[0].used)
         };
-        let first = lanes(PaceFile::open(&path).unwrap(), &hears);
+        let first = lanes(PaceFile::open(&path).unwrap(), &failures);
         let urgent = options().priority(Priority::URGENT);
         submit(&first, CHARGED, &urgent, || ()).wait().unwrap();
         let held = hold(&first, CallSpec { priority: 1, ..CHARGED });
         assert_eq!(used(&first), (4, 4));
-        // As if it were dead: what it wrote is there, and nobody has it open.
+        // As if the process were dead: what it wrote is there, and no process has it open.
         let copy = path.with_extension("copy");
         until(|| fs::read_to_string(&path).unwrap().lines().count() == 2);
         fs::copy(&path, &copy).unwrap();
-        let second = lanes(PaceFile::open(&copy).unwrap(), &hears);
+        let second = lanes(PaceFile::open(&copy).unwrap(), &failures);
         assert_eq!(used(&second), (2, 2), "an urgent call is noted when it is over");
         drop(held);
         first.shutdown(Shutdown::Drain(SECOND));
         drop(first);
-        let third = lanes(PaceFile::open(&path).unwrap(), &hears);
+        let third = lanes(PaceFile::open(&path).unwrap(), &failures);
         assert_eq!(used(&third), (4, 4));
         // Nothing is known of what was before the first.
         assert!(third.status().lanes[0].estimated_wait.unwrap() > SECOND);
-        assert_eq!(*hears.0.lock().unwrap(), [""; 0]);
+        assert_eq!(*failures.0.lock().unwrap(), [""; 0]);
     });
 }
 
@@ -292,16 +292,16 @@ fn a_file_that_cannot_be_written_to_any_more_says_so_to_the_next_process() {
     let (folder, path) = folder();
     let (file, _) = begin(&path, at(0));
     file.taken(&RecordedCall::new(0, 1, &["quote"]), at(1)).unwrap();
-    // It is long, and there is no room beside it: a folder is in the way of the new one.
+    // The file is above the compaction threshold, and cannot be compacted: a folder is in the way of the new one.
     fs::create_dir(folder.path().join("account.pace.new")).unwrap();
     let mut failed = 0;
     for number in 1..40_000 {
         failed += usize::from(file.taken(&RecordedCall::new(number, 1, &ORDER), at(2)).is_err());
     }
-    assert_eq!(failed, 1, "it is told once");
+    assert_eq!(failed, 1, "it is reported once");
     drop(file);
     fs::remove_dir(folder.path().join("account.pace.new")).unwrap();
-    // The next process does not believe it, even one that would know of nothing before.
+    // The next process does not trust it, even one that was told that nothing was used before.
     let file = PaceFile::open(&path).unwrap();
     let known = file.begin(at(9), &REMEMBER, PriorUsage::None).unwrap();
     assert_eq!(known, RecordedUsage { used: PaceSnapshot::at(at(9)), since: Some(at(9)) });

@@ -1,4 +1,4 @@
-//! What was used of the quotas, handed from one proxy to the next.
+//! The usage of the quotas, handed from one proxy to the next.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -23,7 +23,7 @@ use lanekeeper::{PaceSnapshot, PriorUsage};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::lanes::{WRITE, options, submit};
-use support::oracle::{Arrival, Count, over};
+use support::oracle::{Arrival, Count, count_excess};
 
 const MS: u64 = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ fn a_rebuilt_proxy_goes_on_where_the_old_one_stopped() {
         let lanes = builder.build(Limits::new()).unwrap();
         let status = lanes.status();
         let used = |windows: &[lanekeeper::lane::WindowStatus]| windows[0].used;
-        // The second of the burst before is not over; and the day counts on.
+        // The lane's window of a second has passed since the previous burst, and the day counts on.
         assert_eq!(used(&status.lanes[0].windows), if round == 1 { 0 } else { 3 });
         assert_eq!(used(&status.budgets[0].windows), 3 * (round - 1));
         clock.advance(SECOND);
@@ -66,18 +66,18 @@ fn a_rebuilt_proxy_goes_on_where_the_old_one_stopped() {
 }
 
 #[test]
-fn the_time_between_counts_and_a_wall_that_was_set_back_does_not() {
+fn the_time_between_counts_and_a_wall_clock_that_was_set_back_does_not() {
     let used_at = Timestamp::now();
     let left = |passed: i64| {
         let now = used_at.checked_add(SignedDuration::from_secs(passed)).unwrap();
         let wall = WallClockSample { moment: Moment::ORIGIN + 3600 * SECOND, timestamp: now };
-        let mut allowance = PacingState::new(wall);
-        allowance.add_lane(&Quota::unlimited(), RttCredit::STRICT).unwrap();
-        allowance.add_budget(&Quota::per_minute(400).into()).unwrap();
+        let mut pacing_state = PacingState::new(wall);
+        pacing_state.add_lane(&Quota::unlimited(), RttCredit::STRICT).unwrap();
+        pacing_state.add_budget(&Quota::per_minute(400).into()).unwrap();
         let state = PaceSnapshot::at(used_at).used("orders", 400, 10 * SECOND);
-        allowance.restore(&state, &["test"], &["orders"], wall);
+        pacing_state.restore(&state, &["test"], &["orders"], wall);
         let order = Cost { budgets: &[0], ..Cost::to_lane(0) };
-        match allowance.available_at(order, wall.moment) {
+        match pacing_state.available_at(order, wall.moment) {
             Ok(()) => Duration::ZERO,
             Err(NotYet::Until(free)) => free.since(wall.moment),
             Err(never) => panic!("{never}"),
@@ -98,7 +98,7 @@ fn what_another_process_used_is_not_counted_as_used_now() {
     assert!(free <= 50 * SECOND, "{free:?}");
 }
 
-/// It may have been written by hand.
+/// A snapshot may have been written by hand.
 #[test]
 fn no_number_in_a_state_breaks_a_proxy() {
     let most = u64::MAX;
@@ -136,23 +136,23 @@ fn a_name_that_the_proxy_does_not_have_is_refused() {
     assert!(error.to_string().ends_with("it has: test, orders"), "{error}");
 }
 
-/// What a process knows of those before it.
+/// What a process knows of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Memory {
-    /// Its predecessor ended in order, and handed its state over.
+enum PriorKnowledge {
+    /// Its predecessor ended in order, and handed over its snapshot.
     Kept,
-    /// Its predecessor noted each call in a file, and was killed.
+    /// Its predecessor recorded each call in a file, and was killed.
     #[cfg(feature = "journal")]
     Noted,
-    /// Nothing: it holds still for a window.
+    /// Nothing: it blocks for a window.
     None,
-    /// Nothing, and it does not care.
+    /// Nothing, and it does not block.
     Careless,
 }
 
-/// A process that is ended now and then, and started again at once or a little later; each has a clock of its own.
-/// Gives how many of its calls the broker has counted beyond the limit, and how many there were.
-fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, usize) {
+/// Runs a process that is ended now and then, and started again at once or a little later, each with a clock of its
+/// own. Returns how many of its calls the broker counted beyond the limit, and how many there were.
+fn run(memory: PriorKnowledge, limit: u32, length: u64, way: u64, seed: u64) -> (u64, usize) {
     let mut rng = Rng::with_seed(seed);
     let quota = Quota::new(limit, Duration::from_millis(length)).and(Quota::token_bucket(
         limit,
@@ -171,30 +171,30 @@ fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, us
         let began = now;
         let moment_at = |now: u64| Moment::ORIGIN + origin + Duration::from_nanos(now - began);
         let wall = |now: u64| WallClockSample { moment: moment_at(now), timestamp: wall_at(now) };
-        let mut allowance = PacingState::new(wall(now));
-        allowance.add_lane(&quota, RttCredit::STRICT).unwrap();
+        let mut pacing_state = PacingState::new(wall(now));
+        pacing_state.add_lane(&quota, RttCredit::STRICT).unwrap();
         if let Some(state) = &state {
-            allowance.restore(state, &["test"], &[], wall(now));
+            pacing_state.restore(state, &["test"], &[], wall(now));
         }
         #[cfg(feature = "journal")]
-        let file = (memory == Memory::Noted).then(|| {
+        let file = (memory == PriorKnowledge::Noted).then(|| {
             let file = PaceFile::open(folder.path().join("account.pace")).unwrap();
             let remember = [("test", Duration::from_millis(length))];
             let known = file.begin(wall_at(now), &remember, PriorUsage::UNKNOWN).unwrap();
-            allowance.restore(&known.used, &["test"], &[], wall(now));
+            pacing_state.restore(&known.used, &["test"], &[], wall(now));
             let ago = wall_at(now).duration_since(known.since.unwrap());
             let since = moment_at(now) - Duration::try_from(ago).unwrap();
-            allowance.block_until_forgotten(since, 60 * SECOND);
+            pacing_state.block_until_forgotten(since, 60 * SECOND);
             file
         });
-        if memory == Memory::None {
-            allowance.block_until_forgotten(moment_at(now), 60 * SECOND);
+        if memory == PriorKnowledge::None {
+            pacing_state.block_until_forgotten(moment_at(now), 60 * SECOND);
         }
         let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
         let mut permits: Vec<Option<Permit>> = Vec::new();
         let ends = now + rng.u64(..4 * length * MS + 2_000 * MS);
         while now < ends {
-            match allowance.take(Cost::to_lane(0), moment_at(now)) {
+            match pacing_state.take(Cost::to_lane(0), moment_at(now)) {
                 Ok(permit) => {
                     #[cfg(feature = "journal")]
                     if let Some(file) = &file {
@@ -211,18 +211,19 @@ fn run(memory: Memory, limit: u32, length: u64, way: u64, seed: u64) -> (u64, us
                 answers.peek().filter(|Reverse((at, _))| *at <= now)
             {
                 answers.pop();
-                allowance.finish(permits[call].take().unwrap(), moment_at(at));
+                pacing_state.finish(permits[call].take().unwrap(), moment_at(at));
                 #[cfg(feature = "journal")]
                 if let Some(file) = &file {
                     file.finished(call as u64, wall_at(at)).unwrap();
                 }
             }
         }
-        state = (memory == Memory::Kept).then(|| allowance.save(&["test"], &[], wall(now)));
+        state =
+            (memory == PriorKnowledge::Kept).then(|| pacing_state.save(&["test"], &[], wall(now)));
         now += rng.u64(..length * MS);
     }
     let count = Count::Log { limit: limit.into(), length: length * MS };
-    (over(&arrivals, count) as u64, arrivals.len())
+    (count_excess(&arrivals, count) as u64, arrivals.len())
 }
 
 proptest! {
@@ -232,28 +233,29 @@ proptest! {
     fn restarts_cost_nothing(
         limit in 1..=10_u32, length in 200..=3_000_u64, way in 0..=150_u64, seed in any::<u64>(),
     ) {
-        prop_assert_eq!(run(Memory::Kept, limit, length, way, seed).0, 0);
-        prop_assert_eq!(run(Memory::None, limit, length, way, seed).0, 0);
+        prop_assert_eq!(run(PriorKnowledge::Kept, limit, length, way, seed).0, 0);
+        prop_assert_eq!(run(PriorKnowledge::None, limit, length, way, seed).0, 0);
     }
 
     #[cfg(feature = "journal")]
     #[test]
-    fn a_process_that_is_killed_costs_nothing_to_the_next_if_it_noted_its_calls(
+    fn a_process_that_is_killed_costs_nothing_to_the_next_if_it_recorded_its_calls(
         limit in 1..=10_u32, length in 200..=3_000_u64, way in 0..=150_u64, seed in any::<u64>(),
     ) {
-        prop_assert_eq!(run(Memory::Noted, limit, length, way, seed).0, 0);
+        prop_assert_eq!(run(PriorKnowledge::Noted, limit, length, way, seed).0, 0);
     }
 }
 
 #[test]
-fn without_a_memory_restarts_go_over_the_quota() {
-    let (over, all) = run(Memory::Careless, 10, 1_000, 20, 7);
-    assert!(over > 5, "{over} of {all}");
+fn without_prior_usage_restarts_go_over_the_quota() {
+    let (excess, all) = run(PriorKnowledge::Careless, 10, 1_000, 20, 7);
+    assert!(excess > 5, "{excess} of {all}");
 }
 
-/// The window of a second is silent for one second and the way of the last call, for all but urgent calls.
+/// For a window of a second, all but urgent calls are blocked for one second and the time in transit of the last
+/// call.
 #[test]
-fn a_proxy_that_knows_nothing_holds_still_for_one_window() {
+fn a_proxy_that_knows_nothing_blocks_for_one_window() {
     let clock = ManualClock::new();
     let quota = Quota::per_second(2).and(Quota::per_day(50));
     let mut builder = builder(clock.clone(), quota, Quota::per_minute(4));
@@ -275,9 +277,9 @@ fn a_proxy_that_knows_nothing_holds_still_for_one_window() {
     order.wait().unwrap();
 }
 
-/// Only a clock that passes by itself and an account that others know have a past.
+/// Only a clock that advances in real time and an account that others share have prior usage.
 #[test]
-fn who_holds_still_by_itself() {
+fn a_proxy_with_unknown_prior_usage_blocks_by_default() {
     let waits = |builder: LanesBuilder, documented: Limits| {
         let lanes = builder.build(documented).unwrap();
         lanes.status().lanes[0].estimated_wait.unwrap() > Duration::ZERO
@@ -292,14 +294,14 @@ fn who_holds_still_by_itself() {
     assert!(waits(plain(Clock::system()), limits().shared_account()));
     assert!(!waits(plain(Clock::system()), limits()));
     assert!(!waits(plain(ManualClock::new().into()), limits().shared_account()));
-    let told = |past| {
+    let with_usage = |past| {
         let mut builder = plain(Clock::system());
         builder.prior_usage(past);
         builder
     };
-    assert!(!waits(told(PriorUsage::None), limits().shared_account()));
-    assert!(waits(told(PriorUsage::UNKNOWN), limits()));
-    // Limits that were set speak for an adapter that says nothing, and not against one that does.
+    assert!(!waits(with_usage(PriorUsage::None), limits().shared_account()));
+    assert!(waits(with_usage(PriorUsage::UNKNOWN), limits()));
+    // Explicit limits count for an adapter that documents nothing, not against one that does.
     let set = || {
         let mut builder = plain(Clock::system());
         builder.limits(limits().shared_account());

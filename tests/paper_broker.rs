@@ -23,7 +23,7 @@ fn x() -> Instrument {
     Instrument::new("NSE", "X")
 }
 
-/// A broker whose X costs `closes` in turn, a second each.
+/// Returns a broker whose X costs `closes` in turn, a second each.
 fn paper(closes: &[i64]) -> (PaperBroker, ManualClock) {
     let mut csv = "time,exchange,symbol,open,high,low,close,volume\n".to_owned();
     for (minute, close) in closes.iter().enumerate() {
@@ -74,7 +74,7 @@ fn a_market_order_fills_at_once_at_the_replayed_price() {
 }
 
 #[test]
-fn a_limit_order_fills_when_the_tape_crosses_it_however_late_one_looks() {
+fn a_limit_order_fills_when_the_replay_crosses_it_however_late_it_is_read() {
     let (paper, clock) = paper(&[10, 9, 7, 20]);
     let id = paper.place_order(&OrderRequest::limit(x(), Side::Buy, 1, 8)).unwrap();
     assert_eq!(paper.order(&id).unwrap().status, OrderStatus::Open);
@@ -132,7 +132,7 @@ fn a_stop_limit_waits_twice() {
 }
 
 #[test]
-fn a_stop_limit_fills_in_the_second_round_of_the_tape_after_a_long_silence() {
+fn a_stop_limit_fills_in_the_second_round_of_the_replay_after_a_long_silence() {
     // The trigger is met at the end of the first round, and the limit only far into the second.
     let (paper, clock) = paper(&[12, 10, 9]);
     clock.advance(SECOND);
@@ -236,7 +236,7 @@ fn an_order_without_funds_is_in_the_book_as_rejected() {
         order.status_message.as_deref(),
         Some("Insufficient funds. Required margin is 1010 but available margin is 1000.")
     );
-    // Resting orders hold money too, and give it back.
+    // Resting orders tie up money too, and release it.
     let id = paper.place_order(&OrderRequest::limit(x(), Side::Buy, 100, 9)).unwrap();
     let second = paper.place_order(&OrderRequest::market(x(), Side::Buy, 11)).unwrap();
     assert_eq!(paper.order(&second).unwrap().status, OrderStatus::Rejected);
@@ -312,7 +312,7 @@ fn ten_thousand_orders_do_not_wait_for_each_other() {
     let clock = ManualClock::new();
     let resting = OrderRequest::limit(x(), Side::Sell, 1, 500);
     let crossing = OrderRequest::limit(x(), Side::Sell, 1, 11);
-    // Short sales hold money, so this takes an account with more of it.
+    // Short sales tie up money, so this needs an account with more of it.
     let rich = PaperBroker::builder().cash(100_000_000).clock(clock.clone());
     let prices = Prices::from_csv(
         "time,exchange,symbol,open,high,low,close,volume\n\
@@ -322,7 +322,7 @@ fn ten_thousand_orders_do_not_wait_for_each_other() {
     let rich = rich.prices(prices.unwrap()).build().unwrap();
     for n in 0..10_000 {
         rich.place_order(if n % 2 == 0 { &resting } else { &crossing }).unwrap();
-        // With each a look at the clock, and every so often a move of the tape.
+        // Each placement reads the clock, and now and then the replay moves.
         clock.advance(Duration::from_micros(1));
     }
     clock.advance(SECOND * 3600);
@@ -372,7 +372,7 @@ fn a_zone_that_is_not_known_is_no_zone() {
         let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
         assert!(detail.local && detail.message.contains("09:00 would mean UTC"), "{error}");
     }
-    // Without a zone it is the broker's.
+    // A time without a zone is in the broker's.
     let one = nine.checked_add(1.minute()).unwrap();
     assert_eq!(candles(nine.into(), one.into()).unwrap().len(), 2);
     assert!(matches!(candles(one.into(), nine.into()), Err(BrokerError::Rejected(_))));

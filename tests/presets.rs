@@ -1,4 +1,4 @@
-//! What is documented of brokers: each figure on purpose, each with a source, and each a proxy.
+//! The documented limits of brokers: each figure on purpose, each with a source, and each a proxy.
 
 use lanekeeper::broker::lanes;
 use lanekeeper::presets;
@@ -63,7 +63,7 @@ fn every_figure_has_a_source() {
     }
 }
 
-/// At most this many calls in a second, over all lanes, where they share one limit.
+/// Where lanes share one limit, at most this many calls in a second over all of them.
 #[test]
 fn what_lanes_share_is_divided() {
     let alpaca = presets::alpaca();

@@ -26,7 +26,7 @@ impl From<LaneError> for Failure {
 /// An alias with one argument, as in `io::Result`.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// A quota that no test waits for.
+/// Returns a quota that no test waits for.
 fn ample() -> Quota {
     Quota::per_second(1000)
 }
@@ -38,7 +38,7 @@ pub mod forms {
     /// With all keys.
     #[lanekeeper::proxy]
     pub trait Forms: Send + Sync {
-        /// Gone, and its budget with it.
+        /// Compiled out, and its budget with it.
         #[cfg(not(test))]
         #[lane(general, write, budget = gone)]
         fn gone(&self) -> Result<NoSuchType>;
@@ -53,13 +53,13 @@ pub mod forms {
         fn pattern(&self, (left, right): (u8, u8)) -> Result<u8> {
             Ok(left + right)
         }
-        /// Gives the thread that it runs on; names that the generated code might want for itself.
+        /// Returns the thread that it runs on, with names that the generated code might use itself.
         #[lane(other, write, weight = 4_294_967_295, budget = orders)]
         fn r#where(&self, proxy: &str, of: u8) -> Result<ThreadId>;
-        /// Arguments that come and go.
+        /// Arguments with a `cfg`.
         #[lane(other, read)]
         fn conditional(&self, #[cfg(test)] here: &str, #[cfg(not(test))] no: u8) -> Result<String>;
-        /// Out of date, and still called.
+        /// Deprecated, and still called.
         #[deprecated(note = "on purpose")]
         #[lane(other, read)]
         fn old(&self) -> Result<u8>;
@@ -68,7 +68,7 @@ pub mod forms {
         fn direct(&self) -> u8 {
             1
         }
-        /// Not in a lane of its own.
+        /// Provided by the trait.
         fn provided(&self) -> Result<String> {
             self.lent("provided", None, &[])
         }
@@ -111,7 +111,7 @@ pub mod forms {
         let proxy = proxy();
         let (one, other): (Ticket<String, Failure>, Ticket<u8, Failure>);
         {
-            // Nothing is held that was lent.
+            // Nothing that was borrowed is still held.
             let text = String::from("rain");
             one = proxy.submit().lent(&text, Some(&text), &[1]);
             other = proxy.submit().written(7, &text);
@@ -161,7 +161,7 @@ pub mod forms {
     }
 
     #[test]
-    fn the_proxy_tells_and_ends_what_the_lanes_do() {
+    fn the_proxy_reports_and_ends_what_the_lanes_do() {
         let _: fn(&FormsProxy<Echo>) -> Status = FormsProxy::status;
         let _: fn(&FormsProxy<Echo>, Shutdown) -> ShutdownSummary = FormsProxy::shutdown;
     }
@@ -177,13 +177,13 @@ pub mod types {
     where
         Self: 'static,
     {
-        /// What is asked for.
+        /// The key of a call.
         type Key: Clone + Send + 'static;
-        /// What is answered.
+        /// The answer to a call.
         type Answer: Send + 'static;
-        /// What goes wrong.
+        /// The error of a call.
         type Error: From<LaneError> + Send + 'static;
-        /// Lent and given back.
+        /// Borrows the key, and returns it.
         #[lane(general, read)]
         fn call(
             &self,
@@ -198,7 +198,7 @@ pub mod types {
     where
         V: Send + 'static,
     {
-        /// Lent and given back.
+        /// Borrows the key, and returns the value.
         #[lane(general, write, retry = never)]
         fn put(&self, key: &T, value: V) -> Result<[V; N]>;
     }
@@ -209,7 +209,7 @@ pub mod types {
     where
         K: ToOwned<Owned: Send> + ?Sized + 'static,
     {
-        /// Lent.
+        /// Borrows the key.
         #[lane(general, read)]
         fn get(&self, key: &K) -> Result<usize>;
     }
@@ -271,7 +271,7 @@ pub mod written_by_a_macro {
 
     macro_rules! make {
         ($name:ident, $lane:ident, $budget:ident, $priority:literal, $answer:ident) => {
-            /// Made elsewhere.
+            /// Defined by the macro.
             #[lanekeeper::proxy]
             pub trait $name: Send + Sync {
                 /// A call.

@@ -1,5 +1,4 @@
-//! Compile errors are part of the interface: each points at what the user wrote and says what to
-//! do about it.
+//! Compile errors are part of the interface: each points at the user's code and suggests a fix.
 //!
 //! After a change of wording, `TRYBUILD=overwrite cargo test --test proxy_ui` writes the `.stderr`
 //! files anew. Read them before you commit them. The wording of rustc's own errors changes with

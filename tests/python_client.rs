@@ -1,7 +1,7 @@
-//! The official Python client, unmodified, against the exchange.
+//! The official Python client, unmodified, against the simulator.
 //!
-//! Needs a Python with `tests/python/requirements.txt`: `LANEKEEPER_PYTHON`, or `python3`. Without
-//! one the test is skipped, unless `CI=true` says that it must run.
+//! Needs a Python with `tests/python/requirements.txt`: `LANEKEEPER_PYTHON`, or `python3`. Without one the test is
+//! skipped, unless `CI=true` requires it.
 
 use std::process::Command;
 
@@ -24,7 +24,7 @@ fn python() -> Result<String, String> {
 }
 
 #[test]
-fn the_official_python_client_trades_on_the_exchange() {
+fn the_official_python_client_trades_on_the_simulator() {
     let python = match python() {
         Ok(python) => python,
         Err(why) => {

@@ -1,5 +1,5 @@
-//! Lanes that share budgets, in virtual time: every kind of window, weights, reserves, and changes
-//! of the quotas while calls are on their way.
+//! Lanes that share budgets, in virtual time: every kind of window, weights, reserves, and changes of the quotas
+//! while calls are in flight.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests may panic as tests do.
 mod support;
@@ -18,7 +18,7 @@ use lanekeeper::quota::{
 use proptest::prelude::*;
 use support::cases::cases;
 use support::latency::Latency;
-use support::oracle::{Arrival, Count, over};
+use support::oracle::{Arrival, Count, count_excess};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -27,15 +27,14 @@ const fn ms(millis: u64) -> Duration {
 const INDIA: i32 = 19_800;
 const DAY: u64 = 86_400_000_000_000;
 const NO_BUDGETS: &[usize] = &[];
-/// What a call may be charged to. One names a budget twice.
+/// The budgets that a call may cost. One entry names a budget twice.
 const BUDGETS: [&[usize]; 5] = [NO_BUDGETS, &[0], &[1], &[0, 1], &[1, 0, 1]];
 
 fn india() -> TimeZone {
     TimeZone::fixed(Offset::from_seconds(INDIA).unwrap())
 }
 
-/// One window of any kind. None allows fewer than four, so that there is room for a reserve and
-/// for weights.
+/// One window of any kind. None allows fewer than four calls, so that there is room for a reserve and for weights.
 fn windows() -> impl Strategy<Value = Quota> {
     let length = prop_oneof![50..=2_000_u64, 2_000..=30_000_u64];
     (4..=30_u32, length, 0..8, 4..=20_u32).prop_map(|(limit, length, kind, burst)| match kind {
@@ -67,7 +66,7 @@ fn paths() -> impl Strategy<Value = Latency> {
 struct Plan {
     lanes: Vec<(Quota, Latency)>,
     budgets: Vec<(Quota, u32)>,
-    /// Where the clock on the wall stands at the start, before or after midnight in India.
+    /// What the wall clock shows at the start, before or after midnight in India.
     before_midnight: i64,
     /// By how many milliseconds the broker's clock is ahead.
     skew: i64,
@@ -88,12 +87,12 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// A call that went out: when the broker counted it, for what, and how many slots of hung calls it took.
+/// A call that was sent: when the broker counted it, its cost, and how many slots of hung calls it took.
 type Sent = (u64, Cost, u64);
 
 struct Run {
     plan: Plan,
-    allowance: PacingState,
+    pacing_state: PacingState,
     rng: Rng,
     wall: WallClockSample,
     now: u64,
@@ -108,17 +107,17 @@ impl Run {
         let midnight = 1_767_205_800_000_i64; // 2026-01-01 00:00 in India
         let timestamp = Timestamp::from_millisecond(midnight - plan.before_midnight).unwrap();
         let wall = WallClockSample { moment: Moment::ORIGIN, timestamp };
-        let mut allowance = PacingState::new(wall);
+        let mut pacing_state = PacingState::new(wall);
         for (quota, _) in &plan.lanes {
-            allowance.add_lane(quota, credit).unwrap();
+            pacing_state.add_lane(quota, credit).unwrap();
         }
         for (quota, reserve) in &plan.budgets {
-            allowance.add_budget(&Budget::new(quota.clone()).reserve(*reserve)).unwrap();
+            pacing_state.add_budget(&Budget::new(quota.clone()).reserve(*reserve)).unwrap();
         }
         let rng = Rng::with_seed(plan.seed);
         Self {
             plan,
-            allowance,
+            pacing_state,
             rng,
             wall,
             now: 0,
@@ -142,7 +141,7 @@ impl Run {
         }
     }
 
-    /// Calls for `length` of virtual time, 500 at most: the oracle is naive.
+    /// Makes calls for `length` of virtual time, 500 at most: the oracle is naive.
     fn go(&mut self, length: Duration, changes: bool) -> Result<(), TestCaseError> {
         let end = length.as_nanos() as u64;
         let mut idle = 0;
@@ -150,13 +149,13 @@ impl Run {
             if changes && self.rng.u8(..20) == 0 {
                 self.change()?;
             }
-            let charge = self.any_charge();
+            let cost = self.any_charge();
             let mut next = None;
-            match self.allowance.clone().take(charge, self.moment()) {
-                Ok(_) if self.answers.len() < 64 => self.send(charge),
+            match self.pacing_state.clone().take(cost, self.moment()) {
+                Ok(_) if self.answers.len() < 64 => self.send(cost),
                 Ok(_) => {}
                 Err(refused) => {
-                    self.check_refusal(charge, refused)?;
+                    self.check_refusal(cost, refused)?;
                     if let NotYet::Until(moment) = refused {
                         next = Some(moment.as_nanos());
                     }
@@ -176,17 +175,17 @@ impl Run {
         Ok(())
     }
 
-    fn send(&mut self, charge: Cost) {
-        prop_assert_ok(self.allowance.available_at(charge, self.moment()));
-        let permit = self.allowance.take(charge, self.moment()).unwrap();
+    fn send(&mut self, cost: Cost) {
+        prop_assert_ok(self.pacing_state.available_at(cost, self.moment()));
+        let permit = self.pacing_state.take(cost, self.moment()).unwrap();
         if self.rng.u8(..20) == 0 {
-            self.allowance.give_back(permit);
+            self.pacing_state.give_back(permit);
             return;
         }
-        let path = self.plan.lanes[charge.lane].1;
+        let path = self.plan.lanes[cost.lane].1;
         let arrival = self.now + path.draw(self.now, &mut self.rng);
         let answer = arrival + path.draw(arrival, &mut self.rng);
-        self.sent.push((arrival, charge, permit.borrowed()));
+        self.sent.push((arrival, cost, permit.borrowed()));
         self.answers.push(Reverse((answer, self.permits.len())));
         self.permits.push(Some(permit));
     }
@@ -199,25 +198,25 @@ impl Run {
             self.answers.pop();
             let permit = self.permits[call].take().unwrap();
             let lane = permit.cost().lane;
-            // An unmeasured call may have been counted all the same.
+            // A call without a recorded answer may still have been counted.
             if self.rng.u8(..20) == 0 {
-                self.allowance.finish_unsent(permit, self.moment());
+                self.pacing_state.finish_unsent(permit, self.moment());
             } else {
-                self.allowance.finish(permit, self.moment());
+                self.pacing_state.finish(permit, self.moment());
             }
-            let sure = 2 * self.plan.lanes[lane].1.least();
-            self.assumption_held &= self.allowance.credit(lane).as_nanos() as u64 <= sure;
+            let sure = 2 * self.plan.lanes[lane].1.min();
+            self.assumption_held &= self.pacing_state.credit(lane).as_nanos() as u64 <= sure;
         }
     }
 
-    /// A refusal changes nothing, and is right to the nanosecond.
-    fn check_refusal(&mut self, charge: Cost, refused: NotYet) -> Result<(), TestCaseError> {
+    /// Checks that a refusal changes nothing, and is right to the nanosecond.
+    fn check_refusal(&mut self, cost: Cost, refused: NotYet) -> Result<(), TestCaseError> {
         let now = self.moment();
         let before = self.uses();
-        prop_assert_eq!(self.allowance.take(charge, now), Err(refused));
-        prop_assert_eq!(self.allowance.available_at(charge, now), Err(refused));
+        prop_assert_eq!(self.pacing_state.take(cost, now), Err(refused));
+        prop_assert_eq!(self.pacing_state.available_at(cost, now), Err(refused));
         prop_assert_eq!(self.uses(), before);
-        let take = |at: Moment| self.allowance.clone().take(charge, at).map(drop);
+        let take = |at: Moment| self.pacing_state.clone().take(cost, at).map(drop);
         match refused {
             NotYet::Until(moment) => {
                 prop_assert!(moment > now);
@@ -233,20 +232,20 @@ impl Run {
                 prop_assert_eq!(take(later), Err(NotYet::InFlight));
             }
             NotYet::Never => {
-                // The windows of the lane and then of the budgets, as they are at the moment.
-                let most = |window: &Window| match window.kind {
+                // The present windows of the lane and then of the budgets.
+                let max_of = |window: &Window| match window.kind {
                     WindowKind::TokenBucket { burst } => burst,
                     _ => window.limit,
                 };
-                let of_lane = self.allowance.lane_use(charge.lane, now);
-                let mut least = of_lane.iter().map(|one| most(&one.window)).min().unwrap();
-                for &budget in charge.budgets {
-                    let kept = if charge.urgent { 0 } else { self.plan.budgets[budget].1 };
-                    let used = self.allowance.budget_use(budget, now);
-                    let here = used.iter().map(|one| most(&one.window) - kept).min().unwrap();
-                    least = least.min(here);
+                let of_lane = self.pacing_state.lane_use(cost.lane, now);
+                let mut min_limit = of_lane.iter().map(|one| max_of(&one.window)).min().unwrap();
+                for &budget in cost.budgets {
+                    let kept = if cost.urgent { 0 } else { self.plan.budgets[budget].1 };
+                    let used = self.pacing_state.budget_use(budget, now);
+                    let here = used.iter().map(|one| max_of(&one.window) - kept).min().unwrap();
+                    min_limit = min_limit.min(here);
                 }
-                prop_assert!(charge.weight > least);
+                prop_assert!(cost.weight > min_limit);
             }
         }
         Ok(())
@@ -255,12 +254,12 @@ impl Run {
     fn uses(&mut self) -> Vec<Vec<lanekeeper::quota::WindowUse>> {
         let now = self.moment();
         let lanes = 0..self.plan.lanes.len();
-        let lanes: Vec<_> = lanes.map(|lane| self.allowance.lane_use(lane, now)).collect();
-        let budgets = (0..2).map(|budget| self.allowance.budget_use(budget, now));
+        let lanes: Vec<_> = lanes.map(|lane| self.pacing_state.lane_use(lane, now)).collect();
+        let budgets = (0..2).map(|budget| self.pacing_state.budget_use(budget, now));
         lanes.into_iter().chain(budgets).collect()
     }
 
-    /// Narrows a quota, adds a window to it, or puts it back; never above what the plan says.
+    /// Narrows a quota, adds a window to it, or restores it, but never above the plan.
     fn change(&mut self) -> Result<(), TestCaseError> {
         let now = self.moment();
         let before = self.uses();
@@ -274,12 +273,12 @@ impl Run {
             _ => Quota::unlimited(),
         };
         let of_budget_now = Budget::new(extra.clone().and(of_budget.0.clone()));
-        self.allowance.set_lane(lane, &of_lane.clone().and(extra), now).unwrap();
-        self.allowance.set_budget(budget, &of_budget_now.reserve(of_budget.1), now).unwrap();
+        self.pacing_state.set_lane(lane, &of_lane.clone().and(extra), now).unwrap();
+        self.pacing_state.set_budget(budget, &of_budget_now.reserve(of_budget.1), now).unwrap();
         if self.rng.bool() {
-            self.allowance.set_lane(lane, of_lane, now).unwrap();
+            self.pacing_state.set_lane(lane, of_lane, now).unwrap();
             let whole = Budget::new(of_budget.0.clone()).reserve(of_budget.1);
-            self.allowance.set_budget(budget, &whole, now).unwrap();
+            self.pacing_state.set_budget(budget, &whole, now).unwrap();
         }
         // The windows that stayed have the same counts.
         let after = self.uses();
@@ -291,27 +290,27 @@ impl Run {
         Ok(())
     }
 
-    /// How often the broker would have said no, but for urgent calls that took the slots of hung ones: those
-    /// know that they may be one too many.
+    /// Returns how often the broker would have refused, without urgent calls that took the slots of hung ones: those
+    /// may be one too many.
     fn refusals(&self) -> usize {
         let all = |counts: &dyn Fn(&Cost) -> bool| -> Vec<Arrival> {
             let is_counted = |sent: &&Sent| counts(&sent.1) && sent.2 == 0;
             let counted = self.sent.iter().filter(is_counted);
-            counted.map(|(at, charge, _)| (*at, u64::from(charge.weight.max(1)))).collect()
+            counted.map(|(at, cost, _)| (*at, u64::from(cost.weight.max(1)))).collect()
         };
         let mut wrong = 0;
         for (lane, (quota, _)) in self.plan.lanes.iter().enumerate() {
-            wrong += self.over(&all(&|charge| charge.lane == lane), quota, 0);
+            wrong += self.count_excess(&all(&|cost| cost.lane == lane), quota, 0);
         }
         for (budget, (quota, reserve)) in self.plan.budgets.iter().enumerate() {
-            wrong += self.over(&all(&|charge| charge.budgets.contains(&budget)), quota, 0);
-            let modest = |charge: &Cost| charge.budgets.contains(&budget) && !charge.urgent;
-            wrong += self.over(&all(&modest), quota, (*reserve).into());
+            wrong += self.count_excess(&all(&|cost| cost.budgets.contains(&budget)), quota, 0);
+            let modest = |cost: &Cost| cost.budgets.contains(&budget) && !cost.urgent;
+            wrong += self.count_excess(&all(&modest), quota, (*reserve).into());
         }
         wrong
     }
 
-    fn over(&self, arrivals: &[Arrival], quota: &Quota, reserve: u64) -> usize {
+    fn count_excess(&self, arrivals: &[Arrival], quota: &Quota, reserve: u64) -> usize {
         let wall = self.wall.timestamp.as_nanosecond();
         let one = |window: &Window| {
             let (limit, length) = (u64::from(window.limit), window.length.as_nanos() as u64);
@@ -329,7 +328,7 @@ impl Run {
                 }
                 other => panic!("no oracle for {other:?}"),
             };
-            over(arrivals, count)
+            count_excess(arrivals, count)
         };
         quota.windows().iter().map(one).sum()
     }
@@ -368,13 +367,13 @@ proptest! {
     }
 }
 
-/// A lane that is always busy: how far off are the estimates?
+/// Returns by how much the estimates of a lane that is always busy are wrong.
 fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut allowance = PacingState::new(wall);
-    allowance.add_lane(quota, RttCredit::default()).unwrap();
-    allowance.add_budget(&quota.clone().into()).unwrap();
-    let charge = Cost { lane: 0, budgets: &[0], weight, urgent: false };
+    let mut pacing_state = PacingState::new(wall);
+    pacing_state.add_lane(quota, RttCredit::default()).unwrap();
+    pacing_state.add_budget(&quota.clone().into()).unwrap();
+    let cost = Cost { lane: 0, budgets: &[0], weight, urgent: false };
     let path = Latency::Exponential { base: ms(base) / 2, jitter: ms(jitter) / 2, late: 0.0 };
     let mut rng = Rng::with_seed(11);
     let mut answers: BinaryHeap<Reverse<u64>> = BinaryHeap::new();
@@ -383,12 +382,12 @@ fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
     let mut asked: Vec<(u64, u64, u64)> = Vec::new();
     let mut worst: f64 = 0.0;
     while gone < 6_000 {
-        match allowance.take(charge, Moment::from_nanos(now)) {
+        match pacing_state.take(cost, Moment::from_nanos(now)) {
             Ok(permit) => {
-                for (due, at, said) in &asked {
+                for (due, at, estimate) in &asked {
                     if *due == gone {
-                        let (real, said) = ((now - at) as f64, (*said - at) as f64);
-                        worst = worst.max((said - real).abs() / real);
+                        let (real, estimate) = ((now - at) as f64, (*estimate - at) as f64);
+                        worst = worst.max((estimate - real).abs() / real);
                     }
                 }
                 asked.retain(|(due, ..)| *due != gone);
@@ -405,8 +404,9 @@ fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
                 if gone > 1_000 && gone < 5_000 && rng.u8(..4) == 0 {
                     let ahead = rng.u64(60..400);
                     let weight = ahead * u64::from(weight);
-                    let said = allowance.estimate(charge, weight, Moment::from_nanos(now)).unwrap();
-                    asked.push((gone + ahead, now, said.as_nanos()));
+                    let estimate =
+                        pacing_state.estimate(cost, weight, Moment::from_nanos(now)).unwrap();
+                    asked.push((gone + ahead, now, estimate.as_nanos()));
                 }
                 let answer = answers.peek().map(|Reverse(at)| *at);
                 let slot = match refused {
@@ -416,7 +416,7 @@ fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
                 now = answer.into_iter().chain(slot).min().unwrap();
                 while answers.peek().is_some_and(|Reverse(at)| *at <= now) {
                     let Reverse(at) = answers.pop().unwrap();
-                    allowance.finish(flying.remove(&at).unwrap(), Moment::from_nanos(now));
+                    pacing_state.finish(flying.remove(&at).unwrap(), Moment::from_nanos(now));
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Promises 1 and 2 in virtual time: never over the quota where the broker counts, and as much of
-//! it as a safe client can use.
+//! Promises 1 and 2 in virtual time: never over the quota where the broker counts, and as much of it as a safe
+//! client can use.
 
 mod support;
 
@@ -39,7 +39,7 @@ fn paths() -> impl Strategy<Value = Latency> {
     )
 }
 
-/// What the broker would have refused, however it counts.
+/// Returns how many calls the broker would have refused, for any way of counting.
 fn refusals(arrivals: &[u64], quota: &Quota, phase: u64) -> usize {
     let mut most = 0;
     for window in quota.windows() {
@@ -61,8 +61,8 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let seen = saturate(&quota, RttCredit::STRICT, path, in_flight, ms(120_000), seed);
-        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+        let stats = saturate(&quota, RttCredit::STRICT, path, in_flight, ms(120_000), seed);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }
 
     #[test]
@@ -71,9 +71,9 @@ proptest! {
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
         let credit = RttCredit::default();
-        let seen = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
-        prop_assume!(seen.assumption_held);
-        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+        let stats = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
+        prop_assume!(stats.assumption_held);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }
 
     #[test]
@@ -81,9 +81,9 @@ proptest! {
         quota in quotas(), path in paths(), in_flight in 1..=64_usize, percent in 1..=100_u8,
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
-        let seen = saturate(&quota, RttCredit::percent(percent), path, in_flight, ms(120_000), seed);
-        prop_assume!(seen.assumption_held);
-        prop_assert_eq!(refusals(&seen.arrivals, &quota, phase.into()), 0);
+        let stats = saturate(&quota, RttCredit::percent(percent), path, in_flight, ms(120_000), seed);
+        prop_assume!(stats.assumption_held);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }
 }
 
@@ -101,16 +101,16 @@ fn the_credit_uses_98_percent_of_what_a_safe_client_can() {
     for (base, jitter, late) in ROWS {
         let path = row(base, jitter, late);
         let quota = Quota::per_second(10);
-        let seen = saturate(&quota, RttCredit::default(), path, 16, LENGTH, 7);
-        let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
-        let bound = 1.0 / (1.0 + (seen.mean() - ms(base)).as_secs_f64());
+        let stats = saturate(&quota, RttCredit::default(), path, 16, LENGTH, 7);
+        let used = stats.used(10, WINDOW, Duration::ZERO, LENGTH);
+        let bound = 1.0 / (1.0 + (stats.mean() - ms(base)).as_secs_f64());
         println!(
             "{base} ms, {jitter} ms, credit: {:.1} % used, {:.1} % of the bound",
             100.0 * used,
             100.0 * used / bound
         );
         assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
-        assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
+        assert_eq!(refusals(&stats.arrivals, &quota, 0), 0);
     }
 }
 
@@ -119,21 +119,21 @@ fn the_strict_setting_uses_98_percent_of_its_bound() {
     for (base, jitter, late) in ROWS {
         let path = row(base, jitter, late);
         let quota = Quota::per_second(10);
-        let seen = saturate(&quota, RttCredit::STRICT, path, 16, LENGTH, 7);
-        let used = seen.used(10, WINDOW, Duration::ZERO, LENGTH);
-        let bound = 1.0 / (1.0 + seen.mean().as_secs_f64());
+        let stats = saturate(&quota, RttCredit::STRICT, path, 16, LENGTH, 7);
+        let used = stats.used(10, WINDOW, Duration::ZERO, LENGTH);
+        let bound = 1.0 / (1.0 + stats.mean().as_secs_f64());
         println!(
             "{base} ms, {jitter} ms, strict: {:.1} % used, {:.1} % of the bound",
             100.0 * used,
             100.0 * used / bound
         );
         assert!(used >= 0.98 * bound, "{base} ms: used {used}, bound {bound}");
-        assert_eq!(refusals(&seen.arrivals, &quota, 0), 0);
+        assert_eq!(refusals(&stats.arrivals, &quota, 0), 0);
     }
 }
 
-/// A bot that asks now and then pays for a new connection each time, and so learns nothing of how
-/// short the way can be. Its first busy minute must not pay for that.
+/// A bot that calls rarely opens a new connection each time, and so learns nothing of the minimum round trip. Its
+/// first busy minute must not exceed the quota for that.
 #[test]
 fn a_burst_after_quiet_hours_is_not_let_out_early() {
     let (cold, warm) = (ms(300), ms(50));
@@ -145,7 +145,7 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
         pacer.finish(permit, now + cold);
         now = now + ms(20_000);
     }
-    // Ten on new connections, counted just before their answers, and ten on those that are open.
+    // Ten on new connections, counted just before their answers, and ten on the open ones.
     let burst: Vec<_> = (0..10).map(|_| pacer.take(now).unwrap()).collect();
     let counted = now + cold - warm / 2;
     burst.into_iter().for_each(|permit| pacer.finish(permit, now + cold));
@@ -155,10 +155,10 @@ fn a_burst_after_quiet_hours_is_not_let_out_early() {
     assert!(again + warm / 2 >= counted + ms(1_000), "{:?} early", counted.since(again));
 }
 
-/// A call that was lost, or never left, leaves no open connection behind: the next one that pays for
-/// a new one is no evidence of how short the way can be.
+/// A call that was lost, or never left, leaves no open connection behind. So the next one that opens a connection
+/// is no evidence of the minimum round trip.
 #[test]
-fn calls_without_an_answer_leave_no_path_in_use() {
+fn calls_without_an_answer_leave_no_warm_connection() {
     for never_left in [true, false] {
         let mut pacer = Pacer::new(&Quota::per_second(10), RttCredit::default()).unwrap();
         let mut now = Moment::ORIGIN;
@@ -179,12 +179,12 @@ fn calls_without_an_answer_leave_no_path_in_use() {
     }
 }
 
-/// The check can fail: the same model, with slots stamped at sending.
+/// Shows that the check can fail: the same model, with slots stamped at sending.
 #[test]
 fn stamping_at_sending_is_over_the_quota() {
     let path = row(50, 20, 0.01);
     let mut rng = fastrand::Rng::with_seed(7);
-    // At full load, a log of sending times lets a burst of ten out each second.
+    // At full load, a log of sending times releases a burst of ten each second.
     let arrivals: Vec<u64> = (0..6_000_u64)
         .map(|call| {
             let sent = call / 10 * 1_000_000_000;

@@ -46,8 +46,8 @@ proptest! {
     ) {
         let clock = ManualClock::auto_advancing();
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let mut within = MockBroker::new();
-        within.expect_quotes().returning({
+        let mut inner = MockBroker::new();
+        inner.expect_quotes().returning({
             let (clock, calls) = (clock.clone(), Arc::clone(&calls));
             let rng = Mutex::new(fastrand::Rng::with_seed(seed));
             move |instruments| {
@@ -57,12 +57,12 @@ proptest! {
             }
         });
         let once_a_second = LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT);
-        let broker = BrokerProxy::builder(within)
+        let broker = BrokerProxy::builder(inner)
             .limits(limits())
             .quote(once_a_second)
             .clock(clock.clone())
             .quote_ttl(Duration::from_millis(ttl))
-            // The threads move time for one another, by as much as the machine lets them.
+            // The threads advance time for one another, by as much as the machine's speed allows.
             .configure(|cache| cache.max_age = Some(Duration::MAX))
             .build()
             .unwrap();
@@ -90,9 +90,9 @@ proptest! {
 
 #[test]
 fn quote_ltp_and_ohlc_share_one_entry() {
-    let mut within = MockBroker::new();
-    within.expect_quotes().times(1).returning(|instruments| Ok(answer(instruments)));
-    let broker = QuoteCache::builder(within).clock(ManualClock::new()).build();
+    let mut inner = MockBroker::new();
+    inner.expect_quotes().times(1).returning(|instruments| Ok(answer(instruments)));
+    let broker = QuoteCache::builder(inner).clock(ManualClock::new()).build();
     let infy = Instrument::new("NSE", "INFY");
     assert_eq!(broker.ltp(&infy).unwrap(), Decimal::from(1500));
     assert_eq!(broker.quote(&infy).unwrap().last_price, Decimal::from(1500));
@@ -105,10 +105,10 @@ fn quote_ltp_and_ohlc_share_one_entry() {
 fn an_instrument_without_data_is_an_error_alone_and_absent_among_others() {
     let infy = Instrument::new("NSE", "INFY");
     let ghost = Instrument::new("NSE", "GHOST");
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let known = infy.clone();
-    within.expect_quotes().returning(move |_| Ok(answer(std::slice::from_ref(&known))));
-    let broker = QuoteCache::builder(within).clock(ManualClock::new()).build();
+    inner.expect_quotes().returning(move |_| Ok(answer(std::slice::from_ref(&known))));
+    let broker = QuoteCache::builder(inner).clock(ManualClock::new()).build();
     let both = broker.quotes(&[infy.clone(), ghost.clone()]).unwrap();
     assert!(both.contains_key(&infy) && !both.contains_key(&ghost));
     assert_eq!(broker.ltp(&ghost), Err(BrokerError::NoQuote { instrument: ghost }));
@@ -116,31 +116,31 @@ fn an_instrument_without_data_is_an_error_alone_and_absent_among_others() {
 
 #[test]
 fn a_failed_fetch_reaches_the_strategy_as_it_was() {
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let error = BrokerError::Transient(ErrorDetail::new("no line").status(502));
-    let told = error.clone();
-    within.expect_quotes().returning(move |_| Err(told.clone()));
-    let broker = QuoteCache::new(within);
+    let fetch_error = error.clone();
+    inner.expect_quotes().returning(move |_| Err(fetch_error.clone()));
+    let broker = QuoteCache::new(inner);
     assert_eq!(broker.ltp(&Instrument::new("NSE", "INFY")), Err(error));
 }
 
-/// Instruments by number.
+/// Returns the instrument of this number.
 fn instrument(number: usize) -> Instrument {
     Instrument::new("NSE", format!("S{number}"))
 }
 
 type Stack = QuoteCache<BrokerProxy<MockBroker>>;
 
-/// A stack in virtual time, and the instruments of each call that reached the broker.
+/// Returns a stack in virtual time, and the instruments of each call that reached the broker.
 fn stack(clock: &ManualClock) -> (Stack, Arc<Mutex<Vec<usize>>>) {
     let calls: Arc<Mutex<Vec<usize>>> = Arc::default();
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let log = Arc::clone(&calls);
-    within.expect_quotes().returning(move |instruments| {
+    inner.expect_quotes().returning(move |instruments| {
         log.lock().unwrap().push(instruments.len());
         Ok(answer(instruments))
     });
-    let broker = BrokerProxy::builder(within).limits(limits()).clock(clock.clone());
+    let broker = BrokerProxy::builder(inner).limits(limits()).clock(clock.clone());
     (broker.quote_ttl(Duration::from_secs(5)).build().unwrap(), calls)
 }
 
@@ -159,7 +159,7 @@ fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
         for number in 0..200 {
             let broker = &broker;
             scope.spawn(move || broker.ltp(&instrument(number)).unwrap());
-            // The first call waits in its lane before anybody else asks.
+            // The first call waits in its lane before any other thread asks.
             until(|| lane.queued() == 1);
         }
         until(|| broker.stats().misses == 200);
@@ -169,7 +169,7 @@ fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
 }
 
 #[test]
-fn a_quote_says_when_it_was_fetched_and_whether_it_came_from_memory() {
+fn a_quote_says_when_it_was_fetched_and_whether_it_was_cached() {
     let clock = ManualClock::auto_advancing();
     let (broker, _) = stack(&clock);
     let first = broker.quote(&instrument(1)).unwrap();
@@ -189,15 +189,15 @@ fn a_quote_says_when_it_was_fetched_and_whether_it_came_from_memory() {
 #[test]
 fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
     let clock = ManualClock::auto_advancing();
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let slow = clock.clone();
-    within.expect_quotes().returning(move |instruments| {
+    inner.expect_quotes().returning(move |instruments| {
         slow.advance(Duration::from_secs(1));
         Ok(answer(instruments))
     });
-    let broker = QuoteCache::builder(within).clock(clock).build();
+    let broker = QuoteCache::builder(inner).clock(clock).build();
     let [first, second] = [1, 2].map(|number| broker.quote(&instrument(number)).unwrap());
-    // A clock that is moved by hand began with the year 2026, a second before it was made.
+    // A manual clock began with the year 2026, a second before the call was made.
     assert_eq!(first.fetched_at.unwrap().to_string(), "2026-01-01T00:00:01Z");
     assert_eq!(second.fetched_at.unwrap().to_string(), "2026-01-01T00:00:02Z");
 }
@@ -220,24 +220,24 @@ fn a_caller_says_how_old_a_quote_may_be() {
 }
 
 #[test]
-fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
+fn a_caller_leaves_at_its_deadline_and_its_error_says_whether_it_was_sent() {
     let clock = ManualClock::new();
     let (began, hangs) = (Arc::new(AtomicUsize::new(0)), mpsc::channel::<()>());
     let (let_go, held) = (hangs.0, Mutex::new(hangs.1));
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let begun = Arc::clone(&began);
-    within.expect_quotes().returning(move |instruments| {
+    inner.expect_quotes().returning(move |instruments| {
         begun.fetch_add(1, Ordering::SeqCst);
         let _ = held.lock().unwrap().recv();
         Ok(answer(instruments))
     });
-    // Time stands still in this test, so no call may have to wait for a permit.
+    // Time does not advance in this test, so no call may have to wait for a permit.
     let unlimited = limits().lane("quote", Quota::unlimited());
-    let broker = BrokerProxy::builder(within).limits(unlimited).clock(clock.clone());
+    let broker = BrokerProxy::builder(inner).limits(unlimited).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(5)).build().unwrap();
     let hurried = broker.with(CallOptions::new().deadline(Duration::from_secs(1)));
     let lane = broker.inner().quote_lane();
-    let told = |in_time: &dyn Fn() -> bool| {
+    let fetch_error = |in_time: &dyn Fn() -> bool| {
         thread::scope(|scope| {
             let asks = scope.spawn(|| hurried.ltp(&instrument(1)).unwrap_err());
             until(in_time);
@@ -246,13 +246,13 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
         })
     };
     lane.pause();
-    let error = told(&|| lane.queued() == 1);
+    let error = fetch_error(&|| lane.queued() == 1);
     assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
     lane.resume();
-    let error = told(&|| began.load(Ordering::SeqCst) == 1);
+    let error = fetch_error(&|| began.load(Ordering::SeqCst) == 1);
     assert!(matches!(error, BrokerError::Transient(_)), "{error}");
     drop(let_go);
-    // It was of use all the same.
+    // Its answer was still stored.
     until(|| broker.stats().entries == 1);
     assert!(broker.quote(&instrument(1)).unwrap().cached);
 }
@@ -261,16 +261,16 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
 fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
     let clock = ManualClock::auto_advancing();
     let calls = Arc::new(AtomicUsize::new(0));
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let counted = Arc::clone(&calls);
-    within.expect_quotes().returning(move |instruments| {
+    inner.expect_quotes().returning(move |instruments| {
         counted.fetch_add(1, Ordering::SeqCst);
         match instruments.contains(&instrument(3)) {
             true => Err(BrokerError::Rejected(ErrorDetail::new("bad instrument").status(400))),
             false => Ok(answer(instruments)),
         }
     });
-    let broker = BrokerProxy::builder(within).limits(limits()).clock(clock.clone());
+    let broker = BrokerProxy::builder(inner).limits(limits()).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(60)).build().unwrap();
     let lane = broker.inner().quote_lane();
     lane.pause();
@@ -291,7 +291,7 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
             }
         }
     });
-    // Eight, then four, two and one, each time with its other half unless that is known to be bad.
+    // Eight, then four, two and one, each time with the other half unless that is known to be bad.
     let calls = calls.load(Ordering::SeqCst) as u64;
     assert!((5..=7).contains(&calls), "{calls} calls");
     let used = clock.now().since(lanekeeper::quota::Moment::ORIGIN);
@@ -301,9 +301,9 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
 #[test]
 fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
     let clock = ManualClock::auto_advancing();
-    let mut within = MockBroker::new();
-    within.expect_quotes().returning(|instruments| Ok(answer(instruments)));
-    let broker = BrokerProxy::builder(within)
+    let mut inner = MockBroker::new();
+    inner.expect_quotes().returning(|instruments| Ok(answer(instruments)));
+    let broker = BrokerProxy::builder(inner)
         .limits(limits())
         .clock(clock.clone())
         .quote_ttl(Duration::from_secs(5))
@@ -316,18 +316,18 @@ fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
         clock.advance(Duration::from_millis(4500));
         assert!(broker.quote(&instrument(1)).unwrap().cached);
         until(|| broker.stats().batches > before);
-        // It has landed once a question for a young one is answered.
+        // The request has completed once a query for a young quote is answered.
         broker
             .with_options(GetOptions::new().max_age(Duration::from_secs(1)))
             .ltp(&instrument(1))
             .unwrap();
     }
     let stats = broker.stats();
-    assert_eq!((stats.misses, stats.batches), (1, 21), "nobody waited: {stats:?}");
+    assert_eq!((stats.misses, stats.batches), (1, 21), "no caller waited: {stats:?}");
 }
 
 #[test]
-fn a_closed_lane_is_told_and_quotes_in_memory_stay() {
+fn a_closed_lane_is_reported_and_quotes_in_the_cache_stay() {
     let (broker, _) = stack(&ManualClock::auto_advancing());
     broker.ltp(&instrument(1)).unwrap();
     broker.inner().shutdown(Shutdown::Now);
@@ -338,11 +338,11 @@ fn a_closed_lane_is_told_and_quotes_in_memory_stay() {
 
 #[test]
 fn a_broker_that_panics_is_an_error_and_no_end() {
-    let mut within = MockBroker::new();
-    within.expect_quotes().times(1).returning(|_| panic!("a bug"));
-    within.expect_quotes().returning(|instruments| Ok(answer(instruments)));
-    // Without a proxy, which would contain the panic itself.
-    let broker = QuoteCache::new(within);
+    let mut inner = MockBroker::new();
+    inner.expect_quotes().times(1).returning(|_| panic!("a bug"));
+    inner.expect_quotes().returning(|instruments| Ok(answer(instruments)));
+    // Without a proxy, which would catch the panic itself.
+    let broker = QuoteCache::new(inner);
     let error = broker.ltp(&instrument(1)).unwrap_err();
     assert!(matches!(&error, BrokerError::Transient(d) if d.message.contains("a bug")), "{error}");
     assert_eq!(broker.ltp(&instrument(1)), Ok(Decimal::from(1500)));

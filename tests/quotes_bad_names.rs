@@ -1,5 +1,5 @@
-//! Names that the broker does not like, among many that it does: what each caller is told, and how many
-//! calls it takes. In virtual time, on a quote lane of one call a second.
+//! Names that the broker rejects, among many that it accepts: each caller's answer, and the number of calls. In
+//! virtual time, on a quote lane of one call a second.
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ fn refusal() -> BrokerError {
     BrokerError::Rejected(ErrorDetail::new("no such instrument").status(400))
 }
 
-/// When each call reached the broker, and what it named.
+/// When each call reached the broker, and its names.
 type Calls = Arc<Mutex<Vec<(Moment, Vec<Instrument>)>>>;
 
 fn stack(
@@ -43,27 +43,27 @@ fn stack(
     answer: impl Fn(&[Instrument]) -> Result<Quotes, BrokerError> + Send + Sync + 'static,
 ) -> (Stack, Calls) {
     let calls = Calls::default();
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let (log, time) = (Arc::clone(&calls), clock.clone());
-    within.expect_quotes().returning(move |instruments| {
+    inner.expect_quotes().returning(move |instruments| {
         log.lock().unwrap().push((time.now(), instruments.to_vec()));
         answer(instruments)
     });
     let lane = |limits: Limits, lane| limits.lane(lane, Quota::per_second(1));
     let limits = lanes::ALL.into_iter().fold(Limits::new(), lane);
-    let broker = BrokerProxy::builder(within)
+    let broker = BrokerProxy::builder(inner)
         .limits(limits.budget(lanes::ORDERS, Quota::unlimited()))
         .quote(LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT))
         .clock(clock.clone())
         .quote_ttl(TTL)
-        // The threads are as slow as the machine lets them, and time is not.
+        // The threads are as slow as the machine is, and virtual time is not.
         .configure(|cache| cache.max_age = Some(Duration::MAX))
         .build()
         .unwrap();
     (broker, calls)
 }
 
-/// A broker that rejects whatever names one of the bad ones.
+/// Returns a broker that rejects every call with one of the bad names.
 fn strict(
     bad: impl IntoIterator<Item = usize>,
 ) -> impl Fn(&[Instrument]) -> Result<Quotes, BrokerError> {
@@ -78,7 +78,7 @@ fn priced(asked: &[Instrument]) -> Quotes {
     asked.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect()
 }
 
-/// Lets all of them ask, one thread for each, and the first call go once all of them wait.
+/// Lets all of them ask, each in a thread, and releases the first call once all of them wait.
 fn all_at_once<R: Send>(
     broker: &Stack,
     callers: Vec<Vec<Instrument>>,
@@ -115,17 +115,17 @@ fn one_a_second(calls: &Calls) -> bool {
 #[test]
 fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
     let (broker, calls) = stack(&ManualClock::auto_advancing(), strict([1000]));
-    let told =
+    let answers =
         all_at_once(&broker, vec![instruments(0..100), instruments([1000])], |names| match names {
             [bad] => Err(broker.ltp(bad).unwrap_err()),
             good => Ok(broker.quotes(good).unwrap().complete().unwrap().len()),
         });
-    assert_eq!(told, [Ok(100), Err(refusal())]);
-    // 101 names are halved seven times.
+    assert_eq!(answers, [Ok(100), Err(refusal())]);
+    // 101 names are split in halves seven times.
     let made = calls.lock().unwrap().len();
     assert!(made <= 1 + 2 * 7, "{made} calls");
     assert!(one_a_second(&calls));
-    // The next time the hundred go together, and the bad one is told from memory.
+    // The next time the hundred go together, and the bad one is answered from the cache.
     broker.with_options(GetOptions::new().max_age(Duration::ZERO)).ltp(&instrument(0)).unwrap();
     assert_eq!(broker.ltp(&instrument(1000)), Err(refusal()));
     assert_eq!(calls.lock().unwrap().len(), made + 1);
@@ -135,10 +135,10 @@ fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
 fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails() {
     let (broker, calls) = stack(&ManualClock::auto_advancing(), strict([222]));
     let callers = (0..400).map(|number| instruments([number])).collect();
-    let told = all_at_once(&broker, callers, |names| (names[0].clone(), broker.ltp(&names[0])));
-    let failed: Vec<_> = told.into_iter().filter(|(_, told)| told.is_err()).collect();
+    let answers = all_at_once(&broker, callers, |names| (names[0].clone(), broker.ltp(&names[0])));
+    let failed: Vec<_> = answers.into_iter().filter(|(_, answers)| answers.is_err()).collect();
     assert_eq!(failed, [(instrument(222), Err(refusal()))]);
-    // 400 names are halved nine times.
+    // 400 names are split in halves nine times.
     assert!(calls.lock().unwrap().len() <= 1 + 2 * 9, "{} calls", calls.lock().unwrap().len());
     assert!(one_a_second(&calls));
 }
@@ -153,9 +153,9 @@ fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
         let problem =
             |number| RowProblem::from_error(number, refusal()).name(instrument(number).as_str());
         assert_eq!(quotes.problems, [problem(40), problem(41)]);
-        // Then they are remembered.
+        // The second time they are answered from the cache.
     }
-    // If there is nothing to give, the call is refused, as it would be without the cache.
+    // If there is no quote to return, the call is refused, as it would be without the cache.
     assert_eq!(broker.quotes(&instruments([40, 41, 40])), Err(refusal()));
     assert_eq!(broker.quote(&instrument(40)), Err(refusal()));
     assert_eq!(broker.ohlc(&instrument(41)), Err(refusal()));
@@ -163,7 +163,7 @@ fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
 }
 
 #[test]
-fn a_caller_who_comes_while_a_refused_call_is_halved_waits_for_one_of_its_parts_at_most() {
+fn a_caller_that_comes_while_a_refused_call_is_split_waits_for_one_of_its_parts_at_most() {
     let clock = ManualClock::auto_advancing();
     let (asks, comes) = mpsc::channel::<()>();
     let (waits, waited) = mpsc::channel::<()>();
@@ -203,14 +203,14 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
     let (left, has_left) = (Arc::new(Mutex::new(0)), Mutex::new(clock.now()));
     let limit = Duration::from_secs(4);
     let calls = Arc::new(Mutex::new(Vec::new()));
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let (time, gone, log, bad) =
         (clock.clone(), Arc::clone(&left), Arc::clone(&calls), strict([77]));
-    within.expect_quotes().returning(move |asked| {
+    inner.expect_quotes().returning(move |asked| {
         log.lock().unwrap().push(asked.len());
         let answer = bad(asked);
         time.advance(Duration::from_secs(1));
-        // No call comes back after the deadline before the caller has left.
+        // No call returns after the deadline before the caller has left.
         let mut deadline = has_left.lock().unwrap();
         if time.now().since(*deadline) >= limit {
             let rounds = *gone.lock().unwrap();
@@ -219,7 +219,7 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
         }
         answer
     });
-    let broker = QuoteCache::builder(within).clock(clock.clone()).build();
+    let broker = QuoteCache::builder(inner).clock(clock.clone()).build();
     let hurried = broker.with_options(GetOptions::new().deadline(limit));
     let names = instruments(0..100);
     let mut sizes = Vec::new();
@@ -241,7 +241,7 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
 }
 
 #[test]
-fn a_quote_that_cannot_be_read_is_told_to_those_who_ask_for_it_and_costs_no_other() {
+fn a_quote_that_cannot_be_read_is_reported_to_its_callers_and_costs_no_other() {
     let clock = ManualClock::auto_advancing();
     let unreadable = RowProblem::new(1, "it has no price", r#"{"last_price":"-"}"#).name("NSE:S7");
     let problem = unreadable.clone();
@@ -264,8 +264,8 @@ fn a_quote_that_cannot_be_read_is_told_to_those_who_ask_for_it_and_costs_no_othe
         let alone = broker.quotes(&instruments([7])).unwrap();
         assert!(alone.is_empty() && alone.problems == [unreadable.clone()], "as without the cache");
     }
-    assert_eq!(calls.lock().unwrap().len(), 1, "it is not fetched again for each who asks");
-    // But as soon as a quote would be.
+    assert_eq!(calls.lock().unwrap().len(), 1, "it is not fetched again for each caller");
+    // But it is fetched again as soon as a quote would be.
     *readable.lock().unwrap() = true;
     clock.advance(TTL);
     assert!(broker.ltp(&instrument(7)).is_ok());
@@ -286,7 +286,7 @@ fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
     });
     let first = broker.quote(&instrument(1)).unwrap();
     clock.advance(TTL / 2);
-    // It comes along, and nobody waits for it.
+    // It is piggybacked, and no caller waits for it.
     broker.quote(&instrument(2)).unwrap();
     let known = broker.quote(&instrument(1)).unwrap();
     assert!(known.cached && known.fetched_at == first.fetched_at);
@@ -297,12 +297,12 @@ fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
 #[test]
 fn while_a_problem_has_no_name_no_instrument_passes_for_one_without_data() {
     let problem = RowProblem::new(1, "it has no key", "{}");
-    let told = problem.clone();
+    let answers = problem.clone();
     let (broker, _) = stack(&ManualClock::auto_advancing(), move |asked| {
         let mut quotes = priced(asked);
         quotes.remove(&instrument(7));
         let other = RowProblem::new(0, "odd", "x").name("NSE:SOMETHING_ELSE");
-        Ok(quotes.with_problems([told.clone(), other]))
+        Ok(quotes.with_problems([answers.clone(), other]))
     });
     assert!(broker.ltp(&instrument(1)).is_ok());
     let malformed = BrokerError::Malformed(ErrorDetail::new(problem.to_string()));
@@ -310,18 +310,18 @@ fn while_a_problem_has_no_name_no_instrument_passes_for_one_without_data() {
 }
 
 #[test]
-fn good_names_that_grow_too_old_while_a_bad_one_is_looked_for_are_asked_for_again() {
+fn good_names_that_grow_too_old_while_a_bad_one_is_isolated_are_asked_for_again() {
     let clock = ManualClock::new();
     let calls = Arc::new(Mutex::new(Vec::new()));
-    let mut within = MockBroker::new();
+    let mut inner = MockBroker::new();
     let (time, log, bad) = (clock.clone(), Arc::clone(&calls), strict([0]));
-    within.expect_quotes().returning(move |asked| {
+    inner.expect_quotes().returning(move |asked| {
         log.lock().unwrap().push(asked.len());
         let answer = bad(asked);
         time.advance(Duration::from_secs(1));
         answer
     });
-    let broker = QuoteCache::builder(within)
+    let broker = QuoteCache::builder(inner)
         .clock(clock)
         .configure(|cache| cache.max_age = Some(Duration::from_secs(6)))
         .build();
@@ -358,11 +358,11 @@ proptest! {
             .collect();
         let asked: HashSet<_> = callers.iter().flatten().cloned().collect();
         let is_bad = |name: &Instrument| bad.iter().any(|bad| instrument(*bad) == *name);
-        let told = all_at_once(&broker, callers.clone(), |names| broker.quotes(names));
-        for (names, told) in callers.iter().zip(told) {
+        let answers = all_at_once(&broker, callers.clone(), |names| broker.quotes(names));
+        for (names, answers) in callers.iter().zip(answers) {
             let good: HashSet<_> = names.iter().filter(|name| !is_bad(name)).cloned().collect();
             let refused: HashSet<_> = names.iter().filter(|name| is_bad(name)).cloned().collect();
-            match told {
+            match answers {
                 Err(error) => {
                     prop_assert!(good.is_empty());
                     prop_assert_eq!(error, refusal());
@@ -378,7 +378,7 @@ proptest! {
                 }
             }
         }
-        // Only what was refused alone is a bad name.
+        // Each bad name was refused alone, exactly once.
         let made = calls.lock().unwrap().clone();
         for name in asked.iter().filter(|name| is_bad(name)) {
             let alone = made.iter().filter(|(_, names)| names == std::slice::from_ref(name));
@@ -386,11 +386,11 @@ proptest! {
         }
         let rounds = asked.len().next_power_of_two().ilog2() as usize;
         let refused = asked.iter().filter(|name| is_bad(name)).count();
-        // Halving, and now and then a single name that shows that the broker still answers.
+        // Splitting, and now and then a single name that shows whether the broker still answers.
         let most = 1 + refused * (2 * rounds + 1);
         prop_assert!(made.len() <= most, "{} calls, of {most}", made.len());
         prop_assert!(one_a_second(&calls));
-        // And now that they are known, none of them costs the others anything.
+        // Now that they are known, none of them costs the others anything.
         let all: Vec<_> = asked.into_iter().collect();
         broker.with_options(GetOptions::new().max_age(Duration::ZERO)).quotes(&all).ok();
         for (_, names) in &calls.lock().unwrap()[made.len()..] {
@@ -403,8 +403,8 @@ proptest! {
 fn a_caller_with_a_deadline_is_not_failed_by_the_bad_name_of_another_before_it() {
     let (broker, _) = stack(&ManualClock::auto_advancing(), strict([1000]));
     let patient = broker.with(CallOptions::new().deadline(Duration::from_secs(60)));
-    let told = all_at_once(&broker, vec![instruments(0..30), instruments([1000])], |names| {
+    let answers = all_at_once(&broker, vec![instruments(0..30), instruments([1000])], |names| {
         patient.quotes(names).map(|quotes| quotes.complete().unwrap().len())
     });
-    assert_eq!(told, [Ok(30), Err(refusal())]);
+    assert_eq!(answers, [Ok(30), Err(refusal())]);
 }

@@ -20,7 +20,7 @@ fn instruments() -> Vec<Instrument> {
     (0..INSTRUMENTS).map(|number| Instrument::new("NSE", format!("S{number}"))).collect()
 }
 
-/// An exchange that lists them and counts strictly, and the stack in front of it with Kite's own
+/// Returns a simulator that lists the instruments and counts strictly, and the stack in front of it with Kite's own
 /// limits.
 fn stack(
     tune: impl FnOnce(&mut BatchConfig),
@@ -56,14 +56,14 @@ fn crowd(ask: impl Fn(usize) + Sync) {
     });
 }
 
-/// So many quote calls, and no more, reached the exchange, and it refused none.
+/// Checks that exactly so many quote calls reached the simulator, and that it refused none.
 fn was_asked(exchange: &SimulatedExchange, times: usize) {
     let counts = exchange.counts("quote");
     assert_eq!((counts.admitted, counts.refused), (times as u64, 0));
 }
 
 #[test]
-fn everybody_asks_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
+fn all_threads_ask_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
     const CHUNK: usize = 200;
     let (exchange, broker) = stack(|cache| cache.max_batch_keys = CHUNK);
     let all = instruments();
@@ -73,7 +73,7 @@ fn everybody_asks_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
 }
 
 #[test]
-fn everybody_asks_for_one_after_another_of_what_is_tracked() {
+fn all_threads_ask_for_one_after_another_of_what_is_tracked() {
     let (exchange, broker) = stack(|_| ());
     let all = instruments();
     broker.track(&all).unwrap();
@@ -89,7 +89,7 @@ fn everybody_asks_for_one_after_another_of_what_is_tracked() {
 fn each_asks_for_its_own_while_the_lane_waits_for_its_permit() {
     let (exchange, broker) = stack(|_| ());
     let all = instruments();
-    // The lane has no permit to give for the next second.
+    // The lane has no permit for the next second.
     broker.ltp(&Instrument::new("NSE", "NOBODY")).unwrap_err();
     crowd(|number| {
         let own: Vec<_> = all.iter().skip(number).step_by(THREADS).cloned().collect();

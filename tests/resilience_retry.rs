@@ -1,5 +1,5 @@
-//! What is sent again, and when: a write never twice by guess, nothing before it was asked for, and
-//! never more than the budget.
+//! What is retried, and when: a write never twice by guess, nothing before the requested wait, and never more than
+//! the budget.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A policy, and its base and its cap in milliseconds.
+/// A policy, and its base delay and its maximum delay in milliseconds.
 fn policies() -> impl Strategy<Value = (RetryPolicy, u64, u64)> {
     (1..=20_u32, 1..=2000_u64, 0..=60_000_u64, 1..=86_400_000_u64).prop_map(
         |(attempts, base, more, longest)| {
@@ -42,8 +42,8 @@ fn effects() -> impl Strategy<Value = Effect> {
     prop_oneof![Just(Effect::Read), Just(Effect::Write)]
 }
 
-/// The luck of every attempt, with its extremes more often than by chance.
-fn lucks() -> impl Strategy<Value = u64> {
+/// The random number of every attempt, with the extremes more often than by chance.
+fn random_numbers() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(u64::MAX), any::<u64>()]
 }
 
@@ -55,10 +55,10 @@ proptest! {
 
     #[test]
     fn a_write_is_sent_again_only_if_it_surely_was_not_executed(
-        (policy, ..) in policies(), class in classes(), attempt in 0..=25_u32, luck in lucks(),
+        (policy, ..) in policies(), class in classes(), attempt in 0..=25_u32, random in random_numbers(),
     ) {
         prop_assert_eq!(policy.check(), Ok(()));
-        if policy.delay(class, Effect::Write, attempt, luck).is_some() {
+        if policy.delay(class, Effect::Write, attempt, random).is_some() {
             let not_executed = matches!(class, ErrorClass::NotSent | ErrorClass::Throttled { .. });
             prop_assert!(not_executed, "{class:?}");
         }
@@ -66,20 +66,20 @@ proptest! {
 
     #[test]
     fn what_was_refused_or_cannot_work_is_never_sent_again(
-        (policy, ..) in policies(), effect in effects(), attempt in 0..=25_u32, luck in lucks(),
+        (policy, ..) in policies(), effect in effects(), attempt in 0..=25_u32, random in random_numbers(),
     ) {
         for class in [ErrorClass::Rejected, ErrorClass::Fatal] {
-            prop_assert_eq!(policy.delay(class, effect, attempt, luck), None);
+            prop_assert_eq!(policy.delay(class, effect, attempt, random), None);
         }
     }
 
     #[test]
     fn a_read_is_asked_again_after_any_fault_until_the_last_attempt(
-        (policy, ..) in policies(), attempts in 1..=20_u32, attempt in 1..=25_u32, luck in lucks(),
+        (policy, ..) in policies(), attempts in 1..=20_u32, attempt in 1..=25_u32, random in random_numbers(),
     ) {
         let policy = policy.attempts(attempts);
         for class in [ErrorClass::NotSent, ErrorClass::Transient, ErrorClass::Unknown] {
-            let again = policy.delay(class, Effect::Read, attempt, luck).is_some();
+            let again = policy.delay(class, Effect::Read, attempt, random).is_some();
             prop_assert_eq!(again, attempt < attempts);
         }
     }
@@ -87,23 +87,23 @@ proptest! {
     #[test]
     fn a_delay_is_within_its_bounds(
         (policy, base, cap) in policies(), class in classes(), effect in effects(),
-        attempt in 1..=25_u32, luck in lucks(),
+        attempt in 1..=25_u32, random in random_numbers(),
     ) {
         let backoff = (0..attempt - 1).fold(base, |delay, _| (2 * delay).min(cap)).min(cap);
-        let (least, most) = match class {
+        let (min, max) = match class {
             ErrorClass::Throttled { retry_after: Some(asked) } => (asked, asked.saturating_add(ms(backoff))),
             ErrorClass::Throttled { retry_after: None } => (ms(backoff) / 2, ms(backoff)),
             _ => (Duration::ZERO, ms(backoff)),
         };
-        if let Some(delay) = policy.delay(class, effect, attempt, luck) {
-            prop_assert!((least..most).contains(&delay), "{delay:?} of {least:?} to {most:?}");
+        if let Some(delay) = policy.delay(class, effect, attempt, random) {
+            prop_assert!((min..max).contains(&delay), "{delay:?} of {min:?} to {max:?}");
         }
     }
 
     #[test]
     fn a_delay_is_as_wide_as_its_bounds((policy, base, _) in policies(), effect in effects()) {
         let policy = policy.attempts(2);
-        let delay = |class, luck| policy.delay(class, effect, 1, luck).unwrap();
+        let delay = |class, random| policy.delay(class, effect, 1, random).unwrap();
         let width = |class| delay(class, u64::MAX) - delay(class, 0) + Duration::from_nanos(1);
         prop_assert_eq!(width(ErrorClass::NotSent), ms(base));
         prop_assert_eq!(width(ErrorClass::Throttled { retry_after: None }), ms(base) / 2);
@@ -112,13 +112,13 @@ proptest! {
 
     #[test]
     fn nothing_is_sent_again_by_a_policy_without_retries(
-        class in classes(), effect in effects(), attempt in 0..=25_u32, luck in lucks(),
+        class in classes(), effect in effects(), attempt in 0..=25_u32, random in random_numbers(),
     ) {
         prop_assume!(attempt > 0);
-        prop_assert_eq!(RetryPolicy::none().delay(class, effect, attempt, luck), None);
+        prop_assert_eq!(RetryPolicy::none().delay(class, effect, attempt, random), None);
     }
 
-    /// Against a plain model: every look counts the whole history.
+    /// Against a plain model that counts the whole history at each step.
     #[test]
     fn the_budget_holds_over_any_history(
         percent in 1..=100_u32, floor in 0..=5_u32, life in 10..=20_000_u64,
@@ -149,9 +149,9 @@ proptest! {
                 retries.push(now);
             }
         }
-        // And all in all: a share of all calls, and the floor for each life.
+        // In total: a share of all calls, and the floor for each life.
         let lives = now / (life / 10 * 9) + 1;
-        let most = lives * u64::from(floor) * 100 + calls.len() as u64 * u64::from(percent);
-        prop_assert!(retries.len() as u64 * 100 <= most);
+        let max = lives * u64::from(floor) * 100 + calls.len() as u64 * u64::from(percent);
+        prop_assert!(retries.len() as u64 * 100 <= max);
     }
 }

@@ -1,5 +1,5 @@
-//! A lane that is refused for coming too fast: one cut for a storm, a pause that nothing shortens, the
-//! rate that comes back, and never a call above the quota.
+//! A lane that is refused for coming too fast: one cut for many refusals, a pause that nothing shortens, the rate
+//! that comes back, and never a call above the quota.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -26,7 +26,7 @@ fn at(millis: u64) -> Moment {
     Moment::ORIGIN + ms(millis)
 }
 
-/// Calls by the second or by the minute, alone or beside a longer window.
+/// Calls by the second or by the minute, with or without a longer window.
 fn quotas() -> impl Strategy<Value = Quota> {
     let length = prop_oneof![200..=2_000_u64, Just(60_000)];
     (1..=40_u32, length, prop::option::of(100..=1000_u32)).prop_map(|(limit, length, hourly)| {
@@ -75,7 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-/// The calls a second that a quota allows beside the configured one, if it does not allow more.
+/// Returns the calls a second that a quota allows beside the configured one, if it does not allow more.
 fn cut_of(throttle: &Throttle, configured: &Quota) -> Option<f64> {
     let quota = throttle.quota();
     let windows = quota.windows();
@@ -103,15 +103,15 @@ proptest! {
                 Step::Wait { millis } => now += millis,
                 Step::Send { weight, waiting } => {
                     out.push(throttle.on_send(at(now), weight, waiting));
-                    prop_assert!(waiting || throttle.percent() == percent, "nobody waited");
+                    prop_assert!(waiting || throttle.percent() == percent, "no caller waited");
                 }
                 Step::Refuse { which, retry_after } if !out.is_empty() => {
-                    let departure = out[which.index(out.len())];
-                    throttle.on_throttled(departure, at(now), retry_after);
+                    let send_stamp = out[which.index(out.len())];
+                    throttle.on_throttled(send_stamp, at(now), retry_after);
                     let until = throttle.pause(at(now));
                     prop_assert!(until >= paused, "a pause must not become shorter");
                     let asked = retry_after.filter(|asked| *asked < ms(1_000_000));
-                    // As long as was asked for, if that is not absurd.
+                    // As long as the broker asked for, within the policy's bound.
                     if let Some(asked) = asked.filter(|asked| !asked.is_zero()) {
                         let least = throttle_pause(policy, asked);
                         prop_assert!(until >= Some(at(now) + least));
@@ -128,7 +128,7 @@ proptest! {
                 prop_assert!(since.is_none_or(|since| since >= shortest), "two cuts in a window");
                 last_cut = Some(now);
             }
-            // Whoever asks for changes knows them all.
+            // `take_new_quota` returns every change of the percentage.
             match throttle.take_new_quota() {
                 Some(quota) => prop_assert_eq!(quota, throttle.quota()),
                 None => prop_assert_eq!(cut.unwrap_or(full), rate),
@@ -138,18 +138,18 @@ proptest! {
     }
 
     #[test]
-    fn a_storm_cuts_once_and_a_shorter_wait_does_not_shorten_the_pause(
+    fn many_refusals_cut_once_and_a_shorter_wait_does_not_shorten_the_pause(
         quota in quotas(), mut waits in prop::collection::vec(prop::option::of(0..20_000_u64), 1..60),
         round_trip in 0..30_000_u64,
     ) {
         let mut throttle = Throttle::new(ThrottlePolicy::default(), quota).unwrap();
         let out: Vec<_> = waits.iter().map(|_| throttle.on_send(at(0), 1, true)).collect();
         let mut percents = vec![throttle.percent()];
-        let (mut longest, mut now) = (0, round_trip);
-        for (departure, wait) in out.into_iter().zip(waits.drain(..)) {
-            throttle.on_throttled(departure, at(now), wait.map(ms));
-            longest = longest.max(now + wait.unwrap_or(1000));
-            prop_assert_eq!(throttle.pause(at(now)), (longest > now).then(|| at(longest)));
+        let (mut max_pause, mut now) = (0, round_trip);
+        for (send_stamp, wait) in out.into_iter().zip(waits.drain(..)) {
+            throttle.on_throttled(send_stamp, at(now), wait.map(ms));
+            max_pause = max_pause.max(now + wait.unwrap_or(1000));
+            prop_assert_eq!(throttle.pause(at(now)), (max_pause > now).then(|| at(max_pause)));
             percents.push(throttle.percent());
             now += 777; // Far longer than most windows: they all left before the first cut.
         }
@@ -185,56 +185,56 @@ proptest! {
         }
     }
 
-    /// A lane that always has calls, a path, and a broker that admits fewer than it documents for a
-    /// while: the exact oracle counts what arrives.
+    /// A lane that always has calls, a path, and a broker that for a while admits fewer than it documents: the exact
+    /// oracle counts what arrives.
     #[test]
     fn a_throttled_lane_is_never_over_its_quota_and_comes_back(
         limit in 1..=20_u32, share in 10..=90_u32, round_trip in 0..=1_500_u64,
         in_flight in 1..=16_usize, phase in any::<u32>(),
     ) {
         let quota = Quota::per_second(limit);
-        let seen = saturate(&quota, limit * share / 100, ms(round_trip), in_flight);
+        let stats = saturate(&quota, limit * share / 100, ms(round_trip), in_flight);
         let second = 1_000_000_000;
         for algorithm in [
             Algorithm::SlidingLog, Algorithm::FixedWindow { phase: phase.into() }, Algorithm::TokenBucket,
         ] {
-            prop_assert_eq!(refused(&seen.arrivals, limit, second, algorithm), 0);
+            prop_assert_eq!(refused(&stats.arrivals, limit, second, algorithm), 0);
         }
-        prop_assert_eq!(seen.sent_while_paused, 0);
-        for cuts in seen.cuts.windows(2) {
+        prop_assert_eq!(stats.sent_while_paused, 0);
+        for cuts in stats.cuts.windows(2) {
             prop_assert!(cuts[1] - cuts[0] >= second);
         }
-        prop_assert_eq!(seen.percent_in_the_end, 100);
+        prop_assert_eq!(stats.percent_in_the_end, 100);
     }
 }
 
-/// The wait that was asked for, cut to the policy's longest pause as the policy would.
+/// Returns the requested wait, limited to the policy's maximum pause as the policy would.
 fn throttle_pause(policy: ThrottlePolicy, asked: Duration) -> Duration {
     let mut fresh = Throttle::new(policy, Quota::unlimited()).unwrap();
-    let departure = fresh.on_send(at(0), 1, false);
-    fresh.on_throttled(departure, at(0), Some(Duration::MAX));
-    let longest = fresh.pause(at(0)).unwrap().since(at(0));
-    asked.min(longest)
+    let send_stamp = fresh.on_send(at(0), 1, false);
+    fresh.on_throttled(send_stamp, at(0), Some(Duration::MAX));
+    let max_pause = fresh.pause(at(0)).unwrap().since(at(0));
+    asked.min(max_pause)
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct RunStats {
     arrivals: Vec<u64>,
     cuts: Vec<u64>,
     sent_while_paused: usize,
     percent_in_the_end: u32,
 }
 
-/// Five virtual minutes. In the first, the broker admits `admits` calls in a second and refuses the
-/// others, with a wait of 2 s for every third; then it admits what it documents.
-fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) -> Seen {
+/// Runs five virtual minutes. In the first, the broker admits `admits` calls in a second and refuses the others,
+/// with a wait of 2 s for every third. Then it admits what it documents.
+fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) -> RunStats {
     const BAD: u64 = 60_000_000_000;
     const END: u64 = 300_000_000_000;
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
-    let mut allowance = PacingState::new(wall);
-    let lane = allowance.add_lane(quota, RttCredit::STRICT).unwrap();
+    let mut pacing_state = PacingState::new(wall);
+    let lane = pacing_state.add_lane(quota, RttCredit::STRICT).unwrap();
     let mut throttle = Throttle::new(ThrottlePolicy::default(), quota.clone()).unwrap();
-    let mut seen = Seen::default();
+    let mut stats = RunStats::default();
     let mut admitted: Vec<u64> = Vec::new();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut calls: Vec<Option<(Permit, SendStamp, bool)>> = Vec::new();
@@ -243,29 +243,29 @@ fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) 
         let moment = Moment::from_nanos(now);
         while let Some(&Reverse((answer, call))) = answers.peek().filter(|next| next.0.0 <= now) {
             answers.pop();
-            let (permit, departure, ok) = calls[call].take().unwrap();
-            allowance.finish(permit, Moment::from_nanos(answer));
+            let (permit, send_stamp, ok) = calls[call].take().unwrap();
+            pacing_state.finish(permit, Moment::from_nanos(answer));
             if !ok {
                 let before = throttle.percent();
                 let asked = (call % 3 == 0).then_some(ms(2000));
                 paused_until = paused_until.max(moment + asked.unwrap_or(ms(1000)));
-                throttle.on_throttled(departure, moment, asked);
+                throttle.on_throttled(send_stamp, moment, asked);
                 if throttle.percent() < before {
-                    seen.cuts.push(now);
+                    stats.cuts.push(now);
                 }
             }
         }
         if let Some(quota) = throttle.take_new_quota() {
-            allowance.set_lane(lane, &quota, moment).unwrap();
+            pacing_state.set_lane(lane, &quota, moment).unwrap();
         }
         let answer = answers.peek().map_or(END, |next| next.0.0);
         let next = match throttle.pause(moment) {
             Some(until) => until.as_nanos(),
             None if answers.len() == in_flight => END,
-            None => match allowance.take(Cost::to_lane(lane), moment) {
+            None => match pacing_state.take(Cost::to_lane(lane), moment) {
                 Ok(permit) => {
-                    seen.sent_while_paused += usize::from(moment < paused_until);
-                    let departure = throttle.on_send(moment, 1, true);
+                    stats.sent_while_paused += usize::from(moment < paused_until);
+                    let send_stamp = throttle.on_send(moment, 1, true);
                     let arrival = now + round_trip.as_nanos() as u64 / 2;
                     let lately =
                         admitted.iter().rev().take_while(|at| arrival - **at < 1_000_000_000);
@@ -273,9 +273,9 @@ fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) 
                     if ok {
                         admitted.push(arrival);
                     }
-                    seen.arrivals.push(arrival);
+                    stats.arrivals.push(arrival);
                     answers.push(Reverse((now + round_trip.as_nanos() as u64, calls.len())));
-                    calls.push(Some((permit, departure, ok)));
+                    calls.push(Some((permit, send_stamp, ok)));
                     now
                 }
                 Err(NotYet::Until(until)) => until.as_nanos(),
@@ -284,6 +284,6 @@ fn saturate(quota: &Quota, admits: u32, round_trip: Duration, in_flight: usize) 
         };
         now = next.min(answer).max(now);
     }
-    seen.percent_in_the_end = throttle.percent();
-    seen
+    stats.percent_in_the_end = throttle.percent();
+    stats
 }

@@ -1,5 +1,5 @@
-//! Promises 1 and 2 over real HTTP: a crowd on an exchange that counts strictly, with latency and
-//! jitter both ways, for half a minute of real time. One of the few tests that needs a wall clock.
+//! Promises 1 and 2 over real HTTP: many threads on a simulator that counts strictly, with latency and jitter both
+//! ways, for half a minute of real time. One of the few tests that need real time.
 #![cfg(feature = "kite")]
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ fn kite(exchange: &SimulatedExchange) -> Kite {
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
 
-/// Threads that look at the account, trade and watch prices as fast as they are let.
+/// Runs threads that read the account, trade and watch prices as fast as they may.
 fn crowd(broker: &dyn Broker, instruments: &[Instrument], length: Duration) {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -55,7 +55,7 @@ fn crowd(broker: &dyn Broker, instruments: &[Instrument], length: Duration) {
 
 fn saturate(algorithm: Algorithm, seed: u64) {
     let exchange = exchange(algorithm, seed);
-    // A short life, so that every second has somebody who misses.
+    // A short time to live, so that every second has a miss.
     let broker = BrokerProxy::builder(kite(&exchange))
         .prior_usage(PriorUsage::None)
         .quote_ttl(Duration::from_millis(200))
@@ -66,7 +66,7 @@ fn saturate(algorithm: Algorithm, seed: u64) {
     let before = exchange.arrivals().len();
     crowd(&broker, &instruments, LENGTH);
 
-    // Half a minute from the first arrival on, as the exchange saw it.
+    // Half a minute from the first arrival on, as the simulator saw it.
     let arrivals = exchange.arrivals().split_off(before);
     let began = arrivals.iter().map(|arrival| arrival.at).min().unwrap();
     let in_time = |arrival: &&Arrival| arrival.at < began + LENGTH;
@@ -86,11 +86,11 @@ fn saturate(algorithm: Algorithm, seed: u64) {
     assert!(used >= 0.92, "used {used}");
     // However many threads and instruments: one at the start, and one a second after that.
     assert!(of("quote") as f64 <= seconds + 1.0, "{} quote calls", of("quote"));
-    // And nearly as many as that: there was always somebody who missed.
+    // And nearly as many as that: there was always a miss.
     assert!(of("quote") as f64 >= 0.75 * seconds, "{} quote calls", of("quote"));
 }
 
-/// One at a time: a crowd of its own on the same processors would only measure them.
+/// One at a time: two crowds on the same processors would only measure each other.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -104,7 +104,7 @@ fn half_a_minute_at_full_load_meets_no_refusal_however_the_broker_counts() {
     });
 }
 
-/// The check can fail: the same crowd without lanekeeper.
+/// Shows that the check can fail: the same crowd without lanekeeper.
 #[test]
 fn the_bare_crowd_is_refused_most_of_the_time() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! The whole way of a call, for every method of `Broker`: cache, proxy, lanes, Kite, HTTP, and the
-//! exchange at the other end.
+//! Every layer of a call, for every method of `Broker`: cache, proxy, lanes, Kite, HTTP, and the simulator at the
+//! other end.
 #![cfg(feature = "kite")]
 #![allow(clippy::unwrap_used)]
 
@@ -29,7 +29,7 @@ fn kite(exchange: &SimulatedExchange) -> Kite {
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
 
-/// An exchange that is in no hurry to refuse, and the stack in front of it.
+/// Returns a simulator with wide limits, and the stack in front of it.
 fn stack() -> (SimulatedExchange, QuoteCache<BrokerProxy<Kite>>) {
     let exchange = SimulatedExchange::builder().limits(fast()).start().unwrap();
     let broker = BrokerProxy::builder(kite(&exchange))
@@ -93,12 +93,12 @@ fn a_resting_order_is_changed_and_cancelled() {
     let cancelled = broker.order(&id).unwrap();
     assert_eq!(cancelled.status, OrderStatus::Cancelled);
     assert_eq!(cancelled.pending_quantity(), Decimal::ZERO);
-    // There is nothing left to cancel, and the exchange says so.
+    // There is nothing left to cancel, and the simulator reports that.
     let error = broker.cancel_order(&id).unwrap_err();
     assert!(matches!(error, BrokerError::Rejected(_)), "{error:?}");
 }
 
-/// The way out: a limit order that does not fill becomes a market order.
+/// An exit: a limit order that does not fill becomes a market order.
 #[test]
 fn a_resting_order_is_filled_by_changing_it_to_a_market_order() {
     let (exchange, broker) = stack();

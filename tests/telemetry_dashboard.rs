@@ -1,4 +1,4 @@
-//! The dashboard and the chapter for operators go by the names that there are.
+//! The dashboard and the chapter for operators name exactly the metrics that exist.
 
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used)]
@@ -14,7 +14,7 @@ const CHAPTER: &str = include_str!("../docs/operations.md");
 /// Metrics that the dashboard leaves out, and why. None.
 const NOT_SHOWN: &[(&str, &str)] = &[];
 
-/// The queries in the dashboard: of panels, and of the choices at its top.
+/// Collects the queries in the dashboard: of panels, and of the choices at its top.
 fn queries(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -32,13 +32,13 @@ fn queries(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The metrics that a text names, as the exporter writes them.
+/// Returns the metrics that a text names, as the exporter writes them.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
     words.filter(|word| word.starts_with("lanekeeper_")).map(str::to_owned).collect()
 }
 
-/// What an exporter makes of a metric.
+/// Returns what an exporter makes of a metric.
 fn written(metric: &Metric) -> Vec<String> {
     match metric.kind {
         Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
@@ -55,8 +55,8 @@ fn the_dashboard_shows_every_metric_and_no_other() {
     queries(&dashboard, &mut all);
     assert!(all.len() > 30, "the queries are found");
     let shown: BTreeSet<_> = all.iter().flat_map(|query| named(query)).collect();
-    let known: BTreeSet<_> = METRICS.iter().flat_map(written).collect();
-    let unknown: Vec<_> = shown.difference(&known).collect();
+    let existing: BTreeSet<_> = METRICS.iter().flat_map(written).collect();
+    let unknown: Vec<_> = shown.difference(&existing).collect();
     assert!(unknown.is_empty(), "no such metrics: {unknown:?}");
     for metric in METRICS {
         let is_shown = written(metric).iter().any(|name| shown.contains(name));
@@ -97,9 +97,11 @@ fn the_chapter_lists_every_metric_as_it_is() {
         let row = format!("| `{}` | {kind} | {labels} | {} |", metric.name, metric.help);
         assert!(CHAPTER.contains(&row), "the table in docs/operations.md needs this row:\n{row}");
     }
-    let known: BTreeSet<_> = METRICS.iter().flat_map(written).collect();
+    let existing: BTreeSet<_> = METRICS.iter().flat_map(written).collect();
     let names: BTreeSet<_> = METRICS.iter().map(|metric| metric.name.to_owned()).collect();
-    let strange: Vec<_> =
-        named(CHAPTER).into_iter().filter(|n| !known.contains(n) && !names.contains(n)).collect();
+    let strange: Vec<_> = named(CHAPTER)
+        .into_iter()
+        .filter(|n| !existing.contains(n) && !names.contains(n))
+        .collect();
     assert!(strange.is_empty(), "docs/operations.md names what there is not: {strange:?}");
 }

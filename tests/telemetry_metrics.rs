@@ -1,5 +1,4 @@
-//! What is told to a recorder of the `metrics` facade: that the figures are true, and all that is in
-//! the table, and nothing that is nobody's business.
+//! What a recorder of the `metrics` facade gets: the figures are true and complete, and no private data is in them.
 
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used)]
@@ -35,8 +34,8 @@ const REJECTED: Fault = Some(ErrorClass::Rejected);
 /// A name with its labels, as Prometheus writes them: `name{a="b"}`.
 type Series = String;
 
-/// What a recorder was told so far.
-struct Told {
+/// What a recorder has recorded so far.
+struct Recorded {
     snapshotter: Snapshotter,
     kinds: BTreeMap<Series, MetricKind>,
     counters: BTreeMap<Series, u64>,
@@ -45,9 +44,9 @@ struct Told {
     descriptions: BTreeSet<String>,
 }
 
-fn metrics() -> (Metrics, Told) {
+fn metrics() -> (Metrics, Recorded) {
     let recorder = DebuggingRecorder::new();
-    let told = Told {
+    let recorded = Recorded {
         snapshotter: recorder.snapshotter(),
         kinds: BTreeMap::new(),
         counters: BTreeMap::new(),
@@ -55,12 +54,12 @@ fn metrics() -> (Metrics, Told) {
         histograms: BTreeMap::new(),
         descriptions: BTreeSet::new(),
     };
-    (Metrics::new().recorder(recorder), told)
+    (Metrics::new().recorder(recorder), recorded)
 }
 
-impl Told {
-    /// A look empties the recorder, so what it shows is added up here.
-    fn look(&mut self) -> &Self {
+impl Recorded {
+    /// Reads the recorder. A read empties it, so the values are added up here.
+    fn read(&mut self) -> &Self {
         self.gauges.clear();
         for (key, _, description, value) in self.snapshotter.snapshot().into_vec() {
             let (kind, key) = key.into_parts();
@@ -80,11 +79,11 @@ impl Told {
         self
     }
 
-    /// The counters of this name that are not zero.
+    /// Returns the counters of this name that are not zero.
     fn counts(&self, name: &str) -> Vec<(&str, u64)> {
         let of_name = self.counters.iter().filter(|(series, _)| name_of(series) == name);
-        let told = of_name.map(|(series, count)| (&series[name.len()..], *count));
-        told.filter(|(_, count)| *count > 0).collect()
+        let recorded = of_name.map(|(series, count)| (&series[name.len()..], *count));
+        recorded.filter(|(_, count)| *count > 0).collect()
     }
 
     fn gauge(&self, series: &str) -> f64 {
@@ -100,7 +99,7 @@ fn name_of(series: &str) -> &str {
     series.split_once('{').unwrap().0
 }
 
-/// What a lane does, with everything that can happen to its calls, a known number of times.
+/// Runs a lane with everything that can happen to its calls, a known number of times.
 fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
     let clock = ManualClock::auto_advancing();
     let lanes = observed(
@@ -125,7 +124,7 @@ fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
     again(WRITE, &[UNKNOWN]);
     again(WRITE, &[THROTTLED]);
     again(WRITE, &[REJECTED]);
-    // Two taken back, two that the queue has no room for, one that is shut out.
+    // Two cancelled, two for which the queue has no slot, one that is refused by the shutdown.
     the(&lanes).pause();
     let queued: Vec<_> = (0..3).map(|_| submit(&lanes, WRITE, &options(), || ())).collect();
     for _ in 0..2 {
@@ -141,11 +140,11 @@ fn a_day(metrics: &Arc<Metrics>) -> (Lanes, ManualClock) {
 #[test]
 fn each_call_is_counted_once_by_its_end_and_each_retry_by_its_reason() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let (lanes, _) = a_day(&Arc::new(metrics));
         lanes.shutdown(Shutdown::Now);
         drop(submit(&lanes, READ, &options(), || ()).wait());
-        let told = told.look();
+        let recorded = recorded.read();
         let of = |method, outcome| {
             format!("{{lane=\"test\",method=\"{method}\",outcome=\"{outcome}\"}}")
         };
@@ -159,7 +158,7 @@ fn each_call_is_counted_once_by_its_end_and_each_retry_by_its_reason() {
             (of("write", "unknown"), 1),
         ];
         let expected: Vec<_> = expected.iter().map(|(labels, n)| (&**labels, *n)).collect();
-        assert_eq!(told.counts("lanekeeper_calls_total"), expected);
+        assert_eq!(recorded.counts("lanekeeper_calls_total"), expected);
         let of =
             |method, key, word| format!("{{lane=\"test\",method=\"{method}\",{key}=\"{word}\"}}");
         let expected = [
@@ -168,18 +167,18 @@ fn each_call_is_counted_once_by_its_end_and_each_retry_by_its_reason() {
             (of("write", "reason", "throttled"), 1),
         ];
         let expected: Vec<_> = expected.iter().map(|(labels, n)| (&**labels, *n)).collect();
-        assert_eq!(told.counts("lanekeeper_retries_total"), expected);
+        assert_eq!(recorded.counts("lanekeeper_retries_total"), expected);
         let expected =
             [(of("read", "reason", "closed"), 1), (of("read", "reason", "queue_full"), 2)];
         let expected: Vec<_> = expected.iter().map(|(labels, n)| (&**labels, *n)).collect();
-        assert_eq!(told.counts("lanekeeper_refused_total"), expected);
-        assert_eq!(told.counts("lanekeeper_throttled_total"), [("{lane=\"test\"}", 1)]);
+        assert_eq!(recorded.counts("lanekeeper_refused_total"), expected);
+        assert_eq!(recorded.counts("lanekeeper_throttled_total"), [("{lane=\"test\"}", 1)]);
         let lost = of("write", "cause", "answer");
-        assert_eq!(told.counts("lanekeeper_unknown_outcomes_total"), [(&*lost, 1)]);
+        assert_eq!(recorded.counts("lanekeeper_unknown_outcomes_total"), [(&*lost, 1)]);
         // A time for each attempt, and a wait for each call that was sent.
         let times = |name, method| {
             let series = format!("{name}{{lane=\"test\",method=\"{method}\"}}");
-            told.histogram(&series).len()
+            recorded.histogram(&series).len()
         };
         assert_eq!(times("lanekeeper_call_duration_seconds", "read"), 6);
         assert_eq!(times("lanekeeper_call_duration_seconds", "write"), 5);
@@ -189,9 +188,9 @@ fn each_call_is_counted_once_by_its_end_and_each_retry_by_its_reason() {
 }
 
 #[test]
-fn times_are_told_in_seconds_as_the_clock_has_them() {
+fn times_are_recorded_in_seconds_as_the_clock_has_them() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let clock = ManualClock::new();
         let lanes = observed(unlimited(1), clock.clone(), Some(Arc::new(metrics.estimates())));
         the(&lanes).pause();
@@ -204,27 +203,27 @@ fn times_are_told_in_seconds_as_the_clock_has_them() {
         clock.advance(ms(2_500));
         the(&lanes).resume();
         calls.into_iter().for_each(|call| call.wait().unwrap());
-        let told = told.look();
+        let recorded = recorded.read();
         let of = |name: &str| {
             let mut values =
-                told.histogram(&format!("{name}{{lane=\"test\",method=\"read\"}}")).to_vec();
+                recorded.histogram(&format!("{name}{{lane=\"test\",method=\"read\"}}")).to_vec();
             values.iter_mut().for_each(|value| *value = (*value * 1e6).round() / 1e6);
             values
         };
         assert_eq!(of("lanekeeper_call_duration_seconds"), [0.04, 0.04, 0.04]);
         assert_eq!(of("lanekeeper_queue_wait_seconds"), [2.5, 2.54, 2.58]);
-        // Nobody could know that the lane would stand still.
+        // It was not foreseeable that the lane would be paused.
         let errors = "lanekeeper_estimated_wait_error_seconds{lane=\"test\",turn=\"later\"}";
-        assert_eq!(told.histogram(errors).len(), 3);
-        assert!(told.histogram(errors).iter().all(|error| (2.4..2.6).contains(error)));
+        assert_eq!(recorded.histogram(errors).len(), 3);
+        assert!(recorded.histogram(errors).iter().all(|error| (2.4..2.6).contains(error)));
     });
 }
 
 #[test]
-fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
+fn a_call_that_was_cancelled_between_two_attempts_is_timed_once() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
-        // It stands still, so the second attempt never comes.
+        let (metrics, mut recorded) = metrics();
+        // Time does not advance, so the second attempt never comes.
         let lanes = observed(unlimited(1), ManualClock::new(), Some(Arc::new(metrics)));
         let ticket = submit_repeatable(&lanes, READ, &options(), || {
             Err::<(), _>(Failed::Broker(1, TRANSIENT))
@@ -232,12 +231,12 @@ fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
         until(|| status(&lanes).retrying == 1);
         assert!(!ticket.cancel(), "it was sent once");
         assert_eq!(ticket.wait(), Err(Failed::Broker(1, TRANSIENT)));
-        let told = told.look();
+        let recorded = recorded.read();
         let ended = "{lane=\"test\",method=\"read\",outcome=\"transient\"}";
-        assert_eq!(told.counts("lanekeeper_calls_total"), [(ended, 1)]);
+        assert_eq!(recorded.counts("lanekeeper_calls_total"), [(ended, 1)]);
         for name in ["call_duration", "queue_wait"] {
             let series = format!("lanekeeper_{name}_seconds{{lane=\"test\",method=\"read\"}}");
-            assert_eq!(told.histogram(&series).len(), 1, "{name}");
+            assert_eq!(recorded.histogram(&series).len(), 1, "{name}");
         }
     });
 }
@@ -245,7 +244,7 @@ fn a_call_that_was_taken_back_between_two_attempts_is_timed_once() {
 #[test]
 fn what_one_is_woken_for_is_there_as_zero_before_it_happens() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics);
         let observer: Arc<dyn Observer> = metrics.clone();
         let lanes = observed(unlimited(1), ManualClock::new(), Some(observer));
@@ -263,16 +262,16 @@ fn what_one_is_woken_for_is_there_as_zero_before_it_happens() {
             ["lanekeeper_throttled_total", "lanekeeper_unknown_outcomes_total"]
                 .contains(&name_of(series))
         };
-        let told = told.look();
-        assert_eq!(told.counters.keys().filter(rare).collect::<Vec<_>>(), zero.each_ref());
-        assert!(zero.iter().all(|series| told.counters[series] == 0));
+        let recorded = recorded.read();
+        assert_eq!(recorded.counters.keys().filter(rare).collect::<Vec<_>>(), zero.each_ref());
+        assert!(zero.iter().all(|series| recorded.counters[series] == 0));
     });
 }
 
 #[test]
-fn who_left_before_the_answer_is_told_and_so_is_the_answer() {
+fn a_caller_that_detached_before_the_answer_is_counted_and_so_is_the_answer() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics);
         let clock = ManualClock::new();
         let observer: Arc<dyn Observer> = metrics.clone();
@@ -298,20 +297,20 @@ fn who_left_before_the_answer_is_told_and_so_is_the_answer() {
         });
         (0..2).for_each(|_| go.send(()).unwrap());
         drop(lanes);
-        let told = told.look();
+        let recorded = recorded.read();
         let both =
             [("{lane=\"test\",method=\"read\"}", 1), ("{lane=\"test\",method=\"write\"}", 1)];
-        assert_eq!(told.counts("lanekeeper_unanswered_total"), both);
-        assert_eq!(told.counts("lanekeeper_late_results_total"), both);
+        assert_eq!(recorded.counts("lanekeeper_unanswered_total"), both);
+        assert_eq!(recorded.counts("lanekeeper_late_results_total"), both);
         let lost = ("{lane=\"test\",method=\"write\",cause=\"deadline\"}", 1);
-        assert_eq!(told.counts("lanekeeper_unknown_outcomes_total"), [lost]);
+        assert_eq!(recorded.counts("lanekeeper_unknown_outcomes_total"), [lost]);
     });
 }
 
 #[test]
-fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
+fn a_breaker_is_counted_by_its_changes_and_shown_in_one_state() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics);
         let clock = ManualClock::new();
         let breaker = BreakerPolicy::default()
@@ -327,14 +326,14 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
         };
         let mut state = || {
             metrics.sample(&lanes.status());
-            told.look();
+            recorded.read();
             let of = |word| {
                 let labels = format!("lane=\"test\",route=\"writes\",state=\"{word}\"");
                 format!("lanekeeper_breaker_state{{{labels}}}")
             };
-            ["closed", "open", "half_open"].map(|word| told.gauge(&of(word)))
+            ["closed", "open", "half_open"].map(|word| recorded.gauge(&of(word)))
         };
-        // A route class comes into being with its first call.
+        // A route's breaker is created with its first call.
         call(None);
         assert_eq!(state(), [1.0, 0.0, 0.0]);
         (0..3).for_each(|_| call(Some(TRANSIENT)));
@@ -346,13 +345,13 @@ fn a_breaker_is_told_by_its_changes_and_shown_in_one_state() {
         assert_eq!(state(), [1.0, 0.0, 0.0]);
         let of = |state| format!("{{lane=\"test\",route=\"writes\",state=\"{state}\"}}");
         let changes = [(&*of("closed"), 1), (&*of("half_open"), 1), (&*of("open"), 1)];
-        assert_eq!(told.counts("lanekeeper_breaker_changes_total"), changes);
+        assert_eq!(recorded.counts("lanekeeper_breaker_changes_total"), changes);
         let refused = "{lane=\"test\",method=\"read\",reason=\"broker_down\"}";
-        assert_eq!(told.counts("lanekeeper_refused_total"), [(refused, 1)]);
+        assert_eq!(recorded.counts("lanekeeper_refused_total"), [(refused, 1)]);
     });
 }
 
-/// One lane and a budget.
+/// Builds one lane and a budget.
 fn budgeted(observer: Arc<dyn Observer>, clock: impl Into<Clock>) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
     builder.lane(0, LaneConfig::new(Quota::per_second(10)).queue(7).in_flight(2));
@@ -365,22 +364,22 @@ fn budgeted(observer: Arc<dyn Observer>, clock: impl Into<Clock>) -> Lanes {
 #[test]
 fn gauges_are_what_the_status_says() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics.label("account", "main"));
         let clock = ManualClock::new();
         let lanes = budgeted(metrics.clone(), clock.clone());
-        let charged = lanekeeper::proxy::CallSpec { budgets: &[0], ..WRITE };
+        let cost = lanekeeper::proxy::CallSpec { budgets: &[0], ..WRITE };
         for _ in 0..4 {
-            submit(&lanes, charged, &options(), || ()).wait().unwrap();
+            submit(&lanes, cost, &options(), || ()).wait().unwrap();
         }
         let held = hold(&lanes, READ);
         the(&lanes).pause();
         let queued: Vec<_> = (0..3).map(|_| submit(&lanes, READ, &options(), || ())).collect();
         clock.advance(ms(250));
         metrics.sample(&lanes.status());
-        told.look();
+        recorded.read();
         let of = |name: &str, more: &str| {
-            told.gauge(&format!("lanekeeper_{name}{{account=\"main\",{more}}}"))
+            recorded.gauge(&format!("lanekeeper_{name}{{account=\"main\",{more}}}"))
         };
         let lane = "lane=\"test\"";
         for (name, value) in [
@@ -403,11 +402,11 @@ fn gauges_are_what_the_status_says() {
         assert_eq!(of("lane_state", "lane=\"test\",state=\"paused\""), 1.0);
         assert_eq!(of("lane_state", "lane=\"test\",state=\"running\""), 0.0);
         let expired = "lanekeeper_session_expired{account=\"main\"}";
-        assert_eq!(told.gauge(expired), 0.0);
+        assert_eq!(recorded.gauge(expired), 0.0);
         let mut status = lanes.status();
         status.session_expired = true;
         metrics.sample(&status);
-        assert_eq!(told.look().gauge(expired), 1.0);
+        assert_eq!(recorded.read().gauge(expired), 1.0);
         queued.iter().for_each(|ticket| assert!(ticket.cancel()));
         held.let_go().wait().unwrap();
     });
@@ -416,7 +415,7 @@ fn gauges_are_what_the_status_says() {
 #[test]
 fn a_lane_that_was_throttled_shows_a_lower_rate_and_a_pause_and_no_window_of_the_cut() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics);
         let lanes = budgeted(metrics.clone(), ManualClock::new());
         for number in 0..10 {
@@ -424,37 +423,37 @@ fn a_lane_that_was_throttled_shows_a_lower_rate_and_a_pause_and_no_window_of_the
             drop(lanes.call(WRITE, &options(), move || ended(fault), class));
         }
         metrics.sample(&lanes.status());
-        told.look();
-        let of = |name| told.gauge(&format!("lanekeeper_{name}{{lane=\"test\"}}"));
+        recorded.read();
+        let of = |name| recorded.gauge(&format!("lanekeeper_{name}{{lane=\"test\"}}"));
         assert_eq!(of("configured_calls_per_second"), 10.0);
         assert_eq!(of("effective_calls_per_second"), 7.0);
         assert_eq!(of("paused_seconds"), 3.0);
         let status = lanes.status();
         assert!(status.lane("test").unwrap().windows.iter().any(|window| window.is_cut));
         let limits: Vec<_> =
-            told.gauges.keys().filter(|key| key.contains("window_limit")).collect();
+            recorded.gauges.keys().filter(|key| key.contains("window_limit")).collect();
         assert_eq!(limits, ["lanekeeper_window_limit{lane=\"test\",window=\"10/s\"}"]);
     });
 }
 
 #[test]
 fn a_window_that_is_gone_is_not_shown_as_it_was() {
-    let (metrics, mut told) = metrics();
+    let (metrics, mut recorded) = metrics();
     let metrics = Arc::new(metrics);
     let lanes = budgeted(metrics.clone(), ManualClock::new());
     metrics.sample(&lanes.status());
     the(&lanes).set_quota(&Quota::per_second(5)).unwrap();
     metrics.sample(&lanes.status());
-    told.look();
+    recorded.read();
     let of = |window| format!("lanekeeper_window_remaining{{lane=\"test\",window=\"{window}\"}}");
-    assert_eq!(told.gauge(&of("5/s")), 5.0);
-    assert!(told.gauge(&of("10/s")).is_nan());
+    assert_eq!(recorded.gauge(&of("5/s")), 5.0);
+    assert!(recorded.gauge(&of("10/s")).is_nan());
 }
 
 #[test]
-fn users_are_told_apart_up_to_a_number() {
+fn users_are_distinguished_up_to_a_number() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics.users(2));
         let lanes = observed(unlimited(1), ManualClock::new(), Some(metrics));
         let crowd = (0..50).map(|number| format!("user {number}"));
@@ -462,20 +461,20 @@ fn users_are_told_apart_up_to_a_number() {
             submit(&lanes, READ, &options().user(user), || ()).wait().unwrap();
         }
         submit(&lanes, READ, &options(), || ()).wait().unwrap();
-        let told = told.look();
+        let recorded = recorded.read();
         let of =
             |user| format!("{{lane=\"test\",method=\"read\",outcome=\"done\",user=\"{user}\"}}");
         let [none, other, zero, one] = ["none", "other", "user 0", "user 1"].map(of);
         let counts = [(&*none, 1), (&*other, 48), (&*zero, 2), (&*one, 1)];
-        assert_eq!(told.counts("lanekeeper_calls_total"), counts);
+        assert_eq!(recorded.counts("lanekeeper_calls_total"), counts);
         let waits = "lanekeeper_queue_wait_seconds{lane=\"test\",method=\"read\",user=\"other\"}";
-        assert_eq!(told.histogram(waits).len(), 48);
+        assert_eq!(recorded.histogram(waits).len(), 48);
     });
 }
 
 #[test]
-fn a_cache_is_told_by_its_own_figures() {
-    let (metrics, mut told) = metrics();
+fn a_cache_is_reported_by_its_own_figures() {
+    let (metrics, mut recorded) = metrics();
     let fetch =
         |keys: &[u32]| Ok::<_, String>(keys.iter().map(|key| (*key, u64::from(*key))).collect());
     let cache = BatchCache::new(BatchConfig::default(), fetch);
@@ -483,20 +482,20 @@ fn a_cache_is_told_by_its_own_figures() {
         cache.get(&key).unwrap();
     }
     let stats: CacheStats = cache.stats();
-    // Twice: what is told is how often altogether, and not how often since.
+    // Twice: a sample is the total so far, not the difference since the last.
     for _ in 0..2 {
         metrics.sample_cache("quotes", &stats);
     }
-    let told = told.look();
+    let recorded = recorded.read();
     let requests = [
         ("{cache=\"quotes\",result=\"fresh\"}", stats.hits),
         ("{cache=\"quotes\",result=\"miss\"}", stats.misses),
     ];
     assert_eq!((stats.hits, stats.misses), (2, 2));
-    assert_eq!(told.counts("lanekeeper_cache_requests_total"), requests);
+    assert_eq!(recorded.counts("lanekeeper_cache_requests_total"), requests);
     let batches = [("{cache=\"quotes\"}", stats.batches)];
-    assert_eq!(told.counts("lanekeeper_cache_batches_total"), batches);
-    assert_eq!(told.gauge("lanekeeper_cache_entries{cache=\"quotes\"}"), 2.0);
+    assert_eq!(recorded.counts("lanekeeper_cache_batches_total"), batches);
+    assert_eq!(recorded.gauge("lanekeeper_cache_entries{cache=\"quotes\"}"), 2.0);
 }
 
 #[test]
@@ -511,21 +510,21 @@ fn an_exporter_that_comes_late_is_found_at_the_next_sample() {
     recorder.install().unwrap();
     metrics.sample(&lanes.status());
     call();
-    let told = snapshotter.snapshot().into_vec();
-    let calls = told.iter().find(|(key, ..)| key.key().name() == "lanekeeper_calls_total");
+    let recorded = snapshotter.snapshot().into_vec();
+    let calls = recorded.iter().find(|(key, ..)| key.key().name() == "lanekeeper_calls_total");
     assert_eq!(calls.unwrap().3, DebugValue::Counter(1));
 }
 
 #[test]
-fn what_is_told_is_what_the_table_lists_with_its_labels() {
+fn what_is_recorded_is_what_the_table_lists_with_its_labels() {
     within_reason(|| {
-        let (metrics, mut told) = metrics();
+        let (metrics, mut recorded) = metrics();
         let metrics = Arc::new(metrics.estimates());
         let (lanes, _) = a_day(&metrics);
         metrics.sample(&lanes.status());
         metrics.sample_cache("quotes", &CacheStats::default());
         let watched: &dyn Observer = &*metrics;
-        // What only happens in the tests above.
+        // Events that occur only in the tests above.
         watched.breaker("test", "reads", lanekeeper::resilience::BreakerState::Open);
         struct Once(Arc<Metrics>);
         impl Observer for Once {
@@ -539,9 +538,9 @@ fn what_is_told_is_what_the_table_lists_with_its_labels() {
         submit(&once, WRITE, &options(), || ()).wait().unwrap();
         let budgeted = budgeted(metrics.clone(), ManualClock::new());
         metrics.sample(&budgeted.status());
-        told.look();
+        recorded.read();
         let mut seen = BTreeMap::new();
-        for (series, kind) in &told.kinds {
+        for (series, kind) in &recorded.kinds {
             let labels = series.split(['{', ',']).skip(1);
             let labels: Vec<_> =
                 labels.filter_map(|label| Some(label.split_once('=')?.0)).collect();
@@ -560,6 +559,6 @@ fn what_is_told_is_what_the_table_lists_with_its_labels() {
             .collect();
         assert_eq!(seen, listed);
         let described: BTreeSet<_> = METRICS.iter().map(|metric| metric.help.to_owned()).collect();
-        assert_eq!(told.descriptions, described);
+        assert_eq!(recorded.descriptions, described);
     });
 }

@@ -1,8 +1,8 @@
-//! Spans and events: under whose span a call is, what they say, what they never say, and that a
-//! subscriber that fails costs nobody an answer.
+//! Spans and events: the parent of a call's span, what they contain, what they never contain, and that a subscriber
+//! that fails costs no caller an answer.
 //!
-//! The subscriber is of the process, since calls are made on the threads of a lane. So each test calls
-//! on behalf of a user of its own, and looks at the spans and events of that one.
+//! The subscriber is global to the process, since calls run on the threads of a lane. So each test calls on behalf
+//! of a user of its own, and checks the spans and events of that user.
 
 #![cfg(feature = "tracing")]
 #![allow(clippy::unwrap_used)]
@@ -31,9 +31,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 type Fields = BTreeMap<&'static str, String>;
 
-/// A span, or an event, as a subscriber sees it.
+/// A span or an event, as a subscriber gets it.
 #[derive(Debug, Clone)]
-struct Seen {
+struct TraceRecord {
     /// The id of a span.
     id: Option<u64>,
     name: &'static str,
@@ -41,24 +41,24 @@ struct Seen {
     level: Level,
     fields: Fields,
     /// The span it is in.
-    within: Option<u64>,
+    parent: Option<u64>,
     thread: String,
 }
 
-impl Seen {
+impl TraceRecord {
     fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 }
 
-static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
+static RECORDS: Mutex<Vec<TraceRecord>> = Mutex::new(Vec::new());
 
-/// Notes all there is; and panics at what is done for the user `panics`.
-struct Notes;
+/// Records everything, and panics at spans and events of the user `panics`.
+struct RecordingLayer;
 
-struct Words<'a>(&'a mut Fields);
+struct FieldVisitor<'a>(&'a mut Fields);
 
-impl Visit for Words<'_> {
+impl Visit for FieldVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name(), format!("{value:?}"));
     }
@@ -67,31 +67,31 @@ impl Visit for Words<'_> {
     }
 }
 
-fn note(seen: Seen) {
-    let panics = seen.field("user") == "panics";
-    SEEN.lock().unwrap().push(seen);
+fn push_record(record: TraceRecord) {
+    let panics = record.field("user") == "panics";
+    RECORDS.lock().unwrap().push(record);
     if panics {
         std::panic::panic_any("a subscriber that panics");
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for RecordingLayer {
     fn on_new_span(&self, span: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::new();
-        span.record(&mut Words(&mut fields));
+        span.record(&mut FieldVisitor(&mut fields));
         let parent = context.span(id).and_then(|span| span.parent().map(|span| span.id()));
-        note(seen(span.metadata(), Some(id), fields, parent));
+        push_record(record(span.metadata(), Some(id), fields, parent));
     }
 
     fn on_record(&self, id: &Id, record: &Record<'_>, _: Context<'_, S>) {
-        let mut all = SEEN.lock().unwrap();
-        let span = all.iter_mut().rev().find(|seen| seen.id == Some(id.into_u64()));
-        record.record(&mut Words(&mut span.unwrap().fields));
+        let mut all = RECORDS.lock().unwrap();
+        let span = all.iter_mut().rev().find(|record| record.id == Some(id.into_u64()));
+        record.record(&mut FieldVisitor(&mut span.unwrap().fields));
     }
 
     fn on_close(&self, id: Id, _: Context<'_, S>) {
-        let all = SEEN.lock().unwrap().clone();
-        let closed = all.iter().rev().find(|seen| seen.id == Some(id.into_u64())).unwrap();
+        let all = RECORDS.lock().unwrap().clone();
+        let closed = all.iter().rev().find(|record| record.id == Some(id.into_u64())).unwrap();
         if closed.field("user") == "panics at its end" {
             std::panic::panic_any("a subscriber that panics");
         }
@@ -99,25 +99,25 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::new();
-        event.record(&mut Words(&mut fields));
-        let within = context.event_span(event).map(|span| span.id());
-        note(seen(event.metadata(), None, fields, within));
+        event.record(&mut FieldVisitor(&mut fields));
+        let parent = context.event_span(event).map(|span| span.id());
+        push_record(record(event.metadata(), None, fields, parent));
     }
 }
 
-fn seen(
+fn record(
     metadata: &tracing::Metadata<'static>,
     id: Option<&Id>,
     fields: Fields,
-    within: Option<Id>,
-) -> Seen {
-    Seen {
+    parent: Option<Id>,
+) -> TraceRecord {
+    TraceRecord {
         id: id.map(Id::into_u64),
         name: metadata.name(),
         target: metadata.target().to_owned(),
         level: *metadata.level(),
         fields,
-        within: within.map(|id| id.into_u64()),
+        parent: parent.map(|id| id.into_u64()),
         thread: thread::current().name().unwrap_or_default().to_owned(),
     }
 }
@@ -125,22 +125,22 @@ fn seen(
 fn subscribe() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let subscriber = tracing_subscriber::registry().with(Notes);
+        let subscriber = tracing_subscriber::registry().with(RecordingLayer);
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
 }
 
-/// What was seen of the calls of a user, in order.
-fn of(user: &str) -> Vec<Seen> {
-    SEEN.lock().unwrap().iter().filter(|seen| seen.field("user") == user).cloned().collect()
+/// Returns the spans and events of a user's calls, in order.
+fn of(user: &str) -> Vec<TraceRecord> {
+    RECORDS.lock().unwrap().iter().filter(|record| record.field("user") == user).cloned().collect()
 }
 
-fn spans_of(user: &str) -> Vec<Seen> {
-    of(user).into_iter().filter(|seen| seen.id.is_some()).collect()
+fn spans_of(user: &str) -> Vec<TraceRecord> {
+    of(user).into_iter().filter(|record| record.id.is_some()).collect()
 }
 
 fn messages_of(user: &str) -> Vec<(Level, String)> {
-    let events = of(user).into_iter().filter(|seen| seen.id.is_none());
+    let events = of(user).into_iter().filter(|record| record.id.is_none());
     events.map(|event| (event.level, event.field("message").to_owned())).collect()
 }
 
@@ -171,7 +171,7 @@ fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
         let [first, second] = &spans[..] else { panic!("{spans:?}") };
         for span in [first, second] {
             assert_eq!((span.name, &*span.target, span.level), ("call", "lanekeeper", Level::INFO));
-            assert_eq!(span.within, strategy.id().map(|id| id.into_u64()));
+            assert_eq!(span.parent, strategy.id().map(|id| id.into_u64()));
             assert!(span.thread.starts_with("lane-test-"), "{}", span.thread);
             assert_eq!((span.field("lane"), span.field("method")), ("test", "read"));
             assert_eq!((span.field("priority"), span.field("number")), ("5", "0"));
@@ -181,8 +181,8 @@ fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
         assert_eq!(first.field("wait_seconds"), "0.0");
         let inside: Vec<_> = of("adapter")
             .into_iter()
-            .filter(|event| spans.iter().any(|span| span.id == event.within))
-            .map(|event| (event.within, event.field("number").to_owned()))
+            .filter(|event| spans.iter().any(|span| span.id == event.parent))
+            .map(|event| (event.parent, event.field("number").to_owned()))
             .collect();
         assert_eq!(inside, [(first.id, "1".to_owned()), (second.id, "2".to_owned())]);
         let expected = [
@@ -196,7 +196,7 @@ fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
         );
         // The event that ends an attempt is in its span, too.
         let ends: Vec<_> =
-            of("attempts").iter().filter(|seen| seen.id.is_none()).map(|e| e.within).collect();
+            of("attempts").iter().filter(|record| record.id.is_none()).map(|e| e.parent).collect();
         assert_eq!(ends[1..], [first.id, second.id]);
     });
 }
@@ -207,7 +207,7 @@ fn a_call_from_outside_of_any_span_has_no_parent() {
     within_reason(|| {
         let lanes = one(config(), ManualClock::new());
         submit(&lanes, READ, &options().user("outside"), || ()).wait().unwrap();
-        assert_eq!(spans_of("outside")[0].within, None);
+        assert_eq!(spans_of("outside")[0].parent, None);
     });
 }
 
@@ -224,7 +224,7 @@ fn the_span_is_over_before_its_caller_is_answered() {
 }
 
 #[test]
-fn what_a_person_has_to_look_at_is_a_warning_and_what_the_caller_is_told_is_not() {
+fn what_a_person_has_to_check_is_a_warning_and_what_the_caller_gets_is_not() {
     subscribe();
     within_reason(|| {
         let clock = ManualClock::new();
@@ -259,7 +259,7 @@ fn what_a_person_has_to_look_at_is_a_warning_and_what_the_caller_is_told_is_not(
 }
 
 #[test]
-fn a_subscriber_that_panics_costs_nobody_an_answer() {
+fn a_subscriber_that_panics_costs_no_caller_an_answer() {
     subscribe();
     within_reason(|| {
         let lanes = one(config(), ManualClock::auto_advancing());
@@ -270,7 +270,7 @@ fn a_subscriber_that_panics_costs_nobody_an_answer() {
         }
         the(&lanes).pause();
         assert!(submit(&lanes, WRITE, &options().user("panics"), || ()).cancel());
-        // All workers come to their end.
+        // All workers end.
         drop(lanes);
         assert!(of("panics").len() >= 12);
     });
@@ -285,31 +285,31 @@ fn a_span_that_panics_as_it_closes_costs_its_caller_no_answer() {
         let ticket = strategy.in_scope(|| submit(&lanes, WRITE, &options(), || 7));
         lanes.shutdown(Shutdown::Drain(SECOND));
         drop(lanes);
-        // The ticket is the last that holds it.
+        // The ticket holds the last reference.
         drop(strategy);
         assert_eq!(ticket.wait(), Ok(7));
     });
 }
 
 #[test]
-fn a_call_from_a_span_of_another_subscriber_is_told_to_that_one() {
+fn a_call_from_a_span_of_another_subscriber_is_recorded_by_that_one() {
     subscribe();
     within_reason(|| {
         let lanes = one(config(), ManualClock::new());
-        let of_this_thread = tracing_subscriber::registry().with(Notes);
+        let of_this_thread = tracing_subscriber::registry().with(RecordingLayer);
         tracing::subscriber::with_default(of_this_thread, || {
             let strategy = tracing::info_span!("strategy", user = "of another");
             let call = || submit(&lanes, WRITE, &options().user("of this thread"), || 7);
             assert_eq!(strategy.in_scope(call).wait(), Ok(7));
             let spans = spans_of("of this thread");
             let [span] = &spans[..] else { panic!("{spans:?}") };
-            assert_eq!(span.within, strategy.id().map(|id| id.into_u64()));
+            assert_eq!(span.parent, strategy.id().map(|id| id.into_u64()));
         });
     });
 }
 
 #[test]
-fn a_caller_that_leaves_is_told_of_at_once() {
+fn a_caller_that_detaches_is_reported_at_once() {
     subscribe();
     within_reason(|| {
         let clock = ManualClock::new();
@@ -335,10 +335,10 @@ fn a_caller_that_leaves_is_told_of_at_once() {
     });
 }
 
-/// Over a real proxy, with orders, answers and errors full of what is nobody's business.
+/// A real proxy, with orders, answers and errors full of private data.
 #[cfg(feature = "mock")]
 #[test]
-fn nothing_of_an_order_an_answer_or_an_error_is_told() {
+fn nothing_of_an_order_an_answer_or_an_error_is_recorded() {
     use lanekeeper::broker::lanes::ALL;
     use lanekeeper::broker::{
         Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker,
@@ -348,21 +348,21 @@ fn nothing_of_an_order_an_answer_or_an_error_is_told() {
 
     subscribe();
     within_reason(|| {
-        let said = || ErrorDetail::new("SECRETWORDS of token SECRETTOKEN");
+        let detail = || ErrorDetail::new("SECRETWORDS of token SECRETTOKEN");
         let mut mock = MockBroker::new();
         let mut number = 0;
         mock.expect_place_order().returning(move |_| {
             number += 1;
             match number {
                 1 => Ok(OrderId::new("SECRETID")),
-                2 => Err(BrokerError::Rejected(said())),
-                3 => Err(BrokerError::OutcomeUnknown(said())),
+                2 => Err(BrokerError::Rejected(detail())),
+                3 => Err(BrokerError::OutcomeUnknown(detail())),
                 4 => Err(BrokerError::Throttled {
                     retry_after: Some(Duration::from_secs(1)),
-                    detail: said(),
+                    detail: detail(),
                 }),
-                5 => Err(BrokerError::NotSent(said())),
-                _ => Err(BrokerError::Fatal(said())),
+                5 => Err(BrokerError::NotSent(detail())),
+                _ => Err(BrokerError::Fatal(detail())),
             }
         });
         let limits =
@@ -371,11 +371,11 @@ fn nothing_of_an_order_an_answer_or_an_error_is_told() {
         let clock = ManualClock::auto_advancing();
         let builder = BrokerProxy::builder(mock).limits(limits).clock(clock);
         #[cfg(feature = "metrics")]
-        let (builder, told) = {
+        let (builder, snapshotter) = {
             let recorder = metrics_util::debugging::DebuggingRecorder::new();
-            let told = recorder.snapshotter();
+            let snapshotter = recorder.snapshotter();
             let metrics = lanekeeper::telemetry::Metrics::new().recorder(recorder).users(10);
-            (builder.observer(Arc::new(metrics)), told)
+            (builder.observer(Arc::new(metrics)), snapshotter)
         };
         let broker = builder.build().unwrap();
         let broker = broker.with(options().user("secret"));
@@ -383,20 +383,20 @@ fn nothing_of_an_order_an_answer_or_an_error_is_told() {
         let order = OrderRequest::market(infy, Side::Buy, 424_242).tag("SECRETTAG");
         (0..4).for_each(|_| drop(broker.place_order(&order)));
         drop(broker);
-        let all = SEEN.lock().unwrap().clone();
-        let ours: Vec<_> = all.iter().filter(|seen| seen.target == "lanekeeper").collect();
-        assert!(ours.iter().any(|seen| seen.field("method") == "place_order"));
-        assert!(ours.iter().any(|seen| seen.field("outcome") == "fatal"));
+        let all = RECORDS.lock().unwrap().clone();
+        let ours: Vec<_> = all.iter().filter(|record| record.target == "lanekeeper").collect();
+        assert!(ours.iter().any(|record| record.field("method") == "place_order"));
+        assert!(ours.iter().any(|record| record.field("outcome") == "fatal"));
         let words = format!("{ours:?}");
         for secret in ["SECRET", "424242", "Buy"] {
-            assert!(!words.contains(secret), "{secret} is told");
+            assert!(!words.contains(secret), "{secret} is recorded");
         }
         #[cfg(feature = "metrics")]
         {
-            let told = format!("{:?}", told.snapshot());
-            assert!(told.contains("place_order") && told.contains("secret"));
+            let snapshot = format!("{:?}", snapshotter.snapshot());
+            assert!(snapshot.contains("place_order") && snapshot.contains("secret"));
             for secret in ["SECRET", "424242", "Buy"] {
-                assert!(!told.contains(secret), "{secret} is a label");
+                assert!(!snapshot.contains(secret), "{secret} is a label");
             }
         }
     });

@@ -1,4 +1,4 @@
-//! A call in its caller's hand: waiting for it, looking after it, taking it back, awaiting it.
+//! The ticket of a call: waiting for it, its position, cancelling it, awaiting it.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -24,20 +24,20 @@ use support::lanes::{
     unlimited, until, within_reason,
 };
 
-/// One lane that is paused, so that what is submitted waits.
+/// Returns a paused lane, so that submitted calls wait.
 fn paused() -> Lanes {
     let lanes = one(unlimited(1), Clock::system());
     the(&lanes).pause();
     lanes
 }
 
-/// Hears of late answers, all of them `Result<u8, _>`.
+/// Records late answers, all of them `Result<u8, _>`.
 #[derive(Default)]
 struct Late(AtomicUsize);
 
 impl Observer for Late {
     fn late_result(&self, _: &CallInfo<'_>, answer: &dyn Any) {
-        // What a method returns is a result already, and the lane's own word is around it.
+        // A method returns a result already, and the lane's own result is around it.
         let answer = answer.downcast_ref::<Result<Result<u8, LaneError>, LaneError>>().unwrap();
         assert_eq!(*answer, Ok(Ok(7)));
         self.0.fetch_add(1, Ordering::SeqCst);
@@ -104,7 +104,7 @@ fn a_call_that_is_cancelled_was_not_sent_and_never_will_be() {
 }
 
 #[test]
-fn whoever_awaits_a_cancelled_call_is_told_that_it_was_not_sent() {
+fn a_task_that_awaits_a_cancelled_call_gets_that_it_was_not_sent() {
     let lanes = paused();
     let ticket = submit(&lanes, WRITE, &options(), || 7);
     assert!(ticket.cancel());
@@ -121,7 +121,7 @@ fn to_cancel_twice_is_to_cancel() {
 }
 
 #[test]
-fn a_call_under_way_cannot_be_taken_back() {
+fn a_call_in_flight_cannot_be_cancelled() {
     let lanes = one(unlimited(1), Clock::system());
     let held = hold(&lanes, WRITE);
     assert!(!held.ticket.cancel());
@@ -146,7 +146,7 @@ fn position_and_estimate_follow_the_queue() {
 }
 
 #[test]
-fn a_dropped_read_is_taken_back() {
+fn a_dropped_read_is_cancelled() {
     let lanes = paused();
     drop(submit(&lanes, READ, &options(), || panic!("sent")));
     assert_eq!(the(&lanes).queued(), 0);
@@ -155,7 +155,7 @@ fn a_dropped_read_is_taken_back() {
 }
 
 #[test]
-fn a_dropped_write_goes_on_and_its_answer_is_told_to_the_observer_once() {
+fn a_dropped_write_goes_on_and_its_answer_is_reported_to_the_observer_once() {
     let (lanes, late) = with_late(Clock::system());
     the(&lanes).pause();
     drop(submit(&lanes, WRITE, &options(), || 7_u8));
@@ -166,7 +166,7 @@ fn a_dropped_write_goes_on_and_its_answer_is_told_to_the_observer_once() {
 }
 
 #[test]
-fn an_answer_that_nobody_took_is_told_to_the_observer_too() {
+fn an_answer_that_was_never_taken_is_reported_to_the_observer_too() {
     let (lanes, late) = with_late(Clock::system());
     let ticket = submit(&lanes, WRITE, &options(), || 7_u8);
     lanes.shutdown(Shutdown::Drain(Duration::MAX));
@@ -176,7 +176,7 @@ fn an_answer_that_nobody_took_is_told_to_the_observer_too() {
 }
 
 #[test]
-fn the_answer_after_a_deadline_is_told_to_the_observer_once() {
+fn the_answer_after_a_deadline_is_reported_to_the_observer_once() {
     let clock = ManualClock::new();
     let (lanes, late) = with_late(clock.clone());
     let (go, held) = mpsc::channel::<()>();
@@ -263,7 +263,7 @@ fn a_refused_ticket_is_ready_at_once() {
 }
 
 #[test]
-fn whoever_of_two_takes_a_call_back_hears_that_it_was_taken_back() {
+fn each_of_two_that_cancel_a_call_gets_that_it_was_cancelled() {
     within_reason(|| {
         let lanes = paused();
         for _ in 0..2_000 {
@@ -277,7 +277,7 @@ fn whoever_of_two_takes_a_call_back_hears_that_it_was_taken_back() {
     });
 }
 
-/// A waker that tells on which thread it was dropped.
+/// A waker that sends the id of the thread on which it was dropped.
 struct Dropped(Mutex<mpsc::Sender<ThreadId>>);
 
 impl Wake for Dropped {
@@ -291,25 +291,25 @@ impl Drop for Dropped {
 }
 
 #[test]
-fn whoever_leaves_takes_its_waker_along() {
+fn a_caller_that_detaches_takes_its_waker_along() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
         let (go, gone) = mpsc::channel::<()>();
         let mut ticket = submit(&lanes, WRITE, &options(), move || {
             let _ = gone.recv();
         });
-        let (tell, told) = mpsc::channel();
-        let waker = Waker::from(Arc::new(Dropped(Mutex::new(tell))));
+        let (thread_tx, thread_rx) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Dropped(Mutex::new(thread_tx))));
         assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
-        // A worker would drop it while others rely on that worker.
+        // If a worker dropped it, others that rely on that worker would wait.
         drop(ticket);
-        assert_eq!(told.try_recv(), Ok(thread::current().id()));
+        assert_eq!(thread_rx.try_recv(), Ok(thread::current().id()));
         drop(go);
     });
 }
 
-/// An error whose end is not for the lane to answer for.
+/// An error whose destructor panics.
 struct Bomb;
 
 impl From<LaneError> for Bomb {
@@ -327,13 +327,13 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_result_that_nobody_hears_of_harms_nobody_when_it_is_dropped() {
+fn a_result_that_is_never_taken_does_no_harm_when_it_is_dropped() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
         let ticket: Ticket<(), Bomb> =
             lanes.submit_repeatable(WRITE, &options(), || Err(Bomb), |_| Some(ErrorClass::NotSent));
         until(|| status(&lanes).retrying == 1);
-        // A write goes on without its caller, and is refused here while it waits to go again.
+        // A write goes on without its caller, and is refused here while it waits for its retry.
         drop(ticket);
         assert_eq!(lanes.shutdown(Shutdown::Now).rejected, 1);
     });
@@ -391,7 +391,7 @@ fn a_ticket_that_was_polled_is_awaited_on_another_thread() {
 }
 
 #[test]
-fn who_awaits_is_woken_by_a_shutdown_and_by_a_deadline() {
+fn an_awaiting_task_is_woken_by_a_shutdown_and_by_a_deadline() {
     within_reason(|| {
         let clock = ManualClock::new();
         let lanes = one(unlimited(1), clock.clone());

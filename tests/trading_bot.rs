@@ -31,7 +31,7 @@ fn with_keys(mut bot: Command) -> Command {
     bot
 }
 
-/// One clear line, a non-zero exit, and nothing traded.
+/// Checks for one clear line, a non-zero exit and no trades, and returns the line.
 fn refused(output: &Output) -> String {
     let error = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(!output.status.success(), "{error}");
@@ -90,8 +90,8 @@ fn the_report_agrees_with_the_ledger_of_the_exchange() {
     assert!(report["seconds"].as_f64().unwrap() >= 3.0);
 }
 
-/// A third of the first orders, and some of the looks after them: fewer than would make the breaker
-/// take the broker for dead. Quotes work, or there would be no orders to see.
+/// A third of the first orders, and some of the reads after them: fewer than would open the breaker. Quotes work,
+/// or there would be no orders to see.
 const FAULTS: [&str; 13] = [
     "place=reset-after@2",
     "place=502-before@5",
@@ -114,7 +114,7 @@ fn faulty() -> SimulatedExchange {
     SimulatedExchange::builder().faults(faults).start().unwrap()
 }
 
-/// The ledger by tag; and no tag is there twice.
+/// Returns the ledger by tag, and checks that no tag is there twice.
 fn by_tag(exchange: &SimulatedExchange) -> HashMap<String, PlacedOrder> {
     let orders = exchange.orders();
     let count = orders.len();
@@ -124,7 +124,7 @@ fn by_tag(exchange: &SimulatedExchange) -> HashMap<String, PlacedOrder> {
     by_tag
 }
 
-/// Neither what it printed nor what it wrote down holds the token.
+/// Checks that neither its output nor its files contain the token.
 fn holds_no_secret(output: &Output, files: &[&Path]) {
     let files = files.iter().map(|file| std::fs::read(file).unwrap());
     for text in [output.stdout.clone(), output.stderr.clone()].into_iter().chain(files) {
@@ -183,8 +183,8 @@ fn under_faults_the_report_stays_true() {
     assert_eq!(report["recovered"].as_array().map(Vec::len), Some(0));
 }
 
-/// What goes wrong with 30 % of the order writes and 20 % of the reads. Of the writes two thirds are booked
-/// before the answer is lost.
+/// 30 % of the order writes and 20 % of the reads go wrong. Of the writes two thirds are booked before the answer
+/// is lost.
 const OUTSIDE: [&str; 15] = [
     "writes=reset-before@4%",
     "writes=502-before@3%",
@@ -203,7 +203,7 @@ const OUTSIDE: [&str; 15] = [
     "reads=page-403-before@2%",
 ];
 
-/// The run by which an outside judge found that much was called unknown that was known to be absent.
+/// In this run an outside reviewer found that many orders were reported as unknown that were known to be absent.
 #[test]
 fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
     let seconds = std::env::var("LANEKEEPER_FAULTY_SECONDS").unwrap_or("15".to_owned());
@@ -227,9 +227,9 @@ fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
 
-    // Twice sent is an error here.
+    // A tag that was sent twice is an error here.
     let mut ledger = by_tag(&exchange);
-    let mut tally: HashMap<&str, usize> = HashMap::new();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
     let orders = report["orders"].as_array().unwrap();
     for order in orders {
         let known = ledger.remove(order["tag"].as_str().unwrap());
@@ -239,28 +239,28 @@ fn at_a_third_of_faults_unknown_is_what_could_not_be_read() {
                 assert_eq!(known.unwrap().id.as_str(), order["order_id"].as_str().unwrap());
             }
             "rejected" => assert!(known.is_none_or(|k| k.status == OrderStatus::Rejected)),
-            // "unknown" as well: what the broker has is found.
+            // The same holds for "unknown": an order that the broker has is found.
             _ => assert!(known.is_none(), "{order} is in the ledger: {known:?}"),
         }
-        *tally.entry(outcome).or_default() += 1;
+        *counts.entry(outcome).or_default() += 1;
     }
     assert!(ledger.is_empty(), "the report knows nothing of {ledger:?}");
-    println!("{} placements: {tally:?}", orders.len());
-    let of = |outcome: &str| tally.get(outcome).copied().unwrap_or(0);
-    assert!(of("absent") > 0, "{tally:?}");
+    println!("{} placements: {counts:?}", orders.len());
+    let of = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
+    assert!(of("absent") > 0, "{counts:?}");
     // At most 2 %.
-    assert!(of("unknown") * 50 <= orders.len(), "{tally:?}");
+    assert!(of("unknown") * 50 <= orders.len(), "{counts:?}");
 }
 
 #[test]
 #[cfg(unix)]
 fn a_killed_run_is_found_out_by_the_next_one() {
-    // In no hurry to refuse: a second run knows nothing of what the first has used a moment ago.
+    // Limits so wide that it refuses nothing: a second run does not know what the first has just used.
     let open = ["transactional", "quote"]
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(1000)));
     let exchange = SimulatedExchange::builder().limits(open).start().unwrap();
-    // Booked, and nobody hears of it: so there is something to find out for as long as it runs.
+    // Booked, and never answered: so there are orders to recover for as long as it runs.
     let silent = Rule::new(Target::Place, Fault::Hang(Timing::After));
     exchange.set_faults(&Faults::new().rule(silent)).unwrap();
     let (report, journal) = (tempfile("recovered.json"), tempfile("recovered.journal"));
@@ -300,15 +300,15 @@ fn a_killed_run_is_found_out_by_the_next_one() {
         placed += usize::from(order["outcome"] == "placed");
     }
     assert!(placed > 0, "{recovered:?}");
-    // All else is of the second run, and in its report.
+    // All other orders are of the second run, and in its report.
     for order in report["orders"].as_array().unwrap() {
         ledger.remove(order["tag"].as_str().unwrap());
     }
-    assert!(ledger.is_empty(), "nobody knows of {ledger:?}");
+    assert!(ledger.is_empty(), "missing in the report: {ledger:?}");
 }
 
 /// Killed or ended in order twenty times, each time after up to a second and a half, and started again at once: the
-/// exchange counts, and knows nothing of processes.
+/// simulator counts, and knows nothing of processes.
 #[test]
 #[cfg(unix)]
 fn twenty_quick_restarts_are_not_refused_once() {
@@ -323,7 +323,7 @@ fn twenty_quick_restarts_are_not_refused_once() {
     };
     let mut rng = fastrand::Rng::with_seed(20);
     for restart in 0..20 {
-        // The first one knows that nobody was before it; each of the others has the file alone.
+        // The first one is told that nothing was used before. Each of the others has only the file.
         let first = ["--seconds", "600", "--fresh"];
         let mut bot = run(if restart == 0 { &first } else { &first[..2] });
         let before = exchange.arrivals().len();
@@ -344,19 +344,21 @@ fn twenty_quick_restarts_are_not_refused_once() {
 }
 
 #[test]
-fn what_cannot_work_is_told_in_one_line() {
-    let told = |args: &[&str]| refused(&with_keys(bot()).args(args).output().unwrap());
-    assert!(told(&["--strategys", "3"]).contains("--strategys"));
-    assert!(told(&["--strategies", "0"]).contains("0"));
-    assert!(told(&["--seconds", "soon"]).contains("soon"));
-    assert!(told(&["--instruments", "INFY"]).contains("EXCHANGE:SYMBOL"));
-    assert!(told(&["--base-url", "ftp://localhost"]).contains("ftp://localhost"));
-    assert!(told(&["--journal", "/no/such/folder/journal"]).contains("/no/such/folder"));
-    assert!(told(&["--pace", "/no/such/folder/pace"]).contains("/no/such/folder"));
-    assert!(told(&["--report", "/no/such/folder/report.json"]).contains("/no/such/folder"));
+fn what_cannot_work_is_reported_in_one_line() {
+    let refused_line = |args: &[&str]| refused(&with_keys(bot()).args(args).output().unwrap());
+    assert!(refused_line(&["--strategys", "3"]).contains("--strategys"));
+    assert!(refused_line(&["--strategies", "0"]).contains("0"));
+    assert!(refused_line(&["--seconds", "soon"]).contains("soon"));
+    assert!(refused_line(&["--instruments", "INFY"]).contains("EXCHANGE:SYMBOL"));
+    assert!(refused_line(&["--base-url", "ftp://localhost"]).contains("ftp://localhost"));
+    assert!(refused_line(&["--journal", "/no/such/folder/journal"]).contains("/no/such/folder"));
+    assert!(refused_line(&["--pace", "/no/such/folder/pace"]).contains("/no/such/folder"));
+    assert!(refused_line(&["--report", "/no/such/folder/report.json"]).contains("/no/such/folder"));
     // Nothing listens there: the port was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(told(&["--fresh", "--base-url", &format!("http://{free}")]).contains("not sent"));
+    assert!(
+        refused_line(&["--fresh", "--base-url", &format!("http://{free}")]).contains("not sent")
+    );
 }
 
 #[test]
@@ -390,7 +392,7 @@ fn an_interrupted_run_still_reports_every_order() {
     ["-INT", "-TERM", "-HUP"].into_iter().for_each(interrupted_run);
 }
 
-/// Nobody reads what it prints, and it is interrupted long before its time is over.
+/// Its output is not read, and it is interrupted long before its time is over.
 #[cfg(unix)]
 fn interrupted_run(signal: &str) {
     let exchange = SimulatedExchange::builder().start().unwrap();
@@ -423,7 +425,7 @@ fn interrupted_run(signal: &str) {
     assert!(!exchange.orders().iter().any(open), "nothing of it stays in the market");
 }
 
-/// The first waits for the answers that are due, which here do not come.
+/// The first signal waits for the answers that are due, which here do not come.
 #[test]
 #[cfg(unix)]
 fn a_second_signal_ends_the_run_at_once() {
@@ -446,7 +448,7 @@ fn a_second_signal_ends_the_run_at_once() {
     while exchange.orders().is_empty() {
         std::thread::yield_now();
     }
-    // Sent again until it ends: two that come at the same moment may be heard as one.
+    // Sent again until it ends: two signals that come at the same moment may arrive as one.
     let code = loop {
         kill("-TERM", &bot);
         std::thread::sleep(Duration::from_millis(50));
@@ -457,12 +459,12 @@ fn a_second_signal_ends_the_run_at_once() {
     assert_eq!(code, Some(130));
 }
 
-/// Nine of ten writes get no answer, nor do the looks after them: the broker is taken for dead, and nearly
-/// all is refused unsent and at once.
+/// Nine of ten writes get no answer, nor do the reads after them: the breaker opens, and nearly all calls are
+/// refused unsent and at once.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_run_that_is_refused_most_orders_stays_small() {
-    // Long enough for a trial in vain: until then calls are held.
+    // Long enough for a failed half-open period: until then calls are held.
     const SECONDS: u64 = 12;
     let rules = ["writes=reset-after@90%", "orders=reset-before@90%", "positions=reset-before@90%"];
     let rules = rules.iter().map(|rule| rule.parse().unwrap());
@@ -477,7 +479,7 @@ fn a_run_that_is_refused_most_orders_stays_small() {
         .unwrap();
     let mut used = Used::default();
     let status = loop {
-        used.look_at(bot.id());
+        used.update(bot.id());
         if let Some(status) = bot.try_wait().unwrap() {
             break status;
         }
@@ -491,11 +493,11 @@ fn a_run_that_is_refused_most_orders_stays_small() {
 
     assert!(bytes < 500_000, "a report of {bytes} bytes");
     assert!(used.most_kib < 128 * 1024, "{used:?}");
-    // One core would be 100 a second.
+    // One fully used core would be 100 a second.
     assert!(used.ticks < 50 * SECONDS, "{used:?}");
     assert!(not_sent["count"].as_u64().unwrap() > 0, "{report}");
     assert!(!not_sent["reasons"].as_object().unwrap().is_empty(), "{not_sent}");
-    // Of those that were sent none is missing.
+    // None is missing of those that were sent.
     let mut ledger = by_tag(&exchange);
     for order in report["orders"].as_array().unwrap() {
         ledger.remove(order["tag"].as_str().unwrap());
@@ -503,20 +505,20 @@ fn a_run_that_is_refused_most_orders_stays_small() {
     assert!(ledger.is_empty(), "the report knows nothing of {ledger:?}");
 }
 
-/// What a process has used, as it was seen last.
+/// The resources of a process at the last reading.
 #[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 struct Used {
-    /// The most memory so far.
+    /// The peak of the memory so far.
     most_kib: u64,
-    /// Time on processors, its own and the system's, in hundredths of a second.
+    /// Time on processors, in user and system mode, in hundredths of a second.
     ticks: u64,
 }
 
 #[cfg(target_os = "linux")]
 impl Used {
-    /// A process that is gone tells nothing any more.
-    fn look_at(&mut self, id: u32) {
+    /// Reads the process. One that is gone keeps its last values.
+    fn update(&mut self, id: u32) {
         let read = |file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}"));
         let status = read("status").unwrap_or_default();
         let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -538,14 +540,17 @@ fn orders_that_were_not_sent_are_counted_and_few_of_them_kept() {
         OrderRequest::market(stock, side, 1).tag(number.to_string())
     };
     let mut orders = orders::Orders::default();
-    let mut heard = |number, result| orders.record(&order(number), Duration::ZERO, &result);
+    let mut record = |number, result| orders.record(&order(number), Duration::ZERO, &result);
     for number in 0..5000 {
         let wait = Duration::from_millis(number);
         let why = ErrorDetail::new(format!("the broker was silent, call again in {wait:?}"));
-        heard(number, Err(BrokerError::NotSent(why)));
-        // The words of a stranger, all different.
-        heard(number, Err(BrokerError::NotSent(ErrorDetail::new("x".repeat(1 + number as usize)))));
-        heard(number, Ok(OrderId::new(number.to_string())));
+        record(number, Err(BrokerError::NotSent(why)));
+        // The messages of an unknown broker, all different.
+        record(
+            number,
+            Err(BrokerError::NotSent(ErrorDetail::new("x".repeat(1 + number as usize)))),
+        );
+        record(number, Ok(OrderId::new(number.to_string())));
     }
     let not_sent = &orders.not_sent;
     assert_eq!((not_sent.count, not_sent.listed), (10_000, 1000));

@@ -1,4 +1,4 @@
-//! Time zones by their names, through the jiff that lanekeeper brings.
+//! Time zones by their names, through lanekeeper's jiff.
 #![allow(clippy::unwrap_used)]
 
 use lanekeeper::Quota;
@@ -51,7 +51,7 @@ fn a_request_for_candles_keeps_how_its_times_were_said() {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<CandleRequest>(&text).unwrap(), request);
     }
-    // As it was written before times could be said in other ways.
+    // The form in which it was written by earlier versions.
     let old = r#"{"instrument":"NSE:INFY","interval":"day","from":"2026-01-05T09:15:00+05:30[+05:30]",
         "to":"2026-01-05T15:30:00+05:30[Asia/Kolkata]","continuous":false,"open_interest":false}"#;
     let (from, to) = serde_json::from_str::<CandleRequest>(old)

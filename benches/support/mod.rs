@@ -1,16 +1,16 @@
-//! What the benchmarks share.
+//! Helpers shared by the benchmarks.
 
 use std::time::{Duration, Instant};
 
-/// Times two things in turns, so that whatever else the machine does falls on both alike. Prints
-/// the median of each and the median of their ratios; says `a` over `b`.
+/// Times `a` and `b` in turns, so that other load on the machine affects both alike. Prints the median of each and
+/// the median of the ratios `a / b`.
 pub(crate) fn paired(
     what: &str,
     rounds: usize,
     mut a: impl FnMut() -> Duration,
     mut b: impl FnMut() -> Duration,
 ) {
-    // Warm both.
+    // Warms up both.
     a();
     b();
     let mut both: Vec<(f64, f64)> =
@@ -26,7 +26,7 @@ pub(crate) fn paired(
     println!("{what:<36} {:>9.3} us   bare {:>9.3} us   ratio {ratio:.2}", a * 1e6, b * 1e6);
 }
 
-/// How long one of `count` takes, on the average.
+/// Returns the mean time of one of `count` runs.
 pub(crate) fn each(count: u32, mut once: impl FnMut()) -> Duration {
     let began = Instant::now();
     for _ in 0..count {

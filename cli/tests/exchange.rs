@@ -55,7 +55,7 @@ fn it_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
-fn it_stops_by_itself_and_says_what_it_counted() {
+fn it_stops_after_its_time_and_prints_its_counts() {
     let output = command(&["--listen", "127.0.0.1:0", "--for", "10ms", "--cash", "5"]);
     let Output { status, stdout, .. } = { output }.output().unwrap();
     let lines: Vec<String> = String::from_utf8(stdout).unwrap().lines().map(Into::into).collect();
@@ -68,7 +68,7 @@ fn it_stops_by_itself_and_says_what_it_counted() {
 /// The three signals are an interrupt by hand, the end of a service, and the closing of a terminal.
 #[test]
 #[cfg(unix)]
-fn a_signal_stops_it_and_it_says_what_it_counted() {
+fn a_signal_stops_it_and_it_prints_its_counts() {
     for (signal, more) in [("-INT", &[][..]), ("-TERM", &[]), ("-HUP", &["--for", "1h"])] {
         let mut child = command(&["--listen", "127.0.0.1:0"]);
         let mut child = Running(child.args(more).stdout(Stdio::piped()).spawn().unwrap());
@@ -85,7 +85,7 @@ fn a_signal_stops_it_and_it_says_what_it_counted() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_in_one_line() {
+fn what_cannot_be_done_is_reported_in_one_line() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     // If the command accepts the arguments by mistake, it ends after 10 ms.
     let free = ["--listen", "127.0.0.1:0", "--for", "10ms"];
@@ -150,7 +150,7 @@ impl Drop for File {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_of_faults_is_said_with_its_line() {
+fn what_is_wrong_in_a_file_of_faults_is_reported_with_its_line() {
     for (at, (text, expected)) in [
         (
             "seed = 7\n\n[[rule]]\non = \"all\"\nfault = \"429\"\nchance = 0.3\n",
@@ -194,7 +194,7 @@ fn faults_come_from_a_file_and_from_flags() {
 }
 
 #[test]
-fn a_taken_port_is_said_too() {
+fn a_taken_port_is_reported_too() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = command(&["--listen", &address]).output().unwrap();

@@ -1,4 +1,4 @@
-//! What comes of good answers, as Kite gives them.
+//! The results of good responses, as Kite sends them.
 
 use std::sync::{Arc, Barrier};
 
@@ -110,7 +110,7 @@ fn connections_are_kept() {
     kite.cancel_order(&lanekeeper::broker::OrderId::new("1")).unwrap();
     kite.orders().unwrap_err();
     kite.clone().trades().unwrap();
-    assert_eq!((server.heard().len(), server.connections()), (4, 1));
+    assert_eq!((server.received().len(), server.connections()), (4, 1));
 }
 
 #[test]
@@ -128,11 +128,11 @@ fn a_burst_keeps_its_connections_for_the_next() {
             }
         });
     }
-    assert_eq!((server.heard().len(), server.connections()), (2 * CALLS, CALLS));
+    assert_eq!((server.received().len(), server.connections()), (2 * CALLS, CALLS));
 }
 
 #[test]
-fn the_documented_limits_are_told() {
+fn the_documented_limits_are_reported() {
     let kite = Server::new([]).kite();
     let limits = kite.documented_limits();
     assert_eq!(limits.of_lane("transactional"), Some(&Quota::per_second(10)));

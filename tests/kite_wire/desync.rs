@@ -1,5 +1,4 @@
-//! Answers that belong to another call, and order ids that are none: neither may pass for the order that
-//! was asked for.
+//! Responses to another call, and order ids that are none: neither may be mistaken for the requested order.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,7 +26,7 @@ fn http(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Several answers in one write, on a connection that stays open.
+/// Several responses in one write, on a connection that stays open.
 fn at_once(answers: &[String]) -> Reply {
     Reply::Answer { head: answers.concat(), body: Vec::new() }
 }
@@ -39,12 +38,12 @@ fn assert_unknown<T: std::fmt::Debug>(result: Result<T, BrokerError>, words: &st
     assert!(error.to_string().contains(words), "{error}");
 }
 
-/// A server whose test says when it writes. It takes connections one after the other, answers each
-/// request with the next of `answers`, and writes on the present connection what the test sends it.
+/// A server that writes when the test tells it to. It takes connections one after the other, answers each request
+/// with the next of `answers`, and writes on the present connection what the test sends it.
 struct Prompted {
     address: SocketAddr,
-    say: Sender<String>,
-    said: Receiver<()>,
+    write_tx: Sender<String>,
+    written: Receiver<()>,
     thread: JoinHandle<Vec<usize>>,
 }
 
@@ -52,8 +51,8 @@ impl Prompted {
     fn new(answers: impl IntoIterator<Item = String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (say, to_say) = channel::<String>();
-        let (saying, said) = channel();
+        let (write_tx, to_say) = channel::<String>();
+        let (written_tx, written) = channel();
         let answers: Vec<String> = answers.into_iter().collect();
         let mut answers = answers.into_iter();
         let thread = spawn(move || {
@@ -68,7 +67,7 @@ impl Prompted {
                     (&stream).write_all(answer.as_bytes()).unwrap();
                     if let Ok(more) = to_say.recv() {
                         let _ = (&stream).write_all(more.as_bytes());
-                        saying.send(()).unwrap();
+                        written_tx.send(()).unwrap();
                     }
                 }
                 if count == 0 {
@@ -77,7 +76,7 @@ impl Prompted {
                 requests.push(count);
             }
         });
-        Self { address, say, said, thread }
+        Self { address, write_tx, written, thread }
     }
 
     fn kite(&self) -> Kite {
@@ -86,22 +85,22 @@ impl Prompted {
         builder.timeout(Duration::from_secs(5)).build().unwrap()
     }
 
-    /// The server writes this where it has just answered.
-    fn say(&self, text: &str) {
-        self.say.send(text.to_owned()).unwrap();
-        self.said.recv().unwrap();
+    /// Makes the server write this on the connection that it has just answered.
+    fn write_tx(&self, text: &str) {
+        self.write_tx.send(text.to_owned()).unwrap();
+        self.written.recv().unwrap();
     }
 
-    /// How many requests came over each connection. The client must be gone.
+    /// Returns how many requests came over each connection. The client must be gone.
     fn requests(self) -> Vec<usize> {
-        drop(self.say);
+        drop(self.write_tx);
         // A connection without a request ends the server.
         drop(TcpStream::connect(self.address));
         self.thread.join().unwrap()
     }
 }
 
-/// Reads a request to its end; `false` if there is none.
+/// Reads a request to its end. Returns `false` if there is none.
 fn read_request(reader: &mut BufReader<TcpStream>) -> bool {
     let mut length = 0;
     loop {
@@ -126,22 +125,22 @@ fn a_connection_with_more_than_its_answer_is_not_used_again() {
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("2")));
-    assert_eq!((server.heard().len(), server.connections()), (2, 2));
+    assert_eq!((server.received().len(), server.connections()), (2, 2));
 }
 
 #[test]
-fn what_an_idle_connection_says_unasked_is_no_answer() {
+fn what_an_idle_connection_sends_unasked_is_no_answer() {
     let server = Prompted::new([http(&placed("1")), http(&placed("2"))]);
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
-    server.say(&http(&placed("666")));
+    server.write_tx(&http(&placed("666")));
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("2")));
     drop(kite);
     assert_eq!(server.requests(), [1, 1]);
 }
 
-/// The second answer to the first request, which comes after the second request was sent, looks like the
-/// answer to that. Only its id tells.
+/// The second response to the first request arrives after the second request was sent, and looks like the response
+/// to that. Only its id shows the difference.
 #[test]
 fn the_id_of_an_earlier_order_is_not_that_of_a_new_one() {
     let late = [http(&placed("1")), http(&placed("2"))];
@@ -149,20 +148,20 @@ fn the_id_of_an_earlier_order_is_not_that_of_a_new_one() {
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
     assert_unknown(kite.place_order(&order()), "\"1\" is that of another order");
-    // That connection is out of step, so no call goes over it again.
+    // That connection is out of step, so no call uses it again.
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("3")));
-    assert_eq!((server.heard().len(), server.connections()), (3, 2));
+    assert_eq!((server.received().len(), server.connections()), (3, 2));
 }
 
 #[test]
 fn no_connection_outlives_an_answer_to_another_call() {
-    // The bytes that would show it come later still.
+    // The bytes that would show it arrive later still.
     let server = Prompted::new([http(&placed("1")), http(&placed("1")), http(&placed("3"))]);
     let kite = server.kite();
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
-    server.say("");
+    server.write_tx("");
     assert_unknown(kite.place_order(&order()), "another order");
-    server.say("");
+    server.write_tx("");
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("3")));
     drop(kite);
     assert_eq!(server.requests(), [2, 1]);
@@ -217,7 +216,7 @@ fn a_change_is_done_only_if_the_answer_names_the_order() {
 }
 
 #[test]
-fn what_is_told_of_one_order_is_about_that_order() {
+fn what_is_reported_of_one_order_is_about_that_order() {
     let row = r#"{"status":"success","data":[{"order_id":"2","exchange":"NSE","tradingsymbol":"INFY",
         "transaction_type":"BUY","status":"OPEN","trade_id":"9","quantity":1,"average_price":1}]}"#;
     let server = Server::ok(&[row, row, row, row]);
@@ -226,7 +225,7 @@ fn what_is_told_of_one_order_is_about_that_order() {
         kite.order_history(&OrderId::new("1")).unwrap_err(),
         kite.order_trades(&OrderId::new("1")).unwrap_err(),
     ] {
-        // The next answer may be the right one.
+        // The next response may be the right one.
         assert!(matches!(error, BrokerError::Transient(_)), "{error}");
     }
     assert_eq!(kite.order_history(&OrderId::new("amo/2")).unwrap().len(), 1);
@@ -245,12 +244,12 @@ fn quotes_of_other_names_are_no_quotes_of_these() {
     assert!(matches!(error, BrokerError::Transient(_)), "{error}");
     let quotes = kite.quotes(&[infy.clone(), sbin]).unwrap();
     assert_eq!(quotes.keys().collect::<Vec<_>>(), [&infy]);
-    // Nor does such an answer say that the other has none.
+    // Nor does such a response mean that the other instrument has none.
     let names: Vec<_> = quotes.problems.iter().filter_map(|it| it.name.as_deref()).collect();
     assert_eq!(names, ["NSE:TCS"]);
 }
 
-/// What stands where an id should be, as JSON has it.
+/// Returns values that may stand where an id should be, as JSON.
 fn no_ids() -> Vec<String> {
     let odd = [
         "../../user/margins",
@@ -297,7 +296,7 @@ fn what_is_no_id_is_not_handed_out_as_one() {
     }
 }
 
-/// An id that did not come from the broker reaches no other route.
+/// An id that did not come from the broker is not sent to another route.
 #[test]
 fn an_id_made_by_hand_that_is_none_is_not_sent() {
     let server = Server::new([]);
@@ -321,5 +320,5 @@ fn an_id_made_by_hand_that_is_none_is_not_sent() {
             }
         }
     }
-    assert!(server.heard().is_empty());
+    assert!(server.received().is_empty());
 }

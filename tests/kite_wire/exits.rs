@@ -1,6 +1,6 @@
-//! Exits at a Kite that answers with what cannot be used: given as the bytes that a server sends.
+//! Exits at a Kite whose responses cannot be used: given as the bytes that a server sends.
 //!
-//! The requests go over real sockets; the lanes are paced by a clock that is moved by hand.
+//! The requests use real sockets. The lanes are paced by a clock that is advanced manually.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,8 +22,8 @@ use crate::server::{Reply, Server, answer, json};
 const DONE: &str = r#"{"status":"success","data":{"order_id":"9"}}"#;
 const EMPTY: &str = r#"{"status":"success","data":[]}"#;
 
-/// A broker that is well: it takes every order and every cancellation. Of the rest, `odd` decides.
-fn well(odd: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Server {
+/// Returns a broker that works: it takes every order and every cancellation. For all other requests, `odd` decides.
+fn working(odd: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Server {
     Server::answering(move |line| {
         odd(line).unwrap_or_else(|| match line.split(' ').next() {
             Some("GET") => json(200, EMPTY),
@@ -41,7 +41,7 @@ fn infy() -> Instrument {
 }
 
 fn count(server: &Server, begins: &str) -> usize {
-    server.heard().iter().filter(|heard| heard.line.starts_with(begins)).count()
+    server.received().iter().filter(|received| received.line.starts_with(begins)).count()
 }
 
 /// A minute and a half of one poll and two cancellations a second.
@@ -50,23 +50,23 @@ fn answers_to_polls_that_cannot_be_read_cost_no_cancellation() {
     let row = r#"{"status":"success","data":[{"order_id":"9","exchange":"NSE","tradingsymbol":"INFY","transaction_type":null,"status":"REJECTED"}]}"#;
     let bodies = [
         row,
-        // Others of the kind.
+        // More responses of that kind.
         r#"{"status":"success","data":[{"order_id":["9"],"exchange":7,"tradingsymbol":{},"status":5}]}"#,
         r#"{"status":"success","data":{"orders":[]}}"#,
         r#"{"status":"success","data":[{"order_id":"9""#,
         "<html><title>We are back soon</title></html>",
     ];
     for body in bodies {
-        let server = well(move |line| line.starts_with("GET").then(|| json(200, body)));
+        let server = working(move |line| line.starts_with("GET").then(|| json(200, body)));
         let clock = ManualClock::auto_advancing();
         let broker = proxy(&server, &clock);
         let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
         for second in 0..90 {
-            let told = match broker.orders() {
+            let is_read = match broker.orders() {
                 Ok(book) => !book.is_complete(),
                 Err(error) => matches!(error, BrokerError::Malformed(_)),
             };
-            assert!(told, "{body}");
+            assert!(is_read, "{body}");
             assert_eq!(broker.cancel_order(&OrderId::new("9")), Ok(()), "second {second}: {body}");
             assert_eq!(urgent.cancel_order(&OrderId::new("9")), Ok(()), "second {second}: {body}");
             clock.advance(Duration::from_secs(1));
@@ -77,7 +77,7 @@ fn answers_to_polls_that_cannot_be_read_cost_no_cancellation() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_told_with_its_own_text_and_costs_no_other() {
+fn a_row_that_cannot_be_read_is_reported_with_its_own_text_and_costs_no_other() {
     let head = "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,\
                 tick_size,lot_size,instrument_type,segment,exchange";
     let rows =
@@ -99,7 +99,7 @@ fn a_row_that_cannot_be_read_is_told_with_its_own_text_and_costs_no_other() {
         {"exchange":"NSE","tradingsymbol":"B","quantity":5}],"day":[]}}"#;
     let quotes =
         r#"{"status":"success","data":{"NSE:INFY":{"last_price":1500},"NSE:TCS":"halted"}}"#;
-    let server = well(move |line| {
+    let server = working(move |line| {
         Some(match line.split(' ').nth(1)? {
             "/instruments" => answer(200, "text/csv", "", dump.clone()),
             path if path.starts_with("/instruments/historical") => json(200, candles),
@@ -134,20 +134,20 @@ fn a_row_that_cannot_be_read_is_told_with_its_own_text_and_costs_no_other() {
 #[test]
 fn what_cannot_be_decoded_is_not_fetched_again() {
     let page = "x".repeat(4 << 20);
-    let server = well(move |line| {
+    let server = working(move |line| {
         line.starts_with("GET /instruments").then(|| answer(200, "text/csv", "", page.clone()))
     });
     let broker = proxy(&server, &ManualClock::auto_advancing());
     let error = broker.instruments(None).unwrap_err();
     assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
     assert!(error.to_string().len() < 1000);
-    assert_eq!(server.heard().len(), 1);
+    assert_eq!(server.received().len(), 1);
 }
 
 #[test]
-fn five_hundreds_on_placing_do_not_close_the_way_out() {
+fn five_hundreds_on_placing_do_not_block_exits() {
     for status in [500, 502, 503, 504] {
-        let server = well(move |line| {
+        let server = working(move |line| {
             let error = r#"{"status":"error","message":"Something went wrong","error_type":"GeneralException"}"#;
             line.starts_with("POST").then(|| json(status, error))
         });
@@ -162,10 +162,10 @@ fn five_hundreds_on_placing_do_not_close_the_way_out() {
     }
 }
 
-/// Refused by the adapter, as no broker could take them.
+/// Refused by the adapter, because no broker could take them.
 #[test]
-fn orders_that_make_no_sense_do_not_close_the_way_for_those_that_do() {
-    let server = well(|_| None);
+fn orders_that_make_no_sense_do_not_block_those_that_do() {
+    let server = working(|_| None);
     let broker = proxy(&server, &ManualClock::auto_advancing());
     for _ in 0..12 {
         let nothing = OrderRequest::limit(infy(), Side::Buy, 0, 1500);
@@ -175,8 +175,8 @@ fn orders_that_make_no_sense_do_not_close_the_way_for_those_that_do() {
 }
 
 #[test]
-fn the_guards_own_looks_do_not_close_the_way_out() {
-    let server = well(|line| match line.split(' ').next()? {
+fn the_guards_own_reads_do_not_block_exits() {
+    let server = working(|line| match line.split(' ').next()? {
         "POST" => Some(json(504, "<html>Gateway timed out</html>")),
         "GET" => Some(json(200, r#"{"status":"success","data":[{"order_id":"9"}]}"#)),
         _ => None,
@@ -185,7 +185,7 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
     let broker = proxy(&server, &clock);
     let guard = OrderGuard::builder(broker.clone()).clock(clock).build().unwrap();
     let error = guard.place_order(&OrderRequest::limit(infy(), Side::Buy, 1, 1500)).unwrap_err();
-    // The row shows no tag: it may be the order.
+    // The row shows no tag, so it may be the order.
     assert!(error.to_string().contains("cannot be read, and may be this order"), "{error}");
     for _ in 0..10 {
         assert_eq!(guard.cancel_order(&OrderId::new("9")), Ok(()));
@@ -193,10 +193,10 @@ fn the_guards_own_looks_do_not_close_the_way_out() {
     assert_eq!(broker.status().lanes[0].breaker, BreakerState::Closed);
 }
 
-/// What was not in the book before is the order, whatever its date says. If nobody knows what was, a date that
-/// cannot be one is none, and one that differs is said in words: the book was read all the same.
+/// An order that was not in the book before is the one, whatever its date is. Without a baseline, an impossible
+/// date counts as no date, and a date that differs is reported in words: the book itself was readable.
 #[test]
-fn an_order_of_a_wrong_date_is_found_or_told_of() {
+fn an_order_of_a_wrong_date_is_found_or_reported() {
     let dates = [
         ("0000-01-01 00:00:00", true),
         ("0001-01-01 00:00:00", true),
@@ -207,7 +207,7 @@ fn an_order_of_a_wrong_date_is_found_or_told_of() {
     let cases = [true, false].into_iter().flat_map(|known| dates.map(|date| (known, date)));
     for (is_known, (date, has_no_date)) in cases {
         let is_placed = AtomicBool::new(false);
-        let server = well(move |line| match line.split(' ').next()? {
+        let server = working(move |line| match line.split(' ').next()? {
             "POST" => {
                 is_placed.store(true, Ordering::SeqCst);
                 Some(json(504, "<html>Gateway timed out</html>"))
@@ -254,9 +254,9 @@ fn a_write_of_unknown_outcome_that_came_too_fast_slows_the_lane_down() {
     let plain = "Access denied because of exceeding access rate";
     for (status, body) in [(200, error), (500, error), (502, plain), (200, plain)] {
         let posts = Arc::new(AtomicUsize::new(0));
-        let heard = Arc::clone(&posts);
-        let server = well(move |line| {
-            let is_first = line.starts_with("POST") && heard.fetch_add(1, Ordering::SeqCst) == 0;
+        let received = Arc::clone(&posts);
+        let server = working(move |line| {
+            let is_first = line.starts_with("POST") && received.fetch_add(1, Ordering::SeqCst) == 0;
             is_first.then(|| answer(status, "application/json", "Retry-After: 3\r\n", body))
         });
         let clock = ManualClock::auto_advancing();
@@ -272,7 +272,7 @@ fn a_write_of_unknown_outcome_that_came_too_fast_slows_the_lane_down() {
         let before = clock.now();
         assert!(broker.place_order(&order).is_ok());
         assert!(clock.now().since(before) >= Duration::from_secs(2), "it did not wait");
-        // Never sent again by itself.
+        // The guard never sends it again.
         assert_eq!(posts.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! What comes of a wire that misbehaves. Wherever an order may have been taken, the answer must be
-//! "outcome unknown", and exactly one request must have been made.
+//! The results of a wire that misbehaves. Wherever an order may have been taken, the result must be "outcome
+//! unknown", and exactly one request must have been made.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -19,8 +19,8 @@ fn order() -> OrderRequest {
     OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1)
 }
 
-/// Whatever is asked of the server after the one fault is answered well, so that a second try would
-/// succeed and be seen.
+/// Returns a server that answers every request after the one fault well, so that a second attempt would succeed and
+/// show.
 fn after(fault: Reply) -> Server {
     let placed = r#"{"status":"success","data":{"order_id":"1"}}"#;
     Server::new([fault, json(200, placed), json(200, placed)])
@@ -42,7 +42,7 @@ fn a_connection_lost_after_a_write_leaves_it_unknown_and_sent_once() {
         let change = OrderChange::new().quantity(2);
         assert_unknown(server.kite().modify_order(&OrderId::new("1"), &change), &server);
     }
-    // A cancel has no body that could be left unread.
+    // A cancellation has no body that could be left unread.
     let server = after(Reply::Close);
     assert_unknown(server.kite().cancel_order(&OrderId::new("1")), &server);
 }
@@ -55,7 +55,7 @@ fn a_kept_connection_that_dies_under_a_write_is_not_tried_again() {
         kite.orders().unwrap();
         let error = kite.place_order(&order()).unwrap_err();
         assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
-        assert_eq!((server.heard().len(), server.connections()), (2, 1));
+        assert_eq!((server.received().len(), server.connections()), (2, 1));
     }
 }
 
@@ -68,7 +68,7 @@ fn a_connection_that_was_closed_meanwhile_is_not_used() {
     kite.orders().unwrap();
     server.wait_for_closed(1);
     assert_eq!(kite.place_order(&order()), Ok(OrderId::new("1")));
-    assert_eq!((server.heard().len(), server.connections()), (2, 2));
+    assert_eq!((server.received().len(), server.connections()), (2, 2));
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn silence_is_unknown() {
     assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
     let error = kite.orders().unwrap_err();
     assert!(matches!(error, BrokerError::Transient(_)), "{error}");
-    assert_eq!(server.heard().len(), 3);
+    assert_eq!(server.received().len(), 3);
 }
 
 #[test]

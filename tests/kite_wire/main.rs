@@ -1,7 +1,6 @@
-//! The Kite adapter against a scripted server: what goes over the wire, and what comes of it when the
-//! wire misbehaves.
+//! The Kite adapter against a scripted server: what it sends, and what it makes of a wire that misbehaves.
 #![cfg(feature = "kite")]
-// `clippy.toml` allows it in tests, but looks only at functions marked as tests.
+// `clippy.toml` allows it in tests, but applies only to functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

@@ -1,4 +1,4 @@
-//! What each call puts on the wire.
+//! What each call sends.
 
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerTime, CandleRequest, Exchange, Instrument, Interval,
@@ -33,17 +33,20 @@ fn a_placement_is_a_form_under_its_variety() {
     let id = server.kite().place_order(&order).unwrap();
     assert_eq!(id.as_str(), "151220000000000");
 
-    let heard = server.only();
-    assert_eq!(heard.line, "POST /orders/regular HTTP/1.1");
-    assert_eq!(heard.header("x-kite-version"), Some("3"));
-    assert_eq!(heard.header("authorization"), Some(format!("token key:{TOKEN}").as_str()));
-    assert_eq!(heard.header("content-type"), Some("application/x-www-form-urlencoded"));
-    assert_eq!(heard.header("content-length"), Some(heard.body.len().to_string().as_str()));
-    assert_eq!(heard.header("transfer-encoding"), None);
-    assert_eq!(heard.header("expect"), None);
-    assert_eq!(heard.header("user-agent"), Some(concat!("lanekeeper/", env!("CARGO_PKG_VERSION"))));
+    let received = server.only();
+    assert_eq!(received.line, "POST /orders/regular HTTP/1.1");
+    assert_eq!(received.header("x-kite-version"), Some("3"));
+    assert_eq!(received.header("authorization"), Some(format!("token key:{TOKEN}").as_str()));
+    assert_eq!(received.header("content-type"), Some("application/x-www-form-urlencoded"));
+    assert_eq!(received.header("content-length"), Some(received.body.len().to_string().as_str()));
+    assert_eq!(received.header("transfer-encoding"), None);
+    assert_eq!(received.header("expect"), None);
     assert_eq!(
-        heard.body,
+        received.header("user-agent"),
+        Some(concat!("lanekeeper/", env!("CARGO_PKG_VERSION")))
+    );
+    assert_eq!(
+        received.body,
         "exchange=NSE&tradingsymbol=M%26M&transaction_type=BUY&quantity=10&product=MIS\
          &order_type=LIMIT&validity=DAY&price=1500.5&tag=alpha1&algo_id=7"
     );
@@ -68,8 +71,8 @@ fn the_variety_travels_in_the_id() {
     kite.order_history(&id).unwrap();
     kite.order_trades(&id).unwrap();
 
-    let heard = server.heard();
-    let lines: Vec<_> = heard.iter().map(|heard| heard.line.as_str()).collect();
+    let received = server.received();
+    let lines: Vec<_> = received.iter().map(|received| received.line.as_str()).collect();
     assert_eq!(
         lines,
         [
@@ -81,12 +84,12 @@ fn the_variety_travels_in_the_id() {
         ]
     );
     assert_eq!(
-        heard[0].body,
+        received[0].body,
         "exchange=NSE&tradingsymbol=INFY&transaction_type=SELL&quantity=1&product=NRML\
          &order_type=SL&validity=IOC&price=99.5&trigger_price=100"
     );
-    assert_eq!(heard[1].body, "quantity=2&price=98&trigger_price=99&order_type=SL");
-    assert_eq!(heard[2].header("content-length"), None);
+    assert_eq!(received[1].body, "quantity=2&price=98&trigger_price=99&order_type=SL");
+    assert_eq!(received[2].header("content-length"), None);
 }
 
 #[test]
@@ -102,18 +105,18 @@ fn market_orders_go_with_a_protection_unless_that_is_switched_off() {
         let id = kite.place_order(&OrderRequest::market(infy(), Side::Buy, 1)).unwrap();
         kite.place_order(&stop).unwrap();
         kite.modify_order(&id, &exit).unwrap();
-        for heard in server.heard() {
-            let sent = heard.body.split_once("&market_protection=").map_or("none", |(_, it)| it);
-            assert_eq!(sent, expected, "{}", heard.body);
+        for received in server.received() {
+            let sent = received.body.split_once("&market_protection=").map_or("none", |(_, it)| it);
+            assert_eq!(sent, expected, "{}", received.body);
         }
     }
-    // Said nothing, it is the broker's choice; said at the order, it is that.
+    // By default the broker chooses. What is set at the order takes precedence.
     let server = Server::ok(&[PLACED, NEXT_PLACED]);
     server.kite().place_order(&stop).unwrap();
     server.kite().place_order(&stop.market_protection(own)).unwrap();
-    let heard = server.heard();
-    assert!(heard[0].body.ends_with("&market_protection=-1"), "{}", heard[0].body);
-    assert!(heard[1].body.ends_with("&market_protection=3.5"), "{}", heard[1].body);
+    let received = server.received();
+    assert!(received[0].body.ends_with("&market_protection=-1"), "{}", received[0].body);
+    assert!(received[1].body.ends_with("&market_protection=3.5"), "{}", received[1].body);
 }
 
 #[test]
@@ -125,10 +128,13 @@ fn extra_fields_go_with_a_change_and_with_a_cancellation() {
     let cancel = OrderCancel::new().extra("parent_order_id", "15122");
     kite.cancel_order_with(&id, &cancel).unwrap();
     kite.cancel_order_with(&id, &OrderCancel::new()).unwrap();
-    let heard = server.heard();
-    assert_eq!(heard[0].body, "trigger_price=99&parent_order_id=15122");
-    assert_eq!(heard[1].line, "DELETE /orders/co/151220000000000?parent_order_id=15122 HTTP/1.1");
-    assert_eq!(heard[2].line, "DELETE /orders/co/151220000000000 HTTP/1.1");
+    let received = server.received();
+    assert_eq!(received[0].body, "trigger_price=99&parent_order_id=15122");
+    assert_eq!(
+        received[1].line,
+        "DELETE /orders/co/151220000000000?parent_order_id=15122 HTTP/1.1"
+    );
+    assert_eq!(received[2].line, "DELETE /orders/co/151220000000000 HTTP/1.1");
 }
 
 #[test]
@@ -154,8 +160,8 @@ fn reads_have_their_paths() {
     kite.holdings().unwrap();
     kite.margins().unwrap();
     assert_eq!(kite.profile().unwrap().user_id, "AB1234");
-    let heard = server.heard();
-    let lines: Vec<_> = heard.iter().map(|heard| heard.line.as_str()).collect();
+    let received = server.received();
+    let lines: Vec<_> = received.iter().map(|received| received.line.as_str()).collect();
     assert_eq!(
         lines,
         [
@@ -167,8 +173,8 @@ fn reads_have_their_paths() {
             "GET /user/profile HTTP/1.1",
         ]
     );
-    assert!(heard.iter().all(|heard| heard.header("accept-encoding") == Some("gzip")));
-    assert!(heard.iter().all(|heard| heard.header("content-type").is_none()));
+    assert!(received.iter().all(|received| received.header("accept-encoding") == Some("gzip")));
+    assert!(received.iter().all(|received| received.header("content-type").is_none()));
 }
 
 #[test]
@@ -204,22 +210,22 @@ fn candles_go_by_the_number_learned_before() {
     let error = kite.candles(&of(infy())).unwrap_err();
     assert!(matches!(&error, BrokerError::NotSent(_)), "{error}");
     assert!(error.to_string().contains("`instruments` or `quotes` first"), "{error}");
-    assert_eq!(server.heard().len(), 0);
+    assert_eq!(server.received().len(), 0);
 
     kite.quotes(&[infy()]).unwrap();
     kite.candles(&of(infy()).continuous().open_interest()).unwrap();
     kite.instruments(Some(&Exchange::Bse)).unwrap();
-    // A clone knows what the original learned.
+    // A clone has the instrument tokens that the original learned.
     kite.clone().candles(&of(Instrument::new("NSE", "RELIANCE"))).unwrap();
-    let heard = server.heard();
+    let received = server.received();
     assert_eq!(
-        heard[1].line,
+        received[1].line,
         "GET /instruments/historical/408065/5minute?from=2017-12-15+09%3A15%3A00\
          &to=2017-12-15+09%3A15%3A00&continuous=1&oi=1 HTTP/1.1"
     );
-    assert_eq!(heard[2].line, "GET /instruments/BSE HTTP/1.1");
-    assert!(heard[3].line.starts_with("GET /instruments/historical/738561/5minute?"));
-    assert!(heard[3].line.contains("&continuous=0&oi=0"));
+    assert_eq!(received[2].line, "GET /instruments/BSE HTTP/1.1");
+    assert!(received[3].line.starts_with("GET /instruments/historical/738561/5minute?"));
+    assert!(received[3].line.contains("&continuous=0&oi=0"));
 }
 
 #[test]
@@ -235,7 +241,7 @@ fn a_time_without_a_zone_is_read_in_india_and_one_of_an_unknown_zone_is_not_sent
     let there = civil.in_tz("Asia/Kolkata").unwrap().in_tz("America/New_York").unwrap();
     kite.candles(&CandleRequest::new(infy(), Interval::FiveMinutes, civil, there)).unwrap();
     let times = "?from=2017-12-15+09%3A15%3A00&to=2017-12-15+09%3A15%3A00&";
-    assert!(server.heard()[1].line.contains(times), "{}", server.heard()[1].line);
+    assert!(server.received()[1].line.contains(times), "{}", server.received()[1].line);
 
     let unknown = civil.to_zoned(jiff::tz::TimeZone::unknown()).unwrap();
     for (from, to) in [(civil.into(), unknown.clone().into()), (unknown.into(), civil.into())] {
@@ -245,7 +251,7 @@ fn a_time_without_a_zone_is_read_in_india_and_one_of_an_unknown_zone_is_not_sent
         let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
         assert!(detail.local && detail.message.contains("09:15 would mean UTC"), "{error}");
     }
-    assert_eq!(server.heard().len(), 2, "it was not sent");
+    assert_eq!(server.received().len(), 2, "it was not sent");
 }
 
 #[test]
@@ -262,16 +268,16 @@ fn a_login_proves_the_secret_without_sending_it() {
     let kite = builder.access_token(session.access_token).build().unwrap();
     kite.invalidate_session().unwrap();
 
-    let heard = server.heard();
-    assert_eq!(heard[0].line, "POST /session/token HTTP/1.1");
-    assert_eq!(heard[0].header("authorization"), None);
+    let received = server.received();
+    assert_eq!(received[0].line, "POST /session/token HTTP/1.1");
+    assert_eq!(received[0].header("authorization"), None);
     assert_eq!(
-        heard[0].body,
+        received[0].body,
         "api_key=a&request_token=b&checksum=\
          ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
-    assert_eq!(heard[1].line, "DELETE /session/token?api_key=a&access_token=fresh HTTP/1.1");
-    assert_eq!(heard[1].header("authorization"), Some("token a:fresh"));
+    assert_eq!(received[1].line, "DELETE /session/token?api_key=a&access_token=fresh HTTP/1.1");
+    assert_eq!(received[1].header("authorization"), Some("token a:fresh"));
 }
 
 #[test]
@@ -300,5 +306,5 @@ fn what_is_refused_here_is_not_sent() {
         assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
     }
     assert!(kite.quotes(&[]).unwrap().is_empty());
-    assert_eq!((server.connections(), server.heard().len()), (0, 0));
+    assert_eq!((server.connections(), server.received().len()), (0, 0));
 }

@@ -13,7 +13,7 @@ fn assert_clean(what: &dyn std::fmt::Debug, secret: &str) {
 }
 
 #[test]
-fn an_echoed_token_is_cut_out_of_every_error() {
+fn an_echoed_token_is_redacted_in_every_error() {
     let echo = format!("Authorization: token key:{TOKEN}");
     let error = |status, code: &str| {
         json(status, &format!(r#"{{"status":"error","message":"{echo}","error_type":"{code}"}}"#))
@@ -57,10 +57,10 @@ fn an_echoed_token_is_cut_out_of_every_error() {
         let error = kite.place_order(&order).unwrap_err();
         assert_clean(&error, TOKEN);
         assert!(!error.to_string().contains(TOKEN), "{at}: {error}");
-        // Nor a part of it that a cut might leave.
+        // Nor a part of it that truncation might leave.
         assert!(!error.to_string().contains(&TOKEN[..6]), "{at}: {error}");
     }
-    assert_eq!(server.heard().len(), count);
+    assert_eq!(server.received().len(), count);
     assert_clean(&kite, TOKEN);
     assert_clean(&server.builder(), TOKEN);
 }
@@ -80,7 +80,7 @@ fn a_short_token_tears_no_word_apart() {
 }
 
 #[test]
-fn an_echoed_token_is_cut_out_of_what_is_said_of_slices() {
+fn an_echoed_token_is_redacted_in_the_errors_of_slices() {
     let body = format!(
         r#"{{"status":"success","data":{{"order_id":"1","children":[{{"error":{{"code":400,
         "error_type":"InputException","message":"{}{TOKEN}"}}}},{{"what":"{TOKEN}"}}]}}}}"#,
@@ -94,9 +94,9 @@ fn an_echoed_token_is_cut_out_of_what_is_said_of_slices() {
     assert_clean(&sliced, &TOKEN[..6]);
 }
 
-/// Wherever the row is cut: half a token would not be found any more.
+/// Wherever the row is truncated: half a token would not be found any more.
 #[test]
-fn an_echoed_token_is_cut_out_of_rows_that_cannot_be_read() {
+fn an_echoed_token_is_redacted_in_rows_that_cannot_be_read() {
     for before in (0..20).chain(320..420) {
         let long = "x".repeat(before);
         let book = format!(
@@ -178,10 +178,10 @@ fn an_answer_to_a_login_is_not_quoted() {
         assert!(text.contains("the login's answer cannot be read"), "{at}: {text}");
         assert!(error.detail().unwrap().status.is_some(), "{at}: {text}");
     }
-    assert_eq!(server.heard().len(), count);
+    assert_eq!(server.received().len(), count);
 }
 
-/// ureq does not quote it; this says so of the next version too.
+/// ureq does not quote it. This test checks that of the next version too.
 #[test]
 fn nor_is_its_head() {
     let raw = |head: &str| Reply::Raw(format!("HTTP/1.1 {head}\r\n\r\n").into_bytes());

@@ -1,4 +1,4 @@
-//! A server on loopback that says what its script says, and notes what it hears.
+//! A server on loopback that follows a script, and records the requests that it gets.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,38 +20,38 @@ pub(crate) enum Reply {
     Together(Arc<Barrier>, &'static str),
     /// Writes these bytes and closes.
     Raw(Vec<u8>),
-    /// Closes without a word.
+    /// Closes without a response.
     Close,
     /// Closes with a part of the request unread, which resets the connection.
     Reset,
-    /// Says nothing until the end of the test.
+    /// Sends nothing until the end of the test.
     Hang,
-    /// Begins with `head` and goes on with `more` until nobody listens any longer.
+    /// Begins with `head` and continues with `more` until the client closes the connection.
     Endless { head: &'static str, more: &'static str },
 }
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
 
-impl Heard {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// What is answered to a request, where no script is left.
-type Answers = Arc<dyn Fn(&Heard) -> Reply + Send + Sync>;
+/// The response to a request, if no script is left.
+type Answers = Arc<dyn Fn(&ReceivedRequest) -> Reply + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     script: VecDeque<Reply>,
     answers: Option<Answers>,
-    heard: Vec<Heard>,
+    received: Vec<ReceivedRequest>,
     connections: usize,
     closed: usize,
     hung: Vec<TcpStream>,
@@ -73,7 +73,7 @@ impl Server {
         let shared = Arc::new(Mutex::new(Shared { script, ..Shared::default() }));
         let theirs = Arc::clone(&shared);
         let closed = Arc::new(Condvar::new());
-        let bell = Arc::clone(&closed);
+        let wakeup = Arc::clone(&closed);
         let thread = spawn(move || {
             for stream in listener.incoming() {
                 let mut state = theirs.lock().unwrap();
@@ -82,11 +82,11 @@ impl Server {
                 }
                 state.connections += 1;
                 drop(state);
-                let (shared, bell) = (Arc::clone(&theirs), Arc::clone(&bell));
+                let (shared, wakeup) = (Arc::clone(&theirs), Arc::clone(&wakeup));
                 spawn(move || {
                     serve(stream.unwrap(), &shared);
                     shared.lock().unwrap().closed += 1;
-                    bell.notify_all();
+                    wakeup.notify_all();
                 });
             }
         });
@@ -95,11 +95,13 @@ impl Server {
 
     /// Answers each request by its first line.
     pub(crate) fn answering(answers: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
-        Self::hearing(move |heard| answers(&heard.line))
+        Self::answering_requests(move |received| answers(&received.line))
     }
 
     /// Answers each request by its head.
-    pub(crate) fn hearing(answers: impl Fn(&Heard) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering_requests(
+        answers: impl Fn(&ReceivedRequest) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let server = Self::new([]);
         server.shared.lock().unwrap().answers = Some(Arc::new(answers));
         server
@@ -122,23 +124,23 @@ impl Server {
         self.builder().build().unwrap()
     }
 
-    pub(crate) fn heard(&self) -> Vec<Heard> {
-        self.shared.lock().unwrap().heard.clone()
+    pub(crate) fn received(&self) -> Vec<ReceivedRequest> {
+        self.shared.lock().unwrap().received.clone()
     }
 
-    /// The only request.
-    pub(crate) fn only(&self) -> Heard {
-        let mut heard = self.heard();
-        assert_eq!(heard.len(), 1, "{heard:?}");
-        heard.remove(0)
+    /// Returns the only request.
+    pub(crate) fn only(&self) -> ReceivedRequest {
+        let mut received = self.received();
+        assert_eq!(received.len(), 1, "{received:?}");
+        received.remove(0)
     }
 
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().unwrap().connections
     }
 
-    /// Waits until the server has closed `count` connections; not for ever, so that a fault fails the
-    /// test and does not hang it.
+    /// Waits until the server has closed `count` connections, up to a limit, so that a fault fails the test and does
+    /// not hang it.
     pub(crate) fn wait_for_closed(&self, count: usize) {
         let state = self.shared.lock().unwrap();
         let waiting = |state: &mut Shared| state.closed < count;
@@ -151,7 +153,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.lock().unwrap().closing = true;
-        // Wakes the listener, so that it sees that it is over.
+        // Wakes the listener, so that it sees that the server is closed.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -173,27 +175,27 @@ pub(crate) fn json(status: u16, body: &str) -> Reply {
 }
 
 fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
-    // Byte by byte, so that what was not read is still in the socket, as a reset needs it.
+    // Byte by byte, so that the unread rest is still in the socket: a reset requires that.
     let mut reader = BufReader::with_capacity(1, stream.try_clone().unwrap());
     let mut stream = stream;
-    while let Some(mut heard) = head(&mut reader) {
-        let length = heard.header("content-length").map_or(0, |text| text.parse().unwrap());
+    while let Some(mut received) = head(&mut reader) {
+        let length = received.header("content-length").map_or(0, |text| text.parse().unwrap());
         let reply = {
             let mut shared = shared.lock().unwrap();
             let answers = shared.answers.clone();
-            let answered = || answers.map_or(Reply::Close, |answers| answers(&heard));
+            let answered = || answers.map_or(Reply::Close, |answers| answers(&received));
             shared.script.pop_front().unwrap_or_else(answered)
         };
         if matches!(reply, Reply::Reset) {
-            shared.lock().unwrap().heard.push(heard);
-            // The body is here, and is not read.
+            shared.lock().unwrap().received.push(received);
+            // The body has arrived, and is not read.
             stream.peek(&mut [0]).unwrap();
             return;
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        heard.body = String::from_utf8(body).unwrap();
-        shared.lock().unwrap().heard.push(heard);
+        received.body = String::from_utf8(body).unwrap();
+        shared.lock().unwrap().received.push(received);
         let reply = match reply {
             Reply::Together(barrier, body) => {
                 barrier.wait();
@@ -228,7 +230,7 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) {
     }
 }
 
-fn head(reader: &mut BufReader<TcpStream>) -> Option<Heard> {
+fn head(reader: &mut BufReader<TcpStream>) -> Option<ReceivedRequest> {
     let line = next_line(reader)?;
     let mut headers = Vec::new();
     loop {
@@ -236,7 +238,7 @@ fn head(reader: &mut BufReader<TcpStream>) -> Option<Heard> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    Some(Heard { line, headers, body: String::new() })
+    Some(ReceivedRequest { line, headers, body: String::new() })
 }
 
 fn next_line(reader: &mut BufReader<TcpStream>) -> Option<String> {

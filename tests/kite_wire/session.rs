@@ -1,4 +1,4 @@
-//! A dead access token under calls that wait, and a new one in the running stack.
+//! A dead access token with calls waiting, and a new one set in the running stack.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,11 +16,11 @@ fn order() -> OrderRequest {
     OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Buy, 1, 1500)
 }
 
-/// Takes the second token alone. Its orders are numbered from 1.
+/// Returns a server that accepts only the second token. Its orders are numbered from 1.
 fn server() -> Server {
     let placed = AtomicU32::new(0);
-    Server::hearing(move |heard| -> Reply {
-        match heard.header("authorization") {
+    Server::answering_requests(move |received| -> Reply {
+        match received.header("authorization") {
             Some("token key:second") => {
                 let id = placed.fetch_add(1, Ordering::Relaxed) + 1;
                 json(200, &format!(r#"{{"status":"success","data":{{"order_id":"{id}"}}}}"#))
@@ -46,7 +46,7 @@ fn forty_orders_that_wait_outlive_a_dead_token() {
                 answers.lock().unwrap().push(answer);
             });
         }
-        // Every one is either refused, or held: seen twice, since one look at the lane is no single moment.
+        // Every call is either refused or held. Checked twice, since one status is no consistent snapshot.
         let is_still = || {
             let status = broker.inner().status();
             let lane = &status.lanes[0];
@@ -56,15 +56,15 @@ fn forty_orders_that_wait_outlive_a_dead_token() {
         while !(is_still() && is_still()) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        refused = server.heard().len();
+        refused = server.received().len();
         kite.set_access_token("second").unwrap();
     });
     assert!((1..=10).contains(&refused), "{refused} were sent with a dead token");
     let answers = answers.into_inner().unwrap();
-    let heard = server.heard();
+    let received = server.received();
     let with = |token: &str| {
         let header = format!("token key:{token}");
-        heard.iter().filter(|one| one.header("authorization") == Some(&header)).count()
+        received.iter().filter(|one| one.header("authorization") == Some(&header)).count()
     };
     assert_eq!(
         (with("first"), with("first") + with("second")),

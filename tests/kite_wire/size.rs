@@ -1,4 +1,4 @@
-//! An answer above its bound is refused, however it comes; what is asked may have been done.
+//! A response above its bound is refused, however it is sent. The request may have been executed.
 
 use std::io::Write;
 
@@ -22,7 +22,7 @@ fn gzip(text: &str) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-/// `body` in all the ways that HTTP has to send it.
+/// Returns `body` in all the ways in which HTTP can send it.
 fn ways(body: &str) -> [Reply; 4] {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
     let chunked: String = body
@@ -44,52 +44,55 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-fn assert_too_long<T: std::fmt::Debug>(result: Result<T, BrokerError>, most: usize) -> BrokerError {
+fn assert_too_long<T: std::fmt::Debug>(
+    result: Result<T, BrokerError>,
+    limit: usize,
+) -> BrokerError {
     let error = result.unwrap_err();
-    let words = format!("the answer is longer than {most} bytes");
+    let words = format!("the answer is longer than {limit} bytes");
     assert!(error.to_string().contains(&words), "{error}");
     error
 }
 
 #[test]
 fn an_answer_is_read_up_to_its_bound() {
-    let most = PLACED.len();
-    let bounded = |reply, most: usize| {
+    let limit = PLACED.len();
+    let bounded = |reply, limit: usize| {
         let server = Server::new([reply]);
-        server.builder().max_answer(most as u64).build().unwrap().place_order(&order())
+        server.builder().max_answer(limit as u64).build().unwrap().place_order(&order())
     };
     for reply in ways(PLACED) {
-        assert_eq!(bounded(reply, most), Ok(OrderId::new("1")));
+        assert_eq!(bounded(reply, limit), Ok(OrderId::new("1")));
     }
     for reply in ways(PLACED) {
-        let error = assert_too_long(bounded(reply, most - 1), most - 1);
+        let error = assert_too_long(bounded(reply, limit - 1), limit - 1);
         assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
     }
 }
 
 #[test]
 fn a_read_of_too_much_is_not_asked_again() {
-    let most = EMPTY.len();
+    let limit = EMPTY.len();
     for reply in ways(EMPTY) {
         let server = Server::new([reply]);
-        let kite = server.builder().max_answer(most as u64 - 1).build().unwrap();
-        let error = assert_too_long(kite.orders(), most - 1);
+        let kite = server.builder().max_answer(limit as u64 - 1).build().unwrap();
+        let error = assert_too_long(kite.orders(), limit - 1);
         assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
     }
 }
 
 #[test]
 fn a_listing_has_a_bound_of_its_own() {
-    let most = LISTING.len();
+    let limit = LISTING.len();
     for reply in ways(LISTING) {
         let server = Server::new([reply]);
-        let builder = server.builder().max_answer(0).max_listing(most as u64);
+        let builder = server.builder().max_answer(0).max_listing(limit as u64);
         assert_eq!(builder.build().unwrap().instruments(None).unwrap().len(), 3);
     }
     for reply in ways(LISTING) {
         let server = Server::new([reply]);
-        let kite = server.builder().max_listing(most as u64 - 1).build().unwrap();
-        let error = assert_too_long(kite.instruments(None), most - 1);
+        let kite = server.builder().max_listing(limit as u64 - 1).build().unwrap();
+        let error = assert_too_long(kite.instruments(None), limit - 1);
         assert!(matches!(error, BrokerError::Malformed(_)), "{error}");
     }
 }
@@ -105,7 +108,7 @@ fn a_small_gzip_does_not_fill_the_memory() {
     assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
 }
 
-/// Would never return, were the answer read to its end.
+/// Reading the response to its end would never return.
 #[test]
 fn an_answer_without_an_end_is_refused() {
     let chunks = Reply::Endless {

@@ -1,5 +1,5 @@
-//! The traps of Kite's wire, each by its name: what looks like one thing and is another. The full
-//! table, by status and words, is beside `classify`.
+//! The traps of Kite's wire, each by its name: what looks like one thing and is another. The full table, by status
+//! and message, is beside `classify`.
 
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ fn page(status: u16, title: &str, headers: &str) -> Reply {
     answer(status, "text/html; charset=UTF-8", headers, page)
 }
 
-/// What a placement comes to that is answered so; whoever sent it twice would see a success.
+/// Returns the error of a placement with this response. It is checked that it was sent once: a second attempt would
+/// succeed.
 fn placed(reply: Reply) -> BrokerError {
     let server = after(reply);
     let error = server.kite().place_order(&order()).unwrap_err();
@@ -37,7 +38,7 @@ fn placed(reply: Reply) -> BrokerError {
     error
 }
 
-/// The same of a look into the order book.
+/// Returns the error of a read of the order book with this response.
 fn read(reply: Reply) -> BrokerError {
     let server = after(reply);
     let error = server.kite().orders().unwrap_err();
@@ -127,7 +128,7 @@ fn a_429_asks_for_a_wait_in_seconds_or_until_a_date_or_not_at_all() {
     assert_eq!(waiting(""), None);
     assert_eq!(waiting("Retry-After: 7\r\n"), Some(Duration::from_secs(7)));
     assert_eq!(waiting("Retry-After: 0.5\r\n"), Some(Duration::from_millis(500)));
-    // Told by the broker's own clock, where it says what time that has.
+    // Measured by the broker's own clock, if the response shows its time.
     let date =
         "Retry-After: Sun, 06 Nov 1994 08:49:57 GMT\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     assert_eq!(waiting(date), Some(Duration::from_secs(20)));
@@ -153,7 +154,7 @@ fn too_fast_is_also_said_in_plain_text_and_with_403() {
     // Kite's own envelope around it changes nothing.
     let words = "Access denied because of exceeding access rate";
     assert_eq!(placed(error(403, "GeneralException", words)).class(), THROTTLED);
-    // With a good status an order may have been booked for all we know; a read was not answered.
+    // With a good status an order may have been booked. A read was not answered.
     let reply = || answer(200, "text/plain", "", words);
     assert_eq!(placed(reply()).class(), ErrorClass::Unknown);
     assert_eq!(read(reply()).class(), THROTTLED);
@@ -172,11 +173,11 @@ fn the_edge_turns_away_with_a_page_and_for_ever() {
 }
 
 #[test]
-fn the_script_of_a_page_is_not_taken_for_words() {
-    // It has `setTimeout` in it, which is not the order system's patience.
+fn the_script_of_a_page_is_not_taken_for_its_message() {
+    // The page contains `setTimeout`, which is not the order system's timeout.
     assert_eq!(placed(page(403, "Blocked", "")).class(), ErrorClass::Fatal);
     assert_eq!(placed(page(429, "Slow down", "")).class(), THROTTLED);
-    // A page may speak of a throttle it is not.
+    // A page may mention a throttle without being one.
     assert_eq!(read(page(503, "Too many requests", "")).class(), ErrorClass::Transient);
 }
 
@@ -250,13 +251,13 @@ fn a_sliced_order_of_which_some_were_refused_is_not_placed_as_a_whole() {
         assert_eq!(why.len(), count);
         let why = (&*why[0].message, why[0].status, why[0].code.as_deref());
         assert_eq!(why, ("No", Some(400), Some("MarginException")));
-        // By another client, since an id is that of one order.
+        // By another client, since an id is assigned to one order only.
         assert_eq!(server.kite().place_sliced(&order()), Ok(*sliced));
     }
 }
 
 #[test]
-fn a_sliced_order_without_a_name_must_be_looked_for() {
+fn a_sliced_order_without_an_id_must_be_searched_for() {
     let body = r#"{"status":"success","data":{"children":[{"order_id":"16"},{"order_id":"17"}]}}"#;
     let server = Server::ok(&[body, body]);
     for error in [
@@ -269,7 +270,7 @@ fn a_sliced_order_without_a_name_must_be_looked_for() {
 }
 
 #[test]
-fn statuses_and_times_that_nobody_documents_are_borne() {
+fn undocumented_statuses_and_times_are_accepted() {
     let server = Server::ok(&[r#"{"status":"success","data":[{"order_id":"1512200000000001234",
         "exchange":"NSE","tradingsymbol":"INFY","transaction_type":"BUY","status":"AMO REQ RECEIVED",
         "order_timestamp":"09:15:01","average_price":99725.05000000002,"price":1500}]}"#]);

@@ -1,4 +1,4 @@
-//! How lanes end and wake: a drain from within, and what wakes those who sleep.
+//! How lanes end and wake: a drain by a call of the lane, and what wakes sleeping workers.
 
 use std::sync::mpsc;
 use std::thread;
@@ -12,7 +12,7 @@ use lanekeeper::quota::{Budget, Limits, Quota};
 use super::let_pass;
 use super::support::lanes::{WRITE, one, options, submit, the, unlimited, within_reason};
 
-/// A call that shuts its own lane: it is under way itself, so a drain must not wait for it.
+/// A call that shuts its own lane is in flight itself, so a drain must not wait for it.
 #[test]
 fn a_call_may_drain_its_own_lane() {
     within_reason(|| {

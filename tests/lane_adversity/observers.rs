@@ -1,4 +1,4 @@
-//! Code that is not ours: observers and wakers that block, or call back.
+//! User code on workers: observers and wakers that block, or call back.
 
 use std::any::Any;
 use std::future::Future;
@@ -18,7 +18,7 @@ use super::support::lanes::{
     READ, WRITE, observed, one, options, submit, the, unlimited, within_reason,
 };
 
-/// An observer that blocks in one place until it is let go.
+/// An observer that blocks in one callback until it is released.
 #[derive(Default)]
 struct Blocks {
     late: bool,
@@ -58,7 +58,7 @@ fn blocks(late: bool, expired: bool) -> (Arc<Blocks>, mpsc::Receiver<()>, mpsc::
     (Arc::new(Blocks { late, expired, entered, until }), is_in, let_go)
 }
 
-/// A write whose ticket is dropped while it is under way, so that its answer is late.
+/// Submits a write whose ticket is dropped while it is in flight, so that its answer is late.
 fn abandon(lanes: &Lanes) {
     // The workers are all there, and asleep.
     let_pass();
@@ -73,7 +73,7 @@ fn abandon(lanes: &Lanes) {
     let_go.send(()).unwrap();
 }
 
-/// The observer of a late result asks the broker what became of it.
+/// The observer of a late result queries the broker for the outcome.
 #[test]
 fn an_observer_of_a_late_result_may_call() {
     within_reason(|| {
@@ -99,7 +99,7 @@ fn an_observer_of_a_late_result_may_call() {
     });
 }
 
-/// While one worker is in the observer, three are idle.
+/// While one worker runs the observer, three are idle.
 #[test]
 fn a_slow_observer_of_a_late_result_holds_up_no_call() {
     within_reason(|| {
@@ -114,9 +114,9 @@ fn a_slow_observer_of_a_late_result_holds_up_no_call() {
     });
 }
 
-/// The same with the quota in the way: the slot came free, and nobody looks.
+/// The same with the quota exhausted: the slot came free, and no worker polls.
 #[test]
-fn a_slot_that_comes_free_is_used_while_a_late_result_is_told() {
+fn a_slot_that_comes_free_is_used_while_a_late_result_is_reported() {
     within_reason(|| {
         let (observer, is_in, let_go) = blocks(true, false);
         let quota = Quota::new(1, Duration::from_millis(20));
@@ -140,7 +140,7 @@ fn a_slot_that_comes_free_is_used_while_a_late_result_is_told() {
     });
 }
 
-/// A waker is code of the executor's.
+/// A waker is code of the executor.
 #[test]
 fn a_waker_that_blocks_holds_up_no_call() {
     within_reason(|| {
@@ -169,7 +169,7 @@ fn a_waker_that_blocks_holds_up_no_call() {
     });
 }
 
-/// The leader tells the observer of expired calls in its seat, where nobody can wake it.
+/// A leader that notified the observer of expired calls itself could not be woken.
 #[test]
 fn a_slow_observer_of_an_expired_call_holds_up_no_call() {
     within_reason(|| {
@@ -187,9 +187,9 @@ fn a_slow_observer_of_an_expired_call_holds_up_no_call() {
     });
 }
 
-/// An observer that is told of an expired call runs before the call that was chosen in the same look.
+/// An observer that is notified of an expired call must not run before the call that the same poll selected.
 #[test]
-fn a_chosen_call_is_sent_before_others_are_told_that_theirs_expired() {
+fn a_selected_call_is_sent_before_others_are_notified_that_theirs_expired() {
     within_reason(|| {
         let (observer, is_in, let_go) = blocks(false, true);
         let clock = ManualClock::new();

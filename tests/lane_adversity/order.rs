@@ -1,4 +1,4 @@
-//! Who goes first, and who is let in, when the queue is full of others.
+//! Which call goes first, and which is admitted, when the queue is full of others.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use lanekeeper::quota::{Budget, Limits, Quota};
 use super::let_pass;
 use super::support::lanes::{READ, WRITE, one, options, priority, submit, the, within_reason};
 
-/// Two writes of one user and one priority, the second made after the first: aging turns them round.
+/// Two writes of one user and one priority, the second made after the first: aging would reverse them.
 #[test]
 fn the_calls_of_one_user_go_in_the_order_in_which_they_were_made() {
     within_reason(|| {
@@ -45,7 +45,7 @@ fn the_calls_of_one_user_go_in_the_order_in_which_they_were_made() {
     });
 }
 
-/// The queue is full and its callers block: the urgent call is one of fifty who want a place.
+/// The queue is full and its callers block: the urgent call is one of fifty that want a queue slot.
 #[test]
 fn an_urgent_call_goes_next_though_the_queue_is_full_and_blocks() {
     within_reason(|| {
@@ -78,13 +78,13 @@ fn an_urgent_call_goes_next_though_the_queue_is_full_and_blocks() {
             thread::yield_now();
         }
         let place = order.lock().unwrap().iter().position(|name| *name == "urgent").unwrap();
-        // One was in the queue before it.
+        // One call was in the queue before it.
         assert!(place <= 1, "{place} went before it");
     });
 }
 
-/// A hundred orders wait, of which the budget lets one go today. A look at the margins passes the
-/// others, as the schedule has it, but the entrance counts them all.
+/// A hundred orders wait, of which the budget lets one go today. The scheduler lets a read of the margins pass
+/// them, but admission counts them all.
 #[test]
 fn a_call_that_can_go_in_time_is_not_refused_for_orders_that_cannot() {
     within_reason(|| {
@@ -100,7 +100,7 @@ fn a_call_that_can_go_in_time_is_not_refused_for_orders_that_cannot() {
         let _orders: Vec<_> = (0..100).map(|_| submit(&lanes, ORDER, &options(), || ())).collect();
         let soon = options().deadline(Duration::from_secs(30));
         let margins = submit(&lanes, READ, &soon, || 7);
-        // What would have come of it: one order goes, then the read.
+        // The outcome if it is admitted: one order goes, then the read.
         let free = submit(&lanes, READ, &options(), {
             let clock = clock.clone();
             move || clock.now()

@@ -21,12 +21,12 @@ fn with_order_at(tags: OrderTags) -> (Shaky, OrderGuard<Shaky>, OrderId) {
     (broker, guard, id)
 }
 
-fn seen<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> (LookupResult, String) {
+fn lookup_of<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> (LookupResult, String) {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail) | BrokerError::Absent(detail)) => {
-            let trail = detail.lookup.expect("a trail");
-            assert_eq!(trail.tag, None);
-            (trail.result, detail.message)
+            let lookup = detail.lookup.expect("a trail");
+            assert_eq!(lookup.tag, None);
+            (lookup.result, detail.message)
         }
         other => panic!("{other:?}"),
     }
@@ -48,12 +48,12 @@ fn a_lost_cancellation_is_made_again_once() {
     broker.fates([Fate::LostBefore]);
     assert_eq!(guard.cancel_order(&id), Ok(()));
     assert_eq!(broker.state().cancelled, 2);
-    assert_eq!(broker.state().looks, 0);
+    assert_eq!(broker.state().reads, 0);
 
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
-    let (seen, message) = seen(guard.cancel_order(&id));
-    let LookupResult::Absent(absence) = seen else { panic!("{seen:?}") };
+    let (lookup_of, message) = lookup_of(guard.cancel_order(&id));
+    let LookupResult::Absent(absence) = lookup_of else { panic!("{lookup_of:?}") };
     let before = format!("10s later order 000001 is OPEN and as before: {absence}");
     assert_eq!(message, format!("connection reset; {before}"));
     assert_eq!(broker.state().cancelled, 2);
@@ -66,7 +66,7 @@ fn a_cancellation_with_extra_fields_is_followed_up_like_one_without() {
     broker.fates([Fate::LostBefore]);
     assert_eq!(guard.cancel_order_with(&id, &cancel), Ok(()));
     assert_eq!(broker.state().cancelled, 2);
-    assert_eq!(broker.state().looks, 0);
+    assert_eq!(broker.state().reads, 0);
     assert_eq!(broker.state().cancelled_with, cancel);
 
     let (broker, guard, id) = with_order();
@@ -76,8 +76,8 @@ fn a_cancellation_with_extra_fields_is_followed_up_like_one_without() {
 
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
-    let (seen, _) = seen(guard.cancel_order_with(&id, &cancel));
-    assert!(matches!(seen, LookupResult::Absent(_)), "{seen:?}");
+    let (lookup_of, _) = lookup_of(guard.cancel_order_with(&id, &cancel));
+    assert!(matches!(lookup_of, LookupResult::Absent(_)), "{lookup_of:?}");
 }
 
 #[test]
@@ -94,11 +94,11 @@ fn an_order_that_was_filled_first_was_neither_cancelled_nor_changed() {
 }
 
 #[test]
-fn an_order_that_cannot_be_looked_at_says_so() {
+fn an_order_that_cannot_be_read_says_so() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
     broker.blind(500, &transient());
-    assert_eq!(seen(guard.cancel_order(&id)).0, LookupResult::Unreadable);
+    assert_eq!(lookup_of(guard.cancel_order(&id)).0, LookupResult::Unreadable);
 }
 
 #[test]
@@ -115,45 +115,45 @@ fn a_change_that_was_made_is_made() {
 fn a_lost_change_is_not_made_again() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
-    let (seen, _) = seen(guard.modify_order(&id, &to_price(1501)));
-    assert!(matches!(seen, LookupResult::Absent(_)), "{seen:?}");
+    let (lookup_of, _) = lookup_of(guard.modify_order(&id, &to_price(1501)));
+    assert!(matches!(lookup_of, LookupResult::Absent(_)), "{lookup_of:?}");
     assert_eq!(broker.state().modified, 1);
 }
 
 #[test]
-fn a_change_that_shows_nowhere_is_not_looked_for() {
+fn a_change_that_shows_nowhere_is_not_searched_for() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let change = OrderChange::new().disclosed_quantity(1);
-    assert_eq!(seen(guard.modify_order(&id, &change)).0, LookupResult::Unclear);
+    assert_eq!(lookup_of(guard.modify_order(&id, &change)).0, LookupResult::Unclear);
     for unseen in [
         OrderChange::new().market_protection(MarketProtection::AUTO),
         OrderChange::new().extra("parent_order_id", "7"),
     ] {
         broker.fates([Fate::LostBefore]);
-        assert_eq!(seen(guard.modify_order(&id, &unseen)).0, LookupResult::Unclear);
+        assert_eq!(lookup_of(guard.modify_order(&id, &unseen)).0, LookupResult::Unclear);
     }
-    assert_eq!(broker.state().looks, 0);
+    assert_eq!(broker.state().reads, 0);
 }
 
-/// With a market protection, Kite shows the limit order that it makes of it.
+/// For an order with market protection, Kite shows the limit order that it makes of it.
 #[test]
-fn an_exit_that_shows_as_a_limit_order_is_not_said_to_be_as_before() {
+fn an_exit_that_shows_as_a_limit_order_is_not_reported_as_unchanged() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let exit = OrderChange::new().order_type(OrderType::Market);
-    let (seen, message) = seen(guard.modify_order(&id, &exit));
-    assert_eq!(seen, LookupResult::Unclear);
+    let (lookup_of, message) = lookup_of(guard.modify_order(&id, &exit));
+    assert_eq!(lookup_of, LookupResult::Unclear);
     assert!(message.contains("a LIMIT order, as which a protected MARKET order"), "{message}");
 }
 
-/// Where a change may make a new order, the old one shows as cancelled whether or not it did.
+/// Where a change may make a new order, the old one shows as cancelled whether or not it was replaced.
 #[test]
 fn a_cancelled_order_may_have_been_replaced() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostAs("CANCELLED")]);
-    let (seen, message) = seen(guard.modify_order(&id, &to_price(1501)));
-    assert_eq!(seen, LookupResult::Unclear);
+    let (lookup_of, message) = lookup_of(guard.modify_order(&id, &to_price(1501)));
+    assert_eq!(lookup_of, LookupResult::Unclear);
     assert!(message.contains("another order in its place"), "{message}");
 
     let (broker, guard, id) = with_order_at(OrderTags::none().changed_in_place());
@@ -168,22 +168,23 @@ fn an_order_between_two_states_is_not_as_before() {
         let (broker, guard, id) = with_order();
         broker.fates([Fate::LostAs(state)]);
         assert_eq!(
-            seen(guard.modify_order(&id, &to_price(1501))).0,
+            lookup_of(guard.modify_order(&id, &to_price(1501))).0,
             LookupResult::Unclear,
             "{state}"
         );
         let (broker, guard, id) = with_order();
         broker.fates([Fate::LostAs(state), Fate::LostBefore]);
-        assert_eq!(seen(guard.cancel_order(&id)).0, LookupResult::Unclear, "{state}");
+        assert_eq!(lookup_of(guard.cancel_order(&id)).0, LookupResult::Unclear, "{state}");
     }
 }
 
-/// The rest of the change was true before: it says nothing of the part that shows nowhere.
+/// The rest of the change was true before: it is no evidence for the part that shows nowhere.
 #[test]
 fn what_shows_does_not_speak_for_the_visible_quantity() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
-    let (seen, message) = seen(guard.modify_order(&id, &to_price(1500).disclosed_quantity(1)));
-    assert_eq!(seen, LookupResult::Unclear);
+    let (lookup_of, message) =
+        lookup_of(guard.modify_order(&id, &to_price(1500).disclosed_quantity(1)));
+    assert_eq!(lookup_of, LookupResult::Unclear);
     assert!(message.contains("visible quantity"), "{message}");
 }

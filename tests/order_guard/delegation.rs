@@ -1,4 +1,4 @@
-//! Whatever is no order goes through as it is.
+//! Calls that are no order pass through unchanged.
 
 use lanekeeper::broker::{Broker, OrderTags};
 
@@ -15,7 +15,7 @@ fn what_the_broker_says_of_itself_goes_through() {
     assert_eq!(rewrapped.order_tags(), OrderTags::unique(30, "7"));
 }
 
-/// Each method is asked of the same method within, those with a default body too.
+/// Each method calls the same method of the inner broker, including those with a default body.
 #[cfg(feature = "mock")]
 #[test]
 fn every_other_call_goes_through() {
@@ -25,7 +25,7 @@ fn every_other_call_goes_through() {
     };
     use lanekeeper::order_guard::OrderGuard;
 
-    fn said<A>(what: &str) -> Result<A, BrokerError> {
+    fn refuse<A>(what: &str) -> Result<A, BrokerError> {
         Err(BrokerError::Rejected(ErrorDetail::new(what)))
     }
     macro_rules! goes_through {
@@ -46,22 +46,22 @@ fn every_other_call_goes_through() {
     goes_through! {
         cancel_order_with(&id, &cancel) as |_, cancel: &OrderCancel| {
             assert_eq!(cancel.extra["parent_order_id"], "7");
-            said("cancel_order_with")
+            refuse("cancel_order_with")
         }, expect_cancel_order_with;
-        order_history(&id) as |_| said("order_history"), expect_order_history;
-        orders() as || said("orders"), expect_orders;
-        trades() as || said("trades"), expect_trades;
-        order_trades(&id) as |_| said("order_trades"), expect_order_trades;
-        positions() as || said("positions"), expect_positions;
-        holdings() as || said("holdings"), expect_holdings;
-        margins() as || said("margins"), expect_margins;
-        profile() as || said("profile"), expect_profile;
-        instruments(Some(&Exchange::from("NSE"))) as |_| said("instruments"), expect_instruments;
-        quotes(std::slice::from_ref(&infy)) as |_| said("quotes"), expect_quotes;
-        candles(&candles) as |_| said("candles"), expect_candles;
-        quote(&infy) as |_| said("quote"), expect_quote;
-        ltp(&infy) as |_| said("ltp"), expect_ltp;
-        ohlc(&infy) as |_| said("ohlc"), expect_ohlc;
-        order(&id) as |_| said("order"), expect_order;
+        order_history(&id) as |_| refuse("order_history"), expect_order_history;
+        orders() as || refuse("orders"), expect_orders;
+        trades() as || refuse("trades"), expect_trades;
+        order_trades(&id) as |_| refuse("order_trades"), expect_order_trades;
+        positions() as || refuse("positions"), expect_positions;
+        holdings() as || refuse("holdings"), expect_holdings;
+        margins() as || refuse("margins"), expect_margins;
+        profile() as || refuse("profile"), expect_profile;
+        instruments(Some(&Exchange::from("NSE"))) as |_| refuse("instruments"), expect_instruments;
+        quotes(std::slice::from_ref(&infy)) as |_| refuse("quotes"), expect_quotes;
+        candles(&candles) as |_| refuse("candles"), expect_candles;
+        quote(&infy) as |_| refuse("quote"), expect_quote;
+        ltp(&infy) as |_| refuse("ltp"), expect_ltp;
+        ohlc(&infy) as |_| refuse("ohlc"), expect_ohlc;
+        order(&id) as |_| refuse("order"), expect_order;
     }
 }

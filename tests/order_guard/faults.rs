@@ -1,4 +1,4 @@
-//! Thousands of orders at a broker that loses its answers, and the ledger to check them by.
+//! Thousands of orders at a broker that loses its answers, checked against its ledger.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,8 +12,8 @@ use lanekeeper::broker::{
 
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, transient};
 
-/// A day on which 30 % of the writes and 20 % of the looks go wrong, and now and then the book
-/// cannot be read for a long time.
+/// Runs a day on which 30 % of the writes and 20 % of the reads go wrong, and now and then the book cannot be read
+/// for a long time.
 fn bad_day(broker: &Shaky, rng: &mut Rng, orders: usize) {
     let fates = (0..orders * 2).map(|_| match rng.u32(0..100) {
         0..7 => Fate::LostBefore,
@@ -46,19 +46,19 @@ fn bad_day(broker: &Shaky, rng: &mut Rng, orders: usize) {
 
 /// How many answers there were of each kind.
 #[derive(Debug, Default)]
-struct Tally {
+struct AnswerCounts {
     placed: usize,
     refused: usize,
     absent: usize,
     unread: usize,
 }
 
-/// Whether the answers, by the quantities of their orders, agree with the ledger.
+/// Checks whether the answers, by the quantities of their orders, agree with the ledger.
 fn check(
     answers: &HashMap<usize, Result<OrderId, BrokerError>>,
     ledger: &[Order],
-) -> Result<Tally, String> {
-    let mut tally = Tally::default();
+) -> Result<AnswerCounts, String> {
+    let mut counts = AnswerCounts::default();
     let mut tags = std::collections::HashSet::new();
     for order in ledger {
         if order.tag.as_ref().is_some_and(|tag| !tags.insert(tag)) {
@@ -73,19 +73,19 @@ fn check(
         }
         let live = booked.first().filter(|order| order.status != OrderStatus::Rejected);
         match answer {
-            Ok(id) if live.is_some_and(|order| order.id == *id) => tally.placed += 1,
-            Err(BrokerError::Absent(_)) if booked.is_empty() => tally.absent += 1,
+            Ok(id) if live.is_some_and(|order| order.id == *id) => counts.placed += 1,
+            Err(BrokerError::Absent(_)) if booked.is_empty() => counts.absent += 1,
             Err(BrokerError::OutcomeUnknown(detail)) => {
-                match detail.lookup.as_ref().map(|trail| trail.result) {
-                    Some(LookupResult::Unreadable) => tally.unread += 1,
+                match detail.lookup.as_ref().map(|lookup| lookup.result) {
+                    Some(LookupResult::Unreadable) => counts.unread += 1,
                     seen => return Err(format!("{seen:?}, but in the ledger: {booked:?}")),
                 }
             }
-            Err(_) if live.is_none() => tally.refused += 1,
+            Err(_) if live.is_none() => counts.refused += 1,
             wrong => return Err(format!("answered {wrong:?}, but in the ledger: {booked:?}")),
         }
     }
-    Ok(tally)
+    Ok(counts)
 }
 
 fn rust_decimal(quantity: usize) -> lanekeeper::rust_decimal::Decimal {
@@ -93,7 +93,7 @@ fn rust_decimal(quantity: usize) -> lanekeeper::rust_decimal::Decimal {
 }
 
 /// Places `orders` orders, one after the other, and asserts what only one thread can.
-fn run(broker: &Shaky, front: &impl Broker, orders: usize) -> Result<Tally, String> {
+fn run(broker: &Shaky, front: &impl Broker, orders: usize) -> Result<AnswerCounts, String> {
     let mut answers = HashMap::new();
     for quantity in 1..=orders {
         let answer = front.place_order(&order(quantity));
@@ -101,9 +101,9 @@ fn run(broker: &Shaky, front: &impl Broker, orders: usize) -> Result<Tally, Stri
             let unread = detail
                 .lookup
                 .as_ref()
-                .is_some_and(|trail| trail.result == LookupResult::Unreadable);
+                .is_some_and(|lookup| lookup.result == LookupResult::Unreadable);
             // Unknown only where the book could not be read in time.
-            if unread && broker.state().failed_looks < 5 {
+            if unread && broker.state().failed_reads < 5 {
                 return Err(format!("the book was read, and yet: {detail}"));
             }
         }
@@ -112,7 +112,7 @@ fn run(broker: &Shaky, front: &impl Broker, orders: usize) -> Result<Tally, Stri
     check(&answers, &broker.ledger())
 }
 
-/// The field's most expensive bug.
+/// A blind retry: the most expensive bug in the field.
 struct ThreeTimes(Shaky);
 
 impl ThreeTimes {
@@ -128,18 +128,18 @@ impl ThreeTimes {
 }
 
 #[test]
-fn no_order_is_doubled_or_lost_without_a_word() {
-    let mut total = Tally::default();
+fn no_order_is_doubled_or_lost_without_a_report() {
+    let mut total = AnswerCounts::default();
     for seed in 0..100 {
         let broker = Shaky::new(OrderTags::echoed(20));
         bad_day(&broker, &mut Rng::with_seed(seed), 100);
-        let tally = run(&broker, &broker.guard(), 100)
+        let counts = run(&broker, &broker.guard(), 100)
             .unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
         assert_eq!(broker.state().placed, 100, "seed {seed}");
-        total.placed += tally.placed;
-        total.refused += tally.refused;
-        total.absent += tally.absent;
-        total.unread += tally.unread;
+        total.placed += counts.placed;
+        total.refused += counts.refused;
+        total.absent += counts.absent;
+        total.unread += counts.unread;
     }
     // The faults were there.
     assert_eq!(total.placed + total.refused + total.absent + total.unread, 10_000);
@@ -157,9 +157,9 @@ fn nor_is_one_at_a_broker_with_unique_tags() {
         for quantity in 1..=100 {
             answers.insert(quantity, guard.place_order(&order(quantity)));
         }
-        let tally = check(&answers, &broker.ledger())
+        let counts = check(&answers, &broker.ledger())
             .unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
-        assert!(tally.absent < 10, "most are sent again: {tally:?}");
+        assert!(counts.absent < 10, "most are sent again: {counts:?}");
     }
 }
 
@@ -188,7 +188,7 @@ fn nor_from_many_threads() {
     }
 }
 
-/// The check can fail: it sees what a blind retry does on the same days.
+/// Shows that the check can fail: it detects a blind retry on the same days.
 #[test]
 fn three_times_shows_duplicates() {
     let mut doubled = 0;

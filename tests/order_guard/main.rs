@@ -1,16 +1,16 @@
-//! What becomes of orders whose answer is lost: once at most, and always an answer.
+//! What becomes of orders whose answer is lost: at most once, and always an answer.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod changes;
 mod clocks;
 mod delegation;
-mod doubts;
 mod faults;
-mod looks;
+mod inconclusive;
 mod orders;
-mod patience;
+mod reads;
 mod recover;
+mod search_wait;
 mod shaky;
 mod slices;
 mod tags;

@@ -18,19 +18,19 @@ pub(super) fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
 }
 
-/// What is known of an order whose outcome is not.
-pub(super) fn trail(answer: Result<OrderId, BrokerError>) -> OrderLookup {
+/// Returns what is known of an order whose outcome is unknown.
+pub(super) fn lookup(answer: Result<OrderId, BrokerError>) -> OrderLookup {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail)) => {
-            let trail = *detail.lookup.expect("a trail");
-            assert!(!matches!(trail.result, LookupResult::Absent(_)), "{trail:?}");
-            trail
+            let lookup = *detail.lookup.expect("a trail");
+            assert!(!matches!(lookup.result, LookupResult::Absent(_)), "{lookup:?}");
+            lookup
         }
         other => panic!("{other:?}"),
     }
 }
 
-/// The evidence that an order did not reach the broker.
+/// Returns the evidence that an order did not reach the broker.
 pub(super) fn absence<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> Absence {
     match answer {
         Err(error @ BrokerError::Absent(_)) => *error.absence().expect("the evidence"),
@@ -39,10 +39,10 @@ pub(super) fn absence<A: std::fmt::Debug>(answer: Result<A, BrokerError>) -> Abs
 }
 
 #[test]
-fn an_answered_order_is_looked_for_nowhere() {
+fn an_answered_order_is_searched_for_nowhere() {
     let broker = echoed();
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
-    assert_eq!(broker.state().looks, 0);
+    assert_eq!(broker.state().reads, 0);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_lost_answer_is_found_in_the_book() {
     let broker = echoed();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
-    assert_eq!(broker.placed_and_looks(), (1, 1));
+    assert_eq!(broker.placed_and_reads(), (1, 1));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn an_order_that_appears_late_is_waited_for() {
 
 #[test]
 fn an_order_that_appears_at_the_last_moment_is_found() {
-    // Exactly as late as is assumed: the last look must not be sent before.
+    // Exactly as late as is assumed: the last read must not be sent before.
     let broker = echoed();
     broker.fates([Fate::LostAfter(SETTLE)]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
@@ -94,9 +94,9 @@ fn an_order_found_rejected_is_rejected() {
     assert_eq!(answer, Err(BrokerError::Rejected(ErrorDetail::new("order 000001: no funds"))));
 }
 
-/// A broker that slices orders up books one slice after the other.
+/// A broker that slices orders books one slice after the other.
 #[test]
-fn a_rejected_slice_is_not_the_last_word() {
+fn a_rejected_slice_is_not_conclusive() {
     for others_live in [true, false] {
         let broker = echoed();
         let booked = |id: &str, status, parent: Option<&str>| {
@@ -114,7 +114,7 @@ fn a_rejected_slice_is_not_the_last_word() {
         broker.fates([Fate::LostBefore]);
         let answer = broker.guard().place_order(&order(1).tag("mine"));
         if others_live {
-            // It was not asked for in slices; the id of one is not that of the order.
+            // Slicing was not requested, and the id of one slice is not that of the order.
             let Err(BrokerError::PartlyPlaced(order)) = answer else { panic!("{answer:?}") };
             assert_eq!(order.parent, Some(OrderId::new("parent")));
             assert_eq!(order.placed().collect::<Vec<_>>(), [&OrderId::new("other")]);
@@ -138,8 +138,8 @@ fn a_lost_order_is_not_sent_again() {
     let absence = absence(answer);
     let shown = format!("the order book does not show the tag {tag} 10s later: {absence}");
     assert_eq!(detail.message, format!("connection reset; {shown}"));
-    // The first look was sent a quarter of a second after the answer was lost, or later; the last one now.
-    assert_eq!(absence.reads as usize, broker.state().looks);
+    // The first read was sent a quarter of a second after the answer was lost, or later, the last one now.
+    assert_eq!(absence.reads as usize, broker.state().reads);
     assert!(absence.span >= SETTLE - Duration::from_secs(1) && absence.span <= SETTLE * 2);
     // A manual clock begins with the year.
     let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
@@ -159,7 +159,7 @@ fn a_book_that_cannot_be_read_is_no_evidence() {
         if found {
             assert_eq!(answer, Ok(OrderId::new("000001")));
         } else {
-            assert_eq!(trail(answer).result, LookupResult::Unreadable);
+            assert_eq!(lookup(answer).result, LookupResult::Unreadable);
         }
         assert_eq!(broker.state().placed, 1);
     }
@@ -172,19 +172,19 @@ fn a_known_failure_passes_as_it_is() {
         broker.fates([fate]);
         let answer = broker.guard().place_order(&order(1)).unwrap_err();
         assert_eq!(answer.detail(), Some(&ErrorDetail::new("as it was fated")), "{fate:?}");
-        assert_eq!(broker.placed_and_looks(), (1, 0));
+        assert_eq!(broker.placed_and_reads(), (1, 0));
     }
 }
 
 #[test]
-fn looks_go_by_the_handle_for_looks() {
+fn reads_go_by_the_lookup_broker() {
     let (broker, other) = (echoed(), echoed());
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     let guard = broker.guarded().lookup_broker(other.clone()).build().unwrap();
-    // The other one is another book, so that it shows.
+    // The lookup broker has another book, in which the order is absent.
     absence(guard.place_order(&order(1)));
-    assert_eq!(broker.state().looks, 0);
-    assert!(other.state().looks > 1);
+    assert_eq!(broker.state().reads, 0);
+    assert!(other.state().reads > 1);
 }
 
 #[test]
@@ -194,23 +194,23 @@ fn at_a_broker_with_unique_tags_the_order_is_sent_again() {
     let broker = unique();
     broker.fates([Fate::LostBefore]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
-    assert_eq!((broker.ledger().len(), broker.state().looks), (1, 0));
+    assert_eq!((broker.ledger().len(), broker.state().reads), (1, 0));
     // It was there: the broker says so, and the book says under which id.
     let broker = unique();
     broker.fates([Fate::LostAfter(Duration::from_secs(1))]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
     assert_eq!((broker.ledger().len(), broker.state().placed), (1, 2));
-    // Neither: a refusal of the second says nothing about the first.
+    // Neither: a refusal of the second is no evidence about the first.
     let broker = unique();
     broker.fates([Fate::LostBefore, Fate::Rejected]);
     absence(broker.guard().place_order(&order(1)));
     assert_eq!(broker.state().placed, 2);
-    // It is there, and cannot be named.
+    // It is there, and its id cannot be found.
     let broker = unique();
     broker.fates([Fate::LostAfter(SETTLE * 2)]);
     let answer = broker.guard().place_order(&order(1));
     assert!(answer.clone().unwrap_err().to_string().contains("the broker has an order"));
-    assert_eq!(trail(answer).result, LookupResult::Unclear);
+    assert_eq!(lookup(answer).result, LookupResult::Unclear);
 }
 
 #[test]
@@ -218,15 +218,15 @@ fn at_a_broker_without_tags_nothing_can_be_found_out() {
     let broker = Shaky::new(OrderTags::none());
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     let guard = broker.guard();
-    let trail = trail(guard.place_order(&order(1)));
-    assert_eq!(trail.result, LookupResult::Unreadable);
-    assert_eq!(trail.tag, broker.ledger()[0].tag);
-    assert_eq!(broker.placed_and_looks(), (1, 0));
+    let lookup = lookup(guard.place_order(&order(1)));
+    assert_eq!(lookup.result, LookupResult::Unreadable);
+    assert_eq!(lookup.tag, broker.ledger()[0].tag);
+    assert_eq!(broker.placed_and_reads(), (1, 0));
     assert!(matches!(guard.recover()[0].outcome, RecoveredOutcome::Unknown(_)));
 }
 
 #[test]
-fn a_tag_of_ones_own_is_used_once() {
+fn a_callers_tag_is_used_once() {
     let broker = echoed();
     let guard = broker.guard();
     guard.place_order(&order(1).tag("mine")).unwrap();
@@ -234,13 +234,13 @@ fn a_tag_of_ones_own_is_used_once() {
     assert!(matches!(&again, BrokerError::NotSent(_)), "{again}");
     assert_eq!(broker.ledger()[0].tag.as_deref(), Some("mine"));
     assert_eq!(broker.ledger().len(), 1);
-    // Of an order that is surely nowhere, the tag is free again.
+    // The tag of an order that certainly does not exist is free again.
     for fate in [Fate::NotSent, Fate::Throttled] {
         broker.fates([fate]);
         guard.place_order(&order(3).tag("another")).unwrap_err();
     }
     guard.place_order(&order(3).tag("another")).unwrap();
-    // Of one that is in the book as rejected it is not: the next would be taken for it.
+    // The tag of one that is in the book as rejected is not: the next order would be mistaken for it.
     for (tag, fate) in [("a", Fate::LostRejected), ("b", Fate::Rejected), ("c", Fate::LostBefore)] {
         broker.fates([fate]);
         guard.place_order(&order(4).tag(tag)).unwrap_err();
@@ -250,7 +250,7 @@ fn a_tag_of_ones_own_is_used_once() {
 }
 
 #[test]
-fn another_order_under_ones_own_tag_does_not_deceive() {
+fn another_order_under_a_callers_tag_does_not_deceive() {
     let broker = echoed();
     let mut other = order(1).tag("mine");
     other.side = Side::Sell;
@@ -260,7 +260,7 @@ fn another_order_under_ones_own_tag_does_not_deceive() {
 }
 
 #[test]
-fn a_label_begins_the_tag_of_each_of_its_orders() {
+fn a_prefix_begins_the_tag_of_each_of_its_orders() {
     let broker = echoed();
     let guard = broker.guarded().caller_tags(CallerTags::Prefix).build().unwrap();
     for quantity in 1..=2 {
@@ -285,7 +285,7 @@ fn settings_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_broker_that_calls_a_lost_order_transient_is_not_believed() {
-    // The contract says never; should one do so, it may have been sent all the same.
+    // The contract forbids it. If a broker does so anyway, the order may have been sent.
     let broker = echoed();
     broker.fates([Fate::Mislabelled]);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));

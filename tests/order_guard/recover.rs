@@ -1,4 +1,4 @@
-//! Asking again after orders without an answer, in the same process. Over a restart: `tests/journal`.
+//! Recovering orders without an answer, in the same process. Over a restart: `tests/journal.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use lanekeeper::broker::{
 };
 use lanekeeper::order_guard::RecoveredOutcome;
 
-use super::orders::{echoed, trail};
+use super::orders::{echoed, lookup};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 
 #[test]
@@ -18,7 +18,7 @@ fn what_was_unknown_can_be_asked_again() {
     broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostBefore, Fate::LostRejected]);
     for quantity in 1..=3 {
         broker.blind(20, &transient());
-        assert_eq!(trail(guard.place_order(&order(quantity))).result, LookupResult::Unreadable);
+        assert_eq!(lookup(guard.place_order(&order(quantity))).result, LookupResult::Unreadable);
         broker.state().blind.clear();
     }
     let outcomes =
@@ -37,7 +37,7 @@ fn what_was_unknown_can_be_asked_again() {
     assert_eq!(broker.state().placed, 3);
 }
 
-/// Where an order was sent twice, a rejected one may be the second of them, and the first on its way.
+/// Where an order was sent twice, a rejected one may be the second of them, with the first in transit.
 #[test]
 fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
     for (late, outcome) in [(true, "placed"), (false, "rejected")] {
@@ -45,14 +45,14 @@ fn what_was_sent_twice_is_not_settled_by_a_rejected_one() {
         let guard = broker.guard();
         broker.fates([Fate::LostBefore, Fate::LostBefore]);
         broker.blind(50, &transient());
-        let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+        let tag = lookup(guard.place_order(&order(1))).tag.unwrap();
         broker.state().blind.clear();
         let booked =
             |id: &str, status| Order::new(OrderId::new(id), status, &order(1).tag(tag.clone()));
         let now = broker.clock.now();
         broker.state().ledger.push((now, booked("second", OrderStatus::Rejected)));
         if late {
-            // The settle time is over, and `recover` looks twice.
+            // The settle time is over, and `recover` reads twice.
             let landing = now + Duration::from_millis(500);
             broker.state().ledger.push((landing, booked("first", OrderStatus::Open)));
         }
@@ -70,7 +70,7 @@ fn what_the_broker_says_it_has_is_never_absent() {
     let broker = Shaky::new(OrderTags::unique(48, DUPLICATE));
     let guard = broker.guard();
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
-    assert_eq!(trail(guard.place_order(&order(1))).result, LookupResult::Unclear);
+    assert_eq!(lookup(guard.place_order(&order(1))).result, LookupResult::Unclear);
     let outcome = guard.recover().remove(0).outcome;
     assert!(
         matches!(&outcome, RecoveredOutcome::Unknown(why) if why.message.contains("does not show it")),
@@ -92,7 +92,7 @@ fn what_stays_unknown_is_kept() {
     assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
 }
 
-/// The settle time counts from when the answer was lost, whoever looks, and however the first search ended.
+/// The settle time counts from when the answer was lost, whichever call reads, and however the first search ended.
 #[test]
 fn recover_does_not_wait_for_the_settle_time_again() {
     let broker = echoed();
@@ -100,7 +100,7 @@ fn recover_does_not_wait_for_the_settle_time_again() {
     for quantity in 1..=3 {
         broker.fates([Fate::LostBefore]);
         broker.blind(50, &transient());
-        trail(guard.place_order(&order(quantity)));
+        lookup(guard.place_order(&order(quantity)));
         broker.state().blind.clear();
     }
     let before = broker.clock.now();
@@ -108,25 +108,25 @@ fn recover_does_not_wait_for_the_settle_time_again() {
     assert_eq!(recovered.len(), 3);
     for it in recovered {
         let RecoveredOutcome::Absent(absence) = it.outcome else { panic!("{it:?}") };
-        assert!(absence.reads >= 2, "by one look alone: {absence}");
+        assert!(absence.reads >= 2, "by one read alone: {absence}");
     }
     let took = broker.clock.now().since(before);
     assert!(took < SETTLE / 2, "{took:?}");
 }
 
-/// The first of the two looks that make an order absent was that of `place_order`.
+/// The first of the two reads that make an order absent was that of `place_order`.
 #[test]
-fn looks_of_place_order_count_for_recover() {
+fn reads_of_place_order_count_for_recover() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
     broker.state().blind.extend((0..9).map(|_| None));
     broker.blind(50, &transient());
-    assert_eq!(trail(guard.place_order(&order(1))).result, LookupResult::Unreadable);
+    assert_eq!(lookup(guard.place_order(&order(1))).result, LookupResult::Unreadable);
     broker.state().blind.clear();
-    let looks = broker.state().looks;
+    let reads = broker.state().reads;
     let RecoveredOutcome::Absent(absence) = guard.recover().remove(0).outcome else { panic!() };
-    assert_eq!((absence.reads, broker.state().looks - looks), (10, 1));
+    assert_eq!((absence.reads, broker.state().reads - reads), (10, 1));
 }
 
 #[test]
@@ -141,15 +141,15 @@ fn a_book_of_another_day_is_no_evidence() {
     assert!(why.message.contains("another day"), "{why}");
 }
 
-/// Of one of yesterday a slice was seen, which is in no book of today.
+/// A slice of yesterday's order was observed, which is in no book of today.
 #[test]
-fn a_book_of_today_is_not_behind_for_what_it_lacks_of_yesterday() {
+fn a_book_of_today_is_not_stale_for_what_it_lacks_of_yesterday() {
     let broker = echoed();
     let guard = broker.guard();
     let left_unknown = |order: &OrderRequest| {
         broker.fates([Fate::LostBefore]);
         broker.blind(50, &transient());
-        trail(guard.place_order(order));
+        lookup(guard.place_order(order));
         broker.state().blind.clear();
     };
     left_unknown(&order(10).autoslice(true).tag("mine"));
@@ -163,7 +163,7 @@ fn a_book_of_today_is_not_behind_for_what_it_lacks_of_yesterday() {
 }
 
 #[test]
-fn what_cannot_be_found_out_can_be_forgotten() {
+fn what_cannot_be_found_out_can_be_abandoned() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostBefore]);
@@ -173,7 +173,7 @@ fn what_cannot_be_found_out_can_be_forgotten() {
     assert!(guard.abandon(&tag));
     assert_eq!(guard.recover(), []);
     assert!(!guard.abandon(&tag));
-    // An order under way is somebody's.
+    // An order in flight belongs to its caller.
     let (mine, other) = (guard.clone(), guard.clone());
     broker.fates([Fate::LostBefore]);
     broker.meanwhile(move |_| assert!(!other.abandon("mine")));
@@ -182,7 +182,7 @@ fn what_cannot_be_found_out_can_be_forgotten() {
 }
 
 #[test]
-fn a_panic_leaves_the_order_to_be_asked_after() {
+fn a_panic_leaves_the_order_to_be_recovered() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::DiesAfter(Duration::from_secs(3))]);

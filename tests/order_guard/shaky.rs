@@ -1,4 +1,4 @@
-//! A broker in virtual time that loses answers, as it is told to.
+//! A broker in virtual time that loses answers on demand.
 #![allow(dead_code)] // Each test file uses a part of it.
 
 use std::collections::VecDeque;
@@ -18,12 +18,12 @@ use lanekeeper::quota::{Limits, Moment, Quota};
 
 /// How long an order may take to appear, in these tests.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
-/// By then an order is sent that is placed now, and the look before it is over: each takes 20 ms.
+/// An order that is placed now has been sent by then, and the read before it has ended: each takes 20 ms.
 pub(crate) const SENT: Duration = Duration::from_millis(50);
 /// The code of a second order under one tag.
 pub(crate) const DUPLICATE: &str = "40010001";
 
-/// What becomes of a call that changes something.
+/// What becomes of a write.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fate {
     /// Done and answered.
@@ -57,26 +57,26 @@ pub(crate) struct Shaky {
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// What becomes of the next writes; after that, all are done.
+    /// What becomes of the next writes. After that, all are done.
     pub(crate) fates: VecDeque<Fate>,
-    /// What the next looks fail with; after that, none does.
+    /// The errors of the next reads. After that, none fails.
     pub(crate) blind: VecDeque<Option<BrokerError>>,
-    /// All orders, and from when on the book shows them.
+    /// All orders, and the moment from which the book shows each.
     pub(crate) ledger: Vec<(Moment, Order)>,
     /// Changes that are made later.
     edits: Vec<(Moment, OrderId, Edit)>,
     /// The time that the book shows for each order, right or wrong.
     pub(crate) dated: Option<Zoned>,
-    /// How often each was called.
+    /// The number of calls of each kind.
     pub(crate) placed: usize,
     pub(crate) cancelled: usize,
-    /// What went with the last cancellation.
+    /// The extra fields of the last cancellation.
     pub(crate) cancelled_with: OrderCancel,
     pub(crate) modified: usize,
-    pub(crate) looks: usize,
-    /// How many looks failed one after the other.
-    pub(crate) failed_looks: usize,
-    /// What happens in the middle of a look, told its number from 1.
+    pub(crate) reads: usize,
+    /// How many reads failed one after the other.
+    pub(crate) failed_reads: usize,
+    /// A callback in the middle of a read, which gets its number from 1.
     meanwhile: Option<Meanwhile>,
 }
 
@@ -92,7 +92,7 @@ impl Shaky {
         Self { clock: ManualClock::auto_advancing(), tags, state: Arc::default() }
     }
 
-    /// The guard in front of it, to be set up further.
+    /// Returns the builder of the guard in front of it.
     pub(crate) fn guarded(&self) -> OrderGuardBuilder<Self> {
         OrderGuard::builder(self.clone()).settle_time(SETTLE).clock(self.clock.clone())
     }
@@ -109,29 +109,29 @@ impl Shaky {
         self.state().fates.extend(fates);
     }
 
-    /// Makes the next `count` looks fail.
+    /// Makes the next `count` reads fail.
     pub(crate) fn blind(&self, count: usize, error: &BrokerError) {
         self.state().blind.extend(std::iter::repeat_n(Some(error.clone()), count));
     }
 
-    /// Has something happen in the middle of each look, which is told its number from 1.
+    /// Runs a callback in the middle of each read, which gets its number from 1.
     pub(crate) fn meanwhile(&self, happens: impl Fn(usize) + Send + Sync + 'static) {
         self.state().meanwhile = Some(Arc::new(happens));
     }
 
-    pub(crate) fn placed_and_looks(&self) -> (usize, usize) {
+    pub(crate) fn placed_and_reads(&self) -> (usize, usize) {
         let state = self.state();
-        (state.placed, state.looks)
+        (state.placed, state.reads)
     }
 
-    /// All orders that are in the book in the end.
+    /// Returns all orders that are in the book in the end.
     pub(crate) fn ledger(&self) -> Vec<Order> {
         self.clock.advance(Duration::from_secs(3600));
         self.now();
         self.state().ledger.iter().map(|(_, order)| order.clone()).collect()
     }
 
-    /// The time, at which all that is due has been done. Every call takes some.
+    /// Applies everything that is due, and returns the time. Every call takes some.
     fn now(&self) -> Moment {
         self.clock.advance(Duration::from_millis(20));
         let now = self.clock.now();
@@ -154,7 +154,7 @@ impl Shaky {
         now
     }
 
-    /// Does a write as it is fated: `doing` is told when it takes effect.
+    /// Executes a write as its fate says: `doing` gets the moment when it takes effect.
     fn write<R>(
         &self,
         doing: impl FnOnce(&mut State, Moment, bool) -> R,
@@ -186,32 +186,32 @@ impl Shaky {
                 doing(&mut self.state(), now + late, false);
                 panic!("killed");
             }
-            Fate::Throttled => Err(BrokerError::Throttled { retry_after: None, detail: said() }),
-            Fate::NotSent => Err(BrokerError::NotSent(said())),
-            Fate::Rejected => Err(BrokerError::Rejected(said())),
+            Fate::Throttled => Err(BrokerError::Throttled { retry_after: None, detail: detail() }),
+            Fate::NotSent => Err(BrokerError::NotSent(detail())),
+            Fate::Rejected => Err(BrokerError::Rejected(detail())),
         }
     }
 
-    fn look<R>(&self, seen: impl FnOnce(&State, Moment) -> R) -> Result<R, BrokerError> {
+    fn read<R>(&self, detail_of: impl FnOnce(&State, Moment) -> R) -> Result<R, BrokerError> {
         let now = self.now();
         let (number, meanwhile) = {
             let mut state = self.state();
-            state.looks += 1;
-            (state.looks, state.meanwhile.clone())
+            state.reads += 1;
+            (state.reads, state.meanwhile.clone())
         };
         if let Some(happens) = meanwhile {
             happens(number);
         }
         let mut state = self.state();
         if let Some(Some(error)) = state.blind.pop_front() {
-            state.failed_looks += 1;
+            state.failed_reads += 1;
             return Err(error);
         }
-        state.failed_looks = 0;
-        Ok(seen(&state, now))
+        state.failed_reads = 0;
+        Ok(detail_of(&state, now))
     }
 
-    /// Whether the order can still be changed, as the broker would answer.
+    /// Returns whether the order can still be changed, as the broker would answer.
     fn open(&self, id: &OrderId) -> Result<(), BrokerError> {
         let state = self.state();
         match state.ledger.iter().find(|(_, order)| order.id == *id) {
@@ -221,7 +221,7 @@ impl Shaky {
     }
 }
 
-fn said() -> ErrorDetail {
+fn detail() -> ErrorDetail {
     ErrorDetail::new("as it was fated")
 }
 
@@ -233,7 +233,7 @@ pub(crate) fn transient() -> BrokerError {
     BrokerError::Transient(ErrorDetail::new("no answer"))
 }
 
-/// An order that can be told from others by its quantity.
+/// Returns an order that is identified by its quantity.
 pub(crate) fn order(quantity: usize) -> OrderRequest {
     OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Buy, quantity as u64, 1500)
 }
@@ -283,16 +283,16 @@ impl Broker for Shaky {
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        self.look(|state, _| {
+        self.read(|state, _| {
             let orders = state.ledger.iter().map(|(_, order)| order.clone());
             orders.filter(|order| order.id == *id).collect()
         })
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        self.look(|state, now| {
-            let seen = state.ledger.iter().filter(|(from, _)| *from <= now);
-            seen.map(|(_, order)| order.clone()).collect()
+        self.read(|state, now| {
+            let detail_of = state.ledger.iter().filter(|(from, _)| *from <= now);
+            detail_of.map(|(_, order)| order.clone()).collect()
         })
     }
 
@@ -341,12 +341,12 @@ impl Broker for Shaky {
     }
 }
 
-/// What is said of an order that is not there, but for the evidence.
+/// Returns the outcome of an absent order, without the evidence.
 pub(crate) fn absent() -> RecoveredOutcome {
     RecoveredOutcome::Absent(Absence::new(0, Duration::ZERO, Timestamp::UNIX_EPOCH))
 }
 
-/// The outcome without the evidence, so that it can be compared.
+/// Returns the outcome without the evidence, so that it can be compared.
 pub(crate) fn without_evidence(outcome: RecoveredOutcome) -> RecoveredOutcome {
     match outcome {
         RecoveredOutcome::Absent(absence) => {

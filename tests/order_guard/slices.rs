@@ -1,4 +1,4 @@
-//! Placing an order that the broker divides into slices: the guard answers for the whole of it.
+//! Placing an order that the broker divides into slices: the guard answers for the complete order.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use lanekeeper::broker::{
 };
 use lanekeeper::order_guard::RecoveredOutcome;
 
-use super::orders::{absence, echoed, trail};
+use super::orders::{absence, echoed, lookup};
 use super::shaky::{Fate, SENT, SETTLE, Shaky, order, transient};
 
-/// An order of 10 that is to be sliced.
+/// Returns an order of 10 that is to be sliced.
 fn large() -> OrderRequest {
     order(10).autoslice(true).tag("mine")
 }
 
-/// A slice in the book, some seconds from now; the first has no parent.
+/// Books a slice some seconds from now. The first has no parent.
 fn booked(broker: &Shaky, id: &str, quantity: u64, status: &str, seconds: u64) {
     let request = order(quantity as usize).tag("mine");
     let mut slice = Order::new(OrderId::new(id), OrderStatus::from(status), &request);
@@ -26,7 +26,7 @@ fn booked(broker: &Shaky, id: &str, quantity: u64, status: &str, seconds: u64) {
     broker.state().ledger.push((at, slice));
 }
 
-/// A broker that lost the answer to its slicing.
+/// Returns a broker that lost the answer to its slicing.
 fn lost(slices: &[(&str, u64, &str, u64)]) -> Shaky {
     let broker = echoed();
     for (id, quantity, status, seconds) in slices {
@@ -64,9 +64,9 @@ fn an_order_whose_slices_are_all_in_the_book_is_placed() {
     assert_eq!(quantities, [4, 4, 2].map(|quantity| Some(quantity.into())));
 }
 
-/// The id of one slice would pass for the whole.
+/// The id of one slice would be mistaken for the complete order.
 #[test]
-fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
+fn an_order_of_which_a_slice_is_missing_is_not_reported_as_placed() {
     for shown in [&WHOLE[..1], &WHOLE[..2], &WHOLE[1..]] {
         let broker = lost(shown);
         let before = broker.clock.now();
@@ -77,21 +77,21 @@ fn an_order_of_which_a_slice_is_missing_is_not_said_to_be_placed() {
         assert_eq!(order.placed_quantity(), Some(of_shown.into()));
         assert_eq!(order.absent_quantity(), Some((10 - of_shown).into()));
         let absent = order.absent().next().unwrap();
-        let trail = absent.lookup.as_ref().unwrap();
+        let lookup = absent.lookup.as_ref().unwrap();
         assert!(
-            matches!(trail.result, LookupResult::Absent(absence) if absence.reads > 5),
-            "{trail:?}"
+            matches!(lookup.result, LookupResult::Absent(absence) if absence.reads > 5),
+            "{lookup:?}"
         );
-        assert_eq!(trail.tag.as_deref(), Some("mine"));
+        assert_eq!(lookup.tag.as_deref(), Some("mine"));
         assert!(absent.message.contains(&format!("no {} of 10", 10 - of_shown)), "{absent}");
         assert_eq!(broker.state().placed, 1);
-        // Slice by slice it is the same.
+        // Reported slice by slice, the result is the same.
         assert_eq!(lost(shown).guard().place_sliced(&large()), Ok(order));
     }
 }
 
 #[test]
-fn a_slice_that_was_rejected_is_told_beside_those_that_live() {
+fn a_slice_that_was_rejected_is_reported_beside_the_live_ones() {
     let broker = lost(&[("1", 4, "OPEN", 0), ("2", 6, "REJECTED", 1)]);
     let order = partly(broker.guard().place_order(&large()));
     assert_eq!((placed(&order), order.rejected().count()), (vec!["1"], 1));
@@ -108,7 +108,7 @@ fn an_order_of_which_every_slice_was_rejected_is_rejected_in_the_end() {
     assert_eq!(answer, Err(BrokerError::Rejected(ErrorDetail::new(why))));
     assert!(broker.clock.now().since(before) >= SETTLE);
     assert!(matches!(lost(&all).guard().place_sliced(&large()), Err(BrokerError::Rejected(_))));
-    // The rest is not there.
+    // The missing quantity is absent.
     absence(lost(&all[..1]).guard().place_order(&large()));
 }
 
@@ -118,15 +118,15 @@ fn an_order_of_which_nothing_is_in_the_book_is_absent() {
     absence(lost(&[]).guard().place_sliced(&large()));
 }
 
-/// It completes what was seen of the order before.
+/// It completes what was observed of the order before.
 #[test]
-fn a_slice_that_lands_late_makes_the_order_whole() {
+fn a_slice_that_lands_late_completes_the_order() {
     for asked_after in [false, true] {
         let broker = lost(&[WHOLE[0], WHOLE[1], ("3", 2, "OPEN", 60)]);
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let tell = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&reported);
         let guard = broker.guarded().on_turned_up(move |late| {
-            tell.lock().unwrap().push((late.tag.clone(), late.outcome.clone()));
+            sink.lock().unwrap().push((late.tag.clone(), late.outcome.clone()));
         });
         let guard = guard.build().unwrap();
         assert_eq!(partly(guard.place_order(&large())).absent_quantity(), Some(2.into()));
@@ -141,7 +141,7 @@ fn a_slice_that_lands_late_makes_the_order_whole() {
         guard.orders().unwrap();
         guard.orders().unwrap();
         let whole = RecoveredOutcome::Placed(OrderId::new("1"));
-        assert_eq!(*told.lock().unwrap(), [("mine".to_owned(), whole)]);
+        assert_eq!(*reported.lock().unwrap(), [("mine".to_owned(), whole)]);
         assert_eq!(guard.recover(), []);
     }
 }
@@ -151,7 +151,7 @@ fn unknown_and_absent(order: &SlicedOrder) -> [Option<u64>; 2] {
         .map(|quantity| quantity.map(|it| it.try_into().unwrap()))
 }
 
-/// An order without a quantity may be the whole rest.
+/// An order without a quantity may be all of the missing quantity.
 #[test]
 fn what_shows_no_quantity_makes_nothing_absent() {
     let broker = lost(&[WHOLE[0], ("2", 0, "OPEN", 0)]);
@@ -162,7 +162,7 @@ fn what_shows_no_quantity_makes_nothing_absent() {
 
 /// The book may be read from a server that is behind another.
 #[test]
-fn what_was_seen_once_stays_known() {
+fn what_was_observed_once_stays_known() {
     let broker = lost(&[WHOLE[0]]);
     let (behind, began) = (broker.clone(), broker.clock.now());
     broker.meanwhile(move |_| {
@@ -172,25 +172,25 @@ fn what_was_seen_once_stays_known() {
     });
     let order = broker.guard().place_sliced(&large()).unwrap();
     assert_eq!(placed(&order), ["1"]);
-    // The last book lacks what is there, so it is no evidence for the rest.
+    // The last book lacks what is there, so it is no evidence about the missing quantity.
     assert_eq!(unknown_and_absent(&order), [Some(6), Some(0)]);
     assert_eq!(broker.state().ledger.len(), 0);
 }
 
 #[test]
-fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
+fn what_was_observed_is_reported_when_the_book_cannot_be_read_any_more() {
     let broker = lost(&[WHOLE[0]]);
     let blind = broker.clone();
-    broker.meanwhile(move |look| {
+    broker.meanwhile(move |read| {
         // The first is the baseline.
-        if look == 3 {
+        if read == 3 {
             blind.blind(100, &transient());
         }
     });
     let guard = broker.guard();
     let order = partly(guard.place_order(&large()));
     assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
-    // Nor can it be now.
+    // Nor can it be read now.
     let outcome = guard.recover().remove(0).outcome;
     let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
     assert_eq!((placed(&order), unknown_and_absent(&order)), (vec!["1"], [Some(6), Some(0)]));
@@ -200,7 +200,7 @@ fn what_was_seen_is_told_when_the_book_cannot_be_read_any_more() {
     assert_eq!(guard.recover().remove(0).outcome, RecoveredOutcome::Placed(OrderId::new("1")));
 }
 
-/// What needed no slicing is one order, and another broker may not slice at all.
+/// An order that needed no slicing is one order, and another broker may not slice at all.
 #[test]
 fn an_order_in_one_piece_is_found_as_ever() {
     for sliced in [true, false] {
@@ -249,7 +249,7 @@ mod answered {
         let guard = guard(mock);
         assert_eq!(partly(guard.place_order(&large())), answer);
         assert_eq!(guard.place_sliced(&large().tag("other")), Ok(answer));
-        // Both are answered: nothing is left to be asked after.
+        // Both are answered: nothing is left to recover.
         assert_eq!(guard.recover(), []);
     }
 
@@ -273,8 +273,11 @@ mod answered {
         });
         let guard = guard(mock);
         let order = partly(guard.place_order(&large()));
-        let trail = order.unknown().next().unwrap().lookup.clone().unwrap();
-        assert_eq!((trail.tag.as_deref(), trail.result), (Some("mine"), LookupResult::Unreadable));
+        let lookup = order.unknown().next().unwrap().lookup.clone().unwrap();
+        assert_eq!(
+            (lookup.tag.as_deref(), lookup.result),
+            (Some("mine"), LookupResult::Unreadable)
+        );
         assert_eq!(guard.recover()[0].outcome, RecoveredOutcome::Placed(OrderId::new("1")));
         assert_eq!(guard.recover(), []);
     }
@@ -293,10 +296,10 @@ mod answered {
         });
         let guard = guard(mock);
         let order = partly(guard.place_order(&large()));
-        let doubt = order.unknown().next().unwrap();
-        assert_eq!(doubt.lookup.as_ref().unwrap().result, LookupResult::Unclear);
-        assert!(doubt.message.contains("it has no status"), "{doubt}");
-        // Nor is it said to be out of the market later.
+        let unknown = order.unknown().next().unwrap();
+        assert_eq!(unknown.lookup.as_ref().unwrap().result, LookupResult::Unclear);
+        assert!(unknown.message.contains("it has no status"), "{unknown}");
+        // Nor is it reported as absent later.
         let RecoveredOutcome::PartlyPlaced(order) = guard.recover().remove(0).outcome else {
             panic!()
         };
@@ -306,19 +309,19 @@ mod answered {
 }
 
 #[test]
-fn what_is_found_later_is_told_as_a_whole() {
+fn what_is_found_later_is_reported_completely() {
     for (shown, whole) in [(&WHOLE[..], true), (&WHOLE[..2], false)] {
         let broker = lost(shown);
         let guard = broker.guard();
         broker.blind(100, &transient());
-        assert_eq!(trail(guard.place_order(&large())).result, LookupResult::Unreadable);
+        assert_eq!(lookup(guard.place_order(&large())).result, LookupResult::Unreadable);
         broker.state().blind.clear();
         match guard.recover().remove(0).outcome {
             RecoveredOutcome::Placed(id) => assert_eq!((id, whole), (OrderId::new("1"), true)),
             RecoveredOutcome::PartlyPlaced(order) => {
                 assert!(!whole);
                 assert_eq!(placed(&order), ["1", "2"]);
-                // Long after it was sent, what is not there is not asked after again.
+                // Long after it was sent, an absent order is not recovered again.
                 assert_eq!(order.absent_quantity(), Some(2.into()));
             }
             other => panic!("{other:?}"),

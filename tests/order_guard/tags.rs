@@ -1,4 +1,4 @@
-//! Tags of the caller's own: what is taken, for how long, and what they may be mistaken for.
+//! Callers' tags: which are accepted, for how long they are reserved, and what they may be mistaken for.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ fn not_sent(answer: Result<OrderId, BrokerError>) -> String {
     }
 }
 
-/// The wall clock's time so long after the manual clocks began, in India.
-fn wall(since: Duration) -> Zoned {
+/// Returns the wall clock's time `since` the manual clocks began, in India.
+fn wall_time(since: Duration) -> Zoned {
     let began: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let at = began + SignedDuration::try_from(since).unwrap();
     at.to_zoned(tz::TimeZone::fixed(tz::offset(5)))
@@ -45,7 +45,7 @@ fn a_tag_that_the_book_would_not_show_is_not_sent() {
     let why = not_sent(guard.place_order(&order(1).tag("a b")));
     assert!(why.contains("letters and digits and -_"), "{why}");
 
-    // Where no book shows tags, nothing is lost by an odd one.
+    // Where no book shows tags, an odd one does no harm.
     Shaky::new(OrderTags::none()).guard().place_order(&order(1).tag("a b")).unwrap();
 }
 
@@ -59,7 +59,7 @@ fn an_empty_tag_is_none() {
     assert!(broker.ledger().iter().all(|order| order.tag.as_ref().unwrap().len() == 20));
 }
 
-/// As one may who reads the tag in an error and tries again by hand.
+/// A caller may read the tag in an error and try again with it.
 #[test]
 fn the_tag_of_an_order_without_an_answer_is_taken() {
     let broker = echoed();
@@ -83,17 +83,17 @@ fn a_tag_is_free_again_on_another_day() {
     broker.clock.advance(DAY);
     guard.place_order(&order(3).tag("mine")).unwrap();
     not_sent(guard.place_order(&order(4).tag("mine")));
-    // But not just after midnight: the clocks of client and broker may differ.
+    // But not just after midnight, because the clocks of client and broker may differ.
     let broker = echoed();
     let guard = broker.guard();
     broker.clock.advance(DAY - Duration::from_secs(60));
     guard.place_order(&order(1).tag("mine")).unwrap();
     broker.clock.advance(Duration::from_secs(120));
     not_sent(guard.place_order(&order(2).tag("mine")));
-    // Only just after.
+    // Only just after midnight.
     broker.clock.advance(Duration::from_secs(2 * 3600));
     guard.place_order(&order(2).tag("mine")).unwrap();
-    // Nor is that of an order without an answer, ever.
+    // The tag of an order without an answer is never free again.
     broker.fates([Fate::LostBefore]);
     guard.place_order(&order(3).tag("lost")).unwrap_err();
     broker.clock.advance(DAY * 2);
@@ -108,13 +108,13 @@ fn an_order_of_another_day_does_not_deceive() {
     guard.place_order(&order(1).tag("mine")).unwrap_err();
     broker.clock.advance(DAY);
     let mut other = Order::new(OrderId::new("1"), OrderStatus::Open, &order(1).tag("mine"));
-    other.placed_at = Some(wall(DAY + Duration::from_secs(60)));
+    other.placed_at = Some(wall_time(DAY + Duration::from_secs(60)));
     let now = broker.clock.now();
     broker.state().ledger.push((now, other));
     let outcome = guard.recover().remove(0).outcome;
     assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
-    // Of the same day, it is the one.
-    broker.state().ledger[0].1.placed_at = Some(wall(Duration::from_secs(60)));
+    // An order of the same day is the one.
+    broker.state().ledger[0].1.placed_at = Some(wall_time(Duration::from_secs(60)));
     let outcome = guard.recover().remove(0).outcome;
     assert_eq!(outcome, RecoveredOutcome::Placed(OrderId::new("1")));
 }

@@ -1,4 +1,4 @@
-//! Orders that turn up after their callers were answered.
+//! Orders that appear after their callers were answered.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use lanekeeper::broker::{
 };
 use lanekeeper::order_guard::{OrderGuard, RecoveredOrder, RecoveredOutcome};
 
-use super::orders::{absence, echoed, trail};
+use super::orders::{absence, echoed, lookup};
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};
 
-/// What was told of late orders.
+/// The late orders that the hook reported.
 #[derive(Clone, Default)]
 struct Late(Arc<Mutex<Vec<RecoveredOrder>>>);
 
@@ -22,11 +22,11 @@ impl Late {
         guard.on_turned_up(move |it| late.0.lock().unwrap().push(it.clone())).build().unwrap()
     }
 
-    /// What was told since the last time.
-    fn told(&self) -> Vec<(u64, RecoveredOutcome)> {
-        let told = std::mem::take(&mut *self.0.lock().unwrap());
+    /// Returns what was reported since the last call.
+    fn reported(&self) -> Vec<(u64, RecoveredOutcome)> {
+        let reported = std::mem::take(&mut *self.0.lock().unwrap());
         let short = |it: RecoveredOrder| (it.order.quantity.try_into().unwrap(), it.outcome);
-        told.into_iter().map(short).collect()
+        reported.into_iter().map(short).collect()
     }
 }
 
@@ -34,64 +34,64 @@ fn placed(id: &str) -> RecoveredOutcome {
     RecoveredOutcome::Placed(OrderId::new(id))
 }
 
-/// An order that lands only after its caller was told that it is absent.
+/// Places an order that lands only after its caller was told that it is absent.
 fn told_absent(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
     broker.fates([Fate::LostAfter(SETTLE * 2)]);
     absence(guard.place_order(&order(quantity)));
 }
 
-/// An order of which its caller was told that nothing is known: no book could be read.
+/// Places an order whose caller gets an unknown outcome: no book could be read.
 fn told_unknown(broker: &Shaky, guard: &OrderGuard<Shaky>, quantity: usize) {
     broker.blind(50, &transient());
-    trail(guard.place_order(&order(quantity)));
+    lookup(guard.place_order(&order(quantity)));
     broker.state().blind.clear();
 }
 
 #[test]
-fn an_absent_order_that_lands_late_is_told_once() {
+fn an_absent_order_that_lands_late_is_reported_once() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     told_absent(&broker, &guard, 1);
     let tag = broker.state().ledger[0].1.tag.clone().unwrap();
-    assert_eq!((guard.orders().unwrap().rows.len(), late.told()), (0, vec![]));
+    assert_eq!((guard.orders().unwrap().rows.len(), late.reported()), (0, vec![]));
     broker.clock.advance(SETTLE * 2);
     assert_eq!(guard.orders().unwrap().rows.len(), 1);
-    let told = late.0.lock().unwrap().clone();
-    assert_eq!((told[0].tag.as_str(), &told[0].order), (tag.as_str(), &order(1).tag(&tag)));
-    assert_eq!(late.told(), [(1, placed("000001"))]);
+    let reported = late.0.lock().unwrap().clone();
+    assert_eq!((reported[0].tag.as_str(), &reported[0].order), (tag.as_str(), &order(1).tag(&tag)));
+    assert_eq!(late.reported(), [(1, placed("000001"))]);
     guard.orders().unwrap();
-    assert_eq!((late.told(), guard.recover()), (vec![], vec![]));
+    assert_eq!((late.reported(), guard.recover()), (vec![], vec![]));
     assert_eq!(broker.state().placed, 1);
 }
 
 #[test]
-fn an_order_of_unknown_outcome_is_told_and_not_asked_after_again() {
+fn an_order_of_unknown_outcome_is_reported_and_not_recovered_again() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     broker.fates([Fate::LostAfter(Duration::ZERO), Fate::LostRejected]);
     for quantity in 1..=2 {
         broker.blind(50, &transient());
-        trail(guard.place_order(&order(quantity)));
+        lookup(guard.place_order(&order(quantity)));
         broker.state().blind.clear();
     }
     guard.orders().unwrap();
-    let mut told = late.told();
-    told.sort_by_key(|(quantity, _)| *quantity);
+    let mut reported = late.reported();
+    reported.sort_by_key(|(quantity, _)| *quantity);
     let refused = RecoveredOutcome::Rejected(ErrorDetail::new("order 000002: no funds"));
-    assert_eq!(told, [(1, placed("000001")), (2, refused)]);
-    assert_eq!((guard.recover(), late.told()), (vec![], vec![]));
+    assert_eq!(reported, [(1, placed("000001")), (2, refused)]);
+    assert_eq!((guard.recover(), late.reported()), (vec![], vec![]));
 }
 
 #[test]
-fn a_look_for_another_order_tells_of_it_too() {
+fn a_read_for_another_order_reports_it_too() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     told_absent(&broker, &guard, 1);
     broker.clock.advance(SETTLE * 2);
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
-    // The one that is being looked for has a caller, who is told.
+    // The order that is being searched for has a caller, which gets the answer.
     assert_eq!(guard.place_order(&order(2)), Ok(OrderId::new("000002")));
-    assert_eq!(late.told(), [(1, placed("000001"))]);
+    assert_eq!(late.reported(), [(1, placed("000001"))]);
 }
 
 #[test]
@@ -100,17 +100,17 @@ fn a_postback_is_enough() {
     let guard = late.guard(&broker);
     told_absent(&broker, &guard, 1);
     let landed = broker.state().ledger[0].1.clone();
-    let looks = broker.state().looks;
+    let reads = broker.state().reads;
     guard.order_update(&Order::new(
         OrderId::new("other"),
         OrderStatus::Open,
         &order(9).tag("other"),
     ));
-    assert_eq!(late.told(), []);
+    assert_eq!(late.reported(), []);
     guard.order_update(&landed);
     guard.order_update(&landed);
-    assert_eq!(late.told(), [(1, placed("000001"))]);
-    assert_eq!(broker.state().looks, looks, "nothing is read for it");
+    assert_eq!(late.reported(), [(1, placed("000001"))]);
+    assert_eq!(broker.state().reads, reads, "nothing is read for it");
 }
 
 #[test]
@@ -122,24 +122,24 @@ fn what_recover_found_absent_is_watched_for() {
     assert!(matches!(guard.recover().remove(0).outcome, RecoveredOutcome::Absent(_)));
     broker.clock.advance(Duration::from_secs(3600));
     guard.orders().unwrap();
-    assert_eq!(late.told(), [(1, placed("000001"))]);
+    assert_eq!(late.reported(), [(1, placed("000001"))]);
 }
 
-/// The order is its caller's as long as that one waits.
+/// An order belongs to its caller as long as that waits.
 #[test]
-fn a_caller_who_waits_is_answered_and_nobody_else_told() {
+fn a_waiting_caller_is_answered_and_no_hook_is_called() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     let (other, within) = (guard.clone(), broker.clone());
-    broker.meanwhile(move |look| {
-        if look == 1 {
+    broker.meanwhile(move |read| {
+        if read == 1 {
             let landed = within.state().ledger[0].1.clone();
             other.order_update(&landed);
         }
     });
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
-    assert_eq!(late.told(), []);
+    assert_eq!(late.reported(), []);
 }
 
 #[test]
@@ -151,12 +151,12 @@ fn another_order_of_the_callers_tag_is_not_it() {
     let mut sold = Order::new(OrderId::new("sold"), OrderStatus::Open, &order(1).tag("mine"));
     sold.side = lanekeeper::Side::Sell;
     guard.order_update(&sold);
-    assert_eq!(late.told(), []);
+    assert_eq!(late.reported(), []);
 }
 
 /// Where an order is sent twice under one tag, a rejected one may be the second of them.
 #[test]
-fn one_rejected_of_two_sendings_is_not_the_last_word() {
+fn one_rejected_of_two_sendings_is_not_conclusive() {
     let (broker, late) = (Shaky::new(OrderTags::unique(48, DUPLICATE)), Late::default());
     let guard = late.guard(&broker);
     broker.fates([Fate::LostBefore, Fate::LostBefore]);
@@ -166,27 +166,27 @@ fn one_rejected_of_two_sendings_is_not_the_last_word() {
     };
     let mut known = Order::new(OrderId::new("1"), OrderStatus::Rejected, &order(1).tag(&tag));
     guard.order_update(&known);
-    assert_eq!(late.told(), []);
+    assert_eq!(late.reported(), []);
     known.status = OrderStatus::Open;
     guard.order_update(&known);
-    assert_eq!(late.told(), [(1, placed("1"))]);
+    assert_eq!(late.reported(), [(1, placed("1"))]);
 }
 
-/// Postbacks come within a second, and the book may be behind for longer.
+/// Postbacks come within a second, and the book may be stale for longer.
 #[test]
-fn what_is_told_while_its_caller_waits_makes_no_order_absent() {
+fn what_a_postback_shows_while_its_caller_waits_makes_no_order_absent() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostAfter(Duration::from_secs(3600))]);
-    let (postback, told) = (guard.clone(), broker.clone());
-    broker.meanwhile(move |look| {
-        if look == 2 {
-            let order = told.state().ledger[0].1.clone();
+    let (postback, other) = (guard.clone(), broker.clone());
+    broker.meanwhile(move |read| {
+        if read == 2 {
+            let order = other.state().ledger[0].1.clone();
             postback.order_update(&order);
         }
     });
     assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
-    assert_eq!(broker.state().looks, 2);
+    assert_eq!(broker.state().reads, 2);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn what_a_book_showed_between_is_not_absent_to_recover() {
     assert_eq!(guard.recover().remove(0).outcome, placed("000001"));
 }
 
-/// The one that is absent may turn up under it, and would be taken for the other.
+/// The absent order may appear under the tag, and would be mistaken for the other.
 #[test]
 fn the_tag_of_an_absent_order_is_not_used_again() {
     let (broker, late) = (echoed(), Late::default());
@@ -214,10 +214,10 @@ fn the_tag_of_an_absent_order_is_not_used_again() {
     assert_eq!(guard.place_order(&order(2)), Ok(OrderId::new("000002")));
     broker.clock.advance(Duration::from_secs(3600));
     guard.orders().unwrap();
-    assert_eq!(late.told(), [(1, placed("000001"))]);
+    assert_eq!(late.reported(), [(1, placed("000001"))]);
 }
 
-/// The slices of an order of ten, which turn up one after the other.
+/// The slices of an order of ten, which appear one after the other.
 const SLICES: [(&str, u64); 3] = [("1", 4), ("2", 4), ("3", 2)];
 
 fn slice((id, quantity): (&str, u64)) -> Order {
@@ -227,7 +227,7 @@ fn slice((id, quantity): (&str, u64)) -> Order {
     slice
 }
 
-/// The ids of the slices that are in the market, and the quantity of which nothing is known.
+/// Returns the ids of the slices that are in the market, and the unknown quantity.
 fn in_part(outcome: &RecoveredOutcome) -> (Vec<&str>, u64) {
     let RecoveredOutcome::PartlyPlaced(order) = outcome else { panic!("{outcome:?}") };
     let rest = order.unknown_quantity().unwrap();
@@ -236,13 +236,13 @@ fn in_part(outcome: &RecoveredOutcome) -> (Vec<&str>, u64) {
 
 /// In the book, or by a postback each.
 #[test]
-fn each_slice_that_turns_up_is_told_and_the_last_settles_the_order() {
+fn each_slice_that_turns_up_is_reported_and_the_last_settles_the_order() {
     for by_postback in [true, false] {
         let (broker, late) = (echoed(), Late::default());
         let guard = late.guard(&broker);
         broker.fates([Fate::LostBefore]);
         absence(guard.place_order(&order(10).autoslice(true).tag("mine")));
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for known in SLICES {
             if !by_postback {
                 let now = broker.clock.now();
@@ -254,19 +254,19 @@ fn each_slice_that_turns_up_is_told_and_the_last_settles_the_order() {
                     false => drop(guard.orders().unwrap()),
                 }
             }
-            let now = late.told();
+            let now = late.reported();
             assert_eq!(now.len(), 1, "{known:?} {by_postback}");
-            told.extend(now);
+            reported.extend(now);
         }
-        assert_eq!(in_part(&told[0].1), (vec!["1"], 6));
-        assert_eq!(in_part(&told[1].1), (vec!["1", "2"], 2));
-        assert_eq!(told[2], (10, placed("1")));
+        assert_eq!(in_part(&reported[0].1), (vec!["1"], 6));
+        assert_eq!(in_part(&reported[1].1), (vec!["1", "2"], 2));
+        assert_eq!(reported[2], (10, placed("1")));
         assert_eq!(guard.recover(), []);
     }
 }
 
 #[test]
-fn a_slice_that_its_caller_knows_is_no_news() {
+fn a_slice_that_its_caller_knows_is_no_finding() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     let sent = broker.clock.now() + SENT;
@@ -275,32 +275,32 @@ fn a_slice_that_its_caller_knows_is_no_news() {
     let order = guard.place_sliced(&order(10).autoslice(true).tag("mine")).unwrap();
     assert_eq!(order.placed().count(), 1);
     guard.orders().unwrap();
-    assert_eq!(late.told(), []);
+    assert_eq!(late.reported(), []);
     guard.order_update(&slice(SLICES[1]));
-    assert_eq!(in_part(&late.told()[0].1), (vec!["1", "2"], 2));
+    assert_eq!(in_part(&late.reported()[0].1), (vec!["1", "2"], 2));
 }
 
 #[test]
-fn what_was_forgotten_is_not_told() {
+fn what_was_abandoned_is_not_reported() {
     let (broker, late) = (echoed(), Late::default());
     let guard = late.guard(&broker);
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(50, &transient());
-    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    let tag = lookup(guard.place_order(&order(1))).tag.unwrap();
     broker.state().blind.clear();
     assert!(guard.abandon(&tag));
     guard.orders().unwrap();
-    assert_eq!(late.told(), []);
+    assert_eq!(late.reported(), []);
 }
 
 #[test]
-fn whoever_is_told_may_use_the_guard_and_panic() {
+fn the_hook_may_use_the_guard_and_panic() {
     let broker = echoed();
     let within: Arc<Mutex<Option<OrderGuard<Shaky>>>> = Arc::default();
     let inner = Arc::clone(&within);
     let guard = broker.guarded().on_turned_up(move |late| {
-        let guard = inner.lock().unwrap().take().expect("told once");
-        // An exit of what nobody expected to be in the market any more.
+        let guard = inner.lock().unwrap().take().expect("called once");
+        // The exit of an order that was no longer expected in the market.
         let RecoveredOutcome::Placed(id) = &late.outcome else { panic!("{late:?}") };
         guard.cancel_order(id).unwrap();
         assert!(guard.orders().unwrap().rows[0].status.is_final());
@@ -310,15 +310,15 @@ fn whoever_is_told_may_use_the_guard_and_panic() {
     *within.lock().unwrap() = Some(guard.clone());
     told_absent(&broker, &guard, 1);
     broker.clock.advance(SETTLE * 2);
-    assert_eq!(guard.orders().unwrap().rows.len(), 1, "the one who read the book has it");
+    assert_eq!(guard.orders().unwrap().rows.len(), 1, "the caller that read the book gets it");
     assert!(within.lock().unwrap().is_none());
     assert_eq!(broker.state().cancelled, 1);
     guard.orders().unwrap();
 }
 
-/// Without anybody to tell, `recover` has it, as before.
+/// Without a hook, `recover` still returns it.
 #[test]
-fn where_nobody_listens_recover_still_tells() {
+fn without_a_hook_recover_still_reports() {
     let broker = echoed();
     let guard = broker.guard();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);

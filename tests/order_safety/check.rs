@@ -1,4 +1,4 @@
-//! Whether what the callers were told is what happened.
+//! Checks whether what the callers were told is what happened.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use lanekeeper::broker::{BrokerError, LookupResult, Order, OrderId, OrderStatus}
 use lanekeeper_simulator::PlacedOrder;
 use rust_decimal::Decimal;
 
-/// What a caller was told of its order.
+/// The answer to a caller.
 pub(crate) type Answer = Result<OrderId, BrokerError>;
 
 /// An order in the broker's ledger. The quantity names the intent: no two have the same.
@@ -42,18 +42,18 @@ impl From<&PlacedOrder> for Booked {
 
 /// How many answers there were of each kind.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Tally {
+pub(crate) struct AnswerCounts {
     pub(crate) placed: usize,
-    /// Understood and refused, throttled, or nothing will work.
+    /// Understood and refused, throttled, or an error that no retry cures.
     pub(crate) rejected: usize,
     pub(crate) not_sent: usize,
-    /// The answer was lost, and it is not in the book after the settle time.
+    /// The answer was lost, and the order is not in the book after the settle time.
     pub(crate) absent: usize,
-    /// Unknown, since the book could not be read in time.
+    /// Unknown, because the book could not be read in time.
     pub(crate) unread: usize,
 }
 
-impl Tally {
+impl AnswerCounts {
     pub(crate) fn all(&self) -> usize {
         self.placed + self.rejected + self.not_sent + self.absent + self.unread
     }
@@ -67,12 +67,12 @@ impl Tally {
     }
 }
 
-/// Whether the answers to the intents 1 to `intents`, by their numbers, agree with the ledger.
+/// Checks whether the answers to the intents 1 to `intents`, by their numbers, agree with the ledger.
 pub(crate) fn check(
     intents: u64,
     answers: &[(u64, Answer)],
     ledger: &[Booked],
-) -> Result<Tally, String> {
+) -> Result<AnswerCounts, String> {
     no_duplicates(ledger)?;
     let mut booked: HashMap<Decimal, &Booked> =
         ledger.iter().map(|order| (order.quantity, order)).collect();
@@ -80,18 +80,18 @@ pub(crate) fn check(
     if answers.len() != answered.len() || answered != (1..=intents).collect() {
         return Err(format!("{} answers to {intents} intents", answers.len()));
     }
-    let mut tally = Tally::default();
+    let mut counts = AnswerCounts::default();
     for (number, answer) in answers {
-        judge(answer, booked.remove(&Decimal::from(*number)), &mut tally)
+        judge(answer, booked.remove(&Decimal::from(*number)), &mut counts)
             .map_err(|wrong| format!("intent {number}: {wrong}"))?;
     }
     match booked.values().next() {
-        Some(order) => Err(format!("nobody asked for {order:?}")),
-        None => Ok(tally),
+        Some(order) => Err(format!("no caller asked for {order:?}")),
+        None => Ok(counts),
     }
 }
 
-/// Each tag and each intent is in the ledger once at most.
+/// Checks that each tag and each intent is in the ledger once at most.
 pub(crate) fn no_duplicates(ledger: &[Booked]) -> Result<(), String> {
     let (mut tags, mut quantities) = (HashSet::new(), HashSet::new());
     for order in ledger {
@@ -105,23 +105,27 @@ pub(crate) fn no_duplicates(ledger: &[Booked]) -> Result<(), String> {
     Ok(())
 }
 
-fn judge(answer: &Answer, booked: Option<&Booked>, tally: &mut Tally) -> Result<(), String> {
+fn judge(
+    answer: &Answer,
+    booked: Option<&Booked>,
+    counts: &mut AnswerCounts,
+) -> Result<(), String> {
     let wrong = || Err(format!("answered {answer:?}, but in the ledger: {booked:?}"));
     let count = match answer {
-        Ok(id) if booked.is_some_and(|order| order.id == *id) => &mut tally.placed,
+        Ok(id) if booked.is_some_and(|order| order.id == *id) => &mut counts.placed,
         Err(BrokerError::Rejected(_)) if booked.is_none_or(|order| order.rejected) => {
-            &mut tally.rejected
+            &mut counts.rejected
         }
         Err(
             BrokerError::Throttled { .. } | BrokerError::Unauthorized(_) | BrokerError::Fatal(_),
-        ) if booked.is_none() => &mut tally.rejected,
-        Err(BrokerError::NotSent(_)) if booked.is_none() => &mut tally.not_sent,
+        ) if booked.is_none() => &mut counts.rejected,
+        Err(BrokerError::NotSent(_)) if booked.is_none() => &mut counts.not_sent,
         Err(error @ BrokerError::Absent(_)) if booked.is_none() && error.absence().is_some() => {
-            &mut tally.absent
+            &mut counts.absent
         }
         Err(BrokerError::OutcomeUnknown(detail)) => {
             match detail.lookup.as_ref().map(|it| it.result) {
-                Some(LookupResult::Unreadable) => &mut tally.unread,
+                Some(LookupResult::Unreadable) => &mut counts.unread,
                 _ => return wrong(),
             }
         }

@@ -1,4 +1,4 @@
-//! The stack in front of a broker in virtual time, which loses answers as it is told to.
+//! The stack in front of a broker in virtual time, which loses answers on demand.
 
 use fastrand::Rng;
 use lanekeeper::broker::{
@@ -12,18 +12,18 @@ use lanekeeper::quota::Quota;
 use lanekeeper::resilience::BreakerPolicy;
 use std::time::Duration;
 
-use super::check::{Answer, Booked, Tally, check};
+use super::check::{Answer, AnswerCounts, Booked, check};
 use super::shaky::{Fate, SETTLE, Shaky, order, transient};
 
 const INTENTS: usize = 100;
 const DAYS: u64 = 100;
 
 fn lane() -> LaneConfig {
-    // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
+    // A third of all writes goes wrong: the breaker would stop nearly everything.
     LaneConfig::new(Quota::per_second(10)).breaker(BreakerPolicy::disabled())
 }
 
-/// Guard, cache and lanes, all by the clock of `broker`.
+/// Returns guard, cache and lanes, all on the clock of `broker`.
 fn stack(broker: &Shaky) -> OrderGuard<QuoteCache<BrokerProxy<Shaky>>> {
     let proxy = BrokerProxy::builder(broker.clone())
         .transactional(lane())
@@ -43,8 +43,8 @@ fn stack(broker: &Shaky) -> OrderGuard<QuoteCache<BrokerProxy<Shaky>>> {
         .unwrap()
 }
 
-/// A day on which 30 % of the writes and 20 % of the looks go wrong, and now and then the book
-/// cannot be read for a long time.
+/// Runs a day on which 30 % of the writes and 20 % of the reads go wrong, and now and then the book cannot be read
+/// for a long time.
 pub(super) fn bad_day(broker: &Shaky, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let fate = |rng: &mut Rng| match rng.u32(0..100) {
@@ -69,8 +69,8 @@ pub(super) fn bad_day(broker: &Shaky, seed: u64) {
             state.blind.extend((0..30).map(|_| Some(transient())));
         }
         for _ in 0..3 {
-            let struck = rng.u32(0..10) < 2;
-            state.blind.push_back(struck.then(|| failures[rng.usize(0..failures.len())].clone()));
+            let faulty = rng.u32(0..10) < 2;
+            state.blind.push_back(faulty.then(|| failures[rng.usize(0..failures.len())].clone()));
         }
     }
 }
@@ -81,12 +81,12 @@ pub(super) fn ledger(broker: &Shaky) -> Vec<Booked> {
 
 fn is_unread(answer: &Answer) -> bool {
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { return false };
-    detail.lookup.as_ref().is_some_and(|trail| trail.result == LookupResult::Unreadable)
+    detail.lookup.as_ref().is_some_and(|lookup| lookup.result == LookupResult::Unreadable)
 }
 
 #[test]
 fn ten_thousand_orders_in_process_are_neither_doubled_nor_lost() {
-    let mut total = Tally::default();
+    let mut total = AnswerCounts::default();
     for seed in 0..DAYS {
         let broker = Shaky::new(OrderTags::echoed(20));
         bad_day(&broker, seed);
@@ -96,12 +96,12 @@ fn ten_thousand_orders_in_process_are_neither_doubled_nor_lost() {
         for number in 1..=INTENTS {
             let answer = stack.place_order(&order(number));
             // Unknown only where the book could not be read in time.
-            let failed = broker.state().failed_looks;
-            assert!(!is_unread(&answer) || failed >= 5, "seed {seed}: {failed} looks, {answer:?}");
+            let failed = broker.state().failed_reads;
+            assert!(!is_unread(&answer) || failed >= 5, "seed {seed}: {failed} reads, {answer:?}");
             answers.push((number as u64, answer));
         }
-        let tally = check(INTENTS as u64, &answers, &ledger(&broker));
-        total.add(tally.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}")));
+        let counts = check(INTENTS as u64, &answers, &ledger(&broker));
+        total.add(counts.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}")));
     }
     // The faults were there.
     assert_eq!(total.all(), 10_000);

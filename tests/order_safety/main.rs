@@ -1,10 +1,9 @@
 //! At most once, and always an answer: thousands of orders through the whole stack, guard, cache,
 //! lanes, adapter and wire, while a third of what is sent goes wrong.
 //!
-//! What the callers were told is compared with the ledger of the broker, which knows what really
-//! happened (`check`). The stack runs in process and in virtual time (`in_process`), and over HTTP
-//! against an exchange (`over_http`); and a client that tries three times is seen to fail the same
-//! comparison.
+//! What the callers were told is compared with the ledger of the broker, which knows what really happened
+//! (`check`). The stack runs in process and in virtual time (`in_process`), and over HTTP against a simulator
+//! (`over_http`). A client that tries three times fails the same comparison (`three_times`).
 //!
 //! `LANEKEEPER_INTENTS=10000` sets how many orders go over HTTP.
 

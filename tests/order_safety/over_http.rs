@@ -1,5 +1,4 @@
-//! The stack over real HTTP, in front of an exchange of which every fault has been seen at a real
-//! broker.
+//! The stack over real HTTP, in front of a simulator each of whose faults has been seen at a real broker.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -19,9 +18,9 @@ use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 use lanekeeper_simulator::{Faults, Rule, SimulatedExchange};
 
-use super::check::{Answer, Booked, Tally, check};
+use super::check::{Answer, AnswerCounts, Booked, check};
 
-/// 30 % of the writes. A request that meets two of them meets the first.
+/// 30 % of the writes. If two faults apply to a request, the first is injected.
 pub(super) const ON_WRITES: [&str; 19] = [
     "writes=reset-before@3%",
     "writes=reset-after@3%",
@@ -60,11 +59,11 @@ const ON_READS: [&str; 12] = [
     "reads=slow:50ms@2%",
 ];
 
-/// A call that gets no answer is given up after this.
+/// The client gives up a call without an answer after this.
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// Longer than a call may take, and than an order may take to land.
 const SETTLE: Duration = Duration::from_millis(1500);
-/// Orders of one account, so that its book stays short enough to be read at leisure.
+/// Orders of one account, so that its book stays short enough to be read quickly.
 const OF_AN_ACCOUNT: u64 = 1000;
 const CALLERS: usize = 250;
 
@@ -73,7 +72,7 @@ pub(super) fn faults(seed: u64, rules: &[&str]) -> Faults {
     rules.fold(Faults::new().seed(seed), Faults::rule)
 }
 
-/// An exchange that is in no hurry to refuse, and a rich account there.
+/// Returns a simulator with wide limits, and a rich account there.
 pub(super) fn exchange(faults: Faults) -> SimulatedExchange {
     let open = lanes::ALL
         .into_iter()
@@ -82,20 +81,20 @@ pub(super) fn exchange(faults: Faults) -> SimulatedExchange {
     SimulatedExchange::builder().broker(market).limits(open).faults(faults).start().unwrap()
 }
 
-/// Lanes that are as open: what is shown here is not pacing.
+/// Returns lanes that are as wide: pacing is not tested here.
 pub(super) fn lane() -> LaneConfig {
     LaneConfig::new(Quota::per_second(50_000))
         .in_flight(64)
         .queue(8192)
         .retry(RetryPolicy::default().base_delay(Duration::from_millis(5)).budget_percent(100))
-        // A third of all that is written goes wrong: the breaker would leave nothing to be seen.
+        // A third of all writes goes wrong: the breaker would stop nearly everything.
         .breaker(BreakerPolicy::disabled())
         .throttle(
             ThrottlePolicy::default().default_pause(Duration::from_millis(5)).keep_percent(100),
         )
 }
 
-/// What stands before the exchange, but for the guard.
+/// Returns the stack in front of the simulator, without the guard.
 pub(super) fn proxy(exchange: &SimulatedExchange, transactional: LaneConfig) -> BrokerProxy<Kite> {
     let kite = Kite::builder()
         .api_key("key")
@@ -128,9 +127,9 @@ fn stack_of(
     OrderGuard::builder(cache).lookup_broker(urgent).settle_time(SETTLE).build().unwrap()
 }
 
-/// The order of an intent, which its quantity names. Most rest far below the market; some are filled,
-/// some are rejected for want of money, and some are for what nobody trades. Every other one has a
-/// tag of the caller's, some of which Kite does not take.
+/// Returns the order of an intent, which its quantity identifies. Most rest far below the market, some are filled,
+/// some are rejected for want of money, and some are for instruments that are not traded. Every other one has a
+/// caller's tag, some of which Kite does not take.
 pub(super) fn order(number: u64) -> OrderRequest {
     let yesbank = Instrument::new("NSE", "YESBANK");
     let order = match number % 20 {
@@ -147,7 +146,7 @@ pub(super) fn order(number: u64) -> OrderRequest {
     }
 }
 
-/// An intent and its answer, and when it was asked and answered: since the exchange started.
+/// An intent and its answer, and when it was placed and answered, since the simulator started.
 struct Answered {
     number: u64,
     answer: Answer,
@@ -155,7 +154,7 @@ struct Answered {
     to: Duration,
 }
 
-/// One account, and what came of `intents` orders from many threads at once.
+/// Runs one account, and returns the answers to `intents` orders from many threads at once.
 fn trade(started: Instant, broker: &impl Broker, intents: u64) -> Vec<Answered> {
     let next = AtomicU64::new(1);
     let answers = Mutex::new(Vec::new());
@@ -169,7 +168,7 @@ fn trade(started: Instant, broker: &impl Broker, intents: u64) -> Vec<Answered> 
                     }
                     let order = order(number);
                     if number % 8 == 0 {
-                        // Quotes have their own day; what they say is not looked at here.
+                        // Quotes have their own tests. Their contents are not checked here.
                         let _ = broker.ltp(&order.instrument);
                     }
                     let from = started.elapsed();
@@ -189,10 +188,11 @@ pub(super) fn ledger(exchange: &SimulatedExchange) -> Vec<Booked> {
 
 fn is_unread(answer: &Answer) -> bool {
     let Err(BrokerError::OutcomeUnknown(detail)) = answer else { return false };
-    detail.lookup.as_ref().is_some_and(|trail| trail.result == LookupResult::Unreadable)
+    detail.lookup.as_ref().is_some_and(|lookup| lookup.result == LookupResult::Unreadable)
 }
 
-/// Unknown only where the book could not be read: the guard's last word takes five failed looks.
+/// Checks that an outcome is unknown only where the book could not be read: the guard concludes that after five
+/// failed reads.
 fn unread_was_unreadable(exchange: &SimulatedExchange, answers: &[Answered]) {
     let failed: Vec<Duration> = exchange
         .arrivals()
@@ -201,35 +201,36 @@ fn unread_was_unreadable(exchange: &SimulatedExchange, answers: &[Answered]) {
         .map(|it| it.at)
         .collect();
     for it in answers.iter().filter(|it| is_unread(&it.answer)) {
-        let looks = failed.iter().filter(|&&at| it.from <= at && at <= it.to).count();
-        assert!(looks >= 5, "after {looks} looks that failed: {:?}", it.answer);
+        let reads = failed.iter().filter(|&&at| it.from <= at && at <= it.to).count();
+        assert!(reads >= 5, "after {reads} reads that failed: {:?}", it.answer);
     }
 }
 
-fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -> Tally {
+fn checked(exchange: &SimulatedExchange, intents: u64, answers: Vec<Answered>) -> AnswerCounts {
     unread_was_unreadable(exchange, &answers);
     let answers: Vec<(u64, Answer)> =
         answers.into_iter().map(|it| (it.number, it.answer)).collect();
     check(intents, &answers, &ledger(exchange)).unwrap_or_else(|wrong| panic!("{wrong}"))
 }
 
-/// The share of the requests by `method` that a fault struck, between the bounds.
-fn struck(exchange: &SimulatedExchange, method: &str, bounds: Range<f64>) {
+/// Checks that the share of the requests by `method` that met a fault is between the bounds.
+fn check_fault_share(exchange: &SimulatedExchange, method: &str, bounds: Range<f64>) {
     let arrivals = exchange.arrivals();
     let asked = arrivals.iter().filter(|it| it.method == method);
-    let (all, struck) =
-        asked.fold((0, 0), |(all, struck), it| (all + 1, struck + i32::from(it.fault.is_some())));
-    let share = f64::from(struck) / f64::from(all.max(1));
-    assert!(bounds.contains(&share), "{struck} of {all} {method} were struck");
+    let (all, check_fault_share) = asked.fold((0, 0), |(all, check_fault_share), it| {
+        (all + 1, check_fault_share + i32::from(it.fault.is_some()))
+    });
+    let share = f64::from(check_fault_share) / f64::from(all.max(1));
+    assert!(bounds.contains(&share), "{check_fault_share} of {all} {method} were struck");
 }
 
-fn bad_account(seed: u64, intents: u64) -> Tally {
+fn bad_account(seed: u64, intents: u64) -> AnswerCounts {
     let rules = [&ON_WRITES[..], &ON_READS].concat();
     let exchange = exchange(faults(seed, &rules));
     let started = Instant::now();
     let answers = trade(started, &stack(&exchange), intents);
-    struck(&exchange, "POST", 0.24..0.36);
-    struck(&exchange, "GET", 0.05..0.4);
+    check_fault_share(&exchange, "POST", 0.24..0.36);
+    check_fault_share(&exchange, "GET", 0.05..0.4);
     checked(&exchange, intents, answers)
 }
 
@@ -239,7 +240,7 @@ fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
         std::env::var("LANEKEEPER_INTENTS").map_or(2000, |number| number.parse().unwrap());
     let accounts = u64::div_ceil(intents, OF_AN_ACCOUNT);
     let next = AtomicU64::new(0);
-    let total = Mutex::new(Tally::default());
+    let total = Mutex::new(AnswerCounts::default());
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -249,8 +250,8 @@ fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
                         return;
                     }
                     let left = intents - account * OF_AN_ACCOUNT;
-                    let tally = bad_account(account, left.min(OF_AN_ACCOUNT));
-                    total.lock().unwrap().add(tally);
+                    let counts = bad_account(account, left.min(OF_AN_ACCOUNT));
+                    total.lock().unwrap().add(counts);
                 }
             });
         }
@@ -264,21 +265,21 @@ fn thousands_of_orders_over_http_are_neither_doubled_nor_lost() {
     assert!(percent(total.unread) < 3, "{total:?}");
 }
 
-/// Where nobody can read the book, nobody is told that an order is not there.
+/// Where the book cannot be read, no caller is told that an order is not there.
 #[test]
 fn while_the_book_cannot_be_read_nothing_is_concluded() {
     let rules = [&ON_WRITES[..], &["orders=503-before"]].concat();
     let exchange = exchange(faults(99, &rules));
     let started = Instant::now();
     let answers = trade(started, &stack(&exchange), 200);
-    let tally = checked(&exchange, 200, answers);
-    assert_eq!(tally.absent, 0, "{tally:?}");
-    assert!(tally.unread > 20, "{tally:?}");
-    assert!(tally.placed > 100, "{tally:?}");
+    let counts = checked(&exchange, 200, answers);
+    assert_eq!(counts.absent, 0, "{counts:?}");
+    assert!(counts.unread > 20, "{counts:?}");
+    assert!(counts.placed > 100, "{counts:?}");
 }
 
-/// A crowd before a lane with few places: who finds it full is told so, and nothing of it is in the
-/// book.
+/// Many callers of a lane with few queue slots: a caller that finds it full is told so, and nothing of its order is
+/// in the book.
 #[test]
 fn what_a_full_lane_refuses_never_left() {
     let exchange = exchange(faults(7, &ON_WRITES));
@@ -286,17 +287,18 @@ fn what_a_full_lane_refuses_never_left() {
     let answers = trade(Instant::now(), &stack_of(&exchange, narrow), 1000);
     let answers: Vec<(u64, Answer)> =
         answers.into_iter().map(|it| (it.number, it.answer)).collect();
-    let tally = check(1000, &answers, &ledger(&exchange)).unwrap_or_else(|wrong| panic!("{wrong}"));
-    assert!(tally.not_sent > 100, "{tally:?}");
+    let counts =
+        check(1000, &answers, &ledger(&exchange)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(counts.not_sent > 100, "{counts:?}");
 }
 
-/// Without faults each kind of order has the answer that is its own.
+/// Without faults each kind of order has its own answer.
 #[test]
-fn without_faults_only_what_nobody_trades_is_refused() {
+fn without_faults_only_what_is_not_traded_is_refused() {
     let exchange = exchange(Faults::new());
     let answers = trade(Instant::now(), &stack(&exchange), 40);
-    let tally = checked(&exchange, 40, answers);
-    assert_eq!((tally.placed, tally.rejected, tally.not_sent), (37, 2, 1), "{tally:?}");
+    let counts = checked(&exchange, 40, answers);
+    assert_eq!((counts.placed, counts.rejected, counts.not_sent), (37, 2, 1), "{counts:?}");
     let rejected = ledger(&exchange).into_iter().filter(|order| order.rejected);
     assert_eq!(rejected.count(), 2, "for want of money");
 }

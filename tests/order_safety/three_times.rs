@@ -1,4 +1,4 @@
-//! The check can fail: it sees what a client does that tries three times.
+//! Shows that the check can fail: it detects a client that tries three times.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use super::check::{Answer, check};
 use super::over_http::{self, ON_WRITES, exchange, faults};
 use super::{in_process, shaky};
 
-/// The field's most expensive bug.
+/// A blind retry: the most expensive bug in the field.
 fn three_times(broker: &impl Broker, order: &OrderRequest) -> Answer {
     let mut answer = broker.place_order(order);
     for _ in 0..2 {

@@ -1,17 +1,17 @@
-//! How arguments cross to the lane.
+//! How arguments are transferred to the lane.
 
 use super::*;
 
-/// Every form in which a laned method can take an argument.
+/// Every form in which a lane method can take an argument.
 #[lanekeeper::proxy]
 pub trait Forms: Send + Sync {
     /// Moved.
     #[lane(all, read)]
     fn owned(&self, number: u8, text: String, maybe: Option<Alert>) -> Result<String>;
-    /// Lent.
+    /// Borrowed.
     #[lane(all, read)]
     fn lent(&self, text: &str, alert: &Alert, numbers: &[u8]) -> Result<String>;
-    /// Lent, perhaps.
+    /// Borrowed, if present.
     #[lane(all, read)]
     fn perhaps(
         &self,
@@ -19,13 +19,13 @@ pub trait Forms: Send + Sync {
         alert: Option<&Alert>,
         numbers: std::option::Option<&[u8]>,
     ) -> Result<String>;
-    /// Lent for ever, so moved.
+    /// Borrowed for `'static`, so moved.
     #[lane(all, read)]
     fn for_ever(&self, text: &'static str, texts: &[&'static str]) -> Result<String>;
     /// With named lifetimes.
     #[lane(all, read)]
     fn named<'a, 'b: 'a>(&self, one: &'a str, other: &'b Alert) -> Result<String>;
-    /// Functions take what they like. What cannot be cloned is sent once.
+    /// Functions with any arguments. What cannot be cloned is sent once.
     #[lane(all, read, retry = never)]
     fn functions(
         &self,
@@ -38,7 +38,7 @@ pub trait Forms: Send + Sync {
     /// Shared, not copied.
     #[lane(all, read)]
     fn shared(&self, object: Arc<dyn Debug + Send + Sync>) -> Result<String>;
-    /// Names that the generated code might want for itself.
+    /// Names that the generated code might use itself.
     #[lane(all, read)]
     fn names(
         &self,
@@ -55,7 +55,7 @@ pub trait Forms: Send + Sync {
         rest += 1;
         Ok(format!("{left} {right} {rest}"))
     }
-    /// Arguments that come and go.
+    /// Arguments with a `cfg`.
     #[lane(all, read)]
     fn conditional(
         &self,
@@ -63,7 +63,7 @@ pub trait Forms: Send + Sync {
         #[cfg(not(test))] gone: &str,
         last: u8,
     ) -> Result<String>;
-    /// Nothing said about what is given back but the type.
+    /// A result with a spelled-out type.
     #[lane(all, write)]
     fn spelled_out(&self) -> core::result::Result<(), Failure>;
 }

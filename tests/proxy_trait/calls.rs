@@ -1,11 +1,11 @@
-//! What the lanes are told of a call.
+//! The metadata of a call that lanes get.
 
 use super::*;
 use lanekeeper::lane::Effect;
 use lanekeeper::proxy::{CallInfo, Classify, FinishedCall, Observer};
 use lanekeeper::{ErrorClass, Sent};
 
-/// An error that knows whether its call left.
+/// An error that reports whether its call left.
 #[derive(Debug, PartialEq)]
 pub struct Knowing(Sent);
 
@@ -28,17 +28,17 @@ impl Classify for Knowing {
 /// Two lanes, and a name that is a keyword.
 #[lanekeeper::proxy]
 pub trait Calls: Send + Sync {
-    /// Gone, so that it must not be counted.
+    /// Compiled out, so it must not be counted.
     #[cfg(not(test))]
     #[lane(gone, read)]
     fn gone(&self) -> Result<()>;
-    /// With an error that knows.
+    /// With an error that reports it.
     #[lane(first, write)]
     fn knowing(&self, sent: Sent) -> std::result::Result<(), Knowing>;
     /// With one that does not.
     #[lane(second, read)]
     fn unknowing(&self) -> Result<()>;
-    /// Goes well.
+    /// Succeeds.
     #[lane(first, read)]
     fn r#match(&self) -> Result<()>;
     /// In a lane whose name is a keyword.

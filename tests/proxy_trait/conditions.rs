@@ -2,42 +2,42 @@
 
 use super::*;
 
-/// Some of it is not there.
+/// A trait parts of which are compiled out.
 #[lanekeeper::proxy(limits = limits_here)]
 pub trait Conditional: Send + Sync {
-    /// Not there, and neither is its lane.
+    /// Compiled out, and so is its lane.
     #[cfg(not(test))]
     #[lane(absent, read)]
     fn absent(&self, nothing: &NoSuchType) -> Result<NoSuchType>;
-    /// There, although its `cfg` hides in a `cfg_attr`.
+    /// Present, although its `cfg` is inside a `cfg_attr`.
     #[cfg_attr(test, cfg(test))]
     #[lane(present, read)]
     fn present(&self) -> Result<u8>;
-    /// Not there, but its lane is.
+    /// Compiled out, but its lane is present.
     #[cfg_attr(test, cfg(not(test)))]
     #[lane(present, read)]
     fn absent_from_a_lane(&self) -> Result<NoSuchType>;
-    /// The last lane, whose place depends on those before.
+    /// The last lane, whose index depends on those before.
     #[lane(last, read)]
     fn last(&self) -> Result<u8>;
-    /// Not there.
+    /// Compiled out.
     #[cfg(not(test))]
     #[direct]
     fn absent_direct(&self) -> NoSuchType;
-    /// Not there.
+    /// Compiled out.
     #[cfg(not(test))]
     fn absent_provided(&self) -> NoSuchType {
         NoSuchType
     }
-    /// There, in one of two forms.
+    /// Present, in one of two forms.
     #[cfg(test)]
     #[direct]
     fn limits_here(&self) -> Limits;
-    /// Out of date, and still called.
+    /// Deprecated, and still called.
     #[deprecated(note = "on purpose")]
     #[lane(last, read)]
     fn old(&self) -> Result<u8>;
-    /// Long, with leave.
+    /// Many arguments, with the lint allowed.
     #[expect(clippy::too_many_arguments)]
     #[lane(last, read)]
     fn long(&self, a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8) -> Result<u8>;
@@ -64,7 +64,7 @@ impl Conditional for Here {
 }
 
 #[test]
-fn what_is_not_there_leaves_no_trace() {
+fn what_is_compiled_out_leaves_no_trace() {
     // The lane `absent` would have no quota and keep the proxy from being built.
     let proxy = ConditionalProxy::builder(Here).last(ample()).build().unwrap();
     assert_eq!((proxy.present(), proxy.last()), (Ok(1), Ok(2)));
@@ -74,7 +74,7 @@ fn what_is_not_there_leaves_no_trace() {
     assert_eq!(old, Ok(3));
 }
 
-/// Out of date as a whole.
+/// A deprecated trait.
 #[deprecated(note = "on purpose")]
 #[lanekeeper::proxy]
 pub trait Old: Send + Sync {
@@ -83,7 +83,7 @@ pub trait Old: Send + Sync {
     fn call(&self) -> Result<u8>;
 }
 
-/// Not there at all.
+/// A trait that is compiled out.
 #[lanekeeper::proxy]
 #[cfg(not(test))]
 pub trait Absent: NoSuchTrait {

@@ -5,7 +5,7 @@ use super::*;
 /// One method of each kind.
 #[lanekeeper::proxy]
 pub trait Kinds: Send + Sync {
-    /// Paced; gives the name of the method that ran, and whether the caller's thread ran it.
+    /// Paced. Returns the name of the method that ran, and whether the caller's thread ran it.
     #[lane(one, read)]
     fn paced(&self, caller: thread::ThreadId) -> Result<(&'static str, bool)>;
     /// Paced, with a body that the inner value replaces.
@@ -44,7 +44,7 @@ pub trait Kinds: Send + Sync {
     }
 }
 
-/// Overrides all that can be.
+/// Overrides all methods that can be overridden.
 pub(super) struct Inside;
 
 impl Kinds for Inside {
@@ -107,7 +107,7 @@ fn what_is_for_sized_types_alone_is_left_to_the_trait() {
     assert_eq!(<KindsProxy<Inside> as Kinds>::made(), 1);
 }
 
-/// Asks through any pointer, by way of a generic function, so that no deref can help.
+/// Calls through any pointer, by a generic function, so that no deref can help.
 fn ask(kinds: impl Kinds) -> [Result<(&'static str, bool)>; 3] {
     assert_eq!(kinds.direct_replaced(), 1);
     [kinds.paced(me()), kinds.replaced(me()), kinds.provided(me())]

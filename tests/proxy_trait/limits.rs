@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Documents its limits.
+/// A trait with documented limits.
 #[lanekeeper::proxy(limits = documented)]
 pub trait Documented: Send + Sync {
     /// A call.

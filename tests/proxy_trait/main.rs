@@ -42,18 +42,18 @@ impl From<LaneError> for Failure {
 /// An alias with one argument, as in `io::Result`.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// Something that can be cloned and has no other talents.
+/// A value that can be cloned and implements nothing else.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
     text: String,
 }
 
-/// A quota that no test waits for.
+/// Returns a quota that no test waits for.
 fn ample() -> Quota {
     Quota::per_second(1000)
 }
 
-/// Whether this code runs on the thread that the test runs on.
+/// Returns whether this code runs on the thread that the test runs on.
 fn on(caller: thread::ThreadId) -> bool {
     thread::current().id() == caller
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Says nothing of the thread, is not lent, and can be printed.
+/// A trait with supertraits, `Debug` and `'static` among them.
 #[lanekeeper::proxy]
 pub trait Printed: Debug + Send + Sync + 'static {
     /// A call.
@@ -10,7 +10,7 @@ pub trait Printed: Debug + Send + Sync + 'static {
     fn call(&self) -> Result<u8>;
 }
 
-/// Has no supertraits at all.
+/// A trait without supertraits.
 #[lanekeeper::proxy]
 pub trait Bare {
     /// A call.
@@ -18,7 +18,7 @@ pub trait Bare {
     fn call(&self) -> Result<u8>;
 }
 
-/// Has no lane either.
+/// A trait without lanes too.
 #[lanekeeper::proxy]
 pub trait Laneless {
     /// Direct.
@@ -41,11 +41,11 @@ fn a_trait_without_lanes_has_a_proxy_too() {
 /// A type that each implementation chooses.
 #[lanekeeper::proxy]
 pub trait Associated: Send + Sync {
-    /// What is asked for.
+    /// The key of a call.
     type Key: Clone + Debug + Send + 'static;
-    /// What is answered.
+    /// The answer to a call.
     type Answer: Send + 'static;
-    /// Lent and given back.
+    /// Borrows the key, and returns it.
     #[lane(general, read)]
     fn call(&self, key: &Self::Key, more: Option<Self::Key>) -> Result<Self::Answer>;
 }
@@ -56,7 +56,7 @@ pub trait Store<T: Clone + Send + 'static, const N: usize, V = String>: Send + S
 where
     V: Send + 'static,
 {
-    /// Lent and given back.
+    /// Borrows the key, and returns the value.
     #[lane(general, write, retry = never)]
     fn put(&self, key: &T, value: V) -> Result<[V; N]>;
 }

@@ -1,4 +1,4 @@
-//! Who sees the proxy.
+//! The visibility of the proxy.
 
 mod inside {
     use super::super::*;

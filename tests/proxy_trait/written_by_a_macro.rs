@@ -4,7 +4,7 @@ use super::*;
 
 macro_rules! make {
     ($name:ident, $lane:ident, $argument:ident: $ty:ty) => {
-        /// Made elsewhere.
+        /// Defined by the macro.
         #[lanekeeper::proxy]
         pub trait $name: Send + Sync {
             /// A call.

@@ -34,13 +34,13 @@ fn the_time_open_grows_until_it_stayed_closed_for_a_window() {
         assert!((seconds * 750..=seconds * 1000).contains(&open), "{open} ms of {seconds} s");
         now = breaker.next_change(now).unwrap();
     }
-    // Closed for less than a window: it goes on where it was.
+    // Closed for less than a window: it continues where it was.
     let probe = breaker.admit(now).unwrap();
     breaker.record(probe, now, CallOutcome::Success, QUICK);
     now = now + ms(29_999);
     fails_at(&mut breaker, now);
     assert!(open_time(&mut breaker, now) >= 45_000);
-    // For a whole one: it begins again.
+    // Closed for a whole window: it begins again.
     now = breaker.next_change(now).unwrap();
     let probe = breaker.admit(now).unwrap();
     breaker.record(probe, now, CallOutcome::Success, QUICK);
@@ -53,8 +53,8 @@ fn the_time_open_grows_until_it_stayed_closed_for_a_window() {
 fn breakers_that_open_together_come_back_apart() {
     let mut times: Vec<u64> = (0..32_u64)
         .map(|number| {
-            let luck = number.wrapping_mul(0xD134_2543_DE82_EF95);
-            let mut breaker = CircuitBreaker::new(one_failure_opens(), luck).unwrap();
+            let random = number.wrapping_mul(0xD134_2543_DE82_EF95);
+            let mut breaker = CircuitBreaker::new(one_failure_opens(), random).unwrap();
             fails_at(&mut breaker, at(0));
             open_time(&mut breaker, at(0))
         })
@@ -92,7 +92,7 @@ fn a_probe_that_is_due_at_the_end_of_the_time_half_open_has_failed() {
 }
 
 #[test]
-fn calls_that_tell_nothing_are_not_counted() {
+fn calls_without_evidence_are_not_counted() {
     let mut breaker = CircuitBreaker::new(BreakerPolicy::default(), 0).unwrap();
     for millis in 0..100 {
         let admission = breaker.admit(at(millis)).unwrap();
@@ -123,7 +123,7 @@ fn at_the_end_of_the_time_half_open_a_success_closes_it() {
     let mut breaker = CircuitBreaker::new(one_failure_opens().probes(2), 0).unwrap();
     fails_at(&mut breaker, at(0));
     let due = breaker.next_change(at(0)).unwrap();
-    // It waits for the first probe, however long nobody comes.
+    // It waits for the first probe, however long none comes.
     let due = due + ms(3_600_000);
     assert_eq!(breaker.state(due), BreakerState::HalfOpen);
     assert_eq!(breaker.next_change(due), None);
@@ -147,7 +147,7 @@ fn at_the_end_of_the_time_half_open_nothing_opens_it_for_as_long_as_before() {
 }
 
 #[test]
-fn who_forces_it_decides() {
+fn a_forced_mode_decides() {
     let mut breaker = CircuitBreaker::new(one_failure_opens(), 0).unwrap();
     breaker.set_mode(BreakerMode::ForcedOpen, at(0));
     assert_eq!(breaker.admit(at(0)), Err(CallNotPermitted::Forced));
@@ -165,7 +165,7 @@ fn who_forces_it_decides() {
         assert_eq!((breaker.state(now), breaker.mode()), (BreakerState::Closed, mode));
     }
 
-    // A call that was let through before is no news for the breaker that decides again.
+    // A call that was let through before does not count for the breaker that decides again.
     let before = breaker.admit(now).unwrap();
     breaker.set_mode(BreakerMode::Automatic, now);
     breaker.record(before, now, CallOutcome::Failure, QUICK);

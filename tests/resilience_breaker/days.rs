@@ -1,4 +1,4 @@
-//! Random settings, random days of a breaker, and what both kinds of test need.
+//! Random settings and random days of a breaker, and helpers for both kinds of test.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub fn at(millis: u64) -> Moment {
 
 pub const QUICK: Duration = ms(10);
 
-/// The settings, where the model can read them. Times in milliseconds.
+/// The settings in a form that the model can read. Times in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub window: u64,
@@ -30,7 +30,7 @@ pub struct Settings {
     pub max_open: u64,
     pub probes: u32,
     pub deadline: u64,
-    pub longest_trial: u64,
+    pub max_half_open: u64,
 }
 
 impl Settings {
@@ -45,15 +45,15 @@ impl Settings {
             .max_open(ms(self.max_open))
             .probes(self.probes)
             .probe_deadline(ms(self.deadline))
-            .max_half_open(ms(self.longest_trial));
+            .max_half_open(ms(self.max_half_open));
         match self.slow {
             Some((after, percent)) => config.slow(ms(after), percent),
             None => config,
         }
     }
 
-    pub fn breaker(&self, luck: u64) -> CircuitBreaker {
-        CircuitBreaker::new(self.config(), luck).unwrap()
+    pub fn breaker(&self, random: u64) -> CircuitBreaker {
+        CircuitBreaker::new(self.config(), random).unwrap()
     }
 }
 
@@ -67,12 +67,12 @@ pub fn settings() -> impl Strategy<Value = Settings> {
         prop::option::of((1..=200_u64, percent)),
     );
     let open = (1..=20_000_u64, 1..=4_u32, 0..=60_000_u64);
-    let trial = (1..=4_u32, 1..=20_000_u64, 1..=40_000_u64);
-    (seen, open, trial).prop_map(
+    let half_open = (1..=4_u32, 1..=20_000_u64, 1..=40_000_u64);
+    (seen, open, half_open).prop_map(
         |(
             (window, minimum, failures, run, slow),
             (open_for, growth, more),
-            (probes, deadline, longest_trial),
+            (probes, deadline, max_half_open),
         )| {
             let max_open = open_for + more;
             // Something must be able to open it.
@@ -88,7 +88,7 @@ pub fn settings() -> impl Strategy<Value = Settings> {
                 max_open,
                 probes,
                 deadline,
-                longest_trial,
+                max_half_open,
             }
         },
     )
@@ -133,7 +133,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..300)
 }
 
-/// Lets `steps` happen. Gives the time after them, and the calls that are still under way.
+/// Executes `steps`. Returns the time after them, and the calls that are still in flight.
 pub fn run(breaker: &mut CircuitBreaker, steps: Vec<Step>, mut now: u64) -> (u64, Vec<Admission>) {
     let mut out = Vec::new();
     for step in steps {
@@ -154,9 +154,9 @@ pub fn run(breaker: &mut CircuitBreaker, steps: Vec<Step>, mut now: u64) -> (u64
     (now, out)
 }
 
-/// A breaker that opened, and the moment at which its first probe may go.
-pub fn opened(settings: Settings, luck: u64) -> (CircuitBreaker, Moment) {
-    let mut breaker = settings.breaker(luck);
+/// Returns a breaker that opened, and the moment at which its first probe may go.
+pub fn opened(settings: Settings, random: u64) -> (CircuitBreaker, Moment) {
+    let mut breaker = settings.breaker(random);
     loop {
         match breaker.admit(at(0)) {
             Ok(admission) => breaker.record(admission, at(0), CallOutcome::Failure, QUICK),

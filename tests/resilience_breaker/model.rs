@@ -1,4 +1,4 @@
-//! The breaker against a plain model that looks at the whole history.
+//! The breaker against a plain model that evaluates the whole history.
 
 use lanekeeper::quota::Moment;
 use lanekeeper::resilience::{Admission, BreakerState, CallCounts, CallOutcome, CircuitBreaker};
@@ -7,28 +7,28 @@ use proptest::test_runner::FileFailurePersistence;
 
 use crate::days::{Settings, Step, at, ms, settings, steps};
 
-/// What the breaker ought to do: naive, eager, and with the whole history at hand.
+/// A plain model of the breaker: naive, eager, and with the whole history at hand.
 struct Model {
     settings: Settings,
-    state: Known,
+    state: ModelState,
     /// Counts the changes of state.
     generation: u32,
     /// Every outcome ever: in which generation, when, whether it failed, and whether it was slow.
     history: Vec<(u32, u64, bool, bool)>,
-    /// When it opened, each time, since it last was closed for a window.
+    /// How often it opened since it last was closed for a window.
     opened: u32,
     closed_at: u64,
 }
 
 #[derive(Debug, Clone)]
-enum Known {
+enum ModelState {
     Closed,
-    /// Since when; until when is luck, within bounds, and learned by asking.
+    /// Since when. Until when is random, within bounds, and learned from the breaker.
     Open {
         since: u64,
         until: Option<Moment>,
     },
-    /// Since when; and when each probe under way left.
+    /// Since when, and when each probe in flight was sent.
     HalfOpen {
         since: u64,
         probes: Vec<(usize, u64)>,
@@ -39,31 +39,39 @@ enum Known {
 impl Model {
     fn new(settings: Settings) -> Self {
         let history = Vec::new();
-        Self { settings, state: Known::Closed, generation: 0, history, opened: 0, closed_at: 0 }
+        Self {
+            settings,
+            state: ModelState::Closed,
+            generation: 0,
+            history,
+            opened: 0,
+            closed_at: 0,
+        }
     }
 
-    fn enter(&mut self, state: Known) {
+    fn enter(&mut self, state: ModelState) {
         self.state = state;
         self.generation += 1;
     }
 
     fn open(&mut self, now: u64) {
-        if matches!(self.state, Known::Closed) && now - self.closed_at >= self.settings.window {
+        if matches!(self.state, ModelState::Closed) && now - self.closed_at >= self.settings.window
+        {
             self.opened = 0;
         }
         self.opened += 1;
-        self.enter(Known::Open { since: now, until: None });
+        self.enter(ModelState::Open { since: now, until: None });
     }
 
     fn close(&mut self, now: u64) {
         self.closed_at = now;
-        self.enter(Known::Closed);
+        self.enter(ModelState::Closed);
     }
 
-    /// The moment at which the trial is decided by time, and how.
+    /// Returns the moment at which the half-open period is decided by time, and how.
     fn decided(&self) -> Option<(u64, &'static str)> {
-        let Known::HalfOpen { since, probes, succeeded } = &self.state else { return None };
-        let end = since + self.settings.longest_trial;
+        let ModelState::HalfOpen { since, probes, succeeded } = &self.state else { return None };
+        let end = since + self.settings.max_half_open;
         let overdue = probes.iter().map(|(_, left)| left + self.settings.deadline).min();
         Some(match overdue.filter(|overdue| *overdue <= end) {
             Some(overdue) => (overdue, "failed"),
@@ -76,17 +84,19 @@ impl Model {
         match self.decided().filter(|(moment, _)| *moment <= now) {
             Some((moment, "failed")) => self.open(moment),
             Some((moment, "worked")) => self.close(moment),
-            Some((moment, _)) => self.enter(Known::Open { since: moment, until: None }),
+            Some((moment, _)) => self.enter(ModelState::Open { since: moment, until: None }),
             None => {}
         }
     }
 
-    /// Asks the breaker how long it is open, which is luck, and checks the bounds.
+    /// Learns how long the breaker is open, which is random, and checks the bounds.
     fn learn(&mut self, breaker: &mut CircuitBreaker, now: u64) -> Result<(), TestCaseError> {
         let factor = (1..self.opened)
             .fold(1_u64, |factor, _| (factor * u64::from(self.settings.growth)).min(1 << 30));
         let most = (self.settings.open_for * factor).min(self.settings.max_open);
-        let Known::Open { since, until: until @ None } = &mut self.state else { return Ok(()) };
+        let ModelState::Open { since, until: until @ None } = &mut self.state else {
+            return Ok(());
+        };
         let (least, most) = (at(*since) + ms(most) * 3 / 4, at(*since) + ms(most));
         match breaker.next_change(at(now)) {
             Some(moment) => {
@@ -123,7 +133,7 @@ impl Model {
         let slow = self.settings.slow.is_some_and(|(after, _)| took >= after);
         let failed = outcome == CallOutcome::Failure;
         match &mut self.state {
-            Known::Closed => {
+            ModelState::Closed => {
                 if outcome == CallOutcome::Ignored {
                     return;
                 }
@@ -141,7 +151,7 @@ impl Model {
                     self.open(now);
                 }
             }
-            Known::HalfOpen { probes, succeeded, .. } => {
+            ModelState::HalfOpen { probes, succeeded, .. } => {
                 probes.retain(|(probe, _)| *probe != call);
                 match outcome {
                     CallOutcome::Ignored => {}
@@ -154,31 +164,35 @@ impl Model {
                     }
                 }
             }
-            // An exit: nothing else was let through.
-            Known::Open { .. } if outcome == CallOutcome::Success && !slow => {
+            // An exit: no other call was let through.
+            ModelState::Open { .. } if outcome == CallOutcome::Success && !slow => {
                 match self.settings.probes {
                     1 => self.close(now),
                     _ => {
                         let (since, probes, succeeded) = (now, Vec::new(), 1);
-                        self.enter(Known::HalfOpen { since, probes, succeeded });
+                        self.enter(ModelState::HalfOpen { since, probes, succeeded });
                     }
                 }
             }
-            Known::Open { .. } => {}
+            ModelState::Open { .. } => {}
         }
     }
 
-    /// Lets a call through as the breaker ought to. Says whether it is a probe.
+    /// Lets a call through as the breaker should. Returns whether it is a probe.
     fn admit(&mut self, call: usize, now: u64) -> Option<bool> {
-        if let Known::Open { until: Some(until), .. } = self.state {
+        if let ModelState::Open { until: Some(until), .. } = self.state {
             if at(now) < until {
                 return None;
             }
-            self.enter(Known::HalfOpen { since: now, probes: Vec::new(), succeeded: 0 });
+            self.enter(ModelState::HalfOpen { since: now, probes: Vec::new(), succeeded: 0 });
         }
         match &mut self.state {
-            Known::HalfOpen { probes, .. } if probes.len() == self.settings.probes as usize => None,
-            Known::HalfOpen { probes, .. } => {
+            ModelState::HalfOpen { probes, .. }
+                if probes.len() == self.settings.probes as usize =>
+            {
+                None
+            }
+            ModelState::HalfOpen { probes, .. } => {
                 probes.push((call, now));
                 Some(true)
             }
@@ -196,9 +210,9 @@ proptest! {
 
     #[test]
     fn it_does_as_a_plain_model_of_the_whole_history(
-        settings in settings(), steps in steps(), luck in any::<u64>(),
+        settings in settings(), steps in steps(), random in any::<u64>(),
     ) {
-        let (mut breaker, mut model) = (settings.breaker(luck), Model::new(settings));
+        let (mut breaker, mut model) = (settings.breaker(random), Model::new(settings));
         let mut out: Vec<(Admission, usize, u32)> = Vec::new();
         let mut now = 0_u64;
         for (call, step) in steps.into_iter().enumerate() {
@@ -241,11 +255,11 @@ proptest! {
             }
             model.learn(&mut breaker, now)?;
             let state = match &model.state {
-                Known::Closed => BreakerState::Closed,
-                Known::Open { until, .. } if until.is_some_and(|until| at(now) < until) => {
+                ModelState::Closed => BreakerState::Closed,
+                ModelState::Open { until, .. } if until.is_some_and(|until| at(now) < until) => {
                     BreakerState::Open
                 }
-                Known::Open { .. } | Known::HalfOpen { .. } => BreakerState::HalfOpen,
+                ModelState::Open { .. } | ModelState::HalfOpen { .. } => BreakerState::HalfOpen,
             };
             prop_assert_eq!(breaker.state(at(now)), state);
             if state == BreakerState::Closed {

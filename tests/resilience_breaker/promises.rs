@@ -1,4 +1,4 @@
-//! What matters most of a breaker, promise by promise, whatever its settings and its luck.
+//! The main promises of a breaker, one by one, for all settings and all random numbers.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ proptest! {
     /// Refused at every instant before, and no more at exactly that instant.
     #[test]
     fn a_refusal_names_the_moment_to_come_back(
-        settings in settings(), steps in steps(), luck in any::<u64>(), early in 0..1000_u64,
+        settings in settings(), steps in steps(), random in any::<u64>(), early in 0..1000_u64,
     ) {
-        let mut breaker = settings.breaker(luck);
+        let mut breaker = settings.breaker(random);
         let now = run(&mut breaker, steps, 0).0;
         let Err(refused) = breaker.when(at(now)) else { return Ok(()) };
         let until = refused.until().unwrap();
@@ -34,7 +34,7 @@ proptest! {
         prop_assert_eq!(breaker.next_change(at(now)), Some(until));
         match breaker.when(until) {
             Ok(()) => {}
-            // The probes decided for open: for a while longer.
+            // The probes opened it again: for a while longer.
             Err(CallNotPermitted::Open { until: later }) => {
                 let probing = matches!(refused, CallNotPermitted::Probing { .. });
                 prop_assert!(probing && later > until);
@@ -45,12 +45,12 @@ proptest! {
 
     #[test]
     fn what_comes_back_late_changes_nothing(
-        settings in settings(), before in steps(), between in steps(), luck in any::<u64>(),
+        settings in settings(), before in steps(), between in steps(), random in any::<u64>(),
         outcome in outcomes(), took in 0..=400_u64,
     ) {
-        let mut breaker = settings.breaker(luck);
+        let mut breaker = settings.breaker(random);
         let (now, late) = run(&mut breaker, before, 0);
-        // Whatever happens, the breaker has changed its state at least once after that.
+        // After that, the breaker has changed its state at least once.
         breaker.set_mode(BreakerMode::Automatic, at(now));
         let (now, _) = run(&mut breaker, between, now);
         let _ = breaker.state(at(now));
@@ -63,9 +63,9 @@ proptest! {
 
     #[test]
     fn half_open_lets_the_configured_probes_through_and_no_more(
-        settings in settings(), luck in any::<u64>(), callers in 1..=64_usize,
+        settings in settings(), random in any::<u64>(), callers in 1..=64_usize,
     ) {
-        let (mut breaker, opened) = opened(settings, luck);
+        let (mut breaker, opened) = opened(settings, random);
         let admitted: Vec<_> = (0..callers).filter_map(|_| breaker.admit(opened).ok()).collect();
         prop_assert_eq!(admitted.len(), callers.min(settings.probes as usize));
         prop_assert!(admitted.iter().all(Admission::is_probe));
@@ -73,13 +73,13 @@ proptest! {
 
     #[test]
     fn a_cancelled_probe_gives_its_permit_back_and_no_verdict(
-        settings in settings(), luck in any::<u64>(), cancelled in 1..=64_usize,
+        settings in settings(), random in any::<u64>(), cancelled in 1..=64_usize,
     ) {
-        let (mut breaker, mut now) = opened(settings, luck);
+        let (mut breaker, mut now) = opened(settings, random);
         for _ in 0..cancelled {
             let probe = breaker.admit(now).unwrap();
-            // Not so long that the time half open is over.
-            now = now + ms(settings.longest_trial.min(settings.deadline)) / 100;
+            // Not so long that the half-open period ends.
+            now = now + ms(settings.max_half_open.min(settings.deadline)) / 100;
             breaker.record(probe, now, CallOutcome::Ignored, Duration::MAX);
             prop_assert_eq!(breaker.state(now), BreakerState::HalfOpen);
         }
@@ -89,34 +89,35 @@ proptest! {
 
     /// The others close the breaker long before the deadline of the one that hangs.
     #[test]
-    fn one_hung_probe_blocks_nobody(
-        settings in settings(), luck in any::<u64>(), probes in 2..=5_u32,
+    fn one_hung_probe_blocks_no_other(
+        settings in settings(), random in any::<u64>(), probes in 2..=5_u32,
     ) {
         let settings = Settings { probes, slow: None, ..settings };
-        let (mut breaker, now) = opened(settings, luck);
+        let (mut breaker, now) = opened(settings, random);
         let hung = breaker.admit(now).unwrap();
         for _ in 0..probes {
             let probe = breaker.admit(now).unwrap();
             breaker.record(probe, now, CallOutcome::Success, QUICK);
         }
         prop_assert_eq!(breaker.state(now), BreakerState::Closed);
-        // And what it brings in the end is no news.
+        // And its late result changes nothing.
         let late = now + ms(settings.deadline);
         breaker.record(hung, late, CallOutcome::Failure, ms(settings.deadline));
         prop_assert_eq!(breaker.counts(late).calls, 0);
         prop_assert!(breaker.admit(late).is_ok());
     }
 
-    /// Even if all of them hang, for ever, again and again: it is always decided, and probed again.
+    /// Even if all of them hang for ever, again and again: each half-open period is decided, and the next one probes
+    /// again.
     #[test]
     fn hung_probes_never_block_for_longer_than_their_deadline(
-        settings in settings(), luck in any::<u64>(),
+        settings in settings(), random in any::<u64>(),
     ) {
-        let (mut breaker, mut now) = opened(settings, luck);
+        let (mut breaker, mut now) = opened(settings, random);
         for _ in 0..20 {
             let _hung = breaker.admit(now).unwrap();
             let decided = breaker.next_change(now).unwrap();
-            prop_assert!(decided <= now + ms(settings.deadline.min(settings.longest_trial)));
+            prop_assert!(decided <= now + ms(settings.deadline.min(settings.max_half_open)));
             let Err(CallNotPermitted::Open { until }) = breaker.when(decided) else {
                 return Err(TestCaseError::fail("a hung probe must not close it"));
             };

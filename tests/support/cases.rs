@@ -1,10 +1,10 @@
-//! How many cases a property is tried with.
+//! The number of cases of a property.
 
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 
-/// So many, or as many times more as `LANEKEEPER_TIMES` says. A case that failed is kept beside the
-/// test, and tried first from then on.
+/// Returns `cases`, times the value of `LANEKEEPER_TIMES`. A case that failed is kept beside the test, and tried
+/// first from then on.
 pub fn cases(cases: u32) -> ProptestConfig {
     let times = std::env::var("LANEKEEPER_TIMES").ok().and_then(|times| times.parse().ok());
     let times: u32 = times.unwrap_or(1);

@@ -1,4 +1,4 @@
-//! An observer that writes down what it hears, in order, of calls that are tried more than once.
+//! An observer that records its events, in order, of calls that are attempted more than once.
 
 use std::any::Any;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use lanekeeper::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
 use super::failing::Fault;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum DiaryEvent {
     FailedAttempt(u32, Fault),
     Throttled(Duration),
     Finished(u32, Fault),
@@ -21,41 +21,41 @@ pub enum Heard {
 }
 
 #[derive(Default)]
-pub struct Diary(Mutex<Vec<Heard>>);
+pub struct Diary(Mutex<Vec<DiaryEvent>>);
 
 impl Diary {
-    fn note(&self, heard: Heard) {
-        self.0.lock().unwrap().push(heard);
+    fn record(&self, events: DiaryEvent) {
+        self.0.lock().unwrap().push(events);
     }
 
-    pub fn heard(&self) -> Vec<Heard> {
+    pub fn events(&self) -> Vec<DiaryEvent> {
         self.0.lock().unwrap().clone()
     }
 }
 
 impl Observer for Diary {
     fn finished(&self, call: &FinishedCall<'_>) {
-        self.note(Heard::Finished(call.attempt, call.failure));
+        self.record(DiaryEvent::Finished(call.attempt, call.failure));
     }
     fn attempt_failed(&self, call: &FinishedCall<'_>, _delay: Duration) {
-        self.note(Heard::FailedAttempt(call.attempt, call.failure));
+        self.record(DiaryEvent::FailedAttempt(call.attempt, call.failure));
     }
     fn throttled(&self, _lane: &'static str, pause: Duration) {
-        self.note(Heard::Throttled(pause));
+        self.record(DiaryEvent::Throttled(pause));
     }
     fn refused(&self, _: &CallInfo<'_>, _: &LaneErrorKind) {
-        self.note(Heard::Refused);
+        self.record(DiaryEvent::Refused);
     }
     fn expired(&self, _: &CallInfo<'_>) {
-        self.note(Heard::Expired);
+        self.record(DiaryEvent::Expired);
     }
     fn cancelled(&self, _: &CallInfo<'_>) {
-        self.note(Heard::Cancelled);
+        self.record(DiaryEvent::Cancelled);
     }
     fn deadline_missed(&self, _: &CallInfo<'_>) {
-        self.note(Heard::Unanswered);
+        self.record(DiaryEvent::Unanswered);
     }
     fn late_result(&self, _: &CallInfo<'_>, _: &dyn Any) {
-        self.note(Heard::Late);
+        self.record(DiaryEvent::Late);
     }
 }

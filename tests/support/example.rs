@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds the example `name` in the profile of the test, and says where it is. `cargo test --test X`
-/// builds no examples; after a plain `cargo test` there is nothing left to do.
+/// Builds the example `name` in the profile of the test, and returns its path. `cargo test --test X` builds no
+/// examples. After a plain `cargo test` there is nothing left to do.
 pub fn built(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let profile = tests.parent().and_then(Path::parent).unwrap();
@@ -14,8 +14,8 @@ pub fn built(name: &str) -> PathBuf {
     if profile.ends_with("release") {
         build.arg("--release");
     }
-    // What cargo says to a test, it must not say to itself: build scripts that watch it would run
-    // again, and everything that depends on them be built again.
+    // Cargo's variables for the test must not reach this cargo: build scripts that watch them would run again, and
+    // everything that depends on them would be built again.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")

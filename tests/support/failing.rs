@@ -1,4 +1,4 @@
-//! A broker that fails by a script, and the error that tells how.
+//! A broker that fails by a script, and an error that shows how.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -13,7 +13,7 @@ use lanekeeper::proxy::{CallSpec, Lanes};
 use lanekeeper::quota::Moment;
 use lanekeeper::resilience::RetryPolicy;
 
-/// How an attempt fails: a class, or nothing is known of it.
+/// How an attempt fails: a class, or `None` if nothing is known of it.
 pub type Fault = Option<ErrorClass>;
 
 pub const NOT_SENT: Fault = Some(ErrorClass::NotSent);
@@ -66,7 +66,7 @@ impl Log {
         self.seen.lock().unwrap().iter().map(|(_, at)| *at).collect()
     }
 
-    /// For the oracle.
+    /// Returns the times in nanoseconds, for the oracle.
     pub fn nanos(&self) -> Vec<u64> {
         self.moments().into_iter().map(Moment::as_nanos).collect()
     }
@@ -75,8 +75,8 @@ impl Log {
         self.seen.lock().unwrap().len()
     }
 
-    /// Work that fails in these ways, one attempt after the other, and then gives the number of the
-    /// attempt that did not.
+    /// Returns work that fails in these ways, one attempt after the other, and then returns the number of the attempt
+    /// that succeeded.
     pub fn fails<F: IntoIterator<Item = Fault>>(
         &self,
         name: &'static str,
@@ -94,7 +94,7 @@ impl Log {
     }
 }
 
-/// Queues a call that the lane may send again.
+/// Queues a call that the lane may retry.
 pub fn submit_repeatable<R: Send + 'static>(
     lanes: &Lanes,
     call: CallSpec,
@@ -106,24 +106,24 @@ pub fn submit_repeatable<R: Send + 'static>(
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
-/// Retries that are far away: a call that failed waits, in a time that stands still.
+/// Returns a policy whose retries are far away: a call that failed waits, as long as time does not advance.
 pub fn patient() -> RetryPolicy {
     RetryPolicy::default().base_delay(DAY).max_delay(DAY)
 }
 
-/// A call that failed once as not sent, and waits for its second attempt.
+/// Returns a call that failed once as not sent, and waits for its second attempt.
 pub fn waiting(lanes: &Lanes, call: CallSpec, log: &Log) -> Ticket<u32, Failed> {
     let ticket = submit_repeatable(lanes, call, &options(), log.fails("it", [NOT_SENT]));
     until(|| status(lanes).retrying == 1);
     ticket
 }
 
-/// The answer of an only attempt.
+/// Returns the answer of a call with one attempt.
 pub fn ended(fault: Option<Fault>) -> Result<(), Failed> {
     fault.map_or(Ok(()), |fault| Err(Failed::Broker(1, fault)))
 }
 
-/// Calls that are under way until they are told how they end, and are sent once.
+/// Calls that are in flight until the test ends them, and are sent once.
 pub struct Gated {
     end: Sender<Option<Fault>>,
     ends: Arc<Mutex<Receiver<Option<Fault>>>>,
@@ -141,13 +141,13 @@ impl Gated {
         let work = move || {
             begun.fetch_add(1, Ordering::SeqCst);
             let end = ends.lock().unwrap().recv();
-            // An end without a word is an end too.
+            // Dropping the sender ends the call too.
             ended(end.unwrap_or(Some(TRANSIENT)))
         };
         lanes.submit(READ, &CallOptions::new(), work, class)
     }
 
-    /// How many have begun.
+    /// Returns how many have begun.
     pub fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
     }

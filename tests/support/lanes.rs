@@ -1,4 +1,4 @@
-//! Lanes for tests of their own, without a macro: how to build one, call it, and hold it up.
+//! Lanes without the macro, for tests: how to build one, call it, and hold it up.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// One lane, named `test`.
+/// Builds one lane, named `test`.
 pub fn one(config: LaneConfig, clock: impl Into<Clock>) -> Lanes {
     observed(config, clock, None)
 }
 
-/// One lane of which somebody hears.
+/// Builds one lane with an observer.
 pub fn observed(
     config: LaneConfig,
     clock: impl Into<Clock>,
@@ -44,7 +44,7 @@ pub fn observed(
     builder.build(Limits::new()).unwrap()
 }
 
-/// Calls go as they come, so many at once.
+/// Returns a lane without a quota, with `in_flight` calls at once.
 pub fn unlimited(in_flight: usize) -> LaneConfig {
     LaneConfig::new(Quota::unlimited()).in_flight(in_flight)
 }
@@ -75,7 +75,7 @@ pub fn submit<R: Send + 'static>(
     lanes.submit(call, options, || Ok(work()), |error: &LaneError| Some(error.class()))
 }
 
-/// A call that is under way until it is let go.
+/// A call that is in flight until it is released.
 pub struct Held {
     pub go: Sender<()>,
     pub ticket: Ticket<(), LaneError>,
@@ -88,20 +88,21 @@ impl Held {
     }
 }
 
-/// Makes a call that holds its worker, and comes back once it is under way.
+/// Makes a call that holds its worker, and returns once it is in flight.
 pub fn hold(lanes: &Lanes, call: CallSpec) -> Held {
     let (go, held) = mpsc::channel::<()>();
     let (begun, began) = mpsc::channel();
     let ticket = submit(lanes, call, &options(), move || {
         begun.send(()).unwrap();
-        // An end without a word is an end too.
+        // Dropping the sender ends the call too.
         let _ = held.recv();
     });
     began.recv().unwrap();
     Held { go, ticket }
 }
 
-/// The answer, once it is here, of a ticket that nobody waits for: who waits sees to its deadline too.
+/// Returns the answer of a ticket, once it is there, without waiting on the ticket: a waiter would expire its
+/// deadline itself.
 pub fn answer<R>(ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
     loop {
         if let Some(answer) = ticket.try_wait() {
@@ -111,18 +112,18 @@ pub fn answer<R>(ticket: &mut Ticket<R, LaneError>) -> Result<R, LaneError> {
     }
 }
 
-/// Looks until it is so. Only for what another thread is about to do anyway.
+/// Polls until `is_so` holds. Only for what another thread is about to do anyway.
 pub fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
         thread::yield_now();
     }
 }
 
-/// Longer than any test takes on a slow and busy machine. The bound only ends a test that hangs, so it costs
-/// nothing to be generous: the largest crowd takes a minute on two busy cores.
+/// Longer than any test takes on a slow and busy machine. The bound only ends a test that hangs, so a large value
+/// costs nothing: the test with the most threads takes a minute on two busy cores.
 const HANGS: Duration = Duration::from_secs(600);
 
-/// Runs a test that hangs if it fails, and fails it then.
+/// Runs a test that hangs if it fails, and makes it fail then.
 pub fn within_reason<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
     let (done, is_done) = mpsc::channel();
     let test = thread::spawn(move || {

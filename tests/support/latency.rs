@@ -14,13 +14,13 @@ pub enum Latency {
     Exponential { base: Duration, jitter: Duration, late: f64 },
     /// `base`, and a Pareto extra of scale `jitter` and shape 1.5: no variance, at most 30 s.
     HeavyTailed { base: Duration, jitter: Duration },
-    /// Exponential, on a level that jumps between `base` and ten times that, every `every`.
+    /// Exponential, on a level that alternates between `base` and ten times that, every `every`.
     Jumping { base: Duration, jitter: Duration, every: Duration },
 }
 
 impl Latency {
-    /// The least it can be.
-    pub fn least(&self) -> u64 {
+    /// Returns the minimum.
+    pub fn min(&self) -> u64 {
         match *self {
             Self::Constant { base }
             | Self::Exponential { base, .. }
@@ -29,12 +29,12 @@ impl Latency {
         }
     }
 
-    /// A message sent at `now`.
+    /// Returns the latency of a message sent at `now`.
     pub fn draw(&self, now: u64, rng: &mut Rng) -> u64 {
         let exponential = |mean: Duration, rng: &mut Rng| {
             (-(1.0 - rng.f64()).ln() * mean.as_nanos() as f64) as u64
         };
-        let base = self.least();
+        let base = self.min();
         match *self {
             Self::Constant { .. } => base,
             Self::Exponential { jitter, late, .. } => {

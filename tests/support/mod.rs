@@ -1,4 +1,4 @@
-//! What the behaviour tests share.
+//! Helpers shared by the behaviour tests.
 #![allow(dead_code)] // Each test binary uses its own part.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 

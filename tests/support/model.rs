@@ -1,4 +1,4 @@
-//! A saturated lane in virtual time: the allowance under test, a path, and what the broker saw.
+//! A saturated lane in virtual time: the pacing state under test, a path, and what the broker saw.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,33 +12,32 @@ use lanekeeper::quota::{
 
 use super::latency::Latency;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct RunStats {
     /// When the broker counted each call, in nanoseconds, in the order of sending.
     pub arrivals: Vec<u64>,
     /// The sum of all round trips.
     pub round_trips: Duration,
-    /// Whether every credit given was within what the path can never undercut: the one assumption
-    /// that the credit makes.
+    /// Whether every credit was within what the path can never undercut: the one assumption of the credit.
     pub assumption_held: bool,
 }
 
-impl Seen {
-    /// The share of `limit` per `window` that arrived between `from` and `to`.
+impl RunStats {
+    /// Returns the share of `limit` per `window` that arrived between `from` and `to`.
     pub fn used(&self, limit: u32, window: Duration, from: Duration, to: Duration) -> f64 {
         let span = from.as_nanos() as u64..to.as_nanos() as u64;
         let calls = self.arrivals.iter().filter(|at| span.contains(at)).count() as f64;
         calls / (f64::from(limit) * (to - from).as_secs_f64() / window.as_secs_f64())
     }
 
-    /// The mean round trip.
+    /// Returns the mean round trip.
     pub fn mean(&self) -> Duration {
         self.round_trips / self.arrivals.len() as u32
     }
 }
 
-/// Calls without end through a lane, at most `in_flight` at once, for `length` of virtual time.
+/// Sends an endless supply of calls through a lane, at most `in_flight` at once, for `length` of virtual time.
 pub fn saturate(
     quota: &Quota,
     credit: RttCredit,
@@ -46,15 +45,15 @@ pub fn saturate(
     in_flight: usize,
     length: Duration,
     seed: u64,
-) -> Seen {
+) -> RunStats {
     saturate_with_losses(quota, credit, path, in_flight, length, seed, 0.0)
 }
 
 /// How long a caller waits for an answer that never comes.
 const GIVE_UP: u64 = 2_000_000_000;
 
-/// The same, where a share of the calls gets no answer: it is given up after a while, and arrives
-/// at any time up to as long again.
+/// The same, where a share of the calls gets no answer: the caller gives up after a while, and the call arrives at
+/// any time up to twice that.
 pub fn saturate_with_losses(
     quota: &Quota,
     credit: RttCredit,
@@ -63,14 +62,14 @@ pub fn saturate_with_losses(
     length: Duration,
     seed: u64,
     lost: f64,
-) -> Seen {
+) -> RunStats {
     let mut rng = Rng::with_seed(seed);
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
     let mut pacer = PacingState::new(wall);
     let lane = pacer.add_lane(quota, credit).unwrap();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut permits: Vec<Option<(Permit, bool)>> = Vec::new();
-    let mut seen = Seen { assumption_held: true, ..Seen::default() };
+    let mut stats = RunStats { assumption_held: true, ..RunStats::default() };
     let end = length.as_nanos() as u64;
     let mut now = 0;
     while now < end {
@@ -79,13 +78,13 @@ pub fn saturate_with_losses(
                 Ok(permit) => {
                     let is_lost = rng.f64() < lost;
                     let (arrival, answer) = if is_lost {
-                        (now + path.least() + rng.u64(0..GIVE_UP), now + GIVE_UP)
+                        (now + path.min() + rng.u64(0..GIVE_UP), now + GIVE_UP)
                     } else {
                         let arrival = now + path.draw(now, &mut rng);
                         (arrival, arrival + path.draw(arrival, &mut rng))
                     };
-                    seen.round_trips += Duration::from_nanos(answer - now);
-                    seen.arrivals.push(arrival);
+                    stats.round_trips += Duration::from_nanos(answer - now);
+                    stats.arrivals.push(arrival);
                     answers.push(Reverse((answer, permits.len())));
                     permits.push(Some((permit, is_lost)));
                     continue;
@@ -113,10 +112,10 @@ pub fn saturate_with_losses(
                 true => pacer.finish_unanswered(permit, Moment::from_nanos(now)),
                 false => pacer.finish(permit, Moment::from_nanos(now)),
             }
-            if pacer.credit(lane).as_nanos() as u64 > 2 * path.least() {
-                seen.assumption_held = false;
+            if pacer.credit(lane).as_nanos() as u64 > 2 * path.min() {
+                stats.assumption_held = false;
             }
         }
     }
-    seen
+    stats
 }

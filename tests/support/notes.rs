@@ -1,4 +1,4 @@
-//! An observer that writes down what it hears of each call.
+//! An observer that records the events of each call.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -18,38 +18,38 @@ pub enum Event {
     Late,
 }
 
-/// What was heard of each call, by its lane and its number, in order.
-pub type Heard = HashMap<(String, u64), Vec<Event>>;
+/// The events of each call, by its lane and its number, in order.
+pub type EventsByCall = HashMap<(String, u64), Vec<Event>>;
 
 #[derive(Default)]
-pub struct Notes {
-    heard: Mutex<Heard>,
+pub struct EventLog {
+    events: Mutex<EventsByCall>,
     states: Mutex<Vec<LaneState>>,
     panics: bool,
 }
 
-impl Notes {
-    /// If it `panics`, it does so each time, when all is written down.
+impl EventLog {
+    /// Creates the observer. If it `panics`, it does so at each event, after recording it.
     pub fn new(panics: bool) -> Self {
         Self { panics, ..Self::default() }
     }
 
     pub fn of(&self, lane: &str, number: u64) -> Vec<Event> {
-        self.heard.lock().unwrap().get(&(lane.to_owned(), number)).cloned().unwrap_or_default()
+        self.events.lock().unwrap().get(&(lane.to_owned(), number)).cloned().unwrap_or_default()
     }
 
-    pub fn all(&self) -> Heard {
-        self.heard.lock().unwrap().clone()
+    pub fn all(&self) -> EventsByCall {
+        self.events.lock().unwrap().clone()
     }
 
-    /// The states that lanes went into.
+    /// Returns the states that lanes entered.
     pub fn states(&self) -> Vec<LaneState> {
         self.states.lock().unwrap().clone()
     }
 
-    fn note(&self, call: &CallInfo<'_>, event: Event) {
+    fn record(&self, call: &CallInfo<'_>, event: Event) {
         let of_call = (call.lane.to_owned(), call.number);
-        self.heard.lock().unwrap().entry(of_call).or_default().push(event);
+        self.events.lock().unwrap().entry(of_call).or_default().push(event);
         self.panic();
     }
 
@@ -60,27 +60,27 @@ impl Notes {
     }
 }
 
-impl Observer for Notes {
+impl Observer for EventLog {
     fn submitted(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Submitted);
+        self.record(call, Event::Submitted);
     }
     fn dispatched(&self, call: &CallInfo<'_>, _: Duration) {
-        self.note(call, Event::Dispatched);
+        self.record(call, Event::Dispatched);
     }
     fn finished(&self, call: &FinishedCall<'_>) {
-        self.note(&call.call, Event::Finished);
+        self.record(&call.call, Event::Finished);
     }
     fn cancelled(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Cancelled);
+        self.record(call, Event::Cancelled);
     }
     fn expired(&self, call: &CallInfo<'_>) {
-        self.note(call, Event::Expired);
+        self.record(call, Event::Expired);
     }
     fn refused(&self, call: &CallInfo<'_>, _: &LaneErrorKind) {
-        self.note(call, Event::Refused);
+        self.record(call, Event::Refused);
     }
     fn late_result(&self, call: &CallInfo<'_>, _: &dyn Any) {
-        self.note(call, Event::Late);
+        self.record(call, Event::Late);
     }
     fn lane_state(&self, _: &'static str, state: LaneState) {
         self.states.lock().unwrap().push(state);

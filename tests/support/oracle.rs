@@ -1,12 +1,12 @@
 //! The exact oracle: would a broker that counts these arrivals have refused one?
 //!
-//! Deliberately naive, and unlike the code under test: it looks at a finished list of arrival times
-//! in nanoseconds, with whole numbers only.
+//! Deliberately naive, and unlike the code under test: it evaluates a finished list of arrival times in
+//! nanoseconds, with whole numbers only.
 
 /// How a broker counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// The last `limit` arrivals, exactly. An arrival a whole window old is forgotten.
+    /// The last `limit` arrivals, exactly. An arrival expires after a whole window.
     SlidingLog,
     /// Windows that begin at `phase` and follow each other.
     FixedWindow { phase: u64 },
@@ -14,8 +14,8 @@ pub enum Algorithm {
     TokenBucket,
 }
 
-/// How many of `arrivals` (any order) a broker that counts by `algorithm` would have refused. A
-/// refused arrival uses up nothing.
+/// Returns how many of `arrivals` (in any order) a broker that counts by `algorithm` would have refused. A refused
+/// arrival uses up nothing.
 pub fn refused(arrivals: &[u64], limit: u32, length: u64, algorithm: Algorithm) -> usize {
     let mut sorted = arrivals.to_vec();
     sorted.sort_unstable();
@@ -66,7 +66,7 @@ pub fn refused(arrivals: &[u64], limit: u32, length: u64, algorithm: Algorithm) 
     refusals
 }
 
-/// What a broker counts: when, and for how much.
+/// An arrival at a broker: when, and its weight.
 pub type Arrival = (u64, u64);
 
 /// How a broker counts calls that differ in weight.
@@ -83,8 +83,8 @@ pub enum Count {
     Counter { limit: u64, length: u64, offset: i128 },
 }
 
-/// How many arrivals are one too many.
-pub fn over(arrivals: &[Arrival], count: Count) -> usize {
+/// Returns how many arrivals are one too many.
+pub fn count_excess(arrivals: &[Arrival], count: Count) -> usize {
     let mut sorted = arrivals.to_vec();
     sorted.sort_unstable();
     let sum = |from: i128, to: i128, offset: i128, upto: usize| -> u128 {
@@ -123,7 +123,7 @@ pub fn over(arrivals: &[Arrival], count: Count) -> usize {
 
 /// A call, as the broker saw it, and the windows that were in force as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct CountedCall {
     /// What was sent in an earlier step was sent earlier.
     pub step: usize,
     pub arrived: u64,
@@ -132,12 +132,12 @@ pub struct Seen {
     pub windows: Vec<(u64, u64)>,
 }
 
-/// How many calls were one too many when they were sent, where the quota changes meanwhile: no
-/// window of time that the call arrives in may hold more than was allowed as it was sent, of it and
-/// of those sent before it.
-pub fn over_in_force(calls: &[Seen]) -> usize {
-    let wrong = |last: &Seen| {
-        let earlier: Vec<&Seen> = calls.iter().filter(|call| call.step <= last.step).collect();
+/// Returns how many calls were one too many when they were sent, if the quota changes meanwhile: no window of time
+/// that the call arrives in may hold more than was allowed as it was sent, of it and of those sent before it.
+pub fn count_excess_in_force(calls: &[CountedCall]) -> usize {
+    let wrong = |last: &CountedCall| {
+        let earlier: Vec<&CountedCall> =
+            calls.iter().filter(|call| call.step <= last.step).collect();
         last.windows.iter().any(|&(limit, length)| {
             let holds = |begin: u64, at: u64| begin <= at && at - begin < length;
             let begins = earlier.iter().map(|call| call.arrived);
@@ -171,29 +171,42 @@ mod tests {
     fn the_oracle_of_weights_refuses_what_it_should() {
         let log = Count::Log { limit: 3, length: 100 };
         assert_eq!(
-            (over(&[(0, 2), (99, 1), (100, 2)], log), over(&[(0, 2), (99, 2)], log)),
+            (
+                count_excess(&[(0, 2), (99, 1), (100, 2)], log),
+                count_excess(&[(0, 2), (99, 2)], log)
+            ),
             (0, 1)
         );
         let bucket = Count::Bucket { limit: 2, length: 100, burst: 3 };
-        assert_eq!(over(&[(0, 2), (0, 1), (50, 1), (100, 1)], bucket), 0);
-        assert_eq!(over(&[(0, 3), (49, 1)], bucket), 1);
+        assert_eq!(count_excess(&[(0, 2), (0, 1), (50, 1), (100, 1)], bucket), 0);
+        assert_eq!(count_excess(&[(0, 3), (49, 1)], bucket), 1);
         let days = Count::Days { limit: 2, length: 100, offset: 30 };
-        assert_eq!((over(&[(69, 2), (70, 2)], days), over(&[(0, 1), (69, 2)], days)), (0, 1));
+        assert_eq!(
+            (count_excess(&[(69, 2), (70, 2)], days), count_excess(&[(0, 1), (69, 2)], days)),
+            (0, 1)
+        );
         let counter = Count::Counter { limit: 2, length: 100, offset: 0 };
         assert_eq!(
-            (over(&[(0, 2), (150, 1)], counter), over(&[(0, 2), (149, 1)], counter)),
+            (
+                count_excess(&[(0, 2), (150, 1)], counter),
+                count_excess(&[(0, 2), (149, 1)], counter)
+            ),
             (0, 1)
         );
     }
 
     #[test]
     fn the_oracle_of_changes_goes_by_what_was_in_force() {
-        let call =
-            |step, arrived, limit| Seen { step, arrived, weight: 1, windows: vec![(limit, 100)] };
-        // Two were allowed, and then one: who was sent before that is no fault.
-        assert_eq!(over_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 150, 1)]), 0);
-        assert_eq!(over_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 149, 1)]), 1);
+        let call = |step, arrived, limit| CountedCall {
+            step,
+            arrived,
+            weight: 1,
+            windows: vec![(limit, 100)],
+        };
+        // Two were allowed, and then one: calls sent before the change count as right.
+        assert_eq!(count_excess_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 150, 1)]), 0);
+        assert_eq!(count_excess_in_force(&[call(1, 0, 2), call(2, 50, 2), call(3, 149, 1)]), 1);
         // A call that overtakes an earlier one counts with it.
-        assert_eq!(over_in_force(&[call(1, 90, 2), call(2, 0, 1)]), 1);
+        assert_eq!(count_excess_in_force(&[call(1, 90, 2), call(2, 0, 1)]), 1);
     }
 }

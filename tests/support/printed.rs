@@ -1,4 +1,4 @@
-//! All that can be printed of a run: what is said of a secret that must not be in it.
+//! Everything that is printed in a run, which must contain no secret.
 
 #![allow(unreachable_pub)]
 
@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use lanekeeper::broker::BrokerError;
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// A secret has this in it, and nothing else has.
+/// Every secret contains this, and nothing else does.
 const MARK: &str = "QZX";
-/// A token of a session.
+/// The token of a session.
 pub const TOKEN: &str = "t0kenQZXtokenQZX";
 
-/// What anybody logged.
+/// Every line that was logged.
 struct Lines(Mutex<Vec<String>>);
 
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
@@ -38,10 +38,10 @@ pub struct Printed {
 }
 
 impl Printed {
-    /// Listens to the log from now on. Once in a process.
+    /// Captures the log from now on. Once in a process.
     pub fn with_log() -> Self {
         log::set_logger(&LINES).unwrap();
-        // At the trace level the HTTP client writes all that it sends, as the documents of `Kite` say.
+        // At the trace level the HTTP client writes all that it sends, as the docs of `Kite` state.
         log::set_max_level(LevelFilter::Debug);
         Self::default()
     }
@@ -62,8 +62,8 @@ impl Printed {
         self.add(&error);
     }
 
-    /// No text and no line of the log has a secret in it. There have to be more errors and more lines
-    /// than so many: a run in which nothing went wrong shows nothing.
+    /// Asserts that no text and no line of the log contains a secret. There have to be more than `errors` errors and
+    /// more than `lines` lines: a run in which nothing went wrong shows nothing.
     pub fn assert_clean(&self, errors: usize, lines: usize) {
         assert!(self.errors > errors, "only {} errors", self.errors);
         let logged = LINES.0.lock().unwrap();

@@ -17,8 +17,8 @@ pub fn settings(clock: &ManualClock) -> BatchConfig {
     settings
 }
 
-/// A source that has a value for every key below 1000: how often it was asked, counted from 1. It
-/// remembers what it was asked.
+/// A source that has a value for every key below 1000: the number of the request, counted from 1. It records its
+/// requests.
 #[derive(Default)]
 pub struct Fake {
     asked: Mutex<Vec<Vec<u32>>>,
@@ -46,12 +46,12 @@ impl Fake {
         self.fails.store(fails, Ordering::SeqCst);
     }
 
-    /// Fails if it is asked for this one.
+    /// Makes requests fail that contain this key.
     pub fn fail_on(&self, key: Option<u32>) {
         *self.fails_on.lock().unwrap() = key;
     }
 
-    /// The keys of each request, sorted, since the last look.
+    /// Returns the keys of each request, sorted, since the last call.
     pub fn asked(&self) -> Vec<Vec<u32>> {
         let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
         asked.iter_mut().for_each(|keys| keys.sort_unstable());

@@ -1,12 +1,12 @@
 //! Lanes with real threads, one step at a time.
 //!
-//! The threads of a lane are left alone until all of them sleep; only then is the next thing done:
-//! a call submitted or cancelled, time moved on, an answer given. So whatever happens is in a known
-//! order, the same each time, and a property that fails shrinks.
+//! The threads of a lane run until all of them sleep. Only then does the test do the next thing: submit or cancel a
+//! call, advance time, give an answer. So events happen in a known order, the same each time, and a property that
+//! fails shrinks.
 //!
-//! Whether all sleep is asked of the system, which is why this is for Linux: a thread that sleeps in
-//! two looks and was not switched in between slept all the time, and with all of them asleep at once
-//! there is nobody left to wake any.
+//! The operating system reports which threads sleep, so this is for Linux only. A thread that sleeps at two
+//! readings and was not switched in between slept all the time. If all of them sleep at once, no thread is left to
+//! wake any.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,9 +24,9 @@ use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits};
 use lanekeeper::{ErrorClass, Session};
 
-use super::notes::Notes;
+use super::notes::EventLog;
 
-/// What a call in these tests answers: its number, or what became of it.
+/// The answer of a call in these tests: its number, or how it failed.
 pub type Answer = Result<usize, Failure>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,7 @@ pub enum Failure {
     NotSent,
     /// It left, and no answer came.
     Lost,
-    /// As the broker has it.
+    /// The broker's failure.
     Broker(lanekeeper::Failure),
     Lane(LaneError),
 }
@@ -48,11 +48,11 @@ impl From<LaneError> for Failure {
 
 impl Failure {
     pub fn class(&self) -> Option<ErrorClass> {
-        self.known().map(|failure| failure.class)
+        self.classify().map(|failure| failure.class)
     }
 
-    /// What a lane is told of it.
-    pub fn known(&self) -> Option<lanekeeper::Failure> {
+    /// Returns the failure as the lane gets it.
+    pub fn classify(&self) -> Option<lanekeeper::Failure> {
         match self {
             Self::NotSent => Some(ErrorClass::NotSent.into()),
             Self::Lost => None,
@@ -62,7 +62,7 @@ impl Failure {
     }
 }
 
-/// How a call goes once it is sent.
+/// The course of a call once it is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Course {
     pub takes: Duration,
@@ -100,7 +100,7 @@ pub struct Sending {
     pub step: usize,
 }
 
-/// What a worker says as it makes a call, and how it is let go.
+/// A call that a worker has begun, and how to release it.
 struct Begun {
     call: usize,
     at: u64,
@@ -110,8 +110,8 @@ struct Begun {
 pub struct Stepped {
     pub lanes: Lanes,
     pub clock: ManualClock,
-    pub notes: Arc<Notes>,
-    /// Everything that was sent, in order where one call at a time is under way.
+    pub event_log: Arc<EventLog>,
+    /// Everything that was sent, in order if one call at a time is in flight.
     pub sent: Vec<Sending>,
     names: &'static [&'static str],
     threads: Vec<PathBuf>,
@@ -123,7 +123,7 @@ pub struct Stepped {
     gates: Vec<(usize, Sender<()>)>,
 }
 
-/// So that the threads of one test are told from those of another.
+/// Distinguishes the threads of one test from those of another.
 static LANES: AtomicUsize = AtomicUsize::new(0);
 
 impl Stepped {
@@ -135,7 +135,7 @@ impl Stepped {
         let names: &'static [&'static str] =
             Box::leak(names.collect::<Vec<_>>().into_boxed_slice());
         let clock = ManualClock::new();
-        let notes = Arc::new(Notes::default());
+        let event_log = Arc::new(EventLog::default());
         let mut builder = LanesBuilder::new("Test", names, &BUDGETS[..budgets.len()]);
         for (index, config) in configs.iter().enumerate() {
             builder.lane(index, config.clone());
@@ -145,14 +145,14 @@ impl Stepped {
         }
         builder.clock(clock.clone().into());
         builder.session(Session::new());
-        builder.observer(notes.clone());
+        builder.observer(event_log.clone());
         let lanes = builder.build(Limits::new()).unwrap();
         let threads = threads_of(&lanes);
         let (begin, begun) = mpsc::channel();
         let stepped = Self {
             lanes,
             clock,
-            notes,
+            event_log,
             sent: Vec::new(),
             names,
             threads,
@@ -175,7 +175,7 @@ impl Stepped {
         self.clock.now().as_nanos()
     }
 
-    /// Queues a call, and lets the lanes do what they do about it. Calls count from zero.
+    /// Queues a call, and lets the lanes process it. Calls count from zero.
     pub fn submit(
         &mut self,
         call: CallSpec,
@@ -199,34 +199,34 @@ impl Stepped {
                 End::Fails(failure) => Err(Failure::Broker(failure)),
             }
         };
-        let ticket = self.lanes.submit(call, options, work, Failure::known);
-        self.look();
+        let ticket = self.lanes.submit(call, options, work, Failure::classify);
+        self.run_until_idle();
         ticket
     }
 
-    /// Does something on a thread of its own, which from now on is left alone like the others.
+    /// Runs `does` on a thread of its own, which the test waits for like the others.
     pub fn beside<R: Send + 'static>(
         &mut self,
         work: impl FnOnce(&Lanes) -> R + Send + 'static,
     ) -> JoinHandle<R> {
-        let (tell, told) = mpsc::channel();
+        let (thread_tx, thread_rx) = mpsc::channel();
         let lanes = self.lanes.clone();
         let thread = thread::spawn(move || {
-            tell.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            thread_tx.send(fs::read_link("/proc/thread-self").unwrap()).unwrap();
             work(&lanes)
         });
-        self.threads.push(Path::new("/proc").join(told.recv().unwrap()).join("status"));
-        self.look();
+        self.threads.push(Path::new("/proc").join(thread_rx.recv().unwrap()).join("status"));
+        self.run_until_idle();
         thread
     }
 
-    /// How many calls were submitted so far.
+    /// Returns how many calls were submitted so far.
     pub fn submitted(&self) -> usize {
         self.courses.len()
     }
 
-    /// Lets the lanes do what there is to do, and sees what they sent.
-    pub fn look(&mut self) {
+    /// Lets the lanes run until they are idle, and collects what they sent.
+    pub fn run_until_idle(&mut self) {
         self.settle();
         self.step += 1;
         while let Ok(Begun { call, at, go }) = self.begun.try_recv() {
@@ -239,12 +239,12 @@ impl Stepped {
         }
     }
 
-    /// When the next answer comes.
+    /// Returns when the next answer comes.
     pub fn next_answer(&self) -> Option<u64> {
         self.under_way.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Moves time to `moment`, and gives the answers that come then. None may have come before.
+    /// Advances time to `moment`, and gives the answers that are due then. None may be due before.
     pub fn move_to(&mut self, moment: u64) {
         let by = moment.saturating_sub(self.now());
         self.clock.advance(Duration::from_nanos(by));
@@ -254,13 +254,13 @@ impl Stepped {
             self.under_way.pop();
             let index = self.gates.iter().position(|(held, _)| *held == call).unwrap();
             let _ = self.gates.swap_remove(index).1.send(());
-            self.look();
+            self.run_until_idle();
         }
-        self.look();
+        self.run_until_idle();
     }
 
-    /// When something may happen next, as far as can be told from outside: an answer, or a window
-    /// that has room again.
+    /// Returns when something may happen next, as far as can be seen from outside: an answer, or a window with
+    /// capacity again.
     pub fn next_moment(&self) -> Option<u64> {
         let now = self.now();
         let status = self.lanes.status();
@@ -271,7 +271,7 @@ impl Stepped {
         free.chain(self.next_answer()).min()
     }
 
-    /// Goes on, from one thing that may happen to the next, until `end`.
+    /// Advances time, from one possible event to the next, until `end`.
     pub fn run_to(&mut self, end: u64) {
         while self.now() < end {
             let next = self.next_moment().map_or(end, |next| next.min(end));
@@ -279,7 +279,7 @@ impl Stepped {
         }
     }
 
-    /// Goes on until `ticket` is answered, or for an hour.
+    /// Advances time until `ticket` is answered, or for an hour.
     pub fn run_until_answered(&mut self, ticket: &mut Ticket<usize, Failure>) -> Option<Answer> {
         let end = self.now() + 3_600_000_000_000;
         loop {
@@ -291,12 +291,12 @@ impl Stepped {
         }
     }
 
-    /// When the call was sent.
+    /// Returns when the call was sent.
     pub fn sent_at(&self, call: usize) -> Option<u64> {
         self.sent.iter().find(|sending| sending.call == call).map(|sending| sending.at)
     }
 
-    /// Comes back when every thread of the lanes sleeps, and nobody is about to wake one.
+    /// Returns when every thread of the lanes sleeps, and none is about to wake another.
     fn settle(&self) {
         let mut before = None;
         loop {
@@ -314,14 +314,14 @@ impl Stepped {
 
 impl Drop for Stepped {
     fn drop(&mut self) {
-        // The lanes wait for what is under way, so nothing may be, and nothing more begin.
+        // The lanes wait for calls in flight, so there must be none, and none may begin.
         self.lanes.shutdown(Shutdown::Now);
-        self.look();
+        self.run_until_idle();
         self.gates.clear();
     }
 }
 
-/// The threads of the lanes, once all of them have their names.
+/// Returns the threads of the lanes, once all of them have their names.
 fn threads_of(lanes: &Lanes) -> Vec<PathBuf> {
     let status = lanes.status();
     let of_lane = |name: &str, count: usize| loop {
@@ -343,7 +343,7 @@ fn threads_of(lanes: &Lanes) -> Vec<PathBuf> {
     all.map(|path| path.join("status")).collect()
 }
 
-/// How often a thread that sleeps has been switched away from; nothing if it does not sleep. One that
+/// Returns how often a sleeping thread has been switched away from, or `None` if it does not sleep. A thread that
 /// has ended sleeps for good.
 fn asleep(status: &PathBuf) -> Option<u64> {
     let Ok(status) = fs::read_to_string(status) else { return Some(u64::MAX) };

@@ -16,7 +16,7 @@ pub trait Weather: Send + Sync {
     #[lane(general, read)]
     fn inside<'a>(&'a self) -> Result<std::borrow::Cow<'a, str>, Failure>;
 
-    // Lent for ever: this is fine.
+    // Borrowed for `'static`, so it is accepted.
     #[lane(general, read)]
     fn known(&self) -> Result<&'static str, Failure>;
 }

@@ -13,7 +13,7 @@ pub trait Weather: Send + Sync {
     fn forecast(&self, city: &str) -> Result<u8, Failure>;
 }
 
-// The trait is there all the same, so this is no further error.
+// The trait is still defined, so this is no further error.
 pub struct Client;
 
 impl Weather for Client {

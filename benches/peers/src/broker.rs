@@ -1,7 +1,7 @@
 //! The modelled broker: 10 calls a second, counted to the nanosecond in one of three ways.
 //!
-//! A refused call uses up nothing. What it says is checked against the oracle of the library's own
-//! tests, which looks at the finished list instead.
+//! A refused call uses up nothing. The refusals are checked against the oracle of the library's own tests, which
+//! reads the finished list of arrivals instead.
 
 use std::collections::VecDeque;
 
@@ -13,15 +13,15 @@ use oracle::Algorithm;
 
 use crate::path::SECOND;
 
-/// So many calls ..
+/// The number of calls ..
 pub const LIMIT: u32 = 10;
-/// .. in so many nanoseconds.
+/// .. in this many nanoseconds.
 pub const WINDOW: u64 = SECOND;
 
 /// How a broker counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
-    /// At most `LIMIT` in any `WINDOW`, however it is laid.
+    /// At most `LIMIT` in every interval of length `WINDOW`.
     SlidingLog,
     /// At most `LIMIT` in each of the windows that follow one another.
     FixedWindow,
@@ -43,13 +43,13 @@ impl Counting {
 
 pub struct Broker {
     counting: Counting,
-    /// When the fixed windows begin.
+    /// The moment at which the fixed windows begin.
     phase: u64,
     /// The admitted calls that still count.
     log: VecDeque<u64>,
     window: u64,
     count: u32,
-    /// In units of a token over `WINDOW`, so that nothing is rounded.
+    /// The tokens times `WINDOW`, so that nothing is rounded.
     level: u128,
     last: u64,
     arrivals: Vec<u64>,
@@ -73,7 +73,7 @@ impl Broker {
 
     const FULL: u128 = LIMIT as u128 * WINDOW as u128;
 
-    /// A call arrives. Calls must come in the order of time.
+    /// Counts a call that arrives, and returns whether it is admitted. Calls must come in the order of time.
     pub fn admits(&mut self, at: u64) -> bool {
         let admitted = match self.counting {
             Counting::SlidingLog => self.by_log(at),
@@ -116,10 +116,10 @@ impl Broker {
         room
     }
 
-    /// All arrivals, admitted or not.
+    /// Returns all arrivals, admitted or not.
     ///
     /// # Panics
-    /// The oracle counts otherwise than this broker did.
+    /// If the oracle counts otherwise than this broker did.
     pub fn close(self) -> Vec<u64> {
         let algorithm = match self.counting {
             Counting::SlidingLog => Algorithm::SlidingLog,

@@ -1,8 +1,8 @@
-//! The workload: a crowd of callers, each of which asks again as soon as it is answered.
+//! The workload: many callers, each of which asks again as soon as it is answered.
 //!
-//! A caller waits its turn, first come first served, is let out by the limiter, and waits for the
-//! answer. If that is a refusal, it asks again, as an ordinary client with a retry would. So there
-//! is always somebody waiting, and a limiter that idles shows it.
+//! A caller waits its turn, first come first served, is released by the limiter, and waits for the answer. If that
+//! is a refusal, it asks again, as an ordinary client with a retry would. So there is always a caller waiting, and
+//! a limiter that idles shows it.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -16,43 +16,43 @@ use crate::peers::Peer;
 pub const CALLERS: usize = 24;
 pub const LENGTH: u64 = 600 * SECOND;
 
-/// What came of a run.
-pub struct Seen {
-    /// When calls came to the broker, admitted or not, in nanoseconds, sorted.
+/// The result of a run.
+pub struct RunStats {
+    /// When calls reached the broker, admitted or not, in nanoseconds, sorted.
     pub arrivals: Vec<u64>,
     pub accepted: usize,
     /// When the broker refused, in nanoseconds.
     pub refused: Vec<u64>,
-    /// From the first asking to the sending of the call that was accepted.
+    /// From a caller's first attempt to the sending of the call that was accepted.
     pub waits: Vec<u64>,
-    /// The sum of the times that calls were on their way, up to the end of the run.
-    on_the_way: u64,
+    /// The sum of the times that calls were in flight, up to the end of the run.
+    in_flight_time: u64,
     sent: usize,
 }
 
-impl Seen {
-    /// The share of what the broker could have accepted that it did.
+impl RunStats {
+    /// Returns which share of the calls that the broker could have accepted it did accept.
     pub fn used(&self) -> f64 {
         self.accepted as f64 * WINDOW as f64 / (LENGTH as f64 * f64::from(LIMIT))
     }
 
-    /// The mean round trip.
+    /// Returns the mean round trip.
     pub fn mean(&self) -> u64 {
-        self.on_the_way / self.sent.max(1) as u64
+        self.in_flight_time / self.sent.max(1) as u64
     }
 
-    /// The most of the quota that a client can use and never be refused, whatever it does.
+    /// Returns the largest share of the quota that a client can use and never be refused, whatever it does.
     pub fn bound(&self, path: &Path) -> f64 {
-        share(self.mean().saturating_sub(path.least()))
+        share(self.mean().saturating_sub(path.min_round_trip()))
     }
 
-    /// The same for one that relies on nothing it has measured.
+    /// Returns the same bound for a client that relies on nothing it has measured.
     pub fn strict_bound(&self) -> f64 {
         share(self.mean())
     }
 }
 
-/// What is left of a window if each slot is also held for `idle`.
+/// Returns which share of a window is left if each slot is also held for `idle`.
 fn share(idle: u64) -> f64 {
     WINDOW as f64 / (WINDOW + idle) as f64
 }
@@ -69,16 +69,16 @@ enum Event {
     Answered(usize),
 }
 
-/// Ten minutes of virtual time through one limiter.
-pub fn run(peer: &mut dyn Peer, path: &Path, counting: Counting, seed: u64) -> Seen {
+/// Runs ten minutes of virtual time through one limiter.
+pub fn run(peer: &mut dyn Peer, path: &Path, counting: Counting, seed: u64) -> RunStats {
     let mut rng = Rng::with_seed(seed);
     let mut broker = Broker::new(counting, rng.u64(..));
-    let mut seen = Seen {
+    let mut stats = RunStats {
         arrivals: Vec::new(),
         accepted: 0,
         refused: Vec::new(),
         waits: Vec::new(),
-        on_the_way: 0,
+        in_flight_time: 0,
         sent: 0,
     };
     let mut queue: VecDeque<usize> = (0..CALLERS).collect();
@@ -110,33 +110,33 @@ pub fn run(peer: &mut dyn Peer, path: &Path, counting: Counting, seed: u64) -> S
                 let call = &mut calls[number];
                 call.accepted = broker.admits(at);
                 if call.accepted {
-                    seen.accepted += 1;
-                    seen.waits.push(call.sent - asked[call.caller]);
+                    stats.accepted += 1;
+                    stats.waits.push(call.sent - asked[call.caller]);
                 } else {
-                    seen.refused.push(at);
+                    stats.refused.push(at);
                 }
                 events.push(Reverse((at + path.draw(at, &mut rng), Event::Answered(number))));
             }
             Some(Reverse((at, Event::Answered(number)))) => {
                 peer.answered(number, at);
                 let call = &calls[number];
-                seen.on_the_way += at - call.sent;
+                stats.in_flight_time += at - call.sent;
                 if call.accepted {
                     asked[call.caller] = at;
                 }
                 queue.push_back(call.caller);
-                seen.sent += 1;
+                stats.sent += 1;
             }
         }
     }
-    // Those that are still on their way have held their slots until now.
+    // Calls still in flight have held their slots until now.
     for Reverse((_, event)) in events {
         let (Event::Arrives(number) | Event::Answered(number)) = event;
-        seen.on_the_way += LENGTH - calls[number].sent.min(LENGTH);
-        seen.sent += 1;
+        stats.in_flight_time += LENGTH - calls[number].sent.min(LENGTH);
+        stats.sent += 1;
     }
-    seen.arrivals = broker.close();
-    seen
+    stats.arrivals = broker.close();
+    stats
 }
 
 #[cfg(test)]
@@ -145,8 +145,8 @@ mod tests {
     use crate::path::PATHS;
     use crate::peers::ALL;
 
-    /// The tables must come out the same on any machine. tokio's clock starts at a moment of its own,
-    /// which must not show.
+    /// The tables must come out the same on any machine. tokio's clock starts at an arbitrary moment, which must not
+    /// show.
     #[test]
     fn the_same_seed_gives_the_same_run() {
         for kind in &ALL {

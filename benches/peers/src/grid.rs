@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::broker::Counting;
-use crate::crowd::{self, Seen};
+use crate::crowd::{self, RunStats};
 use crate::path::{PATHS, Path};
 use crate::peers::{self, Kind};
 
@@ -16,10 +16,10 @@ pub struct Cell {
     pub counting: Counting,
     pub arrived: usize,
     pub refused: usize,
-    /// Of the runs, in how many somebody was refused, and the most in one of them.
+    /// In how many of the runs a call was refused, and the maximum in one of them.
     pub runs_with_refusals: usize,
     pub most_refused: usize,
-    /// When, at the earliest and at the latest, in nanoseconds.
+    /// The first refusal, at the earliest and at the latest, in nanoseconds.
     pub first_refusal: Option<u64>,
     pub last_refusal: Option<u64>,
     /// Means over the runs.
@@ -28,40 +28,40 @@ pub struct Cell {
     pub strict_bound: f64,
     /// In milliseconds.
     pub mean_round_trip: f64,
-    /// Of all runs, sorted, in nanoseconds.
+    /// The waits of all runs, sorted, in nanoseconds.
     waits: Vec<u64>,
 }
 
 impl Cell {
     fn of(peer: &'static Kind, counting: Counting, path: &Path, seeds: u64) -> Self {
         let run = |seed: u64| crowd::run((peer.make)().as_mut(), path, counting, seed);
-        let runs: Vec<Seen> = (1..=seeds).map(run).collect();
-        let mean = |of: &dyn Fn(&Seen) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
-        let mut waits: Vec<u64> = runs.iter().flat_map(|seen| seen.waits.iter().copied()).collect();
+        let runs: Vec<RunStats> = (1..=seeds).map(run).collect();
+        let mean = |of: &dyn Fn(&RunStats) -> f64| runs.iter().map(of).sum::<f64>() / runs.len() as f64;
+        let mut waits: Vec<u64> = runs.iter().flat_map(|stats| stats.waits.iter().copied()).collect();
         waits.sort_unstable();
         Self {
             peer,
             counting,
-            arrived: runs.iter().map(|seen| seen.arrivals.len()).sum(),
-            refused: runs.iter().map(|seen| seen.refused.len()).sum(),
-            runs_with_refusals: runs.iter().filter(|seen| !seen.refused.is_empty()).count(),
-            most_refused: runs.iter().map(|seen| seen.refused.len()).max().unwrap_or(0),
-            first_refusal: runs.iter().flat_map(|seen| seen.refused.iter().copied()).min(),
-            last_refusal: runs.iter().flat_map(|seen| seen.refused.iter().copied()).max(),
-            used: mean(&Seen::used),
-            bound: mean(&|seen| seen.bound(path)),
-            strict_bound: mean(&Seen::strict_bound),
-            mean_round_trip: mean(&|seen| seen.mean() as f64 / 1e6),
+            arrived: runs.iter().map(|stats| stats.arrivals.len()).sum(),
+            refused: runs.iter().map(|stats| stats.refused.len()).sum(),
+            runs_with_refusals: runs.iter().filter(|stats| !stats.refused.is_empty()).count(),
+            most_refused: runs.iter().map(|stats| stats.refused.len()).max().unwrap_or(0),
+            first_refusal: runs.iter().flat_map(|stats| stats.refused.iter().copied()).min(),
+            last_refusal: runs.iter().flat_map(|stats| stats.refused.iter().copied()).max(),
+            used: mean(&RunStats::used),
+            bound: mean(&|stats| stats.bound(path)),
+            strict_bound: mean(&RunStats::strict_bound),
+            mean_round_trip: mean(&|stats| stats.mean() as f64 / 1e6),
             waits,
         }
     }
 
-    /// The share of the calls that were refused.
+    /// Returns which share of the calls was refused.
     pub fn refusals(&self) -> f64 {
         self.refused as f64 / self.arrived.max(1) as f64
     }
 
-    /// So many of a hundred waited no longer than this, in seconds.
+    /// Returns the wait that `percent` of the calls did not exceed, in seconds.
     pub fn wait(&self, percent: usize) -> f64 {
         let index = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
         self.waits.get(index).map_or(0.0, |&wait| wait as f64 / 1e9)
@@ -74,7 +74,7 @@ pub struct Row {
     pub cells: Vec<[Option<Cell>; 3]>,
 }
 
-/// One path alone.
+/// Runs one path alone.
 pub fn row(path: &Path, seeds: u64) -> Row {
     let cells = |peer: &'static Kind| {
         Counting::ALL.map(|counting| {
@@ -90,7 +90,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// A thread for each path. The runs themselves know nothing of threads or of the real time.
+    /// Runs all paths, each in a thread. The runs themselves use neither threads nor real time.
     pub fn run(seeds: u64) -> Self {
         let rows = thread::scope(|scope| {
             let started: Vec<_> =
@@ -101,7 +101,7 @@ impl Grid {
         Self { rows }
     }
 
-    /// What lanekeeper promises, and did not keep here.
+    /// Returns what lanekeeper promises and did not keep here.
     pub fn broken_promises(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for row in &self.rows {

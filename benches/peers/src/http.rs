@@ -1,4 +1,4 @@
-//! Three of them over real HTTP and the real clock, against the strict exchange on loopback.
+//! Three of the limiters over real HTTP and the real clock, against the strict simulator on loopback.
 
 use std::error::Error;
 use std::num::NonZeroU32;
@@ -15,12 +15,12 @@ use crate::broker::LIMIT;
 use crate::crowd::CALLERS;
 
 const LENGTH: Duration = Duration::from_secs(15);
-/// Each way: the least, and the mean of what comes on top.
+/// Each way: the minimum, and the mean of what comes on top.
 const LATENCY: Duration = Duration::from_millis(40);
 const JITTER: Duration = Duration::from_millis(30);
 const LANE: &str = "transactional";
 
-/// What came of a run.
+/// The result of a run.
 pub struct Run {
     pub name: &'static str,
     pub arrived: usize,
@@ -29,12 +29,12 @@ pub struct Run {
     pub failed: usize,
     pub used: f64,
     pub bound: f64,
-    /// From the first asking to the answer that was none of a refusal, sorted.
+    /// From a caller's first attempt to the first answer that was no refusal, sorted.
     answered: Vec<Duration>,
 }
 
 impl Run {
-    /// So many of a hundred had their answer after this, in seconds.
+    /// Returns the time after which `percent` of the callers had their answer, in seconds.
     pub fn answered(&self, percent: usize) -> f64 {
         let index =
             (self.answered.len() * percent / 100).min(self.answered.len().saturating_sub(1));
@@ -44,10 +44,10 @@ impl Run {
 
 type Ask<'a> = &'a (dyn Fn() -> Result<(), BrokerError> + Sync);
 
-/// One after the other, each on an exchange of its own.
+/// Runs them one after the other, each on a simulator of its own.
 ///
 /// # Errors
-/// The exchange does not start, or the broker cannot be built.
+/// If the simulator does not start, or the broker cannot be built.
 pub fn run() -> Result<Vec<Run>, Box<dyn Error>> {
     let mut runs = Vec::new();
 
@@ -87,7 +87,7 @@ fn start() -> Result<(SimulatedExchange, Kite), Box<dyn Error>> {
     Ok((exchange, kite))
 }
 
-/// Callers that ask again as soon as they are answered, and after a refusal at once.
+/// Runs callers that ask again as soon as they are answered, and after a refusal at once.
 fn crowd(
     name: &'static str,
     exchange: &SimulatedExchange,
@@ -117,7 +117,7 @@ fn crowd(
     });
     let mut answered = answered.into_inner()?;
     answered.sort_unstable();
-    // What came in the first quarter of a minute. What was on its way then is no part of it.
+    // Only the arrivals of the first quarter of a minute count. Calls in flight at its end are no part of it.
     let all = exchange.arrivals();
     let began = all.iter().map(|arrival| arrival.at).min().unwrap_or_default();
     let arrivals: Vec<_> = all.iter().filter(|arrival| arrival.at < began + LENGTH).collect();

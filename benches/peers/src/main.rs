@@ -1,9 +1,9 @@
-//! lanekeeper and its peers in front of the same broker, in the same weather.
+//! lanekeeper and its peers in front of the same broker, on the same network paths.
 //!
-//! Drives the same saturated workload through each limiter in virtual time, counts what a modelled
-//! broker refuses, and writes the tables, plots and drawings into `docs/`. With `--http`, three of
-//! them also run over real HTTP against the strict exchange, in real time. Fails if lanekeeper is
-//! refused once, or falls more than 2 % short of what a safe client can use.
+//! Drives the same saturated workload through each limiter in virtual time, counts what a modelled broker refuses,
+//! and writes the tables, plots and drawings into `docs/`. With `--http`, three of them also run over real HTTP
+//! against the strict simulator, in real time. Fails if lanekeeper is refused once, or falls more than 2 % short of
+//! what a safe client can use.
 
 mod broker;
 mod crowd;

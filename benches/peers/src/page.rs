@@ -1,13 +1,13 @@
-//! The page: text by hand, and between two marks each, what is generated.
+//! The page: text by hand, and generated text between two marks each.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Puts `text` between the marks of `part`.
+/// Replaces the text between the marks of `part` by `text`.
 ///
 /// # Errors
-/// The page cannot be read or written, or has no such marks.
+/// If the page cannot be read or written, or has no such marks.
 pub fn replace(page: &Path, part: &str, text: &str) -> Result<(), Box<dyn Error>> {
     let old = fs::read_to_string(page)?;
     let (begin, end) = (format!("<!-- begin {part} -->\n"), format!("<!-- end {part} -->"));

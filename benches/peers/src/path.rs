@@ -1,4 +1,4 @@
-//! The weather: how long a message takes one way, and when that changes.
+//! Network paths: how long a message takes one way, and when that changes.
 //!
 //! Times are whole nanoseconds of virtual time, since the start of a run.
 
@@ -7,14 +7,14 @@ use fastrand::Rng;
 pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1_000 * MS;
 
-/// No message takes longer than this on top of the rest: the heavy tail would have no end.
+/// Bounds the extra time of a message, because the heavy tail would have no end.
 const LATEST: f64 = 30e9;
 
 /// A path to the broker and back. Both ways are alike.
 #[derive(Clone, Copy)]
 pub struct Path {
     pub name: &'static str,
-    /// In words, for the table.
+    /// A description for the table.
     pub about: &'static str,
     levels: Levels,
     extra: Extra,
@@ -22,17 +22,17 @@ pub struct Path {
     late: f64,
 }
 
-/// The least round trip, in nanoseconds.
+/// The minimum round trip, in nanoseconds.
 #[derive(Clone, Copy)]
 enum Levels {
     Steady(u64),
-    /// One after another, each for so long, and over again.
+    /// One after another, each for the given time, and then again from the first.
     Round(&'static [u64], u64),
-    /// The first, and from a moment on the second.
+    /// The first, and from the given moment on the second.
     Step(u64, u64, u64),
 }
 
-/// What comes on top, over both ways.
+/// The time on top of the minimum, over both ways.
 #[derive(Clone, Copy)]
 enum Extra {
     /// Exponential, of this mean.
@@ -41,7 +41,7 @@ enum Extra {
     Pareto(u64),
 }
 
-/// The paths of the table. The first three are the usual ones, the other two are worse.
+/// The paths of the table. The first three are common ones, the other two are worse.
 pub const PATHS: [Path; 5] = [
     Path {
         name: "near",
@@ -80,7 +80,7 @@ pub const PATHS: [Path; 5] = [
     },
 ];
 
-/// A path that turns faster than it ever was: 300 ms, and from half of ten minutes on 20 ms.
+/// A path that becomes faster than it ever was: 300 ms, and from half of ten minutes on 20 ms.
 pub const FASTER_THAN_EVER: Path = Path {
     name: "faster than ever",
     about: "300 ms for five minutes, then 20 ms; jitter 20 ms",
@@ -90,7 +90,7 @@ pub const FASTER_THAN_EVER: Path = Path {
 };
 
 impl Path {
-    /// A path of one level, with a jitter of a fifth of it.
+    /// Returns a path of one level, with a jitter of a fifth of it.
     pub fn of(round_trip: u64) -> Self {
         Self {
             name: "",
@@ -101,8 +101,8 @@ impl Path {
         }
     }
 
-    /// The least that a round trip can take, ever.
-    pub fn least(&self) -> u64 {
+    /// Returns the minimum of all its round trips.
+    pub fn min_round_trip(&self) -> u64 {
         match self.levels {
             Levels::Steady(level) => level,
             Levels::Round(levels, _) => levels.iter().copied().min().unwrap_or(0),
@@ -110,7 +110,7 @@ impl Path {
         }
     }
 
-    /// How long a message takes that is sent at `now`.
+    /// Returns how long a message takes that is sent at `now`.
     pub fn draw(&self, now: u64, rng: &mut Rng) -> u64 {
         let level = match self.levels {
             Levels::Steady(level) => level,
@@ -137,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_trip_takes_what_the_path_says_on_average_and_never_less_than_the_least() {
+    fn a_round_trip_takes_what_the_path_says_on_average_and_never_less_than_the_minimum() {
         let mut rng = Rng::with_seed(1);
         // 250 ms, 50 ms of jitter, and 2 % of the messages a quarter of a second late on average.
         let path = PATHS[2];
         let trips: Vec<u64> =
             (0..100_000).map(|_| path.draw(0, &mut rng) + path.draw(0, &mut rng)).collect();
-        assert!(trips.iter().all(|&trip| trip >= path.least()));
+        assert!(trips.iter().all(|&trip| trip >= path.min_round_trip()));
         let mean = trips.iter().sum::<u64>() / 100_000;
         assert!(mean.abs_diff(310 * MS) < MS, "{mean}");
     }
@@ -152,11 +152,11 @@ mod tests {
     fn the_level_jumps_when_it_should() {
         let mut rng = Rng::with_seed(1);
         let path = PATHS[4];
-        let mut least = |second| {
+        let mut min_round_trip = |second| {
             let draws = (0..1_000).map(|_| 2 * path.draw(second * SECOND, &mut rng) / MS);
             draws.min()
         };
-        assert_eq!([0, 59, 60, 120, 180].map(&mut least), [50, 50, 300, 20, 50].map(Some));
-        assert_eq!(path.least(), 20 * MS);
+        assert_eq!([0, 59, 60, 120, 180].map(&mut min_round_trip), [50, 50, 300, 20, 50].map(Some));
+        assert_eq!(path.min_round_trip(), 20 * MS);
     }
 }

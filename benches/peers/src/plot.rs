@@ -1,4 +1,4 @@
-//! The plots of what was measured.
+//! The plots of the measurements.
 //!
 //! A README shows them about 830 px wide, and a page of the book a little wider. Text of 14 px on a
 //! canvas of 960 px is then 12 px high.
@@ -27,7 +27,7 @@ const ORDINARY: usize = 1;
 const TITLE: f64 = 18.0;
 const TEXT: f64 = 14.0;
 const LEGEND_LINE: i32 = 26;
-/// Space for the numbers and the words beside an axis.
+/// Space for the numbers and the label beside an axis.
 const BELOW: u32 = 44;
 const BESIDE: u32 = 50;
 
@@ -56,7 +56,7 @@ impl Dashed {
     }
 }
 
-/// How many calls the broker saw in the second before each moment, for four of the limiters.
+/// Plots how many calls the broker saw in the second before each moment, for four of the limiters.
 pub fn arrivals(file: &File) -> Made {
     let root = SVGBackend::new(file, (960, 640)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -64,8 +64,8 @@ pub fn arrivals(file: &File) -> Made {
     for (panel, number) in panels.iter().zip([NAIVE, GOVERNOR, SEND_LOG, DEFAULT]) {
         let kind = &ALL[number];
         let mut peer = (kind.make)();
-        let seen = crowd::run(peer.as_mut(), &PATHS[ORDINARY], Counting::SlidingLog, SEED);
-        one_arrivals(panel, kind, &seen.arrivals)?;
+        let stats = crowd::run(peer.as_mut(), &PATHS[ORDINARY], Counting::SlidingLog, SEED);
+        one_arrivals(panel, kind, &stats.arrivals)?;
     }
     root.present()?;
     Ok(())
@@ -86,7 +86,7 @@ fn one_arrivals(panel: &Panel<'_>, kind: &Kind, arrivals: &[u64]) -> Made {
         .filter(|(at, _)| (from..to).contains(at))
         .collect();
     let limit = f64::from(LIMIT);
-    // What is above the limit, filled down to it.
+    // The part above the limit, filled down to it.
     for pair in steps.windows(2) {
         let [(begin, calls), (end, _)] = pair else { continue };
         if *calls > limit {
@@ -101,10 +101,10 @@ fn one_arrivals(panel: &Panel<'_>, kind: &Kind, arrivals: &[u64]) -> Made {
     legend(&mut chart, SeriesLabelPosition::UpperRight)
 }
 
-/// Each moment at which the count of the last second changes, and the count from then on.
+/// Returns each moment at which the count of the last second changes, and the count from then on.
 fn sliding(arrivals: &[u64]) -> impl Iterator<Item = (u64, u32)> {
     let come = arrivals.iter().map(|&at| (at, true));
-    // One that is a second old is gone before the next comes.
+    // An arrival that is a second old leaves before the next comes.
     let go = arrivals.iter().map(|&at| (at + WINDOW, false));
     let mut changes: Vec<(u64, bool)> = come.chain(go).collect();
     changes.sort_unstable();
@@ -114,7 +114,7 @@ fn sliding(arrivals: &[u64]) -> impl Iterator<Item = (u64, u32)> {
     })
 }
 
-/// What is accepted and what is refused, by the length of the path.
+/// Plots what is accepted and what is refused, by the length of the path.
 pub fn latency(file: &File) -> Made {
     let root = SVGBackend::new(file, (960, 600)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -129,13 +129,13 @@ pub fn latency(file: &File) -> Made {
         for round_trip in [1, 2, 5, 10].into_iter().chain((25..=400).step_by(25)) {
             let path = Path::of(round_trip * MS);
             let mut peer = (kind.make)();
-            let seen = crowd::run(peer.as_mut(), &path, Counting::SlidingLog, SEED);
+            let stats = crowd::run(peer.as_mut(), &path, Counting::SlidingLog, SEED);
             let at = round_trip as f64;
-            of_used.push((at, 100.0 * seen.used()));
-            let share = seen.refused.len() as f64 / seen.arrivals.len().max(1) as f64;
+            of_used.push((at, 100.0 * stats.used()));
+            let share = stats.refused.len() as f64 / stats.arrivals.len().max(1) as f64;
             of_refused.push((at, 100.0 * share));
             if number == DEFAULT {
-                bound.push((at, 100.0 * seen.bound(&path)));
+                bound.push((at, 100.0 * stats.bound(&path)));
             }
         }
         used.push((kind, of_used));
@@ -179,7 +179,7 @@ fn lines(
     }
 }
 
-/// An empty chart with its title.
+/// Creates an empty chart with its title.
 fn chart<'a, 'b>(
     panel: &'a Panel<'b>,
     title: &str,
@@ -200,7 +200,7 @@ fn legend<'a, 'b: 'a>(chart: &mut Chart<'a, 'b>, place: SeriesLabelPosition) -> 
     Ok(())
 }
 
-/// Letters of this size in the SVG. plotters divides each size by 1.24 when it writes one.
+/// Returns a font of this size in the SVG. plotters divides each size by 1.24 when it writes one.
 fn font(pixels: f64) -> (&'static str, f64) {
     ("sans-serif", pixels * 1.24)
 }
@@ -210,7 +210,7 @@ fn colour(kind: &Kind) -> RGBColor {
     RGBColor(red, green, blue)
 }
 
-/// A name without Markdown.
+/// Returns a name without Markdown.
 fn plain(name: &str) -> String {
     name.replace('*', "")
 }

@@ -10,7 +10,7 @@ use crate::http::Run;
 use crate::path::SECOND;
 use crate::peers::{ALL, DEFAULT, STRICT};
 
-/// How each limiter was set.
+/// Returns how each limiter was set.
 pub fn settings() -> String {
     let mut text = String::from("| limiter | set to |\n|---|---|\n");
     for kind in &ALL {
@@ -19,7 +19,7 @@ pub fn settings() -> String {
     text
 }
 
-/// The paths, the bounds on them, and how near to these lanekeeper comes.
+/// Returns the paths, the bounds on them, and how near to these lanekeeper comes.
 pub fn paths(grid: &Grid, seeds: u64) -> String {
     let mut text = String::from(
         "| path | round trip | mean | bound | lanekeeper | of the bound | strict bound | strict | of its bound |\n\
@@ -49,7 +49,7 @@ pub fn paths(grid: &Grid, seeds: u64) -> String {
     text
 }
 
-/// A table for each path.
+/// Returns a table for each path.
 pub fn figures(grid: &Grid) -> String {
     let mut text = String::new();
     for row in &grid.rows {
@@ -63,7 +63,8 @@ pub fn figures(grid: &Grid) -> String {
     text
 }
 
-/// The path that turns faster than ever: who was refused by a sliding log, how often and when.
+/// Returns the table of the path that becomes faster than ever: which limiters a sliding log refused, how often and
+/// when.
 pub fn faster(row: &Row, seeds: u64) -> String {
     let mut text = format!(
         "| limiter | calls | refused | runs with a refusal, of {seeds} | most in one run | when |\n\
@@ -105,7 +106,7 @@ fn table(row: &Row) -> String {
     text
 }
 
-/// Where somebody got more calls accepted than lanekeeper by default, and what that cost.
+/// Returns where another limiter got more calls accepted than lanekeeper by default, and what that cost.
 pub fn more(grid: &Grid) -> String {
     let mut text = String::from(
         "| path | broker | lanekeeper, default | more was accepted from: used (refused) |\n\
@@ -130,7 +131,7 @@ pub fn more(grid: &Grid) -> String {
     text
 }
 
-/// All cells, for whoever wants to reckon with them.
+/// Returns all cells as CSV, for further evaluation.
 pub fn csv(grid: &Grid) -> String {
     let mut text = String::from(
         "path,broker,limiter,arrived,refused,used,bound,strict_bound,wait_p50_s,wait_p99_s,\
@@ -163,7 +164,7 @@ pub fn csv(grid: &Grid) -> String {
     text
 }
 
-/// Over real HTTP.
+/// Returns the table of the runs over real HTTP.
 pub fn http(runs: &[Run]) -> String {
     let processors = thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!(
@@ -192,10 +193,10 @@ pub fn http(runs: &[Run]) -> String {
     text
 }
 
-/// What the machine calls its processor.
+/// Returns the name of the machine's processor.
 fn processor() -> String {
-    let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = told.lines().find_map(|line| line.strip_prefix("model name"));
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
     let name = line.and_then(|line| line.split_once(": ")).map(|(_, name)| name.trim());
     name.unwrap_or("processors without a name").to_owned()
 }
@@ -204,7 +205,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// None is written as a bare zero, so that it is not taken for a rounded one.
+/// Returns the share of refusals. None is written as a bare zero, so that it is not mistaken for a rounded one.
 fn refused(cell: &Cell) -> String {
     match cell.refused {
         0 => "0".to_owned(),

@@ -1,8 +1,7 @@
-//! The limiters under comparison, each behind the same two questions.
+//! The limiters under comparison, each behind the same two methods.
 //!
-//! Each is set to 10 calls a second in the way its own documentation shows first, and all run in
-//! virtual time: governor and ratelimit take a clock, leaky-bucket and tower go by tokio's, which
-//! can be paused.
+//! Each is set to 10 calls a second in the way its own documentation shows first. All run in virtual time: governor
+//! and ratelimit take a clock, leaky-bucket and tower use tokio's, which can be paused.
 
 mod lanekeeper;
 mod simple;
@@ -21,33 +20,33 @@ use crate::broker::{Counting, LIMIT};
 
 /// A limiter in virtual time, in nanoseconds.
 pub trait Peer {
-    /// The moment from `now` on at which it lets the call out, if that is before anything else
-    /// happens at `until`.
+    /// Returns the moment from `now` on at which it releases the call, if that is before `until`, when the next event
+    /// happens.
     fn grant(&mut self, call: usize, now: u64, until: u64) -> Option<u64>;
 
-    /// A call was answered. Most do not care.
+    /// Records that a call was answered. Most limiters ignore it.
     fn answered(&mut self, _call: usize, _now: u64) {}
 }
 
 /// A row of the tables.
 pub struct Kind {
     pub name: &'static str,
-    /// How it was set, in words.
+    /// How it was set, described.
     pub about: &'static str,
     /// A colour for the plots.
     pub colour: (u8, u8, u8),
-    /// For whom it is, if not for any broker.
+    /// The one way of counting that it is meant for, if it is not meant for all.
     pub only: Option<Counting>,
     pub make: fn() -> Box<dyn Peer>,
 }
 
-/// Where in `ALL` some of them are that the report speaks of.
+/// The positions in `ALL` of limiters that the report mentions.
 pub const NAIVE: usize = 0;
 pub const GOVERNOR: usize = 1;
 pub const SEND_LOG: usize = 6;
 pub const DEFAULT: usize = 7;
 pub const STRICT: usize = 8;
-/// Those of ours that assume nothing, or no more than the paths of the table keep to.
+/// Our own limiters that assume nothing, or no more than the paths of the table satisfy.
 pub const OURS: [usize; 3] = [DEFAULT, STRICT, 10];
 
 pub const ALL: [Kind; 11] = [
@@ -134,7 +133,7 @@ fn tokens() -> Quota {
     Quota::token_bucket(LIMIT, Duration::from_secs(1), LIMIT)
 }
 
-/// A moment that is before `until`, for those that know theirs beforehand.
+/// Returns `at` if it is before `until`, for limiters that know their moment beforehand.
 fn before(at: u64, until: u64) -> Option<u64> {
     (at <= until).then_some(at)
 }
@@ -144,40 +143,40 @@ mod tests {
     use super::*;
     use crate::path::{MS, SECOND};
 
-    /// The moments at which a limiter lets calls out that are answered at once.
-    fn let_out(name: &str, calls: usize) -> Option<Vec<u64>> {
+    /// Returns the moments at which a limiter releases calls that are answered at once.
+    fn release_times(name: &str, calls: usize) -> Option<Vec<u64>> {
         let mut peer = (ALL.iter().find(|kind| kind.name == name)?.make)();
         let mut now = 0;
-        let mut let_out = Vec::new();
+        let mut release_times = Vec::new();
         for call in 0..calls {
             now = peer.grant(call, now, 100 * SECOND)?;
             peer.answered(call, now);
-            let_out.push(now / MS);
+            release_times.push(now / MS);
         }
-        Some(let_out)
+        Some(release_times)
     }
 
     #[test]
-    fn each_lets_out_what_its_documentation_says() {
+    fn each_releases_what_its_documentation_says() {
         let burst = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let then = |later: [u64; 2]| Some([&burst[..], &later].concat());
-        assert_eq!(let_out("execute, then sleep", 3), Some(vec![0, 100, 200]));
-        assert_eq!(let_out("governor", 12), then([100, 200]));
-        assert_eq!(let_out("governor, burst 1", 3), Some(vec![0, 100, 200]));
-        assert_eq!(let_out("leaky-bucket", 3), Some(vec![100, 200, 300]));
-        assert_eq!(let_out("ratelimit", 3), Some(vec![100, 200, 300]));
-        assert_eq!(let_out("tower", 12), then([1000, 1000]));
-        assert_eq!(let_out("sliding log at sending", 12), then([1000, 1000]));
-        assert_eq!(let_out("**lanekeeper**", 12), then([1000, 1000]));
-        assert_eq!(let_out("**lanekeeper, token bucket**", 12), then([100, 200]));
+        assert_eq!(release_times("execute, then sleep", 3), Some(vec![0, 100, 200]));
+        assert_eq!(release_times("governor", 12), then([100, 200]));
+        assert_eq!(release_times("governor, burst 1", 3), Some(vec![0, 100, 200]));
+        assert_eq!(release_times("leaky-bucket", 3), Some(vec![100, 200, 300]));
+        assert_eq!(release_times("ratelimit", 3), Some(vec![100, 200, 300]));
+        assert_eq!(release_times("tower", 12), then([1000, 1000]));
+        assert_eq!(release_times("sliding log at sending", 12), then([1000, 1000]));
+        assert_eq!(release_times("**lanekeeper**", 12), then([1000, 1000]));
+        assert_eq!(release_times("**lanekeeper, token bucket**", 12), then([100, 200]));
     }
 
     #[test]
-    fn nobody_is_let_out_later_than_asked_for() {
+    fn no_call_is_released_later_than_asked_for() {
         for kind in &ALL {
             let mut peer = (kind.make)();
-            let let_out = (0..20).filter_map(|call| peer.grant(call, 0, 50 * MS)).count();
-            assert!(let_out <= 10, "{}: {let_out}", kind.name);
+            let release_times = (0..20).filter_map(|call| peer.grant(call, 0, 50 * MS)).count();
+            assert!(release_times <= 10, "{}: {release_times}", kind.name);
             assert_eq!(peer.grant(20, 50 * MS, 90 * MS), None, "{}", kind.name);
         }
     }

@@ -1,11 +1,11 @@
-//! Two designs that people write by hand.
+//! Two designs that are often written by hand.
 
 use std::collections::VecDeque;
 
 use super::{Peer, before};
 use crate::broker::{LIMIT, WINDOW};
 
-/// One worker that makes a call and then sleeps for a tenth of a second.
+/// One worker that executes a call and then sleeps for a tenth of a second.
 #[derive(Default)]
 pub struct Naive {
     busy: bool,
@@ -27,7 +27,7 @@ impl Peer for Naive {
     }
 }
 
-/// The times of the last ten sendings. A call goes when the oldest is a second old.
+/// The times at which the last ten calls were sent. A call goes when the oldest is a second old.
 #[derive(Default)]
 pub struct SendLog {
     sent: VecDeque<u64>,

@@ -1,4 +1,4 @@
-//! The two that are asked and say how long to wait, on clocks of ours.
+//! The two limiters that return how long to wait, on clocks of ours.
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
@@ -51,7 +51,7 @@ impl Peer for Governor {
     }
 }
 
-/// The time of day as `ratelimit` wants to be told it.
+/// The time of day, in the form that `ratelimit` takes.
 #[derive(Clone, Default)]
 struct Hand(Rc<Cell<u64>>);
 

@@ -1,6 +1,6 @@
-//! The two that sleep by themselves, on tokio's clock, which stands still unless it is moved on.
+//! The two limiters that sleep on tokio's clock, which is paused and moves only when it is advanced.
 //!
-//! Its timers go by whole milliseconds, in virtual time as in real life.
+//! Its timers have a resolution of whole milliseconds, in virtual time as in real time.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, poll_fn, ready};
@@ -33,7 +33,7 @@ impl Tokio {
         Self { runtime, origin }
     }
 
-    /// The moment at which `permit` is there, unless `until` comes first.
+    /// Returns the moment at which `permit` is ready, unless `until` comes first.
     fn wait(&self, permit: impl Future<Output = ()>, now: u64, until: u64) -> Option<u64> {
         let at = |nanos| self.origin + Duration::from_nanos(nanos);
         self.runtime.block_on(async {
@@ -52,7 +52,7 @@ impl Tokio {
 
 /// leaky-bucket: one token every 100 ms.
 pub struct Leaky {
-    // Before the clock: what is pending goes first.
+    // Before the clock: what is pending is dropped first.
     pending: Option<Pin<Box<AcquireOwned>>>,
     limiter: Arc<RateLimiter>,
     tokio: Tokio,
@@ -79,7 +79,7 @@ impl Peer for Leaky {
     }
 }
 
-/// What tower's limiter is wrapped around.
+/// The service that tower's limiter wraps: it does nothing.
 struct Nothing;
 
 impl Service<()> for Nothing {

@@ -12,10 +12,10 @@ use lanekeeper::quota::Quota;
 
 use super::support::lanes::{READ, WRITE, one, priority, submit, the};
 
-/// Everything at once: nobody is left without an answer, nothing runs twice, and nothing runs of
-/// which it was said that it never would.
+/// Everything at once: every caller gets an answer, no call runs twice, and no call runs that was reported as never
+/// sent.
 #[test]
-fn in_a_storm_every_call_is_answered_truly() {
+fn under_a_mixed_load_every_call_is_answered_truly() {
     fn run(round: u64) {
         let full = [OverflowPolicy::Refuse, OverflowPolicy::Block, OverflowPolicy::Shed]
             [(round % 3) as usize];
@@ -89,7 +89,7 @@ fn in_a_storm_every_call_is_answered_truly() {
             thread::sleep(Duration::from_millis(20));
             lanes.shutdown(Shutdown::Drain(Duration::from_millis(10)));
         }
-        // Paused by one that was quicker than all the others.
+        // A thread may have paused the lane after the last `resume` of the others.
         while threads.iter().any(|thread| !thread.is_finished()) {
             the(&lanes).resume();
             thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! Callers that leave before the search for their order is over.
+//! Callers that stop waiting before the search for their order has ended.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -7,27 +7,27 @@ use std::time::Duration;
 use lanekeeper::broker::{Broker, BrokerError, LookupResult, OrderId};
 use lanekeeper::order_guard::RecoveredOutcome;
 
-use super::looks::{Hanging, hanging, pass_until_over};
-use super::orders::{echoed, trail};
+use super::orders::{echoed, lookup};
+use super::reads::{Hanging, hanging, pass_until_over};
 use super::shaky::{Fate, SETTLE, order};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn caller_leaves_when_its_patience_is_over_and_the_search_goes_on_where_it_ended() {
+fn caller_leaves_when_its_search_wait_is_over_and_the_search_goes_on_where_it_ended() {
     let broker = echoed();
     let guard = broker.guard();
     let strategy = guard.clone().max_search_wait(SECOND);
     broker.fates([Fate::LostBefore]);
     let lost = broker.clock.now();
-    let trail = trail(strategy.place_order(&order(1)));
-    assert_eq!(trail.result, LookupResult::NotYet);
-    let (took, looks) = (broker.clock.now().since(lost), broker.state().looks);
-    assert!(took < SECOND * 2 && looks == 4, "{took:?} {looks}");
-    let tag = trail.tag.unwrap();
+    let lookup = lookup(strategy.place_order(&order(1)));
+    assert_eq!(lookup.result, LookupResult::NotYet);
+    let (took, reads) = (broker.clock.now().since(lost), broker.state().reads);
+    assert!(took < SECOND * 2 && reads == 4, "{took:?} {reads}");
+    let tag = lookup.tag.unwrap();
     let found = guard.recover_one(&tag).unwrap();
     let RecoveredOutcome::Absent(absence) = found.outcome else { panic!("{found:?}") };
-    assert_eq!(absence.reads as usize, broker.state().looks);
+    assert_eq!(absence.reads as usize, broker.state().reads);
     let took = broker.clock.now().since(lost);
     assert!(took >= SETTLE && took < SETTLE * 3 / 2, "{took:?}");
     assert!(guard.recover_one(&tag).is_none(), "it is answered");
@@ -35,34 +35,34 @@ fn caller_leaves_when_its_patience_is_over_and_the_search_goes_on_where_it_ended
 }
 
 #[test]
-fn order_that_its_caller_left_is_told_when_it_turns_up() {
+fn order_that_its_caller_left_is_reported_when_it_turns_up() {
     let broker = echoed();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let late = Arc::clone(&told);
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let late = Arc::clone(&reported);
     let guard = broker.guarded().on_turned_up(move |it| late.lock().unwrap().push(it.clone()));
     let guard = guard.build().unwrap().max_search_wait(SECOND);
     broker.fates([Fate::LostAfter(SECOND * 5)]);
-    let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+    let tag = lookup(guard.place_order(&order(1))).tag.unwrap();
     broker.clock.advance(SECOND * 5);
     guard.orders().unwrap();
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    assert_eq!((told.len(), &told[0].tag), (1, &tag));
-    assert_eq!(told[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
+    let reported = std::mem::take(&mut *reported.lock().unwrap());
+    assert_eq!((reported.len(), &reported[0].tag), (1, &tag));
+    assert_eq!(reported[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
     assert!(guard.recover_one(&tag).is_none());
     assert_eq!(broker.state().placed, 1);
 }
 
 /// As a strategy may do in its own loop.
 #[test]
-fn without_patience_each_question_is_one_look() {
+fn without_a_search_wait_each_question_is_one_read() {
     for arrives in [true, false] {
         let broker = echoed();
         let guard = broker.guard().max_search_wait(Duration::ZERO);
         broker.fates([if arrives { Fate::LostAfter(SECOND * 7) } else { Fate::LostBefore }]);
-        let tag = trail(guard.place_order(&order(1))).tag.unwrap();
+        let tag = lookup(guard.place_order(&order(1))).tag.unwrap();
         let mut asked = 0;
         while let Some(found) = guard.recover_one(&tag) {
-            assert_eq!(broker.state().looks, asked + 2);
+            assert_eq!(broker.state().reads, asked + 2);
             match found.outcome {
                 RecoveredOutcome::Unknown(detail) => {
                     assert_eq!(detail.lookup.unwrap().result, LookupResult::NotYet);
@@ -78,10 +78,10 @@ fn without_patience_each_question_is_one_look() {
 }
 
 #[test]
-fn caller_that_leaves_does_not_wait_for_the_look_of_another() {
+fn caller_that_leaves_does_not_wait_for_the_read_of_another() {
     let broker = echoed();
     let guard = broker.guard();
-    let Hanging { begins, go_on } = hanging(&broker, |look| look == 1);
+    let Hanging { begins, go_on } = hanging(&broker, |read| read == 1);
     broker.fates([Fate::LostAfter(Duration::ZERO); 2]);
     thread::scope(|scope| {
         let first = scope.spawn(|| guard.place_order(&order(1)));
@@ -90,7 +90,7 @@ fn caller_that_leaves_does_not_wait_for_the_look_of_another() {
         pass_until_over(&broker, &second);
         let answer = second.join().unwrap();
         assert!(answer.as_ref().unwrap_err().to_string().contains("when its caller left"));
-        assert_eq!(trail(answer).result, LookupResult::Unreadable);
+        assert_eq!(lookup(answer).result, LookupResult::Unreadable);
         assert!(!first.is_finished());
         drop(go_on);
         assert_eq!(first.join().unwrap(), Ok(OrderId::new("000001")));

@@ -1,4 +1,4 @@
-//! Looks into the book that fail, are refused, or hang.
+//! Reads of the order book that fail, are refused, or hang.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ fn echoed() -> Shaky {
     Shaky::new(OrderTags::echoed(20))
 }
 
-fn seen(answer: &Result<OrderId, BrokerError>) -> LookupResult {
+fn lookup_result(answer: &Result<OrderId, BrokerError>) -> LookupResult {
     match answer {
         Err(BrokerError::OutcomeUnknown(detail)) => detail.lookup.as_ref().unwrap().result,
         other => panic!("{other:?}"),
@@ -33,18 +33,18 @@ fn a_page_in_the_way_does_not_end_the_search() {
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(4, &page);
     assert_eq!(broker.guard().place_order(&order(1)), Ok(OrderId::new("000001")));
-    // If nothing works, nobody waits for the settle time.
+    // If every read fails, the guard does not wait for the settle time.
     let broker = echoed();
     broker.fates([Fate::LostAfter(Duration::ZERO)]);
     broker.blind(500, &page);
     let before = broker.clock.now();
     let answer = broker.guard().place_order(&order(1));
-    assert_eq!((seen(&answer), broker.state().looks), (LookupResult::Unreadable, 5));
+    assert_eq!((lookup_result(&answer), broker.state().reads), (LookupResult::Unreadable, 5));
     assert!(answer.unwrap_err().to_string().contains("you are blocked"));
     assert!(broker.clock.now().since(before) < SETTLE);
 }
 
-/// The breaker of the way by which the guard looks opens at the first look.
+/// The breaker of the route by which the guard reads opens at the first read.
 #[test]
 fn an_open_breaker_is_waited_for() {
     for (open_for, found) in [(35, true), (600, false)] {
@@ -72,29 +72,29 @@ fn an_open_breaker_is_waited_for() {
         let answer = guard.place_order(&order(1));
         if found {
             assert_eq!(answer, Ok(OrderId::new("000001")));
-            assert_eq!(broker.state().looks, 2);
+            assert_eq!(broker.state().reads, 2);
         } else {
             // But not for ever.
-            assert_eq!(seen(&answer), LookupResult::Unreadable);
+            assert_eq!(lookup_result(&answer), LookupResult::Unreadable);
             assert!(broker.clock.now().since(before) <= SETTLE * 6);
         }
     }
 }
 
-/// A look that does not end before it is told to, and how to tell.
+/// Returns a broker whose reads do not end before they are released, and how to release them.
 pub(super) fn hanging(
     broker: &Shaky,
     hangs: impl Fn(usize) -> bool + Send + Sync + 'static,
 ) -> Hanging {
-    let (go_on, told) = mpsc::channel::<()>();
+    let (go_on, released) = mpsc::channel::<()>();
     let (began, begins) = mpsc::channel();
-    let (told, began) = (Mutex::new(told), Mutex::new(began));
-    broker.meanwhile(move |look| {
-        if hangs(look) {
+    let (released, began) = (Mutex::new(released), Mutex::new(began));
+    broker.meanwhile(move |read| {
+        if hangs(read) {
             began.lock().unwrap().send(()).unwrap();
             // Until the other end is dropped.
-            let told = told.lock().unwrap();
-            let _ = told.recv();
+            let released = released.lock().unwrap();
+            let _ = released.recv();
         }
     });
     Hanging { begins, go_on }
@@ -105,19 +105,19 @@ pub(super) struct Hanging {
     pub(super) go_on: Sender<()>,
 }
 
-/// Moves time on until `thread` is over.
+/// Advances time until `thread` ends.
 pub(super) fn pass_until_over<T>(broker: &Shaky, thread: &thread::ScopedJoinHandle<'_, T>) {
     while !thread.is_finished() {
         broker.clock.advance(Duration::from_millis(10));
-        thread::sleep(Duration::from_micros(100)); // Nobody waits for it: others need the machine.
+        thread::sleep(Duration::from_micros(100)); // It only yields: other threads need the machine.
     }
 }
 
 #[test]
-fn a_look_that_hangs_holds_nobody_else_up_for_ever() {
+fn a_read_that_hangs_holds_no_other_caller_up_for_ever() {
     let broker = echoed();
     let guard = broker.guard();
-    let Hanging { begins, go_on } = hanging(&broker, |look| look == 1);
+    let Hanging { begins, go_on } = hanging(&broker, |read| read == 1);
     broker.fates([Fate::LostAfter(Duration::ZERO); 2]);
     thread::scope(|scope| {
         let first = scope.spawn(|| guard.place_order(&order(1)));
@@ -132,7 +132,7 @@ fn a_look_that_hangs_holds_nobody_else_up_for_ever() {
 }
 
 #[test]
-fn where_every_look_hangs_whoever_waits_for_one_leaves() {
+fn where_every_read_hangs_its_waiters_leave() {
     let broker = echoed();
     let guard = broker.guard();
     let Hanging { begins, go_on } = hanging(&broker, |_| true);
@@ -150,7 +150,7 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
         while broker.state().placed < 3 {
             thread::yield_now();
         }
-        // One of them looks by itself, the other one keeps to its own time.
+        // One of them reads on its own, the other one keeps to its own time.
         while !others.iter().any(thread::ScopedJoinHandle::is_finished) {
             broker.clock.advance(Duration::from_millis(10));
             thread::sleep(Duration::from_micros(100));
@@ -160,7 +160,7 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
         assert_eq!((left.len(), held.len(), first.is_finished()), (1, 1, false));
         for left in left {
             let answer = left.join().unwrap();
-            assert_eq!(seen(&answer), LookupResult::Unreadable);
+            assert_eq!(lookup_result(&answer), LookupResult::Unreadable);
             assert!(
                 answer
                     .unwrap_err()
@@ -172,16 +172,16 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
     });
 }
 
-/// A broker that calls the guard from within a look does not wait for itself for ever.
+/// A broker that calls the guard from within a read does not wait for itself for ever.
 #[test]
-fn a_look_within_a_look_ends() {
+fn a_read_within_a_read_ends() {
     let broker = echoed();
     let guard = broker.guard();
     let inner = Arc::new(Mutex::new(None));
-    let (within, said) = (guard.clone(), Arc::clone(&inner));
-    broker.meanwhile(move |look| {
-        if look == 1 {
-            *said.lock().unwrap() = Some(within.place_order(&order(2)));
+    let (reentrant, inner_answer) = (guard.clone(), Arc::clone(&inner));
+    broker.meanwhile(move |read| {
+        if read == 1 {
+            *inner_answer.lock().unwrap() = Some(reentrant.place_order(&order(2)));
         }
     });
     broker.fates([Fate::LostAfter(Duration::ZERO); 2]);

@@ -8,25 +8,25 @@ use lanekeeper::broker::{
 use lanekeeper::jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use lanekeeper::order_guard::RecoveredOutcome;
 
-use super::orders::{absence, echoed, trail};
+use super::orders::{absence, echoed, lookup};
 use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, absent, order, transient, without_evidence};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// An open order with the tag `mine`.
+/// Returns an open order with the tag `mine`.
 fn mine(id: &str) -> Order {
     Order::new(OrderId::new(id), OrderStatus::Open, &order(1).tag("mine"))
 }
 
 /// Where a lost order is sent once more, the second sending may be refused before the first arrives.
 #[test]
-fn a_refusal_of_the_second_sending_is_no_word_on_the_first() {
+fn a_refusal_of_the_second_sending_is_no_evidence_about_the_first() {
     for first_arrives in [true, false] {
         let broker = Shaky::new(OrderTags::unique(20, DUPLICATE));
         broker.fates([Fate::LostBefore, Fate::LostRejected]);
         let (before, late) = (broker.clock.now(), broker.clone());
-        broker.meanwhile(move |look| {
-            if first_arrives && look == 2 {
+        broker.meanwhile(move |read| {
+            if first_arrives && read == 2 {
                 let now = late.clock.now();
                 late.state().ledger.push((now, mine("first")));
             }
@@ -50,7 +50,7 @@ fn the_longest_settle_time_is_no_panic() {
     assert_eq!(guard.place_order(&order(1)), Ok(OrderId::new("000001")));
 }
 
-/// Its time is all that tells an order of a caller's tag from one of another day.
+/// Only its time distinguishes an order with a caller's tag from one of another day.
 #[test]
 fn an_order_of_unknown_time_is_not_taken_for_that_of_another_day() {
     let broker = echoed();
@@ -74,12 +74,12 @@ fn a_book_read_at_midnight_is_no_evidence() {
         let answer = broker.guard().place_order(&order(1));
         match is_evidence {
             true => drop(absence(answer)),
-            false => assert_eq!(trail(answer).result, LookupResult::Unclear),
+            false => assert_eq!(lookup(answer).result, LookupResult::Unclear),
         }
     }
 }
 
-/// The clock on this machine's wall may be wrong by more than is allowed for.
+/// This machine's wall clock may be wrong by more than is allowed for.
 #[test]
 fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
     let broker = echoed();
@@ -91,16 +91,16 @@ fn an_order_that_is_wrong_by_its_time_alone_is_not_nothing() {
     order_there.placed_at = Some(placed.to_zoned(TimeZone::UTC));
     let now = broker.clock.now();
     broker.state().ledger.push((now, order_there));
-    // Nobody knows whether it was there before.
+    // It is unknown whether it was there before.
     broker.blind(1, &transient());
     broker.fates([Fate::LostBefore]);
     let answer = guard.place_order(&order(1).tag("mine"));
-    let words = answer.as_ref().unwrap_err().to_string();
-    assert!(words.contains("order there") && words.contains("clock"), "{words}");
-    assert_eq!(trail(answer).result, LookupResult::Unclear);
+    let message = answer.as_ref().unwrap_err().to_string();
+    assert!(message.contains("order there") && message.contains("clock"), "{message}");
+    assert_eq!(lookup(answer).result, LookupResult::Unclear);
     let outcome = guard.recover().remove(0).outcome;
     assert!(matches!(outcome, RecoveredOutcome::Unknown(_)), "{outcome:?}");
-    // What differs by more than that is another's.
+    // An order that differs by more than that belongs to another client.
     broker.state().ledger[0].1.side = lanekeeper::Side::Sell;
     assert_eq!(without_evidence(guard.recover().remove(0).outcome), absent());
 }
