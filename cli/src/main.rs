@@ -99,7 +99,7 @@ struct ExchangeArgs {
     /// The seed of the jitter, and of the faults unless they come from a file, which has its own seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The time for which each bar is the present one
+    /// For how long each bar is the current one
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     bar_every: Duration,
     /// The initial cash of the account
@@ -224,7 +224,7 @@ fn run_exchange(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = io::stdout();
     writeln!(out, "listening on {}", exchange.base_url())?;
     out.flush()?;
-    // Both results end the run. The sender lives as long as the process.
+    // A signal and the end of the time both end the run. An error cannot occur, as the sender is never dropped.
     let _ = match args.run_for {
         Some(time) => stopped.recv_timeout(time).ok(),
         None => stopped.recv().ok(),

@@ -3,7 +3,8 @@
 //!
 //! The macro is a `macro_rules!`, so it knows every method of the trait wherever it is used. It is called in an `impl`
 //! of the trait, in any crate, so it must not depend on what is imported there: each type of a signature is written
-//! with its path. The `self` of the call is used in the signatures too, since a macro's own `self` would be another.
+//! with its path. The signatures use the `self` token that the caller passes in: by macro hygiene, a `self` written here
+//! would be a different name.
 
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
@@ -136,7 +137,7 @@ fn function(method: &Method, path: &TokenStream, module: &TokenStream) -> TokenS
     }
 }
 
-/// Marks the paths of a signature. A `syn::Path` cannot hold `$crate`, so a marker stands for it until the signature
+/// A visitor that puts a marker in front of each path of a signature. A `syn::Path` cannot hold `$crate`, so a marker stands for it until the signature
 /// is tokens.
 struct PathWriter;
 
@@ -175,7 +176,7 @@ fn expand_markers(tokens: TokenStream, module: &TokenStream) -> TokenStream {
             TokenTree::Ident(word) if word == ROOT => written.extend(quote!($crate)),
             TokenTree::Ident(word) if word == MODULE => {
                 written.extend(module.clone());
-                // The module ends with the colons that stand after the marker.
+                // Skip the `::` after the marker: the path of the module ends with it already.
                 while matches!(tokens.peek(), Some(TokenTree::Punct(colon)) if colon.as_char() == ':')
                 {
                     if let Some(TokenTree::Punct(colon)) = tokens.next() {

@@ -15,7 +15,7 @@ use super::workers::route_breakers::BlockedRoute;
 /// use lanekeeper::Quota;
 /// use lanekeeper::lane::{LaneConfig, OpenBreakerPolicy};
 ///
-/// // A strategy that has something better to do than wait.
+/// // For a strategy that prefers an error to a wait.
 /// let orders = LaneConfig::new(Quota::per_second(10)).when_down(OpenBreakerPolicy::Refuse);
 /// assert!(orders.check().is_ok());
 /// ```
@@ -24,7 +24,7 @@ use super::workers::route_breakers::BlockedRoute;
 pub enum OpenBreakerPolicy {
     /// Holds a call without a deadline until the breaker has probed the broker again, and sends it if that succeeded.
     /// It applies only before the first attempt, and at admission only while less than half of the queue is in use. Any
-    /// other call is refused at once with a time to retry: a caller with a deadline has other plans.
+    /// other call is refused at once with a time to retry: a caller with a deadline can retry or give up by itself.
     #[default]
     HoldWithoutDeadline,
     /// Also holds a call with a deadline, if the next half-open period begins before it.

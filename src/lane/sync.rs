@@ -1,8 +1,8 @@
 //! The locks and atomics of the call state and the worker pool: the standard ones, or those of loom, which tries every
 //! interleaving. None of them poisons: no data under these locks can be left half-done by a panic.
 //!
-//! The rest of the crate uses parking_lot. There a thread that waits goes through a table that all locks of the process
-//! share, and that table has left the CPU caches when a quiet lane is called. `docs/benchmarks.md` has the cost.
+//! The rest of the crate uses parking_lot. Its waiting threads are in one table for all locks of the process, which is
+//! no longer in the CPU caches when a call arrives at a lane that was idle. `docs/benchmarks.md` has the cost.
 
 use std::sync::PoisonError;
 
@@ -16,17 +16,17 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Condvar, MutexGuard};
 
 #[cfg(loom)]
-use loom::sync as bare;
+use loom::sync as imp;
 #[cfg(not(loom))]
-use std::sync as bare;
+use std::sync as imp;
 
 /// A mutex without poisoning.
 #[derive(Debug)]
-pub(crate) struct Mutex<T>(bare::Mutex<T>);
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(bare::Mutex::new(value))
+        Self(imp::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {

@@ -87,14 +87,14 @@ pub struct Lanes(Arc<Inner>);
 struct Inner {
     lanes: Vec<Lane>,
     budgets: &'static [&'static str],
-    limiter: Arc<SharedPacing>,
+    pacing: Arc<SharedPacing>,
     clock: Clock,
     session: Session,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // One time limit for all lanes, so that a broker that hangs in several does not add up.
+        // One time limit for all lanes together, so that the waits do not add up if several of them hang.
         let mut limit = after(DROP_TIMEOUT);
         for lane in &mut self.lanes {
             if !lane.close_and_join(&limit) {
@@ -250,10 +250,10 @@ impl Lanes {
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {
-            let (mut pacing, now) = self.0.limiter.lock_with_fresh_wall_clock();
+            let (mut pacing, now) = self.0.pacing.lock_with_fresh_wall_clock();
             pacing.set_budget(index, budget, now)
         };
-        self.0.limiter.wake_all();
+        self.0.pacing.wake_all();
         changed
     }
 
@@ -261,14 +261,14 @@ impl Lanes {
     /// lanes down first: the new proxy counts a call that is still in flight from its beginning on.
     pub fn pace_snapshot(&self) -> PaceSnapshot {
         let lanes: Vec<_> = self.names().collect();
-        let (mut pacing, _) = self.0.limiter.lock_with_fresh_wall_clock();
+        let (mut pacing, _) = self.0.pacing.lock_with_fresh_wall_clock();
         pacing.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
     }
 
     /// Returns a point-in-time snapshot of the lanes and budgets.
     pub fn status(&self) -> Status {
         let lanes = self.0.lanes.iter().map(Lane::status).collect();
-        let (mut pacing, now) = self.0.limiter.lock();
+        let (mut pacing, now) = self.0.pacing.lock();
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = pacing.budget_use(index, now);
             let reserve = pacing.reserve(index);
@@ -291,8 +291,8 @@ impl Lanes {
     }
 
     /// Returns the session that the calls are made in: the one given to the builder, or the adapter's. If there is
-    /// neither, the session never expires. Refused credentials then fail only the call in question, since nothing
-    /// would end the wait of calls that were held.
+    /// neither, the session never expires. Refused credentials then fail only the call in question: the other
+    /// calls are not held, since no renewal would ever release them.
     pub fn session(&self) -> &Session {
         &self.0.session
     }
@@ -319,7 +319,7 @@ mod tests {
 
     /// The lanes were not shut down before. The time limit of a drop is in real time, so it is short here.
     #[test]
-    fn lanes_that_are_dropped_leave_a_broker_that_never_returns_to_itself() {
+    fn dropped_lanes_do_not_wait_for_ever_for_a_broker_that_never_returns() {
         let mut builder = LanesBuilder::new("Test", &["one", "other"], &[]);
         (0..2).for_each(|lane| builder.lane(lane, LaneConfig::new(Quota::unlimited())));
         let mut lanes = builder.build(Limits::new()).unwrap();

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::moment::nanos;
 
-/// The default clock guard. Clocks synchronised over the network (NTP) differ by well under this.
+/// The default clock guard: how much the clock of the broker may differ from ours. Clocks synchronised over the network (NTP) differ by well under this.
 pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);
 
 /// How a window counts, and how its count is reset.
@@ -20,9 +20,9 @@ pub enum WindowKind {
         /// How many tokens it holds, at first and at most.
         burst: u32,
     },
-    /// The calls of the current interval of `length`, plus those of the one before, weighted by the share of it that
-    /// a window ending now still covers. Lets more than `limit` calls through in some spans of `length`. For brokers
-    /// that count like this.
+    /// Two counts: the calls of the current interval of `length`, and those of the interval before. The older count is
+    /// weighted by the share of its interval that a window ending now still covers. Their sum is at most `limit`. It
+    /// lets more than `limit` calls through in some spans of `length`, so it is only for brokers that count like this.
     SlidingCounter,
     /// From one midnight to the next.
     Calendar {

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_go_out_as_they_are() {
+    fn numbers_keep_their_digits_without_trailing_zeros() {
         for (decimal, expected) in
             [("292.00", "292"), ("99725.05000000002", "99725.05000000002"), ("-0.50", "-0.5")]
         {

@@ -109,9 +109,9 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
     pub fn build(self) -> Result<QuoteCache<BrokerProxy<T>>, BuildError> {
         let Self { proxy, config: settings, request_deadline: deadline } = self;
         let proxy = proxy.build()?;
-        let quote_lane = proxy.lanes().clone();
+        let proxy_lanes = proxy.lanes().clone();
         let is_idle = move || {
-            let status = quote_lane.lane(lanes::QUOTE).map(|lane| lane.status());
+            let status = proxy_lanes.lane(lanes::QUOTE).map(|lane| lane.status());
             status
                 .is_some_and(|lane| lane.queued == 0 && lane.estimated_wait == Some(Duration::ZERO))
         };

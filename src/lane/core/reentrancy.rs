@@ -114,7 +114,7 @@ impl<'a> ReentrantWait<'a> {
         if let Some(job) = lane.find_starved(has_none) {
             lane.reject_reentrant(&job);
         }
-        // They may hold all slots too, which the next poll checks.
+        // The waiting calls may also hold all slots of the quota. The next poll checks that.
         lane.wake_one();
         Some(waiting)
     }
@@ -141,8 +141,8 @@ pub(super) fn is_reentrant(lane: &LaneCore) -> bool {
 }
 
 impl LaneCore {
-    /// Returns the last awaited call that is queued and that has no room, by `has_none`, beside the number of calls
-    /// in flight that wait for others.
+    /// Returns the last awaited call that is still queued and for which `has_none` returns `true`. The second argument
+    /// of `has_none` is how many calls in flight wait for other calls.
     fn find_starved(&self, mut has_none: impl FnMut(&Job, usize) -> bool) -> Option<Job> {
         let awaited = self.awaited_calls.0.lock();
         if awaited.is_empty() {

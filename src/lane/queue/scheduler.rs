@@ -49,7 +49,7 @@ pub(crate) struct Scheduler {
 /// Calls by a moment, and by number where moments are equal.
 pub(super) type JobsByTime = BTreeMap<(Moment, u64), Job>;
 
-/// What the leader does next.
+/// The result of a selection: what the polling worker does next.
 pub(crate) enum Selection {
     /// This call is next, and there is capacity for it now.
     Next(Job),
@@ -59,7 +59,7 @@ pub(crate) enum Selection {
     Never(Cost),
 }
 
-/// How long a retry goes after the first attempts of its priority. This bounds how long first attempts can starve it.
+/// For this long a retry is ordered behind the first attempts of its priority. This bounds how long first attempts can starve it.
 const RETRY_AGING: Duration = Duration::from_secs(10);
 
 fn insert_overdue(all: &mut Vec<(Cost, JobsByTime)>, cost: Cost, key: (Moment, u64), job: Job) {
@@ -299,7 +299,7 @@ impl Scheduler {
         with_cost.into_iter().filter_map(|job| self.remove(job.meta())).collect()
     }
 
-    /// Sets aside the normal calls of a blocked route class. Calls for which `should_hold` holds are held. The others
+    /// Sets aside the normal calls of a blocked route class. Calls for which `should_hold` returns `true` are held. The others
     /// are removed and returned, and the caller has to reject them.
     pub(in crate::lane) fn hold_or_refuse(
         &mut self,
@@ -378,7 +378,8 @@ impl Scheduler {
         &mut self.by_route[index].1
     }
 
-    /// Returns the call to shed for one of `priority`: of the lowest priority below it, the call submitted last.
+    /// Returns the call to shed in favour of a call of `priority`: the newest call of the lowest priority, if that is
+    /// lower.
     pub(crate) fn shed_candidate(&self, priority: Priority) -> Option<Job> {
         let lower = self.levels.iter().skip(priority.index() + 1).filter_map(PriorityLevel::newest);
         let held = self.held.calls().filter(|job| job.meta().priority > priority);
