@@ -72,7 +72,7 @@ fn main() {
         // They are answered when the proxy is shut.
         thread::spawn(move || while !stop.load(Ordering::Relaxed) && busy.quote().is_ok() {});
     }
-    while busy.lanes().lane("quote").unwrap().queued() < 60 {
+    while busy.quote_lane().queued() < 60 {
         thread::yield_now();
     }
     // In turns, so that whatever else the machine does falls on both alike.

@@ -15,10 +15,10 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use lanekeeper::broker::{Margins, Partial, lanes};
+use lanekeeper::broker::{Margins, Partial};
 use lanekeeper::lane::{CallOptions, Priority, Ticket};
 use lanekeeper::{
-    Broker, BrokerError, BrokerProxy, Instrument, Lane, OrderRequest, PaperBroker, Quota, Side,
+    Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, PaperBroker, Quota, Side,
 };
 
 type Account = BrokerProxy<PaperBroker>;
@@ -56,18 +56,18 @@ async fn many_at_once(broker: &Account) -> Result<(), Box<dyn Error>> {
 /// quota. A write would go on.
 async fn not_for_ever(broker: &Account) -> Result<(), Box<dyn Error>> {
     // Paused, so that all of these calls certainly wait.
-    lane(broker)?.pause();
+    broker.transactional_lane().pause();
     let queue: Vec<MarginsTicket> = (0..20).map(|_| broker.submit().margins()).collect();
     let impatient = broker.submit().margins();
     check(impatient.position() == Some(20), "twenty calls are ahead of the next")?;
     let answer = tokio::time::timeout(Duration::from_millis(1), impatient).await;
     check(answer.is_err(), "the executor's time-out ends the wait")?;
-    check(lane(broker)?.queued() == 20, "a dropped read is cancelled")?;
+    check(broker.transactional_lane().queued() == 20, "a dropped read is cancelled")?;
 
     // An explicit cancellation returns true if the call was not sent and never will be.
     let last = queue.last().ok_or("the queue has twenty")?;
     check(last.cancel(), "a queued call can be cancelled")?;
-    lane(broker)?.resume();
+    broker.transactional_lane().resume();
     let mut sent = 0;
     for ticket in queue {
         sent += usize::from(ticket.await.is_ok());
@@ -78,24 +78,20 @@ async fn not_for_ever(broker: &Account) -> Result<(), Box<dyn Error>> {
 
 /// Places an urgent order, which overtakes the queued reads.
 async fn an_urgent_order(broker: &Account) -> Result<(), Box<dyn Error>> {
-    lane(broker)?.pause();
+    broker.transactional_lane().pause();
     let reads: Vec<MarginsTicket> = (0..20).map(|_| broker.submit().margins()).collect();
     let urgent = broker.with(CallOptions::new().priority(Priority::URGENT));
     let yes = Instrument::new("NSE", "YESBANK");
     let order = urgent.submit().place_order(&OrderRequest::market(yes, Side::Buy, 10));
     check(order.position() == Some(0), "nothing goes before an urgent call")?;
     check(reads.last().and_then(Ticket::position) == Some(20), "and the reads moved back")?;
-    lane(broker)?.resume();
+    broker.transactional_lane().resume();
     let id = order.await?;
     println!("an executor:  order {id} was sent before 20 reads that were submitted earlier");
     for read in reads {
         read.await?;
     }
     check(broker.order(&id)?.id == id, "the order is in the book")
-}
-
-fn lane(broker: &Account) -> Result<&Lane, Box<dyn Error>> {
-    Ok(broker.lanes().lane(lanes::TRANSACTIONAL).ok_or("every broker has this lane")?)
 }
 
 /// Runs a future to its end with a waker that unparks this thread.

@@ -5,6 +5,7 @@
 
 mod idle;
 mod manual;
+mod timed_condvar;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,9 +14,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use jiff::Timestamp;
 
-pub(crate) use self::idle::{IdleGuard, IdleSet};
+pub(crate) use self::idle::IdleGuard;
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
+pub(crate) use self::timed_condvar::TimedCondvar;
 use crate::quota::{Moment, WallClockSample};
 
 /// Bounds the time between two readings that count as one moment. It is longer than two readings take, unless the

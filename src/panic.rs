@@ -1,24 +1,24 @@
-//! Code that is not ours, at arm's length: callers' closures, adapters, observers.
+//! Runs user code (callers' closures, adapters, observers) and catches its panics.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code that is not ours. A panic ends here; its words are the error.
+/// Runs user code, and catches its panic. Returns the panic message as the error.
 pub(crate) fn catch_panic<R>(code: impl FnOnce() -> R) -> Result<R, String> {
-    // What `code` owns is dropped with it, and what it shares has to be sound for others anyway.
+    // Unwind safe: what `code` owns is dropped with it, and what it shares must be sound for other threads anyway.
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
-        let words = panic_message(&*panic);
-        // What was thrown may panic as it is dropped, so it is not.
+        let message = panic_message(&*panic);
+        // Leaked: dropping the panic payload may panic again.
         std::mem::forget(panic);
-        words
+        message
     })
 }
 
-/// What a panic said, when it said it in words.
+/// Returns the panic message, if the payload is a string.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<&str>().copied();
-    words
+    let message = panic.downcast_ref::<&str>().copied();
+    message
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without words")
+        .unwrap_or("a panic without a message")
         .to_owned()
 }

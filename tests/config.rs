@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use lanekeeper::broker::{BrokerProxy, MockBroker, lanes};
-use lanekeeper::lane::{LaneConfig, LaneSettings, OverflowPolicy};
-use lanekeeper::proxy::{BudgetSettings, ProxyConfig, Status};
+use lanekeeper::lane::{LaneConfig, OverflowPolicy};
+use lanekeeper::proxy::{ProxyConfig, Status};
 use lanekeeper::quota::{Budget, Reserve};
 use lanekeeper::resilience::BreakerMode;
 use lanekeeper::{
@@ -83,6 +83,12 @@ fn what_is_said_later_counts() {
     );
     // Of the lane in the code, the file changes the quota alone.
     assert_eq!(status.lane(lanes::QUOTE).unwrap().capacity, 7);
+
+    // Of the lane in the file, the code changes what it names.
+    let change = LaneConfig::default().queue(5);
+    let proxy = BrokerProxy::builder(broker()).config(&file).quote(change).build().unwrap();
+    let quotes = proxy.status().lane(lanes::QUOTE).unwrap().clone();
+    assert_eq!((quotes.quota.as_str(), quotes.capacity), ("2/s", 5));
 
     let second = config("[lanes.quote]\nqueue = 9");
     let proxy = BrokerProxy::builder(broker()).config(&file).config(&second).build().unwrap();
@@ -173,29 +179,26 @@ fn every_policy_of_a_lane_can_be_set() {
         [budgets.z]
         reserve = 3",
     );
-    let mut x = LaneSettings::default();
-    x.when_full = Some(OverflowPolicy::Block);
-    x.aging = Some(None);
-    x.user_interval = Some(Duration::from_millis(20));
     let retry =
         RetryPolicy::default().attempts(3).base_delay(Duration::from_millis(50)).budget_floor(0);
-    x.retry = Some(retry);
     let pause = Duration::from_secs(2);
-    x.throttle = Some(ThrottlePolicy::default().keep_percent(50).default_pause(pause));
+    let throttle = ThrottlePolicy::default().keep_percent(50).default_pause(pause);
     let breaker = BreakerPolicy::default().failures(None).mode(BreakerMode::ForcedClosed);
-    x.breaker = Some(breaker.slow(Duration::from_secs(3), 80));
-    let mut y = LaneSettings::default();
-    y.retry = Some(RetryPolicy::none());
-    y.breaker = Some(BreakerPolicy::disabled());
-    let mut z = BudgetSettings::default();
-    z.reserve = Some(Reserve::Slots(3));
-    let same = ProxyConfig::new().lane("x", x).lane("y", y).budget("z", z);
+    let x = LaneConfig::default()
+        .when_full(OverflowPolicy::Block)
+        .aging(None)
+        .user_interval(Duration::from_millis(20))
+        .retry(retry)
+        .throttle(throttle)
+        .breaker(breaker.slow(Duration::from_secs(3), 80));
+    let y = LaneConfig::default().retry(RetryPolicy::none()).breaker(BreakerPolicy::disabled());
+    let same = ProxyConfig::new().lane("x", x).lane("y", y).reserve("z", Reserve::Slots(3));
     assert_eq!(file.settings(), &same);
 }
 
 #[test]
 fn a_reserve_is_a_number_or_a_share() {
-    let reserve = |text: &str| config(text).settings().budgets().next().unwrap().1.reserve;
+    let reserve = |text: &str| config(text).settings().budgets().next().unwrap().2;
     assert_eq!(reserve("budgets.x.reserve = '5%'"), Some(Reserve::Percent(5)));
     assert_eq!(reserve("budgets.x.reserve = '10 %'"), Some(Reserve::Percent(10)));
     assert_eq!(reserve("budgets.x.reserve = 5"), Some(Reserve::Slots(5)));

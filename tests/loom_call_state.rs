@@ -1,7 +1,7 @@
-//! The states of a call, in every order of events that there is.
+//! Model checks the states of a call, in every interleaving.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --no-default-features --test loom_life --target-dir target/loom
+//! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --test loom_call_state --target-dir target/loom
 //! ```
 #![cfg(loom)]
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
@@ -13,11 +13,14 @@ mod state;
 #[path = "../src/lane/sync.rs"]
 mod sync;
 
-// Where `life.rs` expects its neighbours.
+// The neighbours that `state.rs` expects.
+mod lane {
+    pub(crate) use crate::sync;
+}
 mod clock {
     pub(crate) use lanekeeper::clock::Clock;
-    /// A clock that jumps has no part in this.
-    pub(crate) struct Resting;
+    /// A stand-in: the model has no auto-advancing clock.
+    pub(crate) struct IdleGuard;
 }
 mod quota {
     pub(crate) use lanekeeper::quota::Moment;
@@ -26,8 +29,8 @@ mod quota {
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use life::{GiveUp, Life, Sleep};
 use loom::thread;
+use state::{Abandoned, CallState, WaitLimit};
 
 const WORK: u8 = 1;
 const DONE: &str = "done";
@@ -35,127 +38,129 @@ const CLOSED: &str = "closed";
 const CUT_OFF: &str = "cut off";
 const CANCELLED: &str = "cancelled";
 
-type Call = Arc<Life<u8, &'static str>>;
+type Call = Arc<CallState<u8, &'static str>>;
 
-/// What the lane does with a call. Plain counters: only the end is looked at, after all is joined.
+/// Counts what the lane did with a call. Not loom's atomics: they are read only after all threads are joined.
 #[derive(Default)]
-struct Seen {
+struct Counters {
     sent: AtomicUsize,
     late: AtomicUsize,
     refused: AtomicUsize,
 }
 
-fn worker(call: &Call, seen: &Seen) {
-    // Chosen, it begins, unless its caller left in between.
-    if call.dispatch() && call.begin().is_some() {
-        seen.sent.fetch_add(1, SeqCst);
+fn worker(call: &Call, counters: &Counters) {
+    // A dispatched call begins, unless its caller detached in between.
+    if call.dispatch() && call.take_work().is_some() {
+        counters.sent.fetch_add(1, SeqCst);
         match call.complete(DONE) {
             Ok(waker) => drop(waker.map(std::task::Waker::wake)),
-            Err(_) => drop(seen.late.fetch_add(1, SeqCst)),
+            Err(_) => drop(counters.late.fetch_add(1, SeqCst)),
         }
     }
 }
 
-fn shutdown(call: &Call, seen: &Seen) {
-    if call.refuse(|_| CLOSED).is_some() {
-        seen.refused.fetch_add(1, SeqCst);
+fn shutdown(call: &Call, counters: &Counters) {
+    if call.reject(|_| CLOSED).is_some() {
+        counters.refused.fetch_add(1, SeqCst);
     }
 }
 
-/// Somebody who does this in a thread of their own.
+/// Runs `does` in a thread of its own.
 fn beside(
     call: &Call,
-    seen: &Arc<Seen>,
-    does: impl FnOnce(&Call, &Seen) + 'static,
+    counters: &Arc<Counters>,
+    does: impl FnOnce(&Call, &Counters) + 'static,
 ) -> thread::JoinHandle<()> {
-    let (call, seen) = (Arc::clone(call), Arc::clone(seen));
-    thread::spawn(move || does(&call, &seen))
+    let (call, counters) = (Arc::clone(call), Arc::clone(counters));
+    thread::spawn(move || does(&call, &counters))
 }
 
-fn model(check: impl Fn(Call, Arc<Seen>) + Sync + Send + 'static) {
-    loom::model(move || check(Arc::new(Life::new(WORK)), Arc::default()));
+fn model(check: impl Fn(Call, Arc<Counters>) + Sync + Send + 'static) {
+    loom::model(move || check(Arc::new(CallState::new(WORK)), Arc::default()));
 }
 
 #[test]
-fn a_call_that_was_given_up_unsent_is_never_sent_and_no_answer_is_lost() {
-    model(|call, seen| {
-        let lane = beside(&call, &seen, worker);
-        let found = call.give_up().0;
+fn a_call_that_was_abandoned_unsent_is_never_sent_and_no_answer_is_lost() {
+    model(|call, counters| {
+        let lane = beside(&call, &counters, worker);
+        let found = call.abandon().0;
         lane.join().unwrap();
-        let counts = (seen.sent.load(SeqCst), seen.late.load(SeqCst));
+        let counts = (counters.sent.load(SeqCst), counters.late.load(SeqCst));
         match found {
-            GiveUp::NeverSent => assert_eq!(counts, (0, 0)),
-            // The answer comes, and is told to be late: exactly once.
-            GiveUp::UnderWay => assert_eq!(counts, (1, 1)),
-            GiveUp::Answered(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
-            GiveUp::Over => panic!("nobody else took it"),
+            Abandoned::NeverSent => assert_eq!(counts, (0, 0)),
+            // The answer comes, and is reported as late exactly once.
+            Abandoned::InFlight => assert_eq!(counts, (1, 1)),
+            Abandoned::Completed(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
+            Abandoned::Closed => panic!("no other thread takes the answer"),
         }
     });
 }
 
 #[test]
 fn who_waits_gets_exactly_one_answer_whoever_wins() {
-    model(|call, seen| {
-        let lane = beside(&call, &seen, worker);
-        let closing = beside(&call, &seen, shutdown);
-        let answer = call.wait(Sleep::ForEver, || None);
+    model(|call, counters| {
+        let lane = beside(&call, &counters, worker);
+        let closing = beside(&call, &counters, shutdown);
+        let answer = call.wait(WaitLimit::Unlimited, || None);
         lane.join().unwrap();
         closing.join().unwrap();
-        let counts = (seen.sent.load(SeqCst), seen.refused.load(SeqCst), seen.late.load(SeqCst));
+        let counts =
+            (counters.sent.load(SeqCst), counters.refused.load(SeqCst), counters.late.load(SeqCst));
         match answer {
             Some(DONE) => assert_eq!(counts, (1, 0, 0)),
             Some(CLOSED) => assert_eq!(counts, (0, 1, 0)),
             other => panic!("{other:?}"),
         }
-        assert_eq!(call.take(), None, "it was handed out once");
+        assert_eq!(call.take_answer(), None, "it was handed out once");
     });
 }
 
 #[test]
 fn cancel_shutdown_and_dispatch_have_one_winner() {
-    model(|call, seen| {
-        let lane = beside(&call, &seen, worker);
-        let closing = beside(&call, &seen, shutdown);
-        let cancelled = usize::from(call.refuse(|_| CANCELLED).is_some());
+    model(|call, counters| {
+        let lane = beside(&call, &counters, worker);
+        let closing = beside(&call, &counters, shutdown);
+        let cancelled = usize::from(call.reject(|_| CANCELLED).is_some());
         lane.join().unwrap();
         closing.join().unwrap();
-        let (sent, refused) = (seen.sent.load(SeqCst), seen.refused.load(SeqCst));
+        let (sent, refused) = (counters.sent.load(SeqCst), counters.refused.load(SeqCst));
         assert_eq!(sent + refused + cancelled, 1);
         let answer = match (sent, refused) {
             (1, 0) => Some(DONE),
             (0, 1) => Some(CLOSED),
             _ => Some(CANCELLED),
         };
-        assert_eq!(call.take(), answer);
+        assert_eq!(call.take_answer(), answer);
     });
 }
 
-/// A lane that is shut, and does not wait for the call: one answer reaches the caller, and one that comes later
-/// is late. Work that had not begun never does.
+/// A lane that is closed without waiting for the call: the caller gets exactly one answer, and the broker's answer
+/// is late. Work that has not begun never begins.
 #[test]
 fn a_call_that_is_cut_off_is_answered_once_and_its_own_answer_is_late() {
-    model(|call, seen| {
-        let lane = beside(&call, &seen, |call, seen| {
-            if call.dispatch() && call.begin().is_some() {
-                seen.sent.fetch_add(1, SeqCst);
+    model(|call, counters| {
+        let lane = beside(&call, &counters, |call, counters| {
+            if call.dispatch() && call.take_work().is_some() {
+                counters.sent.fetch_add(1, SeqCst);
                 if call.complete(DONE).is_err() {
-                    seen.late.fetch_add(1, SeqCst);
+                    counters.late.fetch_add(1, SeqCst);
                 }
             }
         });
         let unbegun = Arc::new(AtomicUsize::new(0));
         let its = Arc::clone(&unbegun);
-        let closing = beside(&call, &seen, move |call, seen| {
-            if call.refuse(|_| CLOSED).is_some() {
-                seen.refused.fetch_add(1, SeqCst);
+        let closing = beside(&call, &counters, move |call, counters| {
+            if call.reject(|_| CLOSED).is_some() {
+                counters.refused.fetch_add(1, SeqCst);
             } else if let Some(work) = call.cut_off(|_| CUT_OFF) {
                 its.fetch_add(usize::from(work.is_some()), SeqCst);
             }
         });
-        let answer = call.wait(Sleep::ForEver, || None);
+        let answer = call.wait(WaitLimit::Unlimited, || None);
         lane.join().unwrap();
         closing.join().unwrap();
-        let counts = (seen.sent.load(SeqCst), seen.refused.load(SeqCst), seen.late.load(SeqCst));
+        let counts =
+            (counters.sent.load(SeqCst), counters.refused.load(SeqCst), counters.late.load(SeqCst));
         match (answer, unbegun.load(SeqCst)) {
             (Some(DONE), 0) => assert_eq!(counts, (1, 0, 0)),
             (Some(CLOSED), 0) => assert_eq!(counts, (0, 1, 0)),
@@ -163,45 +168,46 @@ fn a_call_that_is_cut_off_is_answered_once_and_its_own_answer_is_late() {
             (Some(CUT_OFF), 1) => assert_eq!(counts, (0, 0, 0)),
             other => panic!("{other:?}"),
         }
-        assert_eq!(call.take(), None, "it was handed out once");
+        assert_eq!(call.take_answer(), None, "it was handed out once");
     });
 }
 
-/// Two workers cannot both have it.
+/// Two workers race for one call, and only one of them executes it.
 #[test]
 fn a_call_is_sent_once() {
-    model(|call, seen| {
-        let other = beside(&call, &seen, worker);
-        worker(&call, &seen);
+    model(|call, counters| {
+        let other = beside(&call, &counters, worker);
+        worker(&call, &counters);
         other.join().unwrap();
-        assert_eq!(seen.sent.load(SeqCst), 1);
-        assert_eq!(call.take(), Some(DONE));
+        assert_eq!(counters.sent.load(SeqCst), 1);
+        assert_eq!(call.take_answer(), Some(DONE));
     });
 }
 
-/// A caller that leaves while the call goes on: its answer is late, or refused, exactly once.
+/// A caller detaches and the call goes on: its answer is late, or the call is rejected, exactly once.
 #[test]
-fn a_call_whose_caller_left_goes_on_and_its_answer_is_late_once() {
-    model(|call, seen| {
-        let lane = beside(&call, &seen, worker);
-        let closing = beside(&call, &seen, shutdown);
-        let found = call.leave();
+fn a_call_whose_caller_detached_goes_on_and_its_answer_is_late_once() {
+    model(|call, counters| {
+        let lane = beside(&call, &counters, worker);
+        let closing = beside(&call, &counters, shutdown);
+        let found = call.detach();
         lane.join().unwrap();
         closing.join().unwrap();
-        let counts = (seen.sent.load(SeqCst), seen.refused.load(SeqCst), seen.late.load(SeqCst));
+        let counts =
+            (counters.sent.load(SeqCst), counters.refused.load(SeqCst), counters.late.load(SeqCst));
         match found {
-            // Told by who left.
+            // The caller got the answer as it detached.
             Some(DONE) => assert_eq!(counts, (1, 0, 0)),
             Some(CLOSED) => assert_eq!(counts, (0, 1, 0)),
             Some(other) => panic!("{other}"),
-            // Told by the lane, or never sent.
+            // The lane reports a late answer, or the call was never sent.
             None => assert!([(1, 0, 1), (0, 1, 0)].contains(&counts), "{counts:?}"),
         }
-        assert_eq!(call.take(), None);
+        assert_eq!(call.take_answer(), None);
     });
 }
 
-/// A task that is polled while the answer comes: it has the answer, or is woken for it.
+/// A task that is polled while the answer comes gets the answer, or is woken for it.
 #[test]
 fn who_polls_is_woken_or_has_the_answer() {
     struct Woken(AtomicUsize);
@@ -210,8 +216,8 @@ fn who_polls_is_woken_or_has_the_answer() {
             self.0.fetch_add(1, SeqCst);
         }
     }
-    model(|call, seen| {
-        let lane = beside(&call, &seen, worker);
+    model(|call, counters| {
+        let lane = beside(&call, &counters, worker);
         let woken = Arc::new(Woken(AtomicUsize::new(0)));
         let waker = std::task::Waker::from(Arc::clone(&woken));
         let first = call.poll(&waker);
@@ -226,37 +232,38 @@ fn who_polls_is_woken_or_has_the_answer() {
     });
 }
 
-/// A call that failed and waits for another attempt: its caller leaves, the lane is shut, or it is sent
-/// again. One of them has it.
+/// A failed call waits for a retry while its caller abandons it, the lane is closed, or a worker sends it again.
+/// Exactly one of them wins.
 #[test]
-fn a_call_that_goes_again_has_one_winner() {
-    model(|call, seen| {
-        assert!(call.dispatch() && call.begin() == Some(WORK));
-        let lane = beside(&call, &seen, |call, seen| match call.requeue(WORK) {
-            Ok(()) => worker(call, seen),
-            // Its caller left: this attempt was the last.
-            Err(_) => drop(call.complete(DONE).map_err(|_| seen.late.fetch_add(1, SeqCst))),
-        });
-        let closing = beside(&call, &seen, shutdown);
-        let found = call.give_up().0;
+fn a_call_that_is_retried_has_one_winner() {
+    model(|call, counters| {
+        assert!(call.dispatch() && call.take_work() == Some(WORK));
+        let lane =
+            beside(&call, &counters, |call, counters| match call.requeue(WORK, |work| work) {
+                Ok(()) => worker(call, counters),
+                // The caller has abandoned the call: this attempt was the last.
+                Err(_) => drop(call.complete(DONE).map_err(|_| counters.late.fetch_add(1, SeqCst))),
+            });
+        let closing = beside(&call, &counters, shutdown);
+        let found = call.abandon().0;
         lane.join().unwrap();
         closing.join().unwrap();
-        let (sent, refused) = (seen.sent.load(SeqCst), seen.refused.load(SeqCst));
-        let late = seen.late.load(SeqCst);
+        let (sent, refused) = (counters.sent.load(SeqCst), counters.refused.load(SeqCst));
+        let late = counters.late.load(SeqCst);
         match found {
-            GiveUp::NeverSent => assert_eq!((sent, refused, late), (0, 0, 0)),
-            // It was under way for the first time or the second, or the last.
-            GiveUp::UnderWay => assert!(refused == 0 && late == 1, "{sent} {refused} {late}"),
-            GiveUp::Answered(DONE) => assert_eq!((sent, refused, late), (1, 0, 0)),
-            GiveUp::Answered(CLOSED) => assert_eq!((sent, refused, late), (0, 1, 0)),
+            Abandoned::NeverSent => assert_eq!((sent, refused, late), (0, 0, 0)),
+            // It was in flight: at its first attempt, or at the retry.
+            Abandoned::InFlight => assert!(refused == 0 && late == 1, "{sent} {refused} {late}"),
+            Abandoned::Completed(DONE) => assert_eq!((sent, refused, late), (1, 0, 0)),
+            Abandoned::Completed(CLOSED) => assert_eq!((sent, refused, late), (0, 1, 0)),
             other => panic!("{other:?}"),
         }
     });
 }
 
-/// Puts a call that goes again on the list of those that wait, as `Shared::put_again` does.
-fn put_again(call: &Life<u8, &'static str>, list: &sync::Mutex<bool>) {
-    if call.requeue(WORK).is_ok() {
+/// Puts a call that is retried on the list of queued calls, as `LaneCore::requeue` does.
+fn requeue(call: &CallState<u8, &'static str>, list: &sync::Mutex<bool>) {
+    if call.requeue(WORK, |work| work).is_ok() {
         let mut is_listed = list.lock();
         if call.is_queued() {
             *is_listed = true;
@@ -264,19 +271,19 @@ fn put_again(call: &Life<u8, &'static str>, list: &sync::Mutex<bool>) {
     }
 }
 
-/// A call that goes again is queued before it is on the list: one that is taken back in between leaves no
-/// ghost there, and one that another worker sends in between and that fails again is not lost.
+/// A call that is retried is queued before it is on the list. If it is cancelled in between, it leaves no stale
+/// entry. If another worker sends it in between and it fails again, it is not lost.
 #[test]
-fn a_call_that_goes_again_is_on_the_list_exactly_while_it_is_queued() {
+fn a_call_that_is_retried_is_on_the_list_exactly_while_it_is_queued() {
     loom::model(|| {
-        let call: Call = Arc::new(Life::new(WORK));
+        let call: Call = Arc::new(CallState::new(WORK));
         let list = Arc::new(sync::Mutex::new(false));
-        assert!(call.dispatch() && call.begin() == Some(WORK));
-        let beside = |does: fn(&Life<u8, &'static str>, &sync::Mutex<bool>)| {
+        assert!(call.dispatch() && call.take_work() == Some(WORK));
+        let beside = |does: fn(&CallState<u8, &'static str>, &sync::Mutex<bool>)| {
             let (call, list) = (Arc::clone(&call), Arc::clone(&list));
             thread::spawn(move || does(&call, &list))
         };
-        let first = beside(put_again);
+        let first = beside(requeue);
         let second = beside(|call, list| {
             let is_chosen = {
                 let mut is_listed = list.lock();
@@ -285,11 +292,11 @@ fn a_call_that_goes_again_is_on_the_list_exactly_while_it_is_queued() {
                 is_chosen
             };
             if is_chosen {
-                assert_eq!(call.begin(), Some(WORK));
-                put_again(call, list);
+                assert_eq!(call.take_work(), Some(WORK));
+                requeue(call, list);
             }
         });
-        if call.refuse(|_| CANCELLED).is_some() {
+        if call.reject(|_| CANCELLED).is_some() {
             *list.lock() = false;
         }
         first.join().unwrap();

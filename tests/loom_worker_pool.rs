@@ -1,8 +1,7 @@
-//! The workers of a lane, in every order of events that there is with two interruptions at most: no
-//! call is slept through.
+//! Model checks the worker pool of a lane: no call is missed, in any interleaving with at most two preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --no-default-features --test loom_crew --target-dir target/loom
+//! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --test loom_worker_pool --target-dir target/loom
 //! ```
 #![cfg(loom)]
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
@@ -12,204 +11,208 @@ mod pool;
 #[path = "../src/lane/sync.rs"]
 mod sync;
 
-// Where `crew.rs` expects its neighbours.
+// The neighbours that `pool.rs` expects.
+mod lane {
+    pub(crate) use crate::sync;
+}
 mod clock {
     #[derive(Debug)]
-    pub(crate) struct Alarm;
+    pub(crate) struct Parker;
 
-    impl Alarm {
-        pub(crate) fn ring(&self) {}
-        pub(crate) fn quiet(&self) {}
-        pub(crate) fn sleep_until(&self, _: Option<crate::quota::Moment>) {}
-        pub(crate) fn rest(&self) {}
-        pub(crate) fn rise(&self) {}
+    impl Parker {
+        pub(crate) fn unpark(&self) {}
+        pub(crate) fn clear(&self) {}
+        pub(crate) fn park_until(&self, _: Option<crate::quota::Moment>) {}
+        pub(crate) fn mark_idle(&self) {}
+        pub(crate) fn mark_active(&self) {}
     }
 }
 mod quota {
     pub(crate) use lanekeeper::quota::Moment;
 }
 
-use crew::{Bell, Crew, Look, Lookout, Role};
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
+use pool::{LeaderFollowers, NextWork, Park, Role, WorkSource};
 use quota::Moment;
 
-/// A bell without a clock: it sleeps until it is rung.
+/// A parker without a clock: a parked thread sleeps until it is unparked.
 #[derive(Default)]
-struct Gong {
-    rung: Mutex<bool>,
-    told: Condvar,
+struct CondvarParker {
+    unparked: Mutex<bool>,
+    condvar: Condvar,
 }
 
-impl Bell for Gong {
-    fn ring(&self) {
-        *self.rung.lock().unwrap() = true;
-        self.told.notify_one();
+impl Park for CondvarParker {
+    fn unpark(&self) {
+        *self.unparked.lock().unwrap() = true;
+        self.condvar.notify_one();
     }
 
-    fn quiet(&self) {
-        *self.rung.lock().unwrap() = false;
+    fn clear(&self) {
+        *self.unparked.lock().unwrap() = false;
     }
 
-    fn sleep_until(&self, until: Option<Moment>) {
+    fn park_until(&self, until: Option<Moment>) {
         assert_eq!(until, None);
-        let mut rung = self.rung.lock().unwrap();
-        while !*rung {
-            rung = self.told.wait(rung).unwrap();
+        let mut unparked = self.unparked.lock().unwrap();
+        while !*unparked {
+            unparked = self.condvar.wait(unparked).unwrap();
         }
-        *rung = false;
+        *unparked = false;
     }
 }
 
-/// A lane that is nothing but arrivals: those not looked at, and those in the queue.
+/// A minimal lane: counters of the arrivals and of the calls in the queue.
 struct Lane {
-    crew: Crew<Gong>,
+    pool: LeaderFollowers<CondvarParker>,
     arrivals: AtomicUsize,
     queue: Mutex<Queue>,
-    moved: AtomicBool,
-    running: AtomicUsize,
-    most_running: usize,
-    chores_done: AtomicUsize,
+    unseen_moves: AtomicBool,
+    in_flight: AtomicUsize,
+    max_in_flight: usize,
+    deferred_done: AtomicUsize,
     begun: Mutex<usize>,
     done: Mutex<usize>,
-    told: Condvar,
-    told_done: Condvar,
+    begun_changed: Condvar,
+    done_changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: usize,
     closed: bool,
-    /// What a look left to be done: it leaves one chore for each call.
-    chores: usize,
+    /// The deferred work. Each poll adds one item for each call that arrived.
+    deferred: usize,
 }
 
 impl Lane {
-    fn new(most_running: usize) -> Arc<Self> {
+    fn new(max_in_flight: usize) -> Arc<Self> {
         Arc::new(Self {
-            crew: Crew::new(Gong::default()),
+            pool: LeaderFollowers::new(CondvarParker::default()),
             arrivals: AtomicUsize::new(0),
             queue: Mutex::new(Queue::default()),
-            moved: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
-            most_running,
-            chores_done: AtomicUsize::new(0),
+            unseen_moves: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            max_in_flight,
+            deferred_done: AtomicUsize::new(0),
             begun: Mutex::new(0),
             done: Mutex::new(0),
-            told: Condvar::new(),
-            told_done: Condvar::new(),
+            begun_changed: Condvar::new(),
+            done_changed: Condvar::new(),
         })
     }
 
-    fn bring(&self) {
+    fn submit(&self) {
         self.arrivals.fetch_add(1, Ordering::Release);
-        self.crew.arrived(|| self.running.load(Ordering::SeqCst) < self.most_running);
+        self.pool.notify_arrival(|| self.in_flight.load(Ordering::SeqCst) < self.max_in_flight);
     }
 
-    /// Somebody who is no worker moves arrivals into the queue.
-    fn take_stock(&self) {
+    /// Moves arrivals into the queue, on a thread that is not a worker.
+    fn lock_queue(&self) {
         let mut queue = self.queue.lock().unwrap();
         if self.arrivals.load(Ordering::Acquire) > 0 {
-            self.moved.store(true, Ordering::SeqCst);
+            self.unseen_moves.store(true, Ordering::SeqCst);
             queue.waiting += self.arrivals.swap(0, Ordering::Acquire);
         }
     }
 
-    /// Works until the lane is closed. A call comes to an end when `together` of them have begun.
+    /// Runs the worker loop until the lane is closed. A call finishes once `together` calls have begun.
     fn work(&self, together: usize) {
-        self.crew.will_look();
-        while self.crew.next(self).is_some() {
+        self.pool.begin_search();
+        while self.pool.next_call(self).is_some() {
             let mut begun = self.begun.lock().unwrap();
             *begun += 1;
-            self.told.notify_all();
+            self.begun_changed.notify_all();
             while *begun < together {
-                begun = self.told.wait(begun).unwrap();
+                begun = self.begun_changed.wait(begun).unwrap();
             }
             drop(begun);
-            // As the lane does: first a looker, then done, and room for another last.
-            self.crew.will_look();
+            // In the order of `LaneCore::run_attempt`: the call is not in flight any more, its worker begins to search,
+            // and then its answer is visible.
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
+            self.pool.begin_search();
             *self.done.lock().unwrap() += 1;
-            self.told_done.notify_all();
-            self.running.fetch_sub(1, Ordering::SeqCst);
+            self.done_changed.notify_all();
         }
     }
 
     fn wait_until_done(&self, calls: usize) {
         let mut done = self.done.lock().unwrap();
         while *done < calls {
-            done = self.told_done.wait(done).unwrap();
+            done = self.done_changed.wait(done).unwrap();
         }
     }
 
     fn close(&self) {
         self.queue.lock().unwrap().closed = true;
-        self.crew.shut();
+        self.pool.close();
     }
 }
 
-impl Lookout for Lane {
-    type Chosen = ();
+impl WorkSource for Lane {
+    type Call = ();
 
-    fn look(&self, role: Role) -> Look<()> {
+    fn poll(&self, role: Role) -> NextWork<()> {
         let mut queue = self.queue.lock().unwrap();
         if queue.closed {
-            return Look::Closed;
+            return NextWork::Closed;
         }
-        self.moved.store(false, Ordering::SeqCst);
+        self.unseen_moves.store(false, Ordering::SeqCst);
         let arrived = self.arrivals.swap(0, Ordering::Acquire);
         queue.waiting += arrived;
-        queue.chores += arrived;
-        if queue.waiting == 0 || self.running.load(Ordering::SeqCst) >= self.most_running {
-            return Look::Wait(None);
+        queue.deferred += arrived;
+        if queue.waiting == 0 || self.in_flight.load(Ordering::SeqCst) >= self.max_in_flight {
+            return NextWork::Sleep(None);
         }
         queue.waiting -= 1;
-        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
-        let more = queue.waiting > 0 && running < self.most_running;
+        let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        let more = queue.waiting > 0 && in_flight < self.max_in_flight;
         drop(queue);
         if more && role == Role::Other {
-            self.crew.ring();
+            self.pool.wake_one();
         }
-        Look::Go(())
+        NextWork::Run(())
     }
 
-    fn has_news(&self) -> bool {
-        self.arrivals.load(Ordering::Acquire) > 0 || self.moved.load(Ordering::SeqCst)
+    fn has_unseen_calls(&self) -> bool {
+        self.arrivals.load(Ordering::Acquire) > 0 || self.unseen_moves.load(Ordering::SeqCst)
     }
 
-    fn has_chores(&self) -> bool {
-        self.queue.lock().unwrap().chores > 0
+    fn has_deferred(&self) -> bool {
+        self.queue.lock().unwrap().deferred > 0
     }
 
-    fn do_chores(&self) {
-        let chores = std::mem::take(&mut self.queue.lock().unwrap().chores);
-        self.chores_done.fetch_add(chores, Ordering::SeqCst);
+    fn run_deferred(&self) {
+        let deferred = std::mem::take(&mut self.queue.lock().unwrap().deferred);
+        self.deferred_done.fetch_add(deferred, Ordering::SeqCst);
     }
 
-    fn wants_leader(&self) -> bool {
+    fn needs_leader(&self) -> bool {
         let queue = self.queue.lock().unwrap();
         let can_take_more =
-            queue.waiting > 0 && self.running.load(Ordering::SeqCst) < self.most_running;
-        self.has_news() || can_take_more
+            queue.waiting > 0 && self.in_flight.load(Ordering::SeqCst) < self.max_in_flight;
+        self.has_unseen_calls() || can_take_more
     }
 }
 
-struct Staff {
+struct PoolModel {
     workers: usize,
-    /// How many calls may run at once.
-    most_running: usize,
-    /// A call comes to an end when so many have begun.
+    /// The maximum number of calls in flight at once.
+    max_in_flight: usize,
+    /// A call finishes once this many calls have begun.
     together: usize,
 }
 
-/// A lane with its workers, for as long as `check` lasts: then it is closed and they are gone.
-fn model(staff: Staff, check: impl Fn(&Arc<Lane>) + Sync + Send + 'static) {
-    let Staff { workers, most_running, together } = staff;
+/// Runs `check` against a lane with its workers, then closes the lane and joins the workers.
+fn model(pool: PoolModel, check: impl Fn(&Arc<Lane>) + Sync + Send + 'static) {
+    let PoolModel { workers, max_in_flight, together } = pool;
     let mut builder = loom::model::Builder::new();
-    // More with LOOM_MAX_PREEMPTIONS, and much longer.
+    // LOOM_MAX_PREEMPTIONS raises the bound, at a much longer run time.
     builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.check(move || {
-        let lane = Lane::new(most_running);
+        let lane = Lane::new(max_in_flight);
         let workers: Vec<_> = (0..workers)
             .map(|_| {
                 let lane = Arc::clone(&lane);
@@ -224,61 +227,61 @@ fn model(staff: Staff, check: impl Fn(&Arc<Lane>) + Sync + Send + 'static) {
     });
 }
 
-/// One call at a time, and two that come one after the other: a lost one would hang the model.
+/// One call in flight at a time, two calls submitted one after the other: a missed call would hang the model.
 #[test]
-fn no_call_is_slept_through() {
-    model(Staff { workers: 2, most_running: 1, together: 0 }, |lane| {
-        lane.bring();
-        lane.bring();
+fn no_call_is_missed() {
+    model(PoolModel { workers: 2, max_in_flight: 1, together: 0 }, |lane| {
+        lane.submit();
+        lane.submit();
         lane.wait_until_done(2);
     });
 }
 
-/// A caller that calls again as soon as it has its answer: it may rely on the worker that gave it.
+/// A caller that calls again as soon as it has its answer may rely on the worker that published the answer.
 #[test]
 fn who_calls_again_at_once_is_seen() {
-    model(Staff { workers: 2, most_running: 1, together: 0 }, |lane| {
+    model(PoolModel { workers: 2, max_in_flight: 1, together: 0 }, |lane| {
         for calls in 1..=2 {
-            lane.bring();
+            lane.submit();
             lane.wait_until_done(calls);
         }
     });
 }
 
-/// Two callers, and two calls at a time.
+/// Two callers, and two calls in flight at a time.
 #[test]
 fn two_who_bring_calls_at_once_are_both_seen() {
-    model(Staff { workers: 1, most_running: 2, together: 0 }, |lane| {
+    model(PoolModel { workers: 1, max_in_flight: 2, together: 0 }, |lane| {
         let caller = {
             let lane = Arc::clone(lane);
-            thread::spawn(move || lane.bring())
+            thread::spawn(move || lane.submit())
         };
-        lane.bring();
+        lane.submit();
         lane.wait_until_done(2);
         caller.join().unwrap();
     });
 }
 
-/// Two calls of which neither comes to an end before the other has begun: whoever makes the first
-/// has to have somebody look for the second.
+/// Two calls that finish only once both have begun: the worker that executes the first must leave another
+/// worker searching for the second.
 #[test]
 fn a_call_that_hangs_holds_up_no_other() {
-    model(Staff { workers: 2, most_running: 2, together: 2 }, |lane| {
-        lane.bring();
-        lane.bring();
+    model(PoolModel { workers: 2, max_in_flight: 2, together: 2 }, |lane| {
+        lane.submit();
+        lane.submit();
         lane.wait_until_done(2);
     });
 }
 
-/// Somebody looks at the status, and so takes a call out of the workers' sight for a moment.
+/// A status query drains the arrivals, so the workers do not see a call in the channel for a moment.
 #[test]
-fn a_look_at_the_status_loses_no_call() {
-    model(Staff { workers: 1, most_running: 1, together: 0 }, |lane| {
+fn a_status_query_loses_no_call() {
+    model(PoolModel { workers: 1, max_in_flight: 1, together: 0 }, |lane| {
         let other = {
             let lane = Arc::clone(lane);
-            thread::spawn(move || lane.take_stock())
+            thread::spawn(move || lane.lock_queue())
         };
-        lane.bring();
+        lane.submit();
         lane.wait_until_done(1);
         other.join().unwrap();
     });

@@ -153,7 +153,7 @@ fn until(done: impl Fn() -> bool) {
 #[test]
 fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
     let (broker, calls) = stack(&ManualClock::auto_advancing());
-    let lane = broker.inner().lanes().lane("quote").unwrap();
+    let lane = broker.inner().quote_lane();
     lane.pause();
     thread::scope(|scope| {
         for number in 0..200 {
@@ -236,7 +236,7 @@ fn a_caller_leaves_at_its_deadline_and_is_told_whether_it_was_sent() {
     let broker = BrokerProxy::builder(within).limits(unlimited).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(5)).build().unwrap();
     let hurried = broker.with(CallOptions::new().deadline(Duration::from_secs(1)));
-    let lane = broker.inner().lanes().lane("quote").unwrap();
+    let lane = broker.inner().quote_lane();
     let told = |in_time: &dyn Fn() -> bool| {
         thread::scope(|scope| {
             let asks = scope.spawn(|| hurried.ltp(&instrument(1)).unwrap_err());
@@ -272,7 +272,7 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
     });
     let broker = BrokerProxy::builder(within).limits(limits()).clock(clock.clone());
     let broker = broker.quote_ttl(Duration::from_secs(60)).build().unwrap();
-    let lane = broker.inner().lanes().lane("quote").unwrap();
+    let lane = broker.inner().quote_lane();
     lane.pause();
     thread::scope(|scope| {
         let ask = |number| {

@@ -84,7 +84,7 @@ fn all_at_once<R: Send>(
     callers: Vec<Vec<Instrument>>,
     ask: impl Fn(&[Instrument]) -> R + Sync,
 ) -> Vec<R> {
-    let lane = broker.inner().lanes().lane(lanes::QUOTE).unwrap();
+    let lane = broker.inner().quote_lane();
     let before = broker.stats();
     let names: usize = callers.iter().map(Vec::len).sum();
     lane.pause();

@@ -185,8 +185,11 @@ fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
             .map(|event| (event.within, event.field("number").to_owned()))
             .collect();
         assert_eq!(inside, [(first.id, "1".to_owned()), (second.id, "2".to_owned())]);
-        let expected =
-            [(Level::TRACE, "queued"), (Level::INFO, "goes again"), (Level::DEBUG, "answered")];
+        let expected = [
+            (Level::TRACE, "queued"),
+            (Level::INFO, "will be retried"),
+            (Level::DEBUG, "answered"),
+        ];
         assert_eq!(
             messages_of("attempts"),
             expected.map(|(level, words)| (level, words.to_owned()))

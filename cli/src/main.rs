@@ -148,13 +148,13 @@ fn check_config(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
     let preset = settings.documented_limits();
     for lane in &lanes {
         let mut configured = settings.lanes().filter(|(name, _)| name == lane);
-        let configured = configured.find_map(|(_, lane)| lane.quota.as_ref());
+        let configured = configured.find_map(|(_, lane)| lane.quota());
         let quota = configured.or_else(|| preset.and_then(|limits| limits.of_lane(lane)));
         write_quota(&mut out, "lane", lane, quota)?;
     }
     for budget in &budgets {
-        let mut configured = settings.budgets().filter(|(name, _)| name == budget);
-        let configured = configured.find_map(|(_, budget)| budget.quota.as_ref());
+        let mut configured = settings.budgets().filter(|(name, ..)| name == budget);
+        let configured = configured.find_map(|(_, quota, _)| quota);
         let preset = || preset?.of_budget(budget).map(Budget::quota);
         write_quota(&mut out, "budget", budget, configured.or_else(preset))?;
     }

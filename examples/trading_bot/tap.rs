@@ -1,25 +1,24 @@
-//! A broker that lets somebody listen in: the bot measures itself with nothing but the trait.
+//! A decorator that reports each call to a listener, so that the bot measures itself through the trait alone.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions,
-    Profile, QuoteBatchLimit, Quotes, Rows, SlicedOrder, Trade,
+    Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, Partial, Positions, Profile,
+    Quotes, Rows, SlicedOrder, Trade,
 };
-use lanekeeper::quota::Limits;
 use rust_decimal::Decimal;
 
-/// Who listens in.
+/// Callbacks for the calls that go through a [`Tap`].
 pub trait CallListener: Send + Sync {
-    /// May refuse a call that changes something, before it is made.
+    /// Called before each write. An error refuses the write.
     fn allow_write(&self) -> Result<(), BrokerError> {
         Ok(())
     }
-    /// A call is over.
+    /// Called after each call.
     fn on_call(&self, lane: &'static str, began: Instant, error: Option<&BrokerError>);
-    /// It was an order.
+    /// Called after each order, in addition to [`on_call`](Self::on_call).
     fn on_order(
         &self,
         _order: &OrderRequest,
@@ -29,15 +28,15 @@ pub trait CallListener: Send + Sync {
     }
 }
 
-/// A broker, and who listens in on it.
+/// A broker whose calls are reported to a listener.
 pub struct Tap<B, L> {
     inner: B,
     listener: Arc<L>,
 }
 
 impl<B: Broker, L: CallListener> Tap<B, L> {
-    pub fn new(within: B, listener: Arc<L>) -> Self {
-        Self { inner: within, listener }
+    pub fn new(inner: B, listener: Arc<L>) -> Self {
+        Self { inner, listener }
     }
 
     pub fn inner(&self) -> &B {
@@ -64,6 +63,15 @@ impl<B: Broker, L: CallListener> Tap<B, L> {
 }
 
 impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
+    // Only the methods without a lane are forwarded. Those that are neither forwarded nor written here keep their
+    // default body, whose calls are reported.
+    lanekeeper::delegate_broker! {
+        to self.inner;
+        except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, order_history, orders,
+            trades, order_trades, positions, holdings, margins, profile, instruments, quotes, quotes_of, quote, ltp,
+            ohlc, candles, order
+    }
+
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let began = Instant::now();
         let result = self.write(|broker| broker.place_order(order));
@@ -120,14 +128,5 @@ impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
     }
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         self.call("historical", |broker| broker.candles(request))
-    }
-    fn documented_limits(&self) -> Limits {
-        self.inner.documented_limits()
-    }
-    fn order_tags(&self) -> OrderTags {
-        self.inner.order_tags()
-    }
-    fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        self.inner.quote_batch_limit()
     }
 }

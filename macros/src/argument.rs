@@ -1,4 +1,7 @@
-//! How an argument crosses from the caller's thread to the worker's, and what cannot cross.
+//! The arguments of a method, and how each is transferred from the caller's thread to the worker's.
+//!
+//! `method` reads them, and `lane_method` writes the code that packs and unpacks them. An argument that cannot be
+//! transferred is reported with the type to write instead.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -18,19 +21,19 @@ pub(crate) struct Argument {
     pub(crate) attributes: CarriedAttributes,
 }
 
-/// How an argument of a laned method crosses.
+/// How an argument of a method with a lane is transferred.
 enum Transfer {
-    /// It is moved.
+    /// The value is moved.
     Moved,
-    /// `&T`: cloned, and lent again over there.
+    /// `&T`: cloned on the caller's thread, and borrowed from the clone on the worker's.
     Cloned(Type),
-    /// `Option<&T>`: the same, inside.
+    /// `Option<&T>`: the same, inside the `Option`.
     ClonedInside(Type),
 }
 
 impl Argument {
-    /// Reads the argument at `index`. A pattern is replaced by a name: the generated code hands
-    /// the argument on whole.
+    /// Reads the argument at `index`. A pattern is replaced by a name, since the generated code passes
+    /// the argument on as a whole.
     pub(crate) fn read(index: usize, argument: &PatType) -> Result<Self> {
         let name = match &*argument.pat {
             Pat::Ident(pattern) if pattern.subpat.is_none() => pattern.ident.clone(),
@@ -40,10 +43,10 @@ impl Argument {
         Ok(Self { name, ty: (*argument.ty).clone(), attributes: carried })
     }
 
-    /// Says what to do if the argument cannot cross to another thread.
+    /// Checks that the argument can be transferred to another thread.
     pub(crate) fn check_transfer(&self) -> Result<()> {
-        let crossing = transfer_of(&self.ty);
-        let inside = match &crossing {
+        let transfer = transfer_of(&self.ty);
+        let inside = match &transfer {
             Transfer::Moved => &self.ty,
             Transfer::Cloned(Type::TraitObject(object)) => {
                 let message = "a `dyn` value cannot be cloned on its way to the lane's thread: \
@@ -55,7 +58,7 @@ impl Argument {
         first_borrow(inside).map_or(Ok(()), |borrow| Err(borrow.in_argument()))
     }
 
-    /// The statement that makes the argument ready to be moved, on the caller's thread.
+    /// Returns the statement that makes an owned copy of the argument, on the caller's thread.
     pub(crate) fn pack(&self) -> TokenStream {
         let (name, packed, cfg) = (&self.name, self.copy_name(), self.attributes.cfg());
         match transfer_of(&self.ty) {
@@ -71,13 +74,13 @@ impl Argument {
         }
     }
 
-    /// The expression that hands the argument to the inner method, on the worker's thread.
+    /// Returns the expression that passes the argument to the inner method, on the worker's thread.
     ///
-    /// What was moved there is cloned for a call that may be made `again`.
-    pub(crate) fn unpack(&self, again: bool) -> TokenStream {
+    /// A moved argument is cloned if the call `is_repeatable`.
+    pub(crate) fn unpack(&self, is_repeatable: bool) -> TokenStream {
         let (name, packed, cfg) = (&self.name, self.copy_name(), self.attributes.cfg());
         match transfer_of(&self.ty) {
-            Transfer::Moved if again => {
+            Transfer::Moved if is_repeatable => {
                 let copy = cloned(&self.ty, name);
                 quote!(#cfg #copy)
             }
@@ -94,19 +97,19 @@ impl Argument {
         }
     }
 
-    /// The name of the owned copy: a local of the macro, which no name of the user's can meet.
+    /// Returns the name of the owned copy: a local variable of the macro, which cannot collide with a user's name.
     fn copy_name(&self) -> Ident {
         format_ident!("__lk_copy_of_{}", self.name, span = Span::mixed_site())
     }
 }
 
-/// Points at the type, so that "`Clone` is not satisfied" does too.
+/// Returns the expression of an owned copy. Its span is the type's, so "`Clone` is not satisfied" points there.
 fn to_owned(ty: &Type, value: &TokenStream) -> TokenStream {
     let span = Span::call_site().located_at(ty.span());
     quote_spanned!(span=> <#ty as ::std::borrow::ToOwned>::to_owned(#value))
 }
 
-/// Likewise.
+/// Returns the expression of a clone. Its span is the type's, too.
 fn cloned(ty: &Type, name: &Ident) -> TokenStream {
     let span = Span::call_site().located_at(ty.span());
     quote_spanned!(span=> <#ty as ::core::clone::Clone>::clone(&#name))
@@ -122,7 +125,7 @@ fn transfer_of(ty: &Type) -> Transfer {
     }
 }
 
-/// The `T` of a `&T`. What is lent for ever can be moved as it is.
+/// Returns the `T` of a `&T`. A `&'static T` can be moved as it is.
 fn borrowed(ty: &Type) -> Option<&Type> {
     match ty {
         Type::Reference(reference)
@@ -136,7 +139,7 @@ fn borrowed(ty: &Type) -> Option<&Type> {
     }
 }
 
-/// `T` without the brackets of `(T)`, which are needed in `&(dyn A + B)` alone.
+/// Returns `T` without the parentheses of `(T)`, which are needed only in `&(dyn A + B)`.
 fn strip_parens(ty: &Type) -> &Type {
     match ty {
         Type::Paren(paren) => strip_parens(&paren.elem),
@@ -145,7 +148,7 @@ fn strip_parens(ty: &Type) -> &Type {
     }
 }
 
-/// The `T` of an `Option<T>`, however the path to `Option` is written.
+/// Returns the `T` of an `Option<T>`, however the path to `Option` is written.
 fn option_of(ty: &Type) -> Option<&Type> {
     let Type::Path(TypePath { qself: None, path, .. }) = strip_parens(ty) else { return None };
     let last = path.segments.last().filter(|last| last.ident == "Option")?;
@@ -160,7 +163,7 @@ fn is_static(lifetime: Option<&Lifetime>) -> bool {
     lifetime.is_some_and(|lifetime| lifetime.ident == "static")
 }
 
-/// Something in a type that is only lent to the callee.
+/// A borrow in a type, for less than `'static`.
 pub(crate) struct Borrow {
     span: Span,
     mutable: bool,
@@ -178,7 +181,7 @@ impl Borrow {
         Error::new(self.span, message)
     }
 
-    /// The same thing found in what a method returns.
+    /// Returns the error for a borrow in the return type of a method.
     pub(crate) fn in_answer(&self) -> Error {
         let message = "the answer comes from another thread and cannot borrow: return an owned \
                        value, such as `String` for `&str` or `Vec<T>` for `&[T]`";
@@ -186,8 +189,8 @@ impl Borrow {
     }
 }
 
-/// The first thing in `ty` that is lent for less than `'static`. A lifetime that is left out of a
-/// path (`Row` for `Row<'_>`) cannot be seen here; rustc reports that one.
+/// Returns the first borrow in `ty` that is shorter than `'static`. A lifetime that is left out of a
+/// path (`Row` for `Row<'_>`) cannot be seen here, and is reported by rustc.
 pub(crate) fn first_borrow(ty: &Type) -> Option<Borrow> {
     let mut finder = BorrowFinder(None);
     finder.visit_type(ty);
@@ -219,7 +222,7 @@ impl<'ast> Visit<'ast> for BorrowFinder {
         }
     }
 
-    // What a function takes is lent to the function, not to us.
+    // A function pointer's parameters are borrowed by its callers, not by this type.
     fn visit_type_fn_ptr(&mut self, _: &'ast TypeFnPtr) {}
     fn visit_parenthesized_generic_arguments(&mut self, _: &'ast ParenthesizedGenericArguments) {}
 
@@ -230,6 +233,6 @@ impl<'ast> Visit<'ast> for BorrowFinder {
         }
     }
 
-    // Its tokens are not a type yet.
+    // The tokens of a macro call are not a type yet.
     fn visit_type_macro(&mut self, _: &'ast TypeMacro) {}
 }

@@ -1,9 +1,10 @@
-//! Which attributes of the user's code the generated code must repeat.
+//! The attributes of the user's code that the generated code must repeat:
 //!
-//! `#[cfg]`, because code for a method that is not there does not compile. The lints that were
-//! allowed, because the user allowed them for the signature, and the signature is repeated. That
-//! the method may be called although it is deprecated. Documentation is not repeated: rustdoc
-//! takes it from the trait.
+//! - `#[cfg]`, because code for an absent method does not compile;
+//! - allowed lints, because the user allowed them for the signature, and the signature is repeated;
+//! - for a deprecated method, that it may be called.
+//!
+//! Documentation is not repeated, since rustdoc takes it from the trait.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -13,13 +14,13 @@ use syn::{Attribute, Error, Meta, Result, Token};
 /// The attributes to repeat.
 #[derive(Clone, Default)]
 pub(crate) struct CarriedAttributes {
-    /// The conditions under which the item is there; all must hold.
+    /// The conditions under which the item exists. All must hold.
     cfg: Vec<TokenStream>,
     lints: Vec<TokenStream>,
 }
 
 impl CarriedAttributes {
-    /// Picks them out of `attributes`.
+    /// Selects the attributes to repeat from `attributes`.
     pub(crate) fn read(attributes: &[Attribute]) -> Result<Self> {
         let mut carried = Self::default();
         for attribute in attributes {
@@ -28,7 +29,7 @@ impl CarriedAttributes {
         Ok(carried)
     }
 
-    /// `conditions` are those of the `cfg_attr`s around `meta`.
+    /// Adds `meta` if it must be repeated. `conditions` are those of the `cfg_attr`s around it.
     fn collect(&mut self, meta: &Meta, conditions: &[TokenStream]) -> Result<()> {
         let path = meta.path();
         if !conditions.is_empty() && (path.is_ident("lane") || path.is_ident("direct")) {
@@ -46,10 +47,10 @@ impl CarriedAttributes {
         } else if path.is_ident("cfg") {
             self.cfg.push(quote!(any(not(all(#(#conditions),*)), #tokens)));
         } else if path.is_ident("allow") || path.is_ident("expect") {
-            // An expectation would not be met in generated code, which most lints leave alone.
+            // An `expect` becomes an `allow`: most lints skip generated code, so the expectation would not be met.
             self.add_lint(tokens, conditions);
         } else if path.is_ident("cfg_attr") {
-            // What does not parse here is rustc's to report.
+            // rustc reports what does not parse here.
             let parser = Punctuated::<Meta, Token![,]>::parse_terminated;
             let Ok(parts) = list.parse_args_with(parser) else { return Ok(()) };
             let mut parts = parts.iter();
@@ -72,24 +73,24 @@ impl CarriedAttributes {
         });
     }
 
-    /// Whether the item may be absent.
+    /// Returns whether the item may be absent.
     pub(crate) fn is_conditional(&self) -> bool {
         !self.cfg.is_empty()
     }
 
-    /// The condition of the item as one predicate.
+    /// Returns the condition of the item as one predicate.
     pub(crate) fn condition(&self) -> TokenStream {
         let cfg = &self.cfg;
         quote!(all(#(#cfg),*))
     }
 
-    /// The `#[cfg]`s alone.
+    /// Returns only the `#[cfg]` attributes.
     pub(crate) fn cfg(&self) -> TokenStream {
         let cfg = &self.cfg;
         quote!(#(#[cfg(#cfg)])*)
     }
 
-    /// All of them.
+    /// Returns all attributes to repeat.
     pub(crate) fn all(&self) -> TokenStream {
         let (cfg, lints) = (self.cfg(), &self.lints);
         quote!(#cfg #(#lints)*)

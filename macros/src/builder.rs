@@ -1,5 +1,5 @@
-//! Writes what the builder of a proxy can do: one setter for each lane and each budget, and those that
-//! every builder has.
+//! Writes the methods of a proxy's builder: one setter for each lane and each budget, the setters that
+//! every builder has, and `build`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -9,14 +9,14 @@ use crate::expand::own_bounds;
 use crate::model::Model;
 use crate::names::NameEntry;
 
-/// The setters, and `build`.
+/// Returns the setters and `build`.
 pub(crate) fn methods(model: &Model) -> TokenStream {
     let Model { visibility, proxy, builder, inner, .. } = model;
     let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let lanes = model.lanes.iter().map(|lane| lane_setter(model, lane));
     let budgets = model.budgets.iter().map(|budget| budget_setter(model, budget));
-    let documented = ask_inner(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
-    let session = ask_inner(model, model.session, quote!(::core::option::Option::None));
+    let documented = call_getter(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
+    let session = call_getter(model, model.session, quote!(::core::option::Option::None));
     quote! {
         #attributes
         #[automatically_derived]
@@ -24,23 +24,23 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
             #(#lanes)*
             #(#budgets)*
 
-            /// The quotas of the lanes that are not set one by one.
+            /// Sets the quotas of the lanes and budgets that are not set one by one.
             #visibility fn limits(mut self, limits: ::lanekeeper::quota::Limits) -> Self {
                 self.lanes.limits(limits);
                 self
             }
 
-            /// Settings of lanes and budgets by their names, as a configuration file gives them. What
-            /// is said later counts.
+            /// Changes lanes and budgets by name, for example from a configuration file. A later setting replaces
+            /// an earlier one.
             #visibility fn config(
                 mut self,
-                settings: impl ::core::convert::Into<::lanekeeper::proxy::ProxyConfig>,
+                config: impl ::core::convert::Into<::lanekeeper::proxy::ProxyConfig>,
             ) -> Self {
-                self.lanes.config(::core::convert::Into::into(settings));
+                self.lanes.config(::core::convert::Into::into(config));
                 self
             }
 
-            /// The clock that the lanes go by. The machine's, unless a test says otherwise.
+            /// Sets the clock of the lanes. The default is the system clock.
             #visibility fn clock(
                 mut self,
                 clock: impl ::core::convert::Into<::lanekeeper::clock::Clock>,
@@ -49,7 +49,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
-            /// Who is told of what happens in the lanes.
+            /// Sets the observer, which is notified of the events in the lanes.
             #visibility fn observer(
                 mut self,
                 observer: ::std::sync::Arc<dyn ::lanekeeper::proxy::Observer>,
@@ -58,15 +58,15 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
-            /// Begins with what another proxy has used of the quotas, as one that this takes the place of:
-            /// see `Lanes::pace_snapshot`.
-            #visibility fn pace_snapshot(mut self, state: ::lanekeeper::PaceSnapshot) -> Self {
-                self.lanes.pace_snapshot(state);
+            /// Starts with what another proxy has used of the quotas, for example one that this proxy replaces.
+            /// See `Lanes::pace_snapshot`.
+            #visibility fn pace_snapshot(mut self, snapshot: ::lanekeeper::PaceSnapshot) -> Self {
+                self.lanes.pace_snapshot(snapshot);
                 self
             }
 
-            /// Begins with what is noted there of the calls of earlier processes, and notes each call for the
-            /// next one: in a `PaceFile`, for instance.
+            /// Starts with the calls of earlier processes that are recorded in `log`, and records each call for the
+            /// next process. A `PaceFile` is such a log.
             #visibility fn pace_log(
                 mut self,
                 log: impl ::lanekeeper::lane::PaceLog + 'static,
@@ -75,14 +75,14 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
-            /// What other processes may have sent until now, as far as nobody has written it down. Anything
-            /// in the last minute, if the inner value says that its limits are of an account; else nothing.
+            /// Sets what other processes may have sent until now without a record of it. The default is anything in
+            /// the last minute if the limits of the inner value apply to a shared account, and nothing otherwise.
             #visibility fn prior_usage(mut self, prior_usage: ::lanekeeper::PriorUsage) -> Self {
                 self.lanes.prior_usage(prior_usage);
                 self
             }
 
-            /// The session that the calls are made in, if the inner value does not tell it: while it is
+            /// Sets the session that the calls are made in, in place of the inner value's. While it is
             /// expired, the lanes hold their calls.
             #visibility fn session(mut self, session: ::lanekeeper::Session) -> Self {
                 self.lanes.session(session);
@@ -93,7 +93,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
             ///
             /// # Errors
             ///
-            /// If the lanes cannot be run as they are set up: one has no quota, for instance.
+            /// A lane cannot run with its settings, for example because it has no quota.
             #visibility fn build(
                 mut self,
             ) -> ::core::result::Result<#proxy<#inner>, ::lanekeeper::proxy::BuildError>
@@ -117,7 +117,10 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
 fn lane_setter(model: &Model, lane: &NameEntry) -> TokenStream {
     let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lanes.position(&lane.name));
     let setter = lane.setter();
-    let about = format!("How the lane `{}` is run; a `Quota` alone will do.", lane.name.unraw());
+    let about = format!(
+        "Sets the lane `{}`. A `Quota` alone is enough. What is left unset stays as it is.",
+        lane.name.unraw()
+    );
     quote! {
         #cfg
         #[doc = #about]
@@ -134,7 +137,8 @@ fn lane_setter(model: &Model, lane: &NameEntry) -> TokenStream {
 fn budget_setter(model: &Model, budget: &NameEntry) -> TokenStream {
     let (visibility, cfg) = (&model.visibility, &budget.cfg);
     let (index, setter) = (model.budgets.position(&budget.name), budget.setter());
-    let about = format!("The budget `{}`; a `Quota` alone will do.", budget.name.unraw());
+    let about =
+        format!("Sets the budget `{}` as a whole. A `Quota` alone is enough.", budget.name.unraw());
     quote! {
         #cfg
         #[doc = #about]
@@ -148,8 +152,8 @@ fn budget_setter(model: &Model, budget: &NameEntry) -> TokenStream {
     }
 }
 
-/// What the inner value tells by the method at this place, or else `none`.
-fn ask_inner(model: &Model, at: Option<usize>, none: TokenStream) -> TokenStream {
+/// Returns the expression that calls the inner value's method at this index, or `none` if there is no such method.
+fn call_getter(model: &Model, at: Option<usize>, none: TokenStream) -> TokenStream {
     let Some(method) = at.and_then(|at| model.methods.get(at)) else { return none };
     let (inner, path, name) = (&model.inner, model.path(), &method.name);
     let span = Span::call_site().located_at(method.return_span);

@@ -1,19 +1,19 @@
-//! Collects what is wrong with a trait, so that all of it is reported at once.
+//! Collects the errors in a trait, so that all are reported at once.
 
 use proc_macro2::Span;
 use syn::{Error, Item};
 
-/// Every error so far.
+/// The errors so far.
 #[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 
 impl Errors {
-    /// Notes an error at `span`.
+    /// Adds an error at `span`.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.add(Error::new(span, message));
     }
 
-    /// Notes an error.
+    /// Adds an error.
     pub(crate) fn add(&mut self, error: Error) {
         match &mut self.0 {
             Some(errors) => errors.combine(error),
@@ -21,12 +21,12 @@ impl Errors {
         }
     }
 
-    /// Notes the error of `result`, or gives its value.
+    /// Returns the value of `result`, or adds its error.
     pub(crate) fn ok<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.add(error)).ok()
     }
 
-    /// `value`, if nothing was wrong.
+    /// Returns `value`, or all errors combined if there are any.
     pub(crate) fn finish<T>(self, value: T) -> syn::Result<T> {
         match self.0 {
             Some(errors) => Err(errors),
@@ -35,7 +35,7 @@ impl Errors {
     }
 }
 
-/// The attribute is on something that has no methods to pace. Points at the item's name, because
+/// Returns the error for the attribute on anything but a trait. It points at the item's name, because
 /// the whole item would underline many lines.
 pub(crate) fn not_a_trait(item: &Item) -> Error {
     let span = match item {

@@ -1,7 +1,7 @@
 //! Writes the proxy.
 //!
-//! What is called is `::lanekeeper::proxy`; nothing of substance is generated, so that a fix there
-//! needs no new expansion. Paths are absolute, and locals are the macro's own (`mixed_site`).
+//! The generated code only calls `::lanekeeper::proxy`, which does the work, so a fix there
+//! needs no new expansion. Paths are absolute, and local variables have the macro's hygiene (`mixed_site`).
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -11,10 +11,11 @@ use syn::ext::IdentExt;
 use crate::lane_attr::{Effect, LaneKeys};
 use crate::method::{Method, MethodKind};
 use crate::model::Model;
+use crate::names::NameEntry;
 use crate::pointers::{associated_types, forward};
 use crate::{builder, lane_method, submit};
 
-/// The three types and all that is implemented for them.
+/// Returns the three types and all their implementations.
 pub(crate) fn proxy(model: &Model) -> TokenStream {
     let types = types(model);
     let (lanes, budgets) = (model.lanes.index_enum(), model.budgets.index_enum());
@@ -26,7 +27,7 @@ pub(crate) fn proxy(model: &Model) -> TokenStream {
         #types
         #submit
 
-        // A room of its own: the indices are nobody else's.
+        // A scope of its own keeps the index enums out of the user's namespace.
         #cfg
         const _: () = {
             #lanes
@@ -45,13 +46,13 @@ fn types(model: &Model) -> TokenStream {
     let attributes = model.attributes.all();
     let about = format!(
         "A paced proxy in front of a [`{name}`], made by `#[lanekeeper::proxy]`.\n\n\
-         It implements [`{name}`], and starts with [`{proxy}::builder`]. It is cheap to clone: \
-         clones share the lanes."
+         It implements [`{name}`], and is built by [`{proxy}::builder`]. It is cheap to clone. \
+         Clones share the lanes."
     );
     let lanes = describe_lanes(model);
     let about_builder = format!(
-        "Sets up a [`{proxy}`]; made by [`{proxy}::builder`]. A lane that is given no quota here \
-         has the one that is documented."
+        "The builder of a [`{proxy}`], returned by [`{proxy}::builder`]. A lane whose quota is not set here \
+         has the documented one."
     );
     quote! {
         #[doc = #about]
@@ -73,7 +74,7 @@ fn types(model: &Model) -> TokenStream {
     }
 }
 
-/// The lanes and who is in them, and the budgets, for the reader of the documentation.
+/// Returns the part of the documentation that lists the lanes and budgets with their methods.
 fn describe_lanes(model: &Model) -> String {
     let laned: Vec<_> = model
         .methods
@@ -103,7 +104,7 @@ fn describe_lanes(model: &Model) -> String {
     words
 }
 
-/// A method of a lane. What is as usual goes without saying.
+/// Describes a method of a lane. Defaults are left out.
 fn describe_method(name: &Ident, keys: &LaneKeys) -> String {
     let effect = if keys.effect == Effect::Read { "read" } else { "write" };
     let mut words = format!("`{name}` ({effect}");
@@ -118,14 +119,14 @@ fn describe_method(name: &Ident, keys: &LaneKeys) -> String {
     words + ")"
 }
 
-/// The bounds on what is inside a proxy.
+/// Returns the bounds on the inner value of a proxy.
 pub(crate) fn bounds(model: &Model) -> TokenStream {
     let path = model.path();
     quote!(#path + ::core::marker::Send + ::core::marker::Sync + 'static)
 }
 
-/// The bounds as far as the proxy's own functions can state them: of a generic trait they do not
-/// know which parameters are meant.
+/// Returns the bounds as far as the proxy's own functions can state them. For a generic trait they do not
+/// know the parameters.
 pub(crate) fn own_bounds(model: &Model) -> TokenStream {
     if model.generics.params.is_empty() {
         bounds(model)
@@ -139,12 +140,13 @@ fn own_methods(model: &Model) -> TokenStream {
     let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let (lanes, budgets) = (model.lanes.list(), model.budgets.list());
     let submit = submit::proxy_method(model);
+    let lane_getters = model.lanes.iter().map(|lane| lane_getter(model, lane));
     let proxy_name = proxy.unraw().to_string();
     quote! {
         #attributes
         #[automatically_derived]
         impl<#inner> #proxy<#inner> {
-            /// Starts the proxy in front of `inner`.
+            /// Returns the builder of a proxy in front of `inner`.
             #visibility fn builder(inner: #inner) -> #builder<#inner>
             where
                 #inner: #bounds,
@@ -159,20 +161,22 @@ fn own_methods(model: &Model) -> TokenStream {
                 }
             }
 
-            /// What is behind the lanes. Calls to it are not paced.
+            /// Returns the value behind the lanes. Calls to it are not paced.
             #[must_use]
             #visibility fn inner(&self) -> &#inner {
                 &self.inner
             }
 
-            /// The lanes that the calls go through.
+            /// Returns the lanes that the calls go through.
             #[must_use]
             #visibility fn lanes(&self) -> &::lanekeeper::proxy::Lanes {
                 &self.lanes
             }
 
-            /// The same proxy, with these options for each call that is made through it. The
-            /// lanes and what is behind them are shared.
+            #(#lane_getters)*
+
+            /// Returns the same proxy with these options for each call that is made through it. The
+            /// lanes and the inner value are shared.
             #[must_use = "the proxy itself keeps the options it has"]
             #visibility fn with(&self, options: ::lanekeeper::proxy::CallOptions) -> Self {
                 Self {
@@ -184,13 +188,13 @@ fn own_methods(model: &Model) -> TokenStream {
 
             #submit
 
-            /// How the lanes are doing.
+            /// Returns a point-in-time snapshot of the lanes and budgets.
             #[must_use]
             #visibility fn status(&self) -> ::lanekeeper::proxy::Status {
                 self.lanes.status()
             }
 
-            /// Closes the lanes, for every clone of the proxy. Whoever waits is answered.
+            /// Shuts down the lanes, for every clone of the proxy. Callers that wait are answered.
             #visibility fn shutdown(
                 &self,
                 how: ::lanekeeper::proxy::Shutdown,
@@ -201,15 +205,33 @@ fn own_methods(model: &Model) -> TokenStream {
     }
 }
 
+/// Returns the method of the proxy for one lane: `quote_lane` for the lane `quote`.
+fn lane_getter(model: &Model, lane: &NameEntry) -> TokenStream {
+    let (visibility, cfg, index) = (&model.visibility, &lane.cfg, model.lanes.position(&lane.name));
+    let getter = lane.getter();
+    let about = format!(
+        "Returns the lane `{}`, for example to pause it or to change its quota.",
+        lane.name.unraw()
+    );
+    quote! {
+        #cfg
+        #[doc = #about]
+        #[must_use]
+        #visibility fn #getter(&self) -> &::lanekeeper::lane::Lane {
+            self.lanes.at(#index)
+        }
+    }
+}
+
 fn implementation(model: &Model) -> TokenStream {
     let Model { proxy, inner, .. } = model;
     let (path, attributes, bounds) = (model.path(), model.attributes.all(), bounds(model));
     let parameters = model.parameters(&quote!(#inner: #bounds));
     let clause = &model.generics.where_clause;
-    // Of one place, so that rustc has one to point at when a supertrait is not met.
-    let (there, mut parameter) = (proxy.span(), inner.clone());
-    parameter.set_span(there);
-    let this = quote_spanned!(there=> #proxy<#parameter>);
+    // One span for the whole type, so that rustc has one place to point at if a supertrait is not met.
+    let (span, mut parameter) = (proxy.span(), inner.clone());
+    parameter.set_span(span);
+    let this = quote_spanned!(span=> #proxy<#parameter>);
     let types = associated_types(model);
     let methods = model.methods.iter().map(|method| match &method.kind {
         MethodKind::Lane(keys) => lane_method(model, method, keys),
@@ -226,7 +248,7 @@ fn implementation(model: &Model) -> TokenStream {
     }
 }
 
-/// A method that sends the call through its lane and waits for the answer.
+/// Returns a method that sends the call through its lane and waits for the answer.
 fn lane_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let Method { attributes: carried, signature, self_token, .. } = method;
     let attributes = carried.all();
@@ -234,7 +256,7 @@ fn lane_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     quote!(#attributes #signature #body)
 }
 
-/// `Clone` and `Debug`, which ask nothing of what is inside.
+/// Returns `Clone` and `Debug`, which require nothing of the inner value.
 fn common_impls(model: &Model) -> TokenStream {
     let Model { proxy, builder, inner, .. } = model;
     let attributes = model.attributes.all();

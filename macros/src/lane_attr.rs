@@ -1,4 +1,4 @@
-//! Reads what stands in the brackets of `#[lane(..)]`.
+//! Reads the arguments of `#[lane(..)]`.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 
 use crate::proxy_attr::comma;
 
-/// The builder has these methods already, or gives them to every proxy.
+/// Names that a lane or budget cannot have, because every builder or proxy has a method of that name.
 const RESERVED_SETTERS: [&str; 11] = [
     "limits",
     "config",
@@ -30,32 +30,32 @@ const PRIORITY_RANGE: &str = "a priority is a number from 1 (highest) to 10";
 const WEIGHT_RANGE: &str =
     "a weight is a number from 1 to 4294967295: how many calls this one counts as";
 
-/// Whether a call changes something at the other end.
+/// Whether a call changes something at the broker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     Read,
     Write,
 }
 
-/// What `#[lane(..)]` says.
+/// The arguments of `#[lane(..)]`.
 pub(crate) struct LaneKeys {
     pub(crate) name: Ident,
     pub(crate) effect: Effect,
-    /// 1 goes first, 10 last.
+    /// From 1, which is sent first, to 10.
     pub(crate) priority: u8,
-    /// As how many calls it counts.
+    /// How many calls it counts as.
     pub(crate) weight: u32,
-    /// The budgets that it is charged to, each once.
+    /// The budgets that the call is charged to, each once.
     pub(crate) budgets: Vec<Ident>,
-    /// Whether the lane may make the call again.
+    /// Whether the lane may retry the call.
     pub(crate) retries: bool,
-    /// The calls among which the health of the other end is counted.
+    /// The route class, which has a circuit breaker of its own.
     pub(crate) route: String,
-    /// Whether the call gets its caller out, so that nothing of ours may refuse it.
+    /// Whether the call is an exit, which no protection of the lane may refuse.
     pub(crate) exit: bool,
 }
 
-/// The keys after the lane's name, as far as they are read.
+/// The keys after the lane's name that have been read so far.
 #[derive(Default)]
 struct ParsedKeys {
     effect: Option<Effect>,
@@ -68,11 +68,11 @@ struct ParsedKeys {
 }
 
 impl LaneKeys {
-    /// If nothing is said: in the middle.
+    /// The middle of the range.
     pub(crate) const DEFAULT_PRIORITY: u8 = 5;
-    /// If nothing is said: as one.
+    /// One call counts as one.
     pub(crate) const DEFAULT_WEIGHT: u32 = 1;
-    /// Of an exit: the first.
+    /// The priority of an exit: the highest.
     const URGENT: u8 = 1;
 
     /// Reads `#[lane(NAME, read|write, ..)]`.
@@ -105,35 +105,36 @@ impl LaneKeys {
         check_not_reserved("lane", &name)?;
         comma(input)?;
 
-        let mut said = ParsedKeys::default();
+        let mut parsed = ParsedKeys::default();
         while !input.is_empty() {
-            said.parse_key(input)?;
+            parsed.parse_key(input)?;
             comma(input)?;
         }
-        let Some(effect) = said.effect else {
+        let Some(effect) = parsed.effect else {
             let message = format!(
                 "say what the call does: #[lane({name}, read)], or #[lane({name}, write)] if it \
                  changes something"
             );
             return Err(Error::new(name.span(), message));
         };
-        if let (Some(exit), Some(_)) = (&said.exit, said.priority) {
+        if let (Some(exit), Some(_)) = (&parsed.exit, parsed.priority) {
             let message = "an exit is always of priority 1: leave `priority` out";
             return Err(Error::new(exit.span(), message));
         }
-        let by_default = if said.exit.is_some() { Self::URGENT } else { Self::DEFAULT_PRIORITY };
-        let by_effect = if effect == Effect::Read { "reads" } else { "writes" };
+        let default_priority =
+            if parsed.exit.is_some() { Self::URGENT } else { Self::DEFAULT_PRIORITY };
+        let default_route = if effect == Effect::Read { "reads" } else { "writes" };
         Ok(Self {
             name,
             effect,
-            priority: said.priority.unwrap_or(by_default),
-            weight: said.weight.unwrap_or(Self::DEFAULT_WEIGHT),
-            budgets: said.budgets,
-            retries: said.never_retry.is_none(),
-            route: said
+            priority: parsed.priority.unwrap_or(default_priority),
+            weight: parsed.weight.unwrap_or(Self::DEFAULT_WEIGHT),
+            budgets: parsed.budgets,
+            retries: parsed.never_retry.is_none(),
+            route: parsed
                 .route
-                .map_or_else(|| by_effect.to_owned(), |route| route.unraw().to_string()),
-            exit: said.exit.is_some(),
+                .map_or_else(|| default_route.to_owned(), |route| route.unraw().to_string()),
+            exit: parsed.exit.is_some(),
         })
     }
 }
@@ -177,11 +178,11 @@ impl ParsedKeys {
         }
         if key == "retry" {
             parse_equals(input, &key, "retry = never")?;
-            let there = input.span();
+            let span = input.span();
             let never: Option<Ident> = input.parse().ok();
             if never.is_none_or(|never| never != "never") {
                 return Err(Error::new(
-                    there,
+                    span,
                     "write `retry = never`, or nothing: how a lane sends again is set with \
                      `LaneConfig::retry`",
                 ));
@@ -207,7 +208,7 @@ fn parse_effect(key: &Ident) -> Option<Effect> {
     }
 }
 
-/// The builder has one setter for each name.
+/// Checks that the builder has no method called `name` yet.
 fn check_not_reserved(what: &str, name: &Ident) -> Result<()> {
     if RESERVED_SETTERS.iter().any(|setter| name == setter) {
         let message = format!(
@@ -225,20 +226,20 @@ fn set_once<T>(place: &mut Option<T>, value: T, key: &Ident) -> Result<()> {
     }
 }
 
-/// The `=` after `key`. Something must follow it; `example` is how the whole is written.
+/// Reads the `=` after `key`. A value must follow it. `example` shows the key with a value.
 fn parse_equals(input: ParseStream<'_>, key: &Ident, example: &str) -> Result<()> {
     if !input.peek(Token![=]) {
         return Err(Error::new(key.span(), format!("`{key}` has a value: `{example}`")));
     }
     let equals: Token![=] = input.parse()?;
     if input.is_empty() {
-        // At the end of the list there is nothing to point at.
+        // At the end of the list there is no token to point at.
         return Err(Error::new(equals.span, format!("`{key}` has a value: `{example}`")));
     }
     Ok(())
 }
 
-/// The value of `key`, a literal in `range`. `about` says what numbers there are.
+/// Reads the value of `key`, a literal in `range`. `about` describes the range for the error.
 fn parse_number<T>(
     input: ParseStream<'_>,
     key: &Ident,
@@ -250,8 +251,8 @@ where
     T: FromStr<Err: Display> + PartialOrd,
 {
     parse_equals(input, key, example)?;
-    let there = input.span();
-    let literal: LitInt = input.parse().map_err(|_| Error::new(there, about))?;
+    let span = input.span();
+    let literal: LitInt = input.parse().map_err(|_| Error::new(span, about))?;
     let number = literal.base10_parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| Error::new(literal.span(), about))
 }
@@ -262,7 +263,7 @@ fn parse_budget(input: ParseStream<'_>, key: &Ident) -> Result<Ident> {
     Ok(name)
 }
 
-/// The name after `key`. `what` is named by it.
+/// Reads the name after `key`. `what` describes what it names, for the error.
 fn parse_name(input: ParseStream<'_>, key: &Ident, example: &str, what: &str) -> Result<Ident> {
     parse_equals(input, key, example)?;
     if input.peek(LitStr) {

@@ -1,4 +1,6 @@
-//! What a method does that goes through a lane: it packs its arguments and hands the call over.
+//! Writes the body of a method with a lane: it packs its arguments and submits the call.
+//!
+//! `expand` uses it for the methods of the trait, which wait, and `submit` for those that return a ticket.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -10,7 +12,7 @@ use crate::lane_attr::{Effect, LaneKeys};
 use crate::method::Method;
 use crate::model::Model;
 
-/// The body of such a method. `how` is the function of `Lanes` that takes the call, and `proxy` an
+/// Returns the body of a method. `how` is the function of `Lanes` that receives the call, and `proxy` an
 /// expression for the proxy that is called.
 pub(crate) fn body(
     model: &Model,
@@ -23,23 +25,23 @@ pub(crate) fn body(
         method.arguments.iter().map(Argument::pack),
         method.arguments.iter().map(|argument| argument.unpack(keys.retries)),
     );
-    // Work that may be done again keeps its arguments.
+    // Work that may be repeated keeps its arguments.
     let how = if keys.retries { format!("{how}_repeatable") } else { how.to_owned() };
-    // If the error has no `From<LaneError>`, or the answer cannot be sent, rustc points at what is
-    // written here: let that be the type that the user wrote.
-    let there = Span::call_site().located_at(method.return_span);
-    let how = Ident::new(&how, there);
+    // If the error has no `From<LaneError>`, or the answer is not `Send`, rustc points at this code. Its span is
+    // that of the type that the user wrote.
+    let span = Span::call_site().located_at(method.return_span);
+    let how = Ident::new(&how, span);
     let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
-    let about = call_spec(model, method, keys);
-    let call = quote_spanned! {there=>
+    let spec = call_spec(model, method, keys);
+    let call = quote_spanned! {span=>
         ::lanekeeper::proxy::Lanes::#how(
             &#proxy.lanes,
-            #about,
+            #spec,
             &#proxy.options,
             move || <#inner as #path>::#name(&#target #(, #unpacked)*),
             |error| {
-                // Either the error type says what kind of failure it is, or it says nothing: then the
-                // second trait answers, which the compiler tries last.
+                // If the error type does not implement `Classify`, the compiler falls back to the second trait,
+                // which it tries last.
                 use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
                 (&::lanekeeper::proxy::ErrorProbe(error)).failure()
             },
@@ -52,7 +54,7 @@ pub(crate) fn body(
     })
 }
 
-/// What the lanes are told of the call, apart from the work itself.
+/// Returns the `CallSpec` of a method: everything about the call but the work itself.
 fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let (lane, name) = (model.lanes.position(&keys.name), method.name.unraw().to_string());
     let effect = match keys.effect {
@@ -70,7 +72,7 @@ fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
             weight: #weight,
             route: #route,
             exit: #exit,
-            // Counting variants is no expression that lives for ever unless told to.
+            // `const` makes the list `'static`, which casts of enum variants are not otherwise.
             budgets: const { &[#(#budgets),*] },
         }
     }
@@ -100,7 +102,7 @@ mod tests {
             },
         );
         let model = model.unwrap();
-        let about = |at: usize| {
+        let spec = |at: usize| {
             let method: &Method = &model.methods[at];
             let MethodKind::Lane(keys) = &method.kind else {
                 panic!("{} has no lane", method.name)
@@ -111,7 +113,7 @@ mod tests {
             |parts: TokenStream| quote!(::lanekeeper::proxy::CallSpec { #parts }).to_string();
 
         assert_eq!(
-            about(0),
+            spec(0),
             call(quote! {
                 lane: __LkLane::N0 as ::core::primitive::usize,
                 method: "forecast",
@@ -124,7 +126,7 @@ mod tests {
             })
         );
         assert_eq!(
-            about(1),
+            spec(1),
             call(quote! {
                 lane: __LkLane::N1 as ::core::primitive::usize,
                 method: "send",
@@ -142,7 +144,7 @@ mod tests {
             })
         );
         assert_eq!(
-            about(2),
+            spec(2),
             call(quote! {
                 lane: __LkLane::N0 as ::core::primitive::usize,
                 method: "match",

@@ -1,12 +1,13 @@
 //! The `#[proxy]` attribute of lanekeeper.
 //!
-//! Use it through the crate `lanekeeper`, which holds what the generated code calls. The work goes
-//! in two steps: `model` reads the trait and collects everything that is wrong with it;
-//! `expand`, `builder`, `submit` and `forward` write code from what was read.
+//! Use it through the crate `lanekeeper`, which has the functions that the generated code calls. The work has
+//! two steps: `model` reads the trait and collects all errors in it. Then
+//! `expand`, `builder`, `submit`, `pointers` and `delegate` write code from the model.
 
 mod argument;
 mod attributes;
 mod builder;
+mod delegate;
 mod errors;
 mod expand;
 mod lane_attr;
@@ -22,9 +23,9 @@ use proc_macro::TokenStream;
 use quote::{ToTokens, quote};
 use syn::Item;
 
-/// Makes a paced proxy of a trait: for `Weather` the types `WeatherProxy<T>`, which implements
-/// `Weather` on top of any `T: Weather`, `WeatherProxyBuilder<T>`, and `WeatherSubmit<T>` for calls
-/// that are queued and not waited for.
+/// Writes a paced proxy for a trait. For `Weather` these are the types `WeatherProxy<T>`, which implements
+/// `Weather` on top of any `T: Weather`, `WeatherProxyBuilder<T>`, and `WeatherSubmit<T>`, whose methods queue a call
+/// and return at once.
 ///
 /// ```
 /// use lanekeeper::lane::LaneError;
@@ -33,7 +34,7 @@ use syn::Item;
 /// #[derive(Debug)]
 /// pub struct WeatherError(String);
 ///
-/// // The lane can refuse a call: its queue is full, or it was closed.
+/// // The lane can refuse a call, for example because its queue is full or because it was closed.
 /// impl From<LaneError> for WeatherError {
 ///     fn from(refused: LaneError) -> Self {
 ///         Self(refused.to_string())
@@ -78,7 +79,7 @@ use syn::Item;
 ///     .build()?;
 /// assert_eq!(weather.tomorrow("Pune").ok(), Some(Some(21)));
 ///
-/// // Queued at once; the answer is asked for later.
+/// // Queues the call and returns. The answer is awaited later.
 /// let ticket = weather.submit().send_alert("storm");
 /// assert_eq!(ticket.wait().ok(), Some(1));
 /// # Ok(())
@@ -87,61 +88,67 @@ use syn::Item;
 ///
 /// # The methods
 ///
-/// Each method takes `&self` and says how it is called:
+/// Each method takes `&self`, and its attribute determines how the proxy calls it:
 ///
 /// - `#[lane(NAME, read)]` or `#[lane(NAME, write)]`: in the lane `NAME`, paced. `write` is for
-///   calls that change something at the other end. The method returns a `Result` whose error is
-///   `From<LaneError>`. Its arguments cross to another thread: owned values are moved, `&T`,
-///   `&str`, `&[T]` and an `Option` of these are cloned and lent again over there. The builder
+///   calls that change something at the broker. The method returns a `Result` whose error is
+///   `From<LaneError>`. Its arguments are transferred to another thread: owned values are moved. `&T`,
+///   `&str`, `&[T]` and an `Option` of these are cloned, and the clone is borrowed there. The builder
 ///   has a setter for each lane.
-/// - `#[direct]`: straight to the inner value, unpaced, on the caller's thread.
-/// - Neither, but a default body: the proxy runs that body, so what it calls goes through the
+/// - `#[direct]`: on the inner value, unpaced, on the caller's thread.
+/// - Neither, but a default body: the proxy runs that body, so the methods that it calls go through the
 ///   lanes.
-/// - Neither, and no default body: does not compile. Nobody forgets the limiter.
+/// - Neither, and no default body: a compile error, so that no method is left unpaced by mistake.
 ///
-/// A method with `where Self: Sized` and a body is left alone.
+/// A method with `where Self: Sized` and a body is left out.
 ///
 /// # Keys of a lane
 ///
 /// After the lane's name, in any order:
 ///
 /// - `read` or `write`: needed.
-/// - `priority = 1`: from 1, which goes first, to 10. It is 5 if nothing is said.
-/// - `budget = NAME`: a quota of its own that only the methods that name it are charged to, besides
-///   their lane's. The builder has a setter for each budget. A method may name several, each with a
-///   `budget` of its own.
-/// - `weight = 2`: as how many calls this one counts. It is 1 if nothing is said.
-/// - `exit`: the call gets its caller out, as the cancellation of an order does. It is always urgent
-///   (priority 1, whatever the caller's options say), and so is never refused for the sake of other
-///   calls: see `lanekeeper::lane::Priority::URGENT`.
-/// - `route = NAME`: the calls among which a circuit breaker counts. One route that is out of order
-///   does not stop the calls of another. The route of a method is `reads` or `writes` if nothing is
-///   said.
-/// - `retry = never`: the lane never makes the call again, and its arguments are not cloned.
+/// - `priority = 1`: from 1, which is sent first, to 10. The default is 5.
+/// - `budget = NAME`: a quota beside the lane's, to which only the methods that name it are
+///   charged. The builder has a setter for each budget. A method may name several, each with a
+///   `budget` key of its own.
+/// - `weight = 2`: how many calls this one counts as. The default is 1.
+/// - `exit`: the call reduces the caller's risk, as the cancellation of an order does. It is always urgent
+///   (priority 1, whatever the caller's options say), and so is never refused to protect other
+///   calls. See `lanekeeper::lane::Priority::URGENT`.
+/// - `route = NAME`: the route class, which has a circuit breaker of its own. A route that fails
+///   does not stop the calls of another. The default is `reads` or `writes`.
+/// - `retry = never`: the lane never repeats the call, and its arguments are not cloned.
 ///
 /// # Keys of the attribute
 ///
 /// - `#[proxy(limits = METHOD)]`: a method of the trait without a lane, which returns
-///   `lanekeeper::quota::Limits`: what the other end documents. It counts for lanes that were not
-///   given a quota in the builder.
+///   `lanekeeper::quota::Limits`: what the broker documents. They apply to lanes and budgets without a
+///   quota in the builder.
 ///
 /// - `#[proxy(session = METHOD)]`: a method of the trait without a lane, which returns an
-///   `Option<lanekeeper::Session>`: the session that the calls are made in. While the broker does not take
-///   its credentials, the lanes hold their calls. It counts if the builder was given none.
+///   `Option<lanekeeper::Session>`: the session that the calls are made in. While the broker does not accept
+///   its credentials, the lanes hold their calls. The builder's `session` replaces it.
 ///
-/// # What else it makes
+/// - `#[proxy(delegate = crate::MODULE::NAME)]`: writes a macro `NAME!` that forwards the methods of the trait, for
+///   decorators (see `lanekeeper::delegate_broker!`). `crate::MODULE` is the module of the trait. In the signatures,
+///   a name that is not in the prelude must be public in that module, or be written with a path that begins with
+///   `crate::` or `::`. The macro of a `pub` trait is exported at the root of its crate.
 ///
-/// The proxy has these functions of its own, so the trait can have none of these names:
+/// # Other items
 ///
-/// - `builder`, to start with; `inner`, for what is behind it; `lanes`, `status` and `shutdown`, for
-///   the lanes.
-/// - `with`: the same proxy with other options for its calls. It still implements the trait.
-/// - `submit`: the laned methods once more, with the same arguments. Instead of waiting they give a
-///   `lanekeeper::proxy::Ticket` for the answer. If the trait is generic, so is this: say
-///   `store.submit::<Key, Value>()` where the arguments do not tell.
+/// The proxy has these methods, so the trait cannot have methods of these names:
+///
+/// - `builder`, which returns the builder; `inner`, which returns the inner value; `lanes`, `status` and
+///   `shutdown`, for the lanes.
+/// - `NAME_lane` for each lane, as in `weather.alerts_lane()`: returns the `lanekeeper::lane::Lane`, for example to
+///   pause it or to change its quota.
+/// - `with`: returns the same proxy with other options for its calls. It still implements the trait.
+/// - `submit`: returns the methods with a lane in another form, with the same arguments. Instead of waiting they
+///   return a `lanekeeper::proxy::Ticket` for the answer. If the trait is generic, so is this: write
+///   `store.submit::<Key, Value>()` if the arguments do not determine the types.
 ///
 /// `Arc<X>`, `Box<X>` and `&X` implement the trait if `X` does, so a proxy can be shared, boxed,
-/// and put around a `Box<dyn Weather>`. They forward every method, provided ones too.
+/// and put in front of a `Box<dyn Weather>`. They forward every method, provided ones too.
 ///
 /// The proxy implements `Debug`, and `Clone` without `T: Clone`: clones share the lanes. If the
 /// trait has other supertraits than these, `Send`, `Sync` and `'static`, implement them for the
@@ -151,7 +158,7 @@ pub fn proxy(args: TokenStream, input: TokenStream) -> TokenStream {
     let item = match syn::parse::<Item>(input.clone()) {
         Ok(item) => item,
         Err(error) => {
-            // What rustc says of the item itself is better than anything said here.
+            // The errors of rustc about the item itself are better than any reported here.
             let mut out = TokenStream::from(error.into_compile_error());
             out.extend(input);
             return out;
@@ -166,7 +173,8 @@ pub fn proxy(args: TokenStream, input: TokenStream) -> TokenStream {
         Ok(model) => {
             let proxy = expand::proxy(&model);
             let pointers = pointers::pointer_impls(&model);
-            quote!(#proxy #pointers)
+            let delegate = delegate::declaration(&model);
+            quote!(#proxy #pointers #delegate)
         }
         Err(error) => error.into_compile_error(),
     };

@@ -1,4 +1,4 @@
-//! One method of the trait: how it is called, and what stands in the way.
+//! Reads one method of the trait: how the proxy calls it, and the errors that prevent that.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -13,42 +13,42 @@ use crate::attributes::CarriedAttributes;
 use crate::errors::Errors;
 use crate::lane_attr::LaneKeys;
 
-/// The proxy has these of its own, and they would hide the trait's.
+/// Methods of every proxy, which would hide methods of the trait of the same name.
 const RESERVED_METHODS: [&str; 7] =
     ["builder", "inner", "lanes", "with", "submit", "status", "shutdown"];
 
 /// How the proxy calls a method.
 pub(crate) enum MethodKind {
-    /// In a lane.
+    /// In a lane, on a worker's thread.
     Lane(LaneKeys),
     /// On the caller's thread.
     Direct,
-    /// By the body that the trait gives it.
+    /// By running the default body of the trait.
     Provided,
 }
 
-/// A method that generated code has to do with.
+/// A method that the generated code implements or forwards.
 pub(crate) struct Method {
     pub(crate) kind: MethodKind,
     pub(crate) attributes: CarriedAttributes,
     pub(crate) name: Ident,
-    /// As in the trait, but with a plain name for each argument.
+    /// The signature of the trait, but with a plain name for each argument.
     pub(crate) signature: Signature,
-    /// The user's `self`: one that a macro writes is another.
+    /// The user's `self`. One that a macro writes would be another variable.
     pub(crate) self_token: Token![self],
     pub(crate) arguments: Vec<Argument>,
-    /// Where to point when the answer's type does not do.
+    /// The span for errors about the return type.
     pub(crate) return_span: Span,
 }
 
-/// Takes the helper attributes off `method` and reads it. Nothing is returned for a method that
-/// generated code has nothing to do with, or that is wrong.
+/// Removes the helper attributes from `method` and reads it. Returns `None` for a method that
+/// the generated code leaves out, or that has errors.
 pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Method> {
-    let said = HelperAttributes::extract(&mut method.attrs, errors);
+    let helpers = HelperAttributes::extract(&mut method.attrs, errors);
     let name = method.sig.ident.clone();
 
     if requires_sized_self(&method.sig) {
-        if method.default.is_none() || said.is_present() {
+        if method.default.is_none() || helpers.is_present() {
             errors.at(
                 name.span(),
                 "a method with `where Self: Sized` is left out of the proxy: give it a default \
@@ -67,9 +67,9 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
         errors.at(name.span(), message);
     }
     let arguments = arguments(&method.sig, errors);
-    // Also where the keys are wrong: the next build should not come up with more.
-    let is_laned = said.lane.is_some();
-    let kind = said.kind(&name, method.default.is_some(), errors);
+    // Checked even if the keys are wrong, so that one build reports all errors.
+    let is_laned = helpers.lane.is_some();
+    let kind = helpers.kind(&name, method.default.is_some(), errors);
     if is_laned {
         for argument in &arguments {
             errors.ok(argument.check_transfer());
@@ -93,7 +93,7 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
     })
 }
 
-/// What the helper attributes of a method say.
+/// The helper attributes of a method.
 struct HelperAttributes {
     lane: Option<syn::Result<LaneKeys>>,
     direct: bool,
@@ -101,22 +101,22 @@ struct HelperAttributes {
 
 impl HelperAttributes {
     fn extract(attributes: &mut Vec<Attribute>, errors: &mut Errors) -> Self {
-        let mut said = Self { lane: None, direct: false };
+        let mut found = Self { lane: None, direct: false };
         attributes.retain(|attribute| {
             let path = attribute.path();
             if path.is_ident("lane") {
-                if said.lane.replace(LaneKeys::parse(attribute)).is_some() {
+                if found.lane.replace(LaneKeys::parse(attribute)).is_some() {
                     errors.at(path.span(), "a method has one lane");
                 }
             } else if path.is_ident("direct") {
                 if !matches!(attribute.meta, Meta::Path(_)) {
                     errors.at(path.span(), "#[direct] has no keys: write it alone");
                 }
-                said.direct = true;
+                found.direct = true;
             } else {
                 return true;
             }
-            if said.direct && said.lane.is_some() {
+            if found.direct && found.lane.is_some() {
                 errors.at(
                     path.span(),
                     "#[direct] goes around the lanes: give the method either #[lane(..)] or \
@@ -125,7 +125,7 @@ impl HelperAttributes {
             }
             false
         });
-        said
+        found
     }
 
     fn is_present(&self) -> bool {
@@ -149,7 +149,7 @@ impl HelperAttributes {
     }
 }
 
-/// Whether the method says `where Self: Sized`, and so is no part of the trait object.
+/// Returns whether the method has `where Self: Sized`, and so is not a part of the trait object.
 fn requires_sized_self(signature: &Signature) -> bool {
     signature.generics.where_clause.iter().flat_map(|clause| &clause.predicates).any(|predicate| {
         let WherePredicate::Type(predicate) = predicate else { return false };
@@ -163,7 +163,7 @@ fn requires_sized_self(signature: &Signature) -> bool {
     })
 }
 
-/// Says what keeps the method from being called through a `&dyn` of the trait. Gives its `self`.
+/// Reports what prevents a call of the method through `&dyn Trait`. Returns the method's `self`.
 fn check_object_safe(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
     if let Some(token) = &signature.asyncness {
         errors.at(
@@ -223,7 +223,7 @@ fn check_object_safe(signature: &Signature, errors: &mut Errors) -> Option<Token
     None
 }
 
-/// Looks for `Self` as a type of its own, and for `impl Trait`.
+/// Reports `Self` as a type of its own, and `impl Trait`.
 fn check_tokens_object_safe(tokens: TokenStream, errors: &mut Errors) {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -260,8 +260,8 @@ fn arguments(signature: &Signature, errors: &mut Errors) -> Vec<Argument> {
         .collect()
 }
 
-/// A lane can refuse a call, so its methods return a `Result`; and what it holds comes from
-/// another thread.
+/// Checks that the method returns a `Result`, since a lane can refuse a call, and that nothing in it is borrowed,
+/// since it comes from another thread.
 fn check_return_type(signature: &Signature, errors: &mut Errors) {
     let fallible = "a lane can refuse a call: return `Result<T, E>` with `E: From<LaneError>`, or \
                     make the method #[direct]";
@@ -275,7 +275,7 @@ fn check_return_type(signature: &Signature, errors: &mut Errors) {
     }
     let is_result = match &**answer {
         Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Result"),
-        // Nothing can be said of a type that a macro writes.
+        // The type that a macro writes is not known here.
         Type::Macro(_) => true,
         _ => false,
     };
@@ -284,7 +284,7 @@ fn check_return_type(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// The signature with a plain name for each argument, and on them no attribute but `#[cfg]`.
+/// Returns the signature with a plain name for each argument, and no attributes on them but `#[cfg]`.
 fn plain_signature(signature: &Signature, arguments: &[Argument]) -> Signature {
     let mut signature = signature.clone();
     let typed = signature.inputs.iter_mut().filter_map(|input| match input {

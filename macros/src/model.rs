@@ -1,5 +1,7 @@
-//! What the attribute learned about a trait: the methods, the lanes they name, the names that
-//! generated code goes by.
+//! The model of a trait: its methods, the lanes and budgets that they name, and the names of the generated types.
+//!
+//! `read` builds it and collects all errors. The writers (`expand`, `builder`, `submit`, `pointers`, `delegate`) only
+//! run if there are none.
 
 use std::collections::HashSet;
 
@@ -7,15 +9,18 @@ use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{GenericParam, Generics, Ident, ItemTrait, Token, TraitItem, TraitItemType, Visibility};
+use syn::{
+    GenericParam, Generics, Ident, ItemTrait, Path, Token, TraitItem, TraitItemType, Visibility,
+};
 
 use crate::attributes::CarriedAttributes;
+use crate::delegate;
 use crate::errors::Errors;
 use crate::method::{self, Method, MethodKind};
 use crate::names::{self, NameList};
 use crate::proxy_attr::ProxyKeys;
 
-/// All that code is written from.
+/// Everything that the code is written from.
 pub(crate) struct Model {
     pub(crate) visibility: Visibility,
     pub(crate) attributes: CarriedAttributes,
@@ -23,7 +28,7 @@ pub(crate) struct Model {
     pub(crate) proxy: Ident,
     pub(crate) builder: Ident,
     pub(crate) submit: Ident,
-    /// The type parameter for what is inside: `T`, unless the trait uses that name.
+    /// The type parameter for the inner value: `T`, unless the trait uses that name.
     pub(crate) inner: Ident,
     pub(crate) generics: Generics,
     /// The bounds that `Self` must meet.
@@ -32,14 +37,16 @@ pub(crate) struct Model {
     pub(crate) methods: Vec<Method>,
     pub(crate) lanes: NameList,
     pub(crate) budgets: NameList,
-    /// The place in `methods` of the one that tells the documented limits.
+    /// The index in `methods` of the one that returns the documented limits.
     pub(crate) limits: Option<usize>,
-    /// The place of the one that tells the session.
+    /// The index of the one that returns the session.
     pub(crate) session: Option<usize>,
+    /// The path of the macro that forwards the methods, if one is to be written.
+    pub(crate) delegate: Option<Path>,
 }
 
-/// Reads the trait. It is given back without the helper attributes even when something is wrong
-/// with it: the error is not helped by a dozen more about a trait that is not there.
+/// Reads the trait. The trait is returned without the helper attributes even if it has errors. Without the trait, rustc
+/// would report many more.
 pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::Result<Model>) {
     let mut errors = Errors::default();
     let keys = errors.ok(ProxyKeys::parse(args)).unwrap_or_default();
@@ -66,7 +73,8 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     let lanes = NameList::from_lanes("__LkLane", &methods);
     let budgets = NameList::from_budgets("__LkBudget", &methods);
     names::check_disjoint(&lanes, &budgets, &mut errors);
-    let mut told_by = |name: Option<Ident>, what: &str| {
+    names::check_getters(&lanes, &methods, &mut errors);
+    let mut getter = |name: Option<Ident>, what: &str| {
         let name = name?;
         let found = methods.iter().position(|method| method.name == name);
         if !found.is_some_and(|at| is_plain_getter(&methods[at])) {
@@ -77,12 +85,21 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         }
         found
     };
-    let limits = told_by(keys.limits.clone(), "the `Limits`");
-    let session = told_by(keys.session.clone(), "an `Option<Session>`");
+    let limits = getter(keys.limits.clone(), "the `Limits`");
+    let session = getter(keys.session.clone(), "an `Option<Session>`");
+
+    if let Some(path) = &keys.delegate {
+        errors.ok(delegate::check(path, &item));
+        if methods.iter().any(|method| method.attributes.is_conditional()) {
+            let message = "`delegate` is for a trait whose methods have no #[cfg]: the macro is used in other \
+                           crates, whose features are others";
+            errors.add(syn::Error::new_spanned(path, message));
+        }
+    }
 
     let name = item.ident.clone();
     let made = |suffix: &str| {
-        // The macro's own, as far as lints go; to be found where the trait is.
+        // Lints see a name of the macro. Its location is that of the trait.
         let span = Span::call_site().located_at(name.span());
         format_ident!("{}{suffix}", name, span = span)
     };
@@ -104,6 +121,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         budgets,
         limits,
         session,
+        delegate: keys.delegate,
         name,
     };
     (item, errors.finish(model))
@@ -124,8 +142,8 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
             );
         }
     }
-    let told = [(&keys.limits, "limits", "are", "them"), (&keys.session, "session", "is", "it")];
-    for (key, what, are, them) in told {
+    let getters = [(&keys.limits, "limits", "are", "them"), (&keys.session, "session", "is", "it")];
+    for (key, what, are, them) in getters {
         if let (Some(method), false) = (key, item.generics.params.is_empty()) {
             let message = format!(
                 "the builder of a generic trait does not know whose {what} {are} meant: hand {them} to the \
@@ -146,13 +164,13 @@ fn associated_type(ty: &TraitItemType, errors: &mut Errors) -> Option<(Ident, Ca
     Some((ty.ident.clone(), errors.ok(CarriedAttributes::read(&ty.attrs))?))
 }
 
-/// Whether the builder can ask the inner value by it.
+/// Returns whether the builder can call the method on the inner value.
 fn is_plain_getter(method: &Method) -> bool {
     !matches!(method.kind, MethodKind::Lane(_)) && method.arguments.is_empty()
 }
 
-/// The trait's visibility, as the macro's own: that a `pub` is not reachable is said of the trait,
-/// and need not be said of each setter.
+/// Returns the trait's visibility with a span of the macro. So the lint for an unreachable `pub` is reported for the
+/// trait, but not for each setter.
 fn visibility(of_trait: &Visibility) -> Visibility {
     match of_trait {
         Visibility::Public(token) => {
@@ -162,7 +180,7 @@ fn visibility(of_trait: &Visibility) -> Visibility {
     }
 }
 
-/// A name for a type parameter that the trait does not use for anything.
+/// Returns a name for a type parameter that the trait does not use.
 fn unused_parameter_name(item: &ItemTrait) -> Ident {
     let mut used = HashSet::new();
     collect_idents(item.to_token_stream(), &mut used);
@@ -186,16 +204,16 @@ fn collect_idents(tokens: TokenStream, used: &mut HashSet<String>) {
 }
 
 impl Model {
-    /// The trait with its parameters, as in `Store<K, V>`.
+    /// Returns the trait with its parameters, as in `Store<K, V>`.
     pub(crate) fn path(&self) -> TokenStream {
         let (name, (_, generics, _)) = (&self.name, self.generics.split_for_impl());
         quote!(#name #generics)
     }
 
-    /// The parameters of an `impl` of the trait, with `first` before them if there is any.
+    /// Returns the parameters of an `impl` of the trait, after `first` if that is not empty.
     pub(crate) fn parameters(&self, first: &TokenStream) -> TokenStream {
         let mut generics = self.generics.clone();
-        // Defaults have no place on an `impl`.
+        // An `impl` cannot have defaults.
         for own in &mut generics.params {
             match own {
                 GenericParam::Type(own) => own.default = None,

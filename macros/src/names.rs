@@ -1,4 +1,4 @@
-//! The lanes and the budgets that the methods of a trait name.
+//! The names of the lanes and budgets that the methods of a trait use.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
@@ -12,19 +12,25 @@ use crate::method::{Method, MethodKind};
 /// A lane or a budget.
 pub(crate) struct NameEntry {
     pub(crate) name: Ident,
-    /// Its place in the list of its kind, as a variant of an enum: so the compiler counts, and
-    /// counts right when a `#[cfg]` takes one away.
+    /// Its index in the list of its kind, as a variant of an enum. So the compiler counts, and
+    /// counts correctly if a `#[cfg]` removes one.
     variant: Ident,
-    /// Empty if one of the methods that name it is there in any case.
+    /// The condition under which it exists. Empty if a method without a condition names it.
     pub(crate) cfg: TokenStream,
 }
 
 impl NameEntry {
-    /// The name of its setter. Not used is not the user's fault, so lints should see the macro.
+    /// Returns the name of its setter. Lints see a name of the macro, since the user cannot help an unused setter.
     pub(crate) fn setter(&self) -> Ident {
         let mut name = self.name.clone();
         name.set_span(Span::call_site().located_at(name.span()));
         name
+    }
+
+    /// Returns the name of the proxy's method for this lane. Lints see a name of the macro, as for the setter.
+    pub(crate) fn getter(&self) -> Ident {
+        let span = Span::call_site().located_at(self.name.span());
+        format_ident!("{}_lane", self.name.unraw(), span = span)
     }
 }
 
@@ -36,7 +42,7 @@ pub(crate) struct NameList {
 }
 
 impl NameList {
-    /// The lanes, numbered by an enum called `index`.
+    /// Returns the lanes, numbered by an enum called `index`.
     pub(crate) fn from_lanes(index: &str, methods: &[Method]) -> Self {
         let uses = methods.iter().filter_map(|method| match &method.kind {
             MethodKind::Lane(keys) => Some((&keys.name, &method.attributes)),
@@ -45,7 +51,7 @@ impl NameList {
         Self::collect(index, uses)
     }
 
-    /// The budgets.
+    /// Returns the budgets, numbered by an enum called `index`.
     pub(crate) fn from_budgets(index: &str, methods: &[Method]) -> Self {
         let uses = methods.iter().flat_map(|method| {
             let budgets = match &method.kind {
@@ -89,7 +95,7 @@ impl NameList {
         self.entries.is_empty()
     }
 
-    /// The enum that numbers them.
+    /// Returns the enum that numbers them.
     pub(crate) fn index_enum(&self) -> TokenStream {
         let index = &self.index_enum;
         let variants =
@@ -97,7 +103,7 @@ impl NameList {
         quote!(enum #index { #(#variants,)* })
     }
 
-    /// The place of `name` in the list, as an expression.
+    /// Returns the index of `name` in the list, as an expression.
     pub(crate) fn position(&self, name: &Ident) -> TokenStream {
         let index = &self.index_enum;
         let variant =
@@ -105,7 +111,7 @@ impl NameList {
         quote!(#index::#variant as ::core::primitive::usize)
     }
 
-    /// The names, as the elements of an array.
+    /// Returns the names, as the elements of an array.
     pub(crate) fn list(&self) -> TokenStream {
         let names = self.entries.iter().map(|named| {
             let (cfg, name) = (&named.cfg, named.name.unraw().to_string());
@@ -115,7 +121,22 @@ impl NameList {
     }
 }
 
-/// Lanes and budgets have their setters in one place.
+/// Reports a method of the trait that the proxy's method for a lane would hide.
+pub(crate) fn check_getters(lanes: &NameList, methods: &[Method], errors: &mut Errors) {
+    for lane in lanes.iter() {
+        let getter = lane.getter();
+        if let Some(method) = methods.iter().find(|method| method.name == getter) {
+            let message = format!(
+                "the proxy has a function `{getter}` of its own, for its lane `{}`, which would hide this one: \
+                 choose another name",
+                lane.name.unraw()
+            );
+            errors.at(method.name.span(), message);
+        }
+    }
+}
+
+/// Reports a budget that has the name of a lane, since the builder has one setter for each name.
 pub(crate) fn check_disjoint(lanes: &NameList, budgets: &NameList, errors: &mut Errors) {
     for NameEntry { name, .. } in budgets.iter() {
         if lanes.iter().any(|lane| lane.name == *name) {

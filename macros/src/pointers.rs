@@ -1,7 +1,7 @@
-//! The trait for `&X`, `Arc<X>` and `Box<X>`: so that a proxy can be shared, boxed, and put around
+//! Implements the trait for `&X`, `Arc<X>` and `Box<X>`, so that a proxy can be shared, boxed, and put in front of
 //! a `dyn`.
 //!
-//! Every method is forwarded, provided ones too: `X` may have a better one.
+//! Every method is forwarded, provided ones too, since `X` may override them.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,7 @@ use quote::quote;
 use crate::method::Method;
 use crate::model::Model;
 
-/// The three implementations.
+/// Returns the three implementations.
 pub(crate) fn pointer_impls(model: &Model) -> TokenStream {
     let inner = &model.inner;
     let pointers =
@@ -20,7 +20,7 @@ pub(crate) fn pointer_impls(model: &Model) -> TokenStream {
 fn implementation(model: &Model, pointer: &TokenStream) -> TokenStream {
     let (inner, path, cfg) = (&model.inner, model.path(), model.attributes.all());
     let parameters = model.parameters(&quote!(#inner: #path + ?::core::marker::Sized));
-    // A pointer meets the trait's bounds for most `X`, but not for every bound there is.
+    // A pointer to `X` does not necessarily meet the bounds of the trait, so they are repeated.
     let supertraits = &model.supertraits;
     let types = associated_types(model);
     let methods = model.methods.iter().map(|method| forward(model, method, &quote!()));
@@ -37,7 +37,7 @@ fn implementation(model: &Model, pointer: &TokenStream) -> TokenStream {
     }
 }
 
-/// The associated types, which are those of the inner value.
+/// Returns the associated types, which are those of the inner value.
 pub(crate) fn associated_types(model: &Model) -> TokenStream {
     let (inner, path) = (&model.inner, model.path());
     let types = model.types.iter().map(|(name, carried)| {
@@ -47,7 +47,7 @@ pub(crate) fn associated_types(model: &Model) -> TokenStream {
     types.collect()
 }
 
-/// A method that calls that of the inner value, which is `self` and then `field`.
+/// Returns a method that calls the same one of the inner value, which is at `field` of `self`.
 pub(crate) fn forward(model: &Model, method: &Method, field: &TokenStream) -> TokenStream {
     let Method { attributes: carried, name, signature, self_token, arguments, .. } = method;
     let (inner, path, attributes) = (&model.inner, model.path(), carried.all());
@@ -55,7 +55,7 @@ pub(crate) fn forward(model: &Model, method: &Method, field: &TokenStream) -> To
         let (cfg, name) = (argument.attributes.cfg(), &argument.name);
         quote!(#cfg #name)
     });
-    // Written so that one body serves any pointer: the call's argument is dereferenced as needed.
+    // One body serves any pointer, since the argument of the call is dereferenced as needed.
     let target = if field.is_empty() { quote!(#self_token) } else { quote!(&#self_token #field) };
     quote! {
         #attributes

@@ -1,20 +1,26 @@
-//! Reads what stands in the brackets of `#[proxy(..)]`.
+//! Reads the arguments of `#[proxy(..)]`.
 //!
-//! The list is read key by key, here and in `lane_keys`, so that a new key is one more arm and one
+//! The list is read key by key, here and in `lane_attr`, so that a new key is one more arm and one
 //! more word in the message that lists them.
 
 use proc_macro2::TokenStream;
-use syn::parse::{ParseStream, Parser};
-use syn::{Error, Ident, Result, Token};
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Error, Ident, Path, Result, Token};
 
-/// What `#[proxy(..)]` says.
+/// The arguments of `#[proxy(..)]`.
 #[derive(Default)]
 pub(crate) struct ProxyKeys {
-    /// The method that tells the documented limits.
+    /// The method that returns the documented limits.
     pub(crate) limits: Option<Ident>,
-    /// The method that tells the session.
+    /// The method that returns the session.
     pub(crate) session: Option<Ident>,
+    /// The path of the macro that forwards the methods of a decorator.
+    pub(crate) delegate: Option<Path>,
 }
+
+/// All keys, as error messages list them.
+const KNOWN_KEYS: &str =
+    "`limits = METHOD`, `session = METHOD` and `delegate = crate::MODULE::NAME`";
 
 impl ProxyKeys {
     /// Reads the arguments of `#[proxy(..)]`.
@@ -23,28 +29,18 @@ impl ProxyKeys {
             let mut keys = Self::default();
             while !input.is_empty() {
                 let key: Ident = input.parse().map_err(|error| {
-                    let known = "#[proxy] knows `limits = METHOD` and `session = METHOD`";
-                    Error::new(error.span(), known)
+                    Error::new(error.span(), format!("#[proxy] knows {KNOWN_KEYS}"))
                 })?;
-                let method = if key == "limits" {
-                    &mut keys.limits
+                if key == "limits" {
+                    parse_value(input, &key, &mut keys.limits)?;
                 } else if key == "session" {
-                    &mut keys.session
+                    parse_value(input, &key, &mut keys.session)?;
+                } else if key == "delegate" {
+                    parse_value(input, &key, &mut keys.delegate)?;
                 } else {
-                    let message = format!(
-                        "#[proxy] has no key `{key}`; there are `limits = METHOD` and `session = METHOD`"
-                    );
-                    return Err(Error::new(key.span(), message));
-                };
-                if method.is_some() {
-                    return Err(Error::new(key.span(), format!("`{key}` is said twice")));
-                }
-                if !input.peek(Token![=]) {
-                    let message = format!("say which method tells the {key}: `{key} = METHOD`");
+                    let message = format!("#[proxy] has no key `{key}`; there are {KNOWN_KEYS}");
                     return Err(Error::new(key.span(), message));
                 }
-                input.parse::<Token![=]>()?;
-                *method = Some(input.parse()?);
                 comma(input)?;
             }
             Ok(keys)
@@ -53,7 +49,24 @@ impl ProxyKeys {
     }
 }
 
-/// The comma between two keys; none is needed after the last.
+/// Reads the value after `key`.
+fn parse_value<T: Parse>(input: ParseStream<'_>, key: &Ident, value: &mut Option<T>) -> Result<()> {
+    if value.is_some() {
+        return Err(Error::new(key.span(), format!("`{key}` is said twice")));
+    }
+    if !input.peek(Token![=]) {
+        let message = match key == "delegate" {
+            true => format!("name the macro to write: `{key} = crate::MODULE::NAME`"),
+            false => format!("say which method tells the {key}: `{key} = METHOD`"),
+        };
+        return Err(Error::new(key.span(), message));
+    }
+    input.parse::<Token![=]>()?;
+    *value = Some(input.parse()?);
+    Ok(())
+}
+
+/// Reads the comma between two keys. None is needed after the last.
 pub(crate) fn comma(input: ParseStream<'_>) -> Result<()> {
     if !input.is_empty() {
         input.parse::<Token![,]>()?;

@@ -14,19 +14,19 @@ use crate::lane_method;
 use crate::method::{Method, MethodKind};
 use crate::model::Model;
 
-/// The type itself.
+/// Returns the declaration of the type.
 pub(crate) fn declaration(model: &Model) -> TokenStream {
     let Model { visibility, name, proxy, submit, inner, .. } = model;
     let attributes = model.attributes.all();
     let about = format!(
-        "The calls of [`{name}`] that are queued and not waited for, made by \
+        "The methods of [`{name}`] that queue a call and return at once. Returned by \
          [`{proxy}::submit`].\n\n\
-         Each method takes what the trait's takes and gives a \
-         [`Ticket`](::lanekeeper::proxy::Ticket) for the answer. What goes around the lanes is not \
-         here."
+         Each method takes the arguments of the trait's method and returns a \
+         [`Ticket`](::lanekeeper::proxy::Ticket) for the answer. Methods without a lane are left \
+         out."
     );
     let (parameters, clause) = (model.generics.params.iter(), where_clause(model));
-    // As functions, so that the parameters have no say in what can be sent or shared.
+    // As functions, so that the parameters do not affect `Send` and `Sync`.
     let named = model.generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(parameter) => Some(&parameter.ident),
         _ => None,
@@ -42,15 +42,15 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
     replace_self(declaration, inner)
 }
 
-/// The function of the proxy that gives one.
+/// Returns the method of the proxy that returns the type.
 pub(crate) fn proxy_method(model: &Model) -> TokenStream {
     let Model { visibility, name, submit, inner, .. } = model;
     let generic = !model.generics.params.is_empty();
     let parameters = generic.then(|| model.parameters(&TokenStream::new()));
     let (arguments, clause) = (type_arguments(model), where_clause(model));
     let about = format!(
-        "The laned methods of [`{name}`] once more, but these queue the call and return at once, \
-         with a [`Ticket`](::lanekeeper::proxy::Ticket) for the answer."
+        "Returns the methods of [`{name}`] that have a lane, in a form that queues the call and returns a \
+         [`Ticket`](::lanekeeper::proxy::Ticket) for the answer at once."
     );
     let function = quote! {
         #[doc = #about]
@@ -65,7 +65,7 @@ pub(crate) fn proxy_method(model: &Model) -> TokenStream {
     replace_self(function, inner)
 }
 
-/// All that is implemented for the type.
+/// Returns the implementations of the type.
 pub(crate) fn implementations(model: &Model) -> TokenStream {
     let Model { submit, inner, .. } = model;
     let (attributes, bounds) = (model.attributes.all(), bounds(model));
@@ -107,16 +107,16 @@ pub(crate) fn implementations(model: &Model) -> TokenStream {
     replace_self(implementations, inner)
 }
 
-/// One method.
+/// Returns one method.
 fn submit_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let (visibility, attributes) = (&model.visibility, method.attributes.all());
     let (name, this) = (method.name.unraw(), &method.self_token);
     let about = format!(
-        "Queues [`{name}`]({}::{name}) and returns at once; the ticket is for its answer.",
+        "Queues [`{name}`]({}::{name}) and returns at once, with a ticket for its answer.",
         model.name.unraw()
     );
     let mut signature = method.signature.clone();
-    // Not used is not the user's fault, so lints should see the macro here.
+    // Lints see a name of the macro, since the user cannot help an unused method.
     signature.ident.set_span(Span::call_site().located_at(signature.ident.span()));
     if let ReturnType::Type(_, answer) = &signature.output {
         let ticket = ticket_type(answer);
@@ -130,8 +130,8 @@ fn submit_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream
     }
 }
 
-/// The ticket for an answer. Written out where that can be, for whoever reads the documentation;
-/// of an alias such as `io::Result<T>` only the compiler knows the error.
+/// Returns the type of the ticket for an answer. It is written out if possible, to be readable in the documentation.
+/// For an alias such as `io::Result<T>` only the compiler knows the error.
 fn ticket_type(answer: &Type) -> TokenStream {
     if let Some([value, error]) = result_types(answer) {
         return quote!(::lanekeeper::proxy::Ticket<#value, #error>);
@@ -140,7 +140,7 @@ fn ticket_type(answer: &Type) -> TokenStream {
     quote!(::lanekeeper::proxy::Ticket<#of::Value, #of::Error>)
 }
 
-/// The `R` and the `E` of a `Result<R, E>`.
+/// Returns the `R` and the `E` of a `Result<R, E>`.
 fn result_types(answer: &Type) -> Option<[&Type; 2]> {
     let Type::Path(path) = answer else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
@@ -155,7 +155,7 @@ fn result_types(answer: &Type) -> Option<[&Type; 2]> {
     }
 }
 
-/// The arguments of the type: `<T, K, V>`.
+/// Returns the arguments of the type: `<T, K, V>`.
 fn type_arguments(model: &Model) -> TokenStream {
     let inner = &model.inner;
     let own = model.generics.params.iter().filter_map(|parameter| match parameter {
@@ -166,7 +166,7 @@ fn type_arguments(model: &Model) -> TokenStream {
     quote!(<#inner #(, #own)*>)
 }
 
-/// The bounds that the type needs to be written down. Those on `Self` are left to where `T` is
+/// Returns the bounds that the type itself needs. Bounds on `Self` apply where `T` is
 /// known to implement the trait.
 fn where_clause(model: &Model) -> Option<TokenStream> {
     let clause = model.generics.where_clause.as_ref()?;
@@ -182,7 +182,7 @@ fn mentions_self(tokens: impl ToTokens) -> bool {
     })
 }
 
-/// Here `Self` is not what implements the trait: `Self::Key` is written `T::Key`.
+/// Replaces `Self` by the inner type, as in `T::Key` for `Self::Key`: the type is not an implementor of the trait.
 fn replace_self(tokens: TokenStream, inner: &Ident) -> TokenStream {
     let translate = |token| match token {
         TokenTree::Group(group) => {

@@ -1,8 +1,9 @@
-//! The trait that strategies are written against, and the nouns of trading.
+//! The [`Broker`] trait, which strategies are written against, and the types of trading.
 //!
-//! Nothing here knows of HTTP or of any one broker. Two things are taken from outside: [`Limits`], by
-//! which an adapter tells what its broker documents, and the attribute that makes [`BrokerProxy`],
-//! with what a trait of anybody's needs for it (`lane.rs`).
+//! Nothing here depends on HTTP or on a particular broker. Two things come from other modules:
+//! [`Limits`](crate::Limits), in which an adapter returns what its broker documents, and the attribute that writes
+//! [`BrokerProxy`]. `lane_errors.rs` is what any trait needs for that attribute: the conversion of a lane's error, and
+//! the class of each error.
 
 pub mod lanes;
 
@@ -17,8 +18,6 @@ mod partial;
 mod portfolio;
 mod quote;
 mod time;
-
-use rust_decimal::Decimal;
 
 pub use error::{Absence, BrokerError, ErrorDetail, LookupResult, OrderLookup};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
@@ -37,59 +36,90 @@ pub use quote::{
 };
 pub use time::BrokerTime;
 
-use crate::Session;
-use crate::quota::Limits;
-
 /// A brokerage account.
 ///
 /// Strategy code takes a `&dyn Broker` and does not know whether it talks to a bare adapter, a
 /// paced [`BrokerProxy`], a paper broker or a mock.
 ///
 /// The calls are in three lanes, as brokers limit them: `transactional` (orders and the account),
-/// `quote`, and `historical`; see [`lanes`].
+/// `quote`, and `historical`. See [`lanes`] for their names. A proxy returns each of them, as in
+/// [`BrokerProxy::quote_lane`].
 ///
 /// # Errors
 ///
-/// What a failed call may do next is in the class of its error, so the class is the contract. An
-/// adapter gives a read and a write these, and no others:
+/// What a caller may do after a failed call depends on the class of its error, so the class is the contract. An
+/// adapter returns these for a read and for a write, and no others:
 ///
 /// | | read | write |
 /// |---|---|---|
-/// | [`NotSent`](BrokerError::NotSent) | it surely never left | it surely never left |
-/// | [`Throttled`](BrokerError::Throttled) | refused for coming too fast | the same, and not done |
-/// | [`Rejected`](BrokerError::Rejected) | refused | refused, and not done |
-/// | [`Unauthorized`](BrokerError::Unauthorized) | the credentials are refused | the same, and not done |
-/// | [`PartlyPlaced`](BrokerError::PartlyPlaced) | never | from `place_order` alone: some slices are in the market |
-/// | [`Fatal`](BrokerError::Fatal) | nothing will work until mended | the same, and not done |
-/// | [`Transient`](BrokerError::Transient) | lost on the way, or not answered with a result | never |
-/// | [`Malformed`](BrokerError::Malformed) | an answer came that cannot be decoded | never |
-/// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | never | it may have been done |
-/// | [`Absent`](BrokerError::Absent) | never | only from an `OrderGuard`: the book does not show it |
-/// | [`NoQuote`](BrokerError::NoQuote) | from `quote`, `ltp` and `ohlc` alone | never |
+/// | [`NotSent`](BrokerError::NotSent) | certainly not sent | certainly not sent |
+/// | [`Throttled`](BrokerError::Throttled) | refused because calls come too fast | the same, and not executed |
+/// | [`Rejected`](BrokerError::Rejected) | refused | refused, and not executed |
+/// | [`Unauthorized`](BrokerError::Unauthorized) | the credentials are refused | the same, and not executed |
+/// | [`PartlyPlaced`](BrokerError::PartlyPlaced) | never | only from `place_order`: some slices are in the market |
+/// | [`Fatal`](BrokerError::Fatal) | no call will succeed until the cause is fixed | the same, and not executed |
+/// | [`Transient`](BrokerError::Transient) | lost on the way, or answered without a result | never |
+/// | [`Malformed`](BrokerError::Malformed) | an answer arrived that cannot be decoded | never |
+/// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | never | it may have been executed |
+/// | [`Absent`](BrokerError::Absent) | never | only from an `OrderGuard`: the order book does not show the order |
+/// | [`NoQuote`](BrokerError::NoQuote) | only from `quote`, `ltp` and `ohlc` | never |
 ///
-/// Answers of many rows are [`Partial`]: a row that cannot be read is among their problems, and fails
-/// nothing.
+/// Answers of many rows are [`Partial`]: a row that cannot be read is listed among their problems, and does not fail
+/// the call.
 ///
-/// Whatever leaves it open whether a write was done is `OutcomeUnknown`: a cut connection, a
-/// timeout, a 5xx, an answer that cannot be read. An adapter sends a call once, and neither waits
-/// nor tries again. A [`BrokerProxy`] adds `NotSent` for a full or closed lane; and if the adapter
-/// panics, `Transient` for a read and `OutcomeUnknown` for a write.
-#[crate::proxy(limits = documented_limits, session = session)]
+/// If it is open whether a write was executed, the error is `OutcomeUnknown`: after a cut connection, a
+/// timeout, a 5xx, or an answer that cannot be read. An adapter sends a call once. It neither waits
+/// nor retries. A [`BrokerProxy`] adds `NotSent` for a full or closed lane. If the adapter
+/// panics, it returns `Transient` for a read and `OutcomeUnknown` for a write.
+///
+/// # Decorators
+///
+/// A decorator is a type that holds a broker and implements this trait itself, for example to log the orders.
+/// [`delegate_broker!`](crate::delegate_broker) writes all methods that the decorator does not, so a method that
+/// is added to the trait later is forwarded too.
+///
+/// ```
+/// use lanekeeper::broker::{Broker, BrokerError, OrderId, OrderRequest};
+/// use lanekeeper::delegate_broker;
+///
+/// struct Logged<B> {
+///     inner: B,
+/// }
+///
+/// impl<B: Broker> Broker for Logged<B> {
+///     delegate_broker! { to self.inner; except place_order }
+///
+///     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+///         println!("places {order:?}");
+///         self.inner.place_order(order)
+///     }
+/// }
+/// # #[cfg(feature = "mock")] {
+/// # let mut mock = lanekeeper::MockBroker::new();
+/// # mock.expect_trades().times(1).returning(|| Ok(Vec::new().into()));
+/// # assert!(Logged { inner: mock }.trades().is_ok());
+/// # }
+/// ```
+#[crate::proxy(
+    limits = documented_limits,
+    session = session,
+    delegate = crate::broker::delegate_broker
+)]
 pub trait Broker: Send + Sync {
-    /// Places an order and gives the broker's name for it. That it was taken does not mean that it
-    /// was filled.
+    /// Places an order and returns the broker's id for it. An accepted order is not necessarily
+    /// filled.
     ///
-    /// An order that the broker divided into slices has one name only if every slice was taken. If not,
-    /// the error is [`PartlyPlaced`](BrokerError::PartlyPlaced); place it by
-    /// [`place_sliced`](Self::place_sliced) to be told of each slice.
+    /// If the broker divided the order into slices, an id is returned only if every slice was accepted. Otherwise
+    /// the error is [`PartlyPlaced`](BrokerError::PartlyPlaced). [`place_sliced`](Self::place_sliced) returns the
+    /// state of each slice instead.
     #[lane(transactional, write, priority = 4, budget = orders, route = order_writes)]
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError>;
 
     /// Places an order that the broker may divide into slices
-    /// ([`OrderRequest::autoslice`]), and says what became of each. An order that it did not divide is
+    /// ([`OrderRequest::autoslice`]), and returns the state of each slice. An order that the broker did not divide is
     /// one slice.
     ///
-    /// An answer of `Ok` means that something of the order is in the market, not all of it.
+    /// `Ok` means that at least a part of the order is in the market, not necessarily all of it.
     ///
     /// ```
     /// use lanekeeper::{Broker, BrokerError, Instrument, OrderRequest, Side};
@@ -99,7 +129,7 @@ pub trait Broker: Send + Sync {
     ///     let order = OrderRequest::market(nifty, Side::Sell, 75 * lots).autoslice(true);
     ///     let slices = broker.place_sliced(&order)?;
     ///     if !slices.is_placed() {
-    ///         // Some are in the market: this is not to be sent again as it is.
+    ///         // Some slices are in the market, so the order must not be sent again as it is.
     ///         println!("{slices}");
     ///     }
     ///     Ok(())
@@ -115,29 +145,29 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Changes an order in the market. The answer names the order from then on: some brokers give
-    /// it a new id.
+    /// Changes an order in the market. Returns the id of the order from then on, since some brokers assign
+    /// a new one.
     #[lane(transactional, write, priority = 4, route = order_writes)]
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError>;
 
-    /// Takes an order out of the market.
+    /// Cancels an order.
     #[lane(transactional, write, exit, route = order_writes)]
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError>;
 
-    /// As [`Broker::cancel_order`], with fields that only one broker knows.
+    /// Cancels an order like [`Broker::cancel_order`], with extra fields that are specific to one broker.
     ///
     /// ```
     /// use lanekeeper::{Broker, BrokerError, OrderCancel, OrderId};
     ///
-    /// /// Kite wants the parent with the leg of a cover order.
+    /// /// Kite needs the parent's id with the leg of a cover order.
     /// fn exit_leg(broker: &dyn Broker, leg: &OrderId, parent: &str) -> Result<(), BrokerError> {
     ///     broker.cancel_order_with(leg, &OrderCancel::new().extra("parent_order_id", parent))
     /// }
     /// # let _ = exit_leg;
     /// ```
     ///
-    /// An adapter that leaves this out refuses such fields as
-    /// [`NotSent`](BrokerError::NotSent), for without them another order may be meant.
+    /// The default body refuses such fields with
+    /// [`NotSent`](BrokerError::NotSent), because without them the call may cancel another order.
     #[lane(transactional, write, exit, route = order_writes)]
     fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
         match cancel.extra.keys().next() {
@@ -151,20 +181,20 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// The states an order went through, oldest first; at least one. A broker that keeps no
-    /// history gives the present state alone.
+    /// Returns the states that an order went through, oldest first, and at least one. For a broker that keeps no
+    /// history, this is the present state alone.
     #[lane(transactional, read, route = order_reads)]
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError>;
 
-    /// All orders of the day.
+    /// Returns all orders of the day.
     #[lane(transactional, read, route = order_reads)]
     fn orders(&self) -> Result<Rows<Order>, BrokerError>;
 
-    /// All trades of the day.
+    /// Returns all trades of the day.
     #[lane(transactional, read, route = order_reads)]
     fn trades(&self) -> Result<Rows<Trade>, BrokerError>;
 
-    /// The trades of one order.
+    /// Returns the trades of one order.
     #[lane(transactional, read, route = order_reads)]
     fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
         let mut trades = self.trades()?;
@@ -172,37 +202,37 @@ pub trait Broker: Send + Sync {
         Ok(trades)
     }
 
-    /// What is held and what the day did.
+    /// Returns the net positions, and those of the day.
     #[lane(transactional, read, route = account_reads)]
     fn positions(&self) -> Result<Partial<Positions>, BrokerError>;
 
-    /// Shares held beyond the day.
+    /// Returns the shares that are held beyond the day.
     #[lane(transactional, read, route = account_reads)]
     fn holdings(&self) -> Result<Rows<Holding>, BrokerError>;
 
-    /// The account's money.
+    /// Returns the funds and margins of the account.
     #[lane(transactional, read, route = account_reads)]
     fn margins(&self) -> Result<Partial<Margins>, BrokerError>;
 
-    /// Whose account it is.
+    /// Returns the profile of the account's owner.
     #[lane(transactional, read, route = account_reads)]
     fn profile(&self) -> Result<Profile, BrokerError>;
 
-    /// The instruments that the broker lists, of one exchange or of all.
+    /// Returns the instruments that the broker lists, of one exchange or of all.
     #[lane(transactional, read, route = instruments)]
     fn instruments(&self, exchange: Option<&Exchange>)
     -> Result<Rows<InstrumentInfo>, BrokerError>;
 
-    /// Quotes for `instruments`, in one request. An instrument without data is absent from the
-    /// answer. More than [`Broker::quote_batch_limit`] allows is an error; a
-    /// [`QuoteCache`](crate::cache::QuoteCache) in front divides them up.
+    /// Returns quotes for `instruments`, in one request. An instrument without data is absent from the
+    /// answer. More instruments than [`Broker::quote_batch_limit`] allows are an error. A
+    /// [`QuoteCache`](crate::cache::QuoteCache) in front divides them into batches.
     #[lane(quote, read)]
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError>;
 
-    /// As [`Broker::quotes`], but the instruments are chosen when the call goes: what is asked for
-    /// while it waits in its lane can still be in it. None chosen, nothing asked.
+    /// Returns quotes like [`Broker::quotes`], but chooses the instruments when the call is sent. So instruments that
+    /// are requested while the call waits in its lane can still join it. If none are chosen, nothing is sent.
     ///
-    /// A decorator that leaves this out chooses too early, and no harm is done.
+    /// The default body in a decorator chooses the instruments earlier than necessary, which does no harm.
     #[lane(quote, read)]
     fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
         match batch.instruments() {
@@ -211,69 +241,68 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Prices of the past. A [`CandleRequest`] takes instants, and times without a zone, which are read
-    /// in the broker's own.
+    /// Returns historical prices. A [`CandleRequest`] takes instants, and times without a zone, which are read
+    /// in the broker's zone.
     #[lane(historical, read)]
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
 
-    /// One quote, or [`BrokerError::NoQuote`].
+    /// Returns one quote, or [`BrokerError::NoQuote`].
     fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
         let mut quotes = self.quotes(std::slice::from_ref(instrument))?;
         if let Some(quote) = quotes.remove(instrument) {
             return Ok(quote);
         }
-        // What the broker has of it may be unreadable, which is not the same as nothing.
+        // An unreadable quote is an error of its own, not a missing quote.
         quotes.complete()?;
         Err(BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
-    /// The last traded price, or [`BrokerError::NoQuote`].
-    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
+    /// Returns the last traded price, or [`BrokerError::NoQuote`].
+    fn ltp(&self, instrument: &Instrument) -> Result<crate::rust_decimal::Decimal, BrokerError> {
         Ok(self.quote(instrument)?.last_price)
     }
 
-    /// The day's open, high, low and close, or [`BrokerError::NoQuote`].
+    /// Returns the day's open, high, low and close, or [`BrokerError::NoQuote`].
     fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
         self.quote(instrument)?
             .ohlc
             .ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
     }
 
-    /// The present state of an order: the last of its history. If that cannot be read, an earlier state
-    /// does not pass for it: the answer is [`BrokerError::Malformed`].
+    /// Returns the present state of an order: the last of its history. If the last state cannot be read, the error is
+    /// [`BrokerError::Malformed`], and no earlier state is returned instead.
     fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
         let history = self.order_history(id)?;
         let states = history.len() + history.problems.len();
-        let hides_the_last = history.problems.iter().any(|problem| problem.row + 1 == states);
-        let mut states = if hides_the_last { history.complete()? } else { history.rows };
+        let is_last_unreadable = history.problems.iter().any(|problem| problem.row + 1 == states);
+        let mut states = if is_last_unreadable { history.complete()? } else { history.rows };
         states.pop().ok_or_else(|| {
             BrokerError::Rejected(ErrorDetail::new(format!("the broker knows no order {id}")))
         })
     }
 
-    /// What the broker documents of its limits. A [`BrokerProxy`] keeps to them unless told
-    /// otherwise; where nothing is documented, it asks for a setting of each lane.
+    /// Returns the limits that the broker documents. A [`BrokerProxy`] keeps to them unless it is configured
+    /// otherwise. If nothing is documented, each lane must be configured.
     #[direct]
-    fn documented_limits(&self) -> Limits {
-        Limits::new()
+    fn documented_limits(&self) -> crate::Limits {
+        crate::Limits::new()
     }
 
-    /// The session that the calls are made in, if the adapter can be given new credentials at run time. The
+    /// Returns the session that the calls are made in, if the adapter can receive new credentials at run time. The
     /// lanes of a [`BrokerProxy`] hold their calls while it is expired.
     #[direct]
-    fn session(&self) -> Option<Session> {
+    fn session(&self) -> Option<crate::Session> {
         None
     }
 
-    /// What the broker does with the tag of an order, by which an
-    /// [`OrderGuard`](crate::OrderGuard) finds an order of unknown outcome again. Nothing, unless the
-    /// adapter says otherwise.
+    /// Returns how the broker supports tags, by which an
+    /// [`OrderGuard`](crate::OrderGuard) finds an order of unknown outcome. By default there is no support.
     #[direct]
     fn order_tags(&self) -> OrderTags {
         OrderTags::none()
     }
 
-    /// How many instruments [`Broker::quotes`] takes at once.
+    /// Returns how many instruments [`Broker::quotes`] accepts in one request.
     #[direct]
     fn quote_batch_limit(&self) -> QuoteBatchLimit {
         QuoteBatchLimit::default()

@@ -47,11 +47,11 @@ impl IdleGuard {
 
 /// The idle threads that wait for the same condition, and re-check it when notified.
 #[derive(Debug, Default)]
-pub(crate) struct IdleSet(Vec<Arc<IdleGuard>>);
+pub(super) struct IdleSet(Vec<Arc<IdleGuard>>);
 
 impl IdleSet {
     /// Marks a thread idle that is about to sleep, see [`Clock::idle_guard`].
-    pub(crate) fn mark_idle(
+    pub(super) fn mark_idle(
         &mut self,
         mine: &mut Option<Arc<IdleGuard>>,
         clock: &Clock,
@@ -67,13 +67,18 @@ impl IdleSet {
     }
 
     /// Marks all of them active, before they are notified. Returns whether there are any.
-    pub(crate) fn mark_all_active(&self) -> bool {
+    pub(super) fn mark_all_active(&self) -> bool {
         self.0.iter().for_each(|guard| guard.mark_active());
         !self.0.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Removes a thread that no longer waits.
-    pub(crate) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
+    pub(super) fn remove(&mut self, mine: Option<Arc<IdleGuard>>) {
         if let Some(mine) = mine {
             self.0.retain(|guard| !Arc::ptr_eq(guard, &mine));
         }

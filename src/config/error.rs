@@ -1,27 +1,27 @@
-//! What is wrong with a configuration, with the path of each key.
+//! The errors of a configuration, each with the path of its key.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A configuration that cannot be used. Nothing of it was.
+/// An error for a configuration that cannot be used. No part of it takes effect.
 ///
-/// As text it is one line for each problem, `FILE:LINE: PATH: what is wrong`, as far as they are known.
-/// It never shows a text that stands where none belongs, since that may be a secret.
+/// As text it has one line for each problem, `FILE:LINE: PATH: what is wrong`, as far as these are known.
+/// It never shows a text that is in a place for another kind of value, since that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The key, as in `lanes.quote.retry.base_delay`. Empty if it is about the file as a whole.
+    /// The key, as in `lanes.quote.retry.base_delay`. Empty if the problem concerns the file as a whole.
     pub path: String,
-    /// The line, from 1, if it is known.
+    /// The line, counted from 1, if it is known.
     pub line: Option<usize>,
-    /// What is wrong, and what may be written instead.
+    /// The problem, and what may be written instead.
     pub message: String,
 }
 
@@ -31,7 +31,7 @@ impl Problem {
         line: Option<usize>,
         message: impl Into<String>,
     ) -> Self {
-        // A message may repeat what stands in the file, and must stay one line on any terminal.
+        // A message may repeat text of the file, and must stay on one line on any terminal.
         let message: String = message.into();
         let message = match message.contains(char::is_control) {
             true => message.chars().map(escape_control).collect(),
@@ -46,20 +46,20 @@ fn escape_control(c: char) -> String {
 }
 
 impl ConfigError {
-    /// In the order of the lines.
+    /// Returns an error with these problems, sorted by line.
     pub(super) fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.line);
         Self { file: None, problems }
     }
 
-    /// The same, of the file of this name.
+    /// Returns the same error with the name of its file.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
         self.file = Some(file.as_ref().to_owned());
         self
     }
 
-    /// All that is wrong; at least one thing.
+    /// Returns all problems, and at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

@@ -1,16 +1,15 @@
-//! The settings of a lane, and of its policies. Keys have the names of the methods that set them.
+//! Reads the settings of a lane and of its policies. Keys have the names of the methods that set them.
 
 use std::time::Duration;
 
 use super::table::Table;
 use crate::lane::{
-    ExpiredSessionPolicy, LaneConfig, LaneConfigError, LaneSettings, OpenBreakerPolicy,
-    OverflowPolicy,
+    ExpiredSessionPolicy, LaneConfig, LaneConfigError, OpenBreakerPolicy, OverflowPolicy,
 };
-use crate::quota::{Quota, RttCredit};
+use crate::quota::RttCredit;
 use crate::resilience::{BreakerMode, BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
-/// Sets what a table has, by keys that have the names of the methods.
+/// Calls a setter for each key that is in a table. A key has the name of its setter.
 macro_rules! set {
     ($policy:ident, $table:ident, $($kind:ident: $($key:ident),+);+) => {
         $($(
@@ -21,9 +20,9 @@ macro_rules! set {
     };
 }
 
-/// A lane.
-pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
-    let words = [
+/// Reads a lane.
+pub(super) fn lane(mut table: Table<'_>) -> LaneConfig {
+    let overflow = [
         ("refuse", OverflowPolicy::Refuse),
         ("block", OverflowPolicy::Block),
         ("shed", OverflowPolicy::Shed),
@@ -34,26 +33,36 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneSettings {
         ("hold", OpenBreakerPolicy::Hold),
         ("refuse", OpenBreakerPolicy::Refuse),
     ];
-    let settings = LaneSettings {
-        quota: table.quota("quota"),
-        credit: credit(&mut table),
-        in_flight: table.number("in_flight"),
-        urgent_workers: table.number("urgent_workers"),
-        queue: table.number("queue"),
-        when_full: table.choice("when_full", &words),
-        user_interval: table.time("user_interval"),
-        aging: aging(&mut table),
-        retry: table.table_or_off("retry").map(|on| on.map_or(RetryPolicy::none(), retry)),
-        breaker: table
-            .table_or_off("breaker")
-            .map(|on| on.map_or(BreakerPolicy::disabled(), breaker)),
-        throttle: table.table("throttle").map(throttle),
-        when_expired: table.choice("when_expired", &expired),
-        when_down: table.choice("when_down", &down),
-    };
-    check_lane(&settings, &table);
+    let mut config = table.quota("quota").map(LaneConfig::new).unwrap_or_default();
+    if let Some(credit) = credit(&mut table) {
+        config = config.credit(credit);
+    }
+    set!(config, table, number: in_flight, urgent_workers, queue; time: user_interval);
+    if let Some(when_full) = table.choice("when_full", &overflow) {
+        config = config.when_full(when_full);
+    }
+    if let Some(aging) = aging(&mut table) {
+        config = config.aging(aging);
+    }
+    // The policies come after the check, because each checks its own table.
+    check_lane(&config, &table);
+    if let Some(on) = table.table_or_off("retry") {
+        config = config.retry(on.map_or(RetryPolicy::none(), retry));
+    }
+    if let Some(on) = table.table_or_off("breaker") {
+        config = config.breaker(on.map_or(BreakerPolicy::disabled(), breaker));
+    }
+    if let Some(table) = table.table("throttle") {
+        config = config.throttle(throttle(table));
+    }
+    if let Some(when_expired) = table.choice("when_expired", &expired) {
+        config = config.when_expired(when_expired);
+    }
+    if let Some(when_down) = table.choice("when_down", &down) {
+        config = config.when_down(when_down);
+    }
     table.finish();
-    settings
+    config
 }
 
 fn credit(table: &mut Table<'_>) -> Option<RttCredit> {
@@ -77,10 +86,9 @@ fn aging(table: &mut Table<'_>) -> Option<Option<u32>> {
     Some(aging)
 }
 
-/// Notes what a lane would refuse, beside its policies, which have been looked at.
-fn check_lane(settings: &LaneSettings, table: &Table<'_>) {
-    let lane = LaneSettings { retry: None, breaker: None, throttle: None, ..settings.clone() };
-    let Err(error) = lane.apply_to(LaneConfig::new(Quota::unlimited())).check() else { return };
+/// Reports a setting that is out of range. The policies of the lane are checked by their own functions.
+fn check_lane(config: &LaneConfig, table: &Table<'_>) {
+    let Err(error) = config.check() else { return };
     let key = match error {
         LaneConfigError::InFlight { .. } => "in_flight",
         LaneConfigError::UrgentWorkers { .. } => "urgent_workers",
@@ -88,7 +96,7 @@ fn check_lane(settings: &LaneSettings, table: &Table<'_>) {
         LaneConfigError::UserInterval { .. } => "user_interval",
         _ => "quota",
     };
-    // `queue(0): write ..`, of which the path says the first part.
+    // The message is `queue(0): write ..`, whose first part repeats the path.
     let text = error.to_string();
     let value = text.strip_prefix(key).and_then(|rest| rest.strip_prefix('('));
     table.report_invalid(
@@ -130,16 +138,16 @@ fn breaker(mut table: Table<'_>) -> BreakerPolicy {
     policy
 }
 
-/// Both of its keys are needed, and each is looked at by itself.
+/// Reads the table `slow`. Both keys are needed, and each is checked on its own.
 fn with_slow_calls(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy {
-    let with = |after, percent| BreakerPolicy::default().slow(after, percent).check();
+    let check = |after, percent| BreakerPolicy::default().slow(after, percent).check();
     let after: Option<Duration> = table.time("after");
     let percent = table.number("percent");
-    for (key, refused) in [
-        ("after", after.and_then(|after| with(after, 100).err())),
-        ("percent", percent.and_then(|percent| with(Duration::from_secs(1), percent).err())),
+    for (key, error) in [
+        ("after", after.and_then(|after| check(after, 100).err())),
+        ("percent", percent.and_then(|percent| check(Duration::from_secs(1), percent).err())),
     ] {
-        if let Some(PolicyError { value, allowed, .. }) = refused {
+        if let Some(PolicyError { value, allowed, .. }) = error {
             table.report_invalid(key, format!("{value} will not do: write {allowed}"));
         } else if !table.has(key) {
             table
@@ -148,7 +156,9 @@ fn with_slow_calls(policy: BreakerPolicy, mut table: Table<'_>) -> BreakerPolicy
     }
     table.finish();
     match (after, percent) {
-        (Some(after), Some(percent)) if with(after, percent).is_ok() => policy.slow(after, percent),
+        (Some(after), Some(percent)) if check(after, percent).is_ok() => {
+            policy.slow(after, percent)
+        }
         _ => policy,
     }
 }
@@ -159,4 +169,37 @@ fn throttle(mut table: Table<'_>) -> ThrottlePolicy {
     table.check_policy(policy.check());
     table.finish();
     policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+    use crate::lane::ResolvedLaneConfig;
+    use crate::quota::Quota;
+
+    const CHAPTER: &str = include_str!("../../docs/configuration.md");
+
+    fn resolved(config: &LaneConfig) -> ResolvedLaneConfig {
+        ResolvedLaneConfig::new(config, Quota::per_second(7)).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_of_the_chapter_are_the_defaults_of_a_lane() {
+        let mut seen = 0;
+        for row in CHAPTER.lines().filter(|line| line.starts_with("| `lanes.")) {
+            let cells: Vec<&str> =
+                row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+            if cells[2].is_empty() {
+                continue;
+            }
+            let path = cells[1].replace('*', "x");
+            let config = Config::from_toml(&format!("{path} = {}", cells[2])).unwrap();
+            let (_, lane) = config.settings().lanes().next().unwrap();
+            assert_ne!(lane, &LaneConfig::default(), "{row}");
+            assert_eq!(resolved(lane), resolved(&LaneConfig::default()), "{row}");
+            seen += 1;
+        }
+        assert_eq!(seen, 30, "a default was added or taken away");
+    }
 }

@@ -1,4 +1,4 @@
-//! The settings of the layers in front of the lanes, and of those who call.
+//! Reads the settings of the layers in front of the lanes, and of the users.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,15 @@ use crate::cache::BatchConfig;
 use crate::lane::{CallOptions, Priority};
 use crate::order_guard::CallerTags;
 
-/// A quarter of the earth's listings; more is a slip of the pen.
+/// Upper bound for the counts of a cache. A larger one is almost certainly a typing error, since all exchanges
+/// together list only a few times as many instruments.
 const MAX_COUNT: usize = 1 << 24;
 
-/// The first caller of each batch waits for `linger`; a cache that waits longer than this would seem to hang.
+/// Upper bound for `linger`, for which the first caller of each batch waits. With a longer one the cache would seem to
+/// hang.
 const MAX_LINGER: Duration = Duration::from_secs(1);
 
-/// What is said of a cache. What is `None` stays as it is.
+/// The settings of a cache. What is `None` keeps its default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct CacheOverrides {
     ttl: Option<Duration>,
@@ -33,24 +35,25 @@ pub(super) struct CacheOverrides {
 
 impl CacheOverrides {
     pub(super) fn read(mut table: Table<'_>) -> Self {
-        let moment = Duration::from_millis(1);
+        let minimum = Duration::from_millis(1);
         let changes = Self {
             ttl: table.time_at_least("ttl", Duration::ZERO),
             ttl_jitter: table.fraction("ttl_jitter", 0.0, 1.0),
             negative_ttl: table.time_at_least("negative_ttl", Duration::ZERO),
-            max_age: table.time_at_least("max_age", moment),
+            max_age: table.time_at_least("max_age", minimum),
             stale_while_revalidate: table.time_at_least("stale_while_revalidate", Duration::ZERO),
             refresh_ahead: table.fraction_or_off("refresh_ahead", 0.5, 1.0),
-            time_to_idle: table.time_at_least("time_to_idle", moment),
+            time_to_idle: table.time_at_least("time_to_idle", minimum),
             max_capacity: positive_number(&mut table, "max_capacity"),
             max_batch_keys: positive_number(&mut table, "max_batch_keys"),
             max_batch_weight: positive_number(&mut table, "max_batch_weight"),
             linger: table.time_between("linger", Duration::ZERO, MAX_LINGER, "1s"),
-            request_deadline: table.time_at_least("request_deadline", moment),
+            request_deadline: table.time_at_least("request_deadline", minimum),
         };
         let ttl = changes.ttl.unwrap_or(BatchConfig::default().ttl);
-        if let Some(most) = changes.max_age.filter(|most| *most < ttl) {
-            let why = format!("{most:?} will not do: write no less than the ttl, which is {ttl:?}");
+        if let Some(max_age) = changes.max_age.filter(|max_age| *max_age < ttl) {
+            let why =
+                format!("{max_age:?} will not do: write no less than the ttl, which is {ttl:?}");
             table.report_invalid("max_age", why);
         }
         table.finish();
@@ -78,20 +81,20 @@ fn set_if_some<T>(setting: &mut T, to: Option<T>) {
     }
 }
 
-/// A number of things of which there must be one at least.
+/// Reads a number that is at least 1.
 fn positive_number(table: &mut Table<'_>, key: &'static str) -> Option<usize> {
     let number = table.number(key)?;
-    let holds = (1..=MAX_COUNT).contains(&number);
-    if !holds {
+    let is_valid = (1..=MAX_COUNT).contains(&number);
+    if !is_valid {
         table.report_invalid(
             key,
             format!("{number} will not do: write a number from 1 to {MAX_COUNT}"),
         );
     }
-    holds.then_some(number)
+    is_valid.then_some(number)
 }
 
-/// What is said of an order guard.
+/// The settings of an order guard. What is `None` keeps its default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct GuardOverrides {
     pub(super) settle_time: Option<Duration>,
@@ -121,7 +124,7 @@ impl GuardOverrides {
     }
 }
 
-/// How a user's calls are made.
+/// Reads the options for a user's calls.
 pub(super) fn call_options(name: &str, mut table: Table<'_>) -> CallOptions {
     let priority = table.number("priority").and_then(|number: u8| {
         Priority::new(number)
@@ -141,7 +144,7 @@ mod tests {
 
     const CHAPTER: &str = include_str!("../../docs/configuration.md");
 
-    /// As text and without the clock, which cannot be compared.
+    /// Formats the settings without the clock, which cannot be compared.
     fn shown(settings: &BatchConfig) -> String {
         format!("{settings:?}").split(", clock").next().unwrap_or_default().to_owned()
     }

@@ -1,4 +1,4 @@
-//! Settings from a file, in TOML or YAML.
+//! Configuration from a file, in TOML or YAML.
 //!
 //! ```
 //! # #[cfg(feature = "mock")] {
@@ -9,7 +9,7 @@
 //!
 //!     [lanes.quote]
 //!     quota = "100/min"
-//!     retry = { attempts = 3, base = "50ms" }
+//!     retry = { attempts = 3, base_delay = "50ms" }
 //!
 //!     [budgets]
 //!     orders = "5000/day"
@@ -23,25 +23,27 @@
 //!     .build()?;
 //! assert_eq!(broker.status().proxy.lanes[1].quota, "100/min");
 //!
-//! // What is wrong is told at once, with the path of the key.
+//! // All problems are reported together, each with the path of its key.
 //! let error = Config::from_toml("[lanes.quote]\nqouta = '1/s'").unwrap_err();
 //! assert!(error.to_string().starts_with("line 2: lanes.quote.qouta: there is no such key"));
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A file says what is to be otherwise, and nothing else changes. All that a builder would refuse is
-//! refused when the file is read, and unknown keys too. A lane or budget that the proxy does not have
-//! is refused when that is built. `docs/configuration.md` has every key.
+//! A file contains only what differs from the defaults. Values that a builder would refuse are
+//! refused when the file is read, and so are unknown keys. A lane or budget that the proxy does not have
+//! is refused when the proxy is built. `docs/configuration.md` lists every key.
 //!
 //! A file has no secrets: keys such as `api_key` are refused.
 //!
-//! Each layer takes its own tables of a [`Config`]: give it to all that you build. To put the settings
-//! into a file of your own, use that `Config` can be read by serde.
+//! Each layer takes its own tables of a [`Config`], so pass it to every builder. `Config` implements serde's
+//! `Deserialize`, so it can be a part of a file of your own.
 //!
-//! - `node` is a file as a tree with lines; `toml` and `yaml` make it.
-//! - `table` reads a table of it, and notes what is wrong.
-//! - `lanes` and `layers` know the keys; `apply` hands the settings on.
+//! # Implementation
+//!
+//! - `node` is a file as a tree of values with lines. `toml` and `yaml` parse it.
+//! - `table` reads one table of the tree and collects problems.
+//! - `lanes` and `layers` know the keys. `apply` passes the settings to the builders.
 
 mod apply;
 mod error;
@@ -69,10 +71,10 @@ use crate::bounded::{BoundedReader, ReadLimit};
 use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
-use crate::proxy::{BudgetSettings, ProxyConfig};
+use crate::proxy::ProxyConfig;
 use crate::quota::{Budget, Limits, Quota, Reserve};
 
-/// Settings of lanes, budgets and layers, as a file gives them; see [the module](self).
+/// The settings of lanes, budgets, layers and users from a file. See [the module](self).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Config {
     settings: ProxyConfig,
@@ -81,17 +83,17 @@ pub struct Config {
     users: BTreeMap<String, CallOptions>,
 }
 
-/// The file names no user of this name.
+/// An error for a user that the file does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration has no table `users.{name}`; it has users: {known}")]
 pub struct UnknownUser {
     /// The name that was asked for.
     pub name: String,
-    /// Those there are.
+    /// The users that exist.
     pub known: String,
 }
 
-/// No configuration comes near it.
+/// Bounds the memory for a file that is not a configuration. Real ones are far smaller than 1 MiB.
 const READ_LIMIT: ReadLimit = ReadLimit::new(1 << 20, 1 << 20);
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -101,10 +103,10 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 impl Config {
-    /// Reads a file of at most 1 MiB. Its name says what it is written in: `.toml`, `.yaml` or `.yml`.
+    /// Reads a file of at most 1 MiB. Its extension selects the format: `.toml`, `.yaml` or `.yml`.
     ///
     /// # Errors
-    /// The file cannot be read, or what is in it cannot be used. The error names every problem.
+    /// The file cannot be read, or its content cannot be used. The error lists every problem.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
@@ -125,25 +127,25 @@ impl Config {
     /// Reads TOML.
     ///
     /// # Errors
-    /// It is no TOML, or cannot be used. The error names every problem.
+    /// The text is not TOML, or cannot be used. The error lists every problem.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         Self::read(&toml::read(text)?)
     }
 
-    /// Reads YAML. Anchors, aliases and tags are not read.
+    /// Reads YAML. Anchors, aliases and tags are refused.
     ///
     /// # Errors
-    /// It is no YAML, or cannot be used. The error names every problem.
+    /// The text is not YAML, or cannot be used. The error lists every problem.
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
         Self::read(&yaml::read(text)?)
     }
 
-    /// What is said of lanes and budgets.
+    /// Returns the settings of lanes and budgets.
     pub fn settings(&self) -> &ProxyConfig {
         &self.settings
     }
 
-    /// The options for the calls of a user, for the method `with` of a proxy.
+    /// Returns the options for the calls of a user, for the method `with` of a proxy.
     ///
     /// ```
     /// use lanekeeper::Config;
@@ -158,7 +160,7 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// The file has no table of this user.
+    /// The file has no table for this user.
     pub fn user(&self, name: &str) -> Result<CallOptions, UnknownUser> {
         self.users.get(name).cloned().ok_or_else(|| UnknownUser {
             name: name.to_owned(),
@@ -166,19 +168,20 @@ impl Config {
         })
     }
 
-    /// The names of the users.
+    /// Returns the names of the users.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.users.keys().map(String::as_str)
     }
 
-    /// Whether a proxy with these lanes and budgets has all that are named here. Building it asks the
-    /// same; this is for looking at a file alone.
+    /// Checks that every lane and budget that is named here exists in a proxy with these lanes and budgets. Building
+    /// the proxy checks the same, so this is for checking a file on its own.
     ///
     /// # Errors
-    /// Some are named that it does not have.
+    /// Lanes or budgets are named that do not exist. The error lists all of them.
     pub fn check_names(&self, lanes: &[&str], budgets: &[&str]) -> Result<(), ConfigError> {
         let named = self.settings.lanes().map(|(name, _)| ("lane", name, lanes));
-        let named = named.chain(self.settings.budgets().map(|(name, _)| ("budget", name, budgets)));
+        let named =
+            named.chain(self.settings.budgets().map(|(name, ..)| ("budget", name, budgets)));
         let problems: Vec<Problem> = named
             .filter(|(_, name, known)| !known.contains(name))
             .map(|(what, name, known)| {
@@ -205,19 +208,20 @@ impl Config {
         let presets = presets::NAMES.map(|name| (name, name));
         let preset = root.choice("preset", &presets).and_then(presets::by_name);
         let mut settings = ProxyConfig::new();
-        // A preset is for a broker, whose lanes and budgets are known.
-        let is_stranger = |name, known: &[&str]| preset.is_some() && !known.contains(&name);
+        // A preset is for a `Broker`, whose lanes and budgets are known.
+        let is_unknown = |name, known: &[&str]| preset.is_some() && !known.contains(&name);
         for (name, table) in root.named_tables("lanes", Some("quota")) {
-            if is_stranger(name, &of_brokers::ALL) {
+            if is_unknown(name, &of_brokers::ALL) {
                 table.report_misplaced(unknown_name_message("lane", &of_brokers::ALL));
             }
             settings = settings.lane(name, lanes::lane(table));
         }
         for (name, table) in root.named_tables("budgets", Some("quota")) {
-            if is_stranger(name, &[of_brokers::ORDERS]) {
+            if is_unknown(name, &[of_brokers::ORDERS]) {
                 table.report_misplaced(unknown_name_message("budget", &[of_brokers::ORDERS]));
             }
-            settings = settings.budget(name, budget(name, table, preset.as_ref()));
+            let (quota, reserve) = budget(name, table, preset.as_ref());
+            settings = settings.change_budget(name, quota, reserve);
         }
         if let Some(limits) = preset {
             settings = settings.documented(limits);
@@ -232,17 +236,22 @@ impl Config {
     }
 }
 
-/// A budget. Whether its reserve leaves anything can be told where its quota is known.
-fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSettings {
-    let settings =
-        BudgetSettings { quota: table.quota("quota"), reserve: table.reserve("reserve") };
-    let known = preset.and_then(|limits| limits.of_budget(name)).cloned();
-    let is_known = known.is_some() || settings.quota.is_some();
-    let budget = settings.apply_to(known.unwrap_or(Budget::new(Quota::unlimited())));
+/// Reads a budget, and returns its quota and its reserve. Whether the reserve leaves a part of the budget to other
+/// calls can only be checked if the quota is known.
+fn budget(
+    name: &str,
+    mut table: Table<'_>,
+    preset: Option<&Limits>,
+) -> (Option<Quota>, Option<Reserve>) {
+    let (quota, reserve) = (table.quota("quota"), table.reserve("reserve"));
+    let documented = preset.and_then(|limits| limits.of_budget(name));
+    let known = quota.as_ref().or(documented.map(Budget::quota));
+    let budget = Budget::new(known.cloned().unwrap_or_else(Quota::unlimited))
+        .with_reserve(reserve.or(documented.map(Budget::reserved)).unwrap_or(Reserve::NONE));
     if let Err(error) = budget.check() {
         table.report_invalid("reserve", error.to_string());
-    } else if is_known
-        && settings.reserve.is_some_and(is_non_zero)
+    } else if known.is_some()
+        && reserve.is_some_and(is_non_zero)
         && budget.quota().windows().is_empty()
     {
         table.report_invalid(
@@ -251,10 +260,10 @@ fn budget(name: &str, mut table: Table<'_>, preset: Option<&Limits>) -> BudgetSe
         );
     }
     table.finish();
-    settings
+    (quota, reserve)
 }
 
-/// Whether a reserve keeps anything back of a window that has enough.
+/// Returns whether a reserve keeps at least one slot of a large window.
 fn is_non_zero(reserve: Reserve) -> bool {
     reserve.of(u32::MAX) > 0
 }
@@ -267,9 +276,9 @@ fn join_names(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// From any reader of serde's: as a part of a file of your own. Errors have the paths of the keys, but no
-/// lines. What shows the error is then that reader's: `toml` quotes the line of the file, so a secret in it
-/// is shown, which [`Config::from_toml`] never does.
+/// Reads the settings with any deserializer, as a part of a file of your own. Errors have the paths of the keys, but no
+/// lines. The deserializer formats the error: `toml` quotes the line of the file, and so may show a secret,
+/// which [`Config::from_toml`] never does.
 ///
 /// ```
 /// use lanekeeper::Config;

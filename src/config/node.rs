@@ -1,13 +1,15 @@
-//! A file as a tree of values, each with its line, whatever it was written in.
+//! A file as a tree of values with their lines, independent of its format.
+//!
+//! `toml` and `yaml` build the tree, as does any deserializer of serde, without lines. `table` reads it.
 
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A value, and where it is.
+/// A value and its line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ConfigNode {
-    /// Counted from 1; unknown where the values came through another reader.
+    /// The line, counted from 1. `None` if the values came through a deserializer of serde.
     pub(super) line: Option<usize>,
     pub(super) value: ConfigValue,
 }
@@ -19,12 +21,12 @@ pub(super) enum ConfigValue {
     Null,
     Bool(bool),
     Int(i64),
-    /// A number that is not whole, or too large.
+    /// A number that is not an integer, or too large for `Int`.
     Float(f64),
     Text(String),
     List,
     Table(Vec<ConfigEntry>),
-    /// Something that no setting is: a date.
+    /// A value of a type that no setting has: a date.
     Other,
 }
 
@@ -36,7 +38,8 @@ pub(super) struct ConfigEntry {
 }
 
 impl ConfigValue {
-    /// What it is, for people. The value of a text stays out: it may be a secret in a wrong place.
+    /// Describes the kind of value, for an error. The content of a text is left out, since it may be a secret in a
+    /// wrong place.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -50,7 +53,7 @@ impl ConfigValue {
     }
 }
 
-/// From any reader of serde's, which does not say where things are.
+/// Reads the tree with any deserializer. Serde has no line numbers.
 impl<'de> Deserialize<'de> for ConfigNode {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         reader.deserialize_any(NodeVisitor)
@@ -59,11 +62,11 @@ impl<'de> Deserialize<'de> for ConfigNode {
 
 struct NodeVisitor;
 
-/// The key under which serde_json hands on a number, where somebody in the same build has switched on its
+/// The key under which `serde_json` passes a number if a crate in the same build enables its
 /// `arbitrary_precision`, as this crate's own adapters do.
 const JSON_NUMBER: &str = "$serde_json::private::Number";
 
-/// A number in JSON, which may have any length.
+/// Parses a number in JSON, which may have any length.
 fn parse_json_number(text: &str) -> ConfigValue {
     let whole = text.parse().map(ConfigValue::Int);
     whole.unwrap_or_else(|_| ConfigValue::Float(text.parse().unwrap_or(f64::NAN)))
@@ -89,7 +92,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<ConfigNode, E> {
-        // Larger than any setting can be.
+        // A number beyond `i64` is larger than any setting can be.
         node_without_line(
             i64::try_from(value).map_or(ConfigValue::Float(f64::INFINITY), ConfigValue::Int),
         )

@@ -1,6 +1,6 @@
-//! What must not be in a configuration file.
+//! Recognizes keys of secrets, which must not be in a configuration file.
 
-/// Parts of names that secrets have, in small letters and without separators.
+/// Parts of the names of secrets, in lower case and without separators.
 const SECRET_NAME_PARTS: [&str; 14] = [
     "accesskey",
     "apikey",
@@ -17,10 +17,10 @@ const SECRET_NAME_PARTS: [&str; 14] = [
     "signingkey",
     "authorization",
 ];
-/// Names that secrets have.
+/// Whole names of secrets, in lower case and without separators. As parts they would match other words.
 const SECRET_NAMES: [&str; 8] = ["pin", "mpin", "totp", "otp", "jwt", "auth", "key", "pwd"];
 
-/// Why a key of this name, which is no setting, is refused, if it is the name of a secret.
+/// Returns the error for an unknown key, if it has the name of a secret.
 pub(super) fn secret_key_error(key: &str) -> Option<String> {
     let plain: String =
         key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();

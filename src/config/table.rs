@@ -1,7 +1,7 @@
-//! Reads a table of settings: each key by its kind, and at the end none may be left over.
+//! Reads one table of a configuration: a method for each kind of value, and a check for unknown keys at the end.
 //!
-//! Nothing here stops at the first mistake. What is wrong is noted with its path and line, and reading
-//! goes on, so that one look at a file tells all.
+//! Called by `lanes` and `layers`. Reading does not stop at the first mistake: each problem is recorded with its path
+//! and line, so that one error lists all problems of a file.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::secret;
 use crate::quota::{Quota, Reserve, parse_time};
 use crate::resilience::PolicyError;
 
-/// What is wrong so far.
+/// The problems found so far.
 pub(super) type Problems = RefCell<Vec<Problem>>;
 
-/// One table, being read.
+/// A table that is being read.
 pub(super) struct Table<'a> {
     path: String,
     line: Option<usize>,
     content: TableContent<'a>,
-    /// The keys that were asked for.
+    /// The keys that were read, which are all that exist.
     known_keys: Vec<&'static str>,
     problems: &'a Problems,
 }
@@ -28,16 +28,16 @@ pub(super) struct Table<'a> {
 #[derive(Clone, Copy)]
 enum TableContent<'a> {
     Entries(&'a [ConfigEntry]),
-    /// `quote = "1/s"`, which is short for a table with this key alone.
+    /// `quote = "1/s"`, which is short for a table with only this key.
     Shorthand(&'static str, &'a ConfigNode),
 }
 
 impl<'a> Table<'a> {
-    /// The table at `path`.
+    /// Returns the table at `path`, or reports that `node` is not a table.
     pub(super) fn new(path: String, node: &'a ConfigNode, problems: &'a Problems) -> Option<Self> {
         let content = match &node.value {
             ConfigValue::Table(entries) => TableContent::Entries(entries),
-            // A file without settings is one; a key without a value is a line that was not finished.
+            // An empty file is a table without settings. A key without a value is an unfinished line.
             ConfigValue::Null if path.is_empty() => TableContent::Entries(&[]),
             other => {
                 let name = path.rsplit('.').next().unwrap_or_default();
@@ -50,18 +50,18 @@ impl<'a> Table<'a> {
         Some(Self { path, line: node.line, content, known_keys: Vec::new(), problems })
     }
 
-    /// Notes that this table should not be there.
+    /// Reports that this table does not belong here.
     pub(super) fn report_misplaced(&self, why: impl Into<String>) {
         self.problems.borrow_mut().push(Problem::new(&self.path, self.line, why));
     }
 
-    /// Notes that `key` is wrong.
+    /// Reports that the value of `key` is invalid.
     pub(super) fn report_invalid(&self, key: &str, why: impl Into<String>) {
         let line = self.find(key).and_then(|node| node.line).or(self.line);
         self.problems.borrow_mut().push(Problem::new(self.key_path(key), line, why));
     }
 
-    /// Notes a setting that a policy refuses. Keys have the names of the policies' methods.
+    /// Reports a setting that a policy refuses. Keys have the names of the policies' methods.
     pub(super) fn check_policy(&self, result: Result<(), PolicyError>) {
         let Err(PolicyError { setting, value, allowed, .. }) = result else { return };
         let value = if value == "None" { "off" } else { value.as_str() };
@@ -71,19 +71,19 @@ impl<'a> Table<'a> {
         self.report_invalid(setting, format!("{value} will not do: write {allowed}"));
     }
 
-    /// A whole number that is not negative.
+    /// Reads an integer that is not negative.
     pub(super) fn number<N: TryFrom<i64>>(&mut self, key: &'static str) -> Option<N> {
         let node = self.get(key)?;
         self.as_number(key, node)
     }
 
-    /// A whole number, or `off`.
+    /// Reads an integer that is not negative, or `off`.
     pub(super) fn number_or_off(&mut self, key: &'static str) -> Option<Option<u32>> {
         let node = self.get(key)?;
         if is_off(&node.value) { Some(None) } else { self.as_number(key, node).map(Some) }
     }
 
-    /// What is kept back: a number of slots, or a share as `"5%"`.
+    /// Reads a reserve: a number of slots, or a share such as `"5%"`.
     pub(super) fn reserve(&mut self, key: &'static str) -> Option<Reserve> {
         let node = self.get(key)?;
         let ConfigValue::Text(text) = &node.value else {
@@ -99,67 +99,68 @@ impl<'a> Table<'a> {
         percent.map(Reserve::Percent)
     }
 
-    /// A number from `least` to `most`.
-    pub(super) fn fraction(&mut self, key: &'static str, least: f64, most: f64) -> Option<f64> {
+    /// Reads a number from `min` to `max`.
+    pub(super) fn fraction(&mut self, key: &'static str, min: f64, max: f64) -> Option<f64> {
         let node = self.get(key)?;
-        #[allow(clippy::cast_precision_loss)] // Numbers that large are refused in any case.
+        #[allow(clippy::cast_precision_loss)]
+        // Numbers that are large enough to lose precision are refused.
         let number = match node.value {
             ConfigValue::Float(number) => Some(number),
             ConfigValue::Int(number) => Some(number as f64),
             _ => None,
         };
-        let share = number.filter(|number| (least..=most).contains(number));
+        let share = number.filter(|number| (min..=max).contains(number));
         if share.is_none() {
-            self.report_invalid(key, format!("write a number from {least} to {most}"));
+            self.report_invalid(key, format!("write a number from {min} to {max}"));
         }
         share
     }
 
-    /// As [`share`](Self::share), or `off`.
+    /// Reads a number like [`fraction`](Self::fraction), or `off`.
     pub(super) fn fraction_or_off(
         &mut self,
         key: &'static str,
-        least: f64,
-        most: f64,
+        min: f64,
+        max: f64,
     ) -> Option<Option<f64>> {
         match self.get(key) {
             Some(node) if is_off(&node.value) => Some(None),
-            _ => self.fraction(key, least, most).map(Some),
+            _ => self.fraction(key, min, max).map(Some),
         }
     }
 
-    /// A time, with its unit.
+    /// Reads a time with its unit.
     pub(super) fn time(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.text(key, "a time with its unit, as \"250ms\" or \"5s\"")?;
         parse_time(text).map_err(|error| self.report_invalid(key, error.to_string())).ok()
     }
 
-    /// As [`time`](Self::time), but no longer than a day, and no shorter than `least`.
-    pub(super) fn time_at_least(&mut self, key: &'static str, least: Duration) -> Option<Duration> {
+    /// Reads a time from `min` to one day.
+    pub(super) fn time_at_least(&mut self, key: &'static str, min: Duration) -> Option<Duration> {
         let day = Duration::from_secs(86_400);
-        self.time_between(key, least, day, "a day")
+        self.time_between(key, min, day, "a day")
     }
 
-    /// As [`time`](Self::time), but no shorter than `least` and no longer than `most`, which is `called`.
+    /// Reads a time from `min` to `max`. An error calls the latter `max_text`.
     pub(super) fn time_between(
         &mut self,
         key: &'static str,
-        least: Duration,
-        most: Duration,
-        called: &str,
+        min: Duration,
+        max: Duration,
+        max_text: &str,
     ) -> Option<Duration> {
         let time = self.time(key)?;
-        if (least..=most).contains(&time) {
+        if (min..=max).contains(&time) {
             return Some(time);
         }
         self.report_invalid(
             key,
-            format!("{time:?} will not do: write a time from {least:?} to {called}"),
+            format!("{time:?} will not do: write a time from {min:?} to {max_text}"),
         );
         None
     }
 
-    /// A quota.
+    /// Reads a quota.
     pub(super) fn quota(&mut self, key: &'static str) -> Option<Quota> {
         let text = self.text(key, "a quota, as \"10/s, 400/min\"")?;
         text.parse()
@@ -169,7 +170,7 @@ impl<'a> Table<'a> {
             .ok()
     }
 
-    /// One of some words.
+    /// Reads one of several words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let one = format!("one of {}", all.join(", "));
@@ -181,7 +182,7 @@ impl<'a> Table<'a> {
         found
     }
 
-    /// A text.
+    /// Reads a text. An error describes it as `what`.
     pub(super) fn text(&mut self, key: &'static str, what: &str) -> Option<&'a str> {
         let node = self.get(key)?;
         match &node.value {
@@ -193,13 +194,13 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A table within.
+    /// Reads a table inside this one.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
         let node = self.get(key)?;
         Self::new(self.key_path(key), node, self.problems)
     }
 
-    /// A table within, or `off`.
+    /// Reads a table inside this one, or `off`.
     pub(super) fn table_or_off(&mut self, key: &'static str) -> Option<Option<Self>> {
         match self.get(key) {
             Some(node) if is_off(&node.value) => Some(None),
@@ -211,8 +212,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The tables within, with the names that they were given. A text stands for a table with the key
-    /// `short` alone, where there is one.
+    /// Reads the tables inside the table `key`, each with its name. If `short` is set, a text stands for a table with
+    /// only the key `short`.
     pub(super) fn named_tables(
         &mut self,
         key: &'static str,
@@ -237,12 +238,12 @@ impl<'a> Table<'a> {
         entries.iter().filter_map(read).collect()
     }
 
-    /// Whether `key` is there.
+    /// Returns whether `key` exists.
     pub(super) fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
     }
 
-    /// Notes what was not asked for.
+    /// Reports the keys that were not read.
     pub(super) fn finish(self) {
         let TableContent::Entries(entries) = self.content else { return };
         for ConfigEntry { key, .. } in entries {
@@ -299,7 +300,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Keys of earlier versions, with their names of today.
+/// Keys of earlier versions, with their present names.
 const RENAMED: [(&str, &str); 18] = [
     ("absent_ttl", "negative_ttl"),
     ("base", "base_delay"),
@@ -325,19 +326,19 @@ fn new_name(key: &str) -> Option<&'static str> {
     RENAMED.iter().find(|(old, _)| *old == key).map(|(_, new)| *new)
 }
 
-/// Whether the text is meant as a quota. A lane may well be called `auth`; what can be read as a quota is
-/// no secret, and what cannot is one under such a name.
+/// Returns whether the text is meant as a quota. A lane may be called `auth`. Under the name of a secret, a text is
+/// a quota if it parses as one, and is taken for a secret otherwise.
 fn is_shorthand(name: &str, text: &str) -> bool {
     secret::secret_key_error(name).is_none() || text.parse::<Quota>().is_ok()
 }
 
 fn is_off(value: &ConfigValue) -> bool {
-    // YAML of old reads `off` without quotes as false, and people write that too.
+    // YAML 1.1 reads `off` without quotes as false, and `false` is often written for it.
     matches!(value, ConfigValue::Bool(false))
         || matches!(value, ConfigValue::Text(text) if text == "off")
 }
 
-/// The path of `key` within, in quotes where it would not be one word.
+/// Returns the path of `key` in the table at `path`. The key is quoted if it is not a single word.
 pub(super) fn join_path(path: &str, key: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let bare = !key.is_empty() && key.chars().all(is_bare);

@@ -1,4 +1,4 @@
-//! TOML, as a tree with lines.
+//! Parses TOML into a tree of values with lines.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -6,11 +6,11 @@ use toml::de::{DeTable, DeValue};
 use super::error::Problem;
 use super::node::{ConfigEntry, ConfigNode, ConfigValue};
 
-/// Reads a TOML document.
+/// Parses a TOML document.
 pub(super) fn read(text: &str) -> Result<ConfigNode, Problem> {
     let document = DeTable::parse(text).map_err(|error| {
         let line = error.span().map(|span| line_of(text, span.start));
-        // The message alone: the error as a whole shows the line, which may hold a secret.
+        // Only the message: the error as a whole shows the line, which may contain a secret.
         Problem::new("", line, error.message().replace('\n', "; "))
     })?;
     Ok(ConfigNode { line: Some(1), value: table(text, document.get_ref()) })
@@ -25,7 +25,7 @@ fn table(text: &str, table: &DeTable<'_>) -> ConfigValue {
         },
     };
     let mut entries: Vec<ConfigEntry> = table.iter().map(entry).collect();
-    // The parser sorts them by name.
+    // The parser sorts the entries by name.
     entries.sort_by_key(|entry| entry.node.line);
     ConfigValue::Table(entries)
 }

@@ -1,18 +1,18 @@
-//! YAML, as a tree with lines.
+//! Parses YAML into a tree of values with lines.
 //!
-//! Settings need tables, texts and numbers. What YAML can do beyond that is refused rather than half
-//! understood: several documents, anchors and aliases (with which a short file grows without bound),
-//! tags, keys that are not texts, and keys that are there twice.
+//! Settings need tables, texts and numbers. Other features of YAML are refused instead of being partly
+//! supported: several documents, anchors and aliases (by which a short file can expand without bound),
+//! tags, keys that are not texts, and duplicate keys.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::error::Problem;
 use super::node::{ConfigEntry, ConfigNode, ConfigValue};
 
-/// Settings are three tables deep; more is a mistake.
+/// Bounds the recursion of the parser. Settings are nested three tables deep, so a deeper document is a mistake.
 const MAX_DEPTH: usize = 32;
 
-/// Reads a YAML document.
+/// Parses a YAML document.
 pub(super) fn read(text: &str) -> Result<ConfigNode, Problem> {
     let mut reader = YamlReader { events: Parser::new_from_str(text) };
     let mut root = ConfigNode { line: Some(1), value: ConfigValue::Null };
@@ -78,7 +78,7 @@ impl<'a> YamlReader<'a> {
         Ok(ConfigNode { line: Some(line), value })
     }
 
-    /// No setting is a list, so what is in it does not matter.
+    /// Skips a list. No setting is a list, so its content does not matter.
     fn skip_list(&mut self, depth: usize) -> Result<ConfigValue, Problem> {
         loop {
             match self.next()? {
@@ -99,14 +99,14 @@ impl<'a> YamlReader<'a> {
             if entries.iter().any(|entry| entry.key == key) {
                 return Err(yaml_problem(line, &format!("the key `{key}` is there twice")));
             }
-            let (event, at) = self.next()?;
-            let node = ConfigNode { line: Some(line), ..self.node(event, at, depth + 1)? };
+            let (event, value_line) = self.next()?;
+            let node = ConfigNode { line: Some(line), ..self.node(event, value_line, depth + 1)? };
             entries.push(ConfigEntry { key, node });
         }
     }
 }
 
-/// A text without quotes, by the core schema of YAML 1.2.
+/// Parses a text without quotes by the core schema of YAML 1.2.
 fn parse_plain_scalar(text: &str) -> ConfigValue {
     let number = text.strip_prefix('+').unwrap_or(text);
     match number {

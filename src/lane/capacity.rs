@@ -1,48 +1,44 @@
-//! How many calls may wait, and what happens to the one that finds no place.
+//! The capacity of a queue, and what happens to a call that finds it full.
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use crate::clock::{Clock, IdleSet};
+use crate::clock::{Clock, TimedCondvar};
 use crate::quota::Moment;
 
-/// What happens to a call that finds the queue full, unless it is
-/// [urgent](super::Priority::URGENT): an urgent call is never refused for that. It takes the place of a
-/// lesser one; where there is none, or callers wait for their places, it waits beside them.
+/// What happens to a call that finds the queue full, unless it is [urgent](super::Priority::URGENT).
+///
+/// An urgent call is never refused because the queue is full. It takes the queue slot of a call of lower priority. If
+/// there is none, or if callers block for their slots, it waits in addition to the calls that fill the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OverflowPolicy {
-    /// It is refused at once.
+    /// Refuses the call at once.
     #[default]
     Refuse,
-    /// Its caller waits for a place, until its deadline.
+    /// Blocks the caller until a queue slot is free, or until the call's deadline.
     Block,
-    /// It takes the place of the call of the lowest priority, if that is lower than its own; of
-    /// several the one that came last. Otherwise it is refused.
+    /// Sheds the queued call of the lowest priority, if that is lower than the call's own. Of several, sheds the one
+    /// that came last. If there is none, refuses the call.
     Shed,
 }
 
-/// The places of one queue.
+/// A counting semaphore for the queue slots of one lane.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueCapacity(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
-    released: Condvar,
+    in_use: Mutex<usize>,
+    released: TimedCondvar,
     limit: usize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    in_use: usize,
-    idle_set: IdleSet,
 }
 
 impl QueueCapacity {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), released: Condvar::new(), limit: capacity }))
+        let in_use = Mutex::default();
+        Self(Arc::new(Inner { in_use, released: TimedCondvar::default(), limit: capacity }))
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -50,84 +46,67 @@ impl QueueCapacity {
     }
 
     pub(crate) fn in_use(&self) -> usize {
-        self.0.state.lock().in_use
+        *self.0.in_use.lock()
     }
 
-    /// A place, if one is left.
+    /// Acquires a slot, if one is free.
     pub(crate) fn try_acquire(&self) -> Option<QueueSlot> {
-        let mut taken = self.0.state.lock();
-        if taken.in_use >= self.0.limit {
+        let mut in_use = self.0.in_use.lock();
+        if *in_use >= self.0.limit {
             return None;
         }
-        taken.in_use += 1;
+        *in_use += 1;
         Some(QueueSlot(Arc::clone(&self.0)))
     }
 
-    /// A place, though none may be left.
+    /// Acquires a slot, beyond the limit if none is free.
     pub(crate) fn acquire_over_limit(&self) -> QueueSlot {
-        self.0.state.lock().in_use += 1;
+        *self.0.in_use.lock() += 1;
         QueueSlot(Arc::clone(&self.0))
     }
 
-    /// Waits for a place, until `until` if that is a moment, or until `gone` says that there will be
-    /// none.
+    /// Blocks until a slot is free, and acquires it. Returns `None` once `deadline` passes, or once `is_closed` holds.
     pub(crate) fn acquire(
         &self,
         clock: &Clock,
-        until: Option<Moment>,
-        gone: impl Fn() -> bool,
+        deadline: Option<Moment>,
+        is_closed: impl Fn() -> bool,
     ) -> Option<QueueSlot> {
-        let mut mine = None;
-        let mut taken = self.0.state.lock();
-        let place = loop {
-            if gone() {
-                // The ring that a freed place gave is passed on: it may have been for another.
-                self.0.released.notify_one();
-                break None;
-            }
-            if taken.in_use < self.0.limit {
-                taken.in_use += 1;
-                break Some(QueueSlot(Arc::clone(&self.0)));
-            }
-            if until.is_some_and(|until| clock.now() >= until) {
-                break None;
-            }
-            taken.idle_set.mark_idle(&mut mine, clock, until);
-            match until {
-                Some(until) => {
-                    let _ = self.0.released.wait_for(&mut taken, clock.max_wait(until));
-                }
-                None => self.0.released.wait(&mut taken),
-            }
+        let Inner { in_use, released, limit } = &*self.0;
+        let mut in_use = in_use.lock();
+        let mut was_closed = false;
+        let is_full = |in_use: &mut usize| {
+            was_closed = is_closed();
+            !was_closed && *in_use >= *limit
         };
-        taken.idle_set.remove(mine);
-        place
+        if !released.wait_while(&mut in_use, clock, deadline, is_full) {
+            return None;
+        }
+        if was_closed {
+            // Passes the notification of a released slot on: it may have been meant for another waiter.
+            released.notify_one(in_use);
+            return None;
+        }
+        *in_use += 1;
+        Some(QueueSlot(Arc::clone(&self.0)))
     }
 
-    /// Wakes those who wait for a place, to look again whether there will ever be one.
+    /// Wakes all callers that wait for a slot, so that they check again whether the lane is closed.
     pub(crate) fn wake_waiters(&self) {
-        // Through the lock, so that who looked just before sleeps already.
-        let _ = self.0.state.lock().idle_set.mark_all_active();
-        self.0.released.notify_all();
+        // With the lock: a caller that checked before the change sleeps by now.
+        self.0.released.notify_all(self.0.in_use.lock());
     }
 }
 
-/// A place in the queue. It is free again when this is dropped.
+/// A queue slot. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct QueueSlot(Arc<Inner>);
 
 impl Drop for QueueSlot {
     fn drop(&mut self) {
-        let mut taken = self.0.state.lock();
-        taken.in_use -= 1;
-        // Who is counted as awake has to be woken.
-        let all = taken.idle_set.mark_all_active();
-        drop(taken);
-        if all {
-            self.0.released.notify_all();
-        } else {
-            self.0.released.notify_one();
-        }
+        let mut in_use = self.0.in_use.lock();
+        *in_use -= 1;
+        self.0.released.notify_one(in_use);
     }
 }
 
@@ -136,30 +115,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_places_as_were_set_up() {
-        let places = QueueCapacity::new(2);
-        let first = places.try_acquire().unwrap();
-        let _second = places.try_acquire().unwrap();
-        assert!(places.try_acquire().is_none());
+    fn there_are_as_many_slots_as_were_set_up() {
+        let capacity = QueueCapacity::new(2);
+        let first = capacity.try_acquire().unwrap();
+        let _second = capacity.try_acquire().unwrap();
+        assert!(capacity.try_acquire().is_none());
         drop(first);
-        assert_eq!(places.in_use(), 1);
-        assert!(places.try_acquire().is_some());
+        assert_eq!(capacity.in_use(), 1);
+        assert!(capacity.try_acquire().is_some());
     }
+
     #[test]
-    fn who_waits_gets_a_place_that_is_free_and_no_other() {
-        let places = QueueCapacity::new(2);
+    fn who_waits_gets_a_slot_that_is_free_and_no_other() {
+        let capacity = QueueCapacity::new(2);
         let clock = Clock::from(crate::clock::ManualClock::new());
-        let wait = || places.acquire(&clock, Some(clock.now()), || false);
+        let wait = || capacity.acquire(&clock, Some(clock.now()), || false);
         let first = wait().unwrap();
         let _second = wait().unwrap();
         assert!(wait().is_none());
-        assert_eq!(places.in_use(), 2);
-        let third = places.acquire_over_limit();
-        assert_eq!(places.in_use(), 3);
+        assert_eq!(capacity.in_use(), 2);
+        let third = capacity.acquire_over_limit();
+        assert_eq!(capacity.in_use(), 3);
         drop(first);
         assert!(wait().is_none());
         drop(third);
         assert!(wait().is_some());
-        assert!(places.acquire(&clock, None, || true).is_none());
+        assert!(capacity.acquire(&clock, None, || true).is_none());
     }
 }

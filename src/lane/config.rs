@@ -1,87 +1,69 @@
-//! How a lane is set up.
+//! The settings of a lane.
 
 use std::time::Duration;
 
 use super::capacity::OverflowPolicy;
 use super::open_breaker::OpenBreakerPolicy;
-use crate::quota::{Quota, QuotaError, RttCredit};
-use crate::resilience::{BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
+use super::resolved_config::{LaneConfigError, ResolvedLaneConfig};
+use crate::quota::{Quota, RttCredit};
+use crate::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
-/// How fast a lane goes, how much of it at once, and how much may wait.
+/// How fast a lane sends calls, how many run at once, and how many may wait.
+///
+/// A setting that is not set inherits: from what was set for the lane before, then from the quota that the broker
+/// documents, then from the default. So [`LaneConfig::default`], which sets nothing, is the start of a change to a
+/// lane whose quota is known from elsewhere.
 ///
 /// ```
 /// use lanekeeper::lane::LaneConfig;
 /// use lanekeeper::quota::Quota;
 ///
 /// let orders = LaneConfig::new(Quota::per_second(10)).in_flight(4).queue(256);
-/// assert_eq!(orders.quota(), &Quota::per_second(10));
+/// assert_eq!(orders.quota(), Some(&Quota::per_second(10)));
+///
+/// let change = LaneConfig::default().in_flight(8);
+/// let changed = LaneConfig::new(Quota::per_second(10)).in_flight(8).queue(256);
+/// assert_eq!(change.or(orders), changed);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneConfig {
-    quota: Quota,
-    credit: RttCredit,
-    in_flight: Option<usize>,
-    urgent_workers: Option<usize>,
-    queue: usize,
-    when_full: OverflowPolicy,
-    user_interval: Duration,
-    aging: Option<u32>,
-    retry: RetryPolicy,
-    breaker: BreakerPolicy,
-    throttle: ThrottlePolicy,
-    when_expired: ExpiredSessionPolicy,
-    when_down: OpenBreakerPolicy,
+    pub(super) quota: Option<Quota>,
+    pub(super) credit: Option<RttCredit>,
+    pub(super) in_flight: Option<usize>,
+    pub(super) urgent_workers: Option<usize>,
+    pub(super) queue: Option<usize>,
+    pub(super) when_full: Option<OverflowPolicy>,
+    pub(super) user_interval: Option<Duration>,
+    /// `Some(None)` is no aging.
+    pub(super) aging: Option<Option<u32>>,
+    pub(super) retry: Option<RetryPolicy>,
+    pub(super) breaker: Option<BreakerPolicy>,
+    pub(super) throttle: Option<ThrottlePolicy>,
+    pub(super) when_expired: Option<ExpiredSessionPolicy>,
+    pub(super) when_down: Option<OpenBreakerPolicy>,
 }
 
-/// What a lane does with calls while the broker does not take the credentials.
+/// What a lane does with calls while the broker does not accept the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum ExpiredSessionPolicy {
-    /// They wait until the [`Session`](crate::Session) is renewed, or until their deadline. A call without a
-    /// deadline may so be sent hours after it was made: give one to orders that would be wrong by then.
+    /// Calls wait until the [`Session`](crate::Session) is renewed, or until their deadline. A call without a
+    /// deadline may therefore be sent hours after it was made. Set a deadline on orders that would be wrong by then.
     #[default]
     Hold,
-    /// They are refused at once, as not sent.
+    /// Calls are refused at once, as not sent.
     Refuse,
 }
 
-/// Threads are cheap but not free; a lane that needs more says so itself.
-const DEFAULT_MAX_WORKERS: u32 = 16;
-const MAX_WORKERS: usize = 1024;
-/// Enough for a few positions to be closed at once beside calls that hang.
-const DEFAULT_URGENT_WORKERS: usize = 4;
-const MAX_URGENT_WORKERS: usize = 64;
-const DEFAULT_QUEUE: usize = 1024;
-/// Late enough for priorities to mean something, and soon enough to wait for.
-const DEFAULT_AGING: u32 = 10;
-/// More than a machine has memory for, and an absurd number must not pass.
-const MAX_QUEUE: usize = 1 << 24;
-/// A user who may call once a day is meant otherwise.
-const MAX_USER_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
-
 impl LaneConfig {
-    /// A lane that keeps to `quota`.
+    /// Returns the settings of a lane that keeps to `quota`.
     pub fn new(quota: Quota) -> Self {
-        Self {
-            quota,
-            credit: RttCredit::default(),
-            in_flight: None,
-            urgent_workers: None,
-            queue: DEFAULT_QUEUE,
-            when_full: OverflowPolicy::default(),
-            user_interval: Duration::ZERO,
-            aging: Some(DEFAULT_AGING),
-            retry: RetryPolicy::default(),
-            breaker: BreakerPolicy::default(),
-            throttle: ThrottlePolicy::default(),
-            when_expired: ExpiredSessionPolicy::default(),
-            when_down: OpenBreakerPolicy::default(),
-        }
+        Self { quota: Some(quota), ..Self::default() }
     }
 
-    /// How many calls may be under way at once. By default as many as the quota lets be in flight,
-    /// 16 at most. The lane has a thread for each, one for each of
-    /// [`urgent_workers`](Self::urgent_workers), and one more that keeps the deadlines of those that wait.
+    /// Sets how many calls may be in flight at once. The default is as many as the quota allows, and at most 16. The
+    /// lane has a thread for each, one for each of [`urgent_workers`](Self::urgent_workers), and one more that
+    /// expires the deadlines of waiting calls.
     ///
     /// A lane needs about `calls per second x round trip` to use all of its quota.
     #[must_use]
@@ -90,88 +72,90 @@ impl LaneConfig {
         self
     }
 
-    /// How many [urgent](super::Priority::URGENT) calls may be under way beside those of
-    /// [`in_flight`](Self::in_flight), when as many of these run as may: so that there is a thread for
-    /// them if all others hang. Urgent reads may take half of them, rounded down, so that reads which hang
-    /// leave a thread to an exit. By default as many as `in_flight`, 4 at most. 0 to 64.
+    /// Sets how many [urgent](super::Priority::URGENT) calls may be in flight beside those of
+    /// [`in_flight`](Self::in_flight) when all of these are taken, so that urgent calls have a thread if all others
+    /// hang. Urgent reads may use half of these workers, rounded down, so that reads that hang leave a thread to an
+    /// exit. 0 to 64. The default is the same as `in_flight`, and at most 4.
     #[must_use]
     pub fn urgent_workers(mut self, calls: usize) -> Self {
         self.urgent_workers = Some(calls);
         self
     }
 
-    /// How many calls may wait. 1024 by default. An urgent call that finds the queue full takes the place of a lesser
-    /// one, and comes on top if there is none.
+    /// Sets how many calls may wait. The default is 1024. An urgent call that finds the queue full takes the slot of
+    /// a call of lower priority. If there is none, it is queued beyond the limit.
     #[must_use]
     pub fn queue(mut self, calls: usize) -> Self {
-        self.queue = calls;
+        self.queue = Some(calls);
         self
     }
 
-    /// The share of the least round trip that shortens the wait for a slot, at most. 95 % by default;
-    /// [`RttCredit::STRICT`] rests on no assumption at all.
+    /// Sets the share of the shortest round trip by which the wait for a slot may be shortened. The default is 95 %.
+    /// [`RttCredit::STRICT`] makes no assumption about the network.
     #[must_use]
     pub fn credit(mut self, credit: RttCredit) -> Self {
-        self.credit = credit;
+        self.credit = Some(credit);
         self
     }
 
-    /// What happens to a call that finds the queue full and is not urgent. By default it is refused.
+    /// Sets what happens to a call that finds the queue full and is not urgent. By default it is refused.
     #[must_use]
     pub fn when_full(mut self, when_full: OverflowPolicy) -> Self {
-        self.when_full = when_full;
+        self.when_full = Some(when_full);
         self
     }
 
-    /// The least time between two calls of one user of the same priority. None by default.
+    /// Sets the minimum time between two calls of one user at the same priority. The default is none.
     #[must_use]
     pub fn user_interval(mut self, interval: Duration) -> Self {
-        self.user_interval = interval;
+        self.user_interval = Some(interval);
         self
     }
 
-    /// A call that has waited `multiple` times as long as it would have in a queue without
-    /// priorities and users (which is taken for a second at the least) is overdue: from then on only
-    /// calls that were overdue before it are sent before it, and those of
-    /// [`Priority::URGENT`](super::Priority::URGENT); and while a budget is spent that it is charged to, those
-    /// that are not charged to that. 10 by default; `None` lets calls of higher priority starve the others.
+    /// Sets after how many times its fair wait a call is overdue. The fair wait is how long the call would have
+    /// waited in a queue without priorities and users, and at least one second. The default is 10. `None` lets calls
+    /// of higher priority starve the others.
+    ///
+    /// An overdue call is sent before all calls but these: calls that were overdue before it, calls of
+    /// [`Priority::URGENT`](super::Priority::URGENT), and, while a budget that it is charged to is exhausted, calls
+    /// that are not charged to that budget.
     #[must_use]
     pub fn aging(mut self, multiple: Option<u32>) -> Self {
-        self.aging = multiple;
+        self.aging = Some(multiple);
         self
     }
 
-    /// Whether and when a call that failed is sent again: a read after a fault on the way, a write
-    /// only if it surely was not done. [`RetryPolicy::none`] leaves it all to the caller.
+    /// Sets whether and when a failed call is sent again: a read after a fault on the way, a write only if it
+    /// certainly was not executed. [`RetryPolicy::none`] leaves retries to the caller.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
-        self.retry = retry;
+        self.retry = Some(retry);
         self
     }
 
-    /// When calls are held or refused because the broker fails. [`BreakerPolicy::disabled`] lets all through.
+    /// Sets when calls are held or refused because the broker fails. [`BreakerPolicy::disabled`] lets all through.
     #[must_use]
     pub fn breaker(mut self, breaker: BreakerPolicy) -> Self {
-        self.breaker = breaker;
+        self.breaker = Some(breaker);
         self
     }
 
-    /// How the lane pauses and slows down when the broker says that calls come too fast.
+    /// Sets how the lane pauses and slows down when the broker reports that calls come too fast.
     #[must_use]
     pub fn throttle(mut self, throttle: ThrottlePolicy) -> Self {
-        self.throttle = throttle;
+        self.throttle = Some(throttle);
         self
     }
 
-    /// What happens to calls while the broker does not take the credentials, as after the end of the
-    /// day's session. By default they wait for new ones. An urgent call goes all the same: if the broker takes
+    /// Sets what happens to calls while the broker does not accept the credentials, for example after the end of the
+    /// day's session. By default they wait for new ones. An urgent call is sent in any case. If the broker accepts
     /// it, the others follow.
     ///
     /// ```
     /// use lanekeeper::lane::{LaneConfig, ExpiredSessionPolicy};
     /// use lanekeeper::Quota;
     ///
-    /// // An order would be wrong by the time somebody has logged in: refused at once, and urgent ones go.
+    /// // An order would be wrong by the time of the next login, so it is refused at once. Urgent ones are sent.
     /// let orders = LaneConfig::new(Quota::per_second(10))
     ///     .urgent_workers(8)
     ///     .when_expired(ExpiredSessionPolicy::Refuse);
@@ -179,110 +163,50 @@ impl LaneConfig {
     /// ```
     #[must_use]
     pub fn when_expired(mut self, when_expired: ExpiredSessionPolicy) -> Self {
-        self.when_expired = when_expired;
+        self.when_expired = Some(when_expired);
         self
     }
 
-    /// What happens to calls of a route class whose circuit breaker is open. By default those without a
-    /// deadline are held until it lets calls through again, and the others are refused.
+    /// Sets what happens to calls of a route class whose circuit breaker is open. By default calls without a
+    /// deadline are held until the breaker lets calls through again, and the others are refused.
     #[must_use]
     pub fn when_down(mut self, when_down: OpenBreakerPolicy) -> Self {
-        self.when_down = when_down;
+        self.when_down = Some(when_down);
         self
     }
 
-    /// The quota that the lane keeps to.
-    pub fn quota(&self) -> &Quota {
-        &self.quota
+    /// Returns the quota of the lane, if it is set.
+    pub fn quota(&self) -> Option<&Quota> {
+        self.quota.as_ref()
     }
 
-    pub(super) fn with_quota(mut self, quota: Quota) -> Self {
-        self.quota = quota;
-        self
+    /// Fills in each unset setting from `inherited`. A policy is one setting, and is taken as a whole.
+    #[must_use]
+    pub fn or(self, inherited: Self) -> Self {
+        Self {
+            quota: self.quota.or(inherited.quota),
+            credit: self.credit.or(inherited.credit),
+            in_flight: self.in_flight.or(inherited.in_flight),
+            urgent_workers: self.urgent_workers.or(inherited.urgent_workers),
+            queue: self.queue.or(inherited.queue),
+            when_full: self.when_full.or(inherited.when_full),
+            user_interval: self.user_interval.or(inherited.user_interval),
+            aging: self.aging.or(inherited.aging),
+            retry: self.retry.or(inherited.retry),
+            breaker: self.breaker.or(inherited.breaker),
+            throttle: self.throttle.or(inherited.throttle),
+            when_expired: self.when_expired.or(inherited.when_expired),
+            when_down: self.when_down.or(inherited.when_down),
+        }
     }
 
-    /// Whether a lane can work like this.
+    /// Checks that a lane can run with these settings, with the default for each one that is not set.
     ///
     /// # Errors
-    /// Its quota cannot be kept, or a setting makes no sense; the error says what would.
+    /// The quota cannot be kept, or a setting is out of range. The error says which values are allowed.
     pub fn check(&self) -> Result<(), LaneConfigError> {
-        self.quota.check()?;
-        self.checked_in_flight()?;
-        self.checked_urgent_workers()?;
-        self.checked_queue()?;
-        self.checked_user_interval()?;
-        self.checked_aging()?;
-        self.retry.check()?;
-        self.breaker.check()?;
-        Ok(self.throttle.check()?)
-    }
-
-    pub(super) fn checked_in_flight(&self) -> Result<usize, LaneConfigError> {
-        let by_default = || {
-            let most = self.quota.max_in_flight().unwrap_or(DEFAULT_MAX_WORKERS);
-            most.clamp(1, DEFAULT_MAX_WORKERS) as usize
-        };
-        match self.in_flight.unwrap_or_else(by_default) {
-            calls @ 1..=MAX_WORKERS => Ok(calls),
-            calls => Err(LaneConfigError::InFlight { calls }),
-        }
-    }
-
-    pub(super) fn checked_urgent_workers(&self) -> Result<usize, LaneConfigError> {
-        let by_default = self.checked_in_flight()?.min(DEFAULT_URGENT_WORKERS);
-        match self.urgent_workers.unwrap_or(by_default) {
-            calls @ 0..=MAX_URGENT_WORKERS => Ok(calls),
-            calls => Err(LaneConfigError::UrgentWorkers { calls }),
-        }
-    }
-
-    pub(super) fn checked_queue(&self) -> Result<usize, LaneConfigError> {
-        match self.queue {
-            1..=MAX_QUEUE => Ok(self.queue),
-            calls => Err(LaneConfigError::Queue { calls }),
-        }
-    }
-
-    pub(crate) fn rtt_credit(&self) -> RttCredit {
-        self.credit
-    }
-
-    pub(super) fn retry_policy(&self) -> &RetryPolicy {
-        &self.retry
-    }
-
-    pub(super) fn breaker_policy(&self) -> &BreakerPolicy {
-        &self.breaker
-    }
-
-    pub(super) fn throttle_policy(&self) -> &ThrottlePolicy {
-        &self.throttle
-    }
-
-    pub(super) fn expired_session_policy(&self) -> ExpiredSessionPolicy {
-        self.when_expired
-    }
-
-    pub(super) fn open_breaker_policy(&self) -> OpenBreakerPolicy {
-        self.when_down
-    }
-
-    pub(super) fn overflow_policy(&self) -> OverflowPolicy {
-        self.when_full
-    }
-
-    pub(super) fn checked_user_interval(&self) -> Result<Duration, LaneConfigError> {
-        match self.user_interval {
-            interval if interval <= MAX_USER_INTERVAL => Ok(interval),
-            interval => Err(LaneConfigError::UserInterval { interval }),
-        }
-    }
-
-    pub(super) fn checked_aging(&self) -> Result<Option<u32>, LaneConfigError> {
-        match self.aging {
-            Some(0) => Err(LaneConfigError::Aging),
-            aging => Ok(aging),
-        }
+        let quota = self.quota.clone().unwrap_or_else(Quota::unlimited);
+        ResolvedLaneConfig::new(self, quota).map(drop)
     }
 }
 
@@ -292,47 +216,28 @@ impl From<Quota> for LaneConfig {
     }
 }
 
-/// A lane that cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LaneConfigError {
-    /// Its quota cannot be kept.
-    #[error(transparent)]
-    Quota(#[from] QuotaError),
-    /// No calls at once, or absurdly many.
-    #[error("in_flight({calls}): write a number from 1 to {MAX_WORKERS}")]
-    InFlight {
-        /// What was asked for.
-        calls: usize,
-    },
-    /// More threads than anybody has exits.
-    #[error("urgent_workers({calls}): write a number from 0 to {MAX_URGENT_WORKERS}")]
-    UrgentWorkers {
-        /// What was asked for.
-        calls: usize,
-    },
-    /// No place to wait, or absurdly many.
-    #[error("queue({calls}): write a number from 1 to {MAX_QUEUE}")]
-    Queue {
-        /// What was asked for.
-        calls: usize,
-    },
-    /// What is to be done about a failing broker makes no sense.
-    #[error(transparent)]
-    Setting(#[from] PolicyError),
-    /// Users would wait for ever.
-    #[error("user_interval({interval:?}): write a day at most")]
-    UserInterval {
-        /// What was asked for.
-        interval: Duration,
-    },
-    /// Every call would be overdue as it comes in, and priorities would mean nothing.
-    #[error("aging(Some(0)): write a multiple of at least 1, or None to let calls starve")]
-    Aging,
-    /// The system gave no thread.
-    #[error("a worker thread could not be started: {error}")]
-    Thread {
-        /// What the system said.
-        error: String,
-    },
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unset_inherits() {
+        let all = LaneConfig::new(Quota::per_minute(2))
+            .credit(RttCredit::STRICT)
+            .in_flight(3)
+            .urgent_workers(2)
+            .queue(4)
+            .when_full(OverflowPolicy::Shed)
+            .user_interval(Duration::from_millis(5))
+            .aging(None)
+            .retry(RetryPolicy::none())
+            .breaker(BreakerPolicy::disabled())
+            .throttle(ThrottlePolicy::default().keep_percent(6))
+            .when_expired(ExpiredSessionPolicy::Refuse)
+            .when_down(OpenBreakerPolicy::Hold);
+        let other = LaneConfig::new(Quota::per_second(1)).in_flight(9).queue(9).aging(Some(9));
+        assert_eq!(LaneConfig::default().or(all.clone()), all);
+        assert_eq!(all.clone().or(LaneConfig::default()), all);
+        assert_eq!(all.clone().or(other), all);
+    }
 }

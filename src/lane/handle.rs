@@ -17,12 +17,11 @@ use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
 use super::observer::ObserverHandle;
 use super::pacing::SharedPacing;
+use super::resolved_config::ResolvedLaneConfig;
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::workers::health::LaneHealth;
-use super::{
-    CallOptions, LaneConfig, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary,
-};
+use super::{CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary};
 use crate::clock::Clock;
 use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
@@ -50,37 +49,34 @@ impl Lane {
     pub(crate) fn start(
         name: &'static str,
         index: usize,
-        config: &LaneConfig,
+        config: &ResolvedLaneConfig,
         clock: &Clock,
         pacing: &Arc<SharedPacing>,
         observer: ObserverHandle,
         session: &Session,
     ) -> Result<Self, LaneConfigError> {
-        let max_in_flight = config.checked_in_flight()?;
-        let urgent_workers = config.checked_urgent_workers()?;
         let core = Arc::new(LaneCore::new(CoreConfig {
             name,
             index,
             clock: clock.clone(),
             pacing: Arc::clone(pacing),
             observer,
-            queue_capacity: config.checked_queue()?,
-            max_in_flight,
-            urgent_workers,
-            user_interval: config.checked_user_interval()?,
-            aging: config.checked_aging()?,
+            queue_capacity: config.queue,
+            max_in_flight: config.in_flight,
+            urgent_workers: config.urgent_workers,
+            user_interval: config.user_interval,
+            aging: config.aging,
             health: LaneHealth::new(config)?,
             session: session.clone(),
-            expired_session_policy: config.expired_session_policy(),
-            open_breaker_policy: config.open_breaker_policy(),
+            expired_session_policy: config.when_expired,
+            open_breaker_policy: config.when_down,
         }));
-        let overflow_policy = config.overflow_policy();
         let next_number = AtomicU64::new(0);
-        let count = thread_count(max_in_flight, urgent_workers);
+        let count = thread_count(config.in_flight, config.urgent_workers);
         let (finished_tx, finished_workers): (Sender<()>, _) = bounded(count);
         let lane = Self {
             core,
-            overflow_policy,
+            overflow_policy: config.when_full,
             next_number,
             workers: Mutex::default(),
             finished_workers,

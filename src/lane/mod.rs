@@ -16,7 +16,7 @@
 //! - `workers/` is the worker pool, and the health of the broker as the lane sees it.
 //! - `observer/` has the callbacks.
 //! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` records calls for the next process.
-//! - `capacity.rs` bounds the queue. `config.rs`, `settings.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
+//! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
 //!   `open_breaker.rs` are the types of the interface.
 //! - `sync.rs` has the locks that the model checker replaces.
 
@@ -31,7 +31,7 @@ mod open_breaker;
 mod pace_log;
 mod pacing;
 mod queue;
-mod settings;
+mod resolved_config;
 mod shutdown;
 mod state;
 mod status;
@@ -45,7 +45,7 @@ pub use call::options::CallOptions;
 pub use call::priority::{Priority, PriorityError};
 pub(crate) use call::{MethodSpec, OnceWork, RepeatableWork, Work};
 pub use capacity::OverflowPolicy;
-pub use config::{ExpiredSessionPolicy, LaneConfig, LaneConfigError};
+pub use config::{ExpiredSessionPolicy, LaneConfig};
 pub use error::{LaneError, LaneErrorKind};
 pub(crate) use handle::DROP_TIMEOUT;
 pub use handle::Lane;
@@ -54,7 +54,8 @@ pub use observer::{CallInfo, FinishedCall, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
-pub use settings::LaneSettings;
+pub use resolved_config::LaneConfigError;
+pub(crate) use resolved_config::ResolvedLaneConfig;
 pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};

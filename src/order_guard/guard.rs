@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
-
 use super::builder::OrderGuardBuilder;
 use super::pending::{ClaimedIntent, IntentOutcome};
 use super::reconcile::amendment;
@@ -14,14 +12,11 @@ use super::reconcile::resolve::{is_outcome_unknown, unresolved_error};
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
 use super::tags::{CallerTags, validate_caller_tag};
-use crate::Session;
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    LookupResult, Margins, Ohlc, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Profile, Quote, QuoteBatch, QuoteBatchLimit, Quotes, Rows, SlicedOrder,
-    TagSupport, Trade,
+    Broker, BrokerError, LookupResult, Order, OrderCancel, OrderChange, OrderId, OrderRequest,
+    Rows, SlicedOrder, TagSupport, delegate_broker,
 };
-use crate::quota::{Limits, Moment};
+use crate::quota::Moment;
 
 /// A [`Broker`] that finds the outcome of an order whose answer was lost; see [the module](super). All other calls
 /// pass through.
@@ -305,22 +300,27 @@ impl<B: Broker> OrderGuard<B> {
 }
 
 impl<B: Broker> Broker for OrderGuard<B> {
+    delegate_broker! {
+        to self.inner;
+        except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, orders
+    }
+
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let claimed = self.register_intent(order)?;
-        let intent = Arc::clone(&claimed.intent);
-        let again = || {
+        let claim = self.register_intent(order)?;
+        let intent = Arc::clone(&claim.intent);
+        let resend = || {
             let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
         let placed = match self.inner.place_order(&intent.order) {
             Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&claimed, lost, again).and_then(SlicedOrder::complete)
+                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::complete)
             }
             Err(BrokerError::PartlyPlaced(order)) => {
                 Err(BrokerError::PartlyPlaced(Box::new(intent.with_lookup(*order))))
             }
             known => {
-                // If it waited over midnight, it is unclear to which day its time belongs.
+                // If the order waited past midnight, `intent.at` is a time of the day before.
                 if let (Ok(id), true) =
                     (&known, self.state.pending_intents.is_in_todays_book(intent.at))
                 {
@@ -333,26 +333,26 @@ impl<B: Broker> Broker for OrderGuard<B> {
                 known
             }
         };
-        // After the order was sent, which this must not delay.
-        self.state.report_unrecorded(&claimed);
-        claimed.record_answer(&placed);
+        // Reported after the order was sent, because the callback must not delay it.
+        self.state.report_unrecorded(&claim);
+        claim.record_answer(&placed);
         placed
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let claimed = self.register_intent(order)?;
-        let intent = Arc::clone(&claimed.intent);
-        let again = || self.inner.place_sliced(&intent.order);
+        let claim = self.register_intent(order)?;
+        let intent = Arc::clone(&claim.intent);
+        let resend = || self.inner.place_sliced(&intent.order);
         let placed = match self.inner.place_sliced(&intent.order) {
             Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&claimed, lost, again).and_then(SlicedOrder::in_market)
+                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::in_market)
             }
             known => known.map(|order| intent.with_lookup(order)),
         };
-        self.state.report_unrecorded(&claimed);
+        self.state.report_unrecorded(&claim);
         match &placed {
-            Ok(order) => claimed.record_sliced_answer(order),
-            Err(error) => claimed.record_answer(&Err(error.clone())),
+            Ok(order) => claim.record_sliced_answer(order),
+            Err(error) => claim.record_answer(&Err(error.clone())),
         }
         placed
     }
@@ -360,8 +360,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         match self.inner.modify_order(id, change) {
             Err(lost) if is_outcome_unknown(&lost) && !amendment::is_visible(change) => {
-                let words = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
-                Err(unresolved_error(lost, &words, None, LookupResult::Unclear))
+                let reason = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
+                Err(unresolved_error(lost, &reason, None, LookupResult::Unclear))
             }
             Err(lost) if is_outcome_unknown(&lost) => {
                 let in_place = self.state.order_tags.is_changed_in_place();
@@ -381,89 +381,10 @@ impl<B: Broker> Broker for OrderGuard<B> {
         self.cancel_and_resolve(id, || self.inner.cancel_order_with(id, cancel))
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
-        self.inner.order_history(id)
-    }
-
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
         let book = self.inner.orders()?;
         self.state.scan_book(&book, book.problems.is_empty());
         Ok(book)
-    }
-
-    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        self.inner.trades()
-    }
-
-    fn order_trades(&self, id: &OrderId) -> Result<Rows<Trade>, BrokerError> {
-        self.inner.order_trades(id)
-    }
-
-    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        self.inner.positions()
-    }
-
-    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        self.inner.holdings()
-    }
-
-    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        self.inner.margins()
-    }
-
-    fn profile(&self) -> Result<Profile, BrokerError> {
-        self.inner.profile()
-    }
-
-    fn instruments(
-        &self,
-        exchange: Option<&Exchange>,
-    ) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.inner.instruments(exchange)
-    }
-
-    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        self.inner.quotes(instruments)
-    }
-
-    fn quotes_of(&self, batch: &QuoteBatch) -> Result<Quotes, BrokerError> {
-        self.inner.quotes_of(batch)
-    }
-
-    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        self.inner.candles(request)
-    }
-
-    fn quote(&self, instrument: &Instrument) -> Result<Quote, BrokerError> {
-        self.inner.quote(instrument)
-    }
-
-    fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
-        self.inner.ltp(instrument)
-    }
-
-    fn ohlc(&self, instrument: &Instrument) -> Result<Ohlc, BrokerError> {
-        self.inner.ohlc(instrument)
-    }
-
-    fn order(&self, id: &OrderId) -> Result<Order, BrokerError> {
-        self.inner.order(id)
-    }
-
-    fn documented_limits(&self) -> Limits {
-        self.inner.documented_limits()
-    }
-
-    fn session(&self) -> Option<Session> {
-        self.inner.session()
-    }
-
-    fn order_tags(&self) -> OrderTags {
-        self.inner.order_tags()
-    }
-
-    fn quote_batch_limit(&self) -> QuoteBatchLimit {
-        self.inner.quote_batch_limit()
     }
 }
 

@@ -1,14 +1,20 @@
-//! From settings to running lanes.
+//! Collects the settings of a proxy and starts its lanes.
+//!
+//! The builder that `#[proxy]` generates calls it with indices of lanes and budgets, and a configuration with names.
+//! All settings are merged and checked before the first thread starts.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BudgetSettings, Inner, Lanes, Observer, ProxyConfig};
+use super::config::BudgetChange;
+use super::{Inner, Lanes, Observer, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
-use crate::lane::{Lane, LaneConfig, LaneConfigError, LaneSettings};
-use crate::lane::{ObserverHandle, PaceLog, PaceRecorder, RecordedUsage, SharedPacing};
+use crate::lane::{
+    Lane, LaneConfig, LaneConfigError, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage,
+    ResolvedLaneConfig, SharedPacing,
+};
 use crate::panic::catch_panic;
 use crate::quota::Limits;
 use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, QuotaError};
@@ -19,14 +25,14 @@ pub struct LanesBuilder {
     proxy: &'static str,
     names: &'static [&'static str],
     budget_names: &'static [&'static str],
-    configs: Vec<Option<LaneConfig>>,
+    /// What is set for each lane. A later setting replaces an earlier one.
+    configs: Vec<LaneConfig>,
     budgets: Vec<Option<Budget>>,
     limits: Limits,
-    /// What was said after a lane or a budget was set as a whole, in the order in which it was said.
-    lane_overrides: Vec<Vec<LaneSettings>>,
-    budget_overrides: Vec<Vec<BudgetSettings>>,
+    /// Changes that were made after a budget was set as a whole, in order.
+    budget_overrides: Vec<Vec<BudgetChange>>,
     documented_override: Option<Limits>,
-    /// A lane or budget that something was said of and that does not exist.
+    /// A lane or budget that was named and does not exist, with what it was named as.
     unknown_name: Option<(&'static str, String)>,
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
@@ -37,7 +43,7 @@ pub struct LanesBuilder {
 }
 
 impl LanesBuilder {
-    /// Nothing set yet. `proxy` is the name of the generated type, for error messages.
+    /// Returns a builder with nothing set. `proxy` is the name of the generated type, for error messages.
     pub fn new(
         proxy: &'static str,
         names: &'static [&'static str],
@@ -47,10 +53,9 @@ impl LanesBuilder {
             proxy,
             names,
             budget_names,
-            configs: vec![None; names.len()],
+            configs: vec![LaneConfig::default(); names.len()],
             budgets: vec![None; budget_names.len()],
             limits: Limits::new(),
-            lane_overrides: vec![Vec::new(); names.len()],
             budget_overrides: vec![Vec::new(); budget_names.len()],
             documented_override: None,
             unknown_name: None,
@@ -63,17 +68,14 @@ impl LanesBuilder {
         }
     }
 
-    /// Sets one lane, by its index in the names.
+    /// Sets one lane, by its index in the names. What `config` leaves unset stays as it is.
     pub fn lane(&mut self, index: usize, config: LaneConfig) {
-        if let Some(slot) = self.configs.get_mut(index) {
-            *slot = Some(config);
-        }
-        if let Some(changes) = self.lane_overrides.get_mut(index) {
-            changes.clear();
+        if let Some(known) = self.configs.get_mut(index) {
+            *known = config.or(std::mem::take(known));
         }
     }
 
-    /// Sets one budget, by its index in the names.
+    /// Sets one budget as a whole, by its index in the names.
     pub fn budget(&mut self, index: usize, budget: Budget) {
         if let Some(slot) = self.budgets.get_mut(index) {
             *slot = Some(budget);
@@ -83,14 +85,13 @@ impl LanesBuilder {
         }
     }
 
-    /// Changes lanes and budgets by their names. What is said later counts, here as with the others.
-    pub fn config(&mut self, settings: ProxyConfig) {
-        let ProxyConfig { documented, lanes, budgets } = settings;
+    /// Changes lanes and budgets by name. A later setting replaces an earlier one.
+    pub fn config(&mut self, config: ProxyConfig) {
+        let ProxyConfig { documented, lanes, budgets } = config;
         self.documented_override = documented.or(self.documented_override.take());
-        for (name, change) in lanes {
-            let index = self.names.iter().position(|known| *known == name);
-            match index.and_then(|index| self.lane_overrides.get_mut(index)) {
-                Some(changes) => changes.push(change),
+        for (name, config) in lanes {
+            match self.names.iter().position(|known| *known == name) {
+                Some(index) => self.lane(index, config),
                 None => self.unknown_name = Some(("lane", name)),
             }
         }
@@ -113,24 +114,24 @@ impl LanesBuilder {
         self.clock = clock;
     }
 
-    /// Sets who hears of the calls.
+    /// Sets the observer of the calls.
     pub fn observer(&mut self, observer: Arc<dyn Observer>) {
         self.observer = Some(observer);
     }
 
-    /// Begins with what another proxy has used of the quotas.
-    pub fn pace_snapshot(&mut self, state: PaceSnapshot) {
-        self.pace_snapshot = Some(state);
+    /// Starts with what another proxy has used of the quotas.
+    pub fn pace_snapshot(&mut self, snapshot: PaceSnapshot) {
+        self.pace_snapshot = Some(snapshot);
     }
 
-    /// Begins with what is noted there, and notes each call.
+    /// Starts with the calls that are recorded in `log`, and records each call.
     pub fn pace_log(&mut self, log: Arc<dyn PaceLog>) {
         self.pace_log = Some(log);
     }
 
-    /// Says what was sent before, as far as nobody has written it down.
-    pub fn prior_usage(&mut self, past: PriorUsage) {
-        self.prior_usage = Some(past);
+    /// Sets what may have been sent before without being recorded.
+    pub fn prior_usage(&mut self, prior_usage: PriorUsage) {
+        self.prior_usage = Some(prior_usage);
     }
 
     /// Sets the session that the calls are made in.
@@ -138,7 +139,7 @@ impl LanesBuilder {
         self.session = Some(session);
     }
 
-    /// Sets the session of the inner value, if it has one and none was set before.
+    /// Sets the session of the inner value, unless one was set before.
     pub fn session_of_inner(&mut self, session: Option<Session>) {
         self.session = self.session.take().or(session);
     }
@@ -147,119 +148,114 @@ impl LanesBuilder {
     /// [`limits`](Self::limits), else the `documented` one; a budget's likewise.
     ///
     /// # Errors
-    /// A lane or a budget has no quota or one that cannot work, or a limit or a setting names one that
+    /// A lane or a budget has no quota, or has settings that are out of range; or a limit or a setting names one that
     /// does not exist.
     pub fn build(self, documented: Limits) -> Result<Lanes, BuildError> {
         if let Some((what, name)) = &self.unknown_name {
             return Err(self.unknown_name_error(what, name));
         }
-        let past = self.effective_prior_usage(&documented);
+        let prior_usage = self.effective_prior_usage(&documented);
         let documented = self.documented_override.as_ref().unwrap_or(&documented);
         for limits in [&self.limits, documented] {
             self.check_names(limits)?;
         }
-        let mut allowance = PacingState::new(self.clock.wall_clock());
+        let mut pacing = PacingState::new(self.clock.wall_clock());
         let mut ready = Vec::with_capacity(self.names.len());
         for (index, &lane) in self.names.iter().enumerate() {
             let config = self.lane_config(index, lane, documented)?;
-            let index = allowance.add_lane(config.quota(), config.rtt_credit());
+            let index = pacing.add_lane(&config.quota, config.credit);
             let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
             ready.push((lane, index, config));
         }
         for (index, &budget) in self.budget_names.iter().enumerate() {
-            let added = allowance.add_budget(&self.budget_config(index, budget, documented)?);
+            let added = pacing.add_budget(&self.budget_config(index, budget, documented)?);
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
-        if let Some(state) = &self.pace_snapshot {
+        if let Some(snapshot) = &self.pace_snapshot {
             let known =
                 |name: &str| self.names.contains(&name) || self.budget_names.contains(&name);
-            if let Some(name) = state.names().find(|name| !known(name)) {
+            if let Some(name) = snapshot.names().find(|name| !known(name)) {
                 return Err(self.unknown_name_error("lane or budget", name));
             }
-            allowance.restore(state, self.names, self.budget_names, self.clock.wall_clock());
+            pacing.restore(snapshot, self.names, self.budget_names, self.clock.wall_clock());
         }
-        self.restore_usage(&mut allowance, past)?;
+        self.restore_usage(&mut pacing, prior_usage)?;
         let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
         let session = session.unwrap_or_else(Session::without_renewal);
-        let notes = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
-        let pace = SharedPacing::new(allowance, clock.clone(), notes);
-        let watch = ObserverHandle::new(observer);
-        let start = |(lane, index, config): (&'static str, usize, LaneConfig)| {
-            Lane::start(lane, index, &config, &clock, &pace, watch.clone(), &session)
+        let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
+        let pacing = SharedPacing::new(pacing, clock.clone(), recorder);
+        let observer = ObserverHandle::new(observer);
+        let start = |(lane, index, config): (&'static str, usize, ResolvedLaneConfig)| {
+            Lane::start(lane, index, &config, &clock, &pacing, observer.clone(), &session)
                 .map_err(|source| BuildError::Lane { lane, source })
         };
         let lanes = ready.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
-        pace.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
-        let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pace);
+        pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
+        let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
-        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, limiter: pace, clock, session })))
+        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, limiter: pacing, clock, session })))
     }
 
-    /// What may have been sent before. The adapter knows whether its account outlives the process; if it says
-    /// nothing of its limits, those that were set do. A clock that is moved by hand has no past.
+    /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it
+    /// documents no limits, those that were set decide. A clock that is moved by hand has no past.
     fn effective_prior_usage(&self, documented: &Limits) -> PriorUsage {
         let set = self.documented_override.as_ref().unwrap_or(&self.limits);
-        let is_silent = documented.lanes().next().is_none();
-        // Who keeps a log for the next process has an account that outlives this one.
+        let documents_nothing = documented.lanes().next().is_none();
+        // A log for the next process implies an account that outlives this one.
         let is_of_account = documented.is_shared_account()
-            || (is_silent && set.is_shared_account())
+            || (documents_nothing && set.is_shared_account())
             || self.pace_log.is_some();
-        // What was handed over is in no log.
-        let is_told = self.pace_snapshot.is_some() && self.pace_log.is_none();
-        let by_itself = match is_of_account && !is_told && self.clock.is_system() {
+        // A snapshot alone accounts for all earlier calls.
+        let is_handed_over = self.pace_snapshot.is_some() && self.pace_log.is_none();
+        let by_default = match is_of_account && !is_handed_over && self.clock.is_system() {
             true => PriorUsage::UNKNOWN,
             false => PriorUsage::None,
         };
-        self.prior_usage.unwrap_or(by_itself)
+        self.prior_usage.unwrap_or(by_default)
     }
 
-    /// Begins with what is noted, and holds still for what nobody knows.
+    /// Starts with the recorded calls, and blocks the quotas for those that may be missing from the record.
     fn restore_usage(
         &self,
-        allowance: &mut PacingState,
-        past: PriorUsage,
+        pacing: &mut PacingState,
+        prior_usage: PriorUsage,
     ) -> Result<(), BuildError> {
         let wall = self.clock.wall_clock();
         let mut unknown_before = Some(wall.moment);
         if let Some(log) = &self.pace_log {
             let names = self.names.iter().chain(self.budget_names).copied();
-            let remember: Vec<_> = names.zip(allowance.retention()).collect();
-            let begun = catch_panic(|| log.begin(wall.timestamp, &remember, past));
-            let known = begun.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+            let retention: Vec<_> = names.zip(pacing.retention()).collect();
+            let begun = catch_panic(|| log.begin(wall.timestamp, &retention, prior_usage));
+            let recorded = begun.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
             let RecordedUsage { used, since } =
-                known.map_err(|error| BuildError::PaceLog { error: error.to_string() })?;
-            allowance.restore(&used, self.names, self.budget_names, wall);
+                recorded.map_err(|error| BuildError::PaceLog { error: error.to_string() })?;
+            pacing.restore(&used, self.names, self.budget_names, wall);
             unknown_before = since.map(|since| {
                 let passed = Duration::try_from(wall.timestamp.duration_since(since));
                 wall.moment - passed.unwrap_or_default()
             });
         }
-        if let (PriorUsage::Unknown(up_to), Some(before)) = (past, unknown_before) {
-            allowance.block_until_forgotten(before, up_to);
+        if let (PriorUsage::Unknown(up_to), Some(before)) = (prior_usage, unknown_before) {
+            pacing.block_until_forgotten(before, up_to);
         }
         Ok(())
     }
 
-    /// How a lane is run, by all that was said of it.
+    /// Returns the settings of a lane, merged from all that was set and documented.
     fn lane_config(
         &self,
         index: usize,
         lane: &'static str,
         documented: &Limits,
-    ) -> Result<LaneConfig, BuildError> {
-        let changes = self.lane_overrides.get(index).map_or(&[][..], Vec::as_slice);
-        let set = self.configs.get(index).cloned().flatten();
-        let by_quota = || {
-            let known = self.limits.of_lane(lane).or_else(|| documented.of_lane(lane));
-            let said = || changes.iter().find_map(|change| change.quota.as_ref());
-            known.or_else(said).cloned().map(LaneConfig::new)
-        };
-        let missing = BuildError::NoQuota { proxy: self.proxy, lane };
-        let config = set.or_else(by_quota).ok_or(missing)?;
-        Ok(changes.iter().fold(config, |config, change| change.apply_to(config)))
+    ) -> Result<ResolvedLaneConfig, BuildError> {
+        let config = &self.configs[index];
+        let known = config.quota().or_else(|| self.limits.of_lane(lane));
+        let quota = known.or_else(|| documented.of_lane(lane)).cloned();
+        let quota = quota.ok_or(BuildError::NoQuota { proxy: self.proxy, lane })?;
+        ResolvedLaneConfig::new(config, quota).map_err(|source| BuildError::Lane { lane, source })
     }
 
-    /// A budget, likewise.
+    /// Returns a budget, merged from all that was set and documented.
     fn budget_config(
         &self,
         index: usize,
@@ -270,8 +266,8 @@ impl LanesBuilder {
         let set = self.budgets.get(index).cloned().flatten();
         let by_quota = || {
             let known = self.limits.of_budget(budget).or_else(|| documented.of_budget(budget));
-            let said = || changes.iter().find_map(|change| change.quota.clone());
-            known.cloned().or_else(|| said().map(Budget::new))
+            let changed = || changes.iter().find_map(|change| change.quota.clone());
+            known.cloned().or_else(|| changed().map(Budget::new))
         };
         let missing = BuildError::NoBudget { proxy: self.proxy, budget };
         let known = set.or_else(by_quota).ok_or(missing)?;
@@ -288,7 +284,7 @@ impl LanesBuilder {
         BuildError::Unknown { proxy: self.proxy, what, name, known }
     }
 
-    /// A quota for a lane or a budget that does not exist would guard nothing.
+    /// Refuses a quota for a lane or a budget that does not exist, since it would guard nothing.
     fn check_names(&self, limits: &Limits) -> Result<(), BuildError> {
         if let Some((name, _)) = limits.lanes().find(|(name, _)| !self.names.contains(name)) {
             return Err(self.unknown_name_error("lane", name));
@@ -313,11 +309,11 @@ impl fmt::Debug for LanesBuilder {
     }
 }
 
-/// A proxy that could not be built.
+/// An error in building a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Nobody said how fast a lane may go.
+    /// A lane has no quota.
     #[error(
         "lane `{lane}` of {proxy} has no quota: call `.{lane}(LaneConfig::new(..))` or \
          `.limits(..)` on the builder; for no limit write Quota::unlimited()"
@@ -328,7 +324,7 @@ pub enum BuildError {
         /// The lane.
         lane: &'static str,
     },
-    /// Nobody said how large a budget is.
+    /// A budget has no quota.
     #[error(
         "budget `{budget}` of {proxy} has no quota: call `.{budget}(Budget::new(..))` or \
          `.limits(..)` on the builder; for no limit write Quota::unlimited()"
@@ -346,36 +342,36 @@ pub enum BuildError {
         proxy: &'static str,
         /// `lane`, `budget`, or `lane or budget`.
         what: &'static str,
-        /// The name in the limits.
+        /// The name that does not exist.
         name: String,
-        /// Those there are.
+        /// The names that exist.
         known: String,
     },
-    /// What was noted of the calls of an earlier process cannot be read, or nothing can be noted.
+    /// The calls recorded by an earlier process cannot be read, or no calls can be recorded.
     #[error("the pace log cannot be used: {error}")]
     PaceLog {
-        /// What it said.
+        /// The error of the log.
         error: String,
     },
-    /// A budget that cannot be kept.
+    /// A budget cannot be kept.
     #[error("budget `{budget}`: {source}")]
     Budget {
         /// The budget.
         budget: &'static str,
-        /// Why.
+        /// The reason.
         source: QuotaError,
     },
-    /// A lane that cannot work.
+    /// A lane cannot run with its settings, or could not be started.
     #[error("lane `{lane}`: {source}")]
     Lane {
         /// The lane.
         lane: &'static str,
-        /// Why.
+        /// The reason.
         source: LaneConfigError,
     },
 }
 
-/// The names that there are, for an error.
+/// Lists the names that exist, for an error.
 pub(super) fn join_names(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

@@ -1,14 +1,14 @@
-//! What a proxied trait's own error type tells about a call.
+//! The classification of the errors of a proxied trait.
 //!
-//! Implementing [`Classify`] is a choice. A generated proxy asks [`ErrorProbe`], which finds the
-//! implementation if there is one and knows nothing if not, by the order in which methods are looked
-//! up: `(&ErrorProbe(&error)).failure()` meets [`Classified`], for a `ErrorProbe`, before [`Unclassified`], for a
-//! `&ErrorProbe`.
+//! Implementing [`Classify`] is optional. A generated proxy calls [`ErrorProbe`], which uses the
+//! implementation if there is one. The method lookup of Rust decides
+//! (autoref specialization): `(&ErrorProbe(&error)).failure()` resolves to [`Classified`], implemented for
+//! `ErrorProbe`, before [`Unclassified`], implemented for `&ErrorProbe`.
 
 use crate::{ErrorClass, Failure};
 
-/// Tells of an error what kind of failure it is. Implement it for the error type of your trait: what a
-/// lane may do next follows from it, and whether the slot of the call is held for longer. Without it
+/// The classification of an error. Implement it for the error type of your trait: it decides what a
+/// lane may do next, and whether the slot of the call is held for longer. Without it
 /// every error of a read is [`ErrorClass::Transient`] and every error of a write [`ErrorClass::Unknown`].
 ///
 /// ```
@@ -34,24 +34,24 @@ use crate::{ErrorClass, Failure};
 /// # let _ = WeatherError::TooFast { wait: Duration::ZERO };
 /// ```
 pub trait Classify {
-    /// What kind of failure it is. When in doubt, [`ErrorClass::Unknown`].
+    /// Returns the class of the error. When in doubt, return [`ErrorClass::Unknown`].
     fn class(&self) -> ErrorClass;
 
-    /// All that a lane has to know of it. Give it if the error knows more than its class tells: that an
-    /// answer arrived, though what became of the call is unknown; or that it said that calls come too
+    /// Returns everything that a lane can use. Implement it if the error knows more than its class: for example that
+    /// an answer arrived although the outcome of the call is unknown, or that the answer reported that calls come too
     /// fast.
     fn failure(&self) -> Failure {
         self.class().into()
     }
 }
 
-/// Asks an error, whether it implements [`Classify`] or not.
+/// Classifies an error, whether or not it implements [`Classify`].
 #[derive(Debug)]
 pub struct ErrorProbe<'a, E>(pub &'a E);
 
 /// For errors that implement [`Classify`].
 pub trait Classified {
-    /// What the error says.
+    /// Returns the failure that the error describes.
     fn failure(&self) -> Option<Failure>;
 }
 
@@ -61,9 +61,9 @@ impl<E: Classify> Classified for ErrorProbe<'_, E> {
     }
 }
 
-/// For errors that do not.
+/// For errors that do not implement [`Classify`].
 pub trait Unclassified {
-    /// Nothing is known.
+    /// Returns `None`, since nothing is known.
     fn failure(&self) -> Option<Failure> {
         None
     }
@@ -77,19 +77,19 @@ mod tests {
     use crate::ErrorClass;
 
     struct Plain;
-    struct Telling(ErrorClass);
+    struct WithClass(ErrorClass);
 
-    impl Classify for Telling {
+    impl Classify for WithClass {
         fn class(&self) -> ErrorClass {
             self.0
         }
     }
 
     #[test]
-    #[allow(clippy::needless_borrow)] // The borrow is what chooses.
+    #[allow(clippy::needless_borrow)] // The borrow selects the implementation.
     fn the_probe_finds_the_implementation_if_there_is_one() {
         for class in [ErrorClass::NotSent, ErrorClass::Fatal] {
-            assert_eq!((&ErrorProbe(&Telling(class))).failure(), Some(class.into()));
+            assert_eq!((&ErrorProbe(&WithClass(class))).failure(), Some(class.into()));
         }
         assert_eq!((&ErrorProbe(&Plain)).failure(), None);
     }

@@ -1,11 +1,12 @@
-//! What `#[proxy]` expands against.
+//! The library half of `#[proxy]`: what the generated code calls.
 //!
-//! The generated code is thin: it turns borrowed arguments into owned ones and names the lane. All
-//! the rest is here, where it can be read and tested without a macro.
+//! The generated code is thin: it turns borrowed arguments into owned ones and names the lane. Everything
+//! else is here, where it can be read and tested without a macro. [`LanesBuilder`] collects the settings of a
+//! proxy and starts its lanes, and [`Lanes`] submits each call to its lane.
 
 mod builder;
 mod classify;
-mod settings;
+mod config;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crossbeam_channel::after;
 
 pub use builder::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
-pub use settings::{BudgetSettings, ProxyConfig};
+pub use config::ProxyConfig;
 
 pub use crate::lane::{
     CallInfo, CallOptions, Effect, FinishedCall, Observer, Shutdown, ShutdownSummary, Status,
@@ -30,30 +31,30 @@ use crate::lane::{
 use crate::quota::{Budget, Cost, PaceSnapshot, QuotaError};
 use crate::{ErrorClass, Failure, Session};
 
-/// One method of a proxied trait: where it goes, what it does and what it costs.
+/// One method of a proxied trait: its lane, its effect and its cost.
 #[derive(Debug, Clone, Copy)]
 pub struct CallSpec {
     /// Its lane, as an index into the names given to [`LanesBuilder::new`].
     pub lane: usize,
     /// Its name.
     pub method: &'static str,
-    /// Whether it changes anything.
+    /// Whether it reads or writes.
     pub effect: Effect,
     /// Its priority, from 1 to 10.
     pub priority: u8,
     /// How many slots it takes.
     pub weight: u32,
-    /// The calls among which a circuit breaker counts.
+    /// Its route class: each class has a circuit breaker of its own.
     pub route: &'static str,
-    /// Whether it gets its caller out: then it is urgent, whatever the caller's options say.
+    /// Whether it is an exit, and therefore urgent whatever the caller's options say.
     pub exit: bool,
     /// Its budgets, as indices into the names given to [`LanesBuilder::new`].
     pub budgets: &'static [usize],
 }
 
 impl CallSpec {
-    /// A call of weight 1 and the middle priority, charged to its lane alone, among the `reads` or the
-    /// `writes` of the lane.
+    /// Returns a call of weight 1 and priority 5, charged to its lane alone, in the route class `reads` or
+    /// `writes`.
     pub const fn new(lane: usize, method: &'static str, effect: Effect) -> Self {
         let route = match effect {
             Effect::Read => "reads",
@@ -63,7 +64,7 @@ impl CallSpec {
     }
 }
 
-/// What a method gives back, taken apart: for generated code that has to name both.
+/// The two types of a `Result`, for generated code that has to name them.
 pub trait ResultParts {
     /// The value.
     type Value;
@@ -76,9 +77,10 @@ impl<R, E> ResultParts for Result<R, E> {
     type Error = E;
 }
 
-/// The lanes of one proxy. Cheap to clone. With the last clone the threads end: it waits for calls under way, but
-/// for no longer than ten seconds, after which callers that still wait are answered as of unknown outcome, and
-/// threads that hang are left to themselves.
+/// The lanes of one proxy. Cheap to clone.
+///
+/// Dropping the last clone ends the threads. The drop waits for calls in flight, for at most ten seconds. Callers that
+/// still wait then receive an error of unknown outcome, and threads that hang are detached.
 #[derive(Clone)]
 pub struct Lanes(Arc<Inner>);
 
@@ -92,7 +94,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // One span of patience for all of them, whatever the broker does.
+        // One time limit for all lanes, so that a broker that hangs in several does not add up.
         let mut limit = after(DROP_TIMEOUT);
         for lane in &mut self.lanes {
             if !lane.close_and_join(&limit) {
@@ -103,13 +105,13 @@ impl Drop for Inner {
 }
 
 impl Lanes {
-    /// Sends a call through its lane and waits for the answer. It is sent once.
+    /// Sends a call through its lane, once, and waits for the answer.
     ///
-    /// `failure` says of an error what kind of failure it is, if that is known: its [`ErrorClass`], or a whole
+    /// `failure` returns the kind of failure of an error, if known: its [`ErrorClass`], or a whole
     /// [`Failure`].
     ///
     /// # Errors
-    /// What `work` answers, or what the lane has to say instead.
+    /// The error of `work`, or a [`LaneError`] that explains why there is no answer.
     pub fn call<R, E, F>(
         &self,
         call: CallSpec,
@@ -125,7 +127,7 @@ impl Lanes {
         self.submit(call, options, work, failure).wait()
     }
 
-    /// Queues a call and returns at once. It is sent once.
+    /// Queues a call and returns at once. The call is sent once.
     pub fn submit<R, E, F>(
         &self,
         call: CallSpec,
@@ -141,11 +143,11 @@ impl Lanes {
         self.enqueue(call, options, OnceWork(Some(work)), failure)
     }
 
-    /// As [`call`](Self::call), but the lane may do the work again, by its
-    /// [`RetryPolicy`](crate::resilience::RetryPolicy).
+    /// Sends a call like [`call`](Self::call), but the lane may repeat it, as its
+    /// [`RetryPolicy`](crate::resilience::RetryPolicy) allows.
     ///
     /// # Errors
-    /// What the last attempt answers, or what the lane has to say instead.
+    /// The error of the last attempt, or a [`LaneError`] that explains why there is no answer.
     pub fn call_repeatable<R, E, F>(
         &self,
         call: CallSpec,
@@ -161,7 +163,7 @@ impl Lanes {
         self.submit_repeatable(call, options, work, failure).wait()
     }
 
-    /// As [`submit`](Self::submit), but the lane may do the work again.
+    /// Queues a call like [`submit`](Self::submit), but the lane may repeat it.
     pub fn submit_repeatable<R, E, F>(
         &self,
         call: CallSpec,
@@ -192,10 +194,10 @@ impl Lanes {
         let CallSpec { lane: index, method: name, effect, priority, weight, budgets, route, exit } =
             call;
         let Some(lane) = self.0.lanes.get(index) else {
-            // Only by hand-written code: the macro counts its own lanes.
-            let reason = LaneErrorKind::Closed;
+            // Only hand-written code can get here, since the macro counts its own lanes.
+            let kind = LaneErrorKind::Closed;
             let lane = "(no such lane)";
-            return Ticket::refused(LaneError { lane, method: name, effect, kind: reason });
+            return Ticket::refused(LaneError { lane, method: name, effect, kind });
         };
         let method = MethodSpec {
             name,
@@ -209,7 +211,7 @@ impl Lanes {
         let failure = move |result: &Result<R, E>| {
             let error = result.as_ref().err()?;
             Some(match failure(error).map(Into::into) {
-                // A write that was answered in a way that nobody can read may have been done.
+                // A write whose answer cannot be decoded may have been executed.
                 Some(Failure {
                     class: ErrorClass::Malformed, reachability, throttling, ..
                 }) if effect == Effect::Write => {
@@ -224,43 +226,52 @@ impl Lanes {
         }
     }
 
-    /// The lane `name`, to pause it, to change its quota, or to look at it.
+    /// Returns the lane `name`, for example to pause it or to change its quota. A generated proxy also has a method
+    /// for each of its lanes, as in [`BrokerProxy::quote_lane`](crate::BrokerProxy::quote_lane).
     pub fn lane(&self, name: &str) -> Option<&Lane> {
         self.0.lanes.iter().find(|lane| lane.name() == name)
     }
 
-    /// Gives the budget `name` another quota, at once. What was used stays used.
+    /// Returns the lane at `index` in the names given to [`LanesBuilder::new`].
+    ///
+    /// # Panics
+    /// There is no lane at `index`.
+    pub fn at(&self, index: usize) -> &Lane {
+        &self.0.lanes[index]
+    }
+
+    /// Replaces the budget `name`, effective at once. Slots that were used stay used.
     ///
     /// # Errors
-    /// The budget cannot be kept, and the old one stays; or there is none of that name.
+    /// The budget cannot be kept, and the old one stays; or no budget has that name.
     pub fn set_budget(&self, name: &str, budget: &Budget) -> Result<(), QuotaError> {
         let Some(index) = self.0.budgets.iter().position(|known| *known == name) else {
             let (name, known) = (name.to_owned(), builder::join_names(self.0.budgets));
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {
-            let (mut allowance, now) = self.0.limiter.lock_with_fresh_wall_clock();
-            allowance.set_budget(index, budget, now)
+            let (mut pacing, now) = self.0.limiter.lock_with_fresh_wall_clock();
+            pacing.set_budget(index, budget, now)
         };
         self.0.limiter.wake_all();
         changed
     }
 
-    /// What was used of the quotas, for a proxy that takes the place of this one: see [`PaceSnapshot`]. Shut the
-    /// lanes down before; a call that is under way is counted by the new proxy from its beginning on.
+    /// Returns what was used of the quotas, for a proxy that replaces this one. See [`PaceSnapshot`]. Shut the
+    /// lanes down first: the new proxy counts a call that is still in flight from its beginning on.
     pub fn pace_snapshot(&self) -> PaceSnapshot {
         let lanes: Vec<_> = self.names().collect();
-        let (mut allowance, _) = self.0.limiter.lock_with_fresh_wall_clock();
-        allowance.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
+        let (mut pacing, _) = self.0.limiter.lock_with_fresh_wall_clock();
+        pacing.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
     }
 
-    /// How the lanes and budgets are doing.
+    /// Returns a point-in-time snapshot of the lanes and budgets.
     pub fn status(&self) -> Status {
         let lanes = self.0.lanes.iter().map(Lane::status).collect();
-        let (mut allowance, now) = self.0.limiter.lock();
+        let (mut pacing, now) = self.0.limiter.lock();
         let of = |(index, &budget): (usize, &&'static str)| {
-            let windows = allowance.budget_use(index, now);
-            let reserve = allowance.reserve(index);
+            let windows = pacing.budget_use(index, now);
+            let reserve = pacing.reserve(index);
             let windows = windows.iter().map(|used| WindowStatus::new(used, reserve, now));
             BudgetStatus::new(budget, windows.collect())
         };
@@ -268,25 +279,25 @@ impl Lanes {
         Status::new(lanes, budgets, self.0.session.is_expired())
     }
 
-    /// Shuts all lanes, one after the other in the order of the trait; a limit of time is for each.
+    /// Shuts down all lanes, one after the other in the order of the trait. A time limit applies to each lane.
     pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
         let each = self.0.lanes.iter().map(|lane| lane.shutdown(how));
         each.fold(ShutdownSummary::default(), ShutdownSummary::and)
     }
 
-    /// The clock that paces them.
+    /// Returns the clock that paces the lanes.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
     }
 
-    /// The session that the calls are made in: the one given to the builder, or the adapter's. If there is
-    /// neither, this one is never taken to be expired: a refusal of the credentials is the answer of that call
-    /// alone, since nothing would end the wait of calls that were held.
+    /// Returns the session that the calls are made in: the one given to the builder, or the adapter's. If there is
+    /// neither, the session never expires. Refused credentials then fail only the call in question, since nothing
+    /// would end the wait of calls that were held.
     pub fn session(&self) -> &Session {
         &self.0.session
     }
 
-    /// The names of the lanes, in the order in which the trait names them.
+    /// Returns the names of the lanes, in the order in which the trait names them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.lanes.iter().map(Lane::name)
     }
@@ -306,7 +317,7 @@ mod tests {
     use crate::lane::LaneConfig;
     use crate::quota::{Limits, Quota};
 
-    /// Nobody shut the lanes before. The patience of a drop is in real time, so here it is short.
+    /// The lanes were not shut down before. The time limit of a drop is in real time, so it is short here.
     #[test]
     fn lanes_that_are_dropped_leave_a_broker_that_never_returns_to_itself() {
         let mut builder = LanesBuilder::new("Test", &["one", "other"], &[]);

@@ -1,4 +1,4 @@
-//! A quota that only some calls use, with an optional reserve for urgent calls.
+//! A quota to which only some calls are charged, with a reserve for the urgent ones.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use super::error::QuotaError;
 use super::quota::Quota;
 use super::window::Window;
 
-/// Upper bound of a reserve in percent. A larger one is a mistake, as most of a budget is for calls that are not
+/// Upper bound for a reserve in percent. A larger one is a mistake, since most of a budget is for calls that are not
 /// urgent.
 const MAX_RESERVE_PERCENT: u32 = 50;
 
-/// How much of each window of a budget is only for urgent calls.
+/// The part of each window of a budget that is only for urgent calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reserve {
-    /// This many slots.
+    /// A number of slots.
     Slots(u32),
-    /// This percentage of the window, rounded up, but never all of it.
+    /// A percentage of the window's slots, rounded up, but never all of them.
     Percent(u32),
 }
 
 impl Reserve {
-    /// Nothing is kept back.
+    /// No reserve.
     pub const NONE: Self = Self::Slots(0);
 
-    /// Returns how many slots this is of a window with `most` slots.
+    /// Returns the number of slots to reserve in a window of `capacity` slots.
     ///
     /// ```
     /// use lanekeeper::quota::Reserve;
@@ -33,12 +33,12 @@ impl Reserve {
     /// assert_eq!(Reserve::Percent(5).of(1), 0);
     /// assert_eq!(Reserve::Slots(20).of(400), 20);
     /// ```
-    pub fn of(self, most: u32) -> u32 {
+    pub fn of(self, capacity: u32) -> u32 {
         match self {
             Self::Slots(slots) => slots,
             Self::Percent(percent) => {
-                let share = (u64::from(most) * u64::from(percent)).div_ceil(100);
-                u32::try_from(share).unwrap_or(most).min(most.saturating_sub(1))
+                let share = (u64::from(capacity) * u64::from(percent)).div_ceil(100);
+                u32::try_from(share).unwrap_or(capacity).min(capacity.saturating_sub(1))
             }
         }
     }
@@ -53,21 +53,25 @@ impl fmt::Display for Reserve {
     }
 }
 
-/// A quota beside that of the lane, for the calls that name it. Several lanes may share one.
+/// A quota in addition to that of the lane, for the calls that name it. Several lanes may share a budget.
 ///
-/// Whichever lane asks first takes what is free, whatever waits in the others. So a call that needs more than
-/// one free slot of it, several at once or a worker and a slot of its own lane too, may find it taken by another
-/// lane each time, for as long as calls come there. Calls that compete for a budget are best in one lane.
+/// # Starvation
+///
+/// The lane that polls first takes a free slot, whatever waits in the other lanes. So a call that needs more than
+/// one free slot of the budget (several at once, or also a worker and a slot of its own lane) may lose to another
+/// lane each time, as long as calls arrive there. Calls that compete for a budget should therefore be in one lane.
+///
+/// # Reserve
 ///
 /// A broker that allows 5000 orders a day refuses number 5001 even if it closes a position. With a
-/// reserve, the last slots of each window are only for calls that are urgent.
+/// reserve, the last slots of each window are only for urgent calls.
 ///
 /// ```
 /// use lanekeeper::quota::{Budget, Quota, Reserve};
 ///
 /// let orders = Budget::new(Quota::per_minute(400).and(Quota::per_day(5000))).reserve(20);
 /// assert_eq!(orders.reserved(), Reserve::Slots(20));
-/// // Of 400 a minute and 5000 a day, 20 and 250.
+/// // 20 of 400 a minute, and 250 of 5000 a day.
 /// assert_eq!(orders.clone().reserve_percent(5).reserved(), Reserve::Percent(5));
 /// assert!(orders.check().is_ok());
 /// assert!(Budget::new(Quota::per_second(10)).reserve(10).check().is_err());
@@ -79,20 +83,20 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Creates a budget of `quota`, without a reserve.
+    /// Returns a budget of `quota` without a reserve.
     pub fn new(quota: Quota) -> Self {
         Self { quota, reserve: Reserve::NONE }
     }
 
-    /// The last `slots` of each window are only for urgent calls.
+    /// Reserves the last `slots` of each window for urgent calls.
     #[must_use]
     pub fn reserve(mut self, slots: u32) -> Self {
         self.reserve = Reserve::Slots(slots);
         self
     }
 
-    /// The last `percent` of each window are only for urgent calls, rounded up: of 400 a minute and 5000 a
-    /// day, 5 percent are 20 and 250.
+    /// Reserves the last `percent` of each window for urgent calls, rounded up. 5 percent of 400 a minute and of 5000 a
+    /// day are 20 and 250.
     #[must_use]
     pub fn reserve_percent(mut self, percent: u32) -> Self {
         self.reserve = Reserve::Percent(percent);
@@ -104,20 +108,20 @@ impl Budget {
         self
     }
 
-    /// The quota.
+    /// Returns the quota.
     pub fn quota(&self) -> &Quota {
         &self.quota
     }
 
-    /// How much of each window is only for urgent calls.
+    /// Returns the part of each window that is only for urgent calls.
     pub fn reserved(&self) -> Reserve {
         self.reserve
     }
 
-    /// Whether the budget can be kept, and leaves something to calls that are not urgent.
+    /// Checks that the budget can be kept, and that the reserve leaves slots to calls that are not urgent.
     ///
     /// # Errors
-    /// See [`Quota::check`]; or the reserve is all of some window, or more than 50 percent.
+    /// The errors of [`Quota::check`]; or the reserve is a whole window, or more than 50 percent.
     pub fn check(&self) -> Result<(), QuotaError> {
         self.quota.check()?;
         let is_too_much = match self.reserve {

@@ -148,7 +148,7 @@ impl PacingState {
         let round_trip = RoundTrip::new();
         let path = WarmConnections::default();
         let lane = LaneQuota {
-            quota: quota,
+            quota,
             credit_policy: credit,
             connections: path,
             unanswered: 0,
@@ -169,7 +169,7 @@ impl PacingState {
         budget.check()?;
         let quota = QuotaState::new(budget.quota().windows());
         let reserve = budget.reserved();
-        self.budgets.push(SharedBudget { quota: quota, reserve, lanes: Vec::new() });
+        self.budgets.push(SharedBudget { quota, reserve, lanes: Vec::new() });
         Ok(self.budgets.len() - 1)
     }
 

@@ -84,7 +84,7 @@ fn the_slots_of_a_lost_call_are_held_for_as_long_again_and_a_round_trip() {
     pacing.finish(permit, at(50));
     let lost = pacing.take(CALL, at(1050)).unwrap();
     pacing.finish_unanswered(lost, at(1250));
-    // Nobody waits for it, and its slot is held.
+    // No caller waits for it, and its slot is held.
     assert_eq!((pacing.in_flight(0), pacing.lane_use(0, at(1250))[0].used), (0, 1));
     assert_eq!(pacing.next_release(at(1250)), Some(at(1500)));
     assert_eq!(pacing.available_at(CALL, at(1499)), Err(NotYet::InFlight));

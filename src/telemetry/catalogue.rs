@@ -1,16 +1,16 @@
-//! Every metric there is. What is told, what the dashboard shows and what the documentation lists is
-//! held against this table by tests.
+//! The table of all metrics. Tests compare it with the metrics that are recorded, with the dashboard and with the
+//! documentation.
 
 use metrics::{KeyName, Recorder, Unit};
 
-/// What a metric does.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Only grows.
+    /// A count that only grows.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// Many values, by size.
+    /// A distribution of values.
     Histogram,
 }
 
@@ -18,14 +18,14 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// Its name, with the unit in it.
+    /// The name, which ends with the unit.
     pub name: &'static str,
-    /// What it does.
+    /// The type.
     pub kind: Kind,
-    /// Its labels, beside those of [`Metrics::label`](super::Metrics::label) and, where it says so,
+    /// The labels, beside those of [`Metrics::label`](super::Metrics::label) and, where `help` mentions it,
     /// `user`.
     pub labels: &'static [&'static str],
-    /// What it means.
+    /// The description.
     pub help: &'static str,
 }
 
@@ -35,7 +35,7 @@ impl Metric {
     }
 }
 
-/// Bounds of buckets, in seconds, that fit the waits and calls of a broker: for the exporter.
+/// Bounds of histogram buckets for the exporter, in seconds, that suit the waits and calls of a broker.
 pub const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
@@ -43,7 +43,7 @@ macro_rules! catalogue {
     ($($constant:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(pub(super) const $constant: &str = $name;)*
 
-        /// Every metric there is.
+        /// All metrics.
         pub const METRICS: &[Metric] = &[$(
             Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help }
         ),*];
@@ -125,7 +125,7 @@ catalogue! {
         "The age of the oldest answer that was ever given from memory.";
 }
 
-/// Tells a recorder what they are.
+/// Describes all metrics to a recorder.
 pub(super) fn describe(recorder: &dyn Recorder) {
     for metric in METRICS {
         let (name, unit) = (KeyName::from(metric.name), Some(metric.unit()));
@@ -150,10 +150,10 @@ mod tests {
         assert_eq!(names.len(), METRICS.len());
         for metric in METRICS {
             let name = metric.name;
-            let counts = name.ends_with("_total");
+            let is_counter = name.ends_with("_total");
             assert!(name.starts_with("lanekeeper_"), "{name}");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
-            assert_eq!(counts, metric.kind == Kind::Counter, "{name}");
+            assert_eq!(is_counter, metric.kind == Kind::Counter, "{name}");
             assert!(metric.kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
             for unit in ["_ms", "_millis", "_percent", "_minutes"] {
                 assert!(!name.contains(unit), "{name} is not in a base unit");

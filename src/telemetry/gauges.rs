@@ -1,4 +1,4 @@
-//! The state of a proxy and of a cache, as gauges.
+//! Records the state of a proxy and of a cache in gauges, when it is sampled.
 
 use metrics::{Label, SharedString};
 
@@ -14,7 +14,7 @@ use crate::lane::{LaneState, LaneStatus, Status, WindowStatus};
 use crate::resilience::BreakerState;
 
 impl Metrics {
-    /// Tells how the lanes and budgets are doing: `metrics.sample(&broker.status())`.
+    /// Records the state of the lanes and budgets: `metrics.sample(&broker.status())`.
     pub fn sample(&self, status: &Status) {
         self.refresh();
         let expired = f64::from(u8::from(status.session_expired));
@@ -22,7 +22,7 @@ impl Metrics {
         let mut windows = Vec::new();
         for lane in &status.lanes {
             self.sample_lane(lane);
-            // A cut comes and goes with another limit each time; the effective rate tells of it.
+            // A reduced window has another limit each time, so it has no series. The effective rate shows it.
             let configured = lane.windows.iter().filter(|window| !window.is_cut);
             let gauges = [WINDOW_LIMIT, WINDOW_LEFT];
             self.sample_windows(gauges, &lane_label(lane.lane), configured, &mut windows);
@@ -31,15 +31,15 @@ impl Metrics {
             let label = Label::from_static_parts("budget", budget.budget);
             self.sample_windows([BUDGET_LIMIT, BUDGET_LEFT], &label, &budget.windows, &mut windows);
         }
-        let gone = std::mem::replace(&mut *self.sampled_windows.lock(), windows.clone());
-        for (name, labels) in gone.into_iter().filter(|window| !windows.contains(window)) {
+        let previous = std::mem::replace(&mut *self.sampled_windows.lock(), windows.clone());
+        for (name, labels) in previous.into_iter().filter(|window| !windows.contains(window)) {
             self.gauge(name, labels).set(f64::NAN);
         }
     }
 
     fn sample_lane(&self, lane: &LaneStatus) {
         let label = lane_label(lane.lane);
-        // There before it happens, or the first time would not look like growth.
+        // Registered as 0, since a first value of 1 would not show up as an increase.
         self.counter(THROTTLED, [label.clone()]).increment(0);
         let set = |name, value| self.gauge(name, [label.clone()]).set(value);
         set(QUEUE_LENGTH, lane.queued as f64);
@@ -67,10 +67,10 @@ impl Metrics {
         labels: &[Label],
         states: [(&'static str, bool); N],
     ) {
-        for (word, holds) in states {
+        for (state, is_current) in states {
             let mut labels = labels.to_vec();
-            labels.push(Label::from_static_parts("state", word));
-            self.gauge(name, labels).set(f64::from(u8::from(holds)));
+            labels.push(Label::from_static_parts("state", state));
+            self.gauge(name, labels).set(f64::from(u8::from(is_current)));
         }
     }
 
@@ -90,7 +90,7 @@ impl Metrics {
         }
     }
 
-    /// Tells how often a cache was asked and what it took: `metrics.sample_cache("quotes", &cache.stats())`.
+    /// Records the lookups and requests of a cache: `metrics.sample_cache("quotes", &cache.stats())`.
     pub fn sample_cache(&self, name: impl Into<SharedString>, stats: &CacheStats) {
         let cache = Label::new("cache", name);
         let results = [

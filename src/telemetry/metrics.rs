@@ -1,7 +1,7 @@
-//! The calls, counted and timed.
+//! Counts and times the calls, as an [`Observer`].
 //!
-//! A recorder is code of somebody else: it is called with no lock held. What is counted for each call
-//! goes through handles that are kept; the rest is rare, and looked up when it happens.
+//! A recorder is foreign code, so it is called with no lock held. Metrics that every call records have cached
+//! handles. The others are rare, and their handles are looked up each time.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -23,26 +23,26 @@ use crate::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass};
 
-/// Tells the `metrics` facade of the calls of one proxy, as its [`Observer`], and of its state, when
+/// An [`Observer`] that records the calls of one proxy in the `metrics` facade, and its state when
 /// [sampled](Self::sample). See [`METRICS`](super::METRICS).
 ///
-/// Install the exporter first. What happens before is lost, and an exporter that comes later is found
+/// Install the exporter first. Events before that are lost. An exporter that is installed later is found
 /// at the next sample.
 ///
-/// Two proxies in one process are two of these, with a [`label`](Self::label) that tells them apart.
+/// Two proxies in one process need one `Metrics` each, with a [`label`](Self::label) that distinguishes them.
 pub struct Metrics {
     recorder: Option<Box<dyn Recorder + Send + Sync>>,
     labels: Vec<Label>,
     users: UserLabels,
     estimates: bool,
     series: RwLock<HashMap<SeriesKey, Arc<MethodSeries>>>,
-    /// The windows that were sampled last.
+    /// The windows of the last sample.
     pub(super) sampled_windows: Mutex<Vec<(&'static str, Vec<Label>)>>,
 }
 
 type SeriesKey = (&'static str, &'static str, UserLabel);
 
-/// How a call ended.
+/// How a call ended, as a label.
 #[derive(Debug, Clone, Copy)]
 enum OutcomeLabel {
     Done,
@@ -84,7 +84,7 @@ impl OutcomeLabel {
     }
 }
 
-/// What is told of each call of a method, and of a user if users are told apart.
+/// The metrics that every call of a method records, for one user if users are distinguished.
 struct MethodSeries {
     wait: Histogram,
     duration: Histogram,
@@ -95,7 +95,7 @@ static METADATA: Metadata<'static> =
     Metadata::new("lanekeeper", Level::INFO, Some("lanekeeper::telemetry"));
 
 impl Metrics {
-    /// For the exporter of the process.
+    /// Returns metrics for the exporter of the process.
     pub fn new() -> Self {
         Self {
             recorder: None,
@@ -107,31 +107,31 @@ impl Metrics {
         }
     }
 
-    /// For this recorder, whatever the exporter of the process is.
+    /// Uses `recorder` instead of the exporter of the process.
     #[must_use]
     pub fn recorder(mut self, recorder: impl Recorder + Send + Sync + 'static) -> Self {
         self.recorder = Some(Box::new(recorder));
         self
     }
 
-    /// With one more label on everything that is told: which account it is, say.
+    /// Adds a label to every metric, for example the account.
     #[must_use]
     pub fn label(mut self, name: impl Into<SharedString>, value: impl Into<SharedString>) -> Self {
         self.labels.push(Label::new(name, value));
         self
     }
 
-    /// Tells users apart: the first `most` that call by name, all further ones as `other`, and those
-    /// without a name as `none`. By default there is no such label, since each user is as many series
+    /// Distinguishes users by the label `user`: the first `max_users` users by name, all others as `other`, and calls
+    /// without a user as `none`. By default there is no such label, since each user adds as many series
     /// as there are methods and outcomes.
     #[must_use]
-    pub fn users(mut self, most: usize) -> Self {
-        self.users.max_users = most;
+    pub fn users(mut self, max_users: usize) -> Self {
+        self.users.max_users = max_users;
         self
     }
 
-    /// Has the wait of each call estimated as it comes, to compare it with the real one. It costs a
-    /// look at what waits. Without this, only calls with a deadline are compared that are not urgent, since
+    /// Estimates the wait of each call when it is submitted, to compare it with the actual one. An estimate costs a
+    /// pass over the queue. Without this, only calls with a deadline that are not urgent are compared, since
     /// those are estimated anyway.
     #[must_use]
     pub fn estimates(mut self) -> Self {
@@ -139,18 +139,18 @@ impl Metrics {
         self
     }
 
-    /// Forgets the handles, so that they are looked up afresh: an exporter may have come, or may have
-    /// dropped what was idle for long.
+    /// Drops the cached handles, so that they are looked up again. An exporter may have been installed, or may have
+    /// dropped series that were idle.
     pub(super) fn refresh(&self) {
         let old = std::mem::take(&mut *self.series.write());
         drop(old);
         self.use_recorder(describe);
     }
 
-    fn use_recorder<R>(&self, what: impl FnOnce(&dyn Recorder) -> R) -> R {
+    fn use_recorder<R>(&self, action: impl FnOnce(&dyn Recorder) -> R) -> R {
         match &self.recorder {
-            Some(recorder) => what(&**recorder),
-            None => with_recorder(what),
+            Some(recorder) => action(&**recorder),
+            None => with_recorder(action),
         }
     }
 
@@ -193,12 +193,12 @@ impl Metrics {
             outcomes: Default::default(),
         });
         self.register_zero_counts(call);
-        // What lost the race is dropped with no lock held.
+        // If another thread was first, `series` is dropped after the lock is released.
         Arc::clone(self.series.write().entry(key).or_insert_with(|| Arc::clone(&series)))
     }
 
-    /// What becomes known by its first case would come into the world as 1, and who asks by how much it
-    /// grew would hear: not at all. So it is there before, as 0.
+    /// Registers rare counters as 0. If a counter first appeared as 1, a query for its increase would
+    /// return 0.
     fn register_zero_counts(&self, call: &CallInfo<'_>) {
         if call.effect == Effect::Write {
             for cause in ["answer", "deadline"] {
@@ -208,11 +208,11 @@ impl Metrics {
         }
     }
 
-    fn user_label(&self, slot: UserLabel) -> Option<Label> {
-        self.users.value(slot).map(|name| Label::new("user", name))
+    fn user_label(&self, user: UserLabel) -> Option<Label> {
+        self.users.value(user).map(|name| Label::new("user", name))
     }
 
-    /// The end of a call.
+    /// Counts the end of a call.
     fn count_outcome(&self, series: &MethodSeries, call: &CallInfo<'_>, outcome: OutcomeLabel) {
         let Some(counter) = series.outcomes.get(outcome.index()) else { return };
         let new = || {
@@ -223,15 +223,15 @@ impl Metrics {
         let counter = match counter.get() {
             Some(counter) => counter,
             None => {
-                // Outside of the cell, whose lock would be held.
-                let made = new();
-                counter.get_or_init(|| made)
+                // Made before `get_or_init`, which blocks other threads while it runs.
+                let new = new();
+                counter.get_or_init(|| new)
             }
         };
         counter.increment(1);
     }
 
-    /// An attempt is over.
+    /// Records the times of a finished attempt.
     fn record_attempt(&self, series: &MethodSeries, end: &FinishedCall<'_>) {
         if end.already_reported {
             return;
@@ -253,10 +253,10 @@ impl Metrics {
         &self,
         name: &'static str,
         call: &CallInfo<'_>,
-        word: Option<(&'static str, &'static str)>,
+        label: Option<(&'static str, &'static str)>,
     ) {
-        let word = word.map(|(label, word)| Label::from_static_parts(label, word));
-        self.counter(name, method_labels(call).into_iter().chain(word)).increment(1);
+        let label = label.map(|(name, value)| Label::from_static_parts(name, value));
+        self.counter(name, method_labels(call).into_iter().chain(label)).increment(1);
     }
 }
 

@@ -1,13 +1,13 @@
-//! What goes on, in the terms of the tools that operators have: the facades `metrics` and `tracing`.
+//! Observability through the facades `metrics` and `tracing`.
 //!
 //! # Metrics (feature `metrics`)
 //!
-//! [`Metrics`] is an [`Observer`](crate::Observer): give it to the proxy's builder and it counts and
-//! times the calls. How long the queue is, what is left of a window, or what the breaker does, is no
-//! event but a state, so it is [sampled](Metrics::sample), now and then or when somebody scrapes; a
-//! [`Sampler`] is a thread for that. All that is told is in the table [`METRICS`], and in no label is
-//! anything but the names of lanes, methods, budgets and windows, a few fixed words, and, if wanted,
-//! some users.
+//! [`Metrics`] is an [`Observer`](crate::Observer): pass it to the proxy's builder, and it counts and
+//! times the calls. The length of a queue, the rest of a window and the state of a breaker are
+//! states, not events, so they are [sampled](Metrics::sample): at intervals, by a [`Sampler`], or at each scrape.
+//! The table [`METRICS`] lists all metrics. Labels only contain
+//! the names of lanes, methods, budgets and windows, a few fixed words, and optionally
+//! a bounded number of users.
 //!
 #![cfg_attr(
     all(feature = "metrics", feature = "mock"),
@@ -37,26 +37,26 @@ let sampler = Sampler::every(Duration::from_secs(5), move || metrics.sample(&wat
 //!
 //! # Tracing (feature `tracing`)
 //!
-//! There is nothing to set up but a subscriber, of the process: calls are made on the threads of a
-//! lane, where a subscriber of one thread hears of nothing but the spans of calls that were made in
-//! a span of its own. The target is `lanekeeper`. Each attempt of a call is a
+//! Only a global subscriber is needed. Calls are made on the threads of a
+//! lane, where a thread-local subscriber only receives the spans of calls that were made in
+//! one of its own spans. The target is `lanekeeper`. Each attempt of a call is a
 //! span `call` at level info, with the fields `lane`, `method`, `priority`, `user`, `number`, `attempt`,
 //! `wait_seconds` and, at its end, `outcome`. Its parent is the span in which the strategy made the
-//! call, though it is on a thread of the lane; and what the broker's adapter logs during the call is
-//! in it.
+//! call, although that is on another thread. What the broker's adapter logs during the call is
+//! inside it.
 //!
 //! | level | events |
 //! |---|---|
-//! | error | a failure that somebody has to mend: a dead token, a blocked app |
-//! | warn | a write whose outcome is unknown, the answer to a call whose caller has left, a refusal for coming too fast, a breaker that opens |
-//! | info | another attempt, a call whose deadline passed unsent, a lane's state, a breaker that closes or probes |
-//! | debug | each answer and failure, and each call that was refused or taken back |
+//! | error | a failure that an operator must fix: an expired token, a blocked app |
+//! | warn | a write of unknown outcome or done in part, an answer after its caller has left, a refusal because calls come too fast, a breaker that opens |
+//! | info | another attempt, a call whose deadline passed before it was sent, a lane's state, a breaker that closes or probes |
+//! | debug | each answer and failure, each call that was refused or cancelled, a read without an answer by its deadline |
 //! | trace | each call that was queued |
 //!
-//! What an order or an answer holds is in none of them, and neither is what a broker said: only which
-//! class of failure it was.
+//! No event contains the content of an order or an answer, nor the message of a broker: only the
+//! class of the failure.
 //!
-//! While nobody listens, each of these costs one relaxed load.
+//! Without a subscriber, each event costs one relaxed load.
 
 #[cfg(feature = "metrics")]
 mod catalogue;

@@ -1,4 +1,4 @@
-//! A thread that looks at something now and then.
+//! A thread that calls a function at intervals.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Calls something at once, and again after each period, on a thread of its own. Dropping it ends the
-/// thread, after the call that is under way, if one is.
+/// A thread that calls a function at once, and again after each period. Dropping the sampler ends the
+/// thread, after a call that is in progress.
 ///
-/// It looks at the real clock: exporters live there.
+/// The period is in real time, as exporters are.
 #[derive(Debug)]
 #[must_use = "the thread ends when this is dropped"]
 pub struct Sampler {
@@ -25,19 +25,19 @@ struct StopSignal {
 }
 
 impl Sampler {
-    /// Starts it. A period of nothing is taken for a millisecond. A panic of `sample` ends neither the
-    /// thread nor anything else.
+    /// Starts the thread. A period shorter than 1 ms is raised to 1 ms. A panic of `sample` is caught, and the thread
+    /// goes on.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The operating system cannot start a thread.
     pub fn every(period: Duration, sample: impl Fn() + Send + 'static) -> io::Result<Self> {
         let period = period.max(Duration::from_millis(1));
         let stop = Arc::new(StopSignal::default());
-        let asked = Arc::clone(&stop);
+        let stop_signal = Arc::clone(&stop);
         let work = move || {
             while {
                 let _ = crate::panic::catch_panic(&sample);
-                !asked.wait_timeout(period)
+                !stop_signal.wait_timeout(period)
             } {}
         };
         let thread = thread::Builder::new().name("lanekeeper-sampler".to_owned()).spawn(work)?;
@@ -46,17 +46,18 @@ impl Sampler {
 }
 
 impl StopSignal {
+    /// Blocks until a stop is requested or `period` has passed. Returns whether a stop was requested.
     fn wait_timeout(&self, period: Duration) -> bool {
-        let until = Instant::now().checked_add(period);
-        let mut is_asked = self.is_requested.lock();
-        while !*is_asked {
-            match until {
-                Some(until) if self.changed.wait_until(&mut is_asked, until).timed_out() => break,
+        let deadline = Instant::now().checked_add(period);
+        let mut is_requested = self.is_requested.lock();
+        while !*is_requested {
+            match deadline {
+                Some(at) if self.changed.wait_until(&mut is_requested, at).timed_out() => break,
                 Some(_) => {}
-                None => self.changed.wait(&mut is_asked),
+                None => self.changed.wait(&mut is_requested),
             }
         }
-        *is_asked
+        *is_requested
     }
 }
 
@@ -65,7 +66,7 @@ impl Drop for Sampler {
         *self.stop.is_requested.lock() = true;
         self.stop.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // One that is dropped by what it calls cannot wait for itself.
+            // A sampler that is dropped by its own function cannot join its own thread.
             if thread.thread().id() != thread::current().id() {
                 let _ = thread.join();
             }
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_looks_at_once_and_ends_when_dropped() {
+    fn it_samples_at_once_and_ends_when_dropped() {
         let (seen, sees) = mpsc::channel();
         let sampler = Sampler::every(Duration::MAX, move || seen.send(()).unwrap()).unwrap();
         sees.recv().unwrap();
@@ -89,11 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_again_though_a_look_panics() {
+    fn it_samples_again_though_a_sample_panics() {
         let (seen, sees) = mpsc::channel();
         let sample = move || {
             let _ = seen.send(());
-            std::panic::panic_any("a look that panics");
+            std::panic::panic_any("a sample that panics");
         };
         let _sampler = Sampler::every(Duration::ZERO, sample).unwrap();
         (0..3).for_each(|_| sees.recv().unwrap());

@@ -1,6 +1,7 @@
-//! Spans and events, for whoever subscribes.
+//! The spans and events of `tracing`.
 //!
-//! A subscriber is code of somebody else: it is called with no lock held, and its panics are contained.
+//! Workers enter the spans, and [`Tracer`] emits the events as an [`Observer`]. A subscriber is foreign code: it is
+//! called with no lock held, and its panics are caught.
 
 use std::any::Any;
 use std::time::Duration;
@@ -16,33 +17,33 @@ use crate::{Effect, ErrorClass};
 
 const TARGET: &str = "lanekeeper";
 
-/// Whether anybody listens at all. One relaxed load.
+/// Returns whether there is a subscriber for any level. Costs one relaxed load.
 pub(crate) fn is_traced() -> bool {
     LevelFilter::current() != LevelFilter::OFF
 }
 
-/// The span in which a call was made. It stays open for as long as the call may need it.
+/// The span in which a call was made. It stays open as long as the call may need it.
 #[derive(Debug)]
 pub(crate) struct CallerSpan(Span);
 
 impl CallerSpan {
     pub(crate) fn current() -> Self {
-        let is_wanted = || span_enabled!(target: TARGET, Level::INFO);
-        let span = catch_panic(|| is_wanted().then(Span::current)).ok().flatten();
+        let is_enabled = || span_enabled!(target: TARGET, Level::INFO);
+        let span = catch_panic(|| is_enabled().then(Span::current)).ok().flatten();
         Self(span.unwrap_or_else(Span::none))
     }
 
-    /// Makes a span, as a child of this one if there is one: of the same subscriber then, since no
-    /// other knows the parent.
+    /// Makes a span, as a child of this one if there is one. A child is made with the parent's subscriber, since no
+    /// other subscriber knows the parent.
     fn child_span(&self, new: impl Fn() -> Span) -> Span {
-        let of_same = |(_, same): (&Id, &Dispatch)| dispatcher::with_default(same, &new);
-        self.0.with_subscriber(of_same).unwrap_or_else(&new)
+        let child = |(_, subscriber): (&Id, &Dispatch)| dispatcher::with_default(subscriber, &new);
+        self.0.with_subscriber(child).unwrap_or_else(&new)
     }
 }
 
 impl Drop for CallerSpan {
     fn drop(&mut self) {
-        // A subscriber may panic as a span is closed, on the thread of a caller with its answer in hand.
+        // A subscriber may panic when a span is closed, here on the thread of a caller that already has its answer.
         let span = std::mem::replace(&mut self.0, Span::none());
         let _ = catch_panic(|| drop(span));
     }
@@ -77,7 +78,7 @@ impl AttemptSpan {
         Self(span.ok())
     }
 
-    /// The attempt is over.
+    /// Records the outcome of the attempt and closes the span.
     pub(crate) fn finish(&mut self, failure: Option<ErrorClass>) {
         if let Some(span) = self.0.take() {
             let _ = catch_panic(|| {
@@ -88,7 +89,7 @@ impl AttemptSpan {
     }
 }
 
-/// Makes events of what an observer hears.
+/// An observer that emits an event for each notification.
 pub(crate) struct Tracer;
 
 macro_rules! event {
@@ -128,14 +129,14 @@ impl Observer for Tracer {
                 call,
                 attempt,
                 seconds,
-                "done in part: look at what the answer says before sending the rest of it"
+                "done in part: check the answer before sending the rest"
             ),
             Some(ErrorClass::Fatal) => event!(
                 error,
                 call,
                 attempt,
                 seconds,
-                "failed, and will until somebody mends it: a blocked app or a wrong address, as a rule"
+                "failed, and every call will until the cause is fixed: usually a blocked app or a wrong address"
             ),
             Some(class) => event!(debug, call, attempt, seconds, class = class.as_str(), "failed"),
         }
@@ -144,7 +145,7 @@ impl Observer for Tracer {
     fn attempt_failed(&self, end: &FinishedCall<'_>, delay: Duration) {
         let class = end.failure.map(ErrorClass::as_str);
         let delay_seconds = delay.as_secs_f64();
-        event!(info, end.call, attempt = end.attempt, class, delay_seconds, "goes again");
+        event!(info, end.call, attempt = end.attempt, class, delay_seconds, "will be retried");
     }
 
     fn throttled(&self, lane: &'static str, pause: Duration) {
@@ -153,7 +154,7 @@ impl Observer for Tracer {
     }
 
     fn cancelled(&self, call: &CallInfo<'_>) {
-        event!(debug, call, "taken back, never sent");
+        event!(debug, call, "cancelled, never sent");
     }
 
     fn expired(&self, call: &CallInfo<'_>) {
@@ -185,17 +186,17 @@ impl Observer for Tracer {
     }
 
     fn session_expired(&self, lane: &'static str) {
-        tracing::error!(target: TARGET, lane, "the broker does not take the credentials any more");
+        tracing::error!(target: TARGET, lane, "the broker no longer accepts the credentials");
     }
 
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
-        let word = state.as_str();
+        let name = state.as_str();
         match state {
             BreakerState::Open => {
-                tracing::warn!(target: TARGET, lane, route, state = word, "breaker");
+                tracing::warn!(target: TARGET, lane, route, state = name, "breaker");
             }
             BreakerState::Closed | BreakerState::HalfOpen => {
-                tracing::info!(target: TARGET, lane, route, state = word, "breaker");
+                tracing::info!(target: TARGET, lane, route, state = name, "breaker");
             }
         }
     }

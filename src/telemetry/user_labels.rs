@@ -1,24 +1,23 @@
-//! Which users have a label of their own. Names come from outside, and a label must not have any
-//! number of values.
+//! Assigns labels to users. The names of users come from outside, so the number of label values is bounded.
 
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-/// Where a user's calls are counted.
+/// The label under which a user's calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum UserLabel {
-    /// Users are not told apart.
+    /// All users, if users are not distinguished.
     All,
-    /// Those that did not say who they are.
+    /// Calls without a user.
     Anonymous,
-    /// The one of this number.
+    /// The user with this number.
     Known(usize),
-    /// Those beyond the number that was allowed.
+    /// Users beyond the maximum number.
     Other,
 }
 
-/// The first so many users that called.
+/// The first users that called, up to a maximum number.
 #[derive(Debug, Default)]
 pub(super) struct UserLabels {
     pub(super) max_users: usize,
@@ -41,7 +40,7 @@ impl UserLabels {
             }
         }
         let mut known = self.names.write();
-        // Somebody may have been quicker.
+        // Another thread may have added the user between the locks.
         match find(&known) {
             Some(index) => UserLabel::Known(index),
             None if known.len() >= self.max_users => UserLabel::Other,
@@ -52,9 +51,9 @@ impl UserLabels {
         }
     }
 
-    /// The value of the label, if there is one.
-    pub(super) fn value(&self, slot: UserLabel) -> Option<Arc<str>> {
-        match slot {
+    /// Returns the value of the label, or `None` if users are not distinguished.
+    pub(super) fn value(&self, label: UserLabel) -> Option<Arc<str>> {
+        match label {
             UserLabel::All => None,
             UserLabel::Anonymous => Some("none".into()),
             UserLabel::Other => Some("other".into()),

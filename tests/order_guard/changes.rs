@@ -144,7 +144,10 @@ fn an_exit_that_shows_as_a_limit_order_is_not_said_to_be_as_before() {
     let exit = OrderChange::new().order_type(OrderType::Market);
     let (seen, message) = seen(guard.modify_order(&id, &exit));
     assert_eq!(seen, LookupResult::Unclear);
-    assert!(message.contains("a LIMIT order, and a MARKET order with a market protection"), "{message}");
+    assert!(
+        message.contains("a LIMIT order, and a MARKET order with a market protection"),
+        "{message}"
+    );
 }
 
 /// Where a change may make a new order, the old one shows as cancelled whether or not it did.

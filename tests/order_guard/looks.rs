@@ -161,7 +161,12 @@ fn where_every_look_hangs_whoever_waits_for_one_leaves() {
         for left in left {
             let answer = left.join().unwrap();
             assert_eq!(seen(&answer), LookupResult::Unreadable);
-            assert!(answer.unwrap_err().to_string().contains("the read of the order book by another call"));
+            assert!(
+                answer
+                    .unwrap_err()
+                    .to_string()
+                    .contains("the read of the order book by another call")
+            );
         }
         drop(go_on);
     });

@@ -14,6 +14,7 @@
 pub mod arguments;
 pub mod calls;
 pub mod conditions;
+pub mod delegate;
 pub mod kinds;
 pub mod limits;
 pub mod types;

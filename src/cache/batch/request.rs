@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::lookup::FetchError;
 use super::store::Snapshot;
-use crate::clock::Clock;
+use crate::clock::{Clock, TimedCondvar};
 use crate::quota::Moment;
 
 /// Which part of a split request carries which key.
@@ -31,7 +31,7 @@ pub(super) struct PendingRequest<K, V, E> {
     /// Locked briefly between setting the outcome and notifying, so that no waiter starts to wait
     /// in between and misses the notification.
     wait_lock: Mutex<()>,
-    completed: Condvar,
+    completed: TimedCondvar,
 }
 
 /// The obligation to complete a request. If the guard is dropped first, because user code panicked,
@@ -40,7 +40,8 @@ pub(super) struct ResponseGuard<K, V, E>(Arc<PendingRequest<K, V, E>>);
 
 impl<K, V, E> ResponseGuard<K, V, E> {
     pub(super) fn new() -> Self {
-        let (outcome, wait_lock, completed) = (OnceLock::new(), Mutex::new(()), Condvar::new());
+        let (outcome, wait_lock, completed) =
+            (OnceLock::new(), Mutex::new(()), TimedCondvar::default());
         Self(Arc::new(PendingRequest { outcome, wait_lock, completed }))
     }
 
@@ -66,8 +67,7 @@ impl<K, V, E> PendingRequest<K, V, E> {
     /// Completes the request and wakes its waiters. Only the first outcome counts.
     pub(super) fn complete(&self, outcome: RequestOutcome<K, V, E>) {
         if self.outcome.set(outcome).is_ok() {
-            drop(self.wait_lock.lock());
-            self.completed.notify_all();
+            self.completed.notify_all(self.wait_lock.lock());
         }
     }
 
@@ -82,16 +82,9 @@ impl<K, V, E> PendingRequest<K, V, E> {
         deadline: Option<Moment>,
     ) -> Option<&RequestOutcome<K, V, E>> {
         if self.outcome.get().is_none() {
-            let mut wait_lock = self.wait_lock.lock();
-            while self.outcome.get().is_none() {
-                match deadline {
-                    None => self.completed.wait(&mut wait_lock),
-                    Some(deadline) if clock.now() >= deadline => break,
-                    Some(deadline) => {
-                        self.completed.wait_for(&mut wait_lock, clock.max_wait(deadline));
-                    }
-                }
-            }
+            let mut guard = self.wait_lock.lock();
+            let is_pending = |(): &mut ()| self.outcome.get().is_none();
+            self.completed.wait_while(&mut guard, clock, deadline, is_pending);
         }
         self.outcome.get()
     }

@@ -1,11 +1,11 @@
-//! What a caller may say about its calls.
+//! The options that a caller sets for its calls.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::priority::Priority;
 
-/// Who calls, how urgently, and until when. What is not said is as the trait says.
+/// The user, priority, deadline and cache age of calls. An option that is not set is as the trait declares it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,36 +26,36 @@ pub struct CallOptions {
 }
 
 impl CallOptions {
-    /// As the trait says.
+    /// Returns options with nothing set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// On behalf of `user`. Users of one priority take turns.
+    /// Sets the user on whose behalf calls are made. Users of one priority take turns.
     #[must_use]
     pub fn user(mut self, user: impl Into<Arc<str>>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// With this priority.
+    /// Sets the priority.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// Each call has to be answered within `deadline` of being made. One that could not be sent by
-    /// then is refused at once; an urgent one waits until the deadline passes.
+    /// Sets the time within which each call must be answered. A call that is estimated to be sent later is refused at
+    /// once. An urgent call waits until the deadline passes.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// How old an answer from memory may be, in place of what the cache was set up with. Zero: only
-    /// the answer to a request that is sent after the call. Where nothing is remembered, as in a
-    /// proxy without a [`QuoteCache`](crate::cache::QuoteCache), it says nothing.
+    /// Sets how old a cached answer may be, in place of the cache's own setting. Zero accepts only the answer to a
+    /// request that is sent after the call. Without a cache, as in a proxy without a
+    /// [`QuoteCache`](crate::cache::QuoteCache), this option has no effect.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = Some(max_age);

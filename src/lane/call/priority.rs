@@ -1,8 +1,8 @@
-//! How urgent a call is.
+//! The priority of a call.
 
 use std::fmt;
 
-/// From 1, the most urgent, to 10.
+/// The priority of a call, from 1 (the most urgent) to 10.
 ///
 /// ```
 /// use lanekeeper::lane::Priority;
@@ -14,39 +14,39 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
-/// Not a priority.
+/// The error for a number that is not a priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{number} is not a priority: write a number from 1, the most urgent, to 10")]
 pub struct PriorityError {
-    /// What was given.
+    /// The number that was given.
     pub number: u8,
 }
 
 impl Priority {
-    /// Number 1 goes before everything else. What protects the broker and
-    /// the other calls does not refuse it (`docs/order-safety.md` lists what still can):
+    /// Priority 1. Urgent calls go before all other calls. What protects the broker and the other calls does not
+    /// refuse an urgent call (`docs/order-safety.md` lists what still can):
     ///
-    /// - it may use what a budget keeps in reserve;
-    /// - a circuit breaker that opened by itself lets it through;
-    /// - at a full queue it takes the place of a lesser call;
-    /// - no estimate refuses it: one whose deadline would pass before its turn waits until the deadline passes;
-    /// - it has workers of its own ([`LaneConfig::urgent_workers`](crate::lane::LaneConfig::urgent_workers)), and
-    ///   may take the slot of a call that hangs: one that has been in flight for longer than its
-    ///   window and than the longest round trip so far, of which 1 s counts at least and 2 s at most. If such a call reaches the broker late, the broker may count
-    ///   one call too many;
-    /// - it is not slowed down with the other calls after the broker refused one of them for coming too fast, until
-    ///   an urgent one is refused for that; the pause after a refusal and the quota hold for it too;
-    /// - it is sent again after a refusal for speed even if other retries have used up their budget.
+    /// - It may use the reserve of a budget.
+    /// - A circuit breaker admits it, unless the breaker was forced open.
+    /// - At a full queue it takes the queue slot of a call of lower priority.
+    /// - No estimate refuses it. If its deadline would pass before its turn, it waits until the deadline passes.
+    /// - It has workers of its own ([`LaneConfig::urgent_workers`](crate::lane::LaneConfig::urgent_workers)).
+    /// - It may take the slot of a hung call: one that has been in flight for longer than its window and than the
+    ///   longest round trip so far (at least 1 s, at most 2 s). If the hung call reaches the broker late, the broker
+    ///   may count one call too many.
+    /// - It is not slowed down with the other calls after the broker throttled one of them, until an urgent call is
+    ///   throttled. The pause after a throttled call and the quota hold for urgent calls too.
+    /// - It is retried after it was throttled, even if other retries have exhausted the retry budget.
     pub const URGENT: Self = Self(1);
-    /// Number 10 goes when nothing else wants to.
+    /// Priority 10. Such a call goes after all calls of higher priority.
     pub const LOWEST: Self = Self(10);
-    /// How many there are.
+    /// The number of priorities.
     pub(crate) const COUNT: usize = 10;
 
-    /// The priority `number`.
+    /// Returns the priority `number`.
     ///
     /// # Errors
-    /// It is not from 1 to 10.
+    /// `number` is not from 1 to 10.
     pub fn new(number: u8) -> Result<Self, PriorityError> {
         match number {
             1..=10 => Ok(Self(number)),
@@ -54,24 +54,24 @@ impl Priority {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u8 {
         self.0
     }
 
-    /// Its place among all, from 0.
+    /// Returns the index of the priority, from 0.
     pub(crate) fn index(self) -> usize {
         usize::from(self.0) - 1
     }
 
-    /// For the macro, which has checked the number already. Out of range is the nearest.
+    /// Returns the priority nearest to `number`. The macro uses it for numbers that it has checked.
     pub(crate) fn nearest(number: u8) -> Self {
         Self(number.clamp(1, 10))
     }
 }
 
 impl Default for Priority {
-    /// 5.
+    /// Returns priority 5.
     fn default() -> Self {
         Self(5)
     }

@@ -1,42 +1,42 @@
-//! Which workers a call may take.
+//! The rank of a call: how many workers it may use.
 //!
-//! When the calls under way hang, an urgent call finds a worker that lesser calls may not take. Reads hang
-//! more often than writes, and the looks of a guard for orders without an answer are urgent reads: so urgent
-//! reads may take half of these workers, and an exit finds the others.
+//! When the calls in flight hang, an urgent call finds a worker that normal calls may not use. Reads hang more often
+//! than writes, and the order guard's lookups of orders without an answer are urgent reads. So urgent reads may use
+//! half of these workers, and exits find the other half.
 
 use super::CallMeta;
 use crate::Effect;
 
-/// Which workers a call may take. A later one may take all that an earlier one may.
+/// How many workers a call may use. A higher rank may use all workers of the lower ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::lane) enum Rank {
-    /// Any call that is not urgent.
+    /// A call that is not urgent.
     Normal,
-    /// An urgent call that changes nothing.
+    /// An urgent read.
     UrgentRead,
-    /// An urgent call that may change something.
+    /// An urgent write.
     UrgentWrite,
 }
 
 impl Rank {
     pub(in crate::lane) const ALL: [Self; 3] = [Self::Normal, Self::UrgentRead, Self::UrgentWrite];
 
-    /// How many calls may be under way as one of this rank begins.
+    /// Returns the number of calls in flight below which a call of this rank may be dispatched.
     pub(in crate::lane) fn max_in_flight(
         self,
-        most_running: usize,
+        max_in_flight: usize,
         urgent_workers: usize,
     ) -> usize {
         match self {
-            Self::Normal => most_running,
-            Self::UrgentRead => most_running + urgent_workers / 2,
-            Self::UrgentWrite => most_running + urgent_workers,
+            Self::Normal => max_in_flight,
+            Self::UrgentRead => max_in_flight + urgent_workers / 2,
+            Self::UrgentWrite => max_in_flight + urgent_workers,
         }
     }
 }
 
 impl CallMeta {
-    /// Which workers it may take.
+    /// Returns the rank of the call.
     pub(in crate::lane) fn rank(&self) -> Rank {
         match (self.is_urgent(), self.effect) {
             (false, _) => Rank::Normal,

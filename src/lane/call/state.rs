@@ -1,25 +1,33 @@
-//! The life of one call: a small state machine that its caller and its lane race on.
+//! The state of one call: a small state machine that its caller and its lane race on.
 //!
-//! ```text
-//! Queued --dispatch--> Dispatched --complete, cut_off--> Answered --take, give_up, leave--> Over
-//!   | | \                  |                                ^
-//!   | |  `--refuse---------|--------------------------------'
-//!   | `--give_up--> Over   |`--give_up, leave--> Abandoned --complete--> Over: the answer is late
-//!   |                       `--give_up, before the work begins--> Over
-//!   `--leave--> QueuedDetached --dispatch--> Abandoned
-//!                  `--refuse--> Over
-//! Dispatched --requeue--> Queued: it failed, and may be sent again
-//! ```
+//! | from | by | to |
+//! |---|---|---|
+//! | `Queued` | `dispatch` | `InFlight` |
+//! | | `reject` | `Completed` |
+//! | | `abandon` | `Closed`: never sent |
+//! | | `detach` | `QueuedDetached` |
+//! | `QueuedDetached` | `dispatch` | `InFlightDetached` |
+//! | | `reject`, `abandon` | `Closed`: never sent |
+//! | `InFlight` | `complete`, `cut_off` | `Completed` |
+//! | | `requeue` | `Queued`: the attempt failed, and the call may be sent again |
+//! | | `abandon`, before the work begins | `Closed`: never sent |
+//! | | `abandon` after that, `detach` | `InFlightDetached` |
+//! | `InFlightDetached` | `complete` | `Closed`: the answer is late |
+//! | `Completed` | `take_answer`, `abandon`, `detach` | `Closed` |
 //!
-//! A call that was cut off may come back later: that answer is late too.
+//! The answer of a call that was cut off may still come. It is late too.
 //!
-//! All of it is under one lock, so each step happens wholly or not at all. Two things follow, on
-//! which everything else rests. Who wins `dispatch` against `refuse`, and `begin` against `give_up` and `cut_off`,
-//! decides whether the call is sent: it is never both sent and called unsent. And an answer is handed out by exactly
-//! one of `take`, `give_up`, `leave` and a late `complete`: it is never lost, and never doubled.
+//! # Why a call has one outcome
 //!
-//! Code that is not ours (a waker, the work, what the work gave) is neither run nor dropped under
-//! the lock: each method hands out what is left over.
+//! All of the state is under one lock, so each transition is atomic. Two invariants follow:
+//!
+//! - Whether the call is sent is decided by the winner of `dispatch` against `reject`, and of `take_work` against
+//!   `abandon` and `cut_off`. So a call is never both sent and reported as unsent.
+//! - An answer is returned by exactly one of `take_answer`, `abandon`, `detach` and a late `complete`. So it is never
+//!   lost and never returned twice.
+//!
+//! User code (a waker, the work, the result) is neither run nor dropped under the lock: each method returns what
+//! remains.
 
 use std::task::{Poll, Waker};
 
@@ -30,11 +38,11 @@ use crate::quota::Moment;
 
 enum Stage<W, A> {
     Queued(W),
-    /// Still to be sent, and its caller has left; the answer will be late.
+    /// Queued, and its caller has detached. The answer will be late.
     QueuedDetached(W),
-    /// Chosen; the work is here until it begins.
+    /// Dispatched. The work is here until it begins.
     InFlight(Option<W>),
-    /// Chosen, and its caller has left; the answer will be late.
+    /// Dispatched, and its caller has detached. The answer will be late.
     InFlightDetached(Option<W>),
     Completed(A),
     Closed,
@@ -42,13 +50,13 @@ enum Stage<W, A> {
 
 struct Inner<W, A> {
     stage: Stage<W, A>,
-    /// Who is woken by the answer, beside the thread that waits.
+    /// The waker of the task that polls the call. A thread that waits uses `ready`.
     waker: Option<Waker>,
-    /// While a thread waits, if it is one for which a clock that jumps stands still: in tests alone.
+    /// Marks the waiting thread idle, if it participates in an auto-advancing clock. Only tests have one.
     idle_guard: Option<Box<IdleGuard>>,
 }
 
-/// One call, as its caller and its lane both hold it. `W` is the work, `A` the answer.
+/// The state of one call, shared by its caller and its lane. `W` is the work, `A` the answer.
 pub(crate) struct CallState<W, A> {
     inner: Mutex<Inner<W, A>>,
     ready: Condvar,
@@ -57,7 +65,7 @@ pub(crate) struct CallState<W, A> {
 /// How long a caller waits.
 #[derive(Clone, Copy)]
 pub(crate) enum WaitLimit<'a> {
-    /// Until it is answered.
+    /// Until the call is answered.
     Unlimited,
     /// Until this moment of this clock.
     #[cfg_attr(loom, expect(dead_code, reason = "the model checker has no time"))]
@@ -72,37 +80,40 @@ impl WaitLimit<'_> {
         }
     }
 
-    /// Sleeps once on `told`; says whether that was enough.
+    /// Sleeps once on `condvar`. Returns whether the limit is reached.
+    ///
+    /// Not `clock::TimedCondvar`: the model checker replaces the lock and the condition variable of this file, and a
+    /// call has at most one waiting thread, so that one guard takes the place of a set.
     fn wait_once<'a, T>(
         self,
-        told: &Condvar,
+        condvar: &Condvar,
         guard: MutexGuard<'a, T>,
     ) -> (MutexGuard<'a, T>, bool) {
         match self {
-            Self::Unlimited => (wait(told, guard), false),
+            Self::Unlimited => (wait(condvar, guard), false),
             #[cfg(not(loom))]
             Self::Until(clock, until) => {
-                let guard = crate::lane::sync::wait_for(told, guard, clock.max_wait(until));
-                // Whether the time has come is asked of the clock.
+                let guard = crate::lane::sync::wait_for(condvar, guard, clock.max_wait(until));
+                // Only the clock knows: the wait may end early.
                 (guard, clock.now() >= until)
             }
             // The model checker has no time.
             #[cfg(loom)]
-            Self::Until(..) => (wait(told, guard), false),
+            Self::Until(..) => (wait(condvar, guard), false),
         }
     }
 }
 
-/// What a caller that leaves finds.
+/// What a caller finds when it abandons its call.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Abandoned<A> {
-    /// It had not been sent, and never will be.
+    /// The call was not sent, and never will be.
     NeverSent,
-    /// It is under way; its answer will be late.
+    /// The call is in flight. Its answer will be late.
     InFlight,
-    /// The answer had come already.
+    /// The answer was there already.
     Completed(A),
-    /// There was nothing left to give up.
+    /// The answer was taken before.
     Closed,
 }
 
@@ -112,7 +123,7 @@ impl<W, A> CallState<W, A> {
         Self { inner: Mutex::new(inner), ready: Condvar::new() }
     }
 
-    /// The lane chooses the call. From when its work begins it counts as sent.
+    /// Dispatches the call, if it is queued. Returns whether it was. The call counts as sent once its work begins.
     pub(crate) fn dispatch(&self) -> bool {
         let mut inner = self.inner.lock();
         match inner.take_stage() {
@@ -131,7 +142,7 @@ impl<W, A> CallState<W, A> {
         }
     }
 
-    /// The work of a call that was chosen. Once.
+    /// Takes the work of a dispatched call. Returns it once.
     pub(crate) fn take_work(&self) -> Option<W> {
         match &mut self.inner.lock().stage {
             Stage::InFlight(work) | Stage::InFlightDetached(work) => work.take(),
@@ -139,37 +150,38 @@ impl<W, A> CallState<W, A> {
         }
     }
 
-    /// The call is not over: it waits for another turn, if its caller still waits for it.
-    pub(crate) fn requeue(&self, work: W) -> Result<(), W> {
+    /// Queues a call again after a failed attempt, if its caller still waits. `into_work` makes the work from
+    /// `parts`. Returns `parts` if the caller has detached, or the call was cut off.
+    pub(crate) fn requeue<T>(&self, parts: T, into_work: impl FnOnce(T) -> W) -> Result<(), T> {
         let mut inner = self.inner.lock();
         match inner.take_stage() {
             Stage::InFlight(None) => {
-                inner.stage = Stage::Queued(work);
+                inner.stage = Stage::Queued(into_work(parts));
                 Ok(())
             }
             other => {
                 inner.stage = other;
-                Err(work)
+                Err(parts)
             }
         }
     }
 
-    /// The lane answers in place of the broker, if the call is still queued. The answer may depend on
-    /// the work, which is given back; and so is the answer, if nobody waits for it.
+    /// Answers in place of the broker, if the call is still queued. `answer` may use the work, which is returned.
+    /// If the caller has detached, the answer is returned too.
     pub(crate) fn reject(&self, answer: impl FnOnce(&mut W) -> A) -> Option<(W, Option<A>)> {
         let mut inner = self.inner.lock();
         match inner.take_stage() {
             Stage::Queued(mut work) => {
                 let answer = answer(&mut work);
                 if let Some(waker) = self.publish(inner, answer) {
-                    // Whoever answers has other callers to answer too.
+                    // A panic must not reach the lane, which has other callers to answer.
                     let _ = catch_panic(|| waker.wake());
                 }
                 Some((work, None))
             }
             Stage::QueuedDetached(mut work) => {
-                let unheard = answer(&mut work);
-                Some((work, Some(unheard)))
+                let late_answer = answer(&mut work);
+                Some((work, Some(late_answer)))
             }
             other => {
                 inner.stage = other;
@@ -178,9 +190,9 @@ impl<W, A> CallState<W, A> {
         }
     }
 
-    /// The lane waits no longer for a call that was chosen: its caller is answered. Work that has not begun
-    /// never will; the answer may depend on it, and it is given back. `None`: the call is not under way, or
-    /// its caller has left already.
+    /// Answers the caller of a call in flight, because the lane waits for it no longer. Work that has not begun never
+    /// will: `answer` may use it, and it is returned. Returns `None` if the call is not in flight, or its caller has
+    /// detached.
     pub(crate) fn cut_off(&self, answer: impl FnOnce(Option<&mut W>) -> A) -> Option<Option<W>> {
         let mut inner = self.inner.lock();
         match inner.take_stage() {
@@ -198,23 +210,22 @@ impl<W, A> CallState<W, A> {
         }
     }
 
-    /// Whether it is queued.
+    /// Returns whether the call is queued.
     pub(crate) fn is_queued(&self) -> bool {
         matches!(self.inner.lock().stage, Stage::Queued(_) | Stage::QueuedDetached(_))
     }
 
-    /// Whether there is no answer yet.
-    #[cfg_attr(loom, expect(dead_code, reason = "a plain look"))]
+    /// Returns whether the call has no answer yet.
     pub(crate) fn is_pending(&self) -> bool {
         !matches!(self.inner.lock().stage, Stage::Completed(_) | Stage::Closed)
     }
 
-    /// The call is over. Gives who else is to be woken; or the answer back, if nobody waits for it any
-    /// more.
+    /// Publishes the answer of a call in flight. Returns the waker of the task that polls it; or the answer, if the
+    /// caller has detached or was answered before.
     pub(crate) fn complete(&self, answer: A) -> Result<Option<Waker>, A> {
         let mut inner = self.inner.lock();
         match inner.take_stage() {
-            // The work was taken out by `begin`.
+            // `take_work` has taken the work out.
             Stage::InFlight(_) => Ok(self.publish(inner, answer)),
             Stage::InFlightDetached(_) => Err(answer),
             other => {
@@ -224,11 +235,11 @@ impl<W, A> CallState<W, A> {
         }
     }
 
-    /// The caller leaves, and takes the call back if it was not sent. Work that was never sent is
-    /// handed out, to be dropped.
+    /// Abandons the call on behalf of its caller. If it was not sent, it never will be. Returns the work that was
+    /// never sent, for the caller to drop.
     pub(crate) fn abandon(&self) -> (Abandoned<A>, Option<W>) {
         self.detach_with(|inner| match inner.take_stage() {
-            // Chosen, and not begun: it never will be, however long its worker still takes.
+            // Dispatched work that has not begun never will, however late its worker gets to it.
             Stage::Queued(work) | Stage::QueuedDetached(work) | Stage::InFlight(Some(work)) => {
                 (Abandoned::NeverSent, Some(work))
             }
@@ -241,7 +252,7 @@ impl<W, A> CallState<W, A> {
         })
     }
 
-    /// The caller leaves, and the call goes on without it. Gives the answer if it had come already.
+    /// Detaches the caller, and lets the call go on. Returns the answer if it is there already.
     pub(crate) fn detach(&self) -> Option<A> {
         self.detach_with(|inner| {
             match inner.take_stage() {
@@ -258,28 +269,29 @@ impl<W, A> CallState<W, A> {
         })
     }
 
-    /// Who leaves takes its waker along: a worker that others rely on would drop it at the end.
+    /// Runs `leave` under the lock, and drops the waker after it. The caller drops its waker itself: it is user code,
+    /// and a worker would run it while other calls rely on that worker.
     fn detach_with<T>(&self, leave: impl FnOnce(&mut Inner<W, A>) -> T) -> T {
-        let (left, waker) = {
+        let (result, waker) = {
             let mut inner = self.inner.lock();
             (leave(&mut inner), inner.waker.take())
         };
         let _ = catch_panic(|| drop(waker));
-        left
+        result
     }
 
-    /// The answer, if it is here.
+    /// Takes the answer, if it is there.
     pub(crate) fn take_answer(&self) -> Option<A> {
         self.inner.lock().take_answer()
     }
 
-    /// Whether the answer was handed out already.
+    /// Returns whether the call is closed: its answer was taken, or the call was never sent.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.inner.lock().stage, Stage::Closed)
     }
 
-    /// The answer, if it is here; or else `waker` is woken once it is. `Ready(None)`: somebody has
-    /// it already.
+    /// Takes the answer, if it is there. Otherwise keeps `waker`, and wakes it once the answer is there. Returns
+    /// `Ready(None)` if the call is closed.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<Option<A>> {
         let fresh = waker.clone();
         let mut inner = self.inner.lock();
@@ -294,15 +306,15 @@ impl<W, A> CallState<W, A> {
         poll
     }
 
-    /// Waits for the answer, for as long as `sleep` does. `rest` is asked before it sleeps. `None`: it
-    /// did not come in that time, or somebody has it already.
+    /// Blocks until the answer is there or `limit` is reached. Calls `mark_idle` once, before the first sleep.
+    /// Returns `None` if the answer did not come in time, or the call is closed.
     pub(crate) fn wait(
         &self,
-        sleep: WaitLimit<'_>,
-        rest: impl FnOnce() -> Option<IdleGuard>,
+        limit: WaitLimit<'_>,
+        mark_idle: impl FnOnce() -> Option<IdleGuard>,
     ) -> Option<A> {
         let mut inner = self.inner.lock();
-        let mut rest = Some(rest);
+        let mut mark_idle = Some(mark_idle);
         let answer = loop {
             if let Some(answer) = inner.take_answer() {
                 break Some(answer);
@@ -310,12 +322,12 @@ impl<W, A> CallState<W, A> {
             if matches!(inner.stage, Stage::Closed) {
                 break None;
             }
-            if let Some(rest) = rest.take() {
-                inner.idle_guard = rest().map(Box::new);
+            if let Some(mark_idle) = mark_idle.take() {
+                inner.idle_guard = mark_idle().map(Box::new);
             }
-            let enough;
-            (inner, enough) = sleep.wait_once(&self.ready, inner);
-            if enough {
+            let is_reached;
+            (inner, is_reached) = limit.wait_once(&self.ready, inner);
+            if is_reached {
                 break inner.take_answer();
             }
         };
@@ -323,12 +335,12 @@ impl<W, A> CallState<W, A> {
         answer
     }
 
-    /// Hands the answer over and wakes who waits, with the lock given back first. Gives the waker of
-    /// a task, whose code is not ours.
+    /// Publishes the answer, releases the lock, then wakes the waiting thread. Returns the waker of a task: waking it
+    /// runs user code.
     fn publish(&self, mut inner: MutexGuard<'_, Inner<W, A>>, answer: A) -> Option<Waker> {
         inner.stage = Stage::Completed(answer);
         let waker = inner.waker.take();
-        // Who is told is awake from now on, and not only once it runs.
+        // Mark the waiter active before it is scheduled, so that an auto-advancing clock does not advance in between.
         inner.idle_guard = None;
         drop(inner);
         self.ready.notify_all();

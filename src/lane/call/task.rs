@@ -1,12 +1,14 @@
-//! A call on its way through a lane.
+//! A call on its way through a lane: its work, its answer, and how both are handed over.
 //!
-//! A [`Task`] knows the types of one call. Its lane holds it as [`Queued`], which does not, and its
-//! caller as [`CallHandle`]; both are the same allocation. What may become of it is in `life.rs`.
+//! A [`Task`] knows the types of one call. Its lane holds it as [`QueuedCall`], which hides the types, and its
+//! caller holds it as [`CallHandle`]. Both are the same allocation. The transitions are in `state.rs`.
 
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
 
 use super::state::{Abandoned, CallState, WaitLimit};
 use super::work::Work;
@@ -17,99 +19,116 @@ use crate::lane::error::LaneErrorKind;
 use crate::panic::catch_panic;
 use crate::{ErrorClass, Failure, Sent};
 
-/// What came of refusing a call, or of cutting it off.
+/// The outcome of rejecting a call or cutting it off.
 #[derive(Debug)]
 pub(crate) enum RejectResult {
-    /// Answered already, or under way.
+    /// Nothing was done: the call is in flight or has an answer already.
     AlreadyDispatched,
-    /// Cut off under way: what becomes of it is unknown.
+    /// The call was cut off in flight. Its outcome is unknown.
     Unanswered,
-    /// Never sent.
+    /// The call was never sent.
     NeverSent,
-    /// Tried before: it was answered with what this attempt came to. If the caller had left, the answer is
-    /// here: an [`Answer`] of its type.
+    /// The call had been attempted before, and was answered with the result of that attempt. If the caller
+    /// had detached, the result is here: an [`Answer`] of the call's type.
     AfterAttempt(Attempt, Option<Box<dyn Any + Send>>),
 }
 
 /// What follows an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    #[default]
     Complete,
     Retry,
 }
 
-/// What is left to do once a call was made.
+/// What is left to do once the answer of a call is published. It runs or drops user code.
 #[derive(Default)]
-pub(crate) struct RunOutput {
-    pub(crate) disposition: Disposition,
-    /// Who is to be woken for the answer.
+pub(crate) struct PublishOutput {
+    /// The waker of the task that awaits the answer.
     pub(crate) waker: Option<Waker>,
-    /// The answer, if the caller has left: an [`Answer`] of its type.
+    /// The answer, if the caller has detached: an [`Answer`] of the call's type.
     pub(crate) late_answer: Option<Box<dyn Any + Send>>,
-    /// It was to go again, but its caller left: this attempt was the last.
+    /// The attempt, if a retry was due but the caller had detached: it was the last.
     pub(crate) last_attempt: Option<Attempt>,
 }
 
-/// What a lane does with a call.
+/// A call as its lane holds it.
+///
+/// A worker calls `dispatch`, `execute`, `end_attempt` and `publish_answer` in this order, on one thread.
 pub(crate) trait QueuedCall: Send + Sync {
     fn meta(&self) -> &CallMeta;
-    /// Chooses it. From now on it counts as sent.
+    /// Dispatches the call, if it is queued. Returns whether it was. From now on it counts as sent.
     fn dispatch(&self) -> bool;
-    /// Whether it is queued.
+    /// Returns whether the call is queued.
     fn is_queued(&self) -> bool;
-    /// Whether there is no answer yet.
+    /// Returns whether the call has no answer yet.
     fn is_pending(&self) -> bool;
-    /// Makes the call that was chosen. A panic of the work is caught. `finished` is told before the
-    /// caller is, and says what follows; `answering` is told just before that. Between the two and
-    /// the end no code runs that is not ours.
-    fn run(
-        &self,
-        finished: &mut dyn FnMut(Attempt) -> Disposition,
-        answering: &mut dyn FnMut(),
-    ) -> RunOutput;
-    /// Answers in place of the broker, if it is still queued: with `reason`, or with what the last
-    /// attempt came to if there was one. Its place in the queue is free before its caller is told;
-    /// or it is put `into` somebody's hand. One that waited for another attempt has none.
+    /// Executes the work of a dispatched call, and catches its panic. The result stays in the call until
+    /// [`publish_answer`](Self::publish_answer). Returns `None` if the caller abandoned the call, or the lane cut it
+    /// off, before the work began.
+    fn execute(&self) -> Option<Attempt>;
+    /// Queues the call again for [`Disposition::Retry`], if its caller still waits. Otherwise drops the work.
+    /// Returns whether the call is queued again.
+    fn end_attempt(&self, disposition: Disposition) -> bool;
+    /// Publishes the result of the attempt as the answer, unless the call was queued again. Runs no user code.
+    fn publish_answer(&self) -> PublishOutput;
+    /// Answers in place of the broker, if the call is still queued: with `reason`, or with the result of the
+    /// last attempt if there was one. The call's queue slot is free before the caller is notified, or is moved
+    /// `into` the given option. A call that waits for a retry has no slot.
     fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult;
-    /// Answers in place of the broker, if it is under way and its caller waits: with `reason`. If it has not
-    /// begun it never will, and is answered as one that was queued when its lane was closed, or with what its last
-    /// attempt came to.
+    /// Answers with `reason` in place of the broker, if the call is in flight and its caller waits.
+    ///
+    /// Work that has not begun never will. Such a call is answered like one that was queued when its lane was
+    /// closed, or with the result of its last attempt.
     fn cut_off(&self, reason: LaneErrorKind) -> RejectResult;
 }
 
-/// What a caller does with its call.
+/// A call as its caller holds it.
 pub(crate) trait CallHandle<R>: Send + Sync {
     fn meta(&self) -> &CallMeta;
+    /// Takes the answer, if it is there.
     fn take_answer(&self) -> Option<Answer<R>>;
-    /// Whether the answer was handed out already.
+    /// Returns whether the answer was taken already.
     fn is_closed(&self) -> bool;
     fn poll(&self, waker: &Waker) -> Poll<Option<Answer<R>>>;
-    /// Waits for as long as `sleep` does.
-    fn wait(&self, sleep: WaitLimit<'_>, clock: &Clock) -> Option<Answer<R>>;
-    /// Leaves, whatever stage it is in. A call that was not sent never will be; one that waited for
-    /// another attempt gives what this one came to.
+    /// Blocks until the answer is there or `limit` is reached.
+    fn wait(&self, limit: WaitLimit<'_>, clock: &Clock) -> Option<Answer<R>>;
+    /// Abandons the call in whatever stage it is. A call that was not sent never will be. One that waited for a
+    /// retry returns the result of its last attempt.
     fn abandon(&self) -> (Abandoned<Answer<R>>, Option<Attempt>);
-    /// Leaves, and lets the call go on. `late` is told of the answer if it had come already.
+    /// Detaches the caller, and lets the call go on. If the answer is there already, passes it to `late`.
     fn detach(&self, late: &mut dyn FnMut(&dyn Any));
-    /// Takes it back if it is still queued. One that waits for another attempt is answered with what
-    /// the last one came to.
+    /// Cancels the call if it is still queued. One that waits for a retry is answered with the result of its
+    /// last attempt.
     fn cancel(&self) -> RejectResult;
-    /// Whether it was taken back in time, and so never sent.
+    /// Returns whether the call was cancelled in time, and so never sent.
     fn was_cancelled(&self) -> bool;
-    /// The same call, as its lane has it.
+    /// Returns the same call, as its lane holds it.
     fn as_queued_call(self: Arc<Self>) -> Arc<dyn QueuedCall>;
 }
 
 struct Payload<R, W, C> {
     work: W,
-    /// Tells what is known of a result that is a failure.
+    /// Returns what is known of a result that is a failure.
     classify: C,
-    /// Its place in the queue, free as soon as it is queued no more.
+    /// The call's queue slot. It is freed as soon as the call is not queued any more.
     queue_slot: Option<QueueSlot>,
-    /// What the last attempt came to, while it waits for the next. Few calls ever do: it takes no room
-    /// in the others.
-    last_attempt: Option<Box<(R, Attempt)>>,
+    /// The result of the last attempt, while the call waits for a retry. Boxed, because few calls are retried.
+    last_attempt: Option<Box<LastAttempt<R>>>,
+}
+
+struct LastAttempt<R> {
+    result: R,
+    attempt: Attempt,
+}
+
+/// The result of an attempt, from its end until it is published.
+struct Executed<R, W, C> {
+    answer: Answer<R>,
+    attempt: Attempt,
+    /// The payload. Taken at the end of the attempt: it is queued again or dropped.
+    payload: Option<Payload<R, W, C>>,
+    /// Whether a retry was due, but the caller had detached.
+    was_last: bool,
 }
 
 /// One call, with its types.
@@ -117,12 +136,19 @@ pub(crate) struct Task<R, W, C> {
     meta: CallMeta,
     cancelled: AtomicBool,
     state: CallState<Payload<R, W, C>, Answer<R>>,
+    /// Only the worker that executes the call uses it. The lock is held only to move the value in or out.
+    executed: Mutex<Option<Executed<R, W, C>>>,
 }
 
 impl<R, W, C> Task<R, W, C> {
-    pub(crate) fn new(info: CallMeta, place: QueueSlot, work: W, failure: C) -> Self {
-        let load = Payload { work, classify: failure, queue_slot: Some(place), last_attempt: None };
-        Self { meta: info, cancelled: AtomicBool::new(false), state: CallState::new(load) }
+    pub(crate) fn new(meta: CallMeta, slot: QueueSlot, work: W, classify: C) -> Self {
+        let payload = Payload { work, classify, queue_slot: Some(slot), last_attempt: None };
+        Self {
+            meta,
+            cancelled: AtomicBool::new(false),
+            state: CallState::new(payload),
+            executed: Mutex::new(None),
+        }
     }
 }
 
@@ -137,12 +163,12 @@ where
     }
 
     fn dispatch(&self) -> bool {
-        let is_chosen = self.state.dispatch();
-        if is_chosen {
-            // Read by whoever makes the call, which is the same thread.
+        let is_dispatched = self.state.dispatch();
+        if is_dispatched {
+            // Relaxed: read by the worker that executes the call, which is this thread.
             self.meta.attempts.fetch_add(1, Ordering::Relaxed);
         }
-        is_chosen
+        is_dispatched
     }
 
     fn is_queued(&self) -> bool {
@@ -153,16 +179,12 @@ where
         self.state.is_pending()
     }
 
-    fn run(
-        &self,
-        finished: &mut dyn FnMut(Attempt) -> Disposition,
-        answering: &mut dyn FnMut(),
-    ) -> RunOutput {
-        let Some(mut load) = self.state.take_work() else { return RunOutput::default() };
-        drop(load.queue_slot.take());
+    fn execute(&self) -> Option<Attempt> {
+        let mut payload = self.state.take_work()?;
+        drop(payload.queue_slot.take());
         let outcome = catch_panic(|| {
-            let result = load.work.execute()?;
-            let failure = (load.classify)(&result);
+            let result = payload.work.execute()?;
+            let failure = (payload.classify)(&result);
             Some((result, failure))
         });
         let (answer, failure, is_repeatable) = match outcome {
@@ -173,102 +195,105 @@ where
                 (Err(panicked), Some(ErrorClass::unknown(self.meta.effect).into()), false)
             }
         };
-        // What the attempt before came to is no news any more.
-        let _ = catch_panic(|| drop(load.last_attempt.take()));
+        // This attempt supersedes the result of the one before.
+        let _ = catch_panic(|| drop(payload.last_attempt.take()));
         let panicked = answer.is_err() && failure.is_some();
         let number = self.meta.attempts();
         let attempt = Attempt { failure, number, is_repeatable, panicked };
-        let next = finished(attempt);
-        let mut ended = None;
-        let answer = match (next, answer) {
-            (Disposition::Retry, Ok(result)) => {
-                load.last_attempt = Some(Box::new((result, attempt)));
-                match self.state.requeue(load) {
-                    Ok(()) => {
-                        return RunOutput {
-                            disposition: Disposition::Retry,
-                            ..RunOutput::default()
-                        };
-                    }
-                    // Its caller has left.
-                    Err(mut load) => {
-                        let last = load.last_attempt.take();
-                        let _ = catch_panic(|| drop(load));
-                        ended = Some(attempt);
-                        match last {
-                            Some(last) => Ok(last.0),
-                            None => return RunOutput::default(),
-                        }
-                    }
+        let executed = Executed { answer, attempt, payload: Some(payload), was_last: false };
+        *self.executed.lock() = Some(executed);
+        Some(attempt)
+    }
+
+    fn end_attempt(&self, disposition: Disposition) -> bool {
+        let Some(executed) = self.executed.lock().take() else { return false };
+        let Executed { answer, attempt, payload, .. } = executed;
+        let (answer, payload, was_last) = match (disposition, answer, payload) {
+            (Disposition::Retry, Ok(result), Some(payload)) => {
+                let into_payload = |(result, mut payload): (R, Payload<R, W, C>)| {
+                    payload.last_attempt = Some(Box::new(LastAttempt { result, attempt }));
+                    payload
+                };
+                match self.state.requeue((result, payload), into_payload) {
+                    Ok(()) => return true,
+                    // The caller has detached, or the lane has cut the call off.
+                    Err((result, payload)) => (Ok(result), Some(payload), true),
                 }
             }
-            (_, answer) => {
-                let _ = catch_panic(|| drop(load));
-                answer
-            }
+            (_, answer, payload) => (answer, payload, false),
         };
-        answering();
+        let _ = catch_panic(|| drop(payload));
+        *self.executed.lock() = Some(Executed { answer, attempt, payload: None, was_last });
+        false
+    }
+
+    fn publish_answer(&self) -> PublishOutput {
+        let Some(executed) = self.executed.lock().take() else { return PublishOutput::default() };
+        let Executed { answer, attempt, was_last, .. } = executed;
         match self.state.complete(answer) {
-            Ok(waker) => RunOutput { waker, ..RunOutput::default() },
-            Err(answer) => RunOutput {
+            Ok(waker) => PublishOutput { waker, ..PublishOutput::default() },
+            Err(answer) => PublishOutput {
+                waker: None,
                 late_answer: Some(Box::new(answer)),
-                last_attempt: ended,
-                ..RunOutput::default()
+                last_attempt: was_last.then_some(attempt),
             },
         }
     }
 
     fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult {
-        let mut tried = None;
-        let refusal = |load: &mut Payload<R, W, C>| {
-            let place = load.queue_slot.take();
-            if let Some(hand) = into {
-                *hand = place;
+        let mut attempted = None;
+        let answer = |payload: &mut Payload<R, W, C>| {
+            let slot = payload.queue_slot.take();
+            if let Some(into) = into {
+                *into = slot;
             }
-            match load.last_attempt.take() {
+            match payload.last_attempt.take() {
                 Some(last) => {
-                    tried = Some(last.1);
-                    Ok(last.0)
+                    attempted = Some(last.attempt);
+                    Ok(last.result)
                 }
                 None => {
-                    // Under the lock: whoever finds the call gone sees why.
+                    // Under the lock of the state: a caller that finds the call closed reads why.
                     self.cancelled.store(reason == LaneErrorKind::Cancelled, Ordering::Relaxed);
                     Err(self.meta.error(reason))
                 }
             }
         };
-        let Some((load, unheard)) = self.state.reject(refusal) else {
+        let Some((payload, late_answer)) = self.state.reject(answer) else {
             return RejectResult::AlreadyDispatched;
         };
-        let _ = catch_panic(|| drop(load));
-        match tried {
-            // That it was never sent is told as such: this answer is ours alone.
+        let _ = catch_panic(|| drop(payload));
+        match attempted {
+            // The lane reports a call that was never sent as such. Its answer holds no user data.
             None => RejectResult::NeverSent,
             Some(attempt) => {
-                RejectResult::AfterAttempt(attempt, unheard.map(|answer| Box::new(answer) as _))
+                let late_answer = late_answer.map(|answer| Box::new(answer) as _);
+                RejectResult::AfterAttempt(attempt, late_answer)
             }
         }
     }
 
     fn cut_off(&self, reason: LaneErrorKind) -> RejectResult {
-        let mut refusal = RejectResult::Unanswered;
-        let answer = |load: Option<&mut Payload<R, W, C>>| {
-            let Some(load) = load else { return Err(self.meta.error(reason)) };
-            drop(load.queue_slot.take());
-            match load.last_attempt.take() {
+        let mut rejected = RejectResult::Unanswered;
+        let answer = |payload: Option<&mut Payload<R, W, C>>| {
+            let Some(payload) = payload else { return Err(self.meta.error(reason)) };
+            drop(payload.queue_slot.take());
+            match payload.last_attempt.take() {
                 Some(last) => {
-                    refusal = RejectResult::AfterAttempt(last.1, None);
-                    Ok(last.0)
+                    rejected = RejectResult::AfterAttempt(last.attempt, None);
+                    Ok(last.result)
                 }
                 None => {
-                    refusal = RejectResult::NeverSent;
+                    rejected = RejectResult::NeverSent;
                     Err(self.meta.error(LaneErrorKind::Closed))
                 }
             }
         };
-        let Some(load) = self.state.cut_off(answer) else { return RejectResult::AlreadyDispatched };
-        let _ = catch_panic(|| drop(load));
-        refusal
+        let Some(payload) = self.state.cut_off(answer) else {
+            return RejectResult::AlreadyDispatched;
+        };
+        let _ = catch_panic(|| drop(payload));
+        rejected
     }
 }
 
@@ -294,26 +319,26 @@ where
         self.state.poll(waker)
     }
 
-    fn wait(&self, sleep: WaitLimit<'_>, clock: &Clock) -> Option<Answer<R>> {
-        self.state.wait(sleep, || clock.idle_guard(sleep.until()))
+    fn wait(&self, limit: WaitLimit<'_>, clock: &Clock) -> Option<Answer<R>> {
+        self.state.wait(limit, || clock.idle_guard(limit.until()))
     }
 
     fn abandon(&self) -> (Abandoned<Answer<R>>, Option<Attempt>) {
-        let (found, load) = self.state.abandon();
-        let last = load.and_then(|mut load| {
-            let last = load.last_attempt.take();
-            let _ = catch_panic(|| drop(load));
+        let (abandoned, payload) = self.state.abandon();
+        let last = payload.and_then(|mut payload| {
+            let last = payload.last_attempt.take();
+            let _ = catch_panic(|| drop(payload));
             last
         });
         match last {
-            Some(last) => (Abandoned::Completed(Ok(last.0)), Some(last.1)),
-            None => (found, None),
+            Some(last) => (Abandoned::Completed(Ok(last.result)), Some(last.attempt)),
+            None => (abandoned, None),
         }
     }
 
     fn detach(&self, late: &mut dyn FnMut(&dyn Any)) {
         let Some(answer) = self.state.detach() else { return };
-        // That it was never sent, the observer has heard already.
+        // The observer was already notified of a call that was never sent.
         let was_sent = answer.as_ref().err().is_none_or(|error| error.was_sent() != Sent::No);
         if was_sent {
             late(&answer);

@@ -1,14 +1,14 @@
 //! The work of a call: a closure that can be executed once, or again for a retry.
 
-/// What is to be done for a call.
+/// The work of a call.
 pub(crate) trait Work<R>: Send {
-    /// Does it. `None`: it was done already, and cannot be done twice.
+    /// Executes the work. Returns `None` if it was executed before and is not repeatable.
     fn execute(&mut self) -> Option<R>;
-    /// Whether it can be done again.
+    /// Whether the work can be executed again for a retry.
     const IS_REPEATABLE: bool;
 }
 
-/// Work that is done once.
+/// Work that can be executed once.
 pub(crate) struct OnceWork<F>(pub(crate) Option<F>);
 
 impl<R, F: FnOnce() -> R + Send> Work<R> for OnceWork<F> {
@@ -18,7 +18,7 @@ impl<R, F: FnOnce() -> R + Send> Work<R> for OnceWork<F> {
     const IS_REPEATABLE: bool = false;
 }
 
-/// Work that can be done again.
+/// Work that can be executed again.
 pub(crate) struct RepeatableWork<F>(pub(crate) F);
 
 impl<R, F: FnMut() -> R + Send> Work<R> for RepeatableWork<F> {

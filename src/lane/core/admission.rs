@@ -1,7 +1,6 @@
-//! Which calls come in at all.
+//! Admission control: which calls are queued at all.
 //!
-//! A call that could never go, or not in time, is refused at the door: its caller learns it while
-//! there is still something else to do.
+//! A call that could never be sent, or not in time, is refused at admission, so that its caller learns it early.
 
 use std::time::Duration;
 
@@ -14,85 +13,86 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::workers::route_breakers::BlockedRoute;
 use crate::quota::{Moment, NotYet};
 
-/// A place for a call, if it may come in; and how long it will wait for its turn, if that was asked.
+/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted.
 pub(in crate::lane) fn admit(
     lane: &LaneCore,
-    info: &CallMeta,
-    when_full: OverflowPolicy,
+    meta: &CallMeta,
+    overflow_policy: OverflowPolicy,
 ) -> Result<(QueueSlot, Option<Duration>), LaneErrorKind> {
     if !lane.state().is_open() {
         return Err(LaneErrorKind::Closed);
     }
-    check_breaker(lane, info)?;
+    check_breaker(lane, meta)?;
     if lane.expired_session_policy == ExpiredSessionPolicy::Refuse
-        && !info.is_urgent()
+        && !meta.is_urgent()
         && lane.session.is_expired()
     {
         return Err(LaneErrorKind::SessionExpired);
     }
-    note_weight(lane, info);
-    let turn = match info.deadline {
-        // An estimate may be wrong, and an exit that could have gone is worse than one that was kept in vain.
-        Some(deadline) if !info.is_urgent() => Some(check_deadline(lane, info, deadline)?),
+    note_weight(lane, meta);
+    let turn = match meta.deadline {
+        // An estimate may be wrong, and to refuse an exit that could have been sent is worse than to queue it in
+        // vain.
+        Some(deadline) if !meta.is_urgent() => Some(check_deadline(lane, meta, deadline)?),
         _ => {
-            check_fits_quota(lane, info)?;
-            lane.observer.wants_estimates().then(|| estimate_turn(lane, info).0).flatten()
+            check_fits_quota(lane, meta)?;
+            lane.observer.wants_estimates().then(|| estimate_turn(lane, meta).0).flatten()
         }
     };
-    let place = match lane.queue_capacity.try_acquire() {
-        Some(place) => place,
-        None => handle_full(lane, info, when_full)?,
+    let slot = match lane.queue_capacity.try_acquire() {
+        Some(slot) => slot,
+        None => handle_full(lane, meta, overflow_policy)?,
     };
-    Ok((place, turn.map(|turn| turn.since(info.submitted_at))))
+    Ok((slot, turn.map(|turn| turn.since(meta.submitted_at))))
 }
 
 fn handle_full(
     lane: &LaneCore,
-    info: &CallMeta,
-    when_full: OverflowPolicy,
+    meta: &CallMeta,
+    overflow_policy: OverflowPolicy,
 ) -> Result<QueueSlot, LaneErrorKind> {
     let full = LaneErrorKind::QueueFull { capacity: lane.queue_capacity.limit() };
-    match when_full {
-        // Callers that wait for their place are not to lose it, so one more waits than should.
-        OverflowPolicy::Block if info.is_urgent() => Ok(lane.queue_capacity.acquire_over_limit()),
-        // It holds a worker, so the place that it waits for may never come free.
+    match overflow_policy {
+        // Callers that block for a slot must not lose it, so one call more than the limit waits.
+        OverflowPolicy::Block if meta.is_urgent() => Ok(lane.queue_capacity.acquire_over_limit()),
+        // It holds a worker, so the slot that it waits for may never be freed.
         OverflowPolicy::Block if reentrancy::is_reentrant(lane) => {
             Ok(lane.queue_capacity.acquire_over_limit())
         }
-        // A lesser call gives up its place, if there is one.
-        _ if info.is_urgent() => {
-            let place = lane.shed(info.priority).or_else(|| lane.queue_capacity.try_acquire());
-            Ok(place.unwrap_or_else(|| lane.queue_capacity.acquire_over_limit()))
+        // A call of lower priority loses its slot, if there is one.
+        _ if meta.is_urgent() => {
+            let slot = lane.shed(meta.priority).or_else(|| lane.queue_capacity.try_acquire());
+            Ok(slot.unwrap_or_else(|| lane.queue_capacity.acquire_over_limit()))
         }
         OverflowPolicy::Refuse => Err(full),
         OverflowPolicy::Block => {
             let is_shut = || !lane.state().is_open();
-            let place = lane.queue_capacity.acquire(&lane.clock, info.deadline, is_shut);
-            place.ok_or_else(|| match is_shut() {
+            let slot = lane.queue_capacity.acquire(&lane.clock, meta.deadline, is_shut);
+            slot.ok_or_else(|| match is_shut() {
                 true => LaneErrorKind::Closed,
                 false => LaneErrorKind::DeadlinePassed {
-                    waited: lane.clock.now().since(info.submitted_at),
+                    waited: lane.clock.now().since(meta.submitted_at),
                 },
             })
         }
         OverflowPolicy::Shed => {
-            lane.shed(info.priority).or_else(|| lane.queue_capacity.try_acquire()).ok_or(full)
+            lane.shed(meta.priority).or_else(|| lane.queue_capacity.try_acquire()).ok_or(full)
         }
     }
 }
 
-/// Calls of a route that is down are refused, unless they are held.
-fn check_breaker(lane: &LaneCore, info: &CallMeta) -> Result<(), LaneErrorKind> {
-    let now = info.submitted_at;
+/// Refuses a call whose breaker is open, unless it is to be held.
+fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> {
+    let now = meta.submitted_at;
     let (refusal, change) = {
-        let mut care = lane.health();
-        (care.blocked_route(info, now), care.take_breaker_change(info.route, now))
+        let mut health = lane.health();
+        (health.blocked_route(meta, now), health.take_breaker_change(meta.route, now))
     };
     lane.report_breakers(change);
-    // Half of the queue is for calls that can go, as far as the door can tell.
+    // Held calls may take half of the queue; the other half is for calls that can be sent.
     let has_room = lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2);
     let is_held =
-        |down: &BlockedRoute| has_room && lane.open_breaker_policy.should_hold(info, down);
+        |down: &BlockedRoute| has_room && lane.open_breaker_policy.should_hold(meta, down);
     match refusal.filter(|down| !is_held(down)) {
         Some(down) => {
             Err(LaneErrorKind::BrokerDown { retry_in: down.until.map(|until| until.since(now)) })
@@ -101,43 +101,43 @@ fn check_breaker(lane: &LaneCore, info: &CallMeta) -> Result<(), LaneErrorKind> 
     }
 }
 
-/// A rate that was cut makes heavy calls rare, and does not refuse them for ever.
-fn note_weight(lane: &LaneCore, info: &CallMeta) {
-    if info.cost.weight > 1 {
-        let (mut allowance, now) = lane.pacing.lock();
-        let mut care = lane.health();
-        care.ensure_room_for(info.cost.weight);
-        lane.apply_rate_change(&mut care, &mut allowance, now);
+/// Records the weight of a call, so that a rate cut leaves room for it and does not refuse it for ever.
+fn note_weight(lane: &LaneCore, meta: &CallMeta) {
+    if meta.cost.weight > 1 {
+        let (mut pacing_state, now) = lane.pacing.lock();
+        let mut health = lane.health();
+        health.ensure_room_for(meta.cost.weight);
+        lane.apply_rate_change(&mut health, &mut pacing_state, now);
     }
 }
 
-/// A call that weighs more than some window ever has would wait for ever.
-fn check_fits_quota(lane: &LaneCore, info: &CallMeta) -> Result<(), LaneErrorKind> {
-    // Only a weight can be too much: every window has room for one.
-    if info.cost.weight <= 1 {
+/// Refuses a call that weighs more than some window ever has: it would wait for ever.
+fn check_fits_quota(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> {
+    // Every window has room for a weight of one.
+    if meta.cost.weight <= 1 {
         return Ok(());
     }
-    let (mut allowance, now) = lane.pacing.lock();
-    match allowance.available_at(info.cost, now) {
+    let (mut pacing_state, now) = lane.pacing.lock();
+    match pacing_state.available_at(meta.cost, now) {
         Err(NotYet::Never) => Err(LaneErrorKind::TooHeavy),
         Ok(()) | Err(NotYet::Until(_) | NotYet::InFlight) => Ok(()),
     }
 }
 
-/// When a call would have its turn, and what time it is.
-fn estimate_turn(lane: &LaneCore, info: &CallMeta) -> (Option<Moment>, Moment) {
+/// Estimates when a call would have its turn. Returns the time too.
+fn estimate_turn(lane: &LaneCore, meta: &CallMeta) -> (Option<Moment>, Moment) {
     let queue = lane.lock_queue();
-    let ahead = queue.scheduler.load_ahead_of_next(info.priority, &info.user);
-    lane.estimate(&queue, info.cost, &ahead)
+    let ahead = queue.scheduler.load_ahead_of_next(meta.priority, &meta.user);
+    lane.estimate(&queue, meta.cost, &ahead)
 }
 
-/// Refuses a call that would have its turn after its deadline. Gives when it will have it.
+/// Refuses a call that would have its turn after its deadline. Returns the estimate.
 fn check_deadline(
     lane: &LaneCore,
-    info: &CallMeta,
+    meta: &CallMeta,
     deadline: Moment,
 ) -> Result<Moment, LaneErrorKind> {
-    match estimate_turn(lane, info) {
+    match estimate_turn(lane, meta) {
         (None, _) => Err(LaneErrorKind::TooHeavy),
         (Some(turn), now) if turn >= deadline => {
             Err(LaneErrorKind::TooLate { retry_in: turn.since(now) })

@@ -1,4 +1,4 @@
-//! When a call will go, as things stand: for whoever asks, for a deadline, and for when it is overdue.
+//! Estimates of when a call will be sent: for callers, for deadlines, and for when a call is overdue.
 
 use std::time::Duration;
 
@@ -11,73 +11,76 @@ use crate::lane::queue::load::QueueLoad;
 use crate::lane::queue::scheduler::Scheduler;
 use crate::quota::{Cost, Moment};
 
-/// Less than this is no wait to speak of: a fair one is taken for at least as long.
+/// Lower bound of a fair wait. A shorter wait does not matter.
 const MIN_FAIR_WAIT: Duration = Duration::from_secs(1);
 
-/// For how many rounds of calls an estimate tries what the slots and the workers do together. More
-/// would change it by less than a tenth.
+/// How many rounds of calls an estimate simulates for slots and workers together. More rounds would change it by less
+/// than a tenth.
 const MAX_ROUNDS: u32 = 16;
 
 impl LaneCore {
-    /// When a call is overdue that waits from `from` on: since it came, or until it may be sent again.
-    /// `None`: it never is.
+    /// Returns when a call that waits from `from` on is overdue, or `None` if it never is. It waits from its
+    /// submission, or from when it may be retried.
     pub(super) fn overdue_at(
         &self,
-        schedule: &Scheduler,
-        info: &CallMeta,
+        scheduler: &Scheduler,
+        meta: &CallMeta,
         from: Moment,
     ) -> Option<Moment> {
-        // The urgent ones go before the overdue ones anyway.
-        let aging = self.aging.filter(|_| info.priority != Priority::URGENT)?;
-        let ahead = schedule.load().weights();
-        let (mut allowance, now) = self.pacing.lock();
-        let turn = allowance.estimate_behind(info.cost, &ahead, now);
+        // Urgent calls are sent before overdue ones anyway.
+        let aging = self.aging.filter(|_| meta.priority != Priority::URGENT)?;
+        let ahead = scheduler.load().weights();
+        let (mut pacing_state, now) = self.pacing.lock();
+        let turn = pacing_state.estimate_behind(meta.cost, &ahead, now);
         let fair = turn.map_or(MIN_FAIR_WAIT, |turn| turn.since(from.min(now)));
         Some(from + fair.max(MIN_FAIR_WAIT).saturating_mul(aging))
     }
 
-    /// When a call of this charge would go with this ahead of it, and what time it is. With the
-    /// queue in hand: a call that left in between would be counted as waiting and as under way.
+    /// Estimates when a call of this cost would be sent behind the given load. Returns the time too. Requires the
+    /// lock of the queue: a call that was dispatched in between would be counted both as queued and as in flight.
     pub(in crate::lane) fn estimate(
         &self,
         _queue: &MutexGuard<'_, Queue>,
-        charge: Cost,
+        cost: Cost,
         ahead: &QueueLoad,
     ) -> (Option<Moment>, Moment) {
-        let (mut allowance, now) = self.pacing.lock();
-        let permit = allowance.estimate_behind(charge, &ahead.weights(), now);
+        let (mut pacing_state, now) = self.pacing.lock();
+        let permit = pacing_state.estimate_behind(cost, &ahead.weights(), now);
         let pause = self.health.lock().paused_until(now);
-        let worker = allowance.typical_call(self.index, now).map_or(now, |(answered, typical)| {
-            // What waits for a budget of its own keeps no worker from this call.
-            let ahead = ahead.capped(|kind| allowance.slots_ahead(kind, charge, now));
-            // Which call goes before it is not known: the one that goes soonest keeps no call out that
-            // would be in time.
-            let slot = |first: &QueueLoad| {
-                let first = first.weights();
-                let of_kind = |kind| allowance.estimate_behind(kind, &first, now);
-                ahead.costs().filter_map(of_kind).min()
-            };
-            let workers = self.max_in_flight + if charge.urgent { self.urgent_workers } else { 0 };
-            self.worker_free_at(workers, &ahead, (answered, typical), slot).unwrap_or(now)
-        });
+        let worker =
+            pacing_state.typical_call(self.index, now).map_or(now, |(answered_at, typical)| {
+                // Calls that wait for a budget of their own keep no worker from this call.
+                let ahead = ahead.capped(|kind| pacing_state.slots_ahead(kind, cost, now));
+                // Which call is sent before it is unknown. Assuming the cheapest one never refuses a call that would
+                // be in time.
+                let slot = |first: &QueueLoad| {
+                    let first = first.weights();
+                    let of_kind = |kind| pacing_state.estimate_behind(kind, &first, now);
+                    ahead.costs().filter_map(of_kind).min()
+                };
+                let workers =
+                    self.max_in_flight + if cost.urgent { self.urgent_workers } else { 0 };
+                self.worker_free_at(workers, &ahead, answered_at, typical, slot).unwrap_or(now)
+            });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
     }
 
-    /// When a worker is free for a call with this ahead of it. When as many calls run as may, one
-    /// goes for each that is answered. Those that run then may have waited for their slots, each
-    /// behind calls that waited for a worker: the latest of all these ways counts.
+    /// Estimates when a worker is free for a call behind the given load. At the limit of calls in flight, one call is
+    /// sent for each that is answered. Those calls may have waited for their slots, each behind calls that waited for
+    /// a worker: the latest of these paths counts.
     fn worker_free_at(
         &self,
         most: usize,
         ahead: &QueueLoad,
-        (answered, typical): (Moment, Duration),
+        answered_at: Moment,
+        typical: Duration,
         mut slot: impl FnMut(&QueueLoad) -> Option<Moment>,
     ) -> Option<Moment> {
         let waiting = ahead.calls();
         let rounds = |calls: usize| u32::try_from(calls / most).unwrap_or(u32::MAX);
         let beyond = (waiting + self.in_flight()).checked_sub(most);
-        let none_waits = beyond.map(|beyond| answered + typical.saturating_mul(rounds(beyond)));
+        let none_waits = beyond.map(|beyond| answered_at + typical.saturating_mul(rounds(beyond)));
         let by_slot = (1..=rounds(waiting).min(MAX_ROUNDS)).filter_map(|round| {
             let mut first = QueueLoad::default();
             first.add_sample(ahead, waiting - round as usize * most);

@@ -1,9 +1,13 @@
-//! What the threads of a lane do.
+//! The loop of a worker thread.
 //!
-//! A worker looks for a call that may go now (`look.rs`), makes it, and looks again. One that finds
-//! nothing becomes the leader, who sleeps until the next permit, deadline or arrival and then looks
-//! again, or a follower, who does nothing until it is needed (`crew.rs`). There is one worker more than
-//! calls may be in flight, so that somebody keeps the deadlines when all of those hang.
+//! A worker polls for a call that may go now (`poll.rs`), executes it, and polls again. One that finds none becomes
+//! the leader or a follower (`workers/pool.rs`). A lane has one thread more than calls may be in flight, so that a
+//! leader keeps the deadlines while all of those calls hang.
+//!
+//! # Order of the steps
+//!
+//! An attempt is executed, its slots are released, and only then is its answer visible to the caller. Before that
+//! the worker counts as searching, because the caller may call again at once and rely on it.
 
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -12,49 +16,53 @@ use std::time::Duration;
 use super::LaneCore;
 use super::poll::Dispatch;
 use super::reentrancy::CurrentCallGuard;
-use crate::lane::call::task::{Disposition, RunOutput};
-use crate::lane::call::{Attempt, CallMeta};
+use crate::lane::call::task::{Disposition, PublishOutput};
+use crate::lane::call::{Attempt, AttemptTimes, CallMeta};
 use crate::lane::observer::FinishedCall;
 use crate::lane::pacing::UsageRecord;
 use crate::lane::queue::priority_level::Job;
 use crate::lane::state::LaneState;
-use crate::lane::workers::health::{AttemptContext, AttemptResult};
+use crate::lane::workers::health::{AttemptContext, AttemptEnd, AttemptResult};
 use crate::panic::catch_panic;
 use crate::quota::{Moment, Permit};
 use crate::{ErrorClass, Failure, Sent};
 
+/// What a worker does after an attempt, while it does not count as searching.
+#[derive(Default)]
+struct FollowUp {
+    output: PublishOutput,
+    /// The record of the attempt, to be finished for the next process.
+    record: Option<UsageRecord>,
+}
+
 impl LaneCore {
-    /// The life of a worker, until the lane is closed.
+    /// Runs the loop of a worker, until the lane is closed.
     pub(in crate::lane) fn run_worker(&self, worker: usize) {
         self.pool.begin_search();
-        while let Some((job, turn)) = self.pool.next_call(self) {
+        while let Some((job, dispatch)) = self.pool.next_call(self) {
             if self.in_flight_calls.start(worker, &job) {
                 self.cut_off_one(&job);
             }
-            self.execute(job, turn, worker);
+            self.execute(job, dispatch, worker);
         }
     }
 
-    /// Makes the call that was chosen. The worker counts as a looker from then on.
-    fn execute(&self, job: Job, turn: Dispatch, worker: usize) {
-        let mut is_looker = false;
-        let (ran, noted) =
-            catch_panic(|| self.run_attempt(&job, turn, &mut is_looker)).unwrap_or_default();
-        if !is_looker {
-            self.mark_done();
-        }
+    /// Executes a dispatched call. When it returns, the worker counts as searching.
+    fn execute(&self, job: Job, dispatch: Dispatch, worker: usize) {
+        let follow_up = catch_panic(|| self.run_attempt(&job, dispatch)).unwrap_or_default();
         self.in_flight_calls.finish(worker);
-        let RunOutput { waker, late_answer: late, last_attempt: last, .. } = ran;
-        if waker.is_some() || late.is_some() || last.is_some() || noted.is_some() {
-            // A task that is woken or an observer may take its time, and may call the lane again.
+        let FollowUp { output, record } = follow_up;
+        let PublishOutput { waker, late_answer, last_attempt } = output;
+        if waker.is_some() || late_answer.is_some() || last_attempt.is_some() || record.is_some() {
+            // A woken task or an observer may take its time, and may call the lane again.
             self.pool.cancel_search(self);
             let _ = catch_panic(|| waker.map(Waker::wake));
-            if let Some(attempt) = last {
+            if let Some(attempt) = last_attempt {
                 self.report_last_attempt(job.meta(), attempt);
             }
-            self.report_late_result(job.meta(), late);
-            if let Some(noted) = noted {
-                self.pacing.record_end(&noted, &self.observer);
+            self.report_late_result(job.meta(), late_answer);
+            if let Some(record) = record {
+                self.pacing.record_end(&record, &self.observer);
             }
             self.pool.begin_search();
         }
@@ -63,132 +71,136 @@ impl LaneCore {
         self.idle.notify();
     }
 
-    /// The call runs no more: its worker will look for another, and has only to tell of this one.
-    fn mark_done(&self) {
-        self.reporting.fetch_add(1, Ordering::SeqCst);
-        self.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.pool.begin_search();
-    }
-
-    fn run_attempt(
-        &self,
-        job: &Job,
-        turn: Dispatch,
-        is_looker: &mut bool,
-    ) -> (RunOutput, Option<UsageRecord>) {
-        let Dispatch { permit, context: pass } = turn;
-        let info = job.meta();
-        let _working = CurrentCallGuard::enter(self, info);
-        let begun = permit.taken_at();
-        let charge = permit.cost();
-        let queued = begun.since(info.submitted_at);
-        self.report_breakers(pass.breaker_change);
-        let mut held = Some((permit, pass));
-        let mut again_at = begun;
+    /// Runs one attempt of a dispatched call, and publishes its answer or queues it again.
+    fn run_attempt(&self, job: &Job, dispatch: Dispatch) -> FollowUp {
+        let in_flight = InFlightGuard { lane: self };
+        let Dispatch { permit, context } = dispatch;
+        let meta = job.meta();
+        let _current = CurrentCallGuard::enter(self, meta);
+        let dispatched_at = permit.taken_at();
+        let cost = permit.cost();
+        let queued = dispatched_at.since(meta.submitted_at);
+        self.report_breakers(context.breaker_change);
         #[cfg(feature = "tracing")]
-        let mut span = crate::telemetry::AttemptSpan::enter(info, queued);
-        self.observer.notify(|observer| observer.dispatched(&info.to_call_info(), queued));
-        let mut noted = self.pacing.record_start(charge, &self.observer);
-        let mut finished = |attempt: Attempt| {
-            let Some((permit, pass)) = held.take() else { return Disposition::Complete };
-            // The slot first: its time runs from here.
-            let (now, after) = self.finish_attempt(permit, pass, attempt, info);
-            if let Some(noted) = &mut noted {
-                let is_lost = attempt.was_sent() == Sent::Unknown;
-                let lost = if is_lost { now.since(begun) } else { Duration::ZERO };
-                noted.ended_at = self.pacing.ended_at(lost);
-            }
-            again_at = after.retry_at;
-            // This lane's own workers look by themselves.
-            self.pacing.wake_others(self, charge);
-            self.report_attempt(attempt, &after, (info, queued), (begun, now));
-            #[cfg(feature = "tracing")]
-            span.finish(attempt.failure.map(|failure| failure.class));
-            after.disposition
+        let mut span = crate::telemetry::AttemptSpan::enter(meta, queued);
+        self.observer.notify(|observer| observer.dispatched(&meta.to_call_info(), queued));
+        let mut record = self.pacing.record_start(cost, &self.observer);
+
+        let Some(attempt) = job.execute() else {
+            self.on_not_started(permit, context, meta);
+            self.pacing.wake_others(self, cost);
+            return FollowUp { output: PublishOutput::default(), record };
         };
-        let mut answering = || {
-            // Before the caller is told, who may call again at once.
-            self.mark_done();
-            *is_looker = true;
-        };
-        let ran = job.run(&mut finished, &mut answering);
-        if let Some((permit, pass)) = held {
-            self.on_not_started(permit, pass, info);
-            self.pacing.wake_others(self, charge);
+        // Release the slots first: their windows count from here.
+        let (ended_at, result) = self.finish_attempt(permit, context, attempt, meta);
+        let times = AttemptTimes { queued, dispatched_at, ended_at };
+        if let Some(record) = &mut record {
+            // A call without an answer may still arrive at the broker for as long again.
+            let in_transit = match attempt.was_sent() {
+                Sent::Unknown => times.round_trip(),
+                Sent::Yes | Sent::No => Duration::ZERO,
+            };
+            record.ended_at = self.pacing.ended_at(in_transit);
         }
-        if ran.disposition == Disposition::Retry {
-            self.requeue(job.clone(), again_at);
-            // Whoever closed the lane meanwhile has not seen it.
+        // The workers of this lane poll anyway.
+        self.pacing.wake_others(self, cost);
+        self.report_attempt(meta, attempt, times, &result);
+        #[cfg(feature = "tracing")]
+        span.finish(attempt.failure.map(|failure| failure.class));
+
+        if job.end_attempt(result.disposition) {
+            // The call counts as in flight until it is in the queue, so the lane never looks idle in between.
+            self.requeue(job.clone(), result.retry_at);
+            // A thread that closed the lane in between has not seen the call.
             if self.state() == LaneState::Closed {
                 self.reject_all();
             }
+            return FollowUp { output: PublishOutput::default(), record };
         }
-        (ran, noted)
+        // Before the answer is visible: the caller may call again at once.
+        drop(in_flight);
+        FollowUp { output: job.publish_answer(), record }
     }
 
-    /// Its caller left, or it was cut off, before the work began.
-    fn on_not_started(&self, permit: Permit, pass: AttemptContext, info: &CallMeta) {
-        let (mut allowance, now) = self.pacing.lock();
-        allowance.give_back(permit);
-        self.health.lock().on_not_started(pass, now, info);
+    /// Gives back the permit of a call that its caller abandoned, or the lane cut off, before its work began.
+    fn on_not_started(&self, permit: Permit, context: AttemptContext, meta: &CallMeta) {
+        let (mut pacing_state, now) = self.pacing.lock();
+        pacing_state.give_back(permit);
+        self.health.lock().on_not_started(context, now, meta);
     }
 
+    /// Releases the slots of an attempt that has ended, and decides what follows. Returns when it ended.
     fn finish_attempt(
         &self,
         permit: Permit,
-        pass: AttemptContext,
+        context: AttemptContext,
         attempt: Attempt,
-        info: &CallMeta,
+        meta: &CallMeta,
     ) -> (Moment, AttemptResult) {
-        self.update_session(pass.session_generation, attempt);
-        let begun = permit.taken_at();
-        let (mut allowance, now) = self.pacing.lock();
+        self.update_session(context.session_generation, attempt);
+        let dispatched_at = permit.taken_at();
+        let (mut pacing_state, now) = self.pacing.lock();
         match attempt.was_sent() {
-            Sent::Yes => allowance.finish(permit, now),
-            Sent::No => allowance.finish_unsent(permit, now),
-            Sent::Unknown => allowance.finish_unanswered(permit, now),
+            Sent::Yes => pacing_state.finish(permit, now),
+            Sent::No => pacing_state.finish_unsent(permit, now),
+            Sent::Unknown => pacing_state.finish_unanswered(permit, now),
         }
-        let mut care = self.health.lock();
-        let times = (now, now.since(begun));
-        let after = care.on_attempt_end(pass, times, attempt, info, &self.session);
-        self.apply_rate_change(&mut care, &mut allowance, now);
-        (now, after)
+        let mut health = self.health.lock();
+        let end = AttemptEnd { attempt, at: now, took: now.since(dispatched_at) };
+        let result = health.on_attempt_end(context, end, meta, &self.session);
+        self.apply_rate_change(&mut health, &mut pacing_state, now);
+        (now, result)
     }
 
-    /// What an attempt shows of the credentials that it was made with.
-    fn update_session(&self, made_with: u64, attempt: Attempt) {
+    /// Updates the session by what an attempt shows of the credentials of `generation`, with which it was made.
+    fn update_session(&self, generation: u64, attempt: Attempt) {
         let Some(Failure { class, .. }) = attempt.failure else {
             if self.session.is_expired() {
-                self.session.mark_valid(made_with);
+                self.session.mark_valid(generation);
             }
             return;
         };
-        if class == ErrorClass::Unauthorized && self.session.expire(made_with) {
+        if class == ErrorClass::Unauthorized && self.session.expire(generation) {
             self.observer.notify(|observer| observer.session_expired(self.name));
-            // A lane that refuses its calls does so now.
+            // A lane that refuses calls of an expired session does so now.
             self.pacing.wake_all();
         }
     }
 
-    /// Tells the observer how an attempt ended.
+    /// Reports to the observer how an attempt ended.
     fn report_attempt(
         &self,
+        meta: &CallMeta,
         attempt: Attempt,
-        after: &AttemptResult,
-        (info, queued): (&CallMeta, Duration),
-        (begun, now): (Moment, Moment),
+        times: AttemptTimes,
+        result: &AttemptResult,
     ) {
-        self.report_breakers(after.breaker_change);
-        if let Some(until) = after.paused_until {
+        self.report_breakers(result.breaker_change);
+        let now = times.ended_at;
+        if let Some(until) = result.paused_until {
             self.observer.notify(|observer| observer.throttled(self.name, until.since(now)));
         }
-        let call = FinishedCall::new(info, attempt, (queued, now.since(begun)));
-        match after.disposition {
+        let call = FinishedCall::new(meta, attempt, (times.queued, times.round_trip()));
+        match result.disposition {
             Disposition::Complete => self.observer.notify(|observer| observer.finished(&call)),
             Disposition::Retry => {
-                let delay = after.retry_at.since(now);
+                let delay = result.retry_at.since(now);
                 self.observer.notify(|observer| observer.attempt_failed(&call, delay));
             }
         }
+    }
+}
+
+/// A dispatched call, until it is done. Dropped, also by a panic, it makes its worker count as searching.
+struct InFlightGuard<'a> {
+    lane: &'a LaneCore,
+}
+
+impl Drop for InFlightGuard<'_> {
+    fn drop(&mut self) {
+        // The lane is not idle until its observer is notified.
+        self.lane.reporting.fetch_add(1, Ordering::SeqCst);
+        self.lane.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.lane.pool.begin_search();
     }
 }

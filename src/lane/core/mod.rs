@@ -1,9 +1,12 @@
-//! What the callers and the workers of a lane share: what waits, what runs, and the way in.
+//! The state that the callers and the workers of a lane share: the queue, the calls in flight, and admission.
 //!
-//! Locks are taken in this order: that of those who wait for the end (`settled.rs`), queue, allowance,
-//! care, calls that are awaited from within (`within.rs`), what each worker has in hand (`hands.rs`), a call's life,
-//! places, a manual clock's. The broker is called, the observer told, and what is
-//! theirs dropped, with no lock held.
+//! `handle.rs` submits calls and controls the lane through it. Workers run its loop (`execute.rs`).
+//!
+//! # Lock order
+//!
+//! Locks are taken in this order: the idle signal (`workers/idle.rs`), the queue, the pacing state, lane health,
+//! the awaited calls (`reentrancy.rs`), the calls in flight (`workers/in_flight.rs`), the state of a call, the queue
+//! capacity, a manual clock. The broker is called, observers are notified, and user data is dropped with no lock held.
 
 pub(super) mod admission;
 mod estimate;
@@ -53,26 +56,27 @@ pub(crate) struct LaneCore {
     pub(super) queue_capacity: QueueCapacity,
     pub(super) pacing: Arc<SharedPacing>,
     pub(super) observer: ObserverHandle,
-    /// How many fair waits a call waits at most.
+    /// The number of fair waits after which a call is overdue.
     aging: Option<u32>,
-    /// How many calls may be under way at once.
+    /// The maximum number of normal calls in flight.
     pub(super) max_in_flight: usize,
-    /// How many urgent ones may be besides.
+    /// The number of urgent calls that may be in flight beyond that.
     pub(super) urgent_workers: usize,
     pub(super) queue: Mutex<Queue>,
-    /// Taken last, within the lock of the allowance or alone.
+    /// Taken within the lock of the pacing state, or alone. No other lock of the lane is taken within it.
     pub(super) health: Mutex<LaneHealth>,
     intake: Sender<Job>,
     pub(super) arrivals: Receiver<Job>,
     pub(super) pool: LeaderFollowers<Parker>,
     state: AtomicLaneState,
-    /// Calls that were chosen and are not over.
+    /// The number of dispatched calls that are not done.
     pub(super) in_flight: AtomicUsize,
-    /// Calls that are over, but for telling the observer or waking a task.
+    /// The number of calls that are done, but still to be reported to the observer or to a task. Also counts workers
+    /// that run deferred work.
     pub(super) reporting: AtomicUsize,
-    /// Something was moved into the schedule by somebody who is no worker, and no worker has looked.
+    /// Whether a thread that is not a worker has moved a call into the scheduler, and no worker has polled since.
     pub(super) unseen_moves: AtomicBool,
-    /// What looks have left to be done.
+    /// What polls have deferred.
     pub(super) deferred: Mutex<Vec<Deferred>>,
     pub(super) has_deferred: AtomicBool,
     pub(super) idle: IdleSignal,
@@ -83,14 +87,14 @@ pub(crate) struct LaneCore {
     pub(super) awaited_calls: AwaitedCalls,
 }
 
-/// What waits, and what the leader waits for.
+/// The queue of a lane.
 pub(super) struct Queue {
     pub(super) scheduler: Scheduler,
-    /// When the leader looks again by itself, while one sleeps.
+    /// When the sleeping leader polls again without being woken.
     pub(super) leader_wakes_at: Option<Moment>,
 }
 
-/// What a lane is made of.
+/// The parts that a lane core is built from.
 pub(super) struct CoreConfig {
     pub(super) name: &'static str,
     pub(super) index: usize,
@@ -108,13 +112,13 @@ pub(super) struct CoreConfig {
     pub(super) open_breaker_policy: OpenBreakerPolicy,
 }
 
-/// How many threads a lane has: one more than calls run, which keeps the deadlines while all of those hang.
-pub(super) fn thread_count(most_running: usize, urgent_workers: usize) -> usize {
-    most_running + urgent_workers + 1
+/// Returns the number of worker threads: one more than calls in flight. It keeps the deadlines while all of those hang.
+pub(super) fn thread_count(max_in_flight: usize, urgent_workers: usize) -> usize {
+    max_in_flight + urgent_workers + 1
 }
 
-/// The channel is the quick way in; callers who find it full carry their call into the schedule
-/// themselves. So it need not have all the places of the queue.
+/// Bounds the intake channel, which is the fast path into the queue. A caller that finds it full puts its call into the
+/// scheduler itself, so it need not hold as many calls as the queue.
 const MAX_INTAKE_CAPACITY: usize = 256;
 
 impl LaneCore {
@@ -123,39 +127,39 @@ impl LaneCore {
             name,
             index,
             clock,
-            pacing: pace,
-            observer: watch,
+            pacing,
+            observer,
             session,
-            expired_session_policy: when_expired,
-            open_breaker_policy: when_down,
+            expired_session_policy,
+            open_breaker_policy,
             ..
         } = parts;
         let CoreConfig {
             queue_capacity: capacity,
-            max_in_flight: most_running,
+            max_in_flight,
             urgent_workers,
             user_interval: interval,
             aging,
-            health: care,
+            health,
             ..
         } = parts;
         let (intake, arrivals) = bounded(capacity.min(MAX_INTAKE_CAPACITY));
-        let crew = LeaderFollowers::new(clock.parker());
+        let pool = LeaderFollowers::new(clock.parker());
         Self {
             name,
             index,
             clock,
             queue_capacity: QueueCapacity::new(capacity),
-            pacing: pace,
-            observer: watch,
+            pacing,
+            observer,
             aging,
-            max_in_flight: most_running,
+            max_in_flight,
             urgent_workers,
-            health: Mutex::new(care),
+            health: Mutex::new(health),
             queue: Mutex::new(Queue { scheduler: Scheduler::new(interval), leader_wakes_at: None }),
             intake,
             arrivals,
-            pool: crew,
+            pool,
             state: AtomicLaneState::new(),
             in_flight: AtomicUsize::new(0),
             reporting: AtomicUsize::new(0),
@@ -164,19 +168,19 @@ impl LaneCore {
             has_deferred: AtomicBool::new(false),
             idle: IdleSignal::default(),
             session,
-            expired_session_policy: when_expired,
-            open_breaker_policy: when_down,
-            in_flight_calls: InFlightCalls::new(thread_count(most_running, urgent_workers)),
+            expired_session_policy,
+            open_breaker_policy,
+            in_flight_calls: InFlightCalls::new(thread_count(max_in_flight, urgent_workers)),
             awaited_calls: AwaitedCalls::default(),
         }
     }
 
-    /// Something changed that a sleeping worker may wait for.
+    /// Wakes the leader or a follower, after a change that a sleeping worker may wait for.
     pub(super) fn wake_one(&self) {
         self.pool.wake_one();
     }
 
-    /// Hands a job in. It has a place.
+    /// Submits a call that holds a queue slot.
     pub(super) fn submit(&self, job: Job) {
         let (has_deadline, rank) = (job.meta().deadline.is_some(), job.meta().rank());
         match self.intake.try_send(job) {
@@ -187,9 +191,9 @@ impl LaneCore {
                 self.enqueue(&mut queue.scheduler, job);
             }
         }
-        // If as many calls run as may, the next worker to be done looks: nothing can go before that.
+        // At the maximum of calls in flight no call can be sent before one is done, and its worker polls then.
         self.pool.notify_arrival(|| has_deadline || self.may_run(rank));
-        // A lane that was shut meanwhile may have nobody left to look.
+        // A lane that was closed in between may have no worker left to poll.
         if self.state() == LaneState::Closed {
             self.reject_all();
         }
@@ -203,53 +207,54 @@ impl LaneCore {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Whether one more call of this rank may run.
+    /// Returns whether one more call of this rank may be in flight.
     pub(super) fn may_run(&self, rank: Rank) -> bool {
         self.in_flight() < rank.max_in_flight(self.max_in_flight, self.urgent_workers)
     }
 
-    /// What is to be done about a broker that fails.
+    /// Locks the lane's health.
     pub(super) fn health(&self) -> MutexGuard<'_, LaneHealth> {
         self.health.lock()
     }
 
-    /// The queue, with everything in it that has arrived; for whoever is no worker.
+    /// Locks the queue and drains arrivals into it, on a thread that is not a worker.
     pub(super) fn lock_queue(&self) -> MutexGuard<'_, Queue> {
         let mut queue = self.queue.lock();
         if !self.arrivals.is_empty() {
-            // First the word, and then the deed: a worker that misses the arrivals sees this.
+            // Set the flag before draining: a worker that finds the channel empty must see that the calls moved.
             self.unseen_moves.store(true, Ordering::SeqCst);
             self.drain_arrivals(&mut queue.scheduler);
         }
         queue
     }
 
-    /// Moves arrivals into the schedule.
-    pub(super) fn drain_arrivals(&self, schedule: &mut Scheduler) {
+    /// Moves arrivals into the scheduler.
+    pub(super) fn drain_arrivals(&self, scheduler: &mut Scheduler) {
         for job in self.arrivals.try_iter() {
-            self.enqueue(schedule, job);
+            self.enqueue(scheduler, job);
         }
     }
 
-    pub(super) fn enqueue(&self, schedule: &mut Scheduler, job: Job) {
-        let overdue = self.overdue_at(schedule, job.meta(), job.meta().submitted_at);
-        schedule.push(job, overdue);
+    /// Puts a call into the scheduler.
+    pub(super) fn enqueue(&self, scheduler: &mut Scheduler, job: Job) {
+        let overdue = self.overdue_at(scheduler, job.meta(), job.meta().submitted_at);
+        scheduler.push(job, overdue);
     }
 
-    /// Takes a call in that failed, and may be sent again from `at` on.
+    /// Puts a call back into the scheduler after a failed attempt, to be retried from `at` on.
     pub(super) fn requeue(&self, job: Job, at: Moment) {
         let mut queue = self.queue.lock();
-        // Who took it back meanwhile found nothing to take out; who does from now on waits for this lock.
+        // A caller that cancelled before found nothing to remove here. One that cancels later waits for this lock.
         if job.is_queued() {
             let overdue = self.overdue_at(&queue.scheduler, job.meta(), at);
             queue.scheduler.push_retry(job, at, overdue);
         }
     }
 
-    /// Goes from one state to another, if that is a way it can go.
+    /// Changes the state of the lane, if that transition is allowed.
     pub(super) fn set_state(&self, next: LaneState) {
         if self.state.transition(next) {
-            // Through the lock: a look that saw the old state is over after this.
+            // With the lock: a poll that saw the old state has ended after this.
             drop(self.queue.lock());
             match next {
                 LaneState::Closed => self.pool.close(),
@@ -261,112 +266,113 @@ impl LaneCore {
         }
     }
 
-    /// A caller took its call back: it keeps no place here.
-    pub(super) fn remove(&self, info: &CallMeta) {
-        let dead = self.lock_queue().scheduler.remove(info);
-        // What it held up may go now.
+    /// Removes a cancelled call from the scheduler.
+    pub(super) fn remove(&self, meta: &CallMeta) {
+        let removed = self.lock_queue().scheduler.remove(meta);
+        // Calls that waited behind it may go now.
         self.wake_one();
-        let _ = catch_panic(|| drop(dead));
+        let _ = catch_panic(|| drop(removed));
         self.idle.notify();
     }
 
-    /// Answers calls that were taken out of the schedule, and then tells of them: who is told may shut
-    /// the lane, and would wait for the others. Gives how many were still queued.
+    /// Answers calls that were removed from the scheduler, and then reports them. All are answered first: an observer
+    /// may close the lane, and would wait for the others. Returns how many were still queued.
     pub(super) fn reject(&self, calls: impl IntoIterator<Item = (Job, LaneErrorKind)>) -> usize {
-        let refuse = |(job, reason): (Job, LaneErrorKind)| {
-            let refusal = job.reject(reason.clone(), None);
-            (job, reason, refusal)
+        let reject = |(job, kind): (Job, LaneErrorKind)| {
+            let result = job.reject(kind.clone(), None);
+            RejectedCall { job, kind, result }
         };
-        self.report_all_rejected(calls.into_iter().map(refuse).collect())
+        self.report_all_rejected(calls.into_iter().map(reject).collect())
     }
 
-    /// Tells of calls that were all answered before. Gives how many were never sent, or will not be again.
-    fn report_all_rejected(&self, refused: Vec<(Job, LaneErrorKind, RejectResult)>) -> usize {
-        let told = refused.into_iter().map(|refused| self.report_rejected(refused));
-        told.filter(|is_unsent| *is_unsent).count()
+    /// Reports rejected calls, which are all answered. Returns how many were never sent, or will not be retried.
+    fn report_all_rejected(&self, calls: Vec<RejectedCall>) -> usize {
+        let reported = calls.into_iter().map(|call| self.report_rejected(call));
+        reported.filter(|is_unsent| *is_unsent).count()
     }
 
-    /// Says whether it was never sent, or will not be again.
-    fn report_rejected(&self, (job, reason, refusal): (Job, LaneErrorKind, RejectResult)) -> bool {
-        let info = job.meta();
-        let was_queued = match refusal {
+    /// Reports a rejected call. Returns whether it was never sent, or will not be retried.
+    fn report_rejected(&self, call: RejectedCall) -> bool {
+        let RejectedCall { job, kind, result } = call;
+        let meta = job.meta();
+        let is_unsent = match result {
             RejectResult::AlreadyDispatched => false,
             RejectResult::Unanswered => {
-                self.observer.notify(|observer| observer.deadline_missed(&info.to_call_info()));
+                self.observer.notify(|observer| observer.deadline_missed(&meta.to_call_info()));
                 false
             }
             RejectResult::NeverSent => {
-                self.observer.notify(|observer| match &reason {
-                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&info.to_call_info()),
-                    reason => observer.refused(&info.to_call_info(), reason),
+                self.observer.notify(|observer| match &kind {
+                    LaneErrorKind::DeadlinePassed { .. } => observer.expired(&meta.to_call_info()),
+                    kind => observer.refused(&meta.to_call_info(), kind),
                 });
                 true
             }
-            RejectResult::AfterAttempt(attempt, unheard) => {
-                self.report_last_attempt(info, attempt);
-                self.report_late_result(info, unheard);
+            RejectResult::AfterAttempt(attempt, late_answer) => {
+                self.report_last_attempt(meta, attempt);
+                self.report_late_result(meta, late_answer);
                 true
             }
         };
         let _ = catch_panic(|| drop(job));
-        was_queued
+        is_unsent
     }
 
-    /// Refuses a call of lower priority, and gives its place.
+    /// Sheds a call of lower priority, and returns its queue slot.
     pub(super) fn shed(&self, priority: Priority) -> Option<QueueSlot> {
         loop {
             let job = {
                 let mut queue = self.lock_queue();
-                // Somebody may have left since.
-                if let Some(place) = self.queue_capacity.try_acquire() {
-                    return Some(place);
+                // A slot may have been freed since.
+                if let Some(slot) = self.queue_capacity.try_acquire() {
+                    return Some(slot);
                 }
                 let job = queue.scheduler.shed_candidate(priority)?;
-                // Another call takes its place: whether it is still queued shows itself below.
-                let _same = queue.scheduler.remove(job.meta());
+                // Whether the call is still queued, `reject` finds below.
+                let _removed = queue.scheduler.remove(job.meta());
                 job
             };
-            let mut place = None;
-            let refusal = job.reject(LaneErrorKind::Shed, Some(&mut place));
-            self.report_rejected((job, LaneErrorKind::Shed, refusal));
-            if place.is_some() {
+            let mut slot = None;
+            let result = job.reject(LaneErrorKind::Shed, Some(&mut slot));
+            self.report_rejected(RejectedCall { job, kind: LaneErrorKind::Shed, result });
+            if slot.is_some() {
                 self.wake_one();
-                return place;
+                return slot;
             }
         }
     }
 
-    /// Tells of a call that waited for another attempt, and has been answered with this one.
-    pub(super) fn report_last_attempt(&self, info: &CallMeta, attempt: Attempt) {
-        let call = FinishedCall::last_attempt(info, attempt);
+    /// Reports a call that waited for a retry, and was answered with the result of this attempt.
+    pub(super) fn report_last_attempt(&self, meta: &CallMeta, attempt: Attempt) {
+        let call = FinishedCall::last_attempt(meta, attempt);
         self.observer.notify(|observer| observer.finished(&call));
     }
 
-    /// Tells of an answer whose caller has left, if there is one.
-    pub(super) fn report_late_result(&self, info: &CallMeta, answer: Option<Box<dyn Any + Send>>) {
+    /// Reports a late answer, if there is one: its caller has detached.
+    pub(super) fn report_late_result(&self, meta: &CallMeta, answer: Option<Box<dyn Any + Send>>) {
         if let Some(answer) = answer {
-            self.observer.notify(|observer| observer.late_result(&info.to_call_info(), &*answer));
+            self.observer.notify(|observer| observer.late_result(&meta.to_call_info(), &*answer));
             let _ = catch_panic(|| drop(answer));
         }
     }
 
-    /// Tells of breakers that changed their state. No lock is held.
+    /// Reports breakers that have changed their state. Call it with no lock held.
     pub(super) fn report_breakers(&self, changes: impl IntoIterator<Item = BreakerChange>) {
         for BreakerChange { route, state } in changes {
             self.observer.notify(|observer| observer.breaker(self.name, route, state));
         }
     }
 
-    /// Refuses everything that waits.
+    /// Rejects all queued calls. Returns how many.
     pub(super) fn reject_all(&self) -> usize {
-        let waiting = self.lock_queue().scheduler.drain();
-        let refused = self.reject(waiting.into_iter().map(|job| (job, LaneErrorKind::Closed)));
+        let queued = self.lock_queue().scheduler.drain();
+        let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
         self.idle.notify();
-        refused
+        rejected
     }
 
-    /// Answers those whose calls are under way; but for a call that the worker `own` makes. Whatever is
-    /// dispatched from now on is answered likewise. Gives how many had not begun, and so were not sent.
+    /// Answers the callers of all calls in flight, except the call of the worker `own`. Calls dispatched from now on
+    /// are answered likewise. Returns how many had not begun, and so were not sent.
     pub(super) fn cut_off_all(&self, own: Option<usize>) -> usize {
         let calls = self.in_flight_calls.cut_off(own).into_iter();
         let unsent = self.report_all_rejected(calls.map(cut_off).collect());
@@ -374,32 +380,39 @@ impl LaneCore {
         unsent
     }
 
-    /// Cuts off the call that a worker takes up after the others were.
+    /// Cuts off a call that a worker starts after the others were cut off.
     pub(super) fn cut_off_one(&self, job: &Job) {
         self.report_rejected(cut_off(Job::clone(job)));
     }
 
-    /// Waits until nothing waits and no more than `running` calls run, or until `until`. Says whether
-    /// it came to that.
-    pub(super) fn wait_until_idle(&self, in_flight_left: usize, until: Moment) -> bool {
-        let is_settled = || {
-            // A call is dispatched under this lock, and counts as running until it waits again.
+    /// Blocks until no call is queued and at most `in_flight_left` calls are in flight, or until `deadline`. Returns
+    /// whether the lane became idle.
+    pub(super) fn wait_until_idle(&self, in_flight_left: usize, deadline: Moment) -> bool {
+        let is_idle = || {
+            // A call is dispatched under this lock, and counts as in flight until it is done or queued again.
             let queue = self.lock_queue();
-            let has_chores = self.has_deferred.load(Ordering::SeqCst);
-            let under_way = self.in_flight() + self.reporting.load(Ordering::SeqCst);
-            !has_chores
+            let has_deferred = self.has_deferred.load(Ordering::SeqCst);
+            let in_flight = self.in_flight() + self.reporting.load(Ordering::SeqCst);
+            !has_deferred
                 && queue.scheduler.is_empty()
                 && self.queue_capacity.in_use() == 0
-                && under_way <= in_flight_left
+                && in_flight <= in_flight_left
         };
-        self.idle.wait(&self.clock, until, is_settled)
+        self.idle.wait(&self.clock, deadline, is_idle)
     }
 }
 
-/// Answers the caller of a call that is under way; if that has not begun, as of one that was refused.
-fn cut_off(job: Job) -> (Job, LaneErrorKind, RejectResult) {
-    let refusal = job.cut_off(LaneErrorKind::CutOff);
-    (job, LaneErrorKind::Closed, refusal)
+/// A call that was rejected or cut off, and is to be reported.
+struct RejectedCall {
+    job: Job,
+    kind: LaneErrorKind,
+    result: RejectResult,
+}
+
+/// Answers the caller of a call in flight. A call that has not begun is reported as rejected by a closed lane.
+fn cut_off(job: Job) -> RejectedCall {
+    let result = job.cut_off(LaneErrorKind::CutOff);
+    RejectedCall { job, kind: LaneErrorKind::Closed, result }
 }
 
 impl fmt::Debug for LaneCore {

@@ -1,8 +1,10 @@
-//! One look at what waits and what is permitted.
+//! Polling a lane for a call that may be sent now.
 //!
-//! A look is under the lock of the queue, and within it that of the allowance: arrivals are moved into
-//! the schedule, a permit is taken for the call whose turn it is, and the call is dispatched. What it
-//! finds to be refused or dropped is code that is not ours: it is left over, and done later.
+//! The worker pool calls `poll`. Under the lock of the queue, and within it that of the pacing state, a poll moves
+//! arrivals into the scheduler, takes a permit for the call whose turn it is, and dispatches the call.
+//!
+//! Rejecting or dropping a call runs user code. A poll only collects such calls as deferred work, and a worker
+//! that is not the leader completes it later, with no lock held.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +20,7 @@ use crate::lane::workers::pool::{NextWork, Role, WorkSource};
 use crate::panic::catch_panic;
 use crate::quota::{BlockedBy, Moment, NoCapacity, NotYet, PacingState, Permit};
 
-/// The right to send one call.
+/// The permit and the context of a dispatched call.
 pub(crate) struct Dispatch {
     pub(super) permit: Permit,
     pub(super) context: AttemptContext,
@@ -26,72 +28,72 @@ pub(crate) struct Dispatch {
 
 /// Why a call was not dispatched.
 enum NotDispatched {
-    /// Its caller took it back, or somebody refused it.
+    /// The caller cancelled or abandoned the call, or the lane rejected it.
     NoLongerQueued,
-    /// There is no permit for it now.
+    /// No permit is available now.
     NoPermit,
 }
 
-/// What a look leaves to be done without its locks.
+/// The work that a poll defers until its locks are released.
 #[derive(Default)]
 pub(in crate::lane) struct Deferred {
-    /// Calls whose deadline has passed, as of this moment.
+    /// Calls whose deadline has passed.
     expired: Vec<Job>,
+    /// When the poll was made.
     now: Moment,
     /// Calls that no window will ever have room for.
     too_heavy: Vec<Job>,
-    /// Calls of routes whose breaker is open, and until when.
+    /// Calls of blocked routes, and until when the route is blocked, if that is known.
     breaker_open: Vec<(Job, Option<Moment>)>,
-    /// Calls that find the session expired.
+    /// Calls that are refused because the session has expired.
     unauthorized: Vec<Job>,
-    /// Calls that were made from within their own lane, and would wait for themselves.
+    /// Reentrant calls that would wait for each other's slots for ever.
     reentrant: Vec<Job>,
-    /// Calls that wait no more: what they hold is to be dropped.
+    /// Calls that are not queued any more, to be dropped.
     to_drop: Vec<Job>,
 }
 
 impl WorkSource for LaneCore {
     type Call = (Job, Dispatch);
 
-    /// One look at what waits and what is permitted.
+    /// Dispatches the next call, if one may be sent now.
     fn poll(&self, role: Role) -> NextWork<(Job, Dispatch)> {
-        let (look, ring) = {
-            let mut left = Deferred::default();
+        let (work, needs_wakeup) = {
+            let mut deferred = Deferred::default();
             let mut queue = self.queue.lock();
             self.unseen_moves.store(false, Ordering::SeqCst);
-            let look = self.poll_locked(&mut queue.scheduler, &mut left);
-            let next = match &look {
+            let work = self.poll_locked(&mut queue.scheduler, &mut deferred);
+            let next = match &work {
                 NextWork::Sleep(until) => *until,
                 NextWork::Run(..) => queue.scheduler.next_deadline(),
                 NextWork::Closed => None,
             };
-            // There is work for another worker, or the leader sleeps for too long.
-            let mut ring = false;
+            let mut needs_wakeup = false;
             match role {
                 Role::Leader => queue.leader_wakes_at = next,
-                // The leader may sleep for longer than is right now.
+                // Another worker has work to do too, or the leader would sleep for too long.
                 Role::Other => {
                     let sooner = |at| queue.leader_wakes_at.is_none_or(|wakes| at < wakes);
                     let more =
-                        matches!(look, NextWork::Run(..)) && self.can_take_more(&queue.scheduler);
-                    ring = more || next.is_some_and(sooner);
+                        matches!(work, NextWork::Run(..)) && self.can_take_more(&queue.scheduler);
+                    needs_wakeup = more || next.is_some_and(sooner);
                 }
             }
-            // Under the lock: who drains the lane sees what was taken out here or there.
-            if !left.is_empty() {
-                self.deferred.lock().push(left);
+            // Under the lock of the queue: a drain sees each call in the queue or in the deferred work.
+            if !deferred.is_empty() {
+                self.deferred.lock().push(deferred);
                 self.has_deferred.store(true, Ordering::SeqCst);
             }
-            (look, ring)
+            (work, needs_wakeup)
         };
-        if ring {
+        if needs_wakeup {
             self.wake_one();
         }
-        look
+        work
     }
 
     fn has_unseen_calls(&self) -> bool {
-        // In this order: see `take_stock`.
+        // In this order: `LaneCore::lock_queue` sets the flag before it drains the arrivals.
         !self.arrivals.is_empty() || self.unseen_moves.load(Ordering::SeqCst)
     }
 
@@ -100,11 +102,11 @@ impl WorkSource for LaneCore {
     }
 
     fn run_deferred(&self) {
-        // Who drains the lane waits for this too; one who does so from in here does not wait for itself.
+        // A drain waits for this too. A drain from within an observer here does not wait for its own worker.
         self.reporting.fetch_add(1, Ordering::SeqCst);
         self.has_deferred.store(false, Ordering::SeqCst);
-        let chores = std::mem::take(&mut *self.deferred.lock());
-        self.complete_deferred(chores);
+        let deferred = std::mem::take(&mut *self.deferred.lock());
+        self.complete_deferred(deferred);
         self.reporting.fetch_sub(1, Ordering::SeqCst);
         self.idle.notify();
     }
@@ -119,183 +121,189 @@ impl WorkSource for LaneCore {
 }
 
 impl LaneCore {
-    /// Whether one more worker might find something to do.
-    fn can_take_more(&self, schedule: &Scheduler) -> bool {
+    /// Returns whether one more worker might find a call to dispatch.
+    fn can_take_more(&self, scheduler: &Scheduler) -> bool {
         let may_go = |rank| rank != Rank::Normal || !self.session.is_expired();
         Rank::ALL
             .into_iter()
-            .any(|rank| schedule.has_waiting(rank) && self.may_run(rank) && may_go(rank))
+            .any(|rank| scheduler.has_waiting(rank) && self.may_run(rank) && may_go(rank))
     }
 
+    /// Polls under the lock of the queue.
     fn poll_locked(
         &self,
-        schedule: &mut Scheduler,
-        left: &mut Deferred,
+        scheduler: &mut Scheduler,
+        deferred: &mut Deferred,
     ) -> NextWork<(Job, Dispatch)> {
         match self.state() {
             LaneState::Closed => return NextWork::Closed,
             LaneState::Paused => {
-                self.drain_arrivals(schedule);
-                left.collect_expired(schedule, self.clock.now());
-                return NextWork::Sleep(schedule.next_deadline());
+                self.drain_arrivals(scheduler);
+                deferred.collect_expired(scheduler, self.clock.now());
+                return NextWork::Sleep(scheduler.next_deadline());
             }
             LaneState::Running | LaneState::Draining => {}
         }
         let may_run = self.may_run(Rank::Normal);
-        if may_run && schedule.is_idle() && self.arrivals.len() == 1 {
-            if let Some(go) = self.try_fast_path(schedule, left) {
+        if may_run && scheduler.is_idle() && self.arrivals.len() == 1 {
+            if let Some(go) = self.try_fast_path(scheduler, deferred) {
                 return go;
             }
         }
-        self.drain_arrivals(schedule);
-        let (mut allowance, now) = self.pacing.lock();
-        left.collect_expired(schedule, now);
-        let (down, pause) = {
-            let mut care = self.health.lock();
-            (care.blocked_routes(now), care.paused_until(now))
+        self.drain_arrivals(scheduler);
+        let (mut pacing_state, now) = self.pacing.lock();
+        deferred.collect_expired(scheduler, now);
+        let (blocked, pause) = {
+            let mut health = self.health.lock();
+            (health.blocked_routes(now), health.paused_until(now))
         };
-        schedule.release_held(|route| down.iter().any(|down| down.route == route));
-        // When a route that calls are held for may be tried, or its trial is decided.
-        let mut trial = None;
-        for known in down {
-            let calls = match known.is_forced {
-                true => schedule.drain(),
-                false => schedule.hold_or_refuse(&known, |info| {
-                    self.open_breaker_policy.should_hold(info, &known)
+        scheduler.release_held(|route| blocked.iter().any(|blocked| blocked.route == route));
+        // When a route with held calls becomes half open, or its half-open period ends.
+        let mut next_probe = None;
+        for route in blocked {
+            let calls = match route.is_forced {
+                true => scheduler.drain(),
+                false => scheduler.hold_or_refuse(&route, |meta| {
+                    self.open_breaker_policy.should_hold(meta, &route)
                 }),
             };
-            left.breaker_open.extend(calls.into_iter().map(|job| (job, known.until)));
-            trial = known
+            deferred.breaker_open.extend(calls.into_iter().map(|job| (job, route.until)));
+            next_probe = route
                 .until
-                .filter(|_| schedule.holds_route(known.route))
+                .filter(|_| scheduler.holds_route(route.route))
                 .into_iter()
-                .chain(trial)
+                .chain(next_probe)
                 .min();
         }
         let is_expired = self.session.is_expired();
         if is_expired && self.expired_session_policy == ExpiredSessionPolicy::Refuse {
-            left.unauthorized = schedule.drain_normal();
+            deferred.unauthorized = scheduler.drain_normal();
         }
-        let least = match (may_run && !is_expired, self.may_run(Rank::UrgentRead)) {
+        let min_rank = match (may_run && !is_expired, self.may_run(Rank::UrgentRead)) {
             (true, _) => Rank::Normal,
             (false, true) => Rank::UrgentRead,
             (false, false) => Rank::UrgentWrite,
         };
-        if least > Rank::Normal && !self.can_take_more(schedule) {
-            return NextWork::Sleep(schedule.next_deadline());
+        if min_rank > Rank::Normal && !self.can_take_more(scheduler) {
+            return NextWork::Sleep(scheduler.next_deadline());
         }
-        if let Some(until) = pause.filter(|_| !schedule.is_empty()) {
-            return NextWork::Sleep(schedule.next_deadline().into_iter().chain([until]).min());
+        if let Some(until) = pause.filter(|_| !scheduler.is_empty()) {
+            return NextWork::Sleep(scheduler.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match schedule.select(now, least, |charge| allowance.check(charge, now)) {
-                Selection::Next(job) => match self.dispatch(&job, &mut allowance, now, schedule) {
-                    Ok(turn) => {
-                        // One of two hands on the same call: no code of a user's runs here.
-                        drop(schedule.take_dispatched(job.meta(), now));
-                        return NextWork::Run((job, turn));
+            match scheduler.select(now, min_rank, |cost| pacing_state.check(cost, now)) {
+                Selection::Next(job) => {
+                    match self.dispatch(&job, &mut pacing_state, now, scheduler) {
+                        Ok(dispatch) => {
+                            // Drops one of two references to the call, so no user code runs here.
+                            drop(scheduler.take_dispatched(job.meta(), now));
+                            return NextWork::Run((job, dispatch));
+                        }
+                        Err(NotDispatched::NoLongerQueued) => {
+                            deferred.to_drop.extend(scheduler.remove(job.meta()));
+                            deferred.to_drop.push(job);
+                        }
+                        Err(NotDispatched::NoPermit) => break Some(now),
                     }
-                    Err(NotDispatched::NoLongerQueued) => {
-                        left.to_drop.extend(schedule.remove(job.meta()));
-                        left.to_drop.push(job);
-                    }
-                    Err(NotDispatched::NoPermit) => break Some(now),
-                },
-                Selection::Never(charge) => left.too_heavy.extend(schedule.drain_cost(charge)),
+                }
+                Selection::Never(cost) => deferred.too_heavy.extend(scheduler.drain_cost(cost)),
                 Selection::Wait(until) => break until,
             }
         };
-        let release = allowance.next_release(now);
-        // A call without an answer lets go of its slot by itself.
+        let release = pacing_state.next_release(now);
+        // A slot of an unanswered call is released at a known time. Without such a time, calls may starve each other.
         if release.is_none() {
-            // Nothing will go by itself, at a later time or after a trial of the broker.
-            let is_stuck = until.is_none() && trial.is_none();
-            let is_held = |job: &Job| match allowance.check(job.meta().cost, now) {
-                // A heavier one before it waits for a slot.
+            // No call can be sent at a later time or after a half-open period, unless a call in flight ends.
+            let is_stuck = until.is_none() && next_probe.is_none();
+            let is_held = |job: &Job| match pacing_state.check(job.meta().cost, now) {
+                // A heavier call ahead of it waits for a slot.
                 Ok(()) => is_stuck && job.meta().cost.budgets.is_empty(),
-                // Who holds a budget may be of another lane.
+                // The calls that hold a budget may be of another lane.
                 Err(NoCapacity { not_yet, by }) => {
                     not_yet == NotYet::InFlight && by == BlockedBy::Lane
                 }
             };
             if let Some(job) = self.find_slot_starved(is_held) {
-                left.reentrant.extend(schedule.remove(job.meta()));
-                left.to_drop.push(job);
+                deferred.reentrant.extend(scheduler.remove(job.meta()));
+                deferred.to_drop.push(job);
             }
         }
-        let deadline = schedule.next_deadline().into_iter().chain(trial).min();
-        let release = release.filter(|_| !schedule.is_empty());
-        let waits_for_the_wall = !schedule.is_empty() && allowance.uses_wall_clock();
-        let wall = self.clock.next_wall_check(now).filter(|_| waits_for_the_wall);
-        NextWork::Sleep(until.into_iter().chain(release).chain(deadline).chain(wall).min())
+        let deadline = scheduler.next_deadline().into_iter().chain(next_probe).min();
+        let release = release.filter(|_| !scheduler.is_empty());
+        let waits_for_wall_clock = !scheduler.is_empty() && pacing_state.uses_wall_clock();
+        let wall_check = self.clock.next_wall_check(now).filter(|_| waits_for_wall_clock);
+        NextWork::Sleep(until.into_iter().chain(release).chain(deadline).chain(wall_check).min())
     }
 
-    /// The one call that there is: if it may go, it needs no place in the schedule.
+    /// Dispatches the only arrival at an idle lane, without a detour through the scheduler. Returns `None` if it may
+    /// not be sent now: then it is enqueued, or deferred.
     fn try_fast_path(
         &self,
-        schedule: &mut Scheduler,
-        left: &mut Deferred,
+        scheduler: &mut Scheduler,
+        deferred: &mut Deferred,
     ) -> Option<NextWork<(Job, Dispatch)>> {
         let job = self.arrivals.try_recv().ok()?;
-        let (mut allowance, now) = self.pacing.lock();
+        let (mut pacing_state, now) = self.pacing.lock();
         let is_in_time = job.meta().deadline.is_none_or(|deadline| now < deadline);
         let may_go = || {
-            let mut care = self.health.lock();
+            let mut health = self.health.lock();
             let has_session = job.meta().is_urgent() || !self.session.is_expired();
             has_session
-                && care.paused_until(now).is_none()
-                && care.blocked_route(job.meta(), now).is_none()
+                && health.paused_until(now).is_none()
+                && health.blocked_route(job.meta(), now).is_none()
         };
         if is_in_time && may_go() {
-            match self.dispatch(&job, &mut allowance, now, schedule) {
-                Ok(turn) => return Some(NextWork::Run((job, turn))),
+            match self.dispatch(&job, &mut pacing_state, now, scheduler) {
+                Ok(dispatch) => return Some(NextWork::Run((job, dispatch))),
                 Err(NotDispatched::NoLongerQueued) => {
-                    left.to_drop.push(job);
+                    deferred.to_drop.push(job);
                     return None;
                 }
                 Err(NotDispatched::NoPermit) => {}
             }
         }
-        drop(allowance);
-        self.enqueue(schedule, job);
+        drop(pacing_state);
+        self.enqueue(scheduler, job);
         None
     }
 
-    /// Takes a permit and dispatches the call with it: both or neither.
+    /// Takes a permit and dispatches the call, or does neither.
     fn dispatch(
         &self,
         job: &Job,
-        allowance: &mut PacingState,
+        pacing_state: &mut PacingState,
         now: Moment,
-        schedule: &Scheduler,
+        scheduler: &Scheduler,
     ) -> Result<Dispatch, NotDispatched> {
-        let permit = allowance.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
+        let permit =
+            pacing_state.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
         if !job.dispatch() {
-            allowance.give_back(permit);
+            pacing_state.give_back(permit);
             return Err(NotDispatched::NoLongerQueued);
         }
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        let pass = {
-            let mut care = self.health.lock();
-            // The call itself may still be in there.
-            let others = schedule.load().calls() > 1;
-            let pass = care.on_dispatch(now, job.meta(), others, self.session.generation());
-            self.apply_rate_change(&mut care, allowance, now);
-            pass
+        let context = {
+            let mut health = self.health.lock();
+            // The scheduler may still hold this call.
+            let others_wait = scheduler.load().calls() > 1;
+            let context =
+                health.on_dispatch(now, job.meta(), others_wait, self.session.generation());
+            self.apply_rate_change(&mut health, pacing_state, now);
+            context
         };
-        Ok(Dispatch { permit, context: pass })
+        Ok(Dispatch { permit, context })
     }
 
-    /// Tells the allowance of a rate that was cut, or grew back.
+    /// Applies a rate cut, or its end, to the pacing state.
     pub(super) fn apply_rate_change(
         &self,
-        care: &mut LaneHealth,
-        allowance: &mut PacingState,
+        health: &mut LaneHealth,
+        pacing_state: &mut PacingState,
         now: Moment,
     ) {
-        if let Some(limits) = care.take_new_limits() {
-            // What was configured is valid, and a cut of it is.
-            let _ = allowance.set_lane_and_cut(
+        if let Some(limits) = health.take_new_limits() {
+            // Cannot fail: the configured quota is valid, and so is a cut of it.
+            let _ = pacing_state.set_lane_and_cut(
                 self.index,
                 &limits.all_calls,
                 &limits.normal_calls,
@@ -304,35 +312,28 @@ impl LaneCore {
         }
     }
 
-    /// Does what looks have left over: all calls are answered before anybody is told.
-    fn complete_deferred(&self, chores: Vec<Deferred>) {
-        let (mut refused, mut gone) = (Vec::new(), Vec::new());
-        for Deferred {
-            expired,
-            now,
-            too_heavy,
-            breaker_open: down,
-            unauthorized,
-            reentrant,
-            to_drop: dead,
-        } in chores
+    /// Completes deferred work. All calls are answered before the observer is notified of any.
+    fn complete_deferred(&self, deferred: Vec<Deferred>) {
+        let (mut rejected, mut dropped) = (Vec::new(), Vec::new());
+        for Deferred { expired, now, too_heavy, breaker_open, unauthorized, reentrant, to_drop } in
+            deferred
         {
-            refused.extend(reentrant.into_iter().map(|job| (job, LaneErrorKind::Reentrant)));
-            refused.extend(expired.into_iter().map(|job| {
+            rejected.extend(reentrant.into_iter().map(|job| (job, LaneErrorKind::Reentrant)));
+            rejected.extend(expired.into_iter().map(|job| {
                 let waited = now.since(job.meta().submitted_at);
                 (job, LaneErrorKind::DeadlinePassed { waited })
             }));
-            refused.extend(too_heavy.into_iter().map(|job| (job, LaneErrorKind::TooHeavy)));
-            refused.extend(down.into_iter().map(|(job, until)| {
+            rejected.extend(too_heavy.into_iter().map(|job| (job, LaneErrorKind::TooHeavy)));
+            rejected.extend(breaker_open.into_iter().map(|(job, until)| {
                 let retry_in = until.map(|until| until.since(now));
                 (job, LaneErrorKind::BrokerDown { retry_in })
             }));
-            refused
+            rejected
                 .extend(unauthorized.into_iter().map(|job| (job, LaneErrorKind::SessionExpired)));
-            gone.extend(dead);
+            dropped.extend(to_drop);
         }
-        self.reject(refused);
-        for job in gone {
+        self.reject(rejected);
+        for job in dropped {
             let _ = catch_panic(|| drop(job));
         }
     }
@@ -340,21 +341,14 @@ impl LaneCore {
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        let Self {
-            expired,
-            now: _,
-            too_heavy,
-            breaker_open: down,
-            unauthorized,
-            reentrant,
-            to_drop: dead,
-        } = self;
-        let lists = [expired, too_heavy, unauthorized, reentrant, dead];
-        down.is_empty() && lists.iter().all(|calls| calls.is_empty())
+        let Self { expired, now: _, too_heavy, breaker_open, unauthorized, reentrant, to_drop } =
+            self;
+        let lists = [expired, too_heavy, unauthorized, reentrant, to_drop];
+        breaker_open.is_empty() && lists.iter().all(|calls| calls.is_empty())
     }
 
-    fn collect_expired(&mut self, schedule: &mut Scheduler, now: Moment) {
+    fn collect_expired(&mut self, scheduler: &mut Scheduler, now: Moment) {
         self.now = now;
-        self.expired.extend(schedule.take_expired(now));
+        self.expired.extend(scheduler.take_expired(now));
     }
 }

@@ -1,12 +1,12 @@
-//! From within which lanes a call is made.
+//! Reentrant calls: calls that are made from within a call of the same lane.
 //!
-//! The code of a broker, or of an observer, runs on a worker. If it makes a call through the same lane and waits
-//! for the answer, it holds one worker and one slot, and needs others. When calls like that hold all the workers of
-//! a lane, or all its slots, none of them can ever end. So one of the calls that wait for a worker or a slot then is
-//! refused. A call knows the lanes of the calls that led to it, since the way back may go through another lane.
+//! Adapters and observers run on a worker. If such code makes a call through the same lane and waits for the answer,
+//! it holds one worker and one slot, and needs another of each. If such calls hold all workers or all slots of a
+//! lane, none of them can ever end. Then one of the waiting calls is refused. A call carries the chain of calls that
+//! led to it, because the way back may go through another lane.
 //!
-//! What goes through a thread of somebody else's, or is awaited as a future, is not seen. Nor are two calls that
-//! wait for each other's lanes, of which neither led to the other, and lanes that hold a budget against each other.
+//! Not detected: calls through another thread or awaited as a future, two calls that wait for each other's lanes
+//! without one having led to the other, and lanes that hold a budget against each other.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,10 +20,10 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;
 use crate::panic::catch_panic;
 
-/// A call on whose worker code runs, and the calls that led to it.
+/// A call whose code runs on this thread, and the chain of calls that led to it.
 #[derive(Debug, Clone)]
 pub(crate) struct CallerChain {
-    /// Of which lane: where it is in memory, for as long as one of its calls runs.
+    /// The lane, by its address, which is unique while one of its calls runs.
     lane_id: usize,
     /// The number of the call.
     call_number: u64,
@@ -34,8 +34,8 @@ thread_local! {
     static CURRENT: RefCell<Option<CallerChain>> = const { RefCell::new(None) };
 }
 
-/// The calls within which this thread makes another one. Of each lane there is the last alone: one that calls itself
-/// again and again, and waits for none, is no chain that grows.
+/// Returns the chain of calls within which this thread makes another call. It has only the last call of each lane, so
+/// that it does not grow with calls that queue each other without waiting.
 pub(in crate::lane) fn current_chain() -> Option<Arc<CallerChain>> {
     CURRENT.with_borrow(|here| {
         let CallerChain { lane_id: lane, call_number: call, outer } = here.as_ref()?;
@@ -45,7 +45,7 @@ pub(in crate::lane) fn current_chain() -> Option<Arc<CallerChain>> {
 }
 
 impl CallerChain {
-    /// The number of the last call of a lane in here.
+    /// Returns the number of the call of `lane` in the chain.
     fn call_number_in(&self, lane: usize) -> Option<u64> {
         let mut next = Some(self);
         while let Some(within) = next.filter(|within| within.lane_id != lane) {
@@ -54,7 +54,7 @@ impl CallerChain {
         next.map(|within| within.call_number)
     }
 
-    /// The same without this lane, which is in there once at most.
+    /// Returns the chain without `lane`, which is in it at most once.
     fn without_lane(self: &Arc<Self>, lane: usize) -> Option<Arc<Self>> {
         if self.lane_id == lane {
             return self.outer.clone();
@@ -72,12 +72,12 @@ fn lane_id(lane: &LaneCore) -> usize {
     std::ptr::from_ref(lane).addr()
 }
 
-/// While a worker of a lane makes a call.
+/// Marks the thread while it executes a call.
 pub(super) struct CurrentCallGuard;
 
 impl CurrentCallGuard {
-    pub(super) fn enter(lane: &LaneCore, info: &CallMeta) -> Self {
-        let (call, outer) = (info.number, info.caller_chain.clone());
+    pub(super) fn enter(lane: &LaneCore, meta: &CallMeta) -> Self {
+        let (call, outer) = (meta.number, meta.caller_chain.clone());
         CURRENT.set(Some(CallerChain { lane_id: lane_id(lane), call_number: call, outer }));
         Self
     }
@@ -89,19 +89,20 @@ impl Drop for CurrentCallGuard {
     }
 }
 
-/// Calls for which somebody within the lane waits, each with the number of the call that waits for it.
+/// The queued calls that other calls of the lane wait for, each with the number of the waiting call.
 #[derive(Default)]
 pub(in crate::lane) struct AwaitedCalls(Mutex<Vec<(Job, u64)>>);
 
-/// While somebody within a lane waits for another of its calls.
+/// Registers a wait of one call of a lane for another one, until it is dropped.
 pub(in crate::lane) struct ReentrantWait<'a> {
     awaited: &'a AwaitedCalls,
     number: u64,
 }
 
 impl<'a> ReentrantWait<'a> {
-    /// If this thread is within the lane. If the lane has no worker for one of those calls now, and so never
-    /// will have, that one is refused: it need not be this one, since nobody can say who comes to wait last.
+    /// Registers the wait, if this thread executes a call of the lane. If there is no worker for one of the awaited
+    /// calls, and so never will be, that call is refused. It need not be this one, because the order of the waits is
+    /// not defined.
     pub(in crate::lane) fn begin(lane: &'a LaneCore, job: impl FnOnce() -> Job) -> Option<Self> {
         let caller = ancestor_call(lane)?;
         let job = job();
@@ -113,7 +114,7 @@ impl<'a> ReentrantWait<'a> {
         if let Some(job) = lane.find_starved(has_none) {
             lane.reject_reentrant(&job);
         }
-        // They may hold all the slots too: a look sees to that.
+        // They may hold all slots too, which the next poll checks.
         lane.wake_one();
         Some(waiting)
     }
@@ -129,25 +130,25 @@ impl Drop for ReentrantWait<'_> {
     }
 }
 
-/// The call of the lane that this thread makes, or that led to the one it makes.
+/// Returns the call of the lane that this thread executes, or that led to it.
 fn ancestor_call(lane: &LaneCore) -> Option<u64> {
     CURRENT.with_borrow(|here| here.as_ref()?.call_number_in(lane_id(lane)))
 }
 
-/// Whether there is one.
+/// Returns whether this thread executes a call of the lane, or one that led from it.
 pub(super) fn is_reentrant(lane: &LaneCore) -> bool {
     ancestor_call(lane).is_some()
 }
 
 impl LaneCore {
-    /// The last of the awaited calls that is queued, and of which `has_none` says that there is no room for it beside
-    /// so many calls under way that wait for others.
+    /// Returns the last awaited call that is queued and that has no room, by `has_none`, beside the number of calls
+    /// in flight that wait for others.
     fn find_starved(&self, mut has_none: impl FnMut(&Job, usize) -> bool) -> Option<Job> {
         let awaited = self.awaited_calls.0.lock();
         if awaited.is_empty() {
             return None;
         }
-        // One whose answer is here waits no more, though its thread may not have noticed.
+        // A call with an answer is awaited no more, although its thread may not have noticed yet.
         let open = awaited.iter().filter(|(job, _)| job.is_pending());
         let callers: BTreeSet<u64> = open.map(|(_, caller)| *caller).collect();
         let waiting = self.in_flight_calls.count(|number| callers.contains(&number));
@@ -155,12 +156,12 @@ impl LaneCore {
         last_first.find(|job| job.is_queued() && has_none(job, waiting)).cloned()
     }
 
-    /// An awaited call that waits for a slot which only calls can free that wait for such calls themselves.
+    /// Returns an awaited call that waits for a slot which only other waiting calls could free.
     pub(super) fn find_slot_starved(&self, mut has_none: impl FnMut(&Job) -> bool) -> Option<Job> {
         self.find_starved(|job, waiting| waiting >= self.in_flight() && has_none(job))
     }
 
-    /// Refuses a call for which there will be no worker.
+    /// Refuses a call that would never get a worker.
     fn reject_reentrant(&self, job: &Job) {
         if self.reject([(Job::clone(job), LaneErrorKind::Reentrant)]) > 0 {
             self.remove(job.meta());

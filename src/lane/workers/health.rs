@@ -1,14 +1,14 @@
-//! What a lane does about a broker that fails: try again, slow down, or leave it alone for a while.
+//! The lane's reaction to a failing broker: retry, slow down, or stop sending for a while.
 //!
-//! The rules are in [`resilience`](crate::resilience); here they meet the calls of one lane. All of it
-//! is told the time, under a lock that is taken last and held for the length of a look.
+//! The policies are in [`resilience`](crate::resilience); this applies them to the calls of one lane. Every method is
+//! passed the time. The lock around it is held for the length of a poll; see the lock order in `core/mod.rs`.
 
 use std::time::Duration;
 
 use super::route_breakers::{BlockedRoute, BreakerChange, RouteBreakers};
 use crate::lane::call::task::Disposition;
 use crate::lane::call::{Attempt, CallMeta};
-use crate::lane::config::LaneConfig;
+use crate::lane::resolved_config::ResolvedLaneConfig;
 use crate::quota::{Moment, Quota};
 use crate::resilience::{
     Admission, BreakerMode, CallOutcome, PolicyError, RetryBudget, RetryPolicy, SendStamp, Throttle,
@@ -21,57 +21,66 @@ pub(crate) struct LaneHealth {
     routes: RouteBreakers,
     throttle: Throttle,
     rng: fastrand::Rng,
-    /// When a call was held up for a permit, and for how long.
+    /// When a call was last queued noticeably for a permit, and for how long.
     last_queued: Option<(Moment, Duration)>,
-    /// Whether the cut holds for urgent calls too: one of them was refused for coming too fast since it was made,
-    /// so that it is no guess any more.
+    /// Whether the cut binds urgent calls too: the broker throttled one of them since the cut, so the cut is no
+    /// longer a guess.
     cut_holds_for_urgent: bool,
-    /// That has changed.
+    /// Whether that has changed.
     limits_changed: bool,
 }
 
-/// What limits a lane at present.
+/// The quotas that limit a lane at present.
 pub(in crate::lane) struct LaneLimits {
     /// For all calls.
     pub(in crate::lane) all_calls: Quota,
-    /// Besides, for those that are not urgent.
+    /// In addition, for calls that are not urgent.
     pub(in crate::lane) normal_calls: Quota,
 }
 
-/// A call that waits for as long would have gone sooner at a higher rate: it is more than a hop takes.
+/// A call that waits at least this long was limited by the rate: it is more than a hand-over between threads takes.
 const MIN_QUEUE_WAIT: Duration = Duration::from_millis(1);
 
-/// What a call carries along while it is under way.
+/// The context of an attempt in flight.
 pub(in crate::lane) struct AttemptContext {
     admission: Option<Admission>,
     send_stamp: SendStamp,
-    /// The generation of the credentials that it is made with.
+    /// The generation of the credentials that it uses.
     pub(in crate::lane) session_generation: u64,
     /// What the breaker of its route became, if that is news.
     pub(in crate::lane) breaker_change: Option<BreakerChange>,
 }
 
+/// The end of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lane) struct AttemptEnd {
+    pub(in crate::lane) attempt: Attempt,
+    pub(in crate::lane) at: Moment,
+    /// How long the attempt took.
+    pub(in crate::lane) took: Duration,
+}
+
 /// What follows the end of an attempt.
 pub(in crate::lane) struct AttemptResult {
     pub(in crate::lane) disposition: Disposition,
-    /// When the next attempt may go, if there is one.
+    /// When the next attempt may be sent, if there is one.
     pub(in crate::lane) retry_at: Moment,
-    /// Until when the lane pauses, if the broker has just asked for it.
+    /// Until when the lane pauses, if the broker has just asked for that.
     pub(in crate::lane) paused_until: Option<Moment>,
     /// What the breaker of the call's route became, if that is news.
     pub(in crate::lane) breaker_change: Option<BreakerChange>,
 }
 
 impl LaneHealth {
-    pub(in crate::lane) fn new(config: &LaneConfig) -> Result<Self, PolicyError> {
+    pub(in crate::lane) fn new(config: &ResolvedLaneConfig) -> Result<Self, PolicyError> {
         let mut rng = fastrand::Rng::new();
-        let retry = *config.retry_policy();
+        let retry = config.retry;
         retry.check()?;
         Ok(Self {
             retry,
             retry_budget: RetryBudget::new(&retry)?,
-            routes: RouteBreakers::new(*config.breaker_policy(), rng.fork())?,
-            throttle: Throttle::new(*config.throttle_policy(), config.quota().clone())?,
+            routes: RouteBreakers::new(config.breaker, rng.fork())?,
+            throttle: Throttle::new(config.throttle, config.quota.clone())?,
             rng,
             last_queued: None,
             cut_holds_for_urgent: false,
@@ -79,79 +88,76 @@ impl LaneHealth {
         })
     }
 
-    /// Until when no call of the lane goes, because the broker asked for a pause.
+    /// Returns until when the lane pauses, because the broker asked for it.
     pub(in crate::lane) fn paused_until(&self, now: Moment) -> Option<Moment> {
         self.throttle.pause(now)
     }
 
-    /// The routes whose calls are refused now.
+    /// Returns the routes whose calls are refused now.
     pub(in crate::lane) fn blocked_routes(&mut self, now: Moment) -> Vec<BlockedRoute> {
         self.routes.blocked_routes(now)
     }
 
-    /// Why this call is refused now, if it is.
+    /// Returns why this call is refused now, if it is.
     pub(in crate::lane) fn blocked_route(
         &mut self,
-        info: &CallMeta,
+        meta: &CallMeta,
         now: Moment,
     ) -> Option<BlockedRoute> {
-        self.routes.blocked_route(info.route, info.is_urgent(), now)
+        self.routes.blocked_route(meta.route, meta.is_urgent(), now)
     }
 
-    /// There are calls of so much weight: a rate that is cut leaves room for them.
+    /// Ensures that a cut rate still has room for calls of this weight.
     pub(in crate::lane) fn ensure_room_for(&mut self, weight: u32) {
         self.throttle.ensure_room_for(weight);
     }
 
-    /// A call leaves that has waited since it entered. `others`: more wait.
+    /// Records a dispatch, and returns the context of the attempt.
     ///
-    /// One caller that calls again and again leaves nobody waiting, but is held up itself: once in
-    /// each window, for about as long. That is a busy lane too.
+    /// A single caller in a loop leaves no call waiting, but its own calls wait about one window each. Such a lane is
+    /// busy too.
     pub(in crate::lane) fn on_dispatch(
         &mut self,
         now: Moment,
-        info: &CallMeta,
+        meta: &CallMeta,
         others: bool,
         made_with: u64,
     ) -> AttemptContext {
-        let waited = now.since(info.submitted_at);
+        let waited = now.since(meta.submitted_at);
         if waited >= MIN_QUEUE_WAIT {
             self.last_queued = Some((now, waited));
         }
         let lately = |(at, waited): (Moment, Duration)| now.since(at) <= waited * 2;
         let waiting = others || self.last_queued.is_some_and(lately);
         AttemptContext {
-            // It was not refused a moment ago, under the same lock.
-            admission: self.routes.admit(info.route, info.is_urgent(), now),
-            send_stamp: self.throttle.on_send(now, info.cost.weight, waiting),
+            // The breaker did not refuse it a moment ago, under the same lock.
+            admission: self.routes.admit(meta.route, meta.is_urgent(), now),
+            send_stamp: self.throttle.on_send(now, meta.cost.weight, waiting),
             session_generation: made_with,
-            breaker_change: self.routes.take_change(info.route, now),
+            breaker_change: self.routes.take_change(meta.route, now),
         }
     }
 
-    /// A call is over, after so long.
+    /// Records the end of an attempt, and returns what follows.
     pub(in crate::lane) fn on_attempt_end(
         &mut self,
-        pass: AttemptContext,
-        (now, took): (Moment, Duration),
-        attempt: Attempt,
-        info: &CallMeta,
+        context: AttemptContext,
+        AttemptEnd { attempt, at: now, took }: AttemptEnd,
+        meta: &CallMeta,
         session: &Session,
     ) -> AttemptResult {
-        let AttemptContext {
-            admission, send_stamp: departure, session_generation: made_with, ..
-        } = pass;
+        let AttemptContext { admission, send_stamp, session_generation: made_with, .. } = context;
         let outcome = match attempt.failure {
             Some(_) if attempt.panicked => CallOutcome::Ignored,
             failure => failure.map_or(CallOutcome::Success, CallOutcome::from),
         };
         if let Some(admission) = admission {
-            self.routes.record(info.route, admission, now, (outcome, took));
+            self.routes.record(meta.route, admission, now, outcome, took);
         }
         if attempt.number == 1 {
             self.retry_budget.deposit(now);
         }
-        let breaker = self.routes.take_change(info.route, now);
+        let breaker = self.routes.take_change(meta.route, now);
         let mut after = AttemptResult {
             disposition: Disposition::Complete,
             retry_at: now,
@@ -160,8 +166,8 @@ impl LaneHealth {
         };
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
-            self.throttle.on_throttled(departure, now, retry_after);
-            if info.is_urgent() && !self.cut_holds_for_urgent {
+            self.throttle.on_throttled(send_stamp, now, retry_after);
+            if meta.is_urgent() && !self.cut_holds_for_urgent {
                 (self.cut_holds_for_urgent, self.limits_changed) = (true, true);
             }
             after.paused_until = self.throttle.pause(now);
@@ -169,43 +175,43 @@ impl LaneHealth {
         if !attempt.is_repeatable {
             return after;
         }
-        // Refused with the old credentials, and so not executed. There are new ones now.
+        // It was refused with the old credentials, and so not executed. There are new ones now.
         let is_outdated =
             failure.class == ErrorClass::Unauthorized && made_with != session.generation();
         if is_outdated && attempt.number < self.retry.max_attempts() {
             return AttemptResult { disposition: Disposition::Retry, ..after };
         }
-        let delay = self.retry.delay(failure.class, info.effect, attempt.number, self.rng.u64(..));
+        let delay = self.retry.delay(failure.class, meta.effect, attempt.number, self.rng.u64(..));
         if let Some(delay) = delay {
             let at = now + delay;
-            let is_in_time = info.deadline.is_none_or(|deadline| at < deadline);
-            // What the retries of lesser calls have spent must not keep an urgent one from going.
-            if is_in_time && (info.is_urgent() || self.retry_budget.withdraw(now)) {
+            let is_in_time = meta.deadline.is_none_or(|deadline| at < deadline);
+            // Retries of normal calls must not use up the budget for an urgent one.
+            if is_in_time && (meta.is_urgent() || self.retry_budget.withdraw(now)) {
                 after = AttemptResult { disposition: Disposition::Retry, retry_at: at, ..after };
             }
         }
         after
     }
 
-    /// A call that was let through never began, which tells nothing.
+    /// Records that an admitted call never began, which is no evidence.
     pub(in crate::lane) fn on_not_started(
         &mut self,
-        pass: AttemptContext,
+        context: AttemptContext,
         now: Moment,
-        info: &CallMeta,
+        meta: &CallMeta,
     ) {
-        if let Some(admission) = pass.admission {
-            self.routes.record(info.route, admission, now, (CallOutcome::Ignored, Duration::ZERO));
+        if let Some(admission) = context.admission {
+            self.routes.record(meta.route, admission, now, CallOutcome::Ignored, Duration::ZERO);
         }
     }
 
-    /// What limits the lane from now on, if it has changed.
+    /// Returns the new limits of the lane, if they have changed.
     pub(in crate::lane) fn take_new_limits(&mut self) -> Option<LaneLimits> {
         let changed = self.throttle.take_new_quota().is_some();
         (changed || self.limits_changed).then(|| self.current_limits())
     }
 
-    /// Gives the lane another quota. Gives what limits it now.
+    /// Replaces the quota. Returns the new limits.
     pub(in crate::lane) fn set_quota(&mut self, quota: &Quota) -> LaneLimits {
         self.throttle.set_quota(quota.clone());
         let _ = self.throttle.take_new_quota();
@@ -226,7 +232,7 @@ impl LaneHealth {
         }
     }
 
-    /// How many percent of the configured rate the lane goes at, at most.
+    /// Returns the current rate in percent of the configured one.
     pub(in crate::lane) fn rate_percent(&self) -> u32 {
         self.throttle.percent()
     }
@@ -235,12 +241,12 @@ impl LaneHealth {
         self.throttle.configured()
     }
 
-    /// What the breaker of each route does.
+    /// Returns the breaker state of each route.
     pub(in crate::lane) fn breaker_states(&mut self, now: Moment) -> Vec<BreakerChange> {
         self.routes.states(now)
     }
 
-    /// What the breaker of a route has become, if it was not told.
+    /// Returns the state change of the breaker of a route, if it was not reported yet.
     pub(in crate::lane) fn take_breaker_change(
         &mut self,
         route: &'static str,
@@ -249,7 +255,7 @@ impl LaneHealth {
         self.routes.take_change(route, now)
     }
 
-    /// Forces the breakers, or leaves them to themselves. Gives what they became.
+    /// Sets the mode of all breakers. Returns their state changes.
     pub(in crate::lane) fn set_breaker(
         &mut self,
         mode: BreakerMode,

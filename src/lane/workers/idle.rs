@@ -1,52 +1,42 @@
-//! For whoever waits until a lane has nothing more to do.
+//! Waiting until a lane is idle.
+//!
+//! A drain waits here. Workers call [`IdleSignal::notify`] after each step that may make the lane idle.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use crate::clock::{Clock, IdleSet};
+use crate::clock::{Clock, TimedCondvar};
 use crate::quota::Moment;
 
-/// Those who wait, and how they are told.
+/// The threads that wait until the lane is idle.
 #[derive(Debug, Default)]
 pub(in crate::lane) struct IdleSignal {
     waiters: AtomicUsize,
-    idle_set: Mutex<IdleSet>,
-    changed: Condvar,
+    lock: Mutex<()>,
+    changed: TimedCondvar,
 }
 
 impl IdleSignal {
-    /// Something is over, or the lane's state changed.
+    /// Notifies the waiters that a call has ended, or that the lane's state has changed.
     pub(in crate::lane) fn notify(&self) {
         if self.waiters.load(Ordering::SeqCst) > 0 {
-            // Through the lock, so that who looked just before sleeps already.
-            let _ = self.idle_set.lock().mark_all_active();
-            self.changed.notify_all();
+            // With the lock: a waiter that checked its condition before this change sleeps by now.
+            self.changed.notify_all(self.lock.lock());
         }
     }
 
-    /// Waits until it is so, or until `until`. Says which.
+    /// Blocks until `is_idle` holds or `deadline` passes. Returns whether it held.
     pub(in crate::lane) fn wait(
         &self,
         clock: &Clock,
-        until: Moment,
-        is_so: impl Fn() -> bool,
+        deadline: Moment,
+        is_idle: impl Fn() -> bool,
     ) -> bool {
-        let mut mine = None;
-        let mut guard = self.idle_set.lock();
+        let mut guard = self.lock.lock();
         self.waiters.fetch_add(1, Ordering::SeqCst);
-        let settled = loop {
-            if is_so() {
-                break true;
-            }
-            if clock.now() >= until {
-                break false;
-            }
-            guard.mark_idle(&mut mine, clock, Some(until));
-            let _ = self.changed.wait_for(&mut guard, clock.max_wait(until));
-        };
-        guard.remove(mine);
+        let was_idle = self.changed.wait_while(&mut guard, clock, Some(deadline), |()| !is_idle());
         self.waiters.fetch_sub(1, Ordering::SeqCst);
-        settled
+        was_idle
     }
 }

@@ -1,4 +1,4 @@
-//! The calls that are under way, each in the hand of its worker: for a lane that is shut while some of them hang.
+//! The calls in flight, one for each worker. A lane that is shut down cuts off those that hang.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::lane::queue::priority_level::Job;
 
-/// What each worker has in hand.
+/// The call that each worker executes.
 pub(in crate::lane) struct InFlightCalls {
     calls: Box<[Mutex<Option<Job>>]>,
     is_cut_off: AtomicBool,
@@ -18,31 +18,31 @@ impl InFlightCalls {
         Self { calls, is_cut_off: AtomicBool::new(false) }
     }
 
-    /// A worker takes up a call. Says whether the lane waits for calls no longer, so that this one is to be cut
-    /// off by the worker itself.
+    /// Records the call that a worker starts. Returns whether the lane has cut off its calls already, so that the
+    /// worker must cut off this one itself.
     pub(in crate::lane) fn start(&self, worker: usize, job: &Job) -> bool {
         if let Some(hand) = self.calls.get(worker) {
             *hand.lock() = Some(Job::clone(job));
         }
-        // First the call, and then the question: who cuts off says so first, and then looks at the calls.
+        // Store the call before reading the flag: `cut_off` sets the flag before it reads the calls.
         self.is_cut_off.load(Ordering::SeqCst)
     }
 
-    /// The call of a worker is over.
+    /// Removes the call of a worker that has finished it.
     pub(in crate::lane) fn finish(&self, worker: usize) {
         if let Some(hand) = self.calls.get(worker) {
-            // The worker has it too, so nothing of a caller's is dropped here.
+            // The worker holds it too, so no user code is dropped here.
             drop(hand.lock().take());
         }
     }
 
-    /// The calls that are to be cut off: all of those under way, but for that of the worker `own`.
+    /// Returns the calls to cut off: all calls in flight except that of the worker `own`.
     pub(in crate::lane) fn cut_off(&self, own: Option<usize>) -> Vec<Job> {
         self.is_cut_off.store(true, Ordering::SeqCst);
         self.others(own).filter_map(|hand| hand.lock().clone()).collect()
     }
 
-    /// How many of the calls under way have such a number.
+    /// Returns how many calls in flight have a number for which `is_meant` holds.
     pub(in crate::lane) fn count(&self, is_meant: impl Fn(u64) -> bool) -> usize {
         let has = |hand: &&Mutex<Option<Job>>| {
             hand.lock().as_ref().is_some_and(|job| is_meant(job.meta().number))
@@ -50,7 +50,7 @@ impl InFlightCalls {
         self.calls.iter().filter(has).count()
     }
 
-    /// How many workers but `own` are not back from a call, after the lane has cut off what was under way.
+    /// Returns how many workers other than `own` still run a call after the lane has cut off its calls.
     pub(in crate::lane) fn still_running(&self, own: Option<usize>) -> usize {
         match self.is_cut_off.load(Ordering::SeqCst) {
             true => self.others(own).filter(|hand| hand.lock().is_some()).count(),
@@ -58,7 +58,7 @@ impl InFlightCalls {
         }
     }
 
-    /// The hands of all workers but `own`.
+    /// Iterates over the calls of all workers other than `own`.
     fn others(&self, own: Option<usize>) -> impl Iterator<Item = &Mutex<Option<Job>>> {
         let hands = self.calls.iter().enumerate();
         hands.filter(move |(worker, _)| Some(*worker) != own).map(|(_, hand)| hand)

@@ -1,80 +1,87 @@
-//! The workers of a lane: who looks for a call, who sleeps, and who is woken.
+//! The worker pool of a lane: which worker polls, sleeps, and is woken. It is the Leader/Followers pattern.
 //!
-//! A worker looks for a call that may go now, makes it, and looks again. Of those that find nothing
-//! one has the seat: it is the leader, and sleeps until the next moment that matters to the lane, or
-//! until somebody rings. The others follow: they sleep until the seat is vacant and somebody rings.
+//! A worker polls for a call that may be sent now, executes it, and polls again. If no call is found, one worker
+//! becomes the leader: it sleeps until the next moment that matters to the lane, or until it is woken. The others
+//! are followers: they sleep until there is no leader and they are woken.
 //!
-//! Nobody is woken who is not needed, for a wake-up is most of what a hop from thread to thread costs.
-//! So a worker that makes a call does not pass the seat on if nothing waits; and who brings a call
-//! wakes nobody while some worker is awake and will look before it sleeps: a *looker*.
+//! Waking a thread dominates the cost of handing a call over. So a worker that executes a call does not wake a new
+//! leader if no call waits. And `notify_arrival` wakes no worker while one is *searching*: awake, and about to poll
+//! before it sleeps.
 //!
-//! And nothing is slept through. Each side first says what it does, and then looks at what the other
-//! says, with a fence between: a looker that stops being one looks at the arrivals once more, who
-//! takes the seat looks before it sleeps, who leaves it looks whether a leader is needed; and who
-//! brings a call asks for lookers and for the seat only after having brought it. Of two that meet at
-//! least one sees the other. A ring is kept for a sleeper that is not there yet.
-//! (`tests/loom_crew.rs` tries it in every order.)
+//! # No wake-up is lost
+//!
+//! This is Dekker's pattern: each side publishes its own state, issues a `SeqCst` fence, then reads the other side's
+//! state. At least one of two racing threads sees the other.
+//!
+//! - A worker that stops searching checks for arrivals once more.
+//! - A worker that becomes the leader polls before it sleeps, and one that steps down checks whether a new leader is
+//!   needed.
+//! - A submitter checks for searching workers and for a leader only after it has pushed its call.
+//!
+//! A wake-up for a thread that does not sleep yet is kept. `tests/loom_worker_pool.rs` tries every order of events.
 
 use crate::clock::Parker;
 use crate::lane::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, fence, wait};
 use crate::quota::Moment;
 
-/// What the workers look at.
+/// The source of work that the workers poll.
 pub(crate) trait WorkSource {
-    /// A call to make.
+    /// A call to execute.
     type Call;
-    /// Looks for one.
+    /// Polls for a call.
     fn poll(&self, role: Role) -> NextWork<Self::Call>;
-    /// Whether something has arrived at which no worker has looked.
+    /// Returns whether a call has arrived that no worker has polled yet.
     fn has_unseen_calls(&self) -> bool;
-    /// Whether a look has left something to be done that runs code which is not ours.
+    /// Returns whether a poll has deferred work that runs user code.
     fn has_deferred(&self) -> bool;
-    /// Does it. Neither a looker does, nor who has the seat: the lane would stand still meanwhile.
+    /// Runs the deferred work. The calling worker is neither searching nor the leader, because the lane would stand
+    /// still meanwhile.
     fn run_deferred(&self);
-    /// Whether somebody is to look while the one who asks makes a call.
+    /// Returns whether another worker must poll while the calling one executes a call.
     fn needs_leader(&self) -> bool;
 }
 
-/// What a look came to.
+/// The result of a poll.
 #[derive(Debug)]
 pub(crate) enum NextWork<C> {
-    /// This call goes now.
+    /// Send this call now.
     Run(C),
-    /// Nothing goes before this moment, or before something changes.
+    /// No call can be sent before this moment, or before something changes.
     Sleep(Option<Moment>),
     /// The lane is closed.
     Closed,
 }
 
-/// Who looks.
+/// The role of the polling worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The one who has the seat.
+    /// The leader.
     Leader,
-    /// Any other.
+    /// Any other worker.
     Other,
 }
 
-/// What wakes the leader.
+/// The primitive on which the leader sleeps.
 pub(crate) trait Park {
-    /// Wakes the sleeper, or the next one to sleep. Rings do not add up.
+    /// Wakes the parked thread. If none is parked, the next call to `park_until` returns at once. Repeated calls
+    /// coalesce.
     fn unpark(&self);
-    /// Forgets a ring that nobody slept through.
+    /// Discards a pending wake-up.
     fn clear(&self);
-    /// Sleeps until then, or until a ring. May wake early.
+    /// Sleeps until `until` or until `unpark`. May return early.
     fn park_until(&self, until: Option<Moment>);
-    /// A follower goes to sleep.
+    /// Marks a follower idle that is about to sleep.
     fn mark_idle(&self) {}
-    /// A follower is woken, and counts as awake before it runs.
+    /// Marks a follower active that is being woken, before it runs.
     fn mark_active(&self) {}
 }
 
 /// The workers of one lane.
 #[derive(Debug)]
 pub(crate) struct LeaderFollowers<B> {
-    /// Workers that will look before they sleep.
+    /// The number of workers that will poll before they sleep.
     searching: AtomicUsize,
-    /// Whether the seat is taken.
+    /// Whether there is a leader.
     has_leader: AtomicBool,
     parker: B,
     followers: Mutex<Followers>,
@@ -83,30 +90,30 @@ pub(crate) struct LeaderFollowers<B> {
 
 #[derive(Debug, Default)]
 struct Followers {
-    /// The lane is shut, and nobody is to sit down any more.
+    /// Whether the lane is closed, so that no worker becomes the leader any more.
     closed: bool,
     asleep: usize,
-    /// How many of those are to wake.
+    /// How many of the sleeping followers are to wake.
     wakeups: usize,
 }
 
 impl<B: Park> LeaderFollowers<B> {
-    pub(crate) fn new(bell: B) -> Self {
+    pub(crate) fn new(parker: B) -> Self {
         Self {
             searching: AtomicUsize::new(0),
             has_leader: AtomicBool::new(false),
-            parker: bell,
+            parker,
             followers: Mutex::new(Followers::default()),
             leader_gone: Condvar::new(),
         }
     }
 
-    /// A worker says that it will call [`next`](Self::next) soon. Once before each time.
+    /// Marks the calling worker as searching. Must be called once before each [`next_call`](Self::next_call).
     pub(crate) fn begin_search(&self) {
         self.searching.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A worker takes its word back: it runs code that is not ours, for who knows how long.
+    /// Marks the calling worker as not searching: it is about to run user code, for an unknown time.
     pub(crate) fn cancel_search<L: WorkSource>(&self, lane: &L) {
         self.searching.fetch_sub(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -115,23 +122,23 @@ impl<B: Park> LeaderFollowers<B> {
         }
     }
 
-    /// Waits for a call to make. `None`: the lane is closed.
+    /// Waits for a call to execute. Returns `None` once the lane is closed.
     pub(crate) fn next_call<L: WorkSource>(&self, lane: &L) -> Option<L::Call> {
         loop {
-            let look = lane.poll(Role::Other);
+            let work = lane.poll(Role::Other);
             self.searching.fetch_sub(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            // What came in the meantime may have relied on this worker.
+            // A call that arrived meanwhile may rely on this worker.
             let missed = lane.has_unseen_calls();
-            let has_chores = lane.has_deferred();
-            match look {
+            let has_deferred = lane.has_deferred();
+            match work {
                 NextWork::Run(chosen) => {
-                    if missed || has_chores {
+                    if missed || has_deferred {
                         self.wake_one();
                     }
                     return Some(chosen);
                 }
-                NextWork::Sleep(_) | NextWork::Closed if has_chores => lane.run_deferred(),
+                NextWork::Sleep(_) | NextWork::Closed if has_deferred => lane.run_deferred(),
                 NextWork::Closed => return None,
                 NextWork::Sleep(_) if missed => {}
                 NextWork::Sleep(_) => {
@@ -145,8 +152,7 @@ impl<B: Park> LeaderFollowers<B> {
         }
     }
 
-    /// A call was brought. A worker that is awake looks at it, or else one is woken for it, if
-    /// `needs_one` says that it cannot wait until some worker is done.
+    /// Notifies the pool of an arrival. If no worker is searching and `needs_one` holds, a worker is woken.
     pub(crate) fn notify_arrival(&self, needs_one: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
         if self.searching.load(Ordering::SeqCst) == 0 && needs_one() {
@@ -154,13 +160,13 @@ impl<B: Park> LeaderFollowers<B> {
         }
     }
 
-    /// Something changed: the leader is to look, or whoever becomes it.
+    /// Wakes the leader, or a follower that becomes the leader, because something changed.
     pub(crate) fn wake_one(&self) {
         fence(Ordering::SeqCst);
         match self.has_leader.load(Ordering::SeqCst) {
             true => self.parker.unpark(),
             false => {
-                // Through the lock, so that who found the seat taken a moment ago sleeps already.
+                // Under the lock, so that a follower that saw a leader a moment ago sleeps already.
                 let mut followers = self.followers.lock();
                 if followers.wakeups < followers.asleep {
                     followers.wakeups += 1;
@@ -172,7 +178,7 @@ impl<B: Park> LeaderFollowers<B> {
         }
     }
 
-    /// Sends everybody away.
+    /// Closes the pool, and wakes all workers.
     pub(crate) fn close(&self) {
         {
             let mut followers = self.followers.lock();
@@ -184,7 +190,7 @@ impl<B: Park> LeaderFollowers<B> {
         self.parker.unpark();
     }
 
-    /// Waits until the seat is vacant, and takes it. False: the lane is shut.
+    /// Waits until there is no leader, and becomes it. Returns `false` once the lane is closed.
     fn become_leader(&self) -> bool {
         let mut followers = self.followers.lock();
         loop {
@@ -205,10 +211,10 @@ impl<B: Park> LeaderFollowers<B> {
         }
     }
 
-    /// Keeps the seat until there is a call to make, or a chore, or the lane is closed.
+    /// Leads until there is a call to execute or deferred work, or until the lane is closed.
     fn lead<L: WorkSource>(&self, lane: &L) -> Option<L::Call> {
         let chosen = loop {
-            // A ring up to here is about something that is seen now.
+            // A wake-up up to here is about something that the next poll sees.
             self.parker.clear();
             fence(Ordering::SeqCst);
             match lane.poll(Role::Leader) {

@@ -1,10 +1,10 @@
 //! The health of the broker, counted by route class.
 //!
-//! The calls of a lane share its quota, and go to different parts of the broker: placing orders may fail
-//! while the order book answers. So each route class has a circuit breaker of its own, and one that is out
-//! of order does not stop the calls of another. A route class comes into being with its first call.
+//! The calls of a lane share its quota but go to different parts of the broker: placing orders may fail while the
+//! order book works. So each route class has its own circuit breaker, and a broken one does not stop the calls of
+//! another. A route class is created with its first call.
 //!
-//! An urgent call is refused by no breaker that opened by itself: it goes, and its answer counts.
+//! A breaker that opened by itself never refuses an urgent call: the call is sent, and its result counts.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) struct RouteBreakers {
     policy: BreakerPolicy,
     rng: fastrand::Rng,
     routes: Vec<RouteBreaker>,
-    /// Whether any of them may refuse a call. Nearly always none does, and then none is asked.
+    /// Whether any of them may refuse a call. Nearly always none does, and then none is checked.
     may_refuse: bool,
 }
 
@@ -30,7 +30,7 @@ struct RouteBreaker {
     reported: BreakerState,
 }
 
-/// What the breaker of a route has become.
+/// A state change of the breaker of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::lane) struct BreakerChange {
     pub(in crate::lane) route: &'static str,
@@ -43,14 +43,14 @@ pub(in crate::lane) struct BlockedRoute {
     pub(in crate::lane) route: &'static str,
     /// Until when, if that is known.
     pub(in crate::lane) until: Option<Moment>,
-    /// It was forced open by hand, so urgent calls are refused too.
+    /// Whether it was forced open by hand, so that urgent calls are refused too.
     pub(in crate::lane) is_forced: bool,
-    /// When the last trial began that failed.
+    /// When the last half-open period that failed began.
     pub(in crate::lane) last_failed_half_open: Option<Moment>,
 }
 
 impl RouteBreaker {
-    /// Whether its calls are refused.
+    /// Returns why its calls are refused, if they are.
     fn blocked(&mut self, now: Moment) -> Option<BlockedRoute> {
         let refused = self.breaker.when(now).err()?;
         let (until, is_forced) = (refused.until(), refused == CallNotPermitted::Forced);
@@ -70,7 +70,7 @@ impl RouteBreakers {
         Ok(Self { policy, rng, routes: Vec::new(), may_refuse: is_troubled })
     }
 
-    /// Why a call of `route` is refused now, if it is.
+    /// Returns why a call of `route` is refused now, if it is.
     pub(super) fn blocked_route(
         &mut self,
         route: &'static str,
@@ -80,11 +80,11 @@ impl RouteBreakers {
         if !self.may_refuse {
             return None;
         }
-        let down = self.route_mut(route).blocked(now)?;
-        (down.is_forced || !is_urgent).then_some(down)
+        let blocked = self.route_mut(route).blocked(now)?;
+        (blocked.is_forced || !is_urgent).then_some(blocked)
     }
 
-    /// The routes whose calls are refused now.
+    /// Returns the routes whose calls are refused now.
     pub(super) fn blocked_routes(&mut self, now: Moment) -> Vec<BlockedRoute> {
         if !self.may_refuse {
             return Vec::new();
@@ -92,7 +92,7 @@ impl RouteBreakers {
         self.routes.iter_mut().filter_map(|route| route.blocked(now)).collect()
     }
 
-    /// Lets a call through that was not refused a moment ago.
+    /// Admits a call that was not refused a moment ago.
     pub(super) fn admit(
         &mut self,
         route: &'static str,
@@ -106,13 +106,14 @@ impl RouteBreakers {
         admitted.ok()
     }
 
-    /// What became of a call.
+    /// Records the outcome of a call.
     pub(super) fn record(
         &mut self,
         route: &'static str,
         admission: Admission,
         now: Moment,
-        (outcome, took): (CallOutcome, Duration),
+        outcome: CallOutcome,
+        took: Duration,
     ) {
         let breaker = &mut self.route_mut(route).breaker;
         breaker.record(admission, now, outcome, took);
@@ -120,26 +121,26 @@ impl RouteBreakers {
         self.update_may_refuse(is_closed, now);
     }
 
-    /// What the breaker of a route has become, if it was not reported.
+    /// Returns the state change of the breaker of a route, if it was not reported yet.
     pub(super) fn take_change(
         &mut self,
         route: &'static str,
         now: Moment,
     ) -> Option<BreakerChange> {
-        let known = self.route_mut(route);
-        let state = known.breaker.state(now);
-        let is_new = state != known.reported;
-        known.reported = state;
+        let entry = self.route_mut(route);
+        let state = entry.breaker.state(now);
+        let is_new = state != entry.reported;
+        entry.reported = state;
         is_new.then_some(BreakerChange { route, state })
     }
 
-    /// The same of all routes.
+    /// Returns the unreported state changes of all routes.
     pub(super) fn take_changes(&mut self, now: Moment) -> Vec<BreakerChange> {
         let names: Vec<_> = self.routes.iter().map(|route| route.name).collect();
         names.into_iter().filter_map(|route| self.take_change(route, now)).collect()
     }
 
-    /// What each breaker does.
+    /// Returns the state of each breaker.
     pub(super) fn states(&mut self, now: Moment) -> Vec<BreakerChange> {
         let state = |route: &mut RouteBreaker| BreakerChange {
             route: route.name,
@@ -148,14 +149,14 @@ impl RouteBreakers {
         self.routes.iter_mut().map(state).collect()
     }
 
-    /// Says who decides from now on, in every route.
+    /// Sets the mode of every breaker.
     pub(super) fn set_mode(&mut self, mode: BreakerMode, now: Moment) {
         self.policy = self.policy.mode(mode);
         self.routes.iter_mut().for_each(|route| route.breaker.set_mode(mode, now));
         self.may_refuse = mode == BreakerMode::ForcedOpen;
     }
 
-    /// A breaker was asked or told something, and is closed or not.
+    /// Updates the flag after a breaker was used.
     fn update_may_refuse(&mut self, is_closed: bool, now: Moment) {
         let may_refuse =
             |route: &mut RouteBreaker| route.breaker.state(now) != BreakerState::Closed;
@@ -194,7 +195,7 @@ mod tests {
         outcome: CallOutcome,
     ) {
         let admission = routes.admit(route, is_urgent, NOW).unwrap();
-        routes.record(route, admission, NOW, (outcome, TOOK));
+        routes.record(route, admission, NOW, outcome, TOOK);
     }
 
     #[test]
@@ -204,9 +205,9 @@ mod tests {
         assert_eq!(routes.blocked_routes(NOW), []);
         call(&mut routes, "writes", false, CallOutcome::Failure);
         call(&mut routes, "writes", false, CallOutcome::Failure);
-        let down = routes.blocked_route("writes", false, NOW).unwrap();
-        assert!(down.until.is_some() && !down.is_forced);
-        assert_eq!(routes.blocked_routes(NOW), [down]);
+        let blocked = routes.blocked_route("writes", false, NOW).unwrap();
+        assert!(blocked.until.is_some() && !blocked.is_forced);
+        assert_eq!(routes.blocked_routes(NOW), [blocked]);
         assert_eq!(routes.blocked_route("reads", false, NOW), None);
         assert_eq!(routes.blocked_route("never called", false, NOW), None);
         let change = BreakerChange { route: "writes", state: BreakerState::Open };
@@ -226,7 +227,9 @@ mod tests {
         assert_eq!(routes.blocked_route("writes", false, NOW), None);
         routes.set_mode(BreakerMode::ForcedOpen, NOW);
         for route in ["writes", "never called"] {
-            assert!(routes.blocked_route(route, true, NOW).is_some_and(|down| down.is_forced));
+            assert!(
+                routes.blocked_route(route, true, NOW).is_some_and(|blocked| blocked.is_forced)
+            );
         }
         routes.set_mode(BreakerMode::Automatic, NOW);
         assert_eq!(routes.blocked_route("writes", false, NOW), None);

@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::polling::Polling;
 use crate::broker::{Broker, BrokerError, ErrorDetail, Order, Rows};
+use crate::clock::TimedCondvar;
 use crate::quota::Moment;
 
 /// The last read of the order book.
@@ -20,7 +21,7 @@ use crate::quota::Moment;
 pub(in crate::order_guard) struct SharedOrderBook {
     state: Mutex<State>,
     /// Notified when a read has finished.
-    read_finished: Condvar,
+    read_finished: TimedCondvar,
 }
 
 #[derive(Debug, Default)]
@@ -95,11 +96,8 @@ impl SharedOrderBook {
                     }
                 }
                 let until = if now < hung_from { hung_from } else { search_deadline };
-                self.wait(
-                    &mut state,
-                    polling,
-                    caller_deadline.map_or(until, |deadline| deadline.min(until)),
-                );
+                let until = caller_deadline.map_or(until, |deadline| deadline.min(until));
+                self.read_finished.wait(&mut state, &polling.clock, until);
             }
             let sent = state.next_number();
             state.pending_read =
@@ -110,10 +108,6 @@ impl SharedOrderBook {
         let orders = broker.orders().map(Arc::new);
         guard.complete(&orders);
         orders
-    }
-
-    fn wait(&self, state: &mut MutexGuard<'_, State>, polling: &Polling, until: Moment) {
-        let _ = self.read_finished.wait_for(state, polling.clock.max_wait(until));
     }
 }
 
@@ -143,8 +137,7 @@ impl Drop for ReadGuard<'_> {
         {
             state.pending_read = None;
         }
-        drop(state);
-        self.book.read_finished.notify_all();
+        self.book.read_finished.notify_all(state);
     }
 }
 
