@@ -171,7 +171,7 @@ fn parse_zone(text: &str) -> Result<TimeZone, ParseQuotaError> {
     read.map_err(|_| ParseQuotaError::Zone { text: text.to_owned() })
 }
 
-/// The name of a zone, as [`zone`] reads it; none for the machine's own zone, if that has no name.
+/// Returns the name of a zone, as [`parse_zone`] reads it; `None` for the system zone, if that has no name.
 fn zone_name(zone: &TimeZone) -> Option<String> {
     let name = DateTimePrinter::new().time_zone_to_string(zone).ok()?;
     Some(if name.contains(',') { format!("({name})") } else { name })

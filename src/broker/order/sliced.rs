@@ -63,7 +63,7 @@ pub enum SliceOutcome {
     /// The broker rejected it, and it is not in the market.
     Rejected(ErrorDetail),
     /// Its answer was lost, and clean reads of the order book do not show it; see
-    /// [`BrokerError::Absent`](crate::BrokerError::Absent).
+    /// [`BrokerError::Absent`].
     Absent(ErrorDetail),
     /// It may be in the market.
     Unknown(ErrorDetail),

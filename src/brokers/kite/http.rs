@@ -5,7 +5,7 @@
 //! an error to retry, not even on a stale connection (read in 3.5.1). Before it takes a connection from its pool, it
 //! checks whether the peer has closed it or sent anything, and takes another one if so; that is before the first byte
 //! is written. If a connection breaks between that check and the answer, the call fails, and
-//! [`transport_error`](super::transport_error) classifies the error. Redirects are switched off, because an order
+//! `transport_error.rs` classifies the error. Redirects are switched off, because an order
 //! that follows one is sent twice.
 //!
 //! # Answers out of step
