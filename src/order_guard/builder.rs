@@ -30,13 +30,13 @@ pub struct OrderGuardBuilder<B> {
     journal: Option<std::path::PathBuf>,
 }
 
-/// The handle of the broker that reads the order book.
+/// The handle of the broker by which the order book is read.
 #[derive(Clone)]
 pub(super) struct LookupBroker(pub(super) Arc<dyn Broker>);
 
 impl std::fmt::Debug for LookupBroker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lookups")
+        f.write_str("LookupBroker")
     }
 }
 
@@ -49,7 +49,7 @@ pub enum GuardBuildError {
     NoSettleTime,
     /// The broker's tags are too short to be unique.
     #[error(
-        "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed to tell orders apart"
+        "the broker takes tags of {longest} characters, and {MIN_TAG_LENGTH} are needed for unique tags"
     )]
     ShortTags {
         /// The longest tag that the broker takes.
@@ -57,7 +57,7 @@ pub enum GuardBuildError {
     },
     /// The adapter does not know when the broker's day, and its order book, ends.
     #[error(
-        "the broker's `order_tags` name a zone that is not known; name one, as Asia/Kolkata or +05:30"
+        "the broker's `order_tags` have an unknown time zone; set one, for example Asia/Kolkata or +05:30"
     )]
     NoZone,
     /// The operating system's random source failed, so unique tags cannot be generated.
@@ -70,9 +70,9 @@ pub enum GuardBuildError {
 }
 
 impl<B: Broker> OrderGuardBuilder<B> {
-    pub(super) fn new(within: B) -> Self {
+    pub(super) fn new(inner: B) -> Self {
         Self {
-            inner: within,
+            inner,
             lookup_broker: None,
             settle_time: Duration::from_secs(20),
             caller_tags: CallerTags::default(),
@@ -92,12 +92,12 @@ impl<B: Broker> OrderGuardBuilder<B> {
 
     /// Sets how long after a call was given up its order may still appear in the order book; see [the
     /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by default.
-    pub fn settle_time(mut self, settle: Duration) -> Self {
-        self.settle_time = settle;
+    pub fn settle_time(mut self, settle_time: Duration) -> Self {
+        self.settle_time = settle_time;
         self
     }
 
-    /// Sets how tags of the callers are used.
+    /// Sets how a tag that the caller set is used.
     pub fn caller_tags(mut self, caller_tags: CallerTags) -> Self {
         self.caller_tags = caller_tags;
         self
@@ -156,10 +156,12 @@ impl<B: Broker> OrderGuardBuilder<B> {
         self
     }
 
-    /// Sets the file that records each order before it is sent, and its outcome. So [`recover`](OrderGuard::recover)
-    /// can find, after a restart, what was unknown when the process ended. The file is created if it does not exist.
-    /// One file is for one account, whichever path leads to it. Beside it, a file with the extension `.lock` excludes
-    /// a second process, and `.new` is a replacement that is being written.
+    /// Sets the file that records each order before it is sent, and its outcome afterwards. So after a restart
+    /// [`recover`](OrderGuard::recover) can search for the orders that were without an outcome when the process ended.
+    ///
+    /// The file is created if it does not exist. One file is for one account, whichever path refers to it. Beside it,
+    /// the same path with `.lock` appended excludes a second guard, and with `.new` it is a replacement that is being
+    /// written.
     ///
     /// If the file is deleted while the guard has it open, it is recreated before the next order. If it is replaced
     /// or changed, no more orders are sent.
@@ -175,42 +177,42 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// Builds the guard.
     ///
     /// # Errors
-    /// A setting is invalid, or the journal cannot be used; the error says what to do.
+    /// A setting is invalid, or the journal cannot be used. The error message states what to do.
     pub fn build(self) -> Result<OrderGuard<B>, GuardBuildError> {
         if self.settle_time.is_zero() {
             return Err(GuardBuildError::NoSettleTime);
         }
-        let support = self.inner.order_tags();
-        let longest = support.max_length();
-        if longest < MIN_TAG_LENGTH && *support.support() != TagSupport::None {
+        let order_tags = self.inner.order_tags();
+        let longest = order_tags.max_length();
+        if longest < MIN_TAG_LENGTH && *order_tags.support() != TagSupport::None {
             return Err(GuardBuildError::ShortTags { longest });
         }
-        if support.day_zone().is_unknown() {
+        if order_tags.day_zone().is_unknown() {
             return Err(GuardBuildError::NoZone);
         }
-        let tags = TagGenerator::new(longest.max(MIN_TAG_LENGTH));
-        let tags = tags.map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
-        let (record, left) = self.open()?;
-        Ok(self.assemble(support, tags, record, left))
+        let tag_generator = TagGenerator::new(longest.max(MIN_TAG_LENGTH))
+            .map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
+        let (log, orphaned) = self.open_log()?;
+        Ok(self.assemble(order_tags, tag_generator, log, orphaned))
     }
 
     fn assemble(
         self,
-        support: OrderTags,
-        tags: TagGenerator,
-        record: Option<Box<dyn IntentLog>>,
-        left: Vec<Intent>,
+        order_tags: OrderTags,
+        tag_generator: TagGenerator,
+        log: Option<Box<dyn IntentLog>>,
+        orphaned: Vec<Intent>,
     ) -> OrderGuard<B> {
-        let zone = support.day_zone().clone();
+        let day_zone = order_tags.day_zone().clone();
         OrderGuard::new(
             self.inner,
             GuardState {
                 lookup_broker: self.lookup_broker,
-                pending_intents: PendingIntents::new(self.clock.clone(), zone, record, left),
+                pending_intents: PendingIntents::new(self.clock.clone(), day_zone, log, orphaned),
                 polling: Polling { clock: self.clock, settle_time: self.settle_time },
                 caller_tags: self.caller_tags,
-                order_tags: support,
-                tag_generator: tags,
+                order_tags,
+                tag_generator,
                 order_book: SharedOrderBook::default(),
                 book_history: BookHistory::default(),
                 hooks: self.hooks,
@@ -219,20 +221,20 @@ impl<B: Broker> OrderGuardBuilder<B> {
     }
 
     #[cfg(feature = "journal")]
-    fn open(&self) -> Result<Opened, super::JournalError> {
+    fn open_log(&self) -> Result<OpenedLog, super::JournalError> {
         let Some(path) = &self.journal else { return Ok((None, Vec::new())) };
-        let (journal, left) = super::journal::Journal::open(path)?;
-        Ok((Some(Box::new(journal)), left))
+        let (journal, orphaned) = super::journal::Journal::open(path)?;
+        Ok((Some(Box::new(journal)), orphaned))
     }
 
     #[cfg(not(feature = "journal"))]
-    fn open(&self) -> Result<Opened, GuardBuildError> {
+    fn open_log(&self) -> Result<OpenedLog, GuardBuildError> {
         Ok((None, Vec::new()))
     }
 }
 
-/// The journal, and the intents in it.
-type Opened = (Option<Box<dyn IntentLog>>, Vec<Intent>);
+/// The journal, and the pending intents in it.
+type OpenedLog = (Option<Box<dyn IntentLog>>, Vec<Intent>);
 
 #[cfg(all(test, feature = "mock"))]
 mod tests {
@@ -285,18 +287,18 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_that_cannot_be_written_down_is_sent_and_told() {
+    fn an_exit_that_cannot_be_written_down_is_sent_and_reported() {
         let mut urgent = MockBroker::new();
         let placed = |id: &'static str| move |_: &OrderRequest| Ok(OrderId::new(id));
         urgent.expect_place_order().times(1).returning(placed("1"));
         urgent.expect_place_order().times(1).returning(placed("2"));
         let lost = || BrokerError::OutcomeUnknown(ErrorDetail::new("connection reset"));
         urgent.expect_place_order().times(1).returning(move |_| Err(lost()));
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let callback = Arc::clone(&told);
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&reported);
         let guard = OrderGuard::builder(MockBroker::new()).on_unrecorded(move |it| {
-            callback.lock().push((it.tag.clone(), it.error.clone()));
-            panic!("and whoever is told dies");
+            recorder.lock().push((it.tag.clone(), it.error.clone()));
+            panic!("in the callback");
         });
         let clock = ManualClock::auto_advancing();
         let guard = guard.clock(clock).assemble(
@@ -319,7 +321,7 @@ mod tests {
         }
         assert_eq!(guard.recover().remove(0).tag, "c");
         let full = io::Error::from(io::ErrorKind::StorageFull).to_string();
-        let told = std::mem::take(&mut *told.lock());
-        assert_eq!(told, ["a", "b", "c"].map(|tag| (tag.to_owned(), full.clone())));
+        let reported = std::mem::take(&mut *reported.lock());
+        assert_eq!(reported, ["a", "b", "c"].map(|tag| (tag.to_owned(), full.clone())));
     }
 }

@@ -21,8 +21,7 @@ use crate::quota::Moment;
 /// A [`Broker`] that finds the outcome of an order whose answer was lost; see [the module](super). All other calls
 /// pass through.
 ///
-/// Cheap to clone. Clones, and guards from [`with_inner`](Self::with_inner), share the pending orders and the
-/// journal.
+/// Clones, and guards from [`with_inner`](Self::with_inner), share the pending orders and the journal.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -68,23 +67,23 @@ use crate::quota::Moment;
 pub struct OrderGuard<B> {
     inner: B,
     state: Arc<GuardState>,
-    /// Its orders are exits: they are sent even if they cannot be written down first.
+    /// Whether its orders are exits, which are sent even if the journal cannot record them first.
     is_for_exits: bool,
-    /// For how long a caller waits once an answer is lost; `None` as long as it takes.
+    /// The maximum wait of a caller once an answer is lost. `None` waits until the search ends.
     max_search_wait: Option<Duration>,
 }
 
 impl<B: Broker> OrderGuard<B> {
-    /// A guard to be set up.
+    /// Returns a builder for a guard in front of `broker`.
     pub fn builder(broker: B) -> OrderGuardBuilder<B> {
         OrderGuardBuilder::new(broker)
     }
 
-    pub(super) fn new(within: B, shared: GuardState) -> Self {
-        Self { inner: within, state: Arc::new(shared), is_for_exits: false, max_search_wait: None }
+    pub(super) fn new(inner: B, state: GuardState) -> Self {
+        Self { inner, state: Arc::new(state), is_for_exits: false, max_search_wait: None }
     }
 
-    /// The broker within.
+    /// Returns the inner broker.
     pub fn inner(&self) -> &B {
         &self.inner
     }
@@ -104,10 +103,9 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_inner<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        let shared = Arc::clone(&self.state);
         OrderGuard {
             inner: broker,
-            state: shared,
+            state: Arc::clone(&self.state),
             is_for_exits: false,
             max_search_wait: self.max_search_wait,
         }
@@ -127,7 +125,9 @@ impl<B: Broker> OrderGuard<B> {
     /// ```
     /// # #[cfg(feature = "mock")] {
     /// use std::time::Duration;
-    /// use lanekeeper::broker::{Broker, BrokerError, ErrorDetail, Instrument, MockBroker, OrderRequest, OrderTags, Side};
+    /// use lanekeeper::broker::{
+    ///     Broker, BrokerError, ErrorDetail, Instrument, MockBroker, OrderRequest, OrderTags, Side,
+    /// };
     /// use lanekeeper::order_guard::RecoveredOutcome;
     /// use lanekeeper::{ManualClock, OrderGuard, LookupResult};
     ///
@@ -154,8 +154,8 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "it is another handle of the same guard"]
-    pub fn max_search_wait(self, polling: Duration) -> Self {
-        Self { max_search_wait: Some(polling), ..self }
+    pub fn max_search_wait(self, wait: Duration) -> Self {
+        Self { max_search_wait: Some(wait), ..self }
     }
 
     /// Returns the same guard for exits, around a handle of the same broker, for example one with
@@ -185,12 +185,14 @@ impl<B: Broker> OrderGuard<B> {
     /// of this one that ended as [`OutcomeUnknown`](BrokerError::OutcomeUnknown) or [`Absent`](BrokerError::Absent),
     /// wholly or in part. Nothing is sent again. Orders in flight are left alone.
     ///
-    /// Waits until all are found, or for the settle time. This counts from when an order was given up, so an order
-    /// that was searched for that long needs two more reads at most. For an order of an earlier process it counts
-    /// from when this guard was built, because it is unknown when that process sent its last order. An order with the
-    /// outcome [`RecoveredOutcome::Unknown`](super::RecoveredOutcome), or with a slice of unknown outcome, stays
-    /// pending for the next call. There is no wait for an order of another trading day. Outcomes are recorded in the
-    /// journal at the end: if the process dies before, the next one finds them again.
+    /// Waits until all are found, or for the settle time, which counts from when an order was given up. So an order
+    /// that was searched for that long needs at most two more reads. For an order of an earlier process it counts from
+    /// when this guard was built, because it is unknown when that process sent its last order. An order of another
+    /// trading day is not waited for.
+    ///
+    /// An order with the outcome [`RecoveredOutcome::Unknown`](super::RecoveredOutcome), or with a slice of unknown
+    /// outcome, stays pending for the next call. Outcomes are recorded in the journal at the end: if the process dies
+    /// before, the next one finds them again.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -203,8 +205,8 @@ impl<B: Broker> OrderGuard<B> {
     ///         RecoveredOutcome::Placed(id) => println!("{} is order {id}", order.tag),
     ///         RecoveredOutcome::PartlyPlaced(slices) => println!("{}: {slices}", order.tag),
     ///         RecoveredOutcome::Rejected(why) => println!("{} was rejected: {why}", order.tag),
-    ///         RecoveredOutcome::Absent(evidence) => println!("{} is not there: {evidence}", order.tag),
-    ///         // A person has to find out, and then calls `abandon`.
+    ///         RecoveredOutcome::Absent(evidence) => println!("{} is absent: {evidence}", order.tag),
+    ///         // The outcome must be found by other means. Then call `abandon`.
     ///         other => println!("{}: {other:?}", order.tag),
     ///     }
     /// }
@@ -225,24 +227,26 @@ impl<B: Broker> OrderGuard<B> {
     /// [`on_turned_up`](OrderGuardBuilder::on_turned_up). See [`max_search_wait`](Self::max_search_wait) for an
     /// example.
     pub fn recover_one(&self, tag: &str) -> Option<RecoveredOrder> {
-        let left = self.state.pending_intents.claim_orphaned_by_tag(tag)?;
-        self.state.recover_orders(vec![left], self.lookup_broker(), self.caller_deadline()).pop()
+        let claimed = self.state.pending_intents.claim_orphaned_by_tag(tag)?;
+        self.state.recover_orders(vec![claimed], self.lookup_broker(), self.caller_deadline()).pop()
     }
 
     /// Stops searching for the order with this tag, which stayed [`Unknown`](super::RecoveredOutcome::Unknown),
     /// because its outcome is known from elsewhere, such as the broker's statements or a telephone call. Returns
-    /// whether there was such an order. It leaves an order alone whose caller still waits, or which
-    /// [`recover`](Self::recover) is searching for.
+    /// whether there was such an order. An order stays pending if its caller still waits, or if
+    /// [`recover`](Self::recover) is searching for it.
     pub fn abandon(&self, tag: &str) -> bool {
-        let left = self.state.pending_intents.claim_orphaned_by_tag(tag);
-        left.map(|claimed| claimed.close_as(&IntentOutcome::Forgotten)).is_some()
+        let claimed = self.state.pending_intents.claim_orphaned_by_tag(tag);
+        claimed.map(|claimed| claimed.close_as(&IntentOutcome::Forgotten)).is_some()
     }
 
-    /// Passes in the state of an order from another source: a postback, a stream, a page. If the order was reported
-    /// as absent or of unknown outcome, it is settled now, and [`on_turned_up`](OrderGuardBuilder::on_turned_up) is
-    /// called; without that callback this does nothing. The slices of an order may arrive one by one: each one in the
-    /// market is reported, and the last one settles the order. Each order needs the [id](Order::id) of the broker's
-    /// order book, which identifies it later. While its caller waits, this ends the wait as well.
+    /// Records the state of an order from another source: a postback, a stream, a web page. If the order was reported
+    /// as absent or of unknown outcome, [`on_turned_up`](OrderGuardBuilder::on_turned_up) is called and the outcome is
+    /// final. Without that callback, the state is only kept for [`recover`](Self::recover).
+    ///
+    /// The slices of an order may arrive one by one: each one in the market is reported, and the last one makes the
+    /// outcome final. Each order needs the [id](Order::id) of the broker's order book, which identifies it later. If
+    /// its caller still waits, the next read of its search takes the recorded state into account.
     pub fn order_update(&self, order: &Order) {
         self.state.scan_book(std::slice::from_ref(order), false);
     }
@@ -253,12 +257,12 @@ impl<B: Broker> OrderGuard<B> {
 
     /// Returns when a caller that starts to wait now stops waiting.
     pub(super) fn caller_deadline(&self) -> Option<Moment> {
-        self.max_search_wait.map(|polling| self.state.polling.clock.now() + polling)
+        self.max_search_wait.map(|wait| self.state.polling.clock.now() + wait)
     }
 
     pub(super) fn lookup_broker(&self) -> &dyn Broker {
         match &self.state.lookup_broker {
-            Some(lookups) => &*lookups.0,
+            Some(lookup_broker) => &*lookup_broker.0,
             None => &self.inner,
         }
     }
@@ -266,17 +270,17 @@ impl<B: Broker> OrderGuard<B> {
     /// Registers an order that is about to be sent. Before the first one with a caller's tag, the order book is read;
     /// an exit does not wait for that.
     fn register_intent(&self, order: &OrderRequest) -> Result<ClaimedIntent<'_>, BrokerError> {
-        let shared = &self.state;
-        let has_own = shared.caller_tags == CallerTags::AsIs
+        let state = &self.state;
+        let has_caller_tag = state.caller_tags == CallerTags::AsIs
             && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
-            && *shared.order_tags.support() != TagSupport::None;
-        if has_own && !self.is_for_exits {
-            // Read by the handle of the order, whose deadline then applies: an order must not be sent later than its
+            && *state.order_tags.support() != TagSupport::None;
+        if has_caller_tag && !self.is_for_exits {
+            // The handle of the order reads, so that its deadline applies: an order must not be sent later than its
             // caller wants.
-            shared.read_baseline(&self.inner, self.caller_deadline());
+            state.read_baseline(&self.inner, self.caller_deadline());
         }
-        let last_read = shared.book_history.last_read_number();
-        shared.pending_intents.register(self.new_intent(order)?, self.is_for_exits, last_read)
+        let last_read = state.book_history.last_read_number();
+        state.pending_intents.register(self.new_intent(order)?, self.is_for_exits, last_read)
     }
 
     /// Returns the order with a unique tag.
@@ -386,14 +390,12 @@ impl<B: Broker> Broker for OrderGuard<B> {
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { inner: within, state: shared, is_for_exits: exits, max_search_wait: polling } =
-            self;
-        let shared = Arc::clone(shared);
+        let Self { inner, state, is_for_exits, max_search_wait } = self;
         Self {
-            inner: within.clone(),
-            state: shared,
-            is_for_exits: *exits,
-            max_search_wait: *polling,
+            inner: inner.clone(),
+            state: Arc::clone(state),
+            is_for_exits: *is_for_exits,
+            max_search_wait: *max_search_wait,
         }
     }
 }
@@ -402,8 +404,8 @@ impl<B: fmt::Debug> fmt::Debug for OrderGuard<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let GuardState { polling, caller_tags, order_tags: support, .. } = &*self.state;
         f.debug_struct("OrderGuard")
-            .field("within", &self.inner)
-            .field("settle", &polling.settle_time)
+            .field("inner", &self.inner)
+            .field("settle_time", &polling.settle_time)
             .field("caller_tags", caller_tags)
             .field("tags", support)
             .finish_non_exhaustive()

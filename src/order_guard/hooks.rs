@@ -35,18 +35,18 @@ pub(super) struct Hook<T>(Option<Arc<Callback<T>>>);
 type Callback<T> = dyn Fn(&T) + Send + Sync;
 
 impl<T> Hook<T> {
-    pub(super) fn new(tell: impl Fn(&T) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(tell)))
+    pub(super) fn new(callback: impl Fn(&T) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(callback)))
     }
 
     pub(super) fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Calls it. A panic in it is caught, so that no answer is lost.
-    pub(super) fn call(&self, what: &T) {
-        if let Some(tell) = &self.0 {
-            let _ = catch_panic(|| tell(what));
+    /// Calls the callback. A panic in it is caught, so that no answer is lost.
+    pub(super) fn call(&self, event: &T) {
+        if let Some(callback) = &self.0 {
+            let _ = catch_panic(|| callback(event));
         }
     }
 }

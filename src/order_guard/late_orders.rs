@@ -29,8 +29,8 @@ impl GuardState {
     }
 
     /// Reads the order book before the first order with a caller's tag on a day, so that orders in it are not
-    /// mistaken for that order. Only once: if the read fails, no later order waits for it again. Concurrent orders
-    /// share the read. No lock is held, because a callback for what the read finds may place an order.
+    /// mistaken for that order. It is tried once a day: if the read fails, no later order waits for it again.
+    /// Concurrent orders share the read. No lock is held, because the callback for a late order may place an order.
     pub(super) fn read_baseline(&self, broker: &dyn Broker, caller_deadline: Option<Moment>) {
         let today = self.pending_intents.today();
         if self.book_history.has_baseline(today)
@@ -46,15 +46,15 @@ impl GuardState {
 
     /// Scans `book`, which may be incomplete, for all pending orders, and reports those without a waiting caller.
     /// Without a callback it only records them, for `recover`.
-    pub(super) fn scan_book(&self, book: &[Order], is_whole: bool) {
-        self.book_history.record_orders(self.pending_intents.today(), book, is_whole);
-        let turned_up = self.pending_intents.collect_findings(|intent, known, is_left| {
-            let is_here = known.record(
+    pub(super) fn scan_book(&self, book: &[Order], is_complete: bool) {
+        self.book_history.record_orders(self.pending_intents.today(), book, is_complete);
+        let turned_up = self.pending_intents.collect_findings(|intent, observed, is_orphaned| {
+            let is_shown = observed.record(
                 intent,
-                &self.candidates_in_book(intent, known.last_read_before_send, book),
+                &self.candidates_in_book(intent, observed.last_read_before_send, book),
             );
-            let is_told = is_here && is_left && self.hooks.on_turned_up.is_set();
-            is_told.then(|| self.new_finding(intent, known)).flatten()
+            let is_reported = is_shown && is_orphaned && self.hooks.on_turned_up.is_set();
+            is_reported.then(|| self.new_finding(intent, observed)).flatten()
         });
         for (intent, Finding { outcome, is_final }) in turned_up {
             if is_final {
@@ -63,31 +63,31 @@ impl GuardState {
                     RecoveredOutcome::PartlyPlaced(order) => order.known_ids().next(),
                     _ => None,
                 };
-                let end =
+                let closed_as =
                     id.map_or(IntentOutcome::NotPlaced, |id| IntentOutcome::Placed(id.clone()));
-                self.pending_intents.record_late_outcome(&intent, &end);
+                self.pending_intents.record_late_outcome(&intent, &closed_as);
             }
             let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
             self.hooks.on_turned_up.call(&RecoveredOrder { tag, at, order, outcome });
         }
     }
 
-    /// Returns what to report of an order: its final outcome, or that another slice is in the market.
+    /// Returns the finding to report of an order: its final outcome, or that another slice is in the market.
     fn new_finding(
         &self,
         intent: &Intent,
-        known: &mut ObservedOrder,
+        observed: &mut ObservedOrder,
     ) -> Option<Finding<RecoveredOutcome>> {
-        let shown = known.order_in_book(intent)?;
+        let shown = observed.order_in_book(intent)?;
         if shown.is_final(self.may_resend()) {
             return Some(Finding {
                 outcome: RecoveredOutcome::from_order(shown.order),
                 is_final: true,
             });
         }
-        let words = "it was not seen so far, while other slices of its order were";
-        let order = self.partial_result(known, intent, (words, LookupResult::Unclear))?;
-        known
+        let reason = "it was not seen so far, while other slices of its order were";
+        let order = self.partial_result(observed, intent, (reason, LookupResult::Unclear))?;
+        observed
             .mark_reported(&order)
             .then(|| Finding { outcome: RecoveredOutcome::from_order(order), is_final: false })
     }

@@ -1,7 +1,7 @@
-//! At most once, and always an answer: orders in front of a broker that may lose its own.
+//! At-most-once placement of orders, with an answer even if that of the broker is lost.
 //!
-//! If a connection breaks after an order was sent, it is unknown whether the order is in the market. To send it again
-//! may buy twice, and to give up may leave an unknown position. An [`OrderGuard`] finds out. It gives each order a
+//! If a connection breaks after an order was sent, it is unknown whether the order is in the market. Sending it again
+//! may buy twice, and giving up may leave an unknown position. An [`OrderGuard`] finds out. It gives each order a
 //! unique tag. If the outcome is unknown, it searches the broker's order book for the tag, until the order is found
 //! or would have appeared. It is a decorator: strategies see a [`Broker`](crate::Broker), and only the answers
 //! change.
@@ -13,26 +13,26 @@
 //! - `recover.rs` searches for the orders without a final answer; `late_orders.rs` finds those that appear later.
 //! - `state.rs` is what all handles of one guard share.
 //!
-//! # What becomes of a call
+//! # What the guard does if an outcome is unknown
 //!
-//! | outcome unknown | what is done | the answer |
+//! | outcome unknown | action | answer |
 //! |---|---|---|
-//! | of an order | look for its tag | its id; the broker's refusal, if the book has it as rejected |
-//! | .. not in the book after the settle time | nothing is sent again | [`Absent`](crate::BrokerError::Absent), with the evidence |
-//! | .. the book has something that may be it: an order of its tag and another time, a row that cannot be read | nothing is sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`LookupResult::Unclear`](crate::LookupResult); the message says what |
-//! | .. the book cannot be read in time | nothing is sent again | `OutcomeUnknown`, [`LookupResult::Unreadable`](crate::LookupResult) |
-//! | .. its caller leaves before the settle time is over | nothing is sent again | `OutcomeUnknown`, [`LookupResult::NotYet`](crate::LookupResult) |
-//! | of an order that the broker divides into slices | look for its tag; the slices in the book are to make up the quantity | by `place_order` its parent's id, by `place_sliced` each slice |
-//! | .. not all of the quantity is in the book after the settle time | nothing is sent again | [`PartlyPlaced`](crate::BrokerError::PartlyPlaced), or the slices: those in the book, and the rest as [`Absent`](crate::broker::SliceOutcome::Absent) |
-//! | .. some slices are in the book as rejected | | `PartlyPlaced`, or the slices; `Rejected` if no other is there after the settle time |
-//! | .. nothing names the parent | | `PartlyPlaced`, or the slices: never the id of one slice for the whole |
-//! | .. at a broker that enforces unique tags | send it again once, under its tag; then look | the same |
-//! | .. at a broker without tags | nothing | `OutcomeUnknown` at once, `LookupResult::Unreadable` |
-//! | of a cancellation | cancel again, once: two do what one does; then look at the order | done; `Rejected`, if it is filled or otherwise final; `Absent`, if it is as before; or `OutcomeUnknown` |
-//! | of a change | look at the order; never sent again | its id, once it is as asked for; `Rejected`, if it is final and is not; `Absent`, if it is as before; or `OutcomeUnknown` |
-//! | .. the order shows as cancelled, at a broker that may change an order by another in its place | nothing is sent again | `OutcomeUnknown`, `LookupResult::Unclear`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
-//! | .. to a market order, which the broker may show as the limit order that it makes of it | nothing is sent again | `OutcomeUnknown`, `LookupResult::Unclear` |
-//! | .. of the visible quantity, the market protection or an extra field | nothing is sent again: no book shows it | `OutcomeUnknown`, `LookupResult::Unclear` |
+//! | of an order | search the order book for its tag | its id, or the broker's rejection if the order book shows it as rejected |
+//! | .. not in the order book after the settle time | not sent again | [`Absent`](crate::BrokerError::Absent), with the evidence |
+//! | .. the order book shows something that may be it: an order with its tag and another time, or an unreadable row | not sent again | [`OutcomeUnknown`](crate::BrokerError::OutcomeUnknown), [`LookupResult::Unclear`](crate::LookupResult), with the reason in the message |
+//! | .. the order book cannot be read in time | not sent again | `OutcomeUnknown`, [`LookupResult::Unreadable`](crate::LookupResult) |
+//! | .. its caller leaves before the settle time has passed | not sent again | `OutcomeUnknown`, [`LookupResult::NotYet`](crate::LookupResult) |
+//! | of an order that the broker divides into slices | search for its tag, until the slices in the order book add up to the quantity | from `place_order` its parent's id, from `place_sliced` each slice |
+//! | .. a part of the quantity is not in the order book after the settle time | not sent again | [`PartlyPlaced`](crate::BrokerError::PartlyPlaced), or the slices: those in the order book, and the missing quantity as [`Absent`](crate::broker::SliceOutcome::Absent) |
+//! | .. the order book shows some slices as rejected | as above | `PartlyPlaced`, or the slices; `Rejected` if no other slice is there after the settle time |
+//! | .. no slice names the parent | as above | `PartlyPlaced`, or the slices; never the id of one slice for the whole |
+//! | .. at a broker that enforces unique tags | sent again once, under its tag; then search | the same |
+//! | .. at a broker without tags | none | `OutcomeUnknown` at once, `LookupResult::Unreadable` |
+//! | of a cancellation | cancelled again once, since a cancellation is idempotent; then read the order | `Ok`; `Rejected`, if the order is filled or otherwise final; `Absent`, if it is as before; or `OutcomeUnknown` |
+//! | of a change | read the order; not sent again | its id, once it shows the change; `Rejected`, if it is final without the change; `Absent`, if it is as before; or `OutcomeUnknown` |
+//! | .. the order is cancelled, at a broker that may replace a changed order by another one | not sent again | `OutcomeUnknown`, `LookupResult::Unclear`; see [`OrderTags::changed_in_place`](crate::broker::OrderTags::changed_in_place) |
+//! | .. to a market order, which the broker may show as a limit order | not sent again | `OutcomeUnknown`, `LookupResult::Unclear` |
+//! | .. of the visible quantity, the market protection or an extra field | not sent again, since no order book shows it | `OutcomeUnknown`, `LookupResult::Unclear` |
 //!
 //! An error of unknown outcome, or of an absent order, has an [`OrderLookup`](crate::broker::OrderLookup): the tag,
 //! and what the search has found so far. So has a slice of unknown outcome or that is absent. Such an order stays
@@ -54,10 +54,11 @@
 //! stop earlier ([`max_search_wait`](OrderGuard::max_search_wait)).
 //!
 //! A read that is refused, because of throttling or an open circuit breaker, is repeated when the refusal allows it,
-//! after the settle time at most. A read that fails otherwise is repeated soon. Five failures after the settle time
-//! end the search. So do, at any time, five `Fatal` or `Unauthorized` answers in a row
-//! ([`Fatal`](crate::BrokerError::Fatal), [`Unauthorized`](crate::BrokerError::Unauthorized)), which takes about 4 s:
-//! a gateway's error page may say "forbidden" too, but only for a while. After a new login,
+//! but after at most one settle time. A read that fails otherwise is repeated soon.
+//!
+//! Five failures after the settle time end the search. So do, at any time, five
+//! [`Fatal`](crate::BrokerError::Fatal) or [`Unauthorized`](crate::BrokerError::Unauthorized) answers in a row, which
+//! take about 4 s: a gateway's error page may read "forbidden" too, but only for a while. After a new login,
 //! [`recover`](OrderGuard::recover) finds the rest. A read that takes longer than the settle time counts as hung: one
 //! of its waiters reads alone, and the others leave after twice the settle time.
 //!

@@ -42,7 +42,7 @@ pub(super) trait IntentLog: Send + Sync + fmt::Debug {
     /// nevertheless.
     fn retract(&self, tag: &str);
     /// Records the outcome, possibly later. If it is lost, the order is searched for once more, which does no harm.
-    fn record_outcome(&self, tag: &str, end: &IntentOutcome);
+    fn record_outcome(&self, tag: &str, outcome: &IntentOutcome);
 }
 
 /// All intents without a final answer.
@@ -93,35 +93,36 @@ impl PendingIntent {
 }
 
 impl PendingIntents {
-    /// Creates it with the intents that an earlier process left without an answer.
+    /// Creates the set with the intents that an earlier process left without an answer.
     pub(super) fn new(
         clock: Clock,
-        zone: TimeZone,
-        record: Option<Box<dyn IntentLog>>,
-        left: Vec<Intent>,
+        day_zone: TimeZone,
+        log: Option<Box<dyn IntentLog>>,
+        orphaned: Vec<Intent>,
     ) -> Self {
         let now = clock.now();
         let mut state = State::default();
-        for intent in left {
+        for intent in orphaned {
             if intent.own {
                 state.caller_tags.insert(intent.tag.clone(), intent.at);
             }
             let tag = intent.tag.clone();
-            let mut open = PendingIntent::new(Arc::new(intent));
-            open.mark_orphaned(now);
-            state.pending.insert(tag, open);
+            let mut pending = PendingIntent::new(Arc::new(intent));
+            pending.mark_orphaned(now);
+            state.pending.insert(tag, pending);
         }
-        Self { clock, day_zone: zone, log: record, state: Mutex::new(state) }
+        Self { clock, day_zone, log, state: Mutex::new(state) }
     }
 
     /// Registers an intent that is about to be sent. If the log fails, an exit is sent nevertheless, and the returned
-    /// intent has the error.
+    /// intent has the error. `last_read_before_send` is the number of the last read of the order book.
     ///
-    /// The number is that of the last read of the order book before it.
+    /// # Errors
+    /// `NotSent`, if the tag is still reserved by another order, or if the log fails and the order is not an exit.
     pub(super) fn register(
         &self,
         intent: Intent,
-        exit: bool,
+        is_exit: bool,
         last_read_before_send: u64,
     ) -> Result<ClaimedIntent<'_>, BrokerError> {
         let intent = Arc::new(intent);
@@ -130,38 +131,38 @@ impl PendingIntents {
             let now = self.clock.wall_clock().timestamp;
             self.expire_tags(&mut state, now);
             let tag = &intent.tag;
-            let used = intent.own
+            let is_used = intent.own
                 && state.caller_tags.get(tag).is_some_and(|at| self.is_tag_reserved(*at, now));
             // The caller learns a generated tag from the error of a lost order. An absent order may still appear
             // under it.
-            let watched = state
+            let is_watched = state
                 .absent
                 .get(tag)
                 .is_some_and(|(absent, _)| self.is_tag_reserved(absent.at, now));
-            if state.pending.contains_key(tag) || used || watched {
+            if state.pending.contains_key(tag) || is_used || is_watched {
                 return Err(BrokerError::NotSent(ErrorDetail::new(format!(
-                    "the tag {tag:?} was used before, and by it the order could not be notified from the \
-                     other: take another one for each order, or none"
+                    "the tag {tag:?} was used before, so the two orders could not be told apart by it: \
+                     use another tag for each order, or none"
                 ))));
             }
             if intent.own {
                 state.caller_tags.insert(tag.clone(), intent.at);
             }
             state.absent.remove(tag);
-            let mut open = PendingIntent::new(Arc::clone(&intent));
-            open.observed.last_read_before_send = last_read_before_send;
-            state.pending.insert(intent.tag.clone(), open);
+            let mut pending = PendingIntent::new(Arc::clone(&intent));
+            pending.observed.last_read_before_send = last_read_before_send;
+            state.pending.insert(intent.tag.clone(), pending);
         }
         let mut claimed = ClaimedIntent::new(self, intent);
-        match self.log.as_ref().map(|record| record.record_intent(&claimed.intent)) {
+        match self.log.as_ref().map(|log| log.record_intent(&claimed.intent)) {
             None | Some(Ok(())) => Ok(claimed),
-            Some(Err(error)) if exit => {
+            Some(Err(error)) if is_exit => {
                 claimed.log_error = Some(error);
                 Ok(claimed)
             }
             Some(Err(error)) => {
-                if let Some(record) = &self.log {
-                    record.retract(&claimed.intent.tag);
+                if let Some(log) = &self.log {
+                    log.retract(&claimed.intent.tag);
                 }
                 claimed.discard();
                 Err(BrokerError::NotSent(ErrorDetail::new(format!(
@@ -174,7 +175,7 @@ impl PendingIntents {
 
     /// Claims all intents without a waiting caller, for a search.
     pub(super) fn claim_orphaned(&self) -> Vec<ClaimedIntent<'_>> {
-        self.state.lock().pending.values_mut().filter_map(|open| open.claim(self)).collect()
+        self.state.lock().pending.values_mut().filter_map(|pending| pending.claim(self)).collect()
     }
 
     /// Claims the intent with this tag, if no caller waits for it.
@@ -182,50 +183,50 @@ impl PendingIntents {
         self.state.lock().pending.get_mut(tag)?.claim(self)
     }
 
-    /// Calls a closure for each intent, with whether no caller waits for it. Returns the findings about those, and
-    /// removes the intents whose finding is final.
+    /// Calls `read` for each pending or absent intent, with whether no caller waits for it. Returns the findings about
+    /// those without a caller. An intent whose finding is final cannot be claimed any more, and is not watched for:
+    /// the caller then records its outcome by [`record_late_outcome`](Self::record_late_outcome).
     pub(super) fn collect_findings<T>(
         &self,
         read: impl Fn(&Intent, &mut ObservedOrder, bool) -> Option<Finding<T>>,
     ) -> Vec<(Arc<Intent>, Finding<T>)> {
         let mut state = self.state.lock();
-        let State { pending: open, absent, .. } = &mut *state;
-        let open_ones =
-            open.values_mut().map(|open| (&open.intent, &mut open.observed, open.is_orphaned));
-        let absent_ones = absent.values_mut().map(|(intent, known)| (&*intent, known, true));
-        let found: Vec<_> = open_ones
-            .chain(absent_ones)
-            .filter_map(|(intent, known, is_left)| {
-                let news = read(intent, known, is_left)?;
-                is_left.then(|| (Arc::clone(intent), news))
+        let State { pending, absent, .. } = &mut *state;
+        let all_pending =
+            pending.values_mut().map(|it| (&it.intent, &mut it.observed, it.is_orphaned));
+        let all_absent = absent.values_mut().map(|(intent, observed)| (&*intent, observed, true));
+        let found: Vec<_> = all_pending
+            .chain(all_absent)
+            .filter_map(|(intent, observed, is_orphaned)| {
+                let finding = read(intent, observed, is_orphaned)?;
+                is_orphaned.then(|| (Arc::clone(intent), finding))
             })
             .collect();
-        for (intent, _) in found.iter().filter(|(_, news)| news.is_final) {
-            let is_it = |other: &Arc<Intent>| Arc::ptr_eq(other, intent);
+        for (intent, _) in found.iter().filter(|(_, finding)| finding.is_final) {
+            let is_same = |other: &Arc<Intent>| Arc::ptr_eq(other, intent);
             // The tag of a pending intent stays reserved until its outcome is recorded.
-            if let Some(open) = open.get_mut(&intent.tag).filter(|open| is_it(&open.intent)) {
-                open.is_orphaned = false;
+            if let Some(it) = pending.get_mut(&intent.tag).filter(|it| is_same(&it.intent)) {
+                it.is_orphaned = false;
             }
-            if absent.get(&intent.tag).is_some_and(|(other, _)| is_it(other)) {
+            if absent.get(&intent.tag).is_some_and(|(other, _)| is_same(other)) {
                 absent.remove(&intent.tag);
             }
         }
         found
     }
 
-    /// Records the outcome of an intent that was removed.
-    pub(super) fn record_late_outcome(&self, intent: &Arc<Intent>, end: &IntentOutcome) {
+    /// Records the outcome of an intent whose finding was final, and removes the intent.
+    pub(super) fn record_late_outcome(&self, intent: &Arc<Intent>, outcome: &IntentOutcome) {
         let tag = &intent.tag;
         // A day later another order may have the tag.
-        if self.state.lock().pending.get(tag).is_some_and(|open| !Arc::ptr_eq(&open.intent, intent))
-        {
+        if self.state.lock().pending.get(tag).is_some_and(|it| !Arc::ptr_eq(&it.intent, intent)) {
             return;
         }
-        if let Some(record) = &self.log {
-            record.record_outcome(tag, end);
+        if let Some(log) = &self.log {
+            log.record_outcome(tag, outcome);
         }
         let mut state = self.state.lock();
-        if state.pending.get(tag).is_some_and(|open| Arc::ptr_eq(&open.intent, intent)) {
+        if state.pending.get(tag).is_some_and(|it| Arc::ptr_eq(&it.intent, intent)) {
             state.pending.remove(tag);
         }
     }
@@ -234,10 +235,10 @@ impl PendingIntents {
     /// end a little earlier by the broker's clock.
     pub(super) fn is_in_todays_book(&self, at: Timestamp) -> bool {
         let now = self.clock.wall_clock().timestamp;
-        let there = SignedDuration::try_from(MAX_CLOCK_SKEW)
+        let skewed = SignedDuration::try_from(MAX_CLOCK_SKEW)
             .ok()
             .and_then(|skew| now.checked_add(skew).ok());
-        [now, there.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
+        [now, skewed.unwrap_or(now)].iter().all(|now| self.day(*now) == self.day(at))
     }
 
     /// Returns the current day in the broker's zone.
@@ -270,15 +271,15 @@ impl PendingIntents {
 impl PendingIntent {
     /// Claims the intent for a waiter, unless there is one already.
     fn claim<'a>(&mut self, intents: &'a PendingIntents) -> Option<ClaimedIntent<'a>> {
-        let is_left = std::mem::take(&mut self.is_orphaned);
-        is_left.then(|| ClaimedIntent::new(intents, Arc::clone(&self.intent)))
+        let was_orphaned = std::mem::take(&mut self.is_orphaned);
+        was_orphaned.then(|| ClaimedIntent::new(intents, Arc::clone(&self.intent)))
     }
 }
 
-/// What to do with an intent that ended.
+/// What to do with the tag of an intent that is closed.
 enum CloseAction {
     Nothing,
-    /// It may still appear, so it is watched for.
+    /// The order may still appear, so it is watched for.
     WatchForLate,
     /// Free its tag, which was not used.
     FreeTag,
@@ -297,7 +298,7 @@ pub(super) struct Finding<T> {
 pub(super) struct ClaimedIntent<'a> {
     intents: &'a PendingIntents,
     pub(super) intent: Arc<Intent>,
-    /// Why the log does not have it.
+    /// The error of the log, which does not have this intent.
     pub(super) log_error: Option<io::Error>,
     is_closed: bool,
 }
@@ -310,7 +311,7 @@ impl<'a> ClaimedIntent<'a> {
     /// Calls a closure with what is known of the order, under the lock of all intents.
     pub(super) fn with_observed<R>(&self, read: impl FnOnce(&mut ObservedOrder) -> R) -> R {
         match self.intents.state.lock().pending.get_mut(&self.intent.tag) {
-            Some(open) => read(&mut open.observed),
+            Some(pending) => read(&mut pending.observed),
             None => read(&mut ObservedOrder::default()),
         }
     }
@@ -324,8 +325,8 @@ impl<'a> ClaimedIntent<'a> {
 
     /// Stores the evidence, for the next search.
     pub(super) fn set_evidence(&self, evidence: Evidence) {
-        if let Some(open) = self.intents.state.lock().pending.get_mut(&self.intent.tag) {
-            open.evidence = Some(evidence);
+        if let Some(pending) = self.intents.state.lock().pending.get_mut(&self.intent.tag) {
+            pending.evidence = Some(evidence);
         }
     }
 
@@ -337,27 +338,27 @@ impl<'a> ClaimedIntent<'a> {
             Err(error) if error.was_sent() == Sent::Unknown => {}
             Err(error) => {
                 // If nothing of it can be at the broker, the caller may use its tag again.
-                let unused =
+                let is_unused =
                     matches!(error, BrokerError::NotSent(_) | BrokerError::Throttled { .. });
-                let after = if unused { CloseAction::FreeTag } else { CloseAction::Nothing };
-                self.close_with(&IntentOutcome::NotPlaced, after);
+                let action = if is_unused { CloseAction::FreeTag } else { CloseAction::Nothing };
+                self.close_with(&IntentOutcome::NotPlaced, action);
             }
         }
     }
 
-    /// Records that a part of it is in the market. While a slice is absent or of unknown outcome, the order stays
-    /// pending.
+    /// Records that a part of the order is in the market. While a slice is absent or of unknown outcome, the order
+    /// stays pending.
     pub(super) fn record_sliced_answer(self, order: &SlicedOrder) {
-        self.with_observed(|known| known.mark_reported(order));
+        self.with_observed(|observed| observed.mark_reported(order));
         let is_open = order.unknown().chain(order.absent()).next().is_some();
         if let Some(id) = order.known_ids().next().filter(|_| !is_open) {
             self.close_as(&IntentOutcome::Placed(id.clone()));
         }
     }
 
-    /// Records the same after a search: absent slices are not searched for any more, but may still appear.
+    /// Records the same after recovery: absent slices are not searched for any more, but may still appear.
     pub(super) fn record_recovered_slices(self, order: &SlicedOrder) {
-        self.with_observed(|known| known.mark_reported(order));
+        self.with_observed(|observed| observed.mark_reported(order));
         match order.known_ids().next() {
             Some(id) if order.unknown().next().is_none() => {
                 self.close_as_absent(&IntentOutcome::Placed(id.clone()));
@@ -367,27 +368,27 @@ impl<'a> ClaimedIntent<'a> {
     }
 
     /// Records the outcome and removes the intent.
-    pub(super) fn close_as(self, end: &IntentOutcome) {
-        self.close_with(end, CloseAction::Nothing);
+    pub(super) fn close_as(self, outcome: &IntentOutcome) {
+        self.close_with(outcome, CloseAction::Nothing);
     }
 
     /// Records an outcome with absent parts, which may still appear.
-    pub(super) fn close_as_absent(self, end: &IntentOutcome) {
-        self.close_with(end, CloseAction::WatchForLate);
+    pub(super) fn close_as_absent(self, outcome: &IntentOutcome) {
+        self.close_with(outcome, CloseAction::WatchForLate);
     }
 
     /// Records the outcome before the intent is removed: while the intent is pending no other order can use its tag,
     /// so the outcome cannot be mistaken for that of the next.
-    fn close_with(mut self, end: &IntentOutcome, after: CloseAction) {
+    fn close_with(mut self, outcome: &IntentOutcome, action: CloseAction) {
         let tag = &self.intent.tag;
-        if let Some(record) = &self.intents.log {
-            record.record_outcome(tag, end);
+        if let Some(log) = &self.intents.log {
+            log.record_outcome(tag, outcome);
         }
         let mut state = self.intents.state.lock();
-        let open = state.pending.remove(tag);
-        match (after, open) {
-            (CloseAction::WatchForLate, Some(open)) => {
-                state.absent.insert(tag.clone(), (open.intent, open.observed));
+        let pending = state.pending.remove(tag);
+        match (action, pending) {
+            (CloseAction::WatchForLate, Some(pending)) => {
+                state.absent.insert(tag.clone(), (pending.intent, pending.observed));
             }
             (CloseAction::FreeTag, _) => drop(state.caller_tags.remove(tag)),
             (CloseAction::Nothing | CloseAction::WatchForLate, _) => {}
@@ -411,8 +412,8 @@ impl Drop for ClaimedIntent<'_> {
             return;
         }
         let now = self.intents.clock.now();
-        if let Some(open) = self.intents.state.lock().pending.get_mut(&self.intent.tag) {
-            open.mark_orphaned(now);
+        if let Some(pending) = self.intents.state.lock().pending.get_mut(&self.intent.tag) {
+            pending.mark_orphaned(now);
         }
     }
 }
@@ -460,8 +461,8 @@ mod tests {
 
         fn record_outcome(&self, _: &str, _: &IntentOutcome) {
             let intents = self.0.get().and_then(Weak::upgrade).unwrap();
-            assert!(intents.collect_findings(|_, _, _| found()).is_empty(), "notified twice");
-            assert!(intents.claim_orphaned().is_empty(), "asked after, although it was found");
+            assert!(intents.collect_findings(|_, _, _| found()).is_empty(), "reported twice");
+            assert!(intents.claim_orphaned().is_empty(), "claimed, although it was found");
         }
     }
 
@@ -472,18 +473,18 @@ mod tests {
 
     #[test]
     fn what_one_reader_of_the_book_found_no_other_finds() {
-        let record = Arc::new(ReadMeanwhile::default());
-        let boxed: Box<dyn IntentLog> = Box::new(Arc::clone(&record));
+        let log = Arc::new(ReadMeanwhile::default());
+        let boxed: Box<dyn IntentLog> = Box::new(Arc::clone(&log));
         let clock = ManualClock::new().into();
-        let left = vec![intent("left", false)];
-        let intents = Arc::new(PendingIntents::new(clock, TimeZone::UTC, Some(boxed), left));
-        record.0.set(Arc::downgrade(&intents)).unwrap();
+        let orphaned = vec![intent("orphaned", false)];
+        let intents = Arc::new(PendingIntents::new(clock, TimeZone::UTC, Some(boxed), orphaned));
+        log.0.set(Arc::downgrade(&intents)).unwrap();
         assert_eq!(intents.collect_findings(|_, _, _| found()).len(), 1);
-        let left = Arc::new(intent("left", false));
-        intents.record_late_outcome(&left, &IntentOutcome::NotPlaced);
+        let other = Arc::new(intent("orphaned", false));
+        intents.record_late_outcome(&other, &IntentOutcome::NotPlaced);
         assert_eq!(intents.state.lock().pending.len(), 1, "it is another one");
-        let left = Arc::clone(&intents.state.lock().pending["left"].intent);
-        intents.record_late_outcome(&left, &IntentOutcome::NotPlaced);
+        let same = Arc::clone(&intents.state.lock().pending["orphaned"].intent);
+        intents.record_late_outcome(&same, &IntentOutcome::NotPlaced);
         assert!(intents.collect_findings(|_, _, _| found()).is_empty());
         assert!(intents.claim_orphaned().is_empty());
     }
@@ -495,11 +496,11 @@ mod tests {
 
     #[test]
     fn the_end_of_an_order_is_never_taken_for_that_of_the_next() {
-        let record = Arc::new(Meanwhile::default());
-        let boxed: Box<dyn IntentLog> = Box::new(Arc::clone(&record));
+        let log = Arc::new(Meanwhile::default());
+        let boxed: Box<dyn IntentLog> = Box::new(Arc::clone(&log));
         let clock = ManualClock::new().into();
         let intents = Arc::new(PendingIntents::new(clock, TimeZone::UTC, Some(boxed), Vec::new()));
-        record.intents.set(Arc::downgrade(&intents)).unwrap();
+        log.intents.set(Arc::downgrade(&intents)).unwrap();
         // The caller knows the generated tag from an error and uses it again, and also one of its own that was not
         // sent.
         intents
@@ -512,7 +513,7 @@ mod tests {
             intents.register(intent("mine", true), false, 0).unwrap().record_answer(&unsent);
         }
         let lines = ["begin t1", "end t1", "begin t1", "begin mine", "end mine"];
-        assert_eq!(record.lines.lock()[..5], lines);
+        assert_eq!(log.lines.lock()[..5], lines);
         assert!(intents.claim_orphaned_by_tag("t1").is_some());
     }
 }

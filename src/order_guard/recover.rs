@@ -70,87 +70,87 @@ impl RecoveredOutcome {
 }
 
 impl GuardState {
-    /// Searches for these pending orders, until all are found, until the evidence shows that the rest are absent, or
-    /// until the caller's deadline.
+    /// Searches for these pending orders, until all are found, until the evidence proves that the rest are absent, or
+    /// until the caller's deadline. One read of the order book serves all of them.
     ///
     /// Outcomes are recorded at the very end: a process that dies before has reported none of them, so the next one
     /// must find them again.
     pub(super) fn recover_orders(
         &self,
-        mut open: Vec<ClaimedIntent<'_>>,
+        mut pending: Vec<ClaimedIntent<'_>>,
         broker: &dyn Broker,
         caller_deadline: Option<Moment>,
     ) -> Vec<RecoveredOrder> {
-        let mut found = Vec::with_capacity(open.len());
-        let evidence = open.iter().map(ClaimedIntent::evidence).reduce(Evidence::intersect);
+        let mut resolved = Vec::with_capacity(pending.len());
+        let evidence = pending.iter().map(ClaimedIntent::evidence).reduce(Evidence::intersect);
         let Some(mut evidence) = evidence else { return Vec::new() };
-        let (twice, until) = (self.may_resend(), self.polling.search_deadline());
-        let settled = self.search(&mut evidence, caller_deadline, |turn| {
-            let book = match self.read_book(broker, until, caller_deadline) {
+        let (may_resend, search_deadline) = (self.may_resend(), self.polling.search_deadline());
+        let search_result = self.search(&mut evidence, caller_deadline, |context| {
+            let book = match self.read_book(broker, search_deadline, caller_deadline) {
                 Ok(book) => book,
                 Err(error) => return Observation::Failed(error),
             };
             // An order of another day is not in today's order book.
-            let is_behind = open.iter().any(|claimed| {
+            let is_stale = pending.iter().any(|claimed| {
                 self.pending_intents.is_in_todays_book(claimed.intent.at)
-                    && claimed.with_observed(|known| known.is_ahead_of(&book))
+                    && claimed.with_observed(|observed| observed.is_ahead_of(&book))
             });
             let mut unclear = None;
-            for claimed in std::mem::take(&mut open) {
+            for claimed in std::mem::take(&mut pending) {
                 let intent = &*claimed.intent;
-                let sought = PlacementQuery { intent, was_resent: twice, lost_detail: None };
+                let query = PlacementQuery { intent, was_resent: may_resend, lost_detail: None };
                 let rows = self.candidates_in_book(
                     intent,
-                    claimed.with_observed(|known| known.last_read_before_send),
+                    claimed.with_observed(|observed| observed.last_read_before_send),
                     &book,
                 );
-                let words = match self.observe_order(sought, &claimed, &rows, &book, turn) {
+                let reason = match self.observe_order(query, &claimed, &rows, &book, context) {
                     Observation::Conclusive(order) => {
-                        found.push((claimed, RecoveredOutcome::from_order(order)));
+                        resolved.push((claimed, RecoveredOutcome::from_order(order)));
                         continue;
                     }
-                    Observation::Unclear(words) => Some(words),
+                    Observation::Unclear(reason) => Some(reason),
                     Observation::NotFound | Observation::Failed(_) => {
-                        is_behind.then(|| STALE_BOOK.to_owned())
+                        is_stale.then(|| STALE_BOOK.to_owned())
                     }
                 };
-                match words {
-                    Some(words) if turn.is_after_settle_time => {
-                        let words = self.describe(intent, &Unresolved::Unclear(words));
+                match reason {
+                    Some(reason) if context.is_after_settle_time => {
+                        let reason = self.describe(intent, &Unresolved::Unclear(reason));
                         let outcome =
-                            self.unresolved_outcome(&claimed, words, LookupResult::Unclear);
-                        found.push((claimed, outcome));
+                            self.unresolved_outcome(&claimed, reason, LookupResult::Unclear);
+                        resolved.push((claimed, outcome));
                     }
-                    words => {
-                        unclear = unclear.or(words);
-                        open.push(claimed);
+                    reason => {
+                        unclear = unclear.or(reason);
+                        pending.push(claimed);
                     }
                 }
             }
             // An order of another day will not appear any more.
-            let may_appear = open
+            let may_appear = pending
                 .iter()
                 .any(|claimed| self.pending_intents.is_in_todays_book(claimed.intent.at));
             match unclear {
                 _ if !may_appear => Observation::Conclusive(()),
                 // If one order is unclear, the read is no evidence for the others either.
-                Some(words) => Observation::Unclear(words),
+                Some(reason) => Observation::Unclear(reason),
                 None => Observation::NotFound,
             }
         });
-        found.extend(open.into_iter().map(|claimed| {
+        resolved.extend(pending.into_iter().map(|claimed| {
             claimed.set_evidence(claimed.evidence().after_search(evidence));
             let intent = &*claimed.intent;
-            let is_there = claimed.with_observed(|known| known.is_known_to_broker);
+            let is_known = claimed.with_observed(|observed| observed.is_known_to_broker);
             let is_of_today = self.pending_intents.is_in_todays_book(intent.at);
-            let (words, seen) = match &settled {
-                Err(Unresolved::Absent(absence)) if is_of_today && !is_there => (
+            let (reason, result) = match &search_result {
+                Err(Unresolved::Absent(absence)) if is_of_today && !is_known => (
                     self.describe(intent, &Unresolved::Absent(*absence)),
                     LookupResult::Absent(*absence),
                 ),
                 // Only orders of another day are still pending then.
                 Ok(()) => (self.describe_other_day(intent), LookupResult::Unclear),
-                Err(_) if is_there => (self.describe_hidden(intent), LookupResult::Unclear),
+                Err(_) if is_known => (self.describe_hidden(intent), LookupResult::Unclear),
                 Err(other @ Unresolved::Unreadable(_)) => {
                     (self.describe(intent, other), LookupResult::Unreadable)
                 }
@@ -159,35 +159,35 @@ impl GuardState {
                 }
                 Err(other) => (self.describe(intent, other), LookupResult::Unclear),
             };
-            let outcome = self.unresolved_outcome(&claimed, words, seen);
+            let outcome = self.unresolved_outcome(&claimed, reason, result);
             (claimed, outcome)
         }));
-        found.into_iter().map(close_recovered).collect()
+        resolved.into_iter().map(close_recovered).collect()
     }
 
     /// Returns the outcome of an order that no read settled, with the reason.
     fn unresolved_outcome(
         &self,
         claimed: &ClaimedIntent<'_>,
-        words: String,
-        seen: LookupResult,
+        reason: String,
+        result: LookupResult,
     ) -> RecoveredOutcome {
         let intent = &*claimed.intent;
         // A postback may have arrived since the last read.
-        let so_far =
-            claimed.with_observed(|known| self.partial_result(known, intent, (&words, seen)));
-        match (so_far, seen) {
+        let partial = claimed
+            .with_observed(|observed| self.partial_result(observed, intent, (&reason, result)));
+        match (partial, result) {
             (Some(order), _) => RecoveredOutcome::from_order(order),
             (None, LookupResult::Absent(absence)) => RecoveredOutcome::Absent(absence),
             (None, _) => {
-                let trail = OrderLookup::new(Some(intent.tag.clone()), seen);
-                RecoveredOutcome::Unknown(ErrorDetail::new(words).lookup(trail))
+                let lookup = OrderLookup::new(Some(intent.tag.clone()), result);
+                RecoveredOutcome::Unknown(ErrorDetail::new(reason).lookup(lookup))
             }
         }
     }
 
-    /// Returns the rows of an order book that may be the order, which may be of another day. A caller tag may be on
-    /// another order by now, which only the time can tell.
+    /// Returns the rows of an order book that may be the order, which may be of another day than the book. A caller
+    /// tag may be on another order by now, so without a time such a row is no candidate.
     pub(super) fn candidates_in_book(
         &self,
         intent: &Intent,
@@ -195,12 +195,13 @@ impl GuardState {
         book: &[Order],
     ) -> Vec<Order> {
         let mut rows = self.candidates(intent, last_read_before_send, book);
-        let takes_all = !intent.own || self.pending_intents.is_in_todays_book(intent.at);
-        rows.retain(|order| takes_all || order.placed_at.is_some());
+        let needs_time = intent.own && !self.pending_intents.is_in_todays_book(intent.at);
+        rows.retain(|order| !needs_time || order.placed_at.is_some());
         rows
     }
 }
 
+/// Records the outcome of an order, and closes its intent unless the order stays pending.
 fn close_recovered((claimed, outcome): (ClaimedIntent<'_>, RecoveredOutcome)) -> RecoveredOrder {
     let intent = &claimed.intent;
     let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());

@@ -1,4 +1,7 @@
-//! The state that all handles of one guard share.
+//! The state that all handles of one guard share, and the outcome of one order as an order book shows it.
+//!
+//! `reconcile/resolve.rs`, `recover.rs` and `late_orders.rs` call it. An outcome is never `Absent` if a part of the
+//! order was seen, if a row may be the order, or if the order book may be of another day.
 
 use super::builder::LookupBroker;
 use super::hooks::{GuardHooks, Unrecorded};
@@ -74,40 +77,40 @@ impl GuardState {
         matches!(self.order_tags.support(), TagSupport::Unique { .. })
     }
 
-    /// Returns what a read shows of an order, if that is final. After the settle time a doubtful order book is final
+    /// Returns what a read shows of an order, if that is final. After the settle time an ambiguous order book is final
     /// too, and the last read always is: then the missing quantity is a slice of unknown outcome, or an absent one.
     fn final_result(
         &self,
         query: PlacementQuery<'_>,
         shown: OrderInBook,
         book: &Rows<Order>,
-        turn: PollContext,
+        context: PollContext,
     ) -> Option<SlicedOrder> {
-        let doubt = shown.missing_doubt.map(str::to_owned);
-        let doubt = doubt.or_else(|| query.intent.unreadable_row(book));
-        if turn.absence.is_none() && !(turn.is_after_settle_time && doubt.is_some()) {
+        let ambiguity = shown.missing_doubt.map(str::to_owned);
+        let ambiguity = ambiguity.or_else(|| query.intent.unreadable_row(book));
+        if context.absence.is_none() && !(context.is_after_settle_time && ambiguity.is_some()) {
             return shown.is_final(query.was_resent).then_some(shown.order);
         }
         let Intent { tag, at, order, .. } = query.intent;
-        let (rest, of, settle) = (shown.missing, order.quantity, self.polling.settle_time);
+        let (missing, total) = (shown.missing, order.quantity);
+        let settle_time = self.polling.settle_time;
         Some(shown.with_missing(|| {
             let shows = format!(
-                "{settle:?} later the order book shows no {rest} of {of} with the tag {tag}"
+                "{settle_time:?} later the order book shows no {missing} of {total} with the tag {tag}"
             );
-            let because = |words: &str, seen| {
-                let detail = query.lost_detail.cloned().unwrap_or_default();
-                detail
-                    .append_message(&format!("{shows}{words}"))
-                    .lookup(OrderLookup::new(Some(tag.clone()), seen))
+            let detail = |reason: &str, result| {
+                let lost = query.lost_detail.cloned().unwrap_or_default();
+                lost.append_message(&format!("{shows}{reason}"))
+                    .lookup(OrderLookup::new(Some(tag.clone()), result))
             };
-            match (doubt, turn.absence) {
-                (Some(row), _) => {
-                    Slice::unknown(because(&format!("; {row}"), LookupResult::Unclear))
+            match (ambiguity, context.absence) {
+                (Some(reason), _) => {
+                    Slice::unknown(detail(&format!("; {reason}"), LookupResult::Unclear))
                 }
                 (None, Some(absence)) if self.pending_intents.is_in_todays_book(*at) => {
-                    Slice::absent(because(&format!(": {absence}"), LookupResult::Absent(absence)))
+                    Slice::absent(detail(&format!(": {absence}"), LookupResult::Absent(absence)))
                 }
-                (None, _) => Slice::unknown(because(
+                (None, _) => Slice::unknown(detail(
                     ", and is of another day or about to be",
                     LookupResult::Unclear,
                 )),
@@ -133,19 +136,19 @@ impl GuardState {
         claimed: &ClaimedIntent<'_>,
         rows: &[Order],
         book: &Rows<Order>,
-        turn: PollContext,
+        context: PollContext,
     ) -> Observation<SlicedOrder> {
         let intent = query.intent;
-        let Some(shown) = claimed.with_observed(|known| known.merge_book(intent, rows, book))
+        let Some(shown) = claimed.with_observed(|observed| observed.merge_book(intent, rows, book))
         else {
             return intent
                 .ambiguity(rows, book)
                 .map_or(Observation::NotFound, Observation::Unclear);
         };
-        let doubt = shown.missing_doubt.map(str::to_owned);
-        match self.final_result(query, shown, book, turn) {
+        let ambiguity = shown.missing_doubt.map(str::to_owned);
+        match self.final_result(query, shown, book, context) {
             Some(order) => Observation::Conclusive(order),
-            None => doubt
+            None => ambiguity
                 .or_else(|| intent.unreadable_row(book))
                 .map_or(Observation::NotFound, Observation::Unclear),
         }
@@ -155,14 +158,14 @@ impl GuardState {
     /// quantity becomes a slice of unknown outcome, with the reason.
     pub(super) fn partial_result(
         &self,
-        known: &ObservedOrder,
+        observed: &ObservedOrder,
         intent: &Intent,
-        (words, seen): (&str, LookupResult),
+        (reason, result): (&str, LookupResult),
     ) -> Option<SlicedOrder> {
-        let shown = known.order_in_book(intent)?;
+        let shown = observed.order_in_book(intent)?;
         shown.order.placed().next()?;
-        let trail = OrderLookup::new(Some(intent.tag.clone()), seen);
-        Some(shown.with_missing(|| Slice::unknown(ErrorDetail::new(words).lookup(trail))))
+        let lookup = OrderLookup::new(Some(intent.tag.clone()), result);
+        Some(shown.with_missing(|| Slice::unknown(ErrorDetail::new(reason).lookup(lookup))))
     }
 
     /// Describes why nothing is known of an order that the broker has but does not show.
@@ -175,7 +178,7 @@ impl GuardState {
     pub(super) fn describe_other_day(&self, intent: &Intent) -> String {
         let tag = &intent.tag;
         format!(
-            "the order book is of another day or about to be, look for the tag {tag} in the statements"
+            "the order book is of another day or about to be; search the broker's statements for the tag {tag}"
         )
     }
 
@@ -187,13 +190,15 @@ impl GuardState {
                 self.describe_other_day(intent)
             }
             Unresolved::Absent(absence) => {
-                let settle = self.polling.settle_time;
-                format!("the order book does not show the tag {tag} {settle:?} later: {absence}")
+                let settle_time = self.polling.settle_time;
+                format!(
+                    "the order book does not show the tag {tag} {settle_time:?} later: {absence}"
+                )
             }
             Unresolved::NotYet => format!(
-                "the order book did not show the tag {tag} by the time its caller left, which says nothing yet"
+                "the order book did not show the tag {tag} by the time its caller left, which proves nothing yet"
             ),
-            Unresolved::Unclear(words) => format!("{words} (the tag is {tag})"),
+            Unresolved::Unclear(reason) => format!("{reason} (the tag is {tag})"),
             Unresolved::Unreadable(error) => {
                 format!("the order book could not be searched for the tag {tag}: {error}")
             }

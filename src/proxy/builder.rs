@@ -193,7 +193,7 @@ impl LanesBuilder {
         pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
-        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, limiter: pacing, clock, session })))
+        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pacing, clock, session })))
     }
 
     /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it

@@ -240,7 +240,7 @@ fn an_order_of_a_wrong_date_is_found_or_reported() {
                 );
                 let trail = error.detail().unwrap().lookup.as_ref().unwrap();
                 assert_eq!(trail.result, LookupResult::Unclear, "{date}");
-                let words = "order 9 has the tag, the instrument and the side, and by the clocks another time";
+                let words = "order 9 has the tag, the instrument and the side, but another time";
                 assert!(error.to_string().contains(words), "{error}");
             }
         }

@@ -142,9 +142,12 @@ fn an_exit_that_shows_as_a_limit_order_is_not_reported_as_unchanged() {
     let (broker, guard, id) = with_order();
     broker.fates([Fate::LostBefore]);
     let exit = OrderChange::new().order_type(OrderType::Market);
-    let (lookup_of, message) = lookup_of(guard.modify_order(&id, &exit));
-    assert_eq!(lookup_of, LookupResult::Unclear);
-    assert!(message.contains("a LIMIT order, as which a protected MARKET order"), "{message}");
+    let (result, message) = lookup_of(guard.modify_order(&id, &exit));
+    assert_eq!(result, LookupResult::Unclear);
+    assert!(
+        message.contains("a LIMIT order, and a MARKET order with a market protection"),
+        "{message}"
+    );
 }
 
 /// Where a change may make a new order, the old one shows as cancelled whether or not it was replaced.

@@ -14,12 +14,13 @@ use crate::files::{owner_only_options, path_refers_to, with_suffix};
 pub(super) enum PathState {
     /// The open file, with the expected length.
     Ours,
+    /// No file.
     Missing,
-    /// Another file, described.
+    /// Another file, or the open file with another length, with a description.
     Foreign(&'static str),
 }
 
-/// A file that is appended to.
+/// An append-only file that can be replaced.
 pub(super) trait JournalFile: Send + Sync + fmt::Debug {
     /// Appends `bytes`. After an error, a part of them may have been written.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
@@ -29,14 +30,14 @@ pub(super) trait JournalFile: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Returns what is at its path, where a file of `len` bytes should be.
     fn check_path(&self, len: u64) -> io::Result<PathState>;
-    /// Replaces it by a durable file with these bytes.
+    /// Replaces the file by a durable one with these bytes, and returns that.
     fn replace_with(&self, bytes: &[u8]) -> Result<Arc<dyn JournalFile>, ReplaceError>;
 }
 
 /// Why a file was not replaced.
 #[derive(Debug)]
 pub(super) struct ReplaceError {
-    /// The action that failed.
+    /// The action that failed, for error messages.
     pub(super) action: &'static str,
     /// The file.
     pub(super) path: PathBuf,
@@ -69,9 +70,9 @@ impl DiskFile {
     pub(super) fn create_in_place(at: &FileLocation, bytes: &[u8]) -> Result<Self, ReplaceError> {
         let path = &at.path;
         let new = with_suffix(path, ".new");
-        let failed = |action, path: &Path, in_doubt| {
+        let failed = |action, path: &Path, may_have_replaced| {
             let path = path.to_owned();
-            move |source| ReplaceError { action, path, source, may_have_replaced: in_doubt }
+            move |source| ReplaceError { action, path, source, may_have_replaced }
         };
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -85,21 +86,21 @@ impl DiskFile {
             file.sync_all()?;
             Ok(file)
         };
-        let removed = |failure: ReplaceError| {
+        let remove_new = |failure: ReplaceError| {
             // A partial file would take space that the old file may need.
             let _ = fs::remove_file(&new);
             failure
         };
-        // A failure to open must show while the old file is still there.
+        // The folder is opened first, so that a failure shows while the old file is still there.
         let folder = open_parent_dir(path).map_err(failed("open the folder of", path, false))?;
-        let file = create().map_err(failed("write", &new, false)).map_err(removed)?;
+        let file = create().map_err(failed("write", &new, false)).map_err(remove_new)?;
         fs::rename(&new, path).map_err(|error| {
             // On a network file system the rename may have happened although the answer was lost.
-            let in_doubt = fs::symlink_metadata(&new).is_err();
-            removed(failed("replace", path, in_doubt)(error))
+            let may_have_replaced = fs::symlink_metadata(&new).is_err();
+            remove_new(failed("replace", path, may_have_replaced)(error))
         })?;
-        let safe = folder.map_or(Ok(()), |folder| folder.sync_all());
-        safe.map_err(failed("make safe the folder of", path, true))?;
+        let synced = folder.map_or(Ok(()), |folder| folder.sync_all());
+        synced.map_err(failed("sync the folder of", path, true))?;
         Ok(Self { file, location: at.clone() })
     }
 }
@@ -125,12 +126,12 @@ impl JournalFile for DiskFile {
         let FileLocation { path, name } = &self.location;
         if !path_refers_to(name, &self.file)? {
             if is_missing(name) && path_refers_to(path, &self.file)? {
-                // Only the link is gone, and may be restored.
-                let why = "the link to it is gone; put it back";
-                return Err(io::Error::new(ErrorKind::NotFound, why));
+                // Only the link is missing, and can be restored.
+                let reason = "the link to it is gone; put it back";
+                return Err(io::Error::new(ErrorKind::NotFound, reason));
             }
-            let is_gone = [name, path].iter().all(|path| is_missing(path));
-            return Ok(if is_gone {
+            let is_deleted = [name, path].iter().all(|path| is_missing(path));
+            return Ok(if is_deleted {
                 PathState::Missing
             } else {
                 PathState::Foreign("another file")
@@ -138,8 +139,8 @@ impl JournalFile for DiskFile {
         }
         Ok(match self.file.metadata()?.len().cmp(&len) {
             Ordering::Equal => PathState::Ours,
-            Ordering::Less => PathState::Foreign("a file that somebody made shorter"),
-            Ordering::Greater => PathState::Foreign("a file that somebody made longer"),
+            Ordering::Less => PathState::Foreign("a file that another program made shorter"),
+            Ordering::Greater => PathState::Foreign("a file that another program made longer"),
         })
     }
 }

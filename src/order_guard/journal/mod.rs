@@ -1,6 +1,6 @@
 //! The journal: a file of the orders without a final answer.
 //!
-//! A line is written and durable before an order is sent, and another is written when its answer is known. The guard
+//! A line is durable before an order is sent, and another line is written when its outcome is known. The guard
 //! does not wait for the second: if it is lost, the order is searched for once more, which does no harm. Concurrent
 //! orders share one sync.
 //!
@@ -12,7 +12,7 @@
 //! # Deleted or replaced while it is open
 //!
 //! A line helps only if the next process finds it. So once a line is durable, and before its order is sent, the lock
-//! and the file are compared with what is at their paths. If a file is missing, it is recreated with all pending
+//! and the file are compared with what is at their paths. If the journal is missing, it is recreated with all pending
 //! intents. If another file is there, no more orders are recorded.
 //!
 //! The lock is checked after the line is durable, and a guard reads a journal only after it took the lock. So a guard
@@ -47,35 +47,36 @@ pub(super) struct Journal {
 /// What is durable. The lock is held during a sync, and while the file is replaced.
 #[derive(Debug)]
 struct SyncState {
-    /// How many writes are durable, where the next process will find them.
+    /// The number of writes that are durable, in a file that the next process will find.
     writes: u64,
     /// The lock file that excludes other guards; `None` only in tests.
     lock: Option<FileLock>,
 }
 
-/// How often a missing journal is recreated for one order.
+/// The maximum number of times that a missing or long journal is replaced for one order. A path at which each new file
+/// vanishes must not occupy the caller for ever.
 const MAX_REPLACE_ATTEMPTS: u32 = 3;
 
 impl Journal {
     /// Writes an intent, and waits until it is durable.
     fn write_durably(&self, tag: &str, line: Vec<u8>) -> io::Result<()> {
         let number = self.writer.lock().write_intent(tag, line)?;
-        let mut safe = self.synced.lock();
-        if safe.writes >= number {
+        let mut synced = self.synced.lock();
+        if synced.writes >= number {
             return Ok(()); // The sync of another order covered it.
         }
-        let (disk, writes) = {
-            let tail = self.writer.lock();
-            tail.check_usable()?;
-            (Arc::clone(&tail.file), tail.write_count)
+        let (file, writes) = {
+            let writer = self.writer.lock();
+            writer.check_usable()?;
+            (Arc::clone(&writer.file), writer.write_count)
         };
-        if let Err(error) = disk.sync() {
+        if let Err(error) = file.sync() {
             // The content of the disk is unknown now: a later sync may succeed without this line.
-            let why = format!("the disk could not confirm a line: {error}");
-            self.writer.lock().poison(why);
+            let reason = format!("the disk could not confirm a line: {error}");
+            self.writer.lock().poison(reason);
             return Err(error);
         }
-        safe.writes = self.ensure_in_place(safe.lock.as_mut(), writes)?;
+        synced.writes = self.ensure_in_place(synced.lock.as_mut(), writes)?;
         Ok(())
     }
 
@@ -86,14 +87,14 @@ impl Journal {
             if let Some(lock) = &mut lock {
                 lock.ensure_held().map_err(JournalError::from).map_err(io::Error::other)?;
             }
-            let mut tail = self.writer.lock();
-            if !tail.replace_if_needed()? {
+            let mut writer = self.writer.lock();
+            if !writer.replace_if_needed()? {
                 return Ok(writes);
             }
-            writes = tail.write_count; // And is the new file in place?
+            writes = writer.write_count; // The next round checks that the new file is in place.
         }
         Err(io::Error::other(
-            "it was written anew, and is not at its path; put back what leads there",
+            "it was recreated, and is not at its path; restore the folder or link that refers to it",
         ))
     }
 }
@@ -101,7 +102,7 @@ impl Journal {
 impl IntentLog for Journal {
     fn record_intent(&self, intent: &Intent) -> io::Result<()> {
         let mut intent = intent.clone();
-        // They may contain anything, and no search needs them.
+        // Extra fields may contain anything, and no search needs them.
         intent.order.extra.clear();
         let tag = intent.tag.clone();
         let line = encode(&JournalRecord::Intent(Box::new(intent)))?;
@@ -112,9 +113,9 @@ impl IntentLog for Journal {
         })
     }
 
-    fn record_outcome(&self, tag: &str, end: &IntentOutcome) {
-        let entry = JournalRecord::End { tag: tag.to_owned(), end: end.clone() };
-        let Ok(line) = encode(&entry) else { return };
+    fn record_outcome(&self, tag: &str, outcome: &IntentOutcome) {
+        let record = JournalRecord::End { tag: tag.to_owned(), end: outcome.clone() };
+        let Ok(line) = encode(&record) else { return };
         self.writer.lock().write_outcome(tag, &line);
     }
 

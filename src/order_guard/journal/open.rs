@@ -1,7 +1,7 @@
-//! Opening a journal.
+//! Opening of a journal, and the errors of it.
 //!
-//! Answered intents are dropped on opening, so that the file does not grow for ever: the rest is written to a new
-//! file, which replaces the old one once it is durable (`file.rs`).
+//! Answered intents are dropped on opening, so that the file does not grow for ever: the pending ones are written to
+//! a new file, which replaces the old one once it is durable (`file.rs`).
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -18,7 +18,8 @@ use crate::bounded::ReadLimit;
 use crate::files::{FileLock, LockError, canonical_path, read_bounded, with_suffix};
 use crate::order_guard::reconcile::matching::Intent;
 
-/// Upper bound of the size. A journal is compacted as it grows, and stays far below it.
+/// The maximum size of a journal that is read: 1 GiB, so that a wrong file does not fill the memory. A journal is
+/// compacted as it grows, and stays far below it.
 const MAX_JOURNAL_SIZE: ReadLimit = ReadLimit::new(1 << 30, 1 << 30);
 
 /// The error for a journal that cannot be used.
@@ -41,7 +42,7 @@ pub enum JournalError {
         /// The lock file.
         path: PathBuf,
     },
-    /// A line in the middle is damaged, so an order may be lost there.
+    /// A line before the last one is damaged, so an order may be lost there.
     #[error("{}, line {line}: {why}; an order may be lost there: look through the broker's order book{}, then move the file away", path.display(), named(open))]
     Corrupt {
         /// The journal.
@@ -80,10 +81,10 @@ fn named(open: &[String]) -> String {
 
 impl JournalError {
     fn from_corruption(path: &Path, damage: Corruption) -> Self {
-        let Corruption { line, why, is_intact: is_whole, open_intents: left } = damage;
+        let Corruption { line, why, is_intact, open_intents } = damage;
         let path = path.to_owned();
-        let open = left.into_iter().map(|intent| intent.tag).collect();
-        match is_whole {
+        let open = open_intents.into_iter().map(|intent| intent.tag).collect();
+        match is_intact {
             true => Self::NotUnderstood { path, line, why, open },
             false => Self::Corrupt { path, line, why, open },
         }
@@ -111,17 +112,18 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Jour
 }
 
 impl Journal {
-    /// Opens the journal at `path`, and returns the pending intents in it.
+    /// Opens the journal at `path`, or creates it. Returns it with the pending intents in it.
     pub(in crate::order_guard) fn open(path: &Path) -> Result<(Self, Vec<Intent>), JournalError> {
         let name = path::absolute(path).map_err(io_error("find", path))?;
         let path = canonical_path(path).map_err(io_error("find", path))?;
         if path.extension().is_some_and(|ending| ending == "new" || ending == "lock") {
-            let why = "a name with this ending belongs to the journal without it; take another one";
-            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+            let reason =
+                "a name with this ending belongs to the journal without it; take another one";
+            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, reason)));
         }
         if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            let why = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
-            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, why)));
+            let reason = "it is a folder, a device or a pipe; a journal is a file, which is replaced by a shorter one";
+            return Err(io_error("use", &path)(io::Error::new(ErrorKind::InvalidInput, reason)));
         }
         let lock = FileLock::acquire(&with_suffix(&path, ".lock"))?;
         let journal = match read_bounded(&path, MAX_JOURNAL_SIZE) {
@@ -129,14 +131,15 @@ impl Journal {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(io_error("read", &path)(error)),
         };
-        let left =
+        let pending =
             replay(&journal).map_err(|damage| JournalError::from_corruption(&path, damage))?;
-        let (lines, open) = JournalWriter::encode_open(&left).map_err(io_error("write", &path))?;
-        let at = FileLocation { path, name };
-        let disk = DiskFile::create_in_place(&at, &lines)?;
-        let tail = Mutex::new(JournalWriter::new(Arc::new(disk), lines.len() as u64, open));
-        let safe = Mutex::new(SyncState { writes: 0, lock: Some(lock) });
-        let journal = Self { path: at.path, writer: tail, synced: safe };
-        Ok((journal, left))
+        let (lines, open_lines) =
+            JournalWriter::encode_open(&pending).map_err(io_error("write", &path))?;
+        let location = FileLocation { path, name };
+        let file = DiskFile::create_in_place(&location, &lines)?;
+        let writer = Mutex::new(JournalWriter::new(Arc::new(file), lines.len() as u64, open_lines));
+        let synced = Mutex::new(SyncState { writes: 0, lock: Some(lock) });
+        let journal = Self { path: location.path, writer, synced };
+        Ok((journal, pending))
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::order_guard::pending::IntentOutcome;
 use crate::order_guard::reconcile::matching::Intent;
 
-/// The version of the format.
+/// The version of the format. A journal of another version is not read, since its lines may mean something else.
 const VERSION: u32 = 1;
 
 /// The content of a line.
@@ -19,13 +19,13 @@ pub(super) enum JournalRecord {
         /// The version of the format.
         version: u32,
     },
-    /// An order is about to be sent.
+    /// An order that is about to be sent.
     Intent(Box<Intent>),
-    /// What became of it.
+    /// The end of an intent.
     End {
         /// The tag of the order.
         tag: String,
-        /// How it ended.
+        /// The outcome of the order.
         end: IntentOutcome,
     },
 }
@@ -38,8 +38,8 @@ impl JournalRecord {
 }
 
 /// Encodes a line, with its newline.
-pub(super) fn encode(entry: &JournalRecord) -> io::Result<Vec<u8>> {
-    let json = serde_json::to_string(entry)?;
+pub(super) fn encode(record: &JournalRecord) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_string(record)?;
     Ok(format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).into_bytes())
 }
 
@@ -60,7 +60,7 @@ pub(super) fn decode(line: &[u8]) -> Result<JournalRecord, DecodeError> {
     serde_json::from_slice(json).map_err(|error| DecodeError::NotUnderstood(error.to_string()))
 }
 
-/// Returns the rest of the line, if its checksum is right.
+/// Returns the JSON of the line, if its checksum is right.
 fn verify_checksum(line: &[u8]) -> Option<&[u8]> {
     let (sum, json) = line.split_at_checked(8)?;
     let json = json.strip_prefix(b" ")?;
@@ -82,24 +82,25 @@ pub(super) struct Corruption {
 
 /// Returns the pending intents of a journal, in the order of their lines.
 ///
-/// Only the last line may be torn: without a newline it never became durable, so its order was never sent. Any other
-/// damaged line may be an order that was sent.
+/// Only the last line may be torn: one that lacks its newline and is damaged was never written completely, so its
+/// order was never sent. Any other damaged line may be an order that was sent. Reading goes on after it, for the tags
+/// in the other lines.
 pub(super) fn replay(journal: &[u8]) -> Result<Vec<Intent>, Corruption> {
     let header = encode(&JournalRecord::header()).unwrap_or_default();
     if header.starts_with(journal) {
         return Ok(Vec::new()); // Empty, or without a complete first line.
     }
-    let mut left: Vec<Intent> = Vec::new();
+    let mut pending: Vec<Intent> = Vec::new();
     let mut first_bad = None;
     for (index, line) in journal.split_inclusive(|&byte| byte == b'\n').enumerate() {
-        let whole = line.strip_suffix(b"\n");
-        let bad = match decode(whole.unwrap_or(line)) {
+        let complete = line.strip_suffix(b"\n");
+        let bad = match decode(complete.unwrap_or(line)) {
             Err(DecodeError::Damaged) if index == 0 => {
                 Some(corrupt("this is no journal of orders"))
             }
-            Err(DecodeError::Damaged) if whole.is_none() => None,
+            Err(DecodeError::Damaged) if complete.is_none() => None,
             Err(DecodeError::Damaged) => Some(corrupt(DecodeError::Damaged)),
-            Err(unread @ DecodeError::NotUnderstood(_)) => Some((unread.to_string(), true)),
+            Err(error @ DecodeError::NotUnderstood(_)) => Some((error.to_string(), true)),
             Ok(JournalRecord::Journal { version: VERSION }) if index == 0 => None,
             Ok(JournalRecord::Journal { version }) if index == 0 => Some((
                 format!("the journal is of version {version}, and {VERSION} is understood"),
@@ -108,17 +109,17 @@ pub(super) fn replay(journal: &[u8]) -> Result<Vec<Intent>, Corruption> {
             Ok(JournalRecord::Journal { .. }) => {
                 Some(corrupt("a journal begins within the journal"))
             }
-            Ok(entry) => {
-                apply_record(entry, &mut left);
+            Ok(record) => {
+                apply_record(record, &mut pending);
                 (index == 0).then(|| corrupt("the journal has lost its beginning"))
             }
         };
         first_bad = first_bad.or(bad.map(|bad| (index + 1, bad)));
     }
     match first_bad {
-        None => Ok(left),
-        Some((line, (why, is_whole))) => {
-            Err(Corruption { line, why, is_intact: is_whole, open_intents: left })
+        None => Ok(pending),
+        Some((line, (why, is_intact))) => {
+            Err(Corruption { line, why, is_intact, open_intents: pending })
         }
     }
 }
@@ -127,13 +128,14 @@ fn corrupt(why: impl ToString) -> (String, bool) {
     (why.to_string(), false)
 }
 
-fn apply_record(entry: JournalRecord, left: &mut Vec<Intent>) {
-    match entry {
+/// Updates the pending intents by a record: an intent replaces an earlier one with its tag, and an end removes it.
+fn apply_record(record: JournalRecord, pending: &mut Vec<Intent>) {
+    match record {
         JournalRecord::Journal { .. } => {}
         JournalRecord::Intent(intent) => {
-            left.retain(|other| other.tag != intent.tag);
-            left.push(*intent);
+            pending.retain(|other| other.tag != intent.tag);
+            pending.push(*intent);
         }
-        JournalRecord::End { tag, .. } => left.retain(|intent| intent.tag != tag),
+        JournalRecord::End { tag, .. } => pending.retain(|intent| intent.tag != tag),
     }
 }

@@ -24,7 +24,7 @@ struct FakeFileState {
     room: Option<usize>,
     fails_truncate: bool,
     fails_sync: bool,
-    /// The failure of a replacement: whether its outcome is in doubt.
+    /// If set, a replacement fails; the value is whether the new file may be in place.
     replace_failure: Option<bool>,
     replaced: usize,
     /// What is at its path, if not the file.
@@ -87,9 +87,9 @@ fn journal() -> (Journal, FakeFile) {
     let fake = FakeFile::default();
     let header = encode(&JournalRecord::header()).unwrap();
     fake.append(&header).unwrap();
-    let tail = JournalWriter::new(Arc::new(fake.clone()), header.len() as u64, OpenLines::new());
-    let safe = Mutex::new(SyncState { writes: 0, lock: None });
-    (Journal { path: "orders.journal".into(), writer: Mutex::new(tail), synced: safe }, fake)
+    let writer = JournalWriter::new(Arc::new(fake.clone()), header.len() as u64, OpenLines::new());
+    let synced = Mutex::new(SyncState { writes: 0, lock: None });
+    (Journal { path: "orders.journal".into(), writer: Mutex::new(writer), synced }, fake)
 }
 
 fn intent(tag: &str) -> Intent {
@@ -111,12 +111,12 @@ fn open_tags(fake: &FakeFile) -> Vec<String> {
 }
 
 #[test]
-fn an_intent_is_safe_before_it_may_be_sent() {
+fn an_intent_is_durable_before_it_may_be_sent() {
     let (journal, fake) = journal();
     for tag in ["a", "b", "c"] {
         journal.record_intent(&intent(tag)).unwrap();
-        let fakery = fake.0.lock();
-        assert_eq!(fakery.synced, fakery.bytes.len(), "{tag}");
+        let state = fake.0.lock();
+        assert_eq!(state.synced, state.bytes.len(), "{tag}");
     }
 }
 
@@ -163,7 +163,7 @@ fn a_full_disk_takes_no_order_and_leaves_no_trace() {
 }
 
 #[test]
-fn half_a_line_that_cannot_be_cut_breaks_the_journal() {
+fn half_a_line_that_cannot_be_cut_poisons_the_journal() {
     let (journal, fake) = journal();
     fake.0.lock().room = Some(20);
     fake.0.lock().fails_truncate = true;
@@ -178,7 +178,7 @@ fn half_a_line_that_cannot_be_cut_breaks_the_journal() {
 }
 
 #[test]
-fn a_disk_that_cannot_confirm_breaks_the_journal() {
+fn a_disk_that_cannot_confirm_poisons_the_journal() {
     let (journal, fake) = journal();
     fake.0.lock().fails_sync = true;
     journal.record_intent(&intent("a")).unwrap_err();
@@ -190,7 +190,7 @@ fn a_disk_that_cannot_confirm_breaks_the_journal() {
 }
 
 #[test]
-fn many_orders_share_one_wait_and_each_is_safe() {
+fn many_orders_share_one_sync_and_each_is_durable() {
     let (journal, fake) = journal();
     // No thread syncs until all have written.
     let held = journal.synced.lock();
@@ -204,8 +204,8 @@ fn many_orders_share_one_wait_and_each_is_safe() {
         }
         drop(held);
     });
-    let fakery = fake.0.lock();
-    assert_eq!((fakery.syncs, fakery.synced), (1, fakery.bytes.len()));
+    let state = fake.0.lock();
+    assert_eq!((state.syncs, state.synced), (1, state.bytes.len()));
 }
 
 /// Outcomes that cannot be written, from many threads, while one can.

@@ -1,4 +1,4 @@
-//! Appends lines to the journal, and compacts it.
+//! The writer of the journal: appends lines, and compacts the file.
 //!
 //! A failed write leaves no trace: the file is truncated to the last whole line. If that fails too, or if a sync
 //! fails, the content of the disk is unknown. Then the journal is poisoned, and no order is sent until it is
@@ -12,14 +12,16 @@ use super::file::{JournalFile, PathState, ReplaceError};
 use super::record::{JournalRecord, encode};
 use crate::order_guard::reconcile::matching::Intent;
 
-/// A file up to this length is never compacted.
+/// A file of up to 1 MiB is never compacted: it is read at once, and a replacement costs two more syncs.
 const MIN_COMPACT_LEN: u64 = 1 << 20;
-/// A file is compacted when it is this many times longer than its pending lines.
+/// A file is compacted only if it is more than this many times as long as its pending lines, so that they are not
+/// rewritten over and over.
 const COMPACT_RATIO: u64 = 4;
 
 /// The lines of the pending intents, by tag.
 pub(super) type OpenLines = BTreeMap<String, Vec<u8>>;
 
+/// The end of the journal file, and its pending lines.
 #[derive(Debug)]
 pub(super) struct JournalWriter {
     pub(super) file: Arc<dyn JournalFile>,
@@ -38,12 +40,12 @@ pub(super) struct JournalWriter {
 
 impl JournalWriter {
     /// Creates a writer for a file of `len` bytes with these pending lines.
-    pub(super) fn new(disk: Arc<dyn JournalFile>, len: u64, open: OpenLines) -> Self {
+    pub(super) fn new(file: Arc<dyn JournalFile>, len: u64, open_lines: OpenLines) -> Self {
         Self {
-            file: disk,
+            file,
             len,
             write_count: 0,
-            open_lines: open,
+            open_lines,
             unwritten_outcomes: Vec::new(),
             compact_above: MIN_COMPACT_LEN,
             poisoned: None,
@@ -51,13 +53,13 @@ impl JournalWriter {
     }
 
     /// Encodes a journal of these intents alone. Returns its bytes and its pending lines.
-    pub(super) fn encode_open(left: &[Intent]) -> io::Result<(Vec<u8>, OpenLines)> {
-        let mut open = OpenLines::new();
-        for intent in left {
+    pub(super) fn encode_open(pending: &[Intent]) -> io::Result<(Vec<u8>, OpenLines)> {
+        let mut open_lines = OpenLines::new();
+        for intent in pending {
             let line = encode(&JournalRecord::Intent(Box::new(intent.clone())))?;
-            open.insert(intent.tag.clone(), line);
+            open_lines.insert(intent.tag.clone(), line);
         }
-        Ok((encode_file(&open)?, open))
+        Ok((encode_file(&open_lines)?, open_lines))
     }
 
     /// Writes an intent. Returns the number of the write.
@@ -81,13 +83,16 @@ impl JournalWriter {
         self.open_lines.contains_key(tag)
     }
 
+    /// Appends a line, after the outcomes that could not be written yet.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         self.check_usable()?;
         let mut bytes = self.unwritten_outcomes.clone();
         bytes.extend_from_slice(line);
         if let Err(error) = self.file.append(&bytes) {
-            if let Err(cut) = self.file.truncate(self.len) {
-                self.poison(format!("a line was written by half ({error}) and stays so ({cut})"));
+            if let Err(truncate) = self.file.truncate(self.len) {
+                self.poison(format!(
+                    "a line was written by half ({error}) and could not be removed ({truncate})"
+                ));
             }
             return Err(error);
         }
@@ -97,8 +102,8 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Replaces the journal by a file of the pending lines, if it is missing at its path or much longer than they
-    /// are. Returns whether it did; then everything that was written is durable.
+    /// Replaces the journal by a file of the pending lines, if it is missing at its path, or long and much longer than
+    /// they are. Returns whether it did; then everything that was written is durable.
     pub(super) fn replace_if_needed(&mut self) -> io::Result<bool> {
         match self.file.check_path(self.len)? {
             PathState::Ours if self.len <= self.compact_above => Ok(false),
@@ -112,9 +117,9 @@ impl JournalWriter {
                 self.replace(&lines).map_err(|failure| failure.source)?;
                 Ok(true)
             }
-            PathState::Foreign(what) => {
+            PathState::Foreign(description) => {
                 self.poisoned = Some(format!(
-                    "{what} is in its place, so the next process would not learn of the orders of this one; recover \
+                    "{description} is in its place, so the next process would not find the orders of this one; recover \
                      in this one, then start again with a journal of another name"
                 ));
                 self.check_usable().map(|()| false)
@@ -122,6 +127,8 @@ impl JournalWriter {
         }
     }
 
+    /// Replaces the file by a shorter one with these lines. Returns whether it did. A failure is an error only if the
+    /// old file may be gone.
     fn compact(&mut self, lines: &[u8]) -> io::Result<bool> {
         match self.replace(lines) {
             Ok(()) => Ok(true),
@@ -134,14 +141,14 @@ impl JournalWriter {
         }
     }
 
-    /// Replaces the file by one with these lines, which are all pending ones.
+    /// Replaces the file by one with these lines, which must be all pending ones.
     fn replace(&mut self, lines: &[u8]) -> Result<(), ReplaceError> {
         match self.file.replace_with(lines) {
-            Ok(disk) => {
-                self.file = disk;
+            Ok(file) => {
+                self.file = file;
                 self.len = lines.len() as u64;
                 self.compact_above = MIN_COMPACT_LEN;
-                // Outcomes of intents that are not in the file any more.
+                // They belong to intents that are not in the file any more.
                 self.unwritten_outcomes.clear();
                 Ok(())
             }
@@ -155,21 +162,23 @@ impl JournalWriter {
         }
     }
 
-    /// Refuses all further writes.
-    pub(super) fn poison(&mut self, why: String) {
-        self.poisoned = Some(format!("{why}; start again, and recover"));
+    /// Makes all further writes fail with this reason.
+    pub(super) fn poison(&mut self, reason: String) {
+        self.poisoned = Some(format!("{reason}; start again, and recover"));
     }
 
+    /// Returns an error if the journal is poisoned.
     pub(super) fn check_usable(&self) -> io::Result<()> {
         match &self.poisoned {
-            Some(why) => Err(io::Error::other(why.clone())),
+            Some(reason) => Err(io::Error::other(reason.clone())),
             None => Ok(()),
         }
     }
 }
 
-fn encode_file(open: &OpenLines) -> io::Result<Vec<u8>> {
+/// Encodes a whole journal of these pending lines.
+fn encode_file(open_lines: &OpenLines) -> io::Result<Vec<u8>> {
     let mut lines = encode(&JournalRecord::header())?;
-    open.values().for_each(|line| lines.extend_from_slice(line));
+    open_lines.values().for_each(|line| lines.extend_from_slice(line));
     Ok(lines)
 }

@@ -1,11 +1,11 @@
-//! Whether a change or a cancellation was made, judged by the order itself.
+//! The outcome of a change or a cancellation, judged by the order itself.
 
 use super::polling::Observation;
 use crate::broker::{
     BrokerError, ErrorDetail, Order, OrderChange, OrderId, OrderStatus, OrderType,
 };
 
-/// Returns what the broker would have answered to a cancellation of this order.
+/// Returns the answer that the broker would have given to the cancellation of this order.
 pub(super) fn check_cancelled(order: &Order) -> Observation<Result<(), BrokerError>> {
     match &order.status {
         OrderStatus::Cancelled => Observation::Conclusive(Ok(())),
@@ -15,7 +15,7 @@ pub(super) fn check_cancelled(order: &Order) -> Observation<Result<(), BrokerErr
     }
 }
 
-/// The parts of a change that no order book shows.
+/// The parts of a change that no order book shows, for error messages.
 pub(in crate::order_guard) const INVISIBLE_PARTS: &str =
     "its visible quantity, its market protection or extra fields";
 
@@ -35,37 +35,37 @@ pub(in crate::order_guard) fn is_visible(change: &OrderChange) -> bool {
         || time_in_force.is_some()
 }
 
-/// Returns what the broker would have answered to `change` of this order. In an intermediate state the order may show
-/// the change before the exchange has accepted it. Unless the broker changes orders `in_place`, a cancelled order may
-/// have been changed, by a new order that replaced it.
+/// Returns the answer that the broker would have given to `change` of this order. In an intermediate state the order
+/// may show the change before the exchange has accepted it, so that is unclear. Unless the broker changes orders
+/// `in_place`, a cancelled order may have been changed, by a new order that replaced it.
 pub(in crate::order_guard) fn check_amended(
     order: &Order,
     change: &OrderChange,
     in_place: bool,
 ) -> Observation<Result<OrderId, BrokerError>> {
-    fn is<T: PartialEq>(wanted: Option<&T>, shown: Option<&T>) -> bool {
+    fn shows<T: PartialEq>(wanted: Option<&T>, shown: Option<&T>) -> bool {
         wanted.is_none() || wanted == shown
     }
-    let made = is(change.quantity.as_ref(), Some(&order.quantity))
-        && is(change.price.as_ref(), order.price.as_ref())
-        && is(change.trigger_price.as_ref(), order.trigger_price.as_ref())
-        && is(change.order_type.as_ref(), Some(&order.order_type))
-        && is(change.time_in_force.as_ref(), Some(&order.time_in_force));
+    let is_made = shows(change.quantity.as_ref(), Some(&order.quantity))
+        && shows(change.price.as_ref(), order.price.as_ref())
+        && shows(change.trigger_price.as_ref(), order.trigger_price.as_ref())
+        && shows(change.order_type.as_ref(), Some(&order.order_type))
+        && shows(change.time_in_force.as_ref(), Some(&order.time_in_force));
     let id = &order.id;
     match &order.status {
         OrderStatus::Other(_) => Observation::Unclear(in_transition(order)),
         OrderStatus::Rejected => Observation::Conclusive(Err(too_late(order))),
         OrderStatus::Cancelled if !in_place => Observation::Unclear(format!(
-            "order {id} is CANCELLED, perhaps with another order in its place: look for that one"
+            "order {id} is CANCELLED, perhaps with another order in its place: search for that one"
         )),
-        // What shows may have been so before.
-        _ if made && has_invisible_part(change) => {
+        // The visible part may have been so before the change.
+        _ if is_made && has_invisible_part(change) => {
             Observation::Unclear(format!("order {id} does not show {INVISIBLE_PARTS}"))
         }
-        _ if made => Observation::Conclusive(Ok(id.clone())),
+        _ if is_made => Observation::Conclusive(Ok(id.clone())),
         status if status.is_final() => Observation::Conclusive(Err(too_late(order))),
         _ if may_be_protected_market(order, change) => Observation::Unclear(format!(
-            "order {id} is a {} order, as which a protected {} order may show",
+            "order {id} is a {} order, and a {} order with a market protection may show as one",
             order.order_type,
             change.order_type.as_ref().unwrap_or(&order.order_type)
         )),
@@ -105,9 +105,9 @@ mod tests {
         Order::new(OrderId::new("1"), OrderStatus::from(status), &request)
     }
 
-    /// `yes`, `late`, `not yet`.
-    fn describe<A>(look: Observation<Result<A, BrokerError>>) -> &'static str {
-        match look {
+    /// Names an observation in one or two words.
+    fn describe<A>(observation: Observation<Result<A, BrokerError>>) -> &'static str {
+        match observation {
             Observation::Conclusive(Ok(_)) => "yes",
             Observation::Conclusive(Err(BrokerError::Rejected(_))) => "late",
             Observation::NotFound => "not yet",
@@ -127,25 +127,25 @@ mod tests {
             ("PARTIALLY FILLED", "not yet"),
             ("CANCEL PENDING", "unclear"),
         ];
-        for (status, verdict) in cases {
-            assert_eq!(describe(check_cancelled(&order(status))), verdict, "{status}");
+        for (status, expected) in cases {
+            assert_eq!(describe(check_cancelled(&order(status))), expected, "{status}");
         }
     }
 
     #[test]
     fn a_change_is_made_when_every_field_shows_it() {
-        let as_it_is = OrderChange::new()
+        let unchanged = OrderChange::new()
             .quantity(10)
             .price(Decimal::new(150_000, 2))
             .order_type(OrderType::Limit)
             .time_in_force(TimeInForce::Day);
-        assert_eq!(describe(check_amended(&order("OPEN"), &as_it_is, true)), "yes");
+        assert_eq!(describe(check_amended(&order("OPEN"), &unchanged, true)), "yes");
         for change in [
-            as_it_is.clone().quantity(11),
-            as_it_is.clone().price(1501),
-            as_it_is.clone().trigger_price(1499),
-            as_it_is.clone().order_type(OrderType::StopLimit),
-            as_it_is.clone().time_in_force(TimeInForce::Ioc),
+            unchanged.clone().quantity(11),
+            unchanged.clone().price(1501),
+            unchanged.clone().trigger_price(1499),
+            unchanged.clone().order_type(OrderType::StopLimit),
+            unchanged.clone().time_in_force(TimeInForce::Ioc),
         ] {
             assert_eq!(
                 describe(check_amended(&order("OPEN"), &change, true)),
@@ -158,10 +158,10 @@ mod tests {
                 "{change:?}"
             );
         }
-        assert_eq!(describe(check_amended(&order("FILLED"), &as_it_is, true)), "yes");
-        assert_eq!(describe(check_amended(&order("REJECTED"), &as_it_is, true)), "late");
+        assert_eq!(describe(check_amended(&order("FILLED"), &unchanged, true)), "yes");
+        assert_eq!(describe(check_amended(&order("REJECTED"), &unchanged, true)), "late");
         assert_eq!(
-            describe(check_amended(&order("MODIFY VALIDATION PENDING"), &as_it_is, true)),
+            describe(check_amended(&order("MODIFY VALIDATION PENDING"), &unchanged, true)),
             "unclear"
         );
     }
@@ -190,15 +190,15 @@ mod tests {
     #[test]
     fn nothing_confirms_a_protection_or_an_extra_field() {
         let change = OrderChange::new().price(1500);
-        for unseen in [
+        for invisible in [
             change.clone().market_protection(MarketProtection::AUTO),
             change.clone().extra("parent_order_id", "7"),
         ] {
-            assert_eq!(describe(check_amended(&order("OPEN"), &unseen, true)), "unclear");
+            assert_eq!(describe(check_amended(&order("OPEN"), &invisible, true)), "unclear");
         }
     }
 
-    /// Kite makes a limit order of it.
+    /// Kite turns a market order with a protection into a limit order.
     #[test]
     fn a_market_order_may_show_as_a_limit_order() {
         let exit = OrderChange::new().order_type(OrderType::Market);

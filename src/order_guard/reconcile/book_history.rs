@@ -3,10 +3,11 @@
 //! An order with a caller tag may have been in the order book before ours was sent. Its time shows that only if the
 //! clocks are right, so earlier reads of the order book decide first:
 //!
-//! - An order that the order book showed before ours was sent is not ours. - An order that an earlier read of the day
-//!   did not show is new. By its tag it is ours: a caller tag is unique for the day. - If the order book shows a
-//!   wrong time for an order whose sending time the guard knows, its times are ignored. If it shows the right one,
-//!   times count even against a new order: the tag may have been used twice.
+//! - An order that the order book showed before ours was sent is not ours.
+//! - An order that an earlier read of the day did not show is new. By its tag it is ours: a caller tag is unique for
+//!   the day.
+//! - If the order book shows a wrong time for an order whose sending time the guard knows, its times are ignored. If
+//!   it shows the right one, times count even against a new order: the tag may have been used twice.
 //!
 //! So the order book is read once before the first order with a caller tag: the baseline. If that read fails, the
 //! order is sent nevertheless.
@@ -42,8 +43,8 @@ struct State {
 }
 
 impl State {
-    /// Moves on to `day`, as ids and times are of one day. Returns whether that is the current day: a slow thread may
-    /// still bring an earlier one.
+    /// Clears the records of an earlier day, since ids and times are of one day. Returns whether `day` is the day of
+    /// the records: a slow thread may still pass an earlier one.
     fn switch_to_day(&mut self, day: Date) -> bool {
         if self.day.is_none_or(|known| known < day) {
             self.day = Some(day);
@@ -55,7 +56,7 @@ impl State {
     }
 }
 
-/// What is known of the times in an order book.
+/// Whether the broker's clock agrees with ours, judged by the times in an order book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BookClock {
     Right,
@@ -64,12 +65,13 @@ enum BookClock {
 }
 
 impl BookHistory {
-    /// Records orders that were shown on `day`, by a complete order book or by another source.
+    /// Records orders that were shown on `day`, by a complete order book or by another source. The first complete one
+    /// of a day is its baseline.
     pub(in crate::order_guard) fn record_orders(
         &self,
         day: Date,
         orders: &[Order],
-        is_whole: bool,
+        is_complete: bool,
     ) {
         let mut state = self.state.lock();
         if !state.switch_to_day(day) {
@@ -82,7 +84,7 @@ impl BookHistory {
                 state.first_seen.insert(order.id.clone(), number);
             }
         }
-        if is_whole {
+        if is_complete {
             state.baseline.get_or_insert(number);
         }
     }
@@ -129,8 +131,8 @@ impl BookHistory {
         }
         let times = state.check_clock(book);
         for order in &mut candidates {
-            let came = first(order).zip(state.baseline).is_some_and(|(first, base)| first > base);
-            if times == BookClock::Wrong || (came && times == BookClock::Unproven) {
+            let is_new = first(order).zip(state.baseline).is_some_and(|(first, base)| first > base);
+            if times == BookClock::Wrong || (is_new && times == BookClock::Unproven) {
                 order.placed_at = None;
             }
         }

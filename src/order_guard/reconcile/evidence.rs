@@ -9,16 +9,18 @@ use std::time::Duration;
 use crate::broker::Absence;
 use crate::quota::{Moment, WallClockSample};
 
-/// The distance of the two reads: this fraction of the settle time, up to `MAX_CONFIRMATION_GAP`.
+/// The gap between the two conclusive reads, as a part of the settle time: a tenth, so that it lengthens a search
+/// little.
 const CONFIRMATION_GAP_DIVISOR: u32 = 10;
+/// The maximum of that gap, since a caller is waiting.
 const MAX_CONFIRMATION_GAP: Duration = Duration::from_secs(2);
 
-/// The reads so far.
+/// The evidence of the reads so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::order_guard) struct Evidence {
     /// When the write was given up. The settle time counts from here.
     given_up_at: Moment,
-    /// How many reads were clean and did not show the write.
+    /// The number of clean reads, which did not show the write.
     clean_reads: u32,
     /// When the first of these was sent.
     first_clean_at: Option<Moment>,
@@ -26,7 +28,7 @@ pub(in crate::order_guard) struct Evidence {
     first_conclusive_at: Option<Moment>,
 }
 
-/// What a read that is sent at this moment would prove.
+/// The context of a read: what it would prove if it is sent at this moment.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::order_guard) struct PollContext {
     /// Whether it is sent after the settle time.
@@ -43,16 +45,17 @@ impl Evidence {
 
     /// Returns the evidence that two writes share, so that one read is conclusive for both.
     pub(in crate::order_guard) fn intersect(self, other: Self) -> Self {
-        let both = |one: Option<Moment>, other: Option<Moment>| Some(one?.max(other?));
+        let later = |one: Option<Moment>, other: Option<Moment>| Some(one?.max(other?));
         Self {
             given_up_at: self.given_up_at.max(other.given_up_at),
             clean_reads: self.clean_reads.min(other.clean_reads),
-            first_clean_at: both(self.first_clean_at, other.first_clean_at),
-            first_conclusive_at: both(self.first_conclusive_at, other.first_conclusive_at),
+            first_clean_at: later(self.first_clean_at, other.first_clean_at),
+            first_conclusive_at: later(self.first_conclusive_at, other.first_conclusive_at),
         }
     }
 
-    /// Returns this evidence after a search for several writes that showed none of them.
+    /// Returns this evidence after a search for several writes that did not find this one. `search` is their shared
+    /// evidence, which is taken unless only this one has a conclusive read.
     pub(in crate::order_guard) fn after_search(self, search: Self) -> Self {
         let has_more = search.first_conclusive_at.is_some() || self.first_conclusive_at.is_none();
         if has_more { Self { given_up_at: self.given_up_at, ..search } } else { self }
@@ -60,12 +63,12 @@ impl Evidence {
 
     /// Returns what a read that is sent now would prove.
     pub(super) fn poll_context(&self, sent: WallClockSample, settle: Duration) -> PollContext {
-        let is_late = sent.moment >= self.given_up_at + settle;
+        let is_after_settle_time = sent.moment >= self.given_up_at + settle;
         let is_last =
             self.first_conclusive_at.is_some() && sent.moment >= self.next_conclusive_at(settle);
-        let over = sent.moment.since(self.first_clean_at.unwrap_or(sent.moment));
-        let absence = || Absence::new(self.clean_reads.saturating_add(1), over, sent.timestamp);
-        PollContext { is_after_settle_time: is_late, absence: is_last.then(absence) }
+        let span = sent.moment.since(self.first_clean_at.unwrap_or(sent.moment));
+        let absence = || Absence::new(self.clean_reads.saturating_add(1), span, sent.timestamp);
+        PollContext { is_after_settle_time, absence: is_last.then(absence) }
     }
 
     /// Records a clean read without the write. The read may have waited long before the broker processed it, so the

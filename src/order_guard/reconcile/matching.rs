@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::{Order, OrderRequest, RowProblem, Rows};
 
-/// How far the clocks of client and broker may differ.
+/// The assumed maximum difference between the clocks of client and broker. Machines with time synchronization differ by
+/// far less than a minute.
 pub(in crate::order_guard) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// An order that is about to be sent, or was.
@@ -35,7 +36,7 @@ impl Intent {
                 || order.placed_at.as_ref().is_none_or(|it| is_time_plausible(self.at, it)))
     }
 
-    /// Returns the same, ignoring the time.
+    /// Returns whether `order` is the one of this intent, ignoring its time.
     pub(super) fn matches_identity(&self, order: &Order) -> bool {
         if !self.own {
             return order.tags().any(|tag| tag.eq_ignore_ascii_case(&self.tag));
@@ -54,27 +55,27 @@ impl Intent {
     ) -> Option<String> {
         if let Some(Order { id, .. }) = candidates.first() {
             return Some(format!(
-                "order {id} has the tag, the instrument and the side, and by the clocks another time: \
-                 it is an earlier one of that tag, or a clock is wrong by more than {MAX_CLOCK_SKEW:?}"
+                "order {id} has the tag, the instrument and the side, but another time: it is an earlier \
+                 order with that tag, or a clock is wrong by more than {MAX_CLOCK_SKEW:?}"
             ));
         }
         self.unreadable_row(book)
     }
 
-    /// Describes the unreadable row that may be this order, or a slice of it.
+    /// Describes the first unreadable row that may be this order, or a slice of it.
     pub(in crate::order_guard) fn unreadable_row(&self, book: &Rows<Order>) -> Option<String> {
         let problem = book.problems.iter().find(|problem| self.row_may_match(problem))?;
         Some(format!("a row of the order book cannot be read, and may be this order: {problem}"))
     }
 
-    /// Returns whether an unreadable row may be the order: it has its tag, or no readable one.
+    /// Returns whether an unreadable row may be the order: it has the order's tag, or no readable one.
     fn row_may_match(&self, problem: &RowProblem) -> bool {
         problem.tag.as_deref().is_none_or(|tag| tag.eq_ignore_ascii_case(&self.tag))
     }
 }
 
-/// Returns whether an order placed at `placed` may be one that was sent at `at`: not before, and on the same day in
-/// the zone of `placed`.
+/// Returns whether an order placed at `placed` may be one that was sent at `at`: not placed before, and not on a later
+/// day in the zone of `placed`. Both allow for [`MAX_CLOCK_SKEW`].
 pub(super) fn is_time_plausible(at: Timestamp, placed: &Zoned) -> bool {
     let skew = SignedDuration::try_from(MAX_CLOCK_SKEW).unwrap_or_default();
     let earliest = at.checked_sub(skew).unwrap_or(at);
@@ -120,11 +121,11 @@ pub(super) mod tests {
 
     #[test]
     fn any_of_several_tags_may_be_the_one() {
-        let mut several = order("1");
-        several.other_tags = vec!["t1".to_owned()];
-        several.tag = Some("basket".to_owned());
+        let mut tagged = order("1");
+        tagged.other_tags = vec!["t1".to_owned()];
+        tagged.tag = Some("basket".to_owned());
         for own in [true, false] {
-            assert_eq!(found(&intent(own), &[several.clone()]).as_deref(), Some("1"));
+            assert_eq!(found(&intent(own), &[tagged.clone()]).as_deref(), Some("1"));
         }
     }
 
@@ -149,7 +150,7 @@ pub(super) mod tests {
         let mut large = order("1");
         large.tag = Some("T1".to_owned());
         assert_eq!(found(&intent(false), &[large.clone()]), Some("1".into()));
-        // The caller may have one tag of each kind.
+        // The caller may use both spellings as different tags.
         assert_eq!(found(&intent(true), &[large]), None);
     }
 
@@ -160,13 +161,13 @@ pub(super) mod tests {
             order.placed_at = Some(at.parse().unwrap());
             found(&intent(true), &[order]).is_some()
         };
-        // The intent is of 09:30 in India.
+        // The intent was recorded at 09:30 in India.
         assert!(placed("2026-01-05T23:59:59+05:30[+05:30]"));
         assert!(!placed("2026-01-06T00:00:00+05:30[+05:30]"));
         assert!(!placed("2026-01-04T09:30:00+05:30[+05:30]"));
-        // In another zone the day differs.
+        // The day counts in the zone of the order's time.
         assert!(placed("2026-01-05T23:59:59+00:00[+00:00]"));
-        // Around midnight, the clocks may differ.
+        // Around midnight, the clocks may be on different days.
         let mut late = intent(true);
         late.at = "2026-01-05T18:29:30Z".parse().unwrap();
         let mut after = order("1");
@@ -175,16 +176,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_row_that_cannot_be_read_is_a_doubt_unless_it_shows_another_tag() {
+    fn a_row_that_cannot_be_read_is_an_ambiguity_unless_it_shows_another_tag() {
         let book = |tag: Option<&str>| {
             let mut problem = RowProblem::new(1, "it has no status", "{..}").name("9");
             problem.tag = tag.map(str::to_owned);
             Rows::from(Vec::new()).with_problems([problem])
         };
-        let doubt = |tag| intent(false).ambiguity(&[], &book(tag));
-        assert!(doubt(None).is_some_and(|words| words.contains("row 1 (9): it has no status")));
-        assert!(doubt(Some("T1")).is_some());
-        assert_eq!(doubt(Some("t2")), None);
+        let ambiguity = |tag| intent(false).ambiguity(&[], &book(tag));
+        assert!(ambiguity(None).is_some_and(|text| text.contains("row 1 (9): it has no status")));
+        assert!(ambiguity(Some("T1")).is_some());
+        assert_eq!(ambiguity(Some("t2")), None);
         assert_eq!(intent(false).ambiguity(&[], &Rows::default()), None);
     }
 }

@@ -10,7 +10,7 @@ use super::matching::Intent;
 use super::order_in_book::OrderInBook;
 use crate::broker::{Order, OrderId, SlicedOrder};
 
-/// What is known of one order.
+/// Everything that has been seen of one order, by reads and postbacks.
 #[derive(Debug, Clone, Default)]
 pub(in crate::order_guard) struct ObservedOrder {
     /// The orders that are this one, or slices of it, each as it was seen last.
@@ -23,9 +23,9 @@ pub(in crate::order_guard) struct ObservedOrder {
     pub(in crate::order_guard) is_known_to_broker: bool,
 }
 
-/// Why an order is not absent although an order book does not show it.
+/// Why an order is not absent although an order book does not show it, for error messages.
 pub(in crate::order_guard) const STALE_BOOK: &str =
-    "it lacks an order that was seen before, so it is behind";
+    "it lacks an order that was seen before, so it is stale";
 
 impl ObservedOrder {
     /// Records what these rows show of the order. Returns whether they show any of it.
@@ -34,12 +34,12 @@ impl ObservedOrder {
         intent: &Intent,
         rows: impl IntoIterator<Item = &'a Order>,
     ) -> bool {
-        let mut any = false;
+        let mut is_shown = false;
         for order in rows.into_iter().filter(|order| intent.matches(order)) {
             self.orders.insert(order.id.clone(), order.clone());
-            any = true;
+            is_shown = true;
         }
-        any
+        is_shown
     }
 
     /// Returns everything that was seen of the order.

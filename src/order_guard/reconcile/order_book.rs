@@ -26,19 +26,22 @@ pub(in crate::order_guard) struct SharedOrderBook {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Numbers requests and sendings, so that their order is known even if the clock stands still.
+    /// The last number. It numbers requests and sendings, so that their order is known even if the clock does not
+    /// advance.
     number: u64,
     /// The read in flight.
     pending_read: Option<PendingRead>,
     last_read: Option<BookSnapshot>,
 }
 
+/// A read in flight.
 #[derive(Debug, Clone, Copy)]
 struct PendingRead {
     send_number: u64,
     sent_at: Moment,
 }
 
+/// The result of a read.
 #[derive(Debug)]
 struct BookSnapshot {
     send_number: u64,
@@ -53,8 +56,11 @@ impl State {
 }
 
 impl SharedOrderBook {
-    /// Returns the order book from a read that is sent after this call. It waits for a hung read only until `until`,
-    /// and for a read of another caller only until its own caller must leave.
+    /// Returns the order book from a read that is sent after this call. It waits for a hung read only until
+    /// `search_deadline`, and for a read of another caller only until `caller_deadline`.
+    ///
+    /// # Errors
+    /// The error of the read, or `Transient` if one of the deadlines passes.
     pub(in crate::order_guard) fn read(
         &self,
         broker: &dyn Broker,
@@ -64,33 +70,33 @@ impl SharedOrderBook {
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
         let sent = {
             let mut state = self.state.lock();
-            let asked = state.next_number();
+            let requested = state.next_number();
             loop {
-                if let Some(reading) = state.last_read.as_ref().filter(|it| it.send_number > asked)
+                if let Some(read) = state.last_read.as_ref().filter(|it| it.send_number > requested)
                 {
-                    return reading.orders.clone();
+                    return read.orders.clone();
                 }
                 let now = polling.clock.now();
                 let Some(pending_read) = state.pending_read else { break };
-                if caller_deadline.is_some_and(|leave| now >= leave) {
+                if caller_deadline.is_some_and(|deadline| now >= deadline) {
                     return Err(BrokerError::Transient(ErrorDetail::new(
                         "another read of the order book was in flight when its caller left",
                     )));
                 }
-                let hangs = pending_read.sent_at + polling.settle_time;
-                if now >= hangs {
+                let hung_from = pending_read.sent_at + polling.settle_time;
+                if now >= hung_from {
                     if now >= search_deadline {
                         return Err(BrokerError::Transient(ErrorDetail::new(
                             "the read of the order book by another call does not end",
                         )));
                     }
-                    // A read that was sent since then belongs to another waiter that gave up waiting.
-                    if pending_read.send_number < asked {
+                    // A read that was sent after this request is of another waiter that reads alone.
+                    if pending_read.send_number < requested {
                         break;
                     }
                 }
-                let until = if now < hangs { hangs } else { search_deadline };
-                let until = caller_deadline.map_or(until, |leave| leave.min(until));
+                let until = if now < hung_from { hung_from } else { search_deadline };
+                let until = caller_deadline.map_or(until, |deadline| deadline.min(until));
                 self.read_finished.wait(&mut state, &polling.clock, until);
             }
             let sent = state.next_number();
@@ -98,9 +104,9 @@ impl SharedOrderBook {
                 Some(PendingRead { send_number: sent, sent_at: polling.clock.now() });
             sent
         };
-        let landing = ReadGuard { book: self, send_number: sent };
+        let guard = ReadGuard { book: self, send_number: sent };
         let orders = broker.orders().map(Arc::new);
-        landing.complete(&orders);
+        guard.complete(&orders);
         orders
     }
 }
@@ -145,43 +151,43 @@ mod tests {
     use crate::clock::ManualClock;
 
     #[test]
-    fn a_sound_look_is_waited_for_even_when_ones_own_time_is_up() {
+    fn a_sound_read_is_waited_for_even_when_ones_own_time_is_up() {
         let clock = ManualClock::new();
         let settle = Duration::from_secs(10);
         let polling = Polling { clock: clock.clone().into(), settle_time: settle };
         let (book, now) = (SharedOrderBook::default(), clock.now());
-        let ((began, begins), (go_on, notified)) = (channel::<()>(), channel::<()>());
+        let ((began, begins), (release, released)) = (channel::<()>(), channel::<()>());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(2).returning(move || {
             let _ = began.send(());
-            let _ = notified.recv(); // Until the other end is dropped.
+            let _ = released.recv(); // Blocks until the sender is dropped.
             Ok(Rows::default())
         });
         std::thread::scope(|scope| {
             let first = scope.spawn(|| book.read(&mock, &polling, now + settle, None));
             begins.recv().unwrap();
             let second = scope.spawn(|| book.read(&mock, &polling, now, None));
-            // The first has asked and sent, the second has asked.
+            // The first has requested and sent, the second has requested.
             while book.state.lock().number < 3 {
                 std::thread::yield_now();
             }
-            drop(go_on);
+            drop(release);
             assert_eq!(first.join().unwrap().unwrap().len(), 0);
             assert_eq!(second.join().unwrap().unwrap().len(), 0);
         });
     }
 
     #[test]
-    fn one_alone_looks_in_place_of_a_look_that_hangs() {
+    fn one_alone_reads_in_place_of_a_read_that_hangs() {
         let clock = ManualClock::new();
         let settle = Duration::from_secs(10);
         let polling = Polling { clock: clock.clone().into(), settle_time: settle };
         let (book, until) = (SharedOrderBook::default(), clock.now() + settle * 5);
-        let ((began, begins), (go_on, notified)) = (channel::<()>(), channel::<()>());
+        let ((began, begins), (release, released)) = (channel::<()>(), channel::<()>());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(2).returning(move || {
             let _ = began.send(());
-            let _ = notified.recv();
+            let _ = released.recv();
             Ok(Rows::default())
         });
         std::thread::scope(|scope| {
@@ -194,21 +200,21 @@ mod tests {
             while number() < 4 {
                 std::thread::yield_now();
             }
-            // Three requests and two sendings, however late.
+            // Three requests and two sendings, however much time passes.
             while !others.iter().any(|other| other.is_finished()) {
                 clock.advance(Duration::from_millis(100));
                 assert!(number() <= 5, "the second read hangs too, and a third was sent");
-                std::thread::sleep(Duration::from_millis(1)); // How often they read the clock.
+                std::thread::sleep(Duration::from_millis(1)); // The interval at which waiters read the clock.
             }
             assert!(clock.now() >= until && !first.is_finished());
-            drop(go_on);
+            drop(release);
             let answers = others.map(|other| other.join().unwrap());
             assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
         });
     }
 
     #[test]
-    fn a_look_that_panics_lets_the_next_one_begin() {
+    fn a_read_that_panics_lets_the_next_one_begin() {
         let polling =
             Polling { clock: ManualClock::new().into(), settle_time: Duration::from_secs(10) };
         let (book, until) = (SharedOrderBook::default(), polling.clock.now());

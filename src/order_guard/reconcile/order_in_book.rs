@@ -28,17 +28,17 @@ pub(in crate::order_guard) struct OrderInBook {
 }
 
 impl OrderInBook {
-    /// Returns whether it is final before the settle time is over. If the order was sent `twice`, a rejected one may
-    /// be the second sending, while the first is still on its way.
-    pub(in crate::order_guard) fn is_final(&self, twice: bool) -> bool {
-        !self.is_inconclusive && (!twice || self.order.placed().next().is_some())
+    /// Returns whether it is final before the settle time is over. If the order `was_resent`, a rejected one may be
+    /// the second sending, while the first is still on its way.
+    pub(in crate::order_guard) fn is_final(&self, was_resent: bool) -> bool {
+        !self.is_inconclusive && (!was_resent || self.order.placed().next().is_some())
     }
 
     /// Returns the whole order, with the missing quantity as one more slice.
     pub(in crate::order_guard) fn with_missing(self, slice: impl FnOnce() -> Slice) -> SlicedOrder {
-        let Self { mut order, missing: rest, .. } = self;
-        if !rest.is_zero() {
-            order.slices.push(slice().quantity(rest));
+        let Self { mut order, missing, .. } = self;
+        if !missing.is_zero() {
+            order.slices.push(slice().quantity(missing));
         }
         order
     }
@@ -71,14 +71,14 @@ impl Intent {
 
     /// Returns the orders as the slices of this one.
     fn as_slices(&self, ours: &[&Order]) -> OrderInBook {
-        let named = |order: &&Order| order.parent.clone();
+        let parent_of = |order: &&Order| order.parent.clone();
         let parent = match ours {
             // The first slice, or an order that was not sliced.
             [only] => only.parent.clone().or_else(|| Some(only.id.clone())),
             several => {
-                let parent = several.iter().find_map(named);
-                let is_of_all = several.iter().filter_map(named).all(|it| Some(it) == parent);
-                parent.filter(|_| is_of_all)
+                let parent = several.iter().find_map(parent_of);
+                let is_shared = several.iter().filter_map(parent_of).all(|it| Some(it) == parent);
+                parent.filter(|_| is_shared)
             }
         };
         let is_parent = |order: &Order| parent.as_ref() == Some(&order.id);
@@ -89,35 +89,30 @@ impl Intent {
         let mut slices: Vec<&Order> = ours.iter().copied().filter(is_slice).collect();
         slices.sort_by_key(|order| !is_parent(order));
         let shown = saturating_sum(slices.iter().map(|order| order.quantity));
-        let rest = self.order.quantity.saturating_sub(shown).max(Decimal::ZERO);
-        let has_none = slices.iter().any(|order| order.quantity.is_zero());
-        let rest_doubt = has_none
+        let missing = self.order.quantity.saturating_sub(shown).max(Decimal::ZERO);
+        let lacks_quantity = slices.iter().any(|order| order.quantity.is_zero());
+        let missing_doubt = lacks_quantity
             .then_some("it shows an order with the tag and without a quantity, which may be that");
-        let is_in_doubt = !rest.is_zero() || !slices.iter().any(|order| is_live(order));
+        let is_inconclusive = !missing.is_zero() || !slices.iter().any(|order| is_live(order));
         let slices = slices.into_iter().map(to_slice);
         let order = SlicedOrder::new(parent, self.order.quantity, slices);
-        OrderInBook {
-            order,
-            missing: rest,
-            missing_doubt: rest_doubt,
-            is_inconclusive: is_in_doubt,
-        }
+        OrderInBook { order, missing, missing_doubt, is_inconclusive }
     }
 
     /// Adds the tag for the lookup to slices of unknown outcome.
     pub(in crate::order_guard) fn with_lookup(&self, mut order: SlicedOrder) -> SlicedOrder {
         for slice in &mut order.slices {
             if let SliceOutcome::Unknown(detail) = &mut slice.outcome {
-                let trail =
+                let lookup =
                     || Box::new(OrderLookup::new(Some(self.tag.clone()), LookupResult::Unreadable));
-                detail.lookup.get_or_insert_with(trail);
+                detail.lookup.get_or_insert_with(lookup);
             }
         }
         order
     }
 }
 
-/// Returns the outcome of the placement of an order in the order book.
+/// Returns an order in the order book as a slice: placed if a part of it was in the market, else rejected.
 fn to_slice(order: &Order) -> Slice {
     let slice = if is_live(order) {
         Slice::placed(order.id.clone())
@@ -139,7 +134,7 @@ mod tests {
         Some(shown.order.complete().map_or_else(|error| error.to_string(), |id| id.to_string()))
     }
 
-    /// An order that is to be sliced, and one slice of it in the book.
+    /// An intent for an order that the broker is to divide.
     fn sliced() -> Intent {
         let mut intent = intent(false);
         intent.order.autoslice = true;
@@ -153,12 +148,12 @@ mod tests {
         order
     }
 
-    /// The parent, the ids of the slices that were placed, how many were refused, and the rest.
+    /// Returns the parent, the ids of the placed slices, the number of rejected ones, and the missing quantity.
     fn slices(book: &[Order]) -> (Option<String>, Vec<String>, usize, i64) {
-        let OrderInBook { order, missing: rest, .. } = sliced().find_in_book(book).unwrap();
+        let OrderInBook { order, missing, .. } = sliced().find_in_book(book).unwrap();
         let placed = order.placed().map(ToString::to_string).collect();
-        let rest = rest.to_string().parse().unwrap();
-        (order.parent.as_ref().map(ToString::to_string), placed, order.rejected().count(), rest)
+        let missing = missing.to_string().parse().unwrap();
+        (order.parent.as_ref().map(ToString::to_string), placed, order.rejected().count(), missing)
     }
 
     #[test]
@@ -170,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_told_with_what_is_missing() {
+    fn slices_are_reported_with_what_is_missing() {
         let of = |id: &str, quantity| slice_of(id, Some("1"), quantity);
         let first = || slice_of("1", None, 4);
         let some = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -179,50 +174,50 @@ mod tests {
         assert_eq!(slices(&whole), (parent.clone(), some(&["1", "2", "3"]), 0, 0));
         assert_eq!(found(&sliced(), &whole), Some("1".into()));
         assert_eq!(slices(&whole[..2]), (parent.clone(), some(&["1", "2"]), 0, 2));
-        // The parent may be on its way still; its slices name it.
+        // The parent may not be in the order book yet. Its slices name it.
         assert_eq!(slices(&whole[..1]), (parent.clone(), some(&["2"]), 0, 6));
         assert_eq!(slices(&[first()]), (parent.clone(), some(&["1"]), 0, 6));
         let mut refused = of("3", 2);
         refused.status = OrderStatus::Rejected;
         let mixed = [first(), of("2", 4), refused];
         assert_eq!(slices(&mixed), (parent.clone(), some(&["1", "2"]), 1, 0));
-        // A parent of the whole quantity is a name for its slices.
+        // A parent of the whole quantity only groups its slices.
         let named = [slice_of("1", None, 10), of("2", 5), of("3", 5)];
         assert_eq!(slices(&named), (parent.clone(), some(&["2", "3"]), 0, 0));
-        // What needed no slicing.
+        // An order that was not divided.
         assert_eq!(slices(&[slice_of("1", None, 10)]), (parent, some(&["1"]), 0, 0));
-        // Nothing says which of them is the parent.
-        let nameless = [slice_of("1", None, 5), slice_of("2", None, 5)];
-        assert_eq!(slices(&nameless), (None, some(&["1", "2"]), 0, 0));
-        let strangers = [slice_of("1", Some("7"), 5), slice_of("2", Some("8"), 5)];
-        assert_eq!(slices(&strangers), (None, some(&["1", "2"]), 0, 0));
+        // No order names the parent.
+        let without_parent = [slice_of("1", None, 5), slice_of("2", None, 5)];
+        assert_eq!(slices(&without_parent), (None, some(&["1", "2"]), 0, 0));
+        let unrelated = [slice_of("1", Some("7"), 5), slice_of("2", Some("8"), 5)];
+        assert_eq!(slices(&unrelated), (None, some(&["1", "2"]), 0, 0));
     }
 
     #[test]
-    fn slices_are_in_doubt_while_some_are_missing_or_all_refused() {
-        let in_doubt = |book: &[Order]| sliced().find_in_book(book).unwrap().is_inconclusive;
+    fn slices_are_inconclusive_while_some_are_missing_or_all_refused() {
+        let is_inconclusive = |book: &[Order]| sliced().find_in_book(book).unwrap().is_inconclusive;
         let rejected = |id: &str, quantity| {
             let mut order = slice_of(id, Some("1"), quantity);
             order.status = OrderStatus::Rejected;
             order
         };
-        assert!(in_doubt(&[slice_of("1", None, 4)]));
-        assert!(!in_doubt(&[slice_of("1", None, 4), slice_of("2", Some("1"), 6)]));
-        assert!(!in_doubt(&[slice_of("1", None, 4), rejected("2", 6)]));
-        assert!(in_doubt(&[rejected("1", 4), rejected("2", 6)]));
-        // Not asked to slice, a broker may all the same.
+        assert!(is_inconclusive(&[slice_of("1", None, 4)]));
+        assert!(!is_inconclusive(&[slice_of("1", None, 4), slice_of("2", Some("1"), 6)]));
+        assert!(!is_inconclusive(&[slice_of("1", None, 4), rejected("2", 6)]));
+        assert!(is_inconclusive(&[rejected("1", 4), rejected("2", 6)]));
+        // A broker may divide an order that did not ask for it.
         assert!(intent(false).find_in_book(&[rejected("1", 10)]).unwrap().is_inconclusive);
         assert!(!intent(false).find_in_book(&[order("1")]).unwrap().is_inconclusive);
     }
 
     #[test]
-    fn one_that_lives_speaks_for_those_that_were_rejected() {
+    fn a_live_one_speaks_for_those_that_were_rejected() {
         let mut rejected = order("rejected");
         rejected.status = OrderStatus::Rejected;
         for book in [[rejected.clone(), order("live")], [order("live"), rejected.clone()]] {
             assert_eq!(found(&intent(false), &book), Some("live".into()));
         }
-        // A part of it was in the market.
+        // A part of this order was in the market.
         let mut filled = rejected.clone();
         filled.id = OrderId::new("filled");
         filled.filled_quantity = 1.into();

@@ -1,4 +1,7 @@
-//! When to read the order book, and when a read ends the search.
+//! The loop of a search: when to read, and when a read ends the search.
+//!
+//! `resolve.rs` and `recover.rs` pass the read. A search ends if each of its reads does: after the settle time, few
+//! more reads are sent.
 
 use std::time::Duration;
 
@@ -9,19 +12,21 @@ use crate::quota::Moment;
 
 /// The pause after the first read. Each pause is twice the one before, up to [`MAX_PAUSE`].
 const INITIAL_PAUSE: Duration = Duration::from_millis(250);
+/// The maximum pause between reads, unless the broker asks for a longer one: an order that appears is found soon.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// How many final reads may fail before the search ends without a result; and how many fatal answers in a row are
-/// ignored: the error page of a gateway looks fatal too, and the next read may get past it.
+/// The number of failed reads after the settle time that ends a search without a result, and the number of fatal
+/// answers in a row that does. The first ones are ignored, because the error page of a gateway looks fatal too, and the
+/// next read may succeed.
 const MAX_FINAL_FAILURES: u32 = 5;
 
-/// What one read has shown.
+/// The result of one read.
 #[derive(Debug)]
 pub(in crate::order_guard) enum Observation<A> {
-    /// The answer.
+    /// It shows the outcome of the write.
     Conclusive(A),
-    /// The write is not there yet.
+    /// It does not show the write, or not yet.
     NotFound,
-    /// Something ambiguous, described.
+    /// It is ambiguous, for this reason.
     Unclear(String),
     /// The read itself failed, which is no evidence.
     Failed(BrokerError),
@@ -30,17 +35,17 @@ pub(in crate::order_guard) enum Observation<A> {
 /// Why a search has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::order_guard) enum Unresolved {
-    /// Two reads after the settle time show no trace.
+    /// Two reads after the settle time did not show the write.
     Absent(Absence),
-    /// The caller left before that. There is no trace so far.
+    /// The caller left before that, and no read showed the write.
     NotYet,
-    /// The last read, after the settle time or before the caller left, shows something ambiguous.
+    /// The last read, after the settle time or before the caller left, was ambiguous, for this reason.
     Unclear(String),
     /// No read succeeded in time; the last failure.
     Unreadable(BrokerError),
 }
 
-/// How long to wait for a write to appear, and by which clock.
+/// The settle time of a search, and the clock by which it counts.
 #[derive(Debug, Clone)]
 pub(in crate::order_guard) struct Polling {
     pub(in crate::order_guard) clock: Clock,
@@ -58,37 +63,37 @@ impl Polling {
         mut poll: impl FnMut(PollContext) -> Observation<A>,
     ) -> Result<A, Unresolved> {
         let mut pause = INITIAL_PAUSE;
-        let (mut last_looks, mut fatal) = (0, 0);
+        let (mut late_failures, mut fatal_in_row) = (0, 0);
         loop {
             let sent = self.clock.wall_clock();
-            let turn = evidence.poll_context(sent, self.settle_time);
-            let mut asked = Duration::ZERO;
-            let so_far = match poll(turn) {
+            let context = evidence.poll_context(sent, self.settle_time);
+            let mut requested = Duration::ZERO;
+            let so_far = match poll(context) {
                 Observation::Conclusive(answer) => return Ok(answer),
                 Observation::NotFound => {
                     evidence.record_clean_read(sent.moment, self.clock.now(), self.settle_time);
-                    if let Some(absence) = turn.absence {
+                    if let Some(absence) = context.absence {
                         return Err(Unresolved::Absent(absence));
                     }
-                    (last_looks, fatal) = (0, 0);
+                    (late_failures, fatal_in_row) = (0, 0);
                     Unresolved::NotYet
                 }
-                Observation::Unclear(words) if turn.is_after_settle_time => {
-                    return Err(Unresolved::Unclear(words));
+                Observation::Unclear(reason) if context.is_after_settle_time => {
+                    return Err(Unresolved::Unclear(reason));
                 }
-                Observation::Unclear(words) => {
-                    fatal = 0;
-                    Unresolved::Unclear(words)
+                Observation::Unclear(reason) => {
+                    fatal_in_row = 0;
+                    Unresolved::Unclear(reason)
                 }
                 Observation::Failed(error) => {
-                    last_looks += u32::from(turn.is_after_settle_time);
+                    late_failures += u32::from(context.is_after_settle_time);
                     let is_lasting =
                         matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
-                    fatal = if is_lasting { fatal + 1 } else { 0 };
-                    if last_looks.max(fatal) >= MAX_FINAL_FAILURES {
+                    fatal_in_row = if is_lasting { fatal_in_row + 1 } else { 0 };
+                    if late_failures.max(fatal_in_row) >= MAX_FINAL_FAILURES {
                         return Err(Unresolved::Unreadable(error));
                     }
-                    asked = self.requested_wait(&error);
+                    requested = self.requested_wait(&error);
                     Unresolved::Unreadable(error)
                 }
             };
@@ -96,9 +101,9 @@ impl Polling {
             // Not beyond the moment of the next read that counts, unless the broker asked for a longer wait.
             let due = evidence.next_conclusive_at(self.settle_time).since(now);
             let wait = if due.is_zero() { pause } else { pause.min(due) };
-            let wait = wait.max(asked);
-            match caller_deadline.map(|leave| leave.since(now)) {
-                Some(left) if left.is_zero() || left < asked => return Err(so_far),
+            let wait = wait.max(requested);
+            match caller_deadline.map(|deadline| deadline.since(now)) {
+                Some(left) if left.is_zero() || left < requested => return Err(so_far),
                 Some(left) => self.clock.sleep(wait.min(left)),
                 None => self.clock.sleep(wait),
             }
@@ -106,7 +111,8 @@ impl Polling {
         }
     }
 
-    /// Returns until when a search that begins now waits for a hung read of another: twice the settle time.
+    /// Returns the deadline until which a search that begins now waits for a hung read of another caller: twice the
+    /// settle time from now.
     pub(in crate::order_guard) fn search_deadline(&self) -> Moment {
         self.clock.now() + self.settle_time.saturating_mul(2)
     }
@@ -141,7 +147,7 @@ mod tests {
         }
     }
 
-    /// Runs to the end, and returns when the reads were sent, in milliseconds.
+    /// Runs a search to its end. Returns its result, and when the reads were sent, in milliseconds.
     fn run_polls(
         mut read: impl FnMut(Duration, usize) -> Observation<u8>,
     ) -> (Result<u8, Unresolved>, Vec<u128>) {
@@ -158,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn not_there_counts_only_from_a_look_after_the_settle_time() {
+    fn not_there_counts_only_from_a_read_after_the_settle_time() {
         let (answer, sent) = run_polls(|_, _| Observation::NotFound);
         let absence = absence(&answer);
         assert_eq!((absence.reads, absence.span), (10, SETTLE + SETTLE / 10));
@@ -166,22 +172,22 @@ mod tests {
     }
 
     #[test]
-    fn a_look_under_way_as_the_time_passes_is_not_the_last() {
+    fn a_read_in_flight_as_the_time_passes_is_not_the_last() {
         let clock = ManualClock::auto_advancing();
         let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
-        let mut looked = 0;
+        let mut reads = 0;
         let evidence = &mut Evidence::starting_at(clock.now());
         let answer: Result<(), _> = polling.poll_until_settled(evidence, None, |_| {
-            looked += 1;
+            reads += 1;
             clock.advance(Duration::from_secs(60));
             Observation::NotFound
         });
         // The second read is the first that counts, and the third is too soon after its answer.
-        assert_eq!((absence(&answer).reads, looked), (4, 4));
+        assert_eq!((absence(&answer).reads, reads), (4, 4));
     }
 
     #[test]
-    fn a_failed_look_is_not_a_no() {
+    fn a_failed_read_is_not_a_no() {
         let late = |at: Duration, _| {
             if at < Duration::from_secs(9) {
                 Observation::Failed(transient())
@@ -190,7 +196,7 @@ mod tests {
             }
         };
         assert_eq!(run_polls(late).0, Ok(1));
-        // Nor does it end the search.
+        // A failed read does not end the search either.
         let (answer, sent) = run_polls(|at, _| match at {
             at if at < SETTLE => Observation::NotFound,
             _ => Observation::Failed(transient()),
@@ -209,27 +215,27 @@ mod tests {
         let clock = ManualClock::auto_advancing();
         let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
         let mut evidence = Evidence::starting_at(clock.now());
-        let mut search = |leave: Duration, fails: bool| {
-            let (began, mut looked) = (clock.now(), 0);
+        let mut search = |max_wait: Duration, fails: bool| {
+            let (began, mut reads) = (clock.now(), 0);
             let answer: Result<(), _> =
-                polling.poll_until_settled(&mut evidence, Some(began + leave), |_| {
-                    looked += 1;
+                polling.poll_until_settled(&mut evidence, Some(began + max_wait), |_| {
+                    reads += 1;
                     if fails { Observation::Failed(transient()) } else { Observation::NotFound }
                 });
-            (answer, looked, clock.now().since(began))
+            (answer, reads, clock.now().since(began))
         };
         let second = Duration::from_secs(1);
         assert_eq!(search(second, false), (Err(Unresolved::NotYet), 4, second));
         assert_eq!(search(second, true), (Err(Unresolved::Unreadable(transient())), 4, second));
-        // One read each.
+        // A wait of zero is one read.
         assert_eq!(search(Duration::ZERO, false), (Err(Unresolved::NotYet), 1, Duration::ZERO));
         clock.advance(SETTLE);
-        // The first that counts, and after a second, the last one.
+        // The first conclusive read, and after the gap of a second, the last one.
         assert_eq!(search(Duration::ZERO, false), (Err(Unresolved::NotYet), 1, Duration::ZERO));
         clock.advance(second);
-        let (answer, looked, _) = search(Duration::ZERO, false);
+        let (answer, reads, _) = search(Duration::ZERO, false);
         let absence = absence(&answer);
-        assert_eq!((absence.reads, absence.span, looked), (7, SETTLE + second * 3, 1));
+        assert_eq!((absence.reads, absence.span, reads), (7, SETTLE + second * 3, 1));
     }
 
     #[test]
@@ -238,7 +244,7 @@ mod tests {
         let (answer, sent) = run_polls(|_, _| Observation::Failed(fatal.clone()));
         assert_eq!(answer, Err(Unresolved::Unreadable(fatal.clone())));
         assert_eq!(sent, [0, 250, 750, 1750, 3750]);
-        // In a row, that is.
+        // Another result between them starts the count again.
         for other in [|| Observation::Failed(transient()), || Observation::NotFound] {
             let (answer, sent) = run_polls(|_, number| match number {
                 5 => other(),
@@ -250,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_tell_is_looked_at_until_the_settle_time() {
+    fn an_ambiguous_read_is_repeated_until_the_settle_time() {
         let (answer, sent) = run_polls(|_, number| match number {
             1..=8 => Observation::NotFound,
             _ => Observation::Unclear("pending".to_owned()),
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_look_waits_for_the_named_time_within_reason() {
+    fn a_refused_read_waits_for_the_named_time_within_reason() {
         let down = |seconds| {
             let detail = ErrorDetail::new("the breaker is open");
             Observation::Failed(BrokerError::NotSent(detail.retry_in(Duration::from_secs(seconds))))
@@ -286,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_look_waits_as_asked_within_reason() {
+    fn a_throttled_read_waits_as_asked_within_reason() {
         let throttled = |seconds| BrokerError::Throttled {
             retry_after: Some(Duration::from_secs(seconds)),
             detail: ErrorDetail::new("too many"),

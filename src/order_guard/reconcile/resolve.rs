@@ -1,4 +1,7 @@
-//! The outcome of a write whose answer was lost.
+//! The outcome of one write whose answer was lost: a placement, a cancellation or a change.
+//!
+//! `guard.rs` calls it on the caller's thread. A placement is sent again only if the broker enforces unique tags, a
+//! cancellation once, and a change never.
 
 use super::amendment;
 use super::evidence::Evidence;
@@ -20,68 +23,71 @@ impl<B: Broker> OrderGuard<B> {
         lost: BrokerError,
         again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
     ) -> Result<SlicedOrder, BrokerError> {
-        let shared = self.state();
-        let mut twice = false;
+        let state = self.state();
+        let mut was_resent = false;
         let intent = &*claimed.intent;
-        if let TagSupport::Unique { duplicate } = shared.order_tags.support() {
+        if let TagSupport::Unique { duplicate } = state.order_tags.support() {
             match again() {
                 Ok(order) => return Ok(order),
                 // Any other refusal leaves the outcome of the first sending open.
                 Err(error) => {
-                    let is_there = is_duplicate_rejection(&error, duplicate);
-                    claimed.with_observed(|known| known.is_known_to_broker = is_there);
-                    twice = error.was_sent() != Sent::No;
+                    let is_known = is_duplicate_rejection(&error, duplicate);
+                    claimed.with_observed(|observed| observed.is_known_to_broker = is_known);
+                    was_resent = error.was_sent() != Sent::No;
                 }
             }
         }
-        let sought = PlacementQuery { intent, was_resent: twice, lost_detail: lost.detail() };
-        let mut evidence = Evidence::starting_at(shared.polling.clock.now());
+        let query = PlacementQuery { intent, was_resent, lost_detail: lost.detail() };
+        let mut evidence = Evidence::starting_at(state.polling.clock.now());
         // Stored before the search too, since a panic may end it.
         claimed.set_evidence(evidence);
-        let (until, leave) = (shared.polling.search_deadline(), self.caller_deadline());
-        let begun = claimed.with_observed(|known| known.last_read_before_send);
-        let settled = shared.search(&mut evidence, leave, |turn| {
-            let book = match shared.read_book(self.lookup_broker(), until, leave) {
+        let caller_deadline = self.caller_deadline();
+        let search_deadline = state.polling.search_deadline();
+        let last_read = claimed.with_observed(|observed| observed.last_read_before_send);
+        let found = state.search(&mut evidence, caller_deadline, |context| {
+            let book = match state.read_book(self.lookup_broker(), search_deadline, caller_deadline)
+            {
                 Ok(book) => book,
                 Err(error) => return Observation::Failed(error),
             };
-            let rows = shared.candidates(intent, begun, &book);
-            match shared.observe_order(sought, claimed, &rows, &book, turn) {
+            let rows = state.candidates(intent, last_read, &book);
+            match state.observe_order(query, claimed, &rows, &book, context) {
                 Observation::Conclusive(order) => Observation::Conclusive(Ok(order)),
                 Observation::NotFound => Observation::NotFound,
-                Observation::Unclear(words) => Observation::Unclear(words),
+                Observation::Unclear(reason) => Observation::Unclear(reason),
                 Observation::Failed(error) => Observation::Failed(error),
             }
         });
         claimed.set_evidence(evidence);
-        settled.unwrap_or_else(|unresolved| {
-            let is_of_today = shared.pending_intents.is_in_todays_book(intent.at);
-            let is_there = claimed.with_observed(|known| known.is_known_to_broker);
-            let words = match is_there {
-                true => shared.describe_hidden(intent),
-                false => shared.describe(intent, &unresolved),
+        found.unwrap_or_else(|unresolved| {
+            let is_of_today = state.pending_intents.is_in_todays_book(intent.at);
+            let is_known = claimed.with_observed(|observed| observed.is_known_to_broker);
+            let reason = match is_known {
+                true => state.describe_hidden(intent),
+                false => state.describe(intent, &unresolved),
             };
-            let seen = match unresolved {
-                Unresolved::Absent(absence) if is_of_today && !is_there => {
+            let result = match unresolved {
+                Unresolved::Absent(absence) if is_of_today && !is_known => {
                     LookupResult::Absent(absence)
                 }
-                Unresolved::NotYet if is_of_today && !is_there => LookupResult::NotYet,
+                Unresolved::NotYet if is_of_today && !is_known => LookupResult::NotYet,
                 Unresolved::Absent(_) | Unresolved::Unclear(_) | Unresolved::NotYet => {
                     LookupResult::Unclear
                 }
                 Unresolved::Unreadable(_) => LookupResult::Unreadable,
             };
-            match claimed
-                .with_observed(|known| shared.partial_result(known, intent, (&words, seen)))
-            {
+            let partial = claimed.with_observed(|observed| {
+                state.partial_result(observed, intent, (&reason, result))
+            });
+            match partial {
                 Some(order) => Ok(order),
-                None => Err(unresolved_error(lost, &words, Some(intent.tag.clone()), seen)),
+                None => Err(unresolved_error(lost, &reason, Some(intent.tag.clone()), result)),
             }
         })
     }
 
     /// Cancels an order by `send`, and once more if the outcome is unknown: a cancellation is idempotent, and the
-    /// caller wants to exit. After that it reads the order.
+    /// caller wants to exit. If the second one fails too, the outcome is found by reads of the order.
     pub(in crate::order_guard) fn cancel_and_resolve(
         &self,
         id: &OrderId,
@@ -96,55 +102,55 @@ impl<B: Broker> OrderGuard<B> {
         }
     }
 
-    /// Finds the outcome of a write to an order that has an id, by reading the order.
+    /// Finds the outcome of a write to an order that has an id, by reads of the order, which `observe` judges.
     pub(in crate::order_guard) fn resolve_by_id<A>(
         &self,
         id: &OrderId,
         lost: BrokerError,
-        verdict: impl Fn(&Order) -> Observation<Result<A, BrokerError>>,
+        observe: impl Fn(&Order) -> Observation<Result<A, BrokerError>>,
     ) -> Result<A, BrokerError> {
         let polling = &self.state().polling;
-        let mut last = None;
+        let mut last_status = None;
         let evidence = &mut Evidence::starting_at(polling.clock.now());
-        let settled = polling.poll_until_settled(evidence, self.caller_deadline(), |_| match self
-            .lookup_broker()
-            .order(id)
-        {
-            Ok(order) => {
-                let read = verdict(&order);
-                last = Some(order.status);
-                read
+        let found = polling.poll_until_settled(evidence, self.caller_deadline(), |_| {
+            match self.lookup_broker().order(id) {
+                Ok(order) => {
+                    let observation = observe(&order);
+                    last_status = Some(order.status);
+                    observation
+                }
+                Err(error) => Observation::Failed(error),
             }
-            Err(error) => Observation::Failed(error),
         });
-        settled.unwrap_or_else(|unresolved| {
-            let settle = polling.settle_time;
-            let (words, seen) = match (unresolved, last) {
+        found.unwrap_or_else(|unresolved| {
+            let settle_time = polling.settle_time;
+            let (reason, result) = match (unresolved, last_status) {
                 (Unresolved::Absent(absence), status) => {
-                    let words = match status {
+                    let state = match status {
                         Some(status) => format!("order {id} is {status} and as before"),
                         None => format!("order {id} does not show it"),
                     };
-                    (format!("{settle:?} later {words}: {absence}"), LookupResult::Absent(absence))
+                    let reason = format!("{settle_time:?} later {state}: {absence}");
+                    (reason, LookupResult::Absent(absence))
                 }
                 (Unresolved::NotYet, _) => (
                     format!("order {id} did not show it by the time its caller left"),
                     LookupResult::NotYet,
                 ),
-                (Unresolved::Unclear(words), _) => {
-                    (format!("{settle:?} later {words}"), LookupResult::Unclear)
+                (Unresolved::Unclear(reason), _) => {
+                    (format!("{settle_time:?} later {reason}"), LookupResult::Unclear)
                 }
                 (Unresolved::Unreadable(error), _) => (
-                    format!("order {id} could not be looked at in time: {error}"),
+                    format!("order {id} could not be read in time: {error}"),
                     LookupResult::Unreadable,
                 ),
             };
-            Err(unresolved_error(lost, &words, None, seen))
+            Err(unresolved_error(lost, &reason, None, result))
         })
     }
 }
 
-/// Returns whether the outcome is unknown.
+/// Returns whether the error leaves the outcome of a write unknown.
 pub(in crate::order_guard) fn is_outcome_unknown(error: &BrokerError) -> bool {
     error.was_sent() == Sent::Unknown
 }
@@ -157,13 +163,13 @@ fn is_duplicate_rejection(error: &BrokerError, code: &str) -> bool {
 /// `Absent`.
 pub(in crate::order_guard) fn unresolved_error(
     lost: BrokerError,
-    words: &str,
+    reason: &str,
     tag: Option<String>,
-    seen: LookupResult,
+    result: LookupResult,
 ) -> BrokerError {
     let detail = lost.detail().cloned().unwrap_or_default();
-    let detail = detail.append_message(words).lookup(OrderLookup::new(tag, seen));
-    match seen {
+    let detail = detail.append_message(reason).lookup(OrderLookup::new(tag, result));
+    match result {
         LookupResult::Absent(_) => BrokerError::Absent(detail),
         LookupResult::NotYet | LookupResult::Unclear | LookupResult::Unreadable => {
             BrokerError::OutcomeUnknown(detail)

@@ -1,29 +1,29 @@
-//! A long journal gives way to a short one.
+//! Compaction of a long journal.
 
 use super::*;
 
 #[test]
-fn a_long_journal_is_shortened_to_what_is_open() {
+fn a_long_journal_is_compacted_to_what_is_open() {
     let (journal, fake) = journal();
     journal.writer.lock().compact_above = 4000;
     for tag in ["a", "b"] {
         journal.record_intent(&intent(tag)).unwrap();
     }
     journal.record_outcome("a", &placed());
-    let mut most = 0;
+    let mut longest = 0;
     for number in 0..100 {
         let tag = format!("t{number}");
         journal.record_intent(&intent(&tag)).unwrap();
         {
-            let fakery = fake.0.lock();
-            assert_eq!(fakery.synced, fakery.bytes.len(), "{tag}");
-            most = most.max(fakery.bytes.len());
+            let state = fake.0.lock();
+            assert_eq!(state.synced, state.bytes.len(), "{tag}");
+            longest = longest.max(state.bytes.len());
         }
         journal.writer.lock().compact_above = 4000;
         assert_eq!(open_tags(&fake), ["b".to_owned(), tag.clone()]);
         journal.record_outcome(&tag, &placed());
     }
-    assert!(most < 4500 && fake.0.lock().replaced > 5, "{most}");
+    assert!(longest < 4500 && fake.0.lock().replaced > 5, "{longest}");
     assert_eq!(open_tags(&fake), ["b"]);
 }
 
@@ -37,9 +37,9 @@ fn what_is_open_is_not_rewritten_over_and_over() {
     assert_eq!((open_tags(&fake).len(), fake.0.lock().replaced), (100, 0));
 }
 
-/// Without room for another file the old one goes on.
+/// Without space for another file, the old one stays in use.
 #[test]
-fn a_journal_that_cannot_be_shortened_grows() {
+fn a_journal_that_cannot_be_compacted_grows() {
     let (journal, fake) = journal();
     journal.writer.lock().compact_above = 1000;
     fake.0.lock().replace_failure = Some(false);
@@ -47,8 +47,8 @@ fn a_journal_that_cannot_be_shortened_grows() {
         let tag = format!("t{number}");
         journal.record_intent(&intent(&tag)).unwrap();
         {
-            let fakery = fake.0.lock();
-            assert_eq!(fakery.synced, fakery.bytes.len());
+            let state = fake.0.lock();
+            assert_eq!(state.synced, state.bytes.len());
         }
         journal.record_outcome(&tag, &placed());
     }
@@ -63,9 +63,9 @@ fn a_journal_that_cannot_be_shortened_grows() {
     assert!(error.contains("could not confirm a new file"), "{error}");
 }
 
-/// On a real disk, by many threads.
+/// Many threads write to a real disk.
 #[test]
-fn a_file_that_is_shortened_loses_nothing() {
+fn a_file_that_is_compacted_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("orders.journal");
     let (journal, _) = Journal::open(&path).unwrap();
@@ -86,13 +86,13 @@ fn a_file_that_is_shortened_loses_nothing() {
     });
     assert!(std::fs::metadata(&path).unwrap().len() < 40_000);
     drop(journal);
-    let (journal, left) = Journal::open(&path).unwrap();
-    let mut tags: Vec<String> = left.into_iter().map(|intent| intent.tag).collect();
+    let (journal, pending) = Journal::open(&path).unwrap();
+    let mut tags: Vec<String> = pending.into_iter().map(|intent| intent.tag).collect();
     tags.sort();
     let expected = (0..4).flat_map(|thread| [0, 20, 40].map(|n| format!("t{thread}n{n}")));
     assert_eq!(tags, expected.collect::<Vec<_>>());
     drop(journal);
-    // Nothing but the journal and its lock is left.
+    // Only the journal and its lock remain.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
@@ -105,13 +105,13 @@ fn a_file_that_takes_the_place_of_another_is_all_there_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     std::fs::write(&path, "old").unwrap();
-    // Nothing can take the place of a folder's `.new`.
+    // A folder at the path of the `.new` prevents the replacement.
     std::fs::create_dir(folder.path().join("file.new")).unwrap();
     let failure = DiskFile::create_in_place(&at(&path), b"new").unwrap_err();
     assert!(!failure.may_have_replaced, "{failure:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"old");
     std::fs::remove_dir(folder.path().join("file.new")).unwrap();
-    // What was written in vain takes no room.
+    // A new file that could not replace the old one is removed.
     let place = folder.path().join("place");
     std::fs::create_dir(&place).unwrap();
     let failure = DiskFile::create_in_place(&at(&place), b"new").unwrap_err();

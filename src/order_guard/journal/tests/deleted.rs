@@ -1,9 +1,9 @@
-//! What is at the path of the journal is not the file that is open.
+//! A journal whose path does not refer to the open file: it was deleted or replaced.
 
 use super::*;
 
 #[test]
-fn deleted_file_is_written_anew_before_the_order_may_go() {
+fn deleted_file_is_recreated_before_the_order_is_sent() {
     let (journal, fake) = journal();
     for tag in ["a", "b"] {
         journal.record_intent(&intent(tag)).unwrap();
@@ -13,15 +13,15 @@ fn deleted_file_is_written_anew_before_the_order_may_go() {
         fake.0.lock().path_state = Some(PathState::Missing);
         journal.record_intent(&intent(tag)).unwrap();
         assert_eq!(open_tags(&fake), open);
-        let fakery = fake.0.lock();
-        assert_eq!(fakery.synced, fakery.bytes.len());
+        let state = fake.0.lock();
+        assert_eq!(state.synced, state.bytes.len());
     }
     assert_eq!(fake.0.lock().replaced, 2);
 }
 
-/// There may be room again, and a folder may come back.
+/// The disk may have space again, and a folder may be restored.
 #[test]
-fn deleted_file_that_cannot_be_written_anew_takes_no_order_until_it_can() {
+fn deleted_file_that_cannot_be_recreated_takes_no_order_until_it_can() {
     let (journal, fake) = journal();
     journal.record_intent(&intent("a")).unwrap();
     fake.0.lock().path_state = Some(PathState::Missing);
@@ -36,7 +36,7 @@ fn deleted_file_that_cannot_be_written_anew_takes_no_order_until_it_can() {
 }
 
 #[test]
-fn another_file_breaks_the_journal() {
+fn another_file_poisons_the_journal() {
     let (journal, fake) = journal();
     journal.record_intent(&intent("a")).unwrap();
     fake.0.lock().path_state = Some(PathState::Foreign("a file of another"));
@@ -50,7 +50,7 @@ fn another_file_breaks_the_journal() {
     assert_eq!(fake.0.lock().replaced, 0);
 }
 
-/// A file that is put there is looked for once more, and not for ever.
+/// A recreated file is checked again, a limited number of times.
 #[test]
 fn file_that_vanishes_each_time_takes_no_order() {
     #[derive(Debug)]
@@ -79,9 +79,9 @@ fn file_that_vanishes_each_time_takes_no_order() {
     assert!(error.contains("not at its path"), "{error}");
 }
 
-/// What was refused is not asked after by the next process.
+/// The next process does not search for an order that was refused.
 #[test]
-fn order_that_was_refused_is_taken_back() {
+fn order_that_was_refused_is_retracted() {
     let (journal, fake) = journal();
     journal.record_intent(&intent("a")).unwrap();
     journal.retract("a");

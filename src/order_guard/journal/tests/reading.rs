@@ -1,4 +1,4 @@
-//! What is read from a journal, whole or not.
+//! Reading of a journal that is intact, torn or damaged.
 
 use std::path::Path;
 
@@ -21,12 +21,12 @@ fn a_journal_cut_anywhere_keeps_every_whole_line() {
         }
     }
     for cut in 0..=journal.len() {
-        // A line that lacks nothing but its end is whole.
+        // A line that lacks only its newline is complete.
         let (_, expected) =
             ends.iter().rev().find(|(end, _)| end - 1 <= cut).cloned().unwrap_or_default();
-        let left = replay(&journal[..cut]).unwrap();
-        let left: Vec<String> = left.into_iter().map(|intent| intent.tag).collect();
-        assert_eq!(left, expected, "cut at {cut}");
+        let pending = replay(&journal[..cut]).unwrap();
+        let tags: Vec<String> = pending.into_iter().map(|intent| intent.tag).collect();
+        assert_eq!(tags, expected, "cut at {cut}");
     }
 }
 
@@ -40,11 +40,11 @@ fn a_change_anywhere_but_in_a_torn_line_is_seen() {
         for flip in [1, 0x20, 0x80] {
             let mut changed = journal.clone();
             changed[index] ^= flip;
-            // Hexadecimal digits may be large as well as small; they say the same.
+            // Upper and lower case hexadecimal digits have the same value.
             match replay(&changed) {
                 Err(damage) => assert!(damage.line >= 1 && !damage.is_intact, "{damage:?}"),
-                Ok(left) => {
-                    let tags: Vec<_> = left.iter().map(|intent| intent.tag.as_str()).collect();
+                Ok(pending) => {
+                    let tags: Vec<_> = pending.iter().map(|intent| intent.tag.as_str()).collect();
                     assert_eq!(tags, ["a", "b", "c"], "{index} {flip}");
                     assert!(flip == 0x20 && changed[index].is_ascii_uppercase());
                 }
@@ -54,7 +54,7 @@ fn a_change_anywhere_but_in_a_torn_line_is_seen() {
 }
 
 #[test]
-fn what_the_other_lines_tell_of_a_damaged_journal_is_kept() {
+fn what_the_other_lines_of_a_damaged_journal_show_is_kept() {
     let mut lines = vec![encode(&JournalRecord::header()).unwrap()];
     for tag in ["a", "b", "c", "d"] {
         lines.push(encode(&JournalRecord::Intent(Box::new(intent(tag)))).unwrap());
@@ -74,7 +74,7 @@ fn a_line_of_a_newer_version_is_not_called_damaged() {
         String::from_utf8(encode(&JournalRecord::Intent(Box::new(intent("a")))).unwrap()).unwrap();
     for (journal, line) in [
         (format!("{header}{}{known}", sealed(r#"{"split":{"tag":"b"}}"#)), 2),
-        // Even as the last of all, and without its end.
+        // Also as the last line without its newline.
         (format!("{header}{known}{}", sealed(r#"{"split":{"tag":"b"}}"#).trim_end()), 3),
         (format!("{}{known}", sealed(r#"{"journal":{"version":2}}"#)), 1),
     ] {
