@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use crossbeam_channel::{Sender, bounded};
+use lanekeeper::Effect;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{CallOptions, Effect, LaneConfig, LaneError, Priority, Ticket};
+use lanekeeper::lane::{CallOptions, LaneConfig, LaneError, Priority, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use support::{each, paired};

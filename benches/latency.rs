@@ -85,7 +85,7 @@ fn main() {
         without.extend(other);
     }
     stop.store(true, Ordering::Relaxed);
-    let _ = busy.shutdown(lanekeeper::proxy::Shutdown::Now);
+    let _ = busy.shutdown(lanekeeper::lane::Shutdown::Now);
     ratios.sort_by(f64::total_cmp);
     let (with, without) = (p99(with), p99(without));
     println!(

@@ -5,7 +5,8 @@
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use lanekeeper::lane::{CallOptions, Effect, LaneConfig, LaneError, Ticket};
+use lanekeeper::Effect;
+use lanekeeper::lane::{CallOptions, LaneConfig, LaneError, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 

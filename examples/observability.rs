@@ -15,10 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{Broker, BrokerError, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::telemetry::{self, Metrics, Sampler};
 use lanekeeper::{BrokerProxy, LaneConfig, Quota};
 use metrics_exporter_prometheus::PrometheusBuilder;

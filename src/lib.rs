@@ -158,7 +158,9 @@ pub use clock::{Clock, ManualClock};
 #[doc(inline)]
 pub use config::Config;
 #[doc(inline)]
-pub use lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Status, Ticket};
+pub use lane::{
+    CallOptions, Lane, LaneConfig, LaneError, LaneErrorKind, Observer, Priority, Status, Ticket,
+};
 pub use lanekeeper_macros::proxy;
 #[doc(inline)]
 pub use order_guard::OrderGuard;
@@ -166,7 +168,7 @@ pub use order_guard::OrderGuard;
 #[doc(inline)]
 pub use pace_file::{PaceFile, PaceFileError};
 #[doc(inline)]
-pub use proxy::{BuildError, Observer};
+pub use proxy::BuildError;
 #[doc(inline)]
 pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
 #[doc(inline)]

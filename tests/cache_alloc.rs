@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allocation_counter::measure;
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerProxy, Depth, DepthLevel, Instrument, MockBroker, Ohlc, Quote,
 };
 use lanekeeper::jiff::{Timestamp, tz};
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Quota};
 use rust_decimal::Decimal;
 

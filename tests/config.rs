@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use lanekeeper::Status;
 use lanekeeper::broker::{BrokerProxy, MockBroker, lanes};
 use lanekeeper::lane::{LaneConfig, OverflowPolicy};
-use lanekeeper::proxy::{ProxyConfig, Status};
+use lanekeeper::proxy::ProxyConfig;
 use lanekeeper::quota::{Budget, Reserve};
 use lanekeeper::resilience::BreakerMode;
 use lanekeeper::{

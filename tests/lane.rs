@@ -9,11 +9,10 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::Effect;
 use lanekeeper::Sent;
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{
-    CallInfo, Effect, FinishedCall, LaneConfig, LaneError, LaneErrorKind, Observer,
-};
+use lanekeeper::lane::{CallInfo, FinishedCall, LaneConfig, LaneError, LaneErrorKind, Observer};
 use lanekeeper::proxy::Lanes;
 use lanekeeper::quota::Quota;
 use support::lanes::{

@@ -10,8 +10,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lanekeeper::Effect;
 use lanekeeper::lane::{
-    Effect, LaneConfig, LaneErrorKind, LaneStatus, OpenBreakerPolicy, OverflowPolicy, Priority,
+    LaneConfig, LaneErrorKind, LaneStatus, OpenBreakerPolicy, OverflowPolicy, Priority,
 };
 use lanekeeper::proxy::CallSpec;
 use lanekeeper::quota::{Budget, Quota, RttCredit};

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use lanekeeper::Effect;
 use lanekeeper::Sent;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{
-    CallOptions, Effect, LaneConfig, LaneError, LaneErrorKind, LaneState, OverflowPolicy, Shutdown,
-    Ticket,
+    CallOptions, LaneConfig, LaneError, LaneErrorKind, LaneState, OverflowPolicy, Shutdown, Ticket,
 };
 use lanekeeper::proxy::{BuildError, CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};

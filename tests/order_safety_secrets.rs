@@ -16,11 +16,12 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::clock::ManualClock;
+use lanekeeper::lane::FinishedCall;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::order_guard::OrderGuard;
-use lanekeeper::proxy::{CallOptions, FinishedCall, Observer};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::RetryPolicy;
+use lanekeeper::{CallOptions, Observer};
 use lanekeeper_simulator::{Faults, Rule, SimulatedExchange, Target};
 use printed::{Printed, TOKEN};
 

@@ -10,8 +10,9 @@ use std::fmt::Debug;
 use std::thread::{self, ThreadId};
 
 use lanekeeper::lane::LaneError;
-use lanekeeper::proxy::{CallOptions, Shutdown, ShutdownSummary, Status, Ticket};
+use lanekeeper::lane::{Shutdown, ShutdownSummary};
 use lanekeeper::quota::Quota;
+use lanekeeper::{CallOptions, Status, Ticket};
 
 /// A failed call.
 #[derive(Debug, PartialEq)]

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, Ohlc, Quote, Quotes,
 };
 use lanekeeper::cache::{GetOptions, QuoteCache};
 use lanekeeper::clock::ManualClock;
-use lanekeeper::proxy::{CallOptions, Shutdown};
+use lanekeeper::lane::Shutdown;
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::{LaneConfig, RttCredit};
 use proptest::prelude::*;

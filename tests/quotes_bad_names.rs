@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, Quote, Quotes,
     RowProblem, lanes,
 };
 use lanekeeper::cache::{GetOptions, QuoteCache};
 use lanekeeper::clock::ManualClock;
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::{LaneConfig, RttCredit};
 use proptest::prelude::*;

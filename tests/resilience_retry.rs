@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use lanekeeper::Effect;
 use lanekeeper::ErrorClass;
-use lanekeeper::lane::Effect;
 use lanekeeper::quota::Moment;
 use lanekeeper::resilience::{RetryBudget, RetryPolicy};
 use proptest::prelude::*;

@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::CallOptions;
 use lanekeeper::Sent;
 use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::order_guard::{OrderGuard, RecoveredOutcome};
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerPolicy, ThrottlePolicy};
 

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lanekeeper::CallOptions;
 #[cfg(feature = "journal")]
 use lanekeeper::PaceFile;
 use lanekeeper::PriorUsage;
@@ -44,7 +45,6 @@ use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::Priority;
 use lanekeeper::order_guard::OrderGuard;
-use lanekeeper::proxy::CallOptions;
 
 use args::Args;
 use crowd::Crowd;
@@ -113,8 +113,8 @@ fn stack<B: Broker + 'static>(
     late: &Arc<LateOrders>,
 ) -> Result<Stack<B>, Failure> {
     let late = Arc::clone(late);
-    let proxy = BrokerProxy::builder(broker)
-        .observer(Arc::clone(queue) as Arc<dyn lanekeeper::proxy::Observer>);
+    let proxy =
+        BrokerProxy::builder(broker).observer(Arc::clone(queue) as Arc<dyn lanekeeper::Observer>);
     // The own exchange has just started, so it has counted no calls.
     let proxy = if args.fresh || args.base_url.is_none() {
         proxy.prior_usage(PriorUsage::None)

@@ -5,10 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use lanekeeper::Observer;
 use lanekeeper::Sent;
 use lanekeeper::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest};
+use lanekeeper::lane::FinishedCall;
 use lanekeeper::order_guard::RecoveredOrder;
-use lanekeeper::proxy::{FinishedCall, Observer};
 
 use crate::orders::Orders;
 use crate::tap::CallListener;

@@ -52,7 +52,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
             /// Sets the observer, which is notified of the events in the lanes.
             #visibility fn observer(
                 mut self,
-                observer: ::std::sync::Arc<dyn ::lanekeeper::proxy::Observer>,
+                observer: ::std::sync::Arc<dyn ::lanekeeper::Observer>,
             ) -> Self {
                 self.lanes.observer(observer);
                 self

@@ -61,7 +61,7 @@ fn types(model: &Model) -> TokenStream {
         #visibility struct #proxy<#inner> {
             inner: ::std::sync::Arc<#inner>,
             lanes: ::lanekeeper::proxy::Lanes,
-            options: ::lanekeeper::proxy::CallOptions,
+            options: ::lanekeeper::CallOptions,
         }
 
         #[doc = #about_builder]
@@ -178,7 +178,7 @@ fn own_methods(model: &Model) -> TokenStream {
             /// Returns the same proxy with these options for each call that is made through it. The
             /// lanes and the inner value are shared.
             #[must_use = "the proxy itself keeps the options it has"]
-            #visibility fn with(&self, options: ::lanekeeper::proxy::CallOptions) -> Self {
+            #visibility fn with(&self, options: ::lanekeeper::CallOptions) -> Self {
                 Self {
                     inner: ::std::sync::Arc::clone(&self.inner),
                     lanes: ::core::clone::Clone::clone(&self.lanes),
@@ -190,15 +190,15 @@ fn own_methods(model: &Model) -> TokenStream {
 
             /// Returns a point-in-time snapshot of the lanes and budgets.
             #[must_use]
-            #visibility fn status(&self) -> ::lanekeeper::proxy::Status {
+            #visibility fn status(&self) -> ::lanekeeper::Status {
                 self.lanes.status()
             }
 
             /// Shuts down the lanes, for every clone of the proxy. Callers that wait are answered.
             #visibility fn shutdown(
                 &self,
-                how: ::lanekeeper::proxy::Shutdown,
-            ) -> ::lanekeeper::proxy::ShutdownSummary {
+                how: ::lanekeeper::lane::Shutdown,
+            ) -> ::lanekeeper::lane::ShutdownSummary {
                 self.lanes.shutdown(how)
             }
         }

@@ -58,8 +58,8 @@ pub(crate) fn body(
 fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let (lane, name) = (model.lanes.position(&keys.name), method.name.unraw().to_string());
     let effect = match keys.effect {
-        Effect::Read => quote!(::lanekeeper::proxy::Effect::Read),
-        Effect::Write => quote!(::lanekeeper::proxy::Effect::Write),
+        Effect::Read => quote!(::lanekeeper::Effect::Read),
+        Effect::Write => quote!(::lanekeeper::Effect::Write),
     };
     let LaneKeys { priority, weight, route, exit, .. } = keys;
     let budgets = keys.budgets.iter().map(|budget| model.budgets.position(budget));
@@ -117,7 +117,7 @@ mod tests {
             call(quote! {
                 lane: __LkLane::N0 as ::core::primitive::usize,
                 method: "forecast",
-                effect: ::lanekeeper::proxy::Effect::Read,
+                effect: ::lanekeeper::Effect::Read,
                 priority: 5u8,
                 weight: 1u32,
                 route: "reads",
@@ -130,7 +130,7 @@ mod tests {
             call(quote! {
                 lane: __LkLane::N1 as ::core::primitive::usize,
                 method: "send",
-                effect: ::lanekeeper::proxy::Effect::Write,
+                effect: ::lanekeeper::Effect::Write,
                 priority: 1u8,
                 weight: 5u32,
                 route: "alarms",
@@ -148,7 +148,7 @@ mod tests {
             call(quote! {
                 lane: __LkLane::N0 as ::core::primitive::usize,
                 method: "match",
-                effect: ::lanekeeper::proxy::Effect::Read,
+                effect: ::lanekeeper::Effect::Read,
                 priority: 5u8,
                 weight: 1u32,
                 route: "reads",

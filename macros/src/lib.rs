@@ -144,7 +144,7 @@ use syn::Item;
 ///   pause it or to change its quota.
 /// - `with`: returns the same proxy with other options for its calls. It still implements the trait.
 /// - `submit`: returns the methods with a lane in another form, with the same arguments. Instead of waiting they
-///   return a `lanekeeper::proxy::Ticket` for the answer. If the trait is generic, so is this: write
+///   return a `lanekeeper::Ticket` for the answer. If the trait is generic, so is this: write
 ///   `store.submit::<Key, Value>()` if the arguments do not determine the types.
 ///
 /// `Arc<X>`, `Box<X>` and `&X` implement the trait if `X` does, so a proxy can be shared, boxed,

@@ -22,7 +22,7 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
         "The methods of [`{name}`] that queue a call and return at once. Returned by \
          [`{proxy}::submit`].\n\n\
          Each method takes the arguments of the trait's method and returns a \
-         [`Ticket`](::lanekeeper::proxy::Ticket) for the answer. Methods without a lane are left \
+         [`Ticket`](::lanekeeper::Ticket) for the answer. Methods without a lane are left \
          out."
     );
     let (parameters, clause) = (model.generics.params.iter(), where_clause(model));
@@ -50,7 +50,7 @@ pub(crate) fn proxy_method(model: &Model) -> TokenStream {
     let (arguments, clause) = (type_arguments(model), where_clause(model));
     let about = format!(
         "Returns the methods of [`{name}`] that have a lane, in a form that queues the call and returns a \
-         [`Ticket`](::lanekeeper::proxy::Ticket) for the answer at once."
+         [`Ticket`](::lanekeeper::Ticket) for the answer at once."
     );
     let function = quote! {
         #[doc = #about]
@@ -134,10 +134,10 @@ fn submit_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream
 /// For an alias such as `io::Result<T>` only the compiler knows the error.
 fn ticket_type(answer: &Type) -> TokenStream {
     if let Some([value, error]) = result_types(answer) {
-        return quote!(::lanekeeper::proxy::Ticket<#value, #error>);
+        return quote!(::lanekeeper::Ticket<#value, #error>);
     }
     let of = quote!(<#answer as ::lanekeeper::proxy::ResultParts>);
-    quote!(::lanekeeper::proxy::Ticket<#of::Value, #of::Error>)
+    quote!(::lanekeeper::Ticket<#of::Value, #of::Error>)
 }
 
 /// Returns the `R` and the `E` of a `Result<R, E>`.

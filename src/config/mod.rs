@@ -149,7 +149,7 @@ impl Config {
     ///
     /// ```
     /// use lanekeeper::Config;
-    /// use lanekeeper::proxy::CallOptions;
+    /// use lanekeeper::CallOptions;
     /// use std::time::Duration;
     ///
     /// let config = Config::from_yaml("users: { alpha: { deadline: 2s } }")?;

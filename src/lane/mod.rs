@@ -60,5 +60,3 @@ pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};
 pub use ticket::Ticket;
-
-pub use crate::class::Effect;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Effect;
 use super::call::state::{Abandoned, WaitLimit};
 use super::call::task::{CallHandle, RejectResult};
 use super::call::{Answer, CallMeta};
 use super::core::LaneCore;
 use super::core::reentrancy::ReentrantWait;
 use super::error::{LaneError, LaneErrorKind};
+use crate::Effect;
 
 /// A queued call. Wait for it, poll it, cancel it, or `await` it on any executor.
 ///

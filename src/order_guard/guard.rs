@@ -55,7 +55,7 @@ use crate::quota::Moment;
 /// ```
 /// # #[cfg(feature = "paper")] {
 /// use lanekeeper::lane::Priority;
-/// use lanekeeper::proxy::CallOptions;
+/// use lanekeeper::CallOptions;
 /// use lanekeeper::{BrokerProxy, OrderGuard, PaperBroker};
 ///
 /// let broker = BrokerProxy::builder(PaperBroker::builder().build()?).build()?;

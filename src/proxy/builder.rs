@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::BudgetChange;
-use super::{Inner, Lanes, Observer, ProxyConfig};
+use super::{Inner, Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
+use crate::lane::Observer;
 use crate::lane::{
     Lane, LaneConfig, LaneConfigError, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage,
     ResolvedLaneConfig, SharedPacing,

@@ -18,18 +18,14 @@ pub use builder::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use config::ProxyConfig;
 
-pub use crate::lane::{
-    CallInfo, CallOptions, Effect, FinishedCall, Observer, Shutdown, ShutdownSummary, Status,
-    Ticket,
-};
-
 use crate::clock::Clock;
 use crate::lane::{
-    BudgetStatus, DROP_TIMEOUT, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
-    RepeatableWork, SharedPacing, WindowStatus, Work,
+    BudgetStatus, CallOptions, DROP_TIMEOUT, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork,
+    Priority, RepeatableWork, SharedPacing, Shutdown, ShutdownSummary, Status, Ticket,
+    WindowStatus, Work,
 };
 use crate::quota::{Budget, Cost, PaceSnapshot, QuotaError};
-use crate::{ErrorClass, Failure, Session};
+use crate::{Effect, ErrorClass, Failure, Session};
 
 /// One method of a proxied trait: its lane, its effect and its cost.
 #[derive(Debug, Clone, Copy)]

@@ -21,7 +21,7 @@ use crate::ErrorClass;
 /// ```
 /// use std::time::Duration;
 /// use lanekeeper::ErrorClass;
-/// use lanekeeper::lane::Effect;
+/// use lanekeeper::Effect;
 /// use lanekeeper::resilience::RetryPolicy;
 ///
 /// let policy = RetryPolicy::default().attempts(3).base_delay(Duration::from_millis(50));

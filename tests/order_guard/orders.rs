@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Absence, Broker, BrokerError, BrokerProxy, ErrorDetail, LookupResult, Order, OrderId,
     OrderLookup, OrderStatus, OrderTags, Side, lanes,
@@ -9,7 +10,6 @@ use lanekeeper::broker::{
 use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::Priority;
 use lanekeeper::order_guard::{CallerTags, GuardBuildError, OrderGuard, RecoveredOutcome};
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, Moment, Quota};
 
 use super::shaky::{DUPLICATE, Fate, SENT, SETTLE, Shaky, order, transient};

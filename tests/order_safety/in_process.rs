@@ -1,13 +1,13 @@
 //! The stack in front of a broker in virtual time, which loses answers on demand.
 
 use fastrand::Rng;
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, LookupResult, OrderTags, TagSupport,
 };
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::order_guard::OrderGuard;
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::BreakerPolicy;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Instrument, LookupResult, OrderRequest, Product, Side, lanes,
 };
@@ -13,7 +14,6 @@ use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::{LaneConfig, Priority};
 use lanekeeper::order_guard::OrderGuard;
-use lanekeeper::proxy::CallOptions;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 use lanekeeper_simulator::{Faults, Rule, SimulatedExchange};

@@ -1,8 +1,10 @@
 //! The metadata of a call that lanes get.
 
 use super::*;
-use lanekeeper::lane::Effect;
-use lanekeeper::proxy::{CallInfo, Classify, FinishedCall, Observer};
+use lanekeeper::Effect;
+use lanekeeper::Observer;
+use lanekeeper::lane::{CallInfo, FinishedCall};
+use lanekeeper::proxy::Classify;
 use lanekeeper::{ErrorClass, Sent};
 
 /// An error that reports whether its call left.

@@ -6,10 +6,11 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper::Effect;
 use lanekeeper::Session;
 use lanekeeper::clock::Clock;
 use lanekeeper::lane::{
-    CallOptions, Effect, Lane, LaneConfig, LaneError, LaneStatus, Observer, Priority, Ticket,
+    CallOptions, Lane, LaneConfig, LaneError, LaneStatus, Observer, Priority, Ticket,
 };
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};

@@ -18,8 +18,8 @@ use super::placement::WirePlacement;
 use super::response::RawResponse;
 use super::secrets::{MAX_MESSAGE_LENGTH, Secrets};
 use super::{candles, instruments, portfolio, quotes};
+use crate::Effect;
 use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
-use crate::lane::Effect;
 use crate::{ErrorClass, Sent};
 
 /// A token that no error may show, wherever an answer has it.

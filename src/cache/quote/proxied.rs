@@ -9,7 +9,8 @@ use crate::broker::{Broker, BrokerProxy, BrokerProxyBuilder, lanes};
 use crate::cache::batch::config::BatchConfig;
 use crate::cache::batch::lookup::GetOptions;
 use crate::cache::batch::stats::CacheStats;
-use crate::proxy::{BuildError, CallOptions, Status};
+use crate::lane::{CallOptions, Status};
+use crate::proxy::BuildError;
 
 impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// Puts a [`QuoteCache`] in front of the proxy, in which quotes are fresh for `ttl`. Configure
@@ -134,7 +135,7 @@ impl<T> QuoteCache<BrokerProxy<T>> {
     /// # #[cfg(feature = "mock")] {
     /// use std::time::Duration;
     /// use lanekeeper::broker::{Broker, BrokerProxy, Instrument, MockBroker, Quote};
-    /// use lanekeeper::proxy::CallOptions;
+    /// use lanekeeper::CallOptions;
     /// use lanekeeper::quota::{Limits, Quota};
     /// # use lanekeeper::broker::lanes;
     /// # let unlimited = lanes::ALL.into_iter()

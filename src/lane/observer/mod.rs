@@ -6,11 +6,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Effect;
 use super::call::priority::Priority;
 use super::call::{Attempt, CallMeta};
 use super::error::LaneErrorKind;
 use super::state::LaneState;
+use crate::Effect;
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 use crate::{ErrorClass, Sent};
