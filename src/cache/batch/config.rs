@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn who_names_an_age_gets_nothing_older() {
+    fn an_explicit_max_age_gets_nothing_older() {
         let settings = BatchConfig { stale_while_revalidate: secs(50), ..BatchConfig::default() };
         assert_eq!(freshness(&settings, 2, &GetOptions::new().max_age(secs(3))), Freshness::Fresh);
         assert_eq!(freshness(&settings, 3, &GetOptions::new().max_age(secs(3))), Freshness::TooOld);
