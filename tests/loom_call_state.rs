@@ -97,7 +97,7 @@ fn a_call_that_was_abandoned_unsent_is_never_sent_and_no_answer_is_lost() {
 }
 
 #[test]
-fn who_waits_gets_exactly_one_answer_whoever_wins() {
+fn a_waiter_gets_exactly_one_answer_whichever_side_wins() {
     model(|call, counters| {
         let lane = beside(&call, &counters, worker);
         let closing = beside(&call, &counters, shutdown);
@@ -209,7 +209,7 @@ fn a_call_whose_caller_detached_goes_on_and_its_answer_is_late_once() {
 
 /// A task that is polled while the answer comes gets the answer, or is woken for it.
 #[test]
-fn who_polls_is_woken_or_has_the_answer() {
+fn a_polled_ticket_is_woken_or_has_the_answer() {
     struct Woken(AtomicUsize);
     impl std::task::Wake for Woken {
         fn wake(self: std::sync::Arc<Self>) {

@@ -239,7 +239,7 @@ fn no_call_is_missed() {
 
 /// A caller that calls again as soon as it has its answer may rely on the worker that published the answer.
 #[test]
-fn who_calls_again_at_once_is_seen() {
+fn a_caller_that_calls_again_at_once_is_seen() {
     model(PoolModel { workers: 2, max_in_flight: 1, together: 0 }, |lane| {
         for calls in 1..=2 {
             lane.submit();
@@ -250,7 +250,7 @@ fn who_calls_again_at_once_is_seen() {
 
 /// Two callers, and two calls in flight at a time.
 #[test]
-fn two_who_bring_calls_at_once_are_both_seen() {
+fn two_concurrent_submitters_are_both_seen() {
     model(PoolModel { workers: 1, max_in_flight: 2, together: 0 }, |lane| {
         let caller = {
             let lane = Arc::clone(lane);

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_a_slot_that_is_free_and_no_other() {
+    fn a_waiter_gets_a_slot_that_is_free_and_no_other() {
         let capacity = QueueCapacity::new(2);
         let clock = Clock::from(crate::clock::ManualClock::new());
         let wait = || capacity.acquire(&clock, Some(clock.now()), || false);

@@ -403,7 +403,7 @@ fn another_guard_counts_the_remembered_calls_again() {
 }
 
 #[test]
-fn a_whole_day_that_nobody_looked_at_leaves_nothing_behind() {
+fn a_whole_day_without_a_check_leaves_nothing_behind() {
     let mut pacing = pacing(EVE, &[Quota::per_calendar_day(1, india())], &[]);
     // Within the guard: it counts in the day after too.
     call(&mut pacing, CALL, at(1500));

@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_is_in_flight_and_carries_those_who_ask_for_the_same() {
+    fn one_request_is_in_flight_and_carries_all_callers_of_the_same_key() {
         let mut pending = Numbers::new();
         let (first, joined) = pending.join_or_open(&1, 1, LIMIT, BatchQueue::Trusted, any);
         assert!(!joined);
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn a_half_of_which_somebody_left_a_key_is_asked_for_without_it() {
+    fn a_half_is_requested_without_a_key_that_its_waiter_left() {
         let mut numbers = Numbers::new();
         let request = join_all(&mut numbers, BatchQueue::Trusted, &[1, 2, 3, 4]);
         dispatch_keys(&mut numbers);
