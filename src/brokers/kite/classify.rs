@@ -121,13 +121,13 @@ pub(super) fn check_success(answer: &RawResponse, effect: Effect) -> Result<(), 
 
 /// Returns the error for a success status with a body that cannot be used. A write may well have been executed.
 pub(super) fn unreadable_error(answer: &RawResponse, effect: Effect, why: &str) -> BrokerError {
-    let (voice, words, _) = answer.describe();
-    let too_fast = signals_throttling(answer, voice, &words);
+    let (kind, words, _) = answer.describe();
+    let too_fast = signals_throttling(answer, kind, &words);
     // For a write the message proves nothing about the order: it may stand beside its id.
     if effect == Effect::Read && too_fast {
         return throttled_error(answer, ErrorDetail::new(words).status(answer.status));
     }
-    let message = match voice {
+    let message = match kind {
         BodyKind::Envelope => format!("the answer cannot be read: {why}"),
         BodyKind::Html | BodyKind::Plain => format!("the answer cannot be read: {why}: {words}"),
     };
@@ -138,9 +138,9 @@ pub(super) fn unreadable_error(answer: &RawResponse, effect: Effect, why: &str) 
 /// The whole message for an answer to a login that cannot be read.
 const UNREADABLE_LOGIN_MESSAGE: &str = "the login's answer cannot be read";
 
-/// The error of a login, which must not quote its answer: there are fresh tokens in it, under
-/// several names, and no list of secrets knows them yet. Only a whole error of Kite under the status
-/// of an error keeps its words; where that is all there is, there was no session and so no token.
+/// Returns the error of a login without quoting its answer, which may contain new tokens under several names that no
+/// list of secrets has yet. Only a complete error of Kite with an error status keeps its message: then there is no
+/// session, and so no token.
 pub(super) fn without_message(answer: &RawResponse, error: BrokerError) -> BrokerError {
     if answer.status >= 400 && answer.is_complete_error() {
         return error;
@@ -148,14 +148,14 @@ pub(super) fn without_message(answer: &RawResponse, error: BrokerError) -> Broke
     map_detail(error, |_| ErrorDetail::new(UNREADABLE_LOGIN_MESSAGE).status(answer.status))
 }
 
-/// What an answer that is no success means.
+/// Classifies an answer that is not a success.
 pub(super) fn classify_refusal(answer: &RawResponse, effect: Effect) -> BrokerError {
-    let (voice, words, code) = answer.describe();
+    let (kind, words, code) = answer.describe();
     let detail =
         ErrorDetail { code: code.clone(), ..ErrorDetail::new(words.clone()).status(answer.status) };
-    let by_kite = voice == BodyKind::Envelope;
-    let too_fast = signals_throttling(answer, voice, &words);
-    // What became of the call is open. That the next one has to wait is not.
+    let by_kite = kind == BodyKind::Envelope;
+    let too_fast = signals_throttling(answer, kind, &words);
+    // The outcome of the call may be open, but the next call has to wait in any case.
     let throttling = too_fast.then(|| Throttling::new(answer.retry_delay()));
     let lost = |detail: ErrorDetail| no_answer_error(effect, ErrorDetail { throttling, ..detail });
 
@@ -165,33 +165,33 @@ pub(super) fn classify_refusal(answer: &RawResponse, effect: Effect) -> BrokerEr
         let message = format!("{words}{}", named.unwrap_or_default());
         return lost(ErrorDetail { message, ..detail });
     }
-    // "Order request timed out. Please check the order book and confirm before placing again" comes
-    // as a 400, and the order may show up seconds later. Only in Kite's own words: the script of a
-    // page that blocks us may well contain `setTimeout`.
+    // "Order request timed out. Please check the order book and confirm before placing again" has the status 400, and
+    // the order may appear seconds later. This counts only in Kite's envelope: the script of an HTML page that blocks
+    // us may well contain `setTimeout`.
     if by_kite && is_ambiguous_message(&words) {
         return lost(detail);
     }
-    // Says NetworkException, and will say it again for ever: 25 changes are all an order may have.
+    // The code is NetworkException, but the refusal is permanent: an order may be changed 25 times.
     if by_kite && contains_ignoring_case(&words, TOO_MANY_MODIFICATIONS) {
         return BrokerError::Rejected(detail);
     }
     if too_fast {
         return throttled_error(answer, detail);
     }
-    // The edge turned it away, so Kite never saw it. A person has to mend that (a banned client, a
-    // blocked address), and knocking on makes it worse; hence neither throttled nor transient.
+    // The edge refused it, so Kite never saw it. A person has to fix that (a banned client, a blocked address), and
+    // retries make it worse; so it is neither throttled nor transient.
     if answer.answered_by_edge && answer.status < 500 {
         return BrokerError::Fatal(detail);
     }
     match answer.status {
         200..=299 | 400..=499 => classify_by_code(code.as_deref(), effect, &detail)
             .unwrap_or_else(|| classify_by_status(effect, detail)),
-        // Kite's API does not redirect, so the address is wrong or a portal is in the way.
+        // Kite's API does not redirect, so the address is wrong, or a login portal answered.
         300..=399 if effect == Effect::Read => BrokerError::Fatal(ErrorDetail {
             message: format!("redirected, is the base URL right? {}", detail.message),
             ..detail
         }),
-        // All of 5xx: the order may be on its way, whatever the gateway thinks.
+        // Any 5xx: the order may be on its way, whatever the gateway reports.
         _ => lost(detail),
     }
 }
@@ -222,13 +222,13 @@ fn may_have_executed(answer: &RawResponse, words: &str, code: Option<&str>) -> b
             let by_counter = exactly("too many requests") || exactly(TOO_MANY_MODIFICATIONS);
             !(by_counter && answer.is_complete_error() && code == Some("NetworkException"))
         }
-        // A redirect may follow on something done; 5xx comes from a gateway, or from Kite when it
-        // does not know itself.
+        // A redirect may follow an executed call; a 5xx comes from a gateway, or from Kite when the outcome is
+        // unknown to it too.
         _ => true,
     }
 }
 
-/// By Kite's code, where it settles the matter for 4xx and for errors with a good status.
+/// Classifies by Kite's code, if it is decisive for a 4xx or for an error with a success status.
 fn classify_by_code(
     code: Option<&str>,
     effect: Effect,
@@ -237,25 +237,25 @@ fn classify_by_code(
     let detail = detail.clone();
     match code? {
         "TokenException" => Some(BrokerError::Unauthorized(detail)),
-        // Understood and refused. A missing permission is among them, as it speaks of one call
-        // (candles without their subscription), not of the account.
+        // Understood and refused. A missing permission is among them, as it is about one call (candles without a
+        // subscription), not about the account.
         "InputException"
         | "MarginException"
         | "HoldingException"
         | "OrderException"
         | "UserException"
         | "PermissionException" => Some(BrokerError::Rejected(detail)),
-        // The API did not understand, or did not reach, the order system behind it.
+        // The API did not reach the order system behind it, or could not read its answer.
         "NetworkException" | "DataException" => Some(no_answer_error(effect, detail)),
         _ => None,
     }
 }
 
-/// By status alone, where neither words nor code are known.
+/// Classifies by the status alone, if neither the message nor the code is known. An HTML page (401 or 403) ends here.
 fn classify_by_status(effect: Effect, detail: ErrorDetail) -> BrokerError {
     match detail.status.unwrap_or_default() {
         401 | 403 => BrokerError::Fatal(detail),
-        // The request did not fit or had nowhere to go: nothing that executes orders saw it.
+        // The request was malformed or had no route, so no order system saw it.
         404 | 405 | 411 | 413 | 414 | 415 | 431 => BrokerError::Rejected(detail),
         408 | 425 => no_answer_error(effect, detail),
         400..=499 if effect == Effect::Read => BrokerError::Rejected(detail),
@@ -267,11 +267,11 @@ fn throttled_error(answer: &RawResponse, detail: ErrorDetail) -> BrokerError {
     BrokerError::Throttled { retry_after: answer.retry_delay(), detail }
 }
 
-/// Whether the broker says that calls come too fast: by its status, in its words, or by the page of its
-/// edge. It tells how fast to go on, and nothing of the call that met it.
-fn signals_throttling(answer: &RawResponse, voice: BodyKind, words: &str) -> bool {
+/// Returns whether the answer signals throttling: by its status, its message, or the page of the edge. That is about
+/// the rate, and no evidence about this call.
+fn signals_throttling(answer: &RawResponse, kind: BodyKind, words: &str) -> bool {
     answer.status == 429
-        || match voice {
+        || match kind {
             BodyKind::Envelope | BodyKind::Plain => is_throttle_message(words),
             BodyKind::Html => answer.contains_ignoring_case("you are being rate limited"),
         }

@@ -207,9 +207,9 @@ mod tests {
     fn a_page_is_known_by_its_title() {
         let page =
             |body: &str| RawResponse { body: body.into(), ..RawResponse::default() }.describe();
-        let (voice, words, _) = page("<!DOCTYPE html><HTML><Title> Just a moment... </Title>");
+        let (kind, words, _) = page("<!DOCTYPE html><HTML><Title> Just a moment... </Title>");
         assert_eq!(
-            (voice, words.as_str()),
+            (kind, words.as_str()),
             (BodyKind::Html, "a page instead of an answer: Just a moment...")
         );
         assert_eq!(page("<html>").0, BodyKind::Html);

@@ -1,4 +1,10 @@
-//! One line of the journal: a checksum of the rest, in eight hexadecimal digits, a space, and JSON.
+//! One line of the journal: the CRC-32 of the JSON in eight hexadecimal digits, a space, and the JSON.
+//!
+//! ```text
+//! e87792f8 {"journal":{"version":1}}
+//! <crc32> {"intent":{"tag":..,"own":false,"at":..,"order":{..}}}
+//! <crc32> {"end":{"tag":..,"end":{"placed":..}}}
+//! ```
 
 use std::io;
 

@@ -19,20 +19,39 @@ pub(super) fn check_cancelled(order: &Order) -> Observation<Result<(), BrokerErr
 pub(in crate::order_guard) const INVISIBLE_PARTS: &str =
     "its visible quantity, its market protection or extra fields";
 
-/// Returns whether `change` has a part that no order book shows.
-fn has_invisible_part(change: &OrderChange) -> bool {
-    let OrderChange { disclosed_quantity, market_protection, extra, .. } = change;
-    disclosed_quantity.is_some() || market_protection.is_some() || !extra.is_empty()
+/// What of a change an order book can show.
+struct Visibility {
+    has_visible_part: bool,
+    has_invisible_part: bool,
+}
+
+impl Visibility {
+    fn of(change: &OrderChange) -> Self {
+        // Exhaustive, so that the compiler asks for the visibility of a new field.
+        let OrderChange {
+            quantity,
+            price,
+            trigger_price,
+            order_type,
+            time_in_force,
+            disclosed_quantity,
+            market_protection,
+            extra,
+        } = change;
+        let has_visible_part = quantity.is_some()
+            || price.is_some()
+            || trigger_price.is_some()
+            || order_type.is_some()
+            || time_in_force.is_some();
+        let has_invisible_part =
+            disclosed_quantity.is_some() || market_protection.is_some() || !extra.is_empty();
+        Self { has_visible_part, has_invisible_part }
+    }
 }
 
 /// Returns whether an order would show that `change` was made, at least in part.
 pub(in crate::order_guard) fn is_visible(change: &OrderChange) -> bool {
-    let OrderChange { quantity, price, trigger_price, order_type, time_in_force, .. } = change;
-    quantity.is_some()
-        || price.is_some()
-        || trigger_price.is_some()
-        || order_type.is_some()
-        || time_in_force.is_some()
+    Visibility::of(change).has_visible_part
 }
 
 /// Returns the answer that the broker would have given to `change` of this order. In an intermediate state the order
@@ -59,7 +78,7 @@ pub(in crate::order_guard) fn check_amended(
             "order {id} is CANCELLED, perhaps with another order in its place: search for that one"
         )),
         // The visible part may have been so before the change.
-        _ if is_made && has_invisible_part(change) => {
+        _ if is_made && Visibility::of(change).has_invisible_part => {
             Observation::Unclear(format!("order {id} does not show {INVISIBLE_PARTS}"))
         }
         _ if is_made => Observation::Conclusive(Ok(id.clone())),
