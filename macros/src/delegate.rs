@@ -50,6 +50,7 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
     let rules_path = quote!(#module #rules_name);
     let methods = model.methods.iter().map(|method| &method.name);
     let each = methods.map(|method| quote!(#rules_path! { @#method $this ($target) [$($own)*] }));
+    let names = model.methods.iter().map(|method| &method.name);
     let rules = model.methods.iter().map(|method| rules(model, method, &module, &rules_path));
     let cfg = model.attributes.cfg();
     let is_public = matches!(model.visibility, Visibility::Public(_));
@@ -65,7 +66,8 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
          trait later is forwarded as well. The value is a field or the result of a method of `self`:\n\n\
          ```text\n{name}! {{ to self.inner }}\n{name}! {{ to self.inner() }}\n\
          {name}! {{ to self.inner; except {first} }}\n```\n\n\
-         A method after `except` is written by the decorator, or keeps its default body."
+         A method after `except` is written by the decorator, or keeps its default body. A provided method that is \
+         built on such a method must stand after `except` too: otherwise it is forwarded past the decorator."
     );
     quote! {
         #[doc = #about]
@@ -87,7 +89,17 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
         #cfg
         #export
         macro_rules! #rules_name {
-            (@all $this:ident ($target:expr) [$($own:ident)*]) => { #(#each)* };
+            (@all $this:ident ($target:expr) [$($own:ident)*]) => {
+                $(#rules_path! { @check_name $own })*
+                #(#each)*
+            };
+            // A misspelt name, or one of a method that was renamed, must not leave a method forwarded.
+            #((@check_name #names) => {};)*
+            (@check_name $other:ident) => {
+                ::core::compile_error! {
+                    ::core::concat!("the trait has no method `", ::core::stringify!($other), "` to write after `except`")
+                }
+            };
             #(#rules)*
         }
         #[allow(unused_imports)]

@@ -76,7 +76,10 @@ pub use time::BrokerTime;
 ///
 /// A decorator is a type that holds a broker and implements this trait itself, for example to log the orders.
 /// [`delegate_broker!`](crate::delegate_broker) writes all methods that the decorator does not, so a method that
-/// is added to the trait later is forwarded too.
+/// is added to the trait later is forwarded too. A provided method that is built on a method of the decorator must
+/// be excepted as well, or it is forwarded past the decorator: `place_sliced` with `place_order`, `cancel_order_with`
+/// with `cancel_order`, `order_trades` with `trades`, `order` with `order_history`, and `quotes_of`, `quote`, `ltp` and
+/// `ohlc` with `quotes`. It then keeps its default body, which calls the method of the decorator.
 ///
 /// ```
 /// use lanekeeper::broker::{Broker, BrokerError, OrderId, OrderRequest};
@@ -87,7 +90,7 @@ pub use time::BrokerTime;
 /// }
 ///
 /// impl<B: Broker> Broker for Logged<B> {
-///     delegate_broker! { to self.inner; except place_order }
+///     delegate_broker! { to self.inner; except place_order, place_sliced }
 ///
 ///     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
 ///         println!("places {order:?}");
@@ -97,7 +100,12 @@ pub use time::BrokerTime;
 /// # #[cfg(feature = "mock")] {
 /// # let mut mock = lanekeeper::MockBroker::new();
 /// # mock.expect_trades().times(1).returning(|| Ok(Vec::new().into()));
-/// # assert!(Logged { inner: mock }.trades().is_ok());
+/// # mock.expect_place_order().times(1).returning(|_| Ok(OrderId::new("1")));
+/// # let logged = Logged { inner: mock };
+/// # assert!(logged.trades().is_ok());
+/// # let infy = lanekeeper::Instrument::new("NSE", "INFY");
+/// # let order = OrderRequest::market(infy, lanekeeper::Side::Buy, 1);
+/// # assert!(logged.place_sliced(&order).is_ok(), "by `place_order` of the decorator");
 /// # }
 /// ```
 #[crate::proxy(

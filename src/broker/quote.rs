@@ -90,7 +90,7 @@ pub struct Quote {
     #[serde(default)]
     pub fetched_at: Option<Timestamp>,
     /// Whether the quote came from the cache, without its own request.
-    #[serde(default)]
+    #[serde(default, alias = "from_memory")]
     pub cached: bool,
 }
 
