@@ -26,12 +26,17 @@ pub(crate) fn check(path: &Path, item: &syn::ItemTrait) -> Result<()> {
     let segments: Vec<_> = path.segments.iter().collect();
     if segments.len() < 2 || segments[0].ident != "crate" {
         let message = "write the path of the trait's module and a name for the macro: \
-                       `delegate = crate::MODULE::NAME`, or `crate::NAME` at the root";
+                       `delegate = crate::MODULE::NAME`";
         return Err(Error::new_spanned(path, message));
     }
     let has_types = item.items.iter().any(|item| matches!(item, syn::TraitItem::Type(_)));
     if !item.generics.params.is_empty() || has_types {
         let message = "`delegate` is for a trait without parameters and associated types";
+        return Err(Error::new_spanned(path, message));
+    }
+    // An exported macro is at the root already, where a second name for it would clash.
+    if segments.len() == 2 && matches!(item.vis, Visibility::Public(_)) {
+        let message = "put a public trait into a module, and write its path: `delegate = crate::MODULE::NAME`";
         return Err(Error::new_spanned(path, message));
     }
     Ok(())
