@@ -313,3 +313,34 @@ fn a_caller_with_an_answer_is_active_at_once() {
         });
     }
 }
+
+/// The fetcher of a cache does not participate in the clock: while it works, the time of its waiters stands still.
+#[cfg(feature = "mock")]
+#[test]
+fn the_clock_does_not_advance_past_a_fetch_to_the_deadline_of_its_waiter() {
+    use lanekeeper::broker::{Broker, BrokerProxy, MockBroker, Quote, lanes};
+    use lanekeeper::cache::GetOptions;
+    use lanekeeper::quota::{Limits, Quota};
+    use lanekeeper::{Instrument, QuoteCache};
+
+    let clock = ManualClock::auto_advancing();
+    let mut mock = MockBroker::new();
+    mock.expect_quotes().returning(|instruments| {
+        // Real time, in which the waiter goes to sleep: no clock of ours decides when it does.
+        std::thread::sleep(ms(50));
+        Ok(instruments.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect())
+    });
+    let within = Duration::from_secs(1);
+    let cache = QuoteCache::builder(mock).clock(clock.clone()).build();
+    let cache = cache.with_options(GetOptions::new().deadline(within));
+    let unlimited = lanes::ALL
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
+        .budget(lanes::ORDERS, Quota::unlimited());
+    let broker =
+        BrokerProxy::builder(cache).limits(unlimited).clock(clock.clone()).build().unwrap();
+    let before = clock.now();
+    let quotes = broker.quotes(&[Instrument::new("NSE", "INFY")]).unwrap();
+    assert_eq!(quotes.rows.len(), 1);
+    assert!(clock.now().since(before) < within);
+}

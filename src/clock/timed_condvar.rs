@@ -24,6 +24,29 @@ impl TimedCondvar {
         guard: &mut MutexGuard<'_, T>,
         clock: &Clock,
         deadline: Option<Moment>,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> bool {
+        self.wait_as(true, guard, clock, deadline, condition)
+    }
+
+    /// Blocks like [`wait_while`](Self::wait_while), but counts as active. For a wait on a thread that does not
+    /// participate in a manual clock: an auto-advancing clock must not advance to the deadline while that thread works.
+    pub(crate) fn wait_while_active<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        clock: &Clock,
+        deadline: Option<Moment>,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> bool {
+        self.wait_as(false, guard, clock, deadline, condition)
+    }
+
+    fn wait_as<T>(
+        &self,
+        is_idle: bool,
+        guard: &mut MutexGuard<'_, T>,
+        clock: &Clock,
+        deadline: Option<Moment>,
         mut condition: impl FnMut(&mut T) -> bool,
     ) -> bool {
         let mut idle_guard = None;
@@ -34,7 +57,9 @@ impl TimedCondvar {
             if deadline.is_some_and(|deadline| clock.now() >= deadline) {
                 break false;
             }
-            self.waiting.lock().mark_idle(&mut idle_guard, clock, deadline);
+            if is_idle {
+                self.waiting.lock().mark_idle(&mut idle_guard, clock, deadline);
+            }
             match deadline {
                 Some(deadline) => {
                     let _ = self.condvar.wait_for(guard, clock.max_wait(deadline));
@@ -48,10 +73,16 @@ impl TimedCondvar {
         has_ended
     }
 
-    /// Blocks until a notification or until `deadline`. May return early.
-    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, clock: &Clock, deadline: Moment) {
+    /// Blocks until a notification or until `deadline`, and counts as active; see
+    /// [`wait_while_active`](Self::wait_while_active). May return early.
+    pub(crate) fn wait_active<T>(
+        &self,
+        guard: &mut MutexGuard<'_, T>,
+        clock: &Clock,
+        deadline: Moment,
+    ) {
         let mut has_waited = false;
-        self.wait_while(guard, clock, Some(deadline), |_| {
+        self.wait_while_active(guard, clock, Some(deadline), |_| {
             !std::mem::replace(&mut has_waited, true)
         });
     }

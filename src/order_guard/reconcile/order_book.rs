@@ -97,7 +97,7 @@ impl SharedOrderBook {
                 }
                 let until = if now < hung_from { hung_from } else { search_deadline };
                 let until = caller_deadline.map_or(until, |deadline| deadline.min(until));
-                self.read_finished.wait(&mut state, &polling.clock, until);
+                self.read_finished.wait_active(&mut state, &polling.clock, until);
             }
             let sent = state.next_number();
             state.pending_read =
