@@ -12,6 +12,7 @@ use crate::broker::{
 use super::book::OrderEntry;
 use super::broker::PaperBroker;
 use super::error::PaperError;
+use super::quotes::CircuitLimits;
 
 /// The account of a [`PaperBroker`] with typed errors and complete order records; made by
 /// [`PaperBroker::backend`].
@@ -116,7 +117,19 @@ impl PaperBackend<'_> {
         self.0.instrument(token)
     }
 
-    /// Returns the tick size of `instrument`, or `None` if it is not listed.
+    /// Returns the circuit limits of `instrument` now, as its quote shows them; `None` if it is not listed, or is an
+    /// index. The broker itself accepts any price.
+    pub fn circuit_limits(self, instrument: &Instrument) -> Option<CircuitLimits> {
+        self.0.circuit_limits(instrument)
+    }
+
+    /// Returns whether the prices of `instrument` are invented; see [`Prices::synthetic`](super::Prices::synthetic).
+    pub fn is_synthetic(self, instrument: &Instrument) -> bool {
+        self.0.is_synthetic(instrument)
+    }
+
+    /// Returns the tick size of `instrument`, or `None` if it is not listed, or is an index. The broker itself
+    /// accepts any price.
     pub fn tick_size(self, instrument: &Instrument) -> Option<Decimal> {
         self.0.tick_size(instrument)
     }

@@ -20,7 +20,7 @@ use super::builder::PaperBuilder;
 use super::candles;
 use super::error::PaperError;
 use super::instruments::InstrumentTable;
-use super::quotes::quote;
+use super::quotes::{CircuitLimits, circuit_limits, quote};
 
 /// A broker in memory; see the [module](crate::brokers::paper). Cheap to clone; clones are the
 /// same account.
@@ -126,10 +126,12 @@ impl PaperBroker {
     }
 
     pub(crate) fn find_candles(&self, request: &CandleRequest) -> Result<Vec<Candle>, PaperError> {
-        self.with_book(|book, _| match book.replay().series(&request.instrument) {
-            Some(series) => candles::candles(series, request),
+        // A copy of the handle, so that a long history is computed without the lock.
+        let (replay, now) = self.with_book(|book, now| (book.replay().clone(), now));
+        match replay.series(&request.instrument) {
+            Some(series) => candles::candles(series, replay.position(now), request),
             None => Err(PaperError::UnknownInstrument(request.instrument.clone())),
-        })
+        }
     }
 
     pub(crate) fn find_quote(&self, instrument: &Instrument) -> Option<Quote> {
@@ -141,11 +143,22 @@ impl PaperBroker {
         })
     }
 
+    pub(crate) fn circuit_limits(&self, instrument: &Instrument) -> Option<CircuitLimits> {
+        self.with_book(|book, now| {
+            let series = book.replay().series(instrument)?;
+            circuit_limits(series, book.replay().position(now))
+        })
+    }
+
+    pub(crate) fn is_synthetic(&self, instrument: &Instrument) -> bool {
+        self.0.tokens.is_synthetic(instrument)
+    }
+
     pub(crate) fn token(&self, instrument: &Instrument) -> Option<u32> {
         self.0.tokens.token(instrument)
     }
 
-    /// The step of its prices, as it is listed; `None` if it is not.
+    /// The step of its prices, as it is listed; `None` if it is not listed, or is an index.
     pub(crate) fn tick_size(&self, instrument: &Instrument) -> Option<Decimal> {
         self.0.tokens.tick_size(instrument)
     }

@@ -18,6 +18,7 @@ use super::replay::Replay;
 #[derive(Debug, Clone)]
 pub struct PaperBuilder {
     prices: Option<Prices>,
+    synthetic_seed: Option<u64>,
     cash: Decimal,
     bar_every: Duration,
     clock: Clock,
@@ -53,6 +54,7 @@ impl PaperBuilder {
     pub(super) fn new() -> Self {
         Self {
             prices: None,
+            synthetic_seed: None,
             cash: Decimal::from(10_000_000),
             bar_every: Duration::from_secs(1),
             clock: Clock::system(),
@@ -65,6 +67,25 @@ impl PaperBuilder {
     #[must_use]
     pub fn prices(mut self, prices: Prices) -> Self {
         self.prices = Some(prices);
+        self
+    }
+
+    /// Adds the symbols of [`Prices::synthetic`], for the day in India at which the broker starts. An instrument that
+    /// has prices already keeps them.
+    ///
+    /// ```
+    /// use lanekeeper::broker::{Broker, Instrument};
+    /// use lanekeeper::brokers::PaperBroker;
+    ///
+    /// let paper = PaperBroker::builder().synthetic(1).build()?;
+    /// // The real sample is still there, and INFY beside it.
+    /// assert!(paper.ltp(&Instrument::new("NSE", "YESBANK")).is_ok());
+    /// assert!(paper.ltp(&Instrument::new("NSE", "INFY")).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn synthetic(mut self, seed: u64) -> Self {
+        self.synthetic_seed = Some(seed);
         self
     }
 
@@ -124,7 +145,11 @@ impl PaperBuilder {
             }
         }
         let origin = self.starts_at.unwrap_or_else(|| Timestamp::now().to_zoned(zone()));
-        let prices = self.prices.unwrap_or_else(Prices::sample);
+        let mut prices = self.prices.unwrap_or_else(Prices::sample);
+        if let Some(seed) = self.synthetic_seed {
+            let today = origin.with_time_zone(zone()).date();
+            prices = prices.and(Prices::synthetic(seed, today));
+        }
         let replay = Replay::new(prices, self.bar_every);
         let book = OrderBook::new(replay, origin, self.cash);
         Ok(PaperBroker::new(book, self.clock, self.holdings))

@@ -8,10 +8,11 @@ use crate::broker::{Candle, CandleRequest, Interval, Ohlc};
 use super::error::PaperError;
 use super::prices::BarSeries;
 
-/// Returns the candles that began from `request.from` to `request.to`, both included. A time without a zone is in the
-/// zone of the bars.
+/// Returns the candles that began from `request.from` to `request.to`, both included, while the tape is at `position`.
+/// A time without a zone is in the zone of the bars.
 pub(super) fn candles(
     series: &BarSeries,
+    position: u64,
     request: &CandleRequest,
 ) -> Result<Vec<Candle>, PaperError> {
     let (from, to) =
@@ -24,10 +25,10 @@ pub(super) fn candles(
     let opening = series.iter().map(|bar| bar.at.time()).min().unwrap_or_default();
     let opening = i64::from(opening.hour()) * 60 + i64::from(opening.minute());
     let mut candles: Vec<Candle> = Vec::new();
-    for bar in series.iter() {
+    for bar in series.bars_for_candles(from.date(), to.date(), position) {
         let at = interval_start(&bar.at, minutes, opening);
         match candles.last_mut() {
-            Some(candle) if candle.at == at => merge(candle, bar),
+            Some(candle) if candle.at == at => merge(candle, &bar),
             _ => candles.push(Candle::new(at, bar.ohlc, bar.volume)),
         }
     }
@@ -97,7 +98,7 @@ mod tests {
         let yes = Instrument::new("NSE", "YESBANK");
         let time = |text: &str| format!("{text}+05:30[+05:30]").parse::<Zoned>().unwrap();
         let request = CandleRequest::new(yes.clone(), interval, time(from), time(to));
-        candles(prices.series(&yes).unwrap(), &request)
+        candles(prices.series(&yes).unwrap(), 0, &request)
     }
 
     #[test]
@@ -122,12 +123,12 @@ mod tests {
         let series = prices.series(&x).unwrap();
         let opening = jiff::civil::date(2026, 3, 9).at(9, 30, 0, 0);
         let request = CandleRequest::new(x, Interval::Minute, opening, opening);
-        let got = candles(series, &request).unwrap();
+        let got = candles(series, 0, &request).unwrap();
         assert_eq!(got.iter().map(|candle| candle.ohlc.close).collect::<Vec<_>>(), [2.into()]);
         // The same as an instant.
         let instant: jiff::Timestamp = "2026-03-09T13:30:00Z".parse().unwrap();
         let by_instant = CandleRequest { from: instant.into(), to: instant.into(), ..request };
-        assert_eq!(candles(series, &by_instant).unwrap(), got);
+        assert_eq!(candles(series, 0, &by_instant).unwrap(), got);
     }
 
     #[test]

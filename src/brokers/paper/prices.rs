@@ -1,16 +1,19 @@
-//! The bars that are replayed, read from a CSV file.
+//! The bars that are replayed: read from a CSV file, or synthetic.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use jiff::civil::Date;
 use jiff::fmt::temporal::Pieces;
 use jiff::{Zoned, tz::TimeZone};
 use rust_decimal::Decimal;
 
 use crate::bounded::{BoundedReader, ReadLimit};
 use crate::broker::{Candle, Instrument, Ohlc};
+
+use super::synthetic::SyntheticSeries;
 
 const COLUMNS: [&str; 8] = ["time", "exchange", "symbol", "open", "high", "low", "close", "volume"];
 
@@ -20,6 +23,9 @@ pub(super) const MAX_VALUE: Decimal = integer(1_000_000_000);
 
 /// The same bound for sums: a day's volume, an account's cash.
 pub(super) const MAX_SUM: Decimal = integer(1_000_000_000_000_000);
+
+/// The tick size of an instrument of a price file.
+const TICK_SIZE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 
 /// Returns a whole number in a constant, where `Decimal::from` cannot be used.
 const fn integer(number: u64) -> Decimal {
@@ -49,6 +55,8 @@ pub struct Prices {
 pub(super) struct BarSeries {
     first: Candle,
     rest: Vec<Candle>,
+    /// What the bars are computed from, and those of earlier days; `None` if they are real.
+    synthetic: Option<SyntheticSeries>,
 }
 
 /// A price file that cannot be used.
@@ -128,7 +136,8 @@ impl Prices {
             let (instrument, bar) = parse_row(&record).map_err(wrong)?;
             match series.get_mut(&instrument) {
                 None => {
-                    series.insert(instrument, BarSeries { first: bar, rest: Vec::new() });
+                    let bars = BarSeries { first: bar, rest: Vec::new(), synthetic: None };
+                    series.insert(instrument, bars);
                 }
                 Some(known) if known.last().at < bar.at => known.rest.push(bar),
                 Some(known) => {
@@ -155,6 +164,52 @@ impl Prices {
             .unwrap_or_else(|_| Self { series: BTreeMap::new() })
     }
 
+    /// Makes a day of synthetic bars, one a minute, for thirty well-known shares of NSE and the indices `NIFTY 50` and
+    /// `NIFTY BANK`. The prices are invented: a random walk near a plausible level, in whole ticks.
+    ///
+    /// The same `seed` and `last_day` make the same bars on every machine. The day is `last_day`, or the Friday
+    /// before it if it is on a weekend. A [`PaperBroker`](super::PaperBroker) has candles of the 1000 weekdays before
+    /// it too, which are computed when they are read. An index has no volume, and cannot be traded.
+    ///
+    /// [`PaperBuilder::synthetic`](super::PaperBuilder::synthetic) uses the day at which the broker starts.
+    ///
+    /// ```
+    /// use lanekeeper::broker::Instrument;
+    /// use lanekeeper::brokers::paper::Prices;
+    /// use lanekeeper::jiff::civil::date;
+    ///
+    /// let prices = Prices::sample().and(Prices::synthetic(1, date(2026, 11, 29)));
+    /// let infy = Instrument::new("NSE", "INFY");
+    /// assert!(prices.is_synthetic(&infy));
+    /// assert!(!prices.is_synthetic(&Instrument::new("NSE", "YESBANK")));
+    /// // The last weekday, a Friday.
+    /// assert_eq!(prices.bars(&infy).next().unwrap().at.date(), date(2026, 11, 27));
+    /// ```
+    pub fn synthetic(seed: u64, last_day: Date) -> Self {
+        let series = SyntheticSeries::all(seed, last_day).filter_map(|synthetic| {
+            let mut bars = synthetic.bars_today();
+            // Only at the ends of the calendar there are none.
+            let first = bars.next()?;
+            let rest = bars.collect();
+            let instrument = synthetic.instrument();
+            Some((instrument, BarSeries { first, rest, synthetic: Some(synthetic) }))
+        });
+        Self { series: series.collect() }
+    }
+
+    /// Joins the bars of `self` and `others`. An instrument of both keeps those of `self`.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        let mut series = others.series;
+        series.extend(self.series);
+        Self { series }
+    }
+
+    /// Returns whether the bars of `instrument` are invented, by [`Prices::synthetic`].
+    pub fn is_synthetic(&self, instrument: &Instrument) -> bool {
+        self.series(instrument).is_some_and(|series| series.synthetic().is_some())
+    }
+
     /// Returns the instruments, in alphabetical order.
     pub fn instruments(&self) -> impl Iterator<Item = &Instrument> {
         self.series.keys()
@@ -168,6 +223,10 @@ impl Prices {
     pub(super) fn series(&self, instrument: &Instrument) -> Option<&BarSeries> {
         self.series.get(instrument)
     }
+
+    pub(super) fn all_series(&self) -> impl Iterator<Item = (&Instrument, &BarSeries)> {
+        self.series.iter()
+    }
 }
 
 impl BarSeries {
@@ -175,15 +234,57 @@ impl BarSeries {
         self.rest.len() + 1
     }
 
-    /// Returns the bar with number `index`, modulo the number of bars.
-    pub(super) fn bar(&self, index: u64) -> &Candle {
+    /// Returns the bar at `position` of the tape, which starts again after the last bar.
+    pub(super) fn bar(&self, position: u64) -> &Candle {
+        let before = self.index(position).checked_sub(1);
+        before.and_then(|rest| self.rest.get(rest)).unwrap_or(&self.first)
+    }
+
+    fn index(&self, position: u64) -> usize {
         // The remainder is below `len`, so the fallback is never used.
-        let index = usize::try_from(index % self.len() as u64).unwrap_or(0);
-        index.checked_sub(1).and_then(|rest| self.rest.get(rest)).unwrap_or(&self.first)
+        usize::try_from(position % self.len() as u64).unwrap_or(0)
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Candle> {
         std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// Returns the bars that candles of the days from `from` to `to` are made of, and perhaps others. The replayed
+    /// day of a synthetic series ends at the bar that is current at `position`, so its last candle agrees with the
+    /// quote. A file is returned whole.
+    pub(super) fn bars_for_candles(
+        &self,
+        from: Date,
+        to: Date,
+        position: u64,
+    ) -> impl Iterator<Item = Candle> {
+        let past = self.synthetic.iter().flat_map(move |past| past.history(from, to));
+        let shown = match self.synthetic {
+            Some(_) => self.index(position) + 1,
+            None => self.len(),
+        };
+        past.chain(self.iter().take(shown).cloned())
+    }
+
+    /// Returns the last close before `day`, if one is known.
+    pub(super) fn close_before(&self, day: Date) -> Option<Decimal> {
+        let before = self.iter().rev().find(|past| past.at.date() < day);
+        let close = before.map(|past| past.ohlc.close);
+        close.or_else(|| self.synthetic.as_ref().map(SyntheticSeries::close_before))
+    }
+
+    /// Returns what the bars are computed from; `None` if they are real.
+    pub(super) fn synthetic(&self) -> Option<&SyntheticSeries> {
+        self.synthetic.as_ref()
+    }
+
+    /// Returns whether this is an index, which cannot be traded.
+    pub(super) fn is_index(&self) -> bool {
+        self.synthetic().is_some_and(SyntheticSeries::is_index)
+    }
+
+    pub(super) fn tick_size(&self) -> Decimal {
+        self.synthetic().map_or(TICK_SIZE, SyntheticSeries::tick_size)
     }
 
     fn last(&self) -> &Candle {

@@ -3,13 +3,44 @@
 use jiff::Zoned;
 use rust_decimal::Decimal;
 
-use crate::broker::{Candle, Depth, DepthLevel, Instrument, Ohlc, Quote};
+use crate::broker::{Depth, DepthLevel, Instrument, Ohlc, Quote};
 
 use super::prices::BarSeries;
 
-/// The tick size that is listed, and that separates the levels of the depth.
-pub(super) const TICK_SIZE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 const LEVELS: u32 = 5;
+
+/// The range in which an order may name a price today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CircuitLimits {
+    /// The lowest price.
+    pub lower: Decimal,
+    /// The highest price.
+    pub upper: Decimal,
+}
+
+/// Returns the circuit limits while the tape is at `position`: a fifth below and above the close of the day before, as
+/// whole ticks. An index has none.
+pub(super) fn circuit_limits(series: &BarSeries, position: u64) -> Option<CircuitLimits> {
+    if series.is_index() {
+        return None;
+    }
+    let close = previous_close(series, position);
+    let tick = series.tick_size();
+    let fifth = close / Decimal::from(5);
+    Some(CircuitLimits {
+        lower: ((close - fifth) / tick).ceil() * tick,
+        upper: ((close + fifth) / tick).floor() * tick,
+    })
+}
+
+/// Returns the close of the day before. On the first day of a file the open replaces it, so that the day's change makes
+/// sense.
+fn previous_close(series: &BarSeries, position: u64) -> Decimal {
+    let today = series.bar(position).at.date();
+    let first = || series.iter().find(|bar| bar.at.date() == today).map(|bar| bar.ohlc.open);
+    series.close_before(today).or_else(first).unwrap_or_default()
+}
 
 /// Returns the quote when the tape is at `position`. The day is that of the current bar.
 pub(super) fn quote(
@@ -34,12 +65,14 @@ pub(super) fn quote(
         value += past.volume * past.ohlc.close;
     }
     let last = bar.ohlc.close;
-    // In a live quote, `close` is that of the previous day. On the first day of the tape the open replaces it, so
-    // that the day's change makes sense.
-    let before = series.iter().rev().find(|past| past.at.date() < today);
-    let close = before.map_or(day.open, |past: &Candle| past.ohlc.close);
-    let fifth = (close / Decimal::from(5)).round_dp(2);
-    let depth = depth(last);
+    // In a live quote, `close` is that of the previous day.
+    let close = previous_close(series, position);
+    let limits = circuit_limits(series, position);
+    // An index is not traded, so it has no orders.
+    let depth = match series.is_index() {
+        true => Depth::default(),
+        false => depth(last, series.tick_size()),
+    };
     let total = |side: &[DepthLevel]| side.iter().map(|level| level.quantity).sum::<Decimal>();
 
     let mut quote = Quote::new(instrument.clone(), last);
@@ -52,8 +85,8 @@ pub(super) fn quote(
     quote.sell_quantity = Some(total(&depth.asks));
     quote.net_change = Some(last - close);
     quote.open_interest = Some(Decimal::ZERO);
-    quote.lower_circuit = Some(close - fifth);
-    quote.upper_circuit = Some(close + fifth);
+    quote.lower_circuit = limits.map(|limits| limits.lower);
+    quote.upper_circuit = limits.map(|limits| limits.upper);
     quote.depth = Some(depth.into());
     quote.token = token.map(|token| token.to_string().into());
     quote.at = Some(moved_at);
@@ -61,15 +94,15 @@ pub(super) fn quote(
 }
 
 /// Returns an invented depth around `last`, one tick between its levels, as the bars have none.
-fn depth(last: Decimal) -> Depth {
+fn depth(last: Decimal, tick: Decimal) -> Depth {
     let level = |number: u32, away: Decimal| DepthLevel {
-        price: (last + away).max(TICK_SIZE),
+        price: (last + away).max(tick),
         quantity: Decimal::from(100 * number),
         orders: number,
     };
     Depth {
-        bids: (1..=LEVELS).map(|n| level(n, -TICK_SIZE * Decimal::from(n))).collect(),
-        asks: (1..=LEVELS).map(|n| level(n, TICK_SIZE * Decimal::from(n))).collect(),
+        bids: (1..=LEVELS).map(|n| level(n, -tick * Decimal::from(n))).collect(),
+        asks: (1..=LEVELS).map(|n| level(n, tick * Decimal::from(n))).collect(),
     }
 }
 

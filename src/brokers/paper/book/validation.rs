@@ -6,13 +6,16 @@ use crate::broker::{OrderRequest, OrderType};
 
 use super::OrderBook;
 use crate::brokers::paper::error::PaperError;
-use crate::brokers::paper::prices::MAX_VALUE;
+use crate::brokers::paper::prices::{BarSeries, MAX_VALUE};
 
 /// Checks the order. Returns the current price of its instrument.
 pub(super) fn validate(book: &OrderBook, request: &OrderRequest) -> Result<Decimal, PaperError> {
     let now = book
         .price(&request.instrument)
         .ok_or_else(|| PaperError::UnknownInstrument(request.instrument.clone()))?;
+    if book.replay().series(&request.instrument).is_some_and(BarSeries::is_index) {
+        return Err(PaperError::invalid_field("tradingsymbol", "an index cannot be traded"));
+    }
     let in_range = |field, value: Decimal| {
         if value <= Decimal::ZERO || value > MAX_VALUE {
             let what = format!("`{value}` is not more than 0 and at most {MAX_VALUE}");
