@@ -98,7 +98,9 @@ impl Account {
             .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
         let rules = FAULTS.iter().map(|rule| rule.parse::<Rule>().unwrap());
         let faults = rules.fold(Faults::new().seed(seed), Faults::rule);
-        let exchange = SimulatedExchange::builder().limits(open).faults(faults).start().unwrap();
+        // The orders rest far from the market.
+        let exchange = SimulatedExchange::builder().circuit_limits(false);
+        let exchange = exchange.limits(open).faults(faults).start().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("orders.journal");
         let (recorded, absent, answered) = Default::default();

@@ -26,7 +26,9 @@ fn start(faults: Faults) -> SimulatedExchange {
     let open = lanes::ALL.into_iter().fold(Limits::new(), |limits, lane| {
         limits.lane(lane, Quota::new(1_000_000, Duration::from_secs(1)))
     });
-    SimulatedExchange::builder().limits(open).faults(faults).start().unwrap()
+    // Orders rest far from the market.
+    let exchange = SimulatedExchange::builder().circuit_limits(false);
+    exchange.limits(open).faults(faults).start().unwrap()
 }
 
 /// Returns an exchange on which every request to `on` meets `fault`.

@@ -69,12 +69,13 @@ fn post(exchange: &SimulatedExchange, path: &str, form: &str) -> Reply {
     ask(exchange, "POST", path, AUTH, form.as_bytes())
 }
 
-/// Returns an exchange whose windows are so long that the duration of a test does not matter.
+/// Returns an exchange whose windows are so long that the duration of a test does not matter. Orders far from the market
+/// rest, so it has no circuit limits.
 fn tight(limit: u32) -> SimulatorBuilder {
     let quota = Quota::new(limit, Duration::from_secs(3600));
     let limits =
         lanes::ALL.into_iter().fold(Limits::new(), |limits, lane| limits.lane(lane, quota.clone()));
-    SimulatedExchange::builder().limits(limits)
+    SimulatedExchange::builder().limits(limits).circuit_limits(false)
 }
 
 /// Waits for an event that will happen. The timeout is so long that only a hang fails.
@@ -250,7 +251,7 @@ fn delays_do_not_hold_up_other_requests() {
 
 #[test]
 fn an_order_arrives_even_if_its_sender_has_hung_up() {
-    let exchange = SimulatedExchange::builder().latency(Duration::from_millis(50)).start().unwrap();
+    let exchange = tight(10).latency(Duration::from_millis(50)).start().unwrap();
     let form = format!("{ORDER}&tag=lost");
     drop(send(&exchange, "POST", "/orders/regular", AUTH, form.as_bytes()));
     until(|| !exchange.orders().is_empty());
@@ -523,40 +524,90 @@ fn names_that_are_not_those_of_the_order_are_refused() {
 }
 
 #[test]
-fn each_variety_is_asked_for_its_own_fields() {
-    let exchange = tight(1000).start().unwrap();
-    let order = ORDER.replace("quantity=1", "quantity=1000");
-    let iceberg = |more: &str| format!("{order}{more}");
-    for more in [
-        "",
-        "&iceberg_legs=5",
-        "&iceberg_legs=1&iceberg_quantity=1000",
-        "&iceberg_legs=51&iceberg_quantity=20",
-        "&iceberg_legs=5&iceberg_quantity=300",
-        "&iceberg_legs=5&iceberg_quantity=200&autoslice=true",
+fn a_variety_that_is_not_simulated_is_refused() {
+    let (exchange, path) = with_order();
+    let iceberg = format!("{ORDER}&iceberg_legs=2&iceberg_quantity=1");
+    for (variety, form, words) in [
+        ("amo", ORDER, "After market orders (AMO) cannot be placed while the market is open"),
+        (
+            "co",
+            ORDER,
+            "Cover orders are blocked for the day. Try placing an order in CNC, MIS, or NRML product type.",
+        ),
+        ("iceberg", iceberg.as_str(), "Iceberg orders are not simulated."),
+        ("auction", ORDER, "Auction orders are not simulated"),
     ] {
-        rejection_message(&exchange, "POST", "/orders/iceberg", &iceberg(more));
+        let message = rejection_message(&exchange, "POST", &format!("/orders/{variety}"), form);
+        assert!(message.starts_with(words), "{message}");
     }
-    let whole = iceberg("&iceberg_legs=5&iceberg_quantity=200");
-    assert_eq!(post(&exchange, "/orders/iceberg", &whole).status, 200);
-    // The exchange sees one leg of an iceberg order.
-    let large = ORDER.replace("quantity=1", "quantity=400000");
-    let large = |legs: u64, leg: u64| format!("{large}&iceberg_legs={legs}&iceberg_quantity={leg}");
-    assert_eq!(post(&exchange, "/orders/iceberg", &large(4, 100_000)).status, 200);
-    assert!(
-        rejection_message(&exchange, "POST", "/orders/iceberg", &large(2, 200_000))
-            .contains("200000 lots")
+    // The variety is a part of the route, so Kite answers an unknown one like a wrong method.
+    let before = exchange.orders();
+    for (method, path) in [
+        ("POST", "/orders/urgent".to_owned()),
+        ("POST", "/orders/REGULAR".to_owned()),
+        ("PUT", path.replace("regular", "urgent")),
+        ("DELETE", path.replace("regular", "urgent")),
+    ] {
+        let reply = ask(&exchange, method, &path, AUTH, ORDER.as_bytes());
+        let json = reply.json();
+        assert_eq!((reply.status, &json["error_type"]), (405, &"GeneralException".into()));
+        assert_eq!(json["message"], "Request method not allowed");
+    }
+    assert_eq!(exchange.orders(), before);
+    // The fields of another variety show that the client chose the wrong one.
+    for field in ["iceberg_legs", "iceberg_quantity", "auction_number"] {
+        let form = format!("{ORDER}&{field}=2");
+        assert_eq!(
+            rejection_message(&exchange, "POST", "/orders/regular", &form),
+            format!("Invalid request (unknown field `{field}`)")
+        );
+    }
+}
+
+#[test]
+fn a_price_beyond_the_circuit_limits_is_refused_in_kites_words() {
+    let exchange = tight(1000).circuit_limits(true).start().unwrap();
+    let quote = &get(&exchange, "/quote?i=NSE:YESBANK").json()["data"]["NSE:YESBANK"];
+    let limit = |name: &str| quote[name].as_f64().unwrap();
+    let [lower, upper] = ["lower_circuit_limit", "upper_circuit_limit"].map(limit);
+    let last = limit("last_price");
+    assert!(0.75 * last < lower && lower < last && last < upper && upper < 1.25 * last, "{quote}");
+
+    let order = |price: f64| ORDER.replace("price=0.05", &format!("price={price:.2}"));
+    for price in [lower, upper] {
+        assert_eq!(post(&exchange, "/orders/regular", &order(price)).status, 200);
+    }
+    // A market order has no price, whatever its client sends.
+    let market = ORDER.replace("LIMIT", "MARKET") + "&market_protection=-1";
+    assert_eq!(post(&exchange, "/orders/regular", &market).status, 200);
+    let refused = |form: &str| rejection_message(&exchange, "POST", "/orders/regular", form);
+    let low = format!(
+        "Your order price is lower than the current lower circuit limit of {lower:.2}. Place an order within the \
+         daily range."
     );
+    assert_eq!(refused(&order(lower - 0.05)), low);
     assert_eq!(
-        rejection_message(&exchange, "POST", "/orders/regular", &whole),
-        "Invalid `iceberg_legs`."
+        refused(&order(upper + 0.05)),
+        format!(
+            "Your order price is higher than the current upper circuit limit of {upper:.2}. Place an order within \
+             the daily range."
+        )
     );
-    assert!(
-        rejection_message(&exchange, "POST", "/orders/auction", ORDER).contains("auction_number")
+    let stop = |trigger: f64| {
+        let form = ORDER.replace("LIMIT", "SL-M").replace("BUY", "SELL");
+        format!("{form}&market_protection=-1&trigger_price={trigger:.2}").replace("&price=0.05", "")
+    };
+    assert_eq!(
+        refused(&stop(lower - 0.05)),
+        format!(
+            "Trigger price for stoploss sell orders cannot be below the lower circuit price. Please try placing the \
+             order with trigger price above {lower:.2}."
+        )
     );
-    let cover = ORDER.replace("CNC", "MIS");
-    assert!(rejection_message(&exchange, "POST", "/orders/co", &cover).contains("trigger_price"));
-    assert_eq!(post(&exchange, "/orders/co", &format!("{cover}&trigger_price=9")).status, 200);
+    let placed = post(&exchange, "/orders/regular", &stop(lower)).json();
+    let path = format!("/orders/regular/{}", placed["data"]["order_id"].as_str().unwrap());
+    let change = format!("order_type=SL&price={:.2}", lower - 0.05);
+    assert_eq!(rejection_message(&exchange, "PUT", &path, &change), low);
 }
 
 #[test]

@@ -15,13 +15,18 @@ use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper_simulator::{Faults, SimulatedExchange, SimulatorBuilder, SimulatorError};
 
-/// Returns a builder with a freeze quantity of 10 and an account with `cash`.
+/// Returns a builder with a freeze quantity of 10, an account with `cash`, and no circuit limits: orders rest far from
+/// the market.
 fn builder(cash: u64) -> SimulatorBuilder {
     let open = lanes::ALL
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
     let market = PaperBroker::builder().cash(cash).build().unwrap();
-    SimulatedExchange::builder().broker(market).limits(open).freeze_quantity("NSE", 10)
+    SimulatedExchange::builder()
+        .broker(market)
+        .limits(open)
+        .freeze_quantity("NSE", 10)
+        .circuit_limits(false)
 }
 
 fn start(fault: &str) -> SimulatedExchange {

@@ -42,7 +42,9 @@ fn the_official_python_client_trades_on_the_simulator() {
     let roomy = ["transactional", "quote", "historical"]
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()));
-    let roomy = SimulatedExchange::builder().broker(broker).limits(roomy).start().unwrap();
+    // Its orders rest far from the market.
+    let roomy = SimulatedExchange::builder().broker(broker).limits(roomy).circuit_limits(false);
+    let roomy = roomy.start().unwrap();
     let paced = Limits::new().lane("quote", Quota::new(1, std::time::Duration::from_secs(600)));
     let paced = SimulatedExchange::builder().limits(paced).start().unwrap();
 

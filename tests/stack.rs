@@ -29,9 +29,10 @@ fn kite(exchange: &SimulatedExchange) -> Kite {
     Kite::builder().api_key("key").access_token("token").base_url(url).build().unwrap()
 }
 
-/// Returns a simulator with wide limits, and the stack in front of it.
+/// Returns a simulator with wide limits, on which orders may rest far from the market, and the stack in front of it.
 fn stack() -> (SimulatedExchange, QuoteCache<BrokerProxy<Kite>>) {
-    let exchange = SimulatedExchange::builder().limits(fast()).start().unwrap();
+    let exchange = SimulatedExchange::builder().limits(fast()).circuit_limits(false);
+    let exchange = exchange.start().unwrap();
     let broker = BrokerProxy::builder(kite(&exchange))
         .prior_usage(PriorUsage::None)
         .limits(fast())

@@ -140,6 +140,14 @@ impl SimulatorBuilder {
         self
     }
 
+    /// Sets whether an order with a price beyond the circuit limits is rejected, as at Kite. The limits are a fifth
+    /// below and above the close of the day before, as [`Quote`](lanekeeper::broker::Quote) shows them. Without
+    /// them a limit order can be placed so far from the market that it never fills. Default: yes.
+    pub fn circuit_limits(mut self, enforced: bool) -> Self {
+        self.order_rules.set_circuit_limits(enforced);
+        self
+    }
+
     /// Bounds the time in which a client sends the head of a request, counted from when the connection is ready
     /// for it, and then the time in which it sends the body. A request that takes longer never arrives, and its
     /// connection is closed. A connection is also closed if it is idle for this time, or if its client reads

@@ -35,9 +35,12 @@
 //!
 //! # Orders
 //!
-//! Orders are rejected with Kite's message, where it is known: for a price that is not a multiple of the tick size,
-//! a market order without protection, a quantity above the freeze quantity, and unknown or repeated fields.
-//! Iceberg and cover orders are checked and rest as one order: their legs are not simulated.
+//! Orders are rejected with Kite's message, where it is known: for a price that is not a multiple of the tick size, a
+//! price beyond the circuit limits, a market order without protection, a quantity above the freeze quantity, and
+//! unknown or repeated fields.
+//!
+//! Only regular orders are simulated. After market, cover, iceberg and auction orders are rejected, since they would be
+//! filled like regular ones. The market is always open: the tape of prices does not stop.
 //!
 //! # Faults
 //!

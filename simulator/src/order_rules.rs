@@ -1,5 +1,5 @@
-//! The exchange's rules for orders, in addition to what the paper broker behind it checks: freeze quantities,
-//! slices and tick sizes.
+//! The exchange's rules for orders, in addition to what the paper broker behind it checks: varieties, freeze quantities,
+//! slices, tick sizes and circuit limits.
 //!
 //! `wire::placement` and `wire::orders` apply them.
 
@@ -7,12 +7,10 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use lanekeeper::broker::{Exchange, OrderRequest};
+use lanekeeper::broker::{Exchange, OrderRequest, OrderType, Side, Variety};
+use lanekeeper::brokers::PaperBroker;
 
 use crate::http::response::ApiError;
-
-/// The field of an iceberg order's `extra` that holds the leg quantity.
-pub(crate) const LEG_QUANTITY_FIELD: &str = "iceberg_quantity";
 
 /// Bounds the slices of one order. Kite has this bound to stay within its ten orders a second.
 const MAX_SLICES: u8 = 10;
@@ -22,6 +20,8 @@ const MAX_SLICES: u8 = 10;
 pub(crate) struct OrderRules {
     /// The largest quantity of one order, by exchange.
     freeze_quantities: BTreeMap<Exchange, Decimal>,
+    /// Whether prices beyond the circuit limits are rejected.
+    circuit_limits: bool,
 }
 
 impl Default for OrderRules {
@@ -35,7 +35,8 @@ impl Default for OrderRules {
             (Exchange::Nfo, 1800),
             (Exchange::Bfo, 1000),
         ];
-        Self { freeze_quantities: freeze.map(|(exchange, most)| (exchange, most.into())).into() }
+        let freeze_quantities = freeze.map(|(exchange, most)| (exchange, most.into())).into();
+        Self { freeze_quantities, circuit_limits: true }
     }
 }
 
@@ -43,6 +44,11 @@ impl OrderRules {
     /// Sets the largest quantity of one order at `exchange`.
     pub(crate) fn set_freeze_quantity(&mut self, exchange: Exchange, most: Decimal) {
         self.freeze_quantities.insert(exchange, most);
+    }
+
+    /// Sets whether prices beyond the circuit limits are rejected.
+    pub(crate) fn set_circuit_limits(&mut self, enforced: bool) {
+        self.circuit_limits = enforced;
     }
 
     /// Returns an exchange whose freeze quantity no order can satisfy, if there is one.
@@ -62,9 +68,6 @@ impl OrderRules {
     pub(crate) fn slices(&self, order: &OrderRequest) -> Result<Vec<Decimal>, ApiError> {
         let whole = order.quantity;
         let Some(most) = self.max_quantity(order) else { return Ok(vec![whole]) };
-        if let Some(leg) = leg_quantity(order) {
-            return if leg > most { Err(too_large_error(leg, most)) } else { Ok(vec![whole]) };
-        }
         match (order.autoslice, whole > most) {
             (false, false) => Ok(vec![whole]),
             (false, true) => Err(too_large_error(whole, most)),
@@ -83,17 +86,91 @@ impl OrderRules {
     ///
     /// # Errors
     /// `quantity` is above the freeze quantity.
-    pub(crate) fn check(&self, order: &OrderRequest, quantity: Decimal) -> Result<(), ApiError> {
-        let most = self.max_quantity(order).filter(|_| leg_quantity(order).is_none());
-        match most.filter(|most| quantity > *most) {
+    pub(crate) fn check_quantity(
+        &self,
+        order: &OrderRequest,
+        quantity: Decimal,
+    ) -> Result<(), ApiError> {
+        match self.max_quantity(order).filter(|most| quantity > *most) {
             Some(most) => Err(too_large_error(quantity, most)),
             None => Ok(()),
         }
     }
+
+    /// Checks the prices that an order names when it is placed or changed: whole ticks, within the circuit limits where
+    /// its type uses them.
+    pub(crate) fn check_prices(
+        &self,
+        broker: &PaperBroker,
+        order: &OrderRequest,
+    ) -> Result<(), ApiError> {
+        let (price, trigger) = (order.price, order.trigger_price);
+        let tick = broker.backend().tick_size(&order.instrument);
+        check_ticks(tick, [("price", price), ("trigger price", trigger)])?;
+        let limits = broker.backend().circuit_limits(&order.instrument);
+        let Some(limits) = limits.filter(|_| self.circuit_limits) else { return Ok(()) };
+        let of_types = |types: [OrderType; 2]| types.contains(&order.order_type);
+        let price = price.filter(|_| of_types([OrderType::Limit, OrderType::StopLimit]));
+        let trigger = trigger.filter(|_| of_types([OrderType::Stop, OrderType::StopLimit]));
+        check_circuits([limits.lower, limits.upper], order.side, price, trigger)
+    }
+}
+
+/// Checks whether orders of this variety are simulated. An order of another variety would be filled like a regular one,
+/// and a strategy that relies on what is special about it would look correct.
+pub(crate) fn check_variety(variety: &Variety) -> Result<(), ApiError> {
+    // Kite's message for the days on which it takes no cover orders. The others are not known from Kite.
+    let message = match variety {
+        Variety::Co => {
+            "Cover orders are blocked for the day. Try placing an order in CNC, MIS, or NRML product type."
+        }
+        Variety::Amo => {
+            "After market orders (AMO) cannot be placed while the market is open, and the simulated market is always \
+             open. Place a regular order."
+        }
+        Variety::Iceberg => {
+            "Iceberg orders are not simulated. Place a regular order, with autoslice if the quantity is large."
+        }
+        Variety::Auction => "Auction orders are not simulated: no auction is in progress.",
+        _ => return Ok(()),
+    };
+    Err(ApiError::input(message))
+}
+
+/// Checks prices against the lower and the upper circuit limit.
+fn check_circuits(
+    [lower, upper]: [Decimal; 2],
+    side: Side,
+    price: Option<Decimal>,
+    trigger: Option<Decimal>,
+) -> Result<(), ApiError> {
+    // The messages are Kite's.
+    let of_price = |than: &str, limit: Decimal| {
+        ApiError::input(format!(
+            "Your order price is {than} circuit limit of {limit:.2}. Place an order within the daily range."
+        ))
+    };
+    let side = match side {
+        Side::Buy => "buy",
+        Side::Sell => "sell",
+    };
+    let of_trigger = |than: &str, towards: &str, limit: Decimal| {
+        ApiError::input(format!(
+            "Trigger price for stoploss {side} orders cannot be {than} circuit price. Please try placing the order \
+             with trigger price {towards} {limit:.2}."
+        ))
+    };
+    match (price, trigger) {
+        (Some(price), _) if price < lower => Err(of_price("lower than the current lower", lower)),
+        (Some(price), _) if price > upper => Err(of_price("higher than the current upper", upper)),
+        (_, Some(price)) if price < lower => Err(of_trigger("below the lower", "above", lower)),
+        (_, Some(price)) if price > upper => Err(of_trigger("above the upper", "below", upper)),
+        _ => Ok(()),
+    }
 }
 
 /// Checks whether each of these prices is a multiple of the tick size. Each comes with Kite's name for it.
-pub(crate) fn check_ticks(
+fn check_ticks(
     tick: Option<Decimal>,
     prices: [(&str, Option<Decimal>); 2],
 ) -> Result<(), ApiError> {
@@ -109,11 +186,6 @@ pub(crate) fn check_ticks(
         ))),
         None => Ok(()),
     }
-}
-
-/// Returns the leg quantity of an iceberg order, which is the part of the order that the exchange sees.
-fn leg_quantity(order: &OrderRequest) -> Option<Decimal> {
-    order.extra.get(LEG_QUANTITY_FIELD)?.parse().ok()
 }
 
 /// Divides `whole` into slices of `most` and one slice of the rest.
@@ -160,12 +232,6 @@ mod tests {
         // An exchange without a freeze quantity has no bound.
         assert_eq!(slices("MCX", 1_000_000, false), of(&[1_000_000]));
         assert!(slices("NFO", 1801, false).is_err());
-        // The exchange sees the legs of an iceberg order one after the other.
-        let of_legs = |leg: u64| {
-            let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 20_000);
-            OrderRules::default().slices(&order.extra(LEG_QUANTITY_FIELD, leg.to_string()))
-        };
-        assert_eq!((of_legs(1800), of_legs(1801).is_err()), (of(&[20_000]), true));
     }
 
     #[test]
@@ -188,6 +254,52 @@ mod tests {
         assert!(
             message(check(dec("5"), None, dec("7"))).contains("5.00. Kindly enter trigger price")
         );
+    }
+
+    #[test]
+    fn a_price_lies_within_the_circuit_limits() {
+        let check = |side, price: Option<i64>, trigger: Option<i64>| {
+            let [lower, upper] = [80, 120].map(Decimal::from);
+            check_circuits([lower, upper], side, price.map(Into::into), trigger.map(Into::into))
+        };
+        for side in [Side::Buy, Side::Sell] {
+            for price in [80, 100, 120] {
+                assert_eq!(check(side, Some(price), Some(price)), Ok(()));
+            }
+            assert_eq!(check(side, None, None), Ok(()));
+        }
+        for (side, price, trigger, message) in [
+            (
+                Side::Buy,
+                Some(79),
+                None,
+                "Your order price is lower than the current lower circuit limit of 80.00. Place an order within \
+                 the daily range.",
+            ),
+            (
+                Side::Sell,
+                Some(121),
+                Some(121),
+                "Your order price is higher than the current upper circuit limit of 120.00. Place an order within \
+                 the daily range.",
+            ),
+            (
+                Side::Sell,
+                None,
+                Some(79),
+                "Trigger price for stoploss sell orders cannot be below the lower circuit price. Please try placing \
+                 the order with trigger price above 80.00.",
+            ),
+            (
+                Side::Buy,
+                Some(100),
+                Some(121),
+                "Trigger price for stoploss buy orders cannot be above the upper circuit price. Please try placing \
+                 the order with trigger price below 120.00.",
+            ),
+        ] {
+            assert_eq!(check(side, price, trigger), Err(ApiError::input(message)));
+        }
     }
 
     #[test]

@@ -72,13 +72,14 @@ pub(super) fn faults(seed: u64, rules: &[&str]) -> Faults {
     rules.fold(Faults::new().seed(seed), Faults::rule)
 }
 
-/// Returns a simulator with wide limits, and a rich account there.
+/// Returns a simulator with wide limits and no circuit limits, and a rich account there.
 pub(super) fn exchange(faults: Faults) -> SimulatedExchange {
     let open = lanes::ALL
         .into_iter()
         .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::per_second(100_000)));
     let market = PaperBroker::builder().cash(500_000_000).build().unwrap();
-    SimulatedExchange::builder().broker(market).limits(open).faults(faults).start().unwrap()
+    let exchange = SimulatedExchange::builder().broker(market).circuit_limits(false);
+    exchange.limits(open).faults(faults).start().unwrap()
 }
 
 /// Returns lanes that are as wide: pacing is not tested here.

@@ -134,12 +134,15 @@ def refused_orders(kite):
         variety="regular", exchange="NSE", tradingsymbol="YESBANK", transaction_type="BUY",
         quantity=1, product="CNC", order_type="MARKET", market_protection=-1)
     for wrong in (
-            dict(variety="urgent"), dict(tradingsymbol="NOSUCH"), dict(transaction_type="HOLD"),
+            dict(variety="amo"), dict(variety="co"), dict(variety="iceberg"),
+            dict(variety="auction"), dict(tradingsymbol="NOSUCH"), dict(transaction_type="HOLD"),
             dict(quantity=0), dict(quantity=-1), dict(quantity=1.5), dict(product="XYZ"),
             dict(order_type="LIMIT"), dict(order_type="PEGGED"), dict(validity="NEVER"),
             dict(tag="not one word"), dict(tag="x" * 21), dict(price="ten"),
             dict(market_protection=None), dict(market_protection=101)):
         raises(exceptions.InputException, 400, lambda: kite.place_order(**dict(order, **wrong)))
+    raises(exceptions.GeneralException, 405,
+           lambda: kite.place_order(**dict(order, variety="urgent")), "Request method not allowed")
     raises(exceptions.GeneralException, 404, lambda: kite.order_history("1"))
     poor = kite.place_order(**dict(order, quantity=100000, order_type="LIMIT", price=1000))
     state = kite.order_history(poor)[-1]

@@ -63,9 +63,10 @@ impl ApiError {
         })
     }
 
+    /// Kite's error for a method that a route does not take.
     pub(crate) fn no_method() -> Self {
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        Self::new(status, "GeneralException", "The route does not take this method.")
+        Self::new(status, "GeneralException", "Request method not allowed")
     }
 
     pub(crate) fn uri_too_long() -> Self {

@@ -9,13 +9,14 @@ use lanekeeper::broker::{
 
 use crate::http::form::FormFields;
 use crate::http::response::ApiError;
-use crate::order_rules::LEG_QUANTITY_FIELD;
 
 /// Kite's bound on the length of a tag.
 const MAX_TAG_LENGTH: usize = 20;
 
-/// The fields that Kite documents for a placement, and the variety, which its clients repeat.
-const PLACEMENT_FIELDS: [&str; 19] = [
+/// The fields that Kite documents for a regular placement, and the variety, which its clients repeat. Kite ignores the
+/// fields of other varieties here. The simulator rejects them: a client that sends them has probably set the wrong
+/// variety.
+const PLACEMENT_FIELDS: [&str; 16] = [
     "variety",
     "exchange",
     "tradingsymbol",
@@ -28,9 +29,6 @@ const PLACEMENT_FIELDS: [&str; 19] = [
     "disclosed_quantity",
     "validity",
     "validity_ttl",
-    "iceberg_legs",
-    "iceberg_quantity",
-    "auction_number",
     "market_protection",
     "autoslice",
     "algo_id",
@@ -59,10 +57,10 @@ const MODIFICATION_FIELDS: [&str; 15] = [
 /// The fields of a cancellation.
 const CANCELLATION_FIELDS: [&str; 3] = ["variety", "order_id", "parent_order_id"];
 
-/// Parses the variety in a path.
+/// Parses the variety in a path. It is a part of the route, so Kite answers an unknown one like a wrong method.
 pub(crate) fn parse_variety(word: &str) -> Result<Variety, ApiError> {
     match Variety::from(word) {
-        Variety::Other(_) => Err(FormFields::invalid("variety")),
+        Variety::Other(_) => Err(ApiError::no_method()),
         known => Ok(known),
     }
 }
@@ -118,61 +116,7 @@ pub(crate) fn placement(variety: Variety, form: &FormFields) -> Result<OrderRequ
     if order.time_in_force == TimeInForce::Ioc && exchange == Exchange::Mcx.as_str() {
         return Err(FormFields::invalid("validity"));
     }
-    apply_variety(&mut order, form)?;
     Ok(order)
-}
-
-/// Checks the fields that the variety of an order requires, and adds them to the order.
-fn apply_variety(order: &mut OrderRequest, form: &FormFields) -> Result<(), ApiError> {
-    match order.variety {
-        Variety::Iceberg => apply_legs(order, form)?,
-        Variety::Auction => form.require("auction_number").map(|_| ())?,
-        Variety::Co => {
-            form.require("trigger_price")?;
-            if !matches!(order.order_type, OrderType::Market | OrderType::Limit) {
-                return Err(FormFields::invalid("order_type"));
-            }
-            if !matches!(order.product, Some(Product::Mis | Product::Co)) {
-                return Err(FormFields::invalid("product"));
-            }
-        }
-        _ => {}
-    }
-    // Kite ignores these fields with other varieties. Here they are an error: a client that sends them has probably
-    // set the wrong variety.
-    for (name, of) in [
-        ("iceberg_legs", Variety::Iceberg),
-        ("iceberg_quantity", Variety::Iceberg),
-        ("auction_number", Variety::Auction),
-    ] {
-        if form.get(name).is_some() && order.variety != of {
-            return Err(FormFields::invalid(name));
-        }
-    }
-    Ok(())
-}
-
-/// Kite's bound on the legs of an iceberg order.
-const MAX_LEGS: i64 = 50;
-
-/// Checks the legs of an iceberg order: 2 to 50, each for an equal part of the quantity, rounded down or up. The legs
-/// are not simulated: the order rests as one.
-fn apply_legs(order: &mut OrderRequest, form: &FormFields) -> Result<(), ApiError> {
-    if order.autoslice {
-        return Err(FormFields::invalid("autoslice"));
-    }
-    form.require("iceberg_legs")?;
-    form.require("iceberg_quantity")?;
-    let legs = form.integer("iceberg_legs")?.filter(|legs| (2..=MAX_LEGS).contains(legs));
-    let legs = Decimal::from(legs.ok_or_else(|| FormFields::invalid("iceberg_legs"))?);
-    let leg_quantity = form.integer("iceberg_quantity")?.map(Decimal::from);
-    let part = order.quantity / legs;
-    let leg_quantity =
-        leg_quantity.filter(|leg_quantity| [part.floor(), part.ceil()].contains(leg_quantity));
-    let leg_quantity = leg_quantity.filter(|leg_quantity| *leg_quantity >= Decimal::ONE);
-    let leg_quantity = leg_quantity.ok_or_else(|| FormFields::invalid("iceberg_quantity"))?;
-    order.extra.insert(LEG_QUANTITY_FIELD.to_owned(), leg_quantity.to_string());
-    Ok(())
 }
 
 /// Parses the form of a change. `shown` is the order as the order book has it, `order` the request behind it.
@@ -301,41 +245,6 @@ mod tests {
         for wrong in ["-2", "100.5", "True", "NaN"] {
             assert!(placed(&format!("&market_protection={wrong}")).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_variety_has_fields_of_its_own() {
-        let order = |variety: Variety, quantity: &str, more: &str| {
-            let form =
-                format!("{MARKET}&market_protection=-1{more}").replace("quantity=1", quantity);
-            placement(variety, &FormFields::parse(form.as_bytes())).map(drop)
-        };
-        let iceberg = |quantity: &str, legs: &str, leg_quantity: &str| {
-            let more = format!("&iceberg_legs={legs}&iceberg_quantity={leg_quantity}");
-            order(Variety::Iceberg, &format!("quantity={quantity}"), &more)
-        };
-        assert_eq!(iceberg("1000", "5", "200"), Ok(()));
-        // If the quantity is not divisible, the leg quantity is rounded up or down.
-        assert_eq!((iceberg("1001", "5", "201"), iceberg("1001", "5", "200")), (Ok(()), Ok(())));
-        for (legs, leg_quantity) in [("1", "1000"), ("51", "20"), ("", "200"), ("x", "200")] {
-            assert!(iceberg("1000", legs, leg_quantity).is_err(), "{legs}");
-        }
-        for leg_quantity in ["", "0", "199", "500", "-1", "200.5"] {
-            assert!(iceberg("1000", "5", leg_quantity).is_err(), "{leg_quantity}");
-        }
-        assert!(iceberg("3", "5", "0").is_err());
-        for more in ["&iceberg_legs=5", "&iceberg_quantity=200", "&auction_number=7"] {
-            assert!(order(Variety::Regular, "quantity=1", more).is_err(), "{more}");
-            assert!(order(Variety::Co, "quantity=1", more).is_err(), "{more}");
-        }
-        assert!(order(Variety::Auction, "quantity=1", "").is_err());
-        assert_eq!(order(Variety::Auction, "quantity=1", "&auction_number=7"), Ok(()));
-        let co = |form: &str| placement(Variety::Co, &FormFields::parse(form.as_bytes())).map(drop);
-        let good = format!("{MARKET}&market_protection=-1&trigger_price=5").replace("CNC", "MIS");
-        assert_eq!(co(&good), Ok(()));
-        assert!(co(&good.replace("&trigger_price=5", "")).is_err());
-        assert!(co(&good.replace("MIS", "CNC")).is_err());
-        assert!(co(&good.replace("MARKET", "SL-M")).is_err());
     }
 
     #[test]

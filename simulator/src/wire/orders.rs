@@ -11,7 +11,7 @@ use lanekeeper::brokers::paper::{OrderEntry, PaperError};
 use super::{json_number, json_number_or_zero, naive_time_or_null, order_form};
 use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiError, ApiResult};
-use crate::order_rules::{OrderRules, check_ticks};
+use crate::order_rules::OrderRules;
 
 pub(crate) fn modify(
     broker: &PaperBroker,
@@ -25,9 +25,11 @@ pub(crate) fn modify(
         .backend()
         .read_entry(&id, |entry, _| (entry.order.clone(), entry.request.clone()))?;
     let change = order_form::modification(&shown, &order, form)?;
-    rules.check(&order, change.quantity.unwrap_or(order.quantity))?;
-    let tick = broker.backend().tick_size(&order.instrument);
-    check_ticks(tick, [("price", change.price), ("trigger price", change.trigger_price)])?;
+    rules.check_quantity(&order, change.quantity.unwrap_or(order.quantity))?;
+    let mut changed = order;
+    (changed.price, changed.trigger_price) = (change.price, change.trigger_price);
+    changed.order_type = change.order_type.clone().unwrap_or(changed.order_type);
+    rules.check_prices(broker, &changed)?;
     broker.backend().modify(&id, &change)?;
     Ok(ApiData::Json(json!({"order_id": id})))
 }

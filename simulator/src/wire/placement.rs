@@ -9,7 +9,7 @@ use super::order_form;
 use crate::faults::fault::Fault;
 use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiError, ApiResult};
-use crate::order_rules::{OrderRules, check_ticks};
+use crate::order_rules::{OrderRules, check_variety};
 
 /// Places the order of a form. A fault may apply to one of its slices.
 pub(crate) fn place(
@@ -19,10 +19,11 @@ pub(crate) fn place(
     form: &FormFields,
     fault: Option<Fault>,
 ) -> ApiResult {
-    let order = order_form::placement(order_form::parse_variety(variety)?, form)?;
+    let variety = order_form::parse_variety(variety)?;
+    check_variety(&variety)?;
+    let order = order_form::placement(variety, form)?;
     let quantities = rules.slices(&order)?;
-    let tick = broker.backend().tick_size(&order.instrument);
-    check_ticks(tick, [("price", order.price), ("trigger price", order.trigger_price)])?;
+    rules.check_prices(broker, &order)?;
     if !order.autoslice {
         return Ok(ApiData::Json(json!({"order_id": broker.backend().place(&order)?})));
     }
