@@ -6,11 +6,14 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lanekeeper::broker::{Broker, lanes};
 use lanekeeper::quota::{Limits, Quota};
-use lanekeeper_simulator::{Algorithm, SimulatedExchange, SimulatorBuilder};
+use lanekeeper_simulator::{
+    Algorithm, Fault, Faults, Rule, SimulatedExchange, SimulatorBuilder, Target, Timing,
+};
 use serde_json::Value;
 use support::oracle;
 
@@ -608,6 +611,39 @@ fn a_price_beyond_the_circuit_limits_is_refused_in_kites_words() {
     let path = format!("/orders/regular/{}", placed["data"]["order_id"].as_str().unwrap());
     let change = format!("order_type=SL&price={:.2}", lower - 0.05);
     assert_eq!(rejection_message(&exchange, "PUT", &path, &change), low);
+}
+
+#[test]
+fn an_observer_is_told_of_each_request_without_secrets() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let faults = Faults::new().rule(Rule::new(Target::Holdings, Fault::Reset(Timing::Before)));
+    let exchange = tight(1)
+        .faults(faults)
+        .on_request(move |arrival, latency| log.lock().unwrap().push((arrival.clone(), latency)))
+        .latency(Duration::from_millis(2))
+        .start()
+        .unwrap();
+    get(&exchange, "/quote/ltp?i=NSE:YESBANK&access_token=secret");
+    get(&exchange, "/quote/ltp?i=NSE:YESBANK");
+    ask(&exchange, "GET", "/nowhere", "", b"");
+    let mut reset = send(&exchange, "GET", "/portfolio/holdings", AUTH, b"");
+    let _ = reset.read(&mut [0]);
+    until(|| seen.lock().unwrap().len() == 4);
+    let seen = seen.lock().unwrap();
+    let told: Vec<_> =
+        seen.iter().map(|(it, _)| (it.path.as_str(), it.lane, it.route, it.status)).collect();
+    assert_eq!(
+        told,
+        [
+            ("/quote/ltp", Some("quote"), Some(Target::Quotes), Some(200)),
+            ("/quote/ltp", Some("quote"), Some(Target::Quotes), Some(429)),
+            ("/nowhere", None, None, Some(403)),
+            ("/portfolio/holdings", Some("transactional"), Some(Target::Holdings), None),
+        ]
+    );
+    assert!(seen.iter().all(|(_, latency)| *latency >= Duration::from_millis(4)));
+    assert!(!format!("{seen:?}").contains("secret"));
 }
 
 #[test]

@@ -21,7 +21,8 @@ use crate::faults::Faults;
 use crate::http::server::Server;
 use crate::latency::Network;
 use crate::limits::counter::Algorithm;
-use crate::limits::ledger::Ledger;
+use crate::limits::ledger::{Arrival, Ledger};
+use crate::observer::RequestObserver;
 use crate::order_rules::OrderRules;
 use crate::sessions::Sessions;
 
@@ -47,6 +48,7 @@ pub struct SimulatorBuilder {
     seed: u64,
     faults: Faults,
     order_rules: OrderRules,
+    observer: Option<RequestObserver>,
     read_timeout: Duration,
     max_connections: usize,
 }
@@ -65,6 +67,7 @@ impl SimulatorBuilder {
             seed: 0,
             faults: Faults::new(),
             order_rules: OrderRules::default(),
+            observer: None,
             read_timeout: READ_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
         }
@@ -172,6 +175,28 @@ impl SimulatorBuilder {
         self
     }
 
+    /// Calls `observe` for each request that arrived, when its response is due: with its record, and the time since it
+    /// was read, network delays and faults included. A record holds no query, header or body, and so no secrets.
+    ///
+    /// `observe` runs on the threads of the server and delays the response, so it must be short.
+    ///
+    /// ```
+    /// # use lanekeeper_simulator::SimulatedExchange;
+    /// let exchange = SimulatedExchange::builder()
+    ///     .on_request(|arrival, latency| {
+    ///         eprintln!("{} {} {:?} {latency:?}", arrival.method, arrival.path, arrival.status);
+    ///     })
+    ///     .start()?;
+    /// # Ok::<(), lanekeeper_simulator::SimulatorError>(())
+    /// ```
+    pub fn on_request(
+        mut self,
+        observe: impl Fn(&Arrival, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Some(RequestObserver::new(observe));
+        self
+    }
+
     /// Sets the faults to inject. Default: none. A request that the counters refuse, or that has no valid
     /// session, meets no fault.
     pub fn faults(mut self, faults: Faults) -> Self {
@@ -223,6 +248,7 @@ impl SimulatorBuilder {
             network: Network::new(self.latency, self.jitter, self.seed),
             faults,
             order_rules: self.order_rules,
+            observer: self.observer,
             read_timeout: self.read_timeout,
             broker,
         });

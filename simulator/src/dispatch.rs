@@ -18,6 +18,7 @@ use crate::http::form::FormFields;
 use crate::http::response::{ApiError, ApiResult, to_response};
 use crate::latency::Network;
 use crate::limits::ledger::Ledger;
+use crate::observer::RequestObserver;
 use crate::order_rules::OrderRules;
 use crate::route::ApiRoute;
 use crate::sessions::Sessions;
@@ -31,6 +32,7 @@ pub(crate) struct SimulatorState {
     pub(crate) network: Network,
     pub(crate) faults: Mutex<FaultSchedule>,
     pub(crate) order_rules: OrderRules,
+    pub(crate) observer: Option<RequestObserver>,
     /// Bounds the time in which a client sends a head, the time in which it then sends a body, and the time for
     /// which it reads nothing of a response.
     pub(crate) read_timeout: Duration,

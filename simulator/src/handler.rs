@@ -4,6 +4,7 @@
 //! carries out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap};
@@ -13,14 +14,19 @@ use crate::dispatch::{AdmittedRequest, Reply, SimulatorState};
 use crate::faults::fault::Fault;
 use crate::faults::inject;
 use crate::http::response::{ApiError, to_response};
+use crate::limits::ledger::LedgerEntry;
 use crate::route::{self, ApiRoute};
 
 /// Bounds a path with its query. Kite's front server takes about this much.
 const MAX_URI_LENGTH: usize = 8 * 1024;
 
 impl SimulatorState {
-    /// Counts, records and executes a request that has arrived, and returns its reply.
-    pub(crate) fn handle(self: &Arc<Self>, parts: Parts, body: Result<Bytes, ApiError>) -> Reply {
+    /// Counts, records and executes a request that has arrived, and returns its reply and its record.
+    pub(crate) fn handle(
+        self: &Arc<Self>,
+        parts: Parts,
+        body: Result<Bytes, ApiError>,
+    ) -> (Reply, LedgerEntry) {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let lane = route::lane_of_path(path);
         let authenticated = self.authenticate(&parts, lane);
@@ -45,7 +51,16 @@ impl SimulatorState {
         if let Ok(response) = &reply.response {
             self.ledger.record_status(&entry, response.status().as_u16());
         }
-        reply
+        (reply, entry)
+    }
+
+    /// Tells the observer, if there is one, that the response to a request is due.
+    pub(crate) fn notify_observer(&self, entry: &LedgerEntry, latency: Duration) {
+        if let Some(observer) = &self.observer {
+            if let Some(arrival) = self.ledger.arrival(entry) {
+                observer.notify(&arrival, latency);
+            }
+        }
     }
 
     /// Draws the fault of this request, if any.

@@ -70,6 +70,7 @@ mod handler;
 mod http;
 mod latency;
 mod limits;
+mod observer;
 mod order_rules;
 mod route;
 mod sessions;

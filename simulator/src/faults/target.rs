@@ -74,9 +74,9 @@ const NAMES: [(Target, &str); 17] = [
 ];
 
 impl Target {
-    /// Returns whether this target includes `route`.
-    pub(crate) fn matches(self, route: ApiRoute<'_>) -> bool {
-        let own = match route {
+    /// Returns the target that is `route` alone, not a group.
+    pub(crate) fn of_route(route: ApiRoute<'_>) -> Self {
+        match route {
             ApiRoute::Place { .. } => Self::Place,
             ApiRoute::Modify { .. } => Self::Modify,
             ApiRoute::Cancel { .. } => Self::Cancel,
@@ -91,7 +91,12 @@ impl Target {
             ApiRoute::Instruments { .. } => Self::Instruments,
             ApiRoute::Historical { .. } => Self::Candles,
             ApiRoute::BeginSession | ApiRoute::EndSession => Self::Session,
-        };
+        }
+    }
+
+    /// Returns whether this target includes `route`.
+    pub(crate) fn matches(self, route: ApiRoute<'_>) -> bool {
+        let own = Self::of_route(route);
         let writes = matches!(own, Self::Place | Self::Modify | Self::Cancel);
         match self {
             Self::All => true,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -182,10 +182,12 @@ async fn handle_request(
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large()),
         Ok(Err(_)) => return incomplete(ApiError::input("The body is incomplete.")),
     };
+    let sent_at = Instant::now();
     sleep_unless_zero(delays.forward).await;
-    let reply = state.handle(parts, body);
+    let (reply, entry) = state.handle(parts, body);
     sleep_unless_zero(reply.delay).await;
     sleep_unless_zero(delays.backward).await;
+    state.notify_observer(&entry, sent_at.elapsed());
     reply.response
 }
 

@@ -14,6 +14,8 @@ use lanekeeper::quota::{Limits, Moment, Quota};
 
 use super::counter::{Algorithm, StrictCounter};
 use crate::faults::fault::Fault;
+use crate::faults::target::Target;
+use crate::route::ApiRoute;
 
 /// Bounds the recorded arrivals, so that an exchange that runs for days does not exhaust the memory.
 const MAX_ARRIVALS: usize = 1_000_000;
@@ -34,6 +36,8 @@ pub struct Arrival {
     pub method: String,
     /// The path, without the query.
     pub path: String,
+    /// The route; `None` if there is none with this method and path.
+    pub route: Option<Target>,
     /// Whether the counters admitted it. True for a request that was not counted.
     pub admitted: bool,
     /// The status of the response; `None` until there is one, or if a fault suppresses it.
@@ -116,6 +120,7 @@ impl Ledger {
         method: &str,
         path: &str,
     ) -> LedgerEntry {
+        let route = ApiRoute::parse(method, path).ok().map(Target::of_route);
         let mut state = self.state.lock();
         let at = self.started.elapsed();
         let account = state.account_key(api_key);
@@ -129,6 +134,7 @@ impl Ledger {
             lane,
             method: method.to_owned(),
             path: path.to_owned(),
+            route,
             admitted,
             status: None,
             fault: None,
@@ -152,14 +158,18 @@ impl Ledger {
         self.annotate(entry, |arrival| arrival.fault = Some(fault));
     }
 
-    /// Changes the record of an arrival, unless it was evicted.
-    fn annotate(&self, entry: &LedgerEntry, note: impl FnOnce(&mut Arrival)) {
+    /// Returns the record of an arrival, unless it was evicted.
+    pub(crate) fn arrival(&self, entry: &LedgerEntry) -> Option<Arrival> {
+        self.annotate(entry, |arrival| arrival.clone())
+    }
+
+    /// Reads or changes the record of an arrival, unless it was evicted.
+    fn annotate<R>(&self, entry: &LedgerEntry, note: impl FnOnce(&mut Arrival) -> R) -> Option<R> {
         let mut state = self.state.lock();
         let index = entry.number.checked_sub(state.dropped);
         let index = index.and_then(|index| usize::try_from(index).ok());
-        if let Some((_, arrival)) = index.and_then(|index| state.arrivals.get_mut(index)) {
-            note(arrival);
-        }
+        let (_, arrival) = index.and_then(|index| state.arrivals.get_mut(index))?;
+        Some(note(arrival))
     }
 
     /// Returns the arrivals of an account, or of all accounts.
