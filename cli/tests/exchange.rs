@@ -61,8 +61,99 @@ fn it_stops_after_its_time_and_prints_its_counts() {
     let lines: Vec<String> = String::from_utf8(stdout).unwrap().lines().map(Into::into).collect();
     assert!(status.success());
     assert!(lines[0].starts_with("listening on http://127.0.0.1:"), "{lines:?}");
-    assert_eq!(lines[1], "transactional: 0 admitted, 0 refused");
-    assert_eq!(lines[4], "0 met a fault; 0 orders booked");
+    assert!(lines[1].starts_with("listed: "), "{lines:?}");
+    assert_eq!(lines[2], "transactional: 0 admitted, 0 refused");
+    assert_eq!(lines[5..], ["0 met a fault; 0 orders booked"]);
+}
+
+#[test]
+fn it_says_what_is_listed_and_what_of_it_is_synthetic() {
+    let listed = |args: &[&str]| {
+        let args = [&["--listen", "127.0.0.1:0", "--for", "10ms"], args].concat();
+        let output = command(&args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().nth(1).unwrap().to_owned()
+    };
+    assert_eq!(
+        listed(&[]),
+        "listed: 2 real (NSE:JUNIORBEES, NSE:YESBANK) and 32 synthetic (NSE:ASIANPAINT, NSE:AXISBANK, \
+         NSE:BAJFINANCE, NSE:BHARTIARTL, NSE:CIPLA, NSE:COALINDIA, ..); GET /instruments has all"
+    );
+    let header = "time,exchange,symbol,open,high,low,close,volume\n";
+    let file =
+        File::new("prices.csv", &format!("{header}2019-01-01T09:15:00+05:30,NSE,X,1,1,1,1,1\n"));
+    let path = file.0.to_str().unwrap();
+    assert_eq!(
+        listed(&["--prices", path]),
+        format!("listed: 1 from {path} (NSE:X); GET /instruments has all")
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn verbose_logs_each_request_without_secrets_and_counts_by_route() {
+    let args = ["--listen", "127.0.0.1:0", "--verbose", "--limit", "quote=1/min"];
+    let args = [&args[..], &["--fault", "holdings=reset-before"]].concat();
+    let mut child = command(&args);
+    let mut child = Running(child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.strip_prefix("listening on http://").unwrap();
+    let ask = |request: &str, authorization: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A fault may reset the connection.
+        let _ = stream.read_to_string(&mut String::new());
+    };
+    let known = "Authorization: token key-secret:token-secret\r\n";
+    ask("GET /quote/ltp?i=NSE:INFY&access_token=query-secret", known);
+    ask("GET /quote/ltp?i=NSE:INFY", known);
+    ask("GET /portfolio/holdings", known);
+    ask("DELETE /session/token?api_key=key-secret&access_token=token-secret", "");
+    ask("GET /nowhere", "Authorization: secret\r\n");
+    let id = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+
+    let counts: Vec<String> = lines.map(Result::unwrap).collect();
+    let mut log = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(!log.contains("secret") && !log.contains('?'), "{log}");
+    // The time and the latency differ from run to run.
+    let told: Vec<String> = log
+        .lines()
+        .map(|line| {
+            let (at, rest) = line.split_once(' ').unwrap();
+            assert!(at.len() == 24 && at.ends_with('Z'), "{line}");
+            let is_latency = |word: &&str| {
+                word.strip_suffix("ms").is_some_and(|number| number.parse::<f64>().is_ok())
+            };
+            let words: Vec<&str> = rest.split(' ').collect();
+            assert_eq!(words.iter().filter(|word| is_latency(word)).count(), 1, "{line}");
+            words.into_iter().filter(|word| !is_latency(word)).collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "GET /quote/ltp quote 200",
+            "GET /quote/ltp quote 429",
+            "GET /portfolio/holdings transactional - fault reset-before",
+            "DELETE /session/token - 200",
+            "GET /nowhere - 403",
+        ]
+    );
+    assert_eq!(
+        counts[4..],
+        [
+            "holdings: 1 without an answer",
+            "no route: 1 with 403",
+            "quotes: 1 with 200, 1 with 429",
+            "session: 1 with 200",
+            "1 met a fault; 0 orders booked",
+        ]
+    );
 }
 
 /// The three signals are an interrupt by hand, the end of a service, and the closing of a terminal.
@@ -79,7 +170,7 @@ fn a_signal_stops_it_and_it_prints_its_counts() {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         assert!(child.0.wait().unwrap().success(), "{signal}: {rest:?}");
-        assert_eq!(rest[0], "transactional: 1 admitted, 0 refused", "{signal}");
+        assert_eq!(rest[1], "transactional: 1 admitted, 0 refused", "{signal}");
         assert_eq!(rest.last().unwrap(), "0 met a fault; 0 orders booked");
     }
 }
