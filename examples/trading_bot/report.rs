@@ -120,7 +120,7 @@ impl Report {
         );
         if let Some(cache) = self.cache {
             let quotes = json!({
-                "asked": cache.requests(),
+                "asked": cache.lookups(),
                 "share_from_memory": cache.hit_ratio(),
                 "shared_a_request": cache.joined,
                 "calls": cache.batches,

@@ -56,7 +56,8 @@ pub(crate) struct PublishOutput {
 /// A worker calls `dispatch`, `execute`, `end_attempt` and `publish_answer` in this order, on one thread.
 pub(crate) trait QueuedCall: Send + Sync {
     fn meta(&self) -> &CallMeta;
-    /// Dispatches the call, if it is queued. Returns whether it was. From now on it counts as sent.
+    /// Dispatches the call, if it is queued. Returns whether it was. It counts as sent once
+    /// `execute` begins.
     fn dispatch(&self) -> bool;
     /// Returns whether the call is queued.
     fn is_queued(&self) -> bool;
