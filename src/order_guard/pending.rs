@@ -491,7 +491,12 @@ mod tests {
 
     fn intent(tag: &str, is_caller_tag: bool) -> Intent {
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1).tag(tag);
-        Intent { tag: tag.to_owned(), is_caller_tag, at: "2026-01-01T00:00:00Z".parse().unwrap(), order }
+        Intent {
+            tag: tag.to_owned(),
+            is_caller_tag,
+            at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            order,
+        }
     }
 
     #[test]

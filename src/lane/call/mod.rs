@@ -6,10 +6,10 @@
 
 pub(crate) mod options;
 pub(crate) mod priority;
-pub(crate) mod worker_class;
 pub(crate) mod state;
 pub(crate) mod task;
 mod work;
+pub(crate) mod worker_class;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -227,7 +227,8 @@ impl Scheduler {
     ) -> Selection {
         self.expire_cooldowns(now);
         self.enqueue_due_retries(now);
-        let costs = self.load.costs().filter(|cost| cost.urgent || min_class == WorkerClass::Normal);
+        let costs =
+            self.load.costs().filter(|cost| cost.urgent || min_class == WorkerClass::Normal);
         let availability: Availability = costs.map(|cost| (cost, check_capacity(cost))).collect();
         let never = |capacity: &Result<(), NoCapacity>| {
             matches!(capacity, Err(NoCapacity { not_yet: NotYet::Never, .. }))
