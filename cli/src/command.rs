@@ -1,0 +1,71 @@
+//! The command line of `lanekeeper`: the subcommands, and how their errors are printed.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::check_config::{self, CheckArgs};
+use crate::demo::{self, DemoArgs};
+use crate::exchange::{self, ExchangeArgs};
+
+/// The exit code after a second signal: the code that shells report after an interrupt.
+pub const INTERRUPTED: i32 = 130;
+
+#[derive(Parser)]
+#[command(name = "lanekeeper", version, about = "Tools around the lanekeeper library")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run sixteen strategies against a simulated exchange, behind lanekeeper and then without, and compare.
+    ///
+    /// Nothing to set up, no account, no real order. SIGINT, SIGTERM and SIGHUP end it early, and it prints the
+    /// results so far.
+    Demo(DemoArgs),
+    /// Run a strict simulated exchange that speaks Kite Connect v3, on loopback, with paper money.
+    ///
+    /// SIGINT, SIGTERM and SIGHUP (under nohup too) end it, and it prints what was counted. A second signal
+    /// ends it at once.
+    Exchange(ExchangeArgs),
+    /// Check a configuration file, TOML or YAML, without starting anything
+    CheckConfig(CheckArgs),
+}
+
+/// Runs the command `lanekeeper`: reads the command line, runs the subcommand, and prints its error.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage_error(&error),
+    };
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Exchange(args) => exchange::run(args).map_err(|error| format!("error: {error}")),
+        // Each line of this error begins with the file already, in the form that editors parse.
+        Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what is wrong with the arguments in one line, for people and logs alike.
+fn usage_error(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => {
+            let text = error.render().to_string();
+            eprintln!("{}", text.lines().next().unwrap_or("error: wrong arguments"));
+            ExitCode::from(2)
+        }
+    }
+}
