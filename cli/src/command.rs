@@ -1,5 +1,6 @@
 //! The command line of `lanekeeper`: the subcommands, and how their errors are printed.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -8,13 +9,15 @@ use clap::{Parser, Subcommand};
 use crate::check_config::{self, CheckArgs};
 use crate::demo::{self, DemoArgs};
 use crate::exchange::{self, ExchangeArgs};
+use crate::init::{self, InitArgs};
+use crate::shell::{self, CompletionsArgs, ManArgs};
 
 /// The exit code after a second signal: the code that shells report after an interrupt.
 pub const INTERRUPTED: i32 = 130;
 
 #[derive(Parser)]
 #[command(name = "lanekeeper", version, about = "Tools around the lanekeeper library")]
-struct Cli {
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -33,6 +36,12 @@ enum Command {
     Exchange(ExchangeArgs),
     /// Check a configuration file, TOML or YAML, without starting anything
     CheckConfig(CheckArgs),
+    /// Write a commented configuration file for the documented limits of a broker
+    Init(InitArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, in the format of man
+    Man(ManArgs),
 }
 
 /// Runs the command `lanekeeper`: reads the command line, runs the subcommand, and prints its error.
@@ -46,6 +55,11 @@ pub fn main() -> ExitCode {
         Command::Exchange(args) => exchange::run(args).map_err(|error| format!("error: {error}")),
         // Each line of this error begins with the file already, in the form that editors parse.
         Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),
+        Command::Init(args) => init::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Completions(args) => {
+            shell::print_completions(&args).map_err(|error| format!("error: {error}"))
+        }
+        Command::Man(args) => shell::print_man(&args).map_err(|error| format!("error: {error}")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,5 +81,13 @@ fn usage_error(error: &clap::Error) -> ExitCode {
             eprintln!("{}", text.lines().next().unwrap_or("error: wrong arguments"));
             ExitCode::from(2)
         }
+    }
+}
+
+/// Writes to standard output. A reader that has closed the pipe, such as `head`, has read what it wanted.
+pub fn print(text: &[u8]) -> io::Result<()> {
+    match io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }

@@ -7,12 +7,15 @@
 
 // The modules have no public interface.
 #![allow(unreachable_pub)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bot;
 mod check_config;
 mod command;
 mod demo;
 mod exchange;
+mod init;
+mod shell;
 
 pub use bot::main as trading_bot;
 pub use command::main;

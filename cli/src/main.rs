@@ -4,6 +4,8 @@
 //! - `lanekeeper exchange` runs a strict simulated exchange on loopback, to try clients and rate limiters on. It
 //!   listens until a signal or `--for` ends it, and then prints what it counted.
 //! - `lanekeeper check-config FILE` checks a configuration file and prints the quotas that result from it.
+//! - `lanekeeper init` writes a commented configuration file for the documented limits of a broker.
+//! - `lanekeeper completions SHELL` and `lanekeeper man` print what a package installs beside the command.
 //!
 //! Errors go to standard error: one line, or one line for each problem of a configuration file. The exit code is 2 for
 //! wrong arguments and 1 for any other error.
