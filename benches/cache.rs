@@ -1,7 +1,7 @@
 //! Measures the cost of a cache hit beside the parts that it could be made of, all in one run.
 //!
 //! ```text
-//! cargo bench --bench cache
+//! cargo bench -p lanekeeper-benches --bench cache
 //! ```
 //!
 //! Each thread gets one instrument after the other. The figure is the time that one thread takes for one answer

@@ -1,7 +1,7 @@
 //! Measures the cost of a call through a lane, beside the bare parts of such a path.
 //!
 //! ```text
-//! taskset -c 0 cargo bench --no-default-features --bench lane
+//! taskset -c 0 cargo bench -p lanekeeper-benches --bench lane
 //! ```
 //!
 //! Run it on one core. Whether caller and worker run on one core or on two makes a factor of ten in a hop, bare or

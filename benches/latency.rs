@@ -1,7 +1,7 @@
 //! Measures how long an order takes while 64 threads wait for quotes, beside an idle quote lane.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench latency
+//! cargo bench -p lanekeeper-benches --bench latency
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -1,7 +1,7 @@
 //! Measures the memory of a lane: bytes for each queued call, and for an idle proxy.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench memory
+//! cargo bench -p lanekeeper-benches --bench memory
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 

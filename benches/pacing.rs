@@ -1,7 +1,7 @@
 //! Measures the decision whether a call may go, beside the check of a plain limiter.
 //!
 //! ```text
-//! cargo bench --no-default-features --bench pacing
+//! cargo bench -p lanekeeper-benches --bench pacing
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -1,7 +1,7 @@
 //! Measures what telemetry costs a call without a recorder and without a subscriber.
 //!
 //! ```text
-//! taskset -c 0 cargo bench --no-default-features --features metrics,tracing --bench telemetry
+//! taskset -c 0 cargo bench -p lanekeeper-benches --features metrics,tracing --bench telemetry
 //! ```
 //!
 //! Run it on one core, for the reason that `benches/lane.rs` gives.

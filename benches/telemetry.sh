@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build() {
-  cargo bench --quiet --no-run --no-default-features "$@" --bench telemetry --message-format=json |
+  cargo bench --quiet --no-run -p lanekeeper-benches "$@" --bench telemetry --message-format=json |
     python3 -c '
 import json, sys
 for line in sys.stdin:

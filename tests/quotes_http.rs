@@ -69,7 +69,7 @@ fn all_threads_ask_for_everything_in_as_many_calls_as_it_takes_to_name_it() {
     let all = instruments();
     crowd(|_| assert_eq!(broker.quotes(&all).unwrap().len(), INSTRUMENTS));
     was_asked(&exchange, INSTRUMENTS.div_ceil(CHUNK));
-    assert_eq!(broker.stats().requests(), (THREADS * INSTRUMENTS) as u64);
+    assert_eq!(broker.stats().lookups(), (THREADS * INSTRUMENTS) as u64);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `lanekeeper exchange`: the simulated exchange as a process of its own.
+//! `lanekeeper exchange`: runs a simulated exchange on loopback until a signal or `--for` ends it.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use clap::Args;
+use jiff::SignedDuration;
 use lanekeeper::broker::lanes;
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::Prices;
@@ -15,15 +16,14 @@ use lanekeeper::quota::{Limits, ParseQuotaError, Quota};
 use lanekeeper_simulator::{Algorithm, Faults, Rule, SimulatedExchange};
 use rust_decimal::Decimal;
 
+use crate::command::INTERRUPTED;
 use crate::exchange_log;
 
-/// The exit code after a second signal: the code that shells report after an interrupt.
-const INTERRUPTED: i32 = 130;
 /// The seed of the synthetic prices. It is fixed, so that the prices of a day are the same in every run.
 const SYNTHETIC_SEED: u64 = 1;
 
 #[derive(Args)]
-pub(crate) struct ExchangeArgs {
+pub struct ExchangeArgs {
     /// The address to listen on, loopback only. Port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -41,10 +41,10 @@ pub(crate) struct ExchangeArgs {
     #[arg(long)]
     count_refused: bool,
     /// The minimum network delay in each direction
-    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "0s", value_parser = duration)]
     latency: Duration,
     /// The mean of the exponentially distributed delay on top, in each direction
-    #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "0s", value_parser = duration)]
     jitter: Duration,
     /// A fault to inject, as in place=reset-after@30% or orders=hang-before@1,4: the route, the fault, and the
     /// share or the numbers of the requests. Can be given several times
@@ -58,7 +58,7 @@ pub(crate) struct ExchangeArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// For how long each bar is the current one
-    #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1s", value_parser = duration)]
     bar_every: Duration,
     /// The initial cash of the account
     #[arg(long, default_value = "10000000")]
@@ -68,12 +68,11 @@ pub(crate) struct ExchangeArgs {
     #[arg(long, short)]
     verbose: bool,
     /// Stop after this time
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     run_for: Option<Duration>,
 }
 
-/// Runs the exchange until a signal or `--for` ends it.
-pub(crate) fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
+pub fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
     let broker = PaperBroker::builder().cash(args.cash).bar_every(args.bar_every);
     let broker = match &args.prices {
         Some(path) => broker.prices(
@@ -174,4 +173,10 @@ fn limit(text: &str) -> Result<(String, Quota), String> {
     let (lane, windows) = text.split_once('=').ok_or_else(usage)?;
     let quota = windows.parse().map_err(|error: ParseQuotaError| error.to_string())?;
     Ok((lane.to_owned(), quota))
+}
+
+/// Parses `40ms`, `1.5s` or `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    parsed.try_into().map_err(|_| "a time cannot be negative".to_owned())
 }

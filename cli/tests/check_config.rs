@@ -35,6 +35,11 @@ fn a_file_is_checked_and_nothing_is_started() {
         (Some(0), lines.iter().map(String::as_str).collect(), "")
     );
 
+    let (code, said, _) = check(&file, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &json["lanes"]["quote"]), (Some(0), &"2/s".into()));
+    assert_eq!(json["budgets"]["orders"], "9/h");
+
     write("[lanes.general]\nqueue = 0\n[lanes.alert]\nquota = '1/s'");
     let (code, said, errors) = check(&file, &[]);
     assert_eq!((code, said.as_str()), (Some(1), ""));

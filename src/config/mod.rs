@@ -224,7 +224,7 @@ impl Config {
             settings = settings.change_budget(name, quota, reserve);
         }
         if let Some(limits) = preset {
-            settings = settings.documented(limits);
+            settings = settings.override_documented(limits);
         }
         let cache = root.table("cache").map(CacheOverrides::read).unwrap_or_default();
         let guard = root.table("guard").map(GuardOverrides::read).unwrap_or_default();

@@ -181,7 +181,7 @@ impl Lane {
             queued_by_user: stats.by_user,
             oldest_wait: stats.oldest.map(|oldest| now.since(oldest)),
             in_flight: pacing_state.in_flight(core.index),
-            workers: core.max_in_flight,
+            max_in_flight: core.max_in_flight,
             urgent_workers: core.urgent_workers,
             windows: {
                 let configured = health.configured_quota().windows();

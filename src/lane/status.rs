@@ -32,8 +32,8 @@ pub struct LaneStatus {
     /// The number of calls in flight.
     pub in_flight: u32,
     /// The maximum number of calls in flight.
-    pub workers: usize,
-    /// The maximum number of urgent calls in flight on top of `workers`.
+    pub max_in_flight: usize,
+    /// The maximum number of urgent calls in flight on top of `max_in_flight`.
     pub urgent_workers: usize,
     /// How long the lane pauses because the broker asked for it, from now.
     pub paused_for: Option<Duration>,

@@ -288,14 +288,14 @@ impl<B: Broker> OrderGuard<B> {
         let GuardState { caller_tags, tag_generator: tags, polling, order_tags: support, .. } =
             &*self.state;
         let tag = order.tag.as_deref().unwrap_or_default();
-        let (tag, own) = match caller_tags {
+        let (tag, is_caller_tag) = match caller_tags {
             CallerTags::AsIs if !tag.is_empty() => {
                 (validate_caller_tag(tag, support)?.to_owned(), true)
             }
             CallerTags::AsIs | CallerTags::Prefix => (tags.next(tag)?, false),
         };
         let at = polling.clock.wall_clock().timestamp;
-        Ok(Intent { order: order.clone().tag(tag.clone()), tag, own, at })
+        Ok(Intent { order: order.clone().tag(tag.clone()), tag, is_caller_tag, at })
     }
 }
 

@@ -103,7 +103,7 @@ impl PendingIntents {
         let now = clock.now();
         let mut state = State::default();
         for intent in orphaned {
-            if intent.own {
+            if intent.is_caller_tag {
                 state.caller_tags.insert(intent.tag.clone(), intent.at);
             }
             let tag = intent.tag.clone();
@@ -131,7 +131,7 @@ impl PendingIntents {
             let now = self.clock.wall_clock().timestamp;
             self.expire_tags(&mut state, now);
             let tag = &intent.tag;
-            let is_used = intent.own
+            let is_used = intent.is_caller_tag
                 && state.caller_tags.get(tag).is_some_and(|at| self.is_tag_reserved(*at, now));
             // The caller learns a generated tag from the error of a lost order. An absent order may still appear
             // under it.
@@ -145,7 +145,7 @@ impl PendingIntents {
                      use another tag for each order, or none"
                 ))));
             }
-            if intent.own {
+            if intent.is_caller_tag {
                 state.caller_tags.insert(tag.clone(), intent.at);
             }
             state.absent.remove(tag);
@@ -489,9 +489,14 @@ mod tests {
         assert!(intents.claim_orphaned().is_empty());
     }
 
-    fn intent(tag: &str, own: bool) -> Intent {
+    fn intent(tag: &str, is_caller_tag: bool) -> Intent {
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 1).tag(tag);
-        Intent { tag: tag.to_owned(), own, at: "2026-01-01T00:00:00Z".parse().unwrap(), order }
+        Intent {
+            tag: tag.to_owned(),
+            is_caller_tag,
+            at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            order,
+        }
     }
 
     #[test]

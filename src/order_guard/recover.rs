@@ -195,7 +195,7 @@ impl GuardState {
         book: &[Order],
     ) -> Vec<Order> {
         let mut rows = self.candidates(intent, last_read_before_send, book);
-        let needs_time = intent.own && !self.pending_intents.is_in_todays_book(intent.at);
+        let needs_time = intent.is_caller_tag && !self.pending_intents.is_in_todays_book(intent.at);
         rows.retain(|order| !needs_time || order.placed_at.is_some());
         rows
     }

@@ -42,7 +42,7 @@ impl ProxyConfig {
     /// Sets the limits that replace those that the broker behind the proxy documents. They apply to the lanes and
     /// budgets whose quota is not set elsewhere.
     #[must_use]
-    pub fn documented(mut self, limits: Limits) -> Self {
+    pub fn override_documented(mut self, limits: Limits) -> Self {
         self.documented = Some(limits);
         self
     }

@@ -456,9 +456,8 @@ impl PacingState {
         let never = || NoCapacity { not_yet: NotYet::Never, by: BlockedBy::Lane };
         let Self { wall_clock, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(cost.lane).ok_or_else(never)?;
-        let patience = cost.urgent.then(|| nanos(lane.hung_after()));
-        let claim =
-            SlotRequest { weight: cost.slots(), reserve: Reserve::NONE, hung_after: patience };
+        let hung_after = cost.urgent.then(|| nanos(lane.hung_after()));
+        let claim = SlotRequest { weight: cost.slots(), reserve: Reserve::NONE, hung_after };
         let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
         let mut full = Vec::new();
         for index in cost.distinct_budgets() {

@@ -54,9 +54,9 @@ catalogue! {
     CALLS Counter "lanekeeper_calls_total" ["lane", "method", "outcome"]
         "Calls that are over, by how they ended; with `user`, if users are told apart.";
     QUEUE_WAIT Histogram "lanekeeper_queue_wait_seconds" ["lane", "method"]
-        "How long a call waited for its first turn, told when its first attempt is over; with `user`, if users are told apart.";
+        "The time from submission to the first dispatch, recorded when that attempt ends; with `user`, if users are told apart.";
     CALL_DURATION Histogram "lanekeeper_call_duration_seconds" ["lane", "method"]
-        "How long each attempt took from its turn to its answer.";
+        "The time from the dispatch of each attempt to its answer.";
     RETRIES Counter "lanekeeper_retries_total" ["lane", "method", "reason"]
         "Attempts that failed and were followed by another, by the class of the failure.";
     REFUSED Counter "lanekeeper_refused_total" ["lane", "method", "reason"]
@@ -64,7 +64,7 @@ catalogue! {
     THROTTLED Counter "lanekeeper_throttled_total" ["lane"]
         "Answers by which the broker said that calls come too fast.";
     UNANSWERED Counter "lanekeeper_unanswered_total" ["lane", "method"]
-        "Calls that were sent and whose caller left at its deadline, reads too.";
+        "Calls that were sent and whose caller left at its deadline, before the answer; reads too.";
     UNKNOWN Counter "lanekeeper_unknown_outcomes_total" ["lane", "method", "cause"]
         "Writes that may or may not have been done: the answer was lost (`answer`), or the caller left before it came (`deadline`). One whose answer is lost after its caller left is in both.";
     LATE Counter "lanekeeper_late_results_total" ["lane", "method"]
@@ -116,7 +116,7 @@ catalogue! {
     CACHE_FAILURES Counter "lanekeeper_cache_failures_total" ["cache"]
         "Requests of the cache that failed.";
     CACHE_DIVIDED Counter "lanekeeper_cache_divided_total" ["cache"]
-        "Requests that were refused as a whole, and made again in parts.";
+        "Requests that were refused as a whole, and split into parts.";
     CACHE_TIMEOUTS Counter "lanekeeper_cache_timeouts_total" ["cache"]
         "Questions given up at their deadline.";
     CACHE_ENTRIES Gauge "lanekeeper_cache_entries" ["cache"]

@@ -48,7 +48,7 @@ impl Metrics {
         set(ESTIMATED_WAIT, lane.estimated_wait.map_or(f64::NAN, |wait| wait.as_secs_f64()));
         set(RETRYING, lane.retrying as f64);
         set(IN_FLIGHT, f64::from(lane.in_flight));
-        set(IN_FLIGHT_LIMIT, lane.workers as f64);
+        set(IN_FLIGHT_LIMIT, lane.max_in_flight as f64);
         set(PAUSED, lane.paused_for.unwrap_or_default().as_secs_f64());
         let rate = lane.rate.unwrap_or(f64::INFINITY);
         set(CONFIGURED_RATE, rate);

@@ -228,12 +228,12 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        let patience = if call.is_listing { LISTING_TIMEOUT_FACTOR } else { 1 };
+        let factor = if call.is_listing { LISTING_TIMEOUT_FACTOR } else { 1 };
         // Cloned, so that no other thread waits for the lock during the call.
         let agent = self.agent.read().clone();
         let request = agent
             .configure_request(request.body(body)?)
-            .timeout_global(Some(self.timeout.saturating_mul(patience)))
+            .timeout_global(Some(self.timeout.saturating_mul(factor)))
             .build();
         agent.run(request)
     }

@@ -9,7 +9,6 @@ use form_urlencoded::Serializer;
 use jiff::Zoned;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::builder::{KiteBuildError, KiteBuilder, check_token};
 use super::de::Text;
@@ -148,13 +147,12 @@ fn checksum(
     request_token: &SecretString,
     api_secret: &SecretString,
 ) -> SecretString {
-    let digest = Sha256::new()
-        .chain_update(api_key)
-        .chain_update(request_token.expose_secret())
-        .chain_update(api_secret.expose_secret())
-        .finalize();
+    let mut hash = hmac_sha256::Hash::new();
+    for part in [api_key, request_token.expose_secret(), api_secret.expose_secret()] {
+        hash.update(part);
+    }
     let mut hex = String::with_capacity(64);
-    for byte in digest {
+    for byte in hash.finalize() {
         // Writing to a string does not fail.
         let _ = write!(hex, "{byte:02x}");
     }

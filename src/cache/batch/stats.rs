@@ -46,7 +46,7 @@ pub struct CacheStats {
 
 impl CacheStats {
     /// Returns the number of lookups.
-    pub fn requests(&self) -> u64 {
+    pub fn lookups(&self) -> u64 {
         self.hits + self.stale + self.misses + self.joined
     }
 
@@ -57,12 +57,12 @@ impl CacheStats {
 
     /// Returns the fraction of lookups that were answered from the cache, 0 to 1.
     pub fn hit_ratio(&self) -> f64 {
-        self.served() as f64 / self.requests().max(1) as f64
+        self.served() as f64 / self.lookups().max(1) as f64
     }
 
     /// Returns the number of requests saved compared with one request for each lookup.
     pub fn calls_saved(&self) -> u64 {
-        self.requests().saturating_sub(self.batches)
+        self.lookups().saturating_sub(self.batches)
     }
 
     /// Returns the mean number of keys in a request.

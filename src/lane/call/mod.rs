@@ -1,15 +1,15 @@
 //! One call: its metadata, its work, and the state machine of its answer. Nothing here knows of the queue.
 //!
-//! - `options.rs` and `priority.rs` are what the caller sets. `rank.rs` is how many workers the call may use.
+//! - `options.rs` and `priority.rs` are what the caller sets. `worker_class.rs` is how many workers the call may use.
 //! - `task.rs` holds the work and the answer with their types. `work.rs` is the closure.
 //! - `state.rs` is the state machine: queued, in flight, completed, or closed.
 
 pub(crate) mod options;
 pub(crate) mod priority;
-pub(crate) mod rank;
 pub(crate) mod state;
 pub(crate) mod task;
 mod work;
+pub(crate) mod worker_class;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

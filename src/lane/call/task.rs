@@ -56,7 +56,8 @@ pub(crate) struct PublishOutput {
 /// A worker calls `dispatch`, `execute`, `end_attempt` and `publish_answer` in this order, on one thread.
 pub(crate) trait QueuedCall: Send + Sync {
     fn meta(&self) -> &CallMeta;
-    /// Dispatches the call, if it is queued. Returns whether it was. From now on it counts as sent.
+    /// Dispatches the call, if it is queued. Returns whether it was. It counts as sent once
+    /// `execute` begins.
     fn dispatch(&self) -> bool;
     /// Returns whether the call is queued.
     fn is_queued(&self) -> bool;
@@ -136,8 +137,9 @@ pub(crate) struct Task<R, W, C> {
     meta: CallMeta,
     cancelled: AtomicBool,
     state: CallState<Payload<R, W, C>, Answer<R>>,
-    /// Only the worker that executes the call uses it. The lock is held only to move the value in or out.
-    executed: Mutex<Option<Executed<R, W, C>>>,
+    /// Only the worker that executes the call uses it. The lock is held only to move the value in or out. Boxed,
+    /// because far more calls are queued than are executed at the same time.
+    executed: Mutex<Option<Box<Executed<R, W, C>>>>,
 }
 
 impl<R, W, C> Task<R, W, C> {
@@ -149,6 +151,23 @@ impl<R, W, C> Task<R, W, C> {
             state: CallState::new(payload),
             executed: Mutex::new(None),
         }
+    }
+}
+
+impl<R, W, C> Task<R, W, C> {
+    /// Queues the call again, with the result of its attempt. Returns both if the caller has detached, or the lane has
+    /// cut the call off.
+    fn requeue(
+        &self,
+        result: R,
+        attempt: Attempt,
+        payload: Payload<R, W, C>,
+    ) -> Result<(), (R, Payload<R, W, C>)> {
+        let into_payload = |(result, mut payload): (R, Payload<R, W, C>)| {
+            payload.last_attempt = Some(Box::new(LastAttempt { result, attempt }));
+            payload
+        };
+        self.state.requeue((result, payload), into_payload)
     }
 }
 
@@ -201,35 +220,38 @@ where
         let number = self.meta.attempts();
         let attempt = Attempt { failure, number, is_repeatable, panicked };
         let executed = Executed { answer, attempt, payload: Some(payload), was_last: false };
-        *self.executed.lock() = Some(executed);
+        *self.executed.lock() = Some(Box::new(executed));
         Some(attempt)
     }
 
     fn end_attempt(&self, disposition: Disposition) -> bool {
-        let Some(executed) = self.executed.lock().take() else { return false };
-        let Executed { answer, attempt, payload, .. } = executed;
-        let (answer, payload, was_last) = match (disposition, answer, payload) {
-            (Disposition::Retry, Ok(result), Some(payload)) => {
-                let into_payload = |(result, mut payload): (R, Payload<R, W, C>)| {
-                    payload.last_attempt = Some(Box::new(LastAttempt { result, attempt }));
-                    payload
-                };
-                match self.state.requeue((result, payload), into_payload) {
+        let Some(mut executed) = self.executed.lock().take() else { return false };
+        let mut payload = executed.payload.take();
+        if disposition == Disposition::Retry {
+            let Executed { answer, attempt, .. } = *executed;
+            let (answer, was_last) = match (answer, payload.take()) {
+                (Ok(result), Some(work)) => match self.requeue(result, attempt, work) {
                     Ok(()) => return true,
-                    // The caller has detached, or the lane has cut the call off.
-                    Err((result, payload)) => (Ok(result), Some(payload), true),
+                    Err((result, work)) => {
+                        payload = Some(work);
+                        (Ok(result), true)
+                    }
+                },
+                (answer, work) => {
+                    payload = work;
+                    (answer, false)
                 }
-            }
-            (_, answer, payload) => (answer, payload, false),
-        };
+            };
+            executed = Box::new(Executed { answer, attempt, payload: None, was_last });
+        }
         let _ = catch_panic(|| drop(payload));
-        *self.executed.lock() = Some(Executed { answer, attempt, payload: None, was_last });
+        *self.executed.lock() = Some(executed);
         false
     }
 
     fn publish_answer(&self) -> PublishOutput {
         let Some(executed) = self.executed.lock().take() else { return PublishOutput::default() };
-        let Executed { answer, attempt, was_last, .. } = executed;
+        let Executed { answer, attempt, was_last, .. } = *executed;
         match self.state.complete(answer) {
             Ok(waker) => PublishOutput { waker, ..PublishOutput::default() },
             Err(answer) => PublishOutput {
@@ -355,5 +377,19 @@ where
 
     fn as_queued_call(self: Arc<Self>) -> Arc<dyn QueuedCall> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Task;
+    use crate::Failure;
+    use crate::lane::call::work::OnceWork;
+
+    #[test]
+    fn a_queued_call_has_room_for_one_answer_and_not_for_the_result_of_an_attempt_too() {
+        type Large = [u64; 256];
+        type LargeTask = Task<Large, OnceWork<fn() -> Large>, fn(&Large) -> Option<Failure>>;
+        assert!(size_of::<LargeTask>() < 2 * size_of::<Large>(), "{}", size_of::<LargeTask>());
     }
 }

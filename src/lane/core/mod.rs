@@ -26,8 +26,8 @@ use parking_lot::{Mutex, MutexGuard};
 use self::poll::Deferred;
 use self::reentrancy::AwaitedCalls;
 use super::call::priority::Priority;
-use super::call::rank::Rank;
 use super::call::task::RejectResult;
+use super::call::worker_class::WorkerClass;
 use super::call::{Attempt, CallMeta};
 use super::capacity::{QueueCapacity, QueueSlot};
 use super::config::ExpiredSessionPolicy;
@@ -182,7 +182,7 @@ impl LaneCore {
 
     /// Submits a call that holds a queue slot.
     pub(super) fn submit(&self, job: Job) {
-        let (has_deadline, rank) = (job.meta().deadline.is_some(), job.meta().rank());
+        let (has_deadline, class) = (job.meta().deadline.is_some(), job.meta().worker_class());
         match self.intake.try_send(job) {
             Ok(()) => {}
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => {
@@ -192,7 +192,7 @@ impl LaneCore {
             }
         }
         // At the maximum of calls in flight no call can be sent before one is done, and its worker polls then.
-        self.pool.notify_arrival(|| has_deadline || self.may_run(rank));
+        self.pool.notify_arrival(|| has_deadline || self.may_run(class));
         // A lane that was closed in between may have no worker left to poll.
         if self.state() == LaneState::Closed {
             self.reject_all();
@@ -207,9 +207,9 @@ impl LaneCore {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Returns whether one more call of this rank may be in flight.
-    pub(super) fn may_run(&self, rank: Rank) -> bool {
-        self.in_flight() < rank.max_in_flight(self.max_in_flight, self.urgent_workers)
+    /// Returns whether one more call of this class may be in flight.
+    pub(super) fn may_run(&self, class: WorkerClass) -> bool {
+        self.in_flight() < class.max_in_flight(self.max_in_flight, self.urgent_workers)
     }
 
     /// Locks the lane's health.

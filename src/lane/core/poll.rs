@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering;
 
 use super::LaneCore;
-use crate::lane::call::rank::Rank;
+use crate::lane::call::worker_class::WorkerClass;
 use crate::lane::config::ExpiredSessionPolicy;
 use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;
@@ -123,10 +123,10 @@ impl WorkSource for LaneCore {
 impl LaneCore {
     /// Returns whether one more worker might find a call to dispatch.
     fn can_take_more(&self, scheduler: &Scheduler) -> bool {
-        let may_go = |rank| rank != Rank::Normal || !self.session.is_expired();
-        Rank::ALL
+        let may_go = |class| class != WorkerClass::Normal || !self.session.is_expired();
+        WorkerClass::ALL
             .into_iter()
-            .any(|rank| scheduler.has_waiting(rank) && self.may_run(rank) && may_go(rank))
+            .any(|class| scheduler.has_waiting(class) && self.may_run(class) && may_go(class))
     }
 
     /// Polls under the lock of the queue.
@@ -144,7 +144,7 @@ impl LaneCore {
             }
             LaneState::Running | LaneState::Draining => {}
         }
-        let may_run = self.may_run(Rank::Normal);
+        let may_run = self.may_run(WorkerClass::Normal);
         if may_run && scheduler.is_idle() && self.arrivals.len() == 1 {
             if let Some(go) = self.try_fast_path(scheduler, deferred) {
                 return go;
@@ -179,19 +179,19 @@ impl LaneCore {
         if is_expired && self.expired_session_policy == ExpiredSessionPolicy::Refuse {
             deferred.unauthorized = scheduler.drain_normal();
         }
-        let min_rank = match (may_run && !is_expired, self.may_run(Rank::UrgentRead)) {
-            (true, _) => Rank::Normal,
-            (false, true) => Rank::UrgentRead,
-            (false, false) => Rank::UrgentWrite,
+        let min_class = match (may_run && !is_expired, self.may_run(WorkerClass::UrgentRead)) {
+            (true, _) => WorkerClass::Normal,
+            (false, true) => WorkerClass::UrgentRead,
+            (false, false) => WorkerClass::UrgentWrite,
         };
-        if min_rank > Rank::Normal && !self.can_take_more(scheduler) {
+        if min_class > WorkerClass::Normal && !self.can_take_more(scheduler) {
             return NextWork::Sleep(scheduler.next_deadline());
         }
         if let Some(until) = pause.filter(|_| !scheduler.is_empty()) {
             return NextWork::Sleep(scheduler.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match scheduler.select(now, min_rank, |cost| pacing_state.check(cost, now)) {
+            match scheduler.select(now, min_class, |cost| pacing_state.check(cost, now)) {
                 Selection::Next(job) => {
                     match self.dispatch(&job, &mut pacing_state, now, scheduler) {
                         Ok(dispatch) => {

@@ -109,7 +109,8 @@ impl<'a> ReentrantWait<'a> {
         let waiting = Self { awaited: &lane.awaited_calls, number: job.meta().number };
         lane.awaited_calls.0.lock().push((job, caller));
         let has_none = |job: &Job, waiting: usize| {
-            waiting >= job.meta().rank().max_in_flight(lane.max_in_flight, lane.urgent_workers)
+            waiting
+                >= job.meta().worker_class().max_in_flight(lane.max_in_flight, lane.urgent_workers)
         };
         if let Some(job) = lane.find_starved(has_none) {
             lane.reject_reentrant(&job);

@@ -1,4 +1,5 @@
-//! The calls of one priority: a queue for each user, and the round-robin order of the users.
+//! The calls of one priority: a queue for each user, and the round-robin order of the users. Fairness between users is
+//! decided here; `scheduler.rs` decides between priorities.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

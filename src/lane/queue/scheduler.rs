@@ -3,8 +3,8 @@
 //! Calls are ordered by priority. Within a priority, users take turns, and the calls of one user go first in, first
 //! out. A user may have to wait for a minimum interval after each call. This cooldown holds up no other user.
 //!
-//! A call that its *lane* has no capacity for blocks all calls of lower rank. Otherwise lighter calls would take each
-//! slot as it comes free, and a heavy call would starve. A call whose *budget* is spent is passed by calls that cost no
+//! A call that its *lane* has no capacity for blocks all calls behind it in this order. Otherwise lighter calls would
+//! take each slot as it comes free, and a heavy call would starve. A call whose *budget* is spent is passed by calls that cost no
 //! slots of that budget, and by urgent calls, for which a budget may keep a reserve. A call that costs two budgets may
 //! be passed at each of them while it waits for the other.
 //!
@@ -21,7 +21,7 @@ use super::priority_level::{Job, PriorityLevel, QueueEntry, User};
 use super::selection::{Availability, SelectionPass};
 use crate::lane::call::CallMeta;
 use crate::lane::call::priority::Priority;
-use crate::lane::call::rank::Rank;
+use crate::lane::call::worker_class::WorkerClass;
 use crate::lane::workers::route_breakers::BlockedRoute;
 use crate::quota::{Cost, Moment, NoCapacity, NotYet};
 
@@ -141,7 +141,7 @@ impl Scheduler {
         if let Some(entry) = self.dequeue(meta).or_else(|| self.held.remove(meta)) {
             return Some(entry.job);
         }
-        // There are few delayed retries, because they draw on a budget.
+        // There are few delayed retries, because they draw on the retry budget.
         let at = self.delayed_retries.keys().find(|(_, other)| *other == number).copied()?;
         self.delayed_retries.remove(&at).map(|entry| entry.job)
     }
@@ -185,12 +185,12 @@ impl Scheduler {
         self.load.is_empty() && self.delayed_retries.is_empty() && self.held.is_empty()
     }
 
-    /// Returns whether a call of this rank is queued, held or delayed.
-    pub(in crate::lane) fn has_waiting(&self, rank: Rank) -> bool {
-        let waiting = match rank {
-            Rank::Normal => self.by_route.iter().map(|(_, calls)| *calls).sum(),
-            Rank::UrgentRead => self.urgent_reads,
-            Rank::UrgentWrite => self.urgent_writes,
+    /// Returns whether a call of this class is queued, held or delayed.
+    pub(in crate::lane) fn has_waiting(&self, class: WorkerClass) -> bool {
+        let waiting = match class {
+            WorkerClass::Normal => self.by_route.iter().map(|(_, calls)| *calls).sum(),
+            WorkerClass::UrgentRead => self.urgent_reads,
+            WorkerClass::UrgentWrite => self.urgent_writes,
         };
         waiting > 0
     }
@@ -217,17 +217,18 @@ impl Scheduler {
         expired
     }
 
-    /// Selects the next call among those of rank `min_rank` or higher. `check_capacity` returns whether there is
+    /// Selects the next call among those of class `min_class` or higher. `check_capacity` returns whether there is
     /// capacity for a cost.
     pub(in crate::lane) fn select(
         &mut self,
         now: Moment,
-        min_rank: Rank,
+        min_class: WorkerClass,
         mut check_capacity: impl FnMut(Cost) -> Result<(), NoCapacity>,
     ) -> Selection {
         self.expire_cooldowns(now);
         self.enqueue_due_retries(now);
-        let costs = self.load.costs().filter(|cost| cost.urgent || min_rank == Rank::Normal);
+        let costs =
+            self.load.costs().filter(|cost| cost.urgent || min_class == WorkerClass::Normal);
         let availability: Availability = costs.map(|cost| (cost, check_capacity(cost))).collect();
         let never = |capacity: &Result<(), NoCapacity>| {
             matches!(capacity, Err(NoCapacity { not_yet: NotYet::Never, .. }))
@@ -240,10 +241,10 @@ impl Scheduler {
         let next_cooldown_end = next_cooldown_end.filter(|_| !self.load.is_empty());
         let wake_at = next_retry.into_iter().chain(next_cooldown_end).min();
         let pass = SelectionPass::new(now, &availability, wake_at);
-        match min_rank {
-            Rank::Normal => pass.select(&self.levels, &self.overdue),
-            Rank::UrgentRead => pass.select(&self.levels[..1], &[]),
-            Rank::UrgentWrite => pass.select_write(&self.levels[0]),
+        match min_class {
+            WorkerClass::Normal => pass.select(&self.levels, &self.overdue),
+            WorkerClass::UrgentRead => pass.select(&self.levels[..1], &[]),
+            WorkerClass::UrgentWrite => pass.select_write(&self.levels[0]),
         }
     }
 
@@ -340,7 +341,7 @@ impl Scheduler {
 
     /// Removes and returns every normal call. The caller has to reject them.
     pub(crate) fn drain_normal(&mut self) -> Vec<Job> {
-        if !self.has_waiting(Rank::Normal) {
+        if !self.has_waiting(WorkerClass::Normal) {
             return Vec::new();
         }
         let held = self.held.calls().cloned();
@@ -363,10 +364,10 @@ impl Scheduler {
 
     /// Returns the counter that includes this call.
     fn counter_mut(&mut self, meta: &CallMeta) -> &mut usize {
-        match meta.rank() {
-            Rank::UrgentRead => return &mut self.urgent_reads,
-            Rank::UrgentWrite => return &mut self.urgent_writes,
-            Rank::Normal => {}
+        match meta.worker_class() {
+            WorkerClass::UrgentRead => return &mut self.urgent_reads,
+            WorkerClass::UrgentWrite => return &mut self.urgent_writes,
+            WorkerClass::Normal => {}
         }
         let index = match self.by_route.iter().position(|(known, _)| *known == meta.route) {
             Some(index) => index,

@@ -1,4 +1,4 @@
-//! One selection pass over the queued calls, in the order of their rank, until a call can be sent.
+//! One selection pass over the queued calls, in their order of dispatch, until a call can be sent.
 
 use std::ops::Bound;
 
@@ -27,7 +27,7 @@ pub(super) struct SelectionPass<'a> {
 /// Where a pass ends.
 enum Step<'a> {
     Select(&'a Job),
-    /// A call waits for capacity in the lane, and no call of lower rank may take it.
+    /// A call waits for capacity in the lane, and no call behind it may take it.
     Stop,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! e87792f8 {"journal":{"version":1}}
-//! <crc32> {"intent":{"tag":..,"own":false,"at":..,"order":{..}}}
+//! <crc32> {"intent":{"tag":..,"caller_tag":false,"at":..,"order":{..}}}
 //! <crc32> {"end":{"tag":..,"end":{"placed":..}}}
 //! ```
 

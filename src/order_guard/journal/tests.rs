@@ -96,7 +96,7 @@ fn intent(tag: &str) -> Intent {
     let order = OrderRequest::limit(Instrument::new("NSE", "INFY"), Side::Buy, 10, 1500).tag(tag);
     Intent {
         tag: tag.to_owned(),
-        own: false,
+        is_caller_tag: false,
         at: "2026-01-05T04:00:00Z".parse().unwrap(),
         order: order.extra("algo_id", "not for the disk"),
     }

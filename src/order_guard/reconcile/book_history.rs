@@ -117,7 +117,7 @@ impl BookHistory {
         book: &[Order],
     ) -> Vec<Order> {
         let fits = || book.iter().filter(|order| intent.matches_identity(order));
-        if !intent.own {
+        if !intent.is_caller_tag {
             return fits().cloned().collect();
         }
         let state = self.state.lock();

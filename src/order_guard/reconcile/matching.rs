@@ -17,7 +17,8 @@ pub(in crate::order_guard) struct Intent {
     /// The tag that is searched for.
     pub(in crate::order_guard) tag: String,
     /// Whether the caller set the tag, so that another program may have used it before.
-    pub(in crate::order_guard) own: bool,
+    #[serde(rename = "caller_tag", alias = "own")]
+    pub(in crate::order_guard) is_caller_tag: bool,
     /// When it was about to be sent.
     pub(in crate::order_guard) at: Timestamp,
     /// The order, with the tag.
@@ -32,13 +33,13 @@ impl Intent {
     /// and price are ignored, since the order may have been changed.
     pub(super) fn matches(&self, order: &Order) -> bool {
         self.matches_identity(order)
-            && (!self.own
+            && (!self.is_caller_tag
                 || order.placed_at.as_ref().is_none_or(|it| is_time_plausible(self.at, it)))
     }
 
     /// Returns whether `order` is the one of this intent, ignoring its time.
     pub(super) fn matches_identity(&self, order: &Order) -> bool {
-        if !self.own {
+        if !self.is_caller_tag {
             return order.tags().any(|tag| tag.eq_ignore_ascii_case(&self.tag));
         }
         order.tags().any(|tag| *tag == self.tag)
@@ -93,9 +94,9 @@ pub(super) mod tests {
         OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Buy, 10).tag("t1")
     }
 
-    pub(in crate::order_guard) fn intent(own: bool) -> Intent {
+    pub(in crate::order_guard) fn intent(is_caller_tag: bool) -> Intent {
         let at = "2026-01-05T04:00:00Z".parse().unwrap();
-        Intent { tag: "t1".to_owned(), own, at, order: request() }
+        Intent { tag: "t1".to_owned(), is_caller_tag, at, order: request() }
     }
 
     pub(in crate::order_guard) fn order(id: &str) -> Order {
@@ -124,8 +125,8 @@ pub(super) mod tests {
         let mut tagged = order("1");
         tagged.other_tags = vec!["t1".to_owned()];
         tagged.tag = Some("basket".to_owned());
-        for own in [true, false] {
-            assert_eq!(found(&intent(own), &[tagged.clone()]).as_deref(), Some("1"));
+        for is_caller_tag in [true, false] {
+            assert_eq!(found(&intent(is_caller_tag), &[tagged.clone()]).as_deref(), Some("1"));
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,8 +10,8 @@ use lanekeeper::order_guard::{RecoveredOrder, RecoveredOutcome};
 use lanekeeper::quota::Limits;
 use serde_json::{Map, Value, json};
 
-use crate::failure::Failure;
-use crate::meter::{StrategySummary, WireStats};
+use super::failure::Failure;
+use super::meter::{StrategySummary, WireStats};
 
 /// The results of a run.
 pub struct Report {
@@ -53,18 +52,8 @@ impl ReportFile {
 
     /// Writes `report`, with the results of the bare crowd.
     pub fn write(&self, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
-        let mut report = report.json();
-        if let Some(bare) = bare {
-            let bare = json!({
-                "seconds": bare.took.as_secs_f64(),
-                "sent": bare.sent(),
-                "throttled": bare.throttled(),
-            });
-            report.insert("bare".into(), bare);
-        }
-        let text = serde_json::to_string_pretty(&Value::Object(report));
-        text.map_err(io::Error::from)
-            .and_then(|text| fs::write(&self.temporary, text + "\n"))
+        let text = report.to_json(bare)?;
+        fs::write(&self.temporary, text)
             .and_then(|()| fs::rename(&self.temporary, &self.path))
             .map_err(|error| self.failure(error))
     }
@@ -98,7 +87,22 @@ impl Report {
         sent / least
     }
 
-    fn json(&self) -> Map<String, Value> {
+    /// Returns the report as JSON, with the results of the bare crowd. It ends with a line break.
+    pub fn to_json(&self, bare: Option<&Self>) -> Result<String, Failure> {
+        let mut report = self.members();
+        if let Some(bare) = bare {
+            let bare = json!({
+                "seconds": bare.took.as_secs_f64(),
+                "sent": bare.sent(),
+                "throttled": bare.throttled(),
+            });
+            report.insert("bare".into(), bare);
+        }
+        let text = serde_json::to_string_pretty(&Value::Object(report));
+        text.map(|text| text + "\n").map_err(|error| Failure::new(error.to_string()))
+    }
+
+    fn members(&self) -> Map<String, Value> {
         let lanes: Map<String, Value> = self
             .limits
             .lanes()
@@ -120,7 +124,7 @@ impl Report {
         );
         if let Some(cache) = self.cache {
             let quotes = json!({
-                "asked": cache.requests(),
+                "asked": cache.lookups(),
                 "share_from_memory": cache.hit_ratio(),
                 "shared_a_request": cache.joined,
                 "calls": cache.batches,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lanekeeper::broker::{Broker, Instrument};
 
-use crate::strategy::{Tags, follow_averages};
+use super::strategy::{Tags, follow_averages};
 
 /// How often the screen is drawn.
 const TICK: Duration = Duration::from_millis(100);

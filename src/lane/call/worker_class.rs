@@ -1,4 +1,4 @@
-//! The rank of a call: how many workers it may use.
+//! The worker class of a call: how many workers it may use.
 //!
 //! When the calls in flight hang, an urgent call finds a worker that normal calls may not use. Reads hang more often
 //! than writes, and the order guard's lookups of orders without an answer are urgent reads. So urgent reads may use
@@ -7,9 +7,9 @@
 use super::CallMeta;
 use crate::Effect;
 
-/// How many workers a call may use. A higher rank may use all workers of the lower ranks.
+/// How many workers a call may use. A higher class may use all workers of the lower ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::lane) enum Rank {
+pub(in crate::lane) enum WorkerClass {
     /// A call that is not urgent.
     Normal,
     /// An urgent read.
@@ -18,10 +18,10 @@ pub(in crate::lane) enum Rank {
     UrgentWrite,
 }
 
-impl Rank {
+impl WorkerClass {
     pub(in crate::lane) const ALL: [Self; 3] = [Self::Normal, Self::UrgentRead, Self::UrgentWrite];
 
-    /// Returns the number of calls in flight below which a call of this rank may be dispatched.
+    /// Returns the number of calls in flight below which a call of this class may be dispatched.
     pub(in crate::lane) fn max_in_flight(
         self,
         max_in_flight: usize,
@@ -36,12 +36,12 @@ impl Rank {
 }
 
 impl CallMeta {
-    /// Returns the rank of the call.
-    pub(in crate::lane) fn rank(&self) -> Rank {
+    /// Returns the class of the call.
+    pub(in crate::lane) fn worker_class(&self) -> WorkerClass {
         match (self.is_urgent(), self.effect) {
-            (false, _) => Rank::Normal,
-            (true, Effect::Read) => Rank::UrgentRead,
-            (true, Effect::Write) => Rank::UrgentWrite,
+            (false, _) => WorkerClass::Normal,
+            (true, Effect::Read) => WorkerClass::UrgentRead,
+            (true, Effect::Write) => WorkerClass::UrgentWrite,
         }
     }
 }

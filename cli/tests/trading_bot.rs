@@ -1,10 +1,9 @@
 //! The example as a program: what it reports must be what happened.
-#![cfg(all(feature = "kite", feature = "journal"))]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
-#[path = "support/example.rs"]
+#[path = "../../tests/support/example.rs"]
 mod example;
-#[path = "../examples/trading_bot/orders.rs"]
+#[path = "../src/bot/orders.rs"]
 mod orders;
 
 use std::collections::{HashMap, HashSet};

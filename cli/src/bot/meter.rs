@@ -11,8 +11,8 @@ use lanekeeper::broker::{BrokerError, ErrorDetail, OrderId, OrderRequest};
 use lanekeeper::lane::FinishedCall;
 use lanekeeper::order_guard::RecoveredOrder;
 
-use crate::orders::Orders;
-use crate::tap::CallListener;
+use super::orders::Orders;
+use super::tap::CallListener;
 
 /// The meter of the outermost layer: the calls of the strategies, and the outcomes of their orders.
 pub struct StrategyMeter {

@@ -1,16 +1,12 @@
-//! The main job: a crowd of strategies on one broker account.
+//! A crowd of strategies on one broker account, behind lanekeeper and without.
 //!
 //! Sixteen ordinary functions of `&dyn Broker`, each on its own thread, together make more calls than the account
-//! allows. Without any setup, the example starts a simulated exchange on loopback that speaks Kite's wire, with
-//! latency and jitter, and refuses requests over the limit. Then it runs the same crowd on the bare adapter and
-//! prints both results side by side.
+//! allows. Without an address, [`run`] starts a simulated exchange on loopback that speaks Kite's wire, with latency and
+//! jitter, and refuses requests over the limit. Then it runs the same crowd on the bare adapter and prints both results
+//! side by side.
 //!
-//! ```text
-//! cargo run --release --example trading_bot
-//! ```
-//!
-//! No order is sent twice: an `OrderGuard` looks up an order whose answer was lost. With `--journal` (feature
-//! `journal`) the next run looks up the orders that this run leaves open.
+//! No order is sent twice: an `OrderGuard` looks up an order whose answer was lost. With `--journal` the next run looks
+//! up the orders that this run leaves open.
 //!
 //! SIGINT, SIGTERM and SIGHUP (under `nohup` too) end a run early: the strategies make no new calls, the calls that
 //! wait in the lanes are still sent and answered, and the report is printed. A second signal ends it at once,
@@ -18,11 +14,14 @@
 //!
 //! With `--base-url` it trades at Kite, or at any server that speaks its wire. The keys come from
 //! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.
-#![allow(unreachable_pub)] // A program has no public interface.
+//!
+//! - `strategy.rs` is one strategy, `crowd.rs` many of them, `target.rs` where they trade.
+//! - `tap.rs` and `meter.rs` measure, `orders.rs` keeps the outcome of each order.
+//! - `report.rs` and `screen.rs` show the results, to programs and to people.
 
-mod args;
+pub mod args;
 mod crowd;
-mod failure;
+pub mod failure;
 mod meter;
 mod orders;
 mod report;
@@ -36,17 +35,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lanekeeper::CallOptions;
-#[cfg(feature = "journal")]
-use lanekeeper::PaceFile;
-use lanekeeper::PriorUsage;
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
 use lanekeeper::cache::QuoteCache;
 use lanekeeper::lane::Priority;
 use lanekeeper::order_guard::OrderGuard;
+use lanekeeper::{CallOptions, PaceFile, PriorUsage};
 
-use args::Args;
+use args::BotArgs;
 use crowd::Crowd;
 use failure::Failure;
 use meter::{LateOrders, QueueMeter, StrategyMeter, WireMeter};
@@ -55,14 +51,15 @@ use screen::Screen;
 use tap::Tap;
 use target::Target;
 
+use crate::command::INTERRUPTED;
+
 /// How long the bare crowd runs: long enough to be refused a hundred times.
 const BARE_FOR: Duration = Duration::from_secs(4);
-/// The exit code after a second signal: the code that shells report after an interrupt.
-const INTERRUPTED: i32 = 130;
 const QUOTE_TTL: Duration = Duration::from_secs(2);
 
-fn main() -> ExitCode {
-    match Args::read().and_then(|args| args.map_or(Ok(()), |args| run(&args))) {
+/// Runs the program `trading_bot`.
+pub fn main() -> ExitCode {
+    match BotArgs::read().and_then(|args| args.map_or(Ok(()), |args| run(&args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
@@ -71,7 +68,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Failure> {
+/// Runs the crowd behind lanekeeper, then without unless it trades at an address, and shows the results.
+pub fn run(args: &BotArgs) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     end_by_signal(Arc::clone(&stop))?;
 
@@ -82,12 +80,19 @@ fn run(args: &Args) -> Result<(), Failure> {
     // Written first, so that the outcomes of the orders are kept whatever fails after this.
     file.as_ref().map_or(Ok(()), |file| file.write(&report, None))?;
     if !target.is_own() || stop.load(Ordering::Relaxed) {
-        screen::print(&report, None);
-        return Ok(());
+        return show(args, &report, None);
     }
     let bare = bare_crowd(args, &stop)?;
     file.as_ref().map_or(Ok(()), |file| file.write(&report, Some(&bare)))?;
-    screen::print(&report, Some(&bare));
+    show(args, &report, Some(&bare))
+}
+
+/// Prints the results, as a table or as JSON.
+fn show(args: &BotArgs, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
+    match args.json {
+        true => screen::print_text(&report.to_json(bare)?),
+        false => screen::print_table(report, bare),
+    }
     Ok(())
 }
 
@@ -107,7 +112,7 @@ fn end_by_signal(stop: Arc<AtomicBool>) -> Result<(), Failure> {
 type Stack<B> = OrderGuard<QuoteCache<BrokerProxy<B>>>;
 
 fn stack<B: Broker + 'static>(
-    args: &Args,
+    args: &BotArgs,
     broker: B,
     queue: &Arc<QueueMeter>,
     late: &Arc<LateOrders>,
@@ -121,7 +126,6 @@ fn stack<B: Broker + 'static>(
     } else {
         proxy
     };
-    #[cfg(feature = "journal")]
     let proxy = match &args.pace {
         Some(pace) => proxy.pace_log(PaceFile::open(pace)?),
         None => proxy,
@@ -131,7 +135,6 @@ fn stack<B: Broker + 'static>(
     let urgent = cache.inner().with(CallOptions::new().priority(Priority::URGENT));
     let guard = OrderGuard::builder(cache).lookup_broker(urgent).settle_time(args.settle());
     let guard = guard.on_turned_up(move |order| late.turned_up(order));
-    #[cfg(feature = "journal")]
     let guard = match &args.journal {
         Some(journal) => guard.journal(journal),
         None => guard,
@@ -140,7 +143,7 @@ fn stack<B: Broker + 'static>(
 }
 
 /// Runs the crowd behind the whole stack.
-fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Failure> {
+fn paced(args: &BotArgs, target: &Target, stop: &AtomicBool) -> Result<Report, Failure> {
     let wire = Arc::new(WireMeter::default());
     let queue = Arc::new(QueueMeter::default());
     let kite = Tap::new(target.kite()?, Arc::clone(&wire));
@@ -177,7 +180,7 @@ fn paced(args: &Args, target: &Target, stop: &AtomicBool) -> Result<Report, Fail
 }
 
 /// Runs the same crowd on the bare adapter, against an exchange of its own.
-fn bare_crowd(args: &Args, stop: &AtomicBool) -> Result<Report, Failure> {
+fn bare_crowd(args: &BotArgs, stop: &AtomicBool) -> Result<Report, Failure> {
     let target = Target::own()?;
     let wire = Arc::new(WireMeter::default());
     let strategies = Arc::new(StrategyMeter::new(true));

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lanekeeper::cache::CacheStats;
 
-use crate::args::Args;
-use crate::meter::WireMeter;
-use crate::orders::Outcome;
-use crate::report::Report;
+use super::args::BotArgs;
+use super::meter::WireMeter;
+use super::orders::Outcome;
+use super::report::Report;
 
 /// The live lines. indicatif hides them if standard error is not a terminal.
 pub struct Screen {
@@ -23,8 +23,11 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn start(args: &Args, target: &str, wire: &Arc<WireMeter>) -> Self {
-        print_text(&format!("{} strategies for {} s on {target}\n", args.strategies, args.seconds));
+    pub fn start(args: &BotArgs, target: &str, wire: &Arc<WireMeter>) -> Self {
+        if !args.json {
+            let BotArgs { strategies, seconds, .. } = args;
+            print_text(&format!("{strategies} strategies for {seconds} s on {target}\n"));
+        }
         let lines = MultiProgress::new();
         let style = |template: &str| {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -65,7 +68,7 @@ impl Screen {
 }
 
 /// Prints the table.
-pub fn print(report: &Report, bare: Option<&Report>) {
+pub fn print_table(report: &Report, bare: Option<&Report>) {
     let mut table = String::from("\n");
     let mut line = |name: &str, paced: String, bare: String| {
         table += format!("{name:<30}{paced:>14}{bare:>14}").trim_end();
@@ -134,7 +137,7 @@ pub fn print(report: &Report, bare: Option<&Report>) {
 }
 
 /// Prints `text`. An error is ignored: a closed pipe must not end the program.
-fn print_text(text: &str) {
+pub fn print_text(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 

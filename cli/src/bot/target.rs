@@ -7,8 +7,8 @@ use lanekeeper::brokers::paper::Prices;
 use lanekeeper::brokers::{Kite, PaperBroker};
 use lanekeeper_simulator::SimulatedExchange;
 
-use crate::args::Args;
-use crate::failure::Failure;
+use super::args::BotArgs;
+use super::failure::Failure;
 
 /// Shares that trade every day, for an address without `--instruments`.
 const DEFAULT_SYMBOLS: [&str; 12] = [
@@ -46,7 +46,7 @@ pub enum Target {
 }
 
 impl Target {
-    pub fn from(args: &Args) -> Result<Self, Failure> {
+    pub fn from(args: &BotArgs) -> Result<Self, Failure> {
         let Some(url) = &args.base_url else { return Self::own() };
         let key = |name: &str| match std::env::var(name) {
             Ok(key) if !key.trim().is_empty() => Ok(key),

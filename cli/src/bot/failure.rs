@@ -36,7 +36,6 @@ impl From<GuardBuildError> for Failure {
     }
 }
 
-#[cfg(feature = "journal")]
 impl From<lanekeeper::PaceFileError> for Failure {
     fn from(error: lanekeeper::PaceFileError) -> Self {
         Self::new(error.to_string())

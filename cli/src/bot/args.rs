@@ -1,42 +1,45 @@
-//! The command line.
+//! The settings of a run, and the command line of `trading_bot`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
+use clap::{Parser, value_parser};
 use lanekeeper::broker::Instrument;
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 /// A crowd of strategies on one broker account, behind lanekeeper.
 #[derive(Debug, Parser)]
 #[command(name = "trading_bot")]
-pub struct Args {
+pub struct BotArgs {
     /// Trade at this address instead of a simulated exchange. Keys come from KITE_API_KEY and KITE_ACCESS_TOKEN
     #[arg(long, value_name = "URL")]
     pub base_url: Option<String>,
 
     /// How many strategies run, each on its own thread
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = strategies())]
     pub strategies: u16,
 
     /// How long they trade
-    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = seconds())]
     pub seconds: u32,
 
     /// Write a report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
+    /// Print the report as JSON in place of the table
+    #[arg(long)]
+    pub json: bool,
+
     /// Record every order in this file before it is sent. A run that finds orders of unknown outcome of an earlier
     /// run in it looks them up first
-    #[cfg(feature = "journal")]
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
 
     /// Record every call in this file, so that this run and the next one together stay within the quota
-    #[cfg(feature = "journal")]
     #[arg(long, value_name = "FILE")]
     pub pace: Option<PathBuf>,
 
@@ -46,7 +49,7 @@ pub struct Args {
     pub fresh: bool,
 
     /// How long the order book is searched for an order whose answer was lost
-    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = value_parser!(u32).range(1..=3600))]
     pub settle: u32,
 
     /// Place real orders at an address that is not on this machine. An address on this machine counts as a test
@@ -59,7 +62,24 @@ pub struct Args {
     pub instruments: Vec<Instrument>,
 }
 
-impl Args {
+/// Parses a number of strategies.
+pub fn strategies() -> RangedU64ValueParser<u16> {
+    RangedU64ValueParser::new().range(1..=1000)
+}
+
+/// Parses how long the strategies trade, in seconds.
+pub fn seconds() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=86_400)
+}
+
+impl Default for BotArgs {
+    /// The settings without a flag.
+    fn default() -> Self {
+        Self::parse_from(["trading_bot"])
+    }
+}
+
+impl BotArgs {
     /// Reads the command line. Returns `None` if it requested help, which has been printed.
     pub fn read() -> Result<Option<Self>, Failure> {
         match Self::try_parse() {

@@ -1,0 +1,12 @@
+//! A crowd of strategies on one broker account, at Kite, at any server that speaks its wire, or at a simulated
+//! exchange. `lanekeeper demo` is the same crowd with fewer flags, and `cli/src/bot` is its code.
+//!
+//! ```text
+//! cargo run --release --example trading_bot -- --help
+//! ```
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lanekeeper_cli::trading_bot()
+}

@@ -1,0 +1,97 @@
+//! The command line of `lanekeeper`: the subcommands, and how their errors are printed.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::check_config::{self, CheckArgs};
+use crate::demo::{self, DemoArgs};
+use crate::exchange::{self, ExchangeArgs};
+use crate::init::{self, InitArgs};
+use crate::shell::{self, CompletionsArgs, ManArgs};
+
+/// The exit code after a second signal: the code that shells report after an interrupt.
+pub const INTERRUPTED: i32 = 130;
+
+#[derive(Parser)]
+#[command(name = "lanekeeper", version, about = "Tools around the lanekeeper library")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run sixteen strategies against a simulated exchange, behind lanekeeper and then without, and compare.
+    ///
+    /// Nothing to set up, no account, no real order. SIGINT, SIGTERM and SIGHUP end it early, and it prints the
+    /// results so far.
+    Demo(DemoArgs),
+    /// Run a strict simulated exchange that speaks Kite Connect v3, on loopback, with paper money.
+    ///
+    /// Without --prices it lists two real series, and synthetic ones of thirty well-known shares of NSE and two
+    /// indices, with candles up to today: NSE:INFY, NSE:RELIANCE, "NSE:NIFTY 50". The prices of these are invented,
+    /// and their names in the listing end with "(synthetic)". The market is always open.
+    ///
+    /// The first line on standard output is where it listens. SIGINT, SIGTERM and SIGHUP (under nohup too) end it,
+    /// and it prints what was counted. A second signal ends it at once.
+    Exchange(ExchangeArgs),
+    /// Check a configuration file, TOML or YAML, without starting anything
+    CheckConfig(CheckArgs),
+    /// Write a commented configuration file for the documented limits of a broker
+    Init(InitArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, in the format of man
+    Man(ManArgs),
+}
+
+/// Runs the command `lanekeeper`: reads the command line, runs the subcommand, and prints its error.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage_error(&error),
+    };
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Exchange(args) => exchange::run(args).map_err(|error| format!("error: {error}")),
+        // Each line of this error begins with the file already, in the form that editors parse.
+        Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),
+        Command::Init(args) => init::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Completions(args) => {
+            shell::print_completions(&args).map_err(|error| format!("error: {error}"))
+        }
+        Command::Man(args) => shell::print_man(&args).map_err(|error| format!("error: {error}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what is wrong with the arguments in one line, for people and logs alike.
+fn usage_error(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => {
+            let text = error.render().to_string();
+            eprintln!("{}", text.lines().next().unwrap_or("error: wrong arguments"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has closed the pipe, such as `head`, has read what it wanted.
+pub fn print(text: &[u8]) -> io::Result<()> {
+    match io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
