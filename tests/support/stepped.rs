@@ -339,7 +339,7 @@ fn threads_of(lanes: &Lanes) -> Vec<PathBuf> {
     let all = status
         .lanes
         .iter()
-        .flat_map(|lane| of_lane(lane.lane, lane.workers + lane.urgent_workers + 1));
+        .flat_map(|lane| of_lane(lane.lane, lane.max_in_flight + lane.urgent_workers + 1));
     all.map(|path| path.join("status")).collect()
 }
 
