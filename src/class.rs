@@ -90,7 +90,8 @@ pub enum Reachability {
     Answered,
     /// No connection was made, or no answer came.
     Unreachable,
-    /// The call was refused on this side before anything was tried, for example because of an invalid argument.
+    /// The call was refused on this side before anything was tried, for example because of an invalid argument. With
+    /// [`ErrorClass::NotSent`], the failure is [local](Failure::is_local).
     NotTried,
 }
 
@@ -135,6 +136,37 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Returns the failure of a call that the adapter refused before anything was tried: a bad argument, or
+    /// something missing that the call needs.
+    ///
+    /// A lane treats such a call as one that was never made. It is not retried, its slots are free again at once, and
+    /// it counts in no breaker, throttle, retry budget or round trip. A connection that was tried and failed is not
+    /// local: the attempt may have reached a counter of the broker. Its failure is [`ErrorClass::NotSent`] alone.
+    ///
+    /// ```
+    /// use lanekeeper::{ErrorClass, Failure};
+    ///
+    /// assert!(Failure::local().is_local());
+    /// assert!(!Failure::from(ErrorClass::NotSent).is_local());
+    /// ```
+    pub fn local() -> Self {
+        Self::from(ErrorClass::NotSent).with_reachability(Reachability::NotTried)
+    }
+
+    /// Returns whether the call was refused before anything was tried, see [`Failure::local`].
+    ///
+    /// A failure that contradicts itself is not local, so its call keeps its slots: one of another class than
+    /// [`ErrorClass::NotSent`], or with a report of the broker.
+    pub fn is_local(&self) -> bool {
+        (self.class, self.reachability) == (ErrorClass::NotSent, Reachability::NotTried)
+            && self.throttling.is_none()
+    }
+
+    /// Returns a fixed word for the failure, for a label or a log field: `local`, or the word of its class.
+    pub fn as_str(&self) -> &'static str {
+        if self.is_local() { "local" } else { self.class.as_str() }
+    }
+
     /// Replaces whether the broker can be reached.
     #[must_use]
     pub fn with_reachability(mut self, reachability: Reachability) -> Self {

@@ -97,8 +97,7 @@ fn settings() -> impl Strategy<Value = Setting> {
 fn submits() -> impl Strategy<Value = Submit> {
     let deadline = prop_oneof![2 => Just(None), 1 => (1..=3_000_u64).prop_map(Some)];
     let extra = || prop_oneof![1 => Just(0), 2 => 0..=60_u64];
-    let end =
-        prop_oneof![8 => Just(End::Answered), 1 => Just(End::NeverLeft), 1 => Just(End::Lost)];
+    let end = prop_oneof![8 => Just(End::Answered), 1 => Just(End::NeverLeft), 1 => Just(End::Lost), 2 => Just(End::Local)];
     (
         (0..2_usize, any::<bool>(), any::<bool>(), 1..=HEAVIEST, 1..=10_u8, 0..3_usize),
         (deadline, extra(), extra(), end),
@@ -320,7 +319,7 @@ impl Run {
                 End::Answered => sending.at + forward,
                 // It may arrive as late as its slots are held for it.
                 End::Lost => sending.at + LEAST + (2 * takes - LEAST) * what.forward / 61,
-                End::NeverLeft | End::Fails(_) => continue,
+                End::NeverLeft | End::Local | End::Fails(_) => continue,
             };
             let counted_in = [Some(what.lane), what.costs_budget.then_some(2)];
             for index in counted_in.into_iter().flatten() {
@@ -393,7 +392,7 @@ impl Run {
                 Some(Sent::Yes)
             }
             // It did not leave, but it was executed.
-            Some(Err(Failure::NotSent)) => Some(Sent::Yes),
+            Some(Err(Failure::NotSent | Failure::Broker(_))) => Some(Sent::Yes),
             Some(Err(failure)) => Some(failure.class().map_or(Sent::Unknown, ErrorClass::was_sent)),
             None => None,
         };

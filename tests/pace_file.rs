@@ -17,7 +17,8 @@ use lanekeeper::lane::{
 };
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota, RttCredit};
-use lanekeeper::{PaceFile, PaceFileError};
+use lanekeeper::{Failure, PaceFile, PaceFileError};
+use support::failing::Failed;
 use support::lanes::{SECOND, WRITE, hold, options, submit, until, within_reason};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -214,13 +215,21 @@ impl Observer for FailureLog {
 const CHARGED: CallSpec = CallSpec { budgets: &[0], weight: 2, ..WRITE };
 
 fn lanes(log: impl PaceLog + 'static, failures: &Arc<FailureLog>) -> Lanes {
+    lanes_after(PriorUsage::UNKNOWN, log, failures)
+}
+
+fn lanes_after(
+    prior_usage: PriorUsage,
+    log: impl PaceLog + 'static,
+    failures: &Arc<FailureLog>,
+) -> Lanes {
     let mut builder = LanesBuilder::new("Test", &["test"], &["orders"]);
     builder.lane(0, LaneConfig::new(Quota::per_second(5)).credit(RttCredit::STRICT).in_flight(1));
     builder.budget(0, Quota::per_minute(8).into());
     builder.clock(ManualClock::new().into());
     builder.observer(Arc::clone(failures) as _);
     builder.pace_log(Arc::new(log));
-    builder.prior_usage(PriorUsage::UNKNOWN);
+    builder.prior_usage(prior_usage);
     builder.build(Limits::new()).unwrap()
 }
 
@@ -305,4 +314,52 @@ fn a_file_that_cannot_be_written_to_any_more_says_so_to_the_next_process() {
     let file = PaceFile::open(&path).unwrap();
     let known = file.begin(at(9), &REMEMBER, PriorUsage::None).unwrap();
     assert_eq!(known, RecordedUsage { used: PaceSnapshot::at(at(9)), since: Some(at(9)) });
+}
+
+/// A call whose adapter refused it was recorded before, because it might have been sent.
+#[test]
+fn a_call_that_was_given_back_does_not_count_in_the_next_process() {
+    let (_folder, path) = folder();
+    let (file, _) = begin(&path, at(0));
+    file.taken(&RecordedCall::new(0, 1, &ORDER), at(1)).unwrap();
+    file.taken(&RecordedCall::new(1, 2, &ORDER), at(1)).unwrap();
+    file.given_back(0, at(1)).unwrap();
+    file.taken(&RecordedCall::new(2, 1, &ORDER), at(2)).unwrap();
+    file.finished(1, at(3)).unwrap();
+    // Of no call that is open.
+    file.given_back(0, at(1)).unwrap();
+    file.given_back(1, at(1)).unwrap();
+    drop(file);
+    let whole = fs::read_to_string(&path).unwrap();
+    assert!(whole.contains("\nG 0\n"), "{whole}");
+    let (file, known) = begin(&path, at(4));
+    assert_eq!(
+        (uses(&known, "orders"), known.since),
+        (vec![(Some(1), 2, 2), (None, 2, 1)], Some(at(0)))
+    );
+    drop(file);
+    // Killed before that record: then it counts as sent.
+    fs::write(&path, whole.split_once("G 0").unwrap().0).unwrap();
+    let (_file, known) = begin(&path, at(4));
+    assert_eq!(uses(&known, "orders"), [(None, 3, 1), (None, 3, 2)]);
+}
+
+#[test]
+fn a_local_error_leaves_nothing_for_the_next_process() {
+    within_reason(|| {
+        let (_folder, path) = folder();
+        let failures = Arc::new(FailureLog::default());
+        let first = lanes_after(PriorUsage::None, PaceFile::open(&path).unwrap(), &failures);
+        for options in [options(), options().priority(Priority::URGENT)] {
+            let local = |_: &Failed| Some(Failure::local());
+            let work = || Err::<(), _>(Failed::Broker(1, None));
+            first.call(CHARGED, &options, work, local).unwrap_err();
+        }
+        first.shutdown(Shutdown::Drain(SECOND));
+        drop(first);
+        let second = lanes_after(PriorUsage::None, PaceFile::open(&path).unwrap(), &failures);
+        let status = second.status();
+        assert_eq!((status.lanes[0].windows[0].used, status.budgets[0].windows[0].used), (0, 0));
+        assert_eq!(*failures.0.lock().unwrap(), [""; 0]);
+    });
 }

@@ -9,7 +9,7 @@ use lanekeeper::quota::{Moment, NotYet, Pacer, Quota, RttCredit};
 use proptest::prelude::*;
 use support::cases::cases;
 use support::latency::Latency;
-use support::model::{saturate, saturate_with_losses};
+use support::model::{Shares, saturate, saturate_with_failures};
 use support::oracle::{Algorithm, refused};
 
 const fn ms(millis: u64) -> Duration {
@@ -71,7 +71,19 @@ proptest! {
         seed in any::<u64>(), phase in any::<u32>(),
     ) {
         let credit = RttCredit::default();
-        let stats = saturate_with_losses(&quota, credit, path, in_flight, ms(120_000), seed, lost);
+        let shares = Shares { lost, local: 0.0 };
+        let stats = saturate_with_failures(&quota, credit, path, in_flight, ms(120_000), seed, shares);
+        prop_assume!(stats.assumption_held);
+        prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
+    }
+
+    #[test]
+    fn slots_of_local_errors_that_are_given_back_do_not_bring_it_over_the_quota(
+        quota in quotas(), path in paths(), in_flight in 1..=64_usize, lost in 0.0..0.3_f64,
+        local in 0.0..0.7_f64, seed in any::<u64>(), phase in any::<u32>(),
+    ) {
+        let (credit, shares) = (RttCredit::default(), Shares { lost, local });
+        let stats = saturate_with_failures(&quota, credit, path, in_flight, ms(120_000), seed, shares);
         prop_assume!(stats.assumption_held);
         prop_assert_eq!(refusals(&stats.arrivals, &quota, phase.into()), 0);
     }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::ErrorClass;
 use lanekeeper::cache::{BatchCache, BatchConfig, CacheStats};
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, Shutdown};
@@ -19,6 +18,7 @@ use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
 use lanekeeper::telemetry::{Kind, METRICS, Metrics};
+use lanekeeper::{ErrorClass, Failure};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::failing::{Failed, Fault, NOT_SENT, TRANSIENT, class, ended, submit_repeatable};
@@ -238,6 +238,32 @@ fn a_call_that_was_cancelled_between_two_attempts_is_timed_once() {
             let series = format!("lanekeeper_{name}_seconds{{lane=\"test\",method=\"read\"}}");
             assert_eq!(recorded.histogram(&series).len(), 1, "{name}");
         }
+    });
+}
+
+#[test]
+fn a_local_error_has_an_outcome_of_its_own_and_no_duration() {
+    within_reason(|| {
+        let (metrics, mut recorded) = metrics();
+        let config = unlimited(1).retry(RetryPolicy::none());
+        let lanes = observed(config, ManualClock::new(), Some(Arc::new(metrics)));
+        for failure in [Failure::local(), ErrorClass::NotSent.into()] {
+            let work = || Err::<(), _>(Failed::Broker(1, NOT_SENT));
+            let classify: fn(&Failed) -> Option<Failure> = match failure.is_local() {
+                true => |_| Some(Failure::local()),
+                false => |error| class(error).map(Failure::from),
+            };
+            lanes.call(READ, &options(), work, classify).unwrap_err();
+        }
+        let recorded = recorded.read();
+        let of = |outcome| format!("{{lane=\"test\",method=\"read\",outcome=\"{outcome}\"}}");
+        let expected = [of("local"), of("not_sent")];
+        assert_eq!(
+            recorded.counts("lanekeeper_calls_total"),
+            [(&*expected[0], 1), (&*expected[1], 1)]
+        );
+        let duration = "lanekeeper_call_duration_seconds{lane=\"test\",method=\"read\"}";
+        assert_eq!(recorded.histogram(duration).len(), 1);
     });
 }
 

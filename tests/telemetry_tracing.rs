@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::ErrorClass;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{LaneConfig, LaneError, Shutdown};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
+use lanekeeper::{ErrorClass, Failure};
 use support::failing::{Failed, Fault, TRANSIENT, submit_repeatable};
 use support::lanes::{
     READ, SECOND, WRITE, hold, one, options, submit, the, unlimited, within_reason,
@@ -255,6 +255,21 @@ fn what_a_person_has_to_check_is_a_warning_and_what_the_caller_gets_is_not() {
         assert_eq!(level("dropped"), Level::WARN);
         assert_eq!(level("full"), Level::DEBUG);
         assert_eq!(of("full").last().unwrap().field("reason"), "queue_full");
+    });
+}
+
+#[test]
+fn a_local_error_is_named_as_one() {
+    subscribe();
+    within_reason(|| {
+        let lanes = one(config(), ManualClock::new());
+        let options = options().user("local");
+        let local = |_: &Failed| Some(Failure::local());
+        let work = || Err::<(), _>(Failed::Broker(1, None));
+        lanes.call_repeatable(READ, &options, work, local).unwrap_err();
+        assert_eq!(spans_of("local")[0].field("outcome"), "local");
+        let (level, words) = messages_of("local").pop().unwrap();
+        assert_eq!((level, &*words), (Level::DEBUG, "refused by the adapter, not sent"));
     });
 }
 

@@ -97,6 +97,15 @@ impl Argument {
         }
     }
 
+    /// Returns the expression that lends the argument on the caller's thread: as it is if it is borrowed already.
+    pub(crate) fn lend(&self) -> TokenStream {
+        let (name, cfg) = (&self.name, self.attributes.cfg());
+        match transfer_of(&self.ty) {
+            Transfer::Moved => quote!(#cfg &#name),
+            Transfer::Cloned(_) | Transfer::ClonedInside(_) => quote!(#cfg #name),
+        }
+    }
+
     /// Returns the name of the owned copy: a local variable of the macro, which cannot collide with a user's name.
     fn copy_name(&self) -> Ident {
         format_ident!("__lk_copy_of_{}", self.name, span = Span::mixed_site())

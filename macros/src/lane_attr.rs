@@ -53,6 +53,8 @@ pub(crate) struct LaneKeys {
     pub(crate) route: String,
     /// Whether the call is an exit, which no protection of the lane may refuse.
     pub(crate) exit: bool,
+    /// The method of the proxy that returns what the call needs first.
+    pub(crate) first: Option<Ident>,
 }
 
 /// The keys after the lane's name that have been read so far.
@@ -65,6 +67,7 @@ struct ParsedKeys {
     never_retry: Option<()>,
     route: Option<Ident>,
     exit: Option<Ident>,
+    first: Option<Ident>,
 }
 
 impl LaneKeys {
@@ -121,6 +124,10 @@ impl LaneKeys {
             let message = "an exit is always of priority 1: leave `priority` out";
             return Err(Error::new(exit.span(), message));
         }
+        if let (Some(first), Some(())) = (&parsed.first, parsed.never_retry) {
+            let message = "a call with `first` may be repeated: leave `retry = never` out";
+            return Err(Error::new(first.span(), message));
+        }
         let default_priority =
             if parsed.exit.is_some() { Self::URGENT } else { Self::DEFAULT_PRIORITY };
         let default_route = if effect == Effect::Read { "reads" } else { "writes" };
@@ -135,6 +142,7 @@ impl LaneKeys {
                 .route
                 .map_or_else(|| default_route.to_owned(), |route| route.unraw().to_string()),
             exit: parsed.exit.is_some(),
+            first: parsed.first,
         })
     }
 }
@@ -155,6 +163,10 @@ impl ParsedKeys {
         if key == "route" {
             let route = parse_name(input, &key, "route = NAME", "a route")?;
             return set_once(&mut self.route, route, &key);
+        }
+        if key == "first" {
+            let first = parse_name(input, &key, "first = METHOD", "a method")?;
+            return set_once(&mut self.first, first, &key);
         }
         if key == "priority" {
             let priority = parse_number(input, &key, "priority = 1", 1..=10, PRIORITY_RANGE)?;
@@ -191,8 +203,8 @@ impl ParsedKeys {
         }
         let message = format!(
             "#[lane] has no key `{key}`; there are the lane's name, `read` or `write`, \
-             `priority = 1`, `exit`, `budget = NAME`, `weight = 2`, `route = NAME` and \
-             `retry = never`"
+             `priority = 1`, `exit`, `budget = NAME`, `weight = 2`, `route = NAME`, \
+             `first = METHOD` and `retry = never`"
         );
         Err(Error::new(key.span(), message))
     }

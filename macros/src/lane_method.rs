@@ -25,19 +25,35 @@ pub(crate) fn body(
         method.arguments.iter().map(Argument::pack),
         method.arguments.iter().map(|argument| argument.unpack(keys.retries)),
     );
-    // Work that may be repeated keeps its arguments.
-    let how = if keys.retries { format!("{how}_repeatable") } else { how.to_owned() };
+    let how = match keys {
+        LaneKeys { first: Some(_), .. } => format!("{how}_after"),
+        // Work that may be repeated keeps its arguments.
+        LaneKeys { retries: true, .. } => format!("{how}_repeatable"),
+        LaneKeys { retries: false, .. } => how.to_owned(),
+    };
     // If the error has no `From<LaneError>`, or the answer is not `Send`, rustc points at this code. Its span is
     // that of the type that the user wrote.
     let span = Span::call_site().located_at(method.return_span);
     let how = Ident::new(&how, span);
     let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
     let spec = call_spec(model, method, keys);
+    let first = keys.first.as_ref().map(|first| {
+        let arguments = method.arguments.iter().map(Argument::lend);
+        let begun = quote!(::lanekeeper::proxy::Lanes::clock(&#proxy.lanes).now());
+        quote!((#begun, #proxy.#first(#(#arguments),*)))
+    });
+    // Before the arguments are moved.
+    let prerequisite = quote_spanned!(Span::mixed_site()=> __lk_first);
+    let (first, passed_first) = match first {
+        Some(first) => (quote!(let #prerequisite = #first;), quote!(#prerequisite,)),
+        None => (TokenStream::new(), TokenStream::new()),
+    };
     let call = quote_spanned! {span=>
         ::lanekeeper::proxy::Lanes::#how(
             &#proxy.lanes,
             #spec,
             &#proxy.options,
+            #passed_first
             move || <#inner as #path>::#name(&#target #(, #unpacked)*),
             |error| {
                 // If the error type does not implement `Classify`, the compiler falls back to the second trait,
@@ -49,6 +65,7 @@ pub(crate) fn body(
     };
     quote!({
         let #target = ::std::sync::Arc::clone(&#proxy.inner);
+        #first
         #(#packed)*
         #call
     })

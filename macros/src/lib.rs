@@ -117,6 +117,9 @@ use syn::Item;
 ///   calls. See `lanekeeper::lane::Priority::URGENT`.
 /// - `route = NAME`: the route class, which has a circuit breaker of its own. A route that fails
 ///   does not stop the calls of another. The default is `reads` or `writes`.
+/// - `first = METHOD`: a method of the proxy itself, which you write in an `impl` of it beside the trait. It takes the
+///   arguments of the call, owned ones by reference. It must not block. It returns an `Option` of a
+///   `lanekeeper::proxy::Prerequisite`: another call that must succeed before this one is sent, or `None`.
 /// - `retry = never`: the lane never repeats the call, and its arguments are not cloned.
 ///
 /// # Keys of the attribute

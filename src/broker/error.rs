@@ -32,7 +32,9 @@ pub struct ErrorDetail {
     /// The broker reported that calls come too fast, although the outcome of this call is unknown.
     pub throttling: Option<Throttling>,
     /// The call was refused in this process before anything was tried, for example for a bad
-    /// argument. So the error is no evidence about the broker.
+    /// argument. So the error is no evidence about the broker. In a [`BrokerError::NotSent`], a lane
+    /// does not retry the call and gives its slots back at once, see
+    /// [`Failure::local`](crate::Failure::local).
     pub local: bool,
 }
 
@@ -138,6 +140,13 @@ impl ErrorDetail {
     }
 
     /// Marks a call that was refused in this process before anything was tried.
+    ///
+    /// ```
+    /// use lanekeeper::broker::{BrokerError, ErrorDetail};
+    ///
+    /// let refused = BrokerError::NotSent(ErrorDetail::new("the quantity is zero").local());
+    /// assert!(refused.failure().is_local());
+    /// ```
     #[must_use]
     pub fn local(mut self) -> Self {
         self.local = true;

@@ -10,6 +10,7 @@ pub mod lanes;
 mod error;
 mod instrument;
 mod lane_errors;
+mod listing;
 #[cfg(feature = "mock")]
 mod mock;
 mod open_enum;
@@ -21,6 +22,7 @@ mod time;
 
 pub use error::{Absence, BrokerError, ErrorDetail, LookupResult, OrderLookup};
 pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
+pub use listing::{MissingListing, MissingListings};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
 pub(crate) use order::saturating_sum;
@@ -251,7 +253,15 @@ pub trait Broker: Send + Sync {
 
     /// Returns historical prices. A [`CandleRequest`] takes instants, and times without a zone, which are read
     /// in the broker's zone.
-    #[lane(historical, read)]
+    ///
+    /// Some adapters need the listing of the instrument's exchange first ([`Broker::missing_listing`]). A
+    /// [`BrokerProxy`] then calls [`instruments`](Self::instruments) through its lane, once for all calls that need
+    /// the same listing at that time. If that call fails, its error is the answer to all of them, and the next call
+    /// tries again. A caller waits for the listing before its call is queued, and its deadline spans both. A call
+    /// that was submitted for a ticket waits for the listing in its lane instead, on a worker.
+    ///
+    /// An instrument that is not in the listing is [`NotSent`](BrokerError::NotSent).
+    #[lane(historical, read, first = fetch_missing_listing)]
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
 
     /// Returns one quote, or [`BrokerError::NoQuote`].
@@ -308,6 +318,18 @@ pub trait Broker: Send + Sync {
     #[direct]
     fn order_tags(&self) -> OrderTags {
         OrderTags::none()
+    }
+
+    /// Returns the listing that the adapter needs before it can make the call [`candles`](Self::candles) with
+    /// `request`, if it lacks one. The adapter sends nothing for this. By default no listing is needed.
+    ///
+    /// An adapter keeps the listings that it lacks in a [`MissingListings`]. It learns a listing in
+    /// [`instruments`](Self::instruments), and must not report it missing for an instrument that is not in it: each
+    /// call would fetch it again.
+    #[direct]
+    fn missing_listing(&self, request: &CandleRequest) -> Option<MissingListing> {
+        let _ = request;
+        None
     }
 
     /// Returns how many instruments [`Broker::quotes`] accepts in one request.

@@ -44,7 +44,7 @@ pub enum LaneErrorKind {
     /// The deadline passed while the call was queued. It was not sent, and never will be.
     #[error("not sent: its deadline passed after {waited:?} in the queue")]
     DeadlinePassed {
-        /// How long the call was queued.
+        /// How long the call was queued, or waited for a call that it needs first.
         waited: Duration,
     },
     /// The call was not queued, because its turn would come after its deadline.

@@ -43,8 +43,8 @@ use crate::quota::{PaceSnapshot, PriorUsage};
 /// ```
 ///
 /// The thread that builds the proxy calls [`begin`](Self::begin). A worker that executes a call calls the other
-/// methods, with no lock held. A call that is not urgent is sent after [`taken`](Self::taken) returns. The other two
-/// methods run when a call is answered, and must not block: a disk that hangs must not hold up an exit, and would take
+/// methods, with no lock held. A call that is not urgent is sent after [`taken`](Self::taken) returns. The other
+/// methods run when a call has ended, and must not block: a disk that hangs must not hold up an exit, and would take
 /// one thread after another.
 pub trait PaceLog: Send + Sync + fmt::Debug {
     /// Returns what is known of earlier calls. Calls older than the retention of their lane and budgets may be left
@@ -86,6 +86,18 @@ pub trait PaceLog: Send + Sync + fmt::Debug {
     /// # Errors
     /// The end could not be recorded.
     fn finished(&self, number: u64, finished_at: Timestamp) -> io::Result<()>;
+
+    /// Records that call `number` was not sent after all, so that it counts in no window. Its adapter refused it before
+    /// anything was tried ([`Failure::local`](crate::Failure::local)), or its caller left before it began. An urgent
+    /// call of that kind is not recorded at all.
+    ///
+    /// By default the call counts as finished at `taken_at`, which is safe: then the next process sends fewer calls.
+    ///
+    /// # Errors
+    /// The record could not be written.
+    fn given_back(&self, number: u64, taken_at: Timestamp) -> io::Result<()> {
+        self.finished(number, taken_at)
+    }
 }
 
 /// A call to be recorded.

@@ -43,7 +43,7 @@ impl SharedPacing {
         let recorder = self.recorder.as_ref()?;
         let number = recorder.next_number.fetch_add(1, Ordering::Relaxed);
         let taken_at = self.clock.wall_clock().timestamp;
-        let record = UsageRecord { number, cost, taken_at, ended_at: taken_at };
+        let record = UsageRecord { number, cost, taken_at, ended_at: None };
         if !cost.urgent {
             recorder.write(observer, |log, call| log.taken(call, taken_at), &record);
         }
@@ -54,10 +54,13 @@ impl SharedPacing {
     pub(super) fn record_end(&self, record: &UsageRecord, observer: &ObserverHandle) {
         if let Some(recorder) = &self.recorder {
             let UsageRecord { cost, taken_at, ended_at, .. } = *record;
-            let write_record = |log: &dyn PaceLog, call: &RecordedCall<'_>| match cost.urgent {
-                true => log.urgent(call, taken_at, ended_at),
-                false => log.finished(call.number, ended_at),
-            };
+            let write_record =
+                |log: &dyn PaceLog, call: &RecordedCall<'_>| match (ended_at, cost.urgent) {
+                    (Some(ended_at), true) => log.urgent(call, taken_at, ended_at),
+                    (Some(ended_at), false) => log.finished(call.number, ended_at),
+                    (None, true) => Ok(()),
+                    (None, false) => log.given_back(call.number, taken_at),
+                };
             recorder.write(observer, write_record, record);
         }
     }
@@ -132,7 +135,8 @@ pub(super) struct UsageRecord {
     number: u64,
     cost: Cost,
     taken_at: Timestamp,
-    pub(super) ended_at: Timestamp,
+    /// `None` if nothing was sent, so that the slots were given back.
+    pub(super) ended_at: Option<Timestamp>,
 }
 
 impl PaceRecorder {

@@ -287,6 +287,10 @@ impl PaceLog for PaceFile {
         self.try_write(&PaceRecord::Finished(number, finished_at))
     }
 
+    fn given_back(&self, number: u64, _: Timestamp) -> io::Result<()> {
+        self.try_write(&PaceRecord::GivenBack(number))
+    }
+
     fn urgent(
         &self,
         call: &RecordedCall<'_>,

@@ -4,6 +4,7 @@
 //! lanekeeper-pace 1 SINCE               the first line: since when it is complete, `-` for all time
 //! T NUMBER TAKEN WEIGHT NAME..          a call is sent
 //! F NUMBER FINISHED                     it ends
+//! G NUMBER                              it was not sent after all, and its slots were given back
 //! U TAKEN FINISHED WEIGHT NAME..        both in one
 //! ```
 
@@ -29,6 +30,7 @@ pub(super) enum PaceRecord {
     Begin(Option<Timestamp>),
     Taken(u64, UsedCall),
     Finished(u64, Timestamp),
+    GivenBack(u64),
     Used(UsedCall),
 }
 
@@ -54,19 +56,26 @@ pub(super) fn parse_file(text: Option<&str>, now: Timestamp) -> PaceContents {
     let Some((first, rest)) = text.and_then(|text| text.split_once('\n')) else { return unknown };
     let Some(PaceRecord::Begin(since)) = parse_record(first) else { return unknown };
     let mut contents = PaceContents { since, calls: Vec::new(), is_intact: true };
+    // A call that was given back is `None`.
+    let mut calls: Vec<Option<(Option<u64>, UsedCall)>> = Vec::new();
     let mut open: BTreeMap<u64, usize> = BTreeMap::new();
     for line in rest.split_inclusive('\n') {
         let Some(complete) = line.strip_suffix('\n') else { break };
         match parse_record(complete) {
-            Some(PaceRecord::Used(used)) => contents.calls.push((None, used)),
+            Some(PaceRecord::Used(used)) => calls.push(Some((None, used))),
             Some(PaceRecord::Taken(number, used)) => {
-                open.insert(number, contents.calls.len());
-                contents.calls.push((Some(number), used));
+                open.insert(number, calls.len());
+                calls.push(Some((Some(number), used)));
             }
             Some(PaceRecord::Finished(number, finished_at)) => {
-                let call = open.remove(&number).and_then(|index| contents.calls.get_mut(index));
-                if let Some((number, call)) = call {
+                let call = open.remove(&number).and_then(|index| calls.get_mut(index));
+                if let Some(Some((number, call))) = call {
                     (*number, call.finished_at) = (None, Some(finished_at));
+                }
+            }
+            Some(PaceRecord::GivenBack(number)) => {
+                if let Some(call) = open.remove(&number).and_then(|index| calls.get_mut(index)) {
+                    *call = None;
                 }
             }
             Some(PaceRecord::Begin(_)) | None => {
@@ -74,6 +83,7 @@ pub(super) fn parse_file(text: Option<&str>, now: Timestamp) -> PaceContents {
             }
         }
     }
+    contents.calls = calls.into_iter().flatten().collect();
     contents
 }
 
@@ -93,6 +103,7 @@ fn parse_record(line: &str) -> Option<PaceRecord> {
             let used = UsedCall { taken_at, finished_at, weight, names };
             if kind == "T" { PaceRecord::Taken(number, used) } else { PaceRecord::Used(used) }
         }
+        "G" => PaceRecord::GivenBack(words.next()?.parse().ok()?),
         "F" => PaceRecord::Finished(words.next()?.parse().ok()?, parse_time(words.next()?)?),
         _ => return None,
     };
@@ -121,6 +132,7 @@ impl fmt::Display for PaceRecord {
             Self::Finished(number, finished_at) => {
                 writeln!(f, "F {number} {}", finished_at.as_nanosecond())
             }
+            Self::GivenBack(number) => writeln!(f, "G {number}"),
             Self::Used(UsedCall { taken_at, finished_at, weight, names }) => {
                 let finished_at = finished_at.unwrap_or(*taken_at).as_nanosecond();
                 let taken_at = taken_at.as_nanosecond();

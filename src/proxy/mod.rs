@@ -7,6 +7,7 @@
 mod builder;
 mod classify;
 mod config;
+mod prerequisite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crossbeam_channel::after;
 pub use builder::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use config::ProxyConfig;
+pub use prerequisite::Prerequisite;
+
+use self::prerequisite::{PrecededWork, PrerequisiteFailed};
 
 use crate::clock::Clock;
 use crate::lane::{
@@ -24,7 +28,7 @@ use crate::lane::{
     Priority, RepeatableWork, SharedPacing, Shutdown, ShutdownSummary, Status, Ticket,
     WindowStatus, Work,
 };
-use crate::quota::{Budget, Cost, PaceSnapshot, QuotaError};
+use crate::quota::{Budget, Cost, Moment, PaceSnapshot, QuotaError};
 use crate::{Effect, ErrorClass, Failure, Session};
 
 /// One method of a proxied trait: its lane, its effect and its cost.
@@ -175,12 +179,79 @@ impl Lanes {
         self.enqueue(call, options, RepeatableWork(work), failure)
     }
 
+    /// Sends a call like [`call_repeatable`](Self::call_repeatable), once another call has succeeded that it needs
+    /// first, if any. `first` is the moment at which the call began, and the other call. The call is queued after
+    /// that, and its deadline spans both.
+    ///
+    /// # Errors
+    /// The error of the other call, that of the last attempt, or a [`LaneError`] that explains why there is no answer.
+    pub fn call_after<R, E, F, P>(
+        &self,
+        call: CallSpec,
+        options: &CallOptions,
+        (begun, first): (Moment, Option<P>),
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+        failure: fn(&E) -> Option<F>,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+        P: Prerequisite<E>,
+    {
+        let Some(first) = first else {
+            return self.call_repeatable(call, options, work, failure);
+        };
+        match first.wait(&self.0.clock, options.deadline.map(|deadline| begun + deadline)) {
+            Some(result) => result?,
+            None => {
+                let kind =
+                    LaneErrorKind::DeadlinePassed { waited: self.0.clock.now().since(begun) };
+                let lane = self.0.lanes.get(call.lane).map_or("(no such lane)", Lane::name);
+                return Err(
+                    LaneError { lane, method: call.method, effect: call.effect, kind }.into()
+                );
+            }
+        }
+        let waited = self.0.clock.now().since(begun);
+        let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
+        self.call_repeatable(call, &CallOptions { deadline, ..options.clone() }, work, failure)
+    }
+
+    /// Queues a call like [`submit_repeatable`](Self::submit_repeatable). Once it is dispatched, it waits for the other
+    /// call in `first`, on a worker of its lane. If that fails, the call has used no slots, and is not repeated.
+    pub fn submit_after<R, E, F, P>(
+        &self,
+        call: CallSpec,
+        options: &CallOptions,
+        (_, first): (Moment, Option<P>),
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+        failure: fn(&E) -> Option<F>,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+        P: Prerequisite<E>,
+    {
+        let Some(first) = first else {
+            return self.submit_repeatable(call, options, work, failure);
+        };
+        let has_failed = PrerequisiteFailed::default();
+        let clock = self.0.clock.clone();
+        let work = PrecededWork::new(first, RepeatableWork(work), clock, has_failed.clone());
+        self.enqueue(call, options, work, move |error| match has_failed.get() {
+            true => Some(Failure::local()),
+            false => failure(error).map(Into::into),
+        })
+    }
+
     fn enqueue<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
         work: impl Work<Result<R, E>> + 'static,
-        failure: fn(&E) -> Option<F>,
+        failure: impl Fn(&E) -> Option<F> + Send + 'static,
     ) -> Ticket<R, E>
     where
         R: Send + 'static,

@@ -32,6 +32,13 @@ impl<T: Copy + Default> RollingCounter<T> {
         &mut self.buckets[index as usize]
     }
 
+    /// Returns the bucket of an earlier time, unless it has expired.
+    pub(super) fn bucket_of(&mut self, then: Moment) -> Option<&mut T> {
+        let number = then.as_nanos() / self.bucket_nanos;
+        let is_kept = number <= self.current && self.current - number < BUCKET_COUNT as u64;
+        is_kept.then(|| &mut self.buckets[(number % BUCKET_COUNT as u64) as usize])
+    }
+
     /// Returns all buckets of the span that ends at `now`.
     pub(super) fn buckets_until(&mut self, now: Moment) -> impl Iterator<Item = T> {
         self.expire(now);

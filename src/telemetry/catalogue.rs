@@ -56,7 +56,7 @@ catalogue! {
     QUEUE_WAIT Histogram "lanekeeper_queue_wait_seconds" ["lane", "method"]
         "The time from submission to the first dispatch, recorded when that attempt ends; with `user`, if users are told apart.";
     CALL_DURATION Histogram "lanekeeper_call_duration_seconds" ["lane", "method"]
-        "The time from the dispatch of each attempt to its answer.";
+        "The time from the dispatch of each attempt to its answer. Local errors are left out.";
     RETRIES Counter "lanekeeper_retries_total" ["lane", "method", "reason"]
         "Attempts that failed and were followed by another, by the class of the failure.";
     REFUSED Counter "lanekeeper_refused_total" ["lane", "method", "reason"]

@@ -47,18 +47,29 @@ type SeriesKey = (&'static str, &'static str, UserLabel);
 enum OutcomeLabel {
     Done,
     Failed(ErrorClass),
+    /// The adapter refused the call before anything was tried.
+    Local,
     Cancelled,
     Expired,
     Refused,
 }
 
-const OUTCOME_COUNT: usize = 13;
+const OUTCOME_COUNT: usize = 14;
 
 impl OutcomeLabel {
+    fn new(end: &FinishedCall<'_>) -> Self {
+        match end.failure {
+            None => Self::Done,
+            Some(_) if end.local => Self::Local,
+            Some(class) => Self::Failed(class),
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed(class) => class.as_str(),
+            Self::Local => "local",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Refused => "refused",
@@ -80,6 +91,7 @@ impl OutcomeLabel {
             Self::Failed(ErrorClass::Malformed) => 10,
             Self::Failed(ErrorClass::Unauthorized) => 11,
             Self::Failed(ErrorClass::PartlyDone) => 12,
+            Self::Local => 13,
         }
     }
 }
@@ -236,7 +248,9 @@ impl Metrics {
         if end.already_reported {
             return;
         }
-        series.duration.record(end.round_trip.as_secs_f64());
+        if !end.local {
+            series.duration.record(end.round_trip.as_secs_f64());
+        }
         if end.attempt != 1 {
             return;
         }
@@ -277,11 +291,7 @@ impl Observer for Metrics {
         let call = &end.call;
         let series = self.series(call);
         self.record_attempt(&series, end);
-        self.count_outcome(
-            &series,
-            call,
-            end.failure.map_or(OutcomeLabel::Done, OutcomeLabel::Failed),
-        );
+        self.count_outcome(&series, call, OutcomeLabel::new(end));
         if (end.failure, call.effect) == (Some(ErrorClass::Unknown), Effect::Write) {
             self.count(UNKNOWN, call, Some(("cause", "answer")));
         }

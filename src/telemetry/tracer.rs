@@ -13,7 +13,7 @@ use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled}
 use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, Observer};
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
-use crate::{Effect, ErrorClass};
+use crate::{Effect, ErrorClass, Failure};
 
 const TARGET: &str = "lanekeeper";
 
@@ -79,10 +79,10 @@ impl AttemptSpan {
     }
 
     /// Records the outcome of the attempt and closes the span.
-    pub(crate) fn finish(&mut self, failure: Option<ErrorClass>) {
+    pub(crate) fn finish(&mut self, failure: Option<Failure>) {
         if let Some(span) = self.0.take() {
             let _ = catch_panic(|| {
-                span.record("outcome", failure.map_or("done", ErrorClass::as_str));
+                span.record("outcome", failure.map_or("done", |failure| failure.as_str()));
                 drop(span);
             });
         }
@@ -138,6 +138,9 @@ impl Observer for Tracer {
                 seconds,
                 "failed, and every call will until the cause is fixed: usually a blocked app or a wrong address"
             ),
+            Some(_) if end.local => {
+                event!(debug, call, attempt, "refused by the adapter, not sent")
+            }
             Some(class) => event!(debug, call, attempt, seconds, class = class.as_str(), "failed"),
         }
     }

@@ -15,6 +15,7 @@ pub mod arguments;
 pub mod calls;
 pub mod conditions;
 pub mod delegate;
+pub mod first;
 pub mod kinds;
 pub mod limits;
 pub mod types;

@@ -46,29 +46,47 @@ pub fn saturate(
     length: Duration,
     seed: u64,
 ) -> RunStats {
-    saturate_with_losses(quota, credit, path, in_flight, length, seed, 0.0)
+    saturate_with_failures(quota, credit, path, in_flight, length, seed, Shares::default())
+}
+
+/// The shares of the calls that fail, each from 0 to 1.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shares {
+    /// They get no answer: the caller gives up after a while, and the call arrives at any time up to twice that.
+    pub lost: f64,
+    /// The adapter refuses them after up to a second. Nothing is sent.
+    pub local: f64,
 }
 
 /// How long a caller waits for an answer that never comes.
 const GIVE_UP: u64 = 2_000_000_000;
 
-/// The same, where a share of the calls gets no answer: the caller gives up after a while, and the call arrives at
-/// any time up to twice that.
-pub fn saturate_with_losses(
+/// The longest time in which an adapter refuses a call.
+const REFUSED_WITHIN: u64 = 1_000_000_000;
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Answered,
+    Lost,
+    Local,
+}
+
+/// The same, where some calls fail.
+pub fn saturate_with_failures(
     quota: &Quota,
     credit: RttCredit,
     path: Latency,
     in_flight: usize,
     length: Duration,
     seed: u64,
-    lost: f64,
+    shares: Shares,
 ) -> RunStats {
     let mut rng = Rng::with_seed(seed);
     let wall = WallClockSample { moment: Moment::ORIGIN, timestamp: Timestamp::UNIX_EPOCH };
     let mut pacer = PacingState::new(wall);
     let lane = pacer.add_lane(quota, credit).unwrap();
     let mut answers: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
-    let mut permits: Vec<Option<(Permit, bool)>> = Vec::new();
+    let mut permits: Vec<Option<(Permit, End)>> = Vec::new();
     let mut stats = RunStats { assumption_held: true, ..RunStats::default() };
     let end = length.as_nanos() as u64;
     let mut now = 0;
@@ -76,7 +94,15 @@ pub fn saturate_with_losses(
         let refused = if answers.len() < in_flight {
             match pacer.take(Cost::to_lane(lane), Moment::from_nanos(now)) {
                 Ok(permit) => {
-                    let is_lost = rng.f64() < lost;
+                    let chance = rng.f64();
+                    if chance < shares.local {
+                        // At least a nanosecond, or time would stand still if all calls are refused.
+                        let refused = now + rng.u64(1..REFUSED_WITHIN);
+                        answers.push(Reverse((refused, permits.len())));
+                        permits.push(Some((permit, End::Local)));
+                        continue;
+                    }
+                    let is_lost = chance < shares.local + shares.lost;
                     let (arrival, answer) = if is_lost {
                         (now + path.min() + rng.u64(0..GIVE_UP), now + GIVE_UP)
                     } else {
@@ -86,7 +112,7 @@ pub fn saturate_with_losses(
                     stats.round_trips += Duration::from_nanos(answer - now);
                     stats.arrivals.push(arrival);
                     answers.push(Reverse((answer, permits.len())));
-                    permits.push(Some((permit, is_lost)));
+                    permits.push(Some((permit, if is_lost { End::Lost } else { End::Answered })));
                     continue;
                 }
                 Err(refused) => refused,
@@ -106,11 +132,12 @@ pub fn saturate_with_losses(
         let next = next_answer.into_iter().chain(next_slot).chain(release).min();
         now = next.expect("nothing will ever happen");
         while let Some(Reverse((_, call))) = answers.peek().filter(|Reverse((at, _))| *at <= now) {
-            let (permit, is_lost) = permits[*call].take().unwrap();
+            let (permit, end) = permits[*call].take().unwrap();
             answers.pop();
-            match is_lost {
-                true => pacer.finish_unanswered(permit, Moment::from_nanos(now)),
-                false => pacer.finish(permit, Moment::from_nanos(now)),
+            match end {
+                End::Answered => pacer.finish(permit, Moment::from_nanos(now)),
+                End::Lost => pacer.finish_unanswered(permit, Moment::from_nanos(now)),
+                End::Local => pacer.give_back(permit),
             }
             if pacer.credit(lane).as_nanos() as u64 > 2 * path.min() {
                 stats.assumption_held = false;

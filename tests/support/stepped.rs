@@ -73,6 +73,8 @@ pub struct Course {
 pub enum End {
     Answered,
     NeverLeft,
+    /// The adapter refuses the call before anything is tried.
+    Local,
     Lost,
     Fails(lanekeeper::Failure),
 }
@@ -195,6 +197,7 @@ impl Stepped {
             match course.ends {
                 End::Answered => Ok(number),
                 End::NeverLeft => Err(Failure::NotSent),
+                End::Local => Err(Failure::Broker(lanekeeper::Failure::local())),
                 End::Lost => Err(Failure::Lost),
                 End::Fails(failure) => Err(Failure::Broker(failure)),
             }

@@ -48,6 +48,9 @@ pub trait Weather: Send + Sync {
     #[direct(general)]
     fn direct_with_keys(&self) -> Result<(), Failure>;
 
+    #[lane(general, read, first = prepare, retry = never)]
+    fn first_and_once(&self) -> Result<(), Failure>;
+
     #[cfg_attr(all(), lane(general, read))]
     fn in_cfg_attr(&self) -> Result<(), Failure> {
         Ok(())

@@ -16,7 +16,7 @@ use super::http::Http;
 use super::instrument_tokens::InstrumentTokens;
 use super::known_ids::KnownIds;
 use crate::Session;
-use crate::broker::{MarketProtection, Product};
+use crate::broker::{MarketProtection, MissingListings, Product};
 
 /// Kite's own address.
 const BASE_URL: &str = "https://api.kite.trade";
@@ -213,6 +213,7 @@ impl KiteBuilder {
                 default_product: self.default_product,
                 market_protection: self.market_protection,
                 tokens: InstrumentTokens::default(),
+                missing_listings: MissingListings::new(),
                 known_ids: KnownIds::default(),
                 session: Session::new(),
             }),

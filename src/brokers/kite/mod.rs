@@ -39,7 +39,7 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
 use self::http::{ApiRequest, Http, not_sent_error};
-use self::instrument_tokens::InstrumentTokens;
+use self::instrument_tokens::{InstrumentTokens, TokenLookup};
 use self::known_ids::KnownIds;
 use self::order_id::{order_number, order_path, path_segment};
 use self::orders::WireConfirmation;
@@ -48,8 +48,9 @@ use super::india::zone;
 use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Product, Profile, Quote, QuoteBatchLimit, Quotes, Rows, SlicedOrder, Trade,
+    Margins, MarketProtection, MissingListing, MissingListings, Order, OrderCancel, OrderChange,
+    OrderId, OrderRequest, OrderTags, Partial, Positions, Product, Profile, Quote, QuoteBatchLimit,
+    Quotes, Rows, SlicedOrder, Trade,
 };
 use crate::presets;
 use crate::quota::Limits;
@@ -89,6 +90,7 @@ struct Inner {
     default_product: Product,
     market_protection: Option<MarketProtection>,
     tokens: InstrumentTokens,
+    missing_listings: MissingListings,
     known_ids: KnownIds,
     session: Session,
 }
@@ -222,11 +224,7 @@ impl Broker for Kite {
         let listed = self.http().request_listing(&ApiRequest::get_listing(path))?;
         let token = |info: &InstrumentInfo| with_token(&info.instrument, info.token.as_deref());
         let numbered = listed.iter().filter_map(token);
-        // An instrument that is missing from a partial listing may well exist.
-        match listed.is_complete() {
-            true => self.inner.tokens.replace(exchange, numbered),
-            false => self.inner.tokens.extend(numbered),
-        }
+        self.inner.tokens.learn_listing(exchange, numbered, listed.is_complete());
         Ok(listed)
     }
 
@@ -238,21 +236,47 @@ impl Broker for Kite {
         let call = ApiRequest::get(quotes::path(instruments)?);
         let quotes = self.http().request_rows(&call, |data| quotes::quotes(data, instruments))?;
         let token = |quote: &Quote| with_token(&quote.instrument, quote.token.as_deref());
-        self.inner.tokens.extend(quotes.values().filter_map(token));
+        self.inner.tokens.learn_quotes(quotes.values().filter_map(token));
         Ok(quotes)
     }
 
     /// Kite identifies the instrument by a number here, which this adapter learns from
-    /// [`instruments`](Broker::instruments) and [`quotes`](Broker::quotes). Call one of them first.
+    /// [`instruments`](Broker::instruments) and [`quotes`](Broker::quotes). A
+    /// [`BrokerProxy`](crate::BrokerProxy) in front fetches the listing that is missing.
+    ///
+    /// Without a proxy, call one of the two first. The adapter makes one request for one call, so that the caller can
+    /// pace every request, and it fetches no listing by itself.
+    ///
+    /// An instrument that is not in the listing of its exchange is [`NotSent`](BrokerError::NotSent), and nothing is
+    /// requested for it. After ten minutes the listing may be fetched again.
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
-        let Some(token) = self.inner.tokens.get(&request.instrument) else {
-            return Err(not_sent_error(format!(
-                "Kite's number of {} is not known, and candles are asked for by it: call \
-                 `instruments` or `quotes` first",
-                request.instrument
-            )));
+        let instrument = &request.instrument;
+        let token = match self.inner.tokens.lookup(instrument) {
+            TokenLookup::Known(token) => token,
+            TokenLookup::NotListed(at) => {
+                let (exchange, at) = (instrument.exchange(), time::format(&at.to_zoned(zone())));
+                return Err(not_sent_error(format!(
+                    "{instrument} is not in the listing of {exchange} of {at} (IST)"
+                )));
+            }
+            TokenLookup::Unknown => {
+                return Err(not_sent_error(format!(
+                    "Kite's number of {instrument} is not known, and candles are asked for by it: \
+                     call `instruments` or `quotes` first, or call through a `BrokerProxy`, which does"
+                )));
+            }
         };
         self.http().request_rows(&ApiRequest::get(candles::path(request, token)?), candles::candles)
+    }
+
+    fn missing_listing(&self, request: &CandleRequest) -> Option<MissingListing> {
+        let Inner { tokens, missing_listings, .. } = &*self.inner;
+        let instrument = &request.instrument;
+        let is_unknown = || tokens.lookup(instrument) == TokenLookup::Unknown;
+        if !is_unknown() {
+            return None;
+        }
+        missing_listings.get(&Exchange::from(instrument.exchange()), is_unknown)
     }
 
     fn session(&self) -> Option<Session> {

@@ -44,10 +44,11 @@ pub(super) fn transport_error(
     form_left: Option<bool>,
 ) -> BrokerError {
     let detail = ErrorDetail::new(error.to_string());
+    let detail = if is_local(error) { detail.local() } else { detail };
     match form_left {
         Some(false) => BrokerError::NotSent(detail),
         // Once the form was read, even an error that looks like a failed connection proves nothing.
-        Some(true) => no_answer_error(effect, detail),
+        Some(true) => no_answer_error(effect, ErrorDetail { local: false, ..detail }),
         None if is_before_sending(error) => BrokerError::NotSent(detail),
         None => no_answer_error(effect, detail),
     }
@@ -73,6 +74,15 @@ fn is_before_sending(error: &Error) -> bool {
         Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
         _ => false,
     }
+}
+
+/// Returns whether ureq makes this error before it looks up an address: the request cannot be written. A bad character
+/// in the credentials is one of these.
+fn is_local(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::BadUri(_) | Error::Http(_) | Error::InvalidProxyUrl | Error::RequireHttpsOnly(_)
+    )
 }
 
 #[cfg(test)]
@@ -127,6 +137,28 @@ mod tests {
         ] {
             assert_eq!(class(&error, Effect::Write, None), "unknown", "{error}");
             assert_eq!(class(&error, Effect::Read, None), "transient", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_written_is_a_local_error() {
+        let is_local = |error: &Error, form_left| {
+            transport_error(error, Effect::Write, form_left).failure().is_local()
+        };
+        let bad_header = ureq::http::HeaderValue::from_str("token key:\n").unwrap_err();
+        let bad_header = Error::Http(bad_header.into());
+        for error in [bad_header, Error::BadUri("no host".to_owned())] {
+            assert!(is_local(&error, None) && is_local(&error, Some(false)), "{error}");
+            assert!(!is_local(&error, Some(true)), "{error}");
+        }
+        // A connection was tried.
+        for error in [
+            Error::HostNotFound,
+            Error::ConnectionFailed,
+            Error::Timeout(Timeout::Connect),
+            io(ErrorKind::ConnectionRefused),
+        ] {
+            assert!(!is_local(&error, None) && !is_local(&error, Some(false)), "{error}");
         }
     }
 

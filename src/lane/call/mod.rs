@@ -109,6 +109,11 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Returns whether the adapter refused the call before anything was tried.
+    pub(in crate::lane) fn is_local(&self) -> bool {
+        self.failure.is_some_and(|failure| failure.is_local())
+    }
+
     /// Returns whether the attempt was sent.
     pub(super) fn was_sent(&self) -> Sent {
         self.failure.map_or(Sent::Yes, |failure| failure.class.was_sent())

@@ -87,26 +87,28 @@ impl LaneCore {
         let mut record = self.pacing.record_start(cost, &self.observer);
 
         let Some(attempt) = job.execute() else {
-            self.on_not_started(permit, context, meta);
+            // Its caller abandoned it, or the lane cut it off, before its work began.
+            let (_, result) = self.give_back(permit, context, meta);
+            self.report_breakers(result.breaker_change);
             self.pacing.wake_others(self, cost);
             return FollowUp { output: PublishOutput::default(), record };
         };
         // Release the slots first: their windows count from here.
         let (ended_at, result) = self.finish_attempt(permit, context, attempt, meta);
         let times = AttemptTimes { queued, dispatched_at, ended_at };
-        if let Some(record) = &mut record {
+        if let Some(record) = record.as_mut().filter(|_| !attempt.is_local()) {
             // A call without an answer may still arrive at the broker for as long again.
             let in_transit = match attempt.was_sent() {
                 Sent::Unknown => times.round_trip(),
                 Sent::Yes | Sent::No => Duration::ZERO,
             };
-            record.ended_at = self.pacing.ended_at(in_transit);
+            record.ended_at = Some(self.pacing.ended_at(in_transit));
         }
         // The workers of this lane poll anyway.
         self.pacing.wake_others(self, cost);
         self.report_attempt(meta, attempt, times, &result);
         #[cfg(feature = "tracing")]
-        span.finish(attempt.failure.map(|failure| failure.class));
+        span.finish(attempt.failure);
 
         if job.end_attempt(result.disposition) {
             // The call counts as in flight until it is in the queue, so the lane never looks idle in between.
@@ -122,11 +124,19 @@ impl LaneCore {
         FollowUp { output: job.publish_answer(), record }
     }
 
-    /// Gives back the permit of a call that its caller abandoned, or the lane cut off, before its work began.
-    fn on_not_started(&self, permit: Permit, context: AttemptContext, meta: &CallMeta) {
+    /// Gives back the permit of a call that was not sent after all, so that its slots are free at once. Returns when.
+    fn give_back(
+        &self,
+        permit: Permit,
+        context: AttemptContext,
+        meta: &CallMeta,
+    ) -> (Moment, AttemptResult) {
         let (mut pacing_state, now) = self.pacing.lock();
         pacing_state.give_back(permit);
-        self.health.lock().on_not_started(context, now, meta);
+        let mut health = self.health.lock();
+        let result = health.on_not_tried(context, now, meta);
+        self.apply_rate_change(&mut health, &mut pacing_state, now);
+        (now, result)
     }
 
     /// Releases the slots of an attempt that has ended, and decides what follows. Returns when it ended.
@@ -137,6 +147,9 @@ impl LaneCore {
         attempt: Attempt,
         meta: &CallMeta,
     ) -> (Moment, AttemptResult) {
+        if attempt.is_local() {
+            return self.give_back(permit, context, meta);
+        }
         self.update_session(context.session_generation, attempt);
         let dispatched_at = permit.taken_at();
         let (mut pacing_state, now) = self.pacing.lock();

@@ -152,6 +152,9 @@ pub struct FinishedCall<'a> {
     pub sent: Sent,
     /// The class of the failure, if the call failed.
     pub failure: Option<ErrorClass>,
+    /// Whether the adapter refused the call before anything was tried ([`Failure::local`](crate::Failure::local)). Such
+    /// a call used no slots, and its `round_trip` measures nothing of the broker.
+    pub local: bool,
     /// The number of the attempt. The first is 1.
     pub attempt: u32,
     /// Whether [`Observer::attempt_failed`] already reported this attempt and its times.
@@ -174,6 +177,7 @@ impl<'a> FinishedCall<'a> {
             round_trip,
             sent,
             failure,
+            local: attempt.is_local(),
             attempt: number,
             already_reported,
         }

@@ -71,6 +71,14 @@ pub(in crate::lane) struct AttemptResult {
     pub(in crate::lane) breaker_change: Option<BreakerChange>,
 }
 
+impl AttemptResult {
+    /// The call is complete, whatever its answer.
+    fn complete(now: Moment, breaker_change: Option<BreakerChange>) -> Self {
+        let disposition = Disposition::Complete;
+        Self { disposition, retry_at: now, paused_until: None, breaker_change }
+    }
+}
+
 impl LaneHealth {
     pub(in crate::lane) fn new(config: &ResolvedLaneConfig) -> Result<Self, PolicyError> {
         let mut rng = fastrand::Rng::new();
@@ -158,12 +166,7 @@ impl LaneHealth {
             self.retry_budget.deposit(now);
         }
         let breaker = self.routes.take_change(meta.route, now);
-        let mut after = AttemptResult {
-            disposition: Disposition::Complete,
-            retry_at: now,
-            paused_until: None,
-            breaker_change: breaker,
-        };
+        let mut after = AttemptResult::complete(now, breaker);
         let Some(failure) = attempt.failure else { return after };
         if let Some(Throttling { retry_after, .. }) = failure.throttling {
             self.throttle.on_throttled(send_stamp, now, retry_after);
@@ -193,16 +196,20 @@ impl LaneHealth {
         after
     }
 
-    /// Records that an admitted call never began, which is no evidence.
-    pub(in crate::lane) fn on_not_started(
+    /// Records that an admitted call never began, or that its adapter refused it before anything was tried. That is no
+    /// evidence, and no reason for a retry: the adapter would refuse the call again.
+    pub(in crate::lane) fn on_not_tried(
         &mut self,
         context: AttemptContext,
         now: Moment,
         meta: &CallMeta,
-    ) {
-        if let Some(admission) = context.admission {
+    ) -> AttemptResult {
+        let AttemptContext { admission, send_stamp, .. } = context;
+        if let Some(admission) = admission {
             self.routes.record(meta.route, admission, now, CallOutcome::Ignored, Duration::ZERO);
         }
+        self.throttle.on_not_sent(send_stamp, now);
+        AttemptResult::complete(now, self.routes.take_change(meta.route, now))
     }
 
     /// Returns the new limits of the lane, if they have changed.

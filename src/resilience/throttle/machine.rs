@@ -99,7 +99,10 @@ struct RateCut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendStamp {
     at: Moment,
+    weight: u64,
     sent_in_window: u64,
+    /// The cut before this call, if the call was the occasion for a recovery step.
+    recovered_from: Option<RateCut>,
 }
 
 impl Throttle {
@@ -140,11 +143,28 @@ impl Throttle {
     /// quota alone holds back.
     pub fn on_send(&mut self, now: Moment, weight: u32, waiting: bool) -> SendStamp {
         let now = self.advance_to(now);
+        let weight = u64::from(weight.max(1));
         let bucket = self.recent.bucket_at(now);
-        *bucket = bucket.saturating_add(weight.max(1).into());
+        *bucket = bucket.saturating_add(weight);
         self.busy_since = waiting.then(|| self.busy_since.unwrap_or(now));
+        let before = self.cut;
         self.recover_step(now);
-        SendStamp { at: now, sent_in_window: self.recently_sent(now) }
+        let recovered_from = before.filter(|_| before != self.cut);
+        SendStamp { at: now, weight, sent_in_window: self.recently_sent(now), recovered_from }
+    }
+
+    /// Records that a call was not sent after all. It no longer counts among the calls that were sent, and a recovery
+    /// step that was made for it is taken back.
+    pub fn on_not_sent(&mut self, stamp: SendStamp, now: Moment) {
+        self.advance_to(now);
+        if let Some(bucket) = self.recent.bucket_of(stamp.at) {
+            *bucket = bucket.saturating_sub(stamp.weight);
+        }
+        let is_unchanged = self.cut.is_none_or(|cut| cut.changed_at == stamp.at);
+        if let Some(before) = stamp.recovered_from.filter(|_| is_unchanged) {
+            self.cut = Some(before);
+            self.quota_changed = true;
+        }
     }
 
     /// Records that a call was throttled. `retry_after` is the wait that the broker asked for, if

@@ -169,3 +169,36 @@ fn another_quota_keeps_the_share() {
     assert_eq!(throttle.take_new_quota(), Some(cut));
     assert_eq!(throttle.percent(), 70);
 }
+
+#[test]
+fn a_call_that_was_not_sent_counts_for_no_cut() {
+    let mut throttle = throttle(Quota::per_second(10));
+    let unsent: Vec<_> = (0..6).map(|_| throttle.on_send(at(0), 1, true)).collect();
+    let late = throttle.on_send(at(0), 1, true);
+    unsent.into_iter().for_each(|stamp| throttle.on_not_sent(stamp, at(1)));
+    let stamp = send(&mut throttle, 4, at(1));
+    throttle.on_throttled(stamp, at(40), None);
+    // Five calls were sent, and 70 % of them is 3.5.
+    assert_eq!(throttle.percent(), 35);
+    // Its bucket has expired.
+    throttle.on_not_sent(late, at(5_000));
+    assert_eq!(throttle.percent(), 35);
+}
+
+#[test]
+fn a_recovery_step_for_a_call_that_was_not_sent_is_taken_back() {
+    let mut throttle = throttle(Quota::per_second(10));
+    let stamp = send(&mut throttle, 10, at(0));
+    throttle.on_throttled(stamp, at(40), None);
+    assert_eq!(throttle.percent(), 70);
+    send(&mut throttle, 1, at(1_500));
+    let unsent = throttle.on_send(at(2_600), 1, true);
+    assert!(throttle.percent() > 70);
+    let _ = throttle.take_new_quota();
+    throttle.on_not_sent(unsent, at(2_601));
+    assert_eq!(throttle.percent(), 70);
+    assert!(throttle.take_new_quota().is_some());
+    // The next call that is sent makes the step.
+    send(&mut throttle, 1, at(2_602));
+    assert!(throttle.percent() > 70);
+}
