@@ -51,7 +51,7 @@ pub use error::{LaneError, LaneErrorKind};
 pub(crate) use handle::DROP_TIMEOUT;
 pub use handle::Lane;
 pub(crate) use observer::ObserverHandle;
-pub use observer::{CallInfo, FinishedCall, Observer};
+pub use observer::{CallInfo, FinishedCall, LongWait, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
