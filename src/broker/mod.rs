@@ -34,7 +34,7 @@ pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
 pub use quote::{
     Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteBatchLimit,
 };
-pub use time::BrokerTime;
+pub use time::{BrokerTime, ParseBrokerTimeError};
 
 /// A brokerage account.
 ///
@@ -249,8 +249,8 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Returns historical prices. A [`CandleRequest`] takes instants, and times without a zone, which are read
-    /// in the broker's zone.
+    /// Returns historical prices. A [`CandleRequest`] takes instants, and times and days without a zone, which are
+    /// read in the broker's zone.
     #[lane(historical, read)]
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
 
