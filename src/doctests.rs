@@ -7,6 +7,8 @@ struct Readme;
 struct QuickStart;
 #[doc = include_str!("../docs/pacing.md")]
 struct Pacing;
+#[doc = include_str!("../docs/broker.md")]
+struct BrokerMethods;
 #[doc = include_str!("../docs/order-safety.md")]
 struct OrderSafety;
 #[doc = include_str!("../docs/quotes.md")]
