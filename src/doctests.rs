@@ -7,10 +7,14 @@ struct Readme;
 struct QuickStart;
 #[doc = include_str!("../docs/pacing.md")]
 struct Pacing;
+#[doc = include_str!("../docs/broker.md")]
+struct BrokerMethods;
 #[doc = include_str!("../docs/order-safety.md")]
 struct OrderSafety;
 #[doc = include_str!("../docs/quotes.md")]
 struct Quotes;
+#[doc = include_str!("../docs/trading-day.md")]
+struct TradingDay;
 #[doc = include_str!("../docs/own-trait.md")]
 struct OwnTrait;
 #[doc = include_str!("../docs/unit-tests.md")]

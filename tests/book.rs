@@ -143,6 +143,56 @@ fn all_code_in_the_pages_is_tested() {
     }
 }
 
+/// A method of the trait `Broker`: its name, and the cells `lane` and `kind` of its row.
+type MethodRow = (String, String, String);
+
+/// Reads the methods from the source of the trait, in their order.
+fn methods_of_the_trait() -> Vec<MethodRow> {
+    let source = fs::read_to_string(root().join("src/broker/mod.rs")).unwrap();
+    let (_, rest) = source.split_once("pub trait Broker: Send + Sync {").expect("the trait");
+    let (body, _) = rest.split_once("\n}\n").expect("its end");
+    let mut methods = Vec::new();
+    let mut attribute = None;
+    for line in body.lines().map(str::trim) {
+        if let Some(arguments) = line.strip_prefix("#[lane(").and_then(|it| it.strip_suffix(")]")) {
+            let words: Vec<&str> = arguments.split(',').map(str::trim).collect();
+            let kind = if words.contains(&"exit") { "write, exit" } else { words[1] };
+            attribute = Some((words[0].to_owned(), kind.to_owned()));
+        } else if line == "#[direct]" {
+            attribute = Some(("none".to_owned(), String::new()));
+        } else if let Some(rest) = line.strip_prefix("fn ") {
+            let name = rest.split('(').next().unwrap_or_default().to_owned();
+            let (lane, kind) = attribute.take().unwrap_or_else(|| {
+                // A provided method calls one with a lane.
+                let (_, own_body) = body.split_once(&format!("fn {name}(")).expect("itself");
+                let called = own_body.split("self.").skip(1).find_map(|it| it.split_once('('));
+                (format!("by `{}`", called.expect("a call").0), "read".to_owned())
+            });
+            methods.push((name, lane, kind));
+        }
+    }
+    methods
+}
+
+#[test]
+fn the_chapter_on_the_trait_lists_every_method_as_it_is() {
+    let chapter = fs::read_to_string(root().join("docs/broker.md")).unwrap();
+    let rows = chapter.lines().filter(|line| line.starts_with("| `"));
+    let listed: Vec<MethodRow> = rows
+        .map(|row| {
+            let cell = |column| row.split('|').nth(column).unwrap_or_default().trim().to_owned();
+            (cell(1).trim_matches('`').to_owned(), cell(2), cell(3))
+        })
+        .collect();
+    let expected = methods_of_the_trait();
+    assert!(expected.len() > 20, "the methods are found: {expected:?}");
+    for method in &expected {
+        assert!(listed.contains(method), "the table in docs/broker.md needs a row for {method:?}");
+    }
+    let unknown: Vec<_> = listed.iter().filter(|row| !expected.contains(row)).collect();
+    assert!(unknown.is_empty(), "docs/broker.md lists what the trait has not: {unknown:?}");
+}
+
 #[test]
 fn every_example_that_a_page_has_a_command_for_is_there() {
     let examples = root().join("examples");

@@ -14,6 +14,7 @@ use std::time::Duration;
 use lanekeeper::cache::{BatchCache, BatchConfig, CacheStats};
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, Shutdown};
+use lanekeeper::order_guard::GuardStats;
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
@@ -278,15 +279,25 @@ fn what_one_is_woken_for_is_there_as_zero_before_it_happens() {
             submit(&lanes, call, &options(), || ()).wait().unwrap();
         }
         metrics.sample(&lanes.status());
+        metrics.sample_guard(&GuardStats::default());
+        let of_method = |name: &str, method: &str| {
+            format!("lanekeeper_{name}_total{{lane=\"test\",method=\"{method}\"}}")
+        };
         let of_write = "lanekeeper_unknown_outcomes_total{lane=\"test\",method=\"write\",cause=";
         let zero = [
+            of_method("late_results", "read"),
+            of_method("late_results", "write"),
+            "lanekeeper_orders_turned_up_total{}".to_owned(),
             "lanekeeper_throttled_total{lane=\"test\"}".to_owned(),
+            of_method("unanswered", "read"),
+            of_method("unanswered", "write"),
             format!("{of_write}\"answer\"}}"),
             format!("{of_write}\"deadline\"}}"),
         ];
         let rare = |series: &&String| {
-            ["lanekeeper_throttled_total", "lanekeeper_unknown_outcomes_total"]
-                .contains(&name_of(series))
+            let names = ["late_results", "orders_turned_up", "throttled", "unanswered"];
+            let is_rare = |name: &&str| name_of(series) == format!("lanekeeper_{name}_total");
+            names.iter().chain(&["unknown_outcomes"]).any(is_rare)
         };
         let recorded = recorded.read();
         assert_eq!(recorded.counters.keys().filter(rare).collect::<Vec<_>>(), zero.each_ref());
@@ -375,6 +386,54 @@ fn a_breaker_is_counted_by_its_changes_and_shown_in_one_state() {
         let refused = "{lane=\"test\",method=\"read\",reason=\"broker_down\"}";
         assert_eq!(recorded.counts("lanekeeper_refused_total"), [(refused, 1)]);
     });
+}
+
+#[test]
+fn round_trips_and_the_version_are_sampled() {
+    within_reason(|| {
+        let (metrics, mut recorded) = metrics();
+        let clock = ManualClock::new();
+        let lanes = observed(unlimited(1), clock.clone(), None);
+        let mut of = |name: &str| {
+            metrics.sample(&lanes.status());
+            let series = format!("lanekeeper_round_trip_{name}_seconds{{lane=\"test\"}}");
+            recorded.read().gauge(&series)
+        };
+        assert!(of("min").is_nan() && of("mean").is_nan());
+        for millis in [40, 80].into_iter().chain([60; 30]) {
+            let clock = clock.clone();
+            submit(&lanes, READ, &options(), move || clock.advance(ms(millis))).wait().unwrap();
+        }
+        let lane = status(&lanes);
+        assert_eq!((lane.min_round_trip, of("min")), (Some(ms(40)), 0.04));
+        assert_eq!(lane.mean_round_trip.map(|mean| mean.as_secs_f64()), Some(of("mean")));
+        assert!((0.059..0.061).contains(&of("mean")));
+        assert_eq!(lane.credit.as_secs_f64(), of("credit"));
+        assert!((0.03..0.04).contains(&of("credit")));
+        let version = env!("CARGO_PKG_VERSION");
+        let build = format!("lanekeeper_build_info{{version=\"{version}\"}}");
+        metrics.sample(&lanes.status());
+        assert_eq!(recorded.read().gauge(&build), 1.0);
+    });
+}
+
+#[test]
+fn an_order_guard_is_reported_by_its_own_figures() {
+    let (metrics, mut recorded) = metrics();
+    let mut stats = GuardStats::default();
+    (stats.placed, stats.partly_placed, stats.rejected, stats.not_sent) = (1, 2, 3, 4);
+    (stats.absent, stats.unknown, stats.turned_up, stats.pending) = (5, 6, 7, 8);
+    // Twice: a sample is the total so far, not the difference since the last.
+    for _ in 0..2 {
+        metrics.sample_guard(&stats);
+    }
+    let recorded = recorded.read();
+    let of = |outcome| format!("{{outcome=\"{outcome}\"}}");
+    let outcomes = ["absent", "not_sent", "partly_placed", "placed", "rejected", "unknown"].map(of);
+    let outcomes: Vec<_> = outcomes.iter().map(String::as_str).zip([5, 4, 2, 1, 3, 6]).collect();
+    assert_eq!(recorded.counts("lanekeeper_orders_total"), outcomes);
+    assert_eq!(recorded.counts("lanekeeper_orders_turned_up_total"), [("{}", 7)]);
+    assert_eq!(recorded.gauge("lanekeeper_orders_pending{}"), 8.0);
 }
 
 /// Builds one lane and a budget.
@@ -549,6 +608,7 @@ fn what_is_recorded_is_what_the_table_lists_with_its_labels() {
         let (lanes, _) = a_day(&metrics);
         metrics.sample(&lanes.status());
         metrics.sample_cache("quotes", &CacheStats::default());
+        metrics.sample_guard(&GuardStats::default());
         let watched: &dyn Observer = &*metrics;
         // Events that occur only in the tests above.
         watched.breaker("test", "reads", lanekeeper::resilience::BreakerState::Open);

@@ -21,7 +21,7 @@ use lanekeeper::resilience::{BreakerPolicy, RetryPolicy};
 use lanekeeper::{ErrorClass, Failure};
 use support::failing::{Failed, Fault, TRANSIENT, submit_repeatable};
 use support::lanes::{
-    READ, SECOND, WRITE, hold, one, options, submit, the, unlimited, within_reason,
+    READ, SECOND, WRITE, hold, ms, one, options, submit, the, unlimited, until, within_reason,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -198,6 +198,35 @@ fn each_attempt_is_a_span_under_that_of_the_strategy_with_the_adapter_in_it() {
         let ends: Vec<_> =
             of("attempts").iter().filter(|record| record.id.is_none()).map(|e| e.parent).collect();
         assert_eq!(ends[1..], [first.id, second.id]);
+    });
+}
+
+#[test]
+fn a_caller_that_blocks_for_a_second_says_so_once() {
+    subscribe();
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let lanes = one(config(), clock.clone());
+        let held = hold(&lanes, READ);
+        let says_so =
+            || messages_of("patient").contains(&(Level::INFO, "waits in its lane".into()));
+        let call = submit(&lanes, WRITE, &options().user("patient"), || ());
+        thread::scope(|scope| {
+            let caller = scope.spawn(|| call.wait());
+            until(|| {
+                clock.advance(ms(1));
+                says_so()
+            });
+            held.let_go().wait().unwrap();
+            caller.join().unwrap().unwrap();
+        });
+        let events = of("patient");
+        let says_so = |event: &&TraceRecord| event.field("message") == "waits in its lane";
+        let [event] = &events.iter().filter(says_so).collect::<Vec<_>>()[..] else { panic!() };
+        let fields = ["lane", "method", "position", "state", "session_expired"];
+        let expected = ["test", "write", "0", "running", "false"];
+        assert_eq!(fields.map(|name| event.field(name)), expected);
+        assert!(event.field("waited_seconds").parse::<f64>().unwrap() >= 1.0);
     });
 }
 

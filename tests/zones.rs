@@ -38,6 +38,17 @@ fn a_day_of_a_quota_is_of_a_zone_that_is_known() {
 }
 
 #[test]
+fn a_day_is_the_whole_day_at_the_broker() {
+    let infy = Instrument::new("NSE", "INFY");
+    let (first, last) = (date(2026, 1, 5), date(2026, 1, 6));
+    let request = CandleRequest::new(infy, Interval::Minute, first, last);
+    let (from, to) = request.range(&TimeZone::get("Asia/Kolkata").unwrap()).unwrap();
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    assert_eq!(from.timestamp(), at("2026-01-05T00:00:00+05:30"));
+    assert_eq!(to.timestamp(), at("2026-01-06T23:59:59+05:30"));
+}
+
+#[test]
 fn a_request_for_candles_keeps_how_its_times_were_said() {
     let at: Timestamp = "2026-01-05T03:45:00Z".parse().unwrap();
     let infy = Instrument::new("NSE", "INFY");
@@ -47,6 +58,7 @@ fn a_request_for_candles_keeps_how_its_times_were_said() {
     for request in [
         CandleRequest::new(infy.clone(), day.clone(), at, civil),
         CandleRequest::new(infy.clone(), day.clone(), zoned.clone(), &zoned),
+        CandleRequest::new(infy.clone(), day.clone(), civil.date(), civil.date()),
     ] {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<CandleRequest>(&text).unwrap(), request);

@@ -16,6 +16,24 @@ use crate::{ErrorClass, Failure, Reachability, Sent, Throttling};
 
 /// The broker's message, or the observed failure. Holds no secrets: adapters must not put headers
 /// or tokens here.
+///
+/// A text converts to a detail without a status or a code:
+///
+/// ```
+/// use lanekeeper::{BrokerError, ErrorDetail};
+///
+/// fn check_funds(funds: u32, price: u32) -> Result<(), BrokerError> {
+///     match funds >= price {
+///         true => Ok(()),
+///         false => Err(BrokerError::Rejected(format!("{funds} of {price} rupees").into())),
+///     }
+/// }
+/// assert_eq!(check_funds(1, 2).map_err(|error| error.to_string()),
+///            Err("rejected by the broker: 1 of 2 rupees".to_owned()));
+/// // With more than a text:
+/// let detail = ErrorDetail::new("no funds").status(400).code("MarginException");
+/// assert_eq!(detail.to_string(), "no funds (HTTP 400, MarginException)");
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorDetail {
@@ -158,6 +176,18 @@ impl ErrorDetail {
     pub fn lookup(mut self, lookup: OrderLookup) -> Self {
         self.lookup = Some(Box::new(lookup));
         self
+    }
+}
+
+impl From<&str> for ErrorDetail {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<String> for ErrorDetail {
+    fn from(message: String) -> Self {
+        Self::new(message)
     }
 }
 
@@ -334,6 +364,14 @@ fn throttling(order: &SlicedOrder) -> Option<Throttling> {
 mod tests {
     use super::super::{OrderId, Slice};
     use super::*;
+
+    #[test]
+    fn a_text_is_a_detail_that_says_nothing_else() {
+        assert_eq!(ErrorDetail::from("no funds"), ErrorDetail::new("no funds"));
+        let error = BrokerError::Rejected("no funds".into());
+        assert_eq!(error, BrokerError::Rejected("no funds".to_owned().into()));
+        assert_eq!(error.to_string(), "rejected by the broker: no funds");
+    }
 
     #[test]
     fn an_order_placed_in_part_was_answered_and_is_never_sent_again() {

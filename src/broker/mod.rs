@@ -36,7 +36,7 @@ pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
 pub use quote::{
     Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteBatchLimit,
 };
-pub use time::BrokerTime;
+pub use time::{BrokerTime, ParseBrokerTimeError};
 
 /// A brokerage account.
 ///
@@ -251,8 +251,8 @@ pub trait Broker: Send + Sync {
         }
     }
 
-    /// Returns historical prices. A [`CandleRequest`] takes instants, and times without a zone, which are read
-    /// in the broker's zone.
+    /// Returns historical prices. A [`CandleRequest`] takes instants, and times and days without a zone, which
+    /// are read in the broker's zone.
     ///
     /// Some adapters need the listing of the instrument's exchange first ([`Broker::missing_listing`]). A
     /// [`BrokerProxy`] then calls [`instruments`](Self::instruments) through its lane, once for all calls that need

@@ -235,24 +235,33 @@ pub struct CandleRequest {
 }
 
 impl CandleRequest {
-    /// Requests the candles of `instrument` from `from` to `to`. Each is an instant, or a time
-    /// without a zone, which is read in the broker's zone.
+    /// Requests the candles of `instrument` from `from` to `to`. Each is a [`BrokerTime`]: an instant,
+    /// or a time or a day without a zone, which is read in the broker's zone.
     ///
     /// ```
     /// use lanekeeper::Instrument;
-    /// use lanekeeper::broker::{CandleRequest, Interval};
-    /// use lanekeeper::jiff::Zoned;
+    /// use lanekeeper::broker::{BrokerTime, CandleRequest, Interval};
     /// use lanekeeper::jiff::civil::date;
+    /// use lanekeeper::jiff::{SignedDuration, Timestamp, Zoned};
     ///
-    /// let infy = Instrument::new("NSE", "INFY");
+    /// let infy = || Instrument::new("NSE", "INFY");
     /// // From 09:15 to 15:30 in India, wherever this runs, if the broker is in India.
     /// let day = date(2026, 1, 5);
     /// let (opening, close) = (day.at(9, 15, 0, 0), day.at(15, 30, 0, 0));
-    /// let session = CandleRequest::new(infy.clone(), Interval::Minute, opening, close);
+    /// let session = CandleRequest::new(infy(), Interval::Minute, opening, close);
     /// // The last hour.
-    /// let now = Zoned::now();
-    /// let hour = now.timestamp() - lanekeeper::jiff::SignedDuration::from_hours(1);
-    /// let last = CandleRequest::new(infy, Interval::Minute, hour, now.timestamp());
+    /// let now = Timestamp::now();
+    /// let hour = CandleRequest::new(infy(), Interval::Minute, now - SignedDuration::from_hours(1), now);
+    /// // The whole of two days: the end of a range is the end of its day.
+    /// let days = CandleRequest::new(infy(), Interval::Day, date(2026, 1, 5), date(2026, 1, 6));
+    /// // From a time with the name of its zone.
+    /// let from: Zoned = "2026-01-05T09:15:00+05:30[Asia/Kolkata]".parse()?;
+    /// let since = CandleRequest::new(infy(), Interval::Minute, from, now);
+    /// // From a text, for example of a command line.
+    /// let from: BrokerTime = "2026-01-05T09:15:00+05:30".parse()?;
+    /// let since = CandleRequest::new(infy(), Interval::Minute, from, now);
+    /// # let _ = (session, hour, days, since);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(
         instrument: Instrument,
@@ -264,12 +273,13 @@ impl CandleRequest {
         Self { instrument, interval, from, to, continuous: false, open_interest: false }
     }
 
-    /// Returns the start and end in the zone of the broker, which the adapter passes.
+    /// Returns the start and end in the zone of the broker, which the adapter passes. A day as the
+    /// end is its last second.
     ///
     /// # Errors
     /// Fails like [`BrokerTime::at_broker`].
     pub fn range(&self, zone: &TimeZone) -> Result<(Zoned, Zoned), BrokerError> {
-        Ok((self.from.at_broker(zone)?, self.to.at_broker(zone)?))
+        Ok((self.from.at_broker(zone)?, self.to.end_at_broker(zone)?))
     }
 
     /// Joins the contracts of a future into one series.

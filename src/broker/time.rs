@@ -1,4 +1,4 @@
-//! A time that a caller passes to a broker: an instant, or a local time at the broker.
+//! A time that a caller passes to a broker: an instant, a local time at the broker, or a day there.
 //!
 //! Brokers write times without a zone and mean their own. A strategy that passes 09:15 means the
 //! broker's time too, wherever it runs. So the adapter resolves a time without a zone. A time with
@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
@@ -20,19 +20,46 @@ use super::error::{BrokerError, ErrorDetail};
 /// |---|---|
 /// | [`Timestamp`], [`Zoned`] | this instant |
 /// | [`DateTime`] | this time at the broker: 09:15 with Kite is 09:15 in India, wherever the program runs |
+/// | [`Date`] | this day at the broker: from its first second as the start of a range, to its last as the end |
 ///
 /// ```
 /// use lanekeeper::broker::BrokerTime;
 /// use lanekeeper::jiff::civil::date;
 /// use lanekeeper::jiff::tz::TimeZone;
+/// use lanekeeper::jiff::{Timestamp, Zoned};
 ///
-/// let opening = BrokerTime::from(date(2026, 1, 5).at(9, 15, 0, 0));
-/// let at = opening.at_broker(&TimeZone::get("Asia/Kolkata")?)?;
-/// assert_eq!(at.to_string(), "2026-01-05T09:15:00+05:30[Asia/Kolkata]");
+/// let india = TimeZone::get("Asia/Kolkata")?;
+/// let opening = "2026-01-05T09:15:00+05:30[Asia/Kolkata]";
+/// let at_broker = |time: BrokerTime| time.at_broker(&india).map(|at| at.to_string());
+/// // A time of the broker.
+/// assert_eq!(at_broker(date(2026, 1, 5).at(9, 15, 0, 0).into())?, opening);
+/// // An instant, and one that was expressed in any zone.
+/// let instant: Timestamp = "2026-01-05T03:45:00Z".parse()?;
+/// assert_eq!(at_broker(instant.into())?, opening);
+/// let zoned: Zoned = "2026-01-04T22:45:00-05:00[America/New_York]".parse()?;
+/// assert_eq!(at_broker(zoned.into())?, opening);
+/// // A day of the broker.
+/// assert!(at_broker(date(2026, 1, 5).into())?.starts_with("2026-01-05T00:00:00+05:30"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// As text, an instant has an offset, and a local time at the broker has none.
+/// A text is parsed as a `BrokerTime`. An instant has an offset, and a time or a day at the broker has none. (A
+/// [`Zoned`] is not parsed from an offset alone: it needs the name of a zone.)
+///
+/// ```
+/// use lanekeeper::broker::BrokerTime;
+/// # use lanekeeper::jiff::tz::TimeZone;
+///
+/// let instant: BrokerTime = "2026-01-05T09:15:00+05:30".parse()?;
+/// let at_broker: BrokerTime = "2026-01-05 09:15".parse()?;
+/// let day: BrokerTime = "2026-01-05".parse()?;
+/// # let india = TimeZone::get("Asia/Kolkata")?;
+/// # assert_eq!(instant.at_broker(&india)?, at_broker.at_broker(&india)?);
+/// # assert_eq!(day.at_broker(&india)?.date(), at_broker.at_broker(&india)?.date());
+/// let error = "09:15".parse::<BrokerTime>().expect_err("there is no day");
+/// assert!(error.to_string().starts_with("\"09:15\" is not a time for a broker: write"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
@@ -43,12 +70,25 @@ pub enum BrokerTime {
     Zoned(Zoned),
     /// A local time in the broker's zone.
     AtBroker(DateTime),
+    /// A day in the broker's zone.
+    Day(Date),
+}
+
+/// A text that is not a [`BrokerTime`]. The message says what is.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "{text:?} is not a time for a broker: write an instant as 2026-01-05T09:15:00+05:30, a time in \
+     the broker's zone as 2026-01-05T09:15:00, or a day as 2026-01-05 ({error})"
+)]
+pub struct ParseBrokerTimeError {
+    text: String,
+    error: jiff::Error,
 }
 
 impl BrokerTime {
-    /// Returns this time in the zone of the broker, which the adapter passes. When summer time
-    /// ends, a local time that occurs twice is the earlier one. When summer time begins, a local
-    /// time that is skipped moves forward by the length of the gap.
+    /// Returns this time in the zone of the broker, which the adapter passes. A day is its first
+    /// second. When summer time ends, a local time that occurs twice is the earlier one. When summer
+    /// time begins, a local time that is skipped moves forward by the length of the gap.
     ///
     /// # Errors
     /// Returns [`BrokerError::NotSent`] if the zone of the time is unknown (`Etc/Unknown`), or if
@@ -67,6 +107,16 @@ impl BrokerTime {
             Self::AtBroker(at) => at
                 .to_zoned(zone.clone())
                 .map_err(|error| refused(format!("there is no {at} at the broker: {error}"))),
+            Self::Day(day) => Self::AtBroker(day.at(0, 0, 0, 0)).at_broker(zone),
+        }
+    }
+
+    /// Returns this time as the end of a range, in the zone of the broker. A day is its last second,
+    /// since brokers count in seconds.
+    pub(super) fn end_at_broker(&self, zone: &TimeZone) -> Result<Zoned, BrokerError> {
+        match self {
+            Self::Day(day) => Self::AtBroker(day.at(23, 59, 59, 0)).at_broker(zone),
+            at => at.at_broker(zone),
         }
     }
 }
@@ -95,12 +145,19 @@ impl From<DateTime> for BrokerTime {
     }
 }
 
+impl From<Date> for BrokerTime {
+    fn from(day: Date) -> Self {
+        Self::Day(day)
+    }
+}
+
 impl fmt::Display for BrokerTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Instant(at) => at.fmt(f),
             Self::Zoned(at) => at.fmt(f),
             Self::AtBroker(at) => at.fmt(f),
+            Self::Day(day) => day.fmt(f),
         }
     }
 }
@@ -112,7 +169,7 @@ impl From<BrokerTime> for String {
 }
 
 impl TryFrom<String> for BrokerTime {
-    type Error = jiff::Error;
+    type Error = ParseBrokerTimeError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -120,18 +177,20 @@ impl TryFrom<String> for BrokerTime {
 }
 
 impl FromStr for BrokerTime {
-    type Err = jiff::Error;
+    type Err = ParseBrokerTimeError;
 
     /// Parses the output of [`Display`](fmt::Display): `2026-01-05T03:45:00Z`,
-    /// `2026-01-05T09:15:00+05:30[Asia/Kolkata]` or `2026-01-05T09:15:00`.
+    /// `2026-01-05T09:15:00+05:30[Asia/Kolkata]`, `2026-01-05T09:15:00` or `2026-01-05`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.contains('[') {
-            return text.parse().map(Self::Zoned);
-        }
-        match text.parse() {
-            Ok(at) => Ok(Self::Instant(at)),
-            Err(_) => text.parse().map(Self::AtBroker),
-        }
+        let parsed = if text.contains('[') {
+            text.parse().map(Self::Zoned)
+        } else if !text.contains([':', 'T', 't', ' ']) {
+            // A `Date` is parsed from a text with a time too, and ignores the time.
+            text.parse().map(Self::Day)
+        } else {
+            text.parse().map(Self::Instant).or_else(|_| text.parse().map(Self::AtBroker))
+        };
+        parsed.map_err(|error| ParseBrokerTimeError { text: text.to_owned(), error })
     }
 }
 
@@ -153,6 +212,9 @@ mod tests {
         for (text, expected) in [
             ("2026-01-05T09:15:00", "2026-01-05 09:15:00"),
             ("2026-01-05T03:45:00Z", "2026-01-05 09:15:00"),
+            ("2026-01-05T09:15:00+05:30", "2026-01-05 09:15:00"),
+            ("2026-01-05 09:15", "2026-01-05 09:15:00"),
+            ("2026-01-05", "2026-01-05 00:00:00"),
             ("2026-01-05T09:15:00+05:30[Asia/Kolkata]", "2026-01-05 09:15:00"),
             ("2026-01-04T22:45:00-05:00[America/New_York]", "2026-01-05 09:15:00"),
             ("2026-01-05T03:45:00+00:00[UTC]", "2026-01-05 09:15:00"),
@@ -190,12 +252,17 @@ mod tests {
         let zoned =
             [india(), TimeZone::UTC, TimeZone::unknown(), TimeZone::fixed(jiff::tz::offset(5))];
         let zoned = zoned.into_iter().map(|zone| BrokerTime::from(utc.to_zoned(zone)));
-        let others = [BrokerTime::from(utc), DateTime::constant(2026, 1, 5, 9, 15, 0, 0).into()];
+        let midnight = DateTime::constant(2026, 1, 5, 0, 0, 0, 0);
+        let others = [DateTime::constant(2026, 1, 5, 9, 15, 0, 0), midnight].map(BrokerTime::from);
+        let others = others.into_iter().chain([utc.into(), midnight.date().into()]);
         for time in zoned.chain(others) {
             assert_eq!(time.to_string().parse::<BrokerTime>().unwrap(), time);
         }
-        for text in ["", "soon", "09:15:00", "2026-01-05T09:15:00[Middle/Earth]"] {
-            assert!(text.parse::<BrokerTime>().is_err(), "{text}");
+        for text in ["", "soon", "09:15:00", "2026-01-05T09:15:00[Middle/Earth]", "2026-02-30"] {
+            let error = text.parse::<BrokerTime>().unwrap_err().to_string();
+            let explains =
+                format!("{text:?} is not a time for a broker: write an instant as 2026-01");
+            assert!(error.starts_with(&explains), "{error}");
         }
     }
 }

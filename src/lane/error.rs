@@ -147,7 +147,7 @@ fn retry_hint(retry_in: Option<Duration>) -> String {
 }
 
 /// Rounds up to whole milliseconds. The estimate is not more precise than that.
-fn round_up_to_millis(wait: Duration) -> Duration {
+pub(super) fn round_up_to_millis(wait: Duration) -> Duration {
     let excess = wait.subsec_nanos() % 1_000_000;
     let missing = if excess == 0 { 0 } else { 1_000_000 - excess };
     wait.saturating_add(Duration::from_nanos(missing.into()))

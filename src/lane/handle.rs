@@ -201,6 +201,7 @@ impl Lane {
             retrying,
             credit: pacing_state.credit(core.index),
             min_round_trip: pacing_state.min_round_trip(core.index),
+            mean_round_trip: pacing_state.mean_round_trip(core.index),
         }
     }
 

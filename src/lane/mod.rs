@@ -17,7 +17,7 @@
 //! - `observer/` has the callbacks.
 //! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` records calls for the next process.
 //! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
-//!   `open_breaker.rs` are the types of the interface.
+//!   `open_breaker.rs` are the types of the interface. `status_text.rs` prints a status.
 //! - `sync.rs` has the locks that the model checker replaces.
 
 mod call;
@@ -35,6 +35,7 @@ mod resolved_config;
 mod shutdown;
 mod state;
 mod status;
+mod status_text;
 mod sync;
 mod ticket;
 mod workers;
@@ -50,7 +51,7 @@ pub use error::{LaneError, LaneErrorKind};
 pub(crate) use handle::DROP_TIMEOUT;
 pub use handle::Lane;
 pub(crate) use observer::ObserverHandle;
-pub use observer::{CallInfo, FinishedCall, Observer};
+pub use observer::{CallInfo, FinishedCall, LongWait, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
@@ -59,4 +60,5 @@ pub(crate) use resolved_config::ResolvedLaneConfig;
 pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};
+pub(crate) use status_text::StatusText;
 pub use ticket::Ticket;

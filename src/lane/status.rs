@@ -56,6 +56,8 @@ pub struct LaneStatus {
     pub credit: Duration,
     /// The minimum round trip.
     pub min_round_trip: Option<Duration>,
+    /// The mean round trip on warm connections, since the path last became faster.
+    pub mean_round_trip: Option<Duration>,
 }
 
 /// The usage of a window.

@@ -11,6 +11,7 @@ use super::call::state::{Abandoned, WaitLimit};
 use super::call::task::{CallHandle, RejectResult};
 use super::call::{Answer, CallMeta};
 use super::core::LaneCore;
+use super::core::long_wait::LONG_WAIT;
 use super::core::reentrancy::ReentrantWait;
 use super::error::{LaneError, LaneErrorKind};
 use crate::Effect;
@@ -56,6 +57,9 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
         let State::Queued { call, lane, .. } = &self.state else { return self.take_refusal() };
         let meta = call.meta();
         let _waiting = ReentrantWait::begin(lane, || Arc::clone(call).as_queued_call());
+        if let Some(answer) = wait_until_long(call, lane) {
+            return into_result(Some(answer), meta);
+        }
         let Some(deadline) = meta.deadline else {
             return into_result(call.wait(WaitLimit::Unlimited, &lane.clock), meta);
         };
@@ -165,6 +169,23 @@ impl<R, E> Ticket<R, E> {
         let (turn_at, now) = lane.estimate(&queue, call.meta().cost, &ahead);
         turn_at.map(|turn_at| turn_at.since(now))
     }
+}
+
+/// Waits until the wait is long, and then reports the call if it is still queued. Returns the answer if it comes
+/// sooner. Does not wait at all if a report would reach no observer, or if the deadline passes first.
+fn wait_until_long<R>(call: &Arc<dyn CallHandle<R>>, lane: &LaneCore) -> Option<Answer<R>> {
+    if !lane.observer.is_listening() {
+        return None;
+    }
+    let long_at = lane.clock.now() + LONG_WAIT;
+    if call.meta().deadline.is_some_and(|deadline| deadline <= long_at) {
+        return None;
+    }
+    let answer = call.wait(WaitLimit::Until(&lane.clock, long_at), &lane.clock);
+    if answer.is_none() && Arc::clone(call).as_queued_call().is_queued() {
+        lane.report_long_wait(call.meta());
+    }
+    answer
 }
 
 /// Converts an answer to the result for the caller.

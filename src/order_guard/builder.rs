@@ -12,6 +12,7 @@ use super::reconcile::order_book::SharedOrderBook;
 use super::reconcile::polling::Polling;
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
+use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
@@ -216,6 +217,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 order_book: SharedOrderBook::default(),
                 book_history: BookHistory::default(),
                 hooks: self.hooks,
+                outcomes: OutcomeCounters::default(),
             },
         )
     }

@@ -73,6 +73,12 @@ pub struct OrderGuard<B> {
     max_search_wait: Option<Duration>,
 }
 
+impl<B> OrderGuard<B> {
+    pub(super) fn state(&self) -> &GuardState {
+        &self.state
+    }
+}
+
 impl<B: Broker> OrderGuard<B> {
     /// Returns a builder for a guard in front of `broker`.
     pub fn builder(broker: B) -> OrderGuardBuilder<B> {
@@ -251,10 +257,6 @@ impl<B: Broker> OrderGuard<B> {
         self.state.scan_book(std::slice::from_ref(order), false);
     }
 
-    pub(super) fn state(&self) -> &GuardState {
-        &self.state
-    }
-
     /// Returns when a caller that starts to wait now stops waiting.
     pub(super) fn caller_deadline(&self) -> Option<Moment> {
         self.max_search_wait.map(|wait| self.state.polling.clock.now() + wait)
@@ -280,7 +282,9 @@ impl<B: Broker> OrderGuard<B> {
             state.read_baseline(&self.inner, self.caller_deadline());
         }
         let last_read = state.book_history.last_read_number();
-        state.pending_intents.register(self.new_intent(order)?, self.is_for_exits, last_read)
+        self.new_intent(order)
+            .and_then(|intent| state.pending_intents.register(intent, self.is_for_exits, last_read))
+            .inspect_err(|error| state.outcomes.record_error(error))
     }
 
     /// Returns the order with a unique tag.
@@ -336,6 +340,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
         // Reported after the order was sent, because the callback must not delay it.
         self.state.report_unrecorded(&claim);
         claim.record_answer(&placed);
+        self.state.outcomes.record(&placed, |_| true);
         placed
     }
 
@@ -354,6 +359,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
             Ok(order) => claim.record_sliced_answer(order),
             Err(error) => claim.record_answer(&Err(error.clone())),
         }
+        self.state.outcomes.record(&placed, SlicedOrder::is_placed);
         placed
     }
 

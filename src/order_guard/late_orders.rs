@@ -58,6 +58,7 @@ impl GuardState {
         });
         for (intent, Finding { outcome, is_final }) in turned_up {
             if is_final {
+                self.outcomes.record_late(&outcome);
                 let id = match &outcome {
                     RecoveredOutcome::Placed(id) => Some(id),
                     RecoveredOutcome::PartlyPlaced(order) => order.known_ids().next(),

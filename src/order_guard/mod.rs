@@ -11,7 +11,7 @@
 //! - `pending.rs` holds the orders without a final answer; `journal/` (feature `journal`) keeps them across processes.
 //! - `reconcile/` finds the outcome of a write whose answer was lost, by reads of the order book.
 //! - `recover.rs` searches for the orders without a final answer; `late_orders.rs` finds those that appear later.
-//! - `state.rs` is what all handles of one guard share.
+//! - `state.rs` is what all handles of one guard share. `stats.rs` counts how their orders ended.
 //!
 //! # What the guard does if an outcome is unknown
 //!
@@ -85,6 +85,7 @@ mod pending;
 mod reconcile;
 mod recover;
 mod state;
+mod stats;
 mod tags;
 
 pub use builder::{GuardBuildError, OrderGuardBuilder};
@@ -93,4 +94,5 @@ pub use hooks::Unrecorded;
 #[cfg(feature = "journal")]
 pub use journal::JournalError;
 pub use recover::{RecoveredOrder, RecoveredOutcome};
+pub use stats::GuardStats;
 pub use tags::CallerTags;

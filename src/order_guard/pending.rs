@@ -183,6 +183,11 @@ impl PendingIntents {
         self.state.lock().pending.get_mut(tag)?.claim(self)
     }
 
+    /// Returns the number of intents without a final answer and without a waiting caller.
+    pub(super) fn orphaned(&self) -> usize {
+        self.state.lock().pending.values().filter(|pending| pending.is_orphaned).count()
+    }
+
     /// Calls `read` for each pending or absent intent, with whether no caller waits for it. Returns the findings about
     /// those without a caller. An intent whose finding is final cannot be claimed any more, and is not watched for:
     /// the caller then records its outcome by [`record_late_outcome`](Self::record_late_outcome).

@@ -13,6 +13,7 @@ use super::reconcile::observed_order::ObservedOrder;
 use super::reconcile::order_book::SharedOrderBook;
 use super::reconcile::order_in_book::OrderInBook;
 use super::reconcile::polling::{Observation, Polling, Unresolved};
+use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, TagGenerator};
 use crate::broker::{
     BrokerError, ErrorDetail, LookupResult, Order, OrderLookup, OrderTags, Rows, Slice,
@@ -31,6 +32,7 @@ pub(super) struct GuardState {
     pub(super) order_book: SharedOrderBook,
     pub(super) book_history: BookHistory,
     pub(super) hooks: GuardHooks,
+    pub(super) outcomes: OutcomeCounters,
 }
 
 /// An order that is searched for.

@@ -11,15 +11,27 @@ use crate::{ErrorClass, Failure};
 /// lane may do next, and whether the slot of the call is held for longer. Without it
 /// every error of a read is [`ErrorClass::Transient`] and every error of a write [`ErrorClass::Unknown`].
 ///
+/// The lane answers with a [`LaneError`](crate::LaneError) if it cannot send a call, so the error type also needs a
+/// variant for that and a conversion. Its class is already known.
+///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::ErrorClass;
 /// use lanekeeper::proxy::Classify;
+/// use lanekeeper::{ErrorClass, LaneConfig, LaneError, ManualClock, Quota};
 ///
-/// enum WeatherError {
+/// #[derive(Debug)]
+/// pub enum WeatherError {
 ///     NoConnection,
 ///     TooFast { wait: Duration },
 ///     NoSuchCity(String),
+///     /// The lane's error in place of the service's answer, for example because the queue is full.
+///     Lane(LaneError),
+/// }
+///
+/// impl From<LaneError> for WeatherError {
+///     fn from(error: LaneError) -> Self {
+///         Self::Lane(error)
+///     }
 /// }
 ///
 /// impl Classify for WeatherError {
@@ -28,10 +40,39 @@ use crate::{ErrorClass, Failure};
 ///             Self::NoConnection => ErrorClass::NotSent,
 ///             Self::TooFast { wait } => ErrorClass::Throttled { retry_after: Some(*wait) },
 ///             Self::NoSuchCity(_) => ErrorClass::Rejected,
+///             Self::Lane(error) => error.class(),
 ///         }
 ///     }
 /// }
-/// # let _ = WeatherError::TooFast { wait: Duration::ZERO };
+///
+/// #[lanekeeper::proxy]
+/// pub trait Weather: Send + Sync {
+///     #[lane(general, read)]
+///     fn temperature(&self, city: &str) -> Result<i32, WeatherError>;
+/// }
+///
+/// struct Client;
+/// impl Weather for Client {
+///     fn temperature(&self, city: &str) -> Result<i32, WeatherError> {
+///         match city {
+///             "Pune" => Ok(21),
+///             _ => Err(WeatherError::NoSuchCity(city.to_owned())),
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), lanekeeper::BuildError> {
+/// let one_a_second = LaneConfig::new(Quota::per_second(1));
+/// let clock = ManualClock::new();
+/// let weather = WeatherProxy::builder(Client).general(one_a_second).clock(clock).build()?;
+/// // A rejection is the service's answer: it is not retried.
+/// assert!(matches!(weather.temperature("Atlantis"), Err(WeatherError::NoSuchCity(_))));
+/// // The quota allows the next call after a second. This one does not wait for so long.
+/// let hasty = weather.with(lanekeeper::CallOptions::new().deadline(Duration::from_millis(1)));
+/// let error = hasty.temperature("Pune").expect_err("the deadline is too soon");
+/// assert_eq!(error.class(), ErrorClass::NotSent);
+/// # Ok(())
+/// # }
 /// ```
 pub trait Classify {
     /// Returns the class of the error. When in doubt, return [`ErrorClass::Unknown`].

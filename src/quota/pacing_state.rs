@@ -433,6 +433,11 @@ impl PacingState {
         self.lanes.get(lane)?.round_trip.min()
     }
 
+    /// Returns the mean round trip of a lane on warm connections, since the path last became faster.
+    pub fn mean_round_trip(&self, lane: usize) -> Option<Duration> {
+        self.lanes.get(lane)?.round_trip.mean()
+    }
+
     fn advance_to(&mut self, now: Moment) -> Moment {
         self.latest = self.latest.max(now);
         let (now, wall_clock) = (self.latest, self.wall_clock);

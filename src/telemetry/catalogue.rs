@@ -101,12 +101,26 @@ catalogue! {
         "The same as it holds now: less after the broker said that calls come too fast.";
     PAUSED Gauge "lanekeeper_paused_seconds" ["lane"]
         "For how much longer the broker asked the lane to pause.";
+    ROUND_TRIP_MIN Gauge "lanekeeper_round_trip_min_seconds" ["lane"]
+        "The shortest round trip of the lane so far. Not a number before the first.";
+    ROUND_TRIP_MEAN Gauge "lanekeeper_round_trip_mean_seconds" ["lane"]
+        "The mean round trip on warm connections, since the path last became faster. Not a number before the first.";
+    CREDIT Gauge "lanekeeper_round_trip_credit_seconds" ["lane"]
+        "How much earlier a slot is free than one window after its answer.";
     LANE_STATE Gauge "lanekeeper_lane_state" ["lane", "state"]
         "1 for the state that the lane is in, 0 for the others.";
     BREAKER_STATE Gauge "lanekeeper_breaker_state" ["lane", "route", "state"]
         "1 for the state that the circuit breaker of a route class is in, 0 for the others.";
     SESSION_EXPIRED Gauge "lanekeeper_session_expired" []
         "1 from the refusal of the credentials by the broker until there are new ones, else 0.";
+    BUILD_INFO Gauge "lanekeeper_build_info" ["version"]
+        "Always 1. The label is the version of lanekeeper.";
+    ORDERS Counter "lanekeeper_orders_total" ["outcome"]
+        "Orders by what the guard answered: `placed`, `partly_placed`, `rejected`, `not_sent`, `absent`, `unknown`.";
+    ORDERS_TURNED_UP Counter "lanekeeper_orders_turned_up_total" []
+        "Orders that are in the market although they were reported as absent or of unknown outcome.";
+    ORDERS_PENDING Gauge "lanekeeper_orders_pending" []
+        "Orders that are absent or of unknown outcome, and that `recover` would search for.";
     CACHE_REQUESTS Counter "lanekeeper_cache_requests_total" ["cache", "result"]
         "Keys asked for: answered from memory, `fresh` or `stale`; the first to ask (`miss`); or shared a request that was made anyway (`joined`).";
     CACHE_BATCHES Counter "lanekeeper_cache_batches_total" ["cache"]

@@ -1,16 +1,21 @@
-//! Records the state of a proxy and of a cache in gauges, when it is sampled.
+//! Records the state of a proxy, of a cache and of an order guard in gauges, when it is sampled.
+
+use std::time::Duration;
 
 use metrics::{Label, SharedString};
 
 use super::catalogue::{
-    BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, CACHE_BATCH_KEYS, CACHE_BATCHES, CACHE_DIVIDED,
-    CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS, CACHE_TIMEOUTS, CONFIGURED_RATE,
-    EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, PAUSED,
-    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, SESSION_EXPIRED, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
+    BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, BUILD_INFO, CACHE_BATCH_KEYS, CACHE_BATCHES,
+    CACHE_DIVIDED, CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS, CACHE_TIMEOUTS,
+    CONFIGURED_RATE, CREDIT, EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT,
+    LANE_STATE, OLDEST_WAIT, ORDERS, ORDERS_PENDING, ORDERS_TURNED_UP, PAUSED, QUEUE_CAPACITY,
+    QUEUE_LENGTH, RETRYING, ROUND_TRIP_MEAN, ROUND_TRIP_MIN, SESSION_EXPIRED, THROTTLED,
+    WINDOW_LEFT, WINDOW_LIMIT,
 };
 use super::metrics::{Metrics, lane_label, route_label};
 use crate::cache::CacheStats;
 use crate::lane::{LaneState, LaneStatus, Status, WindowStatus};
+use crate::order_guard::GuardStats;
 use crate::resilience::BreakerState;
 
 impl Metrics {
@@ -19,6 +24,8 @@ impl Metrics {
         self.refresh();
         let expired = f64::from(u8::from(status.session_expired));
         self.gauge(SESSION_EXPIRED, []).set(expired);
+        let version = Label::from_static_parts("version", env!("CARGO_PKG_VERSION"));
+        self.gauge(BUILD_INFO, [version]).set(1.0);
         let mut windows = Vec::new();
         for lane in &status.lanes {
             self.sample_lane(lane);
@@ -42,10 +49,11 @@ impl Metrics {
         // Registered as 0, since a first value of 1 would not show up as an increase.
         self.counter(THROTTLED, [label.clone()]).increment(0);
         let set = |name, value| self.gauge(name, [label.clone()]).set(value);
+        let or_nan = |time: Option<Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64());
         set(QUEUE_LENGTH, lane.queued as f64);
         set(QUEUE_CAPACITY, lane.capacity as f64);
         set(OLDEST_WAIT, lane.oldest_wait.unwrap_or_default().as_secs_f64());
-        set(ESTIMATED_WAIT, lane.estimated_wait.map_or(f64::NAN, |wait| wait.as_secs_f64()));
+        set(ESTIMATED_WAIT, or_nan(lane.estimated_wait));
         set(RETRYING, lane.retrying as f64);
         set(IN_FLIGHT, f64::from(lane.in_flight));
         set(IN_FLIGHT_LIMIT, lane.max_in_flight as f64);
@@ -53,6 +61,9 @@ impl Metrics {
         let rate = lane.rate.unwrap_or(f64::INFINITY);
         set(CONFIGURED_RATE, rate);
         set(EFFECTIVE_RATE, rate * f64::from(lane.rate_percent) / 100.0);
+        set(ROUND_TRIP_MIN, or_nan(lane.min_round_trip));
+        set(ROUND_TRIP_MEAN, or_nan(lane.mean_round_trip));
+        set(CREDIT, lane.credit.as_secs_f64());
         let states = LaneState::ALL.map(|state| (state.as_str(), state == lane.state));
         self.sample_state(LANE_STATE, std::slice::from_ref(&label), states);
         for (route, breaker) in &lane.breakers {
@@ -88,6 +99,25 @@ impl Metrics {
                 sampled.push((name, labels));
             }
         }
+    }
+
+    /// Records how the orders of a guard ended: `metrics.sample_guard(&guard.stats())`. Two guards need one `Metrics`
+    /// each, with a [`label`](Metrics::label) that distinguishes them.
+    pub fn sample_guard(&self, stats: &GuardStats) {
+        let outcomes = [
+            ("placed", stats.placed),
+            ("partly_placed", stats.partly_placed),
+            ("rejected", stats.rejected),
+            ("not_sent", stats.not_sent),
+            ("absent", stats.absent),
+            ("unknown", stats.unknown),
+        ];
+        for (outcome, count) in outcomes {
+            let outcome = Label::from_static_parts("outcome", outcome);
+            self.counter(ORDERS, [outcome]).absolute(count);
+        }
+        self.counter(ORDERS_TURNED_UP, []).absolute(stats.turned_up);
+        self.gauge(ORDERS_PENDING, []).set(stats.pending as f64);
     }
 
     /// Records the lookups and requests of a cache: `metrics.sample_cache("quotes", &cache.stats())`.

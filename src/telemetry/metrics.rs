@@ -212,6 +212,9 @@ impl Metrics {
     /// Registers rare counters as 0. If a counter first appeared as 1, a query for its increase would
     /// return 0.
     fn register_zero_counts(&self, call: &CallInfo<'_>) {
+        for name in [UNANSWERED, LATE] {
+            self.counter(name, method_labels(call)).increment(0);
+        }
         if call.effect == Effect::Write {
             for cause in ["answer", "deadline"] {
                 let cause = Label::from_static_parts("cause", cause);
@@ -322,6 +325,8 @@ impl Observer for Metrics {
     }
 
     fn deadline_missed(&self, call: &CallInfo<'_>) {
+        // It may be the first call of its method, whose counters are registered as 0 here.
+        let _ = self.series(call);
         self.count(UNANSWERED, call, None);
         if call.effect == Effect::Write {
             self.count(UNKNOWN, call, Some(("cause", "deadline")));

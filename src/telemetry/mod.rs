@@ -49,7 +49,7 @@ let sampler = Sampler::every(Duration::from_secs(5), move || metrics.sample(&wat
 //! |---|---|
 //! | error | a failure that an operator must fix: an expired token, a blocked app |
 //! | warn | a write of unknown outcome or done in part, an answer after its caller has left, a refusal because calls come too fast, a breaker that opens |
-//! | info | another attempt, a call whose deadline passed before it was sent, a lane's state, a breaker that closes or probes |
+//! | info | a queued call whose caller has blocked for a second, another attempt, a call whose deadline passed before it was sent, a lane's state, a breaker that closes or probes |
 //! | debug | each answer and failure, each call that was refused or cancelled, a read without an answer by its deadline |
 //! | trace | each call that was queued |
 //!

@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{EnteredSpan, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
-use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, Observer};
+use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, LongWait, Observer};
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass, Failure};
@@ -110,6 +110,20 @@ impl Observer for Tracer {
     fn submitted(&self, call: &CallInfo<'_>) {
         let estimate = call.estimated_wait.map(|wait| wait.as_secs_f64());
         event!(trace, call, estimated_wait_seconds = estimate, "queued");
+    }
+
+    fn long_wait(&self, wait: &LongWait<'_>) {
+        let LongWait { call, waited, position, estimated_wait, state, session_expired } = wait;
+        event!(
+            info,
+            call,
+            waited_seconds = waited.as_secs_f64(),
+            position,
+            estimated_wait_seconds = estimated_wait.map(|wait| wait.as_secs_f64()),
+            state = state.as_str(),
+            session_expired,
+            "waits in its lane"
+        );
     }
 
     fn finished(&self, end: &FinishedCall<'_>) {

@@ -13,5 +13,6 @@ mod recover;
 mod search_wait;
 mod shaky;
 mod slices;
+mod stats;
 mod tags;
 mod watch;

@@ -3,6 +3,7 @@
 //! A cached value is returned within about 50 ns, so counting must not make threads contend. The
 //! counters on that path are striped, and each thread is assigned one stripe.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -68,6 +69,16 @@ impl CacheStats {
     /// Returns the mean number of keys in a request.
     pub fn keys_per_batch(&self) -> f64 {
         self.fetched as f64 / self.batches.max(1) as f64
+    }
+}
+
+/// One line: the lookups, and the requests that they cost.
+impl fmt::Display for CacheStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { batches, fetched, failures, entries, .. } = *self;
+        let percent = (100 * self.served()).checked_div(self.requests()).unwrap_or(0);
+        write!(f, "lookups {}  from memory {percent} %  requests {batches}", self.requests())?;
+        write!(f, "  keys requested {fetched}  failed {failures}  keys in memory {entries}")
     }
 }
 

@@ -1,5 +1,6 @@
 //! A quote cache and the paced proxy behind it, built together.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::broker::{Broker, BrokerProxy, BrokerProxyBuilder, lanes};
 use crate::cache::batch::config::BatchConfig;
 use crate::cache::batch::lookup::GetOptions;
 use crate::cache::batch::stats::CacheStats;
-use crate::lane::{CallOptions, Status};
+use crate::lane::{CallOptions, Status, StatusText};
 use crate::proxy::BuildError;
 
 impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
@@ -51,6 +52,15 @@ pub struct CachedStatus {
     pub proxy: Status,
     /// The counters of the cache.
     pub quotes: CacheStats,
+}
+
+/// The lines of the [`Status`], then one for the cache.
+impl fmt::Display for CachedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = StatusText::new(&self.proxy);
+        text.push("quote cache", self.quotes.to_string());
+        text.fmt(f)
+    }
 }
 
 impl<T: Broker + Send + Sync + 'static> QuoteCache<BrokerProxy<T>> {

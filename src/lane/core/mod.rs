@@ -11,6 +11,7 @@
 pub(super) mod admission;
 mod estimate;
 mod execute;
+pub(super) mod long_wait;
 mod poll;
 pub(super) mod reentrancy;
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CallInfo, FinishedCall, Observer};
+use super::{CallInfo, FinishedCall, LongWait, Observer};
 use crate::lane::error::LaneErrorKind;
 use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
@@ -22,6 +22,7 @@ macro_rules! fan_out {
             [$($bounds)*] $observer, $this => $all;
             submitted(call: &CallInfo<'_>);
             dispatched(call: &CallInfo<'_>, queued: Duration);
+            long_wait(wait: &LongWait<'_>);
             finished(call: &FinishedCall<'_>);
             attempt_failed(call: &FinishedCall<'_>, delay: Duration);
             throttled(lane: &'static str, pause: Duration);

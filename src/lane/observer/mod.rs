@@ -53,6 +53,12 @@ pub trait Observer: Send + Sync {
     fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
         let _ = (call, queued);
     }
+    /// The caller of a queued call has blocked for a second, and goes on waiting. Each [`Ticket::wait`](super::Ticket)
+    /// reports this at most once, on the thread of the caller. A call that is awaited on an executor, or that no
+    /// thread waits for, is not reported: [`Ticket::position`](super::Ticket::position) shows where it is.
+    fn long_wait(&self, wait: &LongWait<'_>) {
+        let _ = wait;
+    }
     /// A call ended. If it was cancelled, expired or rejected while it waited for another attempt, it ends with the
     /// result of its last attempt. The times of that attempt were reported before.
     fn finished(&self, call: &FinishedCall<'_>) {
@@ -136,6 +142,25 @@ pub struct CallInfo<'a> {
     pub attempts: u32,
     /// The estimated wait for the first attempt, as of submission. `None` if it was not estimated.
     pub estimated_wait: Option<Duration>,
+}
+
+/// A queued call whose caller has blocked for long, and what it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LongWait<'a> {
+    /// The call. Its [`estimated_wait`](CallInfo::estimated_wait) is of its submission.
+    pub call: CallInfo<'a>,
+    /// The time since its submission.
+    pub waited: Duration,
+    /// How many calls go before it, in the present order. `None` if it waits for another attempt or an open breaker.
+    pub position: Option<usize>,
+    /// The estimated wait from now, in the present order. `None` if it waits for another attempt or an open breaker.
+    /// It does not know when a paused lane is resumed or an expired session is renewed.
+    pub estimated_wait: Option<Duration>,
+    /// The state of the lane. A paused lane sends nothing.
+    pub state: LaneState,
+    /// Whether the broker refused the credentials, so that the lane sends urgent calls only.
+    pub session_expired: bool,
 }
 
 /// A call, or one attempt of it, that ended.
@@ -229,6 +254,15 @@ impl ObserverHandle {
         if let Some(observer) = &self.observer {
             let _ = catch_panic(|| event(&**observer));
         }
+    }
+
+    /// Returns whether an event would be received. Costs a relaxed load and a comparison.
+    pub(super) fn is_listening(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        if crate::telemetry::is_traced() {
+            return true;
+        }
+        self.observer.is_some()
     }
 
     pub(super) fn wants_estimates(&self) -> bool {
