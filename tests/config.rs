@@ -153,7 +153,7 @@ fn a_custom_trait_takes_a_file_too() {
     assert_eq!(weather.forecast(3), Ok(3));
     let status = weather.status();
     assert_eq!(quota(&status, "alerts"), "20/min");
-    assert_eq!(status.lane("alerts").unwrap().workers, 2);
+    assert_eq!(status.lane("alerts").unwrap().max_in_flight, 2);
     assert_eq!(status.budget("sms").unwrap().windows[0].window, "500/day");
     // Half a file is not enough, and the error names what is missing.
     let half = Config::from_yaml("lanes: { general: 10/s }").unwrap();

@@ -359,7 +359,7 @@ impl Run {
                 was_charged || status.lanes.iter().all(|other| lane.credit >= other.credit);
             let may_send = lane.state == LaneState::Running
                 && is_as_it_says
-                && (lane.in_flight as usize) < lane.workers
+                && (lane.in_flight as usize) < lane.max_in_flight
                 && room(&lane.windows)
                 && room(&status.budgets[0].windows);
             self.busy &= !(may_send && lane.queued > 0);

@@ -72,7 +72,7 @@ impl LaneStatus {
             self.lane.to_owned(),
             self.state.as_str().to_owned(),
             format!("queued {}/{}", self.queued, self.capacity),
-            format!("in flight {}/{}", self.in_flight, self.workers),
+            format!("in flight {}/{}", self.in_flight, self.max_in_flight),
             format!("wait {wait}"),
             format!("breaker {}", self.breaker.as_str()),
             quota_left(&self.windows),

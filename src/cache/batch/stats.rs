@@ -76,8 +76,8 @@ impl CacheStats {
 impl fmt::Display for CacheStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { batches, fetched, failures, entries, .. } = *self;
-        let percent = (100 * self.served()).checked_div(self.requests()).unwrap_or(0);
-        write!(f, "lookups {}  from memory {percent} %  requests {batches}", self.requests())?;
+        let percent = (100 * self.served()).checked_div(self.lookups()).unwrap_or(0);
+        write!(f, "lookups {}  from memory {percent} %  requests {batches}", self.lookups())?;
         write!(f, "  keys requested {fetched}  failed {failures}  keys in memory {entries}")
     }
 }
